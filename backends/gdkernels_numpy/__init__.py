@@ -1,0 +1,35 @@
+"""The reference backend: the definition on NumPy, on any CPU."""
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gdkernels.backend import Backend
+
+__all__ = ["NumPyBackend"]
+
+
+class NumPyBackend(Backend):
+    """NumPy arrays on the host; runs wherever Python does."""
+
+    name = "numpy"
+
+    def unavailable(self) -> str | None:
+        return None
+
+    def devices(self) -> list[str]:
+        return ["cpu"]
+
+    @cached_property
+    def xp(self) -> Any:
+        import array_api_compat.numpy
+
+        return array_api_compat.numpy
+
+    def asarray(self, x: Any, *, dtype: str, device: str) -> Any:
+        return np.asarray(x, dtype=dtype)
+
+    def to_numpy(self, x: Any) -> npt.NDArray[Any]:
+        return np.asarray(x)

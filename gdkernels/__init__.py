@@ -1,0 +1,1 @@
+"""Train multilayer perceptrons by gradient descent, fast, on whatever device is there."""

@@ -1,0 +1,172 @@
+"""The contract between gdkernels and a backend: what a plug-in fulfils."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from gdkernels.definition.network import Layer, Layers, map_layers
+from gdkernels.program import Program
+
+__all__ = ["PRECISIONS", "Backend", "Executable", "Plan", "State", "storage_dtype"]
+
+PRECISIONS = ("float64", "float32", "tf32", "bfloat16")
+
+
+def storage_dtype(precision: str) -> str:
+    """Return the dtype in which parameters and data are kept: tf32 and bfloat16 compute on float32 masters."""
+    return "float64" if precision == "float64" else "float32"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Every choice that can change the bits of a result: same plan, same versions, same seed, same bits.
+
+    Attributes
+    ----------
+    choices
+        What a backend decides for itself: threads, tiles, product routes, algorithm numbers.
+    """
+
+    backend: str
+    device: str
+    precision: str
+    choices: Mapping[str, Any] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "backend": self.backend,
+            "device": self.device,
+            "precision": self.precision,
+            "choices": dict(self.choices),
+        }
+
+
+@dataclass
+class State:
+    """What training moves: parameters, optimizer slots, and the number of steps done."""
+
+    parameters: tuple[Layer, ...]
+    slots: tuple[Layer, ...]
+    step: int = 0
+
+    def copy(self, xp: Any) -> State:
+        """Return a state that shares no array with this one."""
+
+        def copy(a: Any) -> Any:
+            return xp.asarray(a, copy=True)
+
+        slots = map_layers(lambda arrays: tuple(map(copy, arrays)), self.slots)
+        return State(map_layers(copy, self.parameters), slots, self.step)
+
+
+class Executable(ABC):
+    """A program bound to a backend, a device and a precision.
+
+    Attributes
+    ----------
+    origin
+        "definition" where the definition itself runs on the backend's namespace, "compiled" where its trace does.
+    """
+
+    origin: str
+    plan: Plan
+
+    @abstractmethod
+    def run(
+        self,
+        state: State,
+        x: Any,
+        y: Any,
+        order: npt.NDArray[np.int64],
+        batch_size: int,
+        learning_rates: npt.NDArray[np.float64],
+    ) -> tuple[float, float | None]:
+        """Do one step for each batch of rows and update `state` in place.
+
+        Parameters
+        ----------
+        x, y
+            Arrays of this backend on the plan's device: [records, inputs] and [records, outputs].
+        order
+            Row numbers in the order in which they are used; the last batch may be smaller.
+        learning_rates
+            The rate of each step.
+
+        Returns
+        -------
+        tuple
+            The sum of E over the batches, each measured before its step, and the mean over the steps of the norm of the
+            gradient, or None if the program does not ask for it.
+        """
+
+    @abstractmethod
+    def predict(self, parameters: Layers, x: Any) -> Any:
+        """Return the network's output [records, outputs]."""
+
+    def workspace(self, batch_size: int) -> int:
+        """Return the bytes that a step needs beyond data and state; 0 where the namespace allocates as it goes."""
+        return 0
+
+
+class Backend(ABC):
+    """A plug-in that puts arrays on a device family; `compile` makes it fast.
+
+    Attributes
+    ----------
+    name, priority
+        How it is asked for; among the backends that can run, the highest priority is the default.
+    precisions
+        What it can do of "float64", "float32", "tf32" and "bfloat16".
+    """
+
+    name: ClassVar[str]
+    priority: ClassVar[int] = 0
+    precisions: ClassVar[tuple[str, ...]] = ("float64", "float32")
+
+    @abstractmethod
+    def unavailable(self) -> str | None:
+        """Return why it cannot run here, with the command that would fix it; None if it can."""
+
+    @abstractmethod
+    def devices(self) -> list[str]:
+        """Return the names of its devices, the default first; only asked when it can run."""
+
+    @property
+    @abstractmethod
+    def xp(self) -> Any:
+        """The Array API namespace, loaded when first used."""
+
+    @abstractmethod
+    def asarray(self, x: Any, *, dtype: str, device: str) -> Any:
+        """Return `x`, a NumPy array or anything that this namespace takes, with `dtype` on `device`."""
+
+    @abstractmethod
+    def to_numpy(self, x: Any) -> npt.NDArray[Any]:
+        """Return an array of this backend as a NumPy array on the host."""
+
+    def owns(self, x: Any) -> bool:
+        """Return whether `x` is an array of this backend's namespace."""
+        import array_api_compat
+
+        return array_api_compat.is_array_api_obj(x) and array_api_compat.array_namespace(x) is self.xp
+
+    def expected(self) -> bool:
+        """Return whether its hardware seems to be there, so that being unable to use it deserves a warning."""
+        return False
+
+    def synchronize(self, device: str) -> None:
+        """Wait until all work on `device` is done."""
+
+    def memory(self, device: str) -> tuple[int, int] | None:
+        """Return the free and the total bytes of `device`, or None where that is unknown."""
+        return None
+
+    def compile(self, program: Program, plan: Plan) -> Executable | None:
+        """Return an executable for `program`, or None to run the definition on the namespace."""
+        return None

@@ -1,0 +1,105 @@
+"""Optimizers: each is an elementwise rule that is applied to every weight and bias alike.
+
+A user's own is a subclass of `Optimizer` with a `rule` and the number of its `slots`.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+__all__ = ["SGD", "Adam", "AdamW", "Optimizer", "RMSprop"]
+
+Slots = tuple[Any, ...]
+
+
+class Optimizer(ABC):
+    """How a parameter moves, given its gradient.
+
+    Attributes
+    ----------
+    learning_rate
+        The rate before a schedule scales it.
+    slots
+        How many arrays of the parameter's shape the rule carries from step to step; they start at zero.
+    weight_decay
+        The share of the learning rate by which weights, not biases, shrink before the rule is applied.
+    """
+
+    learning_rate: float
+    slots: ClassVar[int] = 0
+    weight_decay: float = 0.0
+
+    @abstractmethod
+    def rule(self, w: Any, g: Any, slots: Slots, *, learning_rate: Any, t: Any, xp: Any) -> tuple[Any, Slots]:
+        """Return the new parameter and the new slots.
+
+        Parameters
+        ----------
+        w, g
+            The parameter and its gradient, of one shape.
+        slots
+            The arrays carried from the step before.
+        learning_rate, t
+            The rate of this step and its number, from 1: float64 numbers, not arrays.
+        """
+
+
+@dataclass(frozen=True)
+class SGD(Optimizer):
+    """Gradient descent: v ← μv − ηg, w ← w + v; with `nesterov`, w ← w + μv − ηg (Sutskever et al. 2013)."""
+
+    learning_rate: float = 1e-2
+    momentum: float = 0.0
+    nesterov: bool = False
+
+    @property
+    def slots(self) -> int:  # type: ignore[override]
+        return 1 if self.momentum else 0
+
+    def rule(self, w: Any, g: Any, slots: Slots, *, learning_rate: Any, t: Any, xp: Any) -> tuple[Any, Slots]:
+        step = learning_rate * g
+        if not slots:
+            return w - step, ()
+        v = self.momentum * slots[0] - step
+        return w + (self.momentum * v - step if self.nesterov else v), (v,)
+
+
+@dataclass(frozen=True)
+class RMSprop(Optimizer):
+    """s ← ρs + (1 − ρ)g², w ← w − ηg / (√s + ε) (Tieleman & Hinton 2012)."""
+
+    learning_rate: float = 1e-3
+    rho: float = 0.9
+    epsilon: float = 1e-8
+    slots: ClassVar[int] = 1
+
+    def rule(self, w: Any, g: Any, slots: Slots, *, learning_rate: Any, t: Any, xp: Any) -> tuple[Any, Slots]:
+        s = self.rho * slots[0] + (1.0 - self.rho) * (g * g)
+        return w - learning_rate * g / (xp.sqrt(s) + self.epsilon), (s,)
+
+
+@dataclass(frozen=True)
+class Adam(Optimizer):
+    """Adam, with both moments corrected for their start at zero (Kingma & Ba 2015, arXiv:1412.6980)."""
+
+    learning_rate: float = 1e-3
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+    slots: ClassVar[int] = 2
+
+    def rule(self, w: Any, g: Any, slots: Slots, *, learning_rate: Any, t: Any, xp: Any) -> tuple[Any, Slots]:
+        m = self.beta1 * slots[0] + (1.0 - self.beta1) * g
+        v = self.beta2 * slots[1] + (1.0 - self.beta2) * (g * g)
+        rate = learning_rate / (1.0 - self.beta1**t)
+        return w - rate * m / (xp.sqrt(v / (1.0 - self.beta2**t)) + self.epsilon), (m, v)
+
+
+@dataclass(frozen=True)
+class AdamW(Adam):
+    """Adam with decay of the weights apart from the gradient (Loshchilov & Hutter 2019, arXiv:1711.05101)."""
+
+    weight_decay: float = 1e-2
+
+
+BY_NAME: dict[str, type[Optimizer]] = {"sgd": SGD, "rmsprop": RMSprop, "adam": Adam, "adamw": AdamW}

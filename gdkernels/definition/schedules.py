@@ -1,0 +1,139 @@
+"""Learning-rate schedules: the factor on an optimizer's rate, as a pure function of where training stands.
+
+A user's own is any function ``factor(epoch, *, epochs, losses)``. Nothing is remembered between calls, so a run that is
+resumed, or asked twice, sees the same rates.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from gdkernels.errors import InputError
+
+__all__ = ["Constant", "Cosine", "Exponential", "InverseScaling", "ReduceOnPlateau", "Schedule", "Step"]
+
+ScheduleFunction = Callable[..., float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule(ABC):
+    """The factor on the learning rate, preceded by a linear warm-up.
+
+    Parameters
+    ----------
+    warmup
+        Epochs over which the factor rises linearly from 0 to the schedule's own; fractions of an epoch count.
+    """
+
+    warmup: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.warmup >= 0:
+            raise InputError(f"warmup must be a number of epochs of at least 0, got {self.warmup!r}")
+
+    def __call__(self, epoch: float, *, epochs: int | None, losses: Sequence[float]) -> float:
+        """Return the factor.
+
+        Parameters
+        ----------
+        epoch
+            Epochs done, the part of the one under way included: 2.5 in the middle of the third.
+        epochs
+            How many there will be, or None where that is not known.
+        losses
+            For each finished epoch the loss that is watched: the validation loss if there is one.
+        """
+        after = self.factor(max(0.0, epoch - self.warmup), epochs, losses)
+        return after * min(1.0, epoch / self.warmup) if self.warmup else after
+
+    @abstractmethod
+    def factor(self, epoch: float, epochs: int | None, losses: Sequence[float]) -> float:
+        """Return the factor `epoch` epochs after the warm-up."""
+
+
+@dataclass(frozen=True)
+class Constant(Schedule):
+    """Always 1."""
+
+    def factor(self, epoch: float, epochs: int | None, losses: Sequence[float]) -> float:
+        return 1.0
+
+
+@dataclass(frozen=True)
+class Step(Schedule):
+    """Times `gamma` after every `every` epochs."""
+
+    every: float = 30.0
+    gamma: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.every > 0:
+            raise InputError(f"every must be a positive number of epochs, got {self.every!r}")
+
+    def factor(self, epoch: float, epochs: int | None, losses: Sequence[float]) -> float:
+        return float(self.gamma ** math.floor(epoch / self.every))
+
+
+@dataclass(frozen=True)
+class Exponential(Schedule):
+    """gamma^epoch, at every step."""
+
+    gamma: float = 0.95
+
+    def factor(self, epoch: float, epochs: int | None, losses: Sequence[float]) -> float:
+        return float(self.gamma**epoch)
+
+
+@dataclass(frozen=True)
+class Cosine(Schedule):
+    """Half a cosine from 1 down to `floor` at the last epoch (Loshchilov & Hutter 2017, arXiv:1608.03983)."""
+
+    floor: float = 0.0
+
+    def factor(self, epoch: float, epochs: int | None, losses: Sequence[float]) -> float:
+        if epochs is None:
+            raise InputError("a cosine schedule has to know how many epochs there will be: call fit(epochs=…)")
+        share = min(1.0, epoch / max(epochs - self.warmup, 1e-12))
+        return self.floor + (1.0 - self.floor) * 0.5 * (1.0 + math.cos(math.pi * share))
+
+
+@dataclass(frozen=True)
+class InverseScaling(Schedule):
+    """(1 + epoch)^−`power`."""
+
+    power: float = 0.5
+
+    def factor(self, epoch: float, epochs: int | None, losses: Sequence[float]) -> float:
+        return float((1.0 + epoch) ** -self.power)
+
+
+@dataclass(frozen=True)
+class ReduceOnPlateau(Schedule):
+    """Times `gamma` whenever the watched loss has not fallen by the share `threshold` for `patience` epochs."""
+
+    gamma: float = 0.1
+    patience: int = 10
+    threshold: float = 1e-4
+
+    def factor(self, epoch: float, epochs: int | None, losses: Sequence[float]) -> float:
+        best, waited, factor = math.inf, 0, 1.0
+        for loss in losses:
+            if loss < best - self.threshold * abs(best) or best == math.inf:
+                best, waited = loss, 0
+            else:
+                waited += 1
+            if waited > self.patience:
+                factor, waited = factor * self.gamma, 0
+        return factor
+
+
+BY_NAME: dict[str, type[Schedule]] = {
+    "constant": Constant,
+    "step": Step,
+    "exponential": Exponential,
+    "cosine": Cosine,
+    "inverse_scaling": InverseScaling,
+    "reduce_on_plateau": ReduceOnPlateau,
+}

@@ -1,0 +1,57 @@
+"""The errors of gdkernels: each message says what was wrong, where, and what to do."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+__all__ = [
+    "BackendError",
+    "DivergenceError",
+    "FileError",
+    "GdkernelsError",
+    "InputError",
+    "TraceError",
+    "unknown_name",
+]
+
+
+class GdkernelsError(Exception):
+    """Base of every error that gdkernels raises on purpose.
+
+    ``exit_code`` is what the command line ends with: 2 for what the user got wrong, 1 for what failed.
+    """
+
+    exit_code = 1
+
+
+class InputError(GdkernelsError, ValueError):
+    """Something that the user passed cannot be used: sizes, names, data, options."""
+
+    exit_code = 2
+
+
+class FileError(InputError):
+    """A file that cannot be read or must not be written."""
+
+
+class BackendError(GdkernelsError, RuntimeError):
+    """A backend or device that was asked for cannot run here."""
+
+    exit_code = 2
+
+
+class TraceError(GdkernelsError, TypeError):
+    """A function cannot be recorded; the message names the operation and the user's line."""
+
+    exit_code = 2
+
+
+class DivergenceError(GdkernelsError, ArithmeticError):
+    """Loss or parameters stopped being finite; the parameters are those of the last finite epoch."""
+
+
+def unknown_name(kind: str, name: object, choices: Iterable[str], *, hint: str = "") -> InputError:
+    """Return the error for a name that is not among `choices`, closest names first."""
+    known = sorted(choices)
+    close = get_close_matches(str(name), known, n=1)
+    guess = f" Did you mean {close[0]!r}?" if close else ""
+    return InputError(f"unknown {kind} {name!r}.{guess} Choices: {', '.join(known)}.{' ' + hint if hint else ''}")

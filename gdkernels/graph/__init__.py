@@ -1,0 +1,25 @@
+"""The definition as data: tracing, differentiation, interpretation, cost."""
+
+from gdkernels.graph.cost import Cost, cost
+from gdkernels.graph.derivative import topological, vjp
+from gdkernels.graph.interpret import interpret
+from gdkernels.graph.nodes import COMPARISONS, ELEMENTWISE, Dim, Graph, Node, Shape, detach
+from gdkernels.graph.pullback import trace, value_and_derivative, value_and_pullback
+
+__all__ = [
+    "COMPARISONS",
+    "ELEMENTWISE",
+    "Cost",
+    "Dim",
+    "Graph",
+    "Node",
+    "Shape",
+    "cost",
+    "detach",
+    "interpret",
+    "topological",
+    "trace",
+    "value_and_derivative",
+    "value_and_pullback",
+    "vjp",
+]

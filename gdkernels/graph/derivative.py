@@ -1,0 +1,147 @@
+"""Reverse-mode differentiation: a graph in, more of the same graph out.
+
+The rules are chosen so that a slope is right where it is delicate: selections instead of products with 0 or 1 (so that
+an infinity on the other branch does not become NaN), the value reused where the slope follows from it, ties split
+evenly.
+"""
+
+from collections.abc import Callable
+
+from gdkernels.graph.nodes import COMPARISONS, Graph, Node, Shape
+
+__all__ = ["topological", "vjp"]
+
+# (graph, node, cotangent) -> a cotangent per operand; None where the value does not depend on it smoothly.
+Rule = Callable[[Graph, Node, Node], tuple[Node | None, ...]]
+
+
+def topological(*outputs: Node) -> list[Node]:
+    """Return the nodes that `outputs` depend on, operands first."""
+    found: dict[int, Node] = {}
+    pending = list(outputs)
+    while pending:
+        node = pending.pop()
+        if node.id not in found:
+            found[node.id] = node
+            pending.extend(node.args)
+    return [found[k] for k in sorted(found)]  # a node is numbered after its operands
+
+
+def vjp(output: Node, wrt: Node, cotangent: Node) -> Node:
+    """Return the vector–Jacobian product of `output` with respect to `wrt`, recorded on the same graph.
+
+    Parameters
+    ----------
+    output, wrt
+        Nodes of one graph.
+    cotangent
+        A node of the shape of `output`: the derivative of what is minimised with respect to it.
+
+    Returns
+    -------
+    Node
+        The derivative with respect to `wrt`, of its shape.
+    """
+    graph = output.graph
+    cotangents: dict[int, Node] = {output.id: graph.broadcast_to(cotangent, output.shape)}
+    for node in reversed(topological(output)):
+        incoming = cotangents.get(node.id)
+        if incoming is None or node is wrt or not node.args:
+            continue
+        for operand, part in zip(node.args, _RULES[node.op](graph, node, incoming), strict=True):
+            if part is not None:
+                share = _unbroadcast(graph, part, operand.shape)
+                seen = cotangents.get(operand.id)
+                cotangents[operand.id] = share if seen is None else seen + share
+    return cotangents.get(wrt.id, graph.broadcast_to(graph.lift(0.0), wrt.shape))
+
+
+def _unbroadcast(graph: Graph, a: Node, shape: Shape) -> Node:
+    """Sum `a` over the axes along which an operand of `shape` was repeated."""
+    extra = a.ndim - len(shape)
+    repeated = tuple(k for k in range(extra, a.ndim) if isinstance(shape[k - extra], int))
+    if repeated:
+        a = graph.sum(a, axis=repeated, keepdims=True)
+    if extra:
+        a = graph.sum(a, axis=tuple(range(extra)))
+    return graph.broadcast_to(a, shape)
+
+
+def _zero(graph: Graph, node: Node, ct: Node) -> tuple[Node | None, ...]:
+    return (None,) * len(node.args)
+
+
+def _multiply(graph: Graph, node: Node, ct: Node) -> tuple[Node | None, ...]:
+    a, b = node.args
+    return (2.0 * a * ct, None) if a is b else (ct * b, ct * a)
+
+
+def _pow(graph: Graph, node: Node, ct: Node) -> tuple[Node | None, ...]:
+    a, b = node.args
+    exponent = None if b.dtype == "scalar" else ct * node * graph.apply("log", a)
+    return ct * (b * a ** (b - 1.0)), exponent
+
+
+def _extremum(graph: Graph, node: Node, ct: Node) -> tuple[Node | None, ...]:
+    a, b = node.args
+    beats = "greater" if node.op == "maximum" else "less"
+    tie = graph.apply("where", graph.apply("equal", a, b), 0.5 * ct, 0.0)
+    return (
+        graph.apply("where", graph.apply(beats, a, b), ct, tie),
+        graph.apply("where", graph.apply(beats, b, a), ct, tie),
+    )
+
+
+def _where(graph: Graph, node: Node, ct: Node) -> tuple[Node | None, ...]:
+    condition = node.args[0]
+    return None, graph.apply("where", condition, ct, 0.0), graph.apply("where", condition, 0.0, ct)
+
+
+def _reduced_extremum(graph: Graph, node: Node, ct: Node) -> tuple[Node | None, ...]:
+    (a,) = node.args
+    attained = graph.apply("equal", a, node)
+    ties = graph.sum(graph.apply("where", attained, graph.ones_like(a), 0.0), axis=node.attribute, keepdims=True)
+    return (graph.apply("where", attained, ct / ties, 0.0),)
+
+
+def _matmul(graph: Graph, node: Node, ct: Node) -> tuple[Node | None, ...]:
+    a, b = node.args
+    return graph.matmul(ct, b.T), graph.matmul(a.T, ct)
+
+
+def _unsqueeze(graph: Graph, node: Node, ct: Node) -> tuple[Node | None, ...]:
+    for axis in node.attribute:
+        ct = graph.expand_dims(ct, axis=axis)
+    return (ct,)
+
+
+_RULES: dict[str, Rule] = dict.fromkeys((*COMPARISONS, "logical_and", "logical_or", "logical_not"), _zero) | {
+    "sign": _zero,
+    "detach": _zero,
+    "negative": lambda graph, node, ct: (-ct,),
+    "abs": lambda graph, node, ct: (ct * graph.apply("sign", node.args[0]),),
+    "sqrt": lambda graph, node, ct: (ct * 0.5 / node,),
+    "exp": lambda graph, node, ct: (ct * node,),
+    "expm1": lambda graph, node, ct: (ct * (node + 1.0),),
+    "log": lambda graph, node, ct: (ct / node.args[0],),
+    "log1p": lambda graph, node, ct: (ct / (node.args[0] + 1.0),),
+    "tanh": lambda graph, node, ct: (ct * (1.0 - node * node),),
+    "sin": lambda graph, node, ct: (ct * graph.apply("cos", node.args[0]),),
+    "cos": lambda graph, node, ct: (-(ct * graph.apply("sin", node.args[0])),),
+    "add": lambda graph, node, ct: (ct, ct),
+    "subtract": lambda graph, node, ct: (ct, -ct),
+    "multiply": _multiply,
+    "divide": lambda graph, node, ct: (ct / node.args[1], -(ct * node / node.args[1])),
+    "pow": _pow,
+    "maximum": _extremum,
+    "minimum": _extremum,
+    "where": _where,
+    "sum": lambda graph, node, ct: (graph.broadcast_to(ct, node.args[0].shape),),
+    "max": _reduced_extremum,
+    "min": _reduced_extremum,
+    "matmul": _matmul,
+    "transpose": lambda graph, node, ct: (ct.T,),
+    "broadcast_to": lambda graph, node, ct: (ct,),
+    "expand_dims": lambda graph, node, ct: (graph.squeeze(ct, node.attribute),),
+    "squeeze": _unsqueeze,
+}

@@ -1,0 +1,174 @@
+"""Running a graph on any namespace, the recording one included."""
+
+import math
+import operator
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any
+
+from gdkernels.graph.derivative import topological
+from gdkernels.graph.nodes import REAL, SCALAR, Dim, Node, detach
+
+__all__ = ["Step", "interpret", "run_steps", "steps_of"]
+
+# Arithmetic goes through operators: every namespace lets those mix an array with a Python number.
+_OPERATORS: dict[str, Callable[..., Any]] = {
+    "negative": operator.neg,
+    "abs": abs,
+    "add": operator.add,
+    "subtract": operator.sub,
+    "multiply": operator.mul,
+    "divide": operator.truediv,
+    "pow": operator.pow,
+    "greater": operator.gt,
+    "greater_equal": operator.ge,
+    "less": operator.lt,
+    "less_equal": operator.le,
+    "equal": operator.eq,
+    "not_equal": operator.ne,
+}
+
+# Numbers on the host (rates, step counts) stay Python floats: no namespace takes two of them.
+_SCALARS: dict[str, Callable[..., Any]] = {
+    **{name: getattr(math, name) for name in ("sqrt", "exp", "expm1", "log", "log1p", "tanh", "sin", "cos")},
+    "maximum": max,
+    "minimum": min,
+    "sign": lambda a: (a > 0) - (a < 0),
+    "where": lambda condition, a, b: a if condition else b,
+}
+
+Values = dict[int, Any]
+
+
+class Context:
+    """What a run of a graph needs besides the values: the namespace, the sizes, and what an array looks like."""
+
+    def __init__(self, nodes: Iterable[Node], inputs: Mapping[str, Any], xp: Any) -> None:
+        self.xp = xp
+        self.sizes: dict[Dim, Any] = {}
+        self.like: Any = None
+        for node in nodes:
+            if node.op == "input" and node.attribute in inputs:
+                array = inputs[node.attribute]
+                if node.dtype == REAL and node.ndim:
+                    self.like = array if self.like is None else self.like
+                for dim, size in zip(node.shape, getattr(array, "shape", ()), strict=False):
+                    if isinstance(dim, Dim):
+                        self.sizes[dim] = size
+
+    def shape(self, node: Node) -> tuple[Any, ...]:
+        return tuple(self.sizes[d] if isinstance(d, Dim) else d for d in node.shape)
+
+    def full(self, value: float, shape: tuple[Any, ...] = ()) -> Any:
+        """Return an array of one number, with the precision and on the device of the inputs."""
+        if hasattr(self.xp, "lift"):  # the recording namespace: its scalars need no dtype
+            return self.xp.broadcast_to(value, shape)
+        device = getattr(self.like, "device", None)
+        return self.xp.full(shape, value, dtype=self.like.dtype, device=device)
+
+
+Step = tuple[Node, Callable[[Context, Values], Any]]
+
+
+def steps_of(outputs: Iterable[Node], known: Iterable[Node] = ()) -> list[Step]:
+    """Return how to compute `outputs`, operands first, leaving out what is `known` already."""
+    skip = {n.id for n in known}
+    return [(node, _step(node)) for node in topological(*outputs) if node.op != "input" and node.id not in skip]
+
+
+def run_steps(steps: list[Step], context: Context, values: Values) -> None:
+    """Add to `values`, by node number, what the `steps` compute."""
+    for node, step in steps:
+        values[node.id] = step(context, values)
+
+
+def interpret(outputs: Iterable[Node], inputs: Mapping[str, Any], *, xp: Any) -> list[Any]:
+    """Compute `outputs` with the namespace `xp` from `inputs`, which are named as they were recorded."""
+    wanted = list(outputs)
+    order = topological(*wanted)
+    context = Context(order, inputs, xp)
+    values: Values = {n.id: inputs[n.attribute] for n in order if n.op == "input"}
+    run_steps(steps_of(wanted), context, values)
+    return [values[n.id] for n in wanted]
+
+
+def _step(node: Node) -> Callable[[Context, Values], Any]:
+    ids = [a.id for a in node.args]
+    if node.op in _OPERATORS:
+        return partial(_operate, _OPERATORS[node.op], ids)
+    if node.dtype == SCALAR and node.op in _SCALARS:
+        return partial(_call_scalar, node.op, ids)
+    special = _SPECIAL.get(node.op)
+    return partial(special, node) if special else partial(_call, node.op, ids)
+
+
+def _operate(function: Callable[..., Any], ids: list[int], context: Context, values: Values) -> Any:
+    return function(*[values[k] for k in ids])
+
+
+def _call(op: str, ids: list[int], context: Context, values: Values) -> Any:
+    return getattr(context.xp, op)(*[values[k] for k in ids])
+
+
+def _call_scalar(op: str, ids: list[int], context: Context, values: Values) -> Any:
+    operands = [values[k] for k in ids]
+    recorded = any(isinstance(v, Node) for v in operands)
+    return getattr(context.xp, op)(*operands) if recorded else _SCALARS[op](*operands)
+
+
+def _constant(node: Node, context: Context, values: Values) -> Any:
+    return node.attribute
+
+
+def _dim(node: Node, context: Context, values: Values) -> Any:
+    return context.sizes[node.attribute]
+
+
+def _where(node: Node, context: Context, values: Values) -> Any:
+    condition, a, b = (values[n.id] for n in node.args)
+    if isinstance(a, float) and isinstance(b, float):  # the standard wants an array among the branches
+        a = context.full(a)
+    return context.xp.where(condition, a, b)
+
+
+def _reduction(node: Node, context: Context, values: Values) -> Any:
+    axes = node.attribute if len(node.attribute) > 1 else node.attribute[0]
+    return getattr(context.xp, node.op)(values[node.args[0].id], axis=axes, keepdims=True)
+
+
+def _transpose(node: Node, context: Context, values: Values) -> Any:
+    return context.xp.matrix_transpose(values[node.args[0].id])
+
+
+def _broadcast_to(node: Node, context: Context, values: Values) -> Any:
+    value = values[node.args[0].id]
+    if isinstance(value, float):
+        return context.full(value, context.shape(node))
+    return context.xp.broadcast_to(value, context.shape(node))
+
+
+def _expand_dims(node: Node, context: Context, values: Values) -> Any:
+    return context.xp.expand_dims(values[node.args[0].id], axis=node.attribute)
+
+
+def _squeeze(node: Node, context: Context, values: Values) -> Any:
+    return context.xp.squeeze(values[node.args[0].id], axis=node.attribute)
+
+
+def _detach(node: Node, context: Context, values: Values) -> Any:
+    return detach(values[node.args[0].id])
+
+
+_SPECIAL: dict[str, Callable[[Node, Context, Values], Any]] = {
+    "constant": _constant,
+    "dim": _dim,
+    "where": _where,
+    "sum": _reduction,
+    "max": _reduction,
+    "min": _reduction,
+    "transpose": _transpose,
+    "broadcast_to": _broadcast_to,
+    "expand_dims": _expand_dims,
+    "squeeze": _squeeze,
+    "detach": _detach,
+}

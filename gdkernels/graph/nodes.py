@@ -1,0 +1,497 @@
+"""The graph *is* a namespace: calling its functions records nodes instead of computing.
+
+A `Graph` stands in for `xp` while a definition runs once on `Node` inputs. What comes out is the definition as data:
+equal nodes are one node, sizes are symbols (`Dim`) compared by identity, and numbers that belong to the program rather
+than to an array (constants, sizes, the learning rate, the step count) stay float64 scalars until they meet an array.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from gdkernels.errors import TraceError
+from gdkernels.graph.source import user_line
+
+__all__ = ["COMPARISONS", "ELEMENTWISE", "REAL", "Dim", "Graph", "Node", "Shape", "broadcast_shapes", "detach"]
+
+COMPARISONS = frozenset({"greater", "greater_equal", "less", "less_equal", "equal", "not_equal"})
+_LOGICAL = frozenset({"logical_and", "logical_or", "logical_not"})
+
+# What a backend has to know, with the number of operands. Everything else that the tracer accepts is made of these.
+ELEMENTWISE: dict[str, int] = (
+    dict.fromkeys(("negative", "abs", "sign", "sqrt", "exp", "expm1", "log", "log1p", "tanh", "sin", "cos"), 1)
+    | dict.fromkeys(("add", "subtract", "multiply", "divide", "pow", "maximum", "minimum"), 2)
+    | dict.fromkeys(sorted(COMPARISONS), 2)
+    | {"logical_and": 2, "logical_or": 2, "logical_not": 1, "where": 3}
+)
+
+REAL = "real"  # an array of the program's precision
+BOOL = "bool"
+SCALAR = "scalar"  # a float64 number on the host: cast once, where it meets an array
+
+_FOLD: dict[str, Callable[..., float]] = {
+    "negative": lambda a: -a,
+    "add": lambda a, b: a + b,
+    "subtract": lambda a, b: a - b,
+    "multiply": lambda a, b: a * b,
+    "divide": lambda a, b: a / b,
+    "pow": lambda a, b: a**b,
+    "sqrt": math.sqrt,
+    "exp": math.exp,
+    "log": math.log,
+    "tanh": math.tanh,
+}
+
+
+class Recorded:
+    """Operators shared by nodes and sizes: each records one operation."""
+
+    __slots__ = ()
+    __array_ufunc__ = None  # NumPy arrays leave mixed operations to us, so that the message is ours
+    graph: Graph
+
+    def __add__(self, other: Any) -> Node:
+        return self.graph.apply("add", self, other)
+
+    def __radd__(self, other: Any) -> Node:
+        return self.graph.apply("add", other, self)
+
+    def __sub__(self, other: Any) -> Node:
+        return self.graph.apply("subtract", self, other)
+
+    def __rsub__(self, other: Any) -> Node:
+        return self.graph.apply("subtract", other, self)
+
+    def __mul__(self, other: Any) -> Node:
+        return self.graph.apply("multiply", self, other)
+
+    def __rmul__(self, other: Any) -> Node:
+        return self.graph.apply("multiply", other, self)
+
+    def __truediv__(self, other: Any) -> Node:
+        return self.graph.apply("divide", self, other)
+
+    def __rtruediv__(self, other: Any) -> Node:
+        return self.graph.apply("divide", other, self)
+
+    def __pow__(self, other: Any) -> Node:
+        return self.graph.apply("pow", self, other)
+
+    def __rpow__(self, other: Any) -> Node:
+        return self.graph.apply("pow", other, self)
+
+    def __neg__(self) -> Node:
+        return self.graph.apply("negative", self)
+
+    def __gt__(self, other: Any) -> Node:
+        return self.graph.apply("greater", self, other)
+
+    def __ge__(self, other: Any) -> Node:
+        return self.graph.apply("greater_equal", self, other)
+
+    def __lt__(self, other: Any) -> Node:
+        return self.graph.apply("less", self, other)
+
+    def __le__(self, other: Any) -> Node:
+        return self.graph.apply("less_equal", self, other)
+
+    def __bool__(self) -> bool:
+        raise TraceError(
+            f"an array (or a size) has no value while it is traced, so Python cannot branch on it{user_line()}; "
+            "use xp.where(condition, a, b)"
+        )
+
+    def _no_number(self) -> Any:
+        raise TraceError(f"an array (or a size) cannot become a Python number while it is traced{user_line()}")
+
+    __int__ = __float__ = __index__ = __complex__ = _no_number
+
+
+class Dim(Recorded):
+    """A size that stays a symbol: usable as a scalar (``1 / x.shape[0]``), equal only to itself."""
+
+    __slots__ = ("graph", "name")
+
+    def __init__(self, name: str, graph: Graph) -> None:
+        self.name = name
+        self.graph = graph
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Dim):
+            return self is other
+        raise TraceError(
+            f"the size {self.name} is a symbol while it is traced and cannot be compared with {other!r}{user_line()}; "
+            "make the choice outside of the function"
+        )
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+Shape = tuple[Dim | int, ...]  # an integer is always 1: an axis that was kept or added
+
+
+class Node(Recorded):
+    """One recorded operation: its name, operands, attribute, shape and kind of value."""
+
+    __slots__ = ("args", "attribute", "dtype", "graph", "id", "op", "shape")
+
+    def __init__(self, graph: Graph, op: str, args: tuple[Node, ...], attribute: Any, shape: Shape, dtype: str) -> None:
+        self.graph, self.op, self.args, self.attribute = graph, op, args, attribute
+        self.shape, self.dtype = shape, dtype
+        self.id = len(graph.nodes)
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def T(self) -> Node:  # noqa: N802 (the standard's name)
+        return self.graph.matrix_transpose(self)
+
+    mT = T  # noqa: N815 (the standard's name)
+
+    def __eq__(self, other: object) -> Node:  # type: ignore[override]
+        return self.graph.apply("equal", self, other)
+
+    def __ne__(self, other: object) -> Node:  # type: ignore[override]
+        return self.graph.apply("not_equal", self, other)
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __abs__(self) -> Node:
+        return self.graph.apply("abs", self)
+
+    def __and__(self, other: Any) -> Node:
+        return self.graph.apply("logical_and", self, other)
+
+    def __or__(self, other: Any) -> Node:
+        return self.graph.apply("logical_or", self, other)
+
+    def __invert__(self) -> Node:
+        return self.graph.apply("logical_not", self)
+
+    def __matmul__(self, other: Node) -> Node:
+        return self.graph.matmul(self, other)
+
+    def __getitem__(self, key: Any) -> Node:
+        keys = key if isinstance(key, tuple) else (key,)
+        if any(k is not None and k != slice(None) for k in keys):
+            raise TraceError(f"indexing cannot be traced{user_line()}; only a[:, None] can: use sums and xp.where")
+        result = self
+        for axis, k in enumerate(keys):
+            if k is None:
+                result = self.graph.expand_dims(result, axis=axis)
+        return result
+
+    def __iter__(self) -> Any:
+        raise TraceError(f"an array cannot be iterated over while it is traced{user_line()}")
+
+    def __repr__(self) -> str:
+        operands = ", ".join(f"%{a.id}" for a in self.args)
+        attribute = "" if self.attribute is None else f" {self.attribute!r}"
+        return f"%{self.id} = {self.op}({operands}){attribute} {list(self.shape)}"
+
+
+class Graph:
+    """A recording namespace and the nodes that it recorded, operands before their users."""
+
+    pi, e, inf, nan = math.pi, math.e, math.inf, math.nan
+
+    def __init__(self) -> None:
+        self.nodes: list[Node] = []
+        self._known: dict[tuple[Any, ...], Node] = {}
+
+    # ---- making nodes
+
+    def dim(self, name: str) -> Dim:
+        return Dim(name, self)
+
+    def input(self, name: str, shape: Shape = (), dtype: str = REAL) -> Node:
+        """Record an input; a name stands for one input."""
+        return self._node("input", (), name, shape, dtype)
+
+    def lift(self, value: Any) -> Node:
+        """Return `value` as a node of this graph: a node, a size, or a Python number."""
+        if isinstance(value, Node):
+            if value.graph is not self:
+                raise TraceError(f"an array of another trace cannot enter this one{user_line()}")
+            return value
+        if isinstance(value, Dim):
+            return self._node("dim", (), value, (), SCALAR)
+        if isinstance(value, (bool, int, float)):
+            number = float(value)
+            return self._node("constant", (), number, (), SCALAR, key=("constant", number.hex()))
+        raise TraceError(
+            f"a {type(value).__module__}.{type(value).__name__} cannot be traced{user_line()}; "
+            "only the function's own arrays and Python numbers can enter it"
+        )
+
+    def _node(
+        self,
+        op: str,
+        args: tuple[Node, ...],
+        attribute: Any,
+        shape: Shape,
+        dtype: str,
+        key: tuple[Any, ...] | None = None,
+    ) -> Node:
+        # Shapes follow from the operands, except where the operation carries its own.
+        key = key or (op, tuple(a.id for a in args), attribute, shape if op == "broadcast_to" else None)
+        node = self._known.get(key)
+        if node is None:
+            node = Node(self, op, args, attribute, shape, dtype)
+            self.nodes.append(node)
+            self._known[key] = node
+        return node
+
+    def __getattr__(self, name: str) -> Callable[..., Node]:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        if name in ELEMENTWISE:
+
+            def record(*args: Any) -> Node:
+                return self.apply(name, *args)
+
+            return record
+        raise UnknownOperationError(
+            f"xp.{name} is not an operation that can be traced{user_line()}; those are "
+            f"{', '.join(sorted({*ELEMENTWISE, *_COMPOSED}))}, and the operators"
+        )
+
+    def apply(self, op: str, *values: Any) -> Node:
+        """Record the elementwise operation `op`, simplified where the value stays exactly the same."""
+        if len(values) != ELEMENTWISE[op]:
+            raise TraceError(f"xp.{op} takes {ELEMENTWISE[op]} operands, got {len(values)}{user_line()}")
+        args = tuple(self.lift(v) for v in values)
+        _check_kinds(op, args)
+        shape = broadcast_shapes(op, [a.shape for a in args])
+        # An operation on broadcast operands is done before broadcasting.
+        if any(a.op == "broadcast_to" for a in args):
+            inner = self.apply(op, *(a.args[0] if a.op == "broadcast_to" else a for a in args))
+            return self.broadcast_to(inner, shape)
+        simple = self._simplified(op, args)
+        if simple is not None:
+            return self.broadcast_to(simple, shape)
+        if op in COMPARISONS or op in _LOGICAL:
+            dtype = BOOL
+        else:
+            operands = args[1:] if op == "where" else args
+            dtype = SCALAR if all(a.dtype == SCALAR for a in args) else REAL
+            if op == "where" and all(a.dtype == BOOL for a in operands):
+                dtype = BOOL
+        return self._node(op, args, None, shape, dtype)
+
+    def _simplified(self, op: str, args: tuple[Node, ...]) -> Node | None:
+        numbers = [a.attribute if a.op == "constant" else None for a in args]
+        if op in _FOLD and all(n is not None for n in numbers):
+            try:
+                return self.lift(_FOLD[op](*numbers))
+            except (ValueError, ZeroDivisionError, OverflowError):
+                return None  # left to the namespace, which has infinities and NaN
+        if op == "negative" and args[0].op == "negative":
+            return args[0].args[0]
+        if op == "where" and args[1] is args[2]:
+            return args[1]
+        if len(args) != 2:
+            return None
+        a, b = args
+        if op == "add":
+            return b if numbers[0] == 0 else a if numbers[1] == 0 else None
+        if op == "subtract":
+            return a if numbers[1] == 0 else None
+        if op == "divide":
+            return a if numbers[1] == 1 else None
+        if op == "pow":
+            return a if numbers[1] == 1 else self.apply("multiply", a, a) if numbers[1] == 2 else None
+        if op == "multiply":
+            if numbers[0] == 1 or numbers[1] == 1:
+                return b if numbers[0] == 1 else a
+            if (b.dtype == SCALAR and a.dtype != SCALAR) or (numbers[1] is not None and numbers[0] is None):
+                return self.apply("multiply", b, a)  # constants, then scalars, first: one form for one value
+            if a.dtype == SCALAR and b.op == "multiply" and b.args[0].dtype == SCALAR:
+                return self.apply("multiply", self.apply("multiply", a, b.args[0]), b.args[1])
+        return None
+
+    # ---- the rest of the namespace
+
+    def asarray(self, value: Any) -> Node:
+        return self.lift(value)
+
+    def astype(self, a: Any, dtype: Any) -> Node:
+        node = self.lift(a)
+        if dtype != REAL:
+            raise TraceError(f"xp.astype to {dtype!r} cannot be traced{user_line()}; only to the dtype of an operand")
+        return self.apply("where", node, 1.0, 0.0) if node.dtype == BOOL else node
+
+    def full_like(self, a: Node, value: float) -> Node:
+        return self.broadcast_to(self.lift(value), a.shape)
+
+    def zeros_like(self, a: Node) -> Node:
+        return self.full_like(a, 0.0)
+
+    def ones_like(self, a: Node) -> Node:
+        return self.full_like(a, 1.0)
+
+    def square(self, a: Any) -> Node:
+        return self.apply("multiply", a, a)
+
+    def reciprocal(self, a: Any) -> Node:
+        return self.apply("divide", 1.0, a)
+
+    def clip(self, a: Any, min: Any = None, max: Any = None) -> Node:
+        lower = self.lift(a) if min is None else self.apply("maximum", a, min)
+        return lower if max is None else self.apply("minimum", lower, max)
+
+    def logaddexp(self, a: Any, b: Any) -> Node:
+        # Made of parts whose slopes are exact at a tie and at both infinities, and which share exp with the value.
+        gap = self.apply("abs", self.apply("subtract", a, b))
+        return self.apply("maximum", a, b) + self.apply("log1p", self.apply("exp", -gap))
+
+    def matmul(self, a: Node, b: Node) -> Node:
+        a, b = self.lift(a), self.lift(b)
+        if a.ndim != 2 or b.ndim != 2 or not _same_size(a.shape[1], b.shape[0]):
+            raise TraceError(f"matmul: shapes {list(a.shape)} and {list(b.shape)} do not fit{user_line()}")
+        return self._node("matmul", (a, b), None, (a.shape[0], b.shape[1]), REAL)
+
+    def matrix_transpose(self, a: Node) -> Node:
+        if a.ndim != 2:
+            raise TraceError(f"a transpose needs two dimensions, got {list(a.shape)}{user_line()}")
+        if a.op == "transpose":
+            return a.args[0]
+        return self._node("transpose", (a,), None, a.shape[::-1], a.dtype)
+
+    def permute_dims(self, a: Node, axes: Sequence[int]) -> Node:
+        return a if list(axes) == list(range(a.ndim)) else self.matrix_transpose(a)
+
+    def broadcast_to(self, a: Any, shape: Shape) -> Node:
+        node = self.lift(a)
+        if _same(node.shape, tuple(shape)):
+            return node
+        if not _same(broadcast_shapes("broadcast_to", [node.shape, tuple(shape)]), tuple(shape)):
+            raise TraceError(f"{list(node.shape)} does not broadcast to {list(shape)}{user_line()}")
+        source = node.args[0] if node.op == "broadcast_to" else node
+        return self._node("broadcast_to", (source,), None, tuple(shape), node.dtype)
+
+    def expand_dims(self, a: Node, *, axis: int = 0) -> Node:
+        axis = axis + a.ndim + 1 if axis < 0 else axis
+        shape = (*a.shape[:axis], 1, *a.shape[axis:])
+        number = _number_within(a)
+        if number is not None:
+            return self.broadcast_to(number, shape)
+        return self._node("expand_dims", (a,), axis, shape, a.dtype)
+
+    def squeeze(self, a: Node, axis: int | tuple[int, ...]) -> Node:
+        axes = _axes(a, axis)
+        if any(not _is_one(a.shape[k]) for k in axes):
+            raise TraceError(f"squeeze: {list(a.shape)} is not of size 1 along {axes}{user_line()}")
+        shape = tuple(d for k, d in enumerate(a.shape) if k not in axes)
+        if a.op == "expand_dims" and axes == (a.attribute,):
+            return a.args[0]
+        number = _number_within(a)
+        if number is not None:
+            return self.broadcast_to(number, shape)
+        return self._node("squeeze", (a,), axes, shape, a.dtype)
+
+    def _reduce(self, op: str, a: Any, axis: int | tuple[int, ...] | None, keepdims: bool) -> Node:
+        node = self.lift(a)
+        if node.dtype == BOOL:
+            raise TraceError(f"xp.{op} of a condition{user_line()}: use xp.where(condition, 1.0, 0.0) first")
+        axes = _axes(node, axis)
+        wide = tuple(k for k in axes if not _is_one(node.shape[k]))
+        if wide:
+            shape = tuple(1 if k in wide else d for k, d in enumerate(node.shape))
+            result = self._node(op, (node,), wide, shape, REAL)
+        else:
+            result = node
+        return result if keepdims or not axes else self.squeeze(result, axes)
+
+    def sum(self, a: Any, *, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Node:
+        return self._reduce("sum", a, axis, keepdims)
+
+    def max(self, a: Any, *, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Node:
+        return self._reduce("max", a, axis, keepdims)
+
+    def min(self, a: Any, *, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Node:
+        return self._reduce("min", a, axis, keepdims)
+
+    def mean(self, a: Any, *, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Node:
+        node = self.lift(a)
+        total = self.sum(node, axis=axis, keepdims=keepdims)
+        for k in _axes(node, axis):
+            total = total / node.shape[k]
+        return total
+
+    def detach(self, a: Node) -> Node:
+        return self._node("detach", (a,), None, a.shape, a.dtype)
+
+
+class UnknownOperationError(TraceError, AttributeError):
+    """`xp` was asked for a function that the tracer does not know."""
+
+
+_COMPOSED = frozenset(
+    name for name in vars(Graph) if not name.startswith("_") and name not in {"apply", "detach", "dim", "input", "lift"}
+) - {"pi", "e", "inf", "nan"}
+
+
+def detach(a: Any) -> Any:
+    """Return `a`, which differentiation then takes for a constant.
+
+    The identity on every ordinary array. It is right only where the result does not depend on `a` at all, as for the
+    largest logit that softmax subtracts: differentiating through it would add work and rounding, and nothing else.
+    """
+    return a.graph.detach(a) if isinstance(a, Node) else a
+
+
+def broadcast_shapes(op: str, shapes: Sequence[Shape]) -> Shape:
+    """Return the shape that `shapes` broadcast to, sizes compared by identity."""
+    rank = max((len(s) for s in shapes), default=0)
+    result: list[Dim | int] = []
+    for k in range(-rank, 0):
+        sizes = {s[k] for s in shapes if len(s) >= -k and not _is_one(s[k])}
+        if len(sizes) > 1:
+            raise TraceError(f"{op}: shapes {' and '.join(str(list(s)) for s in shapes)} do not fit{user_line()}")
+        result.append(sizes.pop() if sizes else 1)
+    return tuple(result)
+
+
+def _number_within(a: Node) -> Node | None:
+    """Return the number that `a` repeats, if it is nothing else."""
+    source = a.args[0] if a.op == "broadcast_to" else a
+    return source if source.dtype == SCALAR else None
+
+
+def _is_one(size: Dim | int) -> bool:
+    return isinstance(size, int) and size == 1
+
+
+def _same_size(a: Dim | int, b: Dim | int) -> bool:
+    return a is b or (_is_one(a) and _is_one(b))
+
+
+def _same(a: Shape, b: Shape) -> bool:
+    return len(a) == len(b) and all(map(_same_size, a, b))
+
+
+def _axes(a: Node, axis: int | tuple[int, ...] | None) -> tuple[int, ...]:
+    given = range(a.ndim) if axis is None else (axis,) if isinstance(axis, int) else axis
+    axes = tuple(sorted(k + a.ndim if k < 0 else k for k in given))
+    if any(not 0 <= k < a.ndim for k in axes):
+        raise TraceError(f"axis {axis} is out of range for {list(a.shape)}{user_line()}")
+    return axes
+
+
+def _check_kinds(op: str, args: tuple[Node, ...]) -> None:
+    conditions = args if op in _LOGICAL else args[:1] if op == "where" else ()
+    numbers = () if op in _LOGICAL else args[len(conditions) :]
+    if any(a.dtype != BOOL for a in conditions):
+        raise TraceError(f"xp.{op} needs a condition such as z > 0{user_line()}")
+    if op != "where" and any(a.dtype == BOOL for a in numbers):
+        raise TraceError(f"{op} of a condition{user_line()}: use xp.where(condition, 1.0, 0.0) to make numbers of it")

@@ -1,0 +1,131 @@
+"""A program: what is to be run, by structure alone; sizes come with the data."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from gdkernels.definition import network
+from gdkernels.definition.activations import Activation
+from gdkernels.definition.losses import Loss
+from gdkernels.definition.network import Layer, Layers, map_layers
+from gdkernels.definition.optimizers import Optimizer
+from gdkernels.graph.nodes import SCALAR, Dim, Graph, Node
+
+__all__ = ["Program", "TracedStep"]
+
+
+@dataclass(frozen=True)
+class TracedStep:
+    """A training step as a graph.
+
+    Attributes
+    ----------
+    graph
+        The graph, with the inputs ``x``, ``y``, ``learning_rate``, ``t``, ``W0``, ``b0``, …, and for optimizer slot s
+        ``W0.s``, ``b0.s``, ….
+    batch, widths
+        The size B of the batch, and n_0 … n_L of the layers.
+    error, norm
+        E before the step; the norm of the gradient, or None where the program does not ask for it.
+    results
+        For each parameter and slot, by the name of its input, the node of its new value.
+    """
+
+    graph: Graph
+    batch: Dim
+    widths: tuple[Dim, ...]
+    error: Node
+    norm: Node | None
+    results: dict[str, Node]
+
+
+@dataclass(frozen=True)
+class Program:
+    """A network with what trains it; without a loss and an optimizer, it can only predict.
+
+    Attributes
+    ----------
+    activations
+        A function for each layer, the output's last. Where the loss takes logits, the output's is the identity.
+    bias
+        Whether the layers have biases.
+    reduction, l2, clip_norm
+        As in `gdkernels.definition.network.train_step`.
+    gradient_norm
+        Whether the norm of the gradient is asked for.
+    """
+
+    activations: tuple[Activation, ...]
+    bias: bool = True
+    loss: Loss | None = None
+    optimizer: Optimizer | None = None
+    reduction: str = "mean"
+    l2: float = 0.0
+    clip_norm: float | None = None
+    gradient_norm: bool = False
+
+    def forward(self, parameters: Layers, x: Any, *, xp: Any) -> Any:
+        """Return the network's output for x, by the definition."""
+        return network.forward(parameters, x, activations=self.activations, xp=xp)
+
+    def train_step(
+        self, parameters: Layers, slots: Layers, x: Any, y: Any, *, learning_rate: Any, t: Any, xp: Any
+    ) -> tuple[Any, Any, tuple[Layer, ...], tuple[Layer, ...]]:
+        """Return E, the norm or None, new parameters and new slots, by the definition."""
+        assert self.loss is not None, "a program that only predicts has no step"
+        assert self.optimizer is not None, "a program that only predicts has no step"
+        return network.train_step(
+            parameters,
+            slots,
+            x,
+            y,
+            activations=self.activations,
+            loss=self.loss,
+            optimizer=self.optimizer,
+            learning_rate=learning_rate,
+            t=t,
+            reduction=self.reduction,
+            l2=self.l2,
+            clip_norm=self.clip_norm,
+            with_norm=self.gradient_norm,
+            xp=xp,
+        )
+
+    def trace(self) -> TracedStep:
+        """Record one training step.
+
+        Raises
+        ------
+        TraceError
+            Where a function of the user's cannot be recorded; it names the operation and the line.
+        """
+        assert self.optimizer is not None
+        graph = Graph()
+        batch = graph.dim("B")
+        widths = tuple(graph.dim(f"n{k}") for k in range(len(self.activations) + 1))
+        shapes = [Layer((m, n), (n,) if self.bias else None) for m, n in pairwise(widths)]
+        names = [Layer(f"W{k}", f"b{k}" if self.bias else None) for k in range(len(shapes))]
+        parameters = map_layers(graph.input, names, shapes)
+
+        def slot_names(name: str) -> tuple[str, ...]:
+            assert self.optimizer is not None
+            return tuple(f"{name}.{s}" for s in range(self.optimizer.slots))
+
+        slots = map_layers(lambda name, shape: tuple(graph.input(s, shape) for s in slot_names(name)), names, shapes)
+        error, norm, new_parameters, new_slots = self.train_step(
+            parameters,
+            slots,
+            graph.input("x", (batch, widths[0])),
+            graph.input("y", (batch, widths[-1])),
+            learning_rate=graph.input("learning_rate", dtype=SCALAR),
+            t=graph.input("t", dtype=SCALAR),
+            xp=graph,
+        )
+        results: dict[str, Node] = {}
+
+        def collect(name: str, parameter: Node, moved: tuple[Node, ...]) -> None:
+            results[name] = parameter
+            results.update(zip(slot_names(name), moved, strict=True))
+
+        map_layers(collect, names, new_parameters, new_slots)
+        return TracedStep(graph, batch, widths, error, norm, results)

@@ -1,0 +1,82 @@
+"""The definition itself as an executable, on any backend's namespace."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gdkernels.backend import Backend, Executable, Plan, State
+from gdkernels.definition.network import Layers
+from gdkernels.errors import InputError
+from gdkernels.program import Program
+
+__all__ = ["DefinitionExecutable"]
+
+# Rows that are predicted at a time: bounds the memory for the activations of a wide network.
+_CHUNK_ELEMENTS = 1 << 24
+
+
+class DefinitionExecutable(Executable):
+    """Runs a program's definition batch by batch; every operation is one of the namespace."""
+
+    origin = "definition"
+
+    def __init__(self, backend: Backend, program: Program, plan: Plan) -> None:
+        self.plan = plan
+        self._backend = backend
+        self._program = program
+
+    def run(
+        self,
+        state: State,
+        x: Any,
+        y: Any,
+        order: npt.NDArray[np.int64],
+        batch_size: int,
+        learning_rates: npt.NDArray[np.float64],
+    ) -> tuple[float, float | None]:
+        xp = self._backend.xp
+        rows = self._backend.asarray(order, dtype="int64", device=self.plan.device)
+        # Summed on the device in float64, so that no step waits for the host.
+        total: Any = 0.0
+        norms: Any = 0.0
+        # Overflow is reported once, by whoever checks that the epoch's loss is finite, not as warnings on the way.
+        with np.errstate(all="ignore"):
+            for k, learning_rate in enumerate(learning_rates):
+                batch = rows[k * batch_size : (k + 1) * batch_size]
+                error, norm, parameters, slots = self._program.train_step(
+                    state.parameters,
+                    state.slots,
+                    xp.take(x, batch, axis=0),
+                    xp.take(y, batch, axis=0),
+                    learning_rate=float(learning_rate),
+                    t=float(state.step + 1),
+                    xp=xp,
+                )
+                if k == 0:
+                    self._check_dtypes(state.parameters, parameters)
+                state.parameters, state.slots, state.step = parameters, slots, state.step + 1
+                total = total + xp.astype(error, xp.float64)
+                if norm is not None:
+                    norms = norms + xp.astype(norm, xp.float64)
+        return float(total), float(norms) / max(1, len(learning_rates)) if self._program.gradient_norm else None
+
+    def predict(self, parameters: Layers, x: Any) -> Any:
+        widest = max(max(layer.W.shape) for layer in parameters)
+        rows = max(1, _CHUNK_ELEMENTS // widest)
+        xp = self._backend.xp
+        with np.errstate(all="ignore"):
+            parts = [
+                self._program.forward(parameters, x[start : start + rows, :], xp=xp)
+                for start in range(0, max(1, x.shape[0]), rows)
+            ]
+        return parts[0] if len(parts) == 1 else xp.concat(parts, axis=0)
+
+    def _check_dtypes(self, before: Layers, after: Layers) -> None:
+        for old, new in zip(before, after, strict=True):
+            if old.W.dtype != new.W.dtype:
+                optimizer = type(self._program.optimizer).__name__
+                raise InputError(
+                    f"{optimizer} turned {old.W.dtype} weights into {new.W.dtype}: learning_rate and t are Python "
+                    "numbers, so write (…)**0.5 for their roots rather than xp.sqrt, and use xp on arrays only"
+                )
