@@ -1,19 +1,22 @@
 """Learning-rate schedules: the factor on an optimizer's rate, as a pure function of where training stands.
 
 A user's own is any function ``factor(epoch, *, epochs, losses)``. Nothing is remembered between calls, so a run that is
-resumed, or asked twice, sees the same rates.
+resumed, or asked twice, sees the same rates. The rates of all the steps of an epoch are asked for in one call.
 """
 
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 from gdkernels.errors import InputError
 
 __all__ = ["Constant", "Cosine", "Exponential", "InverseScaling", "ReduceOnPlateau", "Schedule", "Step"]
 
-ScheduleFunction = Callable[..., float]
+ScheduleFunction = Callable[..., Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,23 +35,23 @@ class Schedule(ABC):
         if not self.warmup >= 0:
             raise InputError(f"warmup must be a number of epochs of at least 0, got {self.warmup!r}")
 
-    def __call__(self, epoch: float, *, epochs: int | None, losses: Sequence[float]) -> float:
-        """Return the factor.
+    def __call__(self, epoch: Any, *, epochs: int | None, losses: Sequence[float]) -> Any:
+        """Return the factor: a number, or one for each position.
 
         Parameters
         ----------
         epoch
-            Epochs done, the part of the one under way included: 2.5 in the middle of the third.
+            Epochs done, the part of the one under way included: 2.5 in the middle of the third. A number or an array.
         epochs
             How many there will be, or None where that is not known.
         losses
             For each finished epoch the loss that is watched: the validation loss if there is one.
         """
-        after = self.factor(max(0.0, epoch - self.warmup), epochs, losses)
-        return after * min(1.0, epoch / self.warmup) if self.warmup else after
+        after = self.factor(np.maximum(0.0, epoch - self.warmup), epochs, losses)
+        return after * np.minimum(1.0, epoch / self.warmup) if self.warmup else after
 
     @abstractmethod
-    def factor(self, epoch: float, epochs: int | None, losses: Sequence[float]) -> float:
+    def factor(self, epoch: Any, epochs: int | None, losses: Sequence[float]) -> Any:
         """Return the factor `epoch` epochs after the warm-up."""
 
 
@@ -56,7 +59,7 @@ class Schedule(ABC):
 class Constant(Schedule):
     """Always 1."""
 
-    def factor(self, epoch: float, epochs: int | None, losses: Sequence[float]) -> float:
+    def factor(self, epoch: Any, epochs: int | None, losses: Sequence[float]) -> Any:
         return 1.0
 
 
@@ -72,8 +75,8 @@ class Step(Schedule):
         if not self.every > 0:
             raise InputError(f"every must be a positive number of epochs, got {self.every!r}")
 
-    def factor(self, epoch: float, epochs: int | None, losses: Sequence[float]) -> float:
-        return float(self.gamma ** math.floor(epoch / self.every))
+    def factor(self, epoch: Any, epochs: int | None, losses: Sequence[float]) -> Any:
+        return self.gamma ** np.floor(epoch / self.every)
 
 
 @dataclass(frozen=True)
@@ -82,8 +85,8 @@ class Exponential(Schedule):
 
     gamma: float = 0.95
 
-    def factor(self, epoch: float, epochs: int | None, losses: Sequence[float]) -> float:
-        return float(self.gamma**epoch)
+    def factor(self, epoch: Any, epochs: int | None, losses: Sequence[float]) -> Any:
+        return self.gamma**epoch
 
 
 @dataclass(frozen=True)
@@ -92,11 +95,11 @@ class Cosine(Schedule):
 
     floor: float = 0.0
 
-    def factor(self, epoch: float, epochs: int | None, losses: Sequence[float]) -> float:
+    def factor(self, epoch: Any, epochs: int | None, losses: Sequence[float]) -> Any:
         if epochs is None:
             raise InputError("a cosine schedule has to know how many epochs there will be: call fit(epochs=…)")
-        share = min(1.0, epoch / max(epochs - self.warmup, 1e-12))
-        return self.floor + (1.0 - self.floor) * 0.5 * (1.0 + math.cos(math.pi * share))
+        share = np.minimum(1.0, epoch / max(epochs - self.warmup, 1e-12))
+        return self.floor + (1.0 - self.floor) * 0.5 * (1.0 + np.cos(math.pi * share))
 
 
 @dataclass(frozen=True)
@@ -105,8 +108,8 @@ class InverseScaling(Schedule):
 
     power: float = 0.5
 
-    def factor(self, epoch: float, epochs: int | None, losses: Sequence[float]) -> float:
-        return float((1.0 + epoch) ** -self.power)
+    def factor(self, epoch: Any, epochs: int | None, losses: Sequence[float]) -> Any:
+        return (1.0 + epoch) ** -self.power
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,7 @@ class ReduceOnPlateau(Schedule):
     patience: int = 10
     threshold: float = 1e-4
 
-    def factor(self, epoch: float, epochs: int | None, losses: Sequence[float]) -> float:
+    def factor(self, epoch: Any, epochs: int | None, losses: Sequence[float]) -> Any:
         best, waited, factor = math.inf, 0, 1.0
         for loss in losses:
             if loss < best - self.threshold * abs(best) or best == math.inf:

@@ -1,0 +1,124 @@
+"""A model's place: backend, device and precision, and moving arrays there and back."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gdkernels.backend import Backend, Executable, Plan, storage_dtype
+from gdkernels.errors import InputError
+from gdkernels.program import Program
+from gdkernels.reference import DefinitionExecutable
+
+__all__ = ["Binding", "located", "namespace_of"]
+
+_DLPACK_CPU = {1, 3}  # kDLCPU, kDLCUDAHost
+
+
+@dataclass(frozen=True)
+class Binding:
+    """Where a model computes, and why there."""
+
+    backend: Backend
+    device: str
+    precision: str
+    reason: str
+
+    @property
+    def xp(self) -> Any:
+        return self.backend.xp
+
+    @property
+    def dtype(self) -> str:
+        return storage_dtype(self.precision)
+
+    def executable(self, program: Program) -> Executable:
+        """Return `program` compiled by the backend, or its definition on the backend's namespace."""
+        plan = Plan(self.backend.name, self.device, self.precision)
+        return self.backend.compile(program, plan) or DefinitionExecutable(self.backend, program, plan)
+
+    def place(self, value: Any, name: str) -> Any:
+        """Return `value` as an array of numbers on the device, in the precision.
+
+        Parameters
+        ----------
+        value
+            An array of the backend, a NumPy array, anything with DLPack or ``__array__``, or nested lists.
+        name
+            What the messages call it.
+
+        Raises
+        ------
+        InputError
+            For text, ragged lists, or an array on a device that this backend does not reach.
+        """
+        array = value if self.backend.owns(value) else self._from_elsewhere(value, name)
+        return self.backend.asarray(array, dtype=self.dtype, device=self.device)
+
+    def _from_elsewhere(self, value: Any, name: str) -> Any:
+        if hasattr(value, "__dlpack_device__") and not isinstance(value, np.ndarray):
+            if value.__dlpack_device__()[0] not in _DLPACK_CPU:
+                if not self.device.startswith("cuda"):
+                    raise InputError(
+                        f"{name} is on {getattr(value, 'device', 'another device')} and would have to be copied to the "
+                        f"host for backend {self.backend.name!r}; copy it yourself, or choose a backend on its device"
+                    )
+                return value
+            try:
+                value = np.from_dlpack(value)
+            except (BufferError, RuntimeError, TypeError, ValueError) as error:
+                raise InputError(f"{name} ({type(value).__name__}) cannot be read as an array: {error}") from error
+        try:
+            array = np.asarray(value)
+        except (ValueError, TypeError) as error:
+            raise InputError(f"{name} cannot be made an array: {error}") from error
+        if array.dtype.kind not in "fiub":
+            raise InputError(
+                f"{name} holds {array.dtype} values, and numbers are needed; encode text and categories as numbers first"
+            )
+        return array
+
+    def give_back(self, result: Any, like: Any) -> Any:
+        """Return `result`, an array of the backend, in the namespace and on the device of `like`."""
+        if self.backend.owns(like):
+            return result
+        host = self.backend.to_numpy(result)
+        xp = namespace_of(like)
+        return host if xp is None else xp.asarray(host, device=like.device)
+
+    def to_numpy(self, a: Any) -> npt.NDArray[Any]:
+        return self.backend.to_numpy(a)
+
+    def check_finite(self, a: Any, name: str) -> None:
+        """Raise `InputError` that names the first entry of `a` [rows, columns] that is not finite, if there is one."""
+        if all_finite(a, xp=self.xp):
+            return
+        host = self.to_numpy(a)
+        rows, columns = np.nonzero(~np.isfinite(host))
+        if rows.size:
+            raise InputError(
+                f"{name} holds {host[rows[0], columns[0]]} in row {rows[0]}, column {columns[0]}"
+                f"{f', and {rows.size - 1} more values that are not finite' if rows.size > 1 else ''}; "
+                "remove or fill them first"
+            )
+
+
+def all_finite(a: Any, *, xp: Any) -> bool:
+    """Return whether all entries of `a` are finite: one pass and no temporary array where they are."""
+    with np.errstate(all="ignore"):
+        return bool(np.isfinite(float(xp.sum(a)))) or bool(xp.all(xp.isfinite(a)))
+
+
+def namespace_of(value: Any) -> Any:
+    """Return the Array API namespace of `value`, or None for NumPy arrays, lists and frames."""
+    import array_api_compat
+
+    if isinstance(value, np.ndarray) or not array_api_compat.is_array_api_obj(value):
+        return None
+    return array_api_compat.array_namespace(value)
+
+
+def located(binding: Binding) -> str:
+    """Return in a few words where something runs."""
+    return f"{binding.backend.name} on {binding.device} in {binding.precision}"
