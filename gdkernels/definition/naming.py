@@ -1,0 +1,140 @@
+"""Names of the definition's values: what a user types, and what a file keeps.
+
+Everywhere a built-in activation, loss, optimizer or schedule can be named, an object can stand in its place: the
+built-in with other parameters, or the user's own. Files keep the name and the parameters, never code.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+
+from gdkernels.definition import activations, losses, optimizers, schedules
+from gdkernels.errors import InputError, unknown_name
+
+__all__ = ["KINDS", "Kind", "describe", "names", "resolve", "restore"]
+
+Kind = Literal["activation", "loss", "optimizer", "schedule"]
+
+KINDS: dict[str, Mapping[str, Any]] = {
+    "activation": activations.BY_NAME,
+    "loss": losses.BY_NAME,
+    "optimizer": optimizers.BY_NAME,
+    "schedule": schedules.BY_NAME,
+}
+
+_WANTED = {
+    "activation": "a function f(z, *, xp)",
+    "loss": "a function loss(prediction, target, *, xp)",
+    "optimizer": "an Optimizer",
+    "schedule": "a function factor(epoch, *, epochs, losses)",
+}
+
+
+def names(kind: Kind) -> tuple[str, ...]:
+    """Return the names of the built-ins of this kind."""
+    return tuple(KINDS[kind])
+
+
+def resolve(kind: Kind, value: Any) -> Any:
+    """Return the activation, loss, optimizer or schedule that a user means by `value`.
+
+    Parameters
+    ----------
+    kind
+        "activation", "loss", "optimizer" or "schedule".
+    value
+        A name, a built-in class, or an object or function to be used as it is.
+
+    Raises
+    ------
+    InputError
+        For a name that is not known, and for what cannot be used as such a thing.
+    """
+    if isinstance(value, str):
+        if value not in KINDS[kind]:
+            raise unknown_name(kind, value, KINDS[kind], hint=f"Or pass your own: {_WANTED[kind]}.")
+        found = KINDS[kind][value]
+        return found() if isinstance(found, type) else found
+    meant = _built_in(value)
+    if meant is not None and meant[0] != kind:
+        raise InputError(f"{meant[1]!r} is {_with_article(meant[0])}, not {_with_article(kind)}")
+    if isinstance(value, type):
+        if meant is None:
+            raise InputError(f"{kind} must be an object, got the class {value.__name__}: pass {value.__name__}(…)")
+        return value()
+    if not (isinstance(value, optimizers.Optimizer) if kind == "optimizer" else callable(value)):
+        raise InputError(
+            f"{kind} must be a name ({', '.join(KINDS[kind])}) or {_WANTED[kind]}, got {value!r} "
+            f"of type {type(value).__name__}"
+        )
+    return value
+
+
+def describe(value: Any) -> dict[str, Any]:
+    """Return what a file keeps of `value`: for a built-in its name and parameters, otherwise a name alone.
+
+    The result holds nothing but strings, numbers and booleans; `restore` is the way back.
+    """
+    meant = _built_in(value)
+    if meant is None:
+        return {"name": getattr(value, "__name__", type(value).__name__), "custom": True}
+    return {"name": meant[1], **{field: _plain(getattr(value, field)) for field in _fields(value)}}
+
+
+def restore(kind: Kind, description: Mapping[str, Any], objects: Mapping[str, Any] | None = None) -> Any:
+    """Return the value that `describe` described.
+
+    Parameters
+    ----------
+    objects
+        By name, the functions and objects that are not built in.
+
+    Raises
+    ------
+    InputError
+        Where the description is damaged, comes from a newer version, or names something that `objects` lacks.
+    """
+    parameters = dict(description)
+    name = parameters.pop("name", None)
+    if not isinstance(name, str):
+        raise InputError(f"the description of {_with_article(kind)} has no name: {dict(description)!r}")
+    if parameters.pop("custom", False):
+        if objects is None or name not in objects:
+            key = name if name.isidentifier() else "function"
+            raise InputError(
+                f"the {kind} {name!r} is not built in, and files keep no code: "
+                f"pass it when loading, gd.load(path, objects={{{name!r}: {key}}})"
+            )
+        return resolve(kind, objects[name])
+    value = resolve(kind, name)
+    unknown = sorted(set(parameters) - set(_fields(value)))
+    if unknown:
+        raise InputError(
+            f"the {kind} {name!r} has no parameter {', '.join(map(repr, unknown))}; "
+            "was the file written by a newer version of gdkernels?"
+        )
+    return dataclasses.replace(value, **parameters) if parameters else value
+
+
+def _built_in(value: Any) -> tuple[str, str] | None:
+    """Return kind and name of a built-in, of a built-in's class, or of an object of that very class."""
+    for kind, table in KINDS.items():
+        for name, found in table.items():
+            family = found if isinstance(found, type) else type(found)
+            if value is found or (dataclasses.is_dataclass(family) and (value is family or type(value) is family)):
+                return kind, name
+    return None
+
+
+def _fields(value: Any) -> tuple[str, ...]:
+    return tuple(f.name for f in dataclasses.fields(value)) if dataclasses.is_dataclass(value) else ()
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _with_article(kind: str) -> str:
+    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
