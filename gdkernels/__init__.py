@@ -1,1 +1,43 @@
-"""Train multilayer perceptrons by gradient descent, fast, on whatever device is there."""
+"""Train multilayer perceptrons by gradient descent, fast, on whatever device is there.
+
+>>> import gdkernels as gd
+>>> mlp = gd.MLP([64, 128, 10], activation="relu", seed=0)
+>>> history = mlp.fit(X, Y, epochs=50, loss="cross_entropy", optimizer=gd.Adam(1e-3))  # doctest: +SKIP
+"""
+
+import logging
+
+from gdkernels.definition import activations, losses, optimizers, schedules
+from gdkernels.definition.network import Layer
+from gdkernels.definition.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
+from gdkernels.errors import BackendError, DivergenceError, FileError, GdkernelsError, InputError, TraceError
+from gdkernels.history import History
+from gdkernels.mlp import MLP, load
+from gdkernels.trainer import Trainer
+
+__all__ = [
+    "MLP",
+    "SGD",
+    "Adam",
+    "AdamW",
+    "BackendError",
+    "DivergenceError",
+    "FileError",
+    "GdkernelsError",
+    "History",
+    "InputError",
+    "Layer",
+    "Optimizer",
+    "RMSprop",
+    "TraceError",
+    "Trainer",
+    "activations",
+    "load",
+    "losses",
+    "optimizers",
+    "schedules",
+]
+
+__version__ = "0.1.0"
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())

@@ -75,7 +75,7 @@ class Binding:
             raise InputError(f"{name} cannot be made an array: {error}") from error
         if array.dtype.kind not in "fiub":
             raise InputError(
-                f"{name} holds {array.dtype} values, and numbers are needed; encode text and categories as numbers first"
+                f"{name} holds {array.dtype} values, not numbers; encode text and categories as numbers first"
             )
         return array
 

@@ -75,8 +75,8 @@ def _one_hot(binding: Binding, y: Any, classes: int, name: str) -> Any:
     if bool(xp.any(missing)):
         row = int(xp.argmax(xp.astype(missing, y.dtype)))
         raise InputError(
-            f"{name} holds {float(y[row, 0]):g} in row {row}; with {classes} outputs, classes are the whole numbers from "
-            f"0 to {classes - 1}"
+            f"{name} holds {float(y[row, 0]):g} in row {row}; with {classes} outputs, classes are the whole numbers "
+            f"from 0 to {classes - 1}"
         )
     return hot
 
@@ -87,8 +87,8 @@ def _check_range(binding: Binding, y: Any, loss: Loss, name: str) -> None:
         raise InputError(f"{name} holds {float(xp.min(y)):g}; the poisson loss takes counts or rates of at least 0")
     if is_classifier(loss) and (float(xp.min(y)) < 0 or float(xp.max(y)) > 1):
         raise InputError(
-            f"{name} holds values from {float(xp.min(y)):g} to {float(xp.max(y)):g}; for {type(loss).__name__} they must "
-            "lie between 0 and 1, or be class indices with one output for each class"
+            f"{name} holds values from {float(xp.min(y)):g} to {float(xp.max(y)):g}; for {type(loss).__name__} they "
+            "must lie between 0 and 1, or be class indices with one output for each class"
         )
     if isinstance(loss, CrossEntropy):
         sums = xp.sum(y, axis=1)

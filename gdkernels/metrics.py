@@ -1,0 +1,88 @@
+"""Figures that tell how good predictions are; computed on the host in float64."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gdkernels.errors import InputError, unknown_name
+
+__all__ = ["METRICS", "accuracy", "log_loss", "mae", "r2", "resolve_metrics", "rmse"]
+
+Array = npt.NDArray[Any]
+Metric = Callable[[Array, Array], float]
+
+
+def r2(target: Array, prediction: Array) -> float:
+    """Return the coefficient of determination 1 − Σ(y − ŷ)² / Σ(y − ȳ)², the mean of it over the outputs.
+
+    An output that never varies counts 1 if it is predicted exactly, else 0.
+    """
+    target, prediction = _columns(target), _columns(prediction)
+    residual = np.sum((target - prediction) ** 2, axis=0)
+    total = np.sum((target - np.mean(target, axis=0)) ** 2, axis=0)
+    scores = np.where(total > 0, 1.0 - residual / np.where(total > 0, total, 1.0), (residual == 0).astype(float))
+    return float(np.mean(scores))
+
+
+def rmse(target: Array, prediction: Array) -> float:
+    """Return the root of the mean squared error over all records and outputs."""
+    return float(np.sqrt(np.mean((_columns(target) - _columns(prediction)) ** 2)))
+
+
+def mae(target: Array, prediction: Array) -> float:
+    """Return the mean absolute error over all records and outputs."""
+    return float(np.mean(np.abs(_columns(target) - _columns(prediction))))
+
+
+def accuracy(target: Array, prediction: Array) -> float:
+    """Return the share of records whose class, the one with the highest probability, is right.
+
+    One column is the probability of class 1; several are a class each, or a yes or no each where the target has
+    several: then all of a record's have to be right.
+    """
+    target, prediction = _columns(target), _columns(prediction)
+    if prediction.shape[1] == 1:
+        return float(np.mean((prediction > 0.5) == (target > 0.5)))
+    if np.all(np.sum(target, axis=1) == 1) and np.allclose(np.sum(prediction, axis=1), 1, atol=1e-3):
+        return float(np.mean(np.argmax(prediction, axis=1) == np.argmax(target, axis=1)))
+    return float(np.mean(np.all((prediction > 0.5) == (target > 0.5), axis=1)))
+
+
+def log_loss(target: Array, prediction: Array) -> float:
+    """Return the mean of −log of the probability given to what is true; probabilities are kept off 0 by 1e-15."""
+    target, prediction = _columns(target), np.clip(_columns(prediction), 1e-15, 1.0)
+    if prediction.shape[1] > 1 and np.allclose(np.sum(prediction, axis=1), 1, atol=1e-3):
+        return float(-np.mean(np.sum(target * np.log(prediction), axis=1)))
+    against = np.clip(1.0 - prediction, 1e-15, 1.0)
+    return float(-np.mean(np.sum(target * np.log(prediction) + (1.0 - target) * np.log(against), axis=1)))
+
+
+METRICS: dict[str, Metric] = {"r2": r2, "rmse": rmse, "mae": mae, "accuracy": accuracy, "log_loss": log_loss}
+
+
+def resolve_metrics(metrics: Iterable[str | Metric]) -> dict[str, Metric]:
+    """Return the functions that `metrics` names, by name; functions stand for themselves.
+
+    Raises
+    ------
+    InputError
+        For a name that is not known.
+    """
+    if isinstance(metrics, str):
+        raise InputError(f"metrics must be a list, got {metrics!r}: write [{metrics!r}]")
+    result: dict[str, Metric] = {}
+    for metric in metrics:
+        if isinstance(metric, str):
+            if metric not in METRICS:
+                raise unknown_name("metric", metric, METRICS)
+            result[metric] = METRICS[metric]
+        else:
+            result[getattr(metric, "__name__", type(metric).__name__)] = metric
+    return result
+
+
+def _columns(a: Array) -> Array:
+    a = np.asarray(a, dtype=np.float64)
+    return a.reshape(len(a), -1)

@@ -1,0 +1,47 @@
+"""A progress bar with loss and samples/s on long work; none off a terminal."""
+
+import sys
+from typing import Any
+
+from gdkernels.history import Epoch
+
+__all__ = ["Progress"]
+
+_DELAY_SECONDS = 1.0  # what is done sooner needs no bar
+
+
+class Progress:
+    """Shows the epochs of a fit on stderr as they end.
+
+    Parameters
+    ----------
+    epochs
+        How many there will be at most.
+    show
+        Whether to show it; None means where stderr is a terminal.
+    """
+
+    def __init__(self, epochs: int, show: bool | None) -> None:
+        self._bar: Any = None
+        if show or (show is None and sys.stderr is not None and sys.stderr.isatty()):
+            from tqdm import tqdm
+
+            self._bar = tqdm(total=epochs, unit="epoch", delay=0 if show else _DELAY_SECONDS, leave=False)
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def update(self, epoch: Epoch) -> None:
+        """Show that `epoch` is done."""
+        if self._bar is None:
+            return
+        figures = [f"loss {epoch.loss:.4g}"]
+        if epoch.validation_loss is not None:
+            figures.append(f"validation {epoch.validation_loss:.4g}")
+        figures.append(f"{epoch.samples_per_second:,.0f} samples/s")
+        self._bar.set_postfix_str(", ".join(figures), refresh=False)
+        self._bar.update()

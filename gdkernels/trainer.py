@@ -1,0 +1,419 @@
+"""Trainer: epochs of shuffled batches, validation, early stopping."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gdkernels import streams
+from gdkernels.backend import Executable, State
+from gdkernels.binding import Binding, all_finite, located
+from gdkernels.definition.activations import identity
+from gdkernels.definition.losses import BinaryCrossEntropy, CrossEntropy, Loss, link_of
+from gdkernels.definition.naming import describe, resolve
+from gdkernels.definition.network import map_layers
+from gdkernels.definition.optimizers import Optimizer
+from gdkernels.definition.schedules import ScheduleFunction
+from gdkernels.errors import DivergenceError, InputError, unknown_name
+from gdkernels.history import Epoch, History
+from gdkernels.metrics import Metric, resolve_metrics
+from gdkernels.program import Program
+from gdkernels.progress import Progress
+from gdkernels.targets import place_inputs, place_targets
+
+if TYPE_CHECKING:
+    from gdkernels.mlp import MLP
+
+__all__ = ["Settings", "Trainer"]
+
+_log = logging.getLogger("gdkernels")
+
+Callback = Callable[[Epoch], Any]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a network is trained; see `Trainer` for each."""
+
+    optimizer: Optimizer
+    loss: Loss
+    batch_size: int
+    schedule: ScheduleFunction
+    l2: float
+    clip_norm: float | None
+    reduction: str
+
+    @classmethod
+    def checked(
+        cls,
+        *,
+        optimizer: str | Optimizer = "adam",
+        loss: str | Loss = "sse",
+        batch_size: int = 64,
+        schedule: str | ScheduleFunction = "constant",
+        l2: float = 0.0,
+        clip_norm: float | None = None,
+        reduction: str = "mean",
+        outputs: int,
+    ) -> Settings:
+        """Return settings for a network of so many `outputs`, names resolved.
+
+        Raises
+        ------
+        InputError
+            For unknown names and numbers out of range.
+        """
+        if isinstance(batch_size, bool) or not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
+            raise InputError(f"batch_size must be a whole number of at least 1, got {batch_size!r}")
+        if not (isinstance(l2, (int, float)) and 0 <= l2 < math.inf):
+            raise InputError(f"l2 must be a finite number of at least 0, got {l2!r}")
+        if clip_norm is not None and not (isinstance(clip_norm, (int, float)) and 0 < clip_norm < math.inf):
+            raise InputError(f"clip_norm must be a positive finite number or None, got {clip_norm!r}")
+        if reduction not in ("mean", "sum"):
+            raise unknown_name("reduction", reduction, ("mean", "sum"))
+        chosen = resolve("loss", loss)
+        if isinstance(chosen, CrossEntropy) and outputs == 1:
+            chosen = BinaryCrossEntropy()  # the same thing for one output, which softmax would make constant
+        return cls(
+            optimizer=resolve("optimizer", optimizer),
+            loss=chosen,
+            batch_size=int(batch_size),
+            schedule=resolve("schedule", schedule),
+            l2=float(l2),
+            clip_norm=None if clip_norm is None else float(clip_norm),
+            reduction=reduction,
+        )
+
+
+@dataclass(frozen=True)
+class _Data:
+    """Records on the device."""
+
+    x: Any
+    y: Any
+
+    def __len__(self) -> int:
+        return int(self.x.shape[0])
+
+    def take(self, rows: Any, binding: Binding) -> _Data:
+        indices = binding.backend.asarray(rows, dtype="int64", device=binding.device)
+        return _Data(binding.xp.take(self.x, indices, axis=0), binding.xp.take(self.y, indices, axis=0))
+
+
+class Trainer:
+    """Trains an `MLP` by gradient descent; what the optimizer carries from step to step belongs to it.
+
+    Parameters
+    ----------
+    mlp
+        The network; its parameters are replaced at the end of each epoch.
+    optimizer
+        "sgd", "rmsprop", "adam", "adamw", or an `Optimizer`.
+    loss
+        "sse", "mse", "huber", "poisson", "cross_entropy", "binary_cross_entropy", or a function of two arrays
+        [records, outputs] that returns one value per record. A loss that takes logits makes the network's output its
+        link: softmax, sigmoid, or exp.
+    batch_size
+        Records a step; the last batch of an epoch may be smaller.
+    schedule
+        The factor on the learning rate: a name or a `Schedule`; within a fit it counts the epochs of that fit.
+    l2
+        λ of a penalty ½λ‖W‖² on the weights, not the biases.
+    clip_norm
+        The largest norm of all the gradients together; longer ones are scaled down to it.
+    reduction
+        "mean": steps use the gradient of E/B, B the records in the batch; "sum": that of E.
+
+    Raises
+    ------
+    InputError
+        For unknown names, numbers out of range, or an output that contradicts the loss.
+    """
+
+    def __init__(
+        self,
+        mlp: MLP,
+        *,
+        optimizer: str | Optimizer = "adam",
+        loss: str | Loss = "sse",
+        batch_size: int = 64,
+        schedule: str | ScheduleFunction = "constant",
+        l2: float = 0.0,
+        clip_norm: float | None = None,
+        reduction: str = "mean",
+    ) -> None:
+        self.mlp = mlp
+        self.settings = Settings.checked(
+            optimizer=optimizer,
+            loss=loss,
+            batch_size=batch_size,
+            schedule=schedule,
+            l2=l2,
+            clip_norm=clip_norm,
+            reduction=reduction,
+            outputs=mlp.sizes[-1],
+        )
+        link = link_of(self.settings.loss)
+        if link is not identity and mlp.output not in (identity, link):
+            raise InputError(
+                f"the loss {describe(self.settings.loss)['name']!r} takes logits and sets the output to "
+                f"{describe(link)['name']!r}, but the network's output is {describe(mlp.output)['name']!r}; "
+                "leave it at 'identity'"
+            )
+        self.epochs_done = 0
+        self._fit_began = 0
+        self._binding: Binding | None = None
+        self._program: Program | None = None
+        self._executable: Executable | None = None
+        self._slots: Any = None
+        self._steps_done = 0
+        mlp._set_objective(self.settings.loss)
+
+    def epoch(self, X: Any, Y: Any) -> float:
+        """Do one shuffled pass over the data, and return the sum E of the loss, each batch measured before its step.
+
+        Parameters
+        ----------
+        X
+            [records, inputs]: NumPy, anything with DLPack, or already on the device.
+        Y
+            [records, outputs]; [records] for one output, or as class indices for a cross-entropy.
+
+        Raises
+        ------
+        InputError
+            For data that does not fit the network.
+        DivergenceError
+            If loss or parameters stop being finite; the parameters are then those before this epoch.
+        """
+        data = self._place(X, Y)
+        return self._run_epoch(data, gradient_norm=False, epochs=None, losses=())[0]
+
+    def fit(
+        self,
+        X: Any,
+        Y: Any,
+        *,
+        epochs: int,
+        validation: float | tuple[Any, Any] | None = None,
+        patience: int | None = None,
+        callbacks: Iterable[Callback] = (),
+        metrics: Iterable[str | Metric] = (),
+        stop_gradient_norm: float | None = None,
+        gradient_norm: bool = False,
+        progress: bool | None = None,
+    ) -> History:
+        """Train for up to `epochs` passes; a second call goes on where the first ended.
+
+        Parameters
+        ----------
+        X, Y
+            As for `epoch`.
+        epochs
+            The largest number of passes.
+        validation
+            The share of the records, drawn by the network's seed, that is kept from training and only measured; or a
+            pair (X, Y) of its own.
+        patience
+            Stop when the validation loss, or the training loss where there is none, has not fallen for so many
+            epochs, and keep the parameters of the best epoch.
+        callbacks
+            Functions of the `Epoch` just done; one that returns True ends training.
+        metrics
+            Names ("r2", "rmse", "mae", "accuracy", "log_loss") or functions (target, prediction) of NumPy arrays.
+        stop_gradient_norm
+            Stop at a critical point: when the mean norm of the gradient over an epoch is at most this.
+        gradient_norm
+            Whether the history records that norm.
+        progress
+            Whether to show a bar; None means on a terminal, when it takes longer than a second.
+
+        Returns
+        -------
+        History
+            A record for each epoch, and what ran where. Where loss or parameters stopped being finite, it says so in
+            `diverged` and `stopped`, and the parameters are the last finite ones.
+        """
+        if isinstance(epochs, bool) or not isinstance(epochs, (int, np.integer)) or epochs < 1:
+            raise InputError(f"epochs must be a whole number of at least 1, got {epochs!r}")
+        if patience is not None and patience < 1:
+            raise InputError(f"patience must be a number of epochs of at least 1 or None, got {patience!r}")
+        if stop_gradient_norm is not None and not stop_gradient_norm >= 0:
+            raise InputError(f"stop_gradient_norm must be at least 0 or None, got {stop_gradient_norm!r}")
+        wanted = resolve_metrics(metrics)
+        with_norm = gradient_norm or stop_gradient_norm is not None
+        train, held_out = self._split(self._place(X, Y), validation)
+        executable = self._bind_program(with_norm)
+        assert self._binding is not None
+        history = History(executable.plan, executable.origin, self._binding.reason)
+        self._fit_began = self.epochs_done
+        best: tuple[float, Any] = (math.inf, None)
+        with Progress(int(epochs), progress) as bar:
+            while not history.stopped:
+                losses = [e.watched for e in history.epochs]
+                try:
+                    record = self._record(train, held_out, wanted, with_norm, int(epochs), losses)
+                except DivergenceError as error:
+                    history.stopped, history.diverged = str(error), True
+                    _log.warning("training stopped: %s", error)
+                    break
+                history.epochs.append(record)
+                bar.update(record)
+                if record.watched < best[0]:
+                    history.best_epoch = record.number
+                    best = (record.watched, self.mlp.parameters if patience is not None else None)
+                history.stopped = self._ending(history, int(epochs), patience, stop_gradient_norm, callbacks)
+        if patience is not None and best[1] is not None:
+            self.mlp.set_parameters(best[1])
+        elif history.epochs:
+            history.best_epoch = history.epochs[-1].number
+        _log.info("trained %d epochs on %s (%s)", len(history.epochs), located(self._binding), executable.origin)
+        return history
+
+    # ---- one epoch
+
+    def _record(
+        self,
+        train: _Data,
+        held_out: _Data | None,
+        metrics: dict[str, Metric],
+        with_norm: bool,
+        epochs: int,
+        losses: list[float],
+    ) -> Epoch:
+        assert self._binding is not None
+        began = time.perf_counter()
+        total, norm, rate = self._run_epoch(train, gradient_norm=with_norm, epochs=epochs, losses=losses)
+        self._binding.backend.synchronize(self._binding.device)
+        seconds = time.perf_counter() - began
+        judged = train if held_out is None else held_out
+        return Epoch(
+            number=self.epochs_done,
+            loss=total / len(train),
+            validation_loss=None if held_out is None else self.mlp._error(held_out.x, held_out.y) / len(held_out),
+            learning_rate=rate,
+            seconds=seconds,
+            samples_per_second=len(train) / seconds,
+            gradient_norm=norm,
+            metrics=self.mlp._score(judged.x, judged.y, metrics) if metrics else {},
+        )
+
+    def _run_epoch(
+        self, data: _Data, *, gradient_norm: bool, epochs: int | None, losses: Iterable[float]
+    ) -> tuple[float, float | None, float]:
+        """Return E over the pass, the mean norm of the gradient, and the rate of the last step."""
+        executable = self._bind_program(gradient_norm)
+        binding = self._binding
+        assert binding is not None
+        records, batch_size = len(data), self.settings.batch_size
+        steps = -(-records // batch_size)
+        order = streams.generator(self.mlp.seed, "order", self.epochs_done).permutation(records)
+        position = self.epochs_done - self._fit_began + np.arange(steps) / steps
+        factor = self.settings.schedule(position, epochs=epochs, losses=tuple(losses))
+        rates = np.broadcast_to(np.asarray(factor, dtype=np.float64), (steps,)) * self.settings.optimizer.learning_rate
+        before = State(self.mlp._parameters, self._slots, self._steps_done)
+        state = before.copy(binding.xp)  # the executable may write in place; `before` stays what it was
+        total, norm = executable.run(state, data.x, data.y, order, min(batch_size, records), rates)
+        if not (math.isfinite(total) and self._finite(state)):
+            raise DivergenceError(
+                f"{'the loss' if not math.isfinite(total) else 'a parameter'} stopped being finite in epoch "
+                f"{self.epochs_done + 1}; the parameters are those before it. Lower the learning rate "
+                f"({float(rates[-1]):g}), set clip_norm, or scale the data"
+            )
+        self.mlp._parameters, self._slots, self._steps_done = state.parameters, state.slots, state.step
+        self.epochs_done += 1
+        return total, norm, float(rates[-1])
+
+    def _finite(self, state: State) -> bool:
+        assert self._binding is not None
+        xp = self._binding.xp
+        return all(all_finite(a, xp=xp) for layer in state.parameters for a in layer if a is not None)
+
+    def _ending(
+        self,
+        history: History,
+        epochs: int,
+        patience: int | None,
+        stop_gradient_norm: float | None,
+        callbacks: Iterable[Callback],
+    ) -> str:
+        """Return why training ends after the last recorded epoch, or nothing if it goes on."""
+        last = history.epochs[-1]
+        asked = [callback(last) is True for callback in callbacks]
+        if any(asked):
+            return "a callback asked for it"
+        norm = last.gradient_norm
+        if stop_gradient_norm is not None and norm is not None and norm <= stop_gradient_norm:
+            return f"the gradient's norm fell to {norm:.3g}: a critical point"
+        if patience is not None and last.number - (history.best_epoch or 0) >= patience:
+            watched = "loss" if last.validation_loss is None else "validation loss"
+            return f"the {watched} has not fallen for {patience} epochs"
+        return f"all {epochs} epochs are done" if len(history.epochs) >= epochs else ""
+
+    # ---- binding
+
+    def _place(self, X: Any, Y: Any, names: tuple[str, str] = ("X", "Y")) -> _Data:
+        binding = self.mlp._bind(X)
+        if self._binding is not binding:
+            self._move_slots(binding)
+        x = place_inputs(binding, X, self.mlp.sizes[0], names[0])
+        y = place_targets(binding, Y, x.shape[0], self.mlp.sizes[-1], self.settings.loss, names[1], names[0])
+        return _Data(x, y)
+
+    def _move_slots(self, binding: Binding) -> None:
+        def zeros(parameter: Any) -> tuple[Any, ...]:
+            return tuple(binding.xp.zeros_like(parameter) for _ in range(self.settings.optimizer.slots))
+
+        if self._slots is None or self._binding is None:
+            self._slots = map_layers(zeros, self.mlp._parameters)
+        else:
+            old = self._binding
+
+            def move(arrays: tuple[Any, ...]) -> tuple[Any, ...]:
+                return tuple(binding.place(old.to_numpy(a), "slot") for a in arrays)
+
+            self._slots = map_layers(move, self._slots)
+        self._binding, self._executable, self._program = binding, None, None
+
+    def _bind_program(self, gradient_norm: bool) -> Executable:
+        settings = self.settings
+        program = Program(
+            activations=self.mlp._raw_activations(settings.loss),
+            bias=self.mlp.bias,
+            loss=settings.loss,
+            optimizer=settings.optimizer,
+            reduction=settings.reduction,
+            l2=settings.l2,
+            clip_norm=settings.clip_norm,
+            gradient_norm=gradient_norm,
+        )
+        if self._program is None or self._program != program:
+            assert self._binding is not None
+            self._program, self._executable = program, self._binding.executable(program)
+        assert self._executable is not None
+        return self._executable
+
+    def _split(self, data: _Data, validation: float | tuple[Any, Any] | None) -> tuple[_Data, _Data | None]:
+        if validation is None:
+            return data, None
+        if isinstance(validation, tuple):
+            if len(validation) != 2:
+                raise InputError(f"validation must be a share or a pair (X, Y), got {len(validation)} things")
+            return data, self._place(*validation, names=("the validation X", "the validation Y"))
+        if not (isinstance(validation, (int, float)) and 0 < validation < 1):
+            raise InputError(f"validation must be a share between 0 and 1, a pair (X, Y) or None, got {validation!r}")
+        kept = round(len(data) * validation)
+        if not 0 < kept < len(data):
+            raise InputError(
+                f"validation={validation:g} of {len(data)} records leaves {kept} to validate on and "
+                f"{len(data) - kept} to train on; both need at least one"
+            )
+        assert self._binding is not None
+        rows = streams.generator(self.mlp.seed, "validation").permutation(len(data))
+        return data.take(rows[kept:], self._binding), data.take(rows[:kept], self._binding)
