@@ -1,0 +1,135 @@
+"""Writing a file whole or not at all."""
+
+import errno
+import os
+import secrets
+import stat
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from gdkernels.errors import FileError
+
+__all__ = ["check_destination", "write_atomically"]
+
+# What link() answers on file systems that have no hard links (FAT, some network and user-space ones).
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+
+
+def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], object], *, overwrite: bool) -> None:
+    """Call `write` with a temporary file in the folder of `path`, then give that file its name.
+
+    Whoever opens `path` sees the old file or the whole new one, also after a crash or when two processes write at once.
+
+    Parameters
+    ----------
+    write
+        Writes the content to the binary file that it is given.
+    overwrite
+        Whether a file that exists already is replaced; a symbolic link then keeps its place, its target is replaced.
+
+    Raises
+    ------
+    FileError
+        Where the file exists already and `overwrite` is false, or it cannot be written; nothing is left behind.
+    """
+    check_destination(path, overwrite=overwrite)
+    target = Path(os.path.realpath(path)) if overwrite else Path(path)
+    # Not tempfile: its files are private to the user, and a model should get the permissions that any new file gets.
+    temporary = target.parent / f".gdkernels-{secrets.token_hex(8)}.tmp"
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+            if overwrite:
+                if target.exists():
+                    temporary.chmod(stat.S_IMODE(target.stat().st_mode))
+                temporary.replace(target)
+            else:
+                _name_new(temporary, target)
+        finally:
+            with suppress(FileNotFoundError):
+                temporary.unlink()
+        _sync_folder(target.parent)
+    except OSError as error:
+        raise _refusal(path, error) from error
+
+
+def check_destination(path: str | os.PathLike[str], *, overwrite: bool) -> None:
+    """Raise what writing `path` would raise, as far as can be known before: ask this before long work.
+
+    Raises
+    ------
+    FileError
+        Where the folder is missing or not writable, the file exists already and `overwrite` is false, or `path` is no
+        place for a file.
+    """
+    path = Path(path)
+    try:
+        folder = Path(os.path.realpath(path)).parent if overwrite else path.parent
+        if not path.name or path.is_dir():
+            raise FileError(f"cannot write {path}: it is a folder; give a file name in it")
+        if not folder.is_dir():
+            what = "is not a folder" if folder.exists() else "does not exist; create it first"
+            raise FileError(f"cannot write {path}: the folder {folder} {what}")
+        if os.path.lexists(path):
+            if not overwrite:
+                raise _exists(path)
+            if path.exists() and not path.is_file():
+                raise FileError(f"cannot write {path}: it is not a regular file; choose another name")
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise FileError(f"cannot write {path}: no permission to write in the folder {folder}; choose another")
+    except OSError as error:
+        raise _refusal(path, error) from error
+
+
+def _name_new(temporary: Path, target: Path) -> None:
+    """Name the file `target`, atomically, unless a file of that name exists."""
+    try:
+        os.link(temporary, target)
+        return
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+    # Without hard links: an empty file claims the name, which nobody else can then take, and is replaced at once.
+    os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+    try:
+        temporary.replace(target)
+    except BaseException:
+        target.unlink()
+        raise
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the new name last through a power failure, where the file system can."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _exists(path: str | os.PathLike[str]) -> FileError:
+    return FileError(
+        f"{os.fspath(path)} exists already; to replace it, pass overwrite=True (on the command line: --force)"
+    )
+
+
+def _refusal(path: str | os.PathLike[str], error: OSError) -> FileError:
+    if error.errno == errno.EEXIST:
+        return _exists(path)
+    advice = {
+        errno.ENOSPC: "; free some space or choose another folder",
+        errno.EDQUOT: "; free some space or choose another folder",
+        errno.EROFS: "; choose another folder",
+        errno.EACCES: "; choose another folder",
+        errno.EPERM: "; choose another folder",
+        errno.ENAMETOOLONG: "; choose a shorter name",
+    }.get(error.errno or 0, "")
+    reason = error.strerror or str(error)
+    return FileError(f"cannot write {os.fspath(path)}: {reason[:1].lower()}{reason[1:]}{advice}")
