@@ -45,7 +45,7 @@ def accuracy(target: Array, prediction: Array) -> float:
     target, prediction = _columns(target), _columns(prediction)
     if prediction.shape[1] == 1:
         return float(np.mean((prediction > 0.5) == (target > 0.5)))
-    if np.all(np.sum(target, axis=1) == 1) and np.allclose(np.sum(prediction, axis=1), 1, atol=1e-3):
+    if _exclusive(target, prediction):
         return float(np.mean(np.argmax(prediction, axis=1) == np.argmax(target, axis=1)))
     return float(np.mean(np.all((prediction > 0.5) == (target > 0.5), axis=1)))
 
@@ -53,7 +53,7 @@ def accuracy(target: Array, prediction: Array) -> float:
 def log_loss(target: Array, prediction: Array) -> float:
     """Return the mean of −log of the probability given to what is true; probabilities are kept off 0 by 1e-15."""
     target, prediction = _columns(target), np.clip(_columns(prediction), 1e-15, 1.0)
-    if prediction.shape[1] > 1 and np.allclose(np.sum(prediction, axis=1), 1, atol=1e-3):
+    if prediction.shape[1] > 1 and _exclusive(target, prediction):
         return float(-np.mean(np.sum(target * np.log(prediction), axis=1)))
     against = np.clip(1.0 - prediction, 1e-15, 1.0)
     return float(-np.mean(np.sum(target * np.log(prediction) + (1.0 - target) * np.log(against), axis=1)))
@@ -81,6 +81,11 @@ def resolve_metrics(metrics: Iterable[str | Metric]) -> dict[str, Metric]:
         else:
             result[getattr(metric, "__name__", type(metric).__name__)] = metric
     return result
+
+
+def _exclusive(target: Array, prediction: Array) -> bool:
+    """Return whether each record has exactly one class, and probabilities that share it out."""
+    return all(bool(np.allclose(np.sum(a, axis=1), 1, atol=1e-3)) for a in (target, prediction))
 
 
 def _columns(a: Array) -> Array:
