@@ -54,6 +54,10 @@ class Binding:
             For text, ragged lists, or an array on a device that this backend does not reach.
         """
         array = value if self.backend.owns(value) else self._from_elsewhere(value, name)
+        numeric = ("bool", "integral", "real floating")
+        host = isinstance(array, np.ndarray)
+        if not (array.dtype.kind in "biuf" if host else self.xp.isdtype(array.dtype, numeric)):
+            raise InputError(f"{name} holds {array.dtype} values, not real numbers; encode text and categories first")
         return self.backend.asarray(array, dtype=self.dtype, device=self.device)
 
     def _from_elsewhere(self, value: Any, name: str) -> Any:
@@ -64,20 +68,15 @@ class Binding:
                         f"{name} is on {getattr(value, 'device', 'another device')} and would have to be copied to the "
                         f"host for backend {self.backend.name!r}; copy it yourself, or choose a backend on its device"
                     )
-                return value
+                return self.xp.from_dlpack(value)
             try:
                 value = np.from_dlpack(value)
             except (BufferError, RuntimeError, TypeError, ValueError) as error:
                 raise InputError(f"{name} ({type(value).__name__}) cannot be read as an array: {error}") from error
         try:
-            array = np.asarray(value)
+            return np.asarray(value)
         except (ValueError, TypeError) as error:
             raise InputError(f"{name} cannot be made an array: {error}") from error
-        if array.dtype.kind not in "fiub":
-            raise InputError(
-                f"{name} holds {array.dtype} values, not numbers; encode text and categories as numbers first"
-            )
-        return array
 
     def give_back(self, result: Any, like: Any) -> Any:
         """Return `result`, an array of the backend, in the namespace and on the device of `like`."""

@@ -18,7 +18,7 @@ class Progress:
     epochs
         How many there will be at most.
     show
-        Whether to show it; None means where stderr is a terminal.
+        Whether to show it, and to leave it there when done; None shows it where stderr is a terminal, until it is done.
     """
 
     def __init__(self, epochs: int, show: bool | None) -> None:
@@ -26,7 +26,7 @@ class Progress:
         if show or (show is None and sys.stderr is not None and sys.stderr.isatty()):
             from tqdm import tqdm
 
-            self._bar = tqdm(total=epochs, unit="epoch", delay=0 if show else _DELAY_SECONDS, leave=False)
+            self._bar = tqdm(total=epochs, unit="epoch", delay=0 if show else _DELAY_SECONDS, leave=bool(show))
 
     def __enter__(self) -> "Progress":
         return self

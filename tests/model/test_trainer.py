@@ -18,6 +18,13 @@ def network(sizes=(5, 16, 2), **keywords) -> gd.MLP:
     return gd.MLP(list(sizes), **({"seed": 3, "backend": "numpy", "activation": "tanh"} | keywords))
 
 
+def untouched(mlp: gd.MLP) -> bool:
+    fresh = network()
+    fresh.predict(X)  # binds it, so that the precision is the same
+    mlp.predict(X)
+    return same_bits(mlp, fresh)
+
+
 def same_bits(a: gd.MLP, b: gd.MLP) -> bool:
     pairs = zip(a.parameters, b.parameters, strict=True)
     return all(np.array_equal(u, v) for p, q in pairs for u, v in zip(p, q, strict=True))
@@ -173,7 +180,7 @@ def test_divergence_returns_to_the_last_finite_epoch(caplog):
     trainer = gd.Trainer(network(), optimizer=gd.SGD(1e30))
     with pytest.raises(gd.DivergenceError, match="epoch 1"):
         trainer.epoch(X, Y)
-    assert same_bits(trainer.mlp, network())
+    assert untouched(trainer.mlp)
 
 
 @pytest.mark.parametrize(
@@ -201,7 +208,7 @@ def test_settings_out_of_range_are_refused_before_training(keywords, message):
     mlp = network()
     with pytest.raises(gd.InputError, match=message):
         mlp.fit(X, Y, **keywords)
-    assert same_bits(mlp, network())
+    assert untouched(mlp)
 
 
 def test_an_optimizer_that_upcasts_is_told_why():
