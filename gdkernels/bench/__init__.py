@@ -1,0 +1,1 @@
+"""Measuring: what is timed, and the proof that it was done."""

@@ -1,0 +1,38 @@
+"""What the wheel brings, and what an import costs."""
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import gdkernels
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    target = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", target, ROOT]
+    subprocess.run(command, check=True, capture_output=True)
+    (path,) = target.glob("*.whl")
+    return zipfile.ZipFile(path).namelist()
+
+
+def test_top_level_names_of_the_wheel(wheel):
+    packages = {name.split("/")[0] for name in wheel if ".dist-info/" not in name}
+    assert packages == {"gdkernels", "gdkernels_cupy", "gdkernels_numpy"}
+
+
+def test_the_wheel_is_typed_and_carries_the_licence(wheel):
+    for package in ("gdkernels", "gdkernels_cupy", "gdkernels_numpy"):
+        assert f"{package}/py.typed" in wheel
+    assert any(name.endswith("licenses/LICENSE") for name in wheel)
+    assert not any("test" in Path(name).name and "testing" not in name for name in wheel)
+
+
+def test_every_public_name_is_there():
+    for name in gdkernels.__all__:
+        assert getattr(gdkernels, name) is not None
