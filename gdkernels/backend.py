@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -159,6 +160,10 @@ class Backend(ABC):
     def expected(self) -> bool:
         """Return whether its hardware seems to be there, so that being unable to use it deserves a warning."""
         return False
+
+    def on_device(self, device: str) -> AbstractContextManager[Any]:
+        """Return a context in which the namespace works on `device`, for libraries with a current device."""
+        return nullcontext()
 
     def synchronize(self, device: str) -> None:
         """Wait until all work on `device` is done."""

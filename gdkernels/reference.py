@@ -10,7 +10,7 @@ from gdkernels.definition.network import Layers
 from gdkernels.errors import InputError
 from gdkernels.program import Program
 
-__all__ = ["DefinitionExecutable"]
+__all__ = ["DefinitionExecutable", "bind"]
 
 # Rows that are predicted at a time: bounds the memory for the activations of a wide network.
 _CHUNK_ELEMENTS = 1 << 24
@@ -41,7 +41,7 @@ class DefinitionExecutable(Executable):
         total: Any = 0.0
         norms: Any = 0.0
         # Overflow is reported once, by whoever checks that the epoch's loss is finite, not as warnings on the way.
-        with np.errstate(all="ignore"):
+        with self._backend.on_device(self.plan.device), np.errstate(all="ignore"):
             for k, learning_rate in enumerate(learning_rates):
                 batch = rows[k * batch_size : (k + 1) * batch_size]
                 error, norm, parameters, slots = self._program.train_step(
@@ -65,12 +65,12 @@ class DefinitionExecutable(Executable):
         widest = max(max(layer.W.shape) for layer in parameters)
         rows = max(1, _CHUNK_ELEMENTS // widest)
         xp = self._backend.xp
-        with np.errstate(all="ignore"):
+        with self._backend.on_device(self.plan.device), np.errstate(all="ignore"):
             parts = [
                 self._program.forward(parameters, x[start : start + rows, :], xp=xp)
                 for start in range(0, max(1, x.shape[0]), rows)
             ]
-        return parts[0] if len(parts) == 1 else xp.concat(parts, axis=0)
+            return parts[0] if len(parts) == 1 else xp.concat(parts, axis=0)
 
     def _check_dtypes(self, before: Layers, after: Layers) -> None:
         for old, new in zip(before, after, strict=True):
@@ -80,3 +80,8 @@ class DefinitionExecutable(Executable):
                     f"{optimizer} turned {old.W.dtype} weights into {new.W.dtype}: learning_rate and t are Python "
                     "numbers, so write (…)**0.5 for their roots rather than xp.sqrt, and use xp on arrays only"
                 )
+
+
+def bind(backend: Backend, program: Program, plan: Plan) -> Executable:
+    """Return what the backend compiled `program` to, or the definition itself where it compiles nothing for it."""
+    return backend.compile(program, plan) or DefinitionExecutable(backend, program, plan)

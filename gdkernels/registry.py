@@ -1,7 +1,7 @@
 """Finding, choosing and explaining backends.
 
-Plug-ins are entry points of the group ``gdkernels.backends``, ours like anybody's. What the user named fails loudly;
-what was guessed falls back and says so.
+Plug-ins are entry points of the group ``gdkernels.backends``, ours like anybody's. A plug-in is loaded when it is asked
+for by name, or when all are compared. What the user named fails loudly; what was guessed falls back and says so.
 """
 
 import logging
@@ -32,12 +32,15 @@ class Found:
         Why it cannot run here, with the fixing command; None if it can.
     source
         The distribution that brought it, with its version.
+    devices
+        The names of its devices, the default first; none where it cannot run.
     """
 
     name: str
     backend: Backend | None
     problem: str | None
     source: str
+    devices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,6 @@ class Choice:
     reason: str
 
 
-@cache
 def find() -> dict[str, Found]:
     """Return every installed backend by name, the highest priority first; nothing that is broken breaks the others.
 
@@ -58,50 +60,24 @@ def find() -> dict[str, Found]:
     BackendError
         If two distributions bring a backend of the same name; it names both.
     """
-    points: dict[str, EntryPoint] = {}
-    for point in entry_points(group=GROUP):
-        other = points.setdefault(point.name, point)
-        if other.value != point.value or _source(other) != _source(point):
-            raise BackendError(
-                f"two backends are named {point.name!r}: {other.value} of {_source(other)} and {point.value} of "
-                f"{_source(point)}; uninstall one of them"
-            )
-    found = [_load(point) for point in points.values()]
-    found.sort(key=lambda f: (-(f.backend.priority if f.backend else -1), f.name))
+    found = [_found(name) for name in _points()]
+    found.sort(key=lambda f: (f.backend is None, -f.backend.priority if f.backend else 0, f.name))
     return {f.name: f for f in found}
 
 
-def _load(point: EntryPoint) -> Found:
-    try:
-        backend = point.load()()
-        if not isinstance(backend, Backend):
-            raise TypeError(f"{point.value} is not a gdkernels.backend.Backend")
-        return Found(point.name, backend, backend.unavailable(), _source(point))
-    except Exception as error:  # whatever a stranger's plug-in raises, the others go on
-        problem = f"its plug-in is broken: {type(error).__name__}: {error} (in {_source(point)})"
-        return Found(point.name, None, problem, _source(point))
-
-
-def _source(point: EntryPoint) -> str:
-    return f"{point.dist.name} {point.dist.version}" if point.dist else "an unknown distribution"
-
-
 def get(name: str) -> Backend:
-    """Return the backend called `name`.
+    """Return the backend called `name`; no other is loaded.
 
     Raises
     ------
     InputError
         If there is none of that name.
     BackendError
-        If it cannot run here; the message says why and what would fix it.
+        If it cannot run here, the message says why and what would fix it; or if two distributions bring one.
     """
-    found = find().get(name)
-    if found is None:
-        raise unknown_name("backend", name, find(), hint="`python -m gdkernels backends` shows what each needs.")
-    if found.backend is None or found.problem is not None:
-        raise BackendError(f"backend {name!r} cannot run here: {found.problem}")
-    return found.backend
+    backend = _get(name).backend
+    assert backend is not None
+    return backend
 
 
 def choose(backend: str | Backend = "auto", device: str | None = None, precision: str = "float32") -> Choice:
@@ -116,56 +92,128 @@ def choose(backend: str | Backend = "auto", device: str | None = None, precision
     """
     if precision not in PRECISIONS:
         raise unknown_name("precision", precision, PRECISIONS)
-    asked = "as asked for"
+    by_backend = by_device = ""
     if isinstance(backend, str) and backend == "auto" and os.environ.get("GDKERNELS_BACKEND"):
-        backend, asked = os.environ["GDKERNELS_BACKEND"], "by GDKERNELS_BACKEND"
+        backend, by_backend = os.environ["GDKERNELS_BACKEND"], "GDKERNELS_BACKEND"
     if device is None and os.environ.get("GDKERNELS_DEVICE"):
-        device = os.environ["GDKERNELS_DEVICE"]
-    if backend == "auto":
-        return _choose_automatically(device, precision)
-    chosen = get(backend) if isinstance(backend, str) else backend
-    problem = _problem(chosen, device, precision)
+        device, by_device = os.environ["GDKERNELS_DEVICE"], "GDKERNELS_DEVICE"
+    if isinstance(backend, str) and backend == "auto":
+        return _choose_automatically(device, precision, by_device)
+
+    if isinstance(backend, str):
+        found = _get(backend, by_backend)
+    else:
+        found = _inspect(backend.name, backend, "passed as an object")
+        if found.problem is not None:
+            raise BackendError(f"backend {backend.name!r} cannot run here: {found.problem}")
+    assert found.backend is not None
+    problem = _unfit(found, device, precision, by_device)
     if problem is not None:
-        raise BackendError(f"backend {chosen.name!r} {problem}")
-    choice = Choice(chosen, device or chosen.devices()[0], asked)
-    _log.debug("running on %s (%s), %s", chosen.name, choice.device, asked)
+        raise BackendError(f"backend {found.name!r} {problem}")
+    asked = " and ".join(name for name in (by_backend, by_device) if name)
+    choice = Choice(found.backend, device or found.devices[0], f"set by {asked}" if asked else "as asked for")
+    _log.info("running on %s (%s), %s", choice.backend.name, choice.device, choice.reason)
     return choice
 
 
-def _choose_automatically(device: str | None, precision: str) -> Choice:
-    passed_over = []
-    for found in find().values():
-        backend = found.backend
-        if backend is None or found.problem is not None:
-            problem = f"cannot run here: {found.problem}"
-            if backend is not None and device is None and _expected(backend):
-                _warn_once(f"backend {found.name!r} {problem}")
-        else:
-            problem = _problem(backend, device, precision) or ""
-        if problem:
-            passed_over.append(f"{found.name} {problem}")
-            continue
-        assert backend is not None
-        reason = "the best that can run here" + (f" ({'; '.join(passed_over)})" if passed_over else "")
-        choice = Choice(backend, device or backend.devices()[0], reason)
-        _log.info("running on %s (%s): %s", backend.name, choice.device, reason)
-        return choice
-    wish = f"device {device!r} and " if device else ""
+def _choose_automatically(device: str | None, precision: str, by_device: str) -> Choice:
+    passed_over: list[str] = []
+    # A plug-in that does not load has no priority, so it cannot be said to be worse than the one chosen: all are named.
+    for found in sorted(find().values(), key=lambda f: f.backend is not None):
+        problem = f"cannot run here: {found.problem}" if found.problem else _unfit(found, device, precision, by_device)
+        if problem is None:
+            assert found.backend is not None
+            reason = "the best that can run here" + (f" ({'; '.join(passed_over)})" if passed_over else "")
+            choice = Choice(found.backend, device or found.devices[0], reason)
+            _log.info("running on %s (%s): %s", found.name, choice.device, reason)
+            return choice
+        passed_over.append(f"{found.name} {problem}")
+        if found.problem and device is None and _expected(found.backend):
+            _warn_once(f"backend {found.name!r} {problem}")
+    if not passed_over:
+        raise BackendError("no backend is installed: pip install gdkernels (in a checkout: pip install -e .)")
+    wish = f"device {device!r}{f' ({by_device})' if by_device else ''} and " if device else ""
     raise BackendError(f"no backend can do {wish}precision {precision!r} here: {'; '.join(passed_over)}")
 
 
-def _problem(backend: Backend, device: str | None, precision: str) -> str | None:
+def _get(name: str, by: str = "") -> Found:
+    """Return the plug-in called `name`, which can run; `by` is the environment variable that named it, if one did."""
+    origin = f"It is set by {by}. " if by else ""
+    if name not in _points():
+        raise unknown_name(
+            "backend", name, _points(), hint=f"{origin}`python -m gdkernels backends` shows what each needs."
+        )
+    found = _found(name)
+    if found.problem is not None:
+        raise BackendError(f"backend {name!r}{f' (set by {by})' if by else ''} cannot run here: {found.problem}")
+    return found
+
+
+def _unfit(found: Found, device: str | None, precision: str, by_device: str) -> str | None:
     """Return why a backend that can run is not able to do what is asked, if it is not."""
-    if precision not in backend.precisions:
-        return f"cannot do precision {precision!r}; it can do {', '.join(backend.precisions)}"
-    if device is not None and device not in backend.devices():
-        return f"has no device {device!r}; it has {', '.join(backend.devices())}"
+    assert found.backend is not None
+    if precision not in found.backend.precisions:
+        return f"cannot do precision {precision!r}; it can do {', '.join(found.backend.precisions)}"
+    if device is not None and device not in found.devices:
+        by = f" (set by {by_device})" if by_device else ""
+        return f"has no device {device!r}{by}; it has {', '.join(found.devices)}"
     return None
 
 
-def _expected(backend: Backend) -> bool:
+@cache
+def _points() -> dict[str, tuple[EntryPoint, ...]]:
+    points: dict[str, tuple[EntryPoint, ...]] = {}
+    for point in entry_points(group=GROUP):
+        points[point.name] = (*points.get(point.name, ()), point)
+    return points
+
+
+@cache
+def _found(name: str) -> Found:
+    point, *others = _points()[name]
+    for other in others:
+        raise BackendError(
+            f"two backends are named {name!r}: {point.value} of {_source(point)} and {other.value} of "
+            f"{_source(other)}; uninstall one of them"
+        )
     try:
-        return backend.expected()
+        backend = point.load()()
+    except Exception as error:  # whatever a stranger's plug-in raises, the others go on
+        return Found(name, None, _broken(error), _source(point))
+    return _inspect(name, backend, _source(point))
+
+
+def _inspect(name: str, backend: object, source: str) -> Found:
+    try:
+        if not isinstance(backend, Backend):
+            raise TypeError(f"{type(backend).__name__} is not a gdkernels.backend.Backend")
+        if backend.name != name:
+            raise ValueError(f"it is registered as {name!r} and calls itself {backend.name!r}")
+        if not isinstance(backend.priority, int):
+            raise TypeError(f"its priority is {backend.priority!r}, not an integer")
+    except Exception as error:
+        return Found(name, None, _broken(error), source)
+    try:
+        problem = backend.unavailable()
+        devices = () if problem else tuple(backend.devices())
+        if not problem and not devices:
+            raise ValueError("it can run but has no devices")
+    except Exception as error:
+        return Found(name, backend, _broken(error), source)
+    return Found(name, backend, problem, source, devices)
+
+
+def _broken(error: Exception) -> str:
+    return f"its plug-in is broken ({type(error).__name__}: {error}): update or uninstall it"
+
+
+def _source(point: EntryPoint) -> str:
+    return f"{point.dist.name} {point.dist.version}" if point.dist else "an unknown distribution"
+
+
+def _expected(backend: Backend | None) -> bool:
+    try:
+        return backend is not None and backend.expected()
     except Exception:  # a stranger's plug-in again
         return False
 

@@ -1,0 +1,203 @@
+"""The CUDA backend: the definition on CuPy, on NVIDIA GPUs."""
+
+import os
+import re
+from contextlib import AbstractContextManager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gdkernels.backend import Backend
+from gdkernels.errors import BackendError, InputError
+
+__all__ = ["CuPyBackend"]
+
+_INSTALL = 'pip install "gdkernels[cuda13]" (with a driver older than 580: "gdkernels[cuda12]")'
+_INSTALL_DRIVER = (
+    "install one (Ubuntu: `sudo ubuntu-drivers install`; others: https://www.nvidia.com/drivers), "
+    "or start the container with `--gpus all`"
+)
+
+# Where the kernel module shows GPUs, whether or not CUDA can use them.
+_PROC = Path("/proc/driver/nvidia/gpus")
+_DEV = Path("/dev")
+
+# CUDA's and DLPack's own numbers.
+_ERROR_INSUFFICIENT_DRIVER, _ERROR_NO_DEVICE = 35, 100
+_DLPACK_CUDA, _DLPACK_CUDA_MANAGED = 2, 13
+
+
+class CuPyBackend(Backend):
+    """CuPy arrays on NVIDIA GPUs; "float32" is true float32, never TF32."""
+
+    name = "cupy"
+    priority = 20
+
+    def unavailable(self) -> str | None:
+        try:
+            import cupy
+        except ModuleNotFoundError as error:
+            if error.name == "cupy":
+                return f"CuPy is not installed: {_INSTALL}"
+            return f"CuPy is installed but lacks {error.name}: pip install {error.name}"
+        except ImportError as error:
+            return f"CuPy is installed but cannot be imported ({_last_line(error)}): uninstall it, then {_INSTALL}"
+        return _no_driver_or_device(cupy) or _tf32_by_environment() or _does_not_compute(cupy)
+
+    def expected(self) -> bool:
+        hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
+        if hidden is not None and hidden.strip() in ("", "-1"):
+            return False
+        return (_PROC.is_dir() and any(_PROC.iterdir())) or any(
+            re.fullmatch(r"nvidia\d+", node.name) for node in _DEV.glob("nvidia*")
+        )
+
+    def devices(self) -> list[str]:
+        import cupy
+
+        return [f"cuda:{k}" for k in range(cupy.cuda.runtime.getDeviceCount())]
+
+    @cached_property
+    def xp(self) -> Any:
+        import array_api_compat.cupy
+
+        return array_api_compat.cupy
+
+    def asarray(self, x: Any, *, dtype: str, device: str) -> Any:
+        import cupy
+
+        where = _number(device)
+        if isinstance(x, cupy.ndarray):
+            _check_device(x.device.id, where)
+        elif _is_cuda_dlpack(x):
+            _check_device(x.__dlpack_device__()[1], where)
+            x = cupy.from_dlpack(x)
+        else:
+            # Other libraries' arrays on the host; converted there, so that only what is needed is copied.
+            x = np.asarray(_from_dlpack(x), dtype=dtype)
+        with cupy.cuda.Device(where):
+            return cupy.asarray(x, dtype=dtype)
+
+    def to_numpy(self, x: Any) -> npt.NDArray[Any]:
+        import cupy
+
+        host: npt.NDArray[Any] = cupy.asnumpy(x)
+        return host
+
+    def on_device(self, device: str) -> AbstractContextManager[Any]:
+        import cupy
+
+        context: AbstractContextManager[Any] = cupy.cuda.Device(_number(device))
+        return context
+
+    def synchronize(self, device: str) -> None:
+        import cupy
+
+        cupy.cuda.Device(_number(device)).synchronize()
+
+    def memory(self, device: str) -> tuple[int, int] | None:
+        import cupy
+
+        with self.on_device(device):
+            free, total = cupy.cuda.runtime.memGetInfo()
+            # What CuPy's pool keeps for later is taken from the driver's point of view and free from ours.
+            return int(free + cupy.get_default_memory_pool().free_bytes()), int(total)
+
+
+def _no_driver_or_device(cupy: Any) -> str | None:
+    runtime = cupy.cuda.runtime
+    driver, needed = runtime.driverGetVersion(), runtime.runtimeGetVersion()
+    if driver == 0:
+        return f"there is no NVIDIA driver: {_INSTALL_DRIVER}"
+    try:
+        count = runtime.getDeviceCount()
+    except runtime.CUDARuntimeError as error:
+        status = getattr(error, "status", None)
+        if status == _ERROR_INSUFFICIENT_DRIVER:
+            return (
+                f"the NVIDIA driver is too old: it can do CUDA {_version(driver)}, CuPy needs {_version(needed)}; "
+                'update it (https://www.nvidia.com/drivers), or `pip install "gdkernels[cuda12]"`'
+            )
+        if status != _ERROR_NO_DEVICE:
+            return f"CUDA does not start ({error}); `nvidia-smi` shows what the driver says"
+        count = 0
+    if count:
+        return None
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return f"no CUDA device is visible: CUDA_VISIBLE_DEVICES is set to {visible!r}; `unset CUDA_VISIBLE_DEVICES`"
+    return (
+        "there is no CUDA device: `nvidia-smi -L` lists those that the driver sees; "
+        "a container sees them when started with `--gpus all`"
+    )
+
+
+def _tf32_by_environment() -> str | None:
+    # CuPy reads it once, at its first product in float32, and would then round the operands of every one.
+    value = os.environ.get("CUPY_TF32", "0")
+    return None if value == "0" else f"CUPY_TF32={value} would turn float32 into TF32: `unset CUPY_TF32`"
+
+
+def _does_not_compute(cupy: Any) -> str | None:
+    """Try what training needs: memory, a product (cuBLAS), a generated kernel (NVRTC); say what is missing."""
+    size = 8
+    libraries = f'pip install "cupy-cuda{cupy.cuda.runtime.runtimeGetVersion() // 1000}x[ctk]"'
+    doing = "allocating memory"
+    try:
+        with cupy.cuda.Device(0):
+            ones = cupy.asarray(np.ones((size, size), dtype=np.float32))
+            doing = "a matrix product (cuBLAS)"
+            product = cupy.matmul(ones, ones)
+            doing = "compiling a kernel (NVRTC)"
+            host = cupy.asnumpy(cupy.sqrt(product))
+    except Exception as error:  # its kinds differ from library to library and from release to release
+        kind = type(error).__name__
+        if kind == "CompileException" and "gpu-architecture" in str(error):
+            return 'this CUDA no longer compiles for so old a GPU: pip install "gdkernels[cuda12]"'
+        # ImportError where cuBLAS is not found, DynamicLibNotFoundError (of cuda.pathfinder) where NVRTC is not,
+        # CompileException where the headers of CUDA are not.
+        if isinstance(error, ImportError) or kind in ("DynamicLibNotFoundError", "CompileException"):
+            return f"{doing} needs a CUDA library that is not found ({_last_line(error)}): {libraries}"
+        return (
+            f"{doing} on cuda:0 fails ({kind}: {_last_line(error)}); "
+            "`nvidia-smi` shows who uses the device and what the driver says"
+        )
+    if not np.allclose(host, size**0.5, rtol=1e-6):
+        return f"a matrix product on cuda:0 is wrong ({host.flat[0]} instead of {size**0.5:.6f}): {libraries}"
+    return None
+
+
+def _number(device: str) -> int:
+    match = re.fullmatch(r"cuda:(\d+)", device)
+    if match is None:
+        raise InputError(f"{device!r} is not a device of the backend 'cupy'; they are called 'cuda:0', 'cuda:1', …")
+    return int(match[1])
+
+
+def _check_device(found: int, wanted: int) -> None:
+    # Copying between GPUs unasked would hide that every batch crosses the bus.
+    if found != wanted:
+        raise BackendError(
+            f"an array is on cuda:{found}, but the work is on cuda:{wanted}: "
+            f"copy it there, or work on cuda:{found} with device='cuda:{found}'"
+        )
+
+
+def _is_cuda_dlpack(x: Any) -> bool:
+    return hasattr(x, "__dlpack_device__") and x.__dlpack_device__()[0] in (_DLPACK_CUDA, _DLPACK_CUDA_MANAGED)
+
+
+def _from_dlpack(x: Any) -> Any:
+    return np.from_dlpack(x) if hasattr(x, "__dlpack__") and not hasattr(x, "__array__") else x
+
+
+def _version(number: int) -> str:
+    return f"{number // 1000}.{number % 1000 // 10}"
+
+
+def _last_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines()]
+    return next((line for line in reversed(lines) if line.strip("=")), type(error).__name__)

@@ -29,6 +29,8 @@ class NumPyBackend(Backend):
         return array_api_compat.numpy
 
     def asarray(self, x: Any, *, dtype: str, device: str) -> Any:
+        if hasattr(x, "__dlpack__") and not hasattr(x, "__array__"):
+            x = np.from_dlpack(x)
         return np.asarray(x, dtype=dtype)
 
     def to_numpy(self, x: Any) -> npt.NDArray[Any]:
