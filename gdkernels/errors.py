@@ -1,7 +1,6 @@
 """The errors of gdkernels: each message says what was wrong, where, and what to do."""
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 
 __all__ = [
     "BackendError",
@@ -51,6 +50,8 @@ class DivergenceError(GdkernelsError, ArithmeticError):
 
 def unknown_name(kind: str, name: object, choices: Iterable[str], *, hint: str = "") -> InputError:
     """Return the error for a name that is not among `choices`, closest names first."""
+    from difflib import get_close_matches
+
     known = sorted(choices)
     close = get_close_matches(str(name), known, n=1)
     guess = f" Did you mean {close[0]!r}?" if close else ""

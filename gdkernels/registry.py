@@ -4,14 +4,19 @@ Plug-ins are entry points of the group ``gdkernels.backends``, ours like anybody
 for by name, or when all are compared. What the user named fails loudly; what was guessed falls back and says so.
 """
 
+from __future__ import annotations
+
 import logging
 import os
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING
 
 from gdkernels.backend import PRECISIONS, Backend
 from gdkernels.errors import BackendError, unknown_name
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 __all__ = ["Choice", "Found", "choose", "find", "get"]
 
@@ -162,6 +167,8 @@ def _unfit(found: Found, device: str | None, precision: str, by_device: str) -> 
 
 @cache
 def _points() -> dict[str, tuple[EntryPoint, ...]]:
+    from importlib.metadata import entry_points  # costs more than all of gdkernels
+
     points: dict[str, tuple[EntryPoint, ...]] = {}
     for point in entry_points(group=GROUP):
         points[point.name] = (*points.get(point.name, ()), point)

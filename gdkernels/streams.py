@@ -3,7 +3,8 @@
 Every backend therefore starts from the same bits and sees the same batches.
 """
 
-import secrets
+from __future__ import annotations  # np.random.Generator, as an annotation, would load numpy.random
+
 from zlib import crc32
 
 import numpy as np
@@ -27,7 +28,7 @@ def checked_seed(seed: int | None) -> int:
         If it is not a whole number of at least 0.
     """
     if seed is None:
-        return secrets.randbits(31)
+        return int(np.random.SeedSequence().generate_state(1)[0])
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
         raise InputError(f"seed must be a whole number of at least 0 or None, got {seed!r}")
     return int(seed)

@@ -36,7 +36,7 @@ class Plugins:
         self._folder = folder
         self._monkeypatch = monkeypatch
         monkeypatch.syspath_prepend(folder)
-        monkeypatch.setattr(registry, "entry_points", self._entry_points)
+        monkeypatch.setattr("importlib.metadata.entry_points", self._entry_points)
         self.forget()
 
     def add(self, name, source=None, *, distribution=None, version="1.0"):

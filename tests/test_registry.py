@@ -212,9 +212,3 @@ def python(program):
 def test_import_loads_no_plugin_and_nothing_heavy():
     imports = "import sys, gdkernels, gdkernels.registry"
     assert python(f"{imports}; print([name for name in {NOT_LOADED} if name in sys.modules])") == "[]"
-
-
-def test_import_costs_little():
-    # Other work on the machine can only make it slower than it is, so the fastest of a few counts.
-    program = "import time, numpy; start = time.perf_counter(); import gdkernels; print(time.perf_counter() - start)"
-    assert min(float(python(program)) for _ in range(5)) < 0.05

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from gdkernels.definition.checks import check_number
 from gdkernels.graph import detach
 
 __all__ = [
@@ -92,6 +93,9 @@ class LeakyReLU:
 
     slope: float = 0.01
 
+    def __post_init__(self) -> None:
+        check_number(self, "slope", lambda v: True, "a finite number")
+
     def __call__(self, z: Any, *, xp: Any) -> Any:
         return xp.where(z > 0, z, self.slope * z)
 
@@ -101,6 +105,9 @@ class ELU:
     """z where positive, `alpha`·(exp(z) − 1) elsewhere (Clevert et al. 2015, arXiv:1511.07289)."""
 
     alpha: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_number(self, "alpha", lambda v: True, "a finite number")
 
     def __call__(self, z: Any, *, xp: Any) -> Any:
         positive = z > 0

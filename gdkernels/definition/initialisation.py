@@ -1,5 +1,7 @@
 """Initial parameters: He uniform before relu-like activations, Glorot uniform before the others, biases zero."""
 
+from __future__ import annotations  # np.random.Generator, as an annotation, would load numpy.random
+
 import math
 from collections.abc import Sequence
 from itertools import pairwise

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from gdkernels.definition import activations
+from gdkernels.definition.checks import check_number
 from gdkernels.graph import detach
 
 __all__ = [
@@ -45,6 +46,9 @@ class Huber:
 
     delta: float = 1.0
 
+    def __post_init__(self) -> None:
+        check_number(self, "delta", lambda v: v > 0, "a finite number above 0")
+
     def __call__(self, prediction: Any, target: Any, *, xp: Any) -> Any:
         size = xp.abs(prediction - target)
         inner = xp.where(size > self.delta, self.delta, size)
@@ -71,7 +75,8 @@ class CrossEntropy:
 
     def __call__(self, prediction: Any, target: Any, *, xp: Any) -> Any:
         shifted = prediction - detach(xp.max(prediction, axis=-1, keepdims=True))
-        return xp.log(xp.sum(xp.exp(shifted), axis=-1)) - xp.sum(target * shifted, axis=-1)
+        log_sum = xp.log(xp.sum(xp.exp(shifted), axis=-1, keepdims=True))
+        return xp.sum(target * (log_sum - shifted), axis=-1)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,9 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from gdkernels.definition.checks import check_number
+from gdkernels.errors import InputError
+
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer", "RMSprop"]
 
 Slots = tuple[Any, ...]
@@ -52,6 +55,12 @@ class SGD(Optimizer):
     momentum: float = 0.0
     nesterov: bool = False
 
+    def __post_init__(self) -> None:
+        _check_rate(self)
+        _check_share(self, "momentum")
+        if self.nesterov and not self.momentum:
+            raise InputError("SGD: nesterov needs momentum, such as SGD(1e-2, momentum=0.9, nesterov=True)")
+
     @property
     def slots(self) -> int:  # type: ignore[override]
         return 1 if self.momentum else 0
@@ -73,6 +82,11 @@ class RMSprop(Optimizer):
     epsilon: float = 1e-8
     slots: ClassVar[int] = 1
 
+    def __post_init__(self) -> None:
+        _check_rate(self)
+        _check_share(self, "rho")
+        _check_positive(self, "epsilon")
+
     def rule(self, w: Any, g: Any, slots: Slots, *, learning_rate: Any, t: Any, xp: Any) -> tuple[Any, Slots]:
         s = self.rho * slots[0] + (1.0 - self.rho) * (g * g)
         return w - learning_rate * g / (xp.sqrt(s) + self.epsilon), (s,)
@@ -88,6 +102,12 @@ class Adam(Optimizer):
     epsilon: float = 1e-8
     slots: ClassVar[int] = 2
 
+    def __post_init__(self) -> None:
+        _check_rate(self)
+        _check_share(self, "beta1")
+        _check_share(self, "beta2")
+        _check_positive(self, "epsilon")
+
     def rule(self, w: Any, g: Any, slots: Slots, *, learning_rate: Any, t: Any, xp: Any) -> tuple[Any, Slots]:
         m = self.beta1 * slots[0] + (1.0 - self.beta1) * g
         v = self.beta2 * slots[1] + (1.0 - self.beta2) * (g * g)
@@ -100,6 +120,22 @@ class AdamW(Adam):
     """Adam with decay of the weights apart from the gradient (Loshchilov & Hutter 2019, arXiv:1711.05101)."""
 
     weight_decay: float = 1e-2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_number(self, "weight_decay", lambda v: v >= 0, "a finite number of at least 0")
+
+
+def _check_rate(optimizer: Optimizer) -> None:
+    _check_positive(optimizer, "learning_rate")
+
+
+def _check_positive(optimizer: Optimizer, field: str) -> None:
+    check_number(optimizer, field, lambda v: v > 0, "a finite number above 0")
+
+
+def _check_share(optimizer: Optimizer, field: str) -> None:
+    check_number(optimizer, field, lambda v: 0 <= v < 1, "a number of at least 0 and below 1")
 
 
 BY_NAME: dict[str, type[Optimizer]] = {"sgd": SGD, "rmsprop": RMSprop, "adam": Adam, "adamw": AdamW}

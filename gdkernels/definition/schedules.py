@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from gdkernels.definition.checks import check_number
 from gdkernels.errors import InputError
 
 __all__ = ["Constant", "Cosine", "Exponential", "InverseScaling", "ReduceOnPlateau", "Schedule", "Step"]
@@ -32,8 +33,7 @@ class Schedule(ABC):
     warmup: float = 0.0
 
     def __post_init__(self) -> None:
-        if not self.warmup >= 0:
-            raise InputError(f"warmup must be a number of epochs of at least 0, got {self.warmup!r}")
+        check_number(self, "warmup", lambda v: v >= 0, "a number of epochs of at least 0")
 
     def __call__(self, epoch: Any, *, epochs: int | None, losses: Sequence[float]) -> Any:
         """Return the factor: a number, or one for each position.
@@ -72,8 +72,8 @@ class Step(Schedule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.every > 0:
-            raise InputError(f"every must be a positive number of epochs, got {self.every!r}")
+        check_number(self, "every", lambda v: v > 0, "a number of epochs above 0")
+        _check_gamma(self)
 
     def factor(self, epoch: Any, epochs: int | None, losses: Sequence[float]) -> Any:
         return self.gamma ** np.floor(epoch / self.every)
@@ -85,6 +85,10 @@ class Exponential(Schedule):
 
     gamma: float = 0.95
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_gamma(self)
+
     def factor(self, epoch: Any, epochs: int | None, losses: Sequence[float]) -> Any:
         return self.gamma**epoch
 
@@ -94,6 +98,10 @@ class Cosine(Schedule):
     """Half a cosine from 1 down to `floor` at the last epoch (Loshchilov & Hutter 2017, arXiv:1608.03983)."""
 
     floor: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_number(self, "floor", lambda v: 0 <= v <= 1, "a number from 0 to 1")
 
     def factor(self, epoch: Any, epochs: int | None, losses: Sequence[float]) -> Any:
         if epochs is None:
@@ -108,6 +116,10 @@ class InverseScaling(Schedule):
 
     power: float = 0.5
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_number(self, "power", lambda v: v >= 0, "a finite number of at least 0")
+
     def factor(self, epoch: Any, epochs: int | None, losses: Sequence[float]) -> Any:
         return (1.0 + epoch) ** -self.power
 
@@ -120,6 +132,12 @@ class ReduceOnPlateau(Schedule):
     patience: int = 10
     threshold: float = 1e-4
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_gamma(self)
+        check_number(self, "patience", lambda v: v >= 1, "a whole number of epochs of at least 1", whole=True)
+        check_number(self, "threshold", lambda v: 0 <= v < 1, "a number of at least 0 and below 1")
+
     def factor(self, epoch: Any, epochs: int | None, losses: Sequence[float]) -> Any:
         best, waited, factor = math.inf, 0, 1.0
         for loss in losses:
@@ -127,9 +145,13 @@ class ReduceOnPlateau(Schedule):
                 best, waited = loss, 0
             else:
                 waited += 1
-            if waited > self.patience:
+            if waited == self.patience:
                 factor, waited = factor * self.gamma, 0
         return factor
+
+
+def _check_gamma(schedule: Schedule) -> None:
+    check_number(schedule, "gamma", lambda v: v > 0, "a finite number above 0")
 
 
 BY_NAME: dict[str, type[Schedule]] = {

@@ -2,8 +2,8 @@
 
 import math
 import operator
-from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property, partial
 from typing import Any
 
 from gdkernels.graph.derivative import topological
@@ -41,20 +41,29 @@ Values = dict[int, Any]
 
 
 class Context:
-    """What a run of a graph needs besides the values: the namespace, the sizes, and what an array looks like."""
+    """What a run of a graph needs besides the values: the namespace, the sizes, and what an array looks like.
 
-    def __init__(self, nodes: Iterable[Node], inputs: Mapping[str, Any], xp: Any) -> None:
+    Sizes are looked up when they are first asked for: most functions never do.
+    """
+
+    def __init__(self, inputs: Sequence[Node], arrays: Sequence[Any], xp: Any) -> None:
         self.xp = xp
-        self.sizes: dict[Dim, Any] = {}
-        self.like: Any = None
-        for node in nodes:
-            if node.op == "input" and node.attribute in inputs:
-                array = inputs[node.attribute]
-                if node.dtype == REAL and node.ndim:
-                    self.like = array if self.like is None else self.like
-                for dim, size in zip(node.shape, getattr(array, "shape", ()), strict=False):
-                    if isinstance(dim, Dim):
-                        self.sizes[dim] = size
+        self._inputs, self._arrays = inputs, arrays
+
+    @cached_property
+    def sizes(self) -> dict[Dim, Any]:
+        return {
+            dim: size
+            for node, array in zip(self._inputs, self._arrays, strict=True)
+            for dim, size in zip(node.shape, getattr(array, "shape", ()), strict=False)
+            if isinstance(dim, Dim)
+        }
+
+    @property
+    def like(self) -> Any:
+        """An array of the precision and on the device of the inputs."""
+        pairs = zip(self._inputs, self._arrays, strict=True)
+        return next(array for node, array in pairs if node.dtype == REAL and node.ndim)
 
     def shape(self, node: Node) -> tuple[Any, ...]:
         return tuple(self.sizes[d] if isinstance(d, Dim) else d for d in node.shape)
@@ -63,8 +72,8 @@ class Context:
         """Return an array of one number, with the precision and on the device of the inputs."""
         if hasattr(self.xp, "lift"):  # the recording namespace: its scalars need no dtype
             return self.xp.broadcast_to(value, shape)
-        device = getattr(self.like, "device", None)
-        return self.xp.full(shape, value, dtype=self.like.dtype, device=device)
+        like = self.like
+        return self.xp.full(shape, value, dtype=like.dtype, device=getattr(like, "device", None))
 
 
 Step = tuple[Node, Callable[[Context, Values], Any]]
@@ -85,9 +94,10 @@ def run_steps(steps: list[Step], context: Context, values: Values) -> None:
 def interpret(outputs: Iterable[Node], inputs: Mapping[str, Any], *, xp: Any) -> list[Any]:
     """Compute `outputs` with the namespace `xp` from `inputs`, which are named as they were recorded."""
     wanted = list(outputs)
-    order = topological(*wanted)
-    context = Context(order, inputs, xp)
-    values: Values = {n.id: inputs[n.attribute] for n in order if n.op == "input"}
+    used = [n for n in topological(*wanted) if n.op == "input"]
+    arrays = [inputs[n.attribute] for n in used]
+    context = Context(used, arrays, xp)
+    values: Values = {n.id: array for n, array in zip(used, arrays, strict=True)}
     run_steps(steps_of(wanted), context, values)
     return [values[n.id] for n in wanted]
 

@@ -52,8 +52,7 @@ class _Differentiated:
         self.kept = tuple(n.id for n in forward if n.id in used)
 
     def __call__(self, arrays: tuple[Any, ...], xp: Any) -> tuple[Any, Pullback]:
-        named = {node.attribute: array for node, array in zip(self.inputs, arrays, strict=True)}
-        context = Context(self.inputs, named, xp)
+        context = Context(self.inputs, arrays, xp)
         values = {node.id: array for node, array in zip(self.inputs, arrays, strict=True)}
         run_steps(self.forward, context, values)
         value = values[self.output.id]

@@ -165,7 +165,7 @@ def test_a_schedule_of_ones_own_and_cosine_over_the_epochs_of_the_fit():
 def test_reduce_on_plateau_follows_the_validation_loss():
     plateau = gd.schedules.ReduceOnPlateau(gamma=0.1, patience=1, threshold=0.5)
     history = network().fit(X, Y, epochs=6, optimizer=gd.SGD(1e-6), schedule=plateau, validation=0.2)
-    assert history.learning_rate == pytest.approx([1e-6, 1e-6, 1e-6, 1e-7, 1e-7, 1e-8])
+    assert history.learning_rate == pytest.approx([1e-6, 1e-6, 1e-7, 1e-8, 1e-9, 1e-10])
 
 
 def test_divergence_returns_to_the_last_finite_epoch(caplog):
