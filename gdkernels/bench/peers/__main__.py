@@ -1,0 +1,175 @@
+"""The command: peers take turns on each task, and the table says who trained how fast and how exactly."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import platform
+import statistics
+import sys
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from gdkernels.bench.peers.players import PLAYERS
+from gdkernels.bench.peers.process import Peer
+from gdkernels.bench.peers.task import GRID, Task, error_of, random_tasks
+
+# A round is as long as a peer's epoch, but at least this; rounds go on until the median is known to about 2 %.
+_ROUND_SECONDS = 0.25
+_ROUNDS = (5, 15)
+_SPREAD = 0.02
+
+
+@dataclass(frozen=True)
+class Row:
+    """One peer on one task: samples/s of each round, the error against the definition, or why it was skipped."""
+
+    peer: str
+    samples: tuple[float, ...] = ()
+    error: float | None = None
+    first_seconds: float | None = None
+    skipped: str | None = None
+
+    @property
+    def rate(self) -> float:
+        return statistics.median(self.samples) if self.samples else math.nan
+
+    @property
+    def spread(self) -> float:
+        """Half the interquartile range over the median."""
+        if len(self.samples) < 2:
+            return math.inf
+        low, _, high = statistics.quantiles(self.samples, n=4)
+        return 0.5 * (high - low) / self.rate
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the comparison and return the exit code."""
+    options = _parser().parse_args(arguments)
+    names = options.peers.split(",")
+    unknown = [name for name in names if name not in PLAYERS]
+    if unknown:
+        print(f"unknown peers {', '.join(unknown)}; choices: {', '.join(PLAYERS)}", file=sys.stderr)
+        return 2
+    tasks = _tasks(options)
+    results, ratios = [], []
+    print(f"{platform.platform()}, {options.threads} threads of {os.cpu_count()}; {', '.join(_versions())}")
+    peers = {name: Peer(name, options.threads) for name in names}
+    try:
+        for task in tasks:
+            rows = _compare(task, list(peers.values()))
+            results.append({"task": task.as_dict(), "rows": [vars(row) for row in rows]})
+            ratio = _print_rows(task, rows, names[0])
+            if ratio is not None:
+                ratios.append((ratio, str(task)))
+    finally:
+        for peer in peers.values():
+            peer.close()
+    if ratios:
+        mean = math.exp(statistics.fmean(math.log(r) for r, _ in ratios))
+        worst = min(ratios)
+        print(
+            f"\n{names[0]} over the best other in float32: geometric mean {mean:.2f}, worst {worst[0]:.2f} ({worst[1]})"
+        )
+    if options.json:
+        environment = {"platform": platform.platform(), "processor": _processor(), "versions": _versions()}
+        content = {"command": sys.argv, "threads": options.threads, "environment": environment, "results": results}
+        Path(options.json).write_text(json.dumps(content, indent=1), encoding="utf-8")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m gdkernels.bench.peers", description=__doc__)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--grid", nargs="?", const="all", metavar="ROWS", help="the grid, or rows of it: 0,3")
+    what.add_argument("--sizes", help="inputs, hidden layers, outputs: 784-512-10")
+    what.add_argument("--random", type=int, metavar="N", help="so many random tasks")
+    parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--records", type=int, help="records in an epoch; default: 32 batches")
+    parser.add_argument("--activation", choices=["relu", "tanh", "gelu"], default="relu")
+    parser.add_argument("--optimizer", choices=["sgd", "adam"], default="sgd")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--seed", type=int, default=0, help="of the random tasks")
+    parser.add_argument("--peers", default=",".join(n for n in PLAYERS if n != "torch-compile"), help="first: ours")
+    parser.add_argument("--json", metavar="FILE", help="keep every sample")
+    return parser
+
+
+def _tasks(options: argparse.Namespace) -> list[Task]:
+    if options.random:
+        return random_tasks(options.random, options.seed, options.threads)
+    if options.grid:
+        rows = range(len(GRID)) if options.grid == "all" else [int(k) for k in options.grid.split(",")]
+        chosen = [GRID[k] for k in rows]
+    else:
+        sizes = tuple(int(n) for n in options.sizes.split("-"))
+        records = options.records or 32 * options.batch
+        chosen = [Task(sizes, options.batch, max(1, records // options.batch) * options.batch)]
+    return [
+        replace(task, activation=options.activation, optimizer=options.optimizer, threads=options.threads)
+        for task in chosen
+    ]
+
+
+def _compare(task: Task, peers: list[Peer]) -> list[Row]:
+    """Let the peers take turns on `task`, one running at a time."""
+    ready: dict[str, tuple[Peer, float, float]] = {}
+    skipped = {}
+    for peer in peers:
+        reason = peer.load(task)
+        if reason is None:
+            parameters, seconds = peer.check(task.checked_records())
+            ready[peer.name] = (peer, error_of(task, parameters), seconds)
+        else:
+            skipped[peer.name] = Row(peer.name, skipped=reason)
+    rows = {name: Row(name, (), error, seconds) for name, (_, error, seconds) in ready.items()}
+    for peer, _, _ in ready.values():
+        peer.time(0.0)  # the shuffled epoch may have to be compiled as well
+    for done in range(_ROUNDS[1]):
+        if done >= _ROUNDS[0] and all(row.spread < _SPREAD for row in rows.values()):
+            break
+        for name, (peer, _, _) in ready.items():
+            rate = task.records / peer.time(_ROUND_SECONDS)
+            rows[name] = replace(rows[name], samples=(*rows[name].samples, rate))
+    return [rows[p.name] if p.name in rows else skipped[p.name] for p in peers]
+
+
+def _print_rows(task: Task, rows: list[Row], ours: str) -> float | None:
+    """Print the rows of one task; return the ratio of `ours` to the best other in the same precision."""
+    print(f"\n{task}")
+    by_name = {row.peer: row for row in rows}
+    mine = by_name[ours].rate
+    for row in rows:
+        if row.skipped:
+            print(f"  {row.peer:16} skipped: {row.skipped}")
+        else:
+            print(
+                f"  {row.peer:16} {row.rate:12,.0f} samples/s ± {row.spread:4.0%}   {mine / row.rate:6.2f}×"
+                f"   error {row.error:.1e}   first {row.first_seconds:.2f} s"
+            )
+    others = [r.rate for r in rows if r.samples and not r.peer.startswith("gdkernels") and "bf16" not in r.peer]
+    sys.stdout.flush()
+    return mine / max(others) if others and not math.isnan(mine) else None
+
+
+def _versions() -> list[str]:
+    found = []
+    for name in ("gdkernels", "numpy", "numba", "torch", "jax", "scikit-learn", "thinc"):
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _processor() -> Any:
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if Path("/proc/cpuinfo").exists() else []
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,145 @@
+"""What every peer is given to do: a network, its initial weights, data, and how it is trained."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gdkernels import streams
+from gdkernels.definition import activations, losses
+from gdkernels.definition.initialisation import initial_parameters
+from gdkernels.definition.naming import resolve
+from gdkernels.definition.network import Layer, Layers, map_layers
+from gdkernels.definition.optimizers import SGD, Adam, Optimizer
+from gdkernels.program import Program
+from gdkernels.verify import reference, relative_error
+
+__all__ = ["GRID", "Task", "error_of", "random_tasks"]
+
+Array = npt.NDArray[np.float32]
+
+# Steps after which parameters are compared with the definition: enough to see a wrong update, few enough that rounding
+# has not grown.
+_CHECKED_STEPS = 3
+
+
+@dataclass(frozen=True)
+class Task:
+    """Training on SSE with data in memory: float32, shuffled batches, the gradient of E/B.
+
+    Attributes
+    ----------
+    records
+        A multiple of the batch, because some peers drop the rest.
+    optimizer
+        "sgd" (plain) or "adam".
+    """
+
+    sizes: tuple[int, ...]
+    batch: int
+    records: int
+    activation: str = "relu"
+    optimizer: str = "sgd"
+    threads: int = 1
+    learning_rate: float = 1e-3
+
+    def __str__(self) -> str:
+        return f"{'-'.join(map(str, self.sizes))} × {self.batch} {self.activation} {self.optimizer}"
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, description: dict[str, Any]) -> Task:
+        return cls(**{**description, "sizes": tuple(description["sizes"])})
+
+    def data(self) -> tuple[Array, Array]:
+        """Return X and Y, the same bits in every process."""
+        rng = streams.generator(0, "peers data")
+        shape = (self.records, self.sizes[0]), (self.records, self.sizes[-1])
+        return rng.standard_normal(shape[0], dtype=np.float32), rng.standard_normal(shape[1], dtype=np.float32)
+
+    def parameters(self) -> tuple[Layer, ...]:
+        """Return the initial weights and biases in float32, the same bits in every process."""
+        hidden = (resolve("activation", self.activation),) * (len(self.sizes) - 2)
+        functions = (*hidden, activations.identity)
+        drawn = initial_parameters(self.sizes, functions, True, streams.generator(0, "peers weights"))
+        return map_layers(lambda a: a.astype(np.float32), drawn)
+
+    def rule(self) -> Optimizer:
+        return SGD(self.learning_rate) if self.optimizer == "sgd" else Adam(self.learning_rate)
+
+    def checked_records(self) -> int:
+        return min(self.records, _CHECKED_STEPS * self.batch)
+
+
+def error_of(task: Task, parameters: Layers) -> float:
+    """Return how far `parameters` moved wrong: ‖Δ − Δ64‖/‖Δ64‖, the largest over all weights and biases.
+
+    Δ is what the first steps, on batches in the order of the records, added to the initial parameters; Δ64 is what the
+    definition adds in float64 on NumPy. The movement and not the parameters are compared, because a small learning rate
+    would hide a wrong gradient behind the weights.
+    """
+    hidden = (resolve("activation", task.activation),) * (len(task.sizes) - 2)
+    program = Program((*hidden, activations.identity), loss=losses.sse, optimizer=task.rule())
+    records = task.checked_records()
+    steps = records // task.batch
+    x, y = (a[:records].astype(np.float64) for a in task.data())
+    start = map_layers(lambda a: a.astype(np.float64), task.parameters())
+    rates = np.full(steps, task.learning_rate)
+    _, exact = reference(program, start, x, y, np.arange(records), task.batch, rates)
+    errors: list[float] = []
+
+    def compare(begun: Any, got: Any, exact64: Any) -> None:
+        errors.append(relative_error(np.asarray(got, dtype=np.float64) - begun, exact64 - begun))
+
+    map_layers(compare, start, parameters, exact.parameters)
+    return max(errors)
+
+
+def _task(sizes: tuple[int, ...], batch: int, records: int) -> Task:
+    return Task(sizes, batch, records)
+
+
+GRID = (
+    _task((8, 32, 32, 1), 32, 8192),
+    _task((32, 64, 64, 1), 64, 16384),
+    _task((64, 128, 128, 10), 128, 16384),
+    _task((256, 256, 256, 256, 10), 256, 16384),
+    _task((784, 512, 512, 10), 256, 8192),
+    _task((784, 1024, 1024, 1024, 10), 1024, 8192),
+    _task((1024, 2048, 2048, 2048, 10), 2048, 8192),
+    _task((64, 64, 64, 64, 64, 4), 16384, 131072),
+)
+
+
+def random_tasks(count: int, seed: int, threads: int) -> list[Task]:
+    """Return `count` random tasks: widths 1 to 3000, batches 1 to 20000, 0 to 6 hidden layers, 1 to 100 outputs.
+
+    Sizes are drawn evenly on a logarithmic scale; a draw whose step would take more than about a second on a small
+    machine is drawn again, so that the whole stays affordable.
+    """
+    rng = streams.generator(seed, "peers tasks")
+
+    def log_uniform(low: int, high: int) -> int:
+        return round(math.exp(rng.uniform(math.log(low), math.log(high))))
+
+    tasks: list[Task] = []
+    while len(tasks) < count:
+        hidden = [log_uniform(1, 3000) for _ in range(int(rng.integers(0, 7)))]
+        sizes = (log_uniform(1, 3000), *hidden, log_uniform(1, 100))
+        batch = log_uniform(1, 20000)
+        activation = str(rng.choice(["relu", "tanh", "gelu"]))
+        optimizer = str(rng.choice(["sgd", "adam"]))
+        flops = 6 * batch * sum(m * n for m, n in pairwise(sizes))
+        if flops > 1e11:
+            continue
+        # An epoch of about 2 GFLOP, in 4 to 256 steps.
+        steps = int(min(256, max(4, 2e9 // flops)))
+        tasks.append(Task(sizes, batch, batch * steps, activation, optimizer, threads))
+    return tasks
