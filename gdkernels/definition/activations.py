@@ -52,8 +52,8 @@ def relu(z: Any, *, xp: Any) -> Any:
 
 
 def softplus(z: Any, *, xp: Any) -> Any:
-    """Return log(1 + exp(z)), the smooth relu."""
-    return xp.logaddexp(z, 0.0)
+    """Return log(1 + exp(z)), the smooth relu, written so that exp cannot overflow (NumPy's logaddexp warns at NaN)."""
+    return xp.maximum(z, 0.0) + xp.log1p(xp.exp(-xp.abs(z)))
 
 
 def gelu(z: Any, *, xp: Any) -> Any:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from gdkernels.definition.activations import Activation
 from gdkernels.definition.losses import Loss
 from gdkernels.definition.optimizers import Optimizer
-from gdkernels.graph import value_and_pullback
+from gdkernels.graph import returned, value_and_pullback
 
 __all__ = ["Layer", "forward", "gradient", "gradient_norm", "map_layers", "train_step", "update"]
 
@@ -75,7 +75,7 @@ def gradient(
     inputs, pull_backs, a = [], [], x
     for layer, f in zip(parameters, activations, strict=True):
         inputs.append(a)
-        a, pull_back = value_and_pullback(f)(_affine(a, layer, xp=xp), xp=xp)
+        a, pull_back = value_and_pullback(f, elementwise=True)(_affine(a, layer, xp=xp), xp=xp)
         pull_backs.append(pull_back)
     error, pull_back_loss = value_and_pullback(_Total(loss))(a, y, xp=xp)
 
@@ -191,9 +191,11 @@ def _affine(a: Any, layer: Layer, *, xp: Any) -> Any:
 
 @dataclass(frozen=True)
 class _Total:
-    """The sum of a loss over the records: what is differentiated."""
+    """The sum of a loss over the records: what is differentiated, on the recording namespace."""
 
     loss: Loss
 
     def __call__(self, prediction: Any, target: Any, *, xp: Any) -> Any:
-        return xp.sum(self.loss(prediction, target, xp=xp))
+        value = self.loss(prediction, target, xp=xp)
+        rule = "a loss returns a number for each record, such as xp.sum(…, axis=-1)"
+        return xp.sum(returned(value, self.loss, prediction.shape[:1], rule))

@@ -4,7 +4,7 @@ from gdkernels.graph.cost import Cost, cost
 from gdkernels.graph.derivative import topological, vjp
 from gdkernels.graph.interpret import interpret
 from gdkernels.graph.nodes import COMPARISONS, ELEMENTWISE, Dim, Graph, Node, Shape, detach
-from gdkernels.graph.pullback import trace, value_and_derivative, value_and_pullback
+from gdkernels.graph.pullback import returned, trace, value_and_derivative, value_and_pullback
 
 __all__ = [
     "COMPARISONS",
@@ -17,6 +17,7 @@ __all__ = [
     "cost",
     "detach",
     "interpret",
+    "returned",
     "topological",
     "trace",
     "value_and_derivative",

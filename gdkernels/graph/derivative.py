@@ -101,7 +101,8 @@ def _reduced_extremum(graph: Graph, node: Node, ct: Node) -> tuple[Node | None, 
     (a,) = node.args
     attained = graph.apply("equal", a, node)
     ties = graph.sum(graph.apply("where", attained, graph.ones_like(a), 0.0), axis=node.attribute, keepdims=True)
-    return (graph.apply("where", attained, ct / ties, 0.0),)
+    # Where nothing is attained, with NaN among the numbers, there is nothing to divide either.
+    return (graph.apply("where", attained, ct / graph.apply("maximum", ties, 1.0), 0.0),)
 
 
 def _matmul(graph: Graph, node: Node, ct: Node) -> tuple[Node | None, ...]:

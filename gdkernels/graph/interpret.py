@@ -1,15 +1,17 @@
 """Running a graph on any namespace, the recording one included."""
 
 import math
+import numbers
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property, partial
 from typing import Any
 
+from gdkernels.errors import InputError
 from gdkernels.graph.derivative import topological
-from gdkernels.graph.nodes import REAL, SCALAR, Dim, Node, detach
+from gdkernels.graph.nodes import REAL, SCALAR, Dim, Graph, Node, Recorded, detach
 
-__all__ = ["Step", "interpret", "run_steps", "steps_of"]
+__all__ = ["Step", "check_shapes", "interpret", "plain", "run_steps", "steps_of"]
 
 # Arithmetic goes through operators: every namespace lets those mix an array with a Python number.
 _OPERATORS: dict[str, Callable[..., Any]] = {
@@ -63,17 +65,34 @@ class Context:
     def like(self) -> Any:
         """An array of the precision and on the device of the inputs."""
         pairs = zip(self._inputs, self._arrays, strict=True)
-        return next(array for node, array in pairs if node.dtype == REAL and node.ndim)
+        return next(array for node, array in pairs if node.dtype == REAL and hasattr(array, "dtype"))
 
     def shape(self, node: Node) -> tuple[Any, ...]:
         return tuple(self.sizes[d] if isinstance(d, Dim) else d for d in node.shape)
 
     def full(self, value: float, shape: tuple[Any, ...] = ()) -> Any:
         """Return an array of one number, with the precision and on the device of the inputs."""
-        if hasattr(self.xp, "lift"):  # the recording namespace: its scalars need no dtype
+        if isinstance(self.xp, Graph):  # its scalars need no dtype
             return self.xp.broadcast_to(value, shape)
         like = self.like
-        return self.xp.full(shape, value, dtype=like.dtype, device=getattr(like, "device", None))
+        return self.xp.full(shape, float(value), dtype=like.dtype, device=getattr(like, "device", None))
+
+
+def check_shapes(inputs: Iterable[Node], arrays: Iterable[Any]) -> None:
+    """Refuse arrays that do not have the dimensions of `inputs`, or disagree on a size: nothing is broadcast."""
+    sizes: dict[Dim, Any] = {}
+    for node, array in zip(inputs, arrays, strict=True):
+        shape = tuple(getattr(array, "shape", ()))
+        if len(shape) != node.ndim:
+            raise InputError(f"{node.attribute} has to have the shape {list(node.shape)}, got {list(shape)}")
+        for dim, size in zip(node.shape, shape, strict=True):
+            known = sizes.setdefault(dim, size) if isinstance(dim, Dim) else dim
+            # A size of the recording namespace is a symbol, equal to itself alone.
+            symbols = isinstance(size, Dim) or isinstance(known, Dim)
+            if known is not size and (symbols or known != size):
+                raise InputError(
+                    f"{node.attribute} of shape {list(shape)} does not fit the others: {dim} is {known}, not {size}"
+                )
 
 
 Step = tuple[Node, Callable[[Context, Values], Any]]
@@ -94,12 +113,26 @@ def run_steps(steps: list[Step], context: Context, values: Values) -> None:
 def interpret(outputs: Iterable[Node], inputs: Mapping[str, Any], *, xp: Any) -> list[Any]:
     """Compute `outputs` with the namespace `xp` from `inputs`, which are named as they were recorded."""
     wanted = list(outputs)
-    used = [n for n in topological(*wanted) if n.op == "input"]
-    arrays = [inputs[n.attribute] for n in used]
-    context = Context(used, arrays, xp)
-    values: Values = {n.id: array for n, array in zip(used, arrays, strict=True)}
+    needed = [n for n in topological(*wanted) if n.op == "input"]
+    for node in needed:
+        if node.attribute not in inputs:
+            raise InputError(f"the graph needs the input {node.attribute!r}; given: {', '.join(inputs)}")
+    # A size can come from an array that is not needed itself.
+    given = [n for n in wanted[0].graph.nodes if n.op == "input" and n.attribute in inputs] if wanted else []
+    arrays = [plain(n, inputs[n.attribute]) for n in given]
+    check_shapes(given, arrays)
+    context = Context(given, arrays, xp)
+    values: Values = {n.id: array for n, array in zip(given, arrays, strict=True)}
     run_steps(steps_of(wanted), context, values)
     return [values[n.id] for n in wanted]
+
+
+def plain(node: Node, value: Any) -> Any:
+    """Return an input as it is computed with: a number of the host as Python's own.
+
+    A NumPy float64 number would promote the float32 arrays that it meets.
+    """
+    return float(value) if node.dtype == SCALAR and isinstance(value, numbers.Real) else value
 
 
 def _step(node: Node) -> Callable[[Context, Values], Any]:
@@ -122,7 +155,7 @@ def _call(op: str, ids: list[int], context: Context, values: Values) -> Any:
 
 def _call_scalar(op: str, ids: list[int], context: Context, values: Values) -> Any:
     operands = [values[k] for k in ids]
-    recorded = any(isinstance(v, Node) for v in operands)
+    recorded = any(isinstance(v, Recorded) for v in operands)
     return getattr(context.xp, op)(*operands) if recorded else _SCALARS[op](*operands)
 
 
@@ -131,7 +164,8 @@ def _constant(node: Node, context: Context, values: Values) -> Any:
 
 
 def _dim(node: Node, context: Context, values: Values) -> Any:
-    return context.sizes[node.attribute]
+    size = context.sizes[node.attribute]
+    return size if isinstance(size, Dim) else float(size)
 
 
 def _where(node: Node, context: Context, values: Values) -> Any:

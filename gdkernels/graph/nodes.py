@@ -8,13 +8,25 @@ than to an array (constants, sizes, the learning rate, the step count) stay floa
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from gdkernels.errors import TraceError
 from gdkernels.graph.source import user_line
 
-__all__ = ["COMPARISONS", "ELEMENTWISE", "REAL", "Dim", "Graph", "Node", "Shape", "broadcast_shapes", "detach"]
+__all__ = [
+    "COMPARISONS",
+    "ELEMENTWISE",
+    "REAL",
+    "Dim",
+    "Graph",
+    "Node",
+    "Shape",
+    "broadcast_shapes",
+    "detach",
+    "same_shape",
+]
 
 COMPARISONS = frozenset({"greater", "greater_equal", "less", "less_equal", "equal", "not_equal"})
 _LOGICAL = frozenset({"logical_and", "logical_or", "logical_not"})
@@ -37,7 +49,7 @@ _FOLD: dict[str, Callable[..., float]] = {
     "subtract": lambda a, b: a - b,
     "multiply": lambda a, b: a * b,
     "divide": lambda a, b: a / b,
-    "pow": lambda a, b: a**b,
+    "pow": math.pow,
     "sqrt": math.sqrt,
     "exp": math.exp,
     "log": math.log,
@@ -45,12 +57,28 @@ _FOLD: dict[str, Callable[..., float]] = {
 }
 
 
+_OPERATORS = frozenset({"negative", "abs", "add", "subtract", "multiply", "divide", "pow"}) | COMPARISONS
+_NUMPY_NAMES = {"true_divide": "divide", "power": "pow", "absolute": "abs"}
+
+
 class Recorded:
-    """Operators shared by nodes and sizes: each records one operation."""
+    """Operators shared by nodes and sizes: each records one operation, or says why it cannot."""
 
     __slots__ = ()
-    __array_ufunc__ = None  # NumPy arrays leave mixed operations to us, so that the message is ours
     graph: Graph
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *operands: Any, **options: Any) -> Node:
+        # Reached by operators between a NumPy value and us, which are ours to record, and by calls of np.tanh and such.
+        name = _NUMPY_NAMES.get(ufunc.__name__, ufunc.__name__)
+        if method == "__call__" and name in _OPERATORS and not options:
+            return self.graph.apply(name, *operands)
+        raise TraceError(_not_namespace(ufunc.__name__, name))
+
+    def __array_function__(self, function: Any, types: Any, args: Any, options: Any) -> Node:
+        raise TraceError(_not_namespace(function.__name__, function.__name__))
+
+    def __array__(self, *args: Any, **options: Any) -> Any:
+        raise TraceError(f"an array (or a size) cannot become a NumPy array while it is traced{user_line()}; use xp")
 
     def __add__(self, other: Any) -> Node:
         return self.graph.apply("add", self, other)
@@ -104,9 +132,17 @@ class Recorded:
         )
 
     def _no_number(self) -> Any:
-        raise TraceError(f"an array (or a size) cannot become a Python number while it is traced{user_line()}")
+        raise TraceError(
+            f"an array (or a size) cannot become a Python number while it is traced{user_line()}; "
+            "compute with it as it is, and use xp.exp and such rather than math.exp"
+        )
 
-    __int__ = __float__ = __index__ = __complex__ = _no_number
+    __int__ = __float__ = __index__ = __complex__ = __round__ = __trunc__ = __floor__ = __ceil__ = _no_number
+
+    def _no_remainder(self, other: Any) -> Any:
+        raise TraceError(f"// , % and divmod cannot be traced{user_line()}; use / on arrays")
+
+    __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __divmod__ = __rdivmod__ = _no_remainder
 
 
 class Dim(Recorded):
@@ -182,16 +218,41 @@ class Node(Recorded):
 
     def __getitem__(self, key: Any) -> Node:
         keys = key if isinstance(key, tuple) else (key,)
-        if any(k is not None and k != slice(None) for k in keys):
-            raise TraceError(f"indexing cannot be traced{user_line()}; only a[:, None] can: use sums and xp.where")
-        result = self
-        for axis, k in enumerate(keys):
+        whole = [k is None or k is ... or (isinstance(k, slice) and k == slice(None)) for k in keys]
+        taken = sum(k is not None and k is not ... for k in keys)
+        ellipses = sum(k is ... for k in keys)
+        if not all(whole) or taken > self.ndim or ellipses > 1:
+            raise TraceError(
+                f"indexing an array of {self.ndim} dimensions with [{_key_text(keys)}] cannot be traced{user_line()}; "
+                "only new axes can, such as a[:, None]: use xp.where and sums over an axis to select"
+            )
+        result, axis = self, 0
+        for k in keys:
             if k is None:
                 result = self.graph.expand_dims(result, axis=axis)
+            axis += self.ndim - taken if k is ... else 1
         return result
 
+    def __setitem__(self, key: Any, value: Any) -> None:
+        raise TraceError(f"an array cannot be changed in place while it is traced{user_line()}; use xp.where")
+
     def __iter__(self) -> Any:
-        raise TraceError(f"an array cannot be iterated over while it is traced{user_line()}")
+        raise TraceError(
+            f"an array cannot be iterated over while it is traced{user_line()}; "
+            "compute with the whole array: xp.sum(a, axis=-1) is the sum over the units of each record"
+        )
+
+    def __contains__(self, value: Any) -> bool:
+        return bool(self)  # which says what to do instead
+
+    def __len__(self) -> int:
+        raise TraceError(f"an array has no length while it is traced{user_line()}; a.shape[0] is the size B")
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        use = f"use xp.{name}(a)" if name in ELEMENTWISE or name in _COMPOSED else "use functions of xp"
+        raise UnknownOperationError(f"an array has no .{name} while it is traced{user_line()}; {use}")
 
     def __repr__(self) -> str:
         operands = ", ".join(f"%{a.id}" for a in self.args)
@@ -225,12 +286,12 @@ class Graph:
             return value
         if isinstance(value, Dim):
             return self._node("dim", (), value, (), SCALAR)
-        if isinstance(value, (bool, int, float)):
+        if isinstance(value, numbers.Real):  # also a NumPy number, which is no array
             number = float(value)
             return self._node("constant", (), number, (), SCALAR, key=("constant", number.hex()))
         raise TraceError(
-            f"a {type(value).__module__}.{type(value).__name__} cannot be traced{user_line()}; "
-            "only the function's own arrays and Python numbers can enter it"
+            f"a value of type {type(value).__module__}.{type(value).__name__} cannot enter a trace{user_line()}; "
+            "only what the function is given, and numbers, can"
         )
 
     def _node(
@@ -266,7 +327,10 @@ class Graph:
         )
 
     def apply(self, op: str, *values: Any) -> Node:
-        """Record the elementwise operation `op`, simplified where the value stays exactly the same."""
+        """Record the elementwise operation `op`, simplified where the value stays the same to the bit.
+
+        Products with constants are gathered only where a power of two takes part: those are exact.
+        """
         if len(values) != ELEMENTWISE[op]:
             raise TraceError(f"xp.{op} takes {ELEMENTWISE[op]} operands, got {len(values)}{user_line()}")
         args = tuple(self.lift(v) for v in values)
@@ -303,12 +367,15 @@ class Graph:
             return None
         a, b = args
         if op == "add":
-            return b if numbers[0] == 0 else a if numbers[1] == 0 else None
+            # Only -0 leaves every number as it is: 0 + (-0) is 0.
+            return b if _is_zero(numbers[0], -1.0) else a if _is_zero(numbers[1], -1.0) else None
         if op == "subtract":
-            return a if numbers[1] == 0 else None
+            return a if _is_zero(numbers[1], 1.0) else None
         if op == "divide":
             return a if numbers[1] == 1 else None
         if op == "pow":
+            if numbers[1] == 0:
+                return self.lift(1.0)
             return a if numbers[1] == 1 else self.apply("multiply", a, a) if numbers[1] == 2 else None
         if op == "multiply":
             if numbers[0] == 1 or numbers[1] == 1:
@@ -316,7 +383,9 @@ class Graph:
             if (b.dtype == SCALAR and a.dtype != SCALAR) or (numbers[1] is not None and numbers[0] is None):
                 return self.apply("multiply", b, a)  # constants, then scalars, first: one form for one value
             if a.dtype == SCALAR and b.op == "multiply" and b.args[0].dtype == SCALAR:
-                return self.apply("multiply", self.apply("multiply", a, b.args[0]), b.args[1])
+                inner = b.args[0].attribute if b.args[0].op == "constant" else None
+                if _is_power_of_two(numbers[0]) or _is_power_of_two(inner):
+                    return self.apply("multiply", self.apply("multiply", a, b.args[0]), b.args[1])
         return None
 
     # ---- the rest of the namespace
@@ -351,8 +420,12 @@ class Graph:
 
     def logaddexp(self, a: Any, b: Any) -> Node:
         # Made of parts whose slopes are exact at a tie and at both infinities, and which share exp with the value.
-        gap = self.apply("abs", self.apply("subtract", a, b))
-        return self.apply("maximum", a, b) + self.apply("log1p", self.apply("exp", -gap))
+        a, b = self.lift(a), self.lift(b)
+        gap = self.apply("subtract", a, b)
+        if not any(n.op == "constant" and math.isfinite(n.attribute) for n in (a, b)):
+            tie = self.apply("equal", a, b)  # of infinities too, whose difference is NaN
+            gap = self.apply("where", tie, 0.0, a) - self.apply("where", tie, 0.0, b)
+        return self.apply("maximum", a, b) + self.apply("log1p", self.apply("exp", -self.apply("abs", gap)))
 
     def matmul(self, a: Node, b: Node) -> Node:
         a, b = self.lift(a), self.lift(b)
@@ -368,19 +441,24 @@ class Graph:
         return self._node("transpose", (a,), None, a.shape[::-1], a.dtype)
 
     def permute_dims(self, a: Node, axes: Sequence[int]) -> Node:
-        return a if list(axes) == list(range(a.ndim)) else self.matrix_transpose(a)
+        order = [k + a.ndim if k < 0 else k for k in axes]
+        if sorted(order) != list(range(a.ndim)):
+            raise TraceError(f"permute_dims: axes {tuple(axes)} do not fit {list(a.shape)}{user_line()}")
+        return a if order == sorted(order) else self.matrix_transpose(a)
 
     def broadcast_to(self, a: Any, shape: Shape) -> Node:
         node = self.lift(a)
-        if _same(node.shape, tuple(shape)):
+        if same_shape(node.shape, tuple(shape)):
             return node
-        if not _same(broadcast_shapes("broadcast_to", [node.shape, tuple(shape)]), tuple(shape)):
+        if not same_shape(broadcast_shapes("broadcast_to", [node.shape, tuple(shape)]), tuple(shape)):
             raise TraceError(f"{list(node.shape)} does not broadcast to {list(shape)}{user_line()}")
         source = node.args[0] if node.op == "broadcast_to" else node
         return self._node("broadcast_to", (source,), None, tuple(shape), node.dtype)
 
     def expand_dims(self, a: Node, *, axis: int = 0) -> Node:
-        axis = axis + a.ndim + 1 if axis < 0 else axis
+        given, axis = axis, axis + a.ndim + 1 if axis < 0 else axis
+        if not 0 <= axis <= a.ndim:
+            raise TraceError(f"expand_dims: axis {given} is out of range for {list(a.shape)}{user_line()}")
         shape = (*a.shape[:axis], 1, *a.shape[axis:])
         number = _number_within(a)
         if number is not None:
@@ -462,6 +540,29 @@ def broadcast_shapes(op: str, shapes: Sequence[Shape]) -> Shape:
     return tuple(result)
 
 
+def _is_zero(number: float | None, sign: float) -> bool:
+    return number == 0 and math.copysign(1.0, number) == sign
+
+
+def _is_power_of_two(number: float | None) -> bool:
+    return number is not None and math.isfinite(number) and abs(math.frexp(number)[0]) == 0.5
+
+
+def _not_namespace(called: str, name: str) -> str:
+    known = name in ELEMENTWISE or name in _COMPOSED
+    use = f"xp.{name}, the namespace that the function is given" if known else "functions of xp only"
+    return f"numpy.{called} cannot be traced{user_line()}; use {use}"
+
+
+def _key_text(keys: tuple[Any, ...]) -> str:
+    def text(k: Any) -> str:
+        if isinstance(k, slice):
+            return ":".join("" if part is None else text(part) for part in (k.start, k.stop))
+        return "..." if k is ... else "an array" if isinstance(k, Node) else repr(k)
+
+    return ", ".join(map(text, keys))
+
+
 def _number_within(a: Node) -> Node | None:
     """Return the number that `a` repeats, if it is nothing else."""
     source = a.args[0] if a.op == "broadcast_to" else a
@@ -476,7 +577,8 @@ def _same_size(a: Dim | int, b: Dim | int) -> bool:
     return a is b or (_is_one(a) and _is_one(b))
 
 
-def _same(a: Shape, b: Shape) -> bool:
+def same_shape(a: Shape, b: Shape) -> bool:
+    """Return whether two shapes are the same, sizes compared by identity."""
     return len(a) == len(b) and all(map(_same_size, a, b))
 
 

@@ -7,15 +7,36 @@ from typing import Any
 
 from gdkernels.errors import TraceError
 from gdkernels.graph.derivative import topological, vjp
-from gdkernels.graph.interpret import Context, run_steps, steps_of
-from gdkernels.graph.nodes import REAL, SCALAR, Graph, Node
+from gdkernels.graph.interpret import Context, check_shapes, plain, run_steps, steps_of
+from gdkernels.graph.nodes import BOOL, REAL, SCALAR, Graph, Node, Shape, same_shape
 
-__all__ = ["trace", "value_and_derivative", "value_and_pullback"]
+__all__ = ["returned", "trace", "value_and_derivative", "value_and_pullback"]
 
 Pullback = Callable[[Any], Any]
 
 
-def trace(f: Callable[..., Any], ranks: tuple[int, ...]) -> tuple[Graph, list[Node], Node]:
+def returned(value: Any, f: Callable[..., Any], shape: Shape | None = None, rule: str = "") -> Node:
+    """Return `value`, which `f` returned while it was traced, if it is an array of numbers of this shape.
+
+    Raises
+    ------
+    TraceError
+        Where it is not; the message names `f`, what it returned, and the `rule` that it has to follow.
+    """
+    if not isinstance(value, Node):
+        raise TraceError(f"{_name(f)} returned {type(value).__name__}; it has to return an array made with xp")
+    if value.dtype == BOOL:
+        raise TraceError(
+            f"{_name(f)} returned a condition; it has to return numbers: use xp.where(condition, 1.0, 0.0)"
+        )
+    if shape is not None and not same_shape(value.shape, shape):
+        raise TraceError(f"{_name(f)} returned the shape {list(value.shape)}, not {list(shape)}: {rule}")
+    return value
+
+
+def trace(
+    f: Callable[..., Any], ranks: tuple[int, ...], *, elementwise: bool = False
+) -> tuple[Graph, list[Node], Node]:
     """Record ``f(*arrays, xp=graph)`` on inputs of these ranks.
 
     Inputs of one rank share their sizes, as the output and the target of a network do.
@@ -24,24 +45,22 @@ def trace(f: Callable[..., Any], ranks: tuple[int, ...]) -> tuple[Graph, list[No
     ------
     TraceError
         Where `f` uses an operation that the tracer does not know, branches on an array, or returns something else
-        than an array; the message names the operation and the line.
+        than an array, of the first one's shape if it is to be `elementwise`; the message names the operation and the
+        line.
     """
     graph = Graph()
     dims = [graph.dim("B"), graph.dim("n")]
     inputs = [graph.input(f"a{k}", tuple(dims[:rank])) for k, rank in enumerate(ranks)]
-    output = f(*inputs, xp=graph)
-    if not isinstance(output, Node):
-        raise TraceError(f"{_name(f)} returned {type(output).__name__}; it has to return an array made with xp")
-    if output.dtype != REAL and output.ndim:
-        raise TraceError(f"{_name(f)} returned a condition; it has to return numbers: use xp.where")
+    rule = "an activation returns a number for each unit of each record"
+    output = returned(f(*inputs, xp=graph), f, inputs[0].shape if elementwise else None, rule)
     return graph, inputs, output
 
 
 class _Differentiated:
     """`f` and its pull-back on one graph, as two lists of steps; the second uses what the first computed."""
 
-    def __init__(self, f: Callable[..., Any], ranks: tuple[int, ...]) -> None:
-        graph, self.inputs, self.output = trace(f, ranks)
+    def __init__(self, f: Callable[..., Any], ranks: tuple[int, ...], elementwise: bool) -> None:
+        graph, self.inputs, self.output = trace(f, ranks, elementwise=elementwise)
         self.cotangent = graph.input("cotangent", self.output.shape, REAL if self.output.ndim else SCALAR)
         self.result = vjp(self.output, self.inputs[0], self.cotangent)
         forward = topological(self.output)
@@ -52,6 +71,8 @@ class _Differentiated:
         self.kept = tuple(n.id for n in forward if n.id in used)
 
     def __call__(self, arrays: tuple[Any, ...], xp: Any) -> tuple[Any, Pullback]:
+        if len(arrays) > 1:
+            check_shapes(self.inputs, arrays)
         context = Context(self.inputs, arrays, xp)
         values = {node.id: array for node, array in zip(self.inputs, arrays, strict=True)}
         run_steps(self.forward, context, values)
@@ -59,7 +80,7 @@ class _Differentiated:
         kept = {k: values[k] for k in self.kept}
 
         def pull_back(cotangent: Any) -> Any:
-            available = {**kept, self.cotangent.id: cotangent}
+            available = {**kept, self.cotangent.id: plain(self.cotangent, cotangent)}
             run_steps(self.backward, context, available)
             return available[self.result.id]
 
@@ -67,11 +88,11 @@ class _Differentiated:
 
 
 @lru_cache(maxsize=256)
-def _differentiated(f: Callable[..., Any], ranks: tuple[int, ...]) -> _Differentiated:
-    return _Differentiated(f, ranks)
+def _differentiated(f: Callable[..., Any], ranks: tuple[int, ...], elementwise: bool) -> _Differentiated:
+    return _Differentiated(f, ranks, elementwise)
 
 
-def value_and_pullback(f: Callable[..., Any]) -> Callable[..., tuple[Any, Pullback]]:
+def value_and_pullback(f: Callable[..., Any], *, elementwise: bool = False) -> Callable[..., tuple[Any, Pullback]]:
     """Return a function that computes `f` and, on demand, its vector–Jacobian product.
 
     ``value, pull_back = value_and_pullback(f)(a, *others, xp=xp)``; ``pull_back(cotangent)`` is the derivative of what
@@ -82,6 +103,8 @@ def value_and_pullback(f: Callable[..., Any]) -> Callable[..., tuple[Any, Pullba
     ----------
     f
         A function ``f(a, *others, xp)`` of arrays with one or two dimensions: records, then units.
+    elementwise
+        Whether `f` has to return the shape of ``a``, as an activation does.
     """
 
     def run(*arrays: Any, xp: Any) -> tuple[Any, Pullback]:
@@ -89,8 +112,8 @@ def value_and_pullback(f: Callable[..., Any]) -> Callable[..., tuple[Any, Pullba
         try:
             hash(f)
         except TypeError:
-            return _Differentiated(f, ranks)(arrays, xp)
-        return _differentiated(f, ranks)(arrays, xp)
+            return _Differentiated(f, ranks, elementwise)(arrays, xp)
+        return _differentiated(f, ranks, elementwise)(arrays, xp)
 
     return run
 
@@ -102,7 +125,7 @@ def value_and_derivative(f: Callable[..., Any]) -> Callable[..., tuple[Any, Any]
     """
 
     def run(*arrays: Any, xp: Any) -> tuple[Any, Any]:
-        value, pull_back = value_and_pullback(f)(*arrays, xp=xp)
+        value, pull_back = value_and_pullback(f, elementwise=True)(*arrays, xp=xp)
         return value, pull_back(xp.ones_like(value))
 
     return run
@@ -110,5 +133,7 @@ def value_and_derivative(f: Callable[..., Any]) -> Callable[..., tuple[Any, Any]
 
 def _name(f: Callable[..., Any]) -> str:
     name = getattr(f, "__name__", type(f).__name__)
-    source = inspect.getsourcefile(f) if inspect.isfunction(f) else None
-    return f"{name} ({source}:{f.__code__.co_firstlineno})" if source and inspect.isfunction(f) else name
+    function = f if inspect.isfunction(f) else getattr(type(f), "__call__", None)  # noqa: B004
+    if not inspect.isfunction(function):
+        return str(name)
+    return f"{name} ({function.__code__.co_filename}:{function.__code__.co_firstlineno})"

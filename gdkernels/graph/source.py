@@ -3,17 +3,18 @@
 import linecache
 import os
 import sys
+from types import FrameType
 
 __all__ = ["user_line"]
 
-_HERE = os.path.dirname(os.path.abspath(__file__))
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
 def user_line() -> str:
-    """Return `` (in f, file:line: `text`)`` for the innermost caller outside of this package, or an empty string."""
-    frame = sys._getframe(1)
-    while frame is not None and os.path.dirname(frame.f_code.co_filename) == _HERE:
-        frame = frame.f_back  # type: ignore[assignment]
+    """Return `` (in f, file:line: `text`)`` for the innermost caller outside of gdkernels, or an empty string."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and os.path.abspath(frame.f_code.co_filename).startswith(_PACKAGE):
+        frame = frame.f_back
     if frame is None:
         return ""
     code = frame.f_code

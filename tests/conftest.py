@@ -1,0 +1,78 @@
+"""The namespaces that the definition and the graph run on."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+
+
+@dataclass(frozen=True)
+class Namespace:
+    """An array namespace, with one of its devices."""
+
+    name: str
+    xp: Any
+    device: Any = None
+
+    def array(self, values: Any, dtype: str = "float64") -> Any:
+        """Return `values` as an array of this namespace, on this device."""
+        host = np.asarray(values)
+        if self.name.startswith("strict"):  # takes no NumPy array as such
+            return self.xp.asarray(host.tolist(), dtype=getattr(self.xp, dtype), device=self.device)
+        return self.xp.asarray(host, dtype=getattr(self.xp, dtype))
+
+    def numpy(self, array: Any) -> Any:
+        """Return a NumPy copy, after asserting that `array` belongs to this namespace and device."""
+        import array_api_compat
+
+        if self.name.startswith("strict"):
+            import array_api_strict
+
+            assert type(array) is array_api_strict._array_object.Array
+            assert array.device == self.device
+            return np.asarray(array.to_device(array_api_strict.Device("CPU_DEVICE")))
+        belongs = {
+            "numpy": lambda a: isinstance(a, np.ndarray | np.generic),
+            "jax": array_api_compat.is_jax_array,
+            "torch": array_api_compat.is_torch_array,
+        }
+        assert belongs[self.name](array), f"a {type(array)} is no array of {self.name}"
+        return np.asarray(array)
+
+
+NAMESPACES = ("numpy", "strict", "strict-device1", "jax", "torch")
+
+
+def _strict(device: str) -> Namespace:
+    strict = pytest.importorskip("array_api_strict", reason="array-api-strict is not installed")
+    strict.set_array_api_strict_flags(api_version="2024.12")
+    return Namespace("strict" if device == "CPU_DEVICE" else f"strict-{device}", strict, strict.Device(device))
+
+
+@contextlib.contextmanager
+def open_namespace(name: str) -> Iterator[Namespace]:
+    if name == "numpy":
+        import array_api_compat.numpy
+
+        yield Namespace(name, array_api_compat.numpy)
+    elif name.startswith("strict"):
+        yield _strict("device1" if name.endswith("device1") else "CPU_DEVICE")
+    elif name == "jax":
+        jax = pytest.importorskip("jax", reason="jax is not installed")
+        with jax.enable_x64(True):
+            yield Namespace(name, jax.numpy)
+    else:
+        pytest.importorskip("torch", reason="torch is not installed")
+        import array_api_compat.torch
+
+        yield Namespace(name, array_api_compat.torch)
+
+
+@pytest.fixture(params=NAMESPACES)
+def namespace(request: pytest.FixtureRequest) -> Iterator[Namespace]:
+    """Each array namespace in turn; those that are not installed are skipped."""
+    with open_namespace(request.param) as opened:
+        yield opened
