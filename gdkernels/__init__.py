@@ -11,8 +11,9 @@ from gdkernels.definition import activations, losses, optimizers, schedules
 from gdkernels.definition.network import Layer
 from gdkernels.definition.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
 from gdkernels.errors import BackendError, DivergenceError, FileError, GdkernelsError, InputError, TraceError
+from gdkernels.files.network import load
 from gdkernels.history import History
-from gdkernels.mlp import MLP, load
+from gdkernels.mlp import MLP
 from gdkernels.trainer import Trainer
 
 __all__ = [

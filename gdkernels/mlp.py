@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,19 +16,20 @@ from gdkernels.definition import gradient, map_layers
 from gdkernels.definition.activations import Activation, identity
 from gdkernels.definition.initialisation import initial_parameters
 from gdkernels.definition.losses import BinaryCrossEntropy, Loss, link_of
-from gdkernels.definition.naming import describe, resolve, restore
-from gdkernels.definition.network import Layer, Layers
+from gdkernels.definition.naming import describe, resolve
+from gdkernels.definition.network import Layer
 from gdkernels.definition.optimizers import Optimizer
 from gdkernels.definition.schedules import ScheduleFunction
-from gdkernels.errors import FileError, InputError, unknown_name
+from gdkernels.errors import InputError, unknown_name
 from gdkernels.history import History
 from gdkernels.metrics import Metric
 from gdkernels.program import Program
+from gdkernels.settings import Settings
 from gdkernels.starts import best_of_starts
 from gdkernels.targets import is_classifier, place_inputs, place_targets
-from gdkernels.trainer import Callback, Settings, Trainer
+from gdkernels.trainer import Callback, Trainer
 
-__all__ = ["MLP", "load"]
+__all__ = ["MLP"]
 
 
 class MLP:
@@ -375,79 +376,15 @@ class MLP:
         FileError
             If the file exists and `overwrite` is not set, or cannot be written; nothing is ever half-written.
         """
-        from gdkernels.files.model import write_model
+        from gdkernels.files.network import save
 
-        to_numpy = np.asarray if self._binding is None else self._binding.to_numpy
-        tensors = {
-            f"{kind}{k}": np.ascontiguousarray(to_numpy(a))
-            for k, layer in enumerate(self._parameters)
-            for kind, a in zip("Wb", layer, strict=True)
-            if a is not None
-        }
-        metadata = {
-            "sizes": list(self.sizes),
-            "activations": [describe(f) for f in self.activations],
-            "output": describe(self.output),
-            "bias": self.bias,
-            "seed": self.seed,
-            "precision": self.precision,
-            "loss": None if self._loss is None else describe(self._loss),
-            "extra": self.extra,
-        }
-        write_model(path, tensors, metadata, overwrite=overwrite)
+        save(self, path, overwrite=overwrite)
 
     def __repr__(self) -> str:
         hidden = ", ".join(dict.fromkeys(describe(f)["name"] for f in self.activations)) or "no hidden layer"
         where = located(self._binding) if self._binding is not None else f"backend {self.backend}, not yet bound"
         output = describe(self.output)["name"]
         return f"MLP({list(self.sizes)}, {hidden} → {output}, {self.parameter_count:,} parameters, {where})"
-
-
-def load(
-    path: str | os.PathLike[str],
-    *,
-    backend: str | Backend = "auto",
-    device: str | None = None,
-    objects: Mapping[str, Callable[..., Any]] | None = None,
-) -> MLP:
-    """Return the network that `MLP.save` wrote.
-
-    Parameters
-    ----------
-    objects
-        By name, the functions that are not built in; files keep no code.
-
-    Raises
-    ------
-    FileError
-        If the file is missing, damaged, of another format or of a newer version.
-    InputError
-        If a function that is not built in is missing from `objects`.
-    """
-    from gdkernels.files.model import read_model
-
-    tensors, metadata = read_model(path)
-    try:
-        mlp = MLP(
-            metadata["sizes"],
-            activation=[restore("activation", f, objects) for f in metadata["activations"]],
-            output=restore("activation", metadata["output"], objects),
-            bias=metadata["bias"],
-            seed=metadata["seed"],
-            backend=backend,
-            device=device,
-            precision=metadata["precision"],
-        )
-        layers: Layers = [
-            Layer(tensors[f"W{k}"], tensors[f"b{k}"] if mlp.bias else None) for k in range(len(mlp.sizes) - 1)
-        ]
-        loss, extra = metadata["loss"], metadata["extra"]
-    except (KeyError, TypeError) as error:
-        raise FileError(f"{path} is a gdkernels model, but its description lacks or garbles {error}") from error
-    mlp.set_parameters(layers)
-    mlp._loss = None if loss is None else restore("loss", loss, objects)
-    mlp.extra = extra
-    return mlp
 
 
 def _checked_sizes(sizes: Sequence[int]) -> tuple[int, ...]:

@@ -15,80 +15,27 @@ from gdkernels import streams
 from gdkernels.backend import Executable, State
 from gdkernels.binding import Binding, all_finite, located
 from gdkernels.definition.activations import identity
-from gdkernels.definition.losses import BinaryCrossEntropy, CrossEntropy, Loss, link_of
-from gdkernels.definition.naming import describe, resolve
+from gdkernels.definition.losses import Loss, link_of
+from gdkernels.definition.naming import describe
 from gdkernels.definition.network import map_layers
 from gdkernels.definition.optimizers import Optimizer
 from gdkernels.definition.schedules import ScheduleFunction
-from gdkernels.errors import DivergenceError, InputError, unknown_name
+from gdkernels.errors import DivergenceError, InputError
 from gdkernels.history import Epoch, History
 from gdkernels.metrics import Metric, resolve_metrics
 from gdkernels.program import Program
 from gdkernels.progress import Progress
+from gdkernels.settings import Settings
 from gdkernels.targets import place_inputs, place_targets
 
 if TYPE_CHECKING:
     from gdkernels.mlp import MLP
 
-__all__ = ["Settings", "Trainer"]
+__all__ = ["Trainer"]
 
 _log = logging.getLogger("gdkernels")
 
 Callback = Callable[[Epoch], Any]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a network is trained; see `Trainer` for each."""
-
-    optimizer: Optimizer
-    loss: Loss
-    batch_size: int
-    schedule: ScheduleFunction
-    l2: float
-    clip_norm: float | None
-    reduction: str
-
-    @classmethod
-    def checked(
-        cls,
-        *,
-        optimizer: str | Optimizer = "adam",
-        loss: str | Loss = "sse",
-        batch_size: int = 64,
-        schedule: str | ScheduleFunction = "constant",
-        l2: float = 0.0,
-        clip_norm: float | None = None,
-        reduction: str = "mean",
-        outputs: int,
-    ) -> Settings:
-        """Return settings for a network of so many `outputs`, names resolved.
-
-        Raises
-        ------
-        InputError
-            For unknown names and numbers out of range.
-        """
-        if isinstance(batch_size, bool) or not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
-            raise InputError(f"batch_size must be a whole number of at least 1, got {batch_size!r}")
-        if not (isinstance(l2, (int, float)) and 0 <= l2 < math.inf):
-            raise InputError(f"l2 must be a finite number of at least 0, got {l2!r}")
-        if clip_norm is not None and not (isinstance(clip_norm, (int, float)) and 0 < clip_norm < math.inf):
-            raise InputError(f"clip_norm must be a positive finite number or None, got {clip_norm!r}")
-        if reduction not in ("mean", "sum"):
-            raise unknown_name("reduction", reduction, ("mean", "sum"))
-        chosen = resolve("loss", loss)
-        if isinstance(chosen, CrossEntropy) and outputs == 1:
-            chosen = BinaryCrossEntropy()  # the same thing for one output, which softmax would make constant
-        return cls(
-            optimizer=resolve("optimizer", optimizer),
-            loss=chosen,
-            batch_size=int(batch_size),
-            schedule=resolve("schedule", schedule),
-            l2=float(l2),
-            clip_norm=None if clip_norm is None else float(clip_norm),
-            reduction=reduction,
-        )
 
 
 @dataclass(frozen=True)
