@@ -43,7 +43,8 @@ class DefinitionExecutable(Executable):
         # Overflow is reported once, by whoever checks that the epoch's loss is finite, not as warnings on the way.
         with self._backend.on_device(self.plan.device), np.errstate(all="ignore"):
             for k, learning_rate in enumerate(learning_rates):
-                batch = rows[k * batch_size : (k + 1) * batch_size]
+                # Slices end where the array does: the standard leaves it open what happens beyond.
+                batch = rows[k * batch_size : min((k + 1) * batch_size, len(order))]
                 error, norm, parameters, slots = self._program.train_step(
                     state.parameters,
                     state.slots,
@@ -63,12 +64,13 @@ class DefinitionExecutable(Executable):
 
     def predict(self, parameters: Layers, x: Any) -> Any:
         widest = max(max(layer.W.shape) for layer in parameters)
-        rows = max(1, _CHUNK_ELEMENTS // widest)
+        size = max(1, _CHUNK_ELEMENTS // widest)
+        count = x.shape[0]
         xp = self._backend.xp
         with self._backend.on_device(self.plan.device), np.errstate(all="ignore"):
             parts = [
-                self._program.forward(parameters, x[start : start + rows, :], xp=xp)
-                for start in range(0, max(1, x.shape[0]), rows)
+                self._program.forward(parameters, x[k : min(k + size, count), :], xp=xp)
+                for k in range(0, max(1, count), size)
             ]
             return parts[0] if len(parts) == 1 else xp.concat(parts, axis=0)
 

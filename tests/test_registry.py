@@ -202,10 +202,8 @@ def test_nothing_installed_is_said(plugins):
 NOT_LOADED = ("gdkernels_numpy", "gdkernels_cupy", "cupy", "numba", "torch", "jax", "sklearn", "array_api_compat")
 
 
-def python(program):
-    done = subprocess.run(
-        [sys.executable, "-c", program], env=environment(), capture_output=True, text=True, check=True
-    )
+def python(code):
+    done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True)
     return done.stdout.strip()
 
 
