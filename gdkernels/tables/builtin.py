@@ -1,0 +1,34 @@
+"""Real data sets that come with scikit-learn, for a first run without any file."""
+
+import numpy as np
+
+from gdkernels.errors import InputError
+from gdkernels.tables.table import Table
+
+__all__ = ["BUILT_IN", "read_built_in"]
+
+# name: (what is to be predicted, what it is)
+BUILT_IN = {
+    "digits": ("digit", "1,797 images of handwritten digits, 8 by 8 pixels"),
+    "diabetes": ("progression", "442 patients: the progression of diabetes after a year"),
+}
+
+
+def read_built_in(name: str) -> Table:
+    """Return a built-in data set.
+
+    Raises
+    ------
+    InputError
+        Where scikit-learn is not installed; it says how to install it.
+    """
+    try:
+        from sklearn import datasets
+    except ImportError:
+        raise InputError(
+            f"the data set {name!r} comes with scikit-learn, which is not installed: "
+            'run pip install "gdkernels[sklearn]"'
+        ) from None
+    data = datasets.load_digits() if name == "digits" else datasets.load_diabetes()
+    x, y = np.asarray(data.data, np.float64), np.asarray(data.target, np.float64)
+    return Table(x, y, tuple(map(str, data.feature_names)), BUILT_IN[name][0], name)

@@ -1,0 +1,91 @@
+"""What is to be learned, and which rows are kept from learning."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gdkernels.errors import InputError
+from gdkernels.tables.table import Floats
+
+__all__ = ["TASKS", "labels_of", "split", "task_of"]
+
+TASKS = ("classification", "regression")
+
+Indices = npt.NDArray[np.int64]
+
+
+def task_of(y: Floats) -> str:
+    """Return "classification" or "regression", as the targets look.
+
+    Classes are one-hot rows, or whole numbers of which there are few: at most 20 different ones, and at most one for
+    each 20 records, so that a short list of measured numbers is not taken for classes.
+    """
+    if _is_one_hot(y):
+        return "classification"
+    distinct = np.unique(y)
+    few = len(distinct) <= min(20, 0.05 * len(y))
+    return "classification" if y.ndim == 1 and few and bool(np.all(distinct == np.round(distinct))) else "regression"
+
+
+def labels_of(y: Floats) -> Floats:
+    """Return a label for each record: `y` itself, or the position of the 1 in one-hot rows.
+
+    Raises
+    ------
+    InputError
+        Where `y` cannot be classes.
+    """
+    if y.ndim == 2:
+        if not _is_one_hot(y):
+            raise InputError(f"targets of {y.shape[1]} columns are classes only as one-hot rows: one 1, the others 0")
+        labels: Floats = np.argmax(y, axis=1).astype(np.float64)
+        return labels
+    return y
+
+
+def _is_one_hot(y: Floats) -> bool:
+    return y.ndim == 2 and bool(np.all((y == 0) | (y == 1))) and bool(np.all(y.sum(axis=1) == 1))
+
+
+def split(
+    n: int, share: float, generator: np.random.Generator, labels: npt.NDArray[Any] | None = None
+) -> tuple[Indices, Indices]:
+    """Draw which of `n` rows are kept and which are held out; both in ascending order.
+
+    Parameters
+    ----------
+    share
+        The share of the rows to hold out: none for 0, otherwise at least one.
+    labels
+        Classes [n]: each is held out in the same share, as far as whole rows go, and none entirely.
+
+    Raises
+    ------
+    InputError
+        Where no row would be left.
+    """
+    if share == 0:
+        return np.arange(n), np.arange(0)
+    held = max(1, round(share * n))
+    groups = [np.arange(n)] if labels is None else [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    sizes = np.array([len(group) for group in groups])
+    if held > n - len(groups):
+        kept = "each class" if labels is not None else "training"
+        raise InputError(f"{n} records are too few to hold out {share:g} of them and keep one for {kept}")
+    out = np.concatenate([generator.permutation(g)[:k] for g, k in zip(groups, _shares(sizes, held), strict=True)])
+    mask = np.zeros(n, bool)
+    mask[out] = True
+    return np.flatnonzero(~mask), np.flatnonzero(mask)
+
+
+def _shares(sizes: Indices, total: int) -> Indices:
+    """Return whole numbers close to `sizes` in proportion that add up to `total`, each smaller than its size."""
+    wanted = sizes * (total / sizes.sum())
+    shares: Indices = np.minimum(np.floor(wanted).astype(np.int64), sizes - 1)
+    # The largest remainders are rounded up; where a class is full, the next takes its place.
+    while (missing := total - int(shares.sum())) > 0:
+        open_ = np.flatnonzero(shares < sizes - 1)
+        first = open_[np.argsort(-(wanted - shares)[open_], kind="stable")][:missing]
+        shares[first] += 1
+    return shares
