@@ -39,7 +39,7 @@ class Problem:
     records: int
 
     def __str__(self) -> str:
-        return f"{'-'.join(map(str, self.sizes))} × {self.batch_size}"
+        return f"{'-'.join(map(str, self.sizes))} x {self.batch_size}"
 
 
 class Workload:
