@@ -24,14 +24,17 @@ class NumPyBackend(Backend):
 
     @cached_property
     def xp(self) -> Any:
-        import array_api_compat.numpy
+        import gdkernels_numpy.namespace
 
-        return array_api_compat.numpy
+        return gdkernels_numpy.namespace
 
     def asarray(self, x: Any, *, dtype: str, device: str) -> Any:
         if hasattr(x, "__dlpack__") and not hasattr(x, "__array__"):
             x = np.from_dlpack(x)
         return np.asarray(x, dtype=dtype)
+
+    def owns(self, x: Any) -> bool:
+        return isinstance(x, np.ndarray)
 
     def to_numpy(self, x: Any) -> npt.NDArray[Any]:
         return np.asarray(x)

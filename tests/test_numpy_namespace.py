@@ -1,0 +1,53 @@
+"""The NumPy backend's `where` gives the bits of NumPy's own."""
+
+import numpy as np
+import pytest
+from gdkernels_numpy import namespace as xp
+
+SPECIAL = [0.0, -0.0, 1.5, -2.5, np.inf, -np.inf, np.nan, 1e-45, 3e38]
+
+
+def arrays(dtype):
+    rng = np.random.default_rng(0)
+    a = np.concatenate([np.asarray(SPECIAL, dtype=dtype), rng.standard_normal(91).astype(dtype)]).reshape(20, 5)
+    return rng.random((20, 5)) < 0.5, a, rng.permutation(a)
+
+
+def same_bits(found, wanted):
+    assert found.dtype == wanted.dtype
+    assert found.shape == wanted.shape
+    assert found.tobytes() == wanted.tobytes()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("a", ["array", 0.0, -0.0, 1.0, float("nan"), float("inf")])
+@pytest.mark.parametrize("b", ["array", 0.0, -0.0, -3.0])
+def test_the_same_bits_as_numpy(dtype, a, b):
+    condition, first, second = arrays(dtype)
+    if a != "array" and b != "array":
+        first = np.full_like(first, a)
+        same_bits(xp.where(condition, first, b), np.where(condition, first, np.asarray(b, dtype)))
+        return
+    operands = [v if isinstance(w, str) else w for v, w in ((first, a), (second, b))]
+    plain = [np.asarray(v, dtype=dtype) for v in operands]
+    same_bits(xp.where(condition, *operands), np.where(condition, *plain))
+
+
+def test_broadcasting_strides_and_what_is_left_to_numpy():
+    condition, a, b = arrays(np.float32)
+    same_bits(xp.where(condition[:, :1], a, b[0]), np.where(condition[:, :1], a, b[0]))
+    same_bits(xp.where(condition.T, a.T, b.T), np.ascontiguousarray(np.where(condition.T, a.T, b.T)).reshape(5, 20))
+    same_bits(xp.where(condition[::2], a[::2], 0.0), np.where(condition[::2], a[::2], np.float32(0)))
+    integers = np.arange(100).reshape(20, 5)
+    same_bits(xp.where(condition, integers, -integers), np.where(condition, integers, -integers))
+    same_bits(xp.where(condition, a, b.astype(np.float64)), np.where(condition, a, b.astype(np.float64)))
+    assert xp.where(np.asarray(True), a, b) is not None
+    assert xp.where(np.asarray(True), 1.0, np.float32(2)) == 1
+
+
+def test_the_rest_is_the_standard_namespace():
+    import array_api_compat.numpy
+
+    assert xp.matmul is array_api_compat.numpy.matmul
+    assert xp.isdtype is array_api_compat.numpy.isdtype
+    assert xp.__array_api_version__ == array_api_compat.numpy.__array_api_version__
