@@ -1,8 +1,9 @@
-"""The namespaces that the definition and the graph run on."""
+"""What all tests share: the namespaces that the definition runs on, and what to do without a GPU."""
 
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -76,3 +77,16 @@ def namespace(request: pytest.FixtureRequest) -> Iterator[Namespace]:
     """Each array namespace in turn; those that are not installed are skipped."""
     with open_namespace(request.param) as opened:
         yield opened
+
+
+@cache
+def no_gpu() -> str | None:
+    from gdkernels_cupy import CuPyBackend
+
+    return CuPyBackend().unavailable()
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    problem = no_gpu() if item.get_closest_marker("gpu") else None
+    if problem:
+        pytest.skip(problem)
