@@ -4,10 +4,12 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from plugins import Plugins
 
 
 @dataclass(frozen=True)
@@ -90,3 +92,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     problem = no_gpu() if item.get_closest_marker("gpu") else None
     if problem:
         pytest.skip(problem)
+
+
+@pytest.fixture
+def plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Plugins]:
+    """Return where a test installs the only plug-ins that there are."""
+    for name in ("GDKERNELS_BACKEND", "GDKERNELS_DEVICE"):
+        monkeypatch.delenv(name, raising=False)
+    plugins = Plugins(tmp_path, monkeypatch)
+    yield plugins
+    plugins.forget()
