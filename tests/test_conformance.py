@@ -5,6 +5,7 @@ from functools import cached_property
 import array_api_strict
 import numpy as np
 import pytest
+from current_device import CurrentDeviceBackend
 from gdkernels_cupy import CuPyBackend
 from gdkernels_numpy import NumPyBackend
 
@@ -60,3 +61,11 @@ class TestStrict(BackendConformance):
     @pytest.fixture(params=["CPU_DEVICE", "device1"])
     def device(self, request):
         return request.param
+
+
+class TestCurrentDevice(BackendConformance):
+    epochs = 1
+
+    @pytest.fixture
+    def backend(self):
+        return CurrentDeviceBackend()

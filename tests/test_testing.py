@@ -43,6 +43,18 @@ def test_low_precisions_have_bounds_of_their_own(name):
     BackendConformance().test_training_is_the_definition(Low(), "cpu", name)
 
 
+def without_float64():
+    backend = Namespace()
+    del backend.xp.float64
+    backend.precisions = ("float32",)
+    return backend
+
+
+@pytest.mark.parametrize("name", ["relu-sse", "gradient norm"])
+def test_a_device_without_float64_is_enough(name):
+    BackendConformance().test_training_is_the_definition(without_float64(), "cpu", name)
+
+
 class TF32(Low):
     """Says float32 and means TF32."""
 
