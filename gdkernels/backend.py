@@ -14,7 +14,7 @@ import numpy.typing as npt
 from gdkernels.definition.network import Layer, Layers, map_layers
 from gdkernels.program import Program
 
-__all__ = ["PRECISIONS", "Backend", "Executable", "Plan", "State", "storage_dtype"]
+__all__ = ["PRECISIONS", "Backend", "Executable", "Plan", "State", "host_array", "storage_dtype"]
 
 PRECISIONS = ("float64", "float32", "tf32", "bfloat16")
 
@@ -22,6 +22,13 @@ PRECISIONS = ("float64", "float32", "tf32", "bfloat16")
 def storage_dtype(precision: str) -> str:
     """Return the dtype in which parameters and data are kept: tf32 and bfloat16 compute on float32 masters."""
     return "float64" if precision == "float64" else "float32"
+
+
+def host_array(x: Any, dtype: npt.DTypeLike | None = None) -> npt.NDArray[Any]:
+    """Return `x` as a NumPy array: a list, or an array in the host's memory of any library that speaks DLPack."""
+    if hasattr(x, "__dlpack__") and not hasattr(x, "__array__"):
+        x = np.from_dlpack(x)
+    return np.asarray(x, dtype=dtype)
 
 
 @dataclass(frozen=True)
@@ -145,7 +152,7 @@ class Backend(ABC):
 
     @abstractmethod
     def asarray(self, x: Any, *, dtype: str, device: str) -> Any:
-        """Return `x`, a NumPy array or anything that this namespace takes, with `dtype` on `device`."""
+        """Return `x` with `dtype` on `device`: an array of this backend, or what `host_array` takes."""
 
     @abstractmethod
     def to_numpy(self, x: Any) -> npt.NDArray[Any]:

@@ -37,7 +37,7 @@ class DefinitionExecutable(Executable):
     ) -> tuple[float, float | None]:
         xp = self._backend.xp
         rows = self._backend.asarray(order, dtype="int64", device=self.plan.device)
-        # Summed on the device in float64, so that no step waits for the host.
+        # Summed on the device, in float64 where it has that, so that no step waits for the host.
         total: Any = 0.0
         norms: Any = 0.0
         # Overflow is reported once, by whoever checks that the epoch's loss is finite, not as warnings on the way.
@@ -57,9 +57,9 @@ class DefinitionExecutable(Executable):
                 if k == 0:
                     self._check_dtypes(state.parameters, parameters)
                 state.parameters, state.slots, state.step = parameters, slots, state.step + 1
-                total = total + xp.astype(error, xp.float64)
+                total = total + self._wide(error)
                 if norm is not None:
-                    norms = norms + xp.astype(norm, xp.float64)
+                    norms = norms + self._wide(norm)
         return float(total), float(norms) / max(1, len(learning_rates)) if self._program.gradient_norm else None
 
     def predict(self, parameters: Layers, x: Any) -> Any:
@@ -73,6 +73,10 @@ class DefinitionExecutable(Executable):
                 for k in range(0, max(1, count), size)
             ]
             return parts[0] if len(parts) == 1 else xp.concat(parts, axis=0)
+
+    def _wide(self, a: Any) -> Any:
+        xp = self._backend.xp
+        return xp.astype(a, xp.float64) if "float64" in self._backend.precisions else a
 
     def _check_dtypes(self, before: Layers, after: Layers) -> None:
         for old, new in zip(before, after, strict=True):

@@ -18,7 +18,7 @@ from gdkernels.errors import BackendError, unknown_name
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-__all__ = ["Choice", "Found", "choose", "find", "get"]
+__all__ = ["Choice", "Found", "choose", "decide", "find", "get"]
 
 GROUP = "gdkernels.backends"
 
@@ -95,6 +95,17 @@ def choose(backend: str | Backend = "auto", device: str | None = None, precision
     BackendError
         Where what was asked for cannot run here; the message says why and what would fix it.
     """
+    choice, warnings = decide(backend, device, precision)
+    for message in warnings:
+        _warn_once(message)
+    _log.info("running on %s (%s): %s", choice.backend.name, choice.device, choice.reason)
+    return choice
+
+
+def decide(
+    backend: str | Backend = "auto", device: str | None = None, precision: str = "float32"
+) -> tuple[Choice, list[str]]:
+    """Return what `choose` does, and what it would warn of, without logging either."""
     if precision not in PRECISIONS:
         raise unknown_name("precision", precision, PRECISIONS)
     by_backend = by_device = ""
@@ -103,7 +114,7 @@ def choose(backend: str | Backend = "auto", device: str | None = None, precision
     if device is None and os.environ.get("GDKERNELS_DEVICE"):
         device, by_device = os.environ["GDKERNELS_DEVICE"], "GDKERNELS_DEVICE"
     if isinstance(backend, str) and backend == "auto":
-        return _choose_automatically(device, precision, by_device)
+        return _decide_automatically(device, precision, by_device)
 
     if isinstance(backend, str):
         found = _get(backend, by_backend)
@@ -116,25 +127,22 @@ def choose(backend: str | Backend = "auto", device: str | None = None, precision
     if problem is not None:
         raise BackendError(f"backend {found.name!r} {problem}")
     asked = " and ".join(name for name in (by_backend, by_device) if name)
-    choice = Choice(found.backend, device or found.devices[0], f"set by {asked}" if asked else "as asked for")
-    _log.info("running on %s (%s), %s", choice.backend.name, choice.device, choice.reason)
-    return choice
+    return Choice(found.backend, device or found.devices[0], f"set by {asked}" if asked else "as asked for"), []
 
 
-def _choose_automatically(device: str | None, precision: str, by_device: str) -> Choice:
+def _decide_automatically(device: str | None, precision: str, by_device: str) -> tuple[Choice, list[str]]:
     passed_over: list[str] = []
+    warnings: list[str] = []
     # A plug-in that does not load has no priority, so it cannot be said to be worse than the one chosen: all are named.
     for found in sorted(find().values(), key=lambda f: f.backend is not None):
         problem = f"cannot run here: {found.problem}" if found.problem else _unfit(found, device, precision, by_device)
         if problem is None:
             assert found.backend is not None
             reason = "the best that can run here" + (f" ({'; '.join(passed_over)})" if passed_over else "")
-            choice = Choice(found.backend, device or found.devices[0], reason)
-            _log.info("running on %s (%s): %s", found.name, choice.device, reason)
-            return choice
+            return Choice(found.backend, device or found.devices[0], reason), warnings
         passed_over.append(f"{found.name} {problem}")
         if found.problem and device is None and _expected(found.backend):
-            _warn_once(f"backend {found.name!r} {problem}")
+            warnings.append(f"backend {found.name!r} {problem}")
     if not passed_over:
         raise BackendError("no backend is installed: pip install gdkernels (in a checkout: pip install -e .)")
     wish = f"device {device!r}{f' ({by_device})' if by_device else ''} and " if device else ""
@@ -198,6 +206,8 @@ def _inspect(name: str, backend: object, source: str) -> Found:
             raise ValueError(f"it is registered as {name!r} and calls itself {backend.name!r}")
         if not isinstance(backend.priority, int):
             raise TypeError(f"its priority is {backend.priority!r}, not an integer")
+        if not backend.precisions or not set(backend.precisions) <= set(PRECISIONS):
+            raise ValueError(f"its precisions are {backend.precisions!r}; there are {', '.join(PRECISIONS)}")
     except Exception as error:
         return Found(name, None, _broken(error), source)
     try:

@@ -1,12 +1,15 @@
-"""The namespaces that the definition and the graph run on."""
+"""What all tests share: the namespaces that the definition runs on, and what to do without a GPU."""
 
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from plugins import Plugins
 
 
 @dataclass(frozen=True)
@@ -76,3 +79,26 @@ def namespace(request: pytest.FixtureRequest) -> Iterator[Namespace]:
     """Each array namespace in turn; those that are not installed are skipped."""
     with open_namespace(request.param) as opened:
         yield opened
+
+
+@cache
+def no_gpu() -> str | None:
+    from gdkernels_cupy import CuPyBackend
+
+    return CuPyBackend().unavailable()
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    problem = no_gpu() if item.get_closest_marker("gpu") else None
+    if problem:
+        pytest.skip(problem)
+
+
+@pytest.fixture
+def plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Plugins]:
+    """Return where a test installs the only plug-ins that there are."""
+    for name in ("GDKERNELS_BACKEND", "GDKERNELS_DEVICE"):
+        monkeypatch.delenv(name, raising=False)
+    plugins = Plugins(tmp_path, monkeypatch)
+    yield plugins
+    plugins.forget()

@@ -3,22 +3,15 @@
 import logging
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import EntryPoint
+from pathlib import Path
 
 import pytest
-from plugins import Plugins, environment, working
+from plugins import environment, working
 
 from gdkernels import registry
 from gdkernels.errors import BackendError, InputError
-
-
-@pytest.fixture
-def plugins(tmp_path, monkeypatch):
-    for name in ("GDKERNELS_BACKEND", "GDKERNELS_DEVICE"):
-        monkeypatch.delenv(name, raising=False)
-    plugins = Plugins(tmp_path, monkeypatch)
-    yield plugins
-    plugins.forget()
-
 
 NO_CARD = working(
     "card", priority=9, devices=["card:0"], unavailable="return 'no driver: install one'", expected="return True"
@@ -34,6 +27,8 @@ BROKEN = {
     "abstract": ("from gdkernels.backend import Backend", "abstract"),
     "another name": (working("even"), "registered as 'odd' and calls itself 'even'"),
     "a wrong priority": (working("odd", priority="'high'"), "priority is 'high'"),
+    "a wrong precision": (working("odd", precisions=("float16",)), "precisions are ('float16',)"),
+    "no precision": (working("odd", precisions=()), "precisions are ()"),
 }
 
 
@@ -197,6 +192,18 @@ def test_a_device_that_was_asked_for_gives_no_warning_about_another(plugins, cap
 def test_nothing_installed_is_said(plugins):
     with pytest.raises(BackendError, match="no backend is installed: pip install"):
         registry.choose()
+
+
+def test_ours_are_registered_under_their_names_and_packaged():
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())
+    points = project["project"]["entry-points"][registry.GROUP]
+    assert {"numpy", "cupy"} <= set(points)
+    for name, value in points.items():
+        assert EntryPoint(name, value, registry.GROUP).load()().name == name
+        module = value.split(":")[0]
+        assert f"backends/{module}" in project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+        assert module in project["tool"]["mypy"]["packages"]
+        assert module in project["tool"]["coverage"]["run"]["source"]
 
 
 NOT_LOADED = ("gdkernels_numpy", "gdkernels_cupy", "cupy", "numba", "torch", "jax", "sklearn", "array_api_compat")

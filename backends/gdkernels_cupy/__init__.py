@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gdkernels.backend import Backend
+from gdkernels.backend import Backend, host_array
 from gdkernels.errors import BackendError, InputError
 
 __all__ = ["CuPyBackend"]
@@ -76,8 +76,7 @@ class CuPyBackend(Backend):
             _check_device(x.__dlpack_device__()[1], where)
             x = cupy.from_dlpack(x)
         else:
-            # Other libraries' arrays on the host; converted there, so that only what is needed is copied.
-            x = np.asarray(_from_dlpack(x), dtype=dtype)
+            x = host_array(x, dtype)  # converted on the host, so that only what is needed is copied
         with cupy.cuda.Device(where):
             return cupy.asarray(x, dtype=dtype)
 
@@ -188,10 +187,6 @@ def _check_device(found: int, wanted: int) -> None:
 
 def _is_cuda_dlpack(x: Any) -> bool:
     return hasattr(x, "__dlpack_device__") and x.__dlpack_device__()[0] in (_DLPACK_CUDA, _DLPACK_CUDA_MANAGED)
-
-
-def _from_dlpack(x: Any) -> Any:
-    return np.from_dlpack(x) if hasattr(x, "__dlpack__") and not hasattr(x, "__array__") else x
 
 
 def _version(number: int) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gdkernels.backend import Backend
+from gdkernels.backend import Backend, host_array
 
 __all__ = ["NumPyBackend"]
 
@@ -29,9 +29,7 @@ class NumPyBackend(Backend):
         return gdkernels_numpy.namespace
 
     def asarray(self, x: Any, *, dtype: str, device: str) -> Any:
-        if hasattr(x, "__dlpack__") and not hasattr(x, "__array__"):
-            x = np.from_dlpack(x)
-        return np.asarray(x, dtype=dtype)
+        return host_array(x, dtype)
 
     def owns(self, x: Any) -> bool:
         return isinstance(x, np.ndarray)
