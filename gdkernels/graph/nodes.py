@@ -276,7 +276,10 @@ class Graph:
 
     def input(self, name: str, shape: Shape = (), dtype: str = REAL) -> Node:
         """Record an input; a name stands for one input."""
-        return self._node("input", (), name, shape, dtype)
+        node = self._node("input", (), name, shape, dtype)
+        if not same_shape(node.shape, shape) or node.dtype != dtype:
+            raise TraceError(f"there is an input {name!r} already, of shape {list(node.shape)}")
+        return node
 
     def lift(self, value: Any) -> Node:
         """Return `value` as a node of this graph: a node, a size, or a Python number."""
