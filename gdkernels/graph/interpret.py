@@ -28,6 +28,8 @@ _OPERATORS: dict[str, Callable[..., Any]] = {
     "less_equal": operator.le,
     "equal": operator.eq,
     "not_equal": operator.ne,
+    "logical_and": operator.and_,
+    "logical_or": operator.or_,
 }
 
 # Numbers on the host (rates, step counts) stay Python floats: no namespace takes two of them.
@@ -170,9 +172,17 @@ def _dim(node: Node, context: Context, values: Values) -> Any:
 
 def _where(node: Node, context: Context, values: Values) -> Any:
     condition, a, b = (values[n.id] for n in node.args)
+    if isinstance(condition, bool):  # of sizes or the step count: known on the host
+        chosen = a if condition else b
+        return _spread(chosen, node, context)
     if isinstance(a, float) and isinstance(b, float):  # the standard wants an array among the branches
         a = context.full(a)
     return context.xp.where(condition, a, b)
+
+
+def _logical_not(node: Node, context: Context, values: Values) -> Any:
+    value = values[node.args[0].id]
+    return not value if isinstance(value, bool) else context.xp.logical_not(value)
 
 
 def _reduction(node: Node, context: Context, values: Values) -> Any:
@@ -185,7 +195,10 @@ def _transpose(node: Node, context: Context, values: Values) -> Any:
 
 
 def _broadcast_to(node: Node, context: Context, values: Values) -> Any:
-    value = values[node.args[0].id]
+    return _spread(values[node.args[0].id], node, context)
+
+
+def _spread(value: Any, node: Node, context: Context) -> Any:
     if isinstance(value, float):
         return context.full(value, context.shape(node))
     return context.xp.broadcast_to(value, context.shape(node))
@@ -204,6 +217,7 @@ def _detach(node: Node, context: Context, values: Values) -> Any:
 
 
 _SPECIAL: dict[str, Callable[[Node, Context, Values], Any]] = {
+    "logical_not": _logical_not,
     "constant": _constant,
     "dim": _dim,
     "where": _where,

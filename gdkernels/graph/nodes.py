@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import numbers
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -28,7 +29,15 @@ __all__ = [
     "same_shape",
 ]
 
-COMPARISONS = frozenset({"greater", "greater_equal", "less", "less_equal", "equal", "not_equal"})
+_PYTHON_COMPARISONS = {
+    "greater": "gt",
+    "greater_equal": "ge",
+    "less": "lt",
+    "less_equal": "le",
+    "equal": "eq",
+    "not_equal": "ne",
+}
+COMPARISONS = frozenset(_PYTHON_COMPARISONS)
 _LOGICAL = frozenset({"logical_and", "logical_or", "logical_not"})
 
 # What a backend has to know, with the number of operands. Everything else that the tracer accepts is made of these.
@@ -54,6 +63,7 @@ _FOLD: dict[str, Callable[..., float]] = {
     "exp": math.exp,
     "log": math.log,
     "tanh": math.tanh,
+    **{name: getattr(operator, short) for name, short in _PYTHON_COMPARISONS.items()},
 }
 
 
@@ -210,6 +220,8 @@ class Node(Recorded):
     def __or__(self, other: Any) -> Node:
         return self.graph.apply("logical_or", self, other)
 
+    __rand__, __ror__ = __and__, __or__
+
     def __invert__(self) -> Node:
         return self.graph.apply("logical_not", self)
 
@@ -276,7 +288,10 @@ class Graph:
 
     def input(self, name: str, shape: Shape = (), dtype: str = REAL) -> Node:
         """Record an input; a name stands for one input."""
-        return self._node("input", (), name, shape, dtype)
+        node = self._node("input", (), name, shape, dtype)
+        if not same_shape(node.shape, shape) or node.dtype != dtype:
+            raise TraceError(f"there is an input {name!r} already, of shape {list(node.shape)}")
+        return node
 
     def lift(self, value: Any) -> Node:
         """Return `value` as a node of this graph: a node, a size, or a Python number."""
@@ -286,6 +301,8 @@ class Graph:
             return value
         if isinstance(value, Dim):
             return self._node("dim", (), value, (), SCALAR)
+        if isinstance(value, bool):
+            return self._node("constant", (), value, (), BOOL)
         if isinstance(value, numbers.Real):  # also a NumPy number, which is no array
             number = float(value)
             return self._node("constant", (), number, (), SCALAR, key=("constant", number.hex()))
@@ -361,11 +378,19 @@ class Graph:
                 return None  # left to the namespace, which has infinities and NaN
         if op == "negative" and args[0].op == "negative":
             return args[0].args[0]
-        if op == "where" and args[1] is args[2]:
-            return args[1]
+        if op == "where":
+            chosen = args[1] if numbers[0] or args[1] is args[2] else args[2]
+            return chosen if numbers[0] is not None or args[1] is args[2] else None
+        if op == "logical_not":
+            return None if numbers[0] is None else self.lift(not numbers[0])
         if len(args) != 2:
             return None
         a, b = args
+        if op in {"logical_and", "logical_or"}:
+            settled = op == "logical_or"  # true or anything is true, false and anything is false
+            for number, other in ((numbers[0], b), (numbers[1], a)):
+                if number is not None:
+                    return self.lift(settled) if number == settled else other
         if op == "add":
             # Only -0 leaves every number as it is: 0 + (-0) is 0.
             return b if _is_zero(numbers[0], -1.0) else a if _is_zero(numbers[1], -1.0) else None

@@ -1,0 +1,192 @@
+"""Whole programs: the trace of a training step computes what the definition does, on NumPy and on another graph."""
+
+from itertools import pairwise
+
+import expected
+import numpy as np
+import pytest
+
+from gdkernels.definition import activations, losses
+from gdkernels.definition.network import Layer, map_layers
+from gdkernels.definition.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
+from gdkernels.errors import TraceError
+from gdkernels.graph import Graph, Node, interpret, topological
+from gdkernels.program import Program
+
+SIZES, BATCH = [3, 4, 2], 5
+
+
+class Lion(Optimizer):
+    learning_rate = 1e-3
+    slots = 1
+
+    def rule(self, w, g, slots, *, learning_rate, t, xp):
+        m = 0.9 * slots[0] + 0.1 * g
+        return w - learning_rate * xp.sign(m) * (1.0 - 0.5**t), (m,)
+
+
+def mish(z, *, xp):
+    return z * xp.tanh(xp.logaddexp(z, 0.0))
+
+
+def program(activation="tanh", loss="sse", optimizer=None, **keywords):
+    hidden = activations.BY_NAME.get(activation, activation)
+    return Program((hidden, activations.identity), loss=losses.BY_NAME[loss], optimizer=optimizer or SGD(), **keywords)
+
+
+PROGRAMS = (
+    {f"{a}": program(a) for a in activations.BY_NAME}
+    | {f"{ell}": program("silu", ell) for ell in losses.BY_NAME}
+    | {
+        repr(o): program("gelu", "cross_entropy", o)
+        for o in (SGD(momentum=0.9), SGD(momentum=0.9, nesterov=True), RMSprop(), Adam(), AdamW())
+    }
+    | {
+        "the user's own": program(mish, "huber", Lion()),
+        "sum": program(reduction="sum"),
+        "no bias": program(bias=False),
+        "l2": program(l2=0.01),
+        "norm": program(gradient_norm=True),
+        "clipped": program(clip_norm=0.5),
+        "all together": program("elu", "poisson", AdamW(), l2=0.01, clip_norm=0.5, gradient_norm=True, bias=False),
+        "no hidden layer": Program((activations.softmax,), loss=losses.mse, optimizer=Adam()),
+        "five hidden layers": Program(
+            (activations.relu,) * 5 + (activations.identity,), loss=losses.sse, optimizer=SGD()
+        ),
+    }
+)
+
+
+def state(p, dtype="float64"):
+    """Return parameters, slots, x and y for the program, and the same by the names of the trace's inputs."""
+    rng = np.random.default_rng(21)
+    sizes = [SIZES[0]] + [SIZES[1]] * (len(p.activations) - 1) + [SIZES[-1]]
+    parameters = tuple(
+        Layer(rng.standard_normal((m, n)).astype(dtype), rng.standard_normal(n).astype(dtype) if p.bias else None)
+        for m, n in pairwise(sizes)
+    )
+    slots = map_layers(
+        lambda a: tuple(rng.uniform(0.1, 1.0, size=a.shape).astype(dtype) for _ in range(p.optimizer.slots)), parameters
+    )
+    loss = next(name for name, f in losses.BY_NAME.items() if f == p.loss)
+    x = rng.standard_normal((BATCH, sizes[0])).astype(dtype)
+    y = expected.targets(loss, (BATCH, sizes[-1]), rng).astype(dtype)
+    named = {"x": x, "y": y, "learning_rate": 0.01, "t": 3.0} | by_name(parameters)
+    for k, layer in enumerate(slots):
+        for name, arrays in zip("Wb", layer, strict=True):
+            named |= {f"{name}{k}.{s}": a for s, a in enumerate(arrays or ())}
+    return parameters, slots, x, y, named
+
+
+def by_name(parameters):
+    pairs = [(f"{n}{k}", a) for k, layer in enumerate(parameters) for n, a in zip("Wb", layer, strict=True)]
+    return {name: a for name, a in pairs if a is not None}
+
+
+def direct(p, parameters, slots, x, y):
+    """Return what the definition gives, by the names of the trace."""
+    error, norm, moved, new_slots = p.train_step(parameters, slots, x, y, learning_rate=0.01, t=3.0, xp=np)
+    results = {"error": error} | ({} if norm is None else {"norm": norm}) | by_name(moved)
+    for k, layer in enumerate(new_slots):
+        for name, arrays in zip("Wb", layer, strict=True):
+            results |= {f"{name}{k}.{s}": a for s, a in enumerate(arrays or ())}
+    return results
+
+
+def outputs(step):
+    return {"error": step.error} | ({} if step.norm is None else {"norm": step.norm}) | step.results
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-14), ("float32", 3e-6)])
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_the_trace_of_a_step_computes_the_step(name, dtype, tolerance):
+    p = PROGRAMS[name]
+    *arrays, named = state(p, dtype)
+    wanted, nodes = direct(p, *arrays), outputs(p.trace())
+    assert set(wanted) == set(nodes)
+    for key, value in zip(nodes, interpret(nodes.values(), named, xp=np), strict=True):
+        assert value.dtype == dtype
+        assert value.shape == wanted[key].shape
+        # A few units in the last place of the largest: scalars are gathered, so products associate differently.
+        largest = np.abs(wanted[key]).max()
+        np.testing.assert_allclose(value, wanted[key], rtol=tolerance, atol=8 * tolerance * largest, err_msg=key)
+
+
+@pytest.mark.parametrize("name", ["identity", "tanh", "relu", "sse", "mse", "l2", "sum", "no bias"])
+def test_the_same_operations_give_the_same_bits(name):
+    p = PROGRAMS[name]
+    *arrays, named = state(p)
+    wanted, nodes = direct(p, *arrays), outputs(p.trace())
+    forward = ["error"]
+    for key, value in zip(forward, interpret([nodes[k] for k in forward], named, xp=np), strict=True):
+        assert value.tobytes() == wanted[key].tobytes()
+
+
+def structure(nodes):
+    """Return the nodes that these depend on, written so that equal graphs give equal texts."""
+    order = topological(*nodes.values())
+    number = {n.id: k for k, n in enumerate(order)}
+    return [
+        (n.op, tuple(number[a.id] for a in n.args), str(n.attribute), tuple(map(str, n.shape)), n.dtype) for n in order
+    ]
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_trace_interpreted_on_a_graph_is_the_same_graph_again(name):
+    step = PROGRAMS[name].trace()
+    nodes = outputs(step)
+    again = Graph()
+    dims = {d: again.dim(d.name) for d in (step.batch, *step.widths)}
+    used = [n for n in topological(*nodes.values()) if n.op == "input"]
+    inputs = {n.attribute: again.input(n.attribute, tuple(dims[d] for d in n.shape), n.dtype) for n in used}
+    retraced = dict(zip(nodes, interpret(nodes.values(), inputs, xp=again), strict=True))
+    assert all(isinstance(n, Node) and n.graph is again for n in retraced.values())
+    assert [n.shape for n in retraced.values()] == [tuple(dims[d] for d in n.shape) for n in nodes.values()]
+    ours, theirs = structure(nodes), structure(retraced)
+    assert len(theirs) == len(ours)
+    assert sorted(x[0] for x in theirs) == sorted(x[0] for x in ours)
+    *_, named = state(PROGRAMS[name])
+    wanted = interpret(nodes.values(), named, xp=np)
+    for key, a, b in zip(nodes, wanted, interpret(retraced.values(), named, xp=np), strict=True):
+        np.testing.assert_array_equal(a, b, err_msg=key)
+
+
+def test_tracing_twice_gives_the_same_graph():
+    p = PROGRAMS["all together"]
+    assert structure(outputs(p.trace())) == structure(outputs(p.trace()))
+
+
+def test_on_every_namespace(namespace):
+    p = PROGRAMS["all together"]
+    *arrays, named = state(p, "float32")
+    wanted, nodes = direct(p, *arrays), outputs(p.trace())
+    given = {k: v if isinstance(v, float) else namespace.array(v, "float32") for k, v in named.items()}
+    for key, value in zip(nodes, interpret(nodes.values(), given, xp=namespace.xp), strict=True):
+        found = namespace.numpy(value)
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, wanted[key], rtol=2e-5, atol=2e-6, err_msg=key)
+
+
+def test_an_untraceable_rule_names_its_line_and_still_runs_directly():
+    class Clipped(Optimizer):
+        learning_rate = 1e-3
+
+        def rule(self, w, g, slots, *, learning_rate, t, xp):
+            return w - learning_rate * xp.round(g), slots
+
+    p = program(optimizer=Clipped())
+    with pytest.raises(TraceError, match=r"xp\.round is not .*\(in rule, .*test_program\.py:\d+: `return w"):
+        p.trace()
+    *arrays, _ = state(p)
+    assert np.isfinite(direct(p, *arrays)["W0"]).all()
+
+
+def test_inputs_are_named_as_they_are_documented():
+    step = program(optimizer=Adam()).trace()
+    names = {n.attribute for n in topological(*outputs(step).values()) if n.op == "input"}
+    parameters = {"W0", "b0", "W1", "b1"}
+    slots = {f"{p}.{s}" for p in parameters for s in (0, 1)}
+    assert names == {"x", "y", "learning_rate", "t"} | parameters | slots
+    assert set(step.results) == parameters | slots
+    assert step.results["W0"].shape == (step.widths[0], step.widths[1])
+    assert step.results["b1.1"].shape == (step.widths[2],)
