@@ -6,14 +6,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gdkernels.backend import Backend, Executable, Plan, storage_dtype
+from gdkernels.backend import Backend, Executable, Plan, host_array, storage_dtype
 from gdkernels.errors import InputError
 from gdkernels.program import Program
-from gdkernels.reference import DefinitionExecutable
+from gdkernels.reference import bind
 
 __all__ = ["Binding", "located", "namespace_of"]
 
-_DLPACK_CPU = {1, 3}  # kDLCPU, kDLCUDAHost
+# DLPack's own numbers: kDLCPU, kDLCUDAHost.
+_DLPACK_CPU = 1
+_DLPACK_HOST = (_DLPACK_CPU, 3)
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,7 @@ class Binding:
 
     def executable(self, program: Program) -> Executable:
         """Return `program` compiled by the backend, or its definition on the backend's namespace."""
-        plan = Plan(self.backend.name, self.device, self.precision)
-        return self.backend.compile(program, plan) or DefinitionExecutable(self.backend, program, plan)
+        return bind(self.backend, program, Plan(self.backend.name, self.device, self.precision))
 
     def place(self, value: Any, name: str) -> Any:
         """Return `value` as an array of numbers on the device, in the precision.
@@ -61,22 +62,18 @@ class Binding:
         return self.backend.asarray(array, dtype=self.dtype, device=self.device)
 
     def _from_elsewhere(self, value: Any, name: str) -> Any:
-        if hasattr(value, "__dlpack_device__") and not isinstance(value, np.ndarray):
-            if value.__dlpack_device__()[0] not in _DLPACK_CPU:
-                if not self.device.startswith("cuda"):
-                    raise InputError(
-                        f"{name} is on {getattr(value, 'device', 'another device')} and would have to be copied to the "
-                        f"host for backend {self.backend.name!r}; copy it yourself, or choose a backend on its device"
-                    )
-                return self.xp.from_dlpack(value)
+        device_type = value.__dlpack_device__()[0] if hasattr(value, "__dlpack_device__") else _DLPACK_CPU
+        if device_type in _DLPACK_HOST:
             try:
-                value = np.from_dlpack(value)
+                return host_array(value)
             except (BufferError, RuntimeError, TypeError, ValueError) as error:
                 raise InputError(f"{name} ({type(value).__name__}) cannot be read as an array: {error}") from error
-        try:
-            return np.asarray(value)
-        except (ValueError, TypeError) as error:
-            raise InputError(f"{name} cannot be made an array: {error}") from error
+        if self.device.startswith("cuda"):
+            return self.xp.from_dlpack(value)
+        raise InputError(
+            f"{name} is on {getattr(value, 'device', 'another device')} and would have to be copied to the host for "
+            f"backend {self.backend.name!r}; copy it yourself, or choose a backend on its device"
+        )
 
     def give_back(self, result: Any, like: Any) -> Any:
         """Return `result`, an array of the backend, in the namespace and on the device of `like`."""

@@ -145,7 +145,7 @@ def test_poisson_sets_the_output_to_exp():
         (X, np.where(X[:, 0] > 2, np.inf, X[:, 0]), 1, "sse", "Y holds inf in row"),
         (np.where(X > 2, np.nan, X), X[:, 0], 1, "sse", "X holds nan in row"),
         ([["a"] * 4] * 60, X[:, 0], 1, "sse", "not real numbers"),
-        ([[1.0, 2.0], [3.0]], [1.0, 2.0], 1, "sse", "cannot be made an array"),
+        ([[1.0, 2.0], [3.0]], [1.0, 2.0], 1, "sse", "cannot be read as an array"),
         (X.astype(complex), X[:, 0], 1, "sse", "complex128"),
         (X, LABELS + 1, 3, "cross_entropy", "Y holds 3 in row"),
         (X, LABELS + 0.5, 3, "cross_entropy", "whole numbers from 0 to 2"),
