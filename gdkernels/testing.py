@@ -301,6 +301,11 @@ def _compare(found: Result, own: Result, wanted: Result, precision: str) -> None
             )
 
 
+def _with_gaps(a: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return a view with the values of `a` in every second column of a larger array."""
+    return np.repeat(a, 2, axis=1)[:, ::2]
+
+
 def _scaled(function: Callable[..., Any], factor: float) -> Callable[..., Any]:
     """Return a definition's `function` with the first of its results, or all of its gradients, times `factor`."""
 
@@ -464,15 +469,27 @@ class BackendConformance:
     def test_a_batch_larger_than_the_rows(self, backend: Backend, device: str) -> None:
         self._check_run(backend, device, order=np.asarray([3, 1, 4]), batch_size=64)
 
-    def _check_run(self, backend: Backend, device: str, order: npt.NDArray[np.int64], batch_size: int) -> None:
+    @pytest.mark.parametrize("arrange", [np.asfortranarray, _with_gaps], ids=["columns first", "with gaps"])
+    def test_inputs_in_any_memory_order(self, backend: Backend, device: str, arrange: Callable[[Any], Any]) -> None:
+        self._check_run(backend, device, order=np.arange(20), batch_size=8, arrange=arrange)
+
+    def _check_run(
+        self,
+        backend: Backend,
+        device: str,
+        order: npt.NDArray[np.int64],
+        batch_size: int,
+        arrange: Callable[[Any], Any] = np.asarray,
+    ) -> None:
         case = CASES["adam"]
         data = _data(case)
         rates = np.linspace(0.03, 0.01, -(-len(order) // batch_size))
         for precision in backend.precisions:
-            put = _put(backend, device, precision)
+            dtype = storage_dtype(precision)
+            x, y = (backend.asarray(arrange(a.astype(dtype)), dtype=dtype, device=device) for a in (data.x, data.y))
             state = _state(backend, device, precision, case.program, data)
             executable = bind(backend, case.program, Plan(backend.name, device, precision))
-            loss, _ = executable.run(state, put(data.x), put(data.y), order, batch_size, rates)
+            loss, _ = executable.run(state, x, y, order, batch_size, rates)
             found = [_arrays(loss, state, backend.to_numpy)]
             on_numpy = [self._run_on_numpy(case, p, order, batch_size, rates) for p in (precision, "float64")]
             _compare(found, on_numpy[:1], on_numpy[1:], precision)

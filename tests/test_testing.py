@@ -139,6 +139,11 @@ def returns_a_norm_unasked(run, *args):
     return run(*args)[0], 1.0
 
 
+def takes_memory_as_it_lies(run, state, x, *args):
+    buffer = np.lib.stride_tricks.as_strided(x, strides=(x.itemsize * x.shape[1], x.itemsize))
+    return run(state, buffer, *args)
+
+
 def scales_its_inputs(run, state, x, *args):
     x.flags.writeable = True
     x *= 2
@@ -214,6 +219,16 @@ DEFECTS = {
     "NumPy scalars": (Wrong(returns_numpy_scalars), "what_run_returns", {}),
     "an unasked norm": (Wrong(returns_a_norm_unasked), "what_run_returns", {}),
     "inputs written to": (Wrong(scales_its_inputs), "inputs_are_not_modified", {}),
+    "strides, by columns": (
+        Wrong(takes_memory_as_it_lies),
+        "inputs_in_any_memory_order",
+        {"arrange": np.asfortranarray},
+    ),
+    "strides, with gaps": (
+        Wrong(takes_memory_as_it_lies),
+        "inputs_in_any_memory_order",
+        {"arrange": testing._with_gaps},
+    ),
     "mixed slots": (Wrong(mixes_its_slots), TRAINING, {"name": "momentum"}),
     "noise": (Wrong(is_noisy), "the_same_run_gives_the_same_bits", {}),
     "runs that do not continue": (Wrong(starts_counting_again), "two_runs_are_one_run_continued", {}),
