@@ -2,7 +2,8 @@
 
 A user's own is any function ``f(z, *, xp)`` of an array [records, units]. Lines are chosen so that value and derived
 slope are right, and NumPy is silent, at 0, at ±1e4, at both infinities and at NaN (which must come out as NaN, or
-training would not notice it: hence the direction of the comparisons).
+training would not notice it: hence the direction of the comparisons). Two exceptions: exp overflows, and softmax of +∞
+is NaN, as ∞ − ∞ is.
 """
 
 from collections.abc import Callable

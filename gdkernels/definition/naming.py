@@ -96,10 +96,10 @@ def restore(kind: Kind, description: Mapping[str, Any], objects: Mapping[str, An
     InputError
         Where the description is damaged, comes from a newer version, or names something that `objects` lacks.
     """
-    parameters = dict(description)
-    name = parameters.pop("name", None)
+    name = description.get("name") if isinstance(description, Mapping) else None
     if not isinstance(name, str):
-        raise InputError(f"the description of {_with_article(kind)} has no name: {dict(description)!r}")
+        raise InputError(f"the description of {_with_article(kind)} has no name: {description!r}")
+    parameters = {key: value for key, value in description.items() if key != "name"}
     if parameters.pop("custom", False):
         if objects is None or name not in objects:
             key = name if name.isidentifier() else "function"

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from gdkernels.definition.activations import Activation
 from gdkernels.definition.losses import Loss
 from gdkernels.definition.optimizers import Optimizer
+from gdkernels.errors import unknown_name
 from gdkernels.graph import returned, value_and_pullback
 
 __all__ = ["Layer", "forward", "gradient", "gradient_norm", "map_layers", "train_step", "update"]
@@ -72,6 +73,8 @@ def gradient(
     ∂E/∂W_l = a_{l−1}ᵀ δ_l, ∂E/∂b_l = Σ_μ δ_l, and δ_{l−1} = (δ_l W_lᵀ) ∘ f'(z_{l−1}), or the vector–Jacobian product
     where f is not elementwise.
     """
+    if reduction not in ("mean", "sum"):
+        raise unknown_name("reduction", reduction, ("mean", "sum"))
     inputs, pull_backs, a = [], [], x
     for layer, f in zip(parameters, activations, strict=True):
         inputs.append(a)

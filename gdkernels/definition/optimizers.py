@@ -58,6 +58,8 @@ class SGD(Optimizer):
     def __post_init__(self) -> None:
         _check_rate(self)
         _check_share(self, "momentum")
+        if not isinstance(self.nesterov, bool):
+            raise InputError(f"SGD: nesterov must be True or False, got {self.nesterov!r}")
         if self.nesterov and not self.momentum:
             raise InputError("SGD: nesterov needs momentum, such as SGD(1e-2, momentum=0.9, nesterov=True)")
 

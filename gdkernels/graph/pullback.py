@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from gdkernels.errors import TraceError
+from gdkernels.errors import InputError, TraceError
 from gdkernels.graph.derivative import topological, vjp
 from gdkernels.graph.interpret import Context, check_shapes, plain, run_steps, steps_of
 from gdkernels.graph.nodes import BOOL, REAL, SCALAR, Graph, Node, Shape, same_shape
@@ -48,6 +48,10 @@ def trace(
         than an array, of the first one's shape if it is to be `elementwise`; the message names the operation and the
         line.
     """
+    if max(ranks) > 2:
+        raise InputError(
+            f"{_name(f)} is differentiated for [records, units], not for arrays of {max(ranks)} dimensions"
+        )
     graph = Graph()
     dims = [graph.dim("B"), graph.dim("n")]
     inputs = [graph.input(f"a{k}", tuple(dims[:rank])) for k, rank in enumerate(ranks)]

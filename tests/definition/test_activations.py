@@ -91,9 +91,11 @@ def test_delicate_values_and_slopes(name, dtype):
 def test_nan_comes_out_as_nan(name, dtype):
     z = np.asarray([[1.0], [NAN], [-1.0]], dtype=dtype)
     f = activations.BY_NAME[name]
-    value, _ = value_and_pullback(f)(z, xp=np)
+    value, pull_back = value_and_pullback(f)(z, xp=np)
     for result in (value, f(z, xp=np)):
         np.testing.assert_array_equal(np.isnan(result), np.isnan(z))
+    slope = pull_back(np.ones_like(z))  # silent too
+    assert np.isfinite(slope[[0, 2]]).all()
 
 
 def test_nan_spoils_its_own_record_only():

@@ -143,6 +143,10 @@ def test_loading_the_users_own_needs_the_object():
     [
         ("loss", {}, "a loss has no name"),
         ("loss", {"name": 3}, "a loss has no name"),
+        ("loss", ["sse"], "a loss has no name"),
+        ("loss", None, "a loss has no name"),
+        ("optimizer", {"name": "sgd", "momentum": 0.9, "nesterov": "yes"}, "nesterov must be True or False, got 'yes'"),
+        ("optimizer", {"name": "sgd", "learning_rate": [0.1]}, "learning_rate must be a finite number above 0"),
         ("optimizer", {"name": "adamax"}, "unknown optimizer 'adamax'. Did you mean 'adam"),
         ("activation", {"name": "leaky_relu", "tilt": 1}, "'leaky_relu' has no parameter 'tilt'; was the file"),
         ("activation", {"name": "relu", "slope": 1}, "'relu' has no parameter 'slope'"),

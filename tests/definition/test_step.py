@@ -8,6 +8,7 @@ import pytest
 from gdkernels.definition import activations, losses
 from gdkernels.definition.network import Layer, forward, gradient, gradient_norm, map_layers, train_step, update
 from gdkernels.definition.optimizers import SGD
+from gdkernels.errors import InputError
 
 SIZES, FUNCTIONS = [3, 4, 2], [activations.tanh, activations.identity]
 
@@ -53,6 +54,11 @@ def test_the_mean_is_the_sum_over_the_number_of_records(problem):
     # A batch of two halves has the mean of their gradients, and the sum of their sums.
     _, twice = gradient(parameters, np.concat([x, x]), np.concat([y, y]), **settings)
     np.testing.assert_allclose(twice[0].W, mean[0].W, rtol=1e-13)
+
+
+def test_another_reduction_is_refused(problem):
+    with pytest.raises(InputError, match="unknown reduction 'average'. Choices: mean, sum"):
+        step(problem, reduction="average")
 
 
 def test_a_step_without_anything_else_goes_down_the_gradient(problem):

@@ -239,6 +239,18 @@ def test_arrays_of_two_traces_do_not_mix():
         value_and_derivative(lambda z, *, xp: z + other)(Z, xp=np)
 
 
+def test_more_than_two_dimensions_are_refused():
+    with pytest.raises(
+        InputError, match=r"softmax \(.*\) is differentiated for \[records, units\], not .* 3 dimensions"
+    ):
+        value_and_pullback(activations.softmax)(np.ones((2, 3, 4)), xp=np)
+
+
+def test_outside_of_any_function_of_the_users_the_line_is_the_callers():
+    with pytest.raises(TraceError, match=r"test_errors\.py:\d+: `Graph\(\)\.lift\(OUTSIDE\)`"):
+        Graph().lift(OUTSIDE)
+
+
 def test_an_unhashable_function_works_too():
     @dataclass
     class Scaled:

@@ -176,6 +176,13 @@ def test_simplifications_keep_every_value_to_the_bit(name):
 
 
 def test_what_is_simplified_is_gone(graph, z):
+    assert graph.asarray(2.0) is graph.lift(2.0)
+    assert (graph.lift(2.0) > 3.0) is graph.lift(False)
+    assert (z > 0) & True is (z > 0)
+    assert False | (z > 0) is (z > 0)
+    assert (z > 0) & False is graph.broadcast_to(graph.lift(False), z.shape)
+    assert graph.where(True, z, 0.0) is z
+    assert (z >= 1.0).op == "greater_equal"
     assert z * 1.0 is z
     assert z / 1.0 is z
     assert z - 0.0 is z
