@@ -12,7 +12,7 @@ from argparse import ArgumentParser
 from collections.abc import Iterator, Sequence
 
 from gdkernels import __version__
-from gdkernels.cli import train
+from gdkernels.cli import backends, train
 from gdkernels.cli.arguments import Parser
 from gdkernels.errors import DivergenceError, GdkernelsError
 
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit as exit_:  # --help and --version
         return int(exit_.code or 0)
     except KeyboardInterrupt:
-        return _failed("interrupted; nothing was written", 130)
+        return _failed("interrupted", 130)
     except BrokenPipeError:  # whoever read our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -58,6 +58,7 @@ def _parser() -> ArgumentParser:
     parser.add_argument("--version", action="version", version=f"gdkernels {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     train.add_to(commands)
+    backends.add_to(commands)
     return parser
 
 
