@@ -172,6 +172,10 @@ class Backend(ABC):
         """Return a context in which the namespace works on `device`, for libraries with a current device."""
         return nullcontext()
 
+    def for_products(self, flops: int) -> AbstractContextManager[Any]:
+        """Return a context for work whose largest product takes so many FLOPs, for libraries that start threads."""
+        return nullcontext()
+
     def synchronize(self, device: str) -> None:
         """Wait until all work on `device` is done."""
 

@@ -1,5 +1,8 @@
 """The definition itself as an executable, on any backend's namespace."""
 
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -40,8 +43,7 @@ class DefinitionExecutable(Executable):
         # Summed on the device, in float64 where it has that, so that no step waits for the host.
         total: Any = 0.0
         norms: Any = 0.0
-        # Overflow is reported once, by whoever checks that the epoch's loss is finite, not as warnings on the way.
-        with self._backend.on_device(self.plan.device), np.errstate(all="ignore"):
+        with self._context(state.parameters, batch_size):
             for k, learning_rate in enumerate(learning_rates):
                 # Slices end where the array does: the standard leaves it open what happens beyond.
                 batch = rows[k * batch_size : min((k + 1) * batch_size, len(order))]
@@ -67,7 +69,7 @@ class DefinitionExecutable(Executable):
         size = max(1, _CHUNK_ELEMENTS // widest)
         count = x.shape[0]
         xp = self._backend.xp
-        with self._backend.on_device(self.plan.device), np.errstate(all="ignore"):
+        with self._context(parameters, min(size, count)):
             parts = [
                 self._program.forward(parameters, x[k : min(k + size, count), :], xp=xp)
                 for k in range(0, max(1, count), size)
@@ -77,6 +79,13 @@ class DefinitionExecutable(Executable):
     def _wide(self, a: Any) -> Any:
         xp = self._backend.xp
         return xp.astype(a, xp.float64) if "float64" in self._backend.precisions else a
+
+    @contextmanager
+    def _context(self, parameters: Layers, rows: int) -> Iterator[None]:
+        flops = 2 * rows * max(math.prod(layer.W.shape) for layer in parameters)
+        # Overflow is reported once, by whoever checks that the epoch's loss is finite, not as warnings on the way.
+        with self._backend.on_device(self.plan.device), self._backend.for_products(flops), np.errstate(all="ignore"):
+            yield
 
     def _check_dtypes(self, before: Layers, after: Layers) -> None:
         for old, new in zip(before, after, strict=True):

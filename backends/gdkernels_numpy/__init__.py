@@ -1,5 +1,6 @@
 """The reference backend: the definition on NumPy, on any CPU."""
 
+from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.backend import Backend, host_array
+from gdkernels_numpy.threads import one_thread_for
 
 __all__ = ["NumPyBackend"]
 
@@ -33,6 +35,9 @@ class NumPyBackend(Backend):
 
     def owns(self, x: Any) -> bool:
         return isinstance(x, np.ndarray)
+
+    def for_products(self, flops: int) -> AbstractContextManager[Any]:
+        return one_thread_for(flops)
 
     def to_numpy(self, x: Any) -> npt.NDArray[Any]:
         return np.asarray(x)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,12 +24,13 @@ class Scaling:
     scale: Floats
 
     @classmethod
-    def fit(cls, values: Floats, what: str) -> Scaling:
+    def fit(cls, values: Floats, names: Sequence[str]) -> Scaling:
         with np.errstate(over="ignore", invalid="ignore"):
             mean, scale = values.mean(axis=0), values.std(axis=0)
         wrong = ~np.isfinite(mean + scale)
         if wrong.any():
-            raise InputError(f"{what} {int(np.argmax(wrong))} has numbers too large to be standardised; scale it first")
+            name = names[int(np.argmax(wrong))]
+            raise InputError(f"column {name!r} has numbers too large to be standardised; scale it first")
         # A constant column has, by rounding, a deviation of a few units in the last place: it says nothing, and must
         # not be blown up into noise.
         constant = scale <= 10 * np.finfo(np.float64).eps * np.abs(mean)
@@ -64,13 +65,17 @@ class Preparation:
     classes: npt.NDArray[Any] | None = None
 
     @classmethod
-    def fit(cls, x: Floats, y: Floats, task: str, *, standardise_targets: bool = True) -> Preparation:
+    def fit(
+        cls, x: Floats, y: Floats, task: str, *, columns: Sequence[str] | None = None, standardise_targets: bool = True
+    ) -> Preparation:
         """Learn from training rows only, so that the rows held out stay unseen.
 
         Parameters
         ----------
         x, y
             Inputs [records, columns] and targets [records] or [records, outputs].
+        columns
+            Their names, for messages; numbers from 0 if left out.
         standardise_targets
             Whether the targets of a regression are standardised: not for a loss that needs counts.
 
@@ -79,13 +84,13 @@ class Preparation:
         InputError
             Where the targets do not fit the task, or there is nothing to learn.
         """
-        inputs = Scaling.fit(x, "input column")
+        inputs = Scaling.fit(x, [str(k) for k in range(x.shape[1])] if columns is None else columns)
         if task == "regression":
             if bool(np.all(y == y[:1])):
                 raise InputError("the target has the same value in every record: there is nothing to learn")
-            return cls(
-                task, inputs, Scaling.fit(y.reshape(len(y), -1), "target column") if standardise_targets else None
-            )
+            targets = y.reshape(len(y), -1)
+            names = [f"target {k}" for k in range(targets.shape[1])]
+            return cls(task, inputs, Scaling.fit(targets, names) if standardise_targets else None)
         classes = np.unique(labels_of(y))
         if len(classes) < 2:
             raise InputError(f"the target has one class only, {classes[0]:g}: there is nothing to learn")

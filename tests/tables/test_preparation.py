@@ -105,7 +105,7 @@ def test_other_columns_are_refused(x):
 def test_numbers_too_large_to_standardise_are_refused():
     x = X.copy()
     x[:, 2] = np.tile([-1e308, 1e308], 100)
-    with pytest.raises(InputError, match="input column 2 has numbers too large"):
+    with pytest.raises(InputError, match="column '2' has numbers too large"):
         Preparation.fit(x, Y, "regression")
 
 

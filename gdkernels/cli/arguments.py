@@ -1,0 +1,88 @@
+"""What options take, checked as they are parsed: one line that names the option, the value and the choices."""
+
+import math
+from argparse import ArgumentParser, ArgumentTypeError
+from collections.abc import Callable, Iterable
+from typing import Any, NoReturn
+
+from gdkernels.errors import InputError, unknown_name
+
+__all__ = ["Parser", "at_least", "layers", "name_of", "positive", "share", "whole"]
+
+
+class Parser(ArgumentParser):
+    """An argument parser whose errors are errors of ours: one line, without the usage in front."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(allow_abbrev=False, **settings)
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message} (see {self.prog} --help)")
+
+
+def whole(least: int) -> Callable[[str], int]:
+    """Return what reads a whole number of at least `least`."""
+
+    def read(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = least - 1
+        if value < least:
+            raise ArgumentTypeError(f"must be a whole number of at least {least}, got {text!r}")
+        return value
+
+    return read
+
+
+def at_least(least: float) -> Callable[[str], float]:
+    """Return what reads a finite number of at least `least`."""
+    return _number(lambda v: v >= least, f"a finite number of at least {least:g}")
+
+
+def positive(text: str) -> float:
+    """Read a finite number above 0."""
+    return _number(lambda v: v > 0, "a finite number above 0")(text)
+
+
+def share(text: str) -> float:
+    """Read a number of at least 0 and below 1."""
+    return _number(lambda v: 0 <= v < 1, "a number of at least 0 and below 1")(text)
+
+
+def _number(allowed: Callable[[float], bool], wanted: str) -> Callable[[str], float]:
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not (math.isfinite(value) and allowed(value)):
+            raise ArgumentTypeError(f"must be {wanted}, got {text!r}")
+        return value
+
+    return read
+
+
+def layers(text: str) -> tuple[int, ...]:
+    """Read the units of each hidden layer, as in 128,64; "none" is no hidden layer."""
+    if text.strip().lower() == "none":
+        return ()
+    try:
+        sizes = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        sizes = (0,)
+    if min(sizes) < 1:
+        raise ArgumentTypeError(f"must be the units of each hidden layer, such as 128,64, or none; got {text!r}")
+    return sizes
+
+
+def name_of(kind: str, choices: Iterable[str]) -> Callable[[str], str]:
+    """Return what reads one of the names `choices`."""
+    known = tuple(choices)
+
+    def read(text: str) -> str:
+        if text not in known:
+            raise ArgumentTypeError(str(unknown_name(kind, text, known)))
+        return text
+
+    return read

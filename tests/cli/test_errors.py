@@ -1,0 +1,299 @@
+"""Whatever is wrong is one line on stderr, the right exit code, and nothing written."""
+
+import errno
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gdkernels import __version__, mlp
+from gdkernels.cli import main
+from gdkernels.files import atomic
+
+
+def test_version(command):
+    assert command("--version").out == f"gdkernels {__version__}\n"
+    assert re.fullmatch(r"\d+\.\d+\.\d+", __version__)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"]])
+def test_help(command, arguments):
+    outcome = command(*arguments)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out.startswith("usage: gdkernels")
+
+
+def test_help_names_every_option_and_default(command):
+    text = command("train", "--help").out
+    options = (
+        "target hidden activation loss optimizer learning-rate momentum nesterov l2 clip-norm schedule epochs "
+        "batch-size validation test patience starts seed backend device precision out force json"
+    )
+    for option in options.split():
+        assert f"--{option} " in text or f"--{option}\n" in text
+    assert "reduce_on_plateau" in text
+    assert "bfloat16" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "pattern"),
+    [
+        ([], "COMMAND"),
+        (["trian"], "trian"),
+        (["train"], "DATA.*see gdkernels train --help"),
+        (["train", "digits", "--hiden", "5"], "--hiden"),
+        (["train", "digits", "--hid", "5"], "--hid"),
+        (["train", "digits", "--hidden", "5,x"], "--hidden: must be the units of each hidden layer, such as 128,64"),
+        (["train", "digits", "--hidden", "5,0"], "--hidden: must be"),
+        (["train", "digits", "--hidden", ""], "--hidden: must be"),
+        (["train", "digits", "--activation", "relo"], "--activation: unknown activation 'relo'. Did you mean 'relu'"),
+        (["train", "digits", "--loss", "l2"], "--loss: unknown loss 'l2'.*Choices: .*sse"),
+        (["train", "digits", "--optimizer", "lbfgs"], "--optimizer: unknown optimizer .*Choices: adam, adamw"),
+        (["train", "digits", "--schedule", "cos"], "--schedule: unknown schedule .*Did you mean 'cosine'"),
+        (["train", "digits", "--precision", "float16"], "--precision: unknown precision .*float32"),
+        (["train", "digits", "--task", "ranking"], "--task: unknown task .*classification, regression"),
+        (["train", "digits", "--learning-rate", "0"], "--learning-rate: must be a finite number above 0, got '0'"),
+        (["train", "digits", "--learning-rate", "nan"], "--learning-rate: must be"),
+        (["train", "digits", "--learning-rate", "-1"], "--learning-rate: must be"),
+        (["train", "digits", "--momentum", "1", "--optimizer", "sgd"], "--momentum: must be .* below 1"),
+        (["train", "digits", "--momentum", "0.5"], "--momentum is for --optimizer sgd; adam has none"),
+        (["train", "digits", "--nesterov"], "--nesterov is for --optimizer sgd"),
+        (["train", "digits", "--optimizer", "sgd", "--momentum", "0", "--nesterov"], "nesterov needs momentum"),
+        (["train", "digits", "--l2", "-0.1"], "--l2: must be a finite number of at least 0"),
+        (["train", "digits", "--clip-norm", "0"], "--clip-norm: must be"),
+        (["train", "digits", "--epochs", "0"], "--epochs: must be a whole number of at least 1, got '0'"),
+        (["train", "digits", "--epochs", "1.5"], "--epochs: must be a whole number"),
+        (["train", "digits", "--batch-size", "0"], "--batch-size: must be"),
+        (["train", "digits", "--patience", "-1"], "--patience: must be"),
+        (["train", "digits", "--starts", "0"], "--starts: must be"),
+        (["train", "digits", "--seed", "-1"], "--seed: must be a whole number of at least 0"),
+        (["train", "digits", "--test", "1"], "--test: must be a number of at least 0 and below 1"),
+        (["train", "digits", "--validation", "x"], "--validation: must be a number"),
+        (["train", "digits", "--force"], "give --out MODEL too"),
+        (["train", "digits", "--backend", "nunpy"], "unknown backend 'nunpy'. Did you mean 'numpy'"),
+        (["train", "digits", "--device", "cuda:7"], "no device 'cuda:7'.*it has cpu"),
+        (["train", "digits", "--precision", "tf32"], "cannot do precision 'tf32'"),
+        (["train", "digits", "--target", "age"], "leave out --target"),
+        (
+            ["train", "digits", "--loss", "poisson", "--task", "classification"],
+            "--loss poisson is not for classification",
+        ),
+        (["train", "digits", "--loss", "binary_cross_entropy"], "for two classes; 'digit' has 10"),
+        (["train", "diabetes", "--loss", "cross_entropy"], "different values in 442 records: too many"),
+        (["train", "diabetes", "--task", "regression", "--loss", "cross_entropy"], "--loss cross_entropy is not for"),
+        (["train", "no.csv"], "no file no.csv"),
+    ],
+)  # fmt: skip
+def test_what_can_be_mended_is_2(refused, arguments, pattern, monkeypatch):
+    monkeypatch.setattr(mlp.MLP, "fit", lambda *_, **__: pytest.fail("it was trained"))
+    refused(pattern, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("content", "pattern"),
+    [
+        ("", "is empty"),
+        ("a,y\n", "no records"),
+        ("a,y\n1,2\n3\n", "line 3"),
+        ("a,y\n1,2\n3,blue\n", "line 3 .*'y': 'blue' is not a number"),
+        ("a,y\n1,nan\n", "not a finite number"),
+        ("a,a,y\n1,2,3\n", "both named 'a'"),
+        ("a,z\n1,2\n", "no column 'y'"),
+        ("a,y\n1,2\n", "1 records are too few"),
+        ("a,y\n" + "1,2\n" * 50, "one class only, 2: there is nothing to learn"),
+        ("a,y\n" + "1,2.5\n" * 50, "same value in every record"),
+    ],
+)
+def test_a_bad_table_is_2(refused, tmp_path, content, pattern):
+    (tmp_path / "t.csv").write_text(content)
+    refused(pattern, "train", tmp_path / "t.csv", "--target", "y", "--out", tmp_path / "m")
+
+
+def test_a_missing_target_is_2(refused, numbers):
+    refused("--target COLUMN; it has a, b, c, y", "train", numbers)
+
+
+@pytest.mark.parametrize("where", ["x", "y"])
+def test_a_value_beyond_the_precision_is_found_before_training(refused, tmp_path, where, monkeypatch):
+    """Also in a row kept for the test, which nothing looks at before the end."""
+    from gdkernels.streams import generator
+    from gdkernels.tables import split
+
+    monkeypatch.setattr(mlp.MLP, "fit", lambda *_, **__: pytest.fail("it was trained"))
+    x = np.random.default_rng(0).normal(size=(100, 2))
+    y = x[:, 0].copy()
+    _, test = split(100, 0.2, generator(0, "test"))
+    (x[:, 1] if where == "x" else y)[test[3]] = 1e200
+    np.savez(tmp_path / "d.npz", X=x, Y=y)
+    column = "'1'" if where == "x" else "'Y'"
+    refused(rf"record {test[3] + 1} of .*{column}: 1e\+200 is too far", "train", tmp_path / "d.npz")
+
+
+def test_an_existing_model_is_kept(refused, numbers, tmp_path, monkeypatch):
+    (tmp_path / "m").write_bytes(b"precious")
+    monkeypatch.setattr(mlp.MLP, "fit", lambda *_, **__: pytest.fail("it was trained"))
+    refused("m exists already.*--force", "train", numbers, "--target", "y", "--out", tmp_path / "m")
+
+
+@pytest.mark.parametrize(
+    ("name", "pattern"),
+    [("no/m", "folder .* does not exist"), (".", "it is a folder"), ("numbers.csv/m", "not a folder")],
+)
+def test_a_bad_place_for_the_model_is_found_before_training(refused, numbers, tmp_path, name, pattern, monkeypatch):
+    monkeypatch.setattr(mlp.MLP, "fit", lambda *_, **__: pytest.fail("it was trained"))
+    refused(pattern, "train", numbers, "--target", "y", "--out", tmp_path / name)
+
+
+def test_a_model_that_appears_meanwhile_is_kept_and_the_figures_said(command, numbers, tmp_path, monkeypatch):
+    real = mlp.MLP.fit
+
+    def fit(self, *args, **settings):
+        (tmp_path / "m").write_bytes(b"precious")
+        return real(self, *args, **settings)
+
+    monkeypatch.setattr(mlp.MLP, "fit", fit)
+    outcome = command("train", numbers, "--target", "y", "--out", tmp_path / "m", "--epochs", 3, "--json")
+    assert outcome.code == 2
+    assert "exists already" in outcome.err
+    assert outcome.json["model"] is None
+    assert outcome.json["metrics"]["rmse"] > 0
+    assert (tmp_path / "m").read_bytes() == b"precious"
+
+
+def test_a_full_disk_leaves_nothing(command, numbers, tmp_path, monkeypatch):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(atomic.os, "fsync", full)
+    outcome = command("train", numbers, "--target", "y", "--out", tmp_path / "m", "--epochs", 3)
+    assert outcome.code == 2
+    assert "free some space" in outcome.err
+    assert [p.name for p in tmp_path.iterdir()] == ["numbers.csv"]
+
+
+@pytest.mark.parametrize("starts", [1, 2])
+def test_divergence_is_1_with_advice(refused, numbers, tmp_path, starts):
+    refused(
+        r"diverged in epoch \d+; lower --learning-rate \(it was 1e\+30\), .*--clip-norm",
+        *("train", numbers, "--target", "y", "--out", tmp_path / "m", "--learning-rate", "1e30", "--starts", starts),
+        code=1,
+    )
+
+
+def test_interrupted_is_130(refused, numbers, tmp_path, monkeypatch):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(mlp.MLP, "fit", interrupt)
+    refused("interrupted", "train", numbers, "--target", "y", "--out", tmp_path / "m", code=130)
+
+
+@pytest.mark.parametrize(
+    ("error", "pattern"),
+    [
+        (RuntimeError("two\nlines"), "RuntimeError: two lines; --debug shows where"),
+        (MemoryError(), "out of memory; .*--batch-size"),
+    ],
+)
+def test_what_nobody_expected_is_1(refused, numbers, monkeypatch, error, pattern):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(mlp.MLP, "fit", fail)
+    refused(pattern, "train", numbers, "--target", "y", code=1)
+
+
+@pytest.mark.parametrize("arguments", [["train", "no.csv"], ["train", "digits", "--epochs", "0"]])
+def test_debug_shows_the_traceback(command, arguments):
+    outcome = command(*arguments, "--debug")
+    assert outcome.code == 2
+    assert outcome.err.startswith("Traceback (most recent call last):")
+
+
+def test_a_warning_of_the_library_is_a_line(command, numbers, monkeypatch):
+    import logging
+
+    real = mlp.MLP.fit
+
+    def fit(self, *args, **settings):
+        logging.getLogger("gdkernels").warning("backend %r cannot run here; falling back", "cupy")
+        return real(self, *args, **settings)
+
+    monkeypatch.setattr(mlp.MLP, "fit", fit)
+    outcome = command("train", numbers, "--target", "y", "--epochs", 2)
+    assert outcome.code == 0
+    assert outcome.err == "gdkernels: backend 'cupy' cannot run here; falling back\n"
+    assert not [h for h in logging.getLogger("gdkernels").handlers if isinstance(h, logging.StreamHandler)]
+
+
+# ---- as a process
+
+ROOT = Path(__file__).parents[2]
+QUICK = ("train", "diabetes", "--epochs", "3")
+
+
+def process(*arguments, **settings):
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "backends")])
+    environment = {**os.environ, "PYTHONPATH": paths, "GDKERNELS_BACKEND": "numpy"}
+    environment |= settings.pop("env", {})
+    command = [sys.executable, "-m", "gdkernels", *arguments]
+    return subprocess.run(command, check=False, env=environment, **settings)
+
+
+def test_as_a_module():
+    done = process(*QUICK, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "r2" in done.stdout
+    done = process("train", "no.csv", capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_reader_that_stops_reading_is_no_traceback():
+    read, write = os.pipe()
+    os.close(read)
+    done = process(*QUICK, stdout=write, stderr=subprocess.PIPE, text=True)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full, which is always full")
+def test_a_full_stdout_is_a_line():
+    with Path("/dev/full").open("w") as full:
+        done = process(*QUICK, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    assert "No space left" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_terminal_of_another_encoding_shows_what_it_can(tmp_path):
+    rows = "\n".join(f"{k},{k * 2}" for k in range(50))
+    (tmp_path / "t.csv").write_text(f"größe,Wärme\n{rows}\n", encoding="utf-8")
+    done = process(
+        *("train", str(tmp_path / "t.csv"), "--target", "Wärme", "--epochs", "2"),
+        capture_output=True,
+        env={"PYTHONIOENCODING": "ascii:strict"},
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"W\\xe4rme" in done.stdout
+
+
+def test_help_loads_no_library_that_it_does_not_need():
+    code = (
+        "import sys; from gdkernels.cli import main; main(['train', '--help']); "
+        "print([m for m in ('safetensors', 'tqdm', 'sklearn', 'cupy', 'numba') if m in sys.modules], file=sys.stderr)"
+    )
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "backends")])
+    environment = {**os.environ, "PYTHONPATH": paths}
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, env=environment)
+    assert done.stderr == "[]\n"
+
+
+def test_arguments_are_those_of_the_process_by_default(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["gdkernels", "--version"])
+    assert main() == 0
+    assert capsys.readouterr().out.startswith("gdkernels ")
