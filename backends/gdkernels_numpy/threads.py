@@ -4,8 +4,6 @@ Its threads wait for each other in a loop. Where another process has one of the 
 on two threads instead of 0.25 ms on one, and a training of one second took a minute.
 """
 
-import ctypes
-import importlib
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -16,47 +14,47 @@ __all__ = ["one_thread_for"]
 # About 2 ms on one core: with more to do, several threads are worth their waiting for each other.
 SMALL = 100_000_000
 
-# OpenBLAS under the names that it has in NumPy's wheels, and where a distribution builds it.
-_NAMES = ("scipy_openblas_{}_num_threads64_", "scipy_openblas_{}_num_threads", "openblas_{}_num_threads")
-
 
 def one_thread_for(flops: int) -> AbstractContextManager[None]:
     """Return a context in which products run on one thread if the largest takes few `flops`."""
-    limit = _limit() if flops <= SMALL else None
-    return nullcontext() if limit is None else limit
+    return _limit() if flops <= SMALL else nullcontext()
 
 
 class OneThread(AbstractContextManager[None]):
-    """Products on one thread, for the whole process, until the last `with` on this object ends."""
+    """Products on one thread, for the whole process, until the last `with` on this object ends.
 
-    def __init__(self, get: Callable[[], int], set_: Callable[[int], None]) -> None:
-        self._get, self._set = get, set_
+    Parameters
+    ----------
+    libraries
+        For each BLAS, what tells its number of threads, and what sets it.
+    """
+
+    def __init__(self, libraries: list[tuple[Callable[[], int], Callable[[int], object]]]) -> None:
+        self._libraries = libraries
         self._lock = threading.Lock()
         self._inside = 0
-        self._before = 1
+        self._before: list[int] = []
 
     def __enter__(self) -> None:
         with self._lock:
             if not self._inside:
-                self._before = self._get()
-                self._set(1)
+                self._before = [get() for get, _ in self._libraries]
+                for _, put in self._libraries:
+                    put(1)
             self._inside += 1
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
             self._inside -= 1
             if not self._inside:
-                self._set(self._before)
+                for (_, restore), number in zip(self._libraries, self._before, strict=True):
+                    restore(number)
 
 
 @cache
-def _limit() -> OneThread | None:
-    """Return what limits the OpenBLAS of NumPy; None where NumPy uses another BLAS."""
-    try:  # loaded already: this finds it, and what it is linked to
-        library = ctypes.CDLL(importlib.import_module("numpy._core._multiarray_umath").__file__)
-    except (ImportError, OSError):
-        return None
-    for name in _NAMES:
-        if hasattr(library, name.format("set")):
-            return OneThread(getattr(library, name.format("get")), getattr(library, name.format("set")))
-    return None
+def _limit() -> OneThread:
+    from threadpoolctl import ThreadpoolController
+
+    # Its own context managers restore what they found, which is wrong where two Python threads overlap: hence ours.
+    found = ThreadpoolController().select(user_api="blas").lib_controllers
+    return OneThread([(library.get_num_threads, library.set_num_threads) for library in found])
