@@ -43,7 +43,7 @@ class OneThread(AbstractContextManager[None]):
                     put(1)
             self._inside += 1
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *exception: object) -> None:
         with self._lock:
             self._inside -= 1
             if not self._inside:
