@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 
 from gdkernels.definition.schedules import (
@@ -60,6 +61,26 @@ def test_cosine_after_a_warm_up_ends_with_the_last_epoch():
     assert {e: at(Cosine(warmup=2), e, epochs=10) for e in values} == pytest.approx(values, abs=1e-15)
     assert at(Cosine(warmup=10), 5, epochs=10) == 0.5
     assert at(Cosine(warmup=20), 10, epochs=10) == 0.5
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        Constant(),
+        Constant(warmup=2),
+        Step(every=2),
+        Exponential(warmup=1.5),
+        Cosine(floor=0.1, warmup=1),
+        InverseScaling(),
+        ReduceOnPlateau(patience=1, warmup=3),
+    ],
+    ids=repr,
+)
+def test_the_rates_of_an_epoch_in_one_call_are_those_one_by_one(schedule):
+    positions = np.linspace(0.0, 4.0, 17)
+    together = np.broadcast_to(at(schedule, positions, epochs=4, losses=[1.0, 1.0]), positions.shape)
+    one_by_one = [at(schedule, float(p), epochs=4, losses=[1.0, 1.0]) for p in positions]
+    np.testing.assert_allclose(together, one_by_one, rtol=1e-15)
 
 
 def test_reduce_on_plateau_waits_for_the_loss():
