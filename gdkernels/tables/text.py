@@ -37,16 +37,18 @@ def read_text(path: Path, target: str | None) -> Table:
 def _header(path: Path) -> tuple[str, list[str]]:
     """Return the delimiter, that which divides the first line into most names, and the names."""
     best: tuple[str, list[str]] = (",", [])
+    problem = "it must hold the names of the columns"
     for delimiter in DELIMITERS:
         with path.open(encoding="utf-8-sig", newline="") as file:
             try:
                 names = [name.strip() for name in next(csv.reader(file, delimiter=delimiter), [])]
-            except csv.Error as error:
-                raise InputError(f"line 1 of {path}: {error}") from None
+            except csv.Error as error:  # a long line that this delimiter does not divide is longer than a cell may be
+                problem = str(error)
+                continue
         best = max(best, (delimiter, names), key=lambda found: len(found[1]))
     names = best[1]
     if not names:
-        raise InputError(f"the first line of {path} is no header: it must hold the names of the columns")
+        raise InputError(f"the first line of {path} is no header: {problem}")
     if all(_is_number(name) for name in names):
         raise InputError(
             f"the first line of {path} holds numbers where the names of the columns belong; put a header line before it"

@@ -1,8 +1,10 @@
 """Model files come back as they were written, or are refused in one line that says why."""
 
+import errno
 import hashlib
 import json
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -221,6 +223,21 @@ def test_a_changed_tensor_is_noticed(path):
     data = path.read_bytes()
     path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     refused(path, "tensors were altered")
+
+
+@pytest.mark.parametrize(
+    ("error", "pattern"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied"), "permission denied"),
+        (MemoryError(), "does not fit into memory"),
+    ],
+)
+def test_what_cannot_be_read_is_refused(path, monkeypatch, error, pattern):
+    def fail(self, *_, **__):
+        raise error
+
+    monkeypatch.setattr(Path, "open", fail)
+    refused(path, pattern)
 
 
 def test_missing_files_and_folders(tmp_path):

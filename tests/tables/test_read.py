@@ -1,7 +1,9 @@
 """Tables are read as they are, or refused in one line that says where they are wrong."""
 
+import errno
 import pickle
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -49,6 +51,12 @@ def test_a_delimiter_inside_quotes_divides_nothing(tmp_path):
     assert read_table(csv_file(tmp_path, '"a,b,c";y\n1;2\n'), "y").columns == ("a,b,c",)
 
 
+def test_a_header_longer_than_a_cell_may_be(tmp_path):
+    names = [f"gene-{k:06}" for k in range(20_000)]
+    path = csv_file(tmp_path, "\t".join(names) + "\n" + "\t".join(["1"] * 20_000))
+    assert len(read_table(path, names[7]).columns) == 19_999
+
+
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.tuples(*[st.floats(allow_nan=False, allow_infinity=False)] * 3), min_size=1))
 def test_csv_is_read_to_the_last_bit(tmp_path_factory, rows):
@@ -82,7 +90,7 @@ def test_csv_is_read_to_the_last_bit(tmp_path_factory, rows):
         ("a,y\n1,２\n", "column 'y': '２' is not a number"),
         ("a,y\n1," + "z" * 5000, "line 2 of .*, column 'y': 'z{40}…' is not a number"),
         ("a,y\n" + "1" * 200_000 + ",x\n", "line 2 of .*: field larger than field limit"),
-        ("z" * 200_000 + ",y\n1,2\n", "line 1 of .*: field larger than field limit"),
+        ("z" * 200_000 + ",y\n1,2\n", "first line of .* is no header: field larger than field limit"),
         (b"a,y\n1,\xff\n", r"neither text in UTF-8 \(byte 6 is not\), nor an NPY or NPZ file"),
         ("a,y\n1,2\n".encode("utf-16"), "neither text in UTF-8"),
         (b"a,y\n1,\0\n", "column 'y': .* is not a number"),
@@ -275,6 +283,16 @@ def test_a_file_may_have_the_name_of_a_built_in_set(tmp_path, monkeypatch):
 def test_missing_files_and_folders(tmp_path):
     refused(tmp_path / "no.csv", "no file .*built-in data sets are diabetes and digits", error=FileError)
     refused(tmp_path, "not a file but a folder", error=FileError)
+
+
+def test_what_cannot_be_read_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "t.csv").write_text("a,y\n1,2\n")
+
+    def fail(self, *_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", fail)
+    refused(tmp_path / "t.csv", "cannot read .*t.csv: permission denied", "y", error=FileError)
 
 
 def test_what_does_not_fit_into_memory_is_refused(tmp_path):

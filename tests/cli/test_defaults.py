@@ -1,0 +1,16 @@
+"""Defaults follow the number of training records."""
+
+import pytest
+
+from gdkernels.cli import defaults
+
+
+@pytest.mark.parametrize(
+    ("records", "size"), [(1, 32), (1294, 32), (12_800, 32), (12_801, 64), (30_000, 128), (10**6, 512), (10**9, 512)]
+)
+def test_batch_size(records, size):
+    assert defaults.batch_size(records) == size
+
+
+def test_l2_weighs_as_much_against_the_whole_loss_however_many_records():
+    assert defaults.l2(50) * 50 == pytest.approx(defaults.l2(5000) * 5000)
