@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from gdkernels.errors import InputError, unknown_name
 from gdkernels.history import History
 from gdkernels.metrics import Metric
 from gdkernels.program import Program
-from gdkernels.settings import Settings
+from gdkernels.settings import Settings, checked_reduction
 from gdkernels.starts import best_of_starts
 from gdkernels.targets import is_classifier, place_inputs, place_targets
 from gdkernels.trainer import Callback, Trainer
@@ -136,6 +137,13 @@ class MLP:
             assert self._binding is not None
         return self._binding
 
+    @contextmanager
+    def _bound(self, X: Any) -> Iterator[Binding]:
+        """Bind if that has not been done, and make the device the current one, for libraries that have such a thing."""
+        binding = self._bind(X)
+        with binding.backend.on_device(binding.device):
+            yield binding
+
     def _rebind(self, binding: Binding) -> None:
         old = self._binding
 
@@ -152,8 +160,8 @@ class MLP:
         """A copy of the weights and biases: a `Layer` for each layer, arrays of the backend."""
         if self._binding is None:
             return map_layers(np.copy, self._parameters)
-        xp = self._binding.xp
-        return map_layers(lambda a: xp.asarray(a, copy=True), self._parameters)
+        with self._bound(None) as binding:
+            return map_layers(lambda a: binding.xp.asarray(a, copy=True), self._parameters)
 
     def set_parameters(self, parameters: Sequence[Sequence[Any]]) -> None:
         """Set weights and biases: for each layer W [inputs, units] and b [units], or W alone without biases.
@@ -178,9 +186,10 @@ class MLP:
 
     def _placed_parameter(self, a: Any, name: str) -> Any:
         if self._binding is not None:
-            array = self._binding.xp.asarray(self._binding.place(a, name), copy=True)
-            self._binding.check_finite(self._binding.xp.reshape(array, (-1, array.shape[-1])), name)
-            return array
+            with self._bound(None) as binding:
+                array = binding.xp.asarray(binding.place(a, name), copy=True)
+                binding.check_finite(binding.xp.reshape(array, (-1, array.shape[-1])), name)
+                return array
         host = np.array(a, dtype=np.float64)
         if not np.all(np.isfinite(host)):
             raise InputError(f"the parameters of {name} are not all finite")
@@ -280,15 +289,15 @@ class MLP:
         Classes are whole numbers: [records], or [records, outputs] of 0 and 1 where each output is a class of its own.
         The result is an array of the kind of X, and on its device.
         """
-        binding, output = self._outputs(X)
-        xp = binding.xp
-        if is_classifier(self._loss):
-            if isinstance(self._loss, BinaryCrossEntropy):
-                output = xp.astype(output > 0.5, xp.int64)
-                output = output[:, 0] if self.sizes[-1] == 1 else output
-            else:
-                output = xp.argmax(output, axis=1)
-        return binding.give_back(output, X)
+        with self._bound(X) as binding:
+            output, xp = self._outputs(X), binding.xp
+            if is_classifier(self._loss):
+                if isinstance(self._loss, BinaryCrossEntropy):
+                    output = xp.astype(output > 0.5, xp.int64)
+                    output = output[:, 0] if self.sizes[-1] == 1 else output
+                else:
+                    output = xp.argmax(output, axis=1)
+            return binding.give_back(output, X)
 
     def predict_proba(self, X: Any) -> Any:
         """Return the probabilities [records, outputs] of the classes; with one output, that of class 1.
@@ -300,8 +309,8 @@ class MLP:
         """
         if not is_classifier(self._loss):
             raise InputError("predict_proba needs a network that was trained with loss='cross_entropy'")
-        binding, output = self._outputs(X)
-        return binding.give_back(output, X)
+        with self._bound(X) as binding:
+            return binding.give_back(self._outputs(X), X)
 
     def loss(self, X: Any, Y: Any, *, loss: str | Loss | None = None, reduction: str = "mean") -> float:
         """Return the loss: its mean per record, or with `reduction` "sum" E.
@@ -311,14 +320,16 @@ class MLP:
         loss
             None is the one that the network was last trained with, or else "sse".
         """
-        function, x, y = self._judged(X, Y, loss)
-        return self._error(x, y, function) / (1 if reduction == "sum" else x.shape[0])
+        by_sum = checked_reduction(reduction) == "sum"
+        with self._bound(X):
+            function, x, y = self._judged(X, Y, loss)
+            return self._error(x, y, function) / (1 if by_sum else x.shape[0])
 
     def gradient(self, X: Any, Y: Any, *, loss: str | Loss | None = None, reduction: str = "mean") -> tuple[Layer, ...]:
         """Return the gradient of what `loss` returns: a `Layer` for each layer, arrays of the backend."""
-        function, x, y = self._judged(X, Y, loss)
-        assert self._binding is not None
-        with np.errstate(all="ignore"):
+        checked_reduction(reduction)
+        with self._bound(X) as binding, np.errstate(all="ignore"):
+            function, x, y = self._judged(X, Y, loss)
             return gradient(
                 self._parameters,
                 x,
@@ -326,7 +337,7 @@ class MLP:
                 activations=self._raw_activations(function),
                 loss=function,
                 reduction=reduction,
-                xp=self._binding.xp,
+                xp=binding.xp,
             )[1]
 
     def _judged(self, X: Any, Y: Any, loss: str | Loss | None) -> tuple[Loss, Any, Any]:
@@ -338,10 +349,9 @@ class MLP:
         x = place_inputs(binding, X, self.sizes[0])
         return function, x, place_targets(binding, Y, x.shape[0], outputs, function)
 
-    def _outputs(self, X: Any) -> tuple[Binding, Any]:
-        binding = self._bind(X)
-        x = place_inputs(binding, X, self.sizes[0])
-        return binding, self._executable((*self.activations, self.output)).predict(self._parameters, x)
+    def _outputs(self, X: Any) -> Any:
+        x = place_inputs(self._bind(X), X, self.sizes[0])
+        return self._executable((*self.activations, self.output)).predict(self._parameters, x)
 
     def _executable(self, activations: tuple[Activation, ...]) -> Executable:
         assert self._binding is not None

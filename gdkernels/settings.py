@@ -13,7 +13,7 @@ from gdkernels.definition.optimizers import Optimizer
 from gdkernels.definition.schedules import ScheduleFunction
 from gdkernels.errors import InputError, unknown_name
 
-__all__ = ["Settings"]
+__all__ = ["Settings", "checked_reduction"]
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,6 @@ class Settings:
             raise InputError(f"l2 must be a finite number of at least 0, got {l2!r}")
         if clip_norm is not None and not (isinstance(clip_norm, (int, float)) and 0 < clip_norm < math.inf):
             raise InputError(f"clip_norm must be a positive finite number or None, got {clip_norm!r}")
-        if reduction not in ("mean", "sum"):
-            raise unknown_name("reduction", reduction, ("mean", "sum"))
         chosen = resolve("loss", loss)
         if isinstance(chosen, CrossEntropy) and outputs == 1:
             chosen = BinaryCrossEntropy()  # the same thing for one output, which softmax would make constant
@@ -66,5 +64,12 @@ class Settings:
             schedule=resolve("schedule", schedule),
             l2=float(l2),
             clip_norm=None if clip_norm is None else float(clip_norm),
-            reduction=reduction,
+            reduction=checked_reduction(reduction),
         )
+
+
+def checked_reduction(reduction: str) -> str:
+    """Return `reduction`; raise `InputError` unless it is "mean" or "sum"."""
+    if reduction not in ("mean", "sum"):
+        raise unknown_name("reduction", reduction, ("mean", "sum"))
+    return reduction

@@ -139,8 +139,8 @@ class Trainer:
         DivergenceError
             If loss or parameters stop being finite; the parameters are then those before this epoch.
         """
-        data = self._place(X, Y)
-        return self._run_epoch(data, gradient_norm=False, epochs=None, losses=())[0]
+        with self.mlp._bound(X):
+            return self._run_epoch(self._place(X, Y), gradient_norm=False, epochs=None, losses=())[0]
 
     def fit(
         self,
@@ -195,33 +195,33 @@ class Trainer:
             raise InputError(f"stop_gradient_norm must be at least 0 or None, got {stop_gradient_norm!r}")
         wanted = resolve_metrics(metrics)
         with_norm = gradient_norm or stop_gradient_norm is not None
-        train, held_out = self._split(self._place(X, Y), validation)
-        executable = self._bind_program(with_norm)
-        assert self._binding is not None
-        history = History(executable.plan, executable.origin, self._binding.reason)
-        self._fit_began = self.epochs_done
-        best: tuple[float, Any] = (math.inf, None)
-        with Progress(int(epochs), progress) as bar:
-            while not history.stopped:
-                losses = [e.watched for e in history.epochs]
-                try:
-                    record = self._record(train, held_out, wanted, with_norm, int(epochs), losses)
-                except DivergenceError as error:
-                    history.stopped, history.diverged = str(error), True
-                    _log.warning("training stopped: %s", error)
-                    break
-                history.epochs.append(record)
-                bar.update(record)
-                if record.watched < best[0]:
-                    history.best_epoch = record.number
-                    best = (record.watched, self.mlp.parameters if patience is not None else None)
-                history.stopped = self._ending(history, int(epochs), patience, stop_gradient_norm, callbacks)
-        if patience is not None and best[1] is not None:
-            self.mlp.set_parameters(best[1])
-        elif history.epochs:
-            history.best_epoch = history.epochs[-1].number
-        _log.info("trained %d epochs on %s (%s)", len(history.epochs), located(self._binding), executable.origin)
-        return history
+        with self.mlp._bound(X) as binding:
+            train, held_out = self._split(self._place(X, Y), validation)
+            executable = self._bind_program(with_norm)
+            history = History(executable.plan, executable.origin, binding.reason)
+            self._fit_began = self.epochs_done
+            best: tuple[float, Any] = (math.inf, None)
+            with Progress(int(epochs), progress) as bar:
+                while not history.stopped:
+                    losses = [e.watched for e in history.epochs]
+                    try:
+                        record = self._record(train, held_out, wanted, with_norm, int(epochs), losses)
+                    except DivergenceError as error:
+                        history.stopped, history.diverged = str(error), True
+                        _log.warning("training stopped: %s", error)
+                        break
+                    history.epochs.append(record)
+                    bar.update(record)
+                    if record.watched < best[0]:
+                        history.best_epoch = record.number
+                        best = (record.watched, self.mlp.parameters if patience is not None else None)
+                    history.stopped = self._ending(history, int(epochs), patience, stop_gradient_norm, callbacks)
+            if patience is not None and best[1] is not None:
+                self.mlp.set_parameters(best[1])
+            elif history.epochs:
+                history.best_epoch = history.epochs[-1].number
+            _log.info("trained %d epochs on %s (%s)", len(history.epochs), located(binding), executable.origin)
+            return history
 
     # ---- one epoch
 

@@ -3,6 +3,7 @@
 import array_api_strict
 import numpy as np
 import pytest
+from current_device import CurrentDeviceBackend
 from strict_backend import StrictBackend
 
 import gdkernels as gd
@@ -67,6 +68,18 @@ def test_a_model_moves_with_what_its_optimizer_carries(tmp_path):
     loaded = gd.load(tmp_path / "m.safetensors", backend=StrictBackend(), device="CPU_DEVICE")
     assert loaded.predict(X).shape == (41, 1)
     assert loaded.device == "CPU_DEVICE"
+
+
+def test_everything_runs_with_the_device_as_the_current_one():
+    mlp = gd.MLP([3, 8, 3], seed=0, backend=CurrentDeviceBackend())
+    mlp.fit(X, LABELS, validation=0.2, patience=2, metrics=["accuracy"], loss="cross_entropy", starts=2, **SETTINGS)
+    trainer = gd.Trainer(mlp, loss="cross_entropy")
+    assert trainer.epoch(X, LABELS) > 0
+    assert mlp.predict(X).shape == (41,)
+    assert mlp.predict_proba(X).shape == (41, 3)
+    assert mlp.loss(X, LABELS) > 0
+    assert mlp.gradient(X, LABELS)[0].W.shape == (3, 8)
+    mlp.set_parameters(mlp.parameters)
 
 
 def test_a_device_that_the_backend_does_not_reach_is_refused():

@@ -83,6 +83,13 @@ def test_gradient_is_that_of_loss():
         assert slope == pytest.approx((losses[0] - losses[1]) / 2e-6, rel=1e-6)
 
 
+def test_an_unknown_reduction_is_refused():
+    mlp = gd.MLP([4, 2], backend="numpy")
+    for question in (mlp.loss, mlp.gradient):
+        with pytest.raises(gd.InputError, match="Did you mean 'mean'"):
+            question(X, X[:, :2], reduction="meen")
+
+
 def test_classes_as_indices_or_one_hot_train_alike():
     by_index, by_column = (gd.MLP([4, 8, 3], seed=0, backend="numpy") for _ in range(2))
     by_index.fit(X, LABELS, epochs=5, loss="cross_entropy")
