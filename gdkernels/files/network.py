@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -62,6 +63,7 @@ def load(
         If a function that is not built in is missing from `objects`.
     """
     tensors, metadata = read_model(path)
+    _check(path, tensors, metadata)
     try:
         mlp = MLP(
             metadata["sizes"],
@@ -77,9 +79,23 @@ def load(
             Layer(tensors[f"W{k}"], tensors[f"b{k}"] if mlp.bias else None) for k in range(len(mlp.sizes) - 1)
         ]
         loss, extra = metadata["loss"], metadata["extra"]
-    except (KeyError, TypeError) as error:
-        raise FileError(f"{path} is a gdkernels model, but its description lacks or garbles {error}") from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise FileError(
+            f"{os.fspath(path)} is a gdkernels model, but its description lacks or garbles {error}"
+        ) from error
     mlp.set_parameters(layers)
     mlp._loss = None if loss is None else restore("loss", loss, objects)
     mlp.extra = extra
     return mlp
+
+
+def _check(path: str | os.PathLike[str], tensors: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
+    """Refuse a description that does not fit the tensors, before anything of the sizes that it names is allocated."""
+    sizes, bias = metadata.get("sizes"), metadata.get("bias")
+    expected: dict[str, tuple[Any, ...]] = {}
+    if isinstance(sizes, list):
+        for k, (inputs, units) in enumerate(pairwise(sizes)):
+            expected |= {f"W{k}": (inputs, units)} | ({f"b{k}": (units,)} if bias else {})
+    sound = isinstance(metadata.get("extra"), dict) and all(t.dtype.kind == "f" for t in tensors.values())
+    if not sound or {name: t.shape for name, t in tensors.items()} != expected:
+        raise FileError(f"{os.fspath(path)} is a gdkernels model, but its description does not fit its tensors")
