@@ -9,7 +9,9 @@ from gdkernels.definition.activations import Activation
 from gdkernels.definition.losses import Loss
 from gdkernels.definition.network import Layer, Layers, map_layers
 from gdkernels.definition.optimizers import Optimizer
-from gdkernels.graph.nodes import SCALAR, Dim, Graph, Node
+from gdkernels.graph.namespace import Graph
+from gdkernels.graph.nodes import Dim, Node
+from gdkernels.graph.operations import SCALAR
 
 __all__ = ["Program", "TracedStep"]
 

@@ -3,7 +3,9 @@
 from gdkernels.graph.cost import Cost, cost
 from gdkernels.graph.derivative import topological, vjp
 from gdkernels.graph.interpret import interpret
-from gdkernels.graph.nodes import COMPARISONS, ELEMENTWISE, Dim, Graph, Node, Shape, detach
+from gdkernels.graph.namespace import Graph, detach
+from gdkernels.graph.nodes import Dim, Node, Shape
+from gdkernels.graph.operations import COMPARISONS, ELEMENTWISE
 from gdkernels.graph.pullback import returned, trace, value_and_derivative, value_and_pullback
 
 __all__ = [

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from gdkernels.graph.derivative import topological
-from gdkernels.graph.nodes import COMPARISONS, ELEMENTWISE, SCALAR, Dim, Node
+from gdkernels.graph.nodes import Dim, Node
+from gdkernels.graph.operations import COMPARISONS, ELEMENTWISE, SCALAR
 
 __all__ = ["Cost", "cost"]
 

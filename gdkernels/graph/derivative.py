@@ -7,7 +7,9 @@ evenly.
 
 from collections.abc import Callable
 
-from gdkernels.graph.nodes import COMPARISONS, Graph, Node, Shape
+from gdkernels.graph.namespace import Graph
+from gdkernels.graph.nodes import Node, Shape
+from gdkernels.graph.operations import COMPARISONS
 
 __all__ = ["topological", "vjp"]
 

@@ -9,7 +9,9 @@ from typing import Any
 
 from gdkernels.errors import InputError
 from gdkernels.graph.derivative import topological
-from gdkernels.graph.nodes import REAL, SCALAR, Dim, Graph, Node, Recorded, detach
+from gdkernels.graph.namespace import Graph, detach
+from gdkernels.graph.nodes import Dim, Node, Recorded
+from gdkernels.graph.operations import REAL, SCALAR
 
 __all__ = ["Step", "check_shapes", "interpret", "plain", "run_steps", "steps_of"]
 

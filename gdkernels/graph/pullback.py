@@ -8,7 +8,9 @@ from typing import Any
 from gdkernels.errors import InputError, TraceError
 from gdkernels.graph.derivative import topological, vjp
 from gdkernels.graph.interpret import Context, check_shapes, plain, run_steps, steps_of
-from gdkernels.graph.nodes import BOOL, REAL, SCALAR, Graph, Node, Shape, same_shape
+from gdkernels.graph.namespace import Graph
+from gdkernels.graph.nodes import Node, Shape, same_shape
+from gdkernels.graph.operations import BOOL, REAL, SCALAR
 
 __all__ = ["returned", "trace", "value_and_derivative", "value_and_pullback"]
 

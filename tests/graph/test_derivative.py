@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from gdkernels.graph import Graph, derivative, interpret, vjp
-from gdkernels.graph.nodes import COMPARISONS, ELEMENTWISE
+from gdkernels.graph.operations import COMPARISONS, ELEMENTWISE
 
 B, N, M = 3, 4, 2
 

@@ -8,7 +8,7 @@ import pytest
 
 from gdkernels.errors import TraceError
 from gdkernels.graph import Graph, interpret, topological, trace, value_and_pullback, vjp
-from gdkernels.graph.nodes import REAL, SCALAR
+from gdkernels.graph.operations import REAL, SCALAR
 
 
 @pytest.fixture

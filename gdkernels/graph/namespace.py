@@ -1,0 +1,277 @@
+"""The graph *is* a namespace: calling its functions records nodes instead of computing.
+
+A `Graph` stands in for `xp` while a definition runs once on `Node` inputs. What comes out is the definition as data.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from gdkernels.errors import TraceError
+from gdkernels.graph.nodes import (
+    Dim,
+    Node,
+    Shape,
+    UnknownOperationError,
+    axes_of,
+    broadcast_shapes,
+    is_one,
+    same_shape,
+    same_size,
+)
+from gdkernels.graph.operations import BOOL, COMPARISONS, ELEMENTWISE, LOGICAL, REAL, SCALAR
+from gdkernels.graph.simplify import simplified
+from gdkernels.graph.source import user_line
+
+__all__ = ["Graph", "detach"]
+
+
+class Graph:
+    """A recording namespace and the nodes that it recorded, operands before their users."""
+
+    pi, e, inf, nan = math.pi, math.e, math.inf, math.nan
+
+    def __init__(self) -> None:
+        self.nodes: list[Node] = []
+        self._known: dict[tuple[Any, ...], Node] = {}
+
+    # ---- making nodes
+
+    def dim(self, name: str) -> Dim:
+        return Dim(name, self)
+
+    def input(self, name: str, shape: Shape = (), dtype: str = REAL) -> Node:
+        """Record an input; a name stands for one input."""
+        node = self._node("input", (), name, shape, dtype)
+        if not same_shape(node.shape, shape) or node.dtype != dtype:
+            raise TraceError(f"there is an input {name!r} already, of shape {list(node.shape)}")
+        return node
+
+    def lift(self, value: Any) -> Node:
+        """Return `value` as a node of this graph: a node, a size, or a Python number."""
+        if isinstance(value, Node):
+            if value.graph is not self:
+                raise TraceError(f"an array of another trace cannot enter this one{user_line()}")
+            return value
+        if isinstance(value, Dim):
+            return self._node("dim", (), value, (), SCALAR)
+        if isinstance(value, bool):
+            return self._node("constant", (), value, (), BOOL)
+        if isinstance(value, numbers.Real):  # also a NumPy number, which is no array
+            number = float(value)
+            return self._node("constant", (), number, (), SCALAR, key=("constant", number.hex()))
+        raise TraceError(
+            f"a value of type {type(value).__module__}.{type(value).__name__} cannot enter a trace{user_line()}; "
+            "only what the function is given, and numbers, can"
+        )
+
+    def _node(
+        self,
+        op: str,
+        args: tuple[Node, ...],
+        attribute: Any,
+        shape: Shape,
+        dtype: str,
+        key: tuple[Any, ...] | None = None,
+    ) -> Node:
+        # Shapes follow from the operands, except where the operation carries its own.
+        key = key or (op, tuple(a.id for a in args), attribute, shape if op == "broadcast_to" else None)
+        node = self._known.get(key)
+        if node is None:
+            node = Node(self, op, args, attribute, shape, dtype)
+            self.nodes.append(node)
+            self._known[key] = node
+        return node
+
+    def __getattr__(self, name: str) -> Callable[..., Node]:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        if name in ELEMENTWISE:
+
+            def record(*args: Any) -> Node:
+                return self.apply(name, *args)
+
+            return record
+        raise UnknownOperationError(
+            f"xp.{name} is not an operation that can be traced{user_line()}; those are "
+            f"{', '.join(sorted({*ELEMENTWISE, *_COMPOSED}))}, and the operators"
+        )
+
+    def has(self, name: str) -> bool:
+        """Return whether this namespace has a function of that name."""
+        return name in ELEMENTWISE or name in _COMPOSED
+
+    def apply(self, op: str, *values: Any) -> Node:
+        """Record the elementwise operation `op`, simplified where the value stays the same to the bit."""
+        if len(values) != ELEMENTWISE[op]:
+            raise TraceError(f"xp.{op} takes {ELEMENTWISE[op]} operands, got {len(values)}{user_line()}")
+        args = tuple(self.lift(v) for v in values)
+        _check_kinds(op, args)
+        shape = broadcast_shapes(op, [a.shape for a in args])
+        # An operation on broadcast operands is done before broadcasting.
+        if any(a.op == "broadcast_to" for a in args):
+            inner = self.apply(op, *(a.args[0] if a.op == "broadcast_to" else a for a in args))
+            return self.broadcast_to(inner, shape)
+        simple = simplified(self, op, args)
+        if simple is not None:
+            return self.broadcast_to(simple, shape)
+        if op in COMPARISONS or op in LOGICAL:
+            dtype = BOOL
+        else:
+            operands = args[1:] if op == "where" else args
+            dtype = SCALAR if all(a.dtype == SCALAR for a in args) else REAL
+            if op == "where" and all(a.dtype == BOOL for a in operands):
+                dtype = BOOL
+        return self._node(op, args, None, shape, dtype)
+
+    # ---- the rest of the namespace
+
+    def asarray(self, value: Any) -> Node:
+        return self.lift(value)
+
+    def astype(self, a: Any, dtype: Any) -> Node:
+        node = self.lift(a)
+        if dtype != REAL:
+            raise TraceError(f"xp.astype to {dtype!r} cannot be traced{user_line()}; only to the dtype of an operand")
+        return self.apply("where", node, 1.0, 0.0) if node.dtype == BOOL else node
+
+    def full_like(self, a: Node, value: float) -> Node:
+        return self.broadcast_to(self.lift(value), a.shape)
+
+    def zeros_like(self, a: Node) -> Node:
+        return self.full_like(a, 0.0)
+
+    def ones_like(self, a: Node) -> Node:
+        return self.full_like(a, 1.0)
+
+    def square(self, a: Any) -> Node:
+        return self.apply("multiply", a, a)
+
+    def reciprocal(self, a: Any) -> Node:
+        return self.apply("divide", 1.0, a)
+
+    def clip(self, a: Any, min: Any = None, max: Any = None) -> Node:
+        lower = self.lift(a) if min is None else self.apply("maximum", a, min)
+        return lower if max is None else self.apply("minimum", lower, max)
+
+    def logaddexp(self, a: Any, b: Any) -> Node:
+        # Made of parts whose slopes are exact at a tie and at both infinities, and which share exp with the value.
+        a, b = self.lift(a), self.lift(b)
+        gap = self.apply("subtract", a, b)
+        if not any(n.op == "constant" and math.isfinite(n.attribute) for n in (a, b)):
+            tie = self.apply("equal", a, b)  # of infinities too, whose difference is NaN
+            gap = self.apply("where", tie, 0.0, a) - self.apply("where", tie, 0.0, b)
+        return self.apply("maximum", a, b) + self.apply("log1p", self.apply("exp", -self.apply("abs", gap)))
+
+    def matmul(self, a: Node, b: Node) -> Node:
+        a, b = self.lift(a), self.lift(b)
+        if a.ndim != 2 or b.ndim != 2 or not same_size(a.shape[1], b.shape[0]):
+            raise TraceError(f"matmul: shapes {list(a.shape)} and {list(b.shape)} do not fit{user_line()}")
+        return self._node("matmul", (a, b), None, (a.shape[0], b.shape[1]), REAL)
+
+    def matrix_transpose(self, a: Node) -> Node:
+        if a.ndim != 2:
+            raise TraceError(f"a transpose needs two dimensions, got {list(a.shape)}{user_line()}")
+        if a.op == "transpose":
+            return a.args[0]
+        return self._node("transpose", (a,), None, a.shape[::-1], a.dtype)
+
+    def permute_dims(self, a: Node, axes: Sequence[int]) -> Node:
+        order = [k + a.ndim if k < 0 else k for k in axes]
+        if sorted(order) != list(range(a.ndim)):
+            raise TraceError(f"permute_dims: axes {tuple(axes)} do not fit {list(a.shape)}{user_line()}")
+        return a if order == sorted(order) else self.matrix_transpose(a)
+
+    def broadcast_to(self, a: Any, shape: Shape) -> Node:
+        node = self.lift(a)
+        if same_shape(node.shape, tuple(shape)):
+            return node
+        if not same_shape(broadcast_shapes("broadcast_to", [node.shape, tuple(shape)]), tuple(shape)):
+            raise TraceError(f"{list(node.shape)} does not broadcast to {list(shape)}{user_line()}")
+        source = node.args[0] if node.op == "broadcast_to" else node
+        return self._node("broadcast_to", (source,), None, tuple(shape), node.dtype)
+
+    def expand_dims(self, a: Node, *, axis: int = 0) -> Node:
+        given, axis = axis, axis + a.ndim + 1 if axis < 0 else axis
+        if not 0 <= axis <= a.ndim:
+            raise TraceError(f"expand_dims: axis {given} is out of range for {list(a.shape)}{user_line()}")
+        shape = (*a.shape[:axis], 1, *a.shape[axis:])
+        number = _number_within(a)
+        if number is not None:
+            return self.broadcast_to(number, shape)
+        return self._node("expand_dims", (a,), axis, shape, a.dtype)
+
+    def squeeze(self, a: Node, axis: int | tuple[int, ...]) -> Node:
+        axes = axes_of(a, axis)
+        if any(not is_one(a.shape[k]) for k in axes):
+            raise TraceError(f"squeeze: {list(a.shape)} is not of size 1 along {axes}{user_line()}")
+        shape = tuple(d for k, d in enumerate(a.shape) if k not in axes)
+        if a.op == "expand_dims" and axes == (a.attribute,):
+            return a.args[0]
+        number = _number_within(a)
+        if number is not None:
+            return self.broadcast_to(number, shape)
+        return self._node("squeeze", (a,), axes, shape, a.dtype)
+
+    def _reduce(self, op: str, a: Any, axis: int | tuple[int, ...] | None, keepdims: bool) -> Node:
+        node = self.lift(a)
+        if node.dtype == BOOL:
+            raise TraceError(f"xp.{op} of a condition{user_line()}: use xp.where(condition, 1.0, 0.0) first")
+        axes = axes_of(node, axis)
+        wide = tuple(k for k in axes if not is_one(node.shape[k]))
+        if wide:
+            shape = tuple(1 if k in wide else d for k, d in enumerate(node.shape))
+            result = self._node(op, (node,), wide, shape, REAL)
+        else:
+            result = node
+        return result if keepdims or not axes else self.squeeze(result, axes)
+
+    def sum(self, a: Any, *, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Node:
+        return self._reduce("sum", a, axis, keepdims)
+
+    def max(self, a: Any, *, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Node:
+        return self._reduce("max", a, axis, keepdims)
+
+    def min(self, a: Any, *, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Node:
+        return self._reduce("min", a, axis, keepdims)
+
+    def mean(self, a: Any, *, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Node:
+        node = self.lift(a)
+        total = self.sum(node, axis=axis, keepdims=keepdims)
+        for k in axes_of(node, axis):
+            total = total / node.shape[k]
+        return total
+
+    def detach(self, a: Node) -> Node:
+        return self._node("detach", (a,), None, a.shape, a.dtype)
+
+
+_NOT_FUNCTIONS = {"apply", "detach", "dim", "e", "has", "inf", "input", "lift", "nan", "pi"}
+_COMPOSED = frozenset(name for name in vars(Graph) if not name.startswith("_")) - _NOT_FUNCTIONS
+
+
+def detach(a: Any) -> Any:
+    """Return `a`, which differentiation then takes for a constant.
+
+    The identity on every ordinary array. It is right only where the result does not depend on `a` at all, as for the
+    largest logit that softmax subtracts: differentiating through it would add work and rounding, and nothing else.
+    """
+    return a.graph.detach(a) if isinstance(a, Node) else a
+
+
+def _number_within(a: Node) -> Node | None:
+    """Return the number that `a` repeats, if it is nothing else."""
+    source = a.args[0] if a.op == "broadcast_to" else a
+    return source if source.dtype == SCALAR else None
+
+
+def _check_kinds(op: str, args: tuple[Node, ...]) -> None:
+    conditions = args if op in LOGICAL else args[:1] if op == "where" else ()
+    numbers = () if op in LOGICAL else args[len(conditions) :]
+    if any(a.dtype != BOOL for a in conditions):
+        raise TraceError(f"xp.{op} needs a condition such as z > 0{user_line()}")
+    if op != "where" and any(a.dtype == BOOL for a in numbers):
+        raise TraceError(f"{op} of a condition{user_line()}: use xp.where(condition, 1.0, 0.0) to make numbers of it")
