@@ -23,6 +23,9 @@ _ROUND_SECONDS = 0.25
 _ROUNDS = (5, 15)
 _SPREAD = 0.02
 
+# The plain product of two matrices of this size is taken for what a machine can do at best.
+_PRODUCT = 1536
+
 
 @dataclass(frozen=True)
 class Row:
@@ -61,9 +64,10 @@ def main(arguments: list[str] | None = None) -> int:
     peers = {name: Peer(name, options.threads) for name in names}
     try:
         for task in tasks:
-            rows = _compare(task, list(peers.values()))
-            results.append({"task": task.as_dict(), "rows": [vars(row) for row in rows]})
-            ratio = _print_rows(task, rows, names[0])
+            rows, ceiling = _compare(task, list(peers.values()))
+            described = [vars(row) for row in rows]
+            results.append({"task": task.as_dict(), "product_ceiling_flops": ceiling, "rows": described})
+            ratio = _print_rows(task, rows, names[0], ceiling)
             if ratio is not None:
                 ratios.append((ratio, str(task)))
     finally:
@@ -115,8 +119,8 @@ def _tasks(options: argparse.Namespace) -> list[Task]:
     ]
 
 
-def _compare(task: Task, peers: list[Peer]) -> list[Row]:
-    """Let the peers take turns on `task`, one running at a time."""
+def _compare(task: Task, peers: list[Peer]) -> tuple[list[Row], float]:
+    """Let the peers take turns on `task`, one running at a time; also return the best FLOP/s of a plain product."""
     ready: dict[str, tuple[Peer, float, float]] = {}
     skipped = {}
     for peer in peers:
@@ -127,6 +131,7 @@ def _compare(task: Task, peers: list[Peer]) -> list[Row]:
         else:
             skipped[peer.name] = Row(peer.name, skipped=reason)
     rows = {name: Row(name, (), error, seconds) for name, (_, error, seconds) in ready.items()}
+    ceiling = max((peer.product_rate(_PRODUCT) for peer, _, _ in ready.values()), default=0.0)
     for peer, _, _ in ready.values():
         peer.time(0.0)  # the shuffled epoch may have to be compiled as well
     for done in range(_ROUNDS[1]):
@@ -135,12 +140,12 @@ def _compare(task: Task, peers: list[Peer]) -> list[Row]:
         for name, (peer, _, _) in ready.items():
             rate = task.records / peer.time(_ROUND_SECONDS)
             rows[name] = replace(rows[name], samples=(*rows[name].samples, rate))
-    return [rows[p.name] if p.name in rows else skipped[p.name] for p in peers]
+    return [rows[p.name] if p.name in rows else skipped[p.name] for p in peers], ceiling
 
 
-def _print_rows(task: Task, rows: list[Row], ours: str) -> float | None:
+def _print_rows(task: Task, rows: list[Row], ours: str, ceiling: float) -> float | None:
     """Print the rows of one task; return the ratio of `ours` to the best other in the same precision."""
-    print(f"\n{task}")
+    print(f"\n{task}" + (f", product ceiling {ceiling / 1e9:.0f} GFLOP/s" if ceiling else ""))
     by_name = {row.peer: row for row in rows}
     mine = by_name[ours].rate
     for row in rows:
@@ -149,6 +154,7 @@ def _print_rows(task: Task, rows: list[Row], ours: str) -> float | None:
         else:
             print(
                 f"  {row.peer:16} {row.rate:12,.0f} samples/s ± {row.spread:4.0%}   {mine / row.rate:6.2f}×"
+                f"   {row.rate * task.flops_per_record() / 1e9:7.1f} GFLOP/s"
                 f"   error {row.error:.1e}   first {row.first_seconds:.2f} s"
             )
     others = [r.rate for r in rows if r.samples and not r.peer.startswith("gdkernels") and "bf16" not in r.peer]

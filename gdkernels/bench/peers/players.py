@@ -36,6 +36,10 @@ class Player(ABC):
     def epoch(self, records: int | None = None) -> None:
         """Do one shuffled pass; with `records`, one over the first so many in their order. Ends when it is done."""
 
+    def product(self, size: int) -> Callable[[], Any] | None:
+        """Return a float32 product of two square matrices by this peer's library, if that is worth knowing."""
+        return None
+
     @abstractmethod
     def parameters(self) -> list[Pair]:
         """Return W [inputs, units] and b [units] of each layer as NumPy arrays."""
@@ -101,6 +105,10 @@ class PlainNumPy(Player):
                 W -= rate * slope_W
                 b -= rate * slope_b
 
+    def product(self, size: int) -> Callable[[], Any] | None:
+        a = np.ones((size, size), dtype=np.float32)
+        return lambda: a @ a
+
     def parameters(self) -> list[Pair]:
         return self._layers
 
@@ -143,6 +151,10 @@ class Torch(Player):
             self._optimizer.zero_grad(set_to_none=True)
             self._step(X[rows], Y[rows])
             self._optimizer.step()
+
+    def product(self, size: int) -> Callable[[], Any] | None:
+        a = self._torch.ones((size, size))
+        return lambda: a @ a
 
     def parameters(self) -> list[Pair]:
         return [(m.weight.detach().numpy().T, m.bias.detach().numpy()) for m in self._linear]

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,11 @@ class Peer:
         result: float = self._ask({"time": seconds})["seconds"]
         return result
 
+    def product_rate(self, size: int) -> float:
+        """Return the FLOP/s of the product of two square matrices, the best of several; 0 if that is not measured."""
+        rate: float = self._ask({"product": size})["rate"]
+        return rate
+
     def close(self) -> None:
         self._process.kill()
         self._process.communicate()
@@ -119,6 +125,8 @@ def _serve(name: str) -> None:
                 for kind, a in zip("Wb", pair, strict=True)
             }
             np.savez(question["path"], **arrays)
+        elif "product" in question:
+            answer["rate"] = _product_rate(player.product(question["product"]), question["product"])
         else:
             epochs = 0
             while epochs == 0 or time.perf_counter() - began < question["time"]:
@@ -127,6 +135,17 @@ def _serve(name: str) -> None:
             answer["seconds"] = (time.perf_counter() - began) / epochs
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
+
+
+def _product_rate(product: Callable[[], Any] | None, size: int) -> float:
+    if product is None:
+        return 0.0
+    seconds = []
+    for _ in range(12):
+        began = time.perf_counter()
+        product()
+        seconds.append(time.perf_counter() - began)
+    return 2.0 * size**3 / min(seconds)
 
 
 if __name__ == "__main__":

@@ -74,6 +74,11 @@ class Task:
     def rule(self) -> Optimizer:
         return SGD(self.learning_rate) if self.optimizer == "sgd" else Adam(self.learning_rate)
 
+    def flops_per_record(self) -> int:
+        """Return the FLOPs of the products for a record: forward, gradient, and the way back above the inputs."""
+        products = [m * n for m, n in pairwise(self.sizes)]
+        return 6 * sum(products) - 2 * products[0]
+
     def checked_records(self) -> int:
         return min(self.records, _CHECKED_STEPS * self.batch)
 
