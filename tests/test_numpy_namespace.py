@@ -9,8 +9,8 @@ SPECIAL = [0.0, -0.0, 1.5, -2.5, np.inf, -np.inf, np.nan, 1e-45, 3e38]
 
 def arrays(dtype):
     rng = np.random.default_rng(0)
-    a = np.concatenate([np.asarray(SPECIAL, dtype=dtype), rng.standard_normal(91).astype(dtype)]).reshape(20, 5)
-    return rng.random((20, 5)) < 0.5, a, rng.permutation(a)
+    a = np.concatenate([np.asarray(SPECIAL, dtype=dtype), rng.standard_normal(3991).astype(dtype)]).reshape(800, 5)
+    return rng.random((800, 5)) < 0.5, a, rng.permutation(a)
 
 
 def same_bits(found, wanted):
@@ -36,9 +36,12 @@ def test_the_same_bits_as_numpy(dtype, a, b):
 def test_broadcasting_strides_and_what_is_left_to_numpy():
     condition, a, b = arrays(np.float32)
     same_bits(xp.where(condition[:, :1], a, b[0]), np.where(condition[:, :1], a, b[0]))
-    same_bits(xp.where(condition.T, a.T, b.T), np.ascontiguousarray(np.where(condition.T, a.T, b.T)).reshape(5, 20))
-    same_bits(xp.where(condition[::2], a[::2], 0.0), np.where(condition[::2], a[::2], np.float32(0)))
-    integers = np.arange(100).reshape(20, 5)
+    same_bits(xp.where(condition.T, a.T, b.T), np.ascontiguousarray(np.where(condition.T, a.T, b.T)).reshape(5, 800))
+    for step in (1, 2):  # one of them is small
+        every = slice(None, None, step)
+        found = xp.where(condition[every], a[every], 0.0)
+        same_bits(found, np.where(condition[every], a[every], np.float32(0)))
+    integers = np.arange(4000).reshape(800, 5)
     same_bits(xp.where(condition, integers, -integers), np.where(condition, integers, -integers))
     same_bits(xp.where(condition, a, b.astype(np.float64)), np.where(condition, a, b.astype(np.float64)))
     assert xp.where(np.asarray(True), a, b) is not None

@@ -9,8 +9,11 @@ from typing import Any
 import array_api_compat.numpy
 import numpy as np
 import numpy.typing as npt
+from array_api_compat.numpy import *  # noqa: F403 (a namespace is what this is; found here, names cost nothing)
 
 __all__ = ["where"]  # the rest is found by name, as in any namespace
+
+_SMALL = 2048  # elements below which jumping costs less than calling
 
 _BITS = {np.dtype(np.float32): np.dtype(np.int32), np.dtype(np.float64): np.dtype(np.int64)}
 
@@ -21,9 +24,11 @@ def __getattr__(name: str) -> Any:
 
 def where(condition: Any, a: Any, b: Any, /) -> Any:
     """Return `a` where `condition` holds and `b` elsewhere, to the bit."""
+    if getattr(condition, "size", 0) < _SMALL:
+        return np.where(condition, a, b)
     dtype = next((v.dtype for v in (a, b) if isinstance(v, np.ndarray)), None)
     bits = None if dtype is None else _BITS.get(dtype)
-    if bits is None or not isinstance(condition, np.ndarray) or condition.dtype != np.bool_ or condition.ndim == 0:
+    if bits is None or not isinstance(condition, np.ndarray) or condition.dtype != np.bool_:
         return np.where(condition, a, b)
     if any(isinstance(v, np.ndarray) and v.dtype != dtype for v in (a, b)):
         return np.where(condition, a, b)
