@@ -6,14 +6,13 @@
 """
 
 import logging
-from typing import TYPE_CHECKING, Any
 
 from gdkernels.definition import activations, losses, optimizers, schedules
 from gdkernels.definition.network import Layer
 from gdkernels.definition.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
 from gdkernels.errors import BackendError, DivergenceError, FileError, GdkernelsError, InputError, TraceError
 from gdkernels.history import History
-from gdkernels.mlp import MLP
+from gdkernels.mlp import MLP, load
 from gdkernels.trainer import Trainer
 
 __all__ = [
@@ -39,18 +38,7 @@ __all__ = [
     "schedules",
 ]
 
-if TYPE_CHECKING:
-    from gdkernels.files.network import load
-
 __version__ = "0.1.0"
-
-
-def __getattr__(name: str) -> Any:
-    if name == "load":  # brings hashes, JSON and temporary files: a third of the import, for what few runs need
-        from gdkernels.files.network import load
-
-        return load
-    raise AttributeError(f"module 'gdkernels' has no attribute {name!r}")
 
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gdkernels.history import History, Start
+from gdkernels.model import Model
 from gdkernels.trainer import Trainer
-
-if TYPE_CHECKING:
-    from gdkernels.mlp import MLP
 
 __all__ = ["best_of_starts"]
 
 
 def best_of_starts(
-    mlp: MLP, X: Any, Y: Any, settings: dict[str, Any], run: dict[str, Any], starts: int
+    mlp: Model, X: Any, Y: Any, settings: dict[str, Any], run: dict[str, Any], starts: int
 ) -> tuple[Trainer, History]:
     """Train from `starts` initial weights and leave `mlp` with the best.
 

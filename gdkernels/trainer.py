@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -23,13 +23,11 @@ from gdkernels.definition.schedules import ScheduleFunction
 from gdkernels.errors import DivergenceError, InputError
 from gdkernels.history import Epoch, History
 from gdkernels.metrics import Metric, resolve_metrics
+from gdkernels.model import Model
 from gdkernels.program import Program
 from gdkernels.progress import Progress
 from gdkernels.settings import Settings
 from gdkernels.targets import place_inputs, place_targets
-
-if TYPE_CHECKING:
-    from gdkernels.mlp import MLP
 
 __all__ = ["Trainer"]
 
@@ -85,7 +83,7 @@ class Trainer:
 
     def __init__(
         self,
-        mlp: MLP,
+        mlp: Model,
         *,
         optimizer: str | Optimizer = "adam",
         loss: str | Loss = "sse",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -14,58 +14,48 @@ from gdkernels.definition.naming import describe, restore
 from gdkernels.definition.network import Layer, Layers
 from gdkernels.errors import FileError
 from gdkernels.files.model import read_model, write_model
-from gdkernels.mlp import MLP
+from gdkernels.model import Model
 
-__all__ = ["load", "save"]
+__all__ = ["read_network", "write_network"]
+
+Network = TypeVar("Network", bound=Model)
 
 
-def save(mlp: MLP, path: str | os.PathLike[str], *, overwrite: bool) -> None:
-    """Write `mlp`; see `MLP.save`."""
-    to_numpy = np.asarray if mlp._binding is None else mlp._binding.to_numpy
+def write_network(model: Model, path: str | os.PathLike[str], *, overwrite: bool) -> None:
+    """Write `model`; see `gdkernels.MLP.save`."""
+    to_numpy = np.asarray if model._binding is None else model._binding.to_numpy
     tensors = {
         f"{kind}{k}": np.ascontiguousarray(to_numpy(a))
-        for k, layer in enumerate(mlp._parameters)
+        for k, layer in enumerate(model._parameters)
         for kind, a in zip("Wb", layer, strict=True)
         if a is not None
     }
     metadata = {
-        "sizes": list(mlp.sizes),
-        "activations": [describe(f) for f in mlp.activations],
-        "output": describe(mlp.output),
-        "bias": mlp.bias,
-        "seed": mlp.seed,
-        "precision": mlp.precision,
-        "loss": None if mlp._loss is None else describe(mlp._loss),
-        "extra": mlp.extra,
+        "sizes": list(model.sizes),
+        "activations": [describe(f) for f in model.activations],
+        "output": describe(model.output),
+        "bias": model.bias,
+        "seed": model.seed,
+        "precision": model.precision,
+        "loss": None if model._loss is None else describe(model._loss),
+        "extra": model.extra,
     }
     write_model(path, tensors, metadata, overwrite=overwrite)
 
 
-def load(
+def read_network(
+    kind: type[Network],
     path: str | os.PathLike[str],
     *,
-    backend: str | Backend = "auto",
-    device: str | None = None,
-    objects: Mapping[str, Callable[..., Any]] | None = None,
-) -> MLP:
-    """Return the network that `MLP.save` wrote.
-
-    Parameters
-    ----------
-    objects
-        By name, the functions that are not built in; files keep no code.
-
-    Raises
-    ------
-    FileError
-        If the file is missing, damaged, of another format or of a newer version.
-    InputError
-        If a function that is not built in is missing from `objects`.
-    """
+    backend: str | Backend,
+    device: str | None,
+    objects: Mapping[str, Callable[..., Any]] | None,
+) -> Network:
+    """Return a network of this `kind` from a file; see `gdkernels.load`."""
     tensors, metadata = read_model(path)
     _check(path, tensors, metadata)
     try:
-        mlp = MLP(
+        model = kind(
             metadata["sizes"],
             activation=[restore("activation", f, objects) for f in metadata["activations"]],
             output=restore("activation", metadata["output"], objects),
@@ -76,17 +66,17 @@ def load(
             precision=metadata["precision"],
         )
         layers: Layers = [
-            Layer(tensors[f"W{k}"], tensors[f"b{k}"] if mlp.bias else None) for k in range(len(mlp.sizes) - 1)
+            Layer(tensors[f"W{k}"], tensors[f"b{k}"] if model.bias else None) for k in range(len(model.sizes) - 1)
         ]
         loss, extra = metadata["loss"], metadata["extra"]
     except (KeyError, TypeError, AttributeError) as error:
         raise FileError(
             f"{os.fspath(path)} is a gdkernels model, but its description lacks or garbles {error}"
         ) from error
-    mlp.set_parameters(layers)
-    mlp._loss = None if loss is None else restore("loss", loss, objects)
-    mlp.extra = extra
-    return mlp
+    model.set_parameters(layers)
+    model._loss = None if loss is None else restore("loss", loss, objects)
+    model.extra = extra
+    return model
 
 
 def _check(path: str | os.PathLike[str], tensors: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
