@@ -50,6 +50,7 @@ class Bound:
                 self._words[id(table)] = table.array()
         self._results = np.frombuffer(self._memory, np.float64, 2, self.layout.results - self._memory.ctypes.data)
         self._contexts = [self._context(k) for k in range(choices.threads)]
+        self._last: dict[str, Array] = {}
         self._lock = threading.Lock()
 
     @property
@@ -142,6 +143,17 @@ class Bound:
 
     # ---- runs
 
+    def _patch(self, arrays: Mapping[str, Array]) -> None:
+        """Write the addresses of the caller's arrays into the tables, where they are not those of the last run."""
+        moved = {name: array.ctypes.data for name, array in arrays.items() if array is not self._last.get(name)}
+        if moved:
+            for tables in self.threads:
+                for table, record, operation, name in tables.patches:
+                    if name in moved:
+                        self._words[id(table)][record + FIELDS[operation]["plain"]] = moved[name]
+            # Kept alive, so that no other array gets the same address; what is predicted from is not, it may be large.
+            self._last = dict(arrays) if self.task.prediction is None else {}
+
     def run(
         self,
         arrays: Mapping[str, Array],
@@ -167,9 +179,7 @@ class Bound:
             The sums over the steps of E and of the gradient's norm.
         """
         with self._lock:
-            for tables in self.threads:
-                for table, record, operation, name in tables.patches:
-                    self._words[id(table)][record + FIELDS[operation]["plain"]] = arrays[name].ctypes.data
+            self._patch(arrays)
             known: dict[str, npt.NDArray[np.float64] | float] = {
                 **{k: float(v) for k, v in self.sizes.items()},
                 **scalars,

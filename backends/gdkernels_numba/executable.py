@@ -66,7 +66,6 @@ class FusedExecutable(Executable):
             return 0.0, 0.0 if self._program.gradient_norm else None
         batch = min(batch_size, len(order))
         bound = self._bind(task, widths, batch)
-        self.plan = replace(self.plan, choices={**self._wished, **bound.choices.as_dict()})
 
         state.parameters = map_layers(self._writable, state.parameters)
         state.slots = map_layers(lambda slots: tuple(map(self._writable, slots)), state.slots)
@@ -114,6 +113,8 @@ class FusedExecutable(Executable):
             for old in [k for k in self._bound if k[0] == training]:
                 del self._bound[old]
             self._bound[key] = bound
+            if training:
+                self.plan = replace(self.plan, choices={**self._wished, **bound.choices.as_dict()})
         return bound
 
     def _choose(self, task: Task, sizes: Mapping[str, int], batch: int) -> Choices:
