@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gdkernels.backend import Backend, Executable, Plan
+from gdkernels.backend import Backend, Executable, Plan, host_array
 from gdkernels.errors import TraceError
 from gdkernels.graph.steps import ScheduleError
 from gdkernels.program import Program
@@ -33,12 +33,15 @@ class NumbaBackend(Backend):
 
     @cached_property
     def xp(self) -> Any:
-        import array_api_compat.numpy
+        import gdkernels_numpy.namespace
 
-        return array_api_compat.numpy
+        return gdkernels_numpy.namespace
 
     def asarray(self, x: Any, *, dtype: str, device: str) -> Any:
-        return np.asarray(x, dtype=dtype)
+        return host_array(x, dtype)
+
+    def owns(self, x: Any) -> bool:
+        return isinstance(x, np.ndarray)
 
     def to_numpy(self, x: Any) -> npt.NDArray[Any]:
         return np.asarray(x)

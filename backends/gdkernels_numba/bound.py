@@ -38,9 +38,7 @@ class Bound:
 
     def __init__(self, task: Task, kernels: Kernels, sizes: Mapping[str, int], choices: Choices) -> None:
         self.task, self.kernels, self.sizes, self.choices = task, kernels, sizes, choices
-        measured = Arena(kernels.format)
-        Layout(task, sizes, choices, kernels.format, measured)
-        self._memory, base = allocate(measured.size)
+        self._memory, base = allocate(self.measure(task, kernels, sizes, choices))
         self.layout = Layout(task, sizes, choices, kernels.format, Arena(kernels.format, base))
         self.threads = [Tables(self.layout, kernels, k) for k in range(choices.threads)]
         self._write_tables()
@@ -53,10 +51,12 @@ class Bound:
         self._last: dict[str, Array] = {}
         self._lock = threading.Lock()
 
-    @property
-    def bytes(self) -> int:
-        """Memory that it holds."""
-        return self._memory.nbytes
+    @staticmethod
+    def measure(task: Task, kernels: Kernels, sizes: Mapping[str, int], choices: Choices) -> int:
+        """Return how many bytes it needs."""
+        arena = Arena(kernels.format)
+        Layout(task, sizes, choices, kernels.format, arena)
+        return arena.size
 
     # ---- tables
 

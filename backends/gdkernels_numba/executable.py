@@ -98,8 +98,12 @@ class FusedExecutable(Executable):
         return output
 
     def workspace(self, batch_size: int) -> int:
-        sizes = [bound.bytes for (training, _, batch), bound in self._bound.items() if training and batch == batch_size]
-        return sizes[-1] if sizes else 0
+        widths = next((widths for training, widths, _ in self._bound if training), None)
+        task = self._compiled.step
+        if widths is None or task is None:
+            return 0  # not known before the first run
+        sizes = _sizes(task, widths, batch_size)
+        return Bound.measure(task, self._compiled.kernels, sizes, self._choose(task, sizes, batch_size))
 
     # ---- sizes
 
@@ -108,7 +112,7 @@ class FusedExecutable(Executable):
         key = (training, widths, batch)
         bound = self._bound.get(key)
         if bound is None:
-            sizes = {str(d): n for d, n in zip(task.widths, widths, strict=True)} | {"B": batch}
+            sizes = _sizes(task, widths, batch)
             bound = Bound(task, self._compiled.kernels, sizes, self._choose(task, sizes, batch))
             for old in [k for k in self._bound if k[0] == training]:
                 del self._bound[old]
@@ -150,6 +154,10 @@ class FusedExecutable(Executable):
             raise InputError("there are no records to train on")
         if order.min() < 0 or order.max() >= records:
             raise InputError(f"the order names row {order.min()} to {order.max()} of {records} rows")
+
+
+def _sizes(task: Task, widths: tuple[int, ...], batch: int) -> dict[str, int]:
+    return {str(d): n for d, n in zip(task.widths, widths, strict=True)} | {"B": batch}
 
 
 def _widths(parameters: Layers) -> tuple[int, ...]:
