@@ -136,7 +136,9 @@ class Tables:
 
     def _add_accumulation(self, step: Accumulation) -> None:
         right, d = self.layout.buffer(step.right, self.thread)
-        target = self.layout.gradients[self.thread][step.node.id]
+        target = self.layout.gradients[self.thread].get(step.node.id)
+        if target is None:
+            return  # no update reads it
         if step.left is None:
             kernel = self._kernel("column_sums")
             self.tile.add("TILE_SUMS", kernel, right.columns, d, right.pitch, target.address)

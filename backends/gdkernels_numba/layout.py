@@ -12,7 +12,6 @@ from gdkernels_numba.vector import PANEL_BYTES, Format
 
 __all__ = ["Layout"]
 
-_OPERANDS = 64  # more than a loop over a user's longest line has
 _NUMBER = 8
 
 
@@ -67,7 +66,8 @@ class Layout:
         self.number_base = [arena.take(_NUMBER * len(self._numbers)) for _ in threads]
         self.part_bytes = -(-_NUMBER * max(1, len(self.totals)) // 64) * 64
         self.part_base = arena.take(self.part_bytes * choices.threads)
-        self.operand_base = [arena.take(8 * _OPERANDS) for _ in threads]
+        operands = max(len(loop.reads) + len(loop.outputs) + len(loop.reductions) for loop in loops) if loops else 0
+        self.operand_base = [arena.take(8 * operands) for _ in threads]
         self.saved_state = [arena.take(16) for _ in threads]
         self.barrier = arena.take(128)
         self.results = arena.take(2 * _NUMBER)
@@ -111,22 +111,25 @@ class Layout:
         A block is enough where the update follows at once; a norm needs all gradients first; depth-first tiles add to
         every gradient in turn, each thread to its own.
         """
-        result, arena = self.task.schedule, self._arena
-        private, block = self.choices.depth_first, not self.whole_gradients
+        arena, panel = self._arena, self.format.panel
         shared: dict[int, Matrix] = {}
+        blocks: list[Matrix] = []
         threads = []
         for _ in range(self.choices.threads):
-            mine = {}
-            for a in result.accumulations:
-                rows = 1 if a.left is None else self.size(a.left, 1)
-                columns = self.size(a.right, 1)
-                if private or (block and a.left is not None):
-                    panel = self.format.panel
-                    mine[a.node.id] = arena.matrix(panel, panel) if block else arena.matrix(rows, columns)
-                else:
-                    if a.node.id not in shared:
-                        shared[a.node.id] = arena.matrix(rows, columns)
-                    mine[a.node.id] = shared[a.node.id]
+            mine: dict[int, Matrix] = {}
+            blocks.clear()
+            for name in self.task.schedule.updates[-1] if self.task.schedule.updates else ():
+                for k, a in enumerate(self.accumulated_for(name)):
+                    columns = self.size(a.right, 1)
+                    if a.left is not None and not self.whole_gradients:
+                        if k == len(blocks):
+                            blocks.append(arena.matrix(panel, panel))
+                        mine[a.node.id] = blocks[k]
+                    elif self.choices.depth_first or a.node.id not in shared:
+                        rows = 1 if a.left is None else self.size(a.left, 1)
+                        mine[a.node.id] = shared[a.node.id] = arena.matrix(rows, columns)
+                    else:
+                        mine[a.node.id] = shared[a.node.id]
             threads.append(mine)
         return threads
 
