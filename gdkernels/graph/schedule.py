@@ -79,7 +79,7 @@ class _Tile:
         self.stages = self.result.stages
         self.kept: set[int] = set()
         self.products: list[Product] = []
-        self.over_batch: set[int] = set()
+        self.over_batch: set[int] = set()  # what waits for the whole batch
         self.reductions: list[Node] = []  # along the units, or of everything in the tile
 
     def store(self, node: Node) -> None:
@@ -90,8 +90,10 @@ class _Tile:
     def classify(self, node: Node) -> None:
         self.stages[node.id] = max((self.stages[value_of(a).id] for a in node.args), default=0)
         in_tile = has_dim(node, self.batch)
-        if in_tile and any(value_of(a).id in self.over_batch for a in node.args):
-            raise ScheduleError(f"{node} needs a sum over the batch before the batch is done")
+        if any(value_of(a).id in self.over_batch for a in node.args):
+            self.over_batch.add(node.id)
+            if in_tile:
+                raise ScheduleError(f"{node} needs a sum over the batch before the batch is done")
         if node.op == "matmul":
             self._classify_product(node, in_tile)
         elif node.op in _REDUCTIONS:

@@ -163,7 +163,7 @@ def kind_of(node: Node, batch: Dim) -> str:
     if len(sizes) <= 2 and has_dim(node, batch):
         if sizes[0] is batch and sizes[-1] is not batch:
             return MATRIX if len(wide) == 2 else COLUMN
-        if sizes == (batch,):
+        if len(sizes) == 1:
             return COLUMN
     elif len(sizes) <= 2 and sizes[-1] is wide[-1]:
         return WEIGHTS if len(wide) == 2 else UNITS
