@@ -107,7 +107,12 @@ class Tables:
         left, a = self.layout.buffer(step.left, self.thread)
         result, c = self.layout.buffer(step.node, self.thread)
         name = step.weights.attribute
-        weights = self.layout.transposes[name] if step.transposed else self.layout.parameters[name]
+        weights = self.layout.transposes.get(name) if step.transposed else None
+        weights = weights or self.layout.parameters[name]
+        if self.layout.is_turned(step.weights) and not step.transposed:
+            kernel = self._kernel("dots")
+            self.tile.add("DOTS", kernel, left.columns, a, left.pitch, weights.address, c, result.pitch, int(fused))
+            return
         self.tile.add(
             "PRODUCT",
             self._kernel("product"),
@@ -135,15 +140,16 @@ class Tables:
         self.tile.add("LOOP", kernel, columns, pitch, operands=places)
 
     def _add_accumulation(self, step: Accumulation) -> None:
-        right, d = self.layout.buffer(step.right, self.thread)
+        first, second = self.layout.factors(step)
+        right, d = self.layout.buffer(second, self.thread)
         target = self.layout.gradients[self.thread].get(step.node.id)
         if target is None:
             return  # no update reads it
-        if step.left is None:
+        if first is None:
             kernel = self._kernel("column_sums")
             self.tile.add("TILE_SUMS", kernel, right.columns, d, right.pitch, target.address)
             return
-        left, a = self.layout.buffer(step.left, self.thread)
+        left, a = self.layout.buffer(first, self.thread)
         self.tile.add(
             "TILE_GRADIENT",
             self._kernel("product_transposed"),
@@ -217,14 +223,15 @@ class Tables:
         if layout.choices.depth_first:
             self._add_private_gradients(table, accumulation, down, across)
             return
-        right, _ = layout.buffer(accumulation.right, self.thread)
-        if accumulation.left is None:
+        first, second = layout.factors(accumulation)
+        right, _ = layout.buffer(second, self.thread)
+        if first is None:
             for k in range(-(-right.columns // panel)):
                 vectors = self._vectors(min(panel, right.columns - k * panel))
                 to = matrix.address + k * panel * self._format.size
                 table.add("SUMS", self._kernel("column_sums"), vectors, right.block(k, 0), right.pitch, to)
             return
-        left, _ = layout.buffer(accumulation.left, self.thread)
+        left, _ = layout.buffer(first, self.thread)
         rows = min(panel, left.columns - down * panel)
         vectors = self._vectors(min(panel, right.columns - across * panel))
         to = self._gradient_block(accumulation.node, WEIGHTS, down, across)
@@ -245,13 +252,14 @@ class Tables:
         """Add the other threads' gradients to the first one's."""
         layout, panel = self.layout, self._format.panel
         target = layout.gradients[0][accumulation.node.id]
+        first, _ = layout.factors(accumulation)
         for other in range(1, layout.choices.threads):
             source = layout.gradients[other][accumulation.node.id]
-            if accumulation.left is None:
+            if first is None:
                 vectors = self._vectors(target.columns)
                 table.add("ADD", self._kernel("add"), 1, vectors, source.address, target.address, 0, other)
                 continue
-            rows = min(panel, self.layout.size(accumulation.left, 1) - down * panel)
+            rows = min(panel, layout.size(first, 1) - down * panel)
             vectors = self._vectors(min(panel, target.columns - across * panel))
             at = source.block(across, down * panel), target.block(across, down * panel)
             table.add("ADD", self._kernel("add"), rows, vectors, *at, target.pitch, other)

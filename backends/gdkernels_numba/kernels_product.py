@@ -9,24 +9,31 @@ from llvmlite import ir
 from gdkernels_numba.emit import Function, Variable
 from gdkernels_numba.vector import Format, Vectors
 
-__all__ = ["PRODUCT_ARGUMENTS", "write_products"]
+__all__ = ["PRODUCTS", "write_products"]
 
 # c [rows, vectors] = (c +) a [rows, depth] b [depth, vectors], vectors being counted in registers.
 # `a_panel` is from one panel of `a` to the next; a transposed `a` is [depth, rows], in one panel.
-PRODUCT_ARGUMENTS = (
-    "rows", "depth", "vectors", "a", "a_row", "a_panel", "b", "b_row", "c", "c_row", "accumulate",
-)  # fmt: skip
+_PRODUCT = ("rows", "depth", "vectors", "a", "a_row", "a_panel", "b", "b_row", "c", "c_row", "accumulate")
+PRODUCTS = {
+    "product": _PRODUCT,
+    "product_transposed": _PRODUCT,
+    # c [rows, 1] = a [rows, depth] w, where w is one row: a layer of one unit, whose weights stand side by side.
+    "dots": ("rows", "depth", "a", "a_row", "a_panel", "w", "c", "c_row"),
+}
 
 # By the vectors across: the rows of the blocks, highest first. The result takes most of the registers, 32 or 16; a row
 # of `b` and one number of `a` need the rest.
 _BLOCKS_32 = {4: (6, 2, 1), 2: (12, 4, 1), 1: (16, 4, 1)}
 _BLOCKS_16 = {2: (6, 2, 1), 1: (12, 4, 1)}
+_DOTS = (4, 1)  # rows at a time
 
 
 def write_products(module: ir.Module, format: Format) -> None:
-    """Add "product", and "product_transposed" for a transposed left operand, to `module`."""
-    _Product(Function(module, "product", PRODUCT_ARGUMENTS), format, transposed=False).write()
-    _Product(Function(module, "product_transposed", PRODUCT_ARGUMENTS), format, transposed=True).write()
+    """Add the kernels of `PRODUCTS` to `module`."""
+    functions = {name: Function(module, name, arguments) for name, arguments in PRODUCTS.items()}
+    _Product(functions["product"], format, transposed=False).write()
+    _Product(functions["product_transposed"], format, transposed=True).write()
+    _write_dots(functions["dots"], Vectors(functions["dots"], format))
 
 
 class _Product:
@@ -95,3 +102,39 @@ class _Product:
                 for line, at in zip(sums, places, strict=True):
                     for total, place in zip(line, at, strict=True):
                         v.store(total.get(), place)
+
+
+def _write_dots(f: Function, v: Vectors) -> None:
+    row = f.variable(0)
+    for height in _DOTS:
+        with f.repeat(lambda height=height: f.is_less(f.add(row.get(), height - 1), f.rows)):
+            _write_dots_of(f, v, row.get(), height)
+            row.set(f.add(row.get(), height))
+    f.finish()
+
+
+def _write_dots_of(f: Function, v: Vectors, row: ir.Value, height: int) -> None:
+    """Write the inner products of `height` rows with w; the padding behind the last column stays out."""
+    size, panel, zero = v.format.size, v.format.panel * v.format.size, v.constant(0.0)
+    sums = [Variable(f, zero) for _ in range(height)]
+    a, w = f.variable(f.add(f.a, f.multiply(row, f.a_row))), f.variable(f.w)
+    left = f.variable(f.multiply(f.depth, size))
+    with f.repeat(lambda: f.is_less(0, left.get())):
+        here = f.least(left.get(), panel)
+        whole = f.builder.and_(here, f.integer(-v.format.bytes))
+        with f.loop(whole, step=v.format.bytes) as offset:
+            line = v.load(f.add(w.get(), offset))
+            for i, total in enumerate(sums):
+                total.set(v.fma(v.load(f.add(a.get(), f.multiply(f.a_row, i), offset)), line, total.get()))
+        with f.builder.if_then(f.is_less(whole, here)):
+            mask = v.first_lanes(f.builder.udiv(f.subtract(here, whole), f.integer(size)))
+            line = v.where(mask, v.load(f.add(w.get(), whole)), zero)
+            for i, total in enumerate(sums):
+                values = v.where(mask, v.load(f.add(a.get(), f.multiply(f.a_row, i), whole)), zero)
+                total.set(v.fma(values, line, total.get()))
+        a.set(f.add(a.get(), f.a_panel))
+        w.set(f.add(w.get(), panel))
+        left.set(f.subtract(left.get(), here))
+    for i, total in enumerate(sums):
+        c = f.add(f.c, f.multiply(f.c_row, f.add(row, i)))
+        v.store(v.splat(v.combine("add", total.get())), c)

@@ -25,7 +25,7 @@ class Layout:
     parameters
         The matrices of parameters and slots, by the name of the input.
     transposes
-        Of those weights that are multiplied from the other side.
+        Of those weights that are multiplied from the other side, and are no single column: that is kept as a row.
     scalars
         Numbers that the host computes for every step; they come first among a thread's numbers.
     totals
@@ -42,7 +42,7 @@ class Layout:
         self.transposes = {
             p.weights.attribute: arena.matrix(self._padded(self.size(p.weights, 1)), self.size(p.weights, 0))
             for p in result.tile
-            if isinstance(p, Product) and p.transposed
+            if isinstance(p, Product) and p.transposed and not self.is_turned(p.weights)
         }
         self._buffers = self._make_buffers()
         self._columns = [
@@ -80,11 +80,17 @@ class Layout:
     def kind(self, node: Node) -> str:
         return kind_of(node, self.task.batch)
 
+    def is_turned(self, node: Node) -> bool:
+        """Whether weights, or their gradient, have one column, and are kept as a row: nothing is padded then."""
+        return self.size(node, 1) == 1
+
     def _padded(self, count: int) -> int:
         return -(-count // self.format.lanes) * self.format.lanes
 
     def _parameter(self, node: Node) -> Matrix:
         if self.kind(node) == UNITS:
+            return self._arena.matrix(1, self.size(node, 0))
+        if self.is_turned(node):
             return self._arena.matrix(1, self.size(node, 0))
         return self._arena.matrix(self._padded(self.size(node, 0)), self.size(node, 1))
 
@@ -120,13 +126,14 @@ class Layout:
             blocks.clear()
             for name in self.task.schedule.updates[-1] if self.task.schedule.updates else ():
                 for k, a in enumerate(self.accumulated_for(name)):
-                    columns = self.size(a.right, 1)
-                    if a.left is not None and not self.whole_gradients:
+                    left, right = self.factors(a)
+                    columns = self.size(right, 1)
+                    if left is not None and not self.whole_gradients:
                         if k == len(blocks):
                             blocks.append(arena.matrix(panel, panel))
                         mine[a.node.id] = blocks[k]
                     elif self.choices.depth_first or a.node.id not in shared:
-                        rows = 1 if a.left is None else self.size(a.left, 1)
+                        rows = 1 if left is None else self.size(left, 1)
                         mine[a.node.id] = shared[a.node.id] = arena.matrix(rows, columns)
                     else:
                         mine[a.node.id] = shared[a.node.id]
@@ -169,7 +176,12 @@ class Layout:
     def rows(self, name: str) -> int:
         """Return how many rows a parameter has, without those that pad it for its transpose."""
         node = self.task.inputs[name]
-        return 1 if self.kind(node) == UNITS else self.size(node, 0)
+        return 1 if self.kind(node) == UNITS or self.is_turned(node) else self.size(node, 0)
+
+    def factors(self, accumulation: Accumulation) -> tuple[Node | None, Node]:
+        """Return what is multiplied over the batch, the first transposed; the sums of columns have no first."""
+        left, right = accumulation.left, accumulation.right
+        return (right, left) if left is not None and self.is_turned(right) else (left, right)
 
     def accumulated_for(self, name: str) -> list[Accumulation]:
         """Return the gradients that the update of a parameter reads."""

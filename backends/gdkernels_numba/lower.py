@@ -12,7 +12,7 @@ from gdkernels.program import Program
 from gdkernels_numba import code
 from gdkernels_numba.kernels_loop import write_loop
 from gdkernels_numba.kernels_move import MOVES, write_moves
-from gdkernels_numba.kernels_product import write_products
+from gdkernels_numba.kernels_product import PRODUCTS, write_products
 from gdkernels_numba.recipe import Recipe, recipe_of
 from gdkernels_numba.vector import Format
 
@@ -134,7 +134,7 @@ def shared_kernels(format: Format) -> Kernels:
         what = f"products of {format.dtype}, {format.lanes} at a time"
         kernels = code.load(code.digest(_REVISION, text), lambda: text, what)
         skeleton = code.load(code.digest(_REVISION, *_skeleton_sources()), _skeleton_ir, "the skeleton")
-        address = {name: kernels.address(name) for name in ("product", "product_transposed", *MOVES)}
+        address = {name: kernels.address(name) for name in (*PRODUCTS, *MOVES)}
         walk = code.address_of(skeleton, "gdkernels_walk", 1)
         _shared[format] = Kernels(format, (kernels, skeleton), address, walk)
     return _shared[format]

@@ -33,6 +33,7 @@ RECORDS: dict[str, tuple[str, ...]] = {
         "kernel", "depth", "columns", "a", "a_row", "a_panel", "a_pitch", "b", "b_pitch", "b_panel",
         "c", "c_row", "c_panel", "c_pitch", "fused",
     ),
+    "DOTS": ("kernel", "depth", "a", "a_row", "a_panel", "a_pitch", "w", "c", "c_row", "c_panel", "c_pitch", "fused"),
     "LOOP": ("kernel", "columns", "pitch", "count"),
     "COLUMN_LOOP": ("kernel", "count"),
     "SCATTER": ("kernel", "columns", "plain", "plain_row", "from", "from_row", "from_panel", "pitch"),

@@ -118,7 +118,8 @@ def leave_core(context: Any) -> Any:
 
 
 GATHER, SCATTER, PACK, UNPACK = (OPERATIONS[k] for k in ("GATHER", "SCATTER", "PACK", "UNPACK"))
-PRODUCT, LOOP, COLUMN_LOOP, BLOCK_LOOP = (OPERATIONS[k] for k in ("PRODUCT", "LOOP", "COLUMN_LOOP", "BLOCK_LOOP"))
+PRODUCT, DOTS = OPERATIONS["PRODUCT"], OPERATIONS["DOTS"]
+LOOP, COLUMN_LOOP, BLOCK_LOOP = (OPERATIONS[k] for k in ("LOOP", "COLUMN_LOOP", "BLOCK_LOOP"))
 TILE_GRADIENT, TILE_SUMS, GRADIENT, SUMS = (OPERATIONS[k] for k in ("TILE_GRADIENT", "TILE_SUMS", "GRADIENT", "SUMS"))
 ADD, TRANSPOSE, TOTAL, RECORD = (OPERATIONS[k] for k in ("ADD", "TRANSPOSE", "TOTAL", "RECORD"))
 
@@ -265,6 +266,12 @@ def run_on_rows(context: int, table: int, start: int, row: int, rows: int, goes_
             while panel * width < word(r, 3):
                 run_loop(context, r, row, rows, panel)
                 panel += 1
+        elif operation == DOTS:
+            a, c = word(r, 4) + row * word(r, 5), word(r, 9) + row * word(r, 10)
+            call(kernel, (rows, word(r, 3), a, word(r, 7), word(r, 6), word(r, 8), c, word(r, 12)))
+            if word(r, 13):
+                r += 8 * word(r, 1)
+                run_loop(context, r, row, rows, 0)
         elif operation == GATHER:
             to = word(r, 6) + row * word(r, 7)
             plain, numbers = word(r, 4), order + 8 * (start + row)

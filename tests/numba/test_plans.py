@@ -13,6 +13,7 @@ relu, tanh, softmax = activations.relu, activations.tanh, activations.softmax
 
 # Beyond one panel and one chunk in every direction, and no multiples of anything.
 WIDE = (130, 70, 333, 10)
+ONE_OUTPUT = (70, 333, 130, 1)  # the weights of a layer of one unit are kept as a row
 CHOICES = {
     "as planned": {},
     "one thread": {"threads": 1},
@@ -35,7 +36,8 @@ def test_what_is_built_in_compiles(name):
 @pytest.mark.parametrize("batch_size", [96, 200, 1000])
 def test_every_plan_gives_the_result(choices, batch_size):
     executable = compiled(program(relu, tanh), **choices)
-    assert_agrees(Data(program(relu, tanh), WIDE, 200), executable, batch_size)
+    for widths in (WIDE, ONE_OUTPUT):
+        assert_agrees(Data(program(relu, tanh), widths, 200), executable, batch_size)
 
 
 @pytest.mark.parametrize("lanes", [16, 8, 4])
