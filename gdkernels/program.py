@@ -13,7 +13,7 @@ from gdkernels.graph.namespace import Graph
 from gdkernels.graph.nodes import Dim, Node
 from gdkernels.graph.operations import SCALAR
 
-__all__ = ["Program", "TracedStep"]
+__all__ = ["Program", "TracedForward", "TracedStep"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,16 @@ class TracedStep:
     error: Node
     norm: Node | None
     results: dict[str, Node]
+
+
+@dataclass(frozen=True)
+class TracedForward:
+    """A forward pass as a graph, with the inputs ``x``, ``W0``, ``b0``, …."""
+
+    graph: Graph
+    batch: Dim
+    widths: tuple[Dim, ...]
+    output: Node
 
 
 @dataclass(frozen=True)
@@ -102,12 +112,7 @@ class Program:
             Where a function of the user's cannot be recorded; it names the operation and the line.
         """
         assert self.optimizer is not None
-        graph = Graph()
-        batch = graph.dim("B")
-        widths = tuple(graph.dim(f"n{k}") for k in range(len(self.activations) + 1))
-        shapes = [Layer((m, n), (n,) if self.bias else None) for m, n in pairwise(widths)]
-        names = [Layer(f"W{k}", f"b{k}" if self.bias else None) for k in range(len(shapes))]
-        parameters = map_layers(graph.input, names, shapes)
+        graph, batch, widths, names, shapes, parameters = self._begin_trace()
 
         def slot_names(name: str) -> tuple[str, ...]:
             assert self.optimizer is not None
@@ -131,3 +136,23 @@ class Program:
 
         map_layers(collect, names, new_parameters, new_slots)
         return TracedStep(graph, batch, widths, error, norm, results)
+
+    def trace_forward(self) -> TracedForward:
+        """Record a forward pass.
+
+        Raises
+        ------
+        TraceError
+            As for `trace`.
+        """
+        graph, batch, widths, _, _, parameters = self._begin_trace()
+        output = self.forward(parameters, graph.input("x", (batch, widths[0])), xp=graph)
+        return TracedForward(graph, batch, widths, output)
+
+    def _begin_trace(self) -> tuple[Graph, Dim, tuple[Dim, ...], list[Layer], list[Layer], tuple[Layer, ...]]:
+        graph = Graph()
+        batch = graph.dim("B")
+        widths = tuple(graph.dim(f"n{k}") for k in range(len(self.activations) + 1))
+        shapes = [Layer((m, n), (n,) if self.bias else None) for m, n in pairwise(widths)]
+        names = [Layer(f"W{k}", f"b{k}" if self.bias else None) for k in range(len(shapes))]
+        return graph, batch, widths, names, shapes, map_layers(graph.input, names, shapes)

@@ -1,0 +1,61 @@
+"""The CPU backend: the definition traced, fused and compiled, a whole epoch in one call."""
+
+import logging
+from functools import cached_property
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gdkernels.backend import Backend, Executable, Plan, host_array
+from gdkernels.errors import TraceError
+from gdkernels.graph.steps import ScheduleError
+from gdkernels.program import Program
+
+__all__ = ["NumbaBackend"]
+
+_log = logging.getLogger("gdkernels")
+
+
+class NumbaBackend(Backend):
+    """NumPy arrays on the host; programs become machine code."""
+
+    name = "numba"
+    priority = 10
+
+    def unavailable(self) -> str | None:
+        missing = [name for name in ("numba", "llvmlite") if find_spec(name) is None]
+        return f'{" and ".join(missing)} is missing: pip install "gdkernels[numba]"' if missing else None
+
+    def devices(self) -> list[str]:
+        return ["cpu"]
+
+    @cached_property
+    def xp(self) -> Any:
+        import gdkernels_numpy.namespace
+
+        return gdkernels_numpy.namespace
+
+    def asarray(self, x: Any, *, dtype: str, device: str) -> Any:
+        return host_array(x, dtype)
+
+    def owns(self, x: Any) -> bool:
+        return isinstance(x, np.ndarray)
+
+    def to_numpy(self, x: Any) -> npt.NDArray[Any]:
+        return np.asarray(x)
+
+    def compile(self, program: Program, plan: Plan) -> Executable | None:
+        from gdkernels_numba.executable import FusedExecutable
+        from gdkernels_numba.lower import compile_program
+        from gdkernels_numba.machine import float_lanes
+        from gdkernels_numba.vector import Format
+
+        lanes = int(plan.choices.get("vector_width", float_lanes()))
+        form = Format(plan.precision, lanes // 2 if plan.precision == "float64" else lanes)
+        try:
+            return FusedExecutable(program, compile_program(program, form), plan)
+        except (TraceError, ScheduleError) as error:
+            _log.info("the definition runs as it is, because it cannot be compiled: %s", error)
+            return None

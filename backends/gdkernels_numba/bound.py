@@ -1,0 +1,196 @@
+"""A task with memory of its own, ready to run for some sizes."""
+
+import threading
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gdkernels.graph.steps import UNITS
+from gdkernels_numba.bind import Tables
+from gdkernels_numba.choices import Choices
+from gdkernels_numba.layout import Layout
+from gdkernels_numba.lower import Kernels, Task
+from gdkernels_numba.memory import Arena, allocate
+from gdkernels_numba.scalars import scalar_table
+from gdkernels_numba.table import CONTEXT, FIELDS, Table
+from gdkernels_numba.threads import run_on_threads
+
+__all__ = ["Bound"]
+
+_ORDER, _RECORDS, _STEPS, _SCALARS = (CONTEXT.index(k) for k in ("order", "records", "steps", "scalars"))
+
+_GRAIN = 12  # threads share rows in multiples of the micro-kernels' heights
+
+Array = npt.NDArray[Any]
+
+
+class Bound:
+    """Runs a task; one run at a time.
+
+    Parameters
+    ----------
+    sizes
+        The value of each dimension, by its name; "B" is that of a full batch.
+    """
+
+    def __init__(self, task: Task, kernels: Kernels, sizes: Mapping[str, int], choices: Choices) -> None:
+        self.task, self.kernels, self.sizes, self.choices = task, kernels, sizes, choices
+        self._memory, base = allocate(self.measure(task, kernels, sizes, choices))
+        self.layout = Layout(task, sizes, choices, kernels.format, Arena(kernels.format, base))
+        self.threads = [Tables(self.layout, kernels, k) for k in range(choices.threads)]
+        self._write_tables()
+        self._words: dict[int, npt.NDArray[np.int64]] = {}
+        for tables in self.threads:
+            for table in (tables.before, tables.transposes, tables.tile, *tables.updates, tables.after):
+                self._words[id(table)] = table.array()
+        self._results = np.frombuffer(self._memory, np.float64, 2, self.layout.results - self._memory.ctypes.data)
+        self._contexts = [self._context(k) for k in range(choices.threads)]
+        self._last: dict[str, Array] = {}
+        self._lock = threading.Lock()
+
+    @staticmethod
+    def measure(task: Task, kernels: Kernels, sizes: Mapping[str, int], choices: Choices) -> int:
+        """Return how many bytes it needs."""
+        arena = Arena(kernels.format)
+        Layout(task, sizes, choices, kernels.format, arena)
+        return arena.size
+
+    # ---- tables
+
+    def _write_tables(self) -> None:
+        task, layout = self.task, self.layout
+        for tables in self.threads:
+            tables.add_tile(task.prediction)
+        for k, (name, matrix) in enumerate(layout.parameters.items()):
+            back = task.prediction is None
+            self.threads[k % len(self.threads)].add_parameter(name, matrix, layout.rows(name), back=back)
+        for name in layout.transposes:
+            for (down, across), tables in self._shared(dict.fromkeys(layout.blocks(name), 1.0)):
+                tables.add_transpose(name, tables.transposes, down, across)
+        for phase in range(len(task.schedule.updates)):
+            for tables in self.threads:
+                tables.add_numbers(phase, [n for n in layout.totals if layout.phase_of[n.id] == phase])
+        if task.prediction is None:
+            self._record()
+            self._share_update()
+
+    def _record(self) -> None:
+        for k, node in enumerate((self.task.error, self.task.norm)):
+            if node is not None:
+                self.threads[0].add_record(node, self.layout.results + 8 * k)
+
+    def _share_update(self) -> None:
+        """Give each thread consecutive blocks of the parameters, about as much work as the others."""
+        layout, panel = self.layout, self.kernels.format.panel
+        costs: dict[tuple[str, int, int], float] = {}
+        for name in (n for n in layout.parameters if "." not in n):
+            rows, columns = layout.rows(name), layout.parameters[name].columns
+            for down, across in layout.blocks(name):
+                high, wide = min(panel, rows - down * panel), min(panel, columns - across * panel)
+                units = layout.kind(self.task.inputs[name]) == UNITS
+                costs[name, down, across] = columns if units else high * wide
+        for phase in range(len(self.task.schedule.updates)):
+            for (name, down, across), tables in self._shared(costs):
+                tables.add_block(phase, name, down, across)
+
+    def _shared(self, costs: Mapping[Any, float]) -> list[tuple[Any, Tables]]:
+        """Deal out the keys of `costs`, in order, to the threads."""
+        total, done, dealt = sum(costs.values()), 0.0, []
+        for key, cost in costs.items():
+            share = int((done + cost / 2) / total * len(self.threads))
+            dealt.append((key, self.threads[share]))
+            done += cost
+        return dealt
+
+    def _context(self, thread: int) -> npt.NDArray[np.int64]:
+        layout, choices, tables, form = self.layout, self.choices, self.threads[thread], self.kernels.format
+
+        def at(table: Table) -> int:
+            return self._words[id(table)].ctypes.data
+
+        updates = [*(at(t) for t in tables.updates), 0, 0]
+        words = {
+            "thread": thread,
+            "threads": choices.threads,
+            "barrier": layout.barrier,
+            "float_state": self.kernels.address["float_state"],
+            "saved_state": layout.saved_state[thread],
+            "panel": form.panel,
+            "lanes_log2": form.lanes.bit_length() - 1,
+            "product_depth": choices.product_depth,
+            "product_panels": choices.product_depth // form.panel,
+            "sums_depth": choices.sums_depth,
+            "batch": self.sizes["B"],
+            "tile_rows": choices.tile_rows,
+            "grain": min(_GRAIN, choices.tile_rows),
+            "operands": layout.operand_base[thread],
+            "scalar_count": len(layout.scalars),
+            "numbers": layout.number_base[thread],
+            "partials": layout.part_base,
+            "partial_bytes": layout.part_bytes,
+            "partial_count": len(layout.totals),
+            "before": at(tables.before),
+            "transposes": at(tables.transposes),
+            "tile": at(tables.tile),
+            "update": updates[0],
+            "second_update": updates[1],
+            "after": at(tables.after),
+        }
+        return np.array([words.get(name, 0) for name in CONTEXT], np.int64)
+
+    # ---- runs
+
+    def _patch(self, arrays: Mapping[str, Array]) -> None:
+        """Write the addresses of the caller's arrays into the tables, where they are not those of the last run."""
+        moved = {name: array.ctypes.data for name, array in arrays.items() if array is not self._last.get(name)}
+        if moved:
+            for tables in self.threads:
+                for table, record, operation, name in tables.patches:
+                    if name in moved:
+                        self._words[id(table)][record + FIELDS[operation]["plain"]] = moved[name]
+            # Kept alive, so that no other array gets the same address; what is predicted from is not, it may be large.
+            self._last = dict(arrays) if self.task.prediction is None else {}
+
+    def run(
+        self,
+        arrays: Mapping[str, Array],
+        order: npt.NDArray[np.int64] | None,
+        records: int,
+        steps: int,
+        scalars: Mapping[str, npt.NDArray[np.float64]],
+    ) -> tuple[float, float]:
+        """Do `steps` steps on the arrays of the caller, C-contiguous and of this precision, by the names of the inputs.
+
+        Parameters
+        ----------
+        order
+            The rows to use; None for all in turn.
+        records
+            How many there are to use.
+        scalars
+            For each step, what differs between steps.
+
+        Returns
+        -------
+        tuple
+            The sums over the steps of E and of the gradient's norm.
+        """
+        with self._lock:
+            self._patch(arrays)
+            known: dict[str, npt.NDArray[np.float64] | float] = {
+                **{k: float(v) for k, v in self.sizes.items()},
+                **scalars,
+            }
+            numbers = scalar_table(self.layout.scalars, known, steps)
+            totals = self._results
+            totals[:] = 0.0
+            for context in self._contexts:
+                context[_ORDER] = 0 if order is None else order.ctypes.data
+                context[_RECORDS], context[_STEPS] = records, steps
+                context[_SCALARS] = numbers.ctypes.data
+            walk = self.kernels.walk
+            run_on_threads([partial(walk, context.ctypes.data) for context in self._contexts])
+            return float(totals[0]), float(totals[1])

@@ -1,0 +1,92 @@
+"""How a step is cut up, from its sizes and the caches: the choices of a plan."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from gdkernels_numba.machine import Caches
+from gdkernels_numba.vector import Format
+
+__all__ = ["Choices", "Work", "choose"]
+
+_BREAK_EVEN = 10e6  # floating-point operations a step, below which a second thread costs more than it brings
+_ROW_BLOCK = 12  # a multiple of the rows of the usual micro-kernels
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a step is about.
+
+    Attributes
+    ----------
+    flops
+        Of the products in a step.
+    row_bytes
+        Bytes that a row of the batch leaves for the gradients.
+    weight_bytes
+        Bytes of the weights and their transposes.
+    """
+
+    batch: int
+    flops: float
+    row_bytes: int
+    weight_bytes: int
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What can change the bits of a result, or the time that it takes.
+
+    Attributes
+    ----------
+    tile_rows
+        Rows that go forward and back together.
+    depth_first
+        Whether every tile adds to the gradients at once, so that its activations never leave the cache; otherwise
+        those of the whole batch are kept, and gradients are computed from all of it.
+    product_depth, sums_depth
+        How many terms are summed in registers at a time, along the units and along the batch.
+    vector_width
+        float32 numbers in a vector.
+    """
+
+    threads: int
+    tile_rows: int
+    depth_first: bool
+    product_depth: int
+    sums_depth: int
+    vector_width: int
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def choose(work: Work, format: Format, caches: Caches, cores: int, wished: Mapping[str, Any]) -> Choices:
+    """Return the choices for `work`, those in `wished` as they are."""
+    threads = wished.get("threads")
+    if threads is None:
+        threads = 1 if work.flops < _BREAK_EVEN else cores
+    threads = max(1, min(int(threads), work.batch))
+    share = -(-work.batch // threads)
+
+    depth_first = wished.get("depth_first")
+    if depth_first is None:
+        overflows = work.batch * work.row_bytes > threads * caches.second
+        depth_first = overflows and 2 * work.weight_bytes <= caches.second
+    tile_rows = wished.get("tile_rows")
+    if tile_rows is None:
+        # Weights that leave the second-level cache are read again for every tile, so tiles are higher.
+        tile_rows = 8 * _ROW_BLOCK if work.weight_bytes <= caches.second // 2 else 32 * _ROW_BLOCK
+        if depth_first:
+            tile_rows = 4 * _ROW_BLOCK
+    # A chunk of a panel takes two thirds of the first-level cache.
+    rows_in_cache = max(1, caches.first * 2 // 3 // (format.panel * format.size))
+    depth = max(format.panel, rows_in_cache // format.panel * format.panel)
+    return Choices(
+        threads=threads,
+        tile_rows=max(1, min(int(tile_rows), share)),
+        depth_first=bool(depth_first),
+        product_depth=int(wished.get("product_depth", depth)),
+        sums_depth=int(wished.get("sums_depth", max(format.panel, depth // 2))),
+        vector_width=format.lanes * format.size // 4,
+    )

@@ -1,0 +1,178 @@
+"""A program that runs as fused code on the CPU."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gdkernels.backend import Executable, Plan, State
+from gdkernels.definition.network import Layers, map_layers
+from gdkernels.errors import InputError
+from gdkernels.program import Program
+from gdkernels_numba.bound import Bound
+from gdkernels_numba.choices import Choices, Work, choose
+from gdkernels_numba.lower import Compiled, Task
+from gdkernels_numba.machine import caches, cores
+from gdkernels_numba.memory import pitch_of
+
+__all__ = ["FusedExecutable"]
+
+_log = logging.getLogger("gdkernels")
+
+_PREDICTED_ROWS = 1 << 20  # of a batch, for prediction: only an order of magnitude counts
+
+Array = npt.NDArray[Any]
+
+
+class FusedExecutable(Executable):
+    """Whole runs in one call of compiled code.
+
+    What depends on sizes is made when they are first seen, and kept for the sizes used last.
+    """
+
+    origin = "compiled"
+
+    def __init__(self, program: Program, compiled: Compiled, plan: Plan) -> None:
+        self.plan = plan
+        self._program, self._compiled = program, compiled
+        self._dtype = np.dtype(compiled.kernels.format.dtype)
+        self._wished = dict(plan.choices)
+        self._bound: dict[tuple[bool, tuple[int, ...], int], Bound] = {}
+
+    # ---- the contract
+
+    def run(
+        self,
+        state: State,
+        x: Any,
+        y: Any,
+        order: npt.NDArray[np.int64],
+        batch_size: int,
+        learning_rates: npt.NDArray[np.float64],
+    ) -> tuple[float, float | None]:
+        task = self._compiled.step
+        assert task is not None, "a program that only predicts has no step"
+        widths = _widths(state.parameters)
+        order = np.ascontiguousarray(order, np.int64)
+        x, y = self._contiguous(x), self._contiguous(y)
+        self._check(x, y, order, widths)
+        rates = np.ascontiguousarray(learning_rates, np.float64)
+        steps = len(rates)
+        if steps == 0:
+            return 0.0, 0.0 if self._program.gradient_norm else None
+        batch = min(batch_size, len(order))
+        bound = self._bind(task, widths, batch)
+
+        state.parameters = map_layers(self._writable, state.parameters)
+        state.slots = map_layers(lambda slots: tuple(map(self._writable, slots)), state.slots)
+        arrays = {"x": x, "y": y, **_named(state.parameters, state.slots)}
+        scalars = {
+            "learning_rate": rates,
+            "t": np.arange(state.step + 1.0, state.step + steps + 1.0),
+            "B": np.minimum(batch, len(order) - batch * np.arange(float(steps))),
+        }
+        total, norms = bound.run(arrays, order, len(order), steps, scalars)
+        state.step += steps
+        return total, norms / steps if self._program.gradient_norm else None
+
+    def predict(self, parameters: Layers, x: Any) -> Any:
+        widths = _widths(parameters)
+        x = self._contiguous(x)
+        output = np.empty((x.shape[0], widths[-1]), self._dtype)
+        if x.shape[1] != widths[0]:
+            raise InputError(f"x has {x.shape[1]} columns, the network {widths[0]} inputs")
+        if x.shape[0]:
+            # Two sizes: a few rows should not wake threads, and many should not wait for one.
+            rows = x.shape[0] if x.shape[0] <= 4096 else _PREDICTED_ROWS
+            bound = self._bind(self._compiled.prediction, widths, rows)
+            plain = map_layers(self._contiguous, parameters)
+            arrays = {"x": x, "prediction": output, **_named(plain, ())}
+            for start in range(0, x.shape[0], rows):
+                part = {**arrays, "x": x[start : start + rows], "prediction": output[start : start + rows]}
+                count = len(part["x"])
+                bound.run(part, None, count, 1, {"B": np.array([float(count)])})
+        return output
+
+    def workspace(self, batch_size: int) -> int:
+        widths = next((widths for training, widths, _ in self._bound if training), None)
+        task = self._compiled.step
+        if widths is None or task is None:
+            return 0  # not known before the first run
+        sizes = _sizes(task, widths, batch_size)
+        return Bound.measure(task, self._compiled.kernels, sizes, self._choose(task, sizes, batch_size))
+
+    # ---- sizes
+
+    def _bind(self, task: Task, widths: tuple[int, ...], batch: int) -> Bound:
+        training = task.prediction is None
+        key = (training, widths, batch)
+        bound = self._bound.get(key)
+        if bound is None:
+            sizes = _sizes(task, widths, batch)
+            bound = Bound(task, self._compiled.kernels, sizes, self._choose(task, sizes, batch))
+            for old in [k for k in self._bound if k[0] == training]:
+                del self._bound[old]
+            self._bound[key] = bound
+            if training:
+                self.plan = replace(self.plan, choices={**self._wished, **bound.choices.as_dict()})
+        return bound
+
+    def _choose(self, task: Task, sizes: Mapping[str, int], batch: int) -> Choices:
+        form = self._compiled.kernels.format
+        widths = [sizes[str(d)] for d in task.widths]
+        weights = sum(m * n for m, n in pairwise(widths))
+        training = task.prediction is None
+        kept = [b for b in task.schedule.buffers if b.kept]
+        row_bytes = sum(-(-sizes[b.width.name] // form.panel) * pitch_of(sizes[b.width.name], form) for b in kept)
+        work = Work(
+            batch=batch,
+            flops=(6.0 if training else 2.0) * weights * batch,
+            row_bytes=row_bytes,
+            weight_bytes=weights * form.size * (2 if training else 1),
+        )
+        return choose(work, form, caches(), cores(), self._wished)
+
+    # ---- arrays
+
+    def _contiguous(self, a: Any) -> Array:
+        return np.ascontiguousarray(a, self._dtype)
+
+    def _writable(self, a: Any) -> Array:
+        fits = isinstance(a, np.ndarray) and a.dtype == self._dtype and a.flags.c_contiguous and a.flags.writeable
+        return a if fits else np.array(a, self._dtype, order="C")
+
+    def _check(self, x: Array, y: Array, order: npt.NDArray[np.int64], widths: tuple[int, ...]) -> None:
+        """Refuse what compiled code would read beyond: it checks nothing itself."""
+        records = x.shape[0]
+        if x.shape != (records, widths[0]) or y.shape != (records, widths[-1]):
+            raise InputError(f"x {x.shape} and y {y.shape} do not fit a network of {widths[0]} to {widths[-1]} units")
+        if order.size == 0:
+            raise InputError("there are no records to train on")
+        if order.min() < 0 or order.max() >= records:
+            raise InputError(f"the order names row {order.min()} to {order.max()} of {records} rows")
+
+
+def _sizes(task: Task, widths: tuple[int, ...], batch: int) -> dict[str, int]:
+    return {str(d): n for d, n in zip(task.widths, widths, strict=True)} | {"B": batch}
+
+
+def _widths(parameters: Layers) -> tuple[int, ...]:
+    return (parameters[0].W.shape[0], *(layer.W.shape[1] for layer in parameters))
+
+
+def _named(parameters: Layers, slots: Layers) -> dict[str, Array]:
+    """Return the arrays by the names that a trace gives them."""
+    named: dict[str, Array] = {}
+    for k, layer in enumerate(parameters):
+        for letter, array in zip("Wb", layer, strict=True):
+            if array is not None:
+                named[f"{letter}{k}"] = array
+    for k, layer in enumerate(slots):
+        for letter, arrays in zip("Wb", layer, strict=True):
+            for s, array in enumerate(arrays or ()):
+                named[f"{letter}{k}.{s}"] = array
+    return named

@@ -1,0 +1,140 @@
+"""Matrix products on panels: micro-kernels that hold a block of the result in registers.
+
+A matrix is a row of panels, each of `Format.panel` columns (an only one may be narrower), each panel its rows one after
+the other. Strides are bytes.
+"""
+
+from llvmlite import ir
+
+from gdkernels_numba.emit import Function, Variable
+from gdkernels_numba.vector import Format, Vectors
+
+__all__ = ["PRODUCTS", "write_products"]
+
+# c [rows, vectors] = (c +) a [rows, depth] b [depth, vectors], vectors being counted in registers.
+# `a_panel` is from one panel of `a` to the next; a transposed `a` is [depth, rows], in one panel.
+_PRODUCT = ("rows", "depth", "vectors", "a", "a_row", "a_panel", "b", "b_row", "c", "c_row", "accumulate")
+PRODUCTS = {
+    "product": _PRODUCT,
+    "product_transposed": _PRODUCT,
+    # c [rows, 1] = a [rows, depth] w, where w is one row: a layer of one unit, whose weights stand side by side.
+    "dots": ("rows", "depth", "a", "a_row", "a_panel", "w", "c", "c_row"),
+}
+
+# By the vectors across: the rows of the blocks, highest first. The result takes most of the registers, 32 or 16; a row
+# of `b` and one number of `a` need the rest.
+_BLOCKS_32 = {4: (6, 2, 1), 2: (12, 4, 1), 1: (16, 4, 1)}
+_BLOCKS_16 = {2: (6, 2, 1), 1: (12, 4, 1)}
+_DOTS = (4, 1)  # rows at a time
+
+
+def write_products(module: ir.Module, format: Format) -> None:
+    """Add the kernels of `PRODUCTS` to `module`."""
+    functions = {name: Function(module, name, arguments) for name, arguments in PRODUCTS.items()}
+    _Product(functions["product"], format, transposed=False).write()
+    _Product(functions["product_transposed"], format, transposed=True).write()
+    _write_dots(functions["dots"], Vectors(functions["dots"], format))
+
+
+class _Product:
+    def __init__(self, function: Function, format: Format, *, transposed: bool) -> None:
+        self.f, self.format, self.transposed = function, format, transposed
+        self.v = Vectors(function, format)
+
+    def write(self) -> None:
+        f = self.f
+        blocks = _BLOCKS_32 if self.format.bytes == 64 else _BLOCKS_16
+        column = f.variable(0)
+        for across, heights in blocks.items():
+            with f.repeat(lambda across=across: f.is_less(f.add(column.get(), across - 1), f.vectors)):
+                offset = f.multiply(column.get(), self.format.bytes)
+                row = f.variable(0)
+                for height in heights:
+                    with f.repeat(lambda height=height, row=row: f.is_less(f.add(row.get(), height - 1), f.rows)):
+                        self._block(row.get(), offset, height, across)
+                        row.set(f.add(row.get(), height))
+                column.set(f.add(column.get(), across))
+        f.finish()
+
+    def _block(self, row: ir.Value, offset: ir.Value, height: int, across: int) -> None:
+        """Write the product for `height` rows from `row` and `across` vectors from `offset`."""
+        f, v = self.f, self.v
+        sums = [[Variable(f, v.constant(0.0)) for _ in range(across)] for _ in range(height)]
+        a = f.variable(f.add(f.a, f.multiply(row, self.format.size if self.transposed else f.a_row)))
+        b = f.variable(f.add(f.b, offset))
+        apart = [f.integer(i * self.format.size) if self.transposed else f.multiply(f.a_row, i) for i in range(height)]
+
+        def step(at: ir.Value) -> None:
+            line = [v.load(f.add(b.get(), j * self.format.bytes)) for j in range(across)]
+            for i in range(height):
+                number = v.broadcast(f.add(at, apart[i]))
+                for j in range(across):
+                    sums[i][j].set(v.fma(number, line[j], sums[i][j].get()))
+            b.set(f.add(b.get(), f.b_row))
+
+        if self.transposed:
+            with f.loop(f.depth):
+                step(a.get())
+                a.set(f.add(a.get(), f.a_row))
+        else:
+            left = f.variable(f.depth)
+            with f.repeat(lambda: f.is_less(0, left.get())):
+                here = f.least(left.get(), self.format.panel)
+                with f.loop(f.multiply(here, self.format.size), step=self.format.size) as k:
+                    step(f.add(a.get(), k))
+                a.set(f.add(a.get(), f.a_panel))
+                left.set(f.subtract(left.get(), here))
+        self._store(sums, row, offset)
+
+    def _store(self, sums: list[list[Variable]], row: ir.Value, offset: ir.Value) -> None:
+        f, v = self.f, self.v
+        c = f.add(f.c, f.multiply(row, f.c_row), offset)
+        places = [
+            [f.add(c, f.multiply(f.c_row, i), j * self.format.bytes) for j in range(len(line))]
+            for i, line in enumerate(sums)
+        ]
+        with f.builder.if_else(f.is_less(0, f.accumulate)) as (then, otherwise):
+            with then:
+                for line, at in zip(sums, places, strict=True):
+                    for total, place in zip(line, at, strict=True):
+                        v.store(v.add(v.load(place), total.get()), place)
+            with otherwise:
+                for line, at in zip(sums, places, strict=True):
+                    for total, place in zip(line, at, strict=True):
+                        v.store(total.get(), place)
+
+
+def _write_dots(f: Function, v: Vectors) -> None:
+    row = f.variable(0)
+    for height in _DOTS:
+        with f.repeat(lambda height=height: f.is_less(f.add(row.get(), height - 1), f.rows)):
+            _write_dots_of(f, v, row.get(), height)
+            row.set(f.add(row.get(), height))
+    f.finish()
+
+
+def _write_dots_of(f: Function, v: Vectors, row: ir.Value, height: int) -> None:
+    """Write the inner products of `height` rows with w; the padding behind the last column stays out."""
+    size, panel, zero = v.format.size, v.format.panel * v.format.size, v.constant(0.0)
+    sums = [Variable(f, zero) for _ in range(height)]
+    a, w = f.variable(f.add(f.a, f.multiply(row, f.a_row))), f.variable(f.w)
+    left = f.variable(f.multiply(f.depth, size))
+    with f.repeat(lambda: f.is_less(0, left.get())):
+        here = f.least(left.get(), panel)
+        whole = f.builder.and_(here, f.integer(-v.format.bytes))
+        with f.loop(whole, step=v.format.bytes) as offset:
+            line = v.load(f.add(w.get(), offset))
+            for i, total in enumerate(sums):
+                total.set(v.fma(v.load(f.add(a.get(), f.multiply(f.a_row, i), offset)), line, total.get()))
+        with f.builder.if_then(f.is_less(whole, here)):
+            mask = v.first_lanes(f.builder.udiv(f.subtract(here, whole), f.integer(size)))
+            line = v.where(mask, v.load(f.add(w.get(), whole)), zero)
+            for i, total in enumerate(sums):
+                values = v.where(mask, v.load(f.add(a.get(), f.multiply(f.a_row, i), whole)), zero)
+                total.set(v.fma(values, line, total.get()))
+        a.set(f.add(a.get(), f.a_panel))
+        w.set(f.add(w.get(), panel))
+        left.set(f.subtract(left.get(), here))
+    for i, total in enumerate(sums):
+        c = f.add(f.c, f.multiply(f.c_row, f.add(row, i)))
+        v.store(v.splat(v.combine("add", total.get())), c)

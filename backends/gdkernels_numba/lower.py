@@ -1,0 +1,153 @@
+"""A program as machine code: its loops compiled, and the schedules that say when each runs."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from llvmlite import ir
+
+from gdkernels.graph.nodes import REAL, Dim, Graph, Node
+from gdkernels.graph.schedule import PREDICTION, schedule
+from gdkernels.graph.steps import Loop, Schedule, value_of
+from gdkernels.program import Program
+from gdkernels_numba import code
+from gdkernels_numba.kernels_loop import write_loop
+from gdkernels_numba.kernels_move import MOVES, write_moves
+from gdkernels_numba.kernels_product import PRODUCTS, write_products
+from gdkernels_numba.recipe import Recipe, recipe_of
+from gdkernels_numba.vector import Format
+
+__all__ = ["Compiled", "Kernels", "Task", "compile_program"]
+
+# Raised when a kernel or the skeleton changes what it expects of a table: then nothing that is cached fits any more.
+_REVISION = "1"
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """Addresses of what every program shares."""
+
+    format: Format
+    owner: tuple[code.Code, ...]
+    address: dict[str, int]
+    walk: Any
+
+
+@dataclass(frozen=True)
+class Task:
+    """A schedule whose loops have code.
+
+    Attributes
+    ----------
+    kernels
+        For the ``id`` of each loop of the schedule, the address of its code.
+    inputs
+        The parameters and slots.
+    """
+
+    schedule: Schedule
+    batch: Dim
+    widths: tuple[Dim, ...]
+    inputs: dict[str, Node]
+    kernels: dict[int, int]
+    prediction: Node | None = None
+    error: Node | None = None
+    norm: Node | None = None
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A program's prediction and, unless it only predicts, its training step."""
+
+    kernels: Kernels
+    prediction: Task
+    step: Task | None
+    owner: code.Code
+
+
+def compile_program(program: Program, format: Format) -> Compiled:
+    """Return the code for `program`.
+
+    Raises
+    ------
+    TraceError, ScheduleError
+        Where it is not one that this engine runs.
+    """
+    writer = _Loops(format)
+    forward = program.trace_forward()
+    predicting = schedule(forward.graph, forward.batch, {PREDICTION: forward.output})
+    writer.write(predicting, forward.batch)
+    traced = training = None
+    if program.optimizer is not None:
+        traced = program.trace()
+        totals = [traced.error, *([] if traced.norm is None else [traced.norm])]
+        training = schedule(traced.graph, traced.batch, traced.results, totals)
+        writer.write(training, traced.batch)
+
+    text = str(writer.module)
+    loaded = code.load(code.digest(_REVISION, text), lambda: text, "the loops of a program")
+    addresses = {key: loaded.address(name) for key, name in writer.names.items()}
+    output = value_of(forward.output)
+    prediction = Task(predicting, forward.batch, forward.widths, _parameters(forward.graph), addresses, output)
+    step = None
+    if traced is not None and training is not None:
+        parameters = _parameters(traced.graph)
+        step = Task(training, traced.batch, traced.widths, parameters, addresses, None, traced.error, traced.norm)
+    return Compiled(shared_kernels(format), prediction, step, loaded)
+
+
+def _parameters(graph: Graph) -> dict[str, Node]:
+    inputs = [n for n in graph.nodes if n.op == "input" and n.dtype == REAL]
+    return {n.attribute: n for n in inputs if n.attribute not in ("x", "y")}
+
+
+class _Loops:
+    """A module with the kernels of loops, each recipe once."""
+
+    def __init__(self, format: Format) -> None:
+        self.format = format
+        self.module = ir.Module("loops")
+        self.names: dict[int, str] = {}
+        self._known: dict[Recipe, str] = {}
+
+    def write(self, result: Schedule, batch: Dim) -> None:
+        loops = [s for s in result.tile if isinstance(s, Loop)]
+        loops += [loop for loop in result.numbers if loop is not None]
+        loops += [loop for phase in result.updates for loop in phase.values()]
+        for loop in loops:
+            recipe = recipe_of(result, loop, batch)
+            if recipe not in self._known:
+                self._known[recipe] = f"loop{len(self._known)}"
+                write_loop(self.module, self._known[recipe], recipe, self.format)
+            self.names[id(loop)] = self._known[recipe]
+
+
+_shared: dict[Format, Kernels] = {}
+
+
+def shared_kernels(format: Format) -> Kernels:
+    """Return the products, the moves and the skeleton for vectors of this format."""
+    if format not in _shared:
+        module = ir.Module("kernels")
+        write_products(module, format)
+        write_moves(module, format)
+        text = str(module)
+        what = f"products of {format.dtype}, {format.lanes} at a time"
+        kernels = code.load(code.digest(_REVISION, text), lambda: text, what)
+        skeleton = code.load(code.digest(_REVISION, *_skeleton_sources()), _skeleton_ir, "the skeleton")
+        address = {name: kernels.address(name) for name in (*PRODUCTS, *MOVES)}
+        walk = code.address_of(skeleton, "gdkernels_walk", 1)
+        _shared[format] = Kernels(format, (kernels, skeleton), address, walk)
+    return _shared[format]
+
+
+def _skeleton_sources() -> list[str]:
+    """Return the text that the skeleton is made of, without importing Numba to compile it."""
+    from importlib.resources import files
+
+    return [(files("gdkernels_numba") / name).read_text("utf-8") for name in ("walk.py", "table.py", "vector.py")]
+
+
+def _skeleton_ir() -> str:
+    from gdkernels_numba.walk import ir_of_walk
+
+    return ir_of_walk()

@@ -1,0 +1,81 @@
+"""What the processor offers: vectors, caches, cores."""
+
+import os
+import platform
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+__all__ = ["Caches", "caches", "cores", "features", "float_lanes", "has_control_register", "machine_name"]
+
+
+@dataclass(frozen=True)
+class Caches:
+    """Bytes of a core's first- and second-level caches, and of the last level, which cores share."""
+
+    first: int = 32 << 10
+    second: int = 512 << 10
+    last: int = 8 << 20
+
+
+@cache
+def features() -> frozenset[str]:
+    """Return the names of the processor's features, as LLVM calls them."""
+    import llvmlite.binding as llvm
+
+    return frozenset(name for name, has in llvm.get_host_cpu_features().items() if has)
+
+
+@cache
+def machine_name() -> str:
+    """Return what code is generated for: two machines of one name can run each other's code."""
+    import llvmlite.binding as llvm
+
+    return f"{platform.machine()} {llvm.get_host_cpu_name()} {','.join(sorted(features()))}"
+
+
+def float_lanes() -> int:
+    """Return how many float32 numbers a vector register holds."""
+    if "avx512f" in features():
+        return 16
+    return 8 if "avx2" in features() else 4
+
+
+def has_control_register() -> bool:
+    """Return whether denormals are flushed by x86's control register."""
+    return "sse2" in features()
+
+
+@cache
+def caches() -> Caches:
+    """Return the sizes of the caches, or cautious ones where the system does not say."""
+    sizes: dict[int, int] = {}
+    for entry in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*"):
+        try:
+            level, kind, size = ((entry / name).read_text().strip() for name in ("level", "type", "size"))
+            if kind != "Instruction":
+                sizes[int(level)] = _bytes(size)
+        except (OSError, ValueError):
+            continue
+    known = Caches()
+    first, second = sizes.get(1, known.first), sizes.get(2, known.second)
+    return Caches(first, second, sizes.get(3, max(known.last, second)))
+
+
+def _bytes(size: str) -> int:
+    factor = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}.get(size[-1:], 1)
+    return int(size.rstrip("KMG")) * factor
+
+
+def cores() -> int:
+    """Return how many threads may run: the cores that this process may use, or fewer if the environment asks for it."""
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min([available, *_wished(("NUMBA_NUM_THREADS", "OMP_NUM_THREADS"))]))
+
+
+def _wished(names: Iterable[str]) -> Iterable[int]:
+    for name in names:
+        first = os.environ.get(name, "").split(",")[0].strip()
+        if first.isdigit() and int(first) > 0:
+            yield int(first)

@@ -1,0 +1,39 @@
+"""Numbers of a step that the host knows beforehand: rates, corrections, sizes; for all steps at once, in float64."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from gdkernels.graph.derivative import topological
+from gdkernels.graph.nodes import Node
+
+__all__ = ["scalar_table"]
+
+_NUMPY_NAMES = {"pow": "power"}
+
+
+def scalar_table(
+    nodes: Sequence[Node], known: Mapping[str, npt.NDArray[np.float64] | float], steps: int
+) -> npt.NDArray[np.float64]:
+    """Return the values of `nodes` [steps, nodes].
+
+    Parameters
+    ----------
+    known
+        Inputs and sizes by name: for each step, or one for all.
+    """
+    table = np.empty((steps, len(nodes)))
+    values: dict[int, npt.NDArray[np.float64] | float] = {}
+    with np.errstate(all="ignore"):
+        for node in topological(*nodes):
+            if node.op in ("input", "dim"):
+                values[node.id] = known[str(node.attribute)]
+            elif node.op == "constant":
+                values[node.id] = node.attribute
+            else:
+                function = getattr(np, _NUMPY_NAMES.get(node.op, node.op))
+                values[node.id] = function(*(values[a.id] for a in node.args))
+    for k, node in enumerate(nodes):
+        table[:, k] = values[node.id]
+    return table

@@ -1,0 +1,106 @@
+"""Tables: a schedule bound to sizes and addresses, as 64-bit integers that one compiled function walks through.
+
+A record is its operation, its length in words, and its fields in the order of `RECORDS`. An address that follows the
+rows comes as three words: where it begins, and the bytes from row to row and from panel to panel.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = [
+    "CONTEXT", "END", "FIELDS", "OPERATIONS", "RECORDS", "Place", "Table",
+]  # fmt: skip
+
+
+class Place(NamedTuple):
+    """Where a matrix begins, and how many bytes further the next row and the next panel are."""
+
+    base: int
+    row: int = 0
+    panel: int = 0
+
+
+END = 0
+
+RECORDS: dict[str, tuple[str, ...]] = {
+    # On the rows of a tile. A loop ends in the places of its operands; "fused" takes the next record, a loop, along
+    # with each panel.
+    "GATHER": ("kernel", "columns", "plain", "plain_row", "to", "to_row", "to_panel", "pitch"),
+    "PRODUCT": (
+        "kernel", "depth", "columns", "a", "a_row", "a_panel", "a_pitch", "b", "b_pitch", "b_panel",
+        "c", "c_row", "c_panel", "c_pitch", "fused",
+    ),
+    "DOTS": ("kernel", "depth", "a", "a_row", "a_panel", "a_pitch", "w", "c", "c_row", "c_panel", "c_pitch", "fused"),
+    "LOOP": ("kernel", "columns", "pitch", "count"),
+    "COLUMN_LOOP": ("kernel", "count"),
+    "SCATTER": ("kernel", "columns", "plain", "plain_row", "from", "from_row", "from_panel", "pitch"),
+    # Sums over the rows of a tile, in blocks of one panel by one panel.
+    "TILE_GRADIENT": (
+        "kernel", "depth", "columns", "a", "a_row", "a_panel", "a_pitch", "d", "d_row", "d_panel", "d_pitch",
+        "to", "to_pitch", "to_panel",
+    ),
+    "TILE_SUMS": ("kernel", "columns", "d", "d_row", "d_panel", "d_pitch", "to"),
+    # On one block of a parameter.
+    "GRADIENT": ("kernel", "rows", "vectors", "a", "a_pitch", "d", "d_pitch", "to", "to_pitch"),
+    "SUMS": ("kernel", "vectors", "d", "d_pitch", "to"),
+    "ADD": ("kernel", "rows", "vectors", "from", "to", "pitch", "thread"),
+    "BLOCK_LOOP": ("kernel", "rows", "columns", "pitch", "count"),
+    "TRANSPOSE": ("kernel", "rows", "columns", "from", "from_pitch", "to", "to_pitch"),
+    # Numbers: the sum over threads, and what a run returns.
+    "TOTAL": ("from", "to"),
+    "RECORD": ("from", "to"),
+    # Whole parameters, in and out of panels.
+    "PACK": ("kernel", "rows", "columns", "plain", "plain_row", "to", "pitch", "panel"),
+    "UNPACK": ("kernel", "rows", "columns", "plain", "plain_row", "from", "pitch", "panel"),
+}  # fmt: skip
+
+OPERATIONS = {name: k for k, name in enumerate(RECORDS, start=1)}
+
+# Where a field stands in its record.
+FIELDS = {name: {field: 2 + k for k, field in enumerate(fields)} for name, fields in RECORDS.items()}
+
+# What a thread is told: the words of its context.
+CONTEXT = (
+    "thread", "threads", "barrier", "float_state", "saved_state", "panel", "lanes_log2",
+    "product_depth", "product_panels", "sums_depth",
+    "batch", "records", "steps", "tile_rows", "grain", "order", "operands",
+    "scalars", "scalar_count", "numbers", "partials", "partial_bytes", "partial_count",
+    "before", "transposes", "tile", "update", "second_update", "after",
+)  # fmt: skip
+
+
+class Table:
+    """A list of records under construction."""
+
+    def __init__(self) -> None:
+        self.words: list[int] = []
+        self.last = 0
+
+    def add(self, operation: str, *values: int | Place, operands: Sequence[Place] | None = None) -> int:
+        """Append a record; returns where it begins."""
+        fields = list(_flat(values))
+        if operands is not None:
+            fields.append(len(operands))
+            for place in operands:
+                fields += place
+        assert len(fields) == len(RECORDS[operation]) + 3 * len(operands or ()), (operation, fields)
+        self.last = len(self.words)
+        self.words += [OPERATIONS[operation], len(fields) + 2, *fields]
+        return self.last
+
+    def set(self, record: int, operation: str, field: str, value: int) -> None:
+        self.words[record + FIELDS[operation][field]] = value
+
+    def array(self) -> npt.NDArray[np.int64]:
+        return np.array([*self.words, END], np.int64)
+
+
+def _flat(values: Iterable[int | Place]) -> Iterable[int]:
+    for value in values:
+        if isinstance(value, Place):
+            yield from value
+        else:
+            yield value

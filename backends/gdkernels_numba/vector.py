@@ -1,0 +1,205 @@
+"""Vectors of one width in LLVM IR: arithmetic, comparisons, loads and stores, and reductions across the lanes."""
+
+from dataclasses import dataclass
+
+from llvmlite import ir
+
+from gdkernels_numba.emit import I1, I32, I64, Function
+
+__all__ = ["PANEL_BYTES", "Format", "Vectors"]
+
+PANEL_BYTES = 256  # a panel's row: four vectors of AVX-512
+
+
+@dataclass(frozen=True)
+class Format:
+    """What kernels are generated for: the precision, and how many numbers a vector holds."""
+
+    dtype: str
+    lanes: int
+
+    @property
+    def bits(self) -> int:
+        return 64 if self.dtype == "float64" else 32
+
+    @property
+    def size(self) -> int:
+        """Bytes of a number."""
+        return self.bits // 8
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of a vector."""
+        return self.lanes * self.size
+
+    @property
+    def panel(self) -> int:
+        """Columns of a panel."""
+        return PANEL_BYTES // self.size
+
+    @property
+    def scalar(self) -> ir.Type:
+        return ir.DoubleType() if self.dtype == "float64" else ir.FloatType()
+
+
+class Vectors:
+    """Vector operations, written where the builder of `function` stands.
+
+    Fused multiply-adds are used where the processor has them; nothing assumes that numbers are finite.
+    """
+
+    def __init__(self, function: Function, format: Format) -> None:
+        self.function, self.format, self.builder = function, format, function.builder
+        self.type = ir.VectorType(format.scalar, format.lanes)
+        self.integers = ir.VectorType(ir.IntType(format.bits), format.lanes)
+        self._suffix = f"v{format.lanes}f{format.bits}"
+
+    # ---- constants and memory
+
+    def constant(self, value: float) -> ir.Value:
+        return ir.Constant(self.type, [value] * self.format.lanes)
+
+    def integer(self, value: int) -> ir.Value:
+        return ir.Constant(self.integers, [value] * self.format.lanes)
+
+    def load(self, address: ir.Value, *, align: int | None = None) -> ir.Value:
+        load = self.builder.load(self.function.pointer(address), typ=self.type)
+        load.align = align or self.format.bytes
+        return load
+
+    def store(self, value: ir.Value, address: ir.Value) -> None:
+        self.builder.store(value, self.function.pointer(address)).align = self.format.bytes
+
+    def load_scalar(self, address: ir.Value) -> ir.Value:
+        return self.builder.load(self.function.pointer(address), typ=self.format.scalar)
+
+    def splat(self, scalar: ir.Value) -> ir.Value:
+        undefined = ir.Constant(ir.VectorType(scalar.type, self.format.lanes), ir.Undefined)
+        first = self.builder.insert_element(undefined, scalar, ir.Constant(I32, 0))
+        zeros = ir.Constant(ir.VectorType(I32, self.format.lanes), [0] * self.format.lanes)
+        return self.builder.shuffle_vector(first, undefined, zeros)
+
+    def broadcast(self, address: ir.Value) -> ir.Value:
+        """Return the number at `address` in all lanes."""
+        return self.splat(self.load_scalar(address))
+
+    def broadcast_double(self, address: ir.Value) -> ir.Value:
+        """Return the float64 number at `address`, rounded to this precision, in all lanes."""
+        number = self.builder.load(self.function.pointer(address), typ=ir.DoubleType())
+        return self.splat(number if self.format.bits == 64 else self.builder.fptrunc(number, self.format.scalar))
+
+    def first_lanes(self, count: ir.Value) -> ir.Value:
+        """Return the mask of the lanes below `count`, an integer that may exceed their number."""
+        most = self.function.least(count, self.format.lanes)
+        narrow = most if self.format.bits == 64 else self.builder.trunc(most, I32)
+        return self.builder.icmp_signed(
+            "<", ir.Constant(self.integers, list(range(self.format.lanes))), self.splat(narrow)
+        )
+
+    def load_masked(self, address: ir.Value, mask: ir.Value) -> ir.Value:
+        """Return what is at `address` in the lanes of `mask`, zero elsewhere, without touching more."""
+        name = f"llvm.masked.load.{self._suffix}.p0"
+        values = [self.function.pointer(address), ir.Constant(I32, self.format.size), mask, self.constant(0.0)]
+        return self.function.call(name, self.type, *values)
+
+    def store_masked(self, value: ir.Value, address: ir.Value, mask: ir.Value) -> None:
+        name = f"llvm.masked.store.{self._suffix}.p0"
+        values = [value, self.function.pointer(address), ir.Constant(I32, self.format.size), mask]
+        self.function.call(name, ir.VoidType(), *values)
+
+    # ---- arithmetic, named as in the graph
+
+    def intrinsic(self, name: str, *values: ir.Value) -> ir.Value:
+        return self.function.call(f"llvm.{name}.{self._suffix}", self.type, *values)
+
+    def fma(self, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
+        return self.intrinsic("fmuladd", a, b, c)
+
+    def add(self, a: ir.Value, b: ir.Value) -> ir.Value:
+        return self.builder.fadd(a, b)
+
+    def subtract(self, a: ir.Value, b: ir.Value) -> ir.Value:
+        return self.builder.fsub(a, b)
+
+    def multiply(self, a: ir.Value, b: ir.Value) -> ir.Value:
+        return self.builder.fmul(a, b)
+
+    def divide(self, a: ir.Value, b: ir.Value) -> ir.Value:
+        return self.builder.fdiv(a, b)
+
+    def negative(self, a: ir.Value) -> ir.Value:
+        return self.builder.fneg(a)
+
+    def abs(self, a: ir.Value) -> ir.Value:
+        return self.intrinsic("fabs", a)
+
+    def sqrt(self, a: ir.Value) -> ir.Value:
+        return self.intrinsic("sqrt", a)
+
+    def sign(self, a: ir.Value) -> ir.Value:
+        zero = self.constant(0.0)
+        below = self.where(self.less(a, zero), self.constant(-1.0), a)  # a: zero or NaN
+        return self.where(self.greater(a, zero), self.constant(1.0), below)
+
+    def maximum(self, a: ir.Value, b: ir.Value) -> ir.Value:
+        return self._extremum(">=", a, b)
+
+    def minimum(self, a: ir.Value, b: ir.Value) -> ir.Value:
+        return self._extremum("<=", a, b)
+
+    def _extremum(self, beats: str, a: ir.Value, b: ir.Value) -> ir.Value:
+        chosen = self.where(self.builder.fcmp_unordered(beats, a, b), a, b)
+        return self.where(self.is_nan(b), b, chosen)  # a NaN in `a` was chosen already
+
+    def is_nan(self, a: ir.Value) -> ir.Value:
+        return self.builder.fcmp_unordered("uno", a, a)
+
+    def greater(self, a: ir.Value, b: ir.Value) -> ir.Value:
+        return self.builder.fcmp_ordered(">", a, b)
+
+    def greater_equal(self, a: ir.Value, b: ir.Value) -> ir.Value:
+        return self.builder.fcmp_ordered(">=", a, b)
+
+    def less(self, a: ir.Value, b: ir.Value) -> ir.Value:
+        return self.builder.fcmp_ordered("<", a, b)
+
+    def less_equal(self, a: ir.Value, b: ir.Value) -> ir.Value:
+        return self.builder.fcmp_ordered("<=", a, b)
+
+    def equal(self, a: ir.Value, b: ir.Value) -> ir.Value:
+        return self.builder.fcmp_ordered("==", a, b)
+
+    def not_equal(self, a: ir.Value, b: ir.Value) -> ir.Value:
+        return self.builder.fcmp_unordered("!=", a, b)
+
+    def logical_and(self, a: ir.Value, b: ir.Value) -> ir.Value:
+        return self.builder.and_(a, b)
+
+    def logical_or(self, a: ir.Value, b: ir.Value) -> ir.Value:
+        return self.builder.or_(a, b)
+
+    def logical_not(self, a: ir.Value) -> ir.Value:
+        return self.builder.xor(a, ir.Constant(ir.VectorType(I1, self.format.lanes), [1] * self.format.lanes))
+
+    def where(self, condition: ir.Value, a: ir.Value, b: ir.Value) -> ir.Value:
+        return self.builder.select(condition, a, b)
+
+    # ---- bits
+
+    def as_integers(self, a: ir.Value) -> ir.Value:
+        return self.builder.bitcast(a, self.integers)
+
+    def as_numbers(self, a: ir.Value) -> ir.Value:
+        return self.builder.bitcast(a, self.type)
+
+    # ---- across the lanes
+
+    def combine(self, op: str, a: ir.Value) -> ir.Value:
+        """Return the scalar that `op` ("add", "maximum", "minimum") makes of all lanes, halving in a fixed order."""
+        width = self.format.lanes
+        while width > 1:
+            width //= 2
+            order = [(k + width) % self.format.lanes for k in range(self.format.lanes)]
+            mask = ir.Constant(ir.VectorType(I32, self.format.lanes), order)
+            a = getattr(self, op)(a, self.builder.shuffle_vector(a, a, mask))
+        return self.builder.extract_element(a, ir.Constant(I64, 0))

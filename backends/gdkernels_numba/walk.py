@@ -1,0 +1,392 @@
+"""The compiled skeleton: one function walks through a whole run, calling kernels at the addresses in its tables.
+
+Numba compiles this file as it stands; everything is a 64-bit integer, most of them addresses. Threads meet at barriers
+only, and every sum is taken in a fixed order.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+from llvmlite import ir
+from numba import cfunc, njit, types
+from numba.extending import intrinsic
+
+from gdkernels_numba.table import CONTEXT, END, OPERATIONS
+from gdkernels_numba.vector import PANEL_BYTES
+
+__all__ = ["WALK", "ir_of_walk"]
+
+WALK = "gdkernels_walk"
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+_I64 = ir.IntType(64)
+_SPINS = 4000  # about 50 µs; then the core is left to others
+
+
+def _pointer(builder: Any, address: Any, index: Any) -> Any:
+    offset = builder.mul(index, ir.Constant(_I64, 8))
+    return builder.inttoptr(builder.add(address, offset), ir.PointerType())
+
+
+def _written(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a function of what writes its IR."""
+    return cast(Callable[..., Any], intrinsic(function))
+
+
+@_written
+def word(context: Any, address: Any, index: Any) -> Any:
+    """Return the integer at `address`, `index` words further."""
+
+    def write(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.load(_pointer(builder, *args), typ=_I64)
+
+    return types.int64(types.int64, types.int64), write
+
+
+@_written
+def set_word(context: Any, address: Any, index: Any, value: Any) -> Any:
+    def write(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        builder.store(args[2], _pointer(builder, args[0], args[1]))
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64), write
+
+
+@_written
+def number(context: Any, address: Any) -> Any:
+    """Return the float64 number at `address`."""
+
+    def write(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.load(_pointer(builder, args[0], ir.Constant(_I64, 0)), typ=ir.DoubleType())
+
+    return types.float64(types.int64), write
+
+
+@_written
+def set_number(context: Any, address: Any, value: Any) -> Any:
+    def write(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        builder.store(args[1], _pointer(builder, args[0], ir.Constant(_I64, 0)))
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.float64), write
+
+
+@_written
+def call(context: Any, function: Any, values: Any) -> Any:
+    """Call the function at an address with a tuple of 64-bit integers."""
+
+    def write(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        arguments = [builder.extract_value(args[1], k) for k in range(len(values))]
+        kind = ir.FunctionType(ir.VoidType(), [_I64] * len(arguments))
+        builder.call(builder.inttoptr(args[0], kind.as_pointer()), arguments)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.UniTuple(types.int64, len(values))), write
+
+
+@_written
+def add_atomic(context: Any, address: Any, value: Any) -> Any:
+    """Add to the integer at `address`, unseen by other threads; returns what it was."""
+
+    def write(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.atomic_rmw("add", _pointer(builder, args[0], ir.Constant(_I64, 0)), args[1], "seq_cst")
+
+    return types.int64(types.int64, types.int64), write
+
+
+@_written
+def load_atomic(context: Any, address: Any) -> Any:
+    def write(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        pointer = _pointer(builder, args[0], ir.Constant(_I64, 0))
+        return builder.load_atomic(pointer, "seq_cst", 8, typ=_I64)
+
+    return types.int64(types.int64), write
+
+
+@_written
+def leave_core(context: Any) -> Any:
+    """Let other threads run."""
+
+    def write(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = ir.FunctionType(ir.IntType(32), [])
+        function = builder.module.globals.get("sched_yield") or ir.Function(builder.module, kind, "sched_yield")
+        builder.call(function, [])
+        return context.get_dummy_value()
+
+    return types.void(), write
+
+
+GATHER, SCATTER, PACK, UNPACK = (OPERATIONS[k] for k in ("GATHER", "SCATTER", "PACK", "UNPACK"))
+PRODUCT, DOTS = OPERATIONS["PRODUCT"], OPERATIONS["DOTS"]
+LOOP, COLUMN_LOOP, BLOCK_LOOP = (OPERATIONS[k] for k in ("LOOP", "COLUMN_LOOP", "BLOCK_LOOP"))
+TILE_GRADIENT, TILE_SUMS, GRADIENT, SUMS = (OPERATIONS[k] for k in ("TILE_GRADIENT", "TILE_SUMS", "GRADIENT", "SUMS"))
+ADD, TRANSPOSE, TOTAL, RECORD = (OPERATIONS[k] for k in ("ADD", "TRANSPOSE", "TOTAL", "RECORD"))
+
+(
+    THREAD, THREADS, BARRIER, FLOAT_STATE, SAVED_STATE, PANEL, LANES_LOG2, PRODUCT_DEPTH, PRODUCT_PANELS, SUMS_DEPTH,
+    BATCH, RECORDS, STEPS, TILE_ROWS, GRAIN, ORDER, OPERANDS,
+    SCALARS, SCALAR_COUNT, NUMBERS, PARTIALS, PARTIAL_BYTES, PARTIAL_COUNT,
+    BEFORE, TRANSPOSES, TILE, UPDATE, SECOND_UPDATE, AFTER,
+) = range(len(CONTEXT))  # fmt: skip
+
+
+def _compiled(function: _F) -> _F:
+    """Let Numba compile `function`; divisions and the like then check nothing."""
+    return cast(_F, njit(nogil=True, error_model="numpy")(function))
+
+
+@_compiled
+def meet(context: int) -> None:
+    """Wait until all threads have come here."""
+    threads = word(context, THREADS)
+    if threads == 1:
+        return
+    barrier = word(context, BARRIER)
+    generation = load_atomic(barrier + 64)
+    if add_atomic(barrier, 1) == threads - 1:
+        add_atomic(barrier, -threads)
+        add_atomic(barrier + 64, 1)
+    else:
+        spins = 0
+        while load_atomic(barrier + 64) == generation:
+            spins += 1
+            if spins > _SPINS:
+                leave_core()
+
+
+@_compiled
+def vectors(context: int, columns: int) -> int:
+    """Return how many registers hold so many numbers."""
+    log2 = word(context, LANES_LOG2)
+    return int((columns + (1 << log2) - 1) >> log2)
+
+
+@_compiled
+def run_loop(context: int, r: int, row: int, rows: int, panel: int) -> None:
+    """Run the loop at record `r` on one panel of a tile."""
+    operands, width = word(context, OPERANDS), word(context, PANEL)
+    for k in range(word(r, 5)):
+        place = r + 48 + 24 * k
+        set_word(operands, k, word(place, 0) + row * word(place, 1) + panel * word(place, 2))
+    columns = min(width, word(r, 3) - panel * width)
+    first = 1 if panel == 0 else 0
+    call(word(r, 2), (rows, columns, word(r, 4), operands, first))
+
+
+@_compiled
+def run_product(context: int, r: int, row: int, rows: int) -> None:
+    """Multiply the rows of a tile with weights, panel by panel; a fused loop finds each panel in the cache."""
+    width, chunk = word(context, PANEL), word(context, PRODUCT_DEPTH)
+    kernel, depth, columns = word(r, 2), word(r, 3), word(r, 4)
+    a, a_panel, a_pitch = word(r, 5) + row * word(r, 6), word(r, 7), word(r, 8)
+    b, b_pitch, b_panel = word(r, 9), word(r, 10), word(r, 11)
+    c, c_panel, c_pitch = word(r, 12) + row * word(r, 13), word(r, 14), word(r, 15)
+    fused = word(r, 16)
+    chunk_panels = word(context, PRODUCT_PANELS)
+    panel = 0
+    while columns > 0:
+        across = vectors(context, min(width, columns))
+        ahead, behind, k = a, b, 0
+        while k < depth:
+            here = min(chunk, depth - k)
+            call(kernel, (rows, here, across, ahead, a_pitch, a_panel, behind, b_pitch, c, c_pitch, k))
+            ahead += a_panel * chunk_panels
+            behind += b_pitch * chunk
+            k += chunk
+        if fused:
+            run_loop(context, r + 8 * word(r, 1), row, rows, panel)
+        b += b_panel
+        c += c_panel
+        panel += 1
+        columns -= width
+
+
+@_compiled
+def run_tile_gradient(context: int, r: int, row: int, rows: int, goes_on: int) -> None:
+    """Add the tile's part to the gradient of a weight matrix."""
+    width = word(context, PANEL)
+    kernel, depth = word(r, 2), word(r, 3)
+    a, a_panel, a_pitch = word(r, 5) + row * word(r, 6), word(r, 7), word(r, 8)
+    first, to_pitch, to_panel = word(r, 13), word(r, 14), word(r, 15)
+    while depth > 0:
+        d, to, columns, here = word(r, 9) + row * word(r, 10), first, word(r, 4), min(width, depth)
+        while columns > 0:
+            across = vectors(context, min(width, columns))
+            call(kernel, (here, rows, across, a, a_pitch, 0, d, word(r, 12), to, to_pitch, goes_on))
+            d += word(r, 11)
+            to += to_panel
+            columns -= width
+        a += a_panel
+        first += width * to_pitch
+        depth -= width
+
+
+@_compiled
+def run_tile_sums(context: int, r: int, row: int, rows: int, goes_on: int) -> None:
+    width, columns = word(context, PANEL), word(r, 3)
+    d, to = word(r, 4) + row * word(r, 5), word(r, 8)
+    while columns > 0:
+        across = vectors(context, min(width, columns))
+        call(word(r, 2), (rows, across, d, word(r, 7), to, goes_on))
+        d += word(r, 6)
+        to += PANEL_BYTES
+        columns -= width
+
+
+@_compiled
+def run_gradient(context: int, r: int, batch: int) -> None:
+    """Compute a block of the gradient of a weight matrix from the whole batch."""
+    chunk = word(context, SUMS_DEPTH)
+    a, d = word(r, 5), word(r, 7)
+    k = 0
+    while k < batch:
+        here = min(chunk, batch - k)
+        call(
+            word(r, 2),
+            (word(r, 3), here, word(r, 4), a, word(r, 6), 0, d, word(r, 8), word(r, 9), word(r, 10), k),
+        )
+        a += chunk * word(r, 6)
+        d += chunk * word(r, 8)
+        k += chunk
+
+
+@_compiled
+def run_on_rows(context: int, table: int, start: int, row: int, rows: int, goes_on: int) -> None:
+    """Run the records of a tile: `rows` rows from `row` of the batch, which begins at `start` of the order."""
+    r, width, order = table, word(context, PANEL), word(context, ORDER)
+    while word(r, 0) != END:
+        operation, kernel = word(r, 0), word(r, 2)
+        if operation == PRODUCT:
+            run_product(context, r, row, rows)
+            if word(r, 16):
+                r += 8 * word(r, 1)
+        elif operation == LOOP:
+            panel = 0
+            while panel * width < word(r, 3):
+                run_loop(context, r, row, rows, panel)
+                panel += 1
+        elif operation == DOTS:
+            a, c = word(r, 4) + row * word(r, 5), word(r, 9) + row * word(r, 10)
+            call(kernel, (rows, word(r, 3), a, word(r, 7), word(r, 6), word(r, 8), c, word(r, 12)))
+            if word(r, 13):
+                r += 8 * word(r, 1)
+                run_loop(context, r, row, rows, 0)
+        elif operation == GATHER:
+            to = word(r, 6) + row * word(r, 7)
+            plain, numbers = word(r, 4), order + 8 * (start + row)
+            if order == 0:
+                plain, numbers = plain + (start + row) * word(r, 5), 0
+            call(kernel, (rows, word(r, 3), plain, word(r, 5), to, word(r, 9), word(r, 8), numbers))
+        elif operation == TILE_GRADIENT:
+            run_tile_gradient(context, r, row, rows, goes_on)
+        elif operation == TILE_SUMS:
+            run_tile_sums(context, r, row, rows, goes_on)
+        elif operation == COLUMN_LOOP:
+            operands = word(context, OPERANDS)
+            for k in range(word(r, 3)):
+                set_word(operands, k, word(r, 4 + 3 * k))
+            call(kernel, (1, rows, 0, operands, 1))
+        elif operation == SCATTER:
+            plain = word(r, 4) + (start + row) * word(r, 5)
+            source = word(r, 6) + row * word(r, 7)
+            call(kernel, (rows, word(r, 3), plain, word(r, 5), source, word(r, 9), word(r, 8)))
+        r += 8 * word(r, 1)
+
+
+@_compiled
+def run_on_blocks(context: int, table: int, batch: int, busy: int) -> None:
+    """Run the records of an update, or those before and after a run; `busy` threads had rows."""
+    r = table
+    while r != 0 and word(r, 0) != END:
+        operation, kernel = word(r, 0), word(r, 2)
+        if operation == GRADIENT:
+            run_gradient(context, r, batch)
+        elif operation == BLOCK_LOOP:
+            operands = word(context, OPERANDS)
+            for k in range(word(r, 6)):
+                set_word(operands, k, word(r, 7 + 3 * k))
+            call(kernel, (word(r, 3), word(r, 4), word(r, 5), operands, 1))
+        elif operation == SUMS:
+            call(kernel, (batch, word(r, 3), word(r, 4), word(r, 5), word(r, 6), 0))
+        elif operation == TRANSPOSE:
+            call(kernel, (word(r, 3), word(r, 4), word(r, 5), word(r, 6), word(r, 7), word(r, 8)))
+        elif operation == ADD:
+            if word(r, 8) < busy:
+                call(kernel, (word(r, 3), word(r, 4), word(r, 5), word(r, 6), word(r, 7)))
+        elif operation == TOTAL:
+            total = 0.0
+            for k in range(word(context, THREADS)):
+                total += number(word(r, 2) + k * word(context, PARTIAL_BYTES))
+            set_number(word(r, 3), total)
+        elif operation == RECORD:
+            set_number(word(r, 3), number(word(r, 3)) + number(word(r, 2)))
+        elif operation == PACK:
+            call(kernel, (word(r, 3), word(r, 4), word(r, 5), word(r, 6), word(r, 7), word(r, 8), word(r, 9), 0))
+        elif operation == UNPACK:
+            call(kernel, (word(r, 3), word(r, 4), word(r, 5), word(r, 6), word(r, 7), word(r, 8), word(r, 9)))
+        r += 8 * word(r, 1)
+
+
+@_compiled
+def run_step(context: int, step: int) -> None:
+    """Do one step: this thread's rows of the batch, then its share of the parameters."""
+    thread, threads, size = word(context, THREAD), word(context, THREADS), word(context, BATCH)
+    start = step * size
+    batch = min(size, word(context, RECORDS) - start)
+    count = word(context, SCALAR_COUNT)
+    for k in range(count):
+        set_word(word(context, NUMBERS), k, word(word(context, SCALARS), step * count + k))
+    partials = word(context, PARTIALS) + thread * word(context, PARTIAL_BYTES)
+    for k in range(word(context, PARTIAL_COUNT)):
+        set_number(partials + 8 * k, 0.0)
+
+    grain = word(context, GRAIN)
+    share = (batch + threads - 1) // threads
+    share = (share + grain - 1) // grain * grain
+    row, stop = min(batch, thread * share), min(batch, thread * share + share)
+    goes_on = 0
+    while row < stop:
+        rows = min(word(context, TILE_ROWS), stop - row)
+        run_on_rows(context, word(context, TILE), start, row, rows, goes_on)
+        row += rows
+        goes_on = 1
+    meet(context)
+    busy = (batch + share - 1) // share
+    run_on_blocks(context, word(context, UPDATE), batch, busy)
+    if word(context, SECOND_UPDATE):
+        meet(context)
+        run_on_blocks(context, word(context, SECOND_UPDATE), batch, busy)
+    meet(context)
+
+
+def walk(context: int) -> None:
+    """Do a whole run as one of its threads."""
+    call(word(context, FLOAT_STATE), (word(context, SAVED_STATE), 1))
+    run_on_blocks(context, word(context, BEFORE), 0, 0)
+    meet(context)
+    run_on_blocks(context, word(context, TRANSPOSES), 0, 0)
+    meet(context)
+    for step in range(word(context, STEPS)):
+        run_step(context, step)
+    run_on_blocks(context, word(context, AFTER), 0, 0)
+    call(word(context, FLOAT_STATE), (word(context, SAVED_STATE), 0))
+
+
+def ir_of_walk() -> str:
+    """Return what Numba makes of `walk`, as a function `WALK` of one 64-bit integer."""
+    import llvmlite.binding as llvm
+
+    compiled = cfunc(types.void(types.int64), nopython=True, error_model="numpy")(walk)
+    module = llvm.parse_assembly(compiled.inspect_llvm())
+    # The wrapper that Numba adds would report exceptions, of which there are none, with the help of its run-time
+    # library; without it the code stands alone, and a process that finds it in the cache need not import Numba.
+    module.get_function(compiled.native_name).linkage = "internal"
+    return f"""{module}
+define void @{WALK}(i64 %context) {{
+  %result = alloca ptr
+  %exception = alloca ptr
+  call i32 @{compiled.native_name.removeprefix("cfunc.")}(ptr %result, ptr %exception, i64 %context)
+  ret void
+}}
+"""

@@ -1,0 +1,180 @@
+"""What a compiled step consists of: gathers, products, loops and accumulations, and the memory between them."""
+
+from dataclasses import dataclass, field
+
+from gdkernels.errors import GdkernelsError
+from gdkernels.graph.nodes import Dim, Node, Shape
+
+__all__ = [
+    "COLUMN",
+    "MATRIX",
+    "NUMBER",
+    "UNITS",
+    "WEIGHTS",
+    "Accumulation",
+    "Buffer",
+    "Gather",
+    "Loop",
+    "Product",
+    "Schedule",
+    "ScheduleError",
+    "Step",
+    "has_dim",
+    "kind_of",
+    "value_of",
+    "wide_dims",
+]
+
+# What a value looks like: [B, n]; [B] or [B, 1]; [m, n]; [n]; or a single number.
+MATRIX, COLUMN, WEIGHTS, UNITS, NUMBER = "matrix", "column", "weights", "units", "number"
+
+_VIEWS = frozenset({"squeeze", "expand_dims", "detach"})
+
+
+class ScheduleError(GdkernelsError):
+    """A graph that does not fall into tiles, accumulations and updates; the definition itself can still run."""
+
+
+@dataclass(frozen=True)
+class Gather:
+    """The rows of an input that belong to the tile are copied next to each other."""
+
+    node: Node
+
+
+@dataclass(frozen=True)
+class Product:
+    """`node` = `left` times the parameter `weights`, or times its transpose."""
+
+    node: Node
+    left: Node
+    weights: Node
+    transposed: bool
+
+
+@dataclass(frozen=True)
+class Loop:
+    """Elementwise work in one pass.
+
+    Attributes
+    ----------
+    kind
+        What it runs over: a MATRIX or a COLUMN of the tile, WEIGHTS or UNITS, or a NUMBER.
+    stage
+        Values of earlier stages are loaded, or computed again from what is stored, never waited for.
+    outputs
+        What is stored, elementwise.
+    reductions
+        Sums, maxima or minima over what it runs over: along the units, or of everything.
+    reads
+        What is loaded: stored values, inputs, results of earlier reductions, numbers.
+    """
+
+    kind: str
+    stage: int
+    outputs: tuple[Node, ...]
+    reductions: tuple[Node, ...]
+    reads: tuple[Node, ...]
+
+
+@dataclass(frozen=True)
+class Accumulation:
+    """`node` = `left`ᵀ `right` over the rows of the batch; without `left`, the sums of the columns of `right`."""
+
+    node: Node
+    left: Node | None
+    right: Node
+
+    @property
+    def operands(self) -> tuple[Node, ...]:
+        return (self.right,) if self.left is None else (self.left, self.right)
+
+
+Step = Gather | Product | Loop | Accumulation
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """Memory for matrices of one width, one after the other.
+
+    Attributes
+    ----------
+    kept
+        Whether it is read again after the batch: an accumulation reads it.
+    """
+
+    width: Dim
+    kept: bool
+
+
+@dataclass
+class Schedule:
+    """What a step does, in order.
+
+    Attributes
+    ----------
+    tile
+        For every tile of rows.
+    stored
+        What loops load, by the number of the node, instead of computing it.
+    buffers, buffer_of
+        Where the matrices of a tile live: the number of a buffer for the id of a node.
+    columns
+        Values with one number a row.
+    accumulations
+        What is summed over the batch, in the order in which it becomes known.
+    numbers
+        For each phase of the update, how its numbers follow from totals; None where they need no arithmetic.
+    updates
+        For each phase, the loops over the parameters, by the parameter's name; the last phase changes them.
+    written
+        The parameter and the slots that the outputs of a loop of the last phase replace.
+    aliases
+        Conditions that follow from something stored: what to compute in later stages instead.
+    stages
+        When each node is known; a product and a reduction along the units begin a new stage.
+    """
+
+    tile: list[Step] = field(default_factory=list)
+    stored: dict[int, Node] = field(default_factory=dict)
+    buffers: list[Buffer] = field(default_factory=list)
+    buffer_of: dict[int, int] = field(default_factory=dict)
+    columns: list[Node] = field(default_factory=list)
+    accumulations: list[Accumulation] = field(default_factory=list)
+    numbers: list[Loop | None] = field(default_factory=list)
+    updates: list[dict[str, Loop]] = field(default_factory=list)
+    written: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    aliases: dict[int, Node] = field(default_factory=dict)
+    stages: dict[int, int] = field(default_factory=dict)
+
+
+def value_of(node: Node) -> Node:
+    """Return the node that `node` shows in another shape."""
+    while node.op in _VIEWS:
+        node = node.args[0]
+    return node
+
+
+def kind_of(node: Node, batch: Dim) -> str:
+    """Return what the values of `node` look like."""
+    sizes, wide = node.shape, wide_dims(node.shape)
+    if not wide:
+        return NUMBER
+    if len(sizes) <= 2 and has_dim(node, batch):
+        if sizes[0] is batch and sizes[-1] is not batch:
+            return MATRIX if len(wide) == 2 else COLUMN
+        if len(sizes) == 1:
+            return COLUMN
+    elif len(sizes) <= 2 and sizes[-1] is wide[-1]:
+        return WEIGHTS if len(wide) == 2 else UNITS
+    raise ScheduleError(f"{node} has a shape that compiled steps do not have")
+
+
+def has_dim(node: Node, dim: Dim) -> bool:
+    """Return whether `node` has this dimension."""
+    return any(d is dim for d in node.shape)
+
+
+def wide_dims(shape: Shape) -> tuple[Dim, ...]:
+    """Return the dimensions of `shape` that are not 1."""
+    return tuple(d for d in shape if isinstance(d, Dim))

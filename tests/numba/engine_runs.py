@@ -1,0 +1,89 @@
+"""Running a program on the engine and comparing it with the definition in float64."""
+
+from itertools import pairwise
+
+import numpy as np
+from gdkernels_numba import NumbaBackend
+
+from gdkernels import verify
+from gdkernels.backend import Plan
+from gdkernels.definition import activations, losses
+from gdkernels.definition.network import Layer
+from gdkernels.definition.optimizers import SGD
+from gdkernels.program import Program
+
+MOMENTUM = SGD(momentum=0.9)  # after one step its slot is the gradient, times the rate
+
+
+def program(*functions, **options):
+    """Return a regression through these activations."""
+    options = {"loss": losses.sse, "optimizer": MOMENTUM} | options
+    return Program((*functions, activations.identity), **options)
+
+
+def compiled(run_program, precision="float32", **choices):
+    executable = NumbaBackend().compile(run_program, Plan("numba", "cpu", precision, choices))
+    assert executable is not None, "it falls back to the definition"
+    assert executable.origin == "compiled"
+    return executable
+
+
+class Data:
+    """Random parameters and records for some widths."""
+
+    def __init__(self, run_program, widths, records, seed=0):
+        random = np.random.default_rng(seed)
+        self.program, self.widths, self.records = run_program, widths, records
+        self.x = random.standard_normal((records, widths[0]), dtype=np.float32)
+        self.y = random.standard_normal((records, widths[-1]), dtype=np.float32)
+        self.order = random.permutation(records)
+        self.parameters = tuple(
+            Layer(
+                random.standard_normal((m, n), dtype=np.float32) / np.float32(m**0.5),
+                random.standard_normal(n, dtype=np.float32) / np.float32(4) if run_program.bias else None,
+            )
+            for m, n in pairwise(widths)
+        )
+
+    def start(self, precision):
+        return verify.start(self.program, self.parameters, lambda a: np.array(a, dtype=precision))
+
+    def rates(self, batch_size, rate=0.01):
+        return rate * np.linspace(1.0, 0.5, -(-self.records // batch_size))
+
+    def run(self, executable, batch_size, precision="float32", epochs=1):
+        """Return the sum of E over the last epoch, and the state."""
+        state = self.start(precision)
+        x, y = self.x.astype(precision), self.y.astype(precision)
+        loss = 0.0
+        for _ in range(epochs):
+            loss, _ = executable.run(state, x, y, self.order, batch_size, self.rates(batch_size))
+        return loss, state
+
+    def run_on_numpy(self, batch_size, precision="float64", epochs=1):
+        state = self.start(precision)
+        rates = self.rates(batch_size)
+        loss = 0.0
+        for _ in range(epochs):
+            loss, _ = verify.continue_on_numpy(
+                self.program, state, self.x, self.y, self.order, batch_size, rates, precision
+            )
+        return loss, state
+
+
+def assert_agrees(data, executable, batch_size, precision="float32"):
+    """Compare an epoch of a few steps with the definition, array by array."""
+    loss, state = data.run(executable, batch_size, precision)
+    loss64, state64 = data.run_on_numpy(batch_size)
+    _, own = data.run_on_numpy(batch_size, precision)
+    assert abs(loss - loss64) <= 1e-5 * abs(loss64)
+    arrays = (dict(verify.named_arrays(s)) for s in (state, own, state64))
+    for (name, a), yardstick, a64 in zip(
+        *((d.items() if k == 0 else d.values()) for k, d in enumerate(arrays)), strict=True
+    ):
+        error = verify.relative_error(a, a64)
+        assert error <= verify.bound(verify.relative_error(yardstick, a64), precision, 1), name
+
+
+def bits(state):
+    return {name: a.tobytes() for name, a in verify.named_arrays(state)}

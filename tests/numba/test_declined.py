@@ -1,0 +1,114 @@
+"""What cannot be compiled runs as the definition, and says why; what can be follows every change of the definition."""
+
+import logging
+
+import numpy as np
+import pytest
+from engine_runs import Data, assert_agrees, compiled, program
+from gdkernels_numba import NumbaBackend
+
+from gdkernels.backend import Plan
+from gdkernels.definition import activations, losses, network
+from gdkernels.definition.network import map_layers
+
+PLAN = Plan("numba", "cpu", "float32")
+
+
+def declined(wanted, caplog):
+    with caplog.at_level(logging.INFO, "gdkernels"):
+        assert NumbaBackend().compile(wanted, PLAN) is None
+    return caplog.text
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (lambda z, *, xp: xp.sin(z), "sin has no vector form"),
+        (lambda z, *, xp: z**0.3, "power with the exponent"),
+        (lambda z, *, xp: xp.cumulative_sum(z, axis=1), "cumulative_sum is not an operation"),
+        (lambda z, *, xp: z - xp.mean(z, axis=0), "needs a sum over the batch"),
+        (lambda z, *, xp: z / xp.max(xp.abs(z)), "extremum over something else"),
+    ],
+    ids=["sin", "a power", "unknown", "over the batch", "the largest of all"],
+)
+def test_a_line_that_has_no_fused_form(line, reason, caplog):
+    assert reason in declined(program(line), caplog)
+
+
+def test_a_definition_with_a_product_of_weights(monkeypatch, caplog):
+    gradient = network.gradient
+
+    def changed(parameters, *args, xp, **kwargs):
+        error, gradients = gradient(parameters, *args, xp=xp, **kwargs)
+        first, *others = gradients
+        W = parameters[0].W
+        return error, (first._replace(W=first.W + xp.matmul(xp.matmul(W, W.T), W)), *others)
+
+    monkeypatch.setattr(network, "gradient", changed)
+    assert "nothing to do with the batch" in declined(program(activations.tanh), caplog)
+
+
+def test_a_definition_that_mixes_parameters(monkeypatch, caplog):
+    update = network.update
+
+    def changed(parameters, gradients, slots, *, xp, **kwargs):
+        gradients = tuple(g._replace(W=g.W + g.b) for g in gradients)
+        return update(parameters, gradients, slots, xp=xp, **kwargs)
+
+    monkeypatch.setattr(network, "update", changed)
+    assert "which has another shape" in declined(program(activations.tanh), caplog)
+
+
+def test_two_gradients_in_one_update(monkeypatch):
+    """The weights' gradient with that of the layer's input squared added: two products accumulate."""
+    gradient = network.gradient
+
+    def changed(parameters, x, y, *, xp, **kwargs):
+        error, gradients = gradient(parameters, x, y, xp=xp, **kwargs)
+        delta = xp.tanh(xp.matmul(x, parameters[0].W))
+        first = gradients[0]
+        return error, (first._replace(W=first.W + 0.01 * xp.matmul((x * x).T, delta)), *gradients[1:])
+
+    monkeypatch.setattr(network, "gradient", changed)
+    wanted = program(activations.tanh)
+    data = Data(wanted, (70, 130, 3), 150)
+    for choices in ({}, {"threads": 2, "depth_first": True, "tile_rows": 24}):
+        assert_agrees(data, compiled(wanted, **choices), 64)
+
+
+def test_a_slope_that_is_off_by_one_per_cent_is_seen(monkeypatch):
+    data = Data(program(activations.tanh), (5, 7, 3), 20)
+    executable = compiled(data.program)  # before the definition changes: a stale formula
+    gradient = network.gradient
+
+    def changed(*args, **kwargs):
+        error, gradients = gradient(*args, **kwargs)
+        return error, map_layers(lambda g: 1.01 * g, gradients)
+
+    monkeypatch.setattr(network, "gradient", changed)
+    with pytest.raises(AssertionError):
+        assert_agrees(data, executable, 8)
+
+
+def test_bfloat16_is_not_claimed():
+    assert NumbaBackend.precisions == ("float64", "float32")
+
+
+def test_rows_that_are_not_there_are_refused():
+    data = Data(program(activations.tanh), (5, 7, 3), 20)
+    executable = compiled(data.program)
+    for order in ([0, 20], [-1, 3], []):
+        with pytest.raises(ValueError, match=r"row|records"):
+            executable.run(data.start("float32"), data.x, data.y, np.asarray(order, np.int64), 8, np.full(1, 0.1))
+    with pytest.raises(ValueError, match="do not fit"):
+        executable.run(data.start("float32"), data.x[:, :4], data.y, data.order, 8, data.rates(8))
+    with pytest.raises(ValueError, match="columns"):
+        executable.predict(data.parameters, data.x[:, :4])
+
+
+def test_a_program_that_only_predicts_needs_no_loss():
+    wanted = program(activations.softmax, loss=None, optimizer=None)
+    data = Data(program(activations.softmax, loss=losses.mse), (5, 7, 3), 20)
+    output = compiled(wanted).predict(data.parameters, data.x)
+    assert output.shape == (20, 3)
+    assert compiled(wanted).predict(data.parameters, data.x[:0]).shape == (0, 3)

@@ -1,0 +1,110 @@
+"""Every way of cutting a step up gives the definition's result, whatever the sizes."""
+
+import numpy as np
+import pytest
+from engine_runs import Data, assert_agrees, bits, compiled, program
+
+from gdkernels.backend import Plan
+from gdkernels.definition import activations
+from gdkernels.definition.optimizers import Adam
+from gdkernels.testing import CASES
+
+relu, tanh, softmax = activations.relu, activations.tanh, activations.softmax
+
+# Beyond one panel and one chunk in every direction, and no multiples of anything.
+WIDE = (130, 70, 333, 10)
+ONE_OUTPUT = (70, 333, 130, 1)  # the weights of a layer of one unit are kept as a row
+CHOICES = {
+    "as planned": {},
+    "one thread": {"threads": 1},
+    "two threads": {"threads": 2},
+    "five threads": {"threads": 5},
+    "small tiles": {"threads": 2, "tile_rows": 7},
+    "depth first": {"threads": 1, "depth_first": True, "tile_rows": 24},
+    "depth first on three threads": {"threads": 3, "depth_first": True, "tile_rows": 24},
+    "short chunks": {"product_depth": 64, "sums_depth": 16},
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_is_built_in_compiles(name):
+    for precision in ("float32", "float64"):
+        compiled(CASES[name].program, precision)
+
+
+@pytest.mark.parametrize("choices", CHOICES.values(), ids=CHOICES)
+@pytest.mark.parametrize("batch_size", [96, 200, 1000])
+def test_every_plan_gives_the_result(choices, batch_size):
+    executable = compiled(program(relu, tanh), **choices)
+    for widths in (WIDE, ONE_OUTPUT):
+        assert_agrees(Data(program(relu, tanh), widths, 200), executable, batch_size)
+
+
+@pytest.mark.parametrize("lanes", [16, 8, 4])
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_every_vector_width_gives_the_result(lanes, precision):
+    wanted = program(relu, softmax, clip_norm=0.5, gradient_norm=True, optimizer=Adam())
+    executable = compiled(wanted, precision, vector_width=lanes)
+    for widths, batch_size in ((WIDE, 96), ((1, 1, 1, 1), 3), ((5, 17, 33, 2), 1)):
+        assert_agrees(Data(wanted, widths, 2 * batch_size + 1), executable, batch_size, precision)
+
+
+@pytest.mark.parametrize("choices", CHOICES.values(), ids=CHOICES)
+def test_the_norm_is_known_before_the_update(choices):
+    wanted = program(relu, tanh, clip_norm=0.1, gradient_norm=True)
+    assert_agrees(Data(wanted, WIDE, 200), compiled(wanted, **choices), 96)
+
+
+@pytest.mark.parametrize("choices", CHOICES.values(), ids=CHOICES)
+def test_the_same_plan_gives_the_same_bits(choices):
+    data = Data(program(relu, tanh), WIDE, 200)
+    first, second = (data.run(compiled(data.program, **choices), 96, epochs=2) for _ in range(2))
+    assert first[0] == second[0]
+    assert bits(first[1]) == bits(second[1])
+
+
+def test_the_plan_says_what_was_chosen_and_repeats_it():
+    data = Data(program(relu, tanh), WIDE, 200)
+    executable = compiled(data.program, threads=2)
+    assert executable.plan == Plan("numba", "cpu", "float32", {"threads": 2})
+    data.run(executable, 96)
+    assert executable.plan.choices["threads"] == 2
+    assert {"tile_rows", "depth_first", "vector_width"} <= executable.plan.choices.keys()
+    again = compiled(data.program, **executable.plan.choices)
+    assert bits(data.run(again, 96)[1]) == bits(data.run(executable, 96)[1])
+
+
+def test_one_executable_serves_all_sizes():
+    executable = compiled(program(relu, tanh))
+    for widths, batch_size in ((WIDE, 96), ((3, 4, 5, 6), 7), (WIDE, 50), (WIDE, 96)):
+        assert_agrees(Data(program(relu, tanh), widths, 100), executable, batch_size)
+
+
+def test_no_stale_weights_are_used():
+    data = Data(program(relu, tanh), (5, 7, 6, 3), 40)
+    executable = compiled(data.program)
+    state = data.start("float32")
+    before = bits(state)
+    executable.run(state, data.x, data.y, data.order, 8, data.rates(8))
+    kept = executable.predict(state.parameters, data.x)
+    for layer, start in zip(state.parameters, data.parameters, strict=True):  # restored in place
+        layer.W[...], layer.b[...] = start.W, start.b
+    for layer in state.slots:
+        layer.W[0][...], layer.b[0][...] = 0.0, 0.0
+    assert bits(state) == before
+    executable.run(state, data.x, data.y, data.order, 8, data.rates(8))
+    assert np.array_equal(executable.predict(state.parameters, data.x), kept)
+
+
+def test_a_large_prediction_is_cut_up():
+    data = Data(program(relu, tanh), (5, 7, 6, 3), 10_000)
+    executable = compiled(data.program, threads=2)
+    whole = executable.predict(data.parameters, data.x)
+    assert np.array_equal(whole[17:18], executable.predict(data.parameters, data.x[17:18]))
+
+
+def test_workspace_grows_with_the_batch():
+    data = Data(program(relu, tanh), (5, 7, 6, 3), 40)
+    executable = compiled(data.program)
+    data.run(executable, 8)
+    assert 0 < executable.workspace(8) < executable.workspace(64)

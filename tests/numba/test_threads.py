@@ -1,0 +1,135 @@
+"""Threads: more than cores, several runs at once, after a fork; and the caller's floating-point state."""
+
+import ctypes
+import os
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+from engine_runs import Data, bits, compiled, program
+from gdkernels_numba import machine
+from gdkernels_numba.choices import Work, choose
+from gdkernels_numba.machine import Caches
+from gdkernels_numba.threads import run_on_threads
+from gdkernels_numba.vector import Format
+
+from gdkernels.definition import activations
+
+WIDTHS = (20, 70, 30, 3)
+relu, tanh = activations.relu, activations.tanh
+
+
+def test_two_python_threads_train_two_models_at_once():
+    data = [Data(program(relu, tanh), WIDTHS, 300, seed) for seed in range(4)]
+    alone = [bits(d.run(compiled(d.program, threads=3), 64, epochs=3)[1]) for d in data]
+    together = [None] * len(data)
+
+    def train(k):
+        together[k] = bits(data[k].run(compiled(data[k].program, threads=3), 64, epochs=3)[1])
+
+    threads = [threading.Thread(target=train, args=(k,)) for k in range(len(data))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert together == alone
+
+
+def test_one_executable_is_used_by_one_thread_at_a_time():
+    data = Data(program(relu, tanh), WIDTHS, 300)
+    executable = compiled(data.program, threads=2)
+    wanted = executable.predict(data.parameters, data.x)
+    found = []
+    threads = [
+        threading.Thread(target=lambda: found.append(executable.predict(data.parameters, data.x))) for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(np.array_equal(a, wanted) for a in found)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded, use of fork:DeprecationWarning")
+def test_threads_are_made_anew_after_a_fork():
+    data = Data(program(relu, tanh), WIDTHS, 300)
+    executable = compiled(data.program, threads=2)
+    wanted = bits(data.run(executable, 64)[1])
+    child = os.fork()
+    if child == 0:
+        same = bits(data.run(executable, 64)[1]) == wanted
+        os._exit(0 if same else 1)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+
+
+def test_an_error_in_a_job_leaves_no_thread_waiting():
+    done = []
+
+    def fail():
+        raise ValueError("on purpose")
+
+    with pytest.raises(ValueError, match="on purpose"):
+        run_on_threads([fail, lambda: done.append(1)])
+    assert done == [1]
+
+
+def test_denormals_are_flushed_inside_and_kept_outside():
+    if not machine.has_control_register():
+        pytest.skip("denormals are flushed on x86 only")
+    data = Data(program(relu), (4, 8, 2), 16)
+    tiny = [type(layer)(layer.W * np.float32(1e-39), layer.b * np.float32(1e-39)) for layer in data.parameters]
+    output = compiled(data.program, threads=2).predict(tiny, data.x)
+    assert not output.any(), "what is denormal is zero inside"
+    half = np.float32(np.finfo(np.float32).tiny) / np.float32(2)
+    assert half > 0, "the caller's own arithmetic keeps its denormals"
+
+
+class TestHowManyThreads:
+    """Threads follow the work, and what the user wishes."""
+
+    SMALL = Work(batch=32, flops=3e5, row_bytes=600, weight_bytes=10_000)
+    LARGE = Work(batch=1024, flops=1e10, row_bytes=30_000, weight_bytes=30_000_000)
+
+    @staticmethod
+    def choose(work, **wished):
+        return choose(work, Format("float32", 16), Caches(), 4, wished)
+
+    def test_one_below_the_break_even(self):
+        assert self.choose(self.SMALL).threads == 1
+        assert self.choose(self.LARGE).threads == 4
+
+    def test_as_many_as_wished(self):
+        assert self.choose(self.SMALL, threads=3).threads == 3
+        assert self.choose(self.LARGE, threads=1).threads == 1
+
+    def test_never_more_than_rows(self):
+        few = Work(batch=2, flops=1e10, row_bytes=1, weight_bytes=1)
+        assert self.choose(few).threads == 2
+
+    @pytest.mark.parametrize("name", ["NUMBA_NUM_THREADS", "OMP_NUM_THREADS"])
+    def test_as_many_as_the_environment_allows(self, name, monkeypatch):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+        for other in ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS"):
+            monkeypatch.delenv(other, raising=False)
+        assert machine.cores() == 8
+        for value, count in (("3", 3), ("3,2", 3), ("99", 8), ("0", 8), ("many", 8)):
+            monkeypatch.setenv(name, value)
+            assert machine.cores() == count
+
+
+def test_importing_the_plug_in_imports_neither_numba_nor_llvmlite():
+    code = "import sys, gdkernels_numba; sys.exit(any(m in sys.modules for m in ('numba', 'llvmlite')))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_call_releases_the_interpreters_lock():
+    data = Data(program(relu, tanh), WIDTHS, 300)
+    executable = compiled(data.program)
+    data.run(executable, 64)
+    walk = executable._compiled.kernels.walk
+    assert isinstance(walk, ctypes._CFuncPtr)
+    assert not walk._flags_ & ctypes._FUNCFLAG_PYTHONAPI
