@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
-from gdkernels.graph.nodes import SCALAR, Node
+from gdkernels.graph.nodes import Node
+from gdkernels.graph.operations import SCALAR
 from gdkernels.graph.steps import UNITS, Accumulation, Loop, Product, kind_of
 from gdkernels_numba.choices import Choices
 from gdkernels_numba.lower import Task

@@ -5,7 +5,9 @@ from typing import Any
 
 from llvmlite import ir
 
-from gdkernels.graph.nodes import REAL, Dim, Graph, Node
+from gdkernels.graph.namespace import Graph
+from gdkernels.graph.nodes import Dim, Node
+from gdkernels.graph.operations import REAL
 from gdkernels.graph.schedule import PREDICTION, schedule
 from gdkernels.graph.steps import Loop, Schedule, value_of
 from gdkernels.program import Program

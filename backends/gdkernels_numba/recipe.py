@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from gdkernels.graph.loops import is_loaded, operands
-from gdkernels.graph.nodes import SCALAR, Dim, Node
+from gdkernels.graph.nodes import Dim, Node
+from gdkernels.graph.operations import SCALAR
 from gdkernels.graph.steps import COLUMN, MATRIX, NUMBER, UNITS, Loop, Schedule, ScheduleError, kind_of, value_of
 from gdkernels_numba.functions import FUNCTIONS
 

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable
 
-from gdkernels.graph.nodes import SCALAR, Node
+from gdkernels.graph.nodes import Node
+from gdkernels.graph.operations import SCALAR
 from gdkernels.graph.steps import Loop, Schedule, value_of
 
 __all__ = ["is_loaded", "make_loop", "operands"]

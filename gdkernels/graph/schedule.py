@@ -10,7 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from gdkernels.graph.buffers import assign_buffers
 from gdkernels.graph.derivative import topological
 from gdkernels.graph.loops import is_loaded, make_loop, operands
-from gdkernels.graph.nodes import ELEMENTWISE, Dim, Graph, Node
+from gdkernels.graph.namespace import Graph
+from gdkernels.graph.nodes import Dim, Node
+from gdkernels.graph.operations import ELEMENTWISE
 from gdkernels.graph.steps import (
     COLUMN,
     MATRIX,

@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from gdkernels.graph.loops import make_loop
-from gdkernels.graph.nodes import ELEMENTWISE, REAL, Dim, Node
+from gdkernels.graph.nodes import Dim, Node
+from gdkernels.graph.operations import ELEMENTWISE, REAL
 from gdkernels.graph.steps import (
     NUMBER,
     UNITS,
