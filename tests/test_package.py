@@ -23,11 +23,11 @@ def wheel(tmp_path_factory):
 
 def test_top_level_names_of_the_wheel(wheel):
     packages = {name.split("/")[0] for name in wheel if ".dist-info/" not in name}
-    assert packages == {"gdkernels", "gdkernels_cupy", "gdkernels_numpy"}
+    assert packages == {"gdkernels", "gdkernels_cupy", "gdkernels_numba", "gdkernels_numpy"}
 
 
 def test_the_wheel_is_typed_and_carries_the_licence(wheel):
-    for package in ("gdkernels", "gdkernels_cupy", "gdkernels_numpy"):
+    for package in ("gdkernels", "gdkernels_cupy", "gdkernels_numba", "gdkernels_numpy"):
         assert f"{package}/py.typed" in wheel
     assert any(name.endswith("licenses/LICENSE") for name in wheel)
     assert not any("test" in Path(name).name and "testing" not in name for name in wheel)
