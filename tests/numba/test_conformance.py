@@ -1,4 +1,4 @@
-"""The suite that any backend runs, on the fused CPU engine."""
+"""The suite that any backend runs, on the fused CPU engine: all of it compiled."""
 
 import pytest
 from gdkernels_numba import NumbaBackend
@@ -6,7 +6,17 @@ from gdkernels_numba import NumbaBackend
 from gdkernels.testing import BackendConformance
 
 
+class AlwaysCompiled(NumbaBackend):
+    """Falling back to the definition would pass every comparison, and be none."""
+
+    def compile(self, program, plan):
+        executable = super().compile(program, plan)
+        assert executable is not None, f"{program} was not compiled"
+        assert executable.origin == "compiled"
+        return executable
+
+
 class TestNumba(BackendConformance):
     @pytest.fixture
     def backend(self):
-        return NumbaBackend()
+        return AlwaysCompiled()
