@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from gdkernels.definition import activations
-from gdkernels.graph import derivative, pullback, value_and_derivative, value_and_pullback
+from gdkernels.graph import value_and_derivative, value_and_pullback
 
 INF, NAN = math.inf, math.nan
 ORDINARY = np.asarray([-9.5, -3.0, -1.25, -0.75, -1e-3, 1e-3, 0.5, 1.0, 2.75, 4.0, 9.5])
@@ -53,19 +53,10 @@ def test_ordinary_values_and_slopes(name):
 
 
 @pytest.mark.parametrize("op", ["tanh", "exp", "expm1", "log1p", "multiply", "maximum", "abs", "where"])
-def test_one_percent_in_a_slope_is_noticed(op, monkeypatch):
-    rule = derivative._RULES[op]
-
-    def wrong(graph, node, cotangent):
-        return tuple(None if part is None else 1.01 * part for part in rule(graph, node, cotangent))
-
-    monkeypatch.setitem(derivative._RULES, op, wrong)
-    pullback._differentiated.cache_clear()
-    try:
-        with pytest.raises(AssertionError, match="Not equal to tolerance"):
-            check_all_ordinary()
-    finally:
-        pullback._differentiated.cache_clear()
+def test_one_percent_in_a_slope_is_noticed(op, plant_one_percent):
+    plant_one_percent(op)
+    with pytest.raises(AssertionError, match="Not equal to tolerance"):
+        check_all_ordinary()
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])

@@ -8,7 +8,7 @@ import pytest
 
 from gdkernels.definition import activations, losses, network
 from gdkernels.definition.network import Layer, forward, gradient
-from gdkernels.graph import Graph, derivative, interpret, pullback, vjp
+from gdkernels.graph import Graph, interpret, pullback, vjp
 
 STRUCTURES = {
     "one hidden layer": ([3, 4, 2], 5),
@@ -145,19 +145,10 @@ def check_all():
     "op",
     ["abs", "add", "divide", "exp", "expm1", "log", "log1p", "maximum", "multiply", "subtract", "sum", "tanh", "where"],
 )
-def test_one_percent_in_the_slope_of_an_operation_is_noticed(op, monkeypatch):
-    rule = derivative._RULES[op]
-
-    def wrong(graph, node, cotangent):
-        return tuple(None if part is None else 1.01 * part for part in rule(graph, node, cotangent))
-
-    monkeypatch.setitem(derivative._RULES, op, wrong)
-    pullback._differentiated.cache_clear()
-    try:
-        with pytest.raises(AssertionError, match="Not equal to tolerance"):
-            check_all()
-    finally:
-        pullback._differentiated.cache_clear()
+def test_one_percent_in_the_slope_of_an_operation_is_noticed(op, plant_one_percent):
+    plant_one_percent(op)
+    with pytest.raises(AssertionError, match="Not equal to tolerance"):
+        check_all()
 
 
 def test_one_percent_in_the_way_back_is_noticed(monkeypatch):
