@@ -8,18 +8,19 @@ import numpy as np
 import pytest
 from gdkernels_numpy import NumPyBackend
 
-from gdkernels import testing, verify
+from gdkernels import cases, testing, verify
+from gdkernels.cases import CASES
 from gdkernels.definition import network
 from gdkernels.definition.network import Layer
 from gdkernels.reference import DefinitionExecutable
-from gdkernels.testing import CASES, BackendConformance
+from gdkernels.testing import BackendConformance
 from gdkernels.verify import relative_error
 
 
 def test_no_case_is_chaotic():
     """Where NumPy's own error in float32 is large, the bound is loose, and the case would catch nothing."""
     for name, case in CASES.items():
-        own, wanted = testing._on_numpy_once(case, "float32"), testing._on_numpy_once(case, "float64")
+        own, wanted = cases.on_numpy_once(case, "float32"), cases.on_numpy_once(case, "float64")
         for array, a64 in wanted[0].items():
             assert relative_error(own[0][array], a64) < 0.5e-5, (name, array)
         for array, a64 in wanted[-1].items():

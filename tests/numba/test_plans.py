@@ -5,9 +5,9 @@ import pytest
 from engine_runs import Data, assert_agrees, bits, compiled, program
 
 from gdkernels.backend import Plan
+from gdkernels.cases import CASES
 from gdkernels.definition import activations
 from gdkernels.definition.optimizers import Adam
-from gdkernels.testing import CASES
 
 relu, tanh, softmax = activations.relu, activations.tanh, activations.softmax
 
