@@ -146,10 +146,22 @@ def _skeleton_sources() -> list[str]:
     """Return the text that the skeleton is made of, without importing Numba to compile it."""
     from importlib.resources import files
 
-    return [(files("gdkernels_numba") / name).read_text("utf-8") for name in ("walk.py", "table.py", "vector.py")]
+    return [
+        (files("gdkernels_numba") / name).read_text("utf-8")
+        for name in ("walk.py", "words.py", "table.py", "vector.py")
+    ]
 
 
 def _skeleton_ir() -> str:
-    from gdkernels_numba.walk import ir_of_walk
+    import logging
 
-    return ir_of_walk()
+    # Numba tells its whole inner life at DEBUG, thousands of lines, to whoever turned that on for a program of theirs.
+    log = logging.getLogger("numba")
+    level = log.level
+    log.setLevel(max(level, logging.WARNING))
+    try:
+        from gdkernels_numba.walk import ir_of_walk
+
+        return ir_of_walk()
+    finally:
+        log.setLevel(level)
