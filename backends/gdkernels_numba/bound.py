@@ -13,7 +13,7 @@ from gdkernels_numba.bind import Tables
 from gdkernels_numba.choices import Choices
 from gdkernels_numba.layout import Layout
 from gdkernels_numba.lower import Kernels, Task
-from gdkernels_numba.memory import Arena, allocate
+from gdkernels_numba.memory import Arena, allocate, pitch_of
 from gdkernels_numba.scalars import scalar_table
 from gdkernels_numba.table import CONTEXT, FIELDS, Table
 from gdkernels_numba.threads import run_on_threads
@@ -22,7 +22,7 @@ __all__ = ["Bound"]
 
 _ORDER, _RECORDS, _STEPS, _SCALARS = (CONTEXT.index(k) for k in ("order", "records", "steps", "scalars"))
 
-_GRAIN = 12  # threads share rows in multiples of the micro-kernels' heights
+_GRAIN = 4  # threads share rows in multiples of this: even shares count for more than full micro-kernels
 
 Array = npt.NDArray[Any]
 
@@ -91,7 +91,8 @@ class Bound:
             for down, across in layout.blocks(name):
                 high, wide = min(panel, rows - down * panel), min(panel, columns - across * panel)
                 units = layout.kind(self.task.inputs[name]) == UNITS
-                costs[name, down, across] = columns if units else high * wide
+                padded = pitch_of(wide, self.kernels.format) // self.kernels.format.size
+                costs[name, down, across] = columns if units else high * padded
         for phase in range(len(self.task.schedule.updates)):
             for (name, down, across), tables in self._shared(costs):
                 tables.add_block(phase, name, down, across)
@@ -125,7 +126,7 @@ class Bound:
             "sums_depth": choices.sums_depth,
             "batch": self.sizes["B"],
             "tile_rows": choices.tile_rows,
-            "grain": min(_GRAIN, choices.tile_rows),
+            "grain": _GRAIN,
             "operands": layout.operand_base[thread],
             "scalar_count": len(layout.scalars),
             "numbers": layout.number_base[thread],

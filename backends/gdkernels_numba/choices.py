@@ -10,6 +10,9 @@ from gdkernels_numba.vector import Format
 __all__ = ["Choices", "Work", "choose"]
 
 _BREAK_EVEN = 10e6  # floating-point operations a step, below which a second thread costs more than it brings
+_PER_BYTE = (
+    4.0  # that a byte of weights costs: the update moves it, whatever the batch; threads without rows help there
+)
 _ROW_BLOCK = 12  # a multiple of the rows of the usual micro-kernels
 
 
@@ -65,8 +68,11 @@ def choose(work: Work, format: Format, caches: Caches, cores: int, wished: Mappi
     """Return the choices for `work`, those in `wished` as they are."""
     threads = wished.get("threads")
     if threads is None:
-        threads = 1 if work.flops < _BREAK_EVEN else cores
-    threads = max(1, min(int(threads), work.batch))
+        updates = _PER_BYTE * work.weight_bytes
+        threads = 1 if work.flops + updates < _BREAK_EVEN else cores
+        if updates < _BREAK_EVEN:
+            threads = min(threads, work.batch)
+    threads = max(1, int(threads))
     share = -(-work.batch // threads)
 
     depth_first = wished.get("depth_first")

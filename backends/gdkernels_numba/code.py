@@ -19,6 +19,7 @@ __all__ = ["Code", "address_of", "digest", "load"]
 
 _log = logging.getLogger("gdkernels")
 
+_REVISION = "1"  # raised when other code is made of the same IR
 _SUFFIX = ".o"
 _CHECKSUM = 32  # bytes of SHA-256 in front of the code: a damaged file is compiled again
 
@@ -35,7 +36,7 @@ class Code:
 
 def digest(*parts: str) -> str:
     """Return a name for code that is made of these parts, by these compilers, for this machine."""
-    whole = "\0".join((version("llvmlite"), version("numba"), machine_name(), *parts))
+    whole = "\0".join((version("llvmlite"), version("numba"), machine_name(), _REVISION, *parts))
     return hashlib.sha256(whole.encode()).hexdigest()[:32]
 
 

@@ -20,9 +20,6 @@ from gdkernels_numba.vector import Format
 
 __all__ = ["Compiled", "Kernels", "Task", "compile_program"]
 
-# Raised when a kernel or the skeleton changes what it expects of a table: then nothing that is cached fits any more.
-_REVISION = "1"
-
 
 @dataclass(frozen=True)
 class Kernels:
@@ -86,7 +83,7 @@ def compile_program(program: Program, format: Format) -> Compiled:
         writer.write(training, traced.batch)
 
     text = str(writer.module)
-    loaded = code.load(code.digest(_REVISION, text), lambda: text, "the loops of a program")
+    loaded = code.load(code.digest(text), lambda: text, "the loops of a program")
     addresses = {key: loaded.address(name) for key, name in writer.names.items()}
     output = value_of(forward.output)
     prediction = Task(predicting, forward.batch, forward.widths, _parameters(forward.graph), addresses, output)
@@ -134,8 +131,8 @@ def shared_kernels(format: Format) -> Kernels:
         write_moves(module, format)
         text = str(module)
         what = f"products of {format.dtype}, {format.lanes} at a time"
-        kernels = code.load(code.digest(_REVISION, text), lambda: text, what)
-        skeleton = code.load(code.digest(_REVISION, *_skeleton_sources()), _skeleton_ir, "the skeleton")
+        kernels = code.load(code.digest(text), lambda: text, what)
+        skeleton = code.load(code.digest(*_skeleton_sources()), _skeleton_ir, "the skeleton")
         address = {name: kernels.address(name) for name in (*PRODUCTS, *MOVES)}
         walk = code.address_of(skeleton, "gdkernels_walk", 1)
         _shared[format] = Kernels(format, (kernels, skeleton), address, walk)
@@ -146,10 +143,22 @@ def _skeleton_sources() -> list[str]:
     """Return the text that the skeleton is made of, without importing Numba to compile it."""
     from importlib.resources import files
 
-    return [(files("gdkernels_numba") / name).read_text("utf-8") for name in ("walk.py", "table.py", "vector.py")]
+    return [
+        (files("gdkernels_numba") / name).read_text("utf-8")
+        for name in ("walk.py", "words.py", "table.py", "vector.py")
+    ]
 
 
 def _skeleton_ir() -> str:
-    from gdkernels_numba.walk import ir_of_walk
+    import logging
 
-    return ir_of_walk()
+    # Numba tells its whole inner life at DEBUG, thousands of lines, to whoever turned that on for a program of theirs.
+    log = logging.getLogger("numba")
+    level = log.level
+    log.setLevel(max(level, logging.WARNING))
+    try:
+        from gdkernels_numba.walk import ir_of_walk
+
+        return ir_of_walk()
+    finally:
+        log.setLevel(level)

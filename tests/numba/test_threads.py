@@ -115,9 +115,9 @@ class TestHowManyThreads:
         assert self.choose(self.SMALL, threads=3).threads == 3
         assert self.choose(self.LARGE, threads=1).threads == 1
 
-    def test_never_more_than_rows(self):
-        few = Work(batch=2, flops=1e10, row_bytes=1, weight_bytes=1)
-        assert self.choose(few).threads == 2
+    def test_more_than_rows_only_where_the_update_is_worth_it(self):
+        assert self.choose(Work(batch=2, flops=1e10, row_bytes=1, weight_bytes=1)).threads == 2
+        assert self.choose(Work(batch=1, flops=1e6, row_bytes=1, weight_bytes=30_000_000)).threads == 4
 
     @pytest.mark.parametrize("name", ["NUMBA_NUM_THREADS", "OMP_NUM_THREADS"])
     def test_as_many_as_the_environment_allows(self, name, monkeypatch):
