@@ -23,7 +23,8 @@ __all__ = ["FusedExecutable"]
 
 _log = logging.getLogger("gdkernels")
 
-_PREDICTED_ROWS = 1 << 20  # of a batch, for prediction: only an order of magnitude counts
+_PREDICTED_ROWS = 1 << 20  # at a time
+_KEPT_PREDICTIONS = 4  # sizes whose tables are kept, such as those of the validation and the test records
 
 Array = npt.NDArray[Any]
 
@@ -86,8 +87,8 @@ class FusedExecutable(Executable):
         if x.shape[1] != widths[0]:
             raise InputError(f"x has {x.shape[1]} columns, the network {widths[0]} inputs")
         if x.shape[0]:
-            # Two sizes: a few rows should not wake threads, and many should not wait for one.
-            rows = x.shape[0] if x.shape[0] <= 4096 else _PREDICTED_ROWS
+            # A power of two, so that a few sets of tables serve any number of rows.
+            rows = min(1 << (x.shape[0] - 1).bit_length(), _PREDICTED_ROWS)
             bound = self._bind(self._compiled.prediction, widths, rows)
             plain = map_layers(self._contiguous, parameters)
             arrays = {"x": x, "prediction": output, **_named(plain, ())}
@@ -114,7 +115,8 @@ class FusedExecutable(Executable):
         if bound is None:
             sizes = _sizes(task, widths, batch)
             bound = Bound(task, self._compiled.kernels, sizes, self._choose(task, sizes, batch))
-            for old in [k for k in self._bound if k[0] == training]:
+            alike = [k for k in self._bound if k[0] == training]
+            for old in alike if training else alike[: 1 - _KEPT_PREDICTIONS]:
                 del self._bound[old]
             self._bound[key] = bound
             if training:

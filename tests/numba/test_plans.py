@@ -100,7 +100,8 @@ def test_a_large_prediction_is_cut_up():
     data = Data(program(relu, tanh), (5, 7, 6, 3), 10_000)
     executable = compiled(data.program, threads=2)
     whole = executable.predict(data.parameters, data.x)
-    assert np.array_equal(whole[17:18], executable.predict(data.parameters, data.x[17:18]))
+    for rows in (1, 2, 3, 5, 100, 5000):  # more sizes than are kept
+        assert np.array_equal(whole[17 : 17 + rows], executable.predict(data.parameters, data.x[17 : 17 + rows]))
 
 
 def test_workspace_grows_with_the_batch():
