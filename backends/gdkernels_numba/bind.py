@@ -18,9 +18,9 @@ class Tables:
 
     Attributes
     ----------
-    before, transposes, tile, update, second_update, after
-        What the walk does: once, once after all have done that, for every tile, for every batch, for every batch
-        after a total over the parameters, and at the end.
+    before, transposes, tile, updates, after
+        What the walk does: once; once after all have done that; for every tile; for every batch, in one phase or, around
+        a total over the parameters, two; and at the end.
     patches
         Which records take the address of which array of the caller's: the table, the record, its operation, the name.
     """

@@ -15,7 +15,7 @@ from typing import Any
 
 from gdkernels_numba.machine import machine_name
 
-__all__ = ["Code", "address_of", "digest", "load"]
+__all__ = ["Code", "function_of", "digest", "load"]
 
 _log = logging.getLogger("gdkernels")
 
@@ -67,7 +67,7 @@ def load(key: str, write_ir: Callable[[], str], what: str) -> Code:
     return _link(machine_code)
 
 
-def address_of(code: Code, name: str, arguments: int) -> Callable[..., None]:
+def function_of(code: Code, name: str, arguments: int) -> Callable[..., None]:
     """Return the function `name` of `arguments` 64-bit integers; calling it releases the interpreter's lock."""
     function = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * arguments)(code.address(name))
     function.code = code  # type: ignore[attr-defined]  # keeps the memory

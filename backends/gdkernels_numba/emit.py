@@ -10,9 +10,9 @@ from typing import Any
 
 from llvmlite import ir
 
-__all__ = ["I1", "I8", "I32", "I64", "POINTER", "VOID", "Function", "Variable"]
+__all__ = ["I1", "I32", "I64", "POINTER", "VOID", "Function", "Variable"]
 
-I1, I8, I32, I64 = ir.IntType(1), ir.IntType(8), ir.IntType(32), ir.IntType(64)
+I1, I32, I64 = ir.IntType(1), ir.IntType(32), ir.IntType(64)
 POINTER, VOID = ir.PointerType(), ir.VoidType()
 
 

@@ -134,7 +134,7 @@ def shared_kernels(format: Format) -> Kernels:
         kernels = code.load(code.digest(text), lambda: text, what)
         skeleton = code.load(code.digest(*_skeleton_sources()), _skeleton_ir, "the skeleton")
         address = {name: kernels.address(name) for name in (*PRODUCTS, *MOVES)}
-        walk = code.address_of(skeleton, "gdkernels_walk", 1)
+        walk = code.function_of(skeleton, "gdkernels_walk", 1)
         _shared[format] = Kernels(format, (kernels, skeleton), address, walk)
     return _shared[format]
 

@@ -77,7 +77,6 @@ class Table:
 
     def __init__(self) -> None:
         self.words: list[int] = []
-        self.last = 0
 
     def add(self, operation: str, *values: int | Place, operands: Sequence[Place] | None = None) -> int:
         """Append a record; returns where it begins."""
@@ -87,12 +86,9 @@ class Table:
             for place in operands:
                 fields += place
         assert len(fields) == len(RECORDS[operation]) + 3 * len(operands or ()), (operation, fields)
-        self.last = len(self.words)
+        record = len(self.words)
         self.words += [OPERATIONS[operation], len(fields) + 2, *fields]
-        return self.last
-
-    def set(self, record: int, operation: str, field: str, value: int) -> None:
-        self.words[record + FIELDS[operation][field]] = value
+        return record
 
     def array(self) -> npt.NDArray[np.int64]:
         return np.array([*self.words, END], np.int64)

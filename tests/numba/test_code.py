@@ -48,7 +48,7 @@ def load(times=None):
 def test_code_is_compiled_once(directory):
     times = []
     for _ in range(3):
-        code.address_of(load(times), "nothing", 1)(0)
+        code.function_of(load(times), "nothing", 1)(0)
     assert times == [1]
     assert oct(directory.stat().st_mode & 0o777) == oct(0o700)
     assert sorted(p.suffix for p in directory.iterdir()) == [".ll", ".o"]
@@ -60,7 +60,7 @@ def test_a_damaged_file_is_compiled_again(directory, content):
     load()
     (directory / "aaaaaaaa.o").write_bytes(content)
     times = []
-    code.address_of(load(times), "nothing", 1)(0)
+    code.function_of(load(times), "nothing", 1)(0)
     assert times == [1]
     load(times)
     assert times == [1]
@@ -77,7 +77,7 @@ def test_a_place_that_cannot_be_trusted_is_not_used(directory, what, caplog):
         directory.parent.joinpath("cache").write_text("")
         os.environ["GDKERNELS_CACHE"] = str(directory / "below")
     with caplog.at_level(logging.WARNING, "gdkernels"):
-        code.address_of(load(), "nothing", 1)(0)
+        code.function_of(load(), "nothing", 1)(0)
         load()
     assert len(caplog.records) == 1
     assert "for this process only" in caplog.text
@@ -98,7 +98,7 @@ def test_a_full_disk_is_survived(directory, monkeypatch, caplog):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", fail)
-    code.address_of(load(), "nothing", 1)(0)
+    code.function_of(load(), "nothing", 1)(0)
     assert "No space left" in caplog.text
     assert not list(directory.iterdir())
 

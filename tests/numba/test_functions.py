@@ -51,7 +51,7 @@ def test_within_four_units_in_the_last_place(dtype, lanes):
     least = np.finfo(dtype).tiny
     for name in FUNCTIONS:
         found = np.empty_like(x)
-        code.address_of(loaded, name, 3)(len(x), x.ctypes.data, found.ctypes.data)
+        code.function_of(loaded, name, 3)(len(x), x.ctypes.data, found.ctypes.data)
         with np.errstate(all="ignore"):
             exact = getattr(np, name)(x.astype(np.longdouble))
             rounded = exact.astype(dtype)
