@@ -19,8 +19,8 @@ class Tables:
     Attributes
     ----------
     before, transposes, tile, updates, after
-        What the walk does: once; once after all have done that; for every tile; for every batch, in one phase or, around
-        a total over the parameters, two; and at the end.
+        What the walk does: once; once after all have done that; for every tile; for every batch, in one phase or, if
+        there is a total over the parameters, in two; and at the end.
     patches
         Which records take the address of which array of the caller's: the table, the record, its operation, the name.
     """
