@@ -15,7 +15,7 @@ from typing import Any
 
 from gdkernels_numba.machine import machine_name
 
-__all__ = ["Code", "function_of", "digest", "load"]
+__all__ = ["Code", "digest", "function_of", "load"]
 
 _log = logging.getLogger("gdkernels")
 
