@@ -1,6 +1,6 @@
 """A peer in a process of its own, which answers one line of JSON with another.
 
-``python -m gdkernels.bench.peers.process NAME`` is the process; `Peer` is the end that asks.
+``python -m gdkernels.bench.peers.process NAME THREADS`` is the process; `Peer` is the end that asks.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ class Peer:
 
     def __init__(self, name: str, threads: int) -> None:
         self.name = name
-        environment = os.environ | dict.fromkeys(_THREAD_VARIABLES, str(threads)) | _xla(threads)
+        environment = os.environ | dict.fromkeys(_THREAD_VARIABLES, str(threads))
         self._process = subprocess.Popen(
-            [sys.executable, "-m", __name__, name],
+            [sys.executable, "-m", __name__, name, str(threads)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -92,12 +92,10 @@ class Peer:
         return answer
 
 
-def _xla(threads: int) -> dict[str, str]:
-    # XLA's CPU client sizes its pool by the processors that it may run on; a limit of one is all that it can be told.
-    return {"XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false"} if threads == 1 else {}
-
-
-def _serve(name: str) -> None:
+def _serve(name: str, threads: int) -> None:
+    if hasattr(os, "sched_setaffinity"):
+        # Not every library can be told how many threads to use: XLA goes by the cores that it may run on.
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
     # Whatever a library prints goes elsewhere: stdout carries the answers.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
@@ -149,4 +147,4 @@ def _product_rate(product: Callable[[], Any] | None, size: int) -> float:
 
 
 if __name__ == "__main__":
-    _serve(sys.argv[1])
+    _serve(sys.argv[1], int(sys.argv[2]))
