@@ -33,6 +33,18 @@ def test_the_same_bits_as_numpy(dtype, a, b):
     same_bits(xp.where(condition, *operands), np.where(condition, *plain))
 
 
+@pytest.mark.parametrize(("a", "b"), [("array", 0.0), (0.0, "array"), ("array", "array"), (2.0, "array")])
+def test_large_arrays_are_not_left_to_numpy(a, b, monkeypatch):
+    condition, first, second = arrays(np.float32)
+    wanted = np.where(condition, *(v if isinstance(w, str) else np.float32(w) for v, w in ((first, a), (second, b))))
+
+    def refuse(*_):
+        raise AssertionError("NumPy's where was called")
+
+    monkeypatch.setattr(np, "where", refuse)
+    same_bits(xp.where(condition, *(v if isinstance(w, str) else w for v, w in ((first, a), (second, b)))), wanted)
+
+
 def test_broadcasting_strides_and_what_is_left_to_numpy():
     condition, a, b = arrays(np.float32)
     same_bits(xp.where(condition[:, :1], a, b[0]), np.where(condition[:, :1], a, b[0]))
