@@ -6,6 +6,7 @@
 """
 
 import logging
+from typing import TYPE_CHECKING, Any
 
 from gdkernels.definition import activations, losses, optimizers, schedules
 from gdkernels.definition.network import Layer
@@ -36,9 +37,21 @@ __all__ = [
     "losses",
     "optimizers",
     "schedules",
+    "tables",
 ]
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from gdkernels import tables
+
+
+def __getattr__(name: str) -> Any:
+    if name == "tables":  # the tables of files and the network do not need each other
+        from importlib import import_module
+
+        return import_module("gdkernels.tables")
+    raise AttributeError(f"module 'gdkernels' has no attribute {name!r}")
 
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import math
+import platform
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from gdkernels import __version__
 from gdkernels.definition.naming import describe
 from gdkernels.history import History
 from gdkernels.mlp import MLP
 from gdkernels.tables import Preparation, Table
+from gdkernels.tables.table import listed
 
-__all__ = ["Result"]
+__all__ = ["Result", "columns_line"]
 
 
 @dataclass(frozen=True)
@@ -21,6 +26,8 @@ class Result:
 
     Attributes
     ----------
+    histories
+        Of the networks that were averaged, mostly one.
     rows
         How many were for "train", "validation" and "test".
     seconds
@@ -32,12 +39,22 @@ class Result:
     table: Table
     preparation: Preparation
     mlp: MLP
-    history: History
+    histories: tuple[History, ...]
     settings: dict[str, Any]
     rows: dict[str, int]
     metrics: dict[str, float]
+    by_class: dict[str, Any] | None
     seconds: float
     model: str | None = None
+
+    @property
+    def history(self) -> History:
+        """Of the first network, where several are averaged."""
+        return self.histories[0]
+
+    @property
+    def target(self) -> str:
+        return ", ".join(self.preparation.targets)
 
     def as_dict(self) -> dict[str, Any]:
         """Return all of it as JSON can hold it; figures that are not finite are None."""
@@ -45,11 +62,14 @@ class Result:
         figures = {name: value if math.isfinite(value) else None for name, value in self.metrics.items()}
         return {
             "data": self.table.source,
-            "target": self.table.target,
+            "target": self.target,
             "task": self.preparation.task,
             "classes": None if self.preparation.classes is None else self.preparation.classes.tolist(),
             "rows": self.rows,
             "metrics": figures,
+            "by_class": self.by_class,
+            "class_shares": self._class_shares(),
+            "columns": self.preparation.describe(),
             "backend": history.backend,
             "device": history.device,
             "precision": history.precision,
@@ -64,6 +84,7 @@ class Result:
             "best_epoch": history.best_epoch,
             "stopped": history.stopped,
             "starts": [vars(start) for start in history.starts],
+            "averaged": [{"epochs": len(h.epochs), "best_epoch": h.best_epoch} for h in self.histories],
             "seconds": self.seconds,
             "samples_per_second": history.samples_per_second,
             "model": self.model,
@@ -75,10 +96,14 @@ class Result:
     def for_model(self) -> dict[str, Any]:
         """Return what a model file keeps, so that it predicts from a table as it was read."""
         whole = self.as_dict()
-        kept = ("data", "target", "task", "rows", "metrics", "settings", "epochs", "best_epoch")
+        kept = ("data", "target", "task", "rows", "metrics", "by_class", "settings", "epochs", "best_epoch")
         return {
             "preparation": self.preparation.to_json(),
-            "columns": list(self.table.columns),
+            "versions": {"gdkernels": __version__, "numpy": np.__version__, "python": platform.python_version()},
+            "history": [
+                {"loss": h.loss, "validation_loss": h.validation_loss, "best_epoch": h.best_epoch, "stopped": h.stopped}
+                for h in self.histories
+            ],
             **{name: whole[name] for name in kept},
         }
 
@@ -87,16 +112,25 @@ class Result:
         classes = self.preparation.classes
         task = self.preparation.task + (f" in {len(classes)} classes" if classes is not None else "")
         activations = dict.fromkeys(describe(f)["name"] for f in self.mlp.activations)
+        several = len(self.histories)
+        epochs = sum(len(h.epochs) for h in self.histories)
+        best = ", ".join(str(h.best_epoch) for h in self.histories)
         lines = {
-            "data": f"{self.table.source}: {sum(self.rows.values()):,} records of {len(self.table.columns):,} columns; "
-            f"{task} of {self.table.target!r}",
+            "data": f"{self.table.source}: {sum(self.rows.values()):,} records of "
+            f"{len(self.table.columns) - len(self.preparation.targets):,} columns; {task} of {self.target!r}",
+            "columns": columns_line(self.preparation),
+        }
+        if (shares := self._class_shares()) is not None:
+            lines["classes"] = ", ".join(f"{label} {share:.1%}" for label, share in list(shares.items())[:12])
+        lines |= {
             "network": f"{'-'.join(map(str, self.mlp.sizes))}, {''.join(f'{name}, ' for name in activations)}"
             f"{self.mlp.parameter_count:,} parameters; {settings['loss']}, {settings['optimizer']['name']} at "
             f"{settings['optimizer']['learning_rate']:g}, batches of {settings['batch_size']}, l2 {settings['l2']:.2g}",
             "ran on": f"{history.backend}, {history.device}, {history.precision}, {history.origin}: {history.reason}",
-            "trained": f"{len(history.epochs)} epochs on {self.rows['train']:,} rows in {self.seconds:.2f} s, "
+            "trained": (f"{several} networks, put side by side as their average; " if several > 1 else "")
+            + f"{epochs} epochs on {self.rows['train']:,} rows in {self.seconds:.2f} s, "
             f"{history.samples_per_second:,.0f} samples/s",
-            "stopped": f"{history.stopped}; the parameters are those of epoch {history.best_epoch}",
+            "stopped": f"{history.stopped}; the parameters are those of epoch {best}",
         }
         if history.starts:
             reached = ", ".join(f"{start.loss:.4g}" for start in history.starts)
@@ -110,5 +144,27 @@ class Result:
             lines["model"] = self.model
         return "\n".join(f"{name:<9}{text}" for name, text in lines.items())
 
+    def _class_shares(self) -> dict[str, float] | None:
+        """Return the share of the records that each class has, the largest first."""
+        if self.preparation.classes is None:
+            return None
+        indices = self.preparation.transform_targets(self.table)
+        shares = np.bincount(indices, minlength=len(self.preparation.classes)) / len(indices)
+        pairs = zip(map(str, self.preparation.classes.tolist()), shares.tolist(), strict=True)
+        return dict(sorted(pairs, key=lambda pair: -pair[1]))
+
     def _plain_settings(self) -> dict[str, Any]:
         return self.settings | {"optimizer": describe(self.settings["optimizer"])}
+
+
+def columns_line(preparation: Preparation) -> str:
+    """Return in a line what becomes of the columns."""
+    counts = {kind: sum(k.kind == kind for k in preparation.columns) for kind in ("number", "category", "date")}
+    names = {"number": ("number", "numbers"), "category": ("category", "categories"), "date": ("date", "dates")}
+    parts = [f"{n:,} {names[kind][n > 1]}" for kind, n in counts.items() if n]
+    dropped = [k for k in preparation.columns if k.kind == "dropped"]
+    if dropped:
+        parts.append(f"{len(dropped):,} left out ({listed([k.name for k in dropped])})")
+    logs = getattr(preparation.outcome, "logs", ())
+    log = "; the target is skewed, so its logarithm is learned" if any(logs) else ""
+    return f"{', '.join(parts)}: {len(preparation.features):,} inputs{log}"

@@ -2,8 +2,8 @@
 
 from gdkernels.tables.builtin import BUILT_IN
 from gdkernels.tables.preparation import Preparation
-from gdkernels.tables.read import read_table
-from gdkernels.tables.table import Table
+from gdkernels.tables.read import parts, read
+from gdkernels.tables.table import Table, Text
 from gdkernels.tables.task import split, task_of
 
-__all__ = ["BUILT_IN", "Preparation", "Table", "read_table", "split", "task_of"]
+__all__ = ["BUILT_IN", "Preparation", "Table", "Text", "parts", "read", "split", "task_of"]

@@ -8,44 +8,49 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.errors import InputError
-from gdkernels.tables.table import Floats, Table, missing_target, take_target
+from gdkernels.tables.table import Column, Floats, Table, Text
 
 __all__ = ["read_npy", "read_npz"]
 
 
-def read_npy(path: Path, target: str | None) -> Table:
-    """Return the table of one array [records, columns], of which the column number `target` is to be predicted."""
+def read_npy(path: Path) -> Table:
+    """Return the table of one array [records, columns], whose columns are numbered from 0."""
     array = _numbers(_load(path), "its array", str(path))
     if array.ndim != 2:
         raise InputError(f"{path} must hold an array [records, columns], not one of shape {list(array.shape)}")
-    names = [str(k) for k in range(array.shape[1])]
-    try:
-        number = range(array.shape[1])[int(target or "")]
-    except (ValueError, IndexError):
-        listed = [f"0 to {len(names) - 1}"] if names else ["no columns"]
-        raise missing_target(target, listed, str(path)) from None
-    _check_finite(array, "its array", str(path))
-    return take_target(array, names, str(number), str(path))
+    return Table(_columns(array, ""), str(path))
 
 
-def read_npz(path: Path, target: str | None) -> Table:
-    """Return the table of the arrays X [records, columns] and Y [records] or [records, outputs]."""
-    if target is not None:
-        raise InputError(f"{path} brings what is to be predicted as Y; leave out --target")
+def read_npz(path: Path) -> Table:
+    """Return the table of the arrays X [records, columns] and, to be predicted, Y [records] or [records, outputs].
+
+    One-hot rows of Y become one column of classes, the positions of their ones, as text.
+    """
     file = _load(path)
-    if not {"X", "Y"} <= set(file):
+    if "X" not in file:
         raise InputError(f"{path} must hold the arrays X and Y; it holds {', '.join(sorted(file)) or 'none'}")
-    x, y = (_numbers(file[key], key, str(path)) for key in ("X", "Y"))
+    x = _numbers(file["X"], "X", str(path))
     if x.ndim != 2:
         raise InputError(f"X in {path} must have the shape [records, columns], not {list(x.shape)}")
+    if "Y" not in file:
+        return Table(_columns(x, ""), str(path))
+    y = _numbers(file["Y"], "Y", str(path))
     if y.ndim not in (1, 2) or y.shape[1:] == (0,):
         raise InputError(f"Y in {path} must have the shape [records] or [records, outputs], not {list(y.shape)}")
     if len(x) != len(y):
         raise InputError(f"X and Y in {path} must have as many records: X has {len(x):,}, Y has {len(y):,}")
-    _check_finite(x, "X", str(path))
-    _check_finite(y, "Y", str(path))
-    names = tuple(str(k) for k in range(x.shape[1]))
-    return Table(x, y[:, 0] if y.shape[1:] == (1,) else y, names, "Y", str(path))
+    targets: dict[str, Column]
+    if y.ndim == 1 or y.shape[1] == 1:
+        targets = {"Y": y.reshape(-1)}
+    elif bool(np.all((y == 0) | (y == 1)) and np.all(y.sum(axis=1) == 1)):
+        targets = {"Y": Text(np.argmax(y, axis=1).astype(np.int32), tuple(map(str, range(y.shape[1]))))}
+    else:
+        targets = dict(_columns(y, "Y"))
+    return Table(_columns(x, "") | targets, str(path), tuple(targets))
+
+
+def _columns(array: Floats, prefix: str) -> dict[str, Column]:
+    return {f"{prefix}{k}": np.ascontiguousarray(array[:, k]) for k in range(array.shape[1])}
 
 
 def _load(path: Path) -> Any:
@@ -76,14 +81,3 @@ def _numbers(array: npt.NDArray[Any], what: str, source: str) -> Floats:
     if array.dtype.kind not in "fiub":
         raise InputError(f"{what} in {source} must hold numbers, not {array.dtype}")
     return np.asarray(array, np.float64)
-
-
-def _check_finite(array: Floats, what: str, source: str) -> None:
-    """Refuse a value that is not finite, naming the first."""
-    wrong = ~np.isfinite(array)
-    if wrong.any():
-        place = np.unravel_index(int(np.argmax(wrong)), array.shape)
-        raise InputError(
-            f"{what} in {source} has the value {array[place]} at [{', '.join(map(str, place))}], the first of "
-            f"{np.count_nonzero(wrong):,} that are not finite; remove or replace them"
-        )

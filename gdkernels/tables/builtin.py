@@ -30,5 +30,6 @@ def read_built_in(name: str) -> Table:
             'run pip install "gdkernels[sklearn]"'
         ) from None
     data = datasets.load_digits() if name == "digits" else datasets.load_diabetes()
-    x, y = np.asarray(data.data, np.float64), np.asarray(data.target, np.float64)
-    return Table(x, y, tuple(map(str, data.feature_names)), BUILT_IN[name][0], name)
+    columns = dict(zip(map(str, data.feature_names), np.array(data.data, np.float64, order="F").T, strict=True))
+    target = BUILT_IN[name][0]
+    return Table(columns | {target: np.asarray(data.target, np.float64)}, name, (target,))

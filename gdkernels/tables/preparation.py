@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,141 +10,177 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.errors import InputError
-from gdkernels.tables.table import Floats
-from gdkernels.tables.task import TASKS, labels_of
+from gdkernels.tables import columns
+from gdkernels.tables.columns import Kind, numbers_of
+from gdkernels.tables.kinds import Choices, choose, refuse_mistakes
+from gdkernels.tables.outcomes import Classes, Numbers
+from gdkernels.tables.scaling import Scaling
+from gdkernels.tables.table import Column, Floats, Table, Text, listed, no_column
+from gdkernels.tables.task import TASKS, task_of
 
-__all__ = ["Preparation"]
+__all__ = ["Preparation", "checked_targets", "gaps_of", "with_targets"]
 
-
-@dataclass(frozen=True)
-class Scaling:
-    """(values − `mean`) / `scale`, column by column."""
-
-    mean: Floats
-    scale: Floats
-
-    @classmethod
-    def fit(cls, values: Floats, names: Sequence[str]) -> Scaling:
-        with np.errstate(over="ignore", invalid="ignore"):
-            mean, scale = values.mean(axis=0), values.std(axis=0)
-        wrong = ~np.isfinite(mean + scale)
-        if wrong.any():
-            name = names[int(np.argmax(wrong))]
-            raise InputError(f"column {name!r} has numbers too large to be standardised; scale it first")
-        # A constant column has, by rounding, a deviation of a few units in the last place: it says nothing, and must
-        # not be blown up into noise.
-        constant = scale <= 10 * np.finfo(np.float64).eps * np.abs(mean)
-        return cls(mean, np.where(constant | (scale == 0), 1.0, scale))
-
-    def apply(self, values: Floats) -> Floats:
-        return (values - self.mean) / self.scale
-
-    def undo(self, values: Floats) -> Floats:
-        return values * self.scale + self.mean
+# Further out than this, an input is drawn in smoothly: a single wild value must not rule the network.
+REACH = 3.0
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """What was learned about the columns from the training rows.
+    """What was learned about a table's columns from its training rows.
 
     Attributes
     ----------
     task
         "classification" or "regression".
-    inputs
-        How inputs are standardised; constant columns become 0.
-    targets
-        How the targets of a regression are standardised, or None where they are left as they are.
-    classes
-        The labels of a classification in ascending order, or None.
+    columns
+        What becomes of each input column.
+    scaling
+        How the features are standardised.
+    outcome
+        How the targets are.
     """
 
     task: str
-    inputs: Scaling
-    targets: Scaling | None = None
-    classes: npt.NDArray[Any] | None = None
+    columns: tuple[Kind, ...]
+    scaling: Scaling
+    outcome: Classes | Numbers
 
     @classmethod
     def fit(
-        cls, x: Floats, y: Floats, task: str, *, columns: Sequence[str] | None = None, standardise_targets: bool = True
+        cls,
+        table: Table | Mapping[str, Sequence[Any]],
+        target: str | Sequence[str] | None = None,
+        *,
+        task: str = "auto",
+        rows: npt.NDArray[np.int64] | None = None,
+        ignore: Collection[str] = (),
+        keep: Collection[str] = (),
+        categorical: Collection[str] = (),
+        numeric: Collection[str] = (),
+        standardise_targets: bool = True,
     ) -> Preparation:
         """Learn from training rows only, so that the rows held out stay unseen.
 
         Parameters
         ----------
-        x, y
-            Inputs [records, columns] and targets [records] or [records, outputs].
-        columns
-            Their names, for messages; numbers from 0 if left out.
+        table
+            What `gdkernels.tables.read` returned, or lists by name.
+        target
+            What is to be predicted, one column or several; None is what the table itself names.
+        task
+            "classification" or "regression"; "auto" goes by the target.
+        rows
+            The numbers of the training rows, all for None.
+        ignore, keep, categorical, numeric
+            Columns to leave out, to use although they look like identifiers, to take as text, to take as numbers.
         standardise_targets
             Whether the targets of a regression are standardised: not for a loss that needs counts.
 
         Raises
         ------
         InputError
-            Where the targets do not fit the task, or there is nothing to learn.
+            Where columns are not there or cannot be used, targets do not fit the task, or there is nothing to learn.
         """
-        inputs = Scaling.fit(x, [str(k) for k in range(x.shape[1])] if columns is None else columns)
-        if task == "regression":
-            if bool(np.all(y == y[:1])):
-                raise InputError("the target has the same value in every record: there is nothing to learn")
-            targets = y.reshape(len(y), -1)
-            names = [f"target {k}" for k in range(targets.shape[1])]
-            return cls(task, inputs, Scaling.fit(targets, names) if standardise_targets else None)
-        classes = np.unique(labels_of(y))
-        if len(classes) < 2:
-            raise InputError(f"the target has one class only, {classes[0]:g}: there is nothing to learn")
-        whole = np.all(classes == np.round(classes)) and np.all(np.abs(classes) < 2**53)
-        return cls(task, inputs, None, classes.astype(np.int64) if whole else classes)
+        table = table if isinstance(table, Table) else Table.of(table)
+        targets = checked_targets(table, target)
+        chosen_task = task_of(table, targets) if task == "auto" else task
+        rows = np.arange(len(table)) if rows is None else rows
+        train = table.take(rows)
+        outcome: Classes | Numbers
+        if chosen_task == "classification":
+            if len(targets) > 1:
+                raise InputError(
+                    f"classes are one target, not {len(targets)}; leave out some, or say --task regression"
+                )
+            outcome = Classes.fit(train, targets[0])
+        else:
+            outcome = Numbers.fit(table, targets, rows, standardise=standardise_targets)
+        choices = Choices(ignore, keep, categorical, numeric)
+        inputs = [name for name in table.names if name not in targets]
+        kinds = choose(table, inputs, rows, choices)
+        features = [feature for kind in kinds for feature in kind.features]
+        if not features:
+            said = "; ".join(f"{kind.name!r} is {kind.why}" for kind in kinds[:4])
+            what = f"no column to predict from is left ({said})" if kinds else "has no column besides the target"
+            raise InputError(f"{table.source}: {what}; add one, or name one with --keep")
+        return cls(chosen_task, tuple(kinds), Scaling.fit(*_known(_encode(train, kinds), features)), outcome)
 
-    def transform(self, x: Floats) -> Floats:
-        """Return the inputs for the network.
+    @property
+    def features(self) -> tuple[str, ...]:
+        """The names of the network's inputs."""
+        return tuple(feature for kind in self.columns for feature in kind.features)
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The columns that a table to predict must have."""
+        return tuple(kind.name for kind in self.columns if kind.features)
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        return (self.outcome.target,) if isinstance(self.outcome, Classes) else self.outcome.targets
+
+    @property
+    def classes(self) -> npt.NDArray[Any] | None:
+        """The labels of a classification in ascending order, or None."""
+        return self.outcome.restore(np.arange(len(self.outcome.labels))) if isinstance(self.outcome, Classes) else None
+
+    def transform(self, table: Table | Mapping[str, Sequence[Any]]) -> Floats:
+        """Return the inputs for the network [records, features]; the order of the table's columns does not matter.
 
         Raises
         ------
         InputError
-            Where `x` has other columns than what was learned from.
+            Where a column is missing, or holds what it cannot.
         """
-        if x.ndim != 2 or x.shape[1] != len(self.inputs.mean):
-            raise InputError(f"the model needs {len(self.inputs.mean)} columns [records, columns], got {list(x.shape)}")
-        return self.inputs.apply(x)
+        table = table if isinstance(table, Table) else Table.of(table)
+        self._check_columns(table, self.inputs)
+        with np.errstate(over="ignore"):
+            z = np.nan_to_num(self.scaling.apply(_encode(table, self.columns)), nan=0.0)
+        return z / np.hypot(1, z / REACH)
 
-    def transform_targets(self, y: Floats) -> npt.NDArray[Any]:
+    def transform_targets(self, table: Table | Mapping[str, Sequence[Any]]) -> npt.NDArray[Any]:
         """Return the targets for the network: class indices [records], or numbers [records, outputs].
 
         Raises
         ------
         InputError
-            Where `y` has a class that was not learned.
+            Where they are not there, have gaps, or a class that was not learned.
         """
-        if self.classes is None:
-            values = y.reshape(len(y), -1)
-            return self.targets.apply(values) if self.targets is not None else values
-        labels = labels_of(y)
-        indices = np.minimum(np.searchsorted(self.classes, labels), len(self.classes) - 1)
-        unknown = self.classes[indices] != labels
-        if unknown.any():
-            raise InputError(f"the class {labels[np.argmax(unknown)]:g} is not among those learned")
-        return indices
+        table = table if isinstance(table, Table) else Table.of(table)
+        self._check_columns(table, self.targets)
+        checked_targets(table, self.targets)
+        return self.outcome.transform(table)
+
+    def target_values(self, table: Table) -> Floats:
+        """Return the targets of a regression in their own terms [records], or [records, outputs] of several."""
+        values = np.column_stack([numbers_of(table, name) for name in self.targets])
+        return values[:, 0] if values.shape[1] == 1 else values
 
     def restore(self, outputs: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return predictions in the target's own terms: from class indices [records] or numbers [records, outputs]."""
-        if self.classes is not None:
-            labels: npt.NDArray[Any] = self.classes[outputs]
-            return labels
-        values = np.asarray(outputs, np.float64)
-        if self.targets is not None:
-            values = self.targets.undo(values)
-        return values[:, 0] if values.shape[1] == 1 else values
+        return self.outcome.restore(outputs)
+
+    def _check_columns(self, table: Table, names: Sequence[str]) -> None:
+        missing = [name for name in names if name not in table.columns]
+        if len(missing) == 1:
+            raise no_column(missing[0], table.names, table.source)
+        if missing:
+            raise InputError(
+                f"{table.source} lacks {len(missing)} of the {len(names)} columns that the model needs: "
+                f"{listed(missing)}"
+            )
+
+    def describe(self) -> list[dict[str, Any]]:
+        """Return for each column its name, what becomes of it, why, and how many inputs of the network it makes."""
+        return [{"name": k.name, "kind": k.kind, "why": k.why, "features": len(k.features)} for k in self.columns]
 
     def to_json(self) -> dict[str, Any]:
         """Return all of it as JSON can hold it, to the last bit."""
-        pairs = {"inputs": self.inputs, "targets": self.targets}
-        scalings = {k: s and {"mean": s.mean.tolist(), "scale": s.scale.tolist()} for k, s in pairs.items()}
         return {
             "task": self.task,
-            **scalings,
-            "classes": None if self.classes is None else self.classes.tolist(),
+            "columns": [columns.to_json(kind) for kind in self.columns],
+            "scaling": self.scaling.to_json(),
+            "outcome": self.outcome.to_json(),
         }
 
     @classmethod
@@ -157,22 +193,85 @@ class Preparation:
             Where `value` is no such description.
         """
         try:
-            inputs, targets = (
-                None if value[k] is None else Scaling(*(np.array(value[k][f], np.float64) for f in ("mean", "scale")))
-                for k in ("inputs", "targets")
-            )
-            classes = None if value["classes"] is None else np.array(value["classes"])
-            sound = (
-                value["task"] in TASKS
-                and inputs is not None
-                and all(s is None or s.mean.ndim == s.scale.ndim == 1 for s in (inputs, targets))
-                and all(s is None or s.mean.shape == s.scale.shape for s in (inputs, targets))
-                and (classes is not None) == (value["task"] == "classification")
-                and (classes is None or (classes.ndim == 1 and classes.dtype.kind in "if"))
-            )
-        except (KeyError, TypeError, ValueError):
+            kinds = tuple(columns.from_json(kind) for kind in value["columns"])
+            task = value["task"]
+            outcome = (Classes if task == "classification" else Numbers).from_json(value["outcome"])
+            made = cls(task, kinds, Scaling.from_json(value["scaling"]), outcome)
+            sound = task in TASKS and len(made.features) == len(made.scaling.mean)
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError):
             sound = False
         if not sound:
             raise InputError("the model's description of its columns is damaged")
-        assert inputs is not None
-        return cls(value["task"], inputs, targets, classes)
+        return made
+
+
+def checked_targets(table: Table, target: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Return the names of the targets, which are there and have no gaps.
+
+    Raises
+    ------
+    InputError
+        Otherwise; it says which columns there are, or how many records have gaps.
+    """
+    given = (target,) if isinstance(target, str) else tuple(target or table.targets)
+    if not given:
+        raise InputError(
+            f"say which column of {table.source} is to be predicted: --target COLUMN; it has {listed(table.names)}"
+        )
+    names = tuple(dict.fromkeys(_resolved(table, name) for name in given))
+    for name in names:
+        refuse_mistakes(table, name)
+        gaps = gaps_of(table.columns[name])
+        if gaps.any():
+            raise InputError(
+                f"the target {name!r} has no value in {gaps.sum():,} of {len(gaps):,} records of {table.source}, first "
+                f"in record {table.first + int(np.argmax(gaps)) + 1:,}; fill them in or say --drop-missing"
+            )
+        if not isinstance(table.columns[name], Text):
+            numbers_of(table, name)  # infinity is refused with its place
+    return names
+
+
+def with_targets(table: Table, target: str | Sequence[str] | None) -> Table:
+    """Return the table of the records that have all the targets.
+
+    Raises
+    ------
+    InputError
+        Where none has.
+    """
+    given = (target,) if isinstance(target, str) else tuple(target or table.targets)
+    gaps = [gaps_of(table.columns[_resolved(table, name)]) for name in given]
+    kept = ~np.any(gaps, axis=0) if gaps else np.ones(len(table), bool)
+    if not kept.any():
+        raise InputError(f"no record of {table.source} has a value of {listed(given)}: there is nothing to learn")
+    return table if kept.all() else table.take(kept)
+
+
+def gaps_of(column: Column) -> npt.NDArray[np.bool_]:
+    """Return which records have no value."""
+    return column.codes < 0 if isinstance(column, Text) else np.isnan(column)
+
+
+def _resolved(table: Table, name: str) -> str:
+    if name in table.columns:
+        return name
+    if name[:1] == "-" and name[1:].isdigit() and table.names == tuple(map(str, range(len(table.names)))):
+        position = len(table.names) + int(name)
+        if 0 <= position < len(table.names):
+            return table.names[position]
+    raise no_column(name, table.names, table.source)
+
+
+def _encode(table: Table, kinds: Sequence[Kind]) -> Floats:
+    return np.concatenate([kind.encode(table) for kind in kinds if kind.features], axis=1)
+
+
+def _known(encoded: Floats, features: Sequence[str]) -> tuple[Floats, Sequence[str]]:
+    """Return the features with what is unknown as their average, for which it stands."""
+    gaps = np.isnan(encoded)
+    if gaps.any():
+        with np.errstate(all="ignore"):
+            means = np.where(gaps, 0.0, encoded).sum(axis=0) / np.maximum(1, (~gaps).sum(axis=0))
+        encoded = np.where(gaps, means, encoded)
+    return encoded, features

@@ -1,59 +1,152 @@
-"""Reading a table from a file or a built-in data set."""
+"""Reading tables: files of several kinds, told apart by content, folders of them, and built-in data sets."""
 
 import os
+import zlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+import numpy as np
 
 from gdkernels.errors import FileError, InputError
 from gdkernels.tables.arrays import read_npy, read_npz
 from gdkernels.tables.builtin import BUILT_IN, read_built_in
-from gdkernels.tables.table import Table
+from gdkernels.tables.frames import ARROW, PARQUET, read_frame
+from gdkernels.tables.table import Column, Table, Text, as_text
 from gdkernels.tables.text import read_text
 
-__all__ = ["read_table"]
+__all__ = ["parts", "read"]
+
+Data = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+
+PART = 65_536  # records read at a time: enough for the work to be in C, little enough for any memory
+_SUFFIXES = (".csv", ".tsv", ".txt", ".parquet", ".arrow", ".feather", ".ipc", ".npy", ".npz")
+_COMPRESSED = (".gz", ".zst")
 
 
-def read_table(data: str | os.PathLike[str], target: str | None = None) -> Table:
-    """Return the records of `data`, told apart by content: NPY, NPZ, or CSV with a header.
+def read(data: Data) -> Table:
+    """Return the table in `data`, told apart by content: CSV and the like, Parquet, Arrow or Feather, NPY or NPZ.
 
     Parameters
     ----------
     data
-        A file, or the name of a built-in data set; ``./digits`` is a file of that name.
-    target
-        The column to be predicted: its name in a CSV file, its number in an NPY file, from 0 or, from the end, −1. Left
-        out for NPZ files, which bring their targets as Y, and for built-in data sets.
+        A file, also compressed by gzip or zstd; a folder of files with the same columns; several of these; or the name
+        of a built-in data set: ``./digits`` is a file of that name.
 
     Raises
     ------
     FileError
-        Where the file cannot be read.
+        Where a file cannot be read.
     InputError
         Where its content cannot be used; the message names the place.
     """
-    name = os.fspath(data)
-    if name in BUILT_IN:
-        if target is not None and target != BUILT_IN[name][0]:
-            raise InputError(f"the built-in data set {name!r} predicts {BUILT_IN[name][0]!r}; leave out --target")
-        return read_built_in(name)
-    path = Path(name)
     try:
-        if path.exists() and not path.is_file():
-            raise FileError(f"cannot read {name}: it is not a file but a folder or a device")
-        with path.open("rb") as file:
-            start = file.read(8)
-    except FileNotFoundError:
-        raise FileError(
-            f"there is no file {name}, and the built-in data sets are {' and '.join(sorted(BUILT_IN))}"
-        ) from None
-    except OSError as error:
-        raise FileError(f"cannot read {name}: {(error.strerror or str(error)).lower()}") from error
+        return _joined(list(parts(data)), _source(data))
+    except MemoryError:
+        raise InputError(f"{_source(data)} does not fit into memory") from None
+
+
+def parts(data: Data, records: int = PART) -> Iterator[Table]:
+    """Yield the table in `data` in parts of at most so many records, so that any size can be gone through."""
+    names: tuple[str, ...] | None = None
+    for path in _files(data):
+        for part in _parts_of_file(path, records):
+            if names is None:
+                names = part.names
+            if missing := sorted(set(names) ^ set(part.names)):
+                which = "lacks" if missing[0] in names else "has besides the others'"
+                raise InputError(f"{path} {which} the column {missing[0]!r}; files of one table have the same columns")
+            columns = {name: part.columns[name] for name in names}
+            yield Table(columns, part.source, part.targets, part.first)
+
+
+def _parts_of_file(path: Path, records: int) -> Iterator[Table]:
+    if isinstance(path, str):
+        yield read_built_in(path)
+        return
+    start = _start(path)
     if not start:
-        raise InputError(f"{name} is empty")
+        raise InputError(f"{path} is empty")
     try:
         if start.startswith(b"\x93NUMPY"):
-            return read_npy(path, target)
-        if start.startswith(b"PK"):
-            return read_npz(path, target)
-        return read_text(path, target)
-    except MemoryError:
-        raise InputError(f"{name} does not fit into memory") from None
+            yield read_npy(path)
+        elif start.startswith(b"PK"):
+            yield read_npz(path)
+        elif start.startswith((PARQUET, ARROW)):
+            yield from read_frame(path, records)
+        else:
+            yield from read_text(path, records)
+    except (OSError, EOFError) as error:  # EOFError: a compressed file that is cut short
+        reason = getattr(error, "strerror", None) or str(error)
+        raise FileError(f"cannot read {path}: {reason[:1].lower()}{reason[1:]}") from error
+    except Exception as error:
+        if isinstance(error, zlib.error) or type(error).__name__ == "ZstdError":
+            raise InputError(f"cannot read {path}: it is damaged ({error})") from None
+        raise
+
+
+def _start(path: Path) -> bytes:
+    try:
+        if path.exists() and not path.is_file():
+            raise FileError(f"cannot read {path}: it is not a file but a device or a pipe")
+        with path.open("rb") as file:
+            return file.read(8)
+    except FileNotFoundError:
+        raise FileError(
+            f"there is no file {path}, and the built-in data sets are {' and '.join(sorted(BUILT_IN))}"
+        ) from None
+    except OSError as error:
+        raise FileError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
+
+
+def _files(data: Data) -> list[Path]:
+    """Return the files that `data` names, those of a folder by name; a built-in set stays a str."""
+    found: list[Path] = []
+    for item in _items(data):
+        if item in BUILT_IN:
+            found.append(item)  # type: ignore[arg-type]
+        elif Path(item).is_dir():
+            inside = sorted(p for p in Path(item).iterdir() if p.is_file() and _is_table(p.name))
+            if not inside:
+                raise FileError(f"the folder {item} holds no table: no file that ends in {', '.join(_SUFFIXES[:5])} …")
+            found += inside
+        else:
+            found.append(Path(item))
+    return found
+
+
+def _is_table(name: str) -> bool:
+    plain = next((name.removesuffix(c) for c in _COMPRESSED if name.endswith(c)), name)
+    return plain.lower().endswith(_SUFFIXES) and not name.startswith((".", "_"))
+
+
+def _items(data: Data) -> list[str]:
+    items = [data] if isinstance(data, (str, os.PathLike)) else list(data)
+    return [os.fspath(item) for item in items]
+
+
+def _source(data: Data) -> str:
+    items = _items(data)
+    return items[0] if len(items) == 1 else f"{items[0]} and {len(items) - 1} more"
+
+
+def _joined(tables: Sequence[Table], source: str) -> Table:
+    if len(tables) == 1:
+        table = Table(tables[0].columns, source, tables[0].targets)
+    else:
+        columns = {n: _joined_column([t.columns[n] for t in tables]) for n in tables[0].names}
+        table = Table(columns, source, tables[0].targets)
+    if not table.columns:
+        raise InputError(f"{source} has no columns")
+    if not len(table):
+        raise InputError(f"{source} has a header and no records")
+    return table
+
+
+def _joined_column(columns: Sequence[Column]) -> Column:
+    if not any(isinstance(c, Text) for c in columns):
+        return np.concatenate([c for c in columns if not isinstance(c, Text)])
+    texts = [c if isinstance(c, Text) else as_text(c) for c in columns]
+    levels = tuple(sorted({level for c in texts for level in c.levels}))
+    places = {level: k for k, level in enumerate(levels)}
+    codes = [c.lookup(np.array([places[level] for level in c.levels], np.int32), np.int32(-1)) for c in texts]
+    return Text(np.concatenate(codes).astype(np.int32), levels)

@@ -6,46 +6,29 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.errors import InputError
-from gdkernels.tables.table import Floats
+from gdkernels.tables.table import Table, Text
 
-__all__ = ["TASKS", "labels_of", "split", "task_of"]
+__all__ = ["TASKS", "split", "task_of"]
 
 TASKS = ("classification", "regression")
 
 Indices = npt.NDArray[np.int64]
 
 
-def task_of(y: Floats) -> str:
+def task_of(table: Table, targets: tuple[str, ...]) -> str:
     """Return "classification" or "regression", as the targets look.
 
-    Classes are one-hot rows, or whole numbers of which there are few: at most 20 different ones, and at most one for
-    each 20 records, so that a short list of measured numbers is not taken for classes.
+    Classes are text, or whole numbers of which there are few: at most 20 different ones, and at most one for each 20
+    records, so that a short list of measured numbers is not taken for classes.
     """
-    if _is_one_hot(y):
+    if len(targets) > 1:
+        return "regression"
+    column = table.columns[targets[0]]
+    if isinstance(column, Text):
         return "classification"
-    distinct = np.unique(y)
-    few = len(distinct) <= min(20, 0.05 * len(y))
-    return "classification" if y.ndim == 1 and few and bool(np.all(distinct == np.round(distinct))) else "regression"
-
-
-def labels_of(y: Floats) -> Floats:
-    """Return a label for each record: `y` itself, or the position of the 1 in one-hot rows.
-
-    Raises
-    ------
-    InputError
-        Where `y` cannot be classes.
-    """
-    if y.ndim == 2:
-        if not _is_one_hot(y):
-            raise InputError(f"targets of {y.shape[1]} columns are classes only as one-hot rows: one 1, the others 0")
-        labels: Floats = np.argmax(y, axis=1).astype(np.float64)
-        return labels
-    return y
-
-
-def _is_one_hot(y: Floats) -> bool:
-    return y.ndim == 2 and bool(np.all((y == 0) | (y == 1))) and bool(np.all(y.sum(axis=1) == 1))
+    distinct = np.unique(column)
+    few = len(distinct) <= min(20, 0.05 * len(column))
+    return "classification" if few and bool(np.all(distinct == np.round(distinct))) else "regression"
 
 
 def split(

@@ -1,45 +1,63 @@
-"""Tables of numbers from CSV files: a header, then a record a line.
+"""Tables from text: a header, then a record a line, the cells divided by a comma, a semicolon, a tab or a bar.
 
-NumPy's C parser reads; where it stops, the csv module reads again, slowly, to say exactly which cell was wrong.
+The standard library's csv module reads, as it takes quotes as they are, tells each record's cells, and streams. Faster
+readers were tried and fill up short records without a word.
 """
 
 import csv
-import math
-import warnings
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
-from gdkernels.errors import FileError, InputError
-from gdkernels.tables.table import Floats, Table, missing_target, take_target
+from gdkernels.errors import InputError
+from gdkernels.tables.streams import encoding_of, open_text
+from gdkernels.tables.table import MISSING, Column, Table, number_or_nan, text_column
 
 __all__ = ["read_text"]
 
-DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab"}
+DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
+
+# Figures that begin with a zero are a code, not a quantity: the zero would be lost.
+_CODE = re.compile(r"^\s*[-+]?0[0-9]", re.MULTILINE)
 
 
-def read_text(path: Path, target: str | None) -> Table:
-    """Return the table of a CSV file in which the column named `target` is to be predicted."""
-    try:
-        delimiter, names = _header(path)
-        if target not in names:
-            raise missing_target(target, names, str(path))
-        return take_target(_values(path, delimiter, names), names, target, str(path))
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{path} is neither text in UTF-8 (byte {error.start:,} is not), nor an NPY or NPZ file"
-        ) from None
-    except OSError as error:
-        raise FileError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
+def read_text(path: Path, records: int) -> Iterator[Table]:
+    """Yield the table of a text file in parts of so many records; the first part may be empty.
+
+    Raises
+    ------
+    InputError
+        For a header or a record that cannot be: the message names the line.
+    """
+    encoding = encoding_of(path)
+    delimiter, names = _header(path, encoding)
+    with open_text(path, encoding) as file:
+        reader = csv.reader(file, delimiter=delimiter)
+        try:
+            next(reader)
+            first = 0
+            while (rows := list(islice(filter(None, reader), records))) or first == 0:
+                if any(len(row) != len(names) for row in rows):
+                    raise _ragged(path, encoding, delimiter, len(names))
+                cells: Sequence[Sequence[str]] = list(zip(*rows, strict=True)) if rows else [[] for _ in names]
+                columns = {n: _column(c, delimiter) for n, c in zip(names, cells, strict=True)}
+                yield Table(columns, str(path), first=first)
+                if len(rows) < records:
+                    return
+                first += len(rows)
+        except csv.Error as error:
+            raise InputError(f"line {reader.line_num:,} of {path}: {error}") from None
 
 
-def _header(path: Path) -> tuple[str, list[str]]:
+def _header(path: Path, encoding: str) -> tuple[str, list[str]]:
     """Return the delimiter, that which divides the first line into most names, and the names."""
     best: tuple[str, list[str]] = (",", [])
     problem = "it must hold the names of the columns"
     for delimiter in DELIMITERS:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with open_text(path, encoding) as file:
             try:
                 names = [name.strip() for name in next(csv.reader(file, delimiter=delimiter), [])]
             except csv.Error as error:  # a long line that this delimiter does not divide is longer than a cell may be
@@ -47,12 +65,14 @@ def _header(path: Path) -> tuple[str, list[str]]:
                 continue
         best = max(best, (delimiter, names), key=lambda found: len(found[1]))
     names = best[1]
-    if not names:
+    if not any(names):
         raise InputError(f"the first line of {path} is no header: {problem}")
-    if all(_is_number(name) for name in names):
+    if all(np.isfinite(number_or_nan(name)) for name in names):
         raise InputError(
             f"the first line of {path} holds numbers where the names of the columns belong; put a header line before it"
         )
+    if not names[0]:  # as spreadsheets and data frames write the numbers of their rows
+        names[0] = "column 1"
     seen: dict[str, int] = {}
     for k, name in enumerate(names, 1):
         if not name:
@@ -63,67 +83,26 @@ def _header(path: Path) -> tuple[str, list[str]]:
     return best
 
 
-def _values(path: Path, delimiter: str, names: Sequence[str]) -> Floats:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        next(csv.reader(file, delimiter=delimiter))
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # "input contained no data" is said below, better
-                values = np.loadtxt(file, delimiter=delimiter, comments=None, quotechar='"', ndmin=2)
-        except UnicodeDecodeError:
-            raise
-        except ValueError as error:
-            problem = str(error)
-        else:
-            if not values.size:
-                raise InputError(f"{path} has a header and no records")
-            if values.shape[1] == len(names) and np.isfinite(values).all():
-                return values
-            problem = "the records do not fit the header"
-    raise _first_problem(path, delimiter, names) or InputError(f"cannot read {path}: {' '.join(problem.split())}")
+def _column(cells: Sequence[str], delimiter: str) -> Column:
+    """Return a column of numbers where all that there is are numbers, or else of text."""
+    joined = "\n".join(cells)
+    if "_" not in joined and joined.isascii() and not _CODE.search(joined):
+        # A semicolon is the delimiter where the comma is the decimal point.
+        marks = (".", ",") if delimiter == ";" and "," in joined else (".",)
+        for mark in marks:
+            try:
+                return np.array([np.nan if c.strip() in MISSING else c.replace(mark, ".") for c in cells], np.float64)
+            except ValueError:
+                pass
+    return text_column(cells)
 
 
-def _first_problem(path: Path, delimiter: str, names: Sequence[str]) -> InputError | None:
-    """Return the error for the first cell, or the first line, that is wrong."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
+def _ragged(path: Path, encoding: str, delimiter: str, names: int) -> InputError:
+    """Return the error for the first line with too many or too few cells."""
+    with open_text(path, encoding) as file:
         reader = csv.reader(file, delimiter=delimiter)
-        next(reader)
-        try:
-            for row in reader:
-                if not row:
-                    continue
-                place = f"line {reader.line_num:,} of {path}"
-                if len(row) != len(names):
-                    return InputError(
-                        f"{place} has {len(row)} {'cell' if len(row) == 1 else 'cells'}, the header {len(names)} names "
-                        f"(delimiter: {DELIMITERS[delimiter]}); give it as many"
-                    )
-                for name, cell in zip(names, row, strict=True):
-                    problem = _problem(cell)
-                    if problem:
-                        return InputError(f"{place}, column {name!r}: {problem}")
-        except csv.Error as error:
-            return InputError(f"line {reader.line_num:,} of {path}: {error}")
-    return None
-
-
-def _problem(cell: str) -> str | None:
-    """Return what is wrong with a cell that should hold a number."""
-    if not cell.strip():
-        return "the cell is empty; only numbers can be read"
-    shown = repr(cell if len(cell) <= 40 else cell[:40] + "…")
-    if not _is_number(cell):
-        comma = " (a number needs a decimal point, not a comma)" if _is_number(cell.replace(",", ".", 1)) else ""
-        return f"{shown} is not a number{comma}"
-    return None if math.isfinite(float(cell)) else f"{shown} is not a finite number"
-
-
-def _is_number(cell: str) -> bool:
-    # float() takes 1_000 and digits of other scripts, which the C parser does not.
-    if "_" in cell or not cell.isascii():
-        return False
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
+        cells = next((len(row) for row in reader if row and len(row) != names), names)
+        return InputError(
+            f"line {reader.line_num:,} of {path} has {cells} {'cell' if cells == 1 else 'cells'}, the header {names} "
+            f"names (delimiter: {DELIMITERS[delimiter]}); give it as many"
+        )

@@ -83,6 +83,9 @@ def test_json_is_one_object_with_everything(command, numbers, tmp_path):
         "classes": type(None),
         "rows": dict,
         "metrics": dict,
+        "by_class": type(None),
+        "class_shares": type(None),
+        "columns": list,
         "backend": str,
         "device": str,
         "precision": str,
@@ -97,6 +100,7 @@ def test_json_is_one_object_with_everything(command, numbers, tmp_path):
         "best_epoch": int,
         "stopped": str,
         "starts": list,
+        "averaged": list,
         "seconds": float,
         "samples_per_second": float,
         "model": str,
@@ -127,6 +131,8 @@ def test_the_summary_says_where_it_ran_and_why(command, classes, tmp_path):
     text = outcome.out
     for part in (
         "240 records of 3 columns; classification in 3 classes of 'y'",
+        "3 numbers: 3 inputs",
+        "classes  ",
         "3-256-3, relu, 1,795 parameters; cross_entropy, adam at 0.001, batches of 32, l2 0.012",
         "numpy, cpu, float32, definition: set by GDKERNELS_BACKEND",
         " samples/s",
@@ -138,7 +144,7 @@ def test_the_summary_says_where_it_ran_and_why(command, classes, tmp_path):
         str(tmp_path / "m"),
     ):
         assert part in text
-    assert len(text.splitlines()) == 8
+    assert len(text.splitlines()) == 10
 
 
 def test_without_test_rows_there_are_no_figures(command, numbers):
@@ -307,13 +313,12 @@ def test_the_model_predicts_on_the_raw_table(command, numbers, tmp_path):
     x, y = made_up()
     mlp = gd.load(tmp_path / "m.safetensors", backend="numpy")
     assert json.loads(json.dumps(mlp.extra)) == mlp.extra
-    assert mlp.extra["columns"] == ["a", "b", "c"]
     assert mlp.extra["target"] == "y"
     assert mlp.extra["task"] == "regression"
     assert mlp.extra["metrics"] == result["metrics"]
     assert mlp.extra["settings"] == result["settings"]
     preparation = Preparation.from_json(mlp.extra["preparation"])
-    prediction = preparation.restore(mlp.predict(preparation.transform(x)))
+    prediction = preparation.restore(mlp.predict(preparation.transform(dict(zip("abc", x.T, strict=True)))))
     assert metrics.r2(y, prediction) > 0.95
     _, test = split(len(y), 0.2, generator(0, "test"))
     assert metrics.r2(y[test], prediction[test]) == pytest.approx(result["metrics"]["r2"], rel=1e-6)
@@ -324,7 +329,7 @@ def test_a_model_of_classes_predicts_labels(command, classes, tmp_path):
     x, y = made_up(classes=True)
     mlp = gd.load(tmp_path / "m", backend="numpy")
     preparation = Preparation.from_json(mlp.extra["preparation"])
-    labels = preparation.restore(mlp.predict(preparation.transform(x)))
+    labels = preparation.restore(mlp.predict(preparation.transform(dict(zip("abc", x.T, strict=True)))))
     _, test = split(len(y), 0.2, generator(0, "test"), y)
     assert np.mean(labels[test] == y[test]) == pytest.approx(result["metrics"]["accuracy"])
 

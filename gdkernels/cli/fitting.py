@@ -1,0 +1,95 @@
+"""From the prepared rows of a table to a trained network: one, the best of several, or their average."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gdkernels.average import averaged, averaged_sizes
+from gdkernels.definition.network import Layer
+from gdkernels.errors import DivergenceError
+from gdkernels.history import History
+from gdkernels.mlp import MLP
+from gdkernels.streams import generator
+
+__all__ = ["Rows", "balanced", "fit"]
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Inputs and targets as the network takes them."""
+
+    x: Array
+    y: Array
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+def fit(
+    network: dict[str, Any], train: Rows, validation: Rows, *, average: int, run: dict[str, Any]
+) -> tuple[MLP, list[History], float]:
+    """Train as many networks as are to be averaged.
+
+    Parameters
+    ----------
+    network
+        The arguments of `MLP`; the first network has its seed, the others seeds drawn by it.
+    run
+        Those of `MLP.fit`.
+
+    Returns
+    -------
+    tuple
+        The network, the histories of what it was made of, and the seconds of all of it.
+
+    Raises
+    ------
+    DivergenceError
+        Where one of them diverges.
+    """
+    began = time.perf_counter()
+    made: list[MLP] = []
+    histories: list[History] = []
+    for k in range(average):
+        seed = network["seed"] if k == 0 else int(generator(network["seed"], "average", k).integers(2**32))
+        mlp = MLP(**network | {"seed": seed})
+        held_out = (validation.x, validation.y) if len(validation) else None
+        history = mlp.fit(train.x, train.y, validation=held_out, **run)
+        if history.diverged:
+            raise DivergenceError(
+                f"training diverged in epoch {len(history.epochs) + 1}; lower --learning-rate (it was "
+                f"{run['optimizer'].learning_rate:g}), or limit the gradient with --clip-norm 1; nothing was written"
+            )
+        made.append(mlp)
+        histories.append(history)
+    whole = made[0] if average == 1 else _side_by_side(made, network)
+    return whole, histories, time.perf_counter() - began
+
+
+def _side_by_side(made: list[MLP], network: dict[str, Any]) -> MLP:
+    activation = network["activation"]
+    whole = MLP(**network | {"sizes": averaged_sizes(network["sizes"], len(made)), "activation": activation})
+    whole.set_parameters(averaged([_on_host(mlp) for mlp in made]))
+    # It predicts what its parts were trained for; nothing else knows whether it puts out classes.
+    whole._set_objective(made[0]._loss)  # type: ignore[arg-type]
+    return whole
+
+
+def _on_host(mlp: MLP) -> list[Layer]:
+    assert mlp._binding is not None
+    to_numpy = mlp._binding.to_numpy
+    return [Layer(to_numpy(W), None if b is None else to_numpy(b)) for W, b in mlp.parameters]
+
+
+def balanced(classes: Array, rows: Array, draw: np.random.Generator) -> Array:
+    """Return `rows` with those of the rarer classes repeated, until each class has as many as the largest."""
+    groups = [draw.permutation(rows[classes[rows] == k]) for k in np.unique(classes[rows])]
+    largest = max(len(group) for group in groups)
+    return np.sort(np.concatenate([np.resize(group, largest) for group in groups]))

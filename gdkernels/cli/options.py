@@ -1,0 +1,172 @@
+"""The options of the commands: those that several have, and those of ``train``."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from typing import Any
+
+from gdkernels.backend import PRECISIONS
+from gdkernels.cli import defaults
+from gdkernels.cli.arguments import at_least, layers, name_of, positive, share, whole
+from gdkernels.definition import optimizers
+from gdkernels.definition.naming import names
+from gdkernels.tables import BUILT_IN
+from gdkernels.tables.task import TASKS
+
+__all__ = ["add_columns", "add_data", "add_output", "add_train", "add_where"]
+
+_TABLES = "CSV or TSV, Parquet, Arrow or Feather, NPY, NPZ; also gzip or zstd, several, or a folder of them"
+
+
+def add_data(parser: Any, what: str = "") -> None:
+    """Add the tables to read."""
+    built_in = what or f"{_TABLES}; {' or '.join(sorted(BUILT_IN))}"
+    parser.add_argument("data", metavar="DATA", nargs="+", help=built_in)
+
+
+def add_columns(parser: Any) -> None:
+    """Add what is said of columns."""
+    columns = parser.add_argument_group("columns")
+    columns.add_argument(
+        "--target",
+        action="append",
+        metavar="COLUMN",
+        help="what to predict: a column's name, for NPY its number; may be said again for several numbers",
+    )
+    columns.add_argument(
+        "--task",
+        type=name_of("task", ("auto", *TASKS)),
+        default="auto",
+        metavar="TASK",
+        help="auto, classification or regression (auto: text, or few whole numbers, are classes)",
+    )
+    helps = {
+        "ignore": "leave this column out",
+        "keep": "use this column although it looks like an identifier",
+        "categorical": "take this column's values as names, also where they are numbers",
+        "numeric": "take this column as numbers",
+    }
+    for name, text in helps.items():
+        columns.add_argument(
+            f"--{name}", action="append", default=[], metavar="COLUMN", help=f"{text}; may be repeated"
+        )
+
+
+def add_where(parser: Any, *, precision: bool = True) -> None:
+    """Add where to run."""
+    where = parser.add_argument_group("where to run")
+    where.add_argument("--backend", default="auto", metavar="NAME", help="such as numpy or cupy (auto: the best here)")
+    where.add_argument("--device", metavar="NAME", help="such as cpu or cuda:0")
+    if precision:
+        where.add_argument(
+            "--precision",
+            type=name_of("precision", PRECISIONS),
+            default="float32",
+            metavar="NAME",
+            help=f"{', '.join(PRECISIONS)} (%(default)s)",
+        )
+
+
+def add_output(parser: Any) -> None:
+    """Add how to report."""
+    parser.add_argument("--json", action="store_true", help="print one JSON object in place of the summary")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+
+def add_train(commands: Any) -> ArgumentParser:
+    """Add ``train`` to the commands, and return its parser."""
+    sets = "; ".join(f"{name}: {what}" for name, (_, what) in BUILT_IN.items())
+    parser: ArgumentParser = commands.add_parser(
+        "train",
+        help="train a network on a table",
+        description="Train a multilayer perceptron on a table, and report how it does on rows that it never saw.",
+        epilog=f"Built-in data sets: {sets}. NPZ files bring the arrays X and Y; text files need a header.",
+    )
+    add_data(parser)
+    add_columns(parser)
+    parser.add_argument(
+        "--drop-missing", action="store_true", help="leave out rows without a target, in place of refusing them"
+    )
+    parser.add_argument(
+        "--class-weight",
+        type=name_of("class weight", ("none", "balanced")),
+        default="none",
+        metavar="NAME",
+        help="balanced repeats training rows of rare classes until all are equal (none)",
+    )
+
+    network = parser.add_argument_group("network")
+    hidden = ",".join(map(str, defaults.HIDDEN))
+    network.add_argument(
+        "--hidden",
+        type=layers,
+        metavar="N,N,…",
+        help=f"units of hidden layers, or none ({hidden})",
+    )
+    _add_name(network, "activation", defaults.ACTIVATION)
+    _add_name(network, "loss", None, "cross_entropy for classes, sse for numbers")
+
+    training = parser.add_argument_group("training")
+    _add_name(training, "optimizer", defaults.OPTIMIZER)
+    rates = ", ".join(f"{name} {kind().learning_rate:g}" for name, kind in optimizers.BY_NAME.items())
+    training.add_argument("--learning-rate", type=positive, metavar="RATE", help=f"({rates})")
+    training.add_argument("--momentum", type=share, metavar="SHARE", help=f"of sgd ({defaults.MOMENTUM:g})")
+    training.add_argument("--nesterov", action="store_true", help="look ahead in sgd's momentum")
+    training.add_argument("--l2", type=at_least(0), metavar="LAMBDA", help="penalty on weights (2 / training rows)")
+    training.add_argument("--clip-norm", type=positive, metavar="NORM", help="largest norm of the gradient (none)")
+    _add_name(training, "schedule", "constant")
+    training.add_argument(
+        "--epochs", type=whole(1), default=defaults.EPOCHS, metavar="N", help="passes at most (%(default)s)"
+    )
+    training.add_argument("--batch-size", type=whole(1), metavar="N", help="rows a step (32 to 512, by training rows)")
+    training.add_argument(
+        "--patience",
+        type=whole(0),
+        metavar="N",
+        help=f"stop after N epochs without a lower validation loss, 0: never ({defaults.PATIENCE})",
+    )
+    training.add_argument(
+        "--starts", type=whole(1), default=1, metavar="N", help="train from N initial weights, keep the best (1)"
+    )
+    training.add_argument(
+        "--average",
+        type=whole(1),
+        metavar="N",
+        help=f"train N networks and put them side by side as one, their average ({defaults.AVERAGE} for up to "
+        f"{defaults.AVERAGED_ROWS:,} rows; 1 for more, and with --hidden or --starts)",
+    )
+    training.add_argument("--seed", type=whole(0), default=0, metavar="N", help="of everything random (%(default)s)")
+
+    rows = parser.add_argument_group("rows")
+    rows.add_argument(
+        "--test",
+        type=share,
+        default=defaults.TEST,
+        metavar="SHARE",
+        help="rows kept from training and stopping; the figures are theirs (%(default)s)",
+    )
+    rows.add_argument(
+        "--validation",
+        type=share,
+        default=defaults.VALIDATION,
+        metavar="SHARE",
+        help="of the others, the rows that decide when to stop (%(default)s)",
+    )
+
+    add_where(parser)
+    output = parser.add_argument_group("output")
+    output.add_argument("--out", metavar="MODEL", help="write the model to this file (safetensors)")
+    output.add_argument("--force", action="store_true", help="replace that file if it exists")
+    add_output(output)
+    return parser
+
+
+def _add_name(group: Any, kind: Any, default: str | None, explanation: str = "") -> None:
+    listed = ", ".join(names(kind))
+    group.add_argument(
+        f"--{kind}",
+        type=name_of(kind, names(kind)),
+        default=default,
+        metavar="NAME",
+        help=f"{listed} ({explanation or default})",
+    )

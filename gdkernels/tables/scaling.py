@@ -1,0 +1,61 @@
+"""Standardising: numbers of any unit to a mean of 0 and a deviation of 1, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gdkernels.errors import InputError
+from gdkernels.tables.table import Floats
+
+__all__ = ["Scaling", "skewness"]
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """(values − `mean`) / `scale`, column by column."""
+
+    mean: Floats
+    scale: Floats
+
+    @classmethod
+    def fit(cls, values: Floats, names: Sequence[str]) -> Scaling:
+        """Learn from `values` [records, columns]; a constant column has the scale 1."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean, scale = values.mean(axis=0), values.std(axis=0)
+        wrong = ~np.isfinite(mean + scale)
+        if wrong.any():
+            name = names[int(np.argmax(wrong))]
+            raise InputError(f"column {name!r} has numbers too large to be standardised; scale it first")
+        # A constant column has, by rounding, a deviation of a few units in the last place: it says nothing, and must
+        # not be blown up into noise.
+        constant = scale <= 10 * np.finfo(np.float64).eps * np.abs(mean)
+        return cls(mean, np.where(constant | (scale == 0), 1.0, scale))
+
+    def apply(self, values: Floats) -> Floats:
+        return (values - self.mean) / self.scale
+
+    def undo(self, values: Floats) -> Floats:
+        return values * self.scale + self.mean
+
+    def to_json(self) -> dict[str, Any]:
+        return {"mean": self.mean.tolist(), "scale": self.scale.tolist()}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Scaling:
+        """Return what `to_json` described; ValueError where it is none."""
+        mean, scale = (np.array(value[name], np.float64) for name in ("mean", "scale"))
+        if mean.ndim != 1 or mean.shape != scale.shape or not np.isfinite(mean + scale).all() or (scale == 0).any():
+            raise ValueError("no scaling")
+        return cls(mean, scale)
+
+
+def skewness(values: Floats) -> float:
+    """Return the mean cube of the standardised values: 0 for symmetric ones, 2 for an exponential distribution."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        deviation = values.std()
+        skew = float(np.mean(((values - values.mean()) / deviation) ** 3)) if deviation > 0 else 0.0
+    return skew if np.isfinite(skew) else 0.0
