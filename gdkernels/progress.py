@@ -5,7 +5,7 @@ from typing import Any
 
 from gdkernels.history import Epoch
 
-__all__ = ["Progress"]
+__all__ = ["Progress", "Records"]
 
 _DELAY_SECONDS = 1.0  # what is done sooner needs no bar
 
@@ -45,3 +45,28 @@ class Progress:
         figures.append(f"{epoch.samples_per_second:,.0f} samples/s")
         self._bar.set_postfix_str(", ".join(figures), refresh=False)
         self._bar.update()
+
+
+class Records:
+    """Counts records as they are done, and shows it on stderr where that is a terminal."""
+
+    def __init__(self) -> None:
+        self.done = 0
+        self._bar: Any = None
+        if sys.stderr is not None and sys.stderr.isatty():
+            from tqdm import tqdm
+
+            self._bar = tqdm(unit="record", unit_scale=True, delay=_DELAY_SECONDS, leave=False)
+
+    def __enter__(self) -> "Records":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def update(self, records: int) -> None:
+        """Count so many records more."""
+        self.done += records
+        if self._bar is not None:
+            self._bar.update(records)

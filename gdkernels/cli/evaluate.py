@@ -1,0 +1,74 @@
+"""``gdkernels evaluate``: how good a model's predictions are on a table with the truth in it."""
+
+from __future__ import annotations
+
+import json
+import math
+from argparse import Namespace
+from typing import Any
+
+import numpy as np
+
+from gdkernels.cli.options import add_data, add_output, add_where
+from gdkernels.errors import InputError
+from gdkernels.predictor import Prediction, Predictor, by_class, figures
+from gdkernels.progress import Records
+from gdkernels.tables import parts
+from gdkernels.tables.preparation import checked_targets
+
+__all__ = ["add_to"]
+
+
+def add_to(commands: Any) -> None:
+    """Add the subcommand to those of the command line."""
+    parser = commands.add_parser(
+        "evaluate",
+        help="measure a trained model on a table",
+        description="Predict for each record of a table that has the target too, and say how good that is.",
+    )
+    parser.add_argument("model", metavar="MODEL", help="what gdkernels train --out wrote")
+    add_data(parser, "the table, as for gdkernels train")
+    add_where(parser, precision=False)
+    add_output(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: Namespace) -> None:
+    """Predict, compare and print."""
+    predictor = Predictor.load(args.model, backend=args.backend, device=args.device)
+    preparation = predictor.preparation
+    classes = preparation.classes
+    predictions, truths = [], []
+    with Records() as bar:
+        for table in parts(args.data):
+            if len(table):
+                checked_targets(table, preparation.targets)
+                truths.append(
+                    preparation.target_values(table) if classes is None else preparation.transform_targets(table)
+                )
+                predictions.append(predictor.predict(table))
+                bar.update(len(table))
+    if not truths:
+        raise InputError(f"{args.data[0]} has no records")
+    truth = np.concatenate(truths)
+    probabilities = None
+    if classes is not None:
+        probabilities = np.concatenate([p.probabilities for p in predictions if p.probabilities is not None])
+    whole = Prediction(np.concatenate([p.values for p in predictions]), probabilities)
+    found = figures(truth, whole)
+    detail = by_class(truth, whole, classes) if classes is not None else {}
+    if args.json:
+        finite = {name: value if math.isfinite(value) else None for name, value in found.items()}
+        print(json.dumps({"model": args.model, "records": len(truth), "metrics": finite, **detail}, indent=2))
+        return
+    print(f"{', '.join(preparation.targets)!r} on {len(truth):,} records")
+    print(", ".join(f"{name} {value:.4g}" for name, value in found.items()))
+    if classes is not None:
+        for told in detail["classes"]:
+            shares = [
+                f"{name} {'none' if told[name] is None else format(told[name], '.3f')}"
+                for name in ("precision", "recall")
+            ]
+            print(f"  {told['label']}: {', '.join(shares)}, {told['records']:,} records")
+        print("confusion matrix, a row for each true class, a column for each predicted:")
+        print("\n".join("  " + " ".join(f"{n:>7,}" for n in row) for row in detail["confusion"]))

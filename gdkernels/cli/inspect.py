@@ -1,0 +1,61 @@
+"""``gdkernels inspect``: what is in a model file."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from typing import Any
+
+from gdkernels.cli.options import add_output
+from gdkernels.cli.result import columns_line
+from gdkernels.definition.naming import describe
+from gdkernels.predictor import Predictor
+
+__all__ = ["add_to"]
+
+
+def add_to(commands: Any) -> None:
+    """Add the subcommand to those of the command line."""
+    parser = commands.add_parser(
+        "inspect",
+        help="show what is in a model file",
+        description="Show a model's layers, what it does with each column, how it was trained, and by which versions.",
+    )
+    parser.add_argument("model", metavar="MODEL", help="what gdkernels train --out wrote")
+    add_output(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: Namespace) -> None:
+    """Print the report."""
+    predictor = Predictor.load(args.model)
+    mlp, preparation = predictor.mlp, predictor.preparation
+    told: dict[str, Any] = {
+        "model": args.model,
+        "task": preparation.task,
+        "targets": list(preparation.targets),
+        "classes": None if preparation.classes is None else preparation.classes.tolist(),
+        "sizes": list(mlp.sizes),
+        "activation": [describe(f)["name"] for f in mlp.activations],
+        "parameters": mlp.parameter_count,
+        "precision": mlp.precision,
+        "columns": preparation.describe(),
+        **{name: mlp.extra.get(name) for name in ("data", "rows", "metrics", "settings", "history", "versions")},
+    }
+    if args.json:
+        print(json.dumps(told, indent=2, allow_nan=False))
+        return
+    task = told["task"] + (f" in {len(told['classes'])} classes" if told["classes"] else "")
+    print(f"{args.model}: {task} of {', '.join(told['targets'])!r}, trained on {told['data']}")
+    print(f"layers   {'-'.join(map(str, told['sizes']))}, {', '.join(dict.fromkeys(told['activation']))}, "
+          f"{told['parameters']:,} parameters, {told['precision']}")  # fmt: skip
+    print(f"columns  {columns_line(preparation)}")
+    figures = ", ".join(f"{k} {v:.4g}" for k, v in (told["metrics"] or {}).items() if v is not None)
+    print(f"test     {figures or 'none'}")
+    for k, history in enumerate(told["history"] or [], 1):
+        losses = [v for v in (history["validation_loss"] or []) if v is not None] or history["loss"]
+        print(f"network {k}: {len(history['loss'])} epochs, lowest loss {min(losses):.4g}, parameters of epoch "
+              f"{history['best_epoch']}; {history['stopped']}")  # fmt: skip
+    print("versions " + ", ".join(f"{k} {v}" for k, v in (told["versions"] or {}).items()))
+    for c in told["columns"]:
+        print(f"  {c['name']}: {c['kind']}, {c['features']} inputs{'; ' if c['why'] else ''}{c['why']}")

@@ -1,0 +1,59 @@
+"""What would be done with each column of a table, and why, before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from gdkernels.tables.columns import label_of
+from gdkernels.tables.kinds import Choices, choose
+from gdkernels.tables.preparation import Preparation, gaps_of
+from gdkernels.tables.table import Column, Table, Text
+
+__all__ = ["column_reports", "describe_target", "example"]
+
+
+def column_reports(table: Table, targets: Sequence[str], choices: Choices) -> list[dict[str, Any]]:
+    """Return for each input column its kind and why, its gaps, its distinct values, and what its values look like."""
+    names = [name for name in table.names if name not in targets]
+    kinds = choose(table, names, np.arange(len(table)), choices)
+    return [
+        {"name": k.name, "kind": k.kind, "features": len(k.features), "why": k.why, **_values(table.columns[k.name])}
+        for k in kinds
+    ]
+
+
+def describe_target(preparation: Preparation, table: Table) -> dict[str, Any]:
+    """Return the targets, the task, and the share of each class or the range of each number."""
+    told: dict[str, Any] = {"targets": list(preparation.targets), "task": preparation.task}
+    if preparation.classes is not None:
+        indices = preparation.transform_targets(table)
+        shares = np.bincount(indices, minlength=len(preparation.classes)) / len(indices)
+        pairs = zip(map(str, preparation.classes.tolist()), shares.tolist(), strict=True)
+        return told | {"classes": dict(sorted(pairs, key=lambda pair: -pair[1]))}
+    logs = getattr(preparation.outcome, "logs", ())
+    values = [_values(table.columns[name]) for name in preparation.targets]
+    return told | {"numbers": [v | {"logarithm": log} for v, log in zip(values, logs, strict=True)]}
+
+
+def _values(column: Column) -> dict[str, Any]:
+    gaps = gaps_of(column)
+    told: dict[str, Any] = {"gaps": int(gaps.sum())}
+    if isinstance(column, Text):
+        counts = np.bincount(column.codes[~gaps], minlength=len(column.levels))
+        most = np.argsort(-counts, kind="stable")[:3]
+        return told | {"distinct": int((counts > 0).sum()), "such_as": [label_of(column.levels[k])[:40] for k in most]}
+    present = column[~gaps]
+    if not len(present):
+        return told | {"distinct": 0, "such_as": []}
+    return told | {"distinct": len(np.unique(present)), "such_as": [float(present.min()), float(present.max())]}
+
+
+def example(told: dict[str, Any]) -> str:
+    """Return what `such_as` of a report says, for people."""
+    such = told["such_as"]
+    if such and isinstance(such[0], float):
+        return f"{such[0]:g} to {such[1]:g}"
+    return ", ".join(such)
