@@ -18,7 +18,8 @@ PATIENCE = 10
 VALIDATION = 0.1  # of the rows not held out; 0.15 and 0.2 gave the same
 TEST = 0.2
 
-# Networks that are trained and averaged: on tables of raw records they gain more by it than by anything else tried.
+# Networks that are trained and averaged: 0.92 instead of 0.91 on a table of house prices, 0.48 instead of 0.45 on
+# diabetes, nothing on wine, cancer and digits; no other setting that was tried gained as much.
 AVERAGE = 4
 AVERAGED_ROWS = 10_000  # beyond, one network has records enough, and four would take their time
 

@@ -20,7 +20,7 @@ _TABLES = "CSV or TSV, Parquet, Arrow or Feather, NPY, NPZ; also gzip or zstd, s
 
 def add_data(parser: Any, what: str = "") -> None:
     """Add the tables to read."""
-    built_in = what or f"{_TABLES}; {' or '.join(sorted(BUILT_IN))}"
+    built_in = what or f"{_TABLES}; {', '.join(sorted(BUILT_IN))}"
     parser.add_argument("data", metavar="DATA", nargs="+", help=built_in)
 
 

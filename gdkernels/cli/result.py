@@ -125,7 +125,7 @@ class Result:
         lines |= {
             "network": f"{'-'.join(map(str, self.mlp.sizes))}, {''.join(f'{name}, ' for name in activations)}"
             f"{self.mlp.parameter_count:,} parameters; {settings['loss']}, {settings['optimizer']['name']} at "
-            f"{settings['optimizer']['learning_rate']:g}, batches of {settings['batch_size']}, l2 {settings['l2']:.2g}",
+            f"{settings['optimizer']['learning_rate']:g}, batches of {self._batch()}, l2 {settings['l2']:.2g}",
             "ran on": f"{history.backend}, {history.device}, {history.precision}, {history.origin}: {history.reason}",
             "trained": (f"{several} networks, put side by side as their average; " if several > 1 else "")
             + f"{epochs} epochs on {self.rows['train']:,} rows in {self.seconds:.2f} s, "
@@ -143,6 +143,10 @@ class Result:
         if self.model is not None:
             lines["model"] = self.model
         return "\n".join(f"{name:<9}{text}" for name, text in lines.items())
+
+    def _batch(self) -> str:
+        size, rows = self.settings["batch_size"], self.rows["train"]
+        return f"{size} (only {rows:,} rows: all in each step)" if size > rows else str(size)
 
     def _class_shares(self) -> dict[str, float] | None:
         """Return the share of the records that each class has, the largest first."""

@@ -1,14 +1,18 @@
-"""Real data sets that come with scikit-learn, for a first run without any file."""
+"""Real data sets for a first run without any file: a raw table of our own, and two that come with scikit-learn."""
+
+from pathlib import Path
 
 import numpy as np
 
 from gdkernels.errors import InputError
 from gdkernels.tables.table import Table
+from gdkernels.tables.text import read_text
 
 __all__ = ["BUILT_IN", "read_built_in"]
 
 # name: (what is to be predicted, what it is)
 BUILT_IN = {
+    "penguins": ("Species", "344 penguins as they were recorded, with gaps, dates and remarks"),
     "digits": ("digit", "1,797 images of handwritten digits, 8 by 8 pixels"),
     "diabetes": ("progression", "442 patients: the progression of diabetes after a year"),
 }
@@ -20,8 +24,12 @@ def read_built_in(name: str) -> Table:
     Raises
     ------
     InputError
-        Where scikit-learn is not installed; it says how to install it.
+        Where it needs scikit-learn, which is not installed; it says how to install it.
     """
+    target = BUILT_IN[name][0]
+    if name == "penguins":
+        (table,) = read_text(Path(__file__).with_name("data") / "penguins.csv", records=1000)
+        return Table(table.columns, name, (target,))
     try:
         from sklearn import datasets
     except ImportError:
@@ -31,5 +39,4 @@ def read_built_in(name: str) -> Table:
         ) from None
     data = datasets.load_digits() if name == "digits" else datasets.load_diabetes()
     columns = dict(zip(map(str, data.feature_names), np.array(data.data, np.float64, order="F").T, strict=True))
-    target = BUILT_IN[name][0]
     return Table(columns | {target: np.asarray(data.target, np.float64)}, name, (target,))

@@ -92,7 +92,7 @@ def _start(path: Path) -> bytes:
             return file.read(8)
     except FileNotFoundError:
         raise FileError(
-            f"there is no file {path}, and the built-in data sets are {' and '.join(sorted(BUILT_IN))}"
+            f"there is no file {path}, and the built-in data sets are {', '.join(sorted(BUILT_IN))}"
         ) from None
     except OSError as error:
         raise FileError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error

@@ -234,6 +234,12 @@ def test_built_in_sets():
     assert diabetes.names[:3] == ("age", "sex", "bmi")
 
 
+def test_the_penguins_come_along():
+    penguins = read("penguins")
+    assert (len(penguins), len(penguins.names), penguins.targets) == (344, 17, ("Species",))
+    assert np.isnan(penguins.columns["Body Mass (g)"]).sum() == 2
+
+
 def test_without_scikit_learn_the_command_is_said(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn", None)
     refused("digits", r'run pip install "gdkernels\[sklearn\]"')
@@ -246,7 +252,7 @@ def test_a_file_may_have_the_name_of_a_built_in_set(tmp_path, monkeypatch):
 
 
 def test_missing_files_and_folders(tmp_path):
-    refused(tmp_path / "no.csv", "no file .*built-in data sets are diabetes and digits", error=FileError)
+    refused(tmp_path / "no.csv", "no file .*built-in data sets are diabetes, digits, penguins", error=FileError)
     refused(tmp_path, "folder .* holds no table", error=FileError)
 
 
