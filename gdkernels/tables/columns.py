@@ -51,7 +51,7 @@ class Number:
     kind: str = "number"
 
     @classmethod
-    def fit(cls, name: str, values: Floats, *, always: bool = False) -> Number | Dropped:
+    def fit(cls, name: str, values: Floats) -> Number | Dropped:
         """Learn from the training rows."""
         gaps = np.isnan(values)
         present = values[~gaps]
@@ -59,7 +59,7 @@ class Number:
             return Dropped(name, "no training row has a value")
         constant = bool(np.all(present == present[0]))
         indicator = gaps.mean() >= GAPS
-        if constant and not (indicator or always):
+        if constant and not indicator:
             return Dropped(name, f"constant: {number_text(present[0])} in every training row that has a value")
         log = None if constant else _log_offset(present)
         why = [] if log is None else ["skewed, so its logarithm" + (f" of {log:.4g} + it" if log else "")]
@@ -225,16 +225,12 @@ def numbers_of(table: Table, name: str) -> Floats:
         wrong |= np.isnan(values) & (column.codes >= 0)
     if wrong.any():
         row = int(np.argmax(wrong))
-        shown = column.levels[column.codes[row]] if isinstance(column, Text) else number_or_text(values[row])
+        shown = column.levels[column.codes[row]] if isinstance(column, Text) else repr(float(values[row]))
         shown = repr(shown if len(shown) <= 40 else shown[:40] + "…")
         comma = " (a number needs a decimal point, not a comma)" if "," in shown else ""
         what = "not a finite number" if np.isinf(values[row]) else f"not a number{comma}"
         raise InputError(f"{table.place(row, name)}: {shown} is {what}; correct or remove it")
     return values
-
-
-def number_or_text(value: float) -> str:
-    return repr(float(value))
 
 
 def _column_of(table: Table, name: str) -> Column:

@@ -10,7 +10,7 @@ import numpy as np
 
 from gdkernels.errors import InputError
 from gdkernels.tables.streams import INSTALL
-from gdkernels.tables.table import Column, Table, number_text, text_column
+from gdkernels.tables.table import Column, Table, number_or_nan, number_text, text_column
 
 __all__ = ["ARROW", "PARQUET", "polars", "read_frame"]
 
@@ -59,17 +59,9 @@ def _column(series: Any, pl: Any, name: str, path: Path) -> Column:
         series = series.dt.to_string("iso")
     elif dtype not in (pl.String, pl.Categorical, pl.Enum):
         raise InputError(f"column {name!r} of {path} holds {dtype}, neither numbers nor text; leave it out of the file")
-    values = series.cast(pl.String).to_list()
-    column = text_column(values)
-    # Text in which each cell spells a number is numbers, as it is in a text file.
-    levels = column.levels
-    if levels and all(number_text(n) == level for n, level in zip(_numbers(levels), levels, strict=True)):
+    column = text_column(series.cast(pl.String).to_list())
+    # Text in which each cell spells a number, in its shortest form, is numbers, as it is in a text file.
+    spelled = [(level, number_or_nan(level)) for level in column.levels]
+    if spelled and all(np.isfinite(number) and number_text(number) == level for level, number in spelled):
         return column.numbers()
     return column
-
-
-def _numbers(levels: tuple[str, ...]) -> list[float]:
-    from gdkernels.tables.table import number_or_nan
-
-    numbers = [number_or_nan(level) for level in levels]
-    return [n if np.isfinite(n) else 0.5 for n in numbers]  # 0.5 spells no level that is not finite

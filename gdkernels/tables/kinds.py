@@ -80,7 +80,7 @@ def _choose(table: Table, name: str, rows: npt.NDArray[np.int64], choices: Choic
         return _text(table, name, column, rows, kept)
     values = numbers_of(table, name)
     why = None if kept else _identifier(name, values)
-    return Dropped(name, why) if why else Number.fit(name, values[rows], always=False)
+    return Dropped(name, why) if why else Number.fit(name, values[rows])
 
 
 def _text(table: Table, name: str, column: Text, rows: npt.NDArray[np.int64], kept: bool) -> Kind:
