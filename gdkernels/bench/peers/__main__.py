@@ -20,7 +20,7 @@ from gdkernels.bench.peers.task import GRID, Task, error_of, random_tasks
 
 # A round is as long as a peer's epoch, but at least this; rounds go on until the median is known to about 2 %.
 _ROUND_SECONDS = 0.25
-_ROUNDS = (5, 15)
+_ROUNDS = (5, 9)
 _SPREAD = 0.02
 
 # The plain product of two matrices of this size is taken for what a machine can do at best.
@@ -81,7 +81,8 @@ def main(arguments: list[str] | None = None) -> int:
         )
     if options.json:
         environment = {"platform": platform.platform(), "processor": _processor(), "versions": _versions()}
-        content = {"command": sys.argv, "threads": options.threads, "environment": environment, "results": results}
+        command = ["python", "-m", "gdkernels.bench.peers", *(arguments or sys.argv[1:])]
+        content = {"command": command, "threads": options.threads, "environment": environment, "results": results}
         Path(options.json).write_text(json.dumps(content, indent=1), encoding="utf-8")
     return 0
 

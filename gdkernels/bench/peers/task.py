@@ -126,8 +126,8 @@ GRID = (
 def random_tasks(count: int, seed: int, threads: int) -> list[Task]:
     """Return `count` random tasks: widths 1 to 3000, batches 1 to 20000, 0 to 6 hidden layers, 1 to 100 outputs.
 
-    Sizes are drawn evenly on a logarithmic scale; a draw whose step would take more than about a second on a small
-    machine is drawn again, so that the whole stays affordable.
+    Sizes are drawn evenly on a logarithmic scale; a draw whose step would take more than a few tenths of a second
+    on a small machine is drawn again, so that the whole stays affordable.
     """
     rng = streams.generator(seed, "peers tasks")
 
@@ -142,9 +142,9 @@ def random_tasks(count: int, seed: int, threads: int) -> list[Task]:
         activation = str(rng.choice(["relu", "tanh", "gelu"]))
         optimizer = str(rng.choice(["sgd", "adam"]))
         flops = 6 * batch * sum(m * n for m, n in pairwise(sizes))
-        if flops > 1e11:
+        if flops > 3e10:
             continue
-        # An epoch of about 2 GFLOP, in 4 to 256 steps.
-        steps = int(min(256, max(4, 2e9 // flops)))
+        # An epoch of about 2 GFLOP, in 3 to 256 steps.
+        steps = int(min(256, max(3, 2e9 // flops)))
         tasks.append(Task(sizes, batch, batch * steps, activation, optimizer, threads))
     return tasks
