@@ -1,0 +1,88 @@
+"""Sampling: what is compared takes turns, until the median of each is known as well as was asked for."""
+
+import statistics
+import time
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from math import comb, inf
+from typing import TypeVar
+
+__all__ = ["LEAST_SAMPLES", "Width", "interleave", "interval", "seconds_per_call", "spread"]
+
+Key = TypeVar("Key", bound=Hashable)
+
+LEAST_SAMPLES = 6  # of fewer, not even the smallest and the largest enclose the median with 95 %
+
+
+@dataclass(frozen=True)
+class Width:
+    """When sampling ends: half the 95 % interval of each median is at most `share` of it, or `seconds` are over."""
+
+    share: float = 0.02
+    seconds: float = 10.0
+
+
+def interval(samples: Sequence[float]) -> tuple[float, float]:
+    """Return the 95 % interval of the median, from order statistics alone: no distribution is assumed.
+
+    The k-th smallest and the k-th largest of n samples miss the median with the probability 2·P(Bin(n, ½) < k).
+    With fewer than `LEAST_SAMPLES` samples it is infinite.
+    """
+    n, k, tail = len(samples), 0, 1.0
+    while 2 * tail <= 0.05 * 2**n:
+        k += 1
+        tail += comb(n, k)
+    if k == 0:
+        return -inf, inf
+    ordered = sorted(samples)
+    return ordered[k - 1], ordered[n - k]
+
+
+def spread(samples: Sequence[float]) -> float:
+    """Return half the 95 % interval of the median, as a share of the median."""
+    low, high = interval(samples)
+    return 0.5 * (high - low) / statistics.median(samples)
+
+
+def interleave(
+    timers: Mapping[Key, Callable[[], float]], width: Width, *, clock: Callable[[], float] = time.monotonic
+) -> dict[Key, list[float]]:
+    """Take a sample of each in turn, again and again, every second round in the opposite order.
+
+    Rounds are whole, so that all have been measured in the same minutes and equally often. A round that would not end
+    before the time is over is not begun, but for the first.
+
+    Parameters
+    ----------
+    timers
+        Each does its work once and returns the seconds that it took.
+    """
+    end = clock() + width.seconds
+    taken: dict[Key, list[float]] = {key: [] for key in timers}
+    turn, rounds, longest = list(timers), 0, 0.0
+    while turn:
+        began = clock()
+        for key in turn:
+            taken[key].append(timers[key]())
+        turn.reverse()
+        rounds += 1
+        longest = max(longest, clock() - began)
+        known = rounds >= LEAST_SAMPLES and all(spread(samples) <= width.share for samples in taken.values())
+        if known or clock() + longest > end:
+            break
+    return taken
+
+
+def seconds_per_call(call: Callable[[], object], seconds: float) -> tuple[float, int]:
+    """Call until `seconds` are over, at least once, and return the seconds of a call and the number of calls.
+
+    One call goes before, off the clock: another has just had the caches.
+    """
+    call()
+    calls, began = 0, time.perf_counter()
+    while True:
+        call()
+        calls += 1
+        taken = time.perf_counter() - began
+        if taken >= seconds:
+            return taken / calls, calls
