@@ -94,6 +94,7 @@ class Executable(ABC):
         order: npt.NDArray[np.int64],
         batch_size: int,
         learning_rates: npt.NDArray[np.float64],
+        sample_weight: Any = None,
     ) -> tuple[float, float | None]:
         """Do one step for each batch of rows and update `state` in place.
 
@@ -105,6 +106,8 @@ class Executable(ABC):
             Row numbers in the order in which they are used; the last batch may be smaller.
         learning_rates
             The rate of each step.
+        sample_weight
+            An array like x and y, [records]; given where the program is weighted, and only there.
 
         Returns
         -------
@@ -131,11 +134,14 @@ class Backend(ABC):
         How it is asked for; among the backends that can run, the highest priority is the default.
     precisions
         What it can do of "float64", "float32", "tf32" and "bfloat16".
+    compiles_weighted
+        Whether `compile` knows weighted programs; where it does not, their definition runs.
     """
 
     name: ClassVar[str]
     priority: ClassVar[int] = 0
     precisions: ClassVar[tuple[str, ...]] = ("float64", "float32")
+    compiles_weighted: ClassVar[bool] = False
 
     @abstractmethod
     def unavailable(self) -> str | None:

@@ -129,6 +129,10 @@ def _cases() -> dict[str, Case]:
     }
     for name, changes in changed.items():
         cases[name] = Case(replace(base, **changes))
+    for name in (*losses.BY_NAME, "user's loss", "sum", "everything", "adam"):
+        plain = cases.get(name) or cases[f"tanh-{name}"]
+        rate = plain.learning_rate / (4 if name == "sum" else 1)  # as steep as its sum, and not chaotic
+        cases[f"weighted {name}"] = replace(plain, program=replace(plain.program, weighted=True), learning_rate=rate)
 
     def layers(f: Any, count: int) -> Program:
         return replace(base, activations=(f,) * count + (activations.identity,))
@@ -136,6 +140,7 @@ def _cases() -> dict[str, Case]:
     relu, tanh = activations.relu, activations.tanh
     cases |= {
         "batch 1": Case(base, records=7, batch_size=1),
+        "weighted batch 1": Case(replace(base, weighted=True), records=7, batch_size=1),  # some weigh nothing
         "one record": Case(base, records=1, batch_size=8, steps=20),  # soon it is learnt, and momentum is all noise
         "a batch of all": Case(base, records=8, batch_size=8),
         "a last batch of one": Case(base, records=17, batch_size=8),
@@ -145,6 +150,9 @@ def _cases() -> dict[str, Case]:
         "five hidden layers": Case(layers(tanh, 5), widths=(5, 6, 7, 8, 9, 4, 2)),
         # Beyond the sizes of tiles and vectors, and no multiples of them.
         "wide": Case(layers(relu, 2), widths=(67, 131, 65, 3), records=300, batch_size=130, steps=6),
+        "weighted wide": Case(
+            replace(layers(relu, 2), weighted=True), widths=(67, 131, 65, 3), records=300, batch_size=130, steps=6
+        ),
         "narrow in, wide out": Case(layers(relu, 1), widths=(1, 5, 71), records=70, batch_size=33, steps=6),
     }
     return cases
@@ -164,6 +172,7 @@ class Data:
     parameters: tuple[Layer, ...]
     x: npt.NDArray[np.float32]
     y: npt.NDArray[np.float32]
+    sample_weight: npt.NDArray[np.float32] | None
     # (order, learning rates) of each run: the first step alone, the rest of the first epoch, then whole epochs
     runs: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]] = field(default_factory=list)
 
@@ -192,7 +201,10 @@ def data_of(case: Case) -> Data:
         y = (y == y.max(axis=1, keepdims=True)).astype(np.float32)
     elif loss is losses.binary_cross_entropy:
         y = (y > 0).astype(np.float32)
-    data = Data(parameters, x, y)
+    weights = None
+    if case.program.weighted:  # zeros among them
+        weights = np.floor(random.uniform(0.0, 4.0, case.records)).astype(np.float32) / np.float32(2)
+    data = Data(parameters, x, y, weights)
     done = 0
     while done < case.steps:
         order = random.permutation(case.records)
@@ -239,7 +251,15 @@ def on_numpy(case: Case, precision: str) -> Result:
 
     def run(state: State, order: Any, rates: Any) -> Any:
         return verify.continue_on_numpy(
-            case.program, state, data.x, data.y, order, case.batch_size, rates, precision=precision
+            case.program,
+            state,
+            data.x,
+            data.y,
+            order,
+            case.batch_size,
+            rates,
+            precision=precision,
+            sample_weight=data.sample_weight,
         )
 
     return all_runs(data, state, run, np.asarray)
@@ -270,10 +290,12 @@ def on_backend(backend: Backend, device: str, precision: str, case: Case, epochs
     data = data_of(case)
     put = put_on(backend, device, precision)
     x, y = put(data.x), put(data.y)
+    # A backend of a third party need not know the argument: it is given where the program asks for it.
+    weights = () if data.sample_weight is None else (put(data.sample_weight),)
     executable = bind(backend, case.program, Plan(backend.name, device, precision))
 
     def run(state: State, order: Any, rates: Any) -> Any:
-        return executable.run(state, x, y, order, case.batch_size, rates)
+        return executable.run(state, x, y, order, case.batch_size, rates, *weights)
 
     state = state_on(backend, device, precision, case.program, data)
     return all_runs(data, state, run, backend.to_numpy, epochs=epochs)

@@ -1,5 +1,9 @@
-"""Figures that tell how good predictions are; computed on the host in float64."""
+"""Figures that tell how good predictions are; computed on the host in float64.
 
+Each takes a `sample_weight` [records]: means over the records are then weighted.
+"""
+
+import inspect
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -8,55 +12,59 @@ import numpy.typing as npt
 
 from gdkernels.errors import InputError, unknown_name
 
-__all__ = ["METRICS", "accuracy", "log_loss", "mae", "r2", "resolve_metrics", "rmse"]
+__all__ = ["METRICS", "accuracy", "check_takes_weights", "log_loss", "mae", "r2", "resolve_metrics", "rmse"]
 
 Array = npt.NDArray[Any]
-Metric = Callable[[Array, Array], float]
+Metric = Callable[..., float]
 
 
-def r2(target: Array, prediction: Array) -> float:
+def r2(target: Array, prediction: Array, sample_weight: Array | None = None) -> float:
     """Return the coefficient of determination 1 − Σ(y − ŷ)² / Σ(y − ȳ)², the mean of it over the outputs.
 
     An output that never varies counts 1 if it is predicted exactly, else 0.
     """
     target, prediction = _columns(target), _columns(prediction)
-    residual = np.sum((target - prediction) ** 2, axis=0)
-    total = np.sum((target - np.mean(target, axis=0)) ** 2, axis=0)
+    weights = 1.0 if sample_weight is None else _columns(sample_weight)
+    mean = np.average(target, axis=0, weights=sample_weight)
+    residual = np.sum(weights * (target - prediction) ** 2, axis=0)
+    total = np.sum(weights * (target - mean) ** 2, axis=0)
     scores = np.where(total > 0, 1.0 - residual / np.where(total > 0, total, 1.0), (residual == 0).astype(float))
     return float(np.mean(scores))
 
 
-def rmse(target: Array, prediction: Array) -> float:
+def rmse(target: Array, prediction: Array, sample_weight: Array | None = None) -> float:
     """Return the root of the mean squared error over all records and outputs."""
-    return float(np.sqrt(np.mean((_columns(target) - _columns(prediction)) ** 2)))
+    errors = np.mean((_columns(target) - _columns(prediction)) ** 2, axis=1)
+    return float(np.sqrt(np.average(errors, weights=sample_weight)))
 
 
-def mae(target: Array, prediction: Array) -> float:
+def mae(target: Array, prediction: Array, sample_weight: Array | None = None) -> float:
     """Return the mean absolute error over all records and outputs."""
-    return float(np.mean(np.abs(_columns(target) - _columns(prediction))))
+    errors = np.mean(np.abs(_columns(target) - _columns(prediction)), axis=1)
+    return float(np.average(errors, weights=sample_weight))
 
 
-def accuracy(target: Array, prediction: Array) -> float:
+def accuracy(target: Array, prediction: Array, sample_weight: Array | None = None) -> float:
     """Return the share of records whose class, the one with the highest probability, is right.
 
     One column is the probability of class 1; several are a class each, or a yes or no each where the target has
     several: then all of a record's have to be right.
     """
     target, prediction = _columns(target), _columns(prediction)
-    if prediction.shape[1] == 1:
-        return float(np.mean((prediction > 0.5) == (target > 0.5)))
-    if _exclusive(target, prediction):
-        return float(np.mean(np.argmax(prediction, axis=1) == np.argmax(target, axis=1)))
-    return float(np.mean(np.all((prediction > 0.5) == (target > 0.5), axis=1)))
+    if prediction.shape[1] > 1 and _exclusive(target, prediction):
+        right = np.argmax(prediction, axis=1) == np.argmax(target, axis=1)
+    else:
+        right = np.all((prediction > 0.5) == (target > 0.5), axis=1)
+    return float(np.average(right, weights=sample_weight))
 
 
-def log_loss(target: Array, prediction: Array) -> float:
+def log_loss(target: Array, prediction: Array, sample_weight: Array | None = None) -> float:
     """Return the mean of −log of the probability given to what is true; probabilities are kept off 0 by 1e-15."""
     target, prediction = _columns(target), np.clip(_columns(prediction), 1e-15, 1.0)
-    if prediction.shape[1] > 1 and _exclusive(target, prediction):
-        return float(-np.mean(np.sum(target * np.log(prediction), axis=1)))
-    against = np.clip(1.0 - prediction, 1e-15, 1.0)
-    return float(-np.mean(np.sum(target * np.log(prediction) + (1.0 - target) * np.log(against), axis=1)))
+    logs = target * np.log(prediction)
+    if prediction.shape[1] == 1 or not _exclusive(target, prediction):
+        logs = logs + (1.0 - target) * np.log(np.clip(1.0 - prediction, 1e-15, 1.0))
+    return float(-np.average(np.sum(logs, axis=1), weights=sample_weight))
 
 
 METRICS: dict[str, Metric] = {"r2": r2, "rmse": rmse, "mae": mae, "accuracy": accuracy, "log_loss": log_loss}
@@ -81,6 +89,18 @@ def resolve_metrics(metrics: Iterable[str | Metric]) -> dict[str, Metric]:
         else:
             result[getattr(metric, "__name__", type(metric).__name__)] = metric
     return result
+
+
+def check_takes_weights(metrics: dict[str, Metric]) -> None:
+    """Raise `InputError` that names the first function that cannot be called with weights."""
+    for name, metric in metrics.items():
+        try:
+            inspect.signature(metric).bind(None, None, None)
+        except TypeError:
+            raise InputError(
+                f"the metric {name!r} takes no weights, but the records have some: give it a third argument, "
+                "sample_weight"
+            ) from None
 
 
 def _exclusive(target: Array, prediction: Array) -> bool:

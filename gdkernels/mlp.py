@@ -73,7 +73,8 @@ class MLP(Model):
         l2: float = 0.0,
         clip_norm: float | None = None,
         reduction: str = "mean",
-        validation: float | tuple[Any, Any] | None = None,
+        sample_weight: Any = None,
+        validation: float | tuple[Any, ...] | None = None,
         patience: int | None = None,
         starts: int = 1,
         callbacks: Iterable[Callback] = (),
@@ -104,6 +105,7 @@ class MLP(Model):
         }
         run: dict[str, Any] = {
             "epochs": epochs,
+            "sample_weight": sample_weight,
             "validation": validation,
             "patience": patience,
             "callbacks": tuple(callbacks),

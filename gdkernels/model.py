@@ -195,7 +195,7 @@ class Model:
             self._executables[activations] = self._binding.executable(Program(activations, self.bias))
         return self._executables[activations]
 
-    def _error(self, x: Any, y: Any, loss: Loss | None = None) -> float:
+    def _error(self, x: Any, y: Any, loss: Loss | None = None, sample_weight: Any = None) -> float:
         """Return E for records on the device."""
         function = loss or self._loss
         assert function is not None
@@ -203,14 +203,16 @@ class Model:
         raw = self._executable(self._raw_activations(function)).predict(self._parameters, x)
         xp = self._binding.xp
         with np.errstate(all="ignore"):
-            return float(xp.sum(xp.astype(function(raw, y, xp=xp), xp.float64)))
+            value = function(raw, y, xp=xp)
+            value = value if sample_weight is None else sample_weight * value
+            return float(xp.sum(xp.astype(value, xp.float64)))
 
-    def _score(self, x: Any, y: Any, metrics: Mapping[str, Metric]) -> dict[str, float]:
+    def _score(self, x: Any, y: Any, metrics: Mapping[str, Metric], sample_weight: Any = None) -> dict[str, float]:
         """Return the figures of the predictions for records on the device."""
         assert self._binding is not None
         output = self._executable((*self.activations, self.output)).predict(self._parameters, x)
-        target, prediction = self._binding.to_numpy(y), self._binding.to_numpy(output)
-        return {name: float(metric(target, prediction)) for name, metric in metrics.items()}
+        judged = [self._binding.to_numpy(a) for a in (y, output, sample_weight) if a is not None]
+        return {name: float(metric(*judged)) for name, metric in metrics.items()}
 
     def __repr__(self) -> str:
         hidden = ", ".join(dict.fromkeys(describe(f)["name"] for f in self.activations)) or "no hidden layer"

@@ -24,7 +24,8 @@ class TracedStep:
     ----------
     graph
         The graph, with the inputs ``x``, ``y``, ``learning_rate``, ``t``, ``W0``, ``b0``, …, and for optimizer slot s
-        ``W0.s``, ``b0.s``, ….
+        ``W0.s``, ``b0.s``, …. A weighted program also has
+        ``sample_weight``.
     batch, widths
         The size B of the batch, and n_0 … n_L of the layers.
     error, norm
@@ -65,6 +66,8 @@ class Program:
         As in `gdkernels.definition.network.train_step`.
     gradient_norm
         Whether the norm of the gradient is asked for.
+    weighted
+        Whether every record comes with the weight of its loss.
     """
 
     activations: tuple[Activation, ...]
@@ -75,17 +78,28 @@ class Program:
     l2: float = 0.0
     clip_norm: float | None = None
     gradient_norm: bool = False
+    weighted: bool = False
 
     def forward(self, parameters: Layers, x: Any, *, xp: Any) -> Any:
         """Return the network's output for x, by the definition."""
         return network.forward(parameters, x, activations=self.activations, xp=xp)
 
     def train_step(
-        self, parameters: Layers, slots: Layers, x: Any, y: Any, *, learning_rate: Any, t: Any, xp: Any
+        self,
+        parameters: Layers,
+        slots: Layers,
+        x: Any,
+        y: Any,
+        *,
+        learning_rate: Any,
+        t: Any,
+        sample_weight: Any = None,
+        xp: Any,
     ) -> tuple[Any, Any, tuple[Layer, ...], tuple[Layer, ...]]:
         """Return E, the norm or None, new parameters and new slots, by the definition."""
         assert self.loss is not None, "a program that only predicts has no step"
         assert self.optimizer is not None, "a program that only predicts has no step"
+        assert self.weighted == (sample_weight is not None), "weights come with the programs that ask for them"
         return network.train_step(
             parameters,
             slots,
@@ -96,6 +110,7 @@ class Program:
             optimizer=self.optimizer,
             learning_rate=learning_rate,
             t=t,
+            sample_weight=sample_weight,
             reduction=self.reduction,
             l2=self.l2,
             clip_norm=self.clip_norm,
@@ -126,6 +141,7 @@ class Program:
             graph.input("y", (batch, widths[-1])),
             learning_rate=graph.input("learning_rate", dtype=SCALAR),
             t=graph.input("t", dtype=SCALAR),
+            sample_weight=graph.input("sample_weight", (batch,)) if self.weighted else None,
             xp=graph,
         )
         results: dict[str, Node] = {}

@@ -37,6 +37,7 @@ class DefinitionExecutable(Executable):
         order: npt.NDArray[np.int64],
         batch_size: int,
         learning_rates: npt.NDArray[np.float64],
+        sample_weight: Any = None,
     ) -> tuple[float, float | None]:
         xp = self._backend.xp
         rows = self._backend.asarray(order, dtype="int64", device=self.plan.device)
@@ -54,6 +55,7 @@ class DefinitionExecutable(Executable):
                     xp.take(y, batch, axis=0),
                     learning_rate=float(learning_rate),
                     t=float(state.step + 1),
+                    sample_weight=None if sample_weight is None else xp.take(sample_weight, batch, axis=0),
                     xp=xp,
                 )
                 if k == 0:
@@ -99,4 +101,6 @@ class DefinitionExecutable(Executable):
 
 def bind(backend: Backend, program: Program, plan: Plan) -> Executable:
     """Return what the backend compiled `program` to, or the definition itself where it compiles nothing for it."""
-    return backend.compile(program, plan) or DefinitionExecutable(backend, program, plan)
+    ignores_weights = program.weighted and not backend.compiles_weighted
+    compiled = None if ignores_weights else backend.compile(program, plan)
+    return compiled or DefinitionExecutable(backend, program, plan)

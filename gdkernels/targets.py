@@ -6,7 +6,7 @@ from gdkernels.binding import Binding
 from gdkernels.definition.losses import BinaryCrossEntropy, CrossEntropy, Loss, Poisson
 from gdkernels.errors import InputError
 
-__all__ = ["is_classifier", "place_inputs", "place_targets"]
+__all__ = ["is_classifier", "place_inputs", "place_targets", "place_weights"]
 
 
 def is_classifier(loss: Loss | None) -> bool:
@@ -65,6 +65,28 @@ def place_targets(
         return _one_hot(binding, y, outputs, name)
     _check_range(binding, y, loss, name)
     return y
+
+
+def place_weights(binding: Binding, value: Any, records: int, name: str, inputs_name: str) -> Any:
+    """Return `value`, the weights of records, on the device as [records].
+
+    Raises
+    ------
+    InputError
+        For a shape that does not fit, and for weights that are not finite, negative, or all zero.
+    """
+    w, xp = binding.place(value, name), binding.xp
+    if w.shape != (records,):
+        raise InputError(
+            f"{name} has the shape {tuple(w.shape)}; {inputs_name} has {records} rows, so it must be [{records}]"
+        )
+    wrong = xp.logical_not(xp.isfinite(w) & (w >= 0))
+    if bool(xp.any(wrong)):
+        row = int(xp.argmax(xp.astype(wrong, w.dtype)))
+        raise InputError(f"{name} holds {float(w[row]):g} in row {row}; weights are finite numbers of at least 0")
+    if not bool(xp.any(w > 0)):
+        raise InputError(f"{name} is 0 for every record; at least one has to count")
+    return w
 
 
 def _one_hot(binding: Binding, y: Any, classes: int, name: str) -> Any:

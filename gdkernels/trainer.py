@@ -6,7 +6,6 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,33 +21,18 @@ from gdkernels.definition.optimizers import Optimizer
 from gdkernels.definition.schedules import ScheduleFunction
 from gdkernels.errors import DivergenceError, InputError
 from gdkernels.history import Epoch, History
-from gdkernels.metrics import Metric, resolve_metrics
+from gdkernels.metrics import Metric, check_takes_weights, resolve_metrics
 from gdkernels.model import Model
 from gdkernels.program import Program
 from gdkernels.progress import Progress
+from gdkernels.records import Records, place_records
 from gdkernels.settings import Settings
-from gdkernels.targets import place_inputs, place_targets
 
 __all__ = ["Trainer"]
 
 _log = logging.getLogger("gdkernels")
 
 Callback = Callable[[Epoch], Any]
-
-
-@dataclass(frozen=True)
-class _Data:
-    """Records on the device."""
-
-    x: Any
-    y: Any
-
-    def __len__(self) -> int:
-        return int(self.x.shape[0])
-
-    def take(self, rows: Any, binding: Binding) -> _Data:
-        indices = binding.backend.asarray(rows, dtype="int64", device=binding.device)
-        return _Data(binding.xp.take(self.x, indices, axis=0), binding.xp.take(self.y, indices, axis=0))
 
 
 class Trainer:
@@ -120,7 +104,7 @@ class Trainer:
         self._steps_done = 0
         mlp._set_objective(self.settings.loss)
 
-    def epoch(self, X: Any, Y: Any) -> float:
+    def epoch(self, X: Any, Y: Any, *, sample_weight: Any = None) -> float:
         """Do one shuffled pass over the data, and return the sum E of the loss, each batch measured before its step.
 
         Parameters
@@ -129,6 +113,9 @@ class Trainer:
             [records, inputs]: NumPy, anything with DLPack, or already on the device.
         Y
             [records, outputs]; [records] for one output, or as class indices for a cross-entropy.
+        sample_weight
+            [records]: how much each counts, at least 0. E is then Σ w ℓ, and the reduction "mean" divides it by the
+            sum of the batch's weights.
 
         Raises
         ------
@@ -138,7 +125,8 @@ class Trainer:
             If loss or parameters stop being finite; the parameters are then those before this epoch.
         """
         with self.mlp._bound(X):
-            return self._run_epoch(self._place(X, Y), gradient_norm=False, epochs=None, losses=())[0]
+            data = self._place(X, Y, sample_weight)
+            return self._run_epoch(data, gradient_norm=False, epochs=None, losses=())[0]
 
     def fit(
         self,
@@ -146,7 +134,8 @@ class Trainer:
         Y: Any,
         *,
         epochs: int,
-        validation: float | tuple[Any, Any] | None = None,
+        sample_weight: Any = None,
+        validation: float | tuple[Any, ...] | None = None,
         patience: int | None = None,
         callbacks: Iterable[Callback] = (),
         metrics: Iterable[str | Metric] = (),
@@ -158,20 +147,21 @@ class Trainer:
 
         Parameters
         ----------
-        X, Y
+        X, Y, sample_weight
             As for `epoch`.
         epochs
             The largest number of passes.
         validation
-            The share of the records, drawn by the network's seed, that is kept from training and only measured; or a
-            pair (X, Y) of its own.
+            The share of the records, drawn by the network's seed, that is kept from training and only measured, with
+            its weights; or (X, Y) or (X, Y, sample_weight) of its own.
         patience
             Stop when the validation loss, or the training loss where there is none, has not fallen for so many
             epochs, and keep the parameters of the best epoch.
         callbacks
             Functions of the `Epoch` just done; one that returns True ends training.
         metrics
-            Names ("r2", "rmse", "mae", "accuracy", "log_loss") or functions (target, prediction) of NumPy arrays.
+            Names ("r2", "rmse", "mae", "accuracy", "log_loss") or functions (target, prediction) of NumPy arrays; of
+            (target, prediction, sample_weight) where the records that are measured have weights.
         stop_gradient_norm
             Stop at a critical point: when the mean norm of the gradient over an epoch is at most this.
         gradient_norm
@@ -194,8 +184,10 @@ class Trainer:
         wanted = resolve_metrics(metrics)
         with_norm = gradient_norm or stop_gradient_norm is not None
         with self.mlp._bound(X) as binding:
-            train, held_out = self._split(self._place(X, Y), validation)
-            executable = self._bind_program(with_norm)
+            train, held_out = self._held_out(self._place(X, Y, sample_weight), validation)
+            if (train if held_out is None else held_out).weights is not None:
+                check_takes_weights(wanted)
+            executable = self._bind_program(with_norm, train.weights is not None)
             history = History(executable.plan, executable.origin, binding.reason)
             self._fit_began = self.epochs_done
             best: tuple[float, Any] = (math.inf, None)
@@ -225,8 +217,8 @@ class Trainer:
 
     def _record(
         self,
-        train: _Data,
-        held_out: _Data | None,
+        train: Records,
+        held_out: Records | None,
         metrics: dict[str, Metric],
         with_norm: bool,
         epochs: int,
@@ -240,20 +232,25 @@ class Trainer:
         judged = train if held_out is None else held_out
         return Epoch(
             number=self.epochs_done,
-            loss=total / len(train),
-            validation_loss=None if held_out is None else self.mlp._error(held_out.x, held_out.y) / len(held_out),
+            loss=total / train.total_weight,
+            validation_loss=self._mean_error(held_out),
             learning_rate=rate,
             seconds=seconds,
             samples_per_second=len(train) / seconds,
             gradient_norm=norm,
-            metrics=self.mlp._score(judged.x, judged.y, metrics) if metrics else {},
+            metrics=self.mlp._score(judged.x, judged.y, metrics, judged.weights) if metrics else {},
         )
 
+    def _mean_error(self, held_out: Records | None) -> float | None:
+        if held_out is None:
+            return None
+        return self.mlp._error(held_out.x, held_out.y, sample_weight=held_out.weights) / held_out.total_weight
+
     def _run_epoch(
-        self, data: _Data, *, gradient_norm: bool, epochs: int | None, losses: Iterable[float]
+        self, data: Records, *, gradient_norm: bool, epochs: int | None, losses: Iterable[float]
     ) -> tuple[float, float | None, float]:
         """Return E over the pass, the mean norm of the gradient, and the rate of the last step."""
-        executable = self._bind_program(gradient_norm)
+        executable = self._bind_program(gradient_norm, data.weights is not None)
         binding = self._binding
         assert binding is not None
         records, batch_size = len(data), self.settings.batch_size
@@ -264,7 +261,9 @@ class Trainer:
         rates = np.broadcast_to(np.asarray(factor, dtype=np.float64), (steps,)) * self.settings.optimizer.learning_rate
         before = State(self.mlp._parameters, self._slots, self._steps_done)
         state = before.copy(binding.xp)  # the executable may write in place; `before` stays what it was
-        total, norm = executable.run(state, data.x, data.y, order, min(batch_size, records), rates)
+        # A backend of a third party need not know the argument: it is given where the program asks for it.
+        weights = () if data.weights is None else (data.weights,)
+        total, norm = executable.run(state, data.x, data.y, order, min(batch_size, records), rates, *weights)
         if not (math.isfinite(total) and self._finite(state)):
             raise DivergenceError(
                 f"{'the loss' if not math.isfinite(total) else 'a parameter'} stopped being finite in epoch "
@@ -303,13 +302,11 @@ class Trainer:
 
     # ---- binding
 
-    def _place(self, X: Any, Y: Any, names: tuple[str, str] = ("X", "Y")) -> _Data:
+    def _place(self, X: Any, Y: Any, sample_weight: Any = None, *, of: str = "") -> Records:
         binding = self.mlp._bind(X)
         if self._binding is not binding:
             self._move_slots(binding)
-        x = place_inputs(binding, X, self.mlp.sizes[0], names[0])
-        y = place_targets(binding, Y, x.shape[0], self.mlp.sizes[-1], self.settings.loss, names[1], names[0])
-        return _Data(x, y)
+        return place_records(binding, X, Y, sample_weight, sizes=self.mlp.sizes, loss=self.settings.loss, of=of)
 
     def _move_slots(self, binding: Binding) -> None:
         def zeros(parameter: Any) -> tuple[Any, ...]:
@@ -326,7 +323,7 @@ class Trainer:
             self._slots = map_layers(move, self._slots)
         self._binding, self._executable, self._program = binding, None, None
 
-    def _bind_program(self, gradient_norm: bool) -> Executable:
+    def _bind_program(self, gradient_norm: bool, weighted: bool) -> Executable:
         settings = self.settings
         program = Program(
             activations=self.mlp._raw_activations(settings.loss),
@@ -337,6 +334,7 @@ class Trainer:
             l2=settings.l2,
             clip_norm=settings.clip_norm,
             gradient_norm=gradient_norm,
+            weighted=weighted,
         )
         if self._program is None or self._program != program:
             assert self._binding is not None
@@ -344,21 +342,16 @@ class Trainer:
         assert self._executable is not None
         return self._executable
 
-    def _split(self, data: _Data, validation: float | tuple[Any, Any] | None) -> tuple[_Data, _Data | None]:
+    def _held_out(self, data: Records, validation: float | tuple[Any, ...] | None) -> tuple[Records, Records | None]:
+        """Return the records to train on, and those to validate on."""
         if validation is None:
             return data, None
         if isinstance(validation, tuple):
-            if len(validation) != 2:
-                raise InputError(f"validation must be a share or a pair (X, Y), got {len(validation)} things")
-            return data, self._place(*validation, names=("the validation X", "the validation Y"))
+            if len(validation) not in (2, 3):
+                raise InputError(
+                    f"validation must be a share, (X, Y) or (X, Y, sample_weight), got {len(validation)} things"
+                )
+            return data, self._place(*validation, of="the validation ")
         if not (isinstance(validation, (int, float)) and 0 < validation < 1):
-            raise InputError(f"validation must be a share between 0 and 1, a pair (X, Y) or None, got {validation!r}")
-        kept = round(len(data) * validation)
-        if not 0 < kept < len(data):
-            raise InputError(
-                f"validation={validation:g} of {len(data)} records leaves {kept} to validate on and "
-                f"{len(data) - kept} to train on; both need at least one"
-            )
-        assert self._binding is not None
-        rows = streams.generator(self.mlp.seed, "validation").permutation(len(data))
-        return data.take(rows[kept:], self._binding), data.take(rows[:kept], self._binding)
+            raise InputError(f"validation must be a share between 0 and 1, (X, Y) or None, got {validation!r}")
+        return data.split(validation, self.mlp.seed)

@@ -115,6 +115,7 @@ def continue_on_numpy(
     batch_size: int,
     learning_rates: npt.NDArray[np.float64],
     precision: str = "float64",
+    sample_weight: npt.NDArray[Any] | None = None,
 ) -> tuple[float, float | None]:
     """Run the definition on NumPy in `precision` from `state` on, which is updated; return the sum of E, the mean norm.
 
@@ -123,7 +124,9 @@ def continue_on_numpy(
     """
     # Written on its own rather than with DefinitionExecutable, which is one of the things that it is compared with.
     xp = _numpy(precision)
-    x, y = (np.asarray(a, dtype=storage_dtype(precision)) for a in (x, y))
+    dtype = storage_dtype(precision)
+    x, y = np.asarray(x, dtype), np.asarray(y, dtype)
+    weights = None if sample_weight is None else np.asarray(sample_weight, dtype)
     losses, norms = [], []
     for k, learning_rate in enumerate(learning_rates):
         rows = order[k * batch_size : (k + 1) * batch_size]
@@ -135,6 +138,7 @@ def continue_on_numpy(
             y[rows],
             learning_rate=float(learning_rate),
             t=float(state.step),
+            sample_weight=None if weights is None else weights[rows],
             xp=xp,
         )
         losses.append(float(loss))

@@ -23,6 +23,7 @@ class NumbaBackend(Backend):
 
     name = "numba"
     priority = 10
+    compiles_weighted = True
 
     def unavailable(self) -> str | None:
         missing = [name for name in ("numba", "llvmlite") if find_spec(name) is None]

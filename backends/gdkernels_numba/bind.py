@@ -98,6 +98,11 @@ class Tables:
             self.patches.append((self.tile, record, "SCATTER", PREDICTION))
 
     def _add_gather(self, step: Gather) -> None:
+        if self.layout.kind(step.node) == COLUMN:
+            to = self.layout.in_tile(step.node, self.thread).base
+            record = self.tile.add("GATHER_COLUMN", self._kernel("rows_in"), 0, self._format.size, to)
+            self.patches.append((self.tile, record, "GATHER_COLUMN", step.node.attribute))
+            return
         matrix, place = self.layout.buffer(step.node, self.thread)
         row = matrix.columns * self._format.size
         record = self.tile.add("GATHER", self._kernel("rows_in"), matrix.columns, 0, row, place, matrix.pitch)

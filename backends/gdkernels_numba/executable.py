@@ -54,13 +54,15 @@ class FusedExecutable(Executable):
         order: npt.NDArray[np.int64],
         batch_size: int,
         learning_rates: npt.NDArray[np.float64],
+        sample_weight: Any = None,
     ) -> tuple[float, float | None]:
         task = self._compiled.step
         assert task is not None, "a program that only predicts has no step"
         widths = _widths(state.parameters)
         order = np.ascontiguousarray(order, np.int64)
         x, y = self._contiguous(x), self._contiguous(y)
-        self._check(x, y, order, widths)
+        weights = None if sample_weight is None else self._contiguous(sample_weight)
+        self._check(x, y, weights, order, widths)
         rates = np.ascontiguousarray(learning_rates, np.float64)
         steps = len(rates)
         if steps == 0:
@@ -71,6 +73,8 @@ class FusedExecutable(Executable):
         state.parameters = map_layers(self._writable, state.parameters)
         state.slots = map_layers(lambda slots: tuple(map(self._writable, slots)), state.slots)
         arrays = {"x": x, "y": y, **_named(state.parameters, state.slots)}
+        if weights is not None:
+            arrays["sample_weight"] = weights[order]
         scalars = {
             "learning_rate": rates,
             "t": np.arange(state.step + 1.0, state.step + steps + 1.0),
@@ -147,11 +151,16 @@ class FusedExecutable(Executable):
         fits = isinstance(a, np.ndarray) and a.dtype == self._dtype and a.flags.c_contiguous and a.flags.writeable
         return a if fits else np.array(a, self._dtype, order="C")
 
-    def _check(self, x: Array, y: Array, order: npt.NDArray[np.int64], widths: tuple[int, ...]) -> None:
+    def _check(
+        self, x: Array, y: Array, weights: Array | None, order: npt.NDArray[np.int64], widths: tuple[int, ...]
+    ) -> None:
         """Refuse what compiled code would read beyond: it checks nothing itself."""
         records = x.shape[0]
         if x.shape != (records, widths[0]) or y.shape != (records, widths[-1]):
             raise InputError(f"x {x.shape} and y {y.shape} do not fit a network of {widths[0]} to {widths[-1]} units")
+        if self._program.weighted != (weights is not None) or (weights is not None and weights.shape != (records,)):
+            wanted = f"takes sample_weight [{records}]" if self._program.weighted else "takes no sample_weight"
+            raise InputError(f"this program {wanted}, got {None if weights is None else list(weights.shape)}")
         if order.size == 0:
             raise InputError("there are no records to train on")
         if order.min() < 0 or order.max() >= records:

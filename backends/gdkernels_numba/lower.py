@@ -96,7 +96,7 @@ def compile_program(program: Program, format: Format) -> Compiled:
 
 def _parameters(graph: Graph) -> dict[str, Node]:
     inputs = [n for n in graph.nodes if n.op == "input" and n.dtype == REAL]
-    return {n.attribute: n for n in inputs if n.attribute not in ("x", "y")}
+    return {n.attribute: n for n in inputs if n.attribute not in ("x", "y", "sample_weight")}
 
 
 class _Loops:

@@ -29,6 +29,7 @@ RECORDS: dict[str, tuple[str, ...]] = {
     # On the rows of a tile. A loop ends in the places of its operands; "fused" takes the next record, a loop, along
     # with each panel.
     "GATHER": ("kernel", "columns", "plain", "plain_row", "to", "to_row", "to_panel", "pitch"),
+    "GATHER_COLUMN": ("kernel", "plain", "plain_row", "to"),
     "PRODUCT": (
         "kernel", "depth", "columns", "a", "a_row", "a_panel", "a_pitch", "b", "b_pitch", "b_panel",
         "c", "c_row", "c_panel", "c_pitch", "fused",

@@ -23,6 +23,7 @@ _SPINS = 1000  # some 50 µs; then the core is left to others
 
 
 GATHER, SCATTER, PACK, UNPACK = (OPERATIONS[k] for k in ("GATHER", "SCATTER", "PACK", "UNPACK"))
+GATHER_COLUMN = OPERATIONS["GATHER_COLUMN"]
 PRODUCT, DOTS = OPERATIONS["PRODUCT"], OPERATIONS["DOTS"]
 LOOP, COLUMN_LOOP, BLOCK_LOOP = (OPERATIONS[k] for k in ("LOOP", "COLUMN_LOOP", "BLOCK_LOOP"))
 TILE_GRADIENT, TILE_SUMS, GRADIENT, SUMS = (OPERATIONS[k] for k in ("TILE_GRADIENT", "TILE_SUMS", "GRADIENT", "SUMS"))
@@ -185,6 +186,9 @@ def run_on_rows(context: int, table: int, start: int, row: int, rows: int, goes_
             if order == 0:
                 plain, numbers = plain + (start + row) * word(r, 5), 0
             call(kernel, (rows, word(r, 3), plain, word(r, 5), to, word(r, 9), word(r, 8), numbers))
+        elif operation == GATHER_COLUMN:  # in the order of the run already
+            plain = word(r, 3) + (start + row) * word(r, 4)
+            call(kernel, (1, rows, plain, 0, word(r, 5), 0, PANEL_BYTES, 0))
         elif operation == TILE_GRADIENT:
             run_tile_gradient(context, r, row, rows, goes_on)
         elif operation == TILE_SUMS:

@@ -64,6 +64,7 @@ def gradient(
     *,
     activations: Sequence[Activation],
     loss: Loss,
+    sample_weight: Any = None,
     reduction: str = "mean",
     xp: Any,
 ) -> tuple[Any, tuple[Layer, ...]]:
@@ -72,6 +73,8 @@ def gradient(
     E = Σ_μ ℓ over the records of x [B, inputs] and y [B, outputs]. With δ_L = ∂E/∂z_L:
     ∂E/∂W_l = a_{l−1}ᵀ δ_l, ∂E/∂b_l = Σ_μ δ_l, and δ_{l−1} = (δ_l W_lᵀ) ∘ f'(z_{l−1}), or the vector–Jacobian product
     where f is not elementwise.
+
+    With a `sample_weight` w [B], E = Σ_μ w ℓ, and "mean" divides by Σ_μ w; where that is 0, so is the gradient.
     """
     if reduction not in ("mean", "sum"):
         raise unknown_name("reduction", reduction, ("mean", "sum"))
@@ -80,9 +83,10 @@ def gradient(
         inputs.append(a)
         a, pull_back = value_and_pullback(f, elementwise=True)(_affine(a, layer, xp=xp), xp=xp)
         pull_backs.append(pull_back)
-    error, pull_back_loss = value_and_pullback(_Total(loss))(a, y, xp=xp)
+    weighted = () if sample_weight is None else (sample_weight,)
+    error, pull_back_loss = value_and_pullback(_Total(loss))(a, y, *weighted, xp=xp)
 
-    upstream = pull_back_loss(1.0 if reduction == "sum" else 1.0 / x.shape[0])
+    upstream = pull_back_loss(1.0 if reduction == "sum" or weighted else 1.0 / x.shape[0])
     gradients = []
     for k in reversed(range(len(parameters))):
         delta = pull_backs[k](upstream)
@@ -90,6 +94,11 @@ def gradient(
         gradients.append(Layer(xp.matmul(inputs[k].T, delta), xp.sum(delta, axis=0) if has_bias else None))
         if k:
             upstream = xp.matmul(delta, parameters[k].W.T)
+    if reduction == "mean" and weighted:
+        # Divided last: compiled steps know the sum over the batch only when the batch is done.
+        total = xp.sum(sample_weight)
+        share = 1.0 / xp.where(total > 0, total, 1.0)
+        gradients = list(map_layers(lambda g: g * share, gradients))
     return error, tuple(reversed(gradients))
 
 
@@ -154,6 +163,7 @@ def train_step(
     optimizer: Optimizer,
     learning_rate: Any,
     t: Any,
+    sample_weight: Any = None,
     reduction: str = "mean",
     l2: float = 0.0,
     clip_norm: float | None = None,
@@ -164,12 +174,23 @@ def train_step(
 
     Parameters
     ----------
+    sample_weight, reduction
+        As for `gradient`.
     l2
         λ of the penalty ½λ‖W‖² on the weights, not the biases; its gradient λW joins that of the loss, E leaves it out.
     clip_norm, with_norm
         The norm is that of the gradient with the penalty, before clipping; it is computed where either asks for it.
     """
-    error, gradients = gradient(parameters, x, y, activations=activations, loss=loss, reduction=reduction, xp=xp)
+    error, gradients = gradient(
+        parameters,
+        x,
+        y,
+        activations=activations,
+        loss=loss,
+        sample_weight=sample_weight,
+        reduction=reduction,
+        xp=xp,
+    )
     if l2:
         gradients = tuple(Layer(g.W + l2 * p.W, g.b) for g, p in zip(gradients, parameters, strict=True))
     norm = gradient_norm(gradients, xp=xp) if with_norm or clip_norm is not None else None
@@ -194,11 +215,11 @@ def _affine(a: Any, layer: Layer, *, xp: Any) -> Any:
 
 @dataclass(frozen=True)
 class _Total:
-    """The sum of a loss over the records: what is differentiated, on the recording namespace."""
+    """The sum of a loss over the records, each times its weight: what is differentiated, on the recording namespace."""
 
     loss: Loss
 
-    def __call__(self, prediction: Any, target: Any, *, xp: Any) -> Any:
+    def __call__(self, prediction: Any, target: Any, sample_weight: Any = 1.0, *, xp: Any) -> Any:
         value = self.loss(prediction, target, xp=xp)
         rule = "a loss returns a number for each record, such as xp.sum(…, axis=-1)"
-        return xp.sum(returned(value, self.loss, prediction.shape[:1], rule))
+        return xp.sum(sample_weight * returned(value, self.loss, prediction.shape[:1], rule))

@@ -79,5 +79,5 @@ def _read(step: Step) -> list[Node]:
 
 def _written(step: Step) -> list[Node]:
     if isinstance(step, (Gather, Product)):
-        return [step.node]
+        return [step.node] if len(wide_dims(step.node.shape)) == 2 else []
     return list(step.outputs) if isinstance(step, Loop) and step.kind == MATRIX else []

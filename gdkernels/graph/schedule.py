@@ -103,7 +103,10 @@ class _Tile:
         elif node.op in _COMPUTED:
             kind_of(node, self.batch)
         elif node.op == "input" and in_tile:
-            self.store(node)
+            if kind_of(node, self.batch) == MATRIX:
+                self.store(node)
+            else:
+                self.result.columns.append(node)
         elif node.op not in ("input", "constant", "dim", "transpose"):
             raise ScheduleError(f"{node} is not an operation that compiled steps do")
 
@@ -201,7 +204,7 @@ class _Tile:
     def order(self) -> None:
         """Put the tile's steps in order, stage by stage: products, loops, accumulations."""
         result, steps = self.result, self.result.tile
-        steps += [Gather(n) for n in result.stored.values() if n.op == "input"]
+        steps += [Gather(n) for n in (*result.stored.values(), *result.columns) if n.op == "input"]
         result.columns += [r for r in self.reductions if r.id not in self.over_batch]
         for stage in range(max(self.stages.values(), default=0) + 1):
             steps += [p for p in self.products if self.stages[p.node.id] == stage]

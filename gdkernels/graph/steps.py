@@ -37,7 +37,7 @@ class ScheduleError(GdkernelsError):
 
 @dataclass(frozen=True)
 class Gather:
-    """The rows of an input that belong to the tile are copied next to each other."""
+    """The rows of an input, a matrix or a column, that belong to the tile are copied next to each other."""
 
     node: Node
 

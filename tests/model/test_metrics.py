@@ -38,3 +38,19 @@ def test_constant_targets_and_several_labels():
     assert metrics.accuracy(labels, np.asarray([[0.9, 0.2], [0.9, 0.3], [0.1, 0.1]])) == pytest.approx(2 / 3)
     assert metrics.log_loss(labels[:1], np.asarray([[0.5, 0.25]])) == pytest.approx(np.log(2) - np.log(0.75))
     assert np.isfinite(metrics.log_loss(np.asarray([1.0]), np.asarray([0.0])))
+
+
+def test_weighted_figures_agree_with_scikit_learn():
+    reference = pytest.importorskip("sklearn.metrics")
+    weights = RNG.exponential(size=40) * (np.arange(40) % 5 > 0)
+    given = {"sample_weight": weights}
+    assert metrics.r2(TARGET, PREDICTION, weights) == pytest.approx(reference.r2_score(TARGET, PREDICTION, **given))
+    wanted = reference.mean_absolute_error(TARGET, PREDICTION, **given)
+    assert metrics.mae(TARGET, PREDICTION, weights) == pytest.approx(wanted)
+    squared = reference.mean_squared_error(TARGET, PREDICTION, **given)
+    assert metrics.rmse(TARGET, PREDICTION, weights) == pytest.approx(np.sqrt(squared))
+    one_hot, likeliest = np.eye(3)[CLASSES], PROBABILITY.argmax(axis=1)
+    wanted = reference.accuracy_score(CLASSES, likeliest, **given)
+    assert metrics.accuracy(one_hot, PROBABILITY, weights) == pytest.approx(wanted)
+    wanted = reference.log_loss(CLASSES, PROBABILITY, **given)
+    assert metrics.log_loss(one_hot, PROBABILITY, weights) == pytest.approx(wanted)

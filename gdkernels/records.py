@@ -1,0 +1,73 @@
+"""Records on a device: inputs, targets, and how much each counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from gdkernels import streams
+from gdkernels.binding import Binding
+from gdkernels.definition.losses import Loss
+from gdkernels.errors import InputError
+from gdkernels.targets import place_inputs, place_targets, place_weights
+
+__all__ = ["Records", "place_records"]
+
+
+@dataclass(frozen=True)
+class Records:
+    """Arrays of `binding`: x [records, inputs], y [records, outputs] and, where there are weights, [records]."""
+
+    binding: Binding
+    x: Any
+    y: Any
+    weights: Any = None
+
+    def __len__(self) -> int:
+        return int(self.x.shape[0])
+
+    @property
+    def total_weight(self) -> float:
+        """What E is divided by to be a mean: the sum of the weights, or the number of records."""
+        return len(self) if self.weights is None else float(self.binding.xp.sum(self.weights))
+
+    def take(self, rows: Any) -> Records:
+        xp, indices = self.binding.xp, self.binding.backend.asarray(rows, dtype="int64", device=self.binding.device)
+        arrays = (self.x, self.y, self.weights)
+        return Records(self.binding, *(None if a is None else xp.take(a, indices, axis=0) for a in arrays))
+
+    def split(self, share: float, seed: int) -> tuple[Records, Records]:
+        """Return the records to train on, and a `share` of them, drawn by the seed, to validate on.
+
+        Raises
+        ------
+        InputError
+            Where either would have no records, or none with a weight.
+        """
+        kept = round(len(self) * share)
+        if not 0 < kept < len(self):
+            raise InputError(
+                f"validation={share:g} of {len(self)} records leaves {kept} to validate on and {len(self) - kept} to "
+                "train on; both need at least one"
+            )
+        rows = streams.generator(seed, "validation").permutation(len(self))
+        train, held_out = self.take(rows[kept:]), self.take(rows[:kept])
+        for part, purpose in ((train, "train"), (held_out, "validate")):
+            if not part.total_weight:
+                raise InputError(
+                    f"none of the {len(part)} records to {purpose} on has a weight above 0: leave out those that do "
+                    "not count, or give validation records of your own"
+                )
+        return train, held_out
+
+
+def place_records(
+    binding: Binding, X: Any, Y: Any, sample_weight: Any, *, sizes: tuple[int, ...], loss: Loss, of: str = ""
+) -> Records:
+    """Return data of the user's on the device, checked; `of` is what the messages put before the names."""
+    x = place_inputs(binding, X, sizes[0], f"{of}X")
+    records = x.shape[0]
+    y = place_targets(binding, Y, records, sizes[-1], loss, f"{of}Y", f"{of}X")
+    if sample_weight is None:
+        return Records(binding, x, y)
+    return Records(binding, x, y, place_weights(binding, sample_weight, records, f"{of}sample_weight", f"{of}X"))
