@@ -12,6 +12,7 @@ from gdkernels.definition import activations, losses, optimizers, schedules
 from gdkernels.definition.network import Layer
 from gdkernels.definition.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
 from gdkernels.errors import BackendError, DivergenceError, FileError, GdkernelsError, InputError, TraceError
+from gdkernels.files.foreign import from_sklearn, from_torch
 from gdkernels.history import History
 from gdkernels.mlp import MLP, load
 from gdkernels.trainer import Trainer
@@ -33,6 +34,8 @@ __all__ = [
     "TraceError",
     "Trainer",
     "activations",
+    "from_sklearn",
+    "from_torch",
     "load",
     "losses",
     "optimizers",

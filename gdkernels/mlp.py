@@ -208,6 +208,25 @@ class MLP(Model):
 
         write_network(self, path, overwrite=overwrite)
 
+    def export_onnx(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        """Write an ONNX model that predicts what this network does, from the traced graph.
+
+        Its input is ``x`` [records, inputs] in the network's precision, its output ``prediction`` [records, outputs],
+        or of a classifier ``label`` [records] and ``probabilities`` [records, classes].
+
+        Raises
+        ------
+        InputError
+            Where the package onnx is missing.
+        TraceError
+            Where a function of the user's cannot be traced.
+        FileError
+            If the file exists and `overwrite` is not set, or cannot be written; nothing is ever half-written.
+        """
+        from gdkernels.files.onnx import write_onnx
+
+        write_onnx(self, path, overwrite=overwrite)
+
 
 def load(
     path: str | os.PathLike[str],

@@ -16,7 +16,7 @@ from gdkernels.definition.activations import Activation, identity
 from gdkernels.definition.initialisation import initial_parameters
 from gdkernels.definition.losses import Loss, link_of
 from gdkernels.definition.naming import describe, resolve
-from gdkernels.definition.network import Layer, map_layers
+from gdkernels.definition.network import Layer, Layers, map_layers
 from gdkernels.errors import InputError, unknown_name
 from gdkernels.metrics import Metric
 from gdkernels.program import Program
@@ -130,6 +130,10 @@ class Model:
             return map_layers(np.copy, self._parameters)
         with self._bound(None) as binding:
             return map_layers(lambda a: binding.xp.asarray(a, copy=True), self._parameters)
+
+    def _host_parameters(self) -> Layers:
+        """Return the weights and biases as NumPy arrays, which are not to be changed."""
+        return map_layers(np.asarray if self._binding is None else self._binding.to_numpy, self._parameters)
 
     def set_parameters(self, parameters: Sequence[Sequence[Any]]) -> None:
         """Set weights and biases: for each layer W [inputs, units] and b [units], or W alone without biases.

@@ -65,6 +65,24 @@ class Predictor:
             raise FileError(f"cannot read the model {os.fspath(path)}: its columns do not fit its network")
         return cls(mlp, preparation)
 
+    def export_onnx(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        """Write an ONNX model that takes the raw columns of a table, and predicts what this does.
+
+        Its inputs are the columns [records, 1]: numbers as float64 with NaN for gaps; text with "" for them; dates as
+        whole seconds since 1970-01-01 UTC, the smallest 64-bit integer for them. Its output is ``prediction``
+        [records, targets], or of classes ``label`` [records] and ``probabilities`` [records, classes].
+
+        Raises
+        ------
+        InputError
+            Where the package onnx is missing.
+        FileError
+            If the file exists and `overwrite` is not set, or cannot be written; nothing is ever half-written.
+        """
+        from gdkernels.files.onnx import write_onnx
+
+        write_onnx(self.mlp, path, preparation=self.preparation, overwrite=overwrite)
+
     def predict(self, table: Table) -> Prediction:
         """Return the predictions for the records of a table as it was read."""
         return self.predict_prepared(self.preparation.transform(table))

@@ -23,10 +23,9 @@ Network = TypeVar("Network", bound=Model)
 
 def write_network(model: Model, path: str | os.PathLike[str], *, overwrite: bool) -> None:
     """Write `model`; see `gdkernels.MLP.save`."""
-    to_numpy = np.asarray if model._binding is None else model._binding.to_numpy
     tensors = {
-        f"{kind}{k}": np.ascontiguousarray(to_numpy(a))
-        for k, layer in enumerate(model._parameters)
+        f"{kind}{k}": np.ascontiguousarray(a)
+        for k, layer in enumerate(model._host_parameters())
         for kind, a in zip("Wb", layer, strict=True)
         if a is not None
     }

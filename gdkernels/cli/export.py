@@ -1,0 +1,46 @@
+"""``gdkernels export``: a model file as an ONNX model that takes raw records."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from gdkernels.cli.options import add_output
+from gdkernels.errors import InputError
+from gdkernels.files.onnx import INPUTS
+from gdkernels.predictor import Predictor
+
+__all__ = ["add_to"]
+
+
+def add_to(commands: Any) -> None:
+    """Add the subcommand to those of the command line."""
+    parser = commands.add_parser(
+        "export",
+        help="write a model as ONNX",
+        description="Write a model as ONNX, the preparation of its table included: ONNX Runtime then predicts from raw "
+        "records what gdkernels predict does. Each column is an input [records, 1].",
+    )
+    parser.add_argument("model", metavar="MODEL", help="what gdkernels train --out wrote")
+    parser.add_argument("out", metavar="FILE.onnx", help="where to write it")
+    parser.add_argument("--force", action="store_true", help="replace that file if it exists")
+    add_output(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: Namespace) -> None:
+    """Write the file, and say what its inputs and outputs are."""
+    if Path(args.out).suffix.lower() != ".onnx":
+        raise InputError(f"{args.out} is to be an ONNX model; give a name that ends in .onnx")
+    predictor = Predictor.load(args.model)
+    predictor.export_onnx(args.out, overwrite=args.force)
+    kinds = {kind.name: INPUTS[kind.kind] for kind in predictor.preparation.columns if kind.features}
+    outputs = ["prediction"] if predictor.preparation.classes is None else ["label", "probabilities"]
+    if args.json:
+        print(json.dumps({"model": args.model, "out": args.out, "inputs": kinds, "outputs": outputs}, indent=2))
+        return
+    print(f"{args.out}: {', '.join(outputs)} of {len(kinds)} columns, each an input [records, 1]")
+    for what in dict.fromkeys(kinds.values()):
+        print(f"  {what}: {', '.join(name for name, is_ in kinds.items() if is_ == what)}")
