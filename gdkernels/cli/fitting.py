@@ -23,10 +23,11 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Rows:
-    """Inputs and targets as the network takes them."""
+    """Inputs and targets as the network takes them, and the weights of the records where there are some."""
 
     x: Array
     y: Array
+    weights: Array | None = None
 
     def __len__(self) -> int:
         return len(self.x)
@@ -60,8 +61,8 @@ def fit(
     for k in range(average):
         seed = network["seed"] if k == 0 else int(generator(network["seed"], "average", k).integers(2**32))
         mlp = MLP(**network | {"seed": seed})
-        held_out = (validation.x, validation.y) if len(validation) else None
-        history = mlp.fit(train.x, train.y, validation=held_out, **run)
+        held_out = (validation.x, validation.y, validation.weights) if len(validation) else None
+        history = mlp.fit(train.x, train.y, sample_weight=train.weights, validation=held_out, **run)
         if history.diverged:
             raise DivergenceError(
                 f"training diverged in epoch {len(history.epochs) + 1}; lower --learning-rate (it was "
@@ -88,8 +89,7 @@ def _on_host(mlp: MLP) -> list[Layer]:
     return [Layer(to_numpy(W), None if b is None else to_numpy(b)) for W, b in mlp.parameters]
 
 
-def balanced(classes: Array, rows: Array, draw: np.random.Generator) -> Array:
-    """Return `rows` with those of the rarer classes repeated, until each class has as many as the largest."""
-    groups = [draw.permutation(rows[classes[rows] == k]) for k in np.unique(classes[rows])]
-    largest = max(len(group) for group in groups)
-    return np.sort(np.concatenate([np.resize(group, largest) for group in groups]))
+def balanced(classes: Array) -> Array:
+    """Return the weight of each record: those of each class add up to the same, all of them to their number."""
+    _, places, counts = np.unique(classes, return_inverse=True, return_counts=True)
+    return np.asarray((len(classes) / (len(counts) * counts))[places])

@@ -92,7 +92,7 @@ def add_train(commands: Any) -> ArgumentParser:
         type=name_of("class weight", ("none", "balanced")),
         default="none",
         metavar="NAME",
-        help="balanced repeats training rows of rare classes until all are equal (none)",
+        help="balanced weights the records so that each class counts the same (none)",
     )
 
     network = parser.add_argument_group("network")

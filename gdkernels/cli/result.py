@@ -122,6 +122,8 @@ class Result:
         }
         if (shares := self._class_shares()) is not None:
             lines["classes"] = ", ".join(f"{label} {share:.1%}" for label, share in list(shares.items())[:12])
+            if settings["class_weight"] == "balanced":
+                lines["classes"] += "; weighted so that each counts the same"
         lines |= {
             "network": f"{'-'.join(map(str, self.mlp.sizes))}, {''.join(f'{name}, ' for name in activations)}"
             f"{self.mlp.parameter_count:,} parameters; {settings['loss']}, {settings['optimizer']['name']} at "

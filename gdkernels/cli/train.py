@@ -46,6 +46,9 @@ def run(args: Namespace) -> None:
     table = read(args.data)
     targets, table = _targets(args, table)
     task, loss = _objective(args, table, targets)
+    weighted = args.class_weight == "balanced"
+    if weighted and task != "classification":
+        raise InputError("--class-weight balanced is for classes; leave it out for numbers")
     classes = labels(table, targets[0]) if task == "classification" else None
     train, validation, test = _rows(args, len(table), classes)
     preparation = Preparation.fit(
@@ -62,12 +65,6 @@ def run(args: Namespace) -> None:
     x, y = preparation.transform(table), preparation.transform_targets(table)
     _check_range(y, table, targets, args.precision)
     rows = {"train": len(train), "validation": len(validation), "test": len(test)}
-    if args.class_weight == "balanced":
-        if task != "classification":
-            raise InputError("--class-weight balanced is for classes; leave it out for numbers")
-        train, validation = (
-            balanced(y, r, generator(args.seed, "balance")) if len(r) else r for r in (train, validation)
-        )
     outputs, network_y = _network_targets(preparation, loss, y)
     settings: dict[str, Any] = {
         "optimizer": optimizer,
@@ -92,8 +89,7 @@ def run(args: Namespace) -> None:
     average = args.average or (1 if single else defaults.average(len(train)))
     mlp, histories, seconds = fit(
         network,
-        Rows(x[train], network_y[train]),
-        Rows(x[validation], network_y[validation]),
+        *(Rows(x[r], network_y[r], balanced(y[r]) if weighted else None) for r in (train, validation)),
         average=average,
         run=settings | {"epochs": args.epochs, "patience": patience or None, "starts": args.starts},
     )
@@ -150,7 +146,8 @@ def _targets(args: Namespace, table: Table) -> tuple[tuple[str, ...], Table]:
     """Return the names of the targets, and the table without the records that lack one, if those may be left out."""
     if args.drop_missing:
         table = with_targets(table, args.target)
-    return checked_targets(table, args.target), table
+    task = "classification" if args.loss in _CLASS_LOSSES else args.task
+    return checked_targets(table, args.target, task), table
 
 
 def _objective(args: Namespace, table: Table, targets: tuple[str, ...]) -> tuple[str, str]:
