@@ -5,7 +5,7 @@ from typing import Any
 
 from gdkernels.history import Epoch
 
-__all__ = ["Progress", "Records"]
+__all__ = ["Progress", "RecordCount"]
 
 _DELAY_SECONDS = 1.0  # what is done sooner needs no bar
 
@@ -23,7 +23,7 @@ class Progress:
 
     def __init__(self, epochs: int, show: bool | None) -> None:
         self._bar: Any = None
-        if show or (show is None and sys.stderr is not None and sys.stderr.isatty()):
+        if _wanted(show):
             from tqdm import tqdm
 
             self._bar = tqdm(total=epochs, unit="epoch", delay=0 if show else _DELAY_SECONDS, leave=bool(show))
@@ -47,18 +47,27 @@ class Progress:
         self._bar.update()
 
 
-class Records:
-    """Counts records as they are done, and shows it on stderr where that is a terminal."""
+class RecordCount:
+    """Counts records as they are done, and shows how many, and how many a second, on stderr.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    doing
+        What is done with them, in a word.
+    show
+        As for `Progress`.
+    """
+
+    def __init__(self, doing: str, show: bool | None = None) -> None:
         self.done = 0
         self._bar: Any = None
-        if sys.stderr is not None and sys.stderr.isatty():
+        if _wanted(show):
             from tqdm import tqdm
 
-            self._bar = tqdm(unit="record", unit_scale=True, delay=_DELAY_SECONDS, leave=False)
+            delay = 0 if show else _DELAY_SECONDS
+            self._bar = tqdm(desc=doing, unit=" records", unit_scale=True, delay=delay, leave=bool(show))
 
-    def __enter__(self) -> "Records":
+    def __enter__(self) -> "RecordCount":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -70,3 +79,8 @@ class Records:
         self.done += records
         if self._bar is not None:
             self._bar.update(records)
+
+
+def _wanted(show: bool | None) -> bool:
+    """Return whether to show a bar: where it is left open, on a terminal."""
+    return show or (show is None and sys.stderr is not None and sys.stderr.isatty())

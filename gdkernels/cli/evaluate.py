@@ -12,7 +12,7 @@ import numpy as np
 from gdkernels.cli.options import add_data, add_output, add_where
 from gdkernels.errors import InputError
 from gdkernels.predictor import Prediction, Predictor, by_class, figures
-from gdkernels.progress import Records
+from gdkernels.progress import RecordCount
 from gdkernels.tables import parts
 from gdkernels.tables.preparation import checked_targets
 
@@ -39,10 +39,10 @@ def run(args: Namespace) -> None:
     preparation = predictor.preparation
     classes = preparation.classes
     predictions, truths = [], []
-    with Records() as bar:
+    with RecordCount("evaluating") as bar:
         for table in parts(args.data):
             if len(table):
-                checked_targets(table, preparation.targets)
+                checked_targets(table, preparation.targets, preparation.task)
                 truths.append(
                     preparation.target_values(table) if classes is None else preparation.transform_targets(table)
                 )

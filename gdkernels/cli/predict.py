@@ -13,7 +13,7 @@ from gdkernels.cli.options import add_data, add_output, add_where
 from gdkernels.errors import InputError
 from gdkernels.files.atomic import check_destination, write_atomically
 from gdkernels.predictor import Predictor
-from gdkernels.progress import Records
+from gdkernels.progress import RecordCount
 from gdkernels.tables import parts
 from gdkernels.tables.table import Table, no_column
 from gdkernels.tables.writing import Part, cells_of, check_format, write_csv, writer_for
@@ -50,7 +50,7 @@ def run(args: Namespace) -> None:
         raise InputError("--force says that --out may replace a file; give --out FILE too")
     predictor = Predictor.load(args.model, backend=args.backend, device=args.device)
     began = time.perf_counter()
-    with Records() as bar:
+    with RecordCount("predicting") as bar:
         stream = _predictions(predictor, args.data, args.keep, bar)
         if args.out is not None:
             write_atomically(args.out, writer_for(args.out, stream), overwrite=args.force)
@@ -69,7 +69,7 @@ def run(args: Namespace) -> None:
         print(f"{records:,} predictions of {', '.join(predictor.preparation.targets)!r} in {seconds:.2f} s: {args.out}")
 
 
-def _predictions(predictor: Predictor, data: list[str], keep: list[str], bar: Records) -> Iterator[Part]:
+def _predictions(predictor: Predictor, data: list[str], keep: list[str], bar: RecordCount) -> Iterator[Part]:
     """Yield the names and the columns of the result, part by part."""
     for table in parts(data):
         for name in keep:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from gdkernels.errors import FileError, InputError
+from gdkernels.progress import RecordCount
 from gdkernels.tables.arrays import read_npy, read_npz
 from gdkernels.tables.builtin import BUILT_IN, read_built_in
 from gdkernels.tables.frames import ARROW, PARQUET, read_frame
@@ -23,7 +24,7 @@ _SUFFIXES = (".csv", ".tsv", ".txt", ".parquet", ".arrow", ".feather", ".ipc", "
 _COMPRESSED = (".gz", ".zst")
 
 
-def read(data: Data) -> Table:
+def read(data: Data, *, progress: bool | None = None) -> Table:
     """Return the table in `data`, told apart by content: CSV and the like, Parquet, Arrow or Feather, NPY or NPZ.
 
     Parameters
@@ -31,6 +32,8 @@ def read(data: Data) -> Table:
     data
         A file, also compressed by gzip or zstd; a folder of files with the same columns; several of these; or the name
         of a built-in data set: ``./digits`` is a file of that name.
+    progress
+        Whether to count the records on stderr; None means on a terminal, when it takes longer than a second.
 
     Raises
     ------
@@ -40,7 +43,12 @@ def read(data: Data) -> Table:
         Where its content cannot be used; the message names the place.
     """
     try:
-        return _joined(list(parts(data)), _source(data))
+        read_parts = []
+        with RecordCount("reading", progress) as bar:
+            for part in parts(data):
+                read_parts.append(part)
+                bar.update(len(part))
+        return _joined(read_parts, _source(data))
     except MemoryError:
         raise InputError(f"{_source(data)} does not fit into memory") from None
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
-import tempfile
+import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
+from importlib import import_module
 from itertools import chain
 from pathlib import Path
 from typing import IO, Any, BinaryIO
@@ -58,16 +60,38 @@ def writer_for(path: str, parts: Iterator[Part]) -> Any:
 
     def parquet(to: BinaryIO) -> None:
         pl = polars(f"write {path}")
-        # Through a temporary CSV file, so that there is never more than a part in memory.
-        with tempfile.NamedTemporaryFile("w+", suffix=".csv", encoding="utf-8", newline="") as file:
-            first = next(parts)
-            schema = {name: pl.String if _is_text(cells) else pl.Float64 for name, cells in zip(*first, strict=True)}
-            write_csv(file, chain([first], parts))
-            file.flush()
-            pl.scan_csv(file.name, schema=schema, glob=False).sink_parquet(to)
+        names, columns = first = next(parts)
+        dtypes = [pl.String if _is_text(cells) else pl.Float64 for cells in columns]
+        schema = dict(zip(names, dtypes, strict=True))
+
+        def frames(with_columns: list[str] | None, *_: object) -> Iterator[Any]:
+            for _names, part in chain([first], parts):
+                typed = zip(names, part, dtypes, strict=True)
+                frame = pl.DataFrame([_series(pl, path, *column) for column in typed])
+                yield frame if with_columns is None else frame.select(with_columns)
+
+        # Streamed, so that there are never more than a few parts in memory.
+        register = import_module("polars.io.plugins").register_io_source
+        try:
+            register(frames, schema=schema).sink_parquet(to)
+        except pl.exceptions.PolarsError as error:  # what the file system said is in its text
+            if (number := re.search(r"os error (\d+)", str(error))) is None:
+                raise
+            raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
 
     return parquet if path.lower().endswith(".parquet") else text
 
 
 def _is_text(cells: list[Any]) -> bool:
     return any(isinstance(cell, str) and cell for cell in cells)
+
+
+def _series(pl: Any, path: str, name: str, cells: list[Any], dtype: Any) -> Any:
+    if dtype == pl.String:
+        return pl.Series(name, [None if cell == "" else str(cell) for cell in cells], dtype)
+    if _is_text(cells):
+        raise InputError(
+            f"cannot write {path}: column {name!r} begins with numbers and goes on with text, which Parquet cannot "
+            "hold; write .csv"
+        )
+    return pl.Series(name, [None if cell == "" else float(cell) for cell in cells], dtype)

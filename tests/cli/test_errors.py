@@ -12,7 +12,6 @@ import pytest
 
 from gdkernels import __version__, mlp
 from gdkernels.cli import main
-from gdkernels.files import atomic
 
 
 def test_version(command):
@@ -165,15 +164,57 @@ def test_a_model_that_appears_meanwhile_is_kept_and_the_figures_said(command, nu
     assert (tmp_path / "m").read_bytes() == b"precious"
 
 
-def test_a_full_disk_leaves_nothing(command, numbers, tmp_path, monkeypatch):
-    def full(descriptor):
-        raise OSError(errno.ENOSPC, "No space left on device")
+@pytest.fixture
+def full_disk(monkeypatch):
+    """Put every file that is written whole or not at all on a device that is always full."""
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full, which is always full")
+    real = os.open
 
-    monkeypatch.setattr(atomic.os, "fsync", full)
-    outcome = command("train", numbers, "--target", "y", "--out", tmp_path / "m", "--epochs", 3)
+    def open_full(path, flags, mode=0o777, **rest):
+        return real("/dev/full", os.O_WRONLY) if str(path).endswith(".tmp") else real(path, flags, mode, **rest)
+
+    monkeypatch.setattr(os, "open", open_full)
+
+
+@pytest.fixture
+def read_only(monkeypatch):
+    """Refuse every new file, as a read-only file system does: root, who often runs tests, may write anywhere else."""
+    real = os.open
+
+    def open_read_only(path, flags, mode=0o777, **rest):
+        if flags & os.O_CREAT:
+            raise OSError(errno.EROFS, "Read-only file system")
+        return real(path, flags, mode, **rest)
+
+    monkeypatch.setattr(os, "open", open_read_only)
+
+
+NOWHERE = [("full_disk", "no space left on device; free some space"), ("read_only", "read-only file system; choose")]
+
+
+@pytest.mark.parametrize(("disk", "message"), NOWHERE)
+def test_a_model_that_cannot_be_written_leaves_nothing(command, numbers, tmp_path, request, disk, message):
+    request.getfixturevalue(disk)
+    outcome = command("train", numbers, "--target", "y", "--out", tmp_path / "m", "--epochs", 3, "--json")
     assert outcome.code == 2
-    assert "free some space" in outcome.err
+    assert re.fullmatch(rf"gdkernels: cannot write .*{message}.*\n", outcome.err)
+    assert outcome.json["model"] is None  # what was learned is at least said
     assert [p.name for p in tmp_path.iterdir()] == ["numbers.csv"]
+
+
+@pytest.mark.parametrize(("disk", "message"), NOWHERE)
+@pytest.mark.parametrize("name", ["p.csv", "p.parquet"])
+@pytest.mark.parametrize("force", [True, False])
+def test_predictions_that_cannot_be_written_leave_nothing(
+    refused, command, numbers, tmp_path, request, disk, message, name, force
+):
+    assert command("train", numbers, "--target", "y", "--out", tmp_path / "m", "--epochs", 3).code == 0
+    if force:
+        (tmp_path / name).write_bytes(b"precious")
+    request.getfixturevalue(disk)
+    more = ["--force"] if force else []
+    refused(f"cannot write .*{name}: {message}", "predict", tmp_path / "m", numbers, "--out", tmp_path / name, *more)
 
 
 @pytest.mark.parametrize("starts", [1, 2])
