@@ -8,10 +8,11 @@ import numpy as np
 
 from gdkernels.tables.table import Floats, Text
 
-__all__ = ["PARTS", "pattern_of", "split"]
+__all__ = ["BARE", "PARTS", "are_bare", "pattern_of", "split"]
 
 PARTS = ("day number", "month", "day", "weekday", "hour")
 ISO = "ISO 8601"
+BARE = "%Y%m%d"  # without separators: as likely a number or a code, so that all of a column has to look like it
 _PATTERNS = (ISO, "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%Y/%m/%d", "%d.%m.%Y %H:%M", "%m/%d/%Y %H:%M", "%d/%m/%Y %H:%M")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -21,6 +22,14 @@ def pattern_of(column: Text) -> str | None:
     if not column.levels:
         return None
     return next((p for p in _PATTERNS if all(_parsed(level, p) is not None for level in column.levels)), None)
+
+
+def are_bare(values: Floats) -> bool:
+    """Return whether all the numbers that there are spell days of the years 1900 to 2099, as 20240131 does."""
+    present = values[~np.isnan(values)]
+    if not len(present) or present.min() < 19000101 or present.max() > 20991231 or (present != np.round(present)).any():
+        return False
+    return all(_parsed(str(int(v)), BARE) is not None for v in np.unique(present))
 
 
 def split(column: Text, pattern: str) -> Floats:
@@ -35,6 +44,8 @@ def split(column: Text, pattern: str) -> Floats:
 
 def _parsed(text: str, pattern: str) -> datetime | None:
     try:
+        if pattern == BARE and len(text) != 8:  # strptime takes 2024131 too
+            return None
         if pattern != ISO:
             moment = datetime.strptime(text, pattern)
         elif len(text) < 8 or not text[:4].isdigit() or text.isdigit():  # bare figures are numbers or codes

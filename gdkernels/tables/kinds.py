@@ -12,7 +12,7 @@ import numpy.typing as npt
 from gdkernels.errors import InputError
 from gdkernels.tables import dates
 from gdkernels.tables.columns import Category, Date, Dropped, Kind, Number, numbers_of
-from gdkernels.tables.table import Column, Floats, Table, Text, no_column
+from gdkernels.tables.table import Column, Floats, Table, Text, as_text, no_column, number_or_nan
 
 __all__ = ["Choices", "choose", "refuse_mistakes"]
 
@@ -20,6 +20,7 @@ FEW = 20  # of fewer records, all may differ by chance
 MOSTLY = 0.9  # where this share of the cells are numbers, the others are mistakes
 
 _ID = re.compile(r"(^|[\s_.\-#])(p?id|uuid|guid|key|index|idx|nr|no|number|code)\.?$", re.IGNORECASE)
+_POINTS = re.compile(r"[-+]?[1-9][0-9]{0,2}(\.[0-9]{3}){2,}")
 _CAMEL_ID = re.compile(r"[a-z](Id|ID|Key|Index)$")
 
 
@@ -79,6 +80,8 @@ def _choose(table: Table, name: str, rows: npt.NDArray[np.int64], choices: Choic
     if isinstance(column, Text):
         return _text(table, name, column, rows, kept)
     values = numbers_of(table, name)
+    if dates.are_bare(values):
+        return Date.fit(name, as_text(column).take(rows), dates.BARE)
     why = None if kept else _identifier(name, values)
     return Dropped(name, why) if why else Number.fit(name, values[rows])
 
@@ -88,15 +91,16 @@ def _text(table: Table, name: str, column: Text, rows: npt.NDArray[np.int64], ke
     if pattern is not None:
         return Date.fit(name, column.take(rows), pattern)
     if not kept:
-        refuse_mistakes(table, name)
+        refuse_mistakes(table, name, f"say --categorical {name!r} or --ignore {name!r}")
+        _refuse_points(table, name, column)
     present = column.codes[column.codes >= 0]
     if not kept and len(present) >= FEW and len(np.unique(present)) == len(present):
         return Dropped(name, "an identifier: all its text differs")
     return Category.fit(name, column.take(rows))
 
 
-def refuse_mistakes(table: Table, name: str) -> None:
-    """Refuse text in a column where nearly all else are numbers, naming the first.
+def refuse_mistakes(table: Table, name: str, otherwise: str) -> None:
+    """Refuse text in a column where nearly all else are numbers, naming the first, and what can be done `otherwise`.
 
     Raises
     ------
@@ -112,7 +116,19 @@ def refuse_mistakes(table: Table, name: str) -> None:
         row = int(np.argmax(present & ~spelled))
         raise InputError(
             f"{table.place(row, name)}: {column.levels[column.codes[row]][:40]!r} is not a number, but nearly all "
-            f"others are; correct it, or say --categorical {name!r} or --ignore {name!r}"
+            f"others are; correct it, or {otherwise}"
+        )
+
+
+def _refuse_points(table: Table, name: str, column: Text) -> None:
+    """Refuse numbers with points between their thousands: of those below a million, nobody can tell what they are."""
+    levels = zip(column.levels, map(number_or_nan, column.levels), strict=True)
+    odd = {level for level, number in levels if np.isnan(number)}
+    if odd and all(map(_POINTS.fullmatch, odd)):
+        row = int(np.argmax([code >= 0 and column.levels[code] in odd for code in column.codes]))
+        raise InputError(
+            f"{table.place(row, name)}: {column.levels[column.codes[row]]!r} has points between its thousands, which "
+            f"elsewhere are decimal points; write the column without them, or say --categorical {name!r}"
         )
 
 

@@ -84,7 +84,7 @@ class Preparation:
             Where columns are not there or cannot be used, targets do not fit the task, or there is nothing to learn.
         """
         table = table if isinstance(table, Table) else Table.of(table)
-        targets = checked_targets(table, target)
+        targets = checked_targets(table, target, task)
         chosen_task = task_of(table, targets) if task == "auto" else task
         rows = np.arange(len(table)) if rows is None else rows
         train = table.take(rows)
@@ -150,7 +150,7 @@ class Preparation:
         """
         table = table if isinstance(table, Table) else Table.of(table)
         self._check_columns(table, self.targets)
-        checked_targets(table, self.targets)
+        checked_targets(table, self.targets, self.task)
         return self.outcome.transform(table)
 
     def target_values(self, table: Table) -> Floats:
@@ -207,7 +207,7 @@ class Preparation:
         return made
 
 
-def checked_targets(table: Table, target: str | Sequence[str] | None) -> tuple[str, ...]:
+def checked_targets(table: Table, target: str | Sequence[str] | None, task: str = "auto") -> tuple[str, ...]:
     """Return the names of the targets, which are there and have no gaps.
 
     Raises
@@ -222,7 +222,8 @@ def checked_targets(table: Table, target: str | Sequence[str] | None) -> tuple[s
         )
     names = tuple(dict.fromkeys(_resolved(table, name) for name in given))
     for name in names:
-        refuse_mistakes(table, name)
+        if task != "classification":
+            refuse_mistakes(table, name, "say --task classification if these are names of classes")
         gaps = gaps_of(table.columns[name])
         if gaps.any():
             raise InputError(

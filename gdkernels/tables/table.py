@@ -114,11 +114,11 @@ class Table:
 
 def text_column(values: Sequence[str | None]) -> Text:
     """Return a column of text as it is, without spaces around it; what stands for nothing is a gap."""
-    stripped = [None if v is None or v.strip() in MISSING else v.strip() for v in values]
-    levels = sorted({v for v in stripped if v is not None})
-    places = {level: k for k, level in enumerate(levels)}
-    codes = (-1 if v is None else places[v] for v in stripped)
-    return Text(np.fromiter(codes, np.int32, len(stripped)), tuple(levels))
+    stripped = {v: None if v is None or v.strip() in MISSING else v.strip() for v in dict.fromkeys(values)}
+    levels = sorted({v for v in stripped.values() if v is not None})
+    places: dict[str | None, int] = {None: -1} | {level: k for k, level in enumerate(levels)}
+    codes = {v: places[level] for v, level in stripped.items()}
+    return Text(np.fromiter(map(codes.__getitem__, values), np.int32, len(values)), tuple(levels))
 
 
 def as_text(column: Column) -> Text:

@@ -5,7 +5,6 @@ readers were tried and fill up short records without a word.
 """
 
 import csv
-import re
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -13,15 +12,17 @@ from pathlib import Path
 import numpy as np
 
 from gdkernels.errors import InputError
+from gdkernels.tables.numbers import numbers_in
 from gdkernels.tables.streams import encoding_of, open_text
-from gdkernels.tables.table import MISSING, Column, Table, number_or_nan, text_column
+from gdkernels.tables.table import Column, Table, number_or_nan, text_column
 
 __all__ = ["read_text"]
 
-DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
+_ROWS = (
+    256  # turned into columns at a time: of more, Python's garbage collector would look through them again and again
+)
 
-# Figures that begin with a zero are a code, not a quantity: the zero would be lost.
-_CODE = re.compile(r"^\s*[-+]?0[0-9]", re.MULTILINE)
+DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 
 
 def read_text(path: Path, records: int) -> Iterator[Table]:
@@ -39,17 +40,28 @@ def read_text(path: Path, records: int) -> Iterator[Table]:
         try:
             next(reader)
             first = 0
-            while (rows := list(islice(filter(None, reader), records))) or first == 0:
-                if any(len(row) != len(names) for row in rows):
-                    raise _ragged(path, encoding, delimiter, len(names))
-                cells: Sequence[Sequence[str]] = list(zip(*rows, strict=True)) if rows else [[] for _ in names]
+            while (cells := _cells(reader, records, len(names))) is not None:
                 columns = {n: _column(c, delimiter) for n, c in zip(names, cells, strict=True)}
-                yield Table(columns, str(path), first=first)
-                if len(rows) < records:
+                if first == 0 or cells[0]:
+                    yield Table(columns, str(path), first=first)
+                if len(cells[0]) < records:
                     return
-                first += len(rows)
+                first += len(cells[0])
+            raise _ragged(path, encoding, delimiter, len(names))
         except csv.Error as error:
             raise InputError(f"line {reader.line_num:,} of {path}: {error}") from None
+
+
+def _cells(reader: Iterator[list[str]], records: int, width: int) -> list[list[str]] | None:
+    """Return the cells of so many records by column, or None where one has another number of cells."""
+    columns: list[list[str]] = [[] for _ in range(width)]
+    lines = filter(None, reader)
+    while (left := records - len(columns[0])) and (rows := list(islice(lines, min(left, _ROWS)))):
+        if set(map(len, rows)) != {width}:
+            return None
+        for column, cells in zip(columns, zip(*rows, strict=True), strict=True):
+            column.extend(cells)
+    return columns
 
 
 def _header(path: Path, encoding: str) -> tuple[str, list[str]]:
@@ -85,16 +97,8 @@ def _header(path: Path, encoding: str) -> tuple[str, list[str]]:
 
 def _column(cells: Sequence[str], delimiter: str) -> Column:
     """Return a column of numbers where all that there is are numbers, or else of text."""
-    joined = "\n".join(cells)
-    if "_" not in joined and joined.isascii() and not _CODE.search(joined):
-        # A semicolon is the delimiter where the comma is the decimal point.
-        marks = (".", ",") if delimiter == ";" and "," in joined else (".",)
-        for mark in marks:
-            try:
-                return np.array([np.nan if c.strip() in MISSING else c.replace(mark, ".") for c in cells], np.float64)
-            except ValueError:
-                pass
-    return text_column(cells)
+    values = numbers_in(cells, delimiter)
+    return text_column(cells) if values is None else values
 
 
 def _ragged(path: Path, encoding: str, delimiter: str, names: int) -> InputError:

@@ -12,7 +12,23 @@ from gdkernels.cli import main
 
 CELLS = st.one_of(
     st.sampled_from(
-        ["", "NA", "?", "red", "blue", "1.5", "007", "2020-01-02", "3/4/2021", "ä", "inf", "-1e300", "1e-300"]
+        [
+            "",
+            "NA",
+            "?",
+            "red",
+            "blue",
+            "1.5",
+            "007",
+            "2020-01-02",
+            "3/4/2021",
+            "20240131",
+            "1,234",
+            "$5",
+            "ä",
+            "inf",
+            "-1e300",
+        ]
     ),
     st.floats(allow_nan=True, allow_infinity=True).map(str),
     st.integers(-3, 3).map(str),
