@@ -108,6 +108,7 @@ def _cases() -> dict[str, Case]:
         cases[name] = Case(replace(base, optimizer=optimizer))
     changed: dict[str, dict[str, Any]] = {
         "l2": {"l2": 0.05},
+        "l2 in the loss": {"l2": 0.2, "l2_in_loss": True},
         "clipping": {"clip_norm": 0.1},
         "clipping that seldom acts": {"clip_norm": 3.0},
         "gradient norm": {"gradient_norm": True},
@@ -116,6 +117,7 @@ def _cases() -> dict[str, Case]:
         "sum": {"reduction": "sum"},
         "everything": {
             "l2": 0.01,
+            "l2_in_loss": True,
             "clip_norm": 0.5,
             "gradient_norm": True,
             "bias": False,

@@ -71,6 +71,7 @@ class MLP(Model):
         batch_size: int = 64,
         schedule: str | ScheduleFunction = "constant",
         l2: float = 0.0,
+        l2_in_loss: bool = False,
         clip_norm: float | None = None,
         reduction: str = "mean",
         sample_weight: Any = None,
@@ -100,6 +101,7 @@ class MLP(Model):
             "batch_size": batch_size,
             "schedule": schedule,
             "l2": l2,
+            "l2_in_loss": l2_in_loss,
             "clip_norm": clip_norm,
             "reduction": reduction,
         }

@@ -62,7 +62,7 @@ class Program:
         A function for each layer, the output's last. Where the loss takes logits, the output's is the identity.
     bias
         Whether the layers have biases.
-    reduction, l2, clip_norm
+    reduction, l2, l2_in_loss, clip_norm
         As in `gdkernels.definition.network.train_step`.
     gradient_norm
         Whether the norm of the gradient is asked for.
@@ -76,6 +76,7 @@ class Program:
     optimizer: Optimizer | None = None
     reduction: str = "mean"
     l2: float = 0.0
+    l2_in_loss: bool = False
     clip_norm: float | None = None
     gradient_norm: bool = False
     weighted: bool = False
@@ -94,9 +95,16 @@ class Program:
         learning_rate: Any,
         t: Any,
         sample_weight: Any = None,
+        l2: Any = None,
         xp: Any,
     ) -> tuple[Any, Any, tuple[Layer, ...], tuple[Layer, ...]]:
-        """Return E, the norm or None, new parameters and new slots, by the definition."""
+        """Return E, the norm or None, new parameters and new slots, by the definition.
+
+        Parameters
+        ----------
+        l2
+            What stands for the program's own λ while it is recorded, if it has one.
+        """
         assert self.loss is not None, "a program that only predicts has no step"
         assert self.optimizer is not None, "a program that only predicts has no step"
         assert self.weighted == (sample_weight is not None), "weights come with the programs that ask for them"
@@ -112,14 +120,21 @@ class Program:
             t=t,
             sample_weight=sample_weight,
             reduction=self.reduction,
-            l2=self.l2,
+            l2=(self.l2 if l2 is None else l2) if self.l2 else None,
+            l2_in_loss=self.l2_in_loss,
             clip_norm=self.clip_norm,
             with_norm=self.gradient_norm,
             xp=xp,
         )
 
-    def trace(self) -> TracedStep:
+    def trace(self, *, l2_as_input: bool = False) -> TracedStep:
         """Record one training step.
+
+        Parameters
+        ----------
+        l2_as_input
+            Whether λ becomes the input ``l2``, a number like ``learning_rate``, rather than a constant: what is compiled
+            then serves every λ.
 
         Raises
         ------
@@ -142,6 +157,7 @@ class Program:
             learning_rate=graph.input("learning_rate", dtype=SCALAR),
             t=graph.input("t", dtype=SCALAR),
             sample_weight=graph.input("sample_weight", (batch,)) if self.weighted else None,
+            l2=graph.input("l2", dtype=SCALAR) if l2_as_input and self.l2 else None,
             xp=graph,
         )
         results: dict[str, Node] = {}

@@ -25,6 +25,7 @@ class Settings:
     batch_size: int
     schedule: ScheduleFunction
     l2: float
+    l2_in_loss: bool
     clip_norm: float | None
     reduction: str
 
@@ -37,6 +38,7 @@ class Settings:
         batch_size: int = 64,
         schedule: str | ScheduleFunction = "constant",
         l2: float = 0.0,
+        l2_in_loss: bool = False,
         clip_norm: float | None = None,
         reduction: str = "mean",
         outputs: int,
@@ -63,6 +65,7 @@ class Settings:
             batch_size=int(batch_size),
             schedule=resolve("schedule", schedule),
             l2=float(l2),
+            l2_in_loss=bool(l2_in_loss),
             clip_norm=None if clip_norm is None else float(clip_norm),
             reduction=checked_reduction(reduction),
         )

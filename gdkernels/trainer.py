@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from gdkernels import streams
 from gdkernels.backend import Executable, State
@@ -33,6 +34,7 @@ __all__ = ["Trainer"]
 _log = logging.getLogger("gdkernels")
 
 Callback = Callable[[Epoch], Any]
+Order = Callable[[int, int], Any]
 
 
 class Trainer:
@@ -54,10 +56,16 @@ class Trainer:
         The factor on the learning rate: a name or a `Schedule`; within a fit it counts the epochs of that fit.
     l2
         λ of a penalty ½λ‖W‖² on the weights, not the biases.
+    l2_in_loss
+        Whether the penalty is a part of E: then the loss of an epoch contains it, once for each batch, and the gradient
+        of E/B contains it divided by B.
     clip_norm
         The largest norm of all the gradients together; longer ones are scaled down to it.
     reduction
         "mean": steps use the gradient of E/B, B the records in the batch; "sum": that of E.
+    order
+        A function (epochs done, records) that returns the rows of the next epoch, as many as there are records, in the
+        order in which they are used; None shuffles them by the network's seed.
 
     Raises
     ------
@@ -74,8 +82,10 @@ class Trainer:
         batch_size: int = 64,
         schedule: str | ScheduleFunction = "constant",
         l2: float = 0.0,
+        l2_in_loss: bool = False,
         clip_norm: float | None = None,
         reduction: str = "mean",
+        order: Order | None = None,
     ) -> None:
         self.mlp = mlp
         self.settings = Settings.checked(
@@ -84,6 +94,7 @@ class Trainer:
             batch_size=batch_size,
             schedule=schedule,
             l2=l2,
+            l2_in_loss=l2_in_loss,
             clip_norm=clip_norm,
             reduction=reduction,
             outputs=mlp.sizes[-1],
@@ -95,6 +106,7 @@ class Trainer:
                 f"{describe(link)['name']!r}, but the network's output is {describe(mlp.output)['name']!r}; "
                 "leave it at 'identity'"
             )
+        self._order = self._shuffled if order is None else order
         self.epochs_done = 0
         self._fit_began = 0
         self._binding: Binding | None = None
@@ -255,7 +267,7 @@ class Trainer:
         assert binding is not None
         records, batch_size = len(data), self.settings.batch_size
         steps = -(-records // batch_size)
-        order = streams.generator(self.mlp.seed, "order", self.epochs_done).permutation(records)
+        order = _checked_order(self._order(self.epochs_done, records), records)
         position = self.epochs_done - self._fit_began + np.arange(steps) / steps
         factor = self.settings.schedule(position, epochs=epochs, losses=tuple(losses))
         rates = np.broadcast_to(np.asarray(factor, dtype=np.float64), (steps,)) * self.settings.optimizer.learning_rate
@@ -273,6 +285,9 @@ class Trainer:
         self.mlp._parameters, self._slots, self._steps_done = state.parameters, state.slots, state.step
         self.epochs_done += 1
         return total, norm, float(rates[-1])
+
+    def _shuffled(self, epoch: int, records: int) -> npt.NDArray[np.int64]:
+        return streams.generator(self.mlp.seed, "order", epoch).permutation(records)
 
     def _finite(self, state: State) -> bool:
         assert self._binding is not None
@@ -332,6 +347,7 @@ class Trainer:
             optimizer=settings.optimizer,
             reduction=settings.reduction,
             l2=settings.l2,
+            l2_in_loss=settings.l2_in_loss,
             clip_norm=settings.clip_norm,
             gradient_norm=gradient_norm,
             weighted=weighted,
@@ -355,3 +371,10 @@ class Trainer:
         if not (isinstance(validation, (int, float)) and 0 < validation < 1):
             raise InputError(f"validation must be a share between 0 and 1, (X, Y) or None, got {validation!r}")
         return data.split(validation, self.mlp.seed)
+
+
+def _checked_order(rows: Any, records: int) -> npt.NDArray[np.int64]:
+    order = np.asarray(rows)
+    if order.shape != (records,) or order.dtype.kind not in "iu" or order.min() < 0 or order.max() >= records:
+        raise InputError(f"order must return {records} numbers of rows, from 0 to {records - 1}, got {rows!r}")
+    return order.astype(np.int64, copy=False)

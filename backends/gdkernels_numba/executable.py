@@ -77,6 +77,7 @@ class FusedExecutable(Executable):
             arrays["sample_weight"] = weights[order]
         scalars = {
             "learning_rate": rates,
+            "l2": self._program.l2,
             "t": np.arange(state.step + 1.0, state.step + steps + 1.0),
             "B": np.minimum(batch, len(order) - batch * np.arange(float(steps))),
         }

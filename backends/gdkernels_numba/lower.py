@@ -1,6 +1,7 @@
 """A program as machine code: its loops compiled, and the schedules that say when each runs."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from llvmlite import ir
@@ -71,19 +72,18 @@ def compile_program(program: Program, format: Format) -> Compiled:
     TraceError, ScheduleError
         Where it is not one that this engine runs.
     """
-    writer = _Loops(format)
+    writer = _Loops()
     forward = program.trace_forward()
     predicting = schedule(forward.graph, forward.batch, {PREDICTION: forward.output})
-    writer.write(predicting, forward.batch)
+    writer.add(predicting, forward.batch)
     traced = training = None
     if program.optimizer is not None:
-        traced = program.trace()
+        traced = program.trace(l2_as_input=True)
         totals = [traced.error, *([] if traced.norm is None else [traced.norm])]
         training = schedule(traced.graph, traced.batch, traced.results, totals)
-        writer.write(training, traced.batch)
+        writer.add(training, traced.batch)
 
-    text = str(writer.module)
-    loaded = code.load(code.digest(text), lambda: text, "the loops of a program")
+    loaded = _code_of_loops(format, tuple(writer.known))
     addresses = {key: loaded.address(name) for key, name in writer.names.items()}
     output = value_of(forward.output)
     prediction = Task(predicting, forward.batch, forward.widths, _parameters(forward.graph), addresses, output)
@@ -100,24 +100,33 @@ def _parameters(graph: Graph) -> dict[str, Node]:
 
 
 class _Loops:
-    """A module with the kernels of loops, each recipe once."""
+    """The recipes of a program's loops, each once, and what the kernel of each loop is called."""
 
-    def __init__(self, format: Format) -> None:
-        self.format = format
-        self.module = ir.Module("loops")
+    def __init__(self) -> None:
         self.names: dict[int, str] = {}
-        self._known: dict[Recipe, str] = {}
+        self.known: dict[Recipe, str] = {}
 
-    def write(self, result: Schedule, batch: Dim) -> None:
+    def add(self, result: Schedule, batch: Dim) -> None:
         loops = [s for s in result.tile if isinstance(s, Loop)]
         loops += [loop for loop in result.numbers if loop is not None]
         loops += [loop for phase in result.updates for loop in phase.values()]
         for loop in loops:
             recipe = recipe_of(result, loop, batch)
-            if recipe not in self._known:
-                self._known[recipe] = f"loop{len(self._known)}"
-                write_loop(self.module, self._known[recipe], recipe, self.format)
-            self.names[id(loop)] = self._known[recipe]
+            self.names[id(loop)] = self.known.setdefault(recipe, _name(len(self.known)))
+
+
+@lru_cache(maxsize=256)
+def _code_of_loops(format: Format, recipes: tuple[Recipe, ...]) -> code.Code:
+    """Return the kernels of `recipes`; who tries many settings of one network comes back for the same ones."""
+    module = ir.Module("loops")
+    for k, recipe in enumerate(recipes):
+        write_loop(module, _name(k), recipe, format)
+    text = str(module)
+    return code.load(code.digest(text), lambda: text, "the loops of a program")
+
+
+def _name(k: int) -> str:
+    return f"loop{k}"
 
 
 _shared: dict[Format, Kernels] = {}

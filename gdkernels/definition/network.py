@@ -7,8 +7,10 @@ Rows are records. Layer l takes a_{l−1} [records, n_{l−1}] to z_l = a_{l−1
 the shape (n_{l−1}, n_l); ŷ is the last a.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 from typing import Any, NamedTuple
 
 from gdkernels.definition.activations import Activation
@@ -96,19 +98,14 @@ def gradient(
             upstream = xp.matmul(delta, parameters[k].W.T)
     if reduction == "mean" and weighted:
         # Divided last: compiled steps know the sum over the batch only when the batch is done.
-        total = xp.sum(sample_weight)
-        share = 1.0 / xp.where(total > 0, total, 1.0)
+        share = _per_record(x, sample_weight, xp=xp)
         gradients = list(map_layers(lambda g: g * share, gradients))
     return error, tuple(reversed(gradients))
 
 
 def gradient_norm(gradients: Layers, *, xp: Any) -> Any:
     """Return the Euclidean norm of all the gradients together."""
-    squares = [xp.sum(g * g) for layer in gradients for g in layer if g is not None]
-    total = squares[0]
-    for square in squares[1:]:
-        total = total + square
-    return xp.sqrt(total)
+    return xp.sqrt(_sum(xp.sum(g * g) for layer in gradients for g in layer if g is not None))
 
 
 def update(
@@ -165,7 +162,8 @@ def train_step(
     t: Any,
     sample_weight: Any = None,
     reduction: str = "mean",
-    l2: float = 0.0,
+    l2: Any = None,
+    l2_in_loss: bool = False,
     clip_norm: float | None = None,
     with_norm: bool = False,
     xp: Any,
@@ -176,8 +174,9 @@ def train_step(
     ----------
     sample_weight, reduction
         As for `gradient`.
-    l2
-        λ of the penalty ½λ‖W‖² on the weights, not the biases; its gradient λW joins that of the loss, E leaves it out.
+    l2, l2_in_loss
+        λ of the penalty ½λ‖W‖² on the weights, not the biases. Its gradient λW joins that of the loss, and E leaves it
+        out; with `l2_in_loss` it is a part of E, and divided like the rest of it.
     clip_norm, with_norm
         The norm is that of the gradient with the penalty, before clipping; it is computed where either asks for it.
     """
@@ -191,8 +190,11 @@ def train_step(
         reduction=reduction,
         xp=xp,
     )
-    if l2:
-        gradients = tuple(Layer(g.W + l2 * p.W, g.b) for g, p in zip(gradients, parameters, strict=True))
+    if l2 is not None:
+        share = l2 * _per_record(x, sample_weight, xp=xp) if l2_in_loss and reduction == "mean" else l2
+        gradients = tuple(Layer(g.W + share * p.W, g.b) for g, p in zip(gradients, parameters, strict=True))
+    if l2 is not None and l2_in_loss:
+        error = error + 0.5 * l2 * _sum(xp.sum(p.W * p.W) for p in parameters)
     norm = gradient_norm(gradients, xp=xp) if with_norm or clip_norm is not None else None
     parameters, slots = update(
         parameters,
@@ -206,6 +208,18 @@ def train_step(
         xp=xp,
     )
     return error, norm, parameters, slots
+
+
+def _sum(numbers: Iterable[Any]) -> Any:
+    return reduce(add, numbers)
+
+
+def _per_record(x: Any, sample_weight: Any, *, xp: Any) -> Any:
+    """Return 1/B or 1/Σw; for records without any weight, whose gradient is 0, 1."""
+    if sample_weight is None:
+        return 1.0 / x.shape[0]
+    total = xp.sum(sample_weight)
+    return 1.0 / xp.where(total > 0, total, 1.0)
 
 
 def _affine(a: Any, layer: Layer, *, xp: Any) -> Any:
