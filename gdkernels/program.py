@@ -133,8 +133,8 @@ class Program:
         Parameters
         ----------
         l2_as_input
-            Whether λ becomes the input ``l2``, a number like ``learning_rate``, rather than a constant: what is compiled
-            then serves every λ.
+            Whether λ becomes the input ``l2``, a number like ``learning_rate``, rather than a constant: then what is
+            compiled serves every λ.
 
         Raises
         ------

@@ -1,0 +1,489 @@
+"""What the two estimators share: their parameters, and how a fit becomes a network and a trainer."""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from numbers import Integral, Real
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import get_scorer
+from sklearn.utils import check_random_state, shuffle
+from sklearn.utils._param_validation import Interval, Options, StrOptions
+from sklearn.utils.validation import check_is_fitted
+
+from gdkernels.backend import PRECISIONS, Backend, storage_dtype
+from gdkernels.binding import Binding, namespace_of
+from gdkernels.definition.activations import Activation
+from gdkernels.definition.losses import Loss, link_of
+from gdkernels.definition.naming import describe, names, resolve
+from gdkernels.definition.network import Layer, Layers
+from gdkernels.estimators.inputs import Given, checked_inputs, split_rows
+from gdkernels.estimators.live import Live
+from gdkernels.estimators.minimise import minimise
+from gdkernels.estimators.rules import Gradient, initial_parameters, optimizer_of
+from gdkernels.estimators.stopping import Descent
+from gdkernels.history import Epoch, History
+from gdkernels.mlp import MLP
+from gdkernels.program import Program
+from gdkernels.progress import Progress
+from gdkernels.records import Records, place_records
+from gdkernels.settings import Settings
+from gdkernels.targets import place_inputs
+from gdkernels.trainer import Trainer
+
+__all__ = ["BaseMLP", "keep_parameters", "pair"]
+
+_USER = 5  # frames from a warning to who called fit
+
+
+def keep_parameters(estimator: Any, given: Mapping[str, Any]) -> None:
+    """Set the parameters of an estimator: the local variables of its ``__init__``."""
+    vars(estimator).update({name: value for name, value in given.items() if name not in ("self", "__class__")})
+
+
+def pair(X: Any, y: Any) -> tuple[Any, Any] | None:
+    """Return validation data that somebody gives, or None where nobody does."""
+    if (X is None) != (y is None):
+        raise ValueError("X_val and y_val belong together: give both, or neither")
+    return None if X is None else (X, y)
+
+
+class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
+    """What both estimators do; the classes that are built on it say what each parameter means."""
+
+    hidden_layer_sizes: Any
+    activation: Any
+    loss: Any
+    solver: str
+    alpha: float
+    batch_size: Any
+    learning_rate: str
+    learning_rate_init: float
+    power_t: float
+    max_iter: int
+    shuffle: bool
+    random_state: Any
+    tol: float
+    verbose: Any
+    warm_start: bool
+    momentum: float
+    nesterovs_momentum: bool
+    early_stopping: bool
+    validation_fraction: float
+    beta_1: float
+    beta_2: float
+    epsilon: float
+    n_iter_no_change: float
+    max_fun: int
+    scoring: Any
+    callbacks: Any
+    progress: bool | None
+    backend: str | Backend
+    device: str | None
+    precision: str | None
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
+        "activation": [StrOptions({"logistic", *names("activation")}), callable, list, tuple],
+        "solver": [StrOptions({"lbfgs", "sgd", "adam"})],
+        "alpha": [Interval(Real, 0, None, closed="left")],
+        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "learning_rate": [StrOptions({"constant", "invscaling", "adaptive"})],
+        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
+        "power_t": [Interval(Real, 0, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "shuffle": ["boolean"],
+        "random_state": ["random_state"],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "verbose": ["verbose"],
+        "warm_start": ["boolean"],
+        "momentum": [Interval(Real, 0, 1, closed="both")],
+        "nesterovs_momentum": ["boolean"],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="left")],
+        "beta_1": [Interval(Real, 0, 1, closed="left")],
+        "beta_2": [Interval(Real, 0, 1, closed="left")],
+        "epsilon": [Interval(Real, 0, None, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), Options(Real, {np.inf})],
+        "max_fun": [Interval(Integral, 1, None, closed="left")],
+        "scoring": [str, callable, None],
+        "callbacks": [list, tuple, None],
+        "progress": ["boolean", None],
+        "backend": [str, Backend],
+        "device": [str, None],
+        "precision": [StrOptions(set(PRECISIONS)), None],
+    }
+
+    _metric: Callable[..., float]  # of targets, outputs and weights: what `score` returns
+
+    # ---- what the two differ in
+
+    @abstractmethod
+    def _given(self, X: Any, y: Any, sample_weight: Any, *, first: bool, incremental: bool = False) -> Given:
+        """Return the records of a fit, checked; with `first`, learn from them what there is to know of X and y."""
+
+    @abstractmethod
+    def _output(self) -> Activation:
+        """Return the activation of the last layer."""
+
+    @abstractmethod
+    def _objective(self) -> Loss:
+        """Return the loss that `loss` means."""
+
+    @property
+    def _link(self) -> Activation:
+        """What makes predictions of what the loss takes."""
+        return link_of(self._objective())
+
+    @property
+    def _loss_scale(self) -> int:
+        """What a loss of the network is divided by to be reported."""
+        return 1
+
+    def _strata(self, given: Given) -> Any:
+        """Return what the validation split is stratified by."""
+        return None
+
+    def _check_solver(self) -> bool:
+        if self.solver == "lbfgs":
+            raise AttributeError("partial_fit is only available for stochastic optimizers. lbfgs is not stochastic.")
+        return True
+
+    # ---- fitting
+
+    def _fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        validation: tuple[Any, Any] | None = None,
+        *,
+        incremental: bool = False,
+    ) -> Self:
+        if incremental and self.early_stopping:
+            raise ValueError("partial_fit does not support early_stopping=True")
+        hidden = self._hidden_sizes()
+        first = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
+        given = self._given(X, y, sample_weight, first=first, incremental=incremental)
+        held_out = None if validation is None else self._given(*validation, None, first=False)
+        random = check_random_state(self.random_state)
+        sizes = (given.x.shape[1], *hidden, given.targets.shape[1])
+        live = self._begin(given.x, sizes, random, first=first)
+        if self.solver == "lbfgs":
+            self._minimise(live, given, held_out)
+        else:
+            self._descend(live, given, held_out, random, incremental=incremental)
+        self.coefs_, self.intercepts_ = live.show()
+        return self
+
+    def _hidden_sizes(self) -> list[int]:
+        sizes = self.hidden_layer_sizes
+        found = list(sizes) if hasattr(sizes, "__iter__") else [sizes]
+        if any(n <= 0 for n in found):
+            raise ValueError(f"hidden_layer_sizes must be > 0, got {found}.")
+        return [int(n) for n in found]
+
+    def _activations(self) -> tuple[Activation, ...]:
+        """Return the activation of each hidden layer."""
+        hidden = len(self._hidden_sizes())
+        given = self.activation
+        listed = given if isinstance(given, (list, tuple)) else [given] * hidden
+        if len(listed) != hidden:
+            raise ValueError(f"{len(listed)} activations given for {hidden} hidden layers")
+        return tuple(resolve("activation", "sigmoid" if isinstance(f, str) and f == "logistic" else f) for f in listed)
+
+    def _begin(self, X: Any, sizes: tuple[int, ...], random: np.random.RandomState, *, first: bool) -> Live:
+        """Return the network to train: a new one, or the present one."""
+        precision = self.precision or ("float32" if "float32" in str(X.dtype) else "float64")
+        if not first:
+            return self._network(X, precision)
+        self.n_layers_, self.n_outputs_ = len(sizes), sizes[-1]
+        output = describe(self._output())["name"]
+        self.out_activation_ = "logistic" if output == "sigmoid" else output
+        self._reset_figures()
+        start = initial_parameters(sizes, self._activations(), random, storage_dtype(precision))
+        self.coefs_, self.intercepts_ = [W for W, _ in start], [b for _, b in start]
+        return self._network(X, precision)
+
+    def _reset_figures(self) -> None:
+        self.n_iter_ = self.t_ = 0
+        self._no_improvement_count = 0
+        self.loss_curve_: list[float] = []
+        self.validation_loss_curve_: list[float] | None = None
+        stops = self.early_stopping and self.solver != "lbfgs"
+        self.best_loss_ = None if stops else math.inf
+        self.validation_scores_: list[float] | None = [] if stops else None
+        self.best_validation_score_ = -math.inf if stops else None
+        self.__dict__.pop("_carried", None)
+        self.__dict__.pop("_live", None)
+
+    def _network(self, like: Any, precision: str) -> Live:
+        """Return the network of `coefs_` and `intercepts_`, which may have been set by hand or come from a file.
+
+        Parameters
+        ----------
+        like
+            What the parameters are shown like, where the network has to be made.
+        """
+        live: Live | None = vars(self).get("_live")
+        sizes = (self.coefs_[0].shape[0], *(W.shape[1] for W in self.coefs_))
+        wanted = (sizes, self._activations(), precision, self.backend, self.device)
+        if live is None or live.made_of != wanted:
+            mlp = MLP(
+                sizes,
+                activation=wanted[1],
+                output=self._output(),
+                seed=0,
+                backend=self.backend,
+                device=self.device,
+                precision=precision,
+            )
+            live = Live(mlp, like, wanted)
+        live.follow(self.coefs_, self.intercepts_)
+        self._live = live
+        return live
+
+    # ---- stochastic solvers
+
+    def _descend(
+        self, live: Live, given: Given, held_out: Given | None, random: np.random.RandomState, *, incremental: bool
+    ) -> None:
+        train, records = given, given.x.shape[0]
+        if self.early_stopping and held_out is None:
+            rows = split_rows(records, self.validation_fraction, random, self._strata(given))
+            train, held_out = given.take(rows[0]), given.take(rows[1])
+            records = len(rows[0])
+        if held_out is not None and self.validation_loss_curve_ is None:
+            self.validation_loss_curve_ = []
+        if not (incremental and hasattr(self, "learning_rate_")):
+            self.learning_rate_ = float(self.learning_rate_init)
+        self.n_iter_ = 0
+
+        best = [live.mlp.parameters] if self.early_stopping else []
+        judge = self._judge(live, held_out) if self.early_stopping and held_out is not None else None
+        descent = Descent(self, records, judge, lambda: best.__setitem__(0, live.mlp.parameters))
+        trainer = self._trainer(live, records, random, incremental=incremental)
+        try:
+            history = trainer.fit(
+                train.x,
+                train.targets,
+                sample_weight=train.sample_weight,
+                epochs=1 if incremental else int(self.max_iter),
+                validation=None if held_out is None else held_out.as_validation(),
+                callbacks=[descent.ends, *(self.callbacks or ())],
+                progress=self.progress,
+            )
+        except KeyboardInterrupt:
+            warnings.warn("Training interrupted by user.", stacklevel=_USER)
+        else:
+            self._conclude(live, train, history, descent)
+        if best:
+            live.mlp.set_parameters(best[0])
+
+    def _conclude(self, live: Live, train: Given, history: History, descent: Descent) -> None:
+        """Say how training ended."""
+        if history.diverged:
+            if not (history.epochs or math.isfinite(live.mlp.loss(train.x, train.targets))):
+                raise ValueError(
+                    "Solver produced non-finite parameter weights. The input data may contain large values and need to "
+                    "be preprocessed."
+                )
+            descent.diverged()
+            warnings.warn(history.stopped, ConvergenceWarning, stacklevel=_USER)
+        elif history.stopped.startswith("all") and self.n_iter_ == self.max_iter:
+            warnings.warn(
+                f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the optimization hasn't "
+                "converged yet.",
+                ConvergenceWarning,
+                stacklevel=_USER,
+            )
+
+    def _trainer(self, live: Live, records: int, random: np.random.RandomState, *, incremental: bool) -> Trainer:
+        """Return a trainer by scikit-learn's rules, in `partial_fit` the one of the call before if it still fits."""
+        size = min(200, records) if self.batch_size == "auto" else int(self.batch_size)
+        if size > records:
+            warnings.warn(
+                "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped",
+                stacklevel=_USER + 1,
+            )
+        rows = np.arange(records)
+
+        def order(epoch: int, records: int) -> Any:
+            nonlocal rows
+            rows = shuffle(rows, random_state=random) if self.shuffle else rows
+            return rows
+
+        settings: dict[str, Any] = {
+            "optimizer": optimizer_of(self),
+            "loss": self._objective(),
+            "batch_size": min(size, records),
+            "schedule": self._rate,
+            "l2": float(self.alpha),
+            "l2_in_loss": True,
+        }
+        trainer = live.trainer
+        if not incremental or trainer is None or trainer.settings != Settings.checked(**settings, outputs=2):
+            carried = (live.carried() or self.__dict__.pop("_carried", None)) if incremental else None
+            trainer = Trainer(live.mlp, **settings)
+            live.begin(trainer, carried)
+        trainer._order = order
+        return trainer
+
+    def _rate(self, epoch: Any, *, epochs: int | None, losses: Any) -> float:
+        """Return the learning rate: a schedule for optimizers whose own is 1."""
+        return float(self.learning_rate_)
+
+    def _judge(self, live: Live, held_out: Given) -> Callable[[Epoch], float]:
+        """Return what tells, after an epoch, the validation score by which training is stopped."""
+        if self.scoring == "loss":
+            return lambda epoch: -float(epoch.validation_loss or 0.0)
+        if self.scoring is not None:
+            scorer = get_scorer(self.scoring)
+            weights = {} if held_out.sample_weight is None else {"sample_weight": held_out.sample_weight}
+
+            def by_scorer(epoch: Epoch) -> float:
+                self.coefs_, self.intercepts_ = live.show()
+                with warnings.catch_warnings():
+                    warnings.filterwarnings("ignore", "X does not have valid feature names")
+                    return float(scorer(self, held_out.x, held_out.y, **weights))
+
+            return by_scorer
+
+        return lambda epoch: self._score(live.mlp, held_out)
+
+    # ---- L-BFGS
+
+    def _minimise(self, live: Live, given: Given, held_out: Given | None) -> None:
+        mlp, loss = live.mlp, self._objective()
+        mlp._set_objective(loss)
+        binding = mlp._bind(given.x)
+        if self.precision is None and "float64" in binding.backend.precisions:
+            binding = replace(binding, precision="float64")  # differences of values steer the search for a step
+        program = Program(
+            mlp._raw_activations(loss),
+            loss=loss,
+            optimizer=Gradient(),
+            l2=float(self.alpha),
+            l2_in_loss=True,
+            weighted=given.sample_weight is not None,
+        )
+        start = tuple(Layer(*map(binding.to_numpy, layer)) for layer in mlp._parameters)
+        with Progress(int(self.max_iter), self.progress) as bar, mlp._bound(given.x):
+            records = self._placed(binding, mlp, given)
+            judged = None if held_out is None else self._placed(mlp._bind(None), mlp, held_out)
+            result, found = minimise(
+                program,
+                binding,
+                start,
+                records,
+                max_iter=int(self.max_iter),
+                max_fun=int(self.max_fun),
+                tol=float(self.tol),
+                each=self._iteration(mlp, records, judged, bar),
+            )
+        if not (math.isfinite(result.fun) and np.isfinite(result.x).all()):
+            raise ValueError(
+                "Solver produced non-finite parameter weights. The input data may contain large values and need to be "
+                "preprocessed."
+            )
+        mlp.set_parameters(found)
+        self.n_iter_, self.loss_ = min(result.nit, self.max_iter), float(result.fun) / self._loss_scale
+        self.best_loss_ = self.loss_
+        if result.status not in (0, 99):  # 99: a callback asked for it
+            warnings.warn(
+                f"lbfgs failed to converge after {result.nit} iteration(s) (status={result.status}): {result.message}. "
+                f"Increase max_iter ({self.max_iter}) or max_fun ({self.max_fun}), or scale the data",
+                ConvergenceWarning,
+                stacklevel=_USER,
+            )
+
+    def _placed(self, binding: Binding, mlp: MLP, given: Given) -> Records:
+        return place_records(
+            binding, given.x, given.targets, given.sample_weight, sizes=mlp.sizes, loss=self._objective()
+        )
+
+    def _iteration(
+        self, mlp: MLP, records: Records, judged: Records | None, bar: Progress
+    ) -> Callable[[int, float, Layers], bool]:
+        """Return what follows each iteration of the minimiser; it returns whether to stop."""
+        began = time.perf_counter()
+        if judged is not None:
+            self.validation_loss_curve_ = []
+
+        def ended(number: int, value: float, parameters: Layers) -> bool:
+            nonlocal began
+            now, before = time.perf_counter(), began
+            began = now
+            validation = None
+            if judged is not None:
+                mlp.set_parameters(parameters)
+                validation = mlp._error(judged.x, judged.y, sample_weight=judged.weights) / judged.total_weight
+                self.validation_loss_curve_.append(validation / self._loss_scale)  # type: ignore[union-attr]
+            self.loss_curve_.append(value / self._loss_scale)
+            if self.verbose:
+                print(f"Iteration {number}, loss = {self.loss_curve_[-1]:.8f}")
+            seconds = max(now - before, 1e-9)
+            epoch = Epoch(number, value, validation, math.nan, seconds, len(records) / seconds)
+            bar.update(epoch)
+            asked = [callback(epoch) is True for callback in self.callbacks or ()]
+            return any(asked)
+
+        return ended
+
+    # ---- what can be asked afterwards
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the accuracy of a classifier, or R² of a regressor, the mean of it over the outputs."""
+        if namespace_of(X) is None:
+            return float(super().score(X, y, sample_weight))
+        check_is_fitted(self)
+        return self._score(self._fitted().mlp, self._given(X, y, sample_weight, first=False))
+
+    def _score(self, mlp: MLP, given: Given) -> float:
+        with mlp._bound(given.x) as binding:
+            output = self._linked(binding.to_numpy(self._raw(mlp, given.x)))
+            weights = given.sample_weight
+            judged = (given.targets,) if weights is None else (given.targets, weights)
+            target, *weights = (binding.to_numpy(binding.place(a, "y")) for a in judged)
+            return float(self._metric(target, output, *weights))
+
+    def _outputs(self, X: Any) -> Any:
+        """Return what the network puts out, before the link of its loss, [records, outputs], in the place of X."""
+        check_is_fitted(self)
+        X = checked_inputs(self, X)
+        mlp = self._fitted().mlp
+        with mlp._bound(X) as binding:
+            return binding.give_back(self._raw(mlp, X), X)
+
+    def _raw(self, mlp: MLP, X: Any) -> Any:
+        executable = mlp._executable(mlp._raw_activations(self._objective()))
+        return executable.predict(mlp._parameters, place_inputs(mlp._bind(X), X, mlp.sizes[0]))
+
+    def _linked(self, raw: Any) -> Any:
+        """Return what is made of raw outputs by the link of the loss."""
+        with np.errstate(all="ignore"):
+            return self._link(raw, xp=namespace_of(raw) or np)
+
+    def _fitted(self) -> Live:
+        precision = self.precision or str(self.coefs_[0].dtype).rpartition(".")[2]
+        return self._network(self.coefs_[0], precision)
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(super().__getstate__())
+        live: Live | None = state.pop("_live", None)
+        carried = None if live is None else live.carried()
+        return state if carried is None else {**state, "_carried": carried}
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.array_api_support = True
+        return tags

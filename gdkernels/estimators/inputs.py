@@ -1,0 +1,122 @@
+"""What estimators are given, checked: arrays of any library, frames, sparse matrices; and rows kept for validation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.model_selection import train_test_split
+from sklearn.utils import column_or_1d
+from sklearn.utils.validation import _check_sample_weight, validate_data
+
+from gdkernels.binding import namespace_of
+
+__all__ = ["Given", "checked_inputs", "checked_records", "checked_weights", "split_rows"]
+
+_DTYPES = (np.float64, np.float32)
+
+
+@dataclass(frozen=True)
+class Given:
+    """The records of a fit: X, y as it was given, what the network is to put out for it, and how much each counts."""
+
+    x: Any
+    y: Any
+    targets: Any
+    sample_weight: Any = None
+
+    def take(self, rows: npt.NDArray[Any]) -> Given:
+        return Given(*(_rows(a, rows) for a in (self.x, self.y, self.targets, self.sample_weight)))
+
+    def as_validation(self) -> tuple[Any, ...]:
+        """Return what `gdkernels.Trainer.fit` takes for its `validation`."""
+        return (self.x, self.targets) if self.sample_weight is None else (self.x, self.targets, self.sample_weight)
+
+
+def checked_inputs(estimator: Any, X: Any) -> Any:
+    """Return X [records, features] to predict for, checked against what the estimator was fitted on."""
+    xp = namespace_of(X)
+    if xp is not None:
+        return _checked_array(estimator, X, xp, reset=False)
+    return _dense(validate_data(estimator, X, accept_sparse=["csr", "csc"], dtype=_DTYPES, reset=False))
+
+
+def checked_records(estimator: Any, X: Any, y: Any, *, reset: bool, numeric: bool) -> tuple[Any, Any]:
+    """Return X [records, features] and y [records] or [records, outputs].
+
+    Parameters
+    ----------
+    reset
+        Whether the number and the names of the features are taken from X, or X is checked against them.
+    numeric
+        Whether y has to hold numbers.
+    """
+    xp = namespace_of(X)
+    if xp is None:
+        X, y = validate_data(
+            estimator,
+            X,
+            y,
+            accept_sparse=["csr", "csc"],
+            multi_output=True,
+            y_numeric=numeric,
+            dtype=_DTYPES,
+            reset=reset,
+        )
+        return _dense(X), column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
+    X = _checked_array(estimator, X, xp, reset=reset)
+    y = np.asarray(y) if namespace_of(y) is None else y
+    if y.shape[0] != X.shape[0]:
+        raise ValueError(f"Found input variables with inconsistent numbers of samples: {[X.shape[0], y.shape[0]]}")
+    return X, y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
+
+
+def checked_weights(X: Any, sample_weight: Any) -> Any:
+    """Return the weights [records], or None."""
+    if sample_weight is None or namespace_of(X) is not None:
+        return sample_weight
+    return _check_sample_weight(sample_weight, X)
+
+
+def split_rows(
+    records: int, share: float, random: np.random.RandomState, stratify: Any
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Return the rows to train on and those to validate on, as scikit-learn's MLP splits them."""
+    rows = np.arange(records)
+    train, held_out = train_test_split(rows, random_state=random, test_size=share, stratify=stratify)
+    if len(held_out) < 2:
+        raise ValueError("The validation set is too small. Increase 'validation_fraction' or the size of your dataset.")
+    return train, held_out
+
+
+def _dense(X: Any) -> Any:
+    return X.toarray() if hasattr(X, "toarray") else X
+
+
+def _checked_array(estimator: Any, X: Any, xp: Any, *, reset: bool) -> Any:
+    """Return X where it is, in a floating-point type; what is not finite is found when it is placed."""
+    name = type(estimator).__name__
+    if not xp.isdtype(X.dtype, ("bool", "integral", "real floating")):
+        raise ValueError(f"{name} takes real numbers, but X holds {X.dtype}")
+    if X.ndim != 2:
+        raise ValueError(f"Expected 2D array, got {X.ndim}D array instead: X has the shape {tuple(X.shape)}")
+    if 0 in X.shape:
+        raise ValueError(f"Found array with {X.shape[0]} sample(s) and {X.shape[1]} feature(s); at least 1 is required")
+    if reset:
+        estimator.n_features_in_ = int(X.shape[1])
+        vars(estimator).pop("feature_names_in_", None)
+    elif X.shape[1] != estimator.n_features_in_:
+        raise ValueError(
+            f"X has {X.shape[1]} features, but {name} is expecting {estimator.n_features_in_} features as input."
+        )
+    return X if xp.isdtype(X.dtype, "real floating") else xp.astype(X, xp.float64)
+
+
+def _rows(a: Any, rows: npt.NDArray[Any]) -> Any:
+    """Return these rows of an array of any library, where it is; None of None."""
+    if a is None:
+        return None
+    xp = namespace_of(a)
+    return a[rows] if xp is None else xp.take(a, xp.asarray(rows, device=a.device), axis=0)

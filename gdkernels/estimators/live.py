@@ -1,0 +1,81 @@
+"""The network behind an estimator's `coefs_`: on its backend, with the trainer that `partial_fit` goes on with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from gdkernels.binding import namespace_of
+from gdkernels.definition.network import Layer, map_layers
+from gdkernels.mlp import MLP
+from gdkernels.trainer import Trainer
+
+__all__ = ["Live"]
+
+
+class Live:
+    """A network whose parameters are what an estimator shows as its own.
+
+    Parameters
+    ----------
+    mlp
+        The network.
+    like
+        An array of the kind, and on the device, in which the estimator shows them.
+    made_of
+        What the network was made of: another wish needs another one.
+    """
+
+    def __init__(self, mlp: MLP, like: Any, made_of: Any) -> None:
+        self.mlp, self.made_of = mlp, made_of
+        self.trainer: Trainer | None = None
+        xp = namespace_of(like)
+        self._like = np.empty((0, 0)) if xp is None else xp.asarray(like[:0, ...], copy=True)
+        self._shown: list[Any] = []
+
+    def show(self) -> tuple[list[Any], list[Any]]:
+        """Return weights and biases: the network's own arrays where they can be, so that both change together."""
+        binding = self.mlp._binding
+        assert binding is not None
+        layers = [[binding.give_back(a, self._like) for a in layer] for layer in self.mlp._parameters]
+        self._shown = [a for layer in layers for a in layer]
+        for shown, own in zip(self._shown, (a for layer in self.mlp._parameters for a in layer), strict=True):
+            if isinstance(shown, np.ndarray) and shown is not own:
+                shown.flags.writeable = False  # a copy of what is on a device: changing it would change nothing
+        return [W for W, _ in layers], [b for _, b in layers]
+
+    def follow(self, coefs: Sequence[Any], intercepts: Sequence[Any]) -> None:
+        """Take over parameters that somebody else has put in the place of those shown."""
+        given = [a for layer in zip(coefs, intercepts, strict=True) for a in layer]
+        if len(given) == len(self._shown) and all(a is b for a, b in zip(given, self._shown, strict=True)):
+            return
+        binding = self.mlp._bind(self._like)
+        with self.mlp._bound(self._like):
+            self.mlp._parameters = tuple(
+                Layer(binding.place(W, "coefs_"), binding.place(b, "intercepts_"))
+                for W, b in zip(coefs, intercepts, strict=True)
+            )
+        self._shown = given
+
+    def carried(self) -> dict[str, Any] | None:
+        """Return what the optimizer carries from step to step, as NumPy arrays and numbers."""
+        trainer = self.trainer
+        if trainer is None or trainer._binding is None:
+            return None
+        to_numpy = trainer._binding.to_numpy
+        slots = map_layers(lambda arrays: tuple(to_numpy(a) for a in arrays), trainer._slots)
+        return {"slots": slots, "steps": trainer._steps_done}
+
+    def begin(self, trainer: Trainer, carried: dict[str, Any] | None) -> None:
+        """Train with `trainer` from now on, and with what another one carried if its optimizer has as many slots."""
+        self.trainer = trainer
+        if carried is None:
+            return
+        binding = self.mlp._bind(self._like)
+        trainer._move_slots(binding)
+        if len(trainer._slots[0].W) == len(carried["slots"][0].W):
+            place = binding.place
+            trainer._slots = map_layers(lambda arrays: tuple(place(a, "slots") for a in arrays), carried["slots"])
+            trainer._steps_done = carried["steps"]

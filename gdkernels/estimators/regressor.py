@@ -1,0 +1,156 @@
+"""The regressor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Self
+
+from sklearn.base import RegressorMixin, _fit_context
+from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.metaestimators import available_if
+
+from gdkernels import metrics
+from gdkernels.backend import Backend
+from gdkernels.definition.activations import Activation
+from gdkernels.definition.losses import Loss, link_of
+from gdkernels.definition.naming import names, resolve
+from gdkernels.estimators.base import BaseMLP, keep_parameters, pair
+from gdkernels.estimators.inputs import Given, checked_records, checked_weights
+
+__all__ = ["MLPRegressor"]
+
+
+class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
+    """A multilayer perceptron that predicts numbers, with the parameters of scikit-learn's and gdkernels' backends.
+
+    With the same parameters and `random_state`, it takes the steps of ``sklearn.neural_network.MLPRegressor``, from the
+    same initial weights, over the same batches.
+
+    Parameters
+    ----------
+    loss
+        "squared_error" or "poisson", as in scikit-learn; any other loss of gdkernels, such as "huber"; or a function
+        ``loss(prediction, target, *, xp)`` of arrays [records, outputs] that returns one number per record.
+    hidden_layer_sizes, solver, alpha, batch_size, learning_rate, learning_rate_init, power_t, max_iter, shuffle, \
+random_state, tol, verbose, warm_start, momentum, nesterovs_momentum, early_stopping, validation_fraction, beta_1, \
+beta_2, epsilon, n_iter_no_change, max_fun
+        As in scikit-learn.
+    activation
+        "identity", "logistic", "tanh", "relu", any other activation of gdkernels, or a function ``f(z, *, xp)``; or a
+        list with one of these for each hidden layer.
+    scoring
+        What early stopping watches on the validation data: None for R², "loss" for the loss, or a scorer's name or
+        function as `sklearn.model_selection.cross_val_score` takes.
+    callbacks
+        Functions of the `gdkernels.history.Epoch` just done; one that returns True ends training.
+    progress
+        Whether to show a bar; None shows it on a terminal.
+    backend, device, precision
+        Where to compute, as for `gdkernels.MLP`. Without a `precision`, it follows X as in scikit-learn: float32 for
+        float32, else float64.
+
+    Attributes
+    ----------
+    coefs_, intercepts_
+        The weights and the biases of each layer, arrays of the kind of X, where X is.
+    loss_curve_, validation_loss_curve_
+        The loss of each epoch, measured on the way and with the penalty; and on the validation data, without it.
+    n_iter_, t_, loss_, best_loss_, validation_scores_, best_validation_score_, n_layers_, n_outputs_, \
+out_activation_, n_features_in_, feature_names_in_
+        As in scikit-learn. An epoch in which training diverged counts, with a loss and a score of NaN.
+
+    Notes
+    -----
+    When loss or parameters stop being finite, training ends with a `ConvergenceWarning`, and the parameters are those
+    of the last epoch at whose end they were finite.
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **BaseMLP._parameter_constraints,
+        "loss": [StrOptions({"squared_error", *names("loss")} - {"cross_entropy", "binary_cross_entropy"}), callable],
+    }
+    _metric = staticmethod(metrics.r2)
+
+    def __init__(
+        self,
+        loss: str | Loss = "squared_error",
+        hidden_layer_sizes: int | Sequence[int] = (100,),
+        activation: Any = "relu",
+        *,
+        solver: str = "adam",
+        alpha: float = 0.0001,
+        batch_size: int | str = "auto",
+        learning_rate: str = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: Any = None,
+        tol: float = 1e-4,
+        verbose: bool | int = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: float = 10,
+        max_fun: int = 15000,
+        scoring: str | Callable[..., float] | None = None,
+        callbacks: Sequence[Callable[..., Any]] | None = None,
+        progress: bool | None = False,
+        backend: str | Backend = "auto",
+        device: str | None = None,
+        precision: str | None = None,
+    ) -> None:
+        keep_parameters(self, locals())
+
+    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, *, X_val: Any = None, y_val: Any = None) -> Self:
+        """Train on X [records, features] and y [records] or [records, outputs], and return self.
+
+        Parameters
+        ----------
+        X, y
+            Arrays of any library that speaks the Array API or DLPack, frames, lists; X may be sparse.
+        sample_weight
+            [records]: how much each counts.
+        X_val, y_val
+            Validation data of one's own: they are measured after each epoch, and early stopping watches them.
+
+        Raises
+        ------
+        ValueError
+            For parameters and data that cannot be used.
+        """
+        return self._fit(X, y, sample_weight, pair(X_val, y_val))
+
+    @available_if(BaseMLP._check_solver)  # type: ignore[untyped-decorator]
+    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Do one epoch on these records, from where training stands, and return self."""
+        return self._fit(X, y, sample_weight, incremental=True)
+
+    def predict(self, X: Any) -> Any:
+        """Return the predictions [records] or [records, outputs], in the place of X."""
+        output = self._linked(self._outputs(X))
+        return output[:, 0] if output.shape[1] == 1 else output
+
+    # ---- what the base asks for
+
+    def _given(self, X: Any, y: Any, sample_weight: Any, *, first: bool, incremental: bool = False) -> Given:
+        X, y = checked_records(self, X, y, reset=first, numeric=True)
+        return Given(X, y, y[:, None] if y.ndim == 1 else y, checked_weights(X, sample_weight))
+
+    def _objective(self) -> Loss:
+        loss: Loss = resolve("loss", "sse" if self.loss == "squared_error" else self.loss)
+        return loss
+
+    def _output(self) -> Activation:
+        return link_of(self._objective())
+
+    @property
+    def _loss_scale(self) -> int:
+        return int(self.n_outputs_) if self.loss == "squared_error" else 1  # a mean over the outputs, in scikit-learn

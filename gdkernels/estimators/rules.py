@@ -1,0 +1,95 @@
+"""Where scikit-learn's formulas differ from ours: its update rules and its initial weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from gdkernels.definition.activations import Activation, sigmoid, softplus
+from gdkernels.definition.network import Layer, Layers
+from gdkernels.definition.optimizers import SGD, Optimizer, Slots
+
+__all__ = ["Gradient", "accurate_sigmoid", "initial_parameters", "optimizer_of"]
+
+
+@dataclass(frozen=True)
+class _Adam(Optimizer):
+    """Adam with ε beside the uncorrected √v (Kingma & Ba 2015, end of section 2), as scikit-learn computes it."""
+
+    beta1: float
+    beta2: float
+    epsilon: float
+    learning_rate: float = 1.0
+    slots: ClassVar[int] = 2
+
+    def rule(self, w: Any, g: Any, slots: Slots, *, learning_rate: Any, t: Any, xp: Any) -> tuple[Any, Slots]:
+        m = self.beta1 * slots[0] + (1.0 - self.beta1) * g
+        v = self.beta2 * slots[1] + (1.0 - self.beta2) * (g * g)
+        rate = learning_rate * (1.0 - self.beta2**t) ** 0.5 / (1.0 - self.beta1**t)
+        return w - rate * m / (xp.sqrt(v) + self.epsilon), (m, v)
+
+
+@dataclass(frozen=True)
+class _Momentum(Optimizer):
+    """v ← μv − ηg, w ← w + v, or w ← w + μv − ηg; μ may be 1."""
+
+    momentum: float
+    nesterov: bool
+    learning_rate: float = 1.0
+    slots: ClassVar[int] = 1
+
+    def rule(self, w: Any, g: Any, slots: Slots, *, learning_rate: Any, t: Any, xp: Any) -> tuple[Any, Slots]:
+        step = learning_rate * g
+        v = self.momentum * slots[0] - step
+        return w + (self.momentum * v - step if self.nesterov else v), (v,)
+
+
+@dataclass(frozen=True)
+class Gradient(Optimizer):
+    """Leaves the parameters as they are, and the gradient, times the rate, in the slot: how a minimiser asks for it."""
+
+    learning_rate: float = 1.0
+    slots: ClassVar[int] = 1
+
+    def rule(self, w: Any, g: Any, slots: Slots, *, learning_rate: Any, t: Any, xp: Any) -> tuple[Any, Slots]:
+        return w, (learning_rate * g,)
+
+
+def optimizer_of(estimator: Any) -> Optimizer:
+    """Return the update rule of a stochastic solver, with a rate of 1: the schedule of the fit is the whole rate."""
+    if estimator.solver == "adam":
+        return _Adam(float(estimator.beta_1), float(estimator.beta_2), float(estimator.epsilon))
+    if estimator.momentum == 0:
+        return SGD(1.0)
+    return _Momentum(float(estimator.momentum), bool(estimator.nesterovs_momentum))
+
+
+def accurate_sigmoid(z: Any, *, xp: Any) -> Any:
+    """Return the logistic function with as many digits near 0 as near 1, so that its logarithm is finite."""
+    return xp.exp(-softplus(-z, xp=xp))
+
+
+def initial_parameters(
+    sizes: Sequence[int], activations: Sequence[Activation], random: np.random.RandomState, dtype: npt.DTypeLike
+) -> Layers:
+    """Return weights and biases drawn as scikit-learn draws them, from the same numbers.
+
+    Uniform within ±√(6 / (inputs + units)), biases too (Glorot & Bengio 2010); ±√(2 / …) for the logistic function.
+
+    Parameters
+    ----------
+    activations
+        Of the hidden layers; the last one's counts for the output, too.
+    """
+    layers = []
+    for (inputs, units), f in zip(pairwise(sizes), (*activations, *activations[-1:]), strict=True):
+        bound = math.sqrt((2.0 if f is sigmoid else 6.0) / (inputs + units))
+        W, b = random.uniform(-bound, bound, (inputs, units)), random.uniform(-bound, bound, units)
+        layers.append(Layer(W.astype(dtype, copy=False), b.astype(dtype, copy=False)))
+    return tuple(layers)

@@ -1,0 +1,93 @@
+"""scikit-learn's rules of stochastic descent: the rate of each epoch, and when it ends."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from gdkernels.history import Epoch
+
+__all__ = ["Descent"]
+
+_SMALLEST_RATE = 1e-6  # an adaptive rate is not lowered any further
+
+
+class Descent:
+    """What follows each epoch of a fit; its figures are attributes of the estimator, and go on where that does.
+
+    Parameters
+    ----------
+    estimator
+        What is fitted.
+    records
+        How many an epoch goes through.
+    judge
+        Returns the validation score of the present parameters; None where the training loss is watched.
+    keep
+        Called when the score is the best so far.
+    """
+
+    def __init__(
+        self, estimator: Any, records: int, judge: Callable[[Epoch], float] | None, keep: Callable[[], None]
+    ) -> None:
+        self.estimator, self._records, self._judge, self._keep = estimator, records, judge, keep
+
+    def ends(self, epoch: Epoch) -> bool:
+        """Take note of an epoch, and return whether it is the last."""
+        e = self.estimator
+        e.n_iter_ += 1
+        e.t_ += self._records
+        e.loss_ = epoch.loss / e._loss_scale
+        e.loss_curve_.append(e.loss_)
+        if epoch.validation_loss is not None:
+            e.validation_loss_curve_.append(epoch.validation_loss / e._loss_scale)
+        self._say(f"Iteration {e.n_iter_}, loss = {e.loss_:.8f}")
+        improved = self._loss_improved() if self._judge is None else self._score_improved(self._judge(epoch))
+        e._no_improvement_count = 0 if improved else e._no_improvement_count + 1
+        if e.solver == "sgd" and e.learning_rate == "invscaling":
+            e.learning_rate_ = float(e.learning_rate_init) / (e.t_ + 1) ** e.power_t
+        return e._no_improvement_count > e.n_iter_no_change and self._gives_up()
+
+    def diverged(self) -> None:
+        """Take note of an epoch whose loss or parameters were not finite."""
+        e = self.estimator
+        e.n_iter_ += 1
+        e.loss_curve_.append(math.nan)
+        if self._judge is not None:
+            e.validation_scores_.append(math.nan)
+
+    def _loss_improved(self) -> bool:
+        e = self.estimator
+        improved = e.loss_ <= e.best_loss_ - e.tol
+        e.best_loss_ = min(e.best_loss_, e.loss_)
+        return bool(improved)
+
+    def _score_improved(self, score: float) -> bool:
+        e = self.estimator
+        e.validation_scores_.append(score)
+        self._say(f"Validation score: {score:f}")
+        improved = not score < e.best_validation_score_ + e.tol
+        if score > e.best_validation_score_:
+            e.best_validation_score_ = score
+            self._keep()
+        return improved
+
+    def _gives_up(self) -> bool:
+        e = self.estimator
+        watched = "Training loss" if self._judge is None else "Validation score"
+        message = f"{watched} did not improve more than tol={e.tol:f} for {e.n_iter_no_change} consecutive epochs."
+        if e.solver != "sgd" or e.learning_rate != "adaptive":
+            self._say(f"{message} Stopping.")
+            return True
+        if e.learning_rate_ <= _SMALLEST_RATE:
+            self._say(f"{message} Learning rate too small. Stopping.")
+            return True
+        e.learning_rate_ /= 5.0
+        self._say(f"{message} Setting learning rate to {e.learning_rate_:f}")
+        e._no_improvement_count = 0
+        return False
+
+    def _say(self, message: str) -> None:
+        if self.estimator.verbose:
+            print(message)
