@@ -41,7 +41,7 @@ from gdkernels.trainer import Trainer
 
 __all__ = ["BaseMLP", "keep_parameters", "pair"]
 
-_USER = 5  # frames from a warning to who called fit
+_USER = 5  # frames from a warning in a solver to who called fit
 
 
 def keep_parameters(estimator: Any, given: Mapping[str, Any]) -> None:
@@ -297,13 +297,13 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
                     "be preprocessed."
                 )
             descent.diverged()
-            warnings.warn(history.stopped, ConvergenceWarning, stacklevel=_USER)
+            warnings.warn(history.stopped, ConvergenceWarning, stacklevel=_USER + 1)
         elif history.stopped.startswith("all") and self.n_iter_ == self.max_iter:
             warnings.warn(
                 f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the optimization hasn't "
                 "converged yet.",
                 ConvergenceWarning,
-                stacklevel=_USER,
+                stacklevel=_USER + 1,
             )
 
     def _trainer(self, live: Live, records: int, random: np.random.RandomState, *, incremental: bool) -> Trainer:

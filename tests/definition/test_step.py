@@ -131,3 +131,29 @@ def test_float32_stays_float32(problem, l2, clip_norm):
     assert {a.dtype for a in (error, norm, *(a for layer in moved for a in layer))} == {np.dtype(np.float32)}
     wanted = step(problem, l2=l2, clip_norm=clip_norm, with_norm=True)
     np.testing.assert_allclose(moved[0].W, wanted[2][0].W, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_a_penalty_in_the_loss_is_a_part_of_the_error_and_of_its_gradient(problem, reduction):
+    parameters, x, y = problem
+    weights = np.asarray([1.0, 0.0, 2.0, 0.5, 1.0])
+
+    def error(parameters):
+        return step((parameters, x, y), l2=0.3, l2_in_loss=True, sample_weight=weights)[0]
+
+    plain = step(problem, sample_weight=weights)[0]
+    squares = sum(np.sum(p.W**2) for p in parameters)
+    assert error(parameters) == pytest.approx(plain + 0.15 * squares, rel=1e-13)
+
+    moved = step(problem, l2=0.3, l2_in_loss=True, sample_weight=weights, reduction=reduction)[2]
+    divisor = 4.5 if reduction == "mean" else 1.0
+    changed = [np.array(a) for a in parameters[0]]
+    for k, (row, column) in enumerate([(0, 0), (2, 3)]):
+        ends = []
+        for sign in (1, -1):
+            changed[0][:] = parameters[0].W
+            changed[0][row, column] += sign * 1e-5
+            ends.append(error((Layer(*changed), parameters[1])))
+        slope = (ends[0] - ends[1]) / 2e-5 / divisor
+        found = (parameters[0].W - moved[0].W)[row, column] / 0.1
+        assert found == pytest.approx(slope, rel=1e-6), k

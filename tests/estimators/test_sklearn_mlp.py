@@ -10,7 +10,7 @@ import sklearn.neural_network
 
 from gdkernels import estimators
 
-pytestmark = pytest.mark.filterwarnings("default::sklearn.exceptions.ConvergenceWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 LEFT_OUT = {
     "test_gradient": "calls _loss_grad_lbfgs, which is private; gradients are checked in tests/definition",

@@ -227,3 +227,17 @@ def test_no_bar_off_a_terminal_and_one_where_asked_for(capfd):
     assert capfd.readouterr().err == ""
     network().fit(X, Y, epochs=2, progress=True)
     assert "samples/s" in capfd.readouterr().err
+
+
+def test_an_order_of_ones_own():
+    given, by_hand = network(), network()
+    rows = np.arange(103)[::-1].copy()
+    trainer = gd.Trainer(given, batch_size=16, order=lambda epoch, records: rows if epoch else np.arange(records))
+    trainer.fit(X, Y, epochs=2)
+    other = gd.Trainer(by_hand, batch_size=16, order=lambda epoch, records: np.arange(records))
+    other.epoch(X, Y)
+    other.epoch(X[rows], Y[rows])
+    assert same_bits(given, by_hand)
+    for wrong in (np.arange(5), np.arange(103.0), np.arange(103) + 1, np.arange(103) - 1):
+        with pytest.raises(gd.InputError, match="order must return 103 numbers of rows"):
+            gd.Trainer(network(), order=lambda epoch, records, wrong=wrong: wrong).epoch(X, Y)
