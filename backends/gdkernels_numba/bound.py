@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gdkernels.graph.scalars import scalar_table
 from gdkernels.graph.steps import UNITS
 from gdkernels_numba.bind import Tables
 from gdkernels_numba.choices import Choices
 from gdkernels_numba.layout import Layout
 from gdkernels_numba.lower import Kernels, Task
 from gdkernels_numba.memory import Arena, allocate, pitch_of
-from gdkernels_numba.scalars import scalar_table
 from gdkernels_numba.table import CONTEXT, FIELDS, Table
 from gdkernels_numba.threads import run_on_threads
 

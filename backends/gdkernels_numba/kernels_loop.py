@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 from llvmlite import ir
 
+from gdkernels.graph.recipe import ELEMENT, ROW, SINGLE, UNIT, Recipe
 from gdkernels.graph.steps import NUMBER
 from gdkernels_numba.emit import I64, Function, Variable
 from gdkernels_numba.functions import FUNCTIONS
-from gdkernels_numba.recipe import ELEMENT, ROW, SINGLE, UNIT, Recipe
 from gdkernels_numba.vector import Format, Vectors
 
 __all__ = ["LOOP_ARGUMENTS", "write_loop"]

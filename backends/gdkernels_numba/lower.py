@@ -9,14 +9,15 @@ from llvmlite import ir
 from gdkernels.graph.namespace import Graph
 from gdkernels.graph.nodes import Dim, Node
 from gdkernels.graph.operations import REAL
+from gdkernels.graph.recipe import Recipe, recipe_of
 from gdkernels.graph.schedule import PREDICTION, schedule
 from gdkernels.graph.steps import Loop, Schedule, value_of
 from gdkernels.program import Program
 from gdkernels_numba import code
+from gdkernels_numba.functions import FUNCTIONS
 from gdkernels_numba.kernels_loop import write_loop
 from gdkernels_numba.kernels_move import MOVES, write_moves
 from gdkernels_numba.kernels_product import PRODUCTS, write_products
-from gdkernels_numba.recipe import Recipe, recipe_of
 from gdkernels_numba.vector import Format
 
 __all__ = ["Compiled", "Kernels", "Task", "compile_program"]
@@ -111,7 +112,7 @@ class _Loops:
         loops += [loop for loop in result.numbers if loop is not None]
         loops += [loop for phase in result.updates for loop in phase.values()]
         for loop in loops:
-            recipe = recipe_of(result, loop, batch)
+            recipe = recipe_of(result, loop, batch, FUNCTIONS.keys())
             self.names[id(loop)] = self.known.setdefault(recipe, _name(len(self.known)))
 
 

@@ -1,12 +1,13 @@
 """What an elementwise loop computes, free of names: loops of one recipe share one kernel."""
 
+import math
+from collections.abc import Set
 from dataclasses import dataclass
 
 from gdkernels.graph.loops import is_loaded, operands
 from gdkernels.graph.nodes import Dim, Node
-from gdkernels.graph.operations import SCALAR
+from gdkernels.graph.operations import COMPARISONS, SCALAR
 from gdkernels.graph.steps import COLUMN, MATRIX, NUMBER, UNITS, Loop, Schedule, ScheduleError, kind_of, value_of
-from gdkernels_numba.functions import FUNCTIONS
 
 __all__ = ["ELEMENT", "ROW", "SINGLE", "UNIT", "Instruction", "Recipe", "recipe_of"]
 
@@ -56,15 +57,39 @@ class Recipe:
     def loads(self) -> int:
         return sum(i.op == "load" for i in self.code)
 
+    @property
+    def row_wise(self) -> bool:
+        """Whether it reduces to one number a row."""
+        return any(to_row for _, _, to_row in self.reductions)
 
-def recipe_of(result: Schedule, loop: Loop, batch: Dim) -> Recipe:
-    """Return the recipe of `loop`; its operands are the reads, then the outputs, then the reductions."""
-    return _Writer(result, loop, batch).recipe()
+    def only_sign(self, load: int) -> bool:
+        """Return whether an operand is only compared with 0."""
+        if load in self.outputs or any(load == at for _, at, _ in self.reductions):
+            return False
+        users = [i for i in self.code if load in i.arguments]
+        zeros = {k for k, i in enumerate(self.code) if i.op == "constant" and i.value == 0}
+        return all(i.op in COMPARISONS and set(i.arguments) <= {load, *zeros} for i in users)
+
+
+def recipe_of(result: Schedule, loop: Loop, batch: Dim, functions: Set[str]) -> Recipe:
+    """Return the recipe of `loop`; its operands are the reads, then the outputs, then the reductions.
+
+    Parameters
+    ----------
+    functions
+        What the backend computes besides arithmetic: exp, tanh, …; with "pow", powers of any exponent too.
+
+    Raises
+    ------
+    ScheduleError
+        For an operation that is not among them.
+    """
+    return _Writer(result, loop, batch, functions).recipe()
 
 
 class _Writer:
-    def __init__(self, result: Schedule, loop: Loop, batch: Dim) -> None:
-        self.result, self.loop, self.batch = result, loop, batch
+    def __init__(self, result: Schedule, loop: Loop, batch: Dim, functions: Set[str]) -> None:
+        self.result, self.loop, self.batch, self.functions = result, loop, batch, functions
         self.code: list[Instruction] = []
         self.at: dict[int, int] = {}
         self.inside = {n.id for n in loop.outputs}
@@ -104,13 +129,13 @@ class _Writer:
 
     def _compute(self, node: Node) -> int:
         sources = operands(self.result, node, self.loop.stage)
-        if node.op == "pow":
+        if node.op == "pow" and (_half_integer(sources[1]) or "pow" not in self.functions):
             return self._power(self._value(sources[0]), sources[1])
         arguments = tuple(self._value(a) for a in sources)
         if node.op == "broadcast_to":
             return arguments[0]
-        if node.op not in _ARITHMETIC and node.op not in FUNCTIONS:
-            raise ScheduleError(f"{node}: {node.op} has no vector form here")
+        if node.op not in _ARITHMETIC and node.op not in self.functions:
+            raise ScheduleError(f"{node}: {node.op} cannot be compiled here")
         return self._emit(node.op, *arguments)
 
     def _emit(self, op: str, *arguments: int) -> int:
@@ -121,9 +146,9 @@ class _Writer:
 
     def _power(self, base: int, exponent: Node) -> int:
         """Write a power with a constant half-integer exponent as products and a square root."""
-        value = exponent.attribute if exponent.op == "constant" else None
-        if value is None or abs(value) > _LARGEST_POWER or value * 2 != int(value * 2):
-            raise ScheduleError(f"a power with the exponent {exponent} has no vector form here")
+        if not _half_integer(exponent):
+            raise ScheduleError(f"a power with the exponent {exponent} cannot be compiled here")
+        value = exponent.attribute
         whole, half = divmod(abs(value), 1.0)
         result = self._emit("sqrt", base) if half else None
         square, n = base, int(whole)
@@ -136,3 +161,8 @@ class _Writer:
         if result is None:
             return one
         return self._emit("divide", one, result) if value < 0 else result
+
+
+def _half_integer(exponent: Node) -> bool:
+    value = exponent.attribute if exponent.op == "constant" else math.inf
+    return abs(value) <= _LARGEST_POWER and value * 2 == int(value * 2)
