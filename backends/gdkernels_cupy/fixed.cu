@@ -1,0 +1,104 @@
+// The kernels that are the same for every program: what brings rows together, sums, and counts the steps.
+
+// Where a run stands; the host writes it before the first step.
+struct Control {
+    long long step, first;    // of the run; the first record of its batch in the order
+    const long long* order;   // the rows to use; null for all in turn
+    const double* table;      // the numbers that the host knows, for each step
+    long long records;        // rows of the sources
+    const void* sources[3];   // the caller's arrays
+};
+
+// The numbers of the next step become current, as float64 and as float32.
+extern "C" __global__ void begin(Control* control, int count, long long batch, double* numbers, float* narrow) {
+    const long long step = control->step;
+    __syncthreads();
+    for (int k = threadIdx.x; k < count; k += blockDim.x) {
+        const double value = control->table[step * count + k];
+        numbers[k] = value;
+        narrow[k] = static_cast<float>(value);
+    }
+    if (threadIdx.x == 0) {
+        control->first = step * batch;
+        control->step = step + 1;
+    }
+}
+
+// The rows of a source that are next in the order, from the `first` of the batch on, next to each other.
+template <class T, class S>
+__device__ inline void gather(const Control* control, int source, long long first, int rows, int columns, S* to,
+                              long long pitch) {
+    const T* from = static_cast<const T*>(control->sources[source]);
+    const long long begin = control->first + first, last = control->records - 1;
+    for (int r = blockIdx.x * blockDim.y + threadIdx.y; r < rows; r += gridDim.x * blockDim.y) {
+        const long long at = begin + r;
+        const long long row = control->order ? control->order[at] : at < last ? at : last;
+        const T* values = from + row * columns;
+        S* target = to + r * pitch;
+        for (int c = blockIdx.y * blockDim.x + threadIdx.x; c < columns; c += gridDim.y * blockDim.x)
+            target[c] = stored<S>(values[c]);
+    }
+}
+
+#define GATHER(NAME, T, S)                                                                                             \
+    extern "C" __global__ void NAME(const Control* control, int source, long long first, int rows, int columns, S* to, \
+                                    long long pitch) {                                                                 \
+        gather<T>(control, source, first, rows, columns, to, pitch);                                                   \
+    }
+GATHER(gather_float64_float64, double, double)
+GATHER(gather_float32_float32, float, float)
+GATHER(gather_float32_bfloat16, float, bfloat16)
+
+// A copy in another storage.
+extern "C" __global__ void cast_float32_bfloat16(int rows, int columns, const float* from, long long pitch, bfloat16* to,
+                                                 long long to_pitch) {
+    for (int r = blockIdx.x * blockDim.y + threadIdx.y; r < rows; r += gridDim.x * blockDim.y)
+        for (int c = ELEMENTS * (blockIdx.y * blockDim.x + threadIdx.x); c < columns; c += ELEMENTS * gridDim.y * blockDim.x) {
+            const Four<float> values = load(from + r * pitch + c);
+            Four<bfloat16> result;
+            for (int k = 0; k < ELEMENTS; k++) result.at[k] = stored<bfloat16>(values.at[k]);
+            store(to + r * to_pitch + c, result);
+        }
+}
+
+// out[part] = the sums of the columns of the part's rows: each thread adds up every eighth row, then the eight are added.
+template <class T, class S>
+__device__ inline void column_sums(int rows, int columns, const S* values, long long pitch, int chunk, T* out,
+                                   long long out_pitch, int accumulate) {
+    constexpr int ACROSS = 32, DOWN = THREADS / ACROSS;
+    __shared__ T sums[DOWN][ACROSS];
+    const int c = blockIdx.x * ACROSS + threadIdx.x;
+    const int begin = blockIdx.y * chunk, end = begin + chunk < rows ? begin + chunk : rows;
+    T sum = 0;
+    if (c < columns)
+        for (int r = begin + threadIdx.y; r < end; r += DOWN) sum += widened<T>(values[r * pitch + c]);
+    sums[threadIdx.y][threadIdx.x] = sum;
+    __syncthreads();
+    if (threadIdx.y == 0 && c < columns) {
+        T* to = out + blockIdx.y * out_pitch + c;
+        for (int k = 1; k < DOWN; k++) sum += sums[k][threadIdx.x];
+        *to = accumulate ? *to + sum : sum;
+    }
+}
+
+#define COLUMN_SUMS(NAME, T, S)                                                                                        \
+    extern "C" __global__ void NAME(int rows, int columns, const S* values, long long pitch, int chunk, T* out,        \
+                                    long long out_pitch, int accumulate) {                                             \
+        column_sums(rows, columns, values, pitch, chunk, out, out_pitch, accumulate);                                  \
+    }
+COLUMN_SUMS(column_sums_float64_float64, double, double)
+COLUMN_SUMS(column_sums_float32_float32, float, float)
+COLUMN_SUMS(column_sums_float32_bfloat16, float, bfloat16)
+
+// A number = the sum of what the blocks of a loop left; one block.
+extern "C" __global__ void total(int count, const double* parts, double* number, int accumulate) {
+    double sum = accumulate && threadIdx.x == 0 ? *number : 0.0;
+    for (int k = threadIdx.x; k < count; k += blockDim.x) sum += parts[k];
+    block_total(sum, number);
+}
+
+// Numbers of this step are added to the sums over the run.
+extern "C" __global__ void record(int count, const double* first, const double* second, double* sums) {
+    sums[0] += *first;
+    if (count > 1) sums[1] += *second;
+}

@@ -1,0 +1,121 @@
+// What generated and fixed kernels share. Everything here is ordinary CUDA C++ without headers, so that NVRTC needs
+// none; a host compiler takes the same text after a header that stands for CUDA.
+#pragma once
+
+#ifndef INFINITY
+#define INFINITY __int_as_float(0x7f800000)
+#define NAN __int_as_float(0x7fffffff)
+#endif
+
+constexpr int ELEMENTS = 4;  // neighbours in a row, which a thread takes at once
+constexpr int THREADS = 256;
+
+// Four neighbours, loaded and stored at once.
+template <class S> struct alignas(ELEMENTS * sizeof(S)) Four {
+    S at[ELEMENTS];
+};
+
+template <class S> __device__ inline Four<S> load(const S* from) {
+    return *reinterpret_cast<const Four<S>*>(from);
+}
+
+// bfloat16 is the upper half of a float32, rounded to the nearest, ties to even.
+struct bfloat16 {
+    unsigned short bits;
+};
+
+// By the instruction itself: the compiler splits the store of a structure, and that of a vector behind a branch.
+#ifdef __CUDA_ARCH__
+__device__ inline void store(float* to, const Four<float>& v) {
+    asm volatile("st.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(to), "f"(v.at[0]), "f"(v.at[1]), "f"(v.at[2]), "f"(v.at[3])
+                 : "memory");
+}
+
+__device__ inline void store(double* to, const Four<double>& v) {
+    asm volatile("st.v2.f64 [%0], {%1, %2};" ::"l"(to), "d"(v.at[0]), "d"(v.at[1]) : "memory");
+    asm volatile("st.v2.f64 [%0], {%1, %2};" ::"l"(to + 2), "d"(v.at[2]), "d"(v.at[3]) : "memory");
+}
+
+__device__ inline void store(bfloat16* to, const Four<bfloat16>& v) {
+    asm volatile("st.v4.u16 [%0], {%1, %2, %3, %4};" ::"l"(to), "h"(v.at[0].bits), "h"(v.at[1].bits),
+                 "h"(v.at[2].bits), "h"(v.at[3].bits)
+                 : "memory");
+}
+#else
+template <class S> inline void store(S* to, const Four<S>& values) {
+    *reinterpret_cast<Four<S>*>(to) = values;
+}
+#endif
+
+template <class T, class S> __device__ inline T widened(S value) {
+    return static_cast<T>(value);
+}
+
+template <> __device__ inline float widened<float, bfloat16>(bfloat16 value) {
+    return __uint_as_float(static_cast<unsigned>(value.bits) << 16);
+}
+
+template <class S, class T> __device__ inline S stored(T value) {
+    return static_cast<S>(value);
+}
+
+template <> __device__ inline bfloat16 stored<bfloat16, float>(float value) {
+    const unsigned bits = __float_as_uint(value);
+    const unsigned rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+    return {static_cast<unsigned short>(value == value ? rounded : 0x7fffu)};
+}
+
+// The larger and the smaller of two; NaN if either is.
+template <class T> __device__ inline T larger(T a, T b) {
+    return a >= b || a != a ? a : b;
+}
+
+template <class T> __device__ inline T smaller(T a, T b) {
+    return a <= b || a != a ? a : b;
+}
+
+template <class T> __device__ inline T sign_of(T a) {
+    return a != a ? a : static_cast<T>((a > 0) - (a < 0));
+}
+
+template <class T> __device__ inline T added(T a, T b) {
+    return a + b;
+}
+
+// Reductions over the `lanes` (a power of two) neighbours of a warp that share a row; all lanes get the result.
+template <class T> __device__ inline T over_lanes(T value, int lanes, T (*both)(T, T)) {
+    for (int apart = lanes / 2; apart; apart /= 2) value = both(value, __shfl_xor_sync(0xffffffffu, value, apart));
+    return value;
+}
+
+// What the threads of a block that have the same columns add up to, in a fixed order: every thread has ELEMENTS columns of
+// its own, and the threads with the same threadIdx.x share them.
+template <class T> __device__ inline void block_columns(const T (&sums)[ELEMENTS], int columns, T* to) {
+    __shared__ T shared[THREADS][ELEMENTS];
+    const int thread = threadIdx.y * blockDim.x + threadIdx.x;
+    for (int k = 0; k < ELEMENTS; k++) shared[thread][k] = sums[k];
+    __syncthreads();
+    for (int apart = blockDim.y / 2; apart; apart /= 2) {
+        if (threadIdx.y < apart)
+            for (int k = 0; k < ELEMENTS; k++) shared[thread][k] += shared[thread + apart * blockDim.x][k];
+        __syncthreads();
+    }
+    const int c = ELEMENTS * (blockIdx.y * blockDim.x + threadIdx.x);
+    for (int k = 0; k < ELEMENTS; k++)
+        if (threadIdx.y == 0 && c + k < columns) to[c + k] = shared[thread][k];
+    __syncthreads();
+}
+
+// The sum over the threads of a block, in a fixed order; only the first thread writes it.
+__device__ inline void block_total(double value, double* to) {
+    __shared__ double sums[THREADS];
+    const int thread = threadIdx.y * blockDim.x + threadIdx.x;
+    sums[thread] = value;
+    __syncthreads();
+    for (int apart = THREADS / 2; apart; apart /= 2) {
+        if (thread < apart) sums[thread] += sums[thread + apart];
+        __syncthreads();
+    }
+    if (thread == 0) *to = sums[0];
+    __syncthreads();
+}

@@ -1,0 +1,89 @@
+"""Programs run by the interpreter of lists, behind the contract of a backend: what all comparisons then apply to."""
+
+import numpy as np
+from gdkernels_cupy.interpret import Interpreter
+from gdkernels_cupy.lower import lower
+from gdkernels_cupy.routes import EPILOGUES
+from gdkernels_cupy.tasks import prediction_of, training_of
+from gdkernels_numpy import NumPyBackend
+
+from gdkernels import verify
+from gdkernels.backend import PRECISIONS, Executable, storage_dtype
+from gdkernels.graph.scalars import scalar_table
+
+
+class Interpreted(NumPyBackend):
+    """A backend whose programs are lists that NumPy runs.
+
+    Parameters
+    ----------
+    epilogues
+        What products may take over.
+    pieces
+        How many micro-batches a batch is split into.
+    change
+        What is done to a list before it runs: a mutant.
+    """
+
+    name = "interpreted"
+    precisions = PRECISIONS
+    compiles_weighted = True
+
+    def __init__(self, epilogues=EPILOGUES, pieces=1, change=lambda listing: listing):
+        self.epilogues, self.pieces, self.change = epilogues, pieces, change
+
+    def compile(self, program, plan):
+        return _Lists(self, program, plan)
+
+
+class _Lists(Executable):
+    origin = "compiled"
+
+    def __init__(self, backend, program, plan):
+        self.plan, self._backend, self._program = plan, backend, program
+        self._prediction = prediction_of(program)
+        self._training = training_of(program) if program.optimizer else None
+
+    def _interpreter(self, task, widths, batch):
+        count = min(self._backend.pieces, batch) if task.output is None else 1
+        rows = [batch // count + (k < batch % count) for k in range(count)]
+        listing = lower(task, task.sizes(widths, batch), self.plan.precision, rows, self._backend.epilogues)
+        return Interpreter(self._backend.change(listing), self.plan.precision)
+
+    def run(self, state, x, y, order, batch_size, learning_rates, *weights):
+        task, sums = self._training, np.zeros(2)
+        arrays = dict(zip(("x", "y", "sample_weight"), map(np.asarray, (x, y, *weights)), strict=False))
+        for k, rate in enumerate(learning_rates):
+            rows = order[k * batch_size : (k + 1) * batch_size]
+            interpreter = self._interpreter(task, _widths(state.parameters), len(rows))
+            interpreter.load(dict(verify.named_arrays(state)))
+            state.step += 1
+            known = task.sizes(_widths(state.parameters), len(rows)) | {"learning_rate": rate, "t": float(state.step)}
+            known = {name: float(value) for name, value in known.items()}
+            scalars = scalar_table(interpreter.listing.scalars, known, 1)[0]
+            interpreter.step(arrays, rows, scalars)
+            _put(state, interpreter.store())
+            sums += interpreter.sums
+        return float(sums[0]), float(sums[1]) / len(learning_rates) if self._program.gradient_norm else None
+
+    def predict(self, parameters, x):
+        x = np.asarray(x, storage_dtype(self.plan.precision))
+        task = self._prediction
+        interpreter = self._interpreter(task, _widths(parameters), len(x))
+        named = {f"{kind}{k}": a for k, layer in enumerate(parameters) for kind, a in zip("Wb", layer, strict=True)}
+        interpreter.load({name: a for name, a in named.items() if a is not None})
+        known = {name: float(n) for name, n in task.sizes(_widths(parameters), len(x)).items()}
+        interpreter.step({"x": x}, np.arange(len(x)), scalar_table(interpreter.listing.scalars, known, 1)[0])
+        return interpreter.read(interpreter.listing.output).copy()
+
+    def workspace(self, batch_size):
+        return batch_size
+
+
+def _widths(parameters):
+    return (parameters[0].W.shape[0], *(layer.W.shape[1] for layer in parameters))
+
+
+def _put(state, arrays):
+    for name, target in verify.named_arrays(state):
+        target[...] = arrays[name]

@@ -1,0 +1,66 @@
+"""The lists and kernels of everything that the conformance suite compiles."""
+
+from functools import cache
+
+import numpy as np
+from gdkernels_cupy import operations as ops
+from gdkernels_cupy.interpret import Interpreter
+from gdkernels_cupy.lower import lower
+from gdkernels_cupy.routes import EPILOGUES
+from gdkernels_cupy.source import fixed_source, kernel_name, kernel_source, preamble
+from gdkernels_cupy.tasks import prediction_of, training_of
+
+from gdkernels import verify
+from gdkernels.cases import CASES, data_of, numpy_state
+from gdkernels.graph.scalars import scalar_table
+
+
+@cache
+def training(name):
+    return training_of(CASES[name].program)
+
+
+@cache
+def prediction(name):
+    return prediction_of(CASES[name].program)
+
+
+def list_of(task, name, precision, epilogues=EPILOGUES, pieces=None):
+    case = CASES[name]
+    batch = min(case.batch_size, case.records)
+    return lower(task, task.sizes(case.widths, batch), precision, pieces or [batch], epilogues)
+
+
+@cache
+def kernels(precision):
+    """Return every kernel of every program of the conformance suite, by its name."""
+    found = {}
+    for name in CASES:
+        for task in (training(name), prediction(name)):
+            for epilogues in (EPILOGUES, ()):
+                for op in list_of(task, name, precision, epilogues).operations:
+                    if isinstance(op, ops.Loop):
+                        found[kernel_name(op.kernel)] = op.kernel
+    return found
+
+
+@cache
+def module(precision):
+    """Return one text with all the kernels of a precision."""
+    return preamble() + fixed_source() + "".join(kernel_source(k) for k in kernels(precision).values())
+
+
+def started(name, precision, make=Interpreter, **options):
+    """Return an interpreter of a case's step with everything loaded, and what its step is given."""
+    case, data, task = CASES[name], data_of(CASES[name]), training(name)
+    interpreter = make(list_of(task, name, precision, **options), precision)
+    interpreter.load(dict(verify.named_arrays(numpy_state(case, precision))))
+    dtype = np.float64 if precision == "float64" else np.float32
+    rows = data.runs[0][0]
+    rows = rows[: min(case.batch_size, case.records)]
+    arrays = {"x": data.x.astype(dtype), "y": data.y.astype(dtype)}
+    if getattr(data, "sample_weight", None) is not None:
+        arrays["sample_weight"] = data.sample_weight.astype(dtype)
+    known = task.sizes(case.widths, len(rows)) | {"learning_rate": case.learning_rate, "t": 1.0}
+    scalars = scalar_table(interpreter.listing.scalars, {n: float(v) for n, v in known.items()}, 1)[0]
+    return interpreter, (arrays, rows, scalars)

@@ -1,0 +1,138 @@
+"""The generated kernels, compiled by the host's compiler, do what the interpreter does: operation by operation."""
+
+import numpy as np
+import pytest
+from gdkernels_cupy import operations as ops
+from gdkernels_cupy.calls import CONTROL, SOURCES, calls_of
+from gdkernels_cupy.interpret import Interpreter
+from programs import module, started
+from twin import Twin
+
+from gdkernels.cases import CASES
+
+PLAIN = frozenset({
+    "load", "constant", "negative", "abs", "add", "subtract", "multiply", "divide", "where", "sqrt", "sign",
+    "greater", "greater_equal", "less", "less_equal", "equal", "not_equal", "maximum", "minimum",
+    "logical_and", "logical_or", "logical_not",
+})  # fmt: skip
+
+
+class Kernels(Interpreter):
+    """The same list in memory of its own, with the kernels themselves in place of NumPy's; products stay NumPy's."""
+
+    twin = None
+
+    def __init__(self, listing, precision):
+        super().__init__(listing, precision)
+        self.narrow = np.full(listing.numbers, np.nan, np.float32)
+        self.cells = np.zeros(len(CONTROL), np.int64)
+        self.control, self.sums_at = self.cells.ctypes.data, self.sums.ctypes.data
+
+    def of(self, buffer):
+        return self.memory.ctypes.data + self.offsets[buffer.name]
+
+    def number(self, place):
+        return self.numbers.ctypes.data + 8 * place
+
+    def narrow_number(self, place):
+        return self.narrow.ctypes.data + 4 * place
+
+    def begin_step(self, arrays, order, scalars):
+        self._order, self._arrays = np.ascontiguousarray(order, np.int64), dict(arrays)
+        self._table = np.concatenate([[0.0, 1.0], scalars])
+        records = len(arrays["x"])
+        sources = [arrays[name].ctypes.data if name in arrays else 0 for name in SOURCES]
+        self.cells[:] = [0, 0, self._order.ctypes.data, self._table.ctypes.data, records, *sources]
+
+    def run(self, operation):
+        if isinstance(operation, ops.Product):
+            self._product(operation)
+            return
+        for call in calls_of(operation, self.listing, len(self._order), self):
+            self.twin(call.name, call.shape.grid, call.shape.block, call.arguments)
+
+
+@pytest.fixture(scope="session")
+def twin(tmp_path_factory):
+    def make(precision, direction=1, change=lambda text: text):
+        return Twin(change(module(precision)), tmp_path_factory.getbasetemp(), direction=direction)
+
+    return make
+
+
+def written(operation, listing):
+    """Return the buffers that an operation writes."""
+    match operation:
+        case ops.Gather() | ops.ColumnSums() | ops.Cast():
+            return [operation.target]
+        case ops.Loop():
+            groups = [w for w in operation.writes if isinstance(w, tuple)]
+            return [*(b for group in groups for b in group), *operation.reductions, *operation.column_parts]
+        case _:
+            return []
+
+
+def differences(name, precision, twins):
+    """Yield, for each operation by itself, the operation and by how much kernel and interpreter differ."""
+    wanted, given = started(name, precision)
+    found, _ = started(name, precision, make=Kernels)
+    found.twin = twins
+    found.begin_step(*given)
+    wanted._arrays, wanted._order, wanted._scalars = given
+    for operation in wanted.listing.operations:
+        found.memory[:], found.numbers[:], found.sums[:] = wanted.memory, wanted.numbers, wanted.sums
+        with np.errstate(all="ignore"):
+            wanted._run[type(operation)](operation)
+            found.run(operation)
+        off = [relative(found.numbers, wanted.numbers), relative(found.sums, wanted.sums)]
+        for buffer in written(operation, wanted.listing):
+            a, b = found.read(buffer), wanted.read(buffer)
+            if buffer in getattr(operation, "reductions", ()) and buffer.storage == "float64" and a.size > 1:
+                a, b = a.sum(), b.sum()  # of parts: how they are shared out is the kernel's own
+            if buffer in getattr(operation, "column_parts", ()):
+                a, b = a.sum(axis=0), b.sum(axis=0)
+            off.append(relative(a, b))
+        yield operation, max(off)
+
+
+def relative(a, b):
+    """Return the largest difference over the largest value; infinite where one is NaN and the other is not."""
+    if not np.array_equal(np.isnan(a), np.isnan(b)):
+        return np.inf
+    a, b = np.nan_to_num(a), np.nan_to_num(b)
+    return float(np.abs(a - b).max(initial=0.0) / (np.abs(b).max(initial=0.0) or 1.0))
+
+
+def is_exact(operation):
+    if isinstance(operation, ops.Loop):
+        recipe = operation.kernel.recipe
+        return not recipe.reductions and not operation.column_parts and {i.op for i in recipe.code} <= PLAIN
+    return isinstance(operation, ops.Begin | ops.Gather | ops.Cast | ops.Product)
+
+
+@pytest.mark.parametrize("precision", ["float64", "float32", "bfloat16"])
+def test_kernels_are_the_interpreter(twin, precision):
+    """Equal to the bit where there is only arithmetic; to rounding where there are functions or sums."""
+    allowed = {"float64": 1e-13, "float32": 2e-6, "bfloat16": 8e-3}[precision]
+    kernels, exact = twin(precision), 0
+    for name in CASES:
+        for operation, off in differences(name, precision, kernels):
+            if is_exact(operation):
+                exact += 1
+                assert off == 0, f"{name}: {operation}"
+            assert off <= allowed, f"{name}: {operation} is off by {off:.1e}"
+    assert exact > 1000
+
+
+def test_threads_in_any_order_give_the_same_bits(twin):
+    forward, backward = twin("float32"), twin("float32", direction=-1)
+    for name in ("wide", "norm of a clipped gradient", "softmax-mse", "narrow in, wide out"):
+        results = []
+        for kernels in (forward, backward):
+            run, given = started(name, "float32", make=Kernels)
+            run.twin = kernels
+            run.begin_step(*given)
+            for operation in run.listing.operations:
+                run.run(operation)
+            results.append((run.memory.tobytes(), run.sums.tobytes()))
+        assert results[0] == results[1]

@@ -1,0 +1,64 @@
+"""Every generated kernel compiles for each architecture by NVRTC, without a device, and is the code that is meant."""
+
+import re
+
+import pytest
+from gdkernels_cupy.source import kernel_source
+from programs import kernels, module
+
+from gdkernels.graph.recipe import ELEMENT, ROW, UNIT
+from gdkernels.graph.steps import NUMBER
+
+# sm_90a is sm_90 with instructions that generated loops do not use: that it takes them is enough.
+TARGETS = [(p, a) for a in ("sm_80", "sm_90") for p in ("float64", "float32", "bfloat16")] + [("float32", "sm_90a")]
+
+
+@pytest.fixture(scope="session")
+def nvrtc():
+    pytest.importorskip("cupy", reason="CuPy is not installed: it brings the binding of NVRTC")
+    from cupy_backends.cuda.libs import nvrtc
+
+    try:
+        nvrtc.getVersion()
+    except Exception as error:
+        pytest.skip(f"NVRTC cannot be loaded ({error}): pip install nvidia-cuda-nvrtc")
+    return nvrtc
+
+
+def compiled(nvrtc, text, architecture, *options):
+    program = nvrtc.createProgram(text, "kernels.cu", [], [])
+    try:
+        nvrtc.compileProgram(program, [f"-arch={architecture}", "-std=c++17", *options])
+    except nvrtc.NVRTCError:
+        pytest.fail(nvrtc.getProgramLog(program)[:2000])
+    return program
+
+
+@pytest.mark.parametrize(("precision", "architecture"), TARGETS)
+def test_every_kernel_compiles_without_spills(nvrtc, precision, architecture):
+    program = compiled(nvrtc, module(precision), architecture, "--ptxas-options=-v")
+    log = nvrtc.getProgramLog(program)
+    assert len(nvrtc.getCUBIN(program)) > 10_000
+    assert log.count(" registers") >= len(kernels(precision))
+    assert set(re.findall(r"(\d+) bytes spill stores", log)) == {"0"}
+    assert set(re.findall(r"(\d+) bytes spill loads", log)) == {"0"}
+    assert max(int(n) for n in re.findall(r"Used (\d+) registers", log)) <= 128  # two blocks of 256 threads or more
+
+
+@pytest.mark.parametrize("precision", ["float64", "float32", "bfloat16"])
+def test_rows_are_loaded_and_stored_in_vectors(nvrtc, precision):
+    ptx = nvrtc.getPTX(compiled(nvrtc, module(precision), "compute_90"))
+    ptx = ptx.decode() if isinstance(ptx, bytes) else ptx
+    entries = {part.split("(", 1)[0].strip(): part for part in ptx.split(".entry ")[1:]}
+    found = 0
+    for name, kernel in kernels(precision).items():
+        if kernel.recipe.kind != NUMBER:
+            text = entries[name]
+            loads = [i.rate for i in kernel.recipe.code if i.op == "load"]
+            wide = sum(rate in (UNIT, ELEMENT) for rate in loads)
+            assert len(re.findall(r"ld\.global\.v[24]\.", text)) >= wide, kernel_source(kernel)
+            assert ROW in loads or not re.search(r"ld\.global\.f32", text), kernel_source(kernel)
+            assert len(re.findall(r"\bst\.v[24]\.", text)) >= sum(map(len, kernel.writes)), kernel_source(kernel)
+            found += 1
+    assert found > 50
+    assert not re.search(r"\b(atom|red)\.", ptx), "an atomic would leave the order of sums open"

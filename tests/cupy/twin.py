@@ -1,0 +1,71 @@
+"""The text of kernels compiled by the host's compiler, and called as the driver calls them."""
+
+import ctypes
+import hashlib
+import re
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+HERE = Path(__file__).parent
+COLLECTIVE = re.compile(r"__syncthreads|over_lanes|block_total|block_columns")
+FIXED = (
+    "begin",
+    *(f"{what}_{to}" for what in ("gather_float64", "column_sums_float64") for to in ("float64",)),
+    *(f"{what}_{to}" for what in ("gather_float32", "column_sums_float32") for to in ("float32", "bfloat16")),
+    "cast_float32_bfloat16",
+    "total",
+    "record",
+)  # fmt: skip
+FIXED_COLLECTIVE = ("begin", "total", "column_sums")
+
+
+class Twin:
+    """Kernels by name; each takes the shape of a launch and its arguments.
+
+    Parameters
+    ----------
+    text
+        What NVRTC would be given.
+    direction
+        The order in which blocks and threads run: 1 or -1.
+    """
+
+    def __init__(self, text, directory, flags=("-ffp-contract=off",), direction=1):
+        self._library = ctypes.CDLL(compiled(text, str(directory), tuple(flags)))
+        self.direction = direction
+
+    def __call__(self, name, grid, block, arguments):
+        cells = [np.asarray(a) for a in arguments]
+        pointers = (ctypes.c_void_p * len(cells))(*(c.ctypes.data for c in cells))
+        getattr(self._library, f"host_{name}")((ctypes.c_uint * 4)(*grid, *block), pointers, self.direction)
+
+
+@cache
+def compiled(text, directory, flags):
+    """Return the path of a library with a function for every kernel of `text`."""
+    compiler = shutil.which("g++")
+    if compiler is None:
+        pytest.skip("g++ is not installed: the host twins of the kernels need it")
+    lines = ['#include "twin.h"', text]
+    bodies = dict(re.findall(r'extern "C" __global__ void (loop_\w+|total|begin|record)\((.*?\n)}\n', text, re.DOTALL))
+    for name in (*FIXED, *(n for n in bodies if n.startswith("loop_"))):
+        collective = bool(COLLECTIVE.search(bodies.get(name, ""))) or name.startswith(FIXED_COLLECTIVE)
+        lines.append(
+            f'extern "C" void host_{name}(const unsigned* shape, void** a, int order) '
+            f"{{ twin::launch({name}, shape, a, {str(collective).lower()}, order); }}"
+        )
+    source = "\n".join(lines) + "\n"
+    name = hashlib.sha256((source + repr(flags)).encode()).hexdigest()[:16]
+    target = Path(directory) / f"{name}.so"
+    if not target.exists():
+        path = target.with_suffix(".cpp")
+        path.write_text(source)
+        command = [compiler, "-std=c++17", "-O1", "-shared", "-fPIC", "-w", *flags, "-I", str(HERE), str(path), "-o"]
+        subprocess.run([*command, f"{target}.part"], check=True)
+        Path(f"{target}.part").replace(target)
+    return str(target)
