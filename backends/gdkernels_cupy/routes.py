@@ -173,9 +173,11 @@ class _Finder:
         for name, loop in updates[-1].items():
             gradients = [n for n in loop.reads if n.id in accumulations]
             early = [n.id for phase in updates[:-1] for other in phase.values() for n in other.reads]
-            if len(loop.outputs) != 1 or len(gradients) != 1 or gradients[0].id in early:
+            if len(loop.outputs) != 1 or len(gradients) != 1:
                 continue
             gradient, weights = gradients[0], self.task.parameters[name]
+            if gradient.id in early or weights.id in early:  # something sums over them before anything may move
+                continue
             factors = _linear(loop.outputs[0], gradient, weights)
             if factors is not None:
                 self.routes.updates[gradient.id] = Update(name, factors)

@@ -59,7 +59,7 @@ def training_of(program: Program) -> Task:
     TraceError, ScheduleError
         Where it is not one that this engine runs.
     """
-    traced = program.trace()
+    traced = program.trace(l2_as_input=True)
     totals = [traced.error, *([] if traced.norm is None else [traced.norm])]
     result = schedule(traced.graph, traced.batch, traced.results, totals)
     inputs = {

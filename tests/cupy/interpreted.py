@@ -58,7 +58,8 @@ class _Lists(Executable):
             interpreter = self._interpreter(task, _widths(state.parameters), len(rows))
             interpreter.load(dict(verify.named_arrays(state)))
             state.step += 1
-            known = task.sizes(_widths(state.parameters), len(rows)) | {"learning_rate": rate, "t": float(state.step)}
+            known = task.sizes(_widths(state.parameters), len(rows))
+            known |= {"learning_rate": rate, "t": state.step, "l2": self._program.l2}
             known = {name: float(value) for name, value in known.items()}
             scalars = scalar_table(interpreter.listing.scalars, known, 1)[0]
             interpreter.step(arrays, rows, scalars)

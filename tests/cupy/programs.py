@@ -62,5 +62,6 @@ def started(name, precision, make=Interpreter, **options):
     if getattr(data, "sample_weight", None) is not None:
         arrays["sample_weight"] = data.sample_weight.astype(dtype)
     known = task.sizes(case.widths, len(rows)) | {"learning_rate": case.learning_rate, "t": 1.0}
+    known["l2"] = case.program.l2
     scalars = scalar_table(interpreter.listing.scalars, {n: float(v) for n, v in known.items()}, 1)[0]
     return interpreter, (arrays, rows, scalars)

@@ -1,9 +1,21 @@
 """The list of operations, run by its interpreter, is the definition: for everything that is compiled."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
+from gdkernels_cupy import operations as ops
+from gdkernels_cupy.lower import lower
+from gdkernels_cupy.routes import EPILOGUES
+from gdkernels_cupy.tasks import training_of
 from interpreted import Interpreted
 
+from gdkernels.cases import CASES, compare, on_backend, on_numpy
+from gdkernels.definition import activations
+from gdkernels.definition.optimizers import SGD, AdamW
 from gdkernels.testing import BackendConformance
+
+RELU = replace(CASES["wide"].program, optimizer=SGD())
 
 
 class TestInterpreted(BackendConformance):
@@ -12,3 +24,82 @@ class TestInterpreted(BackendConformance):
     @pytest.fixture
     def backend(self):
         return Interpreted()
+
+
+def check(backend, case, precisions=("float64", "float32")):
+    for precision in precisions:
+        found = on_backend(backend, "cpu", precision, case, 1)
+        compare(found, on_numpy(case, precision), on_numpy(case, "float64"), precision)
+
+
+SETTINGS = {
+    "plain": {},
+    "no bias": {"bias": False},
+    "l2": {"l2": 0.1},
+    "l2 in the loss": {"l2": 0.2, "l2_in_loss": True},
+    "decay": {"optimizer": AdamW(weight_decay=0.1)},
+    "clipped": {"clip_norm": 0.2},
+    "sum": {"reduction": "sum"},
+    "one activation for all": {"activations": (activations.relu,) * 3},
+    "identity": {"activations": (activations.identity,) * 3},
+}
+
+
+@pytest.mark.parametrize("pieces", [1, 3])
+@pytest.mark.parametrize("epilogues", [EPILOGUES, (), ("bias",), ("relu",), ("relu", "drelu"), ("sums",), ("update",)])
+def test_every_route_is_the_definition(epilogues, pieces):
+    for changes in SETTINGS.values():
+        case = replace(CASES["narrow in, wide out"], program=replace(RELU, **changes), widths=(9, 13, 11, 3), steps=3)
+        program = case.program
+        case = replace(case, program=replace(program, activations=program.activations[:3]))
+        check(Interpreted(epilogues, pieces), case, ("float64", "float32", "bfloat16"))
+
+
+def operations(program, epilogues=EPILOGUES, precision="float32", pieces=(8,), widths=(9, 13, 11, 3)):
+    task = training_of(program)
+    return lower(task, task.sizes(widths, sum(pieces)), precision, pieces, epilogues).operations
+
+
+def test_plain_descent_with_relu_is_products_and_little_else():
+    found = operations(RELU)
+    products = [op for op in found if isinstance(op, ops.Product)]
+    assert [p.epilogue.kind for p in products] == ["relu", "relu", "", "drelu", "sums", "drelu", "sums", "sums"]
+    updates = [p for p in products if isinstance(p.alpha, int)]
+    assert [p.out.name for p in updates] == ["W2", "W1", "W0"]
+    loops = [op for op in found if isinstance(op, ops.Loop)]
+    assert [loop.kernel.recipe.kind for loop in loops].count("matrix") == 1, "the loss is the only pass over a matrix"
+
+
+def test_weights_move_after_the_last_product_that_needs_them():
+    for program in (RELU, CASES["sgd"].program):
+        found = operations(program)
+        for at, op in enumerate(found):
+            if isinstance(op, ops.Product) and isinstance(op.alpha, int):
+                later = [p for p in found[at + 1 :] if isinstance(p, ops.Product) and p.right.name == op.out.name]
+                assert not later
+
+
+def test_a_norm_keeps_updates_out_of_products():
+    for changes in ({"gradient_norm": True}, {"clip_norm": 1.0}, {"l2": 0.1, "l2_in_loss": True}):
+        found = operations(replace(RELU, **changes))
+        assert not [op for op in found if isinstance(op, ops.Product) and isinstance(op.alpha, int)]
+
+
+def test_bfloat16_sums_what_was_not_rounded():
+    found = operations(RELU, precision="bfloat16")
+    assert not [op for op in found if isinstance(op, ops.Product) and op.epilogue.kind in ("sums", "drelu")]
+    sums = [op for op in found if isinstance(op, ops.ColumnSums)]
+    assert {op.values.storage for op in sums} == {"float32"}
+
+
+def test_micro_batches_need_less_memory_and_add_up():
+    wide = (16, 512, 512, 4)
+    whole, parts = (operations(RELU, pieces=p, widths=wide) for p in ((4096,), (1024,) * 4))
+    sizes = [sum(b for op in found for _, b in op.use().writes) for found in (whole, parts)]
+    assert sizes[0] < sizes[1], "each part has buffers of its own name"
+    from gdkernels.graph.placement import place
+
+    lasting = [(f"W{k}", 1) for k in range(3)] + [(f"b{k}", 1) for k in range(3)]
+    placed = [place([op.use() for op in found], lasting)[1] for found in (whole, parts)]
+    assert placed[1] < 0.5 * placed[0]
+    assert np.array_equal([op.rows for op in parts if isinstance(op, ops.Gather)], [1024] * 8)
