@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.average import averaged, averaged_sizes
-from gdkernels.definition.network import Layer
-from gdkernels.errors import DivergenceError
+from gdkernels.errors import DivergenceError, InputError
 from gdkernels.history import History
 from gdkernels.mlp import MLP
 from gdkernels.streams import generator
+from gdkernels.tables import Preparation
 
-__all__ = ["Rows", "balanced", "fit"]
+__all__ = ["Rows", "balanced", "fit", "network_targets"]
 
 Array = npt.NDArray[Any]
 
@@ -77,19 +77,25 @@ def fit(
 def _side_by_side(made: list[MLP], network: dict[str, Any]) -> MLP:
     activation = network["activation"]
     whole = MLP(**network | {"sizes": averaged_sizes(network["sizes"], len(made)), "activation": activation})
-    whole.set_parameters(averaged([_on_host(mlp) for mlp in made]))
+    whole.set_parameters(averaged([mlp._host_parameters() for mlp in made]))
     # It predicts what its parts were trained for; nothing else knows whether it puts out classes.
     whole._set_objective(made[0]._loss)  # type: ignore[arg-type]
     return whole
-
-
-def _on_host(mlp: MLP) -> list[Layer]:
-    assert mlp._binding is not None
-    to_numpy = mlp._binding.to_numpy
-    return [Layer(to_numpy(W), None if b is None else to_numpy(b)) for W, b in mlp.parameters]
 
 
 def balanced(classes: Array) -> Array:
     """Return the weight of each record: those of each class add up to the same, all of them to their number."""
     _, places, counts = np.unique(classes, return_inverse=True, return_counts=True)
     return np.asarray((len(classes) / (len(counts) * counts))[places])
+
+
+def network_targets(preparation: Preparation, loss: str, y: Array) -> tuple[int, Array]:
+    """Return the number of outputs, and the targets as the loss takes them."""
+    if preparation.classes is None:
+        if loss == "poisson" and y.min() < 0:
+            raise InputError(f"--loss poisson is for counts; {preparation.targets[0]!r} has the value {y.min():g}")
+        return y.shape[1], y
+    if loss == "binary_cross_entropy":
+        return 1, y
+    count = len(preparation.classes)
+    return count, y if loss == "cross_entropy" else np.eye(count)[y]
