@@ -39,6 +39,7 @@ __all__ = [
     "load",
     "losses",
     "optimizers",
+    "plots",
     "schedules",
     "tables",
 ]
@@ -46,14 +47,14 @@ __all__ = [
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from gdkernels import tables
+    from gdkernels import plots, tables
 
 
 def __getattr__(name: str) -> Any:
-    if name == "tables":  # the tables of files and the network do not need each other
+    if name in ("plots", "tables"):  # what a network alone does not need
         from importlib import import_module
 
-        return import_module("gdkernels.tables")
+        return import_module(f"gdkernels.{name}")
     raise AttributeError(f"module 'gdkernels' has no attribute {name!r}")
 
 

@@ -1,0 +1,210 @@
+"""The error of a network as a landscape over its parameters, and the path that training takes through it.
+
+Nothing here draws. Errors and slopes are those of the definition, in float64.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gdkernels.definition import gradient
+from gdkernels.definition.losses import Loss
+from gdkernels.definition.network import Layer, Layers, forward
+from gdkernels.errors import InputError
+from gdkernels.history import Epoch
+from gdkernels.mlp import MLP
+
+__all__ = ["Landscape", "Parameter", "Path"]
+
+Floats = npt.NDArray[np.float64]
+
+_SPELLING = re.compile(r"(?:W(?P<W>\d+)\[(?P<i>\d+), ?(?P<j>\d+)\]|b(?P<b>\d+)\[(?P<k>\d+)\])")
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One weight or bias of a network, by the names of the model file: "W0[1,2]", "b0[2]".
+
+    Attributes
+    ----------
+    layer
+        From 0.
+    index
+        Of a weight: its input and its unit; of a bias: its unit.
+    """
+
+    layer: int
+    index: tuple[int, ...]
+
+    @classmethod
+    def of(cls, spelling: str) -> Parameter:
+        """Return the parameter that is spelled so.
+
+        Raises
+        ------
+        InputError
+            Where it is neither a weight nor a bias.
+        """
+        found = _SPELLING.fullmatch(spelling)
+        if found is None:
+            raise InputError(
+                f"{spelling!r} is no parameter; a weight of the first layer is 'W0[input,unit]', a bias 'b0[unit]'"
+            )
+        if found["W"] is not None:
+            return cls(int(found["W"]), (int(found["i"]), int(found["j"])))
+        return cls(int(found["b"]), (int(found["k"]),))
+
+    def __str__(self) -> str:
+        return f"{'W' if self.is_weight else 'b'}{self.layer}[{','.join(map(str, self.index))}]"
+
+    @property
+    def is_weight(self) -> bool:
+        return len(self.index) == 2
+
+    def read(self, layers: Layers) -> float:
+        """Return its value in `layers`, or its slope where these are gradients.
+
+        Raises
+        ------
+        InputError
+            Where the network has no such parameter.
+        """
+        array = self._array(layers)
+        if array is None or any(k >= n for k, n in zip(self.index, array.shape, strict=True)):
+            shapes = ", ".join(
+                f"{kind}{k} {list(a.shape)}"
+                for k, layer in enumerate(layers)
+                for kind, a in zip("Wb", layer, strict=True)
+                if a is not None
+            )
+            raise InputError(f"the network has no parameter {self}; it has {shapes}")
+        return float(array[self.index])
+
+    def write(self, layers: Layers, value: float) -> None:
+        """Set its value in `layers`, in place."""
+        self._array(layers)[self.index] = value
+
+    def _array(self, layers: Layers) -> Any:
+        return layers[self.layer][0 if self.is_weight else 1] if self.layer < len(layers) else None
+
+
+class Path:
+    """The parameters of a network before training and after each epoch: a callback of `gdkernels.MLP.fit`.
+
+    With a batch as large as the data, an epoch is a step of the descent.
+
+    Attributes
+    ----------
+    points
+        For each epoch all the parameters, NumPy arrays in float64; the first are those before training.
+
+    Examples
+    --------
+    >>> path = Path(mlp)  # doctest: +SKIP
+    >>> mlp.fit(X, Y, epochs=30, batch_size=len(X), callbacks=[path])  # doctest: +SKIP
+    """
+
+    def __init__(self, mlp: MLP) -> None:
+        self._mlp = mlp
+        self.points: list[tuple[Layer, ...]] = []
+        self._keep()
+
+    def __call__(self, epoch: Epoch) -> None:
+        self._keep()
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    def along(self, *parameters: Parameter) -> Floats:
+        """Return the values of some parameters [points, parameters]."""
+        return np.array([[p.read(point) for p in parameters] for point in self.points])
+
+    def _keep(self) -> None:
+        self.points.append(_doubles(self._mlp._host_parameters()))
+
+
+class Landscape:
+    """The mean error of a network on some records, as a function of its parameters.
+
+    Parameters
+    ----------
+    mlp
+        The network; what is kept of it is a copy.
+    X, Y
+        The records, as for `gdkernels.MLP.loss`, on the host.
+    loss
+        None is the one that the network was last trained with, or else "sse".
+
+    Attributes
+    ----------
+    here
+        The parameters of the network, NumPy arrays in float64.
+
+    Raises
+    ------
+    InputError
+        For records that do not fit the network.
+    """
+
+    def __init__(self, mlp: MLP, X: Any, Y: Any, *, loss: str | Loss | None = None) -> None:
+        self.here = _doubles(mlp._host_parameters())
+        double = MLP(
+            mlp.sizes,
+            activation=mlp.activations,
+            output=mlp.output,
+            bias=mlp.bias,
+            seed=mlp.seed,
+            backend="numpy",
+            precision="float64",
+        )
+        double._loss = mlp._loss
+        self._loss, self._x, self._y = double._judged(X, Y, loss)
+        self._activations = double._raw_activations(self._loss)
+
+    def error(self, layers: Layers) -> float:
+        """Return the mean of the loss over the records where the network has these parameters."""
+        with np.errstate(all="ignore"):
+            raw = forward(layers, self._x, activations=self._activations, xp=np)
+            return float(np.mean(self._loss(raw, self._y, xp=np)))
+
+    def gradient(self, layers: Layers) -> tuple[Layer, ...]:
+        """Return the gradient of `error`: a `gdkernels.Layer` for each layer."""
+        with np.errstate(all="ignore"):
+            settings: dict[str, Any] = {"activations": self._activations, "loss": self._loss, "xp": np}
+            return gradient(layers, self._x, self._y, **settings)[1]
+
+    def errors(self, parameters: Sequence[Parameter], values: Floats, *, at: Layers | None = None) -> Floats:
+        """Return the errors [...] where `parameters` have the `values` [..., parameters].
+
+        Parameters
+        ----------
+        at
+            All the others; None is `here`.
+        """
+        found = [self.error(moved) for moved in self._moved(parameters, values, at)]
+        return np.array(found).reshape(values.shape[:-1])
+
+    def slopes(self, parameters: Sequence[Parameter], values: Floats, *, at: Layers | None = None) -> Floats:
+        """Return the slopes ∂E/∂parameter [..., parameters] where `parameters` have the `values` [..., parameters]."""
+        gradients = [self.gradient(moved) for moved in self._moved(parameters, values, at)]
+        return np.array([[p.read(g) for p in parameters] for g in gradients]).reshape(values.shape)
+
+    def _moved(self, parameters: Sequence[Parameter], values: Floats, at: Layers | None) -> Any:
+        """Yield the parameters of the network at each of the `values`; each is valid until the next."""
+        layers = _doubles(self.here if at is None else at)
+        for parameter in parameters:
+            parameter.read(layers)
+        for point in values.reshape(-1, len(parameters)):
+            for parameter, value in zip(parameters, point, strict=True):
+                parameter.write(layers, value)
+            yield layers
+
+
+def _doubles(layers: Layers) -> tuple[Layer, ...]:
+    return tuple(Layer(*(None if a is None else np.array(a, dtype=np.float64) for a in layer)) for layer in layers)

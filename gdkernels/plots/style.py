@@ -1,0 +1,95 @@
+"""How the pictures look: one palette that colour-blind people can tell apart, one way to dress axes.
+
+Colours of text, spines and background are left to the user's matplotlib, so that pictures fit a dark notebook as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from gdkernels.errors import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = [
+    "BLUE",
+    "COLOURS",
+    "GREEN",
+    "GREY",
+    "HEAT",
+    "MARKERS",
+    "ORANGE",
+    "RED",
+    "axes_or_new",
+    "dress",
+    "number",
+    "panels",
+    "require",
+]
+
+# The palette of Okabe & Ito (2008), without its black and its yellow, which vanish on a dark and a light ground.
+BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
+COLOURS = (BLUE, RED, GREEN, ORANGE, "#56B4E9", "#CC79A7")
+MARKERS = "osD^vP"  # beside the colours, so that a picture can be read without them
+GREY = "0.5"
+HEAT = "cividis"  # Nuñez, Anderton & Renslow 2018: the same to people with and without a colour vision deficiency
+
+_PANEL_INCHES = (5.6, 4.2)
+
+
+def require() -> None:
+    """Raise where pictures cannot be drawn here.
+
+    Raises
+    ------
+    InputError
+        Where matplotlib is not installed; it says how to install it.
+    """
+    try:
+        import matplotlib.figure  # noqa: F401
+    except ImportError:
+        raise InputError(
+            'pictures need matplotlib, which is not installed: run pip install "gdkernels[plot]"'
+        ) from None
+
+
+def panels(rows: int, columns: int, *, projections: Sequence[str | None] = (None,)) -> tuple[Figure, list[Axes]]:
+    """Return a new figure with its Axes, row by row; pyplot does not know of it.
+
+    Parameters
+    ----------
+    projections
+        That of each panel, repeated as needed: None, or "3d".
+    """
+    require()
+    from matplotlib.figure import Figure
+
+    width, height = _PANEL_INCHES
+    figure = Figure(figsize=(columns * width, rows * height), layout="constrained")
+    places = range(rows * columns)
+    chosen = [projections[k % len(projections)] for k in places]
+    return figure, [figure.add_subplot(rows, columns, k + 1, projection=chosen[k]) for k in places]
+
+
+def axes_or_new(ax: Axes | None, *, projection: str | None = None) -> Any:
+    """Return `ax`, or the Axes of a new figure."""
+    return panels(1, 1, projections=(projection,))[1][0] if ax is None else ax
+
+
+def dress(ax: Axes, *, title: str, x: str, y: str, grid: str | None = "both") -> None:
+    """Give `ax` its title and labels, a faint grid, and no more frame than needed."""
+    ax.set_title(title, loc="left")
+    ax.set_xlabel(x, parse_math=False)  # the user's columns: a dollar is a dollar
+    ax.set_ylabel(y, parse_math=False)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.set_axisbelow(True)
+    if grid is not None:
+        ax.grid(visible=True, axis=grid, color=GREY, alpha=0.25, linewidth=0.6)  # type: ignore[arg-type]
+
+
+def number(value: float) -> str:
+    """Return `value` to three digits, with a true minus."""
+    return f"{value:.3g}".replace("-", "−")
