@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 from gdkernels.errors import InputError, unknown_name
 
-__all__ = ["Parser", "at_least", "layers", "name_of", "positive", "share", "whole"]
+__all__ = ["Parser", "at_least", "finite", "layers", "name_of", "positive", "share", "whole"]
 
 
 class Parser(ArgumentParser):
@@ -38,6 +38,11 @@ def whole(least: int) -> Callable[[str], int]:
 def at_least(least: float) -> Callable[[str], float]:
     """Return what reads a finite number of at least `least`."""
     return _number(lambda v: v >= least, f"a finite number of at least {least:g}")
+
+
+def finite(text: str) -> float:
+    """Read a finite number."""
+    return _number(lambda v: True, "a finite number")(text)
 
 
 def positive(text: str) -> float:

@@ -8,15 +8,17 @@ from argparse import Namespace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from gdkernels.cli.options import add_data, add_output, add_where
+from gdkernels.cli import pictures
+from gdkernels.cli.options import add_data, add_output, add_plot, add_where
 from gdkernels.errors import InputError
 from gdkernels.predictor import Prediction, Predictor, by_class, figures
 from gdkernels.progress import RecordCount
 from gdkernels.tables import parts
 from gdkernels.tables.preparation import checked_targets
 
-__all__ = ["add_to"]
+__all__ = ["add_to", "judge"]
 
 
 def add_to(commands: Any) -> None:
@@ -29,37 +31,30 @@ def add_to(commands: Any) -> None:
     parser.add_argument("model", metavar="MODEL", help="what gdkernels train --out wrote")
     add_data(parser, "the table, as for gdkernels train")
     add_where(parser, precision=False)
+    add_plot(parser, "predicted against true and the residuals, or the confusion matrix,")
+    parser.add_argument("--force", action="store_true", help="replace that file if it exists")
     add_output(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: Namespace) -> None:
-    """Predict, compare and print."""
+    """Predict, compare, print and draw."""
+    if args.plot is not None:
+        pictures.check(args.plot, overwrite=args.force)
+    elif args.force:
+        raise InputError("--force says that --plot may replace a file; give --plot FILE too")
     predictor = Predictor.load(args.model, backend=args.backend, device=args.device)
     preparation = predictor.preparation
     classes = preparation.classes
-    predictions, truths = [], []
-    with RecordCount("evaluating") as bar:
-        for table in parts(args.data):
-            if len(table):
-                checked_targets(table, preparation.targets, preparation.task)
-                truths.append(
-                    preparation.target_values(table) if classes is None else preparation.transform_targets(table)
-                )
-                predictions.append(predictor.predict(table))
-                bar.update(len(table))
-    if not truths:
-        raise InputError(f"{args.data[0]} has no records")
-    truth = np.concatenate(truths)
-    probabilities = None
-    if classes is not None:
-        probabilities = np.concatenate([p.probabilities for p in predictions if p.probabilities is not None])
-    whole = Prediction(np.concatenate([p.values for p in predictions]), probabilities)
+    truth, whole = judge(predictor, args.data)
     found = figures(truth, whole)
     detail = by_class(truth, whole, classes) if classes is not None else {}
+    if args.plot is not None:
+        pictures.write(pictures.draw(pictures.compared(preparation, truth, whole)), args.plot, overwrite=args.force)
     if args.json:
         finite = {name: value if math.isfinite(value) else None for name, value in found.items()}
-        print(json.dumps({"model": args.model, "records": len(truth), "metrics": finite, **detail}, indent=2))
+        told = {"model": args.model, "records": len(truth), "metrics": finite, **detail, "plot": args.plot}
+        print(json.dumps(told, indent=2))
         return
     print(f"{', '.join(preparation.targets)!r} on {len(truth):,} records")
     print(", ".join(f"{name} {value:.4g}" for name, value in found.items()))
@@ -72,3 +67,34 @@ def run(args: Namespace) -> None:
             print(f"  {told['label']}: {', '.join(shares)}, {told['records']:,} records")
         print("confusion matrix, a row for each true class, a column for each predicted:")
         print("\n".join("  " + " ".join(f"{n:>7,}" for n in row) for row in detail["confusion"]))
+    if args.plot is not None:
+        print(args.plot)
+
+
+def judge(predictor: Predictor, data: list[str]) -> tuple[npt.NDArray[Any], Prediction]:
+    """Return the truth and the predictions for a table: class indices, or numbers in the target's own terms.
+
+    Raises
+    ------
+    InputError
+        Where the table has no records, or lacks what the model needs.
+    """
+    preparation = predictor.preparation
+    classes = preparation.classes
+    predictions, truths = [], []
+    with RecordCount("evaluating") as bar:
+        for table in parts(data):
+            if len(table):
+                checked_targets(table, preparation.targets, preparation.task)
+                truths.append(
+                    preparation.target_values(table) if classes is None else preparation.transform_targets(table)
+                )
+                predictions.append(predictor.predict(table))
+                bar.update(len(table))
+    if not truths:
+        raise InputError(f"{data[0]} has no records")
+    truth = np.concatenate(truths)
+    probabilities = None
+    if classes is not None:
+        probabilities = np.concatenate([p.probabilities for p in predictions if p.probabilities is not None])
+    return truth, Prediction(np.concatenate([p.values for p in predictions]), probabilities)

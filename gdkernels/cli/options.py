@@ -13,15 +13,15 @@ from gdkernels.definition.naming import names
 from gdkernels.tables import BUILT_IN
 from gdkernels.tables.task import TASKS
 
-__all__ = ["add_columns", "add_data", "add_output", "add_train", "add_where"]
+__all__ = ["add_columns", "add_data", "add_output", "add_plot", "add_train", "add_where"]
 
 _TABLES = "CSV or TSV, Parquet, Arrow or Feather, NPY, NPZ; also gzip or zstd, several, or a folder of them"
 
 
-def add_data(parser: Any, what: str = "") -> None:
+def add_data(parser: Any, what: str = "", *, optional: bool = False) -> None:
     """Add the tables to read."""
     built_in = what or f"{_TABLES}; {', '.join(sorted(BUILT_IN))}"
-    parser.add_argument("data", metavar="DATA", nargs="+", help=built_in)
+    parser.add_argument("data", metavar="DATA", nargs="*" if optional else "+", help=built_in)
 
 
 def add_columns(parser: Any) -> None:
@@ -65,6 +65,11 @@ def add_where(parser: Any, *, precision: bool = True) -> None:
             metavar="NAME",
             help=f"{', '.join(PRECISIONS)} (%(default)s)",
         )
+
+
+def add_plot(parser: Any, what: str) -> None:
+    """Add the picture to write."""
+    parser.add_argument("--plot", metavar="FILE", help=f"draw {what} to this file: .png, .svg or .pdf")
 
 
 def add_output(parser: Any) -> None:
@@ -156,7 +161,8 @@ def add_train(commands: Any) -> ArgumentParser:
     add_where(parser)
     output = parser.add_argument_group("output")
     output.add_argument("--out", metavar="MODEL", help="write the model to this file (safetensors)")
-    output.add_argument("--force", action="store_true", help="replace that file if it exists")
+    add_plot(output, "the losses, and what is predicted for the rows kept from training,")
+    output.add_argument("--force", action="store_true", help="replace these files if they exist")
     add_output(output)
     return parser
 

@@ -34,6 +34,8 @@ class Result:
         Of the whole fit, with validation and all starts; the throughput is that of the training passes alone.
     model
         The file that it was written to, if it was.
+    plot
+        The picture that was drawn, if one was.
     """
 
     table: Table
@@ -46,6 +48,7 @@ class Result:
     by_class: dict[str, Any] | None
     seconds: float
     model: str | None = None
+    plot: str | None = None
 
     @property
     def history(self) -> History:
@@ -88,6 +91,7 @@ class Result:
             "seconds": self.seconds,
             "samples_per_second": history.samples_per_second,
             "model": self.model,
+            "plot": self.plot,
         }
 
     def as_json(self) -> str:
@@ -144,6 +148,8 @@ class Result:
             lines["test"] = "none, as no rows were kept for it"
         if self.model is not None:
             lines["model"] = self.model
+        if self.plot is not None:
+            lines["plot"] = self.plot
         return "\n".join(f"{name:<9}{text}" for name, text in lines.items())
 
     def _batch(self) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from argparse import Namespace
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,13 +13,14 @@ import numpy.typing as npt
 
 from gdkernels import registry
 from gdkernels.backend import storage_dtype
-from gdkernels.cli import defaults
-from gdkernels.cli.fitting import Rows, balanced, fit
+from gdkernels.cli import defaults, pictures
+from gdkernels.cli.fitting import Rows, balanced, fit, network_targets
 from gdkernels.cli.options import add_train
 from gdkernels.cli.result import Result
 from gdkernels.definition import optimizers
-from gdkernels.errors import FileError, InputError
+from gdkernels.errors import InputError
 from gdkernels.files.atomic import check_destination
+from gdkernels.plots import loss_curves
 from gdkernels.predictor import Predictor, by_class, figures
 from gdkernels.streams import generator
 from gdkernels.tables import Preparation, Table, read, split, task_of
@@ -37,10 +40,7 @@ def add_to(commands: Any) -> None:
 def run(args: Namespace) -> None:
     """Train as the command line says; everything that can be wrong in it is found out before."""
     optimizer = _optimizer(args)
-    if args.out is not None:
-        check_destination(args.out, overwrite=args.force)
-    elif args.force:
-        raise InputError("--force says that --out may replace a file; give --out MODEL too")
+    _check_files(args)
     registry.choose(args.backend, args.device, args.precision)
 
     table = read(args.data)
@@ -65,7 +65,7 @@ def run(args: Namespace) -> None:
     x, y = preparation.transform(table), preparation.transform_targets(table)
     _check_range(y, table, targets, args.precision)
     rows = {"train": len(train), "validation": len(validation), "test": len(test)}
-    outputs, network_y = _network_targets(preparation, loss, y)
+    outputs, network_y = network_targets(preparation, loss, y)
     settings: dict[str, Any] = {
         "optimizer": optimizer,
         "loss": loss,
@@ -110,15 +110,29 @@ def run(args: Namespace) -> None:
         else None,
         seconds=seconds,
     )
-    if args.out is not None:
-        mlp.extra = result.for_model()
-        try:
+    try:
+        if args.out is not None:
+            mlp.extra = result.for_model()
             mlp.save(args.out, overwrite=args.force)
-        except FileError:
-            _show(result, args.json)  # what was learned is at least said
-            raise
-        result = replace(result, model=args.out)
-    _show(result, args.json)
+            result = replace(result, model=args.out)
+        if args.plot is not None:
+            panels = pictures.matching(preparation, truth, prediction) if prediction else []
+            figure = pictures.draw([partial(loss_curves, histories), *panels])
+            pictures.write(figure, args.plot, overwrite=args.force)
+            result = replace(result, plot=args.plot)
+    finally:
+        _show(result, args.json)  # also where a file cannot be written: what was learned is at least said
+
+
+def _check_files(args: Namespace) -> None:
+    if args.out is None and args.plot is None and args.force:
+        raise InputError("--force says that --out or --plot may replace a file; give --out MODEL or --plot FILE too")
+    if args.out is not None:
+        check_destination(args.out, overwrite=args.force)
+    if args.plot is not None:
+        pictures.check(args.plot, overwrite=args.force)
+        if args.out is not None and os.path.realpath(args.plot) == os.path.realpath(args.out):
+            raise InputError(f"--out and --plot name the same file, {args.out}; give two")
 
 
 def _show(result: Result, as_json: bool) -> None:
@@ -193,18 +207,6 @@ def _check_range(y: npt.NDArray[Any], table: Table, targets: tuple[str, ...], pr
             f"{table.place(int(row), targets[column])}: {value:g} is too far from the other values for {precision}; "
             "remove it"
         )
-
-
-def _network_targets(preparation: Preparation, loss: str, y: npt.NDArray[Any]) -> tuple[int, npt.NDArray[Any]]:
-    """Return the number of outputs, and the targets as the loss takes them."""
-    if preparation.classes is None:
-        if loss == "poisson" and y.min() < 0:
-            raise InputError(f"--loss poisson is for counts; {preparation.targets[0]!r} has the value {y.min():g}")
-        return y.shape[1], y
-    if loss == "binary_cross_entropy":
-        return 1, y
-    count = len(preparation.classes)
-    return count, y if loss == "cross_entropy" else np.eye(count)[y]
 
 
 def _truth(preparation: Preparation, table: Table, y: npt.NDArray[Any]) -> npt.NDArray[Any]:

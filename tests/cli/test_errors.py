@@ -73,7 +73,7 @@ def test_help_names_every_option_and_default(command):
         (["train", "digits", "--seed", "-1"], "--seed: must be a whole number of at least 0"),
         (["train", "digits", "--test", "1"], "--test: must be a number of at least 0 and below 1"),
         (["train", "digits", "--validation", "x"], "--validation: must be a number"),
-        (["train", "digits", "--force"], "give --out MODEL too"),
+        (["train", "digits", "--force"], "give --out MODEL or --plot FILE too"),
         (["train", "digits", "--backend", "nunpy"], "unknown backend 'nunpy'. Did you mean 'numpy'"),
         (["train", "digits", "--device", "cuda:7"], "no device 'cuda:7'.*it has cpu"),
         (["train", "digits", "--precision", "tf32"], "cannot do precision 'tf32'"),

@@ -1,0 +1,111 @@
+"""Pictures as files: refused before any work where they cannot be, written whole, the same bytes each time."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gdkernels import plots
+from gdkernels.errors import InputError
+from gdkernels.files.atomic import check_destination, write_atomically
+from gdkernels.plots import style
+from gdkernels.predictor import Prediction, by_class
+from gdkernels.tables import Preparation
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["Panel", "check", "compared", "draw", "matching", "write"]
+
+# Draws on the Axes that it is given by the keyword ``ax``.
+Panel = Callable[..., Any]
+
+# What would tell when the file was written, by format.
+_DATES: dict[str, dict[str, None]] = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+_DPI = 150
+_COLUMNS = 2
+
+
+def check(path: str, *, overwrite: bool) -> None:
+    """Raise what `write` would raise, as far as can be known before.
+
+    Raises
+    ------
+    InputError
+        For a suffix that is no format, or where matplotlib is not installed.
+    FileError
+        Where the file exists already and `overwrite` is false, or cannot be written.
+    """
+    if _format(path) not in _DATES:
+        raise InputError(f"{path}: a picture is a .png, .svg or .pdf file, by its suffix; name it so")
+    check_destination(path, overwrite=overwrite)
+    style.require()
+
+
+def draw(panels: Sequence[Panel]) -> Figure:
+    """Return a figure of these panels, two to a row."""
+    columns = min(_COLUMNS, len(panels))
+    figure, places = style.panels(math.ceil(len(panels) / columns), columns)
+    for k, ax in enumerate(places):
+        if k < len(panels):
+            panels[k](ax=ax)
+        else:
+            ax.remove()
+    return figure
+
+
+def write(figure: Figure, path: str, *, overwrite: bool) -> None:
+    """Write `figure` in the format of the suffix of `path`.
+
+    Raises
+    ------
+    FileError
+        Where the file exists already and `overwrite` is false, or cannot be written; nothing is left behind.
+    """
+    import matplotlib
+
+    kind = _format(path)
+    with matplotlib.rc_context({"svg.hashsalt": "gdkernels"}):
+        write_atomically(
+            path,
+            lambda file: figure.savefig(file, format=kind, dpi=_DPI, metadata=_DATES[kind]),
+            overwrite=overwrite,
+        )
+
+
+def matching(preparation: Preparation, truth: npt.NDArray[Any], prediction: Prediction) -> list[Panel]:
+    """Return the panels that set predictions beside the truth: one for each target, or the confusion matrix.
+
+    Parameters
+    ----------
+    truth
+        Class indices [records], or numbers in the target's own terms.
+    """
+    return [panel for panels in _judging(preparation, truth, prediction) for panel in panels[:1]]
+
+
+def compared(preparation: Preparation, truth: npt.NDArray[Any], prediction: Prediction) -> list[Panel]:
+    """Return the panels of `matching`, each for numbers followed by one of the residuals."""
+    return [panel for panels in _judging(preparation, truth, prediction) for panel in panels]
+
+
+def _judging(preparation: Preparation, truth: npt.NDArray[Any], prediction: Prediction) -> list[list[Panel]]:
+    if preparation.classes is not None:
+        counts = by_class(truth, prediction, preparation.classes)["confusion"]
+        return [[partial(plots.confusion_matrix, np.array(counts), preparation.classes.tolist())]]
+    pairs = zip(truth.reshape(len(truth), -1).T, prediction.values.reshape(len(truth), -1).T, strict=True)
+    return [
+        [partial(function, true, predicted, name=name) for function in (plots.predicted_against_true, plots.residuals)]
+        for name, (true, predicted) in zip(preparation.targets, pairs, strict=True)
+    ]
+
+
+def _format(path: str | os.PathLike[str]) -> str:
+    return Path(path).suffix[1:].lower()
