@@ -11,11 +11,11 @@ from gdkernels.errors import InputError
 from gdkernels.program import Program
 from gdkernels.reference import bind
 
-__all__ = ["Binding", "located", "namespace_of"]
+__all__ = ["DLPACK_HOST", "Binding", "located", "namespace_of"]
 
 # DLPack's own numbers: kDLCPU, kDLCUDAHost.
 _DLPACK_CPU = 1
-_DLPACK_HOST = (_DLPACK_CPU, 3)
+DLPACK_HOST = (_DLPACK_CPU, 3)
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Binding:
 
     def _from_elsewhere(self, value: Any, name: str) -> Any:
         device_type = value.__dlpack_device__()[0] if hasattr(value, "__dlpack_device__") else _DLPACK_CPU
-        if device_type in _DLPACK_HOST:
+        if device_type in DLPACK_HOST:
             try:
                 return host_array(value)
             except (BufferError, RuntimeError, TypeError, ValueError) as error:

@@ -19,6 +19,7 @@ from gdkernels.definition.naming import describe, resolve
 from gdkernels.definition.network import Layer, Layers, map_layers
 from gdkernels.errors import InputError, unknown_name
 from gdkernels.metrics import Metric
+from gdkernels.native import choose_for
 from gdkernels.program import Program
 from gdkernels.targets import place_inputs
 
@@ -100,7 +101,7 @@ class Model:
         """Return where to compute, chosen now if it was not before."""
         if self._binding is None:
             precision = self._precision or ("float64" if "float64" in _dtype_name(X) else "float32")
-            choice = registry.choose(self._backend, self._device, precision)
+            choice = choose_for(X, self._backend, self._device, precision)
             self._rebind(Binding(choice.backend, choice.device, precision, choice.reason))
             assert self._binding is not None
         return self._binding

@@ -440,10 +440,8 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
 
     # ---- what can be asked afterwards
 
-    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Return the accuracy of a classifier, or R² of a regressor, the mean of it over the outputs."""
-        if namespace_of(X) is None:
-            return float(super().score(X, y, sample_weight))
+    def _score_there(self, X: Any, y: Any, sample_weight: Any) -> float:
+        """Return what `score` does for arrays of another library, which scikit-learn's metrics may not read."""
         check_is_fitted(self)
         return self._score(self._fitted().mlp, self._given(X, y, sample_weight, first=False))
 
@@ -485,5 +483,4 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
-        tags.array_api_support = True
         return tags

@@ -18,7 +18,7 @@ from gdkernels.definition.activations import Activation, identity, sigmoid, soft
 from gdkernels.definition.losses import BinaryCrossEntropy, CrossEntropy, Loss, link_of
 from gdkernels.definition.naming import names, resolve
 from gdkernels.estimators.base import BaseMLP, keep_parameters, pair
-from gdkernels.estimators.inputs import Given, checked_records, checked_weights
+from gdkernels.estimators.inputs import Given, beside, checked_records, checked_weights
 from gdkernels.estimators.rules import accurate_sigmoid
 
 __all__ = ["MLPClassifier"]
@@ -168,7 +168,7 @@ out_activation_, n_features_in_, feature_names_in_
         if self._several:
             return xp.astype(output > 0.5, xp.int64)
         index = xp.argmax(output, axis=1) if output.shape[1] > 1 else xp.astype(output[:, 0] > 0.5, xp.int64)
-        return xp.take(self._labels_like(output, xp), index, axis=0)
+        return xp.take(self._labels_beside(output), index, axis=0)
 
     def predict_proba(self, X: Any) -> Any:
         """Return the probabilities [records, classes], in the order of `classes_`."""
@@ -183,6 +183,12 @@ out_activation_, n_features_in_, feature_names_in_
         probability = self.predict_proba(X)
         with np.errstate(divide="ignore"):
             return (namespace_of(probability) or np).log(probability)
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the accuracy: the share of records with the right label, or with all labels right."""
+        if namespace_of(X) is not None:
+            return self._score_there(X, y, sample_weight)
+        return float(super().score(X, y, sample_weight))
 
     # ---- what the base asks for
 
@@ -257,15 +263,14 @@ out_activation_, n_features_in_, feature_names_in_
         weights = xp.sum(hot * weights[None, :], axis=1)
         return weights if sample_weight is None else weights * sample_weight
 
-    def _labels_like(self, output: Any, xp: Any) -> Any:
-        if xp is np or namespace_of(self.classes_) is not None:
-            return self.classes_
-        if self.classes_.dtype.kind not in "biuf":
+    def _labels_beside(self, output: Any) -> Any:
+        labels = beside(output, self.classes_)
+        if namespace_of(labels) is not namespace_of(output):
             raise ValueError(
-                f"the classes are {self.classes_.dtype}, which {type(output).__module__} has no arrays of; "
-                "use predict_proba, or train on numbers"
+                f"the classes are {labels.dtype}, which {type(output).__module__} has no arrays of; use predict_proba, "
+                "or train on numbers"
             )
-        return xp.asarray(self.classes_, device=output.device)
+        return labels
 
     def _strata(self, given: Given) -> Any:
         return given.targets if self.n_outputs_ == 1 and namespace_of(given.targets) is None else None

@@ -12,8 +12,9 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from gdkernels.binding import namespace_of
+from gdkernels.native import to_host
 
-__all__ = ["Given", "checked_inputs", "checked_records", "checked_weights", "split_rows"]
+__all__ = ["Given", "beside", "checked_inputs", "checked_records", "checked_weights", "split_rows"]
 
 _DTYPES = (np.float64, np.float32)
 
@@ -54,6 +55,7 @@ def checked_records(estimator: Any, X: Any, y: Any, *, reset: bool, numeric: boo
         Whether y has to hold numbers.
     """
     xp = namespace_of(X)
+    y = beside(X, y)
     if xp is None:
         X, y = validate_data(
             estimator,
@@ -67,7 +69,6 @@ def checked_records(estimator: Any, X: Any, y: Any, *, reset: bool, numeric: boo
         )
         return _dense(X), column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
     X = _checked_array(estimator, X, xp, reset=reset)
-    y = np.asarray(y) if namespace_of(y) is None else y
     if y.shape[0] != X.shape[0]:
         raise ValueError(f"Found input variables with inconsistent numbers of samples: {[X.shape[0], y.shape[0]]}")
     return X, y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
@@ -75,9 +76,23 @@ def checked_records(estimator: Any, X: Any, y: Any, *, reset: bool, numeric: boo
 
 def checked_weights(X: Any, sample_weight: Any) -> Any:
     """Return the weights [records], or None."""
-    if sample_weight is None or namespace_of(X) is not None:
-        return sample_weight
-    return _check_sample_weight(sample_weight, X)
+    if sample_weight is None:
+        return None
+    sample_weight = beside(X, sample_weight)
+    return _check_sample_weight(sample_weight, X) if namespace_of(X) is None else sample_weight
+
+
+def beside(X: Any, a: Any) -> Any:
+    """Return `a` in the place of X: an array of its library on its device; text stays on the host."""
+    xp, own = namespace_of(X), namespace_of(a)
+    if xp is None:
+        return a if own is None else to_host(a)
+    if xp is own:
+        import array_api_compat
+
+        return array_api_compat.to_device(a, X.device)
+    found = np.asarray(a) if own is None else to_host(a)
+    return xp.asarray(found, device=X.device) if found.dtype.kind in "biuf" else found
 
 
 def split_rows(

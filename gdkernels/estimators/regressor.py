@@ -11,6 +11,7 @@ from sklearn.utils.metaestimators import available_if
 
 from gdkernels import metrics
 from gdkernels.backend import Backend
+from gdkernels.binding import namespace_of
 from gdkernels.definition.activations import Activation
 from gdkernels.definition.losses import Loss, link_of
 from gdkernels.definition.naming import names, resolve
@@ -137,6 +138,12 @@ out_activation_, n_features_in_, feature_names_in_
         """Return the predictions [records] or [records, outputs], in the place of X."""
         output = self._linked(self._outputs(X))
         return output[:, 0] if output.shape[1] == 1 else output
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the R² of the predictions, the mean of it over the outputs."""
+        if namespace_of(X) is not None:
+            return self._score_there(X, y, sample_weight)
+        return float(super().score(X, y, sample_weight))
 
     # ---- what the base asks for
 
