@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,14 +35,16 @@ class Rows:
 
 
 def fit(
-    network: dict[str, Any], train: Rows, validation: Rows, *, average: int, run: dict[str, Any]
+    network: dict[str, Any], draws: Sequence[tuple[Rows, Rows]], *, run: dict[str, Any]
 ) -> tuple[MLP, list[History], float]:
-    """Train as many networks as are to be averaged.
+    """Train a network for each draw, and average them.
 
     Parameters
     ----------
     network
         The arguments of `MLP`; the first network has its seed, the others seeds drawn by it.
+    draws
+        For each network the rows to train and to validate on.
     run
         Those of `MLP.fit`.
 
@@ -58,7 +61,7 @@ def fit(
     began = time.perf_counter()
     made: list[MLP] = []
     histories: list[History] = []
-    for k in range(average):
+    for k, (train, validation) in enumerate(draws):
         seed = network["seed"] if k == 0 else int(generator(network["seed"], "average", k).integers(2**32))
         mlp = MLP(**network | {"seed": seed})
         held_out = (validation.x, validation.y, validation.weights) if len(validation) else None
@@ -70,7 +73,7 @@ def fit(
             )
         made.append(mlp)
         histories.append(history)
-    whole = made[0] if average == 1 else _side_by_side(made, network)
+    whole = made[0] if len(made) == 1 else _side_by_side(made, network)
     return whole, histories, time.perf_counter() - began
 
 

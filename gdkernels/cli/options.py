@@ -111,24 +111,31 @@ def add_train(commands: Any) -> ArgumentParser:
     _add_name(network, "activation", defaults.ACTIVATION)
     _add_name(network, "loss", None, "cross_entropy for classes, sse for numbers")
 
+    small = f"{defaults.SMALL:,}"
     training = parser.add_argument_group("training")
     _add_name(training, "optimizer", defaults.OPTIMIZER)
     rates = ", ".join(f"{name} {kind().learning_rate:g}" for name, kind in optimizers.BY_NAME.items())
     training.add_argument("--learning-rate", type=positive, metavar="RATE", help=f"({rates})")
     training.add_argument("--momentum", type=share, metavar="SHARE", help=f"of sgd ({defaults.MOMENTUM:g})")
     training.add_argument("--nesterov", action="store_true", help="look ahead in sgd's momentum")
-    training.add_argument("--l2", type=at_least(0), metavar="LAMBDA", help="penalty on weights (2 / training rows)")
+    training.add_argument(
+        "--l2", type=at_least(0), metavar="LAMBDA", help=f"penalty on weights ({defaults.l2(1):g} / training rows)"
+    )
     training.add_argument("--clip-norm", type=positive, metavar="NORM", help="largest norm of the gradient (none)")
     _add_name(training, "schedule", "constant")
     training.add_argument(
-        "--epochs", type=whole(1), default=defaults.EPOCHS, metavar="N", help="passes at most (%(default)s)"
+        "--epochs",
+        type=whole(1),
+        metavar="N",
+        help=f"passes at most ({defaults.epochs(1)}; {defaults.epochs(10**9)} for more than {small} rows)",
     )
     training.add_argument("--batch-size", type=whole(1), metavar="N", help="rows a step (32 to 512, by training rows)")
     training.add_argument(
         "--patience",
         type=whole(0),
         metavar="N",
-        help=f"stop after N epochs without a lower validation loss, 0: never ({defaults.PATIENCE})",
+        help=f"stop after N epochs without a lower validation loss, 0: never ({defaults.patience(1)}; "
+        f"{defaults.patience(10**9)} for more than {small} rows)",
     )
     training.add_argument(
         "--starts", type=whole(1), default=1, metavar="N", help="train from N initial weights, keep the best (1)"
@@ -137,8 +144,8 @@ def add_train(commands: Any) -> ArgumentParser:
         "--average",
         type=whole(1),
         metavar="N",
-        help=f"train N networks and put them side by side as one, their average ({defaults.AVERAGE} for up to "
-        f"{defaults.AVERAGED_ROWS:,} rows; 1 for more, and with --hidden or --starts)",
+        help="train N networks, each with validation rows of its own, and put them side by side as one, their average "
+        f"({defaults.AVERAGE} for up to {small} rows; 1 for more, and with --hidden or --starts)",
     )
     training.add_argument("--seed", type=whole(0), default=0, metavar="N", help="of everything random (%(default)s)")
 

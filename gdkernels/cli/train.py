@@ -50,12 +50,13 @@ def run(args: Namespace) -> None:
     if weighted and task != "classification":
         raise InputError("--class-weight balanced is for classes; leave it out for numbers")
     classes = labels(table, targets[0]) if task == "classification" else None
-    train, validation, test = _rows(args, len(table), classes)
+    rest, test, draws = _rows(args, len(table), classes)
+    train, validation = draws[0]
     preparation = Preparation.fit(
         table,
         targets,
         task=task,
-        rows=train,
+        rows=rest,
         ignore=args.ignore,
         keep=args.keep,
         categorical=args.categorical,
@@ -83,15 +84,16 @@ def run(args: Namespace) -> None:
         "device": args.device,
         "precision": args.precision,
     }
-    patience = args.patience if args.patience is not None else defaults.PATIENCE * bool(len(validation))
-    # Who says how wide the network is, or which of several is taken, gets that.
-    single = args.hidden is not None or args.starts > 1
-    average = args.average or (1 if single else defaults.average(len(train)))
+    epochs = args.epochs or defaults.epochs(len(train))
+    patience = args.patience if args.patience is not None else defaults.patience(len(train)) * bool(len(validation))
+
+    def network_rows(chosen: npt.NDArray[Any]) -> Rows:
+        return Rows(x[chosen], network_y[chosen], balanced(y[chosen]) if weighted else None)
+
     mlp, histories, seconds = fit(
         network,
-        *(Rows(x[r], network_y[r], balanced(y[r]) if weighted else None) for r in (train, validation)),
-        average=average,
-        run=settings | {"epochs": args.epochs, "patience": patience or None, "starts": args.starts},
+        [(network_rows(t), network_rows(v)) for t, v in draws],
+        run=settings | {"epochs": epochs, "patience": patience or None, "starts": args.starts},
     )
     prediction = Predictor(mlp, preparation).predict_prepared(x[test]) if len(test) else None
     truth = _truth(preparation, table, y)[test]
@@ -101,7 +103,7 @@ def run(args: Namespace) -> None:
         mlp=mlp,
         histories=tuple(histories),
         settings=settings
-        | {"epochs": args.epochs, "patience": patience, "seed": args.seed, "average": average}
+        | {"epochs": epochs, "patience": patience, "seed": args.seed, "average": len(draws)}
         | {"class_weight": args.class_weight},
         rows=rows,
         metrics=figures(truth, prediction) if prediction else {},
@@ -188,13 +190,24 @@ def _objective(args: Namespace, table: Table, targets: tuple[str, ...]) -> tuple
     return task, loss
 
 
-def _rows(args: Namespace, records: int, classes: npt.NDArray[Any] | None) -> tuple[Any, Any, Any]:
-    """Return the rows for training, validation and test, drawn by the seed."""
+def _rows(
+    args: Namespace, records: int, classes: npt.NDArray[Any] | None
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any], list[tuple[npt.NDArray[Any], npt.NDArray[Any]]]]:
+    """Return the rows that are not for the test, those that are, and of the former for each network to be averaged.
+
+    Each network has validation rows of its own, so that none is kept from all of them.
+    """
     numbers = None if classes is None else np.unique(classes.astype(str), return_inverse=True)[1]
     rest, test = split(records, args.test, generator(args.seed, "test"), numbers)
     rest_numbers = numbers[rest] if numbers is not None else None
-    train, validation = split(len(rest), args.validation, generator(args.seed, "validation"), rest_numbers)
-    return rest[train], rest[validation], test
+    # Who says how wide the network is, or which of several is taken, gets that.
+    single = args.hidden is not None or args.starts > 1
+    draws = []
+    for k in range(args.average or (1 if single else defaults.average(len(rest)))):
+        draw = generator(args.seed, "validation", k)
+        train, validation = split(len(rest), args.validation, draw, rest_numbers)
+        draws.append((rest[train], rest[validation]))
+    return rest, test, draws
 
 
 def _check_range(y: npt.NDArray[Any], table: Table, targets: tuple[str, ...], precision: str) -> None:

@@ -44,7 +44,9 @@ class Classes:
         """
         found = sorted(set(labels(table, target).tolist()))
         if len(found) < 2:
-            raise InputError(f"the target has one class only, {found[0]}: there is nothing to learn")
+            raise InputError(
+                f"the target has one class only, {found[0]}: there is nothing to learn; choose another --target"
+            )
         numbers = [number_or_nan(label) for label in found]
         if not all(np.isfinite(n) and number_text(n) == f for n, f in zip(numbers, found, strict=True)):
             return cls(target, tuple(found))

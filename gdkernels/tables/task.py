@@ -55,7 +55,8 @@ def split(
     sizes = np.array([len(group) for group in groups])
     if held > n - len(groups):
         kept = "each class" if labels is not None else "training"
-        raise InputError(f"{n} records are too few to hold out {share:g} of them and keep one for {kept}")
+        what = "1 record is" if n == 1 else f"{n:,} records are"
+        raise InputError(f"{what} too few to hold out {share:g} of them and keep one for {kept}; add some")
     out = np.concatenate([generator.permutation(g)[:k] for g, k in zip(groups, _shares(sizes, held), strict=True)])
     mask = np.zeros(n, bool)
     mask[out] = True

@@ -14,3 +14,9 @@ def test_batch_size(records, size):
 
 def test_l2_weighs_as_much_against_the_whole_loss_however_many_records():
     assert defaults.l2(50) * 50 == pytest.approx(defaults.l2(5000) * 5000)
+
+
+def test_small_tables_are_given_time():
+    small, large = defaults.SMALL, defaults.SMALL + 1
+    assert (defaults.epochs(small), defaults.patience(small), defaults.average(small)) == (1000, 30, 4)
+    assert (defaults.epochs(large), defaults.patience(large), defaults.average(large)) == (200, 10, 1)

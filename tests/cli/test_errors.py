@@ -105,7 +105,7 @@ def test_what_can_be_mended_is_2(refused, arguments, pattern, monkeypatch):
         ("a,y\n1,inf\n3,4\n", "record 1 of .*column 'y': 'inf' is not a finite number"),
         ("a,a,y\n1,2,3\n", "both named 'a'"),
         ("a,z\n1,2\n", "no column 'y'"),
-        ("a,y\n1,2\n", "1 records are too few"),
+        ("a,y\n1,2\n", "1 record is too few"),
         ("a,y\n" + "1,2\n" * 50, "one class only, 2: there is nothing to learn"),
         ("a,y\n" + "1,2.5\n" * 50, "same value in every record"),
     ],

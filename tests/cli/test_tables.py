@@ -45,7 +45,9 @@ def raw(tmp_path):
 @pytest.fixture
 def model(command, raw, tmp_path):
     """Return a model file of prices."""
-    outcome = command("train", raw, "--target", "price", "--ignore", "dear", *QUICK, "--out", tmp_path / "m")
+    outcome = command(
+        "train", raw, "--target", "price", "--ignore", "dear", *QUICK, "--epochs", 60, "--out", tmp_path / "m"
+    )
     assert (outcome.code, outcome.err) == (0, "")
     return tmp_path / "m"
 

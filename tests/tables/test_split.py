@@ -47,5 +47,5 @@ def test_split_is_drawn_by_the_generator():
 
 
 def test_one_row_cannot_be_split():
-    with pytest.raises(InputError, match="1 records are too few"):
+    with pytest.raises(InputError, match="1 record is too few"):
         split(1, 0.5, np.random.default_rng(0))
