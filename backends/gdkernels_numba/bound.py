@@ -1,7 +1,7 @@
 """A task with memory of its own, ready to run for some sizes."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -9,12 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.graph.scalars import scalar_table
-from gdkernels.graph.steps import UNITS
 from gdkernels_numba.bind import Tables
+from gdkernels_numba.bind_rows import write_tile_by_rows
+from gdkernels_numba.bind_units import changed_on_the_way, write_tile_by_units
+from gdkernels_numba.bind_update import add_blocks, add_numbers, add_record, add_transpose
 from gdkernels_numba.choices import Choices
 from gdkernels_numba.layout import Layout
 from gdkernels_numba.lower import Kernels, Task
-from gdkernels_numba.memory import Arena, allocate, pitch_of
+from gdkernels_numba.memory import Arena, allocate
 from gdkernels_numba.table import CONTEXT, FIELDS, Table
 from gdkernels_numba.threads import run_on_threads
 
@@ -62,49 +64,40 @@ class Bound:
 
     def _write_tables(self) -> None:
         task, layout = self.task, self.layout
+        write_tile = write_tile_by_units if self.choices.by_units else write_tile_by_rows
         for tables in self.threads:
-            tables.add_tile(task.prediction)
+            write_tile(tables, task.prediction)
         for k, (name, matrix) in enumerate(layout.parameters.items()):
             back = task.prediction is None
             self.threads[k % len(self.threads)].add_parameter(name, matrix, layout.rows(name), back=back)
-        for name in layout.transposes:
-            for (down, across), tables in self._shared(dict.fromkeys(layout.blocks(name), 1.0)):
-                tables.add_transpose(name, tables.transposes, down, across)
+        for tables, name, first, stop in self._shared(layout.transposes):
+            with tables.transposes.blocks(layout.rows(name), layout.parameters[name].columns, first, stop):
+                add_transpose(tables, tables.transposes, name)
         for phase in range(len(task.schedule.updates)):
             for tables in self.threads:
-                tables.add_numbers(phase, [n for n in layout.totals if layout.phase_of[n.id] == phase])
+                add_numbers(tables, phase, [n for n in layout.totals if layout.phase_of[n.id] == phase])
         if task.prediction is None:
-            self._record()
-            self._share_update()
+            for k, node in enumerate((task.error, task.norm)):
+                if node is not None:
+                    add_record(self.threads[0], node, layout.results + 8 * k)
+            changed = changed_on_the_way(layout).values() if self.choices.by_units else ()
+            names = [n for n in layout.parameters if "." not in n and n not in changed]
+            for phase in range(len(task.schedule.updates)):
+                for tables, name, first, stop in self._shared(names):
+                    add_blocks(tables, phase, name, first, stop)
 
-    def _record(self) -> None:
-        for k, node in enumerate((self.task.error, self.task.norm)):
-            if node is not None:
-                self.threads[0].add_record(node, self.layout.results + 8 * k)
-
-    def _share_update(self) -> None:
+    def _shared(self, names: Iterable[str]) -> Iterator[tuple[Tables, str, int, int]]:
         """Give each thread consecutive blocks of the parameters, about as much work as the others."""
-        layout, panel = self.layout, self.kernels.format.panel
-        costs: dict[tuple[str, int, int], float] = {}
-        for name in (n for n in layout.parameters if "." not in n):
-            rows, columns = layout.rows(name), layout.parameters[name].columns
-            for down, across in layout.blocks(name):
-                high, wide = min(panel, rows - down * panel), min(panel, columns - across * panel)
-                units = layout.kind(self.task.inputs[name]) == UNITS
-                padded = pitch_of(wide, self.kernels.format) // self.kernels.format.size
-                costs[name, down, across] = columns if units else high * padded
-        for phase in range(len(self.task.schedule.updates)):
-            for (name, down, across), tables in self._shared(costs):
-                tables.add_block(phase, name, down, across)
-
-    def _shared(self, costs: Mapping[Any, float]) -> list[tuple[Any, Tables]]:
-        """Deal out the keys of `costs`, in order, to the threads."""
-        total, done, dealt = sum(costs.values()), 0.0, []
-        for key, cost in costs.items():
-            share = int((done + cost / 2) / total * len(self.threads))
-            dealt.append((key, self.threads[share]))
-            done += cost
-        return dealt
+        costs = {name: self.layout.block_costs(name) for name in names}
+        total, done = sum(float(c.sum()) for c in costs.values()), 0.0
+        for name, cost in costs.items():
+            middle = done + np.cumsum(cost) - cost / 2
+            share = (middle / total * len(self.threads)).astype(int)
+            bounds = np.searchsorted(share, range(len(self.threads) + 1))
+            for tables, first, stop in zip(self.threads, bounds[:-1], bounds[1:], strict=True):
+                if first < stop:
+                    yield tables, name, int(first), int(stop)
+            done += float(cost.sum())
 
     def _context(self, thread: int) -> npt.NDArray[np.int64]:
         layout, choices, tables, form = self.layout, self.choices, self.threads[thread], self.kernels.format
@@ -127,6 +120,7 @@ class Bound:
             "batch": self.sizes["B"],
             "tile_rows": choices.tile_rows,
             "grain": _GRAIN,
+            "all_rows": int(choices.by_units),
             "operands": layout.operand_base[thread],
             "scalar_count": len(layout.scalars),
             "numbers": layout.number_base[thread],

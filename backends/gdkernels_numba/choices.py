@@ -47,6 +47,8 @@ class Choices:
     depth_first
         Whether every tile adds to the gradients at once, so that its activations never leave the cache; otherwise
         those of the whole batch are kept, and gradients are computed from all of it.
+    by_units
+        Whether threads share the units of every layer instead of the rows of the batch, and weights are kept once.
     product_depth, sums_depth
         How many terms are summed in registers at a time, along the units and along the batch.
     vector_width
@@ -56,6 +58,7 @@ class Choices:
     threads: int
     tile_rows: int
     depth_first: bool
+    by_units: bool
     product_depth: int
     sums_depth: int
     vector_width: int
@@ -79,6 +82,7 @@ def choose(work: Work, format: Format, caches: Caches, cores: int, wished: Mappi
     if depth_first is None:
         overflows = work.batch * work.row_bytes > threads * caches.second
         depth_first = overflows and 2 * work.weight_bytes <= caches.second
+    by_units = wished.get("by_units", False) and not depth_first
     tile_rows = wished.get("tile_rows")
     if tile_rows is None:
         # Weights that leave the second-level cache are read again for every tile, so tiles are higher.
@@ -90,8 +94,9 @@ def choose(work: Work, format: Format, caches: Caches, cores: int, wished: Mappi
     depth = max(format.panel, rows_in_cache // format.panel * format.panel)
     return Choices(
         threads=threads,
-        tile_rows=max(1, min(int(tile_rows), share)),
+        tile_rows=work.batch if by_units else max(1, min(int(tile_rows), share)),
         depth_first=bool(depth_first),
+        by_units=bool(by_units),
         product_depth=int(wished.get("product_depth", depth)),
         sums_depth=int(wished.get("sums_depth", max(format.panel, depth // 2))),
         vector_width=format.lanes * format.size // 4,

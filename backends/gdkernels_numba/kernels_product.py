@@ -17,6 +17,9 @@ _PRODUCT = ("rows", "depth", "vectors", "a", "a_row", "a_panel", "b", "b_row", "
 PRODUCTS = {
     "product": _PRODUCT,
     "product_transposed": _PRODUCT,
+    # c [rows, units] = (c +) a [rows, depth] (w [units, depth])ᵀ within one panel of `a` and `w`; units are computed in
+    # whole vectors, so `w` needs room for them.
+    "product_by_rows": ("rows", "depth", "units", "a", "a_row", "w", "w_row", "c", "c_row", "accumulate"),
     # c [rows, 1] = a [rows, depth] w, where w is one row: a layer of one unit, whose weights stand side by side.
     "dots": ("rows", "depth", "a", "a_row", "a_panel", "w", "c", "c_row"),
 }
@@ -33,6 +36,7 @@ def write_products(module: ir.Module, format: Format) -> None:
     functions = {name: Function(module, name, arguments) for name, arguments in PRODUCTS.items()}
     _Product(functions["product"], format, transposed=False).write()
     _Product(functions["product_transposed"], format, transposed=True).write()
+    _write_by_rows(functions["product_by_rows"], Vectors(functions["product_by_rows"], format))
     _write_dots(functions["dots"], Vectors(functions["dots"], format))
 
 
@@ -102,6 +106,32 @@ class _Product:
                 for line, at in zip(sums, places, strict=True):
                     for total, place in zip(line, at, strict=True):
                         v.store(total.get(), place)
+
+
+def _write_by_rows(f: Function, v: Vectors) -> None:
+    lanes, size = v.format.lanes, v.format.size
+    whole = f.builder.and_(f.multiply(f.depth, size), f.integer(-v.format.bytes))
+    rest = f.subtract(f.depth, f.builder.udiv(whole, f.integer(size)))
+    with f.loop(f.units, step=lanes) as unit, f.loop(f.rows) as row:
+        sums = [Variable(f, v.constant(0.0)) for _ in range(lanes)]
+        a, w = f.add(f.a, f.multiply(row, f.a_row)), f.add(f.w, f.multiply(unit, f.w_row))
+        lines = [f.add(w, f.multiply(f.w_row, i)) for i in range(lanes)]
+        with f.loop(whole, step=v.format.bytes) as offset:
+            values = v.load(f.add(a, offset))
+            for line, total in zip(lines, sums, strict=True):
+                total.set(v.fma(values, v.load(f.add(line, offset)), total.get()))
+        with f.builder.if_then(f.is_less(0, rest)):  # the padding behind the last column stays out
+            mask = v.first_lanes(rest)
+            values = v.where(mask, v.load(f.add(a, whole)), v.constant(0.0))
+            for line, total in zip(lines, sums, strict=True):
+                weights = v.where(mask, v.load(f.add(line, whole)), v.constant(0.0))
+                total.set(v.fma(values, weights, total.get()))
+        result = Variable(f, v.sums_of([total.get() for total in sums]))
+        c = f.add(f.c, f.multiply(row, f.c_row), f.multiply(unit, size))
+        with f.builder.if_then(f.is_less(0, f.accumulate)):
+            result.set(v.add(v.load(c), result.get()))
+        v.store(result.get(), c)
+    f.finish()
 
 
 def _write_dots(f: Function, v: Vectors) -> None:

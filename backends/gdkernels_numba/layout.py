@@ -2,16 +2,19 @@
 
 from collections.abc import Mapping
 
+import numpy as np
+import numpy.typing as npt
+
 from gdkernels.graph.nodes import Node
 from gdkernels.graph.operations import SCALAR
-from gdkernels.graph.steps import UNITS, Accumulation, Loop, Product, kind_of
+from gdkernels.graph.steps import MATRIX, UNITS, Accumulation, Loop, Product, kind_of, value_of
 from gdkernels_numba.choices import Choices
 from gdkernels_numba.lower import Task
-from gdkernels_numba.memory import Arena, Matrix, panels_of
+from gdkernels_numba.memory import Arena, Matrix, panels_of, pitch_of
 from gdkernels_numba.table import Place
 from gdkernels_numba.vector import PANEL_BYTES, Format
 
-__all__ = ["Layout"]
+__all__ = ["Layout", "runs_over"]
 
 _NUMBER = 8
 
@@ -43,14 +46,16 @@ class Layout:
         self.transposes = {
             p.weights.attribute: arena.matrix(self._padded(self.size(p.weights, 1)), self.size(p.weights, 0))
             for p in result.tile
-            if isinstance(p, Product) and p.transposed and not self.is_turned(p.weights)
+            if isinstance(p, Product) and p.transposed and not self.is_turned(p.weights) and not choices.by_units
         }
         self._buffers = self._make_buffers()
         self._columns = [
             {n.id: arena.take(self._padded(choices.tile_rows) * format.size) for n in result.columns} for _ in threads
         ]
+        if choices.by_units:  # what one thread finds out about a row, all need
+            self._columns = self._columns[:1] * choices.threads
         # Otherwise a block of a gradient is used as soon as it is there.
-        self.whole_gradients = choices.depth_first or len(result.updates) > 1
+        self.whole_gradients = choices.depth_first or (len(result.updates) > 1 and not choices.by_units)
         self.gradients = self._make_gradients()
 
         loops = [s for s in result.tile if isinstance(s, Loop)]
@@ -103,7 +108,7 @@ class Layout:
             buffers = []
             for k, buffer in enumerate(self.task.schedule.buffers):
                 whole, width = buffer.kept and not self.choices.depth_first, self.sizes[buffer.width.name]
-                if whole:
+                if whole or self.choices.by_units:
                     if k not in shared:
                         shared[k] = self._arena.matrix(self.sizes["B"], width)
                     buffers.append((shared[k], True))
@@ -155,24 +160,41 @@ class Layout:
         """Return where a thread adds up its part of a total."""
         return self.part_base + thread * self.part_bytes + _NUMBER * self._parts[node.id]
 
-    def in_tile(self, node: Node, thread: int) -> Place:
-        """Return the place of an operand of a loop over a tile."""
+    def in_tile(self, node: Node, thread: int, column: int = 0) -> Place:
+        """Return the place of an operand of a loop over a tile, from a column on."""
         if node.id in self.task.schedule.buffer_of:
-            return self.buffer(node, thread)[1]
+            matrix, place = self.buffer(node, thread)
+            return place._replace(base=self.at_column(matrix, column))
         if node.id in self._columns[thread]:
             return Place(self._columns[thread][node.id])
         if node.id in self._parts:
             return Place(self.part(node, thread))
         if node.op == "input" and node.dtype != SCALAR:
-            return Place(self.parameters[node.attribute].address, 0, PANEL_BYTES)
+            return Place(self.at_column(self.parameters[node.attribute], column), 0, PANEL_BYTES)
         return Place(self.number(node, thread))
 
-    def blocks(self, name: str) -> list[tuple[int, int]]:
-        """Return the blocks of one panel by one panel that a parameter is updated in; biases are one block."""
-        if self.kind(self.task.inputs[name]) == UNITS:
-            return [(0, 0)]
-        across = panels_of(self.parameters[name].columns, self.format)
-        return [(i, j) for i in range(panels_of(self.rows(name), self.format)) for j in range(across)]
+    def at_column(self, matrix: Matrix, column: int) -> int:
+        """Return the address of a column in the first row of a matrix."""
+        panel, inside = divmod(column, self.format.panel)
+        return matrix.block(panel, 0) + inside * self.format.size
+
+    def in_blocks(self, matrix: Matrix, row: int = 0) -> Place:
+        """Return where the blocks of a matrix are, of one panel by one panel, the first of them from `row` on."""
+        return Place(matrix.block(0, row), self.format.panel * matrix.pitch, matrix.panel)
+
+    def pitch(self, columns: int) -> int:
+        return pitch_of(columns, self.format)
+
+    def columns_of(self, loop: Loop) -> int:
+        """Return the columns of the matrices that a loop over a tile runs over."""
+        return self.size(loop.outputs[0] if loop.outputs else value_of(loop.reductions[0].args[0]), 1)
+
+    def block_costs(self, name: str) -> npt.NDArray[np.float64]:
+        """Return what an update of each block of a parameter costs, in numbers that are moved."""
+        panel, columns = self.format.panel, self.parameters[name].columns
+        high = np.minimum(panel, self.rows(name) - panel * np.arange(panels_of(self.rows(name), self.format)))
+        wide = [pitch_of(min(panel, columns - k), self.format) / self.format.size for k in range(0, columns, panel)]
+        return np.outer(high, wide).ravel()
 
     def rows(self, name: str) -> int:
         """Return how many rows a parameter has, without those that pad it for its transpose."""
@@ -189,3 +211,11 @@ class Layout:
         result = self.task.schedule
         read = {n.id for phase in result.updates if name in phase for n in phase[name].reads}
         return [a for a in result.accumulations if a.node.id in read]
+
+
+def runs_over(step: object, node: Node) -> bool:
+    """Whether `step` is a loop over matrices of the width of `node`."""
+    if not isinstance(step, Loop) or step.kind != MATRIX:
+        return False
+    shape = step.outputs[0] if step.outputs else value_of(step.reductions[0].args[0])
+    return shape.shape[1] is node.shape[1]

@@ -4,7 +4,8 @@ A record is its operation, its length in words, and its fields in the order of `
 rows comes as three words: where it begins, and the bytes from row to row and from panel to panel.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -44,12 +45,23 @@ RECORDS: dict[str, tuple[str, ...]] = {
         "to", "to_pitch", "to_panel",
     ),
     "TILE_SUMS": ("kernel", "columns", "d", "d_row", "d_panel", "d_pitch", "to"),
-    # On one block of a parameter.
-    "GRADIENT": ("kernel", "rows", "vectors", "a", "a_pitch", "d", "d_pitch", "to", "to_pitch"),
-    "SUMS": ("kernel", "vectors", "d", "d_pitch", "to"),
-    "ADD": ("kernel", "rows", "vectors", "from", "to", "pitch", "thread"),
-    "BLOCK_LOOP": ("kernel", "rows", "columns", "pitch", "count"),
-    "TRANSPOSE": ("kernel", "rows", "columns", "from", "from_pitch", "to", "to_pitch"),
+    # Blocks of a matrix, of one panel by one panel, numbered along the panels of each row of them: the records in the
+    # next `words` words are run for each. What begins elsewhere in every block is a place: where it begins in the first
+    # block, and the bytes to the block below and to the one beside.
+    "BLOCKS": ("rows", "columns", "first", "stop", "words"),
+    "BACK": ("kernel", "d", "d_panel", "d_pitch", "w", "w_panel", "w_pitch", "c", "c_pitch"),
+    "GRADIENT": (
+        "kernel", "a", "a_panel", "a_pitch", "d", "d_panel", "d_pitch", "to", "to_down", "to_across", "to_pitch",
+    ),
+    "SUMS": ("kernel", "d", "d_panel", "d_pitch", "to", "to_panel"),
+    "ADD": ("kernel", "from", "from_down", "from_across", "to", "to_down", "to_across", "pitch", "thread"),
+    "BLOCK_LOOP": ("kernel", "pitch", "count"),
+    "TRANSPOSE": (
+        "kernel", "from", "from_down", "from_across", "from_pitch", "to", "to_down", "to_across", "to_pitch",
+    ),
+    # Wait for the other threads.
+    "MEET": (),
+    "NUMBER_LOOP": ("kernel", "count"),
     # Numbers: the sum over threads, and what a run returns.
     "TOTAL": ("from", "to"),
     "RECORD": ("from", "to"),
@@ -67,7 +79,7 @@ FIELDS = {name: {field: 2 + k for k, field in enumerate(fields)} for name, field
 CONTEXT = (
     "thread", "threads", "barrier", "float_state", "saved_state", "panel", "lanes_log2",
     "product_depth", "product_panels", "sums_depth",
-    "batch", "records", "steps", "tile_rows", "grain", "order", "operands",
+    "batch", "records", "steps", "tile_rows", "grain", "all_rows", "order", "operands",
     "scalars", "scalar_count", "numbers", "partials", "partial_bytes", "partial_count",
     "before", "transposes", "tile", "update", "second_update", "after",
 )  # fmt: skip
@@ -90,6 +102,14 @@ class Table:
         record = len(self.words)
         self.words += [OPERATIONS[operation], len(fields) + 2, *fields]
         return record
+
+    @contextmanager
+    def blocks(self, rows: int, columns: int, first: int, stop: int) -> Iterator[None]:
+        """Let what is added inside run on these blocks of a matrix of `rows` by `columns`."""
+        record = self.add("BLOCKS", rows, columns, first, stop, 0)
+        body = len(self.words)
+        yield
+        self.words[record + FIELDS["BLOCKS"]["words"]] = len(self.words) - body
 
     def array(self) -> npt.NDArray[np.int64]:
         return np.array([*self.words, END], np.int64)

@@ -203,3 +203,19 @@ class Vectors:
             mask = ir.Constant(ir.VectorType(I32, self.format.lanes), order)
             a = getattr(self, op)(a, self.builder.shuffle_vector(a, a, mask))
         return self.builder.extract_element(a, ir.Constant(I64, 0))
+
+    def sums_of(self, values: list[ir.Value]) -> ir.Value:
+        """Return the sum over the lanes of each of `lanes` vectors, in the lane of its number."""
+        lanes = self.format.lanes
+        distance = lanes // 2
+        while distance:
+            # Two vectors become one: each is folded to half as many sums, and these stand in alternate runs of lanes.
+            low = [x if not x & distance else lanes + (x ^ distance) for x in range(lanes)]
+            high = [x | distance if not x & distance else lanes + x for x in range(lanes)]
+            masks = [ir.Constant(ir.VectorType(I32, lanes), order) for order in (low, high)]
+            values = [
+                self.add(*(self.builder.shuffle_vector(values[k], values[k + distance], mask) for mask in masks))
+                for k in range(distance)
+            ]
+            distance //= 2
+        return values[0]

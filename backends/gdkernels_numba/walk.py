@@ -28,10 +28,11 @@ PRODUCT, DOTS = OPERATIONS["PRODUCT"], OPERATIONS["DOTS"]
 LOOP, COLUMN_LOOP, BLOCK_LOOP = (OPERATIONS[k] for k in ("LOOP", "COLUMN_LOOP", "BLOCK_LOOP"))
 TILE_GRADIENT, TILE_SUMS, GRADIENT, SUMS = (OPERATIONS[k] for k in ("TILE_GRADIENT", "TILE_SUMS", "GRADIENT", "SUMS"))
 ADD, TRANSPOSE, TOTAL, RECORD = (OPERATIONS[k] for k in ("ADD", "TRANSPOSE", "TOTAL", "RECORD"))
+BLOCKS, BACK, MEET, NUMBER_LOOP = (OPERATIONS[k] for k in ("BLOCKS", "BACK", "MEET", "NUMBER_LOOP"))
 
 (
     THREAD, THREADS, BARRIER, FLOAT_STATE, SAVED_STATE, PANEL, LANES_LOG2, PRODUCT_DEPTH, PRODUCT_PANELS, SUMS_DEPTH,
-    BATCH, RECORDS, STEPS, TILE_ROWS, GRAIN, ORDER, OPERANDS,
+    BATCH, RECORDS, STEPS, TILE_ROWS, GRAIN, ALL_ROWS, ORDER, OPERANDS,
     SCALARS, SCALAR_COUNT, NUMBERS, PARTIALS, PARTIAL_BYTES, PARTIAL_COUNT,
     BEFORE, TRANSPOSES, TILE, UPDATE, SECOND_UPDATE, AFTER,
 ) = range(len(CONTEXT))  # fmt: skip
@@ -143,20 +144,63 @@ def run_tile_sums(context: int, r: int, row: int, rows: int, goes_on: int) -> No
 
 
 @_compiled
-def run_gradient(context: int, r: int, batch: int) -> None:
+def run_gradient(context: int, r: int, down: int, across: int, rows: int, count: int, batch: int) -> None:
     """Compute a block of the gradient of a weight matrix from the whole batch."""
     chunk = word(context, SUMS_DEPTH)
-    a, d = word(r, 5), word(r, 7)
+    a, d = word(r, 3) + down * word(r, 4), word(r, 6) + across * word(r, 7)
+    to = word(r, 9) + down * word(r, 10) + across * word(r, 11)
     k = 0
     while k < batch:
         here = min(chunk, batch - k)
-        call(
-            word(r, 2),
-            (word(r, 3), here, word(r, 4), a, word(r, 6), 0, d, word(r, 8), word(r, 9), word(r, 10), k),
-        )
-        a += chunk * word(r, 6)
+        call(word(r, 2), (rows, here, count, a, word(r, 5), 0, d, word(r, 8), to, word(r, 12), k))
+        a += chunk * word(r, 5)
         d += chunk * word(r, 8)
         k += chunk
+
+
+@_compiled
+def run_on_block(context: int, r: int, down: int, across: int, rows: int, columns: int, batch: int, busy: int) -> None:
+    """Run a record on the block of `rows` by `columns` that is `down` blocks below the first and `across` beside it."""
+    operation, kernel, count = word(r, 0), word(r, 2), vectors(context, columns)
+    if operation == GRADIENT:
+        run_gradient(context, r, down, across, rows, count, batch)
+    elif operation == BLOCK_LOOP:
+        operands = word(context, OPERANDS)
+        for k in range(word(r, 4)):
+            place = r + 40 + 24 * k
+            set_word(operands, k, word(place, 0) + down * word(place, 1) + across * word(place, 2))
+        call(kernel, (rows, columns, word(r, 3), operands, 1))
+    elif operation == BACK:
+        d, w = word(r, 3) + across * word(r, 4), word(r, 6) + across * word(r, 7)
+        call(kernel, (batch, columns, rows, d, word(r, 5), w, word(r, 8), word(r, 9), word(r, 10), across))
+    elif operation == SUMS:
+        to = word(r, 6) + across * word(r, 7)
+        call(kernel, (batch, count, word(r, 3) + across * word(r, 4), word(r, 5), to, 0))
+    elif operation == TRANSPOSE:
+        source = word(r, 3) + down * word(r, 4) + across * word(r, 5)
+        target = word(r, 7) + down * word(r, 8) + across * word(r, 9)
+        call(kernel, (rows, columns, source, word(r, 6), target, word(r, 10)))
+    elif operation == ADD and word(r, 10) < busy:
+        source = word(r, 3) + down * word(r, 4) + across * word(r, 5)
+        target = word(r, 6) + down * word(r, 7) + across * word(r, 8)
+        call(kernel, (rows, count, source, target, word(r, 9)))
+
+
+@_compiled
+def run_blocks(context: int, r: int, batch: int, busy: int) -> None:
+    """Run the records that follow the one at `r` on each of its blocks."""
+    width, rows, columns = word(context, PANEL), word(r, 2), word(r, 3)
+    panels = (columns + width - 1) // width
+    body = r + 8 * word(r, 1)
+    end = body + 8 * word(r, 6)
+    for k in range(word(r, 4), word(r, 5)):
+        down = k // panels
+        across = k - down * panels
+        high, wide = min(width, rows - down * width), min(width, columns - across * width)
+        at = body
+        while at < end:
+            run_on_block(context, at, down, across, high, wide, batch, busy)
+            at += 8 * word(at, 1)
 
 
 @_compiled
@@ -164,11 +208,11 @@ def run_on_rows(context: int, table: int, start: int, row: int, rows: int, goes_
     """Run the records of a tile: `rows` rows from `row` of the batch, which begins at `start` of the order."""
     r, width, order = table, word(context, PANEL), word(context, ORDER)
     while word(r, 0) != END:
-        operation, kernel = word(r, 0), word(r, 2)
+        operation, length, kernel = word(r, 0), word(r, 1), word(r, 2)
         if operation == PRODUCT:
             run_product(context, r, row, rows)
             if word(r, 16):
-                r += 8 * word(r, 1)
+                length += word(r + 8 * length, 1)
         elif operation == LOOP:
             panel = 0
             while panel * width < word(r, 3):
@@ -178,8 +222,8 @@ def run_on_rows(context: int, table: int, start: int, row: int, rows: int, goes_
             a, c = word(r, 4) + row * word(r, 5), word(r, 9) + row * word(r, 10)
             call(kernel, (rows, word(r, 3), a, word(r, 7), word(r, 6), word(r, 8), c, word(r, 12)))
             if word(r, 13):
-                r += 8 * word(r, 1)
-                run_loop(context, r, row, rows, 0)
+                run_loop(context, r + 8 * length, row, rows, 0)
+                length += word(r + 8 * length, 1)
         elif operation == GATHER:
             to = word(r, 6) + row * word(r, 7)
             plain, numbers = word(r, 4), order + 8 * (start + row)
@@ -202,7 +246,12 @@ def run_on_rows(context: int, table: int, start: int, row: int, rows: int, goes_
             plain = word(r, 4) + (start + row) * word(r, 5)
             source = word(r, 6) + row * word(r, 7)
             call(kernel, (rows, word(r, 3), plain, word(r, 5), source, word(r, 9), word(r, 8)))
-        r += 8 * word(r, 1)
+        elif operation == MEET:
+            meet(context)
+        elif operation == BLOCKS:
+            run_blocks(context, r, rows, 0)
+            length += word(r, 6)
+        r += 8 * length
 
 
 @_compiled
@@ -210,21 +259,15 @@ def run_on_blocks(context: int, table: int, batch: int, busy: int) -> None:
     """Run the records of an update, or those before and after a run; `busy` threads had rows."""
     r = table
     while r != 0 and word(r, 0) != END:
-        operation, kernel = word(r, 0), word(r, 2)
-        if operation == GRADIENT:
-            run_gradient(context, r, batch)
-        elif operation == BLOCK_LOOP:
+        operation, length, kernel = word(r, 0), word(r, 1), word(r, 2)
+        if operation == BLOCKS:
+            run_blocks(context, r, batch, busy)
+            length += word(r, 6)
+        elif operation == NUMBER_LOOP:
             operands = word(context, OPERANDS)
-            for k in range(word(r, 6)):
-                set_word(operands, k, word(r, 7 + 3 * k))
-            call(kernel, (word(r, 3), word(r, 4), word(r, 5), operands, 1))
-        elif operation == SUMS:
-            call(kernel, (batch, word(r, 3), word(r, 4), word(r, 5), word(r, 6), 0))
-        elif operation == TRANSPOSE:
-            call(kernel, (word(r, 3), word(r, 4), word(r, 5), word(r, 6), word(r, 7), word(r, 8)))
-        elif operation == ADD:
-            if word(r, 8) < busy:
-                call(kernel, (word(r, 3), word(r, 4), word(r, 5), word(r, 6), word(r, 7)))
+            for k in range(word(r, 3)):
+                set_word(operands, k, word(r, 4 + 3 * k))
+            call(kernel, (0, 0, 0, operands, 1))
         elif operation == TOTAL:
             total = 0.0
             for k in range(word(context, THREADS)):
@@ -236,7 +279,7 @@ def run_on_blocks(context: int, table: int, batch: int, busy: int) -> None:
             call(kernel, (word(r, 3), word(r, 4), word(r, 5), word(r, 6), word(r, 7), word(r, 8), word(r, 9), 0))
         elif operation == UNPACK:
             call(kernel, (word(r, 3), word(r, 4), word(r, 5), word(r, 6), word(r, 7), word(r, 8), word(r, 9)))
-        r += 8 * word(r, 1)
+        r += 8 * length
 
 
 @_compiled
@@ -256,6 +299,8 @@ def run_step(context: int, step: int) -> None:
     share = (batch + threads - 1) // threads
     share = (share + grain - 1) // grain * grain
     row, stop = min(batch, thread * share), min(batch, thread * share + share)
+    if word(context, ALL_ROWS):
+        row, stop = 0, batch
     goes_on = 0
     while row < stop:
         rows = min(word(context, TILE_ROWS), stop - row)

@@ -22,6 +22,8 @@ CHOICES = {
     "small tiles": {"threads": 2, "tile_rows": 7},
     "depth first": {"threads": 1, "depth_first": True, "tile_rows": 24},
     "depth first on three threads": {"threads": 3, "depth_first": True, "tile_rows": 24},
+    "by units": {"threads": 1, "by_units": True},
+    "by units on three threads": {"threads": 3, "by_units": True},
     "short chunks": {"product_depth": 64, "sums_depth": 16},
 }
 
