@@ -14,7 +14,7 @@ from gdkernels_numba.bind import Tables
 from gdkernels_numba.bind_update import add_change, add_gradient
 from gdkernels_numba.layout import Layout, runs_over
 
-__all__ = ["changed_on_the_way", "write_tile_by_units"]
+__all__ = ["changed_on_the_way", "columns_of_thread", "write_tile_by_units"]
 
 
 def changed_on_the_way(layout: Layout) -> dict[int, str]:
@@ -84,7 +84,7 @@ def _reduces_rows(tables: Tables, loop: Loop) -> bool:
     return any(kind_of(n, tables.layout.task.batch) == COLUMN for n in loop.reductions)
 
 
-def _parts(tables: Tables, columns: int) -> Iterator[tuple[int, int]]:
+def columns_of_thread(tables: Tables, columns: int) -> Iterator[tuple[int, int]]:
     """Yield this thread's columns: from and to, in pieces that begin a panel or lie in one."""
     lanes, panel, threads = tables.format.lanes, tables.format.panel, tables.layout.choices.threads
     vectors = -(-columns // lanes)
@@ -103,7 +103,7 @@ def _add_loop(tables: Tables, step: Loop) -> None:
         if tables.thread == 0:
             tables.add_loop(step)
         return
-    for start, stop in _parts(tables, tables.layout.columns_of(step)):
+    for start, stop in columns_of_thread(tables, tables.layout.columns_of(step)):
         tables.add_loop(step, start, stop)
 
 
@@ -121,7 +121,7 @@ def _add_product(tables: Tables, step: Product, fused: Loop | None, changed: str
             if fused is not None:
                 tables.add_loop(fused)
         return
-    for start, stop in _parts(tables, result.columns):
+    for start, stop in columns_of_thread(tables, result.columns):
         if step.transposed and not turned:
             _add_back(tables, step, start, stop, fused, changed)
             continue
@@ -169,8 +169,8 @@ def _add_back(tables: Tables, step: Product, start: int, stop: int, fused: Loop 
             )
             if changed is not None:
                 for accumulation in layout.accumulated_for(changed):
-                    add_gradient(tables, tables.tile, accumulation, first)
-                add_change(tables, tables.tile, changed, layout.task.schedule.updates[0][changed], first)
+                    add_gradient(tables, tables.tile, accumulation, row=first)
+                add_change(tables, tables.tile, changed, layout.task.schedule.updates[0][changed], row=first)
         if fused is not None:
             tables.add_loop(fused, first, after)
         first = after

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,8 @@ import numpy.typing as npt
 from gdkernels.graph.scalars import scalar_table
 from gdkernels_numba.bind import Tables
 from gdkernels_numba.bind_rows import write_tile_by_rows
-from gdkernels_numba.bind_units import changed_on_the_way, write_tile_by_units
-from gdkernels_numba.bind_update import add_blocks, add_numbers, add_record, add_transpose
+from gdkernels_numba.bind_units import changed_on_the_way, columns_of_thread, write_tile_by_units
+from gdkernels_numba.bind_update import add_blocks, add_columns, add_numbers, add_record, add_transpose
 from gdkernels_numba.choices import Choices
 from gdkernels_numba.layout import Layout
 from gdkernels_numba.lower import Kernels, Task
@@ -80,11 +81,22 @@ class Bound:
             for k, node in enumerate((task.error, task.norm)):
                 if node is not None:
                     add_record(self.threads[0], node, layout.results + 8 * k)
-            changed = changed_on_the_way(layout).values() if self.choices.by_units else ()
-            names = [n for n in layout.parameters if "." not in n and n not in changed]
-            for phase in range(len(task.schedule.updates)):
-                for tables, name, first, stop in self._shared(names):
-                    add_blocks(tables, phase, name, first, stop)
+            self._write_updates()
+
+    def _write_updates(self) -> None:
+        layout = self.layout
+        phases = range(len(self.task.schedule.updates))
+        names = [n for n in layout.parameters if "." not in n]
+        if not self.choices.by_units:
+            for phase, (tables, name, first, stop) in product(phases, list(self._shared(names))):
+                add_blocks(tables, phase, name, first, stop)
+            return
+        # The columns that the thread multiplied with, and may still have in its cache.
+        changed = changed_on_the_way(layout).values()
+        for phase, tables, name in product(phases, self.threads, names):
+            if name not in changed:
+                for start, stop in columns_of_thread(tables, layout.parameters[name].columns):
+                    add_columns(tables, phase, name, start, stop)
 
     def _shared(self, names: Iterable[str]) -> Iterator[tuple[Tables, str, int, int]]:
         """Give each thread consecutive blocks of the parameters, about as much work as the others."""

@@ -13,6 +13,10 @@ _BREAK_EVEN = 10e6  # floating-point operations a step, below which a second thr
 _PER_BYTE = (
     4.0  # that a byte of weights costs: the update moves it, whatever the batch; threads without rows help there
 )
+# Rows in a batch up to which threads share the units: beyond, the products are longer than the reading of the weights.
+# Weights in two layouts that overflow all caches are long to read.
+_ROWS_BY_UNITS = 12  # a thread
+_ROWS_BEYOND_CACHES = 48
 _ROW_BLOCK = 12  # a multiple of the rows of the usual micro-kernels
 
 
@@ -26,6 +30,8 @@ class Work:
         Of the products in a step.
     row_bytes
         Bytes that a row of the batch leaves for the gradients.
+    widest_bytes
+        Bytes of a row of the widest layer.
     weight_bytes
         Bytes of the weights and their transposes.
     """
@@ -33,6 +39,7 @@ class Work:
     batch: int
     flops: float
     row_bytes: int
+    widest_bytes: int
     weight_bytes: int
 
 
@@ -82,7 +89,14 @@ def choose(work: Work, format: Format, caches: Caches, cores: int, wished: Mappi
     if depth_first is None:
         overflows = work.batch * work.row_bytes > threads * caches.second
         depth_first = overflows and 2 * work.weight_bytes <= caches.second
-    by_units = wished.get("by_units", False) and not depth_first
+    by_units = wished.get("by_units")
+    if by_units is None:
+        limit = _ROWS_BY_UNITS * threads
+        if work.weight_bytes > caches.last:
+            limit = max(limit, _ROWS_BEYOND_CACHES)
+        pays = threads > 1 or work.weight_bytes > caches.second
+        fits = work.batch * work.widest_bytes <= caches.second
+        by_units = pays and fits and work.batch <= limit and not depth_first
     tile_rows = wished.get("tile_rows")
     if tile_rows is None:
         # Weights that leave the second-level cache are read again for every tile, so tiles are higher.

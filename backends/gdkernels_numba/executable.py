@@ -139,6 +139,7 @@ class FusedExecutable(Executable):
             batch=batch,
             flops=(6.0 if training else 2.0) * weights * batch,
             row_bytes=row_bytes,
+            widest_bytes=max(widths) * form.size,
             weight_bytes=weights * form.size * (2 if training else 1),
         )
         return choose(work, form, caches(), cores(), self._wished)

@@ -178,9 +178,10 @@ class Layout:
         panel, inside = divmod(column, self.format.panel)
         return matrix.block(panel, 0) + inside * self.format.size
 
-    def in_blocks(self, matrix: Matrix, row: int = 0) -> Place:
-        """Return where the blocks of a matrix are, of one panel by one panel, the first of them from `row` on."""
-        return Place(matrix.block(0, row), self.format.panel * matrix.pitch, matrix.panel)
+    def in_blocks(self, matrix: Matrix, row: int = 0, column: int = 0) -> Place:
+        """Return where the blocks of a matrix are, of one panel by one panel, the first from `row` and `column` on."""
+        base = self.at_column(matrix, column) + row * matrix.pitch
+        return Place(base, self.format.panel * matrix.pitch, matrix.panel)
 
     def pitch(self, columns: int) -> int:
         return pitch_of(columns, self.format)

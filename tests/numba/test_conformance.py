@@ -1,5 +1,7 @@
 """The suite that any backend runs, on the fused CPU engine: all of it compiled."""
 
+from dataclasses import replace
+
 import pytest
 from gdkernels_numba import NumbaBackend
 
@@ -16,7 +18,20 @@ class AlwaysCompiled(NumbaBackend):
         return executable
 
 
+class ByUnits(AlwaysCompiled):
+    """As where few rows meet wide layers, at any size."""
+
+    def compile(self, program, plan):
+        return super().compile(program, replace(plan, choices={**plan.choices, "by_units": True}))
+
+
 class TestNumba(BackendConformance):
     @pytest.fixture
     def backend(self):
         return AlwaysCompiled()
+
+
+class TestByUnits(BackendConformance):
+    @pytest.fixture
+    def backend(self):
+        return ByUnits()

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from engine_runs import Data, assert_agrees, bits, compiled, program
+from gdkernels_numba.machine import Caches
 
 from gdkernels.backend import Plan
 from gdkernels.cases import CASES
@@ -42,11 +43,12 @@ def test_every_plan_gives_the_result(choices, batch_size):
         assert_agrees(Data(program(relu, tanh), widths, 200), executable, batch_size)
 
 
+@pytest.mark.parametrize("by_units", [False, True])
 @pytest.mark.parametrize("lanes", [16, 8, 4])
 @pytest.mark.parametrize("precision", ["float32", "float64"])
-def test_every_vector_width_gives_the_result(lanes, precision):
+def test_every_vector_width_gives_the_result(lanes, precision, by_units):
     wanted = program(relu, softmax, clip_norm=0.5, gradient_norm=True, optimizer=Adam())
-    executable = compiled(wanted, precision, vector_width=lanes)
+    executable = compiled(wanted, precision, vector_width=lanes, by_units=by_units, threads=2)
     for widths, batch_size in ((WIDE, 96), ((1, 1, 1, 1), 3), ((5, 17, 33, 2), 1)):
         assert_agrees(Data(wanted, widths, 2 * batch_size + 1), executable, batch_size, precision)
 
@@ -74,6 +76,23 @@ def test_the_plan_says_what_was_chosen_and_repeats_it():
     assert {"tile_rows", "depth_first", "vector_width"} <= executable.plan.choices.keys()
     again = compiled(data.program, **executable.plan.choices)
     assert bits(data.run(again, 96)[1]) == bits(data.run(executable, 96)[1])
+
+
+@pytest.mark.parametrize(
+    ("widths", "batch_size", "threads", "by_units"),
+    [
+        ((300, 700, 300), 16, 2, True),
+        ((300, 700, 300), 64, 2, False),
+        ((300, 700, 300), 4, 1, True),
+        ((30, 70, 30), 4, 1, False),
+    ],
+)
+def test_few_rows_and_many_weights_are_shared_by_units(widths, batch_size, threads, by_units, monkeypatch):
+    monkeypatch.setattr("gdkernels_numba.executable.caches", Caches)
+    data = Data(program(tanh), widths, batch_size + 1)
+    executable = compiled(data.program, threads=threads)
+    assert_agrees(data, executable, batch_size)
+    assert executable.plan.choices["by_units"] == by_units
 
 
 def test_one_executable_serves_all_sizes():

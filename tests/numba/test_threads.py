@@ -100,8 +100,8 @@ def test_denormals_are_flushed_inside_and_kept_outside():
 class TestHowManyThreads:
     """Threads follow the work, and what the user wishes."""
 
-    SMALL = Work(batch=32, flops=3e5, row_bytes=600, weight_bytes=10_000)
-    LARGE = Work(batch=1024, flops=1e10, row_bytes=30_000, weight_bytes=30_000_000)
+    SMALL = Work(batch=32, flops=3e5, row_bytes=600, widest_bytes=400, weight_bytes=10_000)
+    LARGE = Work(batch=1024, flops=1e10, row_bytes=30_000, widest_bytes=400, weight_bytes=30_000_000)
 
     @staticmethod
     def choose(work, **wished):
@@ -116,8 +116,8 @@ class TestHowManyThreads:
         assert self.choose(self.LARGE, threads=1).threads == 1
 
     def test_more_than_rows_only_where_the_update_is_worth_it(self):
-        assert self.choose(Work(batch=2, flops=1e10, row_bytes=1, weight_bytes=1)).threads == 2
-        assert self.choose(Work(batch=1, flops=1e6, row_bytes=1, weight_bytes=30_000_000)).threads == 4
+        assert self.choose(Work(batch=2, flops=1e10, row_bytes=1, widest_bytes=400, weight_bytes=1)).threads == 2
+        assert self.choose(Work(batch=1, flops=1e6, row_bytes=1, widest_bytes=400, weight_bytes=30_000_000)).threads == 4
 
     @pytest.mark.parametrize("name", ["NUMBA_NUM_THREADS", "OMP_NUM_THREADS"])
     def test_as_many_as_the_environment_allows(self, name, monkeypatch):
