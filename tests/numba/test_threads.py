@@ -117,7 +117,9 @@ class TestHowManyThreads:
 
     def test_more_than_rows_only_where_the_update_is_worth_it(self):
         assert self.choose(Work(batch=2, flops=1e10, row_bytes=1, widest_bytes=400, weight_bytes=1)).threads == 2
-        assert self.choose(Work(batch=1, flops=1e6, row_bytes=1, widest_bytes=400, weight_bytes=30_000_000)).threads == 4
+        assert (
+            self.choose(Work(batch=1, flops=1e6, row_bytes=1, widest_bytes=400, weight_bytes=30_000_000)).threads == 4
+        )
 
     @pytest.mark.parametrize("name", ["NUMBA_NUM_THREADS", "OMP_NUM_THREADS"])
     def test_as_many_as_the_environment_allows(self, name, monkeypatch):
