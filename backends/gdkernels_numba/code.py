@@ -90,9 +90,14 @@ def _target() -> Any:
 
 
 def _compile(text: str) -> bytes:
+    machine = _target()
+    return bytes(machine.emit_object(_optimised(text, machine)))
+
+
+def _optimised(text: str, machine: Any) -> Any:
+    """Return the module that LLVM makes of this IR for `machine`."""
     import llvmlite.binding as llvm
 
-    machine = _target()
     module = llvm.parse_assembly(text)
     module.triple, module.data_layout = machine.triple, str(machine.target_data)
     # The kernels are vectors already; what is left to LLVM is registers, addresses and scheduling.
@@ -100,7 +105,7 @@ def _compile(text: str) -> bytes:
     options.loop_vectorization = options.slp_vectorization = False
     passes = llvm.create_pass_builder(machine, options)
     passes.getModulePassManager().run(module, passes)
-    return bytes(machine.emit_object(module))
+    return module
 
 
 def _link(machine_code: bytes) -> Code:

@@ -115,6 +115,10 @@ class Vectors:
     def fma(self, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
         return self.intrinsic("fmuladd", a, b, c)
 
+    def exact_fma(self, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
+        """Return a·b + c rounded once; where the processor has no such operation, by the C library."""
+        return self.intrinsic("fma", a, b, c)
+
     def add(self, a: ir.Value, b: ir.Value) -> ir.Value:
         return self.builder.fadd(a, b)
 
@@ -193,6 +197,36 @@ class Vectors:
         return self.builder.bitcast(a, self.type)
 
     # ---- across the lanes
+
+    def any(self, mask: ir.Value) -> ir.Value:
+        bits = ir.IntType(self.format.lanes)
+        return self.builder.icmp_unsigned("!=", self.builder.bitcast(mask, bits), ir.Constant(bits, 0))
+
+    def each_by_library(self, name: str, a: ir.Value) -> ir.Value:
+        """Return what the C library's function of this name, from float64 to float64, says for each lane.
+
+        That is a function of its own: it is for what seldom happens, and shall not swell the code around it.
+        """
+        module = self.function.module
+        called = f"each_{name}_{self._suffix}"
+        function = module.globals.get(called)
+        if function is None:
+            function = ir.Function(module, ir.FunctionType(self.type, [self.type]), called)
+            function.linkage = "internal"
+            function.attributes.add("noinline")
+            library = module.globals.get(name) or ir.Function(
+                module, ir.FunctionType(ir.DoubleType(), [ir.DoubleType()]), name
+            )
+            builder = ir.IRBuilder(function.append_basic_block())
+            result = function.args[0]
+            for k in (ir.Constant(I32, k) for k in range(self.format.lanes)):
+                number = builder.extract_element(function.args[0], k)
+                wide = number if self.format.bits == 64 else builder.fpext(number, ir.DoubleType())
+                found = builder.call(library, [wide])
+                narrow = found if self.format.bits == 64 else builder.fptrunc(found, self.format.scalar)
+                result = builder.insert_element(result, narrow, k)
+            builder.ret(result)
+        return self.builder.call(function, [a])
 
     def combine(self, op: str, a: ir.Value) -> ir.Value:
         """Return the scalar that `op` ("add", "maximum", "minimum") makes of all lanes, halving in a fixed order."""

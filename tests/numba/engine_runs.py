@@ -4,6 +4,9 @@ from itertools import pairwise
 
 import numpy as np
 from gdkernels_numba import NumbaBackend
+from gdkernels_numba.emit import Function
+from gdkernels_numba.functions import FUNCTIONS
+from gdkernels_numba.vector import Vectors
 
 from gdkernels import verify
 from gdkernels.backend import Plan
@@ -87,3 +90,16 @@ def assert_agrees(data, executable, batch_size, precision="float32"):
 
 def bits(state):
     return {name: a.tobytes() for name, a in verify.named_arrays(state)}
+
+
+def write_functions(module, form):
+    """Add a kernel for each function, over arrays of whole vectors."""
+    for name, write in FUNCTIONS.items():
+        function = Function(module, f"vector_{name}", ("count", "first", "second", "target"))
+        vectors = Vectors(function, form)
+        sources = (function.first, function.second)[: 1 + (name == "pow")]
+        with function.loop(function.count, step=form.lanes) as k:
+            offset = function.multiply(k, form.size)
+            value = write(vectors, *(vectors.load(function.add(s, offset), align=form.size) for s in sources))
+            function.builder.store(value, function.pointer(function.add(function.target, offset))).align = form.size
+        function.finish()

@@ -35,6 +35,23 @@ def test_what_is_built_in_compiles(name):
         compiled(CASES[name].program, precision)
 
 
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        lambda z, *, xp: xp.sin(z),
+        lambda z, *, xp: z + 0.5 * xp.sin(2.0 * z) ** 2,
+        lambda z, *, xp: xp.cos(3.0 * z) * xp.exp(-z * z),
+        lambda z, *, xp: (xp.abs(z) + 0.1) ** 0.3,
+        lambda z, *, xp: xp.pow(1.5 + xp.tanh(z), z),
+    ],
+    ids=["sine", "snake", "wavelet", "a power", "a power of a power"],
+)
+def test_lines_of_users(line, precision):
+    data = Data(program(line, tanh), (9, 70, 17, 3), 50)
+    assert_agrees(data, compiled(data.program, precision), 24, precision)
+
+
 @pytest.mark.parametrize("choices", CHOICES.values(), ids=CHOICES)
 @pytest.mark.parametrize("batch_size", [96, 200, 1000])
 def test_every_plan_gives_the_result(choices, batch_size):

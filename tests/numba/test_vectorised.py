@@ -1,0 +1,128 @@
+"""A lost vectorisation costs a factor and changes no result: the generated instructions are looked at."""
+
+import platform
+import re
+
+import pytest
+from engine_runs import write_functions
+from gdkernels_numba import code, lower
+from gdkernels_numba.functions import FUNCTIONS
+from gdkernels_numba.kernels_loop import write_loop
+from gdkernels_numba.kernels_move import write_moves
+from gdkernels_numba.kernels_product import PRODUCTS, write_products
+from gdkernels_numba.machine import features, float_lanes
+from gdkernels_numba.vector import Format
+from llvmlite import ir
+
+from gdkernels.cases import CASES
+from gdkernels.graph.recipe import ROW
+from gdkernels.graph.schedule import schedule
+from gdkernels.graph.steps import NUMBER
+
+pytestmark = pytest.mark.skipif(
+    platform.machine() not in ("x86_64", "AMD64") or "fma" not in features(),
+    reason="reads x86 with fused multiply-adds",
+)
+
+REGISTERS = {16: "zmm", 8: "ymm", 4: "xmm"}
+WIDTHS = [lanes for lanes in REGISTERS if lanes <= float_lanes()]
+FORMATS = [Format("float32", lanes) for lanes in WIDTHS] + [Format("float64", lanes // 2) for lanes in WIDTHS]
+
+# What a kernel may call: sine and cosine leave numbers beyond the reduction to the C library.
+LIBRARY = {"sin", "cos"}
+
+UNROLLED = 8  # rows of a loop at a time, at most
+
+
+def instructions(write):
+    """Return, by function, the lines of the machine code of what `write` adds to a module."""
+    module = ir.Module("kernels")
+    write(module)
+    machine = code._target()
+    found, lines = {}, []
+    for line in machine.emit_assembly(code._optimised(str(module), machine)).splitlines():
+        label = re.match(r"(\w+):", line)
+        if label:
+            lines = found.setdefault(label[1], [])
+        elif line.startswith("\t") and not line.startswith("\t."):
+            lines.append(line.strip())
+    return found
+
+
+def recipes_of(program):
+    traced = program.trace(l2_as_input=True)
+    loops = lower._Loops()
+    loops.add(schedule(traced.graph, traced.batch, traced.results, [traced.error]), traced.batch)
+    return loops.known
+
+
+def vector_width(form):
+    return REGISTERS[form.lanes * form.size // 4]
+
+
+def count(lines, operation, register):
+    return sum(bool(re.match(operation, line)) and register in line for line in lines)
+
+
+def calls(lines):
+    return [line for line in lines if line.startswith("call")]
+
+
+def scalar(lines):
+    """Return arithmetic on single numbers: sums across lanes at the end need a few, a loop would need many."""
+    return [line for line in lines if re.match(r"v?(f\w*(add|sub)\w*|add|sub|mul|div|sqrt|max|min)s[sd]\b", line)]
+
+
+@pytest.mark.parametrize("form", FORMATS, ids=str)
+def test_products_are_fused_multiply_adds_on_vectors(form):
+    kernels = instructions(lambda module: write_products(module, form))
+    packed = "vfn?m(add|sub)" + r"\w*p" + ("s" if form.bits == 32 else "d")
+    assert kernels.keys() == PRODUCTS.keys()
+    for name, lines in kernels.items():
+        assert count(lines, packed, vector_width(form)) >= 5, name
+        assert not calls(lines), name
+        # Each inner product ends in a sum of two numbers: four rows at a time, and one.
+        assert len(scalar(lines)) <= (5 if name == "dots" else 0), name
+
+
+@pytest.mark.parametrize("form", FORMATS, ids=str)
+def test_moves_are_vectors(form):
+    kernels = instructions(lambda module: write_moves(module, form))
+    for name in ("rows_in", "rows_out", "transpose", "column_sums", "add"):
+        assert count(kernels[name], "v?mov[au]p", vector_width(form)) >= 1, name
+        assert not calls(kernels[name]), name
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_loops_are_vectors(precision):
+    """Of everything built in: as wide as the machine goes, and no call for an element."""
+    form = Format(precision, float_lanes() if precision == "float32" else float_lanes() // 2)
+    recipes = {recipe for case in CASES.values() for recipe in recipes_of(case.program)}
+    written = [recipe for recipe in recipes if recipe.kind != NUMBER]
+
+    def write(module):
+        for k, recipe in enumerate(written):
+            write_loop(module, f"loop{k}", recipe, form)
+
+    kernels = instructions(write)
+    for k, recipe in enumerate(written):
+        lines = kernels[f"loop{k}"]
+        assert not calls(lines), recipe
+        called = {i.op for i in recipe.code} & FUNCTIONS.keys()
+        if called:
+            assert count(lines, r"vfn?m(add|sub)\w*p", vector_width(form)) >= 5 * len(called), recipe
+        assert count(lines, "v", vector_width(form)) >= len(recipe.outputs), recipe
+        # What is one number, or one a row, is computed as that; a sum ends in a few steps on one number.
+        once = sum(i.rate <= ROW and i.op not in ("load", "constant") for i in recipe.code)
+        assert len(scalar(lines)) <= UNROLLED * (once + 3 * len(recipe.reductions)), recipe
+
+
+@pytest.mark.parametrize("form", FORMATS, ids=str)
+def test_functions_are_vectors(form):
+    kernels = instructions(lambda module: write_functions(module, form))
+    for name in FUNCTIONS:
+        lines = kernels[f"vector_{name}"]
+        register = "mm" if name == "pow" else vector_width(form)  # float32 is computed in float64
+        assert count(lines, r"vfn?m(add|sub)\w*p", register) >= 5, name
+        assert not scalar(lines), name
+        assert len(calls(lines)) <= (name in LIBRARY), name
