@@ -4,7 +4,6 @@ import ctypes
 import hashlib
 import logging
 import os
-import stat
 import tempfile
 import time
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from gdkernels.files.cache import cache_folder, unusable
 from gdkernels_numba.machine import machine_name
 
 __all__ = ["Code", "digest", "function_of", "load"]
@@ -120,10 +120,8 @@ def _link(machine_code: bytes) -> Code:
 @cache
 def _directory() -> Path:
     """Return where compiled code is kept: the user's own, or a temporary one where that cannot be trusted."""
-    wanted = os.environ.get("GDKERNELS_CACHE")
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    path = Path(wanted) if wanted else Path(home) / "gdkernels"
-    problem = _unusable(path)
+    path = cache_folder()
+    problem = unusable(path)
     if problem is None:
         return path
     temporary = Path(tempfile.mkdtemp(prefix="gdkernels-"))
@@ -134,24 +132,6 @@ def _directory() -> Path:
         problem,
     )
     return temporary
-
-
-def _unusable(path: Path) -> str | None:
-    """Return why code from this directory cannot be trusted or kept, or None; creates it where it is missing."""
-    try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        status = path.stat()
-    except OSError as error:
-        return f"cannot be created ({error.strerror})"
-    if not stat.S_ISDIR(status.st_mode):
-        return "is not a directory"
-    if hasattr(os, "getuid") and status.st_uid != os.getuid():
-        return f"belongs to user {status.st_uid}"
-    if status.st_mode & 0o022:
-        return "can be written by others (chmod 700 it)"
-    if not os.access(path, os.W_OK | os.X_OK):
-        return "is read-only"
-    return None
 
 
 def _read(path: Path) -> bytes | None:

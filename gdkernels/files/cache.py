@@ -1,0 +1,44 @@
+"""The folder in which gdkernels keeps what it need not find out twice: the user's own, and nobody else's to write."""
+
+import os
+import stat
+from pathlib import Path
+
+__all__ = ["cache_folder", "untrusted", "unusable"]
+
+
+def cache_folder() -> Path:
+    """Return where it is, or would be: GDKERNELS_CACHE, or below the user's folder of caches."""
+    wanted = os.environ.get("GDKERNELS_CACHE")
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return Path(wanted) if wanted else Path(home) / "gdkernels"
+
+
+def unusable(path: Path) -> str | None:
+    """Return why the folder cannot be trusted or written, or None; creates it where it is missing."""
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        problem = untrusted(path)
+    except OSError as error:
+        return f"cannot be created ({error.strerror})"
+    if problem is None and not os.access(path, os.W_OK | os.X_OK):
+        return "is read-only"
+    return problem
+
+
+def untrusted(path: Path) -> str | None:
+    """Return why what lies in the folder, which exists, may be somebody else's; None if it is the user's own.
+
+    Raises
+    ------
+    OSError
+        Where it cannot be looked at.
+    """
+    status = path.stat()
+    if not stat.S_ISDIR(status.st_mode):
+        return "is not a directory"
+    if hasattr(os, "getuid") and status.st_uid != os.getuid():
+        return f"belongs to user {status.st_uid}"
+    if status.st_mode & 0o022:
+        return "can be written by others (chmod 700 it)"
+    return None
