@@ -20,6 +20,8 @@ class Cost:
 
     Attributes
     ----------
+    operations
+        How many have to be done; transposing, broadcasting and the like are free.
     product_flops
         Floating-point operations in matrix products: 2·m·n·k each.
     other_flops
@@ -32,6 +34,7 @@ class Cost:
         Bytes of all the results, if none is ever freed.
     """
 
+    operations: int
     product_flops: int
     other_flops: int
     bytes_least: int
@@ -65,12 +68,13 @@ def cost(outputs: Iterable[Node], sizes: Mapping[str, int], *, itemsize: int) ->
             return 0
         return elements(node) * (1 if node.dtype == "bool" else itemsize)
 
-    product_flops = other_flops = moved = kept = read = 0
+    operations = product_flops = other_flops = moved = kept = read = 0
     for node in topological(*wanted):
         if node.op == "input":
             read += size(node)
         if node.op in _FREE or node.dtype == SCALAR:
             continue
+        operations += 1
         moved += size(node) + sum(size(a) for a in node.args)
         kept += size(node)
         if node.op == "matmul":
@@ -81,4 +85,4 @@ def cost(outputs: Iterable[Node], sizes: Mapping[str, int], *, itemsize: int) ->
         else:
             other_flops += elements(node.args[0])
     written = sum(size(n) for n in {n.id: n for n in wanted}.values())
-    return Cost(product_flops, other_flops, read + written, moved, kept)
+    return Cost(operations, product_flops, other_flops, read + written, moved, kept)
