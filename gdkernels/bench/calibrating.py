@@ -1,0 +1,199 @@
+"""Making a calibration: some small jobs are timed on every candidate in turn, and prices are fitted to the times."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+
+import numpy as np
+import numpy.typing as npt
+
+from gdkernels import registry
+from gdkernels.bench.jobs import Job, candidates
+from gdkernels.bench.sampling import Width, interleave
+from gdkernels.calibration import Calibration, Candidate
+from gdkernels.definition import activations, losses
+from gdkernels.definition.naming import resolve
+from gdkernels.errors import GdkernelsError
+from gdkernels.machine import machine
+from gdkernels.program import Program
+from gdkernels.work import QUANTITIES, Work
+
+__all__ = ["JOBS", "BusyError", "Measured", "calibrate", "fit_prices"]
+
+Array = npt.NDArray[np.float64]
+
+_NOISE = 0.15  # share by which repeated times may differ, at the median of all, before they are worth nothing
+_HOST = "cpu"  # where data lies that nobody has moved
+
+
+class BusyError(GdkernelsError):
+    """Times differ so much from one repetition to the next that prices fitted to them would be luck."""
+
+
+def _job(sizes: str, batch: int, steps: int, activation: str = "relu", optimizer: str = "sgd") -> Work:
+    widths = tuple(int(n) for n in sizes.split("-"))
+    functions = (*(resolve("activation", activation),) * (len(widths) - 2), activations.identity)
+    program = Program(functions, loss=losses.sse, optimizer=resolve("optimizer", optimizer))
+    return Work(program, widths, batch, batch * steps)
+
+
+# From where calls and the meeting of threads decide to where products do, batches of one to thousands, narrow and wide;
+# some of a single step, for what a call costs.
+JOBS = (
+    _job("8-16-1", 1, 2000),
+    _job("8-16-1", 8, 1),
+    _job("16-32-32-1", 32, 500),
+    _job("16-32-32-1", 256, 1, optimizer="adam"),
+    _job("32-64-64-1", 64, 200, "tanh"),
+    _job("32-64-64-1", 64, 200, optimizer="adam"),
+    _job("32-64-64-1", 256, 60),
+    _job("2-8-1", 8192, 8),
+    _job("100-1", 4096, 8),
+    _job("16-32-32-4", 4096, 8, "gelu", "adam"),
+    _job("16-16-16-16-4", 8192, 8),
+    _job("64-128-128-10", 64, 60),
+    _job("64-128-128-10", 512, 12, "tanh"),
+    _job("64-256-256-1", 128, 12, optimizer="adam"),
+    _job("256-256-256-10", 32, 20, "gelu"),
+    _job("256-256-256-10", 256, 4),
+    _job("500-500-10", 8, 40),
+    _job("500-500-10", 4, 20, optimizer="adam"),
+    _job("3-1000-1000-1", 16, 6),
+    _job("1000-1000-10", 2, 10, "tanh", "adam"),
+    _job("1000-1000-1000-10", 4, 6),
+    _job("2000-500-10", 1, 10),
+    _job("784-512-512-10", 256, 2),
+    _job("784-512-512-10", 64, 1, optimizer="adam"),
+    _job("1024-1024-1024-10", 128, 1),
+)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Quantities of a job, and what it took: every sample, in seconds."""
+
+    quantities: Mapping[str, float]
+    samples: Sequence[float]
+
+    @property
+    def seconds(self) -> float:
+        """The fastest: whoever else uses the machine only ever adds to it."""
+        return min(self.samples)
+
+    @property
+    def noise(self) -> float:
+        """By how much the median is above the fastest, as a share."""
+        return statistics.median(self.samples) / self.seconds - 1.0
+
+
+def calibrate(
+    precision: str = "float32",
+    *,
+    jobs: Sequence[Work] = JOBS,
+    seconds: float = 10.0,
+    anyway: bool = False,
+    own_threads: bool = False,
+) -> Calibration:
+    """Measure `jobs` on everything that can run here, and return the prices that fit.
+
+    Parameters
+    ----------
+    seconds
+        How long measuring takes at most, about; binding and compiling come on top.
+    anyway
+        Whether times that differ too much are taken as they are.
+    own_threads
+        Whether each backend keeps its own rule of how many threads to use, as for the table that ships with gdkernels.
+
+    Raises
+    ------
+    BusyError
+        Where repeated times differ too much: somebody else uses the machine.
+    """
+    who = candidates(precision)
+    if own_threads:
+        who = list(dict.fromkeys(replace(c, threads=None) for c in who))
+    measured = _measure(jobs, who, precision, seconds)
+    noise = statistics.median(row.noise for rows in measured.values() for row in rows)
+    if noise > _NOISE and not anyway:
+        raise BusyError(
+            f"this machine is busy: the same job took {noise:.0%} longer at the median than at best, and {_NOISE:.0%} "
+            "is the limit; nothing was kept. Try again when it is idle"
+        )
+    fitted = {c: fit_prices(rows) for c, rows in measured.items()}
+    return Calibration(
+        precision=precision,
+        prices={c: prices for c, (prices, _) in fitted.items()},
+        machine=machine(),
+        versions=registry.versions(),
+        noise=noise,
+        misfit={c: misfit for c, (_, misfit) in fitted.items()},
+        date=date.today().isoformat(),
+    )
+
+
+def _measure(
+    jobs: Sequence[Work], who: Sequence[Candidate], precision: str, seconds: float
+) -> dict[Candidate, list[Measured]]:
+    timers: dict[tuple[Candidate, int, bool], Callable[[], float]] = {}
+    for k, work in enumerate(jobs):
+        job = Job(work, precision)
+        for candidate in who:
+            timers[candidate, k, False] = job.timer(candidate)
+            if candidate.device != _HOST:
+                timers[candidate, k, True] = job.transfer_timer(candidate)
+    for timer in timers.values():
+        timer()  # what is compiled or allocated at first
+    # All take turns over the whole time, so that what disturbs them for a second disturbs one sample of each.
+    taken = interleave(timers, Width(share=0.02, seconds=seconds))
+    measured: dict[Candidate, list[Measured]] = {c: [] for c in who}
+    for (candidate, k, transfer), samples in taken.items():
+        quantities = jobs[k].quantities(precision)
+        own = {n: v if n.startswith("transfer") == transfer else 0.0 for n, v in quantities.items()}
+        measured[candidate].append(Measured(own, samples))
+    return measured
+
+
+def fit_prices(rows: Sequence[Measured]) -> tuple[dict[str, float], float]:
+    """Return the prices of quantities that fit measured times, and how well: the rms of ln(estimated / measured).
+
+    Prices are at least 0. What is minimised is the sum of (p − t)² / (p t), p the estimate and t the time: too long and
+    too short by the same factor count the same, and a microsecond of one job as much as a second of another. The
+    estimate in the denominator is that of the round before.
+    """
+    names = [n for n in QUANTITIES if any(row.quantities[n] for row in rows)]
+    times = np.array([row.seconds for row in rows])
+    matrix = np.array([[row.quantities[n] for n in names] for row in rows]) / times[:, None]
+    scale = np.linalg.norm(matrix, axis=0)
+    matrix /= scale
+    ratio = np.ones(len(rows))
+    for _ in range(10):
+        weights = 1.0 / np.sqrt(np.clip(ratio, 0.05, 20.0))
+        prices = _non_negative(matrix * weights[:, None], weights)
+        ratio = matrix @ prices
+    misfit = float(np.sqrt(np.mean(np.log(np.maximum(ratio, 1e-9)) ** 2)))
+    return {n: float(p) for n, p in zip(names, prices / scale, strict=True) if p > 0}, misfit
+
+
+def _non_negative(matrix: Array, target: Array) -> Array:
+    """Return the x ≥ 0 with the least ‖matrix x − target‖, one coordinate at a time.
+
+    The sequential coordinate-wise algorithm of Franc, Hlaváč and Navara (2005).
+    """
+    gram, x = matrix.T @ matrix, np.zeros(matrix.shape[1])
+    slope = -(matrix.T @ target)
+    for _ in range(10_000):
+        largest = 0.0
+        for k in range(len(x)):
+            moved = max(0.0, x[k] - slope[k] / gram[k, k])
+            change = moved - x[k]
+            if change:
+                slope += change * gram[:, k]
+                x[k] = moved
+                largest = max(largest, abs(change))
+        if largest <= 1e-9 * float(x.max(initial=0.0)):
+            break
+    return x

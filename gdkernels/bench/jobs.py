@@ -1,0 +1,81 @@
+"""Jobs to time: the same work, from the same bits, for every candidate that could do it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from gdkernels import registry, streams
+from gdkernels.backend import Plan, storage_dtype
+from gdkernels.calibration import Candidate
+from gdkernels.definition.initialisation import initial_parameters
+from gdkernels.reference import bind
+from gdkernels.verify import start
+from gdkernels.work import Work
+
+__all__ = ["Job", "candidates"]
+
+_RATE = 1e-6  # so small that nothing diverges, however often it runs
+
+
+def candidates(precision: str) -> list[Candidate]:
+    """Return where a job can run here, the highest priority first, with every number of threads that matters."""
+    able = [f for f in registry.find().values() if f.backend and not f.problem and precision in f.backend.precisions]
+    return [
+        Candidate(f.name, device, threads)
+        for f in able
+        for device in f.devices
+        for threads in (f.backend.threads(device) if f.backend else ()) or (None,)
+    ]
+
+
+class Job:
+    """A training job with its data and initial parameters on the host."""
+
+    def __init__(self, work: Work, precision: str) -> None:
+        self.work, self.precision = work, precision
+        rng = streams.generator(0, "jobs")
+        self._parameters = initial_parameters(work.sizes, work.program.activations, work.program.bias, rng)
+        dtype = storage_dtype(precision)
+        self._x = rng.standard_normal((work.records, work.sizes[0])).astype(dtype)
+        self._y = rng.standard_normal((work.records, work.sizes[-1])).astype(dtype)
+        self._order = rng.permutation(work.records)
+
+    def timer(self, candidate: Candidate) -> Callable[[], float]:
+        """Return what runs the job on a candidate, all but the transfers, and returns the seconds that it took."""
+        backend = registry.get(candidate.backend)
+        choices = {} if candidate.threads is None else {"threads": candidate.threads}
+        plan = Plan(candidate.backend, candidate.device, self.precision, choices)
+        dtype, device, work = storage_dtype(self.precision), candidate.device, self.work
+        with backend.on_device(device):
+            executable = bind(backend, work.program, plan)
+            x, y = (backend.asarray(a, dtype=dtype, device=device) for a in (self._x, self._y))
+            begun = start(work.program, self._parameters, lambda a: backend.asarray(a, dtype=dtype, device=device))
+            state = begun.copy(backend.xp)
+        rates = np.full(-(-work.records // work.batch), _RATE)
+
+        def run() -> float:
+            with backend.on_device(device):
+                began = time.perf_counter()
+                for _ in range(work.epochs):
+                    executable.run(state, x, y, self._order, work.batch, rates)
+                backend.synchronize(device)
+                return time.perf_counter() - began
+
+        return run
+
+    def transfer_timer(self, candidate: Candidate) -> Callable[[], float]:
+        """Return what moves the data to the candidate's device, and returns the seconds that it took."""
+        backend, dtype = registry.get(candidate.backend), storage_dtype(self.precision)
+
+        def run() -> float:
+            with backend.on_device(candidate.device):
+                began = time.perf_counter()
+                for a in (self._x, self._y):
+                    backend.asarray(a, dtype=dtype, device=candidate.device)
+                backend.synchronize(candidate.device)
+                return time.perf_counter() - began
+
+        return run
