@@ -178,6 +178,10 @@ class Backend(ABC):
         """Return a context in which the namespace works on `device`, for libraries with a current device."""
         return nullcontext()
 
+    def threads(self, device: str) -> tuple[int, ...]:
+        """Return the numbers of threads that a plan's choice "threads" may be, and of which it matters which."""
+        return ()
+
     def for_products(self, flops: int) -> AbstractContextManager[Any]:
         """Return a context for work whose largest product takes so many FLOPs, for libraries that start threads."""
         return nullcontext()

@@ -8,8 +8,11 @@ import numpy.typing as npt
 
 from gdkernels.backend import Backend, Executable, Plan, host_array, storage_dtype
 from gdkernels.errors import InputError
+from gdkernels.estimates import plan_choices
 from gdkernels.program import Program
 from gdkernels.reference import bind
+from gdkernels.registry import versions
+from gdkernels.work import Work
 
 __all__ = ["DLPACK_HOST", "Binding", "located", "namespace_of"]
 
@@ -35,9 +38,15 @@ class Binding:
     def dtype(self) -> str:
         return storage_dtype(self.precision)
 
-    def executable(self, program: Program) -> Executable:
-        """Return `program` compiled by the backend, or its definition on the backend's namespace."""
-        return bind(self.backend, program, Plan(self.backend.name, self.device, self.precision))
+    def executable(self, program: Program, work: Work | None = None) -> Executable:
+        """Return `program` compiled by the backend, or its definition on the backend's namespace.
+
+        Where this machine is calibrated, the plan has the number of threads that is best for `work`.
+        """
+        choices = {}
+        if work is not None:
+            choices = plan_choices(self.backend, self.device, self.precision, work, versions())
+        return bind(self.backend, program, Plan(self.backend.name, self.device, self.precision, choices))
 
     def place(self, value: Any, name: str) -> Any:
         """Return `value` as an array of numbers on the device, in the precision.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from typing import Any, Self
 
@@ -22,8 +22,9 @@ from gdkernels.metrics import Metric
 from gdkernels.native import choose_for
 from gdkernels.program import Program
 from gdkernels.targets import place_inputs
+from gdkernels.work import Work
 
-__all__ = ["Model"]
+__all__ = ["Model", "records_in"]
 
 
 class Model:
@@ -97,19 +98,24 @@ class Model:
             self._rebind(Binding(choice.backend, choice.device, self._binding.precision, choice.reason))
         return self
 
-    def _bind(self, X: Any) -> Binding:
-        """Return where to compute, chosen now if it was not before."""
+    def _bind(self, X: Any, work: Callable[[int], Work] | None = None) -> Binding:
+        """Return where to compute, chosen now if it was not before: for `work` on so many records, or predicting."""
         if self._binding is None:
             precision = self._precision or ("float64" if "float64" in _dtype_name(X) else "float32")
-            choice = choose_for(X, self._backend, self._device, precision)
+            records = records_in(X)
+            job = (work or self._prediction)(records) if records else None
+            choice = choose_for(X, self._backend, self._device, precision, job)
             self._rebind(Binding(choice.backend, choice.device, precision, choice.reason))
             assert self._binding is not None
         return self._binding
 
+    def _prediction(self, records: int) -> Work:
+        return Work(Program((*self.activations, self.output), self.bias), self.sizes, records, records)
+
     @contextmanager
-    def _bound(self, X: Any) -> Iterator[Binding]:
+    def _bound(self, X: Any, work: Callable[[int], Work] | None = None) -> Iterator[Binding]:
         """Bind if that has not been done, and make the device the current one, for libraries that have such a thing."""
-        binding = self._bind(X)
+        binding = self._bind(X, work)
         with binding.backend.on_device(binding.device):
             yield binding
 
@@ -247,6 +253,14 @@ def _hidden_activations(
             raise InputError(f"{len(activation)} activations given for {hidden} hidden layers")
         return tuple(resolve("activation", f) for f in activation)
     return (resolve("activation", activation),) * hidden
+
+
+def records_in(X: Any) -> int:
+    """Return the length of X; 0 where it has none, which is refused later."""
+    shape = getattr(X, "shape", None)
+    if shape is not None:
+        return int(shape[0]) if len(shape) else 0
+    return len(X) if isinstance(X, Sized) else 0
 
 
 def _dtype_name(X: Any) -> str:

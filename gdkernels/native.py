@@ -12,6 +12,7 @@ from gdkernels import registry
 from gdkernels.backend import Backend, host_array
 from gdkernels.binding import DLPACK_HOST, namespace_of
 from gdkernels.registry import Choice
+from gdkernels.work import Work
 
 __all__ = ["NativeBackend", "choose_for", "to_host"]
 
@@ -62,9 +63,12 @@ def to_host(x: Any) -> npt.NDArray[Any]:
         return np.asarray(array_api_compat.to_device(x, "cpu"))
 
 
-def choose_for(X: Any, backend: str | Backend, device: str | None, precision: str) -> Choice:
-    """Return what `registry.choose` does; X's own namespace where nobody asked for a backend and none reaches X."""
-    choice = registry.choose(backend, device, precision)
+def choose_for(X: Any, backend: str | Backend, device: str | None, precision: str, work: Work | None = None) -> Choice:
+    """Return what `registry.choose` does; X's own namespace where nobody asked for a backend and none reaches X.
+
+    What is on a device already is not moved for the sake of an estimate: there it goes by priority.
+    """
+    choice = registry.choose(backend, device, precision, work if _on_host(X) else None)
     named = (
         backend != "auto"
         or device is not None
@@ -75,10 +79,14 @@ def choose_for(X: Any, backend: str | Backend, device: str | None, precision: st
     return Choice(NativeBackend(X), str(X.device), f"the data is on {X.device}, which no other backend reaches")
 
 
+def _on_host(X: Any) -> bool:
+    return namespace_of(X) is None or X.__dlpack_device__()[0] in DLPACK_HOST
+
+
 def _reaches(choice: Choice, X: Any) -> bool:
     if namespace_of(X) is None or choice.backend.owns(X):
         return True
-    if X.__dlpack_device__()[0] not in DLPACK_HOST:
+    if not _on_host(X):
         return choice.device.startswith("cuda")
     try:
         host_array(X[:0, ...])

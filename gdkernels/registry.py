@@ -8,19 +8,24 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING
 
 from gdkernels.backend import PRECISIONS, Backend
 from gdkernels.errors import BackendError, unknown_name
+from gdkernels.estimates import Estimate, estimates, fastest, in_words
+from gdkernels.work import Work
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-__all__ = ["Choice", "Found", "choose", "decide", "find", "get"]
+__all__ = ["Choice", "Found", "choose", "decide", "find", "get", "versions"]
 
 GROUP = "gdkernels.backends"
+
+_LIBRARIES = ("gdkernels", "numpy", "numba", "llvmlite", "cupy-cuda12x", "cupy-cuda13x")
 
 _log = logging.getLogger("gdkernels")
 
@@ -50,11 +55,18 @@ class Found:
 
 @dataclass(frozen=True)
 class Choice:
-    """A backend and a device, and why these."""
+    """A backend and a device, and why these.
+
+    Attributes
+    ----------
+    estimates
+        What each candidate was estimated to take, in the order of priority; none where the work was not known.
+    """
 
     backend: Backend
     device: str
     reason: str
+    estimates: tuple[Estimate, ...] = ()
 
 
 def find() -> dict[str, Found]:
@@ -85,8 +97,16 @@ def get(name: str) -> Backend:
     return backend
 
 
-def choose(backend: str | Backend = "auto", device: str | None = None, precision: str = "float32") -> Choice:
+def choose(
+    backend: str | Backend = "auto",
+    device: str | None = None,
+    precision: str = "float32",
+    work: Work | None = None,
+) -> Choice:
     """Return where to run: the argument, else GDKERNELS_BACKEND and GDKERNELS_DEVICE, else the best that can.
+
+    That is the one of the highest priority, or where `work` is known, the one that is estimated to be the fastest, by
+    `gdkernels.calibration`; nothing is measured here.
 
     Raises
     ------
@@ -95,7 +115,7 @@ def choose(backend: str | Backend = "auto", device: str | None = None, precision
     BackendError
         Where what was asked for cannot run here; the message says why and what would fix it.
     """
-    choice, warnings = decide(backend, device, precision)
+    choice, warnings = decide(backend, device, precision, work)
     for message in warnings:
         _warn_once(message)
     _log.info("running on %s (%s): %s", choice.backend.name, choice.device, choice.reason)
@@ -103,7 +123,10 @@ def choose(backend: str | Backend = "auto", device: str | None = None, precision
 
 
 def decide(
-    backend: str | Backend = "auto", device: str | None = None, precision: str = "float32"
+    backend: str | Backend = "auto",
+    device: str | None = None,
+    precision: str = "float32",
+    work: Work | None = None,
 ) -> tuple[Choice, list[str]]:
     """Return what `choose` does, and what it would warn of, without logging either."""
     if precision not in PRECISIONS:
@@ -114,7 +137,7 @@ def decide(
     if device is None and os.environ.get("GDKERNELS_DEVICE"):
         device, by_device = os.environ["GDKERNELS_DEVICE"], "GDKERNELS_DEVICE"
     if isinstance(backend, str) and backend == "auto":
-        return _decide_automatically(device, precision, by_device)
+        return _decide_automatically(device, precision, by_device, work)
 
     if isinstance(backend, str):
         found = _get(backend, by_backend)
@@ -127,26 +150,67 @@ def decide(
     if problem is not None:
         raise BackendError(f"backend {found.name!r} {problem}")
     asked = " and ".join(name for name in (by_backend, by_device) if name)
-    return Choice(found.backend, device or found.devices[0], f"set by {asked}" if asked else "as asked for"), []
+    place = (found.backend, device or found.devices[0])
+    known = () if work is None else tuple(estimates([place], precision, work, versions()))
+    return Choice(*place, f"set by {asked}" if asked else "as asked for", known), []
 
 
-def _decide_automatically(device: str | None, precision: str, by_device: str) -> tuple[Choice, list[str]]:
+def _decide_automatically(
+    device: str | None, precision: str, by_device: str, work: Work | None
+) -> tuple[Choice, list[str]]:
+    able: list[Found] = []
     passed_over: list[str] = []
     warnings: list[str] = []
     # A plug-in that does not load has no priority, so it cannot be said to be worse than the one chosen: all are named.
     for found in sorted(find().values(), key=lambda f: f.backend is not None):
         problem = f"cannot run here: {found.problem}" if found.problem else _unfit(found, device, precision, by_device)
         if problem is None:
-            assert found.backend is not None
-            reason = "the best that can run here" + (f" ({'; '.join(passed_over)})" if passed_over else "")
-            return Choice(found.backend, device or found.devices[0], reason), warnings
-        passed_over.append(f"{found.name} {problem}")
-        if found.problem and device is None and _expected(found.backend):
-            warnings.append(f"backend {found.name!r} {problem}")
+            able.append(found)
+        elif not able:
+            passed_over.append(f"{found.name} {problem}")
+            if found.problem and device is None and _expected(found.backend):
+                warnings.append(f"backend {found.name!r} {problem}")
+    if able:
+        choice = _best(able, device, precision, work)
+        others = f" ({'; '.join(passed_over)})" if passed_over else ""
+        return replace(choice, reason=choice.reason + others), warnings
     if not passed_over:
         raise BackendError("no backend is installed: pip install gdkernels (in a checkout: pip install -e .)")
     wish = f"device {device!r}{f' ({by_device})' if by_device else ''} and " if device else ""
     raise BackendError(f"no backend can do {wish}precision {precision!r} here: {'; '.join(passed_over)}")
+
+
+def _best(able: list[Found], device: str | None, precision: str, work: Work | None) -> Choice:
+    """Return the choice among those that can run, the highest priority first."""
+    backends = {f.name: f.backend for f in able if f.backend is not None}
+    first = Choice(backends[able[0].name], device or able[0].devices[0], "the best that can run here")
+    if work is None:
+        return first
+    places = [(backends[f.name], d) for f in able for d in ([device] if device else f.devices)]
+    found = tuple(estimates(places, precision, work, versions()))
+    best = fastest(found)
+    if best is None or best.step_seconds is None:
+        return replace(first, estimates=found)
+    chosen = best.candidate
+    reason = f"estimated at {in_words(best.step_seconds)} a step {best.source}"
+    others = [e for e in found if e.seconds is not None and e.candidate.backend != chosen.backend]
+    if others:
+        next_best = min(others, key=lambda e: e.seconds or 0.0)
+        reason += f", {next_best.candidate.backend} at {in_words(next_best.step_seconds or 0.0)}"
+    return Choice(backends[chosen.backend], chosen.device, reason, found)
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Return the versions of what decides how fast backends are: their distributions, and the libraries below."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {}
+    for name in _LIBRARIES:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    plug_ins = {name: " and ".join(map(_source, points)) for name, points in _points().items()}
+    return found | {f"backend {name}": plug_ins[name] for name in sorted(plug_ins)}
 
 
 def _get(name: str, by: str = "") -> Found:

@@ -28,6 +28,7 @@ from gdkernels.program import Program
 from gdkernels.progress import Progress
 from gdkernels.records import Records, place_records
 from gdkernels.settings import Settings
+from gdkernels.work import Work
 
 __all__ = ["Trainer"]
 
@@ -110,7 +111,7 @@ class Trainer:
         self.epochs_done = 0
         self._fit_began = 0
         self._binding: Binding | None = None
-        self._program: Program | None = None
+        self._bound_to: tuple[Program, int] | None = None
         self._executable: Executable | None = None
         self._slots: Any = None
         self._steps_done = 0
@@ -136,7 +137,7 @@ class Trainer:
         DivergenceError
             If loss or parameters stop being finite; the parameters are then those before this epoch.
         """
-        with self.mlp._bound(X):
+        with self.mlp._bound(X, lambda records: self.work(records, weighted=sample_weight is not None)):
             data = self._place(X, Y, sample_weight)
             return self._run_epoch(data, gradient_norm=False, epochs=None, losses=())[0]
 
@@ -195,11 +196,15 @@ class Trainer:
             raise InputError(f"stop_gradient_norm must be at least 0 or None, got {stop_gradient_norm!r}")
         wanted = resolve_metrics(metrics)
         with_norm = gradient_norm or stop_gradient_norm is not None
-        with self.mlp._bound(X) as binding:
+
+        def work(records: int) -> Work:
+            return self.work(records, int(epochs), gradient_norm=with_norm, weighted=sample_weight is not None)
+
+        with self.mlp._bound(X, work) as binding:
             train, held_out = self._held_out(self._place(X, Y, sample_weight), validation)
             if (train if held_out is None else held_out).weights is not None:
                 check_takes_weights(wanted)
-            executable = self._bind_program(with_norm, train.weights is not None)
+            executable = self._bind_program(with_norm, train)
             history = History(executable.plan, executable.origin, binding.reason)
             self._fit_began = self.epochs_done
             best: tuple[float, Any] = (math.inf, None)
@@ -224,6 +229,23 @@ class Trainer:
                 history.best_epoch = history.epochs[-1].number
             _log.info("trained %d epochs on %s (%s)", len(history.epochs), located(binding), executable.origin)
             return history
+
+    def work(self, records: int, epochs: int = 1, *, gradient_norm: bool = False, weighted: bool = False) -> Work:
+        """Return what training on so many records is about, by which `gdkernels.registry.decide` chooses."""
+        settings = self.settings
+        program = Program(
+            activations=self.mlp._raw_activations(settings.loss),
+            bias=self.mlp.bias,
+            loss=settings.loss,
+            optimizer=settings.optimizer,
+            reduction=settings.reduction,
+            l2=settings.l2,
+            l2_in_loss=settings.l2_in_loss,
+            clip_norm=settings.clip_norm,
+            gradient_norm=gradient_norm,
+            weighted=weighted,
+        )
+        return Work(program, self.mlp.sizes, settings.batch_size, records, epochs)
 
     # ---- one epoch
 
@@ -262,10 +284,10 @@ class Trainer:
         self, data: Records, *, gradient_norm: bool, epochs: int | None, losses: Iterable[float]
     ) -> tuple[float, float | None, float]:
         """Return E over the pass, the mean norm of the gradient, and the rate of the last step."""
-        executable = self._bind_program(gradient_norm, data.weights is not None)
+        records, batch_size = len(data), self.settings.batch_size
+        executable = self._bind_program(gradient_norm, data)
         binding = self._binding
         assert binding is not None
-        records, batch_size = len(data), self.settings.batch_size
         steps = -(-records // batch_size)
         order = _checked_order(self._order(self.epochs_done, records), records)
         position = self.epochs_done - self._fit_began + np.arange(steps) / steps
@@ -336,25 +358,14 @@ class Trainer:
                 return tuple(binding.place(old.to_numpy(a), "slot") for a in arrays)
 
             self._slots = map_layers(move, self._slots)
-        self._binding, self._executable, self._program = binding, None, None
+        self._binding, self._executable, self._bound_to = binding, None, None
 
-    def _bind_program(self, gradient_norm: bool, weighted: bool) -> Executable:
-        settings = self.settings
-        program = Program(
-            activations=self.mlp._raw_activations(settings.loss),
-            bias=self.mlp.bias,
-            loss=settings.loss,
-            optimizer=settings.optimizer,
-            reduction=settings.reduction,
-            l2=settings.l2,
-            l2_in_loss=settings.l2_in_loss,
-            clip_norm=settings.clip_norm,
-            gradient_norm=gradient_norm,
-            weighted=weighted,
-        )
-        if self._program is None or self._program != program:
+    def _bind_program(self, gradient_norm: bool, data: Records) -> Executable:
+        work = self.work(len(data), gradient_norm=gradient_norm, weighted=data.weights is not None)
+        bound_to = (work.program, work.batch)
+        if self._bound_to != bound_to:
             assert self._binding is not None
-            self._program, self._executable = program, self._binding.executable(program)
+            self._bound_to, self._executable = bound_to, self._binding.executable(work.program, work)
         assert self._executable is not None
         return self._executable
 

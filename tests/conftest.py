@@ -102,3 +102,9 @@ def plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Plugins
     plugins = Plugins(tmp_path, monkeypatch)
     yield plugins
     plugins.forget()
+
+
+@pytest.fixture(autouse=True)
+def no_calibration_of_whoever_runs_the_tests(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "cache" not in request.fixturenames:  # a test with a folder of its own
+        monkeypatch.setattr("gdkernels.calibration.path", lambda precision: Path("none"))

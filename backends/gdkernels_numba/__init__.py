@@ -38,6 +38,12 @@ class NumbaBackend(Backend):
     def devices(self) -> list[str]:
         return ["cpu"]
 
+    def threads(self, device: str) -> tuple[int, ...]:
+        from gdkernels_numba.machine import cores
+
+        most = cores()
+        return (*(1 << k for k in range((most - 1).bit_length())), most)
+
     @cached_property
     def xp(self) -> Any:
         import gdkernels_numpy.namespace

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 from gdkernels.errors import InputError, unknown_name
 
-__all__ = ["Parser", "at_least", "finite", "layers", "name_of", "positive", "share", "whole"]
+__all__ = ["Parser", "at_least", "finite", "layers", "name_of", "network_sizes", "positive", "share", "whole"]
 
 
 class Parser(ArgumentParser):
@@ -79,6 +79,14 @@ def layers(text: str) -> tuple[int, ...]:
     if min(sizes) < 1:
         raise ArgumentTypeError(f"must be the units of each hidden layer, such as 128,64, or none; got {text!r}")
     return sizes
+
+
+def network_sizes(text: str) -> tuple[int, ...]:
+    """Read the sizes of a network, as in 784-512-10: inputs, units of each hidden layer, outputs."""
+    parts = text.split("-")
+    if len(parts) < 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise ArgumentTypeError(f"must be inputs, hidden layers and outputs, such as 784-512-10; got {text!r}")
+    return tuple(map(int, parts))
 
 
 def name_of(kind: str, choices: Iterable[str]) -> Callable[[str], str]:

@@ -1,9 +1,15 @@
-"""``gdkernels backends``: what is installed, what can run, and what each of the others lacks."""
+"""``gdkernels backends``: what is installed, what can run, what each of the others lacks, and which would be chosen."""
 
+import json
 from argparse import Namespace
 from typing import Any
 
-from gdkernels.errors import BackendError
+from gdkernels.cli.arguments import network_sizes, whole
+from gdkernels.cli.explain import Explanation
+from gdkernels.cli.options import add_explain, add_where
+from gdkernels.errors import BackendError, InputError
+from gdkernels.mlp import MLP
+from gdkernels.trainer import Trainer
 
 __all__ = ["add_to"]
 
@@ -16,6 +22,13 @@ def add_to(commands: Any) -> None:
         description="Show every installed backend: its devices, each after a small training step that is compared with "
         "float64, or why it cannot run here, with what would mend that.",
     )
+    add_explain(parser, "instead, estimate what each would take for a network, and show which is chosen and why")
+    network = parser.add_argument_group("the network of --explain, with relu, SSE and Adam")
+    network.add_argument("--sizes", type=network_sizes, metavar="N-N-…", help="inputs, hidden layers, outputs")
+    network.add_argument("--batch", type=whole(1), default=64, metavar="N", help="records a step (%(default)s)")
+    network.add_argument("--records", type=whole(1), default=10_000, metavar="N", help="to train on (%(default)s)")
+    network.add_argument("--epochs", type=whole(1), default=10, metavar="N", help="passes over them (%(default)s)")
+    add_where(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object instead")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser.set_defaults(run=run)
@@ -23,18 +36,29 @@ def add_to(commands: Any) -> None:
 
 def run(args: Namespace) -> None:
     """Print the report; a device that computes something else than the definition is a failure."""
+    if args.explain:
+        _explain(args)
+        return
+    if args.sizes is not None:
+        raise InputError("--sizes is the network of --explain; say that too")
     from gdkernels import inventory
 
     records = inventory.report()
     if args.json:
-        import json
-
         print(json.dumps({"backends": inventory.as_dicts(records)}, indent=2, allow_nan=False))
     else:
         print("\n".join(inventory.lines(records)))
     wrong = [f"{r.name} on {d.name}" for r in records for d in r.devices if d.problem is not None]
     if wrong:
         raise DeviceError(f"{', '.join(wrong)}: not what the definition computes; choose another with --backend")
+
+
+def _explain(args: Namespace) -> None:
+    if args.sizes is None:
+        raise InputError("--explain needs a network: --sizes 784-512-10, and --batch, --records and --epochs")
+    trainer = Trainer(MLP(args.sizes), batch_size=args.batch)
+    explanation = Explanation(args.backend, args.device, args.precision, trainer.work(args.records, args.epochs))
+    print(json.dumps(explanation.as_dict(), indent=2, allow_nan=False) if args.json else explanation.as_text())
 
 
 class DeviceError(BackendError):

@@ -13,7 +13,7 @@ from gdkernels.definition.naming import names
 from gdkernels.tables import BUILT_IN
 from gdkernels.tables.task import TASKS
 
-__all__ = ["add_columns", "add_data", "add_output", "add_plot", "add_train", "add_where"]
+__all__ = ["add_columns", "add_data", "add_explain", "add_output", "add_plot", "add_train", "add_where"]
 
 _TABLES = "CSV or TSV, Parquet, Arrow or Feather, NPY, NPZ; also gzip or zstd, several, or a folder of them"
 
@@ -70,6 +70,11 @@ def add_where(parser: Any, *, precision: bool = True) -> None:
 def add_plot(parser: Any, what: str) -> None:
     """Add the picture to write."""
     parser.add_argument("--plot", metavar="FILE", help=f"draw {what} to this file: .png, .svg or .pdf")
+
+
+def add_explain(parser: Any, text: str) -> None:
+    """Add ``--explain``."""
+    parser.add_argument("--explain", action="store_true", help=text)
 
 
 def add_output(parser: Any) -> None:
@@ -166,6 +171,7 @@ def add_train(commands: Any) -> ArgumentParser:
     )
 
     add_where(parser)
+    add_explain(parser, "show what each backend was estimated to take, and why the one was chosen")
     output = parser.add_argument_group("output")
     output.add_argument("--out", metavar="MODEL", help="write the model to this file (safetensors)")
     add_plot(output, "the losses, and what is predicted for the rows kept from training,")

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from gdkernels import __version__
+from gdkernels.cli.explain import Explanation
 from gdkernels.definition.naming import describe
 from gdkernels.history import History
 from gdkernels.mlp import MLP
@@ -36,6 +37,8 @@ class Result:
         The file that it was written to, if it was.
     plot
         The picture that was drawn, if one was.
+    explanation
+        Why it ran where it did, if that was asked for.
     """
 
     table: Table
@@ -49,6 +52,7 @@ class Result:
     seconds: float
     model: str | None = None
     plot: str | None = None
+    explanation: Explanation | None = None
 
     @property
     def history(self) -> History:
@@ -92,6 +96,7 @@ class Result:
             "samples_per_second": history.samples_per_second,
             "model": self.model,
             "plot": self.plot,
+            "explanation": None if self.explanation is None else self.explanation.as_dict(),
         }
 
     def as_json(self) -> str:
@@ -150,7 +155,8 @@ class Result:
             lines["model"] = self.model
         if self.plot is not None:
             lines["plot"] = self.plot
-        return "\n".join(f"{name:<9}{text}" for name, text in lines.items())
+        summary = "\n".join(f"{name:<9}{text}" for name, text in lines.items())
+        return summary if self.explanation is None else f"{summary}\n{self.explanation.as_text()}"
 
     def _batch(self) -> str:
         size, rows = self.settings["batch_size"], self.rows["train"]

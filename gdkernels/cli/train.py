@@ -14,18 +14,21 @@ import numpy.typing as npt
 from gdkernels import registry
 from gdkernels.backend import storage_dtype
 from gdkernels.cli import defaults, pictures
+from gdkernels.cli.explain import Explanation
 from gdkernels.cli.fitting import Rows, balanced, fit, network_targets
 from gdkernels.cli.options import add_train
 from gdkernels.cli.result import Result
 from gdkernels.definition import optimizers
 from gdkernels.errors import InputError
 from gdkernels.files.atomic import check_destination
+from gdkernels.mlp import MLP
 from gdkernels.plots import loss_curves
 from gdkernels.predictor import Predictor, by_class, figures
 from gdkernels.streams import generator
 from gdkernels.tables import Preparation, Table, read, split, task_of
 from gdkernels.tables.outcomes import labels
 from gdkernels.tables.preparation import checked_targets, with_targets
+from gdkernels.trainer import Trainer
 
 __all__ = ["add_to"]
 
@@ -111,6 +114,7 @@ def run(args: Namespace) -> None:
         if prediction and preparation.classes is not None
         else None,
         seconds=seconds,
+        explanation=_explanation(args, network, settings, len(train)) if args.explain else None,
     )
     try:
         if args.out is not None:
@@ -135,6 +139,11 @@ def _check_files(args: Namespace) -> None:
         pictures.check(args.plot, overwrite=args.force)
         if args.out is not None and os.path.realpath(args.plot) == os.path.realpath(args.out):
             raise InputError(f"--out and --plot name the same file, {args.out}; give two")
+
+
+def _explanation(args: Namespace, network: dict[str, Any], settings: dict[str, Any], records: int) -> Explanation:
+    work = Trainer(MLP(**network), **settings).work(records, args.epochs)
+    return Explanation(args.backend, args.device, args.precision, work)
 
 
 def _show(result: Result, as_json: bool) -> None:
