@@ -1,0 +1,88 @@
+"""cublasLt without a device: the real descriptors are read back, and done on host memory as cublasLt.h says."""
+
+import ctypes
+
+import numpy as np
+from gdkernels_cupy import cublaslt
+from gdkernels_cupy.cublaslt import Compute, DataType, DescriptorAttribute, LayoutAttribute, PointerMode
+from gdkernels_cupy.interpret import from_bfloat16, round_to_tf32, to_bfloat16
+
+STORED = {DataType.R_32F: np.float32, DataType.R_64F: np.float64, DataType.R_16BF: np.uint16}
+RELU, BIAS, DRELU, AUX, BGRADA = 2, 4, 8, 128, 256
+
+
+def view(address, dtype, shape, strides):
+    size = sum((n - 1) * s for n, s in zip(shape, strides, strict=True)) + dtype.itemsize
+    flat = np.frombuffer((ctypes.c_char * size).from_address(address), np.uint8)
+    return np.ndarray(shape, dtype, flat, strides=strides)
+
+
+def matrix(layout, address):
+    """Return the column-major matrix that a layout describes."""
+    rows, columns, ld = (layout[a] for a in (LayoutAttribute.ROWS, LayoutAttribute.COLS, LayoutAttribute.LD))
+    assert layout[LayoutAttribute.ORDER] == 0
+    assert ld >= rows, "a leading dimension below the rows"
+    assert address % 16 == 0
+    dtype = np.dtype(STORED[DataType(layout[LayoutAttribute.TYPE])])
+    return view(address, dtype, (rows, columns), (dtype.itemsize, ld * dtype.itemsize))
+
+
+def numbers(bits):
+    return from_bfloat16(bits) if bits.dtype == np.uint16 else bits
+
+
+def matmul(handle, descriptor, layouts, addresses, scalars, algorithm, workspace, stream):
+    get = {a: descriptor[a] for a in DescriptorAttribute}
+    compute, epilogue = Compute(get[DescriptorAttribute.COMPUTE_TYPE]), get[DescriptorAttribute.EPILOGUE]
+    real = np.float64 if compute == Compute.F64 else np.float32
+    assert get[DescriptorAttribute.SCALE_TYPE] == (DataType.R_64F if real is np.float64 else DataType.R_32F)
+    assert get[DescriptorAttribute.POINTER_MODE] in (PointerMode.HOST, PointerMode.DEVICE)
+    a, b, d = (matrix(layout, address) for layout, address in zip(layouts, addresses, strict=True))
+    alpha, beta = (view(at, np.dtype(real), (1,), (0,))[0] for at in scalars)
+    left, right = numbers(a), numbers(b)
+    left = left.T if get[DescriptorAttribute.TRANSA] else left
+    right = right.T if get[DescriptorAttribute.TRANSB] else right
+    assert left.shape[1] == right.shape[0]
+    assert d.shape == (left.shape[0], right.shape[1])
+    summed = left
+    if compute == Compute.F32_FAST_TF32:
+        left, right = round_to_tf32(left), round_to_tf32(right)
+    with np.errstate(all="ignore"):
+        result = alpha * (left @ right)
+        if beta != 0:
+            result = result + beta * numbers(d)
+    rows, columns = d.shape
+    if epilogue & (BIAS | BGRADA):
+        dtype = np.dtype(STORED[DataType(get[DescriptorAttribute.BIAS_DATA_TYPE])])
+        assert dtype == d.dtype, "cuBLAS takes a bias in the type of the result"
+        bias = view(get[DescriptorAttribute.BIAS_POINTER], dtype, (rows,), (dtype.itemsize,))
+        if epilogue & BIAS:
+            result = result + numbers(bias)[:, None]
+        else:
+            bias[...] = summed.sum(axis=1)
+    if epilogue & AUX:
+        ld = get[DescriptorAttribute.EPILOGUE_AUX_LD]
+        assert ld % 128 == 0
+        assert ld >= rows
+        at = get[DescriptorAttribute.EPILOGUE_AUX_POINTER]
+        bits = view(at, np.dtype(np.uint8), (columns, ld // 8), (ld // 8, 1))
+        if epilogue & RELU:
+            bits[:, : -(-rows // 8)] = np.packbits((result > 0).T, axis=1, bitorder="little")
+        else:
+            positive = np.unpackbits(bits, axis=1, count=rows, bitorder="little").T
+            result = np.where(positive, result, 0)
+    if epilogue & RELU:
+        result = np.maximum(result, 0)
+    d[...] = to_bfloat16(result) if d.dtype == np.uint16 else result
+
+
+def algorithms(handle, descriptor, layouts, workspace, count=8):
+    result = cublaslt.HeuristicResult()
+    result.algorithm.data[0] = descriptor[DescriptorAttribute.EPILOGUE]
+    return [result]
+
+
+def install(monkeypatch):
+    """Put the stand-in in the place of the calls that need a device."""
+    for name, function in (("matmul", matmul), ("algorithms", algorithms), ("Handle", object)):
+        monkeypatch.setattr(cublaslt, name, function)
