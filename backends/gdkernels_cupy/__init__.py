@@ -1,5 +1,6 @@
-"""The CUDA backend: the definition on CuPy, on NVIDIA GPUs."""
+"""The CUDA backend: the definition traced and compiled into CUDA graphs, or as it is on CuPy, on NVIDIA GPUs."""
 
+import logging
 import os
 import re
 from contextlib import AbstractContextManager
@@ -10,10 +11,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gdkernels.backend import Backend, host_array
-from gdkernels.errors import BackendError, InputError
+from gdkernels.backend import PRECISIONS, Backend, Executable, Plan, host_array, storage_dtype
+from gdkernels.errors import BackendError, InputError, TraceError
+from gdkernels.graph.steps import ScheduleError
+from gdkernels.program import Program
 
 __all__ = ["CuPyBackend"]
+
+_log = logging.getLogger("gdkernels")
 
 _INSTALL = 'pip install "gdkernels[cuda13]" (with a driver older than 580: "gdkernels[cuda12]")'
 _INSTALL_DRIVER = (
@@ -31,10 +36,12 @@ _DLPACK_CUDA, _DLPACK_CUDA_MANAGED = 2, 13
 
 
 class CuPyBackend(Backend):
-    """CuPy arrays on NVIDIA GPUs; "float32" is true float32, never TF32."""
+    """CuPy arrays on NVIDIA GPUs; programs become CUDA graphs. "float32" is true float32, never TF32."""
 
     name = "cupy"
     priority = 20
+    precisions = PRECISIONS
+    compiles_weighted = True
 
     def unavailable(self) -> str | None:
         try:
@@ -104,6 +111,20 @@ class CuPyBackend(Backend):
             free, total = cupy.cuda.runtime.memGetInfo()
             # What CuPy's pool keeps for later is taken from the driver's point of view and free from ours.
             return int(free + cupy.get_default_memory_pool().free_bytes()), int(total)
+
+    def compile(self, program: Program, plan: Plan) -> Executable | None:
+        from gdkernels_cupy.executable import CudaExecutable
+
+        try:
+            return CudaExecutable(program, plan, _number(plan.device))
+        except (TraceError, ScheduleError) as error:
+            if plan.precision != storage_dtype(plan.precision):
+                raise BackendError(
+                    f"{plan.precision} needs a program that can be compiled, and this one cannot ({error}); "
+                    "choose precision='float32'"
+                ) from error
+            _log.info("the definition runs as it is, because it cannot be compiled: %s", error)
+            return None
 
 
 def _no_driver_or_device(cupy: Any) -> str | None:

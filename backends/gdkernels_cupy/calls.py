@@ -23,8 +23,11 @@ CONTROL = ("step", "first", "order", "table", "records", *SOURCES)  # eight byte
 class Addresses(Protocol):
     """Where things are on the device."""
 
-    control: int
-    sums_at: int
+    @property
+    def control(self) -> int: ...
+
+    @property
+    def sums_at(self) -> int: ...
 
     def of(self, buffer: Buffer) -> int: ...
 

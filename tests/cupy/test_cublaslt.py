@@ -55,7 +55,7 @@ def test_every_number_is_the_header_s(header):
             name = prefix + (SPELLED[member.name] if kind is cublaslt.Compute else member.name)
             assert known[name] == member, name
             compared += 1
-    assert compared > 30
+    assert compared >= 25
 
 
 @pytest.mark.parametrize("make", [lambda: Descriptor(cublaslt.Compute.F32), lambda: Layout(0, 8, 3, 8), Preference])

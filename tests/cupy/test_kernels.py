@@ -53,9 +53,9 @@ class Kernels(Interpreter):
 
 
 @pytest.fixture(scope="session")
-def twin(tmp_path_factory):
+def twin(twins):
     def make(precision, direction=1, change=lambda text: text):
-        return Twin(change(module(precision)), tmp_path_factory.getbasetemp(), direction=direction)
+        return Twin(change(module(precision)), twins, direction=direction)
 
     return make
 

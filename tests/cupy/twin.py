@@ -2,6 +2,7 @@
 
 import ctypes
 import hashlib
+import os
 import re
 import shutil
 import subprocess
@@ -63,9 +64,10 @@ def compiled(text, directory, flags):
     name = hashlib.sha256((source + repr(flags)).encode()).hexdigest()[:16]
     target = Path(directory) / f"{name}.so"
     if not target.exists():
-        path = target.with_suffix(".cpp")
+        path = target.with_suffix(f".{os.getpid()}.cpp")
         path.write_text(source)
         command = [compiler, "-std=c++17", "-O1", "-shared", "-fPIC", "-w", *flags, "-I", str(HERE), str(path), "-o"]
-        subprocess.run([*command, f"{target}.part"], check=True)
-        Path(f"{target}.part").replace(target)
+        part = f"{target}.{os.getpid()}"
+        subprocess.run([*command, part], check=True)
+        Path(part).replace(target)
     return str(target)

@@ -1,0 +1,95 @@
+"""A GPU as the engine sees it: its stream, its modules, its handle of cuBLAS, and memory with addresses."""
+
+from __future__ import annotations
+
+import threading
+from functools import cache
+from typing import Any
+
+from gdkernels.errors import BackendError
+from gdkernels.graph.placement import ALIGNMENT
+from gdkernels_cupy import cublaslt
+from gdkernels_cupy.products import WORKSPACE
+
+__all__ = ["Device", "Memory", "device"]
+
+_OPTIONS = ("-std=c++17",)
+
+
+class Memory:
+    """Bytes on a device, freed with their owner.
+
+    Raises
+    ------
+    BackendError
+        Where there are not so many; the message says how many are free.
+    """
+
+    def __init__(self, size: int) -> None:
+        import cupy
+
+        try:
+            self._block = cupy.cuda.alloc(max(size, ALIGNMENT))
+        except cupy.cuda.memory.OutOfMemoryError as error:
+            free, total = cupy.cuda.runtime.memGetInfo()
+            raise BackendError(
+                f"{size / 1e9:.2f} GB are not to be had on cuda:{cupy.cuda.Device().id}: {free / 1e9:.2f} of "
+                f"{total / 1e9:.2f} GB are free; choose a smaller batch_size, or end what else uses the device"
+            ) from error
+        self.size = size
+
+    @property
+    def address(self) -> int:
+        return int(self._block.ptr)
+
+
+class Device:
+    """One GPU; everything on it runs on one stream, so that it has one order."""
+
+    def __init__(self, number: int) -> None:
+        import cupy
+
+        self.number = number
+        self.lock = threading.RLock()
+        self._cupy = cupy
+        self._modules: dict[str, Any] = {}
+        with cupy.cuda.Device(number):
+            self.stream = cupy.cuda.Stream(non_blocking=True)
+            self.handle = cublaslt.Handle()
+            self.workspace = Memory(WORKSPACE)
+
+    def kernels(self, text: str) -> Any:
+        """Return the module of `text`, compiled once; CuPy keeps the machine code on disk."""
+        if text not in self._modules:
+            self._modules[text] = self._cupy.RawModule(code=text, options=_OPTIONS)
+        return self._modules[text]
+
+    # ---- copies, all on the stream
+
+    def upload(self, to: int, array: Any) -> None:
+        """Copy a NumPy array to the device; the array may go when this returns."""
+        runtime = self._cupy.cuda.runtime
+        runtime.memcpyAsync(to, array.ctypes.data, array.nbytes, runtime.memcpyHostToDevice, self.stream.ptr)
+        self.stream.synchronize()
+
+    def download(self, array: Any, source: int) -> None:
+        """Copy to a NumPy array, and wait until it is there."""
+        runtime = self._cupy.cuda.runtime
+        runtime.memcpyAsync(array.ctypes.data, source, array.nbytes, runtime.memcpyDeviceToHost, self.stream.ptr)
+        self.stream.synchronize()
+
+    def copy_rows(self, to: int, pitch: int, source: int, source_pitch: int, width: int, rows: int) -> None:
+        """Copy `rows` rows of `width` bytes from one place on the device to another."""
+        runtime = self._cupy.cuda.runtime
+        kind = runtime.memcpyDeviceToDevice
+        runtime.memcpy2DAsync(to, pitch, source, source_pitch, width, rows, kind, self.stream.ptr)
+
+    def follow_caller(self) -> None:
+        """Let the stream wait for what the caller's own stream still has to do: its arrays may not be there yet."""
+        self.stream.wait_event(self._cupy.cuda.get_current_stream().record())
+
+
+@cache
+def device(number: int) -> Device:
+    """Return the GPU of that number."""
+    return Device(number)

@@ -1,0 +1,276 @@
+"""A task with memory of its own on a device, its steps captured as CUDA graphs, ready to run for some sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gdkernels.errors import BackendError
+from gdkernels_cupy import operations as ops
+from gdkernels_cupy.calls import CONTROL, SOURCES, calls_of
+from gdkernels_cupy.device import Device, Memory
+from gdkernels_cupy.lower import lower
+from gdkernels_cupy.needs import placed
+from gdkernels_cupy.operations import BYTES, Buffer, Listing
+from gdkernels_cupy.products import Matmul, shape_key
+from gdkernels_cupy.source import fixed_source, kernel_name, kernel_source, preamble
+from gdkernels_cupy.tasks import Task
+
+__all__ = ["Session", "Source", "UnsupportedProductError"]
+
+# Nodes in a captured graph: enough that its launch costs nothing beside them, few enough to be captured at once.
+_NODES = 4096
+
+_KEPT_GRAPHS = 4  # besides those of this run
+_SUMS = 2  # of E and of the gradient's norm
+
+
+@dataclass(frozen=True)
+class Source:
+    """An array of the caller's on the device: where it begins, and its records."""
+
+    address: int
+    records: int
+
+
+class _Addresses:
+    """Where the buffers of a list and the numbers of a step are."""
+
+    def __init__(self, base: int, offsets: Mapping[str, int], numbers: int, count: int) -> None:
+        self._base, self._offsets, self._numbers, self._count = base, offsets, numbers, count
+
+    @property
+    def control(self) -> int:
+        return self._numbers + 12 * self._count
+
+    @property
+    def sums_at(self) -> int:
+        return self.control + 8 * len(CONTROL)
+
+    def of(self, buffer: Buffer) -> int:
+        return self._base + self._offsets[buffer.name]
+
+    def number(self, place: int) -> int:
+        return self._numbers + 8 * place
+
+    def narrow_number(self, place: int) -> int:
+        return self._numbers + 8 * self._count + 4 * place
+
+    @staticmethod
+    def bytes(count: int) -> int:
+        return 12 * count + 8 * (len(CONTROL) + _SUMS)
+
+
+class Session:
+    """Runs a task; one run at a time.
+
+    Parameters
+    ----------
+    pieces
+        For each number of rows that a batch can have, its micro-batches; a full batch first.
+    epilogues
+        What products may take over: only what this device was seen to do right.
+    algorithms
+        Those of an earlier plan, by what they were chosen for; others are added.
+    """
+
+    def __init__(
+        self,
+        device: Device,
+        task: Task,
+        widths: tuple[int, ...],
+        precision: str,
+        pieces: Iterable[tuple[int, ...]],
+        epilogues: Iterable[str],
+        algorithms: dict[str, str],
+    ) -> None:
+        self.device, self.task, self.precision = device, task, precision
+        self.algorithms = algorithms
+        epilogues = tuple(epilogues)
+        lists = {sum(p): lower(task, task.sizes(widths, sum(p)), precision, p, epilogues) for p in pieces}
+        self.batch = next(iter(lists))
+        self.listing = lists[self.batch]
+        places = {rows: placed(listing) for rows, listing in lists.items()}
+        count = self.listing.numbers + self.listing.numbers % 2  # so that what follows stays aligned
+        self._numbers = Memory(_Addresses.bytes(count))
+        self._memory = Memory(max(size for _, size in places.values()))
+        self.bytes = self._memory.size + self._numbers.size
+        self._at = {
+            rows: _Addresses(self._memory.address, offsets, self._numbers.address, count)
+            for rows, (offsets, _) in places.items()
+        }
+        self._module = device.kernels(_text(lists.values()))
+        self._steps = {rows: self._bound(listing, self._at[rows]) for rows, listing in lists.items()}
+        self._graphs: dict[tuple[int, int], Any] = {}  # by the rows of the batch and the number of steps
+
+    # ---- the list with addresses
+
+    def _bound(self, listing: Listing, at: _Addresses) -> list[Callable[[], None]]:
+        bound: list[Callable[[], None]] = []
+        for operation in listing.operations:
+            if isinstance(operation, ops.Product):
+                bound.append(self._bound_product(operation, at))
+            else:
+                bound += [self._bound_call(call) for call in calls_of(operation, listing, self.batch, at)]
+        return bound
+
+    def _bound_call(self, call: Any) -> Callable[[], None]:
+        kernel = self._module.get_function(call.name)
+        grid, block, arguments = call.shape.grid, call.shape.block, call.arguments
+        return lambda: kernel(grid, block, arguments)
+
+    def _bound_product(self, product: ops.Product, at: _Addresses) -> Callable[[], None]:
+        key = shape_key(product)
+        matmul = Matmul(product, self.precision, at)
+        if not matmul.choose(self.device.handle, self.algorithms.get(key)):
+            raise UnsupportedProductError(product, key)
+        assert matmul.algorithm is not None
+        self.algorithms[key] = matmul.algorithm.hex()
+        handle, workspace, stream = self.device.handle, self.device.workspace.address, self.device.stream
+        return lambda: matmul(handle, workspace, stream.ptr)
+
+    def _launch(self, rows: int) -> None:
+        for operation in self._steps[rows]:
+            operation()
+
+    # ---- parameters
+
+    def load(self, arrays: Mapping[str, Any]) -> None:
+        """Bring parameters and slots in, and make their copies."""
+        for name, buffer in self.listing.parameters.items():
+            size = BYTES[buffer.storage]
+            width = buffer.columns * size
+            self.device.copy_rows(
+                self._at[self.batch].of(buffer), buffer.pitch * size, arrays[name].data.ptr, width, width, buffer.rows
+            )
+        for name, copy in self.listing.copies.items():
+            cast = ops.Cast(self.listing.parameters[name.split()[0]], copy)
+            for call in calls_of(cast, self.listing, self.batch, self._at[self.batch]):
+                self._bound_call(call)()
+
+    def store(self, arrays: Mapping[str, Any]) -> None:
+        """Put parameters and slots back into the caller's arrays."""
+        for name, buffer in self.listing.parameters.items():
+            self._copy_out(buffer, arrays[name].data.ptr, buffer.rows)
+
+    def _copy_out(self, buffer: Buffer, to: int, rows: int) -> None:
+        size = BYTES[buffer.storage]
+        width = buffer.columns * size
+        at = self._at[self.batch].of(buffer)
+        self.device.copy_rows(to, width, at, buffer.pitch * size, width, rows)
+
+    # ---- runs
+
+    def run(
+        self,
+        parameters: Mapping[str, Any],
+        sources: Mapping[str, Source],
+        order: npt.NDArray[np.int64],
+        table: npt.NDArray[np.float64],
+    ) -> tuple[float, float]:
+        """Do a step for each row of `table` and put the results into `parameters`; nothing changes if that fails.
+
+        Parameters
+        ----------
+        order
+            The rows to use: full batches, and what is left in the last.
+        table
+            The numbers of each step that the host knows, after zero and one.
+
+        Returns
+        -------
+        tuple
+            The sums over the steps of E and of the gradient's norm.
+        """
+        import cupy
+
+        rest = len(order) % self.batch
+        full = len(table) - (rest > 0)
+        rows_there, table_there = cupy.asarray(order), cupy.asarray(table)
+        control = self._control(sources, rows_there.data.ptr, table_there.data.ptr)
+        sums = np.zeros(_SUMS)
+        self.device.follow_caller()
+        with self.device.stream:
+            counts = {rows: count for rows, count in ((self.batch, full), (rest, 1)) if rows and count}
+            self._prepare(control, counts)
+            self.device.upload(self._at[self.batch].control, control)
+            self.device.upload(self._at[self.batch].sums_at, sums)
+            self.load(parameters)
+            for rows, count in counts.items():
+                for size, times in _parts(count, len(self._steps[rows])):
+                    for _ in range(times):
+                        self._graphs[rows, size].launch(self.device.stream)
+            self.device.download(sums, self._at[self.batch].sums_at)
+            self.store(parameters)
+            self.device.stream.synchronize()
+        return float(sums[0]), float(sums[1])
+
+    def _prepare(self, control: npt.NDArray[np.int64], counts: Mapping[int, int]) -> None:
+        """Capture what is not captured yet; each list runs once before, so that all its kernels are loaded."""
+        wanted = {(rows, size): None for rows, n in counts.items() for size, _ in _parts(n, len(self._steps[rows]))}
+        missing = [key for key in wanted if key not in self._graphs]
+        for rows in dict.fromkeys(rows for rows, _ in missing):
+            self.device.upload(self._at[self.batch].control, control)
+            self._launch(rows)
+        stream = self.device.stream
+        stream.synchronize()
+        for rows, size in missing:
+            stream.begin_capture()
+            for _ in range(size):
+                self._launch(rows)
+            self._graphs[rows, size] = stream.end_capture()
+        for key in [key for key in self._graphs if key not in wanted][:-_KEPT_GRAPHS]:
+            del self._graphs[key]
+
+    def predict(self, parameters: Mapping[str, Any], x: Source, inputs: int, output: Any, table: Any) -> None:
+        """Write the network's output for all records [records, inputs] into `output`, a batch at a time."""
+        import cupy
+
+        buffer = self.listing.output
+        assert buffer is not None
+        item = BYTES[buffer.storage]
+        table_there = cupy.asarray(table)
+        self.device.follow_caller()
+        with self.device.stream:
+            self.load(parameters)
+            for start in range(0, x.records, self.batch):
+                count = min(self.batch, x.records - start)
+                part = Source(x.address + start * inputs * item, count)
+                self.device.upload(self._at[self.batch].control, self._control({"x": part}, 0, table_there.data.ptr))
+                self._launch(self.batch)
+                self._copy_out(buffer, output.data.ptr + start * buffer.columns * item, count)
+            self.device.stream.synchronize()
+
+    def _control(self, sources: Mapping[str, Source], order: int, table: int) -> npt.NDArray[np.int64]:
+        records = next(iter(sources.values())).records
+        addresses = [sources[name].address if name in sources else 0 for name in SOURCES]
+        return np.array([0, 0, order, table, records, *addresses], np.int64)
+
+
+class UnsupportedProductError(BackendError):
+    """A product with this epilogue is not to be had on this device."""
+
+    def __init__(self, product: ops.Product, key: str) -> None:
+        super().__init__(f"cuBLAS has no algorithm for the product {key}; update cuBLAS (pip install -U nvidia-cublas)")
+        self.product = product
+
+
+def _parts(count: int, nodes: int) -> list[tuple[int, int]]:
+    """Return sizes of graphs and how often each is launched, together `count` steps of so many nodes."""
+    most = max(1, _NODES // nodes)
+    launches = -(-count // most)
+    size = count // launches
+    rest = count - size * launches
+    return [(size, launches), *([(1, rest)] if rest else [])]
+
+
+def _text(lists: Iterable[Listing]) -> str:
+    """Return a module with the kernels of some lists, each once."""
+    kernels = {
+        kernel_name(op.kernel): op.kernel for listing in lists for op in listing.operations if isinstance(op, ops.Loop)
+    }
+    return preamble() + fixed_source() + "".join(kernel_source(kernels[name]) for name in sorted(kernels))

@@ -1,0 +1,228 @@
+"""A stand-in for CuPy that computes: device memory is the host's, kernels are their twins, graphs are replayed.
+
+It is strict where CUDA is: while a graph is captured nothing runs, and allocating, waiting or copying to the host is an
+error; an argument has the size that its kernel's parameter has; new memory holds NaN.
+"""
+
+import ctypes
+import re
+import sys
+import types
+
+import numpy as np
+import standin
+from gdkernels_cupy import cublaslt
+from gdkernels_cupy import device as device_module
+from gdkernels_cupy.probe import trusted_epilogues
+from programs import module
+from twin import Twin
+
+SIZES = {"int": 4, "long long": 8}
+
+
+class CaptureError(RuntimeError):
+    """What CUDA refuses while a stream is captured."""
+
+
+class OutOfMemoryError(MemoryError):
+    """As CuPy's own."""
+
+
+class Array(np.ndarray):
+    """A NumPy array that says on which device it is."""
+
+    def __array_finalize__(self, other):
+        self._where = getattr(other, "_where", types.SimpleNamespace(id=0))
+
+    device = property(lambda self: self._where)
+
+    @property
+    def data(self):
+        return types.SimpleNamespace(ptr=self.__array_interface__["data"][0])
+
+
+class Host:
+    """One machine with its GPUs."""
+
+    def __init__(self, directory, free):
+        self.directory, self.free, self.total = directory, free, free
+        self.current = [0]
+        self.captured = None  # what is recorded, while it is
+        self.launches = 0
+        self.graphs = 0
+        self.fail_after = None  # launches until the device fails
+        self._twins = {}
+        self.cupy = _module(self)
+
+    # ---- launching
+
+    def execute(self, work):
+        if self.captured is not None:
+            self.captured.append(work)
+        else:
+            if self.fail_after is not None:
+                self.fail_after -= 1
+                if self.fail_after < 0:
+                    raise OutOfMemoryError("out of memory, in the middle")
+            self.launches += 1
+            work()
+
+    def not_captured(self, what):
+        if self.captured is not None:
+            raise CaptureError(f"{what} while a graph is captured")
+
+    def twin(self, text, name):
+        for key in ("float32", "bfloat16", "float64"):
+            if key not in self._twins:
+                self._twins[key] = Twin(module(key), self.directory), module(key)
+            if f" {name}(" in self._twins[key][1] or f"({name}," in self._twins[key][1]:
+                return self._twins[key]
+        if text not in self._twins:
+            self._twins[text] = Twin(text, self.directory), text
+        return self._twins[text]
+
+    # ---- memory
+
+    def _asarray(self, x, dtype=None):
+        self.not_captured("allocating")
+        array = np.asarray(x, dtype).view(Array)
+        if isinstance(x, Array):
+            array._where = x.device
+        else:
+            array = array.copy()  # what is on the host is copied to the device
+            array._where = types.SimpleNamespace(id=self.current[-1])
+        return array
+
+    def _memcpy(self, to, source, size, kind, stream):
+        self.not_captured("copying")
+        ctypes.memmove(to, source, size)
+
+    def _memcpy2d(self, to, pitch, source, source_pitch, width, rows, kind, stream):
+        assert pitch >= width <= source_pitch
+        self.not_captured("copying")
+        for k in range(rows):
+            ctypes.memmove(to + k * pitch, source + k * source_pitch, width)
+
+
+def _module(host):
+    runtime = types.SimpleNamespace(
+        memcpyHostToDevice=1,
+        memcpyDeviceToHost=2,
+        memcpyDeviceToDevice=3,
+        memcpyAsync=host._memcpy,
+        memcpy2DAsync=host._memcpy2d,
+        memGetInfo=lambda: (host.free, host.total),
+        getDeviceCount=lambda: 2,
+    )
+
+    class Device:
+        def __init__(self, number=None):
+            self.id = host.current[-1] if number is None else number
+
+        def __enter__(self):
+            host.current.append(self.id)
+
+        def __exit__(self, *error):
+            host.current.pop()
+
+        def synchronize(self):
+            host.not_captured("waiting")
+
+    class Stream:
+        ptr = 7
+
+        def __init__(self, non_blocking=False):
+            assert non_blocking, "the null stream cannot be captured"
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            pass
+
+        def synchronize(self):
+            host.not_captured("waiting")
+
+        def wait_event(self, event):
+            assert event == "event"
+
+        def begin_capture(self):
+            assert host.captured is None
+            host.captured = []
+
+        def end_capture(self):
+            graph, host.captured = Graph(host.captured), None
+            return graph
+
+    class Graph:
+        def __init__(self, work):
+            self.work = work
+            host.graphs += 1
+
+        def launch(self, stream):
+            for work in self.work:
+                host.execute(work)
+
+    class RawModule:
+        def __init__(self, code, options):
+            assert options == ("-std=c++17",)
+            self.code = code
+
+        def get_function(self, name):
+            return Kernel(self.code, name)
+
+    class Kernel:
+        def __init__(self, code, name):
+            self.name = name
+            self.twin, text = host.twin(code, name)
+            found = re.search(rf"void {name}\(([^)]*)\)", text)
+            self.sizes = [self.size(p) for p in found[1].split(",")] if found else None
+
+        @staticmethod
+        def size(parameter):
+            return 8 if "*" in parameter else SIZES[parameter.strip().rsplit(" ", 1)[0]]
+
+        def __call__(self, grid, block, arguments):
+            assert self.sizes is None or [a.nbytes for a in arguments] == self.sizes
+            host.execute(lambda: self.twin(self.name, grid, block, arguments))
+
+    class Block:
+        def __init__(self, size):
+            host.not_captured("allocating")
+            if size > host.free:
+                raise OutOfMemoryError(f"{size} bytes")
+            self._bytes = np.full(size + 256, 0xFF, np.uint8)
+            self.ptr = -(-self._bytes.ctypes.data // 256) * 256
+
+    cupy = types.ModuleType("cupy")
+    cupy.ndarray = Array
+    cupy.asarray = host._asarray
+    cupy.ascontiguousarray = lambda a, dtype=None: host._asarray(np.ascontiguousarray(a), dtype)
+    cupy.empty = lambda shape, dtype: host._asarray(np.full(shape, np.nan), dtype)
+    cupy.asnumpy = lambda a: np.array(a)
+    cupy.from_dlpack = np.from_dlpack
+    cupy.get_default_memory_pool = lambda: types.SimpleNamespace(free_bytes=lambda: 0)
+    caller = types.SimpleNamespace(record=lambda: "event")
+    cupy.cuda = types.SimpleNamespace(
+        Device=Device,
+        Stream=Stream,
+        alloc=Block,
+        runtime=runtime,
+        memory=types.SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
+        get_current_stream=lambda: caller,
+    )
+    cupy.RawModule = RawModule
+    return cupy
+
+
+def install(monkeypatch, directory, free=1 << 30):
+    """Put a machine where ``import cupy`` finds it, and return it."""
+    host = Host(directory, free)
+    monkeypatch.setitem(sys.modules, "cupy", host.cupy)
+    monkeypatch.setattr(cublaslt, "Handle", object)
+    monkeypatch.setattr(cublaslt, "algorithms", standin.algorithms)
+    monkeypatch.setattr(cublaslt, "matmul", lambda *given: host.execute(lambda: standin.matmul(*given)))
+    monkeypatch.setattr(device_module, "device", device_module.device)
+    device_module.device.cache_clear()
+    trusted_epilogues.cache_clear()
+    return host
