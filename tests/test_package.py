@@ -30,6 +30,7 @@ def test_the_wheel_is_typed_and_carries_the_licence(wheel):
     for package in ("gdkernels", "gdkernels_cupy", "gdkernels_numba", "gdkernels_numpy"):
         assert f"{package}/py.typed" in wheel
     assert any(name.endswith("licenses/LICENSE") for name in wheel)
+    assert {"gdkernels_cupy/primitives.cuh", "gdkernels_cupy/fixed.cu"} <= set(wheel)
     assert not any("test" in Path(name).name and "testing" not in name for name in wheel)
 
 

@@ -19,7 +19,7 @@ from gdkernels.testing import BackendConformance
 
 
 class OnHost(CuPyBackend):
-    precisions = ("float32", "bfloat16")  # the others are tested once, below: they differ in the list, not in here
+    precisions = ("float32",)  # the others are tested below, a few times: they differ in the list, not in here
 
     @cached_property
     def xp(self):
@@ -86,8 +86,8 @@ class Run:
         return {name: a.tobytes() for name, a in verify.named_arrays(self.state)}
 
 
-@pytest.mark.parametrize("precision", ["float64", "tf32"])
-@pytest.mark.parametrize("name", ["wide", "everything", "softmax-cross_entropy"])
+@pytest.mark.parametrize("precision", ["float64", "tf32", "bfloat16"])
+@pytest.mark.parametrize("name", ["wide", "everything", "relu-sse", "softmax-cross_entropy"])
 def test_the_other_precisions(host, precision, name):
     found = on_backend(OnHost(), "cuda:0", precision, CASES[name], 1)
     compare(found, on_numpy(CASES[name], precision), on_numpy(CASES[name], "float64"), precision)
@@ -156,9 +156,7 @@ def test_a_model_that_does_not_fit_is_refused_with_the_numbers(host):
     host.free = 1 << 26
     run = Run("wide")
     before = run.bits
-    with pytest.raises(
-        BackendError, match=r"67-131-65-3 needs 0\.00 GB in float32 even for one record.*0\.07 GB are free"
-    ):
+    with pytest.raises(BackendError, match=r"67-131-65-3 needs 0\.00 GB in float32 even for one.*0\.07 GB are free"):
         run.epoch()
     assert run.bits == before
 
