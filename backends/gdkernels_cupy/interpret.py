@@ -70,7 +70,7 @@ class Interpreter:
         for name, buffer in self.listing.parameters.items():
             self.write(buffer, parameters[name])
         for name, copy in self.listing.copies.items():
-            self.write(copy, self.read(self.listing.parameters[name.split()[0]]))
+            self.write(copy, self.read(self.listing.parameters[name]))
 
     def store(self) -> dict[str, Array]:
         """Return parameters and slots."""

@@ -96,7 +96,6 @@ class _Lowering:
         if self.narrow:
             weights = [s.weights.attribute for s in steps if isinstance(s, Product)]
             self.copies = {n: self._narrow_copy(self.parameters[n]) for n in dict.fromkeys(weights)}
-            self.copies |= {f"{n} as a bias": self._narrow_copy(self.parameters[n]) for n in self.routes.narrow_biases}
         self.operations.append(ops.Begin())
         first = 0
         for piece, rows in enumerate(self.pieces):
@@ -228,11 +227,7 @@ class _Lowering:
         targets = self._store(result, at)
         epilogue = ops.Epilogue()
         if fused is not None:
-            bias = None
-            if fused.bias is not None:
-                # cuBLAS wants the bias in the storage of the result.
-                narrow = targets[0].storage == "bfloat16"
-                bias = self.copies[f"{fused.bias} as a bias"] if narrow else self.parameters[fused.bias]
+            bias = None if fused.bias is None else self.parameters[fused.bias]
             if fused.makes_mask:
                 at.masks[fused.result.id] = _mask(f"mask {result.id} of {at.piece}", targets[0])
             masked = fused.result.id if fused.makes_mask else fused.masked_by
@@ -369,8 +364,8 @@ class _Lowering:
     def _update_loop(self, name: str, loop: Loop, at: _Values) -> None:
         reads = tuple(self._update_read(n) for n in loop.reads)
         replaced = self.schedule.written[name] if loop.outputs else ()
-        copies = (self.copies.get(name), self.copies.get(f"{name} as a bias"))
-        writes = tuple((self.parameters[m], *(c for c in copies if c is not None and m == name)) for m in replaced)
+        copy = self.copies.get(name)
+        writes = tuple((self.parameters[m], *([copy] if copy is not None and m == name else [])) for m in replaced)
         parameter = self.parameters[name]
         self._add_loop(loop, parameter.rows, parameter.columns, reads, writes, at)
 

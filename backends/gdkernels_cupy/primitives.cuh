@@ -103,7 +103,6 @@ template <class T> __device__ inline void block_columns(const T (&sums)[ELEMENTS
     const int c = ELEMENTS * (blockIdx.y * blockDim.x + threadIdx.x);
     for (int k = 0; k < ELEMENTS; k++)
         if (threadIdx.y == 0 && c + k < columns) to[c + k] = shared[thread][k];
-    __syncthreads();
 }
 
 // The sum over the threads of a block, in a fixed order; only the first thread writes it.
@@ -117,5 +116,4 @@ __device__ inline void block_total(double value, double* to) {
         __syncthreads();
     }
     if (thread == 0) *to = sums[0];
-    __syncthreads();
 }

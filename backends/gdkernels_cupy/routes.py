@@ -67,8 +67,6 @@ class Routes:
         which sums those are.
     skipped
         The ``id`` of each loop that is not needed any more.
-    narrow_biases
-        The biases that enter products with results in bfloat16.
     """
 
     products: dict[int, FusedProduct] = field(default_factory=dict)
@@ -76,7 +74,6 @@ class Routes:
     sums_with: dict[int, Node] = field(default_factory=dict)
     summed: set[int] = field(default_factory=set)
     skipped: set[int] = field(default_factory=set)
-    narrow_biases: tuple[str, ...] = ()
 
 
 def routes_of(task: Task, epilogues: frozenset[str], *, rounds: bool) -> Routes:
@@ -85,11 +82,9 @@ def routes_of(task: Task, epilogues: frozenset[str], *, rounds: bool) -> Routes:
     Parameters
     ----------
     rounds
-        Whether what enters products is rounded: sums over the batch are of what was there before.
+        Whether what enters products is rounded: sums over the batch are of what was there before, biases are not.
     """
-    finder = _Finder(task, epilogues - {"sums"} if rounds else epilogues)
-    if rounds:
-        finder.exact = {a.right.id for a in task.schedule.accumulations if a.left is None}
+    finder = _Finder(task, epilogues - {"sums"} if rounds else epilogues, rounds=rounds)
     finder.find_products()
     if task.output is None:
         finder.find_updates()
@@ -98,10 +93,10 @@ def routes_of(task: Task, epilogues: frozenset[str], *, rounds: bool) -> Routes:
 
 
 class _Finder:
-    def __init__(self, task: Task, epilogues: frozenset[str]) -> None:
-        self.task, self.epilogues = task, epilogues
+    def __init__(self, task: Task, epilogues: frozenset[str], *, rounds: bool) -> None:
+        self.task, self.epilogues, self.rounds = task, epilogues, rounds
         self.routes = Routes()
-        self.exact: set[int] = set()  # what must be there unrounded
+        self.exact = {a.right.id for a in task.schedule.accumulations if rounds and a.left is None}
         steps = task.schedule.tile
         self.loops = [s for s in steps if isinstance(s, Loop)]
         self.products = {s.node.id: s for s in steps if isinstance(s, Product)}
@@ -118,10 +113,6 @@ class _Finder:
                 self.routes.skipped.add(id(loop))
         if "drelu" in self.epilogues:
             self._find_slopes()
-        biases = [
-            f.bias for f in self.routes.products.values() if f.bias is not None and f.result.id in self.multiplied
-        ]
-        self.routes.narrow_biases = tuple(dict.fromkeys(biases))
 
     def _forward(self, loop: Loop) -> tuple[int, FusedProduct] | None:
         """Return the product that can end in what `loop` makes of it, if that is its bias added, or relu of that."""
@@ -139,7 +130,9 @@ class _Finder:
             bias = next((t for t in terms if t.op == "input" and kind_of(t, self.task.batch) == UNITS), None)
             if product is None or len(terms) != 1 + (bias is not None) or (kind == "bias" and bias is None):
                 continue
-            if self._is_only_read_by(product, loop):
+            # cuBLAS wants the bias in the storage of the result, and so rounded where that is.
+            exact = bias is None or not self.rounds or result.id not in self.multiplied
+            if exact and self._is_only_read_by(product, loop):
                 return product.id, FusedProduct(kind, result, None if bias is None else str(bias.attribute))
         return None
 

@@ -148,7 +148,7 @@ class Session:
                 self._at[self.batch].of(buffer), buffer.pitch * size, arrays[name].data.ptr, width, width, buffer.rows
             )
         for name, copy in self.listing.copies.items():
-            cast = ops.Cast(self.listing.parameters[name.split()[0]], copy)
+            cast = ops.Cast(self.listing.parameters[name], copy)
             for call in calls_of(cast, self.listing, self.batch, self._at[self.batch]):
                 self._bound_call(call)()
 

@@ -51,20 +51,24 @@ class _Lists(Executable):
         return Interpreter(self._backend.change(listing), self.plan.precision)
 
     def run(self, state, x, y, order, batch_size, learning_rates, *weights):
-        task, sums = self._training, np.zeros(2)
+        task, widths = self._training, _widths(state.parameters)
         arrays = dict(zip(("x", "y", "sample_weight"), map(np.asarray, (x, y, *weights)), strict=False))
+        full = self._interpreter(task, widths, min(batch_size, len(order)))
+        full.load(dict(verify.named_arrays(state)))
+        lasting = max(full.offsets[b.name] + b.bytes for b in full.listing.lasting)
+        known = task.sizes(widths, 0) | {"l2": self._program.l2}
         for k, rate in enumerate(learning_rates):
             rows = order[k * batch_size : (k + 1) * batch_size]
-            interpreter = self._interpreter(task, _widths(state.parameters), len(rows))
-            interpreter.load(dict(verify.named_arrays(state)))
+            interpreter = full
+            if len(rows) < batch_size and k:  # as on the device: what lasts is where it was
+                interpreter = self._interpreter(task, widths, len(rows))
+                interpreter.memory[:lasting], interpreter.sums = full.memory[:lasting], full.sums
             state.step += 1
-            known = task.sizes(_widths(state.parameters), len(rows))
-            known |= {"learning_rate": rate, "t": state.step, "l2": self._program.l2}
-            known = {name: float(value) for name, value in known.items()}
-            scalars = scalar_table(interpreter.listing.scalars, known, 1)[0]
+            known |= {"learning_rate": rate, "t": state.step, "B": len(rows)}
+            scalars = scalar_table(interpreter.listing.scalars, {n: float(v) for n, v in known.items()}, 1)[0]
             interpreter.step(arrays, rows, scalars)
-            _put(state, interpreter.store())
-            sums += interpreter.sums
+        _put(state, interpreter.store())
+        sums = interpreter.sums
         return float(sums[0]), float(sums[1]) / len(learning_rates) if self._program.gradient_norm else None
 
     def predict(self, parameters, x):

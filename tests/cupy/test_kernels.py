@@ -39,7 +39,8 @@ class Kernels(Interpreter):
 
     def begin_step(self, arrays, order, scalars):
         self._order, self._arrays = np.ascontiguousarray(order, np.int64), dict(arrays)
-        self._table = np.concatenate([[0.0, 1.0], scalars])
+        self._table = np.full((2, 2 + len(scalars)), np.nan)
+        self._table[0] = 0.0, 1.0, *scalars
         records = len(arrays["x"])
         sources = [arrays[name].ctypes.data if name in arrays else 0 for name in SOURCES]
         self.cells[:] = [0, 0, self._order.ctypes.data, self._table.ctypes.data, records, *sources]
@@ -72,11 +73,16 @@ def written(operation, listing):
             return []
 
 
-def differences(name, precision, twins):
-    """Yield, for each operation by itself, the operation and by how much kernel and interpreter differ."""
-    wanted, given = started(name, precision)
-    found, _ = started(name, precision, make=Kernels)
+def differences(name, precision, twins, *, pieces=None, poison=False):
+    """Yield, for each operation by itself, the operation and by how much kernel and interpreter differ.
+
+    With `poison`, one of the weights is NaN, which neither may lose.
+    """
+    wanted, given = started(name, precision, pieces=pieces)
+    found, _ = started(name, precision, make=Kernels, pieces=pieces)
     found.twin = twins
+    if poison:
+        wanted.bits(wanted.listing.parameters["W0"])[0, 1] = np.nan
     found.begin_step(*given)
     wanted._arrays, wanted._order, wanted._scalars = given
     for operation in wanted.listing.operations:

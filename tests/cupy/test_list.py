@@ -87,9 +87,16 @@ def test_a_norm_keeps_updates_out_of_products():
 
 def test_bfloat16_sums_what_was_not_rounded():
     found = operations(RELU, precision="bfloat16")
-    assert not [op for op in found if isinstance(op, ops.Product) and op.epilogue.kind in ("sums", "drelu")]
+    assert not [op for op in found if isinstance(op, ops.Product) and op.epilogue.kind]
     sums = [op for op in found if isinstance(op, ops.ColumnSums)]
     assert {op.values.storage for op in sums} == {"float32"}
+
+
+def test_bfloat16_without_biases_takes_relu_into_its_products():
+    found = operations(replace(RELU, bias=False), precision="bfloat16")
+    products = [op for op in found if isinstance(op, ops.Product)]
+    assert [p.epilogue.kind for p in products] == ["relu", "relu", "", "drelu", "", "drelu", "", ""]
+    assert products[0].out.storage == products[3].out.storage == "bfloat16"
 
 
 def test_micro_batches_need_less_memory_and_add_up():
