@@ -20,7 +20,7 @@ from gdkernels_cupy.products import Matmul, shape_key
 from gdkernels_cupy.source import fixed_source, kernel_name, kernel_source, preamble
 from gdkernels_cupy.tasks import Task
 
-__all__ = ["Session", "Source", "UnsupportedProductError"]
+__all__ = ["Addresses", "Session", "Source", "UnsupportedProductError"]
 
 # Nodes in a captured graph: enough that its launch costs nothing beside them, few enough to be captured at once.
 _NODES = 4096
@@ -37,7 +37,7 @@ class Source:
     records: int
 
 
-class _Addresses:
+class Addresses:
     """Where the buffers of a list and the numbers of a step are."""
 
     def __init__(self, base: int, offsets: Mapping[str, int], numbers: int, count: int) -> None:
@@ -96,11 +96,11 @@ class Session:
         self.listing = lists[self.batch]
         places = {rows: placed(listing) for rows, listing in lists.items()}
         count = self.listing.numbers + self.listing.numbers % 2  # so that what follows stays aligned
-        self._numbers = Memory(_Addresses.bytes(count))
+        self._numbers = Memory(Addresses.bytes(count))
         self._memory = Memory(max(size for _, size in places.values()))
         self.bytes = self._memory.size + self._numbers.size
         self._at = {
-            rows: _Addresses(self._memory.address, offsets, self._numbers.address, count)
+            rows: Addresses(self._memory.address, offsets, self._numbers.address, count)
             for rows, (offsets, _) in places.items()
         }
         self._module = device.kernels(_text(lists.values()))
@@ -109,7 +109,7 @@ class Session:
 
     # ---- the list with addresses
 
-    def _bound(self, listing: Listing, at: _Addresses) -> list[Callable[[], None]]:
+    def _bound(self, listing: Listing, at: Addresses) -> list[Callable[[], None]]:
         bound: list[Callable[[], None]] = []
         for operation in listing.operations:
             if isinstance(operation, ops.Product):
@@ -123,7 +123,7 @@ class Session:
         grid, block, arguments = call.shape.grid, call.shape.block, call.arguments
         return lambda: kernel(grid, block, arguments)
 
-    def _bound_product(self, product: ops.Product, at: _Addresses) -> Callable[[], None]:
+    def _bound_product(self, product: ops.Product, at: Addresses) -> Callable[[], None]:
         key = shape_key(product)
         matmul = Matmul(product, self.precision, at)
         if not matmul.choose(self.device.handle, self.algorithms.get(key)):

@@ -1,0 +1,71 @@
+"""The command: ``python -m gdkernels.bench.gpu --part N`` on a machine with a GPU.
+
+It needs Python, NumPy, CuPy, pytest and gdkernels; peers that are not installed are skipped rows. A part that was
+interrupted, or ran out of time, goes on where it stopped when it is started again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from gdkernels.bench.gpu.machine import describe
+from gdkernels.bench.gpu.parts import PARTS
+from gdkernels.bench.gpu.results import Results
+from gdkernels.errors import GdkernelsError
+
+__all__ = ["main"]
+
+_SECONDS = 420  # no item is begun later: what has begun then ends within 8 minutes, as a rule
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one part, or all that is left, and return the exit code: 0 done, 1 something failed, 2 no GPU, 3 not done."""
+    options = _parser().parse_args(arguments)
+    names = list(PARTS)
+    if options.list:
+        for k, name in enumerate(names, start=1):
+            print(f"{k}  {name}: {len(PARTS[name])} items")
+        return 0
+    from gdkernels_cupy import CuPyBackend
+
+    reason = CuPyBackend().unavailable()
+    if reason is not None:
+        print(f"there is nothing to measure: {reason}", file=sys.stderr)
+        return 2
+    began = time.monotonic()
+    try:
+        results = Results(Path(options.out), describe())
+    except GdkernelsError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    failed = left = 0
+    for part in names if options.part is None else [names[options.part - 1]]:
+        for item, work in PARTS[part].items():
+            if results.done(part, item):
+                continue
+            if time.monotonic() - began > options.seconds:
+                left += 1
+                continue
+            print(f"{part}: {item} …", flush=True)
+            result = results.run(part, item, work)
+            failed += "failed" in result
+            print(f"  {result.get('failed') or result['value']} ({result['seconds']:.1f} s)", flush=True)
+    if left:
+        print(f"{left} items are left for another run of the same command", file=sys.stderr)
+    return 1 if failed else 3 if left else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m gdkernels.bench.gpu", description=__doc__)
+    parser.add_argument("--list", action="store_true", help="say what the parts are, and end")
+    parser.add_argument("--part", type=int, choices=range(1, len(PARTS) + 1), metavar="N", help="default: all in turn")
+    parser.add_argument("--out", default="gpu.json", metavar="FILE", help="where results are kept; it is added to")
+    parser.add_argument("--seconds", type=float, default=_SECONDS, help="after which no item is begun")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,136 @@
+"""The script for machines with a GPU: its parts run on the stand-in as far as they can, or say that there is none."""
+
+import json
+
+import pytest
+from gdkernels_cupy import CuPyBackend
+from host_cupy import install
+
+from gdkernels.bench.gpu import costs, first, machine, turns
+from gdkernels.bench.gpu.__main__ import main
+from gdkernels.bench.gpu.parts import PARTS
+from gdkernels.bench.gpu.results import Results
+from gdkernels.bench.gpu.rows import GRID, Row
+from gdkernels.errors import FileError
+
+
+@pytest.fixture
+def host(monkeypatch, twins):
+    return install(monkeypatch, twins)
+
+
+# ---- the command
+
+
+def test_without_a_gpu_it_says_so(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(CuPyBackend, "unavailable", lambda self: "there is no NVIDIA driver")
+    monkeypatch.chdir(tmp_path)
+    assert main(["--part", "1"]) == 2
+    assert "there is nothing to measure: there is no NVIDIA driver" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_it_lists_its_parts(capsys):
+    assert main(["--list"]) == 0
+    assert capsys.readouterr().out.count("items") == len(PARTS) == 8
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Parts of a GPU that there is not."""
+    calls = []
+
+    def fail():
+        calls.append("fails")
+        raise RuntimeError("as planted")
+
+    parts = {"one": {"works": lambda: calls.append("works") or 7, "fails": fail}, "two": {"works": lambda: 8}}
+    monkeypatch.setattr("gdkernels.bench.gpu.__main__.PARTS", parts)
+    monkeypatch.setattr("gdkernels.bench.gpu.__main__.describe", lambda: {"device": "made up"})
+    monkeypatch.setattr(CuPyBackend, "unavailable", lambda self: None)
+    return calls
+
+
+def test_it_goes_on_where_it_stopped(small, tmp_path, capsys):
+    out = tmp_path / "gpu.json"
+    assert main(["--out", str(out)]) == 1
+    assert main(["--out", str(out)]) == 1
+    assert small == ["works", "fails", "fails"], "what failed is tried again, what worked is not"
+    parts = json.loads(out.read_text())["parts"]
+    assert parts["one"]["works"]["value"] == 7
+    assert parts["one"]["fails"]["failed"] == "RuntimeError: as planted"
+    assert parts["two"]["works"]["value"] == 8
+
+
+def test_it_stops_in_time_and_says_what_is_left(small, tmp_path, capsys):
+    assert main(["--out", str(tmp_path / "gpu.json"), "--part", "2", "--seconds", "-1"]) == 3
+    assert "1 items are left" in capsys.readouterr().err
+
+
+def test_results_of_another_machine_are_not_mixed(tmp_path):
+    path = tmp_path / "gpu.json"
+    Results(path, {"device": "one", "driver": 1}).run("part", "item", lambda: 1)
+    with pytest.raises(FileError, match=r"another machine \(driver differ\)"):
+        Results(path, {"device": "one", "driver": 2})
+    assert Results(path, {"device": "one", "driver": 1}).done("part", "item")
+    path.write_text("[]")
+    with pytest.raises(FileError, match="does not hold results of a GPU"):
+        Results(path, {})
+
+
+# ---- what it measures, on the stand-in: figures of no device, but of work that was done
+
+
+def test_the_first_minutes(host):
+    believed = first.epilogues_believed()
+    assert set(believed) == {"float64", "float32", "tf32", "bfloat16"}
+    assert set(believed["float32"]) == {"bias", "relu", "drelu", "sums", "update"}
+    off = first.step_against_interpreter("norm of a clipped gradient", "bfloat16")
+    assert set(off) >= {"the loss", "W0", "b2", "W0.0"}
+    assert max(off.values()) < 1e-3
+    assert first.repeats("adam", "float32", 3) == 0
+
+
+def test_the_costs(host, monkeypatch):
+    assert costs.copy_bandwidth(1 << 18)["bytes a second"] > 0
+    assert costs.product_rate("tf32", 64)["flops a second"] > 0
+    nodes = costs.graph_nodes((1, 3), launches=2)
+    assert {kind: list(found) for kind, found in nodes.items()} == {"kernel": ["1", "3"], "product of 64": ["1", "3"]}
+    monkeypatch.setattr("gdkernels_cupy.probe.trusted_epilogues", lambda number, precision: ("update",))
+    found = costs.epilogues(Row(8, 16, "float32"))
+    assert set(found) == {"none", "update", "all"}
+    assert all(seconds > 0 for seconds in found.values())
+
+
+def test_the_machine_is_described(host):
+    host.cupy.cuda.runtime.getDeviceProperties = lambda k: {
+        "name": b"made up", "major": 9, "minor": 0, "totalGlobalMem": 1
+    }  # fmt: skip
+    host.cupy.cuda.runtime.driverGetVersion = host.cupy.cuda.runtime.runtimeGetVersion = lambda: 13000
+    found = machine.describe()
+    assert (found["device"], found["capability"]) == ("made up", "9.0")
+    assert {"gdkernels", "numpy"} <= set(found["versions"])
+
+
+def test_the_grid_is_that_of_the_question():
+    assert [(r.width, r.batch, r.precision) for r in GRID[:4]] == [
+        (64, 1024, "bfloat16"),
+        (64, 16384, "bfloat16"),
+        (64, 262144, "bfloat16"),
+        (128, 262144, "bfloat16"),
+    ]
+    assert len(GRID) == 13
+    row = Row(64, 1 << 14, "bfloat16")
+    assert row.flops == 6 * row.batch * 64**2 * 4 - 2 * row.batch * 64**2
+
+
+def test_contenders_take_turns_and_are_compared_with_float64():
+    pytest.importorskip("jax")
+    found = turns.compare(Row(8, 16, "float32"), ["jax jit + scan", "gdkernels"], rounds=2, seconds=0.001)
+    jax = found["contenders"]["jax jit + scan"]
+    assert jax["error"] < 1e-4
+    assert len(jax["seconds of a step"]) == 2
+    if CuPyBackend().unavailable() is None:
+        assert found["contenders"]["gdkernels"]["error"] < 1e-4
+    else:
+        assert "skipped" in found["contenders"]["gdkernels"]
