@@ -15,6 +15,7 @@ from gdkernels.backend import PRECISIONS, Backend, Executable, Plan, host_array,
 from gdkernels.errors import BackendError, InputError, TraceError
 from gdkernels.graph.steps import ScheduleError
 from gdkernels.program import Program
+from gdkernels_cupy.pinned import fits, keep_on_host
 
 __all__ = ["CuPyBackend"]
 
@@ -29,6 +30,8 @@ _INSTALL_DRIVER = (
 # Where the kernel module shows GPUs, whether or not CUDA can use them.
 _PROC = Path("/proc/driver/nvidia/gpus")
 _DEV = Path("/dev")
+
+_SMALL = 1 << 24  # bytes that are not worth a question
 
 # CUDA's and DLPack's own numbers.
 _ERROR_INSUFFICIENT_DRIVER, _ERROR_NO_DEVICE = 35, 100
@@ -85,6 +88,14 @@ class CuPyBackend(Backend):
         else:
             x = host_array(x, dtype)  # converted on the host, so that only what is needed is copied
         with cupy.cuda.Device(where):
+            if isinstance(x, np.ndarray) and x.nbytes > _SMALL and not fits(x.nbytes, self._free()):
+                _log.warning(
+                    "%.2f GB do not fit on %s beside the work: they stay in the host's memory, and each batch is "
+                    "fetched while the one before is worked on",
+                    x.nbytes / 1e9,
+                    device,
+                )
+                return keep_on_host(x, where)
             return cupy.asarray(x, dtype=dtype)
 
     def to_numpy(self, x: Any) -> npt.NDArray[Any]:
@@ -108,9 +119,14 @@ class CuPyBackend(Backend):
         import cupy
 
         with self.on_device(device):
-            free, total = cupy.cuda.runtime.memGetInfo()
-            # What CuPy's pool keeps for later is taken from the driver's point of view and free from ours.
-            return int(free + cupy.get_default_memory_pool().free_bytes()), int(total)
+            return self._free(), int(cupy.cuda.runtime.memGetInfo()[1])
+
+    def _free(self) -> int:
+        """Return the free bytes of the current device."""
+        import cupy
+
+        # What CuPy's pool keeps for later is taken from the driver's point of view and free from ours.
+        return int(cupy.cuda.runtime.memGetInfo()[0] + cupy.get_default_memory_pool().free_bytes())
 
     def compile(self, program: Program, plan: Plan) -> Executable | None:
         from gdkernels_cupy.executable import CudaExecutable

@@ -14,7 +14,7 @@ from gdkernels_cupy.launches import ACROSS, THREADS, Shape, shape_of
 from gdkernels_cupy.operations import Buffer, Listing
 from gdkernels_cupy.source import kernel_name
 
-__all__ = ["CONTROL", "SOURCES", "Addresses", "Call", "calls_of"]
+__all__ = ["CONTROL", "SOURCES", "Addresses", "Call", "calls_of", "next_batch"]
 
 SOURCES = ("x", "y", "sample_weight")
 CONTROL = ("step", "first", "order", "table", "records", *SOURCES)  # eight bytes each
@@ -80,6 +80,11 @@ def calls_of(operation: ops.Operation, listing: Listing, batch: int, at: Address
     second = rest[0] if rest else first
     arguments = (_i(len(operation.numbers)), _p(at.number(first)), _p(at.number(second)), _p(at.sums_at))
     return [Call("record", Shape((1, 1), (1, 1)), arguments)]
+
+
+def next_batch(batch: int, at: Addresses) -> Call:
+    """Return the call that lets the next batch begin where the last one ended, for what is gathered ahead."""
+    return Call("next_batch", Shape((1, 1), (1, 1)), (_p(at.control), _l(batch)))
 
 
 def _gather(op: ops.Gather, at: Addresses) -> Call:

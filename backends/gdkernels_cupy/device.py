@@ -44,7 +44,7 @@ class Memory:
 
 
 class Device:
-    """One GPU; everything on it runs on one stream, so that it has one order."""
+    """One GPU; its work runs on one stream, so that it has one order."""
 
     def __init__(self, number: int) -> None:
         import cupy
@@ -55,6 +55,7 @@ class Device:
         self._modules: dict[str, Any] = {}
         with cupy.cuda.Device(number):
             self.stream = cupy.cuda.Stream(non_blocking=True)
+            self.copying = cupy.cuda.Stream(non_blocking=True)  # what comes from the host, beside the work
             self.handle = cublaslt.Handle()
             self.workspace = Memory(WORKSPACE)
 

@@ -18,6 +18,7 @@ from gdkernels.program import Program
 from gdkernels_cupy.device import device
 from gdkernels_cupy.needs import bytes_of, shares, split
 from gdkernels_cupy.operations import Listing
+from gdkernels_cupy.pinned import is_on_host
 from gdkernels_cupy.probe import trusted_epilogues
 from gdkernels_cupy.routes import EPILOGUES
 from gdkernels_cupy.session import Session, Source, UnsupportedProductError
@@ -75,7 +76,8 @@ class CudaExecutable(Executable):
             if steps == 0:
                 return 0.0, 0.0 if self._program.gradient_norm else None
             batch = min(batch_size, len(order))
-            session = self._session(self._training, widths, batch, len(order) % batch)
+            streamed = any(map(is_on_host, arrays.values()))
+            session = self._session(self._training, widths, batch, len(order) % batch, streamed=streamed)
             state.parameters = map_layers(self._writable, state.parameters)
             state.slots = map_layers(lambda slots: tuple(map(self._writable, slots)), state.slots)
             table = self._table(self._training, session.listing, widths, {
@@ -116,30 +118,39 @@ class CudaExecutable(Executable):
 
     # ---- sizes
 
-    def _session(self, task: Task, widths: tuple[int, ...], batch: int, rest: int) -> Session:
+    def _session(
+        self, task: Task, widths: tuple[int, ...], batch: int, rest: int, *, streamed: bool = False
+    ) -> Session:
         training = task is self._training
-        key = (training, widths, batch, rest)
+        key = (training, widths, batch, rest, streamed)
         if key not in self._sessions:
             alike = [k for k in self._sessions if k[0] == training]
             for old in alike[: 1 - _KEPT] if len(alike) >= _KEPT else []:
                 del self._sessions[old]
-            self._sessions[key] = self._new_session(task, widths, batch, rest)
+            self._sessions[key] = self._new_session(task, widths, batch, rest, streamed=streamed)
             if training:
                 self._widths = widths
         return self._sessions[key]
 
-    def _new_session(self, task: Task, widths: tuple[int, ...], batch: int, rest: int) -> Session:
+    def _new_session(self, task: Task, widths: tuple[int, ...], batch: int, rest: int, *, streamed: bool) -> Session:
         if self._epilogues is None:
             self._epilogues = trusted_epilogues(self._number, self.plan.precision)
         epilogues = self._epilogues
         while True:
-            pieces = self._pieces(task, widths, batch, epilogues)
+            pieces = self._pieces(task, widths, batch, epilogues, streamed=streamed)
             if len(pieces) > 1:
                 epilogues = tuple(e for e in epilogues if e not in ("update", "sums"))
             lists = [pieces, *([shares(rest, min(rest, len(pieces)))] if rest else [])]
             try:
                 session = Session(
-                    device(self._number), task, widths, self.plan.precision, lists, epilogues, self._algorithms
+                    device(self._number),
+                    task,
+                    widths,
+                    self.plan.precision,
+                    lists,
+                    epilogues,
+                    self._algorithms,
+                    streamed=streamed,
                 )
                 break
             except UnsupportedProductError as error:
@@ -152,12 +163,14 @@ class CudaExecutable(Executable):
             self.plan = replace(self.plan, choices={**self.plan.choices, **choices})
         return session
 
-    def _pieces(self, task: Task, widths: tuple[int, ...], batch: int, epilogues: tuple[str, ...]) -> tuple[int, ...]:
+    def _pieces(
+        self, task: Task, widths: tuple[int, ...], batch: int, epilogues: tuple[str, ...], *, streamed: bool
+    ) -> tuple[int, ...]:
         wished = self.plan.choices.get("micro_batches")
         if wished is not None:
             return shares(batch, min(batch, int(wished)))
         free = _free_bytes()
-        pieces = split(task, widths, batch, self.plan.precision, epilogues, free)
+        pieces = split(task, widths, batch, self.plan.precision, epilogues, free, streamed=streamed)
         if len(pieces) > 1:
             _log.warning(
                 "a batch of %d does not fit into the %.2f GB that are free on cuda:%d: each step is done in %d "

@@ -24,6 +24,12 @@ extern "C" __global__ void begin(Control* control, int count, long long batch, d
     }
 }
 
+// The next batch begins where the last one ended: for what is gathered ahead of its step.
+extern "C" __global__ void next_batch(Control* control, long long batch) {
+    control->first = control->step * batch;
+    control->step += 1;
+}
+
 // The rows of a source that are next in the order, from the `first` of the batch on, next to each other.
 template <class T, class S>
 __device__ inline void gather(const Control* control, int source, long long first, int rows, int columns, S* to,

@@ -7,24 +7,39 @@ from collections.abc import Iterable
 from gdkernels.errors import BackendError
 from gdkernels.graph.placement import place
 from gdkernels_cupy.lower import lower
-from gdkernels_cupy.operations import Listing
+from gdkernels_cupy.operations import Gather, Listing
 from gdkernels_cupy.tasks import Task
 
-__all__ = ["bytes_of", "placed", "shares", "split"]
+__all__ = ["NEXT", "bytes_of", "placed", "shares", "split"]
+
+NEXT = " next"
 
 _MARGIN = 1 << 26  # bytes left alone: other allocations, and what graphs take
 
 
-def placed(listing: Listing) -> tuple[dict[str, int], int]:
-    """Return the offset of every buffer of a list, and the bytes of them all."""
-    return place([op.use() for op in listing.operations], [(b.name, b.bytes) for b in listing.lasting])
+def placed(listing: Listing, *, streamed: bool = False) -> tuple[dict[str, int], int]:
+    """Return the offset of every buffer of a list, and the bytes of them all.
+
+    With `streamed`, what is gathered has a second place, by its name and "next": that of the batch that follows.
+    """
+    lasting = [(b.name, b.bytes) for b in listing.lasting]
+    if streamed:
+        targets = [op.target for op in listing.operations if isinstance(op, Gather)]
+        lasting += [(b.name + which, b.bytes) for b in targets for which in ("", NEXT)]
+    return place([op.use() for op in listing.operations], lasting)
 
 
 def bytes_of(
-    task: Task, widths: tuple[int, ...], pieces: tuple[int, ...], precision: str, epilogues: Iterable[str]
+    task: Task,
+    widths: tuple[int, ...],
+    pieces: tuple[int, ...],
+    precision: str,
+    epilogues: Iterable[str],
+    *,
+    streamed: bool = False,
 ) -> int:
     """Return the bytes of a list: parameters, slots, and what lives between its operations."""
-    return placed(lower(task, task.sizes(widths, sum(pieces)), precision, pieces, epilogues))[1]
+    return placed(lower(task, task.sizes(widths, sum(pieces)), precision, pieces, epilogues), streamed=streamed)[1]
 
 
 def shares(batch: int, parts: int) -> tuple[int, ...]:
@@ -33,7 +48,14 @@ def shares(batch: int, parts: int) -> tuple[int, ...]:
 
 
 def split(
-    task: Task, widths: tuple[int, ...], batch: int, precision: str, epilogues: Iterable[str], free: int
+    task: Task,
+    widths: tuple[int, ...],
+    batch: int,
+    precision: str,
+    epilogues: Iterable[str],
+    free: int,
+    *,
+    streamed: bool = False,
 ) -> tuple[int, ...]:
     """Return the micro-batches with which a step fits into `free` bytes: one if it can be.
 
@@ -46,7 +68,7 @@ def split(
     parts, room = 1, free - _MARGIN
     while True:
         pieces = shares(batch, parts)
-        need = bytes_of(task, widths, pieces, precision, epilogues)
+        need = bytes_of(task, widths, pieces, precision, epilogues, streamed=streamed)
         if need <= room:
             return pieces
         if parts == batch:

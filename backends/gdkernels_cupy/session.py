@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,10 @@ import numpy.typing as npt
 
 from gdkernels.errors import BackendError
 from gdkernels_cupy import operations as ops
-from gdkernels_cupy.calls import CONTROL, SOURCES, calls_of
+from gdkernels_cupy.calls import CONTROL, SOURCES, calls_of, next_batch
 from gdkernels_cupy.device import Device, Memory
 from gdkernels_cupy.lower import lower
-from gdkernels_cupy.needs import placed
+from gdkernels_cupy.needs import NEXT, placed
 from gdkernels_cupy.operations import BYTES, Buffer, Listing
 from gdkernels_cupy.products import Matmul, shape_key
 from gdkernels_cupy.source import fixed_source, kernel_name, kernel_source, preamble
@@ -37,32 +37,57 @@ class Source:
     records: int
 
 
+@dataclass(frozen=True)
 class Addresses:
-    """Where the buffers of a list and the numbers of a step are."""
+    """Where the buffers of a list and the numbers of a step are.
 
-    def __init__(self, base: int, offsets: Mapping[str, int], numbers: int, count: int) -> None:
-        self._base, self._offsets, self._numbers, self._count = base, offsets, numbers, count
+    Attributes
+    ----------
+    base, offsets
+        Of the buffers.
+    numbers, count
+        Where the numbers are, and how many; after them come their float32 copies, two controls, and the sums.
+    suffix
+        Of the names of the buffers that are in another place in every second step.
+    ahead
+        Whether its control is that of what is gathered ahead of its step.
+    """
+
+    base: int
+    offsets: Mapping[str, int]
+    numbers: int
+    count: int
+    suffix: str = ""
+    ahead: bool = False
 
     @property
     def control(self) -> int:
-        return self._numbers + 12 * self._count
+        return self.numbers + 12 * self.count + 8 * len(CONTROL) * self.ahead
 
     @property
     def sums_at(self) -> int:
-        return self.control + 8 * len(CONTROL)
+        return self.numbers + 12 * self.count + 16 * len(CONTROL)
 
     def of(self, buffer: Buffer) -> int:
-        return self._base + self._offsets[buffer.name]
+        return self.base + self.offsets.get(buffer.name + self.suffix, self.offsets[buffer.name])
 
     def number(self, place: int) -> int:
-        return self._numbers + 8 * place
+        return self.numbers + 8 * place
 
     def narrow_number(self, place: int) -> int:
-        return self._numbers + 8 * self._count + 4 * place
+        return self.numbers + 8 * self.count + 4 * place
 
     @staticmethod
     def bytes(count: int) -> int:
-        return 12 * count + 8 * (len(CONTROL) + _SUMS)
+        return 12 * count + 8 * (2 * len(CONTROL) + _SUMS)
+
+
+@dataclass(frozen=True)
+class _Steps:
+    """What a step calls, for even and odd steps: what gathers ahead of it, and the rest."""
+
+    gathers: tuple[list[Callable[[], None]], ...]
+    rest: tuple[list[Callable[[], None]], ...]
 
 
 class Session:
@@ -76,6 +101,8 @@ class Session:
         What products may take over: only what this device was seen to do right.
     algorithms
         Those of an earlier plan, by what they were chosen for; others are added.
+    streamed
+        Whether data stays in the host's memory: each batch is then fetched while the one before is worked on.
     """
 
     def __init__(
@@ -87,14 +114,16 @@ class Session:
         pieces: Iterable[tuple[int, ...]],
         epilogues: Iterable[str],
         algorithms: dict[str, str],
+        *,
+        streamed: bool = False,
     ) -> None:
         self.device, self.task, self.precision = device, task, precision
-        self.algorithms = algorithms
+        self.algorithms, self.streamed = algorithms, streamed
         epilogues = tuple(epilogues)
         lists = {sum(p): lower(task, task.sizes(widths, sum(p)), precision, p, epilogues) for p in pieces}
         self.batch = next(iter(lists))
         self.listing = lists[self.batch]
-        places = {rows: placed(listing) for rows, listing in lists.items()}
+        places = {rows: placed(listing, streamed=streamed) for rows, listing in lists.items()}
         count = self.listing.numbers + self.listing.numbers % 2  # so that what follows stays aligned
         self._numbers = Memory(Addresses.bytes(count))
         self._memory = Memory(max(size for _, size in places.values()))
@@ -105,13 +134,30 @@ class Session:
         }
         self._module = device.kernels(_text(lists.values()))
         self._steps = {rows: self._bound(listing, self._at[rows]) for rows, listing in lists.items()}
+        self._nodes = {rows: len(steps.rest[0]) + len(steps.gathers[0]) for rows, steps in self._steps.items()}
         self._graphs: dict[tuple[int, int], Any] = {}  # by the rows of the batch and the number of steps
 
     # ---- the list with addresses
 
-    def _bound(self, listing: Listing, at: Addresses) -> list[Callable[[], None]]:
+    def _bound(self, listing: Listing, at: Addresses) -> _Steps:
+        if not self.streamed:
+            return _Steps(([],), (self._bound_list(listing, listing.operations, at),))
+        gathers, rest = [], []
+        for suffix in ("", NEXT):
+            here = replace(at, suffix=suffix)
+            ahead = replace(here, ahead=True)
+            first = self._bound_call(next_batch(self.batch, ahead))
+            fetched = [op for op in listing.operations if isinstance(op, ops.Gather)]
+            gathers.append([first, *self._bound_list(listing, fetched, ahead)])
+            others = [op for op in listing.operations if not isinstance(op, ops.Gather)]
+            rest.append(self._bound_list(listing, others, here))
+        return _Steps(tuple(gathers), tuple(rest))
+
+    def _bound_list(
+        self, listing: Listing, operations: Iterable[ops.Operation], at: Addresses
+    ) -> list[Callable[[], None]]:
         bound: list[Callable[[], None]] = []
-        for operation in listing.operations:
+        for operation in operations:
             if isinstance(operation, ops.Product):
                 bound.append(self._bound_product(operation, at))
             else:
@@ -133,9 +179,21 @@ class Session:
         handle, workspace, stream = self.device.handle, self.device.workspace.address, self.device.stream
         return lambda: matmul(handle, workspace, stream.ptr)
 
-    def _launch(self, rows: int) -> None:
-        for operation in self._steps[rows]:
-            operation()
+    def _launch(self, rows: int, count: int = 1) -> None:
+        """Do so many steps; where data is streamed, each fetches the next one's batch on another stream."""
+        steps, stream, copying = self._steps[rows], self.device.stream, self.device.copying
+        _do(steps.gathers[0])
+        for k in range(count):
+            fetches = self.streamed and k + 1 < count
+            if fetches:
+                # The batch before last is worked on: its place is free.
+                copying.wait_event(stream.record())
+                with copying:
+                    _do(steps.gathers[(k + 1) % 2])
+                fetched = copying.record()
+            _do(steps.rest[k % len(steps.rest)])
+            if fetches:
+                stream.wait_event(fetched)
 
     # ---- parameters
 
@@ -197,11 +255,11 @@ class Session:
         with self.device.stream:
             counts = {rows: count for rows, count in ((self.batch, full), (rest, 1)) if rows and count}
             self._prepare(control, counts)
-            self.device.upload(self._at[self.batch].control, control)
+            self._upload_control(control)
             self.device.upload(self._at[self.batch].sums_at, sums)
             self.load(parameters)
             for rows, count in counts.items():
-                for size, times in _parts(count, len(self._steps[rows])):
+                for size, times in _parts(count, self._nodes[rows]):
                     for _ in range(times):
                         self._graphs[rows, size].launch(self.device.stream)
             self.device.download(sums, self._at[self.batch].sums_at)
@@ -211,20 +269,23 @@ class Session:
 
     def _prepare(self, control: npt.NDArray[np.int64], counts: Mapping[int, int]) -> None:
         """Capture what is not captured yet; each list runs once before, so that all its kernels are loaded."""
-        wanted = {(rows, size): None for rows, n in counts.items() for size, _ in _parts(n, len(self._steps[rows]))}
+        wanted = {(rows, size): None for rows, n in counts.items() for size, _ in _parts(n, self._nodes[rows])}
         missing = [key for key in wanted if key not in self._graphs]
         for rows in dict.fromkeys(rows for rows, _ in missing):
-            self.device.upload(self._at[self.batch].control, control)
+            self._upload_control(control)
             self._launch(rows)
         stream = self.device.stream
         stream.synchronize()
         for rows, size in missing:
             stream.begin_capture()
-            for _ in range(size):
-                self._launch(rows)
+            self._launch(rows, size)
             self._graphs[rows, size] = stream.end_capture()
         for key in [key for key in self._graphs if key not in wanted][:-_KEPT_GRAPHS]:
             del self._graphs[key]
+
+    def _upload_control(self, control: npt.NDArray[np.int64]) -> None:
+        """Let a run begin at its first step: its own work, and what is fetched ahead."""
+        self.device.upload(self._at[self.batch].control, np.concatenate([control, control]))
 
     def predict(self, parameters: Mapping[str, Any], x: Source, inputs: int, output: Any, table: Any) -> None:
         """Write the network's output for all records [records, inputs] into `output`, a batch at a time."""
@@ -240,7 +301,7 @@ class Session:
             for start in range(0, x.records, self.batch):
                 count = min(self.batch, x.records - start)
                 part = Source(x.address + start * inputs * item, count)
-                self.device.upload(self._at[self.batch].control, self._control({"x": part}, 0, table_there.data.ptr))
+                self._upload_control(self._control({"x": part}, 0, table_there.data.ptr))
                 self._launch(self.batch)
                 self._copy_out(buffer, output.data.ptr + start * buffer.columns * item, count)
             self.device.stream.synchronize()
@@ -257,6 +318,11 @@ class UnsupportedProductError(BackendError):
     def __init__(self, product: ops.Product, key: str) -> None:
         super().__init__(f"cuBLAS has no algorithm for the product {key}; update cuBLAS (pip install -U nvidia-cublas)")
         self.product = product
+
+
+def _do(calls: Iterable[Callable[[], None]]) -> None:
+    for call in calls:
+        call()
 
 
 def _parts(count: int, nodes: int) -> list[tuple[int, int]]:

@@ -31,6 +31,14 @@ class OutOfMemoryError(MemoryError):
 class Array(np.ndarray):
     """A NumPy array that says on which device it is."""
 
+    def __new__(cls, shape, dtype, memptr):
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        flat = np.frombuffer((ctypes.c_char * size).from_address(memptr.memory.ptr), np.uint8)
+        array = flat.view(dtype).reshape(shape).view(cls)
+        array._where = types.SimpleNamespace(id=memptr.memory.device_id)
+        array._owner = memptr.memory.owner
+        return array
+
     def __array_finalize__(self, other):
         self._where = getattr(other, "_where", types.SimpleNamespace(id=0))
 
@@ -51,6 +59,7 @@ class Host:
         self.launches = 0
         self.graphs = 0
         self.fail_after = None  # launches until the device fails
+        self.pinned = []  # ranges of addresses
         self._twins = {}
         self.cupy = _module(self)
 
@@ -83,6 +92,14 @@ class Host:
 
     # ---- memory
 
+    def alloc_pinned_memory(self, size):
+        block = np.zeros(size, np.uint8)
+        self.pinned.append(range(block.ctypes.data, block.ctypes.data + size))
+        return types.SimpleNamespace(ptr=block.ctypes.data, bytes=block)
+
+    def _attributes(self, address):
+        return types.SimpleNamespace(type=1 if any(address in addresses for addresses in self.pinned) else 2)
+
     def _asarray(self, x, dtype=None):
         self.not_captured("allocating")
         array = np.asarray(x, dtype).view(Array)
@@ -92,6 +109,10 @@ class Host:
             array = array.copy()  # what is on the host is copied to the device
             array._where = types.SimpleNamespace(id=self.current[-1])
         return array
+
+    def _ascontiguousarray(self, a, dtype=None):
+        fits = isinstance(a, Array) and a.flags.c_contiguous and a.dtype == (dtype or a.dtype)
+        return a if fits else self._asarray(np.ascontiguousarray(a), dtype)
 
     def _memcpy(self, to, source, size, kind, stream):
         self.not_captured("copying")
@@ -113,6 +134,8 @@ def _module(host):
         memcpy2DAsync=host._memcpy2d,
         memGetInfo=lambda: (host.free, host.total),
         getDeviceCount=lambda: 2,
+        memoryTypeHost=1,
+        pointerGetAttributes=host._attributes,
     )
 
     class Device:
@@ -145,6 +168,9 @@ def _module(host):
 
         def wait_event(self, event):
             assert event == "event"
+
+        def record(self):
+            return "event"
 
         def begin_capture(self):
             assert host.captured is None
@@ -197,7 +223,7 @@ def _module(host):
     cupy = types.ModuleType("cupy")
     cupy.ndarray = Array
     cupy.asarray = host._asarray
-    cupy.ascontiguousarray = lambda a, dtype=None: host._asarray(np.ascontiguousarray(a), dtype)
+    cupy.ascontiguousarray = host._ascontiguousarray
     cupy.empty = lambda shape, dtype: host._asarray(np.full(shape, np.nan), dtype)
     cupy.asnumpy = lambda a: np.array(a)
     cupy.from_dlpack = np.from_dlpack
@@ -210,6 +236,11 @@ def _module(host):
         runtime=runtime,
         memory=types.SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
         get_current_stream=lambda: caller,
+        alloc_pinned_memory=host.alloc_pinned_memory,
+        UnownedMemory=lambda ptr, size, owner, device_id: types.SimpleNamespace(
+            ptr=ptr, owner=owner, device_id=device_id
+        ),
+        MemoryPointer=lambda memory, offset: types.SimpleNamespace(memory=memory),
     )
     cupy.RawModule = RawModule
     return cupy

@@ -176,6 +176,45 @@ def test_out_of_memory_in_the_middle_loses_nothing(host):
     assert run.bits != before
 
 
+# ---- data that stays on the host
+
+
+def in_pinned_memory(host, monkeypatch):
+    """Return a run whose data does not fit on the device."""
+    monkeypatch.setattr("gdkernels_cupy._SMALL", 0)
+    monkeypatch.setattr("gdkernels_cupy.pinned._SHARE", 0.0)
+    run = Run("adam")
+    monkeypatch.setattr("gdkernels_cupy.pinned._SHARE", 0.6)
+    run.state = run.start()
+    assert len(host.pinned) >= 2
+    return run
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 8, 23])
+def test_data_that_does_not_fit_is_streamed_with_the_same_bits(host, monkeypatch, caplog, batch_size):
+    resident = Run("adam")
+    with caplog.at_level(logging.WARNING, "gdkernels"):
+        streamed = in_pinned_memory(host, monkeypatch)
+    assert "stay in the host's memory" in caplog.text
+    for run in (resident, streamed):
+        run.case = replace(run.case, batch_size=batch_size)
+    for _ in range(2):
+        assert streamed.epoch() == resident.epoch()
+        assert streamed.bits == resident.bits
+    assert [s.streamed for s in streamed.executable._sessions.values()] == [True]
+    found = np.asarray(streamed.executable.predict(streamed.state.parameters, streamed.x))
+    assert np.array_equal(found, resident.executable.predict(resident.state.parameters, resident.x))
+
+
+def test_a_batch_fetched_into_the_place_of_the_one_before_is_caught(host, monkeypatch):
+    resident, streamed = Run("adam"), in_pinned_memory(host, monkeypatch)
+    monkeypatch.setattr(session, "NEXT", "")
+    for run in (resident, streamed):
+        run.case = replace(run.case, batch_size=4)
+        run.epoch()
+    assert streamed.bits != resident.bits
+
+
 # ---- plans
 
 

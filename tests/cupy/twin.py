@@ -16,6 +16,7 @@ HERE = Path(__file__).parent
 COLLECTIVE = re.compile(r"__syncthreads|over_lanes|block_total|block_columns")
 FIXED = (
     "begin",
+    "next_batch",
     *(f"{what}_{to}" for what in ("gather_float64", "column_sums_float64") for to in ("float64",)),
     *(f"{what}_{to}" for what in ("gather_float32", "column_sums_float32") for to in ("float32", "bfloat16")),
     "cast_float32_bfloat16",
