@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 
@@ -14,7 +15,7 @@ from gdkernels.graph.recipe import ELEMENT, ROW, SINGLE, UNIT, Instruction
 from gdkernels.graph.steps import NUMBER
 from gdkernels_cupy.operations import Kernel
 
-__all__ = ["fixed_source", "kernel_name", "kernel_source", "preamble"]
+__all__ = ["constant_text", "fixed_source", "kernel_name", "kernel_source", "operation_text", "preamble"]
 
 _TYPES = {"float64": "double", "float32": "float", "bfloat16": "bfloat16", "number": "double"}
 
@@ -181,30 +182,35 @@ class _Writer:
 
     def _value(self, k: int, i: Instruction) -> str:
         if i.op == "constant":
-            return self._constant(i.value)
+            return constant_text(i.value, self.real)
         if i.op == "load":
             j = self.loads.index(k)
             source = {SINGLE: f"*x{j}", ROW: f"x{j}[r]"}.get(i.rate, f"four{j}.at[k]")
             if self.recipe.kind == NUMBER:
                 source = f"*x{j}"
             return f"widened<{self.real}>({source})"
-        arguments = [f"v{a}" for a in i.arguments]
-        if i.op in _OPERATORS:
-            return _OPERATORS[i.op].format(*arguments)
-        name = _FUNCTIONS.get(i.op, i.op)
-        return f"{name}{'f' if self.real == 'float' else ''}({', '.join(arguments)})"
+        return operation_text(i.op, [f"v{a}" for a in i.arguments], self.real)
 
-    def _constant(self, value: float) -> str:
-        if isinstance(value, bool):
-            return str(value).lower()
-        number = np.float32(value) if self.real == "float" else np.float64(value)
-        if math.isnan(number):
-            return "NAN"
-        if math.isinf(number):
-            return "INFINITY" if number > 0 else "-INFINITY"
-        text = str(number)
-        text = text if any(mark in text for mark in ".e") else f"{text}.0"
-        return f"{text}f" if self.real == "float" else text
+
+def operation_text(op: str, arguments: Sequence[str], real: str) -> str:
+    """Return an operation of a recipe on names of earlier results, in "float" or "double"."""
+    if op in _OPERATORS:
+        return _OPERATORS[op].format(*arguments)
+    return f"{_FUNCTIONS.get(op, op)}{'f' if real == 'float' else ''}({', '.join(arguments)})"
+
+
+def constant_text(value: float, real: str) -> str:
+    """Return a constant in "float" or "double"."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    number = np.float32(value) if real == "float" else np.float64(value)
+    if math.isnan(number):
+        return "NAN"
+    if math.isinf(number):
+        return "INFINITY" if number > 0 else "-INFINITY"
+    text = str(number)
+    text = text if any(mark in text for mark in ".e") else f"{text}.0"
+    return f"{text}f" if real == "float" else text
 
 
 def _indented(lines: list[str]) -> list[str]:

@@ -1,0 +1,104 @@
+"""How a narrow network lies on the chip: padded widths, shares of the warps, and the limits."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+__all__ = ["BF16", "FORMATS", "TF32", "WIDEST", "Format", "Split", "most_sums", "padded", "split_gradient"]
+
+WIDEST = 64  # units in a layer
+
+# Sums of weight gradients that a thread keeps in registers, of 255, by the warps; with more the compiler spills.
+_MOST_SUMS = {"bfloat16": {8: 112, 4: 128}, "tf32": {8: 64, 4: 96}}
+
+
+@dataclass(frozen=True)
+class Format:
+    """Operands of matrix instructions.
+
+    Attributes
+    ----------
+    header
+        The primitives for them.
+    size
+        Bytes of an element.
+    depth
+        Terms that a matrix instruction sums.
+    """
+
+    precision: str
+    header: str
+    size: int
+    depth: int
+
+    def pitch(self, columns: int) -> int:
+        """Return the elements from row to row of a matrix on the chip, as ``pitch`` in the header does."""
+        return columns if self.size == 2 else -(-columns // 32) * 32
+
+
+BF16 = Format("bfloat16", "bf16.cuh", 2, 16)
+TF32 = Format("tf32", "tf32.cuh", 4, 8)
+FORMATS = {f.precision: f for f in (BF16, TF32)}
+
+
+def padded(width: int) -> int:
+    """Return the columns of a matrix on the chip: matrix instructions take 16 at a time."""
+    return -(-width // 16) * 16
+
+
+@dataclass(frozen=True)
+class Split:
+    """Who sums which part of a weight gradient: `up` × `across` groups of blocks, `shares` of the rows.
+
+    Attributes
+    ----------
+    rows, columns
+        Of the gradient, padded.
+    """
+
+    rows: int
+    columns: int
+    up: int
+    across: int
+    shares: int
+
+    @property
+    def blocks(self) -> int:
+        """How many blocks of 16 × 16 a warp has at most."""
+        return -(-self.rows // 16 // self.up) * -(-self.columns // 16 // self.across)
+
+    @property
+    def slots(self) -> int:
+        """How many sums a thread keeps."""
+        return 8 * self.blocks
+
+    @property
+    def positions(self) -> int:
+        """How many places there are in one share, with those of blocks that do not exist."""
+        return self.slots * 32 * self.up * self.across
+
+
+def split_gradient(rows: int, columns: int, warps: int, most_slots: int) -> Split:
+    """Return the split with the fewest matrix instructions among those that need at most so many registers.
+
+    Where none needs so few, it is the one with the fewest registers.
+    """
+
+    def cost(split: Split) -> tuple[bool, int, int, int]:
+        steps = split.up * split.across  # of the same number of rows
+        loads = -(-rows // 16 // split.up) + -(-columns // 16 // split.across)
+        too_many = split.slots > most_slots
+        return too_many, split.slots if too_many else split.blocks * steps, split.slots, loads * steps
+
+    return min(_splits(rows, columns, warps), key=cost)
+
+
+def _splits(rows: int, columns: int, warps: int) -> Iterator[Split]:
+    for up in (1, 2, 4):
+        for across in (1, 2, 4):
+            if up * across <= warps and up < 2 * (rows // 16) and across < 2 * (columns // 16):
+                yield Split(rows, columns, up, across, warps // (up * across))
+
+
+def most_sums(form: Format, warps: int) -> int:
+    """Return how many sums of weight gradients a thread can keep."""
+    return _MOST_SUMS[form.precision][warps]

@@ -1,0 +1,132 @@
+"""Runs of the narrow kernel on its twin, beside NumPy in float64 that rounds where the kernel rounds."""
+
+import math
+from itertools import pairwise
+
+import array_api_compat.numpy
+import numpy as np
+from gdkernels_cupy.narrow.executable import NarrowExecutable
+
+from gdkernels import verify
+from gdkernels.backend import Plan
+from gdkernels.definition import activations, losses
+from gdkernels.definition.network import Layer
+from gdkernels.definition.optimizers import SGD
+from gdkernels.program import Program
+
+MOMENTUM = SGD(momentum=0.9)  # after one step its slot is the gradient, times the rate
+
+
+def program(*functions, **options):
+    """Return a regression through these activations."""
+    return Program((*functions, activations.identity), **{"loss": losses.sse, "optimizer": MOMENTUM} | options)
+
+
+def rounded(a, precision):
+    """Return float64 numbers as matrix instructions take them: bfloat16 to even, tf32 away from zero."""
+    bits = np.asarray(a, np.float32).view(np.uint32)
+    if precision == "bfloat16":
+        bits = (bits + np.uint32(0x7FFF) + (bits >> 16 & 1)) & np.uint32(0xFFFF0000)
+    else:
+        bits = (bits + np.uint32(0x1000)) & np.uint32(0xFFFFE000)
+    return np.where(np.isfinite(a), bits.view(np.float32), a).astype(np.float64)
+
+
+class Rounding:
+    """NumPy in float64, whose products, and sums over the batch, round what goes into them."""
+
+    def __init__(self, precision):
+        self._precision = precision
+
+    def __getattr__(self, name):
+        return getattr(array_api_compat.numpy, name)
+
+    def matmul(self, a, b):
+        return rounded(a, self._precision) @ rounded(b, self._precision)
+
+    def sum(self, a, *, axis=None, keepdims=False):
+        if axis == 0 and np.ndim(a) == 2:
+            a = rounded(a, self._precision)
+        return np.sum(a, axis=axis, keepdims=keepdims)
+
+
+class Run:
+    """A program with random parameters and records, and an order in which some come twice."""
+
+    def __init__(self, run_program, widths, records, batch_size, precision="bfloat16", epochs=1, seed=0):
+        random = np.random.default_rng([seed, *widths, records])
+        self.program, self.widths, self.precision = run_program, widths, precision
+        self.batch_size, self.epochs = batch_size, epochs
+        self.x = random.standard_normal((records, widths[0]), dtype=np.float32)
+        self.y = _targets(run_program.loss, random.standard_normal((records, widths[-1]), dtype=np.float32))
+        weights = random.uniform(0.0, 2.0, records).astype(np.float32)
+        self.sample_weight = weights if run_program.weighted else None
+        self.order = random.integers(records, size=records)
+        self.rates = 0.01 * random.uniform(0.5, 1.0, -(-records // batch_size))
+        self.parameters = tuple(
+            Layer(
+                random.standard_normal((m, n), dtype=np.float32) / np.float32(m**0.5),
+                random.standard_normal(n, dtype=np.float32) / np.float32(4) if run_program.bias else None,
+            )
+            for m, n in pairwise(widths)
+        )
+
+    def on_twin(self, machine, **choices):
+        """Return loss, norm and arrays after the epochs, and the prediction then."""
+        executable = NarrowExecutable(self.program, Plan("cupy", "cuda:0", self.precision, choices), machine)
+        state = verify.start(self.program, self.parameters, np.array)
+        returned = [
+            executable.run(state, self.x, self.y, self.order, self.batch_size, self.rates, self.sample_weight)
+            for _ in range(self.epochs)
+        ]
+        found = {"the loss": math.fsum(loss for loss, _ in returned)}
+        if returned[-1][1] is not None:
+            found["the norm"] = returned[-1][1]
+        found |= dict(verify.named_arrays(state))
+        return found | {"the prediction": executable.predict(state.parameters, self.x)}
+
+    def reference(self):
+        xp = Rounding(self.precision)
+        state = verify.start(self.program, self.parameters, lambda a: np.asarray(a, np.float64))
+        total, norms = 0.0, []
+        x, y = self.x.astype(np.float64), self.y.astype(np.float64)
+        for _ in range(self.epochs):
+            norms = []
+            for k, rate in enumerate(self.rates):
+                rows = self.order[k * self.batch_size : (k + 1) * self.batch_size]
+                state.step += 1
+                loss, norm, state.parameters, state.slots = self.program.train_step(
+                    state.parameters,
+                    state.slots,
+                    x[rows],
+                    y[rows],
+                    learning_rate=rate,
+                    t=float(state.step),
+                    sample_weight=None if self.sample_weight is None else self.sample_weight[rows].astype(np.float64),
+                    xp=xp,
+                )
+                total += float(loss)
+                norms.append(0.0 if norm is None else float(norm))
+        found = {"the loss": total}
+        if self.program.gradient_norm:
+            found["the norm"] = math.fsum(norms) / len(norms)
+        found |= dict(verify.named_arrays(state))
+        return found | {"the prediction": self.program.forward(state.parameters, x, xp=xp)}
+
+
+def _targets(loss, y):
+    if loss is losses.poisson:
+        return np.floor(np.exp(y))
+    if loss is losses.cross_entropy:
+        return (y == y.max(axis=1, keepdims=True)).astype(np.float32)
+    return (y > 0).astype(np.float32) if loss is losses.binary_cross_entropy else y
+
+
+def errors(found, wanted):
+    """Return the relative error of each array."""
+    assert list(found) == list(wanted)
+    return {name: verify.relative_error(found[name], wanted[name]) for name in wanted}
+
+
+def bits(found):
+    return {name: np.asarray(a).tobytes() for name, a in found.items()}

@@ -1,0 +1,115 @@
+"""Running the narrow kernel on the host: the same source through g++, every thread of the device a fiber."""
+
+import ctypes
+import hashlib
+import shutil
+import subprocess
+from importlib.resources import files
+
+import numpy as np
+import pytest
+from gdkernels_cupy.narrow.kernel import SIGNATURES
+from gdkernels_cupy.narrow.machine import Properties
+
+SCHEDULES = (0, 1, 7)  # warps in order, reversed, in a random order
+
+_GXX = shutil.which("g++")
+
+
+class TwinError(Exception):
+    """What the twin found: threads that do not meet, addresses that do not fit."""
+
+
+def build(text, folder, *, banks=False, ucontext=False):
+    """Return the kernels of a source, compiled for the host."""
+    if _GXX is None:
+        pytest.skip("the twin needs g++")
+    shims = "\n".join(_shim(name, signature) for name, signature in SIGNATURES.items() if f"KERNEL {name}(" in text)
+    flags = [*(["-DTWIN_BANKS"] if banks else []), *(["-DTWIN_UCONTEXT"] if ucontext else [])]
+    name = hashlib.sha256(f"{text}{shims}{flags}".encode()).hexdigest()[:20]
+    library = folder / f"{name}.so"
+    if not library.exists():
+        source = folder / f"{name}.cpp"
+        source.write_text(f"{text}\n{shims}\n")
+        include = files("gdkernels_cupy.narrow")
+        options = "-std=c++17 -O1 -march=native -fno-strict-aliasing -fno-gnu-unique -Wno-unknown-pragmas -shared -fPIC"
+        command = [_GXX, *options.split(), f"-I{include}", *flags, str(source), "-o", str(library)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[:4000]
+    return Library(ctypes.CDLL(str(library)))
+
+
+def _shim(name, signature):
+    """Return a C function that starts a kernel, and says what went wrong."""
+    names = ", ".join(argument.split()[-1] for argument in signature.split(", "))
+    return f"""
+extern "C" const char* start_{name}(int blocks, long bytes, unsigned schedule, long* counts, {signature}) {{
+    twin::launch(blocks, THREADS, bytes, schedule, [&] {{ {name}({names}); }});
+    counts[0] = twin::count.mma, counts[1] = twin::count.conflicts;
+    return twin::problem.c_str();
+}}"""
+
+
+class Library:
+    """Kernels on the host; arrays are NumPy's."""
+
+    def __init__(self, library):
+        self._library = library
+        self.counts = np.zeros(2, np.int64)  # matrix instructions of warps, conflicts of banks
+
+    def launch(self, name, blocks, shared_bytes, arguments, schedule=0):
+        """Run a kernel; arguments are arrays, integers as they are."""
+        function = self._library[f"start_{name}"]
+        function.restype = ctypes.c_char_p
+        wide = "long long" in SIGNATURES[name]
+        integer = ctypes.c_longlong if wide else ctypes.c_int
+        given = [
+            a.ctypes.data_as(ctypes.c_void_p) if isinstance(a, np.ndarray) else None if a is None else integer(a)
+            for a in arguments
+        ]
+        counts = self.counts.ctypes.data_as(ctypes.c_void_p)
+        problem = function(blocks, ctypes.c_long(shared_bytes), ctypes.c_uint(schedule), counts, *given)
+        if problem:
+            raise TwinError(problem.decode())
+
+
+class TwinMachine:
+    """The host as the device of a narrow executable."""
+
+    def __init__(self, folder, *, ctas=2, schedule=0, shared_bytes=232448, change=None, banks=False, ucontext=False):
+        self.properties = Properties(90, shared_bytes)
+        self.folder, self.ctas, self.schedule = folder, ctas, schedule
+        self.change, self.options = change or (lambda text: text), {"banks": banks, "ucontext": ucontext}
+        self.mma = self.conflicts = 0  # of the last training kernel
+
+    def compile(self, source):
+        return TwinKernels(self, build(self.change(source.text), self.folder, **self.options))
+
+    def contiguous(self, a):
+        return np.ascontiguousarray(a, np.float32)
+
+    def put(self, a):
+        return a.copy()
+
+    def zeros(self, count, dtype):
+        return np.zeros(count, dtype)
+
+    def to_numpy(self, a):
+        return a
+
+    def address(self, a):
+        return a.ctypes.data
+
+
+class TwinKernels:
+    def __init__(self, machine, library):
+        self.machine, self.library = machine, library
+
+    def resident(self):
+        return self.machine.ctas
+
+    def launch(self, name, ctas, shared_bytes, arguments, *, together):
+        assert not together or ctas <= self.machine.ctas
+        self.library.launch(name, ctas, shared_bytes, arguments, self.machine.schedule)
+        if name == "train":
+            self.machine.mma, self.machine.conflicts = map(int, self.library.counts)

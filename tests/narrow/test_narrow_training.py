@@ -1,0 +1,116 @@
+"""The narrow kernel trains as the definition does: on its twin, against float64 that rounds where the kernel rounds."""
+
+import numpy as np
+import pytest
+from narrow_runs import MOMENTUM, Run, bits, errors, program
+from narrow_twin import SCHEDULES, TwinMachine
+
+from gdkernels.cases import CASES, Adagrad, log_cosh, mish
+from gdkernels.definition import activations, losses
+from gdkernels.definition.optimizers import SGD, Adam, AdamW, RMSprop
+from gdkernels.program import Program
+
+# A number close to a tie rounds the other way in float32, and is off by one unit of its last place: 2^-8 or 2^-11.
+BOUND = 1e-3
+
+relu, tanh, gelu = activations.relu, activations.tanh, activations.gelu
+sigmoid, softmax, exp = activations.sigmoid, activations.softmax, activations.exp
+
+# name: program, widths, records, batch size, precision, and what else the plan or the run says
+RUNS = {
+    "three matrices": (program(relu, tanh), (5, 7, 6, 3), 23, 8, "bfloat16", {}),
+    "three matrices in tf32": (program(relu, tanh), (5, 7, 6, 3), 23, 8, "tf32", {}),
+    "64 wide": (program(relu, relu, relu), (64,) * 5, 300, 300, "bfloat16", {"warps": 8}),
+    "64 wide in tf32": (program(relu, relu), (64,) * 4, 150, 100, "tf32", {}),
+    "six hidden layers, memory used again": (program(*[relu] * 6), (64,) * 8, 140, 140, "bfloat16", {"warps": 8}),
+    "odd widths, no bias": (program(tanh, tanh, bias=False), (33, 17, 49, 64), 260, 64, "bfloat16", {}),
+    "48 wide, blocks that do not divide": (program(gelu, gelu), (48,) * 4, 100, 64, "bfloat16", {"warps": 8}),
+    "no hidden layer": (program(), (4, 3), 23, 8, "tf32", {}),
+    "one unit everywhere": (program(tanh, tanh), (1, 1, 1, 1), 23, 8, "bfloat16", {}),
+    "batches of one": (program(relu), (9, 20, 2), 5, 1, "bfloat16", {}),
+    "f(0) is 1": (program(exp, sigmoid), (5, 7, 6, 3), 23, 8, "bfloat16", {}),
+    "classes": (
+        program(gelu, relu, loss=losses.cross_entropy, optimizer=Adam()),
+        (20, 64, 48, 10), 100, 70, "bfloat16", {},
+    ),
+    "softmax within": (
+        Program((softmax, tanh, softmax), loss=losses.sse, optimizer=MOMENTUM), (5, 20, 6, 3), 40, 30, "tf32", {},
+    ),
+    "a norm, clipped, with decay": (
+        program(tanh, optimizer=AdamW(), clip_norm=0.5, gradient_norm=True, l2=0.05),
+        (10, 33, 5), 150, 64, "bfloat16", {},
+    ),
+    "weights of the records": (
+        program(relu, weighted=True, optimizer=Adam()), (6, 20, 4), 150, 64, "bfloat16", {},
+    ),
+    "the penalty in the loss": (
+        program(relu, weighted=True, l2=0.1, l2_in_loss=True), (6, 20, 4), 90, 64, "tf32", {},
+    ),
+    "functions of the user's": (
+        program(mish, mish, loss=log_cosh, optimizer=Adagrad()), (5, 7, 6, 3), 23, 8, "bfloat16", {},
+    ),
+    "counts, summed": (
+        program(sigmoid, loss=losses.poisson, optimizer=RMSprop(), reduction="sum"), (6, 40, 2), 90, 64, "tf32", {},
+    ),
+    "yes or no, Nesterov": (
+        program(tanh, loss=losses.binary_cross_entropy, optimizer=SGD(momentum=0.9, nesterov=True)),
+        (6, 18, 2), 90, 64, "bfloat16", {},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_training_agrees_with_float64_that_rounds_alike(folder, name):
+    run_program, widths, records, batch_size, precision, choices = RUNS[name]
+    run = Run(run_program, widths, records, batch_size, precision)
+    found = run.on_twin(TwinMachine(folder, ctas=2), **{"warps": 4} | choices)
+    wrong = {k: e for k, e in errors(found, run.reference()).items() if not e <= BOUND}
+    assert not wrong
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "tf32"])
+def test_the_order_of_warps_changes_no_bit(folder, precision):
+    run = Run(program(tanh, relu, gradient_norm=True), (20, 33, 17, 5), 200, 150, precision)
+    found = [bits(run.on_twin(TwinMachine(folder, ctas=3, schedule=s), warps=4)) for s in SCHEDULES]
+    assert found[0] == found[1] == found[2]
+
+
+@pytest.mark.parametrize("ctas", [1, 2, 5])
+def test_any_grid_gives_the_result_and_the_same_one_again(folder, ctas):
+    run = Run(program(relu, relu), (12, 32, 16, 4), 330, 300, epochs=2)
+    machine = TwinMachine(folder, ctas=ctas)
+    found = run.on_twin(machine, warps=4, ctas=ctas)
+    assert max(errors(found, run.reference()).values()) <= BOUND
+    assert bits(found) == bits(run.on_twin(machine, warps=4, ctas=ctas))
+
+
+def test_fibers_switch_alike_in_assembly_and_in_ucontext(folder):
+    run = Run(program(relu), (5, 7, 3), 23, 8)
+    found = [bits(run.on_twin(TwinMachine(folder, ucontext=u), warps=4)) for u in (False, True)]
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "tf32"])
+@pytest.mark.parametrize("width", [16, 32, 48, 64])
+def test_no_two_lanes_meet_in_a_bank(folder, precision, width):
+    machine = TwinMachine(folder, banks=True)
+    Run(program(relu), (width,) * 3, 20, 20, precision).on_twin(machine, warps=4)
+    assert machine.mma > 0
+    assert machine.conflicts == 0
+
+
+def test_what_is_not_finite_is_seen(folder):
+    run = Run(program(relu), (5, 7, 3), 23, 8)
+    run.x[run.order[3], 1] = np.nan
+    assert np.isnan(run.on_twin(TwinMachine(folder), warps=4)["the loss"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["bfloat16", "tf32"])
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if max(case.widths) <= 64])
+def test_every_case_of_the_conformance_suite(folder, name, precision):
+    case = CASES[name]
+    run = Run(case.program, case.widths, case.records, case.batch_size, precision)
+    found = [run.on_twin(TwinMachine(folder, schedule=s), warps=4) for s in SCHEDULES]
+    assert bits(found[0]) == bits(found[1]) == bits(found[2])
+    assert max(errors(found[0], run.reference()).values()) <= BOUND
