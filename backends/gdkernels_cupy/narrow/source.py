@@ -6,7 +6,8 @@ from functools import cache
 from importlib.resources import files
 
 from gdkernels.graph.steps import ScheduleError
-from gdkernels_cupy.narrow.kernel import Kernel
+from gdkernels_cupy.narrow.kernel import KernelText
+from gdkernels_cupy.narrow.memory import Memory
 from gdkernels_cupy.narrow.shape import Format, most_sums
 from gdkernels_cupy.tasks import Task
 
@@ -27,8 +28,8 @@ class Source:
 
     text: str
     warps: int
-    predict: Kernel
-    step: Kernel | None
+    predict: Memory
+    step: Memory | None
     order: tuple[str, ...]
 
     @property
@@ -56,12 +57,12 @@ def write_source(
         Where the network does not fit on the chip.
     """
     order = tuple((step or prediction).parameters)
-    predict = Kernel(prediction, sizes, form, warps, order, tight=False)
+    predict = Memory(prediction, sizes, form, warps, order, tight=False)
     training = None
     if step is not None:
-        training = Kernel(step, sizes, form, warps, order, tight=False)
+        training = Memory(step, sizes, form, warps, order, tight=False)
         if training.shared.size > shared_bytes:
-            training = Kernel(step, sizes, form, warps, order, tight=True)
+            training = Memory(step, sizes, form, warps, order, tight=True)
         if training.sums_per_thread > most_sums(form, warps):
             raise ScheduleError(
                 f"with {warps} warps its gradients take {training.sums_per_thread} registers of a thread, "
@@ -73,9 +74,10 @@ def write_source(
     return source
 
 
-def _text(form: Format, warps: int, predict: Kernel, step: Kernel | None) -> str:
+def _text(form: Format, warps: int, predict: Memory, step: Memory | None) -> str:
     parts = [f"constexpr int WARPS = {warps};", *map(_header, ("primitives.cuh", form.header, "tile.cuh"))]
-    parts += [(step or predict).rounding_text(), predict.text(), *([step.text()] if step else [])]
+    parts += [KernelText(step or predict).rounding_text()]
+    parts += [KernelText(memory).text() for memory in (predict, step) if memory is not None]
     return "\n".join(parts)
 
 
