@@ -1,0 +1,206 @@
+"""What the narrow kernel declines, and how it is started on a GPU: by a stand-in for CuPy that takes notes."""
+
+import sys
+import types
+
+import numpy as np
+import pytest
+from gdkernels_cupy.narrow import NarrowExecutable, Properties, applies
+from gdkernels_cupy.narrow.cuda import CudaMachine
+from narrow_runs import Run, errors, program
+from narrow_twin import TwinMachine
+
+from gdkernels import verify
+from gdkernels.backend import Plan
+from gdkernels.definition import activations, losses
+from gdkernels.errors import InputError
+from gdkernels.graph.steps import ScheduleError
+
+relu, tanh, gelu = activations.relu, activations.tanh, activations.gelu
+HOPPER, AMPERE = Properties(90, 232448), Properties(80, 166912)
+
+
+@pytest.mark.parametrize(
+    ("run_program", "widths", "precision", "properties", "words"),
+    [
+        (program(relu), (65, 8, 2), "bfloat16", HOPPER, "a layer has 65 units, at most 64"),
+        (program(relu), (8, 8, 2), "float32", HOPPER, "bfloat16 and tf32, not in float32"),
+        (program(relu), (8, 8, 2), "float64", HOPPER, "not in float64"),
+        (program(relu), (8, 8, 2), "bfloat16", Properties(75, 65536), "compute capability 8.0, the device has 7.5"),
+        (program(*[gelu] * 6), (64,) * 8, "bfloat16", HOPPER, "of 232448 bytes on the chip"),
+        (program(*[relu] * 7), (64,) * 9, "bfloat16", HOPPER, "registers of a thread"),
+        (program(*[relu] * 3), (64,) * 5, "tf32", HOPPER, "registers of a thread"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_declined_with_the_reason(run_program, widths, precision, properties, words):
+    assert words in applies(run_program, widths, precision, properties)
+
+
+@pytest.mark.parametrize(
+    ("run_program", "widths", "precision"),
+    [
+        (program(*[relu] * 6), (64,) * 8, "bfloat16"),
+        (program(*[tanh] * 3), (64,) * 5, "bfloat16"),
+        (program(*[gelu] * 3), (64,) * 5, "bfloat16"),
+        (program(relu, relu), (64,) * 4, "tf32"),
+        (program(*[relu] * 6), (33,) * 7 + (10,), "bfloat16"),
+        (program(relu, loss=losses.cross_entropy, clip_norm=1.0), (64,) * 3, "tf32"),
+    ],
+)
+def test_what_fits_on_a_hopper(run_program, widths, precision):
+    assert applies(run_program, widths, precision, HOPPER) is None
+
+
+def test_an_older_gpu_has_less_room():
+    assert applies(program(*[relu] * 3), (64,) * 5, "bfloat16", AMPERE) is None
+    assert "bytes on the chip" in applies(program(*[relu] * 6), (64,) * 8, "bfloat16", AMPERE)
+
+
+def test_a_function_that_cannot_be_traced_is_declined():
+    def branching(z, *, xp):
+        return z if z > 0 else 0.0
+
+    assert "use xp.where" in applies(program(branching), (4, 4, 1), "bfloat16", HOPPER)
+
+
+def test_wrong_input_is_refused_before_anything_runs(folder):
+    run = Run(program(relu), (5, 7, 3), 23, 8)
+    executable = NarrowExecutable(run.program, Plan("cupy", "cuda:0", "bfloat16"), TwinMachine(folder))
+    state = verify.start(run.program, run.parameters, np.array)
+    with pytest.raises(InputError, match="row 0 to 23 of 23 rows"):
+        executable.run(state, run.x, run.y, np.arange(24), 8, run.rates)
+    with pytest.raises(InputError, match="no records"):
+        executable.run(state, run.x, run.y, np.arange(0), 8, run.rates)
+    with pytest.raises(InputError, match="do not fit a network of 5 to 3 units"):
+        executable.run(state, run.x, run.y[:, :2], run.order, 8, run.rates)
+    with pytest.raises(InputError, match="x has 4 columns, the network 5 inputs"):
+        executable.predict(state.parameters, run.x[:, :4])
+    wide = Run(program(relu), (5, 70, 3), 23, 8)
+    with pytest.raises(ScheduleError, match="at most 64"):
+        executable.run(verify.start(wide.program, wide.parameters, np.array), wide.x, wide.y, wide.order, 8, wide.rates)
+
+
+def test_many_steps_are_several_launches_of_one_run(folder, monkeypatch):
+    monkeypatch.setattr("gdkernels_cupy.narrow.executable._STEPS_PER_LAUNCH", 2)
+    run = Run(program(relu), (5, 7, 3), 37, 8)
+    assert max(errors(run.on_twin(TwinMachine(folder), warps=4), run.reference()).values()) < 1e-3
+
+
+def test_the_plan_names_what_can_change_bits(folder):
+    run = Run(program(relu), (5, 7, 3), 23, 8)
+    machine = TwinMachine(folder, ctas=3)
+    executable = NarrowExecutable(run.program, Plan("cupy", "cuda:0", "bfloat16"), machine)
+    state = verify.start(run.program, run.parameters, np.array)
+    executable.run(state, run.x, run.y, run.order, 8, run.rates)
+    assert executable.plan.choices == {"kernel": "narrow", "warps": 8, "ctas": 3}
+    assert executable.workspace(8) > 0
+    assert state.step == 3
+
+
+# ---- on a GPU
+
+
+class Array:
+    """A device array as far as an argument of a kernel is one."""
+
+    def __init__(self, values):
+        self.values = values
+        self.data = types.SimpleNamespace(ptr=values.ctypes.data)
+        self.shape = values.shape
+
+    def __getitem__(self, key):
+        return Array(self.values[key])
+
+    def reshape(self, *shape):
+        return Array(self.values.reshape(*shape))
+
+
+@pytest.fixture
+def cupy(monkeypatch):
+    """Return a stand-in that notes every launch, on a device with 4 processors, each with room for one CTA."""
+    cupy = types.ModuleType("cupy")
+    cupy.launched, cupy.modules, cupy.asked = [], [], {}
+
+    class Device:
+        compute_capability = "90"
+
+        def __init__(self, number):
+            self.number = number
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            pass
+
+    class Kernel:
+        def __init__(self, name):
+            self.name = name
+            self.kernel = self
+            self.ptr = name
+
+        def __setattr__(self, name, value):
+            if name == "max_dynamic_shared_size_bytes":
+                cupy.asked[self.name] = value
+            object.__setattr__(self, name, value)
+
+        def __call__(self, grid, block, arguments, shared_mem, *, enable_cooperative_groups):
+            barrier = arguments[12].values.copy() if self.name == "train" else None
+            cupy.launched.append((self.name, grid, block, arguments, shared_mem, enable_cooperative_groups, barrier))
+
+    class RawModule:
+        def __init__(self, code, options):
+            cupy.modules.append((code, options))
+
+        def get_function(self, name):
+            return Kernel(name)
+
+    cupy.RawModule = RawModule
+    cupy.asarray = lambda a: Array(np.array(a))
+    cupy.ascontiguousarray = lambda a, dtype: a if isinstance(a, Array) else Array(np.ascontiguousarray(a, dtype))
+    cupy.zeros = lambda count, dtype: Array(np.zeros(count, dtype))
+    cupy.asnumpy = lambda a: a.values
+    runtime = types.SimpleNamespace(deviceGetAttribute=lambda what, device: {16: 4, 97: 232448}[what])
+    driver = types.SimpleNamespace(occupancyMaxActiveBlocksPerMultiprocessor=lambda kernel, threads, shared: 1)
+    cupy.cuda = types.ModuleType("cupy.cuda")
+    cupy.cuda.Device, cupy.cuda.runtime, cupy.cuda.driver = Device, runtime, driver
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    monkeypatch.setitem(sys.modules, "cupy.cuda", cupy.cuda)
+    return cupy
+
+
+def test_a_launch_on_a_gpu(cupy):
+    run = Run(program(relu, relu, relu), (64,) * 5, 1000, 1000)
+    executable = NarrowExecutable(run.program, Plan("cupy", "cuda:0", "bfloat16"), CudaMachine(0))
+    state = verify.start(run.program, run.parameters, lambda a: Array(np.array(a)))
+    executable.run(state, Array(run.x), Array(run.y), run.order, 1000, run.rates)
+
+    ((code, options),) = cupy.modules
+    assert "KERNEL train(" in code
+    assert options == ("-std=c++17",)
+    assert [launch[0] for launch in cupy.launched] == ["round_weights", "round_inputs", "train"]
+    _, grid, block, arguments, shared, cooperative, barrier = cupy.launched[-1]
+    assert cooperative, "all CTAs have to be resident: the driver refuses the launch otherwise"
+    assert grid == (4,), "no more CTAs than fit at once, however many tiles there are"
+    assert block == (256,)
+    assert cupy.asked == {"train": shared, "predict": shared}, "above 48 KiB it has to be asked for"
+    assert shared > 48 << 10
+    assert barrier.tolist() == [0], "the barrier counts from zero"
+    assert [type(a) for a in arguments[-3:]] == [np.int32] * 3
+    assert arguments[5] == 0, "no weights of records: a null pointer"
+    assert arguments[0].values.tolist()[:2] == [state.parameters[0].W.data.ptr, state.parameters[0].b.data.ptr]
+    assert arguments[6].values.dtype == np.int32
+    assert len(cupy.launched[1][3]) == 3
+    assert type(cupy.launched[1][3][2]) is np.int64
+
+
+def test_what_is_asked_of_cupy_exists():
+    cupy = pytest.importorskip("cupy")
+    from cupy.cuda import driver, function
+
+    assert hasattr(driver, "occupancyMaxActiveBlocksPerMultiprocessor")
+    assert hasattr(function.Function, "ptr")
+    assert hasattr(cupy.RawKernel, "max_dynamic_shared_size_bytes")
+    assert hasattr(cupy.cuda.runtime, "deviceGetAttribute")
+    assert cupy.cuda.runtime.cudaDevAttrMultiProcessorCount == 16
+    assert cupy.cuda.runtime.cudaDevAttrMaxSharedMemoryPerBlockOptin == 97
