@@ -63,7 +63,7 @@ class MLP(Model):
     def fit(
         self,
         X: Any,
-        Y: Any,
+        Y: Any = None,
         *,
         epochs: int,
         optimizer: str | Optimizer = "adam",

@@ -27,6 +27,10 @@ class Records:
         return int(self.x.shape[0])
 
     @property
+    def weighted(self) -> bool:
+        return self.weights is not None
+
+    @property
     def total_weight(self) -> float:
         """What E is divided by to be a mean: the sum of the weights, or the number of records."""
         return len(self) if self.weights is None else float(self.binding.xp.sum(self.weights))

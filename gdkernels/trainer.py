@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from gdkernels import streams
 from gdkernels.backend import Executable, State
+from gdkernels.batches import Batches
 from gdkernels.binding import Binding, all_finite, located
 from gdkernels.definition.activations import identity
 from gdkernels.definition.losses import Loss, link_of
@@ -117,13 +118,14 @@ class Trainer:
         self._steps_done = 0
         mlp._set_objective(self.settings.loss)
 
-    def epoch(self, X: Any, Y: Any, *, sample_weight: Any = None) -> float:
+    def epoch(self, X: Any, Y: Any = None, *, sample_weight: Any = None) -> float:
         """Do one shuffled pass over the data, and return the sum E of the loss, each batch measured before its step.
 
         Parameters
         ----------
         X
-            [records, inputs]: NumPy, anything with DLPack, or already on the device.
+            [records, inputs]: NumPy, anything with DLPack, a frame, or already on the device. Without Y, the batches
+            themselves: something that yields (X, Y) or (X, Y, sample_weight), each used as it comes, one step each.
         Y
             [records, outputs]; [records] for one output, or as class indices for a cross-entropy.
         sample_weight
@@ -137,14 +139,18 @@ class Trainer:
         DivergenceError
             If loss or parameters stop being finite; the parameters are then those before this epoch.
         """
-        with self.mlp._bound(X, lambda records: self.work(records, weighted=sample_weight is not None)):
-            data = self._place(X, Y, sample_weight)
+        batches = Batches(X, 1) if Y is None else None
+        weighted = sample_weight is not None if batches is None else batches.weighted
+        with self.mlp._bound(
+            X if batches is None else batches.sample[0], lambda records: self.work(records, weighted=weighted)
+        ):
+            data = self._place(X, Y, sample_weight) if batches is None else batches
             return self._run_epoch(data, gradient_norm=False, epochs=None, losses=())[0]
 
     def fit(
         self,
         X: Any,
-        Y: Any,
+        Y: Any = None,
         *,
         epochs: int,
         sample_weight: Any = None,
@@ -161,7 +167,8 @@ class Trainer:
         Parameters
         ----------
         X, Y, sample_weight
-            As for `epoch`.
+            As for `epoch`; batches come from a list or a loader, or from a function that returns an iterator for each
+            epoch.
         epochs
             The largest number of passes.
         validation
@@ -196,14 +203,19 @@ class Trainer:
             raise InputError(f"stop_gradient_norm must be at least 0 or None, got {stop_gradient_norm!r}")
         wanted = resolve_metrics(metrics)
         with_norm = gradient_norm or stop_gradient_norm is not None
+        batches = Batches(X, int(epochs)) if Y is None else None
+        weighted = sample_weight is not None if batches is None else batches.weighted
 
         def work(records: int) -> Work:
-            return self.work(records, int(epochs), gradient_norm=with_norm, weighted=sample_weight is not None)
+            return self.work(records, int(epochs), gradient_norm=with_norm, weighted=weighted)
 
-        with self.mlp._bound(X, work) as binding:
-            train, held_out = self._held_out(self._place(X, Y, sample_weight), validation)
-            if (train if held_out is None else held_out).weights is not None:
+        with self.mlp._bound(X if batches is None else batches.sample[0], work) as binding:
+            data = self._place(X, Y, sample_weight) if batches is None else batches
+            train, held_out = self._held_out(data, validation)
+            if (train if held_out is None else held_out).weighted:
                 check_takes_weights(wanted)
+            if wanted and held_out is None and batches is not None:
+                raise InputError("metrics of batches need validation=(X, Y): the batches themselves are not kept")
             executable = self._bind_program(with_norm, train)
             history = History(executable.plan, executable.origin, binding.reason)
             self._fit_began = self.epochs_done
@@ -251,7 +263,7 @@ class Trainer:
 
     def _record(
         self,
-        train: Records,
+        train: Records | Batches,
         held_out: Records | None,
         metrics: dict[str, Metric],
         with_norm: bool,
@@ -272,7 +284,9 @@ class Trainer:
             seconds=seconds,
             samples_per_second=len(train) / seconds,
             gradient_norm=norm,
-            metrics=self.mlp._score(judged.x, judged.y, metrics, judged.weights) if metrics else {},
+            metrics=self.mlp._score(judged.x, judged.y, metrics, judged.weights)
+            if metrics and isinstance(judged, Records)
+            else {},
         )
 
     def _mean_error(self, held_out: Records | None) -> float | None:
@@ -281,9 +295,11 @@ class Trainer:
         return self.mlp._error(held_out.x, held_out.y, sample_weight=held_out.weights) / held_out.total_weight
 
     def _run_epoch(
-        self, data: Records, *, gradient_norm: bool, epochs: int | None, losses: Iterable[float]
+        self, data: Records | Batches, *, gradient_norm: bool, epochs: int | None, losses: Iterable[float]
     ) -> tuple[float, float | None, float]:
         """Return E over the pass, the mean norm of the gradient, and the rate of the last step."""
+        if isinstance(data, Batches):
+            return self._run_batches(data, gradient_norm, epochs, tuple(losses))
         records, batch_size = len(data), self.settings.batch_size
         executable = self._bind_program(gradient_norm, data)
         binding = self._binding
@@ -304,6 +320,34 @@ class Trainer:
                 f"{self.epochs_done + 1}; the parameters are those before it. Lower the learning rate "
                 f"({float(rates[-1]):g}), set clip_norm, or scale the data"
             )
+        self.mlp._parameters, self._slots, self._steps_done = state.parameters, state.slots, state.step
+        self.epochs_done += 1
+        return total, norm, float(rates[-1])
+
+    def _run_batches(
+        self, batches: Batches, gradient_norm: bool, epochs: int | None, losses: tuple[float, ...]
+    ) -> tuple[float, float | None, float]:
+        """Do for batches of the user's what `_run_epoch` does for records: one step each, as they come."""
+        executable = self._bind_program(gradient_norm, batches)
+        assert self._binding is not None
+        steps = batches.steps or 1  # where that is not known yet, the rate stays what it is at the beginning
+        position = self.epochs_done - self._fit_began + np.arange(steps) / steps
+        factor = self.settings.schedule(position, epochs=epochs, losses=losses)
+        rates = np.broadcast_to(np.asarray(factor, dtype=np.float64), (steps,)) * self.settings.optimizer.learning_rate
+        state = State(self.mlp._parameters, self._slots, self._steps_done).copy(self._binding.xp)
+        total = norms = 0.0
+        for k, part in enumerate(batches.records(self._place)):
+            rate = rates[min(k, steps - 1)][None]
+            weights = () if part.weights is None else (part.weights,)
+            error, norm = executable.run(state, part.x, part.y, np.arange(len(part)), len(part), rate, *weights)
+            total, norms = total + error, norms + (norm or 0.0)
+        if not (math.isfinite(total) and self._finite(state)):
+            raise DivergenceError(
+                f"{'the loss' if not math.isfinite(total) else 'a parameter'} stopped being finite in epoch "
+                f"{self.epochs_done + 1}; the parameters are those before it. Lower the learning rate "
+                f"({float(rates[-1]):g}), set clip_norm, or scale the data"
+            )
+        norm = norms / (state.step - self._steps_done) if gradient_norm else None
         self.mlp._parameters, self._slots, self._steps_done = state.parameters, state.slots, state.step
         self.epochs_done += 1
         return total, norm, float(rates[-1])
@@ -360,8 +404,12 @@ class Trainer:
             self._slots = map_layers(move, self._slots)
         self._binding, self._executable, self._bound_to = binding, None, None
 
-    def _bind_program(self, gradient_norm: bool, data: Records) -> Executable:
-        work = self.work(len(data), gradient_norm=gradient_norm, weighted=data.weights is not None)
+    def _bind_program(self, gradient_norm: bool, data: Records | Batches) -> Executable:
+        binding = self.mlp._bind(None)
+        if self._binding is not binding:
+            self._move_slots(binding)
+        records = data.size if isinstance(data, Batches) else len(data)
+        work = self.work(records, gradient_norm=gradient_norm, weighted=data.weighted)
         bound_to = (work.program, work.batch)
         if self._bound_to != bound_to:
             assert self._binding is not None
@@ -369,7 +417,9 @@ class Trainer:
         assert self._executable is not None
         return self._executable
 
-    def _held_out(self, data: Records, validation: float | tuple[Any, ...] | None) -> tuple[Records, Records | None]:
+    def _held_out(
+        self, data: Records | Batches, validation: float | tuple[Any, ...] | None
+    ) -> tuple[Records | Batches, Records | None]:
         """Return the records to train on, and those to validate on."""
         if validation is None:
             return data, None
@@ -381,6 +431,8 @@ class Trainer:
             return data, self._place(*validation, of="the validation ")
         if not (isinstance(validation, (int, float)) and 0 < validation < 1):
             raise InputError(f"validation must be a share between 0 and 1, (X, Y) or None, got {validation!r}")
+        if isinstance(data, Batches):
+            raise InputError(f"validation={validation:g} cannot be a share of batches; give validation=(X, Y)")
         return data.split(validation, self.mlp.seed)
 
 

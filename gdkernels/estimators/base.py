@@ -3,45 +3,31 @@
 from __future__ import annotations
 
 import math
-import time
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.metrics import get_scorer
-from sklearn.utils import check_random_state, shuffle
+from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from gdkernels.backend import PRECISIONS, Backend, storage_dtype
-from gdkernels.binding import Binding, namespace_of
+from gdkernels.binding import namespace_of
 from gdkernels.definition.activations import Activation
 from gdkernels.definition.losses import Loss, link_of
 from gdkernels.definition.naming import describe, names, resolve
-from gdkernels.definition.network import Layer, Layers
-from gdkernels.estimators.inputs import Given, checked_inputs, split_rows
+from gdkernels.estimators.descend import descend
+from gdkernels.estimators.inputs import Given, Passes, checked_inputs, is_source
+from gdkernels.estimators.lbfgs import fit_by_lbfgs
 from gdkernels.estimators.live import Live
-from gdkernels.estimators.minimise import minimise
-from gdkernels.estimators.rules import Gradient, initial_parameters, optimizer_of
-from gdkernels.estimators.stopping import Descent
-from gdkernels.history import Epoch, History
+from gdkernels.estimators.rules import initial_parameters
 from gdkernels.mlp import MLP
-from gdkernels.program import Program
-from gdkernels.progress import Progress
-from gdkernels.records import Records, place_records
-from gdkernels.settings import Settings
 from gdkernels.targets import place_inputs
-from gdkernels.trainer import Trainer
 
 __all__ = ["BaseMLP", "keep_parameters", "pair"]
-
-_USER = 5  # frames from a warning in a solver to who called fit
 
 
 def keep_parameters(estimator: Any, given: Mapping[str, Any]) -> None:
@@ -168,21 +154,46 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
         *,
         incremental: bool = False,
     ) -> Self:
-        if incremental and self.early_stopping:
+        if incremental and self.early_stopping:  # one epoch is nothing to stop early
             raise ValueError("partial_fit does not support early_stopping=True")
         hidden = self._hidden_sizes()
         first = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
-        given = self._given(X, y, sample_weight, first=first, incremental=incremental)
+        train: Given | Passes
+        if y is None and is_source(X):
+            train = self._passes(X, first=first, incremental=incremental)
+            given = train.first
+        else:
+            train = given = self._given(X, y, sample_weight, first=first, incremental=incremental)
         held_out = None if validation is None else self._given(*validation, None, first=False)
         random = check_random_state(self.random_state)
         sizes = (given.x.shape[1], *hidden, given.targets.shape[1])
         live = self._begin(given.x, sizes, random, first=first)
         if self.solver == "lbfgs":
-            self._minimise(live, given, held_out)
+            fit_by_lbfgs(self, live, given, held_out)
         else:
-            self._descend(live, given, held_out, random, incremental=incremental)
+            descend(self, live, train, held_out, random, incremental=incremental)
+        self.__dict__.pop("_carried", None)
         self.coefs_, self.intercepts_ = live.show()
         return self
+
+    def _passes(self, source: Any, *, first: bool, incremental: bool) -> Passes:
+        """Return what goes through the batches of a source; with `first`, once already, to learn what they hold."""
+        if self.solver == "lbfgs":
+            raise ValueError("lbfgs needs all the records at once: give X and y, or choose another solver")
+        passes = Passes(source, lambda x, y, w: self._given(x, y, w, first=False, incremental=True), int(self.max_iter))
+        x, y, weights = passes.sample
+        passes.first = self._given(x, y, weights, first=first, incremental=incremental)
+        if first:
+            self._learn_from(passes)
+            passes.first = self._given(x, y, weights, first=False, incremental=True)
+        return passes
+
+    def _learn_from(self, passes: Passes) -> None:
+        """Learn from all the batches what the first alone does not tell."""
+
+    def _rate(self, epoch: Any, *, epochs: int | None, losses: Any) -> float:
+        """Return the learning rate: a schedule for optimizers whose own is 1."""
+        return float(self.learning_rate_)
 
     def _hidden_sizes(self) -> list[int]:
         sizes = self.hidden_layer_sizes
@@ -222,7 +233,6 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
         self.best_loss_ = None if stops else math.inf
         self.validation_scores_: list[float] | None = [] if stops else None
         self.best_validation_score_ = -math.inf if stops else None
-        self.__dict__.pop("_carried", None)
         self.__dict__.pop("_live", None)
 
     def _network(self, like: Any, precision: str) -> Live:
@@ -250,193 +260,6 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
         live.follow(self.coefs_, self.intercepts_)
         self._live = live
         return live
-
-    # ---- stochastic solvers
-
-    def _descend(
-        self, live: Live, given: Given, held_out: Given | None, random: np.random.RandomState, *, incremental: bool
-    ) -> None:
-        train, records = given, given.x.shape[0]
-        if self.early_stopping and held_out is None:
-            rows = split_rows(records, self.validation_fraction, random, self._strata(given))
-            train, held_out = given.take(rows[0]), given.take(rows[1])
-            records = len(rows[0])
-        if held_out is not None and self.validation_loss_curve_ is None:
-            self.validation_loss_curve_ = []
-        if not (incremental and hasattr(self, "learning_rate_")):
-            self.learning_rate_ = float(self.learning_rate_init)
-        self.n_iter_ = 0
-
-        best = [live.mlp.parameters] if self.early_stopping else []
-        judge = self._judge(live, held_out) if self.early_stopping and held_out is not None else None
-        descent = Descent(self, records, judge, lambda: best.__setitem__(0, live.mlp.parameters))
-        trainer = self._trainer(live, records, random, incremental=incremental)
-        try:
-            history = trainer.fit(
-                train.x,
-                train.targets,
-                sample_weight=train.sample_weight,
-                epochs=1 if incremental else int(self.max_iter),
-                validation=None if held_out is None else held_out.as_validation(),
-                callbacks=[descent.ends, *(self.callbacks or ())],
-                progress=self.progress,
-            )
-        except KeyboardInterrupt:
-            warnings.warn("Training interrupted by user.", stacklevel=_USER)
-        else:
-            self._conclude(live, train, history, descent)
-        if best:
-            live.mlp.set_parameters(best[0])
-
-    def _conclude(self, live: Live, train: Given, history: History, descent: Descent) -> None:
-        """Say how training ended."""
-        if history.diverged:
-            if not (history.epochs or math.isfinite(live.mlp.loss(train.x, train.targets))):
-                raise ValueError(
-                    "Solver produced non-finite parameter weights. The input data may contain large values and need to "
-                    "be preprocessed."
-                )
-            descent.diverged()
-            warnings.warn(history.stopped, ConvergenceWarning, stacklevel=_USER + 1)
-        elif history.stopped.startswith("all") and self.n_iter_ == self.max_iter:
-            warnings.warn(
-                f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the optimization hasn't "
-                "converged yet.",
-                ConvergenceWarning,
-                stacklevel=_USER + 1,
-            )
-
-    def _trainer(self, live: Live, records: int, random: np.random.RandomState, *, incremental: bool) -> Trainer:
-        """Return a trainer by scikit-learn's rules, in `partial_fit` the one of the call before if it still fits."""
-        size = min(200, records) if self.batch_size == "auto" else int(self.batch_size)
-        if size > records:
-            warnings.warn(
-                "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped",
-                stacklevel=_USER + 1,
-            )
-        rows = np.arange(records)
-
-        def order(epoch: int, records: int) -> Any:
-            nonlocal rows
-            rows = shuffle(rows, random_state=random) if self.shuffle else rows
-            return rows
-
-        settings: dict[str, Any] = {
-            "optimizer": optimizer_of(self),
-            "loss": self._objective(),
-            "batch_size": min(size, records),
-            "schedule": self._rate,
-            "l2": float(self.alpha),
-            "l2_in_loss": True,
-        }
-        trainer = live.trainer
-        if not incremental or trainer is None or trainer.settings != Settings.checked(**settings, outputs=2):
-            carried = (live.carried() or self.__dict__.pop("_carried", None)) if incremental else None
-            trainer = Trainer(live.mlp, **settings)
-            live.begin(trainer, carried)
-        trainer._order = order
-        return trainer
-
-    def _rate(self, epoch: Any, *, epochs: int | None, losses: Any) -> float:
-        """Return the learning rate: a schedule for optimizers whose own is 1."""
-        return float(self.learning_rate_)
-
-    def _judge(self, live: Live, held_out: Given) -> Callable[[Epoch], float]:
-        """Return what tells, after an epoch, the validation score by which training is stopped."""
-        if self.scoring == "loss":
-            return lambda epoch: -float(epoch.validation_loss or 0.0)
-        if self.scoring is not None:
-            scorer = get_scorer(self.scoring)
-            weights = {} if held_out.sample_weight is None else {"sample_weight": held_out.sample_weight}
-
-            def by_scorer(epoch: Epoch) -> float:
-                self.coefs_, self.intercepts_ = live.show()
-                with warnings.catch_warnings():
-                    warnings.filterwarnings("ignore", "X does not have valid feature names")
-                    return float(scorer(self, held_out.x, held_out.y, **weights))
-
-            return by_scorer
-
-        return lambda epoch: self._score(live.mlp, held_out)
-
-    # ---- L-BFGS
-
-    def _minimise(self, live: Live, given: Given, held_out: Given | None) -> None:
-        mlp, loss = live.mlp, self._objective()
-        mlp._set_objective(loss)
-        binding = mlp._bind(given.x)
-        if self.precision is None and "float64" in binding.backend.precisions:
-            binding = replace(binding, precision="float64")  # differences of values steer the search for a step
-        program = Program(
-            mlp._raw_activations(loss),
-            loss=loss,
-            optimizer=Gradient(),
-            l2=float(self.alpha),
-            l2_in_loss=True,
-            weighted=given.sample_weight is not None,
-        )
-        start = tuple(Layer(*map(binding.to_numpy, layer)) for layer in mlp._parameters)
-        with Progress(int(self.max_iter), self.progress) as bar, mlp._bound(given.x):
-            records = self._placed(binding, mlp, given)
-            judged = None if held_out is None else self._placed(mlp._bind(None), mlp, held_out)
-            result, found = minimise(
-                program,
-                binding,
-                start,
-                records,
-                max_iter=int(self.max_iter),
-                max_fun=int(self.max_fun),
-                tol=float(self.tol),
-                each=self._iteration(mlp, records, judged, bar),
-            )
-        if not (math.isfinite(result.fun) and np.isfinite(result.x).all()):
-            raise ValueError(
-                "Solver produced non-finite parameter weights. The input data may contain large values and need to be "
-                "preprocessed."
-            )
-        mlp.set_parameters(found)
-        self.n_iter_, self.loss_ = min(result.nit, self.max_iter), float(result.fun) / self._loss_scale
-        self.best_loss_ = self.loss_
-        if result.status not in (0, 99):  # 99: a callback asked for it
-            warnings.warn(
-                f"lbfgs failed to converge after {result.nit} iteration(s) (status={result.status}): {result.message}. "
-                f"Increase max_iter ({self.max_iter}) or max_fun ({self.max_fun}), or scale the data",
-                ConvergenceWarning,
-                stacklevel=_USER,
-            )
-
-    def _placed(self, binding: Binding, mlp: MLP, given: Given) -> Records:
-        return place_records(
-            binding, given.x, given.targets, given.sample_weight, sizes=mlp.sizes, loss=self._objective()
-        )
-
-    def _iteration(
-        self, mlp: MLP, records: Records, judged: Records | None, bar: Progress
-    ) -> Callable[[int, float, Layers], bool]:
-        """Return what follows each iteration of the minimiser; it returns whether to stop."""
-        began = time.perf_counter()
-        if judged is not None:
-            self.validation_loss_curve_ = []
-
-        def ended(number: int, value: float, parameters: Layers) -> bool:
-            nonlocal began
-            now, before = time.perf_counter(), began
-            began = now
-            validation = None
-            if judged is not None:
-                mlp.set_parameters(parameters)
-                validation = mlp._error(judged.x, judged.y, sample_weight=judged.weights) / judged.total_weight
-                self.validation_loss_curve_.append(validation / self._loss_scale)  # type: ignore[union-attr]
-            self.loss_curve_.append(value / self._loss_scale)
-            if self.verbose:
-                print(f"Iteration {number}, loss = {self.loss_curve_[-1]:.8f}")
-            seconds = max(now - before, 1e-9)
-            epoch = Epoch(number, value, validation, math.nan, seconds, len(records) / seconds)
-            bar.update(epoch)
-            asked = [callback(epoch) is True for callback in self.callbacks or ()]
-            return any(asked)
-
-        return ended
 
     # ---- what can be asked afterwards
 

@@ -18,8 +18,9 @@ from gdkernels.definition.activations import Activation, identity, sigmoid, soft
 from gdkernels.definition.losses import BinaryCrossEntropy, CrossEntropy, Loss, link_of
 from gdkernels.definition.naming import names, resolve
 from gdkernels.estimators.base import BaseMLP, keep_parameters, pair
-from gdkernels.estimators.inputs import Given, beside, checked_records, checked_weights
+from gdkernels.estimators.inputs import Given, Passes, beside, checked_records, checked_weights
 from gdkernels.estimators.rules import accurate_sigmoid
+from gdkernels.native import to_host
 
 __all__ = ["MLPClassifier"]
 
@@ -119,7 +120,7 @@ out_activation_, n_features_in_, feature_names_in_
         keep_parameters(self, locals())
 
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
-    def fit(self, X: Any, y: Any, sample_weight: Any = None, *, X_val: Any = None, y_val: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None, *, X_val: Any = None, y_val: Any = None) -> Self:
         """Train on X [records, features] and y, and return self.
 
         Parameters
@@ -127,7 +128,9 @@ out_activation_, n_features_in_, feature_names_in_
         X
             An array of any library that speaks the Array API or DLPack, a frame, a list, or a sparse matrix.
         y
-            Labels [records]; or, where a record can have several, 0 and 1 [records, labels].
+            Labels [records]; or, where a record can have several, 0 and 1 [records, labels]. Without y, X is a list of
+            batches (X, y) or (X, y, sample_weight), or a function that returns an iterator over them for each epoch;
+            each is used as it comes, one step each. They are gone through once before, for their labels.
         sample_weight
             [records]: how much each counts.
         X_val, y_val
@@ -201,6 +204,10 @@ out_activation_, n_features_in_, feature_names_in_
         xp = namespace_of(y) or np
         targets = self._encoded(y, xp)
         return Given(X, y, targets, self._weighted(targets, checked_weights(X, sample_weight), xp))
+
+    def _learn_from(self, passes: Passes) -> None:
+        labels = [y if namespace_of(y) is None else to_host(y) for _, y, _ in passes]
+        self._learn(np.concatenate([np.asarray(y) for y in labels]))
 
     def _learn(self, y: Any, classes: Any = None) -> None:
         """Find out which labels there are, and whether a record can have several."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +12,20 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import column_or_1d
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
+from gdkernels.batches import Batches, parts
 from gdkernels.binding import namespace_of
 from gdkernels.native import to_host
 
-__all__ = ["Given", "beside", "checked_inputs", "checked_records", "checked_weights", "split_rows"]
+__all__ = [
+    "Given",
+    "Passes",
+    "beside",
+    "checked_inputs",
+    "checked_records",
+    "checked_weights",
+    "is_source",
+    "split_rows",
+]
 
 _DTYPES = (np.float64, np.float32)
 
@@ -28,12 +39,74 @@ class Given:
     targets: Any
     sample_weight: Any = None
 
+    @property
+    def records(self) -> int:
+        return int(self.x.shape[0])
+
+    def as_training(self) -> dict[str, Any]:
+        """Return what `gdkernels.Trainer.fit` takes."""
+        return {"X": self.x, "Y": self.targets, "sample_weight": self.sample_weight}
+
     def take(self, rows: npt.NDArray[Any]) -> Given:
         return Given(*(_rows(a, rows) for a in (self.x, self.y, self.targets, self.sample_weight)))
 
     def as_validation(self) -> tuple[Any, ...]:
         """Return what `gdkernels.Trainer.fit` takes for its `validation`."""
         return (self.x, self.targets) if self.sample_weight is None else (self.x, self.targets, self.sample_weight)
+
+
+class Passes:
+    """Batches that the user makes, checked one by one as an epoch goes through them.
+
+    Parameters
+    ----------
+    source
+        As for `gdkernels.Trainer.fit`.
+    check
+        Returns the `Given` of (X, y, sample_weight).
+    epochs
+        How often it is gone through.
+
+    Attributes
+    ----------
+    sample, first
+        The first batch, as it comes and checked.
+    records
+        How many the last pass had.
+    """
+
+    first: Given
+
+    def __init__(self, source: Any, check: Callable[[Any, Any, Any], Given], epochs: int) -> None:
+        batches = Batches(source, max(epochs, 2))
+        self.sample = batches.sample
+        self.records = 0
+        self._source, self._check = source, check
+
+    def __iter__(self) -> Iterator[tuple[Any, Any, Any]]:
+        """Go through the batches as they come, without weights as (X, y, None)."""
+        for batch in self._source() if callable(self._source) else self._source:
+            yield parts(batch, "a batch")
+
+    def as_training(self) -> dict[str, Any]:
+        """Return what `gdkernels.Trainer.fit` takes."""
+        return {"X": self._checked}
+
+    def _checked(self) -> Iterator[tuple[Any, ...]]:
+        self.records = 0
+        for x, y, weights in self:
+            given = self._check(x, y, weights)
+            self.records += given.records
+            yield given.as_validation()
+
+
+def is_source(X: Any) -> bool:
+    """Return whether X is a source of batches rather than data."""
+    data = any(hasattr(X, name) for name in ("shape", "__array__", "__arrow_c_stream__"))
+    if callable(X) or data or not isinstance(X, Iterable):
+        return callable(X)
+    first = X[0] if isinstance(X, (list, tuple)) and X else ([],)
+    return isinstance(first, (tuple, list)) and any(np.ndim(part) for part in first)
 
 
 def checked_inputs(estimator: Any, X: Any) -> Any:

@@ -109,13 +109,15 @@ out_activation_, n_features_in_, feature_names_in_
         keep_parameters(self, locals())
 
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
-    def fit(self, X: Any, y: Any, sample_weight: Any = None, *, X_val: Any = None, y_val: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None, *, X_val: Any = None, y_val: Any = None) -> Self:
         """Train on X [records, features] and y [records] or [records, outputs], and return self.
 
         Parameters
         ----------
         X, y
-            Arrays of any library that speaks the Array API or DLPack, frames, lists; X may be sparse.
+            Arrays of any library that speaks the Array API or DLPack, frames, lists; X may be sparse. Without y, X is
+            a list of batches (X, y) or (X, y, sample_weight), or a function that returns an iterator over them for each
+            epoch; each is used as it comes, one step each.
         sample_weight
             [records]: how much each counts.
         X_val, y_val

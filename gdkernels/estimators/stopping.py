@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from gdkernels.estimators.inputs import Given, Passes
 from gdkernels.history import Epoch
 
 __all__ = ["Descent"]
@@ -20,8 +21,8 @@ class Descent:
     ----------
     estimator
         What is fitted.
-    records
-        How many an epoch goes through.
+    train
+        What an epoch goes through; it tells how many records that were.
     judge
         Returns the validation score of the present parameters; None where the training loss is watched.
     keep
@@ -29,15 +30,15 @@ class Descent:
     """
 
     def __init__(
-        self, estimator: Any, records: int, judge: Callable[[Epoch], float] | None, keep: Callable[[], None]
+        self, estimator: Any, train: Given | Passes, judge: Callable[[Epoch], float] | None, keep: Callable[[], None]
     ) -> None:
-        self.estimator, self._records, self._judge, self._keep = estimator, records, judge, keep
+        self.estimator, self._train, self._judge, self._keep = estimator, train, judge, keep
 
     def ends(self, epoch: Epoch) -> bool:
         """Take note of an epoch, and return whether it is the last."""
         e = self.estimator
         e.n_iter_ += 1
-        e.t_ += self._records
+        e.t_ += self._train.records
         e.loss_ = epoch.loss / e._loss_scale
         e.loss_curve_.append(e.loss_)
         if epoch.validation_loss is not None:

@@ -200,6 +200,37 @@ def test_frames_and_sparse_matrices_give_what_arrays_give():
         np.testing.assert_array_equal(model.predict(kind(X)), wanted.predict(X))
 
 
+def test_batches_of_ones_own_are_the_batches_of_an_epoch():
+    settings = SETTINGS | {"batch_size": 50, "shuffle": False}
+    rows = [slice(0, 50), slice(50, 100), slice(100, 150)]
+    wanted = MLPClassifier(**settings).fit(X, LABELS, np.arange(150.0), X_val=X, y_val=LABELS)
+    weighted = [(X[r], LABELS[r], np.arange(150.0)[r]) for r in rows]
+    for source in (weighted, lambda: iter(weighted)):
+        model = MLPClassifier(**settings).fit(source, X_val=X, y_val=LABELS)
+        np.testing.assert_array_equal(model.coefs_[0], wanted.coefs_[0])
+        np.testing.assert_allclose(model.loss_curve_, wanted.loss_curve_, rtol=1e-9)
+        assert model.validation_loss_curve_ == wanted.validation_loss_curve_
+        assert (model.t_, model.n_iter_) == (wanted.t_, wanted.n_iter_)
+    # All the labels are found, also those that only the last batch has.
+    order = np.argsort(LABELS)
+    model = MLPClassifier(**settings).fit([(pd.DataFrame(X[order[r]]), LABELS[order[r]]) for r in rows])
+    assert list(model.classes_) == ["high", "low", "some"]
+    numbers = MLPRegressor(**settings).fit([(X[r], NUMBERS[r]) for r in rows])
+    np.testing.assert_array_equal(numbers.coefs_[0], MLPRegressor(**settings).fit(X, NUMBERS).coefs_[0])
+
+
+def test_what_batches_cannot_do_is_said():
+    pairs = [(X, NUMBERS)]
+    for settings, source, message in (
+        ({"solver": "lbfgs"}, pairs, "lbfgs needs all the records at once"),
+        ({"early_stopping": True}, pairs, "early_stopping on batches needs validation data"),
+        ({}, iter(pairs), "X is an iterator, which can be gone through once"),
+        ({}, [*pairs, (X[:, :2], NUMBERS)], "X has 2 features, but MLPRegressor is expecting 4 features"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            MLPRegressor(**settings).fit(source)
+
+
 # ---- scikit-learn's tools
 
 

@@ -1,0 +1,142 @@
+"""The stochastic solvers: scikit-learn's rules as settings of a `gdkernels.Trainer`, and what follows its epochs."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import get_scorer
+
+from gdkernels.estimators.inputs import Given, Passes, split_rows
+from gdkernels.estimators.live import Live
+from gdkernels.estimators.rules import optimizer_of
+from gdkernels.estimators.stopping import Descent
+from gdkernels.history import Epoch, History
+from gdkernels.settings import Settings
+from gdkernels.trainer import Trainer
+
+__all__ = ["NOT_FINITE", "USER", "descend"]
+
+USER = 5  # frames from a warning in a solver to who called fit
+
+NOT_FINITE = (
+    "Solver produced non-finite parameter weights. The input data may contain large values and need to be preprocessed."
+)
+
+
+def descend(
+    estimator: Any,
+    live: Live,
+    train: Given | Passes,
+    held_out: Given | None,
+    random: np.random.RandomState,
+    *,
+    incremental: bool,
+) -> None:
+    """Train `live` as the estimator's parameters have it; for one epoch where it is `incremental`."""
+    e = estimator
+    if e.early_stopping and held_out is None:
+        if isinstance(train, Passes):
+            raise ValueError("early_stopping on batches needs validation data: fit(batches, X_val=…, y_val=…)")
+        rows = split_rows(train.records, e.validation_fraction, random, e._strata(train))
+        train, held_out = train.take(rows[0]), train.take(rows[1])
+    if held_out is not None and e.validation_loss_curve_ is None:
+        e.validation_loss_curve_ = []
+    if not (incremental and hasattr(e, "learning_rate_")):
+        e.learning_rate_ = float(e.learning_rate_init)
+    e.n_iter_ = 0
+
+    best = [live.mlp.parameters] if e.early_stopping else []
+    judge = _judge(e, live, held_out) if e.early_stopping and held_out is not None else None
+    descent = Descent(e, train, judge, lambda: best.__setitem__(0, live.mlp.parameters))
+    trainer = _trainer(e, live, train, random, incremental=incremental)
+    try:
+        history = trainer.fit(
+            **train.as_training(),
+            epochs=1 if incremental else int(e.max_iter),
+            validation=None if held_out is None else held_out.as_validation(),
+            callbacks=[descent.ends, *(e.callbacks or ())],
+            progress=e.progress,
+        )
+    except KeyboardInterrupt:
+        warnings.warn("Training interrupted by user.", stacklevel=USER)
+    else:
+        _conclude(e, live, train, history, descent)
+    if best:
+        live.mlp.set_parameters(best[0])
+
+
+def _conclude(estimator: Any, live: Live, train: Given | Passes, history: History, descent: Descent) -> None:
+    """Say how training ended."""
+    if history.diverged:
+        first = train.first if isinstance(train, Passes) else train
+        if not (history.epochs or math.isfinite(live.mlp.loss(first.x, first.targets))):
+            raise ValueError(NOT_FINITE)
+        descent.diverged()
+        warnings.warn(history.stopped, ConvergenceWarning, stacklevel=USER + 1)
+    elif history.stopped.startswith("all") and estimator.n_iter_ == estimator.max_iter:
+        warnings.warn(
+            f"Stochastic Optimizer: Maximum iterations ({estimator.max_iter}) reached and the optimization hasn't "
+            "converged yet.",
+            ConvergenceWarning,
+            stacklevel=USER + 1,
+        )
+
+
+def _trainer(
+    estimator: Any, live: Live, train: Given | Passes, random: np.random.RandomState, *, incremental: bool
+) -> Trainer:
+    """Return a trainer by scikit-learn's rules, in `partial_fit` the one of the call before if it still fits."""
+    e, records = estimator, max(1, train.records)
+    size = min(200, records) if e.batch_size == "auto" else int(e.batch_size)
+    if size > records and isinstance(train, Given):
+        warnings.warn(
+            "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=USER + 1
+        )
+    rows = np.arange(records)
+
+    def order(epoch: int, records: int) -> Any:
+        nonlocal rows
+        if e.shuffle:  # as sklearn.utils.shuffle does, which looks at its arguments for longer than an epoch
+            drawn = np.arange(records)
+            random.shuffle(drawn)
+            rows = rows[drawn]
+        return rows
+
+    settings: dict[str, Any] = {
+        "optimizer": optimizer_of(e),
+        "loss": e._objective(),
+        "batch_size": min(size, records),
+        "schedule": e._rate,
+        "l2": float(e.alpha),
+        "l2_in_loss": True,
+    }
+    trainer = live.trainer
+    if not incremental or trainer is None or trainer.settings != Settings.checked(**settings, outputs=2):
+        carried = (live.carried() or vars(e).get("_carried")) if incremental else None
+        trainer = Trainer(live.mlp, **settings)
+        live.begin(trainer, carried)
+    trainer._order = order
+    return trainer
+
+
+def _judge(estimator: Any, live: Live, held_out: Given) -> Callable[[Epoch], float]:
+    """Return what tells, after an epoch, the validation score by which training is stopped."""
+    if estimator.scoring == "loss":
+        return lambda epoch: -float(epoch.validation_loss or 0.0)
+    if estimator.scoring is None:
+        return lambda epoch: estimator._score(live.mlp, held_out)
+    scorer = get_scorer(estimator.scoring)
+    weights = {} if held_out.sample_weight is None else {"sample_weight": held_out.sample_weight}
+
+    def by_scorer(epoch: Epoch) -> float:
+        estimator.coefs_, estimator.intercepts_ = live.show()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "X does not have valid feature names")
+            return float(scorer(estimator, held_out.x, held_out.y, **weights))
+
+    return by_scorer
