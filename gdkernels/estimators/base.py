@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from gdkernels.backend import PRECISIONS, Backend, storage_dtype
 from gdkernels.binding import namespace_of
-from gdkernels.definition.activations import Activation
+from gdkernels.definition.activations import Activation, identity
 from gdkernels.definition.losses import Loss, link_of
 from gdkernels.definition.naming import describe, names, resolve
 from gdkernels.estimators.descend import descend
@@ -40,6 +40,12 @@ def pair(X: Any, y: Any) -> tuple[Any, Any] | None:
     if (X is None) != (y is None):
         raise ValueError("X_val and y_val belong together: give both, or neither")
     return None if X is None else (X, y)
+
+
+def _resolved(activation: Any) -> Activation:
+    logistic = isinstance(activation, str) and activation == "logistic"
+    f: Activation = resolve("activation", "sigmoid" if logistic else activation)
+    return f
 
 
 class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
@@ -114,7 +120,11 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
 
     @abstractmethod
     def _given(self, X: Any, y: Any, sample_weight: Any, *, first: bool, incremental: bool = False) -> Given:
-        """Return the records of a fit, checked; with `first`, learn from them what there is to know of X and y."""
+        """Return records to train on, checked; with `first`, learn from them what there is to know of X and y."""
+
+    @abstractmethod
+    def _judged(self, X: Any, y: Any, sample_weight: Any = None) -> Given:
+        """Return records to measure, checked against those that were trained on."""
 
     @abstractmethod
     def _output(self) -> Activation:
@@ -164,7 +174,7 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
             given = train.first
         else:
             train = given = self._given(X, y, sample_weight, first=first, incremental=incremental)
-        held_out = None if validation is None else self._given(*validation, None, first=False)
+        held_out = None if validation is None else self._judged(*validation)
         random = check_random_state(self.random_state)
         sizes = (given.x.shape[1], *hidden, given.targets.shape[1])
         live = self._begin(given.x, sizes, random, first=first)
@@ -209,7 +219,7 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
         listed = given if isinstance(given, (list, tuple)) else [given] * hidden
         if len(listed) != hidden:
             raise ValueError(f"{len(listed)} activations given for {hidden} hidden layers")
-        return tuple(resolve("activation", "sigmoid" if isinstance(f, str) and f == "logistic" else f) for f in listed)
+        return tuple(_resolved(f) for f in listed)
 
     def _begin(self, X: Any, sizes: tuple[int, ...], random: np.random.RandomState, *, first: bool) -> Live:
         """Return the network to train: a new one, or the present one."""
@@ -220,7 +230,10 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
         output = describe(self._output())["name"]
         self.out_activation_ = "logistic" if output == "sigmoid" else output
         self._reset_figures()
-        start = initial_parameters(sizes, self._activations(), random, storage_dtype(precision))
+        hidden = self._activations()
+        alone = identity if isinstance(self.activation, (list, tuple)) else _resolved(self.activation)
+        functions = (*hidden, hidden[-1] if hidden else alone)
+        start = initial_parameters(sizes, functions, random, storage_dtype(precision))
         self.coefs_, self.intercepts_ = [W for W, _ in start], [b for _, b in start]
         return self._network(X, precision)
 
@@ -266,7 +279,7 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
     def _score_there(self, X: Any, y: Any, sample_weight: Any) -> float:
         """Return what `score` does for arrays of another library, which scikit-learn's metrics may not read."""
         check_is_fitted(self)
-        return self._score(self._fitted().mlp, self._given(X, y, sample_weight, first=False))
+        return self._score(self._fitted().mlp, self._judged(X, y, sample_weight))
 
     def _score(self, mlp: MLP, given: Given) -> float:
         with mlp._bound(given.x) as binding:

@@ -201,9 +201,15 @@ out_activation_, n_features_in_, feature_names_in_
             self._learn(y)
         elif not self._several:
             self._check_known(y)
+        if incremental and self.class_weight == "balanced":
+            raise ValueError("class_weight='balanced' needs all the records at once; name the weight of each class")
         xp = namespace_of(y) or np
         targets = self._encoded(y, xp)
         return Given(X, y, targets, self._weighted(targets, checked_weights(X, sample_weight), xp))
+
+    def _judged(self, X: Any, y: Any, sample_weight: Any = None) -> Given:
+        X, y = checked_records(self, X, y, reset=False, numeric=False)
+        return Given(X, y, self._encoded(y, namespace_of(y) or np), checked_weights(X, sample_weight))
 
     def _learn_from(self, passes: Passes) -> None:
         labels = [y if namespace_of(y) is None else to_host(y) for _, y, _ in passes]

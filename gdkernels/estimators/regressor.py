@@ -153,6 +153,9 @@ out_activation_, n_features_in_, feature_names_in_
         X, y = checked_records(self, X, y, reset=first, numeric=True)
         return Given(X, y, y[:, None] if y.ndim == 1 else y, checked_weights(X, sample_weight))
 
+    def _judged(self, X: Any, y: Any, sample_weight: Any = None) -> Given:
+        return self._given(X, y, sample_weight, first=False)
+
     def _objective(self) -> Loss:
         loss: Loss = resolve("loss", "sse" if self.loss == "squared_error" else self.loss)
         return loss

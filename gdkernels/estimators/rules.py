@@ -85,10 +85,10 @@ def initial_parameters(
     Parameters
     ----------
     activations
-        Of the hidden layers; the last one's counts for the output, too.
+        Of each layer; for the output counts that of the layer before.
     """
     layers = []
-    for (inputs, units), f in zip(pairwise(sizes), (*activations, *activations[-1:]), strict=True):
+    for (inputs, units), f in zip(pairwise(sizes), activations, strict=True):
         bound = math.sqrt((2.0 if f is sigmoid else 6.0) / (inputs + units))
         W, b = random.uniform(-bound, bound, (inputs, units)), random.uniform(-bound, bound, units)
         layers.append(Layer(W.astype(dtype, copy=False), b.astype(dtype, copy=False)))

@@ -121,6 +121,11 @@ def test_classes_weigh_as_much_as_records_of_that_weight():
     counts = np.bincount(binary)
     by_record = MLPClassifier(**SETTINGS).fit(X, binary, 2.0 * (150 / (2 * counts))[binary.astype(int)])
     np.testing.assert_allclose(balanced.coefs_[0], by_record.coefs_[0], rtol=1e-12)
+    # What is measured is measured as it is.
+    watched = MLPClassifier(**SETTINGS, class_weight=shares).fit(X, LABELS, X_val=X, y_val=LABELS)
+    assert watched.validation_loss_curve_[-1] == pytest.approx(log_loss(LABELS, watched.predict_proba(X)), rel=1e-6)
+    with pytest.raises(ValueError, match="needs all the records at once; name the weight of each class"):
+        MLPClassifier(class_weight="balanced").partial_fit(X, LABELS, classes=np.unique(LABELS))
     with pytest.raises(ValueError, match="class_weight names .*'none'.*, which are not among the classes"):
         MLPClassifier(class_weight={"none": 2.0}).fit(X, LABELS)
 
@@ -146,6 +151,12 @@ def test_precision_and_backend():
     np.testing.assert_allclose(model.predict(X), double.predict(X), rtol=1e-3, atol=1e-4)
     with pytest.raises(ValueError, match="unknown backend 'nupmy'. Did you mean 'numpy'"):
         MLPRegressor(backend="nupmy").fit(X, NUMBERS)
+
+
+@pytest.mark.parametrize("activation", ["relu", "logistic", []])
+def test_no_hidden_layer(activation):
+    model = MLPRegressor(hidden_layer_sizes=(), activation=activation, random_state=0, max_iter=5).fit(X, NUMBERS)
+    np.testing.assert_allclose(model.predict(X), X @ model.coefs_[0][:, 0] + model.intercepts_[0], rtol=1e-12)
 
 
 # ---- what goes wrong

@@ -126,6 +126,13 @@ def test_going_on():
     compare(a, b)
 
 
+@pytest.mark.parametrize("activation", ["relu", "logistic"])
+def test_no_hidden_layer(activation):
+    settings = COMMON | {"hidden_layer_sizes": (), "activation": activation}
+    a, b = (fitted(m.MLPClassifier(**settings), X, LABELS["multiclass"]) for m in (ours, theirs))
+    compare(a, b)
+
+
 def test_weights():
     weights = np.floor(RNG.uniform(0, 3, 230)) / 2 + 0.25
     for solver in ("sgd", "adam", "lbfgs"):
