@@ -22,6 +22,7 @@ __all__ = [
     "bound",
     "continue_on_numpy",
     "named_arrays",
+    "numpy_namespace",
     "predict_on_numpy",
     "reference",
     "relative_error",
@@ -123,7 +124,7 @@ def continue_on_numpy(
     is what the precision itself costs.
     """
     # Written on its own rather than with DefinitionExecutable, which is one of the things that it is compared with.
-    xp = _numpy(precision)
+    xp = numpy_namespace(precision)
     dtype = storage_dtype(precision)
     x, y = np.asarray(x, dtype), np.asarray(y, dtype)
     weights = None if sample_weight is None else np.asarray(sample_weight, dtype)
@@ -148,11 +149,12 @@ def continue_on_numpy(
 
 def predict_on_numpy(program: Program, parameters: Layers, x: Any, precision: str = "float64") -> npt.NDArray[Any]:
     """Return the network's output by the definition on NumPy in `precision`."""
-    output: npt.NDArray[Any] = program.forward(parameters, x, xp=_numpy(precision))
+    output: npt.NDArray[Any] = program.forward(parameters, x, xp=numpy_namespace(precision))
     return output
 
 
-def _numpy(precision: str) -> Any:
+def numpy_namespace(precision: str) -> Any:
+    """Return the namespace of NumPy, in tf32 and bfloat16 with products whose operands are rounded."""
     import array_api_compat.numpy
 
     return (

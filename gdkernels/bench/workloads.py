@@ -1,134 +1,196 @@
-"""The pieces of training as things to time: each call does its work and waits for the device."""
+"""The pieces of training as things to time: each is what a user calls, and can show its results."""
 
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from gdkernels import registry, streams
-from gdkernels.backend import State
-from gdkernels.binding import Binding
-from gdkernels.definition import activations, losses, network
-from gdkernels.definition.initialisation import initial_parameters
-from gdkernels.definition.network import map_layers
-from gdkernels.definition.optimizers import SGD
-from gdkernels.program import Program
+import gdkernels as gd
+from gdkernels import streams
+from gdkernels.backend import Plan, storage_dtype
+from gdkernels.bench.peers.task import Task
+from gdkernels.definition import network
+from gdkernels.definition.network import Layers, map_layers
 
-__all__ = ["PIECES", "Problem", "Workload"]
+__all__ = ["PIECES", "PLACEMENTS", "Epochs", "PeerEpochs", "Pieces", "Work", "named"]
 
 PIECES = ("forward", "gradient", "update", "epoch")
+PLACEMENTS = ("resident", "transfers")
 
-_RATE = 1e-4
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A network and random data for it: relu, SSE, plain gradient descent, the same bits for every backend.
-
-    Attributes
-    ----------
-    sizes
-        Inputs, units of each hidden layer, outputs.
-    batch_size, records
-        Records a step, and in an epoch.
-    """
-
-    sizes: tuple[int, ...]
-    batch_size: int
-    records: int
-
-    def __str__(self) -> str:
-        return f"{'-'.join(map(str, self.sizes))} x {self.batch_size}"
+Arrays = dict[str, npt.NDArray[Any]]
 
 
-class Workload:
-    """A problem on a backend, with its data and parameters on the device.
+class Work(ABC):
+    """A piece of training on one backend, ready to be done again and again."""
+
+    def restart(self) -> None:
+        """Go back to the initial parameters, where the library allows it."""
+
+    @abstractmethod
+    def start(self) -> Arrays:
+        """Return what the next call begins with: the parameters ``W0``, ``b0``, …, and the ``order`` of an epoch."""
+
+    @abstractmethod
+    def launch(self) -> None:
+        """Do it once; returns when the library does."""
+
+    @abstractmethod
+    def wait(self) -> None:
+        """Return when the device is said to be done."""
+
+    @abstractmethod
+    def results(self) -> Arrays:
+        """Return what the last call computed, on the host."""
+
+
+class Pieces:
+    """A task on a backend of gdkernels, with its data and parameters on the device.
 
     Parameters
     ----------
-    problem
+    task
         What is computed.
     backend, device, precision
         Where; the device None is the backend's first.
     """
 
-    def __init__(
-        self, problem: Problem, backend: str, *, device: str | None = None, precision: str = "float32"
-    ) -> None:
-        choice = registry.choose(backend, device, precision)
-        self.binding = Binding(choice.backend, choice.device, precision, choice.reason)
-        self.problem = problem
-        functions = (*(activations.relu,) * (len(problem.sizes) - 2), activations.identity)
-        self.program = Program(functions, loss=losses.sse, optimizer=SGD(_RATE))
-        self.executable = self.binding.executable(self.program)
-        rng = streams.generator(0, "benchmark")
-        self.host_parameters = initial_parameters(problem.sizes, functions, True, rng)
-        self.host_x = rng.standard_normal((problem.records, problem.sizes[0]))
-        self.host_y = rng.standard_normal((problem.records, problem.sizes[-1]))
-        self.order = rng.permutation(problem.records)
-        self.rates = np.full(-(-problem.records // problem.batch_size), _RATE)
-        self._x, self._y = self.binding.place(self.host_x, "X"), self.binding.place(self.host_y, "Y")
-        self._batch = self._x[: problem.batch_size, :], self._y[: problem.batch_size, :]
-        self._parameters = map_layers(lambda a: self.binding.place(a, "parameters"), self.host_parameters)
-        self._slots = map_layers(lambda a: (), self._parameters)
-        self._gradients = self.gradient()[1]
-
-    def piece(self, name: str) -> Callable[[], Any]:
-        """Return one of `PIECES` as a call without arguments that ends when the device is done."""
-        work: Callable[[], Any] = getattr(self, name)
-
-        def run() -> Any:
-            result = work()
-            self.binding.backend.synchronize(self.binding.device)
-            return result
-
-        return run
-
-    def samples(self, piece: str) -> int:
-        """Return how many records one call goes through."""
-        return self.problem.records if piece == "epoch" else min(self.problem.batch_size, self.problem.records)
-
-    def forward(self) -> Any:
-        return self.executable.predict(self._parameters, self._batch[0])
-
-    def gradient(self) -> Any:
-        return network.gradient(
-            self._parameters,
-            *self._batch,
-            activations=self.program.activations,
-            loss=losses.sse,
-            xp=self.binding.xp,
+    def __init__(self, task: Task, backend: str, *, device: str | None = None, precision: str = "float32") -> None:
+        self.task = task
+        self.mlp = gd.MLP(
+            task.sizes, activation=task.activation, seed=task.seed, backend=backend, device=device, precision=precision
         )
+        self.mlp.set_parameters(task.parameters())
+        self.trainer = gd.Trainer(self.mlp, optimizer=task.rule(), loss="sse", batch_size=task.batch)
+        self.host = tuple(a.astype(storage_dtype(precision), copy=False) for a in task.data())
+        self.binding = self.mlp._bind(self.host[0])
+        self.resident = tuple(self.binding.place(a, name) for a, name in zip(self.host, "XY", strict=True))
 
-    def update(self) -> Any:
-        return network.update(
-            self._parameters,
-            self._gradients,
-            self._slots,
-            optimizer=SGD(_RATE),
-            learning_rate=_RATE,
-            t=1.0,
-            xp=self.binding.xp,
-        )
+    def bind(self) -> None:
+        """Compile what training runs, or load it; nothing is done where that has happened."""
+        self.trainer._place(*(a[:1, :] for a in self.resident))
+        self.trainer._bind_program(False)
 
-    def epoch(self) -> State:
-        state = State(self._parameters, self._slots).copy(self.binding.xp)
-        self.executable.run(state, self._x, self._y, self.order, self.problem.batch_size, self.rates)
-        return state
+    @property
+    def origin(self) -> str:
+        assert self.trainer._executable is not None
+        return self.trainer._executable.origin
 
-    def error(self) -> float:
-        """Return the largest relative error of a parameter after one epoch, against the definition in float64."""
-        from gdkernels.verify import reference, relative_error
+    @property
+    def plan(self) -> Plan:
+        assert self.trainer._executable is not None
+        return self.trainer._executable.plan
 
-        state = State(self.host_parameters, map_layers(lambda a: (), self.host_parameters))
-        _, exact = reference(
-            self.program, state.parameters, self.host_x, self.host_y, self.order, self.problem.batch_size, self.rates
-        )
-        errors: list[float] = []
+    def work(self, piece: str, placement: str = "resident") -> Work:
+        """Return one of `PIECES`; with "transfers", data come from the host and results go there in every call."""
+        x, y = self.resident if placement == "resident" else self.host
+        if piece == "epoch":
+            return Epochs(self, (x, y), transfers=placement == "transfers")
+        batch = min(self.task.batch, len(self.host[0]))
+        calls = {
+            "forward": lambda: {"output": self.mlp.predict(x[:batch, :])},
+            "gradient": lambda: named(self.mlp.gradient(x[:batch, :], y[:batch, :], loss="sse")),
+            "update": self._update(),
+        }
+        return _Call(self, calls[piece], transfers=placement == "transfers")
 
-        def compare(a: Any, a64: Any) -> None:
-            errors.append(relative_error(self.binding.to_numpy(a), a64))
+    def _update(self) -> Callable[[], dict[str, Any]]:
+        rule, xp = self.task.rule(), self.binding.xp
+        parameters = self.mlp.parameters
+        slots = map_layers(lambda a: tuple(xp.zeros_like(a) for _ in range(rule.slots)), parameters)
+        batch = (a[: self.task.batch, :] for a in self.resident)
+        gradients = self.mlp.gradient(*batch, loss="sse")
 
-        map_layers(compare, self.epoch().parameters, exact.parameters)
-        return max(errors)
+        def update() -> dict[str, Any]:
+            rate = self.task.learning_rate
+            moved, _ = network.update(parameters, gradients, slots, optimizer=rule, learning_rate=rate, t=1.0, xp=xp)
+            return named(moved)
+
+        return update
+
+    def parameters(self) -> Arrays:
+        """Return the parameters as they are now, on the host."""
+        return {name: np.array(self.binding.to_numpy(a)) for name, a in named(self.mlp.parameters).items()}
+
+
+class _Call(Work):
+    """What starts from the same parameters every time."""
+
+    def __init__(self, pieces: Pieces, call: Callable[[], dict[str, Any]], *, transfers: bool) -> None:
+        self._pieces, self._call, self._transfers = pieces, call, transfers
+        self._found: dict[str, Any] = {}
+
+    def start(self) -> Arrays:
+        return self._pieces.parameters()
+
+    def launch(self) -> None:
+        self._found = self._call()
+        if self._transfers:
+            self.results()
+
+    def wait(self) -> None:
+        binding = self._pieces.binding
+        binding.backend.synchronize(binding.device)
+
+    def results(self) -> Arrays:
+        return {name: np.asarray(self._pieces.binding.to_numpy(a)) for name, a in self._found.items()}
+
+
+class Epochs(Work):
+    """One shuffled pass after another, as `gdkernels.Trainer` does them."""
+
+    def __init__(self, pieces: Pieces, data: tuple[Any, Any], *, transfers: bool) -> None:
+        self._pieces, self._data, self._transfers = pieces, data, transfers
+
+    def restart(self) -> None:
+        self._pieces.mlp.set_parameters(self._pieces.task.parameters())
+
+    def start(self) -> Arrays:
+        pieces = self._pieces
+        stream = streams.generator(pieces.mlp.seed, "order", pieces.trainer.epochs_done)
+        return pieces.parameters() | {"order": stream.permutation(len(pieces.host[0]))}
+
+    def launch(self) -> None:
+        self._pieces.trainer.epoch(*self._data)
+        if self._transfers:
+            self.results()
+
+    def wait(self) -> None:
+        binding = self._pieces.binding
+        binding.backend.synchronize(binding.device)
+
+    def results(self) -> Arrays:
+        return self._pieces.parameters()
+
+
+class PeerEpochs(Work):
+    """The passes of a peer, which shuffles by random numbers of its own.
+
+    Parameters
+    ----------
+    in_order
+        Whether the records are used in their order instead: then what comes out is known.
+    """
+
+    def __init__(self, player: Any, records: int, *, in_order: bool) -> None:
+        self._player, self._records, self._in_order = player, records, in_order
+
+    def start(self) -> Arrays:
+        return self.results() | {"order": np.arange(self._records)}
+
+    def launch(self) -> None:
+        self._player.epoch(self._records if self._in_order else None)
+
+    def wait(self) -> None:
+        """Do nothing: a peer's pass ends when it is done."""
+
+    def results(self) -> Arrays:
+        return named([tuple(np.array(a) for a in pair) for pair in self._player.parameters()])
+
+
+def named(layers: Layers | list[tuple[Any, ...]]) -> dict[str, Any]:
+    """Return the arrays of each layer as ``W0``, ``b0``, …."""
+    return {f"{kind}{k}": a for k, layer in enumerate(layers) for kind, a in zip("Wb", layer, strict=True)}

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 from gdkernels.errors import InputError, unknown_name
 
-__all__ = ["Parser", "at_least", "finite", "layers", "name_of", "network_sizes", "positive", "share", "whole"]
+__all__ = ["Parser", "at_least", "finite", "layers", "name_of", "names_of", "network_sizes", "positive", "share", "sizes", "whole"]
 
 
 class Parser(ArgumentParser):
@@ -99,3 +99,27 @@ def name_of(kind: str, choices: Iterable[str]) -> Callable[[str], str]:
         return text
 
     return read
+
+
+def names_of(kind: str, choices: Iterable[str] | None = None) -> Callable[[str], tuple[str, ...]]:
+    """Return what reads names with commas between them, of `choices` if there are any."""
+    one = str if choices is None else name_of(kind, choices)
+
+    def read(text: str) -> tuple[str, ...]:
+        names = tuple(dict.fromkeys(one(part.strip()) for part in text.split(",")))
+        if "" in names:
+            raise ArgumentTypeError(f"must be names with commas between them, got {text!r}")
+        return names
+
+    return read
+
+
+def sizes(text: str) -> tuple[int, ...]:
+    """Read the sizes of layers, as in 784-512-10."""
+    try:
+        widths = tuple(int(part) for part in text.split("-"))
+    except ValueError:
+        widths = (0,)
+    if min(widths) < 1:
+        raise ArgumentTypeError(f"must be sizes of layers, such as 784-512-10; got {text!r}")
+    return widths

@@ -12,7 +12,7 @@ from argparse import ArgumentParser
 from collections.abc import Iterator, Sequence
 
 from gdkernels import __version__
-from gdkernels.cli import backends, calibrate, describe, evaluate, export, inspect, plot, predict, train
+from gdkernels.cli import backends, bench, calibrate, describe, evaluate, export, inspect, plot, predict, train
 from gdkernels.cli.arguments import Parser
 from gdkernels.errors import DivergenceError, GdkernelsError
 
@@ -28,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with _messages():
             parsed = _parser().parse_args(arguments)
+            parsed.arguments = arguments
             parsed.run(parsed)
             sys.stdout.flush()
     except SystemExit as exit_:  # --help and --version
@@ -57,7 +58,7 @@ def _parser() -> ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"gdkernels {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in (train, describe, predict, evaluate, inspect, plot, export, backends, calibrate):
+    for command in (train, describe, predict, evaluate, inspect, plot, export, backends, calibrate, bench):
         command.add_to(commands)
     return parser
 

@@ -38,6 +38,11 @@ class Task:
         A multiple of the batch, because some peers drop the rest.
     optimizer
         "sgd" (plain) or "adam".
+    seed
+        Of the initial weights, and of the data where it is drawn.
+    source
+        An NPZ file with X [records, inputs] and Y [records, outputs]; drawn from the standard normal distribution
+        where there is none.
     """
 
     sizes: tuple[int, ...]
@@ -47,6 +52,8 @@ class Task:
     optimizer: str = "sgd"
     threads: int = 1
     learning_rate: float = 1e-3
+    seed: int = 0
+    source: str | None = None
 
     def __str__(self) -> str:
         return f"{'-'.join(map(str, self.sizes))} × {self.batch} {self.activation} {self.optimizer}"
@@ -60,16 +67,23 @@ class Task:
 
     def data(self) -> tuple[Array, Array]:
         """Return X and Y, the same bits in every process."""
-        rng = streams.generator(0, "peers data")
+        if self.source is not None:
+            with np.load(self.source, allow_pickle=False) as arrays:
+                return arrays["X"][: self.records], arrays["Y"][: self.records]
+        rng = streams.generator(self.seed, "peers data")
         shape = (self.records, self.sizes[0]), (self.records, self.sizes[-1])
         return rng.standard_normal(shape[0], dtype=np.float32), rng.standard_normal(shape[1], dtype=np.float32)
 
     def parameters(self) -> tuple[Layer, ...]:
         """Return the initial weights and biases in float32, the same bits in every process."""
-        hidden = (resolve("activation", self.activation),) * (len(self.sizes) - 2)
-        functions = (*hidden, activations.identity)
-        drawn = initial_parameters(self.sizes, functions, True, streams.generator(0, "peers weights"))
+        functions = self.program().activations
+        drawn = initial_parameters(self.sizes, functions, True, streams.generator(self.seed, "peers weights"))
         return map_layers(lambda a: a.astype(np.float32), drawn)
+
+    def program(self) -> Program:
+        """Return what is run, as the definition takes it."""
+        hidden = (resolve("activation", self.activation),) * (len(self.sizes) - 2)
+        return Program((*hidden, activations.identity), loss=losses.sse, optimizer=self.rule())
 
     def rule(self) -> Optimizer:
         return SGD(self.learning_rate) if self.optimizer == "sgd" else Adam(self.learning_rate)
@@ -90,14 +104,12 @@ def error_of(task: Task, parameters: Layers) -> float:
     definition adds in float64 on NumPy. The movement and not the parameters are compared, because a small learning rate
     would hide a wrong gradient behind the weights.
     """
-    hidden = (resolve("activation", task.activation),) * (len(task.sizes) - 2)
-    program = Program((*hidden, activations.identity), loss=losses.sse, optimizer=task.rule())
     records = task.checked_records()
     steps = records // task.batch
     x, y = (a[:records].astype(np.float64) for a in task.data())
     start = map_layers(lambda a: a.astype(np.float64), task.parameters())
     rates = np.full(steps, task.learning_rate)
-    _, exact = reference(program, start, x, y, np.arange(records), task.batch, rates)
+    _, exact = reference(task.program(), start, x, y, np.arange(records), task.batch, rates)
     errors: list[float] = []
 
     def compare(begun: Any, got: Any, exact64: Any) -> None:

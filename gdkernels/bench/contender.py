@@ -1,0 +1,51 @@
+"""Who is compared: gdkernels on a backend, or a peer."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+__all__ = ["PEERS", "Contender", "PeerKind"]
+
+
+class PeerKind(NamedTuple):
+    """One of `gdkernels.bench.peers.players.PLAYERS`, the module that it imports, and its precision."""
+
+    player: str
+    module: str
+    precision: str = "float32"
+
+
+# By the names of the command line.
+PEERS = {
+    "torch": PeerKind("torch", "torch"),
+    "jax": PeerKind("jax", "jax"),
+    "sklearn": PeerKind("sklearn", "sklearn.neural_network"),
+    "thinc": PeerKind("thinc", "thinc.api"),
+    "numpy-loop": PeerKind("numpy", "numpy"),
+    "torch-compile": PeerKind("torch-compile", "torch"),
+    "torch-bf16": PeerKind("torch-bf16", "torch", "bfloat16"),
+}
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A program with its device, its precision and its number of threads: what a process of its own runs.
+
+    Attributes
+    ----------
+    name
+        A backend of gdkernels, or one of `PEERS`.
+    """
+
+    name: str
+    peer: bool
+    device: str = "cpu"
+    precision: str = "float32"
+    threads: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.device} {self.precision}, {self.threads} thread{'s' * (self.threads > 1)}"
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)

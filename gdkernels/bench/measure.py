@@ -1,0 +1,330 @@
+"""A whole benchmark: first calls, ceilings, throughput in turns, and time to a target, within a time limit."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+from gdkernels.bench.contender import Contender
+from gdkernels.bench.costs import cost_of
+from gdkernels.bench.peers.task import Task
+from gdkernels.bench.process import ProcessError
+from gdkernels.bench.proof import Prover
+from gdkernels.bench.results import Case, Ceiling, FirstCall, Repeat, Row, Run, Target
+from gdkernels.bench.sampling import Width, interleave
+from gdkernels.bench.worker import Checked, Sample, Worker
+
+__all__ = ["SAMPLE_SECONDS", "Goal", "Measured", "Work", "measure", "parts"]
+
+SAMPLE_SECONDS = 0.05
+_TARGET_SECONDS = 20.0  # of training for one seed
+
+# Matrices and arrays that leave every cache; a GPU needs larger ones to be busy.
+_PRODUCT_SIZE = {"cpu": 1536, "gpu": 8192}
+_COPY_BYTES = {"cpu": 1 << 28, "gpu": 1 << 30}
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What training has to reach, from the initial weights of each seed."""
+
+    case: Case
+    task: Task
+    goal: dict[str, float]
+    seeds: int
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is measured.
+
+    Attributes
+    ----------
+    cases
+        With the task that does each.
+    skipped
+        Contenders that cannot take part, with the reason.
+    repeats
+        How often everything is measured, each time in new processes.
+    seconds
+        The time limit of all of it.
+    share
+        What half of the 95 % interval of a median may be of it.
+    """
+
+    cases: tuple[tuple[Case, Task], ...]
+    pieces: tuple[str, ...]
+    contenders: tuple[Contender, ...]
+    skipped: tuple[tuple[Contender, str], ...] = ()
+    repeats: int = 1
+    seconds: float = 160.0
+    share: float = 0.02
+    goal: Goal | None = None
+
+
+@dataclass
+class Measured:
+    """What was found so far."""
+
+    rows: list[Row] = field(default_factory=list)
+    ceilings: list[Ceiling] = field(default_factory=list)
+    first_calls: list[FirstCall] = field(default_factory=list)
+    targets: list[Target] = field(default_factory=list)
+
+
+def measure(work: Work, progress: Progress) -> Measured:
+    """Measure everything; `progress` is told of every part before it begins."""
+    return _Measurement(work, progress).run()
+
+
+def parts(work: Work) -> int:
+    """Return how often `measure` tells of its progress."""
+    groups = len(work.cases) * len(_groups(work)) * work.repeats
+    return groups + len(work.contenders) * (1 + (work.goal is not None))
+
+
+def _groups(work: Work) -> list[tuple[str, str]]:
+    """Return each piece with each placement of its data that there is for any contender."""
+    placements = ["resident", "transfers"] if any(c.device != "cpu" for c in work.contenders) else ["resident"]
+    # Weights stay where they are trained: an update moves nothing.
+    return [(p, place) for p in work.pieces for place in placements if not (p == "update" and place == "transfers")]
+
+
+class _Failure(Exception):  # noqa: N818 (carries who failed)
+    def __init__(self, worker: Worker, reason: str) -> None:
+        super().__init__(reason)
+        self.worker = worker
+
+
+class _Measurement:
+    def __init__(self, work: Work, progress: Progress) -> None:
+        self._work, self._progress = work, progress
+        self._found = Measured()
+        self._end = time.monotonic() + work.seconds
+        self._rows: dict[Any, Row] = {}
+
+    def run(self) -> Measured:
+        self._first_calls()
+        for left in range(self._work.repeats, 0, -1):
+            self._throughput(left)
+        self._targets()
+        skipped = [
+            Row(case, piece, placement, contender, "skipped", reason)
+            for contender, reason in self._work.skipped
+            for case, _ in self._work.cases
+            for piece, placement in _groups(self._work)
+        ]
+        self._found.rows = [*self._rows.values(), *skipped]
+        return self._found
+
+    def _left(self) -> float:
+        return self._end - time.monotonic()
+
+    # ---- first calls
+
+    def _first_calls(self) -> None:
+        case, task = self._work.cases[0]
+        for contender in self._work.contenders:
+            self._progress(f"first calls of {contender}")
+            with tempfile.TemporaryDirectory() as cache:
+                try:
+                    cold, warm = (_first_call(contender, task, cache) for _ in range(2))
+                except ProcessError:
+                    continue  # its rows say why
+            self._found.first_calls.append(
+                FirstCall(
+                    case,
+                    contender,
+                    warm[0].import_seconds,
+                    cold[0].bind_seconds,
+                    warm[0].bind_seconds,
+                    cold[1],
+                    warm[1],
+                )
+            )
+
+    # ---- throughput
+
+    def _throughput(self, repeats_left: int) -> None:
+        """Measure every group once, in new processes."""
+        groups = _groups(self._work)
+        todo = len(self._work.cases) * len(groups)
+        with _workers(self._work.contenders) as workers:
+            for number, (case, task) in enumerate(self._work.cases):
+                prover = Prover(task)
+                ready = self._load(workers, case, task, groups)
+                if number == 0:
+                    self._measure_ceilings(ready)
+                for piece, placement in groups:
+                    self._progress(f"{case}: {piece}")
+                    # Targets come last and want their share, as do the groups of later repeats.
+                    still = todo + len(self._work.cases) * len(groups) * (repeats_left - 1)
+                    still += len(self._work.contenders) if self._work.goal else 0
+                    present = [w for w in ready if placement == "resident" or w.contender.device != "cpu"]
+                    self._group(present, prover, (case, task), (piece, placement), max(0.0, self._left()) / still)
+                    todo -= 1
+
+    def _load(
+        self, workers: Sequence[Worker], case: Case, task: Task, groups: Sequence[tuple[str, str]]
+    ) -> list[Worker]:
+        ready = []
+        for worker in workers:
+            try:
+                worker.load(replace(task, threads=worker.contender.threads))
+                ready.append(worker)
+            except ProcessError as reason:
+                for piece, placement in groups:
+                    self._drop(Row(case, piece, placement, worker.contender, "skipped", str(reason)))
+        return ready
+
+    def _measure_ceilings(self, workers: Sequence[Worker]) -> None:
+        for worker in workers:
+            kind = "cpu" if worker.contender.device == "cpu" else "gpu"
+            for what, size in (("product", _PRODUCT_SIZE), ("layer", _PRODUCT_SIZE), ("copy", _COPY_BYTES)):
+                try:
+                    rate = worker.ceiling(what, size[kind])
+                except ProcessError:
+                    continue  # one ceiling less
+                if rate:
+                    self._found.ceilings.append(Ceiling(worker.contender, what, size[kind], rate))
+
+    def _group(
+        self,
+        workers: Sequence[Worker],
+        prover: Prover,
+        what: tuple[Case, Task],
+        how: tuple[str, str],
+        seconds: float,
+    ) -> None:
+        """Let contenders take turns at one piece of one case: checked, sampled, and checked again."""
+        began = time.monotonic()
+        end = began + seconds
+        checked: dict[Worker, tuple[Row, Checked]] = {}
+        for worker in workers:
+            row = self._row(what, how, worker.contender)
+            if self._left() < 0:
+                self._drop(replace(row, status="skipped", reason=f"the time limit of {self._work.seconds:g} s is over"))
+                continue
+            try:
+                check = worker.check(prover, *how)
+            except ProcessError as reason:
+                self._drop(replace(row, status="skipped", reason=str(reason)))
+                continue
+            row = replace(row, origin=check.origin, plan=check.plan)
+            if check.problem is None:
+                checked[worker] = row, check
+            else:
+                self._drop(replace(row, status="refused", reason=check.problem))
+
+        # The checks after sampling take about as long as those before.
+        samples = self._sample(checked, how, end - time.monotonic() - (time.monotonic() - began))
+        for worker, (row, before) in checked.items():
+            try:
+                after = worker.check(prover, *how)
+            except ProcessError as reason:
+                self._drop(replace(row, status="skipped", reason=str(reason)))
+                continue
+            if after.problem is not None:
+                self._drop(replace(row, status="refused", reason=f"after it was timed, {after.problem}"))
+                continue
+            taken = samples[worker]
+            self._keep(
+                row,
+                Repeat(
+                    tuple(s.seconds for s in taken),
+                    tuple(s.host_seconds for s in taken),
+                    tuple(s.calls for s in taken),
+                    before.proof,
+                    after.proof,
+                ),
+            )
+
+    def _sample(
+        self, checked: dict[Worker, tuple[Row, Checked]], how: tuple[str, str], seconds: float
+    ) -> dict[Worker, list[Sample]]:
+        """Return samples taken in turns; whoever fails is taken out of `checked`, and the others begin anew."""
+        while True:
+            samples: dict[Worker, list[Sample]] = {worker: [] for worker in checked}
+
+            def take(worker: Worker, samples: dict[Worker, list[Sample]] = samples) -> float:
+                try:
+                    sample = worker.sample(*how, SAMPLE_SECONDS)
+                except ProcessError as reason:
+                    raise _Failure(worker, str(reason)) from reason
+                samples[worker].append(sample)
+                return sample.seconds
+
+            try:
+                interleave({w: partial(take, w) for w in checked}, Width(self._work.share, seconds))
+                return samples
+            except _Failure as failure:
+                row, _ = checked.pop(failure.worker)
+                self._drop(replace(row, status="skipped", reason=f"it failed while it was timed: {failure}"))
+
+    def _row(self, what: tuple[Case, Task], how: tuple[str, str], contender: Contender) -> Row:
+        case, task = what
+        cost = cost_of(task, how[0], contender.precision)
+        records = task.records if how[0] == "epoch" else min(task.batch, task.records)
+        return Row(case, *how, contender, "measured", records=records, flops=cost.flops, bytes_least=cost.bytes_least)
+
+    def _keep(self, row: Row, repeat: Repeat) -> None:
+        known = self._rows.setdefault(row.key, row)
+        if known.status == "measured":
+            self._rows[row.key] = replace(known, repeats=(*known.repeats, repeat))
+
+    def _drop(self, row: Row) -> None:
+        """Keep why there are no times; a row that one process refuses is refused."""
+        known = self._rows.get(row.key)
+        if known is None or row.status == "refused" or not known.repeats:
+            self._rows[row.key] = replace(row, repeats=())
+
+    # ---- time to a target
+
+    def _targets(self) -> None:
+        goal = self._work.goal
+        if goal is None:
+            return
+        for left, contender in zip(range(len(self._work.contenders), 0, -1), self._work.contenders, strict=True):
+            self._progress(f"{contender} to its target")
+            target = Target(goal.case, contender, goal.goal)
+            # At least a moment: a target that is missed for lack of time says so.
+            seconds = min(_TARGET_SECONDS, max(2.0, self._left() / left / goal.seeds))
+            try:
+                with _workers([contender]) as (worker,):
+                    runs = []
+                    for seed in range(goal.seeds):
+                        task = replace(goal.task, seed=seed, threads=contender.threads)
+                        answer = worker.train(task, goal.goal, seconds)
+                        runs.append(Run(seed, tuple(answer["epoch_seconds"]), answer["reached"], answer["value"]))
+            except ProcessError as reason:
+                self._found.targets.append(replace(target, reason=str(reason)))
+                continue
+            self._found.targets.append(replace(target, runs=tuple(runs)))
+
+
+def _first_call(contender: Contender, task: Task, cache: str) -> Any:
+    """Return what loading took in a new process that has only `cache`, and the seconds of its first step."""
+    caches = {"GDKERNELS_CACHE": cache, "CUPY_CACHE_DIR": cache, "TORCHINDUCTOR_CACHE_DIR": cache}
+    worker = Worker(contender, caches)
+    try:
+        return worker.load(replace(task, threads=contender.threads)), worker.first_step()
+    finally:
+        worker.close()
+
+
+@contextmanager
+def _workers(contenders: Sequence[Contender]) -> Iterator[list[Worker]]:
+    workers: list[Worker] = []
+    try:
+        workers.extend(Worker(contender) for contender in contenders)
+        yield workers
+    finally:
+        for worker in workers:
+            worker.close()

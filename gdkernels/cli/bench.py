@@ -1,0 +1,215 @@
+"""``gdkernels bench``: which backend, device or peer trains how fast here, and how exactly."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import tempfile
+import time
+from argparse import Namespace
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gdkernels.backend import PRECISIONS
+from gdkernels.cli.arguments import at_least, names_of, positive, sizes, whole
+from gdkernels.errors import GdkernelsError, InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from gdkernels.bench.results import Results
+
+__all__ = ["add_to"]
+
+_PIECES = ("forward", "gradient", "update", "epoch")
+
+
+def add_to(commands: Any) -> None:
+    """Add the subcommand to those of the command line."""
+    parser = commands.add_parser(
+        "bench",
+        help="measure how fast each backend trains here, and how exactly",
+        description="Measure training on every backend that can run here, in processes that take turns, with the error "
+        "against the definition in float64 beside each time. Alone it goes through several sizes within three minutes.",
+        epilog="Exit code 1 if a contender computed something else than the definition, or lied about being done.",
+    )
+    what = parser.add_argument_group("what is computed")
+    what.add_argument(
+        "--sizes",
+        type=sizes,
+        action="append",
+        metavar="N-N-…",
+        help="inputs, hidden layers, outputs, such as 784-512-10; may be repeated; with --data the hidden layers alone",
+    )
+    what.add_argument("--batch", type=whole(1), metavar="N", help="records a step (256)")
+    what.add_argument("--data", metavar="TABLE", action="append", default=[], help="train on a table of your own")
+    what.add_argument("--target", metavar="COLUMN", action="append", default=[], help="what to predict in it")
+    what.add_argument(
+        "--run",
+        dest="pieces",
+        type=names_of("piece", _PIECES),
+        default=("forward", "epoch"),
+        metavar="PIECE,…",
+        help=f"{', '.join(_PIECES)} (forward,epoch)",
+    )
+    who = parser.add_argument_group("who takes part")
+    who.add_argument("--backends", type=names_of("backend"), metavar="NAME,…", help="(all that are installed)")
+    who.add_argument("--devices", type=names_of("device"), metavar="NAME,…", help="(the first of each backend)")
+    who.add_argument(
+        "--precisions",
+        type=names_of("precision", PRECISIONS),
+        default=("float32",),
+        metavar="NAME,…",
+        help=f"{', '.join(PRECISIONS)} (float32)",
+    )
+    who.add_argument("--threads", type=_counts, metavar="N,…", help="each may use (all cores)")
+    who.add_argument(
+        "--peers",
+        type=names_of("peer"),
+        default=(),
+        metavar="NAME,…",
+        help="other software: torch, jax, sklearn, thinc, numpy-loop, torch-compile, torch-bf16 (none)",
+    )
+    how = parser.add_argument_group("how")
+    how.add_argument("--time-limit", type=positive, metavar="SECONDS", help="of all of it (160 for each repeat)")
+    how.add_argument(
+        "--width",
+        type=positive,
+        default=2.0,
+        metavar="PERCENT",
+        help="sampling ends when half the 95 %% interval of each median is at most so much of it (%(default)g)",
+    )
+    how.add_argument(
+        "--repeats", type=whole(1), default=1, metavar="N", help="in new processes; compare needs five (1)"
+    )
+    how.add_argument("--to-loss", type=at_least(0), metavar="LOSS", help="also train until the mean loss is this")
+    how.add_argument("--to-accuracy", type=at_least(0), metavar="SHARE", help="or until so many classes are right")
+    how.add_argument("--seeds", type=whole(1), default=3, metavar="N", help="of initial weights on that way (3)")
+    output = parser.add_argument_group("output")
+    output.add_argument("--out", metavar="FILE", help="write everything, each sample too, to this JSON file")
+    output.add_argument("--report", metavar="FILE", help="write a page for a browser to this HTML file")
+    output.add_argument("--force", action="store_true", help="replace those files if they exist")
+    output.add_argument("--json", action="store_true", help="print one JSON object in place of the tables")
+    output.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.set_defaults(run=run)
+
+
+def run(args: Namespace) -> None:
+    """Measure, show and write; everything that can be wrong in the call is found out before."""
+    from gdkernels.bench.text import as_text
+    from gdkernels.files.atomic import check_destination
+
+    for path in (args.out, args.report):
+        if path is not None:
+            check_destination(path, overwrite=args.force)
+    results = _measure(args)
+    print(results.as_json() if args.json else as_text(results))
+    if args.out is not None:
+        results.write(args.out, overwrite=args.force)
+    refused = [row for row in results.rows if row.status == "refused"]
+    if refused:
+        first = refused[0]
+        raise RefusedError(
+            f"{len(refused)} of {len(results.rows)} rows are refused; the first, {first.contender} at {first.case} "
+            f"{first.piece}: {first.reason}"
+        )
+
+
+class RefusedError(GdkernelsError):
+    """Something did not do the work that it was timed for."""
+
+
+def _measure(args: Namespace) -> Results:
+    from gdkernels.bench import measure as measuring
+    from gdkernels.bench import planning
+    from gdkernels.bench.environment import environment
+    from gdkernels.bench.results import Results
+
+    threads = args.threads or (planning.cores(),)
+    able, skipped = planning.contenders(args.backends, args.devices, args.precisions, threads, args.peers)
+    if not able:
+        raise InputError("nobody can take part: " + "; ".join(f"{who}: {why}" for who, why in skipped))
+    with tempfile.TemporaryDirectory() as folder:
+        cases, goal = _cases(args, Path(folder))
+        work = measuring.Work(
+            cases=tuple(cases),
+            pieces=args.pieces,
+            contenders=tuple(able),
+            skipped=tuple(skipped),
+            repeats=args.repeats,
+            seconds=args.time_limit or 160.0 * args.repeats,
+            share=args.width / 100,
+            goal=goal,
+        )
+        found_in = environment(threads)
+        began, date = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
+        with _progress(measuring.parts(work)) as progress:
+            found = measuring.measure(work, progress)
+    return Results(
+        command="gdkernels " + shlex.join(args.arguments),
+        date=date,
+        seconds=time.monotonic() - began,
+        settings={
+            "time_limit_seconds": work.seconds,
+            "width": work.share,
+            "repeats": work.repeats,
+            "sample_seconds": measuring.SAMPLE_SECONDS,
+            "loss": "sse",
+            "gradient": "of E/B",
+        },
+        environment=found_in,
+        rows=tuple(found.rows),
+        ceilings=tuple(found.ceilings),
+        first_calls=tuple(found.first_calls),
+        targets=tuple(found.targets),
+    )
+
+
+def _cases(args: Namespace, folder: Path) -> tuple[list[Any], Any]:
+    """Return the cases with their tasks, and the goal if there is one."""
+    from gdkernels.bench import planning
+
+    if args.to_loss is not None and args.to_accuracy is not None:
+        raise InputError("--to-loss and --to-accuracy are two goals; give one")
+    if args.target and not args.data:
+        raise InputError("--target names a column of a table; give --data TABLE too")
+    batch = args.batch or 256
+    if args.data:
+        hidden = args.sizes or [(256,)]
+        cases = [planning.prepared(args.data, args.target, widths, batch, folder) for widths in hidden]
+    elif args.sizes:
+        for widths in args.sizes:
+            if len(widths) < 2:
+                raise InputError(f"--sizes {widths[0]} lacks the outputs; give inputs and outputs at least, as in 8-1")
+        cases = [planning.case_of(widths, batch) for widths in args.sizes]
+    else:
+        if args.batch is not None:
+            raise InputError("--batch is for networks of your own; give --sizes or --data too")
+        cases = [planning.case_of(*case) for case in planning.SWEEP]
+    wished = {"loss": args.to_loss} if args.to_loss is not None else {"accuracy": args.to_accuracy}
+    if args.to_loss is not None or args.to_accuracy is not None:
+        return cases, planning.goal_of(*cases[0], wished, args.seeds)
+    return cases, None if args.data or args.sizes else planning.digits_goal(folder, args.seeds)
+
+
+def _counts(text: str) -> tuple[int, ...]:
+    return tuple(whole(1)(part) for part in text.split(","))
+
+
+@contextmanager
+def _progress(parts: int) -> Iterator[Callable[[str], None]]:
+    """Show what is being measured on stderr, where that is a terminal."""
+    if sys.stderr is None or not sys.stderr.isatty():
+        yield lambda part: None
+        return
+    from tqdm import tqdm
+
+    with tqdm(total=parts, unit="part", leave=False) as bar:
+
+        def begin(part: str) -> None:
+            bar.set_postfix_str(part, refresh=False)
+            bar.update()
+
+        yield begin
