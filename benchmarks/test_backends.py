@@ -1,47 +1,79 @@
-"""Forward, gradient, update and epoch of each backend that can run here, on three sizes of network.
+"""Forward, gradient, update and epoch of each backend, device and precision that can run here, on several networks.
 
-``python -m pytest benchmarks``; add ``--benchmark-json FILE`` to keep every sample.
+``python -m pytest benchmarks --quick``; add ``--benchmark-json FILE`` to keep every sample.
 """
+
+from functools import cache
 
 import pytest
 
 from gdkernels import registry
-from gdkernels.bench.workloads import PIECES, Problem, Workload
+from gdkernels.backend import PRECISIONS
+from gdkernels.bench.costs import cost_of
+from gdkernels.bench.planning import SWEEP, case_of
+from gdkernels.bench.proof import Prover
+from gdkernels.bench.workloads import PIECES, Pieces
 
-PROBLEMS = [
-    Problem((8, 32, 32, 1), 32, 4096),
-    Problem((64, 128, 128, 10), 128, 8192),
-    Problem((784, 512, 512, 10), 256, 4096),
-]
+QUICK = SWEEP[1], SWEEP[3]
 
 
-@pytest.fixture(scope="module", params=list(registry.find()))
-def backend(request):
-    found = registry.find()[request.param]
+def pytest_generate_tests(metafunc):
+    if "where" not in metafunc.fixturenames:
+        return
+    quick = metafunc.config.getoption("--quick")
+    where = [
+        (found.name, device, precision)
+        for found in registry.find().values()
+        for device in found.devices or ("none",)
+        for precision in (("float32",) if quick else PRECISIONS)
+    ]
+    metafunc.parametrize("where", where, ids=" ".join, scope="module")
+    metafunc.parametrize("shape", QUICK if quick else SWEEP, ids=lambda s: str(case_of(*s)[0]), scope="module")
+
+
+@cache
+def prover_of(shape):
+    return Prover(case_of(*shape)[1])
+
+
+@pytest.fixture(scope="module")
+def pieces(where, shape):
+    backend, device, precision = where
+    found = registry.find()[backend]
     if found.problem is not None:
         pytest.skip(found.problem)
-    return found.name
-
-
-@pytest.fixture(scope="module", params=PROBLEMS, ids=str)
-def measured(request, backend):
-    workload = Workload(request.param, backend)
-    return workload, workload.error()
+    if precision not in found.backend.precisions:
+        pytest.skip(f"{backend} cannot do {precision}")
+    made = Pieces(case_of(*shape)[1], backend, device=device, precision=precision)
+    made.bind()
+    return made
 
 
 @pytest.mark.parametrize("piece", PIECES)
-def test_throughput(benchmark, measured, piece):
-    workload, error = measured
-    assert error < 1e-4  # no figure without the proof that the work was done
-    run = workload.piece(piece)
-    benchmark.group = f"{workload.problem} {piece}"
+def test_throughput(benchmark, pieces, where, shape, piece):
+    work = pieces.work(piece)
+    start = work.start()
+    work.launch()
+    work.wait()
+    proof = prover_of(shape).prove(piece, where[2], start, work.results())
+    assert proof.holds, proof  # no figure without the proof that the work was done
+
+    def run():
+        work.launch()
+        work.wait()
+
+    case, task = case_of(*shape)
+    benchmark.group = f"{case} {piece} {where[2]}"
     benchmark.extra_info |= {
-        "backend": workload.binding.backend.name,
-        "device": workload.binding.device,
-        "precision": workload.binding.precision,
-        "origin": workload.executable.origin,
-        "error_against_float64": error,
+        "backend": where[0],
+        "device": where[1],
+        "precision": where[2],
+        "origin": pieces.origin_of(piece),
+        "error_against_float64": proof.error,
     }
     benchmark(run)
     if benchmark.stats is not None:
-        benchmark.extra_info["samples_per_second"] = workload.samples(piece) / benchmark.stats.stats.median
+        seconds = benchmark.stats.stats.median
+        records = task.records if piece == "epoch" else task.batch
+        benchmark.extra_info["samples_per_second"] = records / seconds
+        benchmark.extra_info["flops_per_second"] = cost_of(task, piece, where[2]).flops / seconds

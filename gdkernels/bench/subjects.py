@@ -172,8 +172,7 @@ class Ours(Subject):
         return copy
 
     def described(self, piece: str) -> dict[str, Any]:
-        origin = self._pieces.origin if piece in ("forward", "epoch") else "definition"
-        return {"origin": origin, "plan": self._pieces.plan.as_dict()}
+        return {"origin": self._pieces.origin_of(piece), "plan": self._pieces.plan.as_dict()}
 
     def _synchronize(self) -> None:
         self._choice.backend.synchronize(self.contender.device)

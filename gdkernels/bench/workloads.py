@@ -72,12 +72,12 @@ class Pieces:
     def bind(self) -> None:
         """Compile what training runs, or load it; nothing is done where that has happened."""
         self.trainer._place(*(a[:1, :] for a in self.resident))
-        self.trainer._bind_program(False)
+        self.trainer._bind_program(gradient_norm=False, weighted=False)
 
-    @property
-    def origin(self) -> str:
+    def origin_of(self, piece: str) -> str:
+        """Return where a piece came from: of gradient and update alone, nothing is compiled."""
         assert self.trainer._executable is not None
-        return self.trainer._executable.origin
+        return self.trainer._executable.origin if piece in ("forward", "epoch") else "definition"
 
     @property
     def plan(self) -> Plan:
@@ -113,7 +113,8 @@ class Pieces:
 
     def parameters(self) -> Arrays:
         """Return the parameters as they are now, on the host."""
-        return {name: np.array(self.binding.to_numpy(a)) for name, a in named(self.mlp.parameters).items()}
+        # Not `mlp.parameters`, which copies on the device first: fetched at a claimed end, they are as they are then.
+        return {name: np.array(self.binding.to_numpy(a)) for name, a in named(self.mlp._parameters).items()}
 
 
 class _Call(Work):

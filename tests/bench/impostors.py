@@ -1,0 +1,54 @@
+"""Backends that are fast for the wrong reasons."""
+
+# A gradient that is too steep by 1 %, in the weights of the first layer.
+STEEP = """
+from gdkernels.reference import DefinitionExecutable
+from gdkernels_numpy import NumPyBackend
+class Steep(DefinitionExecutable):
+    def run(self, state, x, y, order, batch_size, rates):
+        before = state.parameters[0].W
+        result = super().run(state, x, y, order, batch_size, rates)
+        first, *others = state.parameters
+        moved = (first.W - before) * before.dtype.type(1.01)
+        state.parameters = (first._replace(W=before + moved), *others)
+        return result
+class Backend(NumPyBackend):
+    name = "steep"
+    def compile(self, program, plan):
+        return Steep(self, program, plan) if program.optimizer else None
+"""
+
+# Work that goes on in a thread after `synchronize`; who reads an array waits for it.
+LATE = """
+import threading, time
+import numpy as np
+from gdkernels.backend import Executable
+from gdkernels.definition.network import map_layers
+from gdkernels.reference import DefinitionExecutable
+from gdkernels_numpy import NumPyBackend
+class Late(DefinitionExecutable):
+    def run(self, state, x, y, order, batch_size, rates):
+        self._backend.finish()
+        done = state.copy(np)
+        def work():
+            time.sleep(0.02)
+            super(Late, self).run(done, x, y, order, batch_size, rates)
+            def put(old, new): old[...] = new
+            map_layers(put, state_before, done.parameters)
+        state_before = state.parameters
+        self._backend.thread = threading.Thread(target=work)
+        self._backend.thread.start()
+        return 0.0, None
+class Backend(NumPyBackend):
+    name = "late"
+    thread = None
+    def compile(self, program, plan):
+        return Late(self, program, plan) if program.optimizer else None
+    def finish(self):
+        if self.thread is not None:
+            self.thread.join()
+    def to_numpy(self, x):
+        {waits}
+        return np.asarray(x)
+"""
+WAITS, UNFINISHED = LATE.format(waits="self.finish()"), LATE.format(waits="pass")

@@ -1,0 +1,135 @@
+"""A whole benchmark, small: what is measured, refused and left out, within its time."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from impostors import STEEP
+from plugins import Plugins
+
+from gdkernels.bench import measure as measuring
+from gdkernels.bench.contender import Contender
+from gdkernels.bench.costs import cost_of
+from gdkernels.bench.measure import Work, measure, parts
+from gdkernels.bench.peers.task import Task
+from gdkernels.bench.planning import SWEEP, case_of, contenders, goal_of, prepared
+from gdkernels.bench.sampling import LEAST_SAMPLES
+from gdkernels.errors import InputError
+
+NUMPY, LOOP = Contender("numpy", False), Contender("numpy-loop", True)
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Measure hastily: short samples, small ceilings."""
+    monkeypatch.setattr(measuring, "SAMPLE_SECONDS", 0.0)
+    monkeypatch.setattr(measuring, "_PRODUCT_SIZE", {"cpu": 16})
+    monkeypatch.setattr(measuring, "_COPY_BYTES", {"cpu": 1 << 12})
+
+
+def work(**changes):
+    case, task = case_of((4, 6, 2), 8)
+    case, task = replace(case, records=32), replace(task, records=32)
+    return replace(Work(((case, task),), ("forward", "epoch"), (NUMPY, LOOP), seconds=30.0, share=1e9), **changes)
+
+
+def test_everything_is_measured_and_told_of(small):
+    told = []
+    todo = work(
+        repeats=2,
+        skipped=((Contender("cupy", False, "none"), "there is no driver"),),
+        goal=goal_of(*case_of((4, 6, 2), 8), {"loss": 1e6}, 2),
+    )
+    found = measure(todo, told.append)
+    assert len(told) == parts(todo)
+    rows = {(row.contender, row.piece): row for row in found.rows}
+    assert len(rows) == len(found.rows) == 6
+    for key in ((NUMPY, "forward"), (NUMPY, "epoch"), (LOOP, "epoch")):
+        row = rows[key]
+        assert row.status == "measured"
+        assert len(row.repeats) == 2  # one for each set of processes
+        assert all(len(r.seconds) >= LEAST_SAMPLES for r in row.repeats)
+        assert all(r.before.holds and r.after.holds for r in row.repeats)
+        assert row.records == (32 if row.piece == "epoch" else 8)
+        assert row.flops > 0
+    assert "only epochs" in rows[LOOP, "forward"].reason
+    assert {row.reason for row in found.rows if row.contender.name == "cupy"} == {"there is no driver"}
+    assert {c.kind for c in found.ceilings if c.contender == NUMPY} == {"product", "layer", "copy"}
+    assert {c.contender for c in found.first_calls} == {NUMPY, LOOP}
+    assert all(len(target.runs) == 2 and target.seconds > 0 for target in found.targets)
+
+
+def test_no_time_left_is_said(small):
+    found = measure(work(seconds=1e-9), lambda part: None)
+    assert [row.status for row in found.rows] == ["skipped"] * 4
+    assert all("time limit of 1e-09 s" in row.reason for row in found.rows)
+
+
+def test_a_wrong_slope_is_refused_and_its_times_are_not_kept(small, tmp_path, monkeypatch):
+    Plugins(tmp_path, monkeypatch).add("steep", STEEP)
+    Plugins.forget()
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    steep = replace(NUMPY, name="steep")
+    try:
+        found = measure(work(contenders=(NUMPY, steep), pieces=("epoch",)), lambda part: None)
+    finally:
+        Plugins.forget()
+    rows = {row.contender: row for row in found.rows}
+    assert rows[NUMPY].status == "measured"
+    assert rows[steep].status == "refused"
+    assert "W0 is off by 1.0e-02" in rows[steep].reason
+    assert rows[steep].repeats == ()
+
+
+def test_costs_are_those_of_the_products_and_little_more():
+    task = Task((10, 20, 5), 8, 20)
+    forward, gradient, epoch = (cost_of(task, piece, "float32") for piece in ("forward", "gradient", "epoch"))
+    assert forward.product_flops == 2 * 8 * (10 * 20 + 20 * 5)
+    assert gradient.product_flops == 8 * (6 * (10 * 20 + 20 * 5) - 2 * 10 * 20)
+    assert epoch.product_flops == 20 * (6 * (10 * 20 + 20 * 5) - 2 * 10 * 20)  # the last batch is smaller
+    update = cost_of(task, "update", "float64")
+    parameters = 10 * 20 + 20 + 20 * 5 + 5
+    assert (update.product_flops, update.bytes_least) == (0, 3 * 8 * parameters)
+    assert parameters <= update.other_flops <= 4 * parameters
+
+
+@pytest.mark.parametrize(("sizes", "batch"), SWEEP)
+def test_epochs_are_whole_batches_and_affordable(sizes, batch):
+    case, task = case_of(sizes, batch)
+    assert task.records % batch == 0
+    assert case.records == task.records
+    assert cost_of(task, "epoch", "float32").flops < 5e10
+
+
+def test_who_takes_part():
+    able, skipped = contenders(None, None, ["float32", "bfloat16"], [1], ["torch"])
+    assert Contender("numpy", False) in able
+    assert Contender("torch", True) in able
+    reasons = {(c.name, c.precision): why for c, why in skipped}
+    assert "cannot do bfloat16" in reasons["numpy", "bfloat16"]
+    _, skipped = contenders(["numpy"], ["cuda:3"], ["float32"], [1], [])
+    assert "has no device 'cuda:3'" in skipped[0][1]
+    for arguments, message in (
+        ((["nampy"], None, ["float32"], [1], []), "Did you mean 'numpy'"),
+        ((None, None, ["float32"], [1], ["pytorch"]), "Did you mean 'torch'"),
+        ((None, None, ["float32"], [10**6], []), "more than the"),
+    ):
+        with pytest.raises(InputError, match=message):
+            contenders(*arguments)
+
+
+def test_a_table_of_the_users_own(tmp_path, small):
+    table = tmp_path / "table.csv"
+    table.write_text("a,b,kind\n" + "".join(f"{k * 7 % 5},{k * 3 % 11},{'xyz'[k % 3]}\n" for k in range(50)))
+    (tmp_path / "kept").mkdir()
+    case, task = prepared([str(table)], ["kind"], (4,), 16, tmp_path / "kept")
+    assert case.data == "table.csv"
+    assert task.sizes[1:] == (4, 3)
+    assert task.records == 48  # whole batches
+    x, y = task.data()
+    assert x.shape == (48, task.sizes[0])
+    assert (y.sum(axis=1) == 1).all()  # an output for each class
+    assert Path(task.source).parent == tmp_path / "kept"
+    found = measure(work(cases=((case, task),)), lambda part: None)
+    assert {row.status for row in found.rows if row.piece == "epoch"} == {"measured"}

@@ -1,0 +1,76 @@
+"""What results are compared with, and how far they may be off."""
+
+import numpy as np
+import pytest
+
+from gdkernels.bench.peers.task import Task
+from gdkernels.bench.proof import Prover, judge
+from gdkernels.bench.workloads import PIECES, Pieces
+
+TASK = Task((5, 8, 3), 8, 24)
+
+
+def done(task, piece, precision="float32"):
+    """Return what a piece starts with, and what comes of it on NumPy."""
+    work = Pieces(task, "numpy", precision=precision).work(piece)
+    start = work.start()
+    work.launch()
+    return start, work.results()
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("piece", PIECES)
+def test_the_definition_passes_and_a_small_fault_in_any_array_does_not(piece, precision):
+    start, results = done(TASK, piece, precision)
+    prover = Prover(TASK)
+    assert prover.prove(piece, precision, start, results).holds
+    for name, a in results.items():
+        moved = a - start[name] if piece in ("update", "epoch") else a
+        wrong = results | {name: a + moved * a.dtype.type(0.01)}
+        proof = prover.prove(piece, precision, start, wrong)
+        assert not proof.holds
+        assert proof.array == name
+        assert proof.error == pytest.approx(0.01, rel=0.05)
+
+
+def test_a_lower_precision_does_not_pass_for_a_higher_one():
+    start, results = done(TASK, "gradient", "float32")
+    assert not Prover(TASK).prove("gradient", "float64", start, results).holds
+    rounded = {name: a.view(np.uint32) & np.uint32(0xFFFFE000) for name, a in results.items()}  # as many bits as tf32
+    tf32 = {name: a.view(np.float32) for name, a in rounded.items()}
+    assert not Prover(TASK).prove("gradient", "float32", start, tf32).holds
+    assert Prover(TASK).prove("gradient", "tf32", start, tf32).holds
+
+
+def test_what_is_not_finite_or_of_another_shape_is_no_result():
+    start, results = done(TASK, "forward")
+    for wrong in (results["output"] * np.nan, results["output"][:1]):
+        assert not Prover(TASK).prove("forward", "float32", start, {"output": wrong}).holds
+
+
+def test_a_unit_at_the_corner_of_relu_may_fall_on_either_side():
+    """Biases that put some inputs of units within rounding of 0: backends may then differ by whole records."""
+    task = Task((4, 64, 1), 32, 32)
+    pieces = Pieces(task, "numpy")
+    (W, b), last = task.parameters()
+    x, _ = task.data()
+    b = np.where(np.arange(64) < 8, -(x[0] @ W) + np.float32(5e-7), b).astype(np.float32)
+    pieces.mlp.set_parameters([(W, b), last])
+    work = pieces.work("gradient")
+    start = work.start()
+    work.launch()
+    results = work.results()
+    pieces.mlp.set_parameters([(W, b - np.float32(1e-6)), last])
+    work.launch()
+    flipped = work.results()
+    assert np.linalg.norm(flipped["W0"] - results["W0"]) > 1e-3 * np.linalg.norm(results["W0"])
+    assert Prover(task).prove("gradient", "float32", start, flipped).holds
+
+
+def test_accuracy_and_loss_are_the_definitions():
+    task = Task((2, 2), 4, 4)
+    parameters = {"W0": np.eye(2, dtype=np.float32), "b0": np.zeros(2, np.float32)}
+    x = np.array([[1, 0], [0, 1], [3, 2], [1, 4]], np.float32)
+    y = np.array([[1, 0], [1, 0], [1, 0], [0, 1]], np.float32)
+    assert judge("accuracy", task, parameters, x, y) == 0.75
+    assert judge("loss", task, parameters, x, y) == pytest.approx(0.5 * (0 + 2 + 8 + 10) / 4)

@@ -1,0 +1,151 @@
+"""Result files: what is written is read again, and what is no result is refused with its place."""
+
+import json
+import math
+import statistics
+from dataclasses import replace
+
+import pytest
+
+from gdkernels.bench.contender import Contender
+from gdkernels.bench.proof import Proof
+from gdkernels.bench.results import VERSION, Case, Ceiling, FirstCall, Repeat, Results, Row, Run, Target, read
+from gdkernels.bench.text import as_text, si
+from gdkernels.errors import FileError
+
+CASE = Case((8, 32, 1), 32, 1024)
+OURS, THEIRS = Contender("numba", False, threads=2), Contender("torch", True, threads=2)
+ENVIRONMENT = {
+    "processor": "P",
+    "cores": 2,
+    "gpus": [],
+    "system": "Linux x86_64",
+    "python": "CPython 3",
+    "versions": {},
+}
+
+
+def repeat(*seconds, error=1e-6):
+    return Repeat(seconds, seconds, (1,) * len(seconds), Proof(error / 2, 1e-4, "W0"), Proof(error, 1e-4, "b1"))
+
+
+def results(**changes):
+    row = Row(CASE, "epoch", "resident", OURS, "measured", origin="compiled", plan={"backend": "numba"}, records=1024)
+    row = replace(row, flops=10**9, bytes_least=10**6, repeats=(repeat(0.1, 0.2, 0.3, 0.4, 0.5, 0.6),))
+    slower = replace(row, contender=THEIRS, origin=None, plan=None, repeats=(repeat(0.5, 0.5), repeat(0.7, 0.7)))
+    known = Results(
+        command="gdkernels bench",
+        date="2026-11-21T00:00:00+00:00",
+        seconds=12.0,
+        settings={},
+        environment=ENVIRONMENT,
+        rows=(
+            row,
+            slower,
+            replace(row, piece="forward", status="refused", reason="it computes something else", repeats=()),
+            Row(CASE, "epoch", "resident", Contender("cupy", False, "none"), "skipped", "there is no driver"),
+        ),
+        ceilings=(Ceiling(OURS, "product", 64, 5e9), Ceiling(OURS, "layer", 64, 1e10), Ceiling(OURS, "copy", 64, 2e9)),
+        first_calls=(FirstCall(CASE, THEIRS, 1.0, None, None, 0.5, 0.25),),
+        targets=(
+            Target(CASE, OURS, {"loss": 0.5}, (Run(0, (1.0, 2.0), True, 0.5), Run(1, (4.0,), True, 0.4))),
+            Target(CASE, THEIRS, {"loss": 0.5}, (Run(0, (1.0,), False, None),)),
+            Target(CASE, THEIRS, {"loss": 0.5}, reason="torch is not installed"),
+        ),
+    )
+    return replace(known, **changes)
+
+
+def test_what_is_written_is_read_again(tmp_path):
+    path = tmp_path / "results.json"
+    results().write(path, overwrite=False)
+    assert read(path) == results()
+    with pytest.raises(FileError, match="exists already"):
+        results().write(path, overwrite=False)
+
+
+def test_fields_of_a_later_writer_are_left_alone(tmp_path):
+    content = json.loads(results().as_json())
+    content["rows"][0]["weather"] = "fine"
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps(content))
+    assert read(path) == results()
+
+
+def changed(content, place, value):
+    *way, last = place
+    inside = content
+    for step in way:
+        inside = inside[step]
+    if value is None:
+        del inside[last]
+    else:
+        inside[last] = value
+    return content
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        (("rows", 0, "piece"), None, r"rows\[0\].piece is missing"),
+        (("rows", 1, "repeats", 0, "seconds", 1), "fast", r"rows\[1\].repeats\[0\].seconds\[1\] must be a number"),
+        (("rows", 1, "repeats", 0, "seconds", 1), math.inf, "must be a number, got inf"),
+        (("rows", 0, "case", "batch"), 1.5, r"rows\[0\].case.batch must be a whole number, got 1.5"),
+        (("rows", 0, "contender", "peer"), 1, "must be true or false"),
+        (("rows",), {}, "rows must be a list"),
+        (("environment",), [], "environment must be an object"),
+        (("rows", 0), 5, r"rows\[0\] must be an object"),
+        (("command",), 5, "command must be text"),
+        (("version",), VERSION + 1, "version 2 .* update gdkernels"),
+        (("version",), "old", "version 'old' .* measure again"),
+        (("format",), "another", "no benchmark results"),
+    ],
+)
+def test_what_does_not_fit_is_named(tmp_path, place, value, message):
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps(changed(json.loads(results().as_json()), place, value)))
+    with pytest.raises(FileError, match=message):
+        read(path)
+
+
+def test_other_files_are_refused(tmp_path):
+    with pytest.raises(FileError, match="cannot read .*no such file"):
+        read(tmp_path / "none.json")
+    for text, message in (("{", "is not JSON"), ("[]", "no benchmark results"), ("\0", "is not JSON")):
+        (tmp_path / "other.json").write_text(text)
+        with pytest.raises(FileError, match=message):
+            read(tmp_path / "other.json")
+
+
+def test_what_follows_from_samples():
+    ours, theirs, *_ = results().rows
+    assert ours.seconds == pytest.approx(0.35)
+    assert ours.interval == (0.1, 0.6)
+    assert ours.spread == pytest.approx(0.25 / 0.35)
+    assert theirs.seconds == statistics.median([0.5, 0.7])  # of the processes, however many samples each took
+    assert theirs.samples_per_second == pytest.approx(1024 / 0.6)
+    assert theirs.error.error == 1e-6  # the larger of before and after
+    assert results().ceiling(("product", "layer"), "cpu", "float32") == 1e10
+    assert results().ceiling(("copy",), "cuda:0", "float32") == 0
+    reached, diverged, _ = results().targets
+    assert reached.seconds == pytest.approx(3.5)
+    assert diverged.seconds is None
+
+
+def test_the_text_names_everything():
+    text = as_text(results())
+    for part in ("8-32-1 × 32: epoch", "2,926", "± 71.4%", "2.86 GFLOP/s", "29%", "1.0e-06", "compiled", "no driver"):
+        assert part in text, part
+    for part in ("refused", "it computes something else", "3.5", "diverged", "torch is not installed", "cached load"):
+        assert part in text, part
+    assert text.index("numba cpu") < text.index("torch cpu")  # the faster first
+
+
+def test_numbers_with_prefixes():
+    assert [si(v, "B/s") for v in (0.5, 999.9, 12345, 2e9, 3.21e13)] == [
+        "0.5 B/s",
+        "1 kB/s",
+        "12.3 kB/s",
+        "2 GB/s",
+        "32.1 TB/s",
+    ]

@@ -1,0 +1,72 @@
+"""``gdkernels bench`` on the command line."""
+
+import json
+
+import pytest
+
+from gdkernels.bench import measure as measuring
+from gdkernels.bench.results import read
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    monkeypatch.setattr(measuring, "SAMPLE_SECONDS", 0.0)
+    monkeypatch.setattr(measuring, "_PRODUCT_SIZE", {"cpu": 16})
+    monkeypatch.setattr(measuring, "_COPY_BYTES", {"cpu": 1 << 12})
+
+
+SMALL = ("bench", "--sizes", "4-6-2", "--batch", "8", "--backends", "numpy", "--threads", "1", "--width", "100")
+
+
+def test_a_table_on_stdout_and_a_file(command, tmp_path):
+    out = tmp_path / "results.json"
+    outcome = command(*SMALL, "--run", "forward,epoch", "--out", out)
+    assert outcome.code == 0, outcome.err
+    assert outcome.err == ""
+    assert "4-6-2 × 8: epoch" in outcome.out
+    assert "numpy cpu float32, 1 thread" in outcome.out
+    found = read(out)
+    assert found.command == f"gdkernels {' '.join(SMALL)} --run forward,epoch --out {out}"
+    assert [row.status for row in found.rows] == ["measured", "measured"]
+    assert found.environment["processor"]
+    assert found.environment["blas"]
+    assert found.environment["thread_settings"]["1"]["OMP_NUM_THREADS"] == "1"
+
+
+def test_json_on_stdout(command):
+    outcome = command(*SMALL, "--run", "update", "--to-loss", "1e6", "--seeds", "1", "--json")
+    assert outcome.code == 0, outcome.err
+    content = outcome.json
+    assert content["format"] == "gdkernels bench"
+    assert content["rows"][0]["summary"]["samples_per_second"] > 0
+    assert content["targets"][0]["runs"][0]["reached"]
+    assert json.dumps(content)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--sizes", "8"), "lacks the outputs"),
+        (("--sizes", "8-x"), "sizes of layers"),
+        (("--batch", "8"), "give --sizes or --data"),
+        (("--run", "backward"), "unknown piece 'backward'"),
+        (("--backends", "nampy"), "Did you mean 'numpy'"),
+        (("--peers", "pytorch"), "Did you mean 'torch'"),
+        (("--precisions", "float16"), "unknown precision"),
+        (("--threads", "0"), "at least 1"),
+        (("--threads", "100000"), "more than the"),
+        (("--devices", "cuda:99", "--backends", "numpy"), "nobody can take part"),
+        (("--target", "a"), "give --data"),
+        (("--data", "nowhere.csv"), "there is no file"),
+        (("--to-loss", "1", "--to-accuracy", "1"), "give one"),
+        (("--backends", "numpy,"), "names with commas"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_any_work(refused, arguments, message):
+    refused(message, "bench", *arguments)
+
+
+def test_files_are_not_overwritten(refused, tmp_path):
+    out = tmp_path / "results.json"
+    out.write_text("mine")
+    refused("exists already", *SMALL, "--out", out)
