@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
-__all__ = ["PEERS", "Contender", "PeerKind"]
+__all__ = ["PEERS", "Contender", "PeerKind", "labels"]
 
 
 class PeerKind(NamedTuple):
@@ -49,3 +50,16 @@ class Contender:
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+
+def labels(contenders: Iterable[Contender]) -> tuple[dict[Contender, str], str]:
+    """Return a short name for each, and in words what they have in common."""
+    known = list(dict.fromkeys(contenders))
+    words = {c: (c.device, c.precision, f"{c.threads} thread{'s' * (c.threads > 1)}") for c in known}
+    shared = [len({parts[k] for parts in words.values()}) == 1 for k in range(3)]
+    short = {
+        c: " ".join([c.name, *(part for part, same in zip(parts, shared, strict=True) if not same)])
+        for c, parts in words.items()
+    }
+    common = [part for part, same in zip(words[known[0]], shared, strict=True) if same] if known else []
+    return short, ", ".join(common)

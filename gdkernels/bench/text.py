@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+from gdkernels.bench.contender import labels
 from gdkernels.bench.results import Results, Row
 
-__all__ = ["as_text", "si"]
+__all__ = ["as_text", "si", "table"]
 
 _BAR = 20
 _EIGHTHS = " ▏▎▍▌▋▊▉"
@@ -30,10 +31,11 @@ def si(value: float, unit: str = "") -> str:
 def _environment(results: Results) -> str:
     found = results.environment
     versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
+    _, common = labels(row.contender for row in results.rows if row.repeats)
     lines = [
         f"{found['processor']}, {found['cores']} cores; {'; '.join(found['gpus']) or 'no GPU'}; {found['system']}",
         f"{found['python']}, {versions}",
-        f"measured on {results.date} in {results.seconds:.0f} s",
+        f"measured on {results.date} in {results.seconds:.0f} s" + (f"; all: {common}" if common else ""),
     ]
     ceilings = {(c.contender.device, c.contender.precision) for c in results.ceilings}
     for device, precision in sorted(ceilings):
@@ -45,6 +47,7 @@ def _environment(results: Results) -> str:
 
 
 def _groups(results: Results) -> Iterator[str]:
+    names, _ = labels(row.contender for row in results.rows if row.repeats)
     groups: dict[tuple[Any, ...], list[Row]] = {}
     for row in results.rows:
         if row.repeats:
@@ -56,7 +59,7 @@ def _groups(results: Results) -> Iterator[str]:
         title = f"{first.case}: {first.piece}{transfers}"
         lines = [
             (
-                str(row.contender),
+                names[row.contender],
                 _bar(row.samples_per_second / best),
                 f"{row.samples_per_second:,.0f}",
                 f"± {row.spread:.1%}" if row.spread < 10 else "± ?",
@@ -68,13 +71,14 @@ def _groups(results: Results) -> Iterator[str]:
             for row in members
         ]
         heads = ("", "", "samples/s", "", "", "of ceiling", "error", "origin")
-        yield title + "\n" + _table(heads, lines, "llrrrrrl")
+        yield title + "\n" + table(heads, lines, "llrrrrrl")
 
 
 def _first_calls(results: Results) -> Iterator[str]:
+    names, _ = labels(call.contender for call in results.first_calls)
     lines = [
         (
-            str(call.contender),
+            names[call.contender],
             *(_seconds(s) for s in (call.import_seconds, call.compile_seconds, call.load_seconds)),
             *(_seconds(s) for s in (call.first_step_seconds, call.cached_first_step_seconds)),
         )
@@ -82,7 +86,7 @@ def _first_calls(results: Results) -> Iterator[str]:
     ]
     if lines:
         heads = ("", "import", "compile", "cached load", "first step", "then cached")
-        yield "before the first result, seconds\n" + _table(heads, lines, "lrrrrr")
+        yield "before the first result, seconds\n" + table(heads, lines, "lrrrrr")
 
 
 def _targets(results: Results) -> Iterator[str]:
@@ -90,17 +94,18 @@ def _targets(results: Results) -> Iterator[str]:
     if not reached:
         return
     goal = " ".join(f"{name} {value:g}" for name, value in reached[0].goal.items())
+    names, _ = labels(target.contender for target in reached)
     lines = []
     for target in reached:
         if target.reason is not None:
-            lines.append((str(target.contender), "skipped", target.reason))
+            lines.append((names[target.contender], "skipped", target.reason))
         elif target.seconds is None:
             ends = ", ".join("diverged" if run.value is None else f"{run.value:.4g}" for run in target.runs)
-            lines.append((str(target.contender), "not reached", f"ended at {ends}"))
+            lines.append((names[target.contender], "not reached", f"ended at {ends}"))
         else:
-            lines.append((str(target.contender), _seconds(target.seconds), f"{target.epochs:g} epochs"))
+            lines.append((names[target.contender], _seconds(target.seconds), f"{target.epochs:g} epochs"))
     seeds = max(len(t.runs) for t in reached)
-    yield f"{reached[0].case} to {goal}, seconds, the median of {seeds} seeds\n" + _table(("", "", ""), lines, "lrl")
+    yield f"{reached[0].case} to {goal}, seconds, the median of {seeds} seeds\n" + table(("", "", ""), lines, "lrl")
 
 
 def _left_out(results: Results) -> Iterator[str]:
@@ -135,7 +140,8 @@ def _seconds(value: float | None) -> str:
     return "–" if value is None else f"{value:.3g}"
 
 
-def _table(heads: Sequence[str], lines: Iterable[Sequence[str]], sides: str) -> str:
+def table(heads: Sequence[str], lines: Iterable[Sequence[str]], sides: str) -> str:
+    """Return aligned columns, each to its side: "l" or "r"."""
     rows = [heads, *lines]
     widths = [max(len(row[k]) for row in rows) for k in range(len(heads))]
     place: dict[str, Callable[[str, int], str]] = {"l": str.ljust, "r": str.rjust}

@@ -89,7 +89,8 @@ def add_to(commands: Any) -> None:
     how.add_argument("--seeds", type=whole(1), default=3, metavar="N", help="of initial weights on that way (3)")
     output = parser.add_argument_group("output")
     output.add_argument("--out", metavar="FILE", help="write everything, each sample too, to this JSON file")
-    output.add_argument("--force", action="store_true", help="replace that file if it exists")
+    output.add_argument("--report", metavar="FILE", help="write a page for a browser to this HTML file")
+    output.add_argument("--force", action="store_true", help="replace those files if they exist")
     output.add_argument("--json", action="store_true", help="print one JSON object in place of the tables")
     output.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser.set_defaults(run=run)
@@ -97,15 +98,19 @@ def add_to(commands: Any) -> None:
 
 def run(args: Namespace) -> None:
     """Measure, show and write; everything that can be wrong in the call is found out before."""
+    from gdkernels.bench.report import page
     from gdkernels.bench.text import as_text
     from gdkernels.files.atomic import check_destination
 
-    if args.out is not None:
-        check_destination(args.out, overwrite=args.force)
+    for path in (args.out, args.report):
+        if path is not None:
+            check_destination(path, overwrite=args.force)
     results = _measure(args)
     print(results.as_json() if args.json else as_text(results))
     if args.out is not None:
         results.write(args.out, overwrite=args.force)
+    if args.report is not None:
+        page.write(results, args.report, overwrite=args.force)
     refused = [row for row in results.rows if row.status == "refused"]
     if refused:
         first = refused[0]

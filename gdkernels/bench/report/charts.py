@@ -1,0 +1,298 @@
+"""The charts of a report, drawn by matplotlib: its SVG stands in a page without a script, and weighs little."""
+
+from __future__ import annotations
+
+import io
+import re
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from gdkernels.bench.contender import Contender, labels
+from gdkernels.bench.report.ratios import Ratio, crossovers, ratios
+from gdkernels.bench.results import Results, Row
+from gdkernels.errors import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["Chart", "charts", "colours"]
+
+# Okabe and Ito's colours, which people who confuse red and green can tell apart; a marker goes with each.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#5B4A9E", "#8C6D31", "#000000")
+_MARKERS = "os^DvPX<>"
+
+# At phone width a page shows a chart at about its own size, so that its text stays readable.
+_WIDTH, _HEIGHT = 4.3, 3.1
+_STYLE = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "gdkernels",
+    "font.family": "sans-serif",
+    "font.size": 8.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+}
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A picture with its heading, and what it shows in words."""
+
+    title: str
+    text: str
+    svg: str
+
+
+def colours(results: Results) -> dict[Contender, tuple[str, str]]:
+    """Return the colour and the marker of everybody who was measured, in the order of the rows."""
+    seen = dict.fromkeys(row.contender for row in results.rows if row.repeats)
+    return {c: (_COLOURS[k % len(_COLOURS)], _MARKERS[k % len(_MARKERS)]) for k, c in enumerate(seen)}
+
+
+def charts(results: Results) -> list[Chart]:
+    """Return every chart for which there is something to show.
+
+    Raises
+    ------
+    InputError
+        Where matplotlib is not installed; it says how to install it.
+    """
+    try:
+        import matplotlib as mpl
+    except ImportError:
+        raise InputError('a report needs matplotlib: pip install "gdkernels[plot]"') from None
+    # Whatever the user's own settings are, a report looks the same.
+    settings: Any = {**mpl.rcParamsDefault, "backend": "svg", **_STYLE}
+    with mpl.rc_context(settings):
+        kinds = (_throughput, _roofline, _ratios, _first_calls, _targets)
+        return [chart for draw in kinds for chart in draw(results)]
+
+
+# ---- throughput
+
+
+def _throughput(results: Results) -> list[Chart]:
+    drawn = []
+    for (piece, placement), rows in _by(results, lambda r: (r.piece, r.placement)).items():
+        title = f"Throughput: {_piece(piece, placement)}"
+        crossed, names = crossovers(rows), labels(colours(results))[0]
+
+        def draw(axes: Axes, rows: Sequence[Row] = rows, crossed: Any = crossed) -> None:
+            for contender, (colour, marker) in colours(results).items():
+                mine = sorted((r for r in rows if r.contender == contender), key=_step_flops)
+                if not mine:
+                    continue
+                rates = [r.samples_per_second for r in mine]
+                low, high = zip(*(_rate_interval(r) for r in mine), strict=True)
+                below = [v - a for v, a in zip(rates, low, strict=True)]
+                above = [b - v for v, b in zip(rates, high, strict=True)]
+                work = [_step_flops(r) for r in mine]
+                axes.errorbar(work, rates, [below, above], color=colour, marker=marker, ms=5, lw=1.4, capsize=2)
+            for crossing in crossed:
+                axes.axvline(crossing.flops, color="#888888", lw=0.8, ls=":")
+            axes.set(xscale="log", yscale="log", xlabel="FLOPs of a batch", ylabel="records a second")
+
+        words = "Records a second against the work in a batch; bars are 95 % intervals of the median."
+        for crossing in crossed:
+            before, after = names[crossing.before], names[crossing.after]
+            words += f" Up to {crossing.flops:.1e} FLOPs a batch {before} is ahead, then {after}."
+        drawn.append(_chart(title, words, draw))
+    return drawn
+
+
+def _step_flops(row: Row) -> float:
+    """Return the FLOPs that a batch takes in this piece."""
+    return row.flops * min(row.case.batch, row.records) / row.records
+
+
+def _rate_interval(row: Row) -> tuple[float, float]:
+    low, high = row.interval
+    middle = row.samples_per_second
+    if low <= 0:  # too few samples to say
+        return middle, middle
+    return min(row.records / high, middle), max(row.records / low, middle)
+
+
+# ---- roofline
+
+
+def _roofline(results: Results) -> list[Chart]:
+    drawn = []
+    for (device, precision), rows in _by(results, lambda r: (r.contender.device, r.contender.precision)).items():
+        product = results.ceiling(("product", "layer"), device, precision)
+        copy = results.ceiling(("copy",), device, precision)
+        if not product or not copy:
+            continue
+
+        def draw(axes: Axes, rows: Sequence[Row] = rows, product: float = product, copy: float = copy) -> None:
+            intensity = [r.flops / r.bytes_least for r in rows]
+            ridge = product / copy
+            ends = min([*intensity, ridge / 4]) / 2, max([*intensity, ridge * 4]) * 2
+            line = [ends[0], ridge, ends[1]]
+            axes.plot(line, [min(product, i * copy) for i in line], color="#444444", lw=1.4)
+            for row in rows:
+                colour, marker = colours(results)[row.contender]
+                filled = {"epoch": colour, "forward": "white"}.get(row.piece, "#cccccc")
+                axes.plot(
+                    row.flops / row.bytes_least, row.flops_per_second, marker, color=colour, mfc=filled, ms=5, mew=1.2
+                )
+            axes.set(xscale="log", yscale="log", xlabel="FLOPs a byte that must be moved", ylabel="FLOP/s")
+
+        words = (
+            f"Under the ceilings measured in the same run: a product of large matrices ({product / 1e9:,.0f} GFLOP/s, "
+            f"by the best library or network of one layer) and a copy ({copy / 1e9:,.0f} GB/s). Points above the slope "
+            "work in the caches. Filled: epoch; hollow: forward; grey: gradient, update."
+        )
+        drawn.append(_chart(f"Roofline: {device}, {precision}", words, draw))
+    return drawn
+
+
+# ---- ratios
+
+
+def _ratios(results: Results) -> list[Chart]:
+    drawn = []
+    for (piece, placement), rows in _by(results, lambda r: (r.piece, r.placement)).items():
+        found = ratios(rows)
+        if not found:
+            continue
+        groups: dict[str, list[Ratio]] = {}
+        for ratio in found:
+            groups.setdefault(str(ratio.row.case), []).append(ratio)
+
+        base = labels(colours(results))[0][found[0].base]
+
+        def draw(axes: Axes, groups: dict[str, list[Ratio]] = groups, base: str = base) -> None:
+            place, ticks = 0.0, []
+            for members in groups.values():
+                first = place
+                for ratio in members:
+                    colour, marker = colours(results)[ratio.row.contender]
+                    axes.plot([ratio.low, ratio.high], [place, place], color=colour, lw=2)
+                    axes.plot(ratio.value, place, marker, color=colour, ms=5)
+                    place += 1
+                ticks.append((first + place - 1) / 2)
+                place += 1
+            axes.axvline(1.0, color="#444444", lw=0.8)
+            axes.set_yticks(ticks, [name.replace(" ×", "\n×") for name in groups])
+            axes.invert_yaxis()
+            axes.grid(visible=False, axis="y")
+            axes.set(xscale="log", xlabel=f"times the seconds of {base}")
+            _plain_ticks(axes)
+
+        rows_shown = len(found) + len(groups)
+        words = (
+            f"How many times as long as {base} each takes, with the 95 % interval of the median over the "
+            "rounds in which they took turns: beyond 1 it is slower."
+        )
+        title = f"Ratios: {_piece(piece, placement)}"
+        drawn.append(_chart(title, words, draw, height=max(1.6, 0.9 + 0.16 * rows_shown)))
+    return drawn
+
+
+def _plain_ticks(axes: Axes) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    low, high = axes.get_xlim()
+    axes.xaxis.set_major_locator(LogLocator(10, (1.0, 2.0, 5.0) if high / low < 300 else (1.0,)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+# ---- first calls, targets
+
+
+def _first_calls(results: Results) -> list[Chart]:
+    calls = results.first_calls
+    if not calls:
+        return []
+    parts = {"import": "#bbbbbb", "compile or load": "#E69F00", "first step": "#0072B2"}
+
+    def draw(axes: Axes) -> None:
+        for place, call in enumerate(calls):
+            ways = (
+                (place - 0.2, (call.import_seconds, call.compile_seconds, call.first_step_seconds), ""),
+                (place + 0.2, (call.import_seconds, call.load_seconds, call.cached_first_step_seconds), "////"),
+            )
+            for height, seconds, hatch in ways:
+                left = 0.0
+                for part, colour in zip(seconds, parts.values(), strict=True):
+                    axes.barh(height, part or 0.0, 0.36, left=left, color=colour, hatch=hatch, edgecolor="white", lw=0)
+                    left += part or 0.0
+        axes.set_yticks(range(len(calls)), [labels(c.contender for c in calls)[0][c.contender] for c in calls])
+        axes.invert_yaxis()
+        axes.grid(visible=False, axis="y")
+        axes.set(xlabel="seconds")
+        from matplotlib.patches import Patch
+
+        handles = [Patch(color=colour, label=part) for part, colour in parts.items()]
+        axes.legend(handles=handles, loc="lower center", bbox_to_anchor=(0.4, 1), ncols=3, frameon=False, fontsize=7.5)
+
+    words = (
+        f"What comes before the first result, in fresh processes, {calls[0].case}: from the start of Python to the end "
+        "of a training step. Upper bar: empty cache of compiled code; lower, hatched: with what that left."
+    )
+    return [_chart("First calls", words, draw, height=1.1 + 0.36 * len(calls))]
+
+
+def _targets(results: Results) -> list[Chart]:
+    reached = [t for t in results.targets if t.seconds is not None]
+    if not reached:
+        return []
+    goal = " ".join(f"{name} {value:g}" for name, value in reached[0].goal.items())
+
+    def draw(axes: Axes) -> None:
+        for place, target in enumerate(reached):
+            colour, marker = colours(results).get(target.contender, ("#000000", "o"))
+            seconds = [sum(run.epoch_seconds) for run in target.runs]
+            axes.plot([min(seconds), max(seconds)], [place, place], color=colour, lw=2)
+            axes.plot(seconds, [place] * len(seconds), marker, color=colour, ms=3.5, mfc="white")
+            axes.plot(statistics.median(seconds), place, marker, color=colour, ms=6)
+        axes.set_yticks(range(len(reached)), [labels(t.contender for t in reached)[0][t.contender] for t in reached])
+        axes.set_ylim(len(reached) - 0.5, -0.5)
+        axes.grid(visible=False, axis="y")
+        axes.set(xscale="log", xlabel="seconds of training")
+        _plain_ticks(axes)
+
+    words = (
+        f"Seconds of training until {goal} on the records trained on, {reached[0].case}, plain descent at the rate "
+        f"{reached[0].case.learning_rate:g}, {len(reached[0].runs)} seeds; judged after each epoch, off the clock. "
+        "First epochs include compiling where a library does that then."
+    )
+    return [_chart("Time to a target", words, draw, height=1.0 + 0.3 * len(reached))]
+
+
+# ---- drawing
+
+
+def _chart(title: str, text: str, draw: Callable[[Axes], None], *, height: float = _HEIGHT) -> Chart:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(_WIDTH, height), layout="constrained")
+    draw(figure.add_subplot())
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    svg = buffer.getvalue()
+    svg = re.sub(r"<!--.*?-->\s*", "", svg[svg.index("<svg") :], flags=re.DOTALL)
+    # Several stand in one page: their ids must differ.
+    prefix = re.sub(r"\W+", "-", title.lower())
+    svg = re.sub(r'\bid="', f'id="{prefix}-', svg)
+    svg = re.sub(r'(url\(|href=")#', rf"\g<1>#{prefix}-", svg)
+    return Chart(title, text, svg.replace("<svg ", f'<svg role="img" aria-label="{title}" ', 1))
+
+
+def _by(results: Results, key: Callable[[Row], tuple[str, str]]) -> dict[tuple[str, str], list[Row]]:
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for row in results.rows:
+        if row.repeats:
+            groups.setdefault(key(row), []).append(row)
+    return groups
+
+
+def _piece(piece: str, placement: str) -> str:
+    return f"{piece}, transfers included" if placement == "transfers" else piece

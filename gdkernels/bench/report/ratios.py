@@ -1,0 +1,84 @@
+"""Contenders against each other: ratios within the rounds in which they took turns, and where the lead changes."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from gdkernels.bench.contender import Contender
+from gdkernels.bench.results import Row
+from gdkernels.bench.sampling import interval
+
+__all__ = ["Crossover", "Ratio", "crossovers", "ratios"]
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """How many times as long as `base` a row takes, with the 95 % interval of the median."""
+
+    row: Row
+    base: Contender
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Crossover:
+    """From about `flops` a batch on, `after` is ahead of `before`, which led until there."""
+
+    flops: float
+    before: Contender
+    after: Contender
+
+
+def ratios(rows: Sequence[Row]) -> list[Ratio]:
+    """Return the ratios of `rows`, of one piece, to the first contender of gdkernels, round by round.
+
+    A drift of the machine is in both samples of a round, and not in their ratio.
+    """
+    base = next((r.contender for r in rows if not r.contender.peer), None)
+    if base is None:
+        return []
+    bases = {r.case: r for r in rows if r.contender == base}
+    found = []
+    for row in rows:
+        if row.contender == base or row.case not in bases:
+            continue
+        pairs = zip(row.repeats, bases[row.case].repeats, strict=False)
+        each = [a / b for mine, its in pairs for a, b in zip(mine.seconds, its.seconds, strict=False)]
+        low, high = interval(each)
+        found.append(Ratio(row, base, statistics.median(each), low if low > 0 else min(each), min(high, max(each))))
+    return found
+
+
+def crossovers(rows: Sequence[Row]) -> list[Crossover]:
+    """Return where the fastest of `rows`, of one piece, is another than at the next smaller work in a batch.
+
+    The place is where straight lines between the two on logarithmic scales meet.
+    """
+
+    def work(row: Row) -> float:
+        return row.flops * min(row.case.batch, row.records) / row.records
+
+    by_case: dict[float, dict[Contender, Row]] = {}
+    for row in rows:
+        by_case.setdefault(work(row), {})[row.contender] = row
+    found = []
+    for small, large in pairwise(sorted(by_case)):
+        both = [c for c in by_case[small] if c in by_case[large]]
+        if len(both) < 2:
+            continue
+        first, then = (max(both, key=lambda c: by_case[at][c].samples_per_second) for at in (small, large))
+        if first == then:
+            continue
+        leads = [
+            math.log(by_case[at][first].samples_per_second / by_case[at][then].samples_per_second)
+            for at in (small, large)
+        ]
+        share = leads[0] / (leads[0] - leads[1])
+        found.append(Crossover(small * (large / small) ** share, first, then))
+    return found

@@ -1,0 +1,100 @@
+"""``gdkernels compare``: what became slower between two benchmarks; a gate for anybody's CI."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from gdkernels.errors import GdkernelsError
+
+if TYPE_CHECKING:
+    from gdkernels.bench.compare import Comparison
+
+__all__ = ["add_to"]
+
+
+def add_to(commands: Any) -> None:
+    """Add the subcommand to those of the command line."""
+    parser = commands.add_parser(
+        "compare",
+        help="tell what became slower between two benchmarks",
+        description="Give a verdict on each row that two result files of `gdkernels bench --repeats 5` share: SAME "
+        "where the 95 %% bootstrap interval of the ratio of medians over the processes lies within ±5 %%; SLOWER or "
+        "FASTER where it excludes 1 and the ratio is beyond 5 %%; else UNDECIDED, as with fewer than five processes.",
+        epilog="Exit code 1 if any row is SLOWER.",
+    )
+    parser.add_argument("a", metavar="A.json", help="what is compared with: the results before")
+    parser.add_argument("b", metavar="B.json", help="what is judged: the results after")
+    parser.add_argument("--json", action="store_true", help="print one JSON object in place of the table")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.set_defaults(run=run)
+
+
+def run(args: Namespace) -> None:
+    """Print the verdicts; a row that became slower is a failure."""
+    from gdkernels.bench.compare import compare
+    from gdkernels.bench.results import read
+
+    found = compare(read(args.a), read(args.b))
+    print(json.dumps(_as_dict(found), indent=1) if args.json else _as_text(found))
+    slower = [row for row, verdict in found.rows if verdict.verdict == "SLOWER"]
+    if slower:
+        first = slower[0]
+        raise SlowerError(
+            f"{len(slower)} of {len(found.rows)} rows became slower; the first, {first.contender} at {first.case} "
+            f"{first.piece}" + ("; but the machines differ" if found.machines else "")
+        )
+
+
+class SlowerError(GdkernelsError):
+    """Something became slower."""
+
+
+def _as_dict(found: Comparison) -> dict[str, Any]:
+    return {
+        "different_machines": list(found.machines),
+        "changes": list(found.changes),
+        "counts": found.counts,
+        "rows": [
+            {
+                "case": asdict(row.case),
+                "piece": row.piece,
+                "placement": row.placement,
+                "contender": row.contender.as_dict(),
+                **asdict(verdict),
+            }
+            for row, verdict in found.rows
+        ],
+        "missing": list(found.missing),
+    }
+
+
+def _as_text(found: Comparison) -> str:
+    from gdkernels.bench.compare import VERDICTS
+    from gdkernels.bench.text import table
+
+    lines = []
+    for row, verdict in sorted(found.rows, key=lambda pair: VERDICTS.index(pair[1].verdict)):
+        known = verdict.ratio is not None
+        where = f"{row.piece}, transfers included" if row.placement == "transfers" else row.piece
+        lines.append(
+            (
+                verdict.verdict,
+                f"{verdict.ratio:.3f}" if known else "",
+                f"{verdict.low:.3f} … {verdict.high:.3f}" if known else "",
+                f"{row.case}: {where}",
+                str(row.contender),
+                verdict.reason or "",
+            )
+        )
+    parts = []
+    if found.machines:
+        parts.append("DIFFERENT MACHINES, so that times say nothing about the code: " + "; ".join(found.machines))
+    parts += found.changes
+    if lines:
+        parts.append(table(("", "B / A", "95 % interval", "", "", ""), lines, "lrrlll"))
+    parts += found.missing
+    parts.append(", ".join(f"{count} {name}" for name, count in found.counts.items()))
+    return "\n".join(parts)

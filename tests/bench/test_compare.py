@@ -1,0 +1,64 @@
+"""Verdicts on samples whose truth is known, and on rows without times."""
+
+import numpy as np
+import pytest
+from made_results import results
+
+from gdkernels.bench.compare import LEAST_PROCESSES, compare, judge
+
+
+def processes(rng, count, *, slower=1.0, noise=0.01):
+    """Return the median seconds of some processes, which differ by `noise`."""
+    return (0.01 * slower * np.exp(rng.normal(0.0, noise, count))).tolist()
+
+
+@pytest.mark.parametrize(
+    ("slower", "verdict"), [(1.0, "SAME"), (1.1, "SLOWER"), (1 / 1.1, "FASTER"), (2.0, "SLOWER"), (0.5, "FASTER")]
+)
+@pytest.mark.parametrize("count", [5, 9])
+def test_the_truth_is_found_in_at_least_95_percent(slower, verdict, count):
+    rng = np.random.default_rng(count)
+    found = [judge(processes(rng, count), processes(rng, count, slower=slower)).verdict for _ in range(300)]
+    assert found.count(verdict) >= 0.95 * len(found)
+
+
+@pytest.mark.parametrize("noise", [0.02, 0.05, 0.2])
+def test_noise_is_undecided_rather_than_wrong(noise):
+    rng = np.random.default_rng(1)
+    found = [judge(processes(rng, 7, noise=noise), processes(rng, 7, noise=noise)).verdict for _ in range(300)]
+    assert found.count("SLOWER") + found.count("FASTER") <= 0.05 * len(found)
+
+
+def test_a_change_at_the_tolerance_is_not_decided_by_chance():
+    rng = np.random.default_rng(2)
+    found = {judge(processes(rng, 5), processes(rng, 5, slower=1.05)).verdict for _ in range(300)}
+    assert "FASTER" not in found
+    assert "UNDECIDED" in found
+
+
+def test_the_rule_at_its_edges():
+    steady = [1.0] * LEAST_PROCESSES
+    assert judge(steady, [1.05] * 5).verdict == "SAME"
+    assert judge(steady, [1.051] * 5).verdict == "SLOWER"
+    assert judge(steady, [0.95] * 5).verdict == "SAME"
+    assert judge(steady, [0.949] * 5).verdict == "FASTER"
+    few = judge(steady, steady[:-1])
+    assert few.verdict == "UNDECIDED"
+    assert "4 of 5 process repeats" in few.reason
+    assert few.ratio is None
+
+
+def test_verdicts_are_repeatable():
+    rng = np.random.default_rng(3)
+    a, b = processes(rng, 6), processes(rng, 6)
+    assert judge(a, b) == judge(a, b)
+
+
+def test_rows_without_times_are_undecided_or_missing(tmp_path):
+    whole, fewer = results(), results(rows=results().rows[1:])
+    found = compare(whole, fewer)
+    assert found.missing == ("only in A: numba cpu float32, 2 threads at 8-32-1 × 32, epoch, resident",)
+    reasons = [verdict.reason for _, verdict in found.rows]
+    assert any("2 of 5" in reason for reason in reasons)
+    assert any("refused in A: it computes something else; refused in B" in reason for reason in reasons)
+    assert len(found.rows) == 2  # what both skipped is nothing to compare

@@ -1,0 +1,46 @@
+"""``gdkernels compare`` on the command line."""
+
+from dataclasses import replace
+
+import pytest
+from made_results import OURS, repeat, results
+
+
+def file_of(tmp_path, name, seconds=(), **changes):
+    """Write results whose first row has one process for each of `seconds`."""
+    found = results(**changes)
+    row = replace(found.rows[0], repeats=tuple(repeat(s, s) for s in seconds))
+    found = replace(found, rows=(row, *found.rows[2:]))
+    found.write(tmp_path / name, overwrite=False)
+    return tmp_path / name
+
+
+def test_the_command_is_a_gate(command, tmp_path):
+    before = file_of(tmp_path, "a.json", [1.0] * 5)
+    same = command("compare", before, file_of(tmp_path, "b.json", [1.01] * 5))
+    assert (same.code, same.err) == (0, "")
+    assert "SAME" in same.out
+    assert "1.010 … 1.010" in same.out
+    slower = command("compare", before, file_of(tmp_path, "c.json", [1.2] * 5), "--json")
+    assert slower.code == 1
+    assert "1 of 2 rows became slower" in slower.err
+    assert slower.json["counts"] == {"SLOWER": 1, "FASTER": 0, "UNDECIDED": 1, "SAME": 0}
+    judged = [row for row in slower.json["rows"] if row["verdict"] == "SLOWER"]
+    assert judged[0]["ratio"] == pytest.approx(1.2)
+    assert judged[0]["contender"] == OURS.as_dict()
+
+
+def test_another_machine_and_other_versions_are_flagged(command, tmp_path):
+    a = file_of(tmp_path, "a.json", [1.0] * 5)
+    environment = results().environment | {"processor": "Q", "versions": {"numpy": "9"}}
+    b = file_of(tmp_path, "b.json", [1.0] * 5, environment=environment)
+    outcome = command("compare", a, b)
+    assert outcome.code == 0
+    assert "DIFFERENT MACHINES" in outcome.out
+    assert "processor: P and Q" in outcome.out
+    assert "numpy: none in A, 9 in B" in outcome.out
+
+
+def test_a_file_that_is_none_is_one_line(refused, tmp_path):
+    (tmp_path / "a.json").write_text("{}")
+    refused("no benchmark results", "compare", tmp_path / "a.json", tmp_path / "a.json")
