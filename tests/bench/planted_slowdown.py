@@ -1,7 +1,7 @@
 """Two real measurements of the same code, and a third of it made slower: what `gdkernels compare` says of them.
 
-``python tests/bench/planted_slowdown.py FOLDER [SHARE]`` writes a.json, again.json and slower.json, and prints the counts;
-by default the slowdown is 0.1. It takes about six minutes on a machine that does nothing else.
+``python tests/bench/planted_slowdown.py FOLDER [SHARE]`` writes a.json, again.json and slower.json there, and prints the
+verdicts; by default the slowdown is 0.1. It takes about six minutes on a machine that does nothing else.
 """
 
 import os
@@ -60,7 +60,10 @@ def main(folder: Path, share: str = "0.1") -> None:
         found = compare(a, read(folder / f"{name}.json"))
         print(name, found.counts)
         for row, verdict in found.rows:
-            print(f"  {verdict.verdict:10} {verdict.ratio:.3f} [{verdict.low:.3f}, {verdict.high:.3f}] {row.case} {row.piece} {row.contender.name}")
+            figures = (
+                f"{verdict.ratio:.3f} [{verdict.low:.3f}, {verdict.high:.3f}]" if verdict.ratio else verdict.reason
+            )
+            print(f"  {verdict.verdict:10} {figures} {row.case} {row.piece} {row.contender.name}")
 
 
 if __name__ == "__main__":
