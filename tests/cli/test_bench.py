@@ -24,7 +24,7 @@ def test_a_table_on_stdout_and_a_file(command, tmp_path):
     assert outcome.code == 0, outcome.err
     assert outcome.err == ""
     assert "4-6-2 × 8: epoch" in outcome.out
-    assert "numpy cpu float32, 1 thread" in outcome.out
+    assert "all: cpu, float32, 1 thread" in outcome.out
     found = read(out)
     assert found.command == f"gdkernels {' '.join(SMALL)} --run forward,epoch --out {out}"
     assert [row.status for row in found.rows] == ["measured", "measured"]
