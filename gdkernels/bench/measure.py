@@ -2,43 +2,32 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 from gdkernels.bench.contender import Contender
 from gdkernels.bench.costs import cost_of
+from gdkernels.bench.first_calls import first_calls
+from gdkernels.bench.goals import Goal, reach
 from gdkernels.bench.peers.task import Task
 from gdkernels.bench.process import ProcessError
 from gdkernels.bench.proof import Prover
-from gdkernels.bench.results import Case, Ceiling, FirstCall, Repeat, Row, Run, Target
+from gdkernels.bench.results import Case, Ceiling, FirstCall, Repeat, Row, Target
 from gdkernels.bench.sampling import Width, interleave
-from gdkernels.bench.worker import Checked, Sample, Worker
+from gdkernels.bench.worker import Checked, Sample, Worker, workers_of
 
-__all__ = ["SAMPLE_SECONDS", "Goal", "Measured", "Work", "measure", "parts"]
+__all__ = ["SAMPLE_SECONDS", "Measured", "Work", "measure", "parts"]
 
 SAMPLE_SECONDS = 0.05
-_TARGET_SECONDS = 20.0  # of training for one seed
 
 # Matrices and arrays that leave every cache; a GPU needs larger ones to be busy.
 _PRODUCT_SIZE = {"cpu": 1536, "gpu": 8192}
 _COPY_BYTES = {"cpu": 1 << 28, "gpu": 1 << 30}
 
 Progress = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Goal:
-    """What training has to reach, from the initial weights of each seed."""
-
-    case: Case
-    task: Task
-    goal: dict[str, float]
-    seeds: int
 
 
 @dataclass(frozen=True)
@@ -111,10 +100,12 @@ class _Measurement:
         self._rows: dict[Any, Row] = {}
 
     def run(self) -> Measured:
-        self._first_calls()
+        work = self._work
+        self._found.first_calls += first_calls(work.cases[0], work.contenders, self._left, self._progress)
         for left in range(self._work.repeats, 0, -1):
             self._throughput(left)
-        self._targets()
+        if work.goal is not None:
+            self._found.targets += reach(work.goal, work.contenders, self._left, self._progress)
         skipped = [
             Row(case, piece, placement, contender, "skipped", reason)
             for contender, reason in self._work.skipped
@@ -127,36 +118,11 @@ class _Measurement:
     def _left(self) -> float:
         return self._end - time.monotonic()
 
-    # ---- first calls
-
-    def _first_calls(self) -> None:
-        case, task = self._work.cases[0]
-        for contender in self._work.contenders:
-            self._progress(f"first calls of {contender}")
-            with tempfile.TemporaryDirectory() as cache:
-                try:
-                    cold, warm = (_first_call(contender, task, cache) for _ in range(2))
-                except ProcessError:
-                    continue  # its rows say why
-            self._found.first_calls.append(
-                FirstCall(
-                    case,
-                    contender,
-                    warm[0].import_seconds,
-                    cold[0].bind_seconds,
-                    warm[0].bind_seconds,
-                    cold[1],
-                    warm[1],
-                )
-            )
-
-    # ---- throughput
-
     def _throughput(self, repeats_left: int) -> None:
         """Measure every group once, in new processes."""
         groups = _groups(self._work)
         todo = len(self._work.cases) * len(groups)
-        with _workers(self._work.contenders) as workers:
+        with workers_of(self._work.contenders) as workers:
             for number, (case, task) in enumerate(self._work.cases):
                 prover = Prover(task)
                 ready = self._load(workers, case, task, groups)
@@ -284,47 +250,3 @@ class _Measurement:
         known = self._rows.get(row.key)
         if known is None or row.status == "refused" or not known.repeats:
             self._rows[row.key] = replace(row, repeats=())
-
-    # ---- time to a target
-
-    def _targets(self) -> None:
-        goal = self._work.goal
-        if goal is None:
-            return
-        for left, contender in zip(range(len(self._work.contenders), 0, -1), self._work.contenders, strict=True):
-            self._progress(f"{contender} to its target")
-            target = Target(goal.case, contender, goal.goal)
-            # At least a moment: a target that is missed for lack of time says so.
-            seconds = min(_TARGET_SECONDS, max(2.0, self._left() / left / goal.seeds))
-            try:
-                with _workers([contender]) as (worker,):
-                    runs = []
-                    for seed in range(goal.seeds):
-                        task = replace(goal.task, seed=seed, threads=contender.threads)
-                        answer = worker.train(task, goal.goal, seconds)
-                        runs.append(Run(seed, tuple(answer["epoch_seconds"]), answer["reached"], answer["value"]))
-            except ProcessError as reason:
-                self._found.targets.append(replace(target, reason=str(reason)))
-                continue
-            self._found.targets.append(replace(target, runs=tuple(runs)))
-
-
-def _first_call(contender: Contender, task: Task, cache: str) -> Any:
-    """Return what loading took in a new process that has only `cache`, and the seconds of its first step."""
-    caches = {"GDKERNELS_CACHE": cache, "CUPY_CACHE_DIR": cache, "TORCHINDUCTOR_CACHE_DIR": cache}
-    worker = Worker(contender, caches)
-    try:
-        return worker.load(replace(task, threads=contender.threads)), worker.first_step()
-    finally:
-        worker.close()
-
-
-@contextmanager
-def _workers(contenders: Sequence[Contender]) -> Iterator[list[Worker]]:
-    workers: list[Worker] = []
-    try:
-        workers.extend(Worker(contender) for contender in contenders)
-        yield workers
-    finally:
-        for worker in workers:
-            worker.close()

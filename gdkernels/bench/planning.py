@@ -13,7 +13,7 @@ import numpy as np
 
 from gdkernels import registry
 from gdkernels.bench.contender import PEERS, Contender
-from gdkernels.bench.measure import Goal
+from gdkernels.bench.goals import Goal
 from gdkernels.bench.peers.task import Task
 from gdkernels.bench.results import Case
 from gdkernels.errors import InputError, unknown_name

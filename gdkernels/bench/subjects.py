@@ -181,7 +181,7 @@ class Ours(Subject):
         return self._pieces.binding.place(np.random.default_rng(0).standard_normal((size, size)), "numbers")
 
     def _zeros(self, count: int) -> Any:
-        return self._pieces.binding.place(np.zeros(count), "zeros")
+        return self._pieces.binding.place(np.zeros(count, self._pieces.binding.dtype), "zeros")
 
 
 class Theirs(Subject):

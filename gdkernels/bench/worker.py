@@ -11,7 +11,8 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from gdkernels.bench.process import Process, ProcessError, answer_with
 from gdkernels.bench.proof import Proof, Prover, judge
 from gdkernels.errors import DivergenceError
 
-__all__ = ["Checked", "FirstCalls", "Sample", "UnsuitableError", "Worker"]
+__all__ = ["Checked", "LoadTimes", "Sample", "UnsuitableError", "Worker", "workers_of"]
 
 _LATE = 0.1  # of the claimed time: what results may come later than it takes to fetch them again
 _CHAIN_SECONDS = 0.01  # of calls in a row whose claimed end is compared with the fetching of their results
@@ -37,7 +38,7 @@ class UnsuitableError(ProcessError):
 
 
 @dataclass(frozen=True)
-class FirstCalls:
+class LoadTimes:
     """What comes before the first result.
 
     Attributes
@@ -107,7 +108,7 @@ class Worker:
         description = json.dumps(contender.as_dict() | {"started": time.monotonic()})
         self._process = Process(__name__, description, threads=contender.threads, environment=environment)
 
-    def load(self, task: Task) -> FirstCalls:
+    def load(self, task: Task) -> LoadTimes:
         """Make it ready for `task`; initial weights are those of the task again.
 
         Raises
@@ -115,7 +116,7 @@ class Worker:
         UnsuitableError
             Where it cannot do the task.
         """
-        return FirstCalls(**self._ask({"load": task.as_dict()}))
+        return LoadTimes(**self._ask({"load": task.as_dict()}))
 
     def first_step(self) -> float:
         """Return the seconds of one step, the first after loading."""
@@ -155,7 +156,8 @@ class Worker:
         dict
             ``epoch_seconds``, the seconds of each pass; whether the goal was ``reached``; and the ``value`` at the end.
         """
-        return self._ask({"train": task.as_dict(), "goal": dict(goal), "seconds": seconds})
+        answer = self._ask({"train": task.as_dict(), "goal": dict(goal), "seconds": seconds})
+        return answer | {"epoch_seconds": tuple(answer["epoch_seconds"])}
 
     def close(self) -> None:
         self._process.close()
@@ -165,6 +167,18 @@ class Worker:
         if "unsuited" in answer:
             raise UnsuitableError(answer["unsuited"])
         return answer
+
+
+@contextmanager
+def workers_of(contenders: Iterable[Contender]) -> Iterator[list[Worker]]:
+    """Open a worker for each, and close them in the end."""
+    workers: list[Worker] = []
+    try:
+        workers.extend(Worker(contender) for contender in contenders)
+        yield workers
+    finally:
+        for worker in workers:
+            worker.close()
 
 
 class _Server:

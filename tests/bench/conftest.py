@@ -1,4 +1,4 @@
-"""Plug-ins that a process of its own can see."""
+"""Contenders in processes of their own, which may have plug-ins that this one has not."""
 
 import os
 import sys
@@ -11,21 +11,30 @@ from gdkernels.bench.worker import Worker
 
 
 @pytest.fixture
-def worker(tmp_path, monkeypatch):
-    """Return what starts a contender in a process that also has the plug-in whose source is given."""
+def plugin(tmp_path, monkeypatch):
+    """Return what installs a plug-in for the processes that are started from now on, and not for this one."""
+    path = [str(tmp_path), *(entry for entry in sys.path if entry)]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path))
+
+    def install(name, source):
+        with pytest.MonkeyPatch.context() as here:
+            Plugins(tmp_path, here).add(name, source)
+        Plugins.forget()
+
+    return install
+
+
+@pytest.fixture
+def worker(plugin):
+    """Return what starts a contender; with a source, one whose backend is that plug-in."""
     opened = []
 
     def start(name, source=None, **settings):
         if source is not None:
-            with pytest.MonkeyPatch.context() as here:  # the plug-in is for the process, not for this one
-                Plugins(tmp_path, here).add(name, source)
-                Plugins.forget()
-        path = os.pathsep.join([str(tmp_path), *(entry for entry in sys.path if entry)])
-        environment = {"PYTHONPATH": path, "GDKERNELS_CACHE": os.environ.get("GDKERNELS_CACHE", "")}
-        opened.append(Worker(Contender(name, **{"peer": False, **settings}), environment))
+            plugin(name, source)
+        opened.append(Worker(Contender(name, **{"peer": False, **settings})))
         return opened[-1]
 
     yield start
-    Plugins.forget()
     for one in opened:
         one.close()

@@ -1,12 +1,11 @@
 """A whole benchmark, small: what is measured, refused and left out, within its time."""
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from impostors import STEEP
-from plugins import Plugins
+from plugins import working
 
 from gdkernels.bench import measure as measuring
 from gdkernels.bench.contender import Contender
@@ -24,8 +23,8 @@ NUMPY, LOOP = Contender("numpy", False), Contender("numpy-loop", True)
 def small(monkeypatch):
     """Measure hastily: short samples, small ceilings."""
     monkeypatch.setattr(measuring, "SAMPLE_SECONDS", 0.0)
-    monkeypatch.setattr(measuring, "_PRODUCT_SIZE", {"cpu": 16})
-    monkeypatch.setattr(measuring, "_COPY_BYTES", {"cpu": 1 << 12})
+    monkeypatch.setattr(measuring, "_PRODUCT_SIZE", {"cpu": 16, "gpu": 16})
+    monkeypatch.setattr(measuring, "_COPY_BYTES", {"cpu": 1 << 12, "gpu": 1 << 12})
 
 
 def work(**changes):
@@ -66,15 +65,20 @@ def test_no_time_left_is_said(small):
     assert all("time limit of 1e-09 s" in row.reason for row in found.rows)
 
 
-def test_a_wrong_slope_is_refused_and_its_times_are_not_kept(small, tmp_path, monkeypatch):
-    Plugins(tmp_path, monkeypatch).add("steep", STEEP)
-    Plugins.forget()
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+def test_on_another_device_transfers_are_counted_in_rows_of_their_own(small, plugin):
+    plugin("toy", working("toy", devices=("toy:0",)))
+    toy = Contender("toy", False, "toy:0")
+    found = measure(work(contenders=(NUMPY, toy), pieces=("forward", "update", "epoch")), lambda part: None)
+    assert {row.status for row in found.rows} == {"measured"}
+    kinds = {(row.contender.name, row.piece, row.placement) for row in found.rows}
+    resident = {(name, piece, "resident") for name in ("numpy", "toy") for piece in ("forward", "update", "epoch")}
+    assert kinds == resident | {("toy", "forward", "transfers"), ("toy", "epoch", "transfers")}
+
+
+def test_a_wrong_slope_is_refused_and_its_times_are_not_kept(small, plugin):
+    plugin("steep", STEEP)
     steep = replace(NUMPY, name="steep")
-    try:
-        found = measure(work(contenders=(NUMPY, steep), pieces=("epoch",)), lambda part: None)
-    finally:
-        Plugins.forget()
+    found = measure(work(contenders=(NUMPY, steep), pieces=("epoch",)), lambda part: None)
     rows = {row.contender: row for row in found.rows}
     assert rows[NUMPY].status == "measured"
     assert rows[steep].status == "refused"
