@@ -101,10 +101,13 @@ def run(args: Namespace) -> None:
     from gdkernels.bench.report import page
     from gdkernels.bench.text import as_text
     from gdkernels.files.atomic import check_destination
+    from gdkernels.plots.style import require
 
     for path in (args.out, args.report):
         if path is not None:
             check_destination(path, overwrite=args.force)
+    if args.report is not None:
+        require()
     results = _measure(args)
     print(results.as_json() if args.json else as_text(results))
     if args.out is not None:

@@ -21,8 +21,8 @@ def add_to(commands: Any) -> None:
         "compare",
         help="tell what became slower between two benchmarks",
         description="Give a verdict on each row that two result files of `gdkernels bench --repeats 5` share: SAME "
-        "where the 95 %% bootstrap interval of the ratio of medians over the processes lies within ±5 %%; SLOWER or "
-        "FASTER where it excludes 1 and the ratio is beyond 5 %%; else UNDECIDED, as with fewer than five processes.",
+        "where the 95 % bootstrap interval of the ratio of medians over the processes lies within ±5 %; SLOWER or "
+        "FASTER where it excludes 1 and the ratio is beyond 5 %; else UNDECIDED, as with fewer than five processes.",
         epilog="Exit code 1 if any row is SLOWER.",
     )
     parser.add_argument("a", metavar="A.json", help="what is compared with: the results before")

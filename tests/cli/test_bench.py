@@ -1,6 +1,7 @@
 """``gdkernels bench`` on the command line."""
 
 import json
+import sys
 
 import pytest
 
@@ -64,6 +65,19 @@ def test_json_on_stdout(command):
 )
 def test_what_cannot_be_is_refused_before_any_work(refused, arguments, message):
     refused(message, "bench", *arguments)
+
+
+def test_a_report_without_matplotlib_is_refused_before_any_work(refused, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    refused('pip install "gdkernels\\[plot\\]"', *SMALL, "--report", tmp_path / "report.html")
+
+
+def test_a_report(command, tmp_path):
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    report = tmp_path / "report.html"
+    outcome = command(*SMALL, "--run", "forward", "--report", report)
+    assert outcome.code == 0, outcome.err
+    assert "Throughput: forward" in report.read_text(encoding="utf-8")
 
 
 def test_files_are_not_overwritten(refused, tmp_path):

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 from gdkernels.bench.contender import Contender, labels
 from gdkernels.bench.report.ratios import Ratio, crossovers, ratios
 from gdkernels.bench.results import Results, Row
-from gdkernels.errors import InputError
+from gdkernels.plots import style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = ["Chart", "charts", "colours"]
 
-# Okabe and Ito's colours, which people who confuse red and green can tell apart; a marker goes with each.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#5B4A9E", "#8C6D31", "#000000")
-_MARKERS = "os^DvPX<>"
+# Those of all pictures, and some more: a comparison may have many contenders.
+_COLOURS = (*style.COLOURS, "#5B4A9E", "#8C6D31", "#000000")
+_MARKERS = f"{style.MARKERS}X<>"
 
 # At phone width a page shows a chart at about its own size, so that its text stays readable.
 _WIDTH, _HEIGHT = 4.3, 3.1
@@ -62,10 +62,9 @@ def charts(results: Results) -> list[Chart]:
     InputError
         Where matplotlib is not installed; it says how to install it.
     """
-    try:
-        import matplotlib as mpl
-    except ImportError:
-        raise InputError('a report needs matplotlib: pip install "gdkernels[plot]"') from None
+    style.require()
+    import matplotlib as mpl
+
     # Whatever the user's own settings are, a report looks the same.
     settings: Any = {**mpl.rcParamsDefault, "backend": "svg", **_STYLE}
     with mpl.rc_context(settings):
