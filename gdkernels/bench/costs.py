@@ -40,10 +40,10 @@ def cost_of(task: Task, piece: str, precision: str) -> Cost:
     if piece == "epoch":
         whole, rest = divmod(task.records, batch)
         one = cost(outputs, sizes(batch), itemsize=itemsize)
-        last = cost(outputs, sizes(rest), itemsize=itemsize) if rest else Cost(0, 0, 0, 0, 0)
+        last = cost(outputs, sizes(rest), itemsize=itemsize) if rest else Cost(0, 0, 0, 0, 0, 0)
         return Cost(*(whole * m + n for m, n in zip(vars(one).values(), vars(last).values(), strict=True)))
     # An update is a step without its gradient; it reads weights and gradients, and writes weights.
     before = cost(slope.results.values(), sizes(batch), itemsize=itemsize)
     both = cost(step.results.values(), sizes(batch), itemsize=itemsize)
     moved = 3 * itemsize * sum((m + 1) * n for m, n in pairwise(task.sizes))
-    return Cost(0, both.flops - before.flops, moved, moved, moved)
+    return replace(both, product_flops=0, other_flops=both.flops - before.flops, bytes_least=moved)

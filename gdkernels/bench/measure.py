@@ -98,10 +98,13 @@ class _Measurement:
         self._found = Measured()
         self._end = time.monotonic() + work.seconds
         self._rows: dict[Any, Row] = {}
+        self._provers = {case: Prover(task) for case, task in work.cases}
+        self._began, self._sampled, self._groups_done = 0.0, 0.0, 0
 
     def run(self) -> Measured:
         work = self._work
         self._found.first_calls += first_calls(work.cases[0], work.contenders, self._left, self._progress)
+        self._began = time.monotonic()
         for left in range(self._work.repeats, 0, -1):
             self._throughput(left)
         if work.goal is not None:
@@ -122,11 +125,11 @@ class _Measurement:
         """Measure every group once, in new processes."""
         groups = _groups(self._work)
         todo = len(self._work.cases) * len(groups)
+        first = repeats_left == self._work.repeats
         with workers_of(self._work.contenders) as workers:
             for number, (case, task) in enumerate(self._work.cases):
-                prover = Prover(task)
                 ready = self._load(workers, case, task, groups)
-                if number == 0:
+                if number == 0 and first:
                     self._measure_ceilings(ready)
                 for piece, placement in groups:
                     self._progress(f"{case}: {piece}")
@@ -134,7 +137,7 @@ class _Measurement:
                     still = todo + len(self._work.cases) * len(groups) * (repeats_left - 1)
                     still += len(self._work.contenders) if self._work.goal else 0
                     present = [w for w in ready if placement == "resident" or w.contender.device != "cpu"]
-                    self._group(present, prover, (case, task), (piece, placement), max(0.0, self._left()) / still)
+                    self._group(present, (case, task), (piece, placement), still)
                     todo -= 1
 
     def _load(
@@ -162,16 +165,10 @@ class _Measurement:
                     self._found.ceilings.append(Ceiling(worker.contender, what, size[kind], rate))
 
     def _group(
-        self,
-        workers: Sequence[Worker],
-        prover: Prover,
-        what: tuple[Case, Task],
-        how: tuple[str, str],
-        seconds: float,
+        self, workers: Sequence[Worker], what: tuple[Case, Task], how: tuple[str, str], groups_left: int
     ) -> None:
         """Let contenders take turns at one piece of one case: checked, sampled, and checked again."""
-        began = time.monotonic()
-        end = began + seconds
+        prover = self._provers[what[0]]
         checked: dict[Worker, tuple[Row, Checked]] = {}
         for worker in workers:
             row = self._row(what, how, worker.contender)
@@ -189,8 +186,9 @@ class _Measurement:
             else:
                 self._drop(replace(row, status="refused", reason=check.problem))
 
-        # The checks after sampling take about as long as those before.
-        samples = self._sample(checked, how, end - time.monotonic() - (time.monotonic() - began))
+        began = time.monotonic()
+        samples = self._sample(checked, how, self._room(groups_left))
+        self._sampled += time.monotonic() - began
         for worker, (row, before) in checked.items():
             try:
                 after = worker.check(prover, *how)
@@ -211,6 +209,12 @@ class _Measurement:
                     after.proof,
                 ),
             )
+
+    def _room(self, groups_left: int) -> float:
+        """Return the seconds for the sampling of a group, so that all that are left, with their checks, get as much."""
+        outside = (time.monotonic() - self._began - self._sampled) / (self._groups_done + 0.5)
+        self._groups_done += 1
+        return max(0.0, self._left() / groups_left - outside)
 
     def _sample(
         self, checked: dict[Worker, tuple[Row, Checked]], how: tuple[str, str], seconds: float

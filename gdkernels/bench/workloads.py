@@ -71,8 +71,8 @@ class Pieces:
 
     def bind(self) -> None:
         """Compile what training runs, or load it; nothing is done where that has happened."""
-        self.trainer._place(*(a[:1, :] for a in self.resident))
-        self.trainer._bind_program(gradient_norm=False, weighted=False)
+        data = self.trainer._place(*self.resident)
+        self.trainer._bind_program(gradient_norm=False, data=data)
 
     def origin_of(self, piece: str) -> str:
         """Return where a piece came from: of gradient and update alone, nothing is compiled."""
@@ -147,7 +147,9 @@ class Epochs(Work):
         self._pieces, self._data, self._transfers = pieces, data, transfers
 
     def restart(self) -> None:
-        self._pieces.mlp.set_parameters(self._pieces.task.parameters())
+        pieces = self._pieces
+        pieces.mlp.set_parameters(pieces.task.parameters())
+        pieces.trainer.epochs_done = 0  # the order of the records is then that of the first epoch again
 
     def start(self) -> Arrays:
         pieces = self._pieces

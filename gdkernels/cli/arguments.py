@@ -7,7 +7,19 @@ from typing import Any, NoReturn
 
 from gdkernels.errors import InputError, unknown_name
 
-__all__ = ["Parser", "at_least", "finite", "layers", "name_of", "names_of", "network_sizes", "positive", "share", "sizes", "whole"]
+__all__ = [
+    "Parser",
+    "at_least",
+    "finite",
+    "layers",
+    "name_of",
+    "names_of",
+    "network_sizes",
+    "positive",
+    "share",
+    "sizes",
+    "whole",
+]
 
 
 class Parser(ArgumentParser):
