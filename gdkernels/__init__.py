@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 from gdkernels.definition import activations, losses, optimizers, schedules
 from gdkernels.definition.network import Layer
 from gdkernels.definition.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
-from gdkernels.errors import BackendError, DivergenceError, FileError, GdkernelsError, InputError, TraceError
+from gdkernels.errors import (
+    BackendError,
+    DivergenceError,
+    FileError,
+    GdkernelsError,
+    InputError,
+    Interrupted,
+    TraceError,
+)
 from gdkernels.files.foreign import from_sklearn, from_torch
 from gdkernels.history import History
 from gdkernels.mlp import MLP, load
@@ -28,6 +36,7 @@ __all__ = [
     "GdkernelsError",
     "History",
     "InputError",
+    "Interrupted",
     "Layer",
     "Optimizer",
     "RMSprop",

@@ -8,6 +8,7 @@ __all__ = [
     "FileError",
     "GdkernelsError",
     "InputError",
+    "Interrupted",
     "TraceError",
     "unknown_name",
 ]
@@ -46,6 +47,17 @@ class TraceError(GdkernelsError, TypeError):
 
 class DivergenceError(GdkernelsError, ArithmeticError):
     """Loss or parameters stopped being finite; the parameters are those of the last finite epoch."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal ended a fit that keeps checkpoints, between two steps and after a checkpoint was written.
+
+    Like Python's own, no error: handlers of `Exception` let it pass. ``signal`` is its number.
+    """
+
+    def __init__(self, message: str, signal: int) -> None:
+        super().__init__(message)
+        self.signal = signal
 
 
 def unknown_name(kind: str, name: object, choices: Iterable[str], *, hint: str = "") -> InputError:

@@ -82,6 +82,11 @@ class MLP(Model):
         metrics: Iterable[str | Metric] = (),
         stop_gradient_norm: float | None = None,
         gradient_norm: bool = False,
+        retries: int = 0,
+        checkpoint: str | os.PathLike[str] | None = None,
+        every: str = "5min",
+        keep: int = 3,
+        resume: bool = False,
         progress: bool | None = None,
     ) -> History:
         """Train, and return the history; a second call with the same settings goes on where the first ended.
@@ -93,7 +98,8 @@ class MLP(Model):
         ----------
         starts
             From how many initial weights to train, the present ones first; the parameters are those of the start with
-            the lowest loss in the end (the validation loss if there is one), and ``history.starts`` tells of all.
+            the lowest loss in the end (the validation loss if there is one), and ``history.starts`` tells of all. Each
+            keeps its checkpoints in a folder of its own.
         """
         settings: dict[str, Any] = {
             "optimizer": optimizer,
@@ -114,6 +120,11 @@ class MLP(Model):
             "metrics": tuple(metrics) if not isinstance(metrics, str) else metrics,
             "stop_gradient_norm": stop_gradient_norm,
             "gradient_norm": gradient_norm,
+            "retries": retries,
+            "checkpoint": checkpoint,
+            "every": every,
+            "keep": keep,
+            "resume": resume,
             "progress": progress,
         }
         if isinstance(starts, bool) or not isinstance(starts, (int, np.integer)) or starts < 1:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from gdkernels import streams
 from gdkernels.binding import Binding
@@ -11,7 +14,7 @@ from gdkernels.definition.losses import Loss
 from gdkernels.errors import InputError
 from gdkernels.targets import place_inputs, place_targets, place_weights
 
-__all__ = ["Records", "place_records"]
+__all__ = ["Records", "digest", "place_records"]
 
 
 @dataclass(frozen=True)
@@ -75,3 +78,15 @@ def place_records(
     if sample_weight is None:
         return Records(binding, x, y)
     return Records(binding, x, y, place_weights(binding, sample_weight, records, f"{of}sample_weight", f"{of}X"))
+
+
+def digest(*parts: Records | None) -> str:
+    """Return the SHA-256 of all the values of some records: of other data it is another."""
+    found = hashlib.sha256()
+    for part in parts:
+        for array in (None, None, None) if part is None else (part.x, part.y, part.weights):
+            host = None if array is None or part is None else np.ascontiguousarray(part.binding.to_numpy(array))
+            found.update(repr(None if host is None else (host.dtype.str, host.shape)).encode())
+            if host is not None:
+                found.update(host.data)
+    return found.hexdigest()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from gdkernels.checkpoints import subfolder
 from gdkernels.history import History, Start
 from gdkernels.model import Model
 from gdkernels.trainer import Trainer
@@ -28,7 +29,8 @@ def best_of_starts(
         if number:
             mlp.set_parameters(mlp._initial(number))
         trainer = Trainer(mlp, **settings)
-        history = trainer.fit(X, Y, **run)
+        folder = run["checkpoint"] and {"checkpoint": subfolder(run["checkpoint"], f"start-{number + 1}")}
+        history = trainer.fit(X, Y, **run | (folder or {}))
         reached = _final_loss(history)
         tried.append(Start(number, reached, len(history.epochs), history.stopped))
         if best[1] is None or reached < best[0]:

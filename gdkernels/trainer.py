@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
+import os
 import time
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -15,19 +18,20 @@ from gdkernels import streams
 from gdkernels.backend import Executable, State
 from gdkernels.batches import Batches
 from gdkernels.binding import Binding, all_finite, located
+from gdkernels.checkpoints import Cadence, Checkpoints, Middle, Run
 from gdkernels.definition.activations import identity
 from gdkernels.definition.losses import Loss, link_of
 from gdkernels.definition.naming import describe
 from gdkernels.definition.network import map_layers
 from gdkernels.definition.optimizers import Optimizer
 from gdkernels.definition.schedules import ScheduleFunction
-from gdkernels.errors import DivergenceError, InputError
+from gdkernels.errors import DivergenceError, FileError, InputError
 from gdkernels.history import Epoch, History
 from gdkernels.metrics import Metric, check_takes_weights, resolve_metrics
 from gdkernels.model import Model
 from gdkernels.program import Program
 from gdkernels.progress import Progress
-from gdkernels.records import Records, place_records
+from gdkernels.records import Records, digest, place_records
 from gdkernels.settings import Settings
 from gdkernels.work import Work
 
@@ -145,7 +149,7 @@ class Trainer:
             X if batches is None else batches.sample[0], lambda records: self.work(records, weighted=weighted)
         ):
             data = self._place(X, Y, sample_weight) if batches is None else batches
-            return self._run_epoch(data, gradient_norm=False, epochs=None, losses=())[0]
+            return self._run_epoch(data)[0]
 
     def fit(
         self,
@@ -160,6 +164,11 @@ class Trainer:
         metrics: Iterable[str | Metric] = (),
         stop_gradient_norm: float | None = None,
         gradient_norm: bool = False,
+        retries: int = 0,
+        checkpoint: str | os.PathLike[str] | None = None,
+        every: str = "5min",
+        keep: int = 3,
+        resume: bool = False,
         progress: bool | None = None,
     ) -> History:
         """Train for up to `epochs` passes; a second call goes on where the first ended.
@@ -186,6 +195,18 @@ class Trainer:
             Stop at a critical point: when the mean norm of the gradient over an epoch is at most this.
         gradient_norm
             Whether the history records that norm.
+        retries
+            How often, when training diverges, it goes back to the last epoch's end, or to where it began if it has
+            been there, and on at half the learning rate.
+        checkpoint
+            A folder in which to keep checkpoints; SIGINT and SIGTERM then finish the step, write one, and raise
+            `Interrupted`. With them, E is summed in parts, so that losses may differ from those without by rounding.
+        every, keep
+            How often one is written ("30s", "5min", "2h", "10 epochs", "1000 steps"), and how many stay.
+        resume
+            Go on from the newest intact checkpoint there, or start where there is none. Network, settings and data
+            must be those that it was begun with; callbacks see only the epochs that are yet to come. On the same
+            plan, all that follows is to the bit what it would have been.
         progress
             Whether to show a bar; None means on a terminal, when it takes longer than a second.
 
@@ -194,6 +215,15 @@ class Trainer:
         History
             A record for each epoch, and what ran where. Where loss or parameters stopped being finite, it says so in
             `diverged` and `stopped`, and the parameters are the last finite ones.
+
+        Raises
+        ------
+        InputError
+            For data that does not fit the network, and numbers out of range.
+        FileError
+            Where the checkpoints cannot be kept or resumed from; the message says why.
+        Interrupted
+            After a signal, where there are checkpoints.
         """
         if isinstance(epochs, bool) or not isinstance(epochs, (int, np.integer)) or epochs < 1:
             raise InputError(f"epochs must be a whole number of at least 1, got {epochs!r}")
@@ -201,6 +231,11 @@ class Trainer:
             raise InputError(f"patience must be a number of epochs of at least 1 or None, got {patience!r}")
         if stop_gradient_norm is not None and not stop_gradient_norm >= 0:
             raise InputError(f"stop_gradient_norm must be at least 0 or None, got {stop_gradient_norm!r}")
+        if isinstance(retries, bool) or not isinstance(retries, (int, np.integer)) or retries < 0:
+            raise InputError(f"retries must be a whole number of at least 0, got {retries!r}")
+        if resume and checkpoint is None:
+            raise InputError("resume=True goes on from checkpoints: say in which folder they are, checkpoint=…")
+        cadence = Cadence.parse(every)
         wanted = resolve_metrics(metrics)
         with_norm = gradient_norm or stop_gradient_norm is not None
         batches = Batches(X, int(epochs)) if Y is None else None
@@ -218,25 +253,51 @@ class Trainer:
                 raise InputError("metrics of batches need validation=(X, Y): the batches themselves are not kept")
             executable = self._bind_program(with_norm, train)
             history = History(executable.plan, executable.origin, binding.reason)
-            self._fit_began = self.epochs_done
-            best: tuple[float, Any] = (math.inf, None)
-            with Progress(int(epochs), progress) as bar:
+            run = Run(history, began=self.epochs_done, start=self._state() if retries else None)
+            identity = {
+                **self._identity(),
+                "epochs": int(epochs),
+                "patience": patience,
+                "metrics": list(wanted),
+                "stop_gradient_norm": stop_gradient_norm,
+                "gradient_norm": with_norm,
+                "retries": int(retries),
+            }
+            with ExitStack() as stack:
+                checkpoints: Checkpoints | None = None
+                if checkpoint is not None:
+                    if isinstance(train, Batches):
+                        raise InputError("checkpoints need records that can be told apart: give X and Y, not batches")
+                    identity["data"] = digest(train, held_out)
+                    checkpoints = stack.enter_context(Checkpoints(checkpoint, cadence, keep, identity, binding))
+                    self._begin_from(checkpoints, run, resume)
+                self._fit_began = run.began
+                bar = stack.enter_context(Progress(int(epochs), progress))
+                for record in history.epochs:
+                    bar.update(record)
                 while not history.stopped:
-                    losses = [e.watched for e in history.epochs]
                     try:
-                        record = self._record(train, held_out, wanted, with_norm, int(epochs), losses)
+                        record = self._record(train, held_out, wanted, with_norm, int(epochs), run, checkpoints)
                     except DivergenceError as error:
+                        run.middle = None
+                        if run.retries < retries:
+                            self._retry(run, error)
+                            continue
                         history.stopped, history.diverged = str(error), True
                         _log.warning("training stopped: %s", error)
                         break
                     history.epochs.append(record)
                     bar.update(record)
-                    if record.watched < best[0]:
-                        history.best_epoch = record.number
-                        best = (record.watched, self.mlp.parameters if patience is not None else None)
+                    if record.watched < run.best_loss:
+                        history.best_epoch, run.best_loss = record.number, record.watched
+                        run.best = self.mlp.parameters if patience is not None else None
                     history.stopped = self._ending(history, int(epochs), patience, stop_gradient_norm, callbacks)
-            if patience is not None and best[1] is not None:
-                self.mlp.set_parameters(best[1])
+                    if checkpoints is not None and not history.stopped:
+                        checkpoints.between_steps(self._state(), run, self.epochs_done)
+                if checkpoints is not None:
+                    checkpoints.write(self._state(), run, self.epochs_done)
+            if patience is not None and run.best is not None:
+                self.mlp.set_parameters(run.best)
             elif history.epochs:
                 history.best_epoch = history.epochs[-1].number
             _log.info("trained %d epochs on %s (%s)", len(history.epochs), located(binding), executable.origin)
@@ -268,11 +329,12 @@ class Trainer:
         metrics: dict[str, Metric],
         with_norm: bool,
         epochs: int,
-        losses: list[float],
+        run: Run,
+        checkpoints: Checkpoints | None,
     ) -> Epoch:
         assert self._binding is not None
-        began = time.perf_counter()
-        total, norm, rate = self._run_epoch(train, gradient_norm=with_norm, epochs=epochs, losses=losses)
+        began = time.perf_counter() - (run.middle.seconds if run.middle else 0.0)
+        total, norm, rate = self._run_epoch(train, with_norm, epochs, run, checkpoints)
         self._binding.backend.synchronize(self._binding.device)
         seconds = time.perf_counter() - began
         judged = train if held_out is None else held_out
@@ -295,70 +357,103 @@ class Trainer:
         return self.mlp._error(held_out.x, held_out.y, sample_weight=held_out.weights) / held_out.total_weight
 
     def _run_epoch(
-        self, data: Records | Batches, *, gradient_norm: bool, epochs: int | None, losses: Iterable[float]
+        self,
+        data: Records | Batches,
+        gradient_norm: bool = False,
+        epochs: int | None = None,
+        run: Run | None = None,
+        checkpoints: Checkpoints | None = None,
     ) -> tuple[float, float | None, float]:
         """Return E over the pass, the mean norm of the gradient, and the rate of the last step."""
         if isinstance(data, Batches):
-            return self._run_batches(data, gradient_norm, epochs, tuple(losses))
-        records, batch_size = len(data), self.settings.batch_size
+            return self._run_batches(data, gradient_norm, epochs, run)
+        records, batch = len(data), min(self.settings.batch_size, len(data))
         executable = self._bind_program(gradient_norm, data)
-        binding = self._binding
-        assert binding is not None
-        steps = -(-records // batch_size)
+        steps = -(-records // batch)
         order = _checked_order(self._order(self.epochs_done, records), records)
-        position = self.epochs_done - self._fit_began + np.arange(steps) / steps
-        factor = self.settings.schedule(position, epochs=epochs, losses=tuple(losses))
-        rates = np.broadcast_to(np.asarray(factor, dtype=np.float64), (steps,)) * self.settings.optimizer.learning_rate
-        before = State(self.mlp._parameters, self._slots, self._steps_done)
-        state = before.copy(binding.xp)  # the executable may write in place; `before` stays what it was
+        rates = self._rates(steps, epochs, run)
         # A backend of a third party need not know the argument: it is given where the program asks for it.
         weights = () if data.weights is None else (data.weights,)
-        total, norm = executable.run(state, data.x, data.y, order, min(batch_size, records), rates, *weights)
-        if not (math.isfinite(total) and self._finite(state)):
-            raise DivergenceError(
-                f"{'the loss' if not math.isfinite(total) else 'a parameter'} stopped being finite in epoch "
-                f"{self.epochs_done + 1}; the parameters are those before it. Lower the learning rate "
-                f"({float(rates[-1]):g}), set clip_norm, or scale the data"
-            )
-        self.mlp._parameters, self._slots, self._steps_done = state.parameters, state.slots, state.step
-        self.epochs_done += 1
-        return total, norm, float(rates[-1])
+        used = hashlib.sha256(order.tobytes()).hexdigest() if checkpoints else ""
+        middle = (run.middle if run else None) or Middle(self._copied_state(), used)
+        if middle.order != used or middle.steps > steps:
+            raise FileError("cannot go on in the middle of an epoch: its records would come in another order")
+        at_a_time = checkpoints.segment(self.mlp.sizes, batch) if checkpoints else steps
+        began = time.perf_counter() - middle.seconds
+        while middle.steps < steps:
+            part = slice(middle.steps, min(middle.steps + at_a_time, steps))
+            rows = order[part.start * batch : part.stop * batch]
+            error, norm = executable.run(middle.state, data.x, data.y, rows, batch, rates[part], *weights)
+            middle.error += error
+            middle.norms += (norm or 0.0) * (part.stop - part.start)
+            middle.steps = part.stop
+            middle.seconds = time.perf_counter() - began
+            self._check_finite(middle, float(rates[-1]))
+            if run and checkpoints and middle.steps < steps:
+                run.middle = middle
+                checkpoints.between_steps(self._state(), run, self.epochs_done)
+        if run:
+            run.middle = None
+        return self._end_epoch(middle, gradient_norm, float(rates[-1]))
 
     def _run_batches(
-        self, batches: Batches, gradient_norm: bool, epochs: int | None, losses: tuple[float, ...]
+        self, batches: Batches, gradient_norm: bool, epochs: int | None, run: Run | None
     ) -> tuple[float, float | None, float]:
         """Do for batches of the user's what `_run_epoch` does for records: one step each, as they come."""
         executable = self._bind_program(gradient_norm, batches)
-        assert self._binding is not None
         steps = batches.steps or 1  # where that is not known yet, the rate stays what it is at the beginning
-        position = self.epochs_done - self._fit_began + np.arange(steps) / steps
-        factor = self.settings.schedule(position, epochs=epochs, losses=losses)
-        rates = np.broadcast_to(np.asarray(factor, dtype=np.float64), (steps,)) * self.settings.optimizer.learning_rate
-        state = State(self.mlp._parameters, self._slots, self._steps_done).copy(self._binding.xp)
-        total = norms = 0.0
+        rates = self._rates(steps, epochs, run)
+        middle = Middle(self._copied_state())
         for k, part in enumerate(batches.records(self._place)):
             rate = rates[min(k, steps - 1)][None]
             weights = () if part.weights is None else (part.weights,)
-            error, norm = executable.run(state, part.x, part.y, np.arange(len(part)), len(part), rate, *weights)
-            total, norms = total + error, norms + (norm or 0.0)
-        if not (math.isfinite(total) and self._finite(state)):
-            raise DivergenceError(
-                f"{'the loss' if not math.isfinite(total) else 'a parameter'} stopped being finite in epoch "
-                f"{self.epochs_done + 1}; the parameters are those before it. Lower the learning rate "
-                f"({float(rates[-1]):g}), set clip_norm, or scale the data"
-            )
-        norm = norms / (state.step - self._steps_done) if gradient_norm else None
+            rows = np.arange(len(part))
+            error, norm = executable.run(middle.state, part.x, part.y, rows, len(part), rate, *weights)
+            middle.steps, middle.error, middle.norms = k + 1, middle.error + error, middle.norms + (norm or 0.0)
+        self._check_finite(middle, float(rates[-1]))
+        return self._end_epoch(middle, gradient_norm, float(rates[-1]))
+
+    def _rates(self, steps: int, epochs: int | None, run: Run | None) -> npt.NDArray[np.float64]:
+        """Return the learning rate of each step of the next epoch."""
+        position = self.epochs_done - self._fit_began + np.arange(steps) / steps
+        losses = tuple(e.watched for e in run.history.epochs) if run else ()
+        factor = np.asarray(self.settings.schedule(position, epochs=epochs, losses=losses), dtype=np.float64)
+        halved = self.settings.optimizer.learning_rate * 0.5 ** (run.retries if run else 0)
+        return np.broadcast_to(factor, (steps,)) * halved
+
+    def _copied_state(self) -> State:
+        """Return a state that steps may change in place: that of the last epoch's end stays what it was."""
+        assert self._binding is not None
+        return self._state().copy(self._binding.xp)
+
+    def _end_epoch(self, middle: Middle, gradient_norm: bool, rate: float) -> tuple[float, float | None, float]:
+        state = middle.state
         self.mlp._parameters, self._slots, self._steps_done = state.parameters, state.slots, state.step
         self.epochs_done += 1
-        return total, norm, float(rates[-1])
+        return middle.error, middle.norms / middle.steps if gradient_norm else None, rate
 
     def _shuffled(self, epoch: int, records: int) -> npt.NDArray[np.int64]:
         return streams.generator(self.mlp.seed, "order", epoch).permutation(records)
 
-    def _finite(self, state: State) -> bool:
+    def _check_finite(self, middle: Middle, rate: float) -> None:
         assert self._binding is not None
         xp = self._binding.xp
-        return all(all_finite(a, xp=xp) for layer in state.parameters for a in layer if a is not None)
+        arrays = (a for layer in middle.state.parameters for a in layer if a is not None)
+        if not (math.isfinite(middle.error) and all(all_finite(a, xp=xp) for a in arrays)):
+            raise DivergenceError(
+                f"{'the loss' if not math.isfinite(middle.error) else 'a parameter'} stopped being finite in epoch "
+                f"{self.epochs_done + 1}; the parameters are those before it. Lower the learning rate "
+                f"({rate:g}), set clip_norm, or scale the data"
+            )
+
+    def _retry(self, run: Run, error: DivergenceError) -> None:
+        """Go back, and have the learning rate halved."""
+        where = "the last epoch's end"
+        if run.failed == self.epochs_done and run.start is not None:  # finite, but beyond saving
+            start, where = run.start, "the start"
+            self.mlp._parameters, self._slots, self._steps_done = start.parameters, start.slots, start.step
+        run.retries, run.failed = run.retries + 1, self.epochs_done
+        _log.warning("%s. Going on from %s at half the rate", str(error), where)
 
     def _ending(
         self,
@@ -380,6 +475,36 @@ class Trainer:
             watched = "loss" if last.validation_loss is None else "validation loss"
             return f"the {watched} has not fallen for {patience} epochs"
         return f"all {epochs} epochs are done" if len(history.epochs) >= epochs else ""
+
+    # ---- checkpoints
+
+    def _state(self) -> State:
+        """Return where the last epoch ended."""
+        return State(self.mlp._parameters, self._slots, self._steps_done)
+
+    def _identity(self) -> dict[str, Any]:
+        """Return what a checkpoint must agree on with a fit that goes on from it."""
+        mlp, settings = self.mlp, self.settings
+        functions = {"optimizer": settings.optimizer, "loss": settings.loss, "schedule": settings.schedule}
+        return {
+            "sizes": list(mlp.sizes),
+            "activations": [describe(f) for f in (*mlp.activations, mlp.output)],
+            "bias": mlp.bias,
+            "seed": mlp.seed,
+            "precision": mlp.precision,
+            **{name: describe(f) for name, f in functions.items()},
+            **{name: getattr(settings, name) for name in ("batch_size", "l2", "l2_in_loss", "clip_norm", "reduction")},
+        }
+
+    def _begin_from(self, checkpoints: Checkpoints, run: Run, resume: bool) -> None:
+        """Bring everything to where the newest checkpoint was, if there is one and that is wanted."""
+        if not resume:
+            checkpoints.refuse_others()
+            return
+        found = checkpoints.resume(run, self.mlp._host_parameters(), self.settings.optimizer.slots)
+        if found is not None:
+            state, self.epochs_done = found
+            self.mlp._parameters, self._slots, self._steps_done = state.parameters, state.slots, state.step
 
     # ---- binding
 

@@ -1,6 +1,7 @@
 """Running a subcommand, and what becomes of its errors.
 
-Exit codes: 0, done; 2, something that the user can mend; 1, something that failed; 130, interrupted.
+Exit codes: 0, done; 2, something that the user can mend; 1, something that failed; 130 or 143, interrupted by SIGINT or
+SIGTERM.
 """
 
 import contextlib
@@ -14,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from gdkernels import __version__
 from gdkernels.cli import backends, bench, calibrate, compare, describe, evaluate, export, inspect, plot, predict, train
 from gdkernels.cli.arguments import Parser
-from gdkernels.errors import DivergenceError, GdkernelsError
+from gdkernels.errors import DivergenceError, GdkernelsError, Interrupted
 
 __all__ = ["main"]
 
@@ -33,6 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
     except SystemExit as exit_:  # --help and --version
         return int(exit_.code or 0)
+    except Interrupted as error:
+        return _failed(f"{error}; --resume goes on from it", 128 + error.signal)
     except KeyboardInterrupt:
         return _failed("interrupted", 130)
     except BrokenPipeError:  # whoever read our output has seen enough
@@ -54,7 +57,7 @@ def _parser() -> ArgumentParser:
     parser = Parser(
         prog="gdkernels",
         description="Train multilayer perceptrons by gradient descent, fast, on whatever device is there.",
-        epilog="Exit codes: 0 done, 1 failed, 2 something in the call or the data to mend, 130 interrupted.",
+        epilog="Exit codes: 0 done, 1 failed, 2 something in the call or the data to mend, 130 or 143 interrupted.",
     )
     parser.add_argument("--version", action="version", version=f"gdkernels {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)

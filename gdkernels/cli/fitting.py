@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.average import averaged, averaged_sizes
+from gdkernels.checkpoints import subfolder
 from gdkernels.errors import DivergenceError, InputError
 from gdkernels.history import History
 from gdkernels.mlp import MLP
@@ -65,7 +66,8 @@ def fit(
         seed = network["seed"] if k == 0 else int(generator(network["seed"], "average", k).integers(2**32))
         mlp = MLP(**network | {"seed": seed})
         held_out = (validation.x, validation.y, validation.weights) if len(validation) else None
-        history = mlp.fit(train.x, train.y, sample_weight=train.weights, validation=held_out, **run)
+        own = {"checkpoint": subfolder(run["checkpoint"], f"network-{k + 1}")} if run["checkpoint"] else {}
+        history = mlp.fit(train.x, train.y, sample_weight=train.weights, validation=held_out, **run | own)
         if history.diverged:
             raise DivergenceError(
                 f"training diverged in epoch {len(history.epochs) + 1}; lower --learning-rate (it was "

@@ -152,6 +152,13 @@ def add_train(commands: Any) -> ArgumentParser:
         help="train N networks, each with validation rows of its own, and put them side by side as one, their average "
         f"({defaults.AVERAGE} for up to {small} rows; 1 for more, and with --hidden or --starts)",
     )
+    training.add_argument(
+        "--retries",
+        type=whole(0),
+        default=0,
+        metavar="N",
+        help="when training diverges, go back and on at half the rate, so many times (%(default)s)",
+    )
     training.add_argument("--seed", type=whole(0), default=0, metavar="N", help="of everything random (%(default)s)")
 
     rows = parser.add_argument_group("rows")
@@ -172,6 +179,18 @@ def add_train(commands: Any) -> ArgumentParser:
 
     add_where(parser)
     add_explain(parser, "show what each backend was estimated to take, and why the one was chosen")
+    stopping = parser.add_argument_group("stopping and going on")
+    stopping.add_argument(
+        "--checkpoint",
+        metavar="DIR",
+        help="keep checkpoints in this folder; Ctrl-C and SIGTERM then finish the step and write one",
+    )
+    stopping.add_argument(
+        "--every", default="5min", metavar="TIME", help="as in 30s, 2h, '10 epochs' or '1000 steps' (%(default)s)"
+    )
+    stopping.add_argument(
+        "--resume", action="store_true", help="go on from the newest checkpoint, or start where there is none"
+    )
     output = parser.add_argument_group("output")
     output.add_argument("--out", metavar="MODEL", help="write the model to this file (safetensors)")
     add_plot(output, "the losses, and what is predicted for the rows kept from training,")

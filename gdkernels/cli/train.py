@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from gdkernels import registry
 from gdkernels.backend import storage_dtype
+from gdkernels.checkpoints import Cadence
 from gdkernels.cli import defaults, pictures
 from gdkernels.cli.explain import Explanation
 from gdkernels.cli.fitting import Rows, balanced, fit, network_targets
@@ -44,6 +45,9 @@ def run(args: Namespace) -> None:
     """Train as the command line says; everything that can be wrong in it is found out before."""
     optimizer = _optimizer(args)
     _check_files(args)
+    if args.checkpoint is None and args.resume:
+        raise InputError("--resume goes on from checkpoints; give --checkpoint DIR too")
+    Cadence.parse(args.every)
     registry.choose(args.backend, args.device, args.precision)
 
     table = read(args.data)
@@ -96,7 +100,16 @@ def run(args: Namespace) -> None:
     mlp, histories, seconds = fit(
         network,
         [(network_rows(t), network_rows(v)) for t, v in draws],
-        run=settings | {"epochs": epochs, "patience": patience or None, "starts": args.starts},
+        run={
+            **settings,
+            "epochs": epochs,
+            "patience": patience or None,
+            "starts": args.starts,
+            "retries": args.retries,
+            "checkpoint": args.checkpoint,
+            "every": args.every,
+            "resume": args.resume,
+        },
     )
     prediction = Predictor(mlp, preparation).predict_prepared(x[test]) if len(test) else None
     truth = _truth(preparation, table, y)[test]

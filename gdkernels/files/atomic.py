@@ -11,7 +11,9 @@ from typing import BinaryIO
 
 from gdkernels.errors import FileError
 
-__all__ = ["check_destination", "write_atomically"]
+__all__ = ["TEMPORARY", "check_destination", "write_atomically"]
+
+TEMPORARY = ".gdkernels-{}.tmp"
 
 # What link() answers on file systems that have no hard links (FAT, some network and user-space ones).
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
@@ -37,7 +39,7 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], o
     check_destination(path, overwrite=overwrite)
     target = Path(os.path.realpath(path)) if overwrite else Path(path)
     # Not tempfile: its files are private to the user, and a model should get the permissions that any new file gets.
-    temporary = target.parent / f".gdkernels-{secrets.token_hex(8)}.tmp"
+    temporary = target.parent / TEMPORARY.format(secrets.token_hex(8))
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         try:

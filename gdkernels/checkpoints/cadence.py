@@ -1,0 +1,45 @@
+"""How often a checkpoint is written: "5min", "10 epochs", "1000 steps"."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from gdkernels.errors import InputError
+
+__all__ = ["Cadence"]
+
+_SECONDS = {"s": 1.0, "sec": 1.0, "min": 60.0, "h": 3600.0}
+_COUNTED = {"epoch": "epochs", "epochs": "epochs", "step": "steps", "steps": "steps"}
+
+
+@dataclass(frozen=True)
+class Cadence:
+    """After so much time, or so many epochs or steps; `unit` is "seconds", "epochs" or "steps"."""
+
+    amount: float
+    unit: str
+
+    @classmethod
+    def parse(cls, text: str) -> Cadence:
+        """Read "30s", "5min", "2h", "10 epochs" or "1000 steps".
+
+        Raises
+        ------
+        InputError
+            For anything else.
+        """
+        found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*", text) if isinstance(text, str) else None
+        amount, unit = (float(found[1]), found[2]) if found else (0.0, "")
+        if amount > 0 and unit in _SECONDS:
+            return cls(amount * _SECONDS[unit], "seconds")
+        if amount >= 1 and amount == int(amount) and unit in _COUNTED:
+            return cls(amount, _COUNTED[unit])
+        raise InputError(
+            'how often to write a checkpoint must be as in "30s", "5min", "2h", "10 epochs" or "1000 steps", got '
+            f"{text!r}"
+        )
+
+    def due(self, *, seconds: float, epochs: int, steps: int) -> bool:
+        """Return whether it is time again, so much after the last checkpoint."""
+        return {"seconds": seconds, "epochs": epochs, "steps": steps}[self.unit] >= self.amount

@@ -1,0 +1,140 @@
+"""What a checkpoint file holds of a fit, and how it comes back: every number to the bit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gdkernels.backend import State
+from gdkernels.checkpoints.run import Middle, Run
+from gdkernels.definition.network import Layer, Layers
+from gdkernels.history import Epoch
+
+__all__ = ["progress_of", "put_progress", "state_from", "tensors_of"]
+
+ToHost = Callable[[Any], npt.NDArray[Any]]
+Tensors = dict[str, npt.NDArray[Any]]
+
+
+def tensors_of(state: State, run: Run, to_host: ToHost) -> Tensors:
+    """Return parameters and slots at the last epoch's end, those of now if they are others, and the best so far."""
+    tensors = _named("", state.parameters, to_host) | _named_slots("", state.slots, to_host)
+    if run.middle is not None:
+        now = run.middle.state
+        tensors |= _named("now.", now.parameters, to_host) | _named_slots("now.", now.slots, to_host)
+    if run.best is not None:
+        tensors |= _named("best.", run.best, to_host)
+    if run.start is not None:
+        start = run.start
+        tensors |= _named("start.", start.parameters, to_host) | _named_slots("start.", start.slots, to_host)
+    return tensors
+
+
+def progress_of(state: State, run: Run, epochs_done: int) -> dict[str, Any]:
+    """Return all the rest, as JSON can hold it."""
+    history, middle = run.history, run.middle
+    return {
+        "step": state.step,
+        "epochs_done": epochs_done,
+        "began": run.began,
+        "best_loss": _text(run.best_loss),
+        "best_epoch": history.best_epoch,
+        "start": run.start and run.start.step,
+        "retries": run.retries,
+        "failed": run.failed,
+        "stopped": history.stopped,
+        "diverged": history.diverged,
+        "epochs": [{k: _text(v) for k, v in vars(e).items()} for e in history.epochs],
+        "middle": middle
+        and {
+            "step": middle.state.step,
+            "order": middle.order,
+            "steps": middle.steps,
+            "error": _text(middle.error),
+            "norms": _text(middle.norms),
+            "seconds": middle.seconds,
+        },
+    }
+
+
+def state_from(tensors: Tensors, layers: Layers, slots: int, step: int, prefix: str = "") -> State:
+    """Return parameters and slots of the shapes of `layers`, as NumPy arrays of their own.
+
+    Raises
+    ------
+    KeyError, ValueError
+        Where the tensors are not those of such a network.
+    """
+
+    def array(name: str, like: Any) -> Any:
+        tensor = tensors[f"{prefix}{name}"]
+        if tensor.shape != tuple(like.shape):
+            raise ValueError(f"{prefix}{name} has the shape {tensor.shape}")
+        return np.array(tensor)
+
+    def layer(k: int, kind: str, like: Any) -> Any:
+        return None if like is None else array(f"{kind}{k}", like)
+
+    def layer_slots(k: int, kind: str, like: Any) -> Any:
+        return None if like is None else tuple(array(f"{kind}{k}.{s}", like) for s in range(slots))
+
+    return State(
+        tuple(Layer(layer(k, "W", W), layer(k, "b", b)) for k, (W, b) in enumerate(layers)),
+        tuple(Layer(layer_slots(k, "W", W), layer_slots(k, "b", b)) for k, (W, b) in enumerate(layers)),
+        step,
+    )
+
+
+def put_progress(run: Run, told: Mapping[str, Any], tensors: Tensors, layers: Layers, slots: int) -> None:
+    """Bring `run` to where the checkpoint was.
+
+    Raises
+    ------
+    KeyError, ValueError, TypeError
+        Where the description is not one of ours.
+    """
+    history = run.history
+    history.epochs[:] = [Epoch(**{k: _number(v) for k, v in e.items()}) for e in told["epochs"]]
+    history.best_epoch, history.stopped, history.diverged = told["best_epoch"], told["stopped"], told["diverged"]
+    run.began, run.best_loss = told["began"], _number(told["best_loss"])
+    run.retries, run.failed = told["retries"], told["failed"]
+    if told["start"] is not None:
+        run.start = state_from(tensors, layers, slots, told["start"], "start.")
+    if any(name.startswith("best.") for name in tensors):
+        run.best = state_from(tensors, layers, 0, 0, "best.").parameters
+    middle = told["middle"]
+    if middle is not None:
+        state = state_from(tensors, layers, slots, middle["step"], "now.")
+        sums = (_number(middle[name]) for name in ("error", "norms", "seconds"))
+        run.middle = Middle(state, middle["order"], middle["steps"], *sums)
+
+
+def _named(prefix: str, layers: Layers, to_host: ToHost) -> Tensors:
+    pairs = ((f"{prefix}{kind}{k}", a) for k, layer in enumerate(layers) for kind, a in zip("Wb", layer, strict=True))
+    return {name: to_host(a) for name, a in pairs if a is not None}
+
+
+def _named_slots(prefix: str, slots: Layers, to_host: ToHost) -> Tensors:
+    return {
+        f"{prefix}{kind}{k}.{s}": to_host(a)
+        for k, layer in enumerate(slots)
+        for kind, arrays in zip("Wb", layer, strict=True)
+        for s, a in enumerate(arrays or ())
+    }
+
+
+def _text(value: Any) -> Any:
+    """Return a value as JSON can hold it: infinities and NaN, which a validation loss can be, as their names."""
+    if isinstance(value, dict):
+        return {k: _text(v) for k, v in value.items()}
+    return value if not isinstance(value, float) or math.isfinite(value) else repr(value)
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _number(v) for k, v in value.items()}
+    return float(value) if isinstance(value, str) else value

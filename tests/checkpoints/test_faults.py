@@ -1,0 +1,213 @@
+"""Whatever stops a run or damages a file, a run that goes on ends with the bits of one that was never disturbed."""
+
+import contextlib
+import errno
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from training import fit, told, trainer
+
+import gdkernels as gd
+from gdkernels.checkpoints.folder import Folder
+
+PROGRAM = Path(__file__).with_name("training.py")
+
+
+def process(folder, *more, backend="numpy"):
+    return subprocess.Popen(
+        [sys.executable, PROGRAM, folder, backend, *more], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def files(folder):
+    return sorted(folder.glob("step-*"))
+
+
+@pytest.fixture
+def stopped(tmp_path):
+    """Return a folder with the checkpoints of a fit that was stopped, and what it would have come to."""
+    made = trainer()
+    expected = told(made, fit(made, tmp_path / "whole"))
+    for late in files(tmp_path / "whole")[6:]:
+        late.unlink()
+    return tmp_path / "whole", expected
+
+
+def end(folder):
+    made = trainer()
+    return told(made, fit(made, folder))
+
+
+# ---- damaged files
+
+
+def cut(data):
+    return data[: len(data) // 2]
+
+
+def flip(data):
+    return data[:-9] + bytes([data[-9] ^ 1]) + data[-8:]
+
+
+@pytest.mark.parametrize("damage", [cut, flip, lambda data: b"", lambda data: b"something else"])
+def test_the_newest_intact_one_is_used(stopped, damage, caplog):
+    folder, expected = stopped
+    for path in files(folder)[-2:]:
+        path.write_bytes(damage(path.read_bytes()))
+    assert end(folder) == expected
+    assert caplog.text.count("a checkpoint is damaged") == 2
+
+
+def test_no_intact_one(stopped):
+    for path in files(stopped[0]):
+        path.write_bytes(cut(path.read_bytes()))
+    with pytest.raises(gd.FileError, match="no checkpoint in .* can be used: .* cut short"):
+        end(stopped[0])
+
+
+def test_what_a_killed_write_left_is_removed(stopped):
+    folder, expected = stopped
+    (folder / ".gdkernels-0123.tmp").write_bytes(b"half")
+    assert end(folder) == expected
+    assert not list(folder.glob(".gdkernels-*"))
+
+
+# ---- folders
+
+
+def test_a_folder_is_for_one_run(tmp_path):
+    first = Folder(tmp_path / "c", 3)
+    with pytest.raises(gd.FileError, match=rf"another run \(process {os.getpid()}\) keeps its checkpoints in"):
+        fit(trainer(), tmp_path / "c")
+    first.close()
+    fit(trainer(), tmp_path / "c", epochs=1)
+
+
+def test_a_folder_that_cannot_be_made(tmp_path):
+    with pytest.raises(gd.FileError, match="cannot keep checkpoints in .*: no such file or directory"):
+        fit(trainer(), tmp_path / "there" / "is" / "none")
+    (tmp_path / "file").touch()
+    with pytest.raises(gd.FileError, match="cannot keep checkpoints in .*; choose another folder"):
+        fit(trainer(), tmp_path / "file")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_folder(tmp_path):
+    (tmp_path / "c").mkdir(mode=0o555)
+    with pytest.raises(gd.FileError, match="permission denied"):
+        fit(trainer(), tmp_path / "c")
+
+
+def test_a_full_disk_does_not_end_training(stopped, monkeypatch, caplog):
+    """Some writes fail, the others are there; what comes out is the same."""
+    folder, expected = stopped
+    fsync, calls = os.fsync, []
+
+    def full(descriptor):
+        calls.append(descriptor)
+        if len(calls) % 3:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert end(folder) == expected
+    assert "no checkpoint was written, training goes on" in caplog.text
+    assert "no space left on device; free some space" in caplog.text
+    assert not list(folder.glob(".gdkernels-*"))
+    for path in files(folder):
+        assert gd.files.read_model(path)
+
+
+# ---- signals
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_writes_a_checkpoint_and_stops(tmp_path, number):
+    def send(epoch):
+        if epoch.number == 2:
+            os.kill(os.getpid(), number)
+
+    expected = told(made := trainer(), fit(made, tmp_path / "whole"))
+    before = signal.getsignal(number)
+    with pytest.raises(gd.Interrupted, match=f"{number.name} ended training; its checkpoint is in") as caught:
+        fit(trainer(), tmp_path / "c", every="1h", callbacks=[send])
+    assert caught.value.signal == number
+    assert signal.getsignal(number) == before
+    assert [p.stem for p in files(tmp_path / "c")] == ["step-000000000034"]
+    assert end(tmp_path / "c") == expected
+
+
+def test_a_second_interrupt_stops_at_once(tmp_path):
+    def send(epoch):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(1)
+        raise AssertionError("it went on")
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        fit(trainer(), tmp_path / "c", every="1h", callbacks=[send])
+    assert not isinstance(caught.value, gd.Interrupted)
+    assert not files(tmp_path / "c")
+
+
+def test_in_another_thread_signals_stay_with_the_main_one(tmp_path):
+    before = signal.getsignal(signal.SIGINT)
+    seen = []
+    thread = threading.Thread(
+        target=lambda: fit(
+            trainer(), tmp_path / "c", callbacks=[lambda e: seen.append(signal.getsignal(signal.SIGINT)) and False]
+        )
+    )
+    thread.start()
+    thread.join()
+    assert seen == [before] * 5
+    assert files(tmp_path / "c")
+
+
+# ---- killed
+
+
+def killed_again_and_again(folder, backend, kills, draw):
+    """Kill a run uniformly over its time, or within its next write, until it was killed so often; return its end."""
+    in_writes = 0
+    undisturbed = process(folder.with_name("whole"), "3 steps", backend=backend)
+    expected, error = undisturbed.communicate()
+    assert undisturbed.returncode == 0, error
+    for k in range(kills):
+        run = process(folder, "3 steps", backend=backend)
+        if k % 3 == 0:  # a temporary file is there while a checkpoint is written
+            while run.poll() is None and not any(folder.glob(".gdkernels-*")):
+                pass
+        else:
+            until = time.monotonic() + draw.uniform(0, 1.0)
+            while run.poll() is None and time.monotonic() < until:
+                time.sleep(0.001)
+        run.kill()
+        run.communicate()
+        in_writes += any(folder.glob(".gdkernels-*"))
+        with contextlib.suppress(IndexError):  # so that there is always something left to do
+            if files(folder)[-1].stem >= "step-000000000500":
+                for path in files(folder)[1:]:
+                    path.unlink()
+    run = process(folder, "3 steps", backend=backend)
+    out, error = run.communicate()
+    assert run.returncode == 0, error
+    assert out == expected
+    return in_writes
+
+
+def test_killed(tmp_path):
+    assert killed_again_and_again(tmp_path / "c", "numpy", 6, np.random.default_rng(0)) >= 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+def test_killed_two_hundred_times(tmp_path, backend):
+    assert killed_again_and_again(tmp_path / "c", backend, 200, np.random.default_rng(1)) >= 50
