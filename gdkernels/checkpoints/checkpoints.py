@@ -17,7 +17,7 @@ from gdkernels.checkpoints.cadence import Cadence
 from gdkernels.checkpoints.folder import Folder
 from gdkernels.checkpoints.run import Run
 from gdkernels.checkpoints.signals import Stop
-from gdkernels.checkpoints.snapshot import progress_of, put_progress, state_from, tensors_of
+from gdkernels.checkpoints.snapshot import checked, progress_of, put_progress, state_from, tensors_of
 from gdkernels.definition.network import Layers, map_layers
 from gdkernels.errors import FileError, InputError, Interrupted
 from gdkernels.files.model import Tensors
@@ -112,7 +112,7 @@ class Checkpoints:
         try:
             state = state_from(tensors, layers, slots, told["step"])
             put_progress(run, told, tensors, layers, slots)
-            epochs_done = int(told["epochs_done"])
+            epochs_done = checked(told["epochs_done"], int)
             self._say_where(path, told["plan"], run, epochs_done)
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             raise FileError(f"cannot go on from {path}: its content is not that of a checkpoint ({error})") from error

@@ -12,9 +12,10 @@ import numpy.typing as npt
 from gdkernels.backend import State
 from gdkernels.checkpoints.run import Middle, Run
 from gdkernels.definition.network import Layer, Layers
+from gdkernels.files.sound import is_of
 from gdkernels.history import Epoch
 
-__all__ = ["progress_of", "put_progress", "state_from", "tensors_of"]
+__all__ = ["checked", "progress_of", "put_progress", "state_from", "tensors_of"]
 
 ToHost = Callable[[Any], npt.NDArray[Any]]
 Tensors = dict[str, npt.NDArray[Any]]
@@ -85,7 +86,7 @@ def state_from(tensors: Tensors, layers: Layers, slots: int, step: int, prefix: 
     return State(
         tuple(Layer(layer(k, "W", W), layer(k, "b", b)) for k, (W, b) in enumerate(layers)),
         tuple(Layer(layer_slots(k, "W", W), layer_slots(k, "b", b)) for k, (W, b) in enumerate(layers)),
-        step,
+        checked(step, int),
     )
 
 
@@ -98,10 +99,13 @@ def put_progress(run: Run, told: Mapping[str, Any], tensors: Tensors, layers: La
         Where the description is not one of ours.
     """
     history = run.history
-    history.epochs[:] = [Epoch(**{k: _number(v) for k, v in e.items()}) for e in told["epochs"]]
-    history.best_epoch, history.stopped, history.diverged = told["best_epoch"], told["stopped"], told["diverged"]
-    run.began, run.best_loss = told["began"], _number(told["best_loss"])
-    run.retries, run.failed = told["retries"], told["failed"]
+    for e in told["epochs"]:
+        fields = {k: _number(v) for k, v in e.items()}
+        history.epochs.append(Epoch(**fields))
+    history.best_epoch = checked(told["best_epoch"], int | None)
+    history.stopped, history.diverged = checked(told["stopped"], str), checked(told["diverged"], bool)
+    run.began, run.best_loss = checked(told["began"], int), _real(told["best_loss"])
+    run.retries, run.failed = checked(told["retries"], int), checked(told["failed"], int | None)
     if told["start"] is not None:
         run.start = state_from(tensors, layers, slots, told["start"], "start.")
     if any(name.startswith("best.") for name in tensors):
@@ -109,8 +113,22 @@ def put_progress(run: Run, told: Mapping[str, Any], tensors: Tensors, layers: La
     middle = told["middle"]
     if middle is not None:
         state = state_from(tensors, layers, slots, middle["step"], "now.")
-        sums = (_number(middle[name]) for name in ("error", "norms", "seconds"))
-        run.middle = Middle(state, middle["order"], middle["steps"], *sums)
+        sums = (_real(middle[name]) for name in ("error", "norms", "seconds"))
+        run.middle = Middle(state, checked(middle["order"], str), checked(middle["steps"], int), *sums)
+
+
+def checked(value: Any, kind: Any) -> Any:
+    """Return a value that a file told; raise ValueError unless it is of the type `kind`, and not below 0."""
+    if not is_of(value, kind) or (type(value) is int and value < 0):
+        raise ValueError(f"{value!r:.40} is out of place")
+    return value
+
+
+def _real(value: Any) -> float:
+    number = _number(value)
+    if type(number) not in (int, float):
+        raise ValueError(f"{value!r:.40} is no number")
+    return float(number)
 
 
 def _named(prefix: str, layers: Layers, to_host: ToHost) -> Tensors:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from gdkernels.errors import InputError
+from gdkernels.files.sound import require_fields
 from gdkernels.tables import dates
 from gdkernels.tables.scaling import skewness
 from gdkernels.tables.table import Column, Floats, Table, Text, as_text, number_or_nan, number_text
@@ -246,6 +247,10 @@ def to_json(kind: Kind) -> dict[str, Any]:
 def from_json(value: Mapping[str, Any]) -> Kind:
     """Return what `to_json` described; ValueError, KeyError or TypeError where it is none."""
     fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in value.items()}
-    kind: Kind = _KINDS[fields["kind"]](**fields)
-    kind.encode(Table({kind.name: Text(np.array([-1], np.int32), ())}))  # all of it works, on a gap
+    made = _KINDS[fields["kind"]]
+    require_fields(made, fields)
+    kind: Kind = made(**fields)
+    gap = kind.encode(Table({kind.name: Text(np.array([-1], np.int32), ())}))  # all of it works, on a gap
+    if gap.shape != (1, len(kind.features)):
+        raise ValueError("other features than it says")
     return kind

@@ -45,7 +45,8 @@ def read_frame(path: Path, records: int) -> Iterator[Table]:
             part = lazy.slice(first, records).collect()
             columns = {name: _column(part[name], pl, name, path) for name in schema}
             yield Table(columns, str(path), first=first)
-    except pl.exceptions.PolarsError as error:
+    # A reader that does not expect a damaged file panics, which is no Exception.
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, MemoryError) as error:
         raise InputError(f"cannot read {path}: it is damaged ({' '.join(str(error).split())[:200]})") from None
 
 
