@@ -129,10 +129,10 @@ class CuPyBackend(Backend):
         return int(cupy.cuda.runtime.memGetInfo()[0] + cupy.get_default_memory_pool().free_bytes())
 
     def compile(self, program: Program, plan: Plan) -> Executable | None:
-        from gdkernels_cupy.executable import CudaExecutable
+        from gdkernels_cupy.choice import ChosenExecutable
 
         try:
-            return CudaExecutable(program, plan, _number(plan.device))
+            return ChosenExecutable(program, plan, _number(plan.device))
         except (TraceError, ScheduleError) as error:
             if plan.precision != storage_dtype(plan.precision):
                 raise BackendError(

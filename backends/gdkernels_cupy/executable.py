@@ -159,7 +159,12 @@ class CudaExecutable(Executable):
                     raise
                 epilogues = tuple(e for e in epilogues if e != kind)
         if task is self._training:
-            choices = {"epilogues": epilogues, "micro_batches": len(pieces), "algorithms": dict(self._algorithms)}
+            choices = {
+                "kernel": "graphs",
+                "epilogues": epilogues,
+                "micro_batches": len(pieces),
+                "algorithms": dict(self._algorithms),
+            }
             self.plan = replace(self.plan, choices={**self.plan.choices, **choices})
         return session
 

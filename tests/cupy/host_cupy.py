@@ -134,11 +134,14 @@ def _module(host):
         memcpy2DAsync=host._memcpy2d,
         memGetInfo=lambda: (host.free, host.total),
         getDeviceCount=lambda: 2,
+        deviceGetAttribute=lambda attribute, device: 0,
         memoryTypeHost=1,
         pointerGetAttributes=host._attributes,
     )
 
     class Device:
+        compute_capability = "70"
+
         def __init__(self, number=None):
             self.id = host.current[-1] if number is None else number
 

@@ -130,7 +130,7 @@ def test_capturing_refuses_what_cuda_refuses(host):
 def test_what_a_run_needs_is_known(host):
     run = Run("wide")
     run.epoch()
-    bound = next(iter(run.executable._sessions.values()))
+    bound = next(iter(run.executable._graphs._sessions.values()))
     assert bound._memory.size == run.executable.workspace(run.case.batch_size) > 0
 
 
@@ -201,7 +201,7 @@ def test_data_that_does_not_fit_is_streamed_with_the_same_bits(host, monkeypatch
     for _ in range(2):
         assert streamed.epoch() == resident.epoch()
         assert streamed.bits == resident.bits
-    assert [s.streamed for s in streamed.executable._sessions.values()] == [True]
+    assert [s.streamed for s in streamed.executable._graphs._sessions.values()] == [True]
     found = np.asarray(streamed.executable.predict(streamed.state.parameters, streamed.x))
     assert np.array_equal(found, resident.executable.predict(resident.state.parameters, resident.x))
 
@@ -261,6 +261,71 @@ def test_what_cublas_has_not_is_done_otherwise(host, monkeypatch):
     run = Run("wide")
     run.epoch()
     assert "relu" not in run.executable.plan.choices["epilogues"]
+
+
+# ---- the persistent kernel
+
+
+@pytest.fixture
+def hopper(monkeypatch, twins):
+    """Let the persistent kernel's own twin be the device."""
+    from gdkernels_cupy import choice
+    from gdkernels_cupy.narrow.machine import Properties
+    from narrow_twin import TwinMachine
+
+    monkeypatch.setattr(choice, "CudaMachine", lambda number: TwinMachine(twins))
+    monkeypatch.setattr(choice, "properties_of", lambda number: Properties(90, 232448))
+    choice.narrow_is_right.cache_clear()
+    yield choice
+    choice.narrow_is_right.cache_clear()
+
+
+def narrow_run(**choices):
+    return Run("relu-sse", "bfloat16", **choices)
+
+
+def test_narrow_networks_go_to_the_persistent_kernel(host, hopper):
+    run, graphs = narrow_run(), narrow_run(kernel="graphs")
+    losses = [r.epoch()[0] for r in (run, graphs)]
+    assert run.executable.plan.choices["kernel"] == "narrow"
+    assert graphs.executable.plan.choices["kernel"] == "graphs"
+    assert losses[0] == pytest.approx(losses[1], rel=1e-2)
+    arrays = [dict(verify.named_arrays(r.state)) for r in (run, graphs)]
+    assert all(verify.relative_error(arrays[0][name], arrays[1][name]) < 1e-2 for name in arrays[0])
+    assert run.executable.workspace(8) > 0
+
+
+@pytest.mark.parametrize(("name", "precision"), [("wide", "bfloat16"), ("relu-sse", "float32")])
+def test_others_go_to_graphs(host, hopper, name, precision):
+    run = Run(name, precision)
+    run.epoch()
+    assert run.executable.plan.choices["kernel"] == "graphs"
+
+
+def test_a_persistent_kernel_that_fails_here_is_not_used(host, hopper, monkeypatch, caplog):
+    def broken(number):
+        raise RuntimeError("as planted")
+
+    monkeypatch.setattr(hopper, "CudaMachine", broken)
+    with caplog.at_level(logging.WARNING, "gdkernels"):
+        run = narrow_run()
+        run.epoch()
+    assert "is not used: it fails here (RuntimeError: as planted)" in caplog.text
+    assert run.executable.plan.choices["kernel"] == "graphs"
+
+
+def test_a_persistent_kernel_that_is_wrong_here_is_not_used(host, hopper, monkeypatch):
+    class Wrong:
+        machine = hopper.CudaMachine(0)
+
+        def __getattr__(self, name):
+            return getattr(self.machine, name)
+
+        def to_numpy(self, a):
+            return 1.1 * self.machine.to_numpy(a)
+
+    monkeypatch.setattr(hopper, "CudaMachine", lambda number: Wrong())
+    assert "W0 is off by 1.0e-01 after three steps" in hopper.narrow_is_right(0, "bfloat16")
 
 
 # ---- arrays and devices

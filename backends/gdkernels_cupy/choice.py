@@ -1,0 +1,121 @@
+"""Which of the two engines runs a program: the persistent kernel where a network is narrow, CUDA graphs elsewhere."""
+
+from __future__ import annotations
+
+import logging
+from functools import cache
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gdkernels.backend import Executable, Plan, State
+from gdkernels.definition import activations, losses
+from gdkernels.definition.network import Layer, Layers
+from gdkernels.definition.optimizers import SGD
+from gdkernels.program import Program
+from gdkernels.verify import bound, continue_on_numpy, named_arrays, relative_error, start
+from gdkernels_cupy.executable import CudaExecutable
+from gdkernels_cupy.narrow.cuda import CudaMachine, properties_of
+from gdkernels_cupy.narrow.executable import NarrowExecutable, applies
+
+__all__ = ["ChosenExecutable", "narrow_is_right"]
+
+_log = logging.getLogger("gdkernels")
+
+
+class ChosenExecutable(Executable):
+    """Decides when the widths are first seen; ``kernel`` among the plan's choices says what runs, or what has to.
+
+    Raises
+    ------
+    TraceError, ScheduleError
+        Where the program is not one that is compiled.
+    """
+
+    origin = "compiled"
+
+    def __init__(self, program: Program, plan: Plan, number: int) -> None:
+        self._program, self._wished, self._number = program, plan, number
+        self._graphs = CudaExecutable(program, plan, number)
+        self._last: Executable = self._graphs
+        self._by_widths: dict[tuple[int, ...], Executable] = {}
+
+    @property
+    def plan(self) -> Plan:  # type: ignore[override]
+        return self._last.plan
+
+    def run(
+        self,
+        state: State,
+        x: Any,
+        y: Any,
+        order: npt.NDArray[np.int64],
+        batch_size: int,
+        learning_rates: npt.NDArray[np.float64],
+        sample_weight: Any = None,
+    ) -> tuple[float, float | None]:
+        self._last = self._chosen(state.parameters)
+        return self._last.run(state, x, y, order, batch_size, learning_rates, sample_weight)
+
+    def predict(self, parameters: Layers, x: Any) -> Any:
+        return self._graphs.predict(parameters, x)
+
+    def workspace(self, batch_size: int) -> int:
+        return self._last.workspace(batch_size)
+
+    def _chosen(self, parameters: Layers) -> Executable:
+        widths = (parameters[0].W.shape[0], *(layer.W.shape[1] for layer in parameters))
+        if widths not in self._by_widths:
+            reason = self._why_not_narrow(widths)
+            if reason is None:
+                machine = CudaMachine(self._number)
+                self._by_widths[widths] = NarrowExecutable(self._program, self._wished, machine)
+            else:
+                _log.debug("CUDA graphs run this network, not the persistent kernel: %s", reason)
+                self._by_widths[widths] = self._graphs
+        return self._by_widths[widths]
+
+    def _why_not_narrow(self, widths: tuple[int, ...]) -> str | None:
+        wished = self._wished.choices.get("kernel", "narrow")
+        if wished != "narrow":
+            return f"the plan asks for {wished}"
+        reason = applies(self._program, widths, self._wished.precision, properties_of(self._number))
+        return reason or narrow_is_right(self._number, self._wished.precision)
+
+
+@cache
+def narrow_is_right(number: int, precision: str) -> str | None:
+    """Let the persistent kernel do a few small steps on the GPU of that number, and return what is wrong with them."""
+    program = Program((activations.relu, activations.tanh, activations.identity), loss=losses.sse, optimizer=SGD())
+    random = np.random.default_rng(0)
+    widths, records, batch = (5, 24, 16, 3), 300, 130
+    parameters = [Layer(_draw(random, (m, n)) / 2, _draw(random, (n,)) / 4) for m, n in pairwise(widths)]
+    x, y = _draw(random, (records, widths[0])), _draw(random, (records, widths[-1]))
+    order, rates = random.permutation(records), np.full(3, 0.05)
+    wanted = start(program, parameters, lambda a: np.array(a, np.float64))
+    own = start(program, parameters, lambda a: np.array(a, np.float32))
+    continue_on_numpy(program, wanted, x, y, order, batch, rates)
+    continue_on_numpy(program, own, x, y, order, batch, rates, precision)
+    try:
+        machine = CudaMachine(number)
+        found = start(program, parameters, lambda a: machine.put(np.ascontiguousarray(a, np.float32)))
+        executable = NarrowExecutable(program, Plan("cupy", f"cuda:{number}", precision), machine)
+        executable.run(found, machine.put(x), machine.put(y), order, batch, rates)
+        arrays = dict(named_arrays(found, machine.to_numpy))
+    except Exception as error:  # whatever a device answers: CUDA graphs do the work then
+        problem = f"it fails here ({type(error).__name__}: {error})"
+        _log.warning("the persistent kernel for narrow networks is not used: %s", problem)
+        return problem
+    for (name, a64), (_, a) in zip(named_arrays(wanted), named_arrays(own), strict=True):
+        off, allowed = relative_error(arrays[name], a64), bound(relative_error(a, a64), precision, 100)
+        if not off <= allowed:
+            problem = f"{name} is off by {off:.1e} after three steps, at most {allowed:.1e} is allowed"
+            _log.warning("the persistent kernel for narrow networks is not used: %s", problem)
+            return problem
+    return None
+
+
+def _draw(random: np.random.Generator, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+    return random.standard_normal(shape, dtype=np.float32)
