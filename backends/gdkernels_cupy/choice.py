@@ -19,6 +19,7 @@ from gdkernels.verify import bound, continue_on_numpy, named_arrays, relative_er
 from gdkernels_cupy.executable import CudaExecutable
 from gdkernels_cupy.narrow.cuda import CudaMachine, properties_of
 from gdkernels_cupy.narrow.executable import NarrowExecutable, applies
+from gdkernels_cupy.pinned import is_on_host
 
 __all__ = ["ChosenExecutable", "narrow_is_right"]
 
@@ -56,7 +57,8 @@ class ChosenExecutable(Executable):
         learning_rates: npt.NDArray[np.float64],
         sample_weight: Any = None,
     ) -> tuple[float, float | None]:
-        self._last = self._chosen(state.parameters)
+        # The persistent kernel keeps rounded inputs on the device: not those that do not fit there.
+        self._last = self._graphs if is_on_host(x) else self._chosen(state.parameters)
         return self._last.run(state, x, y, order, batch_size, learning_rates, sample_weight)
 
     def predict(self, parameters: Layers, x: Any) -> Any:

@@ -179,11 +179,11 @@ def test_out_of_memory_in_the_middle_loses_nothing(host):
 # ---- data that stays on the host
 
 
-def in_pinned_memory(host, monkeypatch):
+def in_pinned_memory(host, monkeypatch, name="adam", precision="float32"):
     """Return a run whose data does not fit on the device."""
     monkeypatch.setattr("gdkernels_cupy._SMALL", 0)
     monkeypatch.setattr("gdkernels_cupy.pinned._SHARE", 0.0)
-    run = Run("adam")
+    run = Run(name, precision)
     monkeypatch.setattr("gdkernels_cupy.pinned._SHARE", 0.6)
     run.state = run.start()
     assert len(host.pinned) >= 2
@@ -298,6 +298,12 @@ def test_narrow_networks_go_to_the_persistent_kernel(host, hopper):
 @pytest.mark.parametrize(("name", "precision"), [("wide", "bfloat16"), ("relu-sse", "float32")])
 def test_others_go_to_graphs(host, hopper, name, precision):
     run = Run(name, precision)
+    run.epoch()
+    assert run.executable.plan.choices["kernel"] == "graphs"
+
+
+def test_streamed_data_goes_to_graphs(host, hopper, monkeypatch):
+    run = in_pinned_memory(host, monkeypatch, "relu-sse", "bfloat16")
     run.epoch()
     assert run.executable.plan.choices["kernel"] == "graphs"
 

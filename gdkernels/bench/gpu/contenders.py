@@ -37,23 +37,24 @@ class Contender(ABC):
 
 
 class Ours(Contender):
-    """gdkernels, compiled; or its definition on CuPy."""
+    """gdkernels, compiled, by one of its kernels if that is named; or its definition on CuPy."""
 
-    def __init__(self, row: Row, *, compiled: bool = True) -> None:
+    def __init__(self, row: Row, *, compiled: bool = True, kernel: str | None = None) -> None:
         from gdkernels_cupy import CuPyBackend
 
         if not compiled and row.precision != storage_dtype(row.precision):
             raise LookupError(f"CuPy's own products know no {row.precision}")
-        self._prepare(row, CuPyBackend(), "cuda:0", row.precision, compiled=compiled)
+        choices = {} if kernel is None else {"kernel": kernel}
+        self._prepare(row, CuPyBackend(), Plan("cupy", "cuda:0", row.precision, choices), compiled=compiled)
 
-    def _prepare(self, row: Row, backend: Backend, device: str, precision: str, *, compiled: bool) -> None:
-        self._backend, self._device, self._batch = backend, device, row.batch
-        program, plan = row.program(), Plan(backend.name, device, precision)
+    def _prepare(self, row: Row, backend: Backend, plan: Plan, *, compiled: bool) -> None:
+        self._backend, self._device, self._batch = backend, plan.device, row.batch
+        program = row.program()
         executable = backend.compile(program, plan) if compiled else None
         self._executable = executable or DefinitionExecutable(backend, program, plan)
 
         def put(a: Any) -> Any:
-            return backend.asarray(np.array(a), dtype=storage_dtype(precision), device=device)
+            return backend.asarray(np.array(a), dtype=storage_dtype(plan.precision), device=plan.device)
 
         self._state: State = start(program, row.parameters(), put)
         self._x, self._y = map(put, row.data())
@@ -81,7 +82,7 @@ class Reference(Ours):
         from gdkernels_numpy import NumPyBackend
 
         backend, device = (CuPyBackend(), "cuda:0") if CuPyBackend().unavailable() is None else (NumPyBackend(), "cpu")
-        self._prepare(row, backend, device, "float64", compiled=False)
+        self._prepare(row, backend, Plan(backend.name, device, "float64"), compiled=False)
 
 
 class Torch(Contender):
@@ -173,6 +174,7 @@ class Jax(Contender):
 
 CONTENDERS: dict[str, Callable[[Row], Contender]] = {
     "gdkernels": Ours,
+    "gdkernels, CUDA graphs": partial(Ours, kernel="graphs"),
     "gdkernels, definition on CuPy": partial(Ours, compiled=False),
     "torch eager": partial(Torch, compiled=False),
     "torch.compile": partial(Torch, compiled=True),

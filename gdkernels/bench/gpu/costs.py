@@ -84,7 +84,8 @@ def epilogues(row: Row) -> dict[str, float]:
     steps = 10 * (row.records // row.batch)
     order = np.tile(np.arange(row.records), 10)
     for name, wished in pairs:
-        executable = backend.compile(row.program(), Plan("cupy", "cuda:0", row.precision, {"epilogues": wished}))
+        choices = {"kernel": "graphs", "epilogues": wished}
+        executable = backend.compile(row.program(), Plan("cupy", "cuda:0", row.precision, choices))
         assert executable is not None
         state = start(row.program(), row.parameters(), put)
 

@@ -14,7 +14,7 @@ __all__ = ["PARTS"]
 
 Items = dict[str, Callable[[], Any]]
 
-_PEERS = ("gdkernels", "gdkernels, definition on CuPy", "torch eager", "torch.compile", "jax jit + scan")
+_PEERS = ("gdkernels", "torch eager", "torch.compile", "jax jit + scan")
 _CASES = ("relu-sse", "adam", "norm of a clipped gradient", "softmax-cross_entropy", "wide")
 
 
@@ -23,7 +23,11 @@ def _conformance(numbers: range) -> Items:
 
 
 def _first() -> Items:
-    items: Items = {"epilogues that are believed": first.epilogues_believed}
+    items: Items = {
+        "epilogues that are believed": first.epilogues_believed,
+        "the persistent kernel": first.persistent_kernel,
+        "1000 runs of the persistent kernel with other bits": partial(first.repeats, "relu-sse", "bfloat16"),
+    }
     for name in _CASES:
         for precision in PRECISIONS:
             items[f"a step of {name} in {precision}"] = partial(first.step_against_interpreter, name, precision)
@@ -32,13 +36,21 @@ def _first() -> Items:
 
 def _costs() -> Items:
     items: Items = {"a copy": costs.copy_bandwidth, "nodes of a graph": costs.graph_nodes}
+    # Nearly all of such a step is the meeting of the blocks.
+    tiny = Row(16, 16, "bfloat16")
+    items[f"a step of the persistent kernel, {tiny}"] = partial(turns.compare, tiny, ("gdkernels",))
     items |= {f"a product in {p}": partial(costs.product_rate, p) for p in PRECISIONS}
     rows = [Row(width, 1 << 14, p) for width in (256, 1024) for p in ("float32", "tf32", "bfloat16")]
     return items | {f"epilogues, {row}": partial(costs.epilogues, row) for row in rows}
 
 
 def _grid(rows: tuple[Row, ...]) -> Items:
-    return {str(row): partial(turns.compare, row, _PEERS) for row in rows}
+    return {str(row): partial(turns.compare, row, (*_PEERS, *_own(row))) for row in rows}
+
+
+def _own(row: Row) -> tuple[str, ...]:
+    """Return our own slower ways: what the persistent kernel, and what compiling, gains."""
+    return ("gdkernels, CUDA graphs",) if row.width <= 64 else ("gdkernels, definition on CuPy",)
 
 
 PARTS: dict[str, Items] = {
