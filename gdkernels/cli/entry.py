@@ -13,7 +13,20 @@ from argparse import ArgumentParser
 from collections.abc import Iterator, Sequence
 
 from gdkernels import __version__
-from gdkernels.cli import backends, bench, calibrate, compare, describe, evaluate, export, inspect, plot, predict, train
+from gdkernels.cli import (
+    backends,
+    bench,
+    calibrate,
+    compare,
+    describe,
+    doctor,
+    evaluate,
+    export,
+    inspect,
+    plot,
+    predict,
+    train,
+)
 from gdkernels.cli.arguments import Parser
 from gdkernels.errors import DivergenceError, GdkernelsError, Interrupted
 
@@ -61,7 +74,10 @@ def _parser() -> ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"gdkernels {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in (train, describe, predict, evaluate, inspect, plot, export, backends, calibrate, bench, compare):
+    for command in (
+        *(train, describe, predict, evaluate, inspect, plot, export),
+        *(backends, calibrate, bench, compare, doctor),
+    ):
         command.add_to(commands)
     return parser
 
