@@ -29,7 +29,7 @@ __all__ = ["CudaExecutable"]
 _log = logging.getLogger("gdkernels")
 
 _PREDICTED_ROWS = 1 << 16  # at a time
-_KEPT = 4  # sizes whose memory and graphs are kept, such as those of the validation and the test records
+_KEPT = 3  # numbers of rows whose memory is kept, such as those of the validation and the test records
 
 
 class CudaExecutable(Executable):
@@ -47,6 +47,7 @@ class CudaExecutable(Executable):
         self._prediction = prediction_of(program)
         self._dtype = np.dtype(storage_dtype(plan.precision))
         self._epilogues = tuple(plan.choices["epilogues"]) if "epilogues" in plan.choices else None
+        self._wished = plan.choices.get("micro_batches")
         self._algorithms = dict(plan.choices.get("algorithms", {}))
         self._sessions: dict[tuple[Any, ...], Session] = {}
         self._widths: tuple[int, ...] | None = None
@@ -101,13 +102,29 @@ class CudaExecutable(Executable):
                 raise InputError(f"x has {x.shape[1]} columns, the network {widths[0]} inputs")
             output = cupy.empty((x.shape[0], widths[-1]), self._dtype)
             if x.shape[0]:
-                # A power of two, so that a few sessions serve any number of rows.
-                rows = min(1 << (x.shape[0] - 1).bit_length(), _PREDICTED_ROWS)
+                rows = self._rows_at_a_time(widths, x.shape[0])
                 session = self._session(self._prediction, widths, rows, 0)
                 table = self._table(self._prediction, session.listing, widths, {"B": float(rows)})
                 plain = map_layers(self._contiguous, parameters)
                 session.predict(_named(plain, ()), Source(x.data.ptr, x.shape[0]), widths[0], output, table)
         return output
+
+    def _rows_at_a_time(self, widths: tuple[int, ...], records: int) -> int:
+        """Return how many rows are predicted at once: a power of two, so that few sessions serve any number of them."""
+        rows = min(1 << (records - 1).bit_length(), _PREDICTED_ROWS)
+        known = [k[2] for k in self._sessions if k[:2] == (False, widths)]
+        free = _free_bytes()
+        while rows not in known:
+            need = bytes_of(self._prediction, widths, (rows,), self.plan.precision, self._trusted())
+            if need <= free or rows == 1:
+                break
+            rows //= 2
+        return rows
+
+    def _trusted(self) -> tuple[str, ...]:
+        if self._epilogues is None:
+            self._epilogues = trusted_epilogues(self._number, self.plan.precision)
+        return self._epilogues
 
     def workspace(self, batch_size: int) -> int:
         if self._widths is None or self._training is None:
@@ -125,7 +142,7 @@ class CudaExecutable(Executable):
         key = (training, widths, batch, rest, streamed)
         if key not in self._sessions:
             alike = [k for k in self._sessions if k[0] == training]
-            for old in alike[: 1 - _KEPT] if len(alike) >= _KEPT else []:
+            for old in alike if training else alike[: 1 - _KEPT]:
                 del self._sessions[old]
             self._sessions[key] = self._new_session(task, widths, batch, rest, streamed=streamed)
             if training:
@@ -133,9 +150,7 @@ class CudaExecutable(Executable):
         return self._sessions[key]
 
     def _new_session(self, task: Task, widths: tuple[int, ...], batch: int, rest: int, *, streamed: bool) -> Session:
-        if self._epilogues is None:
-            self._epilogues = trusted_epilogues(self._number, self.plan.precision)
-        epilogues = self._epilogues
+        epilogues = self._trusted()
         while True:
             pieces = self._pieces(task, widths, batch, epilogues, streamed=streamed)
             if len(pieces) > 1:
@@ -171,7 +186,9 @@ class CudaExecutable(Executable):
     def _pieces(
         self, task: Task, widths: tuple[int, ...], batch: int, epilogues: tuple[str, ...], *, streamed: bool
     ) -> tuple[int, ...]:
-        wished = self.plan.choices.get("micro_batches")
+        if task is self._prediction:
+            return (batch,)
+        wished = self._wished
         if wished is not None:
             return shares(batch, min(batch, int(wished)))
         free = _free_bytes()

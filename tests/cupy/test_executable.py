@@ -7,6 +7,7 @@ from functools import cached_property
 import numpy as np
 import pytest
 from gdkernels_cupy import CuPyBackend, session
+from gdkernels_cupy.needs import bytes_of
 from host_cupy import Array, CaptureError, install
 
 from gdkernels import verify
@@ -150,6 +151,25 @@ def test_a_batch_that_does_not_fit_is_split_with_the_same_result(host, caplog, m
     assert again == pytest.approx(loss, rel=1e-6)
     for (name, a), (_, b) in zip(verify.named_arrays(parts.state), verify.named_arrays(whole.state), strict=True):
         assert verify.relative_error(a, b) < 1e-5, name
+
+
+def test_predictions_take_as_many_rows_as_fit(host):
+    run = Run("wide")
+    graphs = run.executable._graphs
+    wanted = verify.predict_on_numpy(run.case.program, run.data.parameters, run.data.x)
+    host.free = bytes_of(graphs._prediction, run.case.widths, (256,), "float32", graphs._trusted()) - 1
+    found = np.asarray(run.executable.predict(run.state.parameters, run.x))
+    assert verify.relative_error(found, wanted) < 1e-5
+    assert [k[2] for k in graphs._sessions] == [128]
+
+
+def test_another_size_of_batch_makes_room_first(host):
+    run = Run("wide")
+    for batch_size in (130, 120, 100):
+        run.case = replace(run.case, batch_size=batch_size)
+        run.epoch()
+    assert [k[2] for k in run.executable._graphs._sessions] == [100]
+    assert "micro_batches" in run.executable.plan.choices
 
 
 def test_a_model_that_does_not_fit_is_refused_with_the_numbers(host):
