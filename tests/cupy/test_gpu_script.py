@@ -78,6 +78,12 @@ def test_results_of_another_machine_are_not_mixed(tmp_path):
         Results(path, {})
 
 
+def test_what_is_not_finite_is_written_as_a_word(tmp_path):
+    path = tmp_path / "gpu.json"
+    Results(path, {}).run("part", "item", lambda: {"error": float("nan"), "all": [float("inf"), 1.5]})
+    assert json.loads(path.read_text())["parts"]["part"]["item"]["value"] == {"error": "nan", "all": ["inf", 1.5]}
+
+
 # ---- what it measures, on the stand-in: figures of no device, but of work that was done
 
 
@@ -127,6 +133,7 @@ def test_the_grid_is_that_of_the_question():
 def test_contenders_take_turns_and_are_compared_with_float64():
     pytest.importorskip("jax")
     found = turns.compare(Row(8, 16, "float32"), ["jax jit + scan", "gdkernels"], rounds=2, seconds=0.001)
+    assert found["flops of a step"] == Row(8, 16, "float32").flops
     jax = found["contenders"]["jax jit + scan"]
     assert jax["error"] < 1e-4
     assert len(jax["seconds of a step"]) == 2

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -10,7 +13,7 @@ from gdkernels.backend import PRECISIONS, Plan, storage_dtype
 from gdkernels.cases import CASES, data_of
 from gdkernels.verify import named_arrays, relative_error, start
 
-__all__ = ["epilogues_believed", "persistent_kernel", "repeats", "step_against_interpreter"]
+__all__ = ["epilogues_believed", "persistent_kernel", "repeats", "sanitized", "step_against_interpreter"]
 
 
 def epilogues_believed() -> dict[str, Any]:
@@ -25,6 +28,20 @@ def persistent_kernel() -> dict[str, str]:
     from gdkernels_cupy.choice import narrow_is_right
 
     return {precision: narrow_is_right(0, precision) or "right" for precision in ("tf32", "bfloat16")}
+
+
+def sanitized(name: str, precision: str) -> str:
+    """Return what compute-sanitizer says of a step: it sees accesses beyond memory that a step gets away with."""
+    tool = shutil.which("compute-sanitizer")
+    if tool is None:
+        return "compute-sanitizer is not installed"
+    step = f"from gdkernels.bench.gpu.first import step_against_interpreter as s; s({name!r}, {precision!r})"
+    done = subprocess.run(
+        [tool, "--error-exitcode", "9", sys.executable, "-c", step], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise AssertionError((done.stdout + done.stderr)[-2000:])
+    return "no errors"
 
 
 def step_against_interpreter(name: str, precision: str) -> dict[str, float]:

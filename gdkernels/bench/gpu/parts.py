@@ -31,6 +31,7 @@ def _first() -> Items:
     for name in _CASES:
         for precision in PRECISIONS:
             items[f"a step of {name} in {precision}"] = partial(first.step_against_interpreter, name, precision)
+    items |= {f"compute-sanitizer on a step of {name}": partial(first.sanitized, name, "float32") for name in _CASES}
     return items | {f"1000 runs of {name} with other bits": partial(first.repeats, name, "float32") for name in _CASES}
 
 

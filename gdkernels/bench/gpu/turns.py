@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from gdkernels.bench.gpu.contenders import CONTENDERS, Contender
 from gdkernels.bench.gpu.rows import Row
 from gdkernels.errors import BackendError
 from gdkernels.verify import relative_error
@@ -38,45 +39,33 @@ def compare(row: Row, names: Sequence[str], *, rounds: int = _ROUNDS, seconds: f
     """
     exact = _Process("reference")
     try:
-        reason = exact.ask({"load": row.as_dict()})["failed"]
-        if reason:
-            raise BackendError(f"there is no reference to compare with: {reason}")
         wanted = exact.moved(row)
+    except LookupError as reason:
+        raise BackendError(f"there is no reference to compare with: {reason}") from reason
     finally:
         exact.close()
-    result: dict[str, Any] = {"flops of a step": row.flops, "contenders": {}}
-    processes = {}
+    found: dict[str, dict[str, Any]] = {name: {} for name in names}
+    processes = {name: _Process(name) for name in names}
     try:
-        for name in names:
-            process = processes[name] = _Process(name)
-            loaded = process.ask({"load": row.as_dict()})
-            if loaded["failed"]:
-                result["contenders"][name] = {"skipped": loaded["failed"]}
-                continue
+        for name, process in processes.items():
             began = time.perf_counter()
-            moved = process.moved(row)
-            first = time.perf_counter() - began
-            error = max(relative_error(a, b) for a, b in zip(moved, wanted, strict=True))
-            result["contenders"][name] = {
-                "error": error if math.isfinite(error) else str(error),
-                "first seconds": first,
-                "seconds of a step": [],
-            }
-        racing = [name for name in names if "skipped" not in result["contenders"][name]]
-        for name in racing:
-            processes[name].ask({"time": seconds})  # what is compiled for so many steps is compiled now
+            try:
+                error = max(relative_error(a, b) for a, b in zip(process.moved(row), wanted, strict=True))
+                found[name] = {"error": error, "first seconds": time.perf_counter() - began, "seconds of a step": []}
+                process.ask({"time": seconds})  # what is compiled for so many steps is compiled now
+            except LookupError as reason:
+                found[name] = {"skipped": str(reason)}
+        racing = [name for name in names if "skipped" not in found[name]]
         for _ in range(rounds):
             for name in racing:
-                answer = processes[name].ask({"time": seconds})
-                result["contenders"][name]["seconds of a step"].append(answer["seconds"])
+                found[name]["seconds of a step"].append(processes[name].ask({"time": seconds})["seconds"])
         for name in racing:
-            found = result["contenders"][name]
-            found["median"] = statistics.median(found["seconds of a step"])
-            found["choices"] = processes[name].ask({"choices": True})["choices"]
+            found[name]["median"] = statistics.median(found[name]["seconds of a step"])
+            found[name]["choices"] = processes[name].ask({"choices": True})["choices"]
     finally:
         for process in processes.values():
             process.close()
-    return result
+    return {"flops of a step": row.flops, "contenders": found}
 
 
 class _Process:
@@ -91,6 +80,7 @@ class _Process:
         )
 
     def ask(self, question: dict[str, Any]) -> dict[str, Any]:
+        """Return the answer; a contender that cannot do it raises LookupError with the reason."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         try:
@@ -100,12 +90,15 @@ class _Process:
         except BrokenPipeError:
             line = ""
         if not line:
-            raise BackendError(f"a contender's process ended with exit code {self._process.wait()}")
+            raise LookupError(f"its process ended with exit code {self._process.wait()}")
         answer: dict[str, Any] = json.loads(line)
+        if "failed" in answer:
+            raise LookupError(answer["failed"])
         return answer
 
     def moved(self, row: Row) -> list[Any]:
-        """Return what the first steps added to each parameter."""
+        """Load a row, and return what the first steps added to each parameter."""
+        self.ask({"load": row.as_dict()})
         with tempfile.TemporaryDirectory() as folder:
             path = str(Path(folder) / "parameters.npz")
             self.ask({"check": path})
@@ -118,44 +111,54 @@ class _Process:
         self._process.communicate()
 
 
+class _Server:
+    """The contender's side: what it answers to each question."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._contender: Contender | None = None
+        self._batches: list[Any] = []
+        self._steps = self._most = 1
+
+    def answer(self, question: dict[str, Any]) -> dict[str, Any]:
+        if "load" in question:
+            row = Row(**question["load"])
+            self._contender = CONTENDERS[self._name](row)
+            self._batches = list(np.random.default_rng(0).permutation(row.records).reshape(-1, row.batch))
+            self._most = max(1, _MOST_RECORDS // row.batch)
+            return {}
+        assert self._contender is not None, "nothing is loaded"
+        if "check" in question:
+            self._run(_CHECKED)
+            arrays = [a for pair in self._contender.parameters() for a in pair]
+            np.savez(question["check"], **{f"a{k}": a for k, a in enumerate(arrays)})
+            return {}
+        if "choices" in question:
+            return {"choices": getattr(self._contender, "choices", {})}
+        while True:
+            began = time.perf_counter()
+            self._run(self._steps)
+            passed, wanted = time.perf_counter() - began, question["time"]
+            if passed >= wanted or self._steps >= self._most:
+                return {"seconds": passed / self._steps}
+            more = min(8 * self._steps, math.ceil(1.2 * self._steps * wanted / passed))
+            self._steps = min(self._most, max(self._steps + 1, more))
+
+    def _run(self, steps: int) -> None:
+        assert self._contender is not None
+        self._contender.run([self._batches[k % len(self._batches)] for k in range(steps)])
+
+
 def _serve(name: str) -> None:
     # Whatever a library prints goes elsewhere: stdout carries the answers.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    from gdkernels.bench.gpu.contenders import CONTENDERS, Contender
-
-    contender: Contender | None = None
-    batches: list[Any] = []
-    size, steps, most = 0, 1, 1
+    server = _Server(name)
     for line in sys.stdin:
-        question = json.loads(line)
-        answer: dict[str, Any] = {"failed": None}
-        if "load" in question:
-            row = Row(**question["load"])
-            try:
-                contender = CONTENDERS[name](row)
-            except Exception as error:  # a contender that is not installed, or cannot do this, is a skipped row
-                answer["failed"] = f"{type(error).__name__}: {error}"
-            rng = np.random.default_rng(0)
-            batches = list(rng.permutation(row.records).reshape(-1, row.batch))
-            size, most = len(batches), max(1, _MOST_RECORDS // row.batch)
-        elif contender is None:
-            answer["failed"] = "nothing is loaded"
-        elif "check" in question:
-            contender.run([batches[k % size] for k in range(_CHECKED)])
-            arrays = [a for pair in contender.parameters() for a in pair]
-            np.savez(question["check"], **{f"a{k}": a for k, a in enumerate(arrays)})
-        elif "choices" in question:
-            answer["choices"] = getattr(contender, "choices", {})
-        else:
-            while True:
-                began = time.perf_counter()
-                contender.run([batches[k % size] for k in range(steps)])
-                passed = time.perf_counter() - began
-                if passed >= question["time"] or steps >= most:
-                    break
-                steps = min(most, max(steps + 1, min(8 * steps, math.ceil(1.2 * steps * question["time"] / passed))))
-            answer["seconds"] = passed / steps
+        try:
+            answer = server.answer(json.loads(line))
+        except Exception as error:  # of a stranger's library: a skipped row with its reason
+            answer = {"failed": f"{type(error).__name__}: {error}"}
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
 
