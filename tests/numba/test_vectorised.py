@@ -3,9 +3,11 @@
 import platform
 import re
 
+import numpy as np
 import pytest
 from engine_runs import write_functions
-from gdkernels_numba import code, lower
+from gdkernels_numba import ceilings, code, lower
+from gdkernels_numba.ceilings import write_ceilings
 from gdkernels_numba.functions import FUNCTIONS
 from gdkernels_numba.kernels_loop import write_loop
 from gdkernels_numba.kernels_move import write_moves
@@ -126,3 +128,27 @@ def test_functions_are_vectors(form):
         assert count(lines, r"vfn?m(add|sub)\w*p", register) >= 5, name
         assert not scalar(lines), name
         assert len(calls(lines)) <= (name in LIBRARY), name
+
+
+@pytest.mark.parametrize("form", FORMATS, ids=str)
+def test_the_ceiling_is_one_of_registers(form):
+    """As many multiply-adds in a round as there are sums, and nothing of memory."""
+    lines = instructions(lambda module: write_ceilings(module, form))["multiply_add"]
+    inner = [k for k, line in enumerate(lines) if re.match("vfmadd", line)]
+    assert len(inner) >= ceilings._CHAINS
+    assert not [line for line in lines[inner[0] : inner[-1] + 1] if "(%" in line]
+
+
+def test_a_round_of_the_ceiling_is_counted_right():
+    form = FORMATS[0]
+    module = ir.Module("ceilings")
+    write_ceilings(module, form)
+    loaded = code._link(code._compile(str(module)))
+    result = np.full(form.lanes, 0.5, form.dtype)
+    code.function_of(loaded, "multiply_add", 2)(3, result.ctypes.data)
+    sums = np.arange(ceilings._CHAINS, dtype=form.dtype)
+    for _ in range(3):
+        sums = sums * 0.5 + 0.5
+    assert np.allclose(result, sums.sum())
+    assert ceilings.fma_rate(1) > 0
+    assert ceilings.update_rate(1) > 0

@@ -8,6 +8,7 @@ import math
 import os
 import platform
 import statistics
+import subprocess
 import sys
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -64,10 +65,10 @@ def main(arguments: list[str] | None = None) -> int:
     peers = {name: Peer(name, options.threads) for name in names}
     try:
         for task in tasks:
-            rows, ceiling = _compare(task, list(peers.values()))
-            described = [vars(row) for row in rows]
-            results.append({"task": task.as_dict(), "product_ceiling_flops": ceiling, "rows": described})
-            ratio = _print_rows(task, rows, names[0], ceiling)
+            limits = _limits(options.threads)
+            rows, limits["product_ceiling_flops"] = _compare(task, list(peers.values()))
+            results.append({"task": task.as_dict(), **limits, "rows": [vars(row) for row in rows]})
+            ratio = _print_rows(task, rows, names[0], limits)
             if ratio is not None:
                 ratios.append((ratio, str(task)))
     finally:
@@ -144,18 +145,30 @@ def _compare(task: Task, peers: list[Peer]) -> tuple[list[Row], float]:
     return [rows[p.name] if p.name in rows else skipped[p.name] for p in peers], ceiling
 
 
-def _print_rows(task: Task, rows: list[Row], ours: str, ceiling: float) -> float | None:
+def _limits(threads: int) -> dict[str, float]:
+    """Return what as many cores can do at best, where the CPU engine is there to measure it: just now, clocks drift."""
+    command = [sys.executable, "-m", "gdkernels_numba.ceilings", str(threads)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return json.loads(done.stdout) if done.returncode == 0 else {}
+
+
+def _print_rows(task: Task, rows: list[Row], ours: str, limits: dict[str, float]) -> float | None:
     """Print the rows of one task; return the ratio of `ours` to the best other in the same precision."""
-    print(f"\n{task}" + (f", product ceiling {ceiling / 1e9:.0f} GFLOP/s" if ceiling else ""))
+    units = {"fma_flops": "registers {:.0f} GFLOP/s", "product_ceiling_flops": "product {:.0f} GFLOP/s"}
+    units["update_bytes"] = "memory in place {:.0f} GB/s"
+    known = [text.format(limits[name] / 1e9) for name, text in units.items() if limits.get(name)]
+    print(f"\n{task}" + (f"; at best: {', '.join(known)}" if known else ""))
     by_name = {row.peer: row for row in rows}
     mine = by_name[ours].rate
     for row in rows:
         if row.skipped:
             print(f"  {row.peer:16} skipped: {row.skipped}")
         else:
+            flops = row.rate * task.flops_per_record()
+            share = f" ({flops / limits['fma_flops']:4.0%})" if "fma_flops" in limits else ""
             print(
                 f"  {row.peer:16} {row.rate:12,.0f} samples/s ± {row.spread:4.0%}   {mine / row.rate:6.2f}×"
-                f"   {row.rate * task.flops_per_record() / 1e9:7.1f} GFLOP/s"
+                f"   {flops / 1e9:7.1f} GFLOP/s{share}"
                 f"   error {row.error:.1e}   first {row.first_seconds:.2f} s"
             )
     others = [r.rate for r in rows if r.samples and not r.peer.startswith("gdkernels") and "bf16" not in r.peer]
