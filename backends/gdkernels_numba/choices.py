@@ -13,9 +13,10 @@ _BREAK_EVEN = 10e6  # floating-point operations a step, below which a second thr
 _PER_BYTE = (
     4.0  # that a byte of weights costs: the update moves it, whatever the batch; threads without rows help there
 )
-# Rows in a batch up to which threads share the units: beyond, the products are longer than the reading of the weights.
-# Weights in two layouts that overflow all caches are long to read.
-_ROWS_BY_UNITS = 12  # a thread
+# Rows in a batch up to which threads share the units: beyond, products take longer than reading the weights. Threads that
+# share rows all read all weights; and weights in two layouts that overflow the caches are long to read.
+_ROWS_ALONE = 12
+_ROWS_OF_A_THREAD = 32
 _ROWS_BEYOND_CACHES = 48
 _ROW_BLOCK = 12  # a multiple of the rows of the usual micro-kernels
 
@@ -91,7 +92,7 @@ def choose(work: Work, format: Format, caches: Caches, cores: int, wished: Mappi
         depth_first = overflows and 2 * work.weight_bytes <= caches.second
     by_units = wished.get("by_units")
     if by_units is None:
-        limit = _ROWS_BY_UNITS * threads
+        limit = _ROWS_OF_A_THREAD * threads if threads > 1 else _ROWS_ALONE
         if work.weight_bytes > caches.last:
             limit = max(limit, _ROWS_BEYOND_CACHES)
         pays = threads > 1 or work.weight_bytes > caches.second

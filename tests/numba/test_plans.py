@@ -98,8 +98,8 @@ def test_the_plan_says_what_was_chosen_and_repeats_it():
 @pytest.mark.parametrize(
     ("widths", "batch_size", "threads", "by_units"),
     [
-        ((300, 700, 300), 16, 2, True),
-        ((300, 700, 300), 64, 2, False),
+        ((300, 700, 300), 64, 2, True),
+        ((300, 700, 300), 65, 2, False),
         ((300, 700, 300), 4, 1, True),
         ((30, 70, 30), 4, 1, False),
     ],
