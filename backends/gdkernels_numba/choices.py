@@ -13,8 +13,8 @@ _BREAK_EVEN = 10e6  # floating-point operations a step, below which a second thr
 _PER_BYTE = (
     4.0  # that a byte of weights costs: the update moves it, whatever the batch; threads without rows help there
 )
-# Rows in a batch up to which threads share the units: beyond, products take longer than reading the weights. Threads that
-# share rows all read all weights; and weights in two layouts that overflow the caches are long to read.
+# Rows in a batch up to which threads share the units: beyond, products take longer than reading the weights. Threads
+# that share rows all read all weights; and weights in two layouts that overflow the caches are long to read.
 _ROWS_ALONE = 12
 _ROWS_OF_A_THREAD = 32
 _ROWS_BEYOND_CACHES = 48
