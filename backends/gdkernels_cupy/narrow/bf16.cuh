@@ -3,7 +3,6 @@
 typedef uint16_t Element;
 constexpr int DEPTH = 16;  // of a matrix instruction
 constexpr int CHUNK = 8;   // elements in 16 bytes
-constexpr int AT_ONCE = WARPS == 8 ? 4 : 2;  // steps of a gradient: more want more registers than there are
 
 template <int COLUMNS> FN constexpr int pitch() { return COLUMNS; }
 template <int COLUMNS> FN Element* at(Element* m, int row, int column) {

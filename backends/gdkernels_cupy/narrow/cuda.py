@@ -79,6 +79,11 @@ class CudaKernels:
             blocks = driver.occupancyMaxActiveBlocksPerMultiprocessor(kernel.kernel.ptr, self._threads, self._shared)
             return int(blocks) * int(runtime.deviceGetAttribute(_PROCESSORS, self._device))
 
+    def local_bytes(self) -> int:
+        """Return the bytes that a thread of the training kernel spills from its registers."""
+        with self._cupy.cuda.Device(self._device):
+            return int(self._kernels["train"].local_size_bytes)
+
     def launch(self, name: str, ctas: int, shared_bytes: int, arguments: Sequence[Any], *, together: bool) -> None:
         types = [argument.rsplit(" ", 1)[0] for argument in SIGNATURES[name].split(", ")]
         given = tuple(_as_argument(kind, a) for kind, a in zip(types, arguments, strict=True))

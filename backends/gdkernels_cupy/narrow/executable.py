@@ -113,7 +113,7 @@ class NarrowExecutable(Executable):
         sample_weight: Any = None,
     ) -> tuple[float, float | None]:
         widths = _widths(state.parameters)
-        source, kernels = self._bind(widths)
+        source, kernels = self.bind(widths)
         step = source.step
         assert step is not None, "a program that only predicts has no step"
         machine = self._machine
@@ -162,7 +162,7 @@ class NarrowExecutable(Executable):
 
     def predict(self, parameters: Layers, x: Any) -> Any:
         widths = _widths(parameters)
-        source, kernels = self._bind(widths)
+        source, kernels = self.bind(widths)
         machine, records = self._machine, int(x.shape[0])
         if x.shape[1] != widths[0]:
             raise InputError(f"x has {x.shape[1]} columns, the network {widths[0]} inputs")
@@ -188,7 +188,8 @@ class NarrowExecutable(Executable):
 
     # ---- what runs
 
-    def _bind(self, widths: tuple[int, ...]) -> tuple[Source, Kernels]:
+    def bind(self, widths: tuple[int, ...]) -> tuple[Source, Kernels]:
+        """Return what runs networks of these widths, compiled."""
         if widths not in self._bound:
             properties = self._machine.properties
             reason = _unfit(widths, self.plan.precision, properties)

@@ -4,16 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from gdkernels.graph.nodes import Node
-from gdkernels.graph.steps import (
-    MATRIX,
-    Accumulation,
-    Gather,
-    Loop,
-    Product,
-    ScheduleError,
-    Step,
-    kind_of,
-)
+from gdkernels.graph.steps import MATRIX, Accumulation, Gather, Loop, Product, ScheduleError, Step, kind_of
 from gdkernels_cupy.narrow.shape import padded
 from gdkernels_cupy.tasks import Task
 

@@ -5,15 +5,7 @@ from dataclasses import dataclass
 
 from gdkernels.graph.nodes import Node
 from gdkernels.graph.operations import SCALAR
-from gdkernels.graph.steps import (
-    UNITS,
-    WEIGHTS,
-    Accumulation,
-    Loop,
-    Product,
-    ScheduleError,
-    kind_of,
-)
+from gdkernels.graph.steps import UNITS, WEIGHTS, Accumulation, Loop, Product, ScheduleError, kind_of
 from gdkernels_cupy.narrow.layout import TileLayout
 from gdkernels_cupy.narrow.shape import Format, Split, most_sums, padded, split_gradient
 from gdkernels_cupy.tasks import Task
@@ -124,7 +116,7 @@ class Memory:
 
     @property
     def matrix_instructions(self) -> int:
-        """How many matrix instructions a tile has in the text, for all warps alike."""
+        """How many matrix instructions a tile has in the code, where loops over the rows are partly unrolled."""
         count = 0
         for step in self.schedule.tile:
             if isinstance(step, Product):
@@ -132,7 +124,7 @@ class Memory:
                 count += self.layout.columns(step.left) // self.form.depth * columns // 8
         for g in self.gradient_of.values():
             across = -(-g.split.columns // 16 // g.split.across)
-            steps = 16 * self.warps // self.form.depth // g.split.shares
+            steps = min(16 * self.warps // self.form.depth // g.split.shares, self.form.at_once[self.warps])
             count += steps * 2 * (g.split.blocks + (across if g.columns else 0))
         return count
 

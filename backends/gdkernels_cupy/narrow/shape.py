@@ -1,6 +1,6 @@
 """How a narrow network lies on the chip: padded widths, shares of the warps, and the limits."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 __all__ = ["BF16", "FORMATS", "TF32", "WIDEST", "Format", "Split", "most_sums", "padded", "split_gradient"]
@@ -23,20 +23,23 @@ class Format:
         Bytes of an element.
     depth
         Terms that a matrix instruction sums.
+    at_once
+        Steps of a gradient that are unrolled, by the warps: the more, the more registers are wanted.
     """
 
     precision: str
     header: str
     size: int
     depth: int
+    at_once: Mapping[int, int]
 
     def pitch(self, columns: int) -> int:
         """Return the elements from row to row of a matrix on the chip, as ``pitch`` in the header does."""
         return columns if self.size == 2 else -(-columns // 32) * 32
 
 
-BF16 = Format("bfloat16", "bf16.cuh", 2, 16)
-TF32 = Format("tf32", "tf32.cuh", 4, 8)
+BF16 = Format("bfloat16", "bf16.cuh", 2, 16, {8: 4, 4: 2})
+TF32 = Format("tf32", "tf32.cuh", 4, 8, {8: 2, 4: 2})
 FORMATS = {f.precision: f for f in (BF16, TF32)}
 
 

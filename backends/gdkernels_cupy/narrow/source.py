@@ -75,7 +75,8 @@ def write_source(
 
 
 def _text(form: Format, warps: int, predict: Memory, step: Memory | None) -> str:
-    parts = [f"constexpr int WARPS = {warps};", *map(_header, ("primitives.cuh", form.header, "tile.cuh"))]
+    parts = [f"constexpr int WARPS = {warps}, AT_ONCE = {form.at_once[warps]};"]
+    parts += map(_header, ("primitives.cuh", form.header, "tile.cuh"))
     parts += [KernelText(step or predict).rounding_text()]
     parts += [KernelText(memory).text() for memory in (predict, step) if memory is not None]
     return "\n".join(parts)

@@ -5,7 +5,6 @@
 typedef float Element;
 constexpr int DEPTH = 8;  // of a matrix instruction
 constexpr int CHUNK = 4;  // elements in 16 bytes
-constexpr int AT_ONCE = 2;  // steps of a gradient: more want more registers than there are
 
 template <int COLUMNS> FN constexpr int pitch() { return (COLUMNS + 31) / 32 * 32; }
 template <int COLUMNS> FN Element* at(Element* m, int row, int column) {

@@ -121,9 +121,8 @@ class TileText:
         left, right = self._tile_name(step.left), self._tile_name(step.right)
         if g.columns is None:
             return f"d{step.node.id}.add<false>({left}, {right}, nullptr, 0);"
-        owner = (
-            list(self.memory.gradient_of).index(step.node.id) % g.split.up
-        )  # a different part of the warps each time
+        number = list(self.memory.gradient_of).index(step.node.id)
+        owner = number % g.split.up  # another part of the warps each time
         return f"d{step.node.id}.add<true>({left}, {right}, sums{g.columns.node.id}, {owner});"
 
     def _loop(self, at: int, loop: Loop) -> list[str]:
@@ -151,9 +150,8 @@ class TileText:
                 body.append(f"if ({inside}) {value}" if inside else value)
                 after.append(f"over_units<{of}>(v{r.id});")
             else:
-                mine = (
-                    f"record[e >> 1] >= 0{f' && {inside}' if inside else ''}" if matrix else "record[h] >= 0 && t == 0"
-                )
+                row, first = ("e >> 1", inside) if matrix else ("h", "t == 0")
+                mine = " && ".join([f"record[{row}] >= 0", *([first] if first else [])])
                 body.append(f"if ({mine}) n{r.id} += {name};")
         if matrix:
             assert isinstance(dimension, Dim)

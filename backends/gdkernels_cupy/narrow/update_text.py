@@ -4,10 +4,7 @@ from collections.abc import Iterable
 
 from gdkernels.graph.nodes import Node
 from gdkernels.graph.operations import SCALAR
-from gdkernels.graph.steps import (
-    WEIGHTS,
-    Loop,
-)
+from gdkernels.graph.steps import WEIGHTS, Loop
 from gdkernels_cupy.narrow.memory import Memory
 from gdkernels_cupy.narrow.text import body_of, scalar_lines
 
@@ -110,7 +107,6 @@ class UpdateText:
                 f"using G = Gradient<{s.rows}, {s.columns}, {s.up}, {s.across}>;",
                 f"const int i = G::row(c - {start}), j = G::column(c - {start});",
                 f"if (i >= {rows} || j >= {columns}) continue;",
-                f"const int at = i * {columns} + j;",
             ]
             key, base = g.product.node.id, self.memory.partial.offsets[f"product{g.product.node.id}"]
             source, share = f"G::first(partial + {base}, c - {start})", "G::GROUP"
@@ -131,6 +127,8 @@ class UpdateText:
             lines.append(f"const float g{key} = gradients[c];")
         if loop is None:
             return lines
+        if weights:
+            lines.append(f"const int at = i * {columns} + j;")
         given: dict[int, str] = {}
         for read in loop.reads:
             if read.op == "input" and read.dtype != SCALAR:

@@ -1,0 +1,77 @@
+"""The first minutes on a GPU: one step against the twin and against float64, then the same bits a thousand times."""
+
+import math
+
+import numpy as np
+import pytest
+from gdkernels_cupy.narrow import NarrowExecutable
+from narrow_runs import Run, bits, errors, program
+from narrow_twin import TwinMachine
+
+from gdkernels import verify
+from gdkernels.backend import Plan
+from gdkernels.definition import activations, losses
+from gdkernels.definition.optimizers import Adam
+
+pytestmark = pytest.mark.gpu
+
+# As in the tests of the twin: numbers that round the other way.
+BOUND = 1e-3
+
+relu, gelu = activations.relu, activations.gelu
+RUNS = {
+    "64 wide": (program(relu, relu, relu), (64,) * 5, "bfloat16"),
+    "64 wide in tf32": (program(relu, relu), (64,) * 4, "tf32"),
+    "classes": (program(gelu, relu, loss=losses.cross_entropy, optimizer=Adam()), (20, 64, 48, 10), "bfloat16"),
+    "a norm": (program(gelu, gradient_norm=True, clip_norm=0.5), (13, 30, 3), "tf32"),
+}
+
+
+@pytest.fixture
+def machine():
+    from gdkernels_cupy.narrow.cuda import CudaMachine
+
+    return CudaMachine(0)
+
+
+def on_gpu(run, machine, repeats=1):
+    """Yield the results of the same run, from the same start."""
+    import cupy
+
+    executable = NarrowExecutable(run.program, Plan("cupy", "cuda:0", run.precision), machine)
+    x, y = cupy.asarray(run.x), cupy.asarray(run.y)
+    for _ in range(repeats):
+        state = verify.start(run.program, run.parameters, cupy.asarray)
+        loss, norm = executable.run(state, x, y, run.order, run.batch_size, run.rates)
+        found = {"the loss": math.fsum([loss])} | ({} if norm is None else {"the norm": norm})
+        found |= dict(verify.named_arrays(state, cupy.asnumpy))
+        yield found | {"the prediction": cupy.asnumpy(executable.predict(state.parameters, x))}
+
+
+@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize(("records", "batch_size"), [(300, 300), (1000, 128), (5, 1), (40_000, 40_000)])
+def test_it_agrees_with_float64_and_with_the_twin(folder, machine, name, records, batch_size):
+    run_program, widths, precision = RUNS[name]
+    run = Run(run_program, widths, records, batch_size, precision)
+    (found,) = on_gpu(run, machine)
+    assert max(errors(found, run.reference()).values()) <= BOUND
+    if records <= 300:
+        twin = run.on_twin(TwinMachine(folder, ctas=2))
+        assert max(errors(found, {k: np.asarray(a, np.float64) for k, a in twin.items()}).values()) <= BOUND
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_thousand_runs_give_the_same_bits(machine, name):
+    run_program, widths, precision = RUNS[name]
+    results = on_gpu(Run(run_program, widths, 2000, 700, precision), machine, repeats=1000)
+    first = bits(next(results))
+    assert all(bits(found) == first for found in results)
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_the_driver_sees_no_spills(machine, name):
+    run_program, widths, precision = RUNS[name]
+    executable = NarrowExecutable(run_program, Plan("cupy", "cuda:0", precision), machine)
+    _, kernels = executable.bind(widths)
+    assert kernels.local_bytes() == 0
+    assert kernels.resident() >= 1
