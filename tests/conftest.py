@@ -88,6 +88,14 @@ def no_gpu() -> str | None:
     return CuPyBackend().unavailable()
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what takes minutes, unless -m asks for it."""
+    if "slow" not in config.option.markexpr:
+        slow = [item for item in items if item.get_closest_marker("slow")]
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if not item.get_closest_marker("slow")]
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     problem = no_gpu() if item.get_closest_marker("gpu") else None
     if problem:
