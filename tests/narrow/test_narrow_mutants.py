@@ -86,6 +86,12 @@ def test_nothing_is_noticed_without_a_change(folder):
     assert _noticed(folder, lambda text: text) is None
 
 
-@pytest.mark.parametrize("name", MUTANTS)
+# Barriers and copies always; indices of every kind where there is time.
+ALWAYS = 16
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if k >= ALWAYS else name for k, name in enumerate(MUTANTS)]
+)
 def test_it_is_noticed(folder, name):
     assert _noticed(folder, MUTANTS[name]) is not None
