@@ -109,10 +109,13 @@ class Binding:
             )
 
 
-def all_finite(a: Any, *, xp: Any) -> bool:
-    """Return whether all entries of `a` are finite: one pass and no temporary array where they are."""
+def all_finite(*arrays: Any, xp: Any) -> bool:
+    """Return whether all entries of `arrays` are finite: one pass and no temporary arrays where they are."""
     with np.errstate(all="ignore"):
-        return bool(np.isfinite(float(xp.sum(a)))) or bool(xp.all(xp.isfinite(a)))
+        # Infinities and NaN survive in a sum; a sum that overflows says nothing.
+        if np.isfinite(sum(float(xp.sum(a)) for a in arrays)):
+            return True
+        return all(bool(xp.all(xp.isfinite(a))) for a in arrays)
 
 
 def namespace_of(value: Any) -> Any:

@@ -152,7 +152,7 @@ class Epochs:
         assert self._binding is not None
         xp = self._binding.xp
         arrays = (a for layer in middle.state.parameters for a in layer if a is not None)
-        if not (math.isfinite(middle.error) and all(all_finite(a, xp=xp) for a in arrays)):
+        if not (math.isfinite(middle.error) and all_finite(*arrays, xp=xp)):
             raise DivergenceError(
                 f"{'the loss' if not math.isfinite(middle.error) else 'a parameter'} stopped being finite in epoch "
                 f"{self.epochs_done + 1}; the parameters are those before it. Lower the learning rate "
