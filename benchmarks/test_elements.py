@@ -1,0 +1,68 @@
+"""Nanoseconds an element that the CPU engine's loops take: a lost vectorisation shows as a factor of five or more.
+
+``python -m pytest benchmarks/test_elements.py`` prints a line for each activation (its loops forward and back, with
+those of SSE) and each loss.
+"""
+
+import numpy as np
+import pytest
+
+from gdkernels.definition import activations, losses
+from gdkernels.definition.optimizers import SGD
+from gdkernels.graph.schedule import schedule
+from gdkernels.graph.steps import MATRIX
+from gdkernels.program import Program
+
+pytest.importorskip("numba", reason="the CPU engine needs numba")
+
+from gdkernels_numba import lower
+from gdkernels_numba.machine import float_lanes
+from gdkernels_numba.memory import allocate
+from gdkernels_numba.vector import PANEL_BYTES, Format
+
+ROWS = 384  # of one panel: what is read and written stays in the second-level cache, and a call is nothing beside it
+
+identity, sse = activations.identity, losses.sse
+PROGRAMS = {
+    **{name: Program((f, identity), loss=sse, optimizer=SGD()) for name, f in activations.BY_NAME.items()},
+    **{name: Program((identity,), loss=f, optimizer=SGD()) for name, f in losses.BY_NAME.items()},
+}
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_nanoseconds_an_element(benchmark, capsys, name, precision):
+    form = Format(precision, float_lanes() if precision == "float32" else float_lanes() // 2)
+    jobs, elements = loops_of(PROGRAMS[name], form)
+
+    def run():
+        for kernel, operands in jobs:
+            kernel(ROWS, form.panel, PANEL_BYTES, operands.ctypes.data, 1)
+
+    benchmark.group = f"loops of one panel, {precision}"
+    benchmark.pedantic(run, rounds=100, iterations=10, warmup_rounds=5)
+    if benchmark.stats is not None:
+        nanoseconds = 1e9 * benchmark.stats.stats.median / elements
+        benchmark.extra_info["nanoseconds_per_element"] = nanoseconds
+        with capsys.disabled():
+            print(f"\n{name:24} {precision}: {nanoseconds:6.3f} ns an element in {len(jobs)} loops")
+
+
+def loops_of(program, form):
+    """Return the loops over rows, each with its operands, and how many elements each runs over."""
+    traced = program.trace(l2_as_input=True)
+    result = schedule(traced.graph, traced.batch, traced.results, [traced.error])
+    loops = lower._Loops()
+    loops.add(result, traced.batch)
+    compiled = lower._code_of_loops(form, tuple(loops.known))
+    jobs = []
+    for recipe, name in loops.known.items():
+        if recipe.kind == MATRIX:
+            count = recipe.loads + len(recipe.outputs) + len(recipe.reductions)
+            memory, base = allocate(count * ROWS * PANEL_BYTES)
+            memory.view(form.dtype)[:] = 0.5
+            operands = base + ROWS * PANEL_BYTES * np.arange(count)
+            kernel = lower.code.function_of(compiled, name, 5)
+            kernel.memory = memory
+            jobs.append((kernel, operands))
+    return jobs, ROWS * form.panel
