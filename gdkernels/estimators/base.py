@@ -225,6 +225,12 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
         """Return the network to train: a new one, or the present one."""
         precision = self.precision or ("float32" if "float32" in str(X.dtype) else "float64")
         if not first:
+            present = (self.coefs_[0].shape[0], *(W.shape[1] for W in self.coefs_))
+            if present != sizes:
+                raise ValueError(
+                    f"training goes on with layers of {present} units, but parameters and data ask for {sizes}: "
+                    "set warm_start=False and call fit to begin anew"
+                )
             return self._network(X, precision)
         self.n_layers_, self.n_outputs_ = len(sizes), sizes[-1]
         output = describe(self._output())["name"]

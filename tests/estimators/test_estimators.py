@@ -254,6 +254,15 @@ def test_parameters_set_by_hand_are_used():
     assert len(set(model.predict(X))) == 1
 
 
+def test_other_layers_need_a_new_beginning():
+    model = MLPRegressor(**SETTINGS, warm_start=True).fit(X, NUMBERS)
+    model.set_params(hidden_layer_sizes=(9, 4))
+    with pytest.raises(ValueError, match=r"goes on with layers of \(4, 9, 1\) units, but .* ask for \(4, 9, 4, 1\)"):
+        model.fit(X, NUMBERS)
+    model.set_params(warm_start=False).fit(X, NUMBERS)
+    assert model.n_layers_ == 4
+
+
 def test_copies_go_on_like_the_original(tmp_path):
     model = MLPClassifier(**SETTINGS, loss=brier).partial_fit(X, LABELS, classes=np.unique(LABELS))
     copies = [pickle.loads(pickle.dumps(model)), copy.deepcopy(model)]
