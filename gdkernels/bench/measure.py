@@ -22,6 +22,8 @@ from gdkernels.bench.worker import Checked, Sample, Worker, workers_of
 __all__ = ["SAMPLE_SECONDS", "Measured", "Work", "measure", "parts"]
 
 SAMPLE_SECONDS = 0.05
+# Threads of a library spin after their work, OpenBLAS's for 2^26 cycles: on the cores of whoever comes next.
+SETTLE_SECONDS = 0.05
 
 # Matrices and arrays that leave every cache; a GPU needs larger ones to be busy.
 _PRODUCT_SIZE = {"cpu": 1536, "gpu": 8192}
@@ -104,7 +106,6 @@ class _Measurement:
     def run(self) -> Measured:
         work = self._work
         self._found.first_calls += first_calls(work.cases[0], work.contenders, self._left, self._progress)
-        self._began = time.monotonic()
         for left in range(self._work.repeats, 0, -1):
             self._throughput(left)
         if work.goal is not None:
@@ -131,11 +132,12 @@ class _Measurement:
                 ready = self._load(workers, case, task, groups)
                 if number == 0 and first:
                     self._measure_ceilings(ready)
+                    self._began = time.monotonic()
                 for piece, placement in groups:
                     self._progress(f"{case}: {piece}")
                     # Targets come last and want their share, as do the groups of later repeats.
                     still = todo + len(self._work.cases) * len(groups) * (repeats_left - 1)
-                    still += len(self._work.contenders) if self._work.goal else 0
+                    still += bool(self._work.goal)
                     present = [w for w in ready if placement == "resident" or w.contender.device != "cpu"]
                     self._group(present, (case, task), (piece, placement), still)
                     todo -= 1
@@ -214,7 +216,8 @@ class _Measurement:
         """Return the seconds for the sampling of a group, so that all that are left, with their checks, get as much."""
         outside = (time.monotonic() - self._began - self._sampled) / (self._groups_done + 0.5)
         self._groups_done += 1
-        return max(0.0, self._left() / groups_left - outside)
+        share = max(0.0, self._left()) / groups_left
+        return max(share - outside, 0.25 * share)
 
     def _sample(
         self, checked: dict[Worker, tuple[Row, Checked]], how: tuple[str, str], seconds: float
@@ -224,6 +227,7 @@ class _Measurement:
             samples: dict[Worker, list[Sample]] = {worker: [] for worker in checked}
 
             def take(worker: Worker, samples: dict[Worker, list[Sample]] = samples) -> float:
+                time.sleep(SETTLE_SECONDS)
                 try:
                     sample = worker.sample(*how, SAMPLE_SECONDS)
                 except ProcessError as reason:

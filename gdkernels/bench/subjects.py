@@ -196,14 +196,17 @@ class Theirs(Subject):
     def load(self, task: Task) -> None:
         self.task = task
         self._player = PLAYERS[PEERS[self.contender.name].player](task)
+        self._fresh = True
 
     def bind(self) -> None:
         """Do nothing: peers compile in their first step."""
 
     def step(self) -> None:
+        self._fresh = False
         self._player.epoch(min(self.task.batch, self.task.records))
 
     def epoch(self) -> None:
+        self._fresh = False
         self._player.epoch()
 
     def parameters(self) -> Arrays:
@@ -212,7 +215,8 @@ class Theirs(Subject):
     def work(self, piece: str, placement: str, *, known: bool) -> Work:
         if (piece, placement) != ("epoch", "resident"):
             raise Unsuited("of peers, only epochs over data in memory are compared")
-        return PeerEpochs(self._player, self.task.records, in_order=known)
+        fresh, self._fresh = self._fresh, False
+        return PeerEpochs(self._player, self.task, in_order=known, fresh=fresh)
 
     def product(self, size: int) -> Callable[[], Any] | None:
         return self._player.product(size)

@@ -176,16 +176,20 @@ class PeerEpochs(Work):
     ----------
     in_order
         Whether the records are used in their order instead: then what comes out is known.
+    fresh
+        Whether it has not trained yet: some libraries have no parameters until they do.
     """
 
-    def __init__(self, player: Any, records: int, *, in_order: bool) -> None:
-        self._player, self._records, self._in_order = player, records, in_order
+    def __init__(self, player: Any, task: Task, *, in_order: bool, fresh: bool) -> None:
+        self._player, self._task, self._in_order, self._fresh = player, task, in_order, fresh
 
     def start(self) -> Arrays:
-        return self.results() | {"order": np.arange(self._records)}
+        parameters = named(self._task.parameters()) if self._fresh else self.results()
+        return parameters | {"order": np.arange(self._task.records)}
 
     def launch(self) -> None:
-        self._player.epoch(self._records if self._in_order else None)
+        self._fresh = False
+        self._player.epoch(self._task.records if self._in_order else None)
 
     def wait(self) -> None:
         """Do nothing: a peer's pass ends when it is done."""

@@ -162,6 +162,7 @@ def _measure(args: Namespace) -> Results:
             "width": work.share,
             "repeats": work.repeats,
             "sample_seconds": measuring.SAMPLE_SECONDS,
+            "settle_seconds": measuring.SETTLE_SECONDS,
             "loss": "sse",
             "gradient": "of E/B",
         },

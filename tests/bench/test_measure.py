@@ -23,6 +23,7 @@ NUMPY, LOOP = Contender("numpy", False), Contender("numpy-loop", True)
 def small(monkeypatch):
     """Measure hastily: short samples, small ceilings."""
     monkeypatch.setattr(measuring, "SAMPLE_SECONDS", 0.0)
+    monkeypatch.setattr(measuring, "SETTLE_SECONDS", 0.0)
     monkeypatch.setattr(measuring, "_PRODUCT_SIZE", {"cpu": 16, "gpu": 16})
     monkeypatch.setattr(measuring, "_COPY_BYTES", {"cpu": 1 << 12, "gpu": 1 << 12})
 

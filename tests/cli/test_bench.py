@@ -12,6 +12,7 @@ from gdkernels.bench.results import read
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     monkeypatch.setattr(measuring, "SAMPLE_SECONDS", 0.0)
+    monkeypatch.setattr(measuring, "SETTLE_SECONDS", 0.0)
     monkeypatch.setattr(measuring, "_PRODUCT_SIZE", {"cpu": 16})
     monkeypatch.setattr(measuring, "_COPY_BYTES", {"cpu": 1 << 12})
 
