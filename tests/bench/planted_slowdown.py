@@ -1,7 +1,7 @@
 """Two real measurements of the same code, and a third of it made slower: what `gdkernels compare` says of them.
 
 ``python tests/bench/planted_slowdown.py FOLDER [SHARE]`` writes a.json, again.json and slower.json there and prints the
-verdicts; by default the slowdown is 0.1. It takes about five minutes on a machine that does nothing else.
+verdicts; by default the slowdown is 0.1. It takes about six minutes on a machine that does nothing else.
 """
 
 import os
@@ -37,6 +37,7 @@ class Backend({kind}):
         return made
 """
 KINDS = {"numpy": ("gdkernels_numpy", "NumPyBackend"), "numba": ("gdkernels_numba", "NumbaBackend")}
+BACKENDS = "slowed-numba,slowed-numpy"
 SIZES = ("16-64-1", "32-64-64-1", "64-128-128-10", "128-256-10", "256-256-256-10")
 
 
@@ -47,13 +48,13 @@ def main(folder: Path, share: str = "0.1") -> None:
         for name, (package, kind) in KINDS.items():
             plugins.add(f"slowed-{name}", SLOWED.format(name=name, package=package, kind=kind))
     sizes = [part for size in SIZES for part in ("--sizes", size)]
-    command = [sys.executable, "-m", "gdkernels", "bench", *sizes, "--backends", "slowed-numba,slowed-numpy"]
+    command = [sys.executable, "-m", "gdkernels", "bench", *sizes, "--backends", BACKENDS, "--threads", "1"]
     for name, planted in (("a", "0"), ("again", "0"), ("slower", share)):
         environment = os.environ | {
             "PYTHONPATH": os.pathsep.join([str(folder), *sys.path]),
             "PLANTED_SHARE": planted,
         }
-        out = ["--repeats", "5", "--time-limit", "85", "--out", str(folder / f"{name}.json")]
+        out = ["--repeats", "5", "--time-limit", "110", "--out", str(folder / f"{name}.json")]
         subprocess.run([*command, *out], env=environment, check=True, stdout=subprocess.DEVNULL)
     a = read(folder / "a.json")
     for name in ("again", "slower"):
