@@ -11,7 +11,6 @@ template <int COLUMNS> FN Element* at(Element* m, int row, int column) {
 }
 FN Element rounded(float f) { return (Element)(bf16_pair(f, 0.f) & 0xffffu); }
 FN void mma(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) { mma_bf16(d, a, b0, b1); }
-constexpr uint32_t ONES = 0x3f803f80u;  // in an operand's register
 
 // The left operand from 16 rows of a matrix, from DEPTH columns on; and from its transpose: 16 columns, DEPTH rows.
 template <int COLUMNS> FN void left_rows(uint32_t (&a)[4], Element* m, int row, int k, int lane) {

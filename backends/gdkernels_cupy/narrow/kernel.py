@@ -67,7 +67,7 @@ class KernelText:
             down, across = padded(self.memory.size(node, 0)), padded(self.memory.size(node, 1))
             lines.append(
                 f"gather<{across}>(weights_{name}, weights + {self.memory.weights.offsets[name]}, {down}, "
-                "[](int r) { return (long long)r; });"
+                "[](int r) { return r; });"
             )
         for node in self.memory.biases:
             width = self.memory.size(node, 0)
@@ -78,7 +78,7 @@ class KernelText:
         if training:
             for g in self.memory.gradient_of.values():
                 if g.columns is not None:
-                    name, count = f"sums{g.columns.node.id}", g.split.shares * g.split.columns
+                    name, count = f"sums{g.columns.node.id}", self.memory.warps * g.split.columns
                     lines.append(f"for (int c = thread(); c < {count}; c += THREADS) {name}[c] = 0.f;")
         lines.append(f"{self._gather('cta()', 'inputs')}")
         return lines
@@ -96,7 +96,7 @@ class KernelText:
             "bool second = false;",
             "for (int tile = cta(); tile < tiles; tile += ctas()) {",
             f"    Element *const x_tile = second ? {other} : inputs, *const next_tile = second ? inputs : {other};",
-            "    const long long record[2] = {record_of(tile, row), record_of(tile, row + 8)};",
+            "    const int record[2] = {record_of(tile, row), record_of(tile, row + 8)};",
             "    copies_wait();",
             "    cta_sync();  // what was copied is there, and no warp still reads the tile before",
             f"    if (tile + ctas() < tiles) {self._gather('tile + ctas()', 'next_tile')}",
@@ -112,8 +112,8 @@ class KernelText:
         store = f"store_records<{columns}, {width}>(output, v{output.id}, record);"
         return [
             "const int tiles = (records + ROWS - 1) / ROWS;",
-            "auto record_of = [=](int tile, int r) -> long long {",
-            "    return tile * ROWS + r < records ? (long long)tile * ROWS + r : -1;",
+            "auto record_of = [=](int tile, int r) -> int {",
+            "    return tile * ROWS + r < records ? tile * ROWS + r : -1;",
             "};",
             "if (cta() >= tiles) return;",
             *self._begin(training=False),
@@ -127,7 +127,7 @@ class KernelText:
             "    const long long first = (long long)step * batch;",
             "    const int rows = batch < records - first ? batch : (int)(records - first);",
             "    const int tiles = (rows + ROWS - 1) / ROWS, active = tiles < ctas() ? tiles : ctas();",
-            "    auto record_of = [=](int tile, int r) -> long long {",
+            "    auto record_of = [=](int tile, int r) -> int {",
             "        return tile * ROWS + r < rows ? order[first + tile * ROWS + r] : -1;",
             "    };",
             *(f"    {line}" for line in scalar_lines(self.memory, self.memory.tile_scalars)),

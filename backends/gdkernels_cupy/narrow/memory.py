@@ -123,9 +123,8 @@ class Memory:
                 columns = self.layout.columns(step.node)
                 count += self.layout.columns(step.left) // self.form.depth * columns // 8
         for g in self.gradient_of.values():
-            across = -(-g.split.columns // 16 // g.split.across)
             steps = min(16 * self.warps // self.form.depth // g.split.shares, self.form.at_once[self.warps])
-            count += steps * 2 * (g.split.blocks + (across if g.columns else 0))
+            count += steps * 2 * g.split.blocks
         return count
 
     def _lay_out(self) -> None:
@@ -145,8 +144,8 @@ class Memory:
         for k, g in self.gradient_of.items():
             self.partial.take(f"product{k}", g.split.slots * 32 * self.warps)
             if g.columns is not None:
-                self.shared.take(f"sums{g.columns.node.id}", g.split.shares * g.split.columns * 4)
-                self.partial.take(f"sums{g.columns.node.id}", g.split.shares * g.split.columns)
+                self.shared.take(f"sums{g.columns.node.id}", self.warps * g.split.columns * 4)
+                self.partial.take(f"sums{g.columns.node.id}", self.warps * g.split.columns)
         for k, totals in enumerate(self.totals):
             if totals:
                 self.shared.take(f"parts{k}", len(totals) * self.warps * 4)

@@ -7,8 +7,8 @@ template <int COLUMNS, class Record> FN void gather(Element* tile, const Element
     constexpr int CHUNKS = COLUMNS / CHUNK;
     for (int c = thread(); c < rows * CHUNKS; c += THREADS) {
         const int row = c / CHUNKS, column = c % CHUNKS * CHUNK;
-        const long long from = record(row);
-        copy16_async(at<COLUMNS>(tile, row, column), image + (from < 0 ? 0 : from * COLUMNS + column), from >= 0);
+        const int from = record(row);
+        copy16_async(at<COLUMNS>(tile, row, column), image + (from < 0 ? 0 : (long long)from * COLUMNS + column), from >= 0);
     }
 }
 
@@ -52,25 +52,17 @@ template <int I, int J, int UP, int ACROSS> struct Gradient {
 #pragma unroll
         for (int s = 0; s < SLOTS; s++) sum[s / (8 * N)][s / 8 % N][s / 4 % 2][s % 4] = 0.f;
     }
-    // With BIAS, the column sums of `right` are added to `bias` [SHARES][J] too, by the warps of one of the UP.
-    template <bool BIAS> FN void add(Element* left, Element* right_tile, float* bias, int owner) {
+    FN void add(Element* left, Element* right_tile) {
         const int warp = thread() >> 5, share = warp / (UP * ACROSS), up = warp / ACROSS % UP, across = warp % ACROSS;
         const int lane = fresh_lane();
-        float column[N][2][4] = {};
 #pragma unroll AT_ONCE
         for (int step = 0; step < ROWS / DEPTH / SHARES; step++) {
             const int k = step * SHARES + share;
             uint32_t b[N][4];
 #pragma unroll
             for (int n = 0; n < N; n++)
-                if (J / 16 % ACROSS == 0 || across * N + n < J / 16) {
+                if (J / 16 % ACROSS == 0 || across * N + n < J / 16)
                     right<J>(b[n], right_tile, k, across * N + n, lane);
-                    if (BIAS && up == owner) {
-                        const uint32_t ones[4] = {ONES, ONES, ONES, ONES};
-                        mma(column[n][0], ones, b[n][0], b[n][1]);
-                        mma(column[n][1], ones, b[n][2], b[n][3]);
-                    }
-                }
 #pragma unroll
             for (int m = 0; m < M; m++)
                 if (I / 16 % UP == 0 || up * M + m < I / 16) {
@@ -84,17 +76,6 @@ template <int I, int J, int UP, int ACROSS> struct Gradient {
                         }
                 }
         }
-        const int t = lane & 3;
-        if (BIAS && up == owner && lane < 4)
-#pragma unroll
-            for (int n = 0; n < N; n++)
-#pragma unroll
-                for (int half = 0; half < 2; half++)
-                    if (J / 16 % ACROSS == 0 || across * N + n < J / 16) {
-                        float* to = bias + share * J + 16 * (across * N + n) + 8 * half + 2 * t;
-                        to[0] += column[n][half][0];
-                        to[1] += column[n][half][1];
-                    }
     }
     FN void write(float* partial) const {  // consecutive threads to consecutive addresses
 #pragma unroll
@@ -140,35 +121,50 @@ template <int COLUMNS> FN void recall(float (&v)[COLUMNS / 8][4], const float* o
 }
 
 // A matrix of records in global memory, of true width: this thread's part of two rows (-1: zeros), or back.
-template <int COLUMNS, int WIDTH> FN void load_records(float (&v)[COLUMNS / 8][4], const float* m, const long long (&record)[2]) {
+template <int COLUMNS, int WIDTH> FN void load_records(float (&v)[COLUMNS / 8][4], const float* m, const int (&record)[2]) {
     const int t = thread() & 3;
 #pragma unroll
     for (int n = 0; n < COLUMNS / 8; n++)
 #pragma unroll
         for (int e = 0; e < 4; e++) {
             const int column = 8 * n + 2 * t + (e & 1);
-            v[n][e] = record[e >> 1] >= 0 && column < WIDTH ? m[record[e >> 1] * WIDTH + column] : 0.f;
+            v[n][e] = record[e >> 1] >= 0 && column < WIDTH ? m[(long long)record[e >> 1] * WIDTH + column] : 0.f;
         }
 }
-template <int COLUMNS, int WIDTH> FN void store_records(float* m, const float (&v)[COLUMNS / 8][4], const long long (&record)[2]) {
+template <int COLUMNS, int WIDTH> FN void store_records(float* m, const float (&v)[COLUMNS / 8][4], const int (&record)[2]) {
     const int t = thread() & 3;
 #pragma unroll
     for (int n = 0; n < COLUMNS / 8; n++)
 #pragma unroll
         for (int e = 0; e < 4; e++) {
             const int column = 8 * n + 2 * t + (e & 1);
-            if (record[e >> 1] >= 0 && column < WIDTH) m[record[e >> 1] * WIDTH + column] = v[n][e];
+            if (record[e >> 1] >= 0 && column < WIDTH) m[(long long)record[e >> 1] * WIDTH + column] = v[n][e];
         }
 }
 
 // What is outside of the matrix, rows or columns, is no part of a sum over the batch, whatever f(0) is.
-template <int COLUMNS, int WIDTH> FN void clear_outside(float (&v)[COLUMNS / 8][4], const long long (&record)[2]) {
+template <int COLUMNS, int WIDTH> FN void clear_outside(float (&v)[COLUMNS / 8][4], const int (&record)[2]) {
     const int t = thread() & 3;
 #pragma unroll
     for (int n = 0; n < COLUMNS / 8; n++)
 #pragma unroll
         for (int e = 0; e < 4; e++)
             if (record[e >> 1] < 0 || 8 * n + 2 * t + (e & 1) >= WIDTH) v[n][e] = 0.f;
+}
+
+// The columns' sums over the 16 rows of a warp are added to its row of `sums` [WARPS][COLUMNS]; nothing is rounded.
+template <int COLUMNS> FN void add_columns(float* sums, const float (&v)[COLUMNS / 8][4]) {
+    const int lane = fresh_lane();
+    float* to = sums + (thread() >> 5) * COLUMNS + 2 * (lane & 3);
+#pragma unroll
+    for (int n = 0; n < COLUMNS / 8; n++)
+#pragma unroll
+        for (int e = 0; e < 2; e++) {
+            float sum = v[n][e] + v[n][e + 2];
+#pragma unroll
+            for (int mask = 4; mask < 32; mask <<= 1) sum += shuffle_xor(sum, mask);
+            if (lane < 4) to[8 * n + e] += sum;
+        }
 }
 
 // ---- sums over CTAs, in their order

@@ -103,6 +103,7 @@ class TileText:
         if stored or node.id in lefts:
             lines += [
                 f"clear_outside<{columns}, {self.memory.layout.width(node)}>(v{node.id}, record);",
+                *(f"add_columns<{columns}>(sums{s.node.id}, v{node.id});" for s in self._summed(node)),
                 f"uint32_t left{node.id}[{columns} / DEPTH][4];",
                 f"round_left<{columns}>(left{node.id}, v{node.id});",
             ]
@@ -112,18 +113,16 @@ class TileText:
             lines.append(f"store_rows<{columns}>(tile{self.memory.layout.tile_of[node.id]}, left{node.id});")
         return lines
 
+    def _summed(self, node: Node) -> list[Accumulation]:
+        columns = [g.columns for g in self.memory.gradient_of.values()]
+        return [c for c in columns if c is not None and c.right is node]
+
     def _tile_name(self, node: Node) -> str:
         return "x_tile" if node.op == "input" else f"tile{self.memory.layout.tile_of[node.id]}"
 
     def _accumulate(self, step: Accumulation) -> str:
         assert step.left is not None
-        g = self.memory.gradient_of[step.node.id]
-        left, right = self._tile_name(step.left), self._tile_name(step.right)
-        if g.columns is None:
-            return f"d{step.node.id}.add<false>({left}, {right}, nullptr, 0);"
-        number = list(self.memory.gradient_of).index(step.node.id)
-        owner = number % g.split.up  # another part of the warps each time
-        return f"d{step.node.id}.add<true>({left}, {right}, sums{g.columns.node.id}, {owner});"
+        return f"d{step.node.id}.add({self._tile_name(step.left)}, {self._tile_name(step.right)});"
 
     def _loop(self, at: int, loop: Loop) -> list[str]:
         lines: list[str] = []

@@ -19,12 +19,12 @@ class UpdateText:
 
     def leave_gradients(self) -> list[str]:
         """Return how a CTA leaves its gradients for the others."""
-        lines = ["copies_wait();", "cta_sync();"]
-        lines.append(f"float* const mine_at = partial + (long long)cta() * {self.memory.partial.size};")
+        # All warps met after the last of the sums, before the gradient made of the same values.
+        lines = [f"float* const mine_at = partial + (long long)cta() * {self.memory.partial.size};"]
         for k, g in self.memory.gradient_of.items():
             lines.append(f"d{k}.write(mine_at + {self.memory.partial.offsets[f'product{k}']});")
             if g.columns is not None:
-                name, count = f"sums{g.columns.node.id}", g.split.shares * g.split.columns
+                name, count = f"sums{g.columns.node.id}", self.memory.warps * g.split.columns
                 to = f"mine_at[{self.memory.partial.offsets[name]} + c]"
                 lines.append(f"for (int c = thread(); c < {count}; c += THREADS) {to} = {name}[c];")
         return lines
@@ -109,16 +109,17 @@ class UpdateText:
                 f"if (i >= {rows} || j >= {columns}) continue;",
             ]
             key, base = g.product.node.id, self.memory.partial.offsets[f"product{g.product.node.id}"]
-            source, share = f"G::first(partial + {base}, c - {start})", "G::GROUP"
+            shares, source, share = s.shares, f"G::first(partial + {base}, c - {start})", "G::GROUP"
         else:
             assert g.columns is not None
             lines = [f"const int at = c - {start};"]
             key = g.columns.node.id
-            source, share = f"partial + {self.memory.partial.offsets[f'sums{key}']} + at", str(g.split.columns)
+            shares, share = self.memory.warps, str(g.split.columns)
+            source = f"partial + {self.memory.partial.offsets[f'sums{key}']} + at"
         if phase == 0:
             lines.append(f"float g{key} = 0.f;")
             lines.append(
-                f"for (int share = 0; share < {g.split.shares}; share++) "
+                f"for (int share = 0; share < {shares}; share++) "
                 f"g{key} += ordered_sum({source} + share * {share}, active, {self.memory.partial.size});"
             )
             if not last:
@@ -127,7 +128,7 @@ class UpdateText:
             lines.append(f"const float g{key} = gradients[c];")
         if loop is None:
             return lines
-        if weights:
+        if weights and (last or any(n.op == "input" and n.dtype != SCALAR for n in loop.reads)):
             lines.append(f"const int at = i * {columns} + j;")
         given: dict[int, str] = {}
         for read in loop.reads:
