@@ -36,13 +36,24 @@ __device__ inline void gather(const Control* control, int source, long long firs
                               long long pitch) {
     const T* from = static_cast<const T*>(control->sources[source]);
     const long long begin = control->first + first, last = control->records - 1;
+    const int thread = blockIdx.y * blockDim.x + threadIdx.x, threads = gridDim.y * blockDim.x;
+    // The caller's rows are next to each other: they begin where vector loads may only if their length and start allow.
+    const bool in_fours = columns % ELEMENTS == 0 && reinterpret_cast<unsigned long long>(from) % alignof(Four<T>) == 0;
     for (int r = blockIdx.x * blockDim.y + threadIdx.y; r < rows; r += gridDim.x * blockDim.y) {
         const long long at = begin + r;
         const long long row = control->order ? control->order[at] : at < last ? at : last;
         const T* values = from + row * columns;
         S* target = to + r * pitch;
-        for (int c = blockIdx.y * blockDim.x + threadIdx.x; c < columns; c += gridDim.y * blockDim.x)
-            target[c] = stored<S>(values[c]);
+        if (in_fours) {
+            for (int c = ELEMENTS * thread; c < columns; c += ELEMENTS * threads) {
+                const Four<T> four = load(values + c);
+                Four<S> result;
+                for (int k = 0; k < ELEMENTS; k++) result.at[k] = stored<S>(four.at[k]);
+                store(target + c, result);
+            }
+        } else {
+            for (int c = thread; c < columns; c += threads) target[c] = stored<S>(values[c]);
+        }
     }
 }
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from gdkernels_cupy import operations as ops
 from gdkernels_cupy.calls import CONTROL, SOURCES, calls_of
-from gdkernels_cupy.interpret import Interpreter
+from gdkernels_cupy.interpret import Interpreter, to_bfloat16
+from gdkernels_cupy.operations import Listing, matrix
 from programs import module, started
 from twin import Twin
 
@@ -142,3 +143,35 @@ def test_threads_in_any_order_give_the_same_bits(twin):
                 run.run(operation)
             results.append((run.memory.tobytes(), run.sums.tobytes()))
         assert results[0] == results[1]
+
+
+@pytest.mark.parametrize("columns", [1, 3, 4, 8, 64])
+@pytest.mark.parametrize("shift", [0, 1])
+@pytest.mark.parametrize(
+    ("source", "storage"), [("float32", "float32"), ("float32", "bfloat16"), ("float64", "float64")]
+)
+def test_rows_are_gathered_from_anywhere(twin, source, storage, columns, shift):
+    """In vectors where rows begin at the right addresses, one by one where they do not."""
+    rows, records = 37, 50
+    random = np.random.default_rng(0)
+    flat = np.zeros(records * columns + 64, source)
+    begin = -(flat.ctypes.data // flat.itemsize) % 16 + shift
+    x = flat[begin : begin + records * columns].reshape(records, columns)
+    x[...] = random.standard_normal(x.shape)
+    order = random.integers(0, records, rows + 5)
+    target = ops.Gather("x", 5, rows, columns, matrix("x there", rows, columns, storage))
+    memory = Interpreter(Listing((target,), (target.target,), {}, {}, (), 2), storage)
+    cells = np.array([0, 0, order.ctypes.data, 0, records, x.ctypes.data, 0, 0])
+
+    class At:
+        control = cells.ctypes.data
+
+        @staticmethod
+        def of(buffer):
+            return memory.memory.ctypes.data + memory.offsets[buffer.name]
+
+    (call,) = calls_of(target, memory.listing, rows, At)
+    twin({"float64": "float64"}.get(storage, "bfloat16"))(call.name, call.shape.grid, call.shape.block, call.arguments)
+    wanted = x[order[5:]]
+    found = memory.bits(target.target)
+    assert np.array_equal(found, to_bfloat16(wanted) if storage == "bfloat16" else wanted)
