@@ -42,7 +42,7 @@ def mse(prediction: Any, target: Any, *, xp: Any) -> Any:
 
 @dataclass(frozen=True)
 class Huber:
-    """½e² where |e| ≤ `delta`, `delta`·(|e| − ½·`delta`) beyond, summed over the outputs (Huber 1964)."""
+    """½e² for errors of at most `delta`, `delta`·(abs(e) − ½·`delta`) beyond, summed over the outputs (Huber 1964)."""
 
     delta: float = 1.0
 
