@@ -1,6 +1,10 @@
 """How Sphinx builds these pages: ``sphinx-build -W -b html docs docs/_build``."""
 
+import logging
+
 import gdkernels
+
+logging.getLogger("gdkernels").setLevel(logging.WARNING)  # where the pictures ran is no news of the build
 
 project = "gdkernels"
 version = gdkernels.__version__
@@ -27,7 +31,7 @@ html_title = f"gdkernels {version}"
 html_copy_source = False
 html_show_copyright = False
 
-# Every picture begins with these lines; "Pictures" in gradient_descent.md and gallery.md show them.
+# Every picture begins with these lines, as the pages say.
 plot_pre_code = """
 import matplotlib.pyplot as plt
 import numpy as np
