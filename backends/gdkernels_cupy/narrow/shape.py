@@ -38,7 +38,7 @@ class Format:
         return columns if self.size == 2 else -(-columns // 32) * 32
 
 
-BF16 = Format("bfloat16", "bf16.cuh", 2, 16, {8: 4, 4: 2})
+BF16 = Format("bfloat16", "bf16.cuh", 2, 16, {8: 4, 4: 1})
 TF32 = Format("tf32", "tf32.cuh", 4, 8, {8: 2, 4: 2})
 FORMATS = {f.precision: f for f in (BF16, TF32)}
 
