@@ -35,7 +35,7 @@ class Low(NumPyBackend):
 
     def compile(self, program, plan):
         numpy = NumPyBackend()
-        numpy.xp = verify._numpy(plan.precision)
+        numpy.xp = verify.numpy_namespace(plan.precision)
         return DefinitionExecutable(numpy, program, plan)
 
 
