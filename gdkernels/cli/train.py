@@ -127,7 +127,7 @@ def run(args: Namespace) -> None:
         if prediction and preparation.classes is not None
         else None,
         seconds=seconds,
-        explanation=_explanation(args, network, settings, len(train)) if args.explain else None,
+        explanation=_explanation(args, network, settings, len(train), epochs) if args.explain else None,
     )
     try:
         if args.out is not None:
@@ -154,8 +154,10 @@ def _check_files(args: Namespace) -> None:
             raise InputError(f"--out and --plot name the same file, {args.out}; give two")
 
 
-def _explanation(args: Namespace, network: dict[str, Any], settings: dict[str, Any], records: int) -> Explanation:
-    work = Trainer(MLP(**network), **settings).work(records, args.epochs)
+def _explanation(
+    args: Namespace, network: dict[str, Any], settings: dict[str, Any], records: int, epochs: int
+) -> Explanation:
+    work = Trainer(MLP(**network), **settings).work(records, epochs)
     return Explanation(args.backend, args.device, args.precision, work)
 
 
