@@ -45,7 +45,7 @@ MEASURING = (
 )  # what they do is for a machine and not for its tests: only parsed
 
 BLOCK = re.compile(r"^```(\S+)\n(.*?)^```\n(?:\n```text\n(.*?)^```$)?", re.DOTALL | re.MULTILINE)
-PICTURE = re.compile(r"^\.\. plot::\n(?: +:.*\n)*\n(.*)", re.DOTALL | re.MULTILINE)
+PICTURE = re.compile(r"^\.\. plot::\n(?: +:[^\n]*\n)*\n(.*)", re.DOTALL | re.MULTILINE)
 
 
 def examples(page):
@@ -112,6 +112,8 @@ def test_commands(page, folder, capsys):
 def test_the_examples_are_found():
     assert len(list(examples("README.md"))) == PAGES["README.md"].count("```python") > 3
     assert len(list(commands("README.md"))) > 7
+    names = re.findall(r"^ +:filename-prefix: (.*)$", "".join(PAGES.values()), re.MULTILINE)
+    assert len(names) == len(set(names)) == "".join(PAGES.values()).count(".. plot::")  # or one would show for all
     for page, text in PAGES.items():
         assert len(list(examples(page))) == len(re.findall(r"^```python$|^\.\. plot::$", text, re.MULTILINE)), page
 
