@@ -193,7 +193,7 @@ class _Measurement:
         self._sampled += time.monotonic() - began
         for worker, (row, before) in checked.items():
             try:
-                after = worker.check(prover, *how)
+                after = worker.check(prover, *how, when_done=False)
             except ProcessError as reason:
                 self._drop(replace(row, status="skipped", reason=str(reason)))
                 continue
