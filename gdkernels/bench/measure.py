@@ -141,6 +141,8 @@ class _Measurement:
                     present = [w for w in ready if placement == "resident" or w.contender.device != "cpu"]
                     self._group(present, (case, task), (piece, placement), still)
                     todo -= 1
+            if first:
+                self._measure_ceilings(ready)  # once more: whatever took a core in the beginning may be gone
 
     def _load(
         self, workers: Sequence[Worker], case: Case, task: Task, groups: Sequence[tuple[str, str]]
