@@ -41,12 +41,12 @@ def loss_curves(history: History | Mapping[str, Any] | Sequence[Any], *, ax: Axe
     Raises
     ------
     InputError
-        Where there are no epochs to draw.
+        Where no epoch has a finite loss.
     """
     several = [history] if isinstance(history, (History, Mapping)) else list(history)
     runs = [_run(h) for h in several]
-    if not any(run.epochs for run in runs):
-        raise InputError("there are no loss curves to draw: the history has no epochs")
+    if not any(np.isfinite(run.loss).any() for run in runs):
+        raise InputError("there are no loss curves to draw: no epoch has a finite loss")
     ax = style.axes_or_new(ax)
     width = 2.0 if len(runs) == 1 else 1.2
     drawn: list[float] = []
@@ -60,7 +60,7 @@ def loss_curves(history: History | Mapping[str, Any] | Sequence[Any], *, ax: Axe
                 ax.plot(run.epochs, losses, dashes, color=colour, linewidth=width, label=name if k == 0 else "_")
                 drawn.extend(losses[np.isfinite(losses)])
         _mark_best(ax, run, alone=len(runs) == 1, first=k == 0)
-    if drawn and min(drawn) > 0 and max(drawn) > _DECADE * min(drawn):
+    if min(drawn) > 0 and max(drawn) > _DECADE * min(drawn):
         _logarithmic(ax, max(drawn) / min(drawn))
     networks = f", {len(runs)} networks" if len(runs) > 1 else ""
     style.dress(ax, title=f"Loss while training{networks}", x="epoch", y="loss (mean per record)")

@@ -130,7 +130,7 @@ class Path:
 
 
 class Landscape:
-    """The mean error of a network on some records, as a function of its parameters.
+    """The mean error of a network on some records, as a function of its parameters; without any penalty on weights.
 
     Parameters
     ----------

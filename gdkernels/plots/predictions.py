@@ -175,7 +175,8 @@ def confusion_matrix(counts: Any, labels: Sequence[Any], *, ax: Axes | None = No
 
 
 def _figures(true: npt.NDArray[Any], predicted: npt.NDArray[Any]) -> str:
-    return f"R² {style.number(metrics.r2(true, predicted))}, RMSE {style.number(metrics.rmse(true, predicted))}"
+    with np.errstate(over="ignore", invalid="ignore"):  # figures too large for a number come out as such
+        return f"R² {style.number(metrics.r2(true, predicted))}, RMSE {style.number(metrics.rmse(true, predicted))}"
 
 
 def _scatter(ax: Axes, x: npt.NDArray[Any], y: npt.NDArray[Any]) -> None:

@@ -242,6 +242,9 @@ def _downhill(view: _View, along: int) -> tuple[Floats, Floats]:
     inside = [low + (high - low) * (np.arange(n) + 0.5) / n for (low, high), n in zip(view.limits, counts, strict=True)]
     places = np.stack(np.meshgrid(*inside), axis=-1)
     slopes = view.landscape.slopes(view.parameters, places, at=view.at)
-    size = np.linalg.norm(slopes / scale, axis=-1, keepdims=True)
-    size = np.where(size > 0, size, 1.0)
-    return places, -slopes / size * np.sqrt(size / np.nanmax(size)) * (0.9 / counts.max())
+    size = np.hypot(*np.moveaxis(slopes / scale, -1, 0))[..., None]
+    largest = np.max(size, initial=0.0, where=np.isfinite(size))
+    if largest == 0.0:
+        return places, np.zeros_like(slopes)
+    with np.errstate(all="ignore"):  # where a slope is not finite there is no arrow
+        return places, -slopes * np.where(size > 0, np.sqrt(size / largest) / size, 0.0) * (0.9 / counts.max())

@@ -212,6 +212,20 @@ def test_a_network_at_rest_is_seen_from_two_to_each_side():
     assert (ax.get_xlim(), ax.get_ylim()) == ((-1.0, 3.0), (-2.0, 2.0))
 
 
+@pytest.mark.parametrize("draw", [plots.error_surface, plots.error_surface_3d])
+def test_where_the_error_is_not_finite_the_rest_is_drawn(draw):
+    mlp = gd.MLP([1, 1], output="exp", seed=0, backend="numpy", precision="float64")
+    landscape = plots.Landscape(mlp, [[1.0], [2.0]], [1.0, 2.0])
+    ax = draw(landscape, (WEIGHT, BIAS), limits=((-300.0, 300.0), (-300.0, 300.0)), points=15)
+    ax.figure.canvas.draw()
+
+
+def test_a_plain_has_no_arrows_to_show():
+    landscape = plots.Landscape(gd.MLP([1, 1], backend="numpy", output="relu"), [[0.0]], [0.0])
+    arrows = named(plots.error_surface(landscape, (WEIGHT, BIAS), limits=((0, 1), (-2, -1)), points=5), "_gradients")
+    assert not arrows.U.any()
+
+
 def test_what_cannot_be_drawn():
     landscape, _ = on_a_line()
     with pytest.raises(gd.InputError, match="two different parameters, not 'b0\\[0\\]' twice"):

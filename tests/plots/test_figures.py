@@ -51,8 +51,9 @@ def test_loss_curves_of_several_networks():
 
 
 def test_no_epochs_no_curve():
-    with pytest.raises(gd.InputError, match="no epochs"):
-        plots.loss_curves({"loss": [], "validation_loss": [], "best_epoch": None})
+    for losses in ([], [np.nan]):
+        with pytest.raises(gd.InputError, match="no epoch has a finite loss"):
+            plots.loss_curves({"loss": losses, "validation_loss": None, "best_epoch": None})
 
 
 # ---- predictions
@@ -70,6 +71,12 @@ def test_predicted_against_true_and_residuals():
     assert ax.get_title(loc="left") == "Predicted against true: R² 0.732, RMSE 0.645"
     ax = plots.residuals(true, predicted)
     np.testing.assert_array_equal(ax.lines[1].get_data(), [predicted[:, 0], [-0.5, 0.0, 1.0]])
+
+
+def test_numbers_at_the_end_of_the_range_are_drawn():
+    ax = plots.predicted_against_true([1e300, -1e300], [1e300, 0.0])
+    ax.figure.canvas.draw()
+    assert ax.get_title(loc="left").endswith("R² nan, RMSE inf")
 
 
 def test_a_dollar_is_a_dollar():
