@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gdkernels.backend import Plan
+from gdkernels.notebook import html_table
 
 __all__ = ["Epoch", "History", "Start"]
 
@@ -119,6 +120,32 @@ class History:
         """Training throughput over all the epochs."""
         samples = sum(e.samples_per_second * e.seconds for e in self.epochs)
         return samples / self.seconds if self.seconds else 0.0
+
+    def _repr_html_(self) -> str:
+        numbers = [e.number for e in self.epochs]
+        told: dict[str, list[int | None]] = {
+            "first": [*numbers[:1]],
+            "kept": [self.best_epoch],
+            "last": [*numbers[-1:]],
+        }
+        shown = [e for e in self.epochs if any(e.number in which for which in told.values())]
+        figures = list(shown[-1].metrics) if shown else []
+        rows = [
+            (
+                f"{e.number:,} ({', '.join(what for what, which in told.items() if e.number in which)})",
+                f"{e.loss:.4g}",
+                "" if e.validation_loss is None else f"{e.validation_loss:.4g}",
+                *(f"{e.metrics[name]:.4g}" for name in figures),
+                f"{e.learning_rate:.3g}",
+            )
+            for e in shown
+        ]
+        caption = (
+            f"{len(self.epochs):,} epochs in {self.seconds:.2f} s, {self.samples_per_second:,.0f} samples/s on "
+            f"{self.backend}, {self.device}, {self.precision}, {self.origin}"
+        )
+        heads = ("epoch", "loss", "validation loss", *figures, "learning rate")
+        return html_table(f"{caption}; {self.stopped}" if self.stopped else caption, heads, rows)
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything as numbers, text, lists and dictionaries."""

@@ -7,8 +7,9 @@ from typing import Any
 from gdkernels import registry
 from gdkernels.backend import Backend
 from gdkernels.errors import BackendError, GdkernelsError
+from gdkernels.notebook import html_table
 
-__all__ = ["BackendRecord", "DeviceRecord", "as_dicts", "lines", "report"]
+__all__ = ["BackendRecord", "DeviceRecord", "Report", "as_dicts", "lines", "report"]
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,18 @@ class BackendRecord:
     devices: tuple[DeviceRecord, ...]
 
 
-def report() -> list[BackendRecord]:
+class Report(tuple[BackendRecord, ...]):
+    """The records of all installed backends; a notebook shows them as a table."""
+
+    __slots__ = ()
+
+    def _repr_html_(self) -> str:
+        return html_table(
+            "Backends of gdkernels", ("backend", "device", "what a training step says", "from"), _rows(self)
+        )
+
+
+def report() -> Report:
     """Return a record of every installed backend, the highest priority first; each device does a training step.
 
     Raises
@@ -69,7 +81,7 @@ def report() -> list[BackendRecord]:
         default = (choice.backend.name, choice.device)
     except GdkernelsError:  # what the environment asks for is not there, or nothing can run: then there is no default
         default = ("", "")
-    return [
+    return Report(
         BackendRecord(
             name=f.name,
             source=f.source,
@@ -81,7 +93,7 @@ def report() -> list[BackendRecord]:
             ),
         )
         for f in found
-    ]
+    )
 
 
 def _try(backend: Backend, device: str, *, default: bool) -> DeviceRecord:
@@ -95,6 +107,13 @@ def _try(backend: Backend, device: str, *, default: bool) -> DeviceRecord:
 
 def lines(records: Sequence[BackendRecord]) -> list[str]:
     """Return the report as text: a line per device, or per backend that cannot run, in aligned columns."""
+    rows = _rows(records)
+    names, devices = _width(row[0] for row in rows), _width(row[1] for row in rows)
+    return [f"{name:{names}}  {device:{devices}}  {text}  [{source}]" for name, device, text, source in rows]
+
+
+def _rows(records: Sequence[BackendRecord]) -> list[tuple[str, str, str, str]]:
+    """Return backend, device, result and source for each device, or each backend that cannot run."""
     rows = []
     for record in records:
         if record.problem is not None:
@@ -102,8 +121,7 @@ def lines(records: Sequence[BackendRecord]) -> list[str]:
         for device in record.devices:
             result = f"PASS (error {device.error:.1e})" if device.problem is None else f"FAIL: {device.problem}"
             rows.append((record.name, device.name, result + (", default" if device.default else ""), record.source))
-    names, devices = _width(row[0] for row in rows), _width(row[1] for row in rows)
-    return [f"{name:{names}}  {device:{devices}}  {text}  [{source}]" for name, device, text, source in rows]
+    return rows
 
 
 def as_dicts(records: Sequence[BackendRecord]) -> list[dict[str, Any]]:

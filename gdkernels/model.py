@@ -20,6 +20,7 @@ from gdkernels.definition.network import Layer, Layers, map_layers
 from gdkernels.errors import InputError, unknown_name
 from gdkernels.metrics import Metric
 from gdkernels.native import choose_for
+from gdkernels.notebook import html_table
 from gdkernels.program import Program
 from gdkernels.targets import place_inputs
 from gdkernels.work import Work
@@ -230,6 +231,14 @@ class Model:
         where = located(self._binding) if self._binding is not None else f"backend {self.backend}, not yet bound"
         output = describe(self.output)["name"]
         return f"MLP({list(self.sizes)}, {hidden} → {output}, {self.parameter_count:,} parameters, {where})"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (k, f"{layer.W.shape[0]:,} → {layer.W.shape[1]:,}", describe(f)["name"],
+             f"{sum(math.prod(a.shape) for a in layer if a is not None):,}")
+            for k, (layer, f) in enumerate(zip(self._parameters, (*self.activations, self.output), strict=True))
+        ]  # fmt: skip
+        return html_table(repr(self), ("layer", "inputs → units", "activation", "parameters"), rows)
 
 
 def _checked_sizes(sizes: Sequence[int]) -> tuple[int, ...]:

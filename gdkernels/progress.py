@@ -1,9 +1,11 @@
-"""A progress bar with loss and samples/s on long work; none off a terminal."""
+"""A progress bar with loss and samples/s on long work, on a terminal and in a notebook; none elsewhere."""
 
 import sys
+from importlib.util import find_spec
 from typing import Any
 
 from gdkernels.history import Epoch
+from gdkernels.notebook import in_notebook
 
 __all__ = ["Progress", "RecordCount"]
 
@@ -11,22 +13,21 @@ _DELAY_SECONDS = 1.0  # what is done sooner needs no bar
 
 
 class Progress:
-    """Shows the epochs of a fit on stderr as they end.
+    """Shows the epochs of a fit as they end: on stderr, or in a notebook below the cell.
 
     Parameters
     ----------
     epochs
         How many there will be at most.
     show
-        Whether to show it, and to leave it there when done; None shows it where stderr is a terminal, until it is done.
+        Whether to show it, and to leave it there when done; None shows it on a terminal and in a notebook, until it is
+        done.
     """
 
     def __init__(self, epochs: int, show: bool | None) -> None:
         self._bar: Any = None
         if _wanted(show):
-            from tqdm import tqdm
-
-            self._bar = tqdm(total=epochs, unit="epoch", delay=0 if show else _DELAY_SECONDS, leave=bool(show))
+            self._bar = _tqdm()(total=epochs, unit="epoch", delay=0 if show else _DELAY_SECONDS, leave=bool(show))
 
     def __enter__(self) -> "Progress":
         return self
@@ -48,7 +49,7 @@ class Progress:
 
 
 class RecordCount:
-    """Counts records as they are done, and shows how many, and how many a second, on stderr.
+    """Counts records as they are done, and shows how many, and how many a second.
 
     Parameters
     ----------
@@ -62,10 +63,8 @@ class RecordCount:
         self.done = 0
         self._bar: Any = None
         if _wanted(show):
-            from tqdm import tqdm
-
             delay = 0 if show else _DELAY_SECONDS
-            self._bar = tqdm(desc=doing, unit=" records", unit_scale=True, delay=delay, leave=bool(show))
+            self._bar = _tqdm()(desc=doing, unit=" records", unit_scale=True, delay=delay, leave=bool(show))
 
     def __enter__(self) -> "RecordCount":
         return self
@@ -82,5 +81,14 @@ class RecordCount:
 
 
 def _wanted(show: bool | None) -> bool:
-    """Return whether to show a bar: where it is left open, on a terminal."""
-    return show or (show is None and sys.stderr is not None and sys.stderr.isatty())
+    """Return whether to show a bar: where it is left open, on a terminal and in a notebook."""
+    return show or (show is None and (in_notebook() or (sys.stderr is not None and sys.stderr.isatty())))
+
+
+def _tqdm() -> Any:
+    """Return what makes a bar: of widgets in a notebook that has them; without them, tqdm.auto would warn."""
+    if in_notebook() and find_spec("ipywidgets") is not None:
+        from tqdm.auto import tqdm
+    else:
+        from tqdm import tqdm
+    return tqdm

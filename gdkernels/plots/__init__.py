@@ -1,8 +1,8 @@
 """Pictures of training and of what came of it; they need ``pip install "gdkernels[plot]"``.
 
 Every function draws on the matplotlib Axes that it is given, or on those of a new figure, and returns them.
-``ax.figure.savefig("picture.svg")`` writes the picture; ``ax.figure`` at the end of a notebook's cell shows it, once
-pyplot was imported there. Here pyplot is never touched, so that all of this works without a display and in threads.
+``ax.figure.savefig("picture.svg")`` writes the picture; ``ax.figure`` at the end of a notebook's cell shows it. pyplot
+is never touched: what it shows, and where, stays the user's, and no display is needed.
 
 >>> from gdkernels import plots
 >>> path = plots.Path(mlp)  # doctest: +SKIP

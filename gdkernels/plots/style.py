@@ -65,10 +65,10 @@ def panels(rows: int, columns: int, *, projections: Sequence[str | None] = (None
         That of each panel, repeated as needed: None, or "3d".
     """
     require()
-    from matplotlib.figure import Figure
+    from gdkernels.plots.figure import NotebookFigure
 
     width, height = _PANEL_INCHES
-    figure = Figure(figsize=(columns * width, rows * height), layout="constrained")
+    figure = NotebookFigure(figsize=(columns * width, rows * height), layout="constrained")
     places = range(rows * columns)
     chosen = [projections[k % len(projections)] for k in places]
     return figure, [figure.add_subplot(rows, columns, k + 1, projection=chosen[k]) for k in places]
