@@ -51,7 +51,7 @@ def slope():
 
 
 def starts():
-    descents = [examples.wave(start, seed=0).go(gd.SGD(0.02), 40) for start in (0.3, 1.6, 4.4)]
+    descents = [examples.wave(start, seed=0).go(gd.SGD(0.02), 40) for start in (0.5, 1.6, 5.9)]
     return plots.several_starts(descents[0][0], WEIGHT, [path for _, path in descents], label="weight w")
 
 
@@ -97,7 +97,7 @@ PICTURES: dict[str, Callable[[], Any]] = {
 
 # Letters as plain outlines, and places that do not follow from their sizes: both would change with each font renderer.
 STYLE = ["default", {"text.hinting": "no_hinting", "path.effects": [Normal()]}]
-PLACES = {"starts": (0.12, 0.11, 0.5, 0.77), "weights": (0.25, 0.11, 0.7, 0.77), "gradients": (0.25, 0.11, 0.7, 0.77)}
+PLACES = {"starts": (0.12, 0.34, 0.8, 0.54), "weights": (0.25, 0.11, 0.7, 0.77), "gradients": (0.25, 0.11, 0.7, 0.77)}
 
 
 def drawn(name):

@@ -66,7 +66,7 @@ def add_to(commands: Any) -> None:
 
     starts = what.add_parser("starts", help="descents from several starts, and the minima that they reach",
                              description="Find the frequency in ŷ = sin(w·x) from 60 noisy records.")  # fmt: skip
-    _add_descent(starts, rate=0.02, steps=100)
+    _add_descent(starts, rate=0.02, steps=150)
     default = (0.3, 1.6, 3.2, 4.6, 5.4)
     starts.add_argument("--start", type=finite, nargs="+", default=default, metavar="W",
                         help=f"where w starts ({' '.join(map(str, default))})")  # fmt: skip

@@ -131,13 +131,14 @@ def several_starts(
         ax.plot(steps[:1], heights[:1], marker, color="white", markeredgecolor=colour, markeredgewidth=2, markersize=8,
                 label="_start", zorder=4)  # fmt: skip
         ax.plot(steps[-1:], heights[-1:], marker, color=colour, markeredgecolor="white", markersize=11, zorder=5,
-                label=f"start {k + 1}: ends at {style.number(heights[-1])}")  # fmt: skip
+                label=f"start {k + 1}: error {style.number(heights[-1])}")  # fmt: skip
         reached.append((heights[-1], steps[-1]))
     _frame(ax, shown, errors)
     best, at = min(reached)
     ax.annotate(f"lowest: {style.number(best)}", (at, best), xytext=(0, -18), textcoords="offset points", ha="center")
     style.dress(ax, title="Several starts, several minima", x=label or parameter, y="error (mean per record)")
-    ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))  # beside the curve, which fills its axes
+    # Below the axes, which the curve fills.
+    ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(0.0, -0.15), ncols=2)
     return ax
 
 
@@ -177,5 +178,5 @@ def _frame(ax: Axes, limits: tuple[float, float], heights: npt.ArrayLike) -> Non
     every = np.asarray(heights)
     finite = every[np.isfinite(every)]
     low, high = float(finite.min()), float(finite.max())
-    room = 0.1 * ((high - low) or 1.0)
+    room = 0.14 * ((high - low) or 1.0)
     ax.set(xlim=limits, ylim=(low - room, high + room))
