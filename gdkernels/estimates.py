@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from itertools import groupby
 from typing import Any
 
 from gdkernels import calibration
@@ -12,10 +14,9 @@ from gdkernels.backend import Backend
 from gdkernels.calibration import Candidate
 from gdkernels.work import Work
 
-__all__ = ["Estimate", "estimates", "fastest", "in_words", "plan_choices"]
+__all__ = ["Estimate", "estimates", "fastest", "in_words", "not_worth", "plan_choices"]
 
-# What more threads at the same place must be below, as a share of the time: they need cores that are free together.
-_WORTH = 0.9
+_WORTH = 0.8  # what more threads at the same place must be below, as a share of the time
 
 _log = logging.getLogger("gdkernels")
 
@@ -30,6 +31,8 @@ class Estimate:
         Of the whole job, with what is moved to the device; None where that is not known.
     step_seconds
         The same for each step.
+    waking
+        What each run costs more than on the fewest threads at the same place, in seconds: others are woken for it.
     source
         By what: "by the calibration of this machine", "by the shipped table", or why it is not known.
     """
@@ -38,6 +41,7 @@ class Estimate:
     seconds: float | None
     step_seconds: float | None
     source: str
+    waking: float = 0.0
 
     def as_dict(self) -> dict[str, Any]:
         return {**vars(self.candidate), **{k: v for k, v in vars(self).items() if k != "candidate"}}
@@ -60,7 +64,8 @@ def estimates(
             continue
         for candidate in here:
             seconds = prices.seconds(candidate, quantities)
-            found.append(Estimate(candidate, seconds, seconds / work.steps, source))
+            runs, least = (prices.prices[c].get("runs", 0.0) for c in (candidate, here[0]))
+            found.append(Estimate(candidate, seconds, seconds / work.steps, source, max(0.0, runs - least)))
     return found
 
 
@@ -71,16 +76,28 @@ def fastest(found: Sequence[Estimate]) -> Estimate | None:
     estimated, and more threads are taken only where they are worth it.
     """
     best: tuple[float, Estimate] | None = None
-    for estimate in found:
-        if estimate.seconds is None:
+    for _, group in groupby(found, lambda e: (e.candidate.backend, e.candidate.device)):
+        here = reduce(lambda fewer, more: fewer if not_worth(more, fewer) else more, group)
+        if here.seconds is None:
             break
-        if best is None or estimate.seconds < best[0] * (_WORTH if _same_place(estimate, best[1]) else 1.0):
-            best = estimate.seconds, estimate
+        if best is None or here.seconds < best[0]:
+            best = here.seconds, here
     return None if best is None else best[1]
 
 
-def _same_place(a: Estimate, b: Estimate) -> bool:
-    return (a.candidate.backend, a.candidate.device) == (b.candidate.backend, b.candidate.device)
+def not_worth(more: Estimate, fewer: Estimate) -> str:
+    """Return why more threads than `fewer` at the same place are not taken; nothing where they are.
+
+    Threads wait for each other several times a step. Should one of the cores be taken by somebody else, that lasts as
+    long as it takes to wake a thread, so no step is shared that is over sooner.
+    """
+    if more.seconds is None or more.step_seconds is None or fewer.seconds is None or fewer.step_seconds is None:
+        return ""
+    if fewer.step_seconds < more.waking:
+        return f"not worth it: a step takes less than waking a thread, {in_words(more.waking)}"
+    if more.seconds >= _WORTH * fewer.seconds:
+        return f"not worth it: more than {_WORTH:g} of the time"
+    return ""
 
 
 def plan_choices(

@@ -91,7 +91,7 @@ class TestFit:
         for _ in range(40):
             q = dict.fromkeys(QUANTITIES, 0.0) | {n: float(10 ** self.RNG.uniform(0, 4)) for n in names}
             t = sum(prices[n] * q[n] for n in names) * float(np.exp(noise * self.RNG.standard_normal()))
-            yield Measured(q, [1.02 * t, t, 1.01 * t])
+            yield Measured(q, [0.95 * t, t, 0.9 * t, 2.0 * t, 0.97 * t])  # t is their upper quartile
 
     def test_exact_times_give_their_prices(self):
         prices = {"steps": 3e-6, "product_flops": 2e-9, "parameter_bytes": 5e-8}
@@ -209,9 +209,20 @@ class TestChoice:
         assert plan_choices(numba, "cpu", "float32", self.LARGE, VERSIONS) == {"threads": 2}
 
     def test_more_threads_must_be_worth_it(self):
-        for share, threads in ((0.95, 1), (0.85, 2)):
+        for share, threads in ((0.85, 1), (0.75, 2)):
             keep(made({TWO: {"steps": share}, ONE: {"steps": 1.0}}))
             assert plan_choices(registry.get("numba"), "cpu", "float32", self.SMALL, VERSIONS) == {"threads": threads}
+
+    def test_a_step_that_is_over_before_a_thread_is_awake_is_not_shared(self):
+        # Waking costs 60 µs, which are paid once for ten thousand steps.
+        job = work(records=640_000)
+        for step, threads in ((50e-6, 1), (70e-6, 2)):
+            keep(made({TWO: {"runs": 70e-6, "steps": 0.5 * step}, ONE: {"runs": 10e-6, "steps": step}}))
+            assert plan_choices(registry.get("numba"), "cpu", "float32", job, VERSIONS) == {"threads": threads}
+
+    def test_threads_compare_with_fewer_at_their_place_and_places_with_each_other(self):
+        keep(made({TWO: {"steps": 0.9}, ONE: {"steps": 1.0}, NUMPY: {"steps": 0.95}}))
+        assert registry.choose(work=self.SMALL).backend.name == "numpy"  # one thread of numba's is what it beats
 
     def test_threads_that_may_not_run_are_not_chosen(self, monkeypatch):
         monkeypatch.setattr("gdkernels_numba.NumbaBackend.threads", lambda self, device: (1,))
@@ -319,7 +330,16 @@ class TestExplain:
             "  numpy on cpu",
         ]
         assert all("a step" in line and "in all, by the calibration of this machine" in line for line in lines[1:4])
+        assert lines[2].endswith("not worth it: more than 0.8 of the time")
+        assert "not worth it" not in lines[1] + lines[3]
         assert lines[4].startswith("chosen: numba on cpu: estimated at")
+
+    def test_short_steps_are_said_to_be_too_short_for_more_threads(self, capsys):
+        keep(made({TWO: {"runs": 90e-6, "steps": 5e-6}, ONE: {"runs": 10e-6, "steps": 60e-6}}))
+        assert main(["backends", "--explain", "--sizes", "16-16-16", "--batch", "1", "--records", "10000"]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[1].startswith("→ numba on cpu, 1 thread")
+        assert lines[2].endswith("not worth it: a step takes less than waking a thread, 80 µs")
 
     def test_backends_as_json(self, capsys):
         assert main(["backends", "--explain", "--sizes", "16-16-16", "--json", "--backend", "numpy"]) == 0
@@ -352,6 +372,67 @@ class TestExplain:
     def test_what_is_wrong_is_said(self, arguments, said, capsys):
         assert main(["backends", *arguments]) == 2
         assert said in capsys.readouterr().err
+
+
+class TestCheck:
+    """The check of the choices, by planted times."""
+
+    @pytest.fixture
+    def checked(self, cache, monkeypatch, capsys):
+        """Return what runs the check on shapes with these samples, and with those of `again` when it repeats some."""
+        from gdkernels.bench import choice
+        from gdkernels.bench.peers.task import Task
+
+        monkeypatch.setattr(choice, "random_tasks", lambda count, seed, threads: [Task((8, 8, 1), 4, 16)] * count)
+
+        def run(*shapes, again=(), minutes="5"):
+            coming = iter([*shapes, *again])
+
+            def planted(timers, width):
+                mine, other = next(coming)
+                return {c: list(mine if c.backend == "numba" else other) for c in timers}
+
+            monkeypatch.setattr(choice, "interleave", planted)
+            code = choice.main(["--no-grid", "--random", str(len(shapes)), "--minutes", minutes])
+            return code, capsys.readouterr().out
+
+        return run
+
+    QUIET, WORSE, NOISY = [10.0] * 8, [8.0] * 8, [5.0, 55.0, 5.0, 55.0, 5.0, 55.0, 5.0, 55.0]
+
+    def test_near_is_within_a_tenth(self, checked):
+        near, far = (self.QUIET, [9.2] * 8), (self.QUIET, self.WORSE)
+        assert checked(*[near] * 9, far)[0] == 0
+        code, out = checked(*[near] * 8, far, far)
+        assert code == 1
+        assert "0 of 10 are not known" in out
+        assert "within 10% of the best in 8 of 10, worst 1.25" in out
+
+    def test_what_does_not_repeat_is_not_judged_and_marking_all_does_not_pass(self, checked):
+        near, odd = (self.QUIET, [20.0] * 8), (self.NOISY, self.QUIET)
+        assert checked(*[near] * 8, odd, odd, minutes="0")[0] == 0
+        code, out = checked(*[near] * 7, *[odd] * 3, minutes="0")
+        assert code == 1
+        assert "3 of 10 are not known" in out
+        assert "busy: at least 80% must be known" in out
+        code, out = checked(*[odd] * 10, minutes="0")
+        assert code == 1
+        assert "10 of 10 are not known" in out
+
+    def test_what_is_not_known_is_measured_again_and_judged_then(self, checked):
+        near, far, odd = (self.QUIET, [20.0] * 8), (self.QUIET, self.WORSE), (self.NOISY, self.QUIET)
+        assert "0 of 2 are not known" in checked(near, odd, again=[near])[1]
+        code, out = checked(near, odd, again=[far])
+        assert code == 1
+        assert "within 10% of the best in 1 of 2, worst 1.25" in out
+
+    def test_noise_that_cannot_hide_the_difference_is_no_excuse(self, checked):
+        slow = [80.0, 120.0] * 4
+        assert checked(*[(slow, self.QUIET)] * 10)[0] == 1
+        assert "0 of 10 are not known" in checked(*[(slow, self.QUIET)] * 10)[1]
+
+    def test_too_few_samples_are_not_known(self, checked):
+        assert "busy" in checked(([10.0] * 5, [10.0] * 5), minutes="0")[1]
 
 
 def test_the_check_measures_every_candidate_and_the_choice(cache, capsys, tmp_path, monkeypatch):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gdkernels import registry
-from gdkernels.estimates import Estimate, fastest, in_words
+from gdkernels.estimates import Estimate, fastest, in_words, not_worth
 from gdkernels.work import Work
 
 __all__ = ["Explanation"]
@@ -50,14 +50,21 @@ class Explanation:
 
     def as_text(self) -> str:
         """Return a line for each candidate in the order of priority, the chosen one marked, and the reason."""
-        rows = [("" if e is not self._best else "→", str(e.candidate), *_times(e)) for e in self._choice.estimates]
+        rows = [("" if e is not self._best else "→", str(e.candidate), *self._said(e)) for e in self._choice.estimates]
         name, step = (max((len(row[k]) for row in rows), default=0) for k in (1, 2))
         lines = [f"{mark:1} {who:{name}}  {each:{step}}  {rest}" for mark, who, each, rest in rows]
         chosen = f"{' on '.join(self._place)}: {self._choice.reason}"
         return "\n".join([f"estimates for {self._work}", *lines, f"chosen: {chosen}"])
 
+    def _said(self, estimate: Estimate) -> tuple[str, str]:
+        if estimate.seconds is None or estimate.step_seconds is None:
+            return "?", estimate.source
+        words = [f"{in_words(estimate.seconds)} in all", estimate.source, self._passed_over(estimate)]
+        return f"{in_words(estimate.step_seconds)} a step", ", ".join(filter(None, words))
 
-def _times(estimate: Estimate) -> tuple[str, str]:
-    if estimate.seconds is None or estimate.step_seconds is None:
-        return "?", estimate.source
-    return f"{in_words(estimate.step_seconds)} a step", f"{in_words(estimate.seconds)} in all, {estimate.source}"
+    def _passed_over(self, estimate: Estimate) -> str:
+        best, candidate = self._best, estimate.candidate
+        if best is None or (candidate.backend, candidate.device) != self._place:
+            return ""
+        more = (candidate.threads or 0) > (best.candidate.threads or 0)
+        return not_worth(estimate, best) if more else ""
