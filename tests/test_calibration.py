@@ -447,5 +447,6 @@ def test_the_check_measures_every_candidate_and_the_choice(cache, capsys, tmp_pa
     best = min(times.values())
     assert row["ratio"] == pytest.approx(times[row["choice"]["backend"], row["choice"]["threads"]] / best)
     assert {"numba", "numpy"} <= {backend for backend, _ in times}
-    assert code == (0 if row["ratio"] <= 1.1 else 1)
-    assert f"within 10% of the best in {1 - code} of 1" in capsys.readouterr().out
+    assert code == (0 if row["known"] and row["ratio"] <= 1.1 else 1)
+    said = f"within 10% of the best in {1 - code} of 1" if row["known"] else "busy: at least 80% must be known"
+    assert said in capsys.readouterr().out
