@@ -111,7 +111,7 @@ def test_a_network_finds_its_data_wherever_it_is():
 
 
 CHECKS = """
-import warnings; warnings.simplefilter("ignore")
+import contextlib, unittest, warnings; warnings.simplefilter("ignore")
 from sklearn.utils.estimator_checks import estimator_checks_generator
 from gdkernels import estimators
 
@@ -129,8 +129,9 @@ for model in (MLPClassifier(max_iter=20), MLPRegressor(max_iter=20)):
     for estimator, check in estimator_checks_generator(model):
         # That predict refuses arrays of another library is asked for, too; ours answers in the place of X.
         if "array_api" in str(check) and "strict" in str(check) and "same_namespace" not in str(check):
-            check(estimator)
-            done += 1
+            with contextlib.suppress(unittest.SkipTest):  # those of mixed inputs want torch as well
+                check(estimator)
+                done += 1
 print(done)
 """
 
