@@ -20,7 +20,6 @@ from gdkernels.errors import (
     Interrupted,
     TraceError,
 )
-from gdkernels.files.foreign import from_sklearn, from_torch
 from gdkernels.history import History
 from gdkernels.mlp import MLP, load
 from gdkernels.trainer import Trainer
@@ -57,13 +56,16 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from gdkernels import plots, tables
+    from gdkernels.files.foreign import from_sklearn, from_torch
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("plots", "tables"):  # what a network alone does not need
-        from importlib import import_module
+    from importlib import import_module  # what a network alone does not need is loaded when it is asked for
 
+    if name in ("plots", "tables"):
         return import_module(f"gdkernels.{name}")
+    if name in ("from_sklearn", "from_torch"):
+        return getattr(import_module("gdkernels.files.foreign"), name)
     raise AttributeError(f"module 'gdkernels' has no attribute {name!r}")
 
 

@@ -2,7 +2,6 @@
 
 import errno
 import os
-import secrets
 import stat
 from collections.abc import Callable
 from contextlib import suppress
@@ -39,7 +38,7 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], o
     check_destination(path, overwrite=overwrite)
     target = Path(os.path.realpath(path)) if overwrite else Path(path)
     # Not tempfile: its files are private to the user, and a model should get the permissions that any new file gets.
-    temporary = target.parent / TEMPORARY.format(secrets.token_hex(8))
+    temporary = target.parent / TEMPORARY.format(os.urandom(8).hex())
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         try:
