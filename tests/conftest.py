@@ -116,3 +116,16 @@ def plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Plugins
 def no_calibration_of_whoever_runs_the_tests(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if "cache" not in request.fixturenames:  # a test with a folder of its own
         monkeypatch.setattr("gdkernels.calibration.path", lambda precision: Path("none"))
+
+
+@pytest.fixture(scope="session")
+def nvrtc():
+    """Return the binding of NVRTC that CuPy brings."""
+    pytest.importorskip("cupy", reason="CuPy is not installed: it brings the binding of NVRTC")
+    from cupy_backends.cuda.libs import nvrtc
+
+    try:
+        nvrtc.getVersion()
+    except Exception as error:
+        pytest.skip(f"NVRTC cannot be loaded ({error}): pip install nvidia-cuda-nvrtc")
+    return nvrtc

@@ -4,6 +4,7 @@ import re
 
 import pytest
 from gdkernels_cupy.source import kernel_source
+from nvrtc_compiler import compiled
 from programs import kernels, module
 
 from gdkernels.graph.recipe import ELEMENT, ROW, UNIT
@@ -11,27 +12,6 @@ from gdkernels.graph.steps import NUMBER
 
 # sm_90a is sm_90 with instructions that generated loops do not use: that it takes them is enough.
 TARGETS = [(p, a) for a in ("sm_80", "sm_90") for p in ("float64", "float32", "bfloat16")] + [("float32", "sm_90a")]
-
-
-@pytest.fixture(scope="session")
-def nvrtc():
-    pytest.importorskip("cupy", reason="CuPy is not installed: it brings the binding of NVRTC")
-    from cupy_backends.cuda.libs import nvrtc
-
-    try:
-        nvrtc.getVersion()
-    except Exception as error:
-        pytest.skip(f"NVRTC cannot be loaded ({error}): pip install nvidia-cuda-nvrtc")
-    return nvrtc
-
-
-def compiled(nvrtc, text, architecture, *options):
-    program = nvrtc.createProgram(text, "kernels.cu", [], [])
-    try:
-        nvrtc.compileProgram(program, [f"-arch={architecture}", "-std=c++17", *options])
-    except nvrtc.NVRTCError:
-        pytest.fail(nvrtc.getProgramLog(program)[:2000])
-    return program
 
 
 @pytest.mark.parametrize(("precision", "architecture"), TARGETS)

@@ -7,6 +7,7 @@ from gdkernels_cupy.narrow.shape import FORMATS
 from gdkernels_cupy.narrow.source import write_source
 from gdkernels_cupy.tasks import prediction_of, training_of
 from narrow_runs import program
+from nvrtc_compiler import compiled
 
 from gdkernels.definition import activations, losses
 from gdkernels.definition.optimizers import Adam
@@ -33,18 +34,6 @@ KERNELS = {
 TARGETS = [("four of 64", "sm_80"), ("four of 64", "sm_90a"), *((name, "sm_90") for name in KERNELS)]
 
 
-@pytest.fixture(scope="module")
-def nvrtc():
-    pytest.importorskip("cupy", reason="CuPy is not installed: it brings the binding of NVRTC")
-    from cupy_backends.cuda.libs import nvrtc
-
-    try:
-        nvrtc.getVersion()
-    except Exception as error:
-        pytest.skip(f"NVRTC cannot be loaded ({error}): pip install nvidia-cuda-nvrtc")
-    return nvrtc
-
-
 def _source(name, architecture):
     run_program, widths, precision, warps = KERNELS[name]
     sizes = {f"n{k}": n for k, n in enumerate(widths)}
@@ -52,18 +41,9 @@ def _source(name, architecture):
     return write_source(step, prediction, sizes, FORMATS[precision], warps, SHARED[architecture])
 
 
-def _compiled(nvrtc, text, architecture, *options):
-    made = nvrtc.createProgram(text, "narrow.cu", [], [])
-    try:
-        nvrtc.compileProgram(made, [f"-arch={architecture}", "-std=c++17", *options])
-    except nvrtc.NVRTCError:
-        pytest.fail(nvrtc.getProgramLog(made)[:2000])
-    return made
-
-
 @pytest.mark.parametrize(("name", "architecture"), TARGETS)
 def test_it_compiles_and_nothing_spills(nvrtc, name, architecture):
-    made = _compiled(nvrtc, _source(name, architecture).text, architecture, "--ptxas-options=-v")
+    made = compiled(nvrtc, _source(name, architecture).text, architecture, "--ptxas-options=-v")
     log = nvrtc.getProgramLog(made)
     assert len(nvrtc.getCUBIN(made)) > 10_000
     assert len(re.findall(r"Used \d+ registers", log)) == 4
@@ -74,7 +54,7 @@ def test_it_compiles_and_nothing_spills(nvrtc, name, architecture):
 @pytest.mark.parametrize("name", ["four of 64", "three of 64 in tf32", "small"])
 def test_the_matrix_instructions_are_those_meant(nvrtc, name):
     source = _source(name, "sm_90")
-    ptx = nvrtc.getPTX(_compiled(nvrtc, source.text, "compute_90"))
+    ptx = nvrtc.getPTX(compiled(nvrtc, source.text, "compute_90"))
     entries = (ptx.decode() if isinstance(ptx, bytes) else ptx).split(".entry ")
     counts = {entry.split("(")[0].strip(): entry.count("mma.sync") for entry in entries[1:]}
     assert counts["train"] == source.step.matrix_instructions
