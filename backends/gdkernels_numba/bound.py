@@ -68,9 +68,9 @@ class Bound:
         write_tile = write_tile_by_units if self.choices.by_units else write_tile_by_rows
         for tables in self.threads:
             write_tile(tables, task.prediction)
-        for k, (name, matrix) in enumerate(layout.parameters.items()):
-            back = task.prediction is None
-            self.threads[k % len(self.threads)].add_parameter(name, matrix, layout.rows(name), back=back)
+        for (name, matrix), (k, tables) in product(layout.parameters.items(), enumerate(self.threads)):
+            first, stop = (layout.rows(name) * j // len(self.threads) for j in (k, k + 1))
+            tables.add_parameter(name, matrix, first, stop, back=task.prediction is None)
         for tables, name, first, stop in self._shared(layout.transposes):
             with tables.transposes.blocks(layout.rows(name), layout.parameters[name].columns, first, stop):
                 add_transpose(tables, tables.transposes, name)
@@ -155,9 +155,9 @@ class Bound:
         moved = {name: array.ctypes.data for name, array in arrays.items() if array is not self._last.get(name)}
         if moved:
             for tables in self.threads:
-                for table, record, operation, name in tables.patches:
+                for table, record, operation, name, offset in tables.patches:
                     if name in moved:
-                        self._words[id(table)][record + FIELDS[operation]["plain"]] = moved[name]
+                        self._words[id(table)][record + FIELDS[operation]["plain"]] = moved[name] + offset
             # Kept alive, so that no other array gets the same address; what is predicted from is not, it may be large.
             self._last = dict(arrays) if self.task.prediction is None else {}
 
