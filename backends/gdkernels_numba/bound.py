@@ -18,7 +18,7 @@ from gdkernels_numba.choices import Choices
 from gdkernels_numba.layout import Layout
 from gdkernels_numba.lower import Kernels, Task
 from gdkernels_numba.memory import Arena, allocate
-from gdkernels_numba.table import CONTEXT, FIELDS, Table
+from gdkernels_numba.table import BARRIER_BYTES, CONTEXT, FIELDS, GIVEN_UP, Table
 from gdkernels_numba.threads import run_on_threads
 
 __all__ = ["Bound"]
@@ -50,6 +50,9 @@ class Bound:
             for table in (tables.before, tables.transposes, tables.tile, *tables.updates, tables.after):
                 self._words[id(table)] = table.array()
         self._results = np.frombuffer(self._memory, np.float64, 2, self.layout.results - self._memory.ctypes.data)
+        self._barrier = np.frombuffer(
+            self._memory, np.int64, BARRIER_BYTES // 8, self.layout.barrier - self._memory.ctypes.data
+        )
         self._contexts = [self._context(k) for k in range(choices.threads)]
         self._last: dict[str, Array] = {}
         self._lock = threading.Lock()
@@ -199,5 +202,10 @@ class Bound:
                 context[_RECORDS], context[_STEPS] = records, steps
                 context[_SCALARS] = numbers.ctypes.data
             walk = self.kernels.walk
-            run_on_threads([partial(walk, context.ctypes.data) for context in self._contexts])
+            self._barrier[:] = 0  # of a run that was given up, something may be left
+            run_on_threads([partial(walk, context.ctypes.data) for context in self._contexts], self._give_up)
             return float(totals[0]), float(totals[1])
+
+    def _give_up(self) -> None:
+        """Make the threads that wait for one that never comes end their run."""
+        self._barrier[GIVEN_UP // 8] = 1

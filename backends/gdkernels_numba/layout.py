@@ -11,7 +11,7 @@ from gdkernels.graph.steps import MATRIX, UNITS, Accumulation, Loop, Product, ki
 from gdkernels_numba.choices import Choices
 from gdkernels_numba.lower import Task
 from gdkernels_numba.memory import Arena, Matrix, panels_of, pitch_of
-from gdkernels_numba.table import Place
+from gdkernels_numba.table import BARRIER_BYTES, Place
 from gdkernels_numba.vector import PANEL_BYTES, Format
 
 __all__ = ["Layout", "runs_over"]
@@ -75,7 +75,7 @@ class Layout:
         operands = max(len(loop.reads) + len(loop.outputs) + len(loop.reductions) for loop in loops) if loops else 0
         self.operand_base = [arena.take(8 * operands) for _ in threads]
         self.saved_state = [arena.take(16) for _ in threads]
-        self.barrier = arena.take(128)
+        self.barrier = arena.take(BARRIER_BYTES)
         self.results = arena.take(2 * _NUMBER)
 
     # ---- what there is

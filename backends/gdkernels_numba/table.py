@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 __all__ = [
-    "CONTEXT", "END", "FIELDS", "OPERATIONS", "RECORDS", "Place", "Table",
+    "BARRIER_BYTES", "COME", "CONTEXT", "END", "FIELDS", "GIVEN_UP", "MET", "OPERATIONS", "RECORDS", "Place", "Table",
 ]  # fmt: skip
 
 
@@ -69,6 +69,11 @@ RECORDS: dict[str, tuple[str, ...]] = {
     "PACK": ("kernel", "rows", "columns", "plain", "plain_row", "to", "pitch", "panel"),
     "UNPACK": ("kernel", "rows", "columns", "plain", "plain_row", "from", "pitch", "panel"),
 }  # fmt: skip
+
+# The words of the barrier, by their place in bytes: how many threads have come, how often all have, and whether one of
+# them never will.
+COME, MET, GIVEN_UP = 0, 64, 72
+BARRIER_BYTES = 128
 
 OPERATIONS = {name: k for k, name in enumerate(RECORDS, start=1)}
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 
 from numba import cfunc, njit, types
 
-from gdkernels_numba.table import CONTEXT, END, OPERATIONS
+from gdkernels_numba.table import COME, CONTEXT, END, GIVEN_UP, MET, OPERATIONS
 from gdkernels_numba.vector import PANEL_BYTES
 from gdkernels_numba.words import add_atomic, call, leave_core, load_atomic, number, pause, set_number, set_word, word
 
@@ -45,18 +45,18 @@ def _compiled(function: _F) -> _F:
 
 @_compiled
 def meet(context: int) -> None:
-    """Wait until all threads have come here."""
+    """Wait until all threads have come here, or one never will: what they compute then is not used."""
     threads = word(context, THREADS)
     if threads == 1:
         return
     barrier = word(context, BARRIER)
-    generation = load_atomic(barrier + 64)
-    if add_atomic(barrier, 1) == threads - 1:
-        add_atomic(barrier, -threads)
-        add_atomic(barrier + 64, 1)
+    generation = load_atomic(barrier + MET)
+    if add_atomic(barrier + COME, 1) == threads - 1:
+        add_atomic(barrier + COME, -threads)
+        add_atomic(barrier + MET, 1)
     else:
         spins = 0
-        while load_atomic(barrier + 64) == generation:
+        while load_atomic(barrier + MET) == generation and load_atomic(barrier + GIVEN_UP) == 0:
             spins += 1
             if spins > _SPINS:
                 leave_core()
@@ -323,8 +323,10 @@ def walk(context: int) -> None:
     meet(context)
     run_on_blocks(context, word(context, TRANSPOSES), 0, 0)
     meet(context)
-    for step in range(word(context, STEPS)):
+    step = 0
+    while step < word(context, STEPS) and load_atomic(word(context, BARRIER) + GIVEN_UP) == 0:
         run_step(context, step)
+        step += 1
     run_on_blocks(context, word(context, AFTER), 0, 0)
     call(word(context, FLOAT_STATE), (word(context, SAVED_STATE), 0))
 

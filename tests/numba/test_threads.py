@@ -16,6 +16,7 @@ from gdkernels_numba.threads import run_on_threads
 from gdkernels_numba.vector import Format
 
 from gdkernels.definition import activations
+from gdkernels.errors import BackendError
 
 WIDTHS = (20, 70, 30, 3)
 relu, tanh = activations.relu, activations.tanh
@@ -76,14 +77,15 @@ def test_threads_are_made_anew_after_a_fork():
 
 
 def test_an_error_in_a_job_leaves_no_thread_waiting():
-    done = []
+    given_up = threading.Event()
 
     def fail():
         raise ValueError("on purpose")
 
     with pytest.raises(ValueError, match="on purpose"):
-        run_on_threads([fail, lambda: done.append(1)])
-    assert done == [1]
+        run_on_threads([fail, given_up.wait], given_up.set)
+    with pytest.raises(BackendError, match="ValueError: on purpose"):
+        run_on_threads([given_up.wait, fail], given_up.set)
 
 
 def test_denormals_are_flushed_inside_and_kept_outside():
