@@ -3,8 +3,6 @@
 import ctypes
 import hashlib
 import logging
-import os
-import tempfile
 import time
 from collections.abc import Callable
 from functools import cache
@@ -12,6 +10,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from gdkernels.errors import FileError
+from gdkernels.files.atomic import write_atomically
 from gdkernels.files.cache import cache_folder, unusable
 from gdkernels_numba.machine import machine_name
 
@@ -48,22 +48,17 @@ def load(key: str, write_ir: Callable[[], str], what: str) -> Code:
     what
         What is compiled, for the message that comes where it takes more than a second.
     """
-    directory = _directory()
-    machine_code = _read(directory / (key + _SUFFIX))
+    folder = _folder()
+    machine_code = None if folder is None else _read(folder / (key + _SUFFIX))
     if machine_code is None:
         started = time.perf_counter()
         text = write_ir()
         machine_code = _compile(text)
-        _write(directory / (key + _SUFFIX), hashlib.sha256(machine_code).digest() + machine_code)
-        _write(directory / (key + ".ll"), text.encode())
+        if folder is not None:
+            _keep(folder / (key + _SUFFIX), hashlib.sha256(machine_code).digest() + machine_code)
+            _keep(folder / (key + ".ll"), text.encode())
         seconds = time.perf_counter() - started
-        _log.log(
-            logging.INFO if seconds > 1 else logging.DEBUG,
-            "compiled %s in %.1f s; the next process finds it in %s",
-            what,
-            seconds,
-            directory,
-        )
+        _log.log(logging.INFO if seconds > 1 else logging.DEBUG, "compiled %s in %.1f s", what, seconds)
     return _link(machine_code)
 
 
@@ -118,20 +113,18 @@ def _link(machine_code: bytes) -> Code:
 
 
 @cache
-def _directory() -> Path:
-    """Return where compiled code is kept: the user's own, or a temporary one where that cannot be trusted."""
+def _folder() -> Path | None:
+    """Return where compiled code is kept; None where that cannot be trusted or written, which is said once."""
     path = cache_folder()
     problem = unusable(path)
     if problem is None:
         return path
-    temporary = Path(tempfile.mkdtemp(prefix="gdkernels-"))
     _log.warning(
-        "compiled code is kept in %s for this process only, because %s %s; GDKERNELS_CACHE names another place",
-        temporary,
+        "compiled code is not kept, so each process compiles anew: %s %s; GDKERNELS_CACHE names another place",
         path,
         problem,
     )
-    return temporary
+    return None
 
 
 def _read(path: Path) -> bytes | None:
@@ -143,16 +136,8 @@ def _read(path: Path) -> bytes | None:
     return machine_code if hashlib.sha256(machine_code).digest() == checksum else None
 
 
-def _write(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all; whoever reads it at the same time sees the old or the new one."""
+def _keep(path: Path, content: bytes) -> None:
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.stem)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-            os.replace(name, path)
-        except OSError:
-            os.unlink(name)
-            raise
-    except OSError as error:
-        _log.warning("compiled code could not be kept in %s: %s", path, error.strerror)
+        write_atomically(path, lambda file: file.write(content), overwrite=True)
+    except FileError as error:
+        _log.warning("compiled code is not kept, so the next process compiles anew: %s", error)
