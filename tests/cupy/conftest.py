@@ -1,6 +1,7 @@
 import os
 
 import pytest
+from host_cupy import install
 
 
 @pytest.fixture(scope="session")
@@ -10,3 +11,9 @@ def twins(tmp_path_factory):
     directory = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "twins"
     directory.mkdir(exist_ok=True)
     return directory
+
+
+@pytest.fixture
+def host(monkeypatch, twins):
+    """Return the host as a device, with what has been done on it."""
+    return install(monkeypatch, twins)

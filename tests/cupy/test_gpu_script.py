@@ -4,7 +4,6 @@ import json
 
 import pytest
 from gdkernels_cupy import CuPyBackend
-from host_cupy import install
 
 from gdkernels.bench.gpu import costs, first, machine, turns
 from gdkernels.bench.gpu.__main__ import main
@@ -12,12 +11,6 @@ from gdkernels.bench.gpu.parts import PARTS
 from gdkernels.bench.gpu.results import Results
 from gdkernels.bench.gpu.rows import GRID, Row
 from gdkernels.errors import FileError
-
-
-@pytest.fixture
-def host(monkeypatch, twins):
-    return install(monkeypatch, twins)
-
 
 # ---- the command
 

@@ -1,0 +1,109 @@
+"""What fits on a device and what does not: batches in parts, data that stays on the host, nothing lost."""
+
+import logging
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from gdkernels_cupy import session
+from gdkernels_cupy.needs import bytes_of
+from host_runs import Run, in_pinned_memory
+
+from gdkernels import verify
+from gdkernels.errors import BackendError
+
+
+def test_what_a_run_needs_is_known(host):
+    run = Run("wide")
+    run.epoch()
+    bound = next(iter(run.executable._graphs._sessions.values()))
+    assert bound._memory.size == run.executable.workspace(run.case.batch_size) > 0
+
+
+def test_a_batch_that_does_not_fit_is_split_with_the_same_result(host, caplog, monkeypatch):
+    from gdkernels_cupy import needs
+
+    monkeypatch.setattr(needs, "_MARGIN", 0)
+    whole = Run("wide")
+    loss, _ = whole.epoch()
+    host.free = whole.executable.workspace(whole.case.batch_size) - 1
+    monkeypatch.setattr("gdkernels_cupy.device.WORKSPACE", 0)
+    parts = Run("wide")
+    with caplog.at_level(logging.WARNING, "gdkernels"):
+        again, _ = parts.epoch()
+    assert "micro-batches, with the same result" in caplog.text
+    assert parts.executable.plan.choices["micro_batches"] > 1
+    assert again == pytest.approx(loss, rel=1e-6)
+    for (name, a), (_, b) in zip(verify.named_arrays(parts.state), verify.named_arrays(whole.state), strict=True):
+        assert verify.relative_error(a, b) < 1e-5, name
+
+
+def test_predictions_take_as_many_rows_as_fit(host):
+    run = Run("wide")
+    graphs = run.executable._graphs
+    wanted = verify.predict_on_numpy(run.case.program, run.data.parameters, run.data.x)
+    host.free = bytes_of(graphs._prediction, run.case.widths, (256,), "float32", graphs._trusted()) - 1
+    found = np.asarray(run.executable.predict(run.state.parameters, run.x))
+    assert verify.relative_error(found, wanted) < 1e-5
+    assert [k[2] for k in graphs._sessions] == [128]
+
+
+def test_another_size_of_batch_makes_room_first(host):
+    run = Run("wide")
+    for batch_size in (130, 120, 100):
+        run.case = replace(run.case, batch_size=batch_size)
+        run.epoch()
+    assert [k[2] for k in run.executable._graphs._sessions] == [100]
+    assert "micro_batches" in run.executable.plan.choices
+
+
+def test_a_model_that_does_not_fit_is_refused_with_the_numbers(host):
+    host.free = 1 << 26
+    run = Run("wide")
+    before = run.bits
+    with pytest.raises(BackendError, match=r"67-131-65-3 needs 0\.00 GB in float32 even for one.*0\.07 GB are free"):
+        run.epoch()
+    assert run.bits == before
+
+
+def test_out_of_memory_in_the_middle_loses_nothing(host):
+    run = Run("adam")
+    run.epoch()
+    before, step = run.bits, run.state.step
+    for launches in (0, 5, 60):
+        host.fail_after = launches
+        with pytest.raises(MemoryError):
+            run.epoch()
+        host.fail_after, host.captured = None, None
+        assert run.bits == before
+        assert run.state.step == step
+    run.epoch()
+    assert run.bits != before
+
+
+# ---- data that stays on the host
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 8, 23])
+def test_data_that_does_not_fit_is_streamed_with_the_same_bits(host, monkeypatch, caplog, batch_size):
+    resident = Run("adam")
+    with caplog.at_level(logging.WARNING, "gdkernels"):
+        streamed = in_pinned_memory(host, monkeypatch)
+    assert "stay in the host's memory" in caplog.text
+    for run in (resident, streamed):
+        run.case = replace(run.case, batch_size=batch_size)
+    for _ in range(2):
+        assert streamed.epoch() == resident.epoch()
+        assert streamed.bits == resident.bits
+    assert [s.streamed for s in streamed.executable._graphs._sessions.values()] == [True]
+    found = np.asarray(streamed.executable.predict(streamed.state.parameters, streamed.x))
+    assert np.array_equal(found, resident.executable.predict(resident.state.parameters, resident.x))
+
+
+def test_a_batch_fetched_into_the_place_of_the_one_before_is_caught(host, monkeypatch):
+    resident, streamed = Run("adam"), in_pinned_memory(host, monkeypatch)
+    monkeypatch.setattr(session, "NEXT", "")
+    for run in (resident, streamed):
+        run.case = replace(run.case, batch_size=4)
+        run.epoch()
+    assert streamed.bits != resident.bits

@@ -1,0 +1,76 @@
+"""Which networks go to the persistent kernel, and what keeps it from being used where it fails or is wrong."""
+
+import logging
+
+import pytest
+from host_runs import Run, in_pinned_memory
+
+from gdkernels import verify
+
+
+@pytest.fixture
+def hopper(monkeypatch, twins):
+    """Let the persistent kernel's own twin be the device."""
+    from gdkernels_cupy import choice
+    from gdkernels_cupy.narrow.machine import Properties
+    from narrow_twin import TwinMachine
+
+    monkeypatch.setattr(choice, "CudaMachine", lambda number: TwinMachine(twins))
+    monkeypatch.setattr(choice, "properties_of", lambda number: Properties(90, 232448))
+    choice.narrow_is_right.cache_clear()
+    yield choice
+    choice.narrow_is_right.cache_clear()
+
+
+def narrow_run(**choices):
+    return Run("relu-sse", "bfloat16", **choices)
+
+
+def test_narrow_networks_go_to_the_persistent_kernel(host, hopper):
+    run, graphs = narrow_run(), narrow_run(kernel="graphs")
+    losses = [r.epoch()[0] for r in (run, graphs)]
+    assert run.executable.plan.choices["kernel"] == "narrow"
+    assert graphs.executable.plan.choices["kernel"] == "graphs"
+    assert losses[0] == pytest.approx(losses[1], rel=1e-2)
+    arrays = [dict(verify.named_arrays(r.state)) for r in (run, graphs)]
+    assert all(verify.relative_error(arrays[0][name], arrays[1][name]) < 1e-2 for name in arrays[0])
+    assert run.executable.workspace(8) > 0
+
+
+@pytest.mark.parametrize(("name", "precision"), [("wide", "bfloat16"), ("relu-sse", "float32")])
+def test_others_go_to_graphs(host, hopper, name, precision):
+    run = Run(name, precision)
+    run.epoch()
+    assert run.executable.plan.choices["kernel"] == "graphs"
+
+
+def test_streamed_data_goes_to_graphs(host, hopper, monkeypatch):
+    run = in_pinned_memory(host, monkeypatch, "relu-sse", "bfloat16")
+    run.epoch()
+    assert run.executable.plan.choices["kernel"] == "graphs"
+
+
+def test_a_persistent_kernel_that_fails_here_is_not_used(host, hopper, monkeypatch, caplog):
+    def broken(number):
+        raise RuntimeError("as planted")
+
+    monkeypatch.setattr(hopper, "CudaMachine", broken)
+    with caplog.at_level(logging.WARNING, "gdkernels"):
+        run = narrow_run()
+        run.epoch()
+    assert "is not used: it fails here (RuntimeError: as planted)" in caplog.text
+    assert run.executable.plan.choices["kernel"] == "graphs"
+
+
+def test_a_persistent_kernel_that_is_wrong_here_is_not_used(host, hopper, monkeypatch):
+    class Wrong:
+        machine = hopper.CudaMachine(0)
+
+        def __getattr__(self, name):
+            return getattr(self.machine, name)
+
+        def to_numpy(self, a):
+            return 1.1 * self.machine.to_numpy(a)
+
+    monkeypatch.setattr(hopper, "CudaMachine", lambda number: Wrong())
+    assert "W0 is off by 1.0e-01 after three steps" in hopper.narrow_is_right(0, "bfloat16")
