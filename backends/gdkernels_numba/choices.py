@@ -9,10 +9,12 @@ from gdkernels_numba.vector import Format
 
 __all__ = ["Choices", "Work", "choose"]
 
-_BREAK_EVEN = 10e6  # floating-point operations a step, below which a second thread costs more than it brings
-_PER_BYTE = (
-    4.0  # that a byte of weights costs: the update moves it, whatever the batch; threads without rows help there
-)
+# What a step is about, in floating-point operations of products that take as long, below which a second thread costs
+# more than it brings: some 8 µs, in which threads meet a few times; for a single step they have to be woken as well.
+_BREAK_EVEN = 1.2e6
+_BREAK_EVEN_ALONE = 20e6
+_PER_BYTE = 4.0  # of weights: the update moves it, whatever the batch; threads without rows help there
+_PER_ROW_BYTE = 3.0  # that a row leaves: it is gathered or computed, one element after another
 # Rows in a batch up to which threads share the units: beyond, products take longer than reading the weights. Threads
 # that share rows all read all weights; and weights in two layouts that overflow the caches are long to read.
 _ROWS_ALONE = 12
@@ -35,6 +37,8 @@ class Work:
         Bytes of a row of the widest layer.
     weight_bytes
         Bytes of the weights and their transposes.
+    alone
+        Whether a run is a single step, as of a prediction.
     """
 
     batch: int
@@ -42,6 +46,7 @@ class Work:
     row_bytes: int
     widest_bytes: int
     weight_bytes: int
+    alone: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,8 @@ def choose(work: Work, format: Format, caches: Caches, cores: int, wished: Mappi
     threads = wished.get("threads")
     if threads is None:
         updates = _PER_BYTE * work.weight_bytes
-        threads = 1 if work.flops + updates < _BREAK_EVEN else cores
+        whole = work.flops + updates + _PER_ROW_BYTE * work.batch * work.row_bytes
+        threads = 1 if whole < (_BREAK_EVEN_ALONE if work.alone else _BREAK_EVEN) else cores
         if updates < _BREAK_EVEN:
             threads = min(threads, work.batch)
     threads = max(1, int(threads))

@@ -141,6 +141,7 @@ class FusedExecutable(Executable):
             row_bytes=row_bytes,
             widest_bytes=max(widths) * form.size,
             weight_bytes=weights * form.size * (2 if training else 1),
+            alone=not training,
         )
         return choose(work, form, caches(), cores(), self._wished)
 

@@ -112,6 +112,21 @@ def test_few_rows_and_many_weights_are_shared_by_units(widths, batch_size, threa
     assert executable.plan.choices["by_units"] == by_units
 
 
+def test_threads_follow_the_work(monkeypatch):
+    monkeypatch.setattr("gdkernels_numba.executable.cores", lambda: 2)
+    deep = program(relu, tanh)
+    for widths, batch_size, threads in (
+        ((8, 32, 32, 1), 32, 1),  # a step is over before two have met
+        ((64, 128, 128, 10), 128, 2),
+        ((8, 8, 8, 8), 4096, 2),  # hardly any products, but many rows
+        ((2000, 8, 8, 8), 1, 1),
+        ((2000, 500, 8, 8), 1, 2),  # many weights to change
+    ):
+        executable = compiled(deep)
+        Data(deep, widths, batch_size).run(executable, batch_size)
+        assert executable.plan.choices["threads"] == threads, widths
+
+
 def test_one_executable_serves_all_sizes():
     executable = compiled(program(relu, tanh))
     for widths, batch_size in ((WIDE, 96), ((3, 4, 5, 6), 7), (WIDE, 50), (WIDE, 96)):
