@@ -19,14 +19,13 @@ import numpy as np
 
 from gdkernels.bench.environment import same_machine
 from gdkernels.bench.results import Results, Row
+from gdkernels.bench.sampling import LEAST_PROCESSES, redrawn
 
-__all__ = ["LEAST_PROCESSES", "VERDICTS", "Comparison", "Verdict", "compare", "judge"]
+__all__ = ["VERDICTS", "Comparison", "Verdict", "compare", "judge"]
 
 VERDICTS = ("SLOWER", "FASTER", "UNDECIDED", "SAME")
-LEAST_PROCESSES = 5
 
 _TOLERANCE = 0.05
-_SAMPLES = 10_000
 
 
 @dataclass(frozen=True)
@@ -105,9 +104,9 @@ def judge(a: Sequence[float], b: Sequence[float]) -> Verdict:
     if fewest < LEAST_PROCESSES:
         return Verdict("UNDECIDED", reason=f"{fewest} of {LEAST_PROCESSES} process repeats (bench --repeats)")
     ratio = float(np.median(b) / np.median(a))
-    rng = np.random.default_rng(0)
-    drawn = [np.median(np.asarray(s)[rng.integers(0, len(s), (_SAMPLES, len(s)))], axis=1) for s in (a, b)]
-    low, high = (float(q) for q in np.quantile(drawn[1] / drawn[0], (0.025, 0.975)))
+    random = np.random.default_rng(0)
+    before, after = redrawn(a, random), redrawn(b, random)
+    low, high = (float(q) for q in np.quantile(after / before, (0.025, 0.975)))
     if low >= 1 - _TOLERANCE and high <= 1 + _TOLERANCE:
         return Verdict("SAME", ratio, low, high)
     if low > 1 and ratio > 1 + _TOLERANCE:

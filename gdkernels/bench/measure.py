@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from gdkernels.bench.contender import Contender
 from gdkernels.bench.costs import cost_of
 from gdkernels.bench.first_calls import first_calls
@@ -16,14 +18,16 @@ from gdkernels.bench.peers.task import Task
 from gdkernels.bench.process import ProcessError
 from gdkernels.bench.proof import Prover
 from gdkernels.bench.results import Case, Ceiling, FirstCall, Repeat, Row, Target
-from gdkernels.bench.sampling import Width, interleave
+from gdkernels.bench.sampling import LEAST_PROCESSES, Width, interleave, redrawn
 from gdkernels.bench.worker import Checked, Sample, Worker, workers_of
 
 __all__ = ["SAMPLE_SECONDS", "Measured", "Work", "measure", "parts"]
 
 SAMPLE_SECONDS = 0.05
-# Threads of a library spin after their work, OpenBLAS's for 2^26 cycles: on the cores of whoever comes next.
-SETTLE_SECONDS = 0.05
+
+# Half the 95 % interval of a row's median over its processes, as a share of it, down to which there are further ones:
+# two such intervals leave room for a verdict within the 5 % of `gdkernels compare`.
+_PROCESS_WIDTH = 0.015
 
 # Matrices and arrays that leave every cache; a GPU needs larger ones to be busy.
 _PRODUCT_SIZE = {"cpu": 1536, "gpu": 8192}
@@ -43,7 +47,8 @@ class Work:
     skipped
         Contenders that cannot take part, with the reason.
     repeats
-        How often everything is measured, each time in new processes.
+        How often everything is measured, each time in new processes; from five on, what is compared with other files
+        is measured in further ones, until the median over them is known or the time is over.
     seconds
         The time limit of all of it.
     share
@@ -88,6 +93,19 @@ def _groups(work: Work) -> list[tuple[str, str]]:
     return [(p, place) for p in work.pieces for place in placements if not (p == "update" and place == "transfers")]
 
 
+Todo = list[tuple[Case, Task, list[tuple[str, str]]]]
+
+
+def _count(todo: Todo) -> int:
+    return sum(len(groups) for _, _, groups in todo)
+
+
+def _process_spread(row: Row) -> float:
+    """Return half the 95 % interval of the median over the processes, as a share of it, as `compare` has it."""
+    low, high = np.quantile(redrawn(row.medians, np.random.default_rng(0)), (0.025, 0.975))
+    return 0.5 * float(high - low) / row.seconds
+
+
 class _Failure(Exception):  # noqa: N818 (carries who failed)
     def __init__(self, worker: Worker, reason: str) -> None:
         super().__init__(reason)
@@ -102,12 +120,21 @@ class _Measurement:
         self._rows: dict[Any, Row] = {}
         self._provers = {case: Prover(task) for case, task in work.cases}
         self._began, self._sampled, self._groups_done = 0.0, 0.0, 0
+        self._every: Todo = [(case, task, _groups(work)) for case, task in work.cases]
 
     def run(self) -> Measured:
         work = self._work
         self._found.first_calls += first_calls(work.cases[0], work.contenders, self._left, self._progress)
-        for left in range(self._work.repeats, 0, -1):
-            self._throughput(left)
+        further = work.repeats >= LEAST_PROCESSES
+        groups = work.repeats * _count(self._every)
+        # Further processes have a third of the time, and targets come after all others: both want their share.
+        later = bool(work.goal) + (groups // 2 if further else 0)
+        for done in range(work.repeats):
+            began = time.monotonic()
+            groups -= _count(self._every)
+            self._throughput(self._every, groups + later, with_ceilings=done == 0)
+        if further:
+            self._narrow((time.monotonic() - began) / _count(self._every))
         if work.goal is not None:
             self._found.targets += reach(work.goal, work.contenders, self._left, self._progress)
         skipped = [
@@ -122,26 +149,41 @@ class _Measurement:
     def _left(self) -> float:
         return self._end - time.monotonic()
 
-    def _throughput(self, repeats_left: int) -> None:
-        """Measure every group once, in new processes."""
-        groups = _groups(self._work)
-        todo = len(self._work.cases) * len(groups)
-        first = repeats_left == self._work.repeats
+    def _narrow(self, seconds: float) -> None:
+        """Measure in further processes what is not known well over those that there were; a group takes `seconds`."""
+        reserved = seconds * bool(self._work.goal)
+        while wide := self._wide():
+            if seconds * _count(wide) + reserved > self._left():
+                break
+            began = time.monotonic()
+            self._throughput(wide, 2 * _count(wide))
+            seconds = max(seconds, (time.monotonic() - began) / _count(wide))
+
+    def _wide(self) -> Todo:
+        """Return the groups with a row whose median over the processes is not known well enough."""
+        wide = {
+            (r.case, r.piece, r.placement)
+            for r in self._rows.values()
+            if r.repeats and _process_spread(r) > _PROCESS_WIDTH
+        }
+        found = [(case, task, [g for g in groups if (case, *g) in wide]) for case, task, groups in self._every]
+        return [(case, task, groups) for case, task, groups in found if groups]
+
+    def _throughput(self, todo: Todo, later: int, *, with_ceilings: bool = False) -> None:
+        """Measure groups once, in new processes; `later` ones want as much time."""
+        left = _count(todo)
         with workers_of(self._work.contenders) as workers:
-            for number, (case, task) in enumerate(self._work.cases):
+            for number, (case, task, groups) in enumerate(todo):
                 ready = self._load(workers, case, task, groups)
-                if number == 0 and first:
+                if number == 0 and with_ceilings:
                     self._measure_ceilings(ready)
                     self._began = time.monotonic()
                 for piece, placement in groups:
                     self._progress(f"{case}: {piece}")
-                    # Targets come last and want their share, as do the groups of later repeats.
-                    still = todo + len(self._work.cases) * len(groups) * (repeats_left - 1)
-                    still += bool(self._work.goal)
                     present = [w for w in ready if placement == "resident" or w.contender.device != "cpu"]
-                    self._group(present, (case, task), (piece, placement), still)
-                    todo -= 1
-            if first:
+                    self._group(present, (case, task), (piece, placement), left + later)
+                    left -= 1
+            if with_ceilings:
                 self._measure_ceilings(ready)  # once more: whatever took a core in the beginning may be gone
 
     def _load(
@@ -229,7 +271,6 @@ class _Measurement:
             samples: dict[Worker, list[Sample]] = {worker: [] for worker in checked}
 
             def take(worker: Worker, samples: dict[Worker, list[Sample]] = samples) -> float:
-                time.sleep(SETTLE_SECONDS)
                 try:
                     sample = worker.sample(*how, SAMPLE_SECONDS)
                 except ProcessError as reason:
@@ -238,7 +279,8 @@ class _Measurement:
                 return sample.seconds
 
             try:
-                interleave({w: partial(take, w) for w in checked}, Width(self._work.share, seconds))
+                width = Width(self._work.share, seconds)
+                interleave({w: partial(take, w) for w in checked}, width, library=lambda worker: worker)
                 return samples
             except _Failure as failure:
                 row, _ = checked.pop(failure.worker)

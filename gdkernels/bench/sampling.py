@@ -7,11 +7,31 @@ from dataclasses import dataclass
 from math import comb, inf
 from typing import TypeVar
 
-__all__ = ["LEAST_SAMPLES", "Width", "interleave", "interval", "seconds_per_call", "spread"]
+import numpy as np
+import numpy.typing as npt
+
+__all__ = [
+    "LEAST_PROCESSES",
+    "LEAST_SAMPLES",
+    "SETTLE_SECONDS",
+    "Width",
+    "interleave",
+    "interval",
+    "redrawn",
+    "seconds_per_call",
+    "settle",
+    "spread",
+]
 
 Key = TypeVar("Key", bound=Hashable)
 
+# Threads of a library spin after their work, OpenBLAS's for 2^26 cycles: on the cores of whoever comes next.
+SETTLE_SECONDS = 0.05
+
 LEAST_SAMPLES = 6  # of fewer, not even the smallest and the largest enclose the median with 95 %
+LEAST_PROCESSES = 5  # whose medians are redrawn
+
+_REDRAWN = 10_000
 
 
 @dataclass(frozen=True)
@@ -44,8 +64,25 @@ def spread(samples: Sequence[float]) -> float:
     return 0.5 * (high - low) / statistics.median(samples)
 
 
+def redrawn(medians: Sequence[float], random: np.random.Generator) -> npt.NDArray[np.float64]:
+    """Return the medians of 10,000 bootstrap samples of the medians of processes."""
+    found: npt.NDArray[np.float64] = np.median(
+        np.asarray(medians)[random.integers(0, len(medians), (_REDRAWN, len(medians)))], axis=1
+    )
+    return found
+
+
+def settle() -> None:
+    """Rest, until the threads of whoever was last have gone to sleep."""
+    time.sleep(SETTLE_SECONDS)
+
+
 def interleave(
-    timers: Mapping[Key, Callable[[], float]], width: Width, *, clock: Callable[[], float] = time.monotonic
+    timers: Mapping[Key, Callable[[], float]],
+    width: Width,
+    *,
+    library: Callable[[Key], object] = lambda key: None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> dict[Key, list[float]]:
     """Take a sample of each in turn, again and again, every second round in the opposite order.
 
@@ -56,13 +93,19 @@ def interleave(
     ----------
     timers
         Each does its work once and returns the seconds that it took.
+    library
+        Whose threads do it: the machine rests before it is the turn of others.
     """
     end = clock() + width.seconds
     taken: dict[Key, list[float]] = {key: [] for key in timers}
     turn, rounds, longest = list(timers), 0, 0.0
+    last = None
     while turn:
         began = clock()
         for key in turn:
+            if library(key) != last:
+                settle()
+                last = library(key)
             taken[key].append(timers[key]())
         turn.reverse()
         rounds += 1

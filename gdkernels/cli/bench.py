@@ -129,7 +129,7 @@ class RefusedError(GdkernelsError):
 
 def _measure(args: Namespace) -> Results:
     from gdkernels.bench import measure as measuring
-    from gdkernels.bench import planning
+    from gdkernels.bench import planning, sampling
     from gdkernels.bench.environment import environment
     from gdkernels.bench.results import Results
 
@@ -162,7 +162,7 @@ def _measure(args: Namespace) -> Results:
             "width": work.share,
             "repeats": work.repeats,
             "sample_seconds": measuring.SAMPLE_SECONDS,
-            "settle_seconds": measuring.SETTLE_SECONDS,
+            "settle_seconds": sampling.SETTLE_SECONDS,
             "loss": "sse",
             "gradient": "of E/B",
         },
@@ -217,6 +217,7 @@ def _progress(parts: int) -> Iterator[Callable[[str], None]]:
 
         def begin(part: str) -> None:
             bar.set_postfix_str(part, refresh=False)
+            bar.total = max(bar.total, bar.n + 1)  # what is not known after five processes goes on in further ones
             bar.update()
 
         yield begin

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from made_results import results
 
-from gdkernels.bench.compare import LEAST_PROCESSES, compare, judge
+from gdkernels.bench.compare import compare, judge
+from gdkernels.bench.sampling import LEAST_PROCESSES
 
 
 def processes(rng, count, *, slower=1.0, noise=0.01):

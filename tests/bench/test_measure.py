@@ -8,12 +8,14 @@ from impostors import STEEP
 from plugins import working
 
 from gdkernels.bench import measure as measuring
+from gdkernels.bench import sampling
 from gdkernels.bench.contender import Contender
 from gdkernels.bench.costs import cost_of
 from gdkernels.bench.measure import Work, measure, parts
 from gdkernels.bench.peers.task import Task
 from gdkernels.bench.planning import SWEEP, case_of, contenders, goal_of, prepared
 from gdkernels.bench.sampling import LEAST_SAMPLES
+from gdkernels.bench.worker import Sample, Worker
 from gdkernels.errors import InputError
 
 NUMPY, LOOP = Contender("numpy", False), Contender("numpy-loop", True)
@@ -23,7 +25,7 @@ NUMPY, LOOP = Contender("numpy", False), Contender("numpy-loop", True)
 def small(monkeypatch):
     """Measure hastily: short samples, small ceilings."""
     monkeypatch.setattr(measuring, "SAMPLE_SECONDS", 0.0)
-    monkeypatch.setattr(measuring, "SETTLE_SECONDS", 0.0)
+    monkeypatch.setattr(sampling, "SETTLE_SECONDS", 0.0)
     monkeypatch.setattr(measuring, "_PRODUCT_SIZE", {"cpu": 16, "gpu": 16})
     monkeypatch.setattr(measuring, "_COPY_BYTES", {"cpu": 1 << 12, "gpu": 1 << 12})
 
@@ -58,6 +60,40 @@ def test_everything_is_measured_and_told_of(small):
     assert {c.kind for c in found.ceilings if c.contender == NUMPY} == {"product", "layer", "copy"}
     assert {c.contender for c in found.first_calls} == {NUMPY, LOOP}
     assert all(len(target.runs) == 2 and target.seconds > 0 for target in found.targets)
+
+
+@pytest.fixture
+def drifting(monkeypatch):
+    """Let what a worker samples be the seconds that come next for its piece, one for each process."""
+
+    def plant(**seconds):
+        coming = {piece: iter(values) for piece, values in seconds.items()}
+        mine = {}
+
+        def sample(worker, piece, placement, long):
+            key = worker, piece
+            if key not in mine:
+                mine[key] = next(coming[piece])
+            return Sample(mine[key], mine[key], 1)
+
+        monkeypatch.setattr(Worker, "sample", sample)
+
+    return plant
+
+
+def test_what_five_processes_leave_open_is_measured_in_further_ones(small, drifting):
+    drifting(forward=[1.0] * 5, epoch=[1.0, 1.1, 1.2, 1.3, 1.4] + [1.2] * 20)
+    found = measure(work(contenders=(NUMPY,), repeats=5), lambda part: None)
+    rows = {row.piece: row for row in found.rows}
+    assert len(rows["forward"].repeats) == 5
+    assert 5 < len(rows["epoch"].repeats) < 25
+    assert rows["epoch"].medians[-1] == 1.2
+
+
+def test_four_processes_are_what_was_asked_for(small, drifting):
+    drifting(forward=[1.0, 1.1, 1.2, 1.3], epoch=[1.0, 1.1, 1.2, 1.3])
+    found = measure(work(contenders=(NUMPY,), repeats=4), lambda part: None)
+    assert {len(row.repeats) for row in found.rows} == {4}
 
 
 def test_no_time_left_is_said(small):

@@ -6,13 +6,14 @@ import sys
 import pytest
 
 from gdkernels.bench import measure as measuring
+from gdkernels.bench import sampling
 from gdkernels.bench.results import read
 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     monkeypatch.setattr(measuring, "SAMPLE_SECONDS", 0.0)
-    monkeypatch.setattr(measuring, "SETTLE_SECONDS", 0.0)
+    monkeypatch.setattr(sampling, "SETTLE_SECONDS", 0.0)
     monkeypatch.setattr(measuring, "_PRODUCT_SIZE", {"cpu": 16})
     monkeypatch.setattr(measuring, "_COPY_BYTES", {"cpu": 1 << 12})
 
