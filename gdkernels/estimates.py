@@ -16,7 +16,7 @@ from gdkernels.work import Work
 
 __all__ = ["Estimate", "estimates", "fastest", "in_words", "not_worth", "plan_choices"]
 
-_WORTH = 0.8  # what more threads at the same place must be below, as a share of the time
+_WORTH = 0.9  # what more threads at the same place must be below, as a share of the time
 
 _log = logging.getLogger("gdkernels")
 
@@ -31,8 +31,6 @@ class Estimate:
         Of the whole job, with what is moved to the device; None where that is not known.
     step_seconds
         The same for each step.
-    waking
-        What each run costs more than on the fewest threads at the same place, in seconds: others are woken for it.
     source
         By what: "by the calibration of this machine", "by the shipped table", or why it is not known.
     """
@@ -41,7 +39,6 @@ class Estimate:
     seconds: float | None
     step_seconds: float | None
     source: str
-    waking: float = 0.0
 
     def as_dict(self) -> dict[str, Any]:
         return {**vars(self.candidate), **{k: v for k, v in vars(self).items() if k != "candidate"}}
@@ -64,8 +61,7 @@ def estimates(
             continue
         for candidate in here:
             seconds = prices.seconds(candidate, quantities)
-            runs, least = (prices.prices[c].get("runs", 0.0) for c in (candidate, here[0]))
-            found.append(Estimate(candidate, seconds, seconds / work.steps, source, max(0.0, runs - least)))
+            found.append(Estimate(candidate, seconds, seconds / work.steps, source))
     return found
 
 
@@ -86,18 +82,10 @@ def fastest(found: Sequence[Estimate]) -> Estimate | None:
 
 
 def not_worth(more: Estimate, fewer: Estimate) -> str:
-    """Return why more threads than `fewer` at the same place are not taken; nothing where they are.
-
-    Threads wait for each other several times a step. Should one of the cores be taken by somebody else, that lasts as
-    long as it takes to wake a thread, so no step is shared that is over sooner.
-    """
-    if more.seconds is None or more.step_seconds is None or fewer.seconds is None or fewer.step_seconds is None:
+    """Return why more threads than `fewer` at the same place are not taken; nothing where they are."""
+    if more.seconds is None or fewer.seconds is None or more.seconds < _WORTH * fewer.seconds:
         return ""
-    if fewer.step_seconds < more.waking:
-        return f"not worth it: a step takes less than waking a thread, {in_words(more.waking)}"
-    if more.seconds >= _WORTH * fewer.seconds:
-        return f"not worth it: more than {_WORTH:g} of the time"
-    return ""
+    return f"not worth it: more than {_WORTH:g} of the time"
 
 
 def plan_choices(

@@ -1,11 +1,20 @@
-"""Making a calibration: some small jobs are timed on every candidate in turn, and prices are fitted to the times."""
+"""Making a calibration: some small jobs are timed on every candidate in turn, and prices are fitted to the times.
+
+A job on more threads is as long as alone, but for what each run costs, times a share; with what it takes to wake the
+others for a run and to meet them in a step. So their prices are those of one thread, times that share, and more for
+runs, steps and operations: four numbers, fitted to both times of every job.
+"""
 
 from __future__ import annotations
 
 import statistics
+import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import date
+from hashlib import sha256
+from itertools import groupby
 
 import numpy as np
 import numpy.typing as npt
@@ -21,11 +30,13 @@ from gdkernels.machine import machine
 from gdkernels.program import Program
 from gdkernels.work import QUANTITIES, Work
 
-__all__ = ["JOBS", "BusyError", "Measured", "calibrate", "fit_prices"]
+__all__ = ["JOBS", "BusyError", "Measured", "calibrate", "fit_prices", "fit_sharing"]
 
 Array = npt.NDArray[np.float64]
 
 _NOISE = 0.15  # share by which repeated times may differ, at the median of all, before they are worth nothing
+_CORE = 0.8  # share of a core that each of as many threads as may be used gets at least, at the median
+_CORE_SECONDS = 0.02  # for which that is tried
 _HOST = "cpu"  # where data lies that nobody has moved
 
 
@@ -111,19 +122,25 @@ def calibrate(
     Raises
     ------
     BusyError
-        Where repeated times differ too much: somebody else uses the machine.
+        Where repeated times differ too much, or a core is missing throughout: somebody else uses the machine.
     """
     who = candidates(precision)
+    most = max((c.threads or 1 for c in who), default=1)
     if own_threads:
         who = list(dict.fromkeys(replace(c, threads=None) for c in who))
-    measured = _measure(jobs, who, precision, seconds)
+    measured, core = _measure(jobs, who, precision, seconds, most)
+    if core < _CORE and not anyway:
+        raise BusyError(
+            f"this machine is busy: of {most} threads at once, one got {core:.0%} of a core at the median, and "
+            f"{_CORE:.0%} is the limit; nothing was kept. Try again when it is idle"
+        )
     noise = statistics.median(row.noise for rows in measured.values() for row in rows)
     if noise > _NOISE and not anyway:
         raise BusyError(
             f"this machine is busy: the same job took {noise:.0%} longer at the median than at best, and {_NOISE:.0%} "
             "is the limit; nothing was kept. Try again when it is idle"
         )
-    fitted = {c: fit_prices(rows) for c, rows in measured.items()}
+    fitted = _fit(measured)
     return Calibration(
         precision=precision,
         prices={c: prices for c, (prices, _) in fitted.items()},
@@ -136,25 +153,66 @@ def calibrate(
 
 
 def _measure(
-    jobs: Sequence[Work], who: Sequence[Candidate], precision: str, seconds: float
-) -> dict[Candidate, list[Measured]]:
+    jobs: Sequence[Work], who: Sequence[Candidate], precision: str, seconds: float, threads: int
+) -> tuple[dict[Candidate, list[Measured]], float]:
+    """Return what was measured, and the share of a core that one of so many threads got, at the median."""
+    prepared = [Job(work, precision) for work in jobs]
     timers: dict[tuple[Candidate, int, bool], Callable[[], float]] = {}
-    for k, work in enumerate(jobs):
-        job = Job(work, precision)
-        for candidate in who:
+    for candidate in who:
+        for k, job in enumerate(prepared):
             timers[candidate, k, False] = job.timer(candidate)
             if candidate.device != _HOST:
                 timers[candidate, k, True] = job.transfer_timer(candidate)
     for timer in timers.values():
         timer()  # what is compiled or allocated at first
+    cores = [_share_of_core(threads)]
+
+    def warm(timer: Callable[[], float], first: bool) -> Callable[[], float]:
+        def run() -> float:
+            if first:
+                cores.append(_share_of_core(threads))
+            timer()  # off the clock: another job has just had the caches
+            return timer()
+
+        return run
+
     # All take turns over the whole time, so that what disturbs them for a second disturbs one sample of each.
-    taken = interleave(timers, Width(share=0.02, seconds=seconds))
+    taken = interleave(
+        {key: warm(timer, key[1] == 0) for key, timer in timers.items()},
+        Width(share=0.02, seconds=seconds),
+        library=lambda key: key[0].backend,
+    )
     measured: dict[Candidate, list[Measured]] = {c: [] for c in who}
     for (candidate, k, transfer), samples in taken.items():
         quantities = jobs[k].quantities(precision)
         own = {n: v if n.startswith("transfer") == transfer else 0.0 for n, v in quantities.items()}
         measured[candidate].append(Measured(own, samples))
-    return measured
+    return measured, statistics.median(cores)
+
+
+def _share_of_core(threads: int) -> float:
+    """Return which share of a core the most hindered of so many threads at once gets."""
+    data = bytes(1 << 20)
+
+    def share(_: int) -> float:
+        began, had = time.perf_counter(), time.thread_time()
+        while time.perf_counter() - began < _CORE_SECONDS:
+            sha256(data)  # leaves Python's lock to the others
+        return (time.thread_time() - had) / (time.perf_counter() - began)
+
+    with ThreadPoolExecutor(threads) as pool:
+        return min(pool.map(share, range(threads)))
+
+
+def _fit(measured: Mapping[Candidate, Sequence[Measured]]) -> dict[Candidate, tuple[dict[str, float], float]]:
+    """Return prices and misfit of each candidate."""
+    fitted = {}
+    for _, group in groupby(measured, lambda c: (c.backend, c.device)):
+        fewest, *more = sorted(group, key=lambda c: c.threads or 0)
+        fitted[fewest] = fit_prices(measured[fewest])
+        for candidate in more:
+            fitted[candidate] = fit_sharing(measured[candidate], measured[fewest], fitted[fewest][0])
+    return fitted
 
 
 def fit_prices(rows: Sequence[Measured]) -> tuple[dict[str, float], float]:
@@ -165,17 +223,52 @@ def fit_prices(rows: Sequence[Measured]) -> tuple[dict[str, float], float]:
     estimate in the denominator is that of the round before.
     """
     names = [n for n in QUANTITIES if any(row.quantities[n] for row in rows)]
-    times = np.array([row.seconds for row in rows])
-    matrix = np.array([[row.quantities[n] for n in names] for row in rows]) / times[:, None]
+    found = _factors([[row.quantities[n] for n in names] for row in rows], [row.seconds for row in rows])
+    prices = {n: float(p) for n, p in zip(names, found, strict=True) if p > 0}
+    return prices, _misfit(prices, rows)
+
+
+def fit_sharing(
+    rows: Sequence[Measured], alone: Sequence[Measured], prices: Mapping[str, float]
+) -> tuple[dict[str, float], float]:
+    """Return the prices on several threads that fit the times of the same jobs there and on the fewest, and how well.
+
+    Parameters
+    ----------
+    alone, prices
+        The times on the fewest threads, and the prices that were fitted to them.
+    """
+    run = prices.get("runs", 0.0)
+    extra = ("runs", "steps", "operations")
+    apart = [run * row.quantities["runs"] for row in alone]  # a run begins and ends on one thread
+    shared = [max(0.0, one.seconds - a) for one, a in zip(alone, apart, strict=True)]
+    columns = [[s, *(row.quantities[n] for n in extra)] for s, row in zip(shared, rows, strict=True)]
+    share, *more = _factors(columns, [max(0.1 * r.seconds, r.seconds - a) for r, a in zip(rows, apart, strict=True)])
+    found = {n: float(share) * p for n, p in prices.items()} | {"runs": run}
+    for name, price in zip(extra, more, strict=True):
+        found[name] = found.get(name, 0.0) + float(price)
+    return found, _misfit(found, rows)
+
+
+def _factors(columns: Sequence[Sequence[float]], times: Sequence[float]) -> Array:
+    """Return what to multiply each column by, so that their sums are the times, nearly; no factor is negative."""
+    matrix = np.array(columns) / np.array(times)[:, None]
     scale = np.linalg.norm(matrix, axis=0)
+    scale[scale == 0.0] = 1.0
     matrix /= scale
-    ratio = np.ones(len(rows))
+    ratio, found = np.ones(len(times)), np.zeros(len(scale))
     for _ in range(10):
         weights = 1.0 / np.sqrt(np.clip(ratio, 0.05, 20.0))
-        prices = _non_negative(matrix * weights[:, None], weights)
-        ratio = matrix @ prices
-    misfit = float(np.sqrt(np.mean(np.log(np.maximum(ratio, 1e-9)) ** 2)))
-    return {n: float(p) for n, p in zip(names, prices / scale, strict=True) if p > 0}, misfit
+        found = _non_negative(matrix * weights[:, None], weights)
+        ratio = matrix @ found
+    return np.asarray(found / scale)
+
+
+def _misfit(prices: Mapping[str, float], rows: Sequence[Measured]) -> float:
+    """Return the rms of ln(estimated / measured)."""
+    estimated = np.array([sum(p * row.quantities[n] for n, p in prices.items()) for row in rows])
+    ratio = estimated / np.array([row.seconds for row in rows])
+    return float(np.sqrt(np.mean(np.log(np.maximum(ratio, 1e-9)) ** 2)))
 
 
 def _non_negative(matrix: Array, target: Array) -> Array:
@@ -188,7 +281,7 @@ def _non_negative(matrix: Array, target: Array) -> Array:
     for _ in range(10_000):
         largest = 0.0
         for k in range(len(x)):
-            moved = max(0.0, x[k] - slope[k] / gram[k, k])
+            moved = max(0.0, x[k] - slope[k] / gram[k, k]) if gram[k, k] else 0.0
             change = moved - x[k]
             if change:
                 slope += change * gram[:, k]

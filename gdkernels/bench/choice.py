@@ -96,7 +96,8 @@ def check(task: Task, precision: str, seconds: float) -> Checked:
         timer()
     round_seconds = sum(timer() for timer in timers.values())
     width = Width(share=0.03, seconds=max(seconds, 1.5 * LEAST_SAMPLES * round_seconds))
-    return Checked(task, choice, {c: [t / work.steps for t in ts] for c, ts in interleave(timers, width).items()})
+    taken = interleave(timers, width, library=lambda candidate: candidate.backend)
+    return Checked(task, choice, {c: [t / work.steps for t in times] for c, times in taken.items()})
 
 
 def _flops(task: Task) -> int:

@@ -1,0 +1,178 @@
+"""The choice by estimates: the same from the same, and explained."""
+
+import json
+import logging
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from made_prices import NUMPY, ONE, TWO, VERSIONS, made, work
+from plugins import working
+
+import gdkernels as gd
+from gdkernels import registry
+from gdkernels.calibration import Candidate, keep
+from gdkernels.cli import main
+from gdkernels.estimates import plan_choices
+from gdkernels.work import Work
+
+
+@pytest.mark.usefixtures("kept")
+class TestChoice:
+    SMALL, LARGE = work((16, 16, 16)), work((256, 256, 256))
+
+    def test_threads_follow_the_work(self):
+        numba = registry.get("numba")
+        assert plan_choices(numba, "cpu", "float32", self.SMALL, VERSIONS) == {"threads": 1}
+        assert plan_choices(numba, "cpu", "float32", self.LARGE, VERSIONS) == {"threads": 2}
+
+    def test_more_threads_must_be_worth_it(self):
+        for share, threads in ((0.95, 1), (0.85, 2)):
+            keep(made({TWO: {"steps": share}, ONE: {"steps": 1.0}}))
+            assert plan_choices(registry.get("numba"), "cpu", "float32", self.SMALL, VERSIONS) == {"threads": threads}
+
+    def test_threads_compare_with_fewer_at_their_place_and_places_with_each_other(self):
+        keep(made({TWO: {"steps": 0.92}, ONE: {"steps": 1.0}, NUMPY: {"steps": 0.95}}))
+        assert registry.choose(work=self.SMALL).backend.name == "numpy"  # one thread of numba's is what it beats
+
+    def test_threads_that_may_not_run_are_not_chosen(self, monkeypatch):
+        monkeypatch.setattr("gdkernels_numba.NumbaBackend.threads", lambda self, device: (1,))
+        assert plan_choices(registry.get("numba"), "cpu", "float32", self.LARGE, VERSIONS) == {}
+        assert [str(e.candidate) for e in registry.choose(work=self.LARGE).estimates] == [
+            "numba on cpu, 1 thread",
+            "numpy on cpu",
+        ]
+
+    def test_the_fastest_is_chosen_and_told_why(self, caplog):
+        with caplog.at_level(logging.INFO, "gdkernels"):
+            choice = registry.choose(work=self.SMALL)
+        assert (choice.backend.name, choice.device) == ("numba", "cpu")
+        assert choice.reason.startswith("estimated at 164 µs a step by the calibration of this machine, numpy at 1 s")
+        assert choice.reason in caplog.text
+        keep(made({ONE: {"steps": 1.0}, NUMPY: {"steps": 1e-3}}))
+        assert registry.choose(work=self.SMALL).backend.name == "numpy"
+
+    def test_the_same_work_and_prices_give_the_same_choice(self):
+        first, second = (registry.decide(work=self.LARGE)[0] for _ in range(2))
+        assert first == second
+
+    def test_without_work_it_goes_by_priority(self):
+        keep(made({ONE: {"steps": 1.0}, NUMPY: {"steps": 1e-3}}))
+        choice = registry.choose()
+        assert (choice.backend.name, choice.estimates) == ("numba", ())
+
+    def test_training_has_the_threads_in_its_plan(self):
+        X = np.ones((64, 16), np.float32)
+        for width, threads in ((16, 1), (1024, 2)):
+            mlp = gd.MLP([16, width, 16], seed=0)
+            history = mlp.fit(X, X, epochs=1, optimizer="sgd")
+            assert (history.backend, history.plan.choices["threads"]) == ("numba", threads)
+            assert "by the calibration of this machine" in history.reason
+        trainer = gd.Trainer(mlp, batch_size=2)  # a smaller batch is another job
+        trainer.epoch(X, X)
+        assert trainer._executable.plan.choices["threads"] == 1
+
+    def test_a_prediction_is_a_choice_too(self):
+        keep(made({ONE: {"steps": 1.0}, NUMPY: {"product_flops": 1e-9}}))
+        for rows, name in ((8, "numpy"), (1 << 17, "numba")):
+            mlp = gd.MLP([64, 64], seed=0)
+            mlp.predict(np.ones((rows, 64), np.float32))
+            assert mlp.backend == name
+
+    def test_what_is_asked_for_goes_before_estimates(self, monkeypatch):
+        keep(made({ONE: {"steps": 1.0}, NUMPY: {"steps": 1e-3}}))
+        assert registry.choose("numba", work=self.SMALL).reason == "as asked for"
+        monkeypatch.setenv("GDKERNELS_BACKEND", "numba")
+        assert registry.choose(work=self.SMALL).reason == "set by GDKERNELS_BACKEND"
+
+    def test_what_cannot_be_recorded_goes_by_priority(self):
+        def odd(z, *, xp):
+            raise RuntimeError("not like this")
+
+        job = Work(replace(self.SMALL.program, activations=(odd, odd)), (4, 4, 4), 8, 80)
+        choice = registry.choose(work=job)
+        assert choice.backend.name == "numba"
+        assert all("cannot be recorded" in e.source for e in choice.estimates)
+
+
+class TestOthers:
+    """Plug-ins of third parties, of which the calibration may know nothing."""
+
+    JOB = work()
+
+    @pytest.fixture(autouse=True)
+    def installed(self, plugins, cache):
+        plugins.add("known", working("known", priority=1, devices=["cpu", "card:0"]))
+        plugins.add("low", working("low", priority=-1))
+
+    def test_unknown_ones_go_by_priority(self, plugins):
+        plugins.add("high", working("high", priority=9))
+        keep(made({Candidate("known", "cpu"): {"steps": 1.0}}, versions=registry.versions()))
+        choice = registry.choose(work=self.JOB)
+        assert (choice.backend.name, choice.reason) == ("high", "the best that can run here")
+        assert [e.source for e in choice.estimates if e.seconds is None] == ["not measured: by priority"] * 3
+
+    def test_a_lower_one_that_is_unknown_is_not_chosen(self):
+        keep(made({Candidate("known", "cpu"): {"steps": 1.0}}, versions=registry.versions()))
+        assert registry.choose(work=self.JOB).backend.name == "known"
+
+    def test_moving_the_data_counts(self):
+        # The card is a thousand times as fast; the data reach it at a second for each kilobyte.
+        prices = {
+            Candidate("known", "cpu"): {"steps": 1e-3},
+            Candidate("known", "card:0"): {"steps": 1e-6, "transferred_bytes": 1e-6},
+        }
+        keep(made(prices, versions=registry.versions()))
+        for epochs, device in ((1, "cpu"), (1000, "card:0")):
+            choice = registry.choose(work=work(epochs=epochs))
+            assert (choice.backend.name, choice.device) == ("known", device)
+        assert registry.choose(device="cpu", work=work(epochs=1000)).device == "cpu"
+
+
+@pytest.mark.usefixtures("kept")
+class TestExplain:
+    def test_backends(self, capsys):
+        assert main(["backends", "--explain", "--sizes", "16-16-16", "--batch", "64", "--records", "640"]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[0] == "estimates for 16-16-16, batches of 64, 10 epochs of 640 records"
+        assert [line[:26].rstrip() for line in lines[1:4]] == [
+            "→ numba on cpu, 1 thread",
+            "  numba on cpu, 2 threads",
+            "  numpy on cpu",
+        ]
+        assert all("a step" in line and "in all, by the calibration of this machine" in line for line in lines[1:4])
+        assert lines[2].endswith("not worth it: more than 0.9 of the time")
+        assert "not worth it" not in lines[1] + lines[3]
+        assert lines[4].startswith("chosen: numba on cpu: estimated at")
+
+    def test_backends_as_json(self, capsys):
+        assert main(["backends", "--explain", "--sizes", "16-16-16", "--json", "--backend", "numpy"]) == 0
+        told = json.loads(capsys.readouterr().out)
+        assert (told["backend"], told["reason"]) == ("numpy", "as asked for")
+        (estimate,) = told["estimates"]
+        assert (estimate["backend"], estimate["chosen"]) == ("numpy", True)
+        assert estimate["step_seconds"] == pytest.approx(1.0)
+
+    def test_train(self, capsys):
+        ask = ["train", "diabetes", "--epochs", "1", "--hidden", "4", "--explain"]
+        assert main(ask) == 0
+        text = capsys.readouterr().out
+        assert "estimates for 10-4-1, batches of 32, 1 epochs of" in text
+        assert "→ numba on cpu, 1 thread" in text
+        assert main([*ask, "--json"]) == 0
+        told = json.loads(capsys.readouterr().out)
+        assert told["reason"] == told["explanation"]["reason"]
+        assert [e["chosen"] for e in told["explanation"]["estimates"]] == [True, False, False]
+
+    @pytest.mark.parametrize(
+        ("arguments", "said"),
+        [
+            (["--explain"], "--explain needs a network: --sizes 784-512-10"),
+            (["--sizes", "8-1"], "--sizes is the network of --explain"),
+            (["--explain", "--sizes", "8"], "must be inputs, hidden layers and outputs"),
+            (["--explain", "--sizes", "8-0-1"], "must be inputs, hidden layers and outputs"),
+        ],
+    )
+    def test_what_is_wrong_is_said(self, arguments, said, capsys):
+        assert main(["backends", *arguments]) == 2
+        assert said in capsys.readouterr().err
