@@ -22,6 +22,7 @@ from gdkernels.errors import (
 )
 from gdkernels.history import History
 from gdkernels.mlp import MLP, load
+from gdkernels.stored import Stored
 from gdkernels.trainer import Trainer
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "Layer",
     "Optimizer",
     "RMSprop",
+    "Stored",
     "TraceError",
     "Trainer",
     "activations",

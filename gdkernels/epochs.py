@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -20,8 +20,10 @@ from gdkernels.definition.network import map_layers
 from gdkernels.errors import DivergenceError, FileError, InputError
 from gdkernels.model import Model
 from gdkernels.program import Program
-from gdkernels.records import Records, place_records
+from gdkernels.records import OrderedRecords, Records, place_records
 from gdkernels.settings import Settings
+from gdkernels.stored import Stored
+from gdkernels.stored.windows import ShuffledWindows, Windows, place_stored
 from gdkernels.work import Work
 
 __all__ = ["Epochs", "Order"]
@@ -38,7 +40,7 @@ class Epochs:
     def __init__(self, mlp: Model, settings: Settings, order: Order | None) -> None:
         self.mlp, self.settings = mlp, settings
         self.epochs_done = 0
-        self._order = self._shuffled if order is None else order
+        self._order = order
         self._fit_began = 0
         self._binding: Binding | None = None
         self._bound_to: tuple[Program, int] | None = None
@@ -71,7 +73,7 @@ class Epochs:
 
     def _run_epoch(
         self,
-        data: Records | Batches,
+        data: Records | Windows | Batches,
         gradient_norm: bool = False,
         epochs: int | None = None,
         run: Run | None = None,
@@ -80,34 +82,43 @@ class Epochs:
         """Return E over the pass, the mean norm of the gradient, and the rate of the last step."""
         if isinstance(data, Batches):
             return self._run_batches(data, gradient_norm, epochs, run)
-        records, batch = len(data), min(self.settings.batch_size, len(data))
+        batch = min(self.settings.batch_size, len(data))
         executable = self._bind_program(gradient_norm, data)
-        steps = -(-records // batch)
-        order = _checked_order(self._order(self.epochs_done, records), records)
-        rates = self._rates(steps, epochs, run)
-        # A backend of a third party need not know the argument: it is given where the program asks for it.
-        weights = () if data.weights is None else (data.weights,)
-        used = hashlib.sha256(order.tobytes()).hexdigest() if checkpoints else ""
+        arranged = self._arranged(data, batch)
+        rates = self._rates(arranged.steps, epochs, run)
+        used = arranged.digest() if checkpoints else ""
         middle = (run.middle if run else None) or Middle(self._copied_state(), used)
-        if middle.order != used or middle.steps > steps:
+        if middle.order != used or middle.steps > arranged.steps:
             raise FileError("cannot go on in the middle of an epoch: its records would come in another order")
-        at_a_time = checkpoints.segment(self.mlp.sizes, batch) if checkpoints else steps
+        at_a_time = checkpoints.segment(self.mlp.sizes, batch) if checkpoints else arranged.steps
         began = time.perf_counter() - middle.seconds
-        while middle.steps < steps:
-            part = slice(middle.steps, min(middle.steps + at_a_time, steps))
-            rows = order[part.start * batch : part.stop * batch]
-            error, norm = executable.run(middle.state, data.x, data.y, rows, batch, rates[part], *weights)
-            middle.error += error
-            middle.norms += (norm or 0.0) * (part.stop - part.start)
-            middle.steps = part.stop
-            middle.seconds = time.perf_counter() - began
-            self._check_finite(middle, float(rates[-1]))
-            if run and checkpoints and middle.steps < steps:
-                run.middle = middle
-                checkpoints.between_steps(self._state(), run, self.epochs_done)
+        with closing(arranged.pieces(middle.steps)) as pieces:
+            for piece in pieces:
+                here = piece.records
+                # A backend of a third party need not know the argument: it is given where the program asks for it.
+                weights = () if here.weights is None else (here.weights,)
+                while middle.steps < piece.last:
+                    part = slice(middle.steps, min(middle.steps + at_a_time, piece.last))
+                    rows = piece.order[(part.start - piece.first) * batch : (part.stop - piece.first) * batch]
+                    error, norm = executable.run(middle.state, here.x, here.y, rows, batch, rates[part], *weights)
+                    middle.error += error
+                    middle.norms += (norm or 0.0) * (part.stop - part.start)
+                    middle.steps = part.stop
+                    middle.seconds = time.perf_counter() - began
+                    self._check_finite(middle, float(rates[-1]))
+                    if run and checkpoints and middle.steps < arranged.steps:
+                        run.middle = middle
+                        checkpoints.between_steps(self._state(), run, self.epochs_done)
         if run:
             run.middle = None
         return self._end_epoch(middle, gradient_norm, float(rates[-1]))
+
+    def _arranged(self, data: Records | Windows, batch: int) -> OrderedRecords | ShuffledWindows:
+        """Return the records in the order of the next epoch."""
+        if isinstance(data, Windows):
+            return data.shuffled(batch, self.mlp.seed, self.epochs_done)
+        order = (self._order or self._shuffled)(self.epochs_done, len(data))
+        return OrderedRecords(data, _checked_order(order, len(data)), batch)
 
     def _run_batches(
         self, batches: Batches, gradient_norm: bool, epochs: int | None, run: Run | None
@@ -161,11 +172,27 @@ class Epochs:
 
     # ---- binding
 
+    def _place_any(self, X: Any, Y: Any, sample_weight: Any, *, of: str = "") -> Records | Windows:
+        """Return the records on the device, or a window at a time where they are in files and too many."""
+        stored = Stored.of(X, Y, sample_weight)
+        if stored is None:
+            return self._place(X, Y, sample_weight, of=of)
+        binding, batch = self._bind_slots(stored), min(self.settings.batch_size, len(stored))
+        placed = place_stored(binding, stored, sizes=self.mlp.sizes, loss=self.settings.loss, batch=batch)
+        if self._order is not None and isinstance(placed, Windows):
+            raise InputError("order= needs all records in memory: allow more by memory=, or leave it to the shuffle")
+        return placed
+
     def _place(self, X: Any, Y: Any, sample_weight: Any = None, *, of: str = "") -> Records:
+        binding = self._bind_slots(X)
+        return place_records(binding, X, Y, sample_weight, sizes=self.mlp.sizes, loss=self.settings.loss, of=of)
+
+    def _bind_slots(self, X: Any) -> Binding:
+        """Return where the network computes, with what the optimizer carries moved there."""
         binding = self.mlp._bind(X)
         if self._binding is not binding:
             self._move_slots(binding)
-        return place_records(binding, X, Y, sample_weight, sizes=self.mlp.sizes, loss=self.settings.loss, of=of)
+        return binding
 
     def _move_slots(self, binding: Binding) -> None:
         def zeros(parameter: Any) -> tuple[Any, ...]:
@@ -182,10 +209,8 @@ class Epochs:
             self._slots = map_layers(move, self._slots)
         self._binding, self._executable, self._bound_to = binding, None, None
 
-    def _bind_program(self, gradient_norm: bool, data: Records | Batches) -> Executable:
-        binding = self.mlp._bind(None)
-        if self._binding is not binding:
-            self._move_slots(binding)
+    def _bind_program(self, gradient_norm: bool, data: Records | Windows | Batches) -> Executable:
+        self._bind_slots(None)
         records = data.size if isinstance(data, Batches) else len(data)
         work = self.work(records, gradient_norm=gradient_norm, weighted=data.weighted)
         bound_to = (work.program, work.batch)

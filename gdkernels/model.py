@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterator, Sequence, Sized
 from contextlib import contextmanager
 from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 
 from gdkernels import registry, streams
 from gdkernels.backend import PRECISIONS, Backend, Executable
@@ -18,10 +19,10 @@ from gdkernels.definition.losses import Loss, link_of
 from gdkernels.definition.naming import describe, resolve
 from gdkernels.definition.network import Layer, Layers, map_layers
 from gdkernels.errors import InputError, unknown_name
-from gdkernels.metrics import Metric
 from gdkernels.native import choose_for
 from gdkernels.notebook import html_table
 from gdkernels.program import Program
+from gdkernels.records import Records
 from gdkernels.targets import place_inputs
 from gdkernels.work import Work
 
@@ -219,12 +220,10 @@ class Model:
             value = value if sample_weight is None else sample_weight * value
             return float(xp.sum(xp.astype(value, xp.float64)))
 
-    def _score(self, x: Any, y: Any, metrics: Mapping[str, Metric], sample_weight: Any = None) -> dict[str, float]:
-        """Return the figures of the predictions for records on the device."""
-        assert self._binding is not None
-        output = self._executable((*self.activations, self.output)).predict(self._parameters, x)
-        judged = [self._binding.to_numpy(a) for a in (y, output, sample_weight) if a is not None]
-        return {name: float(metric(*judged)) for name, metric in metrics.items()}
+    def _judged_by(self, records: Records) -> list[npt.NDArray[Any]]:
+        """Return target and prediction of records on the device, and their weights if they have some, on the host."""
+        output = self._executable((*self.activations, self.output)).predict(self._parameters, records.x)
+        return [records.binding.to_numpy(a) for a in (records.y, output, records.weights) if a is not None]
 
     def __repr__(self) -> str:
         hidden = ", ".join(dict.fromkeys(describe(f)["name"] for f in self.activations)) or "no hidden layer"

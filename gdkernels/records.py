@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from gdkernels import streams
 from gdkernels.binding import Binding
@@ -14,7 +16,7 @@ from gdkernels.definition.losses import Loss
 from gdkernels.errors import InputError
 from gdkernels.targets import place_inputs, place_targets, place_weights
 
-__all__ = ["Records", "digest", "place_records"]
+__all__ = ["OrderedRecords", "Piece", "Records", "place_records"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,18 @@ class Records:
     def total_weight(self) -> float:
         """What E is divided by to be a mean: the sum of the weights, or the number of records."""
         return len(self) if self.weights is None else float(self.binding.xp.sum(self.weights))
+
+    def add_to(self, digest: Any) -> None:
+        """Add all the values to a digest."""
+        for array in (self.x, self.y, self.weights):
+            host = None if array is None else np.ascontiguousarray(self.binding.to_numpy(array))
+            digest.update(repr(None if host is None else (host.dtype.str, host.shape)).encode())
+            if host is not None:
+                digest.update(host.data)
+
+    def parts(self) -> Iterator[Records]:
+        """Yield all of them at once: they are in their place already."""
+        yield self
 
     def take(self, rows: Any) -> Records:
         xp, indices = self.binding.xp, self.binding.backend.asarray(rows, dtype="int64", device=self.binding.device)
@@ -68,6 +82,35 @@ class Records:
         return train, held_out
 
 
+@dataclass(frozen=True)
+class Piece:
+    """Records that are on the device at a time, the order in which an epoch uses them, and its steps `first` to `last`.
+
+    The last step is not among them.
+    """
+
+    records: Records
+    order: npt.NDArray[np.int64]
+    first: int
+    last: int
+
+
+class OrderedRecords:
+    """Records in the order of an epoch, in a single piece."""
+
+    def __init__(self, records: Records, order: npt.NDArray[np.int64], batch: int) -> None:
+        self._records, self._order = records, order
+        self.steps = -(-len(order) // batch)
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the order."""
+        return hashlib.sha256(self._order.tobytes()).hexdigest()
+
+    def pieces(self, step: int) -> Generator[Piece]:
+        """Yield the piece in which the epoch's step `step` is."""
+        yield Piece(self._records, self._order, 0, self.steps)
+
+
 def place_records(
     binding: Binding, X: Any, Y: Any, sample_weight: Any, *, sizes: tuple[int, ...], loss: Loss, of: str = ""
 ) -> Records:
@@ -77,16 +120,7 @@ def place_records(
     y = place_targets(binding, Y, records, sizes[-1], loss, f"{of}Y", f"{of}X")
     if sample_weight is None:
         return Records(binding, x, y)
-    return Records(binding, x, y, place_weights(binding, sample_weight, records, f"{of}sample_weight", f"{of}X"))
-
-
-def digest(*parts: Records | None) -> str:
-    """Return the SHA-256 of all the values of some records: of other data it is another."""
-    found = hashlib.sha256()
-    for part in parts:
-        for array in (None, None, None) if part is None else (part.x, part.y, part.weights):
-            host = None if array is None or part is None else np.ascontiguousarray(part.binding.to_numpy(array))
-            found.update(repr(None if host is None else (host.dtype.str, host.shape)).encode())
-            if host is not None:
-                found.update(host.data)
-    return found.hexdigest()
+    weights = place_weights(binding, sample_weight, records, f"{of}sample_weight", f"{of}X")
+    if not bool(binding.xp.any(weights > 0)):
+        raise InputError(f"{of}sample_weight is 0 for every record; at least one has to count")
+    return Records(binding, x, y, weights)

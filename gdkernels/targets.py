@@ -73,7 +73,7 @@ def place_weights(binding: Binding, value: Any, records: int, name: str, inputs_
     Raises
     ------
     InputError
-        For a shape that does not fit, and for weights that are not finite, negative, or all zero.
+        For a shape that does not fit, and for weights that are not finite or negative.
     """
     w, xp = binding.place(value, name), binding.xp
     if w.shape != (records,):
@@ -84,8 +84,6 @@ def place_weights(binding: Binding, value: Any, records: int, name: str, inputs_
     if bool(xp.any(wrong)):
         row = int(xp.argmax(xp.astype(wrong, w.dtype)))
         raise InputError(f"{name} holds {float(w[row]):g} in row {row}; weights are finite numbers of at least 0")
-    if not bool(xp.any(w > 0)):
-        raise InputError(f"{name} is 0 for every record; at least one has to count")
     return w
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import time
@@ -25,8 +26,11 @@ from gdkernels.history import Epoch, History
 from gdkernels.metrics import Metric, check_takes_weights, resolve_metrics
 from gdkernels.model import Model
 from gdkernels.progress import Progress
-from gdkernels.records import Records, digest
+from gdkernels.records import Records
 from gdkernels.settings import Settings
+from gdkernels.stored import Stored
+from gdkernels.stored.windows import Windows
+from gdkernels.sums import Sums, check_sums
 from gdkernels.work import Work
 
 __all__ = ["Trainer"]
@@ -113,7 +117,8 @@ class Trainer(Epochs):
         Parameters
         ----------
         X
-            [records, inputs]: NumPy, anything with DLPack, a frame, or already on the device. Without Y, the batches
+            [records, inputs]: NumPy, anything with DLPack, a frame, or already on the device; a memory map, which is
+            read in windows where it is too large, as `gdkernels.Stored` says. Without Y, such a Stored; or the batches
             themselves: something that yields (X, Y) or (X, Y, sample_weight), each used as it comes, one step each.
         Y
             [records, outputs]; [records] for one output, or as class indices for a cross-entropy.
@@ -128,12 +133,12 @@ class Trainer(Epochs):
         DivergenceError
             If loss or parameters stop being finite; the parameters are then those before this epoch.
         """
-        batches = Batches(X, 1) if Y is None else None
-        weighted = sample_weight is not None if batches is None else batches.weighted
+        batches = self._batches(X, Y, 1)
+        weighted = _weighted(X if batches is None else batches, sample_weight)
         with self.mlp._bound(
             X if batches is None else batches.sample[0], lambda records: self.work(records, weighted=weighted)
         ):
-            data = self._place(X, Y, sample_weight) if batches is None else batches
+            data = self._place_any(X, Y, sample_weight) if batches is None else batches
             return self._run_epoch(data)[0]
 
     def fit(
@@ -143,7 +148,7 @@ class Trainer(Epochs):
         *,
         epochs: int,
         sample_weight: Any = None,
-        validation: float | tuple[Any, ...] | None = None,
+        validation: float | tuple[Any, ...] | Stored | None = None,
         patience: int | None = None,
         callbacks: Iterable[Callback] = (),
         metrics: Iterable[str | Metric] = (),
@@ -167,7 +172,7 @@ class Trainer(Epochs):
             The largest number of passes.
         validation
             The share of the records, drawn by the network's seed, that is kept from training and only measured, with
-            its weights; or (X, Y) or (X, Y, sample_weight) of its own.
+            its weights; or (X, Y), (X, Y, sample_weight) or a `gdkernels.Stored` of its own.
         patience
             Stop when the validation loss, or the training loss where there is none, has not fallen for so many
             epochs, and keep the parameters of the best epoch.
@@ -223,17 +228,19 @@ class Trainer(Epochs):
         cadence = Cadence.parse(every)
         wanted = resolve_metrics(metrics)
         with_norm = gradient_norm or stop_gradient_norm is not None
-        batches = Batches(X, int(epochs)) if Y is None else None
-        weighted = sample_weight is not None if batches is None else batches.weighted
+        batches = self._batches(X, Y, int(epochs))
+        weighted = _weighted(X if batches is None else batches, sample_weight)
 
         def work(records: int) -> Work:
             return self.work(records, int(epochs), gradient_norm=with_norm, weighted=weighted)
 
         with self.mlp._bound(X if batches is None else batches.sample[0], work) as binding:
-            data = self._place(X, Y, sample_weight) if batches is None else batches
+            data = self._place_any(X, Y, sample_weight) if batches is None else batches
             train, held_out = self._held_out(data, validation)
             if (train if held_out is None else held_out).weighted:
                 check_takes_weights(wanted)
+            if wanted and isinstance(train if held_out is None else held_out, Windows):
+                check_sums(wanted)
             if wanted and held_out is None and batches is not None:
                 raise InputError("metrics of batches need validation=(X, Y): the batches themselves are not kept")
             executable = self._bind_program(with_norm, train)
@@ -253,7 +260,9 @@ class Trainer(Epochs):
                 if checkpoint is not None:
                     if isinstance(train, Batches):
                         raise InputError("checkpoints need records that can be told apart: give X and Y, not batches")
-                    identity["data"] = digest(train, held_out)
+                    if isinstance(train, Windows):
+                        identity["records at a time"] = train.window
+                    identity["data"] = _digest(train, held_out)
                     checkpoints = stack.enter_context(Checkpoints(checkpoint, cadence, keep, identity, binding))
                     self._begin_from(checkpoints, run, resume)
                 self._fit_began = run.began
@@ -292,8 +301,8 @@ class Trainer(Epochs):
 
     def _record(
         self,
-        train: Records | Batches,
-        held_out: Records | None,
+        train: Records | Windows | Batches,
+        held_out: Records | Windows | None,
         metrics: dict[str, Metric],
         with_norm: bool,
         epochs: int,
@@ -314,15 +323,24 @@ class Trainer(Epochs):
             seconds=seconds,
             samples_per_second=len(train) / seconds,
             gradient_norm=norm,
-            metrics=self.mlp._score(judged.x, judged.y, metrics, judged.weights)
-            if metrics and isinstance(judged, Records)
-            else {},
+            metrics=self._score(judged, metrics),
         )
 
-    def _mean_error(self, held_out: Records | None) -> float | None:
+    def _mean_error(self, held_out: Records | Windows | None) -> float | None:
         if held_out is None:
             return None
-        return self.mlp._error(held_out.x, held_out.y, sample_weight=held_out.weights) / held_out.total_weight
+        errors = (self.mlp._error(p.x, p.y, sample_weight=p.weights) for p in held_out.parts())
+        return sum(errors) / held_out.total_weight
+
+    def _score(self, judged: Records | Windows | Batches, metrics: dict[str, Metric]) -> dict[str, float]:
+        if not metrics or isinstance(judged, Batches):
+            return {}
+        if isinstance(judged, Records):
+            return {name: float(metric(*self.mlp._judged_by(judged))) for name, metric in metrics.items()}
+        sums = Sums()
+        for part in judged.parts():
+            sums.add(*self.mlp._judged_by(part))
+        return {name: sums.figure(name) for name in metrics}
 
     def _retry(self, run: Run, error: DivergenceError) -> None:
         """Go back, and have the learning rate halved."""
@@ -370,6 +388,11 @@ class Trainer(Epochs):
             **{name: getattr(settings, name) for name in ("batch_size", "l2", "l2_in_loss", "clip_norm", "reduction")},
         }
 
+    @staticmethod
+    def _batches(X: Any, Y: Any, epochs: int) -> Batches | None:
+        """Return the batches where X is a source of them."""
+        return None if Y is not None or isinstance(X, Stored) else Batches(X, epochs)
+
     def _begin_from(self, checkpoints: Checkpoints, run: Run, resume: bool) -> None:
         """Bring everything to where the newest checkpoint was, if there is one and that is wanted."""
         if not resume:
@@ -381,19 +404,39 @@ class Trainer(Epochs):
             self.mlp._parameters, self._slots, self._steps_done = state.parameters, state.slots, state.step
 
     def _held_out(
-        self, data: Records | Batches, validation: float | tuple[Any, ...] | None
-    ) -> tuple[Records | Batches, Records | None]:
+        self, data: Records | Windows | Batches, validation: float | tuple[Any, ...] | Stored | None
+    ) -> tuple[Records | Windows | Batches, Records | Windows | None]:
         """Return the records to train on, and those to validate on."""
         if validation is None:
             return data, None
+        if isinstance(validation, Stored):
+            return data, self._place_any(validation, None, None)
         if isinstance(validation, tuple):
             if len(validation) not in (2, 3):
                 raise InputError(
                     f"validation must be a share, (X, Y) or (X, Y, sample_weight), got {len(validation)} things"
                 )
-            return data, self._place(*validation, of="the validation ")
+            X, Y, *weights = validation
+            return data, self._place_any(X, Y, *(weights or [None]), of="the validation ")
         if not (isinstance(validation, (int, float)) and 0 < validation < 1):
-            raise InputError(f"validation must be a share between 0 and 1, (X, Y) or None, got {validation!r}")
+            raise InputError(f"validation must be a share between 0 and 1, (X, Y), Stored or None, got {validation!r}")
         if isinstance(data, Batches):
             raise InputError(f"validation={validation:g} cannot be a share of batches; give validation=(X, Y)")
         return data.split(validation, self.mlp.seed)
+
+
+def _weighted(data: Any, sample_weight: Any) -> bool:
+    if isinstance(data, Batches):
+        return data.weighted
+    return sample_weight is not None or (isinstance(data, Stored) and data.weights is not None)
+
+
+def _digest(*parts: Records | Windows | None) -> str:
+    """Return the SHA-256 of all the values of some records: of other data it is another."""
+    found = hashlib.sha256()
+    for part in parts:
+        if part is None:
+            found.update(b"None" * 3)
+        else:
+            part.add_to(found)
+    return found.hexdigest()

@@ -1,0 +1,270 @@
+"""Records of files in windows: what a `gdkernels.Trainer` has in place of `Records` where not all fit into memory."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gdkernels import memory, registry
+from gdkernels.binding import Binding
+from gdkernels.definition.losses import Loss
+from gdkernels.errors import InputError
+from gdkernels.records import Piece, Records
+from gdkernels.stored.ahead import ahead
+from gdkernels.stored.shuffle import TOGETHER, Layout, Shuffle
+from gdkernels.stored.stored import Stored
+from gdkernels.targets import place_inputs, place_targets, place_weights
+
+__all__ = ["ShuffledWindows", "Windows", "place_stored"]
+
+_DEFAULT = 10**9
+_INDICES = 32  # bytes a record: the order of this window and of the next, each once more as it is put together
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class _Host:
+    """Places for records in memory."""
+
+    x: Array
+    y: Array
+    weights: Array | None
+
+    def part(self, start: int, stop: int) -> _Host:
+        arrays = (self.x, self.y, self.weights)
+        return _Host(*(None if a is None else a[start:stop] for a in arrays))  # type: ignore[arg-type]
+
+    def take(self, other: _Host, rows: Any = slice(None)) -> None:
+        """Overwrite all of it with rows of others."""
+        self.x[:], self.y[:] = other.x[rows], other.y[rows]
+        if self.weights is not None and other.weights is not None:
+            self.weights[:] = other.weights[rows]
+
+
+class _Reader:
+    """Reads blocks of records and checks them as they come, by the host alone: it runs beside the training."""
+
+    def __init__(self, stored: Stored, binding: Binding, sizes: Sequence[int], loss: Loss) -> None:
+        self.stored, self.outputs = stored, sizes[-1]
+        self._binding = Binding(registry.get("numpy"), "cpu", binding.precision, "to check records on the host")
+        self._inputs, self._loss = sizes[0], loss
+        columns = stored.shape[1] if len(stored.shape) > 1 else 1
+        if columns != self._inputs:
+            raise InputError(
+                f"{stored.x.name} has the shape {stored.shape}; the network has {self._inputs} inputs, so it must be "
+                f"[records, {self._inputs}]"
+            )
+        if not len(stored):
+            raise InputError(f"{stored.x.name} has no rows")
+
+    @property
+    def record_bytes(self) -> int:
+        """What a record takes in memory."""
+        columns = self._inputs + self.outputs + (self.stored.weights is not None)
+        return columns * np.dtype(self._binding.dtype).itemsize
+
+    def empty(self, records: int) -> _Host:
+        def array(*shape: int) -> Array:
+            return np.empty(shape, self._binding.dtype)
+
+        weights = None if self.stored.weights is None else array(records)
+        return _Host(array(records, self._inputs), array(records, self.outputs), weights)
+
+    def weights(self, first: int, stop: int) -> Array:
+        """Return the weights of some records of a file that has some."""
+        rows = self.stored.weights
+        assert rows is not None
+        name = f"{rows.name}, from record {first:,} on,"
+        checked: Array = place_weights(self._binding, rows.read(first, stop), stop - first, name, self.stored.x.name)
+        return checked
+
+    def read(self, first: int, stop: int) -> _Host:
+        """Return the records from `first` to `stop`.
+
+        Raises
+        ------
+        InputError
+            For what the network or the loss cannot take; it says where.
+        """
+        stored, where = self.stored, f", from record {first:,} on,"
+        name = f"{stored.x.name}{where}"
+        x = place_inputs(self._binding, stored.x.read(first, stop), self._inputs, name)
+        raw = stored.y.read(first, stop)
+        y = place_targets(self._binding, raw, stop - first, self.outputs, self._loss, f"{stored.y.name}{where}", name)
+        return _Host(x, y, None if stored.weights is None else self.weights(first, stop))
+
+
+class Windows:
+    """Records of which a window at a time is in memory."""
+
+    def __init__(self, binding: Binding, reader: _Reader, layout: Layout) -> None:
+        self.binding, self.layout = binding, layout
+        self._reader = reader
+
+    def __len__(self) -> int:
+        return len(self.layout)
+
+    @property
+    def weighted(self) -> bool:
+        return self._reader.stored.weights is not None
+
+    @cached_property
+    def total_weight(self) -> float:
+        """What E is divided by to be a mean: the sum of the weights, or the number of records."""
+        if not self.weighted:
+            return len(self)
+        total = 0.0
+        for block in range(self.layout.blocks):
+            weights, rows = self._reader.weights(*self.layout.bounds(block)), self.layout.rows(block)
+            total += float(np.sum(weights if rows is None else weights[rows], dtype=np.float64))
+        if not total:
+            raise InputError(f"none of the {len(self):,} records has a weight above 0; at least one has to count")
+        return total
+
+    @property
+    def window(self) -> int:
+        """How many records are in memory at a time."""
+        return self.layout.size * self.layout.together
+
+    @property
+    def bytes(self) -> int:
+        """The most memory that they take: a window that is used and one that is read, each with what was left over."""
+        return 2 * self.window * self._reader.record_bytes + _INDICES * self.window
+
+    def add_to(self, digest: Any) -> None:
+        """Add what tells these records from others to a digest."""
+        digest.update(repr(self.layout).encode() + self._reader.stored.digest.encode())
+
+    def split(self, share: float, seed: int) -> tuple[Windows, Windows]:
+        """Return the records to train on, and a `share` of them, drawn in each block by the seed, to validate on.
+
+        Raises
+        ------
+        InputError
+            Where either would have no records, or none with a weight.
+        """
+        parts = [
+            Windows(self.binding, self._reader, replace(self.layout, share=share, held=held, seed=seed))
+            for held in (False, True)
+        ]
+        if not all(map(len, parts)):
+            raise InputError(f"validation={share:g} of {len(self):,} records leaves none on one side; both need one")
+        train, held_out = parts
+        return train, held_out
+
+    def shuffled(self, batch: int, seed: int, epoch: int) -> ShuffledWindows:
+        """Return them in the order of an epoch."""
+        return ShuffledWindows(self, Shuffle(self.layout, batch, seed, epoch))
+
+    def parts(self) -> Iterator[Records]:
+        """Yield all of them in the file's order, in parts small enough for their predictions to have room as well."""
+        together = max(1, self.layout.together // 4)
+        room = [self._reader.empty(together * self.layout.size) for _ in range(2)]
+
+        def load(number: int) -> _Host:
+            blocks = range(number * together, min(self.layout.blocks, (number + 1) * together))
+            return self.load(blocks, room[number % 2])
+
+        for part in ahead(load, range(-(-self.layout.blocks // together))):
+            if len(part.x):
+                yield self.moved(part)
+
+    def load(self, blocks: Sequence[int], into: _Host) -> _Host:
+        """Read blocks to the beginning of a place, and return the part of it that they take."""
+        done = 0
+        for block in blocks:
+            found, rows = self._reader.read(*self.layout.bounds(block)), self.layout.rows(block)
+            count = len(found.x) if rows is None else len(rows)
+            into.part(done, done + count).take(found, slice(None) if rows is None else rows)
+            done += count
+        return into.part(0, done)
+
+    def empty(self, records: int) -> _Host:
+        return self._reader.empty(records)
+
+    def moved(self, host: _Host) -> Records:
+        """Return records in memory as arrays of the backend; where that computes on the host, they are not copied."""
+        binding = self.binding
+
+        def move(a: Array | None) -> Any:
+            return None if a is None else binding.backend.asarray(a, dtype=binding.dtype, device=binding.device)
+
+        return Records(binding, move(host.x), move(host.y), move(host.weights))
+
+
+class ShuffledWindows:
+    """The records of `windows` in the order of an epoch, piece by piece; the next is read while one is used."""
+
+    def __init__(self, windows: Windows, shuffle: Shuffle) -> None:
+        self._windows, self._shuffle = windows, shuffle
+        self.steps = shuffle.steps
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the order."""
+        return self._shuffle.digest()
+
+    def pieces(self, step: int) -> Generator[Piece]:
+        """Yield the windows from that of the epoch's step `step` on."""
+        windows, shuffle = self._windows, self._shuffle
+        room = [windows.empty(windows.window + shuffle.batch) for _ in range(2)]
+        begin = shuffle.window_of(step)
+
+        def load(window: int) -> tuple[_Host, npt.NDArray[np.int64]]:
+            """Return a window's records with those left over from the one before behind them, and their order."""
+            place = room[window % 2]
+            host = windows.load(shuffle.blocks(window), place)
+            count, order = len(host.x), shuffle.permutation(window)
+            used = order[: count - shuffle.left_over(window)]
+            if window and (left := shuffle.left_over(window - 1)):
+                rows = shuffle.permutation(window - 1)[-left:]
+                host = place.part(0, count + left)
+                host.part(count, count + left).take(room[(window - 1) % 2], rows)
+                used = np.concatenate([np.arange(count, count + left), used])
+            return host, used
+
+        if begin and shuffle.left_over(begin - 1):
+            windows.load(shuffle.blocks(begin - 1), room[(begin - 1) % 2])
+        for window, (host, order) in enumerate(ahead(load, range(begin, shuffle.windows)), begin):
+            yield Piece(windows.moved(host), order, *shuffle.steps_of(window))
+
+
+def place_stored(
+    binding: Binding, stored: Stored, *, sizes: tuple[int, ...], loss: Loss, batch: int
+) -> Records | Windows:
+    """Return records in files, checked: all of them on the device where their memory is enough, or windows.
+
+    Raises
+    ------
+    InputError
+        For data that do not fit network or loss, and memory that is not enough for two batches.
+    """
+    reader = _Reader(stored, binding, sizes, loss)
+    allowed, records = stored.memory or _default_memory(), len(stored)
+    whole = records * (reader.record_bytes + _INDICES // 2) <= allowed
+    window = records if whole else allowed // (2 * reader.record_bytes + _INDICES)
+    size = max(1, window // TOGETHER)
+    windows = Windows(binding, reader, Layout(records, size, window // size))
+    if whole:
+        found = windows.moved(windows.load(range(windows.layout.blocks), windows.empty(records)))
+        if found.weighted and not found.total_weight:
+            raise InputError(f"none of the {records:,} records has a weight above 0; at least one has to count")
+        return found
+    if windows.window < 2 * batch or windows.layout.together < 2:
+        least = 2 * max(batch, 2) * (2 * reader.record_bytes + _INDICES)
+        raise InputError(
+            f"memory={memory.gigabytes(allowed)} holds {window:,} records at a time, and must hold two batches of "
+            f"{batch:,}: allow {memory.gigabytes(least)}, or make batches smaller"
+        )
+    reader.read(0, min(records, size))  # what is wrong with all of them is said before anything else is done
+    return windows
+
+
+def _default_memory() -> int:
+    found = memory.limit()
+    return _DEFAULT if found is None else min(_DEFAULT, found.bytes // 4)

@@ -1,0 +1,80 @@
+"""The figures of `gdkernels.metrics` from sums, part by part: what predictions and targets there are is not kept.
+
+They are what `gdkernels.metrics` gives for all of it at once, to rounding.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gdkernels.errors import InputError
+from gdkernels.metrics import METRICS
+
+__all__ = ["Sums", "check_sums"]
+
+Array = npt.NDArray[Any]
+
+_MEANS = ("mae", "accuracy", "log_loss")  # over the records: those of parts add up
+
+
+class Sums:
+    """Grows by `add`, and tells any of the figures then."""
+
+    def __init__(self) -> None:
+        self.records = 0
+        self._weight = 0.0
+        self._means = dict.fromkeys(_MEANS, 0.0)
+        self._first: Array | None = None
+        # By output: the weighted sums of squared errors, and of squares around the mean, which is counted from the
+        # first target, so that those that never vary have none.
+        self._residual: Any = 0.0
+        self._spread: Any = 0.0
+        self._mean: Any = 0.0
+
+    def add(self, target: Array, prediction: Array, sample_weight: Array | None = None) -> None:
+        """Add records: targets and predictions [records, outputs], and their weights [records]."""
+        target, prediction = (np.asarray(a, np.float64).reshape(len(a), -1) for a in (target, prediction))
+        weights = np.ones(len(target)) if sample_weight is None else np.asarray(sample_weight, np.float64)
+        weight = float(weights.sum())
+        self.records += len(target)
+        if not weight:
+            return
+        if self._first is None:
+            self._first = target[0]
+        with np.errstate(over="ignore", invalid="ignore"):  # figures too large for a number come out as such
+            for name in _MEANS:
+                self._means[name] += weight * METRICS[name](target, prediction, weights)
+            self._residual = self._residual + weights @ (target - prediction) ** 2
+            offsets = target - self._first
+            mean = weights @ offsets / weight
+            away = mean - self._mean
+            whole = self._weight + weight
+            self._spread = self._spread + weights @ (offsets - mean) ** 2 + away**2 * (self._weight * weight / whole)
+            self._mean = self._mean + away * (weight / whole)
+        self._weight = whole
+
+    def figure(self, name: str) -> float:
+        """Return a figure by its name in `gdkernels.metrics.METRICS`."""
+        if not self._weight:
+            return math.nan
+        if name in self._means:
+            return self._means[name] / self._weight
+        if name == "rmse":
+            return math.sqrt(float(np.mean(self._residual)) / self._weight)
+        spread = np.where(self._spread > 0, self._spread, 1.0)
+        return float(np.mean(np.where(self._spread > 0, 1 - self._residual / spread, self._residual == 0)))
+
+
+def check_sums(names: Iterable[str]) -> None:
+    """Raise `InputError` that names the first figure that cannot be told from sums."""
+    for name in names:
+        if name not in METRICS:
+            raise InputError(
+                f"the metric {name!r} needs all predictions at once, and the records are read in windows because they "
+                f"need more than their memory: allow more, or choose among {', '.join(sorted(METRICS))}"
+            )
