@@ -1,19 +1,25 @@
 """Rewrites the tables of the documents beside it from the committed results: ``python benchmarks/tables.py [--check]``.
 
-A table stands between ``<!-- results/NAME.json -->`` and ``<!-- end -->``; nothing in between is typed.
+A table stands between ``<!-- results/NAME.json … -->`` and ``<!-- end -->``; nothing in between is typed. Files of
+`gdkernels bench` come alone, those of `gdkernels.bench.peers` several in a row.
 """
 
+import json
+import math
 import re
 import sys
 from pathlib import Path
+from statistics import fmean, median
+from typing import Any
 
 from gdkernels.bench.contender import labels
+from gdkernels.bench.peers.task import Task
 from gdkernels.bench.results import Results, Row, read
 from gdkernels.bench.text import si
 
 FOLDER = Path(__file__).parent
 DOCUMENTS = (FOLDER / "README.md",)
-MARKED = re.compile(r"(<!-- (results/\S+\.json) -->\n).*?(<!-- end -->)", re.DOTALL)
+MARKED = re.compile(r"(<!-- (results/[^>]+\.json) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def main(arguments: list[str]) -> int:
@@ -21,7 +27,7 @@ def main(arguments: list[str]) -> int:
     stale = []
     for document in DOCUMENTS:
         old = document.read_text(encoding="utf-8")
-        new = MARKED.sub(lambda m: m[1] + table(read(FOLDER / m[2])) + m[3], old)
+        new = MARKED.sub(lambda m: m[1] + written([FOLDER / name for name in m[2].split()]) + m[3], old)
         if new != old:
             stale.append(document.name)
             if "--check" not in arguments:
@@ -32,7 +38,16 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def table(results: Results) -> str:
+def written(paths: list[Path]) -> str:
+    """Return the table of some files of results."""
+    contents = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    if "results" not in contents[0]:
+        (path,) = paths
+        return table_of_pieces(read(path))
+    return table_of_draws(contents) if "--random" in contents[0]["command"] else table_of_training(contents)
+
+
+def table_of_pieces(results: Results) -> str:
     """Return where and when it was measured, and a line for each network and piece with everybody in it."""
     measured = [row for row in results.rows if row.repeats]
     names, common = labels(row.contender for row in measured)
@@ -67,6 +82,51 @@ def cell(row: Row | None) -> str:
         return "–"
     spread = f" ± {row.spread:.1%}" if row.spread < 10 else ""
     return f"{si(row.samples_per_second)}{spread}, {row.error.error:.0e}"
+
+
+def table_of_training(contents: list[dict[str, Any]]) -> str:
+    """Return a line for each network that was trained side by side, and the best of the others beside ours."""
+    lines = [
+        "| network | gdkernels on Numba, records/s | best other | ratio | GFLOP/s | of multiply-adds | of the product "
+        "| errors, ours / its |",
+        "|---" * 8 + "|",
+    ]
+    for result in (r for content in contents for r in content["results"]):
+        task, ours, best, ratio = side_by_side(result)
+        flops = rate(ours) * task.flops_per_record()
+        shares = " | ".join(f"{flops / result[name]:.0%}" for name in ("fma_flops", "product_ceiling_flops"))
+        lines.append(
+            f"| {task} | {rate(ours):,.0f} | {best['peer']} {rate(best):,.0f} | {ratio:.2f} | {flops / 1e9:.0f} "
+            f"| {shares} | {ours['error']:.1e} / {best['error']:.1e} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def table_of_draws(contents: list[dict[str, Any]]) -> str:
+    """Return a line for each seed of random networks."""
+    lines = ["| seed | threads | networks | geometric mean | worst | below 0.9 |", "|---" * 6 + "|"]
+    for content in contents:
+        compared = [side_by_side(result) for result in content["results"]]
+        ratios = [ratio for _, _, _, ratio in compared]
+        task, ours, _, worst = min(compared, key=lambda c: c[3])
+        seed = content["command"][content["command"].index("--seed") + 1]
+        lines.append(
+            f"| {seed} | {content['threads']} | {len(ratios)} | {math.exp(fmean(map(math.log, ratios))):.2f} "
+            f"| {worst:.2f} at {task} | {sum(r < 0.9 for r in ratios)} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def side_by_side(result: dict[str, Any]) -> tuple[Task, dict[str, Any], dict[str, Any], float]:
+    """Return the task, our row, that of the fastest other in float32, and the ratio of their rates."""
+    ours, *others = (row for row in result["rows"] if row["samples"] and "bf16" not in row["peer"])
+    best = max(others, key=rate)
+    return Task.from_dict(result["task"]), ours, best, rate(ours) / rate(best)
+
+
+def rate(row: dict[str, Any]) -> float:
+    """Return the median of the rounds, in records per second."""
+    return median(row["samples"])
 
 
 if __name__ == "__main__":

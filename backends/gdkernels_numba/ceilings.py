@@ -23,7 +23,7 @@ __all__ = ["fma_rate", "update_rate", "write_ceilings"]
 
 _CHAINS = 12  # independent sums: enough for the latency of two units, few enough for 16 registers
 _ROUNDS = 1_000_000
-_REPEATS = 15
+_REPEATS = 100  # the fastest counts, and for some of them a core may be taken
 
 
 def fma_rate(threads: int) -> float:

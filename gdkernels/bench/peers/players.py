@@ -36,6 +36,11 @@ class Player(ABC):
     def epoch(self, records: int | None = None) -> None:
         """Do one shuffled pass; with `records`, one over the first so many in their order. Ends when it is done."""
 
+    def train(self, epochs: int) -> None:
+        """Do so many shuffled passes."""
+        for _ in range(epochs):
+            self.epoch()
+
     def product(self, size: int) -> Callable[[], Any] | None:
         """Return a float32 product of two square matrices by this peer's library, if that is worth knowing."""
         return None
@@ -70,6 +75,9 @@ class Ours(Player):
             # One batch an epoch: its order within the batch does not matter, that of the batches does.
             rows = slice(start, start + self._task.batch)
             self._trainer.epoch(x[rows], y[rows])
+
+    def train(self, epochs: int) -> None:
+        self._trainer.fit(*self._data, epochs=epochs, progress=False)
 
     def parameters(self) -> list[Pair]:
         return [(np.asarray(layer.W), np.asarray(layer.b)) for layer in self._mlp.parameters]
