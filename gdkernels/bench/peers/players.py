@@ -53,14 +53,17 @@ class Player(ABC):
 class Ours(Player):
     """gdkernels itself on one of its backends."""
 
-    def __init__(self, task: Task, backend: str) -> None:
+    def __init__(self, task: Task, backend: str, precision: str = "float32") -> None:
         import gdkernels as gd
         from gdkernels import registry
+        from gdkernels.errors import GdkernelsError
 
-        found = registry.find().get(backend)
-        if found is None or found.problem:
-            raise Unsuited(found.problem if found and found.problem else f"there is no backend {backend!r}")
-        self._mlp = gd.MLP(task.sizes, activation=task.activation, seed=0, backend=backend)
+        try:
+            registry.decide(backend, precision=precision)
+        except GdkernelsError as error:
+            raise Unsuited(str(error)) from error
+        self.precision = precision
+        self._mlp = gd.MLP(task.sizes, activation=task.activation, seed=0, backend=backend, precision=precision)
         self._mlp.set_parameters(task.parameters())
         self._task = task
         self._trainer = gd.Trainer(self._mlp, optimizer=task.rule(), loss="sse", batch_size=task.batch)
@@ -304,6 +307,7 @@ class Thinc(Player):
 
 PLAYERS: dict[str, Callable[[Task], Player]] = {
     "gdkernels-numba": partial(Ours, backend="numba"),
+    "gdkernels-numba-bf16": partial(Ours, backend="numba", precision="bfloat16"),
     "gdkernels-numpy": partial(Ours, backend="numpy"),
     "numpy": PlainNumPy,
     "torch": Torch,
