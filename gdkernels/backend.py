@@ -133,7 +133,7 @@ class Backend(ABC):
     name, priority
         How it is asked for; among the backends that can run, the highest priority is the default.
     precisions
-        What it can do of "float64", "float32", "tf32" and "bfloat16".
+        What it can do here of "float64", "float32", "tf32" and "bfloat16".
     compiles_weighted
         Whether `compile` knows weighted programs; where it does not, their definition runs.
     """
@@ -173,6 +173,10 @@ class Backend(ABC):
     def expected(self) -> bool:
         """Return whether its hardware seems to be there, so that being unable to use it deserves a warning."""
         return False
+
+    def lacks(self, precision: str) -> str | None:
+        """Return why a precision that it can do elsewhere is not among `precisions` here, or None."""
+        return None
 
     def on_device(self, device: str) -> AbstractContextManager[Any]:
         """Return a context in which the namespace works on `device`, for libraries with a current device."""

@@ -230,7 +230,9 @@ def _unfit(found: Found, device: str | None, precision: str, by_device: str) -> 
     """Return why a backend that can run is not able to do what is asked, if it is not."""
     assert found.backend is not None
     if precision not in found.backend.precisions:
-        return f"cannot do precision {precision!r}; it can do {', '.join(found.backend.precisions)}"
+        lacking = found.backend.lacks(precision)
+        why = f" here: {lacking}" if lacking else ""
+        return f"cannot do precision {precision!r}{why}; it can do {', '.join(found.backend.precisions)}"
     if device is not None and device not in found.devices:
         by = f" (set by {by_device})" if by_device else ""
         return f"has no device {device!r}{by}; it has {', '.join(found.devices)}"

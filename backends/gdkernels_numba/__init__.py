@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gdkernels.backend import Backend, Executable, Plan, host_array
+from gdkernels.backend import Backend, Executable, Plan, host_array, storage_dtype
 from gdkernels.errors import TraceError
 from gdkernels.graph.steps import ScheduleError
 from gdkernels.program import Program
@@ -45,6 +45,18 @@ class NumbaBackend(Backend):
         return (*(1 << k for k in range((most - 1).bit_length())), most)
 
     @cached_property
+    def precisions(self) -> tuple[str, ...]:  # type: ignore[override]  # the processor is asked when somebody wants it
+        everywhere = ("float64", "float32")
+        return everywhere if self.unavailable() or self.lacks("bfloat16") else (*everywhere, "bfloat16")
+
+    def lacks(self, precision: str) -> str | None:
+        if precision != "bfloat16":
+            return None
+        from gdkernels_numba.machine import why_no_pairs
+
+        return why_no_pairs()
+
+    @cached_property
     def xp(self) -> Any:
         import gdkernels_numpy.namespace
 
@@ -62,11 +74,13 @@ class NumbaBackend(Backend):
     def compile(self, program: Program, plan: Plan) -> Executable | None:
         from gdkernels_numba.executable import FusedExecutable
         from gdkernels_numba.lower import compile_program
-        from gdkernels_numba.machine import float_lanes
+        from gdkernels_numba.machine import float_lanes, pair_route
         from gdkernels_numba.vector import Format
 
+        dtype = storage_dtype(plan.precision)
         lanes = int(plan.choices.get("vector_width", float_lanes()))
-        form = Format(plan.precision, lanes // 2 if plan.precision == "float64" else lanes)
+        route = plan.choices.get("product_route", pair_route()) if plan.precision == "bfloat16" else ""
+        form = Format(dtype, lanes // 2 if dtype == "float64" else lanes, route)
         try:
             return FusedExecutable(program, compile_program(program, form), plan)
         except (TraceError, ScheduleError) as error:

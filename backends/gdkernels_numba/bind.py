@@ -1,14 +1,47 @@
 """A task bound to sizes and memory: the tables that the threads walk through."""
 
+from contextlib import AbstractContextManager
+from typing import NamedTuple
+
 from gdkernels.graph.nodes import Node
 from gdkernels.graph.schedule import PREDICTION
-from gdkernels.graph.steps import COLUMN, Gather, Loop
+from gdkernels.graph.steps import COLUMN, Gather, Loop, Product
 from gdkernels_numba.layout import Layout
 from gdkernels_numba.lower import Kernels
 from gdkernels_numba.memory import Matrix
-from gdkernels_numba.table import Table
+from gdkernels_numba.operands import Forms
+from gdkernels_numba.table import Place, Table
+from gdkernels_numba.vector import LINE
 
-__all__ = ["Tables"]
+__all__ = ["Factors", "Tables"]
+
+
+class Factors(NamedTuple):
+    """How a gradient's kernel reads what is multiplied over the batch.
+
+    Attributes
+    ----------
+    first
+        Where the factor that is transposed begins, and the bytes from row to row of the batch.
+    unit, block
+        In it, the bytes to the next unit, and to the next panel of units.
+    pitch, panel, term
+        In it, what the kernel takes for ``a_row`` and ``a_panel``, and the bytes from one term of the sum to the next.
+    second
+        Where the other factor begins, and the bytes from row to row and from panel to panel.
+    second_pitch
+        In it, the bytes from one term of the sum to the next.
+    """
+
+    kernel: int
+    first: Place
+    unit: int
+    block: int
+    pitch: int
+    panel: int
+    term: int
+    second: Place
+    second_pitch: int
 
 
 class Tables:
@@ -46,6 +79,23 @@ class Tables:
             record = table.add(operation, self.kernel(kernel), *fields)
             self.patches.append((table, record, operation, name, first * row))
 
+    def forms(self, node: Node) -> Forms:
+        """Return where the operands are that are made of a tile's value."""
+        operands = self.layout.operands
+        found = operands.of(node, self.thread) if operands is not None else None
+        return found or Forms()
+
+    def factors(self, first: Node, second: Node) -> Factors:
+        """Return how `first`ᵀ `second` is computed."""
+        if self.layout.operands is None:
+            left, a = self.layout.buffer(first, self.thread)
+            right, d = self.layout.buffer(second, self.thread)
+            kernel = self.kernel("product_transposed")
+            return Factors(kernel, a, self.format.size, left.panel, left.pitch, 0, left.pitch, d, right.pitch)
+        turned, forms = self.forms(first).turned, self.forms(second)
+        strides = (LINE, self.format.panel * LINE, LINE, turned.panel, turned.panel // self.format.left_panel)
+        return Factors(self.kernel("product"), turned, *strides, forms.right, forms.right_pitch)
+
     # ---- on a tile
 
     def add_gather(self, step: Gather) -> None:
@@ -64,6 +114,38 @@ class Tables:
         row = matrix.columns * self.format.size
         record = self.tile.add("SCATTER", self.kernel("rows_out"), matrix.columns, 0, row, place, matrix.pitch)
         self.patches.append((self.tile, record, "SCATTER", PREDICTION, 0))
+
+    def product(self, step: Product, start: int = 0, stop: int | None = None) -> AbstractContextManager[None]:
+        """Write a product's columns from `start` to `stop`; what is added inside is done with each panel of them."""
+        layout, name = self.layout, step.weights.attribute
+        left, a = layout.buffer(step.left, self.thread)
+        result, c = layout.buffer(step.node, self.thread)
+        depth, pitch = left.columns, left.pitch
+        weights = layout.parameters[name]
+        if layout.operands is not None:
+            a, depth, pitch = self.forms(step.left).left, -(-depth // 2), LINE
+            weights = (layout.operands.back if step.transposed else layout.operands.right)[name]
+        elif step.transposed:
+            weights = layout.transposes.get(name, weights)
+        elif layout.is_turned(step.weights):
+            return self.tile.product("DOTS", self.kernel("dots"), depth, a, pitch, weights.address, c, result.pitch)
+        columns = (result.columns if stop is None else stop) - start
+        right = (layout.at_column(weights, start), weights.pitch, weights.panel)
+        c = c._replace(base=layout.at_column(result, start))
+        return self.tile.product("PRODUCT", self.kernel("product"), depth, columns, a, pitch, *right, c, result.pitch)
+
+    def add_narrow(self, node: Node, start: int = 0, stop: int | None = None) -> None:
+        """Write the operands that are made of the columns from `start` to `stop` of a value, if a product reads it."""
+        forms = self.forms(node)
+        if forms == Forms():
+            return
+        layout = self.layout
+        matrix, source = layout.buffer(node, self.thread)
+        columns = (matrix.columns if stop is None else stop) - start
+        kernel, forms = self.kernel("narrow_rows"), forms.from_column(start, self.format)
+        source = source._replace(base=layout.at_column(matrix, start))
+        right = (forms.right, forms.right_pitch)
+        self.tile.add("NARROW", kernel, columns, source, matrix.pitch, forms.left, *right, forms.turned)
 
     def add_loop(self, step: Loop, start: int = 0, stop: int | None = None) -> None:
         """Write a loop over the columns from `start` to `stop` of what it runs over."""

@@ -11,45 +11,33 @@ __all__ = ["write_tile_by_rows"]
 def write_tile_by_rows(tables: Tables, prediction: Node | None) -> None:
     """Write what happens to every tile of this thread's rows."""
     steps = tables.layout.task.schedule.tile
+    done = -1
     for k, step in enumerate(steps):
+        if k <= done:
+            continue
         if isinstance(step, Gather):
             tables.add_gather(step)
+            tables.add_narrow(step.node)
         elif isinstance(step, Product):
             following = steps[k + 1] if k + 1 < len(steps) else None
-            _add_product(tables, step, fused=runs_over(following, step.node))
+            fused = following if isinstance(following, Loop) and runs_over(following, step.node) else None
+            with tables.product(step):
+                tables.add_narrow(step.node)
+                if fused is not None:
+                    _add_loop(tables, fused)
+            done = k + (fused is not None)
         elif isinstance(step, Loop):
-            tables.add_loop(step)
-        elif tables.layout.choices.depth_first:
+            _add_loop(tables, step)
+        elif tables.layout.is_private(step):
             _add_accumulation(tables, step)
     if prediction is not None:
         tables.add_scatter(prediction)
 
 
-def _add_product(tables: Tables, step: Product, *, fused: bool) -> None:
-    layout = tables.layout
-    left, a = layout.buffer(step.left, tables.thread)
-    result, c = layout.buffer(step.node, tables.thread)
-    name = step.weights.attribute
-    weights = layout.transposes.get(name) if step.transposed else None
-    weights = weights or layout.parameters[name]
-    if layout.is_turned(step.weights) and not step.transposed:
-        kernel = tables.kernel("dots")
-        tables.tile.add("DOTS", kernel, left.columns, a, left.pitch, weights.address, c, result.pitch, int(fused))
-        return
-    tables.tile.add(
-        "PRODUCT",
-        tables.kernel("product"),
-        left.columns,
-        result.columns,
-        a,
-        left.pitch,
-        weights.address,
-        weights.pitch,
-        weights.panel,
-        c,
-        result.pitch,
-        int(fused),
-    )
+def _add_loop(tables: Tables, step: Loop) -> None:
+    tables.add_loop(step)
+    for node in step.outputs:
+        tables.add_narrow(node)
 
 
 def _add_accumulation(tables: Tables, step: Accumulation) -> None:
@@ -62,16 +50,19 @@ def _add_accumulation(tables: Tables, step: Accumulation) -> None:
     if first is None:
         tables.tile.add("TILE_SUMS", tables.kernel("column_sums"), right.columns, d, right.pitch, target.address)
         return
-    left, a = layout.buffer(first, tables.thread)
+    by = tables.factors(first, second)
     tables.tile.add(
         "TILE_GRADIENT",
-        tables.kernel("product_transposed"),
-        left.columns,
+        by.kernel,
+        layout.size(first, 1),
         right.columns,
-        a,
-        left.pitch,
-        d,
-        right.pitch,
+        by.first.base,
+        by.first.row,
+        by.block,
+        by.pitch,
+        by.panel,
+        by.second,
+        by.second_pitch,
         target.address,
         target.pitch,
         target.panel,

@@ -23,6 +23,8 @@ def changed_on_the_way(layout: Layout) -> dict[int, str]:
     Their gradient must be known by then, and their update must not wait for the whole batch or for other parameters.
     """
     result = layout.task.schedule
+    if layout.operands is not None:
+        return {}  # both forms of the weights are to be made again
     known: dict[int, int] = {}
     last: dict[str, Product] = {}
     for k, step in enumerate(result.tile):
@@ -62,6 +64,7 @@ def write_tile_by_units(tables: Tables, prediction: Node | None) -> None:
                 tables.tile.add("MEET")
             if gathered % layout.choices.threads == tables.thread:
                 tables.add_gather(step)
+                tables.add_narrow(step.node)
             gathered += 1
         elif isinstance(step, Product):
             tables.tile.add("MEET")
@@ -72,7 +75,7 @@ def write_tile_by_units(tables: Tables, prediction: Node | None) -> None:
             done = k + (fused is not None)
         elif isinstance(step, Loop):
             tables.tile.add("MEET")
-            _add_loop(tables, step)
+            _add_shared_loop(tables, step)
     if prediction is not None:
         tables.tile.add("MEET")
         if tables.thread == 0:
@@ -86,9 +89,9 @@ def _reduces_rows(tables: Tables, loop: Loop) -> bool:
 
 def columns_of_thread(tables: Tables, columns: int) -> Iterator[tuple[int, int]]:
     """Yield this thread's columns: from and to, in pieces that begin a panel or lie in one."""
-    lanes, panel, threads = tables.format.lanes, tables.format.panel, tables.layout.choices.threads
-    vectors = -(-columns // lanes)
-    start, stop = (k * vectors // threads * lanes for k in (tables.thread, tables.thread + 1))
+    width, panel, threads = tables.format.padding, tables.format.panel, tables.layout.choices.threads
+    vectors = -(-columns // width)
+    start, stop = (k * vectors // threads * width for k in (tables.thread, tables.thread + 1))
     stop = min(stop, columns)
     if start % panel and start < stop:
         inside = min(stop, start - start % panel + panel)
@@ -98,49 +101,39 @@ def columns_of_thread(tables: Tables, columns: int) -> Iterator[tuple[int, int]]
         yield start, stop
 
 
-def _add_loop(tables: Tables, step: Loop) -> None:
+def _add_loop(tables: Tables, step: Loop, start: int = 0, stop: int | None = None) -> None:
+    tables.add_loop(step, start, stop)
+    for node in step.outputs:
+        tables.add_narrow(node, start, stop)
+
+
+def _add_shared_loop(tables: Tables, step: Loop) -> None:
     if step.kind == COLUMN or _reduces_rows(tables, step):
         if tables.thread == 0:
-            tables.add_loop(step)
+            _add_loop(tables, step)
         return
     for start, stop in columns_of_thread(tables, tables.layout.columns_of(step)):
-        tables.add_loop(step, start, stop)
+        _add_loop(tables, step, start, stop)
 
 
 def _add_product(tables: Tables, step: Product, fused: Loop | None, changed: str | None) -> None:
     layout = tables.layout
-    left, a = layout.buffer(step.left, tables.thread)
-    result, c = layout.buffer(step.node, tables.thread)
-    weights = layout.parameters[step.weights.attribute]
+    result, _ = layout.buffer(step.node, tables.thread)
     turned = layout.is_turned(step.weights)
     if turned and not step.transposed:
         if tables.thread == 0:
-            kernel = tables.kernel("dots")
-            place = weights.address
-            tables.tile.add("DOTS", kernel, left.columns, a, left.pitch, place, c, result.pitch, int(fused is not None))
-            if fused is not None:
-                tables.add_loop(fused)
+            with tables.product(step):
+                if fused is not None:
+                    tables.add_loop(fused)
         return
     for start, stop in columns_of_thread(tables, result.columns):
-        if step.transposed and not turned:
+        if step.transposed and not turned and layout.operands is None:
             _add_back(tables, step, start, stop, fused, changed)
             continue
-        tables.tile.add(
-            "PRODUCT",
-            tables.kernel("product"),
-            left.columns,
-            stop - start,
-            a,
-            left.pitch,
-            layout.at_column(weights, start),
-            weights.pitch,
-            weights.panel,
-            c._replace(base=layout.at_column(result, start)),
-            result.pitch,
-            int(fused is not None),
-        )
-        if fused is not None:
-            tables.add_loop(fused, start, stop)
+        with tables.product(step, start, stop):
+            tables.add_narrow(step.node, start, stop)
+            if fused is not None:
+                _add_loop(tables, fused, start, stop)
 
 
 def _add_back(tables: Tables, step: Product, start: int, stop: int, fused: Loop | None, changed: str | None) -> None:

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from gdkernels.graph.nodes import Node
 from gdkernels.graph.steps import UNITS, WEIGHTS, Accumulation, Loop, value_of
 from gdkernels_numba.bind import Tables
+from gdkernels_numba.operands import NOWHERE, Operands
 from gdkernels_numba.table import Place, Table
 
-__all__ = ["add_blocks", "add_change", "add_columns", "add_gradient", "add_numbers", "add_record", "add_transpose"]
+__all__ = ["add_blocks", "add_change", "add_columns", "add_copies", "add_gradient", "add_numbers", "add_record"]
 
 
 def add_numbers(tables: Tables, phase: int, totals: Sequence[Node]) -> None:
@@ -25,13 +26,32 @@ def add_record(tables: Tables, node: Node, to: int) -> None:
     tables.updates[-1].add("RECORD", tables.layout.number(value_of(node), tables.thread), to)
 
 
-def add_transpose(tables: Tables, table: Table, name: str) -> None:
-    """Refresh a block of a transpose."""
+def add_copies(tables: Tables, table: Table, name: str, *, column: int = 0) -> None:
+    """Refresh, for a block of weights, what products read instead of them; the first block begins at `column`."""
     layout = tables.layout
+    if layout.operands is not None:
+        _add_forms(tables, table, name, layout.operands, column)
+        return
     source, target = layout.parameters[name], layout.transposes[name]
     down, across = layout.in_blocks(target)[1:]
     turned = Place(target.address, across, down)
     table.add("TRANSPOSE", tables.kernel("transpose"), layout.in_blocks(source), source.pitch, turned, target.pitch)
+
+
+def _add_forms(tables: Tables, table: Table, name: str, operands: Operands, column: int) -> None:
+    layout, panel = tables.layout, tables.format.panel
+    source = layout.parameters[name]
+    right, back = operands.right.get(name), operands.back.get(name)
+    # A block below is half as many rows of pairs further in the one, a panel further in the other.
+    to_right, to_back = NOWHERE, NOWHERE
+    if right is not None:
+        to_right = Place(layout.at_column(right, column), panel // 2 * right.pitch, right.panel)
+    if back is not None:
+        to_back = Place(back.address + column // 2 * back.pitch, back.panel, panel // 2 * back.pitch)
+    pitches = [m.pitch if m is not None else 0 for m in (right, back)]
+    block = (layout.in_blocks(source, column=column), source.pitch)
+    kernel = tables.kernel("narrow_weights")
+    table.add("NARROW_BLOCK", kernel, *block, to_right, pitches[0], to_back, pitches[1])
 
 
 def add_blocks(tables: Tables, phase: int, name: str, first: int, stop: int) -> None:
@@ -60,18 +80,18 @@ def _add_work(tables: Tables, phase: int, name: str, columns: int, blocks: range
             add_gradient(tables, table, accumulation, column=start)
         if loop is not None:
             add_change(tables, table, name, loop, column=start)
-            if loop.outputs and name in layout.transposes:
-                add_transpose(tables, table, name)
+            if loop.outputs and name in layout.copied:
+                add_copies(tables, table, name, column=start)
 
 
 def add_change(tables: Tables, table: Table, name: str, loop: Loop, *, row: int = 0, column: int = 0) -> None:
     """Write the loop over a block of a parameter; the first block begins at `row` and `column`."""
     layout = tables.layout
-    accumulated = {a.node.id for a in layout.accumulated_for(name)}
+    accumulated = {a.node.id: a for a in layout.accumulated_for(name)}
     places = []
     for node in loop.reads:
         if node.id in accumulated:
-            places.append(_gradient_place(tables, node, loop.kind, row, column))
+            places.append(_gradient_place(tables, accumulated[node.id], loop.kind, row, column))
         elif node.op == "input" and layout.kind(node) in (WEIGHTS, UNITS):
             places.append(layout.in_blocks(layout.parameters[node.attribute], row, column))
         else:
@@ -85,35 +105,36 @@ def add_change(tables: Tables, table: Table, name: str, loop: Loop, *, row: int 
 
 def add_gradient(tables: Tables, table: Table, accumulation: Accumulation, *, row: int = 0, column: int = 0) -> None:
     """Write how a block of a gradient comes about; the first block begins at `row` and `column`."""
-    layout = tables.layout
-    if layout.choices.depth_first:
+    layout, panel = tables.layout, tables.format.panel
+    if layout.is_private(accumulation):
         _add_private_gradients(tables, table, accumulation)
         return
     first, second = layout.factors(accumulation)
-    right, _ = layout.buffer(second, tables.thread)
-    d = layout.at_column(right, column)
     if first is None:
-        to = _gradient_place(tables, accumulation.node, UNITS, 0, column)
+        right, _ = layout.buffer(second, tables.thread)
+        d, to = layout.at_column(right, column), _gradient_place(tables, accumulation, UNITS, 0, column)
         table.add("SUMS", tables.kernel("column_sums"), d, right.panel, right.pitch, to.base, to.panel)
         return
-    left, _ = layout.buffer(first, tables.thread)
+    by = tables.factors(first, second)
     table.add(
         "GRADIENT",
-        tables.kernel("product_transposed"),
-        layout.at_column(left, row),
-        left.panel,
-        left.pitch,
-        d,
-        right.panel,
-        right.pitch,
-        _gradient_place(tables, accumulation.node, WEIGHTS, row, column),
-        right.pitch,
+        by.kernel,
+        by.first.base + row // panel * by.block + row % panel * by.unit,
+        by.block,
+        by.pitch,
+        by.panel,
+        by.term,
+        by.second.base + column // panel * by.second.panel + column % panel * tables.format.size,
+        by.second.panel,
+        by.second_pitch,
+        _gradient_place(tables, accumulation, WEIGHTS, row, column),
+        by.second_pitch,
     )
 
 
-def _gradient_place(tables: Tables, node: Node, kind: str, row: int, column: int) -> Place:
+def _gradient_place(tables: Tables, accumulation: Accumulation, kind: str, row: int, column: int) -> Place:
     layout = tables.layout
-    matrix = layout.gradients[0 if layout.choices.depth_first else tables.thread][node.id]
+    matrix = layout.gradients[0 if layout.is_private(accumulation) else tables.thread][accumulation.node.id]
     if kind != UNITS and not layout.whole_gradients:
         return Place(matrix.address)
     return layout.in_blocks(matrix, row, column)

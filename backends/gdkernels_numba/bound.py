@@ -13,13 +13,14 @@ from gdkernels.graph.scalars import scalar_table
 from gdkernels_numba.bind import Tables
 from gdkernels_numba.bind_rows import write_tile_by_rows
 from gdkernels_numba.bind_units import changed_on_the_way, columns_of_thread, write_tile_by_units
-from gdkernels_numba.bind_update import add_blocks, add_columns, add_numbers, add_record, add_transpose
+from gdkernels_numba.bind_update import add_blocks, add_columns, add_copies, add_numbers, add_record
 from gdkernels_numba.choices import Choices
 from gdkernels_numba.layout import Layout
 from gdkernels_numba.lower import Kernels, Task
 from gdkernels_numba.memory import Arena, allocate
 from gdkernels_numba.table import BARRIER_BYTES, CONTEXT, FIELDS, GIVEN_UP, Table
 from gdkernels_numba.threads import run_on_threads
+from gdkernels_numba.vector import GRANULE
 
 __all__ = ["Bound"]
 
@@ -74,9 +75,9 @@ class Bound:
         for (name, matrix), (k, tables) in product(layout.parameters.items(), enumerate(self.threads)):
             first, stop = (layout.rows(name) * j // len(self.threads) for j in (k, k + 1))
             tables.add_parameter(name, matrix, first, stop, back=task.prediction is None)
-        for tables, name, first, stop in self._shared(layout.transposes):
+        for tables, name, first, stop in self._shared(n for n in layout.parameters if n in layout.copied):
             with tables.transposes.blocks(layout.rows(name), layout.parameters[name].columns, first, stop):
-                add_transpose(tables, tables.transposes, name)
+                add_copies(tables, tables.transposes, name)
         for phase in range(len(task.schedule.updates)):
             for tables in self.threads:
                 add_numbers(tables, phase, [n for n in layout.totals if layout.phase_of[n.id] == phase])
@@ -130,11 +131,12 @@ class Bound:
             "panel": form.panel,
             "lanes_log2": form.lanes.bit_length() - 1,
             "product_depth": choices.product_depth,
-            "product_panels": choices.product_depth // form.panel,
+            "product_panels": choices.product_depth // form.left_panel,
             "sums_depth": choices.sums_depth,
+            "paired": int(form.paired),
             "batch": self.sizes["B"],
             "tile_rows": choices.tile_rows,
-            "grain": _GRAIN,
+            "grain": GRANULE if form.paired else _GRAIN,
             "all_rows": int(choices.by_units),
             "operands": layout.operand_base[thread],
             "scalar_count": len(layout.scalars),

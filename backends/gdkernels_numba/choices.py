@@ -5,7 +5,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from gdkernels_numba.machine import Caches
-from gdkernels_numba.vector import Format
+from gdkernels_numba.memory import padded
+from gdkernels_numba.vector import GRANULE, Format
 
 __all__ = ["Choices", "Work", "choose"]
 
@@ -63,9 +64,12 @@ class Choices:
     by_units
         Whether threads share the units of every layer instead of the rows of the batch, and weights are kept once.
     product_depth, sums_depth
-        How many terms are summed in registers at a time, along the units and along the batch.
+        How many terms, or pairs of them in bfloat16, are summed in registers at a time, along the units and along the
+        batch.
     vector_width
         float32 numbers in a vector.
+    product_route
+        What multiplies bfloat16; empty in other precisions.
     """
 
     threads: int
@@ -75,6 +79,7 @@ class Choices:
     product_depth: int
     sums_depth: int
     vector_width: int
+    product_route: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -110,15 +115,19 @@ def choose(work: Work, format: Format, caches: Caches, cores: int, wished: Mappi
         tile_rows = 8 * _ROW_BLOCK if work.weight_bytes <= caches.second // 2 else 32 * _ROW_BLOCK
         if depth_first:
             tile_rows = 4 * _ROW_BLOCK
+    tile_rows = work.batch if by_units else max(1, min(int(tile_rows), share))
+    if format.paired:  # what is narrowed is narrowed in whole squares
+        tile_rows = padded(tile_rows, GRANULE)
     # A chunk of a panel takes two thirds of the first-level cache.
     rows_in_cache = max(1, caches.first * 2 // 3 // (format.panel * format.size))
     depth = max(format.panel, rows_in_cache // format.panel * format.panel)
     return Choices(
         threads=threads,
-        tile_rows=work.batch if by_units else max(1, min(int(tile_rows), share)),
+        tile_rows=tile_rows,
         depth_first=bool(depth_first),
         by_units=bool(by_units),
         product_depth=int(wished.get("product_depth", depth)),
         sums_depth=int(wished.get("sums_depth", max(format.panel, depth // 2))),
         vector_width=format.lanes * format.size // 4,
+        product_route=format.route,
     )

@@ -6,7 +6,7 @@ from gdkernels_numba.emit import I32, I64, VOID, Function, Variable
 from gdkernels_numba.machine import has_control_register
 from gdkernels_numba.vector import Format, Vectors
 
-__all__ = ["MOVES", "write_moves"]
+__all__ = ["MOVES", "transposed", "write_moves"]
 
 # The plain matrix has `plain_row` bytes from row to row; the panels have `row` and `panel`.
 MOVES = {
@@ -88,11 +88,11 @@ def _transpose(f: Function, v: Vectors) -> None:
         source = f.add(f.source, f.multiply(i, f.source_row), f.multiply(j, size))
         target = f.add(f.target, f.multiply(j, f.target_row), f.multiply(i, size))
         lines = [v.load(f.add(source, f.multiply(f.source_row, k))) for k in range(lanes)]
-        for k, line in enumerate(_transposed(f, lines)):
+        for k, line in enumerate(transposed(f, lines)):
             v.store(line, f.add(target, f.multiply(f.target_row, k)))
 
 
-def _transposed(f: Function, lines: list[ir.Value]) -> list[ir.Value]:
+def transposed(f: Function, lines: list[ir.Value]) -> list[ir.Value]:
     """Exchange halves between lines at growing distance: log₂ n rounds of shuffles."""
     lanes = len(lines)
     distance = lanes // 2

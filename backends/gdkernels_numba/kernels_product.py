@@ -1,7 +1,8 @@
 """Matrix products on panels: micro-kernels that hold a block of the result in registers.
 
 A matrix is a row of panels, each of `Format.panel` columns (an only one may be narrower), each panel its rows one after
-the other. Strides are bytes.
+the other. Strides are bytes. In bfloat16, what stands for a number of an operand is a pair of them that are neighbours
+along the inner dimension, and panels of the left operand are a line of the cache wide.
 """
 
 from llvmlite import ir
@@ -9,9 +10,10 @@ from llvmlite import ir
 from gdkernels_numba.emit import Function, Variable
 from gdkernels_numba.vector import Format, Vectors
 
-__all__ = ["PRODUCTS", "write_products"]
+__all__ = ["PRODUCTS", "products_of", "write_products"]
 
-# c [rows, vectors] = (c +) a [rows, depth] b [depth, vectors], vectors being counted in registers.
+# c [rows, vectors] = (c +) a [rows, depth] b [depth, vectors], vectors being counted in registers, depth in numbers or
+# pairs.
 # `a_panel` is from one panel of `a` to the next; a transposed `a` is [depth, rows], in one panel.
 _PRODUCT = ("rows", "depth", "vectors", "a", "a_row", "a_panel", "b", "b_row", "c", "c_row", "accumulate")
 PRODUCTS = {
@@ -31,10 +33,17 @@ _BLOCKS_16 = {2: (6, 2, 1), 1: (12, 4, 1)}
 _DOTS = (4, 1)  # rows at a time
 
 
+def products_of(format: Format) -> tuple[str, ...]:
+    """Return which of `PRODUCTS` there are: in bfloat16, whatever is multiplied has a left and a right form."""
+    return ("product",) if format.paired else tuple(PRODUCTS)
+
+
 def write_products(module: ir.Module, format: Format) -> None:
-    """Add the kernels of `PRODUCTS` to `module`."""
-    functions = {name: Function(module, name, arguments) for name, arguments in PRODUCTS.items()}
+    """Add the kernels that `products_of` names to `module`."""
+    functions = {name: Function(module, name, PRODUCTS[name]) for name in products_of(format)}
     _Product(functions["product"], format, transposed=False).write()
+    if format.paired:
+        return
     _Product(functions["product_transposed"], format, transposed=True).write()
     _write_by_rows(functions["product_by_rows"], Vectors(functions["product_by_rows"], format))
     _write_dots(functions["dots"], Vectors(functions["dots"], format))
@@ -66,6 +75,7 @@ class _Product:
         sums = [[Variable(f, v.constant(0.0)) for _ in range(across)] for _ in range(height)]
         a = f.variable(f.add(f.a, f.multiply(row, self.format.size if self.transposed else f.a_row)))
         b = f.variable(f.add(f.b, offset))
+        multiply_add = v.add_pairs if self.format.paired else v.fma
         apart = [f.integer(i * self.format.size) if self.transposed else f.multiply(f.a_row, i) for i in range(height)]
 
         def step(at: ir.Value) -> None:
@@ -73,7 +83,7 @@ class _Product:
             for i in range(height):
                 number = v.broadcast(f.add(at, apart[i]))
                 for j in range(across):
-                    sums[i][j].set(v.fma(number, line[j], sums[i][j].get()))
+                    sums[i][j].set(multiply_add(number, line[j], sums[i][j].get()))
             b.set(f.add(b.get(), f.b_row))
 
         if self.transposed:
@@ -83,7 +93,7 @@ class _Product:
         else:
             left = f.variable(f.depth)
             with f.repeat(lambda: f.is_less(0, left.get())):
-                here = f.least(left.get(), self.format.panel)
+                here = f.least(left.get(), self.format.left_panel)
                 with f.loop(f.multiply(here, self.format.size), step=self.format.size) as k:
                     step(f.add(a.get(), k))
                 a.set(f.add(a.get(), f.a_panel))

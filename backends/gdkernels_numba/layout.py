@@ -7,10 +7,11 @@ import numpy.typing as npt
 
 from gdkernels.graph.nodes import Node
 from gdkernels.graph.operations import SCALAR
-from gdkernels.graph.steps import MATRIX, UNITS, Accumulation, Loop, Product, kind_of, value_of
+from gdkernels.graph.steps import MATRIX, UNITS, Accumulation, Buffer, Loop, Product, kind_of, value_of
 from gdkernels_numba.choices import Choices
 from gdkernels_numba.lower import Task
-from gdkernels_numba.memory import Arena, Matrix, panels_of, pitch_of
+from gdkernels_numba.memory import Arena, Matrix, padded, panels_of, pitch_of
+from gdkernels_numba.operands import Operands
 from gdkernels_numba.table import BARRIER_BYTES, Place
 from gdkernels_numba.vector import PANEL_BYTES, Format
 
@@ -30,6 +31,8 @@ class Layout:
         The matrices of parameters and slots, by the name of the input.
     transposes
         Of those weights that are multiplied from the other side, and are no single column: that is kept as a row.
+    operands
+        What products read in bfloat16, transposes among it; None in other precisions.
     scalars
         Numbers that the host computes for every step; they come first among a thread's numbers.
     totals
@@ -46,8 +49,10 @@ class Layout:
         self.transposes = {
             p.weights.attribute: arena.matrix(self._padded(self.size(p.weights, 1)), self.size(p.weights, 0))
             for p in result.tile
-            if isinstance(p, Product) and p.transposed and not self.is_turned(p.weights) and not choices.by_units
+            if isinstance(p, Product) and p.transposed and not self.is_turned(p.weights)
+            if not choices.by_units and not format.paired
         }
+        self.operands = Operands(task, sizes, choices, arena) if format.paired else None
         self._buffers = self._make_buffers()
         self._columns = [
             {n.id: arena.take(self._padded(choices.tile_rows) * format.size) for n in result.columns} for _ in threads
@@ -80,6 +85,11 @@ class Layout:
 
     # ---- what there is
 
+    @property
+    def copied(self) -> set[str]:
+        """The names of the weights of which products read copies."""
+        return set(self.transposes) if self.operands is None else {*self.operands.right, *self.operands.back}
+
     def size(self, node: Node, axis: int) -> int:
         return self.sizes[str(node.shape[axis])]
 
@@ -88,10 +98,18 @@ class Layout:
 
     def is_turned(self, node: Node) -> bool:
         """Whether weights, or their gradient, have one column, and are kept as a row: nothing is padded then."""
-        return self.size(node, 1) == 1
+        return self.size(node, 1) == 1 and not self.format.paired
+
+    def is_private(self, accumulation: Accumulation) -> bool:
+        """Whether each thread has a gradient of its own, which its tiles add to.
+
+        In bfloat16 the sums of columns are such, unless threads share units: what stays of the batch is rounded.
+        """
+        rounded = self.format.paired and not self.choices.by_units
+        return self.choices.depth_first or (rounded and accumulation.left is None)
 
     def _padded(self, count: int) -> int:
-        return -(-count // self.format.lanes) * self.format.lanes
+        return padded(count, self.format.padding)
 
     def _parameter(self, node: Node) -> Matrix:
         if self.kind(node) == UNITS:
@@ -102,20 +120,25 @@ class Layout:
 
     def _make_buffers(self) -> list[list[tuple[Matrix, bool]]]:
         """Return for each thread its buffers, and whether they hold the whole batch."""
+        # What is rounded to bfloat16 is read in whole squares.
+        rows = self._padded(self.sizes["B"]) if self.format.paired else self.sizes["B"]
         shared: dict[int, Matrix] = {}
         threads = []
         for _ in range(self.choices.threads):
             buffers = []
             for k, buffer in enumerate(self.task.schedule.buffers):
-                whole, width = buffer.kept and not self.choices.depth_first, self.sizes[buffer.width.name]
+                whole, width = self._is_whole(buffer), self.sizes[buffer.width.name]
                 if whole or self.choices.by_units:
                     if k not in shared:
-                        shared[k] = self._arena.matrix(self.sizes["B"], width)
+                        shared[k] = self._arena.matrix(rows, width)
                     buffers.append((shared[k], True))
                 else:
                     buffers.append((self._arena.matrix(self.choices.tile_rows, width), False))
             threads.append(buffers)
         return threads
+
+    def _is_whole(self, buffer: Buffer) -> bool:
+        return buffer.kept and not self.choices.depth_first and not self.format.paired
 
     def _make_gradients(self) -> list[dict[int, Matrix]]:
         """Return for each thread, by the accumulated node, the matrix that it is accumulated in.
@@ -138,8 +161,8 @@ class Layout:
                         if k == len(blocks):
                             blocks.append(arena.matrix(panel, panel))
                         mine[a.node.id] = blocks[k]
-                    elif self.choices.depth_first or a.node.id not in shared:
-                        rows = 1 if left is None else self.size(left, 1)
+                    elif self.is_private(a) or a.node.id not in shared:
+                        rows = 1 if left is None else self._padded(self.size(left, 1))
                         mine[a.node.id] = shared[a.node.id] = arena.matrix(rows, columns)
                     else:
                         mine[a.node.id] = shared[a.node.id]

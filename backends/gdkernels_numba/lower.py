@@ -17,7 +17,8 @@ from gdkernels_numba import code
 from gdkernels_numba.functions import FUNCTIONS
 from gdkernels_numba.kernels_loop import write_loop
 from gdkernels_numba.kernels_move import MOVES, write_moves
-from gdkernels_numba.kernels_product import PRODUCTS, write_products
+from gdkernels_numba.kernels_narrow import NARROWS, write_narrows
+from gdkernels_numba.kernels_product import products_of, write_products
 from gdkernels_numba.vector import Format
 
 __all__ = ["Compiled", "Kernels", "Task", "compile_program"]
@@ -139,11 +140,14 @@ def shared_kernels(format: Format) -> Kernels:
         module = ir.Module("kernels")
         write_products(module, format)
         write_moves(module, format)
+        if format.paired:
+            write_narrows(module, format)
         text = str(module)
         what = f"products of {format.dtype}, {format.lanes} at a time"
         kernels = code.load(code.digest(text), lambda: text, what)
         skeleton = code.load(code.digest(*_skeleton_sources()), _skeleton_ir, "the skeleton")
-        address = {name: kernels.address(name) for name in (*PRODUCTS, *MOVES)}
+        names = (*products_of(format), *MOVES, *(NARROWS if format.paired else ()))
+        address = {name: kernels.address(name) for name in names}
         walk = code.function_of(skeleton, "gdkernels_walk", 1)
         _shared[format] = Kernels(format, (kernels, skeleton), address, walk)
     return _shared[format]

@@ -7,7 +7,13 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-__all__ = ["Caches", "caches", "cores", "features", "float_lanes", "has_control_register", "machine_name"]
+__all__ = [
+    "AVX512_BF16", "Caches", "caches", "cores", "features", "float_lanes", "has_control_register", "machine_name",
+    "pair_route", "why_no_pairs",
+]  # fmt: skip
+
+# What multiplies bfloat16, named as LLVM names the processor's feature.
+AVX512_BF16 = "avx512bf16"
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,16 @@ def float_lanes() -> int:
     if "avx512f" in features():
         return 16
     return 8 if "avx2" in features() else 4
+
+
+def pair_route() -> str:
+    """Return what multiplies bfloat16 here, as `Format.route` calls it; empty where nothing does."""
+    return AVX512_BF16 if AVX512_BF16 in features() else ""
+
+
+def why_no_pairs() -> str | None:
+    """Return why there is no `pair_route`, or None."""
+    return None if pair_route() else f"this processor has no {AVX512_BF16}"
 
 
 def has_control_register() -> bool:

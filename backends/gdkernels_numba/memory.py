@@ -6,17 +6,16 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels_numba.table import Place
-from gdkernels_numba.vector import PANEL_BYTES, Format
+from gdkernels_numba.vector import GRANULE, LINE, PANEL_BYTES, Format
 
-__all__ = ["Arena", "Matrix", "allocate", "panels_of", "pitch_of"]
+__all__ = ["Arena", "Matrix", "allocate", "padded", "panels_of", "pitch_of"]
 
-_LINE = 64
 _PAGE = 4096
 
 
 def pitch_of(columns: int, format: Format) -> int:
     """Return the bytes from row to row of a matrix: only the last panel's columns are padded."""
-    return PANEL_BYTES if columns > format.panel else -(-columns // format.lanes) * format.bytes
+    return PANEL_BYTES if columns > format.panel else padded(columns, format.padding) * format.size
 
 
 def panels_of(columns: int, format: Format) -> int:
@@ -61,12 +60,25 @@ class Arena:
         """Return the address of `size` bytes."""
         address = self._next
         # A line between two pieces keeps rows of equal number in different sets of the cache.
-        self._next += -(-size // _LINE) * _LINE + _LINE
+        self._next += -(-size // LINE) * LINE + LINE
         return address
 
     def matrix(self, rows: int, columns: int) -> Matrix:
         pitch = pitch_of(columns, self.format)
         return Matrix(self.take(panels_of(columns, self.format) * rows * pitch), rows, columns, pitch)
+
+    def left(self, rows: int, depth: int) -> Matrix:
+        """Return room for a left operand in bfloat16: panels a line wide."""
+        rows, panels = padded(rows, GRANULE), -(-depth // GRANULE)
+        return Matrix(self.take(panels * rows * LINE), rows, depth, LINE)
+
+    def right(self, depth: int, columns: int) -> Matrix:
+        """Return room for a right operand in bfloat16: a row for every two of `depth`."""
+        return self.matrix(padded(depth, GRANULE) // 2, columns)
+
+
+def padded(count: int, multiple: int) -> int:
+    return -(-count // multiple) * multiple
 
 
 def allocate(size: int) -> tuple[npt.NDArray[np.uint8], int]:

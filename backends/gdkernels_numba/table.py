@@ -27,8 +27,8 @@ class Place(NamedTuple):
 END = 0
 
 RECORDS: dict[str, tuple[str, ...]] = {
-    # On the rows of a tile. A loop ends in the places of its operands; "fused" takes the next record, a loop, along
-    # with each panel.
+    # On the rows of a tile. A loop ends in the places of its operands; the records in the "fused" words that follow a
+    # product are run for each of its panels.
     "GATHER": ("kernel", "columns", "plain", "plain_row", "to", "to_row", "to_panel", "pitch"),
     "GATHER_COLUMN": ("kernel", "plain", "plain_row", "to"),
     "PRODUCT": (
@@ -37,11 +37,15 @@ RECORDS: dict[str, tuple[str, ...]] = {
     ),
     "DOTS": ("kernel", "depth", "a", "a_row", "a_panel", "a_pitch", "w", "c", "c_row", "c_panel", "c_pitch", "fused"),
     "LOOP": ("kernel", "columns", "pitch", "count"),
+    "NARROW": (
+        "kernel", "columns", "source", "source_row", "source_panel", "pitch", "left", "left_row", "left_panel",
+        "right", "right_row", "right_panel", "right_pitch", "turned", "turned_row", "turned_panel",
+    ),
     "COLUMN_LOOP": ("kernel", "count"),
     "SCATTER": ("kernel", "columns", "plain", "plain_row", "from", "from_row", "from_panel", "pitch"),
     # Sums over the rows of a tile, in blocks of one panel by one panel.
     "TILE_GRADIENT": (
-        "kernel", "depth", "columns", "a", "a_row", "a_panel", "a_pitch", "d", "d_row", "d_panel", "d_pitch",
+        "kernel", "depth", "columns", "a", "a_row", "a_block", "a_pitch", "a_panel", "d", "d_row", "d_panel", "d_pitch",
         "to", "to_pitch", "to_panel",
     ),
     "TILE_SUMS": ("kernel", "columns", "d", "d_row", "d_panel", "d_pitch", "to"),
@@ -51,13 +55,18 @@ RECORDS: dict[str, tuple[str, ...]] = {
     "BLOCKS": ("rows", "columns", "first", "stop", "words"),
     "BACK": ("kernel", "d", "d_panel", "d_pitch", "w", "w_panel", "w_pitch", "c", "c_pitch"),
     "GRADIENT": (
-        "kernel", "a", "a_panel", "a_pitch", "d", "d_panel", "d_pitch", "to", "to_down", "to_across", "to_pitch",
+        "kernel", "a", "a_block", "a_pitch", "a_panel", "a_term", "d", "d_panel", "d_pitch",
+        "to", "to_down", "to_across", "to_pitch",
     ),
     "SUMS": ("kernel", "d", "d_panel", "d_pitch", "to", "to_panel"),
     "ADD": ("kernel", "from", "from_down", "from_across", "to", "to_down", "to_across", "pitch", "thread"),
     "BLOCK_LOOP": ("kernel", "pitch", "count"),
     "TRANSPOSE": (
         "kernel", "from", "from_down", "from_across", "from_pitch", "to", "to_down", "to_across", "to_pitch",
+    ),
+    "NARROW_BLOCK": (
+        "kernel", "from", "from_down", "from_across", "from_pitch",
+        "right", "right_down", "right_across", "right_pitch", "back", "back_down", "back_across", "back_pitch",
     ),
     # Wait for the other threads.
     "MEET": (),
@@ -83,7 +92,7 @@ FIELDS = {name: {field: 2 + k for k, field in enumerate(fields)} for name, field
 # What a thread is told: the words of its context.
 CONTEXT = (
     "thread", "threads", "barrier", "float_state", "saved_state", "panel", "lanes_log2",
-    "product_depth", "product_panels", "sums_depth",
+    "product_depth", "product_panels", "sums_depth", "paired",
     "batch", "records", "steps", "tile_rows", "grain", "all_rows", "order", "operands",
     "scalars", "scalar_count", "numbers", "partials", "partial_bytes", "partial_count",
     "before", "transposes", "tile", "update", "second_update", "after",
@@ -111,10 +120,22 @@ class Table:
     @contextmanager
     def blocks(self, rows: int, columns: int, first: int, stop: int) -> Iterator[None]:
         """Let what is added inside run on these blocks of a matrix of `rows` by `columns`."""
-        record = self.add("BLOCKS", rows, columns, first, stop, 0)
+        with self._followed("BLOCKS", rows, columns, first, stop, 0):
+            yield
+
+    @contextmanager
+    def product(self, operation: str, *values: int | Place) -> Iterator[None]:
+        """Append a product, and let what is added inside run on each of its panels."""
+        with self._followed(operation, *values, 0):
+            yield
+
+    @contextmanager
+    def _followed(self, operation: str, *values: int | Place) -> Iterator[None]:
+        """Append a record whose last field counts the words of what is added inside."""
+        self.add(operation, *values)
         body = len(self.words)
         yield
-        self.words[record + FIELDS["BLOCKS"]["words"]] = len(self.words) - body
+        self.words[body - 1] = len(self.words) - body
 
     def array(self) -> npt.NDArray[np.int64]:
         return np.array([*self.words, END], np.int64)

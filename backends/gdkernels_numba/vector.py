@@ -6,17 +6,32 @@ from llvmlite import ir
 
 from gdkernels_numba.emit import I1, I32, I64, Function
 
-__all__ = ["PANEL_BYTES", "Format", "Vectors"]
+__all__ = ["GRANULE", "LINE", "PANEL_BYTES", "Format", "Vectors"]
 
 PANEL_BYTES = 256  # a panel's row: four vectors of AVX-512
+LINE = 64  # bytes of a line of the cache
+
+GRANULE = 32  # rows and columns that matrices of bfloat16 are padded to
 
 
 @dataclass(frozen=True)
 class Format:
-    """What kernels are generated for: the precision, and how many numbers a vector holds."""
+    """What kernels are generated for.
+
+    Attributes
+    ----------
+    dtype
+        Of everything but the operands of products.
+    lanes
+        How many numbers a vector holds.
+    route
+        What multiplies operands in bfloat16, as `machine.pair_route` says, in pairs that are neighbours along the inner
+        dimension; where it is empty, operands are numbers of `dtype`.
+    """
 
     dtype: str
     lanes: int
+    route: str = ""
 
     @property
     def bits(self) -> int:
@@ -38,8 +53,36 @@ class Format:
         return PANEL_BYTES // self.size
 
     @property
+    def paired(self) -> bool:
+        """Whether an operand's 32 bits are a pair of bfloat16."""
+        return self.route != ""
+
+    @property
+    def left_panel(self) -> int:
+        """Columns of a panel of a product's left operand, in numbers or pairs."""
+        return LINE // 4 if self.paired else self.panel
+
+    @property
+    def padding(self) -> int:
+        """What rows and columns that something is computed for in whole vectors are a multiple of."""
+        return GRANULE if self.paired else self.lanes
+
+    @property
     def scalar(self) -> ir.Type:
         return ir.DoubleType() if self.dtype == "float64" else ir.FloatType()
+
+
+class _BFloat(ir.Type):  # type: ignore[misc]  # llvmlite has no types
+    """LLVM's bfloat, which llvmlite lacks."""
+
+    def _to_string(self) -> str:
+        return "bfloat"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _BFloat)
+
+    def __hash__(self) -> int:
+        return hash(_BFloat)
 
 
 class Vectors:
@@ -52,6 +95,7 @@ class Vectors:
         self.function, self.format, self.builder = function, format, function.builder
         self.type = ir.VectorType(format.scalar, format.lanes)
         self.integers = ir.VectorType(ir.IntType(format.bits), format.lanes)
+        self._bfloats = ir.VectorType(_BFloat(), 2 * format.lanes)
         self._suffix = f"v{format.lanes}f{format.bits}"
 
     # ---- constants and memory
@@ -118,6 +162,20 @@ class Vectors:
     def exact_fma(self, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
         """Return a·b + c rounded once; where the processor has no such operation, by the C library."""
         return self.intrinsic("fma", a, b, c)
+
+    def add_pairs(self, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
+        """Return c + a₁b₁ + a₀b₀, where lanes of `a` and `b` are pairs of bfloat16, the lower half first.
+
+        VDPBF16PS rounds each product and each sum to nearest even, whatever the control register says; operands and
+        results that are denormal are zero (Intel's Instruction Set Reference).
+        """
+        pairs = [self.builder.bitcast(x, self._bfloats) for x in (a, b)]
+        return self.function.call("llvm.x86.avx512bf16.dpbf16ps.512", self.type, c, *pairs)
+
+    def narrow(self, low: ir.Value, high: ir.Value) -> ir.Value:
+        """Return two vectors rounded to bfloat16, as one of 16-bit integers; denormals are zero."""
+        found = self.function.call("llvm.x86.avx512bf16.cvtne2ps2bf16.512", self._bfloats, high, low)
+        return self.builder.bitcast(found, ir.VectorType(ir.IntType(16), 2 * self.format.lanes))
 
     def add(self, a: ir.Value, b: ir.Value) -> ir.Value:
         return self.builder.fadd(a, b)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 from numba import cfunc, njit, types
 
 from gdkernels_numba.table import COME, CONTEXT, END, GIVEN_UP, MET, OPERATIONS
-from gdkernels_numba.vector import PANEL_BYTES
+from gdkernels_numba.vector import GRANULE, LINE, PANEL_BYTES
 from gdkernels_numba.words import add_atomic, call, leave_core, load_atomic, number, pause, set_number, set_word, word
 
 __all__ = ["WALK", "ir_of_walk"]
@@ -29,10 +29,11 @@ LOOP, COLUMN_LOOP, BLOCK_LOOP = (OPERATIONS[k] for k in ("LOOP", "COLUMN_LOOP", 
 TILE_GRADIENT, TILE_SUMS, GRADIENT, SUMS = (OPERATIONS[k] for k in ("TILE_GRADIENT", "TILE_SUMS", "GRADIENT", "SUMS"))
 ADD, TRANSPOSE, TOTAL, RECORD = (OPERATIONS[k] for k in ("ADD", "TRANSPOSE", "TOTAL", "RECORD"))
 BLOCKS, BACK, MEET, NUMBER_LOOP = (OPERATIONS[k] for k in ("BLOCKS", "BACK", "MEET", "NUMBER_LOOP"))
+NARROW, NARROW_BLOCK = OPERATIONS["NARROW"], OPERATIONS["NARROW_BLOCK"]
 
 (
     THREAD, THREADS, BARRIER, FLOAT_STATE, SAVED_STATE, PANEL, LANES_LOG2, PRODUCT_DEPTH, PRODUCT_PANELS, SUMS_DEPTH,
-    BATCH, RECORDS, STEPS, TILE_ROWS, GRAIN, ALL_ROWS, ORDER, OPERANDS,
+    PAIRED, BATCH, RECORDS, STEPS, TILE_ROWS, GRAIN, ALL_ROWS, ORDER, OPERANDS,
     SCALARS, SCALAR_COUNT, NUMBERS, PARTIALS, PARTIAL_BYTES, PARTIAL_COUNT,
     BEFORE, TRANSPOSES, TILE, UPDATE, SECOND_UPDATE, AFTER,
 ) = range(len(CONTEXT))  # fmt: skip
@@ -84,6 +85,46 @@ def run_loop(context: int, r: int, row: int, rows: int, panel: int) -> None:
 
 
 @_compiled
+def run_narrow(context: int, r: int, row: int, rows: int, panel: int) -> None:
+    """Write the forms of one panel of a tile that products need."""
+    width = word(context, PANEL)
+    columns = min(width, word(r, 3) - panel * width)
+    source = word(r, 4) + row * word(r, 5) + panel * word(r, 6)
+    left, right, turned = word(r, 8), word(r, 11), word(r, 15)
+    if left:
+        left += row * word(r, 9) + panel * (width // GRANULE) * word(r, 10)
+    if right:
+        right += row * word(r, 12) + panel * word(r, 13)
+    if turned:
+        turned += row * word(r, 16) + panel * width * LINE
+    call(word(r, 2), (rows, columns, source, word(r, 7), left, word(r, 10), right, word(r, 14), turned, word(r, 17)))
+
+
+@_compiled
+def run_on_panel(context: int, r: int, row: int, rows: int, panel: int) -> None:
+    if word(r, 0) == LOOP:
+        run_loop(context, r, row, rows, panel)
+    else:
+        run_narrow(context, r, row, rows, panel)
+
+
+@_compiled
+def run_fused(context: int, r: int, words: int, row: int, rows: int, panel: int) -> None:
+    """Run the records in the `words` words from `r` on one panel of a tile."""
+    end = r + 8 * words
+    while r < end:
+        run_on_panel(context, r, row, rows, panel)
+        r += 8 * word(r, 1)
+
+
+@_compiled
+def terms(context: int, rows: int) -> int:
+    """Return how many terms of a sum over the batch so many rows are."""
+    paired = word(context, PAIRED)
+    return int((rows + paired) >> paired)
+
+
+@_compiled
 def run_product(context: int, r: int, row: int, rows: int) -> None:
     """Multiply the rows of a tile with weights, panel by panel; a fused loop finds each panel in the cache."""
     width, chunk = word(context, PANEL), word(context, PRODUCT_DEPTH)
@@ -103,8 +144,7 @@ def run_product(context: int, r: int, row: int, rows: int) -> None:
             ahead += a_panel * chunk_panels
             behind += b_pitch * chunk
             k += chunk
-        if fused:
-            run_loop(context, r + 8 * word(r, 1), row, rows, panel)
+        run_fused(context, r + 8 * word(r, 1), fused, row, rows, panel)
         b += b_panel
         c += c_panel
         panel += 1
@@ -114,19 +154,19 @@ def run_product(context: int, r: int, row: int, rows: int) -> None:
 @_compiled
 def run_tile_gradient(context: int, r: int, row: int, rows: int, goes_on: int) -> None:
     """Add the tile's part to the gradient of a weight matrix."""
-    width = word(context, PANEL)
+    width, count = word(context, PANEL), terms(context, rows)
     kernel, depth = word(r, 2), word(r, 3)
-    a, a_panel, a_pitch = word(r, 5) + row * word(r, 6), word(r, 7), word(r, 8)
-    first, to_pitch, to_panel = word(r, 13), word(r, 14), word(r, 15)
+    a, a_block, a_pitch, a_panel = word(r, 5) + row * word(r, 6), word(r, 7), word(r, 8), word(r, 9)
+    first, to_pitch, to_panel = word(r, 14), word(r, 15), word(r, 16)
     while depth > 0:
-        d, to, columns, here = word(r, 9) + row * word(r, 10), first, word(r, 4), min(width, depth)
+        d, to, columns, here = word(r, 10) + row * word(r, 11), first, word(r, 4), min(width, depth)
         while columns > 0:
             across = vectors(context, min(width, columns))
-            call(kernel, (here, rows, across, a, a_pitch, 0, d, word(r, 12), to, to_pitch, goes_on))
-            d += word(r, 11)
+            call(kernel, (here, count, across, a, a_pitch, a_panel, d, word(r, 13), to, to_pitch, goes_on))
+            d += word(r, 12)
             to += to_panel
             columns -= width
-        a += a_panel
+        a += a_block
         first += width * to_pitch
         depth -= width
 
@@ -146,15 +186,15 @@ def run_tile_sums(context: int, r: int, row: int, rows: int, goes_on: int) -> No
 @_compiled
 def run_gradient(context: int, r: int, down: int, across: int, rows: int, count: int, batch: int) -> None:
     """Compute a block of the gradient of a weight matrix from the whole batch."""
-    chunk = word(context, SUMS_DEPTH)
-    a, d = word(r, 3) + down * word(r, 4), word(r, 6) + across * word(r, 7)
-    to = word(r, 9) + down * word(r, 10) + across * word(r, 11)
+    chunk, depth = word(context, SUMS_DEPTH), terms(context, batch)
+    a, d = word(r, 3) + down * word(r, 4), word(r, 8) + across * word(r, 9)
+    to = word(r, 11) + down * word(r, 12) + across * word(r, 13)
     k = 0
-    while k < batch:
-        here = min(chunk, batch - k)
-        call(word(r, 2), (rows, here, count, a, word(r, 5), 0, d, word(r, 8), to, word(r, 12), k))
-        a += chunk * word(r, 5)
-        d += chunk * word(r, 8)
+    while k < depth:
+        here = min(chunk, depth - k)
+        call(word(r, 2), (rows, here, count, a, word(r, 5), word(r, 6), d, word(r, 10), to, word(r, 14), k))
+        a += chunk * word(r, 7)
+        d += chunk * word(r, 10)
         k += chunk
 
 
@@ -180,6 +220,14 @@ def run_on_block(context: int, r: int, down: int, across: int, rows: int, column
         source = word(r, 3) + down * word(r, 4) + across * word(r, 5)
         target = word(r, 7) + down * word(r, 8) + across * word(r, 9)
         call(kernel, (rows, columns, source, word(r, 6), target, word(r, 10)))
+    elif operation == NARROW_BLOCK:
+        source = word(r, 3) + down * word(r, 4) + across * word(r, 5)
+        right, back = word(r, 7), word(r, 11)
+        if right:
+            right += down * word(r, 8) + across * word(r, 9)
+        if back:
+            back += down * word(r, 12) + across * word(r, 13)
+        call(kernel, (rows, columns, source, word(r, 6), right, word(r, 10), back, word(r, 14)))
     elif operation == ADD and word(r, 10) < busy:
         source = word(r, 3) + down * word(r, 4) + across * word(r, 5)
         target = word(r, 6) + down * word(r, 7) + across * word(r, 8)
@@ -211,19 +259,17 @@ def run_on_rows(context: int, table: int, start: int, row: int, rows: int, goes_
         operation, length, kernel = word(r, 0), word(r, 1), word(r, 2)
         if operation == PRODUCT:
             run_product(context, r, row, rows)
-            if word(r, 16):
-                length += word(r + 8 * length, 1)
-        elif operation == LOOP:
+            length += word(r, 16)
+        elif operation in (LOOP, NARROW):
             panel = 0
             while panel * width < word(r, 3):
-                run_loop(context, r, row, rows, panel)
+                run_on_panel(context, r, row, rows, panel)
                 panel += 1
         elif operation == DOTS:
             a, c = word(r, 4) + row * word(r, 5), word(r, 9) + row * word(r, 10)
             call(kernel, (rows, word(r, 3), a, word(r, 7), word(r, 6), word(r, 8), c, word(r, 12)))
-            if word(r, 13):
-                run_loop(context, r + 8 * length, row, rows, 0)
-                length += word(r + 8 * length, 1)
+            run_fused(context, r + 8 * length, word(r, 13), row, rows, 0)
+            length += word(r, 13)
         elif operation == GATHER:
             to = word(r, 6) + row * word(r, 7)
             plain, numbers = word(r, 4), order + 8 * (start + row)

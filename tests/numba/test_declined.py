@@ -5,11 +5,13 @@ import logging
 import numpy as np
 import pytest
 from engine_runs import Data, assert_agrees, compiled, program
-from gdkernels_numba import NumbaBackend
+from gdkernels_numba import NumbaBackend, machine
 
+from gdkernels import registry
 from gdkernels.backend import Plan
 from gdkernels.definition import activations, losses, network
 from gdkernels.definition.network import map_layers
+from gdkernels.errors import BackendError
 
 PLAN = Plan("numba", "cpu", "float32")
 
@@ -88,8 +90,18 @@ def test_a_slope_that_is_off_by_one_per_cent_is_seen(monkeypatch):
         assert_agrees(data, executable, 8)
 
 
-def test_bfloat16_is_not_claimed():
-    assert NumbaBackend.precisions == ("float64", "float32")
+def test_bfloat16_is_refused_where_the_processor_has_no_product_for_it(monkeypatch):
+    monkeypatch.setattr(machine, "features", lambda: frozenset({"avx512f"}))
+    backend = NumbaBackend()
+    assert backend.precisions == ("float64", "float32")
+    with pytest.raises(BackendError, match="'numba' cannot do precision 'bfloat16' here: this processor has no avx512"):
+        registry.decide(backend, precision="bfloat16")
+    assert backend.lacks("tf32") is None
+
+
+def test_bfloat16_is_offered_where_the_processor_has_a_product_for_it(monkeypatch):
+    monkeypatch.setattr(machine, "features", lambda: frozenset({"avx512f", machine.AVX512_BF16}))
+    assert "bfloat16" in NumbaBackend().precisions
 
 
 def test_rows_that_are_not_there_are_refused():

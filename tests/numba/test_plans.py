@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from engine_runs import Data, assert_agrees, bits, compiled, program
+from engine_runs import Data, assert_agrees, bits, compiled, needs_pairs, program
 from gdkernels_numba.machine import Caches
 
 from gdkernels.backend import Plan
@@ -27,6 +27,9 @@ CHOICES = {
     "by units on three threads": {"threads": 3, "by_units": True},
     "short chunks": {"product_depth": 64, "sums_depth": 16},
 }
+
+
+BOTH = ["float32", pytest.param("bfloat16", marks=needs_pairs)]
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -54,10 +57,11 @@ def test_lines_of_users(line, precision):
 
 @pytest.mark.parametrize("choices", CHOICES.values(), ids=CHOICES)
 @pytest.mark.parametrize("batch_size", [96, 200, 1000])
-def test_every_plan_gives_the_result(choices, batch_size):
-    executable = compiled(program(relu, tanh), **choices)
+@pytest.mark.parametrize("precision", BOTH)
+def test_every_plan_gives_the_result(choices, batch_size, precision):
+    executable = compiled(program(relu, tanh), precision, **choices)
     for widths in (WIDE, ONE_OUTPUT):
-        assert_agrees(Data(program(relu, tanh), widths, 200), executable, batch_size)
+        assert_agrees(Data(program(relu, tanh), widths, 200), executable, batch_size, precision)
 
 
 @pytest.mark.parametrize("by_units", [False, True])
@@ -71,15 +75,24 @@ def test_every_vector_width_gives_the_result(lanes, precision, by_units):
 
 
 @pytest.mark.parametrize("choices", CHOICES.values(), ids=CHOICES)
-def test_the_norm_is_known_before_the_update(choices):
+@pytest.mark.parametrize("precision", BOTH)
+def test_the_norm_is_known_before_the_update(choices, precision):
     wanted = program(relu, tanh, clip_norm=0.1, gradient_norm=True)
-    assert_agrees(Data(wanted, WIDE, 200), compiled(wanted, **choices), 96)
+    assert_agrees(Data(wanted, WIDE, 200), compiled(wanted, precision, **choices), 96, precision)
+
+
+@needs_pairs
+def test_the_smallest_steps_in_bfloat16():
+    executable = compiled(program(relu), "bfloat16")
+    for widths, batch_size in (((1, 1, 1), 3), ((33, 17, 2), 1), ((31, 64, 65), 33)):
+        assert_agrees(Data(program(relu), widths, 2 * batch_size + 1), executable, batch_size, "bfloat16")
 
 
 @pytest.mark.parametrize("choices", CHOICES.values(), ids=CHOICES)
-def test_the_same_plan_gives_the_same_bits(choices):
+@pytest.mark.parametrize("precision", BOTH)
+def test_the_same_plan_gives_the_same_bits(choices, precision):
     data = Data(program(relu, tanh), WIDE, 200)
-    first, second = (data.run(compiled(data.program, **choices), 96, epochs=2) for _ in range(2))
+    first, second = (data.run(compiled(data.program, precision, **choices), 96, precision, 2) for _ in range(2))
     assert first[0] == second[0]
     assert bits(first[1]) == bits(second[1])
 

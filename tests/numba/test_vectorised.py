@@ -5,14 +5,15 @@ import re
 
 import numpy as np
 import pytest
-from engine_runs import write_functions
+from engine_runs import needs_pairs, write_functions
 from gdkernels_numba import ceilings, code, lower
 from gdkernels_numba.ceilings import write_ceilings
 from gdkernels_numba.functions import FUNCTIONS
 from gdkernels_numba.kernels_loop import write_loop
 from gdkernels_numba.kernels_move import write_moves
+from gdkernels_numba.kernels_narrow import write_narrows
 from gdkernels_numba.kernels_product import PRODUCTS, write_products
-from gdkernels_numba.machine import features, float_lanes
+from gdkernels_numba.machine import AVX512_BF16, features, float_lanes
 from gdkernels_numba.vector import Format
 from llvmlite import ir
 
@@ -85,6 +86,19 @@ def test_products_are_fused_multiply_adds_on_vectors(form):
         assert not calls(lines), name
         # Each inner product ends in a sum of two numbers: four rows at a time, and one.
         assert len(scalar(lines)) <= (5 if name == "dots" else 0), name
+
+
+@needs_pairs
+def test_products_in_bfloat16_are_sums_of_pairs_on_vectors():
+    form = Format("float32", 16, AVX512_BF16)
+    lines = instructions(lambda module: write_products(module, form))["product"]
+    assert count(lines, "vdpbf16ps", "zmm") >= 6 * 4, "as many sums as a block has vectors"
+    assert not calls(lines)
+    assert not scalar(lines)
+    for name, lines in instructions(lambda module: write_narrows(module, form)).items():
+        assert count(lines, "vcvtne2ps2bf16", "zmm") >= 16, name
+        assert not calls(lines), name
+        assert not scalar(lines), name
 
 
 @pytest.mark.parametrize("form", FORMATS, ids=str)

@@ -1,0 +1,55 @@
+"""The forms of operands in bfloat16, and products of them, written down in NumPy."""
+
+import numpy as np
+from gdkernels_numba.vector import GRANULE, LINE, PANEL_BYTES
+
+WORDS = LINE // 4  # pairs in a row of a left operand's panel
+
+
+def narrowed(a):
+    """Return float32 numbers as the bits of the nearest bfloat16, ties to even; denormals are zero."""
+    a = np.where(np.abs(a) < np.finfo(np.float32).tiny, np.copysign(np.float32(0), a), a)
+    bits = np.ascontiguousarray(a, np.float32).view(np.uint32)
+    return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
+
+
+def widened(bits):
+    return (bits.astype(np.uint32) << 16).view(np.float32)
+
+
+def padded(a):
+    """Return `a` with zeros up to multiples of 32 in both directions."""
+    return np.pad(a, [(0, -n % GRANULE) for n in a.shape])
+
+
+def pairs_along_rows(a):
+    """Return [rows, columns/2] words: two neighbours in a row, the left one in the lower half."""
+    return narrowed(padded(a)).view(np.uint32)
+
+
+def left_form(a):
+    """Return the words as a left operand keeps them: panels of a line, each its rows one after the other."""
+    words = pairs_along_rows(a)
+    return words.reshape(len(words), -1, WORDS).transpose(1, 0, 2)
+
+
+def right_form(a):
+    """Return the words as a right operand keeps them: pairs of rows, in panels of at most 64 columns."""
+    words = pairs_along_rows(a.T).T
+    width = min(words.shape[1], PANEL_BYTES // 4)
+    words = np.pad(words, ((0, 0), (0, -words.shape[1] % width)))
+    return words.reshape(len(words), -1, width).transpose(1, 0, 2)
+
+
+def product_of_vectors(left, right, start):
+    """Return start + left · right, [rows, words] by [words, columns], as VDPBF16PS sums: upper halves first.
+
+    Products are exact in float32, and each sum is rounded to it.
+    """
+    total = np.array(start, np.float32)
+    halves = [tuple(widened((words >> shift).astype(np.uint16)).astype(np.float64) for words in (left, right))
+              for shift in (16, 0)]  # fmt: skip
+    for k in range(left.shape[1]):
+        for a, b in halves:
+            total = (total + a[:, k, None] * b[k]).astype(np.float32)
+    return total
