@@ -72,7 +72,8 @@ raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_threads_are_made_anew_after_a_fork():
     # In a process of its own: other tests may have brought libraries that do not survive a fork.
-    environment = os.environ | {"PYTHONPATH": os.path.dirname(__file__)}
+    paths = [os.path.dirname(__file__), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
     subprocess.run([sys.executable, "-c", FORKS], check=True, env=environment, timeout=60)
 
 
