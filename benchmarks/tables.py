@@ -108,7 +108,7 @@ def table_of_draws(contents: list[dict[str, Any]]) -> str:
     for content in contents:
         compared = [side_by_side(result) for result in content["results"]]
         ratios = [ratio for _, _, _, ratio in compared]
-        task, ours, _, worst = min(compared, key=lambda c: c[3])
+        task, _, _, worst = min(compared, key=lambda c: c[3])
         seed = content["command"][content["command"].index("--seed") + 1]
         lines.append(
             f"| {seed} | {content['threads']} | {len(ratios)} | {math.exp(fmean(map(math.log, ratios))):.2f} "
