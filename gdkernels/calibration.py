@@ -8,17 +8,16 @@ that ships with gdkernels serves: made elsewhere, for each backend's own rule of
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from gdkernels.digests import sha256
 from gdkernels.errors import FileError
 from gdkernels.files.atomic import write_atomically
 from gdkernels.files.cache import cache_folder, untrusted, unusable
@@ -153,13 +152,15 @@ def keep(calibration: Calibration) -> Path:
 
 def path(precision: str) -> Path:
     """Return where the calibration of this machine is, or would be."""
-    kind = hashlib.sha256(json.dumps(machine()).encode()).hexdigest()[:12]
+    kind = sha256(json.dumps(machine()).encode()).hexdigest()[:12]
     return cache_folder() / f"calibration-{kind}-{precision}.json"
 
 
 @cache
 def shipped(precision: str) -> Calibration | None:
     """Return the table that comes with gdkernels, if there is one for `precision`."""
+    from importlib.resources import files  # loads half of the standard library
+
     resource = files("gdkernels") / "calibrations" / f"{precision}.json"
     return Calibration.from_json(resource.read_bytes()) if resource.is_file() else None
 

@@ -1,9 +1,10 @@
 """Which machine this is: measured times are only good for the one that they were taken on."""
 
-import hashlib
 import os
 import platform
 from pathlib import Path
+
+from gdkernels.digests import sha256
 
 __all__ = ["machine"]
 
@@ -17,7 +18,7 @@ def machine() -> dict[str, str | int]:
     flags = " ".join(sorted((known.get("flags") or known.get("Features") or platform.machine()).split()))
     return {
         "processor": processor,
-        "features": hashlib.sha256(flags.encode()).hexdigest()[:12],
+        "features": sha256(flags.encode()).hexdigest()[:12],
         "cores": os.cpu_count() or 1,
     }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ import numpy.typing as npt
 from gdkernels import streams
 from gdkernels.binding import Binding
 from gdkernels.definition.losses import Loss
+from gdkernels.digests import sha256
 from gdkernels.errors import InputError
 from gdkernels.targets import place_inputs, place_targets, place_weights
 
@@ -104,7 +104,7 @@ class OrderedRecords:
 
     def digest(self) -> str:
         """Return the SHA-256 of the order."""
-        return hashlib.sha256(self._order.tobytes()).hexdigest()
+        return sha256(self._order.tobytes()).hexdigest()
 
     def pieces(self, step: int) -> Generator[Piece]:
         """Yield the piece in which the epoch's step `step` is."""

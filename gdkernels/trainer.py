@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import time
@@ -20,6 +19,7 @@ from gdkernels.definition.losses import Loss, link_of
 from gdkernels.definition.naming import describe
 from gdkernels.definition.optimizers import Optimizer
 from gdkernels.definition.schedules import ScheduleFunction
+from gdkernels.digests import sha256
 from gdkernels.epochs import Epochs, Order
 from gdkernels.errors import DivergenceError, InputError
 from gdkernels.history import Epoch, History
@@ -433,7 +433,7 @@ def _weighted(data: Any, sample_weight: Any) -> bool:
 
 def _digest(*parts: Records | Windows | None) -> str:
     """Return the SHA-256 of all the values of some records: of other data it is another."""
-    found = hashlib.sha256()
+    found = sha256()
     for part in parts:
         if part is None:
             found.update(b"None" * 3)

@@ -3,7 +3,6 @@
 Any safetensors reader opens them; nothing in them is ever executed or unpickled.
 """
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from typing import Any, BinaryIO, NoReturn
 import numpy as np
 import numpy.typing as npt
 
+from gdkernels.digests import sha256
 from gdkernels.errors import FileError, InputError
 from gdkernels.files.atomic import write_atomically
 
@@ -71,7 +71,7 @@ def write_model(
     header = json.loads(bytes(file[8:start]))
     content = {
         "version": VERSION,
-        "sha256": hashlib.sha256(file[start:]).hexdigest(),
+        "sha256": sha256(file[start:]).hexdigest(),
         "description_sha256": _description_digest(arrays, description),
         "metadata": description,
     }
@@ -97,7 +97,7 @@ def read_model(path: str | os.PathLike[str]) -> tuple[Tensors, dict[str, Any]]:
     """
     start, data = _read(path)
     content = _content(path, data[8:start])
-    if hashlib.sha256(memoryview(data)[start:]).hexdigest() != content.get("sha256"):
+    if sha256(memoryview(data)[start:]).hexdigest() != content.get("sha256"):
         _refuse(path, f"its tensors were altered after it was written (the SHA-256 differs){_AGAIN}")
 
     from safetensors import SafetensorError
@@ -176,7 +176,7 @@ def _content(path: str | os.PathLike[str], text: bytes) -> dict[str, Any]:
 def _description_digest(tensors: Tensors, metadata: Mapping[str, Any]) -> str:
     """Return the SHA-256 of all that is not tensor bytes, so that a changed shape or setting is noticed as well."""
     shapes = {name: [_DTYPES.get(t.dtype.name), list(t.shape)] for name, t in tensors.items()}
-    return hashlib.sha256(json.dumps([shapes, metadata], sort_keys=True).encode()).hexdigest()
+    return sha256(json.dumps([shapes, metadata], sort_keys=True).encode()).hexdigest()
 
 
 def _refuse(path: str | os.PathLike[str], reason: str) -> NoReturn:

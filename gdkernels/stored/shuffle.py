@@ -15,7 +15,6 @@ Blocks are so small that k is at least `TOGETHER`, as far as the window has so m
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels import streams
+from gdkernels.digests import sha256
 
 __all__ = ["TOGETHER", "Layout", "Shuffle"]
 
@@ -109,7 +109,7 @@ class Shuffle:
     def digest(self) -> str:
         """Return the SHA-256 of all that the order follows from: of another order it is another."""
         told = repr((self.layout, self.batch, self._seed, self._epoch))
-        return hashlib.sha256(told.encode() + self._order.tobytes()).hexdigest()
+        return sha256(told.encode() + self._order.tobytes()).hexdigest()
 
     def blocks(self, window: int) -> list[int]:
         """Return the blocks of a window, in the file's order."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from gdkernels.digests import sha256
 from gdkernels.errors import InputError
 from gdkernels.memory import parse_bytes
 from gdkernels.stored.rows import Rows, map_behind, members_of, rows_of
@@ -59,7 +59,7 @@ class Stored:
     @cached_property
     def digest(self) -> str:
         """The SHA-256 of every byte of the records, read once: of other data it is another."""
-        found = hashlib.sha256()
+        found = sha256()
         for rows in (self.x, self.y, self.weights):
             found.update(repr(None if rows is None else (rows.dtype.str, rows.shape)).encode())
             if rows is not None:
