@@ -94,6 +94,10 @@ def check(task: Task, precision: str, seconds: float) -> Checked:
     timers = {c: job.timer(c) for c in dict.fromkeys([*candidates(precision), choice])}
     for timer in timers.values():
         timer()
+    own = replace(choice, threads=job.plans[choice].choices.get("threads"))
+    if choice.threads is None and own in timers:  # it has chosen by itself one of those that are measured
+        del timers[choice]
+        choice = own
     round_seconds = sum(timer() for timer in timers.values())
     width = Width(share=0.03, seconds=max(seconds, 1.5 * LEAST_SAMPLES * round_seconds))
     taken = interleave(timers, width, library=lambda candidate: candidate.backend)

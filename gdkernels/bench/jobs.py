@@ -32,10 +32,17 @@ def candidates(precision: str) -> list[Candidate]:
 
 
 class Job:
-    """A training job with its data and initial parameters on the host."""
+    """A training job with its data and initial parameters on the host.
+
+    Attributes
+    ----------
+    plans
+        What each candidate chose when it last ran.
+    """
 
     def __init__(self, work: Work, precision: str) -> None:
         self.work, self.precision = work, precision
+        self.plans: dict[Candidate, Plan] = {}
         rng = streams.generator(0, "jobs")
         self._parameters = initial_parameters(work.sizes, work.program.activations, work.program.bias, rng)
         dtype = storage_dtype(precision)
@@ -62,7 +69,9 @@ class Job:
                 for _ in range(work.epochs):
                     executable.run(state, x, y, self._order, work.batch, rates)
                 backend.synchronize(device)
-                return time.perf_counter() - began
+                seconds = time.perf_counter() - began
+            self.plans[candidate] = executable.plan
+            return seconds
 
         return run
 

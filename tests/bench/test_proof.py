@@ -1,11 +1,14 @@
 """What results are compared with, and how far they may be off."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from gdkernels.bench.peers.task import Task
-from gdkernels.bench.proof import Prover, judge
+from gdkernels.bench.proof import Prover, _computed, judge
 from gdkernels.bench.workloads import PIECES, Pieces
+from gdkernels.graph import detach
 
 TASK = Task((5, 8, 3), 8, 24)
 
@@ -31,6 +34,48 @@ def test_the_definition_passes_and_a_small_fault_in_any_array_does_not(piece, pr
         assert not proof.holds
         assert proof.array == name
         assert proof.error == pytest.approx(0.01, rel=0.05)
+
+
+def judged(task, piece, precision):
+    """Return the proof of what NumPy makes of a task in a precision, judged as of one whose slopes are right."""
+    right = Task((32, 64, 64, 4), 64, 640, task.activation)
+    start, _ = done(right, "epoch")
+    start["order"] = np.arange(640)
+    found = _computed(task, piece, precision, start)
+    results = {n: a + start[n] if piece == "epoch" else a for n, a in found.items()}
+    return Prover(right).prove(piece, precision, start, results)
+
+
+@pytest.mark.parametrize("precision", ["tf32", "bfloat16"])
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+@pytest.mark.parametrize("piece", ["gradient", "epoch"])
+def test_where_operands_are_rounded_a_slope_that_is_off_by_one_per_cent_is_found(precision, activation, piece):
+    settings = {"sizes": (32, 64, 64, 4), "batch": 64, "records": 640, "activation": activation}
+    assert judged(Task(**settings), piece, precision).holds
+    assert not judged(Steep(**settings), piece, precision).holds
+
+
+def test_the_distance_from_float64_alone_would_not_find_it():
+    proof = judged(Steep((32, 64, 64, 4), 64, 640, "relu"), "gradient", "bfloat16")
+    assert proof.error <= proof.allowed
+    assert "longer or shorter than by the definition with operands rounded alike, at most 0.6%" in str(proof)
+
+
+class Steep(Task):
+    """The task with the slopes of its hidden units 1 % too large."""
+
+    def program(self):
+        program = super().program()
+        hidden = tuple(steeper(f) for f in program.activations[:-1])
+        return replace(program, activations=(*hidden, program.activations[-1]))
+
+
+def steeper(function):
+    def steep(z, *, xp):
+        a = function(z, xp=xp)
+        return 1.01 * a - 0.01 * detach(a)
+
+    return steep
 
 
 def test_a_lower_precision_does_not_pass_for_a_higher_one():
