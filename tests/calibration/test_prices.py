@@ -11,6 +11,7 @@ from gdkernels.bench import calibrating
 from gdkernels.bench.calibrating import JOBS, BusyError, Measured, calibrate, fit_prices, fit_sharing
 from gdkernels.calibration import Calibration, current
 from gdkernels.cli import main
+from gdkernels.errors import BackendError
 from gdkernels.work import QUANTITIES
 
 
@@ -91,6 +92,11 @@ class TestFit:
         with pytest.raises(BusyError, match="took 100% longer at the median than at best, and 15% is the limit"):
             calibrate(jobs=JOBS[:1])
         assert calibrate(jobs=JOBS[:1], anyway=True).noise == 1.0
+
+    def test_what_nothing_can_do_is_not_calibrated(self, monkeypatch):
+        monkeypatch.setattr(calibrating, "candidates", lambda precision: [])
+        with pytest.raises(BackendError, match="no backend can do tf32 here"):
+            calibrate("tf32")
 
     def test_a_core_that_is_missing_throughout_is_noticed(self, planted):
         planted([1.0, 1.0, 1.0], 0.5)
