@@ -45,6 +45,14 @@ def test_the_lead_changes_between_the_sizes():
     assert crossovers([row for row in full().rows if row.contender == OURS and row.piece == "epoch"]) == []
 
 
+def test_no_lead_changes_where_it_cannot_be_told():
+    slow, fast = (row for row in full().rows if row.piece == "epoch" and row.repeats and row.case == LARGE)
+    close = replace(fast, repeats=(repeat(2.9, 3.0, 3.1, 2.9, 3.0, 3.1),))
+    small = [row for row in full().rows if row.piece == "epoch" and row.repeats and row.case == CASE]
+    assert crossovers([*small, slow, fast]) != []
+    assert crossovers([*small, slow, close]) == []
+
+
 def test_the_page_holds_what_was_found(tmp_path):
     html = as_html(full())
     for text in ("gdkernels bench: P", "there is no driver", "it computes something else", "1.0e-06", "diverged"):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from gdkernels.bench.contender import Contender, labels
 from gdkernels.bench.report.ratios import Ratio, crossovers, ratios
 from gdkernels.bench.results import Results, Row
+from gdkernels.bench.text import si
 from gdkernels.plots import style
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def _throughput(results: Results) -> list[Chart]:
         words = "Records a second against the work in a batch; bars are 95 % intervals of the median."
         for crossing in crossed:
             before, after = names[crossing.before], names[crossing.after]
-            words += f" Up to {crossing.flops:.1e} FLOPs a batch {before} is ahead, then {after}."
+            words += f" Up to {si(crossing.flops, 'FLOP')} a batch {before} is ahead, then {after}."
         drawn.append(_chart(title, words, draw))
     return drawn
 

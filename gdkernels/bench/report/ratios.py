@@ -58,27 +58,27 @@ def ratios(rows: Sequence[Row]) -> list[Ratio]:
 def crossovers(rows: Sequence[Row]) -> list[Crossover]:
     """Return where the fastest of `rows`, of one piece, is another than at the next smaller work in a batch.
 
-    The place is where straight lines between the two on logarithmic scales meet.
+    Sizes at which the intervals of the first two overlap count for nobody. The place is where straight lines between
+    the two on logarithmic scales meet.
     """
-
-    def work(row: Row) -> float:
-        return row.flops * min(row.case.batch, row.records) / row.records
-
-    by_case: dict[float, dict[Contender, Row]] = {}
+    by_work: dict[float, dict[Contender, Row]] = {}
     for row in rows:
-        by_case.setdefault(work(row), {})[row.contender] = row
+        by_work.setdefault(row.flops * min(row.case.batch, row.records) / row.records, {})[row.contender] = row
+    led = [(work, leader) for work in sorted(by_work) if (leader := _leader(list(by_work[work].values()))) is not None]
     found = []
-    for small, large in pairwise(sorted(by_case)):
-        both = [c for c in by_case[small] if c in by_case[large]]
-        if len(both) < 2:
+    for (small, first), (large, then) in pairwise(led):
+        there = [by_work[work] for work in (small, large)]
+        if first == then or not all({first, then} <= rates.keys() for rates in there):
             continue
-        first, then = (max(both, key=lambda c: by_case[at][c].samples_per_second) for at in (small, large))
-        if first == then:
-            continue
-        leads = [
-            math.log(by_case[at][first].samples_per_second / by_case[at][then].samples_per_second)
-            for at in (small, large)
-        ]
+        leads = [math.log(r[first].samples_per_second / r[then].samples_per_second) for r in there]
         share = leads[0] / (leads[0] - leads[1])
         found.append(Crossover(small * (large / small) ** share, first, then))
     return found
+
+
+def _leader(rows: Sequence[Row]) -> Contender | None:
+    """Return who is surely the fastest; None where that cannot be told, or where there is nobody else."""
+    first, *others = sorted(rows, key=lambda row: row.seconds)
+    if not others or any(other.interval[0] <= first.interval[1] for other in others):
+        return None
+    return first.contender
