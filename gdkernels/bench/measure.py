@@ -18,7 +18,7 @@ from gdkernels.bench.peers.task import Task
 from gdkernels.bench.process import ProcessError
 from gdkernels.bench.proof import Prover
 from gdkernels.bench.results import Case, Ceiling, FirstCall, Repeat, Row, Target
-from gdkernels.bench.sampling import LEAST_PROCESSES, Width, interleave, redrawn
+from gdkernels.bench.sampling import LEAST_PROCESSES, Width, interleave, redrawn, settle
 from gdkernels.bench.worker import Checked, Sample, Worker, workers_of
 
 __all__ = ["SAMPLE_SECONDS", "Measured", "Work", "measure", "parts"]
@@ -280,7 +280,8 @@ class _Measurement:
 
             try:
                 width = Width(self._work.share, seconds)
-                interleave({w: partial(take, w) for w in checked}, width, library=lambda worker: worker)
+                settle()  # what is compared with was computed here
+                interleave({w: partial(take, w) for w in checked}, width)
                 return samples
             except _Failure as failure:
                 row, _ = checked.pop(failure.worker)

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from gdkernels.bench.sampling import settle
 from gdkernels.errors import GdkernelsError
 
 __all__ = ["Process", "ProcessError", "answer_with", "thread_settings"]
@@ -101,7 +102,10 @@ def thread_settings(threads: int) -> dict[str, str]:
 
 
 def answer_with(begin: Callable[[], Callable[[dict[str, Any]], dict[str, Any]]]) -> None:
-    """Answer every question on stdin, until there are no more, with what the function from `begin` makes of it."""
+    """Answer every question on stdin, until there are no more, with what the function from `begin` makes of it.
+
+    Answers wait until the threads of the process have gone to sleep: then it is the turn of another.
+    """
     # Not every library can be told how many threads to use: XLA goes by the cores that it may run on.
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(sys.argv[-1])])
@@ -110,7 +114,9 @@ def answer_with(begin: Callable[[], Callable[[dict[str, Any]], dict[str, Any]]])
         os.dup2(2, 1)
         handle = _failing(begin)()
         for line in sys.stdin:
-            answers.write(json.dumps(handle(json.loads(line))) + "\n")
+            answer = handle(json.loads(line))
+            settle()
+            answers.write(json.dumps(answer) + "\n")
             answers.flush()
 
 

@@ -25,8 +25,10 @@ __all__ = [
 
 Key = TypeVar("Key", bound=Hashable)
 
-# Threads of a library spin after their work, OpenBLAS's for 2^26 cycles: on the cores of whoever comes next.
-SETTLE_SECONDS = 0.05
+# Threads of a library spin after their work, on the cores of whoever comes next: at most so long is waited for them.
+SETTLE_SECONDS = 1.0
+
+_SLICE = 0.02  # of that, several ticks of the clock by which a process's work is counted
 
 LEAST_SAMPLES = 6  # of fewer, not even the smallest and the largest enclose the median with 95 %
 LEAST_PROCESSES = 5  # whose medians are redrawn
@@ -73,8 +75,13 @@ def redrawn(medians: Sequence[float], random: np.random.Generator) -> npt.NDArra
 
 
 def settle() -> None:
-    """Rest, until the threads of whoever was last have gone to sleep."""
-    time.sleep(SETTLE_SECONDS)
+    """Rest until the threads of this process have gone to sleep."""
+    end = time.monotonic() + SETTLE_SECONDS
+    while time.monotonic() < end:
+        worked = time.process_time()
+        time.sleep(_SLICE)
+        if time.process_time() - worked < 0.1 * _SLICE:
+            break
 
 
 def interleave(
@@ -94,7 +101,7 @@ def interleave(
     timers
         Each does its work once and returns the seconds that it took.
     library
-        Whose threads do it: the machine rests before it is the turn of others.
+        Whose threads do it, in this process: it rests before it is the turn of others.
     """
     end = clock() + width.seconds
     taken: dict[Key, list[float]] = {key: [] for key in timers}

@@ -2,6 +2,8 @@
 
 import math
 import statistics
+import threading
+import time
 from itertools import pairwise
 
 import numpy as np
@@ -73,6 +75,25 @@ def test_time_ends_it_and_no_round_is_begun_that_cannot_end():
     assert machine.now <= 20
     late = Machine(a=50.0)
     assert interleave(late.timers, Width(seconds=20), clock=lambda: late.now) == {"a": [50.0]}
+
+
+def test_the_turn_of_another_library_waits_until_threads_sleep():
+    spun = []
+
+    def spin():
+        began = time.perf_counter()
+        while time.perf_counter() - began < 0.15:
+            pass
+        spun.append(time.perf_counter())
+
+    def works():
+        threading.Thread(target=spin).start()
+        return 1.0
+
+    began = []
+    timers = {"spins on": works, "next": lambda: began.append(time.perf_counter()) or 1.0}
+    interleave(timers, Width(seconds=0.0), library=lambda name: name)
+    assert spun[0] <= began[0]
 
 
 def test_nothing_to_compare():

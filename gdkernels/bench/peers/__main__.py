@@ -134,7 +134,7 @@ def _compare(task: Task, peers: list[Peer]) -> tuple[list[Row], float]:
         else:
             skipped[peer.name] = Row(peer.name, skipped=reason)
     rows = {name: Row(name, (), error, seconds) for name, (_, error, seconds) in ready.items()}
-    settle()
+    settle()  # what they are compared with was computed here
     ceiling = max((peer.product_rate(_PRODUCT) for peer, _, _ in ready.values()), default=0.0)
     for peer, _, _ in ready.values():
         peer.time(0.0)  # the shuffled epoch may have to be compiled as well
@@ -142,7 +142,6 @@ def _compare(task: Task, peers: list[Peer]) -> tuple[list[Row], float]:
         if done >= _ROUNDS[0] and all(row.spread < _SPREAD for row in rows.values()):
             break
         for name, (peer, _, _) in ready.items():
-            settle()
             rate = task.records / peer.time(_ROUND_SECONDS)
             rows[name] = replace(rows[name], samples=(*rows[name].samples, rate))
     return [rows[p.name] if p.name in rows else skipped[p.name] for p in peers], ceiling
