@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -53,6 +54,13 @@ class Plan:
             "precision": self.precision,
             "choices": dict(self.choices),
         }
+
+    def unlike(self, other: Plan) -> list[str]:
+        """Return in words what this plan has otherwise than another: its place, or some of its choices."""
+        if (self.backend, self.device) != (other.backend, other.device):
+            return [f"{self.backend} on {self.device}"]
+        mine, theirs = (json.loads(json.dumps(dict(plan.choices))) for plan in (self, other))
+        return [f"{name} {value}" for name, value in mine.items() if name not in theirs or theirs[name] != value]
 
 
 @dataclass

@@ -1,5 +1,6 @@
 """A model's place: backend, device and precision, and moving arrays there and back."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,15 +39,29 @@ class Binding:
     def dtype(self) -> str:
         return storage_dtype(self.precision)
 
-    def executable(self, program: Program, work: Work | None = None) -> Executable:
+    def executable(
+        self, program: Program, work: Work | None = None, choices: Mapping[str, Any] | None = None
+    ) -> Executable:
         """Return `program` compiled by the backend, or its definition on the backend's namespace.
 
-        Where this machine is calibrated, the plan has the number of threads that is best for `work`.
+        Parameters
+        ----------
+        work
+            Where this machine is calibrated, the plan has the number of threads that is best for it.
+        choices
+            Those of a plan that is to be repeated.
         """
-        choices = {}
-        if work is not None:
+        if choices is None and work is not None:
             choices = plan_choices(self.backend, self.device, self.precision, work, versions())
-        return bind(self.backend, program, Plan(self.backend.name, self.device, self.precision, choices))
+        return bind(self.backend, program, Plan(self.backend.name, self.device, self.precision, choices or {}))
+
+    def choices_of(self, plan: Plan | None) -> Mapping[str, Any] | None:
+        """Return the choices of a plan that can be repeated here, or None: not more threads than there are cores."""
+        if plan is None or (plan.backend, plan.device) != (self.backend.name, self.device):
+            return None
+        threads = plan.choices.get("threads", 1)
+        fits = isinstance(threads, int) and threads <= max(self.backend.threads(self.device), default=1)
+        return plan.choices if fits else None
 
     def place(self, value: Any, name: str) -> Any:
         """Return `value` as an array of numbers on the device, in the precision.

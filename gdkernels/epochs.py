@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from typing import Any
 
@@ -20,7 +20,7 @@ from gdkernels.definition.network import map_layers
 from gdkernels.errors import DivergenceError, FileError, InputError
 from gdkernels.model import Model
 from gdkernels.program import Program
-from gdkernels.records import OrderedRecords, Records, place_records
+from gdkernels.records import OrderedRecords, Piece, Records, changed, place_records
 from gdkernels.settings import Settings
 from gdkernels.stored import Stored
 from gdkernels.stored.windows import ShuffledWindows, Windows, place_stored
@@ -101,11 +101,13 @@ class Epochs:
                     part = slice(middle.steps, min(middle.steps + at_a_time, piece.last))
                     rows = piece.order[(part.start - piece.first) * batch : (part.stop - piece.first) * batch]
                     error, norm = executable.run(middle.state, here.x, here.y, rows, batch, rates[part], *weights)
+                    if run:
+                        run.history.plan = executable.plan  # some choices are made when sizes are known
                     middle.error += error
                     middle.norms += (norm or 0.0) * (part.stop - part.start)
                     middle.steps = part.stop
                     middle.seconds = time.perf_counter() - began
-                    self._check_finite(middle, float(rates[-1]))
+                    self._check_finite(middle, float(rates[-1]), piece, batch)
                     if run and checkpoints and middle.steps < arranged.steps:
                         run.middle = middle
                         checkpoints.between_steps(self._state(), run, self.epochs_done)
@@ -159,16 +161,24 @@ class Epochs:
     def _shuffled(self, epoch: int, records: int) -> npt.NDArray[np.int64]:
         return streams.generator(self.mlp.seed, "order", epoch).permutation(records)
 
-    def _check_finite(self, middle: Middle, rate: float) -> None:
+    def _check_finite(self, middle: Middle, rate: float, piece: Piece | None = None, batch: int = 1) -> None:
+        """Raise `DivergenceError` where the steps so far came to what is not finite; `InputError` if the data did."""
         assert self._binding is not None
         xp = self._binding.xp
         arrays = (a for layer in middle.state.parameters for a in layer if a is not None)
-        if not (math.isfinite(middle.error) and all_finite(*arrays, xp=xp)):
-            raise DivergenceError(
-                f"{'the loss' if not math.isfinite(middle.error) else 'a parameter'} stopped being finite in epoch "
-                f"{self.epochs_done + 1}; the parameters are those before it. Lower the learning rate "
-                f"({rate:g}), set clip_norm, or scale the data"
+        if math.isfinite(middle.error) and all_finite(*arrays, xp=xp):
+            return
+        epoch, before = self.epochs_done + 1, "the parameters are those before it"
+        if piece is not None and (found := changed(piece.records, piece.order)) is not None:
+            place, what = found
+            raise InputError(
+                f"{what}, used in step {piece.first + place // batch + 1} of epoch {epoch}: it was finite when "
+                f"training began, so something writes into the data meanwhile; {before}"
             )
+        raise DivergenceError(
+            f"{'the loss' if not math.isfinite(middle.error) else 'a parameter'} stopped being finite in epoch "
+            f"{epoch}; {before}. Lower the learning rate ({rate:g}), set clip_norm, or scale the data"
+        )
 
     # ---- binding
 
@@ -209,14 +219,20 @@ class Epochs:
             self._slots = map_layers(move, self._slots)
         self._binding, self._executable, self._bound_to = binding, None, None
 
-    def _bind_program(self, gradient_norm: bool, data: Records | Windows | Batches) -> Executable:
+    def _bind_program(
+        self,
+        gradient_norm: bool,
+        data: Records | Windows | Batches,
+        choices: Mapping[str, Any] | None = None,
+    ) -> Executable:
+        """Return what runs the steps; where `choices` of a plan are to be repeated, with these."""
         self._bind_slots(None)
         records = data.size if isinstance(data, Batches) else len(data)
         work = self.work(records, gradient_norm=gradient_norm, weighted=data.weighted)
         bound_to = (work.program, work.batch)
-        if self._bound_to != bound_to:
+        if self._bound_to != bound_to or choices is not None:
             assert self._binding is not None
-            self._bound_to, self._executable = bound_to, self._binding.executable(work.program, work)
+            self._bound_to, self._executable = bound_to, self._binding.executable(work.program, work, choices)
         assert self._executable is not None
         return self._executable
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels import registry, streams
-from gdkernels.backend import PRECISIONS, Backend, Executable
+from gdkernels.backend import PRECISIONS, Backend, Executable, Plan
 from gdkernels.binding import Binding, located
 from gdkernels.definition.activations import Activation, identity
 from gdkernels.definition.initialisation import initial_parameters
@@ -100,13 +100,16 @@ class Model:
             self._rebind(Binding(choice.backend, choice.device, self._binding.precision, choice.reason))
         return self
 
-    def _bind(self, X: Any, work: Callable[[int], Work] | None = None) -> Binding:
-        """Return where to compute, chosen now if it was not before: for `work` on so many records, or predicting."""
+    def _bind(self, X: Any, work: Callable[[int], Work] | None = None, planned: Plan | None = None) -> Binding:
+        """Return where to compute, chosen now if it was not before: for `work` on so many records, or predicting.
+
+        Where nobody named a place, that of the plan `planned` is taken, if it can be had here.
+        """
         if self._binding is None:
             precision = self._precision or ("float64" if "float64" in _dtype_name(X) else "float32")
             records = records_in(X)
             job = (work or self._prediction)(records) if records else None
-            choice = choose_for(X, self._backend, self._device, precision, job)
+            choice = choose_for(X, self._backend, self._device, precision, job, planned)
             self._rebind(Binding(choice.backend, choice.device, precision, choice.reason))
             assert self._binding is not None
         return self._binding
@@ -115,9 +118,11 @@ class Model:
         return Work(Program((*self.activations, self.output), self.bias), self.sizes, records, records)
 
     @contextmanager
-    def _bound(self, X: Any, work: Callable[[int], Work] | None = None) -> Iterator[Binding]:
+    def _bound(
+        self, X: Any, work: Callable[[int], Work] | None = None, planned: Plan | None = None
+    ) -> Iterator[Binding]:
         """Bind if that has not been done, and make the device the current one, for libraries that have such a thing."""
-        binding = self._bind(X, work)
+        binding = self._bind(X, work, planned)
         with binding.backend.on_device(binding.device):
             yield binding
 

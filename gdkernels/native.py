@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from gdkernels import registry
-from gdkernels.backend import Backend, host_array
+from gdkernels.backend import Backend, Plan, host_array
 from gdkernels.binding import DLPACK_HOST, namespace_of
+from gdkernels.errors import GdkernelsError
 from gdkernels.registry import Choice
 from gdkernels.work import Work
 
@@ -63,17 +66,30 @@ def to_host(x: Any) -> npt.NDArray[Any]:
         return np.asarray(array_api_compat.to_device(x, "cpu"))
 
 
-def choose_for(X: Any, backend: str | Backend, device: str | None, precision: str, work: Work | None = None) -> Choice:
+def choose_for(
+    X: Any,
+    backend: str | Backend,
+    device: str | None,
+    precision: str,
+    work: Work | None = None,
+    planned: Plan | None = None,
+) -> Choice:
     """Return what `registry.choose` does; X's own namespace where nobody asked for a backend and none reaches X.
 
-    What is on a device already is not moved for the sake of an estimate: there it goes by priority.
+    What is on a device already is not moved for the sake of an estimate: there it goes by priority. Where nobody asked
+    for a backend, the place of the plan `planned` comes first, if it can be had.
     """
-    choice = registry.choose(backend, device, precision, work if _on_host(X) else None)
     named = (
         backend != "auto"
         or device is not None
         or any(os.environ.get(name) for name in ("GDKERNELS_BACKEND", "GDKERNELS_DEVICE"))
     )
+    if planned is not None and not named:
+        with suppress(GdkernelsError):
+            choice = registry.choose(planned.backend, planned.device, precision)
+            if _reaches(choice, X):
+                return replace(choice, reason="where the checkpoint was written")
+    choice = registry.choose(backend, device, precision, work if _on_host(X) else None)
     if named or _reaches(choice, X):
         return choice
     return Choice(NativeBackend(X), str(X.device), f"the data is on {X.device}, which no other backend reaches")

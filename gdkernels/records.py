@@ -16,7 +16,7 @@ from gdkernels.digests import sha256
 from gdkernels.errors import InputError
 from gdkernels.targets import place_inputs, place_targets, place_weights
 
-__all__ = ["OrderedRecords", "Piece", "Records", "place_records"]
+__all__ = ["OrderedRecords", "Piece", "Records", "changed", "place_records"]
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,34 @@ class OrderedRecords:
     def pieces(self, step: int) -> Generator[Piece]:
         """Yield the piece in which the epoch's step `step` is."""
         yield Piece(self._records, self._order, 0, self.steps)
+
+
+def changed(data: Records, order: npt.NDArray[np.int64], of: str = "") -> tuple[int, str] | None:
+    """Find what is not finite in data that was when it was placed, where somebody writes into the same memory.
+
+    Parameters
+    ----------
+    order
+        Rows in the order in which they are used.
+    of
+        What the message puts before the names.
+
+    Returns
+    -------
+    tuple
+        The place in `order` of the first such row, and what it holds; None where all is finite.
+    """
+    found = None
+    for name, array in (("X", data.x), ("Y", data.y), ("sample_weight", data.weights)):
+        if array is None:
+            continue
+        host = data.binding.to_numpy(array)[order]
+        places = np.argwhere(~np.isfinite(host))
+        if len(places) and (found is None or places[0][0] < found[0]):
+            place, *column = places[0].tolist()
+            where = f"row {order[place]}" + (f", column {column[0]}" if column else "")
+            found = place, f"{of}{name} holds {host[tuple(places[0])]} in {where}"
+    return found
 
 
 def place_records(

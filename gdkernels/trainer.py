@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import time
 from collections.abc import Callable, Iterable
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from gdkernels.batches import Batches
-from gdkernels.binding import located
+from gdkernels.binding import Binding, located
 from gdkernels.checkpoints import Cadence, Checkpoints, Run
 from gdkernels.definition.activations import identity
 from gdkernels.definition.losses import Loss, link_of
@@ -21,12 +22,12 @@ from gdkernels.definition.optimizers import Optimizer
 from gdkernels.definition.schedules import ScheduleFunction
 from gdkernels.digests import sha256
 from gdkernels.epochs import Epochs, Order
-from gdkernels.errors import DivergenceError, InputError
+from gdkernels.errors import DivergenceError, GdkernelsError, InputError
 from gdkernels.history import Epoch, History
 from gdkernels.metrics import Metric, check_takes_weights, resolve_metrics
 from gdkernels.model import Model
 from gdkernels.progress import Progress
-from gdkernels.records import Records
+from gdkernels.records import Records, changed
 from gdkernels.settings import Settings
 from gdkernels.stored import Stored
 from gdkernels.stored.windows import Windows
@@ -234,7 +235,14 @@ class Trainer(Epochs):
         def work(records: int) -> Work:
             return self.work(records, int(epochs), gradient_norm=with_norm, weighted=weighted)
 
-        with self.mlp._bound(X if batches is None else batches.sample[0], work) as binding:
+        if checkpoint is not None and batches is not None:
+            raise InputError("checkpoints need records that can be told apart: give X and Y, not batches")
+        with ExitStack() as stack:
+            checkpoints: Checkpoints | None = None
+            if checkpoint is not None:
+                checkpoints = stack.enter_context(Checkpoints(checkpoint, cadence, keep, resume=resume))
+            planned = None if checkpoints is None else checkpoints.plan
+            binding = stack.enter_context(self.mlp._bound(X if batches is None else batches.sample[0], work, planned))
             data = self._place_any(X, Y, sample_weight) if batches is None else batches
             train, held_out = self._held_out(data, validation)
             if (train if held_out is None else held_out).weighted:
@@ -243,53 +251,50 @@ class Trainer(Epochs):
                 check_sums(wanted)
             if wanted and held_out is None and batches is not None:
                 raise InputError("metrics of batches need validation=(X, Y): the batches themselves are not kept")
-            executable = self._bind_program(with_norm, train)
+            executable = self._bind_program(with_norm, train, binding.choices_of(planned))
             history = History(executable.plan, executable.origin, binding.reason)
             run = Run(history, began=self.epochs_done, start=self._state() if retries else None)
-            identity = {
-                **self._identity(),
-                "epochs": int(epochs),
-                "patience": patience,
-                "metrics": list(wanted),
-                "stop_gradient_norm": stop_gradient_norm,
-                "gradient_norm": with_norm,
-                "retries": int(retries),
-            }
-            with ExitStack() as stack:
-                checkpoints: Checkpoints | None = None
-                if checkpoint is not None:
-                    if isinstance(train, Batches):
-                        raise InputError("checkpoints need records that can be told apart: give X and Y, not batches")
-                    if isinstance(train, Windows):
-                        identity["records at a time"] = train.window
-                    identity["data"] = _digest(train, held_out)
-                    checkpoints = stack.enter_context(Checkpoints(checkpoint, cadence, keep, identity, binding))
-                    self._begin_from(checkpoints, run, resume)
-                self._fit_began = run.began
-                bar = stack.enter_context(Progress(int(epochs), progress))
-                for record in history.epochs:
-                    bar.update(record)
-                while not history.stopped:
-                    try:
-                        record = self._record(train, held_out, wanted, with_norm, int(epochs), run, checkpoints)
-                    except DivergenceError as error:
-                        run.middle = None
-                        if run.retries < retries:
-                            self._retry(run, error)
-                            continue
-                        history.stopped, history.diverged = str(error), True
-                        _log.warning("training stopped: %s", error)
-                        break
-                    history.epochs.append(record)
-                    bar.update(record)
-                    if record.watched < run.best_loss:
-                        history.best_epoch, run.best_loss = record.number, record.watched
-                        run.best = self.mlp.parameters if patience is not None else None
-                    history.stopped = self._ending(history, int(epochs), patience, stop_gradient_norm, callbacks)
-                    if checkpoints is not None and not history.stopped:
-                        checkpoints.between_steps(self._state(), run, self.epochs_done)
-                if checkpoints is not None:
-                    checkpoints.write(self._state(), run, self.epochs_done)
+            if checkpoints is not None and not isinstance(train, Batches):
+                told = {
+                    "epochs": int(epochs),
+                    "patience": patience,
+                    "metrics": list(wanted),
+                    "stop_gradient_norm": stop_gradient_norm,
+                    "gradient_norm": with_norm,
+                    "retries": int(retries),
+                    **({"records at a time": train.window} if isinstance(train, Windows) else {}),
+                    "data": _digest(train, held_out),
+                }
+                self._begin(checkpoints, run, self._identity() | told, binding)
+            self._fit_began = run.began
+            bar = stack.enter_context(Progress(int(epochs), progress))
+            for record in history.epochs:
+                bar.update(record)
+            while not history.stopped:
+                try:
+                    record = self._record(train, held_out, wanted, with_norm, int(epochs), run, checkpoints)
+                except DivergenceError as error:
+                    run.middle = None
+                    if run.retries < retries:
+                        self._retry(run, error)
+                        continue
+                    history.stopped, history.diverged = str(error), True
+                    _log.warning("training stopped: %s", error)
+                    break
+                except GdkernelsError:
+                    if checkpoints is not None:
+                        checkpoints.rescue(self._state(), run, self.epochs_done)
+                    raise
+                history.epochs.append(record)
+                bar.update(record)
+                if record.watched < run.best_loss:
+                    history.best_epoch, run.best_loss = record.number, record.watched
+                    run.best = self.mlp.parameters if patience is not None else None
+                history.stopped = self._ending(history, int(epochs), patience, stop_gradient_norm, callbacks)
+                if checkpoints is not None and not history.stopped:
+                    checkpoints.between_steps(self._state(), run, self.epochs_done)
+            if checkpoints is not None:
+                checkpoints.write(self._state(), run, self.epochs_done)
             if patience is not None and run.best is not None:
                 self.mlp.set_parameters(run.best)
             elif history.epochs:
@@ -330,7 +335,15 @@ class Trainer(Epochs):
         if held_out is None:
             return None
         errors = (self.mlp._error(p.x, p.y, sample_weight=p.weights) for p in held_out.parts())
-        return sum(errors) / held_out.total_weight
+        error = sum(errors) / held_out.total_weight
+        if math.isfinite(error) or not isinstance(held_out, Records):
+            return error
+        if (found := changed(held_out, np.arange(len(held_out)), "the validation ")) is not None:
+            raise InputError(
+                f"{found[1]} after epoch {self.epochs_done}: it was finite when training began, so something writes "
+                "into the data meanwhile; the parameters are those of that epoch"
+            )
+        return error
 
     def _score(self, judged: Records | Windows | Batches, metrics: dict[str, Metric]) -> dict[str, float]:
         if not metrics or isinstance(judged, Batches):
@@ -393,12 +406,10 @@ class Trainer(Epochs):
         """Return the batches where X is a source of them."""
         return None if Y is not None or isinstance(X, Stored) else Batches(X, epochs)
 
-    def _begin_from(self, checkpoints: Checkpoints, run: Run, resume: bool) -> None:
-        """Bring everything to where the newest checkpoint was, if there is one and that is wanted."""
-        if not resume:
-            checkpoints.refuse_others()
-            return
-        found = checkpoints.resume(run, self.mlp._host_parameters(), self.settings.optimizer.slots)
+    def _begin(self, checkpoints: Checkpoints, run: Run, identity: dict[str, Any], binding: Binding) -> None:
+        """Bring everything to where the checkpoint was, if there is one to go on from."""
+        slots = self.settings.optimizer.slots
+        found = checkpoints.begin(identity, binding, run, self.mlp._host_parameters(), slots)
         if found is not None:
             state, self.epochs_done = found
             self.mlp._parameters, self._slots, self._steps_done = state.parameters, state.slots, state.step

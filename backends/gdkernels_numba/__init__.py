@@ -1,6 +1,7 @@
 """The CPU backend: the definition traced, fused and compiled, a whole epoch in one call."""
 
 import logging
+from dataclasses import replace
 from functools import cached_property
 from importlib.util import find_spec
 from typing import Any
@@ -72,15 +73,17 @@ class NumbaBackend(Backend):
         return np.asarray(x)
 
     def compile(self, program: Program, plan: Plan) -> Executable | None:
+        from gdkernels_numba.choices import check
         from gdkernels_numba.executable import FusedExecutable
         from gdkernels_numba.lower import compile_program
         from gdkernels_numba.machine import float_lanes, pair_route
         from gdkernels_numba.vector import Format
 
         dtype = storage_dtype(plan.precision)
-        lanes = int(plan.choices.get("vector_width", float_lanes()))
-        route = plan.choices.get("product_route", pair_route()) if plan.precision == "bfloat16" else ""
-        form = Format(dtype, lanes // 2 if dtype == "float64" else lanes, route)
+        here = Format(dtype, float_lanes(), pair_route() if plan.precision == "bfloat16" else "")
+        check(plan.choices, here)
+        lanes = plan.choices.get("vector_width", here.lanes)
+        form = replace(here, lanes=lanes // 2 if dtype == "float64" else lanes)
         try:
             return FusedExecutable(program, compile_program(program, form), plan)
         except (TraceError, ScheduleError) as error:

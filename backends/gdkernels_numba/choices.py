@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from gdkernels.errors import InputError
 from gdkernels_numba.machine import Caches
 from gdkernels_numba.memory import padded
 from gdkernels_numba.vector import GRANULE, Format
 
-__all__ = ["Choices", "Work", "choose"]
+__all__ = ["Choices", "Work", "check", "choose"]
 
 # What a step is about, in floating-point operations of products that take as long, below which a second thread costs
 # more than it brings: some 8 µs, in which threads meet a few times; for a single step they have to be woken as well.
@@ -21,6 +22,7 @@ _PER_ROW_BYTE = 3.0  # that a row leaves: it is gathered or computed, one elemen
 _ROWS_ALONE = 12
 _ROWS_OF_A_THREAD = 32
 _ROWS_BEYOND_CACHES = 48
+_MOST = 1 << 20  # of anything that a plan asks for
 _ROW_BLOCK = 12  # a multiple of the rows of the usual micro-kernels
 
 
@@ -83,6 +85,31 @@ class Choices:
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+
+def check(wished: Mapping[str, Any], format: Format) -> None:
+    """Refuse what a plan, perhaps out of somebody's file, cannot ask for: compiled code checks nothing itself.
+
+    Raises
+    ------
+    InputError
+        It names the choice.
+    """
+    steps = {"product_depth": format.panel, "sums_depth": format.left_panel if format.paired else 1}
+    known = ("threads", "tile_rows", "product_depth", "sums_depth", "vector_width")
+    for name, value in wished.items():
+        if name in ("depth_first", "by_units"):
+            sound = isinstance(value, bool)
+        elif name == "product_route":
+            sound = value == format.route
+        else:
+            sound = name in known and type(value) is int and 1 <= value <= _MOST and value % steps.get(name, 1) == 0
+        if name == "vector_width":
+            sound = sound and value in ((format.lanes,) if format.paired else (4, 8, 16))
+        if not sound:
+            raise InputError(f"a plan of the numba backend cannot have {name}={value!r:.40} here")
+    if wished.get("by_units") and wished.get("depth_first"):
+        raise InputError("a plan of the numba backend cannot have both by_units and depth_first")
 
 
 def choose(work: Work, format: Format, caches: Caches, cores: int, wished: Mapping[str, Any]) -> Choices:

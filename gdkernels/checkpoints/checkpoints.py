@@ -6,12 +6,14 @@ import logging
 import os
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
 
-from gdkernels.backend import State
+from gdkernels import registry
+from gdkernels.backend import Plan, State
 from gdkernels.binding import Binding
 from gdkernels.checkpoints.cadence import Cadence
 from gdkernels.checkpoints.folder import Folder
@@ -25,6 +27,8 @@ from gdkernels.files.model import Tensors
 __all__ = ["Checkpoints"]
 
 _log = logging.getLogger("gdkernels")
+
+_PLAN = {"backend": str, "device": str, "precision": str, "choices": dict}
 
 # Between two places where a fit can stop there are at most so many FLOPs (or one step): a fraction of a second.
 _SEGMENT_FLOPS = 1 << 35
@@ -41,26 +45,39 @@ class Checkpoints:
         How often one is written.
     keep
         How many of them stay.
-    identity
-        What must be the same for a fit to go on: network, settings, data, as JSON can hold it.
+    resume
+        Whether to go on from the newest that is intact.
+
+    Attributes
+    ----------
+    plan
+        That of the checkpoint to go on from; None where there is none.
 
     Raises
     ------
     FileError
-        Where the folder cannot be used.
+        Where the folder cannot be used, it has checkpoints already and `resume` is false, or none of them is intact.
     InputError
         For a number of checkpoints below 1.
     """
 
-    def __init__(
-        self, path: str | os.PathLike[str], cadence: Cadence, keep: int, identity: Mapping[str, Any], binding: Binding
-    ) -> None:
+    def __init__(self, path: str | os.PathLike[str], cadence: Cadence, keep: int, *, resume: bool) -> None:
         if isinstance(keep, bool) or not isinstance(keep, (int, np.integer)) or keep < 1:
             raise InputError(f"keep must be a number of checkpoints of at least 1, got {keep!r}")
-        self._cadence, self._identity, self._binding = cadence, identity, binding
+        self._cadence = cadence
         self._folder = Folder(path, int(keep))
         self._stop = Stop()
         self._last = (time.monotonic(), 0, 0)
+        self._identity: dict[str, Any] = {}
+        self._binding: Binding
+        try:
+            if not resume:
+                self._refuse_others()
+            self._found = self._folder.newest() if resume else None
+            self.plan = None if self._found is None else _plan_of(*self._found)
+        except BaseException:
+            self._folder.close()
+            raise
 
     def __enter__(self) -> Self:
         self._stop.__enter__()
@@ -78,7 +95,7 @@ class Checkpoints:
 
     # ---- going on
 
-    def refuse_others(self) -> None:
+    def _refuse_others(self) -> None:
         """Raise `FileError` where the folder has checkpoints already: starting afresh would end by removing them."""
         if self._folder.files():
             raise FileError(
@@ -86,11 +103,17 @@ class Checkpoints:
                 "from them, or choose another folder"
             )
 
-    def resume(self, run: Run, layers: Layers, slots: int) -> tuple[State, int] | None:
-        """Bring `run` to where the newest intact checkpoint was; None where there is none.
+    def begin(
+        self, identity: Mapping[str, Any], binding: Binding, run: Run, layers: Layers, slots: int
+    ) -> tuple[State, int] | None:
+        """Bring `run` to where the checkpoint was; None where it starts afresh.
 
         Parameters
         ----------
+        identity
+            What must be the same for a fit to go on: network, settings, data, as JSON can hold it.
+        binding
+            Where the fit computes.
         layers, slots
             Parameters of the shapes that are expected, and how many slots each has.
 
@@ -102,18 +125,18 @@ class Checkpoints:
         Raises
         ------
         FileError
-            Where no checkpoint is intact, or they are of another fit; the message names the first difference.
+            Where the checkpoint is of another fit; the message names the first difference.
         """
-        found = self._folder.newest()
-        if found is None:
+        self._identity, self._binding = dict(identity), binding
+        if self._found is None:
             return None
-        path, tensors, told = found
+        (path, tensors, told), self._found = self._found, None
         self._check_identity(path, told)
         try:
             state = state_from(tensors, layers, slots, told["step"])
             put_progress(run, told, tensors, layers, slots)
             epochs_done = checked(told["epochs_done"], int)
-            self._say_where(path, told["plan"], run, epochs_done)
+            self._say_where(path, checked(told["versions"], dict), run, epochs_done)
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             raise FileError(f"cannot go on from {path}: its content is not that of a checkpoint ({error})") from error
         if run.middle is not None:
@@ -133,9 +156,7 @@ class Checkpoints:
         return self._binding.place(a, "the checkpoint")
 
     def _check_identity(self, path: os.PathLike[str], told: Mapping[str, Any]) -> None:
-        before = told.get("identity")
-        if not isinstance(before, dict):
-            raise FileError(f"cannot go on from {path}: it is a model file, not a checkpoint")
+        before = told["identity"]
         for name, now in self._identity.items():
             if before.get(name) != now:
                 differ = "the data are others" if name == "data" else _difference(name, now, before.get(name))
@@ -143,15 +164,17 @@ class Checkpoints:
                     f"cannot go on from {path}: {differ}; resume with what it was begun with, or choose another folder"
                 )
 
-    def _say_where(self, path: os.PathLike[str], plan: Mapping[str, Any], run: Run, epochs_done: int) -> None:
+    def _say_where(self, path: os.PathLike[str], versions: dict[str, Any], run: Run, epochs_done: int) -> None:
         steps = f" and {run.middle.steps} steps" if run.middle else ""
         _log.info("going on from %s, after %d epochs%s", path, epochs_done, steps)
-        if plan != run.history.plan.as_dict():
+        assert self.plan is not None
+        other = self.plan.unlike(run.history.plan)
+        other += [f"{name} {before}" for name, before in versions.items() if before != registry.versions().get(name)]
+        if other:
             _log.warning(
-                "the checkpoint was written with another plan (%s on %s): what follows agrees with it to rounding, not "
-                "to the bit",
-                plan["backend"],
-                plan["device"],
+                "the checkpoint was written with another plan or other versions (%s): what follows agrees with it to "
+                "rounding, not to the bit",
+                ", ".join(other),
             )
 
     # ---- writing
@@ -178,6 +201,16 @@ class Checkpoints:
             where = f"its checkpoint is in {self._folder.path}" if written else "its checkpoint could not be written"
             raise Interrupted(f"{self._stop.asked.name} ended training; {where}", int(self._stop.asked))
 
+    def rescue(self, state: State, run: Run, epochs_done: int) -> None:
+        """Write a checkpoint of the last epoch's end, if there is no newer one, before an error ends the fit.
+
+        The data or the backend failed: when that is mended, a fit goes on from there.
+        """
+        if state.step > self._last[2] and epochs_done == run.began + len(run.history.epochs):
+            run.middle = None
+            with suppress(Exception):  # what is raised is the first error
+                self.write(state, run, epochs_done)
+
     def write(self, state: State, run: Run, epochs_done: int) -> bool:
         """Write a checkpoint, and return whether that went well: training is not lost because a disk is full."""
         binding = self._binding
@@ -186,6 +219,7 @@ class Checkpoints:
         told = {
             "identity": dict(self._identity),
             "plan": run.history.plan.as_dict(),
+            "versions": registry.versions(),
             **progress_of(state, run, epochs_done),
         }
         step = (run.middle.state if run.middle else state).step
@@ -196,6 +230,16 @@ class Checkpoints:
             _log.warning("no checkpoint was written, training goes on: %s", error)
             return False
         return True
+
+
+def _plan_of(path: os.PathLike[str], tensors: Tensors, told: Mapping[str, Any]) -> Plan:
+    """Return the plan by which a checkpoint was written."""
+    if not isinstance(told.get("identity"), dict):
+        raise FileError(f"cannot go on from {path}: it is a model file, not a checkpoint")
+    try:
+        return Plan(**{name: checked(told["plan"][name], kind) for name, kind in _PLAN.items()})
+    except (KeyError, ValueError, TypeError) as error:
+        raise FileError(f"cannot go on from {path}: its content is not that of a checkpoint ({error})") from error
 
 
 def _difference(name: str, now: Any, before: Any) -> str:

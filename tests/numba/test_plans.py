@@ -9,6 +9,7 @@ from gdkernels.backend import Plan
 from gdkernels.cases import CASES
 from gdkernels.definition import activations
 from gdkernels.definition.optimizers import Adam
+from gdkernels.errors import InputError
 
 relu, tanh, softmax = activations.relu, activations.tanh, activations.softmax
 
@@ -175,3 +176,16 @@ def test_workspace_grows_with_the_batch():
     executable = compiled(data.program)
     data.run(executable, 8)
     assert 0 < executable.workspace(8) < executable.workspace(64)
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        {"threads": 0}, {"threads": True}, {"threads": 2**70}, {"threads": "two"}, {"tile_rows": -1},
+        {"depth_first": 1}, {"by_units": None}, {"product_depth": 65}, {"product_depth": 64.0}, {"sums_depth": 0},
+        {"vector_width": 3}, {"vector_width": [16]}, {"colour": 1}, {"by_units": True, "depth_first": True},
+    ],
+)  # fmt: skip
+def test_what_no_plan_can_ask_for(choices):
+    with pytest.raises(InputError, match=f"a plan of the numba backend cannot have .*{next(iter(choices))}"):
+        compiled(program(relu), **choices)
