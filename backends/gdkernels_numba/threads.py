@@ -6,6 +6,7 @@ from collections.abc import Callable
 from queue import SimpleQueue
 
 from gdkernels.errors import BackendError
+from gdkernels_numba.places import Places
 
 __all__ = ["run_on_threads"]
 
@@ -15,8 +16,8 @@ Job = Callable[[], None]
 class _Task:
     """A job of one run, and whether it is over; `give_up` makes the other jobs of the run end without it."""
 
-    def __init__(self, job: Job, give_up: Job) -> None:
-        self.job, self.give_up = job, give_up
+    def __init__(self, job: Job, give_up: Job, places: Places) -> None:
+        self.job, self.give_up, self.places = job, give_up, places
         self.over = threading.Event()
         self.error: BaseException | None = None
 
@@ -42,6 +43,7 @@ class _Worker:
                 self._wake.get()
                 task = self._task
                 if task is not None and not task.over.is_set():
+                    task.places.take()
                     task.job()
                     task.over.set()
         except BaseException as error:  # any, also what somebody raised in this thread: nobody may wait for it for ever
@@ -113,7 +115,8 @@ def run_on_threads(jobs: list[Job], give_up: Job = lambda: None) -> None:
         jobs[0]()
         return
     workers = _pool.take(len(jobs) - 1)
-    tasks = [_Task(job, give_up) for job in jobs[1:]]
+    places = Places()
+    tasks = [_Task(job, give_up, places) for job in jobs[1:]]
     interrupted: BaseException | None = None
     try:
         for worker, task in zip(workers, tasks, strict=True):

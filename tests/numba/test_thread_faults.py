@@ -9,6 +9,7 @@ import threading
 import pytest
 from engine_runs import Data, bits, compiled, program
 from gdkernels_numba import threads
+from gdkernels_numba.places import Places
 from training import fit, told, trainer
 
 import gdkernels as gd
@@ -68,7 +69,7 @@ def test_a_thread_that_dies_before_it_sees_its_task(pool):
     worker.dead = True
     worker._wake = type("Deaf", (), {"put": lambda self, item: None})()
     given_up = threading.Event()
-    task = threads._Task(lambda: None, given_up.set)
+    task = threads._Task(lambda: None, given_up.set, Places())
     worker.start(task)
     assert given_up.is_set()
     assert isinstance(task.error, RuntimeError)
