@@ -83,7 +83,8 @@ class NumbaBackend(Backend):
         here = Format(dtype, float_lanes(), pair_route() if plan.precision == "bfloat16" else "")
         check(plan.choices, here)
         lanes = plan.choices.get("vector_width", here.lanes)
-        form = replace(here, lanes=lanes // 2 if dtype == "float64" else lanes)
+        route = plan.choices.get("product_route", here.route)
+        form = replace(here, lanes=lanes // 2 if dtype == "float64" else lanes, route=route)
         try:
             return FusedExecutable(program, compile_program(program, form), plan)
         except (TraceError, ScheduleError) as error:

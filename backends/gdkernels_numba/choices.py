@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from gdkernels.errors import InputError
-from gdkernels_numba.machine import Caches
+from gdkernels_numba.machine import Caches, pair_routes
 from gdkernels_numba.memory import padded
 from gdkernels_numba.vector import GRANULE, Format
 
@@ -95,13 +95,13 @@ def check(wished: Mapping[str, Any], format: Format) -> None:
     InputError
         It names the choice.
     """
-    steps = {"product_depth": format.panel, "sums_depth": format.left_panel if format.paired else 1}
+    steps = {"product_depth": format.left_panel, "sums_depth": format.left_panel if format.paired else 1}
     known = ("threads", "tile_rows", "product_depth", "sums_depth", "vector_width")
     for name, value in wished.items():
         if name in ("depth_first", "by_units"):
             sound = isinstance(value, bool)
         elif name == "product_route":
-            sound = value == format.route
+            sound = value == format.route or (format.paired and value in pair_routes())
         else:
             sound = name in known and type(value) is int and 1 <= value <= _MOST and value % steps.get(name, 1) == 0
         if name == "vector_width":

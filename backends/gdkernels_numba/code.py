@@ -13,7 +13,7 @@ from typing import Any
 from gdkernels.errors import FileError
 from gdkernels.files.atomic import write_atomically
 from gdkernels.files.cache import cache_folder, unusable
-from gdkernels_numba.machine import machine_name
+from gdkernels_numba.machine import machine_name, target_features
 
 __all__ = ["Code", "digest", "function_of", "load"]
 
@@ -77,7 +77,7 @@ def _target() -> Any:
     llvm.initialize_native_asmprinter()
     return llvm.Target.from_default_triple().create_target_machine(
         cpu=llvm.get_host_cpu_name(),
-        features=llvm.get_host_cpu_features().flatten(),
+        features=target_features(),
         opt=3,
         jit=True,
         codemodel="jitdefault",

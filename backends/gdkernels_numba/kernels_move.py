@@ -3,6 +3,7 @@
 from llvmlite import ir
 
 from gdkernels_numba.emit import I32, I64, VOID, Function, Variable
+from gdkernels_numba.kernels_tiles import configure_tiles, release_tiles
 from gdkernels_numba.machine import has_control_register
 from gdkernels_numba.vector import Format, Vectors
 
@@ -18,7 +19,7 @@ MOVES = {
     "column_sums": ("rows", "vectors", "source", "row", "target", "accumulate"),
     "add": ("rows", "vectors", "source", "target", "row"),
     # With `enter`, keep the processor's floating-point state at `saved` and flush denormals, which are up to 200 times
-    # slower; without, put back what was kept.
+    # slower; without, put back what was kept. Tiles are configured and released alike.
     "float_state": ("saved", "enter"),
 }
 
@@ -146,5 +147,9 @@ def _float_state(f: Function, v: Vectors) -> None:
             changed = f.pointer(f.add(saved, 8))
             f.builder.store(state, changed)
             f.call("llvm.x86.sse.ldmxcsr", VOID, changed)
+            if v.format.tiled:
+                configure_tiles(f)
         with leave:
             f.call("llvm.x86.sse.ldmxcsr", VOID, f.pointer(saved))
+            if v.format.tiled:
+                release_tiles(f)

@@ -8,6 +8,7 @@ along the inner dimension, and panels of the left operand are a line of the cach
 from llvmlite import ir
 
 from gdkernels_numba.emit import Function, Variable
+from gdkernels_numba.kernels_tiles import write_tile_product
 from gdkernels_numba.vector import Format, Vectors
 
 __all__ = ["PRODUCTS", "products_of", "write_products"]
@@ -41,6 +42,9 @@ def products_of(format: Format) -> tuple[str, ...]:
 def write_products(module: ir.Module, format: Format) -> None:
     """Add the kernels that `products_of` names to `module`."""
     functions = {name: Function(module, name, PRODUCTS[name]) for name in products_of(format)}
+    if format.tiled:
+        write_tile_product(functions["product"])
+        return
     _Product(functions["product"], format, transposed=False).write()
     if format.paired:
         return

@@ -1,5 +1,6 @@
 """What the processor offers: vectors, caches, cores."""
 
+import ctypes
 import os
 import platform
 from collections.abc import Iterable
@@ -8,12 +9,16 @@ from functools import cache
 from pathlib import Path
 
 __all__ = [
-    "AVX512_BF16", "Caches", "caches", "cores", "features", "float_lanes", "has_control_register", "machine_name",
-    "pair_route", "why_no_pairs",
+    "AMX_BF16", "AVX512_BF16", "Caches", "caches", "cores", "features", "float_lanes", "has_control_register",
+    "machine_name", "pair_route", "pair_routes", "target_features", "tiles_are_permitted", "why_no_pairs",
 ]  # fmt: skip
 
 # What multiplies bfloat16, named as LLVM names the processor's feature.
 AVX512_BF16 = "avx512bf16"
+AMX_BF16 = "amx-bf16"
+
+# Linux lends the tiles to a process that asks (arch/x86/include/uapi/asm/prctl.h; its documentation: x86/xstate.rst).
+_ARCH_PRCTL, _ARCH_REQ_XCOMP_PERM, _XFEATURE_XTILEDATA = 158, 0x1023, 18
 
 
 @dataclass(frozen=True)
@@ -48,14 +53,38 @@ def float_lanes() -> int:
     return 8 if "avx2" in features() else 4
 
 
+def pair_routes() -> tuple[str, ...]:
+    """Return what can multiply bfloat16 here, as `Format.route` calls it, the fastest first."""
+    if AVX512_BF16 not in features():  # all that rounds to bfloat16
+        return ()
+    tiles = {"amx-tile", AMX_BF16} <= features() and tiles_are_permitted()
+    return (AMX_BF16, AVX512_BF16) if tiles else (AVX512_BF16,)
+
+
 def pair_route() -> str:
-    """Return what multiplies bfloat16 here, as `Format.route` calls it; empty where nothing does."""
-    return AVX512_BF16 if AVX512_BF16 in features() else ""
+    """Return the fastest of `pair_routes`; empty where there is none."""
+    return next(iter(pair_routes()), "")
 
 
 def why_no_pairs() -> str | None:
-    """Return why there is no `pair_route`, or None."""
-    return None if pair_route() else f"this processor has no {AVX512_BF16}"
+    """Return why there are no `pair_routes`, or None."""
+    return None if pair_routes() else f"this processor has no {AVX512_BF16}, which rounds to bfloat16"
+
+
+@cache
+def tiles_are_permitted() -> bool:
+    """Ask the system for the tiles of AMX, for this process and its children, and return whether it gives them."""
+    if platform.system() != "Linux" or platform.machine() != "x86_64":
+        return False
+    call = ctypes.CDLL(None).syscall
+    return bool(call(_ARCH_PRCTL, _ARCH_REQ_XCOMP_PERM, _XFEATURE_XTILEDATA) == 0)
+
+
+def target_features() -> str:
+    """Return what LLVM is told about the processor: `features`, and what it has not."""
+    import llvmlite.binding as llvm
+
+    return ",".join([llvm.get_host_cpu_features().flatten(), *(f"+{name}" for name in sorted(features()))])
 
 
 def has_control_register() -> bool:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from llvmlite import ir
 
 from gdkernels_numba.emit import I1, I32, I64, Function
+from gdkernels_numba.machine import AMX_BF16
 
 __all__ = ["GRANULE", "LINE", "PANEL_BYTES", "Format", "Vectors"]
 
@@ -56,6 +57,11 @@ class Format:
     def paired(self) -> bool:
         """Whether an operand's 32 bits are a pair of bfloat16."""
         return self.route != ""
+
+    @property
+    def tiled(self) -> bool:
+        """Whether products are made of tiles, which whoever runs them has configured."""
+        return self.route == AMX_BF16
 
     @property
     def left_panel(self) -> int:

@@ -1,6 +1,7 @@
 import os
 
 import pytest
+from amx import emulator, emulator_library  # noqa: F401  # fixtures
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -8,9 +8,12 @@ WORDS = LINE // 4  # pairs in a row of a left operand's panel
 
 def narrowed(a):
     """Return float32 numbers as the bits of the nearest bfloat16, ties to even; denormals are zero."""
-    a = np.where(np.abs(a) < np.finfo(np.float32).tiny, np.copysign(np.float32(0), a), a)
-    bits = np.ascontiguousarray(a, np.float32).view(np.uint32)
+    bits = np.ascontiguousarray(flushed(a), np.float32).view(np.uint32)
     return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
+
+
+def flushed(a):
+    return np.where(np.abs(a) < np.finfo(np.float32).tiny, np.copysign(np.float32(0), a), a)
 
 
 def widened(bits):
@@ -47,9 +50,25 @@ def product_of_vectors(left, right, start):
     Products are exact in float32, and each sum is rounded to it.
     """
     total = np.array(start, np.float32)
-    halves = [tuple(widened((words >> shift).astype(np.uint16)).astype(np.float64) for words in (left, right))
-              for shift in (16, 0)]  # fmt: skip
     for k in range(left.shape[1]):
-        for a, b in halves:
-            total = (total + a[:, k, None] * b[k]).astype(np.float32)
+        for upper in (True, False):
+            total = _added(total, left, right, k, upper)
     return total
+
+
+def product_of_tiles(left, right, start):
+    """Return the same as TDPBF16PS sums: upper and lower halves of 16 words apart; denormals are zero."""
+    total = flushed(np.asarray(start, np.float32))
+    for begin in range(0, left.shape[1], WORDS):
+        sums = {}
+        for upper in (True, False):
+            sums[upper] = np.zeros_like(total)
+            for k in range(begin, min(begin + WORDS, left.shape[1])):
+                sums[upper] = _added(sums[upper], left, right, k, upper)
+        total = total + (sums[True] + sums[False])
+    return total
+
+
+def _added(total, left, right, k, upper):
+    a, b = (widened((words >> (16 * upper)).astype(np.uint16)).astype(np.float64) for words in (left[:, k], right[k]))
+    return (total + a[:, None] * b).astype(np.float32)

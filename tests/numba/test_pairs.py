@@ -1,56 +1,21 @@
 """Operands in bfloat16, bit by bit: the forms that kernels write, and the products that they make of them."""
 
-import ctypes
-
 import numpy as np
 import pytest
 from engine_runs import needs_pairs
-from gdkernels_numba.lower import shared_kernels
 from gdkernels_numba.machine import AVX512_BF16
-from gdkernels_numba.memory import allocate, padded
-from gdkernels_numba.vector import GRANULE, LINE, Format
+from gdkernels_numba.vector import LINE
+from pair_kernels import PairKernels, panel_of, random_values, room
 from pairs_reference import left_form, pairs_along_rows, product_of_vectors, right_form
 
 pytestmark = needs_pairs
 
-FORM = Format("float32", 16, AVX512_BF16)
 SHAPES = [(32, 32), (64, 64), (1, 1), (33, 17), (70, 64), (31, 50), (2, 63)]
 
 
 @pytest.fixture(scope="module")
 def kernel():
-    kernels = shared_kernels(FORM)
-
-    def call(name, *values):
-        function = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * len(values))(kernels.address[name])
-        function(*(v if isinstance(v, int) else v.ctypes.data for v in values))
-
-    return call
-
-
-def room(shape, value=0, dtype=np.uint32):
-    """Return an array that begins a page."""
-    memory, address = allocate(int(np.prod(shape)) * 4)
-    begin = address - memory.ctypes.data
-    array = memory[begin : begin + int(np.prod(shape)) * 4].view(dtype).reshape(shape)
-    array[...] = value
-    return array
-
-
-def panel_of(values):
-    """Return a panel with the values, and what is not a number behind them."""
-    rows, columns = (padded(n, GRANULE) for n in values.shape)
-    panel = room((rows, columns), np.nan, np.float32)
-    panel[: values.shape[0], : values.shape[1]] = values
-    return panel
-
-
-def random_values(shape, seed=0):
-    random = np.random.default_rng(seed)
-    values = random.standard_normal(shape).astype(np.float32) * np.exp(random.uniform(-8, 8, shape)).astype(np.float32)
-    values.flat[0] = 1 + 2.0**-8  # half way between two: goes to the even one
-    values.flat[-1] = 1e-40  # denormal
-    return values
+    return PairKernels(AVX512_BF16)
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -93,15 +58,9 @@ def test_forms_that_nobody_wants_are_not_written(kernel):
 @pytest.mark.parametrize("goes_on", [0, 1])
 def test_products_are_the_sums_of_the_reference(kernel, shape, goes_on):
     rows, depth, columns = shape
-    a, b = random_values((rows, depth), 1), random_values((depth, columns), 2)
-    left, right = (room(form.shape, form) for form in (left_form(a), right_form(b)))
-    height, width = (padded(n, GRANULE) for n in (rows, columns))
-    start = random_values((height, width), 3)
-    result = room((height, width), start, np.float32)
-    words, vectors = -(-depth // 2), -(-columns // 16)
-    strides = (LINE, height * LINE, right, width * 4, result, width * 4)
-    kernel("product", rows, words, vectors, left, *strides, goes_on)
-    wanted = product_of_vectors(pairs_along_rows(a), pairs_along_rows(b.T).T, np.zeros((height, width), np.float32))
-    if goes_on:
-        wanted = wanted + start
-    assert np.array_equal(result[:rows, :columns], wanted[:rows, :columns])
+    a, b, start = (
+        random_values(shape, k) for k, shape in enumerate([(rows, depth), (depth, columns), (rows, columns)])
+    )
+    found = kernel.product(a, b, start, goes_on)
+    wanted = product_of_vectors(pairs_along_rows(a), pairs_along_rows(b.T).T, 0)
+    assert np.array_equal(found, wanted[:rows, :columns] + (start if goes_on else 0))
