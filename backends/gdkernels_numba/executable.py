@@ -135,12 +135,13 @@ class FusedExecutable(Executable):
         training = task.prediction is None
         kept = [b for b in task.schedule.buffers if b.kept]
         row_bytes = sum(-(-sizes[b.width.name] // form.panel) * pitch_of(sizes[b.width.name], form) for b in kept)
+        narrower = 2 if form.paired else 1  # what products read
         work = Work(
             batch=batch,
             flops=(6.0 if training else 2.0) * weights * batch,
-            row_bytes=row_bytes,
+            row_bytes=row_bytes // narrower,
             widest_bytes=max(widths) * form.size,
-            weight_bytes=weights * form.size * (2 if training else 1),
+            weight_bytes=weights * form.size * (2 if training else 1) // narrower,
             alone=not training,
         )
         return choose(work, form, caches(), cores(), self._wished)
