@@ -1,12 +1,13 @@
-"""What the cores can do at best: fused multiply-adds on registers alone, and changing memory in place.
+"""What the cores can do at best: fused multiply-adds and products of bfloat16 on registers alone, and changing memory.
 
-``python -m gdkernels_numba.ceilings THREADS`` measures both on as many threads and cores and prints them as JSON.
+``python -m gdkernels_numba.ceilings THREADS`` measures them on as many threads and cores and prints them as JSON.
 """
 
 import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -14,12 +15,13 @@ from llvmlite import ir
 
 from gdkernels_numba import code
 from gdkernels_numba.emit import Function, Variable
-from gdkernels_numba.machine import caches, float_lanes
+from gdkernels_numba.kernels_tiles import TILE_FLOPS, configure_tiles, multiply_tiles, release_tiles
+from gdkernels_numba.machine import caches, float_lanes, pair_route
 from gdkernels_numba.memory import allocate
 from gdkernels_numba.threads import run_on_threads
 from gdkernels_numba.vector import Format, Vectors
 
-__all__ = ["fma_rate", "update_rate", "write_ceilings"]
+__all__ = ["fma_rate", "pair_rate", "update_rate", "write_ceilings", "write_pair_ceiling"]
 
 _CHAINS = 12  # independent sums: enough for the latency of two units, few enough for 16 registers
 _ROUNDS = 1_000_000
@@ -35,6 +37,18 @@ def fma_rate(threads: int) -> float:
     return 2.0 * form.lanes * _CHAINS * _ROUNDS * threads / _shortest(jobs)
 
 
+def pair_rate(threads: int) -> float | None:
+    """Return the FLOP/s of products of bfloat16 whose operands never leave registers or tiles; None without any."""
+    if not pair_route():
+        return None
+    form = Format("float32", float_lanes(), pair_route())
+    function = code.function_of(_code(form), "multiply_pairs", 2)
+    results = np.zeros((threads, 64), np.float32)
+    jobs = [partial(function, _ROUNDS // 10, row.ctypes.data) for row in results]
+    round_flops = 4.0 * TILE_FLOPS if form.tiled else 4.0 * form.lanes * _CHAINS
+    return round_flops * (_ROUNDS // 10) * threads / _shortest(jobs)
+
+
 def update_rate(threads: int) -> float:
     """Return the bytes/s of reading numbers and writing them back changed, from more memory than the caches hold."""
     form = Format("float32", float_lanes())
@@ -45,19 +59,10 @@ def update_rate(threads: int) -> float:
 
 
 def write_ceilings(module: ir.Module, form: Format) -> None:
-    """Add the two kernels to `module`."""
+    """Add to `module` the kernels of what there is in every format."""
     f = Function(module, "multiply_add", ("rounds", "result"))
     v = Vectors(f, form)
-    factor = v.broadcast(f.result)  # unknown to the compiler
-    sums = [Variable(f, v.constant(float(k))) for k in range(_CHAINS)]
-    with f.loop(f.rounds):
-        for total in sums:
-            total.set(v.fma(total.get(), factor, factor))
-    value = sums[0].get()
-    for total in sums[1:]:
-        value = v.add(value, total.get())
-    f.builder.store(value, f.pointer(f.result)).align = form.size
-    f.finish()
+    _write_chains(f, v, v.fma)
 
     f = Function(module, "change", ("size", "memory"))
     v = Vectors(f, form)
@@ -67,9 +72,38 @@ def write_ceilings(module: ir.Module, form: Format) -> None:
     f.finish()
 
 
+def write_pair_ceiling(module: ir.Module, form: Format) -> None:
+    """Add to `module` the kernel of products of bfloat16."""
+    f = Function(module, "multiply_pairs", ("rounds", "result"))
+    v = Vectors(f, form)
+    if not form.tiled:
+        _write_chains(f, v, lambda total, factor, _: v.add_pairs(factor, factor, total))
+        return
+    configure_tiles(f)
+    with f.loop(f.rounds):
+        multiply_tiles(f)
+    release_tiles(f)
+    f.finish()
+
+
+def _write_chains(f: Function, v: Vectors, operate: Callable[..., ir.Value]) -> None:
+    factor = v.broadcast(f.result)  # unknown to the compiler
+    sums = [Variable(f, v.constant(float(k))) for k in range(_CHAINS)]
+    with f.loop(f.rounds):
+        for total in sums:
+            total.set(operate(total.get(), factor, factor))
+    value = sums[0].get()
+    for total in sums[1:]:
+        value = v.add(value, total.get())
+    f.builder.store(value, f.pointer(f.result)).align = v.format.size
+    f.finish()
+
+
 def _code(form: Format) -> code.Code:
     module = ir.Module("ceilings")
     write_ceilings(module, form)
+    if form.paired:
+        write_pair_ceiling(module, form)
     text = str(module)
     return code.load(code.digest(text), lambda: text, "the loops that measure this machine")
 
@@ -87,4 +121,5 @@ if __name__ == "__main__":
     count = int(sys.argv[1])
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:count])
-    print(json.dumps({"fma_flops": fma_rate(count), "update_bytes": update_rate(count)}))
+    rates = {"fma_flops": fma_rate(count), "pair_flops": pair_rate(count), "update_bytes": update_rate(count)}
+    print(json.dumps({name: rate for name, rate in rates.items() if rate is not None}))

@@ -11,11 +11,12 @@ from llvmlite import ir
 from gdkernels_numba.emit import VOID, Function
 from gdkernels_numba.vector import GRANULE, LINE
 
-__all__ = ["configure_tiles", "release_tiles", "write_tile_product"]
+__all__ = ["TILE_FLOPS", "configure_tiles", "multiply_tiles", "release_tiles", "write_tile_product"]
 
 _I8 = ir.IntType(8)
 _ROWS = 16  # of a tile, each a line of the cache
 _TILES = 8
+TILE_FLOPS = 2 * _ROWS * _ROWS * GRANULE  # of a product of two
 _SUMS = ((0, 1), (2, 3))
 _LEFT, _RIGHT = (4, 5), (6, 7)
 
@@ -55,13 +56,18 @@ def write_tile_product(f: Function) -> None:
             for k in range(2):
                 _move(f, "tileloadd64", _LEFT[k], f.add(a.get(), f.multiply(f.a_row, k * _ROWS)), f.a_row)
                 _move(f, "tileloadd64", _RIGHT[k], f.add(b.get(), k * LINE), f.b_row)
-            for line, left in zip(_SUMS, _LEFT, strict=True):
-                for tile, right in zip(line, _RIGHT, strict=True):
-                    f.call("llvm.x86.tdpbf16ps", VOID, _tile(tile), _tile(left), _tile(right))
+            multiply_tiles(f)
             a.set(f.add(a.get(), f.a_panel))
             b.set(f.add(b.get(), f.multiply(f.b_row, _ROWS)))
         _each(f, "tilestored64", places, f.c_row)
     f.finish()
+
+
+def multiply_tiles(f: Function) -> None:
+    """Add each product of a left tile with a right one to the sums."""
+    for line, left in zip(_SUMS, _LEFT, strict=True):
+        for tile, right in zip(line, _RIGHT, strict=True):
+            f.call("llvm.x86.tdpbf16ps", VOID, _tile(tile), _tile(left), _tile(right))
 
 
 def _each(f: Function, name: str, places: Sequence[Sequence[ir.Value]], pitch: ir.Value) -> None:

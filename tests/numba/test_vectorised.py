@@ -13,7 +13,7 @@ from gdkernels_numba.kernels_loop import write_loop
 from gdkernels_numba.kernels_move import write_moves
 from gdkernels_numba.kernels_narrow import write_narrows
 from gdkernels_numba.kernels_product import PRODUCTS, write_products
-from gdkernels_numba.machine import AVX512_BF16, features, float_lanes
+from gdkernels_numba.machine import AVX512_BF16, features, float_lanes, pair_route
 from gdkernels_numba.vector import Format
 from llvmlite import ir
 
@@ -166,3 +166,4 @@ def test_a_round_of_the_ceiling_is_counted_right():
     assert np.allclose(result, sums.sum())
     assert ceilings.fma_rate(1) > 0
     assert ceilings.update_rate(1) > 0
+    assert (ceilings.pair_rate(1) or 0) > 0 or not pair_route()

@@ -77,10 +77,9 @@ def main(arguments: list[str] | None = None) -> int:
             peer.close()
     if ratios:
         mean = math.exp(statistics.fmean(math.log(r) for r, _ in ratios))
-        worst = min(ratios)
-        print(
-            f"\n{names[0]} over the best other in float32: geometric mean {mean:.2f}, worst {worst[0]:.2f} ({worst[1]})"
-        )
+        worst, where = min(ratios)
+        summary = f"geometric mean {mean:.2f}, worst {worst:.2f} ({where})"
+        print(f"\n{names[0]} over the best other in its precision: {summary}")
     if options.json:
         environment = {"platform": platform.platform(), "processor": _processor(), "versions": _versions()}
         command = ["python", "-m", "gdkernels.bench.peers", *(arguments or sys.argv[1:])]
@@ -101,6 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--optimizer", choices=["sgd", "adam"], default="sgd")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--seed", type=int, default=0, help="of the random tasks")
+    parser.add_argument("--least", type=int, default=1, help="width and batch of the random tasks, at most 100")
     parser.add_argument("--peers", default=",".join(n for n in PLAYERS if n != "torch-compile"), help="first: ours")
     parser.add_argument("--json", metavar="FILE", help="keep every sample")
     return parser
@@ -108,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _tasks(options: argparse.Namespace) -> list[Task]:
     if options.random:
-        return random_tasks(options.random, options.seed, options.threads)
+        return random_tasks(options.random, options.seed, options.threads, options.least)
     if options.grid:
         rows = range(len(GRID)) if options.grid == "all" else [int(k) for k in options.grid.split(",")]
         chosen = [GRID[k] for k in rows]
@@ -156,8 +156,12 @@ def _limits(threads: int) -> dict[str, float]:
 
 def _print_rows(task: Task, rows: list[Row], ours: str, limits: dict[str, float]) -> float | None:
     """Print the rows of one task; return the ratio of `ours` to the best other in the same precision."""
-    units = {"fma_flops": "registers {:.0f} GFLOP/s", "product_ceiling_flops": "product {:.0f} GFLOP/s"}
-    units["update_bytes"] = "memory in place {:.0f} GB/s"
+    units = {
+        "fma_flops": "registers {:.0f} GFLOP/s",
+        "pair_flops": "registers in bfloat16 {:.0f} GFLOP/s",
+        "product_ceiling_flops": "product {:.0f} GFLOP/s",
+        "update_bytes": "memory in place {:.0f} GB/s",
+    }
     known = [text.format(limits[name] / 1e9) for name, text in units.items() if limits.get(name)]
     print(f"\n{task}" + (f"; at best: {', '.join(known)}" if known else ""))
     by_name = {row.peer: row for row in rows}
@@ -167,15 +171,21 @@ def _print_rows(task: Task, rows: list[Row], ours: str, limits: dict[str, float]
             print(f"  {row.peer:16} skipped: {row.skipped}")
         else:
             flops = row.rate * task.flops_per_record()
-            share = f" ({flops / limits['fma_flops']:4.0%})" if "fma_flops" in limits else ""
+            most = limits.get("pair_flops" if _is_narrow(row.peer) else "fma_flops")
+            share = f" ({flops / most:4.0%})" if most else ""
             print(
                 f"  {row.peer:16} {row.rate:12,.0f} samples/s ± {row.spread:4.0%}   {mine / row.rate:6.2f}×"
                 f"   {flops / 1e9:7.1f} GFLOP/s{share}"
                 f"   error {row.error:.1e}   first {row.first_seconds:.2f} s"
             )
-    others = [r.rate for r in rows if r.samples and not r.peer.startswith("gdkernels") and "bf16" not in r.peer]
+    peers = [r for r in rows if r.samples and not r.peer.startswith("gdkernels")]
+    others = [r.rate for r in peers if _is_narrow(r.peer) == _is_narrow(ours)]
     sys.stdout.flush()
     return mine / max(others) if others and not math.isnan(mine) else None
+
+
+def _is_narrow(peer: str) -> bool:
+    return peer.endswith("bf16")
 
 
 def _versions() -> list[str]:

@@ -135,8 +135,10 @@ GRID = (
 )
 
 
-def random_tasks(count: int, seed: int, threads: int) -> list[Task]:
+def random_tasks(count: int, seed: int, threads: int, least: int = 1) -> list[Task]:
     """Return `count` random tasks: widths 1 to 3000, batches 1 to 20000, 0 to 6 hidden layers, 1 to 100 outputs.
+
+    With `least`, widths, batches and outputs begin there.
 
     Sizes are drawn evenly on a logarithmic scale; a draw whose step would take more than a few tenths of a second
     on a small machine is drawn again, so that the whole stays affordable.
@@ -148,9 +150,9 @@ def random_tasks(count: int, seed: int, threads: int) -> list[Task]:
 
     tasks: list[Task] = []
     while len(tasks) < count:
-        hidden = [log_uniform(1, 3000) for _ in range(int(rng.integers(0, 7)))]
-        sizes = (log_uniform(1, 3000), *hidden, log_uniform(1, 100))
-        batch = log_uniform(1, 20000)
+        hidden = [log_uniform(least, 3000) for _ in range(int(rng.integers(0, 7)))]
+        sizes = (log_uniform(least, 3000), *hidden, log_uniform(least, 100))
+        batch = log_uniform(least, 20000)
         activation = str(rng.choice(["relu", "tanh", "gelu"]))
         optimizer = str(rng.choice(["sgd", "adam"]))
         flops = 6 * batch * sum(m * n for m, n in pairwise(sizes))
