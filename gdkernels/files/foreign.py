@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -92,11 +93,11 @@ def from_torch(
         Where the file cannot be read, or holds anything but the weights of such layers; nothing in it is executed.
     """
     from safetensors import SafetensorError
-    from safetensors.numpy import load_file
+    from safetensors.numpy import load
 
     name = os.fspath(path)
     try:
-        tensors = load_file(name)
+        tensors = load(Path(name).read_bytes())  # not mapped: a mapped file that is cut short ends the process
     except OSError as error:
         raise FileError(f"cannot read the weights {name}: {(error.strerror or str(error)).lower()}") from None
     except (SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:  # bfloat16 is a KeyError

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
@@ -17,7 +17,7 @@ def is_of(value: Any, kind: Any) -> bool:
     if origin is tuple:
         return isinstance(value, tuple) and all(is_of(v, args[0]) for v in value)
     if kind is float:
-        return type(value) in (int, float) and abs(value) < math.inf
+        return type(value) in (int, float) and abs(value) <= sys.float_info.max
     return kind is Any or (value is None if kind is type(None) else type(value) is kind)
 
 

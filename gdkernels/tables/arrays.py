@@ -1,7 +1,8 @@
 """Tables from NumPy's own files, NPY and NPZ; nothing is ever unpickled."""
 
+import math
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from zipfile import ZipFile
 
 import numpy as np
@@ -11,6 +12,9 @@ from gdkernels.errors import InputError
 from gdkernels.tables.table import Column, Floats, Table, Text
 
 __all__ = ["read_npy", "read_npz"]
+
+_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+_DEFLATED = 1100  # bytes that one compressed byte can become, and a few more: the format's limit is 1032
 
 
 def read_npy(path: Path) -> Table:
@@ -28,7 +32,9 @@ def read_npz(path: Path) -> Table:
     """
     file = _load(path)
     if "X" not in file:
-        raise InputError(f"{path} must hold the arrays X and Y; it holds {', '.join(sorted(file)) or 'none'}")
+        raise InputError(
+            f"{path} must hold the arrays X and Y; it holds {', '.join(map(repr, sorted(file))) or 'none'}"
+        )
     x = _numbers(file["X"], "X", str(path))
     if x.ndim != 2:
         raise InputError(f"X in {path} must have the shape [records, columns], not {list(x.shape)}")
@@ -56,16 +62,18 @@ def _columns(array: Floats, prefix: str) -> dict[str, Column]:
 def _load(path: Path) -> Any:
     """Return the array of an NPY file, or those of an NPZ file by name."""
     try:
+        size = path.stat().st_size
         with path.open("rb") as file:
             if file.read(2) != b"PK":
-                file.seek(0)
-                return np.lib.format.read_array(file, allow_pickle=False)
+                return _array(file, size)
         with ZipFile(path) as archive:
             found: dict[str, Any] = {}
             for name in archive.namelist():
                 if name in ("X.npy", "Y.npy"):
-                    with archive.open(name) as member:
-                        found[name[0]] = np.lib.format.read_array(member, allow_pickle=False)
+                    member = archive.getinfo(name)
+                    most = min(member.file_size, _DEFLATED * min(member.compress_size, size))
+                    with archive.open(name) as file:
+                        found[name[0]] = _array(file, most)
                 else:
                     found[name.removesuffix(".npy")] = None
             return found
@@ -77,7 +85,21 @@ def _load(path: Path) -> Any:
         raise InputError(f"cannot read {path}: {what}{reason}") from None
 
 
+def _array(file: IO[bytes], size: int) -> npt.NDArray[Any]:
+    """Return the array in `file`, unless its header tells of more than `size` bytes: no memory is asked for those."""
+    file.seek(0)
+    version = np.lib.format.read_magic(file)
+    if version not in _HEADERS:
+        raise ValueError(f"its version is {version}")
+    shape, _, dtype = _HEADERS[version](file)
+    if math.prod(shape) * dtype.itemsize > size:
+        raise ValueError(f"its header tells of {math.prod(shape):,} values, for which it is too short")
+    file.seek(0)
+    return np.lib.format.read_array(file, allow_pickle=False)
+
+
 def _numbers(array: npt.NDArray[Any], what: str, source: str) -> Floats:
     if array.dtype.kind not in "fiub":
         raise InputError(f"{what} in {source} must hold numbers, not {array.dtype}")
-    return np.asarray(array, np.float64)
+    with np.errstate(all="ignore"):  # what a damaged file holds may be no number
+        return np.asarray(array, np.float64)

@@ -249,8 +249,17 @@ def from_json(value: Mapping[str, Any]) -> Kind:
     fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in value.items()}
     made = _KINDS[fields["kind"]]
     require_fields(made, fields)
-    kind: Kind = made(**fields)
+    kind: Kind = made(**{k: _as_floats(v) for k, v in fields.items()})
+    if isinstance(kind, Number) and kind.log is not None and kind.log < 0:
+        raise ValueError("a logarithm of what is below 0")
     gap = kind.encode(Table({kind.name: Text(np.array([-1], np.int32), ())}))  # all of it works, on a gap
     if gap.shape != (1, len(kind.features)):
         raise ValueError("other features than it says")
     return kind
+
+
+def _as_floats(value: Any) -> Any:
+    """Return whole numbers as floats: NumPy would take those beyond 64 bits for objects."""
+    if isinstance(value, tuple):
+        return tuple(map(_as_floats, value))
+    return float(value) if type(value) is int else value

@@ -71,6 +71,31 @@ def _parts_of_file(path: Path, records: int) -> Iterator[Table]:
     if isinstance(path, str):
         yield read_built_in(path)
         return
+    state = _state(path)
+    try:
+        yield from _parts_of_kind(path, records)
+    except Exception as error:  # whatever it is, it comes of that
+        if _state(path) == state:
+            raise
+        raise _changed(path) from error
+    if _state(path) != state:
+        raise _changed(path)
+
+
+def _state(path: Path) -> tuple[int, ...]:
+    """Return what changes when somebody writes to the file, or puts another in its place; nothing where it is gone."""
+    try:
+        status = path.stat()
+    except OSError:
+        return ()
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _changed(path: Path) -> FileError:
+    return FileError(f"{path} was changed while it was read; read it again when nothing writes to it any more")
+
+
+def _parts_of_kind(path: Path, records: int) -> Iterator[Table]:
     start = _start(path)
     if not start:
         raise InputError(f"{path} is empty")

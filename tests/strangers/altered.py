@@ -1,7 +1,8 @@
 """Files of every kind that we read, altered at random: ``python altered.py KIND COUNT SEED`` reads COUNT of them.
 
 What is read is either taken, which a change in the middle of numbers can be, or refused by an error of ours. Anything
-else ends the process with a traceback: another exception, a crash, a hang, memory without bound.
+else ends the process with a traceback: another exception, a crash, a hang, memory out of proportion to a file of a few
+thousand bytes, something that is executed.
 """
 
 import contextlib
@@ -10,6 +11,7 @@ import gzip
 import io
 import json
 import logging
+import re
 import resource
 import sys
 import tempfile
@@ -24,7 +26,7 @@ from gdkernels.files import read_model, write_model
 from gdkernels.predictor import Predictor
 from gdkernels.tables import Preparation
 
-MOST_MEMORY = 4 << 30  # bytes of address space above what there is at the start
+MOST_MEMORY = 256 << 20  # bytes beyond what there is at the start
 MOST_SECONDS = 20  # for one file
 
 OFTEN_WRONG = (b"\xff" * 8, b"\0" * 8, b"\xff" * 7 + b"\x7f", b"99999999", b'"[{,:1e9')
@@ -179,35 +181,62 @@ def refuse(event, details):
         raise AssertionError(f"{event} {details}")
 
 
+def judged(kind, path):
+    """Read a file; return whether it was refused, and raise what no file may lead to."""
+    try:
+        read(kind, path)
+    except gd.GdkernelsError as error:
+        if "\n" in str(error):
+            raise RuntimeError(f"more than a line: {error}") from error
+        cause = error
+        while cause is not None:
+            if isinstance(cause, MemoryError):
+                raise RuntimeError(f"more memory than such a file can need: {error}") from error
+            cause = cause.__context__
+        return True
+    return False
+
+
+def limit_memory():
+    """Let memory be refused that goes beyond what there is now by more than MOST_MEMORY."""
+    data = re.search(r"VmData:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    resource.setrlimit(resource.RLIMIT_DATA, (1024 * int(data[1]) + MOST_MEMORY, hard))
+
+
+def place_of(kind, folder):
+    """Return the path at which a file of this kind is read, in a folder of its own."""
+    (folder / "altered").mkdir()
+    return folder / "altered" / ("step-000000000002.safetensors" if kind.startswith("checkpoint") else kind)
+
+
+def put(path, content):
+    """Write a file where it is read, alone: a fit that went on from one has written others."""
+    for other in path.parent.iterdir():
+        other.unlink()
+    path.write_bytes(content)
+
+
 def main(kind, count, seed):
     draw = np.random.default_rng([seed, list(MADE).index(kind)])
     warnings.simplefilter("error")
     logging.disable()
     sys.addaudithook(refuse)
+    faulthandler.enable()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         original = MADE[kind](folder)
-        place = folder / "altered"
-        place.mkdir()
-        path = place / ("step-000000000002.safetensors" if kind.startswith("checkpoint") else kind)
-        path.write_bytes(original)
+        path = place_of(kind, folder)
+        put(path, original)
         read(kind, path)  # the original is sound, or nothing would be tested
-        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (used + MOST_MEMORY, hard))
+        limit_memory()
         refused = 0
         for k in range(count):
             faulthandler.dump_traceback_later(MOST_SECONDS, exit=True)
-            for other in set(place.iterdir()) - {path}:  # checkpoints that a fit went on to write
-                other.unlink()
             changed = altered_description(original, folder, draw) if "description" in kind else alter(original, draw)
-            path.write_bytes(changed)
+            put(path, changed)
             try:
-                read(kind, path)
-            except gd.GdkernelsError as error:
-                refused += 1
-                if "\n" in str(error):
-                    raise RuntimeError(f"file {k}: more than a line") from error
+                refused += judged(kind, path)
             except BaseException:
                 print(f"file {k} of {kind}, seed {seed}", file=sys.stderr)
                 raise

@@ -1,25 +1,66 @@
 """Files from strangers: altered at random, each is taken or refused by an error of ours."""
 
+import io
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
 from altered import MADE
 
 import gdkernels as gd
+from gdkernels.tables import Table, columns
 
-PROGRAM = Path(__file__).with_name("altered.py")
+PROGRAM, FUZZ = (Path(__file__).with_name(name) for name in ("altered.py", "fuzz.py"))
 
 
 def altered(kind, count, seed):
     """Read so many altered files in a process of its own; return how many were refused."""
     run = subprocess.run(
-        [sys.executable, PROGRAM, kind, str(count), str(seed)], capture_output=True, text=True, check=False
+        [sys.executable, PROGRAM, kind, str(count), str(seed)], capture_output=True, text=True, check=False, timeout=600
     )
     assert run.returncode == 0, run.stderr[-3000:]
     return int(run.stdout)
+
+
+PLANTED = {
+    "crash": ("ctypes.string_at(0)", "Segmentation fault"),
+    "hang": ("time.sleep(60)", "Timeout"),
+    "memory": ("bytearray(1 << 30)", "more memory than such a file can need"),
+    "another exception": ("{}['key']", "KeyError"),
+    "two lines": ("raise gd.InputError('one\\ntwo')", "more than a line"),
+    "a warning": ("warnings.warn('a warning')", "UserWarning"),
+    "a pickle": ("pickle.loads(pickle.dumps(os.getcwd))", "pickle.find_class"),
+    "a program": ("os.system('true')", "os.system"),
+}
+
+
+@pytest.mark.parametrize("planted", PLANTED)
+def test_what_no_file_may_lead_to_is_noticed(planted):
+    line, message = PLANTED[planted]
+    program = f"""
+import ctypes, os, pickle, time, warnings
+import gdkernels as gd
+import altered
+altered.MOST_SECONDS = 1
+read, calls = altered.read, []
+def reads(kind, path):
+    calls.append(kind)
+    try:
+        return read(kind, path) if len(calls) < 3 else exec({line!r})
+    except MemoryError:
+        raise gd.InputError("it does not fit into memory") from None
+altered.read = reads
+altered.main("t.npy", 5, 0)
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=PROGRAM.parent
+    )
+    assert run.returncode != 0
+    assert message in run.stderr
 
 
 @pytest.mark.parametrize("kind", MADE)
@@ -32,6 +73,16 @@ def test_altered_files(kind):
 @pytest.mark.parametrize("kind", MADE)
 def test_a_hundred_thousand_altered_files(kind, seed):
     assert altered(kind, 1000, seed) >= 250
+
+
+@pytest.mark.fuzz
+@pytest.mark.parametrize("kind", MADE)
+def test_fuzzed(tmp_path, kind):
+    if find_spec("atheris") is None:
+        pytest.skip('atheris is not installed: pip install "gdkernels[fuzz]"')
+    options = ("-max_total_time=60", f"-artifact_prefix={tmp_path}/")
+    run = subprocess.run([sys.executable, FUZZ, kind, *options], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr[-3000:]
 
 
 class Payload:
@@ -62,3 +113,46 @@ def test_a_pickle_is_no_model(tmp_path):
         with pytest.raises(gd.FileError):
             load(tmp_path / "m")
     assert not (tmp_path / "ran").exists()
+
+
+# ---- what such files were found to lead to
+
+
+def refused(path, message):
+    with pytest.raises(gd.InputError, match=message) as caught:
+        gd.tables.read(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", ["npy", "npz"])
+def test_memory_is_not_asked_for_what_a_header_promises(tmp_path, suffix):
+    buffer = io.BytesIO()
+    np.lib.format.write_array_header_1_0(buffer, {"descr": "<f8", "fortran_order": False, "shape": (10**9, 4)})
+    content = buffer.getvalue() + bytes(800)
+    path = tmp_path / f"t.{suffix}"
+    if suffix == "npy":
+        path.write_bytes(content)
+    else:
+        with ZipFile(path, "w") as archive:
+            archive.writestr("X.npy", content)
+    refused(path, "it is damaged .its header tells of 4,000,000,000 values, for which it is too short")
+
+
+def test_a_name_of_two_lines_in_an_archive(tmp_path):
+    with ZipFile(tmp_path / "t.npz", "w") as archive:
+        archive.writestr("X\n.npy", b"")
+    refused(tmp_path / "t.npz", r"it holds 'X\\n'")
+
+
+def test_numbers_that_are_none(tmp_path):
+    odd = np.full((3, 2), 0x7F800001, np.uint32).view(np.float32)  # NaN that signals
+    np.save(tmp_path / "t.npy", odd)
+    assert np.isnan(gd.tables.read(tmp_path / "t.npy").columns["0"]).all()
+
+
+@pytest.mark.parametrize(("field", "value"), [("log", -1.0), ("log", -(2**70)), ("median", 2**5000), ("median", None)])
+def test_a_column_that_cannot_be(field, value):
+    described = columns.to_json(columns.Number("a", "", 1.0, 0.5, indicator=False))
+    assert columns.from_json(described | {"median": 2**70}).encode(Table.of({"a": [None, 1.0]})).dtype == np.float64
+    with pytest.raises((ValueError, TypeError)):
+        columns.from_json(described | {field: value})

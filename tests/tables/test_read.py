@@ -169,7 +169,7 @@ def test_bad_npy(tmp_path, array, pattern):
 @pytest.mark.parametrize(
     ("arrays", "pattern"),
     [
-        ({"x": X, "y": Y}, "must hold the arrays X and Y; it holds x, y"),
+        ({"x": X, "y": Y}, "must hold the arrays X and Y; it holds 'x', 'y'"),
         ({}, "it holds none"),
         ({"X": X, "Y": Y[:2]}, "X has 3, Y has 2"),
         ({"X": Y, "Y": Y}, r"X in .* not \[3\]"),
