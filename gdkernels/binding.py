@@ -1,5 +1,6 @@
 """A model's place: backend, device and precision, and moving arrays there and back."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -7,15 +8,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gdkernels.accumulate import AccumulatingExecutable
 from gdkernels.backend import Backend, Executable, Plan, host_array, storage_dtype
 from gdkernels.errors import InputError
 from gdkernels.estimates import plan_choices
+from gdkernels.footprint import rows_that_fit
 from gdkernels.program import Program
 from gdkernels.reference import bind
 from gdkernels.registry import versions
 from gdkernels.work import Work
 
 __all__ = ["DLPACK_HOST", "Binding", "located", "namespace_of"]
+
+_log = logging.getLogger("gdkernels")
 
 # DLPack's own numbers: kDLCPU, kDLCUDAHost.
 _DLPACK_CPU = 1
@@ -44,16 +49,44 @@ class Binding:
     ) -> Executable:
         """Return `program` compiled by the backend, or its definition on the backend's namespace.
 
+        On the host, a batch of `work` that does not fit into memory is split; devices of their own look after their
+        memory themselves.
+
         Parameters
         ----------
         work
             Where this machine is calibrated, the plan has the number of threads that is best for it.
         choices
             Those of a plan that is to be repeated.
+
+        Raises
+        ------
+        InputError
+            Where not even a single record fits.
         """
         if choices is None and work is not None:
             choices = plan_choices(self.backend, self.device, self.precision, work, versions())
-        return bind(self.backend, program, Plan(self.backend.name, self.device, self.precision, choices or {}))
+        own = {k: v for k, v in (choices or {}).items() if k != "rows_at_a_time"}
+        plan = Plan(self.backend.name, self.device, self.precision, own)
+        made = bind(self.backend, program, plan)
+        if work is None or not self.on_host:
+            return made
+        rows = (choices or {}).get("rows_at_a_time")
+        if rows is None:
+            rows = rows_that_fit(work, self.precision, compiled=made.origin == "compiled")
+        if rows >= work.batch:
+            return made
+        _log.warning(
+            "a batch of %s does not fit into memory: its gradient is summed over parts of at most %s",
+            f"{work.batch:,}",
+            f"{rows:,}",
+        )
+        return AccumulatingExecutable(self.backend, program, plan, rows)
+
+    @property
+    def on_host(self) -> bool:
+        """Whether arrays are in the host's memory."""
+        return self.device == "cpu"
 
     def choices_of(self, plan: Plan | None) -> Mapping[str, Any] | None:
         """Return the choices of a plan that can be repeated here, or None: not more threads than there are cores."""

@@ -70,6 +70,9 @@ class History:
         Whether it ended because loss or parameters stopped being finite; the parameters are then the last that were.
     best_epoch
         The number of the epoch whose parameters the model has; None before the first.
+    memory
+        The most bytes of the host's memory that the process was to have, as it said before it trained; None where the
+        work was on a device of its own.
     starts
         Where several starts were made, all of them; the epochs are those of the best.
     """
@@ -81,6 +84,7 @@ class History:
     stopped: str = ""
     diverged: bool = False
     best_epoch: int | None = None
+    memory: int | None = None
     starts: tuple[Start, ...] = ()
 
     @property
@@ -156,6 +160,7 @@ class History:
             "stopped": self.stopped,
             "diverged": self.diverged,
             "best_epoch": self.best_epoch,
+            "memory": self.memory,
             "epochs": [vars(e) for e in self.epochs],
             "starts": [vars(s) for s in self.starts],
         }

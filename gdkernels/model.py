@@ -19,6 +19,7 @@ from gdkernels.definition.losses import Loss, link_of
 from gdkernels.definition.naming import describe, resolve
 from gdkernels.definition.network import Layer, Layers, map_layers
 from gdkernels.errors import InputError, unknown_name
+from gdkernels.footprint import check_initial
 from gdkernels.native import choose_for
 from gdkernels.notebook import html_table
 from gdkernels.program import Program
@@ -62,6 +63,7 @@ class Model:
         self.extra: dict[str, Any] = {}
         if backend != "auto" or device is not None:  # what the user named fails now, not after loading the data
             registry.choose(backend, device, precision or "float32")
+        check_initial(self.sizes, self.bias)
         self._parameters: tuple[Layer, ...] = self._initial(0)
 
     # ---- where it is

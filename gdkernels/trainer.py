@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from gdkernels.backend import Executable
 from gdkernels.batches import Batches
 from gdkernels.binding import Binding, located
 from gdkernels.checkpoints import Cadence, Checkpoints, Run
@@ -23,6 +24,7 @@ from gdkernels.definition.schedules import ScheduleFunction
 from gdkernels.digests import sha256
 from gdkernels.epochs import Epochs, Order
 from gdkernels.errors import DivergenceError, GdkernelsError, InputError
+from gdkernels.footprint import Footprint, check_state, footprint
 from gdkernels.history import Epoch, History
 from gdkernels.metrics import Metric, check_takes_weights, resolve_metrics
 from gdkernels.model import Model
@@ -243,6 +245,8 @@ class Trainer(Epochs):
                 checkpoints = stack.enter_context(Checkpoints(checkpoint, cadence, keep, resume=resume))
             planned = None if checkpoints is None else checkpoints.plan
             binding = stack.enter_context(self.mlp._bound(X if batches is None else batches.sample[0], work, planned))
+            if binding.on_host:
+                check_state(work(1), binding.precision)
             data = self._place_any(X, Y, sample_weight) if batches is None else batches
             train, held_out = self._held_out(data, validation)
             if (train if held_out is None else held_out).weighted:
@@ -253,6 +257,10 @@ class Trainer(Epochs):
                 raise InputError("metrics of batches need validation=(X, Y): the batches themselves are not kept")
             executable = self._bind_program(with_norm, train, binding.choices_of(planned))
             history = History(executable.plan, executable.origin, binding.reason)
+            if binding.on_host:
+                needs = self._footprint(executable, work(len(train) or 1), train, held_out, wanted)
+                history.memory = needs.total
+                _log.info("memory: %s", needs)
             run = Run(history, began=self.epochs_done, start=self._state() if retries else None)
             if checkpoints is not None and not isinstance(train, Batches):
                 told = {
@@ -384,6 +392,24 @@ class Trainer(Epochs):
             watched = "loss" if last.validation_loss is None else "validation loss"
             return f"the {watched} has not fallen for {patience} epochs"
         return f"all {epochs} epochs are done" if len(history.epochs) >= epochs else ""
+
+    def _footprint(
+        self,
+        executable: Executable,
+        work: Work,
+        train: Records | Windows | Batches,
+        held_out: Records | Windows | None,
+        metrics: dict[str, Metric],
+    ) -> Footprint:
+        judged = train if held_out is None and metrics else held_out
+        return footprint(
+            work,
+            executable.plan.precision,
+            compiled=executable.origin == "compiled",
+            rows=executable.plan.choices.get("rows_at_a_time", work.batch),
+            records=max((d.bytes for d in (train, held_out) if isinstance(d, Windows)), default=0),
+            judged=judged.judged if isinstance(judged, Windows) else len(judged or ()),
+        )
 
     # ---- checkpoints
 

@@ -90,6 +90,17 @@ class Work:
             "parameter_bytes": float(steps * still.bytes_unfused),
         }
 
+    def kept(self, precision: str) -> tuple[int, int]:
+        """Return the bytes that the definition of a step makes on its way once, and for each record.
+
+        Raises
+        ------
+        TraceError
+            Where the program cannot be recorded.
+        """
+        whole, still, _ = self._costs(8 if storage_dtype(precision) == "float64" else 4)
+        return still.bytes_kept, -(-(whole.bytes_kept - still.bytes_kept) // self.batch)
+
     def _costs(self, itemsize: int) -> tuple[Cost, Cost, int]:
         """Return the cost of a step, that without any records, and the bytes of parameters and slots."""
         if self.program.optimizer is None:

@@ -19,7 +19,7 @@ from gdkernels.definition.optimizers import Optimizer
 from gdkernels.errors import unknown_name
 from gdkernels.graph import returned, value_and_pullback
 
-__all__ = ["Layer", "forward", "gradient", "gradient_norm", "map_layers", "train_step", "update"]
+__all__ = ["Layer", "forward", "gradient", "gradient_norm", "map_layers", "step_along", "train_step", "update"]
 
 
 class Layer(NamedTuple):
@@ -190,8 +190,49 @@ def train_step(
         reduction=reduction,
         xp=xp,
     )
+    shared = l2 is not None and l2_in_loss and reduction == "mean"
+    return step_along(
+        parameters,
+        slots,
+        error,
+        gradients,
+        per_record=_per_record(x, sample_weight, xp=xp) if shared else None,
+        optimizer=optimizer,
+        learning_rate=learning_rate,
+        t=t,
+        l2=l2,
+        l2_in_loss=l2_in_loss,
+        clip_norm=clip_norm,
+        with_norm=with_norm,
+        xp=xp,
+    )
+
+
+def step_along(
+    parameters: Layers,
+    slots: Layers,
+    error: Any,
+    gradients: Layers,
+    *,
+    per_record: Any,
+    optimizer: Optimizer,
+    learning_rate: Any,
+    t: Any,
+    l2: Any = None,
+    l2_in_loss: bool = False,
+    clip_norm: float | None = None,
+    with_norm: bool = False,
+    xp: Any,
+) -> tuple[Any, Any, tuple[Layer, ...], tuple[Layer, ...]]:
+    """Return what `train_step` does, from E without a penalty and the gradient.
+
+    Parameters
+    ----------
+    per_record
+        What the penalty's gradient is divided by as a part of E/B, as a factor; None where it is not divided.
+    """
     if l2 is not None:
-        share = l2 * _per_record(x, sample_weight, xp=xp) if l2_in_loss and reduction == "mean" else l2
+        share = l2 if per_record is None else l2 * per_record
         gradients = tuple(Layer(g.W + share * p.W, g.b) for g, p in zip(gradients, parameters, strict=True))
     if l2 is not None and l2_in_loss:
         error = error + 0.5 * l2 * _sum(xp.sum(p.W * p.W) for p in parameters)

@@ -14,6 +14,7 @@ from gdkernels import memory, registry
 from gdkernels.binding import Binding
 from gdkernels.definition.losses import Loss
 from gdkernels.errors import InputError
+from gdkernels.footprint import prediction_bytes
 from gdkernels.records import Piece, Records
 from gdkernels.stored.ahead import ahead
 from gdkernels.stored.shuffle import TOGETHER, Layout, Shuffle
@@ -51,7 +52,7 @@ class _Reader:
     """Reads blocks of records and checks them as they come, by the host alone: it runs beside the training."""
 
     def __init__(self, stored: Stored, binding: Binding, sizes: Sequence[int], loss: Loss) -> None:
-        self.stored, self.outputs = stored, sizes[-1]
+        self.stored, self.sizes, self.outputs = stored, sizes, sizes[-1]
         self._binding = Binding(registry.get("numpy"), "cpu", binding.precision, "to check records on the host")
         self._inputs, self._loss = sizes[0], loss
         columns = stored.shape[1] if len(stored.shape) > 1 else 1
@@ -137,6 +138,12 @@ class Windows:
         """The most memory that they take: a window that is used and one that is read, each with what was left over."""
         return 2 * self.window * self._reader.record_bytes + _INDICES * self.window
 
+    @property
+    def judged(self) -> int:
+        """How many records are in memory at a time where they are predicted: no more than there is room for then."""
+        rows = self.bytes // prediction_bytes(self._reader.sizes, self.binding.precision)
+        return max(self.layout.size, min(self.window // 4, rows))
+
     def add_to(self, digest: Any) -> None:
         """Add what tells these records from others to a digest."""
         digest.update(repr(self.layout).encode() + self._reader.stored.digest.encode())
@@ -164,7 +171,7 @@ class Windows:
 
     def parts(self) -> Iterator[Records]:
         """Yield all of them in the file's order, in parts small enough for their predictions to have room as well."""
-        together = max(1, self.layout.together // 4)
+        together = max(1, self.judged // self.layout.size)
         room = [self._reader.empty(together * self.layout.size) for _ in range(2)]
 
         def load(number: int) -> _Host:
