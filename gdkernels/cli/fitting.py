@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,13 +11,14 @@ import numpy.typing as npt
 
 from gdkernels.average import averaged, averaged_sizes
 from gdkernels.checkpoints import subfolder
+from gdkernels.definition.optimizers import Optimizer
 from gdkernels.errors import DivergenceError, InputError
 from gdkernels.history import History
 from gdkernels.mlp import MLP
 from gdkernels.streams import generator
 from gdkernels.tables import Preparation
 
-__all__ = ["Rows", "balanced", "fit", "network_targets"]
+__all__ = ["Rows", "balanced", "diverged", "fit", "kth", "network_targets"]
 
 Array = npt.NDArray[Any]
 
@@ -37,7 +37,7 @@ class Rows:
 
 def fit(
     network: dict[str, Any], draws: Sequence[tuple[Rows, Rows]], *, run: dict[str, Any]
-) -> tuple[MLP, list[History], float]:
+) -> tuple[MLP, list[History]]:
     """Train a network for each draw, and average them.
 
     Parameters
@@ -52,31 +52,40 @@ def fit(
     Returns
     -------
     tuple
-        The network, the histories of what it was made of, and the seconds of all of it.
+        The network, and the histories of what it was made of.
 
     Raises
     ------
     DivergenceError
         Where one of them diverges.
     """
-    began = time.perf_counter()
     made: list[MLP] = []
     histories: list[History] = []
     for k, (train, validation) in enumerate(draws):
-        seed = network["seed"] if k == 0 else int(generator(network["seed"], "average", k).integers(2**32))
-        mlp = MLP(**network | {"seed": seed})
+        mlp = kth(network, k)
         held_out = (validation.x, validation.y, validation.weights) if len(validation) else None
         own = {"checkpoint": subfolder(run["checkpoint"], f"network-{k + 1}")} if run["checkpoint"] else {}
         history = mlp.fit(train.x, train.y, sample_weight=train.weights, validation=held_out, **run | own)
         if history.diverged:
-            raise DivergenceError(
-                f"training diverged in epoch {len(history.epochs) + 1}; lower --learning-rate (it was "
-                f"{run['optimizer'].learning_rate:g}), or limit the gradient with --clip-norm 1; nothing was written"
-            )
+            raise diverged(len(history.epochs) + 1, run["optimizer"])
         made.append(mlp)
         histories.append(history)
     whole = made[0] if len(made) == 1 else _side_by_side(made, network)
-    return whole, histories, time.perf_counter() - began
+    return whole, histories
+
+
+def diverged(epoch: int, optimizer: Optimizer) -> DivergenceError:
+    """Return the error for a training that diverged."""
+    return DivergenceError(
+        f"training diverged in epoch {epoch}; lower --learning-rate (it was {optimizer.learning_rate:g}), or limit the "
+        "gradient with --clip-norm 1; nothing was written"
+    )
+
+
+def kth(network: dict[str, Any], k: int) -> MLP:
+    """Return the network, before training, that is the k-th of several with these arguments."""
+    seed = network["seed"] if k == 0 else int(generator(network["seed"], "average", k).integers(2**32))
+    return MLP(**network | {"seed": seed})
 
 
 def _side_by_side(made: list[MLP], network: dict[str, Any]) -> MLP:

@@ -106,12 +106,12 @@ def add_train(commands: Any) -> ArgumentParser:
     )
 
     network = parser.add_argument_group("network")
-    hidden = ",".join(map(str, defaults.HIDDEN))
+    few, large = (",".join(map(str, defaults.hidden(n))) for n in (1, 10**9))
     network.add_argument(
         "--hidden",
         type=layers,
         metavar="N,N,…",
-        help=f"units of hidden layers, or none ({hidden})",
+        help=f"units of hidden layers, or none ({few}; {large} for more than {defaults.SMALL:,} rows)",
     )
     _add_name(network, "activation", defaults.ACTIVATION)
     _add_name(network, "loss", None, "cross_entropy for classes, sse for numbers")
@@ -124,7 +124,10 @@ def add_train(commands: Any) -> ArgumentParser:
     training.add_argument("--momentum", type=share, metavar="SHARE", help=f"of sgd ({defaults.MOMENTUM:g})")
     training.add_argument("--nesterov", action="store_true", help="look ahead in sgd's momentum")
     training.add_argument(
-        "--l2", type=at_least(0), metavar="LAMBDA", help=f"penalty on weights ({defaults.l2(1):g} / training rows)"
+        "--l2",
+        type=at_least(0),
+        metavar="LAMBDA",
+        help=f"penalty on weights ({defaults.l2(1):g} / training rows, or what the rows left out prefer)",
     )
     training.add_argument("--clip-norm", type=positive, metavar="NORM", help="largest norm of the gradient (none)")
     _add_name(training, "schedule", "constant")
@@ -150,7 +153,8 @@ def add_train(commands: Any) -> ArgumentParser:
         type=whole(1),
         metavar="N",
         help="train N networks, each with validation rows of its own, and put them side by side as one, their average "
-        f"({defaults.AVERAGE} for up to {small} rows; 1 for more, and with --hidden or --starts)",
+        f"({defaults.FOLDS}, each without another fifth of the rows; 1 with --hidden or --starts, and for "
+        f"more than {defaults.LARGE:,} rows)",
     )
     training.add_argument(
         "--retries",
@@ -172,9 +176,9 @@ def add_train(commands: Any) -> ArgumentParser:
     rows.add_argument(
         "--validation",
         type=share,
-        default=defaults.VALIDATION,
         metavar="SHARE",
-        help="of the others, the rows that decide when to stop (%(default)s)",
+        help="of the others, the rows that decide when to stop "
+        f"(a fifth for each network; {defaults.VALIDATION:g} with --hidden, --starts or --average)",
     )
 
     add_where(parser)

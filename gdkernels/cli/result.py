@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from gdkernels import __version__
+from gdkernels.cli.cross_validation import Choice
 from gdkernels.cli.explain import Explanation
 from gdkernels.definition.naming import describe
 from gdkernels.history import History
@@ -37,6 +38,8 @@ class Result:
         The file that it was written to, if it was.
     plot
         The picture that was drawn, if one was.
+    choice
+        What cross-validation chose, where there was one.
     explanation
         Why it ran where it did, if that was asked for.
     """
@@ -52,6 +55,7 @@ class Result:
     seconds: float
     model: str | None = None
     plot: str | None = None
+    choice: Choice | None = None
     explanation: Explanation | None = None
 
     @property
@@ -92,6 +96,7 @@ class Result:
             "stopped": history.stopped,
             "starts": [vars(start) for start in history.starts],
             "averaged": [{"epochs": len(h.epochs), "best_epoch": h.best_epoch} for h in self.histories],
+            "cross_validation": None if self.choice is None else self.choice.as_dict(),
             "seconds": self.seconds,
             "samples_per_second": history.samples_per_second,
             "model": self.model,
@@ -123,7 +128,8 @@ class Result:
         activations = dict.fromkeys(describe(f)["name"] for f in self.mlp.activations)
         several = len(self.histories)
         epochs = sum(len(h.epochs) for h in self.histories)
-        best = ", ".join(str(h.best_epoch) for h in self.histories)
+        best = [str(h.best_epoch) for h in self.histories]
+        best = best[:1] if len(set(best)) == 1 else best
         lines = {
             "data": f"{self.table.source}: {sum(self.rows.values()):,} records of "
             f"{len(self.table.columns) - len(self.preparation.targets):,} columns; {task} of {self.target!r}",
@@ -141,8 +147,10 @@ class Result:
             "trained": (f"{several} networks, put side by side as their average; " if several > 1 else "")
             + f"{epochs} epochs on {self.rows['train']:,} rows in {self.seconds:.2f} s, "
             f"{history.samples_per_second:,.0f} samples/s",
-            "stopped": f"{history.stopped}; the parameters are those of epoch {best}",
+            "stopped": f"{history.stopped}; the parameters are those of epoch {', '.join(best)}",
         }
+        if self.choice is not None:
+            lines["chosen"] = self.choice.as_text()
         if history.starts:
             reached = ", ".join(f"{start.loss:.4g}" for start in history.starts)
             lines["starts"] = f"{len(history.starts)}, with the losses {reached}; the lowest was kept"

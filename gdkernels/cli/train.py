@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from argparse import Namespace
 from dataclasses import replace
 from functools import partial
@@ -15,6 +16,8 @@ from gdkernels import registry
 from gdkernels.backend import storage_dtype
 from gdkernels.checkpoints import Cadence
 from gdkernels.cli import defaults, pictures
+from gdkernels.cli.cross_validation import cross_validated
+from gdkernels.cli.drawing import draw, is_cross_validated
 from gdkernels.cli.explain import Explanation
 from gdkernels.cli.fitting import Rows, balanced, fit, network_targets
 from gdkernels.cli.options import add_train
@@ -25,8 +28,7 @@ from gdkernels.files.atomic import check_destination
 from gdkernels.mlp import MLP
 from gdkernels.plots import loss_curves
 from gdkernels.predictor import Predictor, by_class, figures
-from gdkernels.streams import generator
-from gdkernels.tables import Preparation, Table, read, split, task_of
+from gdkernels.tables import Preparation, Table, read, task_of
 from gdkernels.tables.outcomes import labels
 from gdkernels.tables.preparation import checked_targets, with_targets
 from gdkernels.trainer import Trainer
@@ -57,7 +59,7 @@ def run(args: Namespace) -> None:
     if weighted and task != "classification":
         raise InputError("--class-weight balanced is for classes; leave it out for numbers")
     classes = labels(table, targets[0]) if task == "classification" else None
-    rest, test, draws = _rows(args, len(table), classes)
+    rest, test, draws = draw(args, len(table), classes)
     train, validation = draws[0]
     preparation = Preparation.fit(
         table,
@@ -83,7 +85,7 @@ def run(args: Namespace) -> None:
         "clip_norm": args.clip_norm,
     }
     network = {
-        "sizes": [x.shape[1], *(defaults.HIDDEN if args.hidden is None else args.hidden), outputs],
+        "sizes": [x.shape[1], *(defaults.hidden(len(train)) if args.hidden is None else args.hidden), outputs],
         "activation": args.activation,
         "output": "softmax" if task == "classification" and loss not in _CLASS_LOSSES else "identity",
         "seed": args.seed,
@@ -97,9 +99,24 @@ def run(args: Namespace) -> None:
     def network_rows(chosen: npt.NDArray[Any]) -> Rows:
         return Rows(x[chosen], network_y[chosen], balanced(y[chosen]) if weighted else None)
 
-    mlp, histories, seconds = fit(
+    parts = [(network_rows(t), network_rows(v)) for t, v in draws]
+    began = time.perf_counter()
+    choice = None
+    if is_cross_validated(args, len(rest)):
+        choice = cross_validated(
+            network,
+            parts if len(rest) <= defaults.FEW else parts[:1],
+            settings=settings,
+            search=args.l2 is None,
+            epochs=epochs,
+            patience=patience,
+        )
+        settings["l2"] = choice.l2
+        if choice.networks == len(parts):  # they stop together
+            epochs, patience = choice.epochs, 0
+    mlp, histories = fit(
         network,
-        [(network_rows(t), network_rows(v)) for t, v in draws],
+        parts,
         run={
             **settings,
             "epochs": epochs,
@@ -111,6 +128,7 @@ def run(args: Namespace) -> None:
             "resume": args.resume,
         },
     )
+    seconds = time.perf_counter() - began
     prediction = Predictor(mlp, preparation).predict_prepared(x[test]) if len(test) else None
     truth = _truth(preparation, table, y)[test]
     result = Result(
@@ -127,6 +145,7 @@ def run(args: Namespace) -> None:
         if prediction and preparation.classes is not None
         else None,
         seconds=seconds,
+        choice=choice,
         explanation=_explanation(args, network, settings, len(train), epochs) if args.explain else None,
     )
     try:
@@ -212,26 +231,6 @@ def _objective(args: Namespace, table: Table, targets: tuple[str, ...]) -> tuple
                 "use --task regression if they are numbers, or another --target"
             )
     return task, loss
-
-
-def _rows(
-    args: Namespace, records: int, classes: npt.NDArray[Any] | None
-) -> tuple[npt.NDArray[Any], npt.NDArray[Any], list[tuple[npt.NDArray[Any], npt.NDArray[Any]]]]:
-    """Return the rows that are not for the test, those that are, and of the former for each network to be averaged.
-
-    Each network has validation rows of its own, so that none is kept from all of them.
-    """
-    numbers = None if classes is None else np.unique(classes.astype(str), return_inverse=True)[1]
-    rest, test = split(records, args.test, generator(args.seed, "test"), numbers)
-    rest_numbers = numbers[rest] if numbers is not None else None
-    # Who says how wide the network is, or which of several is taken, gets that.
-    single = args.hidden is not None or args.starts > 1
-    draws = []
-    for k in range(args.average or (1 if single else defaults.average(len(rest)))):
-        draw = generator(args.seed, "validation", k)
-        train, validation = split(len(rest), args.validation, draw, rest_numbers)
-        draws.append((rest[train], rest[validation]))
-    return rest, test, draws
 
 
 def _check_range(y: npt.NDArray[Any], table: Table, targets: tuple[str, ...], precision: str) -> None:

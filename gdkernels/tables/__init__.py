@@ -4,6 +4,6 @@ from gdkernels.tables.builtin import BUILT_IN
 from gdkernels.tables.preparation import Preparation
 from gdkernels.tables.read import parts, read
 from gdkernels.tables.table import Table, Text
-from gdkernels.tables.task import split, task_of
+from gdkernels.tables.task import folds, split, task_of
 
-__all__ = ["BUILT_IN", "Preparation", "Table", "Text", "parts", "read", "split", "task_of"]
+__all__ = ["BUILT_IN", "Preparation", "Table", "Text", "folds", "parts", "read", "split", "task_of"]

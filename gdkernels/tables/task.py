@@ -8,7 +8,7 @@ import numpy.typing as npt
 from gdkernels.errors import InputError
 from gdkernels.tables.table import Table, Text
 
-__all__ = ["TASKS", "split", "task_of"]
+__all__ = ["TASKS", "folds", "split", "task_of"]
 
 TASKS = ("classification", "regression")
 
@@ -61,6 +61,28 @@ def split(
     mask = np.zeros(n, bool)
     mask[out] = True
     return np.flatnonzero(~mask), np.flatnonzero(mask)
+
+
+def folds(
+    n: int, count: int, generator: np.random.Generator, labels: npt.NDArray[Any] | None = None
+) -> list[tuple[Indices, Indices]]:
+    """Cut `n` rows into `count` parts, and return for each the other rows and its own, in ascending order.
+
+    Parts differ by one row at most. Where there are `labels`, classes [n], so do the parts of each class.
+
+    Raises
+    ------
+    InputError
+        Where there are fewer rows than parts.
+    """
+    if n < count:
+        raise InputError(f"{n:,} records are too few for {count} parts; add some")
+    rows = generator.permutation(n)
+    if labels is not None:
+        rows = rows[np.argsort(labels[rows], kind="stable")]
+    part = np.empty(n, np.int64)
+    part[rows] = np.arange(n) % count
+    return [(np.flatnonzero(part != k), np.flatnonzero(part == k)) for k in range(count)]
 
 
 def _shares(sizes: Indices, total: int) -> Indices:

@@ -17,6 +17,6 @@ def test_l2_weighs_as_much_against_the_whole_loss_however_many_records():
 
 
 def test_small_tables_are_given_time():
-    small, large = defaults.SMALL, defaults.SMALL + 1
-    assert (defaults.epochs(small), defaults.patience(small), defaults.average(small)) == (1000, 30, 4)
-    assert (defaults.epochs(large), defaults.patience(large), defaults.average(large)) == (200, 10, 1)
+    small, more = defaults.SMALL, defaults.SMALL + 1
+    assert (defaults.epochs(small), defaults.patience(small), defaults.hidden(small)) == (1000, 30, (256,))
+    assert (defaults.epochs(more), defaults.patience(more), defaults.hidden(more)) == (200, 10, (128, 128))

@@ -110,8 +110,8 @@ def test_several_targets(command, raw, tmp_path):
 
 def test_networks_are_averaged_unless_the_network_is_said(command, raw):
     short = ("train", raw, "--target", "price", "--epochs", "2", "--json")
-    assert command(*short).json["settings"]["average"] == 4
-    assert command(*short).json["sizes"][1] == 4 * 256
+    assert command(*short).json["settings"]["average"] == 5
+    assert command(*short).json["sizes"][1] == 5 * 256
     assert command(*short, "--hidden", "8").json["sizes"][1] == 8
     averaged = command(*short, "--hidden", "8,6", "--average", "3").json
     assert averaged["sizes"][1:] == [24, 18, 1]

@@ -101,6 +101,7 @@ def test_json_is_one_object_with_everything(command, numbers, tmp_path):
         "stopped": str,
         "starts": list,
         "averaged": list,
+        "cross_validation": type(None),
         "seconds": float,
         "samples_per_second": float,
         "model": str,
@@ -229,7 +230,7 @@ def test_options_do_what_they_say(command, numbers, arguments, changes):
 
 
 def test_patience_ends_training(command, numbers):
-    result = train(command, numbers, "--patience", 2, "--learning-rate", 0.1)
+    result = train(command, numbers, "--hidden", 256, "--patience", 2, "--learning-rate", 0.1)
     assert result["epochs"] < 200
     assert result["stopped"] == "the validation loss has not fallen for 2 epochs"
     assert result["best_epoch"] == result["epochs"] - 2
