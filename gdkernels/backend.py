@@ -198,6 +198,10 @@ class Backend(ABC):
         """Return a context for work whose largest product takes so many FLOPs, for libraries that start threads."""
         return nullcontext()
 
+    def choices(self) -> Mapping[str, Any]:
+        """Return what the bits of a definition that runs on the namespace depend on: its plan then has it too."""
+        return {}
+
     def synchronize(self, device: str) -> None:
         """Wait until all work on `device` is done."""
 

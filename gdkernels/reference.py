@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -103,4 +104,6 @@ def bind(backend: Backend, program: Program, plan: Plan) -> Executable:
     """Return what the backend compiled `program` to, or the definition itself where it compiles nothing for it."""
     ignores_weights = program.weighted and not backend.compiles_weighted
     compiled = None if ignores_weights else backend.compile(program, plan)
-    return compiled or DefinitionExecutable(backend, program, plan)
+    if compiled is not None:
+        return compiled
+    return DefinitionExecutable(backend, program, replace(plan, choices={**plan.choices, **backend.choices()}))

@@ -1,6 +1,7 @@
 """Small products stay on one thread, and whatever was set before comes back."""
 
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -16,8 +17,8 @@ THREADS = 3
 def count(monkeypatch):
     """Return what tells how many threads a BLAS uses that is at first set to three."""
     setting = [THREADS]
-    limit = threads.OneThread([(lambda: setting[0], lambda n: setting.__setitem__(0, n))])
-    monkeypatch.setattr(threads, "_limit", lambda: limit)
+    turns = threads.Turns([(lambda: setting[0], lambda n: setting.__setitem__(0, n))])
+    monkeypatch.setattr(threads, "_turns", lambda: turns)
     return lambda: setting[0]
 
 
@@ -54,6 +55,53 @@ def test_it_ends_with_the_last_of_several(count):
     leave.set()
     thread.join()
     assert count() == THREADS
+
+
+def test_small_and_large_products_take_turns(count):
+    """Whoever comes while others of the other kind wait lets them go first; the numbers are what each wants."""
+    seen, errors = [], []
+    backend = NumPyBackend()
+
+    def work(flops, expected):
+        for _ in range(50):
+            with backend.for_products(flops):
+                for _ in range(3):
+                    time.sleep(0)
+                    if count() != expected:
+                        errors.append((flops, count()))
+            seen.append(flops)
+
+    workers = [threading.Thread(target=work, args=a) for a in 3 * [(1000, 1)] + 3 * [(10**9, THREADS)]]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+    assert not errors
+    assert len(seen) == 300
+    assert len(set(seen[:150])) == 2, "one kind had to wait for all of the other"
+    assert count() == THREADS
+
+
+def test_within_products_of_ones_own_nothing_waits(count):
+    with NumPyBackend().for_products(1000), NumPyBackend().for_products(10**9):
+        assert count() == 1
+    with NumPyBackend().for_products(10**9), NumPyBackend().for_products(1000):
+        assert count() == THREADS
+
+
+def test_a_fork_begins_anew(count):
+    turns = threads._turns()
+    with NumPyBackend().for_products(1000):
+        turns.after_fork()  # as in a child of this thread's process, while another is inside
+        assert count() == THREADS
+        with NumPyBackend().for_products(10**9):
+            assert count() == THREADS
+        turns._inside = 1
+
+
+def test_the_plan_names_the_number(count):
+    history = gd.MLP([2, 1], backend="numpy").fit(np.ones((3, 2)), np.ones(3), epochs=1)
+    assert history.plan.choices == {"blas_threads": THREADS}
 
 
 @pytest.mark.parametrize(("hidden", "expected"), [(4, 1), (8000, THREADS)])

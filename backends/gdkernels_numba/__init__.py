@@ -1,6 +1,7 @@
 """The CPU backend: the definition traced, fused and compiled, a whole epoch in one call."""
 
 import logging
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import cached_property
 from importlib.util import find_spec
@@ -68,6 +69,16 @@ class NumbaBackend(Backend):
 
     def owns(self, x: Any) -> bool:
         return isinstance(x, np.ndarray)
+
+    def for_products(self, flops: int) -> AbstractContextManager[Any]:
+        from gdkernels_numpy.threads import threads_for
+
+        return threads_for(flops)
+
+    def choices(self) -> dict[str, Any]:
+        from gdkernels_numpy.threads import blas_threads
+
+        return {"blas_threads": blas_threads()}
 
     def to_numpy(self, x: Any) -> npt.NDArray[Any]:
         return np.asarray(x)

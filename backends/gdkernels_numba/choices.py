@@ -96,7 +96,7 @@ def check(wished: Mapping[str, Any], format: Format) -> None:
         It names the choice.
     """
     steps = {"product_depth": format.left_panel, "sums_depth": format.left_panel if format.paired else 1}
-    known = ("threads", "tile_rows", "product_depth", "sums_depth", "vector_width")
+    known = ("threads", "tile_rows", "product_depth", "sums_depth", "vector_width", "blas_threads")
     for name, value in wished.items():
         if name in ("depth_first", "by_units"):
             sound = isinstance(value, bool)

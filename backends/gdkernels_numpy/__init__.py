@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.backend import Backend, host_array
-from gdkernels_numpy.threads import one_thread_for
+from gdkernels_numpy.threads import blas_threads, threads_for
 
 __all__ = ["NumPyBackend"]
 
@@ -37,7 +37,10 @@ class NumPyBackend(Backend):
         return isinstance(x, np.ndarray)
 
     def for_products(self, flops: int) -> AbstractContextManager[Any]:
-        return one_thread_for(flops)
+        return threads_for(flops)
+
+    def choices(self) -> dict[str, Any]:
+        return {"blas_threads": blas_threads()}
 
     def to_numpy(self, x: Any) -> npt.NDArray[Any]:
         return np.asarray(x)

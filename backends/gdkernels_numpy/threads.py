@@ -1,27 +1,36 @@
-"""One thread for small products: NumPy's BLAS starts all it can for products that one thread does in microseconds.
+"""How many threads products run on: NumPy's BLAS starts all it can for products that one thread does in microseconds.
 
 Its threads wait for each other in a loop. Where another process has one of the cores, a product of 3e7 FLOPs took 24 ms
 on two threads instead of 0.25 ms on one, and a training of one second took a minute.
+
+The number belongs to the process, and the bits of a product depend on it. So Python threads with small products and
+those with large ones take turns: none changes what another computes.
 """
 
+import os
 import threading
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 
-__all__ = ["one_thread_for"]
+__all__ = ["blas_threads", "threads_for"]
 
 # About 2 ms on one core: with more to do, several threads are worth their waiting for each other.
 SMALL = 100_000_000
 
 
-def one_thread_for(flops: int) -> AbstractContextManager[None]:
-    """Return a context in which products run on one thread if the largest takes few `flops`."""
-    return _limit() if flops <= SMALL else nullcontext()
+def threads_for(flops: int) -> AbstractContextManager[None]:
+    """Return a context in which products run on one thread if the largest takes few `flops`, or else on all."""
+    return _turns().taken(flops <= SMALL)
 
 
-class OneThread(AbstractContextManager[None]):
-    """Products on one thread, for the whole process, until the last `with` on this object ends.
+def blas_threads() -> int:
+    """Return on how many threads large products run."""
+    return _turns().most()
+
+
+class Turns:
+    """Products on one thread, or on as many as there were; within `taken`, for the whole process.
 
     Parameters
     ----------
@@ -31,30 +40,78 @@ class OneThread(AbstractContextManager[None]):
 
     def __init__(self, libraries: list[tuple[Callable[[], int], Callable[[int], object]]]) -> None:
         self._libraries = libraries
-        self._lock = threading.Lock()
-        self._inside = 0
         self._before: list[int] = []
+        self._begin()
 
-    def __enter__(self) -> None:
-        with self._lock:
-            if not self._inside:
+    def after_fork(self) -> None:
+        """Begin anew: the threads that were inside are not in this process."""
+        if self._inside and self._small:
+            self._set(self._before)
+        self._begin()
+
+    def _begin(self) -> None:
+        self._turn = threading.Condition()
+        self._own = threading.local()
+        self._small, self._inside = False, 0
+        self._waiting = {True: 0, False: 0}
+
+    def most(self) -> int:
+        """Return the number of threads of large products."""
+        with self._turn:
+            now = self._before if self._inside and self._small else [get() for get, _ in self._libraries]
+            return max(now, default=1)
+
+    @contextmanager
+    def taken(self, small: bool) -> Iterator[None]:
+        """Wait for those of the other kind to end; within another context of the same thread, that one's stays."""
+        if getattr(self._own, "inside", False):
+            yield
+            return
+        self._enter(small)
+        self._own.inside = True
+        try:
+            yield
+        finally:
+            self._own.inside = False
+            self._leave()
+
+    def _enter(self, small: bool) -> None:
+        with self._turn:
+            self._waiting[small] += 1
+            try:
+                self._turn.wait_for(lambda: self._is_next(small))
+            finally:
+                self._waiting[small] -= 1
+            if not self._inside and small:
                 self._before = [get() for get, _ in self._libraries]
-                for _, put in self._libraries:
-                    put(1)
-            self._inside += 1
+                self._set([1] * len(self._libraries))
+            self._small, self._inside = small, self._inside + 1
 
-    def __exit__(self, *exception: object) -> None:
-        with self._lock:
+    def _is_next(self, small: bool) -> bool:
+        if self._small == small:
+            return not self._waiting[not small]  # or they would never come in
+        return not self._inside
+
+    def _leave(self) -> None:
+        with self._turn:
             self._inside -= 1
             if not self._inside:
-                for (_, restore), number in zip(self._libraries, self._before, strict=True):
-                    restore(number)
+                if self._small:
+                    self._set(self._before)
+                self._turn.notify_all()
+
+    def _set(self, numbers: list[int]) -> None:
+        for (_, put), number in zip(self._libraries, numbers, strict=True):
+            put(number)
 
 
 @cache
-def _limit() -> OneThread:
+def _turns() -> Turns:
     from threadpoolctl import ThreadpoolController
 
     # Its own context managers restore what they found, which is wrong where two Python threads overlap: hence ours.
     found = ThreadpoolController().select(user_api="blas").lib_controllers
-    return OneThread([(library.get_num_threads, library.set_num_threads) for library in found])
+    turns = Turns([(library.get_num_threads, library.set_num_threads) for library in found])
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=turns.after_fork)
+    return turns
