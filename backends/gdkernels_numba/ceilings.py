@@ -44,9 +44,8 @@ def pair_rate(threads: int) -> float | None:
     form = Format("float32", float_lanes(), pair_route())
     function = code.function_of(_code(form), "multiply_pairs", 2)
     results = np.zeros((threads, 64), np.float32)
-    jobs = [partial(function, _ROUNDS // 10, row.ctypes.data) for row in results]
-    round_flops = 4.0 * TILE_FLOPS if form.tiled else 4.0 * form.lanes * _CHAINS
-    return round_flops * (_ROUNDS // 10) * threads / _shortest(jobs)
+    rounds, flops = (_ROUNDS // 10, 4.0 * TILE_FLOPS) if form.tiled else (_ROUNDS, 4.0 * form.lanes * _CHAINS)
+    return flops * rounds * threads / _shortest([partial(function, rounds, row.ctypes.data) for row in results])
 
 
 def update_rate(threads: int) -> float:
