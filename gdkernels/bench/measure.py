@@ -124,7 +124,7 @@ class _Measurement:
 
     def run(self) -> Measured:
         work = self._work
-        self._found.first_calls += first_calls(work.cases[0], work.contenders, self._left, self._progress)
+        self._found.first_calls += first_calls(work.cases[0], work.contenders, self._left_of_a_third, self._progress)
         further = work.repeats >= LEAST_PROCESSES
         groups = work.repeats * _count(self._every)
         # Further processes have a third of the time, and targets come after all others: both want their share.
@@ -148,6 +148,10 @@ class _Measurement:
 
     def _left(self) -> float:
         return self._end - time.monotonic()
+
+    def _left_of_a_third(self) -> float:
+        """Return the seconds left for first calls: compiling may take minutes where others compute as well."""
+        return self._left() - self._work.seconds * 2 / 3
 
     def _narrow(self, seconds: float) -> None:
         """Measure in further processes what is not known well over those that there were; a group takes `seconds`."""

@@ -7,7 +7,7 @@ from argparse import Namespace
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from gdkernels.errors import GdkernelsError
+from gdkernels.errors import GdkernelsError, InputError
 
 if TYPE_CHECKING:
     from gdkernels.bench.compare import Comparison
@@ -38,6 +38,8 @@ def run(args: Namespace) -> None:
     from gdkernels.bench.results import read
 
     found = compare(read(args.a), read(args.b))
+    if not found.rows:
+        raise InputError(f"there is nothing to compare: no row was measured in both {args.a} and {args.b}")
     print(json.dumps(_as_dict(found), indent=1) if args.json else _as_text(found))
     slower = [row for row, verdict in found.rows if verdict.verdict == "SLOWER"]
     if slower:

@@ -96,6 +96,15 @@ def test_four_processes_are_what_was_asked_for(small, drifting):
     assert {len(row.repeats) for row in found.rows} == {4}
 
 
+def test_first_calls_have_a_third_of_the_time(small, monkeypatch):
+    left = []
+    monkeypatch.setattr(
+        measuring, "first_calls", lambda what, who, seconds_left, told: left.append(seconds_left()) or []
+    )
+    measure(work(seconds=30.0), lambda part: None)
+    assert 9.0 < left[0] <= 10.0
+
+
 def test_no_time_left_is_said(small):
     found = measure(work(seconds=1e-9), lambda part: None)
     assert [row.status for row in found.rows] == ["skipped"] * 4

@@ -44,3 +44,8 @@ def test_another_machine_and_other_versions_are_flagged(command, tmp_path):
 def test_a_file_that_is_none_is_one_line(refused, tmp_path):
     (tmp_path / "a.json").write_text("{}")
     refused("no benchmark results", "compare", tmp_path / "a.json", tmp_path / "a.json")
+
+
+def test_where_nothing_was_measured_twice_there_is_no_gate(refused, tmp_path):
+    a = file_of(tmp_path, "a.json", rows=(results().rows[3],) * 2)
+    refused("there is nothing to compare", "compare", a, a)
