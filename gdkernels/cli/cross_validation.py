@@ -51,7 +51,7 @@ class Choice:
         who = "a network" if self.networks == 1 else f"{self.networks} networks, each"
         return (
             f"l2 {self.l2:.2g}{among} and {self.epochs} epochs, by the lowest loss, {self.loss:.4g}, of {who} on the "
-            "fifth of the rows that it was trained without"
+            "rows that it was trained without"
         )
 
 

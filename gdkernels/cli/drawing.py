@@ -26,11 +26,11 @@ def draw(
     rest, test = split(records, args.test, generator(args.seed, "test"), numbers)
     rest_numbers = numbers[rest] if numbers is not None else None
     if _is_folded(args, len(rest)):
-        parts = folds(len(rest), defaults.FOLDS, generator(args.seed, "validation"), rest_numbers)
+        parts = folds(len(rest), defaults.folds(len(rest)), generator(args.seed, "validation"), rest_numbers)
         return rest, test, [(rest[train], rest[left_out]) for train, left_out in parts]
     share = defaults.VALIDATION if args.validation is None else args.validation
     draws = []
-    for k in range(args.average or (1 if _is_single(args, len(rest)) else defaults.FOLDS)):
+    for k in range(args.average or (1 if _is_single(args, len(rest)) else defaults.folds(len(rest)))):
         train, validation = split(len(rest), share, generator(args.seed, "validation", k), rest_numbers)
         draws.append((rest[train], rest[validation]))
     return rest, test, draws
@@ -42,7 +42,7 @@ def _is_single(args: Namespace, records: int) -> bool:
 
 
 def _is_folded(args: Namespace, records: int) -> bool:
-    """Return whether each network leaves out another fifth of the rows, as long as nothing else is said."""
+    """Return whether each network leaves out another part of the rows, as long as nothing else is said."""
     said = args.average is not None or args.validation is not None
     return records >= defaults.FEWEST and not _is_single(args, records) and not said
 

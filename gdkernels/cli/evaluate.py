@@ -16,7 +16,7 @@ from gdkernels.errors import InputError
 from gdkernels.predictor import Prediction, Predictor, by_class, figures
 from gdkernels.progress import RecordCount
 from gdkernels.tables import parts
-from gdkernels.tables.preparation import checked_targets
+from gdkernels.tables.preparation import checked_targets, complete
 
 __all__ = ["add_to", "judge"]
 
@@ -30,6 +30,9 @@ def add_to(commands: Any) -> None:
     )
     parser.add_argument("model", metavar="MODEL", help="what gdkernels train --out wrote")
     add_data(parser, "the table, as for gdkernels train")
+    parser.add_argument(
+        "--drop-missing", action="store_true", help="leave out records without a target, in place of refusing them"
+    )
     add_where(parser, precision=False)
     add_plot(parser, "predicted against true and the residuals, or the confusion matrix,")
     parser.add_argument("--force", action="store_true", help="replace that file if it exists")
@@ -46,7 +49,7 @@ def run(args: Namespace) -> None:
     predictor = Predictor.load(args.model, backend=args.backend, device=args.device)
     preparation = predictor.preparation
     classes = preparation.classes
-    truth, whole = judge(predictor, args.data)
+    truth, whole = judge(predictor, args.data, drop_missing=args.drop_missing)
     found = figures(truth, whole)
     detail = by_class(truth, whole, classes) if classes is not None else {}
     if args.plot is not None:
@@ -71,8 +74,13 @@ def run(args: Namespace) -> None:
         print(args.plot)
 
 
-def judge(predictor: Predictor, data: list[str]) -> tuple[npt.NDArray[Any], Prediction]:
+def judge(predictor: Predictor, data: list[str], *, drop_missing: bool = False) -> tuple[npt.NDArray[Any], Prediction]:
     """Return the truth and the predictions for a table: class indices, or numbers in the target's own terms.
+
+    Parameters
+    ----------
+    drop_missing
+        Whether to leave out records without a target, in place of refusing them.
 
     Raises
     ------
@@ -83,7 +91,8 @@ def judge(predictor: Predictor, data: list[str]) -> tuple[npt.NDArray[Any], Pred
     classes = preparation.classes
     predictions, truths = [], []
     with RecordCount("evaluating") as bar:
-        for table in parts(data):
+        for part in parts(data):
+            table = complete(part, preparation.targets) if drop_missing else part
             if len(table):
                 checked_targets(table, preparation.targets, preparation.task)
                 truths.append(
@@ -92,7 +101,7 @@ def judge(predictor: Predictor, data: list[str]) -> tuple[npt.NDArray[Any], Pred
                 predictions.append(predictor.predict(table))
                 bar.update(len(table))
     if not truths:
-        raise InputError(f"{data[0]} has no records")
+        raise InputError(f"{data[0]} has no records{' that have a target' if drop_missing else ''}")
     truth = np.concatenate(truths)
     probabilities = None
     if classes is not None:

@@ -153,8 +153,8 @@ def add_train(commands: Any) -> ArgumentParser:
         type=whole(1),
         metavar="N",
         help="train N networks, each with validation rows of its own, and put them side by side as one, their average "
-        f"({defaults.FOLDS}, each without another fifth of the rows; 1 with --hidden or --starts, and for "
-        f"more than {defaults.LARGE:,} rows)",
+        f"({defaults.folds(1)}, each without another part of the rows; {defaults.folds(defaults.SMALL)} for "
+        f"{defaults.FEW:,} to {small} rows; 1 with --hidden or --starts, and for more than {defaults.LARGE:,} rows)",
     )
     training.add_argument(
         "--retries",
@@ -178,7 +178,7 @@ def add_train(commands: Any) -> ArgumentParser:
         type=share,
         metavar="SHARE",
         help="of the others, the rows that decide when to stop "
-        f"(a fifth for each network; {defaults.VALIDATION:g} with --hidden, --starts or --average)",
+        f"(another part for each network; {defaults.VALIDATION:g} with --hidden, --starts or --average)",
     )
 
     add_where(parser)

@@ -18,7 +18,7 @@ from gdkernels.tables.scaling import Scaling
 from gdkernels.tables.table import Column, Floats, Table, Text, listed, no_column
 from gdkernels.tables.task import TASKS, task_of
 
-__all__ = ["Preparation", "checked_targets", "gaps_of", "with_targets"]
+__all__ = ["Preparation", "checked_targets", "complete", "gaps_of", "with_targets"]
 
 # Nothing comes further out than this, so that a single wild value does not rule the network: inputs are drawn in
 # smoothly. On ten other splits of a table of house prices, R² was 0.897 without, 0.918 with 5 and 0.920 with 3; on
@@ -243,11 +243,18 @@ def with_targets(table: Table, target: str | Sequence[str] | None) -> Table:
     InputError
         Where none has.
     """
+    kept = complete(table, target)
+    if not len(kept):
+        given = (target,) if isinstance(target, str) else tuple(target or table.targets)
+        raise InputError(f"no record of {table.source} has a value of {listed(given)}: there is nothing to learn")
+    return kept
+
+
+def complete(table: Table, target: str | Sequence[str] | None) -> Table:
+    """Return the table of the records that have all the targets, which may be none."""
     given = (target,) if isinstance(target, str) else tuple(target or table.targets)
     gaps = [gaps_of(table.columns[_resolved(table, name)]) for name in given]
     kept = ~np.any(gaps, axis=0) if gaps else np.ones(len(table), bool)
-    if not kept.any():
-        raise InputError(f"no record of {table.source} has a value of {listed(given)}: there is nothing to learn")
     return table if kept.all() else table.take(kept)
 
 

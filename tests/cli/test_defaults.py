@@ -20,3 +20,8 @@ def test_small_tables_are_given_time():
     small, more = defaults.SMALL, defaults.SMALL + 1
     assert (defaults.epochs(small), defaults.patience(small), defaults.hidden(small)) == (1000, 30, (256,))
     assert (defaults.epochs(more), defaults.patience(more), defaults.hidden(more)) == (200, 10, (128, 128))
+
+
+def test_a_network_leaves_out_a_fifth_or_where_each_row_counts_and_there_is_time_a_tenth():
+    bounds = defaults.FEW, defaults.FEW + 1, defaults.SMALL, defaults.SMALL + 1
+    assert [defaults.folds(records) for records in bounds] == [5, 10, 10, 5]

@@ -318,3 +318,16 @@ def test_by_class_of_a_class_that_is_never_predicted():
     told = predictor.by_class(np.array([0, 1]), prediction, np.array(["a", "b"]))
     assert told["classes"][1] == {"label": "b", "records": 1, "precision": None, "recall": 0.0}
     assert json.loads(json.dumps(told))["confusion"] == [[1, 0], [1, 0]]
+
+
+def test_records_without_a_target_are_left_out_of_an_evaluation_where_that_is_said(command, model, tmp_path):
+    columns = houses()
+    for name, kept in (("whole", slice(None)), ("part", slice(50, None))):
+        write(tmp_path / f"{name}.csv", columns | {"price": ["NA"] * 50 + list(columns["price"][50:])}, rows=kept)
+    refused = command("evaluate", model, tmp_path / "whole.csv")
+    assert (refused.code, "50 of 300 records" in refused.err, "--drop-missing" in refused.err) == (2, True, True)
+    told = command("evaluate", model, tmp_path / "whole.csv", "--drop-missing", "--json").json
+    assert told["records"] == 250
+    assert told["metrics"] == pytest.approx(command("evaluate", model, tmp_path / "part.csv", "--json").json["metrics"])
+    write(tmp_path / "none.csv", columns | {"price": [""] * len(columns["price"])})
+    assert "no records that have a target" in command("evaluate", model, tmp_path / "none.csv", "--drop-missing").err

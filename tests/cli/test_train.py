@@ -44,10 +44,7 @@ def test_classes_are_learned(command, classes):
 
 
 def test_digits(command):
-    accuracies = [
-        command("train", "digits", "--json", "--seed", seed).json["metrics"]["accuracy"] for seed in (100, 101)
-    ]
-    assert np.mean(accuracies) >= 0.965
+    assert command("train", "digits", "--json", "--seed", 100).json["metrics"]["accuracy"] >= 0.965
 
 
 def test_diabetes(command):
