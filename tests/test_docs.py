@@ -123,3 +123,13 @@ def test_every_public_name_is_in_the_reference(module):
     entries = re.findall(r"^\.\. (?:auto|py:)\w+:: (?:[\w.]+\.)?(\w+)$", REFERENCE, re.MULTILINE)
     mentioned = re.findall(r"`(\w+)`|^## gdkernels\.(\w+)$", REFERENCE, re.MULTILINE)
     assert set(PUBLIC[module].__all__) <= {*entries, *chain.from_iterable(mentioned)}
+
+
+def test_each_row_of_the_table_of_faults_names_a_test():
+    tests = "".join(p.read_text("utf-8") for p in ROOT.glob("tests/**/test_*.py"))
+    rows = re.findall(r"^\| (?!what happens|---).*$", PAGES["docs/faults.md"], re.MULTILINE)
+    assert len(rows) > 15
+    for row in rows:
+        named = re.findall(r"`(test_\w+)`", row)
+        assert named
+        assert all(f"def {name}(" in tests for name in named), row

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from soak import soak
 from training import fit, told, trainer
 
 import gdkernels as gd
@@ -211,3 +212,13 @@ def test_killed(tmp_path):
 @pytest.mark.parametrize("backend", ["numpy", "numba"])
 def test_killed_two_hundred_times(tmp_path, backend):
     assert killed_again_and_again(tmp_path / "c", backend, 200, np.random.default_rng(1)) >= 50
+
+
+@pytest.mark.parametrize("seconds", [4, pytest.param(60, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+def test_random_faults(backend, seconds):
+    pytest.importorskip(backend)
+    injected, ended, lost = soak(seconds, backend)
+    assert sum(injected.values()) >= 2
+    assert ended > 0 or seconds < 60
+    assert not lost

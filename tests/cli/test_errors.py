@@ -217,6 +217,26 @@ def test_predictions_that_cannot_be_written_leave_nothing(
     refused(f"cannot write .*{name}: {message}", "predict", tmp_path / "m", numbers, "--out", tmp_path / name, *more)
 
 
+@pytest.mark.parametrize(("disk", "message"), NOWHERE)
+def test_models_and_pictures_that_cannot_be_written_leave_nothing(
+    refused, command, numbers, tmp_path, request, disk, message
+):
+    assert command("train", numbers, "--target", "y", "--epochs", 3, "--out", tmp_path / "m").code == 0
+    request.getfixturevalue(disk)
+    for name, arguments in {
+        "m.onnx": ("export", tmp_path / "m"),
+        "s.png": ("plot", "slope", "--steps", 2, "--out"),
+        "l.svg": ("plot", "loss", tmp_path / "m", "--out"),
+        "p.pdf": ("plot", "predictions", tmp_path / "m", numbers, "--out"),
+    }.items():
+        refused(f"cannot write .*{name}: {message}", *arguments, tmp_path / name)
+    for command_line in (("evaluate", tmp_path / "m", numbers), ("train", numbers, "--target", "y", "--epochs", 2)):
+        outcome = command(*command_line, "--plot", tmp_path / "e.png")
+        assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+        assert re.search(f"cannot write .*e.png: {message}", outcome.err)
+        assert not (tmp_path / "e.png").exists()
+
+
 @pytest.mark.parametrize("starts", [1, 2])
 def test_divergence_is_1_with_advice(refused, numbers, tmp_path, starts):
     refused(
