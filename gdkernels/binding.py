@@ -89,12 +89,15 @@ class Binding:
         return self.device == "cpu"
 
     def choices_of(self, plan: Plan | None) -> Mapping[str, Any] | None:
-        """Return the choices of a plan that can be repeated here, or None: not more threads than there are cores."""
+        """Return the choices of a plan, perhaps out of somebody's file, that can be repeated here, or None.
+
+        More threads than there are cores would wait for each other.
+        """
         if plan is None or (plan.backend, plan.device) != (self.backend.name, self.device):
             return None
-        threads = plan.choices.get("threads", 1)
+        threads, rows = (plan.choices.get(name, 1) for name in ("threads", "rows_at_a_time"))
         fits = isinstance(threads, int) and threads <= max(self.backend.threads(self.device), default=1)
-        return plan.choices if fits else None
+        return plan.choices if fits and isinstance(rows, int) and rows >= 1 else None
 
     def place(self, value: Any, name: str) -> Any:
         """Return `value` as an array of numbers on the device, in the precision.

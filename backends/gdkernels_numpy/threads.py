@@ -82,6 +82,7 @@ class Turns:
                 self._turn.wait_for(lambda: self._is_next(small))
             finally:
                 self._waiting[small] -= 1
+                self._turn.notify_all()  # those that let this one go first
             if not self._inside and small:
                 self._before = [get() for get, _ in self._libraries]
                 self._set([1] * len(self._libraries))
