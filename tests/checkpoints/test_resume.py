@@ -217,6 +217,15 @@ def test_a_plan_that_is_none(tmp_path, plan):
         fit(trainer(), tmp_path / "c", epochs=4)
 
 
+@pytest.mark.parametrize("rows", ["many", 0, None])
+def test_rows_at_a_time_that_cannot_be(tmp_path, rows, caplog):
+    stopped(tmp_path / "c", "numpy")
+    plan = told_in(tmp_path / "c")["plan"]
+    rewrite(tmp_path / "c", plan=plan | {"choices": {"rows_at_a_time": rows}})
+    fit(trainer(), tmp_path / "c", epochs=4)
+    assert f"another plan or other versions (rows_at_a_time {rows})" in caplog.text
+
+
 def test_choices_that_no_plan_can_have(tmp_path):
     pytest.importorskip("numba")
     stopped(tmp_path / "c", "numba")

@@ -26,7 +26,7 @@ from gdkernels.files import read_model, write_model
 from gdkernels.predictor import Predictor
 from gdkernels.tables import Preparation
 
-MOST_MEMORY = 256 << 20  # bytes beyond what there is at the start
+MOST_MEMORY = 256 << 20  # bytes beyond what there is before a file is read
 MOST_SECONDS = 20  # for one file
 
 OFTEN_WRONG = (b"\xff" * 8, b"\0" * 8, b"\xff" * 7 + b"\x7f", b"99999999", b'"[{,:1e9')
@@ -229,9 +229,9 @@ def main(kind, count, seed):
         path = place_of(kind, folder)
         put(path, original)
         read(kind, path)  # the original is sound, or nothing would be tested
-        limit_memory()
         refused = 0
         for k in range(count):
+            limit_memory()
             faulthandler.dump_traceback_later(MOST_SECONDS, exit=True)
             changed = altered_description(original, folder, draw) if "description" in kind else alter(original, draw)
             put(path, changed)
