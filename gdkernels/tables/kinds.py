@@ -133,7 +133,9 @@ def _refuse_points(table: Table, name: str, column: Text) -> None:
 
 
 def _identifier(name: str, values: Floats) -> str | None:
-    if len(values) < FEW or not np.all(values == np.round(values)) or len(np.unique(values)) < len(values):
+    if len(values) < FEW or not np.isfinite(values).all():
+        return None
+    if not np.all(values == np.round(values)) or len(np.unique(values)) < len(values):
         return None
     if np.ptp(values) == len(values) - 1:
         return "an identifier: consecutive integers"
