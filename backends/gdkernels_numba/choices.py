@@ -21,6 +21,7 @@ _PER_ROW_BYTE = 3.0  # that a row leaves: it is gathered or computed, one elemen
 # that share rows all read all weights; and weights in two layouts that overflow the caches are long to read.
 _ROWS_ALONE = 12
 _ROWS_OF_A_THREAD = 32
+_ROWS_IN_SQUARES = 48  # the same in bfloat16, where rows are shared in whole squares, few of them unevenly
 _ROWS_BEYOND_CACHES = 48
 _MOST = 1 << 20  # of anything that a plan asks for
 _ROW_BLOCK = 12  # a multiple of the rows of the usual micro-kernels
@@ -130,7 +131,8 @@ def choose(work: Work, format: Format, caches: Caches, cores: int, wished: Mappi
         depth_first = overflows and 2 * work.weight_bytes <= caches.second
     by_units = wished.get("by_units")
     if by_units is None:
-        limit = _ROWS_OF_A_THREAD * threads if threads > 1 else _ROWS_ALONE
+        shared = _ROWS_IN_SQUARES if format.paired else _ROWS_OF_A_THREAD
+        limit = shared * threads if threads > 1 else _ROWS_ALONE
         if work.weight_bytes > caches.last:
             limit = max(limit, _ROWS_BEYOND_CACHES)
         pays = threads > 1 or work.weight_bytes > caches.second

@@ -126,6 +126,16 @@ def test_few_rows_and_many_weights_are_shared_by_units(widths, batch_size, threa
     assert executable.plan.choices["by_units"] == by_units
 
 
+@needs_pairs
+@pytest.mark.parametrize(("batch_size", "by_units"), [(96, True), (97, False)])
+def test_squares_of_rows_are_not_shared_unevenly(batch_size, by_units, monkeypatch):
+    monkeypatch.setattr("gdkernels_numba.executable.caches", Caches)
+    data = Data(program(tanh), (300, 700, 300), batch_size)
+    executable = compiled(data.program, "bfloat16", threads=2)
+    assert_agrees(data, executable, batch_size, "bfloat16")
+    assert executable.plan.choices["by_units"] == by_units
+
+
 def test_threads_follow_the_work(monkeypatch):
     monkeypatch.setattr("gdkernels_numba.executable.cores", lambda: 2)
     deep = program(relu, tanh)
