@@ -24,6 +24,7 @@ from gdkernels_numba.vector import Format, Vectors
 __all__ = ["fma_rate", "pair_rate", "update_rate", "write_ceilings", "write_pair_ceiling"]
 
 _CHAINS = 12  # independent sums: enough for the latency of two units, few enough for 16 registers
+_PAIR_CHAINS = 24  # the same where there are 32 registers, and products of pairs take longer
 _ROUNDS = 1_000_000
 _REPEATS = 100  # the fastest counts, and for some of them a core may be taken
 
@@ -44,7 +45,7 @@ def pair_rate(threads: int) -> float | None:
     form = Format("float32", float_lanes(), pair_route())
     function = code.function_of(_code(form), "multiply_pairs", 2)
     results = np.zeros((threads, 64), np.float32)
-    rounds, flops = (_ROUNDS // 10, 4.0 * TILE_FLOPS) if form.tiled else (_ROUNDS, 4.0 * form.lanes * _CHAINS)
+    rounds, flops = (_ROUNDS // 10, 4.0 * TILE_FLOPS) if form.tiled else (_ROUNDS, 4.0 * form.lanes * _PAIR_CHAINS)
     return flops * rounds * threads / _shortest([partial(function, rounds, row.ctypes.data) for row in results])
 
 
@@ -61,7 +62,7 @@ def write_ceilings(module: ir.Module, form: Format) -> None:
     """Add to `module` the kernels of what there is in every format."""
     f = Function(module, "multiply_add", ("rounds", "result"))
     v = Vectors(f, form)
-    _write_chains(f, v, v.fma)
+    _write_chains(f, v, _CHAINS, v.fma)
 
     f = Function(module, "change", ("size", "memory"))
     v = Vectors(f, form)
@@ -76,7 +77,7 @@ def write_pair_ceiling(module: ir.Module, form: Format) -> None:
     f = Function(module, "multiply_pairs", ("rounds", "result"))
     v = Vectors(f, form)
     if not form.tiled:
-        _write_chains(f, v, lambda total, factor, _: v.add_pairs(factor, factor, total))
+        _write_chains(f, v, _PAIR_CHAINS, lambda total, factor, _: v.add_pairs(factor, factor, total))
         return
     configure_tiles(f)
     with f.loop(f.rounds):
@@ -85,9 +86,9 @@ def write_pair_ceiling(module: ir.Module, form: Format) -> None:
     f.finish()
 
 
-def _write_chains(f: Function, v: Vectors, operate: Callable[..., ir.Value]) -> None:
+def _write_chains(f: Function, v: Vectors, chains: int, operate: Callable[..., ir.Value]) -> None:
     factor = v.broadcast(f.result)  # unknown to the compiler
-    sums = [Variable(f, v.constant(float(k))) for k in range(_CHAINS)]
+    sums = [Variable(f, v.constant(float(k))) for k in range(chains)]
     with f.loop(f.rounds):
         for total in sums:
             total.set(operate(total.get(), factor, factor))
