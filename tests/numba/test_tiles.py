@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 from engine_runs import Data, assert_agrees, bits, compiled, needs_pairs, program
-from gdkernels_numba import NumbaBackend, machine
+from gdkernels_numba import NumbaBackend, code, machine
+from gdkernels_numba.ceilings import write_pair_ceiling
 from gdkernels_numba.kernels_move import write_moves
 from gdkernels_numba.kernels_product import write_products
 from gdkernels_numba.machine import AMX_BF16, AVX512_BF16
 from gdkernels_numba.vector import Format
+from llvmlite import ir
 from pair_kernels import PairKernels, random_values
 from pairs_reference import pairs_along_rows, product_of_tiles
 from test_vectorised import calls, count, instructions
@@ -80,6 +82,15 @@ def test_each_route_repeats_its_own_bits(emulator):
 
     assert run(AMX_BF16) == run(AMX_BF16)
     assert run(AMX_BF16) != run(AVX512_BF16), "they add in different orders"
+
+
+def test_a_round_of_the_ceiling_is_four_products(emulator):
+    module = ir.Module("ceilings")
+    write_pair_ceiling(module, Format("float32", 16, AMX_BF16))
+    loaded = code._link(code._compile(str(module)))
+    before = emulator.counts()
+    code.function_of(loaded, "multiply_pairs", 2)(3, 0)
+    assert np.array_equal(np.subtract(emulator.counts(), before), (1, 1, 3 * 4))
 
 
 def test_tiles_are_preferred_where_the_system_permits_them(emulator, monkeypatch):
