@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gdkernels import metrics
 from gdkernels.errors import FileError, InputError
 from gdkernels.mlp import MLP, load
+from gdkernels.sums import Sums
 from gdkernels.tables import Preparation, Table
 
-__all__ = ["Prediction", "Predictor", "by_class", "figures"]
+__all__ = ["Judgement", "Prediction", "Predictor"]
 
 
 @dataclass(frozen=True)
@@ -99,35 +99,61 @@ class Predictor:
         return Prediction(self.preparation.restore(np.argmax(probability, axis=1)), probability)
 
 
-def figures(truth: npt.NDArray[Any], prediction: Prediction) -> dict[str, float]:
-    """Return how good predictions are.
+class Judgement:
+    """How good predictions are, from sums: it grows part by part, and keeps none of them.
 
-    Parameters
+    Attributes
     ----------
-    truth
-        Class indices [records], or numbers in the target's own terms.
+    confusion
+        How many records there are of each true class [rows] and predicted class [columns]; empty for a regression.
     """
-    with np.errstate(over="ignore", invalid="ignore"):  # figures too large for a number come out as such
+
+    def __init__(self, preparation: Preparation) -> None:
+        self._classes = preparation.classes
+        self._sums = Sums()
+        count = 0 if self._classes is None else len(self._classes)
+        self.confusion = np.zeros((count, count), np.int64)
+
+    @property
+    def records(self) -> int:
+        return self._sums.records
+
+    def add(self, truth: npt.NDArray[Any], prediction: Prediction) -> None:
+        """Add records.
+
+        Parameters
+        ----------
+        truth
+            Class indices [records], or numbers in the target's own terms.
+        """
         if prediction.probabilities is None:
-            return {name: metrics.METRICS[name](truth, prediction.values) for name in ("r2", "rmse", "mae")}
-        target = np.eye(prediction.probabilities.shape[1])[truth]
-        return {name: metrics.METRICS[name](target, prediction.probabilities) for name in ("accuracy", "log_loss")}
+            self._sums.add(truth, prediction.values)
+            return
+        count = prediction.probabilities.shape[1]
+        self._sums.add(np.eye(count)[truth], prediction.probabilities)
+        predicted = np.argmax(prediction.probabilities, axis=1)
+        self.confusion += np.bincount(count * truth + predicted, minlength=count * count).reshape(count, count)
 
+    def figures(self) -> dict[str, float]:
+        """Return the figures of a regression, or of classes."""
+        names = ("r2", "rmse", "mae") if self._classes is None else ("accuracy", "log_loss")
+        return {name: self._sums.figure(name) for name in names}
 
-def by_class(truth: npt.NDArray[Any], prediction: Prediction, labels: npt.NDArray[Any]) -> dict[str, Any]:
-    """Return precision, recall and records of each class, and the confusion matrix [true class, predicted class]."""
-    assert prediction.probabilities is not None
-    count = len(labels)
-    predicted = np.argmax(prediction.probabilities, axis=1)
-    confusion = np.bincount(count * truth + predicted, minlength=count * count).reshape(count, count)
-    right = np.diag(confusion)
-    classes = [
-        {
-            "label": label,
-            "records": int(confusion[k].sum()),
-            "precision": float(right[k] / confusion[:, k].sum()) if confusion[:, k].any() else None,
-            "recall": float(right[k] / confusion[k].sum()) if confusion[k].any() else None,
-        }
-        for k, label in enumerate(labels.tolist())
-    ]
-    return {"classes": classes, "confusion": confusion.tolist()}
+    def by_class(self) -> dict[str, Any] | None:
+        """Return precision, recall and records of each class, and the confusion matrix [true class, predicted class].
+
+        None for a regression.
+        """
+        if self._classes is None:
+            return None
+        confusion, right = self.confusion, np.diag(self.confusion)
+        classes = [
+            {
+                "label": label,
+                "records": int(confusion[k].sum()),
+                "precision": float(right[k] / confusion[:, k].sum()) if confusion[:, k].any() else None,
+                "recall": float(right[k] / confusion[k].sum()) if confusion[k].any() else None,
+            }
+            for k, label in enumerate(self._classes.tolist())
+        ]
+        return {"classes": classes, "confusion": confusion.tolist()}

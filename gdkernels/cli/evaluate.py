@@ -13,12 +13,16 @@ import numpy.typing as npt
 from gdkernels.cli import pictures
 from gdkernels.cli.options import add_data, add_output, add_plot, add_where
 from gdkernels.errors import InputError
-from gdkernels.predictor import Prediction, Predictor, by_class, figures
+from gdkernels.predictor import Judgement, Prediction, Predictor
 from gdkernels.progress import RecordCount
+from gdkernels.streams import generator
 from gdkernels.tables import parts
 from gdkernels.tables.preparation import checked_targets, complete
+from gdkernels.tables.sample import Sample
 
-__all__ = ["add_to", "judge"]
+__all__ = ["DRAWN", "add_to", "judge"]
+
+DRAWN = 100_000
 
 
 def add_to(commands: Any) -> None:
@@ -49,17 +53,17 @@ def run(args: Namespace) -> None:
     predictor = Predictor.load(args.model, backend=args.backend, device=args.device)
     preparation = predictor.preparation
     classes = preparation.classes
-    truth, whole = judge(predictor, args.data, drop_missing=args.drop_missing)
-    found = figures(truth, whole)
-    detail = by_class(truth, whole, classes) if classes is not None else {}
+    judgement, truth, prediction = judge(predictor, args.data, drop_missing=args.drop_missing)
+    found, detail = judgement.figures(), judgement.by_class() or {}
     if args.plot is not None:
-        pictures.write(pictures.draw(pictures.compared(preparation, truth, whole)), args.plot, overwrite=args.force)
+        panels = pictures.compared(preparation, judgement, truth, prediction)
+        pictures.write(pictures.draw(panels), args.plot, overwrite=args.force)
     if args.json:
         finite = {name: value if math.isfinite(value) else None for name, value in found.items()}
-        told = {"model": args.model, "records": len(truth), "metrics": finite, **detail, "plot": args.plot}
+        told = {"model": args.model, "records": judgement.records, "metrics": finite, **detail, "plot": args.plot}
         print(json.dumps(told, indent=2))
         return
-    print(f"{', '.join(preparation.targets)!r} on {len(truth):,} records")
+    print(f"{', '.join(preparation.targets)!r} on {judgement.records:,} records")
     print(", ".join(f"{name} {value:.4g}" for name, value in found.items()))
     if classes is not None:
         for told in detail["classes"]:
@@ -74,8 +78,13 @@ def run(args: Namespace) -> None:
         print(args.plot)
 
 
-def judge(predictor: Predictor, data: list[str], *, drop_missing: bool = False) -> tuple[npt.NDArray[Any], Prediction]:
-    """Return the truth and the predictions for a table: class indices, or numbers in the target's own terms.
+def judge(
+    predictor: Predictor, data: list[str], *, drop_missing: bool = False
+) -> tuple[Judgement, npt.NDArray[Any], Prediction]:
+    """Predict a table part by part, and return how good that is, with truth and predictions of some of the records.
+
+    Of more than `DRAWN` records, these are so many, drawn at random: of a regression, numbers in the target's own
+    terms.
 
     Parameters
     ----------
@@ -88,22 +97,22 @@ def judge(predictor: Predictor, data: list[str], *, drop_missing: bool = False) 
         Where the table has no records, or lacks what the model needs.
     """
     preparation = predictor.preparation
-    classes = preparation.classes
-    predictions, truths = [], []
+    judgement = Judgement(preparation)
+    drawn: Sample[tuple[npt.NDArray[Any], ...]] = Sample(
+        DRAWN, generator(0, "drawn"), lambda part, rows: tuple(a[rows] for a in part)
+    )
     with RecordCount("evaluating") as bar:
         for part in parts(data):
             table = complete(part, preparation.targets) if drop_missing else part
             if len(table):
                 checked_targets(table, preparation.targets, preparation.task)
-                truths.append(
-                    preparation.target_values(table) if classes is None else preparation.transform_targets(table)
-                )
-                predictions.append(predictor.predict(table))
+                indices = preparation.classes is not None
+                truth = preparation.transform_targets(table) if indices else preparation.target_values(table)
+                prediction = predictor.predict(table)
+                judgement.add(truth, prediction)
+                drawn.add((truth, prediction.values), len(table))
                 bar.update(len(table))
-    if not truths:
+    if not judgement.records:
         raise InputError(f"{data[0]} has no records{' that have a target' if drop_missing else ''}")
-    truth = np.concatenate(truths)
-    probabilities = None
-    if classes is not None:
-        probabilities = np.concatenate([p.probabilities for p in predictions if p.probabilities is not None])
-    return truth, Prediction(np.concatenate([p.values for p in predictions]), probabilities)
+    truth, values = (np.concatenate(arrays) for arrays in zip(*drawn.parts(), strict=True))
+    return judgement, truth, Prediction(values)

@@ -9,14 +9,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import numpy.typing as npt
 
 from gdkernels import plots
 from gdkernels.errors import InputError
 from gdkernels.files.atomic import check_destination, write_atomically
 from gdkernels.plots import style
-from gdkernels.predictor import Prediction, by_class
+from gdkernels.predictor import Judgement, Prediction
 from gdkernels.tables import Preparation
 
 if TYPE_CHECKING:
@@ -80,26 +79,33 @@ def write(figure: Figure, path: str, *, overwrite: bool) -> None:
         )
 
 
-def matching(preparation: Preparation, truth: npt.NDArray[Any], prediction: Prediction) -> list[Panel]:
+def matching(
+    preparation: Preparation, judgement: Judgement, truth: npt.NDArray[Any], prediction: Prediction
+) -> list[Panel]:
     """Return the panels that set predictions beside the truth: one for each target, or the confusion matrix.
 
     Parameters
     ----------
-    truth
-        Class indices [records], or numbers in the target's own terms.
+    judgement
+        Of all records.
+    truth, prediction
+        Of those that are drawn: numbers in the target's own terms.
     """
-    return [panel for panels in _judging(preparation, truth, prediction) for panel in panels[:1]]
+    return [panel for panels in _judging(preparation, judgement, truth, prediction) for panel in panels[:1]]
 
 
-def compared(preparation: Preparation, truth: npt.NDArray[Any], prediction: Prediction) -> list[Panel]:
+def compared(
+    preparation: Preparation, judgement: Judgement, truth: npt.NDArray[Any], prediction: Prediction
+) -> list[Panel]:
     """Return the panels of `matching`, each for numbers followed by one of the residuals."""
-    return [panel for panels in _judging(preparation, truth, prediction) for panel in panels]
+    return [panel for panels in _judging(preparation, judgement, truth, prediction) for panel in panels]
 
 
-def _judging(preparation: Preparation, truth: npt.NDArray[Any], prediction: Prediction) -> list[list[Panel]]:
+def _judging(
+    preparation: Preparation, judgement: Judgement, truth: npt.NDArray[Any], prediction: Prediction
+) -> list[list[Panel]]:
     if preparation.classes is not None:
-        counts = by_class(truth, prediction, preparation.classes)["confusion"]
-        return [[partial(plots.confusion_matrix, np.array(counts), preparation.classes.tolist())]]
+        return [[partial(plots.confusion_matrix, judgement.confusion, preparation.classes.tolist())]]
     pairs = zip(truth.reshape(len(truth), -1).T, prediction.values.reshape(len(truth), -1).T, strict=True)
     return [
         [partial(function, true, predicted, name=name) for function in (plots.predicted_against_true, plots.residuals)]

@@ -27,7 +27,7 @@ from gdkernels.errors import InputError
 from gdkernels.files.atomic import check_destination
 from gdkernels.mlp import MLP
 from gdkernels.plots import loss_curves
-from gdkernels.predictor import Predictor, by_class, figures
+from gdkernels.predictor import Judgement, Predictor
 from gdkernels.tables import Preparation, Table, read, task_of
 from gdkernels.tables.outcomes import labels
 from gdkernels.tables.preparation import checked_targets, with_targets
@@ -130,7 +130,9 @@ def run(args: Namespace) -> None:
     )
     seconds = time.perf_counter() - began
     prediction = Predictor(mlp, preparation).predict_prepared(x[test]) if len(test) else None
-    truth = _truth(preparation, table, y)[test]
+    truth, judgement = _truth(preparation, table, y)[test], Judgement(preparation)
+    if prediction:
+        judgement.add(truth, prediction)
     result = Result(
         table=table,
         preparation=preparation,
@@ -140,10 +142,8 @@ def run(args: Namespace) -> None:
         | {"epochs": epochs, "patience": patience, "seed": args.seed, "average": len(draws)}
         | {"class_weight": args.class_weight},
         rows=rows,
-        metrics=figures(truth, prediction) if prediction else {},
-        by_class=by_class(truth, prediction, preparation.classes)
-        if prediction and preparation.classes is not None
-        else None,
+        metrics=judgement.figures() if prediction else {},
+        by_class=judgement.by_class() if prediction else None,
         seconds=seconds,
         choice=choice,
         explanation=_explanation(args, network, settings, len(train), epochs) if args.explain else None,
@@ -154,7 +154,7 @@ def run(args: Namespace) -> None:
             mlp.save(args.out, overwrite=args.force)
             result = replace(result, model=args.out)
         if args.plot is not None:
-            panels = pictures.matching(preparation, truth, prediction) if prediction else []
+            panels = pictures.matching(preparation, judgement, truth, prediction) if prediction else []
             figure = pictures.draw([partial(loss_curves, histories), *panels])
             pictures.write(figure, args.plot, overwrite=args.force)
             result = replace(result, plot=args.plot)

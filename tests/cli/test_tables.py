@@ -11,6 +11,8 @@ import pytest
 
 from gdkernels import predictor
 from gdkernels.cli import predict as predict_command
+from gdkernels.tables import Preparation
+from gdkernels.tables.outcomes import Classes
 
 N = 300
 QUICK = ("--epochs", "30", "--hidden", "16")
@@ -315,7 +317,9 @@ def test_the_average_is_that_of_the_networks():
 
 def test_by_class_of_a_class_that_is_never_predicted():
     prediction = predictor.Prediction(np.array([0, 0]), np.array([[0.9, 0.1], [0.8, 0.2]]))
-    told = predictor.by_class(np.array([0, 1]), prediction, np.array(["a", "b"]))
+    judgement = predictor.Judgement(Preparation("classification", (), None, Classes("y", ("a", "b"))))
+    judgement.add(np.array([0, 1]), prediction)
+    told = judgement.by_class()
     assert told["classes"][1] == {"label": "b", "records": 1, "precision": None, "recall": 0.0}
     assert json.loads(json.dumps(told))["confusion"] == [[1, 0], [1, 0]]
 
