@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
 from gdkernels.errors import InputError, unknown_name
+from gdkernels.memory import parse_bytes
 
 __all__ = [
     "Parser",
@@ -17,6 +18,7 @@ __all__ = [
     "network_sizes",
     "positive",
     "share",
+    "size",
     "sizes",
     "whole",
 ]
@@ -78,6 +80,14 @@ def _number(allowed: Callable[[float], bool], wanted: str) -> Callable[[str], fl
         return value
 
     return read
+
+
+def size(text: str) -> int:
+    """Read bytes, as in 512MB or 2GB."""
+    try:
+        return parse_bytes(text)
+    except InputError:
+        raise ArgumentTypeError(f"must be a size such as 512MB or 2GB, got {text!r}") from None
 
 
 def layers(text: str) -> tuple[int, ...]:

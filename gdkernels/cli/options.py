@@ -7,7 +7,7 @@ from typing import Any
 
 from gdkernels.backend import PRECISIONS
 from gdkernels.cli import defaults
-from gdkernels.cli.arguments import at_least, layers, name_of, positive, share, whole
+from gdkernels.cli.arguments import at_least, layers, name_of, positive, share, size, whole
 from gdkernels.definition import optimizers
 from gdkernels.definition.naming import names
 from gdkernels.tables import BUILT_IN
@@ -179,6 +179,14 @@ def add_train(commands: Any) -> ArgumentParser:
         metavar="SHARE",
         help="of the others, the rows that decide when to stop "
         f"(another part for each network; {defaults.VALIDATION:g} with --hidden, --starts or --average)",
+    )
+
+    rows.add_argument(
+        "--memory",
+        type=size,
+        metavar="SIZE",
+        help="train in windows of so much memory, as in 512MB or 2GB, from a table that may be larger than it (only "
+        "where the table would not fit: 1GB, or a quarter of the limit)",
     )
 
     add_where(parser)

@@ -15,6 +15,7 @@ from gdkernels.cli.cross_validation import Choice
 from gdkernels.cli.explain import Explanation
 from gdkernels.definition.naming import describe
 from gdkernels.history import History
+from gdkernels.memory import gigabytes
 from gdkernels.mlp import MLP
 from gdkernels.tables import Preparation, Table
 from gdkernels.tables.table import listed
@@ -42,6 +43,8 @@ class Result:
         What cross-validation chose, where there was one.
     explanation
         Why it ran where it did, if that was asked for.
+    class_records
+        How many records each class has, by its label, where the table is a sample of them.
     """
 
     table: Table
@@ -57,6 +60,7 @@ class Result:
     plot: str | None = None
     choice: Choice | None = None
     explanation: Explanation | None = None
+    class_records: dict[str, int] | None = None
 
     @property
     def history(self) -> History:
@@ -97,6 +101,7 @@ class Result:
             "starts": [vars(start) for start in history.starts],
             "averaged": [{"epochs": len(h.epochs), "best_epoch": h.best_epoch} for h in self.histories],
             "cross_validation": None if self.choice is None else self.choice.as_dict(),
+            "memory": history.memory,
             "seconds": self.seconds,
             "samples_per_second": history.samples_per_second,
             "model": self.model,
@@ -147,6 +152,9 @@ class Result:
             "trained": (f"{several} networks, put side by side as their average; " if several > 1 else "")
             + f"{epochs} epochs on {self.rows['train']:,} rows in {self.seconds:.2f} s, "
             f"{history.samples_per_second:,.0f} samples/s",
+            "memory": "that of the device"
+            if history.memory is None
+            else f"at most {gigabytes(history.memory)}, as said before training",
             "stopped": f"{history.stopped}; the parameters are those of epoch {', '.join(best)}",
         }
         if self.choice is not None:
@@ -174,9 +182,13 @@ class Result:
         """Return the share of the records that each class has, the largest first."""
         if self.preparation.classes is None:
             return None
-        indices = self.preparation.transform_targets(self.table)
-        shares = np.bincount(indices, minlength=len(self.preparation.classes)) / len(indices)
-        pairs = zip(map(str, self.preparation.classes.tolist()), shares.tolist(), strict=True)
+        names = list(map(str, self.preparation.classes.tolist()))
+        if self.class_records is None:
+            indices = self.preparation.transform_targets(self.table)
+            counts = np.bincount(indices, minlength=len(names))
+        else:
+            counts = np.array([self.class_records[name] for name in names])
+        pairs = zip(names, (counts / counts.sum()).tolist(), strict=True)
         return dict(sorted(pairs, key=lambda pair: -pair[1]))
 
     def _plain_settings(self) -> dict[str, Any]:

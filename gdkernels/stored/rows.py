@@ -8,7 +8,9 @@ from __future__ import annotations
 import os
 import struct
 import weakref
+from itertools import accumulate
 from mmap import ALLOCATIONGRANULARITY, mmap
+from operator import mul
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -75,7 +77,7 @@ class FileRows:
         self._path, self._offset, self._strides = Path(path), offset, strides
         if dtype.kind not in "biuf":
             raise InputError(f"{name} holds {dtype} values, not real numbers; encode text and categories first")
-        if len(shape) not in (1, 2) or min(strides) < 0:
+        if len(shape) not in (1, 2) or min(*shape, *strides) < 0:
             raise InputError(f"{name} must have the shape [records] or [records, columns], not {list(shape)}")
         try:
             self._file = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
@@ -152,7 +154,7 @@ def members_of(path: str | os.PathLike[str]) -> dict[str, FileRows]:
     InputError
         Where it is compressed: then a row can be had only through all that come before.
     """
-    from zipfile import ZIP_STORED, BadZipFile, ZipFile
+    from zipfile import ZIP_STORED, ZipFile
 
     try:
         with ZipFile(path) as archive, open(path, "rb") as file:
@@ -168,10 +170,12 @@ def members_of(path: str | os.PathLike[str]) -> dict[str, FileRows]:
                 file.seek(sum(struct.unpack("<HH", file.read(4))), os.SEEK_CUR)
                 found[name] = _array_at(file, Path(path), f"{name} in {os.fspath(path)}")
             return found
-    except (BadZipFile, struct.error) as error:
-        raise InputError(f"cannot read {os.fspath(path)}: it is no NPZ file, or damaged ({error})") from None
+    except InputError:
+        raise
     except OSError as error:
         raise FileError(f"cannot read {os.fspath(path)}: {(error.strerror or str(error)).lower()}") from error
+    except Exception as error:  # from zipfile comes anything for damaged bytes
+        raise InputError(f"cannot read {os.fspath(path)}: it is no NPZ file, or damaged ({error})") from None
 
 
 def _npy(path: Path, name: str) -> FileRows:
@@ -192,7 +196,8 @@ def _array_at(file: Any, path: Path, name: str) -> FileRows:
         raise InputError(
             f"cannot read {path}: it is no NPY file, or damaged ({' '.join(str(error).split())})"
         ) from None
-    strides = np.cumprod([dtype.itemsize, *(shape if columns_first else shape[::-1])])[: len(shape)].tolist()
+    # In Python's numbers: what a damaged header says may be larger than NumPy's.
+    strides = list(accumulate([dtype.itemsize, *(shape if columns_first else shape[::-1])], mul))[: len(shape)]
     return FileRows(path, file.tell(), dtype, shape, tuple(strides if columns_first else strides[::-1]), name)
 
 

@@ -21,7 +21,7 @@ from gdkernels.stored.shuffle import TOGETHER, Layout, Shuffle
 from gdkernels.stored.stored import Stored
 from gdkernels.targets import place_inputs, place_targets, place_weights
 
-__all__ = ["ShuffledWindows", "Windows", "place_stored"]
+__all__ = ["ShuffledWindows", "Windows", "default_memory", "place_stored"]
 
 _DEFAULT = 10**9
 _INDICES = 32  # bytes a record: the order of this window and of the next, each once more as it is put together
@@ -252,7 +252,7 @@ def place_stored(
         For data that do not fit network or loss, and memory that is not enough for two batches.
     """
     reader = _Reader(stored, binding, sizes, loss)
-    allowed, records = stored.memory or _default_memory(), len(stored)
+    allowed, records = stored.memory or default_memory(), len(stored)
     whole = records * (reader.record_bytes + _INDICES // 2) <= allowed
     window = records if whole else allowed // (2 * reader.record_bytes + _INDICES)
     size = max(1, window // TOGETHER)
@@ -272,6 +272,7 @@ def place_stored(
     return windows
 
 
-def _default_memory() -> int:
+def default_memory() -> int:
+    """Return how much memory records take where nobody says."""
     found = memory.limit()
     return _DEFAULT if found is None else min(_DEFAULT, found.bytes // 4)

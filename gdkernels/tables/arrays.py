@@ -1,6 +1,7 @@
 """Tables from NumPy's own files, NPY and NPZ; nothing is ever unpickled."""
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 from zipfile import ZipFile
@@ -9,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.errors import InputError
+from gdkernels.stored.rows import Rows, members_of, rows_of
 from gdkernels.tables.table import Column, Floats, Table, Text
 
 __all__ = ["read_npy", "read_npz"]
@@ -17,19 +19,44 @@ _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.r
 _DEFLATED = 1100  # bytes that one compressed byte can become, and a few more: the format's limit is 1032
 
 
-def read_npy(path: Path) -> Table:
-    """Return the table of one array [records, columns], whose columns are numbered from 0."""
+def read_npy(path: Path, records: int) -> Iterator[Table]:
+    """Yield the table of one array [records, columns], whose columns are numbered from 0, in parts of so many."""
+    rows = _rows(path)
+    if rows is not None and len(rows.shape) == 2 and rows.shape[0] > records:
+        for first in range(0, rows.shape[0], records):
+            part = _numbers(rows.read(first, min(rows.shape[0], first + records)), "its array", str(path))
+            yield Table(_columns(part, ""), str(path), first=first)
+        return
     array = _numbers(_load(path), "its array", str(path))
     if array.ndim != 2:
         raise InputError(f"{path} must hold an array [records, columns], not one of shape {list(array.shape)}")
-    return Table(_columns(array, ""), str(path))
+    yield Table(_columns(array, ""), str(path))
 
 
-def read_npz(path: Path) -> Table:
-    """Return the table of the arrays X [records, columns] and, to be predicted, Y [records] or [records, outputs].
+def read_npz(path: Path, records: int) -> Iterator[Table]:
+    """Yield the table of the arrays X [records, columns] and, to be predicted, Y [records] or [records, outputs].
 
-    One-hot rows of Y become one column of classes, the positions of their ones, as text.
+    One-hot rows of Y become one column of classes, the positions of their ones, as text. A compressed file is read
+    whole, another in parts of so many records.
     """
+    try:
+        members = members_of(path)
+    except InputError:  # compressed, or damaged: what is wrong with it is said below
+        members = {}
+    if {"X", "Y"} <= set(members):
+        x, y = members["X"], members["Y"]
+        if len(x.shape) == 2 and x.shape[0] > records and x.shape[0] == y.shape[0] and y.shape[1:] != (0,):
+            bounds = [(first, min(x.shape[0], first + records)) for first in range(0, x.shape[0], records)]
+            hot = len(y.shape) > 1 and y.shape[1] > 1 and all(_one_hot(y.read(*b)) for b in bounds)
+            for first, stop in bounds:
+                inputs = _numbers(x.read(first, stop), "X", str(path))
+                targets = _targets(_numbers(y.read(first, stop), "Y", str(path)), hot=hot)
+                yield Table(_columns(inputs, "") | targets, str(path), tuple(targets), first)
+            return
+    yield _whole(path)
+
+
+def _whole(path: Path) -> Table:
     file = _load(path)
     if "X" not in file:
         raise InputError(
@@ -45,14 +72,28 @@ def read_npz(path: Path) -> Table:
         raise InputError(f"Y in {path} must have the shape [records] or [records, outputs], not {list(y.shape)}")
     if len(x) != len(y):
         raise InputError(f"X and Y in {path} must have as many records: X has {len(x):,}, Y has {len(y):,}")
-    targets: dict[str, Column]
-    if y.ndim == 1 or y.shape[1] == 1:
-        targets = {"Y": y.reshape(-1)}
-    elif bool(np.all((y == 0) | (y == 1)) and np.all(y.sum(axis=1) == 1)):
-        targets = {"Y": Text(np.argmax(y, axis=1).astype(np.int32), tuple(map(str, range(y.shape[1]))))}
-    else:
-        targets = dict(_columns(y, "Y"))
+    targets = _targets(y, hot=y.ndim > 1 and y.shape[1] > 1 and _one_hot(y))
     return Table(_columns(x, "") | targets, str(path), tuple(targets))
+
+
+def _one_hot(y: npt.NDArray[Any]) -> bool:
+    return bool(np.all((y == 0) | (y == 1)) and np.all(y.sum(axis=1) == 1))
+
+
+def _targets(y: Floats, *, hot: bool) -> dict[str, Column]:
+    if y.ndim == 1 or y.shape[1] == 1:
+        return {"Y": y.reshape(-1)}
+    if hot:
+        return {"Y": Text(np.argmax(y, axis=1).astype(np.int32), tuple(map(str, range(y.shape[1]))))}
+    return _columns(y, "Y")
+
+
+def _rows(path: Path) -> Rows | None:
+    """Return the rows of an NPY file, or None where something is wrong with it."""
+    try:
+        return rows_of(path, "its array")
+    except InputError:
+        return None
 
 
 def _columns(array: Floats, prefix: str) -> dict[str, Column]:

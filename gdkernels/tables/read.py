@@ -15,7 +15,7 @@ from gdkernels.tables.frames import ARROW, PARQUET, read_frame
 from gdkernels.tables.table import Column, Table, Text, as_text
 from gdkernels.tables.text import read_text
 
-__all__ = ["parts", "read"]
+__all__ = ["Data", "joined", "parts", "read"]
 
 Data = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
@@ -48,7 +48,7 @@ def read(data: Data, *, progress: bool | None = None) -> Table:
             for part in parts(data):
                 read_parts.append(part)
                 bar.update(len(part))
-        return _joined(read_parts, _source(data))
+        return joined(read_parts, _source(data))
     except MemoryError:
         raise InputError(f"{_source(data)} does not fit into memory") from None
 
@@ -101,9 +101,9 @@ def _parts_of_kind(path: Path, records: int) -> Iterator[Table]:
         raise InputError(f"{path} is empty")
     try:
         if start.startswith(b"\x93NUMPY"):
-            yield read_npy(path)
+            yield from read_npy(path, records)
         elif start.startswith(b"PK"):
-            yield read_npz(path)
+            yield from read_npz(path, records)
         elif start.startswith((PARQUET, ARROW)):
             yield from read_frame(path, records)
         else:
@@ -162,7 +162,14 @@ def _source(data: Data) -> str:
     return items[0] if len(items) == 1 else f"{items[0]} and {len(items) - 1} more"
 
 
-def _joined(tables: Sequence[Table], source: str) -> Table:
+def joined(tables: Sequence[Table], source: str) -> Table:
+    """Return the table of all the records of tables with the same columns.
+
+    Raises
+    ------
+    InputError
+        Where there are none.
+    """
     if len(tables) == 1:
         table = Table(tables[0].columns, source, tables[0].targets)
     else:

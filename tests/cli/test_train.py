@@ -99,6 +99,7 @@ def test_json_is_one_object_with_everything(command, numbers, tmp_path):
         "starts": list,
         "averaged": list,
         "cross_validation": type(None),
+        "memory": int,
         "seconds": float,
         "samples_per_second": float,
         "model": str,
@@ -144,7 +145,8 @@ def test_the_summary_says_where_it_ran_and_why(command, classes, tmp_path):
         str(tmp_path / "m"),
     ):
         assert part in text
-    assert len(text.splitlines()) == 10
+    assert "memory   at most " in text
+    assert len(text.splitlines()) == 11
 
 
 def test_without_test_rows_there_are_no_figures(command, numbers):

@@ -1,0 +1,168 @@
+"""Training from tables larger than the memory that it may take."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import polars as pl
+import pytest
+
+from gdkernels import memory
+from gdkernels.cli import large, main
+from gdkernels.memory import Room
+from gdkernels.stored import conversion
+from gdkernels.stored.conversion import Draw, survey
+
+N = 6000
+QUICK = ["--hidden", "8", "--epochs", "3", "--memory", "300kB", "--json", "--backend", "numpy"]
+
+
+@pytest.fixture(scope="module")
+def table():
+    draw = np.random.default_rng(0)
+    a, b = draw.normal(size=N), draw.exponential(size=N)
+    town = draw.choice(["Ames", "Nevada", ""], N, p=[0.6, 0.3, 0.1])
+    y = 3 * a + np.log(b) + 5 * (town == "Ames") + draw.normal(0, 0.1, N)
+    kind = np.where(y > 8, "high", np.where(y > 0, "middle", "low"))
+    kind[4321] = "once"  # a class of a single record
+    gaps = [None if k % 10 == 0 else float(v) for k, v in enumerate(b)]
+    return {"row": np.arange(N), "a": a, "b": gaps, "town": [t or None for t in town], "y": y, "kind": kind.tolist()}
+
+
+@pytest.fixture
+def files(tmp_path, table, monkeypatch):
+    monkeypatch.setenv("GDKERNELS_CACHE", str(tmp_path / "cache"))
+    frame = pl.DataFrame(table)
+    frame.write_csv(tmp_path / "t.csv")
+    frame.write_parquet(tmp_path / "t.parquet")
+    x = np.column_stack([table["a"], np.nan_to_num(np.array(table["b"], float)), table["y"]])
+    np.save(tmp_path / "t.npy", x)
+    np.savez(tmp_path / "t.npz", X=x[:, :2], Y=x[:, 2])
+    return tmp_path
+
+
+def train(capsys, *arguments):
+    assert main(["train", *map(str, arguments), *QUICK]) == 0, capsys.readouterr().err
+    return json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_raw_table(files, capsys, kind):
+    out = files / "m.safetensors"
+    arguments = [files / f"t.{kind}", "--target", "y", "--ignore", "kind"]
+    told = train(capsys, *arguments, "--optimizer", "rmsprop", "--epochs", "30", "--out", out)
+    assert told["metrics"]["r2"] > 0.9
+    assert told["memory"] > 0
+    assert sum(told["rows"].values()) == N
+    assert 0.18 * N < told["rows"]["test"] < 0.22 * N
+    assert 0.06 * N < told["rows"]["validation"] < 0.1 * N
+    why = {c["name"]: (c["kind"], c["why"]) for c in told["columns"]}
+    assert why["row"] == ("dropped", "an identifier: consecutive integers")
+    assert why["b"][0] == "number"
+    assert "gaps become the median, with an indicator" in why["b"][1]
+    assert why["town"][0] == "category"
+    assert not list((files / "cache" / "tables").iterdir())
+    assert main(["evaluate", str(out), str(files / "t.csv"), "--json", "--backend", "numpy"]) == 0
+    assert json.loads(capsys.readouterr().out)["metrics"]["r2"] > 0.9
+
+
+def test_classes_down_to_a_single_record(files, capsys):
+    told = train(capsys, files / "t.csv", "--target", "kind", "--ignore", "y", "--class-weight", "balanced")
+    assert told["task"] == "classification"
+    assert set(told["classes"]) == {"high", "middle", "low", "once"}
+    assert told["class_shares"]["once"] == pytest.approx(1 / N)
+    assert np.sum(told["by_class"]["confusion"]) == told["rows"]["test"]
+
+
+@pytest.mark.parametrize("name", ["t.npy", "t.npz"])
+def test_arrays(files, capsys, name):
+    told = train(capsys, files / name, *(["--target", "2"] if name == "t.npy" else []))
+    assert sum(told["rows"].values()) == N
+    assert told["task"] == "regression"
+
+
+def test_the_same_again_whatever_the_parts(files, capsys, monkeypatch):
+    arguments = [files / "t.csv", "--target", "y", "--ignore", "kind"]
+    first = train(capsys, *arguments)
+    parts = large.parts
+    monkeypatch.setattr(large, "survey", lambda *a, **k: survey(*a, **k | {"records": 777}))
+    assert parts is large.parts
+    second = train(capsys, *arguments)
+    assert first["rows"] == second["rows"]
+    assert train(capsys, *arguments, "--seed", "1")["rows"] != first["rows"]
+
+
+def test_resumed(files, capsys):
+    arguments = [files / "t.csv", "--target", "y", "--ignore", "kind", "--every", "20 steps"]
+    whole = train(capsys, *arguments, "--checkpoint", files / "whole")
+    again = train(capsys, *arguments, "--checkpoint", files / "whole", "--resume")
+    assert again["metrics"] == whole["metrics"]
+
+
+def test_the_survey_sees_all_records(files, table):
+    found = survey([str(files / "t.csv")], ["y"], "auto", Draw(0, 0.2, 0.1), drop_missing=False, most=1000, records=500)
+    y = found.sample.columns["y"]
+    assert len(found.sample) <= 1002
+    assert (y.min(), y.max()) == (min(table["y"]), max(table["y"]))
+    assert found.labels is None
+    assert found.firsts == frozenset()
+    assert found.identifiers == ("row",)
+    drawn = Draw(0, 0.2, 0.1).of(0, N)
+    assert found.counts.tolist() == np.bincount(drawn).tolist()
+    assert (Draw(0, 0.2, 0.1).of(65_000, 2000)[536:] == Draw(0, 0.2, 0.1).of(65_536, 1464)).all()
+
+
+def test_the_default_is_by_what_there_is(files, capsys, monkeypatch):
+    monkeypatch.setattr(memory, "room", lambda: Room(1_000_000, "what the test leaves"))
+    arguments = ["train", str(files / "t.csv"), "--target", "y", "--ignore", "kind", *QUICK[:4], "--json"]
+    monkeypatch.setattr(large, "default_memory", lambda: 300_000)
+    monkeypatch.setattr("gdkernels.footprint._SMALL", 1 << 40)
+    assert main([*arguments, "--backend", "numpy"]) == 0
+    captured = capsys.readouterr()
+    assert "t.csv needs about" in captured.err
+    assert "and 1 MB (what the test leaves) can be had: it is read in parts, and trained on in windows" in captured.err
+
+
+@pytest.mark.parametrize(
+    ("more", "pattern"),
+    [
+        (["--average", "2"], "--average is for tables that fit into memory"),
+        (["--memory", "none"], "must be a size such as 512MB or 2GB, got 'none'"),
+        (["--target", "z"], "has no column 'z'"),
+        (["--target", "b"], "the target 'b' has no value in"),
+        (["--task", "classification", "--target", "y", "--class-weight", "balanced"], "too many for classes"),
+    ],
+)
+def test_what_cannot_be(files, capsys, more, pattern):
+    target = [] if "--target" in more else ["--target", "y"]
+    assert main(["train", str(files / "t.csv"), *target, *QUICK, *more]) == 2
+    assert pattern in capsys.readouterr().err
+
+
+def test_the_disk_is_looked_at_before(files, capsys, monkeypatch):
+    monkeypatch.setattr(conversion, "_SPARE", 1 << 60)
+    assert main(["train", str(files / "t.csv"), "--target", "y", *QUICK]) == 2
+    assert "set GDKERNELS_CACHE to a folder on another disk" in capsys.readouterr().err
+
+
+def test_nothing_stays_behind(files, capsys, monkeypatch):
+    tables = files / "cache" / "tables"
+    tables.mkdir(parents=True, mode=0o700)
+    (files / "cache").chmod(0o700)
+    dead = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True, check=True
+    )
+    (tables / f"{dead.stdout.strip()}-abc").mkdir()  # of a process that was killed
+    (tables / f"{os.getpid()}-abc").mkdir()  # of one that runs
+    written = conversion._Writer.append
+
+    def full(self, rows):
+        written(self, rows)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(conversion._Writer, "append", full)
+    assert main(["train", str(files / "t.csv"), "--target", "y", *QUICK]) == 2
+    assert "no space left on device" in capsys.readouterr().err
+    assert [p.name for p in tables.iterdir()] == [f"{os.getpid()}-abc"]
