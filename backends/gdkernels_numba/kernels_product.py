@@ -81,8 +81,12 @@ class _Product:
         b = f.variable(f.add(f.b, offset))
         multiply_add = v.add_pairs if self.format.paired else v.fma
         apart = [f.integer(i * self.format.size) if self.transposed else f.multiply(f.a_row, i) for i in range(height)]
+        # What is multiplied next follows what is: each block of rows asks for some of it, so that it is near by then.
+        number_of_block = f.builder.and_(f.builder.udiv(row, f.integer(height)), f.integer(across - 1))
+        ahead = f.add(f.multiply(f.depth, f.b_row), f.multiply(number_of_block, self.format.bytes))
 
         def step(at: ir.Value) -> None:
+            v.prefetch(f.add(b.get(), ahead))
             line = [v.load(f.add(b.get(), j * self.format.bytes)) for j in range(across)]
             for i in range(height):
                 number = v.broadcast(f.add(at, apart[i]))

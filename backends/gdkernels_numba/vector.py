@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from llvmlite import ir
 
-from gdkernels_numba.emit import I1, I32, I64, Function
+from gdkernels_numba.emit import I1, I32, I64, VOID, Function
 from gdkernels_numba.machine import AMX_BF16
 
 __all__ = ["GRANULE", "LINE", "PANEL_BYTES", "Format", "Vectors"]
@@ -119,6 +119,11 @@ class Vectors:
 
     def store(self, value: ir.Value, address: ir.Value) -> None:
         self.builder.store(value, self.function.pointer(address)).align = self.format.bytes
+
+    def prefetch(self, address: ir.Value) -> None:
+        """Ask for a line of memory to be brought into the second-level cache; any address will do."""
+        read, second_level, data = (ir.Constant(I32, n) for n in (0, 2, 1))
+        self.function.call("llvm.prefetch.p0", VOID, self.function.pointer(address), read, second_level, data)
 
     def load_scalar(self, address: ir.Value) -> ir.Value:
         return self.builder.load(self.function.pointer(address), typ=self.format.scalar)
