@@ -35,18 +35,31 @@ def runs():
     return (lambda: bits(data.run(executable, 64)[1])), bits(data.run(compiled(PROGRAM, threads=3), 64)[1])
 
 
+def doom(monkeypatch, worker):
+    """Let a thread die as soon as it begins with its next task."""
+
+    class Deadly(Places):
+        def take(self):
+            if threading.current_thread() is worker.thread:
+                raise SystemExit
+            super().take()
+
+    monkeypatch.setattr(threads, "Places", Deadly)
+
+
 def kill(worker):
-    """Raise an exception in a thread that sleeps: it dies as soon as it wakes."""
+    """Raise an exception in a thread that sleeps, and wake it: while one is pending, traced code of Python 3.11 hangs."""
     ended = ctypes.pythonapi.PyThreadState_SetAsyncExc(
         ctypes.c_ulong(worker.thread.ident), ctypes.py_object(SystemExit)
     )
+    worker._wake.put(None)
     assert ended == 1
 
 
-def test_a_thread_that_dies_as_a_run_begins(runs, pool):
+def test_a_thread_that_dies_as_a_run_begins(runs, pool, monkeypatch):
     run, expected = runs
     assert run() == expected
-    kill(pool.idle[0])
+    doom(monkeypatch, pool.idle[0])
     with pytest.raises(gd.BackendError, match=r"a thread of the numba backend ended .*\(SystemExit: \).* not to be"):
         run()
     assert len(pool.idle) == 1
@@ -58,7 +71,6 @@ def test_a_thread_that_died_meanwhile_is_replaced(runs, pool):
     assert run() == expected
     for worker in pool.idle:
         kill(worker)
-        worker._wake.put(None)
         worker.thread.join(10)
     assert run() == expected
     assert len(pool.idle) == 2
@@ -97,7 +109,7 @@ def test_a_fit_whose_thread_dies_keeps_its_parameters_and_goes_on_from_its_check
     def kill_in_the_third(epoch):
         ended.append([layer.W.tolist() for layer in made.mlp.parameters])
         if epoch.number == 2:
-            kill(pool.idle[0])
+            doom(monkeypatch, pool.idle[0])
 
     with pytest.raises(gd.BackendError, match="a thread of the numba backend ended"):
         fit(made, tmp_path / "c", callbacks=[kill_in_the_third])
