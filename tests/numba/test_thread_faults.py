@@ -48,7 +48,7 @@ def doom(monkeypatch, worker):
 
 
 def kill(worker):
-    """Raise an exception in a thread that sleeps, and wake it: while one is pending, traced code of Python 3.11 hangs."""
+    """Raise an exception in a sleeping thread and wake it: while one is pending, traced code of Python 3.11 hangs."""
     ended = ctypes.pythonapi.PyThreadState_SetAsyncExc(
         ctypes.c_ulong(worker.thread.ident), ctypes.py_object(SystemExit)
     )
