@@ -16,13 +16,14 @@ from gdkernels.definition.network import Layer
 from gdkernels.definition.optimizers import Optimizer
 from gdkernels.definition.schedules import ScheduleFunction
 from gdkernels.errors import InputError
+from gdkernels.fitting import Callback
 from gdkernels.history import History
 from gdkernels.metrics import Metric
 from gdkernels.model import Model
 from gdkernels.settings import Settings, checked_reduction
 from gdkernels.starts import best_of_starts
 from gdkernels.targets import is_classifier, place_inputs, place_targets
-from gdkernels.trainer import Callback, Trainer
+from gdkernels.trainer import Trainer
 
 __all__ = ["MLP", "load"]
 

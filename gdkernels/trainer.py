@@ -3,47 +3,40 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import ExitStack
 from typing import Any
 
-import numpy as np
-
-from gdkernels.backend import Executable
 from gdkernels.batches import Batches
-from gdkernels.binding import Binding, located
+from gdkernels.binding import located
 from gdkernels.checkpoints import Cadence, Checkpoints, Run
 from gdkernels.definition.activations import identity
 from gdkernels.definition.losses import Loss, link_of
 from gdkernels.definition.naming import describe
 from gdkernels.definition.optimizers import Optimizer
 from gdkernels.definition.schedules import ScheduleFunction
-from gdkernels.digests import sha256
-from gdkernels.epochs import Epochs, Order
-from gdkernels.errors import DivergenceError, GdkernelsError, InputError
-from gdkernels.footprint import Footprint, check_state, footprint
-from gdkernels.history import Epoch, History
-from gdkernels.metrics import Metric, check_takes_weights, resolve_metrics
+from gdkernels.epochs import Order
+from gdkernels.errors import InputError
+from gdkernels.fitting import Callback, Fitting
+from gdkernels.footprint import check_state
+from gdkernels.history import History
+from gdkernels.judge import Judge
+from gdkernels.metrics import Metric
 from gdkernels.model import Model
 from gdkernels.progress import Progress
-from gdkernels.records import Records, changed
-from gdkernels.settings import Settings
+from gdkernels.records import Records
+from gdkernels.settings import FitSettings, Settings
 from gdkernels.stored import Stored
 from gdkernels.stored.windows import Windows
-from gdkernels.sums import Sums, check_sums
 from gdkernels.work import Work
 
 __all__ = ["Trainer"]
 
 _log = logging.getLogger("gdkernels")
 
-Callback = Callable[[Epoch], Any]
 
-
-class Trainer(Epochs):
+class Trainer(Fitting):
     """Trains an `MLP` by gradient descent; what the optimizer carries from step to step belongs to it.
 
     Parameters
@@ -218,27 +211,25 @@ class Trainer(Epochs):
         Interrupted
             After a signal, where there are checkpoints.
         """
-        if isinstance(epochs, bool) or not isinstance(epochs, (int, np.integer)) or epochs < 1:
-            raise InputError(f"epochs must be a whole number of at least 1, got {epochs!r}")
-        if patience is not None and patience < 1:
-            raise InputError(f"patience must be a number of epochs of at least 1 or None, got {patience!r}")
-        if stop_gradient_norm is not None and not stop_gradient_norm >= 0:
-            raise InputError(f"stop_gradient_norm must be at least 0 or None, got {stop_gradient_norm!r}")
-        if isinstance(retries, bool) or not isinstance(retries, (int, np.integer)) or retries < 0:
-            raise InputError(f"retries must be a whole number of at least 0, got {retries!r}")
+        asked = FitSettings.checked(
+            epochs=epochs,
+            patience=patience,
+            metrics=metrics,
+            stop_gradient_norm=stop_gradient_norm,
+            gradient_norm=gradient_norm,
+            retries=retries,
+        )
         if resume and checkpoint is None:
             raise InputError("resume=True goes on from checkpoints: say in which folder they are, checkpoint=…")
         cadence = Cadence.parse(every)
-        wanted = resolve_metrics(metrics)
-        with_norm = gradient_norm or stop_gradient_norm is not None
-        batches = self._batches(X, Y, int(epochs))
+        batches = self._batches(X, Y, asked.epochs)
+        if checkpoint is not None and batches is not None:
+            raise InputError("checkpoints need records that can be told apart: give X and Y, not batches")
         weighted = _weighted(X if batches is None else batches, sample_weight)
 
         def work(records: int) -> Work:
-            return self.work(records, int(epochs), gradient_norm=with_norm, weighted=weighted)
+            return self.work(records, asked.epochs, gradient_norm=asked.with_norm, weighted=weighted)
 
-        if checkpoint is not None and batches is not None:
-            raise InputError("checkpoints need records that can be told apart: give X and Y, not batches")
         with ExitStack() as stack:
             checkpoints: Checkpoints | None = None
             if checkpoint is not None:
@@ -249,196 +240,26 @@ class Trainer(Epochs):
                 check_state(work(1), binding.precision)
             data = self._place_any(X, Y, sample_weight) if batches is None else batches
             train, held_out = self._held_out(data, validation)
-            if (train if held_out is None else held_out).weighted:
-                check_takes_weights(wanted)
-            if wanted and isinstance(train if held_out is None else held_out, Windows):
-                check_sums(wanted)
-            if wanted and held_out is None and batches is not None:
-                raise InputError("metrics of batches need validation=(X, Y): the batches themselves are not kept")
-            executable = self._bind_program(with_norm, train, binding.choices_of(planned))
+            judge = Judge(self.mlp, train, held_out, asked.metrics)
+            executable = self._bind_program(asked.with_norm, train, binding.choices_of(planned))
             history = History(executable.plan, executable.origin, binding.reason)
             if binding.on_host:
-                needs = self._footprint(executable, work(len(train) or 1), train, held_out, wanted)
+                needs = self._footprint(executable, work(len(train) or 1), train, judge)
                 history.memory = needs.total
                 _log.info("memory: %s", needs)
-            run = Run(history, began=self.epochs_done, start=self._state() if retries else None)
+            run = Run(history, began=self.epochs_done, start=self._state() if asked.retries else None)
             if checkpoints is not None and not isinstance(train, Batches):
-                told = {
-                    "epochs": int(epochs),
-                    "patience": patience,
-                    "metrics": list(wanted),
-                    "stop_gradient_norm": stop_gradient_norm,
-                    "gradient_norm": with_norm,
-                    "retries": int(retries),
-                    **({"records at a time": train.window} if isinstance(train, Windows) else {}),
-                    "data": _digest(train, held_out),
-                }
-                self._begin(checkpoints, run, self._identity() | told, binding)
+                self._begin(checkpoints, run, asked, train, judge)
             self._fit_began = run.began
-            bar = stack.enter_context(Progress(int(epochs), progress))
-            for record in history.epochs:
-                bar.update(record)
-            while not history.stopped:
-                try:
-                    record = self._record(train, held_out, wanted, with_norm, int(epochs), run, checkpoints)
-                except DivergenceError as error:
-                    run.middle = None
-                    if run.retries < retries:
-                        self._retry(run, error)
-                        continue
-                    history.stopped, history.diverged = str(error), True
-                    _log.warning("training stopped: %s", error)
-                    break
-                except GdkernelsError:
-                    if checkpoints is not None:
-                        checkpoints.rescue(self._state(), run, self.epochs_done)
-                    raise
-                history.epochs.append(record)
-                bar.update(record)
-                if record.watched < run.best_loss:
-                    history.best_epoch, run.best_loss = record.number, record.watched
-                    run.best = self.mlp.parameters if patience is not None else None
-                history.stopped = self._ending(history, int(epochs), patience, stop_gradient_norm, callbacks)
-                if checkpoints is not None and not history.stopped:
-                    checkpoints.between_steps(self._state(), run, self.epochs_done)
-            if checkpoints is not None:
-                checkpoints.write(self._state(), run, self.epochs_done)
-            if patience is not None and run.best is not None:
-                self.mlp.set_parameters(run.best)
-            elif history.epochs:
-                history.best_epoch = history.epochs[-1].number
+            bar = stack.enter_context(Progress(asked.epochs, progress))
+            self._epochs_until_stopped(asked, train, judge, run, callbacks=callbacks, checkpoints=checkpoints, bar=bar)
             _log.info("trained %d epochs on %s (%s)", len(history.epochs), located(binding), executable.origin)
             return history
-
-    # ---- one epoch
-
-    def _record(
-        self,
-        train: Records | Windows | Batches,
-        held_out: Records | Windows | None,
-        metrics: dict[str, Metric],
-        with_norm: bool,
-        epochs: int,
-        run: Run,
-        checkpoints: Checkpoints | None,
-    ) -> Epoch:
-        assert self._binding is not None
-        began = time.perf_counter() - (run.middle.seconds if run.middle else 0.0)
-        total, norm, rate = self._run_epoch(train, with_norm, epochs, run, checkpoints)
-        self._binding.backend.synchronize(self._binding.device)
-        seconds = time.perf_counter() - began
-        judged = train if held_out is None else held_out
-        return Epoch(
-            number=self.epochs_done,
-            loss=total / train.total_weight,
-            validation_loss=self._mean_error(held_out),
-            learning_rate=rate,
-            seconds=seconds,
-            samples_per_second=len(train) / seconds,
-            gradient_norm=norm,
-            metrics=self._score(judged, metrics),
-        )
-
-    def _mean_error(self, held_out: Records | Windows | None) -> float | None:
-        if held_out is None:
-            return None
-        errors = (self.mlp._error(p.x, p.y, sample_weight=p.weights) for p in held_out.parts())
-        error = sum(errors) / held_out.total_weight
-        if math.isfinite(error) or not isinstance(held_out, Records):
-            return error
-        if (found := changed(held_out, np.arange(len(held_out)), "the validation ")) is not None:
-            raise InputError(
-                f"{found[1]} after epoch {self.epochs_done}: it was finite when training began, so something writes "
-                "into the data meanwhile; the parameters are those of that epoch"
-            )
-        return error
-
-    def _score(self, judged: Records | Windows | Batches, metrics: dict[str, Metric]) -> dict[str, float]:
-        if not metrics or isinstance(judged, Batches):
-            return {}
-        if isinstance(judged, Records):
-            return {name: float(metric(*self.mlp._judged_by(judged))) for name, metric in metrics.items()}
-        sums = Sums()
-        for part in judged.parts():
-            sums.add(*self.mlp._judged_by(part))
-        return {name: sums.figure(name) for name in metrics}
-
-    def _retry(self, run: Run, error: DivergenceError) -> None:
-        """Go back, and have the learning rate halved."""
-        where = "the last epoch's end"
-        if run.failed == self.epochs_done and run.start is not None:  # finite, but beyond saving
-            start, where = run.start, "the start"
-            self.mlp._parameters, self._slots, self._steps_done = start.parameters, start.slots, start.step
-        run.retries, run.failed = run.retries + 1, self.epochs_done
-        _log.warning("%s. Going on from %s at half the rate", str(error), where)
-
-    def _ending(
-        self,
-        history: History,
-        epochs: int,
-        patience: int | None,
-        stop_gradient_norm: float | None,
-        callbacks: Iterable[Callback],
-    ) -> str:
-        """Return why training ends after the last recorded epoch, or nothing if it goes on."""
-        last = history.epochs[-1]
-        asked = [callback(last) is True for callback in callbacks]
-        if any(asked):
-            return "a callback asked for it"
-        norm = last.gradient_norm
-        if stop_gradient_norm is not None and norm is not None and norm <= stop_gradient_norm:
-            return f"the gradient's norm fell to {norm:.3g}: a critical point"
-        if patience is not None and last.number - (history.best_epoch or 0) >= patience:
-            watched = "loss" if last.validation_loss is None else "validation loss"
-            return f"the {watched} has not fallen for {patience} epochs"
-        return f"all {epochs} epochs are done" if len(history.epochs) >= epochs else ""
-
-    def _footprint(
-        self,
-        executable: Executable,
-        work: Work,
-        train: Records | Windows | Batches,
-        held_out: Records | Windows | None,
-        metrics: dict[str, Metric],
-    ) -> Footprint:
-        judged = train if held_out is None and metrics else held_out
-        return footprint(
-            work,
-            executable.plan.precision,
-            compiled=executable.origin == "compiled",
-            rows=executable.plan.choices.get("rows_at_a_time", work.batch),
-            records=max((d.bytes for d in (train, held_out) if isinstance(d, Windows)), default=0),
-            judged=judged.judged if isinstance(judged, Windows) else len(judged or ()),
-        )
-
-    # ---- checkpoints
-
-    def _identity(self) -> dict[str, Any]:
-        """Return what a checkpoint must agree on with a fit that goes on from it."""
-        mlp, settings = self.mlp, self.settings
-        functions = {"optimizer": settings.optimizer, "loss": settings.loss, "schedule": settings.schedule}
-        return {
-            "sizes": list(mlp.sizes),
-            "activations": [describe(f) for f in (*mlp.activations, mlp.output)],
-            "bias": mlp.bias,
-            "seed": mlp.seed,
-            "precision": mlp.precision,
-            **{name: describe(f) for name, f in functions.items()},
-            **{name: getattr(settings, name) for name in ("batch_size", "l2", "l2_in_loss", "clip_norm", "reduction")},
-        }
 
     @staticmethod
     def _batches(X: Any, Y: Any, epochs: int) -> Batches | None:
         """Return the batches where X is a source of them."""
         return None if Y is not None or isinstance(X, Stored) else Batches(X, epochs)
-
-    def _begin(self, checkpoints: Checkpoints, run: Run, identity: dict[str, Any], binding: Binding) -> None:
-        """Bring everything to where the checkpoint was, if there is one to go on from."""
-        slots = self.settings.optimizer.slots
-        found = checkpoints.begin(identity, binding, run, self.mlp._host_parameters(), slots)
-        if found is not None:
-            state, self.epochs_done = found
-            self.mlp._parameters, self._slots, self._steps_done = state.parameters, state.slots, state.step
 
     def _held_out(
         self, data: Records | Windows | Batches, validation: float | tuple[Any, ...] | Stored | None
@@ -466,14 +287,3 @@ def _weighted(data: Any, sample_weight: Any) -> bool:
     if isinstance(data, Batches):
         return data.weighted
     return sample_weight is not None or (isinstance(data, Stored) and data.weights is not None)
-
-
-def _digest(*parts: Records | Windows | None) -> str:
-    """Return the SHA-256 of all the values of some records: of other data it is another."""
-    found = sha256()
-    for part in parts:
-        if part is None:
-            found.update(b"None" * 3)
-        else:
-            part.add_to(found)
-    return found.hexdigest()

@@ -9,6 +9,8 @@ import pytest
 
 import gdkernels as gd
 from gdkernels.errors import FileError, InputError, Interrupted
+from gdkernels.judge import Judge
+from gdkernels.metrics import resolve_metrics
 from gdkernels.stored import windows as windows_module
 from gdkernels.stored.windows import Windows
 
@@ -106,8 +108,8 @@ def test_figures_of_windows_are_those_of_arrays(folder):
     expected.mlp.set_parameters(mlp.parameters)
     with expected.mlp._bound(X):
         records = expected._place(X, Y, WEIGHTS)
-        figures = expected._score(records, gd.trainer.resolve_metrics(names))
-        loss = expected._mean_error(records)
+        judge = Judge(expected.mlp, records, records, resolve_metrics(names))
+        figures, loss = judge.metrics(), judge.validation_loss(1)
     np.testing.assert_allclose([a.epochs[0].metrics[n] for n in names], [figures[n] for n in names], rtol=1e-6)
     np.testing.assert_allclose(a.validation_loss[0], loss, rtol=1e-6)
 
