@@ -103,17 +103,19 @@ class Bound:
                     add_columns(tables, phase, name, start, stop)
 
     def _shared(self, names: Iterable[str]) -> Iterator[tuple[Tables, str, int, int]]:
-        """Give each thread consecutive blocks of the parameters, about as much work as the others."""
+        """Give each thread some consecutive blocks of each parameter, of all together about as much work as others."""
         costs = {name: self.layout.block_costs(name) for name in names}
-        total, done = sum(float(c.sum()) for c in costs.values()), 0.0
-        for name, cost in costs.items():
-            middle = done + np.cumsum(cost) - cost / 2
-            share = (middle / total * len(self.threads)).astype(int)
-            bounds = np.searchsorted(share, range(len(self.threads) + 1))
+        threads = len(self.threads)
+        loads = np.zeros(threads)
+        for name, cost in sorted(costs.items(), key=lambda item: -float(item[1].sum())):
+            wanting = np.maximum((loads.sum() + cost.sum()) / threads - loads, 0.0)
+            edges = np.cumsum(wanting / wanting.sum() * cost.sum())
+            thread_of = np.minimum(np.searchsorted(edges, np.cumsum(cost) - cost / 2), threads - 1)
+            loads += np.bincount(thread_of, cost, threads)
+            bounds = np.searchsorted(thread_of, range(threads + 1))
             for tables, first, stop in zip(self.threads, bounds[:-1], bounds[1:], strict=True):
                 if first < stop:
                     yield tables, name, int(first), int(stop)
-            done += float(cost.sum())
 
     def _context(self, thread: int) -> npt.NDArray[np.int64]:
         layout, choices, tables, form = self.layout, self.choices, self.threads[thread], self.kernels.format

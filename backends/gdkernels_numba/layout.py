@@ -19,6 +19,12 @@ __all__ = ["Layout", "runs_over"]
 
 _NUMBER = 8
 
+# What the update of a block of a parameter costs, measured, next to changing its numbers where they are: to write them
+# into another layout too, and how many terms of a product, or of a sum over the batch, take as long for each number.
+_COPY = 0.6
+_TERMS_OF_PRODUCT = 13.0
+_TERMS_OF_SUM = 3.0
+
 
 class Layout:
     """The addresses for a task, some sizes and some choices.
@@ -214,11 +220,13 @@ class Layout:
         return self.size(loop.outputs[0] if loop.outputs else value_of(loop.reductions[0].args[0]), 1)
 
     def block_costs(self, name: str) -> npt.NDArray[np.float64]:
-        """Return what an update of each block of a parameter costs, in numbers that are moved."""
+        """Return about how long the update of each block of a parameter takes, in numbers that are changed."""
         panel, columns = self.format.panel, self.parameters[name].columns
         high = np.minimum(panel, self.rows(name) - panel * np.arange(panels_of(self.rows(name), self.format)))
         wide = [pitch_of(min(panel, columns - k), self.format) / self.format.size for k in range(0, columns, panel)]
-        return np.outer(high, wide).ravel()
+        terms = 0 if self.choices.depth_first else self.sizes["B"]
+        of_terms = _TERMS_OF_SUM if self.kind(self.task.inputs[name]) == UNITS else _TERMS_OF_PRODUCT
+        return np.outer(high, wide).ravel() * (1.0 + _COPY * (name in self.copied) + terms / of_terms)
 
     def rows(self, name: str) -> int:
         """Return how many rows a parameter has, without those that pad it for its transpose."""

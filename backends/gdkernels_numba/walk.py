@@ -125,6 +125,12 @@ def terms(context: int, rows: int) -> int:
 
 
 @_compiled
+def terms_at_once(chunk: int, left: int) -> int:
+    """Return how many of the terms that are left to sum in registers; a small rest goes with the last chunk."""
+    return int(left if left <= chunk + (chunk >> 2) else chunk)
+
+
+@_compiled
 def run_product(context: int, r: int, row: int, rows: int) -> None:
     """Multiply the rows of a tile with weights, panel by panel; a fused loop finds each panel in the cache."""
     width, chunk = word(context, PANEL), word(context, PRODUCT_DEPTH)
@@ -139,11 +145,11 @@ def run_product(context: int, r: int, row: int, rows: int) -> None:
         across = vectors(context, min(width, columns))
         ahead, behind, k = a, b, 0
         while k < depth:
-            here = min(chunk, depth - k)
+            here = terms_at_once(chunk, depth - k)
             call(kernel, (rows, here, across, ahead, a_pitch, a_panel, behind, b_pitch, c, c_pitch, k))
             ahead += a_panel * chunk_panels
             behind += b_pitch * chunk
-            k += chunk
+            k += here
         run_fused(context, r + 8 * word(r, 1), fused, row, rows, panel)
         b += b_panel
         c += c_panel
@@ -191,11 +197,11 @@ def run_gradient(context: int, r: int, down: int, across: int, rows: int, count:
     to = word(r, 11) + down * word(r, 12) + across * word(r, 13)
     k = 0
     while k < depth:
-        here = min(chunk, depth - k)
+        here = terms_at_once(chunk, depth - k)
         call(word(r, 2), (rows, here, count, a, word(r, 5), word(r, 6), d, word(r, 10), to, word(r, 14), k))
         a += chunk * word(r, 7)
         d += chunk * word(r, 10)
-        k += chunk
+        k += here
 
 
 @_compiled
