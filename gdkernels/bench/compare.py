@@ -1,15 +1,20 @@
 """Two runs of a benchmark against each other: a verdict for each row, by a rule that is stated.
 
-With at least five processes a side, the ratio is that of the medians over the processes of their median seconds, and
-its 95 % interval is that of 10,000 bootstrap samples of the processes, drawn from a fixed seed:
+With at least five processes a side, the ratio is that of the medians over the processes of their median times, and its
+95 % interval is that of 10,000 bootstrap samples of the processes, drawn from a fixed seed:
 
 - SAME: the interval lies within 0.95 and 1.05;
 - SLOWER, FASTER: the interval excludes 1, and the ratio is above 1.05, or below 0.95;
 - UNDECIDED: anything else, and every row with fewer processes on a side.
+
+On a CPU, times are counted in units of a fixed number of clock cycles that was timed beside each sample, as the clock
+of a core drifts by some per cent within seconds. What waits for memory does not follow it: a verdict must hold for the
+ratio of the seconds too, and the interval is widened by the ratio of the clocks.
 """
 
 from __future__ import annotations
 
+import statistics
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +31,7 @@ __all__ = ["VERDICTS", "Comparison", "Verdict", "compare", "judge"]
 VERDICTS = ("SLOWER", "FASTER", "UNDECIDED", "SAME")
 
 _TOLERANCE = 0.05
+_ADVICE = "more repeats, or a quieter machine"
 
 
 @dataclass(frozen=True)
@@ -35,13 +41,16 @@ class Verdict:
     Attributes
     ----------
     ratio, low, high
-        Seconds of B over those of A, and the 95 % interval of it; None where there are not enough processes.
+        The time of B over that of A, and the 95 % interval of it; None where there are not enough processes.
+    clock
+        How many times as long clock cycles were in B; 1 where they are not known.
     """
 
     verdict: str
     ratio: float | None = None
     low: float | None = None
     high: float | None = None
+    clock: float | None = None
     reason: str | None = None
 
 
@@ -82,8 +91,7 @@ def compare(a: Results, b: Results) -> Comparison:
             continue
         other = theirs[key]
         lacking = [f"{r.status} in {name}: {r.reason}" for name, r in (("A", row), ("B", other)) if not r.repeats]
-        verdict = Verdict("UNDECIDED", reason="; ".join(lacking)) if lacking else judge(row.medians, other.medians)
-        rows.append((row, verdict))
+        rows.append((row, Verdict("UNDECIDED", reason="; ".join(lacking)) if lacking else _judge_rows(row, other)))
     missing = [
         f"only in {name}: {row.contender} at {row.case}, {row.piece}, {row.placement}"
         for name, have, lack in (("A", ours, theirs), ("B", theirs, ours))
@@ -98,8 +106,25 @@ def compare(a: Results, b: Results) -> Comparison:
     )
 
 
-def judge(a: Sequence[float], b: Sequence[float]) -> Verdict:
-    """Return the verdict on the median seconds of the processes of B, against those of A."""
+def _judge_rows(a: Row, b: Row) -> Verdict:
+    before, after = a.in_clocks, b.in_clocks
+    if before is None or after is None:
+        return judge(a.medians, b.medians)
+    return judge(before, after, clock=_clock(b) / _clock(a))
+
+
+def _clock(row: Row) -> float:
+    return statistics.median(c for r in row.repeats for c in r.clock_seconds)
+
+
+def judge(a: Sequence[float], b: Sequence[float], *, clock: float = 1.0) -> Verdict:
+    """Return the verdict on the median times of the processes of B, against those of A.
+
+    Parameters
+    ----------
+    clock
+        How many times as long the unit of B's is.
+    """
     fewest = min(len(a), len(b))
     if fewest < LEAST_PROCESSES:
         return Verdict("UNDECIDED", reason=f"{fewest} of {LEAST_PROCESSES} process repeats (bench --repeats)")
@@ -107,13 +132,22 @@ def judge(a: Sequence[float], b: Sequence[float]) -> Verdict:
     random = np.random.default_rng(0)
     before, after = redrawn(a, random), redrawn(b, random)
     low, high = (float(q) for q in np.quantile(after / before, (0.025, 0.975)))
-    if low >= 1 - _TOLERANCE and high <= 1 + _TOLERANCE:
-        return Verdict("SAME", ratio, low, high)
-    if low > 1 and ratio > 1 + _TOLERANCE:
-        return Verdict("SLOWER", ratio, low, high)
-    if high < 1 and ratio < 1 - _TOLERANCE:
-        return Verdict("FASTER", ratio, low, high)
-    return Verdict("UNDECIDED", ratio, low, high, "the interval is too wide: more repeats, or a quieter machine")
+    found = _verdict(low, ratio, high, clock)
+    reason = None
+    if found == "UNDECIDED":
+        clock_alone = _verdict(low, ratio, high, 1.0) != found
+        reason = f"{'the clocks differ too much' if clock_alone else 'the interval is too wide'}: {_ADVICE}"
+    return Verdict(found, ratio, low * min(1.0, clock), high * max(1.0, clock), clock, reason)
+
+
+def _verdict(low: float, ratio: float, high: float, clock: float) -> str:
+    """Return what holds with the ratio of the clocks and without."""
+    least, most = min(1.0, clock), max(1.0, clock)
+    if low * least >= 1 - _TOLERANCE and high * most <= 1 + _TOLERANCE:
+        return "SAME"
+    if low * least > 1 and ratio * least > 1 + _TOLERANCE:
+        return "SLOWER"
+    return "FASTER" if high * most < 1 and ratio * most < 1 - _TOLERANCE else "UNDECIDED"
 
 
 def _changes(a: dict[str, Any], b: dict[str, Any]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -26,8 +27,8 @@ __all__ = ["SAMPLE_SECONDS", "Measured", "Work", "measure", "parts"]
 SAMPLE_SECONDS = 0.05
 
 # Half the 95 % interval of a row's median over its processes, as a share of it, down to which there are further ones:
-# two such intervals leave room for a verdict within the 5 % of `gdkernels compare`.
-_PROCESS_WIDTH = 0.015
+# two such intervals, and a clock that differs by 2 %, leave room for a verdict within the 5 % of `gdkernels compare`.
+_PROCESS_WIDTH = 0.01
 
 # Matrices and arrays that leave every cache; a GPU needs larger ones to be busy.
 _PRODUCT_SIZE = {"cpu": 1536, "gpu": 8192}
@@ -102,8 +103,9 @@ def _count(todo: Todo) -> int:
 
 def _process_spread(row: Row) -> float:
     """Return half the 95 % interval of the median over the processes, as a share of it, as `compare` has it."""
-    low, high = np.quantile(redrawn(row.medians, np.random.default_rng(0)), (0.025, 0.975))
-    return 0.5 * float(high - low) / row.seconds
+    medians = row.in_clocks or row.medians
+    low, high = np.quantile(redrawn(medians, np.random.default_rng(0)), (0.025, 0.975))
+    return 0.5 * float(high - low) / statistics.median(medians)
 
 
 class _Failure(Exception):  # noqa: N818 (carries who failed)
@@ -157,10 +159,11 @@ class _Measurement:
         """Measure in further processes what is not known well over those that there were; a group takes `seconds`."""
         reserved = seconds * bool(self._work.goal)
         while wide := self._wide():
-            if seconds * _count(wide) + reserved > self._left():
+            more = int((self._left() - reserved) / seconds) - _count(wide)
+            if more < 0:
                 break
             began = time.monotonic()
-            self._throughput(wide, 2 * _count(wide))
+            self._throughput(wide, more)
             seconds = max(seconds, (time.monotonic() - began) / _count(wide))
 
     def _wide(self) -> Todo:
@@ -249,6 +252,7 @@ class _Measurement:
                 self._drop(replace(row, status="refused", reason=f"after it was timed, {after.problem}"))
                 continue
             taken = samples[worker]
+            clocks = tuple(s.clock_seconds for s in taken if s.clock_seconds is not None)
             self._keep(
                 row,
                 Repeat(
@@ -257,6 +261,7 @@ class _Measurement:
                     tuple(s.calls for s in taken),
                     before.proof,
                     after.proof,
+                    clocks,
                 ),
             )
 

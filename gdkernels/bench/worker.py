@@ -23,6 +23,7 @@ from gdkernels.bench.contender import Contender
 from gdkernels.bench.peers.task import Task
 from gdkernels.bench.process import Process, ProcessError, answer_with
 from gdkernels.bench.proof import Proof, Prover, judge
+from gdkernels.bench.sampling import clock_seconds
 from gdkernels.errors import DivergenceError
 
 __all__ = ["Checked", "LoadTimes", "Sample", "UnsuitableError", "Worker", "workers_of"]
@@ -84,11 +85,20 @@ class Checked:
 
 @dataclass(frozen=True)
 class Sample:
-    """The seconds of a call; `host_seconds` is the part until the library returned, before waiting for the device."""
+    """The seconds of a call.
+
+    Attributes
+    ----------
+    host_seconds
+        The part until the library returned, before waiting for the device.
+    clock_seconds
+        What `clock_seconds` gave just before and after, their mean; None on a device with a clock of its own.
+    """
 
     seconds: float
     host_seconds: float
     calls: int
+    clock_seconds: float | None = None
 
 
 class Worker:
@@ -191,7 +201,7 @@ class _Server:
         from gdkernels.bench.subjects import subject_of
 
         self._subject = subject_of(contender)
-        self._peer = contender.peer
+        self._peer, self._on_cpu = contender.peer, contender.device == "cpu"
         self._subject.ready()
         self._import_seconds = time.monotonic() - started
         self._works: dict[tuple[str, str], Any] = {}
@@ -249,6 +259,7 @@ class _Server:
         if key not in self._works:
             self._works[key] = self._subject.work(*key, known=False)
         work, clock = self._works[key], time.perf_counter
+        before = clock_seconds() if self._on_cpu else None
         work.launch()  # off the clock: another contender has just had the caches
         work.wait()
         calls, host, began = 0, 0.0, clock()
@@ -260,7 +271,9 @@ class _Server:
             calls += 1
             seconds = clock() - began
             if seconds >= question["time"]:
-                return {"seconds": seconds / calls, "host_seconds": host / calls, "calls": calls}
+                break
+        beside = None if before is None else 0.5 * (before + clock_seconds())
+        return {"seconds": seconds / calls, "host_seconds": host / calls, "calls": calls, "clock_seconds": beside}
 
     def _train(self, question: dict[str, Any]) -> dict[str, Any]:
         task = Task.from_dict(question["train"])

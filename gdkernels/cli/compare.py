@@ -22,7 +22,9 @@ def add_to(commands: Any) -> None:
         help="tell what became slower between two benchmarks",
         description="Give a verdict on each row that two result files of `gdkernels bench --repeats 5` share: SAME "
         "where the 95 % bootstrap interval of the ratio of medians over the processes lies within ±5 %; SLOWER or "
-        "FASTER where it excludes 1 and the ratio is beyond 5 %; else UNDECIDED, as with fewer than five processes.",
+        "FASTER where it excludes 1 and the ratio is beyond 5 %; else UNDECIDED, as with fewer than five processes. "
+        "On a CPU, times are in units of a fixed number of clock cycles, timed beside each sample, as clocks drift. "
+        "Where the clocks of the files differ, the interval is widened by that: a verdict holds in seconds too.",
         epilog="Exit code 1 if any row is SLOWER.",
     )
     parser.add_argument("a", metavar="A.json", help="what is compared with: the results before")
@@ -95,6 +97,10 @@ def _as_text(found: Comparison) -> str:
     if found.machines:
         parts.append("DIFFERENT MACHINES, so that times say nothing about the code: " + "; ".join(found.machines))
     parts += found.changes
+    clocks = [verdict.clock - 1 for _, verdict in found.rows if verdict.clock is not None]
+    if any(clocks):
+        difference = f"{min(clocks):+.1%} … {max(clocks):+.1%}"
+        parts.append(f"length of clock cycles, B against A: {difference}; intervals hold the ratio in seconds too")
     if lines:
         parts.append(table(("", "B / A", "95 % interval", "", "", ""), lines, "lrrlll"))
     parts += found.missing

@@ -1,8 +1,10 @@
 """Verdicts on samples whose truth is known, and on rows without times."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from made_results import results
+from made_results import repeat, results
 
 from gdkernels.bench.compare import compare, judge
 from gdkernels.bench.sampling import LEAST_PROCESSES
@@ -53,6 +55,48 @@ def test_verdicts_are_repeatable():
     rng = np.random.default_rng(3)
     a, b = processes(rng, 6), processes(rng, 6)
     assert judge(a, b) == judge(a, b)
+
+
+def measured(rng, *, work=0.01, waits=0.0, clock=1.0, drift=0.03):
+    """Return a row of six processes whose clock drifts, of work that follows it and waiting that does not."""
+    known = []
+    for _ in range(6):
+        clocks = clock * np.exp(rng.normal(0.0, drift, 8))
+        seconds = (work * clocks + waits) * np.exp(rng.normal(0.0, 0.005, 8))
+        known.append(replace(repeat(*seconds.tolist()), clock_seconds=tuple(clocks.tolist())))
+    return results(rows=(replace(results().rows[0], repeats=tuple(known)),))
+
+
+def verdicts(count, before, after):
+    rng = np.random.default_rng(4)
+    return [compare(measured(rng, **before), measured(rng, **after)).rows[0][1] for _ in range(count)]
+
+
+def test_a_drift_of_the_clock_is_not_in_the_verdict():
+    assert [v.verdict for v in verdicts(40, {}, {})].count("SAME") >= 38
+    assert [v.verdict for v in verdicts(40, {}, {"work": 0.011})].count("SLOWER") >= 38
+    assert [v.verdict for v in verdicts(40, {}, {"clock": 1.02})].count("SAME") >= 38
+
+
+def test_a_clock_that_differs_excuses_and_condemns_nobody():
+    for clock in (0.9, 1.1):
+        follows = verdicts(20, {}, {"clock": clock})
+        waits = verdicts(20, {"work": 0.0, "waits": 0.01}, {"work": 0.0, "waits": 0.01, "clock": clock})
+        assert {v.verdict for v in (*follows, *waits)} == {"UNDECIDED"}
+        assert follows[0].reason.startswith("the clocks differ too much")
+        assert follows[0].clock == pytest.approx(clock, rel=0.03)
+        assert {v.verdict for v in verdicts(20, {}, {"work": 0.015, "clock": clock})} == {"SLOWER"}
+
+
+def test_files_without_clocks_are_compared_in_seconds():
+    rng = np.random.default_rng(5)
+    with_clocks = measured(rng, drift=0.0)
+    (row,) = with_clocks.rows
+    without = results(rows=(replace(row, repeats=tuple(replace(r, clock_seconds=()) for r in row.repeats)),))
+    for a, b in ((with_clocks, without), (without, with_clocks), (without, without)):
+        (verdict,) = (verdict for _, verdict in compare(a, b).rows)
+        assert verdict.verdict == "SAME"
+        assert verdict.ratio == 1.0
 
 
 def test_rows_without_times_are_undecided_or_missing(tmp_path):

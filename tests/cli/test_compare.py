@@ -41,6 +41,18 @@ def test_another_machine_and_other_versions_are_flagged(command, tmp_path):
     assert "numpy: none in A, 9 in B" in outcome.out
 
 
+def test_clocks_that_differ_are_said(command, tmp_path):
+    def timed(name, clock):
+        known = tuple(replace(repeat(clock, clock), clock_seconds=(clock, clock)) for _ in range(5))
+        results(rows=(replace(results().rows[0], repeats=known),)).write(tmp_path / name, overwrite=False)
+        return tmp_path / name
+
+    outcome = command("compare", timed("a.json", 1.0), timed("b.json", 1.02))
+    assert outcome.code == 0
+    assert "B against A: +2.0% … +2.0%" in outcome.out
+    assert "1.000 … 1.020" in outcome.out
+
+
 def test_a_file_that_is_none_is_one_line(refused, tmp_path):
     (tmp_path / "a.json").write_text("{}")
     refused("no benchmark results", "compare", tmp_path / "a.json", tmp_path / "a.json")
