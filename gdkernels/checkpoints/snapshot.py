@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,8 +22,11 @@ Tensors = dict[str, npt.NDArray[Any]]
 
 
 def tensors_of(state: State, run: Run, to_host: ToHost) -> Tensors:
-    """Return parameters and slots at the last epoch's end, those of now if they are others, and the best so far."""
+    """Return parameters and slots at the last epoch's end, those of now if they are others, the best so far, and the
+    history: a file's header would not hold that of many epochs.
+    """
     tensors = _named("", state.parameters, to_host) | _named_slots("", state.slots, to_host)
+    tensors["history"] = _figures(run.history.epochs)
     if run.middle is not None:
         now = run.middle.state
         tensors |= _named("now.", now.parameters, to_host) | _named_slots("now.", now.slots, to_host)
@@ -49,7 +52,7 @@ def progress_of(state: State, run: Run, epochs_done: int) -> dict[str, Any]:
         "failed": run.failed,
         "stopped": history.stopped,
         "diverged": history.diverged,
-        "epochs": [{k: _text(v) for k, v in vars(e).items()} for e in history.epochs],
+        "figures": _names(history.epochs),
         "middle": middle
         and {
             "step": middle.state.step,
@@ -99,12 +102,10 @@ def put_progress(run: Run, told: Mapping[str, Any], tensors: Tensors, layers: La
         Where the description is not one of ours.
     """
     history = run.history
-    for e in told["epochs"]:
-        fields = {k: _number(v) for k, v in e.items()}
-        history.epochs.append(Epoch(**fields))
     history.best_epoch = checked(told["best_epoch"], int | None)
     history.stopped, history.diverged = checked(told["stopped"], str), checked(told["diverged"], bool)
     run.began, run.best_loss = checked(told["began"], int), _real(told["best_loss"])
+    history.epochs.extend(_epochs(tensors["history"], told["figures"], run.began))
     run.retries, run.failed = checked(told["retries"], int), checked(told["failed"], int | None)
     if told["start"] is not None:
         run.start = state_from(tensors, layers, slots, told["start"], "start.")
@@ -125,10 +126,9 @@ def checked(value: Any, kind: Any) -> Any:
 
 
 def _real(value: Any) -> float:
-    number = _number(value)
-    if type(number) not in (int, float):
+    if type(value) not in (int, float, str):
         raise ValueError(f"{value!r:.40} is no number")
-    return float(number)
+    return float(value)
 
 
 def _named(prefix: str, layers: Layers, to_host: ToHost) -> Tensors:
@@ -145,14 +145,33 @@ def _named_slots(prefix: str, slots: Layers, to_host: ToHost) -> Tensors:
     }
 
 
-def _text(value: Any) -> Any:
-    """Return a value as JSON can hold it: infinities and NaN, which a validation loss can be, as their names."""
-    if isinstance(value, dict):
-        return {k: _text(v) for k, v in value.items()}
-    return value if not isinstance(value, float) or math.isfinite(value) else repr(value)
+def _text(value: float) -> Any:
+    """Return a number as JSON can hold it: infinities and NaN as their names."""
+    return value if math.isfinite(value) else repr(value)
 
 
-def _number(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: _number(v) for k, v in value.items()}
-    return float(value) if isinstance(value, str) else value
+def _names(epochs: Sequence[Epoch]) -> dict[str, list[str]]:
+    """Return which figures the epochs of a fit have, all of them the same: fields of `Epoch`, and metrics."""
+    if not epochs:
+        return {"fields": [], "metrics": []}
+    first = vars(epochs[0])
+    fields = [name for name, value in first.items() if name not in ("number", "metrics") and value is not None]
+    return {"fields": fields, "metrics": [*first["metrics"]]}
+
+
+def _figures(epochs: Sequence[Epoch]) -> npt.NDArray[np.float64]:
+    """Return the figures that `_names` names, [epochs, figures]."""
+    fields, metrics = _names(epochs).values()
+    rows = [[getattr(e, name) for name in fields] + [e.metrics[name] for name in metrics] for e in epochs]
+    return np.array(rows, np.float64).reshape(len(epochs), len(fields) + len(metrics))
+
+
+def _epochs(figures: npt.NDArray[Any], names: Mapping[str, Any], began: int) -> Iterator[Epoch]:
+    """Yield the epochs after so many of which `_figures` and `_names` tell."""
+    fields, metrics = ([checked(name, str) for name in names[kind]] for kind in ("fields", "metrics"))
+    if figures.dtype != np.float64 or figures.shape[1:] != (len(fields) + len(metrics),):
+        raise ValueError(f"the history has the shape {figures.shape}")
+    for number, row in enumerate(figures, began + 1):
+        values = row.tolist()
+        told = {"validation_loss": None, **dict(zip(fields, values, strict=False))}
+        yield Epoch(number=number, metrics=dict(zip(metrics, values[len(fields) :], strict=True)), **told)

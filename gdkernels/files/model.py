@@ -78,6 +78,10 @@ def write_model(
     # The digest has to be known before the header can be written: the library's header, with one more key.
     text = json.dumps({"__metadata__": {KEY: json.dumps(content)}, **header}).encode()
     text += b" " * (-len(text) % 8)
+    if len(text) > _LARGEST_HEADER:
+        raise InputError(
+            f"the metadata of {os.fspath(path)} are {len(text):,} bytes, and the format allows {_LARGEST_HEADER:,}"
+        )
 
     def write(to: BinaryIO) -> None:
         to.write(len(text).to_bytes(8, "little"))

@@ -1,5 +1,6 @@
 """Going on from any checkpoint gives, to the bit, what never having stopped gives."""
 
+import math
 import shutil
 
 import numpy as np
@@ -8,8 +9,13 @@ from training import data, fit, told, trainer
 
 import gdkernels as gd
 from gdkernels import registry
+from gdkernels.backend import Plan, State
+from gdkernels.checkpoints import Run
 from gdkernels.checkpoints.checkpoints import Checkpoints
+from gdkernels.checkpoints.snapshot import progress_of, put_progress, tensors_of
+from gdkernels.definition.network import map_layers
 from gdkernels.files import read_model, write_model
+from gdkernels.history import Epoch, History
 
 
 @pytest.fixture(params=["numpy", "numba"])
@@ -335,6 +341,38 @@ def test_large_steps_are_stopped_between(tmp_path, monkeypatch):
     )
     fit(trainer(), tmp_path / "c", every="1h")
     assert len(seen) == 5 * 17 - 1  # the last epoch's end is not between steps
+
+
+# ---- the history
+
+
+def test_a_history_of_any_length(tmp_path):
+    """Half a million epochs, of which the header of a file could not tell."""
+    epoch = {"validation_loss": math.nan, "learning_rate": 0.1, "seconds": 1e-3, "samples_per_second": 2e5}
+    epochs = [
+        Epoch(number=k + 4, loss=1 / (k + 1), gradient_norm=None, metrics={"r2": -math.inf}, **epoch)
+        for k in range(500_000)
+    ]
+    mlp = gd.MLP([2, 1], seed=0, backend="numpy")
+    state = State(mlp.parameters, map_layers(lambda w: (w, w), mlp.parameters), 7)
+    run = Run(History(Plan("numpy", "cpu", "float32", {}), "definition", ""), began=3)
+    run.history.epochs = epochs
+    write_model(tmp_path / "c", tensors_of(state, run, np.asarray), progress_of(state, run, 500_003))
+    tensors, metadata = read_model(tmp_path / "c")
+    again = Run(History(run.history.plan, "definition", ""), began=0)
+    put_progress(again, metadata, tensors, mlp.parameters, 2)
+    assert repr(again.history.epochs[::1000]) == repr(epochs[::1000])  # NaN is not equal to itself
+    assert len(again.history.epochs) == len(epochs)
+
+
+@pytest.mark.parametrize(
+    "figures", [{}, {"fields": ["loss"], "metrics": []}, {"fields": ["number"] * 5, "metrics": []}, None]
+)
+def test_a_history_that_is_none(tmp_path, figures):
+    stopped(tmp_path / "c", "numpy")
+    rewrite(tmp_path / "c", figures=figures)
+    with pytest.raises(gd.FileError, match="its content is not that of a checkpoint"):
+        fit(trainer(), tmp_path / "c", epochs=4)
 
 
 # ---- divergence
