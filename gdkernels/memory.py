@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gdkernels.errors import InputError
 
-__all__ = ["Room", "gigabytes", "limit", "parse_bytes", "peak", "room", "used"]
+__all__ = ["Room", "data", "gigabytes", "limit", "parse_bytes", "peak", "room", "used"]
 
 _MEMINFO = Path("/proc/meminfo")
 _STATUS = Path("/proc/self/status")
@@ -62,6 +62,11 @@ def used() -> int:
 def peak() -> int:
     """Return the most that it has had so far."""
     return _fields(_STATUS).get("VmHWM", 0)
+
+
+def data() -> int:
+    """Return the bytes that count towards RLIMIT_DATA now."""
+    return _fields(_STATUS).get("VmData", 0)
 
 
 def parse_bytes(size: str | int, name: str = "memory") -> int:

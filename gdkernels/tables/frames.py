@@ -1,8 +1,20 @@
-"""Tables from Parquet and Arrow (Feather) files, read by polars, which the extra ``tables`` brings."""
+"""Tables from Parquet and Arrow (Feather) files, read by polars, which the extra ``tables`` brings.
+
+It reads in a process of its own: a file from a stranger can be made so that polars ends the process, of which no
+handler hears (memory that is not to be had aborts it, a mapped file that is cut short is a bus error).
+"""
 
 from __future__ import annotations
 
+import atexit
+import json
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +22,15 @@ import numpy as np
 
 from gdkernels.errors import InputError
 from gdkernels.tables.streams import INSTALL
-from gdkernels.tables.table import Column, Table, number_or_nan, number_text, text_column
+from gdkernels.tables.table import Column, Table, Text
 
-__all__ = ["ARROW", "PARQUET", "polars", "read_frame"]
+__all__ = ["ARROW", "PARQUET", "command", "polars", "read_frame"]
 
 PARQUET, ARROW = b"PAR1", b"ARROW1"
+
+# By process, as a fork has the pipes of its parent: a reader that nobody uses, for the next file. It ends by itself
+# when there is none within a second.
+_idle: dict[int, _Reader] = {}
 
 
 def polars(purpose: str) -> Any:
@@ -28,41 +44,128 @@ def polars(purpose: str) -> Any:
     try:
         import polars
     except ImportError:
-        raise InputError(f"to {purpose}, {INSTALL}") from None
+        raise _missing(purpose) from None
     return polars
 
 
 def read_frame(path: Path, records: int) -> Iterator[Table]:
-    """Yield the table of a Parquet or Arrow file in parts of so many records; the first part may be empty."""
-    pl = polars(f"read {path}")
-    with path.open("rb") as file:
-        scan = pl.scan_parquet if file.read(4) == PARQUET else pl.scan_ipc
+    """Yield the table of a Parquet or Arrow file in parts of so many records; the first part may be empty.
+
+    Raises
+    ------
+    InputError
+        Where the file is damaged, needs more memory than there is, or holds neither numbers nor text.
+    """
+    if find_spec("polars") is None:
+        raise _missing(f"read {path}")
+    reader = _idle.pop(os.getpid(), None) or _Reader()
     try:
-        lazy = scan(path, glob=False) if scan is pl.scan_parquet else scan(path)
-        schema = lazy.collect_schema()
-        count = lazy.select(pl.len()).collect().item()
-        for first in range(0, max(count, 1), records):
-            part = lazy.slice(first, records).collect()
-            columns = {name: _column(part[name], pl, name, path) for name in schema}
-            yield Table(columns, str(path), first=first)
-    # A reader that does not expect a damaged file panics, which is no Exception.
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, MemoryError) as error:
-        raise InputError(f"cannot read {path}: it is damaged ({' '.join(str(error).split())[:200]})") from None
+        if not reader.begin(path, records):  # it has had nothing to do, and ended
+            reader.close()
+            reader = _Reader()
+            reader.begin(path, records)
+        yield from reader.tables(path)
+    except InputError:
+        _keep(reader)
+        raise
+    except BaseException:  # also where nobody wants the rest
+        reader.close()
+        raise
+    _keep(reader)
 
 
-def _column(series: Any, pl: Any, name: str, path: Path) -> Column:
-    dtype = series.dtype
-    if dtype.is_numeric() or dtype == pl.Null:
-        return np.array(series.cast(pl.Float64).fill_null(float("nan")).to_numpy(), np.float64)
-    if dtype == pl.Boolean:
-        series = series.cast(pl.String)
-    elif dtype in (pl.Date, pl.Datetime):
-        series = series.dt.to_string("iso")
-    elif dtype not in (pl.String, pl.Categorical, pl.Enum):
-        raise InputError(f"column {name!r} of {path} holds {dtype}, neither numbers nor text; leave it out of the file")
-    column = text_column(series.cast(pl.String).to_list())
-    # Text in which each cell spells a number, in its shortest form, is numbers, as it is in a text file.
-    spelled = [(level, number_or_nan(level)) for level in column.levels]
-    if spelled and all(np.isfinite(number) and number_text(number) == level for level, number in spelled):
-        return column.numbers()
-    return column
+def command() -> list[str]:
+    """Return what runs the process in which polars reads: its modules are those that are found here."""
+    program = f"import sys; sys.path[:] = {sys.path!r}; from gdkernels.tables.frames_process import main; main()"
+    return [sys.executable, "-c", program]
+
+
+def _keep(reader: _Reader) -> None:
+    if (other := _idle.pop(os.getpid(), None)) is not None:
+        other.close()
+    _idle[os.getpid()] = reader
+
+
+@atexit.register
+def _close() -> None:
+    if (reader := _idle.pop(os.getpid(), None)) is not None:
+        reader.close()
+
+
+def _missing(purpose: str) -> InputError:
+    return InputError(f"to {purpose}, {INSTALL}")
+
+
+class _Reader:
+    """A process that reads one file after another."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            command(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C is for this process
+        )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._questions, self._answers = self._process.stdin, self._process.stdout
+
+    def begin(self, path: Path, records: int) -> bool:
+        """Ask for a file; return whether the process is there to read it."""
+        try:
+            self._questions.write(json.dumps([os.path.abspath(path), str(path), records]).encode() + b"\n")
+            self._questions.flush()
+            return "begun" in self._told()
+        except (BrokenPipeError, EOFError):
+            return False
+
+    def tables(self, path: Path) -> Iterator[Table]:
+        """Yield what it reads.
+
+        Raises
+        ------
+        InputError
+            Where it refuses the file, or comes to its end over it.
+        """
+        try:
+            while "done" not in (told := self._told()):
+                if "refused" in told:
+                    raise InputError(told["refused"])
+                columns = {name: self._column(levels, told["rows"]) for name, levels in told["levels"]}
+                yield Table(columns, str(path), first=told["first"])
+        except EOFError:
+            code = self._process.wait()
+            how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+            raise InputError(
+                f"cannot read {path}: what reads it, a process of its own, ended with {how}; the file is damaged, or "
+                "needs more memory than there is"
+            ) from None
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.kill()
+        with suppress(BrokenPipeError):
+            self._process.communicate()
+
+    def _column(self, levels: list[str] | None, rows: int) -> Column:
+        if levels is None:
+            numbers = np.empty(rows, np.float64)
+            self._fill(numbers.view(np.uint8).data)
+            return numbers
+        codes = np.empty(rows, np.int32)
+        self._fill(codes.view(np.uint8).data)
+        return Text(codes, tuple(levels))
+
+    def _told(self) -> dict[str, Any]:
+        length = bytearray(8)
+        self._fill(length)
+        text = bytearray(int.from_bytes(length, "little"))
+        self._fill(text)
+        told: dict[str, Any] = json.loads(text)
+        return told
+
+    def _fill(self, buffer: bytearray | memoryview) -> None:
+        """Fill a buffer with what the process writes; raise EOFError where it has ended."""
+        if self._answers.readinto(buffer) < len(buffer):  # type: ignore[attr-defined]
+            raise EOFError

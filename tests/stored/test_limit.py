@@ -20,7 +20,7 @@ def fit(data):
 
 x = np.ones((500, 20), "f4")
 fit(gd.Stored(x, x[:, :1], memory=30_000))  # what is loaded and compiled once is not what is measured
-allowed = memory._fields(memory._STATUS)["VmData"] + 40_000_000
+allowed = memory.data() + 40_000_000
 resource.setrlimit(resource.RLIMIT_DATA, (allowed, allowed))
 before = memory.peak()
 said = fit(gd.Stored(f"{folder}/X.npy", f"{folder}/Y.npy", memory="8MB"))

@@ -24,7 +24,7 @@ from safetensors.numpy import save
 import gdkernels as gd
 from gdkernels.files import read_model, write_model
 from gdkernels.predictor import Predictor
-from gdkernels.tables import Preparation
+from gdkernels.tables import Preparation, frames
 
 MOST_MEMORY = 256 << 20  # bytes beyond what there is before a file is read
 MOST_SECONDS = 20  # for one file
@@ -176,7 +176,9 @@ def alter(data, draw):
 
 
 def refuse(event, details):
-    """Nothing that a file can say unpickles, runs a program, or asks the network."""
+    """Nothing that a file can say unpickles, runs a program but that in which polars reads, or asks the network."""
+    if event == "subprocess.Popen" and details[1] == frames.command():
+        return
     if event in {"pickle.find_class", "os.system", "subprocess.Popen", "os.exec", "socket.connect"}:
         raise AssertionError(f"{event} {details}")
 
@@ -241,6 +243,8 @@ def main(kind, count, seed):
                 print(f"file {k} of {kind}, seed {seed}", file=sys.stderr)
                 raise
         faulthandler.cancel_dump_traceback_later()
+        put(path, original)
+        read(kind, path)  # they left nothing behind that would refuse it
     print(refused)
 
 

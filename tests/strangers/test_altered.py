@@ -8,11 +8,12 @@ from pathlib import Path
 from zipfile import ZipFile
 
 import numpy as np
+import polars
 import pytest
 from altered import MADE
 
 import gdkernels as gd
-from gdkernels.tables import Table, columns
+from gdkernels.tables import Preparation, Table, columns
 
 PROGRAM, FUZZ = (Path(__file__).with_name(name) for name in ("altered.py", "fuzz.py"))
 
@@ -144,10 +145,77 @@ def test_a_name_of_two_lines_in_an_archive(tmp_path):
     refused(tmp_path / "t.npz", r"it holds 'X\\n'")
 
 
-def test_numbers_that_are_none(tmp_path):
-    odd = np.full((3, 2), 0x7F800001, np.uint32).view(np.float32)  # NaN that signals
-    np.save(tmp_path / "t.npy", odd)
-    assert np.isnan(gd.tables.read(tmp_path / "t.npy").columns["0"]).all()
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("suffix", ["npy", "npz", "arrow", "parquet"])
+def test_numbers_that_signal(tmp_path, suffix, dtype):
+    """Arithmetic with them raises a flag of the processor, and that a warning: they are gaps like any other NaN."""
+    bits, quiet = (np.uint32, 0x7F800001) if dtype is np.float32 else (np.uint64, 0x7FF0000000000001)
+    x = np.random.default_rng(0).normal(size=(60, 3)).astype(dtype)
+    x.view(bits)[::7, 1] = quiet
+    path = tmp_path / f"t.{suffix}"
+    if suffix == "npy":
+        np.save(path, x)
+    elif suffix == "npz":
+        np.savez(path, X=x)
+    else:
+        frame = polars.DataFrame({str(k): x[:, k] for k in range(3)})
+        frame.write_ipc(path) if suffix == "arrow" else frame.write_parquet(path)
+    table = gd.tables.read(path)
+    assert np.isnan(table.columns["1"]).sum() == 9
+    prepared = Preparation.fit(table, "0", task="regression").transform(table)
+    assert np.isfinite(prepared).all()
+
+
+def crafted():
+    """Return a Parquet file whose only page tells of 2 GB once it is decompressed."""
+
+    def varint(number):
+        number *= 2  # zigzag
+        low = [number >> shift & 127 for shift in range(0, max(1, number.bit_length()), 7)]
+        return bytes([*(b | 128 for b in low[:-1]), low[-1]])
+
+    def number_at(data, place):
+        """Return the number that a varint spells, and where it ends."""
+        end = next(k for k in range(place, len(data)) if data[k] < 128) + 1
+        return sum((b & 127) << (7 * k) for k, b in enumerate(data[place:end])) // 2, end
+
+    buffer = io.BytesIO()
+    polars.DataFrame({"a": np.random.default_rng(0).random(500)}).write_parquet(buffer, compression="zstd")
+    data = buffer.getvalue()
+    # A page's header begins with its kind, its size, and its compressed size; what the size grows by is taken from
+    # the beginning of the compressed bytes, so that all that follows is where it was.
+    _, size_at = number_at(data, 5)
+    _, size_end = number_at(data, size_at + 1)
+    compressed, end = number_at(data, size_end + 1)
+    size = varint(2**31 - 1)
+    more = len(size) - (size_end - size_at - 1)
+    begun = data.index(b"\x28\xb5\x2f\xfd")
+    changed = data[: size_at + 1] + size + b"\x15" + varint(compressed - more) + data[end:begun] + data[begun + more :]
+    assert len(changed) == len(data)
+    return changed
+
+
+def test_a_page_that_tells_of_more_than_memory(tmp_path):
+    """Polars ends its process over it, and that is not ours."""
+    (tmp_path / "t.parquet").write_bytes(crafted())
+    polars.DataFrame({"a": [1.0, 2.0]}).write_parquet(tmp_path / "sound.parquet")
+    program = f"""
+import resource
+import gdkernels as gd
+resource.setrlimit(resource.RLIMIT_DATA, (1 << 30, 1 << 30))
+for name in ("sound", "t", "sound"):
+    try:
+        print(gd.tables.read({str(tmp_path)!r} + f"/{{name}}.parquet").columns["a"].sum())
+    except gd.InputError as error:
+        print(error)
+"""
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    sound, refusal, again = run.stdout.splitlines()
+    assert sound == again == "3.0"
+    assert (
+        "t.parquet: what reads it, a process of its own, ended with SIGABRT; the file is damaged, or needs" in refusal
+    )
 
 
 @pytest.mark.parametrize(("field", "value"), [("log", -1.0), ("log", -(2**70)), ("median", 2**5000), ("median", None)])

@@ -1,0 +1,105 @@
+"""What runs in the process in which polars reads files: a file may be made to end it, and ends nothing else.
+
+On stdin comes a line of JSON for each file; on stdout goes what is in it: lengths, headers in JSON, and the bytes of
+numbers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import polars as pl
+
+from gdkernels import memory
+from gdkernels.errors import InputError
+from gdkernels.tables.table import Column, Table, Text, number_or_nan, number_text, text_column
+
+__all__ = ["main"]
+
+PARQUET = b"PAR1"
+_IDLE_SECONDS = 1.0  # without a request, then it ends
+
+
+def main() -> None:
+    """Answer until nobody asks any more."""
+    _limit_memory()
+    # Whatever a library prints goes elsewhere: stdout carries the answers.
+    with os.fdopen(os.dup(1), "wb") as answers, os.fdopen(0, "rb", buffering=0, closefd=False) as questions:
+        os.dup2(2, 1)
+        while select.select([questions], [], [], _IDLE_SECONDS)[0] and (line := questions.readline()):
+            _tell(answers, {"begun": True})
+            path, name, records = json.loads(line)
+            try:
+                for table in _parts(Path(path), name, records):
+                    _tell_table(answers, table)
+                _tell(answers, {"done": True})
+            except InputError as error:
+                _tell(answers, {"refused": str(error)})
+                if isinstance(error.__cause__, pl.exceptions.PanicException):
+                    return  # nobody knows what is left of polars
+
+
+def _limit_memory() -> None:
+    """Have a file refused that needs more memory than there is, in place of the system's ending somebody for it."""
+    import resource
+
+    if (room := memory.room()) is not None:
+        hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+        with contextlib.suppress(ValueError, OSError):  # more than the hard limit, which holds anyway
+            resource.setrlimit(resource.RLIMIT_DATA, (memory.data() + room.bytes, hard))
+
+
+def _parts(path: Path, source: str, records: int) -> Iterator[Table]:
+    try:
+        with path.open("rb") as file:
+            scan = pl.scan_parquet if file.read(4) == PARQUET else pl.scan_ipc
+        lazy = scan(path, glob=False) if scan is pl.scan_parquet else scan(path)
+        schema = lazy.collect_schema()
+        count = lazy.select(pl.len()).collect().item()
+        for first in range(0, max(count, 1), records):
+            part = lazy.slice(first, records).collect()
+            yield Table({name: _column(part[name], name, source) for name in schema}, source, first=first)
+    # A reader that does not expect a damaged file panics, which is no Exception.
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, MemoryError) as error:
+        raise InputError(f"cannot read {source}: it is damaged ({' '.join(str(error).split())[:200]})") from error
+
+
+def _column(series: Any, name: str, source: str) -> Column:
+    dtype = series.dtype
+    if dtype.is_numeric() or dtype == pl.Null:
+        return np.array(series.cast(pl.Float64).fill_null(float("nan")).to_numpy(), np.float64)
+    if dtype == pl.Boolean:
+        series = series.cast(pl.String)
+    elif dtype in (pl.Date, pl.Datetime):
+        series = series.dt.to_string("iso")
+    elif dtype not in (pl.String, pl.Categorical, pl.Enum):
+        raise InputError(
+            f"column {name!r} of {source} holds {dtype}, neither numbers nor text; leave it out of the file"
+        )
+    column = text_column(series.cast(pl.String).to_list())
+    # Text in which each cell spells a number, in its shortest form, is numbers, as it is in a text file.
+    spelled = [(level, number_or_nan(level)) for level in column.levels]
+    if spelled and all(np.isfinite(number) and number_text(number) == level for level, number in spelled):
+        return column.numbers()
+    return column
+
+
+def _tell_table(answers: IO[bytes], table: Table) -> None:
+    levels = {name: c.levels if isinstance(c, Text) else None for name, c in table.columns.items()}
+    _tell(answers, {"rows": len(table), "first": table.first, "levels": list(levels.items())})
+    for column in table.columns.values():
+        answers.write(np.ascontiguousarray(column.codes if isinstance(column, Text) else column).data)
+    answers.flush()
+
+
+def _tell(answers: IO[bytes], told: dict[str, Any]) -> None:
+    text = json.dumps(told).encode()
+    answers.write(len(text).to_bytes(8, "little") + text)
+    answers.flush()
