@@ -17,6 +17,7 @@ from gdkernels.errors import DivergenceError, GdkernelsError
 from gdkernels.footprint import Footprint, footprint
 from gdkernels.history import Epoch
 from gdkernels.judge import Judge
+from gdkernels.phases import phase
 from gdkernels.progress import Progress
 from gdkernels.records import Records
 from gdkernels.settings import FitSettings
@@ -64,6 +65,8 @@ class Fitting(Epochs):
                     checkpoints.rescue(self._state(), run, self.epochs_done)
                 raise
             history.epochs.append(record)
+            told = {"event": "epoch", **vars(record)}
+            _log.debug("epoch %d: loss %.4g", record.number, record.loss, extra={"told": told})
             bar.update(record)
             if record.watched < run.best_loss:
                 history.best_epoch, run.best_loss = record.number, record.watched
@@ -90,18 +93,21 @@ class Fitting(Epochs):
         """Do an epoch and measure what came of it."""
         assert self._binding is not None
         began = time.perf_counter() - (run.middle.seconds if run.middle else 0.0)
-        total, norm, rate = self._run_epoch(train, asked.with_norm, asked.epochs, run, checkpoints)
-        self._binding.backend.synchronize(self._binding.device)
+        with phase("training"):
+            total, norm, rate = self._run_epoch(train, asked.with_norm, asked.epochs, run, checkpoints)
+            self._binding.backend.synchronize(self._binding.device)
         seconds = time.perf_counter() - began
+        with phase("validating"):
+            validation_loss, metrics = judge.validation_loss(self.epochs_done), judge.metrics()
         return Epoch(
             number=self.epochs_done,
             loss=total / train.total_weight,
-            validation_loss=judge.validation_loss(self.epochs_done),
+            validation_loss=validation_loss,
             learning_rate=rate,
             seconds=seconds,
             samples_per_second=len(train) / seconds,
             gradient_norm=norm,
-            metrics=judge.metrics(),
+            metrics=metrics,
         )
 
     def _retry(self, run: Run, error: DivergenceError) -> None:

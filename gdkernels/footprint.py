@@ -59,6 +59,10 @@ class Footprint:
         """The most memory that the process will have."""
         return self.now + self.records + self.state + self.step + self.predictions + _SLACK
 
+    def as_dict(self) -> dict[str, int]:
+        """Return the bytes by name, and their sum."""
+        return {**asdict(self), "total": self.total}
+
     def __str__(self) -> str:
         parts = ", ".join(f"{name} {gigabytes(size)}" for name, size in asdict(self).items() if size >= 1e6)
         return f"at most {gigabytes(self.total)}: {parts}"

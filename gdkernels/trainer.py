@@ -24,6 +24,7 @@ from gdkernels.history import History
 from gdkernels.judge import Judge
 from gdkernels.metrics import Metric
 from gdkernels.model import Model
+from gdkernels.phases import phase
 from gdkernels.progress import Progress
 from gdkernels.records import Records
 from gdkernels.settings import FitSettings, Settings
@@ -238,15 +239,17 @@ class Trainer(Fitting):
             binding = stack.enter_context(self.mlp._bound(X if batches is None else batches.sample[0], work, planned))
             if binding.on_host:
                 check_state(work(1), binding.precision)
-            data = self._place_any(X, Y, sample_weight) if batches is None else batches
-            train, held_out = self._held_out(data, validation)
+            with phase("checking records"):
+                data = self._place_any(X, Y, sample_weight) if batches is None else batches
+                train, held_out = self._held_out(data, validation)
             judge = Judge(self.mlp, train, held_out, asked.metrics)
-            executable = self._bind_program(asked.with_norm, train, binding.choices_of(planned))
+            with phase("compiling"):
+                executable = self._bind_program(asked.with_norm, train, binding.choices_of(planned))
             history = History(executable.plan, executable.origin, binding.reason)
             if binding.on_host:
                 needs = self._footprint(executable, work(len(train) or 1), train, judge)
                 history.memory = needs.total
-                _log.info("memory: %s", needs)
+                _log.info("memory: %s", needs, extra={"told": {"event": "memory", **needs.as_dict()}})
             run = Run(history, began=self.epochs_done, start=self._state() if asked.retries else None)
             if checkpoints is not None and not isinstance(train, Batches):
                 self._begin(checkpoints, run, asked, train, judge)

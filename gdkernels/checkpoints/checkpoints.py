@@ -23,6 +23,7 @@ from gdkernels.checkpoints.snapshot import checked, progress_of, put_progress, s
 from gdkernels.definition.network import Layers, map_layers
 from gdkernels.errors import FileError, InputError, Interrupted
 from gdkernels.files.model import Tensors
+from gdkernels.phases import phase
 
 __all__ = ["Checkpoints"]
 
@@ -225,10 +226,12 @@ class Checkpoints:
         step = (run.middle.state if run.middle else state).step
         self._last = (time.monotonic(), epochs_done, step)
         try:
-            self._folder.write(step, tensors, told)
+            with phase("checkpoints"):
+                path = self._folder.write(step, tensors, told)
         except FileError as error:
             _log.warning("no checkpoint was written, training goes on: %s", error)
             return False
+        _log.debug("checkpoint %s", path, extra={"told": {"event": "checkpoint", "step": step, "file": str(path)}})
         return True
 
 

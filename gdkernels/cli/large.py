@@ -33,6 +33,7 @@ from gdkernels.cli.training import (
 from gdkernels.definition import optimizers
 from gdkernels.errors import InputError
 from gdkernels.memory import gigabytes
+from gdkernels.phases import phase
 from gdkernels.predictor import Judgement, Prediction, Predictor
 from gdkernels.stored import Stored
 from gdkernels.stored.conversion import PARTS, Converted, Draw, Survey, converted, survey
@@ -81,7 +82,8 @@ def run(args: Namespace, optimizer: optimizers.Optimizer, allowed: int) -> None:
     draw = Draw(args.seed, args.test, share)
     said = "classification" if args.loss in CLASS_LOSSES else args.task
     most = max(1000, min(_SAMPLE, allowed // (2 * _CELL * columns)))
-    found = survey(args.data, args.target, said, draw, drop_missing=args.drop_missing, most=most, records=records)
+    with phase("surveying"):
+        found = survey(args.data, args.target, said, draw, drop_missing=args.drop_missing, most=most, records=records)
     table = found.sample
     targets = checked_targets(table, args.target, said)
     task, loss = objective(args, table, targets)
@@ -119,7 +121,8 @@ def run(args: Namespace, optimizer: optimizers.Optimizer, allowed: int) -> None:
         mlp, histories = fit(network, [(rows[0], rows[1])], run={**settings, **schedule})
         seconds = time.perf_counter() - began
         predictor = Predictor(mlp, preparation)
-        judgement, truth, prediction = _judged(predictor, files, counts["test"], records)
+        with phase("judging"):
+            judgement, truth, prediction = _judged(predictor, files, counts["test"], records)
     result = Result(
         table=table,
         preparation=preparation,

@@ -8,6 +8,7 @@ from typing import Any
 from gdkernels.backend import PRECISIONS
 from gdkernels.cli import defaults
 from gdkernels.cli.arguments import at_least, layers, name_of, positive, share, size, whole
+from gdkernels.cli.watching import add_watching
 from gdkernels.definition import optimizers
 from gdkernels.definition.naming import names
 from gdkernels.tables import BUILT_IN
@@ -207,6 +208,7 @@ def add_train(commands: Any) -> ArgumentParser:
     output.add_argument("--out", metavar="MODEL", help="write the model to this file (safetensors)")
     add_plot(output, "the losses, and what is predicted for the rows kept from training,")
     output.add_argument("--force", action="store_true", help="replace these files if they exist")
+    add_watching(output)
     add_output(output)
     return parser
 

@@ -17,6 +17,7 @@ from gdkernels.definition.naming import describe
 from gdkernels.history import History
 from gdkernels.memory import gigabytes
 from gdkernels.mlp import MLP
+from gdkernels.phases import Profile
 from gdkernels.tables import Preparation, Table
 from gdkernels.tables.table import listed
 
@@ -43,6 +44,8 @@ class Result:
         What cross-validation chose, where there was one.
     explanation
         Why it ran where it did, if that was asked for.
+    profile
+        Time and memory by phase, if that was asked for.
     class_records
         How many records each class has, by its label, where the table is a sample of them.
     """
@@ -60,6 +63,7 @@ class Result:
     plot: str | None = None
     choice: Choice | None = None
     explanation: Explanation | None = None
+    profile: Profile | None = None
     class_records: dict[str, int] | None = None
 
     @property
@@ -107,6 +111,7 @@ class Result:
             "model": self.model,
             "plot": self.plot,
             "explanation": None if self.explanation is None else self.explanation.as_dict(),
+            "profile": None if self.profile is None else self.profile.as_dict(),
         }
 
     def as_json(self) -> str:
@@ -171,8 +176,8 @@ class Result:
             lines["model"] = self.model
         if self.plot is not None:
             lines["plot"] = self.plot
-        summary = "\n".join(f"{name:<9}{text}" for name, text in lines.items())
-        return summary if self.explanation is None else f"{summary}\n{self.explanation.as_text()}"
+        summary = [f"{name:<9}{text}" for name, text in lines.items()]
+        return "\n".join([*summary, *(more.as_text() for more in (self.explanation, self.profile) if more is not None)])
 
     def _batch(self) -> str:
         size, rows = self.settings["batch_size"], self.rows["train"]

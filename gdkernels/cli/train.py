@@ -28,9 +28,11 @@ from gdkernels.cli.training import (
     settings_of,
     told_settings,
 )
+from gdkernels.cli.watching import watched
 from gdkernels.definition import optimizers
 from gdkernels.errors import InputError
 from gdkernels.files.atomic import check_destination
+from gdkernels.phases import phase
 from gdkernels.predictor import Judgement, Predictor
 from gdkernels.tables import Preparation, Table, read
 from gdkernels.tables.outcomes import labels
@@ -46,6 +48,11 @@ def add_to(commands: Any) -> None:
 
 def run(args: Namespace) -> None:
     """Train as the command line says; everything that can be wrong in it is found out before."""
+    with watched(args):
+        _run(args)
+
+
+def _run(args: Namespace) -> None:
     optimizer = _optimizer(args)
     _check_files(args)
     if args.checkpoint is None and args.resume:
@@ -56,7 +63,8 @@ def run(args: Namespace) -> None:
         large.run(args, optimizer, allowed)
         return
 
-    table = read(args.data)
+    with phase("reading"):
+        table = read(args.data)
     targets, table = _targets(args, table)
     task, loss = objective(args, table, targets)
     weighted = args.class_weight == "balanced"
@@ -65,18 +73,19 @@ def run(args: Namespace) -> None:
     classes = labels(table, targets[0]) if task == "classification" else None
     rest, test, draws = draw(args, len(table), classes)
     train, validation = draws[0]
-    preparation = Preparation.fit(
-        table,
-        targets,
-        task=task,
-        rows=rest,
-        ignore=args.ignore,
-        keep=args.keep,
-        categorical=args.categorical,
-        numeric=args.numeric,
-        standardise_targets=loss != "poisson",
-    )
-    x, y = preparation.transform(table), preparation.transform_targets(table)
+    with phase("preparing"):
+        preparation = Preparation.fit(
+            table,
+            targets,
+            task=task,
+            rows=rest,
+            ignore=args.ignore,
+            keep=args.keep,
+            categorical=args.categorical,
+            numeric=args.numeric,
+            standardise_targets=loss != "poisson",
+        )
+        x, y = preparation.transform(table), preparation.transform_targets(table)
     check_range(y, table, targets, args.precision)
     rows = {"train": len(train), "validation": len(validation), "test": len(test)}
     outputs, network_y = network_targets(preparation, loss, y)
@@ -104,10 +113,11 @@ def run(args: Namespace) -> None:
             schedule |= {"epochs": choice.epochs, "patience": None}
     mlp, histories = fit(network, parts, run={**settings, **schedule})
     seconds = time.perf_counter() - began
-    prediction = Predictor(mlp, preparation).predict_prepared(x[test]) if len(test) else None
-    truth, judgement = _truth(preparation, table, y)[test], Judgement(preparation)
-    if prediction:
-        judgement.add(truth, prediction)
+    with phase("judging"):
+        prediction = Predictor(mlp, preparation).predict_prepared(x[test]) if len(test) else None
+        truth, judgement = _truth(preparation, table, y)[test], Judgement(preparation)
+        if prediction:
+            judgement.add(truth, prediction)
     result = Result(
         table=table,
         preparation=preparation,

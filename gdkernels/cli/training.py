@@ -18,6 +18,7 @@ from gdkernels.cli.result import Result
 from gdkernels.definition import optimizers
 from gdkernels.errors import InputError
 from gdkernels.mlp import MLP
+from gdkernels.phases import phase
 from gdkernels.plots import loss_curves
 from gdkernels.tables import Table, task_of
 from gdkernels.tables.outcomes import labels
@@ -41,15 +42,17 @@ CLASS_LOSSES = ("cross_entropy", "binary_cross_entropy")
 def deliver(args: Namespace, result: Result, panels: Sequence[pictures.Panel]) -> None:
     """Write the model and the picture that were asked for, and say what it came to."""
     try:
-        if args.out is not None:
-            result.mlp.extra = result.for_model()
-            result.mlp.save(args.out, overwrite=args.force)
-            result = replace(result, model=args.out)
-        if args.plot is not None:
-            figure = pictures.draw([partial(loss_curves, result.histories), *panels])
-            pictures.write(figure, args.plot, overwrite=args.force)
-            result = replace(result, plot=args.plot)
+        with phase("writing"):
+            if args.out is not None:
+                result.mlp.extra = result.for_model()
+                result.mlp.save(args.out, overwrite=args.force)
+                result = replace(result, model=args.out)
+            if args.plot is not None:
+                figure = pictures.draw([partial(loss_curves, result.histories), *panels])
+                pictures.write(figure, args.plot, overwrite=args.force)
+                result = replace(result, plot=args.plot)
     finally:
+        result = replace(result, profile=args.profile)
         # Also where a file cannot be written: what was learned is at least said.
         print(result.as_json() if args.json else result.as_text())
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
+from gdkernels.phases import phase
+
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
@@ -27,7 +29,12 @@ def ahead(load: Callable[[Number], Loaded], numbers: Iterable[Number]) -> Iterat
         for number in numbers:
             coming = reader.submit(load, number)
             if present is not None:
-                yield present.result()
+                yield _result(present)
             present = coming
         if present is not None:
-            yield present.result()
+            yield _result(present)
+
+
+def _result(present: Future[Loaded]) -> Loaded:
+    with phase("waiting for records"):
+        return present.result()

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from gdkernels.errors import FileError, InputError
 from gdkernels.files.cache import cache_folder, unusable
 from gdkernels.memory import gigabytes
+from gdkernels.phases import phase
 from gdkernels.progress import RecordCount
 from gdkernels.streams import generator
 from gdkernels.tables.outcomes import labels
@@ -278,7 +279,8 @@ def converted(
     folder = Converted(parent / f"{os.getpid()}-{os.urandom(4).hex()}")
     try:
         folder.folder.mkdir(mode=0o700)
-        _write(folder, numbered(data, target, drop_missing=drop_missing, records=records), found, draw, prepare)
+        with phase("preparing"):
+            _write(folder, numbered(data, target, drop_missing=drop_missing, records=records), found, draw, prepare)
         yield folder
     except OSError as error:
         raise FileError(f"cannot write {folder.folder}: {(error.strerror or str(error)).lower()}") from error

@@ -105,6 +105,7 @@ def test_json_is_one_object_with_everything(command, numbers, tmp_path):
         "model": str,
         "plot": type(None),
         "explanation": type(None),
+        "profile": type(None),
     }
     assert {name: type(value) for name, value in result.items()} == kinds
     assert result["rows"] == {"train": 173, "validation": 19, "test": 48}

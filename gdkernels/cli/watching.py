@@ -1,0 +1,111 @@
+"""Watching a training: its memory said before it begins, what happens as JSON lines, time and memory by phase."""
+
+from __future__ import annotations
+
+import logging
+import os
+from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from gdkernels.errors import FileError
+from gdkernels.logs import JsonLines
+from gdkernels.phases import profiled
+
+__all__ = ["add_watching", "watched"]
+
+_log = logging.getLogger("gdkernels")
+
+_MUCH = 10**8  # bytes beyond what there are already
+
+
+def add_watching(group: Any) -> None:
+    """Add the options."""
+    group.add_argument(
+        "--log-json",
+        metavar="FILE",
+        help="append what happens to this file, an object a line: choices, memory, each epoch, checkpoints, warnings",
+    )
+    group.add_argument("--profile", action="store_true", help="show time and memory by phase")
+
+
+@contextmanager
+def watched(args: Namespace) -> Iterator[None]:
+    """Within this context, watch as the command line says; `args.profile` becomes the profile, or None.
+
+    Raises
+    ------
+    FileError
+        Where the log cannot be written.
+    """
+    before = _log.level
+    with ExitStack() as stack:
+        stack.callback(_log.setLevel, before)
+        _log.setLevel(logging.INFO)
+        stack.enter_context(_handling(_Before()))
+        if args.log_json is not None:
+            _log.setLevel(logging.DEBUG)
+            stack.enter_context(_ending(stack.enter_context(_handling(_file(args.log_json)))))
+        args.profile = stack.enter_context(profiled()) if args.profile else None
+        yield
+
+
+class _Before(logging.StreamHandler[Any]):
+    """Says once, before the first network is trained, how much memory that takes, where it is much or in windows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said = False
+        self.setFormatter(logging.Formatter("gdkernels: %(message)s"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        told = getattr(record, "told", {})
+        if (
+            not self._said
+            and told.get("event") == "memory"
+            and (told["records"] or told["total"] - told["now"] > _MUCH)
+        ):
+            self._said = True
+            super().emit(record)
+
+
+class _Log(logging.FileHandler):
+    """Writes lines of JSON for as long as that goes well: a full disk does not end training."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path, encoding="utf-8")
+        self.setFormatter(JsonLines())
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (the name is logging's)
+        _log.removeHandler(self)
+        _log.warning("%s cannot be written any more; training goes on without", self.baseFilename)
+
+
+def _file(path: str) -> _Log:
+    try:
+        return _Log(path)
+    except OSError as error:
+        raise FileError(f"cannot write {os.fspath(path)}: {(error.strerror or str(error)).lower()}") from error
+
+
+@contextmanager
+def _handling(handler: logging.Handler) -> Iterator[logging.Handler]:
+    _log.addHandler(handler)
+    try:
+        yield handler
+    finally:
+        _log.removeHandler(handler)
+        handler.close()
+
+
+@contextmanager
+def _ending(log: logging.Handler) -> Iterator[None]:
+    """Have the log say what ended it."""
+    try:
+        yield
+    except BaseException as error:
+        told = {"event": "end", "error": type(error).__name__}
+        level = logging.ERROR if isinstance(error, Exception) else logging.WARNING
+        log.handle(_log.makeRecord(_log.name, level, "", 0, str(error), (), None, extra={"told": told}))
+        raise

@@ -1,0 +1,39 @@
+"""What is logged, as JSON: for whoever watches a long run by a program.
+
+Everything is logged by Python's own `logging`, to the logger ``gdkernels``: an epoch at DEBUG, what was chosen and
+needed at INFO, what is not as it was asked for at WARNING.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from datetime import UTC, datetime
+from typing import Any
+
+__all__ = ["JsonLines"]
+
+
+class JsonLines(logging.Formatter):
+    """Formats each record as an object in one line: ``time`` (UTC), ``level``, ``message``, and what is told with it.
+
+    An ``event`` says what that is: "epoch" comes with all the figures of a `gdkernels.history.Epoch`, "memory" with the
+    bytes of what training takes. Figures that are not finite are null.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        told = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "message": record.getMessage(),
+            **getattr(record, "told", {}),
+        }
+        return json.dumps(_finite(told), allow_nan=False, default=str)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
