@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import struct
 import weakref
+from collections.abc import Sequence
 from itertools import accumulate
 from mmap import ALLOCATIONGRANULARITY, mmap
 from operator import mul
@@ -19,9 +20,10 @@ import numpy.typing as npt
 
 from gdkernels.errors import FileError, InputError
 
-__all__ = ["FileRows", "HostRows", "Rows", "map_behind", "members_of", "rows_of"]
+__all__ = ["Bounds", "FileRows", "HostRows", "Rows", "map_behind", "members_of", "rows_of"]
 
 Array = npt.NDArray[Any]
+Bounds = Sequence[tuple[int, int]]
 
 
 class Rows(Protocol):
@@ -34,6 +36,9 @@ class Rows(Protocol):
     def read(self, start: int, stop: int) -> Array:
         """Return the rows from `start` to `stop`, [stop − start, …]."""
 
+    def gather(self, bounds: Bounds, into: Array | None = None) -> Array:
+        """Return the rows within several bounds, one behind the other: `into` itself where they can be put there."""
+
 
 class HostRows:
     """Rows of an array that is in memory already."""
@@ -44,6 +49,9 @@ class HostRows:
 
     def read(self, start: int, stop: int) -> Array:
         return self._array[start:stop]
+
+    def gather(self, bounds: Bounds, into: Array | None = None) -> Array:
+        return np.concatenate([self._array[start:stop] for start, stop in bounds])
 
 
 class FileRows:
@@ -75,6 +83,7 @@ class FileRows:
     ) -> None:
         self.name, self.dtype, self.shape = name, dtype, shape
         self._path, self._offset, self._strides = Path(path), offset, strides
+        self._row = dtype.itemsize * (shape[1] if len(shape) > 1 else 1)
         if dtype.kind not in "biuf":
             raise InputError(f"{name} holds {dtype} values, not real numbers; encode text and categories first")
         if len(shape) not in (1, 2) or min(*shape, *strides) < 0:
@@ -97,6 +106,32 @@ class FileRows:
         FileError
             Where the file was changed or truncated after it was opened.
         """
+        found = self._read(start, stop)
+        self._check_unchanged()
+        return found
+
+    def gather(self, bounds: Bounds, into: Array | None = None) -> Array:
+        """Return the rows within several bounds, as `Rows.gather`.
+
+        Raises
+        ------
+        FileError
+            As `read`.
+        """
+        if self._strides != (self._row, self.dtype.itemsize)[: len(self.shape)]:
+            found = np.concatenate([self._read(*each) for each in bounds])
+        else:
+            count = sum(stop - start for start, stop in bounds)
+            wanted = (self.dtype, (count, *self.shape[1:]))
+            fits = into is not None and (into.dtype, into.shape) == wanted and into.flags.c_contiguous
+            found = into if fits and into is not None else np.empty(wanted[1], self.dtype)
+            buffer, done = found.reshape(-1).view(np.uint8), 0
+            for start, stop in bounds:
+                self._fill(buffer[done : (done := done + (stop - start) * self._row)], start * self._row)
+        self._check_unchanged()
+        return found
+
+    def _read(self, start: int, stop: int) -> Array:
         count, (step, *across) = stop - start, self._strides
         columns = self.shape[1] if across else 1
         if across and across[0] > step:  # columns lie one behind the other
@@ -105,21 +140,27 @@ class FileRows:
                 found[:, k] = self._spread(k * across[0] + start * step, (count,), (step,))
         else:
             found = self._spread(start * step, (count, *self.shape[1:]), self._strides)
-        if self._state() != self._seen:
-            raise FileError(f"{self._path} was changed while it was read; start again with a file that stays as it is")
         return found
 
     def _spread(self, start: int, shape: tuple[int, ...], strides: tuple[int, ...]) -> Array:
         length = sum((n - 1) * s for n, s in zip(shape, strides, strict=True)) + self.dtype.itemsize
         buffer = np.empty(length, np.uint8)
+        self._fill(buffer, start)
+        return np.ndarray(shape, self.dtype, buffer, 0, strides)
+
+    def _fill(self, buffer: npt.NDArray[np.uint8], start: int) -> None:
+        """Fill a buffer with the bytes from `start` on."""
         done = 0
-        while done < length:
+        while done < len(buffer):
             # One call reads at most 2 GiB.
             got = os.preadv(self._file, [buffer[done:].data], self._offset + start + done)
             if not got:
                 raise FileError(f"{self._path} was cut short while it was read; start again with the whole file")
             done += got
-        return np.ndarray(shape, self.dtype, buffer, 0, strides)
+
+    def _check_unchanged(self) -> None:
+        if self._state() != self._seen:
+            raise FileError(f"{self._path} was changed while it was read; start again with a file that stays as it is")
 
     def _state(self) -> tuple[int, int]:
         now = os.fstat(self._file)

@@ -15,6 +15,7 @@ Blocks are so small that k is at least `TOGETHER`, as far as the window has so m
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,6 +70,17 @@ class Layout:
         drawn = streams.generator(self.seed, "validation", block).permutation(stop - first)
         out = int(self._held_before(stop) - self._held_before(first))
         return np.sort(drawn[:out] if self.held else drawn[out:])
+
+    def rows_of(self, blocks: Sequence[int]) -> Indices | None:
+        """Return which records of several blocks are meant, by their places where these come one after another."""
+        found, before = [], 0
+        for block in blocks:
+            if (rows := self.rows(block)) is None:
+                return None
+            found.append(before + rows)
+            first, stop = self.bounds(block)
+            before += stop - first
+        return np.concatenate(found)
 
     @property
     def counts(self) -> Indices:

@@ -13,10 +13,11 @@ import numpy.typing as npt
 from gdkernels import memory, registry
 from gdkernels.binding import Binding
 from gdkernels.definition.losses import Loss
-from gdkernels.errors import InputError
+from gdkernels.errors import FileError, InputError
 from gdkernels.footprint import prediction_bytes
 from gdkernels.records import Piece, Records
 from gdkernels.stored.ahead import ahead
+from gdkernels.stored.rows import Bounds
 from gdkernels.stored.shuffle import TOGETHER, Layout, Shuffle
 from gdkernels.stored.stored import Stored
 from gdkernels.targets import place_inputs, place_targets, place_weights
@@ -24,6 +25,8 @@ from gdkernels.targets import place_inputs, place_targets, place_weights
 __all__ = ["ShuffledWindows", "Windows", "default_memory", "place_stored"]
 
 _DEFAULT = 10**9
+# How many blocks are read and checked at once: each costs calls, and what they are converted from costs memory.
+_AT_ONCE = TOGETHER // 8
 _INDICES = 32  # bytes a record: the order of this window and of the next, each once more as it is put together
 
 Array = npt.NDArray[Any]
@@ -37,15 +40,18 @@ class _Host:
     y: Array
     weights: Array | None
 
+    @property
+    def arrays(self) -> tuple[Array, Array, Array | None]:
+        return self.x, self.y, self.weights
+
     def part(self, start: int, stop: int) -> _Host:
-        arrays = (self.x, self.y, self.weights)
-        return _Host(*(None if a is None else a[start:stop] for a in arrays))  # type: ignore[arg-type]
+        return _Host(*(None if a is None else a[start:stop] for a in self.arrays))  # type: ignore[arg-type]
 
     def take(self, other: _Host, rows: Any = slice(None)) -> None:
-        """Overwrite all of it with rows of others."""
-        self.x[:], self.y[:] = other.x[rows], other.y[rows]
-        if self.weights is not None and other.weights is not None:
-            self.weights[:] = other.weights[rows]
+        """Overwrite all of it with rows of others, but for what is in its place already."""
+        for mine, others in zip(self.arrays, other.arrays, strict=True):
+            if mine is not None and others is not None and not np.may_share_memory(mine, others):
+                mine[:] = others[rows]
 
 
 class _Reader:
@@ -63,6 +69,11 @@ class _Reader:
             )
         if not len(stored):
             raise InputError(f"{stored.x.name} has no rows")
+
+    @property
+    def window_bytes(self) -> int:
+        """What a window takes for each of its records, with that which is read, and what this is converted from."""
+        return 2 * self.record_bytes + 3 * self.record_bytes * _AT_ONCE // TOGETHER + _INDICES
 
     @property
     def record_bytes(self) -> int:
@@ -85,20 +96,34 @@ class _Reader:
         checked: Array = place_weights(self._binding, rows.read(first, stop), stop - first, name, self.stored.x.name)
         return checked
 
-    def read(self, first: int, stop: int) -> _Host:
-        """Return the records from `first` to `stop`.
+    def read(self, bounds: Bounds, into: _Host | None) -> _Host:
+        """Return the records within bounds, one behind the other: `into` itself where they can be put there.
 
         Raises
         ------
         InputError
             For what the network or the loss cannot take; it says where.
         """
-        stored, where = self.stored, f", from record {first:,} on,"
-        name = f"{stored.x.name}{where}"
-        x = place_inputs(self._binding, stored.x.read(first, stop), self._inputs, name)
-        raw = stored.y.read(first, stop)
-        y = place_targets(self._binding, raw, stop - first, self.outputs, self._loss, f"{stored.y.name}{where}", name)
-        return _Host(x, y, None if stored.weights is None else self.weights(first, stop))
+        try:
+            return self._read(bounds, into)
+        except FileError:
+            raise
+        except InputError:
+            for each in bounds if len(bounds) > 1 else ():  # the place is that within one of them
+                self._read([each])
+            raise
+
+    def _read(self, bounds: Bounds, into: _Host | None = None) -> _Host:
+        stored, binding, where = self.stored, self._binding, f", from record {bounds[0][0]:,} on,"
+        name, count = f"{stored.x.name}{where}", sum(stop - first for first, stop in bounds)
+        places = (None, None, None) if into is None else into.arrays
+        raw_x, raw_y = stored.x.gather(bounds, places[0]), stored.y.gather(bounds, places[1])
+        x = place_inputs(binding, raw_x, self._inputs, name)
+        y = place_targets(binding, raw_y, count, self.outputs, self._loss, f"{stored.y.name}{where}", name)
+        if stored.weights is None:
+            return _Host(x, y, None)
+        weights = stored.weights.gather(bounds, places[2])
+        return _Host(x, y, place_weights(binding, weights, count, f"{stored.weights.name}{where}", stored.x.name))
 
 
 class Windows:
@@ -136,7 +161,7 @@ class Windows:
     @property
     def bytes(self) -> int:
         """The most memory that they take: a window that is used and one that is read, each with what was left over."""
-        return 2 * self.window * self._reader.record_bytes + _INDICES * self.window
+        return self.window * self._reader.window_bytes
 
     @property
     def judged(self) -> int:
@@ -185,10 +210,16 @@ class Windows:
     def load(self, blocks: Sequence[int], into: _Host) -> _Host:
         """Read blocks to the beginning of a place, and return the part of it that they take."""
         done = 0
-        for block in blocks:
-            found, rows = self._reader.read(*self.layout.bounds(block)), self.layout.rows(block)
-            count = len(found.x) if rows is None else len(rows)
-            into.part(done, done + count).take(found, slice(None) if rows is None else rows)
+        for first in range(0, len(blocks), _AT_ONCE):
+            group = blocks[first : first + _AT_ONCE]
+            bounds, rows = [self.layout.bounds(block) for block in group], self.layout.rows_of(group)
+            if rows is None:
+                count = sum(stop - start for start, stop in bounds)
+                place = into.part(done, done + count)
+                place.take(self._reader.read(bounds, place))
+            else:
+                count = len(rows)
+                into.part(done, done + count).take(self._reader.read(bounds, None), rows)
             done += count
         return into.part(0, done)
 
@@ -254,7 +285,7 @@ def place_stored(
     reader = _Reader(stored, binding, sizes, loss)
     allowed, records = stored.memory or default_memory(), len(stored)
     whole = records * (reader.record_bytes + _INDICES // 2) <= allowed
-    window = records if whole else allowed // (2 * reader.record_bytes + _INDICES)
+    window = records if whole else allowed // reader.window_bytes
     size = max(1, window // TOGETHER)
     windows = Windows(binding, reader, Layout(records, size, window // size))
     if whole:
@@ -263,12 +294,12 @@ def place_stored(
             raise InputError(f"none of the {records:,} records has a weight above 0; at least one has to count")
         return found
     if windows.window < 2 * batch or windows.layout.together < 2:
-        least = 2 * max(batch, 2) * (2 * reader.record_bytes + _INDICES)
+        least = 2 * max(batch, 2) * reader.window_bytes
         raise InputError(
             f"memory={memory.gigabytes(allowed)} holds {window:,} records at a time, and must hold two batches of "
             f"{batch:,}: allow {memory.gigabytes(least)}, or make batches smaller"
         )
-    reader.read(0, min(records, size))  # what is wrong with all of them is said before anything else is done
+    reader.read([(0, min(records, size))], None)  # what is wrong with all is said before anything else is done
     return windows
 
 

@@ -212,7 +212,7 @@ def test_a_file_that_is_cut_short_while_it_is_read(folder, monkeypatch):
         (lambda f: stored(f, memory="much"), "memory must be a size as in '512MB'"),
         (lambda f: gd.Stored(f / "X.npy", Y[:5]), r"Y has the shape \(5, 1\), but X has 1,501 rows"),
         (lambda f: gd.Stored(X), "Y is missing, and X is no NPZ file but ndarray"),
-        (lambda f: trainer().fit(stored(f, memory=2000), epochs=1), "holds 25 records at a time.*: allow 3.2 kB"),
+        (lambda f: trainer().fit(stored(f, memory=2000), epochs=1), "holds 22 records at a time.*: allow 3.56 kB"),
         (lambda f: trainer().fit(gd.Stored(X[:, :4], Y), epochs=1), r"X has the shape \(1501, 4\); the network has 5"),
         (lambda f: trainer().fit(stored(f), Y, epochs=1), "Stored, which has Y and sample_weight already"),
         (lambda f: trainer(order=lambda e, n: range(n)).fit(stored(f), epochs=1), "order= needs all records in memory"),
