@@ -9,7 +9,8 @@ With at least five processes a side, the ratio is that of the medians over the p
 
 On a CPU, times are counted in units of a fixed number of clock cycles that was timed beside each sample, as the clock
 of a core drifts by some per cent within seconds. What waits for memory does not follow it: a verdict must hold for the
-ratio of the seconds too, and the interval is widened by the ratio of the clocks.
+ratio of the seconds too, and the interval is widened by the ratio of the clocks. Samples that were taken while somebody
+else had a part of a core, as products that were timed beside them show, are left out.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from gdkernels.bench.cycles import in_cycles
 from gdkernels.bench.environment import same_machine
 from gdkernels.bench.results import Results, Row
 from gdkernels.bench.sampling import LEAST_PROCESSES, redrawn
@@ -107,10 +109,8 @@ def compare(a: Results, b: Results) -> Comparison:
 
 
 def _judge_rows(a: Row, b: Row) -> Verdict:
-    before, after = a.in_clocks, b.in_clocks
-    if before is None or after is None:
-        return judge(a.medians, b.medians)
-    return judge(before, after, clock=_clock(b) / _clock(a))
+    cycles = in_cycles(a, b)
+    return judge(a.medians, b.medians) if cycles is None else judge(*cycles, clock=_clock(b) / _clock(a))
 
 
 def _clock(row: Row) -> float:
@@ -127,7 +127,8 @@ def judge(a: Sequence[float], b: Sequence[float], *, clock: float = 1.0) -> Verd
     """
     fewest = min(len(a), len(b))
     if fewest < LEAST_PROCESSES:
-        return Verdict("UNDECIDED", reason=f"{fewest} of {LEAST_PROCESSES} process repeats (bench --repeats)")
+        lacking = f"{fewest} of {LEAST_PROCESSES} process repeats on whole cores (bench --repeats)"
+        return Verdict("UNDECIDED", reason=lacking)
     ratio = float(np.median(b) / np.median(a))
     random = np.random.default_rng(0)
     before, after = redrawn(a, random), redrawn(b, random)

@@ -7,12 +7,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from math import inf
 from typing import Any
 
 import numpy as np
 
 from gdkernels.bench.contender import Contender
 from gdkernels.bench.costs import cost_of
+from gdkernels.bench.cycles import in_cycles
 from gdkernels.bench.first_calls import first_calls
 from gdkernels.bench.goals import Goal, reach
 from gdkernels.bench.peers.task import Task
@@ -103,7 +105,9 @@ def _count(todo: Todo) -> int:
 
 def _process_spread(row: Row) -> float:
     """Return half the 95 % interval of the median over the processes, as a share of it, as `compare` has it."""
-    medians = row.in_clocks or row.medians
+    (medians,) = in_cycles(row) or [row.medians]
+    if len(medians) < LEAST_PROCESSES:
+        return inf
     low, high = np.quantile(redrawn(medians, np.random.default_rng(0)), (0.025, 0.975))
     return 0.5 * float(high - low) / statistics.median(medians)
 
@@ -252,7 +256,6 @@ class _Measurement:
                 self._drop(replace(row, status="refused", reason=f"after it was timed, {after.problem}"))
                 continue
             taken = samples[worker]
-            clocks = tuple(s.clock_seconds for s in taken if s.clock_seconds is not None)
             self._keep(
                 row,
                 Repeat(
@@ -261,7 +264,8 @@ class _Measurement:
                     tuple(s.calls for s in taken),
                     before.proof,
                     after.proof,
-                    clocks,
+                    tuple(s.clock_seconds for s in taken if s.clock_seconds is not None),
+                    tuple(s.product_seconds for s in taken if s.product_seconds is not None),
                 ),
             )
 

@@ -61,8 +61,8 @@ class Repeat:
         That each sample is the mean of.
     before, after
         The error of the same work in the same process, before and after the sampling.
-    clock_seconds
-        Of a fixed number of clock cycles beside each sample; none where the device has a clock of its own.
+    clock_seconds, product_seconds
+        What `gdkernels.bench.gauge` read beside each sample; none on devices other than a CPU.
     """
 
     seconds: tuple[float, ...]
@@ -71,6 +71,7 @@ class Repeat:
     before: Proof
     after: Proof
     clock_seconds: tuple[float, ...] = ()
+    product_seconds: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -113,13 +114,6 @@ class Row:
     def medians(self) -> list[float]:
         """The median seconds of a call in each process."""
         return [statistics.median(r.seconds) for r in self.repeats]
-
-    @property
-    def in_clocks(self) -> list[float] | None:
-        """The same in units of what was timed beside each sample, without the drift of the clock; None if unknown."""
-        if not all(r.clock_seconds for r in self.repeats):
-            return None
-        return [statistics.median(s / c for s, c in zip(r.seconds, r.clock_seconds, strict=True)) for r in self.repeats]
 
     @property
     def seconds(self) -> float:

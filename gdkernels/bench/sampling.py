@@ -1,6 +1,5 @@
 """Sampling: what is compared takes turns, until the median of each is known as well as was asked for."""
 
-import hashlib
 import statistics
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -16,7 +15,6 @@ __all__ = [
     "LEAST_SAMPLES",
     "SETTLE_SECONDS",
     "Width",
-    "clock_seconds",
     "interleave",
     "interval",
     "redrawn",
@@ -36,9 +34,6 @@ LEAST_SAMPLES = 6  # of fewer, not even the smallest and the largest enclose the
 LEAST_PROCESSES = 5  # whose medians are redrawn
 
 _REDRAWN = 10_000
-
-_CHAINED = bytes(1 << 14)
-_CHAINS = 9  # whoever interrupts one or two of them is not counted
 
 
 @dataclass(frozen=True)
@@ -77,20 +72,6 @@ def redrawn(medians: Sequence[float], random: np.random.Generator) -> npt.NDArra
         np.asarray(medians)[random.integers(0, len(medians), (_REDRAWN, len(medians)))], axis=1
     )
     return found
-
-
-def clock_seconds() -> float:
-    """Return the seconds of SHA-256 over a MiB that is in the first-level cache, the median of several.
-
-    Each of its instructions waits for the one before and none for memory: it takes a fixed number of clock cycles.
-    """
-    taken = []
-    for _ in range(_CHAINS):
-        chain, began = hashlib.sha256(usedforsecurity=False), time.perf_counter()
-        for _ in range((1 << 20) // len(_CHAINED)):
-            chain.update(_CHAINED)
-        taken.append(time.perf_counter() - began)
-    return statistics.median(taken)
 
 
 def settle() -> None:

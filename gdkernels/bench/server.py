@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from gdkernels.bench.contender import Contender
+from gdkernels.bench.gauge import Gauge
 from gdkernels.bench.peers.players import Unsuited
 from gdkernels.bench.peers.task import Task
 from gdkernels.bench.process import answer_with
 from gdkernels.bench.proof import judge
-from gdkernels.bench.sampling import clock_seconds
 from gdkernels.bench.subjects import subject_of
 from gdkernels.errors import DivergenceError
 
@@ -32,7 +32,8 @@ class _Server:
 
     def __init__(self, contender: Contender, started: float) -> None:
         self._subject = subject_of(contender)
-        self._peer, self._on_cpu = contender.peer, contender.device == "cpu"
+        self._peer = contender.peer
+        self._gauge = Gauge(contender.threads) if contender.device == "cpu" else None
         self._subject.ready()
         self._import_seconds = time.monotonic() - started
         self._works: dict[tuple[str, str], Any] = {}
@@ -88,7 +89,7 @@ class _Server:
         if key not in self._works:
             self._works[key] = self._subject.work(*key, known=False)
         work, clock = self._works[key], time.perf_counter
-        before = clock_seconds() if self._on_cpu else None
+        readings = [self._gauge.read()] if self._gauge else []
         work.launch()  # off the clock: another contender has just had the caches
         work.wait()
         calls, host, began = 0, 0.0, clock()
@@ -101,8 +102,15 @@ class _Server:
             seconds = clock() - began
             if seconds >= question["time"]:
                 break
-        beside = None if before is None else 0.5 * (before + clock_seconds())
-        return {"seconds": seconds / calls, "host_seconds": host / calls, "calls": calls, "clock_seconds": beside}
+        if self._gauge:
+            readings.append(self._gauge.read())
+        return {
+            "seconds": seconds / calls,
+            "host_seconds": host / calls,
+            "calls": calls,
+            "clock_seconds": statistics.fmean(r.clock_seconds for r in readings) if readings else None,
+            "product_seconds": max((r.product_seconds for r in readings), default=None),
+        }
 
     def _train(self, question: dict[str, Any]) -> dict[str, Any]:
         task = Task.from_dict(question["train"])

@@ -84,14 +84,15 @@ class Sample:
     ----------
     host_seconds
         The part until the library returned, before waiting for the device.
-    clock_seconds
-        What `clock_seconds` gave just before and after, their mean; None on a device with a clock of its own.
+    clock_seconds, product_seconds
+        What `gdkernels.bench.gauge` read just before and after, the mean and the larger; None on another device.
     """
 
     seconds: float
     host_seconds: float
     calls: int
     clock_seconds: float | None = None
+    product_seconds: float | None = None
 
 
 class Worker:

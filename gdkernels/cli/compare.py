@@ -24,7 +24,8 @@ def add_to(commands: Any) -> None:
         "where the 95 % bootstrap interval of the ratio of medians over the processes lies within ±5 %; SLOWER or "
         "FASTER where it excludes 1 and the ratio is beyond 5 %; else UNDECIDED, as with fewer than five processes. "
         "On a CPU, times are in units of a fixed number of clock cycles, timed beside each sample, as clocks drift. "
-        "Where the clocks of the files differ, the interval is widened by that: a verdict holds in seconds too.",
+        "Where the clocks of the files differ, the interval is widened by that: a verdict holds in seconds too. "
+        "Samples beside which somebody else had a part of a core are left out.",
         epilog="Exit code 1 if any row is SLOWER.",
     )
     parser.add_argument("a", metavar="A.json", help="what is compared with: the results before")

@@ -57,13 +57,19 @@ def test_verdicts_are_repeatable():
     assert judge(a, b) == judge(a, b)
 
 
-def measured(rng, *, work=0.01, waits=0.0, clock=1.0, drift=0.03):
-    """Return a row of six processes whose clock drifts, of work that follows it and waiting that does not."""
+def measured(rng, *, work=0.01, waits=0.0, clock=1.0, drift=0.03, shared=()):
+    """Return a row of eight processes whose clock drifts, of work that follows it and waiting that does not.
+
+    In those that are `shared`, somebody else has a part of a core but for the last two samples.
+    """
     known = []
-    for _ in range(6):
+    for process in range(8):
         clocks = clock * np.exp(rng.normal(0.0, drift, 8))
-        seconds = (work * clocks + waits) * np.exp(rng.normal(0.0, 0.005, 8))
-        known.append(replace(repeat(*seconds.tolist()), clock_seconds=tuple(clocks.tolist())))
+        share = np.where((np.arange(8) < 6) & (process in shared), 1.4, 1.0)
+        seconds = (work * clocks * share + waits) * np.exp(rng.normal(0.0, 0.005, 8))
+        products = clocks * share**0.5 * np.exp(rng.normal(0.0, 0.005, 8))
+        readings = {"clock_seconds": tuple(clocks.tolist()), "product_seconds": tuple(products.tolist())}
+        known.append(replace(repeat(*seconds.tolist()), **readings))
     return results(rows=(replace(results().rows[0], repeats=tuple(known)),))
 
 
@@ -86,6 +92,24 @@ def test_a_clock_that_differs_excuses_and_condemns_nobody():
         assert follows[0].reason.startswith("the clocks differ too much")
         assert follows[0].clock == pytest.approx(clock, rel=0.03)
         assert {v.verdict for v in verdicts(20, {}, {"work": 0.015, "clock": clock})} == {"SLOWER"}
+
+
+def test_samples_on_shared_cores_are_not_compared():
+    shared = {"shared": (0, 2, 3, 5, 6)}
+    for before, after in (({}, shared), (shared, {}), (shared, shared)):
+        assert [v.verdict for v in verdicts(40, before, after)].count("SAME") >= 38
+        assert [v.verdict for v in verdicts(40, before, {**after, "work": 0.011})].count("SLOWER") >= 38
+
+
+def test_who_was_never_alone_is_not_compared():
+    rng = np.random.default_rng(6)
+    (row,) = measured(rng).rows
+    crowded = [replace(r, product_seconds=tuple(1.5 * p for p in r.product_seconds)) for r in row.repeats]
+    (verdict,) = (
+        v for _, v in compare(results(rows=(row,)), results(rows=(replace(row, repeats=tuple(crowded)),))).rows
+    )
+    assert verdict.verdict == "UNDECIDED"
+    assert "0 of 5 process repeats on whole cores" in verdict.reason
 
 
 def test_files_without_clocks_are_compared_in_seconds():

@@ -32,6 +32,7 @@ def test_every_piece_of_an_honest_backend_is_the_definition(worker, backend):
         assert 0 < sample.host_seconds <= sample.seconds
         assert sample.calls == 1
         assert sample.clock_seconds > 0
+        assert sample.product_seconds > 0
     assert contender.check(prover, "epoch", "transfers").problem is None
     assert contender.ceiling("product", 32) > 0
     assert contender.ceiling("layer", 32) > 0

@@ -43,7 +43,9 @@ def test_another_machine_and_other_versions_are_flagged(command, tmp_path):
 
 def test_clocks_that_differ_are_said(command, tmp_path):
     def timed(name, clock):
-        known = tuple(replace(repeat(clock, clock), clock_seconds=(clock, clock)) for _ in range(5))
+        known = tuple(
+            replace(repeat(clock, clock), clock_seconds=(clock,) * 2, product_seconds=(clock,) * 2) for _ in range(5)
+        )
         results(rows=(replace(results().rows[0], repeats=known),)).write(tmp_path / name, overwrite=False)
         return tmp_path / name
 
