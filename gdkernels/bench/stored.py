@@ -25,10 +25,10 @@ def main() -> None:
     """Measure, and print a line."""
     parser = argparse.ArgumentParser(prog="python -m gdkernels.bench.stored", description=main.__doc__)
     parser.add_argument("--sizes", type=network_sizes, default=(64, 256, 256, 8), help="layers (64-256-256-8)")
-    parser.add_argument("--records", type=whole(1000), default=200_000)
+    parser.add_argument("--records", type=whole(1000), default=1_000_000)
     parser.add_argument("--batch", type=whole(1), default=256)
     parser.add_argument("--epochs", type=whole(1), default=5)
-    parser.add_argument("--memory", default="8MB", help="that windows may take (8MB)")
+    parser.add_argument("--memory", default="32MB", help="that windows may take (32MB)")
     parser.add_argument("--folder", help="where the file is written (that for temporary files)")
     args = parser.parse_args()
     draw = np.random.default_rng(0)

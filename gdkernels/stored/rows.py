@@ -39,6 +39,9 @@ class Rows(Protocol):
     def gather(self, bounds: Bounds, into: Array | None = None) -> Array:
         """Return the rows within several bounds, one behind the other: `into` itself where they can be put there."""
 
+    def expect(self, bounds: Bounds) -> None:
+        """Say which rows will be read next."""
+
 
 class HostRows:
     """Rows of an array that is in memory already."""
@@ -52,6 +55,9 @@ class HostRows:
 
     def gather(self, bounds: Bounds, into: Array | None = None) -> Array:
         return np.concatenate([self._array[start:stop] for start, stop in bounds])
+
+    def expect(self, bounds: Bounds) -> None:
+        pass
 
 
 class FileRows:
@@ -118,18 +124,30 @@ class FileRows:
         FileError
             As `read`.
         """
-        if self._strides != (self._row, self.dtype.itemsize)[: len(self.shape)]:
+        if not self._by_rows:
             found = np.concatenate([self._read(*each) for each in bounds])
         else:
             count = sum(stop - start for start, stop in bounds)
             wanted = (self.dtype, (count, *self.shape[1:]))
             fits = into is not None and (into.dtype, into.shape) == wanted and into.flags.c_contiguous
             found = into if fits and into is not None else np.empty(wanted[1], self.dtype)
-            buffer, done = found.reshape(-1).view(np.uint8), 0
+            buffer, done = found.reshape(-1).view(np.uint8).data, 0
             for start, stop in bounds:
                 self._fill(buffer[done : (done := done + (stop - start) * self._row)], start * self._row)
         self._check_unchanged()
         return found
+
+    def expect(self, bounds: Bounds) -> None:
+        """Have the system fetch rows from the disk, many at once, where it can be asked to."""
+        if hasattr(os, "posix_fadvise") and self._by_rows:
+            for start, stop in bounds:
+                at, length = self._offset + start * self._row, (stop - start) * self._row
+                os.posix_fadvise(self._file, at, length, os.POSIX_FADV_WILLNEED)
+
+    @property
+    def _by_rows(self) -> bool:
+        """Whether rows lie one behind the other."""
+        return self._strides == (self._row, self.dtype.itemsize)[: len(self.shape)]
 
     def _read(self, start: int, stop: int) -> Array:
         count, (step, *across) = stop - start, self._strides
@@ -145,18 +163,16 @@ class FileRows:
     def _spread(self, start: int, shape: tuple[int, ...], strides: tuple[int, ...]) -> Array:
         length = sum((n - 1) * s for n, s in zip(shape, strides, strict=True)) + self.dtype.itemsize
         buffer = np.empty(length, np.uint8)
-        self._fill(buffer, start)
+        self._fill(buffer.data, start)
         return np.ndarray(shape, self.dtype, buffer, 0, strides)
 
-    def _fill(self, buffer: npt.NDArray[np.uint8], start: int) -> None:
+    def _fill(self, buffer: memoryview, start: int) -> None:
         """Fill a buffer with the bytes from `start` on."""
-        done = 0
-        while done < len(buffer):
-            # One call reads at most 2 GiB.
-            got = os.preadv(self._file, [buffer[done:].data], self._offset + start + done)
+        at = self._offset + start
+        while (got := os.preadv(self._file, [buffer], at)) < len(buffer):  # one call reads at most 2 GiB
             if not got:
                 raise FileError(f"{self._path} was cut short while it was read; start again with the whole file")
-            done += got
+            buffer, at = buffer[got:], at + got
 
     def _check_unchanged(self) -> None:
         if self._state() != self._seen:

@@ -96,6 +96,12 @@ class _Reader:
         checked: Array = place_weights(self._binding, rows.read(first, stop), stop - first, name, self.stored.x.name)
         return checked
 
+    def expect(self, bounds: Bounds) -> None:
+        """Say which records will be read next."""
+        for rows in (self.stored.x, self.stored.y, self.stored.weights):
+            if rows is not None:
+                rows.expect(bounds)
+
     def read(self, bounds: Bounds, into: _Host | None) -> _Host:
         """Return the records within bounds, one behind the other: `into` itself where they can be put there.
 
@@ -209,10 +215,10 @@ class Windows:
 
     def load(self, blocks: Sequence[int], into: _Host) -> _Host:
         """Read blocks to the beginning of a place, and return the part of it that they take."""
-        done = 0
+        done, whole = 0, [self.layout.bounds(block) for block in blocks]
+        self._reader.expect(whole)
         for first in range(0, len(blocks), _AT_ONCE):
-            group = blocks[first : first + _AT_ONCE]
-            bounds, rows = [self.layout.bounds(block) for block in group], self.layout.rows_of(group)
+            bounds, rows = whole[first : first + _AT_ONCE], self.layout.rows_of(blocks[first : first + _AT_ONCE])
             if rows is None:
                 count = sum(stop - start for start, stop in bounds)
                 place = into.part(done, done + count)
