@@ -24,7 +24,7 @@ from gdkernels.files.cache import cache_folder, untrusted, unusable
 from gdkernels.machine import machine
 from gdkernels.work import QUANTITIES
 
-__all__ = ["Calibration", "Candidate", "current", "keep", "path", "shipped"]
+__all__ = ["Calibration", "Candidate", "current", "destination", "keep", "path", "shipped"]
 
 _FORMAT = 1
 
@@ -134,6 +134,20 @@ def current(precision: str, versions: Mapping[str, str]) -> tuple[Calibration | 
     return shipped(precision), "by the shipped table"
 
 
+def destination(precision: str) -> Path:
+    """Return the file in which a calibration will be kept: ask this before it is measured.
+
+    Raises
+    ------
+    FileError
+        Where that cannot be written.
+    """
+    place = path(precision)
+    if (problem := unusable(place.parent)) is not None:
+        raise FileError(f"no calibration can be kept: {place.parent} {problem}; GDKERNELS_CACHE names another place")
+    return place
+
+
 def keep(calibration: Calibration) -> Path:
     """Write a calibration to where `current` finds it, and return the file.
 
@@ -142,10 +156,7 @@ def keep(calibration: Calibration) -> Path:
     FileError
         Where that cannot be written.
     """
-    place = path(calibration.precision)
-    problem = unusable(place.parent)
-    if problem is not None:
-        raise FileError(f"no calibration can be kept: {place.parent} {problem}; GDKERNELS_CACHE names another place")
+    place = destination(calibration.precision)
     write_atomically(place, lambda file: file.write(calibration.as_json().encode()), overwrite=True)
     return place
 

@@ -8,7 +8,7 @@ from argparse import Namespace
 from typing import Any
 
 from gdkernels.backend import PRECISIONS
-from gdkernels.calibration import Calibration, keep
+from gdkernels.calibration import Calibration, destination, keep
 from gdkernels.cli.arguments import name_of, positive
 
 __all__ = ["add_to"]
@@ -43,6 +43,7 @@ def run(args: Namespace) -> None:
     """Calibrate, keep the calibration, and say how well it fits."""
     from gdkernels.bench.calibrating import calibrate
 
+    destination(args.precision)
     if sys.stderr.isatty():
         print(f"measuring for about {args.seconds:g} s; leave the machine alone", file=sys.stderr)
     calibration = calibrate(args.precision, seconds=args.seconds, anyway=args.force)

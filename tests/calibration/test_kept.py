@@ -7,6 +7,7 @@ from made_prices import VERSIONS, made
 
 from gdkernels import calibration
 from gdkernels.calibration import current, keep
+from gdkernels.cli import main
 from gdkernels.errors import FileError
 from gdkernels.machine import machine
 
@@ -58,6 +59,12 @@ class TestKept:
         cache.write_text("")
         with pytest.raises(FileError, match="no calibration can be kept.*GDKERNELS_CACHE names another place"):
             keep(made())
+
+    def test_where_nothing_can_be_kept_nothing_is_measured(self, cache, monkeypatch, capsys):
+        cache.write_text("")
+        monkeypatch.setattr("gdkernels.bench.calibrating.calibrate", lambda *_, **__: pytest.fail("it was measured"))
+        assert main(["calibrate"]) == 2
+        assert "no calibration can be kept" in capsys.readouterr().err
 
     def test_a_folder_that_is_only_read_still_serves(self, cache, monkeypatch):
         keep(made())

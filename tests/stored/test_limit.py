@@ -1,9 +1,12 @@
 """Files larger than what a process may have in memory, in a process of its own under such a limit."""
 
+import json
 import subprocess
 import sys
 
 import numpy as np
+import polars
+import pyarrow.parquet
 import pytest
 
 SCRIPT = """
@@ -46,3 +49,71 @@ def test_a_file_larger_than_the_limit(tmp_path, backend):
     more, less_than_said = map(int, done.stdout.split()[:2])
     assert more < 20e6
     assert less_than_said > 0
+
+
+TABLE = """
+import resource, sys
+from gdkernels import memory
+from gdkernels.cli import main
+
+small, large, size, more = sys.argv[1:]
+
+def train(*data):
+    run = ["--hidden", "16", "--epochs", "1", "--backend", "numpy", "--json", "--memory"]
+    assert main(["train", *data, "--target", "y", *run, size]) == 0
+
+train(small)  # what is loaded once is not what is measured
+allowed = memory.data() + int(float(more))
+resource.setrlimit(resource.RLIMIT_DATA, (allowed, allowed))
+before = memory.peak()
+print("limited")
+train(large)
+reader = 1024 * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+print("had", memory.peak() - before, memory.peak(), reader)
+"""
+
+
+def write(path, size):
+    """Write a table of at least so many bytes, a part at a time."""
+    draw, first, parquet = np.random.default_rng(0), True, None
+    with path.open("wb") as file:
+        while file.tell() < size:
+            x = draw.standard_normal((40_000, 10))
+            town = draw.choice(["Ames", "Nevada", ""], len(x))
+            columns = {f"x{k}": x[:, k] for k in range(10)}
+            part = polars.DataFrame(columns | {"town": town, "y": 2 * x[:, 0] - x[:, 1]})
+            if path.suffix == ".csv":
+                part.write_csv(file, include_header=first)
+            else:
+                table = part.to_arrow(compat_level=polars.CompatLevel.oldest())
+                parquet = parquet or pyarrow.parquet.ParquetWriter(file, table.schema, compression="zstd")
+                parquet.write_table(table)
+            first = False
+        if parquet is not None:
+            parquet.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit of data is kept by Linux")
+@pytest.mark.parametrize(
+    ("kind", "size", "windows", "more"),
+    [
+        ("csv", 30e6, "4MB", 20e6),
+        ("parquet", 30e6, "4MB", 200e6),
+        pytest.param("csv", 3e9, "256MB", 800e6, marks=pytest.mark.slow),
+        pytest.param("parquet", 2.2e9, "256MB", 800e6, marks=pytest.mark.slow),
+    ],
+)
+def test_a_table_larger_than_the_limit(tmp_path, kind, size, windows, more):
+    small, large = (tmp_path / f"{name}.{kind}" for name in ("small", "large"))
+    write(small, 1)
+    write(large, size)
+    command = [sys.executable, "-c", TABLE, str(small), str(large), windows, str(more)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    result, _, had = done.stdout.split("limited\n")[1].rpartition("had ")
+    told, (beyond, peak, reader) = json.loads(result), map(int, had.split())
+    assert told["metrics"]["r2"] > 0.5
+    assert beyond < 0.7 * size
+    assert peak < told["memory"]
+    # What reads Parquet is a process of its own, under the same limit; it takes 100 MB to begin with.
+    assert reader < (100e6 + 0.7 * size if kind == "parquet" else 1e6)
