@@ -6,11 +6,9 @@
 """
 
 import logging
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from gdkernels.definition import activations, losses, optimizers, schedules
-from gdkernels.definition.network import Layer
-from gdkernels.definition.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
 from gdkernels.errors import (
     BackendError,
     DivergenceError,
@@ -20,10 +18,6 @@ from gdkernels.errors import (
     Interrupted,
     TraceError,
 )
-from gdkernels.history import History
-from gdkernels.mlp import MLP, load
-from gdkernels.stored import Stored
-from gdkernels.trainer import Trainer
 
 __all__ = [
     "MLP",
@@ -58,17 +52,43 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from gdkernels import plots, tables
+    from gdkernels.definition import activations, losses, optimizers, schedules
+    from gdkernels.definition.network import Layer
+    from gdkernels.definition.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
     from gdkernels.files.foreign import from_sklearn, from_torch
+    from gdkernels.history import History
+    from gdkernels.mlp import MLP, load
+    from gdkernels.stored import Stored
+    from gdkernels.trainer import Trainer
+
+_HOMES = {
+    "definition.network": ("Layer",),
+    "definition.optimizers": ("SGD", "Adam", "AdamW", "Optimizer", "RMSprop"),
+    "files.foreign": ("from_sklearn", "from_torch"),
+    "history": ("History",),
+    "mlp": ("MLP", "load"),
+    "stored": ("Stored",),
+    "trainer": ("Trainer",),
+}
+_MODULE_OF = {name: f"gdkernels.{home}" for home, names in _HOMES.items() for name in names}
+_MODULES = {name: f"gdkernels.definition.{name}" for name in ("activations", "losses", "optimizers", "schedules")}
+_MODULES |= {name: f"gdkernels.{name}" for name in ("plots", "tables")}
 
 
 def __getattr__(name: str) -> Any:
-    from importlib import import_module  # what a network alone does not need is loaded when it is asked for
+    """Load what is asked for, and keep it (PEP 562): importing the package costs next to nothing."""
+    if name in _MODULES:
+        value = import_module(_MODULES[name])
+    elif name in _MODULE_OF:
+        value = getattr(import_module(_MODULE_OF[name]), name)
+    else:
+        raise AttributeError(f"module 'gdkernels' has no attribute {name!r}")
+    globals()[name] = value
+    return value
 
-    if name in ("plots", "tables"):
-        return import_module(f"gdkernels.{name}")
-    if name in ("from_sklearn", "from_torch"):
-        return getattr(import_module("gdkernels.files.foreign"), name)
-    raise AttributeError(f"module 'gdkernels' has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())

@@ -37,3 +37,16 @@ def test_the_wheel_is_typed_and_carries_the_licence(wheel):
 def test_every_public_name_is_there():
     for name in gdkernels.__all__:
         assert getattr(gdkernels, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'perceptron'"):
+        _ = gdkernels.perceptron
+
+
+def test_an_import_loads_nothing_before_it_is_asked_for():
+    code = """
+import sys, gdkernels
+assert not {"numpy", "gdkernels.definition", "gdkernels.mlp"} & set(sys.modules), sorted(sys.modules)
+assert set(gdkernels.__all__) <= set(dir(gdkernels))
+gdkernels.MLP([2, 1])
+assert not {"numba", "cupy", "polars", "matplotlib", "gdkernels_numba"} & set(sys.modules), sorted(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
