@@ -11,7 +11,7 @@ from gdkernels.graph.nodes import Node
 from gdkernels.graph.operations import SCALAR
 from gdkernels.graph.steps import COLUMN, Gather, Loop, Product, kind_of
 from gdkernels_numba.bind import Tables
-from gdkernels_numba.bind_update import add_change, add_gradient
+from gdkernels_numba.bind_update import add_change, add_gradient, written_by
 from gdkernels_numba.layout import Layout, runs_over
 
 __all__ = ["changed_on_the_way", "columns_of_thread", "write_tile_by_units"]
@@ -161,9 +161,11 @@ def _add_back(tables: Tables, step: Product, start: int, stop: int, fused: Loop 
                 result.pitch,
             )
             if changed is not None:
+                loop = layout.task.schedule.updates[0][changed]
+                written = written_by(tables, changed, loop, row=first)
                 for accumulation in layout.accumulated_for(changed):
-                    add_gradient(tables, tables.tile, accumulation, row=first)
-                add_change(tables, tables.tile, changed, layout.task.schedule.updates[0][changed], row=first)
+                    add_gradient(tables, tables.tile, accumulation, written, row=first)
+                add_change(tables, tables.tile, changed, loop, row=first)
         if fused is not None:
             tables.add_loop(fused, first, after)
         first = after

@@ -5,10 +5,14 @@ from collections.abc import Sequence
 from gdkernels.graph.nodes import Node
 from gdkernels.graph.steps import UNITS, WEIGHTS, Accumulation, Loop, value_of
 from gdkernels_numba.bind import Tables
+from gdkernels_numba.layout import Layout
+from gdkernels_numba.machine import caches
 from gdkernels_numba.operands import NOWHERE, Operands
 from gdkernels_numba.table import Place, Table
 
-__all__ = ["add_blocks", "add_change", "add_columns", "add_copies", "add_gradient", "add_numbers", "add_record"]
+__all__ = [
+    "add_blocks", "add_change", "add_columns", "add_copies", "add_gradient", "add_numbers", "add_record", "written_by",
+]  # fmt: skip
 
 
 def add_numbers(tables: Tables, phase: int, totals: Sequence[Node]) -> None:
@@ -33,9 +37,15 @@ def add_copies(tables: Tables, table: Table, name: str, *, column: int = 0) -> N
         _add_forms(tables, table, name, layout.operands, column)
         return
     source, target = layout.parameters[name], layout.transposes[name]
-    down, across = layout.in_blocks(target)[1:]
-    turned = Place(target.address, across, down)
+    turned = _turned(layout, name)
     table.add("TRANSPOSE", tables.kernel("transpose"), layout.in_blocks(source), source.pitch, turned, target.pitch)
+
+
+def _turned(layout: Layout, name: str) -> Place:
+    """Return where the blocks of the transpose are that belong to those of some weights."""
+    target = layout.transposes[name]
+    down, across = layout.in_blocks(target)[1:]
+    return Place(target.address, across, down)
 
 
 def _add_forms(tables: Tables, table: Table, name: str, operands: Operands, column: int) -> None:
@@ -75,9 +85,10 @@ def _add_work(tables: Tables, phase: int, name: str, columns: int, blocks: range
     due = layout.accumulated_for(name) if phase == 0 or not layout.whole_gradients else []
     if loop is None and not due:
         return
+    written = written_by(tables, name, loop, column=start)
     with table.blocks(layout.rows(name), columns, blocks.start, blocks.stop):
         for accumulation in due:
-            add_gradient(tables, table, accumulation, column=start)
+            add_gradient(tables, table, accumulation, written, column=start)
         if loop is not None:
             add_change(tables, table, name, loop, column=start)
             if loop.outputs and name in layout.copied:
@@ -96,15 +107,25 @@ def add_change(tables: Tables, table: Table, name: str, loop: Loop, *, row: int 
             places.append(layout.in_blocks(layout.parameters[node.attribute], row, column))
         else:
             places.append(Place(layout.number(node, tables.thread)))
-    replaced = layout.task.schedule.written[name] if loop.outputs else ()
-    places += [layout.in_blocks(layout.parameters[m], row, column) for m in replaced]
+    places += _replaced(tables, name, loop, row, column)
     places += [Place(layout.part(n, tables.thread)) for n in loop.reductions]
     pitch = layout.parameters[name].pitch
     table.add("BLOCK_LOOP", layout.task.kernels[id(loop)], pitch, operands=places)
 
 
-def add_gradient(tables: Tables, table: Table, accumulation: Accumulation, *, row: int = 0, column: int = 0) -> None:
-    """Write how a block of a gradient comes about; the first block begins at `row` and `column`."""
+def add_gradient(
+    tables: Tables,
+    table: Table,
+    accumulation: Accumulation,
+    written: Sequence[Place],
+    *,
+    row: int = 0,
+    column: int = 0,
+) -> None:
+    """Write how a block of a gradient comes about; the first block begins at `row` and `column`.
+
+    What is `written` next is brought near meanwhile.
+    """
     layout, panel = tables.layout, tables.format.panel
     if layout.is_private(accumulation):
         _add_private_gradients(tables, table, accumulation)
@@ -129,7 +150,27 @@ def add_gradient(tables: Tables, table: Table, accumulation: Accumulation, *, ro
         by.second_pitch,
         _gradient_place(tables, accumulation, WEIGHTS, row, column),
         by.second_pitch,
+        operands=written,
     )
+
+
+def written_by(tables: Tables, name: str, loop: Loop | None, *, row: int = 0, column: int = 0) -> list[Place]:
+    """Return where the update of a block of a parameter writes, unless the first-level cache has all of it anyway.
+
+    The first block begins at `row` and `column`.
+    """
+    layout = tables.layout
+    changed = sum(m.rows * m.columns for m in layout.parameters.values()) * layout.format.size
+    if loop is None or changed <= caches().first:
+        return []
+    copies = [_turned(layout, name)] if loop.outputs and name in layout.transposes else []
+    return [*_replaced(tables, name, loop, row, column), *copies]
+
+
+def _replaced(tables: Tables, name: str, loop: Loop, row: int, column: int) -> list[Place]:
+    layout = tables.layout
+    replaced = layout.task.schedule.written[name] if loop.outputs else ()
+    return [layout.in_blocks(layout.parameters[m], row, column) for m in replaced]
 
 
 def _gradient_place(tables: Tables, accumulation: Accumulation, kind: str, row: int, column: int) -> Place:

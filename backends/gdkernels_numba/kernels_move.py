@@ -5,7 +5,7 @@ from llvmlite import ir
 from gdkernels_numba.emit import I32, I64, VOID, Function, Variable
 from gdkernels_numba.kernels_tiles import configure_tiles, release_tiles
 from gdkernels_numba.machine import has_control_register
-from gdkernels_numba.vector import Format, Vectors
+from gdkernels_numba.vector import LINE, Format, Vectors
 
 __all__ = ["MOVES", "transposed", "write_moves"]
 
@@ -22,6 +22,8 @@ MOVES = {
     # slower; without, put back what was kept. Tiles are configured and released alike.
     "float_state": ("saved", "enter"),
 }
+
+_ROWS_AHEAD = 2
 
 
 def write_moves(module: ir.Module, format: Format) -> None:
@@ -42,12 +44,24 @@ def write_moves(module: ir.Module, format: Format) -> None:
 
 def _rows_in(f: Function, v: Vectors) -> None:
     ordered = f.builder.icmp_signed("!=", f.order, ir.Constant(I64, 0))
+    row_bytes = f.multiply(f.columns, v.format.size)
+    # Rows in an order lie anywhere, no processor foresees the next one; a narrow one comes quickly all the same.
+    asked_for = f.builder.and_(ordered, f.is_less(4 * LINE, row_bytes))
+    last = f.subtract(f.rows, 1)
+
+    def place(k: ir.Value) -> ir.Value:
+        number = f.builder.load(f.pointer(f.add(f.order, f.multiply(k, 8))), typ=I64)
+        return f.add(f.plain, f.multiply(number, f.plain_row))
+
     with f.loop(f.rows) as k:
-        number = f.variable(k)
+        with f.builder.if_then(asked_for):
+            next_row = place(f.least(f.add(k, _ROWS_AHEAD), last))
+            with f.loop(row_bytes, step=LINE) as offset:
+                v.prefetch(f.add(next_row, offset))
+        plain = f.variable(f.add(f.plain, f.multiply(k, f.plain_row)))
         with f.builder.if_then(ordered):
-            number.set(f.builder.load(f.pointer(f.add(f.order, f.multiply(k, 8))), typ=I64))
-        plain = f.add(f.plain, f.multiply(number.get(), f.plain_row))
-        _each_vector(f, v, plain, f.add(f.panels, f.multiply(k, f.row)), inwards=True)
+            plain.set(place(k))
+        _each_vector(f, v, plain.get(), f.add(f.panels, f.multiply(k, f.row)), inwards=True)
 
 
 def _rows_out(f: Function, v: Vectors) -> None:

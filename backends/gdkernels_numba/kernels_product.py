@@ -15,8 +15,9 @@ __all__ = ["PRODUCTS", "products_of", "write_products"]
 
 # c [rows, vectors] = (c +) a [rows, depth] b [depth, vectors], vectors being counted in registers, depth in numbers or
 # pairs.
-# `a_panel` is from one panel of `a` to the next; a transposed `a` is [depth, rows], in one panel.
-_PRODUCT = ("rows", "depth", "vectors", "a", "a_row", "a_panel", "b", "b_row", "c", "c_row", "accumulate")
+# `a_panel` is from one panel of `a` to the next; a transposed `a` is [depth, rows], in one panel. `soon`, if not 0, is
+# written after a transposed product, in rows like those of `b`: it is brought near meanwhile.
+_PRODUCT = ("rows", "depth", "vectors", "a", "a_row", "a_panel", "b", "b_row", "c", "c_row", "accumulate", "soon")
 PRODUCTS = {
     "product": _PRODUCT,
     "product_transposed": _PRODUCT,
@@ -83,7 +84,8 @@ class _Product:
         apart = [f.integer(i * self.format.size) if self.transposed else f.multiply(f.a_row, i) for i in range(height)]
         # What is multiplied next follows what is: each block of rows asks for some of it, so that it is near by then.
         number_of_block = f.builder.and_(f.builder.udiv(row, f.integer(height)), f.integer(across - 1))
-        ahead = f.add(f.multiply(f.depth, f.b_row), f.multiply(number_of_block, self.format.bytes))
+        line_asked_for = f.multiply(number_of_block, self.format.bytes)
+        ahead = f.add(f.multiply(f.depth, f.b_row), line_asked_for)
 
         def step(at: ir.Value) -> None:
             v.prefetch(f.add(b.get(), ahead))
@@ -95,9 +97,16 @@ class _Product:
             b.set(f.add(b.get(), f.b_row))
 
         if self.transposed:
-            with f.loop(f.depth):
-                step(a.get())
-                a.set(f.add(a.get(), f.a_row))
+            soon = f.variable(f.add(f.soon, line_asked_for))
+            with f.builder.if_else(f.is_less(0, f.soon)) as (asks, asks_not):
+                with asks, f.loop(f.depth):
+                    v.prefetch_to_write(soon.get())
+                    soon.set(f.add(soon.get(), f.b_row))
+                    step(a.get())
+                    a.set(f.add(a.get(), f.a_row))
+                with asks_not, f.loop(f.depth):
+                    step(a.get())
+                    a.set(f.add(a.get(), f.a_row))
         else:
             left = f.variable(f.depth)
             with f.repeat(lambda: f.is_less(0, left.get())):

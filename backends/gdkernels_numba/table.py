@@ -51,12 +51,12 @@ RECORDS: dict[str, tuple[str, ...]] = {
     "TILE_SUMS": ("kernel", "columns", "d", "d_row", "d_panel", "d_pitch", "to"),
     # Blocks of a matrix, of one panel by one panel, numbered along the panels of each row of them: the records in the
     # next `words` words are run for each. What begins elsewhere in every block is a place: where it begins in the first
-    # block, and the bytes to the block below and to the one beside.
+    # block, and the bytes to the block below and to the one beside. A gradient ends in the places written after it.
     "BLOCKS": ("rows", "columns", "first", "stop", "words"),
     "BACK": ("kernel", "d", "d_panel", "d_pitch", "w", "w_panel", "w_pitch", "c", "c_pitch"),
     "GRADIENT": (
         "kernel", "a", "a_block", "a_pitch", "a_panel", "a_term", "d", "d_panel", "d_pitch",
-        "to", "to_down", "to_across", "to_pitch",
+        "to", "to_down", "to_across", "to_pitch", "count",
     ),
     "SUMS": ("kernel", "d", "d_panel", "d_pitch", "to", "to_panel"),
     "ADD": ("kernel", "from", "from_down", "from_across", "to", "to_down", "to_across", "pitch", "thread"),

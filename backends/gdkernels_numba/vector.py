@@ -125,6 +125,11 @@ class Vectors:
         read, second_level, data = (ir.Constant(I32, n) for n in (0, 2, 1))
         self.function.call("llvm.prefetch.p0", VOID, self.function.pointer(address), read, second_level, data)
 
+    def prefetch_to_write(self, address: ir.Value) -> None:
+        """Ask for a line of memory to be brought here and to be taken from other cores; any address will do."""
+        write, first_level, data = (ir.Constant(I32, n) for n in (1, 3, 1))
+        self.function.call("llvm.prefetch.p0", VOID, self.function.pointer(address), write, first_level, data)
+
     def load_scalar(self, address: ir.Value) -> ir.Value:
         return self.builder.load(self.function.pointer(address), typ=self.format.scalar)
 

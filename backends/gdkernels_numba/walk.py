@@ -146,7 +146,7 @@ def run_product(context: int, r: int, row: int, rows: int) -> None:
         ahead, behind, k = a, b, 0
         while k < depth:
             here = terms_at_once(chunk, depth - k)
-            call(kernel, (rows, here, across, ahead, a_pitch, a_panel, behind, b_pitch, c, c_pitch, k))
+            call(kernel, (rows, here, across, ahead, a_pitch, a_panel, behind, b_pitch, c, c_pitch, k, 0))
             ahead += a_panel * chunk_panels
             behind += b_pitch * chunk
             k += here
@@ -168,7 +168,7 @@ def run_tile_gradient(context: int, r: int, row: int, rows: int, goes_on: int) -
         d, to, columns, here = word(r, 10) + row * word(r, 11), first, word(r, 4), min(width, depth)
         while columns > 0:
             across = vectors(context, min(width, columns))
-            call(kernel, (here, count, across, a, a_pitch, a_panel, d, word(r, 13), to, to_pitch, goes_on))
+            call(kernel, (here, count, across, a, a_pitch, a_panel, d, word(r, 13), to, to_pitch, goes_on, 0))
             d += word(r, 12)
             to += to_panel
             columns -= width
@@ -198,7 +198,12 @@ def run_gradient(context: int, r: int, down: int, across: int, rows: int, count:
     k = 0
     while k < depth:
         here = terms_at_once(chunk, depth - k)
-        call(word(r, 2), (rows, here, count, a, word(r, 5), word(r, 6), d, word(r, 10), to, word(r, 14), k))
+        chunks_left = (depth - k - here + chunk - 1) // chunk
+        soon = 0
+        if chunks_left < word(r, 15):
+            place = r + 128 + 24 * chunks_left
+            soon = word(place, 0) + down * word(place, 1) + across * word(place, 2)
+        call(word(r, 2), (rows, here, count, a, word(r, 5), word(r, 6), d, word(r, 10), to, word(r, 14), k, soon))
         a += chunk * word(r, 7)
         d += chunk * word(r, 10)
         k += here
