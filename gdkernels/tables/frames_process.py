@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import select
+import signal
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -25,11 +29,14 @@ __all__ = ["main"]
 
 PARQUET = b"PAR1"
 _IDLE_SECONDS = 1.0  # without a request, then it ends
+# Where all of its threads work for less than this in each of so many seconds, they wait for each other.
+_WORK, _STILL_SECONDS = 0.01, 10
 
 
 def main() -> None:
     """Answer until nobody asks any more."""
-    _limit_memory()
+    begun, room = memory.data(), _limit_memory()
+    watch = _Watch()
     # Whatever a library prints goes elsewhere: stdout carries the answers.
     with os.fdopen(os.dup(1), "wb") as answers, os.fdopen(0, "rb", buffering=0, closefd=False) as questions:
         os.dup2(2, 1)
@@ -37,23 +44,63 @@ def main() -> None:
             _tell(answers, {"begun": True})
             path, name, records = json.loads(line)
             try:
-                for table in _parts(Path(path), name, records):
+                for table in watch.while_reading(_parts(Path(path), name, records)):
                     _tell_table(answers, table)
                 _tell(answers, {"done": True})
             except InputError as error:
                 _tell(answers, {"refused": str(error)})
-                if isinstance(error.__cause__, pl.exceptions.PanicException):
-                    return  # nobody knows what is left of polars
+                panicked = isinstance(error.__cause__, pl.exceptions.PanicException)
+                if panicked or memory.data() - begun > room / 2:
+                    return  # nobody knows what is left of polars, or in what it keeps its memory
 
 
-def _limit_memory() -> None:
-    """Have a file refused that needs more memory than there is, in place of the system's ending somebody for it."""
+def _limit_memory() -> float:
+    """Have a file refused that needs more memory than there is, in place of the system's ending somebody for it.
+
+    Return how much there is.
+    """
     import resource
 
-    if (room := memory.room()) is not None:
-        hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
-        with contextlib.suppress(ValueError, OSError):  # more than the hard limit, which holds anyway
-            resource.setrlimit(resource.RLIMIT_DATA, (memory.data() + room.bytes, hard))
+    if (room := memory.room()) is None:
+        return math.inf
+    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    with contextlib.suppress(ValueError, OSError):  # more than the hard limit, which holds anyway
+        resource.setrlimit(resource.RLIMIT_DATA, (memory.data() + room.bytes, hard))
+    return room.bytes
+
+
+class _Watch:
+    """Ends this process where polars waits for itself, which it does where a thread of its own had no memory.
+
+    It ends also with the process that asks, even then.
+    """
+
+    def __init__(self) -> None:
+        self._reading = False
+        threading.Thread(target=self._watch, args=(os.getppid(),), daemon=True).start()
+
+    def while_reading(self, tables: Iterator[Table]) -> Iterator[Table]:
+        """Yield them; while they are used, nothing is watched."""
+        while True:
+            self._reading = True
+            try:
+                table = next(tables, None)
+            finally:
+                self._reading = False
+            if table is None:
+                return
+            yield table
+
+    def _watch(self, parent: int) -> None:
+        worked, still = time.process_time(), 0
+        while os.getppid() == parent:
+            time.sleep(1)
+            now = time.process_time()
+            still = still + 1 if self._reading and now - worked < _WORK else 0
+            worked = now
+            if still == _STILL_SECONDS:
+                break
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _parts(path: Path, source: str, records: int) -> Iterator[Table]:

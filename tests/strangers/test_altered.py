@@ -13,7 +13,7 @@ import pytest
 from altered import MADE
 
 import gdkernels as gd
-from gdkernels.tables import Preparation, Table, columns
+from gdkernels.tables import Preparation, Table, columns, frames
 
 PROGRAM, FUZZ = (Path(__file__).with_name(name) for name in ("altered.py", "fuzz.py"))
 
@@ -216,6 +216,17 @@ for name in ("sound", "t", "sound"):
     assert (
         "t.parquet: what reads it, a process of its own, ended with SIGABRT; the file is damaged, or needs" in refusal
     )
+
+
+def test_a_reader_that_waits_for_itself_is_ended(tmp_path, monkeypatch):
+    """Of polars' threads, one that gets no memory leaves the others waiting."""
+    polars.DataFrame({"a": [1.0, 2.0]}).write_parquet(tmp_path / "t.parquet")
+    begin, main = frames.command()[2].removesuffix("; main()"), "process.main()"
+    begin += "; from gdkernels.tables import frames_process as process; import threading; "
+    wait = "process._STILL_SECONDS = 1; process.pl.scan_parquet = lambda *_, **__: threading.Event().wait(); "
+    frames._close()  # one that reads well
+    monkeypatch.setattr(frames, "command", lambda: [sys.executable, "-c", begin + wait + main])
+    refused(tmp_path / "t.parquet", "what reads it, a process of its own, ended with SIGKILL")
 
 
 @pytest.mark.parametrize(("field", "value"), [("log", -1.0), ("log", -(2**70)), ("median", 2**5000), ("median", None)])
