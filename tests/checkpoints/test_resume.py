@@ -232,6 +232,14 @@ def test_rows_at_a_time_that_cannot_be(tmp_path, rows, caplog):
     assert f"another plan or other versions (rows_at_a_time {rows})" in caplog.text
 
 
+def test_another_number_of_threads_of_blas(tmp_path, caplog):
+    stopped(tmp_path / "c", "numpy")
+    plan = told_in(tmp_path / "c")["plan"]
+    rewrite(tmp_path / "c", plan=plan | {"choices": {"blas_threads": 77}})
+    fit(trainer(), tmp_path / "c", epochs=4)
+    assert "another plan or other versions (blas_threads 77)" in caplog.text
+
+
 def test_choices_that_no_plan_can_have(tmp_path):
     pytest.importorskip("numba")
     stopped(tmp_path / "c", "numba")
