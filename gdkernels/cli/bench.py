@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import sys
 import tempfile
 import time
@@ -213,7 +214,8 @@ def _progress(parts: int) -> Iterator[Callable[[str], None]]:
         return
     from tqdm import tqdm
 
-    with tqdm(total=parts, unit="part", leave=False) as bar:
+    columns, lines = shutil.get_terminal_size()  # of a terminal that says it has none, tqdm would show nothing
+    with tqdm(total=parts, unit="part", leave=False, ncols=columns, nrows=lines) as bar:
 
         def begin(part: str) -> None:
             bar.set_postfix_str(part, refresh=False)

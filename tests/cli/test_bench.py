@@ -1,6 +1,7 @@
 """``gdkernels bench`` on the command line."""
 
 import json
+import os
 import sys
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from gdkernels.bench import measure as measuring
 from gdkernels.bench import sampling
 from gdkernels.bench.results import read
+from gdkernels.cli import bench
 
 
 @pytest.fixture(autouse=True)
@@ -34,6 +36,19 @@ def test_a_table_on_stdout_and_a_file(command, tmp_path):
     assert found.environment["processor"]
     assert found.environment["blas"]
     assert found.environment["thread_settings"]["1"]["OMP_NUM_THREADS"] == "1"
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="there are no pseudo-terminals here")
+def test_a_terminal_without_a_size_shows_progress(monkeypatch):
+    terminal, end = os.openpty()  # of no lines and no columns
+    os.set_blocking(terminal, False)
+    with os.fdopen(end, "w") as stderr:
+        monkeypatch.setattr(sys, "stderr", stderr)
+        with bench._progress(3) as begin:
+            begin("4-6-2 × 8: forward")
+        shown = os.read(terminal, 1 << 12).decode()
+    os.close(terminal)
+    assert "0/3" in shown
 
 
 def test_json_on_stdout(command):
