@@ -62,25 +62,28 @@ class Layout:
         """Return the numbers of the first record of a block and of the first behind it."""
         return block * self.size, min(self.records, (block + 1) * self.size)
 
-    def rows(self, block: int) -> Indices | None:
-        """Return which of a block's records are meant, in the file's order; None for all."""
+    def rows_of(self, blocks: Sequence[int]) -> Indices | None:
+        """Return which records of some blocks are meant, by their places where these come one after another; None: all.
+
+        Every record of the file has a number of one stream; those with a block's lowest are held out.
+        """
         if not self.share:
             return None
-        first, stop = self.bounds(block)
-        drawn = streams.generator(self.seed, "validation", block).permutation(stop - first)
-        out = int(self._held_before(stop) - self._held_before(first))
-        return np.sort(drawn[:out] if self.held else drawn[out:])
-
-    def rows_of(self, blocks: Sequence[int]) -> Indices | None:
-        """Return which records of several blocks are meant, by their places where these come one after another."""
-        found, before = [], 0
-        for block in blocks:
-            if (rows := self.rows(block)) is None:
-                return None
-            found.append(before + rows)
+        stream = streams.generator(self.seed, "validation")
+        source = stream.bit_generator
+        assert isinstance(source, np.random.PCG64)  # which can pass over numbers
+        numbers = np.ones((len(blocks), self.size))  # a number is less than 1: the smaller last block ends in those
+        sizes, out = np.empty((2, len(blocks), 1), np.int64)
+        at = 0
+        for k, block in enumerate(blocks):
             first, stop = self.bounds(block)
-            before += stop - first
-        return np.concatenate(found)
+            source.advance(first - at)
+            numbers[k, : stop - first] = stream.random(stop - first)
+            sizes[k], out[k], at = stop - first, self._held_before(stop) - self._held_before(first), stop
+        ranks = np.argsort(np.argsort(numbers, axis=1), axis=1)
+        meant = ranks < out if self.held else (ranks >= out) & (ranks < sizes)
+        found: Indices = np.flatnonzero(meant[np.arange(self.size) < sizes])
+        return found
 
     @property
     def counts(self) -> Indices:

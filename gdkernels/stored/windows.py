@@ -153,7 +153,7 @@ class Windows:
             return len(self)
         total = 0.0
         for block in range(self.layout.blocks):
-            weights, rows = self._reader.weights(*self.layout.bounds(block)), self.layout.rows(block)
+            weights, rows = self._reader.weights(*self.layout.bounds(block)), self.layout.rows_of([block])
             total += float(np.sum(weights if rows is None else weights[rows], dtype=np.float64))
         if not total:
             raise InputError(f"none of the {len(self):,} records has a weight above 0; at least one has to count")

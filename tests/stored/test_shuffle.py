@@ -18,7 +18,7 @@ def order_of(layout, batch, epoch, seed=3):
         rows = []
         for block in shuffle.blocks(window):
             first, stop = layout.bounds(block)
-            chosen = layout.rows(block)
+            chosen = layout.rows_of([block])
             rows.append(np.arange(first, stop) if chosen is None else first + chosen)
         found.append(np.concatenate(rows)[shuffle.permutation(window)])
     return np.concatenate(found)
@@ -50,6 +50,9 @@ def test_a_share_of_every_part_of_the_file_is_held_out():
     assert sorted([*a, *b]) == list(range(1003))
     assert (len(a), len(b)) == (len(train), len(held)) == (903, 100)
     assert all(len(b[(b >= k) & (b < k + 100)]) in (9, 10, 11) for k in range(0, 900, 90))
+    together = [4, 9, 334]  # the last is smaller
+    alone = [3 * k + train.rows_of([block]) for k, block in enumerate(together)]
+    assert train.rows_of(together).tolist() == np.concatenate(alone).tolist()
 
 
 def test_seed_and_epoch_make_the_order():
