@@ -1,6 +1,6 @@
 """Two real measurements of the same code, and a third of it made slower: what `gdkernels compare` says of them.
 
-``python tests/bench/planted_slowdown.py FOLDER [SHARE]`` writes a.json, again.json and slower.json there and prints the
+``python tests/planted_slowdown.py FOLDER [SHARE]`` writes a.json, again.json and slower.json there and prints the
 verdicts; by default the slowdown is 0.1. It takes about nine minutes on a machine that does nothing else.
 """
 
