@@ -1,5 +1,8 @@
 """Small products stay on one thread, and whatever was set before comes back."""
 
+import os
+import subprocess
+import sys
 import threading
 import time
 
@@ -137,3 +140,40 @@ def test_the_blas_of_this_numpy():
     with NumPyBackend().for_products(1000):
         assert {library.get_num_threads() for library in libraries} == {1}
     assert [library.get_num_threads() for library in libraries] == before
+
+
+INTERRUPTED = """
+import random, signal, threading
+from gdkernels_numpy.threads import Turns
+
+def interrupt(*_):
+    raise KeyboardInterrupt
+
+def both():
+    with turns.taken(True):
+        assert setting[0] == 1
+    with turns.taken(False):
+        assert setting[0] == 4
+
+signal.signal(signal.SIGALRM, interrupt)
+setting = [4]
+turns = Turns([(lambda: setting[0], lambda number: setting.__setitem__(0, number))])
+draw, interrupted = random.Random(0), 0
+while interrupted < 4000:
+    try:
+        signal.setitimer(signal.ITIMER_REAL, draw.uniform(1e-5, 1e-4))
+        while True:
+            both()
+    except KeyboardInterrupt:
+        interrupted += 1
+other = threading.Thread(target=both, daemon=True)
+other.start()
+other.join(20)
+assert not other.is_alive()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no timers that signal")
+def test_an_interrupt_at_any_moment():
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", INTERRUPTED], check=True, env=environment, timeout=60)

@@ -18,13 +18,24 @@ class _Task:
 
     def __init__(self, job: Job, give_up: Job, places: Places) -> None:
         self.job, self.give_up, self.places = job, give_up, places
-        self.over = threading.Event()
+        self.over = False
         self.error: BaseException | None = None
+        # No `threading.Event`: an interrupt within its Python code leaves its lock held, and both wait for ever.
+        self._told: SimpleQueue[None] = SimpleQueue()
+
+    def end(self) -> None:
+        self.over = True
+        self._told.put(None)
 
     def fail(self, error: BaseException) -> None:
         self.error = error
         self.give_up()
-        self.over.set()
+        self.end()
+
+    def wait(self) -> None:
+        """Wait until it is over; after an interrupt, ask again."""
+        while not self.over:
+            self._told.get()
 
 
 class _Worker:
@@ -42,20 +53,20 @@ class _Worker:
             while True:
                 self._wake.get()
                 task = self._task
-                if task is not None and not task.over.is_set():
+                if task is not None and not task.over:
                     task.places.take()
                     task.job()
-                    task.over.set()
+                    task.end()
         except BaseException as error:  # any, also what somebody raised in this thread: nobody may wait for it for ever
             self.dead = True
-            if self._task is not None and not self._task.over.is_set():
+            if self._task is not None and not self._task.over:
                 self._task.fail(error)
 
     def start(self, task: _Task) -> None:
         """Do `task`; asked again for the same one, which may not have been heard, it does it once."""
         self._task = task
         self._wake.put(None)
-        if self.dead and not task.over.is_set():  # it died before it could see the task
+        if self.dead and not task.over:  # it died before it could see the task
             task.fail(RuntimeError("the thread has ended"))
 
 
@@ -126,14 +137,15 @@ def run_on_threads(jobs: list[Job], give_up: Job = lambda: None) -> None:
         interrupted = error
         give_up()
     # Whatever interrupts, all have to end: none may go on with memory that its caller has given up.
-    for worker, task in zip(workers, tasks, strict=True):
-        while not task.over.is_set():
-            try:
+    while True:
+        try:
+            for worker, task in zip(workers, tasks, strict=True):
                 if interrupted is not None:
                     worker.start(task)  # it may not have come to that
-                task.over.wait()
-            except KeyboardInterrupt as error:
-                interrupted = error
+                task.wait()
+            break
+        except KeyboardInterrupt as error:
+            interrupted = error
     _pool.put_back([worker for worker in workers if not worker.dead])
     if interrupted is not None:
         raise interrupted

@@ -29,6 +29,12 @@ def blas_threads() -> int:
     return _turns().most()
 
 
+class _Own(threading.local):
+    """What each Python thread has for itself."""
+
+    inside = False
+
+
 class Turns:
     """Products on one thread, or on as many as there were; within `taken`, for the whole process.
 
@@ -50,43 +56,52 @@ class Turns:
         self._begin()
 
     def _begin(self) -> None:
-        self._turn = threading.Condition()
-        self._own = threading.local()
+        # Taken as a lock, which is not Python code: no interrupt comes between it and its `with`.
+        self._lock = threading.RLock()
+        self._turn = threading.Condition(self._lock)
+        self._own = _Own()
         self._small, self._inside = False, 0
         self._waiting = {True: 0, False: 0}
 
     def most(self) -> int:
         """Return the number of threads of large products."""
-        with self._turn:
+        with self._lock:
             now = self._before if self._inside and self._small else [get() for get, _ in self._libraries]
             return max(now, default=1)
 
     @contextmanager
     def taken(self, small: bool) -> Iterator[None]:
         """Wait for those of the other kind to end; within another context of the same thread, that one's stays."""
-        if getattr(self._own, "inside", False):
+        if self._own.inside:
             yield
             return
-        self._enter(small)
-        self._own.inside = True
+        interrupted = None
         try:
+            self._enter(small)
             yield
         finally:
-            self._own.inside = False
-            self._leave()
+            while self._own.inside:
+                try:
+                    self._leave()
+                except KeyboardInterrupt as error:  # on the way out, which is gone to its end
+                    interrupted = error
+            if interrupted is not None:
+                raise interrupted
 
     def _enter(self, small: bool) -> None:
-        with self._turn:
+        with self._lock:
             self._waiting[small] += 1
             try:
                 self._turn.wait_for(lambda: self._is_next(small))
             finally:
                 self._waiting[small] -= 1
                 self._turn.notify_all()  # those that let this one go first
-            if not self._inside and small:
+            first = not self._inside
+            if first and small:
                 self._before = [get() for get, _ in self._libraries]
+            self._small, self._inside, self._own.inside = small, self._inside + 1, True
+            if first and small:
                 self._set([1] * len(self._libraries))
-            self._small, self._inside = small, self._inside + 1
 
     def _is_next(self, small: bool) -> bool:
         if self._small == small:
@@ -94,12 +109,11 @@ class Turns:
         return not self._inside
 
     def _leave(self) -> None:
-        with self._turn:
-            self._inside -= 1
-            if not self._inside:
-                if self._small:
-                    self._set(self._before)
-                self._turn.notify_all()
+        with self._lock:
+            if self._inside == 1 and self._small:
+                self._set(self._before)
+            self._turn.notify_all()
+            self._inside, self._own.inside = self._inside - 1, False
 
     def _set(self, numbers: list[int]) -> None:
         for (_, put), number in zip(self._libraries, numbers, strict=True):
