@@ -155,13 +155,13 @@ def add_gradient(
 
 
 def written_by(tables: Tables, name: str, loop: Loop | None, *, row: int = 0, column: int = 0) -> list[Place]:
-    """Return where the update of a block of a parameter writes, unless the first-level cache has all of it anyway.
+    """Return where the update of a block of a parameter writes, if its gradient's product is to bring that near.
 
-    The first block begins at `row` and `column`.
+    The first block begins at `row` and `column`. Products of bfloat16 do not, and small networks are near anyway.
     """
     layout = tables.layout
     changed = sum(m.rows * m.columns for m in layout.parameters.values()) * layout.format.size
-    if loop is None or changed <= caches().first:
+    if loop is None or layout.operands is not None or changed <= caches().first:
         return []
     copies = [_turned(layout, name)] if loop.outputs and name in layout.transposes else []
     return [*_replaced(tables, name, loop, row, column), *copies]

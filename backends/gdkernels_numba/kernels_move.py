@@ -23,7 +23,7 @@ MOVES = {
     "float_state": ("saved", "enter"),
 }
 
-_ROWS_AHEAD = 2
+_ROWS_AHEAD = 2  # of the one that is moved, a row of an order is asked for
 
 
 def write_moves(module: ir.Module, format: Format) -> None:

@@ -99,14 +99,13 @@ class _Product:
         if self.transposed:
             soon = f.variable(f.add(f.soon, line_asked_for))
             with f.builder.if_else(f.is_less(0, f.soon)) as (asks, asks_not):
-                with asks, f.loop(f.depth):
-                    v.prefetch_to_write(soon.get())
-                    soon.set(f.add(soon.get(), f.b_row))
-                    step(a.get())
-                    a.set(f.add(a.get(), f.a_row))
-                with asks_not, f.loop(f.depth):
-                    step(a.get())
-                    a.set(f.add(a.get(), f.a_row))
+                for branch in (asks, asks_not):
+                    with branch, f.loop(f.depth):
+                        if branch is asks:
+                            v.prefetch_to_write(soon.get())
+                            soon.set(f.add(soon.get(), f.b_row))
+                        step(a.get())
+                        a.set(f.add(a.get(), f.a_row))
         else:
             left = f.variable(f.depth)
             with f.repeat(lambda: f.is_less(0, left.get())):

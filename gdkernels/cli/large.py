@@ -87,8 +87,6 @@ def run(args: Namespace, optimizer: optimizers.Optimizer, allowed: int) -> None:
     table = found.sample
     targets = checked_targets(table, args.target, said)
     task, loss = objective(args, table, targets)
-    if args.class_weight == "balanced" and task != "classification":
-        raise InputError("--class-weight balanced is for classes; leave it out for numbers")
     preparation = _preparation(args, found, targets, task, loss)
     counts = dict(zip(PARTS, found.counts.tolist(), strict=True))
     if not counts["train"]:

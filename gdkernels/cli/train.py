@@ -68,8 +68,6 @@ def _run(args: Namespace) -> None:
     targets, table = _targets(args, table)
     task, loss = objective(args, table, targets)
     weighted = args.class_weight == "balanced"
-    if weighted and task != "classification":
-        raise InputError("--class-weight balanced is for classes; leave it out for numbers")
     classes = labels(table, targets[0]) if task == "classification" else None
     rest, test, draws = draw(args, len(table), classes)
     train, validation = draws[0]

@@ -134,6 +134,8 @@ def objective(args: Namespace, table: Table, targets: tuple[str, ...]) -> tuple[
     loss = args.loss or defaults.LOSSES[task]
     if (loss in CLASS_LOSSES and task == "regression") or (loss == "poisson" and task == "classification"):
         raise InputError(f"--loss {loss} is not for {task}; leave out --task or --loss")
+    if args.class_weight == "balanced" and task != "classification":
+        raise InputError("--class-weight balanced is for classes; leave it out for numbers")
     if task == "classification":
         if len(targets) > 1:
             raise InputError(f"classes are one target, not {len(targets)}; name one, or say --task regression")
