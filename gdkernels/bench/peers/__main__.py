@@ -19,6 +19,8 @@ from gdkernels.bench.peers.players import PLAYERS
 from gdkernels.bench.peers.process import Peer
 from gdkernels.bench.peers.task import GRID, Task, error_of, random_tasks
 from gdkernels.bench.sampling import settle
+from gdkernels.errors import FileError
+from gdkernels.files.atomic import check_destination, write_atomically
 
 # A round is as long as a peer's epoch, but at least this; rounds go on until the median is known to about 2 %.
 _ROUND_SECONDS = 0.25
@@ -60,16 +62,23 @@ def main(arguments: list[str] | None = None) -> int:
     if unknown:
         print(f"unknown peers {', '.join(unknown)}; choices: {', '.join(PLAYERS)}", file=sys.stderr)
         return 2
-    tasks = _tasks(options)
-    results, ratios = [], []
+    given = [word for word in arguments or sys.argv[1:] if word != "--resume"]
+    try:
+        results = _Results(["python", "-m", "gdkernels.bench.peers", *given], options)
+    except FileError as error:
+        print(error, file=sys.stderr)
+        return 2
+    ratios = []
     print(f"{platform.platform()}, {options.threads} threads of {os.cpu_count()}; {', '.join(_versions())}")
     peers = {name: Peer(name, options.threads) for name in names}
     try:
-        for task in tasks:
-            limits = _limits(options.threads)
-            rows, limits["product_ceiling_flops"] = _compare(task, list(peers.values()))
-            results.append({"task": task.as_dict(), **limits, "rows": [vars(row) for row in rows]})
-            ratio = _print_rows(task, rows, names[0], limits)
+        for task in _tasks(options):
+            found = results.of(task)
+            if found is None:
+                limits = _limits(options.threads)
+                rows, limits["product_ceiling_flops"] = _compare(task, list(peers.values()))
+                found = results.add(task, limits, rows)
+            ratio = _print_rows(task, *found, names[0])
             if ratio is not None:
                 ratios.append((ratio, str(task)))
     finally:
@@ -80,12 +89,48 @@ def main(arguments: list[str] | None = None) -> int:
         worst, where = min(ratios)
         summary = f"geometric mean {mean:.2f}, worst {worst:.2f} ({where})"
         print(f"\n{names[0]} over the best other in its precision: {summary}")
-    if options.json:
-        environment = {"platform": platform.platform(), "processor": _processor(), "versions": _versions()}
-        command = ["python", "-m", "gdkernels.bench.peers", *(arguments or sys.argv[1:])]
-        content = {"command": command, "threads": options.threads, "environment": environment, "results": results}
-        Path(options.json).write_text(json.dumps(content, indent=1), encoding="utf-8")
     return 0
+
+
+class _Results:
+    """What was measured, written whole after every task where a file is named.
+
+    Raises
+    ------
+    FileError
+        Where the file cannot be written, or what it is to go on with was measured otherwise.
+    """
+
+    def __init__(self, command: list[str], options: argparse.Namespace) -> None:
+        environment = {"platform": platform.platform(), "processor": _processor(), "versions": _versions()}
+        self._head = {"command": command, "threads": options.threads, "environment": environment}
+        self._path = None if options.json is None else Path(options.json)
+        self._done: list[dict[str, Any]] = []
+        if self._path is None:
+            return
+        check_destination(self._path, overwrite=True)
+        if options.resume and self._path.exists():
+            content = json.loads(self._path.read_text(encoding="utf-8"))
+            self._done = content.pop("results")
+            if content != self._head:
+                differing = ", ".join(name for name, value in self._head.items() if content.get(name) != value)
+                raise FileError(f"{self._path} has another {differing}; name another file, or leave out --resume")
+
+    def of(self, task: Task) -> tuple[list[Row], dict[str, float]] | None:
+        """Return the rows and limits of a task that has been measured."""
+        for result in self._done:
+            if Task.from_dict(result["task"]) == task:
+                rows = [Row(**{**row, "samples": tuple(row["samples"])}) for row in result["rows"]]
+                return rows, {name: value for name, value in result.items() if name not in ("task", "rows")}
+        return None
+
+    def add(self, task: Task, limits: dict[str, float], rows: list[Row]) -> tuple[list[Row], dict[str, float]]:
+        """Keep rows and limits, and return them."""
+        self._done.append({"task": task.as_dict(), **limits, "rows": [vars(row) for row in rows]})
+        if self._path is not None:
+            text = json.dumps({**self._head, "results": self._done}, indent=1)
+            write_atomically(self._path, lambda file: file.write(text.encode()), overwrite=True)
+        return rows, limits
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -102,7 +147,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, help="of the random tasks")
     parser.add_argument("--least", type=int, default=1, help="width and batch of the random tasks, at most 100")
     parser.add_argument("--peers", default=",".join(n for n in PLAYERS if n != "torch-compile"), help="first: ours")
-    parser.add_argument("--json", metavar="FILE", help="keep every sample")
+    parser.add_argument("--json", metavar="FILE", help="keep every sample, after each task")
+    parser.add_argument("--resume", action="store_true", help="go on after the tasks that the file has already")
     return parser
 
 
@@ -154,7 +200,7 @@ def _limits(threads: int) -> dict[str, float]:
     return json.loads(done.stdout) if done.returncode == 0 else {}
 
 
-def _print_rows(task: Task, rows: list[Row], ours: str, limits: dict[str, float]) -> float | None:
+def _print_rows(task: Task, rows: list[Row], limits: dict[str, float], ours: str) -> float | None:
     """Print the rows of one task; return the ratio of `ours` to the best other in the same precision."""
     units = {
         "fma_flops": "registers {:.0f} GFLOP/s",

@@ -1,0 +1,92 @@
+"""Side by side with peers: what is measured is kept, and an interrupted comparison goes on."""
+
+import json
+
+import pytest
+
+from gdkernels.bench.peers import __main__ as peers
+from gdkernels.bench.peers.task import Task
+
+COMMAND = [
+    "--random",
+    "3",
+    "--seed",
+    "5",
+    "--least",
+    "32",
+    "--threads",
+    "1",
+    "--peers",
+    "gdkernels-numba-bf16,torch-bf16",
+]
+
+
+class Stand:
+    """A peer that measures nothing; a task beyond `stops_at` interrupts."""
+
+    loaded = ()
+    stops_at = 2
+
+    def __init__(self, name, threads):
+        self.name, self._rate = name, 3.0 if name.startswith("gdkernels") else 1.5
+
+    def load(self, task):
+        if self.name.startswith("gdkernels"):
+            if len(self.loaded) == self.stops_at:
+                raise KeyboardInterrupt
+            Stand.loaded += (task,)
+        self._task = task
+
+    def check(self, records):
+        return self._task.parameters(), 0.1
+
+    def product_rate(self, size):
+        return 1e9
+
+    def time(self, seconds):
+        return self._task.records / self._rate
+
+    def close(self):
+        pass
+
+
+@pytest.fixture
+def stand(monkeypatch):
+    monkeypatch.setattr(peers, "Peer", Stand)
+    monkeypatch.setattr(peers, "settle", lambda: None)
+    monkeypatch.setattr(peers, "error_of", lambda task, parameters: 0.0)
+    monkeypatch.setattr(peers, "_limits", lambda threads: {"pair_flops": 2e9})
+    monkeypatch.setattr(Stand, "loaded", ())
+    return Stand
+
+
+def test_what_was_interrupted_goes_on(stand, tmp_path, monkeypatch, capsys):
+    file = tmp_path / "peers.json"
+    command = [*COMMAND, "--json", str(file)]
+    with pytest.raises(KeyboardInterrupt):
+        peers.main(command)
+    assert len(json.loads(file.read_text())["results"]) == 2
+    monkeypatch.setattr(stand, "stops_at", 3)
+    capsys.readouterr()
+    assert peers.main([*command, "--resume"]) == 0
+    content = json.loads(file.read_text())
+    assert [Task.from_dict(r["task"]) for r in content["results"]] == list(stand.loaded)
+    assert content["command"][3:] == command
+    told = capsys.readouterr().out
+    assert all(str(task) in told for task in stand.loaded)
+    assert "over the best other in its precision: geometric mean 2.00, worst 2.00" in told
+
+
+def test_results_of_another_command_are_not_gone_on_with(stand, tmp_path, capsys):
+    file = tmp_path / "peers.json"
+    file.write_text(json.dumps({"command": ["another"], "threads": 1, "environment": {}, "results": []}))
+    before = file.read_bytes()
+    assert peers.main([*COMMAND, "--json", str(file), "--resume"]) == 2
+    assert "has another command, environment; name another file" in capsys.readouterr().err
+    assert (file.read_bytes(), stand.loaded) == (before, ())
+
+
+def test_a_file_that_cannot_be_written_is_refused_before_anything_is_measured(stand, tmp_path, capsys):
+    assert peers.main([*COMMAND, "--json", str(tmp_path / "missing" / "peers.json")]) == 2
+    assert "does not exist; create it first" in capsys.readouterr().err
+    assert not stand.loaded
