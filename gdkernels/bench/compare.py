@@ -1,7 +1,8 @@
 """Two runs of a benchmark against each other: a verdict for each row, by a rule that is stated.
 
-With at least five processes a side, the ratio is that of the medians over the processes of their median times, and its
-95 % interval is that of 10,000 bootstrap samples of the processes, drawn from a fixed seed:
+With at least five processes a side, the time of a side is the lower quartile over its processes of the lower quartiles
+of their samples: whoever else is on the machine only adds to times, and may disturb up to three quarters of them. The
+95 % interval of the ratio is that of 10,000 bootstrap samples of the processes, drawn from a fixed seed:
 
 - SAME: the interval lies within 0.95 and 1.05;
 - SLOWER, FASTER: the interval excludes 1, and the ratio is above 1.05, or below 0.95;
@@ -23,10 +24,10 @@ from typing import Any
 
 import numpy as np
 
-from gdkernels.bench.cycles import in_cycles
+from gdkernels.bench.cycles import has_clocks, undisturbed
 from gdkernels.bench.environment import same_machine
 from gdkernels.bench.results import Results, Row
-from gdkernels.bench.sampling import LEAST_PROCESSES, redrawn
+from gdkernels.bench.sampling import LEAST_PROCESSES, lower_quartile, redrawn
 
 __all__ = ["VERDICTS", "Comparison", "Verdict", "compare", "judge"]
 
@@ -109,8 +110,7 @@ def compare(a: Results, b: Results) -> Comparison:
 
 
 def _judge_rows(a: Row, b: Row) -> Verdict:
-    cycles = in_cycles(a, b)
-    return judge(a.medians, b.medians) if cycles is None else judge(*cycles, clock=_clock(b) / _clock(a))
+    return judge(*undisturbed(a, b), clock=_clock(b) / _clock(a) if has_clocks(a, b) else 1.0)
 
 
 def _clock(row: Row) -> float:
@@ -118,7 +118,7 @@ def _clock(row: Row) -> float:
 
 
 def judge(a: Sequence[float], b: Sequence[float], *, clock: float = 1.0) -> Verdict:
-    """Return the verdict on the median times of the processes of B, against those of A.
+    """Return the verdict on the times of the processes of B, against those of A.
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ def judge(a: Sequence[float], b: Sequence[float], *, clock: float = 1.0) -> Verd
     if fewest < LEAST_PROCESSES:
         lacking = f"{fewest} of {LEAST_PROCESSES} process repeats on whole cores (bench --repeats)"
         return Verdict("UNDECIDED", reason=lacking)
-    ratio = float(np.median(b) / np.median(a))
+    ratio = float(lower_quartile(b) / lower_quartile(a))
     random = np.random.default_rng(0)
     before, after = redrawn(a, random), redrawn(b, random)
     low, high = (float(q) for q in np.quantile(after / before, (0.025, 0.975)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,21 +13,21 @@ import numpy as np
 
 from gdkernels.bench.contender import Contender
 from gdkernels.bench.costs import cost_of
-from gdkernels.bench.cycles import in_cycles
+from gdkernels.bench.cycles import undisturbed
 from gdkernels.bench.first_calls import first_calls
 from gdkernels.bench.goals import Goal, reach
 from gdkernels.bench.peers.task import Task
 from gdkernels.bench.process import ProcessError
 from gdkernels.bench.proof import Prover
 from gdkernels.bench.results import Case, Ceiling, FirstCall, Repeat, Row, Target
-from gdkernels.bench.sampling import LEAST_PROCESSES, Width, interleave, redrawn, settle
+from gdkernels.bench.sampling import LEAST_PROCESSES, Width, interleave, lower_quartile, redrawn, settle
 from gdkernels.bench.worker import Checked, Sample, Worker, workers_of
 
 __all__ = ["SAMPLE_SECONDS", "Measured", "Work", "measure", "parts"]
 
 SAMPLE_SECONDS = 0.05
 
-# Half the 95 % interval of a row's median over its processes, as a share of it, down to which there are further ones:
+# Half the 95 % interval of a row's lower quartile over its processes, as a share, down to which there are further ones:
 # two such intervals, and a clock that differs by 2 %, leave room for a verdict within the 5 % of `gdkernels compare`.
 _PROCESS_WIDTH = 0.01
 
@@ -51,7 +50,7 @@ class Work:
         Contenders that cannot take part, with the reason.
     repeats
         How often everything is measured, each time in new processes; from five on, what is compared with other files
-        is measured in further ones, until the median over them is known or the time is over.
+        is measured in further ones, until the time over them is known or the limit is reached.
     seconds
         The time limit of all of it.
     share
@@ -104,12 +103,12 @@ def _count(todo: Todo) -> int:
 
 
 def _process_spread(row: Row) -> float:
-    """Return half the 95 % interval of the median over the processes, as a share of it, as `compare` has it."""
-    (medians,) = in_cycles(row) or [row.medians]
-    if len(medians) < LEAST_PROCESSES:
+    """Return half the 95 % interval of the lower quartile over the processes, as a share of it, as `compare` has it."""
+    (times,) = undisturbed(row)
+    if len(times) < LEAST_PROCESSES:
         return inf
-    low, high = np.quantile(redrawn(medians, np.random.default_rng(0)), (0.025, 0.975))
-    return 0.5 * float(high - low) / statistics.median(medians)
+    low, high = np.quantile(redrawn(times, np.random.default_rng(0)), (0.025, 0.975))
+    return float(0.5 * (high - low) / lower_quartile(times))
 
 
 class _Failure(Exception):  # noqa: N818 (carries who failed)
@@ -171,7 +170,7 @@ class _Measurement:
             seconds = max(seconds, (time.monotonic() - began) / _count(wide))
 
     def _wide(self) -> Todo:
-        """Return the groups with a row whose median over the processes is not known well enough."""
+        """Return the groups with a row whose time over the processes is not known well enough."""
         wide = {
             (r.case, r.piece, r.placement)
             for r in self._rows.values()

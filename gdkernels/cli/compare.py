@@ -21,8 +21,10 @@ def add_to(commands: Any) -> None:
         "compare",
         help="tell what became slower between two benchmarks",
         description="Give a verdict on each row that two result files of `gdkernels bench --repeats 5` share: SAME "
-        "where the 95 % bootstrap interval of the ratio of medians over the processes lies within ±5 %; SLOWER or "
+        "where the 95 % bootstrap interval of the ratio lies within ±5 %; SLOWER or "
         "FASTER where it excludes 1 and the ratio is beyond 5 %; else UNDECIDED, as with fewer than five processes. "
+        "The time of a side is the lower quartile over its processes of the lower quartiles of their samples, as "
+        "whoever else is on the machine only adds to times. "
         "On a CPU, times are in units of a fixed number of clock cycles, timed beside each sample, as clocks drift. "
         "Where the clocks of the files differ, the interval is widened by that: a verdict holds in seconds too. "
         "Samples beside which somebody else had a part of a core are left out.",
