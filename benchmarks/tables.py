@@ -1,7 +1,7 @@
 """Rewrites the tables of the documents beside it from the committed results: ``python benchmarks/tables.py [--check]``.
 
 A table stands between ``<!-- results/NAME.json … -->`` and ``<!-- end -->``; nothing in between is typed. Files of
-`gdkernels bench` come alone, those of `gdkernels.bench.peers` several in a row.
+`gdkernels bench` and `gdkernels.bench.low_precision` come alone, those of `gdkernels.bench.peers` several in a row.
 """
 
 import json
@@ -19,6 +19,7 @@ from gdkernels.bench.text import si
 
 FOLDER = Path(__file__).parent
 DOCUMENTS = (FOLDER / "README.md",)
+NARROW, WIDE, AUTOCAST = "gdkernels-numba-bf16", "gdkernels-numba", "torch-bf16"
 MARKED = re.compile(r"(<!-- (results/[^>]+\.json) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -41,10 +42,16 @@ def main(arguments: list[str]) -> int:
 def written(paths: list[Path]) -> str:
     """Return the table of some files of results."""
     contents = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    if "ends" in contents[0]:
+        (content,) = contents
+        return table_of_errors(content) + "\n" + table_of_ends(content)
     if "results" not in contents[0]:
         (path,) = paths
         return table_of_pieces(read(path))
-    return table_of_draws(contents) if "--random" in contents[0]["command"] else table_of_training(contents)
+    narrow = contents[0]["results"][0]["rows"][0]["peer"] == NARROW
+    if "--random" in contents[0]["command"]:
+        return (table_of_narrow_draws if narrow else table_of_draws)(contents)
+    return (table_of_narrow_training if narrow else table_of_training)(contents)
 
 
 def table_of_pieces(results: Results) -> str:
@@ -115,6 +122,68 @@ def table_of_draws(contents: list[dict[str, Any]]) -> str:
             f"| {worst:.2f} at {task} | {sum(r < 0.9 for r in ratios)} |"
         )
     return "\n".join(lines) + "\n"
+
+
+def table_of_narrow_training(contents: list[dict[str, Any]]) -> str:
+    """Return a line for each network that was trained in bfloat16, beside autocast and our own float32."""
+    lines = [
+        "| network | bfloat16, records/s | our float32 | autocast | over autocast | over float32 | GFLOP/s "
+        "| of the ceiling | errors, ours / its |",
+        "|---" * 9 + "|",
+    ]
+    for result in (r for content in contents for r in content["results"]):
+        task, rows = Task.from_dict(result["task"]), by_peer(result)
+        ours, float32, autocast = (rate(rows[peer]) for peer in (NARROW, WIDE, AUTOCAST))
+        flops = ours * task.flops_per_record()
+        lines.append(
+            f"| {task} | {ours:,.0f} | {float32:,.0f} | {autocast:,.0f} | {ours / autocast:.2f} | {ours / float32:.2f} "
+            f"| {flops / 1e9:.0f} | {flops / result['pair_flops']:.0%} "
+            f"| {rows[NARROW]['error']:.1e} / {rows[AUTOCAST]['error']:.1e} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def table_of_narrow_draws(contents: list[dict[str, Any]]) -> str:
+    """Return a line for each seed of random networks in bfloat16, and for each of the two that it stands beside."""
+    lines = ["| seed | networks | beside | geometric mean | worst | below the goal |", "|---" * 6 + "|"]
+    for content in contents:
+        seed = content["command"][content["command"].index("--seed") + 1]
+        for peer, name, goal in ((AUTOCAST, "autocast", 1.2), (WIDE, "our float32", 0.95)):
+            compared = [(by_peer(result), Task.from_dict(result["task"])) for result in content["results"]]
+            ratios = [(rate(rows[NARROW]) / rate(rows[peer]), str(task)) for rows, task in compared]
+            worst, where = min(ratios)
+            mean = math.exp(fmean(math.log(ratio) for ratio, _ in ratios))
+            below = sum(ratio < goal for ratio, _ in ratios)
+            lines.append(
+                f"| {seed} | {len(ratios)} | {name} | {mean:.2f} | {worst:.2f} at {where} | {below} below {goal:g} |"
+            )
+    return "\n".join(lines) + "\n"
+
+
+def table_of_errors(content: dict[str, Any]) -> str:
+    """Return a line for each network with the errors of a step: the largest of its arrays, and of their ratios."""
+    lines = ["| network | largest error, ours | autocast's | largest ratio of an array |", "|---" * 4 + "|"]
+    for step in content["steps"]:
+        ours, theirs = (step["errors"][who] for who in ("gdkernels", "autocast"))
+        ratio, name = max((a / b, name) for name, a, b in zip(step["arrays"], ours, theirs, strict=True))
+        lines.append(
+            f"| {Task.from_dict(step['task'])} | {max(ours):.1e} | {max(theirs):.1e} | {ratio:.3f} at {name} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def table_of_ends(content: dict[str, Any]) -> str:
+    """Return a line for each table: where training ends in float32 and in the other precision, over the seeds."""
+    lines = [f"| table | float32 | {content['precision']} | of one seed, at most apart |", "|---" * 4 + "|"]
+    for table, both in content["ends"].items():
+        told = (f"{min(v):.5f} to {max(v):.5f}, {median(v):.5f}" for v in both.values())
+        apart = max(abs(a - b) for a, b in zip(*both.values(), strict=True))
+        lines.append(f"| {table} | {' | '.join(told)} | {apart:.5f} |")
+    return "\n".join(lines) + "\n"
+
+
+def by_peer(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {row["peer"]: row for row in result["rows"]}
 
 
 def side_by_side(result: dict[str, Any]) -> tuple[Task, dict[str, Any], dict[str, Any], float]:

@@ -1,15 +1,16 @@
 """What a low precision costs: the error of one step, layer by layer, and where training ends.
 
-``python -m gdkernels.bench.low_precision --table ames.tsv:SalePrice`` prints both: the errors beside those of PyTorch's
+``python -m gdkernels.bench.low_precision --table ames.tsv:SalePrice`` tells both: the errors beside those of PyTorch's
 autocast, where that is installed, and the ends beside those in float32, over several seeds.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -18,9 +19,12 @@ import numpy as np
 import numpy.typing as npt
 
 import gdkernels as gd
+from gdkernels.bench.environment import environment
 from gdkernels.bench.peers.players import Ours, Player, Torch, Unsuited
 from gdkernels.bench.peers.task import GRID, Task
 from gdkernels.definition.network import map_layers
+from gdkernels.errors import FileError
+from gdkernels.files.atomic import check_destination, write_atomically
 from gdkernels.verify import reference, relative_error
 
 __all__ = ["Ends", "ends", "prepared", "step_errors"]
@@ -88,37 +92,52 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--precision", choices=("tf32", "bfloat16"), default="bfloat16")
     parser.add_argument("--seeds", type=int, default=10, metavar="N")
     parser.add_argument("--table", metavar="FILE:TARGET", help="a table beside digits and diabetes")
+    parser.add_argument("--json", metavar="FILE", help="keep every figure")
     options = parser.parse_args(arguments)
-    for task in _STEPS:
-        _print_errors(task, options.backend, options.precision)
-    good = True
+    if options.json:
+        try:
+            check_destination(options.json, overwrite=True)
+        except FileError as error:
+            print(error, file=sys.stderr)
+            return 2
+    steps = [_errors(task, options.backend, options.precision) for task in _STEPS]
     place, _, target = (options.table or "").rpartition(":")
+    found = {}
     for name in (*_TARGETS, *([place] if place else [])):
         x, y, loss = prepared(name, None if name in _TARGETS else target)
-        found = ends(x, y, loss, range(options.seeds), precision=options.precision, backend=options.backend)
-        good &= found.within
+        both = ends(x, y, loss, range(options.seeds), precision=options.precision, backend=options.backend)
+        found[Path(name).stem] = both
         told = "; ".join(
             f"{what} {min(values):.5f} to {max(values):.5f}, median {median(values):.5f}"
-            for what, values in (("float32", found.float32), (options.precision, found.low))
+            for what, values in (("float32", both.float32), (options.precision, both.low))
         )
-        verdict = "within" if found.within else "BEYOND"
-        print(f"{Path(name).stem}: {told}; of one seed at most {found.furthest:.5f} apart: {verdict}")
-    return 0 if good else 1
+        verdict = "within" if both.within else "BEYOND"
+        print(f"{Path(name).stem}: {told}; of one seed at most {both.furthest:.5f} apart: {verdict}")
+    if options.json:
+        command = ["python", "-m", "gdkernels.bench.low_precision", *(arguments or sys.argv[1:])]
+        told_ends = {name: asdict(both) for name, both in found.items()}
+        head = {"command": command, "environment": environment([]), "precision": options.precision}
+        text = json.dumps({**head, "steps": steps, "ends": told_ends}, indent=1)
+        write_atomically(options.json, lambda file: file.write(text.encode()), overwrite=True)
+    return 0 if all(both.within for both in found.values()) else 1
 
 
-def _print_errors(task: Task, backend: str, precision: str) -> None:
+def _errors(task: Task, backend: str, precision: str) -> dict[str, Any]:
+    """Print the errors of a step, and return them by the names of the arrays; theirs where there are any."""
     print(task)
-    ours = step_errors(Ours(task, backend, precision), task)
-    try:
-        theirs = step_errors(Torch(task, autocast=True), task) if precision == "bfloat16" else []
-    except Unsuited as reason:
-        theirs = []
-        print(f"  torch is passed over: {reason}")
+    players: dict[str, list[float]] = {"gdkernels": step_errors(Ours(task, backend, precision), task)}
+    if precision == "bfloat16":
+        try:
+            players["autocast"] = step_errors(Torch(task, autocast=True), task)
+        except Unsuited as reason:
+            print(f"  torch is passed over: {reason}")
     names = [f"{kind}{k}" for k in range(len(task.sizes) - 1) for kind in "Wb"]
-    print("  gdkernels " + "  ".join(f"{n} {e:.1e}" for n, e in zip(names, ours, strict=True)))
-    if theirs:
-        print("  autocast  " + "  ".join(f"{n} {e:.1e}" for n, e in zip(names, theirs, strict=True)))
-        print(f"  the largest ratio of the two: {max(a / b for a, b in zip(ours, theirs, strict=True)):.2f}")
+    for who, errors in players.items():
+        print(f"  {who:9} " + "  ".join(f"{n} {e:.1e}" for n, e in zip(names, errors, strict=True)))
+    if "autocast" in players:
+        ratios = (a / b for a, b in zip(players["gdkernels"], players["autocast"], strict=True))
+        print(f"  the largest ratio of the two: {max(ratios):.2f}")
+    return {"task": task.as_dict(), "arrays": names, "errors": players}
 
 
 def prepared(table: str, target: str | None = None) -> tuple[Array, Array, str]:
