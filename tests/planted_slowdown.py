@@ -43,6 +43,7 @@ SIZES = ("16-64-1", "32-64-64-1", "64-128-128-10", "128-256-10", "256-256-256-10
 
 def main(folder: Path, share: str = "0.1") -> None:
     """Measure three times, and compare the second and the third with the first."""
+    folder.mkdir(parents=True, exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
         plugins = Plugins(folder, patch)
         for name, (package, kind) in KINDS.items():
