@@ -1,4 +1,4 @@
-"""What the cores can do at best: fused multiply-adds and products of bfloat16 on registers alone, and changing memory.
+"""What the cores can do at best: multiply-adds and products of bfloat16 on registers alone, change memory, and meet.
 
 ``python -m gdkernels_numba.ceilings THREADS`` measures them on as many threads and cores and prints them as JSON.
 """
@@ -14,18 +14,19 @@ import numpy as np
 from llvmlite import ir
 
 from gdkernels_numba import code
-from gdkernels_numba.emit import Function, Variable
+from gdkernels_numba.emit import I64, Function, Variable
 from gdkernels_numba.kernels_tiles import TILE_FLOPS, configure_tiles, multiply_tiles, release_tiles
-from gdkernels_numba.machine import caches, float_lanes, pair_route
+from gdkernels_numba.machine import caches, cores, float_lanes, pair_route
 from gdkernels_numba.memory import allocate
 from gdkernels_numba.threads import run_on_threads
 from gdkernels_numba.vector import Format, Vectors
 
-__all__ = ["fma_rate", "pair_rate", "update_rate", "write_ceilings", "write_pair_ceiling"]
+__all__ = ["fma_rate", "pair_rate", "turns_seconds", "update_rate", "write_ceilings", "write_pair_ceiling"]
 
 _CHAINS = 12  # independent sums: enough for the latency of two units, few enough for 16 registers
 _PAIR_CHAINS = 24  # the same where there are 32 registers, and products of pairs take longer
 _ROUNDS = 1_000_000
+_TURNS = 1000
 _REPEATS = 100  # the fastest counts, and for some of them a core may be taken
 
 
@@ -58,6 +59,15 @@ def update_rate(threads: int) -> float:
     return 2.0 * size * threads / _shortest([partial(function, size, address) for _, address in memories])
 
 
+def turns_seconds(threads: int) -> float | None:
+    """Return how long it takes until each thread, in turn, has changed the same word; None for one or too few cores."""
+    if not 1 < threads <= cores():
+        return None
+    function = code.function_of(_code(Format("float32", float_lanes())), "take_turns", 4)
+    word = np.zeros(16, np.int64)
+    return _shortest([partial(function, _TURNS, k, threads, word.ctypes.data) for k in range(threads)]) / _TURNS
+
+
 def write_ceilings(module: ir.Module, form: Format) -> None:
     """Add to `module` the kernels of what there is in every format."""
     f = Function(module, "multiply_add", ("rounds", "result"))
@@ -69,6 +79,17 @@ def write_ceilings(module: ir.Module, form: Format) -> None:
     with f.loop(f.size, step=form.bytes) as offset:
         address = f.add(f.memory, offset)
         v.store(v.add(v.load(address), v.constant(1.0)), address)
+    f.finish()
+
+    f = Function(module, "take_turns", ("rounds", "thread", "threads", "word"))
+    word, turn = f.pointer(f.word), f.variable(f.thread)
+    with f.loop(f.rounds):
+        with f.repeat(lambda: f.is_less(f.builder.load_atomic(word, "seq_cst", 8, typ=I64), turn.get())):
+            pass
+        turn.set(f.add(turn.get(), f.threads))
+        done = f.add(f.builder.atomic_rmw("add", word, f.integer(1), "seq_cst"), 1)
+        with f.builder.if_then(f.builder.icmp_signed("==", done, f.multiply(f.rounds, f.threads))):
+            f.builder.atomic_rmw("xchg", word, f.integer(0), "seq_cst")  # the last turn of all
     f.finish()
 
 
@@ -121,5 +142,10 @@ if __name__ == "__main__":
     count = int(sys.argv[1])
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:count])
-    rates = {"fma_flops": fma_rate(count), "pair_flops": pair_rate(count), "update_bytes": update_rate(count)}
-    print(json.dumps({name: rate for name, rate in rates.items() if rate is not None}))
+    found = {
+        "fma_flops": fma_rate(count),
+        "pair_flops": pair_rate(count),
+        "update_bytes": update_rate(count),
+        "turns_seconds": turns_seconds(count),
+    }
+    print(json.dumps({name: value for name, value in found.items() if value is not None}))

@@ -159,7 +159,7 @@ def _skeleton_sources() -> list[str]:
 
     return [
         (files("gdkernels_numba") / name).read_text("utf-8")
-        for name in ("walk.py", "words.py", "table.py", "vector.py")
+        for name in ("walk.py", "walk_rows.py", "walk_blocks.py", "context.py", "words.py", "table.py", "vector.py")
     ]
 
 

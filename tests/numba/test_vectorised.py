@@ -2,6 +2,7 @@
 
 import platform
 import re
+import threading
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from gdkernels_numba.kernels_loop import write_loop
 from gdkernels_numba.kernels_move import write_moves
 from gdkernels_numba.kernels_narrow import write_narrows
 from gdkernels_numba.kernels_product import PRODUCTS, write_products
-from gdkernels_numba.machine import AVX512_BF16, features, float_lanes, pair_route
+from gdkernels_numba.machine import AVX512_BF16, cores, features, float_lanes, pair_route
 from gdkernels_numba.vector import Format
 from llvmlite import ir
 
@@ -166,4 +167,19 @@ def test_a_round_of_the_ceiling_is_counted_right():
     assert np.allclose(result, sums.sum())
     assert ceilings.fma_rate(1) > 0
     assert ceilings.update_rate(1) > 0
+    assert ceilings.turns_seconds(1) is None
     assert (ceilings.pair_rate(1) or 0) > 0 or not pair_route()
+
+
+def test_threads_that_take_turns_wait_for_each_other():
+    take = code.function_of(ceilings._code(Format("float32", float_lanes())), "take_turns", 4)
+    word = np.zeros(16, np.int64)
+    other = threading.Thread(target=take, args=(3, 1, 2, word.ctypes.data), daemon=True)
+    other.start()
+    other.join(0.05)
+    assert other.is_alive()
+    take(3, 0, 2, word.ctypes.data)
+    other.join(20)
+    assert not other.is_alive()
+    assert word[0] == 0  # ready for the next time
+    assert cores() < 2 or ceilings.turns_seconds(2) > 0

@@ -209,6 +209,8 @@ def _print_rows(task: Task, rows: list[Row], limits: dict[str, float], ours: str
         "update_bytes": "memory in place {:.0f} GB/s",
     }
     known = [text.format(limits[name] / 1e9) for name, text in units.items() if limits.get(name)]
+    if "turns_seconds" in limits:
+        known.append(f"all threads in turn at one word {limits['turns_seconds'] * 1e9:.0f} ns")
     print(f"\n{task}" + (f"; at best: {', '.join(known)}" if known else ""))
     by_name = {row.peer: row for row in rows}
     mine = by_name[ours].rate
