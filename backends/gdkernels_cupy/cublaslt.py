@@ -42,7 +42,9 @@ class Compute(enum.IntEnum):
 
 
 class Epilogue(enum.IntEnum):
-    DEFAULT, RELU, BIAS, RELU_BIAS, RELU_AUX, RELU_AUX_BIAS, DRELU, BGRADA = 1, 2, 4, 6, 130, 134, 136, 256
+    DEFAULT, BIAS, BGRADA = 1, 4, 256
+    RELU, RELU_BIAS, RELU_AUX, RELU_AUX_BIAS, DRELU, DRELU_BGRAD = 2, 6, 130, 134, 136, 152
+    GELU, GELU_BIAS, GELU_AUX, GELU_AUX_BIAS, DGELU, DGELU_BGRAD = 32, 36, 160, 164, 192, 208
 
 
 class PointerMode(enum.IntEnum):

@@ -59,6 +59,12 @@ class Device:
             self.handle = cublaslt.Handle()
             self.workspace = Memory(WORKSPACE)
 
+    def describe(self) -> list[Any]:
+        """Return what the time of a product depends on: the device, its driver, and the version of cublasLt."""
+        runtime = self._cupy.cuda.runtime
+        name = str(runtime.getDeviceProperties(self.number)["name"])
+        return [name, int(runtime.driverGetVersion()), int(cublaslt.library().cublasLtGetVersion())]
+
     def kernels(self, text: str) -> Any:
         """Return the module of `text`, compiled once; CuPy keeps the machine code on disk."""
         if text not in self._modules:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,12 @@ from gdkernels.errors import BackendError, InputError
 from gdkernels.graph.scalars import scalar_table
 from gdkernels.program import Program
 from gdkernels_cupy.device import device
+from gdkernels_cupy.gains import chosen, remember, remembered
+from gdkernels_cupy.lower import lower
 from gdkernels_cupy.needs import bytes_of, shares, split
 from gdkernels_cupy.operations import Listing
 from gdkernels_cupy.pinned import is_on_host
 from gdkernels_cupy.probe import trusted_epilogues
-from gdkernels_cupy.routes import EPILOGUES
 from gdkernels_cupy.session import Session, Source, UnsupportedProductError
 from gdkernels_cupy.tasks import Task, prediction_of, training_of
 
@@ -30,6 +32,17 @@ _log = logging.getLogger("gdkernels")
 
 _PREDICTED_ROWS = 1 << 16  # at a time
 _KEPT = 3  # numbers of rows whose memory is kept, such as those of the validation and the test records
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """What a session is made for; `rest` is the size of a smaller last batch."""
+
+    task: Task
+    widths: tuple[int, ...]
+    batch: int
+    rest: int = 0
+    streamed: bool = False
 
 
 class CudaExecutable(Executable):
@@ -46,10 +59,10 @@ class CudaExecutable(Executable):
         self._training = training_of(program) if program.optimizer is not None else None
         self._prediction = prediction_of(program)
         self._dtype = np.dtype(storage_dtype(plan.precision))
-        self._epilogues = tuple(plan.choices["epilogues"]) if "epilogues" in plan.choices else None
+        self._wished_epilogues = plan.choices.get("epilogues")
         self._wished = plan.choices.get("micro_batches")
         self._algorithms = dict(plan.choices.get("algorithms", {}))
-        self._sessions: dict[tuple[Any, ...], Session] = {}
+        self._sessions: dict[_Shape, Session] = {}
         self._widths: tuple[int, ...] | None = None
 
     # ---- the contract
@@ -78,17 +91,27 @@ class CudaExecutable(Executable):
                 return 0.0, 0.0 if self._program.gradient_norm else None
             batch = min(batch_size, len(order))
             streamed = any(map(is_on_host, arrays.values()))
-            session = self._session(self._training, widths, batch, len(order) % batch, streamed=streamed)
-            state.parameters = map_layers(self._writable, state.parameters)
-            state.slots = map_layers(lambda slots: tuple(map(self._writable, slots)), state.slots)
-            table = self._table(self._training, session.listing, widths, {
+            parameters = map_layers(self._contiguous, state.parameters)
+            slots = map_layers(lambda slots: tuple(map(self._contiguous, slots)), state.slots)
+            named = _named(parameters, slots)
+            sources = {name: Source(a.data.ptr, a.shape[0]) for name, a in arrays.items()}
+            known = {
                 "learning_rate": rates,
                 "t": np.arange(state.step + 1.0, state.step + steps + 1.0),
                 "B": np.minimum(batch, len(order) - batch * np.arange(float(steps))),
                 "l2": self._program.l2,
-            })  # fmt: skip
-            sources = {name: Source(a.data.ptr, a.shape[0]) for name, a in arrays.items()}
-            total, norms = session.run(_named(state.parameters, state.slots), sources, order, table)
+            }
+
+            def table(session: Session) -> npt.NDArray[np.float64]:
+                return self._table(session.task, session.listing, widths, known)
+
+            def timed(session: Session) -> float:
+                return session.seconds(named, sources, order, table(session))
+
+            shape = _Shape(self._training, widths, batch, len(order) % batch, streamed)
+            session = self._session(shape, timed)
+            state.parameters, state.slots = parameters, slots
+            total, norms = session.run(named, sources, order, table(session))
         state.step += steps
         return total, norms / steps if self._program.gradient_norm else None
 
@@ -103,7 +126,7 @@ class CudaExecutable(Executable):
             output = cupy.empty((x.shape[0], widths[-1]), self._dtype)
             if x.shape[0]:
                 rows = self._rows_at_a_time(widths, x.shape[0])
-                session = self._session(self._prediction, widths, rows, 0)
+                session = self._session(_Shape(self._prediction, widths, rows))
                 table = self._table(self._prediction, session.listing, widths, {"B": float(rows)})
                 plain = map_layers(self._contiguous, parameters)
                 session.predict(_named(plain, ()), Source(x.data.ptr, x.shape[0]), widths[0], output, table)
@@ -112,7 +135,7 @@ class CudaExecutable(Executable):
     def _rows_at_a_time(self, widths: tuple[int, ...], records: int) -> int:
         """Return how many rows are predicted at once: a power of two, so that few sessions serve any number of them."""
         rows = min(1 << (records - 1).bit_length(), _PREDICTED_ROWS)
-        known = [k[2] for k in self._sessions if k[:2] == (False, widths)]
+        known = [s.batch for s in self._sessions if s.task is self._prediction and s.widths == widths]
         free = _free_bytes()
         while rows not in known:
             need = bytes_of(self._prediction, widths, (rows,), self.plan.precision, self._trusted())
@@ -122,82 +145,119 @@ class CudaExecutable(Executable):
         return rows
 
     def _trusted(self) -> tuple[str, ...]:
-        if self._epilogues is None:
-            self._epilogues = trusted_epilogues(self._number, self.plan.precision)
-        return self._epilogues
+        return trusted_epilogues(self._number, self.plan.precision)
 
     def workspace(self, batch_size: int) -> int:
         if self._widths is None or self._training is None:
             return 0  # not known before the first run
         parts = min(batch_size, int(self.plan.choices["micro_batches"]))
-        epilogues = self._epilogues or EPILOGUES
+        epilogues = self.plan.choices["epilogues"]
         return bytes_of(self._training, self._widths, shares(batch_size, parts), self.plan.precision, epilogues)
 
     # ---- sizes
 
-    def _session(
-        self, task: Task, widths: tuple[int, ...], batch: int, rest: int, *, streamed: bool = False
-    ) -> Session:
-        training = task is self._training
-        key = (training, widths, batch, rest, streamed)
-        if key not in self._sessions:
-            alike = [k for k in self._sessions if k[0] == training]
-            for old in alike if training else alike[: 1 - _KEPT]:
+    def _session(self, shape: _Shape, timed: Callable[[Session], float] | None = None) -> Session:
+        """Return what runs steps, or predictions, of a shape; `timed` returns the seconds of a step."""
+        if shape not in self._sessions:
+            alike = [s for s in self._sessions if s.task is shape.task]
+            for old in alike if timed else alike[: 1 - _KEPT]:
                 del self._sessions[old]
-            self._sessions[key] = self._new_session(task, widths, batch, rest, streamed=streamed)
-            if training:
-                self._widths = widths
-        return self._sessions[key]
+            if timed is None:
+                self._sessions[shape] = self._fitting(shape, self._trusted())[0]
+            else:
+                self._sessions[shape] = self._training_session(shape, timed)
+                self._widths = shape.widths
+        return self._sessions[shape]
 
-    def _new_session(self, task: Task, widths: tuple[int, ...], batch: int, rest: int, *, streamed: bool) -> Session:
-        epilogues = self._trusted()
-        while True:
-            pieces = self._pieces(task, widths, batch, epilogues, streamed=streamed)
-            if len(pieces) > 1:
-                epilogues = tuple(e for e in epilogues if e not in ("update", "sums"))
-            lists = [pieces, *([shares(rest, min(rest, len(pieces)))] if rest else [])]
-            try:
-                session = Session(
-                    device(self._number),
-                    task,
-                    widths,
-                    self.plan.precision,
-                    lists,
-                    epilogues,
-                    self._algorithms,
-                    streamed=streamed,
+    def _training_session(self, shape: _Shape, timed: Callable[[Session], float]) -> Session:
+        if self._wished_epilogues is None:
+            epilogues = self._gaining(shape, timed)
+        else:
+            epilogues = tuple(e for e in self._wished_epilogues if e in self._trusted())
+            if len(epilogues) < len(self._wished_epilogues):
+                _log.warning(
+                    "the plan's epilogues %s are not to be had, or are wrong, on cuda:%d: bits may differ",
+                    ", ".join(sorted({*self._wished_epilogues} - {*epilogues})),
+                    self._number,
                 )
-                break
-            except UnsupportedProductError as error:
-                kind = error.product.epilogue.kind or ("update" if isinstance(error.product.alpha, int) else "")
-                if kind not in epilogues:
-                    raise
-                epilogues = tuple(e for e in epilogues if e != kind)
-        if task is self._training:
-            choices = {
-                "kernel": "graphs",
-                "epilogues": epilogues,
-                "micro_batches": len(pieces),
-                "algorithms": dict(self._algorithms),
-            }
-            self.plan = replace(self.plan, choices={**self.plan.choices, **choices})
+        session, epilogues = self._fitting(shape, epilogues)
+        choices = {
+            "kernel": "graphs",
+            "epilogues": epilogues,
+            "micro_batches": len(session.pieces),
+            "algorithms": dict(self._algorithms),
+        }
+        self.plan = replace(self.plan, choices={**self.plan.choices, **choices})
         return session
 
-    def _pieces(
-        self, task: Task, widths: tuple[int, ...], batch: int, epilogues: tuple[str, ...], *, streamed: bool
-    ) -> tuple[int, ...]:
-        if task is self._prediction:
-            return (batch,)
-        wished = self._wished
-        if wished is not None:
-            return shares(batch, min(batch, int(wished)))
-        free = _free_bytes()
-        pieces = split(task, widths, batch, self.plan.precision, epilogues, free, streamed=streamed)
-        if len(pieces) > 1:
+    def _gaining(self, shape: _Shape, timed: Callable[[Session], float]) -> tuple[str, ...]:
+        """Return the epilogues that gain in steps of this shape: as they were timed before, or are now."""
+        gpu, trusted = device(self._number), self._trusted()
+        pieces = self._pieces(shape, trusted)
+        operations = self._operations(shape, pieces, trusted)
+        step = json.dumps([gpu.describe(), self.plan.precision, trusted, shape.streamed, repr(operations)])
+        known = remembered(step, trusted)
+        if known is not None:
+            return known
+        seen = set()
+
+        def seconds(epilogues: tuple[str, ...]) -> float | None:
+            found = self._operations(shape, pieces, epilogues)
+            if found in seen:
+                return None
+            seen.add(found)
+            try:
+                session = self._new_session(shape, pieces, epilogues, dict(self._algorithms))
+            except BackendError:  # cuBLAS has not all these products, or memory is short without one of them
+                return None
+            return timed(session)
+
+        epilogues = chosen(trusted, seconds)
+        remember(step, epilogues)
+        return epilogues
+
+    def _operations(self, shape: _Shape, pieces: tuple[int, ...], epilogues: tuple[str, ...]) -> Any:
+        sizes = shape.task.sizes(shape.widths, shape.batch)
+        return lower(shape.task, sizes, self.plan.precision, pieces, epilogues).operations
+
+    def _fitting(self, shape: _Shape, epilogues: tuple[str, ...]) -> tuple[Session, tuple[str, ...]]:
+        """Return a session, and its epilogues: those given, less what cuBLAS has no algorithm for."""
+        while True:
+            pieces = self._pieces(shape, epilogues, say=True)
+            try:
+                return self._new_session(shape, pieces, epilogues, self._algorithms), epilogues
+            except UnsupportedProductError as error:
+                if error.kind not in epilogues:
+                    raise
+                epilogues = tuple(e for e in epilogues if e != error.kind)
+
+    def _new_session(
+        self, shape: _Shape, pieces: tuple[int, ...], epilogues: tuple[str, ...], algorithms: dict[str, str]
+    ) -> Session:
+        lists = [pieces, *([shares(shape.rest, min(shape.rest, len(pieces)))] if shape.rest else [])]
+        return Session(
+            device(self._number),
+            shape.task,
+            shape.widths,
+            self.plan.precision,
+            lists,
+            epilogues,
+            algorithms,
+            streamed=shape.streamed,
+        )
+
+    def _pieces(self, shape: _Shape, epilogues: tuple[str, ...], *, say: bool = False) -> tuple[int, ...]:
+        if shape.task is self._prediction:
+            return (shape.batch,)
+        if self._wished is not None:
+            return shares(shape.batch, min(shape.batch, int(self._wished)))
+        free, precision = _free_bytes(), self.plan.precision
+        pieces = split(shape.task, shape.widths, shape.batch, precision, epilogues, free, streamed=shape.streamed)
+        if len(pieces) > 1 and say:
             _log.warning(
                 "a batch of %d does not fit into the %.2f GB that are free on cuda:%d: each step is done in %d "
                 "micro-batches, with the same result",
-                batch,
+                shape.batch,
                 free / 1e9,
                 self._number,
                 len(pieces),
@@ -229,9 +289,6 @@ class CudaExecutable(Executable):
                 f"on cuda:{a.device.id} with device='cuda:{a.device.id}'"
             )
         return cupy.ascontiguousarray(a, self._dtype)
-
-    def _writable(self, a: Any) -> Any:
-        return self._contiguous(a)
 
     def _check(self, arrays: Mapping[str, Any], order: npt.NDArray[np.int64], widths: tuple[int, ...]) -> None:
         """Refuse what compiled code would read beyond: it checks nothing itself."""

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gdkernels.graph import value_and_pullback
 from gdkernels.graph.placement import place
 from gdkernels.graph.recipe import ROW, Recipe
 from gdkernels_cupy import operations as ops
 from gdkernels_cupy.operations import BYTES, Buffer, Listing
+from gdkernels_cupy.routes import FUNCTIONS
 
 __all__ = ["Interpreter", "from_bfloat16", "round_to_tf32", "to_bfloat16"]
 
@@ -117,20 +119,26 @@ class Interpreter:
         if op.accumulates:
             result = result + beta * self.read(op.out)
         e = op.epilogue
-        if e.kind in ("bias", "relu") and e.bias is not None:
+        if e.is_slope:
+            result = self._slope(e, result)
+        if e.bias is not None and (e.is_slope or e.kind == "sums"):
+            self.write(e.bias, (result if e.is_slope else self.read(op.right)).sum(axis=0))
+        elif e.bias is not None:
             result = result + self.read(e.bias)
-        if e.kind == "relu":
-            if e.mask is not None:
-                self.write(e.mask, _packed(result > 0, e.mask.columns))
-            result = np.maximum(result, 0)
-        elif e.kind == "drelu":
-            assert e.mask is not None
-            positive = np.unpackbits(self.bits(e.mask), axis=1, count=op.out.columns, bitorder="little")
-            result = np.where(positive, result, 0)
-        elif e.kind == "sums":
-            assert e.bias is not None
-            self.write(e.bias, self.read(op.right).sum(axis=0))
-        self.write(op.out, result)
+        if e.auxiliary is not None and not e.is_slope:
+            self.write(e.auxiliary, _packed(result > 0, e.auxiliary.columns) if e.kind == "relu" else result)
+        self.write(op.out, FUNCTIONS[e.kind](result, xp=np) if e.kind in FUNCTIONS else result)
+
+    def _slope(self, e: ops.Epilogue, cotangent: Array) -> Array:
+        """Return the derivative by an activation's argument, from that by its value and what the way forward left."""
+        assert e.auxiliary is not None
+        if e.kind == "drelu":
+            bits = self.bits(e.auxiliary)
+            positive = np.unpackbits(bits, axis=1, count=cotangent.shape[1], bitorder="little")
+            return np.where(positive, cotangent, 0)
+        _, pull_back = value_and_pullback(FUNCTIONS["gelu"], elementwise=True)(self.read(e.auxiliary), xp=np)
+        result: Array = pull_back(cotangent)
+        return result
 
     def _operand(self, buffer: Buffer) -> Array:
         values = self.read(buffer)

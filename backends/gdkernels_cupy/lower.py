@@ -21,7 +21,7 @@ from gdkernels.graph.steps import Gather as GatherStep
 from gdkernels_cupy import operations as ops
 from gdkernels_cupy.launches import ROW_COLUMNS, chunks_of, shape_of
 from gdkernels_cupy.operations import Buffer, Kernel, Listing, matrix, vector
-from gdkernels_cupy.routes import Routes, routes_of
+from gdkernels_cupy.routes import FUNCTIONS, OVERWRITING, FusedProduct, Routes, routes_of
 from gdkernels_cupy.tasks import Task
 
 __all__ = ["lower"]
@@ -55,7 +55,7 @@ class _Values:
     full: dict[int, Buffer] = field(default_factory=dict)
     operand: dict[int, Buffer] = field(default_factory=dict)
     column_parts: dict[int, Buffer] = field(default_factory=dict)
-    masks: dict[int, Buffer] = field(default_factory=dict)
+    auxiliaries: dict[int, Buffer] = field(default_factory=dict)
 
 
 class _Lowering:
@@ -72,7 +72,7 @@ class _Lowering:
         self.real = "float64" if precision == "float64" else "float32"
         self.narrow = "bfloat16" if precision == "bfloat16" else None
         if len(pieces) > 1:  # weights must not move between micro-batches
-            epilogues -= {"update", "sums"}
+            epilogues -= OVERWRITING
         self.routes: Routes = routes_of(task, epilogues, rounds=self.narrow is not None)
         accumulations = task.schedule.accumulations
         summed = {a.right.id for a in accumulations if a.left is None and a.node.id not in self.routes.summed}
@@ -225,17 +225,22 @@ class _Lowering:
         fused = self.routes.products.get(step.node.id)
         result = step.node if fused is None else fused.result
         targets = self._store(result, at)
-        epilogue = ops.Epilogue()
-        if fused is not None:
-            bias = None if fused.bias is None else self.parameters[fused.bias]
-            if fused.makes_mask:
-                at.masks[fused.result.id] = _mask(f"mask {result.id} of {at.piece}", targets[0])
-            masked = fused.result.id if fused.makes_mask else fused.masked_by
-            epilogue = ops.Epilogue(fused.kind, bias, None if masked is None else at.masks[masked])
+        epilogue = ops.Epilogue() if fused is None else self._epilogue(fused, targets[0], at)
         self.operations.append(
             ops.Product(self._operand(step.left, at), weights, targets[0], False, step.transposed, epilogue=epilogue)
         )
         self.operations += [ops.Cast(targets[0], other) for other in targets[1:]]
+
+    def _epilogue(self, fused: FusedProduct, target: Buffer, at: _Values) -> ops.Epilogue:
+        bias = None if fused.bias is None else self.parameters[fused.bias]
+        if fused.sums is not None:
+            bias = self._gradient(fused.sums)
+        if fused.auxiliary is None:
+            return ops.Epilogue(fused.kind, bias)
+        if fused.kind in FUNCTIONS:
+            name = f"auxiliary {fused.auxiliary} of {at.piece}"
+            at.auxiliaries[fused.auxiliary] = _auxiliary(fused.kind, name, target)
+        return ops.Epilogue(fused.kind, bias, at.auxiliaries[fused.auxiliary])
 
     def _tile_reads(self, step: Loop, at: _Values) -> tuple[Buffer | int, ...]:
         return tuple(
@@ -375,7 +380,12 @@ class _Lowering:
         return self.parameters[node.attribute] if node.op == "input" else self._gradient(node)
 
 
-def _mask(name: str, result: Buffer) -> Buffer:
-    """Return a bit for each element of `result`; cuBLAS wants rows of a multiple of 128 of them."""
+def _auxiliary(kind: str, name: str, result: Buffer) -> Buffer:
+    """Return what a function leaves for its slope: gelu its argument; relu a bit for each element of its value.
+
+    cuBLAS wants rows of a multiple of 8 elements, or of 128 bits.
+    """
+    if kind == "gelu":
+        return matrix(name, result.rows, result.columns, result.storage)
     bits = -(-result.columns // 128) * 128
     return Buffer(name, result.rows, bits // 8, bits // 8, "uint8")

@@ -105,14 +105,19 @@ class Epilogue:
     Attributes
     ----------
     kind
-        "" for nothing; "bias" adds `bias`; "relu" adds it if there is one, takes the larger of the result and 0, and
-        writes into `mask` where it was positive; "drelu" keeps the result where `mask` says so, with 0 elsewhere;
-        "sums" writes into `bias` the sums of the columns of the right operand.
+        "" for nothing; "bias" adds `bias`; "relu" and "gelu" add it if there is one, take that function, and write into
+        `auxiliary`, if there is one, what its slope needs: where relu's argument was positive, in bits, and gelu's
+        argument itself; "drelu" and "dgelu" make of the derivative by the function's value that by its argument, and
+        write the sums of its columns into `bias`, if there is one; "sums" writes there those of the right operand.
     """
 
     kind: str = ""
     bias: Buffer | None = None
-    mask: Buffer | None = None
+    auxiliary: Buffer | None = None
+
+    @property
+    def is_slope(self) -> bool:
+        return self.kind in ("drelu", "dgelu")
 
 
 @dataclass(frozen=True)
@@ -143,9 +148,9 @@ class Product:
         reads = [self.left, self.right, *([self.out] if self.accumulates else [])]
         writes = [self.out]
         if e.bias is not None:
-            (writes if e.kind == "sums" else reads).append(e.bias)
-        if e.mask is not None:
-            (reads if e.kind == "drelu" else writes).append(e.mask)
+            (writes if e.is_slope or e.kind == "sums" else reads).append(e.bias)
+        if e.auxiliary is not None:
+            (reads if e.is_slope else writes).append(e.auxiliary)
         return Use(tuple(b.name for b in reads), tuple((b.name, b.bytes) for b in writes))
 
 

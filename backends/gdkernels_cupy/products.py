@@ -31,10 +31,11 @@ _COMPUTE = {
 
 def shape_key(product: Product) -> str:
     """Return what an algorithm is chosen for."""
-    p, e = product, product.epilogue
+    p, kind = product, _epilogue(product)
     inner = p.left.rows if p.transpose_left else p.left.columns
     flags = f"{'t' if p.transpose_left else 'n'}{'t' if p.transpose_right else 'n'}"
-    extras = "".join(f"+{w}" for w, there in ((e.kind, e.kind), ("mask", e.mask), ("into", p.accumulates)) if there)
+    extras = "" if kind == Epilogue.DEFAULT else f" {kind.name.lower()}"
+    extras += " into" if p.accumulates else ""
     pitches = f"{p.left.pitch},{p.right.pitch},{p.out.pitch}"
     return f"{p.out.rows}x{p.out.columns}x{inner} {flags} {p.left.storage}->{p.out.storage} {pitches}{extras}"
 
@@ -65,9 +66,10 @@ class Matmul:
         if e.bias is not None:
             d[DescriptorAttribute.BIAS_POINTER] = at.of(e.bias)
             d[DescriptorAttribute.BIAS_DATA_TYPE] = _TYPES[e.bias.storage]
-        if e.mask is not None:
-            d[DescriptorAttribute.EPILOGUE_AUX_POINTER] = at.of(e.mask)
-            d[DescriptorAttribute.EPILOGUE_AUX_LD] = 8 * e.mask.pitch
+        if e.auxiliary is not None:
+            bits = e.auxiliary.storage == "uint8"
+            d[DescriptorAttribute.EPILOGUE_AUX_POINTER] = at.of(e.auxiliary)
+            d[DescriptorAttribute.EPILOGUE_AUX_LD] = e.auxiliary.pitch * (8 if bits else 1)
         self.layouts = (_layout(p.right), _layout(p.left), _layout(p.out))
         self.addresses = (at.of(p.right), at.of(p.left), at.of(p.out))
         self.scalars = self._scalars(ctypes.c_double if compute == Compute.F64 else ctypes.c_float)
@@ -112,9 +114,9 @@ def _layout(buffer: Buffer) -> cublaslt.Layout:
 
 def _epilogue(product: Product) -> Epilogue:
     e = product.epilogue
-    if e.kind == "relu":
-        with_bias = e.bias is not None
-        if e.mask is not None:
-            return Epilogue.RELU_AUX_BIAS if with_bias else Epilogue.RELU_AUX
-        return Epilogue.RELU_BIAS if with_bias else Epilogue.RELU
-    return {"": Epilogue.DEFAULT, "bias": Epilogue.BIAS, "drelu": Epilogue.DRELU, "sums": Epilogue.BGRADA}[e.kind]
+    if e.kind in ("", "bias", "sums"):
+        return {"": Epilogue.DEFAULT, "bias": Epilogue.BIAS, "sums": Epilogue.BGRADA}[e.kind]
+    name = e.kind.upper()
+    if e.is_slope:
+        return Epilogue[name if e.bias is None else f"{name}_BGRAD"]
+    return Epilogue[name + ("" if e.auxiliary is None else "_AUX") + ("" if e.bias is None else "_BIAS")]

@@ -1,24 +1,44 @@
 """What can be done inside a product rather than after it: found in the graph, never assumed.
 
-A product may add the bias, take relu and note where it was positive; the product of the way back may keep what that
-note says; the product for a gradient may sum the columns of its right operand; and it may be the update itself, where
-the rule is linear in weights and gradient. Each only where the traced function is the same.
+A product may add the bias, take relu or gelu and leave what its slope needs; the product of the way back may multiply
+by that slope, and sum the columns of what it gets; the product for a gradient may sum the columns of its right operand;
+and it may be the update itself, where the rule is linear in weights and gradient. Each only where the traced function
+is the same: an activation and its pull-back are recorded again on the graph, where equal nodes are one node.
+
+cuBLAS's documentation does not say which formula its gelu is, nor how exactly it takes it: a probe finds out, device by
+device, whether it is the definition's. Training that has come to infinities may differ: of −∞ the definition's gelu is
+0 and the formula NaN.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gdkernels.definition import activations
-from gdkernels.graph.nodes import Node
+from gdkernels.graph import topological, value_and_pullback
+from gdkernels.graph.nodes import Node, same_shape
 from gdkernels.graph.operations import SCALAR
 from gdkernels.graph.steps import UNITS, Accumulation, Loop, Product, kind_of, value_of
 from gdkernels_cupy.tasks import Task
 
-__all__ = ["EPILOGUES", "FusedProduct", "Routes", "Update", "routes_of"]
+__all__ = ["EPILOGUES", "FUNCTIONS", "OVERWRITING", "FusedProduct", "Routes", "Update", "applicable", "routes_of"]
 
-EPILOGUES = ("bias", "relu", "drelu", "sums", "update")
+EPILOGUES = ("bias", "relu", "drelu", "drelu sums", "gelu", "dgelu", "dgelu sums", "sums", "update")
+
+# The activations that products can take.
+FUNCTIONS = {"relu": activations.relu, "gelu": activations.gelu}
+
+# What cannot add to what is there.
+OVERWRITING = frozenset({"drelu sums", "dgelu sums", "sums", "update"})
+
+# What would round where the definition does not: sums over the batch, and gelu's argument before its slope is taken.
+_ROUNDING = frozenset({"drelu sums", "dgelu", "dgelu sums", "sums"})
+
+
+def applicable(precision: str) -> tuple[str, ...]:
+    """Return which of `EPILOGUES` can be right in a precision."""
+    return tuple(e for e in EPILOGUES if precision != "bfloat16" or e not in _ROUNDING)
 
 
 @dataclass(frozen=True)
@@ -28,20 +48,20 @@ class FusedProduct:
     Attributes
     ----------
     kind
-        "bias", "relu" or "drelu".
+        "bias", "relu", "gelu", "drelu" or "dgelu".
     bias
         The name of the parameter that is added.
-    makes_mask
-        Whether it notes where the result is positive.
-    masked_by
-        The result whose note it keeps to, by the number of the node.
+    auxiliary
+        What is left for the slope, or was: by the number of the activation's value.
+    sums
+        The sum over the batch that it makes of its result.
     """
 
     kind: str
     result: Node
     bias: str | None = None
-    makes_mask: bool = False
-    masked_by: int | None = None
+    auxiliary: int | None = None
+    sums: Node | None = None
 
 
 @dataclass(frozen=True)
@@ -84,7 +104,7 @@ def routes_of(task: Task, epilogues: frozenset[str], *, rounds: bool) -> Routes:
     rounds
         Whether what enters products is rounded: sums over the batch are of what was there before, biases are not.
     """
-    finder = _Finder(task, epilogues - {"sums"} if rounds else epilogues, rounds=rounds)
+    finder = _Finder(task, epilogues - _ROUNDING if rounds else epilogues, rounds=rounds)
     finder.find_products()
     if task.output is None:
         finder.find_updates()
@@ -107,54 +127,88 @@ class _Finder:
 
     def find_products(self) -> None:
         for loop in self.loops:
-            fused = self._forward(loop)
-            if fused is not None:
-                self.routes.products[fused[0]] = fused[1]
-                self.routes.skipped.add(id(loop))
-        if "drelu" in self.epilogues:
-            self._find_slopes()
+            if not any(self._take(kind, loop) for kind in FUNCTIONS if kind in self.epilogues):
+                self._take_bias(loop)
 
-    def _forward(self, loop: Loop) -> tuple[int, FusedProduct] | None:
-        """Return the product that can end in what `loop` makes of it, if that is its bias added, or relu of that."""
-        if len(loop.outputs) != 1 or loop.reductions:
-            return None
-        result = loop.outputs[0]
-        candidates = [("bias", result)] if "bias" in self.epilogues else []
-        if "relu" in self.epilogues and result.op == "where":
-            z = value_of(result.args[2])
-            if activations.relu(z, xp=z.graph) is result:
-                candidates.append(("relu", z))
-        for kind, z in candidates:
-            terms = [value_of(a) for a in z.args] if z.op == "add" else [z]
-            product = next((t for t in terms if t.id in self.products), None)
-            bias = next((t for t in terms if t.op == "input" and kind_of(t, self.task.batch) == UNITS), None)
-            if product is None or len(terms) != 1 + (bias is not None) or (kind == "bias" and bias is None):
+    def _take_bias(self, loop: Loop) -> None:
+        if "bias" in self.epilogues and len(loop.outputs) == 1 and not loop.reductions:
+            product, bias = self._affine(loop.outputs[0])
+            if product is not None and bias is not None:
+                self._fuse(product, FusedProduct("bias", loop.outputs[0], bias), (loop,))
+
+    def _take(self, kind: str, loop: Loop) -> bool:
+        """Let a product end in an activation's value, if that is what `loop` makes of it; return whether it is."""
+        for value in () if loop.reductions else loop.outputs:
+            z = self._argument(kind, value)
+            if z is None:
                 continue
-            # cuBLAS wants the bias in the storage of the result, and so rounded where that is.
-            exact = bias is None or not self.rounds or result.id not in self.multiplied
-            if exact and self._is_only_read_by(product, loop):
-                return product.id, FusedProduct(kind, result, None if bias is None else str(bias.attribute))
+            product, bias = self._affine(z)
+            assert product is not None
+            fused = FusedProduct(kind, value, bias)
+            # What else the loop keeps is for the slope: it is not needed where a product takes that too.
+            kept = [n for n in loop.outputs if n is not value]
+            back = self._slope(kind, z, loop) if f"d{kind}" in self.epilogues else None
+            if back is not None and all(self._is_only_read_by(n, back[0]) for n in kept):
+                slope_loop, slope_product, slope = back
+                if self._fuse(product, replace(fused, auxiliary=value.id), (loop, slope_loop)):
+                    sums = self._sums_of(slope) if f"d{kind} sums" in self.epilogues else None
+                    fused = FusedProduct(f"d{kind}", slope, auxiliary=value.id, sums=sums)
+                    self._fuse(slope_product, fused, (slope_loop,))
+                    return True
+            if not kept and self._fuse(product, fused, (loop,)):
+                return True
+        return False
+
+    def _affine(self, node: Node) -> tuple[Node | None, str | None]:
+        """Return the product that `node` is and the name of the bias that is added to it, or None."""
+        terms = [value_of(a) for a in node.args] if node.op == "add" else [node]
+        product = next((t for t in terms if t.id in self.products), None)
+        bias = next((t for t in terms if t.op == "input" and kind_of(t, self.task.batch) == UNITS), None)
+        if product is None or len(terms) != 1 + (bias is not None):
+            return None, None
+        return product, None if bias is None else str(bias.attribute)
+
+    def _argument(self, kind: str, value: Node) -> Node | None:
+        """Return the product, perhaps with its bias, of which `value` is that activation."""
+        for z in reversed(topological(value)):
+            product, _ = self._affine(z)
+            if product is not None:
+                return z if FUNCTIONS[kind](z, xp=z.graph) is value else None
         return None
 
-    def _find_slopes(self) -> None:
-        """Let products of the way back keep what relu kept."""
-        made = {f.result.args[0].id: (k, f) for k, f in self.routes.products.items() if f.kind == "relu"}
+    def _slope(self, kind: str, z: Node, forward: Loop) -> tuple[Loop, Node, Node] | None:
+        """Return the loop that pulls a product back through the activation, with that product and the result."""
+        _, pull_back = value_and_pullback(FUNCTIONS[kind], elementwise=True)(z, xp=z.graph)
         for loop in self.loops:
-            if len(loop.outputs) != 1 or loop.reductions or loop.outputs[0].op != "where":
+            if loop is forward or len(loop.outputs) != 1 or loop.reductions:
                 continue
-            result = loop.outputs[0]
-            condition, zero, kept = (value_of(a) for a in result.args)
-            found = made.get(condition.id)
-            fits = zero.op == "constant" and zero.attribute == 0 and kept.id in self.products
-            if found is not None and fits and result.id not in self.exact and self._is_only_read_by(kept, loop):
-                at, f = found
-                self.routes.products[at] = FusedProduct(f.kind, f.result, f.bias, makes_mask=True)
-                self.routes.products[kept.id] = FusedProduct("drelu", result, masked_by=f.result.id)
-                self.routes.skipped.add(id(loop))
+            for product in loop.reads:
+                result = loop.outputs[0]
+                fits = product.id in self.products and same_shape(product.shape, z.shape)
+                if fits and result.id not in self.exact and pull_back(product) is result:
+                    return (loop, product, result) if self._is_only_read_by(product, loop) else None
+        return None
 
-    def _is_only_read_by(self, product: Node, loop: Loop) -> bool:
-        others = [n.id for other in self.loops if other is not loop for n in other.reads]
-        return product.id not in others and product.id not in self.multiplied and product is not self.task.output
+    def _sums_of(self, values: Node) -> Node | None:
+        found = (a.node for a in self.task.schedule.accumulations if a.left is None and a.right is values)
+        summed = next(found, None)
+        if summed is not None:
+            self.routes.summed.add(summed.id)
+        return summed
+
+    def _fuse(self, product: Node, fused: FusedProduct, readers: tuple[Loop, ...]) -> bool:
+        """Let a product do the work of the first of its `readers`, if nobody else needs what it was without that."""
+        # cuBLAS wants the bias in the storage of the result, and so rounded where that is.
+        exact = fused.bias is None or not self.rounds or fused.result.id not in self.multiplied
+        if not exact or not self._is_only_read_by(product, *readers):
+            return False
+        self.routes.products[product.id] = fused
+        self.routes.skipped.add(id(readers[0]))
+        return True
+
+    def _is_only_read_by(self, node: Node, *loops: Loop) -> bool:
+        others = [n.id for other in self.loops if all(other is not loop for loop in loops) for n in other.reads]
+        return node.id not in others and node.id not in self.multiplied and node is not self.task.output
 
     # ---- sums over the batch
 
@@ -181,11 +235,11 @@ class _Finder:
             return
         accumulations = self.task.schedule.accumulations
         for summed in accumulations:
-            for product in accumulations:
-                if summed.left is None and product.left is not None and product.right is summed.right:
+            if summed.left is None and summed.node.id not in self.routes.summed:
+                product = next((p for p in accumulations if p.left is not None and p.right is summed.right), None)
+                if product is not None:
                     self.routes.sums_with[product.node.id] = summed.node
                     self.routes.summed.add(summed.node.id)
-                    break
 
 
 def _linear(result: Node, gradient: Node, weights: Node) -> tuple[Node, Node] | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -27,6 +29,8 @@ _NODES = 4096
 
 _KEPT_GRAPHS = 4  # besides those of this run
 _SUMS = 2  # of E and of the gradient's norm
+_REPEATS = 5  # of what is timed
+_TIMED_SECONDS, _TIMED_ROWS = 4e-3, 1 << 20  # of the steps that are timed, at least and at most
 
 
 @dataclass(frozen=True)
@@ -119,9 +123,10 @@ class Session:
     ) -> None:
         self.device, self.task, self.precision = device, task, precision
         self.algorithms, self.streamed = algorithms, streamed
-        epilogues = tuple(epilogues)
+        epilogues, pieces = tuple(epilogues), tuple(pieces)
+        self.pieces = pieces[0]
         lists = {sum(p): lower(task, task.sizes(widths, sum(p)), precision, p, epilogues) for p in pieces}
-        self.batch = next(iter(lists))
+        self.batch = sum(self.pieces)
         self.listing = lists[self.batch]
         places = {rows: placed(listing, streamed=streamed) for rows, listing in lists.items()}
         count = self.listing.numbers + self.listing.numbers % 2  # so that what follows stays aligned
@@ -267,6 +272,43 @@ class Session:
             self.device.stream.synchronize()
         return float(sums[0]), float(sums[1])
 
+    def seconds(
+        self,
+        parameters: Mapping[str, Any],
+        sources: Mapping[str, Source],
+        order: npt.NDArray[np.int64],
+        table: npt.NDArray[np.float64],
+    ) -> float:
+        """Return what a step on a full batch takes here; arguments are those of `run`, and nothing of them changes."""
+        import cupy
+
+        full = len(order) // self.batch
+        one = self._seconds_of(1, parameters, sources, cupy.asarray(order), cupy.asarray(table))
+        count = min(_TIMED_ROWS // self.batch, round(_TIMED_SECONDS / one), _NODES // self._nodes[self.batch])
+        if count <= 1:
+            return one
+        rows = cupy.asarray(np.resize(order[: full * self.batch], count * self.batch))
+        numbers = cupy.asarray(np.resize(table[:full], (count, table.shape[1])))
+        return self._seconds_of(count, parameters, sources, rows, numbers) / count
+
+    def _seconds_of(
+        self, count: int, parameters: Mapping[str, Any], sources: Mapping[str, Source], order: Any, table: Any
+    ) -> float:
+        control = self._control(sources, order.data.ptr, table.data.ptr)
+        times = []
+        self.device.follow_caller()
+        with self.device.stream:
+            self._prepare(control, {self.batch: count})
+            for _ in range(_REPEATS):
+                self._upload_control(control)
+                self.load(parameters)
+                self.device.stream.synchronize()
+                began = perf_counter()
+                self._graphs[self.batch, count].launch(self.device.stream)
+                self.device.stream.synchronize()
+                times.append(perf_counter() - began)
+        return statistics.median(times)
+
     def _prepare(self, control: npt.NDArray[np.int64], counts: Mapping[int, int]) -> None:
         """Capture what is not captured yet; each list runs once before, so that all its kernels are loaded."""
         wanted = {(rows, size): None for rows, n in counts.items() for size, _ in _parts(n, self._nodes[rows])}
@@ -313,11 +355,13 @@ class Session:
 
 
 class UnsupportedProductError(BackendError):
-    """A product with this epilogue is not to be had on this device."""
+    """A product with this epilogue, its `kind` among `EPILOGUES`, is not to be had on this device."""
 
     def __init__(self, product: ops.Product, key: str) -> None:
         super().__init__(f"cuBLAS has no algorithm for the product {key}; update cuBLAS (pip install -U nvidia-cublas)")
-        self.product = product
+        e = product.epilogue
+        sums = " sums" if e.is_slope and e.bias is not None else ""
+        self.kind = f"{e.kind}{sums}" or ("update" if isinstance(product.alpha, int) else "")
 
 
 def _do(calls: Iterable[Callable[[], None]]) -> None:

@@ -17,7 +17,7 @@ __all__ = ["FUNCTIONS", "Task", "prediction_of", "training_of"]
 FUNCTIONS = frozenset({"exp", "expm1", "log", "log1p", "tanh", "sin", "cos", "pow"})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Task:
     """A step or a prediction in order.
 

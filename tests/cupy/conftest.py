@@ -14,6 +14,7 @@ def twins(tmp_path_factory):
 
 
 @pytest.fixture
-def host(monkeypatch, twins):
+def host(monkeypatch, twins, tmp_path):
     """Return the host as a device, with what has been done on it."""
+    monkeypatch.setenv("GDKERNELS_CACHE", str(tmp_path / "cache"))
     return install(monkeypatch, twins)

@@ -11,7 +11,7 @@ import types
 
 import numpy as np
 import standin
-from gdkernels_cupy import cublaslt
+from gdkernels_cupy import cublaslt, session
 from gdkernels_cupy import device as device_module
 from gdkernels_cupy.probe import trusted_epilogues
 from programs import module
@@ -57,6 +57,7 @@ class Host:
         self.current = [0]
         self.captured = None  # what is recorded, while it is
         self.launches = 0
+        self.clock = 0.0  # seconds: what is launched takes as long as anything else, unless a test says otherwise
         self.graphs = 0
         self.fail_after = None  # launches until the device fails
         self.pinned = []  # ranges of addresses
@@ -74,6 +75,7 @@ class Host:
                 if self.fail_after < 0:
                     raise OutOfMemoryError("out of memory, in the middle")
             self.launches += 1
+            self.clock += 1e-5
             work()
 
     def not_captured(self, what):
@@ -135,6 +137,9 @@ def _module(host):
         memGetInfo=lambda: (host.free, host.total),
         getDeviceCount=lambda: 2,
         deviceGetAttribute=lambda attribute, device: 0,
+        getDeviceProperties=lambda device: {"name": b"the host", "major": 7, "minor": 0, "totalGlobalMem": 1},
+        driverGetVersion=lambda: 13000,
+        runtimeGetVersion=lambda: 13000,
         memoryTypeHost=1,
         pointerGetAttributes=host._attributes,
     )
@@ -256,6 +261,7 @@ def install(monkeypatch, directory, free=1 << 30):
     monkeypatch.setattr(cublaslt, "Handle", object)
     monkeypatch.setattr(cublaslt, "algorithms", standin.algorithms)
     monkeypatch.setattr(cublaslt, "matmul", lambda *given: host.execute(lambda: standin.matmul(*given)))
+    monkeypatch.setattr(session, "perf_counter", lambda: host.clock)
     monkeypatch.setattr(device_module, "device", device_module.device)
     device_module.device.cache_clear()
     trusted_epilogues.cache_clear()

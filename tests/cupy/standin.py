@@ -8,7 +8,7 @@ from gdkernels_cupy.cublaslt import Compute, DataType, DescriptorAttribute, Layo
 from gdkernels_cupy.interpret import from_bfloat16, round_to_tf32, to_bfloat16
 
 STORED = {DataType.R_32F: np.float32, DataType.R_64F: np.float64, DataType.R_16BF: np.uint16}
-RELU, BIAS, DRELU, AUX, BGRADA = 2, 4, 8, 128, 256
+RELU, BIAS, DRELU, BGRAD, GELU, DGELU, AUX, BGRADA = 2, 4, 8, 16, 32, 64, 128, 256
 
 
 def view(address, dtype, shape, strides):
@@ -52,28 +52,47 @@ def matmul(handle, descriptor, layouts, addresses, scalars, algorithm, workspace
         if beta != 0:
             result = result + beta * numbers(d)
     rows, columns = d.shape
-    if epilogue & (BIAS | BGRADA):
+    at = get[DescriptorAttribute.EPILOGUE_AUX_POINTER]
+    if epilogue & AUX:
+        ld = get[DescriptorAttribute.EPILOGUE_AUX_LD]
+        assert ld >= rows
+        if epilogue & (RELU | DRELU):
+            assert ld % 128 == 0
+            auxiliary = view(at, np.dtype(np.uint8), (columns, ld // 8), (ld // 8, 1))
+        else:
+            assert ld % 8 == 0
+            auxiliary = view(at, d.dtype, (rows, columns), (d.dtype.itemsize, ld * d.dtype.itemsize))
+    if epilogue & DRELU:
+        result = np.where(np.unpackbits(auxiliary, axis=1, count=rows, bitorder="little").T, result, 0)
+    elif epilogue & DGELU:
+        result = result * gelu(numbers(auxiliary))[1]
+    if epilogue & (BIAS | BGRAD | BGRADA):
         dtype = np.dtype(STORED[DataType(get[DescriptorAttribute.BIAS_DATA_TYPE])])
         assert dtype == d.dtype, "cuBLAS takes a bias in the type of the result"
         bias = view(get[DescriptorAttribute.BIAS_POINTER], dtype, (rows,), (dtype.itemsize,))
         if epilogue & BIAS:
             result = result + numbers(bias)[:, None]
         else:
-            bias[...] = summed.sum(axis=1)
-    if epilogue & AUX:
-        ld = get[DescriptorAttribute.EPILOGUE_AUX_LD]
-        assert ld % 128 == 0
-        assert ld >= rows
-        at = get[DescriptorAttribute.EPILOGUE_AUX_POINTER]
-        bits = view(at, np.dtype(np.uint8), (columns, ld // 8), (ld // 8, 1))
-        if epilogue & RELU:
-            bits[:, : -(-rows // 8)] = np.packbits((result > 0).T, axis=1, bitorder="little")
-        else:
-            positive = np.unpackbits(bits, axis=1, count=rows, bitorder="little").T
-            result = np.where(positive, result, 0)
+            sums = (result if epilogue & BGRAD else summed).sum(axis=1)
+            bias[...] = to_bfloat16(sums) if dtype == np.uint16 else sums
     if epilogue & RELU:
+        if epilogue & AUX:
+            auxiliary[:, : -(-rows // 8)] = np.packbits((result > 0).T, axis=1, bitorder="little")
         result = np.maximum(result, 0)
+    elif epilogue & GELU:
+        if epilogue & AUX:
+            auxiliary[...] = to_bfloat16(result) if d.dtype == np.uint16 else result
+        result = gelu(result)[0]
     d[...] = to_bfloat16(result) if d.dtype == np.uint16 else result
+
+
+def gelu(z):
+    """Return the tanh form and its derivative by z, as a library would write them."""
+    with np.errstate(all="ignore"):
+        z = np.asarray(z, np.float64)
+        t = np.tanh(np.sqrt(2 / np.pi) * (z + 0.044715 * z**3))
+        slope = 0.5 * (1 + t) + 0.5 * z * (1 - t * t) * np.sqrt(2 / np.pi) * (1 + 3 * 0.044715 * z * z)
+        return 0.5 * z * (1 + t), slope
 
 
 def algorithms(handle, descriptor, layouts, workspace, count=8):

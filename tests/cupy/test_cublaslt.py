@@ -105,7 +105,7 @@ class Memory(Interpreter):
     def __init__(self, product, precision, seed=0):
         buffers = {b.name: b for b in (product.left, product.right, product.out) if b is not None}
         e = product.epilogue
-        buffers |= {b.name: b for b in (e.bias, e.mask) if b is not None}
+        buffers |= {b.name: b for b in (e.bias, e.auxiliary) if b is not None}
         super().__init__(Listing((), tuple(buffers.values()), {}, {}, (), 8), precision)
         random = np.random.default_rng(seed)
         for b in buffers.values():
@@ -127,11 +127,12 @@ class Memory(Interpreter):
         return self.narrow.ctypes.data + 4 * place
 
 
-def product(m, n, k, storage, transposes, epilogue="", result=None, alpha=1.0, beta=0.0, mask=False, bias=True):
+def product(m, n, k, storage, transposes, epilogue="", result=None, alpha=1.0, beta=0.0, auxiliary=False, bias=True):
     left_shape, right_shape = (m, k)[:: -1 if transposes[0] else 1], (k, n)[:: -1 if transposes[1] else 1]
     result = result or ("float32" if storage == "bfloat16" else storage)
-    vectors = vector("bias", n, result) if epilogue in ("bias", "sums") or (epilogue == "relu" and bias) else None
-    bits = ops.Buffer("mask", m, -(-n // 128) * 16, -(-n // 128) * 16, "uint8") if mask else None
+    vectors = vector("bias", n, result) if epilogue and bias else None
+    left = ops.Buffer("auxiliary", m, -(-n // 128) * 16, -(-n // 128) * 16, "uint8") if auxiliary else None
+    left = matrix("auxiliary", m, n, result) if auxiliary and "gelu" in epilogue else left
     return Product(
         matrix("left", *left_shape, storage),
         matrix("right", *right_shape, storage),
@@ -139,7 +140,7 @@ def product(m, n, k, storage, transposes, epilogue="", result=None, alpha=1.0, b
         *transposes,
         alpha,
         beta,
-        Epilogue(epilogue, vectors, bits),
+        Epilogue(epilogue, vectors, left),
     )
 
 
@@ -148,11 +149,17 @@ KINDS = {
     "forward": {"transposes": (False, False)},
     "forward with bias": {"transposes": (False, False), "epilogue": "bias"},
     "forward with relu": {"transposes": (False, False), "epilogue": "relu"},
-    "forward with relu and its mask": {"transposes": (False, False), "epilogue": "relu", "mask": True},
-    "forward with relu, no bias": {"transposes": (False, False), "epilogue": "relu", "mask": True, "bias": False},
-    "relu without bias or mask": {"transposes": (False, False), "epilogue": "relu", "bias": False},
+    "forward with relu and its bits": {"transposes": (False, False), "epilogue": "relu", "auxiliary": True},
+    "forward with relu, no bias": {"transposes": (False, False), "epilogue": "relu", "auxiliary": True, "bias": False},
+    "relu without bias or bits": {"transposes": (False, False), "epilogue": "relu", "bias": False},
     "back": {"transposes": (False, True)},
-    "back through relu": {"transposes": (False, True), "epilogue": "drelu", "mask": True},
+    "back through relu": {"transposes": (False, True), "epilogue": "drelu", "auxiliary": True, "bias": False},
+    "back through relu, with sums": {"transposes": (False, True), "epilogue": "drelu", "auxiliary": True},
+    "forward with gelu": {"transposes": (False, False), "epilogue": "gelu"},
+    "forward with gelu, no bias": {"transposes": (False, False), "epilogue": "gelu", "bias": False},
+    "forward with gelu and its argument": {"transposes": (False, False), "epilogue": "gelu", "auxiliary": True},
+    "back through gelu": {"transposes": (False, True), "epilogue": "dgelu", "auxiliary": True, "bias": False},
+    "back through gelu, with sums": {"transposes": (False, True), "epilogue": "dgelu", "auxiliary": True},
     "gradient": {"transposes": (True, False)},
     "gradient of a micro-batch": {"transposes": (True, False), "beta": 1.0},
     "gradient with sums": {"transposes": (True, False), "epilogue": "sums"},
@@ -166,7 +173,7 @@ KINDS = {
 def test_descriptors_do_what_the_list_says(kind, precision):
     storage = {"tf32": "float32"}.get(precision, precision)
     for m, n, k in SHAPES:
-        for result in {None, "bfloat16" if storage == "bfloat16" and "relu" in kind else None}:
+        for result in {None, "bfloat16" if storage == "bfloat16" and "lu" in kind else None}:
             p = product(m, n, k, storage, result=result, **KINDS[kind])
             wanted, found = Memory(p, precision), Memory(p, precision)
             wanted._product(p)

@@ -40,13 +40,22 @@ SETTINGS = {
     "decay": {"optimizer": AdamW(weight_decay=0.1)},
     "clipped": {"clip_norm": 0.2},
     "sum": {"reduction": "sum"},
+    "gelu": {"activations": (activations.gelu, activations.gelu, activations.identity)},
+    "gelu before relu": {"activations": (activations.gelu, activations.relu, activations.identity)},
+    "gelu at the end, no bias": {"activations": (activations.relu, activations.gelu, activations.gelu), "bias": False},
     "one activation for all": {"activations": (activations.relu,) * 3},
     "identity": {"activations": (activations.identity,) * 3},
 }
 
 
+SOME_EPILOGUES = [
+    (), ("bias",), ("relu",), ("relu", "drelu"), ("relu", "drelu", "drelu sums"), ("gelu",), ("gelu", "dgelu"),
+    ("gelu", "dgelu", "dgelu sums", "sums"), ("sums",), ("update",),
+]  # fmt: skip
+
+
 @pytest.mark.parametrize("pieces", [1, 3])
-@pytest.mark.parametrize("epilogues", [EPILOGUES, (), ("bias",), ("relu",), ("relu", "drelu"), ("sums",), ("update",)])
+@pytest.mark.parametrize("epilogues", [EPILOGUES, *SOME_EPILOGUES])
 def test_every_route_is_the_definition(epilogues, pieces):
     for changes in SETTINGS.values():
         case = replace(CASES["narrow in, wide out"], program=replace(RELU, **changes), widths=(9, 13, 11, 3), steps=3)
@@ -63,11 +72,46 @@ def operations(program, epilogues=EPILOGUES, precision="float32", pieces=(8,), w
 def test_plain_descent_with_relu_is_products_and_little_else():
     found = operations(RELU)
     products = [op for op in found if isinstance(op, ops.Product)]
-    assert [p.epilogue.kind for p in products] == ["relu", "relu", "", "drelu", "sums", "drelu", "sums", "sums"]
+    assert [p.epilogue.kind for p in products] == ["relu", "relu", "", "drelu", "sums", "drelu", "", ""]
+    sums = [p.epilogue.bias.name for p in products if p.epilogue.is_slope or p.epilogue.kind == "sums"]
+    assert len(set(sums)) == 3, "each bias has its gradient from a product"
     updates = [p for p in products if isinstance(p.alpha, int)]
     assert [p.out.name for p in updates] == ["W2", "W1", "W0"]
     loops = [op for op in found if isinstance(op, ops.Loop)]
     assert [loop.kernel.recipe.kind for loop in loops].count("matrix") == 1, "the loss is the only pass over a matrix"
+
+
+GELU = replace(RELU, activations=(activations.gelu, activations.gelu, activations.identity))
+
+
+def test_gelu_leaves_its_argument_for_its_slope():
+    found = operations(GELU)
+    products = [op for op in found if isinstance(op, ops.Product)]
+    assert [p.epilogue.kind for p in products] == ["gelu", "gelu", "", "dgelu", "sums", "dgelu", "", ""]
+    first, second, _, back, _, back_again, *_ = (p.epilogue.auxiliary for p in products)
+    assert (back.name, back_again.name) == (second.name, first.name)
+    assert (first.storage, first.pitch) == ("float32", 16)
+    loops = [op for op in found if isinstance(op, ops.Loop)]
+    assert [loop.kernel.recipe.kind for loop in loops].count("matrix") == 1, "the loss is the only pass over a matrix"
+
+
+def test_gelu_without_its_slope_is_left_to_a_loop():
+    """The loop keeps tanh for the way back, which the product would not."""
+    for precision, epilogues in (("float32", ("bias", "gelu")), ("bfloat16", EPILOGUES)):
+        found = operations(replace(GELU, bias=False), epilogues, precision)
+        assert not [op for op in found if isinstance(op, ops.Product) and "gelu" in op.epilogue.kind]
+
+
+def test_an_activation_that_is_almost_gelu_is_not_taken():
+    def almost(z, *, xp):
+        return 0.5 * z * (1.0 + xp.tanh(0.7978845608028654 * (z + 0.0447 * z * z * z)))
+
+    def mine(z, *, xp):
+        return activations.gelu(z, xp=xp)
+
+    for function, kinds in ((almost, set()), (mine, {"gelu", "dgelu"})):
+        found = operations(replace(RELU, activations=(function, function, activations.identity)))
+        assert {op.epilogue.kind for op in found if isinstance(op, ops.Product)} & {"gelu", "dgelu"} == kinds
 
 
 def test_weights_move_after_the_last_product_that_needs_them():

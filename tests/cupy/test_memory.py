@@ -45,7 +45,7 @@ def test_predictions_take_as_many_rows_as_fit(host):
     host.free = bytes_of(graphs._prediction, run.case.widths, (256,), "float32", graphs._trusted()) - 1
     found = np.asarray(run.executable.predict(run.state.parameters, run.x))
     assert verify.relative_error(found, wanted) < 1e-5
-    assert [k[2] for k in graphs._sessions] == [128]
+    assert [s.batch for s in graphs._sessions] == [128]
 
 
 def test_another_size_of_batch_makes_room_first(host):
@@ -53,7 +53,7 @@ def test_another_size_of_batch_makes_room_first(host):
     for batch_size in (130, 120, 100):
         run.case = replace(run.case, batch_size=batch_size)
         run.epoch()
-    assert [k[2] for k in run.executable._graphs._sessions] == [100]
+    assert [s.batch for s in run.executable._graphs._sessions] == [100]
     assert "micro_batches" in run.executable.plan.choices
 
 

@@ -16,6 +16,7 @@ from gdkernels.definition.optimizers import SGD, Adam
 
 SQUARE = replace(CASES["wide"], widths=(6, 6, 6, 6), records=12, batch_size=8, steps=2, learning_rate=0.1)
 DESCENT = replace(SQUARE, program=replace(SQUARE.program, optimizer=SGD()))
+GELU = replace(DESCENT, program=replace(DESCENT.program, activations=(activations.gelu,) * 2 + (activations.identity,)))
 ADAM = replace(SQUARE, program=replace(SQUARE.program, optimizer=Adam(), activations=(activations.tanh,) * 3))
 
 
@@ -67,6 +68,11 @@ def of_epilogue(kind):
     return lambda op: is_product(op) and op.epilogue.kind == kind
 
 
+def with_the_value(op):
+    """Let gelu's slope be taken at what enters the product instead of at gelu's argument."""
+    return replace(op, epilogue=replace(op.epilogue, auxiliary=op.left))
+
+
 def repitched(op):
     return replace(op, left=replace(op.left, pitch=op.left.pitch - 1))
 
@@ -81,6 +87,13 @@ LISTS = {
     "an update before its weights are read": (DESCENT, update_too_early),
     "relu left out": (DESCENT, changed(of_epilogue("relu"), lambda op: replace(op, epilogue=ops.Epilogue()))),
     "relu's slope left out": (DESCENT, changed(of_epilogue("drelu"), lambda op: replace(op, epilogue=ops.Epilogue()))),
+    "gelu left out": (GELU, changed(of_epilogue("gelu"), lambda op: replace(op, epilogue=ops.Epilogue()))),
+    "gelu's slope left out": (GELU, changed(of_epilogue("dgelu"), lambda op: replace(op, epilogue=ops.Epilogue()))),
+    "gelu's slope at another place": (GELU, changed(of_epilogue("dgelu"), with_the_value, 0)),
+    "a slope's sums left out": (
+        DESCENT,
+        changed(of_epilogue("drelu"), lambda op: replace(op, epilogue=replace(op.epilogue, bias=None))),
+    ),
     "sums left out": (DESCENT, changed(of_epilogue("sums"), lambda op: replace(op, epilogue=ops.Epilogue()))),
     "the loss not recorded": (DESCENT, without(lambda op: isinstance(op, ops.Record))),
     "a loop left out": (ADAM, without(lambda op: isinstance(op, ops.Loop), 1)),
