@@ -98,16 +98,19 @@ class Tables:
 
     # ---- on a tile
 
-    def add_gather(self, step: Gather) -> None:
+    def add_gather(self, step: Gather, start: int = 0, stop: int | None = None) -> None:
+        """Write a gather of the columns from `start` to `stop`."""
         if self.layout.kind(step.node) == COLUMN:
             to = self.layout.in_tile(step.node, self.thread).base
             record = self.tile.add("GATHER_COLUMN", self.kernel("rows_in"), 0, self.format.size, to)
             self.patches.append((self.tile, record, "GATHER_COLUMN", step.node.attribute, 0))
             return
         matrix, place = self.layout.buffer(step.node, self.thread)
-        row = matrix.columns * self.format.size
-        record = self.tile.add("GATHER", self.kernel("rows_in"), matrix.columns, 0, row, place, matrix.pitch)
-        self.patches.append((self.tile, record, "GATHER", step.node.attribute, 0))
+        size = self.format.size
+        row, columns = matrix.columns * size, (matrix.columns if stop is None else stop) - start
+        place = place._replace(base=self.layout.at_column(matrix, start))
+        record = self.tile.add("GATHER", self.kernel("rows_in"), columns, 0, row, place, matrix.pitch)
+        self.patches.append((self.tile, record, "GATHER", step.node.attribute, start * size))
 
     def add_scatter(self, prediction: Node) -> None:
         matrix, place = self.layout.buffer(prediction, self.thread)

@@ -62,9 +62,7 @@ def write_tile_by_units(tables: Tables, prediction: Node | None) -> None:
         if isinstance(step, Gather):
             if k and not isinstance(steps[k - 1], Gather):
                 tables.tile.add("MEET")
-            if gathered % layout.choices.threads == tables.thread:
-                tables.add_gather(step)
-                tables.add_narrow(step.node)
+            _add_gather(tables, step, gathered)
             gathered += 1
         elif isinstance(step, Product):
             tables.tile.add("MEET")
@@ -99,6 +97,19 @@ def columns_of_thread(tables: Tables, columns: int) -> Iterator[tuple[int, int]]
         start = inside
     if start < stop:
         yield start, stop
+
+
+def _add_gather(tables: Tables, step: Gather, number: int) -> None:
+    """Let this thread gather its columns; what is too narrow to be shared is gathered by the threads in turn."""
+    layout, threads = tables.layout, tables.layout.choices.threads
+    if layout.kind(step.node) == COLUMN or layout.size(step.node, 1) < threads * tables.format.padding:
+        if number % threads == tables.thread:
+            tables.add_gather(step)
+            tables.add_narrow(step.node)
+        return
+    for start, stop in columns_of_thread(tables, layout.size(step.node, 1)):
+        tables.add_gather(step, start, stop)
+        tables.add_narrow(step.node, start, stop)
 
 
 def _add_loop(tables: Tables, step: Loop, start: int = 0, stop: int | None = None) -> None:

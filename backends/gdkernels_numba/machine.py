@@ -68,7 +68,7 @@ def pair_route() -> str:
 
 def why_no_pairs() -> str | None:
     """Return why there are no `pair_routes`, or None."""
-    return None if pair_routes() else f"this processor has no {AVX512_BF16}, which rounds to bfloat16"
+    return None if pair_routes() else "this processor has no AVX512-BF16, which rounds to bfloat16 and multiplies it"
 
 
 @cache

@@ -25,7 +25,7 @@ from gdkernels.bench.sampling import Width, interleave
 from gdkernels.calibration import Calibration, Candidate
 from gdkernels.definition import activations, losses
 from gdkernels.definition.naming import resolve
-from gdkernels.errors import BackendError, GdkernelsError
+from gdkernels.errors import GdkernelsError
 from gdkernels.machine import machine
 from gdkernels.program import Program
 from gdkernels.work import QUANTITIES, Work
@@ -122,13 +122,13 @@ def calibrate(
     Raises
     ------
     BackendError
-        Where nothing can do the precision.
+        Where nothing can do the precision; it says why.
     BusyError
         Where repeated times differ too much, or a core is missing throughout: somebody else uses the machine.
     """
     who = candidates(precision)
     if not who:
-        raise BackendError(f"there is nothing to measure: no backend can do {precision} here")
+        registry.decide(precision=precision)  # raises, and says of each backend why
     most = max((c.threads or 1 for c in who), default=1)
     if own_threads:
         who = list(dict.fromkeys(replace(c, threads=None) for c in who))

@@ -94,7 +94,7 @@ def test_bfloat16_is_refused_where_the_processor_has_no_product_for_it(monkeypat
     monkeypatch.setattr(machine, "features", lambda: frozenset({"avx512f"}))
     backend = NumbaBackend()
     assert backend.precisions == ("float64", "float32")
-    with pytest.raises(BackendError, match="'numba' cannot do precision 'bfloat16' here: this processor has no avx512"):
+    with pytest.raises(BackendError, match="'numba' cannot do precision 'bfloat16' here: this processor has no AVX512"):
         registry.decide(backend, precision="bfloat16")
     assert backend.lacks("tf32") is None
 

@@ -5,6 +5,7 @@ import pytest
 from engine_runs import Data, assert_agrees, bits, compiled, needs_pairs, program
 from gdkernels_numba.machine import Caches
 
+from gdkernels import verify
 from gdkernels.backend import Plan
 from gdkernels.cases import CASES
 from gdkernels.definition import activations
@@ -80,6 +81,18 @@ def test_every_vector_width_gives_the_result(lanes, precision, by_units):
 def test_the_norm_is_known_before_the_update(choices, precision):
     wanted = program(relu, tanh, clip_norm=0.1, gradient_norm=True)
     assert_agrees(Data(wanted, WIDE, 200), compiled(wanted, precision, **choices), 96, precision)
+
+
+@needs_pairs
+@pytest.mark.parametrize("choices", CHOICES.values(), ids=CHOICES)
+def test_in_bfloat16_operands_of_products_are_rounded_and_nothing_else(choices):
+    data = Data(program(tanh, tanh), WIDE, 200)
+    found = data.run(compiled(data.program, "bfloat16", **choices), 96, "bfloat16")[1]
+    rounded, exact = (dict(verify.named_arrays(data.run_on_numpy(96, p)[1])) for p in ("bfloat16", "float64"))
+    for name, a in verify.named_arrays(found):
+        if "." in name:  # the slots have moved as far as the gradients are long
+            own = verify.relative_error(rounded[name], exact[name])
+            assert 10 * verify.relative_error(a, rounded[name]) <= own, name
 
 
 @needs_pairs
