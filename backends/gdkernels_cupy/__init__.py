@@ -79,16 +79,18 @@ class CuPyBackend(Backend):
     def asarray(self, x: Any, *, dtype: str, device: str) -> Any:
         import cupy
 
+        from gdkernels_cupy.device import check_device, free_bytes
+
         where = _number(device)
         if isinstance(x, cupy.ndarray):
-            _check_device(x.device.id, where)
+            check_device(x.device.id, where)
         elif _is_cuda_dlpack(x):
-            _check_device(x.__dlpack_device__()[1], where)
+            check_device(x.__dlpack_device__()[1], where)
             x = cupy.from_dlpack(x)
         else:
             x = host_array(x, dtype)  # converted on the host, so that only what is needed is copied
         with cupy.cuda.Device(where):
-            if isinstance(x, np.ndarray) and x.nbytes > _SMALL and not fits(x.nbytes, self._free()):
+            if isinstance(x, np.ndarray) and x.nbytes > _SMALL and not fits(x.nbytes, free_bytes()):
                 _log.warning(
                     "%.2f GB do not fit on %s beside the work: they stay in the host's memory, and each batch is "
                     "fetched while the one before is worked on",
@@ -118,15 +120,10 @@ class CuPyBackend(Backend):
     def memory(self, device: str) -> tuple[int, int] | None:
         import cupy
 
+        from gdkernels_cupy.device import free_bytes
+
         with self.on_device(device):
-            return self._free(), int(cupy.cuda.runtime.memGetInfo()[1])
-
-    def _free(self) -> int:
-        """Return the free bytes of the current device."""
-        import cupy
-
-        # What CuPy's pool keeps for later is taken from the driver's point of view and free from ours.
-        return int(cupy.cuda.runtime.memGetInfo()[0] + cupy.get_default_memory_pool().free_bytes())
+            return free_bytes(), int(cupy.cuda.runtime.memGetInfo()[1])
 
     def compile(self, program: Program, plan: Plan) -> Executable | None:
         from gdkernels_cupy.choice import ChosenExecutable
@@ -211,15 +208,6 @@ def _number(device: str) -> int:
     if match is None:
         raise InputError(f"{device!r} is not a device of the backend 'cupy'; they are called 'cuda:0', 'cuda:1', …")
     return int(match[1])
-
-
-def _check_device(found: int, wanted: int) -> None:
-    # Copying between GPUs unasked would hide that every batch crosses the bus.
-    if found != wanted:
-        raise BackendError(
-            f"an array is on cuda:{found}, but the work is on cuda:{wanted}: "
-            f"copy it there, or work on cuda:{found} with device='cuda:{found}'"
-        )
 
 
 def _is_cuda_dlpack(x: Any) -> bool:

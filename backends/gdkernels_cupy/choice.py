@@ -16,7 +16,8 @@ from gdkernels.definition.network import Layer, Layers
 from gdkernels.definition.optimizers import SGD
 from gdkernels.program import Program
 from gdkernels.verify import bound, continue_on_numpy, named_arrays, relative_error, start
-from gdkernels_cupy.executable import CudaExecutable
+from gdkernels_cupy.device import free_bytes
+from gdkernels_cupy.executable import CudaExecutable, widths_of
 from gdkernels_cupy.narrow.cuda import CudaMachine, properties_of
 from gdkernels_cupy.narrow.executable import NarrowExecutable, applies
 from gdkernels_cupy.pinned import is_on_host
@@ -59,6 +60,12 @@ class ChosenExecutable(Executable):
     ) -> tuple[float, float | None]:
         # The persistent kernel keeps rounded inputs on the device: not those that do not fit there.
         self._last = self._graphs if is_on_host(x) else self._chosen(state.parameters)
+        if isinstance(self._last, NarrowExecutable):
+            widths = widths_of(state.parameters)
+            need = self._last.bytes_for(widths, len(x), min(batch_size, len(order)), len(learning_rates))
+            if need > _free_on(self._number):
+                _log.info("CUDA graphs run this network: the persistent kernel needs %.2f GB more", need / 1e9)
+                self._last = self._graphs
         return self._last.run(state, x, y, order, batch_size, learning_rates, sample_weight)
 
     def predict(self, parameters: Layers, x: Any) -> Any:
@@ -68,7 +75,7 @@ class ChosenExecutable(Executable):
         return self._last.workspace(batch_size)
 
     def _chosen(self, parameters: Layers) -> Executable:
-        widths = (parameters[0].W.shape[0], *(layer.W.shape[1] for layer in parameters))
+        widths = widths_of(parameters)
         if widths not in self._by_widths:
             reason = self._why_not_narrow(widths)
             if reason is None:
@@ -117,6 +124,13 @@ def narrow_is_right(number: int, precision: str) -> str | None:
             _log.warning("the persistent kernel for narrow networks is not used: %s", problem)
             return problem
     return None
+
+
+def _free_on(number: int) -> int:
+    import cupy
+
+    with cupy.cuda.Device(number):
+        return free_bytes()
 
 
 def _draw(random: np.random.Generator, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:

@@ -11,7 +11,7 @@ from gdkernels.graph.placement import ALIGNMENT
 from gdkernels_cupy import cublaslt
 from gdkernels_cupy.products import WORKSPACE
 
-__all__ = ["Device", "Memory", "device"]
+__all__ = ["Device", "Memory", "check_device", "device", "free_bytes"]
 
 _OPTIONS = ("-std=c++17",)
 
@@ -100,3 +100,25 @@ class Device:
 def device(number: int) -> Device:
     """Return the GPU of that number."""
     return Device(number)
+
+
+def check_device(found: int, wanted: int) -> None:
+    """Refuse an array of another GPU: copying it unasked would hide that every batch crosses the bus.
+
+    Raises
+    ------
+    BackendError
+        Where the numbers differ; the message names both.
+    """
+    if found != wanted:
+        raise BackendError(
+            f"an array is on cuda:{found}, but the work is on cuda:{wanted}: "
+            f"copy it there, or work on cuda:{found} with device='cuda:{found}'"
+        )
+
+
+def free_bytes() -> int:
+    """Return the free bytes of the current device: what CuPy's pool keeps for later is free from our point of view."""
+    import cupy
+
+    return int(cupy.cuda.runtime.memGetInfo()[0] + cupy.get_default_memory_pool().free_bytes())

@@ -16,7 +16,7 @@ from gdkernels.definition.network import Layers, map_layers
 from gdkernels.errors import BackendError, InputError
 from gdkernels.graph.scalars import scalar_table
 from gdkernels.program import Program
-from gdkernels_cupy.device import device
+from gdkernels_cupy.device import check_device, device, free_bytes
 from gdkernels_cupy.gains import chosen, remember, remembered
 from gdkernels_cupy.lower import lower
 from gdkernels_cupy.needs import bytes_of, shares, split
@@ -26,7 +26,7 @@ from gdkernels_cupy.probe import trusted_epilogues
 from gdkernels_cupy.session import Session, Source, UnsupportedProductError
 from gdkernels_cupy.tasks import Task, prediction_of, training_of
 
-__all__ = ["CudaExecutable"]
+__all__ = ["CudaExecutable", "widths_of"]
 
 _log = logging.getLogger("gdkernels")
 
@@ -78,7 +78,7 @@ class CudaExecutable(Executable):
         sample_weight: Any = None,
     ) -> tuple[float, float | None]:
         assert self._training is not None, "a program that only predicts has no step"
-        widths = _widths(state.parameters)
+        widths = widths_of(state.parameters)
         order = np.ascontiguousarray(order, np.int64)
         rates = np.ascontiguousarray(learning_rates, np.float64)
         with device(self._number).lock, self._on_device():
@@ -118,7 +118,7 @@ class CudaExecutable(Executable):
     def predict(self, parameters: Layers, x: Any) -> Any:
         import cupy
 
-        widths = _widths(parameters)
+        widths = widths_of(parameters)
         with device(self._number).lock, self._on_device():
             x = self._contiguous(x)
             if x.shape[1] != widths[0]:
@@ -136,7 +136,7 @@ class CudaExecutable(Executable):
         """Return how many rows are predicted at once: a power of two, so that few sessions serve any number of them."""
         rows = min(1 << (records - 1).bit_length(), _PREDICTED_ROWS)
         known = [s.batch for s in self._sessions if s.task is self._prediction and s.widths == widths]
-        free = _free_bytes()
+        free = free_bytes()
         while rows not in known:
             need = bytes_of(self._prediction, widths, (rows,), self.plan.precision, self._trusted())
             if need <= free or rows == 1:
@@ -251,7 +251,7 @@ class CudaExecutable(Executable):
             return (shape.batch,)
         if self._wished is not None:
             return shares(shape.batch, min(shape.batch, int(self._wished)))
-        free, precision = _free_bytes(), self.plan.precision
+        free, precision = free_bytes(), self.plan.precision
         pieces = split(shape.task, shape.widths, shape.batch, precision, epilogues, free, streamed=shape.streamed)
         if len(pieces) > 1 and say:
             _log.warning(
@@ -283,11 +283,8 @@ class CudaExecutable(Executable):
     def _contiguous(self, a: Any) -> Any:
         import cupy
 
-        if isinstance(a, cupy.ndarray) and a.device.id != self._number:
-            raise BackendError(
-                f"an array is on cuda:{a.device.id}, but the work is on cuda:{self._number}: copy it there, or work "
-                f"on cuda:{a.device.id} with device='cuda:{a.device.id}'"
-            )
+        if isinstance(a, cupy.ndarray):
+            check_device(a.device.id, self._number)
         return cupy.ascontiguousarray(a, self._dtype)
 
     def _check(self, arrays: Mapping[str, Any], order: npt.NDArray[np.int64], widths: tuple[int, ...]) -> None:
@@ -305,14 +302,8 @@ class CudaExecutable(Executable):
             raise InputError(f"the order names row {order.min()} to {order.max()} of {records} rows")
 
 
-def _free_bytes() -> int:
-    import cupy
-
-    free, _ = cupy.cuda.runtime.memGetInfo()
-    return int(free + cupy.get_default_memory_pool().free_bytes())
-
-
-def _widths(parameters: Layers) -> tuple[int, ...]:
+def widths_of(parameters: Layers) -> tuple[int, ...]:
+    """Return the inputs and the units of each layer."""
     return (parameters[0].W.shape[0], *(layer.W.shape[1] for layer in parameters))
 
 

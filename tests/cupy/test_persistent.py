@@ -50,6 +50,19 @@ def test_streamed_data_goes_to_graphs(host, hopper, monkeypatch):
     assert run.executable.plan.choices["kernel"] == "graphs"
 
 
+def test_where_rounded_inputs_do_not_fit_graphs_run(host, hopper, monkeypatch):
+    monkeypatch.setattr("gdkernels_cupy.needs._MARGIN", 0)
+    first = narrow_run()
+    first.epoch()
+    need = first.executable._last.bytes_for(first.case.widths, len(first.x), 8, 3)
+    assert need > first.executable.workspace(8) + 2 * 16 * len(first.x)
+    for free, kernel in ((need, "narrow"), (need - 1, "graphs")):
+        monkeypatch.setattr("gdkernels_cupy.choice._free_on", lambda number, free=free: free)
+        run = narrow_run()
+        run.epoch()
+        assert run.executable.plan.choices["kernel"] == kernel
+
+
 def test_a_persistent_kernel_that_fails_here_is_not_used(host, hopper, monkeypatch, caplog):
     def broken(number):
         raise RuntimeError("as planted")

@@ -108,6 +108,9 @@ class TwinKernels:
     def resident(self):
         return self.machine.ctas
 
+    def local_bytes(self):
+        return 0
+
     def launch(self, name, ctas, shared_bytes, arguments, *, together):
         assert not together or ctas <= self.machine.ctas
         self.library.launch(name, ctas, shared_bytes, arguments, self.machine.schedule)

@@ -1,5 +1,6 @@
 """What the narrow kernel declines, and how it is started on a GPU: by a stand-in for CuPy that takes notes."""
 
+import re
 import sys
 import types
 
@@ -8,12 +9,12 @@ import pytest
 from gdkernels_cupy.narrow import NarrowExecutable, Properties, applies
 from gdkernels_cupy.narrow.cuda import CudaMachine
 from narrow_runs import Run, errors, program
-from narrow_twin import TwinMachine
+from narrow_twin import TwinKernels, TwinMachine
 
 from gdkernels import verify
 from gdkernels.backend import Plan
 from gdkernels.definition import activations, losses
-from gdkernels.errors import InputError
+from gdkernels.errors import BackendError, InputError
 from gdkernels.graph.steps import ScheduleError
 
 relu, tanh, gelu = activations.relu, activations.tanh, activations.gelu
@@ -92,7 +93,7 @@ def test_the_plan_names_what_can_change_bits(folder):
     executable = NarrowExecutable(run.program, Plan("cupy", "cuda:0", "bfloat16"), machine)
     state = verify.start(run.program, run.parameters, np.array)
     executable.run(state, run.x, run.y, run.order, 8, run.rates)
-    assert executable.plan.choices == {"kernel": "narrow", "warps": 8, "ctas": 3}
+    assert executable.plan.choices == {"kernel": "narrow", "warps": 8, "at_once": 4, "ctas": 3}
     assert executable.workspace(8) > 0
     assert state.step == 3
 
@@ -103,10 +104,11 @@ def test_the_plan_names_what_can_change_bits(folder):
 class Array:
     """A device array as far as an argument of a kernel is one."""
 
-    def __init__(self, values):
+    def __init__(self, values, device=0):
         self.values = values
         self.data = types.SimpleNamespace(ptr=values.ctypes.data)
         self.shape = values.shape
+        self.device = types.SimpleNamespace(id=device)
 
     def __getitem__(self, key):
         return Array(self.values[key])
@@ -134,8 +136,8 @@ def cupy(monkeypatch):
             pass
 
     class Kernel:
-        def __init__(self, name):
-            self.name = name
+        def __init__(self, name, spilled):
+            self.name, self.local_size_bytes = name, spilled
             self.kernel = self
             self.ptr = name
 
@@ -148,14 +150,16 @@ def cupy(monkeypatch):
             barrier = arguments[12].values.copy() if self.name == "train" else None
             cupy.launched.append((self.name, grid, block, arguments, shared_mem, enable_cooperative_groups, barrier))
 
+    cupy.spills = lambda code: 0
+
     class RawModule:
         def __init__(self, code, options):
             cupy.modules.append((code, options))
 
         def get_function(self, name):
-            return Kernel(name)
+            return Kernel(name, cupy.spills(cupy.modules[-1][0]))
 
-    cupy.RawModule = RawModule
+    cupy.RawModule, cupy.ndarray = RawModule, Array
     cupy.asarray = lambda a: Array(np.array(a))
     cupy.ascontiguousarray = lambda a, dtype: a if isinstance(a, Array) else Array(np.ascontiguousarray(a, dtype))
     cupy.zeros = lambda count, dtype: Array(np.zeros(count, dtype))
@@ -194,6 +198,58 @@ def test_a_launch_on_a_gpu(cupy):
     assert type(cupy.launched[1][3][2]) is np.int64
 
 
+def test_arrays_on_another_device_are_an_error_that_names_both(cupy):
+    run = Run(program(relu), (5, 7, 3), 23, 8)
+    executable = NarrowExecutable(run.program, Plan("cupy", "cuda:0", "bfloat16"), CudaMachine(0))
+    state = verify.start(run.program, run.parameters, lambda a: Array(np.array(a)))
+    with pytest.raises(BackendError, match="an array is on cuda:1, but the work is on cuda:0"):
+        executable.run(state, Array(run.x, device=1), Array(run.y), run.order, 8, run.rates)
+    assert cupy.launched == []
+
+
+@pytest.mark.parametrize(
+    ("spills", "taken", "compiled"),
+    [
+        ({}, (8, 4), 1),
+        ({(8, 4): 16}, (8, 1), 2),
+        ({(8, 4): 16, (8, 1): 8, (4, 1): 0}, (4, 1), 3),
+        ({(8, 4): 16, (8, 1): 8, (4, 1): 12}, (8, 1), 3),
+    ],
+)
+def test_a_kernel_that_spills_is_made_otherwise(cupy, spills, taken, compiled):
+    def found(code):
+        warps, at_once = re.search(r"WARPS = (\d+), AT_ONCE = (\d+)", code).groups()
+        return int(warps), int(at_once)
+
+    cupy.spills = lambda code: spills.get(found(code), 0)
+    run = Run(program(relu), (5, 7, 3), 23, 8)
+    executable = NarrowExecutable(run.program, Plan("cupy", "cuda:0", "bfloat16"), CudaMachine(0))
+    source, kernels = executable.bind((5, 7, 3))
+    assert (source.warps, source.at_once) == taken
+    assert kernels.local_bytes() == spills.get(taken, 0)
+    assert len(cupy.modules) == compiled
+
+
+def test_memory_that_runs_out_does_so_before_anything_moves(folder):
+    """Every allocation of a run comes before its first launch of a step."""
+    run, machine, happened = Run(program(relu), (5, 7, 3), 23, 8), TwinMachine(folder), []
+    zeros, launch = machine.zeros, TwinKernels.launch
+    machine.zeros = lambda *given: happened.append("zeros") or zeros(*given)
+
+    def noted(self, name, *given, **options):
+        happened.append(name)
+        return launch(self, name, *given, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TwinKernels, "launch", noted)
+        patch.setattr("gdkernels_cupy.narrow.executable._STEPS_PER_LAUNCH", 1)
+        executable = NarrowExecutable(run.program, Plan("cupy", "cuda:0", "bfloat16"), machine)
+        state = verify.start(run.program, run.parameters, np.array)
+        executable.run(state, run.x, run.y, run.order, 8, run.rates)
+    assert happened.count("train") == 3
+    assert "zeros" not in happened[happened.index("train") :]
+
+
 def test_what_is_asked_of_cupy_exists():
     cupy = pytest.importorskip("cupy")
     from cupy.cuda import driver, function
@@ -201,6 +257,7 @@ def test_what_is_asked_of_cupy_exists():
     assert hasattr(driver, "occupancyMaxActiveBlocksPerMultiprocessor")
     assert hasattr(function.Function, "ptr")
     assert hasattr(cupy.RawKernel, "max_dynamic_shared_size_bytes")
+    assert hasattr(cupy.RawKernel, "local_size_bytes")
     assert hasattr(cupy.cuda.runtime, "deviceGetAttribute")
     assert cupy.cuda.runtime.cudaDevAttrMultiProcessorCount == 16
     assert cupy.cuda.runtime.cudaDevAttrMaxSharedMemoryPerBlockOptin == 97

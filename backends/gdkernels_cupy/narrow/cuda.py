@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gdkernels_cupy.device import check_device
 from gdkernels_cupy.narrow.kernel import SIGNATURES
 from gdkernels_cupy.narrow.machine import Properties
 from gdkernels_cupy.narrow.source import Source
@@ -38,6 +39,8 @@ class CudaMachine:
             return CudaKernels(self._cupy, self._device, source)
 
     def contiguous(self, a: Any) -> Any:
+        if isinstance(a, self._cupy.ndarray):
+            check_device(a.device.id, self._device)
         with self._cupy.cuda.Device(self._device):
             return self._cupy.ascontiguousarray(a, dtype="float32")
 
@@ -80,9 +83,9 @@ class CudaKernels:
             return int(blocks) * int(runtime.deviceGetAttribute(_PROCESSORS, self._device))
 
     def local_bytes(self) -> int:
-        """Return the bytes that a thread of the training kernel spills from its registers."""
+        kernel = self._kernels.get("train", self._kernels["predict"])
         with self._cupy.cuda.Device(self._device):
-            return int(self._kernels["train"].local_size_bytes)
+            return int(kernel.local_size_bytes)
 
     def launch(self, name: str, ctas: int, shared_bytes: int, arguments: Sequence[Any], *, together: bool) -> None:
         types = [argument.rsplit(" ", 1)[0] for argument in SIGNATURES[name].split(", ")]

@@ -1,7 +1,7 @@
 """A program for narrow networks as one persistent kernel: many steps a launch, everything on the chip within a step."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -38,7 +38,7 @@ def applies(program: Program, widths: Sequence[int], precision: str, properties:
     if reason is None:
         try:
             step, prediction = _tasks(program)
-            _fit(step, prediction, widths, precision, properties.shared_bytes, _WARPS)
+            next(_fitting(step, prediction, widths, precision, properties.shared_bytes, {}))
         except (TraceError, ScheduleError) as error:
             return str(error)
     return reason
@@ -58,30 +58,41 @@ def _tasks(program: Program) -> tuple[Task | None, Task]:
     return training_of(program) if program.optimizer is not None else None, prediction_of(program)
 
 
-def _fit(
+def _fitting(
     step: Task | None,
     prediction: Task,
     widths: Sequence[int],
     precision: str,
     shared_bytes: int,
-    choices: Sequence[int],
-) -> Source:
-    """Return the source with the first number of warps that fits.
+    wished: Mapping[str, Any],
+) -> Iterator[Source]:
+    """Yield the sources that fit, by the warps of a CTA and the steps of a gradient that are unrolled; best ones first.
+
+    Parameters
+    ----------
+    wished
+        Which of them a plan names.
 
     Raises
     ------
     ScheduleError
-        Where none does; it says why for each.
+        Where none fits; it says why for each.
     """
-    reasons = []
-    sizes = {str(d): n for d, n in zip(prediction.widths, widths, strict=True)}
-    for warps in choices:
-        try:
-            return write_source(step, prediction, sizes, FORMATS[precision], warps, shared_bytes)
-        except ScheduleError as error:
-            if str(error) not in reasons:
-                reasons.append(str(error))
-    raise ScheduleError("; ".join(reasons))
+    reasons: list[str] = []
+    found = False
+    sizes, form = {str(d): n for d, n in zip(prediction.widths, widths, strict=True)}, FORMATS[precision]
+    for warps in (wished["warps"],) if "warps" in wished else _WARPS:
+        usual = (form.at_once[warps], 1)
+        for at_once in dict.fromkeys((wished["at_once"],) if "at_once" in wished else usual):
+            try:
+                unrolled = replace(form, at_once={warps: at_once})
+                yield write_source(step, prediction, sizes, unrolled, warps, shared_bytes)
+                found = True
+            except ScheduleError as error:
+                if str(error) not in reasons:
+                    reasons.append(str(error))
+    if not found:
+        raise ScheduleError("; ".join(reasons))
 
 
 class NarrowExecutable(Executable):
@@ -144,17 +155,26 @@ class NarrowExecutable(Executable):
         totals = machine.zeros(ctas * sum(map(len, step.totals)), "float32")
         numbers = len(step.results)
         results = machine.zeros(steps * numbers, "float32")
-        for start in range(0, steps, _STEPS_PER_LAUNCH):
+        # What a launch needs is there before the first of them: memory must not run out when parameters have moved.
+        barriers = machine.zeros(-(-steps // _STEPS_PER_LAUNCH), "uint32")
+        for k, start in enumerate(range(0, steps, _STEPS_PER_LAUNCH)):
             count = min(_STEPS_PER_LAUNCH, steps - start)
             arguments = (
                 arrays, weights, image, x, y, share, rows[start * batch :], scalars[start * len(step.scalars) :],
-                partial, gradients, totals, results[start * numbers :], machine.zeros(1, "uint32"),
+                partial, gradients, totals, results[start * numbers :], barriers[k:],
                 len(order) - start * batch, batch, count,
             )  # fmt: skip
             kernels.launch("train", ctas, source.shared_bytes, arguments, together=True)
         state.step += steps
         self.plan = replace(
-            self.plan, choices={**self._wished, "kernel": "narrow", "warps": source.warps, "ctas": ctas}
+            self.plan,
+            choices={
+                **self._wished,
+                "kernel": "narrow",
+                "warps": source.warps,
+                "at_once": source.at_once,
+                "ctas": ctas,
+            },
         )
         found = machine.to_numpy(results).astype(np.float64).reshape(steps, numbers)
         norm = math.fsum(found[:, 1]) / steps if self._program.gradient_norm else None
@@ -177,11 +197,21 @@ class NarrowExecutable(Executable):
             kernels.launch("predict", ctas, source.shared_bytes, arguments, together=False)
         return output.reshape(records, widths[-1])
 
+    def bytes_for(self, widths: tuple[int, ...], records: int, batch_size: int, steps: int) -> int:
+        """Return the bytes that a run takes: the inputs rounded, the numbers of its steps, and what a step needs."""
+        source, kernels = self.bind(widths)
+        assert source.step is not None
+        image = records * padded(widths[0]) * FORMATS[self.plan.precision].size
+        numbers = len(source.step.scalars) + len(source.step.results)
+        return image + 4 * (records + steps * numbers) + self._bytes_of_step(source, kernels, batch_size)
+
     def workspace(self, batch_size: int) -> int:
         sources = [(source, kernels) for source, kernels in self._bound.values() if source.step is not None]
         if not sources:
             return 0  # not known before the first run
-        source, kernels = sources[-1]
+        return self._bytes_of_step(*sources[-1], batch_size)
+
+    def _bytes_of_step(self, source: Source, kernels: Kernels, batch_size: int) -> int:
         assert source.step is not None
         floats = source.step.partial.size + sum(map(len, source.step.totals))
         return 4 * (self._ctas(source, kernels, batch_size) * floats + source.step.gradients + source.step.weights.size)
@@ -189,15 +219,20 @@ class NarrowExecutable(Executable):
     # ---- what runs
 
     def bind(self, widths: tuple[int, ...]) -> tuple[Source, Kernels]:
-        """Return what runs networks of these widths, compiled."""
+        """Return what runs networks of these widths: of what fits, the first that keeps to registers, or nearly so."""
         if widths not in self._bound:
             properties = self._machine.properties
             reason = _unfit(widths, self.plan.precision, properties)
             if reason is not None:
                 raise ScheduleError(reason)
-            choices = (self._wished["warps"],) if "warps" in self._wished else _WARPS
-            source = _fit(self._step, self._prediction, widths, self.plan.precision, properties.shared_bytes, choices)
-            self._bound[widths] = source, self._machine.compile(source)
+            tasks, shared = (self._step, self._prediction), properties.shared_bytes
+            for source in _fitting(*tasks, widths, self.plan.precision, shared, self._wished):
+                kernels = self._machine.compile(source)
+                best = self._bound.setdefault(widths, (source, kernels))
+                if kernels.local_bytes() < best[1].local_bytes():
+                    self._bound[widths] = source, kernels
+                if not kernels.local_bytes():
+                    break
         return self._bound[widths]
 
     def _ctas(self, source: Source, kernels: Kernels, batch: int) -> int:

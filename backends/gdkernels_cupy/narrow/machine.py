@@ -33,6 +33,9 @@ class Kernels(Protocol):
     def resident(self) -> int:
         """Return how many CTAs of the training kernel the device runs at the same time."""
 
+    def local_bytes(self) -> int:
+        """Return the bytes that a thread of the training kernel spills from its registers."""
+
     def launch(self, name: str, ctas: int, shared_bytes: int, arguments: Sequence[Any], *, together: bool) -> None:
         """Start a kernel; if `together`, all its CTAs run at the same time."""
 

@@ -28,6 +28,7 @@ class Source:
 
     text: str
     warps: int
+    at_once: int
     predict: Memory
     step: Memory | None
     order: tuple[str, ...]
@@ -68,7 +69,8 @@ def write_source(
                 f"with {warps} warps its gradients take {training.sums_per_thread} registers of a thread, "
                 f"at most {most_sums(form, warps)} are free"
             )
-    source = Source(_text(form, warps, predict, training), warps, predict, training, order)
+    text = _text(form, warps, predict, training)
+    source = Source(text, warps, form.at_once[warps], predict, training, order)
     if source.shared_bytes > shared_bytes:
         raise ScheduleError(f"with {warps} warps it takes {source.shared_bytes} of {shared_bytes} bytes on the chip")
     return source
