@@ -21,8 +21,11 @@ _PER_ROW_BYTE = 3.0  # that a row leaves: it is gathered or computed, one elemen
 # that share rows all read all weights; and weights in two layouts that overflow the caches are long to read.
 _ROWS_ALONE = 12
 _ROWS_OF_A_THREAD = 32
-_ROWS_IN_SQUARES = 48  # the same in bfloat16, where rows are shared in whole squares, few of them unevenly
 _ROWS_BEYOND_CACHES = 48
+# In bfloat16 rows are shared in whole squares. Threads share units where the others would wait for the busiest for so
+# long, as a share of the time of even shares, and as operations that one of them could do meanwhile.
+_UNEVEN = 0.2
+_UNEVEN_FLOPS = 10e6
 _MOST = 1 << 20  # of anything that a plan asks for
 _ROW_BLOCK = 12  # a multiple of the rows of the usual micro-kernels
 
@@ -131,13 +134,8 @@ def choose(work: Work, format: Format, caches: Caches, cores: int, wished: Mappi
         depth_first = overflows and 2 * work.weight_bytes <= caches.second
     by_units = wished.get("by_units")
     if by_units is None:
-        shared = _ROWS_IN_SQUARES if format.paired else _ROWS_OF_A_THREAD
-        limit = shared * threads if threads > 1 else _ROWS_ALONE
-        if work.weight_bytes > caches.last:
-            limit = max(limit, _ROWS_BEYOND_CACHES)
-        pays = threads > 1 or work.weight_bytes > caches.second
-        fits = work.batch * work.widest_bytes <= caches.second
-        by_units = pays and fits and work.batch <= limit and not depth_first
+        pays = _is_uneven(work, threads) if format.paired else _has_few_rows(work, caches, threads)
+        by_units = pays and work.batch * work.widest_bytes <= caches.second and not depth_first
     tile_rows = wished.get("tile_rows")
     if tile_rows is None:
         # Weights that leave the second-level cache are read again for every tile, so tiles are higher.
@@ -160,3 +158,18 @@ def choose(work: Work, format: Format, caches: Caches, cores: int, wished: Mappi
         vector_width=format.lanes * format.size // 4,
         product_route=format.route,
     )
+
+
+def _has_few_rows(work: Work, caches: Caches, threads: int) -> bool:
+    """Whether a step is as long as reading the weights."""
+    limit = _ROWS_OF_A_THREAD * threads if threads > 1 else _ROWS_ALONE
+    if work.weight_bytes > caches.last:
+        limit = max(limit, _ROWS_BEYOND_CACHES)
+    return work.batch <= limit and (threads > 1 or work.weight_bytes > caches.second)
+
+
+def _is_uneven(work: Work, threads: int) -> bool:
+    """Whether threads that share squares of rows would wait for the one with the most for too long."""
+    most = min(work.batch, padded(-(-work.batch // threads), GRANULE))
+    waits = most * threads / work.batch - 1.0
+    return waits > _UNEVEN and waits * work.flops > _UNEVEN_FLOPS

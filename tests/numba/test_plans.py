@@ -140,11 +140,22 @@ def test_few_rows_and_many_weights_are_shared_by_units(widths, batch_size, threa
 
 
 @needs_pairs
-@pytest.mark.parametrize(("batch_size", "by_units"), [(96, True), (97, False)])
-def test_squares_of_rows_are_not_shared_unevenly(batch_size, by_units, monkeypatch):
-    monkeypatch.setattr("gdkernels_numba.executable.caches", Caches)
-    data = Data(program(tanh), (300, 700, 300), batch_size)
-    executable = compiled(data.program, "bfloat16", threads=2)
+@pytest.mark.parametrize(
+    ("widths", "batch_size", "threads", "by_units"),
+    [
+        ((300, 700, 300), 31, 2, True),  # one thread would have all
+        ((300, 700, 300), 31, 1, False),
+        ((300, 700, 300), 50, 2, True),  # 32 and 18
+        ((30, 70, 30), 50, 2, False),  # that is over before threads have met a few times
+        ((300, 700, 300), 61, 2, False),
+        ((300, 700, 300), 129, 2, True),  # 96 and 33
+        ((300, 700, 300), 190, 2, False),
+    ],
+)
+def test_squares_of_rows_are_not_shared_unevenly(widths, batch_size, threads, by_units, monkeypatch):
+    monkeypatch.setattr("gdkernels_numba.executable.caches", lambda: Caches(second=1 << 20))
+    data = Data(program(tanh), widths, batch_size)
+    executable = compiled(data.program, "bfloat16", threads=threads)
     assert_agrees(data, executable, batch_size, "bfloat16")
     assert executable.plan.choices["by_units"] == by_units
 
