@@ -1,7 +1,8 @@
 """A stand-in for CuPy that computes: device memory is the host's, kernels are their twins, graphs are replayed.
 
 It is strict where CUDA is: while a graph is captured nothing runs, and allocating, waiting or copying to the host is an
-error; an argument has the size that its kernel's parameter has; new memory holds NaN.
+error, as is work on a stream that is not in the capture, or is not joined when it ends; an argument has the size that
+its kernel's parameter has; new memory holds NaN. A graph's streams run as early, or as late, as their events allow.
 """
 
 import ctypes
@@ -18,6 +19,7 @@ from programs import module
 from twin import Twin
 
 SIZES = {"int": 4, "long long": 8}
+CALLER = "what the caller's stream still has to do"
 
 
 class CaptureError(RuntimeError):
@@ -55,7 +57,12 @@ class Host:
     def __init__(self, directory, free):
         self.directory, self.free, self.total = directory, free, free
         self.current = [0]
-        self.captured = None  # what is recorded, while it is
+        self.captured = None  # while a graph is captured, its nodes: stream, what comes before, work
+        self.tails = {}  # then: for each stream that takes part, the nodes that its next one comes after
+        self.streams = []  # those that are current, the innermost last
+        self.copies_early = False
+        self.unfinished = False  # whether something may still run that nobody has waited for
+        self.followed = []  # how much had been launched whenever a stream waited for the caller's own
         self.launches = 0
         self.clock = 0.0  # seconds: what is launched takes as long as anything else, unless a test says otherwise
         self.graphs = 0
@@ -68,8 +75,13 @@ class Host:
 
     def execute(self, work):
         if self.captured is not None:
-            self.captured.append(work)
+            stream = self.streams[-1]
+            if stream not in self.tails:
+                raise CaptureError("work on a stream that is not in the capture")
+            self.captured.append((stream, self.tails[stream], work))
+            self.tails[stream] = frozenset({len(self.captured) - 1})
         else:
+            self.unfinished = True
             if self.fail_after is not None:
                 self.fail_after -= 1
                 if self.fail_after < 0:
@@ -77,6 +89,10 @@ class Host:
             self.launches += 1
             self.clock += 1e-5
             work()
+
+    def multiply(self, *given):
+        assert self.captured is None or given[-1] == self.streams[-1].ptr, "a product on another stream"
+        self.execute(lambda: standin.matmul(*given))
 
     def not_captured(self, what):
         if self.captured is not None:
@@ -118,11 +134,13 @@ class Host:
 
     def _memcpy(self, to, source, size, kind, stream):
         self.not_captured("copying")
+        self.unfinished = True
         ctypes.memmove(to, source, size)
 
     def _memcpy2d(self, to, pitch, source, source_pitch, width, rows, kind, stream):
         assert pitch >= width <= source_pitch
         self.not_captured("copying")
+        self.unfinished = True
         for k in range(rows):
             ctypes.memmove(to + k * pitch, source + k * source_pitch, width)
 
@@ -160,42 +178,60 @@ def _module(host):
             host.not_captured("waiting")
 
     class Stream:
-        ptr = 7
-
         def __init__(self, non_blocking=False):
             assert non_blocking, "the null stream cannot be captured"
+            self.ptr = id(self)
 
         def __enter__(self):
-            return self
+            host.streams.append(self)
 
         def __exit__(self, *error):
-            pass
+            host.streams.pop()
 
         def synchronize(self):
             host.not_captured("waiting")
+            host.unfinished = False
 
         def wait_event(self, event):
-            assert event == "event"
+            if event == CALLER:
+                host.followed.append(host.launches)
+            elif host.captured is not None:
+                host.tails[self] = host.tails.get(self, frozenset()) | event
 
         def record(self):
-            return "event"
+            return host.tails[self] if host.captured is not None else frozenset()
 
         def begin_capture(self):
             assert host.captured is None
-            host.captured = []
+            host.captured, host.tails = [], {self: frozenset()}
 
         def end_capture(self):
-            graph, host.captured = Graph(host.captured), None
-            return graph
+            nodes, host.captured = host.captured, None
+            joined, pending = set(), [*host.tails[self]]
+            while pending:
+                node = pending.pop()
+                joined.add(node)
+                pending += nodes[node][1] - joined
+            if len(joined) < len(nodes):
+                raise CaptureError("a stream of the capture is not joined")
+            return Graph(self, nodes)
 
     class Graph:
-        def __init__(self, work):
-            self.work = work
+        def __init__(self, stream, nodes):
+            self.stream, self.nodes = stream, nodes
             host.graphs += 1
 
         def launch(self, stream):
-            for work in self.work:
-                host.execute(work)
+            left, done = list(range(len(self.nodes))), set()
+            while left:
+                ready = [k for k in left[:64] if self.nodes[k][1] <= done]
+                copies = [k for k in ready if self.nodes[k][0] is not self.stream]
+                others = [k for k in ready if self.nodes[k][0] is self.stream]
+                first, then = (copies, others) if host.copies_early else (others, copies)
+                node = (first or then)[0]
+                host.execute(self.nodes[node][2])
+                left.remove(node)
+                done.add(node)
 
     class RawModule:
         def __init__(self, code, options):
@@ -236,7 +272,7 @@ def _module(host):
     cupy.asnumpy = lambda a: np.array(a)
     cupy.from_dlpack = np.from_dlpack
     cupy.get_default_memory_pool = lambda: types.SimpleNamespace(free_bytes=lambda: 0)
-    caller = types.SimpleNamespace(record=lambda: "event")
+    caller = types.SimpleNamespace(record=lambda: CALLER)
     cupy.cuda = types.SimpleNamespace(
         Device=Device,
         Stream=Stream,
@@ -260,7 +296,7 @@ def install(monkeypatch, directory, free=1 << 30):
     monkeypatch.setitem(sys.modules, "cupy", host.cupy)
     monkeypatch.setattr(cublaslt, "Handle", object)
     monkeypatch.setattr(cublaslt, "algorithms", standin.algorithms)
-    monkeypatch.setattr(cublaslt, "matmul", lambda *given: host.execute(lambda: standin.matmul(*given)))
+    monkeypatch.setattr(cublaslt, "matmul", host.multiply)
     monkeypatch.setattr(session, "perf_counter", lambda: host.clock)
     monkeypatch.setattr(device_module, "device", device_module.device)
     device_module.device.cache_clear()

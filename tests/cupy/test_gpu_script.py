@@ -1,6 +1,7 @@
 """The script for machines with a GPU: its parts run on the stand-in as far as they can, or say that there is none."""
 
 import json
+import re
 
 import pytest
 from gdkernels_cupy import CuPyBackend
@@ -8,7 +9,7 @@ from gdkernels_cupy.routes import EPILOGUES
 
 from gdkernels.bench.gpu import costs, first, machine, turns
 from gdkernels.bench.gpu.__main__ import main
-from gdkernels.bench.gpu.parts import PARTS
+from gdkernels.bench.gpu.parts import PARTS, Item
 from gdkernels.bench.gpu.results import Results
 from gdkernels.bench.gpu.rows import GRID, Row
 from gdkernels.errors import FileError
@@ -26,7 +27,10 @@ def test_without_a_gpu_it_says_so(monkeypatch, capsys, tmp_path):
 
 def test_it_lists_its_parts(capsys):
     assert main(["--list"]) == 0
-    assert capsys.readouterr().out.count("items") == len(PARTS) == 8
+    listed = capsys.readouterr().out
+    assert listed.count("items") == len(PARTS) == 8
+    assert all(sum(item.seconds for item in part.values()) <= 480 for part in PARTS.values())
+    assert all(int(minutes) <= 8 for minutes in re.findall(r"at most (\d+) minutes", listed))
 
 
 @pytest.fixture
@@ -38,7 +42,10 @@ def small(monkeypatch):
         calls.append("fails")
         raise RuntimeError("as planted")
 
-    parts = {"one": {"works": lambda: calls.append("works") or 7, "fails": fail}, "two": {"works": lambda: 8}}
+    parts = {
+        "one": {"works": Item(lambda: calls.append("works") or 7, 1), "fails": Item(fail, 1)},
+        "two": {"works": Item(lambda: 8, 100), "works too": Item(lambda: 9, 381)},
+    }
     monkeypatch.setattr("gdkernels.bench.gpu.__main__.PARTS", parts)
     monkeypatch.setattr("gdkernels.bench.gpu.__main__.describe", lambda: {"device": "made up"})
     monkeypatch.setattr(CuPyBackend, "unavailable", lambda self: None)
@@ -57,8 +64,10 @@ def test_it_goes_on_where_it_stopped(small, tmp_path, capsys):
 
 
 def test_it_stops_in_time_and_says_what_is_left(small, tmp_path, capsys):
-    assert main(["--out", str(tmp_path / "gpu.json"), "--part", "2", "--seconds", "-1"]) == 3
+    command = ["--out", str(tmp_path / "gpu.json"), "--part", "2"]
+    assert main([*command, "--seconds", "380"]) == 3, "what could last longer is not begun"
     assert "1 items are left" in capsys.readouterr().err
+    assert main([*command, "--seconds", "380"]) == 0, "but is, where nothing else is left"
 
 
 def test_results_of_another_machine_are_not_mixed(tmp_path):

@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 from gdkernels_cupy import session
 from gdkernels_cupy.needs import bytes_of
+from gdkernels_cupy.probe import trusted_epilogues
+from gdkernels_cupy.routes import EPILOGUES
+from host_cupy import CaptureError
 from host_runs import Run, in_pinned_memory
 
 from gdkernels import verify
@@ -100,9 +103,69 @@ def test_data_that_does_not_fit_is_streamed_with_the_same_bits(host, monkeypatch
     assert np.array_equal(found, resident.executable.predict(resident.state.parameters, resident.x))
 
 
+def streamed_and_resident(host, monkeypatch):
+    """Return the same four-record batches twice, both run; in the first, each is fetched while another is worked on."""
+    runs = in_pinned_memory(host, monkeypatch), Run("adam")
+    for run in runs:
+        run.case = replace(run.case, batch_size=4)
+        run.epoch()
+    return runs
+
+
+@pytest.mark.parametrize("early", [False, True])
+def test_copies_may_come_whenever_events_let_them(host, monkeypatch, early):
+    host.copies_early = early
+    streamed, resident = streamed_and_resident(host, monkeypatch)
+    assert streamed.bits == resident.bits
+
+
+@pytest.mark.parametrize("what", ["a place that is still read", "a batch that is not there yet"])
+def test_an_event_that_is_not_waited_for_is_caught(host, monkeypatch, what):
+    """The first wait brings the copying stream into the capture, the last one back: only those between are left out."""
+    from gdkernels_cupy.device import device
+
+    copying, working = device(0).copying, device(0).stream
+    wait, waits = type(copying).wait_event, []
+    left_out = copying if what == "a place that is still read" else working
+
+    def some(self, event):
+        if self is left_out and host.captured is not None:
+            waits.append(event)
+            if self is copying and len(waits) > 1:
+                return
+            if self is working and len(waits) % 5:  # the last of the five fetches joins the capture
+                return
+        wait(self, event)
+
+    monkeypatch.setattr(type(copying), "wait_event", some)
+    seen = []
+    for early in (False, True):
+        host.copies_early = early
+        waits.clear()
+        try:
+            streamed, resident = streamed_and_resident(host, monkeypatch)
+            seen.append(streamed.bits != resident.bits)
+        except CaptureError:
+            seen.append(True)
+    assert any(seen)
+
+
+def test_runs_follow_the_caller_and_are_done_when_they_return(host):
+    trusted_epilogues(0, "float32")  # launches of its own
+    run = Run("adam", epilogues=EPILOGUES)
+    for work in (run.epoch, lambda: run.executable.predict(run.state.parameters, run.x)):
+        launched = host.launches
+        host.followed.clear()
+        work()
+        assert host.launches > launched
+        assert host.followed[0] == launched, "before anything of the caller's is read"
+        assert not host.unfinished
+
+
 def test_a_batch_fetched_into_the_place_of_the_one_before_is_caught(host, monkeypatch):
     resident, streamed = Run("adam"), in_pinned_memory(host, monkeypatch)
     monkeypatch.setattr(session, "NEXT", "")
+    host.copies_early = True
     for run in (resident, streamed):
         run.case = replace(run.case, batch_size=4)
         run.epoch()

@@ -1,8 +1,13 @@
-"""The parts of what is to be run on a GPU: each at most a few minutes, item by item."""
+"""The parts of what is to be run on a GPU: each at most eight minutes, item by item.
+
+How long an item takes at most is estimated, nothing having been run on a GPU: a first run of all that it compiles,
+weights and data drawn anew in every contender's process, torch.compile's own measurements.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -10,43 +15,57 @@ from gdkernels.backend import PRECISIONS
 from gdkernels.bench.gpu import conformance, costs, first, turns
 from gdkernels.bench.gpu.rows import GRID, Row
 
-__all__ = ["PARTS"]
+__all__ = ["PARTS", "Item"]
 
-Items = dict[str, Callable[[], Any]]
+
+@dataclass(frozen=True)
+class Item:
+    """Some work, and the seconds that it should take at most."""
+
+    work: Callable[[], Any]
+    seconds: float
+
+
+Items = dict[str, Item]
 
 _PEERS = ("gdkernels", "torch eager", "torch.compile", "jax jit + scan")
 _CASES = ("relu-sse", "adam", "norm of a clipped gradient", "softmax-cross_entropy", "wide")
 
 
 def _conformance(numbers: range) -> Items:
-    return {f"tests {k + 1} of {conformance.PIECES}": partial(conformance.piece, k) for k in numbers}
+    return {f"tests {k + 1} of {conformance.PIECES}": Item(partial(conformance.piece, k), 115) for k in numbers}
 
 
 def _first() -> Items:
-    items: Items = {
-        "epilogues that are believed": first.epilogues_believed,
-        "the persistent kernel": first.persistent_kernel,
-        "1000 runs of the persistent kernel with other bits": partial(first.repeats, "relu-sse", "bfloat16"),
+    items = {
+        "epilogues that are believed": Item(first.epilogues_believed, 20),
+        "the persistent kernel": Item(first.persistent_kernel, 20),
+        "1000 runs of the persistent kernel with other bits": Item(partial(first.repeats, "relu-sse", "bfloat16"), 20),
     }
     for name in _CASES:
         for precision in PRECISIONS:
-            items[f"a step of {name} in {precision}"] = partial(first.step_against_interpreter, name, precision)
-    items |= {f"compute-sanitizer on a step of {name}": partial(first.sanitized, name, "float32") for name in _CASES}
-    return items | {f"1000 runs of {name} with other bits": partial(first.repeats, name, "float32") for name in _CASES}
+            step = partial(first.step_against_interpreter, name, precision)
+            items[f"a step of {name} in {precision}"] = Item(step, 5)
+    for name in _CASES:
+        work = partial(first.sanitized, name, "float32")
+        items[f"compute-sanitizer on a step of {name}"] = Item(work, 40)
+    for name in _CASES:
+        items[f"1000 runs of {name} with other bits"] = Item(partial(first.repeats, name, "float32"), 20)
+    return items
 
 
 def _costs() -> Items:
-    items: Items = {"a copy": costs.copy_bandwidth, "nodes of a graph": costs.graph_nodes}
+    items = {"a copy": Item(costs.copy_bandwidth, 10), "nodes of a graph": Item(costs.graph_nodes, 20)}
     # Nearly all of such a step is the meeting of the blocks.
     tiny = Row(16, 16, "bfloat16")
-    items[f"a step of the persistent kernel, {tiny}"] = partial(turns.compare, tiny, ("gdkernels",))
-    items |= {f"a product in {p}": partial(costs.product_rate, p) for p in PRECISIONS}
+    items[f"a step of the persistent kernel, {tiny}"] = Item(partial(turns.compare, tiny, ("gdkernels",)), 40)
+    items |= {f"a product in {p}": Item(partial(costs.product_rate, p), 15) for p in PRECISIONS}
     rows = [Row(width, 1 << 14, p) for width in (256, 1024) for p in ("float32", "tf32", "bfloat16")]
-    return items | {f"epilogues, {row}": partial(costs.epilogues, row) for row in rows}
+    return items | {f"epilogues, {row}": Item(partial(costs.epilogues, row), 50) for row in rows}
 
 
-def _grid(rows: tuple[Row, ...]) -> Items:
-    return {str(row): partial(turns.compare, row, (*_PEERS, *_own(row))) for row in rows}
+def _grid(rows: tuple[Row, ...], seconds: float) -> Items:
+    return {str(row): Item(partial(turns.compare, row, (*_PEERS, *_own(row))), seconds) for row in rows}
 
 
 def _own(row: Row) -> tuple[str, ...]:
@@ -59,8 +78,8 @@ PARTS: dict[str, Items] = {
     "conformance, first half": _conformance(range(conformance.PIECES // 2)),
     "conformance, second half": _conformance(range(conformance.PIECES // 2, conformance.PIECES)),
     "costs": _costs(),
-    "grid, 64 and 128 wide": _grid(GRID[:4]),
-    "grid, 256 wide": _grid(GRID[4:7]),
-    "grid, 1024 wide": _grid(GRID[7:10]),
-    "grid, 4096 wide": _grid(GRID[10:]),
+    "grid, 64 and 128 wide": _grid(GRID[:4], 110),
+    "grid, 256 wide": _grid(GRID[4:7], 110),
+    "grid, 1024 wide": _grid(GRID[7:10], 120),
+    "grid, 4096 wide": _grid(GRID[10:], 155),
 }
