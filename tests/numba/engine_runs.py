@@ -18,6 +18,7 @@ from gdkernels.definition.optimizers import SGD
 from gdkernels.program import Program
 
 needs_pairs = pytest.mark.skipif(why_no_pairs() is not None, reason=str(why_no_pairs()))
+BOTH = ["float32", pytest.param("bfloat16", marks=needs_pairs)]
 
 MOMENTUM = SGD(momentum=0.9)  # after one step its slot is the gradient, times the rate
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from engine_runs import Data, assert_agrees, bits, compiled, needs_pairs, program
+from engine_runs import BOTH, Data, assert_agrees, bits, compiled, needs_pairs, program
 from gdkernels_numba.machine import Caches
 
 from gdkernels import verify
@@ -29,9 +29,6 @@ CHOICES = {
     "by units on three threads": {"threads": 3, "by_units": True},
     "short chunks": {"product_depth": 64, "sums_depth": 16},
 }
-
-
-BOTH = ["float32", pytest.param("bfloat16", marks=needs_pairs)]
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -8,7 +8,7 @@ import threading
 
 import numpy as np
 import pytest
-from engine_runs import Data, bits, compiled, program
+from engine_runs import BOTH, Data, bits, compiled, program
 from gdkernels_numba import machine
 from gdkernels_numba.choices import Work, choose
 from gdkernels_numba.machine import Caches
@@ -22,13 +22,18 @@ WIDTHS = (20, 70, 30, 3)
 relu, tanh = activations.relu, activations.tanh
 
 
-def test_two_python_threads_train_two_models_at_once():
+@pytest.mark.parametrize("precision", BOTH)
+def test_two_python_threads_train_two_models_at_once(precision):
     data = [Data(program(relu, tanh), WIDTHS, 300, seed) for seed in range(4)]
-    alone = [bits(d.run(compiled(d.program, threads=3), 64, epochs=3)[1]) for d in data]
+
+    def trained(d):
+        return bits(d.run(compiled(d.program, precision, threads=3), 64, precision, epochs=3)[1])
+
+    alone = [trained(d) for d in data]
     together = [None] * len(data)
 
     def train(k):
-        together[k] = bits(data[k].run(compiled(data[k].program, threads=3), 64, epochs=3)[1])
+        together[k] = trained(data[k])
 
     threads = [threading.Thread(target=train, args=(k,)) for k in range(len(data))]
     for thread in threads:
@@ -54,27 +59,28 @@ def test_one_executable_is_used_by_one_thread_at_a_time():
 
 
 FORKS = """
-import os, warnings
-from engine_runs import Data, bits, compiled, program
+import os, sys, warnings
+from engine_runs import BOTH, Data, bits, compiled, program
 from gdkernels.definition import activations
 
 warnings.simplefilter("ignore", DeprecationWarning)  # of a fork with threads: ours are made anew
 data = Data(program(activations.relu, activations.tanh), (20, 70, 30, 3), 300)
-executable = compiled(data.program, threads=2)
-wanted = bits(data.run(executable, 64)[1])
+executable = compiled(data.program, sys.argv[1], threads=2)
+wanted = bits(data.run(executable, 64, sys.argv[1])[1])
 child = os.fork()
 if child == 0:
-    os._exit(0 if bits(data.run(executable, 64)[1]) == wanted else 1)
+    os._exit(0 if bits(data.run(executable, 64, sys.argv[1])[1]) == wanted else 1)
 raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-def test_threads_are_made_anew_after_a_fork():
+@pytest.mark.parametrize("precision", BOTH)
+def test_threads_are_made_anew_after_a_fork(precision):
     # In a process of its own: other tests may have brought libraries that do not survive a fork.
     paths = [os.path.dirname(__file__), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
-    subprocess.run([sys.executable, "-c", FORKS], check=True, env=environment, timeout=60)
+    subprocess.run([sys.executable, "-c", FORKS, precision], check=True, env=environment, timeout=60)
 
 
 def test_an_error_in_a_job_leaves_no_thread_waiting():
@@ -89,12 +95,13 @@ def test_an_error_in_a_job_leaves_no_thread_waiting():
         run_on_threads([given_up.wait, fail], given_up.set)
 
 
-def test_denormals_are_flushed_inside_and_kept_outside():
+@pytest.mark.parametrize("precision", BOTH)
+def test_denormals_are_flushed_inside_and_kept_outside(precision):
     if not machine.has_control_register():
         pytest.skip("denormals are flushed on x86 only")
     data = Data(program(relu), (4, 8, 2), 16)
     tiny = [type(layer)(layer.W * np.float32(1e-39), layer.b * np.float32(1e-39)) for layer in data.parameters]
-    output = compiled(data.program, threads=2).predict(tiny, data.x)
+    output = compiled(data.program, precision, threads=2).predict(tiny, data.x)
     assert not output.any(), "what is denormal is zero inside"
     half = np.float32(np.finfo(np.float32).tiny) / np.float32(2)
     assert half > 0, "the caller's own arithmetic keeps its denormals"
