@@ -29,6 +29,7 @@ __all__ = [
     "Preference",
     "PreferenceAttribute",
     "algorithms",
+    "can_run",
     "matmul",
 ]
 
@@ -74,6 +75,7 @@ class Algorithm(ctypes.Structure):
 
     @classmethod
     def from_hex(cls, text: str) -> Algorithm:
+        """Return what `hex` wrote; anything else is a ValueError."""
         return cls.from_buffer_copy(bytes.fromhex(text))
 
 
@@ -112,6 +114,7 @@ _SIGNATURES: dict[str, list[Any]] = {
     "cublasLtMatmulPreferenceSetAttribute": [_POINTER, _INT, _POINTER, _SIZE],
     "cublasLtMatmulPreferenceGetAttribute": [_POINTER, _INT, _POINTER, _SIZE, ctypes.POINTER(_SIZE)],
     "cublasLtMatmulAlgoGetHeuristic": [_POINTER] * 7 + [_INT, ctypes.POINTER(HeuristicResult), ctypes.POINTER(_INT)],
+    "cublasLtMatmulAlgoCheck": [_POINTER] * 6 + [ctypes.POINTER(Algorithm), ctypes.POINTER(HeuristicResult)],
     "cublasLtMatmul": [_POINTER] * 12 + [ctypes.POINTER(Algorithm), _POINTER, _SIZE, _POINTER],
 }
 
@@ -233,6 +236,22 @@ def algorithms(
     objects = [o.handle for o in (descriptor, a, b, d, d, preference)]
     status = library().cublasLtMatmulAlgoGetHeuristic(handle.handle, *objects, count, results, ctypes.byref(found))
     return [] if status else [r for r in results[: found.value] if r.state == 0]
+
+
+def can_run(
+    handle: Handle,
+    descriptor: Descriptor,
+    layouts: tuple[Layout, Layout, Layout],
+    algorithm: Algorithm,
+    workspace: int,
+) -> bool:
+    """Return whether an algorithm, perhaps of another device or version, does a product here."""
+    a, b, d = layouts
+    objects = [o.handle for o in (descriptor, a, b, d, d)]
+    result = HeuristicResult()
+    check = library().cublasLtMatmulAlgoCheck
+    status = check(handle.handle, *objects, ctypes.byref(algorithm), ctypes.byref(result))
+    return bool(status == 0 and result.workspace <= workspace)
 
 
 def matmul(

@@ -199,6 +199,7 @@ class CudaExecutable(Executable):
         known = remembered(step, trusted)
         if known is not None:
             return known
+        _log.info("a step is timed on cuda:%d, with and without each epilogue of its products", self._number)
         seen = set()
 
         def seconds(epilogues: tuple[str, ...]) -> float | None:

@@ -8,6 +8,7 @@ belongs to its rows, which is where its epilogues put it.
 from __future__ import annotations
 
 import ctypes
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,9 +87,10 @@ class Matmul:
         return ctypes.addressof(self._cells[0]), ctypes.addressof(self._cells[1])
 
     def choose(self, handle: cublaslt.Handle, known: str | None) -> bool:
-        """Take the `known` algorithm, or the one that cublasLt thinks fastest; return whether there is one."""
-        if known is not None:
-            self.algorithm = Algorithm.from_hex(known)
+        """Take the `known` algorithm, or else the one that cublasLt thinks fastest; return whether there is one."""
+        with suppress(TypeError, ValueError):
+            self.algorithm = None if known is None else Algorithm.from_hex(known)
+        if self.algorithm and cublaslt.can_run(handle, self.descriptor, self.layouts, self.algorithm, WORKSPACE):
             return True
         found = cublaslt.algorithms(handle, self.descriptor, self.layouts, WORKSPACE)
         self.algorithm = found[0].algorithm if found else None

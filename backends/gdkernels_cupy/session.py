@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import statistics
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -23,6 +24,8 @@ from gdkernels_cupy.source import fixed_source, kernel_name, kernel_source, prea
 from gdkernels_cupy.tasks import Task
 
 __all__ = ["Addresses", "Session", "Source", "UnsupportedProductError"]
+
+_log = logging.getLogger("gdkernels")
 
 # Nodes in a captured graph: enough that its launch costs nothing beside them, few enough to be captured at once.
 _NODES = 4096
@@ -176,11 +179,17 @@ class Session:
 
     def _bound_product(self, product: ops.Product, at: Addresses) -> Callable[[], None]:
         key = shape_key(product)
-        matmul = Matmul(product, self.precision, at)
-        if not matmul.choose(self.device.handle, self.algorithms.get(key)):
+        matmul, known = Matmul(product, self.precision, at), self.algorithms.get(key)
+        if not matmul.choose(self.device.handle, known):
             raise UnsupportedProductError(product, key)
         assert matmul.algorithm is not None
         self.algorithms[key] = matmul.algorithm.hex()
+        if known not in (None, self.algorithms[key]):
+            _log.warning(
+                "the plan's algorithm for the product %s is none of cuda:%d: another is taken, and bits may differ",
+                key,
+                self.device.number,
+            )
         handle, workspace, stream = self.device.handle, self.device.workspace.address, self.device.stream
         return lambda: matmul(handle, workspace, stream.ptr)
 

@@ -296,6 +296,7 @@ def install(monkeypatch, directory, free=1 << 30):
     monkeypatch.setitem(sys.modules, "cupy", host.cupy)
     monkeypatch.setattr(cublaslt, "Handle", object)
     monkeypatch.setattr(cublaslt, "algorithms", standin.algorithms)
+    monkeypatch.setattr(cublaslt, "can_run", standin.can_run)
     monkeypatch.setattr(cublaslt, "matmul", host.multiply)
     monkeypatch.setattr(session, "perf_counter", lambda: host.clock)
     monkeypatch.setattr(device_module, "device", device_module.device)

@@ -101,7 +101,5 @@ def algorithms(handle, descriptor, layouts, workspace, count=8):
     return [result]
 
 
-def install(monkeypatch):
-    """Put the stand-in in the place of the calls that need a device."""
-    for name, function in (("matmul", matmul), ("algorithms", algorithms), ("Handle", object)):
-        monkeypatch.setattr(cublaslt, name, function)
+def can_run(handle, descriptor, layouts, algorithm, workspace):
+    return algorithm.data[0] == descriptor[DescriptorAttribute.EPILOGUE]

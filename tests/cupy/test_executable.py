@@ -81,6 +81,19 @@ def test_a_plan_says_what_was_chosen_and_repeats_it(host):
     assert again.executable.plan == run.executable.plan
 
 
+@pytest.mark.parametrize("foreign", ["ff" * 64, "ff", "of another file", 1])
+def test_an_algorithm_of_another_device_is_not_run(host, caplog, foreign):
+    run = Run("adam", epilogues=EPILOGUES)
+    run.epoch()
+    choices = dict(run.executable.plan.choices)
+    with caplog.at_level(logging.WARNING, "gdkernels"):
+        again = Run("adam", **choices | {"algorithms": dict.fromkeys(choices["algorithms"], foreign)})
+        again.epoch()
+    assert "is none of cuda:0: another is taken, and bits may differ" in caplog.text
+    assert again.bits == run.bits
+    assert again.executable.plan == run.executable.plan
+
+
 def test_an_epilogue_that_swallows_nan_is_not_used(host, monkeypatch):
     import standin
     from gdkernels_cupy import cublaslt
