@@ -1,16 +1,20 @@
 """Each kind of narrow kernel compiles by NVRTC for each architecture, spills nothing, multiplies as often as meant."""
 
 import re
+from random import Random
 
 import pytest
+from gdkernels_cupy.narrow import NarrowExecutable, Properties
 from gdkernels_cupy.narrow.shape import FORMATS
 from gdkernels_cupy.narrow.source import write_source
 from gdkernels_cupy.tasks import prediction_of, training_of
 from narrow_runs import program
-from nvrtc_compiler import compiled
+from nvrtc_compiler import compiled, instructions
 
+from gdkernels.backend import Plan
 from gdkernels.definition import activations, losses
-from gdkernels.definition.optimizers import Adam
+from gdkernels.definition.optimizers import SGD, Adam
+from gdkernels.graph.steps import ScheduleError
 
 relu, tanh, gelu = activations.relu, activations.tanh, activations.gelu
 INSTRUCTION = {
@@ -49,6 +53,61 @@ def test_it_compiles_and_nothing_spills(nvrtc, name, architecture):
     assert len(re.findall(r"Used \d+ registers", log)) == 4
     assert set(re.findall(r"(\d+) bytes spill (?:stores|loads)", log)) == {"0"}
     assert "warning" not in log
+
+
+class Compiler:
+    """A device of which only the compiler is there: it says what spills."""
+
+    def __init__(self, nvrtc, architecture):
+        self.nvrtc, self.architecture = nvrtc, architecture
+        self.properties = Properties(int(architecture[3:5]), SHARED[architecture])
+
+    def compile(self, source):
+        made = compiled(self.nvrtc, source.text, self.architecture, "--ptxas-options=-v")
+        self.log, self.cubin = self.nvrtc.getProgramLog(made), self.nvrtc.getCUBIN(made)
+        return self
+
+    def local_bytes(self):
+        step = self.log[self.log.index("'train'") :].split("Compiling")[0]
+        return max(int(n) for n in re.findall(r"(\d+) bytes spill", step))
+
+
+def _among_products(cubin):
+    """Return how often memory of a thread's own is used between the first product of a tile and the last."""
+    found = instructions(cubin, "train")
+    last = len(found) - found[::-1].index("product")
+    return found[found.index("product") : last].count("local")
+
+
+def test_what_is_spilled_is_seen(nvrtc):
+    source = _source("four of 64", "sm_90")
+    made = compiled(nvrtc, source.text, "sm_90")
+    assert instructions(nvrtc.getCUBIN(made), "train").count("product") == source.step.matrix_instructions
+    assert _among_products(nvrtc.getCUBIN(made)) == 0
+    bounded = source.text.replace("__launch_bounds__(32 * WARPS, 1)", "__launch_bounds__(32 * WARPS, 3)")
+    assert _among_products(nvrtc.getCUBIN(compiled(nvrtc, bounded, "sm_90"))) > 10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(30))
+def test_any_network_keeps_its_products_free_of_spills(nvrtc, seed):
+    """What is spilled, if anything is, is spilled before a step's first product or after its last."""
+    random = Random(seed)
+    count = random.randint(2, 6)
+    widths = [random.randint(1, 64) for _ in range(count)] if seed % 2 else [random.choice([16, 32, 48, 64])] * count
+    run_program = program(
+        *(random.choice([relu, tanh, gelu, activations.silu, activations.elu]) for _ in widths[2:]),
+        loss=random.choice([losses.sse, losses.cross_entropy]),
+        optimizer=random.choice([SGD(), Adam()]),
+        bias=random.random() < 0.8,
+    )
+    machine = Compiler(nvrtc, random.choice(list(SHARED)))
+    executable = NarrowExecutable(run_program, Plan("cupy", "cuda:0", random.choice(list(INSTRUCTION))), machine)
+    try:
+        _, kernels = executable.bind(tuple(widths))
+    except ScheduleError:
+        return
+    assert _among_products(kernels.cubin) == 0
 
 
 @pytest.mark.parametrize("name", ["four of 64", "three of 64 in tf32", "small"])
