@@ -49,8 +49,18 @@ def _turned(layout: Layout, name: str) -> Place:
 
 
 def _add_forms(tables: Tables, table: Table, name: str, operands: Operands, column: int) -> None:
-    layout, panel = tables.layout, tables.format.panel
+    layout = tables.layout
     source = layout.parameters[name]
+    to_right, to_back = _forms(layout, name, operands, column)
+    pitches = [forms[name].pitch if name in forms else 0 for forms in (operands.right, operands.back)]
+    block = (layout.in_blocks(source, column=column), source.pitch)
+    kernel = tables.kernel("narrow_weights")
+    table.add("NARROW_BLOCK", kernel, *block, to_right, pitches[0], to_back, pitches[1])
+
+
+def _forms(layout: Layout, name: str, operands: Operands, column: int) -> tuple[Place, Place]:
+    """Return where the blocks of the forms right and back are that belong to those of some weights."""
+    panel = layout.format.panel
     right, back = operands.right.get(name), operands.back.get(name)
     # A block below is half as many rows of pairs further in the one, a panel further in the other.
     to_right, to_back = NOWHERE, NOWHERE
@@ -58,10 +68,7 @@ def _add_forms(tables: Tables, table: Table, name: str, operands: Operands, colu
         to_right = Place(layout.at_column(right, column), panel // 2 * right.pitch, right.panel)
     if back is not None:
         to_back = Place(back.address + column // 2 * back.pitch, back.panel, panel // 2 * back.pitch)
-    pitches = [m.pitch if m is not None else 0 for m in (right, back)]
-    block = (layout.in_blocks(source, column=column), source.pitch)
-    kernel = tables.kernel("narrow_weights")
-    table.add("NARROW_BLOCK", kernel, *block, to_right, pitches[0], to_back, pitches[1])
+    return to_right, to_back
 
 
 def add_blocks(tables: Tables, phase: int, name: str, first: int, stop: int) -> None:
@@ -157,13 +164,17 @@ def add_gradient(
 def written_by(tables: Tables, name: str, loop: Loop | None, *, row: int = 0, column: int = 0) -> list[Place]:
     """Return where the update of a block of a parameter writes, if its gradient's product is to bring that near.
 
-    The first block begins at `row` and `column`. Products of bfloat16 do not, and small networks are near anyway.
+    The first block begins at `row` and `column`. Products on tiles do not, and small networks are near anyway.
     """
     layout = tables.layout
     changed = sum(m.rows * m.columns for m in layout.parameters.values()) * layout.format.size
-    if loop is None or layout.operands is not None or changed <= caches().first:
+    if loop is None or layout.format.tiled or changed <= caches().first:
         return []
-    copies = [_turned(layout, name)] if loop.outputs and name in layout.transposes else []
+    copies = []
+    if loop.outputs and layout.operands is not None:
+        copies = [place for place in _forms(layout, name, layout.operands, column) if place != NOWHERE]
+    elif loop.outputs and name in layout.transposes:
+        copies = [_turned(layout, name)]
     return [*_replaced(tables, name, loop, row, column), *copies]
 
 

@@ -5,6 +5,8 @@ the other. Strides are bytes. In bfloat16, what stands for a number of an operan
 along the inner dimension, and panels of the left operand are a line of the cache wide.
 """
 
+from collections.abc import Callable
+
 from llvmlite import ir
 
 from gdkernels_numba.emit import Function, Variable
@@ -16,7 +18,7 @@ __all__ = ["PRODUCTS", "products_of", "write_products"]
 # c [rows, vectors] = (c +) a [rows, depth] b [depth, vectors], vectors being counted in registers, depth in numbers or
 # pairs.
 # `a_panel` is from one panel of `a` to the next; a transposed `a` is [depth, rows], in one panel. `soon`, if not 0, is
-# written after a transposed product, in rows like those of `b`: it is brought near meanwhile.
+# written after the product of a gradient, in rows like those of `b`: it is brought near meanwhile.
 _PRODUCT = ("rows", "depth", "vectors", "a", "a_row", "a_panel", "b", "b_row", "c", "c_row", "accumulate", "soon")
 PRODUCTS = {
     "product": _PRODUCT,
@@ -96,17 +98,12 @@ class _Product:
                     sums[i][j].set(multiply_add(number, line[j], sums[i][j].get()))
             b.set(f.add(b.get(), f.b_row))
 
-        if self.transposed:
-            soon = f.variable(f.add(f.soon, line_asked_for))
-            with f.builder.if_else(f.is_less(0, f.soon)) as (asks, asks_not):
-                for branch in (asks, asks_not):
-                    with branch, f.loop(f.depth):
-                        if branch is asks:
-                            v.prefetch_to_write(soon.get())
-                            soon.set(f.add(soon.get(), f.b_row))
-                        step(a.get())
-                        a.set(f.add(a.get(), f.a_row))
-        else:
+        def sum_up(step: Callable[[ir.Value], None]) -> None:
+            if self.transposed:
+                with f.loop(f.depth):
+                    step(a.get())
+                    a.set(f.add(a.get(), f.a_row))
+                return
             left = f.variable(f.depth)
             with f.repeat(lambda: f.is_less(0, left.get())):
                 here = f.least(left.get(), self.format.left_panel)
@@ -114,6 +111,22 @@ class _Product:
                     step(f.add(a.get(), k))
                 a.set(f.add(a.get(), f.a_panel))
                 left.set(f.subtract(left.get(), here))
+
+        if not (self.transposed or self.format.paired):
+            sum_up(step)
+        else:  # it may be of a gradient
+            soon = f.variable(f.add(f.soon, line_asked_for))
+
+            def ask_and_step(at: ir.Value) -> None:
+                v.prefetch_to_write(soon.get())
+                soon.set(f.add(soon.get(), f.b_row))
+                step(at)
+
+            with f.builder.if_else(f.is_less(0, f.soon)) as (asks, asks_not):
+                with asks:
+                    sum_up(ask_and_step)
+                with asks_not:
+                    sum_up(step)
         self._store(sums, row, offset)
 
     def _store(self, sums: list[list[Variable]], row: ir.Value, offset: ir.Value) -> None:
