@@ -56,7 +56,8 @@ def estimates(
         allowed = backend.threads(device) if any(c.threads for c in here) else ()
         here = sorted((c for c in here if c.threads is None or c.threads in allowed), key=lambda c: c.threads or 0)
         if prices is None or quantities is None or not here:
-            why = "its functions cannot be recorded" if quantities is None else "not measured"
+            command = "gdkernels calibrate" + (f" --precision {precision}" if precision != "float32" else "")
+            why = "its functions cannot be recorded" if quantities is None else f"not measured (`{command}` does)"
             found.append(Estimate(Candidate(backend.name, device), None, None, f"{why}: by priority"))
             continue
         for candidate in here:

@@ -110,7 +110,20 @@ class TestOthers:
         keep(made({Candidate("known", "cpu"): {"steps": 1.0}}, versions=registry.versions()))
         choice = registry.choose(work=self.JOB)
         assert (choice.backend.name, choice.reason) == ("high", "the best that can run here")
-        assert [e.source for e in choice.estimates if e.seconds is None] == ["not measured: by priority"] * 3
+        unknown = [e.source for e in choice.estimates if e.seconds is None]
+        assert unknown == ["not measured (`gdkernels calibrate` does): by priority"] * 3
+
+    def test_each_precision_has_prices_of_its_own(self, plugins):
+        plugins.add("narrow", working("narrow", precisions=["bfloat16"], devices=["cpu", "card:0"]))
+        unknown = registry.choose(precision="bfloat16", work=self.JOB)
+        assert {e.source for e in unknown.estimates} == {
+            "not measured (`gdkernels calibrate --precision bfloat16` does): by priority"
+        }
+        prices = {Candidate("narrow", "cpu"): {"steps": 1.0}, Candidate("narrow", "card:0"): {"steps": 0.5}}
+        keep(made(prices, precision="bfloat16", versions=registry.versions()))
+        choice = registry.choose(precision="bfloat16", work=self.JOB)
+        assert (choice.backend.name, choice.device) == ("narrow", "card:0")
+        assert choice.reason.startswith("estimated at 500 ms a step by the calibration of this machine")
 
     def test_a_lower_one_that_is_unknown_is_not_chosen(self):
         keep(made({Candidate("known", "cpu"): {"steps": 1.0}}, versions=registry.versions()))
