@@ -12,8 +12,10 @@ from gdkernels_numba.vector import GRANULE, Format
 __all__ = ["Choices", "Work", "check", "choose"]
 
 # What a step is about, in floating-point operations of products that take as long, below which a second thread costs
-# more than it brings: some 8 µs, in which threads meet a few times; for a single step they have to be woken as well.
+# more than it brings: some 8 µs, in which threads meet a few times and fetch what others computed; 5 where that is
+# little. For a single step they have to be woken as well.
 _BREAK_EVEN = 1.2e6
+_BREAK_EVEN_APART = 0.8e6
 _BREAK_EVEN_ALONE = 20e6
 _PER_BYTE = 4.0  # of weights: the update moves it, whatever the batch; threads without rows help there
 _PER_ROW_BYTE = 3.0  # that a row leaves: it is gathered or computed, one element after another
@@ -22,12 +24,18 @@ _PER_ROW_BYTE = 3.0  # that a row leaves: it is gathered or computed, one elemen
 _ROWS_ALONE = 12
 _ROWS_OF_A_THREAD = 32
 _ROWS_BEYOND_CACHES = 48
+# Weights up to which each thread sums the gradients of its own rows, as a share of what those rows leave: threads then
+# fetch gradients from each other, and not rows. Near the limit that costs 3 % where cores share a cache, and saves more
+# where they do not. The second is for few rows, where the alternative is to share units.
+_APART = 0.4
+_APART_FEW_ROWS = 0.75
 # In bfloat16 rows are shared in whole squares. Threads share units where the others would wait for the busiest for so
 # long, as a share of the time of even shares, and as operations that one of them could do meanwhile.
 _UNEVEN = 0.2
 _UNEVEN_FLOPS = 10e6
 _MOST = 1 << 20  # of anything that a plan asks for
 _ROW_BLOCK = 12  # a multiple of the rows of the usual micro-kernels
+_GRAIN = 4  # of most of them
 
 
 @dataclass(frozen=True)
@@ -65,8 +73,8 @@ class Choices:
     tile_rows
         Rows that go forward and back together.
     depth_first
-        Whether every tile adds to the gradients at once, so that its activations never leave the cache; otherwise
-        those of the whole batch are kept, and gradients are computed from all of it.
+        Whether every tile adds to the gradients of its thread at once, so that its activations never leave the cache;
+        otherwise those of the whole batch are kept, and gradients are computed from all of it.
     by_units
         Whether threads share the units of every layer instead of the rows of the batch, and weights are kept once.
     product_depth, sums_depth
@@ -118,11 +126,13 @@ def check(wished: Mapping[str, Any], format: Format) -> None:
 
 def choose(work: Work, format: Format, caches: Caches, cores: int, wished: Mapping[str, Any]) -> Choices:
     """Return the choices for `work`, those in `wished` as they are."""
+    apart = not format.paired and _is_better_apart(work, caches, cores)
     threads = wished.get("threads")
     if threads is None:
         updates = _PER_BYTE * work.weight_bytes
         whole = work.flops + updates + _PER_ROW_BYTE * work.batch * work.row_bytes
-        threads = 1 if whole < (_BREAK_EVEN_ALONE if work.alone else _BREAK_EVEN) else cores
+        least = _BREAK_EVEN_ALONE if work.alone else _BREAK_EVEN_APART if apart else _BREAK_EVEN
+        threads = 1 if whole < least else cores
         if updates < _BREAK_EVEN:
             threads = min(threads, work.batch)
     threads = max(1, int(threads))
@@ -131,7 +141,8 @@ def choose(work: Work, format: Format, caches: Caches, cores: int, wished: Mappi
     depth_first = wished.get("depth_first")
     if depth_first is None:
         overflows = work.batch * work.row_bytes > threads * caches.second
-        depth_first = overflows and 2 * work.weight_bytes <= caches.second
+        pays = overflows or (apart and threads > 1)
+        depth_first = pays and 2 * work.weight_bytes <= caches.second and not wished.get("by_units")
     by_units = wished.get("by_units")
     if by_units is None:
         pays = _is_uneven(work, threads) if format.paired else _has_few_rows(work, caches, threads)
@@ -141,7 +152,8 @@ def choose(work: Work, format: Format, caches: Caches, cores: int, wished: Mappi
         # Weights that leave the second-level cache are read again for every tile, so tiles are higher.
         tile_rows = 8 * _ROW_BLOCK if work.weight_bytes <= caches.second // 2 else 32 * _ROW_BLOCK
         if depth_first:
-            tile_rows = 4 * _ROW_BLOCK
+            rows = max(_ROW_BLOCK, min(8 * _ROW_BLOCK, caches.second // 2 // work.row_bytes))
+            tile_rows = padded(-(-share // -(-share // rows)), _GRAIN)  # tiles of a height
     tile_rows = work.batch if by_units else max(1, min(int(tile_rows), share))
     if format.paired:  # what is narrowed is narrowed in whole squares
         tile_rows = padded(tile_rows, GRANULE)
@@ -158,6 +170,12 @@ def choose(work: Work, format: Format, caches: Caches, cores: int, wished: Mappi
         vector_width=format.lanes * format.size // 4,
         product_route=format.route,
     )
+
+
+def _is_better_apart(work: Work, caches: Caches, threads: int) -> bool:
+    """Whether threads fetch less from each other if each sums the gradients of its own rows."""
+    most = _APART_FEW_ROWS if _has_few_rows(work, caches, threads) else _APART
+    return not work.alone and work.weight_bytes / 2 <= most * work.batch * work.row_bytes
 
 
 def _has_few_rows(work: Work, caches: Caches, threads: int) -> bool:
