@@ -126,8 +126,8 @@ def check(wished: Mapping[str, Any], format: Format) -> None:
 
 def choose(work: Work, format: Format, caches: Caches, cores: int, wished: Mapping[str, Any]) -> Choices:
     """Return the choices for `work`, those in `wished` as they are."""
-    apart = not format.paired and _is_better_apart(work, caches, cores)
     threads = wished.get("threads")
+    apart = not format.paired and _is_better_apart(work, caches, cores if threads is None else int(threads))
     if threads is None:
         updates = _PER_BYTE * work.weight_bytes
         whole = work.flops + updates + _PER_ROW_BYTE * work.batch * work.row_bytes

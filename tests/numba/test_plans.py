@@ -136,6 +136,29 @@ def test_few_rows_and_many_weights_are_shared_by_units(widths, batch_size, threa
     assert executable.plan.choices["by_units"] == by_units
 
 
+@pytest.mark.parametrize(
+    ("widths", "batch_size", "threads", "apart", "tile_rows"),
+    [
+        ((32, 64, 64, 1), 64, 2, True, 32),
+        ((32, 64, 64, 1), 64, 1, False, 64),
+        ((64, 128, 128, 10), 128, 2, True, 64),
+        ((64, 128, 128, 10), 40, 2, False, 40),  # as many weights as the rows leave: by units
+        ((64, 128, 128, 10), 500, 2, True, 84),  # of 250 rows: even heights
+        ((20, 3, 1), 7, 3, True, 3),
+        ((300, 700, 10), 300, 2, False, 150),
+    ],
+)
+def test_threads_sum_the_gradients_of_their_own_rows_where_weights_are_few(
+    widths, batch_size, threads, apart, tile_rows, monkeypatch
+):
+    monkeypatch.setattr("gdkernels_numba.executable.caches", lambda: Caches(second=1 << 20))
+    data = Data(program(*[tanh] * (len(widths) - 2)), widths, 2 * batch_size + 1)
+    executable = compiled(data.program, threads=threads)
+    assert_agrees(data, executable, batch_size)
+    assert executable.plan.choices["depth_first"] == apart
+    assert executable.plan.choices["tile_rows"] == tile_rows
+
+
 @needs_pairs
 @pytest.mark.parametrize(
     ("widths", "batch_size", "threads", "by_units"),
