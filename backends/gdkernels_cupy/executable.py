@@ -163,13 +163,14 @@ class CudaExecutable(Executable):
             for old in alike if timed else alike[: 1 - _KEPT]:
                 del self._sessions[old]
             if timed is None:
-                self._sessions[shape] = self._fitting(shape, self._trusted())[0]
+                self._sessions[shape], _ = self._fitting(shape, self._trusted(), self._algorithms)
             else:
                 self._sessions[shape] = self._training_session(shape, timed)
                 self._widths = shape.widths
         return self._sessions[shape]
 
     def _training_session(self, shape: _Shape, timed: Callable[[Session], float]) -> Session:
+        free = free_bytes()
         if self._wished_epilogues is None:
             epilogues = self._gaining(shape, timed)
         else:
@@ -180,7 +181,16 @@ class CudaExecutable(Executable):
                     ", ".join(sorted({*self._wished_epilogues} - {*epilogues})),
                     self._number,
                 )
-        session, epilogues = self._fitting(shape, epilogues)
+        session, epilogues = self._fitting(shape, epilogues, self._algorithms)
+        if len(session.pieces) > 1 and self._wished is None:
+            _log.warning(
+                "a batch of %d does not fit into the %.2f GB that are free on cuda:%d: each step is done in %d "
+                "micro-batches, with the same result",
+                shape.batch,
+                free / 1e9,
+                self._number,
+                len(session.pieces),
+            )
         choices = {
             "kernel": "graphs",
             "epilogues": epilogues,
@@ -199,6 +209,8 @@ class CudaExecutable(Executable):
         known = remembered(step, trusted)
         if known is not None:
             return known
+        if self._operations(shape, pieces, ()) == operations:
+            return trusted
         _log.info("a step is timed on cuda:%d, with and without each epilogue of its products", self._number)
         seen = set()
 
@@ -208,8 +220,8 @@ class CudaExecutable(Executable):
                 return None
             seen.add(found)
             try:
-                session = self._new_session(shape, pieces, epilogues, dict(self._algorithms))
-            except BackendError:  # cuBLAS has not all these products, or memory is short without one of them
+                session, _ = self._fitting(shape, epilogues, dict(self._algorithms))
+            except BackendError:  # memory is short without one of them
                 return None
             return timed(session)
 
@@ -221,12 +233,14 @@ class CudaExecutable(Executable):
         sizes = shape.task.sizes(shape.widths, shape.batch)
         return lower(shape.task, sizes, self.plan.precision, pieces, epilogues).operations
 
-    def _fitting(self, shape: _Shape, epilogues: tuple[str, ...]) -> tuple[Session, tuple[str, ...]]:
+    def _fitting(
+        self, shape: _Shape, epilogues: tuple[str, ...], algorithms: dict[str, str]
+    ) -> tuple[Session, tuple[str, ...]]:
         """Return a session, and its epilogues: those given, less what cuBLAS has no algorithm for."""
         while True:
-            pieces = self._pieces(shape, epilogues, say=True)
+            pieces = self._pieces(shape, epilogues)
             try:
-                return self._new_session(shape, pieces, epilogues, self._algorithms), epilogues
+                return self._new_session(shape, pieces, epilogues, algorithms), epilogues
             except UnsupportedProductError as error:
                 if error.kind not in epilogues:
                     raise
@@ -247,23 +261,13 @@ class CudaExecutable(Executable):
             streamed=shape.streamed,
         )
 
-    def _pieces(self, shape: _Shape, epilogues: tuple[str, ...], *, say: bool = False) -> tuple[int, ...]:
+    def _pieces(self, shape: _Shape, epilogues: tuple[str, ...]) -> tuple[int, ...]:
         if shape.task is self._prediction:
             return (shape.batch,)
         if self._wished is not None:
             return shares(shape.batch, min(shape.batch, int(self._wished)))
         free, precision = free_bytes(), self.plan.precision
-        pieces = split(shape.task, shape.widths, shape.batch, precision, epilogues, free, streamed=shape.streamed)
-        if len(pieces) > 1 and say:
-            _log.warning(
-                "a batch of %d does not fit into the %.2f GB that are free on cuda:%d: each step is done in %d "
-                "micro-batches, with the same result",
-                shape.batch,
-                free / 1e9,
-                self._number,
-                len(pieces),
-            )
-        return pieces
+        return split(shape.task, shape.widths, shape.batch, precision, epilogues, free, streamed=shape.streamed)
 
     def _table(
         self, task: Task, listing: Listing, widths: tuple[int, ...], known: Mapping[str, Any]

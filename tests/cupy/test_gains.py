@@ -114,6 +114,26 @@ def test_a_folder_of_others_is_neither_read_nor_written(host, slow, cache):
     assert list(cache.iterdir()) == []
 
 
+def test_a_choice_may_ask_for_what_cublas_has_not(host, slow, monkeypatch):
+    """Without relu and its slope's sums a gradient has to sum them, and here cannot: a loop does."""
+
+    def choosy(handle, descriptor, *given):
+        masked = descriptor[cublaslt.DescriptorAttribute.EPILOGUE] & standin.BGRADA
+        wide = given[0][2][cublaslt.LayoutAttribute.ROWS] > 100
+        return [] if masked and wide else standin.algorithms(handle, descriptor, *given)
+
+    monkeypatch.setattr(cublaslt, "algorithms", choosy)
+    slow.append(standin.RELU)
+    run = Run("wide", program=replace(DESCENT, activations=(activations.relu, activations.tanh, activations.identity)))
+    assert set(EPILOGUES) - set(epilogues_of(run)) == {"relu", "sums"}
+
+
+def test_where_no_epilogue_applies_nothing_is_timed(host, monkeypatch):
+    monkeypatch.setattr("gdkernels_cupy.session.Session.seconds", None)
+    program = replace(CASES["wide"].program, activations=(activations.tanh,) * 3, bias=False)
+    assert epilogues_of(Run("adam", program=program)) == EPILOGUES
+
+
 def test_in_doubt_an_epilogue_stays():
     seconds = {("a", "b"): 1.0, ("a",): 0.9, (): 0.88}
     assert gains.chosen(("a", "b"), seconds.get) == ("a",)
