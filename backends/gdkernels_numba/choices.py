@@ -152,7 +152,7 @@ def choose(work: Work, format: Format, caches: Caches, cores: int, wished: Mappi
         # Weights that leave the second-level cache are read again for every tile, so tiles are higher.
         tile_rows = 8 * _ROW_BLOCK if work.weight_bytes <= caches.second // 2 else 32 * _ROW_BLOCK
         if depth_first:
-            rows = max(_ROW_BLOCK, min(8 * _ROW_BLOCK, caches.second // 2 // work.row_bytes))
+            rows = max(4 * _ROW_BLOCK, min(8 * _ROW_BLOCK, caches.second // 2 // work.row_bytes))
             tile_rows = padded(-(-share // -(-share // rows)), _GRAIN)  # tiles of a height
     tile_rows = work.batch if by_units else max(1, min(int(tile_rows), share))
     if format.paired:  # what is narrowed is narrowed in whole squares
