@@ -9,9 +9,10 @@ of their samples: whoever else is on the machine only adds to times, and may dis
 - UNDECIDED: anything else, and every row with fewer processes on a side.
 
 On a CPU, times are counted in units of a fixed number of clock cycles that was timed beside each sample, as the clock
-of a core drifts by some per cent within seconds. What waits for memory does not follow it: a verdict must hold for the
-ratio of the seconds too, and the interval is widened by the ratio of the clocks. Samples that were taken while somebody
-else had a part of a core, as products that were timed beside them show, are left out.
+of a core drifts by some per cent within seconds. What waits for memory does not follow it: the interval is widened by
+the ratio of the clocks, so that it holds in seconds too, and the ratio that must be beyond 5 % is the geometric mean of
+the two, each of which must be beyond 2 %. Samples that were taken while somebody else had a part of a core, as products
+that were timed beside them show, are left out.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ __all__ = ["VERDICTS", "Comparison", "Verdict", "compare", "judge"]
 VERDICTS = ("SLOWER", "FASTER", "UNDECIDED", "SAME")
 
 _TOLERANCE = 0.05
+_NOISE = 0.02  # by which seconds differ from one run to another, whatever the clock
 _ADVICE = "more repeats, or a quieter machine"
 
 
@@ -146,9 +148,12 @@ def _verdict(low: float, ratio: float, high: float, clock: float) -> str:
     least, most = min(1.0, clock), max(1.0, clock)
     if low * least >= 1 - _TOLERANCE and high * most <= 1 + _TOLERANCE:
         return "SAME"
-    if low * least > 1 and ratio * least > 1 + _TOLERANCE:
+    between = ratio * clock**0.5
+    if low * least > 1 and ratio * least > 1 + _NOISE and between > 1 + _TOLERANCE:
         return "SLOWER"
-    return "FASTER" if high * most < 1 and ratio * most < 1 - _TOLERANCE else "UNDECIDED"
+    if high * most < 1 and ratio * most < 1 - _NOISE and between < 1 - _TOLERANCE:
+        return "FASTER"
+    return "UNDECIDED"
 
 
 def _changes(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
