@@ -14,7 +14,7 @@ from gdkernels_numba.bind import Tables
 from gdkernels_numba.bind_rows import write_tile_by_rows
 from gdkernels_numba.bind_units import changed_on_the_way, columns_of_thread, write_tile_by_units
 from gdkernels_numba.bind_update import add_blocks, add_columns, add_copies, add_numbers, add_record
-from gdkernels_numba.choices import Choices
+from gdkernels_numba.choices import GRAIN, Choices
 from gdkernels_numba.layout import Layout
 from gdkernels_numba.lower import Kernels, Task
 from gdkernels_numba.memory import Arena, allocate
@@ -25,8 +25,6 @@ from gdkernels_numba.vector import GRANULE
 __all__ = ["Bound"]
 
 _ORDER, _RECORDS, _STEPS, _SCALARS = (CONTEXT.index(k) for k in ("order", "records", "steps", "scalars"))
-
-_GRAIN = 4  # threads share rows in multiples of this: even shares count for more than full micro-kernels
 
 Array = npt.NDArray[Any]
 
@@ -138,7 +136,7 @@ class Bound:
             "paired": int(form.paired),
             "batch": self.sizes["B"],
             "tile_rows": choices.tile_rows,
-            "grain": GRANULE if form.paired else _GRAIN,
+            "grain": GRANULE if form.paired else GRAIN,
             "all_rows": int(choices.by_units),
             "operands": layout.operand_base[thread],
             "scalar_count": len(layout.scalars),

@@ -9,7 +9,7 @@ from gdkernels_numba.machine import Caches, pair_routes
 from gdkernels_numba.memory import padded
 from gdkernels_numba.vector import GRANULE, Format
 
-__all__ = ["Choices", "Work", "check", "choose"]
+__all__ = ["GRAIN", "Choices", "Work", "check", "choose"]
 
 # What a step is about, in floating-point operations of products that take as long, below which a second thread costs
 # more than it brings: some 8 µs, in which threads meet a few times and fetch what others computed; 5 where that is
@@ -35,7 +35,7 @@ _UNEVEN = 0.2
 _UNEVEN_FLOPS = 10e6
 _MOST = 1 << 20  # of anything that a plan asks for
 _ROW_BLOCK = 12  # a multiple of the rows of the usual micro-kernels
-_GRAIN = 4  # of most of them
+GRAIN = 4  # threads share rows, and tiles have them, in multiples of this: even shares count for more than full kernels
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ def choose(work: Work, format: Format, caches: Caches, cores: int, wished: Mappi
         tile_rows = 8 * _ROW_BLOCK if work.weight_bytes <= caches.second // 2 else 32 * _ROW_BLOCK
         if depth_first:
             rows = max(4 * _ROW_BLOCK, min(8 * _ROW_BLOCK, caches.second // 2 // work.row_bytes))
-            tile_rows = padded(-(-share // -(-share // rows)), _GRAIN)  # tiles of a height
+            tile_rows = padded(-(-share // -(-share // rows)), GRAIN)  # tiles of a height
     tile_rows = work.batch if by_units else max(1, min(int(tile_rows), share))
     if format.paired:  # what is narrowed is narrowed in whole squares
         tile_rows = padded(tile_rows, GRANULE)
