@@ -48,9 +48,6 @@ def make(*, driver=13020, needed=13020, count=1, count_error=None, breaks=None, 
         def __exit__(self, *error):
             current.pop()
 
-        def synchronize(self):
-            cupy.synchronized.append(self.id)
-
     def may_break(function):
         def call(*args, **kwargs):
             if function.__name__ in breaks:
@@ -94,7 +91,8 @@ def make(*, driver=13020, needed=13020, count=1, count_error=None, breaks=None, 
         getDeviceCount=get_device_count,
         memGetInfo=lambda: free,
     )
-    cupy.cuda = types.SimpleNamespace(Device=Device, runtime=runtime)
+    stream = types.SimpleNamespace(synchronize=lambda: cupy.synchronized.append(current[-1]))
+    cupy.cuda = types.SimpleNamespace(Device=Device, runtime=runtime, get_current_stream=lambda: stream)
     return cupy
 
 

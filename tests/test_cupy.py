@@ -214,7 +214,7 @@ def test_the_current_device_is_set_and_put_back(monkeypatch):
     assert cupy.cuda.Device().id == 0
 
 
-def test_synchronize_waits_for_the_device(monkeypatch):
+def test_synchronize_waits_for_the_current_stream_of_the_device(monkeypatch):
     cupy = fake_cupy.install(monkeypatch, count=2)
     CuPyBackend().synchronize("cuda:1")
     assert cupy.synchronized == [1]

@@ -90,7 +90,9 @@ class CuPyBackend(Backend):
         else:
             x = host_array(x, dtype)  # converted on the host, so that only what is needed is copied
         with cupy.cuda.Device(where):
-            if isinstance(x, np.ndarray) and x.nbytes > _SMALL and not fits(x.nbytes, free_bytes()):
+            if not isinstance(x, np.ndarray) or x.nbytes <= _SMALL:
+                return cupy.asarray(x, dtype=dtype)
+            if not fits(x.nbytes, free_bytes()):
                 _log.warning(
                     "%.2f GB do not fit on %s beside the work: they stay in the host's memory, and each batch is "
                     "fetched while the one before is worked on",
@@ -98,7 +100,11 @@ class CuPyBackend(Backend):
                     device,
                 )
                 return keep_on_host(x, where)
-            return cupy.asarray(x, dtype=dtype)
+            # `cupy.asarray` would copy it to pinned memory first, of up to twice its size, and keep that.
+            there = cupy.empty(x.shape, dtype)
+            there.set(x)
+            cupy.cuda.get_current_stream().synchronize()  # the caller may change `x` from now on
+            return there
 
     def to_numpy(self, x: Any) -> npt.NDArray[Any]:
         import cupy
@@ -113,9 +119,11 @@ class CuPyBackend(Backend):
         return context
 
     def synchronize(self, device: str) -> None:
+        """Wait for what this thread has begun: CUDA refuses to wait for a device while another captures a graph."""
         import cupy
 
-        cupy.cuda.Device(_number(device)).synchronize()
+        with self.on_device(device):
+            cupy.cuda.get_current_stream().synchronize()
 
     def memory(self, device: str) -> tuple[int, int] | None:
         import cupy

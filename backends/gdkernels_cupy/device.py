@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -17,26 +19,10 @@ _OPTIONS = ("-std=c++17",)
 
 
 class Memory:
-    """Bytes on a device, freed with their owner.
+    """Bytes on a device, freed with their owner."""
 
-    Raises
-    ------
-    BackendError
-        Where there are not so many; the message says how many are free.
-    """
-
-    def __init__(self, size: int) -> None:
-        import cupy
-
-        try:
-            self._block = cupy.cuda.alloc(max(size, ALIGNMENT))
-        except cupy.cuda.memory.OutOfMemoryError as error:
-            free, total = cupy.cuda.runtime.memGetInfo()
-            raise BackendError(
-                f"{size / 1e9:.2f} GB are not to be had on cuda:{cupy.cuda.Device().id}: {free / 1e9:.2f} of "
-                f"{total / 1e9:.2f} GB are free; choose a smaller batch_size, or end what else uses the device"
-            ) from error
-        self.size = size
+    def __init__(self, block: Any, size: int) -> None:
+        self._block, self.size = block, size
 
     @property
     def address(self) -> int:
@@ -57,7 +43,28 @@ class Device:
             self.stream = cupy.cuda.Stream(non_blocking=True)
             self.copying = cupy.cuda.Stream(non_blocking=True)  # what comes from the host, beside the work
             self.handle = cublaslt.Handle()
-            self.workspace = Memory(WORKSPACE)
+            self.workspace = self.allocate(WORKSPACE)
+
+    def allocate(self, size: int) -> Memory:
+        """Return so many bytes, the device being the current one.
+
+        CuPy gives out again what was freed, to the same stream, while that still works on it: hence to this one.
+
+        Raises
+        ------
+        BackendError
+            Where there are not so many; the message says how many are free.
+        """
+        cuda = self._cupy.cuda
+        try:
+            with self.stream:
+                return Memory(cuda.alloc(max(size, ALIGNMENT)), size)
+        except cuda.memory.OutOfMemoryError as error:
+            free, total = cuda.runtime.memGetInfo()
+            raise BackendError(
+                f"{size / 1e9:.2f} GB are not to be had on cuda:{self.number}: {free / 1e9:.2f} of "
+                f"{total / 1e9:.2f} GB are free; choose a smaller batch_size, or end what else uses the device"
+            ) from error
 
     def describe(self) -> list[Any]:
         """Return what the time of a product depends on: the device, its driver, and the version of cublasLt."""
@@ -70,6 +77,18 @@ class Device:
         if text not in self._modules:
             self._modules[text] = self._cupy.RawModule(code=text, options=_OPTIONS)
         return self._modules[text]
+
+    def captured(self, work: Iterable[Callable[[], None]]) -> Any:
+        """Return the graph of what these calls do on the stream; where one fails, the stream works as before."""
+        try:
+            self.stream.begin_capture()
+            for call in work:
+                call()
+            return self.stream.end_capture()
+        except BaseException:
+            with suppress(Exception):  # of what is incomplete; a capture that is left open swallows all that follows
+                self.stream.end_capture()
+            raise
 
     # ---- copies, all on the stream
 
@@ -96,9 +115,17 @@ class Device:
         self.stream.wait_event(self._cupy.cuda.get_current_stream().record())
 
 
-@cache
+_one_at_a_time = threading.Lock()
+
+
 def device(number: int) -> Device:
-    """Return the GPU of that number."""
+    """Return the GPU of that number: the same one, with one lock and one stream, in all threads."""
+    with _one_at_a_time:
+        return _device(number)
+
+
+@cache
+def _device(number: int) -> Device:
     return Device(number)
 
 

@@ -6,7 +6,7 @@ from functools import cache
 
 import numpy as np
 
-from gdkernels_cupy.device import Memory, device
+from gdkernels_cupy.device import Device, device
 from gdkernels_cupy.interpret import Interpreter
 from gdkernels_cupy.operations import Buffer, Epilogue, Listing, Product, matrix, vector
 from gdkernels_cupy.products import Matmul
@@ -81,7 +81,7 @@ class _Both(Interpreter):
 
     control = sums_at = 0
 
-    def __init__(self, product: Product, precision: str) -> None:
+    def __init__(self, gpu: Device, product: Product, precision: str) -> None:
         e = product.epilogue
         self.buffers = [b for b in (product.left, product.right, product.out, e.bias, e.auxiliary) if b is not None]
         super().__init__(Listing((), tuple(self.buffers), {}, {}, (), 4), precision)
@@ -100,7 +100,7 @@ class _Both(Interpreter):
                     values[3, 1] = np.nan
                 self.write(b, values)
         self.numbers[:] = 0.0, 1.0, -0.25, 0.5
-        self.there = Memory(self.memory.nbytes + 12 * len(self.numbers))
+        self.there = gpu.allocate(self.memory.nbytes + 12 * len(self.numbers))
 
     def of(self, buffer: Buffer) -> int:
         return self.there.address + self.offsets[buffer.name]
@@ -114,7 +114,7 @@ class _Both(Interpreter):
 
 def _agrees(number: int, product: Product, precision: str) -> bool:
     gpu = device(number)
-    both = _Both(product, precision)
+    both = _Both(gpu, product, precision)
     numbers = np.concatenate([both.numbers.view(np.uint8), both.numbers.astype(np.float32).view(np.uint8)])
     gpu.upload(both.there.address, both.memory)
     gpu.upload(both.number(0), numbers)

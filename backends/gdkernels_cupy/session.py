@@ -6,6 +6,7 @@ import logging
 import statistics
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy.typing as npt
 from gdkernels.errors import BackendError
 from gdkernels_cupy import operations as ops
 from gdkernels_cupy.calls import CONTROL, SOURCES, calls_of, next_batch
-from gdkernels_cupy.device import Device, Memory
+from gdkernels_cupy.device import Device
 from gdkernels_cupy.lower import lower
 from gdkernels_cupy.needs import NEXT, placed
 from gdkernels_cupy.operations import BYTES, Buffer, Listing
@@ -133,8 +134,8 @@ class Session:
         self.listing = lists[self.batch]
         places = {rows: placed(listing, streamed=streamed) for rows, listing in lists.items()}
         count = self.listing.numbers + self.listing.numbers % 2  # so that what follows stays aligned
-        self._numbers = Memory(Addresses.bytes(count))
-        self._memory = Memory(max(size for _, size in places.values()))
+        self._numbers = device.allocate(Addresses.bytes(count))
+        self._memory = device.allocate(max(size for _, size in places.values()))
         self.bytes = self._memory.size + self._numbers.size
         self._at = {
             rows: Addresses(self._memory.address, offsets, self._numbers.address, count)
@@ -325,12 +326,9 @@ class Session:
         for rows in dict.fromkeys(rows for rows, _ in missing):
             self._upload_control(control)
             self._launch(rows)
-        stream = self.device.stream
-        stream.synchronize()
+        self.device.stream.synchronize()
         for rows, size in missing:
-            stream.begin_capture()
-            self._launch(rows, size)
-            self._graphs[rows, size] = stream.end_capture()
+            self._graphs[rows, size] = self.device.captured([partial(self._launch, rows, size)])
         for key in [key for key in self._graphs if key not in wanted][:-_KEPT_GRAPHS]:
             del self._graphs[key]
 

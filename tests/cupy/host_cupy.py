@@ -1,8 +1,10 @@
 """A stand-in for CuPy that computes: device memory is the host's, kernels are their twins, graphs are replayed.
 
 It is strict where CUDA is: while a graph is captured nothing runs, and allocating, waiting or copying to the host is an
-error, as is work on a stream that is not in the capture, or is not joined when it ends; an argument has the size that
-its kernel's parameter has; new memory holds NaN. A graph's streams run as early, or as late, as their events allow.
+error, as is waiting for the device in whatever thread, work on a stream that is not in the capture, or one that is not
+joined when it ends; a capture ends when it is told to, and not before; an argument has the size that its kernel's
+parameter has; new memory holds NaN, and the caller's stream may still write to what it was given. A graph's streams run
+as early, or as late, as their events allow.
 """
 
 import ctypes
@@ -30,6 +32,10 @@ class OutOfMemoryError(MemoryError):
     """As CuPy's own."""
 
 
+class CUDARuntimeError(RuntimeError):
+    """As CuPy's own."""
+
+
 class Array(np.ndarray):
     """A NumPy array that says on which device it is."""
 
@@ -45,6 +51,10 @@ class Array(np.ndarray):
         self._where = getattr(other, "_where", types.SimpleNamespace(id=0))
 
     device = property(lambda self: self._where)
+
+    def set(self, values):
+        assert (values.shape, values.dtype) == (self.shape, self.dtype)
+        self[...] = values
 
     @property
     def data(self):
@@ -67,7 +77,9 @@ class Host:
         self.clock = 0.0  # seconds: what is launched takes as long as anything else, unless a test says otherwise
         self.graphs = 0
         self.fail_after = None  # launches until the device fails
+        self.interrupt_at = None  # the node of a graph before which Ctrl-C is pressed
         self.pinned = []  # ranges of addresses
+        self.pinnable = 1 << 30  # bytes
         self._twins = {}
         self.cupy = _module(self)
 
@@ -78,6 +90,8 @@ class Host:
             stream = self.streams[-1]
             if stream not in self.tails:
                 raise CaptureError("work on a stream that is not in the capture")
+            if len(self.captured) == self.interrupt_at:
+                raise KeyboardInterrupt
             self.captured.append((stream, self.tails[stream], work))
             self.tails[stream] = frozenset({len(self.captured) - 1})
         else:
@@ -110,7 +124,10 @@ class Host:
 
     # ---- memory
 
-    def alloc_pinned_memory(self, size):
+    def pinned_memory(self, size, flags):
+        assert flags == 1, "portable: for every device"
+        if size > self.pinnable:
+            raise CUDARuntimeError("cudaErrorMemoryAllocation: out of memory")
         block = np.zeros(size, np.uint8)
         self.pinned.append(range(block.ctypes.data, block.ctypes.data + size))
         return types.SimpleNamespace(ptr=block.ctypes.data, bytes=block)
@@ -159,6 +176,8 @@ def _module(host):
         driverGetVersion=lambda: 13000,
         runtimeGetVersion=lambda: 13000,
         memoryTypeHost=1,
+        hostAllocPortable=1,
+        CUDARuntimeError=CUDARuntimeError,
         pointerGetAttributes=host._attributes,
     )
 
@@ -202,11 +221,13 @@ def _module(host):
             return host.tails[self] if host.captured is not None else frozenset()
 
         def begin_capture(self):
-            assert host.captured is None
+            host.not_captured("a capture")
             host.captured, host.tails = [], {self: frozenset()}
 
         def end_capture(self):
             nodes, host.captured = host.captured, None
+            if nodes is None:
+                raise CaptureError("the stream is not captured")
             joined, pending = set(), [*host.tails[self]]
             while pending:
                 node = pending.pop()
@@ -259,6 +280,7 @@ def _module(host):
     class Block:
         def __init__(self, size):
             host.not_captured("allocating")
+            assert host.streams, "memory that the caller's stream may still be writing to"
             if size > host.free:
                 raise OutOfMemoryError(f"{size} bytes")
             self._bytes = np.full(size + 256, 0xFF, np.uint8)
@@ -272,7 +294,7 @@ def _module(host):
     cupy.asnumpy = lambda a: np.array(a)
     cupy.from_dlpack = np.from_dlpack
     cupy.get_default_memory_pool = lambda: types.SimpleNamespace(free_bytes=lambda: 0)
-    caller = types.SimpleNamespace(record=lambda: CALLER)
+    caller = types.SimpleNamespace(record=lambda: CALLER, synchronize=lambda: None)
     cupy.cuda = types.SimpleNamespace(
         Device=Device,
         Stream=Stream,
@@ -280,7 +302,7 @@ def _module(host):
         runtime=runtime,
         memory=types.SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
         get_current_stream=lambda: caller,
-        alloc_pinned_memory=host.alloc_pinned_memory,
+        PinnedMemory=host.pinned_memory,
         UnownedMemory=lambda ptr, size, owner, device_id: types.SimpleNamespace(
             ptr=ptr, owner=owner, device_id=device_id
         ),
@@ -299,7 +321,6 @@ def install(monkeypatch, directory, free=1 << 30):
     monkeypatch.setattr(cublaslt, "can_run", standin.can_run)
     monkeypatch.setattr(cublaslt, "matmul", host.multiply)
     monkeypatch.setattr(session, "perf_counter", lambda: host.clock)
-    monkeypatch.setattr(device_module, "device", device_module.device)
-    device_module.device.cache_clear()
+    device_module._device.cache_clear()
     trusted_epilogues.cache_clear()
     return host

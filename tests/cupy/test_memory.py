@@ -1,16 +1,19 @@
 """What fits on a device and what does not: batches in parts, data that stays on the host, nothing lost."""
 
 import logging
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from gdkernels_cupy import device as device_module
 from gdkernels_cupy import session
 from gdkernels_cupy.needs import bytes_of
 from gdkernels_cupy.probe import trusted_epilogues
 from gdkernels_cupy.routes import EPILOGUES
 from host_cupy import CaptureError
-from host_runs import Run, in_pinned_memory
+from host_runs import OnHost, Run, in_pinned_memory
 
 from gdkernels import verify
 from gdkernels.errors import BackendError
@@ -77,14 +80,82 @@ def test_out_of_memory_in_the_middle_loses_nothing(host):
         host.fail_after = launches
         with pytest.raises(MemoryError):
             run.epoch()
-        host.fail_after, host.captured = None, None
+        host.fail_after = None
         assert run.bits == before
         assert run.state.step == step
     run.epoch()
     assert run.bits != before
 
 
+def test_an_interrupt_in_a_capture_ends_it(host):
+    """A stream that is left in capture would swallow whatever runs on it from then on."""
+    run = Run("adam", epilogues=EPILOGUES)
+    before = run.bits
+    for node in (0, 7):
+        host.interrupt_at = node
+        with pytest.raises(KeyboardInterrupt):
+            run.epoch()
+        assert host.captured is None
+        assert run.bits == before
+    host.interrupt_at = None
+    other = Run("adam", epilogues=EPILOGUES)
+    assert run.epoch() == other.epoch()
+    assert run.bits == other.bits
+
+
+def test_all_threads_get_the_same_device(host, monkeypatch):
+    """Two of them would have two locks: one thread's work would end up in the graph that the other captures."""
+    making, made = device_module.Device.__init__, []
+
+    def slowly(self, number):
+        made.append(number)
+        time.sleep(0.05)
+        making(self, number)
+
+    monkeypatch.setattr(device_module.Device, "__init__", slowly)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(device_module.device, [0] * 4))
+    assert made == [0]
+    assert all(d is found[0] for d in found)
+
+
+def test_waiting_for_work_disturbs_no_capture_of_another_thread(host):
+    run = Run("adam", epilogues=EPILOGUES)
+    monitor = ThreadPoolExecutor(1)
+    execute, waits = host.execute, []
+
+    def disturbed(work):
+        if host.captured is not None:
+            waits.append(monitor.submit(run.backend.synchronize, "cuda:0").result())
+        execute(work)
+
+    host.execute = disturbed
+    run.epoch()
+    assert waits
+
+
 # ---- data that stays on the host
+
+
+def test_data_takes_no_more_of_the_host_than_it_is_long(host, monkeypatch):
+    """CuPy's own pool of pinned memory takes a power of two and keeps it; so does its `asarray`, for the copy."""
+    values = np.arange(3 * 1000, dtype=np.float32).reshape(1000, 3)
+    monkeypatch.setattr("gdkernels_cupy._SMALL", 0)
+    there = OnHost().asarray(values, dtype="float32", device="cuda:1")
+    assert there.device.id == 1
+    assert np.array_equal(there, values)
+    assert not host.pinned
+    monkeypatch.setattr("gdkernels_cupy.pinned._SHARE", 0.0)
+    streamed = OnHost().asarray(values, dtype="float32", device="cuda:1")
+    assert np.array_equal(streamed, values)
+    assert [len(r) for r in host.pinned] == [values.nbytes]
+
+
+def test_data_that_fits_nowhere_is_refused_with_the_numbers(host, monkeypatch):
+    host.free, host.pinnable = 1 << 20, 1 << 21
+    monkeypatch.setattr("gdkernels_cupy._SMALL", 0)
+    with pytest.raises(BackendError, match=r"0\.00 GB fit neither on cuda:0 nor.*into the host's memory"):
+        OnHost().asarray(np.zeros((1 << 20, 1), np.float32), dtype="float32", device="cuda:0")
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 8, 23])

@@ -30,10 +30,10 @@ def seconds_of(work: Callable[[], Any], synchronize: Callable[[], Any], repeats:
 
 def copy_bandwidth(size: int = 1 << 30) -> dict[str, float]:
     """Return the bytes read and written in a second by a copy on the device."""
-    from gdkernels_cupy.device import Memory, device
+    from gdkernels_cupy.device import device
 
     gpu = device(0)
-    source, target = Memory(size), Memory(size)
+    source, target = gpu.allocate(size), gpu.allocate(size)
     row = 1 << 16
     passed = seconds_of(
         lambda: gpu.copy_rows(target.address, row, source.address, row, row, size // row), gpu.stream.synchronize
@@ -100,7 +100,8 @@ def _launched(operations: list[Any], precision: str, launches: int = 1) -> float
     """Return the seconds of a graph that is this list."""
     from gdkernels_cupy import operations as ops
     from gdkernels_cupy.calls import calls_of
-    from gdkernels_cupy.device import Memory, device
+    from gdkernels_cupy.device import device
+    from gdkernels_cupy.interpret import to_bfloat16
     from gdkernels_cupy.operations import Listing
     from gdkernels_cupy.products import Matmul
     from gdkernels_cupy.session import Addresses
@@ -111,9 +112,13 @@ def _launched(operations: list[Any], precision: str, launches: int = 1) -> float
     offsets, size = {}, 0
     for name, buffer in buffers.items():
         offsets[name], size = size, size + -(-buffer.bytes // 256) * 256
-    memory, numbers = Memory(size), Memory(Addresses.bytes(2))
+    memory, numbers = gpu.allocate(size), gpu.allocate(Addresses.bytes(2))
     gpu.upload(numbers.address, np.zeros(Addresses.bytes(2), np.uint8))
     at = Addresses(memory.address, offsets, numbers.address, 2)
+    random = np.random.default_rng(0)
+    for buffer in buffers.values():  # of zeros, products take less power and less time
+        drawn = random.standard_normal(buffer.rows * buffer.pitch, np.float32)
+        gpu.upload(at.of(buffer), to_bfloat16(drawn) if buffer.storage == "bfloat16" else drawn.astype(buffer.storage))
     listing = Listing((), tuple(buffers.values()), {}, {}, (), 2)
     module = gpu.kernels(preamble() + fixed_source())
     work: list[Callable[[], None]] = []
@@ -130,10 +135,7 @@ def _launched(operations: list[Any], precision: str, launches: int = 1) -> float
         for one in work[:2]:
             one()
         gpu.stream.synchronize()
-        gpu.stream.begin_capture()
-        for one in work:
-            one()
-        graph = gpu.stream.end_capture()
+        graph = gpu.captured(work)
 
         def launch() -> None:
             for _ in range(launches):
