@@ -212,3 +212,7 @@ class Backend(ABC):
     def compile(self, program: Program, plan: Plan) -> Executable | None:
         """Return an executable for `program`, or None to run the definition on the namespace."""
         return None
+
+    def why(self, program: Program, plan: Plan, widths: tuple[int, ...]) -> str:
+        """Return in words which of its own ways a backend runs networks of these widths, and why; "" if it has one."""
+        return ""

@@ -147,6 +147,12 @@ class CuPyBackend(Backend):
             _log.info("the definition runs as it is, because it cannot be compiled: %s", error)
             return None
 
+    def why(self, program: Program, plan: Plan, widths: tuple[int, ...]) -> str:
+        from gdkernels_cupy.choice import ChosenExecutable
+
+        executable = self.compile(program, plan)
+        return executable.why(widths) if isinstance(executable, ChosenExecutable) else ""
+
 
 def _no_driver_or_device(cupy: Any) -> str | None:
     runtime = cupy.cuda.runtime

@@ -14,6 +14,7 @@ from gdkernels.backend import Executable, Plan, State
 from gdkernels.definition import activations, losses
 from gdkernels.definition.network import Layer, Layers
 from gdkernels.definition.optimizers import SGD
+from gdkernels.graph.steps import ScheduleError
 from gdkernels.program import Program
 from gdkernels.verify import bound, continue_on_numpy, named_arrays, relative_error, start
 from gdkernels_cupy.device import free_bytes
@@ -25,6 +26,8 @@ from gdkernels_cupy.pinned import is_on_host
 __all__ = ["ChosenExecutable", "narrow_is_right"]
 
 _log = logging.getLogger("gdkernels")
+
+_MOST_RECORDS = 2**31 - 1  # which the persistent kernel numbers
 
 
 class ChosenExecutable(Executable):
@@ -42,7 +45,7 @@ class ChosenExecutable(Executable):
         self._program, self._wished, self._number = program, plan, number
         self._graphs = CudaExecutable(program, plan, number)
         self._last: Executable = self._graphs
-        self._by_widths: dict[tuple[int, ...], Executable] = {}
+        self._by_widths: dict[tuple[int, ...], tuple[Executable, str]] = {}
 
     @property
     def plan(self) -> Plan:  # type: ignore[override]
@@ -59,9 +62,9 @@ class ChosenExecutable(Executable):
         sample_weight: Any = None,
     ) -> tuple[float, float | None]:
         # The persistent kernel keeps rounded inputs on the device: not those that do not fit there.
-        self._last = self._graphs if is_on_host(x) else self._chosen(state.parameters)
+        widths = widths_of(state.parameters)
+        self._last = self._graphs if is_on_host(x) or len(x) > _MOST_RECORDS else self._chosen(widths)[0]
         if isinstance(self._last, NarrowExecutable):
-            widths = widths_of(state.parameters)
             need = self._last.bytes_for(widths, len(x), min(batch_size, len(order)), len(learning_rates))
             if need > _free_on(self._number):
                 _log.info("CUDA graphs run this network: the persistent kernel needs %.2f GB more", need / 1e9)
@@ -74,24 +77,33 @@ class ChosenExecutable(Executable):
     def workspace(self, batch_size: int) -> int:
         return self._last.workspace(batch_size)
 
-    def _chosen(self, parameters: Layers) -> Executable:
-        widths = widths_of(parameters)
+    def why(self, widths: tuple[int, ...]) -> str:
+        """Return in words what runs networks of these widths, and why."""
+        return self._chosen(widths)[1]
+
+    def _chosen(self, widths: tuple[int, ...]) -> tuple[Executable, str]:
         if widths not in self._by_widths:
-            reason = self._why_not_narrow(widths)
-            if reason is None:
-                machine = CudaMachine(self._number)
-                self._by_widths[widths] = NarrowExecutable(self._program, self._wished, machine)
-            else:
-                _log.debug("CUDA graphs run this network, not the persistent kernel: %s", reason)
-                self._by_widths[widths] = self._graphs
+            try:
+                narrow = self._narrow(widths)
+                self._by_widths[widths] = narrow, "the persistent kernel for narrow networks runs it"
+            except ScheduleError as reason:
+                why = f"CUDA graphs run it, not the persistent kernel for narrow networks: {reason}"
+                level = logging.WARNING if self._wished.choices.get("kernel") == "narrow" else logging.INFO
+                _log.log(level, "%s: %s", "-".join(map(str, widths)), why)
+                self._by_widths[widths] = self._graphs, why
         return self._by_widths[widths]
 
-    def _why_not_narrow(self, widths: tuple[int, ...]) -> str | None:
+    def _narrow(self, widths: tuple[int, ...]) -> NarrowExecutable:
         wished = self._wished.choices.get("kernel", "narrow")
         if wished != "narrow":
-            return f"the plan asks for {wished}"
+            raise ScheduleError(f"the plan asks for {wished}")
         reason = applies(self._program, widths, self._wished.precision, properties_of(self._number))
-        return reason or narrow_is_right(self._number, self._wished.precision)
+        reason = reason or narrow_is_right(self._number, self._wished.precision)
+        if reason is not None:
+            raise ScheduleError(reason)
+        narrow = NarrowExecutable(self._program, self._wished, CudaMachine(self._number))
+        narrow.bind(widths)
+        return narrow
 
 
 @cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gdkernels import registry
+from gdkernels.backend import Plan
 from gdkernels.estimates import Estimate, fastest, in_words, not_worth
 from gdkernels.work import Work
 
@@ -30,6 +31,8 @@ class Explanation:
     def __init__(self, backend: str, device: str | None, precision: str, work: Work) -> None:
         self._work = work
         self._choice, _ = registry.decide(backend, device, precision, work)
+        plan = Plan(*self._place, precision)
+        self._why = self._choice.backend.why(work.program, plan, work.sizes)
         self._best = fastest(
             [e for e in self._choice.estimates if (e.candidate.backend, e.candidate.device) == self._place]
         )
@@ -45,6 +48,7 @@ class Explanation:
             "backend": self._choice.backend.name,
             "device": self._choice.device,
             "reason": self._choice.reason,
+            "why": self._why,
             "estimates": [{**e.as_dict(), "chosen": e is self._best} for e in self._choice.estimates],
         }
 
@@ -54,7 +58,8 @@ class Explanation:
         name, step = (max((len(row[k]) for row in rows), default=0) for k in (1, 2))
         lines = [f"{mark:1} {who:{name}}  {each:{step}}  {rest}" for mark, who, each, rest in rows]
         chosen = f"{' on '.join(self._place)}: {self._choice.reason}"
-        return "\n".join([f"estimates for {self._work}", *lines, f"chosen: {chosen}"])
+        within = [f"on {self._choice.device}, {self._why}"] if self._why else []
+        return "\n".join([f"estimates for {self._work}", *lines, f"chosen: {chosen}", *within])
 
     def _said(self, estimate: Estimate) -> tuple[str, str]:
         if estimate.seconds is None or estimate.step_seconds is None:

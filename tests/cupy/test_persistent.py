@@ -1,11 +1,15 @@
 """Which networks go to the persistent kernel, and what keeps it from being used where it fails or is wrong."""
 
 import logging
+import types
 
 import pytest
-from host_runs import Run, in_pinned_memory
+from host_runs import OnHost, Run, in_pinned_memory
 
-from gdkernels import verify
+from gdkernels import registry, verify
+from gdkernels.cases import CASES, data_of
+from gdkernels.cli.explain import Explanation
+from gdkernels.work import Work
 
 
 @pytest.fixture
@@ -42,6 +46,58 @@ def test_others_go_to_graphs(host, hopper, name, precision):
     run = Run(name, precision)
     run.epoch()
     assert run.executable.plan.choices["kernel"] == "graphs"
+
+
+@pytest.mark.parametrize(("choices", "level"), [({}, "INFO"), ({"kernel": "narrow"}, "WARNING")])
+def test_a_network_whose_kernels_all_spill_goes_to_graphs_which_is_said(
+    host, hopper, monkeypatch, caplog, choices, level
+):
+    """A plan that names the other kernel cannot be repeated: that is a warning."""
+    right, spilling = hopper.CudaMachine(0), types.SimpleNamespace(local_bytes=lambda: 24)
+    compile_right, widths = right.compile, CASES["relu-sse"].widths
+
+    def compiled(source):
+        return spilling if tuple(source.predict.sizes.values()) == widths else compile_right(source)
+
+    monkeypatch.setattr(right, "compile", compiled)
+    monkeypatch.setattr(hopper, "CudaMachine", lambda number: right)
+    run = narrow_run(**choices)
+    with caplog.at_level("INFO", "gdkernels"):
+        run.epoch()
+        run.epoch()
+    assert run.executable.plan.choices["kernel"] == "graphs"
+    said = [(r.levelname, r.getMessage()) for r in caplog.records if "persistent" in r.getMessage()]
+    why = (
+        "CUDA graphs run it, not the persistent kernel for narrow networks: however it is compiled, a thread spills 24"
+    )
+    assert [name for name, _ in said] == [level]
+    assert why in said[0][1]
+
+
+def test_more_records_than_it_numbers_go_to_graphs(host, hopper, monkeypatch):
+    monkeypatch.setattr("gdkernels_cupy.choice._MOST_RECORDS", len(data_of(CASES["relu-sse"]).x) - 1)
+    run = narrow_run()
+    run.epoch()
+    assert run.executable.plan.choices["kernel"] == "graphs"
+
+
+@pytest.mark.parametrize(
+    ("precision", "why"),
+    [
+        ("bfloat16", "on cuda:0, the persistent kernel for narrow networks runs it"),
+        (
+            "float32",
+            "on cuda:0, CUDA graphs run it, not the persistent kernel for narrow networks: it computes in bfloat",
+        ),
+    ],
+)
+def test_explain_says_which_engine_runs_a_network(host, hopper, monkeypatch, precision, why):
+    choice = registry.Choice(OnHost(), "cuda:0", "as asked for")
+    monkeypatch.setattr(registry, "decide", lambda *given: (choice, None))
+    case = CASES["relu-sse"]
+    told = Explanation("cupy", "cuda:0", precision, Work(case.program, case.widths, 8, 100))
+    assert told.as_text().splitlines()[-1].startswith(why)
+    assert told.as_dict()["why"] in told.as_text()
 
 
 def test_streamed_data_goes_to_graphs(host, hopper, monkeypatch):

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from gdkernels_cupy.narrow import NarrowExecutable, Properties, applies
 from gdkernels_cupy.narrow.cuda import CudaMachine
+from gdkernels_cupy.narrow.executable import _fitting, _tasks
+from gdkernels_cupy.narrow.shape import FORMATS, most_sums
 from narrow_runs import Run, errors, program
 from narrow_twin import TwinKernels, TwinMachine
 
@@ -28,9 +30,7 @@ HOPPER, AMPERE = Properties(90, 232448), Properties(80, 166912)
         (program(relu), (8, 8, 2), "float32", HOPPER, "bfloat16 and tf32, not in float32"),
         (program(relu), (8, 8, 2), "float64", HOPPER, "not in float64"),
         (program(relu), (8, 8, 2), "bfloat16", Properties(75, 65536), "compute capability 8.0, the device has 7.5"),
-        (program(*[gelu] * 6), (64,) * 8, "bfloat16", HOPPER, "of 232448 bytes on the chip"),
-        (program(*[relu] * 7), (64,) * 9, "bfloat16", HOPPER, "registers of a thread"),
-        (program(*[relu] * 3), (64,) * 5, "tf32", HOPPER, "registers of a thread"),
+        (program(*[gelu] * 6), (64,) * 8, "bfloat16", HOPPER, "of 232448 bytes on the chip; with 4 warps it takes"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_declined_with_the_reason(run_program, widths, precision, properties, words):
@@ -52,9 +52,31 @@ def test_what_fits_on_a_hopper(run_program, widths, precision):
     assert applies(run_program, widths, precision, HOPPER) is None
 
 
+@pytest.mark.parametrize(
+    ("run_program", "widths", "precision", "choices", "parked"),
+    [
+        (program(*[relu] * 6), (64,) * 8, "bfloat16", {}, 0),
+        (program(*[relu] * 7), (64,) * 9, "bfloat16", {}, 5),
+        (program(*[relu] * 3), (64,) * 5, "tf32", {}, 2),
+        (program(relu), (8, 64, 3), "tf32", {"parked": 1}, 1),
+    ],
+)
+def test_gradients_leave_the_registers_where_there_are_too_few(run_program, widths, precision, choices, parked):
+    source = next(_fitting(*_tasks(run_program), widths, precision, HOPPER.shared_bytes, choices))
+    assert source.parked == parked
+    assert source.step.sums_per_thread <= most_sums(FORMATS[precision], source.warps)
+    sums = sorted(g.split.slots for g in source.step.gradient_of.values())
+    assert source.step.sums_per_thread == sum(sums[: len(sums) - max(0, parked - 1)])
+
+
+def test_a_plan_that_keeps_too_much_in_registers_is_declined():
+    with pytest.raises(ScheduleError, match="with 8 warps its gradients take 128 registers of a thread, at most 112"):
+        next(_fitting(*_tasks(program(*[relu] * 7)), (64,) * 9, "bfloat16", HOPPER.shared_bytes, {"parked": 0}))
+
+
 def test_an_older_gpu_has_less_room():
     assert applies(program(*[relu] * 3), (64,) * 5, "bfloat16", AMPERE) is None
-    assert "bytes on the chip" in applies(program(*[relu] * 6), (64,) * 8, "bfloat16", AMPERE)
+    assert "of 166912 bytes on the chip" in applies(program(*[gelu] * 3), (64,) * 5, "bfloat16", AMPERE)
 
 
 def test_a_function_that_cannot_be_traced_is_declined():
@@ -93,7 +115,9 @@ def test_the_plan_names_what_can_change_bits(folder):
     executable = NarrowExecutable(run.program, Plan("cupy", "cuda:0", "bfloat16"), machine)
     state = verify.start(run.program, run.parameters, np.array)
     executable.run(state, run.x, run.y, run.order, 8, run.rates)
-    assert executable.plan.choices == {"kernel": "narrow", "warps": 8, "at_once": 4, "ctas": 3}
+    assert executable.plan.choices == {
+        "kernel": "narrow", "warps": 8, "at_once": 4, "parked": 0, "ctas": 3,
+    }  # fmt: skip
     assert executable.workspace(8) > 0
     assert state.step == 3
 
@@ -147,6 +171,7 @@ def cupy(monkeypatch):
             object.__setattr__(self, name, value)
 
         def __call__(self, grid, block, arguments, shared_mem, *, enable_cooperative_groups):
+            assert grid[0] <= 4 or not enable_cooperative_groups, "CuPy would start fewer"
             barrier = arguments[12].values.copy() if self.name == "train" else None
             cupy.launched.append((self.name, grid, block, arguments, shared_mem, enable_cooperative_groups, barrier))
 
@@ -207,27 +232,40 @@ def test_arrays_on_another_device_are_an_error_that_names_both(cupy):
     assert cupy.launched == []
 
 
-@pytest.mark.parametrize(
-    ("spills", "taken", "compiled"),
-    [
-        ({}, (8, 4), 1),
-        ({(8, 4): 16}, (8, 1), 2),
-        ({(8, 4): 16, (8, 1): 8, (4, 1): 0}, (4, 1), 3),
-        ({(8, 4): 16, (8, 1): 8, (4, 1): 12}, (8, 1), 3),
-    ],
-)
-def test_a_kernel_that_spills_is_made_otherwise(cupy, spills, taken, compiled):
-    def found(code):
-        warps, at_once = re.search(r"WARPS = (\d+), AT_ONCE = (\d+)", code).groups()
-        return int(warps), int(at_once)
+# Of two gradients: how many leave the registers, the warps, the steps that are unrolled.
+VARIANTS = [(0, 8, 4), (0, 8, 1), (0, 4, 1), (1, 8, 1), (1, 4, 1), (2, 8, 1), (2, 4, 1)]
 
-    cupy.spills = lambda code: spills.get(found(code), 0)
+
+def variant(code):
+    warps, at_once = map(int, re.search(r"WARPS = (\d+), AT_ONCE = (\d+)", code).groups())
+    return code.count("if (tile == cta()) d"), warps, at_once
+
+
+@pytest.mark.parametrize("count", range(len(VARIANTS) + 1))
+def test_a_kernel_that_spills_is_made_otherwise_or_declined(cupy, count):
+    cupy.spills = lambda code: 16 - count if variant(code) in VARIANTS[:count] else 0
     run = Run(program(relu), (5, 7, 3), 23, 8)
     executable = NarrowExecutable(run.program, Plan("cupy", "cuda:0", "bfloat16"), CudaMachine(0))
-    source, kernels = executable.bind((5, 7, 3))
-    assert (source.warps, source.at_once) == taken
-    assert kernels.local_bytes() == spills.get(taken, 0)
-    assert len(cupy.modules) == compiled
+    if count < len(VARIANTS):
+        source, kernels = executable.bind((5, 7, 3))
+        assert (source.parked, source.warps, source.at_once) == VARIANTS[count]
+        assert kernels.local_bytes() == 0
+    else:
+        with pytest.raises(ScheduleError, match="however it is compiled, a thread spills 9 bytes or more"):
+            executable.bind((5, 7, 3))
+    assert [variant(code) for code, _ in cupy.modules] == VARIANTS[: count + 1]
+
+
+def test_a_plan_of_a_larger_gpu_starts_what_is_resident_and_says_so(cupy, caplog):
+    run = Run(program(relu), (5, 7, 3), 2000, 2000)
+    plan = Plan("cupy", "cuda:0", "bfloat16", {"ctas": 132})
+    executable = NarrowExecutable(run.program, plan, CudaMachine(0))
+    state = verify.start(run.program, run.parameters, lambda a: Array(np.array(a)))
+    with caplog.at_level("WARNING", "gdkernels"):
+        executable.run(state, Array(run.x), Array(run.y), run.order, 2000, run.rates)
+    assert cupy.launched[-1][1] == (4,)
+    assert executable.plan.choices["ctas"] == 4
+    assert "132 CTAs are not resident on cuda:0 at the same time, only 4 are" in caplog.text
 
 
 def test_memory_that_runs_out_does_so_before_anything_moves(folder):

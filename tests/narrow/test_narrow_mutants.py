@@ -21,7 +21,7 @@ def _noticed(folder, change):
     for schedule in SCHEDULES:
         machine = TwinMachine(folder, schedule=schedule, change=change)
         try:
-            found = _run().on_twin(machine, warps=4)
+            found = _run().on_twin(machine, warps=4, parked=1)
         except TwinError as error:
             return str(error)
         wrong = {name: e for name, e in errors(found, _reference()).items() if not e <= BOUND}
@@ -60,6 +60,8 @@ MUTANTS = {
     "the sum over a CTA does not wait": _instead("] = sum;\n    }\n    cta_sync();", "] = sum;\n    }"),
     "inputs of the tile before": _instead("second = !second;", ""),
     "the next inputs overwrite these": _instead("*const next_tile = second ?", "*const next_tile = !second ?"),
+    "a gradient begins where the step before ended": _instead("if (tile == cta()) ", "if (false) "),
+    "a gradient begins anew in every tile": _instead("if (tile == cta()) ", "if (true) "),
     "other rows of the gradient's left operand": _instead(
         "16 * k + 8 * (lane >> 4) + (lane & 7)", "16 * k + 8 * (lane >> 3 & 1) + (lane & 7)"
     ),

@@ -25,6 +25,10 @@ RUNS = {
     "six hidden layers, memory used again": (program(*[relu] * 6), (64,) * 8, 140, 140, "bfloat16", {"warps": 8}),
     "odd widths, no bias": (program(tanh, tanh, bias=False), (33, 17, 49, 64), 260, 64, "bfloat16", {}),
     "48 wide, blocks that do not divide": (program(gelu, gelu), (48,) * 4, 100, 64, "bfloat16", {"warps": 8}),
+    "gradients that leave the registers": (
+        program(relu, tanh, clip_norm=1.0), (64, 33, 64, 5), 300, 150, "bfloat16", {"parked": 2},
+    ),
+    "all gradients leave them, in tf32": (program(relu, tanh), (20, 33, 17, 5), 230, 150, "tf32", {"parked": 3}),
     "no hidden layer": (program(), (4, 3), 23, 8, "tf32", {}),
     "one unit everywhere": (program(tanh, tanh), (1, 1, 1, 1), 23, 8, "bfloat16", {}),
     "batches of one": (program(relu), (9, 20, 2), 5, 1, "bfloat16", {}),

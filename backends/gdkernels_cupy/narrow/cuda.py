@@ -91,7 +91,7 @@ class CudaKernels:
         types = [argument.rsplit(" ", 1)[0] for argument in SIGNATURES[name].split(", ")]
         given = tuple(_as_argument(kind, a) for kind, a in zip(types, arguments, strict=True))
         with self._cupy.cuda.Device(self._device):
-            # A cooperative launch fails where not all CTAs are resident; otherwise they would wait for ever.
+            # Were not all CTAs resident, those that are would wait for ever: CuPy starts fewer, with a warning.
             function = self._kernels[name].kernel
             function((ctas,), (self._threads,), given, shared_bytes, enable_cooperative_groups=together)
 

@@ -1,8 +1,10 @@
 """A program for narrow networks as one persistent kernel: many steps a launch, everything on the chip within a step."""
 
+import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,8 @@ from gdkernels_cupy.narrow.source import Source, write_source
 from gdkernels_cupy.tasks import Task, prediction_of, training_of
 
 __all__ = ["NarrowExecutable", "applies"]
+
+_log = logging.getLogger("gdkernels")
 
 _WARPS = (8, 4)  # in a CTA, in the order in which they are tried
 _STEPS_PER_LAUNCH = 1 << 14  # a launch cannot be interrupted
@@ -66,33 +70,38 @@ def _fitting(
     shared_bytes: int,
     wished: Mapping[str, Any],
 ) -> Iterator[Source]:
-    """Yield the sources that fit, by the warps of a CTA and the steps of a gradient that are unrolled; best ones first.
+    """Yield the sources that fit, best ones first: with few gradients that leave the registers between tiles.
+
+    Among those, with many warps in a CTA, and with more than one step of a gradient unrolled.
 
     Parameters
     ----------
     wished
-        Which of them a plan names.
+        Which of them a plan names, as ``parked``, ``warps`` and ``at_once``.
 
     Raises
     ------
     ScheduleError
-        Where none fits; it says why for each.
+        Where none fits; it says why, for each number of warps, of the one that needs the fewest registers.
     """
-    reasons: list[str] = []
+    reasons: dict[int, str] = {}
     found = False
     sizes, form = {str(d): n for d, n in zip(prediction.widths, widths, strict=True)}, FORMATS[precision]
-    for warps in (wished["warps"],) if "warps" in wished else _WARPS:
-        usual = (form.at_once[warps], 1)
-        for at_once in dict.fromkeys((wished["at_once"],) if "at_once" in wished else usual):
+    parts = range(len(widths) if step is not None else 1)
+    for parked, warps in product(*(_values(wished, n, v) for n, v in (("parked", parts), ("warps", _WARPS)))):
+        for at_once in dict.fromkeys(_values(wished, "at_once", (1 if parked else form.at_once[warps], 1))):
             try:
                 unrolled = replace(form, at_once={warps: at_once})
-                yield write_source(step, prediction, sizes, unrolled, warps, shared_bytes)
+                yield write_source(step, prediction, sizes, unrolled, warps, shared_bytes, parked=parked)
                 found = True
             except ScheduleError as error:
-                if str(error) not in reasons:
-                    reasons.append(str(error))
+                reasons[warps] = str(error)
     if not found:
-        raise ScheduleError("; ".join(reasons))
+        raise ScheduleError("; ".join(reasons.values()))
+
+
+def _values(wished: Mapping[str, Any], name: str, usual: Iterable[int]) -> Iterable[int]:
+    return (wished[name],) if name in wished else usual
 
 
 class NarrowExecutable(Executable):
@@ -173,6 +182,7 @@ class NarrowExecutable(Executable):
                 "kernel": "narrow",
                 "warps": source.warps,
                 "at_once": source.at_once,
+                "parked": source.parked,
                 "ctas": ctas,
             },
         )
@@ -219,20 +229,37 @@ class NarrowExecutable(Executable):
     # ---- what runs
 
     def bind(self, widths: tuple[int, ...]) -> tuple[Source, Kernels]:
-        """Return what runs networks of these widths: of what fits, the first that keeps to registers, or nearly so."""
+        """Return what runs networks of these widths: of what fits, the first that keeps to registers.
+
+        Raises
+        ------
+        ScheduleError
+            Where nothing fits, or everything spills: where it does, among the products of a tile or once a step, the
+            device does not say.
+        """
         if widths not in self._bound:
             properties = self._machine.properties
             reason = _unfit(widths, self.plan.precision, properties)
             if reason is not None:
                 raise ScheduleError(reason)
             tasks, shared = (self._step, self._prediction), properties.shared_bytes
+            least = math.inf
             for source in _fitting(*tasks, widths, self.plan.precision, shared, self._wished):
                 kernels = self._machine.compile(source)
-                best = self._bound.setdefault(widths, (source, kernels))
-                if kernels.local_bytes() < best[1].local_bytes():
+                spilled = kernels.local_bytes()
+                if not spilled:
                     self._bound[widths] = source, kernels
-                if not kernels.local_bytes():
                     break
+                least = min(least, spilled)
+            else:
+                raise ScheduleError(f"however it is compiled, a thread spills {least} bytes or more of its registers")
+            if self._wished.get("ctas", 0) > kernels.resident():
+                _log.warning(
+                    "the plan's %d CTAs are not resident on %s at the same time, only %d are: bits may differ",
+                    self._wished["ctas"],
+                    self.plan.device,
+                    kernels.resident(),
+                )
         return self._bound[widths]
 
     def _ctas(self, source: Source, kernels: Kernels, batch: int) -> int:
@@ -240,7 +267,7 @@ class NarrowExecutable(Executable):
         assert source.step is not None
         rows = 16 * source.warps
         useful = max(-(-batch // rows), -(-source.step.partial.size // (2 * rows)))
-        return int(self._wished.get("ctas", min(kernels.resident(), useful)))
+        return min(kernels.resident(), int(self._wished.get("ctas", useful)))
 
     def _addresses(self, source: Source, parameters: Layers, slots: Layers) -> Any:
         arrays = _named(parameters, slots)

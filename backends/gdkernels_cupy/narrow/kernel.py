@@ -134,10 +134,10 @@ class KernelText:
             "    if (cta() < tiles) {",
         ]
         inner, update = self._begin(training=True), UpdateText(self.memory)
+        inner.append(f"float* const mine_at = partial + (long long)cta() * {self.memory.partial.size};")
         for k, g in self.memory.gradient_of.items():
-            s = g.split
-            inner.append(f"Gradient<{s.rows}, {s.columns}, {s.up}, {s.across}> d{k};")
-            inner.append(f"d{k}.clear();")
+            if k not in self.memory.parked:
+                inner += [f"{g.split.text} d{k};", f"d{k}.clear();"]
         batch_totals = self.memory.totals[0]
         inner += [f"float n{n.id} = 0.f;" for n in batch_totals]
         inner += self._tiles(TileText(self.memory).lines())

@@ -34,7 +34,7 @@ class Kernels(Protocol):
         """Return how many CTAs of the training kernel the device runs at the same time."""
 
     def local_bytes(self) -> int:
-        """Return the bytes that a thread of the training kernel spills from its registers."""
+        """Return the bytes that a thread of the training kernel has outside of its registers: what it spills."""
 
     def launch(self, name: str, ctas: int, shared_bytes: int, arguments: Sequence[Any], *, together: bool) -> None:
         """Start a kernel; if `together`, all its CTAs run at the same time."""

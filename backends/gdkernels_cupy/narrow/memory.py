@@ -41,9 +41,15 @@ class Memory:
     ----------
     order
         The names of the parameters and slots, as their addresses follow one another.
+    tight
+        As `TileLayout.of` has it.
+    parked
+        How many gradients, the largest, leave the registers between tiles: they wait where a CTA leaves its gradients.
 
     Attributes
     ----------
+    parked
+        Which gradients those are, by the number of their node.
     shared, weights, partial
         Offsets: of what is on the chip, in bytes; of the rounded weights, in elements; of what a CTA leaves of its
         gradients, in floats.
@@ -58,7 +64,15 @@ class Memory:
     """
 
     def __init__(
-        self, task: Task, sizes: Mapping[str, int], form: Format, warps: int, order: Sequence[str], *, tight: bool
+        self,
+        task: Task,
+        sizes: Mapping[str, int],
+        form: Format,
+        warps: int,
+        order: Sequence[str],
+        *,
+        tight: bool,
+        parked: int = 0,
     ) -> None:
         self.task, self.sizes, self.form, self.warps = task, sizes, form, warps
         self.schedule = task.schedule
@@ -67,6 +81,8 @@ class Memory:
         self.results = [n for n in (task.error, task.norm) if n is not None]
         self.biases = self._biases()
         self.gradient_of = self._gradients()
+        largest = sorted(self.gradient_of, key=lambda k: -self.gradient_of[k].split.slots)
+        self.parked = frozenset(largest[:parked])
         loops = [s for s in self.schedule.tile if isinstance(s, Loop)]
         self.tile_scalars = _scalars(loops)
         numbers = [loop for loop in self.schedule.numbers if loop is not None]
@@ -111,8 +127,9 @@ class Memory:
 
     @property
     def sums_per_thread(self) -> int:
-        """How many sums of weight gradients a thread keeps in registers."""
-        return sum(g.split.slots for g in self.gradient_of.values())
+        """How many sums of weight gradients a thread has in registers at most."""
+        kept = sum(g.split.slots for k, g in self.gradient_of.items() if k not in self.parked)
+        return kept + max((self.gradient_of[k].split.slots for k in self.parked), default=0)
 
     @property
     def matrix_instructions(self) -> int:
@@ -150,6 +167,10 @@ class Memory:
             if totals:
                 self.shared.take(f"parts{k}", len(totals) * self.warps * 4)
                 self.shared.take(f"totals{k}", len(totals) * 4)
+
+    def place_of(self, gradient: int) -> str:
+        """Return where a CTA leaves a gradient, as text."""
+        return f"mine_at + {self.partial.offsets[f'product{gradient}']}"
 
     def multiplied(self) -> Iterator[tuple[str, Node]]:
         products = {s.weights.id: s.weights for s in self.schedule.tile if isinstance(s, Product)}

@@ -75,6 +75,11 @@ class Split:
         return 8 * self.blocks
 
     @property
+    def text(self) -> str:
+        """The type of what a thread keeps, as ``tile.cuh`` has it."""
+        return f"Gradient<{self.rows}, {self.columns}, {self.up}, {self.across}>"
+
+    @property
     def positions(self) -> int:
         """How many places there are in one share, with those of blocks that do not exist."""
         return self.slots * 32 * self.up * self.across

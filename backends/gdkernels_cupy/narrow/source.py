@@ -29,6 +29,7 @@ class Source:
     text: str
     warps: int
     at_once: int
+    parked: int
     predict: Memory
     step: Memory | None
     order: tuple[str, ...]
@@ -39,7 +40,14 @@ class Source:
 
 
 def write_source(
-    step: Task | None, prediction: Task, sizes: Mapping[str, int], form: Format, warps: int, shared_bytes: int
+    step: Task | None,
+    prediction: Task,
+    sizes: Mapping[str, int],
+    form: Format,
+    warps: int,
+    shared_bytes: int,
+    *,
+    parked: int = 0,
 ) -> Source:
     """Return the source for networks of these widths.
 
@@ -51,6 +59,8 @@ def write_source(
         Of a CTA; a tile has 16 rows for each.
     shared_bytes
         What a CTA can have of shared memory.
+    parked
+        How many gradients leave the registers between tiles.
 
     Raises
     ------
@@ -61,16 +71,16 @@ def write_source(
     predict = Memory(prediction, sizes, form, warps, order, tight=False)
     training = None
     if step is not None:
-        training = Memory(step, sizes, form, warps, order, tight=False)
+        training = Memory(step, sizes, form, warps, order, tight=False, parked=parked)
         if training.shared.size > shared_bytes:
-            training = Memory(step, sizes, form, warps, order, tight=True)
+            training = Memory(step, sizes, form, warps, order, tight=True, parked=parked)
         if training.sums_per_thread > most_sums(form, warps):
             raise ScheduleError(
                 f"with {warps} warps its gradients take {training.sums_per_thread} registers of a thread, "
                 f"at most {most_sums(form, warps)} are free"
             )
     text = _text(form, warps, predict, training)
-    source = Source(text, warps, form.at_once[warps], predict, training, order)
+    source = Source(text, warps, form.at_once[warps], parked, predict, training, order)
     if source.shared_bytes > shared_bytes:
         raise ScheduleError(f"with {warps} warps it takes {source.shared_bytes} of {shared_bytes} bytes on the chip")
     return source

@@ -82,6 +82,11 @@ template <int I, int J, int UP, int ACROSS> struct Gradient {
         for (int s = 0; s < SLOTS; s++)
             partial[s * THREADS + thread()] = sum[s / (8 * N)][s / 8 % N][s / 4 % 2][s % 4];
     }
+    FN void read(const float* partial) {
+#pragma unroll
+        for (int s = 0; s < SLOTS; s++)
+            sum[s / (8 * N)][s / 8 % N][s / 4 % 2][s % 4] = partial[s * THREADS + thread()];
+    }
     // Position c of SLOTS · GROUP, as `write` puts them, is element (i, j).
     static FN int row(int c) {
         const int slot = c / GROUP, up = c % GROUP / (32 * ACROSS), g = (c & 31) >> 2;

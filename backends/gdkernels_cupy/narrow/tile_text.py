@@ -56,7 +56,7 @@ class TileText:
                     for node in step.outputs:
                         lines += self._operand(node, lefts)
             elif isinstance(step, Accumulation) and step.left is not None:
-                lines.append(self._accumulate(step))
+                lines += self._accumulate(step)
         return lines
 
     def _load_inputs(self, steps: Sequence[Step], start: int, loaded: set[int]) -> list[str]:
@@ -120,9 +120,21 @@ class TileText:
     def _tile_name(self, node: Node) -> str:
         return "x_tile" if node.op == "input" else f"tile{self.memory.layout.tile_of[node.id]}"
 
-    def _accumulate(self, step: Accumulation) -> str:
+    def _accumulate(self, step: Accumulation) -> list[str]:
         assert step.left is not None
-        return f"d{step.node.id}.add({self._tile_name(step.left)}, {self._tile_name(step.right)});"
+        k = step.node.id
+        add = f"d{k}.add({self._tile_name(step.left)}, {self._tile_name(step.right)});"
+        if k not in self.memory.parked:
+            return [add]
+        place = self.memory.place_of(k)
+        return [
+            "{",
+            f"    {self.memory.gradient_of[k].split.text} d{k};",
+            f"    if (tile == cta()) d{k}.clear(); else d{k}.read({place});",
+            f"    {add}",
+            f"    d{k}.write({place});",
+            "}",
+        ]
 
     def _loop(self, at: int, loop: Loop) -> list[str]:
         lines: list[str] = []

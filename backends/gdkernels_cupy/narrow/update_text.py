@@ -20,9 +20,10 @@ class UpdateText:
     def leave_gradients(self) -> list[str]:
         """Return how a CTA leaves its gradients for the others."""
         # All warps met after the last of the sums, before the gradient made of the same values.
-        lines = [f"float* const mine_at = partial + (long long)cta() * {self.memory.partial.size};"]
+        lines = []
         for k, g in self.memory.gradient_of.items():
-            lines.append(f"d{k}.write(mine_at + {self.memory.partial.offsets[f'product{k}']});")
+            if k not in self.memory.parked:
+                lines.append(f"d{k}.write({self.memory.place_of(k)});")
             if g.columns is not None:
                 name, count = f"sums{g.columns.node.id}", self.memory.warps * g.split.columns
                 to = f"mine_at[{self.memory.partial.offsets[name]} + c]"
@@ -104,7 +105,7 @@ class UpdateText:
             rows, columns = self.memory.size(node, 0), self.memory.size(node, 1)
             s = g.split
             lines = [
-                f"using G = Gradient<{s.rows}, {s.columns}, {s.up}, {s.across}>;",
+                f"using G = {s.text};",
                 f"const int i = G::row(c - {start}), j = G::column(c - {start});",
                 f"if (i >= {rows} || j >= {columns}) continue;",
             ]
