@@ -136,7 +136,7 @@ class Bound:
             "paired": int(form.paired),
             "batch": self.sizes["B"],
             "tile_rows": choices.tile_rows,
-            "grain": GRANULE if form.paired else GRAIN,
+            "grain": GRANULE if form.paired and not choices.depth_first else GRAIN,
             "all_rows": int(choices.by_units),
             "operands": layout.operand_base[thread],
             "scalar_count": len(layout.scalars),

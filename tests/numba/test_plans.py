@@ -161,6 +161,28 @@ def test_threads_sum_the_gradients_of_their_own_rows_where_weights_are_few(
 
 @needs_pairs
 @pytest.mark.parametrize(
+    ("widths", "batch_size", "apart", "tile_rows"),
+    [
+        ((43, 34), 132, True, 96),  # 68 and 64, in squares it would be 96 and 36
+        ((98, 93), 67, True, 64),
+        ((64, 128, 128, 10), 60, True, 32),
+        ((64, 128, 128, 10), 40, False, 32),  # more gradients than the rows leave
+        ((300, 700, 10), 300, False, 160),
+    ],
+)
+def test_in_bfloat16_rows_of_which_others_read_nothing_are_shared_evenly(
+    widths, batch_size, apart, tile_rows, monkeypatch
+):
+    monkeypatch.setattr("gdkernels_numba.executable.caches", lambda: Caches(second=1 << 20))
+    data = Data(program(*[tanh] * (len(widths) - 2)), widths, 2 * batch_size + 1)
+    executable = compiled(data.program, "bfloat16", threads=2)
+    assert_agrees(data, executable, batch_size, "bfloat16")
+    assert executable.plan.choices["depth_first"] == apart
+    assert executable.plan.choices["tile_rows"] == tile_rows
+
+
+@needs_pairs
+@pytest.mark.parametrize(
     ("widths", "batch_size", "threads", "by_units"),
     [
         ((300, 700, 300), 31, 2, True),  # one thread would have all
