@@ -139,16 +139,16 @@ class Tables:
 
     def add_narrow(self, node: Node, start: int = 0, stop: int | None = None) -> None:
         """Write the operands that are made of the columns from `start` to `stop` of a value, if a product reads it."""
-        forms = self.forms(node)
-        if forms == Forms():
+        layout, forms = self.layout, self.forms(node)
+        if layout.operands is None or forms == Forms():
             return
-        layout = self.layout
         matrix, source = layout.buffer(node, self.thread)
         columns = (matrix.columns if stop is None else stop) - start
-        kernel, forms = self.kernel("narrow_rows"), forms.from_column(start, self.format)
+        kernel = self.kernel("narrow_distant_rows" if layout.operands.distant_rows else "narrow_rows")
+        forms = forms.from_column(start, self.format)
         source = source._replace(base=layout.at_column(matrix, start))
-        right = (forms.right, forms.right_pitch)
-        self.tile.add("NARROW", kernel, columns, source, matrix.pitch, forms.left, *right, forms.turned)
+        places = (forms.left, forms.right, forms.right_pitch, forms.turned)
+        self.tile.add("NARROW", kernel, columns, source, matrix.pitch, *places)
 
     def add_loop(self, step: Loop, start: int = 0, stop: int | None = None) -> None:
         """Write a loop over the columns from `start` to `stop` of what it runs over."""

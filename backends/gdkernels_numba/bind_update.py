@@ -54,7 +54,7 @@ def _add_forms(tables: Tables, table: Table, name: str, operands: Operands, colu
     to_right, to_back = _forms(layout, name, operands, column)
     pitches = [forms[name].pitch if name in forms else 0 for forms in (operands.right, operands.back)]
     block = (layout.in_blocks(source, column=column), source.pitch)
-    kernel = tables.kernel("narrow_weights")
+    kernel = tables.kernel("narrow_distant_weights" if operands.distant_weights else "narrow_weights")
     table.add("NARROW_BLOCK", kernel, *block, to_right, pitches[0], to_back, pitches[1])
 
 
@@ -171,7 +171,7 @@ def written_by(tables: Tables, name: str, loop: Loop | None, *, row: int = 0, co
     if loop is None or layout.format.tiled or changed <= caches().first:
         return []
     copies = []
-    if loop.outputs and layout.operands is not None:
+    if loop.outputs and layout.operands is not None and not layout.operands.distant_weights:
         copies = [place for place in _forms(layout, name, layout.operands, column) if place != NOWHERE]
     elif loop.outputs and name in layout.transposes:
         copies = [_turned(layout, name)]

@@ -18,22 +18,27 @@ of 32 by 32 numbers, zero where `s` has none, so that no product need know where
 
 from llvmlite import ir
 
-from gdkernels_numba.emit import Function
+from gdkernels_numba.emit import I32, Function
 from gdkernels_numba.kernels_move import transposed
 from gdkernels_numba.vector import GRANULE, LINE, Format, Vectors
 
 __all__ = ["NARROWS", "write_narrows"]
 
 # Of one panel; forms at address 0 are not wanted. `left_panel` and `turned_panel` are from panel to panel of the form.
+_ROWS = (
+    "rows", "columns", "source", "source_row",
+    "left", "left_panel", "right", "right_row", "turned", "turned_panel",
+)  # fmt: skip
+_WEIGHTS = ("rows", "columns", "source", "source_row", "right", "right_row", "back", "back_row")
+# What is distant is not read before it has left the caches: all forms but left are written past them. Their own thread
+# alone finds such writes in order; others do so after a locked instruction, which is how threads meet (Intel's Software
+# Developer's Manual, volume 3: Buffering of Write Combining Memory Locations).
 NARROWS = {
-    "narrow_rows": (
-        "rows", "columns", "source", "source_row",
-        "left", "left_panel", "right", "right_row", "turned", "turned_panel",
-    ),
-    "narrow_weights": (
-        "rows", "columns", "source", "source_row", "right", "right_row", "back", "back_row",
-    ),
-}  # fmt: skip
+    "narrow_rows": _ROWS,
+    "narrow_weights": _WEIGHTS,
+    "narrow_distant_rows": _ROWS,
+    "narrow_distant_weights": _WEIGHTS,
+}
 
 
 def write_narrows(module: ir.Module, format: Format) -> None:
@@ -41,14 +46,15 @@ def write_narrows(module: ir.Module, format: Format) -> None:
     for name, arguments in NARROWS.items():
         f = Function(module, name, arguments)
         v = Vectors(f, format)
+        distant = "distant" in name
         _clear_behind(f, v)
         with f.loop(f.rows, step=GRANULE) as row:
-            if name == "narrow_rows":
+            if arguments == _ROWS:
                 _write_left(f, v, row)
-                _write_right(f, v, row, turned=True)
+                _write_right(f, v, row, turned=True, distant=distant)
             else:
-                _write_right(f, v, row, turned=False)
-                _write_back(f, v, row)
+                _write_right(f, v, row, turned=False, distant=distant)
+                _write_back(f, v, row, distant=distant)
         f.finish()
 
 
@@ -87,8 +93,11 @@ def _words(f: Function, v: Vectors, lines: list[ir.Value]) -> list[ir.Value]:
     return [f.builder.bitcast(line, v.integers) for line in lines]
 
 
-def _store(f: Function, value: ir.Value, address: ir.Value) -> None:
-    f.builder.store(value, f.pointer(address)).align = LINE
+def _store(f: Function, value: ir.Value, address: ir.Value, *, distant: bool = False) -> None:
+    store = f.builder.store(value, f.pointer(address))
+    store.align = LINE
+    if distant:
+        store.set_metadata("nontemporal", f.module.add_metadata([ir.Constant(I32, 1)]))
 
 
 def _write_left(f: Function, v: Vectors, row: ir.Value) -> None:
@@ -103,7 +112,7 @@ def _write_left(f: Function, v: Vectors, row: ir.Value) -> None:
             to.set(f.add(to.get(), f.left_panel))
 
 
-def _write_right(f: Function, v: Vectors, row: ir.Value, *, turned: bool) -> None:
+def _write_right(f: Function, v: Vectors, row: ir.Value, *, turned: bool, distant: bool) -> None:
     """Write the form right where it is wanted, and with `turned` that form, where that is."""
     size, lanes, pairs = v.format.size, v.format.lanes, GRANULE // 2
     wanted = f.builder.icmp_signed("!=", f.right, f.integer(0))
@@ -115,16 +124,16 @@ def _write_right(f: Function, v: Vectors, row: ir.Value, *, turned: bool) -> Non
         with f.builder.if_then(wanted):
             to = f.add(f.right, f.multiply(f.builder.lshr(row, f.integer(1)), f.right_row), offset)
             for k, line in enumerate(lines):
-                _store(f, line, f.add(to, f.multiply(f.right_row, k)))
+                _store(f, line, f.add(to, f.multiply(f.right_row, k)), distant=distant)
         if turned:
             with f.builder.if_then(f.builder.icmp_signed("!=", f.turned, f.integer(0))):
                 panel = f.multiply(f.builder.udiv(row, f.integer(GRANULE)), f.turned_panel)
                 to = f.add(f.turned, panel, f.multiply(column, LINE))
                 for k, line in enumerate(transposed(f, _words(f, v, lines))):
-                    _store(f, line, f.add(to, k * LINE))
+                    _store(f, line, f.add(to, k * LINE), distant=distant)
 
 
-def _write_back(f: Function, v: Vectors, row: ir.Value) -> None:
+def _write_back(f: Function, v: Vectors, row: ir.Value, *, distant: bool) -> None:
     size, lanes = v.format.size, v.format.lanes
     with f.builder.if_then(f.builder.icmp_signed("!=", f.back, f.integer(0))):
         for half in range(0, GRANULE, lanes):
@@ -135,4 +144,4 @@ def _write_back(f: Function, v: Vectors, row: ir.Value) -> None:
                 pair = f.builder.lshr(column, f.integer(1))
                 to = f.add(f.back, f.multiply(pair, f.back_row), f.multiply(first, size))
                 for k, line in enumerate(transposed(f, _words(f, v, lines))):
-                    _store(f, line, f.add(to, f.multiply(f.back_row, k)))
+                    _store(f, line, f.add(to, f.multiply(f.back_row, k)), distant=distant)

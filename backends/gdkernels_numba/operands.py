@@ -7,6 +7,7 @@ from gdkernels.graph.nodes import Node
 from gdkernels.graph.steps import Product
 from gdkernels_numba.choices import Choices
 from gdkernels_numba.lower import Task
+from gdkernels_numba.machine import caches
 from gdkernels_numba.memory import Arena, Matrix
 from gdkernels_numba.table import Place
 from gdkernels_numba.vector import GRANULE, LINE, Format
@@ -56,6 +57,9 @@ class Operands:
     ----------
     right, back
         The forms of weights, by the name of the parameter, where a product reads them.
+    distant_weights, distant_rows
+        Whether the forms of the weights, or of what the whole batch computes, are so large that they have left the
+        caches when they are read.
     """
 
     def __init__(self, task: Task, sizes: Mapping[str, int], choices: Choices, arena: Arena) -> None:
@@ -65,22 +69,26 @@ class Operands:
 
         self.right: dict[str, Matrix] = {}
         self.back: dict[str, Matrix] = {}
+        begin = arena.size
         for p in products:
             m, n = self._size(p.weights, 0), self._size(p.weights, 1)
             name, forms = p.weights.attribute, self.back if p.transposed else self.right
             if name not in forms:
                 forms[name] = arena.right(n, m) if p.transposed else arena.right(m, n)
+        self.distant_weights = arena.size - begin > caches().last // 4  # beside masters and slots
 
         multiplied = {p.left.id: p.left for p in products}
         first, second = {a.id: a for a, _ in sums}, {d.id: d for _, d in sums}
         nodes = multiplied | first | second
         self._values: list[dict[int, Forms]] = []
+        begin = arena.size
         for thread in range(choices.threads):
             if thread == 0 or choices.depth_first:
                 kept = {k: self._kept(node, k in first, k in second) for k, node in nodes.items()}
             if thread == 0 or not choices.by_units:
                 values = {k: self._with_left(kept[k], node, k in multiplied) for k, node in nodes.items()}
             self._values.append(values)
+        self.distant_rows = not choices.depth_first and arena.size - begin > caches().last // 2
 
     def _size(self, node: Node, axis: int) -> int:
         return self._sizes[str(node.shape[axis])]

@@ -18,27 +18,29 @@ def kernel():
     return PairKernels(AVX512_BF16)
 
 
+@pytest.mark.parametrize("name", ["narrow_rows", "narrow_distant_rows"])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_the_forms_of_a_value(kernel, shape):
+def test_the_forms_of_a_value(kernel, shape, name):
     values = random_values(shape)
     panel = panel_of(values)
     rows, columns = panel.shape
     left, right = room((columns // 32, rows, 16), 7), room((rows // 2, columns), 7)
     turned = room((rows // 32, columns, 16), 7)
     bytes_of = (rows * LINE, columns * 4, columns * LINE)
-    kernel("narrow_rows", *shape, panel, columns * 4, left, bytes_of[0], right, bytes_of[1], turned, bytes_of[2])
+    kernel(name, *shape, panel, columns * 4, left, bytes_of[0], right, bytes_of[1], turned, bytes_of[2])
     assert np.array_equal(left, left_form(values))
     assert np.array_equal(right, right_form(values)[0])
     assert np.array_equal(turned, left_form(values.T))
 
 
+@pytest.mark.parametrize("name", ["narrow_weights", "narrow_distant_weights"])
 @pytest.mark.parametrize("shape", [s for s in SHAPES if s[0] <= 64], ids=str)
-def test_the_forms_of_a_block_of_weights(kernel, shape):
+def test_the_forms_of_a_block_of_weights(kernel, shape, name):
     values = random_values(shape)
     panel = panel_of(values)
     rows, columns = panel.shape
     right, back = room((rows // 2, columns), 7), room((columns // 2, rows), 7)
-    kernel("narrow_weights", *shape, panel, columns * 4, right, columns * 4, back, rows * 4)
+    kernel(name, *shape, panel, columns * 4, right, columns * 4, back, rows * 4)
     assert np.array_equal(right, right_form(values)[0])
     assert np.array_equal(back, right_form(values.T)[0])
 

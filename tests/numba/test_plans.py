@@ -93,6 +93,19 @@ def test_in_bfloat16_operands_of_products_are_rounded_and_nothing_else(choices):
 
 
 @needs_pairs
+@pytest.mark.parametrize("choices", CHOICES.values(), ids=CHOICES)
+def test_forms_that_are_written_past_the_caches_give_the_same_bits(choices, monkeypatch):
+    data = Data(program(relu, tanh), WIDE, 200)
+    found = []
+    for size in (1 << 40, 1):
+        monkeypatch.setattr("gdkernels_numba.operands.caches", lambda size=size: Caches(second=size, last=size))
+        found.append(data.run(compiled(data.program, "bfloat16", **choices), 96, "bfloat16", 2))
+    (error, state), distant = found
+    assert distant[0] == error
+    assert bits(distant[1]) == bits(state)
+
+
+@needs_pairs
 def test_the_smallest_steps_in_bfloat16():
     executable = compiled(program(relu), "bfloat16")
     for widths, batch_size in (((1, 1, 1), 3), ((33, 17, 2), 1), ((31, 64, 65), 33)):

@@ -98,6 +98,7 @@ def test_products_in_bfloat16_are_sums_of_pairs_on_vectors():
     assert not scalar(lines)
     for name, lines in instructions(lambda module: write_narrows(module, form)).items():
         assert count(lines, "vcvtne2ps2bf16", "zmm") >= 16, name
+        assert count(lines, "vmovnt", "zmm") == ((2 if "rows" in name else 3) * 16 if "distant" in name else 0), name
         assert not calls(lines), name
         assert not scalar(lines), name
 
