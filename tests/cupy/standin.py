@@ -1,6 +1,7 @@
 """cublasLt without a device: the real descriptors are read back, and done on host memory as cublasLt.h says."""
 
 import ctypes
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from gdkernels_cupy import cublaslt
@@ -17,13 +18,25 @@ def view(address, dtype, shape, strides):
     return np.ndarray(shape, dtype, flat, strides=strides)
 
 
+_known = WeakKeyDictionary()
+
+
+def attributes(thing):
+    """Return what cublasLt has of a descriptor or a layout; once, as nobody changes them after they are made."""
+    if thing not in _known:
+        names = DescriptorAttribute if isinstance(thing, cublaslt.Descriptor) else LayoutAttribute
+        _known[thing] = {name: thing[name] for name in names}
+    return _known[thing]
+
+
 def matrix(layout, address):
     """Return the column-major matrix that a layout describes."""
-    rows, columns, ld = (layout[a] for a in (LayoutAttribute.ROWS, LayoutAttribute.COLS, LayoutAttribute.LD))
-    assert layout[LayoutAttribute.ORDER] == 0
+    get = attributes(layout)
+    rows, columns, ld = (get[a] for a in (LayoutAttribute.ROWS, LayoutAttribute.COLS, LayoutAttribute.LD))
+    assert get[LayoutAttribute.ORDER] == 0
     assert ld >= rows, "a leading dimension below the rows"
     assert address % 16 == 0
-    dtype = np.dtype(STORED[DataType(layout[LayoutAttribute.TYPE])])
+    dtype = np.dtype(STORED[DataType(get[LayoutAttribute.TYPE])])
     return view(address, dtype, (rows, columns), (dtype.itemsize, ld * dtype.itemsize))
 
 
@@ -32,7 +45,7 @@ def numbers(bits):
 
 
 def matmul(handle, descriptor, layouts, addresses, scalars, algorithm, workspace, stream):
-    get = {a: descriptor[a] for a in DescriptorAttribute}
+    get = attributes(descriptor)
     compute, epilogue = Compute(get[DescriptorAttribute.COMPUTE_TYPE]), get[DescriptorAttribute.EPILOGUE]
     real = np.float64 if compute == Compute.F64 else np.float32
     assert get[DescriptorAttribute.SCALE_TYPE] == (DataType.R_64F if real is np.float64 else DataType.R_32F)

@@ -6,9 +6,10 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <ucontext.h>
 #include <utility>
 #include <vector>
+
+#include "fibers.h"
 
 struct dim3 {
     unsigned x = 1, y = 1;
@@ -32,13 +33,13 @@ inline unsigned __float_as_uint(float value) {
 namespace twin {
 enum State { READY, AT_BLOCK, AT_WARP, DONE };
 struct Fiber {
-    ucontext_t context;
+    ::fibers::Place place;
     std::vector<char> stack = std::vector<char>(1 << 16);
     State state;
     double slot;  // what it shows to its warp
 };
 static std::vector<Fiber> fibers;
-static ucontext_t scheduler;
+static ::fibers::Place scheduler;
 static unsigned current;
 static int direction = 1;
 static void (*body)();
@@ -46,13 +47,13 @@ static void (*body)();
 inline void finish() {
     body();
     fibers[current].state = DONE;
-    swapcontext(&fibers[current].context, &scheduler);
+    ::fibers::change(fibers[current].place, scheduler);
 }
 
 inline void wait(State state) {
     const unsigned self = current;
     fibers[self].state = state;
-    swapcontext(&fibers[self].context, &scheduler);
+    ::fibers::change(fibers[self].place, scheduler);
 }
 
 // Let go who waits for others that have all come.
@@ -74,11 +75,7 @@ inline void block(void (*run)()) {
     const unsigned count = blockDim.x * blockDim.y;
     fibers.resize(count);
     for (Fiber& f : fibers) {
-        getcontext(&f.context);
-        f.context.uc_stack.ss_sp = f.stack.data();
-        f.context.uc_stack.ss_size = f.stack.size();
-        f.context.uc_link = nullptr;
-        makecontext(&f.context, finish, 0);
+        ::fibers::prepare(f.place, f.stack.data(), f.stack.size(), finish);
         f.state = READY;
     }
     do {
@@ -86,7 +83,7 @@ inline void block(void (*run)()) {
             current = direction > 0 ? k : count - 1 - k;
             if (fibers[current].state != READY) continue;
             threadIdx = {current % blockDim.x, current / blockDim.x};
-            swapcontext(&scheduler, &fibers[current].context);
+            ::fibers::change(scheduler, fibers[current].place);
         }
     } while (release());
     for (const Fiber& f : fibers)

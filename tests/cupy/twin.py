@@ -7,12 +7,13 @@ import re
 import shutil
 import subprocess
 from functools import cache
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-HERE = Path(__file__).parent
+INCLUDED = [f"-I{folder}" for folder in (Path(__file__).parent, files("gdkernels_cupy.narrow"))]
 COLLECTIVE = re.compile(r"__syncthreads|over_lanes|block_total|block_columns")
 FIXED = (
     "begin",
@@ -67,7 +68,7 @@ def compiled(text, directory, flags):
     if not target.exists():
         path = target.with_suffix(f".{os.getpid()}.cpp")
         path.write_text(source)
-        command = [compiler, "-std=c++17", "-O1", "-shared", "-fPIC", "-w", *flags, "-I", str(HERE), str(path), "-o"]
+        command = [compiler, "-std=c++17", "-O1", "-shared", "-fPIC", "-w", *flags, *INCLUDED, str(path), "-o"]
         part = f"{target}.{os.getpid()}"
         subprocess.run([*command, part], check=True)
         Path(part).replace(target)

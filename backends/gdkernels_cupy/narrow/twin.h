@@ -12,7 +12,7 @@
 #include <string>
 #include <vector>
 
-#include <ucontext.h>
+#include "fibers.h"
 
 namespace twin {
 
@@ -38,8 +38,7 @@ struct Fiber {
     int thread;
     Cta* cta;
     Warp* warp;
-    ucontext_t context;
-    void* stack_pointer;
+    fibers::Place place;
     const Barrier* on = nullptr;
     unsigned since = 0;
     bool done = false;
@@ -56,37 +55,9 @@ inline Count count;
 inline std::string problem;  // what made the grid stop
 inline std::function<void()> body;
 
-// ---- switching between fibers: a few instructions where we know them, ucontext elsewhere (four times as slow)
-#if defined(__x86_64__) && !defined(TWIN_UCONTEXT)
-inline void* scheduler;
-extern "C" void gdkernels_twin_switch(void** save, void* load);
-asm(R"(.text
-gdkernels_twin_switch:
- pushq %rbp; pushq %rbx; pushq %r12; pushq %r13; pushq %r14; pushq %r15
- movq %rsp, (%rdi); movq %rsi, %rsp
- popq %r15; popq %r14; popq %r13; popq %r12; popq %rbx; popq %rbp
- ret)");
-inline void to_scheduler() { gdkernels_twin_switch(&self->stack_pointer, scheduler); }
-inline void to_fiber() { gdkernels_twin_switch(&scheduler, self->stack_pointer); }
-inline void prepare(Fiber& fiber, unsigned char* stack, size_t bytes, void (*entry)()) {
-    void** top = (void**)(((uintptr_t)stack + bytes) & ~(uintptr_t)15);
-    *--top = nullptr;  // a return address that is never used, and keeps the alignment of a call
-    *--top = (void*)entry;
-    for (int saved = 0; saved < 6; saved++) *--top = nullptr;
-    fiber.stack_pointer = top;
-}
-#else
-inline ucontext_t scheduler;
-inline void to_scheduler() { swapcontext(&self->context, &scheduler); }
-inline void to_fiber() { swapcontext(&scheduler, &self->context); }
-inline void prepare(Fiber& fiber, unsigned char* stack, size_t bytes, void (*entry)()) {
-    getcontext(&fiber.context);
-    fiber.context.uc_stack.ss_sp = stack;
-    fiber.context.uc_stack.ss_size = bytes;
-    fiber.context.uc_link = nullptr;
-    makecontext(&fiber.context, entry, 0);
-}
-#endif
+inline fibers::Place scheduler;
+inline void to_scheduler() { fibers::change(self->place, scheduler); }
+inline void to_fiber() { fibers::change(scheduler, self->place); }
 
 // ---- what fibers wait for
 inline void stop(const std::string& what) {  // the scheduler does not come back to a fiber that has a problem
@@ -181,7 +152,7 @@ inline void launch(int blocks, int threads, size_t bytes, unsigned schedule, std
         fiber.thread = i % threads;
         fiber.cta = &cta[i / threads];
         fiber.warp = &warps[i / 32];
-        prepare(fiber, stacks + STACK * i, STACK, entry);
+        fibers::prepare(fiber.place, stacks + STACK * i, STACK, entry);
     }
     std::mt19937 random(schedule);
     if (schedule == 1) std::reverse(order.begin(), order.end());
