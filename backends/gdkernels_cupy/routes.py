@@ -208,7 +208,7 @@ class _Finder:
 
     def _is_only_read_by(self, node: Node, *loops: Loop) -> bool:
         others = [n.id for other in self.loops if all(other is not loop for loop in loops) for n in other.reads]
-        return node.id not in others and node.id not in self.multiplied and node is not self.task.output
+        return node.id not in others and node.id not in self.multiplied
 
     # ---- sums over the batch
 

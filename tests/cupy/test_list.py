@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import array_api_compat.numpy
 import numpy as np
 import pytest
 from gdkernels_cupy import operations as ops
@@ -10,8 +11,10 @@ from gdkernels_cupy.routes import EPILOGUES
 from gdkernels_cupy.tasks import training_of
 from interpreted import Interpreted
 
+from gdkernels import verify
+from gdkernels.backend import Plan
 from gdkernels.cases import CASES, compare, on_backend, on_numpy
-from gdkernels.definition import activations
+from gdkernels.definition import activations, network
 from gdkernels.definition.optimizers import SGD, AdamW
 from gdkernels.testing import BackendConformance
 
@@ -112,6 +115,31 @@ def test_an_activation_that_is_almost_gelu_is_not_taken():
     for function, kinds in ((almost, set()), (mine, {"gelu", "dgelu"})):
         found = operations(replace(RELU, activations=(function, function, activations.identity)))
         assert {op.epilogue.kind for op in found if isinstance(op, ops.Product)} & {"gelu", "dgelu"} == kinds
+
+
+def added(a, z, layers, *, xp):
+    return xp.matmul(xp.matmul(a, layers[1].W), layers[1].W.T) + z
+
+
+def multiplied(a, z, layers, *, xp):
+    return xp.matmul(a, layers[1].W) + xp.matmul(z, layers[1].W)
+
+
+@pytest.mark.parametrize("function", [activations.relu, activations.gelu])
+@pytest.mark.parametrize("end", [added, multiplied])
+def test_a_product_that_others_read_too_keeps_its_result(monkeypatch, end, function):
+    """A network has nothing of the kind; a definition with a connection past an activation would have it."""
+
+    def forward(parameters, x, *, activations, xp):
+        z = xp.matmul(x, parameters[0].W)
+        return end(activations[0](z, xp=xp), z, parameters, xp=xp)
+
+    monkeypatch.setattr(network, "forward", forward)
+    program = replace(RELU, activations=(function,) * 3, bias=False)
+    draw = np.random.default_rng(0).standard_normal
+    layers, x = [network.Layer(draw((6, 6)), None) for _ in range(3)], draw((8, 6))
+    found = Interpreted().compile(program, Plan("interpreted", "cpu", "float64")).predict(layers, x)
+    assert verify.relative_error(found, program.forward(layers, x, xp=array_api_compat.numpy)) < 1e-12
 
 
 def test_weights_move_after_the_last_product_that_needs_them():
