@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any
 
@@ -110,9 +110,18 @@ class Device:
         kind = runtime.memcpyDeviceToDevice
         runtime.memcpy2DAsync(to, pitch, source, source_pitch, width, rows, kind, self.stream.ptr)
 
-    def follow_caller(self) -> None:
-        """Let the stream wait for what the caller's own stream still has to do: its arrays may not be there yet."""
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Make the stream current, after what the caller's own still has to do: its arrays may not be there yet.
+
+        At the end nothing is left to do, even after an error or an interrupt: memory may be freed then.
+        """
         self.stream.wait_event(self._cupy.cuda.get_current_stream().record())
+        try:
+            with self.stream:
+                yield
+        finally:
+            self.stream.synchronize()
 
 
 _one_at_a_time = threading.Lock()

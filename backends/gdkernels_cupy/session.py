@@ -266,8 +266,7 @@ class Session:
         rows_there, table_there = cupy.asarray(order), cupy.asarray(table)
         control = self._control(sources, rows_there.data.ptr, table_there.data.ptr)
         sums = np.zeros(_SUMS)
-        self.device.follow_caller()
-        with self.device.stream:
+        with self.device.working():
             counts = {rows: count for rows, count in ((self.batch, full), (rest, 1)) if rows and count}
             self._prepare(control, counts)
             self._upload_control(control)
@@ -279,7 +278,6 @@ class Session:
                         self._graphs[rows, size].launch(self.device.stream)
             self.device.download(sums, self._at[self.batch].sums_at)
             self.store(parameters)
-            self.device.stream.synchronize()
         return float(sums[0]), float(sums[1])
 
     def seconds(
@@ -306,8 +304,7 @@ class Session:
     ) -> float:
         control = self._control(sources, order.data.ptr, table.data.ptr)
         times = []
-        self.device.follow_caller()
-        with self.device.stream:
+        with self.device.working():
             self._prepare(control, {self.batch: count})
             for _ in range(_REPEATS):
                 self._upload_control(control)
@@ -344,8 +341,7 @@ class Session:
         assert buffer is not None
         item = BYTES[buffer.storage]
         table_there = cupy.asarray(table)
-        self.device.follow_caller()
-        with self.device.stream:
+        with self.device.working():
             self.load(parameters)
             for start in range(0, x.records, self.batch):
                 count = min(self.batch, x.records - start)
@@ -353,7 +349,6 @@ class Session:
                 self._upload_control(self._control({"x": part}, 0, table_there.data.ptr))
                 self._launch(self.batch)
                 self._copy_out(buffer, output.data.ptr + start * buffer.columns * item, count)
-            self.device.stream.synchronize()
 
     def _control(self, sources: Mapping[str, Source], order: int, table: int) -> npt.NDArray[np.int64]:
         records = next(iter(sources.values())).records

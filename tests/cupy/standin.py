@@ -35,7 +35,7 @@ def matrix(layout, address):
     rows, columns, ld = (get[a] for a in (LayoutAttribute.ROWS, LayoutAttribute.COLS, LayoutAttribute.LD))
     assert get[LayoutAttribute.ORDER] == 0
     assert ld >= rows, "a leading dimension below the rows"
-    assert address % 16 == 0
+    assert address % 256 == 0, "what a preference says of A, B, C and D where nobody sets it"
     dtype = np.dtype(STORED[DataType(get[LayoutAttribute.TYPE])])
     return view(address, dtype, (rows, columns), (dtype.itemsize, ld * dtype.itemsize))
 
@@ -69,6 +69,7 @@ def matmul(handle, descriptor, layouts, addresses, scalars, algorithm, workspace
     if epilogue & AUX:
         ld = get[DescriptorAttribute.EPILOGUE_AUX_LD]
         assert ld >= rows
+        assert at % 16 == 0
         if epilogue & (RELU | DRELU):
             assert ld % 128 == 0
             auxiliary = view(at, np.dtype(np.uint8), (columns, ld // 8), (ld // 8, 1))

@@ -14,6 +14,8 @@ from gdkernels_cupy.interpret import Interpreter
 from gdkernels_cupy.operations import Epilogue, Listing, Product, matrix, vector
 from gdkernels_cupy.products import Matmul
 
+from gdkernels.graph.placement import ALIGNMENT
+
 PREFIXES = {
     cublaslt.Compute: "CUBLAS_COMPUTE_",
     cublaslt.Epilogue: "CUBLASLT_EPILOGUE_",
@@ -107,6 +109,8 @@ class Memory(Interpreter):
         e = product.epilogue
         buffers |= {b.name: b for b in (e.bias, e.auxiliary) if b is not None}
         super().__init__(Listing((), tuple(buffers.values()), {}, {}, (), 8), precision)
+        size, room = self.memory.nbytes, np.full(self.memory.nbytes + ALIGNMENT, 0xFF, np.uint8)
+        self.memory = room[-room.ctypes.data % ALIGNMENT :][:size]
         random = np.random.default_rng(seed)
         for b in buffers.values():
             values = random.standard_normal((b.rows, b.columns))

@@ -81,6 +81,7 @@ def test_out_of_memory_in_the_middle_loses_nothing(host):
         with pytest.raises(MemoryError):
             run.epoch()
         host.fail_after = None
+        assert not host.unfinished, "what is still read may be freed now"
         assert run.bits == before
         assert run.state.step == step
     run.epoch()
