@@ -236,5 +236,9 @@ def test_the_real_cupy_answers():
     else:
         assert "no NVIDIA driver" in reason or "no CUDA device" in reason or "too old" in reason
     assert backend.xp.__name__ == "array_api_compat.cupy"
-    assert {"memGetInfo", "driverGetVersion", "getDeviceCount"} <= set(dir(cupy.cuda.runtime))
+    runtime = {"memGetInfo", "driverGetVersion", "getDeviceCount", "memcpyAsync", "memcpy2DAsync", "CUDARuntimeError"}
+    assert runtime | {"pointerGetAttributes", "memoryTypeHost"} <= set(dir(cupy.cuda.runtime))
+    assert {"alloc", "Stream", "get_current_stream", "UnownedMemory", "MemoryPointer"} <= set(dir(cupy.cuda))
+    assert cupy.cuda.PinnedMemory(0, cupy.cuda.runtime.hostAllocPortable).ptr == 0
+    assert callable(cupy.ndarray.set)
     assert {"from_dlpack", "asnumpy", "get_default_memory_pool"} <= set(dir(cupy))

@@ -3,8 +3,10 @@
 import json
 import re
 
+import numpy as np
 import pytest
-from gdkernels_cupy import CuPyBackend
+import standin
+from gdkernels_cupy import CuPyBackend, cublaslt
 from gdkernels_cupy.routes import EPILOGUES
 
 from gdkernels.bench.gpu import costs, first, machine, turns
@@ -103,7 +105,17 @@ def test_the_first_minutes(host):
 
 def test_the_costs(host, monkeypatch):
     assert costs.copy_bandwidth(1 << 18)["bytes a second"] > 0
-    assert costs.product_rate("tf32", 64)["flops a second"] > 0
+    operands, multiply = [], host.multiply
+
+    def seen(*given):
+        operands.extend(standin.matrix(layout, at) for layout, at in zip(given[2][:2], given[3][:2], strict=True))
+        multiply(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cublaslt, "matmul", seen)
+        for precision in ("tf32", "bfloat16"):
+            assert costs.product_rate(precision, 64)["flops a second"] > 0
+    assert all(len(np.unique(standin.numbers(a))) > 500 for a in operands), "zeros take less power"
     nodes = costs.graph_nodes((1, 3), launches=2)
     assert {kind: list(found) for kind, found in nodes.items()} == {"kernel": ["1", "3"], "product of 64": ["1", "3"]}
     monkeypatch.setattr("gdkernels_cupy.probe.trusted_epilogues", lambda number, precision: ("bias", "gelu", "update"))

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from gdkernels_cupy import device as device_module
 from gdkernels_cupy import session
-from gdkernels_cupy.needs import bytes_of
+from gdkernels_cupy.needs import bytes_of, shares
+from gdkernels_cupy.operations import Gather
 from gdkernels_cupy.probe import trusted_epilogues
 from gdkernels_cupy.routes import EPILOGUES
 from host_cupy import CaptureError
@@ -174,6 +175,27 @@ def test_data_that_does_not_fit_is_streamed_with_the_same_bits(host, monkeypatch
     assert [s.streamed for s in streamed.executable._graphs._sessions.values()] == [True]
     found = np.asarray(streamed.executable.predict(streamed.state.parameters, streamed.x))
     assert np.array_equal(found, resident.executable.predict(resident.state.parameters, resident.x))
+
+
+def test_a_streamed_batch_and_a_smaller_last_one_are_split_to_what_fits(host, monkeypatch):
+    """Each batch has two places then, and what is left of the records, here nearly a batch, as many parts."""
+    monkeypatch.setattr("gdkernels_cupy.needs._MARGIN", 0)
+    monkeypatch.setattr("gdkernels_cupy.device.WORKSPACE", 0)
+    run = in_pinned_memory(host, monkeypatch, "wide")
+    batch = len(run.x) // 2 + 1
+    run.case = replace(run.case, batch_size=batch)
+    graphs = run.executable._graphs
+    resident, streamed = (
+        bytes_of(graphs._training, run.case.widths, (batch,), "float32", graphs._trusted(), streamed=s)
+        for s in (False, True)
+    )
+    assert resident < streamed
+    host.free = streamed - 1
+    run.epoch()
+    (bound,) = graphs._sessions.values()
+    assert bound.pieces == shares(batch, 2)
+    assert bound._memory.size <= host.free
+    assert sum(isinstance(op, Gather) for op in bound.listing.operations) == 4
 
 
 def streamed_and_resident(host, monkeypatch):
