@@ -185,12 +185,12 @@ def test_a_streamed_batch_and_a_smaller_last_one_are_split_to_what_fits(host, mo
     batch = len(run.x) // 2 + 1
     run.case = replace(run.case, batch_size=batch)
     graphs = run.executable._graphs
-    resident, streamed = (
-        bytes_of(graphs._training, run.case.widths, (batch,), "float32", graphs._trusted(), streamed=s)
-        for s in (False, True)
+    resident, streamed_rest = (
+        bytes_of(graphs._training, run.case.widths, (rows,), "float32", graphs._trusted(), streamed=s)
+        for rows, s in ((batch, False), (len(run.x) - batch, True))
     )
-    assert resident < streamed
-    host.free = streamed - 1
+    assert resident < streamed_rest
+    host.free = streamed_rest - 1
     run.epoch()
     (bound,) = graphs._sessions.values()
     assert bound.pieces == shares(batch, 2)

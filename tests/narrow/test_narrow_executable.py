@@ -59,14 +59,17 @@ def test_what_fits_on_a_hopper(run_program, widths, precision):
         (program(*[relu] * 7), (64,) * 9, "bfloat16", {}, 5),
         (program(*[relu] * 3), (64,) * 5, "tf32", {}, 2),
         (program(relu), (8, 64, 3), "tf32", {"parked": 1}, 1),
+        (program(relu, relu), (8, 64, 64, 3), "bfloat16", {"parked": 2}, 2),
     ],
 )
 def test_gradients_leave_the_registers_where_there_are_too_few(run_program, widths, precision, choices, parked):
     source = next(_fitting(*_tasks(run_program), widths, precision, HOPPER.shared_bytes, choices))
     assert source.parked == parked
     assert source.step.sums_per_thread <= most_sums(FORMATS[precision], source.warps)
-    sums = sorted(g.split.slots for g in source.step.gradient_of.values())
-    assert source.step.sums_per_thread == sum(sums[: len(sums) - max(0, parked - 1)])
+    slots = {k: g.split.slots for k, g in source.step.gradient_of.items()}
+    sums = sorted(slots.values())
+    assert sorted(slots[k] for k in source.step.parked) == sums[len(sums) - parked :], "the largest"
+    assert source.step.sums_per_thread == (sum(sums[:-parked]) + sums[-1] if parked else sum(sums))
 
 
 def test_a_plan_that_keeps_too_much_in_registers_is_declined():
