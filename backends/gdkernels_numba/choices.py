@@ -152,11 +152,13 @@ def choose(work: Work, format: Format, caches: Caches, cores: int, wished: Mappi
         by_units = pays and work.batch * work.widest_bytes <= caches.second and not depth_first
     tile_rows = wished.get("tile_rows")
     if tile_rows is None:
-        # Weights that leave the second-level cache are read again for every tile, so tiles are higher.
-        tile_rows = 8 * _ROW_BLOCK if work.weight_bytes <= caches.second // 2 else 32 * _ROW_BLOCK
+        # Weights that leave the second-level cache are read again for every tile, so tiles are higher; but what a tile
+        # computes had better not leave it. Products on tiles of AMX are over so soon that reading is the longer part.
+        higher = 32 if format.tiled else 12
+        rows = _ROW_BLOCK * (8 if work.weight_bytes <= caches.second // 2 else higher)
         if depth_first:
             rows = max(4 * _ROW_BLOCK, min(8 * _ROW_BLOCK, caches.second // 2 // work.row_bytes))
-            tile_rows = padded(-(-share // -(-share // rows)), GRAIN)  # tiles of a height
+        tile_rows = padded(-(-share // -(-share // rows)), GRAIN)  # tiles of a height
     tile_rows = work.batch if by_units else max(1, min(int(tile_rows), share))
     if format.paired:  # what is narrowed is narrowed in whole squares
         tile_rows = padded(tile_rows, GRANULE)
