@@ -253,7 +253,7 @@ class NarrowExecutable(Executable):
                 least = min(least, spilled)
             else:
                 raise ScheduleError(f"however it is compiled, a thread spills {least} bytes or more of its registers")
-            if self._wished.get("ctas", 0) > kernels.resident():
+            if "ctas" in self._wished and self._wished["ctas"] > kernels.resident():
                 _log.warning(
                     "the plan's %d CTAs are not resident on %s at the same time, only %d are: bits may differ",
                     self._wished["ctas"],
