@@ -99,7 +99,13 @@ def test_forms_that_are_written_past_the_caches_give_the_same_bits(choices, monk
     found = []
     for size in (1 << 40, 1):
         monkeypatch.setattr("gdkernels_numba.operands.caches", lambda size=size: Caches(second=size, last=size))
-        found.append(data.run(compiled(data.program, "bfloat16", **choices), 96, "bfloat16", 2))
+        executable = compiled(data.program, "bfloat16", **choices)
+        found.append(data.run(executable, 96, "bfloat16", 2))
+        (bound,) = executable._bound.values()
+        tables = bound.threads[0]
+        words = {word for table in (tables.transposes, tables.tile, *tables.updates) for word in table.words}
+        for what, distant in (("weights", size == 1), ("rows", size == 1 and not bound.choices.depth_first)):
+            assert (bound.kernels.address[f"narrow_distant_{what}"] in words) == distant, what
     (error, state), distant = found
     assert distant[0] == error
     assert bits(distant[1]) == bits(state)
