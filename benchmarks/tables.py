@@ -1,7 +1,7 @@
 """Rewrites the tables of the documents beside it from the committed results: ``python benchmarks/tables.py [--check]``.
 
 A table stands between ``<!-- results/NAME.json … -->`` and ``<!-- end -->``; nothing in between is typed. Files of
-`gdkernels bench` and `gdkernels.bench.low_precision` come alone, those of `gdkernels.bench.peers` several in a row.
+`gdkernels bench` and `benchmarks.low_precision` come alone, those of `gdkernels.bench.peers` several in a row.
 """
 
 import json
@@ -195,7 +195,7 @@ def side_by_side(result: dict[str, Any]) -> tuple[Task, dict[str, Any], dict[str
 
 def rate(row: dict[str, Any]) -> float:
     """Return the median of the rounds, in records per second."""
-    return median(row["samples"])
+    return float(median(row["samples"]))
 
 
 if __name__ == "__main__":

@@ -7,12 +7,12 @@ from functools import cache
 
 import pytest
 
-from gdkernels import registry
 from gdkernels.backend import PRECISIONS
 from gdkernels.bench.costs import cost_of
 from gdkernels.bench.planning import SWEEP, case_of
 from gdkernels.bench.proof import Prover
 from gdkernels.bench.workloads import PIECES, Pieces
+from gdkernels.dispatch import registry
 
 QUICK = SWEEP[1], SWEEP[3]
 

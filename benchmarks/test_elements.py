@@ -7,18 +7,18 @@ those of SSE) and each loss.
 import numpy as np
 import pytest
 
+from gdkernels.backend.program import Program
 from gdkernels.definition import activations, losses
 from gdkernels.definition.optimizers import SGD
-from gdkernels.graph.schedule import schedule
-from gdkernels.graph.steps import MATRIX
-from gdkernels.program import Program
+from gdkernels.lowering.schedule import schedule
+from gdkernels.lowering.steps import MATRIX
 
 pytest.importorskip("numba", reason="the CPU engine needs numba")
 
-from gdkernels_numba import lower
-from gdkernels_numba.machine import float_lanes
-from gdkernels_numba.memory import allocate
-from gdkernels_numba.vector import PANEL_BYTES, Format
+from gdkernels_numba import compilation
+from gdkernels_numba.bytecode.arena import allocate
+from gdkernels_numba.cpu.features import float_lanes
+from gdkernels_numba.ir.vector import PANEL_BYTES, Format
 
 ROWS = 384  # of one panel: what is read and written stays in the second-level cache, and a call is nothing beside it
 
@@ -52,9 +52,9 @@ def loops_of(program, form):
     """Return the loops over rows, each with its operands, and how many elements each runs over."""
     traced = program.trace(l2_as_input=True)
     result = schedule(traced.graph, traced.batch, traced.results, [traced.error])
-    loops = lower._Loops()
+    loops = compilation._Loops()
     loops.add(result, traced.batch)
-    compiled = lower._code_of_loops(form, tuple(loops.known))
+    compiled = compilation._code_of_loops(form, tuple(loops.known))
     jobs = []
     for recipe, name in loops.known.items():
         if recipe.kind == MATRIX:
@@ -62,7 +62,7 @@ def loops_of(program, form):
             memory, base = allocate(count * ROWS * PANEL_BYTES)
             memory.view(form.dtype)[:] = 0.5
             operands = base + ROWS * PANEL_BYTES * np.arange(count)
-            kernel = lower.code.function_of(compiled, name, 5)
+            kernel = compilation.jit.function_of(compiled, name, 5)
             kernel.memory = memory
             jobs.append((kernel, operands))
     return jobs, ROWS * form.panel

@@ -18,6 +18,7 @@ from gdkernels.errors import (
     Interrupted,
     TraceError,
 )
+from gdkernels.system.version import __version__
 
 __all__ = [
     "MLP",
@@ -37,6 +38,7 @@ __all__ = [
     "Stored",
     "TraceError",
     "Trainer",
+    "__version__",
     "activations",
     "from_sklearn",
     "from_torch",
@@ -48,27 +50,23 @@ __all__ = [
     "tables",
 ]
 
-__version__ = "0.1.0"
-
 if TYPE_CHECKING:
     from gdkernels import plots, tables
+    from gdkernels.data.stored import Stored
     from gdkernels.definition import activations, losses, optimizers, schedules
     from gdkernels.definition.network import Layer
     from gdkernels.definition.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
-    from gdkernels.files.foreign import from_sklearn, from_torch
-    from gdkernels.history import History
-    from gdkernels.mlp import MLP, load
-    from gdkernels.stored import Stored
-    from gdkernels.trainer import Trainer
+    from gdkernels.models import MLP, from_sklearn, from_torch, load
+    from gdkernels.training.history import History
+    from gdkernels.training.trainer import Trainer
 
 _HOMES = {
     "definition.network": ("Layer",),
     "definition.optimizers": ("SGD", "Adam", "AdamW", "Optimizer", "RMSprop"),
-    "files.foreign": ("from_sklearn", "from_torch"),
-    "history": ("History",),
-    "mlp": ("MLP", "load"),
-    "stored": ("Stored",),
-    "trainer": ("Trainer",),
+    "data.stored": ("Stored",),
+    "models": ("MLP", "from_sklearn", "from_torch", "load"),
+    "training.history": ("History",),
+    "training.trainer": ("Trainer",),
 }
 _MODULE_OF = {name: f"gdkernels.{home}" for home, names in _HOMES.items() for name in names}
 _MODULES = {name: f"gdkernels.definition.{name}" for name in ("activations", "losses", "optimizers", "schedules")}

@@ -18,8 +18,8 @@ __all__ = ["JsonLines"]
 class JsonLines(logging.Formatter):
     """Formats each record as an object in one line: ``time`` (UTC), ``level``, ``message``, and what is told with it.
 
-    An ``event`` says what that is: "epoch" comes with all the figures of a `gdkernels.history.Epoch`, "memory" with the
-    bytes of what training takes. Figures that are not finite are null.
+    An ``event`` says what that is: "epoch" comes with all the figures of a `gdkernels.training.history.Epoch`,
+    "memory" with the bytes of what training takes. Figures that are not finite are null.
     """
 
     def format(self, record: logging.LogRecord) -> str:

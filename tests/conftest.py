@@ -115,7 +115,7 @@ def plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Plugins
 @pytest.fixture(autouse=True)
 def no_calibration_of_whoever_runs_the_tests(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if "cache" not in request.fixturenames:  # a test with a folder of its own
-        monkeypatch.setattr("gdkernels.calibration.path", lambda precision: Path("none"))
+        monkeypatch.setattr("gdkernels.dispatch.calibration.path", lambda precision: Path("none"))
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ import joblib
 import numpy as np
 
 import gdkernels as gd
-from gdkernels import binding
+from gdkernels.dispatch import binding
 
 FITS = 8
 THREADS = 3  # of each fit: with eight fits, more than most machines have cores

@@ -19,7 +19,7 @@ from gdkernels.bench.results import read
 SLOWED = """
 import os, time
 from {package} import {kind}
-from gdkernels.reference import DefinitionExecutable
+from gdkernels.backend.definition_executable import DefinitionExecutable
 SHARE = float(os.environ["PLANTED_SHARE"])
 def slowed(call):
     def run(*arguments, **named):

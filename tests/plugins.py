@@ -4,7 +4,7 @@ import importlib.metadata
 import os
 import sys
 
-from gdkernels import registry
+from gdkernels.dispatch import registry
 
 WORKING = """
 from gdkernels_numpy import NumPyBackend

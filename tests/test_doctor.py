@@ -7,8 +7,8 @@ import os
 import pytest
 from plugins import working
 
-from gdkernels import doctor
 from gdkernels.cli import main
+from gdkernels.diagnostics import doctor
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ import logging
 import pytest
 from plugins import working
 
-from gdkernels import inventory
+from gdkernels.diagnostics import inventory
 
 # Says that tanh is a little more than it is.
 WRONG = (

@@ -11,10 +11,11 @@ import tqdm
 from plugins import working
 
 import gdkernels as gd
-from gdkernels import inventory, progress
 from gdkernels.backend import Plan
-from gdkernels.history import Epoch
-from gdkernels.notebook import html_table, in_notebook
+from gdkernels.diagnostics import inventory
+from gdkernels.system.notebook import html_table, in_notebook
+from gdkernels.training import progress
+from gdkernels.training.history import Epoch
 
 
 class Cells(HTMLParser):

@@ -30,7 +30,7 @@ def test_the_wheel_is_typed_and_carries_the_licence(wheel):
     for package in ("gdkernels", "gdkernels_cupy", "gdkernels_numba", "gdkernels_numpy"):
         assert f"{package}/py.typed" in wheel
     assert any(name.endswith("licenses/LICENSE") for name in wheel)
-    assert {"gdkernels_cupy/primitives.cuh", "gdkernels_cupy/fixed.cu"} <= set(wheel)
+    assert {"gdkernels_cupy/graphs/primitives.cuh", "gdkernels_cupy/graphs/fixed.cu"} <= set(wheel)
     assert not any("test" in Path(name).name and "testing" not in name for name in wheel)
 
 
@@ -44,7 +44,7 @@ def test_every_public_name_is_there():
 def test_an_import_loads_nothing_before_it_is_asked_for():
     code = """
 import sys, gdkernels
-assert not {"numpy", "gdkernels.definition", "gdkernels.mlp"} & set(sys.modules), sorted(sys.modules)
+assert not {"numpy", "gdkernels.definition", "gdkernels.models.mlp"} & set(sys.modules), sorted(sys.modules)
 assert set(gdkernels.__all__) <= set(dir(gdkernels))
 gdkernels.MLP([2, 1])
 assert not {"numba", "cupy", "polars", "matplotlib", "gdkernels_numba"} & set(sys.modules), sorted(sys.modules)

@@ -7,13 +7,13 @@ import pytest
 from gdkernels_numpy import NumPyBackend
 
 from gdkernels.backend import Plan
+from gdkernels.backend.definition_executable import DefinitionExecutable, bind
+from gdkernels.backend.program import Program
+from gdkernels.backend.verification import start
 from gdkernels.definition import activations, losses
 from gdkernels.definition.network import Layer
 from gdkernels.definition.optimizers import SGD, Optimizer
 from gdkernels.errors import InputError
-from gdkernels.program import Program
-from gdkernels.reference import DefinitionExecutable, bind
-from gdkernels.verify import start
 
 PLAN = Plan("numpy", "cpu", "float32")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from plugins import environment, working
 
-from gdkernels import registry
+from gdkernels.dispatch import registry
 from gdkernels.errors import BackendError, InputError
 
 NO_CARD = working(
@@ -215,5 +215,5 @@ def python(code):
 
 
 def test_import_loads_no_plugin_and_nothing_heavy():
-    imports = "import sys, gdkernels, gdkernels.registry"
+    imports = "import sys, gdkernels, gdkernels.dispatch.registry"
     assert python(f"{imports}; print([name for name in {NOT_LOADED} if name in sys.modules])") == "[]"

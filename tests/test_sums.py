@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from gdkernels.metrics import METRICS
-from gdkernels.sums import Sums
+from gdkernels.metrics.streaming import Sums
 from gdkernels.tables.sample import Sample
 
 RNG = np.random.default_rng(4)

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from gdkernels_numpy import NumPyBackend
 
-from gdkernels import cases, testing, verify
-from gdkernels.cases import CASES
+from gdkernels.backend import verification
+from gdkernels.backend.definition_executable import DefinitionExecutable
+from gdkernels.backend.verification import relative_error
 from gdkernels.definition import network
 from gdkernels.definition.network import Layer
-from gdkernels.reference import DefinitionExecutable
-from gdkernels.testing import BackendConformance
-from gdkernels.verify import relative_error
+from gdkernels.testing import BackendConformance, cases, conformance
+from gdkernels.testing.cases import CASES
 
 
 def test_no_case_is_chaotic():
@@ -35,7 +35,7 @@ class Low(NumPyBackend):
 
     def compile(self, program, plan):
         numpy = NumPyBackend()
-        numpy.xp = verify.numpy_namespace(plan.precision)
+        numpy.xp = verification.numpy_namespace(plan.precision)
         return DefinitionExecutable(numpy, program, plan)
 
 
@@ -228,7 +228,7 @@ DEFECTS = {
     "strides, with gaps": (
         Wrong(takes_memory_as_it_lies),
         "inputs_in_any_memory_order",
-        {"arrange": testing._with_gaps},
+        {"arrange": conformance._with_gaps},
     ),
     "mixed slots": (Wrong(mixes_its_slots), TRAINING, {"name": "momentum"}),
     "noise": (Wrong(is_noisy), "the_same_run_gives_the_same_bits", {}),

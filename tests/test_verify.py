@@ -8,12 +8,20 @@ import numpy as np
 import pytest
 from gdkernels_numpy import NumPyBackend
 
+from gdkernels.backend.program import Program
+from gdkernels.backend.verification import (
+    bound,
+    continue_on_numpy,
+    named_arrays,
+    reference,
+    relative_error,
+    self_test,
+    start,
+)
 from gdkernels.definition import activations, losses
 from gdkernels.definition.network import Layer
 from gdkernels.definition.optimizers import SGD, Adam
 from gdkernels.errors import BackendError
-from gdkernels.program import Program
-from gdkernels.verify import bound, continue_on_numpy, named_arrays, reference, relative_error, self_test, start
 
 
 def test_relative_error():

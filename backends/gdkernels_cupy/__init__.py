@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.backend import PRECISIONS, Backend, Executable, Plan, host_array, storage_dtype
+from gdkernels.backend.program import Program
 from gdkernels.errors import BackendError, InputError, TraceError
-from gdkernels.graph.steps import ScheduleError
-from gdkernels.program import Program
-from gdkernels_cupy.pinned import fits, keep_on_host
+from gdkernels.lowering.steps import ScheduleError
+from gdkernels_cupy.cuda.pinned import fits, keep_on_host
 
 __all__ = ["CuPyBackend"]
 
@@ -79,7 +79,7 @@ class CuPyBackend(Backend):
     def asarray(self, x: Any, *, dtype: str, device: str) -> Any:
         import cupy
 
-        from gdkernels_cupy.device import check_device, free_bytes
+        from gdkernels_cupy.cuda.device import check_device, free_bytes
 
         where = _number(device)
         if isinstance(x, cupy.ndarray):
@@ -128,7 +128,7 @@ class CuPyBackend(Backend):
     def memory(self, device: str) -> tuple[int, int] | None:
         import cupy
 
-        from gdkernels_cupy.device import free_bytes
+        from gdkernels_cupy.cuda.device import free_bytes
 
         with self.on_device(device):
             return free_bytes(), int(cupy.cuda.runtime.memGetInfo()[1])

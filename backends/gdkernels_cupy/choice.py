@@ -11,17 +11,17 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.backend import Executable, Plan, State
+from gdkernels.backend.program import Program
+from gdkernels.backend.verification import bound, continue_on_numpy, named_arrays, relative_error, start
 from gdkernels.definition import activations, losses
 from gdkernels.definition.network import Layer, Layers
 from gdkernels.definition.optimizers import SGD
-from gdkernels.graph.steps import ScheduleError
-from gdkernels.program import Program
-from gdkernels.verify import bound, continue_on_numpy, named_arrays, relative_error, start
-from gdkernels_cupy.device import free_bytes
-from gdkernels_cupy.executable import CudaExecutable, widths_of
-from gdkernels_cupy.narrow.cuda import CudaMachine, properties_of
-from gdkernels_cupy.narrow.executable import NarrowExecutable, applies
-from gdkernels_cupy.pinned import is_on_host
+from gdkernels.lowering.steps import ScheduleError
+from gdkernels_cupy.cuda.device import free_bytes
+from gdkernels_cupy.cuda.pinned import is_on_host
+from gdkernels_cupy.graphs.executable import CudaExecutable, widths_of
+from gdkernels_cupy.persistent.cuda import CudaMachine, properties_of
+from gdkernels_cupy.persistent.executable import NarrowExecutable, applies
 
 __all__ = ["ChosenExecutable", "narrow_is_right"]
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gdkernels.backend.program import Program
 from gdkernels.graph.nodes import Dim, Node
 from gdkernels.graph.operations import REAL
-from gdkernels.graph.recipe import Recipe, recipe_of
-from gdkernels.graph.schedule import PREDICTION, schedule
-from gdkernels.graph.steps import Loop, Schedule, value_of
-from gdkernels.program import Program
+from gdkernels.lowering.elementwise import Recipe, recipe_of
+from gdkernels.lowering.schedule import PREDICTION, schedule
+from gdkernels.lowering.steps import Loop, Schedule, value_of
 
 __all__ = ["FUNCTIONS", "Task", "prediction_of", "training_of"]
 

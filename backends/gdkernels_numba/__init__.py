@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.backend import Backend, Executable, Plan, host_array, storage_dtype
+from gdkernels.backend.program import Program
 from gdkernels.errors import TraceError
-from gdkernels.graph.steps import ScheduleError
-from gdkernels.program import Program
+from gdkernels.lowering.steps import ScheduleError
 
 __all__ = ["NumbaBackend"]
 
@@ -41,7 +41,7 @@ class NumbaBackend(Backend):
         return ["cpu"]
 
     def threads(self, device: str) -> tuple[int, ...]:
-        from gdkernels_numba.machine import cores
+        from gdkernels_numba.cpu.features import cores
 
         most = cores()
         return (*(1 << k for k in range((most - 1).bit_length())), most)
@@ -54,7 +54,7 @@ class NumbaBackend(Backend):
     def lacks(self, precision: str) -> str | None:
         if precision != "bfloat16":
             return None
-        from gdkernels_numba.machine import why_no_pairs
+        from gdkernels_numba.cpu.features import why_no_pairs
 
         return why_no_pairs()
 
@@ -84,11 +84,11 @@ class NumbaBackend(Backend):
         return np.asarray(x)
 
     def compile(self, program: Program, plan: Plan) -> Executable | None:
-        from gdkernels_numba.choices import check
+        from gdkernels_numba.compilation import compile_program
+        from gdkernels_numba.cpu.features import float_lanes, pair_route
         from gdkernels_numba.executable import FusedExecutable
-        from gdkernels_numba.lower import compile_program
-        from gdkernels_numba.machine import float_lanes, pair_route
-        from gdkernels_numba.vector import Format
+        from gdkernels_numba.ir.vector import Format
+        from gdkernels_numba.plan import check
 
         dtype = storage_dtype(plan.precision)
         here = Format(dtype, float_lanes(), pair_route() if plan.precision == "bfloat16" else "")

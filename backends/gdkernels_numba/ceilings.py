@@ -13,13 +13,13 @@ from functools import partial
 import numpy as np
 from llvmlite import ir
 
-from gdkernels_numba import code
-from gdkernels_numba.emit import I64, Function, Variable
-from gdkernels_numba.kernels_tiles import TILE_FLOPS, configure_tiles, multiply_tiles, release_tiles
-from gdkernels_numba.machine import caches, cores, float_lanes, pair_route
-from gdkernels_numba.memory import allocate
-from gdkernels_numba.threads import run_on_threads
-from gdkernels_numba.vector import Format, Vectors
+from gdkernels_numba.bytecode.arena import allocate
+from gdkernels_numba.cpu import jit
+from gdkernels_numba.cpu.features import caches, cores, float_lanes, pair_route
+from gdkernels_numba.cpu.threads import run_on_threads
+from gdkernels_numba.ir.emit import I64, Function, Variable
+from gdkernels_numba.ir.vector import Format, Vectors
+from gdkernels_numba.kernels.amx import TILE_FLOPS, configure_tiles, multiply_tiles, release_tiles
 
 __all__ = ["fma_rate", "pair_rate", "turns_seconds", "update_rate", "write_ceilings", "write_pair_ceiling"]
 
@@ -33,7 +33,7 @@ _REPEATS = 100  # the fastest counts, and for some of them a core may be taken
 def fma_rate(threads: int) -> float:
     """Return the FLOP/s of fused multiply-adds in float32 whose operands never leave the registers."""
     form = Format("float32", float_lanes())
-    function = code.function_of(_code(form), "multiply_add", 2)
+    function = jit.function_of(_code(form), "multiply_add", 2)
     results = np.zeros((threads, 64), np.float32)
     jobs = [partial(function, _ROUNDS, row.ctypes.data) for row in results]
     return 2.0 * form.lanes * _CHAINS * _ROUNDS * threads / _shortest(jobs)
@@ -44,7 +44,7 @@ def pair_rate(threads: int) -> float | None:
     if not pair_route():
         return None
     form = Format("float32", float_lanes(), pair_route())
-    function = code.function_of(_code(form), "multiply_pairs", 2)
+    function = jit.function_of(_code(form), "multiply_pairs", 2)
     results = np.zeros((threads, 64), np.float32)
     rounds, flops = (_ROUNDS // 10, 4.0 * TILE_FLOPS) if form.tiled else (_ROUNDS, 4.0 * form.lanes * _PAIR_CHAINS)
     return flops * rounds * threads / _shortest([partial(function, rounds, row.ctypes.data) for row in results])
@@ -53,7 +53,7 @@ def pair_rate(threads: int) -> float | None:
 def update_rate(threads: int) -> float:
     """Return the bytes/s of reading numbers and writing them back changed, from more memory than the caches hold."""
     form = Format("float32", float_lanes())
-    function = code.function_of(_code(form), "change", 2)
+    function = jit.function_of(_code(form), "change", 2)
     size = 4 * caches().last // threads // 64 * 64
     memories = [allocate(size) for _ in range(threads)]
     return 2.0 * size * threads / _shortest([partial(function, size, address) for _, address in memories])
@@ -63,7 +63,7 @@ def turns_seconds(threads: int) -> float | None:
     """Return how long it takes until each thread, in turn, has changed the same word; None for one or too few cores."""
     if not 1 < threads <= cores():
         return None
-    function = code.function_of(_code(Format("float32", float_lanes())), "take_turns", 4)
+    function = jit.function_of(_code(Format("float32", float_lanes())), "take_turns", 4)
     word = np.zeros(16, np.int64)
     return _shortest([partial(function, _TURNS, k, threads, word.ctypes.data) for k in range(threads)]) / _TURNS
 
@@ -120,13 +120,13 @@ def _write_chains(f: Function, v: Vectors, chains: int, operate: Callable[..., i
     f.finish()
 
 
-def _code(form: Format) -> code.Code:
+def _code(form: Format) -> jit.Code:
     module = ir.Module("ceilings")
     write_ceilings(module, form)
     if form.paired:
         write_pair_ceiling(module, form)
     text = str(module)
-    return code.load(code.digest(text), lambda: text, "the loops that measure this machine")
+    return jit.load(jit.digest(text), lambda: text, "the loops that measure this machine")
 
 
 def _shortest(jobs: list[partial[None]]) -> float:

@@ -10,14 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.backend import Executable, Plan, State
+from gdkernels.backend.program import Program
 from gdkernels.definition.network import Layers, map_layers
 from gdkernels.errors import InputError
-from gdkernels.program import Program
-from gdkernels_numba.bound import Bound
-from gdkernels_numba.choices import Choices, Work, choose
-from gdkernels_numba.lower import Compiled, Task
-from gdkernels_numba.machine import caches, cores
-from gdkernels_numba.memory import pitch_of
+from gdkernels_numba.bytecode.arena import pitch_of
+from gdkernels_numba.bytecode.bound import Bound
+from gdkernels_numba.compilation import Compiled, Task
+from gdkernels_numba.cpu.features import caches, cores
+from gdkernels_numba.plan import Choices, Work, choose
 
 __all__ = ["FusedExecutable"]
 

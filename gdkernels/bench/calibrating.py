@@ -19,16 +19,16 @@ from itertools import groupby
 import numpy as np
 import numpy.typing as npt
 
-from gdkernels import registry
+from gdkernels.backend.program import Program
 from gdkernels.bench.jobs import Job, candidates
 from gdkernels.bench.sampling import Width, interleave
-from gdkernels.calibration import Calibration, Candidate
 from gdkernels.definition import activations, losses
 from gdkernels.definition.naming import resolve
+from gdkernels.dispatch import registry
+from gdkernels.dispatch.calibration import Calibration, Candidate
+from gdkernels.dispatch.workload import QUANTITIES, Work
 from gdkernels.errors import GdkernelsError
-from gdkernels.machine import machine
-from gdkernels.program import Program
-from gdkernels.work import QUANTITIES, Work
+from gdkernels.system.machine import machine
 
 __all__ = ["JOBS", "BusyError", "Measured", "calibrate", "fit_prices", "fit_sharing"]
 

@@ -7,13 +7,14 @@ from collections.abc import Callable
 
 import numpy as np
 
-from gdkernels import registry, streams
+from gdkernels import randomness
 from gdkernels.backend import Plan, storage_dtype
-from gdkernels.calibration import Candidate
+from gdkernels.backend.definition_executable import bind
+from gdkernels.backend.verification import start
 from gdkernels.definition.initialisation import initial_parameters
-from gdkernels.reference import bind
-from gdkernels.verify import start
-from gdkernels.work import Work
+from gdkernels.dispatch import registry
+from gdkernels.dispatch.calibration import Candidate
+from gdkernels.dispatch.workload import Work
 
 __all__ = ["Job", "candidates"]
 
@@ -43,7 +44,7 @@ class Job:
     def __init__(self, work: Work, precision: str) -> None:
         self.work, self.precision = work, precision
         self.plans: dict[Candidate, Plan] = {}
-        rng = streams.generator(0, "jobs")
+        rng = randomness.generator(0, "jobs")
         self._parameters = initial_parameters(work.sizes, work.program.activations, work.program.bias, rng)
         dtype = storage_dtype(precision)
         self._x = rng.standard_normal((work.records, work.sizes[0])).astype(dtype)

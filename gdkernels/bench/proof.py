@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.backend import State, storage_dtype
+from gdkernels.backend.verification import bound, continue_on_numpy, numpy_namespace, predict_on_numpy, relative_error
 from gdkernels.bench.peers.task import Task
 from gdkernels.bench.workloads import named
 from gdkernels.definition import network
 from gdkernels.definition.network import Layer, map_layers
-from gdkernels.verify import bound, continue_on_numpy, numpy_namespace, predict_on_numpy, relative_error
 
 __all__ = ["Proof", "Prover", "judge"]
 
@@ -38,7 +38,7 @@ _SHIFT = 2.0**-19
 _SCALE = 0.006
 _ROUNDING = ("tf32", "bfloat16")
 
-# Steps by which `gdkernels.verify` knows its bounds.
+# Steps by which `gdkernels.backend.verification` knows its bounds.
 _STEPS = {"forward": 1, "gradient": 1, "update": 1, "epoch": 100}
 
 
@@ -51,8 +51,8 @@ class Proof:
     error
         ‖a − a64‖/‖a64‖; for an update or an epoch, of what was added to the parameters. NaN where not finite.
     allowed
-        The bound of `gdkernels.verify`: a floor, or a multiple of the error that the definition has on NumPy in the
-        same precision.
+        The bound of `gdkernels.backend.verification`: a floor, or a multiple of the error that the definition has on
+        NumPy in the same precision.
     array
         Which array it is.
     scale

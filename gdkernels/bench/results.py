@@ -14,7 +14,7 @@ from gdkernels.bench.decode import decode
 from gdkernels.bench.proof import Proof
 from gdkernels.bench.sampling import interval, spread
 from gdkernels.errors import FileError, InputError
-from gdkernels.files.atomic import write_atomically
+from gdkernels.system.atomic_files import write_atomically
 
 __all__ = ["FORMAT", "VERSION", "Case", "Ceiling", "FirstCall", "Repeat", "Results", "Row", "Run", "Target", "read"]
 

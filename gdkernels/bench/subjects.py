@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 import gdkernels as gd
-from gdkernels import registry
 from gdkernels.bench.contender import PEERS, Contender
 from gdkernels.bench.peers.players import PLAYERS, Player, Unsuited
 from gdkernels.bench.peers.task import Task
 from gdkernels.bench.workloads import Arrays, PeerEpochs, Pieces, Work
+from gdkernels.dispatch import registry
 
 __all__ = ["Subject", "subject_of"]
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 import gdkernels as gd
-from gdkernels import streams
+from gdkernels import randomness
 from gdkernels.backend import Plan, storage_dtype
 from gdkernels.bench.peers.task import Task
 from gdkernels.definition import network
@@ -153,7 +153,7 @@ class Epochs(Work):
 
     def start(self) -> Arrays:
         pieces = self._pieces
-        stream = streams.generator(pieces.mlp.seed, "order", pieces.trainer.epochs_done)
+        stream = randomness.generator(pieces.mlp.seed, "order", pieces.trainer.epochs_done)
         return pieces.parameters() | {"order": stream.permutation(len(pieces.host[0]))}
 
     def launch(self) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
 from gdkernels.errors import InputError, unknown_name
-from gdkernels.memory import parse_bytes
+from gdkernels.system.memory import parse_bytes
 
 __all__ = [
     "Parser",

@@ -5,11 +5,11 @@ from argparse import Namespace
 from typing import Any
 
 from gdkernels.cli.arguments import network_sizes, whole
-from gdkernels.cli.explain import Explanation
 from gdkernels.cli.options import add_explain, add_where
+from gdkernels.dispatch.explanation import Explanation
 from gdkernels.errors import BackendError, InputError
-from gdkernels.mlp import MLP
-from gdkernels.trainer import Trainer
+from gdkernels.models.mlp import MLP
+from gdkernels.training.trainer import Trainer
 
 __all__ = ["add_to"]
 
@@ -41,7 +41,7 @@ def run(args: Namespace) -> None:
         return
     if args.sizes is not None:
         raise InputError("--sizes is the network of --explain; say that too")
-    from gdkernels import inventory
+    from gdkernels.diagnostics import inventory
 
     records = inventory.report()
     if args.json:

@@ -101,8 +101,8 @@ def run(args: Namespace) -> None:
     """Measure, show and write; everything that can be wrong in the call is found out before."""
     from gdkernels.bench.report import page
     from gdkernels.bench.text import as_text
-    from gdkernels.files.atomic import check_destination
     from gdkernels.plots.style import require
+    from gdkernels.system.atomic_files import check_destination
 
     for path in (args.out, args.report):
         if path is not None:

@@ -8,8 +8,8 @@ from argparse import Namespace
 from typing import Any
 
 from gdkernels.backend import PRECISIONS
-from gdkernels.calibration import Calibration, destination, keep
 from gdkernels.cli.arguments import name_of, positive
+from gdkernels.dispatch.calibration import Calibration, destination, keep
 
 __all__ = ["add_to"]
 
@@ -21,7 +21,7 @@ def add_to(commands: Any) -> None:
         help="measure this machine, so that the automatic choice of backend, device and threads knows it",
         description="Time some small jobs on every backend, device and number of threads that can run here, and keep "
         "what was learned for the automatic choice. `gdkernels backends --explain` shows what it says of a network; "
-        "`python -m gdkernels.bench.choice` checks how good it is.",
+        "`python -m benchmarks.choice` checks how good it is.",
     )
     parser.add_argument(
         "--precision",

@@ -27,7 +27,7 @@ def add_to(commands: Any) -> None:
 
 def run(args: Namespace) -> None:
     """Print the report; problems are a failure."""
-    from gdkernels import doctor
+    from gdkernels.diagnostics import doctor
 
     findings = doctor.examine()
     if args.json:

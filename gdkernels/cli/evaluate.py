@@ -13,12 +13,12 @@ import numpy.typing as npt
 from gdkernels.cli import pictures
 from gdkernels.cli.options import add_data, add_output, add_plot, add_where
 from gdkernels.errors import InputError
-from gdkernels.predictor import Judgement, Prediction, Predictor
-from gdkernels.progress import RecordCount
-from gdkernels.streams import generator
+from gdkernels.randomness import generator
+from gdkernels.system.progress import RecordCount
 from gdkernels.tables import parts
 from gdkernels.tables.preparation import checked_targets, complete
 from gdkernels.tables.sample import Sample
+from gdkernels.tabular.predictor import Judgement, Prediction, Predictor
 
 __all__ = ["DRAWN", "add_to", "judge"]
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from gdkernels.cli.options import add_output
 from gdkernels.errors import InputError
-from gdkernels.files.onnx import INPUTS
-from gdkernels.predictor import Predictor
+from gdkernels.interchange.onnx import INPUTS
+from gdkernels.tabular.predictor import Predictor
 
 __all__ = ["add_to"]
 

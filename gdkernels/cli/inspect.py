@@ -9,7 +9,7 @@ from typing import Any
 from gdkernels.cli.options import add_output
 from gdkernels.cli.result import columns_line
 from gdkernels.definition.naming import describe
-from gdkernels.predictor import Predictor
+from gdkernels.tabular.predictor import Predictor
 
 __all__ = ["add_to"]
 

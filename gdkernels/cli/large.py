@@ -14,10 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gdkernels import memory
 from gdkernels.backend import storage_dtype
-from gdkernels.cli import defaults, pictures
-from gdkernels.cli.fitting import Rows, fit, network_targets
+from gdkernels.cli import pictures
 from gdkernels.cli.result import Result
 from gdkernels.cli.training import (
     CLASS_LOSSES,
@@ -30,20 +28,23 @@ from gdkernels.cli.training import (
     settings_of,
     told_settings,
 )
+from gdkernels.data.stored import Stored
+from gdkernels.data.stored.windows import default_memory
 from gdkernels.definition import optimizers
 from gdkernels.errors import InputError
-from gdkernels.memory import gigabytes
-from gdkernels.phases import phase
-from gdkernels.predictor import Judgement, Prediction, Predictor
-from gdkernels.stored import Stored
-from gdkernels.stored.conversion import PARTS, Converted, Draw, Survey, converted, survey
-from gdkernels.stored.rows import rows_of
-from gdkernels.stored.windows import default_memory
-from gdkernels.streams import generator
+from gdkernels.files.arrays import rows_of
+from gdkernels.randomness import generator
+from gdkernels.system import memory
+from gdkernels.system.memory import gigabytes
+from gdkernels.system.profiling import phase
 from gdkernels.tables import Preparation, Table, parts
 from gdkernels.tables.columns import Dropped
 from gdkernels.tables.preparation import checked_targets
 from gdkernels.tables.sample import Sample
+from gdkernels.tabular import defaults
+from gdkernels.tabular.conversion import PARTS, Converted, Draw, Survey, converted, survey
+from gdkernels.tabular.fitting import Rows, fit, network_targets
+from gdkernels.tabular.predictor import Judgement, Prediction, Predictor
 
 __all__ = ["memory_for", "run"]
 

@@ -6,13 +6,13 @@ from argparse import ArgumentParser
 from typing import Any
 
 from gdkernels.backend import PRECISIONS
-from gdkernels.cli import defaults
 from gdkernels.cli.arguments import at_least, layers, name_of, positive, share, size, whole
 from gdkernels.cli.watching import add_watching
 from gdkernels.definition import optimizers
 from gdkernels.definition.naming import names
 from gdkernels.tables import BUILT_IN
 from gdkernels.tables.task import TASKS
+from gdkernels.tabular import defaults
 
 __all__ = ["add_columns", "add_data", "add_explain", "add_output", "add_plot", "add_train", "add_where"]
 

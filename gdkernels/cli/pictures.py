@@ -13,10 +13,10 @@ import numpy.typing as npt
 
 from gdkernels import plots
 from gdkernels.errors import InputError
-from gdkernels.files.atomic import check_destination, write_atomically
 from gdkernels.plots import style
-from gdkernels.predictor import Judgement, Prediction
+from gdkernels.system.atomic_files import check_destination, write_atomically
 from gdkernels.tables import Preparation
+from gdkernels.tabular.predictor import Judgement, Prediction
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

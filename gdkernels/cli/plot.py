@@ -10,14 +10,14 @@ from gdkernels import plots
 from gdkernels.cli import pictures
 from gdkernels.cli.arguments import Parser, finite, layers, name_of, positive, whole
 from gdkernels.cli.evaluate import judge
-from gdkernels.cli.fitting import network_targets
 from gdkernels.cli.options import add_data, add_where
 from gdkernels.definition import optimizers
 from gdkernels.errors import FileError
-from gdkernels.mlp import load
+from gdkernels.models.mlp import load
 from gdkernels.plots import examples, style
-from gdkernels.predictor import Predictor
 from gdkernels.tables import read
+from gdkernels.tabular.fitting import network_targets
+from gdkernels.tabular.predictor import Predictor
 
 __all__ = ["add_to"]
 

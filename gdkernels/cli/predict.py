@@ -11,12 +11,12 @@ from typing import Any
 
 from gdkernels.cli.options import add_data, add_output, add_where
 from gdkernels.errors import InputError
-from gdkernels.files.atomic import check_destination, write_atomically
-from gdkernels.predictor import Predictor
-from gdkernels.progress import RecordCount
+from gdkernels.system.atomic_files import check_destination, write_atomically
+from gdkernels.system.progress import RecordCount
 from gdkernels.tables import parts
 from gdkernels.tables.table import Table, no_column
 from gdkernels.tables.writing import Part, cells_of, check_format, write_csv, writer_for
+from gdkernels.tabular.predictor import Predictor
 
 __all__ = ["add_to"]
 

@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 
 from gdkernels import __version__
-from gdkernels.cli.cross_validation import Choice
-from gdkernels.cli.explain import Explanation
 from gdkernels.definition.naming import describe
-from gdkernels.history import History
-from gdkernels.memory import gigabytes
-from gdkernels.mlp import MLP
-from gdkernels.phases import Profile
+from gdkernels.dispatch.explanation import Explanation
+from gdkernels.models.mlp import MLP
+from gdkernels.system.memory import gigabytes
+from gdkernels.system.profiling import Profile
 from gdkernels.tables import Preparation, Table
 from gdkernels.tables.table import listed
+from gdkernels.tabular.cross_validation import Choice
+from gdkernels.training.history import History
 
 __all__ = ["Result", "columns_line"]
 

@@ -9,12 +9,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from gdkernels import registry
-from gdkernels.checkpoints import Cadence
-from gdkernels.cli import defaults, large, pictures
-from gdkernels.cli.cross_validation import cross_validated
-from gdkernels.cli.drawing import draw, is_cross_validated
-from gdkernels.cli.fitting import Rows, balanced, fit, network_targets
+from gdkernels.cli import large, pictures
 from gdkernels.cli.options import add_train
 from gdkernels.cli.result import Result
 from gdkernels.cli.training import (
@@ -30,13 +25,19 @@ from gdkernels.cli.training import (
 )
 from gdkernels.cli.watching import watched
 from gdkernels.definition import optimizers
+from gdkernels.dispatch import registry
 from gdkernels.errors import InputError
-from gdkernels.files.atomic import check_destination
-from gdkernels.phases import phase
-from gdkernels.predictor import Judgement, Predictor
+from gdkernels.system.atomic_files import check_destination
+from gdkernels.system.profiling import phase
 from gdkernels.tables import Preparation, Table, read
 from gdkernels.tables.outcomes import labels
 from gdkernels.tables.preparation import checked_targets, with_targets
+from gdkernels.tabular import defaults
+from gdkernels.tabular.cross_validation import cross_validated
+from gdkernels.tabular.fitting import Rows, balanced, fit, network_targets
+from gdkernels.tabular.predictor import Judgement, Predictor
+from gdkernels.tabular.splits import draw, is_cross_validated
+from gdkernels.training.checkpointing import Cadence
 
 __all__ = ["add_to"]
 

@@ -12,17 +12,18 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.backend import storage_dtype
-from gdkernels.cli import defaults, pictures
-from gdkernels.cli.explain import Explanation
+from gdkernels.cli import pictures
 from gdkernels.cli.result import Result
 from gdkernels.definition import optimizers
+from gdkernels.dispatch.explanation import Explanation
 from gdkernels.errors import InputError
-from gdkernels.mlp import MLP
-from gdkernels.phases import phase
+from gdkernels.models.mlp import MLP
 from gdkernels.plots import loss_curves
+from gdkernels.system.profiling import phase
 from gdkernels.tables import Table, task_of
 from gdkernels.tables.outcomes import labels
-from gdkernels.trainer import Trainer
+from gdkernels.tabular import defaults
+from gdkernels.training.trainer import Trainer
 
 __all__ = [
     "CLASS_LOSSES",

@@ -11,7 +11,7 @@ from typing import Any
 
 from gdkernels.errors import FileError
 from gdkernels.logs import JsonLines
-from gdkernels.phases import profiled
+from gdkernels.system.profiling import profiled
 
 __all__ = ["add_watching", "watched"]
 

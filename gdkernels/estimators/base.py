@@ -15,17 +15,17 @@ from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from gdkernels.backend import PRECISIONS, Backend, storage_dtype
-from gdkernels.binding import namespace_of
+from gdkernels.data.validation import place_inputs
 from gdkernels.definition.activations import Activation, identity
 from gdkernels.definition.losses import Loss, link_of
 from gdkernels.definition.naming import describe, names, resolve
+from gdkernels.dispatch.binding import namespace_of
 from gdkernels.estimators.descend import descend
 from gdkernels.estimators.inputs import Given, Passes, checked_inputs, is_source
 from gdkernels.estimators.lbfgs import fit_by_lbfgs
 from gdkernels.estimators.live import Live
 from gdkernels.estimators.rules import initial_parameters
-from gdkernels.mlp import MLP
-from gdkernels.targets import place_inputs
+from gdkernels.models.mlp import MLP
 
 __all__ = ["BaseMLP", "keep_parameters", "pair"]
 

@@ -13,14 +13,14 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 
 from gdkernels import metrics
 from gdkernels.backend import Backend
-from gdkernels.binding import namespace_of
 from gdkernels.definition.activations import Activation, identity, sigmoid, softmax
 from gdkernels.definition.losses import BinaryCrossEntropy, CrossEntropy, Loss, link_of
 from gdkernels.definition.naming import names, resolve
+from gdkernels.dispatch.array_api import to_host
+from gdkernels.dispatch.binding import namespace_of
 from gdkernels.estimators.base import BaseMLP, keep_parameters, pair
 from gdkernels.estimators.inputs import Given, Passes, beside, checked_records, checked_weights
 from gdkernels.estimators.rules import accurate_sigmoid
-from gdkernels.native import to_host
 
 __all__ = ["MLPClassifier"]
 
@@ -50,7 +50,7 @@ beta_2, epsilon, n_iter_no_change, max_fun
         What early stopping watches on the validation data: None for the accuracy, "loss" for the loss, or a scorer's
         name or function as `sklearn.model_selection.cross_val_score` takes.
     callbacks
-        Functions of the `gdkernels.history.Epoch` just done; one that returns True ends training.
+        Functions of the `gdkernels.training.history.Epoch` just done; one that returns True ends training.
     progress
         Whether to show a bar; None shows it on a terminal.
     backend, device, precision

@@ -15,9 +15,9 @@ from gdkernels.estimators.inputs import Given, Passes, split_rows
 from gdkernels.estimators.live import Live
 from gdkernels.estimators.rules import optimizer_of
 from gdkernels.estimators.stopping import Descent
-from gdkernels.history import Epoch, History
-from gdkernels.settings import Settings
-from gdkernels.trainer import Trainer
+from gdkernels.training.history import Epoch, History
+from gdkernels.training.settings import Settings
+from gdkernels.training.trainer import Trainer
 
 __all__ = ["NOT_FINITE", "USER", "descend"]
 

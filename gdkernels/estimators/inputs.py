@@ -12,9 +12,9 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import column_or_1d
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
-from gdkernels.batches import Batches, parts
-from gdkernels.binding import namespace_of
-from gdkernels.native import to_host
+from gdkernels.data.batches import Batches, parts
+from gdkernels.dispatch.array_api import to_host
+from gdkernels.dispatch.binding import namespace_of
 
 __all__ = [
     "Given",

@@ -12,18 +12,18 @@ from typing import Any
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from gdkernels.binding import Binding
+from gdkernels.backend.program import Program
+from gdkernels.data.records import Records, place_records
 from gdkernels.definition.network import Layer, Layers
+from gdkernels.dispatch.binding import Binding
 from gdkernels.estimators.descend import NOT_FINITE, USER
 from gdkernels.estimators.inputs import Given
 from gdkernels.estimators.live import Live
 from gdkernels.estimators.minimise import minimise
 from gdkernels.estimators.rules import Gradient
-from gdkernels.history import Epoch
-from gdkernels.mlp import MLP
-from gdkernels.program import Program
-from gdkernels.progress import Progress
-from gdkernels.records import Records, place_records
+from gdkernels.models.mlp import MLP
+from gdkernels.training.history import Epoch
+from gdkernels.training.progress import Progress
 
 __all__ = ["fit_by_lbfgs"]
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from gdkernels.binding import namespace_of
 from gdkernels.definition.network import Layer, map_layers
-from gdkernels.mlp import MLP
-from gdkernels.trainer import Trainer
+from gdkernels.dispatch.binding import namespace_of
+from gdkernels.models.mlp import MLP
+from gdkernels.training.trainer import Trainer
 
 __all__ = ["Live"]
 

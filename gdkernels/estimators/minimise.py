@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.backend import State
-from gdkernels.binding import Binding
+from gdkernels.backend.program import Program
+from gdkernels.data.records import Records
 from gdkernels.definition.network import Layer, Layers
-from gdkernels.program import Program
-from gdkernels.records import Records
+from gdkernels.dispatch.binding import Binding
 
 __all__ = ["minimise"]
 

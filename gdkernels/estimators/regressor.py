@@ -11,10 +11,10 @@ from sklearn.utils.metaestimators import available_if
 
 from gdkernels import metrics
 from gdkernels.backend import Backend
-from gdkernels.binding import namespace_of
 from gdkernels.definition.activations import Activation
 from gdkernels.definition.losses import Loss, link_of
 from gdkernels.definition.naming import names, resolve
+from gdkernels.dispatch.binding import namespace_of
 from gdkernels.estimators.base import BaseMLP, keep_parameters, pair
 from gdkernels.estimators.inputs import Given, checked_records, checked_weights
 
@@ -43,7 +43,7 @@ beta_2, epsilon, n_iter_no_change, max_fun
         What early stopping watches on the validation data: None for R², "loss" for the loss, or a scorer's name or
         function as `sklearn.model_selection.cross_val_score` takes.
     callbacks
-        Functions of the `gdkernels.history.Epoch` just done; one that returns True ends training.
+        Functions of the `gdkernels.training.history.Epoch` just done; one that returns True ends training.
     progress
         Whether to show a bar; None shows it on a terminal.
     backend, device, precision

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gdkernels.estimators.inputs import Given, Passes
-from gdkernels.history import Epoch
+from gdkernels.training.history import Epoch
 
 __all__ = ["Descent"]
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gdkernels.errors import InputError
-from gdkernels.history import History
 from gdkernels.plots import style
+from gdkernels.training.history import History
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from gdkernels.definition.optimizers import Optimizer
 from gdkernels.errors import DivergenceError
-from gdkernels.mlp import MLP
+from gdkernels.models.mlp import MLP
 from gdkernels.plots.landscape import Landscape, Path
 
 __all__ = ["Descent", "curve", "line", "one_weight", "wave"]

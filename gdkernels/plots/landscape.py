@@ -17,8 +17,8 @@ from gdkernels.definition import gradient
 from gdkernels.definition.losses import Loss
 from gdkernels.definition.network import Layer, Layers, forward
 from gdkernels.errors import InputError
-from gdkernels.history import Epoch
-from gdkernels.mlp import MLP
+from gdkernels.models.mlp import MLP
+from gdkernels.training.history import Epoch
 
 __all__ = ["Landscape", "Parameter", "Path"]
 

@@ -16,7 +16,7 @@ from gdkernels.plots.landscape import Landscape
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from gdkernels.mlp import MLP
+    from gdkernels.models.mlp import MLP
 
 __all__ = ["gradients_by_layer", "weights_by_layer"]
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.errors import InputError
-from gdkernels.stored.rows import Rows, members_of, rows_of
+from gdkernels.files.arrays import Rows, members_of, rows_of
 from gdkernels.tables.table import Column, Floats, Table, Text
 
 __all__ = ["read_npy", "read_npz"]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from gdkernels.errors import InputError
-from gdkernels.files.sound import require_fields
+from gdkernels.files.schema import require_fields
 from gdkernels.tables import dates
 from gdkernels.tables.scaling import skewness
 from gdkernels.tables.table import Column, Floats, Table, Text, as_text, number_or_nan, number_text

@@ -21,8 +21,8 @@ from typing import IO, Any
 import numpy as np
 import polars as pl
 
-from gdkernels import memory
 from gdkernels.errors import InputError
+from gdkernels.system import memory
 from gdkernels.tables.table import Column, Table, Text, number_or_nan, number_text, text_column
 
 __all__ = ["main"]

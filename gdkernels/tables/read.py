@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from gdkernels.errors import FileError, InputError
-from gdkernels.progress import RecordCount
+from gdkernels.system.progress import RecordCount
 from gdkernels.tables.arrays import read_npy, read_npz
 from gdkernels.tables.builtin import BUILT_IN, read_built_in
 from gdkernels.tables.frames import ARROW, PARQUET, read_frame

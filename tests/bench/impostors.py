@@ -2,7 +2,7 @@
 
 # A gradient that is too steep by 1 %, in the weights of the first layer.
 STEEP = """
-from gdkernels.reference import DefinitionExecutable
+from gdkernels.backend.definition_executable import DefinitionExecutable
 from gdkernels_numpy import NumPyBackend
 class Steep(DefinitionExecutable):
     def run(self, state, x, y, order, batch_size, rates):
@@ -24,7 +24,7 @@ import threading, time
 import numpy as np
 from gdkernels.backend import Executable
 from gdkernels.definition.network import map_layers
-from gdkernels.reference import DefinitionExecutable
+from gdkernels.backend.definition_executable import DefinitionExecutable
 from gdkernels_numpy import NumPyBackend
 class Late(DefinitionExecutable):
     def run(self, state, x, y, order, batch_size, rates):

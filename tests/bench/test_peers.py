@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from gdkernels.bench.peers import __main__ as peers
+from benchmarks import peers_grid as peers
 from gdkernels.bench.peers.task import Task
 
 COMMAND = [

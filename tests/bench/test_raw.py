@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from gdkernels.bench.raw.__main__ import main
-from gdkernels.bench.raw.cases import cases
-from gdkernels.bench.raw.peer import pipeline, plain
+from benchmarks.raw_tables.__main__ import main
+from benchmarks.raw_tables.cases import cases
+from benchmarks.raw_tables.peer import pipeline, plain
 from gdkernels.tables import Table
 
 pytest.importorskip("sklearn")

@@ -1,8 +1,8 @@
 import pytest
 from made_prices import VERSIONS, made
 
-from gdkernels import registry
-from gdkernels.calibration import keep
+from gdkernels.dispatch import registry
+from gdkernels.dispatch.calibration import keep
 
 
 @pytest.fixture
@@ -14,6 +14,6 @@ def cache(tmp_path, monkeypatch):
 @pytest.fixture
 def kept(cache, monkeypatch):
     monkeypatch.setattr(registry, "versions", lambda: VERSIONS)
-    monkeypatch.setattr("gdkernels.binding.versions", lambda: VERSIONS)
+    monkeypatch.setattr("gdkernels.dispatch.binding.versions", lambda: VERSIONS)
     monkeypatch.setattr("gdkernels_numba.NumbaBackend.threads", lambda self, device: (1, 2))
     keep(made())

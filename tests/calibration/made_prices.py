@@ -1,8 +1,8 @@
 """Calibrations and jobs that are made up."""
 
 import gdkernels as gd
-from gdkernels.calibration import Calibration, Candidate
-from gdkernels.machine import machine
+from gdkernels.dispatch.calibration import Calibration, Candidate
+from gdkernels.system.machine import machine
 
 VERSIONS = {"numpy": "2", "backend numba": "gdkernels 1"}
 ONE, TWO, NUMPY = Candidate("numba", "cpu", 1), Candidate("numba", "cpu", 2), Candidate("numpy", "cpu")

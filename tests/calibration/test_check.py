@@ -12,7 +12,7 @@ class TestCheck:
     @pytest.fixture
     def checked(self, cache, monkeypatch, capsys):
         """Return what runs the check on shapes with these samples, and with those of `again` when it repeats some."""
-        from gdkernels.bench import choice
+        from benchmarks import choice
         from gdkernels.bench.peers.task import Task
 
         monkeypatch.setattr(choice, "random_tasks", lambda count, seed, threads: [Task((8, 8, 1), 4, 16)] * count)
@@ -68,7 +68,7 @@ class TestCheck:
 
 
 def test_the_check_measures_every_candidate_and_the_choice(cache, capsys, tmp_path, monkeypatch):
-    from gdkernels.bench import choice
+    from benchmarks import choice
     from gdkernels.bench.peers.task import Task
 
     monkeypatch.setattr(choice, "random_tasks", lambda count, seed, threads: [Task((8, 8, 1), 4, 16)] * count)

@@ -10,11 +10,11 @@ from made_prices import NUMPY, ONE, TWO, VERSIONS, made, work
 from plugins import working
 
 import gdkernels as gd
-from gdkernels import registry
-from gdkernels.calibration import Candidate, keep
 from gdkernels.cli import main
-from gdkernels.estimates import plan_choices
-from gdkernels.work import Work
+from gdkernels.dispatch import registry
+from gdkernels.dispatch.calibration import Candidate, keep
+from gdkernels.dispatch.estimates import plan_choices
+from gdkernels.dispatch.workload import Work
 
 
 @pytest.mark.usefixtures("kept")

@@ -5,11 +5,11 @@ import os
 import pytest
 from made_prices import VERSIONS, made
 
-from gdkernels import calibration
-from gdkernels.calibration import current, keep
 from gdkernels.cli import main
+from gdkernels.dispatch import calibration
+from gdkernels.dispatch.calibration import current, keep
 from gdkernels.errors import FileError
-from gdkernels.machine import machine
+from gdkernels.system.machine import machine
 
 
 class TestKept:

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from made_prices import work
 
-from gdkernels import registry
 from gdkernels.bench import calibrating
 from gdkernels.bench.calibrating import JOBS, BusyError, Measured, calibrate, fit_prices, fit_sharing
-from gdkernels.calibration import Calibration, current
 from gdkernels.cli import main
+from gdkernels.dispatch import registry
+from gdkernels.dispatch.calibration import Calibration, current
+from gdkernels.dispatch.workload import QUANTITIES
 from gdkernels.errors import BackendError
-from gdkernels.work import QUANTITIES
 
 
 class TestQuantities:

@@ -16,7 +16,7 @@ from soak import soak
 from training import fit, told, trainer
 
 import gdkernels as gd
-from gdkernels.checkpoints.folder import Folder
+from gdkernels.files.checkpoint_folder import Folder
 
 PROGRAM = Path(__file__).with_name("training.py")
 

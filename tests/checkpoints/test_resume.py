@@ -8,14 +8,14 @@ import pytest
 from training import data, fit, told, trainer
 
 import gdkernels as gd
-from gdkernels import registry
 from gdkernels.backend import Plan, State
-from gdkernels.checkpoints import Run
-from gdkernels.checkpoints.checkpoints import Checkpoints
-from gdkernels.checkpoints.snapshot import progress_of, put_progress, tensors_of
 from gdkernels.definition.network import map_layers
+from gdkernels.dispatch import registry
 from gdkernels.files import read_model, write_model
-from gdkernels.history import Epoch, History
+from gdkernels.training.checkpointing import Run
+from gdkernels.training.checkpointing.checkpointer import Checkpoints
+from gdkernels.training.checkpointing.snapshot import progress_of, put_progress, tensors_of
+from gdkernels.training.history import Epoch, History
 
 
 @pytest.fixture(params=["numpy", "numba"])
@@ -187,9 +187,9 @@ def test_a_plan_is_repeated_with_its_choices(tmp_path, monkeypatch, caplog):
     pytest.importorskip("numba")
 
     def calibrated(threads):
-        monkeypatch.setattr("gdkernels.binding.plan_choices", lambda *_: {"threads": threads})
+        monkeypatch.setattr("gdkernels.dispatch.binding.plan_choices", lambda *_: {"threads": threads})
 
-    monkeypatch.setattr("gdkernels_numba.machine.cores", lambda: 3)
+    monkeypatch.setattr("gdkernels_numba.cpu.features.cores", lambda: 3)
     calibrated(3)
     expected = told(made := trainer("numba"), whole := fit(made, tmp_path / "whole", epochs=4))
     assert whole.plan.choices["threads"] == 3
@@ -201,7 +201,7 @@ def test_a_plan_is_repeated_with_its_choices(tmp_path, monkeypatch, caplog):
     history = fit(made := trainer("numba"), tmp_path / "c", epochs=4)
     assert told(made, history) == expected
     assert "to rounding" not in caplog.text
-    monkeypatch.setattr("gdkernels_numba.machine.cores", lambda: 2)  # fewer than the plan has threads
+    monkeypatch.setattr("gdkernels_numba.cpu.features.cores", lambda: 2)  # fewer than the plan has threads
     assert fit(trainer("numba"), tmp_path / "d", epochs=4).plan.choices["threads"] == 1
     assert "another plan or other versions (threads 3" in caplog.text
 
@@ -341,7 +341,7 @@ def test_the_newest_are_kept(tmp_path):
 
 def test_large_steps_are_stopped_between(tmp_path, monkeypatch):
     """By their FLOPs, not by the cadence: what takes long must be possible to interrupt."""
-    monkeypatch.setattr("gdkernels.checkpoints.checkpoints._SEGMENT_FLOPS", 1)
+    monkeypatch.setattr("gdkernels.training.checkpointing.checkpointer._SEGMENT_FLOPS", 1)
     seen = []
     between = Checkpoints.between_steps
     monkeypatch.setattr(

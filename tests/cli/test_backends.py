@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from gdkernels import inventory
+from gdkernels.diagnostics import inventory
 
 
 def test_a_line_for_each_backend(command):

@@ -7,9 +7,9 @@ import pytest
 from made_up import made_up, write_csv
 
 from gdkernels import MLP, Adam
-from gdkernels.cli.cross_validation import _follow, cross_validated
-from gdkernels.cli.fitting import Rows, balanced, kth
 from gdkernels.tables import folds
+from gdkernels.tabular.cross_validation import _follow, cross_validated
+from gdkernels.tabular.fitting import Rows, balanced, kth
 
 SETTINGS = {"loss": "sse", "optimizer": Adam(1e-2), "batch_size": 16, "l2": 0.02}
 NETWORK = {"sizes": [3, 8, 1], "seed": 5, "backend": "numpy", "precision": "float64"}

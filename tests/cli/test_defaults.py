@@ -2,7 +2,7 @@
 
 import pytest
 
-from gdkernels.cli import defaults
+from gdkernels.tabular import defaults
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gdkernels import __version__, mlp
+from gdkernels import __version__
 from gdkernels.cli import main
+from gdkernels.models import mlp
 
 
 def test_version(command):
@@ -121,7 +122,7 @@ def test_a_missing_target_is_2(refused, numbers):
 
 def test_a_target_beyond_the_precision_is_found_before_training(refused, tmp_path, monkeypatch):
     """Also in a row kept for the test, which nothing looks at before the end."""
-    from gdkernels.streams import generator
+    from gdkernels.randomness import generator
     from gdkernels.tables import split
 
     monkeypatch.setattr(mlp.MLP, "fit", lambda *_, **__: pytest.fail("it was trained"))

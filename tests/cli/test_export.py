@@ -6,7 +6,7 @@ import pytest
 from made_up import made_up, write_csv
 
 from gdkernels import tables
-from gdkernels.predictor import Predictor
+from gdkernels.tabular.predictor import Predictor
 
 
 @pytest.fixture

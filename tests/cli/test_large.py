@@ -9,11 +9,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from gdkernels import memory
 from gdkernels.cli import large, main
-from gdkernels.memory import Room
-from gdkernels.stored import conversion
-from gdkernels.stored.conversion import Draw, survey
+from gdkernels.system import memory
+from gdkernels.system.memory import Room
+from gdkernels.tabular import conversion
+from gdkernels.tabular.conversion import Draw, survey
 
 N = 6000
 QUICK = ["--hidden", "8", "--epochs", "3", "--memory", "300kB", "--json", "--backend", "numpy"]
@@ -122,7 +122,7 @@ def test_the_default_is_by_what_there_is(files, capsys, monkeypatch):
     monkeypatch.setattr(memory, "room", lambda: Room(1_000_000, "what the test leaves"))
     arguments = ["train", str(files / "t.csv"), "--target", "y", "--ignore", "kind", *QUICK[:4], "--json"]
     monkeypatch.setattr(large, "default_memory", lambda: 300_000)
-    monkeypatch.setattr("gdkernels.footprint._SMALL", 1 << 40)
+    monkeypatch.setattr("gdkernels.dispatch.footprint._SMALL", 1 << 40)
     assert main([*arguments, "--backend", "numpy"]) == 0
     captured = capsys.readouterr()
     assert "t.csv needs about" in captured.err

@@ -9,10 +9,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from gdkernels import predictor
 from gdkernels.cli import predict as predict_command
 from gdkernels.tables import Preparation
 from gdkernels.tables.outcomes import Classes
+from gdkernels.tabular import predictor
 
 N = 300
 QUICK = ("--epochs", "30", "--hidden", "16")
@@ -305,7 +305,7 @@ def test_a_damaged_description_is_2(refused, model, raw, tmp_path):
 
 def test_the_average_is_that_of_the_networks():
     from gdkernels import MLP
-    from gdkernels.average import averaged, averaged_sizes
+    from gdkernels.tabular.average import averaged, averaged_sizes
 
     x = np.random.default_rng(0).normal(size=(20, 5))
     for sizes in ([5, 4, 2], [5, 4, 3, 2], [5, 2]):

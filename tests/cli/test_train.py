@@ -9,10 +9,11 @@ import pytest
 from made_up import made_up
 
 import gdkernels as gd
-from gdkernels import metrics, progress
-from gdkernels.cli import defaults
-from gdkernels.streams import generator
+from gdkernels import metrics
+from gdkernels.randomness import generator
 from gdkernels.tables import Preparation, split
+from gdkernels.tabular import defaults
+from gdkernels.training import progress
 
 QUICK = ("--epochs", "5", "--hidden", "8")
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import gdkernels as gd
-from gdkernels import phases
 from gdkernels.cli import watching
 from gdkernels.logs import JsonLines
+from gdkernels.system import profiling
 
 QUICK = ("--epochs", "3", "--hidden", "8", "--average", "2")
 WINDOWS = ("--memory", "4.5kB", "--average", "1", "--batch-size", "32")
@@ -119,13 +119,13 @@ def test_the_profile(command, numbers, tmp_path, more):
 
 def test_a_phase_within_another_is_counted_once(monkeypatch):
     clock = iter(range(0, 1000, 10))
-    monkeypatch.setattr(phases.time, "perf_counter", lambda: next(clock))
-    with phases.profiled() as profile:  # 0
-        with phases.phase("outer"), phases.phase("inner"):  # 10, 20
+    monkeypatch.setattr(profiling.time, "perf_counter", lambda: next(clock))
+    with profiling.profiled() as profile:  # 0
+        with profiling.phase("outer"), profiling.phase("inner"):  # 10, 20
             pass  # 30, 40
-        with phases.phase("outer"):  # 50
+        with profiling.phase("outer"):  # 50
             pass  # 60
     assert {name: p["seconds"] for name, p in profile.as_dict().items()} == {"outer": 30, "inner": 10, "else": 30}
-    with phases.phase("outer"):
+    with profiling.phase("outer"):
         pass
     assert profile.phases["outer"].seconds == 30

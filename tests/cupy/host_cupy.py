@@ -14,9 +14,10 @@ import types
 
 import numpy as np
 import standin
-from gdkernels_cupy import cublaslt, session
-from gdkernels_cupy import device as device_module
-from gdkernels_cupy.probe import trusted_epilogues
+from gdkernels_cupy.cuda import cublaslt
+from gdkernels_cupy.cuda import device as device_module
+from gdkernels_cupy.graphs import session
+from gdkernels_cupy.graphs.probe import trusted_epilogues
 from programs import module
 from twin import Twin
 

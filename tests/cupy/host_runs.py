@@ -7,9 +7,8 @@ import numpy as np
 from gdkernels_cupy import CuPyBackend
 from host_cupy import Array
 
-from gdkernels import verify
-from gdkernels.backend import Plan
-from gdkernels.cases import CASES, data_of
+from gdkernels.backend import Plan, verification
+from gdkernels.testing.cases import CASES, data_of
 
 
 class OnHost(CuPyBackend):
@@ -54,7 +53,7 @@ class Run:
         )
 
     def start(self):
-        return verify.start(self.case.program, self.data.parameters, self.put)
+        return verification.start(self.case.program, self.data.parameters, self.put)
 
     def epoch(self, records=None, **options):
         order = np.arange(len(self.x))[::-1][:records]
@@ -64,15 +63,15 @@ class Run:
 
     @property
     def bits(self):
-        return {name: a.tobytes() for name, a in verify.named_arrays(self.state)}
+        return {name: a.tobytes() for name, a in verification.named_arrays(self.state)}
 
 
 def in_pinned_memory(host, monkeypatch, name="adam", precision="float32"):
     """Return a run whose data does not fit on the device."""
     monkeypatch.setattr("gdkernels_cupy._SMALL", 0)
-    monkeypatch.setattr("gdkernels_cupy.pinned._SHARE", 0.0)
+    monkeypatch.setattr("gdkernels_cupy.cuda.pinned._SHARE", 0.0)
     run = Run(name, precision)
-    monkeypatch.setattr("gdkernels_cupy.pinned._SHARE", 0.6)
+    monkeypatch.setattr("gdkernels_cupy.cuda.pinned._SHARE", 0.6)
     run.state = run.start()
     assert len(host.pinned) >= 2
     return run

@@ -1,15 +1,14 @@
 """Programs run by the interpreter of lists, behind the contract of a backend: what all comparisons then apply to."""
 
 import numpy as np
-from gdkernels_cupy.interpret import Interpreter
-from gdkernels_cupy.lower import lower
-from gdkernels_cupy.routes import EPILOGUES
+from gdkernels_cupy.graphs.epilogue_fusion import EPILOGUES
+from gdkernels_cupy.graphs.interpret import Interpreter
+from gdkernels_cupy.graphs.lower import lower
 from gdkernels_cupy.tasks import prediction_of, training_of
 from gdkernels_numpy import NumPyBackend
 
-from gdkernels import verify
-from gdkernels.backend import PRECISIONS, Executable, storage_dtype
-from gdkernels.graph.scalars import scalar_table
+from gdkernels.backend import PRECISIONS, Executable, storage_dtype, verification
+from gdkernels.lowering.scalars import scalar_table
 
 
 class Interpreted(NumPyBackend):
@@ -54,7 +53,7 @@ class _Lists(Executable):
         task, widths = self._training, _widths(state.parameters)
         arrays = dict(zip(("x", "y", "sample_weight"), map(np.asarray, (x, y, *weights)), strict=False))
         full = self._interpreter(task, widths, min(batch_size, len(order)))
-        full.load(dict(verify.named_arrays(state)))
+        full.load(dict(verification.named_arrays(state)))
         lasting = max(full.offsets[b.name] + b.bytes for b in full.listing.lasting)
         known = task.sizes(widths, 0) | {"l2": self._program.l2}
         for k, rate in enumerate(learning_rates):
@@ -90,5 +89,5 @@ def _widths(parameters):
 
 
 def _put(state, arrays):
-    for name, target in verify.named_arrays(state):
+    for name, target in verification.named_arrays(state):
         target[...] = arrays[name]

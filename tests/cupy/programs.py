@@ -4,16 +4,16 @@ from dataclasses import replace
 from functools import cache
 
 import numpy as np
-from gdkernels_cupy import operations as ops
-from gdkernels_cupy.interpret import Interpreter
-from gdkernels_cupy.lower import lower
-from gdkernels_cupy.routes import EPILOGUES
-from gdkernels_cupy.source import fixed_source, kernel_name, kernel_source, preamble
+from gdkernels_cupy.graphs import operations as ops
+from gdkernels_cupy.graphs.epilogue_fusion import EPILOGUES
+from gdkernels_cupy.graphs.interpret import Interpreter
+from gdkernels_cupy.graphs.lower import lower
+from gdkernels_cupy.graphs.source import fixed_source, kernel_name, kernel_source, preamble
 from gdkernels_cupy.tasks import prediction_of, training_of
 
-from gdkernels import verify
-from gdkernels.cases import CASES, data_of, numpy_state
-from gdkernels.graph.scalars import scalar_table
+from gdkernels.backend import verification
+from gdkernels.lowering.scalars import scalar_table
+from gdkernels.testing.cases import CASES, data_of, numpy_state
 
 # Large enough that every thread of a block has something to add.
 MORE = {"wide norm": replace(CASES["wide"], program=replace(CASES["wide"].program, gradient_norm=True))}
@@ -62,7 +62,7 @@ def started(name, precision, make=Interpreter, **options):
     """Return an interpreter of a case's step with everything loaded, and what its step is given."""
     case, data, task = case_of(name), data_of(case_of(name)), training(name)
     interpreter = make(list_of(task, name, precision, **options), precision)
-    interpreter.load(dict(verify.named_arrays(numpy_state(case, precision))))
+    interpreter.load(dict(verification.named_arrays(numpy_state(case, precision))))
     dtype = np.float64 if precision == "float64" else np.float32
     rows = data.runs[0][0]
     rows = rows[: min(case.batch_size, case.records)]

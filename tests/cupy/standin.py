@@ -4,9 +4,9 @@ import ctypes
 from weakref import WeakKeyDictionary
 
 import numpy as np
-from gdkernels_cupy import cublaslt
-from gdkernels_cupy.cublaslt import Compute, DataType, DescriptorAttribute, LayoutAttribute, PointerMode
-from gdkernels_cupy.interpret import from_bfloat16, round_to_tf32, to_bfloat16
+from gdkernels_cupy.cuda import cublaslt
+from gdkernels_cupy.cuda.cublaslt import Compute, DataType, DescriptorAttribute, LayoutAttribute, PointerMode
+from gdkernels_cupy.graphs.interpret import from_bfloat16, round_to_tf32, to_bfloat16
 
 STORED = {DataType.R_32F: np.float32, DataType.R_64F: np.float64, DataType.R_16BF: np.uint16}
 RELU, BIAS, DRELU, BGRAD, GELU, DGELU, AUX, BGRADA = 2, 4, 8, 16, 32, 64, 128, 256

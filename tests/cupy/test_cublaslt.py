@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import standin
-from gdkernels_cupy import cublaslt
-from gdkernels_cupy import operations as ops
-from gdkernels_cupy.cublaslt import Descriptor, DescriptorAttribute, Layout, LayoutAttribute, Preference
-from gdkernels_cupy.interpret import Interpreter
-from gdkernels_cupy.operations import Epilogue, Listing, Product, matrix, vector
-from gdkernels_cupy.products import Matmul
+from gdkernels_cupy.cuda import cublaslt
+from gdkernels_cupy.cuda.cublaslt import Descriptor, DescriptorAttribute, Layout, LayoutAttribute, Preference
+from gdkernels_cupy.graphs import operations as ops
+from gdkernels_cupy.graphs.interpret import Interpreter
+from gdkernels_cupy.graphs.operations import Epilogue, Listing, Product, matrix, vector
+from gdkernels_cupy.graphs.products import Matmul
 
-from gdkernels.graph.placement import ALIGNMENT
+from gdkernels.lowering.allocation import ALIGNMENT
 
 PREFIXES = {
     cublaslt.Compute: "CUBLAS_COMPUTE_",

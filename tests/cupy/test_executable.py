@@ -5,18 +5,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from gdkernels_cupy import CuPyBackend, session
-from gdkernels_cupy.routes import EPILOGUES
+from gdkernels_cupy import CuPyBackend
+from gdkernels_cupy.graphs import session
+from gdkernels_cupy.graphs.epilogue_fusion import EPILOGUES
 from host_cupy import CaptureError
 from host_runs import OnHost, Run
 
-from gdkernels import verify
-from gdkernels.backend import Plan
-from gdkernels.cases import CASES, compare, on_backend, on_numpy
+from gdkernels.backend import Plan, verification
 from gdkernels.definition import activations
 from gdkernels.definition.optimizers import SGD
 from gdkernels.errors import BackendError, InputError
 from gdkernels.testing import BackendConformance
+from gdkernels.testing.cases import CASES, compare, on_backend, on_numpy
 
 
 class TestExecutable(BackendConformance):
@@ -96,7 +96,7 @@ def test_an_algorithm_of_another_device_is_not_run(host, caplog, foreign):
 
 def test_an_epilogue_that_swallows_nan_is_not_used(host, monkeypatch):
     import standin
-    from gdkernels_cupy import cublaslt
+    from gdkernels_cupy.cuda import cublaslt
 
     def swallowing(*given):
         standin.matmul(*given)
@@ -113,7 +113,7 @@ def test_an_epilogue_that_swallows_nan_is_not_used(host, monkeypatch):
 
 def test_what_cublas_has_not_is_done_otherwise(host, monkeypatch):
     import standin
-    from gdkernels_cupy import cublaslt
+    from gdkernels_cupy.cuda import cublaslt
 
     def choosy(handle, descriptor, layouts, workspace, count=8):
         wide = layouts[2][cublaslt.LayoutAttribute.ROWS] > 100
@@ -177,9 +177,9 @@ def test_what_cannot_be_compiled_runs_as_it_is_or_says_why(host, caplog):
 
 
 def test_many_rows_are_predicted_in_parts(host, monkeypatch):
-    monkeypatch.setattr("gdkernels_cupy.executable._PREDICTED_ROWS", 64)
+    monkeypatch.setattr("gdkernels_cupy.graphs.executable._PREDICTED_ROWS", 64)
     run = Run("wide")
     output = run.executable.predict(run.state.parameters, run.x)
-    wanted = verify.predict_on_numpy(run.case.program, run.data.parameters, run.data.x)
-    assert verify.relative_error(np.asarray(output), wanted) < 1e-5
+    wanted = verification.predict_on_numpy(run.case.program, run.data.parameters, run.data.x)
+    assert verification.relative_error(np.asarray(output), wanted) < 1e-5
     assert run.executable.predict(run.state.parameters, run.x[:0]).shape == (0, 3)

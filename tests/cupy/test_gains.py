@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import standin
-from gdkernels_cupy import cublaslt, gains
-from gdkernels_cupy.routes import EPILOGUES
+from gdkernels_cupy.cuda import cublaslt
+from gdkernels_cupy.graphs import epilogue_tuning
+from gdkernels_cupy.graphs.epilogue_fusion import EPILOGUES
 from host_runs import Run
 
-from gdkernels.cases import CASES
 from gdkernels.definition import activations
 from gdkernels.definition.optimizers import SGD
+from gdkernels.testing.cases import CASES
 
 GELU = (activations.gelu, activations.gelu, activations.identity)
 DESCENT = replace(CASES["wide"].program, optimizer=SGD())
@@ -39,7 +40,7 @@ def slow(host, monkeypatch):
 
 @pytest.fixture
 def cache():
-    return Path(gains.cache_folder())
+    return Path(epilogue_tuning.cache_folder())
 
 
 def epilogues_of(run):
@@ -90,7 +91,7 @@ def test_it_is_timed_once(host, slow, monkeypatch, cache):
     (kept,) = cache.iterdir()
     assert tuple(json.loads(kept.read_text())) == first
     with monkeypatch.context() as patch:
-        patch.setattr("gdkernels_cupy.session.Session.seconds", None)
+        patch.setattr("gdkernels_cupy.graphs.session.Session.seconds", None)
         assert epilogues_of(Run("wide", program=DESCENT)) == first
     other = Run("wide", program=DESCENT)
     other.case = replace(other.case, batch_size=64)
@@ -129,20 +130,22 @@ def test_a_choice_may_ask_for_what_cublas_has_not(host, slow, monkeypatch):
 
 
 def test_where_no_epilogue_applies_nothing_is_timed(host, monkeypatch):
-    monkeypatch.setattr("gdkernels_cupy.session.Session.seconds", None)
+    monkeypatch.setattr("gdkernels_cupy.graphs.session.Session.seconds", None)
     program = replace(CASES["wide"].program, activations=(activations.tanh,) * 3, bias=False)
     assert epilogues_of(Run("adam", program=program)) == EPILOGUES
 
 
 def test_in_doubt_an_epilogue_stays():
     seconds = {("a", "b"): 1.0, ("a",): 0.9, (): 0.88}
-    assert gains.chosen(("a", "b"), seconds.get) == ("a",)
-    assert gains.chosen(("a", "b"), {("a", "b"): 1.0, ("b",): None, ("a",): None}.get) == ("a", "b")
-    assert gains.chosen(("a", "b"), lambda epilogues: None) == ("a", "b")
+    assert epilogue_tuning.chosen(("a", "b"), seconds.get) == ("a",)
+    assert epilogue_tuning.chosen(("a", "b"), {("a", "b"): 1.0, ("b",): None, ("a",): None}.get) == ("a", "b")
+    assert epilogue_tuning.chosen(("a", "b"), lambda epilogues: None) == ("a", "b")
 
 
 def test_a_plan_s_epilogue_that_is_wrong_here_is_not_used(host, monkeypatch, caplog):
-    monkeypatch.setattr("gdkernels_cupy.executable.trusted_epilogues", lambda number, precision: ("bias", "update"))
+    monkeypatch.setattr(
+        "gdkernels_cupy.graphs.executable.trusted_epilogues", lambda number, precision: ("bias", "update")
+    )
     with caplog.at_level(logging.WARNING, "gdkernels"):
         run = Run("wide", program=DESCENT, epilogues=("bias", "relu"))
         assert epilogues_of(run) == ("bias",)

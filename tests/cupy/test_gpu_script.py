@@ -6,14 +6,15 @@ import re
 import numpy as np
 import pytest
 import standin
-from gdkernels_cupy import CuPyBackend, cublaslt
-from gdkernels_cupy.routes import EPILOGUES
+from gdkernels_cupy import CuPyBackend
+from gdkernels_cupy.cuda import cublaslt
+from gdkernels_cupy.graphs.epilogue_fusion import EPILOGUES
 
-from gdkernels.bench.gpu import costs, first, machine, turns
-from gdkernels.bench.gpu.__main__ import main
-from gdkernels.bench.gpu.parts import PARTS, Item
-from gdkernels.bench.gpu.results import Results
-from gdkernels.bench.gpu.rows import GRID, Row
+from benchmarks.gpu import costs, first, machine, turns
+from benchmarks.gpu.__main__ import main
+from benchmarks.gpu.parts import PARTS, Item
+from benchmarks.gpu.results import Results
+from benchmarks.gpu.rows import GRID, Row
 from gdkernels.errors import FileError
 
 # ---- the command
@@ -48,8 +49,8 @@ def small(monkeypatch):
         "one": {"works": Item(lambda: calls.append("works") or 7, 1), "fails": Item(fail, 1)},
         "two": {"works": Item(lambda: 8, 100), "works too": Item(lambda: 9, 381)},
     }
-    monkeypatch.setattr("gdkernels.bench.gpu.__main__.PARTS", parts)
-    monkeypatch.setattr("gdkernels.bench.gpu.__main__.describe", lambda: {"device": "made up"})
+    monkeypatch.setattr("benchmarks.gpu.__main__.PARTS", parts)
+    monkeypatch.setattr("benchmarks.gpu.__main__.describe", lambda: {"device": "made up"})
     monkeypatch.setattr(CuPyBackend, "unavailable", lambda self: None)
     return calls
 
@@ -118,7 +119,9 @@ def test_the_costs(host, monkeypatch):
     assert all(len(np.unique(standin.numbers(a))) > 500 for a in operands), "zeros take less power"
     nodes = costs.graph_nodes((1, 3), launches=2)
     assert {kind: list(found) for kind, found in nodes.items()} == {"kernel": ["1", "3"], "product of 64": ["1", "3"]}
-    monkeypatch.setattr("gdkernels_cupy.probe.trusted_epilogues", lambda number, precision: ("bias", "gelu", "update"))
+    monkeypatch.setattr(
+        "gdkernels_cupy.graphs.probe.trusted_epilogues", lambda number, precision: ("bias", "gelu", "update")
+    )
     found = costs.epilogues(Row(8, 16, "float32"))
     assert set(found) == {"none", "all but bias", "all but update", "all"}
     assert all(seconds > 0 for seconds in found.values())

@@ -2,14 +2,14 @@
 
 import numpy as np
 import pytest
-from gdkernels_cupy import operations as ops
-from gdkernels_cupy.calls import CONTROL, SOURCES, calls_of
-from gdkernels_cupy.interpret import Interpreter, to_bfloat16
-from gdkernels_cupy.operations import Listing, matrix
+from gdkernels_cupy.graphs import operations as ops
+from gdkernels_cupy.graphs.calls import CONTROL, SOURCES, calls_of
+from gdkernels_cupy.graphs.interpret import Interpreter, to_bfloat16
+from gdkernels_cupy.graphs.operations import Listing, matrix
 from programs import module, started
 from twin import Twin
 
-from gdkernels.cases import CASES
+from gdkernels.testing.cases import CASES
 
 PLAIN = frozenset({
     "load", "constant", "negative", "abs", "add", "subtract", "multiply", "divide", "where", "sqrt", "sign",

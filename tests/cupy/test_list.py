@@ -5,18 +5,17 @@ from dataclasses import replace
 import array_api_compat.numpy
 import numpy as np
 import pytest
-from gdkernels_cupy import operations as ops
-from gdkernels_cupy.lower import lower
-from gdkernels_cupy.routes import EPILOGUES
+from gdkernels_cupy.graphs import operations as ops
+from gdkernels_cupy.graphs.epilogue_fusion import EPILOGUES
+from gdkernels_cupy.graphs.lower import lower
 from gdkernels_cupy.tasks import training_of
 from interpreted import Interpreted
 
-from gdkernels import verify
-from gdkernels.backend import Plan
-from gdkernels.cases import CASES, compare, on_backend, on_numpy
+from gdkernels.backend import Plan, verification
 from gdkernels.definition import activations, network
 from gdkernels.definition.optimizers import SGD, AdamW
 from gdkernels.testing import BackendConformance
+from gdkernels.testing.cases import CASES, compare, on_backend, on_numpy
 
 RELU = replace(CASES["wide"].program, optimizer=SGD())
 
@@ -139,7 +138,7 @@ def test_a_product_that_others_read_too_keeps_its_result(monkeypatch, end, funct
     draw = np.random.default_rng(0).standard_normal
     layers, x = [network.Layer(draw((6, 6)), None) for _ in range(3)], draw((8, 6))
     found = Interpreted().compile(program, Plan("interpreted", "cpu", "float64")).predict(layers, x)
-    assert verify.relative_error(found, program.forward(layers, x, xp=array_api_compat.numpy)) < 1e-12
+    assert verification.relative_error(found, program.forward(layers, x, xp=array_api_compat.numpy)) < 1e-12
 
 
 def test_weights_move_after_the_last_product_that_needs_them():
@@ -176,7 +175,7 @@ def test_micro_batches_need_less_memory_and_add_up():
     whole, parts = (operations(RELU, pieces=p, widths=wide) for p in ((4096,), (1024,) * 4))
     sizes = [sum(b for op in found for _, b in op.use().writes) for found in (whole, parts)]
     assert sizes[0] < sizes[1], "each part has buffers of its own name"
-    from gdkernels.graph.placement import place
+    from gdkernels.lowering.allocation import place
 
     lasting = [(f"W{k}", 1) for k in range(3)] + [(f"b{k}", 1) for k in range(3)]
     placed = [place([op.use() for op in found], lasting)[1] for found in (whole, parts)]

@@ -7,16 +7,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from gdkernels_cupy import device as device_module
-from gdkernels_cupy import session
-from gdkernels_cupy.needs import bytes_of, shares
-from gdkernels_cupy.operations import Gather
-from gdkernels_cupy.probe import trusted_epilogues
-from gdkernels_cupy.routes import EPILOGUES
+from gdkernels_cupy.cuda import device as device_module
+from gdkernels_cupy.graphs import session
+from gdkernels_cupy.graphs.epilogue_fusion import EPILOGUES
+from gdkernels_cupy.graphs.memory_plan import bytes_of, shares
+from gdkernels_cupy.graphs.operations import Gather
+from gdkernels_cupy.graphs.probe import trusted_epilogues
 from host_cupy import CaptureError
 from host_runs import OnHost, Run, in_pinned_memory
 
-from gdkernels import verify
+from gdkernels.backend import verification
 from gdkernels.errors import BackendError
 
 
@@ -28,30 +28,32 @@ def test_what_a_run_needs_is_known(host):
 
 
 def test_a_batch_that_does_not_fit_is_split_with_the_same_result(host, caplog, monkeypatch):
-    from gdkernels_cupy import needs
+    from gdkernels_cupy.graphs import memory_plan
 
-    monkeypatch.setattr(needs, "_MARGIN", 0)
+    monkeypatch.setattr(memory_plan, "_MARGIN", 0)
     whole = Run("wide")
     loss, _ = whole.epoch()
     host.free = whole.executable.workspace(whole.case.batch_size) - 1
-    monkeypatch.setattr("gdkernels_cupy.device.WORKSPACE", 0)
+    monkeypatch.setattr("gdkernels_cupy.cuda.device.WORKSPACE", 0)
     parts = Run("wide")
     with caplog.at_level(logging.WARNING, "gdkernels"):
         again, _ = parts.epoch()
     assert "micro-batches, with the same result" in caplog.text
     assert parts.executable.plan.choices["micro_batches"] > 1
     assert again == pytest.approx(loss, rel=1e-6)
-    for (name, a), (_, b) in zip(verify.named_arrays(parts.state), verify.named_arrays(whole.state), strict=True):
-        assert verify.relative_error(a, b) < 1e-5, name
+    for (name, a), (_, b) in zip(
+        verification.named_arrays(parts.state), verification.named_arrays(whole.state), strict=True
+    ):
+        assert verification.relative_error(a, b) < 1e-5, name
 
 
 def test_predictions_take_as_many_rows_as_fit(host):
     run = Run("wide")
     graphs = run.executable._graphs
-    wanted = verify.predict_on_numpy(run.case.program, run.data.parameters, run.data.x)
+    wanted = verification.predict_on_numpy(run.case.program, run.data.parameters, run.data.x)
     host.free = bytes_of(graphs._prediction, run.case.widths, (256,), "float32", graphs._trusted()) - 1
     found = np.asarray(run.executable.predict(run.state.parameters, run.x))
-    assert verify.relative_error(found, wanted) < 1e-5
+    assert verification.relative_error(found, wanted) < 1e-5
     assert [s.batch for s in graphs._sessions] == [128]
 
 
@@ -148,7 +150,7 @@ def test_data_takes_no_more_of_the_host_than_it_is_long(host, monkeypatch):
     assert there.device.id == 1
     assert np.array_equal(there, values - 1)
     assert not host.pinned
-    monkeypatch.setattr("gdkernels_cupy.pinned._SHARE", 0.0)
+    monkeypatch.setattr("gdkernels_cupy.cuda.pinned._SHARE", 0.0)
     streamed = OnHost().asarray(values, dtype="float32", device="cuda:1")
     assert np.array_equal(streamed, values)
     assert [len(r) for r in host.pinned] == [values.nbytes]
@@ -179,8 +181,8 @@ def test_data_that_does_not_fit_is_streamed_with_the_same_bits(host, monkeypatch
 
 def test_a_streamed_batch_and_a_smaller_last_one_are_split_to_what_fits(host, monkeypatch):
     """Each batch has two places then, and what is left of the records, here nearly a batch, as many parts."""
-    monkeypatch.setattr("gdkernels_cupy.needs._MARGIN", 0)
-    monkeypatch.setattr("gdkernels_cupy.device.WORKSPACE", 0)
+    monkeypatch.setattr("gdkernels_cupy.graphs.memory_plan._MARGIN", 0)
+    monkeypatch.setattr("gdkernels_cupy.cuda.device.WORKSPACE", 0)
     run = in_pinned_memory(host, monkeypatch, "wide")
     batch = len(run.x) // 2 + 1
     run.case = replace(run.case, batch_size=batch)
@@ -217,7 +219,7 @@ def test_copies_may_come_whenever_events_let_them(host, monkeypatch, early):
 @pytest.mark.parametrize("what", ["a place that is still read", "a batch that is not there yet"])
 def test_an_event_that_is_not_waited_for_is_caught(host, monkeypatch, what):
     """The first wait brings the copying stream into the capture, the last one back: only those between are left out."""
-    from gdkernels_cupy.device import device
+    from gdkernels_cupy.cuda.device import device
 
     copying, working = device(0).copying, device(0).stream
     wait, waits = type(copying).wait_event, []

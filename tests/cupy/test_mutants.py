@@ -3,16 +3,16 @@
 from dataclasses import replace
 
 import pytest
-from gdkernels_cupy import operations as ops
-from gdkernels_cupy.source import fixed_source, kernel_source, preamble
+from gdkernels_cupy.graphs import operations as ops
+from gdkernels_cupy.graphs.source import fixed_source, kernel_source, preamble
 from interpreted import Interpreted
 from programs import list_of, training
 from test_kernels import differences, is_exact
 from twin import Twin
 
-from gdkernels.cases import CASES, compare, on_backend, on_numpy
 from gdkernels.definition import activations
 from gdkernels.definition.optimizers import SGD, Adam
+from gdkernels.testing.cases import CASES, compare, on_backend, on_numpy
 
 SQUARE = replace(CASES["wide"], widths=(6, 6, 6, 6), records=12, batch_size=8, steps=2, learning_rate=0.1)
 DESCENT = replace(SQUARE, program=replace(SQUARE.program, optimizer=SGD()))

@@ -3,12 +3,12 @@
 import re
 
 import pytest
-from gdkernels_cupy.source import kernel_source
+from gdkernels_cupy.graphs.source import kernel_source
 from nvrtc_compiler import compiled
 from programs import kernels, module
 
-from gdkernels.graph.recipe import ELEMENT, ROW, UNIT
-from gdkernels.graph.steps import NUMBER
+from gdkernels.lowering.elementwise import ELEMENT, ROW, UNIT
+from gdkernels.lowering.steps import NUMBER
 
 # sm_90a is sm_90 with instructions that generated loops do not use: in float64 it takes long to say the same again.
 TARGETS = [(p, a) for a in ("sm_80", "sm_90", "sm_90a") for p in ("float64", "float32", "bfloat16")]

@@ -6,17 +6,18 @@ import types
 import pytest
 from host_runs import OnHost, Run, in_pinned_memory
 
-from gdkernels import registry, verify
-from gdkernels.cases import CASES, data_of
-from gdkernels.cli.explain import Explanation
-from gdkernels.work import Work
+from gdkernels.backend import verification
+from gdkernels.dispatch import registry
+from gdkernels.dispatch.explanation import Explanation
+from gdkernels.dispatch.workload import Work
+from gdkernels.testing.cases import CASES, data_of
 
 
 @pytest.fixture
 def hopper(monkeypatch, twins):
     """Let the persistent kernel's own twin be the device."""
     from gdkernels_cupy import choice
-    from gdkernels_cupy.narrow.machine import Properties
+    from gdkernels_cupy.persistent.machine import Properties
     from narrow_twin import TwinMachine
 
     monkeypatch.setattr(choice, "CudaMachine", lambda number: TwinMachine(twins))
@@ -36,8 +37,8 @@ def test_narrow_networks_go_to_the_persistent_kernel(host, hopper):
     assert run.executable.plan.choices["kernel"] == "narrow"
     assert graphs.executable.plan.choices["kernel"] == "graphs"
     assert losses[0] == pytest.approx(losses[1], rel=1e-2)
-    arrays = [dict(verify.named_arrays(r.state)) for r in (run, graphs)]
-    assert all(verify.relative_error(arrays[0][name], arrays[1][name]) < 1e-2 for name in arrays[0])
+    arrays = [dict(verification.named_arrays(r.state)) for r in (run, graphs)]
+    assert all(verification.relative_error(arrays[0][name], arrays[1][name]) < 1e-2 for name in arrays[0])
     assert run.executable.workspace(8) > 0
 
 
@@ -107,7 +108,7 @@ def test_streamed_data_goes_to_graphs(host, hopper, monkeypatch):
 
 
 def test_where_rounded_inputs_do_not_fit_graphs_run(host, hopper, monkeypatch):
-    monkeypatch.setattr("gdkernels_cupy.needs._MARGIN", 0)
+    monkeypatch.setattr("gdkernels_cupy.graphs.memory_plan._MARGIN", 0)
     first = narrow_run()
     first.epoch()
     need = first.executable._last.bytes_for(first.case.widths, len(first.x), 8, 3)

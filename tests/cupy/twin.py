@@ -7,13 +7,12 @@ import re
 import shutil
 import subprocess
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-INCLUDED = [f"-I{folder}" for folder in (Path(__file__).parent, files("gdkernels_cupy.narrow"))]
+INCLUDED = [f"-I{folder}" for folder in (Path(__file__).parent, Path(__file__).parents[1] / "narrow")]
 COLLECTIVE = re.compile(r"__syncthreads|over_lanes|block_total|block_columns")
 FIXED = (
     "begin",

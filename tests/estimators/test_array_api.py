@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import gdkernels as gd
+from gdkernels.dispatch.array_api import NativeBackend
 from gdkernels.estimators import MLPClassifier, MLPRegressor
-from gdkernels.native import NativeBackend
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

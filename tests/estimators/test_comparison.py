@@ -2,7 +2,7 @@
 
 import json
 
-from gdkernels.bench.estimators import main
+from benchmarks.estimators import main
 
 
 def test_the_scores_are_those_of_scikit_learn(tmp_path, capsys):

@@ -278,7 +278,7 @@ def test_copies_go_on_like_the_original(tmp_path):
 
 
 def threads(estimator, x, y):
-    from gdkernels_numba.machine import cores
+    from gdkernels_numba.cpu.features import cores
 
     return float(cores())
 

@@ -126,7 +126,7 @@ def test_other_dtypes_are_refused_before_writing(tmp_path, dtype):
 
 
 def test_more_than_a_header_may_hold_is_refused_before_writing(tmp_path, monkeypatch):
-    monkeypatch.setattr("gdkernels.files.model._LARGEST_HEADER", 1000)
+    monkeypatch.setattr("gdkernels.files.model_file._LARGEST_HEADER", 1000)
     with pytest.raises(InputError, match=r"the metadata of .* are 1,\d+ bytes, and the format allows 1,000"):
         write_model(tmp_path / "m", {}, {"long": "x" * 1000})
     assert not list(tmp_path.iterdir())

@@ -7,8 +7,8 @@ import pytest
 
 import gdkernels as gd
 from gdkernels.definition.activations import BY_NAME
-from gdkernels.predictor import Predictor
 from gdkernels.tables import Preparation
+from gdkernels.tabular.predictor import Predictor
 
 RECORDS = 300
 

@@ -4,11 +4,11 @@ from itertools import pairwise
 
 import pytest
 
+from gdkernels.backend.program import Program
 from gdkernels.definition import activations, losses
 from gdkernels.definition.network import Layer, forward
 from gdkernels.definition.optimizers import SGD, Adam
 from gdkernels.graph import Graph, cost
-from gdkernels.program import Program
 
 
 def sizes_of(batch, widths):

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+from gdkernels.backend.program import Program
 from gdkernels.definition import activations, losses
 from gdkernels.definition.network import Layer, gradient, train_step
 from gdkernels.definition.optimizers import SGD
 from gdkernels.errors import GdkernelsError, InputError, TraceError
 from gdkernels.graph import Graph, interpret, value_and_derivative, value_and_pullback
-from gdkernels.program import Program
 
 Z = np.asarray([[1.0, -2.0], [3.0, 4.0]])
 OUTSIDE = np.asarray([1.0, 2.0])

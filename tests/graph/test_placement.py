@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gdkernels.graph.placement import ALIGNMENT, Use, place
+from gdkernels.lowering.allocation import ALIGNMENT, Use, place
 
 
 def test_what_is_dead_makes_room():

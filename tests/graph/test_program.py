@@ -6,12 +6,12 @@ import expected
 import numpy as np
 import pytest
 
+from gdkernels.backend.program import Program
 from gdkernels.definition import activations, losses
 from gdkernels.definition.network import Layer, map_layers
 from gdkernels.definition.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
 from gdkernels.errors import TraceError
 from gdkernels.graph import Graph, Node, interpret, topological
-from gdkernels.program import Program
 
 SIZES, BATCH = [3, 4, 2], 5
 

@@ -2,11 +2,11 @@
 
 import pytest
 
+from gdkernels.backend.program import Program
 from gdkernels.definition import activations, losses
 from gdkernels.definition.optimizers import SGD, Adam
-from gdkernels.graph.schedule import PREDICTION, schedule
-from gdkernels.graph.steps import Accumulation, Gather, Loop, Product, ScheduleError, kind_of
-from gdkernels.program import Program
+from gdkernels.lowering.schedule import PREDICTION, schedule
+from gdkernels.lowering.steps import Accumulation, Gather, Loop, Product, ScheduleError, kind_of
 
 
 def scheduled(*functions, **options):

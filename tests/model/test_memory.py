@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import gdkernels as gd
-from gdkernels import memory
+from gdkernels.dispatch.footprint import parameter_count
 from gdkernels.errors import InputError
-from gdkernels.footprint import parameter_count
-from gdkernels.memory import Room, gigabytes, parse_bytes
+from gdkernels.system import memory
+from gdkernels.system.memory import Room, gigabytes, parse_bytes
 
 RNG = np.random.default_rng(2)
 X = RNG.standard_normal((300, 6)).astype(np.float32)
@@ -23,8 +23,8 @@ WEIGHTS = RNG.random(300).astype(np.float32)
 @pytest.fixture
 def room(monkeypatch):
     """Return a function that leaves so many bytes."""
-    monkeypatch.setattr("gdkernels.footprint._SMALL", 0)
-    monkeypatch.setattr("gdkernels.footprint._SLACK", 0)
+    monkeypatch.setattr("gdkernels.dispatch.footprint._SMALL", 0)
+    monkeypatch.setattr("gdkernels.dispatch.footprint._SLACK", 0)
     return lambda size: monkeypatch.setattr(memory, "room", lambda: Room(size, "what the test leaves"))
 
 
@@ -121,7 +121,7 @@ def test_where_not_even_a_record_fits(room):
 
 
 def test_a_network_too_large_is_refused_before_it_is_drawn(room, monkeypatch):
-    monkeypatch.setattr("gdkernels.model.initial_parameters", None)
+    monkeypatch.setattr("gdkernels.network.network.initial_parameters", None)
     room(10**9)
     with pytest.raises(InputError) as error:
         gd.MLP([1000, 40_000, 40_000, 10])

@@ -191,11 +191,13 @@ def test_what_comes_out_is_of_the_kind_of_what_went_in(library):
 
 
 def test_large_predictions_in_parts_equal_those_in_one(monkeypatch):
-    import gdkernels.reference
+    import gdkernels.backend.definition_executable
 
     mlp = gd.MLP([4, 8, 2], seed=0, backend="numpy", precision="float64")
     whole = mlp.predict(X)
-    monkeypatch.setattr(gdkernels.reference, "_CHUNK_ELEMENTS", 56)  # seven rows of the widest layer
+    monkeypatch.setattr(
+        gdkernels.backend.definition_executable, "_CHUNK_ELEMENTS", 56
+    )  # seven rows of the widest layer
     np.testing.assert_allclose(mlp.predict(X), whole, rtol=1e-13)
 
 

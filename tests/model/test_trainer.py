@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import gdkernels as gd
-from gdkernels import streams
+from gdkernels import randomness
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((103, 5)).astype(np.float32)
@@ -80,7 +80,7 @@ def test_other_settings_start_a_new_trainer_on_the_present_parameters():
 
 def test_validation_share_is_drawn_by_the_seed_and_never_trained_on():
     shared, apart = network(), network()
-    rows = streams.generator(3, "validation").permutation(103)
+    rows = randomness.generator(3, "validation").permutation(103)
     kept, rest = rows[:21], rows[21:]
     a = shared.fit(X, Y, epochs=3, validation=0.2, batch_size=16)
     b = apart.fit(X[rest], Y[rest], epochs=3, validation=(X[kept], Y[kept]), batch_size=16)

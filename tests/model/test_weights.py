@@ -5,7 +5,7 @@ import pytest
 from gdkernels_numpy import NumPyBackend
 
 import gdkernels as gd
-from gdkernels import streams
+from gdkernels import randomness
 from gdkernels.backend import Executable
 from gdkernels.definition.network import map_layers
 
@@ -60,7 +60,7 @@ def test_a_batch_without_weight_moves_nothing_and_is_no_number_lost():
 
 def test_a_validation_share_keeps_its_weights():
     shared, apart = network(), network()
-    rows = streams.generator(3, "validation").permutation(60)
+    rows = randomness.generator(3, "validation").permutation(60)
     kept, rest = rows[:12], rows[12:]
     a = shared.fit(X, Y, sample_weight=W, epochs=3, validation=0.2, metrics=["r2", "rmse"])
     b = apart.fit(
@@ -106,7 +106,7 @@ def test_weights_that_cannot_be_are_refused(weights, message):
 
 def test_a_part_without_weight_is_refused():
     weights = np.zeros(60)
-    weights[streams.generator(3, "validation").permutation(60)[-1]] = 1.0  # one to train on
+    weights[randomness.generator(3, "validation").permutation(60)[-1]] = 1.0  # one to train on
     with pytest.raises(gd.InputError, match="none of the 12 records to validate on has a weight above 0"):
         network().fit(X, Y, epochs=1, sample_weight=weights, validation=0.2)
 

@@ -5,14 +5,13 @@ from itertools import pairwise
 
 import array_api_compat.numpy
 import numpy as np
-from gdkernels_cupy.narrow.executable import NarrowExecutable
+from gdkernels_cupy.persistent.executable import NarrowExecutable
 
-from gdkernels import verify
-from gdkernels.backend import Plan
+from gdkernels.backend import Plan, verification
+from gdkernels.backend.program import Program
 from gdkernels.definition import activations, losses
 from gdkernels.definition.network import Layer
 from gdkernels.definition.optimizers import SGD
-from gdkernels.program import Program
 
 MOMENTUM = SGD(momentum=0.9)  # after one step its slot is the gradient, times the rate
 
@@ -69,7 +68,7 @@ class Run:
     def on_twin(self, machine, **choices):
         """Return loss, norm and arrays after the epochs, and the prediction then."""
         executable = NarrowExecutable(self.program, Plan("cupy", "cuda:0", self.precision, choices), machine)
-        state = verify.start(self.program, self.parameters, np.array)
+        state = verification.start(self.program, self.parameters, np.array)
         returned = [
             executable.run(state, self.x, self.y, self.order, self.batch_size, self.rates, self.sample_weight)
             for _ in range(self.epochs)
@@ -77,12 +76,12 @@ class Run:
         found = {"the loss": math.fsum(loss for loss, _ in returned)}
         if returned[-1][1] is not None:
             found["the norm"] = returned[-1][1]
-        found |= dict(verify.named_arrays(state))
+        found |= dict(verification.named_arrays(state))
         return found | {"the prediction": executable.predict(state.parameters, self.x)}
 
     def reference(self):
         xp = Rounding(self.precision)
-        state = verify.start(self.program, self.parameters, lambda a: np.asarray(a, np.float64))
+        state = verification.start(self.program, self.parameters, lambda a: np.asarray(a, np.float64))
         total, norms = 0.0, []
         x, y = self.x.astype(np.float64), self.y.astype(np.float64)
         for _ in range(self.epochs):
@@ -105,7 +104,7 @@ class Run:
         found = {"the loss": total}
         if self.program.gradient_norm:
             found["the norm"] = math.fsum(norms) / len(norms)
-        found |= dict(verify.named_arrays(state))
+        found |= dict(verification.named_arrays(state))
         return found | {"the prediction": self.program.forward(state.parameters, x, xp=xp)}
 
 
@@ -120,7 +119,7 @@ def _targets(loss, y):
 def errors(found, wanted):
     """Return the relative error of each array."""
     assert list(found) == list(wanted)
-    return {name: verify.relative_error(found[name], wanted[name]) for name in wanted}
+    return {name: verification.relative_error(found[name], wanted[name]) for name in wanted}
 
 
 def bits(found):

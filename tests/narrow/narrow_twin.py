@@ -4,12 +4,12 @@ import ctypes
 import hashlib
 import shutil
 import subprocess
-from importlib.resources import files
+from pathlib import Path
 
 import numpy as np
 import pytest
-from gdkernels_cupy.narrow.kernel import SIGNATURES
-from gdkernels_cupy.narrow.machine import Properties
+from gdkernels_cupy.persistent.kernel import SIGNATURES
+from gdkernels_cupy.persistent.machine import Properties
 
 SCHEDULES = (0, 1, 7)  # warps in order, reversed, in a random order
 
@@ -31,9 +31,8 @@ def build(text, folder, *, banks=False, ucontext=False):
     if not library.exists():
         source = folder / f"{name}.cpp"
         source.write_text(f"{text}\n{shims}\n")
-        include = files("gdkernels_cupy.narrow")
         options = "-std=c++17 -O1 -march=native -fno-strict-aliasing -fno-gnu-unique -Wno-unknown-pragmas -shared -fPIC"
-        command = [_GXX, *options.split(), f"-I{include}", *flags, str(source), "-o", str(library)]
+        command = [_GXX, *options.split(), f"-I{Path(__file__).parent}", *flags, str(source), "-o", str(library)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr[:4000]
     return Library(ctypes.CDLL(str(library)))

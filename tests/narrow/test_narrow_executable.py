@@ -6,18 +6,17 @@ import types
 
 import numpy as np
 import pytest
-from gdkernels_cupy.narrow import NarrowExecutable, Properties, applies
-from gdkernels_cupy.narrow.cuda import CudaMachine
-from gdkernels_cupy.narrow.executable import _fitting, _tasks
-from gdkernels_cupy.narrow.shape import FORMATS, most_sums
+from gdkernels_cupy.persistent import NarrowExecutable, Properties, applies
+from gdkernels_cupy.persistent.cuda import CudaMachine
+from gdkernels_cupy.persistent.executable import _fitting, _tasks
+from gdkernels_cupy.persistent.shape import FORMATS, most_sums
 from narrow_runs import Run, errors, program
 from narrow_twin import TwinKernels, TwinMachine
 
-from gdkernels import verify
-from gdkernels.backend import Plan
+from gdkernels.backend import Plan, verification
 from gdkernels.definition import activations, losses
 from gdkernels.errors import BackendError, InputError
-from gdkernels.graph.steps import ScheduleError
+from gdkernels.lowering.steps import ScheduleError
 
 relu, tanh, gelu = activations.relu, activations.tanh, activations.gelu
 HOPPER, AMPERE = Properties(90, 232448), Properties(80, 166912)
@@ -92,7 +91,7 @@ def test_a_function_that_cannot_be_traced_is_declined():
 def test_wrong_input_is_refused_before_anything_runs(folder):
     run = Run(program(relu), (5, 7, 3), 23, 8)
     executable = NarrowExecutable(run.program, Plan("cupy", "cuda:0", "bfloat16"), TwinMachine(folder))
-    state = verify.start(run.program, run.parameters, np.array)
+    state = verification.start(run.program, run.parameters, np.array)
     with pytest.raises(InputError, match="row 0 to 23 of 23 rows"):
         executable.run(state, run.x, run.y, np.arange(24), 8, run.rates)
     with pytest.raises(InputError, match="no records"):
@@ -103,11 +102,13 @@ def test_wrong_input_is_refused_before_anything_runs(folder):
         executable.predict(state.parameters, run.x[:, :4])
     wide = Run(program(relu), (5, 70, 3), 23, 8)
     with pytest.raises(ScheduleError, match="at most 64"):
-        executable.run(verify.start(wide.program, wide.parameters, np.array), wide.x, wide.y, wide.order, 8, wide.rates)
+        executable.run(
+            verification.start(wide.program, wide.parameters, np.array), wide.x, wide.y, wide.order, 8, wide.rates
+        )
 
 
 def test_many_steps_are_several_launches_of_one_run(folder, monkeypatch):
-    monkeypatch.setattr("gdkernels_cupy.narrow.executable._STEPS_PER_LAUNCH", 2)
+    monkeypatch.setattr("gdkernels_cupy.persistent.executable._STEPS_PER_LAUNCH", 2)
     run = Run(program(relu), (5, 7, 3), 37, 8)
     assert max(errors(run.on_twin(TwinMachine(folder), warps=4), run.reference()).values()) < 1e-3
 
@@ -116,7 +117,7 @@ def test_the_plan_names_what_can_change_bits(folder):
     run = Run(program(relu), (5, 7, 3), 23, 8)
     machine = TwinMachine(folder, ctas=3)
     executable = NarrowExecutable(run.program, Plan("cupy", "cuda:0", "bfloat16"), machine)
-    state = verify.start(run.program, run.parameters, np.array)
+    state = verification.start(run.program, run.parameters, np.array)
     executable.run(state, run.x, run.y, run.order, 8, run.rates)
     assert executable.plan.choices == {
         "kernel": "narrow", "warps": 8, "at_once": 4, "parked": 0, "ctas": 3,
@@ -204,7 +205,7 @@ def cupy(monkeypatch):
 def test_a_launch_on_a_gpu(cupy):
     run = Run(program(relu, relu, relu), (64,) * 5, 1000, 1000)
     executable = NarrowExecutable(run.program, Plan("cupy", "cuda:0", "bfloat16"), CudaMachine(0))
-    state = verify.start(run.program, run.parameters, lambda a: Array(np.array(a)))
+    state = verification.start(run.program, run.parameters, lambda a: Array(np.array(a)))
     executable.run(state, Array(run.x), Array(run.y), run.order, 1000, run.rates)
 
     ((code, options),) = cupy.modules
@@ -229,7 +230,7 @@ def test_a_launch_on_a_gpu(cupy):
 def test_arrays_on_another_device_are_an_error_that_names_both(cupy):
     run = Run(program(relu), (5, 7, 3), 23, 8)
     executable = NarrowExecutable(run.program, Plan("cupy", "cuda:0", "bfloat16"), CudaMachine(0))
-    state = verify.start(run.program, run.parameters, lambda a: Array(np.array(a)))
+    state = verification.start(run.program, run.parameters, lambda a: Array(np.array(a)))
     with pytest.raises(BackendError, match="an array is on cuda:1, but the work is on cuda:0"):
         executable.run(state, Array(run.x, device=1), Array(run.y), run.order, 8, run.rates)
     assert cupy.launched == []
@@ -263,7 +264,7 @@ def test_a_plan_of_a_larger_gpu_starts_what_is_resident_and_says_so(cupy, caplog
     run = Run(program(relu), (5, 7, 3), 2000, 2000)
     plan = Plan("cupy", "cuda:0", "bfloat16", {"ctas": 132})
     executable = NarrowExecutable(run.program, plan, CudaMachine(0))
-    state = verify.start(run.program, run.parameters, lambda a: Array(np.array(a)))
+    state = verification.start(run.program, run.parameters, lambda a: Array(np.array(a)))
     with caplog.at_level("WARNING", "gdkernels"):
         executable.run(state, Array(run.x), Array(run.y), run.order, 2000, run.rates)
     assert cupy.launched[-1][1] == (4,)
@@ -283,9 +284,9 @@ def test_memory_that_runs_out_does_so_before_anything_moves(folder):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(TwinKernels, "launch", noted)
-        patch.setattr("gdkernels_cupy.narrow.executable._STEPS_PER_LAUNCH", 1)
+        patch.setattr("gdkernels_cupy.persistent.executable._STEPS_PER_LAUNCH", 1)
         executable = NarrowExecutable(run.program, Plan("cupy", "cuda:0", "bfloat16"), machine)
-        state = verify.start(run.program, run.parameters, np.array)
+        state = verification.start(run.program, run.parameters, np.array)
         executable.run(state, run.x, run.y, run.order, 8, run.rates)
     assert happened.count("train") == 3
     assert "zeros" not in happened[happened.index("train") :]

@@ -4,12 +4,11 @@ import math
 
 import numpy as np
 import pytest
-from gdkernels_cupy.narrow import NarrowExecutable
+from gdkernels_cupy.persistent import NarrowExecutable
 from narrow_runs import Run, bits, errors, program
 from narrow_twin import TwinMachine
 
-from gdkernels import verify
-from gdkernels.backend import Plan
+from gdkernels.backend import Plan, verification
 from gdkernels.definition import activations, losses
 from gdkernels.definition.optimizers import Adam
 
@@ -29,7 +28,7 @@ RUNS = {
 
 @pytest.fixture
 def machine():
-    from gdkernels_cupy.narrow.cuda import CudaMachine
+    from gdkernels_cupy.persistent.cuda import CudaMachine
 
     return CudaMachine(0)
 
@@ -41,10 +40,10 @@ def on_gpu(run, machine, repeats=1):
     executable = NarrowExecutable(run.program, Plan("cupy", "cuda:0", run.precision), machine)
     x, y = cupy.asarray(run.x), cupy.asarray(run.y)
     for _ in range(repeats):
-        state = verify.start(run.program, run.parameters, cupy.asarray)
+        state = verification.start(run.program, run.parameters, cupy.asarray)
         loss, norm = executable.run(state, x, y, run.order, run.batch_size, run.rates)
         found = {"the loss": math.fsum([loss])} | ({} if norm is None else {"the norm": norm})
-        found |= dict(verify.named_arrays(state, cupy.asnumpy))
+        found |= dict(verification.named_arrays(state, cupy.asnumpy))
         yield found | {"the prediction": cupy.asnumpy(executable.predict(state.parameters, x))}
 
 

@@ -4,15 +4,15 @@ import re
 from random import Random
 
 import pytest
-from gdkernels_cupy.narrow import NarrowExecutable, Properties, applies
-from gdkernels_cupy.narrow.executable import _fitting, _tasks
+from gdkernels_cupy.persistent import NarrowExecutable, Properties, applies
+from gdkernels_cupy.persistent.executable import _fitting, _tasks
 from narrow_runs import program
 from nvrtc_compiler import compiled, instructions
 
 from gdkernels.backend import Plan
 from gdkernels.definition import activations, losses
 from gdkernels.definition.optimizers import SGD, Adam
-from gdkernels.graph.steps import ScheduleError
+from gdkernels.lowering.steps import ScheduleError
 
 relu, tanh, gelu, silu = activations.relu, activations.tanh, activations.gelu, activations.silu
 ACTIVATIONS = [getattr(activations, name) for name in activations.__all__ if name.islower()]

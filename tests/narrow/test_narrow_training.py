@@ -5,10 +5,10 @@ import pytest
 from narrow_runs import MOMENTUM, Run, bits, errors, program
 from narrow_twin import SCHEDULES, TwinMachine
 
-from gdkernels.cases import CASES, Adagrad, log_cosh, mish
+from gdkernels.backend.program import Program
 from gdkernels.definition import activations, losses
 from gdkernels.definition.optimizers import SGD, Adam, AdamW, RMSprop
-from gdkernels.program import Program
+from gdkernels.testing.cases import CASES, Adagrad, log_cosh, mish
 
 # A number close to a tie rounds the other way in float32, and is off by one unit of its last place: 2^-8 or 2^-11.
 BOUND = 1e-3

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from gdkernels_numba import machine
+from gdkernels_numba.cpu import features
 
 SOURCE = Path(__file__).parent / "amx_emulator.c"
 
@@ -25,9 +25,9 @@ class Emulator:
 def why_not():
     if platform.system() != "Linux" or platform.machine() != "x86_64":
         return "instructions are emulated on Linux on x86"
-    if not {"avx512f", machine.AVX512_BF16} <= machine.features():
+    if not {"avx512f", features.AVX512_BF16} <= features.features():
         return "what surrounds the tiles needs a processor with AVX512-BF16"
-    if "amx-tile" in machine.features():
+    if "amx-tile" in features.features():
         return "this processor has AMX: nothing is to be emulated"
     return None if shutil.which("gcc") else "there is no gcc to compile the emulator with"
 
@@ -45,9 +45,9 @@ def emulator_library(tmp_path_factory):
 @pytest.fixture
 def emulator(emulator_library, monkeypatch):
     """Let the processor seem to have AMX for a test."""
-    has = machine.features() | {"amx-tile", machine.AMX_BF16}
-    monkeypatch.setattr(machine, "features", lambda: has)
-    monkeypatch.setattr(machine, "tiles_are_permitted", lambda: True)
+    has = features.features() | {"amx-tile", features.AMX_BF16}
+    monkeypatch.setattr(features, "features", lambda: has)
+    monkeypatch.setattr(features, "tiles_are_permitted", lambda: True)
     assert emulator_library.amx_install() == 0
     yield Emulator(emulator_library)
     assert emulator_library.amx_remove() == 0

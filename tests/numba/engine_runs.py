@@ -5,17 +5,16 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from gdkernels_numba import NumbaBackend
-from gdkernels_numba.emit import Function
-from gdkernels_numba.functions import FUNCTIONS
-from gdkernels_numba.machine import why_no_pairs
-from gdkernels_numba.vector import Vectors
+from gdkernels_numba.cpu.features import why_no_pairs
+from gdkernels_numba.ir.emit import Function
+from gdkernels_numba.ir.functions import FUNCTIONS
+from gdkernels_numba.ir.vector import Vectors
 
-from gdkernels import verify
-from gdkernels.backend import Plan, storage_dtype
+from gdkernels.backend import Plan, storage_dtype, verification
+from gdkernels.backend.program import Program
 from gdkernels.definition import activations, losses
 from gdkernels.definition.network import Layer
 from gdkernels.definition.optimizers import SGD
-from gdkernels.program import Program
 
 needs_pairs = pytest.mark.skipif(why_no_pairs() is not None, reason=str(why_no_pairs()))
 BOTH = ["float32", pytest.param("bfloat16", marks=needs_pairs)]
@@ -54,7 +53,7 @@ class Data:
         )
 
     def start(self, precision):
-        return verify.start(self.program, self.parameters, lambda a: np.array(a, dtype=storage_dtype(precision)))
+        return verification.start(self.program, self.parameters, lambda a: np.array(a, dtype=storage_dtype(precision)))
 
     def rates(self, batch_size, rate=0.01):
         return rate * np.linspace(1.0, 0.5, -(-self.records // batch_size))
@@ -73,7 +72,7 @@ class Data:
         rates = self.rates(batch_size)
         loss = 0.0
         for _ in range(epochs):
-            loss, _ = verify.continue_on_numpy(
+            loss, _ = verification.continue_on_numpy(
                 self.program, state, self.x, self.y, self.order, batch_size, rates, precision
             )
         return loss, state
@@ -85,16 +84,16 @@ def assert_agrees(data, executable, batch_size, precision="float32"):
     loss64, state64 = data.run_on_numpy(batch_size)
     own_loss, own = data.run_on_numpy(batch_size, precision)
     assert abs(loss - loss64) <= max(1e-5 * abs(loss64), 2 * abs(own_loss - loss64))
-    arrays = (dict(verify.named_arrays(s)) for s in (state, own, state64))
+    arrays = (dict(verification.named_arrays(s)) for s in (state, own, state64))
     for (name, a), yardstick, a64 in zip(
         *((d.items() if k == 0 else d.values()) for k, d in enumerate(arrays)), strict=True
     ):
-        error = verify.relative_error(a, a64)
-        assert error <= verify.bound(verify.relative_error(yardstick, a64), precision, 1), name
+        error = verification.relative_error(a, a64)
+        assert error <= verification.bound(verification.relative_error(yardstick, a64), precision, 1), name
 
 
 def bits(state):
-    return {name: a.tobytes() for name, a in verify.named_arrays(state)}
+    return {name: a.tobytes() for name, a in verification.named_arrays(state)}
 
 
 def write_functions(module, form):

@@ -3,9 +3,9 @@
 import ctypes
 
 import numpy as np
-from gdkernels_numba.lower import shared_kernels
-from gdkernels_numba.memory import allocate, padded
-from gdkernels_numba.vector import GRANULE, LINE, Format
+from gdkernels_numba.bytecode.arena import allocate
+from gdkernels_numba.compilation import shared_kernels
+from gdkernels_numba.ir.vector import GRANULE, LINE, Format, padded
 from pairs_reference import left_form, right_form
 
 

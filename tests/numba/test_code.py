@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from gdkernels_numba import code
+from gdkernels_numba.cpu import jit
 
 IR = "define void @nothing(i64 %a) {\n  ret void\n}\n"
 TRAINS = """
@@ -17,7 +17,7 @@ from gdkernels.definition.activations import identity, relu
 from gdkernels.definition.losses import sse
 from gdkernels.definition.network import Layer
 from gdkernels.definition.optimizers import SGD
-from gdkernels.program import Program
+from gdkernels.backend.program import Program
 one = np.ones((3, 3), np.float32)
 state = State((Layer(one, one[0].copy()), Layer(one.copy(), one[0].copy())), (Layer((), ()), Layer((), ())))
 program = Program((relu, identity), loss=sse, optimizer=SGD())
@@ -30,9 +30,9 @@ print("compiled" if "numba" in sys.modules else "found", state.parameters[0].W.t
 @pytest.fixture
 def directory(tmp_path, monkeypatch):
     monkeypatch.setenv("GDKERNELS_CACHE", str(tmp_path / "cache"))
-    code._folder.cache_clear()
+    jit._folder.cache_clear()
     yield tmp_path / "cache"
-    code._folder.cache_clear()
+    jit._folder.cache_clear()
 
 
 def load(times=None):
@@ -41,13 +41,13 @@ def load(times=None):
             times.append(1)
         return IR
 
-    return code.load("a" * 8, write, "nothing")
+    return jit.load("a" * 8, write, "nothing")
 
 
 def test_code_is_compiled_once(directory):
     times = []
     for _ in range(3):
-        code.function_of(load(times), "nothing", 1)(0)
+        jit.function_of(load(times), "nothing", 1)(0)
     assert times == [1]
     assert oct(directory.stat().st_mode & 0o777) == oct(0o700)
     assert sorted(p.suffix for p in directory.iterdir()) == [".ll", ".o"]
@@ -73,7 +73,7 @@ def test_a_damaged_file_is_compiled_again(directory, damage):
     path.write_bytes(damage(whole := path.read_bytes()))
     assert path.read_bytes() != whole
     times = []
-    code.function_of(load(times), "nothing", 1)(0)
+    jit.function_of(load(times), "nothing", 1)(0)
     assert times == [1]
     load(times)
     assert times == [1]
@@ -86,7 +86,7 @@ def test_a_file_that_cannot_be_read_or_replaced(directory, caplog):
     (directory / "aaaaaaaa.o").mkdir()
     times = []
     for _ in range(2):
-        code.function_of(load(times), "nothing", 1)(0)
+        jit.function_of(load(times), "nothing", 1)(0)
     assert times == [1, 1]
     assert "compiled code is not kept, so the next process compiles anew: cannot write" in caplog.text
 
@@ -104,7 +104,7 @@ def test_a_place_that_cannot_be_trusted_is_not_used(directory, what, caplog, mon
         directory.parent.joinpath("cache").write_text("")
         os.environ["GDKERNELS_CACHE"] = str(directory / "below")
     with caplog.at_level(logging.WARNING, "gdkernels"):
-        code.function_of(load(), "nothing", 1)(0)
+        jit.function_of(load(), "nothing", 1)(0)
         load()
     assert len(caplog.records) == 1
     assert "compiled code is not kept, so each process compiles anew" in caplog.text
@@ -125,15 +125,15 @@ def test_a_full_disk_is_survived(directory, monkeypatch, caplog):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", fail)
-    code.function_of(load(), "nothing", 1)(0)
+    jit.function_of(load(), "nothing", 1)(0)
     assert "no space left" in caplog.text
     assert not list(directory.iterdir())
 
 
 def test_keys_tell_code_apart(monkeypatch):
-    keys = {code.digest("a", "b"), code.digest("ab"), code.digest("a", "c")}
-    monkeypatch.setattr(code, "machine_name", lambda: "another machine")
-    assert len(keys | {code.digest("a", "b")}) == 4
+    keys = {jit.digest("a", "b"), jit.digest("ab"), jit.digest("a", "c")}
+    monkeypatch.setattr(jit, "machine_name", lambda: "another machine")
+    assert len(keys | {jit.digest("a", "b")}) == 4
 
 
 def test_processes_compile_at_once_the_next_finds_it_and_what_is_damaged_is_compiled_again(tmp_path):

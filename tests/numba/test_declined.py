@@ -5,12 +5,13 @@ import logging
 import numpy as np
 import pytest
 from engine_runs import Data, assert_agrees, compiled, program
-from gdkernels_numba import NumbaBackend, machine
+from gdkernels_numba import NumbaBackend
+from gdkernels_numba.cpu import features
 
-from gdkernels import registry
 from gdkernels.backend import Plan
 from gdkernels.definition import activations, losses, network
 from gdkernels.definition.network import map_layers
+from gdkernels.dispatch import registry
 from gdkernels.errors import BackendError
 
 PLAN = Plan("numba", "cpu", "float32")
@@ -91,7 +92,7 @@ def test_a_slope_that_is_off_by_one_per_cent_is_seen(monkeypatch):
 
 
 def test_bfloat16_is_refused_where_the_processor_has_no_product_for_it(monkeypatch):
-    monkeypatch.setattr(machine, "features", lambda: frozenset({"avx512f"}))
+    monkeypatch.setattr(features, "features", lambda: frozenset({"avx512f"}))
     backend = NumbaBackend()
     assert backend.precisions == ("float64", "float32")
     with pytest.raises(BackendError, match="'numba' cannot do precision 'bfloat16' here: this processor has no AVX512"):
@@ -100,7 +101,7 @@ def test_bfloat16_is_refused_where_the_processor_has_no_product_for_it(monkeypat
 
 
 def test_bfloat16_is_offered_where_the_processor_has_a_product_for_it(monkeypatch):
-    monkeypatch.setattr(machine, "features", lambda: frozenset({"avx512f", machine.AVX512_BF16}))
+    monkeypatch.setattr(features, "features", lambda: frozenset({"avx512f", features.AVX512_BF16}))
     assert "bfloat16" in NumbaBackend().precisions
 
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 from engine_runs import write_functions
-from gdkernels_numba import code
-from gdkernels_numba.functions import FUNCTIONS
-from gdkernels_numba.vector import Format
+from gdkernels_numba.cpu import jit
+from gdkernels_numba.ir.functions import FUNCTIONS
+from gdkernels_numba.ir.vector import Format
 from llvmlite import ir
 
 WORST = 4.0
@@ -16,7 +16,7 @@ def code_for(form):
     module = ir.Module("functions")
     write_functions(module, form)
     text = str(module)
-    return code.load(code.digest(text), lambda: text, "functions")
+    return jit.load(jit.digest(text), lambda: text, "functions")
 
 
 def samples(dtype):
@@ -56,7 +56,7 @@ def test_within_four_units_in_the_last_place(dtype, lanes):
     least = np.finfo(dtype).tiny
     for name in FUNCTIONS:
         found = np.empty_like(x)
-        code.function_of(loaded, f"vector_{name}", 4)(len(x), x.ctypes.data, y.ctypes.data, found.ctypes.data)
+        jit.function_of(loaded, f"vector_{name}", 4)(len(x), x.ctypes.data, y.ctypes.data, found.ctypes.data)
         with np.errstate(all="ignore"):
             wide = [a.astype(np.longdouble) for a in ((x, y) if name == "pow" else (x,))]
             exact = getattr(np, {"pow": "power"}.get(name, name))(*wide)

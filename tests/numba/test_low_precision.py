@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from engine_runs import Data, bits, compiled, needs_pairs, program
 
-from gdkernels.bench.low_precision import Ends, ends, prepared, step_errors
+from benchmarks.low_precision import Ends, ends, prepared, step_errors
 from gdkernels.bench.peers.players import Ours, Torch
 from gdkernels.bench.peers.task import Task
 from gdkernels.definition import activations

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import gdkernels as gd
-from gdkernels import registry
+from gdkernels.dispatch import registry
 
 
 @pytest.fixture

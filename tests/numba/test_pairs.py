@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 from engine_runs import needs_pairs
-from gdkernels_numba.machine import AVX512_BF16
-from gdkernels_numba.vector import LINE
+from gdkernels_numba.cpu.features import AVX512_BF16
+from gdkernels_numba.ir.vector import LINE
 from pair_kernels import PairKernels, panel_of, random_values, room
 from pairs_reference import left_form, pairs_along_rows, product_of_vectors, right_form
 

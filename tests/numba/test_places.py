@@ -3,11 +3,11 @@
 import os
 
 import pytest
-from gdkernels_numba import places
-from gdkernels_numba.places import Places
-from gdkernels_numba.threads import run_on_threads
+from gdkernels_numba.cpu import affinity
+from gdkernels_numba.cpu.affinity import Places
+from gdkernels_numba.cpu.threads import run_on_threads
 
-pytestmark = pytest.mark.skipif(places._core is None, reason="threads cannot be moved here")
+pytestmark = pytest.mark.skipif(affinity._core is None, reason="threads cannot be moved here")
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def moves(monkeypatch):
 
     def plant(*cores, allowed):
         coming = iter(cores)
-        monkeypatch.setattr(places, "_core", lambda: next(coming))
+        monkeypatch.setattr(affinity, "_core", lambda: next(coming))
         monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(allowed))
         monkeypatch.setattr(os, "sched_setaffinity", lambda pid, cores: moved.append(set(cores)))
         return moved
@@ -63,7 +63,7 @@ def test_the_threads_of_a_run_take_their_places_and_keep_what_they_may_use():
     found = []
 
     def where():
-        found.append((places._core(), os.sched_getaffinity(0)))
+        found.append((affinity._core(), os.sched_getaffinity(0)))
 
     for _ in range(20):
         run_on_threads([where, where])

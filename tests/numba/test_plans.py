@@ -3,14 +3,13 @@
 import numpy as np
 import pytest
 from engine_runs import BOTH, Data, assert_agrees, bits, compiled, needs_pairs, program
-from gdkernels_numba.machine import Caches
+from gdkernels_numba.cpu.features import Caches
 
-from gdkernels import verify
-from gdkernels.backend import Plan
-from gdkernels.cases import CASES
+from gdkernels.backend import Plan, verification
 from gdkernels.definition import activations
 from gdkernels.definition.optimizers import Adam
 from gdkernels.errors import InputError
+from gdkernels.testing.cases import CASES
 
 relu, tanh, softmax = activations.relu, activations.tanh, activations.softmax
 
@@ -85,11 +84,11 @@ def test_the_norm_is_known_before_the_update(choices, precision):
 def test_in_bfloat16_operands_of_products_are_rounded_and_nothing_else(choices):
     data = Data(program(tanh, tanh), WIDE, 200)
     found = data.run(compiled(data.program, "bfloat16", **choices), 96, "bfloat16")[1]
-    rounded, exact = (dict(verify.named_arrays(data.run_on_numpy(96, p)[1])) for p in ("bfloat16", "float64"))
-    for name, a in verify.named_arrays(found):
+    rounded, exact = (dict(verification.named_arrays(data.run_on_numpy(96, p)[1])) for p in ("bfloat16", "float64"))
+    for name, a in verification.named_arrays(found):
         if "." in name:  # the slots have moved as far as the gradients are long
-            own = verify.relative_error(rounded[name], exact[name])
-            assert 10 * verify.relative_error(a, rounded[name]) <= own, name
+            own = verification.relative_error(rounded[name], exact[name])
+            assert 10 * verification.relative_error(a, rounded[name]) <= own, name
 
 
 @needs_pairs
@@ -98,7 +97,7 @@ def test_forms_that_are_written_past_the_caches_give_the_same_bits(choices, monk
     data = Data(program(relu, tanh), WIDE, 200)
     found = []
     for size in (1 << 40, 1):
-        monkeypatch.setattr("gdkernels_numba.operands.caches", lambda size=size: Caches(second=size, last=size))
+        monkeypatch.setattr("gdkernels_numba.bytecode.forms.caches", lambda size=size: Caches(second=size, last=size))
         executable = compiled(data.program, "bfloat16", **choices)
         found.append(data.run(executable, 96, "bfloat16", 2))
         (bound,) = executable._bound.values()

@@ -9,11 +9,11 @@ import threading
 import numpy as np
 import pytest
 from engine_runs import BOTH, Data, bits, compiled, program
-from gdkernels_numba import machine
-from gdkernels_numba.choices import Work, choose
-from gdkernels_numba.machine import Caches
-from gdkernels_numba.threads import run_on_threads
-from gdkernels_numba.vector import Format
+from gdkernels_numba.cpu import features
+from gdkernels_numba.cpu.features import Caches
+from gdkernels_numba.cpu.threads import run_on_threads
+from gdkernels_numba.ir.vector import Format
+from gdkernels_numba.plan import Work, choose
 
 from gdkernels.definition import activations
 from gdkernels.errors import BackendError
@@ -97,7 +97,7 @@ def test_an_error_in_a_job_leaves_no_thread_waiting():
 
 @pytest.mark.parametrize("precision", BOTH)
 def test_denormals_are_flushed_inside_and_kept_outside(precision):
-    if not machine.has_control_register():
+    if not features.has_control_register():
         pytest.skip("denormals are flushed on x86 only")
     data = Data(program(relu), (4, 8, 2), 16)
     tiny = [type(layer)(layer.W * np.float32(1e-39), layer.b * np.float32(1e-39)) for layer in data.parameters]
@@ -136,10 +136,10 @@ class TestHowManyThreads:
         monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
         for other in ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS"):
             monkeypatch.delenv(other, raising=False)
-        assert machine.cores() == 8
+        assert features.cores() == 8
         for value, count in (("3", 3), ("3,2", 3), ("99", 8), ("0", 8), ("many", 8)):
             monkeypatch.setenv(name, value)
-            assert machine.cores() == count
+            assert features.cores() == count
 
 
 def test_importing_the_plug_in_imports_neither_numba_nor_llvmlite():

@@ -3,20 +3,21 @@
 import numpy as np
 import pytest
 from engine_runs import Data, assert_agrees, bits, compiled, needs_pairs, program
-from gdkernels_numba import NumbaBackend, code, machine
+from gdkernels_numba import NumbaBackend
 from gdkernels_numba.ceilings import write_pair_ceiling
-from gdkernels_numba.kernels_move import write_moves
-from gdkernels_numba.kernels_product import write_products
-from gdkernels_numba.machine import AMX_BF16, AVX512_BF16
-from gdkernels_numba.vector import Format
+from gdkernels_numba.cpu import features, jit
+from gdkernels_numba.cpu.features import AMX_BF16, AVX512_BF16
+from gdkernels_numba.ir.vector import Format
+from gdkernels_numba.kernels.matmul import write_products
+from gdkernels_numba.kernels.pack import write_moves
 from llvmlite import ir
 from pair_kernels import PairKernels, random_values
 from pairs_reference import pairs_along_rows, product_of_tiles
 from test_vectorised import calls, count, instructions
 
-from gdkernels.cases import CASES
 from gdkernels.definition import activations
 from gdkernels.testing import BackendConformance
+from gdkernels.testing.cases import CASES
 
 relu, tanh = activations.relu, activations.tanh
 
@@ -87,27 +88,27 @@ def test_each_route_repeats_its_own_bits(emulator):
 def test_a_round_of_the_ceiling_is_four_products(emulator):
     module = ir.Module("ceilings")
     write_pair_ceiling(module, Format("float32", 16, AMX_BF16))
-    loaded = code._link(code._compile(str(module)))
+    loaded = jit._link(jit._compile(str(module)))
     before = emulator.counts()
-    code.function_of(loaded, "multiply_pairs", 2)(3, 0)
+    jit.function_of(loaded, "multiply_pairs", 2)(3, 0)
     assert np.array_equal(np.subtract(emulator.counts(), before), (1, 1, 3 * 4))
 
 
 def test_tiles_are_preferred_where_the_system_permits_them(emulator, monkeypatch):
-    assert machine.pair_route() == AMX_BF16
-    monkeypatch.setattr(machine, "tiles_are_permitted", lambda: False)
-    assert machine.pair_route() == AVX512_BF16
+    assert features.pair_route() == AMX_BF16
+    monkeypatch.setattr(features, "tiles_are_permitted", lambda: False)
+    assert features.pair_route() == AVX512_BF16
 
 
-@pytest.mark.skipif("amx-tile" in machine.features(), reason="this processor has AMX")
+@pytest.mark.skipif("amx-tile" in features.features(), reason="this processor has AMX")
 def test_a_system_does_not_permit_what_is_not_there():
-    assert not machine.tiles_are_permitted()
+    assert not features.tiles_are_permitted()
 
 
 @needs_pairs
 def test_a_product_loads_four_tiles_for_four_products(monkeypatch):
-    has = machine.features() | {"amx-tile", AMX_BF16}
-    monkeypatch.setattr(machine, "features", lambda: has)
+    has = features.features() | {"amx-tile", AMX_BF16}
+    monkeypatch.setattr(features, "features", lambda: has)
     form = Format("float32", 16, AMX_BF16)
     lines = instructions(lambda module: write_products(module, form))["product"]
     # Four loads in the loop, and four before it for sums that go on; LLVM writes the loop a few times.

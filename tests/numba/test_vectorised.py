@@ -7,21 +7,22 @@ import threading
 import numpy as np
 import pytest
 from engine_runs import needs_pairs, write_functions
-from gdkernels_numba import ceilings, code, lower
+from gdkernels_numba import ceilings, compilation
 from gdkernels_numba.ceilings import write_ceilings
-from gdkernels_numba.functions import FUNCTIONS
-from gdkernels_numba.kernels_loop import write_loop
-from gdkernels_numba.kernels_move import write_moves
-from gdkernels_numba.kernels_narrow import write_narrows
-from gdkernels_numba.kernels_product import PRODUCTS, write_products
-from gdkernels_numba.machine import AVX512_BF16, cores, features, float_lanes, pair_route
-from gdkernels_numba.vector import Format
+from gdkernels_numba.cpu import jit
+from gdkernels_numba.cpu.features import AVX512_BF16, cores, features, float_lanes, pair_route
+from gdkernels_numba.ir.functions import FUNCTIONS
+from gdkernels_numba.ir.vector import Format
+from gdkernels_numba.kernels.bfloat16 import write_narrows
+from gdkernels_numba.kernels.elementwise import write_loop
+from gdkernels_numba.kernels.matmul import PRODUCTS, write_products
+from gdkernels_numba.kernels.pack import write_moves
 from llvmlite import ir
 
-from gdkernels.cases import CASES
-from gdkernels.graph.recipe import ROW
-from gdkernels.graph.schedule import schedule
-from gdkernels.graph.steps import NUMBER
+from gdkernels.lowering.elementwise import ROW
+from gdkernels.lowering.schedule import schedule
+from gdkernels.lowering.steps import NUMBER
+from gdkernels.testing.cases import CASES
 
 pytestmark = pytest.mark.skipif(
     platform.machine() not in ("x86_64", "AMD64") or "fma" not in features(),
@@ -42,9 +43,9 @@ def instructions(write):
     """Return, by function, the lines of the machine code of what `write` adds to a module."""
     module = ir.Module("kernels")
     write(module)
-    machine = code._target()
+    machine = jit._target()
     found, lines = {}, []
-    for line in machine.emit_assembly(code._optimised(str(module), machine)).splitlines():
+    for line in machine.emit_assembly(jit._optimised(str(module), machine)).splitlines():
         label = re.match(r"(\w+):", line)
         if label:
             lines = found.setdefault(label[1], [])
@@ -55,7 +56,7 @@ def instructions(write):
 
 def recipes_of(program):
     traced = program.trace(l2_as_input=True)
-    loops = lower._Loops()
+    loops = compilation._Loops()
     loops.add(schedule(traced.graph, traced.batch, traced.results, [traced.error]), traced.batch)
     return loops.known
 
@@ -159,9 +160,9 @@ def test_a_round_of_the_ceiling_is_counted_right():
     form = FORMATS[0]
     module = ir.Module("ceilings")
     write_ceilings(module, form)
-    loaded = code._link(code._compile(str(module)))
+    loaded = jit._link(jit._compile(str(module)))
     result = np.full(form.lanes, 0.5, form.dtype)
-    code.function_of(loaded, "multiply_add", 2)(3, result.ctypes.data)
+    jit.function_of(loaded, "multiply_add", 2)(3, result.ctypes.data)
     sums = np.arange(ceilings._CHAINS, dtype=form.dtype)
     for _ in range(3):
         sums = sums * 0.5 + 0.5
@@ -173,7 +174,7 @@ def test_a_round_of_the_ceiling_is_counted_right():
 
 
 def test_threads_that_take_turns_wait_for_each_other():
-    take = code.function_of(ceilings._code(Format("float32", float_lanes())), "take_turns", 4)
+    take = jit.function_of(ceilings._code(Format("float32", float_lanes())), "take_turns", 4)
     word = np.zeros(16, np.int64)
     other = threading.Thread(target=take, args=(3, 1, 2, word.ctypes.data), daemon=True)
     other.start()

@@ -5,10 +5,9 @@ import pytest
 from engine_runs import Data, compiled, program
 from gdkernels_numba import NumbaBackend
 
-from gdkernels import verify
-from gdkernels.backend import Plan
+from gdkernels.backend import Plan, verification
+from gdkernels.backend.definition_executable import bind
 from gdkernels.definition import activations, losses
-from gdkernels.reference import bind
 
 PROGRAM = program(
     activations.gelu, activations.tanh, loss=losses.huber, weighted=True, clip_norm=0.5, gradient_norm=True
@@ -27,15 +26,15 @@ def test_rows_in_tiles_and_threads(choices):
     arguments = (DATA.order, 100, DATA.rates(100))
     loss, norm = compiled(PROGRAM, **choices).run(found, DATA.x, DATA.y, *arguments, WEIGHTS)
     for state, precision in ((own, "float32"), (wanted, "float64")):
-        loss64, norm64 = verify.continue_on_numpy(
+        loss64, norm64 = verification.continue_on_numpy(
             PROGRAM, state, DATA.x, DATA.y, *arguments, precision, sample_weight=WEIGHTS
         )
     assert loss == pytest.approx(loss64, rel=1e-5)
     assert norm == pytest.approx(norm64, rel=1e-5)
-    arrays = (dict(verify.named_arrays(s)) for s in (found, own, wanted))
+    arrays = (dict(verification.named_arrays(s)) for s in (found, own, wanted))
     for (name, a), yardstick, a64 in zip(*(d.values() if k else d.items() for k, d in enumerate(arrays)), strict=True):
-        allowed = verify.bound(verify.relative_error(yardstick, a64), "float32", 1)
-        assert verify.relative_error(a, a64) <= allowed, name
+        allowed = verification.bound(verification.relative_error(yardstick, a64), "float32", 1)
+        assert verification.relative_error(a, a64) <= allowed, name
 
 
 @pytest.mark.parametrize("weights", [None, WEIGHTS[:300], WEIGHTS[:, None]], ids=["none", "short", "a matrix"])

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 import gdkernels as gd
+from gdkernels.data.stored import windows as windows_module
+from gdkernels.data.stored.windows import Windows
 from gdkernels.errors import FileError, InputError, Interrupted
-from gdkernels.judge import Judge
 from gdkernels.metrics import resolve_metrics
-from gdkernels.stored import windows as windows_module
-from gdkernels.stored.windows import Windows
+from gdkernels.training.evaluator import Judge
 
 RNG = np.random.default_rng(0)
 RECORDS = 1501

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gdkernels.errors import FileError, InputError
-from gdkernels.stored.rows import FileRows, members_of, rows_of
+from gdkernels.files.arrays import FileRows, members_of, rows_of
 
 ARRAY = np.arange(60_000 * 5, dtype="f4").reshape(60_000, 5)
 

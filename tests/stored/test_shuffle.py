@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from gdkernels.stored.shuffle import Layout, Shuffle
+from gdkernels.data.stored.shuffle import Layout, Shuffle
 
 EPOCHS = 200
 N, SIZE, TOGETHER, BATCH = 8192, 4, 256, 60  # a batch does not divide a window: the rest goes on with the next

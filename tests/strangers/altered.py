@@ -23,8 +23,8 @@ from safetensors.numpy import save
 
 import gdkernels as gd
 from gdkernels.files import read_model, write_model
-from gdkernels.predictor import Predictor
 from gdkernels.tables import Preparation, frames
+from gdkernels.tabular.predictor import Predictor
 
 MOST_MEMORY = 256 << 20  # bytes beyond what there is before a file is read
 MOST_SECONDS = 20  # for one file

@@ -55,7 +55,7 @@ class Ours(Player):
 
     def __init__(self, task: Task, backend: str, precision: str = "float32") -> None:
         import gdkernels as gd
-        from gdkernels import registry
+        from gdkernels.dispatch import registry
         from gdkernels.errors import GdkernelsError
 
         try:

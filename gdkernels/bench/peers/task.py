@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gdkernels import streams
+from gdkernels import randomness
+from gdkernels.backend.program import Program
+from gdkernels.backend.verification import reference, relative_error
 from gdkernels.definition import activations, losses
 from gdkernels.definition.initialisation import initial_parameters
 from gdkernels.definition.naming import resolve
 from gdkernels.definition.network import Layer, Layers, map_layers
 from gdkernels.definition.optimizers import SGD, Adam, Optimizer
-from gdkernels.program import Program
-from gdkernels.verify import reference, relative_error
 
 __all__ = ["GRID", "Task", "error_of", "random_tasks"]
 
@@ -70,14 +70,14 @@ class Task:
         if self.source is not None:
             with np.load(self.source, allow_pickle=False) as arrays:
                 return arrays["X"][: self.records], arrays["Y"][: self.records]
-        rng = streams.generator(self.seed, "peers data")
+        rng = randomness.generator(self.seed, "peers data")
         shape = (self.records, self.sizes[0]), (self.records, self.sizes[-1])
         return rng.standard_normal(shape[0], dtype=np.float32), rng.standard_normal(shape[1], dtype=np.float32)
 
     def parameters(self) -> tuple[Layer, ...]:
         """Return the initial weights and biases in float32, the same bits in every process."""
         functions = self.program().activations
-        drawn = initial_parameters(self.sizes, functions, True, streams.generator(self.seed, "peers weights"))
+        drawn = initial_parameters(self.sizes, functions, True, randomness.generator(self.seed, "peers weights"))
         return map_layers(lambda a: a.astype(np.float32), drawn)
 
     def program(self) -> Program:
@@ -143,7 +143,7 @@ def random_tasks(count: int, seed: int, threads: int, least: int = 1) -> list[Ta
     Sizes are drawn evenly on a logarithmic scale; a draw whose step would take more than a few tenths of a second
     on a small machine is drawn again, so that the whole stays affordable.
     """
-    rng = streams.generator(seed, "peers tasks")
+    rng = randomness.generator(seed, "peers tasks")
 
     def log_uniform(low: int, high: int) -> int:
         return round(math.exp(rng.uniform(math.log(low), math.log(high))))

@@ -1,1 +1,4 @@
-"""The report: one page that opens in any browser without network."""
+"""The report of a benchmark: one page that opens in any browser without network.
+
+What belongs here turns results into charts and text; it measures nothing.
+"""

@@ -13,7 +13,7 @@ from gdkernels.bench.contender import labels
 from gdkernels.bench.report.charts import charts, colours
 from gdkernels.bench.results import Results, Row
 from gdkernels.bench.text import si
-from gdkernels.files.atomic import write_atomically
+from gdkernels.system.atomic_files import write_atomically
 
 __all__ = ["as_html", "write"]
 

@@ -1,0 +1,159 @@
+"""A GPU as the engine sees it: its stream, its modules, its handle of cuBLAS, and memory with addresses."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from typing import Any
+
+from gdkernels.errors import BackendError
+from gdkernels.lowering.allocation import ALIGNMENT
+from gdkernels_cupy.cuda import cublaslt
+
+__all__ = ["Device", "Memory", "check_device", "device", "free_bytes"]
+
+_OPTIONS = ("-std=c++17",)
+
+
+class Memory:
+    """Bytes on a device, freed with their owner."""
+
+    def __init__(self, block: Any, size: int) -> None:
+        self._block, self.size = block, size
+
+    @property
+    def address(self) -> int:
+        return int(self._block.ptr)
+
+
+class Device:
+    """One GPU; its work runs on one stream, so that it has one order."""
+
+    def __init__(self, number: int) -> None:
+        import cupy
+
+        self.number = number
+        self.lock = threading.RLock()
+        self._cupy = cupy
+        self._modules: dict[str, Any] = {}
+        with cupy.cuda.Device(number):
+            self.stream = cupy.cuda.Stream(non_blocking=True)
+            self.copying = cupy.cuda.Stream(non_blocking=True)  # what comes from the host, beside the work
+            self.handle = cublaslt.Handle()
+            self.workspace = self.allocate(cublaslt.WORKSPACE)
+
+    def allocate(self, size: int) -> Memory:
+        """Return so many bytes, the device being the current one.
+
+        CuPy gives out again what was freed, to the same stream, while that still works on it: hence to this one.
+
+        Raises
+        ------
+        BackendError
+            Where there are not so many; the message says how many are free.
+        """
+        cuda = self._cupy.cuda
+        try:
+            with self.stream:
+                return Memory(cuda.alloc(max(size, ALIGNMENT)), size)
+        except cuda.memory.OutOfMemoryError as error:
+            free, total = cuda.runtime.memGetInfo()
+            raise BackendError(
+                f"{size / 1e9:.2f} GB are not to be had on cuda:{self.number}: {free / 1e9:.2f} of "
+                f"{total / 1e9:.2f} GB are free; choose a smaller batch_size, or end what else uses the device"
+            ) from error
+
+    def describe(self) -> list[Any]:
+        """Return what the time of a product depends on: the device, its driver, and the version of cublasLt."""
+        runtime = self._cupy.cuda.runtime
+        name = str(runtime.getDeviceProperties(self.number)["name"])
+        return [name, int(runtime.driverGetVersion()), int(cublaslt.library().cublasLtGetVersion())]
+
+    def kernels(self, text: str) -> Any:
+        """Return the module of `text`, compiled once; CuPy keeps the machine code on disk."""
+        if text not in self._modules:
+            self._modules[text] = self._cupy.RawModule(code=text, options=_OPTIONS)
+        return self._modules[text]
+
+    def captured(self, work: Iterable[Callable[[], None]]) -> Any:
+        """Return the graph of what these calls do on the stream; where one fails, the stream works as before."""
+        try:
+            self.stream.begin_capture()
+            for call in work:
+                call()
+            return self.stream.end_capture()
+        except BaseException:
+            with suppress(Exception):  # of what is incomplete; a capture that is left open swallows all that follows
+                self.stream.end_capture()
+            raise
+
+    # ---- copies, all on the stream
+
+    def upload(self, to: int, array: Any) -> None:
+        """Copy a NumPy array to the device; the array may go when this returns."""
+        runtime = self._cupy.cuda.runtime
+        runtime.memcpyAsync(to, array.ctypes.data, array.nbytes, runtime.memcpyHostToDevice, self.stream.ptr)
+        self.stream.synchronize()
+
+    def download(self, array: Any, source: int) -> None:
+        """Copy to a NumPy array, and wait until it is there."""
+        runtime = self._cupy.cuda.runtime
+        runtime.memcpyAsync(array.ctypes.data, source, array.nbytes, runtime.memcpyDeviceToHost, self.stream.ptr)
+        self.stream.synchronize()
+
+    def copy_rows(self, to: int, pitch: int, source: int, source_pitch: int, width: int, rows: int) -> None:
+        """Copy `rows` rows of `width` bytes from one place on the device to another."""
+        runtime = self._cupy.cuda.runtime
+        kind = runtime.memcpyDeviceToDevice
+        runtime.memcpy2DAsync(to, pitch, source, source_pitch, width, rows, kind, self.stream.ptr)
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Make the stream current, after what the caller's own still has to do: its arrays may not be there yet.
+
+        At the end nothing is left to do, even after an error or an interrupt: memory may be freed then.
+        """
+        self.stream.wait_event(self._cupy.cuda.get_current_stream().record())
+        try:
+            with self.stream:
+                yield
+        finally:
+            self.stream.synchronize()
+
+
+_one_at_a_time = threading.Lock()
+
+
+def device(number: int) -> Device:
+    """Return the GPU of that number: the same one, with one lock and one stream, in all threads."""
+    with _one_at_a_time:
+        return _device(number)
+
+
+@cache
+def _device(number: int) -> Device:
+    return Device(number)
+
+
+def check_device(found: int, wanted: int) -> None:
+    """Refuse an array of another GPU: copying it unasked would hide that every batch crosses the bus.
+
+    Raises
+    ------
+    BackendError
+        Where the numbers differ; the message names both.
+    """
+    if found != wanted:
+        raise BackendError(
+            f"an array is on cuda:{found}, but the work is on cuda:{wanted}: "
+            f"copy it there, or work on cuda:{found} with device='cuda:{found}'"
+        )
+
+
+def free_bytes() -> int:
+    """Return the free bytes of the current device: what CuPy's pool keeps for later is free from our point of view."""
+    import cupy
+
+    return int(cupy.cuda.runtime.memGetInfo()[0] + cupy.get_default_memory_pool().free_bytes())

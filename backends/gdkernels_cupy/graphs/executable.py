@@ -1,0 +1,323 @@
+"""A program that runs as CUDA graphs: the contract, sizes, and what is kept between runs."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gdkernels.backend import Executable, Plan, State, storage_dtype
+from gdkernels.backend.program import Program
+from gdkernels.definition.network import Layers, map_layers
+from gdkernels.errors import BackendError, InputError
+from gdkernels.lowering.scalars import scalar_table
+from gdkernels_cupy.cuda.device import check_device, device, free_bytes
+from gdkernels_cupy.cuda.pinned import is_on_host
+from gdkernels_cupy.graphs.epilogue_tuning import chosen, remember, remembered
+from gdkernels_cupy.graphs.lower import lower
+from gdkernels_cupy.graphs.memory_plan import bytes_of, shares, split
+from gdkernels_cupy.graphs.operations import Listing
+from gdkernels_cupy.graphs.probe import trusted_epilogues
+from gdkernels_cupy.graphs.session import Session, Source, UnsupportedProductError
+from gdkernels_cupy.tasks import Task, prediction_of, training_of
+
+__all__ = ["CudaExecutable", "widths_of"]
+
+_log = logging.getLogger("gdkernels")
+
+_PREDICTED_ROWS = 1 << 16  # at a time
+_KEPT = 3  # numbers of rows whose memory is kept, such as those of the validation and the test records
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """What a session is made for; `rest` is the size of a smaller last batch."""
+
+    task: Task
+    widths: tuple[int, ...]
+    batch: int
+    rest: int = 0
+    streamed: bool = False
+
+
+class CudaExecutable(Executable):
+    """Whole runs as CUDA graphs on one GPU.
+
+    What depends on sizes is made when they are first seen, and kept for the sizes used last.
+    """
+
+    origin = "compiled"
+
+    def __init__(self, program: Program, plan: Plan, number: int) -> None:
+        self.plan = plan
+        self._program, self._number = program, number
+        self._training = training_of(program) if program.optimizer is not None else None
+        self._prediction = prediction_of(program)
+        self._dtype = np.dtype(storage_dtype(plan.precision))
+        self._wished_epilogues = plan.choices.get("epilogues")
+        self._wished = plan.choices.get("micro_batches")
+        self._algorithms = dict(plan.choices.get("algorithms", {}))
+        self._sessions: dict[_Shape, Session] = {}
+        self._widths: tuple[int, ...] | None = None
+
+    # ---- the contract
+
+    def run(
+        self,
+        state: State,
+        x: Any,
+        y: Any,
+        order: npt.NDArray[np.int64],
+        batch_size: int,
+        learning_rates: npt.NDArray[np.float64],
+        sample_weight: Any = None,
+    ) -> tuple[float, float | None]:
+        assert self._training is not None, "a program that only predicts has no step"
+        widths = widths_of(state.parameters)
+        order = np.ascontiguousarray(order, np.int64)
+        rates = np.ascontiguousarray(learning_rates, np.float64)
+        with device(self._number).lock, self._on_device():
+            arrays = {"x": self._contiguous(x), "y": self._contiguous(y)}
+            if sample_weight is not None:
+                arrays["sample_weight"] = self._contiguous(sample_weight)
+            self._check(arrays, order, widths)
+            steps = len(rates)
+            if steps == 0:
+                return 0.0, 0.0 if self._program.gradient_norm else None
+            batch = min(batch_size, len(order))
+            streamed = any(map(is_on_host, arrays.values()))
+            parameters = map_layers(self._contiguous, state.parameters)
+            slots = map_layers(lambda slots: tuple(map(self._contiguous, slots)), state.slots)
+            named = _named(parameters, slots)
+            sources = {name: Source(a.data.ptr, a.shape[0]) for name, a in arrays.items()}
+            known = {
+                "learning_rate": rates,
+                "t": np.arange(state.step + 1.0, state.step + steps + 1.0),
+                "B": np.minimum(batch, len(order) - batch * np.arange(float(steps))),
+                "l2": self._program.l2,
+            }
+
+            def table(session: Session) -> npt.NDArray[np.float64]:
+                return self._table(session.task, session.listing, widths, known)
+
+            def timed(session: Session) -> float:
+                return session.seconds(named, sources, order, table(session))
+
+            shape = _Shape(self._training, widths, batch, len(order) % batch, streamed)
+            session = self._session(shape, timed)
+            state.parameters, state.slots = parameters, slots
+            total, norms = session.run(named, sources, order, table(session))
+        state.step += steps
+        return total, norms / steps if self._program.gradient_norm else None
+
+    def predict(self, parameters: Layers, x: Any) -> Any:
+        import cupy
+
+        widths = widths_of(parameters)
+        with device(self._number).lock, self._on_device():
+            x = self._contiguous(x)
+            if x.shape[1] != widths[0]:
+                raise InputError(f"x has {x.shape[1]} columns, the network {widths[0]} inputs")
+            output = cupy.empty((x.shape[0], widths[-1]), self._dtype)
+            if x.shape[0]:
+                rows = self._rows_at_a_time(widths, x.shape[0])
+                session = self._session(_Shape(self._prediction, widths, rows))
+                table = self._table(self._prediction, session.listing, widths, {"B": float(rows)})
+                plain = map_layers(self._contiguous, parameters)
+                session.predict(_named(plain, ()), Source(x.data.ptr, x.shape[0]), widths[0], output, table)
+        return output
+
+    def _rows_at_a_time(self, widths: tuple[int, ...], records: int) -> int:
+        """Return how many rows are predicted at once: a power of two, so that few sessions serve any number of them."""
+        rows = min(1 << (records - 1).bit_length(), _PREDICTED_ROWS)
+        known = [s.batch for s in self._sessions if s.task is self._prediction and s.widths == widths]
+        free = free_bytes()
+        while rows not in known:
+            need = bytes_of(self._prediction, widths, (rows,), self.plan.precision, self._trusted())
+            if need <= free or rows == 1:
+                break
+            rows //= 2
+        return rows
+
+    def _trusted(self) -> tuple[str, ...]:
+        return trusted_epilogues(self._number, self.plan.precision)
+
+    def workspace(self, batch_size: int) -> int:
+        if self._widths is None or self._training is None:
+            return 0  # not known before the first run
+        parts = min(batch_size, int(self.plan.choices["micro_batches"]))
+        epilogues = self.plan.choices["epilogues"]
+        return bytes_of(self._training, self._widths, shares(batch_size, parts), self.plan.precision, epilogues)
+
+    # ---- sizes
+
+    def _session(self, shape: _Shape, timed: Callable[[Session], float] | None = None) -> Session:
+        """Return what runs steps, or predictions, of a shape; `timed` returns the seconds of a step."""
+        if shape not in self._sessions:
+            alike = [s for s in self._sessions if s.task is shape.task]
+            for old in alike if timed else alike[: 1 - _KEPT]:
+                del self._sessions[old]
+            if timed is None:
+                self._sessions[shape], _ = self._fitting(shape, self._trusted(), self._algorithms)
+            else:
+                self._sessions[shape] = self._training_session(shape, timed)
+                self._widths = shape.widths
+        return self._sessions[shape]
+
+    def _training_session(self, shape: _Shape, timed: Callable[[Session], float]) -> Session:
+        free = free_bytes()
+        if self._wished_epilogues is None:
+            epilogues = self._gaining(shape, timed)
+        else:
+            epilogues = tuple(e for e in self._wished_epilogues if e in self._trusted())
+            if len(epilogues) < len(self._wished_epilogues):
+                _log.warning(
+                    "the plan's epilogues %s are not to be had, or are wrong, on cuda:%d: bits may differ",
+                    ", ".join(sorted({*self._wished_epilogues} - {*epilogues})),
+                    self._number,
+                )
+        session, epilogues = self._fitting(shape, epilogues, self._algorithms)
+        if len(session.pieces) > 1 and self._wished is None:
+            _log.warning(
+                "a batch of %d does not fit into the %.2f GB that are free on cuda:%d: each step is done in %d "
+                "micro-batches, with the same result",
+                shape.batch,
+                free / 1e9,
+                self._number,
+                len(session.pieces),
+            )
+        choices = {
+            "kernel": "graphs",
+            "epilogues": epilogues,
+            "micro_batches": len(session.pieces),
+            "algorithms": dict(self._algorithms),
+        }
+        self.plan = replace(self.plan, choices={**self.plan.choices, **choices})
+        return session
+
+    def _gaining(self, shape: _Shape, timed: Callable[[Session], float]) -> tuple[str, ...]:
+        """Return the epilogues that gain in steps of this shape: as they were timed before, or are now."""
+        gpu, trusted = device(self._number), self._trusted()
+        pieces = self._pieces(shape, trusted)
+        operations = self._operations(shape, pieces, trusted)
+        step = json.dumps([gpu.describe(), self.plan.precision, trusted, shape.streamed, repr(operations)])
+        known = remembered(step, trusted)
+        if known is not None:
+            return known
+        if self._operations(shape, pieces, ()) == operations:
+            return trusted
+        _log.info("a step is timed on cuda:%d, with and without each epilogue of its products", self._number)
+        seen = set()
+
+        def seconds(epilogues: tuple[str, ...]) -> float | None:
+            found = self._operations(shape, pieces, epilogues)
+            if found in seen:
+                return None
+            seen.add(found)
+            try:
+                session, _ = self._fitting(shape, epilogues, dict(self._algorithms))
+            except BackendError:  # memory is short without one of them
+                return None
+            return timed(session)
+
+        epilogues = chosen(trusted, seconds)
+        remember(step, epilogues)
+        return epilogues
+
+    def _operations(self, shape: _Shape, pieces: tuple[int, ...], epilogues: tuple[str, ...]) -> Any:
+        sizes = shape.task.sizes(shape.widths, shape.batch)
+        return lower(shape.task, sizes, self.plan.precision, pieces, epilogues).operations
+
+    def _fitting(
+        self, shape: _Shape, epilogues: tuple[str, ...], algorithms: dict[str, str]
+    ) -> tuple[Session, tuple[str, ...]]:
+        """Return a session, and its epilogues: those given, less what cuBLAS has no algorithm for."""
+        while True:
+            pieces = self._pieces(shape, epilogues)
+            try:
+                return self._new_session(shape, pieces, epilogues, algorithms), epilogues
+            except UnsupportedProductError as error:
+                if error.kind not in epilogues:
+                    raise
+                epilogues = tuple(e for e in epilogues if e != error.kind)
+
+    def _new_session(
+        self, shape: _Shape, pieces: tuple[int, ...], epilogues: tuple[str, ...], algorithms: dict[str, str]
+    ) -> Session:
+        lists = [pieces, *([shares(shape.rest, min(shape.rest, len(pieces)))] if shape.rest else [])]
+        return Session(
+            device(self._number),
+            shape.task,
+            shape.widths,
+            self.plan.precision,
+            lists,
+            epilogues,
+            algorithms,
+            streamed=shape.streamed,
+        )
+
+    def _pieces(self, shape: _Shape, epilogues: tuple[str, ...]) -> tuple[int, ...]:
+        if shape.task is self._prediction:
+            return (shape.batch,)
+        if self._wished is not None:
+            return shares(shape.batch, min(shape.batch, int(self._wished)))
+        free, precision = free_bytes(), self.plan.precision
+        return split(shape.task, shape.widths, shape.batch, precision, epilogues, free, streamed=shape.streamed)
+
+    def _table(
+        self, task: Task, listing: Listing, widths: tuple[int, ...], known: Mapping[str, Any]
+    ) -> npt.NDArray[np.float64]:
+        """Return zero, one, and the numbers that the host knows, for each step."""
+        sizes = {name: float(n) for name, n in task.sizes(widths, 0).items()}
+        steps = max(np.size(v) for v in known.values())
+        found = scalar_table(listing.scalars, {**sizes, **known}, steps)
+        return np.concatenate([np.broadcast_to([0.0, 1.0], (steps, 2)), found], axis=1)
+
+    # ---- arrays
+
+    def _on_device(self) -> Any:
+        import cupy
+
+        return cupy.cuda.Device(self._number)
+
+    def _contiguous(self, a: Any) -> Any:
+        import cupy
+
+        if isinstance(a, cupy.ndarray):
+            check_device(a.device.id, self._number)
+        return cupy.ascontiguousarray(a, self._dtype)
+
+    def _check(self, arrays: Mapping[str, Any], order: npt.NDArray[np.int64], widths: tuple[int, ...]) -> None:
+        """Refuse what compiled code would read beyond: it checks nothing itself."""
+        x, y, weights = arrays["x"], arrays["y"], arrays.get("sample_weight")
+        records = x.shape[0]
+        if x.shape != (records, widths[0]) or y.shape != (records, widths[-1]):
+            raise InputError(f"x {x.shape} and y {y.shape} do not fit a network of {widths[0]} to {widths[-1]} units")
+        if self._program.weighted != (weights is not None) or (weights is not None and weights.shape != (records,)):
+            wanted = f"takes sample_weight [{records}]" if self._program.weighted else "takes no sample_weight"
+            raise InputError(f"this program {wanted}, got {None if weights is None else list(weights.shape)}")
+        if order.size == 0:
+            raise InputError("there are no records to train on")
+        if order.min() < 0 or order.max() >= records:
+            raise InputError(f"the order names row {order.min()} to {order.max()} of {records} rows")
+
+
+def widths_of(parameters: Layers) -> tuple[int, ...]:
+    """Return the inputs and the units of each layer."""
+    return (parameters[0].W.shape[0], *(layer.W.shape[1] for layer in parameters))
+
+
+def _named(parameters: Layers, slots: Layers) -> dict[str, Any]:
+    """Return the arrays by the names that a trace gives them."""
+    named: dict[str, Any] = {}
+    for k, layer in enumerate(parameters):
+        named |= {f"{letter}{k}": a for letter, a in zip("Wb", layer, strict=True) if a is not None}
+    for k, layer in enumerate(slots):
+        for letter, arrays in zip("Wb", layer, strict=True):
+            named |= {f"{letter}{k}.{s}": a for s, a in enumerate(arrays or ())}
+    return named

@@ -1,0 +1,391 @@
+"""From a schedule and sizes to the list of operations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from gdkernels.graph.nodes import Dim, Node
+from gdkernels.graph.operations import SCALAR
+from gdkernels.lowering.steps import (
+    COLUMN,
+    MATRIX,
+    NUMBER,
+    Accumulation,
+    Loop,
+    Product,
+    kind_of,
+    value_of,
+)
+from gdkernels.lowering.steps import Gather as GatherStep
+from gdkernels_cupy.graphs import operations as ops
+from gdkernels_cupy.graphs.epilogue_fusion import FUNCTIONS, OVERWRITING, FusedProduct, Routes, routes_of
+from gdkernels_cupy.graphs.launch_shapes import ROW_COLUMNS, chunks_of, shape_of
+from gdkernels_cupy.graphs.operations import Buffer, Kernel, Listing, matrix, vector
+from gdkernels_cupy.tasks import Task
+
+__all__ = ["lower"]
+
+
+def lower(
+    task: Task, sizes: Mapping[str, int], precision: str, pieces: Sequence[int], epilogues: Iterable[str]
+) -> Listing:
+    """Return the list for these sizes.
+
+    Parameters
+    ----------
+    sizes
+        The value of each dimension by its name; "B" is that of the whole batch.
+    pieces
+        The rows of each micro-batch: together the batch. What is summed over the batch is summed over them all before
+        the update, so that the result is that of the whole batch.
+    epilogues
+        What may be done inside products: of `gdkernels_cupy.graphs.epilogue_fusion.EPILOGUES`.
+    """
+    return _Lowering(task, sizes, precision, pieces, frozenset(epilogues)).listing()
+
+
+@dataclass
+class _Values:
+    """Where the values of a micro-batch are, by the number of the node: in full, and as the operand of products."""
+
+    rows: int
+    first: int
+    piece: int
+    full: dict[int, Buffer] = field(default_factory=dict)
+    operand: dict[int, Buffer] = field(default_factory=dict)
+    column_parts: dict[int, Buffer] = field(default_factory=dict)
+    auxiliaries: dict[int, Buffer] = field(default_factory=dict)
+
+
+class _Lowering:
+    def __init__(
+        self,
+        task: Task,
+        sizes: Mapping[str, int],
+        precision: str,
+        pieces: Sequence[int],
+        epilogues: frozenset[str],
+    ) -> None:
+        self.task, self.sizes, self.pieces = task, sizes, pieces
+        self.schedule, self.batch = task.schedule, task.batch
+        self.real = "float64" if precision == "float64" else "float32"
+        self.narrow = "bfloat16" if precision == "bfloat16" else None
+        if len(pieces) > 1:  # weights must not move between micro-batches
+            epilogues -= OVERWRITING
+        self.routes: Routes = routes_of(task, epilogues, rounds=self.narrow is not None)
+        accumulations = task.schedule.accumulations
+        summed = {a.right.id for a in accumulations if a.left is None and a.node.id not in self.routes.summed}
+        self.summed_in_loops = {
+            n.id for loop in self.loops for n in loop.outputs if self._sums_columns(loop, n)
+        } & summed
+        self.summed_later = summed - self.summed_in_loops
+        self.operations: list[ops.Operation] = []
+        self.numbers: dict[int, int] = {}
+        self.parameters = {name: self._parameter(name, node) for name, node in task.parameters.items()}
+        self.copies: dict[str, Buffer] = {}
+        self.gradients: dict[int, Buffer] = {}
+        self.multiplied = self._multiplied()
+        self.in_full = self._in_full()
+
+    # ---- the whole
+
+    def listing(self) -> Listing:
+        self._number_scalars()
+        steps = self.schedule.tile
+        if self.narrow:
+            weights = [s.weights.attribute for s in steps if isinstance(s, Product)]
+            self.copies = {n: self._narrow_copy(self.parameters[n]) for n in dict.fromkeys(weights)}
+        self.operations.append(ops.Begin())
+        first = 0
+        for piece, rows in enumerate(self.pieces):
+            at = _Values(rows, first, piece)
+            self._tile(at)
+            first += rows
+        if self.task.output is None:
+            self._update()
+            record = [self.numbers[n.id] for n in (self.task.error, self.task.norm) if n is not None]
+            self.operations.append(ops.Record(tuple(record)))
+        output = None if self.task.output is None else at.full[self.task.output.id]
+        lasting = [*self.parameters.values(), *self.copies.values(), *([] if output is None else [output])]
+        return Listing(
+            tuple(self.operations), tuple(lasting), self.parameters, self.copies, self.scalars, self._count, output
+        )
+
+    def _number_scalars(self) -> None:
+        """Give every number its place: zero, one, what the host knows, what the device finds out."""
+        host = [n for loop in self.task.loops for n in loop.reads if n.dtype == SCALAR]
+        host += [n for update in self.routes.updates.values() for n in update.factors]
+        for node in host:
+            self.numbers.setdefault(node.id, Listing.FIRST + len(self.numbers))
+        self.scalars = tuple({n.id: n for n in host}.values())
+        found = [r for loop in self.task.loops for r in loop.reductions if kind_of(r, self.batch) == NUMBER]
+        found += [n for loop in self.schedule.numbers if loop is not None for n in loop.outputs]
+        for node in found:
+            self.numbers.setdefault(node.id, Listing.FIRST + len(self.numbers))
+        self._count = Listing.FIRST + len(self.numbers)
+
+    # ---- memory
+
+    def _parameter(self, name: str, node: Node) -> Buffer:
+        sizes = [self._size(d) for d in node.shape]
+        return matrix(name, sizes[0], sizes[1], self.real) if len(sizes) == 2 else vector(name, sizes[0], self.real)
+
+    def _narrow_copy(self, parameter: Buffer) -> Buffer:
+        return matrix(f"{parameter.name} in bfloat16", parameter.rows, parameter.columns, "bfloat16")
+
+    def _size(self, dim: Dim | int) -> int:
+        return self.sizes[dim.name] if isinstance(dim, Dim) else dim
+
+    def _new(self, node: Node, at: _Values, storage: str) -> Buffer:
+        name = f"{node.op} {node.id} of {at.piece} in {storage}"
+        if kind_of(node, self.batch) == COLUMN:
+            return vector(name, at.rows, storage)
+        return matrix(name, at.rows, self._size(node.shape[1]), storage)
+
+    def _multiplied(self) -> set[int]:
+        """Return what products read of the tile, by the number of the node."""
+        found: set[int] = set()
+        for step in self.schedule.tile:
+            if isinstance(step, Product):
+                found.add(step.left.id)
+            elif isinstance(step, Accumulation) and step.left is not None:
+                found |= {step.left.id, step.right.id}
+        return found
+
+    def _in_full(self) -> set[int]:
+        """Return what is kept in the precision of loops; the rest is there only as the operand of products.
+
+        Whether a value is positive shows in bfloat16 as well: so relu's slope needs no more.
+        """
+        stored = {n.id for n in self.schedule.stored.values()}
+        if not self.narrow:
+            return stored
+        found = (stored - self.multiplied) | self.summed_later
+        for loop in self.loops:
+            recipe = self.task.recipes[id(loop)]
+            found |= {n.id for k, n in enumerate(loop.reads) if n.id in stored and not recipe.only_sign(k)}
+        return found
+
+    @property
+    def loops(self) -> list[Loop]:
+        return [s for s in self.schedule.tile if isinstance(s, Loop) and id(s) not in self.routes.skipped]
+
+    def _sums_columns(self, loop: Loop, output: Node) -> bool:
+        """Return whether the loop can sum the columns of an output on the way: if its threads keep to their columns."""
+        if loop.kind != MATRIX:
+            return False
+        row_wise = self.task.recipes[id(loop)].row_wise
+        return not row_wise or self._size(output.shape[1]) <= ROW_COLUMNS
+
+    def _store(self, node: Node, at: _Values) -> tuple[Buffer, ...]:
+        """Return new buffers for a value of the tile: in full, as an operand, or both."""
+        buffers = []
+        if not self.narrow or node.id not in self.multiplied or node.id in self.in_full:
+            at.full[node.id] = self._new(node, at, self.real)
+            buffers.append(at.full[node.id])
+        if self.narrow and node.id in self.multiplied:
+            at.operand[node.id] = self._new(node, at, self.narrow)
+            buffers.append(at.operand[node.id])
+        return tuple(buffers)
+
+    def _operand(self, node: Node, at: _Values) -> Buffer:
+        return at.operand[node.id] if node.id in at.operand else at.full[node.id]
+
+    # ---- the tile
+
+    def _tile(self, at: _Values) -> None:
+        steps = self.schedule.tile
+        readers = {s.weights.attribute: k for k, s in enumerate(steps) if isinstance(s, Product)}
+        late: dict[int, list[ops.Operation]] = {}
+        for k, step in enumerate(steps):
+            if isinstance(step, GatherStep):
+                self._gather(step.node, at)
+            elif isinstance(step, Product):
+                self._product(step, at)
+            elif isinstance(step, Loop):
+                if id(step) not in self.routes.skipped:
+                    self._loop(step, self._tile_reads(step, at), at)
+            elif step.node.id in self.routes.updates:
+                # Weights may move only after the last product that needs them as they were.
+                name = self.routes.updates[step.node.id].name
+                late.setdefault(max(k, readers.get(name, k)), []).extend(self._updating_product(step, at))
+            elif step.node.id not in self.routes.summed:
+                self._accumulate(step, at)
+            self.operations += late.pop(k, [])
+
+    def _gather(self, node: Node, at: _Values) -> None:
+        columns = self._size(node.shape[1]) if kind_of(node, self.batch) == MATRIX else 1
+        for target in self._store(node, at):
+            self.operations.append(ops.Gather(str(node.attribute), at.first, at.rows, columns, target))
+
+    def _product(self, step: Product, at: _Values) -> None:
+        name = step.weights.attribute
+        weights = self.copies.get(name, self.parameters[name])
+        fused = self.routes.products.get(step.node.id)
+        result = step.node if fused is None else fused.result
+        targets = self._store(result, at)
+        epilogue = ops.Epilogue() if fused is None else self._epilogue(fused, targets[0], at)
+        self.operations.append(
+            ops.Product(self._operand(step.left, at), weights, targets[0], False, step.transposed, epilogue=epilogue)
+        )
+        self.operations += [ops.Cast(targets[0], other) for other in targets[1:]]
+
+    def _epilogue(self, fused: FusedProduct, target: Buffer, at: _Values) -> ops.Epilogue:
+        bias = None if fused.bias is None else self.parameters[fused.bias]
+        if fused.sums is not None:
+            bias = self._gradient(fused.sums)
+        if fused.auxiliary is None:
+            return ops.Epilogue(fused.kind, bias)
+        if fused.kind in FUNCTIONS:
+            name = f"auxiliary {fused.auxiliary} of {at.piece}"
+            at.auxiliaries[fused.auxiliary] = _auxiliary(fused.kind, name, target)
+        return ops.Epilogue(fused.kind, bias, at.auxiliaries[fused.auxiliary])
+
+    def _tile_reads(self, step: Loop, at: _Values) -> tuple[Buffer | int, ...]:
+        return tuple(
+            self.numbers[n.id]
+            if n.id in self.numbers
+            else self.parameters[n.attribute]
+            if n.op == "input" and n.attribute in self.parameters
+            else at.full.get(n.id) or at.operand[n.id]
+            for n in step.reads
+        )
+
+    def _loop(self, step: Loop, reads: tuple[Buffer | int, ...], at: _Values) -> None:
+        shape = step.outputs[0] if step.outputs else value_of(step.reductions[0].args[0])
+        rows, columns = (at.rows, self._size(shape.shape[1])) if step.kind == MATRIX else (1, at.rows)
+        writes = tuple(self._store(n, at) for n in step.outputs)
+        self._add_loop(step, rows, columns, reads, writes, at)
+
+    def _add_loop(
+        self,
+        step: Loop,
+        rows: int,
+        columns: int,
+        reads: tuple[Buffer | int, ...],
+        writes: tuple[tuple[Buffer, ...] | int, ...],
+        at: _Values,
+    ) -> None:
+        recipe = self.task.recipes[id(step)]
+        real = "float64" if step.kind == NUMBER else self.real
+        shape = shape_of(rows, columns, row_wise=recipe.row_wise)
+        summed = [k for k, n in enumerate(step.outputs) if n.id in self.summed_in_loops]
+        for k in summed:
+            node = step.outputs[k]
+            name = f"parts of {node.op} {node.id} of {at.piece}"
+            at.column_parts[node.id] = matrix(name, shape.grid[0], columns, real)
+        kernel = Kernel(
+            recipe,
+            real,
+            tuple(r.storage if isinstance(r, Buffer) else "number" for r in reads),
+            tuple(tuple(b.storage for b in w) if isinstance(w, tuple) else ("number",) for w in writes),
+            tuple(summed),
+        )
+        parts, totals = [], []
+        for node in step.reductions:
+            if kind_of(node, self.batch) == COLUMN:
+                at.full[node.id] = self._new(node, at, self.real)
+                parts.append(at.full[node.id])
+            else:
+                parts.append(vector(f"parts of {node.op} {node.id} of {at.piece}", shape.blocks, "float64"))
+                totals.append(ops.Total(parts[-1], self.numbers[node.id], accumulate=at.piece > 0))
+        column_parts = tuple(at.column_parts[step.outputs[k].id] for k in summed)
+        self.operations.append(ops.Loop(kernel, rows, columns, reads, writes, tuple(parts), column_parts))
+        self.operations += totals
+
+    # ---- sums over the batch
+
+    def _gradient(self, node: Node) -> Buffer:
+        if node.id not in self.gradients:
+            sizes = [self._size(d) for d in node.shape if isinstance(d, Dim)]
+            name = f"gradient {node.id}"
+            self.gradients[node.id] = (
+                matrix(name, sizes[0], sizes[1], self.real) if len(sizes) == 2 else vector(name, sizes[0], self.real)
+            )
+        return self.gradients[node.id]
+
+    def _accumulate(self, step: Accumulation, at: _Values) -> None:
+        target = self._gradient(step.node)
+        if step.left is None:
+            self._sum_columns(step, target, at)
+            return
+        self.operations.append(
+            ops.Product(
+                self._operand(step.left, at),
+                self._operand(step.right, at),
+                target,
+                transpose_left=True,
+                beta=1.0 if at.piece else 0.0,
+                epilogue=self._sums(step),
+            )
+        )
+
+    def _sum_columns(self, step: Accumulation, target: Buffer, at: _Values) -> None:
+        """Add up the columns of what the blocks of a loop left of them, or of the values themselves."""
+        values = at.column_parts.get(step.right.id) or at.full[step.right.id]
+        chunk, chunks = chunks_of(values.rows)
+        if chunks > 1:
+            parts = matrix(f"parts of {target.name} of {at.piece}", chunks, target.columns, self.real)
+            self.operations.append(ops.ColumnSums(values, chunk, parts))
+            values, chunk = parts, chunks
+        self.operations.append(ops.ColumnSums(values, chunk, target, accumulate=at.piece > 0))
+
+    def _sums(self, step: Accumulation) -> ops.Epilogue:
+        """Return the epilogue that sums the columns of the right operand on the way, if they are wanted."""
+        wanted = self.routes.sums_with.get(step.node.id)
+        return ops.Epilogue() if wanted is None else ops.Epilogue("sums", bias=self._gradient(wanted))
+
+    def _updating_product(self, step: Accumulation, at: _Values) -> list[ops.Operation]:
+        """Return the product that is the update: weights = α · leftᵀ · right + β · weights."""
+        assert step.left is not None
+        update = self.routes.updates[step.node.id]
+        of_gradient, of_weights = (self.numbers[n.id] for n in update.factors)
+        weights = self.parameters[update.name]
+        product = ops.Product(
+            self._operand(step.left, at),
+            self._operand(step.right, at),
+            weights,
+            transpose_left=True,
+            alpha=of_gradient,
+            beta=of_weights,
+            epilogue=self._sums(step),
+        )
+        copy = self.copies.get(update.name)
+        return [product, *([] if copy is None else [ops.Cast(weights, copy)])]
+
+    # ---- the update
+
+    def _update(self) -> None:
+        nowhere = _Values(0, 0, 0)
+        for numbers, loops in zip(self.schedule.numbers, self.schedule.updates, strict=True):
+            if numbers is not None:
+                places = tuple(self.numbers[n.id] for n in numbers.reads)
+                self._add_loop(numbers, 1, 1, places, tuple(self.numbers[n.id] for n in numbers.outputs), nowhere)
+            for name, loop in loops.items():
+                if id(loop) not in self.routes.skipped:
+                    self._update_loop(name, loop, nowhere)
+
+    def _update_loop(self, name: str, loop: Loop, at: _Values) -> None:
+        reads = tuple(self._update_read(n) for n in loop.reads)
+        replaced = self.schedule.written[name] if loop.outputs else ()
+        copy = self.copies.get(name)
+        writes = tuple((self.parameters[m], *([copy] if copy is not None and m == name else [])) for m in replaced)
+        parameter = self.parameters[name]
+        self._add_loop(loop, parameter.rows, parameter.columns, reads, writes, at)
+
+    def _update_read(self, node: Node) -> Buffer | int:
+        if node.id in self.numbers:
+            return self.numbers[node.id]
+        return self.parameters[node.attribute] if node.op == "input" else self._gradient(node)
+
+
+def _auxiliary(kind: str, name: str, result: Buffer) -> Buffer:
+    """Return what a function leaves for its slope: gelu its argument; relu a bit for each element of its value.
+
+    cuBLAS wants rows of a multiple of 8 elements, or of 128 bits.
+    """
+    if kind == "gelu":
+        return matrix(name, result.rows, result.columns, result.storage)
+    bits = -(-result.columns // 128) * 128
+    return Buffer(name, result.rows, bits // 8, bits // 8, "uint8")

@@ -1,0 +1,80 @@
+"""What a run needs on the device, known before it starts; and into how many parts a batch has to be split."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from gdkernels.errors import BackendError
+from gdkernels.lowering.allocation import place
+from gdkernels_cupy.graphs.lower import lower
+from gdkernels_cupy.graphs.operations import Gather, Listing
+from gdkernels_cupy.tasks import Task
+
+__all__ = ["NEXT", "bytes_of", "placed", "shares", "split"]
+
+NEXT = " next"
+
+_MARGIN = 1 << 26  # bytes left alone: other allocations, and what graphs take
+
+
+def placed(listing: Listing, *, streamed: bool = False) -> tuple[dict[str, int], int]:
+    """Return the offset of every buffer of a list, and the bytes of them all.
+
+    With `streamed`, what is gathered has a second place, by its name and "next": that of the batch that follows.
+    """
+    lasting = [(b.name, b.bytes) for b in listing.lasting]
+    if streamed:
+        targets = [op.target for op in listing.operations if isinstance(op, Gather)]
+        lasting += [(b.name + which, b.bytes) for b in targets for which in ("", NEXT)]
+    return place([op.use() for op in listing.operations], lasting)
+
+
+def bytes_of(
+    task: Task,
+    widths: tuple[int, ...],
+    pieces: tuple[int, ...],
+    precision: str,
+    epilogues: Iterable[str],
+    *,
+    streamed: bool = False,
+) -> int:
+    """Return the bytes of a list: parameters, slots, and what lives between its operations."""
+    return placed(lower(task, task.sizes(widths, sum(pieces)), precision, pieces, epilogues), streamed=streamed)[1]
+
+
+def shares(batch: int, parts: int) -> tuple[int, ...]:
+    """Return the rows of each of so many micro-batches, as even as can be."""
+    return tuple(batch // parts + (k < batch % parts) for k in range(parts))
+
+
+def split(
+    task: Task,
+    widths: tuple[int, ...],
+    batch: int,
+    precision: str,
+    epilogues: Iterable[str],
+    free: int,
+    *,
+    streamed: bool = False,
+) -> tuple[int, ...]:
+    """Return the micro-batches with which a step fits into `free` bytes: one if it can be.
+
+    Raises
+    ------
+    BackendError
+        Where not even a single record fits; the message has the numbers.
+    """
+    epilogues = tuple(epilogues)
+    parts, room = 1, free - _MARGIN
+    while True:
+        pieces = shares(batch, parts)
+        need = bytes_of(task, widths, pieces, precision, epilogues, streamed=streamed)
+        if need <= room:
+            return pieces
+        if parts == batch:
+            shape = "-".join(map(str, widths))
+            raise BackendError(
+                f"a network of {shape} needs {need / 1e9:.2f} GB in {precision} even for one record at a time, and "
+                f"{free / 1e9:.2f} GB are free: make it narrower, use an optimizer with fewer slots, or a larger device"
+            )
+        parts = min(batch, 2 * parts)

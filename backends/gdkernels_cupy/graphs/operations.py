@@ -1,0 +1,301 @@
+"""The compiled program as a list: what the device does, one operation after the other, and the memory between them.
+
+The GPU executor runs exactly this list; a NumPy interpreter runs it too, so that transposes, pitches, accumulation and
+the order of epilogues are tested on every machine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from gdkernels.graph.nodes import Node
+from gdkernels.lowering.allocation import Use
+from gdkernels.lowering.elementwise import Recipe
+
+__all__ = [
+    "BYTES",
+    "Begin",
+    "Buffer",
+    "Cast",
+    "ColumnSums",
+    "Epilogue",
+    "Gather",
+    "Kernel",
+    "Listing",
+    "Loop",
+    "Operation",
+    "Product",
+    "Record",
+    "Total",
+    "matrix",
+    "vector",
+]
+
+BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "uint8": 1}
+
+# Elements that a thread takes at once; 16 bytes of the narrowest storage, so that every row can be loaded in vectors.
+PITCH = 8
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """A matrix on the device: `pitch` elements from row to row; a vector is one row."""
+
+    name: str
+    rows: int
+    columns: int
+    pitch: int
+    storage: str
+
+    @property
+    def bytes(self) -> int:
+        return self.rows * self.pitch * BYTES[self.storage]
+
+
+def matrix(name: str, rows: int, columns: int, storage: str) -> Buffer:
+    """Return a matrix whose rows begin where vector loads may."""
+    return Buffer(name, rows, columns, -(-columns // PITCH) * PITCH, storage)
+
+
+def vector(name: str, size: int, storage: str) -> Buffer:
+    return matrix(name, 1, size, storage)
+
+
+@dataclass(frozen=True)
+class Begin:
+    """The numbers of this step become current: the host wrote those of all steps into a table."""
+
+    def use(self) -> Use:
+        return Use((), ())
+
+
+@dataclass(frozen=True)
+class Gather:
+    """The rows of an array of the caller's that are next in the order, from the `first` of the batch on.
+
+    Attributes
+    ----------
+    source
+        The array by the name of its input.
+    rows, columns
+        How many; the target of a single column is a vector.
+    target
+        Where they go, in its storage.
+    """
+
+    source: str
+    first: int
+    rows: int
+    columns: int
+    target: Buffer
+
+    @property
+    def pitch(self) -> int:
+        return self.target.pitch if self.target.rows > 1 or self.rows == 1 else 1
+
+    def use(self) -> Use:
+        return Use((), ((self.target.name, self.target.bytes),))
+
+
+@dataclass(frozen=True)
+class Epilogue:
+    """What a product does to its result before it is stored.
+
+    Attributes
+    ----------
+    kind
+        "" for nothing; "bias" adds `bias`; "relu" and "gelu" add it if there is one, take that function, and write into
+        `auxiliary`, if there is one, what its slope needs: where relu's argument was positive, in bits, and gelu's
+        argument itself; "drelu" and "dgelu" make of the derivative by the function's value that by its argument, and
+        write the sums of its columns into `bias`, if there is one; "sums" writes there those of the right operand.
+    """
+
+    kind: str = ""
+    bias: Buffer | None = None
+    auxiliary: Buffer | None = None
+
+    @property
+    def is_slope(self) -> bool:
+        return self.kind in ("drelu", "dgelu")
+
+
+@dataclass(frozen=True)
+class Product:
+    """`out` = epilogue(`alpha` · left · right + `beta` · out), either operand transposed if so said.
+
+    Attributes
+    ----------
+    alpha, beta
+        Numbers, or the places of two numbers among those of the step.
+    """
+
+    left: Buffer
+    right: Buffer
+    out: Buffer
+    transpose_left: bool = False
+    transpose_right: bool = False
+    alpha: float | int = 1.0
+    beta: float | int = 0.0
+    epilogue: Epilogue = field(default_factory=Epilogue)
+
+    @property
+    def accumulates(self) -> bool:
+        return isinstance(self.beta, int) or self.beta != 0.0
+
+    def use(self) -> Use:
+        e = self.epilogue
+        reads = [self.left, self.right, *([self.out] if self.accumulates else [])]
+        writes = [self.out]
+        if e.bias is not None:
+            (writes if e.is_slope or e.kind == "sums" else reads).append(e.bias)
+        if e.auxiliary is not None:
+            (reads if e.is_slope else writes).append(e.auxiliary)
+        return Use(tuple(b.name for b in reads), tuple((b.name, b.bytes) for b in writes))
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """The structure of a loop: one text serves every size.
+
+    Attributes
+    ----------
+    real
+        What it computes in: "float32" or "float64".
+    reads
+        The storage of each operand; "number" for one of the numbers of the step, which are float64.
+    writes
+        The storages into which each output goes.
+    summed
+        The outputs whose columns are summed on the way, before they are rounded to a storage.
+    """
+
+    recipe: Recipe
+    real: str
+    reads: tuple[str, ...]
+    writes: tuple[tuple[str, ...], ...]
+    summed: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Loop:
+    """Elementwise work and reductions in one pass over `rows` · `columns`.
+
+    Attributes
+    ----------
+    reads
+        A buffer, or the place of a number, for each operand of the recipe.
+    writes
+        The buffers of each output; the place of a number for an output of a loop over numbers.
+    reductions
+        A vector with one number a row, or what the blocks of a total leave.
+    column_parts
+        What the blocks along the rows leave of the sums of columns: for each summed output, one row a block.
+    """
+
+    kernel: Kernel
+    rows: int
+    columns: int
+    reads: tuple[Buffer | int, ...]
+    writes: tuple[tuple[Buffer, ...] | int, ...]
+    reductions: tuple[Buffer, ...]
+    column_parts: tuple[Buffer, ...] = ()
+
+    def use(self) -> Use:
+        reads = [b for b in self.reads if isinstance(b, Buffer)]
+        written = [b for group in self.writes if isinstance(group, tuple) for b in group]
+        pairs = [
+            (r.name, w.name)
+            for w in written
+            for r in reads
+            if (r.rows, r.columns, r.storage) == (self.rows, self.columns, w.storage)
+        ]
+        return Use(
+            tuple(b.name for b in reads),
+            tuple((b.name, b.bytes) for b in (*written, *self.reductions, *self.column_parts)),
+            tuple(pairs),
+        )
+
+
+@dataclass(frozen=True)
+class ColumnSums:
+    """`target` [parts, columns] = the sums of the columns of `values`, each over `chunk` rows of it.
+
+    With `accumulate`, they are added to what it holds.
+    """
+
+    values: Buffer
+    chunk: int
+    target: Buffer
+    accumulate: bool = False
+
+    def use(self) -> Use:
+        reads = (self.values.name, *([self.target.name] if self.accumulate else []))
+        return Use(reads, ((self.target.name, self.target.bytes),))
+
+
+@dataclass(frozen=True)
+class Total:
+    """A number = the sum of what the blocks of a loop left, added to what it is if so said."""
+
+    parts: Buffer
+    number: int
+    accumulate: bool
+
+    def use(self) -> Use:
+        return Use((self.parts.name,), ())
+
+
+@dataclass(frozen=True)
+class Cast:
+    """A copy in another storage: weights as the operand of products in bfloat16."""
+
+    source: Buffer
+    target: Buffer
+
+    def use(self) -> Use:
+        return Use((self.source.name,), ((self.target.name, self.target.bytes),))
+
+
+@dataclass(frozen=True)
+class Record:
+    """Numbers of this step are added to the sums over the run."""
+
+    numbers: tuple[int, ...]
+
+    def use(self) -> Use:
+        return Use((), ())
+
+
+Operation = Begin | Gather | Product | Loop | ColumnSums | Total | Cast | Record
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A step, or a prediction, for some sizes.
+
+    Attributes
+    ----------
+    operations
+        In the order in which they run.
+    lasting
+        What is there before the first step and after the last: parameters, slots, their copies in bfloat16.
+    parameters
+        The buffers of parameters and slots by the names of their inputs.
+    copies
+        The copy of a parameter in bfloat16, by its name.
+    scalars, numbers
+        The numbers of a step that the host knows, and how many there are in all: zero, one, these, and the others.
+    output
+        What a prediction ends in.
+    """
+
+    FIRST: ClassVar[int] = 2  # before them come zero and one
+
+    operations: tuple[Operation, ...]
+    lasting: tuple[Buffer, ...]
+    parameters: dict[str, Buffer]
+    copies: dict[str, Buffer]
+    scalars: tuple[Node, ...]
+    numbers: int
+    output: Buffer | None = None

@@ -1,0 +1,131 @@
+"""The products of a list as calls of cublasLt.
+
+Our matrices are row-major; to cublasLt, which counts columns first, each is its transpose. So out = left · right
+becomes outᵀ = rightᵀ · leftᵀ: the operands change places, and what belongs to our columns (a bias for each unit)
+belongs to its rows, which is where its epilogues put it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from gdkernels_cupy.cuda import cublaslt
+from gdkernels_cupy.cuda.cublaslt import (
+    Algorithm,
+    Compute,
+    DataType,
+    Descriptor,
+    DescriptorAttribute,
+    Epilogue,
+    PointerMode,
+)
+from gdkernels_cupy.graphs.calls import Addresses
+from gdkernels_cupy.graphs.operations import Buffer, Product
+
+__all__ = ["Matmul", "shape_key"]
+
+_TYPES = {"float64": DataType.R_64F, "float32": DataType.R_32F, "bfloat16": DataType.R_16BF}
+_COMPUTE = {
+    "float64": Compute.F64,
+    "float32": Compute.F32,
+    "tf32": Compute.F32_FAST_TF32,
+    "bfloat16": Compute.F32,
+}
+
+
+def shape_key(product: Product) -> str:
+    """Return what an algorithm is chosen for."""
+    p, kind = product, _epilogue(product)
+    inner = p.left.rows if p.transpose_left else p.left.columns
+    flags = f"{'t' if p.transpose_left else 'n'}{'t' if p.transpose_right else 'n'}"
+    extras = "" if kind == Epilogue.DEFAULT else f" {kind.name.lower()}"
+    extras += " into" if p.accumulates else ""
+    pitches = f"{p.left.pitch},{p.right.pitch},{p.out.pitch}"
+    return f"{p.out.rows}x{p.out.columns}x{inner} {flags} {p.left.storage}->{p.out.storage} {pitches}{extras}"
+
+
+@dataclass
+class Matmul:
+    """A product with its descriptors; `choose` gives it an algorithm.
+
+    Parameters
+    ----------
+    precision
+        Of the program: "tf32" lets float32 operands be rounded.
+    at
+        Where its matrices are: a bias is part of the descriptor.
+    """
+
+    product: Product
+    precision: str
+    at: Addresses
+
+    def __post_init__(self) -> None:
+        p, at = self.product, self.at
+        compute = _COMPUTE[self.precision]
+        self.descriptor = d = Descriptor(compute)
+        d[DescriptorAttribute.TRANSA], d[DescriptorAttribute.TRANSB] = int(p.transpose_right), int(p.transpose_left)
+        d[DescriptorAttribute.EPILOGUE] = _epilogue(p)
+        e = p.epilogue
+        if e.bias is not None:
+            d[DescriptorAttribute.BIAS_POINTER] = at.of(e.bias)
+            d[DescriptorAttribute.BIAS_DATA_TYPE] = _TYPES[e.bias.storage]
+        if e.auxiliary is not None:
+            bits = e.auxiliary.storage == "uint8"
+            d[DescriptorAttribute.EPILOGUE_AUX_POINTER] = at.of(e.auxiliary)
+            d[DescriptorAttribute.EPILOGUE_AUX_LD] = e.auxiliary.pitch * (8 if bits else 1)
+        self.layouts = (_layout(p.right), _layout(p.left), _layout(p.out))
+        self.addresses = (at.of(p.right), at.of(p.left), at.of(p.out))
+        self.scalars = self._scalars(ctypes.c_double if compute == Compute.F64 else ctypes.c_float)
+        self.algorithm: Algorithm | None = None
+
+    def _scalars(self, kind: Any) -> tuple[int, int]:
+        p = self.product
+        if isinstance(p.alpha, int) or isinstance(p.beta, int):
+            self.descriptor[DescriptorAttribute.POINTER_MODE] = PointerMode.DEVICE
+            place = self.at.number if kind is ctypes.c_double else self.at.narrow_number
+            # Where only one of the two is a number of the step, zero or one of the step stands for the other.
+            return place(int(p.alpha)), place(int(p.beta))
+        self._cells = kind(p.alpha), kind(p.beta)
+        return ctypes.addressof(self._cells[0]), ctypes.addressof(self._cells[1])
+
+    def choose(self, handle: cublaslt.Handle, known: str | None) -> bool:
+        """Take the `known` algorithm, or else the one that cublasLt thinks fastest; return whether there is one."""
+        with suppress(TypeError, ValueError):
+            self.algorithm = None if known is None else Algorithm.from_hex(known)
+        problem = handle, self.descriptor, self.layouts
+        if self.algorithm and cublaslt.can_run(*problem, self.algorithm, cublaslt.WORKSPACE):
+            return True
+        found = cublaslt.algorithms(*problem, cublaslt.WORKSPACE)
+        self.algorithm = found[0].algorithm if found else None
+        return bool(found)
+
+    def __call__(self, handle: cublaslt.Handle, workspace: int, stream: int) -> None:
+        assert self.algorithm is not None
+        cublaslt.matmul(
+            handle,
+            self.descriptor,
+            self.layouts,
+            self.addresses,
+            self.scalars,
+            self.algorithm,
+            (workspace, cublaslt.WORKSPACE),
+            stream,
+        )
+
+
+def _layout(buffer: Buffer) -> cublaslt.Layout:
+    return cublaslt.Layout(_TYPES[buffer.storage], buffer.columns, buffer.rows, buffer.pitch)
+
+
+def _epilogue(product: Product) -> Epilogue:
+    e = product.epilogue
+    if e.kind in ("", "bias", "sums"):
+        return {"": Epilogue.DEFAULT, "bias": Epilogue.BIAS, "sums": Epilogue.BGRADA}[e.kind]
+    name = e.kind.upper()
+    if e.is_slope:
+        return Epilogue[name if e.bias is None else f"{name}_BGRAD"]
+    return Epilogue[name + ("" if e.auxiliary is None else "_AUX") + ("" if e.bias is None else "_BIAS")]

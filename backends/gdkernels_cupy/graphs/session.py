@@ -1,0 +1,388 @@
+"""A task with memory of its own on a device, its steps captured as CUDA graphs, ready to run for some sizes."""
+
+from __future__ import annotations
+
+import logging
+import statistics
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gdkernels.errors import BackendError
+from gdkernels_cupy.cuda.device import Device
+from gdkernels_cupy.graphs import operations as ops
+from gdkernels_cupy.graphs.calls import CONTROL, SOURCES, calls_of, next_batch
+from gdkernels_cupy.graphs.lower import lower
+from gdkernels_cupy.graphs.memory_plan import NEXT, placed
+from gdkernels_cupy.graphs.operations import BYTES, Buffer, Listing
+from gdkernels_cupy.graphs.products import Matmul, shape_key
+from gdkernels_cupy.graphs.source import fixed_source, kernel_name, kernel_source, preamble
+from gdkernels_cupy.tasks import Task
+
+__all__ = ["Addresses", "Session", "Source", "UnsupportedProductError"]
+
+_log = logging.getLogger("gdkernels")
+
+# Nodes in a captured graph: enough that its launch costs nothing beside them, few enough to be captured at once.
+_NODES = 4096
+
+_KEPT_GRAPHS = 4  # besides those of this run
+_SUMS = 2  # of E and of the gradient's norm
+_REPEATS = 5  # of what is timed
+_TIMED_SECONDS, _TIMED_ROWS = 4e-3, 1 << 20  # of the steps that are timed, at least and at most
+
+
+@dataclass(frozen=True)
+class Source:
+    """An array of the caller's on the device: where it begins, and its records."""
+
+    address: int
+    records: int
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Where the buffers of a list and the numbers of a step are.
+
+    Attributes
+    ----------
+    base, offsets
+        Of the buffers.
+    numbers, count
+        Where the numbers are, and how many; after them come their float32 copies, two controls, and the sums.
+    suffix
+        Of the names of the buffers that are in another place in every second step.
+    ahead
+        Whether its control is that of what is gathered ahead of its step.
+    """
+
+    base: int
+    offsets: Mapping[str, int]
+    numbers: int
+    count: int
+    suffix: str = ""
+    ahead: bool = False
+
+    @property
+    def control(self) -> int:
+        return self.numbers + 12 * self.count + 8 * len(CONTROL) * self.ahead
+
+    @property
+    def sums_at(self) -> int:
+        return self.numbers + 12 * self.count + 16 * len(CONTROL)
+
+    def of(self, buffer: Buffer) -> int:
+        return self.base + self.offsets.get(buffer.name + self.suffix, self.offsets[buffer.name])
+
+    def number(self, place: int) -> int:
+        return self.numbers + 8 * place
+
+    def narrow_number(self, place: int) -> int:
+        return self.numbers + 8 * self.count + 4 * place
+
+    @staticmethod
+    def bytes(count: int) -> int:
+        return 12 * count + 8 * (2 * len(CONTROL) + _SUMS)
+
+
+@dataclass(frozen=True)
+class _Steps:
+    """What a step calls, for even and odd steps: what gathers ahead of it, and the rest."""
+
+    gathers: tuple[list[Callable[[], None]], ...]
+    rest: tuple[list[Callable[[], None]], ...]
+
+
+class Session:
+    """Runs a task; one run at a time.
+
+    Parameters
+    ----------
+    pieces
+        For each number of rows that a batch can have, its micro-batches; a full batch first.
+    epilogues
+        What products may take over: only what this device was seen to do right.
+    algorithms
+        Those of an earlier plan, by what they were chosen for; others are added.
+    streamed
+        Whether data stays in the host's memory: each batch is then fetched while the one before is worked on.
+    """
+
+    def __init__(
+        self,
+        device: Device,
+        task: Task,
+        widths: tuple[int, ...],
+        precision: str,
+        pieces: Iterable[tuple[int, ...]],
+        epilogues: Iterable[str],
+        algorithms: dict[str, str],
+        *,
+        streamed: bool = False,
+    ) -> None:
+        self.device, self.task, self.precision = device, task, precision
+        self.algorithms, self.streamed = algorithms, streamed
+        epilogues, pieces = tuple(epilogues), tuple(pieces)
+        self.pieces = pieces[0]
+        lists = {sum(p): lower(task, task.sizes(widths, sum(p)), precision, p, epilogues) for p in pieces}
+        self.batch = sum(self.pieces)
+        self.listing = lists[self.batch]
+        places = {rows: placed(listing, streamed=streamed) for rows, listing in lists.items()}
+        count = self.listing.numbers + self.listing.numbers % 2  # so that what follows stays aligned
+        self._numbers = device.allocate(Addresses.bytes(count))
+        self._memory = device.allocate(max(size for _, size in places.values()))
+        self.bytes = self._memory.size + self._numbers.size
+        self._at = {
+            rows: Addresses(self._memory.address, offsets, self._numbers.address, count)
+            for rows, (offsets, _) in places.items()
+        }
+        self._module = device.kernels(_text(lists.values()))
+        self._steps = {rows: self._bound(listing, self._at[rows]) for rows, listing in lists.items()}
+        self._nodes = {rows: len(steps.rest[0]) + len(steps.gathers[0]) for rows, steps in self._steps.items()}
+        self._graphs: dict[tuple[int, int], Any] = {}  # by the rows of the batch and the number of steps
+
+    # ---- the list with addresses
+
+    def _bound(self, listing: Listing, at: Addresses) -> _Steps:
+        if not self.streamed:
+            return _Steps(([],), (self._bound_list(listing, listing.operations, at),))
+        gathers, rest = [], []
+        for suffix in ("", NEXT):
+            here = replace(at, suffix=suffix)
+            ahead = replace(here, ahead=True)
+            first = self._bound_call(next_batch(self.batch, ahead))
+            fetched = [op for op in listing.operations if isinstance(op, ops.Gather)]
+            gathers.append([first, *self._bound_list(listing, fetched, ahead)])
+            others = [op for op in listing.operations if not isinstance(op, ops.Gather)]
+            rest.append(self._bound_list(listing, others, here))
+        return _Steps(tuple(gathers), tuple(rest))
+
+    def _bound_list(
+        self, listing: Listing, operations: Iterable[ops.Operation], at: Addresses
+    ) -> list[Callable[[], None]]:
+        bound: list[Callable[[], None]] = []
+        for operation in operations:
+            if isinstance(operation, ops.Product):
+                bound.append(self._bound_product(operation, at))
+            else:
+                bound += [self._bound_call(call) for call in calls_of(operation, listing, self.batch, at)]
+        return bound
+
+    def _bound_call(self, call: Any) -> Callable[[], None]:
+        kernel = self._module.get_function(call.name)
+        grid, block, arguments = call.shape.grid, call.shape.block, call.arguments
+        return lambda: kernel(grid, block, arguments)
+
+    def _bound_product(self, product: ops.Product, at: Addresses) -> Callable[[], None]:
+        key = shape_key(product)
+        matmul, known = Matmul(product, self.precision, at), self.algorithms.get(key)
+        if not matmul.choose(self.device.handle, known):
+            raise UnsupportedProductError(product, key)
+        assert matmul.algorithm is not None
+        self.algorithms[key] = matmul.algorithm.hex()
+        if known not in (None, self.algorithms[key]):
+            _log.warning(
+                "the plan's algorithm for the product %s is none of cuda:%d: another is taken, and bits may differ",
+                key,
+                self.device.number,
+            )
+        handle, workspace, stream = self.device.handle, self.device.workspace.address, self.device.stream
+        return lambda: matmul(handle, workspace, stream.ptr)
+
+    def _launch(self, rows: int, count: int = 1) -> None:
+        """Do so many steps; where data is streamed, each fetches the next one's batch on another stream."""
+        steps, stream, copying = self._steps[rows], self.device.stream, self.device.copying
+        _do(steps.gathers[0])
+        for k in range(count):
+            fetches = self.streamed and k + 1 < count
+            if fetches:
+                # The batch before last is worked on: its place is free.
+                copying.wait_event(stream.record())
+                with copying:
+                    _do(steps.gathers[(k + 1) % 2])
+                fetched = copying.record()
+            _do(steps.rest[k % len(steps.rest)])
+            if fetches:
+                stream.wait_event(fetched)
+
+    # ---- parameters
+
+    def load(self, arrays: Mapping[str, Any]) -> None:
+        """Bring parameters and slots in, and make their copies."""
+        for name, buffer in self.listing.parameters.items():
+            size = BYTES[buffer.storage]
+            width = buffer.columns * size
+            self.device.copy_rows(
+                self._at[self.batch].of(buffer), buffer.pitch * size, arrays[name].data.ptr, width, width, buffer.rows
+            )
+        for name, copy in self.listing.copies.items():
+            cast = ops.Cast(self.listing.parameters[name], copy)
+            for call in calls_of(cast, self.listing, self.batch, self._at[self.batch]):
+                self._bound_call(call)()
+
+    def store(self, arrays: Mapping[str, Any]) -> None:
+        """Put parameters and slots back into the caller's arrays."""
+        for name, buffer in self.listing.parameters.items():
+            self._copy_out(buffer, arrays[name].data.ptr, buffer.rows)
+
+    def _copy_out(self, buffer: Buffer, to: int, rows: int) -> None:
+        size = BYTES[buffer.storage]
+        width = buffer.columns * size
+        at = self._at[self.batch].of(buffer)
+        self.device.copy_rows(to, width, at, buffer.pitch * size, width, rows)
+
+    # ---- runs
+
+    def run(
+        self,
+        parameters: Mapping[str, Any],
+        sources: Mapping[str, Source],
+        order: npt.NDArray[np.int64],
+        table: npt.NDArray[np.float64],
+    ) -> tuple[float, float]:
+        """Do a step for each row of `table` and put the results into `parameters`; nothing changes if that fails.
+
+        Parameters
+        ----------
+        order
+            The rows to use: full batches, and what is left in the last.
+        table
+            The numbers of each step that the host knows, after zero and one.
+
+        Returns
+        -------
+        tuple
+            The sums over the steps of E and of the gradient's norm.
+        """
+        import cupy
+
+        rest = len(order) % self.batch
+        full = len(table) - (rest > 0)
+        rows_there, table_there = cupy.asarray(order), cupy.asarray(table)
+        control = self._control(sources, rows_there.data.ptr, table_there.data.ptr)
+        sums = np.zeros(_SUMS)
+        with self.device.working():
+            counts = {rows: count for rows, count in ((self.batch, full), (rest, 1)) if rows and count}
+            self._prepare(control, counts)
+            self._upload_control(control)
+            self.device.upload(self._at[self.batch].sums_at, sums)
+            self.load(parameters)
+            for rows, count in counts.items():
+                for size, times in _parts(count, self._nodes[rows]):
+                    for _ in range(times):
+                        self._graphs[rows, size].launch(self.device.stream)
+            self.device.download(sums, self._at[self.batch].sums_at)
+            self.store(parameters)
+        return float(sums[0]), float(sums[1])
+
+    def seconds(
+        self,
+        parameters: Mapping[str, Any],
+        sources: Mapping[str, Source],
+        order: npt.NDArray[np.int64],
+        table: npt.NDArray[np.float64],
+    ) -> float:
+        """Return what a step on a full batch takes here; arguments are those of `run`, and nothing of them changes."""
+        import cupy
+
+        full = len(order) // self.batch
+        one = self._seconds_of(1, parameters, sources, cupy.asarray(order), cupy.asarray(table))
+        count = min(_TIMED_ROWS // self.batch, round(_TIMED_SECONDS / one), _NODES // self._nodes[self.batch])
+        if count <= 1:
+            return one
+        rows = cupy.asarray(np.resize(order[: full * self.batch], count * self.batch))
+        numbers = cupy.asarray(np.resize(table[:full], (count, table.shape[1])))
+        return self._seconds_of(count, parameters, sources, rows, numbers) / count
+
+    def _seconds_of(
+        self, count: int, parameters: Mapping[str, Any], sources: Mapping[str, Source], order: Any, table: Any
+    ) -> float:
+        control = self._control(sources, order.data.ptr, table.data.ptr)
+        times = []
+        with self.device.working():
+            self._prepare(control, {self.batch: count})
+            for _ in range(_REPEATS):
+                self._upload_control(control)
+                self.load(parameters)
+                self.device.stream.synchronize()
+                began = perf_counter()
+                self._graphs[self.batch, count].launch(self.device.stream)
+                self.device.stream.synchronize()
+                times.append(perf_counter() - began)
+        return statistics.median(times)
+
+    def _prepare(self, control: npt.NDArray[np.int64], counts: Mapping[int, int]) -> None:
+        """Capture what is not captured yet; each list runs once before, so that all its kernels are loaded."""
+        wanted = {(rows, size): None for rows, n in counts.items() for size, _ in _parts(n, self._nodes[rows])}
+        missing = [key for key in wanted if key not in self._graphs]
+        for rows in dict.fromkeys(rows for rows, _ in missing):
+            self._upload_control(control)
+            self._launch(rows)
+        self.device.stream.synchronize()
+        for rows, size in missing:
+            self._graphs[rows, size] = self.device.captured([partial(self._launch, rows, size)])
+        for key in [key for key in self._graphs if key not in wanted][:-_KEPT_GRAPHS]:
+            del self._graphs[key]
+
+    def _upload_control(self, control: npt.NDArray[np.int64]) -> None:
+        """Let a run begin at its first step: its own work, and what is fetched ahead."""
+        self.device.upload(self._at[self.batch].control, np.concatenate([control, control]))
+
+    def predict(self, parameters: Mapping[str, Any], x: Source, inputs: int, output: Any, table: Any) -> None:
+        """Write the network's output for all records [records, inputs] into `output`, a batch at a time."""
+        import cupy
+
+        buffer = self.listing.output
+        assert buffer is not None
+        item = BYTES[buffer.storage]
+        table_there = cupy.asarray(table)
+        with self.device.working():
+            self.load(parameters)
+            for start in range(0, x.records, self.batch):
+                count = min(self.batch, x.records - start)
+                part = Source(x.address + start * inputs * item, count)
+                self._upload_control(self._control({"x": part}, 0, table_there.data.ptr))
+                self._launch(self.batch)
+                self._copy_out(buffer, output.data.ptr + start * buffer.columns * item, count)
+
+    def _control(self, sources: Mapping[str, Source], order: int, table: int) -> npt.NDArray[np.int64]:
+        records = next(iter(sources.values())).records
+        addresses = [sources[name].address if name in sources else 0 for name in SOURCES]
+        return np.array([0, 0, order, table, records, *addresses], np.int64)
+
+
+class UnsupportedProductError(BackendError):
+    """A product with this epilogue, its `kind` among `EPILOGUES`, is not to be had on this device."""
+
+    def __init__(self, product: ops.Product, key: str) -> None:
+        super().__init__(f"cuBLAS has no algorithm for the product {key}; update cuBLAS (pip install -U nvidia-cublas)")
+        e = product.epilogue
+        sums = " sums" if e.is_slope and e.bias is not None else ""
+        self.kind = f"{e.kind}{sums}" or ("update" if isinstance(product.alpha, int) else "")
+
+
+def _do(calls: Iterable[Callable[[], None]]) -> None:
+    for call in calls:
+        call()
+
+
+def _parts(count: int, nodes: int) -> list[tuple[int, int]]:
+    """Return sizes of graphs and how often each is launched, together `count` steps of so many nodes."""
+    most = max(1, _NODES // nodes)
+    launches = -(-count // most)
+    size = count // launches
+    rest = count - size * launches
+    return [(size, launches), *([(1, rest)] if rest else [])]
+
+
+def _text(lists: Iterable[Listing]) -> str:
+    """Return a module with the kernels of some lists, each once."""
+    kernels = {
+        kernel_name(op.kernel): op.kernel for listing in lists for op in listing.operations if isinstance(op, ops.Loop)
+    }
+    return preamble() + fixed_source() + "".join(kernel_source(kernels[name]) for name in sorted(kernels))

@@ -1,0 +1,10 @@
+"""One persistent kernel for narrow networks: activations, weights and gradients stay on the chip within a step.
+
+What belongs here writes that kernel's source for a program and its widths, and launches it.
+Networks that do not fit on the chip belong to `gdkernels_cupy.graphs`.
+"""
+
+from gdkernels_cupy.persistent.executable import NarrowExecutable, applies
+from gdkernels_cupy.persistent.machine import Properties
+
+__all__ = ["NarrowExecutable", "Properties", "applies"]

@@ -1,0 +1,314 @@
+"""A program for narrow networks as one persistent kernel: many steps a launch, everything on the chip within a step."""
+
+import logging
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import product
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gdkernels.backend import Executable, Plan, State
+from gdkernels.backend.program import Program
+from gdkernels.definition.network import Layers, map_layers
+from gdkernels.errors import InputError, TraceError
+from gdkernels.lowering.scalars import scalar_table
+from gdkernels.lowering.steps import ScheduleError
+from gdkernels_cupy.persistent.machine import Kernels, Machine, Properties
+from gdkernels_cupy.persistent.shape import FORMATS, WIDEST, padded
+from gdkernels_cupy.persistent.source import Source, write_source
+from gdkernels_cupy.tasks import Task, prediction_of, training_of
+
+__all__ = ["NarrowExecutable", "applies"]
+
+_log = logging.getLogger("gdkernels")
+
+_WARPS = (8, 4)  # in a CTA, in the order in which they are tried
+_STEPS_PER_LAUNCH = 1 << 14  # a launch cannot be interrupted
+_OLDEST = 80  # compute capability with these matrix instructions and asynchronous copies
+
+
+def applies(program: Program, widths: Sequence[int], precision: str, properties: Properties) -> str | None:
+    """Return why the persistent kernel cannot run this, or None if it can.
+
+    Parameters
+    ----------
+    widths
+        Of the input and of every layer.
+    """
+    reason = _unfit(widths, precision, properties)
+    if reason is None:
+        try:
+            step, prediction = _tasks(program)
+            next(_fitting(step, prediction, widths, precision, properties.shared_bytes, {}))
+        except (TraceError, ScheduleError) as error:
+            return str(error)
+    return reason
+
+
+def _unfit(widths: Sequence[int], precision: str, properties: Properties) -> str | None:
+    if precision not in FORMATS:
+        return f"it computes in {' and '.join(FORMATS)}, not in {precision}"
+    if max(widths) > WIDEST:
+        return f"a layer has {max(widths)} units, at most {WIDEST} stay on the chip"
+    if properties.capability < _OLDEST:
+        return f"it needs compute capability {_OLDEST / 10}, the device has {properties.capability / 10}"
+    return None
+
+
+def _tasks(program: Program) -> tuple[Task | None, Task]:
+    return training_of(program) if program.optimizer is not None else None, prediction_of(program)
+
+
+def _fitting(
+    step: Task | None,
+    prediction: Task,
+    widths: Sequence[int],
+    precision: str,
+    shared_bytes: int,
+    wished: Mapping[str, Any],
+) -> Iterator[Source]:
+    """Yield the sources that fit, best ones first: with few gradients that leave the registers between tiles.
+
+    Among those, with many warps in a CTA, and with more than one step of a gradient unrolled.
+
+    Parameters
+    ----------
+    wished
+        Which of them a plan names, as ``parked``, ``warps`` and ``at_once``.
+
+    Raises
+    ------
+    ScheduleError
+        Where none fits; it says why, for each number of warps, of the one that needs the fewest registers.
+    """
+    reasons: dict[int, str] = {}
+    found = False
+    sizes, form = {str(d): n for d, n in zip(prediction.widths, widths, strict=True)}, FORMATS[precision]
+    parts = range(len(widths) if step is not None else 1)
+    for parked, warps in product(*(_values(wished, n, v) for n, v in (("parked", parts), ("warps", _WARPS)))):
+        for at_once in dict.fromkeys(_values(wished, "at_once", (1 if parked else form.at_once[warps], 1))):
+            try:
+                unrolled = replace(form, at_once={warps: at_once})
+                yield write_source(step, prediction, sizes, unrolled, warps, shared_bytes, parked=parked)
+                found = True
+            except ScheduleError as error:
+                reasons[warps] = str(error)
+    if not found:
+        raise ScheduleError("; ".join(reasons.values()))
+
+
+def _values(wished: Mapping[str, Any], name: str, usual: Iterable[int]) -> Iterable[int]:
+    return (wished[name],) if name in wished else usual
+
+
+class NarrowExecutable(Executable):
+    """Whole runs in one launch of a kernel, or a few.
+
+    Raises
+    ------
+    TraceError, ScheduleError
+        Where the program is not one that this kernel runs; where its widths are not, `run` and `predict` raise.
+    """
+
+    origin = "compiled"
+
+    def __init__(self, program: Program, plan: Plan, machine: Machine) -> None:
+        self.plan = plan
+        self._program, self._machine = program, machine
+        self._step, self._prediction = _tasks(program)
+        self._wished = dict(plan.choices)
+        self._bound: dict[tuple[int, ...], tuple[Source, Kernels]] = {}
+
+    def run(
+        self,
+        state: State,
+        x: Any,
+        y: Any,
+        order: npt.NDArray[np.int64],
+        batch_size: int,
+        learning_rates: npt.NDArray[np.float64],
+        sample_weight: Any = None,
+    ) -> tuple[float, float | None]:
+        widths = _widths(state.parameters)
+        source, kernels = self.bind(widths)
+        step = source.step
+        assert step is not None, "a program that only predicts has no step"
+        machine = self._machine
+        _check(x, y, order, widths)
+        steps = len(learning_rates)
+        if steps == 0:
+            return 0.0, 0.0 if self._program.gradient_norm else None
+        batch = min(batch_size, len(order))
+        ctas = self._ctas(source, kernels, batch)
+
+        state.parameters = map_layers(machine.contiguous, state.parameters)
+        state.slots = map_layers(lambda slots: tuple(map(machine.contiguous, slots)), state.slots)
+        x, y = machine.contiguous(x), machine.contiguous(y)
+        share = None if sample_weight is None else machine.contiguous(sample_weight)
+        arrays = self._addresses(source, state.parameters, state.slots)
+        weights, image = self._rounded(source, kernels, arrays, x)
+        known = {
+            "learning_rate": np.asarray(learning_rates, np.float64),
+            "t": np.arange(state.step + 1.0, state.step + steps + 1.0),
+            "B": np.minimum(batch, len(order) - batch * np.arange(float(steps))),
+            "l2": self._program.l2,
+            **{str(d): float(n) for d, n in zip(self._prediction.widths, widths, strict=True)},
+        }
+        scalars = machine.put(scalar_table(step.scalars, known, steps).astype(np.float32).reshape(-1))
+        rows = machine.put(np.ascontiguousarray(order, np.int32))
+        partial = machine.zeros(ctas * step.partial.size, "float32")
+        gradients = machine.zeros(step.gradients, "float32")
+        totals = machine.zeros(ctas * sum(map(len, step.totals)), "float32")
+        numbers = len(step.results)
+        results = machine.zeros(steps * numbers, "float32")
+        # What a launch needs is there before the first of them: memory must not run out when parameters have moved.
+        barriers = machine.zeros(-(-steps // _STEPS_PER_LAUNCH), "uint32")
+        for k, start in enumerate(range(0, steps, _STEPS_PER_LAUNCH)):
+            count = min(_STEPS_PER_LAUNCH, steps - start)
+            arguments = (
+                arrays, weights, image, x, y, share, rows[start * batch :], scalars[start * len(step.scalars) :],
+                partial, gradients, totals, results[start * numbers :], barriers[k:],
+                len(order) - start * batch, batch, count,
+            )  # fmt: skip
+            kernels.launch("train", ctas, source.shared_bytes, arguments, together=True)
+        state.step += steps
+        self.plan = replace(
+            self.plan,
+            choices={
+                **self._wished,
+                "kernel": "narrow",
+                "warps": source.warps,
+                "at_once": source.at_once,
+                "parked": source.parked,
+                "ctas": ctas,
+            },
+        )
+        found = machine.to_numpy(results).astype(np.float64).reshape(steps, numbers)
+        norm = math.fsum(found[:, 1]) / steps if self._program.gradient_norm else None
+        return math.fsum(found[:, 0]), norm
+
+    def predict(self, parameters: Layers, x: Any) -> Any:
+        widths = _widths(parameters)
+        source, kernels = self.bind(widths)
+        machine, records = self._machine, int(x.shape[0])
+        if x.shape[1] != widths[0]:
+            raise InputError(f"x has {x.shape[1]} columns, the network {widths[0]} inputs")
+        output = machine.zeros(records * widths[-1], "float32")
+        if records:
+            x = machine.contiguous(x)
+            parameters = map_layers(machine.contiguous, parameters)
+            arrays = self._addresses(source, parameters, ())
+            weights, image = self._rounded(source, kernels, arrays, x)
+            ctas = min(kernels.resident(), -(-records // (16 * source.warps)))
+            arguments = (arrays, weights, image, x, output, records)
+            kernels.launch("predict", ctas, source.shared_bytes, arguments, together=False)
+        return output.reshape(records, widths[-1])
+
+    def bytes_for(self, widths: tuple[int, ...], records: int, batch_size: int, steps: int) -> int:
+        """Return the bytes that a run takes: the inputs rounded, the numbers of its steps, and what a step needs."""
+        source, kernels = self.bind(widths)
+        assert source.step is not None
+        image = records * padded(widths[0]) * FORMATS[self.plan.precision].size
+        numbers = len(source.step.scalars) + len(source.step.results)
+        return image + 4 * (records + steps * numbers) + self._bytes_of_step(source, kernels, batch_size)
+
+    def workspace(self, batch_size: int) -> int:
+        sources = [(source, kernels) for source, kernels in self._bound.values() if source.step is not None]
+        if not sources:
+            return 0  # not known before the first run
+        return self._bytes_of_step(*sources[-1], batch_size)
+
+    def _bytes_of_step(self, source: Source, kernels: Kernels, batch_size: int) -> int:
+        assert source.step is not None
+        floats = source.step.partial.size + sum(map(len, source.step.totals))
+        return 4 * (self._ctas(source, kernels, batch_size) * floats + source.step.gradients + source.step.weights.size)
+
+    # ---- what runs
+
+    def bind(self, widths: tuple[int, ...]) -> tuple[Source, Kernels]:
+        """Return what runs networks of these widths: of what fits, the first that keeps to registers.
+
+        Raises
+        ------
+        ScheduleError
+            Where nothing fits, or everything spills: where it does, among the products of a tile or once a step, the
+            device does not say.
+        """
+        if widths not in self._bound:
+            properties = self._machine.properties
+            reason = _unfit(widths, self.plan.precision, properties)
+            if reason is not None:
+                raise ScheduleError(reason)
+            tasks, shared = (self._step, self._prediction), properties.shared_bytes
+            least = math.inf
+            for source in _fitting(*tasks, widths, self.plan.precision, shared, self._wished):
+                kernels = self._machine.compile(source)
+                spilled = kernels.local_bytes()
+                if not spilled:
+                    self._bound[widths] = source, kernels
+                    break
+                least = min(least, spilled)
+            else:
+                raise ScheduleError(f"however it is compiled, a thread spills {least} bytes or more of its registers")
+            if "ctas" in self._wished and self._wished["ctas"] > kernels.resident():
+                _log.warning(
+                    "the plan's %d CTAs are not resident on %s at the same time, only %d are: bits may differ",
+                    self._wished["ctas"],
+                    self.plan.device,
+                    kernels.resident(),
+                )
+        return self._bound[widths]
+
+    def _ctas(self, source: Source, kernels: Kernels, batch: int) -> int:
+        """Return how many CTAs have something to do: a tile, or a share of the update."""
+        assert source.step is not None
+        rows = 16 * source.warps
+        useful = max(-(-batch // rows), -(-source.step.partial.size // (2 * rows)))
+        return min(kernels.resident(), int(self._wished.get("ctas", useful)))
+
+    def _addresses(self, source: Source, parameters: Layers, slots: Layers) -> Any:
+        arrays = _named(parameters, slots)
+        found = [self._machine.address(arrays[n]) if n in arrays else 0 for n in source.order]
+        return self._machine.put(np.asarray(found, np.uint64))
+
+    def _rounded(self, source: Source, kernels: Kernels, arrays: Any, x: Any) -> tuple[Any, Any]:
+        """Return the weights and the inputs as products read them."""
+        kernel, form = source.step or source.predict, FORMATS[self.plan.precision]
+        records, columns = int(x.shape[0]), padded(int(x.shape[1]))
+        dtype = "uint16" if form.size == 2 else "float32"
+        weights = self._machine.zeros(kernel.weights.size, dtype)
+        image = self._machine.zeros(records * columns, dtype)
+        rows = 32 * source.warps
+        ctas = min(4 * kernels.resident(), -(-records * columns // rows))
+        kernels.launch("round_weights", -(-kernel.weights.size // rows), 0, (arrays, weights), together=False)
+        kernels.launch("round_inputs", ctas, 0, (x, image, records), together=False)
+        return weights, image
+
+
+def _check(x: Any, y: Any, order: npt.NDArray[np.int64], widths: tuple[int, ...]) -> None:
+    """Refuse what the kernel would read beyond: it checks nothing itself."""
+    records = x.shape[0]
+    if tuple(x.shape) != (records, widths[0]) or tuple(y.shape) != (records, widths[-1]):
+        raise InputError(f"x {x.shape} and y {y.shape} do not fit a network of {widths[0]} to {widths[-1]} units")
+    if len(order) == 0:
+        raise InputError("there are no records to train on")
+    if order.min() < 0 or order.max() >= records:
+        raise InputError(f"the order names row {order.min()} to {order.max()} of {records} rows")
+
+
+def _widths(parameters: Layers) -> tuple[int, ...]:
+    return (int(parameters[0].W.shape[0]), *(int(layer.W.shape[1]) for layer in parameters))
+
+
+def _named(parameters: Layers, slots: Layers) -> Mapping[str, Any]:
+    """Return the arrays by the names that a trace gives them."""
+    named: dict[str, Any] = {}
+    for k, layer in enumerate(parameters):
+        named |= {f"{kind}{k}": a for kind, a in zip("Wb", layer, strict=True) if a is not None}
+    for k, layer in enumerate(slots):
+        for kind, arrays in zip("Wb", layer, strict=True):
+            named |= {f"{kind}{k}.{s}": a for s, a in enumerate(arrays or ())}
+    return named

@@ -1,0 +1,155 @@
+"""The text of the persistent kernels: what every one does, around its tiles and its update."""
+
+from collections.abc import Sequence
+
+from gdkernels_cupy.persistent.memory import Memory
+from gdkernels_cupy.persistent.shape import padded
+from gdkernels_cupy.persistent.text import indented, scalar_lines
+from gdkernels_cupy.persistent.tile_text import TileText
+from gdkernels_cupy.persistent.update_text import UpdateText
+
+__all__ = ["SIGNATURES", "KernelText"]
+
+SIGNATURES = {
+    "train": (
+        "float* const* state, Element* weights, const Element* image, const float* x, const float* y, "
+        "const float* sample_weight, const int* order, const float* scalars, float* partial, float* gradients, "
+        "float* totals, float* results, uint32_t* barrier, int records, int batch, int steps"
+    ),
+    "predict": (
+        "float* const* state, const Element* weights, const Element* image, const float* x, float* output, int records"
+    ),
+    "round_weights": "float* const* state, Element* weights",
+    "round_inputs": "const float* x, Element* image, long long records",
+}
+
+
+class KernelText:
+    """Writes the kernels of a task."""
+
+    def __init__(self, memory: Memory) -> None:
+        self.memory = memory
+
+    def text(self) -> str:
+        """Return the kernel."""
+        training = self.memory.task.output is None
+        name = "train" if training else "predict"
+        body = [*self._addresses(), *(self._steps() if training else self._predict())]
+        return f"KERNEL {name}({SIGNATURES[name]}) {{\n{indented(body)}}}\n"
+
+    def rounding_text(self) -> str:
+        """Return the kernels that make what products read."""
+        inputs = self.memory.sizes[str(self.memory.task.widths[0])]
+        lines = []
+        for name, node in self.memory.multiplied():
+            down, across = self.memory.size(node, 0), self.memory.size(node, 1)
+            to, source = self.memory.weights.offsets[name], self.memory.order.index(name)
+            lines.append(
+                f"round_rows<{padded(across)}>(weights + {to}, state[{source}], {down}, {padded(down)}, {across});"
+            )
+        return (
+            f"KERNEL round_weights({SIGNATURES['round_weights']}) {{\n{indented(lines)}}}\n"
+            f"KERNEL round_inputs({SIGNATURES['round_inputs']}) {{\n"
+            f"    round_rows<{padded(inputs)}>(image, x, records, records, {inputs});\n}}\n"
+        )
+
+    def _addresses(self) -> list[str]:
+        lines = ["const int t = thread() & 3, row = 16 * (thread() >> 5) + ((thread() & 31) >> 2);"]
+        for name, offset in self.memory.shared.offsets.items():
+            kind = "Element" if name.startswith(("weights", "inputs", "tile")) else "float"
+            lines.append(f"{kind}* const {name} = ({kind}*)(shared() + {offset});")
+        return lines
+
+    def _begin(self, *, training: bool) -> list[str]:
+        """Return what comes before the tiles: weights, biases and the first inputs arrive."""
+        lines = []
+        for name, node in self.memory.multiplied():
+            down, across = padded(self.memory.size(node, 0)), padded(self.memory.size(node, 1))
+            lines.append(
+                f"gather<{across}>(weights_{name}, weights + {self.memory.weights.offsets[name]}, {down}, "
+                "[](int r) { return r; });"
+            )
+        for node in self.memory.biases:
+            width = self.memory.size(node, 0)
+            lines.append(
+                f"for (int c = thread(); c < {padded(width)}; c += THREADS) bias_{node.attribute}[c] = "
+                f"c < {width} ? load_global(state[{self.memory.order.index(node.attribute)}] + c) : 0.f;"
+            )
+        if training:
+            for g in self.memory.gradient_of.values():
+                if g.columns is not None:
+                    name, count = f"sums{g.columns.node.id}", self.memory.warps * g.split.columns
+                    lines.append(f"for (int c = thread(); c < {count}; c += THREADS) {name}[c] = 0.f;")
+        lines.append(f"{self._gather('cta()', 'inputs')}")
+        return lines
+
+    def _gather(self, tile: str, to: str) -> str:
+        return f"gather<{self._input_columns}>({to}, image, ROWS, [&](int r) {{ return record_of({tile}, r); }});"
+
+    @property
+    def _input_columns(self) -> int:
+        return padded(self.memory.sizes[str(self.memory.task.widths[0])])
+
+    def _tiles(self, body: Sequence[str]) -> list[str]:
+        other = f"inputs + ROWS * pitch<{self._input_columns}>()"
+        return [
+            "bool second = false;",
+            "for (int tile = cta(); tile < tiles; tile += ctas()) {",
+            f"    Element *const x_tile = second ? {other} : inputs, *const next_tile = second ? inputs : {other};",
+            "    const int record[2] = {record_of(tile, row), record_of(tile, row + 8)};",
+            "    copies_wait();",
+            "    cta_sync();  // what was copied is there, and no warp still reads the tile before",
+            f"    if (tile + ctas() < tiles) {self._gather('tile + ctas()', 'next_tile')}",
+            "    second = !second;",
+            *(f"    {line}" for line in body),
+            "}",
+        ]
+
+    def _predict(self) -> list[str]:
+        output = self.memory.task.output
+        assert output is not None
+        columns, width = self.memory.layout.columns(output), self.memory.layout.width(output)
+        store = f"store_records<{columns}, {width}>(output, v{output.id}, record);"
+        return [
+            "const int tiles = (records + ROWS - 1) / ROWS;",
+            "auto record_of = [=](int tile, int r) -> int {",
+            "    return tile * ROWS + r < records ? tile * ROWS + r : -1;",
+            "};",
+            "if (cta() >= tiles) return;",
+            *self._begin(training=False),
+            *self._tiles([*TileText(self.memory).lines(), store]),
+        ]
+
+    def _steps(self) -> list[str]:
+        lines = [
+            "uint32_t phase = 0;",
+            "for (int step = 0; step < steps; step++) {",
+            "    const long long first = (long long)step * batch;",
+            "    const int rows = batch < records - first ? batch : (int)(records - first);",
+            "    const int tiles = (rows + ROWS - 1) / ROWS, active = tiles < ctas() ? tiles : ctas();",
+            "    auto record_of = [=](int tile, int r) -> int {",
+            "        return tile * ROWS + r < rows ? order[first + tile * ROWS + r] : -1;",
+            "    };",
+            *(f"    {line}" for line in scalar_lines(self.memory, self.memory.tile_scalars)),
+            "    if (cta() < tiles) {",
+        ]
+        inner, update = self._begin(training=True), UpdateText(self.memory)
+        inner.append(f"float* const mine_at = partial + (long long)cta() * {self.memory.partial.size};")
+        for k, g in self.memory.gradient_of.items():
+            if k not in self.memory.parked:
+                inner += [f"{g.split.text} d{k};", f"d{k}.clear();"]
+        batch_totals = self.memory.totals[0]
+        inner += [f"float n{n.id} = 0.f;" for n in batch_totals]
+        inner += self._tiles(TileText(self.memory).lines())
+        inner += update.leave_gradients()
+        if batch_totals:
+            values = ", ".join(f"n{n.id}" for n in batch_totals)
+            inner.append(f"const float mine[{len(batch_totals)}] = {{{values}}};")
+            inner.append(
+                f"total_of_cta<{len(batch_totals)}>(totals + (long long)cta() * {len(batch_totals)}, mine, parts0);"
+            )
+        lines += [f"        {line}" for line in inner]
+        lines += ["    }", "    grid_sync(barrier, phase);"]
+        lines += [f"    {line}" for line in update.lines()]
+        lines += ["    grid_sync(barrier, phase);", "}"]
+        return lines

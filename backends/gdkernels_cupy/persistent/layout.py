@@ -1,0 +1,165 @@
+"""What a tile of rows leaves where: operands for other warps, values for the way back, and what waits for what."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from gdkernels.graph.nodes import Node
+from gdkernels.lowering.steps import MATRIX, Accumulation, Gather, Loop, Product, ScheduleError, Step, kind_of
+from gdkernels_cupy.persistent.shape import padded
+from gdkernels_cupy.tasks import Task
+
+__all__ = ["INPUTS", "Tile", "TileLayout"]
+
+INPUTS = ("x", "y", "sample_weight")
+
+
+@dataclass
+class Tile:
+    """Memory on the chip for rounded rows; values follow one another in it."""
+
+    columns: int
+
+
+@dataclass
+class TileLayout:
+    """Where the values of a tile are, and what waits for what.
+
+    Attributes
+    ----------
+    section
+        The number of products before each value: registers do not keep a value from one to the next.
+    tiles, tile_of
+        Memory for operands, and which of it a value has; the input's own is not among them.
+    kept
+        What a later section needs in full precision.
+    signs
+        Reads, as the number of the step and of the value, that only ask whether the value is above or below 0.
+    reloaded
+        Products whose left operand comes from its tile again: registers are needed for a gradient in between.
+    barrier_before
+        Steps that read what other warps wrote in this tile, or values whose memory other warps may be reading.
+    """
+
+    task: Task
+    sizes: Mapping[str, int]
+    section: dict[int, int] = field(default_factory=dict)
+    tiles: list[Tile] = field(default_factory=list)
+    tile_of: dict[int, int] = field(default_factory=dict)
+    kept: dict[int, Node] = field(default_factory=dict)
+    signs: set[tuple[int, int]] = field(default_factory=set)
+    reloaded: set[int] = field(default_factory=set)
+    barrier_before: set[tuple[str, int]] = field(default_factory=set)
+
+    @classmethod
+    def of(cls, task: Task, sizes: Mapping[str, int], *, tight: bool) -> "TileLayout":
+        """Lay out the tile of a task.
+
+        Parameters
+        ----------
+        sizes
+            The value of each dimension, by its name.
+        tight
+            Whether memory that was just read is written again, at the price of one more barrier each time.
+
+        Raises
+        ------
+        ScheduleError
+            For what this kernel does not do.
+        """
+        layout = cls(task, sizes)
+        layout._find_sections()
+        layout._find_reads()
+        layout._share_memory(tight)
+        return layout
+
+    def width(self, node: Node) -> int:
+        """Return the true number of columns."""
+        return self.sizes[str(node.shape[1])]
+
+    def columns(self, node: Node) -> int:
+        return padded(self.width(node))
+
+    def is_matrix(self, node: Node) -> bool:
+        return kind_of(node, self.task.batch) == MATRIX
+
+    # ---- what is where
+
+    def _find_sections(self) -> None:
+        now = 0
+        for step in self.task.schedule.tile:
+            if isinstance(step, Gather):
+                if step.node.attribute not in INPUTS:
+                    raise ScheduleError(f"the input {step.node.attribute!r} is none of {', '.join(INPUTS)}")
+            elif isinstance(step, Product):
+                now += 1
+                self.section[step.node.id] = now
+            elif isinstance(step, Loop):
+                self.section |= {n.id: now for n in step.outputs}
+
+    def _find_reads(self) -> None:
+        now, accumulated = 0, set[int]()  # since the last product
+        for at, step in enumerate(self.task.schedule.tile):
+            now += isinstance(step, Product)
+            if isinstance(step, Accumulation):
+                accumulated |= {n.id for n in step.operands if n.op != "input"}
+            elif isinstance(step, Product):
+                if step.left.id in accumulated:
+                    self.reloaded.add(at)
+                accumulated.clear()
+            if not isinstance(step, Loop) or step.kind != MATRIX:
+                continue
+            for load, node in enumerate(step.reads):
+                if node.op == "input" or not self.is_matrix(node) or self.section[node.id] == now:
+                    continue
+                if self.task.recipes[id(step)].only_sign(load):
+                    self.signs.add((at, node.id))
+                else:
+                    self.kept[node.id] = node
+
+    # ---- memory for operands
+
+    def _share_memory(self, tight: bool) -> None:
+        steps = self.task.schedule.tile
+        last: dict[int, int] = {}
+        for at, step in enumerate(steps):
+            for node in self._read_from_tiles(at, step):
+                last[node.id] = at
+        held: dict[int, int] = {}  # by tile, the value in it
+        written: set[int] = set()  # tiles since the last barrier
+        read: set[int] = set()
+        for at, step in enumerate(steps):
+            if isinstance(step, Accumulation):
+                mine = {self.tile_of[n.id] for n in step.operands if n.id in self.tile_of}
+                if mine & written:
+                    self.barrier_before.add(("step", at))
+                    written, read = set(), set()
+                read |= mine
+            for node in self._written(step):
+                if node.id not in last:
+                    continue
+                free = [k for k in range(len(self.tiles)) if k not in held or last[held[k]] <= at]
+                ready = [k for k in free if k not in read]
+                if not ready and free and tight:
+                    self.barrier_before.add(("value", node.id))
+                    written, read, ready = set(), set(), free
+                if not ready:
+                    self.tiles.append(Tile(0))
+                    ready = [len(self.tiles) - 1]
+                place = min(ready, key=lambda k: abs(self.tiles[k].columns - self.columns(node)))
+                self.tiles[place].columns = max(self.tiles[place].columns, self.columns(node))
+                self.tile_of[node.id] = place
+                held[place] = node.id
+                written.add(place)
+
+    def _read_from_tiles(self, at: int, step: Step) -> list[Node]:
+        if isinstance(step, Accumulation):
+            return [n for n in step.operands if n.op != "input"]
+        if isinstance(step, Loop):
+            return [n for n in step.reads if (at, n.id) in self.signs]
+        return [step.left] if isinstance(step, Product) and at in self.reloaded else []
+
+    @staticmethod
+    def _written(step: Step) -> list[Node]:
+        if isinstance(step, Product):
+            return [step.node]
+        return list(step.outputs) if isinstance(step, Loop) and step.kind == MATRIX else []

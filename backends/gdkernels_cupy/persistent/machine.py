@@ -1,0 +1,64 @@
+"""What the executable asks of the device that it runs on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy.typing as npt
+
+from gdkernels_cupy.persistent.source import Source
+
+__all__ = ["Kernels", "Machine", "Properties"]
+
+
+@dataclass(frozen=True)
+class Properties:
+    """What a device is.
+
+    Attributes
+    ----------
+    capability
+        Its compute capability, such as 90.
+    shared_bytes
+        What a CTA can have of shared memory when it asks.
+    """
+
+    capability: int
+    shared_bytes: int
+
+
+class Kernels(Protocol):
+    """A source, compiled."""
+
+    def resident(self) -> int:
+        """Return how many CTAs of the training kernel the device runs at the same time."""
+
+    def local_bytes(self) -> int:
+        """Return the bytes that a thread of the training kernel has outside of its registers: what it spills."""
+
+    def launch(self, name: str, ctas: int, shared_bytes: int, arguments: Sequence[Any], *, together: bool) -> None:
+        """Start a kernel; if `together`, all its CTAs run at the same time."""
+
+
+class Machine(Protocol):
+    """A device with arrays of its own."""
+
+    properties: Properties
+
+    def compile(self, source: Source) -> Kernels:
+        """Return the kernels of a source."""
+
+    def contiguous(self, a: Any) -> Any:
+        """Return `a` as float32 in rows, itself if it is so."""
+
+    def put(self, a: npt.NDArray[Any]) -> Any:
+        """Return a copy of a host array on the device."""
+
+    def zeros(self, count: int, dtype: str) -> Any:
+        """Return an array of so many zeros."""
+
+    def to_numpy(self, a: Any) -> npt.NDArray[Any]:
+        """Return an array on the host."""
+
+    def address(self, a: Any) -> int:
+        """Return where an array is on the device."""

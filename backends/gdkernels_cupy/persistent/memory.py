@@ -1,0 +1,204 @@
+"""What a persistent kernel needs: memory on the chip, what its CTAs leave for each other, numbers of the host."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from gdkernels.graph.nodes import Node
+from gdkernels.graph.operations import SCALAR
+from gdkernels.lowering.steps import UNITS, WEIGHTS, Accumulation, Loop, Product, ScheduleError, kind_of
+from gdkernels_cupy.persistent.layout import TileLayout
+from gdkernels_cupy.persistent.shape import Format, Split, most_sums, padded, split_gradient
+from gdkernels_cupy.tasks import Task
+
+__all__ = ["Arena", "Gradient", "Memory"]
+
+
+class Arena:
+    """Consecutive memory: names and offsets."""
+
+    def __init__(self) -> None:
+        self.offsets: dict[str, int] = {}
+        self.size = 0
+
+    def take(self, name: str, size: int) -> None:
+        self.offsets[name] = self.size
+        self.size += size
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """An accumulated product, with the sums of columns that are accumulated beside it."""
+
+    product: Accumulation
+    split: Split
+    columns: Accumulation | None
+
+
+class Memory:
+    """What a kernel for one task at given sizes needs, on the chip and off it.
+
+    Parameters
+    ----------
+    order
+        The names of the parameters and slots, as their addresses follow one another.
+    tight
+        As `TileLayout.of` has it.
+    parked
+        How many gradients, the largest, leave the registers between tiles: they wait where a CTA leaves its gradients.
+
+    Attributes
+    ----------
+    parked
+        Which gradients those are, by the number of their node.
+    shared, weights, partial
+        Offsets: of what is on the chip, in bytes; of the rounded weights, in elements; of what a CTA leaves of its
+        gradients, in floats.
+    scalars
+        Numbers that the host computes for every step.
+    totals
+        For the sums over the batch and for those over the parameters, the nodes.
+    gradients
+        Floats that a second phase of the update needs.
+    results
+        E and, where it is asked for, the norm of the gradient.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        sizes: Mapping[str, int],
+        form: Format,
+        warps: int,
+        order: Sequence[str],
+        *,
+        tight: bool,
+        parked: int = 0,
+    ) -> None:
+        self.task, self.sizes, self.form, self.warps = task, sizes, form, warps
+        self.schedule = task.schedule
+        self.layout = TileLayout.of(task, sizes, tight=tight)
+        self.order = tuple(order)
+        self.results = [n for n in (task.error, task.norm) if n is not None]
+        self.biases = self._biases()
+        self.gradient_of = self._gradients()
+        largest = sorted(self.gradient_of, key=lambda k: -self.gradient_of[k].split.slots)
+        self.parked = frozenset(largest[:parked])
+        loops = [s for s in self.schedule.tile if isinstance(s, Loop)]
+        self.tile_scalars = _scalars(loops)
+        numbers = [loop for loop in self.schedule.numbers if loop is not None]
+        updates = [loop for phase in self.schedule.updates for loop in phase.values()]
+        self.update_scalars = _scalars([*numbers, *updates])
+        self.scalars = list({n.id: n for n in [*self.tile_scalars, *self.update_scalars]}.values())
+        by_row = {n.id for n in self.schedule.columns}
+        self.totals = [[r for loop in loops for r in loop.reductions if r.id not in by_row]]
+        for phase in self.schedule.updates[:-1]:
+            self.totals.append([r for loop in phase.values() for r in loop.reductions])
+        self.weights, self.partial, self.shared = Arena(), Arena(), Arena()
+        self._lay_out()
+        self.gradients = self.positions() if len(self.schedule.updates) > 1 else 0
+
+    # ---- what there is
+
+    def size(self, node: Node, axis: int) -> int:
+        return self.sizes[str(node.shape[axis])]
+
+    def kind(self, node: Node) -> str:
+        return kind_of(node, self.task.batch)
+
+    def _biases(self) -> list[Node]:
+        reads = [n for s in self.schedule.tile if isinstance(s, Loop) for n in s.reads]
+        found = {n.id: n for n in reads if n.dtype != SCALAR and self.kind(n) == UNITS}
+        return list(found.values())
+
+    def _gradients(self) -> dict[int, Gradient]:
+        """Return the accumulated products by the number of their node."""
+        accumulated = self.schedule.accumulations
+        products = [a for a in accumulated if a.left is not None]
+        sums = {a.right.id: a for a in accumulated if a.left is None}
+        most = most_sums(self.form, self.warps) // max(1, len(products))
+        found: dict[int, Gradient] = {}
+        for a in products:
+            assert a.left is not None
+            split = split_gradient(self.layout.columns(a.left), self.layout.columns(a.right), self.warps, most)
+            found[a.node.id] = Gradient(a, split, sums.pop(a.right.id, None))
+        if sums:
+            raise ScheduleError("a sum over the batch of something that no gradient of weights is made of")
+        return found
+
+    @property
+    def sums_per_thread(self) -> int:
+        """How many sums of weight gradients a thread has in registers at most."""
+        kept = sum(g.split.slots for k, g in self.gradient_of.items() if k not in self.parked)
+        return kept + max((self.gradient_of[k].split.slots for k in self.parked), default=0)
+
+    @property
+    def matrix_instructions(self) -> int:
+        """How many matrix instructions a tile has in the code, where loops over the rows are partly unrolled."""
+        count = 0
+        for step in self.schedule.tile:
+            if isinstance(step, Product):
+                columns = self.layout.columns(step.node)
+                count += self.layout.columns(step.left) // self.form.depth * columns // 8
+        for g in self.gradient_of.values():
+            steps = min(16 * self.warps // self.form.depth // g.split.shares, self.form.at_once[self.warps])
+            count += steps * 2 * g.split.blocks
+        return count
+
+    def _lay_out(self) -> None:
+        rows, size = 16 * self.warps, self.form.size
+        for name, node in self.multiplied():
+            down, across = padded(self.size(node, 0)), padded(self.size(node, 1))
+            self.weights.take(name, down * across)
+            self.shared.take(f"weights_{name}", down * self.form.pitch(across) * size)
+        inputs = padded(self.sizes[str(self.task.widths[0])])
+        self.shared.take("inputs", 2 * rows * self.form.pitch(inputs) * size)
+        for k, tile in enumerate(self.layout.tiles):
+            self.shared.take(f"tile{k}", rows * self.form.pitch(tile.columns) * size)
+        for k, node in self.layout.kept.items():
+            self.shared.take(f"kept{k}", rows * self.layout.columns(node) * 4)
+        for node in self.biases:
+            self.shared.take(f"bias_{node.attribute}", padded(self.size(node, 0)) * 4)
+        for k, g in self.gradient_of.items():
+            self.partial.take(f"product{k}", g.split.slots * 32 * self.warps)
+            if g.columns is not None:
+                self.shared.take(f"sums{g.columns.node.id}", self.warps * g.split.columns * 4)
+                self.partial.take(f"sums{g.columns.node.id}", self.warps * g.split.columns)
+        for k, totals in enumerate(self.totals):
+            if totals:
+                self.shared.take(f"parts{k}", len(totals) * self.warps * 4)
+                self.shared.take(f"totals{k}", len(totals) * 4)
+
+    def place_of(self, gradient: int) -> str:
+        """Return where a CTA leaves a gradient, as text."""
+        return f"mine_at + {self.partial.offsets[f'product{gradient}']}"
+
+    def multiplied(self) -> Iterator[tuple[str, Node]]:
+        products = {s.weights.id: s.weights for s in self.schedule.tile if isinstance(s, Product)}
+        for node in sorted(products.values(), key=lambda n: n.id):
+            yield node.attribute, node
+
+    def positions(self) -> int:
+        return sum(self.positions_of(name) for name in self.updated())
+
+    def updated(self) -> list[str]:
+        return list(dict.fromkeys(name for phase in self.schedule.updates for name in phase))
+
+    def positions_of(self, name: str) -> int:
+        node = self.task.parameters[name]
+        return self.gradient_of_parameter(name).split.positions if self.kind(node) == WEIGHTS else self.size(node, 0)
+
+    def gradient_of_parameter(self, name: str) -> Gradient:
+        """Return the gradient that the update of a parameter reads."""
+        reads = {n.id for phase in self.schedule.updates if name in phase for n in phase[name].reads}
+        found = [
+            g
+            for k, g in self.gradient_of.items()
+            if k in reads or (g.columns is not None and g.columns.node.id in reads)
+        ]
+        if len(found) != 1:
+            raise ScheduleError(f"the update of {name} reads {len(found)} gradients")
+        return found[0]
+
+
+def _scalars(loops: Iterable[Loop]) -> list[Node]:
+    return list({n.id: n for loop in loops for n in loop.reads if n.dtype == SCALAR}.values())

@@ -1,0 +1,99 @@
+"""The whole source for a program at given widths: primitives, the work of a tile, and the kernels made for it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+from gdkernels.lowering.steps import ScheduleError
+from gdkernels_cupy.persistent.kernel import KernelText
+from gdkernels_cupy.persistent.memory import Memory
+from gdkernels_cupy.persistent.shape import Format, most_sums
+from gdkernels_cupy.tasks import Task
+
+__all__ = ["Source", "write_source"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is compiled, and what the host has to know of it.
+
+    Attributes
+    ----------
+    step
+        None for a program that only predicts.
+    order
+        The names of parameters and slots, as the kernels take their addresses.
+    """
+
+    text: str
+    warps: int
+    at_once: int
+    parked: int
+    predict: Memory
+    step: Memory | None
+    order: tuple[str, ...]
+
+    @property
+    def shared_bytes(self) -> int:
+        return max(self.predict.shared.size, self.step.shared.size if self.step else 0)
+
+
+def write_source(
+    step: Task | None,
+    prediction: Task,
+    sizes: Mapping[str, int],
+    form: Format,
+    warps: int,
+    shared_bytes: int,
+    *,
+    parked: int = 0,
+) -> Source:
+    """Return the source for networks of these widths.
+
+    Parameters
+    ----------
+    sizes
+        The value of each width, by the name of its dimension.
+    warps
+        Of a CTA; a tile has 16 rows for each.
+    shared_bytes
+        What a CTA can have of shared memory.
+    parked
+        How many gradients leave the registers between tiles.
+
+    Raises
+    ------
+    ScheduleError
+        Where the network does not fit on the chip.
+    """
+    order = tuple((step or prediction).parameters)
+    predict = Memory(prediction, sizes, form, warps, order, tight=False)
+    training = None
+    if step is not None:
+        training = Memory(step, sizes, form, warps, order, tight=False, parked=parked)
+        if training.shared.size > shared_bytes:
+            training = Memory(step, sizes, form, warps, order, tight=True, parked=parked)
+        if training.sums_per_thread > most_sums(form, warps):
+            raise ScheduleError(
+                f"with {warps} warps its gradients take {training.sums_per_thread} registers of a thread, "
+                f"at most {most_sums(form, warps)} are free"
+            )
+    text = _text(form, warps, predict, training)
+    source = Source(text, warps, form.at_once[warps], parked, predict, training, order)
+    if source.shared_bytes > shared_bytes:
+        raise ScheduleError(f"with {warps} warps it takes {source.shared_bytes} of {shared_bytes} bytes on the chip")
+    return source
+
+
+def _text(form: Format, warps: int, predict: Memory, step: Memory | None) -> str:
+    parts = [f"constexpr int WARPS = {warps}, AT_ONCE = {form.at_once[warps]};"]
+    parts += map(_header, ("primitives.cuh", form.header, "tile.cuh"))
+    parts += [KernelText(step or predict).rounding_text()]
+    parts += [KernelText(memory).text() for memory in (predict, step) if memory is not None]
+    return "\n".join(parts)
+
+
+@cache
+def _header(name: str) -> str:
+    return (files("gdkernels_cupy.persistent") / name).read_text("utf-8")

@@ -1,0 +1,33 @@
+"""Pieces of CUDA text."""
+
+from collections.abc import Iterable, Sequence
+
+from gdkernels.graph.nodes import Node
+from gdkernels.lowering.elementwise import Recipe
+from gdkernels_cupy.graphs.source import constant_text, operation_text
+from gdkernels_cupy.persistent.memory import Memory
+
+__all__ = ["body_of", "indented", "scalar_lines"]
+
+
+def body_of(recipe: Recipe, given: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return statements, and what stands for each result of a recipe; `given` are its operands."""
+    lines, names = [], list(given)
+    for k, i in enumerate(recipe.code[len(given) :], start=len(given)):
+        if i.op == "constant":
+            names.append(f"({constant_text(i.value, 'float')})")
+        else:
+            lines.append(f"const auto e{k} = {operation_text(i.op, [names[a] for a in i.arguments], 'float')};")
+            names.append(f"e{k}")
+    return lines, names
+
+
+def indented(lines: Iterable[str]) -> str:
+    """Return lines as text, one level in."""
+    return "".join(f"{'' if line.startswith('#') else '    '}{line}\n" for line in lines)
+
+
+def scalar_lines(memory: Memory, nodes: Iterable[Node]) -> list[str]:
+    """Return how a step reads numbers of the host."""
+    at, count = {n.id: k for k, n in enumerate(memory.scalars)}, len(memory.scalars)
+    return [f"const float s{n.id} = scalars[step * {count} + {at[n.id]}];" for n in nodes]

@@ -1,0 +1,118 @@
+"""Where operands of products are in bfloat16: the forms of the weights, and of what a tile computes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from gdkernels.graph.nodes import Node
+from gdkernels.lowering.steps import Product
+from gdkernels_numba.bytecode.arena import Arena, Matrix
+from gdkernels_numba.compilation import Task
+from gdkernels_numba.cpu.features import caches
+from gdkernels_numba.ir.vector import GRANULE, LINE, Format
+from gdkernels_numba.plan import Choices
+from gdkernels_numba.vm.instructions import Place
+
+__all__ = ["NOWHERE", "Forms", "Operands"]
+
+NOWHERE = Place(0)  # of a form that no product reads
+
+
+@dataclass(frozen=True)
+class Forms:
+    """Where the forms of a tile's value are, as `kernels_narrow` calls them.
+
+    Attributes
+    ----------
+    left
+        Of the tile.
+    right, turned
+        Of the tile too if tiles add to the gradients in turn, else of the whole batch.
+    right_pitch
+        The bytes from one pair of rows to the next.
+    """
+
+    left: Place = NOWHERE
+    right: Place = NOWHERE
+    turned: Place = NOWHERE
+    right_pitch: int = 0
+
+    def from_column(self, column: int, format: Format) -> "Forms":
+        """Return where they are from a column on, which begins a square of those that are written at once."""
+        panel, inside = divmod(column, format.panel)
+        left, right, turned = (
+            place._replace(base=place.base + further) if place.base else place
+            for place, further in (
+                (self.left, column // GRANULE * self.left.panel),
+                (self.right, panel * self.right.panel + inside * format.size),
+                (self.turned, column * LINE),
+            )
+        )
+        return Forms(left, right, turned, self.right_pitch)
+
+
+class Operands:
+    """The forms for a task, some sizes and some choices.
+
+    Attributes
+    ----------
+    right, back
+        The forms of weights, by the name of the parameter, where a product reads them.
+    distant_weights, distant_rows
+        Whether the forms of the weights, or of what the whole batch computes, are so large that they have left the
+        caches when they are read.
+    """
+
+    def __init__(self, task: Task, sizes: Mapping[str, int], choices: Choices, arena: Arena) -> None:
+        self._arena, self._choices, self._sizes = arena, choices, sizes
+        products = [step for step in task.schedule.tile if isinstance(step, Product)]
+        sums = [(a.left, a.right) for a in task.schedule.accumulations if a.left is not None]
+
+        self.right: dict[str, Matrix] = {}
+        self.back: dict[str, Matrix] = {}
+        begin = arena.size
+        for p in products:
+            m, n = self._size(p.weights, 0), self._size(p.weights, 1)
+            name, forms = p.weights.attribute, self.back if p.transposed else self.right
+            if name not in forms:
+                forms[name] = arena.right(n, m) if p.transposed else arena.right(m, n)
+        self.distant_weights = arena.size - begin > caches().last // 4  # beside masters and slots
+
+        multiplied = {p.left.id: p.left for p in products}
+        first, second = {a.id: a for a, _ in sums}, {d.id: d for _, d in sums}
+        nodes = multiplied | first | second
+        self._values: list[dict[int, Forms]] = []
+        begin = arena.size
+        for thread in range(choices.threads):
+            if thread == 0 or choices.depth_first:
+                kept = {k: self._kept(node, k in first, k in second) for k, node in nodes.items()}
+            if thread == 0 or not choices.by_units:
+                values = {k: self._with_left(kept[k], node, k in multiplied) for k, node in nodes.items()}
+            self._values.append(values)
+        self.distant_rows = not choices.depth_first and arena.size - begin > caches().last // 2
+
+    def _size(self, node: Node, axis: int) -> int:
+        return self._sizes[str(node.shape[axis])]
+
+    def _kept(self, node: Node, first: bool, second: bool) -> Forms:
+        """Return the forms of which gradients are made, the value being the first or the second of their factors."""
+        whole, units = not self._choices.depth_first, self._size(node, 1)
+        rows = self._sizes["B"] if whole else self._choices.tile_rows
+        right, turned, pitch = NOWHERE, NOWHERE, 0
+        if second:
+            matrix = self._arena.right(rows, units)
+            pitch = matrix.pitch
+            right = Place(matrix.address, pitch // 2 * whole, matrix.panel)
+        if first:
+            matrix = self._arena.left(units, rows)
+            turned = Place(matrix.address, matrix.panel // GRANULE * whole, matrix.panel)
+        return Forms(NOWHERE, right, turned, pitch)
+
+    def _with_left(self, forms: Forms, node: Node, multiplied: bool) -> Forms:
+        if not multiplied:
+            return forms
+        left = self._arena.left(self._choices.tile_rows, self._size(node, 1))
+        return Forms(Place(left.address, 0, left.panel), forms.right, forms.turned, forms.right_pitch)
+
+    def of(self, node: Node, thread: int) -> Forms | None:
+        """Return the forms of a tile's value, if a product reads it."""
+        return self._values[thread].get(node.id)

@@ -1,0 +1,253 @@
+"""Where everything of a bound step lives: parameters, what the batch leaves, what a tile needs, numbers."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from gdkernels.graph.nodes import Node
+from gdkernels.graph.operations import SCALAR
+from gdkernels.lowering.steps import MATRIX, UNITS, Accumulation, Buffer, Loop, Product, kind_of, value_of
+from gdkernels_numba.bytecode.arena import Arena, Matrix, panels_of, pitch_of
+from gdkernels_numba.bytecode.forms import Operands
+from gdkernels_numba.compilation import Task
+from gdkernels_numba.ir.vector import PANEL_BYTES, Format, padded
+from gdkernels_numba.plan import Choices
+from gdkernels_numba.vm.instructions import BARRIER_BYTES, Place
+
+__all__ = ["Layout", "runs_over"]
+
+_NUMBER = 8
+
+# What the update of a block of a parameter costs, measured, next to changing its numbers where they are: to write them
+# into another layout too, and how many terms of a product, or of a sum over the batch, take as long for each number.
+_COPY = 0.6
+_TERMS_OF_PRODUCT = 13.0
+_TERMS_OF_SUM = 3.0
+
+
+class Layout:
+    """The addresses for a task, some sizes and some choices.
+
+    Attributes
+    ----------
+    sizes
+        The value of each dimension, by its name.
+    parameters
+        The matrices of parameters and slots, by the name of the input.
+    transposes
+        Of those weights that are multiplied from the other side, and are no single column: that is kept as a row.
+    operands
+        What products read in bfloat16, transposes among it; None in other precisions.
+    scalars
+        Numbers that the host computes for every step; they come first among a thread's numbers.
+    totals
+        Sums over the batch or the parameters; each thread has its part, then all have the number.
+    phase_of
+        The phase of the update in which a total is known, by the number of its node.
+    """
+
+    def __init__(self, task: Task, sizes: Mapping[str, int], choices: Choices, format: Format, arena: Arena) -> None:
+        self.task, self.sizes, self.choices, self.format = task, sizes, choices, format
+        self._arena = arena
+        result, threads = task.schedule, range(choices.threads)
+        self.parameters = {name: self._parameter(node) for name, node in task.inputs.items()}
+        self.transposes = {
+            p.weights.attribute: arena.matrix(self._padded(self.size(p.weights, 1)), self.size(p.weights, 0))
+            for p in result.tile
+            if isinstance(p, Product) and p.transposed and not self.is_turned(p.weights)
+            if not choices.by_units and not format.paired
+        }
+        self.operands = Operands(task, sizes, choices, arena) if format.paired else None
+        self._buffers = self._make_buffers()
+        self._columns = [
+            {n.id: arena.take(self._padded(choices.tile_rows) * format.size) for n in result.columns} for _ in threads
+        ]
+        if choices.by_units:  # what one thread finds out about a row, all need
+            self._columns = self._columns[:1] * choices.threads
+        # Otherwise a block of a gradient is used as soon as it is there.
+        self.whole_gradients = choices.depth_first or (len(result.updates) > 1 and not choices.by_units)
+        self.gradients = self._make_gradients()
+
+        loops = [s for s in result.tile if isinstance(s, Loop)]
+        loops += [loop for loop in result.numbers if loop is not None]
+        loops += [loop for phase in result.updates for loop in phase.values()]
+        self.scalars = list({n.id: n for loop in loops for n in loop.reads if n.dtype == SCALAR}.values())
+        by_row = {n.id for n in result.columns}
+        self.totals = [n for loop in loops for n in loop.reductions if n.id not in by_row]
+        later = {n.id for phase in result.updates[:-1] for loop in phase.values() for n in loop.reductions}
+        self.phase_of = {n.id: int(n.id in later) for n in self.totals}
+        made = [n for loop in result.numbers if loop is not None for n in loop.outputs]
+        self._numbers = {n.id: k for k, n in enumerate([*self.scalars, *self.totals, *made])}
+        self._parts = {n.id: k for k, n in enumerate(self.totals)}
+        self.number_base = [arena.take(_NUMBER * len(self._numbers)) for _ in threads]
+        self.part_bytes = -(-_NUMBER * max(1, len(self.totals)) // 64) * 64
+        self.part_base = arena.take(self.part_bytes * choices.threads)
+        operands = max(len(loop.reads) + len(loop.outputs) + len(loop.reductions) for loop in loops) if loops else 0
+        self.operand_base = [arena.take(8 * operands) for _ in threads]
+        self.saved_state = [arena.take(16) for _ in threads]
+        self.barrier = arena.take(BARRIER_BYTES)
+        self.results = arena.take(2 * _NUMBER)
+
+    # ---- what there is
+
+    @property
+    def copied(self) -> set[str]:
+        """The names of the weights of which products read copies."""
+        return set(self.transposes) if self.operands is None else {*self.operands.right, *self.operands.back}
+
+    def size(self, node: Node, axis: int) -> int:
+        return self.sizes[str(node.shape[axis])]
+
+    def kind(self, node: Node) -> str:
+        return kind_of(node, self.task.batch)
+
+    def is_turned(self, node: Node) -> bool:
+        """Whether weights, or their gradient, have one column, and are kept as a row: nothing is padded then."""
+        return self.size(node, 1) == 1 and not self.format.paired
+
+    def is_private(self, accumulation: Accumulation) -> bool:
+        """Whether each thread has a gradient of its own, which its tiles add to.
+
+        In bfloat16 the sums of columns are such, unless threads share units: what stays of the batch is rounded.
+        """
+        rounded = self.format.paired and not self.choices.by_units
+        return self.choices.depth_first or (rounded and accumulation.left is None)
+
+    def _padded(self, count: int) -> int:
+        return padded(count, self.format.padding)
+
+    def _parameter(self, node: Node) -> Matrix:
+        if self.kind(node) == UNITS:
+            return self._arena.matrix(1, self.size(node, 0))
+        if self.is_turned(node):
+            return self._arena.matrix(1, self.size(node, 0))
+        return self._arena.matrix(self._padded(self.size(node, 0)), self.size(node, 1))
+
+    def _make_buffers(self) -> list[list[tuple[Matrix, bool]]]:
+        """Return for each thread its buffers, and whether they hold the whole batch."""
+        # What is rounded to bfloat16 is read in whole squares.
+        rows = self._padded(self.sizes["B"]) if self.format.paired else self.sizes["B"]
+        shared: dict[int, Matrix] = {}
+        threads = []
+        for _ in range(self.choices.threads):
+            buffers = []
+            for k, buffer in enumerate(self.task.schedule.buffers):
+                whole, width = self._is_whole(buffer), self.sizes[buffer.width.name]
+                if whole or self.choices.by_units:
+                    if k not in shared:
+                        shared[k] = self._arena.matrix(rows, width)
+                    buffers.append((shared[k], True))
+                else:
+                    buffers.append((self._arena.matrix(self.choices.tile_rows, width), False))
+            threads.append(buffers)
+        return threads
+
+    def _is_whole(self, buffer: Buffer) -> bool:
+        return buffer.kept and not self.choices.depth_first and not self.format.paired
+
+    def _make_gradients(self) -> list[dict[int, Matrix]]:
+        """Return for each thread, by the accumulated node, the matrix that it is accumulated in.
+
+        A block is enough where the update follows at once; a norm needs all gradients first; depth-first tiles add to
+        every gradient in turn, each thread to its own.
+        """
+        arena, panel = self._arena, self.format.panel
+        shared: dict[int, Matrix] = {}
+        blocks: list[Matrix] = []
+        threads = []
+        for _ in range(self.choices.threads):
+            mine: dict[int, Matrix] = {}
+            blocks.clear()
+            for name in self.task.schedule.updates[-1] if self.task.schedule.updates else ():
+                for k, a in enumerate(self.accumulated_for(name)):
+                    left, right = self.factors(a)
+                    columns = self.size(right, 1)
+                    if left is not None and not self.whole_gradients:
+                        if k == len(blocks):
+                            blocks.append(arena.matrix(panel, panel))
+                        mine[a.node.id] = blocks[k]
+                    elif self.is_private(a) or a.node.id not in shared:
+                        rows = 1 if left is None else self._padded(self.size(left, 1))
+                        mine[a.node.id] = shared[a.node.id] = arena.matrix(rows, columns)
+                    else:
+                        mine[a.node.id] = shared[a.node.id]
+            threads.append(mine)
+        return threads
+
+    # ---- where it is
+
+    def buffer(self, node: Node, thread: int) -> tuple[Matrix, Place]:
+        """Return the matrix of a tile's value, and its place."""
+        matrix, whole = self._buffers[thread][self.task.schedule.buffer_of[node.id]]
+        return matrix, matrix.place(follows_rows=whole)
+
+    def number(self, node: Node, thread: int) -> int:
+        return self.number_base[thread] + _NUMBER * self._numbers[node.id]
+
+    def part(self, node: Node, thread: int) -> int:
+        """Return where a thread adds up its part of a total."""
+        return self.part_base + thread * self.part_bytes + _NUMBER * self._parts[node.id]
+
+    def in_tile(self, node: Node, thread: int, column: int = 0) -> Place:
+        """Return the place of an operand of a loop over a tile, from a column on."""
+        if node.id in self.task.schedule.buffer_of:
+            matrix, place = self.buffer(node, thread)
+            return place._replace(base=self.at_column(matrix, column))
+        if node.id in self._columns[thread]:
+            return Place(self._columns[thread][node.id])
+        if node.id in self._parts:
+            return Place(self.part(node, thread))
+        if node.op == "input" and node.dtype != SCALAR:
+            return Place(self.at_column(self.parameters[node.attribute], column), 0, PANEL_BYTES)
+        return Place(self.number(node, thread))
+
+    def at_column(self, matrix: Matrix, column: int) -> int:
+        """Return the address of a column in the first row of a matrix."""
+        panel, inside = divmod(column, self.format.panel)
+        return matrix.block(panel, 0) + inside * self.format.size
+
+    def in_blocks(self, matrix: Matrix, row: int = 0, column: int = 0) -> Place:
+        """Return where the blocks of a matrix are, of one panel by one panel, the first from `row` and `column` on."""
+        base = self.at_column(matrix, column) + row * matrix.pitch
+        return Place(base, self.format.panel * matrix.pitch, matrix.panel)
+
+    def pitch(self, columns: int) -> int:
+        return pitch_of(columns, self.format)
+
+    def columns_of(self, loop: Loop) -> int:
+        """Return the columns of the matrices that a loop over a tile runs over."""
+        return self.size(loop.outputs[0] if loop.outputs else value_of(loop.reductions[0].args[0]), 1)
+
+    def block_costs(self, name: str) -> npt.NDArray[np.float64]:
+        """Return about how long the update of each block of a parameter takes, in numbers that are changed."""
+        panel, columns = self.format.panel, self.parameters[name].columns
+        high = np.minimum(panel, self.rows(name) - panel * np.arange(panels_of(self.rows(name), self.format)))
+        wide = [pitch_of(min(panel, columns - k), self.format) / self.format.size for k in range(0, columns, panel)]
+        terms = 0 if self.choices.depth_first else self.sizes["B"]
+        of_terms = _TERMS_OF_SUM if self.kind(self.task.inputs[name]) == UNITS else _TERMS_OF_PRODUCT
+        return np.outer(high, wide).ravel() * (1.0 + _COPY * (name in self.copied) + terms / of_terms)
+
+    def rows(self, name: str) -> int:
+        """Return how many rows a parameter has, without those that pad it for its transpose."""
+        node = self.task.inputs[name]
+        return 1 if self.kind(node) == UNITS or self.is_turned(node) else self.size(node, 0)
+
+    def factors(self, accumulation: Accumulation) -> tuple[Node | None, Node]:
+        """Return what is multiplied over the batch, the first transposed; the sums of columns have no first."""
+        left, right = accumulation.left, accumulation.right
+        return (right, left) if left is not None and self.is_turned(right) else (left, right)
+
+    def accumulated_for(self, name: str) -> list[Accumulation]:
+        """Return the gradients that the update of a parameter reads."""
+        result = self.task.schedule
+        read = {n.id for phase in result.updates if name in phase for n in phase[name].reads}
+        return [a for a in result.accumulations if a.node.id in read]
+
+
+def runs_over(step: object, node: Node) -> bool:
+    """Whether `step` is a loop over matrices of the width of `node`."""
+    if not isinstance(step, Loop) or step.kind != MATRIX:
+        return False
+    shape = step.outputs[0] if step.outputs else value_of(step.reductions[0].args[0])
+    return shape.shape[1] is node.shape[1]

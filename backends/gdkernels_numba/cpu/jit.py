@@ -1,0 +1,143 @@
+"""From LLVM IR to machine code that can be called: compiled once, kept in a directory of the user's, loaded again."""
+
+import ctypes
+import hashlib
+import logging
+import time
+from collections.abc import Callable
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from gdkernels.errors import FileError
+from gdkernels.system.atomic_files import write_atomically
+from gdkernels.system.cache_folder import cache_folder, unusable
+from gdkernels_numba.cpu.features import machine_name, target_features
+
+__all__ = ["Code", "digest", "function_of", "load"]
+
+_log = logging.getLogger("gdkernels")
+
+_REVISION = "1"  # raised when other code is made of the same IR
+_SUFFIX = ".o"
+_CHECKSUM = 32  # bytes of SHA-256 in front of the code: a damaged file is compiled again
+
+
+class Code:
+    """Machine code in memory; kept alive as long as anything may call it."""
+
+    def __init__(self, engine: Any) -> None:
+        self._engine = engine
+
+    def address(self, name: str) -> int:
+        return int(self._engine.get_function_address(name))
+
+
+def digest(*parts: str) -> str:
+    """Return a name for code that is made of these parts, by these compilers, for this machine."""
+    whole = "\0".join((version("llvmlite"), version("numba"), machine_name(), _REVISION, *parts))
+    return hashlib.sha256(whole.encode()).hexdigest()[:32]
+
+
+def load(key: str, write_ir: Callable[[], str], what: str) -> Code:
+    """Return the code called `key`: from the cache, or compiled from the IR that `write_ir` returns.
+
+    Parameters
+    ----------
+    what
+        What is compiled, for the message that comes where it takes more than a second.
+    """
+    folder = _folder()
+    machine_code = None if folder is None else _read(folder / (key + _SUFFIX))
+    if machine_code is None:
+        started = time.perf_counter()
+        text = write_ir()
+        machine_code = _compile(text)
+        if folder is not None:
+            _keep(folder / (key + _SUFFIX), hashlib.sha256(machine_code).digest() + machine_code)
+            _keep(folder / (key + ".ll"), text.encode())
+        seconds = time.perf_counter() - started
+        _log.log(logging.INFO if seconds > 1 else logging.DEBUG, "compiled %s in %.1f s", what, seconds)
+    return _link(machine_code)
+
+
+def function_of(code: Code, name: str, arguments: int) -> Callable[..., None]:
+    """Return the function `name` of `arguments` 64-bit integers; calling it releases the interpreter's lock."""
+    function = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * arguments)(code.address(name))
+    function.code = code  # type: ignore[attr-defined]  # keeps the memory
+    return function
+
+
+def _target() -> Any:
+    """Return a target machine of its own for each use: an engine owns, and frees, the one that it is given."""
+    import llvmlite.binding as llvm
+
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    return llvm.Target.from_default_triple().create_target_machine(
+        cpu=llvm.get_host_cpu_name(),
+        features=target_features(),
+        opt=3,
+        jit=True,
+        codemodel="jitdefault",
+    )
+
+
+def _compile(text: str) -> bytes:
+    machine = _target()
+    return bytes(machine.emit_object(_optimised(text, machine)))
+
+
+def _optimised(text: str, machine: Any) -> Any:
+    """Return the module that LLVM makes of this IR for `machine`."""
+    import llvmlite.binding as llvm
+
+    module = llvm.parse_assembly(text)
+    module.triple, module.data_layout = machine.triple, str(machine.target_data)
+    # The kernels are vectors already; what is left to LLVM is registers, addresses and scheduling.
+    options = llvm.PipelineTuningOptions(speed_level=3)
+    options.loop_vectorization = options.slp_vectorization = False
+    passes = llvm.create_pass_builder(machine, options)
+    passes.getModulePassManager().run(module, passes)
+    return module
+
+
+def _link(machine_code: bytes) -> Code:
+    import llvmlite.binding as llvm
+
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _target())
+    engine.add_object_file(llvm.ObjectFileRef.from_data(machine_code))
+    engine.finalize_object()
+    return Code(engine)
+
+
+@cache
+def _folder() -> Path | None:
+    """Return where compiled code is kept; None where that cannot be trusted or written, which is said once."""
+    path = cache_folder()
+    problem = unusable(path)
+    if problem is None:
+        return path
+    _log.warning(
+        "compiled code is not kept, so each process compiles anew: %s %s; GDKERNELS_CACHE names another place",
+        path,
+        problem,
+    )
+    return None
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    checksum, machine_code = content[:_CHECKSUM], content[_CHECKSUM:]
+    return machine_code if hashlib.sha256(machine_code).digest() == checksum else None
+
+
+def _keep(path: Path, content: bytes) -> None:
+    try:
+        write_atomically(path, lambda file: file.write(content), overwrite=True)
+    except FileError as error:
+        _log.warning("compiled code is not kept, so the next process compiles anew: %s", error)

@@ -1,0 +1,157 @@
+"""Threads of our own: they sleep between runs, are taken together or not at all, and are made anew after a fork."""
+
+import os
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+
+from gdkernels.errors import BackendError
+from gdkernels_numba.cpu.affinity import Places
+
+__all__ = ["run_on_threads"]
+
+Job = Callable[[], None]
+
+
+class _Task:
+    """A job of one run, and whether it is over; `give_up` makes the other jobs of the run end without it."""
+
+    def __init__(self, job: Job, give_up: Job, places: Places) -> None:
+        self.job, self.give_up, self.places = job, give_up, places
+        self.over = False
+        self.error: BaseException | None = None
+        # No `threading.Event`: an interrupt within its Python code leaves its lock held, and both wait for ever.
+        self._told: SimpleQueue[None] = SimpleQueue()
+
+    def end(self) -> None:
+        self.over = True
+        self._told.put(None)
+
+    def fail(self, error: BaseException) -> None:
+        self.error = error
+        self.give_up()
+        self.end()
+
+    def wait(self) -> None:
+        """Wait until it is over; after an interrupt, ask again."""
+        while not self.over:
+            self._told.get()
+
+
+class _Worker:
+    """A sleeping thread that does one task at a time."""
+
+    def __init__(self) -> None:
+        self._wake: SimpleQueue[None] = SimpleQueue()
+        self._task: _Task | None = None
+        self.dead = False
+        self.thread = threading.Thread(target=self._work, name="gdkernels", daemon=True)
+        self.thread.start()
+
+    def _work(self) -> None:
+        try:
+            while True:
+                self._wake.get()
+                task = self._task
+                if task is not None and not task.over:
+                    task.places.take()
+                    task.job()
+                    task.end()
+        except BaseException as error:  # any, also what somebody raised in this thread: nobody may wait for it for ever
+            self.dead = True
+            if self._task is not None and not self._task.over:
+                self._task.fail(error)
+
+    def start(self, task: _Task) -> None:
+        """Do `task`; asked again for the same one, which may not have been heard, it does it once."""
+        self._task = task
+        self._wake.put(None)
+        if self.dead and not task.over:  # it died before it could see the task
+            task.fail(RuntimeError("the thread has ended"))
+
+
+class _Pool:
+    def __init__(self) -> None:
+        self.idle: list[_Worker] = []
+        self.lock = threading.Lock()
+
+    def take(self, count: int) -> list[_Worker]:
+        with self.lock:
+            self.idle = [worker for worker in self.idle if not worker.dead]
+            while len(self.idle) < count:
+                try:
+                    self.idle.append(_Worker())
+                except RuntimeError as error:  # the system's limit on threads
+                    raise BackendError(
+                        f"a run on {count + 1} threads cannot start them ({error}); set NUMBA_NUM_THREADS to fewer, or "
+                        "raise the limit (ulimit -u)"
+                    ) from error
+            taken, self.idle = self.idle[:count], self.idle[count:]
+            return taken
+
+    def put_back(self, workers: list[_Worker]) -> None:
+        with self.lock:
+            self.idle.extend(workers)
+
+
+_pool = _Pool()
+
+
+def _forget() -> None:
+    """After a fork the threads are gone, and the lock may be held by one of them."""
+    _pool.idle, _pool.lock = [], threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
+
+
+def run_on_threads(jobs: list[Job], give_up: Job = lambda: None) -> None:
+    """Run `jobs` at the same time, the first on this thread; they may wait for each other.
+
+    Each gets a thread that is idle or new: a job that waited in a queue for another that waits for it would never end.
+
+    Parameters
+    ----------
+    give_up
+        Called where one of them cannot be done: the others must then end, whatever they wait for. Not needed where they
+        wait for nothing.
+
+    Raises
+    ------
+    BackendError
+        Where a thread cannot be had, or ended before its job was done.
+    """
+    if len(jobs) == 1:
+        jobs[0]()
+        return
+    workers = _pool.take(len(jobs) - 1)
+    places = Places()
+    tasks = [_Task(job, give_up, places) for job in jobs[1:]]
+    interrupted: BaseException | None = None
+    try:
+        for worker, task in zip(workers, tasks, strict=True):
+            worker.start(task)
+        jobs[0]()
+    except BaseException as error:
+        interrupted = error
+        give_up()
+    # Whatever interrupts, all have to end: none may go on with memory that its caller has given up.
+    while True:
+        try:
+            for worker, task in zip(workers, tasks, strict=True):
+                if interrupted is not None:
+                    worker.start(task)  # it may not have come to that
+                task.wait()
+            break
+        except KeyboardInterrupt as error:
+            interrupted = error
+    _pool.put_back([worker for worker in workers if not worker.dead])
+    if interrupted is not None:
+        raise interrupted
+    for task in tasks:
+        if task.error is not None:
+            raise BackendError(
+                f"a thread of the numba backend ended in the middle of a run ({type(task.error).__name__}: "
+                f"{task.error}); what the run changed is not to be used, the next one has a new thread"
+            ) from task.error

@@ -1,0 +1,334 @@
+"""Vectors of one width in LLVM IR: arithmetic, comparisons, loads and stores, and reductions across the lanes."""
+
+from dataclasses import dataclass
+
+from llvmlite import ir
+
+from gdkernels_numba.cpu.features import AMX_BF16
+from gdkernels_numba.ir.emit import I1, I32, I64, VOID, Function
+
+__all__ = ["GRANULE", "LINE", "PANEL_BYTES", "Format", "Vectors", "padded"]
+
+PANEL_BYTES = 256  # a panel's row: four vectors of AVX-512
+LINE = 64  # bytes of a line of the cache
+
+GRANULE = 32  # rows and columns that matrices of bfloat16 are padded to
+
+
+def padded(count: int, multiple: int) -> int:
+    """Return the next multiple that is no less than `count`."""
+    return -(-count // multiple) * multiple
+
+
+@dataclass(frozen=True)
+class Format:
+    """What kernels are generated for.
+
+    Attributes
+    ----------
+    dtype
+        Of everything but the operands of products.
+    lanes
+        How many numbers a vector holds.
+    route
+        What multiplies operands in bfloat16, as `machine.pair_route` says, in pairs that are neighbours along the inner
+        dimension; where it is empty, operands are numbers of `dtype`.
+    """
+
+    dtype: str
+    lanes: int
+    route: str = ""
+
+    @property
+    def bits(self) -> int:
+        return 64 if self.dtype == "float64" else 32
+
+    @property
+    def size(self) -> int:
+        """Bytes of a number."""
+        return self.bits // 8
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of a vector."""
+        return self.lanes * self.size
+
+    @property
+    def panel(self) -> int:
+        """Columns of a panel."""
+        return PANEL_BYTES // self.size
+
+    @property
+    def paired(self) -> bool:
+        """Whether an operand's 32 bits are a pair of bfloat16."""
+        return self.route != ""
+
+    @property
+    def tiled(self) -> bool:
+        """Whether products are made of tiles, which whoever runs them has configured."""
+        return self.route == AMX_BF16
+
+    @property
+    def left_panel(self) -> int:
+        """Columns of a panel of a product's left operand, in numbers or pairs."""
+        return LINE // 4 if self.paired else self.panel
+
+    @property
+    def padding(self) -> int:
+        """What rows and columns that something is computed for in whole vectors are a multiple of."""
+        return GRANULE if self.paired else self.lanes
+
+    @property
+    def scalar(self) -> ir.Type:
+        return ir.DoubleType() if self.dtype == "float64" else ir.FloatType()
+
+
+class _BFloat(ir.Type):  # type: ignore[misc]  # llvmlite has no types
+    """LLVM's bfloat, which llvmlite lacks."""
+
+    def _to_string(self) -> str:
+        return "bfloat"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _BFloat)
+
+    def __hash__(self) -> int:
+        return hash(_BFloat)
+
+
+class Vectors:
+    """Vector operations, written where the builder of `function` stands.
+
+    Fused multiply-adds are used where the processor has them; nothing assumes that numbers are finite.
+    """
+
+    def __init__(self, function: Function, format: Format) -> None:
+        self.function, self.format, self.builder = function, format, function.builder
+        self.type = ir.VectorType(format.scalar, format.lanes)
+        self.integers = ir.VectorType(ir.IntType(format.bits), format.lanes)
+        self._bfloats = ir.VectorType(_BFloat(), 2 * format.lanes)
+        self._suffix = f"v{format.lanes}f{format.bits}"
+
+    # ---- constants and memory
+
+    def constant(self, value: float) -> ir.Value:
+        return ir.Constant(self.type, [value] * self.format.lanes)
+
+    def integer(self, value: int) -> ir.Value:
+        return ir.Constant(self.integers, [value] * self.format.lanes)
+
+    def load(self, address: ir.Value, *, align: int | None = None) -> ir.Value:
+        load = self.builder.load(self.function.pointer(address), typ=self.type)
+        load.align = align or self.format.bytes
+        return load
+
+    def store(self, value: ir.Value, address: ir.Value) -> None:
+        self.builder.store(value, self.function.pointer(address)).align = self.format.bytes
+
+    def prefetch(self, address: ir.Value) -> None:
+        """Ask for a line of memory to be brought into the second-level cache; any address will do."""
+        read, second_level, data = (ir.Constant(I32, n) for n in (0, 2, 1))
+        self.function.call("llvm.prefetch.p0", VOID, self.function.pointer(address), read, second_level, data)
+
+    def prefetch_to_write(self, address: ir.Value) -> None:
+        """Ask for a line of memory to be brought here and to be taken from other cores; any address will do."""
+        write, first_level, data = (ir.Constant(I32, n) for n in (1, 3, 1))
+        self.function.call("llvm.prefetch.p0", VOID, self.function.pointer(address), write, first_level, data)
+
+    def load_scalar(self, address: ir.Value) -> ir.Value:
+        return self.builder.load(self.function.pointer(address), typ=self.format.scalar)
+
+    def splat(self, scalar: ir.Value) -> ir.Value:
+        undefined = ir.Constant(ir.VectorType(scalar.type, self.format.lanes), ir.Undefined)
+        first = self.builder.insert_element(undefined, scalar, ir.Constant(I32, 0))
+        zeros = ir.Constant(ir.VectorType(I32, self.format.lanes), [0] * self.format.lanes)
+        return self.builder.shuffle_vector(first, undefined, zeros)
+
+    def broadcast(self, address: ir.Value) -> ir.Value:
+        """Return the number at `address` in all lanes."""
+        return self.splat(self.load_scalar(address))
+
+    def broadcast_double(self, address: ir.Value) -> ir.Value:
+        """Return the float64 number at `address`, rounded to this precision, in all lanes."""
+        number = self.builder.load(self.function.pointer(address), typ=ir.DoubleType())
+        return self.splat(number if self.format.bits == 64 else self.builder.fptrunc(number, self.format.scalar))
+
+    def first_lanes(self, count: ir.Value) -> ir.Value:
+        """Return the mask of the lanes below `count`, an integer that may exceed their number."""
+        most = self.function.least(count, self.format.lanes)
+        narrow = most if self.format.bits == 64 else self.builder.trunc(most, I32)
+        return self.builder.icmp_signed(
+            "<", ir.Constant(self.integers, list(range(self.format.lanes))), self.splat(narrow)
+        )
+
+    def load_masked(self, address: ir.Value, mask: ir.Value) -> ir.Value:
+        """Return what is at `address` in the lanes of `mask`, zero elsewhere, without touching more."""
+        name = f"llvm.masked.load.{self._suffix}.p0"
+        values = [self.function.pointer(address), ir.Constant(I32, self.format.size), mask, self.constant(0.0)]
+        return self.function.call(name, self.type, *values)
+
+    def store_masked(self, value: ir.Value, address: ir.Value, mask: ir.Value) -> None:
+        name = f"llvm.masked.store.{self._suffix}.p0"
+        values = [value, self.function.pointer(address), ir.Constant(I32, self.format.size), mask]
+        self.function.call(name, ir.VoidType(), *values)
+
+    # ---- arithmetic, named as in the graph
+
+    def intrinsic(self, name: str, *values: ir.Value) -> ir.Value:
+        return self.function.call(f"llvm.{name}.{self._suffix}", self.type, *values)
+
+    def fma(self, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
+        return self.intrinsic("fmuladd", a, b, c)
+
+    def exact_fma(self, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
+        """Return a·b + c rounded once; where the processor has no such operation, by the C library."""
+        return self.intrinsic("fma", a, b, c)
+
+    def add_pairs(self, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
+        """Return c + a₁b₁ + a₀b₀, where lanes of `a` and `b` are pairs of bfloat16, the lower half first.
+
+        VDPBF16PS rounds each product and each sum to nearest even, whatever the control register says; operands and
+        results that are denormal are zero (Intel's Instruction Set Reference).
+        """
+        pairs = [self.builder.bitcast(x, self._bfloats) for x in (a, b)]
+        return self.function.call("llvm.x86.avx512bf16.dpbf16ps.512", self.type, c, *pairs)
+
+    def narrow(self, low: ir.Value, high: ir.Value) -> ir.Value:
+        """Return two vectors rounded to bfloat16, as one of 16-bit integers; denormals are zero."""
+        found = self.function.call("llvm.x86.avx512bf16.cvtne2ps2bf16.512", self._bfloats, high, low)
+        return self.builder.bitcast(found, ir.VectorType(ir.IntType(16), 2 * self.format.lanes))
+
+    def add(self, a: ir.Value, b: ir.Value) -> ir.Value:
+        return self.builder.fadd(a, b)
+
+    def subtract(self, a: ir.Value, b: ir.Value) -> ir.Value:
+        return self.builder.fsub(a, b)
+
+    def multiply(self, a: ir.Value, b: ir.Value) -> ir.Value:
+        return self.builder.fmul(a, b)
+
+    def divide(self, a: ir.Value, b: ir.Value) -> ir.Value:
+        return self.builder.fdiv(a, b)
+
+    def negative(self, a: ir.Value) -> ir.Value:
+        return self.builder.fneg(a)
+
+    def abs(self, a: ir.Value) -> ir.Value:
+        return self.intrinsic("fabs", a)
+
+    def sqrt(self, a: ir.Value) -> ir.Value:
+        return self.intrinsic("sqrt", a)
+
+    def sign(self, a: ir.Value) -> ir.Value:
+        zero = self.constant(0.0)
+        below = self.where(self.less(a, zero), self.constant(-1.0), a)  # a: zero or NaN
+        return self.where(self.greater(a, zero), self.constant(1.0), below)
+
+    def maximum(self, a: ir.Value, b: ir.Value) -> ir.Value:
+        return self._extremum(">=", a, b)
+
+    def minimum(self, a: ir.Value, b: ir.Value) -> ir.Value:
+        return self._extremum("<=", a, b)
+
+    def _extremum(self, beats: str, a: ir.Value, b: ir.Value) -> ir.Value:
+        chosen = self.where(self.builder.fcmp_unordered(beats, a, b), a, b)
+        return self.where(self.is_nan(b), b, chosen)  # a NaN in `a` was chosen already
+
+    def is_nan(self, a: ir.Value) -> ir.Value:
+        return self.builder.fcmp_unordered("uno", a, a)
+
+    def greater(self, a: ir.Value, b: ir.Value) -> ir.Value:
+        return self.builder.fcmp_ordered(">", a, b)
+
+    def greater_equal(self, a: ir.Value, b: ir.Value) -> ir.Value:
+        return self.builder.fcmp_ordered(">=", a, b)
+
+    def less(self, a: ir.Value, b: ir.Value) -> ir.Value:
+        return self.builder.fcmp_ordered("<", a, b)
+
+    def less_equal(self, a: ir.Value, b: ir.Value) -> ir.Value:
+        return self.builder.fcmp_ordered("<=", a, b)
+
+    def equal(self, a: ir.Value, b: ir.Value) -> ir.Value:
+        return self.builder.fcmp_ordered("==", a, b)
+
+    def not_equal(self, a: ir.Value, b: ir.Value) -> ir.Value:
+        return self.builder.fcmp_unordered("!=", a, b)
+
+    def logical_and(self, a: ir.Value, b: ir.Value) -> ir.Value:
+        return self.builder.and_(a, b)
+
+    def logical_or(self, a: ir.Value, b: ir.Value) -> ir.Value:
+        return self.builder.or_(a, b)
+
+    def logical_not(self, a: ir.Value) -> ir.Value:
+        return self.builder.xor(a, ir.Constant(ir.VectorType(I1, self.format.lanes), [1] * self.format.lanes))
+
+    def where(self, condition: ir.Value, a: ir.Value, b: ir.Value) -> ir.Value:
+        return self.builder.select(condition, a, b)
+
+    # ---- bits
+
+    def as_integers(self, a: ir.Value) -> ir.Value:
+        return self.builder.bitcast(a, self.integers)
+
+    def as_numbers(self, a: ir.Value) -> ir.Value:
+        return self.builder.bitcast(a, self.type)
+
+    # ---- across the lanes
+
+    def any(self, mask: ir.Value) -> ir.Value:
+        bits = ir.IntType(self.format.lanes)
+        return self.builder.icmp_unsigned("!=", self.builder.bitcast(mask, bits), ir.Constant(bits, 0))
+
+    def each_by_library(self, name: str, a: ir.Value) -> ir.Value:
+        """Return what the C library's function of this name, from float64 to float64, says for each lane.
+
+        That is a function of its own: it is for what seldom happens, and shall not swell the code around it.
+        """
+        module = self.function.module
+        called = f"each_{name}_{self._suffix}"
+        function = module.globals.get(called)
+        if function is None:
+            function = ir.Function(module, ir.FunctionType(self.type, [self.type]), called)
+            function.linkage = "internal"
+            function.attributes.add("noinline")
+            library = module.globals.get(name) or ir.Function(
+                module, ir.FunctionType(ir.DoubleType(), [ir.DoubleType()]), name
+            )
+            builder = ir.IRBuilder(function.append_basic_block())
+            result = function.args[0]
+            for k in (ir.Constant(I32, k) for k in range(self.format.lanes)):
+                number = builder.extract_element(function.args[0], k)
+                wide = number if self.format.bits == 64 else builder.fpext(number, ir.DoubleType())
+                found = builder.call(library, [wide])
+                narrow = found if self.format.bits == 64 else builder.fptrunc(found, self.format.scalar)
+                result = builder.insert_element(result, narrow, k)
+            builder.ret(result)
+        return self.builder.call(function, [a])
+
+    def combine(self, op: str, a: ir.Value) -> ir.Value:
+        """Return the scalar that `op` ("add", "maximum", "minimum") makes of all lanes, halving in a fixed order."""
+        width = self.format.lanes
+        while width > 1:
+            width //= 2
+            order = [(k + width) % self.format.lanes for k in range(self.format.lanes)]
+            mask = ir.Constant(ir.VectorType(I32, self.format.lanes), order)
+            a = getattr(self, op)(a, self.builder.shuffle_vector(a, a, mask))
+        return self.builder.extract_element(a, ir.Constant(I64, 0))
+
+    def sums_of(self, values: list[ir.Value]) -> ir.Value:
+        """Return the sum over the lanes of each of `lanes` vectors, in the lane of its number."""
+        lanes = self.format.lanes
+        distance = lanes // 2
+        while distance:
+            # Two vectors become one: each is folded to half as many sums, and these stand in alternate runs of lanes.
+            low = [x if not x & distance else lanes + (x ^ distance) for x in range(lanes)]
+            high = [x | distance if not x & distance else lanes + x for x in range(lanes)]
+            masks = [ir.Constant(ir.VectorType(I32, lanes), order) for order in (low, high)]
+            values = [
+                self.add(*(self.builder.shuffle_vector(values[k], values[k + distance], mask) for mask in masks))
+                for k in range(distance)
+            ]
+            distance //= 2
+        return values[0]

@@ -1,0 +1,175 @@
+"""Is the automatic choice the best? Every candidate is measured on the same shapes, and compared with the chosen one.
+
+``python -m benchmarks.choice`` checks the grid of `gdkernels.bench.peers` and twenty random shapes; ``--random 40
+--seed 1``, ``--no-grid``, ``--precision``, ``--seconds`` a shape, ``--minutes`` in all, ``--json FILE``. It exits with
+1 where the choice is within 10 % of the best in fewer than nine of ten shapes, and where the machine is too busy: where
+times differ so much from one round to the next that more than one shape in five cannot be judged.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from dataclasses import asdict, dataclass, replace
+from math import inf
+
+from gdkernels.backend import PRECISIONS
+from gdkernels.backend.program import Program
+from gdkernels.bench.jobs import Job, candidates
+from gdkernels.bench.peers.task import GRID, Task, random_tasks
+from gdkernels.bench.sampling import LEAST_SAMPLES, Width, interleave, interval
+from gdkernels.definition import activations, losses
+from gdkernels.definition.naming import resolve
+from gdkernels.dispatch import calibration, registry
+from gdkernels.dispatch.calibration import Candidate
+from gdkernels.dispatch.estimates import in_words, plan_choices
+from gdkernels.dispatch.workload import Work
+from gdkernels.system.atomic_files import write_atomically
+
+__all__ = ["Checked", "check", "chosen", "main"]
+
+_NEAR = 1.1
+_SHARE = 0.9  # of the shapes whose times are known, at which the choice must be near the best
+_KNOWN = 0.8  # of all shapes, that must be known
+_FLOPS = 2e10  # in a run, at most about: a run is some tenths of a second, and many fit into a shape's time
+
+
+@dataclass(frozen=True)
+class Checked:
+    """One shape: what was chosen, and every sample of each candidate, in seconds a step."""
+
+    task: Task
+    choice: Candidate
+    samples: dict[Candidate, list[float]]
+
+    def seconds(self, candidate: Candidate) -> float:
+        return statistics.median(self.samples[candidate])
+
+    @property
+    def ratio(self) -> float:
+        """The time of the choice over that of the best, both medians."""
+        return self.seconds(self.choice) / min(map(self.seconds, self.samples))
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Between which the ratio is, by the 95 % intervals of the medians."""
+        if len(self.samples[self.choice]) < LEAST_SAMPLES:
+            return 1.0, inf
+        low, high = interval(self.samples[self.choice])
+        others = [interval(times) for candidate, times in self.samples.items() if candidate != self.choice]
+        return max([1.0, *(low / o[1] for o in others)]), max([1.0, *(high / o[0] for o in others)])
+
+    @property
+    def known(self) -> bool:
+        """Whether the choice is surely near the best or surely not, or the ratio known to within 10 %."""
+        low, high = self.bounds
+        return not low <= _NEAR < high or high <= _NEAR * low
+
+    @property
+    def near(self) -> bool:
+        return self.ratio <= _NEAR
+
+
+def work_of(task: Task) -> Work:
+    hidden = (resolve("activation", task.activation),) * (len(task.sizes) - 2)
+    program = Program((*hidden, activations.identity), loss=losses.sse, optimizer=task.rule())
+    return Work(program, task.sizes, task.batch, task.records)
+
+
+def chosen(work: Work, precision: str) -> Candidate:
+    """Return where a model that is not told would train, and on how many threads."""
+    choice = registry.choose("auto", None, precision, work)
+    plan = plan_choices(choice.backend, choice.device, precision, work, registry.versions())
+    return Candidate(choice.backend.name, choice.device, plan.get("threads"))
+
+
+def check(task: Task, precision: str, seconds: float) -> Checked:
+    """Measure every candidate on `task`, in turn, and what is chosen for it beside them."""
+    task = replace(task, records=min(task.records, task.batch * max(1, int(_FLOPS // _flops(task)))))
+    work = work_of(task)
+    choice, job = chosen(work, precision), Job(work, precision)
+    timers = {c: job.timer(c) for c in dict.fromkeys([*candidates(precision), choice])}
+    for timer in timers.values():
+        timer()
+    own = replace(choice, threads=job.plans[choice].choices.get("threads"))
+    if choice.threads is None and own in timers:  # it has chosen by itself one of those that are measured
+        del timers[choice]
+        choice = own
+    round_seconds = sum(timer() for timer in timers.values())
+    width = Width(share=0.03, seconds=max(seconds, 1.5 * LEAST_SAMPLES * round_seconds))
+    taken = interleave(timers, width, library=lambda candidate: candidate.backend)
+    return Checked(task, choice, {c: [t / work.steps for t in times] for c, times in taken.items()})
+
+
+def _flops(task: Task) -> int:
+    return task.batch * task.flops_per_record()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Check the shapes that the command line asks for, print a line for each, and return the exit code."""
+    options = _parser().parse_args(arguments)
+    end = time.monotonic() + 60 * options.minutes
+    tasks = [*(() if options.no_grid else GRID), *random_tasks(options.random, options.seed, 1)]
+    _, source = calibration.current(options.precision, registry.versions())
+    print(f"chosen {source}; the ratio is the time of the choice over that of the best, {_NEAR} is near enough")
+    print("(? where the times differ too much to tell)")
+
+    def checked(task: Task) -> Checked:
+        row = check(task, options.precision, options.seconds)
+        times = "; ".join(f"{c} {in_words(row.seconds(c))}" for c in row.samples)
+        print(f"{row.ratio:5.2f}{' ' if row.known else '?'} {row.choice}  [{task}: {times}]", flush=True)
+        return row
+
+    rows = [checked(task) for task in tasks]
+    for k, row in enumerate(rows):
+        if not row.known and time.monotonic() < end:
+            print("again:", end=" ")
+            rows[k] = checked(tasks[k])
+    known = [row for row in rows if row.known]
+    near = sum(row.near for row in known)
+    print(f"\n{len(rows) - len(known)} of {len(rows)} are not known: their times differ too much within the run")
+    if known:
+        worst = max(row.ratio for row in known)
+        print(f"within {_NEAR - 1:.0%} of the best in {near} of {len(known)}, worst {worst:.2f}")
+    if options.json:
+        content = {
+            "command": ["python", "-m", "benchmarks.choice", *(arguments or sys.argv[1:])],
+            "chosen": source,
+            "rows": [
+                {
+                    "task": r.task.as_dict(),
+                    "choice": asdict(r.choice),
+                    "ratio": r.ratio,
+                    "known": r.known,
+                    "candidates": [{**asdict(c), "seconds_per_step": s} for c, s in r.samples.items()],
+                }
+                for r in rows
+            ],
+        }
+        text = json.dumps(content, indent=1, allow_nan=False)
+        write_atomically(options.json, lambda file: file.write(text.encode()), overwrite=True)
+    if len(known) < _KNOWN * len(rows):
+        print(f"busy: at least {_KNOWN:.0%} must be known; try again when the machine is idle")
+        return 1
+    return 0 if near >= _SHARE * len(known) else 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.choice", description=__doc__)
+    parser.add_argument("--random", type=int, default=20, metavar="N", help="so many random shapes (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the random shapes")
+    parser.add_argument("--no-grid", action="store_true", help="leave out the grid")
+    parser.add_argument("--precision", choices=PRECISIONS, default="float32")
+    parser.add_argument("--seconds", type=float, default=6.0, help="for a shape, about at most (%(default)s)")
+    parser.add_argument(
+        "--minutes", type=float, default=5.0, help="until which what is not known is measured again (%(default)s)"
+    )
+    parser.add_argument("--json", metavar="FILE", help="keep every sample")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,73 @@
+"""The command: ``python -m benchmarks.gpu --part N`` on a machine with a GPU.
+
+It needs Python, NumPy, CuPy, pytest and gdkernels; peers that are not installed are skipped rows. A part that was
+interrupted, or ran out of time, goes on where it stopped when it is started again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from benchmarks.gpu.machine import describe
+from benchmarks.gpu.parts import PARTS
+from benchmarks.gpu.results import Results
+from gdkernels.errors import GdkernelsError
+
+__all__ = ["main"]
+
+_SECONDS = 480
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one part, or all that is left, and return the exit code: 0 done, 1 something failed, 2 no GPU, 3 not done."""
+    options = _parser().parse_args(arguments)
+    names = list(PARTS)
+    if options.list:
+        for k, name in enumerate(names, start=1):
+            minutes = sum(item.seconds for item in PARTS[name].values()) / 60
+            print(f"{k}  {name}: {len(PARTS[name])} items, at most {minutes:.0f} minutes")
+        return 0
+    from gdkernels_cupy import CuPyBackend
+
+    reason = CuPyBackend().unavailable()
+    if reason is not None:
+        print(f"there is nothing to measure: {reason}", file=sys.stderr)
+        return 2
+    began = time.monotonic()
+    try:
+        results = Results(Path(options.out), describe())
+    except GdkernelsError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    failed = left = done = 0
+    for part in names if options.part is None else [names[options.part - 1]]:
+        for name, item in PARTS[part].items():
+            if results.done(part, name):
+                continue
+            if done and time.monotonic() - began + item.seconds > options.seconds:
+                left += 1
+                continue
+            print(f"{part}: {name} …", flush=True)
+            result = results.run(part, name, item.work)
+            done += 1
+            failed += "failed" in result
+            print(f"  {result.get('failed') or result['value']} ({result['seconds']:.1f} s)", flush=True)
+    if left:
+        print(f"{left} items are left for another run of the same command", file=sys.stderr)
+    return 1 if failed else 3 if left else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
+    parser.add_argument("--list", action="store_true", help="say what the parts are, and end")
+    parser.add_argument("--part", type=int, choices=range(1, len(PARTS) + 1), metavar="N", help="default: all in turn")
+    parser.add_argument("--out", default="gpu.json", metavar="FILE", help="where results are kept; it is added to")
+    parser.add_argument("--seconds", type=float, default=_SECONDS, help="in which what is begun should end")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,42 @@
+"""The conformance suite on the device, in pieces that fit into a part."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import gdkernels.testing
+
+__all__ = ["PIECES", "piece"]
+
+PIECES = 8
+
+_SECONDS = 400
+
+
+def piece(number: int) -> dict[str, Any]:
+    """Run every eighth test, from the given one on, and return how many passed; what failed is raised."""
+    tests = [line for line in _pytest("--collect-only", "-q").splitlines() if "::" in line]
+    chosen = tests[number::PIECES]
+    output = _pytest("-q", "-rf", *chosen)
+    counts = {word: int(n) for n, word in re.findall(r"(\d+) (passed|failed|skipped|errors?)\b", output)}
+    failed = re.findall(r"^FAILED (\S+.*)$", output, re.MULTILINE)
+    if counts.get("failed") or counts.get("error") or not counts.get("passed"):
+        raise AssertionError(f"{counts}: {'; '.join(failed)[:2000] or output[-2000:]}")
+    return {"tests": len(chosen), **counts}
+
+
+def _pytest(*arguments: str) -> str:
+    folder = Path(gdkernels.testing.__file__).parents[2]
+    names = [str(folder / a) if a.startswith("gdkernels/") else a for a in arguments]
+    where = [] if any("::" in name for name in names) else [str(Path(gdkernels.testing.__file__).parent)]
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--rootdir", str(folder), *names, *where]
+    environment = os.environ | {"GDKERNELS_BACKEND": "cupy"}
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=_SECONDS, env=environment, cwd=folder, check=False
+    )
+    return done.stdout + done.stderr

@@ -1,0 +1,101 @@
+"""The first minutes on a device: does it do what its twins do, and the same each time?"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+
+from gdkernels.backend import PRECISIONS, Plan, storage_dtype
+from gdkernels.backend.verification import named_arrays, relative_error, start
+from gdkernels.testing.cases import CASES, data_of
+
+__all__ = ["epilogues_believed", "persistent_kernel", "repeats", "sanitized", "step_against_interpreter"]
+
+
+def epilogues_believed() -> dict[str, Any]:
+    """Return, by precision, which epilogues of cuBLAS do what the list says: NaN, zeros, α ≠ 1 and β = 1 included."""
+    from gdkernels_cupy.graphs.probe import trusted_epilogues
+
+    return {precision: list(trusted_epilogues(0, precision)) for precision in PRECISIONS}
+
+
+def persistent_kernel() -> dict[str, str]:
+    """Return, by precision, whether the kernel for narrow networks does a few steps right, or what is wrong."""
+    from gdkernels_cupy.choice import narrow_is_right
+
+    return {precision: narrow_is_right(0, precision) or "right" for precision in ("tf32", "bfloat16")}
+
+
+def sanitized(name: str, precision: str) -> str:
+    """Return what compute-sanitizer says of a step: it sees accesses beyond memory that a step gets away with."""
+    tool = shutil.which("compute-sanitizer")
+    if tool is None:
+        return "compute-sanitizer is not installed"
+    step = f"from benchmarks.gpu.first import step_against_interpreter as s; s({name!r}, {precision!r})"
+    done = subprocess.run(
+        [tool, "--error-exitcode", "9", sys.executable, "-c", step], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise AssertionError((done.stdout + done.stderr)[-2000:])
+    return "no errors"
+
+
+def step_against_interpreter(name: str, precision: str) -> dict[str, float]:
+    """Return how far a step of a conformance case is from the same list run by NumPy, array by array."""
+    from gdkernels_cupy import CuPyBackend
+    from gdkernels_cupy.graphs.interpret import Interpreter
+    from gdkernels_cupy.graphs.lower import lower
+    from gdkernels_cupy.tasks import training_of
+
+    from gdkernels.lowering.scalars import scalar_table
+
+    case, data, backend = CASES[name], data_of(CASES[name]), CuPyBackend()
+    dtype = storage_dtype(precision)
+    executable = backend.compile(case.program, Plan("cupy", "cuda:0", precision, {"kernel": "graphs"}))
+    assert executable is not None, "it was not compiled"
+
+    def put(a: Any) -> Any:
+        return backend.asarray(np.asarray(a), dtype=dtype, device="cuda:0")
+
+    state = start(case.program, data.parameters, put)
+    order = data.runs[0][0]
+    loss, _ = executable.run(state, put(data.x), put(data.y), order, case.batch_size, np.full(1, case.learning_rate))
+
+    task = training_of(case.program)
+    sizes = task.sizes(case.widths, len(order))
+    epilogues = executable.plan.choices["epilogues"]
+    interpreter = Interpreter(lower(task, sizes, precision, (len(order),), epilogues), precision)
+    before = start(case.program, data.parameters, lambda a: np.asarray(a, dtype))
+    interpreter.load(dict(named_arrays(before)))
+    known = {**sizes, "learning_rate": case.learning_rate, "t": 1, "l2": case.program.l2}
+    scalars = scalar_table(interpreter.listing.scalars, {n: float(v) for n, v in known.items()}, 1)[0]
+    interpreter.step({"x": data.x.astype(dtype), "y": data.y.astype(dtype)}, order, scalars)
+    wanted = interpreter.store()
+    found = dict(named_arrays(state, backend.to_numpy))
+    return {"the loss": abs(loss / interpreter.sums[0] - 1)} | {n: relative_error(found[n], wanted[n]) for n in wanted}
+
+
+def repeats(name: str, precision: str, times: int = 1000) -> int:
+    """Return how many of so many runs from one start end in other bits than the first: 0 is right."""
+    from gdkernels_cupy import CuPyBackend
+
+    case, data, backend = CASES[name], data_of(CASES[name]), CuPyBackend()
+    executable = backend.compile(case.program, Plan("cupy", "cuda:0", precision))
+    assert executable is not None, "it was not compiled"
+
+    def put(a: Any) -> Any:
+        return backend.asarray(np.asarray(a), dtype=storage_dtype(precision), device="cuda:0")
+
+    x, y = put(data.x), put(data.y)
+    rates = np.full(-(-len(data.x) // case.batch_size), case.learning_rate)
+    seen: list[bytes] = []
+    for _ in range(times):
+        state = start(case.program, data.parameters, put)
+        loss, _ = executable.run(state, x, y, np.arange(len(data.x)), case.batch_size, rates)
+        arrays = [a.tobytes() for _, a in named_arrays(state, backend.to_numpy)]
+        seen.append(np.float64(loss).tobytes() + b"".join(arrays))
+    return sum(bits != seen[0] for bits in seen)

@@ -1,0 +1,73 @@
+"""A file of results that grows item by item: what was interrupted goes on where it stopped."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from gdkernels.errors import FileError
+from gdkernels.system.atomic_files import write_atomically
+
+__all__ = ["Results"]
+
+
+class Results:
+    """Results of one machine, written whole after every item.
+
+    Parameters
+    ----------
+    machine
+        What they are measured on; a file of another machine is refused, not mixed with it.
+
+    Raises
+    ------
+    FileError
+        Where the file is no such file, or of another machine.
+    """
+
+    def __init__(self, path: Path, machine: Mapping[str, Any]) -> None:
+        self._path = path
+        self._content: dict[str, Any] = {"format": 1, "machine": dict(machine), "parts": {}}
+        if path.exists():
+            try:
+                found = json.loads(path.read_text("utf-8"))
+                theirs, parts = found["machine"], found["parts"]
+            except (KeyError, TypeError, ValueError) as error:
+                raise FileError(f"{path} does not hold results of a GPU ({error!r}); choose another --out") from error
+            if theirs != self._content["machine"]:
+                differing = sorted(k for k in {*theirs, *machine} if theirs.get(k) != machine.get(k))
+                raise FileError(
+                    f"{path} was measured on another machine ({', '.join(differing)} differ); choose another --out"
+                )
+            self._content["parts"] = parts
+
+    def done(self, part: str, item: str) -> bool:
+        """Return whether an item has a result; what failed is tried again."""
+        return "failed" not in self._content["parts"].get(part, {}).get(item, {"failed": "never run"})
+
+    def run(self, part: str, item: str, work: Callable[[], Any]) -> dict[str, Any]:
+        """Do an item and keep what it returns, or why it failed."""
+        began = time.perf_counter()
+        result: dict[str, Any]
+        try:
+            result = {"value": work()}
+        except Exception as error:  # one item that fails must not end the others
+            result = {"failed": f"{type(error).__name__}: {error}"}
+        result["seconds"] = round(time.perf_counter() - began, 3)
+        self._content["parts"].setdefault(part, {})[item] = result
+        text = json.dumps(_writable(self._content), indent=1, allow_nan=False).encode()
+        write_atomically(self._path, lambda file: file.write(text), overwrite=True)
+        return result
+
+
+def _writable(value: Any) -> Any:
+    """Return `value` with words in place of what JSON has no numbers for."""
+    if isinstance(value, dict):
+        return {str(key): _writable(v) for key, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_writable(v) for v in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

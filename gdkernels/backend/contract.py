@@ -1,0 +1,218 @@
+"""The contract between gdkernels and a backend: what a plug-in fulfils."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from gdkernels.backend.program import Program
+from gdkernels.definition.network import Layer, Layers, map_layers
+
+__all__ = ["PRECISIONS", "Backend", "Executable", "Plan", "State", "host_array", "storage_dtype"]
+
+PRECISIONS = ("float64", "float32", "tf32", "bfloat16")
+
+
+def storage_dtype(precision: str) -> str:
+    """Return the dtype in which parameters and data are kept: tf32 and bfloat16 compute on float32 masters."""
+    return "float64" if precision == "float64" else "float32"
+
+
+def host_array(x: Any, dtype: npt.DTypeLike | None = None) -> npt.NDArray[Any]:
+    """Return `x` as a NumPy array: a list, or an array in the host's memory of any library that speaks DLPack."""
+    if hasattr(x, "__dlpack__") and not hasattr(x, "__array__"):
+        x = np.from_dlpack(x)
+    return np.asarray(x, dtype=dtype)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Every choice that can change the bits of a result: same plan, same versions, same seed, same bits.
+
+    Attributes
+    ----------
+    choices
+        What a backend decides for itself: threads, tiles, product routes, algorithm numbers.
+    """
+
+    backend: str
+    device: str
+    precision: str
+    choices: Mapping[str, Any] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "backend": self.backend,
+            "device": self.device,
+            "precision": self.precision,
+            "choices": dict(self.choices),
+        }
+
+    def unlike(self, other: Plan) -> list[str]:
+        """Return in words what this plan has otherwise than another: its place, or some of its choices."""
+        if (self.backend, self.device) != (other.backend, other.device):
+            return [f"{self.backend} on {self.device}"]
+        mine, theirs = (json.loads(json.dumps(dict(plan.choices))) for plan in (self, other))
+        return [f"{name} {value}" for name, value in mine.items() if name not in theirs or theirs[name] != value]
+
+
+@dataclass
+class State:
+    """What training moves: parameters, optimizer slots, and the number of steps done."""
+
+    parameters: tuple[Layer, ...]
+    slots: tuple[Layer, ...]
+    step: int = 0
+
+    def copy(self, xp: Any) -> State:
+        """Return a state that shares no array with this one."""
+
+        def copy(a: Any) -> Any:
+            return xp.asarray(a, copy=True)
+
+        slots = map_layers(lambda arrays: tuple(map(copy, arrays)), self.slots)
+        return State(map_layers(copy, self.parameters), slots, self.step)
+
+
+class Executable(ABC):
+    """A program bound to a backend, a device and a precision.
+
+    Attributes
+    ----------
+    origin
+        "definition" where the definition itself runs on the backend's namespace, "compiled" where its trace does.
+    """
+
+    origin: str
+    plan: Plan
+
+    @abstractmethod
+    def run(
+        self,
+        state: State,
+        x: Any,
+        y: Any,
+        order: npt.NDArray[np.int64],
+        batch_size: int,
+        learning_rates: npt.NDArray[np.float64],
+        sample_weight: Any = None,
+    ) -> tuple[float, float | None]:
+        """Do one step for each batch of rows and update `state` in place.
+
+        Parameters
+        ----------
+        x, y
+            Arrays of this backend on the plan's device: [records, inputs] and [records, outputs].
+        order
+            Row numbers in the order in which they are used; the last batch may be smaller.
+        learning_rates
+            The rate of each step.
+        sample_weight
+            An array like x and y, [records]; given where the program is weighted, and only there.
+
+        Returns
+        -------
+        tuple
+            The sum of E over the batches, each measured before its step, and the mean over the steps of the norm of the
+            gradient, or None if the program does not ask for it.
+        """
+
+    @abstractmethod
+    def predict(self, parameters: Layers, x: Any) -> Any:
+        """Return the network's output [records, outputs]."""
+
+    def workspace(self, batch_size: int) -> int:
+        """Return the bytes that a step needs beyond data and state; 0 where the namespace allocates as it goes."""
+        return 0
+
+
+class Backend(ABC):
+    """A plug-in that puts arrays on a device family; `compile` makes it fast.
+
+    Attributes
+    ----------
+    name, priority
+        How it is asked for; among the backends that can run, the highest priority is the default.
+    precisions
+        What it can do here of "float64", "float32", "tf32" and "bfloat16".
+    compiles_weighted
+        Whether `compile` knows weighted programs; where it does not, their definition runs.
+    """
+
+    name: ClassVar[str]
+    priority: ClassVar[int] = 0
+    precisions: ClassVar[tuple[str, ...]] = ("float64", "float32")
+    compiles_weighted: ClassVar[bool] = False
+
+    @abstractmethod
+    def unavailable(self) -> str | None:
+        """Return why it cannot run here, with the command that would fix it; None if it can."""
+
+    @abstractmethod
+    def devices(self) -> list[str]:
+        """Return the names of its devices, the default first; only asked when it can run."""
+
+    @property
+    @abstractmethod
+    def xp(self) -> Any:
+        """The Array API namespace, loaded when first used."""
+
+    @abstractmethod
+    def asarray(self, x: Any, *, dtype: str, device: str) -> Any:
+        """Return `x` with `dtype` on `device`: an array of this backend, or what `host_array` takes."""
+
+    @abstractmethod
+    def to_numpy(self, x: Any) -> npt.NDArray[Any]:
+        """Return an array of this backend as a NumPy array on the host."""
+
+    def owns(self, x: Any) -> bool:
+        """Return whether `x` is an array of this backend's namespace."""
+        import array_api_compat
+
+        return array_api_compat.is_array_api_obj(x) and array_api_compat.array_namespace(x) is self.xp
+
+    def expected(self) -> bool:
+        """Return whether its hardware seems to be there, so that being unable to use it deserves a warning."""
+        return False
+
+    def lacks(self, precision: str) -> str | None:
+        """Return why a precision that it can do elsewhere is not among `precisions` here, or None."""
+        return None
+
+    def on_device(self, device: str) -> AbstractContextManager[Any]:
+        """Return a context in which the namespace works on `device`, for libraries with a current device."""
+        return nullcontext()
+
+    def threads(self, device: str) -> tuple[int, ...]:
+        """Return the numbers of threads that a plan's choice "threads" may be, and of which it matters which."""
+        return ()
+
+    def for_products(self, flops: int) -> AbstractContextManager[Any]:
+        """Return a context for work whose largest product takes so many FLOPs, for libraries that start threads."""
+        return nullcontext()
+
+    def choices(self) -> Mapping[str, Any]:
+        """Return what the bits of a definition that runs on the namespace depend on: its plan then has it too."""
+        return {}
+
+    def synchronize(self, device: str) -> None:
+        """Wait until all work on `device` is done."""
+
+    def memory(self, device: str) -> tuple[int, int] | None:
+        """Return the free and the total bytes of `device`, or None where that is unknown."""
+        return None
+
+    def compile(self, program: Program, plan: Plan) -> Executable | None:
+        """Return an executable for `program`, or None to run the definition on the namespace."""
+        return None
+
+    def why(self, program: Program, plan: Plan, widths: tuple[int, ...]) -> str:
+        """Return in words which of its own ways a backend runs networks of these widths, and why; "" if it has one."""
+        return ""

@@ -1,0 +1,109 @@
+"""The definition itself as an executable, on any backend's namespace."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gdkernels.backend import Backend, Executable, Plan, State
+from gdkernels.backend.program import Program
+from gdkernels.definition.network import Layers
+from gdkernels.errors import InputError
+
+__all__ = ["DefinitionExecutable", "bind"]
+
+# Rows that are predicted at a time: bounds the memory for the activations of a wide network.
+_CHUNK_ELEMENTS = 1 << 24
+
+
+class DefinitionExecutable(Executable):
+    """Runs a program's definition batch by batch; every operation is one of the namespace."""
+
+    origin = "definition"
+
+    def __init__(self, backend: Backend, program: Program, plan: Plan) -> None:
+        self.plan = plan
+        self._backend = backend
+        self._program = program
+
+    def run(
+        self,
+        state: State,
+        x: Any,
+        y: Any,
+        order: npt.NDArray[np.int64],
+        batch_size: int,
+        learning_rates: npt.NDArray[np.float64],
+        sample_weight: Any = None,
+    ) -> tuple[float, float | None]:
+        xp = self._backend.xp
+        rows = self._backend.asarray(order, dtype="int64", device=self.plan.device)
+        # Summed on the device, in float64 where it has that, so that no step waits for the host.
+        total: Any = 0.0
+        norms: Any = 0.0
+        with self._context(state.parameters, batch_size):
+            for k, learning_rate in enumerate(learning_rates):
+                # Slices end where the array does: the standard leaves it open what happens beyond.
+                batch = rows[k * batch_size : min((k + 1) * batch_size, len(order))]
+                error, norm, parameters, slots = self._program.train_step(
+                    state.parameters,
+                    state.slots,
+                    xp.take(x, batch, axis=0),
+                    xp.take(y, batch, axis=0),
+                    learning_rate=float(learning_rate),
+                    t=float(state.step + 1),
+                    sample_weight=None if sample_weight is None else xp.take(sample_weight, batch, axis=0),
+                    xp=xp,
+                )
+                if k == 0:
+                    self._check_dtypes(state.parameters, parameters)
+                state.parameters, state.slots, state.step = parameters, slots, state.step + 1
+                total = total + self._wide(error)
+                if norm is not None:
+                    norms = norms + self._wide(norm)
+        return float(total), float(norms) / max(1, len(learning_rates)) if self._program.gradient_norm else None
+
+    def predict(self, parameters: Layers, x: Any) -> Any:
+        widest = max(max(layer.W.shape) for layer in parameters)
+        size = max(1, _CHUNK_ELEMENTS // widest)
+        count = x.shape[0]
+        xp = self._backend.xp
+        with self._context(parameters, min(size, count)):
+            parts = [
+                self._program.forward(parameters, x[k : min(k + size, count), :], xp=xp)
+                for k in range(0, max(1, count), size)
+            ]
+            return parts[0] if len(parts) == 1 else xp.concat(parts, axis=0)
+
+    def _wide(self, a: Any) -> Any:
+        xp = self._backend.xp
+        return xp.astype(a, xp.float64) if "float64" in self._backend.precisions else a
+
+    @contextmanager
+    def _context(self, parameters: Layers, rows: int) -> Iterator[None]:
+        flops = 2 * rows * max(math.prod(layer.W.shape) for layer in parameters)
+        # Overflow is reported once, by whoever checks that the epoch's loss is finite, not as warnings on the way.
+        with self._backend.on_device(self.plan.device), self._backend.for_products(flops), np.errstate(all="ignore"):
+            yield
+
+    def _check_dtypes(self, before: Layers, after: Layers) -> None:
+        for old, new in zip(before, after, strict=True):
+            if old.W.dtype != new.W.dtype:
+                optimizer = type(self._program.optimizer).__name__
+                raise InputError(
+                    f"{optimizer} turned {old.W.dtype} weights into {new.W.dtype}: learning_rate and t are Python "
+                    "numbers, so write (…)**0.5 for their roots rather than xp.sqrt, and use xp on arrays only"
+                )
+
+
+def bind(backend: Backend, program: Program, plan: Plan) -> Executable:
+    """Return what the backend compiled `program` to, or the definition itself where it compiles nothing for it."""
+    ignores_weights = program.weighted and not backend.compiles_weighted
+    compiled = None if ignores_weights else backend.compile(program, plan)
+    if compiled is not None:
+        return compiled
+    return DefinitionExecutable(backend, program, replace(plan, choices={**plan.choices, **backend.choices()}))

@@ -1,0 +1,111 @@
+"""A batch in parts: gradients are summed up over them, and then one step is taken; the result is that of the batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from gdkernels.backend import Backend, Executable, Plan, State
+from gdkernels.backend.definition_executable import bind
+from gdkernels.backend.program import Program
+from gdkernels.definition.network import Layers, map_layers, step_along
+from gdkernels.definition.optimizers import Optimizer
+
+__all__ = ["AccumulatingExecutable"]
+
+
+@dataclass(frozen=True)
+class _Sum(Optimizer):
+    """A rule that moves nothing and adds up the gradients: any backend then sums them as fast as it trains."""
+
+    learning_rate: float = 0.0
+    slots: ClassVar[int] = 1
+
+    def rule(self, w: Any, g: Any, slots: tuple[Any, ...], *, learning_rate: Any, t: Any, xp: Any) -> Any:
+        return w, (slots[0] + g,)
+
+
+class AccumulatingExecutable(Executable):
+    """Runs a program with so many `rows` of a batch at a time.
+
+    The gradient of each part is that of the backend's executable; what follows from their sum is the definition's, on
+    the backend's namespace.
+    """
+
+    def __init__(self, backend: Backend, program: Program, plan: Plan, rows: int) -> None:
+        summing = replace(
+            program, optimizer=_Sum(), reduction="sum", l2=0.0, l2_in_loss=False, clip_norm=None, gradient_norm=False
+        )
+        self._backend, self._program, self._rows = backend, program, rows
+        self._parts = bind(backend, summing, plan)
+        self.origin = self._parts.origin
+        self._tell()
+
+    def _tell(self) -> None:
+        plan = self._parts.plan
+        self.plan = replace(plan, choices={**plan.choices, "rows_at_a_time": self._rows})
+
+    def run(
+        self,
+        state: State,
+        x: Any,
+        y: Any,
+        order: npt.NDArray[np.int64],
+        batch_size: int,
+        learning_rates: npt.NDArray[np.float64],
+        sample_weight: Any = None,
+    ) -> tuple[float, float | None]:
+        total, norms = 0.0, 0.0
+        with self._backend.on_device(self.plan.device), np.errstate(all="ignore"):
+            for k, rate in enumerate(learning_rates):
+                batch = order[k * batch_size : (k + 1) * batch_size]
+                error, norm = self._step(state, x, y, batch, float(rate), sample_weight)
+                total, norms = total + error, norms + norm
+        self._tell()
+        return total, norms / max(1, len(learning_rates)) if self._program.gradient_norm else None
+
+    def _step(
+        self, state: State, x: Any, y: Any, batch: npt.NDArray[np.int64], rate: float, sample_weight: Any
+    ) -> tuple[float, float]:
+        """Take the step of a batch, and return E before it and the norm of the gradient, 0 where nobody asks for it."""
+        xp, program = self._backend.xp, self._program
+        assert program.optimizer is not None
+        weights = () if sample_weight is None else (sample_weight,)
+        sums = State(state.parameters, map_layers(lambda w: (xp.zeros_like(w),), state.parameters))
+        parts = np.zeros(-(-len(batch) // self._rows))
+        error, _ = self._parts.run(sums, x, y, batch, self._rows, parts, *weights)
+        if program.reduction == "mean":
+            share = 1.0 / (self._weight(sample_weight, batch) or 1.0)
+            gradients = map_layers(lambda slots: slots[0] * share, sums.slots)
+        else:
+            share, gradients = None, map_layers(lambda slots: slots[0], sums.slots)
+        found, norm, state.parameters, state.slots = step_along(
+            state.parameters,
+            state.slots,
+            error,
+            gradients,
+            per_record=share if program.l2_in_loss else None,
+            optimizer=program.optimizer,
+            learning_rate=rate,
+            t=float(state.step + 1),
+            l2=program.l2 or None,
+            l2_in_loss=program.l2_in_loss,
+            clip_norm=program.clip_norm,
+            with_norm=program.gradient_norm,
+            xp=xp,
+        )
+        state.step += 1
+        return float(found), 0.0 if norm is None else float(norm)
+
+    def _weight(self, sample_weight: Any, batch: npt.NDArray[np.int64]) -> float:
+        if sample_weight is None:
+            return float(len(batch))
+        xp = self._backend.xp
+        rows = self._backend.asarray(batch, dtype="int64", device=self.plan.device)
+        return float(xp.sum(xp.take(sample_weight, rows, axis=0)))
+
+    def predict(self, parameters: Layers, x: Any) -> Any:
+        return self._parts.predict(parameters, x)

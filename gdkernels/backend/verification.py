@@ -1,0 +1,238 @@
+"""How far a backend is from the definition in float64: the measure, the reference, and a small self-test."""
+
+import math
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gdkernels.backend import Backend, Plan, State, storage_dtype
+from gdkernels.backend.definition_executable import bind
+from gdkernels.backend.program import Program
+from gdkernels.definition import activations
+from gdkernels.definition.losses import sse
+from gdkernels.definition.network import Layer, Layers, map_layers
+from gdkernels.definition.optimizers import Adam
+from gdkernels.errors import BackendError
+
+__all__ = [
+    "FLOORS",
+    "bound",
+    "continue_on_numpy",
+    "named_arrays",
+    "numpy_namespace",
+    "predict_on_numpy",
+    "reference",
+    "relative_error",
+    "self_test",
+    "start",
+]
+
+# After one step, and after about a hundred: what every backend is allowed, and how many times NumPy's own error in the
+# same precision. In float64 there is no yardstick, the reference being float64 itself.
+FLOORS = {1: (1e-5, 2.0), 100: (1e-4, 3.0)}
+_FLOAT64 = 1e-10
+
+# Bits of a float32 that the operands of a product lose.
+_LOST_BITS = {"tf32": 13, "bfloat16": 16}
+
+
+def relative_error(a: npt.ArrayLike, a64: npt.ArrayLike) -> float:
+    """Return ‖a − a64‖ / ‖a64‖, or ‖a‖ where a64 is zero.
+
+    It is NaN where either is not finite, and infinite where the shapes differ.
+    """
+    found, wanted = np.asarray(a, dtype=np.float64), np.asarray(a64, dtype=np.float64)
+    if found.shape != wanted.shape:
+        return math.inf
+    if not (np.isfinite(found).all() and np.isfinite(wanted).all()):
+        return math.nan
+    size = float(np.linalg.norm(wanted.ravel()))
+    return float(np.linalg.norm((found - wanted).ravel())) / (size or 1.0)
+
+
+def bound(own: float, precision: str, steps: int) -> float:
+    """Return the largest relative error allowed after `steps` steps, 1 or 100.
+
+    Parameters
+    ----------
+    own
+        The relative error that NumPy itself has in this precision.
+    """
+    if precision == "float64":
+        return _FLOAT64
+    floor, factor = FLOORS[steps]
+    return max(floor, factor * own)
+
+
+def start(program: Program, parameters: Layers, put: Callable[[Any], Any]) -> State:
+    """Return the state before the first step: `put` makes the backend's arrays of NumPy's; slots are zero."""
+    slots = program.optimizer.slots if program.optimizer else 0
+    return State(
+        map_layers(put, parameters),
+        map_layers(lambda a: tuple(put(np.zeros_like(a)) for _ in range(slots)), parameters),
+    )
+
+
+def named_arrays(state: State, to_numpy: Callable[[Any], Any] = np.asarray) -> Iterator[tuple[str, npt.NDArray[Any]]]:
+    """Yield the name and the array of everything that training moves, as ``W0``, ``b0``, ``W0.0`` (a slot), …."""
+    for k, (layer, moved) in enumerate(zip(state.parameters, state.slots, strict=True)):
+        for kind, a, slots in zip(layer._fields, layer, moved, strict=True):
+            if a is not None:
+                yield f"{kind}{k}", to_numpy(a)
+                for s, slot in enumerate(slots):
+                    yield f"{kind}{k}.{s}", to_numpy(slot)
+
+
+def reference(
+    program: Program,
+    parameters: Layers,
+    x: npt.NDArray[Any],
+    y: npt.NDArray[Any],
+    order: npt.NDArray[np.int64],
+    batch_size: int,
+    learning_rates: npt.NDArray[np.float64],
+) -> tuple[float, State]:
+    """Run the definition in float64 on NumPy, from the first step.
+
+    Returns
+    -------
+    tuple
+        The sum of E over the batches, and the state after them.
+    """
+    state = start(program, parameters, lambda a: np.asarray(a, dtype=np.float64))
+    loss, _ = continue_on_numpy(program, state, x, y, order, batch_size, learning_rates)
+    return loss, state
+
+
+def continue_on_numpy(
+    program: Program,
+    state: State,
+    x: npt.NDArray[Any],
+    y: npt.NDArray[Any],
+    order: npt.NDArray[np.int64],
+    batch_size: int,
+    learning_rates: npt.NDArray[np.float64],
+    precision: str = "float64",
+    sample_weight: npt.NDArray[Any] | None = None,
+) -> tuple[float, float | None]:
+    """Run the definition on NumPy in `precision` from `state` on, which is updated; return the sum of E, the mean norm.
+
+    In tf32 and bfloat16, the operands of every product are rounded as a matrix unit rounds them: so the error of this
+    is what the precision itself costs.
+    """
+    # Written on its own rather than with DefinitionExecutable, which is one of the things that it is compared with.
+    xp = numpy_namespace(precision)
+    dtype = storage_dtype(precision)
+    x, y = np.asarray(x, dtype), np.asarray(y, dtype)
+    weights = None if sample_weight is None else np.asarray(sample_weight, dtype)
+    losses, norms = [], []
+    for k, learning_rate in enumerate(learning_rates):
+        rows = order[k * batch_size : (k + 1) * batch_size]
+        state.step += 1
+        loss, norm, state.parameters, state.slots = program.train_step(
+            state.parameters,
+            state.slots,
+            x[rows],
+            y[rows],
+            learning_rate=float(learning_rate),
+            t=float(state.step),
+            sample_weight=None if weights is None else weights[rows],
+            xp=xp,
+        )
+        losses.append(float(loss))
+        norms.append(0.0 if norm is None else float(norm))
+    return math.fsum(losses), math.fsum(norms) / max(1, len(norms)) if program.gradient_norm else None
+
+
+def predict_on_numpy(program: Program, parameters: Layers, x: Any, precision: str = "float64") -> npt.NDArray[Any]:
+    """Return the network's output by the definition on NumPy in `precision`."""
+    output: npt.NDArray[Any] = program.forward(parameters, x, xp=numpy_namespace(precision))
+    return output
+
+
+def numpy_namespace(precision: str) -> Any:
+    """Return the namespace of NumPy, in tf32 and bfloat16 with products whose operands are rounded."""
+    import array_api_compat.numpy
+
+    return (
+        _Rounding(array_api_compat.numpy, _LOST_BITS[precision]) if precision in _LOST_BITS else array_api_compat.numpy
+    )
+
+
+class _Rounding:
+    """A namespace whose products round their operands to fewer bits, to the nearest, ties to even."""
+
+    def __init__(self, xp: Any, lost_bits: int) -> None:
+        self._xp = xp
+        self._lost_bits = lost_bits
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._xp, name)
+
+    def matmul(self, a: Any, b: Any) -> Any:
+        return self._xp.matmul(self._round(a), self._round(b))
+
+    def _round(self, a: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        bits = np.ascontiguousarray(a, dtype=np.float32).view(np.uint32)
+        half = ((bits >> self._lost_bits) & 1) + np.uint32((1 << (self._lost_bits - 1)) - 1)
+        rounded = (bits + half) & np.uint32(~((1 << self._lost_bits) - 1) & 0xFFFFFFFF)
+        return np.where(np.isfinite(a), rounded.view(np.float32), a)
+
+
+def self_test(backend: Backend, device: str) -> float:
+    """Train a small network for an epoch on `device` and return the largest relative error of what it moved.
+
+    Three layers, a last batch that is smaller, Adam; in float32 where the backend can do it.
+
+    Raises
+    ------
+    BackendError
+        If the step cannot be run, or an array is further from float64 than is allowed; it names the array.
+    """
+    precision = "float32" if "float32" in backend.precisions else backend.precisions[0]
+    program = Program((activations.tanh, activations.relu, activations.identity), loss=sse, optimizer=Adam(1e-2))
+    random = np.random.default_rng(1847)  # the year in which Cauchy published gradient descent
+    widths = (5, 8, 7, 3)
+    parameters = [
+        Layer(_float32(random, (m, n)) / np.float32(m**0.5), _float32(random, (n,)) / np.float32(4))
+        for m, n in pairwise(widths)
+    ]
+    x, y = _float32(random, (21, widths[0])), _float32(random, (21, widths[-1]))
+    order, batch_size, rates = np.arange(20, -1, -1, dtype=np.int64), 8, np.asarray([1e-2, 5e-3, 2e-3])
+
+    wanted_loss, wanted = reference(program, parameters, x, y, order, batch_size, rates)
+    own = start(program, parameters, lambda a: np.asarray(a, dtype=storage_dtype(precision)))
+    own_loss, _ = continue_on_numpy(program, own, x, y, order, batch_size, rates, precision)
+
+    def put(a: Any) -> Any:
+        return backend.asarray(a, dtype=storage_dtype(precision), device=device)
+
+    try:
+        state = start(program, parameters, put)
+        executable = bind(backend, program, Plan(backend.name, device, precision))
+        loss, _ = executable.run(state, put(x), put(y), order, batch_size, rates)
+        backend.synchronize(device)
+        found = {"the loss": np.asarray(loss)} | dict(named_arrays(state, backend.to_numpy))
+    except Exception as error:  # whatever a stranger's backend raises
+        raise BackendError(f"a training step on {device} fails: {type(error).__name__}: {error}") from error
+
+    goal = {"the loss": np.asarray(wanted_loss)} | dict(named_arrays(wanted))
+    yardstick = {"the loss": np.asarray(own_loss)} | dict(named_arrays(own))
+    worst = 0.0
+    for name, a64 in goal.items():
+        off = relative_error(found[name], a64)
+        allowed = bound(relative_error(yardstick[name], a64), precision, steps=1)
+        if not off <= allowed:
+            raise BackendError(
+                f"a training step on {device} is wrong: {name} is off by {off:.1e} in {precision}, "
+                f"at most {allowed:.1e} is allowed"
+            )
+        worst = max(worst, off)
+    return worst
+
+
+def _float32(random: np.random.Generator, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+    return random.standard_normal(shape, dtype=np.float32)

@@ -1,0 +1,162 @@
+"""Records on a device: inputs, targets, and how much each counts."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sized
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gdkernels import randomness
+from gdkernels.data.validation import place_inputs, place_targets, place_weights
+from gdkernels.definition.losses import Loss
+from gdkernels.dispatch.binding import Binding
+from gdkernels.errors import InputError
+from gdkernels.system.hashing import sha256
+
+__all__ = ["OrderedRecords", "Piece", "Records", "changed", "place_records", "records_in"]
+
+
+@dataclass(frozen=True)
+class Records:
+    """Arrays of `binding`: x [records, inputs], y [records, outputs] and, where there are weights, [records]."""
+
+    binding: Binding
+    x: Any
+    y: Any
+    weights: Any = None
+
+    def __len__(self) -> int:
+        return int(self.x.shape[0])
+
+    @property
+    def weighted(self) -> bool:
+        return self.weights is not None
+
+    @property
+    def total_weight(self) -> float:
+        """What E is divided by to be a mean: the sum of the weights, or the number of records."""
+        return len(self) if self.weights is None else float(self.binding.xp.sum(self.weights))
+
+    def add_to(self, digest: Any) -> None:
+        """Add all the values to a digest."""
+        for array in (self.x, self.y, self.weights):
+            host = None if array is None else np.ascontiguousarray(self.binding.to_numpy(array))
+            digest.update(repr(None if host is None else (host.dtype.str, host.shape)).encode())
+            if host is not None:
+                digest.update(host.data)
+
+    def parts(self) -> Iterator[Records]:
+        """Yield all of them at once: they are in their place already."""
+        yield self
+
+    def take(self, rows: Any) -> Records:
+        xp, indices = self.binding.xp, self.binding.backend.asarray(rows, dtype="int64", device=self.binding.device)
+        arrays = (self.x, self.y, self.weights)
+        return Records(self.binding, *(None if a is None else xp.take(a, indices, axis=0) for a in arrays))
+
+    def split(self, share: float, seed: int) -> tuple[Records, Records]:
+        """Return the records to train on, and a `share` of them, drawn by the seed, to validate on.
+
+        Raises
+        ------
+        InputError
+            Where either would have no records, or none with a weight.
+        """
+        kept = round(len(self) * share)
+        if not 0 < kept < len(self):
+            raise InputError(
+                f"validation={share:g} of {len(self)} records leaves {kept} to validate on and {len(self) - kept} to "
+                "train on; both need at least one"
+            )
+        rows = randomness.generator(seed, "validation").permutation(len(self))
+        train, held_out = self.take(rows[kept:]), self.take(rows[:kept])
+        for part, purpose in ((train, "train"), (held_out, "validate")):
+            if not part.total_weight:
+                raise InputError(
+                    f"none of the {len(part)} records to {purpose} on has a weight above 0: leave out those that do "
+                    "not count, or give validation records of your own"
+                )
+        return train, held_out
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Records that are on the device at a time, the order in which an epoch uses them, and its steps `first` to `last`.
+
+    The last step is not among them.
+    """
+
+    records: Records
+    order: npt.NDArray[np.int64]
+    first: int
+    last: int
+
+
+class OrderedRecords:
+    """Records in the order of an epoch, in a single piece."""
+
+    def __init__(self, records: Records, order: npt.NDArray[np.int64], batch: int) -> None:
+        self._records, self._order = records, order
+        self.steps = -(-len(order) // batch)
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the order."""
+        return sha256(self._order.tobytes()).hexdigest()
+
+    def pieces(self, step: int) -> Generator[Piece]:
+        """Yield the piece in which the epoch's step `step` is."""
+        yield Piece(self._records, self._order, 0, self.steps)
+
+
+def changed(data: Records, order: npt.NDArray[np.int64], of: str = "") -> tuple[int, str] | None:
+    """Find what is not finite in data that was when it was placed, where somebody writes into the same memory.
+
+    Parameters
+    ----------
+    order
+        Rows in the order in which they are used.
+    of
+        What the message puts before the names.
+
+    Returns
+    -------
+    tuple
+        The place in `order` of the first such row, and what it holds; None where all is finite.
+    """
+    found = None
+    for name, array in (("X", data.x), ("Y", data.y), ("sample_weight", data.weights)):
+        if array is None:
+            continue
+        host = data.binding.to_numpy(array)[order]
+        places = np.argwhere(~np.isfinite(host))
+        if len(places) and (found is None or places[0][0] < found[0]):
+            place, *column = places[0].tolist()
+            where = f"row {order[place]}" + (f", column {column[0]}" if column else "")
+            found = place, f"{of}{name} holds {host[tuple(places[0])]} in {where}"
+    return found
+
+
+def place_records(
+    binding: Binding, X: Any, Y: Any, sample_weight: Any, *, sizes: tuple[int, ...], loss: Loss, of: str = ""
+) -> Records:
+    """Return data of the user's on the device, checked; `of` is what the messages put before the names."""
+    x = place_inputs(binding, X, sizes[0], f"{of}X")
+    records = x.shape[0]
+    y = place_targets(binding, Y, records, sizes[-1], loss, f"{of}Y", f"{of}X")
+    if sample_weight is None:
+        return Records(binding, x, y)
+    weights = place_weights(binding, sample_weight, records, f"{of}sample_weight", f"{of}X")
+    if not bool(binding.xp.any(weights > 0)):
+        raise InputError(f"{of}sample_weight is 0 for every record; at least one has to count")
+    return Records(binding, x, y, weights)
+
+
+def records_in(X: Any) -> int:
+    """Return the length of X; 0 where it has none, which is refused later."""
+    shape = getattr(X, "shape", None)
+    if shape is not None:
+        return int(shape[0]) if len(shape) else 0
+    return len(X) if isinstance(X, Sized) else 0

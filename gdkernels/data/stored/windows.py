@@ -1,0 +1,316 @@
+"""Records of files in windows: what a `gdkernels.Trainer` has in place of `Records` where not all fit into memory."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gdkernels.data.records import Piece, Records
+from gdkernels.data.stored.prefetch import ahead
+from gdkernels.data.stored.shuffle import TOGETHER, Layout, Shuffle
+from gdkernels.data.stored.stored import Stored
+from gdkernels.data.validation import place_inputs, place_targets, place_weights
+from gdkernels.definition.losses import Loss
+from gdkernels.dispatch import registry
+from gdkernels.dispatch.binding import Binding
+from gdkernels.dispatch.footprint import prediction_bytes
+from gdkernels.errors import FileError, InputError
+from gdkernels.files.arrays import Bounds
+from gdkernels.system import memory
+
+__all__ = ["ShuffledWindows", "Windows", "default_memory", "place_stored"]
+
+_DEFAULT = 10**9
+# How many blocks are read and checked at once: each costs calls, and what they are converted from costs memory.
+_AT_ONCE = TOGETHER // 8
+_INDICES = 32  # bytes a record: the order of this window and of the next, each once more as it is put together
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class _Host:
+    """Places for records in memory."""
+
+    x: Array
+    y: Array
+    weights: Array | None
+
+    @property
+    def arrays(self) -> tuple[Array, Array, Array | None]:
+        return self.x, self.y, self.weights
+
+    def part(self, start: int, stop: int) -> _Host:
+        return _Host(*(None if a is None else a[start:stop] for a in self.arrays))  # type: ignore[arg-type]
+
+    def take(self, other: _Host, rows: Any = slice(None)) -> None:
+        """Overwrite all of it with rows of others, but for what is in its place already."""
+        for mine, others in zip(self.arrays, other.arrays, strict=True):
+            if mine is not None and others is not None and not np.may_share_memory(mine, others):
+                mine[:] = others[rows]
+
+
+class _Reader:
+    """Reads blocks of records and checks them as they come, by the host alone: it runs beside the training."""
+
+    def __init__(self, stored: Stored, binding: Binding, sizes: Sequence[int], loss: Loss) -> None:
+        self.stored, self.sizes, self.outputs = stored, sizes, sizes[-1]
+        self._binding = Binding(registry.get("numpy"), "cpu", binding.precision, "to check records on the host")
+        self._inputs, self._loss = sizes[0], loss
+        columns = stored.shape[1] if len(stored.shape) > 1 else 1
+        if columns != self._inputs:
+            raise InputError(
+                f"{stored.x.name} has the shape {stored.shape}; the network has {self._inputs} inputs, so it must be "
+                f"[records, {self._inputs}]"
+            )
+        if not len(stored):
+            raise InputError(f"{stored.x.name} has no rows")
+
+    @property
+    def window_bytes(self) -> int:
+        """What a window takes for each of its records, with that which is read, and what this is converted from."""
+        return 2 * self.record_bytes + 3 * self.record_bytes * _AT_ONCE // TOGETHER + _INDICES
+
+    @property
+    def record_bytes(self) -> int:
+        """What a record takes in memory."""
+        columns = self._inputs + self.outputs + (self.stored.weights is not None)
+        return columns * np.dtype(self._binding.dtype).itemsize
+
+    def empty(self, records: int) -> _Host:
+        def array(*shape: int) -> Array:
+            return np.empty(shape, self._binding.dtype)
+
+        weights = None if self.stored.weights is None else array(records)
+        return _Host(array(records, self._inputs), array(records, self.outputs), weights)
+
+    def weights(self, first: int, stop: int) -> Array:
+        """Return the weights of some records of a file that has some."""
+        rows = self.stored.weights
+        assert rows is not None
+        name = f"{rows.name}, from record {first:,} on,"
+        checked: Array = place_weights(self._binding, rows.read(first, stop), stop - first, name, self.stored.x.name)
+        return checked
+
+    def expect(self, bounds: Bounds) -> None:
+        """Say which records will be read next."""
+        for rows in (self.stored.x, self.stored.y, self.stored.weights):
+            if rows is not None:
+                rows.expect(bounds)
+
+    def read(self, bounds: Bounds, into: _Host | None) -> _Host:
+        """Return the records within bounds, one behind the other: `into` itself where they can be put there.
+
+        Raises
+        ------
+        InputError
+            For what the network or the loss cannot take; it says where.
+        """
+        try:
+            return self._read(bounds, into)
+        except FileError:
+            raise
+        except InputError:
+            for each in bounds if len(bounds) > 1 else ():  # the place is that within one of them
+                self._read([each])
+            raise
+
+    def _read(self, bounds: Bounds, into: _Host | None = None) -> _Host:
+        stored, binding, where = self.stored, self._binding, f", from record {bounds[0][0]:,} on,"
+        name, count = f"{stored.x.name}{where}", sum(stop - first for first, stop in bounds)
+        places = (None, None, None) if into is None else into.arrays
+        raw_x, raw_y = stored.x.gather(bounds, places[0]), stored.y.gather(bounds, places[1])
+        x = place_inputs(binding, raw_x, self._inputs, name)
+        y = place_targets(binding, raw_y, count, self.outputs, self._loss, f"{stored.y.name}{where}", name)
+        if stored.weights is None:
+            return _Host(x, y, None)
+        weights = stored.weights.gather(bounds, places[2])
+        return _Host(x, y, place_weights(binding, weights, count, f"{stored.weights.name}{where}", stored.x.name))
+
+
+class Windows:
+    """Records of which a window at a time is in memory."""
+
+    def __init__(self, binding: Binding, reader: _Reader, layout: Layout) -> None:
+        self.binding, self.layout = binding, layout
+        self._reader = reader
+
+    def __len__(self) -> int:
+        return len(self.layout)
+
+    @property
+    def weighted(self) -> bool:
+        return self._reader.stored.weights is not None
+
+    @cached_property
+    def total_weight(self) -> float:
+        """What E is divided by to be a mean: the sum of the weights, or the number of records."""
+        if not self.weighted:
+            return len(self)
+        total = 0.0
+        for block in range(self.layout.blocks):
+            weights, rows = self._reader.weights(*self.layout.bounds(block)), self.layout.rows_of([block])
+            total += float(np.sum(weights if rows is None else weights[rows], dtype=np.float64))
+        if not total:
+            raise InputError(f"none of the {len(self):,} records has a weight above 0; at least one has to count")
+        return total
+
+    @property
+    def window(self) -> int:
+        """How many records are in memory at a time."""
+        return self.layout.size * self.layout.together
+
+    @property
+    def bytes(self) -> int:
+        """The most memory that they take: a window that is used and one that is read, each with what was left over."""
+        return self.window * self._reader.window_bytes
+
+    @property
+    def judged(self) -> int:
+        """How many records are in memory at a time where they are predicted: no more than there is room for then."""
+        rows = self.bytes // prediction_bytes(self._reader.sizes, self.binding.precision)
+        return max(self.layout.size, min(self.window // 4, rows))
+
+    def add_to(self, digest: Any) -> None:
+        """Add what tells these records from others to a digest."""
+        digest.update(repr(self.layout).encode() + self._reader.stored.digest.encode())
+
+    def split(self, share: float, seed: int) -> tuple[Windows, Windows]:
+        """Return the records to train on, and a `share` of them, drawn in each block by the seed, to validate on.
+
+        Raises
+        ------
+        InputError
+            Where either would have no records, or none with a weight.
+        """
+        parts = [
+            Windows(self.binding, self._reader, replace(self.layout, share=share, held=held, seed=seed))
+            for held in (False, True)
+        ]
+        if not all(map(len, parts)):
+            raise InputError(f"validation={share:g} of {len(self):,} records leaves none on one side; both need one")
+        train, held_out = parts
+        return train, held_out
+
+    def shuffled(self, batch: int, seed: int, epoch: int) -> ShuffledWindows:
+        """Return them in the order of an epoch."""
+        return ShuffledWindows(self, Shuffle(self.layout, batch, seed, epoch))
+
+    def parts(self) -> Iterator[Records]:
+        """Yield all of them in the file's order, in parts small enough for their predictions to have room as well."""
+        together = max(1, self.judged // self.layout.size)
+        room = [self._reader.empty(together * self.layout.size) for _ in range(2)]
+
+        def load(number: int) -> _Host:
+            blocks = range(number * together, min(self.layout.blocks, (number + 1) * together))
+            return self.load(blocks, room[number % 2])
+
+        for part in ahead(load, range(-(-self.layout.blocks // together))):
+            if len(part.x):
+                yield self.moved(part)
+
+    def load(self, blocks: Sequence[int], into: _Host) -> _Host:
+        """Read blocks to the beginning of a place, and return the part of it that they take."""
+        done, whole = 0, [self.layout.bounds(block) for block in blocks]
+        self._reader.expect(whole)
+        for first in range(0, len(blocks), _AT_ONCE):
+            bounds, rows = whole[first : first + _AT_ONCE], self.layout.rows_of(blocks[first : first + _AT_ONCE])
+            if rows is None:
+                count = sum(stop - start for start, stop in bounds)
+                place = into.part(done, done + count)
+                place.take(self._reader.read(bounds, place))
+            else:
+                count = len(rows)
+                into.part(done, done + count).take(self._reader.read(bounds, None), rows)
+            done += count
+        return into.part(0, done)
+
+    def empty(self, records: int) -> _Host:
+        return self._reader.empty(records)
+
+    def moved(self, host: _Host) -> Records:
+        """Return records in memory as arrays of the backend; where that computes on the host, they are not copied."""
+        binding = self.binding
+
+        def move(a: Array | None) -> Any:
+            return None if a is None else binding.backend.asarray(a, dtype=binding.dtype, device=binding.device)
+
+        return Records(binding, move(host.x), move(host.y), move(host.weights))
+
+
+class ShuffledWindows:
+    """The records of `windows` in the order of an epoch, piece by piece; the next is read while one is used."""
+
+    def __init__(self, windows: Windows, shuffle: Shuffle) -> None:
+        self._windows, self._shuffle = windows, shuffle
+        self.steps = shuffle.steps
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the order."""
+        return self._shuffle.digest()
+
+    def pieces(self, step: int) -> Generator[Piece]:
+        """Yield the windows from that of the epoch's step `step` on."""
+        windows, shuffle = self._windows, self._shuffle
+        room = [windows.empty(windows.window + shuffle.batch) for _ in range(2)]
+        begin = shuffle.window_of(step)
+
+        def load(window: int) -> tuple[_Host, npt.NDArray[np.int64]]:
+            """Return a window's records with those left over from the one before behind them, and their order."""
+            place = room[window % 2]
+            host = windows.load(shuffle.blocks(window), place)
+            count, order = len(host.x), shuffle.permutation(window)
+            used = order[: count - shuffle.left_over(window)]
+            if window and (left := shuffle.left_over(window - 1)):
+                rows = shuffle.permutation(window - 1)[-left:]
+                host = place.part(0, count + left)
+                host.part(count, count + left).take(room[(window - 1) % 2], rows)
+                used = np.concatenate([np.arange(count, count + left), used])
+            return host, used
+
+        if begin and shuffle.left_over(begin - 1):
+            windows.load(shuffle.blocks(begin - 1), room[(begin - 1) % 2])
+        for window, (host, order) in enumerate(ahead(load, range(begin, shuffle.windows)), begin):
+            yield Piece(windows.moved(host), order, *shuffle.steps_of(window))
+
+
+def place_stored(
+    binding: Binding, stored: Stored, *, sizes: tuple[int, ...], loss: Loss, batch: int
+) -> Records | Windows:
+    """Return records in files, checked: all of them on the device where their memory is enough, or windows.
+
+    Raises
+    ------
+    InputError
+        For data that do not fit network or loss, and memory that is not enough for two batches.
+    """
+    reader = _Reader(stored, binding, sizes, loss)
+    allowed, records = stored.memory or default_memory(), len(stored)
+    whole = records * (reader.record_bytes + _INDICES // 2) <= allowed
+    window = records if whole else allowed // reader.window_bytes
+    size = max(1, window // TOGETHER)
+    windows = Windows(binding, reader, Layout(records, size, window // size))
+    if whole:
+        found = windows.moved(windows.load(range(windows.layout.blocks), windows.empty(records)))
+        if found.weighted and not found.total_weight:
+            raise InputError(f"none of the {records:,} records has a weight above 0; at least one has to count")
+        return found
+    if windows.window < 2 * batch or windows.layout.together < 2:
+        least = 2 * max(batch, 2) * reader.window_bytes
+        raise InputError(
+            f"memory={memory.gigabytes(allowed)} holds {window:,} records at a time, and must hold two batches of "
+            f"{batch:,}: allow {memory.gigabytes(least)}, or make batches smaller"
+        )
+    reader.read([(0, min(records, size))], None)  # what is wrong with all is said before anything else is done
+    return windows
+
+
+def default_memory() -> int:
+    """Return how much memory records take where nobody says."""
+    found = memory.limit()
+    return _DEFAULT if found is None else min(_DEFAULT, found.bytes // 4)

@@ -1,0 +1,174 @@
+"""What is wrong with an installation, and how to mend it: the data behind ``gdkernels doctor``."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from gdkernels.diagnostics import inventory
+from gdkernels.dispatch import registry
+from gdkernels.errors import GdkernelsError
+from gdkernels.system.cache_folder import cache_folder, unusable
+
+__all__ = ["Finding", "examine", "lines"]
+
+_CGROUP = Path("/sys/fs/cgroup/cpu.max")
+_LITTLE_SPACE = 1 << 30
+_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+# Distributions of which only one may be installed: they bring the same package.
+_ONE_OF = (("cupy", "cupy-cuda11x", "cupy-cuda12x", "cupy-cuda13x"),)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes
+    ----------
+    level
+        "ok"; "note", good to know; "problem", with how to mend it.
+    """
+
+    subject: str
+    level: str
+    text: str
+
+
+def examine() -> list[Finding]:
+    """Look at versions, backends, caches, threads and space; each device does a small training step."""
+    return [*_machine(), *_versions(), *_choice(), *_backends(), *_cache(), *_threads(), *_space()]
+
+
+def lines(findings: list[Finding]) -> list[str]:
+    """Return the report as aligned text, problems marked."""
+    width = max(len(f.subject) for f in findings)
+    marks = {"ok": "ok     ", "note": "note   ", "problem": "PROBLEM"}
+    return [f"{marks[f.level]}  {f.subject:{width}}  {f.text}" for f in findings]
+
+
+def _machine() -> Iterator[Finding]:
+    yield Finding("python", "ok", f"{platform.python_version()} on {platform.platform()}")
+
+
+def _versions() -> Iterator[Finding]:
+    """Compare what is installed with what this version of gdkernels asks for."""
+    yield Finding("gdkernels", "ok", metadata.version("gdkernels"))
+    installed: dict[str, str] = {}
+    for wish in metadata.requires("gdkernels") or ():
+        found = re.match(r"([A-Za-z0-9_.-]+)(?:\[[^]]*\])?(?:>=([0-9.]+))?", wish)
+        if found is None or found[1] == "gdkernels":
+            continue
+        name, least, extra = found[1], found[2] or "0", "extra ==" in wish
+        try:
+            installed[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            if not extra:
+                yield Finding(name, "problem", f"is not installed: pip install '{name}>={least}'")
+            continue
+        if _numbers(installed[name]) < _numbers(least):
+            yield Finding(name, "problem", f"{installed[name]} is too old: pip install --upgrade '{name}>={least}'")
+    for rivals in _ONE_OF:
+        several = [name for name in rivals if _version(name)]
+        if len(several) > 1:
+            yield Finding(
+                several[0], "problem", f"{' and '.join(several)} bring the same package: pip uninstall all but one"
+            )
+    yield Finding("packages", "ok", ", ".join(f"{name} {version}" for name, version in sorted(installed.items())))
+
+
+def _choice() -> Iterator[Finding]:
+    """Say where work goes that nobody directs elsewhere."""
+    try:
+        choice, warnings = registry.decide()
+    except GdkernelsError as error:
+        yield Finding("default", "problem", str(error))
+        return
+    yield Finding("default", "ok", f"{choice.backend.name} on {choice.device}: {choice.reason}")
+    for warning in warnings:
+        yield Finding("default", "problem", warning)
+
+
+def _backends() -> Iterator[Finding]:
+    for record in inventory.report():
+        if record.problem is not None:
+            yield Finding(record.name, "note", record.problem)
+        for device in record.devices:
+            name = f"{record.name} {device.name}"
+            if device.problem is None:
+                yield Finding(name, "ok", f"a training step is right, within {device.error:.1e} of float64")
+            else:
+                yield Finding(name, "problem", f"{device.problem}; update {record.source}, or use another --backend")
+
+
+def _cache() -> Iterator[Finding]:
+    folder = cache_folder()
+    problem = unusable(folder)
+    if problem is None:
+        size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        yield Finding("cache", "ok", f"{folder}, {size / 1e6:.1f} MB")
+    else:
+        yield Finding(
+            "cache",
+            "problem",
+            f"{folder} {problem}, so each process compiles anew; GDKERNELS_CACHE names another place",
+        )
+
+
+def _threads() -> Iterator[Finding]:
+    from threadpoolctl import threadpool_info
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    set_ = {name: os.environ[name] for name in _VARIABLES if name in os.environ}
+    said = "".join(f", {name}={value}" for name, value in set_.items())
+    yield Finding("threads", "ok", f"{cores} cores may be used{said}")
+    for name, value in set_.items():
+        if not (value.isdigit() and int(value) > 0):
+            yield Finding("threads", "problem", f"{name}={value!r} is no number of threads: unset it or set a number")
+    for library in threadpool_info():
+        if library["num_threads"] > cores:
+            name, count = library["internal_api"], library["num_threads"]
+            text = f"{name} starts {count} threads on {cores} cores, and they wait for each other"
+            yield Finding("threads", "problem", f"{text}: export OMP_NUM_THREADS={cores}")
+    quota = _quota()
+    if quota is not None and quota < cores:
+        text = f"this container gets {quota:g} cores' time but sees {cores}"
+        yield Finding("threads", "problem", f"{text}: export OMP_NUM_THREADS={max(1, round(quota))}")
+
+
+def _quota() -> float | None:
+    """Return how many cores' time a container may use, where it is limited (Linux, control groups v2)."""
+    try:
+        most, period = _CGROUP.read_text(encoding="ascii").split()
+        return None if most == "max" else int(most) / int(period)
+    except (OSError, ValueError):
+        return None
+
+
+def _space() -> Iterator[Finding]:
+    folder = tempfile.gettempdir()
+    free = shutil.disk_usage(folder).free
+    level = "note" if free < _LITTLE_SPACE else "ok"
+    yield Finding("space", level, f"{free / 1e9:.1f} GB free in {folder}, where temporary files go")
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """Return the numbers that a version begins with, without zeros at its end."""
+    numbers = [int(part) for part in re.match(r"[0-9.]*", version)[0].strip(".").split(".") if part]  # type: ignore[index]
+    while numbers and not numbers[-1]:
+        numbers.pop()
+    return tuple(numbers)

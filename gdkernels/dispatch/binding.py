@@ -1,0 +1,183 @@
+"""A model's place: backend, device and precision, and moving arrays there and back."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gdkernels.backend import Backend, Executable, Plan, host_array, storage_dtype
+from gdkernels.backend.definition_executable import bind
+from gdkernels.backend.gradient_accumulation import AccumulatingExecutable
+from gdkernels.backend.program import Program
+from gdkernels.dispatch.estimates import plan_choices
+from gdkernels.dispatch.footprint import rows_that_fit
+from gdkernels.dispatch.registry import versions
+from gdkernels.dispatch.workload import Work
+from gdkernels.errors import InputError
+
+__all__ = ["DLPACK_HOST", "Binding", "located", "namespace_of"]
+
+_log = logging.getLogger("gdkernels")
+
+# DLPack's own numbers: kDLCPU, kDLCUDAHost.
+_DLPACK_CPU = 1
+DLPACK_HOST = (_DLPACK_CPU, 3)
+
+
+@dataclass(frozen=True)
+class Binding:
+    """Where a model computes, and why there."""
+
+    backend: Backend
+    device: str
+    precision: str
+    reason: str
+
+    @property
+    def xp(self) -> Any:
+        return self.backend.xp
+
+    @property
+    def dtype(self) -> str:
+        return storage_dtype(self.precision)
+
+    def executable(
+        self, program: Program, work: Work | None = None, choices: Mapping[str, Any] | None = None
+    ) -> Executable:
+        """Return `program` compiled by the backend, or its definition on the backend's namespace.
+
+        On the host, a batch of `work` that does not fit into memory is split; devices of their own look after their
+        memory themselves.
+
+        Parameters
+        ----------
+        work
+            Where this machine is calibrated, the plan has the number of threads that is best for it.
+        choices
+            Those of a plan that is to be repeated.
+
+        Raises
+        ------
+        InputError
+            Where not even a single record fits.
+        """
+        if choices is None and work is not None:
+            choices = plan_choices(self.backend, self.device, self.precision, work, versions())
+        own = {k: v for k, v in (choices or {}).items() if k != "rows_at_a_time"}
+        plan = Plan(self.backend.name, self.device, self.precision, own)
+        made = bind(self.backend, program, plan)
+        if work is None or not self.on_host:
+            return made
+        rows = (choices or {}).get("rows_at_a_time")
+        if rows is None:
+            rows = rows_that_fit(work, self.precision, compiled=made.origin == "compiled")
+        if rows >= work.batch:
+            return made
+        _log.warning(
+            "a batch of %s does not fit into memory: its gradient is summed over parts of at most %s",
+            f"{work.batch:,}",
+            f"{rows:,}",
+        )
+        return AccumulatingExecutable(self.backend, program, plan, rows)
+
+    @property
+    def on_host(self) -> bool:
+        """Whether arrays are in the host's memory."""
+        return self.device == "cpu"
+
+    def choices_of(self, plan: Plan | None) -> Mapping[str, Any] | None:
+        """Return the choices of a plan, perhaps out of somebody's file, that can be repeated here, or None.
+
+        More threads than there are cores would wait for each other.
+        """
+        if plan is None or (plan.backend, plan.device) != (self.backend.name, self.device):
+            return None
+        threads, rows = (plan.choices.get(name, 1) for name in ("threads", "rows_at_a_time"))
+        fits = isinstance(threads, int) and threads <= max(self.backend.threads(self.device), default=1)
+        return plan.choices if fits and isinstance(rows, int) and rows >= 1 else None
+
+    def place(self, value: Any, name: str) -> Any:
+        """Return `value` as an array of numbers on the device, in the precision.
+
+        Parameters
+        ----------
+        value
+            An array of the backend, a NumPy array, anything with DLPack or ``__array__``, or nested lists.
+        name
+            What the messages call it.
+
+        Raises
+        ------
+        InputError
+            For text, ragged lists, or an array on a device that this backend does not reach.
+        """
+        array = value if self.backend.owns(value) else self._from_elsewhere(value, name)
+        numeric = ("bool", "integral", "real floating")
+        host = isinstance(array, np.ndarray)
+        if not (array.dtype.kind in "biuf" if host else self.xp.isdtype(array.dtype, numeric)):
+            raise InputError(f"{name} holds {array.dtype} values, not real numbers; encode text and categories first")
+        return self.backend.asarray(array, dtype=self.dtype, device=self.device)
+
+    def _from_elsewhere(self, value: Any, name: str) -> Any:
+        device_type = value.__dlpack_device__()[0] if hasattr(value, "__dlpack_device__") else _DLPACK_CPU
+        if device_type in DLPACK_HOST:
+            try:
+                return host_array(value)
+            except (BufferError, RuntimeError, TypeError, ValueError) as error:
+                raise InputError(f"{name} ({type(value).__name__}) cannot be read as an array: {error}") from error
+        if self.device.startswith("cuda"):
+            return self.xp.from_dlpack(value)
+        raise InputError(
+            f"{name} is on {getattr(value, 'device', 'another device')} and would have to be copied to the host for "
+            f"backend {self.backend.name!r}; copy it yourself, or choose a backend on its device"
+        )
+
+    def give_back(self, result: Any, like: Any) -> Any:
+        """Return `result`, an array of the backend, in the namespace and on the device of `like`."""
+        if self.backend.owns(like):
+            return result
+        host = self.backend.to_numpy(result)
+        xp = namespace_of(like)
+        return host if xp is None else xp.asarray(host, device=like.device)
+
+    def to_numpy(self, a: Any) -> npt.NDArray[Any]:
+        return self.backend.to_numpy(a)
+
+    def check_finite(self, a: Any, name: str) -> None:
+        """Raise `InputError` that names the first entry of `a` [rows, columns] that is not finite, if there is one."""
+        if all_finite(a, xp=self.xp):
+            return
+        host = self.to_numpy(a)
+        rows, columns = np.nonzero(~np.isfinite(host))
+        if rows.size:
+            raise InputError(
+                f"{name} holds {host[rows[0], columns[0]]} in row {rows[0]}, column {columns[0]}"
+                f"{f', and {rows.size - 1} more values that are not finite' if rows.size > 1 else ''}; "
+                "remove or fill them first"
+            )
+
+
+def all_finite(*arrays: Any, xp: Any) -> bool:
+    """Return whether all entries of `arrays` are finite: one pass and no temporary arrays where they are."""
+    with np.errstate(all="ignore"):
+        # Infinities and NaN survive in a sum; a sum that overflows says nothing.
+        if np.isfinite(sum(float(xp.sum(a)) for a in arrays)):
+            return True
+        return all(bool(xp.all(xp.isfinite(a))) for a in arrays)
+
+
+def namespace_of(value: Any) -> Any:
+    """Return the Array API namespace of `value`, or None for NumPy arrays, lists and frames."""
+    import array_api_compat
+
+    if isinstance(value, np.ndarray) or not array_api_compat.is_array_api_obj(value):
+        return None
+    return array_api_compat.array_namespace(value)
+
+
+def located(binding: Binding) -> str:
+    """Return in a few words where something runs."""
+    return f"{binding.backend.name} on {binding.device} in {binding.precision}"

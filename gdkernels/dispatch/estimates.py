@@ -1,0 +1,115 @@
+"""What each candidate is estimated to take for a job, and the choice that follows."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from itertools import groupby
+from typing import Any
+
+from gdkernels.backend import Backend
+from gdkernels.dispatch import calibration
+from gdkernels.dispatch.calibration import Candidate
+from gdkernels.dispatch.workload import Work
+
+__all__ = ["Estimate", "estimates", "fastest", "in_words", "not_worth", "plan_choices"]
+
+_WORTH = 0.9  # what more threads at the same place must be below, as a share of the time
+
+_log = logging.getLogger("gdkernels")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a candidate is estimated to take.
+
+    Attributes
+    ----------
+    seconds
+        Of the whole job, with what is moved to the device; None where that is not known.
+    step_seconds
+        The same for each step.
+    source
+        By what: "by the calibration of this machine", "by the shipped table", or why it is not known.
+    """
+
+    candidate: Candidate
+    seconds: float | None
+    step_seconds: float | None
+    source: str
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**vars(self.candidate), **{k: v for k, v in vars(self).items() if k != "candidate"}}
+
+
+def estimates(
+    places: Iterable[tuple[Backend, str]], precision: str, work: Work, versions: Mapping[str, str]
+) -> list[Estimate]:
+    """Return an estimate for every candidate at these `places`, a backend and a device each, in their order."""
+    prices, source = calibration.current(precision, versions)
+    quantities = _quantities(work, precision)
+    found: list[Estimate] = []
+    for backend, device in places:
+        here = [] if prices is None else [c for c in prices.prices if (c.backend, c.device) == (backend.name, device)]
+        allowed = backend.threads(device) if any(c.threads for c in here) else ()
+        here = sorted((c for c in here if c.threads is None or c.threads in allowed), key=lambda c: c.threads or 0)
+        if prices is None or quantities is None or not here:
+            command = "gdkernels calibrate" + (f" --precision {precision}" if precision != "float32" else "")
+            why = "its functions cannot be recorded" if quantities is None else f"not measured (`{command}` does)"
+            found.append(Estimate(Candidate(backend.name, device), None, None, f"{why}: by priority"))
+            continue
+        for candidate in here:
+            seconds = prices.seconds(candidate, quantities)
+            found.append(Estimate(candidate, seconds, seconds / work.steps, source))
+    return found
+
+
+def fastest(found: Sequence[Estimate]) -> Estimate | None:
+    """Return the estimate of the fastest, up to the first place of which nothing is known; None if that is the first.
+
+    `found` is in the order of priority, and of threads: what has a higher priority and is not known goes before what is
+    estimated, and more threads are taken only where they are worth it.
+    """
+    best: tuple[float, Estimate] | None = None
+    for _, group in groupby(found, lambda e: (e.candidate.backend, e.candidate.device)):
+        here = reduce(lambda fewer, more: fewer if not_worth(more, fewer) else more, group)
+        if here.seconds is None:
+            break
+        if best is None or here.seconds < best[0]:
+            best = here.seconds, here
+    return None if best is None else best[1]
+
+
+def not_worth(more: Estimate, fewer: Estimate) -> str:
+    """Return why more threads than `fewer` at the same place are not taken; nothing where they are."""
+    if more.seconds is None or fewer.seconds is None or more.seconds < _WORTH * fewer.seconds:
+        return ""
+    return f"not worth it: more than {_WORTH:g} of the time"
+
+
+def plan_choices(
+    backend: Backend, device: str, precision: str, work: Work, versions: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return what a calibration says of a plan for `work`: the number of threads, or nothing."""
+    if len(backend.threads(device)) < 2:
+        return {}
+    best = fastest(estimates([(backend, device)], precision, work, versions))
+    return {} if best is None or best.candidate.threads is None else {"threads": best.candidate.threads}
+
+
+def in_words(seconds: float) -> str:
+    """Return a time in the unit in which it is best read."""
+    for unit, size in (("s", 1.0), ("ms", 1e-3)):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds * 1e6:.3g} µs"
+
+
+def _quantities(work: Work, precision: str) -> dict[str, float] | None:
+    try:
+        return work.quantities(precision)
+    except Exception as error:  # a function of the user's may raise anything when it is recorded; it may still run
+        _log.debug("there is no estimate, because the program cannot be recorded: %s", error)
+        return None

@@ -1,0 +1,206 @@
+"""What training takes of the host's memory: known before it starts, said, and refused where there is less."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+
+from gdkernels.dispatch.workload import Work
+from gdkernels.errors import InputError, TraceError
+from gdkernels.system import memory
+from gdkernels.system.memory import gigabytes
+
+__all__ = [
+    "Footprint",
+    "check_initial",
+    "check_state",
+    "footprint",
+    "parameter_count",
+    "prediction_bytes",
+    "rows_that_fit",
+]
+
+# Less is not worth looking how much there is.
+_SMALL = 1 << 26
+# How many numbers the longest of the activations makes on the way for each unit, and the loss for each output.
+_MADE, _OUTPUTS = 20, 6
+_PREDICTED = 1 << 24
+# What the system's allocator keeps of what was given back, and the libraries' own.
+_SLACK = 1 << 25
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Bytes of memory, by what they are for.
+
+    Attributes
+    ----------
+    now
+        What the process has before it trains, with all records that are in memory and the compiled code.
+    records
+        Windows of records that are in files.
+    state
+        Parameters and what the optimizer carries, in all the copies that there are at a time.
+    step
+        What is computed for a batch.
+    predictions
+        Those by which training is judged.
+    """
+
+    now: int
+    records: int
+    state: int
+    step: int
+    predictions: int
+
+    @property
+    def total(self) -> int:
+        """The most memory that the process will have."""
+        return self.now + self.records + self.state + self.step + self.predictions + _SLACK
+
+    def as_dict(self) -> dict[str, int]:
+        """Return the bytes by name, and their sum."""
+        return {**asdict(self), "total": self.total}
+
+    def __str__(self) -> str:
+        parts = ", ".join(f"{name} {gigabytes(size)}" for name, size in asdict(self).items() if size >= 1e6)
+        return f"at most {gigabytes(self.total)}: {parts}"
+
+
+def footprint(work: Work, precision: str, *, compiled: bool, rows: int, records: int, judged: int) -> Footprint:
+    """Return what a job will take.
+
+    Parameters
+    ----------
+    compiled
+        Whether its steps are: then only what the way back needs is kept for each record.
+    rows
+        How many records of a batch are computed at a time.
+    records
+        Bytes of the windows of records, where they are read from files.
+    judged
+        How many records are predicted at a time.
+    """
+    once, each = _step(work, precision, compiled, rows)
+    # Predictions are made for so many records at a time that their widest layer has no more numbers.
+    made = 0 if compiled else _MADE * min(judged * max(work.sizes), _PREDICTED)
+    judging = _itemsize(precision) * (made + _OUTPUTS * judged * work.sizes[-1])
+    return Footprint(memory.used(), records, _state_bytes(work, precision) + once, each * rows, judging)
+
+
+def rows_that_fit(work: Work, precision: str, *, compiled: bool) -> int:
+    """Return how many records of a batch can be computed at a time in the memory that there is: all, mostly.
+
+    Raises
+    ------
+    InputError
+        Where not even one can be.
+    """
+    once, each = _step(work, precision, compiled, work.batch)
+    if once + each * work.batch <= _SMALL or (room := memory.room()) is None:
+        return work.batch
+    rows = (room.bytes - once - _SLACK) // each
+    if rows < 1:
+        raise InputError(
+            f"a step of {_shape(work.sizes)} needs {gigabytes(once + each)} for a single record, and {room} can be "
+            "had: make the network narrower"
+        )
+    return min(work.batch, rows)
+
+
+def check_initial(sizes: Sequence[int], bias: bool) -> None:
+    """Refuse a network whose initial parameters are more than there is memory.
+
+    Raises
+    ------
+    InputError
+        Then; it says how much is needed, and which widths would do.
+    """
+
+    def needed(sizes: Sequence[int]) -> int:
+        return 8 * (parameter_count(sizes, bias) + max(m * n for m, n in pairwise(sizes)))  # float64, one drawn twice
+
+    _check(sizes, bias, needed, "to be drawn")
+
+
+def check_state(work: Work, precision: str) -> None:
+    """Refuse training that needs more memory than there is for parameters, gradient and optimizer alone.
+
+    Raises
+    ------
+    InputError
+        Then; it says how much is needed, and which widths would do.
+    """
+    optimizer = type(work.program.optimizer).__name__
+
+    def needed(sizes: Sequence[int]) -> int:
+        return _state_bytes(Work(work.program, tuple(sizes), 1, 1), precision)
+
+    _check(work.sizes, work.program.bias, needed, f"to be trained with {optimizer}")
+
+
+def parameter_count(sizes: Sequence[int], bias: bool) -> int:
+    """Return how many weights and biases a network of such sizes has."""
+    return sum(m * n + n * bias for m, n in pairwise(sizes))
+
+
+def prediction_bytes(sizes: Sequence[int], precision: str) -> int:
+    """Return the bytes of a record's prediction, with all that may be made on the way to it, and to its loss."""
+    return _itemsize(precision) * (_MADE * max(sizes) + _OUTPUTS * sizes[-1])
+
+
+def _check(sizes: Sequence[int], bias: bool, needed: Callable[[Sequence[int]], int], what: str) -> None:
+    need = needed(sizes)
+    if need <= _SMALL or (room := memory.room()) is None or need <= room.bytes:
+        return
+    raise InputError(
+        f"a network of {_shape(sizes)} has {parameter_count(sizes, bias):,} parameters and needs {gigabytes(need)} "
+        f"{what}, and {room} can be had; {_largest(sizes, needed, room.bytes)}"
+    )
+
+
+def _largest(sizes: Sequence[int], needed: Callable[[Sequence[int]], int], room: int) -> str:
+    """Return which network with hidden layers in the same proportions would fit."""
+
+    def scaled(thousandths: int) -> tuple[int, ...]:
+        return (sizes[0], *(max(1, n * thousandths // 1000) for n in sizes[1:-1]), sizes[-1])
+
+    fitting = [k for k in range(1, 1000) if needed(scaled(k)) <= room]
+    if not fitting or len(sizes) == 2:
+        return "its inputs and outputs alone are too many"
+    return f"{_shape(scaled(fitting[-1]))} would fit"
+
+
+def _shape(sizes: Sequence[int]) -> str:
+    return "-".join(map(str, sizes))
+
+
+def _itemsize(precision: str) -> int:
+    return 8 if precision == "float64" else 4
+
+
+def _state_bytes(work: Work, precision: str) -> int:
+    """Return the bytes of parameters and slots besides those that there are already.
+
+    The slots, both once more while an epoch changes them, the gradient, what the update makes of it, and what a
+    checkpoint is written from.
+    """
+    slots = work.program.optimizer.slots if work.program.optimizer else 0
+    copies = slots + (1 + slots) + 3 + 2 * (1 + slots)
+    return copies * parameter_count(work.sizes, work.program.bias) * _itemsize(precision)
+
+
+def _step(work: Work, precision: str, compiled: bool, rows: int) -> tuple[int, int]:
+    """Return the bytes that a step needs once, and for each record at a time."""
+    item, (inputs, *_, outputs) = _itemsize(precision), work.sizes
+    # Compiled, what the way back needs of each layer, once more while it is used, in panels a little wider.
+    packed = item * (3 * sum(-(-n // 16) * 16 for n in work.sizes) + inputs + outputs)
+    each = packed if compiled else _MADE * item * sum(work.sizes)
+    if compiled or each * rows <= _SMALL:
+        return 0, each
+    try:
+        once, kept = work.kept(precision)
+    except TraceError:  # it runs as it is, and how much it makes on the way is not known
+        return 0, each
+    return once, kept + item * (inputs + outputs)

@@ -1,0 +1,116 @@
+"""What a job is about, in the numbers that its time follows: known before anything runs, from its graph alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gdkernels.backend import storage_dtype
+from gdkernels.backend.program import Program
+from gdkernels.graph.cost import Cost, cost
+
+__all__ = ["QUANTITIES", "Work"]
+
+# What the time of a job is a sum over, each with a price in seconds:
+QUANTITIES = (
+    "transfers",  # of the data, to a device that is not the host
+    "transferred_bytes",
+    "runs",  # calls of the executable, one an epoch
+    "run_bytes",  # parameters and slots, which a run brings in and out again
+    "steps",
+    "operations",  # of the graph
+    "product_flops",
+    "batch_flops",  # elementwise, and reductions, of what has a row for each record
+    "parameter_flops",  # of what has none: the update
+    "batch_bytes",  # that these read and write if each operation does so
+    "parameter_bytes",
+)
+
+_LINE = 64  # bytes of a cache line and of the widest vectors: what a row takes is a multiple of that
+
+
+@dataclass(frozen=True)
+class Work:
+    """A job: training a network on records that lie on the host, or asking it.
+
+    Attributes
+    ----------
+    program
+        One without an optimizer only predicts, all the records at once.
+    sizes
+        Inputs, units of each hidden layer, outputs.
+    batch_size
+        Records a step.
+    records, epochs
+        How many are used, and how often; each epoch is one call of the executable.
+    """
+
+    program: Program
+    sizes: tuple[int, ...]
+    batch_size: int
+    records: int
+    epochs: int = 1
+
+    @property
+    def batch(self) -> int:
+        """Records in a full batch; there are never more than all."""
+        return min(self.batch_size, self.records)
+
+    @property
+    def steps(self) -> int:
+        """Steps of the whole job."""
+        return self.epochs * -(-self.records // self.batch)
+
+    def __str__(self) -> str:
+        what = f"{'-'.join(map(str, self.sizes))}, batches of {self.batch:,}"
+        return f"{what}, {self.epochs:,} epochs of {self.records:,} records"
+
+    def quantities(self, precision: str) -> dict[str, float]:
+        """Return how much there is of each of `QUANTITIES`.
+
+        Raises
+        ------
+        TraceError
+            Where the program cannot be recorded.
+        """
+        itemsize = 8 if storage_dtype(precision) == "float64" else 4
+        whole, still, state = self._costs(itemsize)
+        columns = self.sizes[0] + (self.sizes[-1] if self.program.optimizer else 0)
+        steps = self.steps
+        return {
+            "transfers": 1.0,
+            "transferred_bytes": float(self.records * columns * itemsize),
+            "runs": float(self.epochs),
+            "run_bytes": float(self.epochs * state),
+            "steps": float(steps),
+            "operations": float(steps * whole.operations),
+            "product_flops": float(steps * whole.product_flops),
+            "batch_flops": float(steps * (whole.other_flops - still.other_flops)),
+            "parameter_flops": float(steps * still.other_flops),
+            "batch_bytes": float(steps * (whole.bytes_unfused - still.bytes_unfused)),
+            "parameter_bytes": float(steps * still.bytes_unfused),
+        }
+
+    def kept(self, precision: str) -> tuple[int, int]:
+        """Return the bytes that the definition of a step makes on its way once, and for each record.
+
+        Raises
+        ------
+        TraceError
+            Where the program cannot be recorded.
+        """
+        whole, still, _ = self._costs(8 if storage_dtype(precision) == "float64" else 4)
+        return still.bytes_kept, -(-(whole.bytes_kept - still.bytes_kept) // self.batch)
+
+    def _costs(self, itemsize: int) -> tuple[Cost, Cost, int]:
+        """Return the cost of a step, that without any records, and the bytes of parameters and slots."""
+        if self.program.optimizer is None:
+            forward = self.program.trace_forward()
+            batch, widths, outputs = forward.batch, forward.widths, [forward.output]
+        else:
+            step = self.program.trace()
+            batch, widths, outputs = step.batch, step.widths, [step.error, *step.results.values()]
+        line = _LINE // itemsize
+        sizes = {w.name: -(-n // line) * line for w, n in zip(widths, self.sizes, strict=True)}
+        whole = cost(outputs, sizes | {batch.name: self.batch}, itemsize=itemsize)
+        still = cost(outputs, sizes | {batch.name: 0}, itemsize=itemsize)
+        return whole, still, still.bytes_least

@@ -1,0 +1,168 @@
+"""What an elementwise loop computes, free of names: loops of one recipe share one kernel."""
+
+import math
+from collections.abc import Set
+from dataclasses import dataclass
+
+from gdkernels.graph.nodes import Dim, Node
+from gdkernels.graph.operations import COMPARISONS, SCALAR
+from gdkernels.lowering.loops import is_loaded, operands
+from gdkernels.lowering.steps import COLUMN, MATRIX, NUMBER, UNITS, Loop, Schedule, ScheduleError, kind_of, value_of
+
+__all__ = ["ELEMENT", "ROW", "SINGLE", "UNIT", "Instruction", "Recipe", "recipe_of"]
+
+# How often a value changes: it is one number, one a row, one a unit, or one an element.
+SINGLE, ROW, UNIT, ELEMENT = range(4)
+
+_ARITHMETIC = frozenset({
+    "negative", "abs", "sign", "sqrt", "add", "subtract", "multiply", "divide", "maximum", "minimum",
+    "greater", "greater_equal", "less", "less_equal", "equal", "not_equal",
+    "logical_and", "logical_or", "logical_not", "where",
+})  # fmt: skip
+_LARGEST_POWER = 64
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """An operation on results of earlier ones; "load" of an operand, "constant" of a number."""
+
+    op: str
+    arguments: tuple[int, ...]
+    value: float
+    rate: int
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The text of a loop.
+
+    Attributes
+    ----------
+    kind
+        What it runs over.
+    code
+        Instructions, each after what it needs; the first ones load the operands, in order.
+    outputs
+        Which results are stored.
+    reductions
+        The operation, which result it reduces, and whether to one number a row rather than to a single one.
+    """
+
+    kind: str
+    code: tuple[Instruction, ...]
+    outputs: tuple[int, ...]
+    reductions: tuple[tuple[str, int, bool], ...]
+
+    @property
+    def loads(self) -> int:
+        return sum(i.op == "load" for i in self.code)
+
+    @property
+    def row_wise(self) -> bool:
+        """Whether it reduces to one number a row."""
+        return any(to_row for _, _, to_row in self.reductions)
+
+    def only_sign(self, load: int) -> bool:
+        """Return whether an operand is only compared with 0."""
+        if load in self.outputs or any(load == at for _, at, _ in self.reductions):
+            return False
+        users = [i for i in self.code if load in i.arguments]
+        zeros = {k for k, i in enumerate(self.code) if i.op == "constant" and i.value == 0}
+        return all(i.op in COMPARISONS and set(i.arguments) <= {load, *zeros} for i in users)
+
+
+def recipe_of(result: Schedule, loop: Loop, batch: Dim, functions: Set[str]) -> Recipe:
+    """Return the recipe of `loop`; its operands are the reads, then the outputs, then the reductions.
+
+    Parameters
+    ----------
+    functions
+        What the backend computes besides arithmetic: exp, tanh, …; with "pow", powers of any exponent too.
+
+    Raises
+    ------
+    ScheduleError
+        For an operation that is not among them.
+    """
+    return _Writer(result, loop, batch, functions).recipe()
+
+
+class _Writer:
+    def __init__(self, result: Schedule, loop: Loop, batch: Dim, functions: Set[str]) -> None:
+        self.result, self.loop, self.batch, self.functions = result, loop, batch, functions
+        self.code: list[Instruction] = []
+        self.at: dict[int, int] = {}
+        self.inside = {n.id for n in loop.outputs}
+
+    def recipe(self) -> Recipe:
+        for node in self.loop.reads:
+            self.at[node.id] = self._add("load", (), 0.0, self._rate(node))
+        outputs = tuple(self._value(n) for n in self.loop.outputs)
+        reductions = tuple(
+            (n.op, self._value(value_of(n.args[0])), kind_of(n, self.batch) == COLUMN) for n in self.loop.reductions
+        )
+        return Recipe(self.loop.kind, tuple(self.code), outputs, reductions)
+
+    def _rate(self, node: Node) -> int:
+        kind = NUMBER if node.dtype == SCALAR else kind_of(node, self.batch)
+        if kind == NUMBER:
+            return SINGLE
+        if self.loop.kind == MATRIX and kind in (COLUMN, UNITS):
+            return ROW if kind == COLUMN else UNIT
+        return ELEMENT
+
+    def _add(self, op: str, arguments: tuple[int, ...], value: float, rate: int) -> int:
+        self.code.append(Instruction(op, arguments, value, rate))
+        return len(self.code) - 1
+
+    def _value(self, node: Node) -> int:
+        known = self.at.get(node.id)
+        if known is None:
+            if node.op == "constant":
+                known = self._add("constant", (), node.attribute, SINGLE)
+            elif node.id not in self.inside and is_loaded(self.result, node):
+                raise AssertionError(f"{node} should have been among what is read")
+            else:
+                known = self._compute(node)
+            self.at[node.id] = known
+        return known
+
+    def _compute(self, node: Node) -> int:
+        sources = operands(self.result, node, self.loop.stage)
+        if node.op == "pow" and (_half_integer(sources[1]) or "pow" not in self.functions):
+            return self._power(self._value(sources[0]), sources[1])
+        arguments = tuple(self._value(a) for a in sources)
+        if node.op == "broadcast_to":
+            return arguments[0]
+        if node.op not in _ARITHMETIC and node.op not in self.functions:
+            raise ScheduleError(f"{node}: {node.op} cannot be compiled here")
+        return self._emit(node.op, *arguments)
+
+    def _emit(self, op: str, *arguments: int) -> int:
+        rates = [self.code[a].rate for a in arguments]
+        # A value that differs by row and by unit differs by element.
+        rate = ELEMENT if ROW in rates and UNIT in rates else max(rates)
+        return self._add(op, arguments, 0.0, rate)
+
+    def _power(self, base: int, exponent: Node) -> int:
+        """Write a power with a constant half-integer exponent as products and a square root."""
+        if not _half_integer(exponent):
+            raise ScheduleError(f"a power with the exponent {exponent} cannot be compiled here")
+        value = exponent.attribute
+        whole, half = divmod(abs(value), 1.0)
+        result = self._emit("sqrt", base) if half else None
+        square, n = base, int(whole)
+        while n:
+            if n & 1:
+                result = square if result is None else self._emit("multiply", result, square)
+            n >>= 1
+            square = self._emit("multiply", square, square) if n else square
+        one = self._add("constant", (), 1.0, SINGLE)
+        if result is None:
+            return one
+        return self._emit("divide", one, result) if value < 0 else result
+
+
+def _half_integer(exponent: Node) -> bool:
+    value = exponent.attribute if exponent.op == "constant" else math.inf
+    return abs(value) <= _LARGEST_POWER and value * 2 == int(value * 2)

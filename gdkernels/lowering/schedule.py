@@ -1,0 +1,233 @@
+"""The order in which a compiled step computes its graph: what runs in a tile of rows, what accumulates, what updates.
+
+Everything follows from one question per node. Does it have the batch dimension? Then it runs inside a tile of rows.
+Does it reduce over the batch? Then it accumulates. Does it have neither? Then it is the update; a reduction over the
+parameters, as in clipping by norm, makes a second phase of it.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from gdkernels.graph.derivative import topological
+from gdkernels.graph.namespace import Graph
+from gdkernels.graph.nodes import Dim, Node
+from gdkernels.graph.operations import ELEMENTWISE
+from gdkernels.lowering.buffers import assign_buffers
+from gdkernels.lowering.loops import is_loaded, make_loop, operands
+from gdkernels.lowering.steps import (
+    COLUMN,
+    MATRIX,
+    NUMBER,
+    UNITS,
+    WEIGHTS,
+    Accumulation,
+    Gather,
+    Product,
+    Schedule,
+    ScheduleError,
+    has_dim,
+    kind_of,
+    value_of,
+)
+from gdkernels.lowering.update_order import order_update
+
+__all__ = ["PREDICTION", "schedule"]
+
+PREDICTION = "prediction"
+
+_COMPUTED = frozenset(ELEMENTWISE) | {"broadcast_to"}
+_COSTLY = frozenset({"exp", "expm1", "log", "log1p", "tanh", "sin", "cos", "pow"})
+_REDUCTIONS = frozenset({"sum", "max", "min"})
+_NOT_ORDERED = frozenset({"squeeze", "expand_dims", "detach"})
+
+
+def schedule(graph: Graph, batch: Dim, outputs: Mapping[str, Node], totals: Sequence[Node] = ()) -> Schedule:
+    """Put a step, or a prediction, in order.
+
+    Parameters
+    ----------
+    batch
+        The size of the batch.
+    outputs
+        New values, by the name of the parameter or slot that they replace; or one matrix, called "prediction".
+    totals
+        Numbers that are wanted besides.
+
+    Raises
+    ------
+    ScheduleError
+        If the graph is not that of a step over independent rows; it names the value that does not fit.
+    """
+    tile = _Tile(graph, batch)
+    nodes = [n for n in topological(*outputs.values(), *totals) if n.op not in _NOT_ORDERED]
+    for node in nodes:
+        tile.classify(node)
+    if PREDICTION in outputs:
+        tile.store(value_of(outputs[PREDICTION]))
+    tile.find_aliases()
+    tile.store_what_crosses()
+    tile.order()
+    assign_buffers(tile.result, tile.result.stored, tile.kept)
+    if PREDICTION not in outputs:
+        order_update(tile.result, nodes, batch, outputs, totals)
+    return tile.result
+
+
+class _Tile:
+    """The part of a schedule that runs inside a tile of rows."""
+
+    def __init__(self, graph: Graph, batch: Dim) -> None:
+        self.graph, self.batch = graph, batch
+        self.result = Schedule()
+        self.stages = self.result.stages
+        self.kept: set[int] = set()
+        self.products: list[Product] = []
+        self.over_batch: set[int] = set()  # what waits for the whole batch
+        self.reductions: list[Node] = []  # along the units, or of everything in the tile
+
+    def store(self, node: Node) -> None:
+        self.result.stored.setdefault(node.id, node)
+
+    # ---- what each node is
+
+    def classify(self, node: Node) -> None:
+        self.stages[node.id] = max((self.stages[value_of(a).id] for a in node.args), default=0)
+        in_tile = has_dim(node, self.batch)
+        if any(value_of(a).id in self.over_batch for a in node.args):
+            self.over_batch.add(node.id)
+            if in_tile:
+                raise ScheduleError(f"{node} needs a sum over the batch before the batch is done")
+        if node.op == "matmul":
+            self._classify_product(node, in_tile)
+        elif node.op in _REDUCTIONS:
+            self._classify_reduction(node)
+        elif node.op in _COMPUTED:
+            kind_of(node, self.batch)
+        elif node.op == "input" and in_tile:
+            if kind_of(node, self.batch) == MATRIX:
+                self.store(node)
+            else:
+                self.result.columns.append(node)
+        elif node.op not in ("input", "constant", "dim", "transpose"):
+            raise ScheduleError(f"{node} is not an operation that compiled steps do")
+
+    def _classify_product(self, node: Node, in_tile: bool) -> None:
+        a, b = node.args
+        if in_tile:
+            weights = b.args[0] if b.op == "transpose" else b
+            if a.op == "transpose" or weights.op != "input" or has_dim(b, self.batch):
+                raise ScheduleError(f"{node} is not a product of rows with weights")
+            self.stages[node.id] += 1
+            left = value_of(a)
+            self._check_matrix(left)
+            self.products.append(Product(node, left, weights, b.op == "transpose"))
+            self.store(left)
+            self.store(node)
+        elif a.op == "transpose" and has_dim(a, self.batch) and has_dim(b, self.batch):
+            self._accumulate(Accumulation(node, value_of(a.args[0]), value_of(b)))
+        else:
+            raise ScheduleError(f"{node} is a product that has nothing to do with the batch")
+
+    def _classify_reduction(self, node: Node) -> None:
+        argument = value_of(node.args[0])
+        kind, result = kind_of(argument, self.batch), kind_of(node, self.batch)
+        if kind == MATRIX and result == COLUMN:
+            self.stages[node.id] += 1
+            self.reductions.append(node)
+        elif node.op != "sum":
+            raise ScheduleError(f"{node} is an extremum over something else than the units of each row")
+        elif kind == MATRIX and result == UNITS:
+            self._accumulate(Accumulation(node, None, argument))
+        elif kind in (MATRIX, COLUMN):
+            self.reductions.append(node)
+            self.over_batch.add(node.id)
+        elif kind not in (WEIGHTS, UNITS) or result != NUMBER:
+            raise ScheduleError(f"{node} reduces over something that compiled steps keep apart")
+
+    def _accumulate(self, accumulation: Accumulation) -> None:
+        self.result.accumulations.append(accumulation)
+        self.over_batch.add(accumulation.node.id)
+        for operand in accumulation.operands:
+            self._check_matrix(operand)
+            self.store(operand)
+            self.kept.add(operand.id)
+
+    def _check_matrix(self, node: Node) -> None:
+        if kind_of(node, self.batch) != MATRIX:
+            raise ScheduleError(f"{node} enters a product without being rows of units")
+
+    # ---- what is stored and what is computed again
+
+    def find_aliases(self) -> None:
+        """Find conditions that can be had from a stored value, so that what they were made from need not be kept.
+
+        After a = where(z ≤ k, k, z) the condition is a ≤ k; after where(z > k, z, k), and after where(z > 0, z, c·z)
+        with c ≥ 0, it is a > k: the same in each case, for NaN too.
+        """
+        for a in self.result.stored.values():
+            if a.op != "where" or a.args[0].op not in ("less_equal", "greater_equal", "less", "greater"):
+                continue
+            condition, chosen, other = a.args
+            z, k = condition.args
+            if condition.op in ("less", "greater"):
+                holds = chosen is z and (other is k or _stays_below(other, z, k))
+            else:
+                holds = chosen is k and other is z
+            if holds and k.op == "constant":
+                self.result.aliases[condition.id] = self.graph.apply(condition.op, a, k)
+
+    def store_what_crosses(self) -> None:
+        """Decide for each value that a later stage needs: what is costly is stored, the rest is computed again."""
+        pending = [*self.result.stored.values(), *(value_of(r.args[0]) for r in self.reductions)]
+        while pending:
+            root = pending.pop()
+            stage = self.stages[root.id]
+            for node in self._computed_for(root, stage):
+                crosses = self.stages[node.id] < stage
+                if crosses and node.op in _COSTLY and kind_of(node, self.batch) == MATRIX:
+                    self.store(node)
+                    pending.append(node)
+
+    def _computed_for(self, root: Node, stage: int) -> Iterator[Node]:
+        """Yield what a loop of this stage computes on the way to `root`, which comes last of all."""
+        seen: set[int] = set()
+        pending = [root] if root.op in _COMPUTED else []
+        while pending:
+            for operand in operands(self.result, pending.pop(), stage):
+                if operand.id not in seen:
+                    seen.add(operand.id)
+                    if not is_loaded(self.result, operand):
+                        yield operand
+                        pending.append(operand)
+
+    # ---- the order
+
+    def order(self) -> None:
+        """Put the tile's steps in order, stage by stage: products, loops, accumulations."""
+        result, steps = self.result, self.result.tile
+        steps += [Gather(n) for n in (*result.stored.values(), *result.columns) if n.op == "input"]
+        result.columns += [r for r in self.reductions if r.id not in self.over_batch]
+        for stage in range(max(self.stages.values(), default=0) + 1):
+            steps += [p for p in self.products if self.stages[p.node.id] == stage]
+            groups: dict[str, tuple[list[Node], list[Node]]] = {}
+            for node in sorted(result.stored.values(), key=lambda n: n.id):
+                if node.op in _COMPUTED and self.stages[node.id] == stage:
+                    groups.setdefault(self._extent(node), ([], []))[0].append(node)
+            for node in self.reductions:
+                argument = value_of(node.args[0])
+                if self.stages[argument.id] == stage:
+                    groups.setdefault(self._extent(argument), ([], []))[1].append(node)
+            for extent, (outputs, reduced) in groups.items():
+                steps.append(make_loop(result, MATRIX if extent else COLUMN, stage, outputs, reduced))
+            for a in result.accumulations:
+                if max(self.stages[o.id] for o in a.operands) == stage:
+                    steps.append(a)
+
+    def _extent(self, node: Node) -> str:
+        """Return the name of the size of a matrix' rows, or an empty string for a column."""
+        return str(node.shape[1]) if kind_of(node, self.batch) == MATRIX else ""
+
+
+def _stays_below(other: Node, z: Node, k: Node) -> bool:
+    """Whether `other` is c·z with c ≥ 0 and `k` is 0: then it is on the same side of `k` as z."""
+    scaled = other.op == "multiply" and other.args[0].op == "constant" and other.args[1] is z
+    return scaled and k.attribute == 0 and other.args[0].attribute >= 0

@@ -1,0 +1,10 @@
+"""What most people import: `MLP`, and training from several initial weights.
+
+A model is a network with the trainer that it goes on with; it adds no mathematics and no policy.
+Models of raw tables belong to `gdkernels.tabular`.
+"""
+
+from gdkernels.models.foreign import from_sklearn, from_torch
+from gdkernels.models.mlp import MLP, load
+
+__all__ = ["MLP", "from_sklearn", "from_torch", "load"]

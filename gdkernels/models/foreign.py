@@ -1,0 +1,75 @@
+"""Networks from other libraries' weights."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from gdkernels.definition.naming import resolve
+from gdkernels.interchange.foreign import ForeignWeights, sklearn_weights, torch_weights
+from gdkernels.models.mlp import MLP
+
+if TYPE_CHECKING:
+    from gdkernels.definition.activations import Activation
+
+__all__ = ["from_sklearn", "from_torch"]
+
+
+def from_sklearn(estimator: Any, **settings: Any) -> MLP:
+    """Return the network of a fitted ``MLPClassifier`` or ``MLPRegressor`` of scikit-learn.
+
+    Parameters
+    ----------
+    settings
+        ``backend``, ``device``, ``precision`` and ``seed`` of `gdkernels.MLP`; the precision is that of the weights
+        unless it is given.
+
+    Returns
+    -------
+    MLP
+        It gives the estimator's outputs; a classifier's classes come as their numbers in ``estimator.classes_``.
+
+    Raises
+    ------
+    InputError
+        Where `estimator` is not fitted, or no such network.
+    """
+    weights = sklearn_weights(estimator)
+    mlp = _mlp(weights, weights.activation, "identity", settings)
+    mlp._set_objective(resolve("loss", weights.loss or "sse"))
+    return mlp
+
+
+def from_torch(
+    path: str | os.PathLike[str],
+    *,
+    activation: str | Activation | Sequence[str | Activation] = "relu",
+    output: str | Activation = "identity",
+    **settings: Any,
+) -> MLP:
+    """Return the network of a PyTorch ``nn.Sequential`` of ``Linear`` layers, from its weights as safetensors.
+
+    Parameters
+    ----------
+    path
+        What ``safetensors.torch.save_file(model.state_dict(), path)`` wrote; layers are in the order of their numbers.
+    activation, output
+        Those of the network, which the file does not tell.
+    settings
+        ``backend``, ``device``, ``precision`` and ``seed`` of `gdkernels.MLP`; the precision is that of the weights
+        unless it is given.
+
+    Raises
+    ------
+    FileError
+        Where the file cannot be read, or holds anything but the weights of such layers; nothing in it is executed.
+    """
+    return _mlp(torch_weights(path), activation, output, settings)
+
+
+def _mlp(weights: ForeignWeights, activation: Any, output: Any, settings: dict[str, Any]) -> MLP:
+    given = {"precision": weights.precision} | settings
+    mlp = MLP(weights.sizes, activation=activation, output=output, bias=weights.bias, **given)
+    mlp.set_parameters(weights.layers)
+    return mlp

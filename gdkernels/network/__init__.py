@@ -1,0 +1,5 @@
+"""The trained thing without its trainer: its structure, its parameters where they compute, predictions, and its file.
+
+Everything that holds a network (trainers, estimators, table models, plots, exports) uses the interface of this room.
+How parameters change belongs to `gdkernels.training`.
+"""

@@ -1,5 +1,0 @@
-"""Records that stay in files: trained on window by window, without ever being in memory all at once."""
-
-from gdkernels.stored.stored import Stored
-
-__all__ = ["Stored"]

@@ -1,0 +1,145 @@
+"""The penalty that suits a table, and when to stop: those with which networks do best on rows that they never saw."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+from gdkernels.data.records import Records
+from gdkernels.errors import DivergenceError
+from gdkernels.system.progress import RecordCount
+from gdkernels.tabular.fitting import Rows, diverged, kth
+from gdkernels.training.trainer import Trainer
+
+__all__ = ["Choice", "cross_validated"]
+
+STEP = 4.0  # from one penalty to the next: halves and doubles can hardly be told apart
+MOST_STEPS = 4
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was chosen.
+
+    Attributes
+    ----------
+    networks
+        How many were trained, each without another part of the rows.
+    loss
+        The mean over those rows, each judged by the network that was trained without it, after so many epochs.
+    tried
+        The lowest such loss of each penalty.
+    """
+
+    networks: int
+    l2: float
+    epochs: int
+    loss: float
+    tried: dict[float, float]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return all of it as JSON can hold it."""
+        return asdict(self) | {"tried": [{"l2": l2, "loss": loss} for l2, loss in self.tried.items()]}
+
+    def as_text(self) -> str:
+        """Return a line."""
+        others = [f"{l2:.2g}" for l2 in sorted(self.tried) if l2 != self.l2]
+        among = f" (of {', '.join(others)} too)" if others else ""
+        who = "a network" if self.networks == 1 else f"{self.networks} networks, each"
+        return (
+            f"l2 {self.l2:.2g}{among} and {self.epochs} epochs, by the lowest loss, {self.loss:.4g}, of {who} on the "
+            "rows that it was trained without"
+        )
+
+
+def cross_validated(
+    network: dict[str, Any],
+    draws: Sequence[tuple[Rows, Rows]],
+    *,
+    settings: dict[str, Any],
+    search: bool,
+    epochs: int,
+    patience: int,
+) -> Choice:
+    """Train networks in turns, an epoch each, and return by which penalty and when the rows left out fit best.
+
+    A few rows left out of one network are a rough measure. Together they are all the rows, so that one moment to stop
+    is found for all the networks, and penalties can be compared.
+
+    Parameters
+    ----------
+    network
+        The arguments of `MLP`.
+    draws
+        For each network the rows to train on, and those left out.
+    settings
+        Those of `Trainer`.
+    search
+        Whether to try penalties above that of the settings, in steps of four, or else below, while the loss falls.
+    epochs, patience
+        The largest number of epochs, and after how many without a lower loss to end.
+
+    Raises
+    ------
+    DivergenceError
+        Where one of them diverges.
+    """
+    first = settings["l2"]
+    with RecordCount("cross-validating") as bar:
+
+        def judged(l2: float) -> tuple[float, int]:
+            trainers = [Trainer(kth(network, k), **settings | {"l2": l2}) for k in range(len(draws))]
+            return _lowest(trainers, draws, epochs, patience, bar)
+
+        found = {first: judged(first)}
+        if search and first > 0:
+            for step in (STEP, 1 / STEP):
+                if _best(found) == first:
+                    _follow(found, judged, [first * step**k for k in range(1, MOST_STEPS + 1)])
+    l2 = _best(found)
+    loss, epoch = found[l2]
+    return Choice(len(draws), l2, epoch, loss, {penalty: reached for penalty, (reached, _) in found.items()})
+
+
+def _best(found: dict[float, tuple[float, int]]) -> float:
+    return min(found, key=lambda l2: found[l2][0])
+
+
+def _follow(
+    found: dict[float, tuple[float, int]], judged: Callable[[float], tuple[float, int]], penalties: Sequence[float]
+) -> None:
+    """Try one penalty after the other until the loss does not fall any more."""
+    for l2 in penalties:
+        found[l2] = judged(l2)
+        if _best(found) != l2:
+            return
+
+
+def _lowest(
+    trainers: Sequence[Trainer], draws: Sequence[tuple[Rows, Rows]], epochs: int, patience: int, bar: RecordCount
+) -> tuple[float, int]:
+    """Return the lowest mean loss over all rows left out, and in which epoch it was."""
+    placed: list[tuple[Records, Records]] = []
+    for trainer, (train, left_out) in zip(trainers, draws, strict=True):
+        with trainer.mlp._bound(train.x, partial(trainer.work, epochs=epochs)):
+            on_device = [trainer._place(rows.x, rows.y, rows.weights) for rows in (train, left_out)]
+            placed.append((on_device[0], on_device[1]))
+    whole = sum(others.total_weight for _, others in placed)
+    best = (math.inf, 1)
+    for epoch in range(1, epochs + 1):
+        error = 0.0
+        for trainer, (records, others) in zip(trainers, placed, strict=True):
+            with trainer.mlp._bound(records.x):
+                try:
+                    trainer._run_epoch(records)
+                except DivergenceError:
+                    raise diverged(epoch, trainer.settings.optimizer) from None
+                error += trainer.mlp._error(others.x, others.y, sample_weight=others.weights)
+            bar.update(len(records))
+        best = min(best, (error / whole, epoch))
+        if epoch - best[1] >= patience:
+            break
+    return best

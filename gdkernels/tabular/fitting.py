@@ -1,0 +1,115 @@
+"""From the prepared rows of a table to a trained network: one, the best of several, or their average."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gdkernels.definition.optimizers import Optimizer
+from gdkernels.errors import DivergenceError, InputError
+from gdkernels.models.mlp import MLP
+from gdkernels.randomness import generator
+from gdkernels.tables import Preparation
+from gdkernels.tabular.average import averaged, averaged_sizes
+from gdkernels.training.checkpointing import subfolder
+from gdkernels.training.history import History
+
+__all__ = ["Rows", "balanced", "diverged", "fit", "kth", "network_targets"]
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Inputs and targets as the network takes them, and the weights of the records where there are some."""
+
+    x: Array
+    y: Array
+    weights: Array | None = None
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+def fit(
+    network: dict[str, Any], draws: Sequence[tuple[Rows, Rows]], *, run: dict[str, Any]
+) -> tuple[MLP, list[History]]:
+    """Train a network for each draw, and average them.
+
+    Parameters
+    ----------
+    network
+        The arguments of `MLP`; the first network has its seed, the others seeds drawn by it.
+    draws
+        For each network the rows to train and to validate on.
+    run
+        Those of `MLP.fit`.
+
+    Returns
+    -------
+    tuple
+        The network, and the histories of what it was made of.
+
+    Raises
+    ------
+    DivergenceError
+        Where one of them diverges.
+    """
+    made: list[MLP] = []
+    histories: list[History] = []
+    for k, (train, validation) in enumerate(draws):
+        mlp = kth(network, k)
+        held_out = (validation.x, validation.y, validation.weights) if len(validation) else None
+        own = {"checkpoint": subfolder(run["checkpoint"], f"network-{k + 1}")} if run["checkpoint"] else {}
+        history = mlp.fit(train.x, train.y, sample_weight=train.weights, validation=held_out, **run | own)
+        if history.diverged:
+            raise diverged(len(history.epochs) + 1, run["optimizer"])
+        made.append(mlp)
+        histories.append(history)
+    whole = made[0] if len(made) == 1 else _side_by_side(made, network)
+    return whole, histories
+
+
+def diverged(epoch: int, optimizer: Optimizer) -> DivergenceError:
+    """Return the error for a training that diverged."""
+    return DivergenceError(
+        f"training diverged in epoch {epoch}; lower --learning-rate (it was {optimizer.learning_rate:g}), or limit the "
+        "gradient with --clip-norm 1; nothing was written"
+    )
+
+
+def kth(network: dict[str, Any], k: int) -> MLP:
+    """Return the network, before training, that is the k-th of several with these arguments."""
+    seed = network["seed"] if k == 0 else int(generator(network["seed"], "average", k).integers(2**32))
+    return MLP(**network | {"seed": seed})
+
+
+def _side_by_side(made: list[MLP], network: dict[str, Any]) -> MLP:
+    activation = network["activation"]
+    whole = MLP(**network | {"sizes": averaged_sizes(network["sizes"], len(made)), "activation": activation})
+    whole.set_parameters(averaged([mlp._host_parameters() for mlp in made]))
+    # It predicts what its parts were trained for; nothing else knows whether it puts out classes.
+    whole._set_objective(made[0]._loss)  # type: ignore[arg-type]
+    return whole
+
+
+def balanced(classes: Array) -> Array:
+    """Return the weight of each record: those of each class add up to the same, all of them to their number."""
+    _, places, counts = np.unique(classes, return_inverse=True, return_counts=True)
+    return np.asarray((len(classes) / (len(counts) * counts))[places])
+
+
+def network_targets(preparation: Preparation, loss: str, y: Array) -> tuple[int, Array]:
+    """Return the number of outputs, and the targets as the loss takes them."""
+    if preparation.classes is None:
+        if loss == "poisson" and y.min() < 0:
+            raise InputError(f"--loss poisson is for counts; {preparation.targets[0]!r} has the value {y.min():g}")
+        return y.shape[1], y
+    if loss == "binary_cross_entropy":
+        return 1, y
+    count = len(preparation.classes)
+    return count, y if loss == "cross_entropy" else np.eye(count)[y]

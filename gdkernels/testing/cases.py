@@ -1,0 +1,314 @@
+"""What the conformance suite runs: programs that cover the definition, their data, and how results are compared."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cache
+from itertools import pairwise
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from gdkernels.backend import Backend, Plan, State, storage_dtype, verification
+from gdkernels.backend.definition_executable import bind
+from gdkernels.backend.program import Program
+from gdkernels.definition import activations, losses
+from gdkernels.definition.network import Layer
+from gdkernels.definition.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
+
+__all__ = [
+    "CASES",
+    "Case",
+    "Data",
+    "Result",
+    "compare",
+    "data_of",
+    "on_backend",
+    "on_numpy",
+    "on_numpy_once",
+    "put_on",
+    "state_on",
+]
+
+
+# ---- functions as a user writes them, in no table of built-in ones
+
+
+def mish(z: Any, *, xp: Any) -> Any:
+    """Return z·tanh(softplus(z)) (Misra 2019, arXiv:1908.08681)."""
+    return z * xp.tanh(xp.logaddexp(z, 0.0))
+
+
+def log_cosh(prediction: Any, target: Any, *, xp: Any) -> Any:
+    """Return Σ_j log cosh(y_j − ŷ_j), scaled per record by the number of outputs."""
+    e = prediction - target
+    return xp.sum(e + xp.logaddexp(-2.0 * e, 0.0) - math.log(2.0), axis=-1) / prediction.shape[1]
+
+
+@dataclass(frozen=True)
+class Adagrad(Optimizer):
+    """s ← s + g², w ← w − (η/√t)·g / (√s + ε): two things that no built-in one does, in one rule."""
+
+    learning_rate: float = 1e-2
+    slots: ClassVar[int] = 1
+
+    def rule(self, w: Any, g: Any, slots: Any, *, learning_rate: Any, t: Any, xp: Any) -> tuple[Any, Any]:
+        s = slots[0] + g * g
+        return w - (learning_rate / t**0.5) * g / (xp.sqrt(s) + 1e-7), (s,)
+
+
+# ---- what is run
+
+
+@dataclass(frozen=True)
+class Case:
+    """A program with the sizes that it is run at.
+
+    Attributes
+    ----------
+    widths
+        Of the input and of every layer.
+    records, batch_size
+        The last batch of an epoch is smaller where the one does not divide the other.
+    steps
+        How many are done at least, in whole epochs.
+    """
+
+    program: Program
+    widths: tuple[int, ...] = (5, 7, 6, 3)
+    records: int = 23
+    batch_size: int = 8
+    steps: int = 100
+    learning_rate: float = 0.02
+
+
+def _cases() -> dict[str, Case]:
+    cases: dict[str, Case] = {}
+    momentum = SGD(momentum=0.9)  # its slot after one step is the gradient itself, times the rate
+    for name, f in activations.BY_NAME.items():
+        for loss_name, loss in losses.BY_NAME.items():
+            takes_logits = losses.link_of(loss) is not activations.identity
+            output = activations.identity if takes_logits else f
+            program = Program((f, activations.tanh, output), loss=loss, optimizer=momentum)
+            # Slow enough that training is not chaotic: there, NumPy's own error would allow everybody anything.
+            rate = 0.002 if f is activations.exp else 0.005
+            cases[f"{name}-{loss_name}"] = Case(program, learning_rate=rate)
+
+    base = Program((activations.tanh, activations.softplus, activations.identity), loss=losses.sse, optimizer=momentum)
+    for name, optimizer in {
+        "sgd": SGD(),
+        "momentum": momentum,
+        "nesterov": SGD(momentum=0.9, nesterov=True),
+        "rmsprop": RMSprop(),
+        "adam": Adam(),
+        "adamw": AdamW(weight_decay=0.1),
+    }.items():
+        cases[name] = Case(replace(base, optimizer=optimizer))
+    changed: dict[str, dict[str, Any]] = {
+        "l2": {"l2": 0.05},
+        "l2 in the loss": {"l2": 0.2, "l2_in_loss": True},
+        "clipping": {"clip_norm": 0.1},
+        "clipping that seldom acts": {"clip_norm": 3.0},
+        "gradient norm": {"gradient_norm": True},
+        "norm of a clipped gradient": {"gradient_norm": True, "clip_norm": 0.1, "l2": 0.05},
+        "no bias": {"bias": False},
+        "sum": {"reduction": "sum"},
+        "everything": {
+            "l2": 0.01,
+            "l2_in_loss": True,
+            "clip_norm": 0.5,
+            "gradient_norm": True,
+            "bias": False,
+            "reduction": "sum",
+            "optimizer": AdamW(),
+        },
+        "user's activation": {"activations": (mish, mish, activations.identity)},
+        "user's loss": {"loss": log_cosh},
+        "user's optimizer": {"optimizer": Adagrad()},
+        "a mixture of activations": {"activations": (activations.relu, activations.gelu, activations.softmax)},
+    }
+    for name, changes in changed.items():
+        cases[name] = Case(replace(base, **changes))
+    for name in (*losses.BY_NAME, "user's loss", "sum", "everything", "adam"):
+        plain = cases.get(name) or cases[f"tanh-{name}"]
+        rate = plain.learning_rate / (4 if name == "sum" else 1)  # as steep as its sum, and not chaotic
+        cases[f"weighted {name}"] = replace(plain, program=replace(plain.program, weighted=True), learning_rate=rate)
+
+    def layers(f: Any, count: int) -> Program:
+        return replace(base, activations=(f,) * count + (activations.identity,))
+
+    relu, tanh = activations.relu, activations.tanh
+    cases |= {
+        "batch 1": Case(base, records=7, batch_size=1),
+        "weighted batch 1": Case(replace(base, weighted=True), records=7, batch_size=1),  # some weigh nothing
+        "one record": Case(base, records=1, batch_size=8, steps=20),  # soon it is learnt, and momentum is all noise
+        "a batch of all": Case(base, records=8, batch_size=8),
+        "a last batch of one": Case(base, records=17, batch_size=8),
+        "width 1": Case(layers(tanh, 2), widths=(1, 1, 1, 1)),
+        "no hidden layer": Case(layers(relu, 0), widths=(4, 3)),
+        "no hidden layer, width 1": Case(layers(relu, 0), widths=(1, 1)),
+        "five hidden layers": Case(layers(tanh, 5), widths=(5, 6, 7, 8, 9, 4, 2)),
+        # Beyond the sizes of tiles and vectors, and no multiples of them.
+        "wide": Case(layers(relu, 2), widths=(67, 131, 65, 3), records=300, batch_size=130, steps=6),
+        "weighted wide": Case(
+            replace(layers(relu, 2), weighted=True), widths=(67, 131, 65, 3), records=300, batch_size=130, steps=6
+        ),
+        "narrow in, wide out": Case(layers(relu, 1), widths=(1, 5, 71), records=70, batch_size=33, steps=6),
+    }
+    return cases
+
+
+CASES = _cases()
+
+# NumPy arrays: what is compared, and when; with the number of steps that the bound is for.
+Result = list[dict[str, npt.NDArray[Any]]]
+MOMENTS = {"after one step": 1, "after one epoch": 100, "at the end": 100}
+
+
+@dataclass(frozen=True)
+class Data:
+    """Inputs of a case, in float32 so that every precision starts from the same bits."""
+
+    parameters: tuple[Layer, ...]
+    x: npt.NDArray[np.float32]
+    y: npt.NDArray[np.float32]
+    sample_weight: npt.NDArray[np.float32] | None
+    # (order, learning rates) of each run: the first step alone, the rest of the first epoch, then whole epochs
+    runs: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]] = field(default_factory=list)
+
+    @property
+    def first_epoch(self) -> int:
+        """How many runs the first epoch is made of."""
+        return 1 if len(self.runs[0][0]) == len(self.x) else 2
+
+
+@cache
+def data_of(case: Case) -> Data:
+    random = np.random.default_rng(sum(case.widths) + case.records)
+
+    def draw(*shape: int) -> npt.NDArray[np.float32]:
+        return random.standard_normal(shape, dtype=np.float32)
+
+    parameters = tuple(
+        Layer(draw(m, n) / np.float32(m**0.5), draw(n) / np.float32(4) if case.program.bias else None)
+        for m, n in pairwise(case.widths)
+    )
+    x, y = draw(case.records, case.widths[0]), draw(case.records, case.widths[-1])
+    loss = case.program.loss
+    if loss is losses.poisson:
+        y = np.floor(np.exp(y))  # counts, zeros among them
+    elif loss is losses.cross_entropy:
+        y = (y == y.max(axis=1, keepdims=True)).astype(np.float32)
+    elif loss is losses.binary_cross_entropy:
+        y = (y > 0).astype(np.float32)
+    weights = None
+    if case.program.weighted:  # zeros among them
+        weights = np.floor(random.uniform(0.0, 4.0, case.records)).astype(np.float32) / np.float32(2)
+    data = Data(parameters, x, y, weights)
+    done = 0
+    while done < case.steps:
+        order = random.permutation(case.records)
+        pieces = [order] if done else [order[: case.batch_size], order[case.batch_size :]]
+        for piece in pieces:
+            if len(piece):
+                steps = -(-len(piece) // case.batch_size)
+                # A rate of its own for each step: they have to be used one by one.
+                data.runs.append((piece, case.learning_rate * random.uniform(0.5, 1.0, steps)))
+                done += steps
+    return data
+
+
+def all_runs(
+    data: Data, state: State, run: Callable[..., Any], to_numpy: Callable[[Any], Any], *, epochs: int | None = None
+) -> Result:
+    """Do the runs of all epochs, or of the first, and return what is compared at each of `MOMENTS`."""
+    results: Result = []
+    total = 0.0
+    moments = (1, data.first_epoch, len(data.runs))
+    count = len(data.runs) if epochs is None else data.first_epoch + epochs - 1
+    for k, (order, rates) in enumerate(data.runs[:count], start=1):
+        loss, norm = run(state, order, rates)
+        total += loss
+        norms = {} if norm is None else {"the norm": np.asarray(norm)}
+        results += [norms | arrays_of(total, state, to_numpy)] * moments.count(k)
+    return results
+
+
+def arrays_of(loss: float, state: State, to_numpy: Callable[[Any], Any]) -> dict[str, npt.NDArray[Any]]:
+    # Copies: a compiled step goes on writing into the state's own arrays.
+    arrays = {name: np.array(a) for name, a in verification.named_arrays(state, to_numpy)}
+    return {"the loss": np.asarray(loss)} | arrays
+
+
+def numpy_state(case: Case, precision: str) -> State:
+    dtype = storage_dtype(precision)
+    return verification.start(case.program, data_of(case).parameters, lambda a: np.asarray(a, dtype=dtype))
+
+
+def on_numpy(case: Case, precision: str) -> Result:
+    data = data_of(case)
+    state = numpy_state(case, precision)
+
+    def run(state: State, order: Any, rates: Any) -> Any:
+        return verification.continue_on_numpy(
+            case.program,
+            state,
+            data.x,
+            data.y,
+            order,
+            case.batch_size,
+            rates,
+            precision=precision,
+            sample_weight=data.sample_weight,
+        )
+
+    return all_runs(data, state, run, np.asarray)
+
+
+# Shared by all the backends of a test session.
+on_numpy_once = cache(on_numpy)
+
+
+def put_on(backend: Backend, device: str, precision: str) -> Callable[[Any], Any]:
+    def put(a: Any) -> Any:
+        array = backend.asarray(np.array(a), dtype=storage_dtype(precision), device=device)
+        if isinstance(array, np.ndarray):
+            array.flags.writeable = False  # so that writing to inputs fails where it happens
+        return array
+
+    return put
+
+
+def state_on(backend: Backend, device: str, precision: str, program: Program, data: Data) -> State:
+    def put(a: Any) -> Any:
+        return backend.asarray(np.array(a), dtype=storage_dtype(precision), device=device)
+
+    return verification.start(program, data.parameters, put)
+
+
+def on_backend(backend: Backend, device: str, precision: str, case: Case, epochs: int | None = None) -> Result:
+    data = data_of(case)
+    put = put_on(backend, device, precision)
+    x, y = put(data.x), put(data.y)
+    # A backend of a third party need not know the argument: it is given where the program asks for it.
+    weights = () if data.sample_weight is None else (put(data.sample_weight),)
+    executable = bind(backend, case.program, Plan(backend.name, device, precision))
+
+    def run(state: State, order: Any, rates: Any) -> Any:
+        return executable.run(state, x, y, order, case.batch_size, rates, *weights)
+
+    state = state_on(backend, device, precision, case.program, data)
+    return all_runs(data, state, run, backend.to_numpy, epochs=epochs)
+
+
+def compare(found: Result, own: Result, wanted: Result, precision: str) -> None:
+    assert found
+    for (when, steps), a, yardstick, a64 in zip(MOMENTS.items(), found, own, wanted, strict=False):
+        assert list(a) == list(a64), f"{when} there are {list(a)}, there should be {list(a64)}"
+        for name in a64:
+            error = verification.relative_error(a[name], a64[name])
+            allowed = verification.bound(verification.relative_error(yardstick[name], a64[name]), precision, steps)
+            assert error <= allowed, (
+                f"in {precision}, {when}, {name} is off by {error:.1e}; at most {allowed:.1e} is allowed"
+            )

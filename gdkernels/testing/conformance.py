@@ -1,0 +1,390 @@
+"""The suite itself. A plug-in's own tests can run it too, and add theirs::
+
+    from gdkernels.testing import BackendConformance
+
+    class TestMine(BackendConformance):
+        @pytest.fixture
+        def backend(self):
+            return MyBackend()
+
+Every program is compared with the definition in float64 on NumPy, array by array (`gdkernels.backend.verification`):
+the relative error ‖a − a64‖ / ‖a64‖ is at most max(1e-5, twice NumPy's own) after one step and max(1e-4, three times
+NumPy's own) after a hundred, NumPy's own being its error in the same precision; in float64 it is at most 1e-10.
+"""
+
+import inspect
+import math
+import os
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from gdkernels.backend import PRECISIONS, Backend, Executable, Plan, State, storage_dtype, verification
+from gdkernels.backend.definition_executable import bind
+from gdkernels.backend.program import Program
+from gdkernels.definition import network
+from gdkernels.dispatch import registry
+from gdkernels.testing.cases import (
+    CASES,
+    Case,
+    Data,
+    arrays_of,
+    compare,
+    data_of,
+    numpy_state,
+    on_backend,
+    on_numpy,
+    on_numpy_once,
+    put_on,
+    state_on,
+)
+
+__all__ = ["BackendConformance"]
+
+
+def _with_gaps(a: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return a view with the values of `a` in every second column of a larger array."""
+    return np.repeat(a, 2, axis=1)[:, ::2]
+
+
+def _scaled(function: Callable[..., Any], factor: float) -> Callable[..., Any]:
+    """Return a definition's `function` with the first of its results, or all of its gradients, times `factor`."""
+
+    def changed(*args: Any, **kwargs: Any) -> Any:
+        result = function(*args, **kwargs)
+        if isinstance(result, tuple):
+            first, layers = result
+            return first, network.map_layers(lambda g: factor * g, layers)
+        return factor * result
+
+    return changed
+
+
+class BackendConformance:
+    """Everything that is asked of a backend; subclasses say which by overriding the fixture `backend`.
+
+    Attributes
+    ----------
+    epochs
+        How many each program is trained for; None for about a hundred steps.
+    """
+
+    epochs: ClassVar[int | None] = None
+
+    @pytest.fixture
+    def backend(self) -> Backend:
+        """Return the backend under test: GDKERNELS_BACKEND, or NumPy."""
+        return registry.get(os.environ.get("GDKERNELS_BACKEND", "numpy"))
+
+    @pytest.fixture
+    def device(self, backend: Backend) -> str:
+        """Return the device under test: GDKERNELS_DEVICE, or the backend's default."""
+        return os.environ.get("GDKERNELS_DEVICE") or backend.devices()[0]
+
+    # ---- the contract
+
+    def test_name_and_priority(self, backend: Backend) -> None:
+        assert re.fullmatch(r"[a-z][a-z0-9_-]*", backend.name), f"{backend.name!r} is hard to type on a command line"
+        assert isinstance(backend.priority, int)
+
+    def test_precisions(self, backend: Backend) -> None:
+        assert backend.precisions
+        assert len(set(backend.precisions)) == len(backend.precisions)
+        assert set(backend.precisions) <= set(PRECISIONS)
+
+    def test_it_can_run_here(self, backend: Backend) -> None:
+        assert backend.unavailable() is None
+
+    def test_devices(self, backend: Backend, device: str) -> None:
+        devices = backend.devices()
+        assert devices
+        assert all(isinstance(d, str) and d and d == d.strip() for d in devices)
+        assert len(set(devices)) == len(devices)
+        assert backend.devices() == devices
+        assert device in devices
+
+    def test_signatures(self, backend: Backend) -> None:
+        for name, wanted in inspect.getmembers(Backend, inspect.isfunction):
+            if name.startswith("_"):
+                continue
+            parameters = inspect.signature(getattr(type(backend), name)).parameters
+            for parameter in inspect.signature(wanted).parameters.values():
+                assert parameter.name in parameters, f"{name}() lacks the parameter {parameter.name}"
+                assert parameters[parameter.name].kind == parameter.kind, (
+                    f"{name}({parameter.name}) is passed otherwise"
+                )
+            for extra in parameters.keys() - inspect.signature(wanted).parameters.keys():
+                assert parameters[extra].default is not inspect.Parameter.empty, f"{name}({extra}) needs a default"
+
+    def test_hooks(self, backend: Backend, device: str) -> None:
+        assert backend.synchronize(device) is None  # type: ignore[func-returns-value]
+        assert isinstance(backend.expected(), bool)
+        memory = backend.memory(device)
+        if memory is not None:
+            free, total = memory
+            assert 0 <= free <= total
+            assert total > 0
+        with backend.on_device(device):
+            pass
+
+    # ---- arrays
+
+    @pytest.mark.parametrize("dtype", ["float32", "float64", "int64"])
+    @pytest.mark.parametrize("shape", [(3, 2), (4,), (1, 1), (0, 3), ()])
+    def test_arrays_come_back(self, backend: Backend, device: str, dtype: str, shape: tuple[int, ...]) -> None:
+        if dtype == "float64" and "float64" not in backend.precisions:
+            pytest.skip("this backend has no float64")
+        x = np.arange(math.prod(shape), dtype=dtype).reshape(shape) - 1
+        a = backend.asarray(x, dtype=dtype, device=device)
+        back = backend.to_numpy(a)
+        assert isinstance(back, np.ndarray)
+        assert back.dtype == np.dtype(dtype)
+        assert back.shape == tuple(a.shape) == shape
+        assert np.array_equal(back, x)
+        again = backend.to_numpy(backend.asarray(a, dtype=dtype, device=device))
+        assert np.array_equal(again, x), "its own arrays are taken too"
+
+    @pytest.mark.parametrize("kind", ["float64", "int32", "read-only", "transposed", "strided", "big-endian", "DLPack"])
+    def test_any_host_array_is_taken(self, backend: Backend, device: str, kind: str) -> None:
+        x = np.asarray([[1.5, -2.0, 3.0], [4.0, 5.25, 1e-3]])
+        given: Any = x
+        if kind == "int32":
+            given = x = x.astype(np.int32)
+        elif kind == "read-only":
+            x.flags.writeable = False
+        elif kind == "transposed":
+            given = x = x.T
+        elif kind == "strided":
+            given = x = x[:, ::2]
+        elif kind == "big-endian":
+            given = x.astype(">f8")
+        elif kind == "DLPack":
+            given = _OnlyDLPack(x)
+        back = backend.to_numpy(backend.asarray(given, dtype="float32", device=device))
+        assert back.dtype == np.float32
+        assert np.array_equal(back, x.astype(np.float32))
+
+    def test_owns(self, backend: Backend, device: str) -> None:
+        assert backend.owns(backend.asarray(np.ones(2), dtype="float32", device=device))
+        for stranger in ([1.0, 2.0], 1.0, "array", None, object()):
+            assert not backend.owns(stranger)
+
+    # ---- training
+
+    @pytest.mark.parametrize("name", CASES)
+    def test_training_is_the_definition(self, backend: Backend, device: str, name: str) -> None:
+        case = CASES[name]
+        for precision in backend.precisions:
+            # In float64, where an epoch shows at 1e-10 what is wrong, a hundred steps would show no more.
+            epochs = 1 if precision == "float64" else self.epochs
+            found = on_backend(backend, device, precision, case, epochs)
+            compare(found, on_numpy_once(case, precision), on_numpy_once(case, "float64"), precision)
+
+    @pytest.mark.parametrize("what", ["forward", "gradient", "update"])
+    def test_a_changed_definition_is_followed(
+        self, backend: Backend, device: str, what: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # Whatever a backend compiles comes from the definition. One that has the formulas a second time fails here.
+        case = replace(CASES["tanh-sse"], steps=3, learning_rate=0.05)
+        precision = backend.precisions[0]
+        unchanged = on_numpy(case, "float64")
+        name = {"forward": "_affine", "gradient": "gradient", "update": "update"}[what]
+        function = getattr(network, name)
+        if what == "update":
+
+            def changed(*args: Any, **kwargs: Any) -> Any:
+                parameters, slots = function(*args, **kwargs)
+                return network.map_layers(lambda w: 0.99 * w, parameters), slots
+        else:
+            changed = _scaled(function, 1.01)
+        monkeypatch.setattr(network, name, changed)
+        wanted = on_numpy(case, "float64")
+        assert verification.relative_error(wanted[-1]["W0"], unchanged[-1]["W0"]) > 1e-4, (
+            "the change is one that is seen"
+        )
+        found = on_backend(backend, device, precision, case)
+        compare(found, on_numpy(case, precision), wanted, precision)
+
+    def test_rows_are_taken_in_the_order_given(self, backend: Backend, device: str) -> None:
+        # Some twice, some never: what a bootstrap or a validation split asks for.
+        self._check_run(backend, device, order=np.asarray([5, 2, 2, 9, 0, 5, 11, 7, 2]), batch_size=4)
+
+    def test_a_batch_larger_than_the_rows(self, backend: Backend, device: str) -> None:
+        self._check_run(backend, device, order=np.asarray([3, 1, 4]), batch_size=64)
+
+    @pytest.mark.parametrize("arrange", [np.asfortranarray, _with_gaps], ids=["columns first", "with gaps"])
+    def test_inputs_in_any_memory_order(self, backend: Backend, device: str, arrange: Callable[[Any], Any]) -> None:
+        self._check_run(backend, device, order=np.arange(20), batch_size=8, arrange=arrange)
+
+    def _check_run(
+        self,
+        backend: Backend,
+        device: str,
+        order: npt.NDArray[np.int64],
+        batch_size: int,
+        arrange: Callable[[Any], Any] = np.asarray,
+    ) -> None:
+        case = CASES["adam"]
+        data = data_of(case)
+        rates = np.linspace(0.03, 0.01, -(-len(order) // batch_size))
+        for precision in backend.precisions:
+            dtype = storage_dtype(precision)
+            x, y = (backend.asarray(arrange(a.astype(dtype)), dtype=dtype, device=device) for a in (data.x, data.y))
+            state = state_on(backend, device, precision, case.program, data)
+            executable = bind(backend, case.program, Plan(backend.name, device, precision))
+            loss, _ = executable.run(state, x, y, order, batch_size, rates)
+            found = [arrays_of(loss, state, backend.to_numpy)]
+            on_numpy = [self._run_on_numpy(case, p, order, batch_size, rates) for p in (precision, "float64")]
+            compare(found, on_numpy[:1], on_numpy[1:], precision)
+
+    @staticmethod
+    def _run_on_numpy(case: Case, precision: str, order: Any, batch_size: int, rates: Any) -> dict[str, Any]:
+        data = data_of(case)
+        state = numpy_state(case, precision)
+        loss, _ = verification.continue_on_numpy(
+            case.program, state, data.x, data.y, order, batch_size, rates, precision
+        )
+        return arrays_of(loss, state, np.asarray)
+
+    def test_what_run_returns(self, backend: Backend, device: str) -> None:
+        for precision in backend.precisions:
+            for name, has_norm in (("adam", False), ("gradient norm", True)):
+                state, (loss, norm) = self._one_epoch(backend, device, precision, CASES[name])
+                assert type(loss) is float
+                assert (type(norm) is float) if has_norm else (norm is None)
+                assert state.step == 3
+                assert isinstance(state.step, int)
+
+    def test_the_same_run_gives_the_same_bits(self, backend: Backend, device: str) -> None:
+        for precision in backend.precisions:
+            first, returned = self._one_epoch(backend, device, precision, CASES["adam"])
+            second, again = self._one_epoch(backend, device, precision, CASES["adam"])
+            assert returned == again
+            _assert_same_bits(backend, first, second)
+
+    def test_two_runs_are_one_run_continued(self, backend: Backend, device: str) -> None:
+        case = CASES["adam"]
+        order, rates = np.arange(20), np.linspace(0.02, 0.01, 3)
+        for precision in backend.precisions:
+            executable, x, y = self._bind(backend, device, precision, case)
+            one = state_on(backend, device, precision, case.program, data_of(case))
+            two = state_on(backend, device, precision, case.program, data_of(case))
+            loss, _ = executable.run(one, x, y, order, 8, rates)
+            parts = [
+                executable.run(two, x, y, order[:8], 8, rates[:1])[0],
+                executable.run(two, x, y, order[8:], 8, rates[1:])[0],
+            ]
+            assert one.step == two.step == 3
+            assert math.isclose(loss, sum(parts), rel_tol=1e-6)
+            _assert_same_bits(backend, one, two)
+
+    def test_a_copy_of_the_state_is_left_alone(self, backend: Backend, device: str) -> None:
+        case = CASES["adam"]
+        precision = backend.precisions[0]
+        executable, x, y = self._bind(backend, device, precision, case)
+        state = state_on(backend, device, precision, case.program, data_of(case))
+        with backend.on_device(device):
+            kept = state.copy(backend.xp)
+        executable.run(state, x, y, np.arange(20), 8, np.full(3, 0.01))
+        assert kept.step == 0
+        _assert_same_bits(backend, kept, state_on(backend, device, precision, case.program, data_of(case)))
+
+    def test_inputs_are_not_modified(self, backend: Backend, device: str) -> None:
+        case = CASES["relu-sse"]
+        for precision in backend.precisions:
+            executable, x, y = self._bind(backend, device, precision, case)
+            state = state_on(backend, device, precision, case.program, data_of(case))
+            order, rates = np.arange(20), np.full(3, 0.01)
+            order.flags.writeable = rates.flags.writeable = False
+            executable.run(state, x, y, order, 8, rates)
+            executable.predict(state.parameters, x)
+            assert np.array_equal(backend.to_numpy(x), data_of(case).x)
+            assert np.array_equal(backend.to_numpy(y), data_of(case).y)
+
+    def test_what_is_not_finite_is_seen(self, backend: Backend, device: str) -> None:
+        # A relu or a maximum that swallows a NaN would let training go on with it.
+        for name in ("relu-sse", "leaky_relu-sse", "tanh-huber", "gelu-cross_entropy"):
+            case = CASES[name]
+            executable, _, y = self._bind(backend, device, backend.precisions[0], case)
+            x = data_of(case).x.copy()
+            x[2, 1] = math.nan
+            given = put_on(backend, device, backend.precisions[0])(x)
+            state = state_on(backend, device, backend.precisions[0], case.program, data_of(case))
+            loss, _ = executable.run(state, given, y, np.arange(8), 8, np.full(1, 0.01))
+            assert math.isnan(loss), f"{name} hides a NaN"
+
+    # ---- predicting
+
+    @pytest.mark.parametrize("name", ["relu-sse", "softmax-mse", "no hidden layer", "no bias", "wide", "width 1"])
+    @pytest.mark.parametrize("trains", [True, False], ids=["program that trains", "program that predicts"])
+    def test_predicting_is_the_definition(self, backend: Backend, device: str, name: str, trains: bool) -> None:
+        case, data = CASES[name], data_of(CASES[name])
+        program = case.program if trains else replace(case.program, loss=None, optimizer=None)
+        wanted = self._predict_on_numpy(program, data, "float64")
+        for precision in backend.precisions:
+            own = self._predict_on_numpy(program, data, precision)
+            put = put_on(backend, device, precision)
+            parameters = network.map_layers(put, data.parameters)
+            executable = bind(backend, program, Plan(backend.name, device, precision))
+            for rows in (len(wanted), 1):
+                output = executable.predict(parameters, put(data.x[:rows]))
+                assert backend.owns(output)
+                found = backend.to_numpy(output)
+                assert found.dtype == storage_dtype(precision)
+                compare([{"ŷ": found}], [{"ŷ": own[:rows]}], [{"ŷ": wanted[:rows]}], precision)
+
+    @staticmethod
+    def _predict_on_numpy(program: Program, data: Data, precision: str) -> npt.NDArray[Any]:
+        dtype = storage_dtype(precision)
+        parameters = network.map_layers(lambda a: np.asarray(a, dtype=dtype), data.parameters)
+        return verification.predict_on_numpy(program, parameters, np.asarray(data.x, dtype=dtype), precision)
+
+    # ---- executables
+
+    def test_executables_say_what_they_are(self, backend: Backend, device: str) -> None:
+        for precision in backend.precisions:
+            executable, _, _ = self._bind(backend, device, precision, CASES["adam"])
+            assert isinstance(executable, Executable)
+            assert executable.origin in ("definition", "compiled")
+            plan = executable.plan
+            assert (plan.backend, plan.device, plan.precision) == (backend.name, device, precision)
+            assert isinstance(executable.workspace(64), int)
+            assert 0 <= executable.workspace(8) <= executable.workspace(64)
+
+    def test_the_self_test_passes(self, backend: Backend, device: str) -> None:
+        assert verification.self_test(backend, device) >= 0
+
+    @staticmethod
+    def _bind(backend: Backend, device: str, precision: str, case: Case) -> tuple[Executable, Any, Any]:
+        put = put_on(backend, device, precision)
+        executable = bind(backend, case.program, Plan(backend.name, device, precision))
+        return executable, put(data_of(case).x), put(data_of(case).y)
+
+    def _one_epoch(self, backend: Backend, device: str, precision: str, case: Case) -> tuple[State, Any]:
+        executable, x, y = self._bind(backend, device, precision, case)
+        state = state_on(backend, device, precision, case.program, data_of(case))
+        return state, executable.run(state, x, y, np.arange(20), 8, np.linspace(0.02, 0.01, 3))
+
+
+def _assert_same_bits(backend: Backend, one: State, other: State) -> None:
+    wanted = dict(verification.named_arrays(other, backend.to_numpy))
+    for name, array in verification.named_arrays(one, backend.to_numpy):
+        assert array.tobytes() == wanted[name].tobytes(), f"{name} differs in its bits"
+
+
+class _OnlyDLPack:
+    """An array of a library that NumPy knows nothing about."""
+
+    def __init__(self, values: npt.NDArray[Any]) -> None:
+        self._values = values
+
+    def __dlpack__(self, **options: Any) -> Any:
+        return self._values.__dlpack__(**options)
+
+    def __dlpack_device__(self) -> Any:
+        return self._values.__dlpack_device__()

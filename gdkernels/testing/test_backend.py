@@ -1,0 +1,7 @@
+"""What ``python -m pytest --pyargs gdkernels.testing`` collects."""
+
+from gdkernels.testing.conformance import BackendConformance
+
+
+class TestBackend(BackendConformance):
+    """The suite on the backend that GDKERNELS_BACKEND names."""

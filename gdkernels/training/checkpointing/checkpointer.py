@@ -1,0 +1,252 @@
+"""Writing checkpoints of a fit as it goes, and going on from one."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from itertools import pairwise
+from typing import Any, Self
+
+import numpy as np
+
+from gdkernels.backend import Plan, State
+from gdkernels.definition.network import Layers, map_layers
+from gdkernels.dispatch import registry
+from gdkernels.dispatch.binding import Binding
+from gdkernels.errors import FileError, InputError, Interrupted
+from gdkernels.files.checkpoint_folder import Folder
+from gdkernels.files.model_file import Tensors
+from gdkernels.system.profiling import phase
+from gdkernels.training.checkpointing.cadence import Cadence
+from gdkernels.training.checkpointing.run import Run
+from gdkernels.training.checkpointing.signals import Stop
+from gdkernels.training.checkpointing.snapshot import checked, progress_of, put_progress, state_from, tensors_of
+
+__all__ = ["Checkpoints"]
+
+_log = logging.getLogger("gdkernels")
+
+_PLAN = {"backend": str, "device": str, "precision": str, "choices": dict}
+
+# Between two places where a fit can stop there are at most so many FLOPs (or one step): a fraction of a second.
+_SEGMENT_FLOPS = 1 << 35
+
+
+class Checkpoints:
+    """The checkpoints of one fit; a context, which holds the folder's lock and listens to signals.
+
+    Parameters
+    ----------
+    path
+        The folder.
+    cadence
+        How often one is written.
+    keep
+        How many of them stay.
+    resume
+        Whether to go on from the newest that is intact.
+
+    Attributes
+    ----------
+    plan
+        That of the checkpoint to go on from; None where there is none.
+
+    Raises
+    ------
+    FileError
+        Where the folder cannot be used, it has checkpoints already and `resume` is false, or none of them is intact.
+    InputError
+        For a number of checkpoints below 1.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], cadence: Cadence, keep: int, *, resume: bool) -> None:
+        if isinstance(keep, bool) or not isinstance(keep, (int, np.integer)) or keep < 1:
+            raise InputError(f"keep must be a number of checkpoints of at least 1, got {keep!r}")
+        self._cadence = cadence
+        self._folder = Folder(path, int(keep))
+        self._stop = Stop()
+        self._last = (time.monotonic(), 0, 0)
+        self._identity: dict[str, Any] = {}
+        self._binding: Binding
+        try:
+            if not resume:
+                self._refuse_others()
+            self._found = self._folder.newest() if resume else None
+            self.plan = None if self._found is None else _plan_of(*self._found)
+        except BaseException:
+            self._folder.close()
+            raise
+
+    def __enter__(self) -> Self:
+        self._stop.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.__exit__()
+        self._folder.close()
+
+    def segment(self, widths: tuple[int, ...], batch: int) -> int:
+        """Return how many steps are done at a time: by the sizes alone, so that sums have the same order every time."""
+        flops = 6 * batch * sum(m * n for m, n in pairwise(widths))
+        most = max(1, _SEGMENT_FLOPS // flops)
+        return min(most, int(self._cadence.amount)) if self._cadence.unit == "steps" else most
+
+    # ---- going on
+
+    def _refuse_others(self) -> None:
+        """Raise `FileError` where the folder has checkpoints already: starting afresh would end by removing them."""
+        if self._folder.files():
+            raise FileError(
+                f"{self._folder.path} has checkpoints already; resume=True (on the command line: --resume) goes on "
+                "from them, or choose another folder"
+            )
+
+    def begin(
+        self, identity: Mapping[str, Any], binding: Binding, run: Run, layers: Layers, slots: int
+    ) -> tuple[State, int] | None:
+        """Bring `run` to where the checkpoint was; None where it starts afresh.
+
+        Parameters
+        ----------
+        identity
+            What must be the same for a fit to go on: network, settings, data, as JSON can hold it.
+        binding
+            Where the fit computes.
+        layers, slots
+            Parameters of the shapes that are expected, and how many slots each has.
+
+        Returns
+        -------
+        tuple
+            The state at the last epoch's end, and the epochs that the trainer had done.
+
+        Raises
+        ------
+        FileError
+            Where the checkpoint is of another fit; the message names the first difference.
+        """
+        self._identity, self._binding = dict(identity), binding
+        if self._found is None:
+            return None
+        (path, tensors, told), self._found = self._found, None
+        self._check_identity(path, told)
+        try:
+            state = state_from(tensors, layers, slots, told["step"])
+            put_progress(run, told, tensors, layers, slots)
+            epochs_done = checked(told["epochs_done"], int)
+            self._say_where(path, checked(told["versions"], dict), run, epochs_done)
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            raise FileError(f"cannot go on from {path}: its content is not that of a checkpoint ({error})") from error
+        if run.middle is not None:
+            run.middle.state = self._placed(run.middle.state)
+        if run.start is not None:
+            run.start = self._placed(run.start)
+        if run.best is not None:
+            run.best = map_layers(self._place, run.best)
+        self._last = (time.monotonic(), epochs_done, (run.middle.state if run.middle else state).step)
+        return self._placed(state), epochs_done
+
+    def _placed(self, state: State) -> State:
+        slots = map_layers(lambda arrays: tuple(map(self._place, arrays)), state.slots)
+        return State(map_layers(self._place, state.parameters), slots, state.step)
+
+    def _place(self, a: Any) -> Any:
+        return self._binding.place(a, "the checkpoint")
+
+    def _check_identity(self, path: os.PathLike[str], told: Mapping[str, Any]) -> None:
+        before = told["identity"]
+        for name, now in self._identity.items():
+            if before.get(name) != now:
+                differ = "the data are others" if name == "data" else _difference(name, now, before.get(name))
+                raise FileError(
+                    f"cannot go on from {path}: {differ}; resume with what it was begun with, or choose another folder"
+                )
+
+    def _say_where(self, path: os.PathLike[str], versions: dict[str, Any], run: Run, epochs_done: int) -> None:
+        steps = f" and {run.middle.steps} steps" if run.middle else ""
+        _log.info("going on from %s, after %d epochs%s", path, epochs_done, steps)
+        assert self.plan is not None
+        other = self.plan.unlike(run.history.plan)
+        other += [f"{name} {before}" for name, before in versions.items() if before != registry.versions().get(name)]
+        if other:
+            _log.warning(
+                "the checkpoint was written with another plan or other versions (%s): what follows agrees with it to "
+                "rounding, not to the bit",
+                ", ".join(other),
+            )
+
+    # ---- writing
+
+    def between_steps(self, state: State, run: Run, epochs_done: int) -> None:
+        """Write a checkpoint if it is time, or a signal asks for it.
+
+        Parameters
+        ----------
+        state
+            That of the last epoch's end.
+
+        Raises
+        ------
+        Interrupted
+            After a signal.
+        """
+        now = (time.monotonic(), epochs_done, (run.middle.state if run.middle else state).step)
+        seconds, epochs, steps = (a - b for a, b in zip(now, self._last, strict=True))
+        if not (self._stop.asked or self._cadence.due(seconds=seconds, epochs=int(epochs), steps=int(steps))):
+            return
+        written = self.write(state, run, epochs_done)
+        if self._stop.asked:
+            where = f"its checkpoint is in {self._folder.path}" if written else "its checkpoint could not be written"
+            raise Interrupted(f"{self._stop.asked.name} ended training; {where}", int(self._stop.asked))
+
+    def rescue(self, state: State, run: Run, epochs_done: int) -> None:
+        """Write a checkpoint of the last epoch's end, if there is no newer one, before an error ends the fit.
+
+        The data or the backend failed: when that is mended, a fit goes on from there.
+        """
+        if state.step > self._last[2] and epochs_done == run.began + len(run.history.epochs):
+            run.middle = None
+            with suppress(Exception):  # what is raised is the first error
+                self.write(state, run, epochs_done)
+
+    def write(self, state: State, run: Run, epochs_done: int) -> bool:
+        """Write a checkpoint, and return whether that went well: training is not lost because a disk is full."""
+        binding = self._binding
+        binding.backend.synchronize(binding.device)
+        tensors: Tensors = tensors_of(state, run, lambda a: np.ascontiguousarray(binding.to_numpy(a)))
+        told = {
+            "identity": dict(self._identity),
+            "plan": run.history.plan.as_dict(),
+            "versions": registry.versions(),
+            **progress_of(state, run, epochs_done),
+        }
+        step = (run.middle.state if run.middle else state).step
+        self._last = (time.monotonic(), epochs_done, step)
+        try:
+            with phase("checkpoints"):
+                path = self._folder.write(step, tensors, told)
+        except FileError as error:
+            _log.warning("no checkpoint was written, training goes on: %s", error)
+            return False
+        _log.debug("checkpoint %s", path, extra={"told": {"event": "checkpoint", "step": step, "file": str(path)}})
+        return True
+
+
+def _plan_of(path: os.PathLike[str], tensors: Tensors, told: Mapping[str, Any]) -> Plan:
+    """Return the plan by which a checkpoint was written."""
+    if not isinstance(told.get("identity"), dict):
+        raise FileError(f"cannot go on from {path}: it is a model file, not a checkpoint")
+    try:
+        return Plan(**{name: checked(told["plan"][name], kind) for name, kind in _PLAN.items()})
+    except (KeyError, ValueError, TypeError) as error:
+        raise FileError(f"cannot go on from {path}: its content is not that of a checkpoint ({error})") from error
+
+
+def _difference(name: str, now: Any, before: Any) -> str:
+    if isinstance(now, dict) and isinstance(before, dict) and now.get("name") == before.get("name"):
+        key = next(k for k in now if now[k] != before.get(k))
+        return _difference(f"the {key} of {name} {now['name']}", now[key], before.get(key))
+    return f"{name} is {now!r} and was {before!r}"

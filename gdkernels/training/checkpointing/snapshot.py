@@ -1,0 +1,177 @@
+"""What a checkpoint file holds of a fit, and how it comes back: every number to the bit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gdkernels.backend import State
+from gdkernels.definition.network import Layer, Layers
+from gdkernels.files.schema import is_of
+from gdkernels.training.checkpointing.run import Middle, Run
+from gdkernels.training.history import Epoch
+
+__all__ = ["checked", "progress_of", "put_progress", "state_from", "tensors_of"]
+
+ToHost = Callable[[Any], npt.NDArray[Any]]
+Tensors = dict[str, npt.NDArray[Any]]
+
+
+def tensors_of(state: State, run: Run, to_host: ToHost) -> Tensors:
+    """Return parameters and slots at the last epoch's end, those of now if they are others, the best so far, and the
+    history: a file's header would not hold that of many epochs.
+    """
+    tensors = _named("", state.parameters, to_host) | _named_slots("", state.slots, to_host)
+    tensors["history"] = _figures(run.history.epochs)
+    if run.middle is not None:
+        now = run.middle.state
+        tensors |= _named("now.", now.parameters, to_host) | _named_slots("now.", now.slots, to_host)
+    if run.best is not None:
+        tensors |= _named("best.", run.best, to_host)
+    if run.start is not None:
+        start = run.start
+        tensors |= _named("start.", start.parameters, to_host) | _named_slots("start.", start.slots, to_host)
+    return tensors
+
+
+def progress_of(state: State, run: Run, epochs_done: int) -> dict[str, Any]:
+    """Return all the rest, as JSON can hold it."""
+    history, middle = run.history, run.middle
+    return {
+        "step": state.step,
+        "epochs_done": epochs_done,
+        "began": run.began,
+        "best_loss": _text(run.best_loss),
+        "best_epoch": history.best_epoch,
+        "start": run.start and run.start.step,
+        "retries": run.retries,
+        "failed": run.failed,
+        "stopped": history.stopped,
+        "diverged": history.diverged,
+        "figures": _names(history.epochs),
+        "middle": middle
+        and {
+            "step": middle.state.step,
+            "order": middle.order,
+            "steps": middle.steps,
+            "error": _text(middle.error),
+            "norms": _text(middle.norms),
+            "seconds": middle.seconds,
+        },
+    }
+
+
+def state_from(tensors: Tensors, layers: Layers, slots: int, step: int, prefix: str = "") -> State:
+    """Return parameters and slots of the shapes of `layers`, as NumPy arrays of their own.
+
+    Raises
+    ------
+    KeyError, ValueError
+        Where the tensors are not those of such a network.
+    """
+
+    def array(name: str, like: Any) -> Any:
+        tensor = tensors[f"{prefix}{name}"]
+        if tensor.shape != tuple(like.shape):
+            raise ValueError(f"{prefix}{name} has the shape {tensor.shape}")
+        return np.array(tensor)
+
+    def layer(k: int, kind: str, like: Any) -> Any:
+        return None if like is None else array(f"{kind}{k}", like)
+
+    def layer_slots(k: int, kind: str, like: Any) -> Any:
+        return None if like is None else tuple(array(f"{kind}{k}.{s}", like) for s in range(slots))
+
+    return State(
+        tuple(Layer(layer(k, "W", W), layer(k, "b", b)) for k, (W, b) in enumerate(layers)),
+        tuple(Layer(layer_slots(k, "W", W), layer_slots(k, "b", b)) for k, (W, b) in enumerate(layers)),
+        checked(step, int),
+    )
+
+
+def put_progress(run: Run, told: Mapping[str, Any], tensors: Tensors, layers: Layers, slots: int) -> None:
+    """Bring `run` to where the checkpoint was.
+
+    Raises
+    ------
+    KeyError, ValueError, TypeError
+        Where the description is not one of ours.
+    """
+    history = run.history
+    history.best_epoch = checked(told["best_epoch"], int | None)
+    history.stopped, history.diverged = checked(told["stopped"], str), checked(told["diverged"], bool)
+    run.began, run.best_loss = checked(told["began"], int), _real(told["best_loss"])
+    history.epochs.extend(_epochs(tensors["history"], told["figures"], run.began))
+    run.retries, run.failed = checked(told["retries"], int), checked(told["failed"], int | None)
+    if told["start"] is not None:
+        run.start = state_from(tensors, layers, slots, told["start"], "start.")
+    if any(name.startswith("best.") for name in tensors):
+        run.best = state_from(tensors, layers, 0, 0, "best.").parameters
+    middle = told["middle"]
+    if middle is not None:
+        state = state_from(tensors, layers, slots, middle["step"], "now.")
+        sums = (_real(middle[name]) for name in ("error", "norms", "seconds"))
+        run.middle = Middle(state, checked(middle["order"], str), checked(middle["steps"], int), *sums)
+
+
+def checked(value: Any, kind: Any) -> Any:
+    """Return a value that a file told; raise ValueError unless it is of the type `kind`, and not below 0."""
+    if not is_of(value, kind) or (type(value) is int and value < 0):
+        raise ValueError(f"{value!r:.40} is out of place")
+    return value
+
+
+def _real(value: Any) -> float:
+    if type(value) not in (int, float, str):
+        raise ValueError(f"{value!r:.40} is no number")
+    return float(value)
+
+
+def _named(prefix: str, layers: Layers, to_host: ToHost) -> Tensors:
+    pairs = ((f"{prefix}{kind}{k}", a) for k, layer in enumerate(layers) for kind, a in zip("Wb", layer, strict=True))
+    return {name: to_host(a) for name, a in pairs if a is not None}
+
+
+def _named_slots(prefix: str, slots: Layers, to_host: ToHost) -> Tensors:
+    return {
+        f"{prefix}{kind}{k}.{s}": to_host(a)
+        for k, layer in enumerate(slots)
+        for kind, arrays in zip("Wb", layer, strict=True)
+        for s, a in enumerate(arrays or ())
+    }
+
+
+def _text(value: float) -> Any:
+    """Return a number as JSON can hold it: infinities and NaN as their names."""
+    return value if math.isfinite(value) else repr(value)
+
+
+def _names(epochs: Sequence[Epoch]) -> dict[str, list[str]]:
+    """Return which figures the epochs of a fit have, all of them the same: fields of `Epoch`, and metrics."""
+    if not epochs:
+        return {"fields": [], "metrics": []}
+    first = vars(epochs[0])
+    fields = [name for name, value in first.items() if name not in ("number", "metrics") and value is not None]
+    return {"fields": fields, "metrics": [*first["metrics"]]}
+
+
+def _figures(epochs: Sequence[Epoch]) -> npt.NDArray[np.float64]:
+    """Return the figures that `_names` names, [epochs, figures]."""
+    fields, metrics = _names(epochs).values()
+    rows = [[getattr(e, name) for name in fields] + [e.metrics[name] for name in metrics] for e in epochs]
+    return np.array(rows, np.float64).reshape(len(epochs), len(fields) + len(metrics))
+
+
+def _epochs(figures: npt.NDArray[Any], names: Mapping[str, Any], began: int) -> Iterator[Epoch]:
+    """Yield the epochs after so many of which `_figures` and `_names` tell."""
+    fields, metrics = ([checked(name, str) for name in names[kind]] for kind in ("fields", "metrics"))
+    if figures.dtype != np.float64 or figures.shape[1:] != (len(fields) + len(metrics),):
+        raise ValueError(f"the history has the shape {figures.shape}")
+    for number, row in enumerate(figures, began + 1):
+        values = row.tolist()
+        told = {"validation_loss": None, **dict(zip(fields, values, strict=False))}
+        yield Epoch(number=number, metrics=dict(zip(metrics, values[len(fields) :], strict=True)), **told)

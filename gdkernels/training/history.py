@@ -1,0 +1,166 @@
+"""What a fit leaves behind: a record for each epoch, and where and how it ran."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from gdkernels.backend import Plan
+from gdkernels.system.notebook import html_table
+
+__all__ = ["Epoch", "History", "Start"]
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One pass over the training data.
+
+    Attributes
+    ----------
+    number
+        From 1, counted over all the fits of a trainer.
+    loss, validation_loss
+        Means per record; the training loss as measured on the way, each batch before its step.
+    learning_rate
+        That of the last step.
+    gradient_norm
+        The mean over the steps of the norm of the gradient, where asked for.
+    metrics
+        On the validation data, or the training data where there is none.
+    seconds, samples_per_second
+        Of the training pass alone, without validation.
+    """
+
+    number: int
+    loss: float
+    validation_loss: float | None
+    learning_rate: float
+    seconds: float
+    samples_per_second: float
+    gradient_norm: float | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def watched(self) -> float:
+        """The loss by which training is judged: the validation loss if there is one."""
+        return self.loss if self.validation_loss is None else self.validation_loss
+
+
+@dataclass(frozen=True)
+class Start:
+    """One of several starts: the loss by which it was judged, its epochs, and why it ended."""
+
+    number: int
+    loss: float
+    epochs: int
+    stopped: str
+
+
+@dataclass
+class History:
+    """The epochs of one fit, and what ran where.
+
+    Attributes
+    ----------
+    backend, device, precision, origin, plan
+        Where the steps ran; `origin` is "compiled" or "definition".
+    reason
+        Why there.
+    stopped
+        Why training ended.
+    diverged
+        Whether it ended because loss or parameters stopped being finite; the parameters are then the last that were.
+    best_epoch
+        The number of the epoch whose parameters the model has; None before the first.
+    memory
+        The most bytes of the host's memory that the process was to have, as it said before it trained; None where the
+        work was on a device of its own.
+    starts
+        Where several starts were made, all of them; the epochs are those of the best.
+    """
+
+    plan: Plan
+    origin: str
+    reason: str
+    epochs: list[Epoch] = field(default_factory=list)
+    stopped: str = ""
+    diverged: bool = False
+    best_epoch: int | None = None
+    memory: int | None = None
+    starts: tuple[Start, ...] = ()
+
+    @property
+    def backend(self) -> str:
+        return self.plan.backend
+
+    @property
+    def device(self) -> str:
+        return self.plan.device
+
+    @property
+    def precision(self) -> str:
+        return self.plan.precision
+
+    @property
+    def loss(self) -> list[float]:
+        return [e.loss for e in self.epochs]
+
+    @property
+    def validation_loss(self) -> list[float | None]:
+        return [e.validation_loss for e in self.epochs]
+
+    @property
+    def learning_rate(self) -> list[float]:
+        return [e.learning_rate for e in self.epochs]
+
+    @property
+    def gradient_norm(self) -> list[float | None]:
+        return [e.gradient_norm for e in self.epochs]
+
+    @property
+    def seconds(self) -> float:
+        return sum(e.seconds for e in self.epochs)
+
+    @property
+    def samples_per_second(self) -> float:
+        """Training throughput over all the epochs."""
+        samples = sum(e.samples_per_second * e.seconds for e in self.epochs)
+        return samples / self.seconds if self.seconds else 0.0
+
+    def _repr_html_(self) -> str:
+        numbers = [e.number for e in self.epochs]
+        told: dict[str, list[int | None]] = {
+            "first": [*numbers[:1]],
+            "kept": [self.best_epoch],
+            "last": [*numbers[-1:]],
+        }
+        shown = [e for e in self.epochs if any(e.number in which for which in told.values())]
+        figures = list(shown[-1].metrics) if shown else []
+        rows = [
+            (
+                f"{e.number:,} ({', '.join(what for what, which in told.items() if e.number in which)})",
+                f"{e.loss:.4g}",
+                "" if e.validation_loss is None else f"{e.validation_loss:.4g}",
+                *(f"{e.metrics[name]:.4g}" for name in figures),
+                f"{e.learning_rate:.3g}",
+            )
+            for e in shown
+        ]
+        caption = (
+            f"{len(self.epochs):,} epochs in {self.seconds:.2f} s, {self.samples_per_second:,.0f} samples/s on "
+            f"{self.backend}, {self.device}, {self.precision}, {self.origin}"
+        )
+        heads = ("epoch", "loss", "validation loss", *figures, "learning rate")
+        return html_table(f"{caption}; {self.stopped}" if self.stopped else caption, heads, rows)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything as numbers, text, lists and dictionaries."""
+        return {
+            "plan": self.plan.as_dict(),
+            "origin": self.origin,
+            "reason": self.reason,
+            "stopped": self.stopped,
+            "diverged": self.diverged,
+            "best_epoch": self.best_epoch,
+            "memory": self.memory,
+            "epochs": [vars(e) for e in self.epochs],
+            "starts": [vars(s) for s in self.starts],
+        }

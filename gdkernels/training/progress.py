@@ -1,0 +1,40 @@
+"""The progress bar of a fit, with loss and samples/s."""
+
+from gdkernels.system.progress import progress_bar
+from gdkernels.training.history import Epoch
+
+__all__ = ["Progress"]
+
+
+class Progress:
+    """Shows the epochs of a fit as they end: on stderr, or in a notebook below the cell.
+
+    Parameters
+    ----------
+    epochs
+        How many there will be at most.
+    show
+        Whether to show it, and to leave it there when done; None shows it on a terminal and in a notebook, until it is
+        done.
+    """
+
+    def __init__(self, epochs: int, show: bool | None) -> None:
+        self._bar = progress_bar(show, total=epochs, unit="epoch")
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def update(self, epoch: Epoch) -> None:
+        """Show that `epoch` is done."""
+        if self._bar is None:
+            return
+        figures = [f"loss {epoch.loss:.4g}"]
+        if epoch.validation_loss is not None:
+            figures.append(f"validation {epoch.validation_loss:.4g}")
+        figures.append(f"{epoch.samples_per_second:,.0f} samples/s")
+        self._bar.set_postfix_str(", ".join(figures), refresh=False)
+        self._bar.update()

@@ -1,0 +1,292 @@
+"""Trainer: epochs of shuffled batches, validation, early stopping."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable
+from contextlib import ExitStack
+from typing import Any
+
+from gdkernels.data.batches import Batches
+from gdkernels.data.records import Records
+from gdkernels.data.stored import Stored
+from gdkernels.data.stored.windows import Windows
+from gdkernels.definition.activations import identity
+from gdkernels.definition.losses import Loss, link_of
+from gdkernels.definition.naming import describe
+from gdkernels.definition.optimizers import Optimizer
+from gdkernels.definition.schedules import ScheduleFunction
+from gdkernels.dispatch.binding import located
+from gdkernels.dispatch.footprint import check_state
+from gdkernels.dispatch.workload import Work
+from gdkernels.errors import InputError
+from gdkernels.metrics import Metric
+from gdkernels.network.network import Model
+from gdkernels.system.profiling import phase
+from gdkernels.training.checkpointing import Cadence, Checkpoints, Run
+from gdkernels.training.epochs import Order
+from gdkernels.training.evaluator import Judge
+from gdkernels.training.fitting import Callback, Fitting
+from gdkernels.training.history import History
+from gdkernels.training.progress import Progress
+from gdkernels.training.settings import FitSettings, Settings
+
+__all__ = ["Trainer"]
+
+_log = logging.getLogger("gdkernels")
+
+
+class Trainer(Fitting):
+    """Trains an `MLP` by gradient descent; what the optimizer carries from step to step belongs to it.
+
+    Parameters
+    ----------
+    mlp
+        The network; its parameters are replaced at the end of each epoch.
+    optimizer
+        "sgd", "rmsprop", "adam", "adamw", or an `Optimizer`.
+    loss
+        "sse", "mse", "huber", "poisson", "cross_entropy", "binary_cross_entropy", or a function of two arrays
+        [records, outputs] that returns one value per record. A loss that takes logits makes the network's output its
+        link: softmax, sigmoid, or exp.
+    batch_size
+        Records a step; the last batch of an epoch may be smaller.
+    schedule
+        The factor on the learning rate: a name or a `Schedule`; within a fit it counts the epochs of that fit.
+    l2
+        λ of a penalty ½λ‖W‖² on the weights, not the biases.
+    l2_in_loss
+        Whether the penalty is a part of E: then the loss of an epoch contains it, once for each batch, and the gradient
+        of E/B contains it divided by B.
+    clip_norm
+        The largest norm of all the gradients together; longer ones are scaled down to it.
+    reduction
+        "mean": steps use the gradient of E/B, B the records in the batch; "sum": that of E.
+    order
+        A function (epochs done, records) that returns the rows of the next epoch, as many as there are records, in the
+        order in which they are used; None shuffles them by the network's seed.
+
+    Raises
+    ------
+    InputError
+        For unknown names, numbers out of range, or an output that contradicts the loss.
+    """
+
+    def __init__(
+        self,
+        mlp: Model,
+        *,
+        optimizer: str | Optimizer = "adam",
+        loss: str | Loss = "sse",
+        batch_size: int = 64,
+        schedule: str | ScheduleFunction = "constant",
+        l2: float = 0.0,
+        l2_in_loss: bool = False,
+        clip_norm: float | None = None,
+        reduction: str = "mean",
+        order: Order | None = None,
+    ) -> None:
+        settings = Settings.checked(
+            optimizer=optimizer,
+            loss=loss,
+            batch_size=batch_size,
+            schedule=schedule,
+            l2=l2,
+            l2_in_loss=l2_in_loss,
+            clip_norm=clip_norm,
+            reduction=reduction,
+            outputs=mlp.sizes[-1],
+        )
+        link = link_of(settings.loss)
+        if link is not identity and mlp.output not in (identity, link):
+            raise InputError(
+                f"the loss {describe(settings.loss)['name']!r} takes logits and sets the output to "
+                f"{describe(link)['name']!r}, but the network's output is {describe(mlp.output)['name']!r}; "
+                "leave it at 'identity'"
+            )
+        super().__init__(mlp, settings, order)
+        mlp._set_objective(settings.loss)
+
+    def epoch(self, X: Any, Y: Any = None, *, sample_weight: Any = None) -> float:
+        """Do one shuffled pass over the data, and return the sum E of the loss, each batch measured before its step.
+
+        Parameters
+        ----------
+        X
+            [records, inputs]: NumPy, anything with DLPack, a frame, or already on the device; a memory map, which is
+            read in windows where it is too large, as `gdkernels.Stored` says. Without Y, such a Stored; or the batches
+            themselves: something that yields (X, Y) or (X, Y, sample_weight), each used as it comes, one step each.
+        Y
+            [records, outputs]; [records] for one output, or as class indices for a cross-entropy.
+        sample_weight
+            [records]: how much each counts, at least 0. E is then Σ w ℓ, and the reduction "mean" divides it by the
+            sum of the batch's weights.
+
+        Raises
+        ------
+        InputError
+            For data that does not fit the network.
+        DivergenceError
+            If loss or parameters stop being finite; the parameters are then those before this epoch.
+        """
+        batches = self._batches(X, Y, 1)
+        weighted = _weighted(X if batches is None else batches, sample_weight)
+        with self.mlp._bound(
+            X if batches is None else batches.sample[0], lambda records: self.work(records, weighted=weighted)
+        ):
+            data = self._place_any(X, Y, sample_weight) if batches is None else batches
+            return self._run_epoch(data)[0]
+
+    def fit(
+        self,
+        X: Any,
+        Y: Any = None,
+        *,
+        epochs: int,
+        sample_weight: Any = None,
+        validation: float | tuple[Any, ...] | Stored | None = None,
+        patience: int | None = None,
+        callbacks: Iterable[Callback] = (),
+        metrics: Iterable[str | Metric] = (),
+        stop_gradient_norm: float | None = None,
+        gradient_norm: bool = False,
+        retries: int = 0,
+        checkpoint: str | os.PathLike[str] | None = None,
+        every: str = "5min",
+        keep: int = 3,
+        resume: bool = False,
+        progress: bool | None = None,
+    ) -> History:
+        """Train for up to `epochs` passes; a second call goes on where the first ended.
+
+        Parameters
+        ----------
+        X, Y, sample_weight
+            As for `epoch`; batches come from a list or a loader, or from a function that returns an iterator for each
+            epoch.
+        epochs
+            The largest number of passes.
+        validation
+            The share of the records, drawn by the network's seed, that is kept from training and only measured, with
+            its weights; or (X, Y), (X, Y, sample_weight) or a `gdkernels.Stored` of its own.
+        patience
+            Stop when the validation loss, or the training loss where there is none, has not fallen for so many
+            epochs, and keep the parameters of the best epoch.
+        callbacks
+            Functions of the `Epoch` just done; one that returns True ends training.
+        metrics
+            Names ("r2", "rmse", "mae", "accuracy", "log_loss") or functions (target, prediction) of NumPy arrays; of
+            (target, prediction, sample_weight) where the records that are measured have weights.
+        stop_gradient_norm
+            Stop at a critical point: when the mean norm of the gradient over an epoch is at most this.
+        gradient_norm
+            Whether the history records that norm.
+        retries
+            How often, when training diverges, it goes back to the last epoch's end, or to where it began if it has
+            been there, and on at half the learning rate.
+        checkpoint
+            A folder in which to keep checkpoints; SIGINT and SIGTERM then finish the step, write one, and raise
+            `Interrupted`. With them, E is summed in parts, so that losses may differ from those without by rounding.
+        every, keep
+            How often one is written ("30s", "5min", "2h", "10 epochs", "1000 steps"), and how many stay.
+        resume
+            Go on from the newest intact checkpoint there, or start where there is none. Network, settings and data
+            must be those that it was begun with; callbacks see only the epochs that are yet to come. On the same
+            plan, all that follows is to the bit what it would have been.
+        progress
+            Whether to show a bar; None means on a terminal, when it takes longer than a second.
+
+        Returns
+        -------
+        History
+            A record for each epoch, and what ran where. Where loss or parameters stopped being finite, it says so in
+            `diverged` and `stopped`, and the parameters are the last finite ones.
+
+        Raises
+        ------
+        InputError
+            For data that does not fit the network, and numbers out of range.
+        FileError
+            Where the checkpoints cannot be kept or resumed from; the message says why.
+        Interrupted
+            After a signal, where there are checkpoints.
+        """
+        asked = FitSettings.checked(
+            epochs=epochs,
+            patience=patience,
+            metrics=metrics,
+            stop_gradient_norm=stop_gradient_norm,
+            gradient_norm=gradient_norm,
+            retries=retries,
+        )
+        if resume and checkpoint is None:
+            raise InputError("resume=True goes on from checkpoints: say in which folder they are, checkpoint=…")
+        cadence = Cadence.parse(every)
+        batches = self._batches(X, Y, asked.epochs)
+        if checkpoint is not None and batches is not None:
+            raise InputError("checkpoints need records that can be told apart: give X and Y, not batches")
+        weighted = _weighted(X if batches is None else batches, sample_weight)
+
+        def work(records: int) -> Work:
+            return self.work(records, asked.epochs, gradient_norm=asked.with_norm, weighted=weighted)
+
+        with ExitStack() as stack:
+            checkpoints: Checkpoints | None = None
+            if checkpoint is not None:
+                checkpoints = stack.enter_context(Checkpoints(checkpoint, cadence, keep, resume=resume))
+            planned = None if checkpoints is None else checkpoints.plan
+            binding = stack.enter_context(self.mlp._bound(X if batches is None else batches.sample[0], work, planned))
+            if binding.on_host:
+                check_state(work(1), binding.precision)
+            with phase("checking records"):
+                data = self._place_any(X, Y, sample_weight) if batches is None else batches
+                train, held_out = self._held_out(data, validation)
+            judge = Judge(self.mlp, train, held_out, asked.metrics)
+            with phase("compiling"):
+                executable = self._bind_program(asked.with_norm, train, binding.choices_of(planned))
+            history = History(executable.plan, executable.origin, binding.reason)
+            if binding.on_host:
+                needs = self._footprint(executable, work(len(train) or 1), train, judge)
+                history.memory = needs.total
+                _log.info("memory: %s", needs, extra={"told": {"event": "memory", **needs.as_dict()}})
+            run = Run(history, began=self.epochs_done, start=self._state() if asked.retries else None)
+            if checkpoints is not None and not isinstance(train, Batches):
+                self._begin(checkpoints, run, asked, train, judge)
+            self._fit_began = run.began
+            bar = stack.enter_context(Progress(asked.epochs, progress))
+            self._epochs_until_stopped(asked, train, judge, run, callbacks=callbacks, checkpoints=checkpoints, bar=bar)
+            _log.info("trained %d epochs on %s (%s)", len(history.epochs), located(binding), executable.origin)
+            return history
+
+    @staticmethod
+    def _batches(X: Any, Y: Any, epochs: int) -> Batches | None:
+        """Return the batches where X is a source of them."""
+        return None if Y is not None or isinstance(X, Stored) else Batches(X, epochs)
+
+    def _held_out(
+        self, data: Records | Windows | Batches, validation: float | tuple[Any, ...] | Stored | None
+    ) -> tuple[Records | Windows | Batches, Records | Windows | None]:
+        """Return the records to train on, and those to validate on."""
+        if validation is None:
+            return data, None
+        if isinstance(validation, Stored):
+            return data, self._place_any(validation, None, None)
+        if isinstance(validation, tuple):
+            if len(validation) not in (2, 3):
+                raise InputError(
+                    f"validation must be a share, (X, Y) or (X, Y, sample_weight), got {len(validation)} things"
+                )
+            X, Y, *weights = validation
+            return data, self._place_any(X, Y, *(weights or [None]), of="the validation ")
+        if not (isinstance(validation, (int, float)) and 0 < validation < 1):
+            raise InputError(f"validation must be a share between 0 and 1, (X, Y), Stored or None, got {validation!r}")
+        if isinstance(data, Batches):
+            raise InputError(f"validation={validation:g} cannot be a share of batches; give validation=(X, Y)")
+        return data.split(validation, self.mlp.seed)
+
+
+def _weighted(data: Any, sample_weight: Any) -> bool:
+    if isinstance(data, Batches):
+        return data.weighted
+    return sample_weight is not None or (isinstance(data, Stored) and data.weights is not None)
