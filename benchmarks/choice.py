@@ -23,6 +23,7 @@ from gdkernels.bench.peers.task import GRID, Task, random_tasks
 from gdkernels.bench.sampling import LEAST_SAMPLES, Width, interleave, interval
 from gdkernels.definition import activations, losses
 from gdkernels.definition.naming import resolve
+from gdkernels.definition.objective import Objective
 from gdkernels.dispatch import calibration, registry
 from gdkernels.dispatch.calibration import Candidate
 from gdkernels.dispatch.estimates import in_words, plan_choices
@@ -75,7 +76,7 @@ class Checked:
 
 def work_of(task: Task) -> Work:
     hidden = (resolve("activation", task.activation),) * (len(task.sizes) - 2)
-    program = Program((*hidden, activations.identity), loss=losses.sse, optimizer=task.rule())
+    program = Program((*hidden, activations.identity), objective=Objective(losses.sse), optimizer=task.rule())
     return Work(program, task.sizes, task.batch, task.records)
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from gdkernels.backend.program import Program
 from gdkernels.definition import activations, losses
+from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import SGD
 from gdkernels.lowering.schedule import schedule
 from gdkernels.lowering.steps import MATRIX
@@ -24,8 +25,11 @@ ROWS = 384  # of one panel: what is read and written stays in the second-level c
 
 identity, sse = activations.identity, losses.sse
 PROGRAMS = {
-    **{name: Program((f, identity), loss=sse, optimizer=SGD()) for name, f in activations.BY_NAME.items()},
-    **{name: Program((identity,), loss=f, optimizer=SGD()) for name, f in losses.BY_NAME.items()},
+    **{
+        name: Program((f, identity), objective=Objective(sse), optimizer=SGD())
+        for name, f in activations.BY_NAME.items()
+    },
+    **{name: Program((identity,), objective=Objective(f), optimizer=SGD()) for name, f in losses.BY_NAME.items()},
 }
 
 

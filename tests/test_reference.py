@@ -12,6 +12,7 @@ from gdkernels.backend.program import Program
 from gdkernels.backend.verification import start
 from gdkernels.definition import activations, losses
 from gdkernels.definition.network import Layer
+from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import SGD, Optimizer
 from gdkernels.errors import InputError
 
@@ -32,7 +33,7 @@ class Widening(Optimizer):
 
 
 def test_a_rule_that_widens_the_weights_is_named_with_what_to_write():
-    program = Program((activations.identity,), loss=losses.sse, optimizer=Widening())
+    program = Program((activations.identity,), objective=Objective(losses.sse), optimizer=Widening())
     executable = bind(NumPyBackend(), program, PLAN)
     ones = np.ones((4, 3), dtype="float32")
     with pytest.raises(InputError, match=r"Widening turned float32 weights into float64: .* write \(…\)\*\*0.5"):
@@ -40,7 +41,7 @@ def test_a_rule_that_widens_the_weights_is_named_with_what_to_write():
 
 
 def test_bind_takes_what_the_backend_compiled():
-    program = Program((activations.tanh,), loss=losses.sse, optimizer=SGD())
+    program = Program((activations.tanh,), objective=Objective(losses.sse), optimizer=SGD())
     compiled = DefinitionExecutable(NumPyBackend(), program, PLAN)
 
     class Compiling(NumPyBackend):

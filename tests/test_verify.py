@@ -20,6 +20,7 @@ from gdkernels.backend.verification import (
 )
 from gdkernels.definition import activations, losses
 from gdkernels.definition.network import Layer
+from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import SGD, Adam
 from gdkernels.errors import BackendError
 
@@ -47,7 +48,7 @@ def test_bound():
     [([2.0], [3.0], 10.0, [2.24]), ([1.0, 2.0], [3.0, 4.0], 6.0, [0.7, 1.6])],
 )
 def test_reference_does_the_textbook_step(weights, row, target, moved):
-    program = Program((activations.identity,), bias=False, loss=losses.mse, optimizer=SGD(0.01))
+    program = Program((activations.identity,), bias=False, objective=Objective(losses.mse), optimizer=SGD(0.01))
     x, y = np.asarray([row]), np.asarray([[target]])
     W = np.asarray(weights)[:, None]
     loss, state = reference(program, [Layer(W)], x, y, np.asarray([0]), 1, np.asarray([0.01]))
@@ -58,7 +59,7 @@ def test_reference_does_the_textbook_step(weights, row, target, moved):
 
 
 def test_reference_goes_through_the_batches_and_continues():
-    program = Program((activations.identity,), loss=losses.sse, optimizer=Adam(), gradient_norm=True)
+    program = Program((activations.identity,), objective=Objective(losses.sse), optimizer=Adam(), gradient_norm=True)
     random = np.random.default_rng(0)
     x, y = random.normal(size=(5, 2)), random.normal(size=(5, 1))
     parameters = [Layer(random.normal(size=(2, 1)), np.zeros(1))]
@@ -85,7 +86,7 @@ def test_reference_goes_through_the_batches_and_continues():
 def test_low_precisions_round_the_operands_of_products(precision, bits):
     # One input, one weight: the output is their product. Halfway cases go to the even neighbour.
     ulp = 2.0 ** -(bits - 1)
-    program = Program((activations.identity,), bias=False, loss=losses.sse, optimizer=SGD())
+    program = Program((activations.identity,), bias=False, objective=Objective(losses.sse), optimizer=SGD())
     for weight, rounded in [
         (1 + ulp, 1 + ulp),
         (1 + ulp / 2, 1.0),

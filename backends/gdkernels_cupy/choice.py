@@ -15,6 +15,7 @@ from gdkernels.backend.program import Program
 from gdkernels.backend.verification import bound, continue_on_numpy, named_arrays, relative_error, start
 from gdkernels.definition import activations, losses
 from gdkernels.definition.network import Layer, Layers
+from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import SGD
 from gdkernels.lowering.steps import ScheduleError
 from gdkernels_cupy.cuda.device import free_bytes
@@ -109,7 +110,9 @@ class ChosenExecutable(Executable):
 @cache
 def narrow_is_right(number: int, precision: str) -> str | None:
     """Let the persistent kernel do a few small steps on the GPU of that number, and return what is wrong with them."""
-    program = Program((activations.relu, activations.tanh, activations.identity), loss=losses.sse, optimizer=SGD())
+    program = Program(
+        (activations.relu, activations.tanh, activations.identity), objective=Objective(losses.sse), optimizer=SGD()
+    )
     random = np.random.default_rng(0)
     widths, records, batch = (5, 24, 16, 3), 300, 130
     parameters = [Layer(_draw(random, (m, n)) / 2, _draw(random, (n,)) / 4) for m, n in pairwise(widths)]

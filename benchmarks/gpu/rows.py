@@ -14,6 +14,7 @@ from gdkernels.backend.program import Program
 from gdkernels.definition import activations, losses
 from gdkernels.definition.initialisation import initial_parameters
 from gdkernels.definition.network import Layer, map_layers
+from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import SGD
 
 __all__ = ["GRID", "RATE", "Row"]
@@ -54,7 +55,7 @@ class Row:
 
     def program(self) -> Program:
         functions = (*(activations.relu,) * (self.layers - 1), activations.identity)
-        return Program(functions, loss=losses.sse, optimizer=SGD(RATE))
+        return Program(functions, objective=Objective(losses.sse), optimizer=SGD(RATE))
 
     def parameters(self) -> tuple[Layer, ...]:
         """Return initial weights and biases in float32, the same bits in every process."""

@@ -12,6 +12,7 @@ from gdkernels.backend import Backend, Executable, Plan, State
 from gdkernels.backend.definition_executable import bind
 from gdkernels.backend.program import Program
 from gdkernels.definition.network import Layers, map_layers, step_along
+from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import Optimizer
 
 __all__ = ["AccumulatingExecutable"]
@@ -36,9 +37,9 @@ class AccumulatingExecutable(Executable):
     """
 
     def __init__(self, backend: Backend, program: Program, plan: Plan, rows: int) -> None:
-        summing = replace(
-            program, optimizer=_Sum(), reduction="sum", l2=0.0, l2_in_loss=False, clip_norm=None, gradient_norm=False
-        )
+        assert program.objective is not None
+        alone = Objective(program.objective.loss, reduction="sum")
+        summing = replace(program, objective=alone, optimizer=_Sum(), gradient_norm=False)
         self._backend, self._program, self._rows = backend, program, rows
         self._parts = bind(backend, summing, plan)
         self.origin = self._parts.origin
@@ -72,12 +73,13 @@ class AccumulatingExecutable(Executable):
     ) -> tuple[float, float]:
         """Take the step of a batch, and return E before it and the norm of the gradient, 0 where nobody asks for it."""
         xp, program = self._backend.xp, self._program
+        assert program.objective is not None
         assert program.optimizer is not None
         weights = () if sample_weight is None else (sample_weight,)
         sums = State(state.parameters, map_layers(lambda w: (xp.zeros_like(w),), state.parameters))
         parts = np.zeros(-(-len(batch) // self._rows))
         error, _ = self._parts.run(sums, x, y, batch, self._rows, parts, *weights)
-        if program.reduction == "mean":
+        if program.objective.reduction == "mean":
             share = 1.0 / (self._weight(sample_weight, batch) or 1.0)
             gradients = map_layers(lambda slots: slots[0] * share, sums.slots)
         else:
@@ -87,13 +89,11 @@ class AccumulatingExecutable(Executable):
             state.slots,
             error,
             gradients,
-            per_record=share if program.l2_in_loss else None,
+            per_record=share if program.objective.l2_in_loss else None,
+            objective=program.objective,
             optimizer=program.optimizer,
             learning_rate=rate,
             t=float(state.step + 1),
-            l2=program.l2 or None,
-            l2_in_loss=program.l2_in_loss,
-            clip_norm=program.clip_norm,
             with_norm=program.gradient_norm,
             xp=xp,
         )

@@ -1,13 +1,13 @@
 """A program: what is to be run, by structure alone; sizes come with the data."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
 from gdkernels.definition import network
 from gdkernels.definition.activations import Activation
-from gdkernels.definition.losses import Loss
 from gdkernels.definition.network import Layer, Layers, map_layers
+from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import Optimizer
 from gdkernels.graph.namespace import Graph
 from gdkernels.graph.nodes import Dim, Node
@@ -54,7 +54,7 @@ class TracedForward:
 
 @dataclass(frozen=True)
 class Program:
-    """A network with what trains it; without a loss and an optimizer, it can only predict.
+    """A network with what trains it; without an objective and an optimizer, it can only predict.
 
     Attributes
     ----------
@@ -62,8 +62,8 @@ class Program:
         A function for each layer, the output's last. Where the loss takes logits, the output's is the identity.
     bias
         Whether the layers have biases.
-    reduction, l2, l2_in_loss, clip_norm
-        As in `gdkernels.definition.network.train_step`.
+    objective, optimizer
+        What it is trained for, and by which rule.
     gradient_norm
         Whether the norm of the gradient is asked for.
     weighted
@@ -72,14 +72,15 @@ class Program:
 
     activations: tuple[Activation, ...]
     bias: bool = True
-    loss: Loss | None = None
+    objective: Objective | None = None
     optimizer: Optimizer | None = None
-    reduction: str = "mean"
-    l2: float = 0.0
-    l2_in_loss: bool = False
-    clip_norm: float | None = None
     gradient_norm: bool = False
     weighted: bool = False
+
+    @property
+    def l2(self) -> float:
+        """λ of the penalty, 0 where there is none."""
+        return 0.0 if self.objective is None else float(self.objective.l2)
 
     def forward(self, parameters: Layers, x: Any, *, xp: Any) -> Any:
         """Return the network's output for x, by the definition."""
@@ -105,7 +106,7 @@ class Program:
         l2
             What stands for the program's own λ while it is recorded, if it has one.
         """
-        assert self.loss is not None, "a program that only predicts has no step"
+        assert self.objective is not None, "a program that only predicts has no step"
         assert self.optimizer is not None, "a program that only predicts has no step"
         assert self.weighted == (sample_weight is not None), "weights come with the programs that ask for them"
         return network.train_step(
@@ -114,15 +115,11 @@ class Program:
             x,
             y,
             activations=self.activations,
-            loss=self.loss,
+            objective=self.objective if l2 is None else replace(self.objective, l2=l2),
             optimizer=self.optimizer,
             learning_rate=learning_rate,
             t=t,
             sample_weight=sample_weight,
-            reduction=self.reduction,
-            l2=(self.l2 if l2 is None else l2) if self.l2 else None,
-            l2_in_loss=self.l2_in_loss,
-            clip_norm=self.clip_norm,
             with_norm=self.gradient_norm,
             xp=xp,
         )

@@ -14,6 +14,7 @@ from gdkernels.backend.program import Program
 from gdkernels.definition import activations
 from gdkernels.definition.losses import sse
 from gdkernels.definition.network import Layer, Layers, map_layers
+from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import Adam
 from gdkernels.errors import BackendError
 
@@ -193,7 +194,9 @@ def self_test(backend: Backend, device: str) -> float:
         If the step cannot be run, or an array is further from float64 than is allowed; it names the array.
     """
     precision = "float32" if "float32" in backend.precisions else backend.precisions[0]
-    program = Program((activations.tanh, activations.relu, activations.identity), loss=sse, optimizer=Adam(1e-2))
+    program = Program(
+        (activations.tanh, activations.relu, activations.identity), objective=Objective(sse), optimizer=Adam(1e-2)
+    )
     random = np.random.default_rng(1847)  # the year in which Cauchy published gradient descent
     widths = (5, 8, 7, 3)
     parameters = [

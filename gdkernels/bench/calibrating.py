@@ -24,6 +24,7 @@ from gdkernels.bench.jobs import Job, candidates
 from gdkernels.bench.sampling import Width, interleave
 from gdkernels.definition import activations, losses
 from gdkernels.definition.naming import resolve
+from gdkernels.definition.objective import Objective
 from gdkernels.dispatch import registry
 from gdkernels.dispatch.calibration import Calibration, Candidate
 from gdkernels.dispatch.workload import QUANTITIES, Work
@@ -47,7 +48,7 @@ class BusyError(GdkernelsError):
 def _job(sizes: str, batch: int, steps: int, activation: str = "relu", optimizer: str = "sgd") -> Work:
     widths = tuple(int(n) for n in sizes.split("-"))
     functions = (*(resolve("activation", activation),) * (len(widths) - 2), activations.identity)
-    program = Program(functions, loss=losses.sse, optimizer=resolve("optimizer", optimizer))
+    program = Program(functions, objective=Objective(losses.sse), optimizer=resolve("optimizer", optimizer))
     return Work(program, widths, batch, batch * steps)
 
 

@@ -178,12 +178,13 @@ def _computed(
     if piece == "forward":
         return {"output": predict_on_numpy(program, layers, x[: task.batch], precision).astype(np.float64)}
     if piece == "gradient":
+        assert program.objective is not None
         _, slopes = network.gradient(
             layers,
             x[: task.batch],
             y[: task.batch],
             activations=program.activations,
-            loss=program.loss,  # type: ignore[arg-type]
+            loss=program.objective.loss,
             xp=numpy_namespace(precision),
         )
         return {name: a.astype(np.float64) for name, a in named(slopes).items()}

@@ -2,16 +2,11 @@
 
 from typing import Any
 
-from gdkernels.definition.losses import BinaryCrossEntropy, CrossEntropy, Loss, Poisson
+from gdkernels.definition.losses import CrossEntropy, Loss, Poisson, is_classifier
 from gdkernels.dispatch.binding import Binding
 from gdkernels.errors import InputError
 
-__all__ = ["is_classifier", "place_inputs", "place_targets", "place_weights"]
-
-
-def is_classifier(loss: Loss | None) -> bool:
-    """Return whether a network trained with `loss` predicts classes."""
-    return isinstance(loss, (CrossEntropy, BinaryCrossEntropy))
+__all__ = ["place_inputs", "place_targets", "place_weights"]
 
 
 def place_inputs(binding: Binding, value: Any, inputs: int, name: str = "X") -> Any:

@@ -104,6 +104,11 @@ BY_NAME: dict[str, Loss] = {
 }
 
 
+def is_classifier(loss: Loss | None) -> bool:
+    """Return whether a network trained with `loss` predicts classes."""
+    return isinstance(loss, (CrossEntropy, BinaryCrossEntropy))
+
+
 def link_of(loss: Loss) -> activations.Activation:
     """Return the activation that turns what `loss` takes into predictions; the identity for most."""
     link: activations.Activation = getattr(loss, "link", activations.identity)

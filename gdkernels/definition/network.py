@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 from gdkernels.definition.activations import Activation
 from gdkernels.definition.losses import Loss
+from gdkernels.definition.objective import Objective, checked_reduction
 from gdkernels.definition.optimizers import Optimizer
-from gdkernels.errors import unknown_name
 from gdkernels.graph import returned, value_and_pullback
 
 __all__ = ["Layer", "forward", "gradient", "gradient_norm", "map_layers", "step_along", "train_step", "update"]
@@ -78,8 +78,7 @@ def gradient(
 
     With a `sample_weight` w [B], E = Σ_μ w ℓ, and "mean" divides by Σ_μ w; where that is 0, so is the gradient.
     """
-    if reduction not in ("mean", "sum"):
-        raise unknown_name("reduction", reduction, ("mean", "sum"))
+    checked_reduction(reduction)
     inputs, pull_backs, a = [], [], x
     for layer, f in zip(parameters, activations, strict=True):
         inputs.append(a)
@@ -156,15 +155,11 @@ def train_step(
     y: Any,
     *,
     activations: Sequence[Activation],
-    loss: Loss,
+    objective: Objective,
     optimizer: Optimizer,
     learning_rate: Any,
     t: Any,
     sample_weight: Any = None,
-    reduction: str = "mean",
-    l2: Any = None,
-    l2_in_loss: bool = False,
-    clip_norm: float | None = None,
     with_norm: bool = False,
     xp: Any,
 ) -> tuple[Any, Any, tuple[Layer, ...], tuple[Layer, ...]]:
@@ -172,37 +167,34 @@ def train_step(
 
     Parameters
     ----------
-    sample_weight, reduction
+    objective
+        E leaves its penalty out, unless that is in the loss.
+    sample_weight
         As for `gradient`.
-    l2, l2_in_loss
-        λ of the penalty ½λ‖W‖² on the weights, not the biases. Its gradient λW joins that of the loss, and E leaves it
-        out; with `l2_in_loss` it is a part of E, and divided like the rest of it.
-    clip_norm, with_norm
-        The norm is that of the gradient with the penalty, before clipping; it is computed where either asks for it.
+    with_norm
+        Whether the norm is asked for: that of the gradient with the penalty, before clipping.
     """
     error, gradients = gradient(
         parameters,
         x,
         y,
         activations=activations,
-        loss=loss,
+        loss=objective.loss,
         sample_weight=sample_weight,
-        reduction=reduction,
+        reduction=objective.reduction,
         xp=xp,
     )
-    shared = l2 is not None and l2_in_loss and reduction == "mean"
+    shared = _is_penalised(objective) and objective.l2_in_loss and objective.reduction == "mean"
     return step_along(
         parameters,
         slots,
         error,
         gradients,
         per_record=_per_record(x, sample_weight, xp=xp) if shared else None,
+        objective=objective,
         optimizer=optimizer,
         learning_rate=learning_rate,
         t=t,
-        l2=l2,
-        l2_in_loss=l2_in_loss,
-        clip_norm=clip_norm,
         with_norm=with_norm,
         xp=xp,
     )
@@ -215,12 +207,10 @@ def step_along(
     gradients: Layers,
     *,
     per_record: Any,
+    objective: Objective,
     optimizer: Optimizer,
     learning_rate: Any,
     t: Any,
-    l2: Any = None,
-    l2_in_loss: bool = False,
-    clip_norm: float | None = None,
     with_norm: bool = False,
     xp: Any,
 ) -> tuple[Any, Any, tuple[Layer, ...], tuple[Layer, ...]]:
@@ -231,12 +221,12 @@ def step_along(
     per_record
         What the penalty's gradient is divided by as a part of E/B, as a factor; None where it is not divided.
     """
-    if l2 is not None:
-        share = l2 if per_record is None else l2 * per_record
+    if _is_penalised(objective):
+        share = objective.l2 if per_record is None else objective.l2 * per_record
         gradients = tuple(Layer(g.W + share * p.W, g.b) for g, p in zip(gradients, parameters, strict=True))
-    if l2 is not None and l2_in_loss:
-        error = error + 0.5 * l2 * _sum(xp.sum(p.W * p.W) for p in parameters)
-    norm = gradient_norm(gradients, xp=xp) if with_norm or clip_norm is not None else None
+        if objective.l2_in_loss:
+            error = error + 0.5 * objective.l2 * _sum(xp.sum(p.W * p.W) for p in parameters)
+    norm = gradient_norm(gradients, xp=xp) if with_norm or objective.clip_norm is not None else None
     parameters, slots = update(
         parameters,
         gradients,
@@ -244,11 +234,16 @@ def step_along(
         optimizer=optimizer,
         learning_rate=learning_rate,
         t=t,
-        clip_norm=clip_norm,
+        clip_norm=objective.clip_norm,
         norm=norm,
         xp=xp,
     )
     return error, norm, parameters, slots
+
+
+def _is_penalised(objective: Objective) -> bool:
+    """Return whether there is a penalty: λ is a number above 0, or the node that stands for one."""
+    return not (isinstance(objective.l2, (int, float)) and objective.l2 == 0)
 
 
 def _sum(numbers: Iterable[Any]) -> Any:

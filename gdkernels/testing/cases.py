@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from itertools import pairwise
 from typing import Any, ClassVar
@@ -15,6 +15,7 @@ from gdkernels.backend.definition_executable import bind
 from gdkernels.backend.program import Program
 from gdkernels.definition import activations, losses
 from gdkernels.definition.network import Layer
+from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
 
 __all__ = [
@@ -58,6 +59,9 @@ class Adagrad(Optimizer):
         return w - (learning_rate / t**0.5) * g / (xp.sqrt(s) + 1e-7), (s,)
 
 
+_OF_OBJECTIVE = tuple(field.name for field in fields(Objective))
+
+
 # ---- what is run
 
 
@@ -83,6 +87,16 @@ class Case:
     learning_rate: float = 0.02
 
 
+def varied(program: Program, **changes: Any) -> Program:
+    """Return a program with other values of its fields, or of its objective's; with the loss None, without one."""
+    of_objective = {name: changes.pop(name) for name in _OF_OBJECTIVE if name in changes}
+    if of_objective.get("loss", program.objective) is None:
+        changes["objective"] = None
+    elif of_objective:
+        changes["objective"] = replace(program.objective or Objective(losses.sse), **of_objective)
+    return replace(program, **changes)
+
+
 def _cases() -> dict[str, Case]:
     cases: dict[str, Case] = {}
     momentum = SGD(momentum=0.9)  # its slot after one step is the gradient itself, times the rate
@@ -90,12 +104,16 @@ def _cases() -> dict[str, Case]:
         for loss_name, loss in losses.BY_NAME.items():
             takes_logits = losses.link_of(loss) is not activations.identity
             output = activations.identity if takes_logits else f
-            program = Program((f, activations.tanh, output), loss=loss, optimizer=momentum)
+            program = Program((f, activations.tanh, output), objective=Objective(loss), optimizer=momentum)
             # Slow enough that training is not chaotic: there, NumPy's own error would allow everybody anything.
             rate = 0.002 if f is activations.exp else 0.005
             cases[f"{name}-{loss_name}"] = Case(program, learning_rate=rate)
 
-    base = Program((activations.tanh, activations.softplus, activations.identity), loss=losses.sse, optimizer=momentum)
+    base = Program(
+        (activations.tanh, activations.softplus, activations.identity),
+        objective=Objective(losses.sse),
+        optimizer=momentum,
+    )
     for name, optimizer in {
         "sgd": SGD(),
         "momentum": momentum,
@@ -129,7 +147,7 @@ def _cases() -> dict[str, Case]:
         "a mixture of activations": {"activations": (activations.relu, activations.gelu, activations.softmax)},
     }
     for name, changes in changed.items():
-        cases[name] = Case(replace(base, **changes))
+        cases[name] = Case(varied(base, **changes))
     for name in (*losses.BY_NAME, "user's loss", "sum", "everything", "adam"):
         plain = cases.get(name) or cases[f"tanh-{name}"]
         rate = plain.learning_rate / (4 if name == "sum" else 1)  # as steep as its sum, and not chaotic
@@ -195,7 +213,8 @@ def data_of(case: Case) -> Data:
         for m, n in pairwise(case.widths)
     )
     x, y = draw(case.records, case.widths[0]), draw(case.records, case.widths[-1])
-    loss = case.program.loss
+    assert case.program.objective is not None
+    loss = case.program.objective.loss
     if loss is losses.poisson:
         y = np.floor(np.exp(y))  # counts, zeros among them
     elif loss is losses.cross_entropy:

@@ -324,7 +324,7 @@ class BackendConformance:
     @pytest.mark.parametrize("trains", [True, False], ids=["program that trains", "program that predicts"])
     def test_predicting_is_the_definition(self, backend: Backend, device: str, name: str, trains: bool) -> None:
         case, data = CASES[name], data_of(CASES[name])
-        program = case.program if trains else replace(case.program, loss=None, optimizer=None)
+        program = case.program if trains else replace(case.program, objective=None, optimizer=None)
         wanted = self._predict_on_numpy(program, data, "float64")
         for precision in backend.precisions:
             own = self._predict_on_numpy(program, data, precision)

@@ -8,6 +8,7 @@ import pytest
 
 from gdkernels.definition import activations, losses
 from gdkernels.definition.network import Layer, forward, gradient, map_layers, train_step
+from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import SGD, Adam, AdamW, RMSprop
 from gdkernels.graph import value_and_derivative, value_and_pullback
 
@@ -94,12 +95,10 @@ def test_steps_of_every_optimizer(namespace, dtype, optimizer):
                 x,
                 y,
                 activations=[activations.tanh, activations.identity],
-                loss=losses.sse,
+                objective=Objective(losses.sse, l2=0.01, clip_norm=2.0),
                 optimizer=optimizer,
                 learning_rate=0.01,
                 t=t + 1.0,
-                l2=0.01,
-                clip_norm=2.0,
                 with_norm=True,
                 xp=xp,
             )

@@ -1,5 +1,6 @@
 """The training step: reduction, penalty, clipping, and what it returns."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 from gdkernels.definition import activations, losses
 from gdkernels.definition.network import Layer, forward, gradient, gradient_norm, map_layers, train_step, update
+from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import SGD
 from gdkernels.errors import InputError
 
@@ -26,7 +28,9 @@ def no_slots(parameters):
 
 def step(problem, **keywords):
     parameters, x, y = problem
-    settings = {"optimizer": SGD(), "learning_rate": 0.1, "t": 1.0, "loss": losses.sse} | keywords
+    of_objective = {name: keywords.pop(name) for name in vars(Objective(losses.sse)) if name in keywords}
+    settings = {"optimizer": SGD(), "learning_rate": 0.1, "t": 1.0} | keywords
+    settings["objective"] = replace(Objective(losses.sse), **of_objective)
     return train_step(parameters, no_slots(parameters), x, y, activations=FUNCTIONS, **settings, xp=np)
 
 

@@ -5,15 +5,17 @@ import pytest
 
 from gdkernels.definition import activations, losses
 from gdkernels.definition.network import Layer, forward, gradient, train_step
+from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import SGD
 
 SETTINGS = {"activations": [activations.identity], "loss": losses.mse, "xp": np}
+STEP = {"activations": [activations.identity], "objective": Objective(losses.mse), "xp": np}
 
 
 def one_step(w, x, y):
     parameters = (Layer(np.asarray(w), None),)
     _, _, moved, _ = train_step(
-        parameters, (Layer((), None),), x, y, optimizer=SGD(), learning_rate=0.01, t=1.0, **SETTINGS
+        parameters, (Layer((), None),), x, y, optimizer=SGD(), learning_rate=0.01, t=1.0, **STEP
     )
     return moved
 
@@ -56,7 +58,7 @@ def test_a_line_reaches_the_least_squares_solution_from_any_start():
                 optimizer=SGD(),
                 learning_rate=0.4,
                 t=t + 1.0,
-                **SETTINGS,
+                **STEP,
             )
         np.testing.assert_allclose([parameters[0].W[0, 0], parameters[0].b[0]], [slope, intercept], rtol=1e-10)
 
@@ -74,7 +76,7 @@ def test_momentum_on_a_parabola_is_the_heavy_ball():
             optimizer=SGD(momentum=0.5),
             learning_rate=0.1,
             t=t + 1.0,
-            **SETTINGS,
+            **STEP,
         )
         path.append(parameters[0].W[0, 0])
     assert path == pytest.approx([0.8, 0.54, 0.302], rel=1e-13)

@@ -7,6 +7,7 @@ import pytest
 from gdkernels.backend.program import Program
 from gdkernels.definition import activations, losses
 from gdkernels.definition.network import Layer, forward
+from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import SGD, Adam
 from gdkernels.graph import Graph, cost
 
@@ -25,7 +26,7 @@ def test_products_of_a_training_step(widths, bias):
     # Forward and the gradients of the weights for every layer; the way back to the input for all but the first.
     batch = 13
     functions = (activations.tanh,) * (len(widths) - 1)
-    step = Program(functions, bias=bias, loss=losses.sse, optimizer=SGD()).trace()
+    step = Program(functions, bias=bias, objective=Objective(losses.sse), optimizer=SGD()).trace()
     counted = cost(outputs(step), sizes_of(batch, widths), itemsize=4)
     products = sum(m * n for m, n in pairwise(widths))
     assert counted.product_flops == 6 * batch * products - 2 * batch * widths[0] * widths[1]
@@ -36,7 +37,7 @@ def test_everything_else_of_a_small_step_by_hand():
     # One layer, identity, sse, no bias: z = x @ W; error: e = z − y (BK), e·e (BK), sums over units (BK) and records
     # (B), ½ of each record (B). Back: the slope 2·½·(1/B)·e is (1/B)·e (BK); update: η·g and W − η·g (2 n K).
     B, n, K = 5, 3, 2
-    step = Program((activations.identity,), bias=False, loss=losses.sse, optimizer=SGD()).trace()
+    step = Program((activations.identity,), bias=False, objective=Objective(losses.sse), optimizer=SGD()).trace()
     counted = cost(outputs(step), sizes_of(B, [n, K]), itemsize=8)
     assert counted.product_flops == 2 * (2 * B * n * K)
     assert counted.other_flops == 4 * B * K + 2 * B + 2 * n * K
@@ -91,7 +92,7 @@ def test_prediction_costs_the_forward_pass():
 def test_adam_costs_more_than_descent():
     costs = []
     for optimizer in (SGD(), SGD(momentum=0.9), Adam()):
-        step = Program((activations.identity,), loss=losses.sse, optimizer=optimizer).trace()
+        step = Program((activations.identity,), objective=Objective(losses.sse), optimizer=optimizer).trace()
         costs.append(cost(outputs(step), sizes_of(4, [3, 2]), itemsize=4))
     assert costs[0].flops < costs[1].flops < costs[2].flops
     parameters = 4 * (3 * 2 + 2)

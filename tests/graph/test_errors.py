@@ -10,6 +10,7 @@ import pytest
 from gdkernels.backend.program import Program
 from gdkernels.definition import activations, losses
 from gdkernels.definition.network import Layer, gradient, train_step
+from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import SGD
 from gdkernels.errors import GdkernelsError, InputError, TraceError
 from gdkernels.graph import Graph, interpret, value_and_derivative, value_and_pullback
@@ -201,7 +202,7 @@ def test_a_loss_returns_one_value_per_record(loss, message):
     with pytest.raises(TraceError, match=message):
         gradient([Layer(np.ones((2, 2)), None)], Z, Z, activations=[activations.identity], loss=loss, xp=np)
     with pytest.raises(TraceError, match=message):
-        Program((activations.identity,), loss=loss, optimizer=SGD()).trace()
+        Program((activations.identity,), objective=Objective(loss), optimizer=SGD()).trace()
 
 
 @pytest.mark.parametrize("shape", [(2, 1), (1, 2), (3, 2), (2,)])
@@ -213,7 +214,7 @@ def test_targets_are_never_broadcast(shape):
             Z,
             np.ones(shape),
             activations=[activations.identity],
-            loss=losses.sse,
+            objective=Objective(losses.sse),
             optimizer=SGD(),
             learning_rate=0.1,
             t=1.0,

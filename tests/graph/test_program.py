@@ -9,9 +9,11 @@ import pytest
 from gdkernels.backend.program import Program
 from gdkernels.definition import activations, losses
 from gdkernels.definition.network import Layer, map_layers
+from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
 from gdkernels.errors import TraceError
 from gdkernels.graph import Graph, Node, interpret, topological
+from gdkernels.testing.cases import varied
 
 SIZES, BATCH = [3, 4, 2], 5
 
@@ -31,7 +33,8 @@ def mish(z, *, xp):
 
 def program(activation="tanh", loss="sse", optimizer=None, **keywords):
     hidden = activations.BY_NAME.get(activation, activation)
-    return Program((hidden, activations.identity), loss=losses.BY_NAME[loss], optimizer=optimizer or SGD(), **keywords)
+    plain = Program((hidden, activations.identity), optimizer=optimizer or SGD())
+    return varied(plain, loss=losses.BY_NAME[loss], **keywords)
 
 
 PROGRAMS = (
@@ -49,9 +52,9 @@ PROGRAMS = (
         "norm": program(gradient_norm=True),
         "clipped": program(clip_norm=0.5),
         "all together": program("elu", "poisson", AdamW(), l2=0.01, clip_norm=0.5, gradient_norm=True, bias=False),
-        "no hidden layer": Program((activations.softmax,), loss=losses.mse, optimizer=Adam()),
+        "no hidden layer": Program((activations.softmax,), objective=Objective(losses.mse), optimizer=Adam()),
         "five hidden layers": Program(
-            (activations.relu,) * 5 + (activations.identity,), loss=losses.sse, optimizer=SGD()
+            (activations.relu,) * 5 + (activations.identity,), objective=Objective(losses.sse), optimizer=SGD()
         ),
     }
 )
@@ -68,7 +71,7 @@ def state(p, dtype="float64"):
     slots = map_layers(
         lambda a: tuple(rng.uniform(0.1, 1.0, size=a.shape).astype(dtype) for _ in range(p.optimizer.slots)), parameters
     )
-    loss = next(name for name, f in losses.BY_NAME.items() if f == p.loss)
+    loss = next(name for name, f in losses.BY_NAME.items() if f == p.objective.loss)
     x = rng.standard_normal((BATCH, sizes[0])).astype(dtype)
     y = expected.targets(loss, (BATCH, sizes[-1]), rng).astype(dtype)
     named = {"x": x, "y": y, "learning_rate": 0.01, "t": 3.0} | by_name(parameters)

@@ -4,14 +4,15 @@ import pytest
 
 from gdkernels.backend.program import Program
 from gdkernels.definition import activations, losses
+from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import SGD, Adam
 from gdkernels.lowering.schedule import PREDICTION, schedule
 from gdkernels.lowering.steps import Accumulation, Gather, Loop, Product, ScheduleError, kind_of
+from gdkernels.testing.cases import varied
 
 
 def scheduled(*functions, **options):
-    options = {"loss": losses.sse, "optimizer": SGD()} | options
-    traced = Program(functions, **options).trace()
+    traced = varied(Program(functions, objective=Objective(losses.sse), optimizer=SGD()), **options).trace()
     totals = [traced.error] if traced.norm is None else [traced.error, traced.norm]
     return schedule(traced.graph, traced.batch, traced.results, totals)
 
@@ -84,7 +85,7 @@ def test_prediction_buffers_are_used_again():
 
 
 def test_shapes_that_have_no_place_are_named():
-    traced = Program((relu, identity), loss=losses.sse, optimizer=SGD()).trace()
+    traced = Program((relu, identity), objective=Objective(losses.sse), optimizer=SGD()).trace()
     graph = traced.graph
     turned = graph.expand_dims(graph.sum(graph.input("x", (traced.batch, traced.widths[0])), axis=1), axis=0)
     with pytest.raises(ScheduleError, match="has a shape"):

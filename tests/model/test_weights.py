@@ -130,7 +130,7 @@ def test_a_plug_in_that_knows_no_weights_is_passed_over():
 
     class Compiling(NumPyBackend):
         def compile(self, program, plan):
-            return Ignorant() if program.loss else None
+            return Ignorant() if program.objective else None
 
     mlp, wanted = network(backend=Compiling()), network()
     assert mlp.fit(X, Y, sample_weight=W, epochs=2).origin == "definition"

@@ -11,14 +11,17 @@ from gdkernels.backend import Plan, verification
 from gdkernels.backend.program import Program
 from gdkernels.definition import activations, losses
 from gdkernels.definition.network import Layer
+from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import SGD
+from gdkernels.testing.cases import varied
 
 MOMENTUM = SGD(momentum=0.9)  # after one step its slot is the gradient, times the rate
 
 
 def program(*functions, **options):
     """Return a regression through these activations."""
-    return Program((*functions, activations.identity), **{"loss": losses.sse, "optimizer": MOMENTUM} | options)
+    plain = Program((*functions, activations.identity), objective=Objective(losses.sse), optimizer=MOMENTUM)
+    return varied(plain, **options)
 
 
 def rounded(a, precision):
@@ -52,7 +55,7 @@ class Run:
         self.program, self.widths, self.precision = run_program, widths, precision
         self.batch_size, self.epochs = batch_size, epochs
         self.x = random.standard_normal((records, widths[0]), dtype=np.float32)
-        self.y = _targets(run_program.loss, random.standard_normal((records, widths[-1]), dtype=np.float32))
+        self.y = _targets(run_program.objective.loss, random.standard_normal((records, widths[-1]), dtype=np.float32))
         weights = random.uniform(0.0, 2.0, records).astype(np.float32)
         self.sample_weight = weights if run_program.weighted else None
         self.order = random.integers(records, size=records)

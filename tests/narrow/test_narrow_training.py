@@ -7,6 +7,7 @@ from narrow_twin import SCHEDULES, TwinMachine
 
 from gdkernels.backend.program import Program
 from gdkernels.definition import activations, losses
+from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import SGD, Adam, AdamW, RMSprop
 from gdkernels.testing.cases import CASES, Adagrad, log_cosh, mish
 
@@ -38,7 +39,8 @@ RUNS = {
         (20, 64, 48, 10), 100, 70, "bfloat16", {},
     ),
     "softmax within": (
-        Program((softmax, tanh, softmax), loss=losses.sse, optimizer=MOMENTUM), (5, 20, 6, 3), 40, 30, "tf32", {},
+        Program((softmax, tanh, softmax), objective=Objective(losses.sse), optimizer=MOMENTUM),
+        (5, 20, 6, 3), 40, 30, "tf32", {},
     ),
     "a norm, clipped, with decay": (
         program(tanh, optimizer=AdamW(), clip_norm=0.5, gradient_norm=True, l2=0.05),

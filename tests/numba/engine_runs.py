@@ -14,7 +14,9 @@ from gdkernels.backend import Plan, storage_dtype, verification
 from gdkernels.backend.program import Program
 from gdkernels.definition import activations, losses
 from gdkernels.definition.network import Layer
+from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import SGD
+from gdkernels.testing.cases import varied
 
 needs_pairs = pytest.mark.skipif(why_no_pairs() is not None, reason=str(why_no_pairs()))
 BOTH = ["float32", pytest.param("bfloat16", marks=needs_pairs)]
@@ -24,8 +26,8 @@ MOMENTUM = SGD(momentum=0.9)  # after one step its slot is the gradient, times t
 
 def program(*functions, **options):
     """Return a regression through these activations."""
-    options = {"loss": losses.sse, "optimizer": MOMENTUM} | options
-    return Program((*functions, activations.identity), **options)
+    plain = Program((*functions, activations.identity), objective=Objective(losses.sse), optimizer=MOMENTUM)
+    return varied(plain, **options)
 
 
 def compiled(run_program, precision="float32", **choices):

@@ -20,7 +20,7 @@ from gdkernels.definition.optimizers import SGD
 from gdkernels.backend.program import Program
 one = np.ones((3, 3), np.float32)
 state = State((Layer(one, one[0].copy()), Layer(one.copy(), one[0].copy())), (Layer((), ()), Layer((), ())))
-program = Program((relu, identity), loss=sse, optimizer=SGD())
+program = Program((relu, identity), objective=Objective(sse), optimizer=SGD())
 executable = NumbaBackend().compile(program, Plan("numba", "cpu", "float32"))
 executable.run(state, one, one, np.arange(3), 2, np.full(2, 0.1))
 print("compiled" if "numba" in sys.modules else "found", state.parameters[0].W.tobytes().hex())

@@ -17,6 +17,7 @@ from gdkernels.definition import activations, losses
 from gdkernels.definition.initialisation import initial_parameters
 from gdkernels.definition.naming import resolve
 from gdkernels.definition.network import Layer, Layers, map_layers
+from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import SGD, Adam, Optimizer
 
 __all__ = ["GRID", "Task", "error_of", "random_tasks"]
@@ -83,7 +84,7 @@ class Task:
     def program(self) -> Program:
         """Return what is run, as the definition takes it."""
         hidden = (resolve("activation", self.activation),) * (len(self.sizes) - 2)
-        return Program((*hidden, activations.identity), loss=losses.sse, optimizer=self.rule())
+        return Program((*hidden, activations.identity), objective=Objective(losses.sse), optimizer=self.rule())
 
     def rule(self) -> Optimizer:
         return SGD(self.learning_rate) if self.optimizer == "sgd" else Adam(self.learning_rate)

@@ -1,0 +1,88 @@
+"""What a network is trained for: a loss, a penalty on weights, and what the gradient is of."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from gdkernels.definition.activations import Activation
+from gdkernels.definition.losses import BinaryCrossEntropy, CrossEntropy, Loss, is_classifier, link_of
+from gdkernels.definition.naming import describe, resolve
+from gdkernels.errors import InputError, unknown_name
+
+__all__ = ["Objective", "checked_reduction"]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What gradient descent makes small.
+
+    Attributes
+    ----------
+    loss
+        A value ℓ for each record; E is their sum.
+    l2
+        λ of the penalty ½λ‖W‖² on the weights, not the biases. Its gradient λW joins that of the loss.
+    l2_in_loss
+        Whether the penalty is a part of E, and divided like the rest of it.
+    clip_norm
+        The largest norm of the gradient with its penalty; a longer one is scaled down to it.
+    reduction
+        "mean": a step uses the gradient of E/B, B the records in the batch; "sum": that of E.
+    """
+
+    loss: Loss
+    l2: Any = 0.0  # a number; the node that stands for it while a program is traced
+    l2_in_loss: bool = False
+    clip_norm: float | None = None
+    reduction: str = "mean"
+
+    @classmethod
+    def checked(
+        cls,
+        loss: str | Loss = "sse",
+        *,
+        l2: float = 0.0,
+        l2_in_loss: bool = False,
+        clip_norm: float | None = None,
+        reduction: str = "mean",
+        outputs: int,
+    ) -> Objective:
+        """Return the objective of a network with so many `outputs`, the loss resolved by its name.
+
+        Raises
+        ------
+        InputError
+            For unknown names and numbers out of range.
+        """
+        if not (isinstance(l2, (int, float)) and 0 <= l2 < math.inf):
+            raise InputError(f"l2 must be a finite number of at least 0, got {l2!r}")
+        if clip_norm is not None and not (isinstance(clip_norm, (int, float)) and 0 < clip_norm < math.inf):
+            raise InputError(f"clip_norm must be a positive finite number or None, got {clip_norm!r}")
+        chosen = resolve("loss", loss)
+        if isinstance(chosen, CrossEntropy) and outputs == 1:
+            chosen = BinaryCrossEntropy()  # the same thing for one output, which softmax would make constant
+        norm = None if clip_norm is None else float(clip_norm)
+        return cls(chosen, float(l2), bool(l2_in_loss), norm, checked_reduction(reduction))
+
+    @property
+    def link(self) -> Activation:
+        """The activation that makes predictions of what the loss takes; the identity where it takes predictions."""
+        return link_of(self.loss)
+
+    @property
+    def classifies(self) -> bool:
+        """Whether a network trained for it predicts classes."""
+        return is_classifier(self.loss)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return all of it as JSON can hold it."""
+        return vars(self) | {"loss": describe(self.loss)}
+
+
+def checked_reduction(reduction: str) -> str:
+    """Return `reduction`; raise `InputError` unless it is "mean" or "sum"."""
+    if reduction not in ("mean", "sum"):
+        raise unknown_name("reduction", reduction, ("mean", "sum"))
+    return reduction
