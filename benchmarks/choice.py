@@ -27,7 +27,7 @@ from gdkernels.definition.objective import Objective
 from gdkernels.dispatch import calibration, registry
 from gdkernels.dispatch.calibration import Candidate
 from gdkernels.dispatch.estimates import in_words, plan_choices
-from gdkernels.dispatch.workload import Work
+from gdkernels.dispatch.workload import Workload
 from gdkernels.system.atomic_files import write_atomically
 
 __all__ = ["Checked", "check", "chosen", "main"]
@@ -74,13 +74,13 @@ class Checked:
         return self.ratio <= _NEAR
 
 
-def work_of(task: Task) -> Work:
+def work_of(task: Task) -> Workload:
     hidden = (resolve("activation", task.activation),) * (len(task.sizes) - 2)
     program = Program((*hidden, activations.identity), objective=Objective(losses.sse), optimizer=task.rule())
-    return Work(program, task.sizes, task.batch, task.records)
+    return Workload(program, task.sizes, task.batch, task.records)
 
 
-def chosen(work: Work, precision: str) -> Candidate:
+def chosen(work: Workload, precision: str) -> Candidate:
     """Return where a model that is not told would train, and on how many threads."""
     choice = registry.choose("auto", None, precision, work)
     plan = plan_choices(choice.backend, choice.device, precision, work, registry.versions())

@@ -6,5 +6,6 @@ backend is from the definition in float64 is measured by `verification`. Which b
 """
 
 from gdkernels.backend.contract import PRECISIONS, Backend, Executable, Plan, State, host_array, storage_dtype
+from gdkernels.backend.program import Program
 
-__all__ = ["PRECISIONS", "Backend", "Executable", "Plan", "State", "host_array", "storage_dtype"]
+__all__ = ["PRECISIONS", "Backend", "Executable", "Plan", "Program", "State", "host_array", "storage_dtype"]

@@ -27,7 +27,7 @@ from gdkernels.definition.naming import resolve
 from gdkernels.definition.objective import Objective
 from gdkernels.dispatch import registry
 from gdkernels.dispatch.calibration import Calibration, Candidate
-from gdkernels.dispatch.workload import QUANTITIES, Work
+from gdkernels.dispatch.workload import QUANTITIES, Workload
 from gdkernels.errors import GdkernelsError
 from gdkernels.system.machine import machine
 
@@ -45,11 +45,11 @@ class BusyError(GdkernelsError):
     """Times differ so much from one repetition to the next that prices fitted to them would be luck."""
 
 
-def _job(sizes: str, batch: int, steps: int, activation: str = "relu", optimizer: str = "sgd") -> Work:
+def _job(sizes: str, batch: int, steps: int, activation: str = "relu", optimizer: str = "sgd") -> Workload:
     widths = tuple(int(n) for n in sizes.split("-"))
     functions = (*(resolve("activation", activation),) * (len(widths) - 2), activations.identity)
     program = Program(functions, objective=Objective(losses.sse), optimizer=resolve("optimizer", optimizer))
-    return Work(program, widths, batch, batch * steps)
+    return Workload(program, widths, batch, batch * steps)
 
 
 # From where calls and the meeting of threads decide to where products do, batches of one to thousands, narrow and wide;
@@ -104,7 +104,7 @@ class Measured:
 def calibrate(
     precision: str = "float32",
     *,
-    jobs: Sequence[Work] = JOBS,
+    jobs: Sequence[Workload] = JOBS,
     seconds: float = 10.0,
     anyway: bool = False,
     own_threads: bool = False,
@@ -158,7 +158,7 @@ def calibrate(
 
 
 def _measure(
-    jobs: Sequence[Work], who: Sequence[Candidate], precision: str, seconds: float, threads: int
+    jobs: Sequence[Workload], who: Sequence[Candidate], precision: str, seconds: float, threads: int
 ) -> tuple[dict[Candidate, list[Measured]], float]:
     """Return what was measured, and the share of a core that one of so many threads got, at the median."""
     prepared = [Job(work, precision) for work in jobs]

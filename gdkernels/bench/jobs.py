@@ -14,7 +14,7 @@ from gdkernels.backend.verification import start
 from gdkernels.definition.initialisation import initial_parameters
 from gdkernels.dispatch import registry
 from gdkernels.dispatch.calibration import Candidate
-from gdkernels.dispatch.workload import Work
+from gdkernels.dispatch.workload import Workload
 
 __all__ = ["Job", "candidates"]
 
@@ -41,7 +41,7 @@ class Job:
         What each candidate chose when it last ran.
     """
 
-    def __init__(self, work: Work, precision: str) -> None:
+    def __init__(self, work: Workload, precision: str) -> None:
         self.work, self.precision = work, precision
         self.plans: dict[Candidate, Plan] = {}
         rng = randomness.generator(0, "jobs")

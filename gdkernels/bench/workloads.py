@@ -66,23 +66,21 @@ class Pieces:
         self.mlp.set_parameters(task.parameters())
         self.trainer = gd.Trainer(self.mlp, optimizer=task.rule(), loss="sse", batch_size=task.batch)
         self.host = tuple(a.astype(storage_dtype(precision), copy=False) for a in task.data())
-        self.binding = self.mlp._bind(self.host[0])
+        self.binding = self.mlp.network.bind(self.host[0])
         self.resident = tuple(self.binding.place(a, name) for a, name in zip(self.host, "XY", strict=True))
 
     def bind(self) -> None:
         """Compile what training runs, or load it; nothing is done where that has happened."""
-        data = self.trainer._place(*self.resident)
-        self.trainer._bind_program(gradient_norm=False, data=data)
+        data = self.trainer.runner.place_records(*self.resident)
+        self.trainer.runner.prepare(self.trainer.workload(len(data)))
 
     def origin_of(self, piece: str) -> str:
         """Return where a piece came from: of gradient and update alone, nothing is compiled."""
-        assert self.trainer._executable is not None
-        return self.trainer._executable.origin if piece in ("forward", "epoch") else "definition"
+        return self.trainer.runner.executable.origin if piece in ("forward", "epoch") else "definition"
 
     @property
     def plan(self) -> Plan:
-        assert self.trainer._executable is not None
-        return self.trainer._executable.plan
+        return self.trainer.runner.executable.plan
 
     def work(self, piece: str, placement: str = "resident") -> Work:
         """Return one of `PIECES`; with "transfers", data come from the host and results go there in every call."""
@@ -114,7 +112,7 @@ class Pieces:
     def parameters(self) -> Arrays:
         """Return the parameters as they are now, on the host."""
         # Not `mlp.parameters`, which copies on the device first: fetched at a claimed end, they are as they are then.
-        return {name: np.array(self.binding.to_numpy(a)) for name, a in named(self.mlp._parameters).items()}
+        return {name: np.array(self.binding.to_numpy(a)) for name, a in self.mlp.network.named_parameters().items()}
 
 
 class _Call(Work):
@@ -149,7 +147,7 @@ class Epochs(Work):
     def restart(self) -> None:
         pieces = self._pieces
         pieces.mlp.set_parameters(pieces.task.parameters())
-        pieces.trainer.epochs_done = 0  # the order of the records is then that of the first epoch again
+        pieces.trainer.runner.epochs_done = 0  # the order of the records is then that of the first epoch again
 
     def start(self) -> Arrays:
         pieces = self._pieces

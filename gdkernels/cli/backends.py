@@ -57,7 +57,7 @@ def _explain(args: Namespace) -> None:
     if args.sizes is None:
         raise InputError("--explain needs a network: --sizes 784-512-10, and --batch, --records and --epochs")
     trainer = Trainer(MLP(args.sizes), batch_size=args.batch)
-    explanation = Explanation(args.backend, args.device, args.precision, trainer.work(args.records, args.epochs))
+    explanation = Explanation(args.backend, args.device, args.precision, trainer.workload(args.records, args.epochs))
     print(json.dumps(explanation.as_dict(), indent=2, allow_nan=False) if args.json else explanation.as_text())
 
 

@@ -115,7 +115,7 @@ def explanation_of(
     """Return why it runs where it does, if that was asked for."""
     if not args.explain:
         return None
-    work = Trainer(MLP(**network), **settings).work(records, epochs)
+    work = Trainer(MLP(**network), **settings).workload(records, epochs)
     return Explanation(args.backend, args.device, args.precision, work)
 
 

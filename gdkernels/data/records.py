@@ -10,8 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels import randomness
-from gdkernels.data.validation import place_inputs, place_targets, place_weights
-from gdkernels.definition.losses import Loss
+from gdkernels.data.validation import RecordSpec, place_inputs, place_targets, place_weights
 from gdkernels.dispatch.binding import Binding
 from gdkernels.errors import InputError
 from gdkernels.system.hashing import sha256
@@ -139,13 +138,11 @@ def changed(data: Records, order: npt.NDArray[np.int64], of: str = "") -> tuple[
     return found
 
 
-def place_records(
-    binding: Binding, X: Any, Y: Any, sample_weight: Any, *, sizes: tuple[int, ...], loss: Loss, of: str = ""
-) -> Records:
+def place_records(binding: Binding, X: Any, Y: Any, sample_weight: Any, *, spec: RecordSpec, of: str = "") -> Records:
     """Return data of the user's on the device, checked; `of` is what the messages put before the names."""
-    x = place_inputs(binding, X, sizes[0], f"{of}X")
+    x = place_inputs(binding, X, spec.inputs, f"{of}X")
     records = x.shape[0]
-    y = place_targets(binding, Y, records, sizes[-1], loss, f"{of}Y", f"{of}X")
+    y = place_targets(binding, Y, records, spec.outputs, spec.loss, f"{of}Y", f"{of}X")
     if sample_weight is None:
         return Records(binding, x, y)
     weights = place_weights(binding, sample_weight, records, f"{of}sample_weight", f"{of}X")

@@ -1,12 +1,33 @@
 """Targets: what the loss can take, in the shape that the network puts out."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from gdkernels.definition.losses import CrossEntropy, Loss, Poisson, is_classifier
 from gdkernels.dispatch.binding import Binding
 from gdkernels.errors import InputError
 
-__all__ = ["place_inputs", "place_targets", "place_weights"]
+__all__ = ["RecordSpec", "place_inputs", "place_targets", "place_weights"]
+
+
+@dataclass(frozen=True)
+class RecordSpec:
+    """What a network expects of its records.
+
+    Attributes
+    ----------
+    inputs, outputs
+        Columns of X, and of what the network puts out.
+    widest
+        The most numbers that a record becomes on its way through the network.
+    loss
+        What Y is for.
+    """
+
+    inputs: int
+    outputs: int
+    widest: int
+    loss: Loss
 
 
 def place_inputs(binding: Binding, value: Any, inputs: int, name: str = "X") -> Any:

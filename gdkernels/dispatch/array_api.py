@@ -14,7 +14,7 @@ from gdkernels.backend import Backend, Plan, host_array
 from gdkernels.dispatch import registry
 from gdkernels.dispatch.binding import DLPACK_HOST, namespace_of
 from gdkernels.dispatch.registry import Choice
-from gdkernels.dispatch.workload import Work
+from gdkernels.dispatch.workload import Workload
 from gdkernels.errors import GdkernelsError
 
 __all__ = ["NativeBackend", "choose_for", "to_host"]
@@ -71,7 +71,7 @@ def choose_for(
     backend: str | Backend,
     device: str | None,
     precision: str,
-    work: Work | None = None,
+    work: Workload | None = None,
     planned: Plan | None = None,
 ) -> Choice:
     """Return what `registry.choose` does; X's own namespace where nobody asked for a backend and none reaches X.

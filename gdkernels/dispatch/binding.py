@@ -15,7 +15,7 @@ from gdkernels.backend.program import Program
 from gdkernels.dispatch.estimates import plan_choices
 from gdkernels.dispatch.footprint import rows_that_fit
 from gdkernels.dispatch.registry import versions
-from gdkernels.dispatch.workload import Work
+from gdkernels.dispatch.workload import Workload
 from gdkernels.errors import InputError
 
 __all__ = ["DLPACK_HOST", "Binding", "located", "namespace_of"]
@@ -45,7 +45,7 @@ class Binding:
         return storage_dtype(self.precision)
 
     def executable(
-        self, program: Program, work: Work | None = None, choices: Mapping[str, Any] | None = None
+        self, program: Program, work: Workload | None = None, choices: Mapping[str, Any] | None = None
     ) -> Executable:
         """Return `program` compiled by the backend, or its definition on the backend's namespace.
 

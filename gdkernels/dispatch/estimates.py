@@ -12,7 +12,7 @@ from typing import Any
 from gdkernels.backend import Backend
 from gdkernels.dispatch import calibration
 from gdkernels.dispatch.calibration import Candidate
-from gdkernels.dispatch.workload import Work
+from gdkernels.dispatch.workload import Workload
 
 __all__ = ["Estimate", "estimates", "fastest", "in_words", "not_worth", "plan_choices"]
 
@@ -45,7 +45,7 @@ class Estimate:
 
 
 def estimates(
-    places: Iterable[tuple[Backend, str]], precision: str, work: Work, versions: Mapping[str, str]
+    places: Iterable[tuple[Backend, str]], precision: str, work: Workload, versions: Mapping[str, str]
 ) -> list[Estimate]:
     """Return an estimate for every candidate at these `places`, a backend and a device each, in their order."""
     prices, source = calibration.current(precision, versions)
@@ -90,7 +90,7 @@ def not_worth(more: Estimate, fewer: Estimate) -> str:
 
 
 def plan_choices(
-    backend: Backend, device: str, precision: str, work: Work, versions: Mapping[str, str]
+    backend: Backend, device: str, precision: str, work: Workload, versions: Mapping[str, str]
 ) -> dict[str, Any]:
     """Return what a calibration says of a plan for `work`: the number of threads, or nothing."""
     if len(backend.threads(device)) < 2:
@@ -107,7 +107,7 @@ def in_words(seconds: float) -> str:
     return f"{seconds * 1e6:.3g} µs"
 
 
-def _quantities(work: Work, precision: str) -> dict[str, float] | None:
+def _quantities(work: Workload, precision: str) -> dict[str, float] | None:
     try:
         return work.quantities(precision)
     except Exception as error:  # a function of the user's may raise anything when it is recorded; it may still run

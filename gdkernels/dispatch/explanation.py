@@ -7,7 +7,7 @@ from typing import Any
 from gdkernels.backend import Plan
 from gdkernels.dispatch import registry
 from gdkernels.dispatch.estimates import Estimate, fastest, in_words, not_worth
-from gdkernels.dispatch.workload import Work
+from gdkernels.dispatch.workload import Workload
 
 __all__ = ["Explanation"]
 
@@ -28,7 +28,7 @@ class Explanation:
         As `gdkernels.dispatch.registry.decide`.
     """
 
-    def __init__(self, backend: str, device: str | None, precision: str, work: Work) -> None:
+    def __init__(self, backend: str, device: str | None, precision: str, work: Workload) -> None:
         self._work = work
         self._choice, _ = registry.decide(backend, device, precision, work)
         plan = Plan(*self._place, precision)

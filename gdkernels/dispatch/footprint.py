@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 
-from gdkernels.dispatch.workload import Work
+from gdkernels.dispatch.workload import Workload
 from gdkernels.errors import InputError, TraceError
 from gdkernels.system import memory
 from gdkernels.system.memory import gigabytes
@@ -68,7 +68,7 @@ class Footprint:
         return f"at most {gigabytes(self.total)}: {parts}"
 
 
-def footprint(work: Work, precision: str, *, compiled: bool, rows: int, records: int, judged: int) -> Footprint:
+def footprint(work: Workload, precision: str, *, compiled: bool, rows: int, records: int, judged: int) -> Footprint:
     """Return what a job will take.
 
     Parameters
@@ -89,7 +89,7 @@ def footprint(work: Work, precision: str, *, compiled: bool, rows: int, records:
     return Footprint(memory.used(), records, _state_bytes(work, precision) + once, each * rows, judging)
 
 
-def rows_that_fit(work: Work, precision: str, *, compiled: bool) -> int:
+def rows_that_fit(work: Workload, precision: str, *, compiled: bool) -> int:
     """Return how many records of a batch can be computed at a time in the memory that there is: all, mostly.
 
     Raises
@@ -124,7 +124,7 @@ def check_initial(sizes: Sequence[int], bias: bool) -> None:
     _check(sizes, bias, needed, "to be drawn")
 
 
-def check_state(work: Work, precision: str) -> None:
+def check_state(work: Workload, precision: str) -> None:
     """Refuse training that needs more memory than there is for parameters, gradient and optimizer alone.
 
     Raises
@@ -135,7 +135,7 @@ def check_state(work: Work, precision: str) -> None:
     optimizer = type(work.program.optimizer).__name__
 
     def needed(sizes: Sequence[int]) -> int:
-        return _state_bytes(Work(work.program, tuple(sizes), 1, 1), precision)
+        return _state_bytes(Workload(work.program, tuple(sizes), 1, 1), precision)
 
     _check(work.sizes, work.program.bias, needed, f"to be trained with {optimizer}")
 
@@ -145,9 +145,9 @@ def parameter_count(sizes: Sequence[int], bias: bool) -> int:
     return sum(m * n + n * bias for m, n in pairwise(sizes))
 
 
-def prediction_bytes(sizes: Sequence[int], precision: str) -> int:
+def prediction_bytes(widest: int, outputs: int, precision: str) -> int:
     """Return the bytes of a record's prediction, with all that may be made on the way to it, and to its loss."""
-    return _itemsize(precision) * (_MADE * max(sizes) + _OUTPUTS * sizes[-1])
+    return _itemsize(precision) * (_MADE * widest + _OUTPUTS * outputs)
 
 
 def _check(sizes: Sequence[int], bias: bool, needed: Callable[[Sequence[int]], int], what: str) -> None:
@@ -180,7 +180,7 @@ def _itemsize(precision: str) -> int:
     return 8 if precision == "float64" else 4
 
 
-def _state_bytes(work: Work, precision: str) -> int:
+def _state_bytes(work: Workload, precision: str) -> int:
     """Return the bytes of parameters and slots besides those that there are already.
 
     The slots, both once more while an epoch changes them, the gradient, what the update makes of it, and what a
@@ -191,7 +191,7 @@ def _state_bytes(work: Work, precision: str) -> int:
     return copies * parameter_count(work.sizes, work.program.bias) * _itemsize(precision)
 
 
-def _step(work: Work, precision: str, compiled: bool, rows: int) -> tuple[int, int]:
+def _step(work: Workload, precision: str, compiled: bool, rows: int) -> tuple[int, int]:
     """Return the bytes that a step needs once, and for each record at a time."""
     item, (inputs, *_, outputs) = _itemsize(precision), work.sizes
     # Compiled, what the way back needs of each layer, once more while it is used, in panels a little wider.

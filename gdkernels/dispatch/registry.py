@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from gdkernels.backend import PRECISIONS, Backend
 from gdkernels.dispatch.estimates import Estimate, estimates, fastest, in_words
-from gdkernels.dispatch.workload import Work
+from gdkernels.dispatch.workload import Workload
 from gdkernels.errors import BackendError, unknown_name
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def choose(
     backend: str | Backend = "auto",
     device: str | None = None,
     precision: str = "float32",
-    work: Work | None = None,
+    work: Workload | None = None,
 ) -> Choice:
     """Return where to run: the argument, else GDKERNELS_BACKEND and GDKERNELS_DEVICE, else the best that can.
 
@@ -126,7 +126,7 @@ def decide(
     backend: str | Backend = "auto",
     device: str | None = None,
     precision: str = "float32",
-    work: Work | None = None,
+    work: Workload | None = None,
 ) -> tuple[Choice, list[str]]:
     """Return what `choose` does, and what it would warn of, without logging either."""
     if precision not in PRECISIONS:
@@ -156,7 +156,7 @@ def decide(
 
 
 def _decide_automatically(
-    device: str | None, precision: str, by_device: str, work: Work | None
+    device: str | None, precision: str, by_device: str, work: Workload | None
 ) -> tuple[Choice, list[str]]:
     able: list[Found] = []
     passed_over: list[str] = []
@@ -180,7 +180,7 @@ def _decide_automatically(
     raise BackendError(f"no backend can do {wish}precision {precision!r} here: {'; '.join(passed_over)}")
 
 
-def _best(able: list[Found], device: str | None, precision: str, work: Work | None) -> Choice:
+def _best(able: list[Found], device: str | None, precision: str, work: Workload | None) -> Choice:
     """Return the choice among those that can run, the highest priority first."""
     backends = {f.name: f.backend for f in able if f.backend is not None}
     first = Choice(backends[able[0].name], device or able[0].devices[0], "the best that can run here")

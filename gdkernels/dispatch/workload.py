@@ -8,7 +8,7 @@ from gdkernels.backend import storage_dtype
 from gdkernels.backend.program import Program
 from gdkernels.graph.cost import Cost, cost
 
-__all__ = ["QUANTITIES", "Work"]
+__all__ = ["QUANTITIES", "Workload"]
 
 # What the time of a job is a sum over, each with a price in seconds:
 QUANTITIES = (
@@ -29,7 +29,7 @@ _LINE = 64  # bytes of a cache line and of the widest vectors: what a row takes 
 
 
 @dataclass(frozen=True)
-class Work:
+class Workload:
     """A job: training a network on records that lie on the host, or asking it.
 
     Attributes

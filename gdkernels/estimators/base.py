@@ -15,19 +15,62 @@ from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from gdkernels.backend import PRECISIONS, Backend, storage_dtype
-from gdkernels.data.validation import place_inputs
 from gdkernels.definition.activations import Activation, identity
 from gdkernels.definition.losses import Loss, link_of
 from gdkernels.definition.naming import describe, names, resolve
+from gdkernels.definition.objective import Objective
 from gdkernels.dispatch.binding import namespace_of
 from gdkernels.estimators.descend import descend
+from gdkernels.estimators.fitted_network import FittedNetwork
 from gdkernels.estimators.inputs import Given, Passes, checked_inputs, is_source
 from gdkernels.estimators.lbfgs import fit_by_lbfgs
-from gdkernels.estimators.live import Live
+from gdkernels.estimators.problem import Problem, Stall
 from gdkernels.estimators.rules import initial_parameters
 from gdkernels.models.mlp import MLP
+from gdkernels.network import BoundNetwork
 
-__all__ = ["BaseMLP", "keep_parameters", "pair"]
+__all__ = ["CONSTRAINTS", "BaseMLP", "check_solver", "keep_parameters", "pair"]
+
+
+# What scikit-learn checks parameters against.
+CONSTRAINTS: dict[str, list[Any]] = {
+    "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
+    "activation": [StrOptions({"logistic", *names("activation")}), callable, list, tuple],
+    "solver": [StrOptions({"lbfgs", "sgd", "adam"})],
+    "alpha": [Interval(Real, 0, None, closed="left")],
+    "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+    "learning_rate": [StrOptions({"constant", "invscaling", "adaptive"})],
+    "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
+    "power_t": [Interval(Real, 0, None, closed="left")],
+    "max_iter": [Interval(Integral, 1, None, closed="left")],
+    "shuffle": ["boolean"],
+    "random_state": ["random_state"],
+    "tol": [Interval(Real, 0, None, closed="left")],
+    "verbose": ["verbose"],
+    "warm_start": ["boolean"],
+    "momentum": [Interval(Real, 0, 1, closed="both")],
+    "nesterovs_momentum": ["boolean"],
+    "early_stopping": ["boolean"],
+    "validation_fraction": [Interval(Real, 0, 1, closed="left")],
+    "beta_1": [Interval(Real, 0, 1, closed="left")],
+    "beta_2": [Interval(Real, 0, 1, closed="left")],
+    "epsilon": [Interval(Real, 0, None, closed="neither")],
+    "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), Options(Real, {np.inf})],
+    "max_fun": [Interval(Integral, 1, None, closed="left")],
+    "scoring": [str, callable, None],
+    "callbacks": [list, tuple, None],
+    "progress": ["boolean", None],
+    "backend": [str, Backend],
+    "device": [str, None],
+    "precision": [StrOptions(set(PRECISIONS)), None],
+}
+
+
+def check_solver(estimator: Any) -> bool:
+    """Return True where an estimator can be fitted in parts; raise AttributeError, as scikit-learn does, elsewhere."""
+    if estimator.solver == "lbfgs":
+        raise AttributeError("partial_fit is only available for stochastic optimizers. lbfgs is not stochastic.")
+    return True
 
 
 def keep_parameters(estimator: Any, given: Mapping[str, Any]) -> None:
@@ -82,37 +125,7 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
     device: str | None
     precision: str | None
 
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
-        "activation": [StrOptions({"logistic", *names("activation")}), callable, list, tuple],
-        "solver": [StrOptions({"lbfgs", "sgd", "adam"})],
-        "alpha": [Interval(Real, 0, None, closed="left")],
-        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-        "learning_rate": [StrOptions({"constant", "invscaling", "adaptive"})],
-        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
-        "power_t": [Interval(Real, 0, None, closed="left")],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
-        "shuffle": ["boolean"],
-        "random_state": ["random_state"],
-        "tol": [Interval(Real, 0, None, closed="left")],
-        "verbose": ["verbose"],
-        "warm_start": ["boolean"],
-        "momentum": [Interval(Real, 0, 1, closed="both")],
-        "nesterovs_momentum": ["boolean"],
-        "early_stopping": ["boolean"],
-        "validation_fraction": [Interval(Real, 0, 1, closed="left")],
-        "beta_1": [Interval(Real, 0, 1, closed="left")],
-        "beta_2": [Interval(Real, 0, 1, closed="left")],
-        "epsilon": [Interval(Real, 0, None, closed="neither")],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), Options(Real, {np.inf})],
-        "max_fun": [Interval(Integral, 1, None, closed="left")],
-        "scoring": [str, callable, None],
-        "callbacks": [list, tuple, None],
-        "progress": ["boolean", None],
-        "backend": [str, Backend],
-        "device": [str, None],
-        "precision": [StrOptions(set(PRECISIONS)), None],
-    }
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = CONSTRAINTS
 
     _metric: Callable[..., float]  # of targets, outputs and weights: what `score` returns
 
@@ -144,14 +157,18 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
         """What a loss of the network is divided by to be reported."""
         return 1
 
+    @property
+    def _no_improvement_count(self) -> int:
+        """Under the name that scikit-learn's own code reads and sets."""
+        return self._stall.epochs
+
+    @_no_improvement_count.setter
+    def _no_improvement_count(self, epochs: int) -> None:
+        self._stall.epochs = epochs
+
     def _strata(self, given: Given) -> Any:
         """Return what the validation split is stratified by."""
         return None
-
-    def _check_solver(self) -> bool:
-        if self.solver == "lbfgs":
-            raise AttributeError("partial_fit is only available for stochastic optimizers. lbfgs is not stochastic.")
-        return True
 
     # ---- fitting
 
@@ -178,10 +195,13 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
         random = check_random_state(self.random_state)
         sizes = (given.x.shape[1], *hidden, given.targets.shape[1])
         live = self._begin(given.x, sizes, random, first=first)
+        problem = Problem(
+            self._objective(), self._loss_scale, self._rate, self._strata, self._score_of, vars(self)["_stall"]
+        )
         if self.solver == "lbfgs":
-            fit_by_lbfgs(self, live, given, held_out)
+            fit_by_lbfgs(self, problem, live, given, held_out)
         else:
-            descend(self, live, train, held_out, random, incremental=incremental)
+            descend(self, problem, live, train, held_out, random, incremental=incremental)
         self.__dict__.pop("_carried", None)
         self.coefs_, self.intercepts_ = live.show()
         return self
@@ -221,7 +241,7 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
             raise ValueError(f"{len(listed)} activations given for {hidden} hidden layers")
         return tuple(_resolved(f) for f in listed)
 
-    def _begin(self, X: Any, sizes: tuple[int, ...], random: np.random.RandomState, *, first: bool) -> Live:
+    def _begin(self, X: Any, sizes: tuple[int, ...], random: np.random.RandomState, *, first: bool) -> FittedNetwork:
         """Return the network to train: a new one, or the present one."""
         precision = self.precision or ("float32" if "float32" in str(X.dtype) else "float64")
         if not first:
@@ -245,7 +265,7 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
 
     def _reset_figures(self) -> None:
         self.n_iter_ = self.t_ = 0
-        self._no_improvement_count = 0
+        self._stall = Stall()
         self.loss_curve_: list[float] = []
         self.validation_loss_curve_: list[float] | None = None
         stops = self.early_stopping and self.solver != "lbfgs"
@@ -254,7 +274,7 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
         self.best_validation_score_ = -math.inf if stops else None
         self.__dict__.pop("_live", None)
 
-    def _network(self, like: Any, precision: str) -> Live:
+    def _network(self, like: Any, precision: str) -> FittedNetwork:
         """Return the network of `coefs_` and `intercepts_`, which may have been set by hand or come from a file.
 
         Parameters
@@ -262,7 +282,7 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
         like
             What the parameters are shown like, where the network has to be made.
         """
-        live: Live | None = vars(self).get("_live")
+        live: FittedNetwork | None = vars(self).get("_live")
         sizes = (self.coefs_[0].shape[0], *(W.shape[1] for W in self.coefs_))
         wanted = (sizes, self._activations(), precision, self.backend, self.device)
         if live is None or live.made_of != wanted:
@@ -275,7 +295,7 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
                 device=self.device,
                 precision=precision,
             )
-            live = Live(mlp, like, wanted)
+            live = FittedNetwork(mlp, like, wanted)
         live.follow(self.coefs_, self.intercepts_)
         self._live = live
         return live
@@ -285,11 +305,11 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
     def _score_there(self, X: Any, y: Any, sample_weight: Any) -> float:
         """Return what `score` does for arrays of another library, which scikit-learn's metrics may not read."""
         check_is_fitted(self)
-        return self._score(self._fitted().mlp, self._judged(X, y, sample_weight))
+        return self._score_of(self._fitted().network, self._judged(X, y, sample_weight))
 
-    def _score(self, mlp: MLP, given: Given) -> float:
-        with mlp._bound(given.x) as binding:
-            output = self._linked(binding.to_numpy(self._raw(mlp, given.x)))
+    def _score_of(self, network: BoundNetwork, given: Given) -> float:
+        with network.bound(given.x) as binding:
+            output = self._linked(binding.to_numpy(network.place_and_predict(given.x, Objective(self._objective()))))
             weights = given.sample_weight
             judged = (given.targets,) if weights is None else (given.targets, weights)
             target, *weights = (binding.to_numpy(binding.place(a, "y")) for a in judged)
@@ -299,26 +319,22 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
         """Return what the network puts out, before the link of its loss, [records, outputs], in the place of X."""
         check_is_fitted(self)
         X = checked_inputs(self, X)
-        mlp = self._fitted().mlp
-        with mlp._bound(X) as binding:
-            return binding.give_back(self._raw(mlp, X), X)
-
-    def _raw(self, mlp: MLP, X: Any) -> Any:
-        executable = mlp._executable(mlp._raw_activations(self._objective()))
-        return executable.predict(mlp._parameters, place_inputs(mlp._bind(X), X, mlp.sizes[0]))
+        network = self._fitted().network
+        with network.bound(X) as binding:
+            return binding.give_back(network.place_and_predict(X, Objective(self._objective())), X)
 
     def _linked(self, raw: Any) -> Any:
         """Return what is made of raw outputs by the link of the loss."""
         with np.errstate(all="ignore"):
             return self._link(raw, xp=namespace_of(raw) or np)
 
-    def _fitted(self) -> Live:
+    def _fitted(self) -> FittedNetwork:
         precision = self.precision or str(self.coefs_[0].dtype).rpartition(".")[2]
         return self._network(self.coefs_[0], precision)
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(super().__getstate__())
-        live: Live | None = state.pop("_live", None)
+        live: FittedNetwork | None = state.pop("_live", None)
         carried = None if live is None else live.carried()
         return state if carried is None else {**state, "_carried": carried}
 

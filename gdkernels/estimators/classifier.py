@@ -18,7 +18,7 @@ from gdkernels.definition.losses import BinaryCrossEntropy, CrossEntropy, Loss, 
 from gdkernels.definition.naming import names, resolve
 from gdkernels.dispatch.array_api import to_host
 from gdkernels.dispatch.binding import namespace_of
-from gdkernels.estimators.base import BaseMLP, keep_parameters, pair
+from gdkernels.estimators.base import CONSTRAINTS, BaseMLP, check_solver, keep_parameters, pair
 from gdkernels.estimators.inputs import Given, Passes, beside, checked_records, checked_weights
 from gdkernels.estimators.rules import accurate_sigmoid
 
@@ -76,7 +76,7 @@ out_activation_, n_features_in_, feature_names_in_
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **BaseMLP._parameter_constraints,
+        **CONSTRAINTS,
         "loss": [StrOptions({"log_loss", *names("loss")}), callable],
         "class_weight": [StrOptions({"balanced"}), dict, None],
     }
@@ -144,7 +144,7 @@ out_activation_, n_features_in_, feature_names_in_
         """
         return self._fit(X, y, sample_weight, pair(X_val, y_val))
 
-    @available_if(BaseMLP._check_solver)  # type: ignore[untyped-decorator]
+    @available_if(check_solver)  # type: ignore[untyped-decorator]
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Self:
         """Do one epoch on these records, from where training stands, and return self.

@@ -11,11 +11,12 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import get_scorer
 
+from gdkernels.estimators.fitted_network import FittedNetwork
 from gdkernels.estimators.inputs import Given, Passes, split_rows
-from gdkernels.estimators.live import Live
+from gdkernels.estimators.problem import Problem
 from gdkernels.estimators.rules import optimizer_of
 from gdkernels.estimators.stopping import Descent
-from gdkernels.training.history import Epoch, History
+from gdkernels.training.history import Epoch, History, StopReason
 from gdkernels.training.settings import Settings
 from gdkernels.training.trainer import Trainer
 
@@ -30,7 +31,8 @@ NOT_FINITE = (
 
 def descend(
     estimator: Any,
-    live: Live,
+    problem: Problem,
+    live: FittedNetwork,
     train: Given | Passes,
     held_out: Given | None,
     random: np.random.RandomState,
@@ -42,7 +44,7 @@ def descend(
     if e.early_stopping and held_out is None:
         if isinstance(train, Passes):
             raise ValueError("early_stopping on batches needs validation data: fit(batches, X_val=…, y_val=…)")
-        rows = split_rows(train.records, e.validation_fraction, random, e._strata(train))
+        rows = split_rows(train.records, e.validation_fraction, random, problem.strata(train))
         train, held_out = train.take(rows[0]), train.take(rows[1])
     if held_out is not None and e.validation_loss_curve_ is None:
         e.validation_loss_curve_ = []
@@ -51,9 +53,9 @@ def descend(
     e.n_iter_ = 0
 
     best = [live.mlp.parameters] if e.early_stopping else []
-    judge = _judge(e, live, held_out) if e.early_stopping and held_out is not None else None
-    descent = Descent(e, train, judge, lambda: best.__setitem__(0, live.mlp.parameters))
-    trainer = _trainer(e, live, train, random, incremental=incremental)
+    evaluate = _evaluation(e, problem, live, held_out) if e.early_stopping and held_out is not None else None
+    descent = Descent(e, problem, train, evaluate, lambda: best.__setitem__(0, live.mlp.parameters))
+    trainer = _trainer(e, problem, live, train, random, incremental=incremental)
     try:
         history = trainer.fit(
             **train.as_training(),
@@ -70,7 +72,7 @@ def descend(
         live.mlp.set_parameters(best[0])
 
 
-def _conclude(estimator: Any, live: Live, train: Given | Passes, history: History, descent: Descent) -> None:
+def _conclude(estimator: Any, live: FittedNetwork, train: Given | Passes, history: History, descent: Descent) -> None:
     """Say how training ended."""
     if history.diverged:
         first = train.first if isinstance(train, Passes) else train
@@ -78,7 +80,11 @@ def _conclude(estimator: Any, live: Live, train: Given | Passes, history: Histor
             raise ValueError(NOT_FINITE)
         descent.diverged()
         warnings.warn(history.stopped, ConvergenceWarning, stacklevel=USER + 1)
-    elif history.stopped.startswith("all") and estimator.n_iter_ == estimator.max_iter:
+    elif (
+        history.stop is not None
+        and history.stop.reason is StopReason.ALL_EPOCHS
+        and estimator.n_iter_ == estimator.max_iter
+    ):
         warnings.warn(
             f"Stochastic Optimizer: Maximum iterations ({estimator.max_iter}) reached and the optimization hasn't "
             "converged yet.",
@@ -88,7 +94,13 @@ def _conclude(estimator: Any, live: Live, train: Given | Passes, history: Histor
 
 
 def _trainer(
-    estimator: Any, live: Live, train: Given | Passes, random: np.random.RandomState, *, incremental: bool
+    estimator: Any,
+    problem: Problem,
+    live: FittedNetwork,
+    train: Given | Passes,
+    random: np.random.RandomState,
+    *,
+    incremental: bool,
 ) -> Trainer:
     """Return a trainer by scikit-learn's rules, in `partial_fit` the one of the call before if it still fits."""
     e, records = estimator, max(1, train.records)
@@ -109,9 +121,9 @@ def _trainer(
 
     settings: dict[str, Any] = {
         "optimizer": optimizer_of(e),
-        "loss": e._objective(),
+        "loss": problem.loss,
         "batch_size": min(size, records),
-        "schedule": e._rate,
+        "schedule": problem.rate,
         "l2": float(e.alpha),
         "l2_in_loss": True,
     }
@@ -120,16 +132,16 @@ def _trainer(
         carried = (live.carried() or vars(e).get("_carried")) if incremental else None
         trainer = Trainer(live.mlp, **settings)
         live.begin(trainer, carried)
-    trainer._order = order
+    trainer.runner.order = order
     return trainer
 
 
-def _judge(estimator: Any, live: Live, held_out: Given) -> Callable[[Epoch], float]:
+def _evaluation(estimator: Any, problem: Problem, live: FittedNetwork, held_out: Given) -> Callable[[Epoch], float]:
     """Return what tells, after an epoch, the validation score by which training is stopped."""
     if estimator.scoring == "loss":
         return lambda epoch: -float(epoch.validation_loss or 0.0)
     if estimator.scoring is None:
-        return lambda epoch: estimator._score(live.mlp, held_out)
+        return lambda epoch: problem.score(live.network, held_out)
     scorer = get_scorer(estimator.scoring)
     weights = {} if held_out.sample_weight is None else {"sample_weight": held_out.sample_weight}
 

@@ -15,7 +15,7 @@ from gdkernels.definition.activations import Activation
 from gdkernels.definition.losses import Loss, link_of
 from gdkernels.definition.naming import names, resolve
 from gdkernels.dispatch.binding import namespace_of
-from gdkernels.estimators.base import BaseMLP, keep_parameters, pair
+from gdkernels.estimators.base import CONSTRAINTS, BaseMLP, check_solver, keep_parameters, pair
 from gdkernels.estimators.inputs import Given, checked_records, checked_weights
 
 __all__ = ["MLPRegressor"]
@@ -67,7 +67,7 @@ out_activation_, n_features_in_, feature_names_in_
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **BaseMLP._parameter_constraints,
+        **CONSTRAINTS,
         "loss": [StrOptions({"squared_error", *names("loss")} - {"cross_entropy", "binary_cross_entropy"}), callable],
     }
     _metric = staticmethod(metrics.r2)
@@ -130,7 +130,7 @@ out_activation_, n_features_in_, feature_names_in_
         """
         return self._fit(X, y, sample_weight, pair(X_val, y_val))
 
-    @available_if(BaseMLP._check_solver)  # type: ignore[untyped-decorator]
+    @available_if(check_solver)  # type: ignore[untyped-decorator]
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Do one epoch on these records, from where training stands, and return self."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gdkernels.estimators.inputs import Given, Passes
+from gdkernels.estimators.problem import Problem
 from gdkernels.training.history import Epoch
 
 __all__ = ["Descent"]
@@ -19,43 +20,50 @@ class Descent:
 
     Parameters
     ----------
-    estimator
-        What is fitted.
+    estimator, problem
+        What is fitted, and what it sets its solver.
     train
         What an epoch goes through; it tells how many records that were.
-    judge
+    evaluate
         Returns the validation score of the present parameters; None where the training loss is watched.
     keep
         Called when the score is the best so far.
     """
 
     def __init__(
-        self, estimator: Any, train: Given | Passes, judge: Callable[[Epoch], float] | None, keep: Callable[[], None]
+        self,
+        estimator: Any,
+        problem: Problem,
+        train: Given | Passes,
+        evaluate: Callable[[Epoch], float] | None,
+        keep: Callable[[], None],
     ) -> None:
-        self.estimator, self._train, self._judge, self._keep = estimator, train, judge, keep
+        self.estimator, self._problem, self._train = estimator, problem, train
+        self._evaluate, self._keep = evaluate, keep
 
     def ends(self, epoch: Epoch) -> bool:
         """Take note of an epoch, and return whether it is the last."""
         e = self.estimator
         e.n_iter_ += 1
         e.t_ += self._train.records
-        e.loss_ = epoch.loss / e._loss_scale
+        e.loss_ = epoch.loss / self._problem.loss_scale
         e.loss_curve_.append(e.loss_)
         if epoch.validation_loss is not None:
-            e.validation_loss_curve_.append(epoch.validation_loss / e._loss_scale)
+            e.validation_loss_curve_.append(epoch.validation_loss / self._problem.loss_scale)
         self._say(f"Iteration {e.n_iter_}, loss = {e.loss_:.8f}")
-        improved = self._loss_improved() if self._judge is None else self._score_improved(self._judge(epoch))
-        e._no_improvement_count = 0 if improved else e._no_improvement_count + 1
+        improved = self._loss_improved() if self._evaluate is None else self._score_improved(self._evaluate(epoch))
+        stall = self._problem.stall
+        stall.epochs = 0 if improved else stall.epochs + 1
         if e.solver == "sgd" and e.learning_rate == "invscaling":
             e.learning_rate_ = float(e.learning_rate_init) / (e.t_ + 1) ** e.power_t
-        return e._no_improvement_count > e.n_iter_no_change and self._gives_up()
+        return stall.epochs > e.n_iter_no_change and self._gives_up()
 
     def diverged(self) -> None:
         """Take note of an epoch whose loss or parameters were not finite."""
         e = self.estimator
         e.n_iter_ += 1
         e.loss_curve_.append(math.nan)
-        if self._judge is not None:
+        if self._evaluate is not None:
             e.validation_scores_.append(math.nan)
 
     def _loss_improved(self) -> bool:
@@ -76,7 +84,7 @@ class Descent:
 
     def _gives_up(self) -> bool:
         e = self.estimator
-        watched = "Training loss" if self._judge is None else "Validation score"
+        watched = "Training loss" if self._evaluate is None else "Validation score"
         message = f"{watched} did not improve more than tol={e.tol:f} for {e.n_iter_no_change} consecutive epochs."
         if e.solver != "sgd" or e.learning_rate != "adaptive":
             self._say(f"{message} Stopping.")
@@ -86,7 +94,7 @@ class Descent:
             return True
         e.learning_rate_ /= 5.0
         self._say(f"{message} Setting learning rate to {e.learning_rate_:f}")
-        e._no_improvement_count = 0
+        self._problem.stall.epochs = 0
         return False
 
     def _say(self, message: str) -> None:

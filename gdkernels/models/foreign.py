@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from gdkernels.definition.naming import resolve
+from gdkernels.definition.objective import Objective
 from gdkernels.interchange.foreign import ForeignWeights, sklearn_weights, torch_weights
 from gdkernels.models.mlp import MLP
 
@@ -37,7 +38,7 @@ def from_sklearn(estimator: Any, **settings: Any) -> MLP:
     """
     weights = sklearn_weights(estimator)
     mlp = _mlp(weights, weights.activation, "identity", settings)
-    mlp._set_objective(resolve("loss", weights.loss or "sse"))
+    mlp.network.train_for(Objective(resolve("loss", weights.loss or "sse")))
     return mlp
 
 

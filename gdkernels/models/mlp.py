@@ -3,32 +3,34 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Self
 
 import numpy as np
 
 from gdkernels.backend import Backend
-from gdkernels.data.validation import is_classifier, place_inputs, place_targets
+from gdkernels.data.records import place_records
 from gdkernels.definition import gradient
+from gdkernels.definition.activations import Activation
 from gdkernels.definition.losses import BinaryCrossEntropy, Loss
-from gdkernels.definition.naming import resolve
 from gdkernels.definition.network import Layer
 from gdkernels.definition.optimizers import Optimizer
 from gdkernels.definition.schedules import ScheduleFunction
 from gdkernels.errors import InputError
 from gdkernels.metrics import Metric
 from gdkernels.models.restarts import best_of_starts
-from gdkernels.network.network import Model
-from gdkernels.training.fitting import Callback
+from gdkernels.network import BoundNetwork, DenseChain
+from gdkernels.network.saving import read_network, write_network
+from gdkernels.system.notebook import html_table
+from gdkernels.training.fit import Callback
 from gdkernels.training.history import History
-from gdkernels.training.settings import Settings, checked_reduction
+from gdkernels.training.settings import Settings
 from gdkernels.training.trainer import Trainer
 
 __all__ = ["MLP", "load"]
 
 
-class MLP(Model):
+class MLP:
     """A multilayer perceptron.
 
     Parameters
@@ -57,7 +59,111 @@ class MLP(Model):
         For a backend or device that was named and cannot run here.
     """
 
-    _trainer: Trainer | None = None
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        *,
+        activation: str | Activation | Sequence[str | Activation] = "relu",
+        output: str | Activation = "identity",
+        bias: bool = True,
+        seed: int | None = None,
+        backend: str | Backend = "auto",
+        device: str | None = None,
+        precision: str | None = "float32",
+    ) -> None:
+        structure = DenseChain.checked(sizes, activation, output, bias)
+        self._hold(BoundNetwork(structure, seed=seed, backend=backend, device=device, precision=precision), {})
+
+    @classmethod
+    def of(cls, network: BoundNetwork, extra: dict[str, Any]) -> Self:
+        """Return the model that holds a network; for gdkernels itself."""
+        mlp = cls.__new__(cls)
+        mlp._hold(network, extra)
+        return mlp
+
+    def _hold(self, network: BoundNetwork, extra: dict[str, Any]) -> None:
+        self._network, self.extra = network, extra
+        self._trainer: Trainer | None = None
+
+    @property
+    def network(self) -> BoundNetwork:
+        """The network itself, for gdkernels' own rooms; its interface may change."""
+        return self._network
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The number of inputs, of the units of each hidden layer, and of outputs."""
+        return self._network.structure.sizes
+
+    @property
+    def activations(self) -> tuple[Activation, ...]:
+        """The activation of each hidden layer."""
+        return self._network.structure.activations
+
+    @property
+    def output(self) -> Activation:
+        """The activation of the last layer; a loss that takes logits has set it to its link."""
+        return self._network.structure.output
+
+    @property
+    def bias(self) -> bool:
+        """Whether layers have biases."""
+        return self._network.structure.bias
+
+    @property
+    def seed(self) -> int:
+        """The seed of everything random."""
+        return self._network.seed
+
+    # ---- where it is
+
+    @property
+    def backend(self) -> str:
+        """The name of the backend, "auto" until it is chosen."""
+        return self._network.backend
+
+    @property
+    def device(self) -> str:
+        """The device of the parameters; "cpu" until a backend is chosen."""
+        return self._network.device
+
+    @property
+    def precision(self) -> str | None:
+        """The precision, None until it follows from the data."""
+        return self._network.precision
+
+    def to(self, device: str | None = None, *, backend: str | Backend | None = None) -> Self:
+        """Move to another device or backend, and return self.
+
+        Raises
+        ------
+        BackendError
+            If it cannot be had here; nothing has moved then.
+        """
+        self._network.to(device, backend)
+        return self
+
+    # ---- parameters
+
+    @property
+    def parameters(self) -> tuple[Layer, ...]:
+        """A copy of the weights and biases: a `Layer` for each layer, arrays of the backend."""
+        return self._network.copied_parameters()
+
+    @property
+    def parameter_count(self) -> int:
+        """How many weights and biases there are."""
+        return self._network.parameter_count
+
+    def set_parameters(self, parameters: Sequence[Sequence[Any]]) -> None:
+        """Set weights and biases: for each layer W [inputs, units] and b [units], or W alone without biases.
+
+        Raises
+        ------
+        InputError
+            For the wrong number of layers, wrong shapes, or values that are not finite.
+        """
+        self._network.set_parameters(parameters)
 
     # ---- training
 
@@ -134,7 +240,7 @@ class MLP(Model):
             trainer, history = best_of_starts(self, X, Y, settings, run, int(starts))
         else:
             last = self._trainer
-            same = last is not None and last.settings == Settings.checked(**settings, outputs=self.sizes[-1])
+            same = last is not None and last.settings == Settings.checked(**settings, outputs=self._network.outputs)
             trainer = last if last is not None and same else Trainer(self, **settings)
             history = trainer.fit(X, Y, **run)
         self._trainer = trainer
@@ -148,12 +254,13 @@ class MLP(Model):
         Classes are whole numbers: [records], or [records, outputs] of 0 and 1 where each output is a class of its own.
         The result is an array of the kind of X, and on its device.
         """
-        with self._bound(X) as binding:
-            output, xp = self._outputs(X), binding.xp
-            if is_classifier(self._loss):
-                if isinstance(self._loss, BinaryCrossEntropy):
+        network = self._network
+        with network.bound(X) as binding:
+            output, xp = network.place_and_predict(X), binding.xp
+            if network.objective is not None and network.objective.classifies:
+                if isinstance(network.objective.loss, BinaryCrossEntropy):
                     output = xp.astype(output > 0.5, xp.int64)
-                    output = output[:, 0] if self.sizes[-1] == 1 else output
+                    output = output[:, 0] if network.outputs == 1 else output
                 else:
                     output = xp.argmax(output, axis=1)
             return binding.give_back(output, X)
@@ -166,10 +273,11 @@ class MLP(Model):
         InputError
             If the network was not trained with a cross-entropy.
         """
-        if not is_classifier(self._loss):
+        objective = self._network.objective
+        if objective is None or not objective.classifies:
             raise InputError("predict_proba needs a network that was trained with loss='cross_entropy'")
-        with self._bound(X) as binding:
-            return binding.give_back(self._outputs(X), X)
+        with self._network.bound(X) as binding:
+            return binding.give_back(self._network.place_and_predict(X), X)
 
     def loss(self, X: Any, Y: Any, *, loss: str | Loss | None = None, reduction: str = "mean") -> float:
         """Return the loss: its mean per record, or with `reduction` "sum" E.
@@ -179,34 +287,26 @@ class MLP(Model):
         loss
             None is the one that the network was last trained with, or else "sse".
         """
-        by_sum = checked_reduction(reduction) == "sum"
-        with self._bound(X):
-            function, x, y = self._judged(X, Y, loss)
-            return self._error(x, y, function) / (1 if by_sum else x.shape[0])
+        objective = self._network.objective_for(loss, reduction)
+        with self._network.bound(X) as binding:
+            records = place_records(binding, X, Y, None, spec=self._network.expects(objective))
+            error = self._network.error(records, objective)
+            return error / (1 if objective.reduction == "sum" else len(records))
 
     def gradient(self, X: Any, Y: Any, *, loss: str | Loss | None = None, reduction: str = "mean") -> tuple[Layer, ...]:
         """Return the gradient of what `loss` returns: a `Layer` for each layer, arrays of the backend."""
-        checked_reduction(reduction)
-        with self._bound(X) as binding, np.errstate(all="ignore"):
-            function, x, y = self._judged(X, Y, loss)
+        objective, network = self._network.objective_for(loss, reduction), self._network
+        with network.bound(X) as binding, np.errstate(all="ignore"):
+            records = place_records(binding, X, Y, None, spec=network.expects(objective))
             return gradient(
-                self._parameters,
-                x,
-                y,
-                activations=self._raw_activations(function),
-                loss=function,
-                reduction=reduction,
+                network.parameters,
+                records.x,
+                records.y,
+                activations=network.structure.program(objective).activations,
+                loss=objective.loss,
+                reduction=objective.reduction,
                 xp=binding.xp,
             )[1]
-
-    def _judged(self, X: Any, Y: Any, loss: str | Loss | None) -> tuple[Loss, Any, Any]:
-        outputs = self.sizes[-1]
-        function: Loss = self._loss or resolve("loss", "sse")
-        if loss is not None:
-            function = Settings.checked(loss=loss, outputs=outputs).loss
-        binding = self._bind(X)
-        x = place_inputs(binding, X, self.sizes[0])
-        return function, x, place_targets(binding, Y, x.shape[0], outputs, function)
 
     # ---- files
 
@@ -218,9 +318,7 @@ class MLP(Model):
         FileError
             If the file exists and `overwrite` is not set, or cannot be written; nothing is ever half-written.
         """
-        from gdkernels.network.saving import write_network
-
-        write_network(self, path, overwrite=overwrite)
+        write_network(self._network, path, extra=self.extra, overwrite=overwrite)
 
     def export_onnx(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """Write an ONNX model that predicts what this network does, from the traced graph.
@@ -239,7 +337,14 @@ class MLP(Model):
         """
         from gdkernels.interchange.onnx import write_onnx
 
-        write_onnx(self, path, overwrite=overwrite)
+        write_onnx(self._network, path, overwrite=overwrite)
+
+    def __repr__(self) -> str:
+        return f"MLP({self._network})"
+
+    def _repr_html_(self) -> str:
+        rows = self._network.structure.rows(self._network.parameters)
+        return html_table(repr(self), ("layer", "inputs → units", "activation", "parameters"), rows)
 
 
 def load(
@@ -263,6 +368,4 @@ def load(
     InputError
         If a function that is not built in is missing from `objects`.
     """
-    from gdkernels.network.saving import read_network
-
-    return read_network(MLP, path, backend=backend, device=device, objects=objects)
+    return MLP.of(*read_network(path, backend=backend, device=device, objects=objects))

@@ -5,16 +5,15 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from gdkernels.network.network import Model
 from gdkernels.training.checkpointing import subfolder
 from gdkernels.training.history import History, Start
-from gdkernels.training.trainer import Trainer
+from gdkernels.training.trainer import Trainable, Trainer
 
 __all__ = ["best_of_starts"]
 
 
 def best_of_starts(
-    mlp: Model, X: Any, Y: Any, settings: dict[str, Any], run: dict[str, Any], starts: int
+    mlp: Trainable, X: Any, Y: Any, settings: dict[str, Any], run: dict[str, Any], starts: int
 ) -> tuple[Trainer, History]:
     """Train from `starts` initial weights and leave `mlp` with the best.
 
@@ -23,20 +22,21 @@ def best_of_starts(
     tuple
         The trainer and the history of the start with the lowest final loss, which tells of all the starts.
     """
+    network = mlp.network
     tried: list[Start] = []
     best: tuple[float, Any] = (math.inf, None)
     for number in range(starts):
         if number:
-            mlp.set_parameters(mlp._initial(number))
+            network.restart(number)
         trainer = Trainer(mlp, **settings)
         folder = run["checkpoint"] and {"checkpoint": subfolder(run["checkpoint"], f"start-{number + 1}")}
         history = trainer.fit(X, Y, **run | (folder or {}))
         reached = _final_loss(history)
         tried.append(Start(number, reached, len(history.epochs), history.stopped))
         if best[1] is None or reached < best[0]:
-            best = (reached, (trainer, history, mlp.parameters))
+            best = (reached, (trainer, history, network.copied_parameters()))
     trainer, history, parameters = best[1]
-    mlp.set_parameters(parameters)
+    network.set_parameters(parameters)
     history.starts = tuple(tried)
     return trainer, history
 

@@ -3,3 +3,8 @@
 Everything that holds a network (trainers, estimators, table models, plots, exports) uses the interface of this room.
 How parameters change belongs to `gdkernels.training`.
 """
+
+from gdkernels.network.bound import BoundNetwork
+from gdkernels.network.structure import DenseChain, named_arrays
+
+__all__ = ["BoundNetwork", "DenseChain", "named_arrays"]

@@ -5,77 +5,71 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from itertools import pairwise
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
 from gdkernels.backend import Backend
 from gdkernels.definition.naming import describe, restore
 from gdkernels.definition.network import Layer, Layers
+from gdkernels.definition.objective import Objective
 from gdkernels.errors import FileError
 from gdkernels.files.model_file import read_model, write_model
-from gdkernels.network.network import Model
+from gdkernels.network.bound import BoundNetwork
+from gdkernels.network.structure import DenseChain, named_arrays
 
 __all__ = ["read_network", "write_network"]
 
-Network = TypeVar("Network", bound=Model)
 
-
-def write_network(model: Model, path: str | os.PathLike[str], *, overwrite: bool) -> None:
-    """Write `model`; see `gdkernels.MLP.save`."""
-    tensors = {
-        f"{kind}{k}": np.ascontiguousarray(a)
-        for k, layer in enumerate(model._host_parameters())
-        for kind, a in zip("Wb", layer, strict=True)
-        if a is not None
-    }
+def write_network(
+    network: BoundNetwork, path: str | os.PathLike[str], *, extra: Mapping[str, Any], overwrite: bool
+) -> None:
+    """Write a network, and what else its model keeps as JSON; see `gdkernels.MLP.save`."""
+    arrays = named_arrays(network.host_parameters())
+    tensors = {name: np.ascontiguousarray(a) for name, a in arrays.items()}
     metadata = {
-        "sizes": list(model.sizes),
-        "activations": [describe(f) for f in model.activations],
-        "output": describe(model.output),
-        "bias": model.bias,
-        "seed": model.seed,
-        "precision": model.precision,
-        "loss": None if model._loss is None else describe(model._loss),
-        "extra": model.extra,
+        **network.structure.as_dict(),
+        "seed": network.seed,
+        "precision": network.precision,
+        "loss": None if network.objective is None else describe(network.objective.loss),
+        "extra": extra,
     }
     write_model(path, tensors, metadata, overwrite=overwrite)
 
 
 def read_network(
-    kind: type[Network],
     path: str | os.PathLike[str],
     *,
     backend: str | Backend,
     device: str | None,
     objects: Mapping[str, Callable[..., Any]] | None,
-) -> Network:
-    """Return a network of this `kind` from a file; see `gdkernels.load`."""
+) -> tuple[BoundNetwork, dict[str, Any]]:
+    """Return a network from a file, and what else its model keeps; see `gdkernels.load`."""
     tensors, metadata = read_model(path)
     _check(path, tensors, metadata)
     try:
-        model = kind(
+        structure = DenseChain.checked(
             metadata["sizes"],
-            activation=[restore("activation", f, objects) for f in metadata["activations"]],
-            output=restore("activation", metadata["output"], objects),
-            bias=metadata["bias"],
-            seed=metadata["seed"],
-            backend=backend,
-            device=device,
-            precision=metadata["precision"],
+            [restore("activation", f, objects) for f in metadata["activations"]],
+            restore("activation", metadata["output"], objects),
+            metadata["bias"],
+        )
+        network = BoundNetwork(
+            structure, seed=metadata["seed"], backend=backend, device=device, precision=metadata["precision"]
         )
         layers: Layers = [
-            Layer(tensors[f"W{k}"], tensors[f"b{k}"] if model.bias else None) for k in range(len(model.sizes) - 1)
+            Layer(tensors[f"W{k}"], tensors[f"b{k}"] if structure.bias else None)
+            for k in range(len(structure.sizes) - 1)
         ]
         loss, extra = metadata["loss"], metadata["extra"]
     except (KeyError, TypeError, AttributeError) as error:
         raise FileError(
             f"{os.fspath(path)} is a gdkernels model, but its description lacks or garbles {error}"
         ) from error
-    model.set_parameters(layers)
-    model._loss = None if loss is None else restore("loss", loss, objects)
-    model.extra = extra
-    return model
+    network.set_parameters(layers)
+    if loss is not None:
+        network.objective = Objective(restore("loss", loss, objects))
+    return network, extra
 
 
 def _check(path: str | os.PathLike[str], tensors: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:

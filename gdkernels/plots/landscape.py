@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gdkernels.data.records import place_records
 from gdkernels.definition import gradient
 from gdkernels.definition.losses import Loss
 from gdkernels.definition.network import Layer, Layers, forward
 from gdkernels.errors import InputError
 from gdkernels.models.mlp import MLP
+from gdkernels.network import BoundNetwork
 from gdkernels.training.history import Epoch
 
 __all__ = ["Landscape", "Parameter", "Path"]
@@ -126,7 +128,7 @@ class Path:
         return np.array([[p.read(point) for p in parameters] for point in self.points])
 
     def _keep(self) -> None:
-        self.points.append(_doubles(self._mlp._host_parameters()))
+        self.points.append(_doubles(self._mlp.network.host_parameters()))
 
 
 class Landscape:
@@ -153,19 +155,13 @@ class Landscape:
     """
 
     def __init__(self, mlp: MLP, X: Any, Y: Any, *, loss: str | Loss | None = None) -> None:
-        self.here = _doubles(mlp._host_parameters())
-        double = MLP(
-            mlp.sizes,
-            activation=mlp.activations,
-            output=mlp.output,
-            bias=mlp.bias,
-            seed=mlp.seed,
-            backend="numpy",
-            precision="float64",
-        )
-        double._loss = mlp._loss
-        self._loss, self._x, self._y = double._judged(X, Y, loss)
-        self._activations = double._raw_activations(self._loss)
+        self.here = _doubles(mlp.network.host_parameters())
+        network = mlp.network
+        objective = network.objective_for(loss)
+        double = BoundNetwork(network.structure, seed=network.seed, backend="numpy", precision="float64")
+        records = place_records(double.bind(X), X, Y, None, spec=network.expects(objective))
+        self._loss, self._x, self._y = objective.loss, records.x, records.y
+        self._activations = network.structure.program(objective).activations
 
     def error(self, layers: Layers) -> float:
         """Return the mean of the loss over the records where the network has these parameters."""

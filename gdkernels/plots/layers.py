@@ -39,7 +39,7 @@ def weights_by_layer(mlp: MLP, *, ax: Axes | None = None) -> Axes:
     Axes
         With a filled outline for each layer, all of one height.
     """
-    layers = mlp._host_parameters()
+    layers = mlp.network.host_parameters()
     ax = style.axes_or_new(ax)
     _ridges(ax, [np.asarray(layer.W, dtype=np.float64).reshape(-1) for layer in layers], _names(mlp))
     ax.axvline(0.0, color=style.GREY, linewidth=0.8, linestyle=":")

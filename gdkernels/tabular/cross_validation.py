@@ -12,6 +12,7 @@ from gdkernels.data.records import Records
 from gdkernels.errors import DivergenceError
 from gdkernels.system.progress import RecordCount
 from gdkernels.tabular.fitting import Rows, diverged, kth
+from gdkernels.training.epoch_runner import Pace
 from gdkernels.training.trainer import Trainer
 
 __all__ = ["Choice", "cross_validated"]
@@ -124,20 +125,21 @@ def _lowest(
     """Return the lowest mean loss over all rows left out, and in which epoch it was."""
     placed: list[tuple[Records, Records]] = []
     for trainer, (train, left_out) in zip(trainers, draws, strict=True):
-        with trainer.mlp._bound(train.x, partial(trainer.work, epochs=epochs)):
-            on_device = [trainer._place(rows.x, rows.y, rows.weights) for rows in (train, left_out)]
+        with trainer.mlp.network.bound(train.x, partial(trainer.workload, epochs=epochs)):
+            on_device = [trainer.runner.place_records(rows.x, rows.y, rows.weights) for rows in (train, left_out)]
             placed.append((on_device[0], on_device[1]))
     whole = sum(others.total_weight for _, others in placed)
     best = (math.inf, 1)
     for epoch in range(1, epochs + 1):
         error = 0.0
         for trainer, (records, others) in zip(trainers, placed, strict=True):
-            with trainer.mlp._bound(records.x):
+            network = trainer.mlp.network
+            with network.bound(records.x):
                 try:
-                    trainer._run_epoch(records)
+                    trainer.runner.run(records, Pace())
                 except DivergenceError:
                     raise diverged(epoch, trainer.settings.optimizer) from None
-                error += trainer.mlp._error(others.x, others.y, sample_weight=others.weights)
+                error += network.error(others)
             bar.update(len(records))
         best = min(best, (error / whole, epoch))
         if epoch - best[1] >= patience:

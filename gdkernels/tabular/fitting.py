@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import Optimizer
 from gdkernels.errors import DivergenceError, InputError
 from gdkernels.models.mlp import MLP
@@ -91,9 +92,11 @@ def kth(network: dict[str, Any], k: int) -> MLP:
 def _side_by_side(made: list[MLP], network: dict[str, Any]) -> MLP:
     activation = network["activation"]
     whole = MLP(**network | {"sizes": averaged_sizes(network["sizes"], len(made)), "activation": activation})
-    whole.set_parameters(averaged([mlp._host_parameters() for mlp in made]))
+    whole.set_parameters(averaged([mlp.network.host_parameters() for mlp in made]))
     # It predicts what its parts were trained for; nothing else knows whether it puts out classes.
-    whole._set_objective(made[0]._loss)  # type: ignore[arg-type]
+    objective = made[0].network.objective
+    assert objective is not None
+    whole.network.train_for(Objective(objective.loss))
     return whole
 
 

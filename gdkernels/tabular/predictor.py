@@ -81,7 +81,7 @@ class Predictor:
         """
         from gdkernels.interchange.onnx import write_onnx
 
-        write_onnx(self.mlp, path, preparation=self.preparation, overwrite=overwrite)
+        write_onnx(self.mlp.network, path, preparation=self.preparation, overwrite=overwrite)
 
     def predict(self, table: Table) -> Prediction:
         """Return the predictions for the records of a table as it was read."""

@@ -1,4 +1,4 @@
-"""What a fit is judged by after each epoch: the loss of what is held out, and the metrics that were asked for."""
+"""Measuring a network after each epoch: the loss of the records held out, and the metrics that were asked for."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from gdkernels.data.stored.windows import Windows
 from gdkernels.errors import InputError
 from gdkernels.metrics.figures import Metric, check_takes_weights
 from gdkernels.metrics.streaming import Sums, check_sums
-from gdkernels.network.network import Model
+from gdkernels.network import BoundNetwork
 
-__all__ = ["Judge"]
+__all__ = ["Evaluator"]
 
 
-class Judge:
+class Evaluator:
     """Measures a network on the records that are held out, or by metrics alone on those it trains on.
 
     Parameters
     ----------
-    mlp
-        The network.
+    network
+        What is measured.
     train, held_out
         What it trains on, and what it is validated on, if anything.
     metrics
@@ -37,35 +37,35 @@ class Judge:
 
     def __init__(
         self,
-        mlp: Model,
+        network: BoundNetwork,
         train: Records | Windows | Batches,
         held_out: Records | Windows | None,
         metrics: dict[str, Metric],
     ) -> None:
-        self._mlp, self.held_out, self._metrics = mlp, held_out, metrics
-        self._judged: Records | Windows | None = held_out
-        judged = train if held_out is None else held_out
-        if judged.weighted:
+        self._network, self.held_out, self._metrics = network, held_out, metrics
+        self._measured: Records | Windows | None = held_out
+        measured = train if held_out is None else held_out
+        if measured.weighted:
             check_takes_weights(metrics)
         if not metrics:
             return
-        if isinstance(judged, Batches):
+        if isinstance(measured, Batches):
             raise InputError("metrics of batches need validation=(X, Y): the batches themselves are not kept")
-        if isinstance(judged, Windows):
+        if isinstance(measured, Windows):
             check_sums(metrics)
-        self._judged = judged
+        self._measured = measured
 
     @property
     def at_once(self) -> int:
         """How many records are predicted at a time."""
-        return self._judged.judged if isinstance(self._judged, Windows) else len(self._judged or ())
+        return self._measured.judged if isinstance(self._measured, Windows) else len(self._measured or ())
 
     def validation_loss(self, epoch: int) -> float | None:
         """Return the mean error of what is held out, if anything is, after the epoch of this number."""
         held_out = self.held_out
         if held_out is None:
             return None
-        errors = (self._mlp._error(p.x, p.y, sample_weight=p.weights) for p in held_out.parts())
+        errors = (self._network.error(p) for p in held_out.parts())
         error = sum(errors) / held_out.total_weight
         if math.isfinite(error) or not isinstance(held_out, Records):
             return error
@@ -78,12 +78,12 @@ class Judge:
 
     def metrics(self) -> dict[str, float]:
         """Return the figures that were asked for."""
-        if not self._metrics or self._judged is None:
+        if not self._metrics or self._measured is None:
             return {}
-        if isinstance(self._judged, Records):
-            target_and_prediction = self._mlp._judged_by(self._judged)
+        if isinstance(self._measured, Records):
+            target_and_prediction = self._network.targets_and_predictions(self._measured)
             return {name: float(metric(*target_and_prediction)) for name, metric in self._metrics.items()}
         sums = Sums()
-        for part in self._judged.parts():
-            sums.add(*self._mlp._judged_by(part))
+        for part in self._measured.parts():
+            sums.add(*self._network.targets_and_predictions(part))
         return {name: sums.figure(name) for name in self._metrics}

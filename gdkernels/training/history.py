@@ -1,12 +1,15 @@
 """What a fit leaves behind: a record for each epoch, and where and how it ran."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any
 
 from gdkernels.backend import Plan
 from gdkernels.system.notebook import html_table
 
-__all__ = ["Epoch", "History", "Start"]
+__all__ = ["Epoch", "History", "Start", "Stop", "StopReason"]
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,39 @@ class Start:
     stopped: str
 
 
+class StopReason(Enum):
+    """Why training ended."""
+
+    ALL_EPOCHS = "all epochs are done"
+    PATIENCE = "the loss has not fallen any more"
+    CRITICAL_POINT = "the gradient has vanished"
+    CALLBACK = "a callback asked for it"
+    DIVERGED = "loss or parameters stopped being finite"
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Why a fit ended: the reason, and a sentence with its figures."""
+
+    reason: StopReason
+    sentence: str
+
+    @classmethod
+    def of(cls, sentence: str, *, diverged: bool) -> Stop | None:
+        """Return what a sentence out of a checkpoint says; None where the fit goes on."""
+        if not sentence:
+            return None
+        if diverged:
+            return cls(StopReason.DIVERGED, sentence)
+        known = {
+            "all ": StopReason.ALL_EPOCHS,
+            "the gradient": StopReason.CRITICAL_POINT,
+            "a callback": StopReason.CALLBACK,
+        }
+        reasons = (reason for beginning, reason in known.items() if sentence.startswith(beginning))
+        return cls(next(reasons, StopReason.PATIENCE), sentence)
+
+
 @dataclass
 class History:
     """The epochs of one fit, and what ran where.
@@ -64,8 +100,10 @@ class History:
         Where the steps ran; `origin` is "compiled" or "definition".
     reason
         Why there.
+    stop
+        Why training ended; None while it goes on.
     stopped
-        Why training ended.
+        The same as a sentence.
     diverged
         Whether it ended because loss or parameters stopped being finite; the parameters are then the last that were.
     best_epoch
@@ -81,11 +119,22 @@ class History:
     origin: str
     reason: str
     epochs: list[Epoch] = field(default_factory=list)
-    stopped: str = ""
-    diverged: bool = False
+    stop: Stop | None = None
     best_epoch: int | None = None
     memory: int | None = None
     starts: tuple[Start, ...] = ()
+
+    @property
+    def stopped(self) -> str:
+        return "" if self.stop is None else self.stop.sentence
+
+    @property
+    def diverged(self) -> bool:
+        return self.ended_by(StopReason.DIVERGED)
+
+    def ended_by(self, reason: StopReason) -> bool:
+        """Return whether training ended for this reason."""
+        return self.stop is not None and self.stop.reason is reason
 
     @property
     def backend(self) -> str:

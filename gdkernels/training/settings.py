@@ -2,83 +2,61 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from gdkernels.definition.losses import BinaryCrossEntropy, CrossEntropy, Loss
-from gdkernels.definition.naming import resolve
+from gdkernels.definition.naming import describe, resolve
+from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import Optimizer
 from gdkernels.definition.schedules import ScheduleFunction
-from gdkernels.errors import InputError, unknown_name
+from gdkernels.errors import InputError
 from gdkernels.metrics import Metric, resolve_metrics
-from gdkernels.training.history import History
+from gdkernels.training.history import History, Stop, StopReason
 
-__all__ = ["FitSettings", "Settings", "checked_reduction"]
+__all__ = ["FitSettings", "Settings"]
 
 
 @dataclass(frozen=True)
 class Settings:
     """The settings of a `gdkernels.Trainer`, which says what each means."""
 
+    objective: Objective
     optimizer: Optimizer
-    loss: Loss
     batch_size: int
     schedule: ScheduleFunction
-    l2: float
-    l2_in_loss: bool
-    clip_norm: float | None
-    reduction: str
 
     @classmethod
     def checked(
         cls,
         *,
+        outputs: int,
         optimizer: str | Optimizer = "adam",
-        loss: str | Loss = "sse",
         batch_size: int = 64,
         schedule: str | ScheduleFunction = "constant",
-        l2: float = 0.0,
-        l2_in_loss: bool = False,
-        clip_norm: float | None = None,
-        reduction: str = "mean",
-        outputs: int,
+        **objective: Any,
     ) -> Settings:
-        """Return settings for a network of so many `outputs`, names resolved.
+        """Return settings for a network of so many `outputs`, names resolved; the rest is for `Objective.checked`.
 
         Raises
         ------
         InputError
             For unknown names and numbers out of range.
         """
-        batch_size = _whole("batch_size", batch_size, 1)
-        if not (isinstance(l2, (int, float)) and 0 <= l2 < math.inf):
-            raise InputError(f"l2 must be a finite number of at least 0, got {l2!r}")
-        if clip_norm is not None and not (isinstance(clip_norm, (int, float)) and 0 < clip_norm < math.inf):
-            raise InputError(f"clip_norm must be a positive finite number or None, got {clip_norm!r}")
-        chosen = resolve("loss", loss)
-        if isinstance(chosen, CrossEntropy) and outputs == 1:
-            chosen = BinaryCrossEntropy()  # the same thing for one output, which softmax would make constant
         return cls(
+            objective=Objective.checked(**objective, outputs=outputs),
             optimizer=resolve("optimizer", optimizer),
-            loss=chosen,
-            batch_size=batch_size,
+            batch_size=_whole("batch_size", batch_size, 1),
             schedule=resolve("schedule", schedule),
-            l2=float(l2),
-            l2_in_loss=bool(l2_in_loss),
-            clip_norm=None if clip_norm is None else float(clip_norm),
-            reduction=checked_reduction(reduction),
         )
 
-
-def checked_reduction(reduction: str) -> str:
-    """Return `reduction`; raise `InputError` unless it is "mean" or "sum"."""
-    if reduction not in ("mean", "sum"):
-        raise unknown_name("reduction", reduction, ("mean", "sum"))
-    return reduction
+    def as_dict(self) -> dict[str, Any]:
+        """Return all of it as JSON can hold it: what a fit that goes on from a checkpoint must agree on."""
+        functions = {"optimizer": self.optimizer, "loss": self.objective.loss, "schedule": self.schedule}
+        numbers = {"batch_size": self.batch_size} | self.objective.as_dict()
+        return {name: describe(f) for name, f in functions.items()} | {n: v for n, v in numbers.items() if n != "loss"}
 
 
 @dataclass(frozen=True)
@@ -126,16 +104,18 @@ class FitSettings:
         """Return what a fit that goes on from a checkpoint must have been asked for too."""
         return vars(self) | {"metrics": list(self.metrics)}
 
-    def ending(self, history: History) -> str:
-        """Return why training ends after the last recorded epoch, or nothing if it goes on."""
+    def ending(self, history: History) -> Stop | None:
+        """Return why training ends after the last recorded epoch, or None where it goes on."""
         last = history.epochs[-1]
         norm, threshold = last.gradient_norm, self.stop_gradient_norm
         if threshold is not None and norm is not None and norm <= threshold:
-            return f"the gradient's norm fell to {norm:.3g}: a critical point"
+            return Stop(StopReason.CRITICAL_POINT, f"the gradient's norm fell to {norm:.3g}: a critical point")
         if self.patience is not None and last.number - (history.best_epoch or 0) >= self.patience:
             watched = "loss" if last.validation_loss is None else "validation loss"
-            return f"the {watched} has not fallen for {self.patience} epochs"
-        return f"all {self.epochs} epochs are done" if len(history.epochs) >= self.epochs else ""
+            return Stop(StopReason.PATIENCE, f"the {watched} has not fallen for {self.patience} epochs")
+        if len(history.epochs) >= self.epochs:
+            return Stop(StopReason.ALL_EPOCHS, f"all {self.epochs} epochs are done")
+        return None
 
 
 def _whole(name: str, value: int, least: int) -> int:

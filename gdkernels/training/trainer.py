@@ -6,28 +6,27 @@ import logging
 import os
 from collections.abc import Iterable
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, Protocol
 
+from gdkernels.backend import Executable
 from gdkernels.data.batches import Batches
 from gdkernels.data.records import Records
 from gdkernels.data.stored import Stored
 from gdkernels.data.stored.windows import Windows
-from gdkernels.definition.activations import identity
-from gdkernels.definition.losses import Loss, link_of
-from gdkernels.definition.naming import describe
+from gdkernels.definition.losses import Loss
 from gdkernels.definition.optimizers import Optimizer
 from gdkernels.definition.schedules import ScheduleFunction
 from gdkernels.dispatch.binding import located
-from gdkernels.dispatch.footprint import check_state
-from gdkernels.dispatch.workload import Work
+from gdkernels.dispatch.footprint import Footprint, check_state, footprint
+from gdkernels.dispatch.workload import Workload
 from gdkernels.errors import InputError
 from gdkernels.metrics import Metric
-from gdkernels.network.network import Model
+from gdkernels.network import BoundNetwork
 from gdkernels.system.profiling import phase
-from gdkernels.training.checkpointing import Cadence, Checkpoints, Run
-from gdkernels.training.epochs import Order
-from gdkernels.training.evaluator import Judge
-from gdkernels.training.fitting import Callback, Fitting
+from gdkernels.training.checkpointing import Cadence, Checkpointer, Run
+from gdkernels.training.epoch_runner import EpochRunner, Order, Pace
+from gdkernels.training.evaluator import Evaluator
+from gdkernels.training.fit import Callback, Fit
 from gdkernels.training.history import History
 from gdkernels.training.progress import Progress
 from gdkernels.training.settings import FitSettings, Settings
@@ -37,7 +36,14 @@ __all__ = ["Trainer"]
 _log = logging.getLogger("gdkernels")
 
 
-class Trainer(Fitting):
+class Trainable(Protocol):
+    """What can be trained: a `gdkernels.MLP`, and whatever else holds a network."""
+
+    @property
+    def network(self) -> BoundNetwork: ...
+
+
+class Trainer:
     """Trains an `MLP` by gradient descent; what the optimizer carries from step to step belongs to it.
 
     Parameters
@@ -75,7 +81,7 @@ class Trainer(Fitting):
 
     def __init__(
         self,
-        mlp: Model,
+        mlp: Trainable,
         *,
         optimizer: str | Optimizer = "adam",
         loss: str | Loss = "sse",
@@ -87,26 +93,32 @@ class Trainer(Fitting):
         reduction: str = "mean",
         order: Order | None = None,
     ) -> None:
-        settings = Settings.checked(
+        self.mlp, network = mlp, mlp.network
+        self.settings = Settings.checked(
+            outputs=network.outputs,
             optimizer=optimizer,
-            loss=loss,
             batch_size=batch_size,
             schedule=schedule,
+            loss=loss,
             l2=l2,
             l2_in_loss=l2_in_loss,
             clip_norm=clip_norm,
             reduction=reduction,
-            outputs=mlp.sizes[-1],
         )
-        link = link_of(settings.loss)
-        if link is not identity and mlp.output not in (identity, link):
-            raise InputError(
-                f"the loss {describe(settings.loss)['name']!r} takes logits and sets the output to "
-                f"{describe(link)['name']!r}, but the network's output is {describe(mlp.output)['name']!r}; "
-                "leave it at 'identity'"
-            )
-        super().__init__(mlp, settings, order)
-        mlp._set_objective(settings.loss)
+        network.train_for(self.settings.objective)
+        self.runner = EpochRunner(network, self.settings, order)
+        self._fit_began = 0
+
+    @property
+    def epochs_done(self) -> int:
+        """How many epochs this trainer has done; the shuffle of the next one follows from it."""
+        return self.runner.epochs_done
+
+    def workload(
+        self, records: int, epochs: int = 1, *, gradient_norm: bool = False, weighted: bool = False
+    ) -> Workload:
+        """Return what training on so many records is about, by which `gdkernels.dispatch.registry.decide` chooses."""
+        return self.runner.workload(records, epochs, gradient_norm=gradient_norm, weighted=weighted)
 
     def epoch(self, X: Any, Y: Any = None, *, sample_weight: Any = None) -> float:
         """Do one shuffled pass over the data, and return the sum E of the loss, each batch measured before its step.
@@ -132,11 +144,11 @@ class Trainer(Fitting):
         """
         batches = self._batches(X, Y, 1)
         weighted = _weighted(X if batches is None else batches, sample_weight)
-        with self.mlp._bound(
-            X if batches is None else batches.sample[0], lambda records: self.work(records, weighted=weighted)
+        with self.mlp.network.bound(
+            X if batches is None else batches.sample[0], lambda records: self.workload(records, weighted=weighted)
         ):
-            data = self._place_any(X, Y, sample_weight) if batches is None else batches
-            return self._run_epoch(data)[0]
+            data = self.runner.place(X, Y, sample_weight) if batches is None else batches
+            return self.runner.run(data, Pace(self._fit_began)).error
 
     def fit(
         self,
@@ -228,34 +240,36 @@ class Trainer(Fitting):
             raise InputError("checkpoints need records that can be told apart: give X and Y, not batches")
         weighted = _weighted(X if batches is None else batches, sample_weight)
 
-        def work(records: int) -> Work:
-            return self.work(records, asked.epochs, gradient_norm=asked.with_norm, weighted=weighted)
+        def workload(records: int) -> Workload:
+            return self.workload(records, asked.epochs, gradient_norm=asked.with_norm, weighted=weighted)
 
+        network, runner = self.mlp.network, self.runner
         with ExitStack() as stack:
-            checkpoints: Checkpoints | None = None
+            checkpointer: Checkpointer | None = None
             if checkpoint is not None:
-                checkpoints = stack.enter_context(Checkpoints(checkpoint, cadence, keep, resume=resume))
-            planned = None if checkpoints is None else checkpoints.plan
-            binding = stack.enter_context(self.mlp._bound(X if batches is None else batches.sample[0], work, planned))
+                checkpointer = stack.enter_context(Checkpointer(checkpoint, cadence, keep, resume=resume))
+            planned = None if checkpointer is None else checkpointer.plan
+            binding = stack.enter_context(network.bound(X if batches is None else batches.sample[0], workload, planned))
             if binding.on_host:
-                check_state(work(1), binding.precision)
+                check_state(workload(1), binding.precision)
             with phase("checking records"):
-                data = self._place_any(X, Y, sample_weight) if batches is None else batches
+                data = runner.place(X, Y, sample_weight) if batches is None else batches
                 train, held_out = self._held_out(data, validation)
-            judge = Judge(self.mlp, train, held_out, asked.metrics)
+            evaluator = Evaluator(network, train, held_out, asked.metrics)
+            job = workload(train.size if isinstance(train, Batches) else len(train))
             with phase("compiling"):
-                executable = self._bind_program(asked.with_norm, train, binding.choices_of(planned))
+                executable = runner.prepare(job, binding.choices_of(planned))
             history = History(executable.plan, executable.origin, binding.reason)
             if binding.on_host:
-                needs = self._footprint(executable, work(len(train) or 1), train, judge)
+                needs = _footprint(executable, job, train, evaluator)
                 history.memory = needs.total
                 _log.info("memory: %s", needs, extra={"told": {"event": "memory", **needs.as_dict()}})
-            run = Run(history, began=self.epochs_done, start=self._state() if asked.retries else None)
-            if checkpoints is not None and not isinstance(train, Batches):
-                self._begin(checkpoints, run, asked, train, judge)
+            run = Run(history, began=runner.epochs_done, start=runner.state() if asked.retries else None)
+            fit = Fit(runner, evaluator, asked, train, run, checkpointer)
+            if checkpointer is not None:
+                fit.resume()
             self._fit_began = run.began
-            bar = stack.enter_context(Progress(asked.epochs, progress))
-            self._epochs_until_stopped(asked, train, judge, run, callbacks=callbacks, checkpoints=checkpoints, bar=bar)
+            fit.until_stopped(callbacks, stack.enter_context(Progress(asked.epochs, progress)))
             _log.info("trained %d epochs on %s (%s)", len(history.epochs), located(binding), executable.origin)
             return history
 
@@ -271,19 +285,33 @@ class Trainer(Fitting):
         if validation is None:
             return data, None
         if isinstance(validation, Stored):
-            return data, self._place_any(validation, None, None)
+            return data, self.runner.place(validation, None, None)
         if isinstance(validation, tuple):
             if len(validation) not in (2, 3):
                 raise InputError(
                     f"validation must be a share, (X, Y) or (X, Y, sample_weight), got {len(validation)} things"
                 )
             X, Y, *weights = validation
-            return data, self._place_any(X, Y, *(weights or [None]), of="the validation ")
+            return data, self.runner.place(X, Y, *(weights or [None]), of="the validation ")
         if not (isinstance(validation, (int, float)) and 0 < validation < 1):
             raise InputError(f"validation must be a share between 0 and 1, (X, Y), Stored or None, got {validation!r}")
         if isinstance(data, Batches):
             raise InputError(f"validation={validation:g} cannot be a share of batches; give validation=(X, Y)")
-        return data.split(validation, self.mlp.seed)
+        return data.split(validation, self.mlp.network.seed)
+
+
+def _footprint(
+    executable: Executable, job: Workload, train: Records | Windows | Batches, evaluator: Evaluator
+) -> Footprint:
+    """Return what a fit takes of the host's memory."""
+    return footprint(
+        job,
+        executable.plan.precision,
+        compiled=executable.origin == "compiled",
+        rows=executable.plan.choices.get("rows_at_a_time", job.batch),
+        records=max((d.bytes for d in (train, evaluator.held_out) if isinstance(d, Windows)), default=0),
+        judged=evaluator.at_once,
+    )
 
 
 def _weighted(data: Any, sample_weight: Any) -> bool:

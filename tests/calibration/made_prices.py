@@ -24,4 +24,4 @@ def made(prices=PRICES, **changes):
 
 
 def work(sizes=(16, 16, 16), batch=64, records=640, epochs=1, **settings):
-    return gd.Trainer(gd.MLP(sizes, seed=0), batch_size=batch, **settings).work(records, epochs)
+    return gd.Trainer(gd.MLP(sizes, seed=0), batch_size=batch, **settings).workload(records, epochs)

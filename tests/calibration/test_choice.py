@@ -14,7 +14,7 @@ from gdkernels.cli import main
 from gdkernels.dispatch import registry
 from gdkernels.dispatch.calibration import Candidate, keep
 from gdkernels.dispatch.estimates import plan_choices
-from gdkernels.dispatch.workload import Work
+from gdkernels.dispatch.workload import Workload
 
 
 @pytest.mark.usefixtures("kept")
@@ -89,7 +89,7 @@ class TestChoice:
         def odd(z, *, xp):
             raise RuntimeError("not like this")
 
-        job = Work(replace(self.SMALL.program, activations=(odd, odd)), (4, 4, 4), 8, 80)
+        job = Workload(replace(self.SMALL.program, activations=(odd, odd)), (4, 4, 4), 8, 80)
         choice = registry.choose(work=job)
         assert choice.backend.name == "numba"
         assert all("cannot be recorded" in e.source for e in choice.estimates)

@@ -9,7 +9,7 @@ from host_runs import OnHost, Run, in_pinned_memory
 from gdkernels.backend import verification
 from gdkernels.dispatch import registry
 from gdkernels.dispatch.explanation import Explanation
-from gdkernels.dispatch.workload import Work
+from gdkernels.dispatch.workload import Workload
 from gdkernels.testing.cases import CASES, data_of
 
 
@@ -96,7 +96,7 @@ def test_explain_says_which_engine_runs_a_network(host, hopper, monkeypatch, pre
     choice = registry.Choice(OnHost(), "cuda:0", "as asked for")
     monkeypatch.setattr(registry, "decide", lambda *given: (choice, None))
     case = CASES["relu-sse"]
-    told = Explanation("cupy", "cuda:0", precision, Work(case.program, case.widths, 8, 100))
+    told = Explanation("cupy", "cuda:0", precision, Workload(case.program, case.widths, 8, 100))
     assert told.as_text().splitlines()[-1].startswith(why)
     assert told.as_dict()["why"] in told.as_text()
 

@@ -14,8 +14,7 @@ from gdkernels.data.records import Piece, Records
 from gdkernels.data.stored.prefetch import ahead
 from gdkernels.data.stored.shuffle import TOGETHER, Layout, Shuffle
 from gdkernels.data.stored.stored import Stored
-from gdkernels.data.validation import place_inputs, place_targets, place_weights
-from gdkernels.definition.losses import Loss
+from gdkernels.data.validation import RecordSpec, place_inputs, place_targets, place_weights
 from gdkernels.dispatch import registry
 from gdkernels.dispatch.binding import Binding
 from gdkernels.dispatch.footprint import prediction_bytes
@@ -58,15 +57,14 @@ class _Host:
 class _Reader:
     """Reads blocks of records and checks them as they come, by the host alone: it runs beside the training."""
 
-    def __init__(self, stored: Stored, binding: Binding, sizes: Sequence[int], loss: Loss) -> None:
-        self.stored, self.sizes, self.outputs = stored, sizes, sizes[-1]
+    def __init__(self, stored: Stored, binding: Binding, spec: RecordSpec) -> None:
+        self.stored, self.spec = stored, spec
         self._binding = Binding(registry.get("numpy"), "cpu", binding.precision, "to check records on the host")
-        self._inputs, self._loss = sizes[0], loss
         columns = stored.shape[1] if len(stored.shape) > 1 else 1
-        if columns != self._inputs:
+        if columns != spec.inputs:
             raise InputError(
-                f"{stored.x.name} has the shape {stored.shape}; the network has {self._inputs} inputs, so it must be "
-                f"[records, {self._inputs}]"
+                f"{stored.x.name} has the shape {stored.shape}; the network has {spec.inputs} inputs, so it must be "
+                f"[records, {spec.inputs}]"
             )
         if not len(stored):
             raise InputError(f"{stored.x.name} has no rows")
@@ -79,7 +77,7 @@ class _Reader:
     @property
     def record_bytes(self) -> int:
         """What a record takes in memory."""
-        columns = self._inputs + self.outputs + (self.stored.weights is not None)
+        columns = self.spec.inputs + self.spec.outputs + (self.stored.weights is not None)
         return columns * np.dtype(self._binding.dtype).itemsize
 
     def empty(self, records: int) -> _Host:
@@ -87,7 +85,7 @@ class _Reader:
             return np.empty(shape, self._binding.dtype)
 
         weights = None if self.stored.weights is None else array(records)
-        return _Host(array(records, self._inputs), array(records, self.outputs), weights)
+        return _Host(array(records, self.spec.inputs), array(records, self.spec.outputs), weights)
 
     def weights(self, first: int, stop: int) -> Array:
         """Return the weights of some records of a file that has some."""
@@ -125,8 +123,8 @@ class _Reader:
         name, count = f"{stored.x.name}{where}", sum(stop - first for first, stop in bounds)
         places = (None, None, None) if into is None else into.arrays
         raw_x, raw_y = stored.x.gather(bounds, places[0]), stored.y.gather(bounds, places[1])
-        x = place_inputs(binding, raw_x, self._inputs, name)
-        y = place_targets(binding, raw_y, count, self.outputs, self._loss, f"{stored.y.name}{where}", name)
+        x = place_inputs(binding, raw_x, self.spec.inputs, name)
+        y = place_targets(binding, raw_y, count, self.spec.outputs, self.spec.loss, f"{stored.y.name}{where}", name)
         if stored.weights is None:
             return _Host(x, y, None)
         weights = stored.weights.gather(bounds, places[2])
@@ -173,7 +171,9 @@ class Windows:
     @property
     def judged(self) -> int:
         """How many records are in memory at a time where they are predicted: no more than there is room for then."""
-        rows = self.bytes // prediction_bytes(self._reader.sizes, self.binding.precision)
+        rows = self.bytes // prediction_bytes(
+            self._reader.spec.widest, self._reader.spec.outputs, self.binding.precision
+        )
         return max(self.layout.size, min(self.window // 4, rows))
 
     def add_to(self, digest: Any) -> None:
@@ -279,9 +279,7 @@ class ShuffledWindows:
             yield Piece(windows.moved(host), order, *shuffle.steps_of(window))
 
 
-def place_stored(
-    binding: Binding, stored: Stored, *, sizes: tuple[int, ...], loss: Loss, batch: int
-) -> Records | Windows:
+def place_stored(binding: Binding, stored: Stored, *, spec: RecordSpec, batch: int) -> Records | Windows:
     """Return records in files, checked: all of them on the device where their memory is enough, or windows.
 
     Raises
@@ -289,7 +287,7 @@ def place_stored(
     InputError
         For data that do not fit network or loss, and memory that is not enough for two batches.
     """
-    reader = _Reader(stored, binding, sizes, loss)
+    reader = _Reader(stored, binding, spec)
     allowed, records = stored.memory or default_memory(), len(stored)
     whole = records * (reader.record_bytes + _INDICES // 2) <= allowed
     window = records if whole else allowed // reader.window_bytes

@@ -12,7 +12,7 @@ from gdkernels.errors import InputError
 from gdkernels.system.atomic_files import check_destination, write_atomically
 
 if TYPE_CHECKING:
-    from gdkernels.network.network import Model
+    from gdkernels.network import BoundNetwork
     from gdkernels.tables import Preparation
 
 __all__ = ["INPUTS", "write_onnx"]
@@ -26,7 +26,11 @@ INPUTS = {
 
 
 def write_onnx(
-    model: Model, path: str | os.PathLike[str], *, preparation: Preparation | None = None, overwrite: bool = False
+    network: BoundNetwork,
+    path: str | os.PathLike[str],
+    *,
+    preparation: Preparation | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Write a network as an ONNX model that predicts what the network does.
 
@@ -48,49 +52,46 @@ def write_onnx(
     except ImportError as error:
         raise InputError(f"ONNX needs more packages ({error}); run `pip install 'gdkernels[onnx]'`") from None
     check_destination(path, overwrite=overwrite)
-    content = _model(model, preparation).SerializeToString(deterministic=True)
+    content = _model(network, preparation).SerializeToString(deterministic=True)
     write_atomically(path, lambda file: file.write(content), overwrite=overwrite)
 
 
-def _model(model: Model, preparation: Preparation | None) -> Any:
+def _model(network: BoundNetwork, preparation: Preparation | None) -> Any:
     from gdkernels.backend import storage_dtype
-    from gdkernels.backend.program import Program
-    from gdkernels.data.validation import is_classifier
     from gdkernels.interchange.onnx.builder import Builder
     from gdkernels.interchange.onnx.columns import add_inputs, add_predictions
     from gdkernels.interchange.onnx.graph import emit
+    from gdkernels.network import named_arrays
     from gdkernels.system.version import __version__
 
-    dtype = storage_dtype(model.precision or "float32")
-    traced = Program((*model.activations, model.output), model.bias).trace_forward()
+    structure, dtype = network.structure, storage_dtype(network.precision or "float32")
+    traced = structure.program().trace_forward()
     builder = Builder()
     if preparation is None:
-        inputs = {"x": builder.input("x", dtype, model.sizes[0])}
+        inputs = {"x": builder.input("x", dtype, network.inputs)}
     else:
         inputs = {"x": builder.cast(add_inputs(builder, preparation), dtype)}
-    for k, layer in enumerate(model._host_parameters()):
-        arrays = zip("Wb", layer, strict=True)
-        inputs |= {f"{name}{k}": builder.constant(a, dtype) for name, a in arrays if a is not None}
-    sizes = dict(zip(traced.widths, model.sizes, strict=True))
+    arrays = named_arrays(network.host_parameters())
+    inputs |= {name: builder.constant(a, dtype) for name, a in arrays.items()}
+    sizes = dict(zip(traced.widths, structure.sizes, strict=True))
     output = emit(builder, traced.output, inputs, sizes, dtype)
-    metadata = {"precision": model.precision or "float32", "sizes": json.dumps(model.sizes)}
+    metadata = {"precision": network.precision or "float32", "sizes": json.dumps(structure.sizes)}
     if preparation is not None:
-        add_predictions(builder, preparation.outcome, output, model.sizes[-1])
+        add_predictions(builder, preparation.outcome, output, network.outputs)
         metadata["targets"] = json.dumps(preparation.targets)
-    elif is_classifier(model._loss):
-        _add_classes(builder, model, output, dtype)
+    elif network.objective is not None and network.objective.classifies:
+        _add_classes(builder, network.objective.loss, network.outputs, output, dtype)
     else:
-        builder.output("prediction", output, dtype, model.sizes[-1])
+        builder.output("prediction", output, dtype, network.outputs)
     return builder.model("gdkernels", __version__, metadata)
 
 
-def _add_classes(builder: Any, model: Model, output: str, dtype: str) -> None:
+def _add_classes(builder: Any, loss: Any, outputs: int, output: str, dtype: str) -> None:
     """Add ``label`` and ``probabilities`` as `gdkernels.MLP.predict` and ``predict_proba`` give them."""
     from gdkernels.definition.losses import BinaryCrossEntropy
 
-    outputs = model.sizes[-1]
     builder.output("probabilities", output, dtype, outputs)
-    if not isinstance(model._loss, BinaryCrossEntropy):
+    if not isinstance(loss, BinaryCrossEntropy):
         builder.output("label", builder.op("ArgMax", output, axis=1, keepdims=0), np.int64)
         return
     label = builder.cast(builder.op("Greater", output, builder.constant(0.5, dtype)), np.int64)

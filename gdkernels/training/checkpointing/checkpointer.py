@@ -7,7 +7,6 @@ import os
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
@@ -22,10 +21,10 @@ from gdkernels.files.model_file import Tensors
 from gdkernels.system.profiling import phase
 from gdkernels.training.checkpointing.cadence import Cadence
 from gdkernels.training.checkpointing.run import Run
-from gdkernels.training.checkpointing.signals import Stop
+from gdkernels.training.checkpointing.signals import StopSignals
 from gdkernels.training.checkpointing.snapshot import checked, progress_of, put_progress, state_from, tensors_of
 
-__all__ = ["Checkpoints"]
+__all__ = ["Checkpointer"]
 
 _log = logging.getLogger("gdkernels")
 
@@ -35,7 +34,7 @@ _PLAN = {"backend": str, "device": str, "precision": str, "choices": dict}
 _SEGMENT_FLOPS = 1 << 35
 
 
-class Checkpoints:
+class Checkpointer:
     """The checkpoints of one fit; a context, which holds the folder's lock and listens to signals.
 
     Parameters
@@ -67,7 +66,7 @@ class Checkpoints:
             raise InputError(f"keep must be a number of checkpoints of at least 1, got {keep!r}")
         self._cadence = cadence
         self._folder = Folder(path, int(keep))
-        self._stop = Stop()
+        self._signals = StopSignals()
         self._last = (time.monotonic(), 0, 0)
         self._identity: dict[str, Any] = {}
         self._binding: Binding
@@ -81,17 +80,22 @@ class Checkpoints:
             raise
 
     def __enter__(self) -> Self:
-        self._stop.__enter__()
+        self._signals.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stop.__exit__()
+        self._signals.__exit__()
         self._folder.close()
 
-    def segment(self, widths: tuple[int, ...], batch: int) -> int:
-        """Return how many steps are done at a time: by the sizes alone, so that sums have the same order every time."""
-        flops = 6 * batch * sum(m * n for m, n in pairwise(widths))
-        most = max(1, _SEGMENT_FLOPS // flops)
+    def segment(self, multiply_adds: int, batch: int) -> int:
+        """Return how many steps are done at a time: by the sizes alone, so that sums have the same order every time.
+
+        Parameters
+        ----------
+        multiply_adds
+            Those of a forward pass of a record.
+        """
+        most = max(1, _SEGMENT_FLOPS // (6 * batch * multiply_adds))
         return min(most, int(self._cadence.amount)) if self._cadence.unit == "steps" else most
 
     # ---- going on
@@ -195,12 +199,12 @@ class Checkpoints:
         """
         now = (time.monotonic(), epochs_done, (run.middle.state if run.middle else state).step)
         seconds, epochs, steps = (a - b for a, b in zip(now, self._last, strict=True))
-        if not (self._stop.asked or self._cadence.due(seconds=seconds, epochs=int(epochs), steps=int(steps))):
+        if not (self._signals.asked or self._cadence.due(seconds=seconds, epochs=int(epochs), steps=int(steps))):
             return
         written = self.write(state, run, epochs_done)
-        if self._stop.asked:
+        if self._signals.asked:
             where = f"its checkpoint is in {self._folder.path}" if written else "its checkpoint could not be written"
-            raise Interrupted(f"{self._stop.asked.name} ended training; {where}", int(self._stop.asked))
+            raise Interrupted(f"{self._signals.asked.name} ended training; {where}", int(self._signals.asked))
 
     def rescue(self, state: State, run: Run, epochs_done: int) -> None:
         """Write a checkpoint of the last epoch's end, if there is no newer one, before an error ends the fit.

@@ -7,10 +7,10 @@ import threading
 from types import FrameType
 from typing import Any
 
-__all__ = ["Stop"]
+__all__ = ["StopSignals"]
 
 
-class Stop:
+class StopSignals:
     """Within this context the first signal is only noted in `asked`; a second SIGINT interrupts at once.
 
     Only Python's main thread can have it so; elsewhere nothing changes.
@@ -20,7 +20,7 @@ class Stop:
         self.asked: signal.Signals | None = None
         self._before: dict[signal.Signals, Any] = {}
 
-    def __enter__(self) -> Stop:
+    def __enter__(self) -> StopSignals:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._before[number] = signal.signal(number, self._note)

@@ -13,7 +13,7 @@ from gdkernels.backend import State
 from gdkernels.definition.network import Layer, Layers
 from gdkernels.files.schema import is_of
 from gdkernels.training.checkpointing.run import Middle, Run
-from gdkernels.training.history import Epoch
+from gdkernels.training.history import Epoch, Stop
 
 __all__ = ["checked", "progress_of", "put_progress", "state_from", "tensors_of"]
 
@@ -103,7 +103,7 @@ def put_progress(run: Run, told: Mapping[str, Any], tensors: Tensors, layers: La
     """
     history = run.history
     history.best_epoch = checked(told["best_epoch"], int | None)
-    history.stopped, history.diverged = checked(told["stopped"], str), checked(told["diverged"], bool)
+    history.stop = Stop.of(checked(told["stopped"], str), diverged=checked(told["diverged"], bool))
     run.began, run.best_loss = checked(told["began"], int), _real(told["best_loss"])
     history.epochs.extend(_epochs(tensors["history"], told["figures"], run.began))
     run.retries, run.failed = checked(told["retries"], int), checked(told["failed"], int | None)

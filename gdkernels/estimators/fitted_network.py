@@ -7,15 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from gdkernels.definition.network import Layer, map_layers
+from gdkernels.definition.network import Layer
 from gdkernels.dispatch.binding import namespace_of
 from gdkernels.models.mlp import MLP
+from gdkernels.training.optimizer_state import Carried
 from gdkernels.training.trainer import Trainer
 
-__all__ = ["Live"]
+__all__ = ["FittedNetwork"]
 
 
-class Live:
+class FittedNetwork:
     """A network whose parameters are what an estimator shows as its own.
 
     Parameters
@@ -30,6 +31,7 @@ class Live:
 
     def __init__(self, mlp: MLP, like: Any, made_of: Any) -> None:
         self.mlp, self.made_of = mlp, made_of
+        self.network = mlp.network
         self.trainer: Trainer | None = None
         xp = namespace_of(like)
         self._like = np.empty((0, 0)) if xp is None else xp.asarray(like[:0, ...], copy=True)
@@ -37,11 +39,11 @@ class Live:
 
     def show(self) -> tuple[list[Any], list[Any]]:
         """Return weights and biases: the network's own arrays where they can be, so that both change together."""
-        binding = self.mlp._binding
+        binding, parameters = self.network.binding, self.network.parameters
         assert binding is not None
-        layers = [[binding.give_back(a, self._like) for a in layer] for layer in self.mlp._parameters]
+        layers = [[binding.give_back(a, self._like) for a in layer] for layer in parameters]
         self._shown = [a for layer in layers for a in layer]
-        for shown, own in zip(self._shown, (a for layer in self.mlp._parameters for a in layer), strict=True):
+        for shown, own in zip(self._shown, (a for layer in parameters for a in layer), strict=True):
             if isinstance(shown, np.ndarray) and shown is not own:
                 shown.flags.writeable = False  # a copy of what is on a device: changing it would change nothing
         return [W for W, _ in layers], [b for _, b in layers]
@@ -51,35 +53,24 @@ class Live:
         given = [a for layer in zip(coefs, intercepts, strict=True) for a in layer]
         if len(given) == len(self._shown) and all(a is b for a, b in zip(given, self._shown, strict=True)):
             return
-        if self.mlp._binding is None and all(isinstance(a, np.ndarray) for a in given):
+        if self.network.binding is None and all(isinstance(a, np.ndarray) for a in given):
             # Where to compute is chosen when the work is known.
-            self.mlp._parameters = tuple(Layer(W, b) for W, b in zip(coefs, intercepts, strict=True))
+            self.network.parameters = tuple(Layer(W, b) for W, b in zip(coefs, intercepts, strict=True))
             self._shown = given
             return
-        with self.mlp._bound(self._like) as binding:
-            self.mlp._parameters = tuple(
+        with self.network.bound(self._like) as binding:
+            self.network.parameters = tuple(
                 Layer(binding.place(W, "coefs_"), binding.place(b, "intercepts_"))
                 for W, b in zip(coefs, intercepts, strict=True)
             )
         self._shown = given
 
-    def carried(self) -> dict[str, Any] | None:
-        """Return what the optimizer carries from step to step, as NumPy arrays and numbers."""
-        trainer = self.trainer
-        if trainer is None or trainer._binding is None:
-            return None
-        to_numpy = trainer._binding.to_numpy
-        slots = map_layers(lambda arrays: tuple(to_numpy(a) for a in arrays), trainer._slots)
-        return {"slots": slots, "steps": trainer._steps_done}
+    def carried(self) -> Carried | None:
+        """Return what the optimizer carries from step to step, on the host."""
+        return None if self.trainer is None else self.trainer.runner.optimizer_state.carried()
 
-    def begin(self, trainer: Trainer, carried: dict[str, Any] | None) -> None:
+    def begin(self, trainer: Trainer, carried: Carried | None) -> None:
         """Train with `trainer` from now on, and with what another one carried if its optimizer has as many slots."""
         self.trainer = trainer
-        if carried is None:
-            return
-        binding = self.mlp._bind(self._like)
-        trainer._move_slots(binding)
-        if len(trainer._slots[0].W) == len(carried["slots"][0].W):
-            place = binding.place
-            trainer._slots = map_layers(lambda arrays: tuple(place(a, "slots") for a in arrays), carried["slots"])
-            trainer._steps_done = carried["steps"]
+        if carried is not None:
+            trainer.runner.optimizer_state.take_over(carried, self.network.bind(self._like))

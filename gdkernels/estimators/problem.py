@@ -1,0 +1,48 @@
+"""What a solver has to know of an estimator besides its parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from gdkernels.definition.losses import Loss
+from gdkernels.estimators.inputs import Given
+from gdkernels.network import BoundNetwork
+
+__all__ = ["Problem", "Stall"]
+
+
+@dataclass
+class Stall:
+    """How many epochs in a row have brought no improvement; it goes on from one `partial_fit` to the next."""
+
+    epochs: int = 0
+
+
+@dataclass(frozen=True)
+class Problem:
+    """The problem that an estimator sets its solver.
+
+    Attributes
+    ----------
+    loss
+        What is minimised.
+    loss_scale
+        What a loss of the network is divided by to be reported.
+    rate
+        The learning rate of an epoch: a schedule for optimizers whose own rate is 1.
+    strata
+        Returns what the validation split of some records is stratified by, or None.
+    score
+        Returns the score of a network on some records.
+    stall
+        How many epochs have brought no improvement.
+    """
+
+    loss: Loss
+    loss_scale: int
+    rate: Callable[..., float]
+    strata: Callable[[Given], Any]
+    score: Callable[[BoundNetwork, Given], float]
+    stall: Stall

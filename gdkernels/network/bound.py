@@ -1,0 +1,267 @@
+"""A network with its parameters, what it was trained for, and where it computes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gdkernels import randomness
+from gdkernels.backend import PRECISIONS, Backend, Executable, Plan
+from gdkernels.backend.program import Program
+from gdkernels.data.records import Records, records_in
+from gdkernels.data.validation import RecordSpec, place_inputs
+from gdkernels.definition.losses import Loss
+from gdkernels.definition.network import Layer, Layers, map_layers
+from gdkernels.definition.objective import Objective, checked_reduction
+from gdkernels.dispatch import registry
+from gdkernels.dispatch.array_api import choose_for
+from gdkernels.dispatch.binding import Binding, located
+from gdkernels.dispatch.workload import Workload
+from gdkernels.errors import InputError, unknown_name
+from gdkernels.network.structure import DenseChain, named_arrays
+
+__all__ = ["BoundNetwork"]
+
+
+class BoundNetwork:
+    """What a `gdkernels.MLP` holds, a `gdkernels.Trainer` trains, and everything else of gdkernels asks.
+
+    This is the interface by which the rooms above work with a network. It is theirs alone: users have `gdkernels.MLP`.
+    Callers know widths in and out and parameters by name; what lies between is the structure's business.
+
+    Parameters
+    ----------
+    structure
+        What is computed.
+    seed
+        Of everything random; None draws one.
+    backend, device, precision
+        As for `gdkernels.MLP`.
+
+    Attributes
+    ----------
+    parameters
+        The weights and biases: arrays of the binding, or of NumPy until there is one. A trainer puts new ones in their
+        place; nobody writes into them.
+    objective
+        What it was last trained for; None before.
+    binding
+        Where it computes; None until that is known.
+    """
+
+    def __init__(
+        self,
+        structure: DenseChain,
+        *,
+        seed: int | None = None,
+        backend: str | Backend = "auto",
+        device: str | None = None,
+        precision: str | None = "float32",
+    ) -> None:
+        self.structure = structure
+        self.seed = randomness.checked_seed(seed)
+        self.objective: Objective | None = None
+        if precision is not None and precision not in PRECISIONS:
+            raise unknown_name("precision", precision, PRECISIONS)
+        self._precision = precision
+        self._backend, self._device = backend, device
+        self.binding: Binding | None = None
+        self._executables: dict[Program, Executable] = {}
+        if backend != "auto" or device is not None:  # what the user named fails now, not after loading the data
+            registry.choose(backend, device, precision or "float32")
+        structure.check_memory()
+        self.parameters: tuple[Layer, ...] = structure.initial_parameters(self.seed)
+
+    @property
+    def inputs(self) -> int:
+        """Columns of what the network takes."""
+        return self.structure.inputs
+
+    @property
+    def outputs(self) -> int:
+        """Columns of what it puts out."""
+        return self.structure.outputs
+
+    def expects(self, objective: Objective) -> RecordSpec:
+        """Return what records must be like to train, or to measure, the network by this objective."""
+        return RecordSpec(self.inputs, self.outputs, self.structure.widest, objective.loss)
+
+    # ---- where it computes
+
+    @property
+    def backend(self) -> str:
+        """The name of the backend, "auto" until it is chosen."""
+        if self.binding is not None:
+            return self.binding.backend.name
+        return self._backend if isinstance(self._backend, str) else self._backend.name
+
+    @property
+    def device(self) -> str:
+        """The device of the parameters; "cpu" until a backend is chosen."""
+        return self.binding.device if self.binding is not None else "cpu"
+
+    @property
+    def precision(self) -> str | None:
+        """The precision, None until it follows from the data."""
+        return self.binding.precision if self.binding is not None else self._precision
+
+    def to(self, device: str | None, backend: str | Backend | None) -> None:
+        """Move to another device or backend; see `gdkernels.MLP.to`."""
+        wanted: str | Backend = "auto" if backend is None else backend
+        if backend is None and self.binding is not None and device in self.binding.backend.devices():
+            wanted = self.binding.backend
+        choice = registry.choose(wanted, device, self.precision or "float32")
+        self._backend, self._device = choice.backend, choice.device
+        if self.binding is not None:
+            self._rebind(Binding(choice.backend, choice.device, self.binding.precision, choice.reason))
+
+    def bind(self, X: Any, workload: Callable[[int], Workload] | None = None, planned: Plan | None = None) -> Binding:
+        """Return where to compute, and choose it first where that has not been done.
+
+        Parameters
+        ----------
+        X
+            The data, by whose device and type it is chosen.
+        workload
+            What is to be done with so many records; None means a prediction.
+        planned
+            A plan whose backend and device are taken where the user named none and they can be had here.
+        """
+        if self.binding is None:
+            precision = self._precision or ("float64" if "float64" in _dtype_name(X) else "float32")
+            records = records_in(X)
+            job = (workload or self._prediction)(records) if records else None
+            choice = choose_for(X, self._backend, self._device, precision, job, planned)
+            self._rebind(Binding(choice.backend, choice.device, precision, choice.reason))
+            assert self.binding is not None
+        return self.binding
+
+    @contextmanager
+    def bound(
+        self, X: Any = None, workload: Callable[[int], Workload] | None = None, planned: Plan | None = None
+    ) -> Iterator[Binding]:
+        """Bind as `bind` does, and make the device the current one, for libraries that have such a thing."""
+        binding = self.bind(X, workload, planned)
+        with binding.backend.on_device(binding.device):
+            yield binding
+
+    def _prediction(self, records: int) -> Workload:
+        return self.structure.workload(self.structure.program(), records, records)
+
+    def _rebind(self, binding: Binding) -> None:
+        old = self.binding
+
+        def move(a: Any) -> Any:
+            return binding.place(a if old is None else old.to_numpy(a), "parameters")
+
+        self.parameters = map_layers(move, self.parameters)
+        self.binding, self._executables = binding, {}
+
+    # ---- parameters
+
+    def host_parameters(self) -> Layers:
+        """Return the weights and biases as NumPy arrays, which are not to be changed."""
+        return map_layers(np.asarray if self.binding is None else self.binding.to_numpy, self.parameters)
+
+    def copied_parameters(self) -> tuple[Layer, ...]:
+        """Return a copy of the weights and biases, arrays of the backend."""
+        if self.binding is None:
+            return map_layers(np.copy, self.parameters)
+        with self.bound() as binding:
+            return map_layers(lambda a: binding.xp.asarray(a, copy=True), self.parameters)
+
+    def named_parameters(self) -> Mapping[str, Any]:
+        """Return the weights and biases by name, as they are now, uncopied."""
+        return named_arrays(self.parameters)
+
+    def set_parameters(self, parameters: Sequence[Sequence[Any]]) -> None:
+        """Set weights and biases; see `gdkernels.MLP.set_parameters`."""
+        given = self.structure.checked_parameters(parameters, self.parameters)
+        self.parameters = tuple(Layer(*(self._checked_parameter(a, name) for a in arrays)) for name, arrays in given)
+
+    def restart(self, number: int) -> None:
+        """Set the initial parameters of one of several restarts."""
+        self.set_parameters(self.structure.initial_parameters(self.seed, number))
+
+    def _checked_parameter(self, a: Any, name: str) -> Any:
+        if self.binding is not None:
+            with self.bound() as binding:
+                array = binding.xp.asarray(binding.place(a, name), copy=True)
+                binding.check_finite(binding.xp.reshape(array, (-1, array.shape[-1])), name)
+                return array
+        host = np.array(a, dtype=np.float64)
+        if not np.all(np.isfinite(host)):
+            raise InputError(f"the parameters of {name} are not all finite")
+        return host
+
+    @property
+    def parameter_count(self) -> int:
+        return sum(math.prod(a.shape) for a in self.named_parameters().values())
+
+    # ---- what it computes
+
+    def train_for(self, objective: Objective) -> None:
+        """Remember what the network is trained for; a loss that takes logits sets the output to its link.
+
+        Raises
+        ------
+        InputError
+            Where the output contradicts the loss.
+        """
+        self.structure = self.structure.with_link(objective)
+        self.objective = objective
+
+    def objective_for(self, loss: str | Loss | None, reduction: str = "mean") -> Objective:
+        """Return an objective to measure by: this loss, the one that the network was last trained for, or "sse"."""
+        if loss is None and self.objective is not None:
+            return Objective(self.objective.loss, reduction=checked_reduction(reduction))
+        return Objective.checked(loss or "sse", reduction=reduction, outputs=self.outputs)
+
+    def predict(self, x: Any) -> Any:
+        """Return the predictions [records, outputs] for placed inputs [records, inputs]."""
+        return self._executable(self.structure.program()).predict(self.parameters, x)
+
+    def place_and_predict(self, X: Any, objective: Objective | None = None) -> Any:
+        """Return what `predict` does, or with an objective `raw`, for inputs of the user's, checked and placed."""
+        x = place_inputs(self.bind(X), X, self.inputs)
+        return self.predict(x) if objective is None else self.raw(x, objective)
+
+    def raw(self, x: Any, objective: Objective) -> Any:
+        """Return what the loss of `objective` takes: logits where it has a link."""
+        return self._executable(self.structure.program(objective)).predict(self.parameters, x)
+
+    def error(self, records: Records, objective: Objective | None = None) -> float:
+        """Return E, without a penalty, of records on the device; by the last objective where none is given."""
+        chosen = objective or self.objective
+        assert chosen is not None
+        assert self.binding is not None
+        raw, xp = self.raw(records.x, chosen), self.binding.xp
+        with np.errstate(all="ignore"):
+            value = chosen.loss(raw, records.y, xp=xp)
+            value = value if records.weights is None else records.weights * value
+            return float(xp.sum(xp.astype(value, xp.float64)))
+
+    def targets_and_predictions(self, records: Records) -> list[npt.NDArray[Any]]:
+        """Return target and prediction of records on the device, and their weights if they have some, on the host."""
+        output = self.predict(records.x)
+        return [records.binding.to_numpy(a) for a in (records.y, output, records.weights) if a is not None]
+
+    def _executable(self, program: Program) -> Executable:
+        assert self.binding is not None
+        if program not in self._executables:
+            self._executables[program] = self.binding.executable(program)
+        return self._executables[program]
+
+    def __str__(self) -> str:
+        where = located(self.binding) if self.binding is not None else f"backend {self.backend}, not yet bound"
+        return f"{self.structure}, {self.parameter_count:,} parameters, {where}"
+
+
+def _dtype_name(X: Any) -> str:
+    dtype = getattr(X, "dtype", None)
+    return str(np.asarray(X).dtype if dtype is None else dtype)

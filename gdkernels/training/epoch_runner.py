@@ -1,0 +1,294 @@
+"""One epoch: gradient steps over all the records, or over batches as they come."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gdkernels import randomness
+from gdkernels.backend import Executable, State
+from gdkernels.backend.program import Program
+from gdkernels.data.batches import Batches
+from gdkernels.data.records import OrderedRecords, Piece, Records, changed, place_records
+from gdkernels.data.stored import Stored
+from gdkernels.data.stored.windows import ShuffledWindows, Windows, place_stored
+from gdkernels.dispatch.binding import Binding, all_finite
+from gdkernels.dispatch.workload import Workload
+from gdkernels.errors import DivergenceError, FileError, InputError
+from gdkernels.network import BoundNetwork, DenseChain
+from gdkernels.training.checkpointing import Middle
+from gdkernels.training.optimizer_state import OptimizerState
+from gdkernels.training.settings import Settings
+
+__all__ = ["EpochRunner", "EpochTotals", "Order", "Pace", "Segments"]
+
+Order = Callable[[int, int], Any]
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What the learning rate follows besides the settings.
+
+    Attributes
+    ----------
+    began
+        The epochs done before the fit, within which the schedule counts.
+    epochs
+        How many the fit has at most; None where there is no fit.
+    losses
+        The losses by which its epochs were judged so far.
+    halvings
+        How often the rate was halved because training diverged.
+    """
+
+    began: int = 0
+    epochs: int | None = None
+    losses: Sequence[float] = ()
+    halvings: int = 0
+
+
+@dataclass(frozen=True)
+class Segments:
+    """An epoch in parts, so that a fit can stop between steps.
+
+    Attributes
+    ----------
+    steps
+        How many steps are done at a time.
+    between
+        Called with where the epoch is, after each part but the last.
+    """
+
+    steps: Callable[[int], int]
+    between: Callable[[Middle], None]
+
+
+@dataclass(frozen=True)
+class EpochTotals:
+    """E over a pass, the mean norm of the gradient where it was asked for, and the rate of the last step."""
+
+    error: float
+    norm: float | None
+    rate: float
+
+
+class EpochRunner:
+    """Runs epochs of gradient steps on a network.
+
+    Parameters
+    ----------
+    network
+        Its parameters are replaced at the end of each epoch.
+    settings
+        How it is trained.
+    order
+        As for `gdkernels.Trainer`.
+
+    Attributes
+    ----------
+    epochs_done
+        How many there were; the shuffle of the next one follows from it.
+    optimizer_state
+        What the optimizer carries.
+    """
+
+    def __init__(self, network: BoundNetwork, settings: Settings, order: Order | None = None) -> None:
+        self.network, self.settings, self.order = network, settings, order
+        self.epochs_done = 0
+        self.optimizer_state = OptimizerState(network, settings.optimizer)
+        self._programs: dict[tuple[DenseChain, bool, bool], Program] = {}
+        self._prepared: tuple[Program, int] | None = None
+        self._executable: Executable | None = None
+
+    # ---- what is run
+
+    def workload(
+        self, records: int, epochs: int = 1, *, gradient_norm: bool = False, weighted: bool = False
+    ) -> Workload:
+        """Return what training on so many records is about, by which a backend is chosen."""
+        structure, settings = self.network.structure, self.settings
+        key = structure, gradient_norm, weighted
+        if key not in self._programs:
+            self._programs[key] = structure.program(
+                settings.objective, settings.optimizer, gradient_norm=gradient_norm, weighted=weighted
+            )
+        return structure.workload(self._programs[key], settings.batch_size, records, epochs)
+
+    def prepare(self, workload: Workload, choices: Mapping[str, Any] | None = None) -> Executable:
+        """Return what runs the steps; where `choices` of a plan are to be repeated, with these."""
+        binding = self._bind(None)
+        prepared = workload.program, workload.batch
+        if self._executable is None or self._prepared != prepared or choices is not None:
+            self._prepared, self._executable = prepared, binding.executable(workload.program, workload, choices)
+        return self._executable
+
+    @property
+    def executable(self) -> Executable:
+        """What runs the steps, once something was prepared."""
+        assert self._executable is not None
+        return self._executable
+
+    def place(self, X: Any, Y: Any, sample_weight: Any = None, *, of: str = "") -> Records | Windows:
+        """Return the records on the device, or a window at a time where they are in files and too many."""
+        stored = Stored.of(X, Y, sample_weight)
+        if stored is None:
+            return self.place_records(X, Y, sample_weight, of=of)
+        binding, batch = self._bind(stored), min(self.settings.batch_size, len(stored))
+        placed = place_stored(binding, stored, spec=self.network.expects(self.settings.objective), batch=batch)
+        if self.order is not None and isinstance(placed, Windows):
+            raise InputError("order= needs all records in memory: allow more by memory=, or leave it to the shuffle")
+        return placed
+
+    def place_records(self, X: Any, Y: Any, sample_weight: Any = None, *, of: str = "") -> Records:
+        """Return arrays of the user's as records on the device, checked."""
+        spec = self.network.expects(self.settings.objective)
+        return place_records(self._bind(X), X, Y, sample_weight, spec=spec, of=of)
+
+    def _bind(self, X: Any) -> Binding:
+        """Return where the network computes, with what the optimizer carries moved there."""
+        binding = self.network.bind(X)
+        if self.optimizer_state.follow(binding):
+            self._prepared, self._executable = None, None
+        return binding
+
+    # ---- where it stands
+
+    def state(self) -> State:
+        """Return where the last epoch ended."""
+        return State(self.network.parameters, self.optimizer_state.slots, self.optimizer_state.steps)
+
+    def restore(self, state: State) -> None:
+        """Go back, or on, to a state of this network and optimizer."""
+        self.network.parameters = state.parameters
+        self.optimizer_state.slots, self.optimizer_state.steps = state.slots, state.step
+
+    # ---- one epoch
+
+    def run(
+        self,
+        data: Records | Windows | Batches,
+        pace: Pace,
+        *,
+        gradient_norm: bool = False,
+        middle: Middle | None = None,
+        segments: Segments | None = None,
+    ) -> EpochTotals:
+        """Do one pass over the data.
+
+        Parameters
+        ----------
+        gradient_norm
+            Whether the norm of the gradient is asked for.
+        middle
+            Where in the epoch to go on; None begins it.
+        segments
+            How the epoch is cut into parts; None runs it at once.
+
+        Raises
+        ------
+        DivergenceError
+            If loss or parameters stop being finite; the parameters are then those before this epoch.
+        InputError
+            If the data stopped being finite, because something writes into it.
+        """
+        if isinstance(data, Batches):
+            return self._run_batches(data, pace, gradient_norm)
+        batch = min(self.settings.batch_size, len(data))
+        executable = self.prepare(self.workload(len(data), gradient_norm=gradient_norm, weighted=data.weighted))
+        arranged = self._arranged(data, batch)
+        rates = self._rates(arranged.steps, pace)
+        used = arranged.digest() if segments else ""
+        middle = middle or Middle(self._copied_state(), used)
+        if middle.order != used or middle.steps > arranged.steps:
+            raise FileError("cannot go on in the middle of an epoch: its records would come in another order")
+        at_a_time = segments.steps(batch) if segments else arranged.steps
+        began = time.perf_counter() - middle.seconds
+        with closing(arranged.pieces(middle.steps)) as pieces:
+            for piece in pieces:
+                here = piece.records
+                # A backend of a third party need not know the argument: it is given where the program asks for it.
+                weights = () if here.weights is None else (here.weights,)
+                while middle.steps < piece.last:
+                    part = slice(middle.steps, min(middle.steps + at_a_time, piece.last))
+                    rows = piece.order[(part.start - piece.first) * batch : (part.stop - piece.first) * batch]
+                    error, norm = executable.run(middle.state, here.x, here.y, rows, batch, rates[part], *weights)
+                    middle.error += error
+                    middle.norms += (norm or 0.0) * (part.stop - part.start)
+                    middle.steps = part.stop
+                    middle.seconds = time.perf_counter() - began
+                    self._check_finite(middle, float(rates[-1]), piece, batch)
+                    if segments and middle.steps < arranged.steps:
+                        segments.between(middle)
+        return self._end_epoch(middle, gradient_norm, float(rates[-1]))
+
+    def _run_batches(self, batches: Batches, pace: Pace, gradient_norm: bool) -> EpochTotals:
+        """Do for batches of the user's what `run` does for records: one step each, as they come."""
+        executable = self.prepare(self.workload(batches.size, gradient_norm=gradient_norm, weighted=batches.weighted))
+        steps = batches.steps or 1  # where that is not known yet, the rate stays what it is at the beginning
+        rates = self._rates(steps, pace)
+        middle = Middle(self._copied_state())
+        for k, part in enumerate(batches.records(self.place_records)):
+            rate = rates[min(k, steps - 1)][None]
+            weights = () if part.weights is None else (part.weights,)
+            rows = np.arange(len(part))
+            error, norm = executable.run(middle.state, part.x, part.y, rows, len(part), rate, *weights)
+            middle.steps, middle.error, middle.norms = k + 1, middle.error + error, middle.norms + (norm or 0.0)
+        self._check_finite(middle, float(rates[-1]))
+        return self._end_epoch(middle, gradient_norm, float(rates[-1]))
+
+    def _arranged(self, data: Records | Windows, batch: int) -> OrderedRecords | ShuffledWindows:
+        """Return the records in the order of the next epoch."""
+        if isinstance(data, Windows):
+            return data.shuffled(batch, self.network.seed, self.epochs_done)
+        order = (self.order or self._shuffled)(self.epochs_done, len(data))
+        return OrderedRecords(data, _checked_order(order, len(data)), batch)
+
+    def _shuffled(self, epoch: int, records: int) -> npt.NDArray[np.int64]:
+        return randomness.generator(self.network.seed, "order", epoch).permutation(records)
+
+    def _rates(self, steps: int, pace: Pace) -> npt.NDArray[np.float64]:
+        """Return the learning rate of each step of the next epoch."""
+        position = self.epochs_done - pace.began + np.arange(steps) / steps
+        factor = self.settings.schedule(position, epochs=pace.epochs, losses=tuple(pace.losses))
+        halved = self.settings.optimizer.learning_rate * 0.5**pace.halvings
+        return np.broadcast_to(np.asarray(factor, dtype=np.float64), (steps,)) * halved
+
+    def _copied_state(self) -> State:
+        """Return a state that steps may change in place: that of the last epoch's end stays what it was."""
+        return self.state().copy(self._bind(None).xp)
+
+    def _end_epoch(self, middle: Middle, gradient_norm: bool, rate: float) -> EpochTotals:
+        self.restore(middle.state)
+        self.epochs_done += 1
+        return EpochTotals(middle.error, middle.norms / middle.steps if gradient_norm else None, rate)
+
+    def _check_finite(self, middle: Middle, rate: float, piece: Piece | None = None, batch: int = 1) -> None:
+        """Raise `DivergenceError` where the steps so far came to what is not finite; `InputError` if the data did."""
+        arrays = (a for layer in middle.state.parameters for a in layer if a is not None)
+        if math.isfinite(middle.error) and all_finite(*arrays, xp=self._bind(None).xp):
+            return
+        epoch, before = self.epochs_done + 1, "the parameters are those before it"
+        if piece is not None and (found := changed(piece.records, piece.order)) is not None:
+            place, what = found
+            raise InputError(
+                f"{what}, used in step {piece.first + place // batch + 1} of epoch {epoch}: it was finite when "
+                f"training began, so something writes into the data meanwhile; {before}"
+            )
+        raise DivergenceError(
+            f"{'the loss' if not math.isfinite(middle.error) else 'a parameter'} stopped being finite in epoch "
+            f"{epoch}; {before}. Lower the learning rate ({rate:g}), set clip_norm, or scale the data"
+        )
+
+
+def _checked_order(rows: Any, records: int) -> npt.NDArray[np.int64]:
+    order = np.asarray(rows)
+    if order.shape != (records,) or order.dtype.kind not in "iu" or order.min() < 0 or order.max() >= records:
+        raise InputError(f"order must return {records} numbers of rows, from 0 to {records - 1}, got {rows!r}")
+    return order.astype(np.int64, copy=False)
