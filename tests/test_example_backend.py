@@ -30,7 +30,7 @@ def test_it_is_small():
 
 def test_it_is_found_and_can_be_asked_for(installed):
     program = (
-        "from gdkernels import registry; found = registry.find()['loops'];"
+        "from gdkernels.dispatch import registry; found = registry.find()['loops'];"
         "print(found.source, found.devices, found.problem, registry.choose('loops').device)"
     )
     done = subprocess.run(

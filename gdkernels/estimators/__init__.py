@@ -1,4 +1,7 @@
-"""scikit-learn estimators: its parameter names and meanings, on every backend, with what its users ask for besides."""
+"""scikit-learn estimators: its parameter names and meanings, on every backend, with what its users ask for besides.
+
+What belongs here makes scikit-learn's rules from a `gdkernels.MLP` and a `gdkernels.Trainer`; no network is computed here.
+"""
 
 try:
     import sklearn  # noqa: F401

@@ -1,4 +1,8 @@
-"""Files that gdkernels writes: whole or not at all, and never unpickled."""
+"""The formats of files that gdkernels writes: model files, folders of checkpoints, and arrays in NPY and NPZ.
+
+What belongs here knows bytes and JSON, and refuses what is damaged; nothing is ever unpickled. What a network or a fit
+puts into a file is decided by the rooms that own them.
+"""
 
 from gdkernels.files.model_file import read_model, write_model
 from gdkernels.system.atomic_files import check_destination, write_atomically

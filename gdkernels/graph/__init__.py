@@ -1,4 +1,8 @@
-"""The definition as data: tracing, differentiation, interpretation, cost."""
+"""The definition as data: tracing, differentiation, interpretation, cost.
+
+What belongs here knows nodes and namespaces, and no network.
+How a graph is cut into steps that a backend can compile belongs to `gdkernels.lowering`.
+"""
 
 from gdkernels.graph.cost import Cost, cost
 from gdkernels.graph.derivative import topological, vjp

@@ -1,4 +1,8 @@
-"""Tables: reading records, finding the task, preparing columns, setting rows aside."""
+"""Raw tables: reading records, finding the task, preparing columns, setting rows aside.
+
+What belongs here ends with arrays that a network can take, and begins again with its outputs.
+Training on a table, and every choice that goes with it, belongs to `gdkernels.tabular`.
+"""
 
 from gdkernels.tables.builtin import BUILT_IN
 from gdkernels.tables.preparation import Preparation

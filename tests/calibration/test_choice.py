@@ -70,7 +70,7 @@ class TestChoice:
             assert "by the calibration of this machine" in history.reason
         trainer = gd.Trainer(mlp, batch_size=2)  # a smaller batch is another job
         trainer.epoch(X, X)
-        assert trainer._executable.plan.choices["threads"] == 1
+        assert trainer.runner.executable.plan.choices["threads"] == 1
 
     def test_a_prediction_is_a_choice_too(self):
         keep(made({ONE: {"steps": 1.0}, NUMPY: {"product_flops": 1e-9}}))

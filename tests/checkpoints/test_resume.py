@@ -13,7 +13,7 @@ from gdkernels.definition.network import map_layers
 from gdkernels.dispatch import registry
 from gdkernels.files import read_model, write_model
 from gdkernels.training.checkpointing import Run
-from gdkernels.training.checkpointing.checkpointer import Checkpoints
+from gdkernels.training.checkpointing.checkpointer import Checkpointer
 from gdkernels.training.checkpointing.snapshot import progress_of, put_progress, tensors_of
 from gdkernels.training.history import Epoch, History
 
@@ -343,9 +343,9 @@ def test_large_steps_are_stopped_between(tmp_path, monkeypatch):
     """By their FLOPs, not by the cadence: what takes long must be possible to interrupt."""
     monkeypatch.setattr("gdkernels.training.checkpointing.checkpointer._SEGMENT_FLOPS", 1)
     seen = []
-    between = Checkpoints.between_steps
+    between = Checkpointer.between_steps
     monkeypatch.setattr(
-        Checkpoints, "between_steps", lambda self, *rest: (seen.append(rest[1].middle), between(self, *rest))
+        Checkpointer, "between_steps", lambda self, *rest: (seen.append(rest[1].middle), between(self, *rest))
     )
     fit(trainer(), tmp_path / "c", every="1h")
     assert len(seen) == 5 * 17 - 1  # the last epoch's end is not between steps

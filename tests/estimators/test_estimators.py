@@ -18,6 +18,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from gdkernels.definition.objective import Objective
 from gdkernels.estimators import MLPClassifier, MLPRegressor
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -100,7 +101,10 @@ def test_losses_and_activations_of_ones_own():
             model.fit(X, NUMBERS)
             assert model.loss_curve_[-1] < model.loss_curve_[0]
             assert (
-                model._live.mlp._executable(model._live.mlp._raw_activations(model._objective())).origin == "compiled"
+                model._live.network._executable(
+                    model._live.network.structure.program(Objective(model._objective()))
+                ).origin
+                == "compiled"
             )
     model = MLPClassifier(loss=brier, random_state=0, max_iter=30).fit(X, LABELS)
     error = np.sum((model.predict_proba(X) - (LABELS[:, None] == model.classes_)) ** 2, axis=1)

@@ -65,7 +65,7 @@ def test_classifier(settings):
     np.testing.assert_array_equal(a.predict(X), b.predict(X))
     np.testing.assert_allclose(a.predict_proba(X), b.predict_proba(X), rtol=1e-6, atol=1e-9)
     np.testing.assert_allclose(a.predict_log_proba(X), b.predict_log_proba(X), rtol=1e-6, atol=1e-9)
-    assert a._live.mlp._binding.backend.name == "numba"
+    assert a._live.network.binding.backend.name == "numba"
 
 
 @pytest.mark.parametrize("kind", ["binary", "multilabel"])

@@ -65,7 +65,7 @@ def test_what_fits_into_memory_is_trained_on_as_arrays_are(folder, backend, weig
 @pytest.mark.parametrize("share", [0, 0.13])
 def test_pieces_hold_every_record_once_in_the_order_of_the_shuffle(folder, share):
     made = trainer()
-    with made.mlp._bound(X):
+    with made.mlp.network.bound(X):
         data = made._place_any(stored(folder, weights=True), None, None)
         assert isinstance(data, Windows)
         train, _ = data.split(share, 3) if share else (data, None)
@@ -106,8 +106,8 @@ def test_figures_of_windows_are_those_of_arrays(folder):
     mlp = held_out.mlp
     expected = trainer("numba")
     expected.mlp.set_parameters(mlp.parameters)
-    with expected.mlp._bound(X):
-        records = expected._place(X, Y, WEIGHTS)
+    with expected.mlp.network.bound(X):
+        records = expected.runner.place_records(X, Y, WEIGHTS)
         judge = Judge(expected.mlp, records, records, resolve_metrics(names))
         figures, loss = judge.metrics(), judge.validation_loss(1)
     np.testing.assert_allclose([a.epochs[0].metrics[n] for n in names], [figures[n] for n in names], rtol=1e-6)

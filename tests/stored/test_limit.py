@@ -13,7 +13,7 @@ SCRIPT = """
 import resource, sys
 import numpy as np
 import gdkernels as gd
-from gdkernels import memory
+from gdkernels.system import memory
 
 folder, backend = sys.argv[1:]
 
@@ -53,7 +53,7 @@ def test_a_file_larger_than_the_limit(tmp_path, backend):
 
 TABLE = """
 import resource, sys
-from gdkernels import memory
+from gdkernels.system import memory
 from gdkernels.cli import main
 
 small, large, size, more = sys.argv[1:]

@@ -1,4 +1,7 @@
-"""Networks as ONNX models, which ONNX Runtime and many others run: from the traced graph, with the table's columns."""
+"""Networks as ONNX models, which ONNX Runtime and many others run: from the traced graph, with the table's columns.
+
+What belongs here writes ONNX's operations; the graph comes from `gdkernels.graph`, the columns from `gdkernels.tables`.
+"""
 
 from __future__ import annotations
 
