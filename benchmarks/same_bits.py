@@ -217,7 +217,7 @@ def data(setting: Setting) -> tuple[Array, Array, Array]:
     draw = np.random.default_rng(11)
     x = draw.standard_normal((setting.records, sizes[0])).astype(np.float32)
     hidden = np.tanh(x @ draw.standard_normal((sizes[0], sizes[-1])).astype(np.float32))
-    y = {
+    y = {  # type: ignore[no-untyped-call]
         "cross_entropy": lambda: np.argmax(hidden, axis=1),
         "binary_cross_entropy": lambda: hidden[:, 0] > 0,
         "poisson": lambda: np.floor(np.exp(1.5 * hidden)),

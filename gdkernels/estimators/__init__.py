@@ -1,6 +1,6 @@
 """scikit-learn estimators: its parameter names and meanings, on every backend, with what its users ask for besides.
 
-What belongs here makes scikit-learn's rules from a `gdkernels.MLP` and a `gdkernels.Trainer`; no network is computed here.
+What belongs here makes scikit-learn's rules from a `gdkernels.MLP` and a `gdkernels.Trainer`; it computes no network.
 """
 
 try:

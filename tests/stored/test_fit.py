@@ -12,7 +12,7 @@ from gdkernels.data.stored import windows as windows_module
 from gdkernels.data.stored.windows import Windows
 from gdkernels.errors import FileError, InputError, Interrupted
 from gdkernels.metrics import resolve_metrics
-from gdkernels.training.evaluator import Judge
+from gdkernels.training.evaluator import Evaluator
 
 RNG = np.random.default_rng(0)
 RECORDS = 1501
@@ -108,7 +108,7 @@ def test_figures_of_windows_are_those_of_arrays(folder):
     expected.mlp.set_parameters(mlp.parameters)
     with expected.mlp.network.bound(X):
         records = expected.runner.place_records(X, Y, WEIGHTS)
-        judge = Judge(expected.mlp, records, records, resolve_metrics(names))
+        judge = Evaluator(expected.mlp.network, records, records, resolve_metrics(names))
         figures, loss = judge.metrics(), judge.validation_loss(1)
     np.testing.assert_allclose([a.epochs[0].metrics[n] for n in names], [figures[n] for n in names], rtol=1e-6)
     np.testing.assert_allclose(a.validation_loss[0], loss, rtol=1e-6)
