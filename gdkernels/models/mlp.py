@@ -25,7 +25,7 @@ from gdkernels.training.history import History
 from gdkernels.training.settings import Settings, checked_reduction
 from gdkernels.training.trainer import Trainer
 
-__all__ = ["MLP", "load"]
+__all__ = ["MLP", "load_mlp"]
 
 
 class MLP(Model):
@@ -242,14 +242,14 @@ class MLP(Model):
         write_onnx(self, path, overwrite=overwrite)
 
 
-def load(
+def load_mlp(
     path: str | os.PathLike[str],
     *,
     backend: str | Backend = "auto",
     device: str | None = None,
     objects: Mapping[str, Callable[..., Any]] | None = None,
 ) -> MLP:
-    """Return the network that `MLP.save` wrote.
+    """Return the network that `MLP.save` wrote, whatever else the file keeps; see `gdkernels.load`.
 
     Parameters
     ----------
