@@ -36,6 +36,7 @@ __all__ = [
     "Optimizer",
     "RMSprop",
     "Stored",
+    "TabularPredictor",
     "TraceError",
     "Trainer",
     "__version__",
@@ -56,7 +57,9 @@ if TYPE_CHECKING:
     from gdkernels.definition import activations, losses, optimizers, schedules
     from gdkernels.definition.network import Layer
     from gdkernels.definition.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
-    from gdkernels.models import MLP, from_sklearn, from_torch, load
+    from gdkernels.loading import load
+    from gdkernels.models import MLP, from_sklearn, from_torch
+    from gdkernels.tabular import TabularPredictor
     from gdkernels.training.history import History
     from gdkernels.training.trainer import Trainer
 
@@ -64,7 +67,9 @@ _HOMES = {
     "definition.network": ("Layer",),
     "definition.optimizers": ("SGD", "Adam", "AdamW", "Optimizer", "RMSprop"),
     "data.stored": ("Stored",),
-    "models": ("MLP", "from_sklearn", "from_torch", "load"),
+    "loading": ("load",),
+    "models": ("MLP", "from_sklearn", "from_torch"),
+    "tabular": ("TabularPredictor",),
     "training.history": ("History",),
     "training.trainer": ("Trainer",),
 }

@@ -1,6 +1,10 @@
 """The errors of gdkernels: each message says what was wrong, where, and what to do."""
 
-from collections.abc import Iterable
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 __all__ = [
     "BackendError",
@@ -10,6 +14,8 @@ __all__ = [
     "InputError",
     "Interrupted",
     "TraceError",
+    "keyword",
+    "keywords_as",
     "unknown_name",
 ]
 
@@ -58,6 +64,31 @@ class Interrupted(KeyboardInterrupt):
     def __init__(self, message: str, signal: int) -> None:
         super().__init__(message)
         self.signal = signal
+
+
+def keyword(name: str, value: object = None) -> str:
+    """Return how a message names a keyword, and the value to give it: ``task='regression'``.
+
+    While the command line runs, it is the option of that meaning: ``--task regression``.
+    """
+    return _phrase.get()(name, value)
+
+
+@contextmanager
+def keywords_as(phrase: Callable[[str, object], str]) -> Iterator[None]:
+    """Within this context, name keywords as `phrase` does: for a caller that is not Python."""
+    token = _phrase.set(phrase)
+    try:
+        yield
+    finally:
+        _phrase.reset(token)
+
+
+def _in_python(name: str, value: object) -> str:
+    return name if value is None else f"{name}={value!r}"
+
+
+_phrase: ContextVar[Callable[[str, object], str]] = ContextVar("phrase", default=_in_python)
 
 
 def unknown_name(kind: str, name: object, choices: Iterable[str], *, hint: str = "") -> InputError:

@@ -28,6 +28,7 @@ ROOMS = {
         "training",
         "models",
         "tabular",
+        "loading",
         "estimators",
         "plots",
         "diagnostics",

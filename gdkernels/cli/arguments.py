@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
 from gdkernels.errors import InputError, unknown_name
+from gdkernels.system import ranges
 from gdkernels.system.memory import parse_bytes
+from gdkernels.system.ranges import NumberRange
 
 __all__ = [
     "Parser",
@@ -16,12 +18,25 @@ __all__ = [
     "name_of",
     "names_of",
     "network_sizes",
+    "number",
+    "option",
     "positive",
-    "share",
     "size",
     "sizes",
     "whole",
 ]
+
+
+# Keywords whose option has another name: `keep` is the number of checkpoints.
+_OPTIONS = {"keep_columns": "keep"}
+
+
+def option(keyword: str, value: object = None) -> str:
+    """Return how the command line says a keyword, and its value."""
+    name = f"--{_OPTIONS.get(keyword, keyword).replace('_', '-')}"
+    if value is None or value is True:
+        return name
+    return " ".join([name, *(map(repr, value) if isinstance(value, list) else [str(value)])])
 
 
 class Parser(ArgumentParser):
@@ -34,52 +49,40 @@ class Parser(ArgumentParser):
         raise InputError(f"{message} (see {self.prog} --help)")
 
 
-def whole(least: int) -> Callable[[str], int]:
-    """Return what reads a whole number of at least `least`."""
+def number(allowed: NumberRange) -> Callable[[str], Any]:
+    """Return what reads a number that is `allowed`."""
 
-    def read(text: str) -> int:
+    def read(text: str) -> float:
+        value: float
         try:
-            value = int(text)
+            value = int(text) if allowed.whole else float(text)
         except ValueError:
-            value = least - 1
-        if value < least:
-            raise ArgumentTypeError(f"must be a whole number of at least {least}, got {text!r}")
+            value = math.nan
+        if not allowed.has(value):
+            raise ArgumentTypeError(f"must be {allowed.wanted}, got {text!r}")
         return value
 
     return read
+
+
+def whole(least: int) -> Callable[[str], int]:
+    """Return what reads a whole number of at least `least`."""
+    return number(ranges.whole(least))
 
 
 def at_least(least: float) -> Callable[[str], float]:
     """Return what reads a finite number of at least `least`."""
-    return _number(lambda v: v >= least, f"a finite number of at least {least:g}")
+    return number(ranges.at_least(least))
 
 
 def finite(text: str) -> float:
     """Read a finite number."""
-    return _number(lambda v: True, "a finite number")(text)
+    return float(number(ranges.FINITE)(text))
 
 
 def positive(text: str) -> float:
     """Read a finite number above 0."""
-    return _number(lambda v: v > 0, "a finite number above 0")(text)
-
-
-def share(text: str) -> float:
-    """Read a number of at least 0 and below 1."""
-    return _number(lambda v: 0 <= v < 1, "a number of at least 0 and below 1")(text)
-
-
-def _number(allowed: Callable[[float], bool], wanted: str) -> Callable[[str], float]:
-    def read(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not (math.isfinite(value) and allowed(value)):
-            raise ArgumentTypeError(f"must be {wanted}, got {text!r}")
-        return value
-
-    return read
+    return float(number(ranges.POSITIVE)(text))
 
 
 def size(text: str) -> int:

@@ -27,8 +27,8 @@ from gdkernels.cli import (
     predict,
     train,
 )
-from gdkernels.cli.arguments import Parser
-from gdkernels.errors import DivergenceError, GdkernelsError, Interrupted
+from gdkernels.cli.arguments import Parser, option
+from gdkernels.errors import DivergenceError, GdkernelsError, Interrupted, keywords_as
 
 __all__ = ["main"]
 
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with contextlib.suppress(AttributeError):  # a name that the terminal cannot show must not end a finished training
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
-        with _messages():
+        with _messages(), keywords_as(option):
             parsed = _parser().parse_args(arguments)
             parsed.arguments = arguments
             parsed.run(parsed)

@@ -10,7 +10,7 @@ from typing import Any
 from gdkernels.cli.options import add_output
 from gdkernels.errors import InputError
 from gdkernels.interchange.onnx import INPUTS
-from gdkernels.tabular.predictor import Predictor
+from gdkernels.tabular import TabularPredictor
 
 __all__ = ["add_to"]
 
@@ -34,10 +34,10 @@ def run(args: Namespace) -> None:
     """Write the file, and say what its inputs and outputs are."""
     if Path(args.out).suffix.lower() != ".onnx":
         raise InputError(f"{args.out} is to be an ONNX model; give a name that ends in .onnx")
-    predictor = Predictor.load(args.model)
+    predictor = TabularPredictor.load(args.model)
     predictor.export_onnx(args.out, overwrite=args.force)
-    kinds = {kind.name: INPUTS[kind.kind] for kind in predictor.preparation.columns if kind.features}
-    outputs = ["prediction"] if predictor.preparation.classes is None else ["label", "probabilities"]
+    kinds = {kind.name: INPUTS[kind.kind] for kind in predictor.preparation_.columns if kind.features}
+    outputs = ["prediction"] if predictor.preparation_.classes is None else ["label", "probabilities"]
     if args.json:
         print(json.dumps({"model": args.model, "out": args.out, "inputs": kinds, "outputs": outputs}, indent=2))
         return

@@ -7,9 +7,9 @@ from argparse import Namespace
 from typing import Any
 
 from gdkernels.cli.options import add_output
-from gdkernels.cli.result import columns_line
 from gdkernels.definition.naming import describe
-from gdkernels.tabular.predictor import Predictor
+from gdkernels.tables.report import columns_line
+from gdkernels.tabular import TabularPredictor
 
 __all__ = ["add_to"]
 
@@ -28,8 +28,8 @@ def add_to(commands: Any) -> None:
 
 def run(args: Namespace) -> None:
     """Print the report."""
-    predictor = Predictor.load(args.model)
-    mlp, preparation = predictor.mlp, predictor.preparation
+    predictor = TabularPredictor.load(args.model)
+    mlp, preparation = predictor.network, predictor.preparation_
     told: dict[str, Any] = {
         "model": args.model,
         "task": preparation.task,

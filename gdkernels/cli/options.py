@@ -6,13 +6,14 @@ from argparse import ArgumentParser
 from typing import Any
 
 from gdkernels.backend import PRECISIONS
-from gdkernels.cli.arguments import at_least, layers, name_of, positive, share, size, whole
+from gdkernels.cli.arguments import layers, name_of, number, size
 from gdkernels.cli.watching import add_watching
 from gdkernels.definition import optimizers
 from gdkernels.definition.naming import names
 from gdkernels.tables import BUILT_IN
 from gdkernels.tables.task import TASKS
 from gdkernels.tabular import defaults
+from gdkernels.tabular.settings import CLASS_WEIGHTS, RANGES
 
 __all__ = ["add_columns", "add_data", "add_explain", "add_output", "add_plot", "add_train", "add_where"]
 
@@ -100,7 +101,7 @@ def add_train(commands: Any) -> ArgumentParser:
     )
     parser.add_argument(
         "--class-weight",
-        type=name_of("class weight", ("none", "balanced")),
+        type=name_of("class weight", CLASS_WEIGHTS),
         default="none",
         metavar="NAME",
         help="balanced weights the records so that each class counts the same (none)",
@@ -121,37 +122,47 @@ def add_train(commands: Any) -> ArgumentParser:
     training = parser.add_argument_group("training")
     _add_name(training, "optimizer", defaults.OPTIMIZER)
     rates = ", ".join(f"{name} {kind().learning_rate:g}" for name, kind in optimizers.BY_NAME.items())
-    training.add_argument("--learning-rate", type=positive, metavar="RATE", help=f"({rates})")
-    training.add_argument("--momentum", type=share, metavar="SHARE", help=f"of sgd ({defaults.MOMENTUM:g})")
+    training.add_argument("--learning-rate", type=number(RANGES["learning_rate"]), metavar="RATE", help=f"({rates})")
+    training.add_argument(
+        "--momentum", type=number(RANGES["momentum"]), metavar="SHARE", help=f"of sgd ({defaults.MOMENTUM:g})"
+    )
     training.add_argument("--nesterov", action="store_true", help="look ahead in sgd's momentum")
     training.add_argument(
         "--l2",
-        type=at_least(0),
+        type=number(RANGES["l2"]),
         metavar="LAMBDA",
         help=f"penalty on weights ({defaults.l2(1):g} / training rows, or what the rows left out prefer)",
     )
-    training.add_argument("--clip-norm", type=positive, metavar="NORM", help="largest norm of the gradient (none)")
+    training.add_argument(
+        "--clip-norm", type=number(RANGES["clip_norm"]), metavar="NORM", help="largest norm of the gradient (none)"
+    )
     _add_name(training, "schedule", "constant")
     training.add_argument(
         "--epochs",
-        type=whole(1),
+        type=number(RANGES["epochs"]),
         metavar="N",
         help=f"passes at most ({defaults.epochs(1)}; {defaults.epochs(10**9)} for more than {small} rows)",
     )
-    training.add_argument("--batch-size", type=whole(1), metavar="N", help="rows a step (32 to 512, by training rows)")
+    training.add_argument(
+        "--batch-size", type=number(RANGES["batch_size"]), metavar="N", help="rows a step (32 to 512, by training rows)"
+    )
     training.add_argument(
         "--patience",
-        type=whole(0),
+        type=number(RANGES["patience"]),
         metavar="N",
         help=f"stop after N epochs without a lower validation loss, 0: never ({defaults.patience(1)}; "
         f"{defaults.patience(10**9)} for more than {small} rows)",
     )
     training.add_argument(
-        "--starts", type=whole(1), default=1, metavar="N", help="train from N initial weights, keep the best (1)"
+        "--starts",
+        type=number(RANGES["starts"]),
+        default=1,
+        metavar="N",
+        help="train from N initial weights, keep the best (1)",
     )
     training.add_argument(
         "--average",
-        type=whole(1),
+        type=number(RANGES["average"]),
         metavar="N",
         help="train N networks, each with validation rows of its own, and put them side by side as one, their average "
         f"({defaults.folds(1)}, each without another part of the rows; {defaults.folds(defaults.SMALL)} for "
@@ -159,24 +170,26 @@ def add_train(commands: Any) -> ArgumentParser:
     )
     training.add_argument(
         "--retries",
-        type=whole(0),
+        type=number(RANGES["retries"]),
         default=0,
         metavar="N",
         help="when training diverges, go back and on at half the rate, so many times (%(default)s)",
     )
-    training.add_argument("--seed", type=whole(0), default=0, metavar="N", help="of everything random (%(default)s)")
+    training.add_argument(
+        "--seed", type=number(RANGES["seed"]), default=0, metavar="N", help="of everything random (%(default)s)"
+    )
 
     rows = parser.add_argument_group("rows")
     rows.add_argument(
         "--test",
-        type=share,
+        type=number(RANGES["test"]),
         default=defaults.TEST,
         metavar="SHARE",
         help="rows kept from training and stopping; the figures are theirs (%(default)s)",
     )
     rows.add_argument(
         "--validation",
-        type=share,
+        type=number(RANGES["validation"]),
         metavar="SHARE",
         help="of the others, the rows that decide when to stop "
         f"(another part for each network; {defaults.VALIDATION:g} with --hidden, --starts or --average)",

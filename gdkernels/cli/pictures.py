@@ -9,14 +9,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy.typing as npt
+import numpy as np
 
 from gdkernels import plots
 from gdkernels.errors import InputError
 from gdkernels.plots import style
 from gdkernels.system.atomic_files import check_destination, write_atomically
 from gdkernels.tables import Preparation
-from gdkernels.tabular.predictor import Judgement, Prediction
+from gdkernels.tabular import Evaluation
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -79,34 +79,22 @@ def write(figure: Figure, path: str, *, overwrite: bool) -> None:
         )
 
 
-def matching(
-    preparation: Preparation, judgement: Judgement, truth: npt.NDArray[Any], prediction: Prediction
-) -> list[Panel]:
-    """Return the panels that set predictions beside the truth: one for each target, or the confusion matrix.
-
-    Parameters
-    ----------
-    judgement
-        Of all records.
-    truth, prediction
-        Of those that are drawn: numbers in the target's own terms.
-    """
-    return [panel for panels in _judging(preparation, judgement, truth, prediction) for panel in panels[:1]]
+def matching(preparation: Preparation, evaluation: Evaluation) -> list[Panel]:
+    """Return the panels that set predictions beside the truth: one for each target, or the confusion matrix."""
+    return [panel for panels in _by_target(preparation, evaluation) for panel in panels[:1]]
 
 
-def compared(
-    preparation: Preparation, judgement: Judgement, truth: npt.NDArray[Any], prediction: Prediction
-) -> list[Panel]:
+def compared(preparation: Preparation, evaluation: Evaluation) -> list[Panel]:
     """Return the panels of `matching`, each for numbers followed by one of the residuals."""
-    return [panel for panels in _judging(preparation, judgement, truth, prediction) for panel in panels]
+    return [panel for panels in _by_target(preparation, evaluation) for panel in panels]
 
 
-def _judging(
-    preparation: Preparation, judgement: Judgement, truth: npt.NDArray[Any], prediction: Prediction
-) -> list[list[Panel]]:
+def _by_target(preparation: Preparation, evaluation: Evaluation) -> list[list[Panel]]:
     if preparation.classes is not None:
-        return [[partial(plots.confusion_matrix, judgement.confusion, preparation.classes.tolist())]]
-    pairs = zip(truth.reshape(len(truth), -1).T, prediction.values.reshape(len(truth), -1).T, strict=True)
+        confusion = np.array(evaluation["confusion"])
+        return [[partial(plots.confusion_matrix, confusion, preparation.classes.tolist())]]
+    truth, predicted = (a.reshape(len(a), -1).T for a in (evaluation.truth, evaluation.predicted))
+    pairs = zip(truth, predicted, strict=True)
     return [
         [partial(function, true, predicted, name=name) for function in (plots.predicted_against_true, plots.residuals)]
         for name, (true, predicted) in zip(preparation.targets, pairs, strict=True)

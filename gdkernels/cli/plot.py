@@ -9,15 +9,12 @@ from typing import Any
 from gdkernels import plots
 from gdkernels.cli import pictures
 from gdkernels.cli.arguments import Parser, finite, layers, name_of, positive, whole
-from gdkernels.cli.evaluate import judge
 from gdkernels.cli.options import add_data, add_where
 from gdkernels.definition import optimizers
 from gdkernels.errors import FileError
-from gdkernels.models.mlp import load
+from gdkernels.models import load_mlp
 from gdkernels.plots import examples, style
-from gdkernels.tables import read
-from gdkernels.tabular.fitting import network_targets
-from gdkernels.tabular.predictor import Predictor
+from gdkernels.tabular import TabularPredictor
 
 __all__ = ["add_to"]
 
@@ -109,25 +106,23 @@ def _run(draw: Any, args: Namespace) -> None:
 
 
 def _loss(args: Namespace) -> Any:
-    history = load(args.model).extra.get("history")
+    history = load_mlp(args.model).extra.get("history")
     if not history:
         raise FileError(f"the model {args.model} keeps no history; gdkernels train --out writes models that do")
     return pictures.draw([partial(plots.loss_curves, history)])
 
 
 def _predictions(args: Namespace) -> Any:
-    predictor = Predictor.load(args.model, backend=args.backend, device=args.device)
-    return pictures.draw(pictures.compared(predictor.preparation, *judge(predictor, args.data)))
+    predictor = TabularPredictor.load(args.model, backend=args.backend, device=args.device)
+    return pictures.draw(pictures.compared(predictor.preparation_, predictor.evaluate(args.data)))
 
 
 def _layers(args: Namespace) -> Any:
     if not args.data:
-        return pictures.draw([partial(plots.weights_by_layer, load(args.model))])
-    predictor = Predictor.load(args.model)
-    table, preparation, mlp = read(args.data), predictor.preparation, predictor.mlp
-    _, targets = network_targets(preparation, mlp.extra["settings"]["loss"], preparation.transform_targets(table))
-    gradients = partial(plots.gradients_by_layer, mlp, preparation.transform(table), targets)
-    return pictures.draw([partial(plots.weights_by_layer, mlp), gradients])
+        return pictures.draw([partial(plots.weights_by_layer, load_mlp(args.model))])
+    predictor = TabularPredictor.load(args.model)
+    gradients = partial(plots.gradients_by_layer, predictor.network, *predictor.prepared(args.data))
+    return pictures.draw([partial(plots.weights_by_layer, predictor.network), gradients])
 
 
 def _slope(args: Namespace) -> Any:

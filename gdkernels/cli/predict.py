@@ -12,11 +12,10 @@ from typing import Any
 from gdkernels.cli.options import add_data, add_output, add_where
 from gdkernels.errors import InputError
 from gdkernels.system.atomic_files import check_destination, write_atomically
-from gdkernels.system.progress import RecordCount
-from gdkernels.tables import parts
+from gdkernels.tables import Preparation
 from gdkernels.tables.table import Table, no_column
 from gdkernels.tables.writing import Part, cells_of, check_format, write_csv, writer_for
-from gdkernels.tabular.predictor import Predictor
+from gdkernels.tabular import Prediction, TabularPredictor
 
 __all__ = ["add_to"]
 
@@ -48,49 +47,45 @@ def run(args: Namespace) -> None:
         check_destination(args.out, overwrite=args.force)
     elif args.force:
         raise InputError("--force says that --out may replace a file; give --out FILE too")
-    predictor = Predictor.load(args.model, backend=args.backend, device=args.device)
+    predictor = TabularPredictor.load(args.model, backend=args.backend, device=args.device)
     began = time.perf_counter()
-    with RecordCount("predicting") as bar:
-        stream = _predictions(predictor, args.data, args.keep, bar)
-        if args.out is not None:
-            write_atomically(args.out, writer_for(args.out, stream), overwrite=args.force)
-        elif args.json:
-            _print_json(stream)
-            return
-        else:
-            write_csv(sys.stdout, stream)
-            return
-        records = bar.done
-    seconds = time.perf_counter() - began
+    counts: list[int] = []
+    stream = _predictions(predictor, args.data, args.keep, counts)
+    if args.out is not None:
+        write_atomically(args.out, writer_for(args.out, stream), overwrite=args.force)
+    elif args.json:
+        _print_json(stream)
+        return
+    else:
+        write_csv(sys.stdout, stream)
+        return
+    records, seconds = sum(counts), time.perf_counter() - began
     if args.json:
         told = {"model": args.model, "records": records, "out": args.out, "seconds": seconds}
         print(json.dumps(told, indent=2))
     else:
-        print(f"{records:,} predictions of {', '.join(predictor.preparation.targets)!r} in {seconds:.2f} s: {args.out}")
+        print(
+            f"{records:,} predictions of {', '.join(predictor.preparation_.targets)!r} in {seconds:.2f} s: {args.out}"
+        )
 
 
-def _predictions(predictor: Predictor, data: list[str], keep: list[str], bar: RecordCount) -> Iterator[Part]:
-    """Yield the names and the columns of the result, part by part."""
-    for table in parts(data):
+def _predictions(predictor: TabularPredictor, data: list[str], keep: list[str], counts: list[int]) -> Iterator[Part]:
+    """Yield the names and the columns of the result, part by part; add to `counts` how many records each has."""
+    for table, prediction in predictor.predict_parts(data):
         for name in keep:
             if name not in table.columns:
                 raise no_column(name, table.names, table.source)
-        if len(table):
-            yield _part(predictor, table, keep)
-            bar.update(len(table))
-    if not bar.done:
-        raise InputError(f"{data[0]} has no records")
+        yield _part(predictor.preparation_, table, prediction, keep)
+        counts.append(len(table))
 
 
-def _part(predictor: Predictor, table: Table, keep: list[str]) -> Part:
-    prediction = predictor.predict(table)
+def _part(preparation: Preparation, table: Table, prediction: Prediction, keep: list[str]) -> Part:
     columns: dict[str, list[Any]] = {name: cells_of(table.columns[name]) for name in keep}
-    targets = predictor.preparation.targets
     values = prediction.values.reshape(len(table), -1)
-    for k, name in enumerate(targets):
+    for k, name in enumerate(preparation.targets):
         columns[f"predicted {name}"] = values[:, k].tolist()
-    if prediction.probabilities is not None and predictor.preparation.classes is not None:
-        for k, label in enumerate(predictor.preparation.classes.tolist()):
+    if prediction.probabilities is not None and preparation.classes is not None:
+        for k, label in enumerate(preparation.classes.tolist()):
             columns[f"probability of {label}"] = prediction.probabilities[:, k].tolist()
     return list(columns), list(columns.values())
 

@@ -5,6 +5,6 @@ Models of raw tables belong to `gdkernels.tabular`.
 """
 
 from gdkernels.models.foreign import from_sklearn, from_torch
-from gdkernels.models.mlp import MLP, load
+from gdkernels.models.mlp import MLP, load_mlp
 
-__all__ = ["MLP", "from_sklearn", "from_torch", "load"]
+__all__ = ["MLP", "from_sklearn", "from_torch", "load_mlp"]

@@ -27,7 +27,7 @@ from gdkernels.training.history import History
 from gdkernels.training.settings import Settings
 from gdkernels.training.trainer import Trainer
 
-__all__ = ["MLP", "load"]
+__all__ = ["MLP", "load_mlp"]
 
 
 class MLP:
@@ -347,14 +347,14 @@ class MLP:
         return html_table(repr(self), ("layer", "inputs → units", "activation", "parameters"), rows)
 
 
-def load(
+def load_mlp(
     path: str | os.PathLike[str],
     *,
     backend: str | Backend = "auto",
     device: str | None = None,
     objects: Mapping[str, Callable[..., Any]] | None = None,
 ) -> MLP:
-    """Return the network that `MLP.save` wrote.
+    """Return the network that `MLP.save` wrote, whatever else the file keeps; see `gdkernels.load`.
 
     Parameters
     ----------

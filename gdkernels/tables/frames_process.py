@@ -23,7 +23,8 @@ import polars as pl
 
 from gdkernels.errors import InputError
 from gdkernels.system import memory
-from gdkernels.tables.table import Column, Table, Text, number_or_nan, number_text, text_column
+from gdkernels.tables.polars_columns import polars_column
+from gdkernels.tables.table import Table, Text
 
 __all__ = ["main"]
 
@@ -112,30 +113,10 @@ def _parts(path: Path, source: str, records: int) -> Iterator[Table]:
         count = lazy.select(pl.len()).collect().item()
         for first in range(0, max(count, 1), records):
             part = lazy.slice(first, records).collect()
-            yield Table({name: _column(part[name], name, source) for name in schema}, source, first=first)
+            yield Table({name: polars_column(part[name], name, source) for name in schema}, source, first=first)
     # A reader that does not expect a damaged file panics, which is no Exception.
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, MemoryError) as error:
         raise InputError(f"cannot read {source}: it is damaged ({' '.join(str(error).split())[:200]})") from error
-
-
-def _column(series: Any, name: str, source: str) -> Column:
-    dtype = series.dtype
-    if dtype.is_numeric() or dtype == pl.Null:
-        return np.array(series.cast(pl.Float64).fill_null(float("nan")).to_numpy(), np.float64)
-    if dtype == pl.Boolean:
-        series = series.cast(pl.String)
-    elif dtype in (pl.Date, pl.Datetime):
-        series = series.dt.to_string("iso")
-    elif dtype not in (pl.String, pl.Categorical, pl.Enum):
-        raise InputError(
-            f"column {name!r} of {source} holds {dtype}, neither numbers nor text; leave it out of the file"
-        )
-    column = text_column(series.cast(pl.String).to_list())
-    # Text in which each cell spells a number, in its shortest form, is numbers, as it is in a text file.
-    spelled = [(level, number_or_nan(level)) for level in column.levels]
-    if spelled and all(np.isfinite(number) and number_text(number) == level for level, number in spelled):
-        return column.numbers()
-    return column
 
 
 def _tell_table(answers: IO[bytes], table: Table) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from gdkernels.errors import InputError
+from gdkernels.errors import InputError, keyword
 from gdkernels.tables import dates
 from gdkernels.tables.columns import Category, Date, Dropped, Kind, Number, numbers_of
 from gdkernels.tables.table import Column, Floats, Table, Text, as_text, no_column, number_or_nan
@@ -40,14 +40,15 @@ class Choices:
     numeric: Collection[str] = ()
 
     def __post_init__(self) -> None:
-        for one, other in (
-            ("ignore", "keep"),
-            ("ignore", "categorical"),
-            ("ignore", "numeric"),
-            ("categorical", "numeric"),
-        ):
-            if both := sorted(set(getattr(self, one)) & set(getattr(self, other))):
-                raise InputError(f"column {both[0]!r} cannot be both --{one} and --{other}; say one")
+        told = {
+            "ignore": self.ignore,
+            "keep_columns": self.keep,
+            "categorical": self.categorical,
+            "numeric": self.numeric,
+        }
+        for one, other in (*(("ignore", name) for name in list(told)[1:]), ("categorical", "numeric")):
+            if both := sorted({*told[one]} & {*told[other]}):
+                raise InputError(f"column {both[0]!r} cannot be both {keyword(one)} and {keyword(other)}; say one")
 
     @property
     def named(self) -> set[str]:
@@ -91,7 +92,7 @@ def _text(table: Table, name: str, column: Text, rows: npt.NDArray[np.int64], ke
     if pattern is not None:
         return Date.fit(name, column.take(rows), pattern)
     if not kept:
-        refuse_mistakes(table, name, f"say --categorical {name!r} or --ignore {name!r}")
+        refuse_mistakes(table, name, f"say {keyword('categorical', [name])} or {keyword('ignore', [name])}")
         _refuse_points(table, name, column)
     present = column.codes[column.codes >= 0]
     if not kept and len(present) >= FEW and len(np.unique(present)) == len(present):
@@ -128,7 +129,8 @@ def _refuse_points(table: Table, name: str, column: Text) -> None:
         row = int(np.argmax([code >= 0 and column.levels[code] in odd for code in column.codes]))
         raise InputError(
             f"{table.place(row, name)}: {column.levels[column.codes[row]]!r} has points between its thousands, which "
-            f"elsewhere are decimal points; write the column without them, or say --categorical {name!r}"
+            f"elsewhere are decimal points; write the column without them, or say "
+            f"{keyword('categorical', [name])}"
         )
 
 

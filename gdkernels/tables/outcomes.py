@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gdkernels.errors import InputError
+from gdkernels.errors import InputError, keyword
 from gdkernels.tables.columns import label_of, numbers_of
 from gdkernels.tables.scaling import Scaling, skewness
 from gdkernels.tables.table import Floats, Table, as_text, number_or_nan, number_text
@@ -45,7 +45,8 @@ class Classes:
         found = sorted(set(labels(table, target).tolist()))
         if len(found) < 2:
             raise InputError(
-                f"the target has one class only, {found[0]}: there is nothing to learn; choose another --target"
+                f"the target has one class only, {found[0]}: there is nothing to learn; choose another "
+                f"{keyword('target')}"
             )
         numbers = [number_or_nan(label) for label in found]
         if not all(np.isfinite(n) and number_text(n) == f for n, f in zip(numbers, found, strict=True)):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gdkernels.errors import InputError
+from gdkernels.errors import InputError, keyword
 from gdkernels.tables import columns
 from gdkernels.tables.columns import Kind, numbers_of
 from gdkernels.tables.kinds import Choices, choose, refuse_mistakes
@@ -92,7 +92,8 @@ class Preparation:
         if chosen_task == "classification":
             if len(targets) > 1:
                 raise InputError(
-                    f"classes are one target, not {len(targets)}; leave out some, or say --task regression"
+                    f"classes are one target, not {len(targets)}; leave out some, or say "
+                    f"{keyword('task', 'regression')}"
                 )
             outcome = Classes.fit(train, targets[0])
         else:
@@ -104,7 +105,7 @@ class Preparation:
         if not features:
             said = "; ".join(f"{kind.name!r} is {kind.why}" for kind in kinds[:4])
             what = f"no column to predict from is left ({said})" if kinds else "has no column besides the target"
-            raise InputError(f"{table.source}: {what}; add one, or name one with --keep")
+            raise InputError(f"{table.source}: {what}; add one, or name one with {keyword('keep_columns')}")
         return cls(chosen_task, tuple(kinds), Scaling.fit(*_known(_encode(train, kinds), features)), outcome)
 
     @property
@@ -218,17 +219,19 @@ def checked_targets(table: Table, target: str | Sequence[str] | None, task: str 
     given = (target,) if isinstance(target, str) else tuple(target or table.targets)
     if not given:
         raise InputError(
-            f"say which column of {table.source} is to be predicted: --target COLUMN; it has {listed(table.names)}"
+            f"say which column of {table.source} is to be predicted: {keyword('target', 'COLUMN')}; it has "
+            f"{listed(table.names)}"
         )
     names = tuple(dict.fromkeys(_resolved(table, name) for name in given))
     for name in names:
         if task != "classification":
-            refuse_mistakes(table, name, "say --task classification if these are names of classes")
+            refuse_mistakes(table, name, f"say {keyword('task', 'classification')} if these are names of classes")
         gaps = gaps_of(table.columns[name])
         if gaps.any():
             raise InputError(
                 f"the target {name!r} has no value in {gaps.sum():,} of {len(gaps):,} records of {table.source}, first "
-                f"in record {table.first + int(np.argmax(gaps)) + 1:,}; fill them in or say --drop-missing"
+                f"in record {table.first + int(np.argmax(gaps)) + 1:,}; fill them in or say "
+                f"{keyword('drop_missing', True)}"
             )
         if not isinstance(table.columns[name], Text):
             numbers_of(table, name)  # infinity is refused with its place

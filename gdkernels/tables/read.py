@@ -1,9 +1,10 @@
-"""Reading tables: files of several kinds, told apart by content, folders of them, and built-in data sets."""
+"""Reading tables: files of several kinds, told apart by content, folders of them, built-in data sets, and frames."""
 
 import os
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,12 +13,15 @@ from gdkernels.system.progress import RecordCount
 from gdkernels.tables.arrays import read_npy, read_npz
 from gdkernels.tables.builtin import BUILT_IN, read_built_in
 from gdkernels.tables.frames import ARROW, PARQUET, read_frame
+from gdkernels.tables.objects import SOURCE, paths_of, table_of
 from gdkernels.tables.table import Column, Table, Text, as_text
 from gdkernels.tables.text import read_text
 
-__all__ = ["Data", "joined", "parts", "read"]
+__all__ = ["Data", "Paths", "joined", "parts", "read", "source_of"]
 
-Data = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+# Frames are of libraries that need not be there.
+Data = Paths | Table | Mapping[str, Any] | Any
 
 PART = 65_536  # records read at a time: enough for the work to be in C, little enough for any memory
 _SUFFIXES = (".csv", ".tsv", ".txt", ".parquet", ".arrow", ".feather", ".ipc", ".npy", ".npz")
@@ -30,8 +34,9 @@ def read(data: Data, *, progress: bool | None = None) -> Table:
     Parameters
     ----------
     data
-        A file, also compressed by gzip or zstd; a folder of files with the same columns; several of these; or the name
-        of a built-in data set: ``./digits`` is a file of that name.
+        A file, also compressed by gzip or zstd; a folder of files with the same columns; several of these; the name of
+        a built-in data set (``./digits`` is a file of that name); or what is in memory already: a frame of pandas,
+        polars or pyarrow, a dict of columns, an array [records, columns].
     progress
         Whether to count the records on stderr; None means on a terminal, when it takes longer than a second.
 
@@ -42,21 +47,26 @@ def read(data: Data, *, progress: bool | None = None) -> Table:
     InputError
         Where its content cannot be used; the message names the place.
     """
+    if paths_of(data) is None:
+        return joined([table_of(data)], source_of(data))
     try:
         read_parts = []
         with RecordCount("reading", progress) as bar:
             for part in parts(data):
                 read_parts.append(part)
                 bar.update(len(part))
-        return joined(read_parts, _source(data))
+        return joined(read_parts, source_of(data))
     except MemoryError:
-        raise InputError(f"{_source(data)} does not fit into memory") from None
+        raise InputError(f"{source_of(data)} does not fit into memory") from None
 
 
 def parts(data: Data, records: int = PART) -> Iterator[Table]:
     """Yield the table in `data` in parts of at most so many records, so that any size can be gone through."""
+    if (paths := paths_of(data)) is None:
+        yield from _parts_of_table(table_of(data), records)
+        return
     names: tuple[str, ...] | None = None
-    for path in _files(data):
+    for path in _files(paths):
         for part in _parts_of_file(path, records):
             if names is None:
                 names = part.names
@@ -65,6 +75,12 @@ def parts(data: Data, records: int = PART) -> Iterator[Table]:
                 raise InputError(f"{path} {which} the column {missing[0]!r}; files of one table have the same columns")
             columns = {name: part.columns[name] for name in names}
             yield Table(columns, part.source, part.targets, part.first)
+
+
+def _parts_of_table(table: Table, records: int) -> Iterator[Table]:
+    for first in range(0, max(len(table), 1), records):
+        part = table.take(slice(first, first + records))
+        yield Table(part.columns, table.source, table.targets, table.first + first)
 
 
 def _parts_of_file(path: Path, records: int) -> Iterator[Table]:
@@ -131,10 +147,10 @@ def _start(path: Path) -> bytes:
         raise FileError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
 
 
-def _files(data: Data) -> list[Path]:
-    """Return the files that `data` names, those of a folder by name; a built-in set stays a str."""
+def _files(paths: Sequence[str]) -> list[Path]:
+    """Return the files that `paths` name, those of a folder by name; a built-in set stays a str."""
     found: list[Path] = []
-    for item in _items(data):
+    for item in paths:
         if item in BUILT_IN:
             found.append(item)  # type: ignore[arg-type]
         elif Path(item).is_dir():
@@ -152,14 +168,12 @@ def _is_table(name: str) -> bool:
     return plain.lower().endswith(_SUFFIXES) and not name.startswith((".", "_"))
 
 
-def _items(data: Data) -> list[str]:
-    items = [data] if isinstance(data, (str, os.PathLike)) else list(data)
-    return [os.fspath(item) for item in items]
-
-
-def _source(data: Data) -> str:
-    items = _items(data)
-    return items[0] if len(items) == 1 else f"{items[0]} and {len(items) - 1} more"
+def source_of(data: Data) -> str:
+    """Return how messages name it."""
+    paths = paths_of(data)
+    if paths is None:
+        return data.source if isinstance(data, Table) else SOURCE
+    return paths[0] if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"
 
 
 def joined(tables: Sequence[Table], source: str) -> Table:

@@ -10,9 +10,9 @@ import numpy as np
 from gdkernels.tables.columns import label_of
 from gdkernels.tables.kinds import Choices, choose
 from gdkernels.tables.preparation import Preparation, gaps_of
-from gdkernels.tables.table import Column, Table, Text
+from gdkernels.tables.table import Column, Table, Text, listed
 
-__all__ = ["column_reports", "describe_target", "example"]
+__all__ = ["column_reports", "columns_line", "describe_target", "example"]
 
 
 def column_reports(table: Table, targets: Sequence[str], choices: Choices) -> list[dict[str, Any]]:
@@ -57,3 +57,16 @@ def example(told: dict[str, Any]) -> str:
     if such and isinstance(such[0], float):
         return f"{such[0]:g} to {such[1]:g}"
     return ", ".join(such)
+
+
+def columns_line(preparation: Preparation) -> str:
+    """Return in a line what becomes of the columns."""
+    counts = {kind: sum(k.kind == kind for k in preparation.columns) for kind in ("number", "category", "date")}
+    names = {"number": ("number", "numbers"), "category": ("category", "categories"), "date": ("date", "dates")}
+    parts = [f"{n:,} {names[kind][n > 1]}" for kind, n in counts.items() if n]
+    dropped = [k for k in preparation.columns if k.kind == "dropped"]
+    if dropped:
+        parts.append(f"{len(dropped):,} left out ({listed([k.name for k in dropped])})")
+    logs = getattr(preparation.outcome, "logs", ())
+    log = "; the target is skewed, so its logarithm is learned" if any(logs) else ""
+    return f"{', '.join(parts)}: {len(preparation.features):,} inputs{log}"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
 from difflib import get_close_matches
 from typing import Any
 
@@ -24,6 +26,8 @@ __all__ = [
     "no_column",
     "number_or_nan",
     "number_text",
+    "plain_column",
+    "spelled_numbers",
     "text_column",
 ]
 
@@ -98,14 +102,14 @@ class Table:
 
     @classmethod
     def of(cls, columns: Mapping[str, Sequence[Any]], source: str = "the table") -> Table:
-        """Return the table of Python's or NumPy's own values: numbers, text and None, booleans being text.
+        """Return the table of Python's or NumPy's own values: numbers, text, dates and None, booleans being text.
 
         Raises
         ------
         InputError
             For columns of different lengths, or none.
         """
-        table = cls({str(name): _column(values) for name, values in columns.items()}, source)
+        table = cls({str(name): plain_column(values) for name, values in columns.items()}, source)
         lengths = {len(column) for column in table.columns.values()}
         if len(lengths) != 1:
             raise InputError(f"the columns of {source} must have one length, not {sorted(lengths) or 'none'}")
@@ -152,16 +156,56 @@ def listed(names: Sequence[str]) -> str:
     return ", ".join(names[:12]) + (f", … ({len(names):,} in all)" if len(names) > 12 else "")
 
 
-def _column(values: Sequence[Any]) -> Column:
-    array = np.asarray(values)
+def spelled_numbers(column: Text) -> Column:
+    """Return text as numbers where each cell spells one in its shortest form, as a text file would be read."""
+    spelled = [(level, number_or_nan(level)) for level in column.levels]
+    if spelled and all(np.isfinite(number) and number_text(number) == level for level, number in spelled):
+        return column.numbers()
+    return column
+
+
+def plain_column(values: Sequence[Any]) -> Column:
+    """Return a column of Python's or NumPy's own values.
+
+    None and NaN are gaps, and so are NaT and NA; booleans are text, dates text in ISO 8601.
+
+    Raises
+    ------
+    InputError
+        For values that are no cells of a table.
+    """
+    try:
+        array = np.asarray(values)
+    except ValueError:  # lists of different lengths
+        array = np.empty((0, 0))
+    if array.ndim != 1:
+        raise InputError(f"a column must be a list of values, not an array of shape {list(array.shape)}")
     if array.dtype.kind in "iuf":
         return np.asarray(array, np.float64)
     if array.dtype.kind == "b":
         return text_column(["true" if v else "false" for v in array])
-    plain = [v.item() if isinstance(v, np.generic) else v for v in values]
+    if array.dtype.kind == "M":
+        return text_column([None if text == "NaT" else text for text in np.datetime_as_string(array).tolist()])
+    plain = [_plain_value(v) for v in values]
     if all(v is None or (isinstance(v, (int, float)) and not isinstance(v, bool)) for v in plain):
         return np.array([np.nan if v is None else v for v in plain], np.float64)
     return text_column([None if v is None or (isinstance(v, float) and math.isnan(v)) else _as_text(v) for v in plain])
+
+
+def _plain_value(value: Any) -> Any:
+    if isinstance(value, (str, float, int)) or value is None:
+        return value.item() if isinstance(value, np.generic) else value
+    if type(value).__name__ in ("NAType", "NaTType"):  # of pandas, which needs not be there
+        return None
+    if isinstance(value, np.generic):
+        return _plain_value(value.item()) if value.dtype.kind != "M" else str(value) if not np.isnat(value) else None
+    if isinstance(value, Decimal):
+        return float(value)
+    if isinstance(value, date):  # a datetime is one
+        return value.isoformat()
+    if isinstance(value, (bytes, Mapping, Sequence, set, frozenset, np.ndarray)):
+        raise InputError(f"a cell of a table holds {type(value).__name__}, neither a number nor text")
+    return value
 
 
 def _as_text(value: Any) -> str:

@@ -11,26 +11,26 @@ from typing import Any
 from gdkernels.data.records import Records
 from gdkernels.errors import DivergenceError
 from gdkernels.system.progress import RecordCount
-from gdkernels.tabular.fitting import Rows, diverged, kth
+from gdkernels.tabular.fitting import PreparedRows, diverged, kth
 from gdkernels.training.epoch_runner import Pace
 from gdkernels.training.trainer import Trainer
 
-__all__ = ["Choice", "cross_validated"]
+__all__ = ["CrossValidation", "cross_validated"]
 
 STEP = 4.0  # from one penalty to the next: halves and doubles can hardly be told apart
 MOST_STEPS = 4
 
 
 @dataclass(frozen=True)
-class Choice:
-    """What was chosen.
+class CrossValidation:
+    """What the rows left out chose.
 
     Attributes
     ----------
     networks
         How many were trained, each without another part of the rows.
     loss
-        The mean over those rows, each judged by the network that was trained without it, after so many epochs.
+        The mean over those rows, each predicted by the network that was trained without it, after so many epochs.
     tried
         The lowest such loss of each penalty.
     """
@@ -58,13 +58,14 @@ class Choice:
 
 def cross_validated(
     network: dict[str, Any],
-    draws: Sequence[tuple[Rows, Rows]],
+    draws: Sequence[tuple[PreparedRows, PreparedRows]],
     *,
     settings: dict[str, Any],
     search: bool,
     epochs: int,
     patience: int,
-) -> Choice:
+    progress: bool | None = None,
+) -> CrossValidation:
     """Train networks in turns, an epoch each, and return by which penalty and when the rows left out fit best.
 
     A few rows left out of one network are a rough measure. Together they are all the rows, so that one moment to stop
@@ -82,6 +83,8 @@ def cross_validated(
         Whether to try penalties above that of the settings, in steps of four, or else below, while the loss falls.
     epochs, patience
         The largest number of epochs, and after how many without a lower loss to end.
+    progress
+        Whether to count the records on stderr; None means on a terminal.
 
     Raises
     ------
@@ -89,7 +92,7 @@ def cross_validated(
         Where one of them diverges.
     """
     first = settings["l2"]
-    with RecordCount("cross-validating") as bar:
+    with RecordCount("cross-validating", progress) as bar:
 
         def judged(l2: float) -> tuple[float, int]:
             trainers = [Trainer(kth(network, k), **settings | {"l2": l2}) for k in range(len(draws))]
@@ -102,7 +105,7 @@ def cross_validated(
                     _follow(found, judged, [first * step**k for k in range(1, MOST_STEPS + 1)])
     l2 = _best(found)
     loss, epoch = found[l2]
-    return Choice(len(draws), l2, epoch, loss, {penalty: reached for penalty, (reached, _) in found.items()})
+    return CrossValidation(len(draws), l2, epoch, loss, {penalty: reached for penalty, (reached, _) in found.items()})
 
 
 def _best(found: dict[float, tuple[float, int]]) -> float:
@@ -120,7 +123,11 @@ def _follow(
 
 
 def _lowest(
-    trainers: Sequence[Trainer], draws: Sequence[tuple[Rows, Rows]], epochs: int, patience: int, bar: RecordCount
+    trainers: Sequence[Trainer],
+    draws: Sequence[tuple[PreparedRows, PreparedRows]],
+    epochs: int,
+    patience: int,
+    bar: RecordCount,
 ) -> tuple[float, int]:
     """Return the lowest mean loss over all rows left out, and in which epoch it was."""
     placed: list[tuple[Records, Records]] = []

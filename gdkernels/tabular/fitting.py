@@ -9,27 +9,30 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gdkernels.data.stored import Stored
 from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import Optimizer
-from gdkernels.errors import DivergenceError, InputError
+from gdkernels.errors import DivergenceError, keyword
 from gdkernels.models.mlp import MLP
 from gdkernels.randomness import generator
-from gdkernels.tables import Preparation
 from gdkernels.tabular.average import averaged, averaged_sizes
 from gdkernels.training.checkpointing import subfolder
 from gdkernels.training.history import History
 
-__all__ = ["Rows", "balanced", "diverged", "fit", "kth", "network_targets"]
+__all__ = ["PreparedRows", "balanced", "diverged", "fit", "kth"]
 
 Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Inputs and targets as the network takes them, and the weights of the records where there are some."""
+class PreparedRows:
+    """Inputs and targets as the network takes them, and the weights of the records where there are some.
 
-    x: Array
-    y: Array
+    `Stored` records bring their targets and weights along.
+    """
+
+    x: Array | Stored
+    y: Array | None
     weights: Array | None = None
 
     def __len__(self) -> int:
@@ -37,7 +40,7 @@ class Rows:
 
 
 def fit(
-    network: dict[str, Any], draws: Sequence[tuple[Rows, Rows]], *, run: dict[str, Any]
+    network: dict[str, Any], draws: Sequence[tuple[PreparedRows, PreparedRows]], *, run: dict[str, Any]
 ) -> tuple[MLP, list[History]]:
     """Train a network for each draw, and average them.
 
@@ -78,8 +81,8 @@ def fit(
 def diverged(epoch: int, optimizer: Optimizer) -> DivergenceError:
     """Return the error for a training that diverged."""
     return DivergenceError(
-        f"training diverged in epoch {epoch}; lower --learning-rate (it was {optimizer.learning_rate:g}), or limit the "
-        "gradient with --clip-norm 1; nothing was written"
+        f"training diverged in epoch {epoch}; lower {keyword('learning_rate')} (it was {optimizer.learning_rate:g}), "
+        f"or limit the gradient with {keyword('clip_norm', 1)}"
     )
 
 
@@ -104,15 +107,3 @@ def balanced(classes: Array) -> Array:
     """Return the weight of each record: those of each class add up to the same, all of them to their number."""
     _, places, counts = np.unique(classes, return_inverse=True, return_counts=True)
     return np.asarray((len(classes) / (len(counts) * counts))[places])
-
-
-def network_targets(preparation: Preparation, loss: str, y: Array) -> tuple[int, Array]:
-    """Return the number of outputs, and the targets as the loss takes them."""
-    if preparation.classes is None:
-        if loss == "poisson" and y.min() < 0:
-            raise InputError(f"--loss poisson is for counts; {preparation.targets[0]!r} has the value {y.min():g}")
-        return y.shape[1], y
-    if loss == "binary_cross_entropy":
-        return 1, y
-    count = len(preparation.classes)
-    return count, y if loss == "cross_entropy" else np.eye(count)[y]

@@ -1,69 +1,470 @@
-"""A trained network with the preparation of its table: from raw records to predictions in the target's own terms."""
+"""`TabularPredictor`: from a raw table to predictions, as an estimator."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from gdkernels.backend import Backend
+from gdkernels.dispatch.explanation import Explanation
 from gdkernels.errors import FileError, InputError
-from gdkernels.metrics.streaming import Sums
-from gdkernels.models.mlp import MLP, load
-from gdkernels.tables import Preparation, Table
+from gdkernels.models.mlp import MLP, load_mlp
+from gdkernels.system.profiling import phase
+from gdkernels.tables import Preparation, Table, read
+from gdkernels.tables.objects import own_labels, target_cells, with_target
+from gdkernels.tables.outcomes import labels
+from gdkernels.tables.read import Data
+from gdkernels.tabular import defaults
+from gdkernels.tabular.description import TableDescription, described
+from gdkernels.tabular.estimator import parameters_of, set_parameters, short_form, tags_for
+from gdkernels.tabular.evaluation import Evaluation, evaluated
+from gdkernels.tabular.in_memory import fit_in_memory
+from gdkernels.tabular.out_of_core import fit_out_of_core, memory_for
+from gdkernels.tabular.prediction import Prediction, PreparedNetwork
+from gdkernels.tabular.results import TabularResult
+from gdkernels.tabular.settings import TabularSettings
+from gdkernels.tabular.targets import network_targets
+from gdkernels.training.history import History
 
-__all__ = ["Judgement", "Prediction", "Predictor"]
+__all__ = ["TabularPredictor"]
+
+_LABELS = "labels"  # in a model file: the classes as they were passed, where these were booleans or text
+_BOTH = (False, True)
+_OF_A_FIT = ("result_", "histories_", "history_", "explanation_")
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """What a network says of some records.
+class TabularPredictor:
+    """From a raw table to predictions: it prepares columns, chooses what you leave open, trains, and evaluates.
+
+    It does what ``gdkernels train`` does from the command line, with its options as keywords; the same seed gives the
+    same bits. A table is a file (CSV or TSV, Parquet, Arrow or Feather, NPY, NPZ; also gzip or zstd), several, a folder
+    of them, the name of a built-in data set, a frame of pandas, polars or pyarrow, a dict of columns, or an array.
+
+    Parameters
+    ----------
+    target
+        The column to predict, or several of numbers; None where the table says so itself, or `fit` gets ``y``.
+    task
+        "classification", "regression", or "auto": text, or few whole numbers, are classes.
+    ignore, keep_columns, categorical, numeric
+        A column or several: to leave out; to use although they look like identifiers; to take as names, also where they
+        are numbers; to take as numbers.
+    drop_missing
+        Whether to leave out records without a target, in place of refusing them.
+    class_weight
+        "balanced" weights the records so that each class counts the same.
+    hidden
+        The units of the hidden layers: 64, (128, 64), or () for none; None goes by the number of records.
+    activation, loss, optimizer, schedule
+        Names, or objects and functions as `MLP.fit` takes them. A loss of None is cross-entropy for classes, and
+        squared errors for numbers.
+    learning_rate, momentum, nesterov
+        Of the optimizer, where it is named; the momentum is that of "sgd", 0.9 for None.
+    l2
+        The penalty on weights; None goes by the number of records, or is what the rows left out prefer.
+    clip_norm
+        The largest norm of the gradient.
+    epochs, batch_size
+        Passes at most, and records a step; None goes by the number of records.
+    patience
+        After how many epochs without a lower validation loss to stop, 0 for never; None goes by the number of records.
+    starts
+        From how many initial weights to train; the best is kept.
+    average
+        How many networks are trained, each with validation rows of its own, and put side by side as one. None is five,
+        ten from 1,000 to 10,000 rows, and one with `hidden`, with `starts`, and beyond 100,000 rows.
+    retries
+        How often to go back and on at half the rate where training diverges.
+    seed
+        Of everything random.
+    test
+        The share of the rows kept from training and from stopping; the figures are theirs.
+    validation
+        Of the others, the share that decides when to stop; None is another part for each network.
+    memory
+        Train in windows of so much memory, in bytes or as "512MB", from files that may be larger than it; None does so
+        only where the table would not fit.
+    backend, device, precision
+        Where to compute, and how exactly, as for `MLP`.
+    explain
+        Whether to keep what each backend was estimated to take, and why the one was chosen, as ``explanation_``.
+    checkpoint, every, keep, resume
+        A folder for checkpoints, how often to write one ("30s", "2h", "10 epochs", "1000 steps"), how many to keep, and
+        whether to go on from the newest.
+    progress
+        Whether to show a bar; None shows it on a terminal and in a notebook.
 
     Attributes
     ----------
-    values
-        Labels [records], or numbers [records] or [records, outputs].
-    probabilities
-        Those of the classes [records, classes]; None for a regression.
+    network : MLP
+        What was trained; its inputs are prepared by ``preparation_``.
+    preparation_ : gdkernels.tables.Preparation
+        What becomes of each column.
+    result_ : TabularResult
+        All that there is to know of the fit; ``print(predictor.result_.as_text())`` is the command's summary. Not there
+        for one that was loaded, and neither are ``histories_``, ``history_`` and ``explanation_``.
+    histories_, history_ : tuple of History, History
+        Of the networks that were averaged; of the first.
+    metrics_, rows_ : dict
+        The figures on the rows kept from training, and how many rows there were for what.
+    classes_ : numpy.ndarray
+        The labels of a classification, in the order of `predict_proba`; booleans and text as they were passed.
+    n_features_in_, feature_names_in_ : int, numpy.ndarray
+        The columns of the table, targets excepted.
+    explanation_ : Explanation or None
+        Why it ran where it did.
+
+    Raises
+    ------
+    InputError
+        From `fit`, where a keyword or the table cannot be used; nothing is trained then.
+
+    Examples
+    --------
+    >>> predictor = gd.TabularPredictor(target="price", seed=1).fit("houses.csv")  # doctest: +SKIP
+    >>> predictor.metrics_, predictor.predict("new.csv")  # doctest: +SKIP
     """
 
-    values: npt.NDArray[Any]
-    probabilities: npt.NDArray[Any] | None = None
+    target: str | int | Sequence[str | int] | None
+    task: str
+    progress: bool | None
 
+    network: MLP
+    preparation_: Preparation
+    result_: TabularResult
+    metrics_: dict[str, float]
+    rows_: dict[str, int]
+    classes_: npt.NDArray[Any]
+    n_features_in_: int
+    feature_names_in_: npt.NDArray[Any]
+    histories_: tuple[History, ...]
+    history_: History
+    explanation_: Explanation | None
 
-@dataclass(frozen=True)
-class Predictor:
-    """A network and the preparation of its inputs."""
+    _model: PreparedNetwork | None = None
+    _own: list[Any] | None = None
 
-    mlp: MLP
-    preparation: Preparation
+    def __init__(
+        self,
+        target: str | int | Sequence[str | int] | None = None,
+        *,
+        task: str = "auto",
+        ignore: str | int | Sequence[str | int] = (),
+        keep_columns: str | int | Sequence[str | int] = (),
+        categorical: str | int | Sequence[str | int] = (),
+        numeric: str | int | Sequence[str | int] = (),
+        drop_missing: bool = False,
+        class_weight: str | None = None,
+        hidden: int | Sequence[int] | None = None,
+        activation: Any = defaults.ACTIVATION,
+        loss: Any = None,
+        optimizer: Any = defaults.OPTIMIZER,
+        learning_rate: float | None = None,
+        momentum: float | None = None,
+        nesterov: bool = False,
+        l2: float | None = None,
+        clip_norm: float | None = None,
+        schedule: Any = "constant",
+        epochs: int | None = None,
+        batch_size: int | None = None,
+        patience: int | None = None,
+        starts: int = 1,
+        average: int | None = None,
+        retries: int = 0,
+        seed: int = 0,
+        test: float = defaults.TEST,
+        validation: float | None = None,
+        memory: int | str | None = None,
+        backend: str | Backend = "auto",
+        device: str | None = None,
+        precision: str = "float32",
+        explain: bool = False,
+        checkpoint: str | os.PathLike[str] | None = None,
+        every: str = "5min",
+        keep: int = 3,
+        resume: bool = False,
+        progress: bool | None = None,
+    ) -> None:
+        set_parameters(self, {name: value for name, value in locals().items() if name != "self"})
+
+    # ---- an estimator's habits
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the keywords as they were given; `deep` changes nothing, as none of them is an estimator."""
+        return parameters_of(self)
+
+    def set_params(self, **parameters: Any) -> Self:
+        """Set some of the keywords, for the next `fit`.
+
+        Raises
+        ------
+        InputError
+            For a name that is no keyword.
+        """
+        set_parameters(self, parameters)
+        return self
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return self._model is not None
+
+    def __sklearn_tags__(self) -> Any:
+        return tags_for(self.task)
+
+    def __repr__(self) -> str:
+        return short_form(self)
+
+    # ---- before and while training
+
+    def describe(self, X: Data, y: Any = None) -> TableDescription:
+        """Return what training would do with each column of a table, and why; nothing is trained.
+
+        Training decides by its training rows, so that a figure may differ a little.
+
+        Parameters
+        ----------
+        X, y
+            As for `fit`; the table needs no target.
+
+        Raises
+        ------
+        InputError
+            Where columns are not there or cannot be used.
+        """
+        settings = TabularSettings.checked(self.get_params())
+        table = read(X, progress=settings.progress)
+        if y is None:
+            return described(settings, table)
+        return described(settings.without_target(), with_target(table, y, settings.target))
+
+    def fit(self, X: Data, y: Any = None) -> Self:
+        """Train on a table, and return the predictor itself.
+
+        Parameters
+        ----------
+        X
+            A table: a file, several, a folder, a built-in data set's name, a frame, a dict of columns, or an array.
+        y
+            The targets, where X does not hold them: a value for each record, or several columns of numbers. They are
+            called as ``target`` says, else by their own name, else "target".
+
+        Raises
+        ------
+        InputError
+            Where a keyword or the table cannot be used; it names the keyword, or the record and the column.
+        BackendError
+            For a backend or device that was named and cannot run here.
+        DivergenceError
+            Where training diverges.
+        Interrupted
+            Where a signal ends a fit that keeps checkpoints; with ``resume=True`` the next fit goes on from there.
+        """
+        settings = TabularSettings.checked(self.get_params())
+        settings.check_place()
+        data = X
+        if y is not None:
+            data = with_target(read(X, progress=settings.progress), y, settings.target)
+            settings = settings.without_target()
+        if (allowed := memory_for(settings, data)) is not None:
+            result = fit_out_of_core(settings, data, allowed)
+            own = None
+        else:
+            with phase("reading"):
+                table = read(data, progress=settings.progress)
+            result = fit_in_memory(settings, table)
+            own = self._own_labels(X, y, table, result.preparation)
+        result.network.extra = result.for_model() | ({} if own is None else {_LABELS: own})
+        self._remember(PreparedNetwork(result.network, result.preparation), own)
+        self.result_, self.histories_, self.history_ = result, result.histories, result.history
+        self.explanation_ = result.explanation
+        return self
+
+    def _own_labels(self, X: Any, y: Any, table: Table, preparation: Preparation) -> list[Any] | None:
+        """Return the classes as they were passed, where these are booleans or text."""
+        if preparation.classes is None:
+            return None
+        (name,) = preparation.targets
+        cells = target_cells(X, y, name)
+        return None if cells is None else own_labels(cells, preparation.classes.tolist(), labels(table, name))
+
+    def _remember(self, model: PreparedNetwork, own: list[Any] | None) -> None:
+        """Become a predictor that is fitted: set what follows from its network and what the network keeps."""
+        preparation = model.preparation
+        self._model, self._own = model, own
+        self.network, self.preparation_ = model.network, preparation
+        self.metrics_ = dict(model.network.extra.get("metrics") or {})
+        self.rows_ = dict(model.network.extra.get("rows") or {})
+        self.feature_names_in_ = np.array([kind.name for kind in preparation.columns], dtype=object)
+        self.n_features_in_ = len(preparation.columns)
+        vars(self).pop("classes_", None)
+        if preparation.classes is not None:
+            self.classes_ = preparation.classes if own is None else np.array(own, bool if own[0] in _BOTH else object)
+        for name in _OF_A_FIT:
+            vars(self).pop(name, None)
+
+    # ---- after training
+
+    def predict(self, X: Data) -> npt.NDArray[Any]:
+        """Return for each record of a table its number or its class, in the target's own terms.
+
+        Parameters
+        ----------
+        X
+            A table with the columns that were trained on, in any order; others are left alone.
+
+        Returns
+        -------
+        numpy.ndarray
+            [records], or [records, targets] where several are predicted.
+
+        Raises
+        ------
+        InputError
+            Where nothing has been fitted, a column is missing or holds what it cannot, or there are no records.
+        """
+        return np.concatenate([prediction.values for _, prediction in self.predict_parts(X)])
+
+    def predict_proba(self, X: Data) -> npt.NDArray[Any]:
+        """Return the probabilities [records, classes] of the classes, in the order of ``classes_``.
+
+        Raises
+        ------
+        InputError
+            Where numbers are predicted; else as for `predict`.
+        """
+        if self._fitted().preparation.classes is None:
+            raise InputError("predict_proba is for classes; this predicts numbers: call predict")
+        found = [prediction.probabilities for _, prediction in self.predict_parts(X)]
+        return np.concatenate([probabilities for probabilities in found if probabilities is not None])
+
+    def predict_parts(self, X: Data) -> Iterator[tuple[Table, Prediction]]:
+        """Yield a table of any size part by part, each with its predictions; raises what `predict` raises."""
+        for table, prediction in self._fitted().predict_parts(X, progress=self.progress):
+            if self._own is None or prediction.probabilities is None:
+                yield table, prediction
+            else:
+                indices = np.argmax(prediction.probabilities, axis=1)
+                yield table, Prediction(self.classes_[indices], prediction.probabilities)
+
+    def evaluate(self, X: Data, y: Any = None, *, drop_missing: bool = False) -> Evaluation:
+        """Predict for each record of a table that has the target too, and return how good that is.
+
+        Parameters
+        ----------
+        X, y
+            As for `fit`.
+        drop_missing
+            Whether to leave out records without a target, in place of refusing them.
+
+        Returns
+        -------
+        Evaluation
+            It can be read like a dict: ``evaluation["metrics"]["r2"]``.
+
+        Raises
+        ------
+        InputError
+            Where nothing has been fitted, the table has no records, or lacks what the model needs.
+        """
+        model = self._fitted()
+        data = X if y is None else with_target(read(X), y, model.preparation.targets)
+        return evaluated(model, data, drop_missing=drop_missing, progress=self.progress)
+
+    def score(self, X: Data, y: Any = None) -> float:
+        """Return R², or of classes the accuracy, on a table with the target in it or beside it."""
+        metrics = self.evaluate(X, y).metrics
+        return metrics["r2" if "r2" in metrics else "accuracy"]
+
+    def prepared(self, X: Data, y: Any = None) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        """Return the inputs and the targets of a table as ``network`` takes them, for what needs its gradients.
+
+        Raises
+        ------
+        InputError
+            As `evaluate`.
+        """
+        preparation = self._fitted().preparation
+        table = read(X) if y is None else with_target(read(X), y, preparation.targets)
+        loss = self.network.extra["settings"]["loss"]
+        targets = network_targets(preparation, loss, preparation.transform_targets(table))[1]
+        return preparation.transform(table), targets
+
+    def _fitted(self) -> PreparedNetwork:
+        if self._model is None:
+            raise InputError("this TabularPredictor has learned nothing yet: call fit first, or load one")
+        return self._model
+
+    # ---- files
+
+    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        """Write everything that `gdkernels.load` and ``gdkernels predict`` need to a safetensors file.
+
+        Raises
+        ------
+        InputError
+            Where nothing has been fitted.
+        FileError
+            If the file exists and `overwrite` is not set, or cannot be written; nothing is ever half-written.
+        """
+        self._fitted().network.save(path, overwrite=overwrite)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], *, backend: str = "auto", device: str | None = None) -> Predictor:
-        """Return what ``gdkernels train --out`` wrote.
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        backend: str | Backend = "auto",
+        device: str | None = None,
+        objects: Mapping[str, Callable[..., Any]] | None = None,
+    ) -> Self:
+        """Return the predictor that `save` or ``gdkernels train --out`` wrote.
+
+        Of its keywords, it knows the target, the task, the seed and the place; what it was trained with otherwise is
+        in ``network.extra["settings"]``.
+
+        Parameters
+        ----------
+        objects
+            By name, the functions that are not built in; files keep no code.
 
         Raises
         ------
         FileError
             Where the file cannot be read, or holds a network without a preparation.
+        InputError
+            If a function that is not built in is missing from `objects`.
         """
-        mlp = load(path, backend=backend, device=device)
-        if "preparation" not in mlp.extra:
-            raise FileError(
-                f"the model {os.fspath(path)} says nothing of the columns it was trained on; use gdkernels.load, or "
-                "train it by gdkernels train"
-            )
-        try:
-            preparation = Preparation.from_json(mlp.extra["preparation"])
-        except InputError as error:
-            raise FileError(f"cannot read the model {os.fspath(path)}: {error}") from None
-        classes = preparation.classes
-        outputs = len(preparation.targets) if classes is None else len(classes)
-        if mlp.sizes[0] != len(preparation.features) or mlp.sizes[-1] not in {outputs, 1 if outputs == 2 else outputs}:
-            raise FileError(f"cannot read the model {os.fspath(path)}: its columns do not fit its network")
-        return cls(mlp, preparation)
+        return cls.of_network(load_mlp(path, backend=backend, device=device, objects=objects), path, backend, device)
+
+    @classmethod
+    def of_network(
+        cls, network: MLP, path: str | os.PathLike[str], backend: str | Backend = "auto", device: str | None = None
+    ) -> Self:
+        """Return the predictor of a network that was read from `path`, with the preparation that it keeps.
+
+        Raises
+        ------
+        FileError
+            Where it keeps none, or one that does not fit.
+        """
+        model = PreparedNetwork.of(network, path)
+        targets, task = model.preparation.targets, model.preparation.task
+        own = network.extra.get(_LABELS)
+        if own is not None and not _fit_classes(own, model.preparation):
+            raise FileError(f"cannot read the model {os.fspath(path)}: its labels do not fit its classes")
+        predictor = cls(
+            targets[0] if len(targets) == 1 else targets,
+            task=task,
+            seed=network.seed,
+            backend=backend,
+            device=device,
+            precision=network.precision or "float32",
+        )
+        predictor._remember(model, own)
+        return predictor
 
     def export_onnx(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """Write an ONNX model that takes the raw columns of a table, and predicts what this does.
@@ -75,85 +476,19 @@ class Predictor:
         Raises
         ------
         InputError
-            Where the package onnx is missing.
+            Where the package onnx is missing, or nothing has been fitted.
         FileError
             If the file exists and `overwrite` is not set, or cannot be written; nothing is ever half-written.
         """
         from gdkernels.interchange.onnx import write_onnx
 
-        write_onnx(self.mlp.network, path, preparation=self.preparation, overwrite=overwrite)
-
-    def predict(self, table: Table) -> Prediction:
-        """Return the predictions for the records of a table as it was read."""
-        return self.predict_prepared(self.preparation.transform(table))
-
-    def predict_prepared(self, x: npt.NDArray[Any]) -> Prediction:
-        """Return the predictions for inputs that are prepared already."""
-        output = np.asarray(self.mlp.predict(x))
-        if self.preparation.classes is None:
-            return Prediction(self.preparation.restore(output))
-        # With a loss of numbers, the network puts out a softmax and predicts that.
-        probability = np.asarray(self.mlp.predict_proba(x) if output.ndim == 1 else output)
-        if probability.shape[1] == 1:
-            probability = np.hstack([1 - probability, probability])
-        return Prediction(self.preparation.restore(np.argmax(probability, axis=1)), probability)
+        model = self._fitted()
+        write_onnx(model.network.network, path, preparation=model.preparation, overwrite=overwrite)
 
 
-class Judgement:
-    """How good predictions are, from sums: it grows part by part, and keeps none of them.
-
-    Attributes
-    ----------
-    confusion
-        How many records there are of each true class [rows] and predicted class [columns]; empty for a regression.
-    """
-
-    def __init__(self, preparation: Preparation) -> None:
-        self._classes = preparation.classes
-        self._sums = Sums()
-        count = 0 if self._classes is None else len(self._classes)
-        self.confusion = np.zeros((count, count), np.int64)
-
-    @property
-    def records(self) -> int:
-        return self._sums.records
-
-    def add(self, truth: npt.NDArray[Any], prediction: Prediction) -> None:
-        """Add records.
-
-        Parameters
-        ----------
-        truth
-            Class indices [records], or numbers in the target's own terms.
-        """
-        if prediction.probabilities is None:
-            self._sums.add(truth, prediction.values)
-            return
-        count = prediction.probabilities.shape[1]
-        self._sums.add(np.eye(count)[truth], prediction.probabilities)
-        predicted = np.argmax(prediction.probabilities, axis=1)
-        self.confusion += np.bincount(count * truth + predicted, minlength=count * count).reshape(count, count)
-
-    def figures(self) -> dict[str, float]:
-        """Return the figures of a regression, or of classes."""
-        names = ("r2", "rmse", "mae") if self._classes is None else ("accuracy", "log_loss")
-        return {name: self._sums.figure(name) for name in names}
-
-    def by_class(self) -> dict[str, Any] | None:
-        """Return precision, recall and records of each class, and the confusion matrix [true class, predicted class].
-
-        None for a regression.
-        """
-        if self._classes is None:
-            return None
-        confusion, right = self.confusion, np.diag(self.confusion)
-        classes = [
-            {
-                "label": label,
-                "records": int(confusion[k].sum()),
-                "precision": float(right[k] / confusion[:, k].sum()) if confusion[:, k].any() else None,
-                "recall": float(right[k] / confusion[k].sum()) if confusion[k].any() else None,
-            }
-            for k, label in enumerate(self._classes.tolist())
-        ]
-        return {"classes": classes, "confusion": confusion.tolist()}
+def _fit_classes(own: Any, preparation: Preparation) -> bool:
+    """Return whether labels from a file are booleans or text, one for each class."""
+    classes = preparation.classes
+    if classes is None or not isinstance(own, list) or len(own) != len(classes):
+        return False
+    return {type(label) for label in own} in ({bool}, {str})

@@ -2,55 +2,83 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from gdkernels.definition.naming import describe, resolve
 from gdkernels.randomness import generator
 from gdkernels.tables import folds, split
 from gdkernels.tabular import defaults
+from gdkernels.tabular.settings import TabularSettings
 
-__all__ = ["draw", "is_cross_validated"]
+__all__ = ["RowSplit", "is_cross_validated", "split_rows"]
+
+Indices = npt.NDArray[np.int64]
 
 
-def draw(
-    args: Namespace, records: int, classes: npt.NDArray[Any] | None
-) -> tuple[npt.NDArray[Any], npt.NDArray[Any], list[tuple[npt.NDArray[Any], npt.NDArray[Any]]]]:
-    """Return the rows that are not for the test, those that are, and of the former for each network to be averaged.
+@dataclass(frozen=True)
+class RowSplit:
+    """The numbers of the rows that are for the test, and of those that are not.
 
-    Each network has validation rows of its own, so that none is kept from all of them.
+    Attributes
+    ----------
+    networks
+        Of the latter, for each network to be averaged, the rows to train on and those to validate on.
+    """
+
+    learn: Indices
+    test: Indices
+    networks: list[tuple[Indices, Indices]]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many rows are for what; training and validation of the first network."""
+        train, validation = self.networks[0]
+        return {"train": len(train), "validation": len(validation), "test": len(self.test)}
+
+
+def split_rows(settings: TabularSettings, records: int, classes: npt.NDArray[Any] | None) -> RowSplit:
+    """Draw the rows; each network has validation rows of its own, so that none is kept from all of them.
+
+    Parameters
+    ----------
+    classes
+        The label of each record, so that each class is held out in the same share; None for numbers.
     """
     numbers = None if classes is None else np.unique(classes.astype(str), return_inverse=True)[1]
-    rest, test = split(records, args.test, generator(args.seed, "test"), numbers)
-    rest_numbers = numbers[rest] if numbers is not None else None
-    if _is_folded(args, len(rest)):
-        parts = folds(len(rest), defaults.folds(len(rest)), generator(args.seed, "validation"), rest_numbers)
-        return rest, test, [(rest[train], rest[left_out]) for train, left_out in parts]
-    share = defaults.VALIDATION if args.validation is None else args.validation
-    draws = []
-    for k in range(args.average or (1 if _is_single(args, len(rest)) else defaults.folds(len(rest)))):
-        train, validation = split(len(rest), share, generator(args.seed, "validation", k), rest_numbers)
-        draws.append((rest[train], rest[validation]))
-    return rest, test, draws
+    learn, test = split(records, settings.test, generator(settings.seed, "test"), numbers)
+    learn_numbers = numbers[learn] if numbers is not None else None
+    if _is_folded(settings, len(learn)):
+        count = defaults.folds(len(learn))
+        parts = folds(len(learn), count, generator(settings.seed, "validation"), learn_numbers)
+        return RowSplit(learn, test, [(learn[train], learn[left_out]) for train, left_out in parts])
+    share = defaults.VALIDATION if settings.validation is None else settings.validation
+    networks = []
+    for k in range(settings.average or (1 if _is_single(settings, len(learn)) else defaults.folds(len(learn)))):
+        train, validation = split(len(learn), share, generator(settings.seed, "validation", k), learn_numbers)
+        networks.append((learn[train], learn[validation]))
+    return RowSplit(learn, test, networks)
 
 
-def _is_single(args: Namespace, records: int) -> bool:
+def _is_single(settings: TabularSettings, records: int) -> bool:
     """Return whether one network is trained: who says how wide it is, or which of several is taken, gets that."""
-    return records > defaults.LARGE or args.hidden is not None or args.starts > 1
+    return records > defaults.LARGE or settings.hidden is not None or settings.starts > 1
 
 
-def _is_folded(args: Namespace, records: int) -> bool:
+def _is_folded(settings: TabularSettings, records: int) -> bool:
     """Return whether each network leaves out another part of the rows, as long as nothing else is said."""
-    said = args.average is not None or args.validation is not None
-    return records >= defaults.FEWEST and not _is_single(args, records) and not said
+    said = settings.average is not None or settings.validation is not None
+    return records >= defaults.FEWEST and not _is_single(settings, records) and not said
 
 
-def is_cross_validated(args: Namespace, records: int) -> bool:
+def is_cross_validated(settings: TabularSettings, records: int) -> bool:
     """Return whether the rows left out choose the penalty before the training that is kept.
 
     What goes on from checkpoints must not depend on it, and it knows no end of a schedule and no retries.
     """
-    changed = args.checkpoint is not None or args.retries or args.patience == 0 or args.schedule != "constant"
-    return _is_folded(args, records) and not defaults.FEW < records <= defaults.SMALL and not changed
+    constant = describe(resolve("schedule", settings.schedule)) == describe(resolve("schedule", "constant"))
+    changed = settings.checkpoint is not None or settings.retries or settings.patience == 0 or not constant
+    return _is_folded(settings, records) and not defaults.FEW < records <= defaults.SMALL and not changed

@@ -99,4 +99,4 @@ def test_the_bits_of_a_model_are_those_of_its_parameters(train, tmp_path):
     for seed in (0, 1):
         assert train("--seed", seed, "--out", tmp_path / str(seed)).code == 0
     assert parameters(tmp_path / "0") != parameters(tmp_path / "1")
-    assert np.isfinite(gd.load(tmp_path / "0").parameters[0].W).all()
+    assert np.isfinite(gd.load(tmp_path / "0").network.parameters[0].W).all()

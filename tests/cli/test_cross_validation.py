@@ -9,7 +9,7 @@ from made_up import made_up, write_csv
 from gdkernels import MLP, Adam
 from gdkernels.tables import folds
 from gdkernels.tabular.cross_validation import _follow, cross_validated
-from gdkernels.tabular.fitting import Rows, balanced, kth
+from gdkernels.tabular.fitting import PreparedRows, balanced, kth
 
 SETTINGS = {"loss": "sse", "optimizer": Adam(1e-2), "batch_size": 16, "l2": 0.02}
 NETWORK = {"sizes": [3, 8, 1], "seed": 5, "backend": "numpy", "precision": "float64"}
@@ -23,7 +23,7 @@ def draws():
     y = x @ [[1.0], [-2.0], [0.5]] + draw.normal(size=(60, 1))
     weights = balanced(draw.integers(0, 2, 60))
     parts = folds(60, 3, np.random.default_rng(1))
-    return [tuple(Rows(x[rows], y[rows], weights[rows]) for rows in part) for part in parts]
+    return [tuple(PreparedRows(x[rows], y[rows], weights[rows]) for rows in part) for part in parts]
 
 
 def losses(draws, l2, epochs):

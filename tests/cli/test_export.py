@@ -6,7 +6,7 @@ import pytest
 from made_up import made_up, write_csv
 
 from gdkernels import tables
-from gdkernels.tabular.predictor import Predictor
+from gdkernels.tabular import TabularPredictor
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def test_raw_records_in_predictions_out(command, model, tmp_path):
     x, y = made_up()
     session = onnxruntime.InferenceSession(tmp_path / "m.onnx", providers=["CPUExecutionProvider"])
     found = session.run(["prediction"], {name: x[:, k : k + 1] for k, name in enumerate("abc")})[0]
-    expected = Predictor.load(model).predict(tables.read(tmp_path / "t.csv")).values
+    expected = TabularPredictor.load(model).predict(tables.read(tmp_path / "t.csv"))
     assert np.abs(found[:, 0] - expected).max() <= 1e-5 * y.std()
 
 

@@ -9,11 +9,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from gdkernels.cli import large, main
+from gdkernels.cli import main
 from gdkernels.system import memory
 from gdkernels.system.memory import Room
-from gdkernels.tabular import conversion
-from gdkernels.tabular.conversion import Draw, survey
+from gdkernels.tabular import conversion, out_of_core
+from gdkernels.tabular.survey import RandomParts, survey
 
 N = 6000
 QUICK = ["--hidden", "8", "--epochs", "3", "--memory", "300kB", "--json", "--backend", "numpy"]
@@ -86,9 +86,7 @@ def test_arrays(files, capsys, name):
 def test_the_same_again_whatever_the_parts(files, capsys, monkeypatch):
     arguments = [files / "t.csv", "--target", "y", "--ignore", "kind"]
     first = train(capsys, *arguments)
-    parts = large.parts
-    monkeypatch.setattr(large, "survey", lambda *a, **k: survey(*a, **k | {"records": 777}))
-    assert parts is large.parts
+    monkeypatch.setattr(out_of_core, "survey", lambda *a, **k: survey(*a, **k | {"records": 777}))
     second = train(capsys, *arguments)
     assert first["rows"] == second["rows"]
     assert train(capsys, *arguments, "--seed", "1")["rows"] != first["rows"]
@@ -106,22 +104,24 @@ def test_resumed(files, capsys):
 
 
 def test_the_survey_sees_all_records(files, table):
-    found = survey([str(files / "t.csv")], ["y"], "auto", Draw(0, 0.2, 0.1), drop_missing=False, most=1000, records=500)
+    found = survey(
+        [str(files / "t.csv")], ["y"], "auto", RandomParts(0, 0.2, 0.1), drop_missing=False, most=1000, records=500
+    )
     y = found.sample.columns["y"]
     assert len(found.sample) <= 1002
     assert (y.min(), y.max()) == (min(table["y"]), max(table["y"]))
     assert found.labels is None
     assert found.firsts == frozenset()
     assert found.identifiers == ("row",)
-    drawn = Draw(0, 0.2, 0.1).of(0, N)
+    drawn = RandomParts(0, 0.2, 0.1).of(0, N)
     assert found.counts.tolist() == np.bincount(drawn).tolist()
-    assert (Draw(0, 0.2, 0.1).of(65_000, 2000)[536:] == Draw(0, 0.2, 0.1).of(65_536, 1464)).all()
+    assert (RandomParts(0, 0.2, 0.1).of(65_000, 2000)[536:] == RandomParts(0, 0.2, 0.1).of(65_536, 1464)).all()
 
 
 def test_the_default_is_by_what_there_is(files, capsys, monkeypatch):
     monkeypatch.setattr(memory, "room", lambda: Room(1_000_000, "what the test leaves"))
     arguments = ["train", str(files / "t.csv"), "--target", "y", "--ignore", "kind", *QUICK[:4], "--json"]
-    monkeypatch.setattr(large, "default_memory", lambda: 300_000)
+    monkeypatch.setattr(out_of_core, "default_memory", lambda: 300_000)
     monkeypatch.setattr("gdkernels.dispatch.footprint._SMALL", 1 << 40)
     assert main([*arguments, "--backend", "numpy"]) == 0
     captured = capsys.readouterr()

@@ -130,8 +130,8 @@ def test_several_targets_have_a_panel_each(command, tmp_path, monkeypatch):
 def test_a_picture_that_cannot_be_is_refused_before_training(refused, numbers, models, tmp_path, monkeypatch):
     (tmp_path / "there.png").write_bytes(b"mine")
     table = models / "numbers.csv"
-    monkeypatch.setattr("gdkernels.cli.train.fit", None)  # nothing may come so far
-    monkeypatch.setattr("gdkernels.cli.evaluate.judge", None)
+    monkeypatch.setattr("gdkernels.tabular.TabularPredictor.fit", None)  # nothing may come so far
+    monkeypatch.setattr("gdkernels.tabular.TabularPredictor.evaluate", None)
     for message, file in (
         ("p.jpg: a picture is a .png, .svg or .pdf file", "p.jpg"),
         ("a picture is a .png", "png"),

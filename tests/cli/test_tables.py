@@ -12,7 +12,8 @@ import pytest
 from gdkernels.cli import predict as predict_command
 from gdkernels.tables import Preparation
 from gdkernels.tables.outcomes import Classes
-from gdkernels.tabular import predictor
+from gdkernels.tabular import evaluation
+from gdkernels.tabular.prediction import Prediction
 
 N = 300
 QUICK = ("--epochs", "30", "--hidden", "16")
@@ -297,7 +298,7 @@ def test_a_network_without_a_table_is_2(refused, raw, tmp_path):
 def test_a_damaged_description_is_2(refused, model, raw, tmp_path):
     import gdkernels as gd
 
-    mlp = gd.load(model, backend="numpy")
+    mlp = gd.load(model, backend="numpy").network
     mlp.extra["preparation"]["columns"][0]["kind"] = "number"
     mlp.save(tmp_path / "bad")
     refused("bad: the model's description of its columns is damaged", "inspect", tmp_path / "bad")
@@ -316,10 +317,10 @@ def test_the_average_is_that_of_the_networks():
 
 
 def test_by_class_of_a_class_that_is_never_predicted():
-    prediction = predictor.Prediction(np.array([0, 0]), np.array([[0.9, 0.1], [0.8, 0.2]]))
-    judgement = predictor.Judgement(Preparation("classification", (), None, Classes("y", ("a", "b"))))
-    judgement.add(np.array([0, 1]), prediction)
-    told = judgement.by_class()
+    prediction = Prediction(np.array([0, 0]), np.array([[0.9, 0.1], [0.8, 0.2]]))
+    parts = evaluation.EvaluationInParts(Preparation("classification", (), None, Classes("y", ("a", "b"))))
+    parts.add(np.array([0, 1]), prediction)
+    told = parts.by_class()
     assert told["classes"][1] == {"label": "b", "records": 1, "precision": None, "recall": 0.0}
     assert json.loads(json.dumps(told))["confusion"] == [[1, 0], [1, 0]]
 

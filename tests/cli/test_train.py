@@ -315,7 +315,7 @@ def test_npy_and_tabs(command, tmp_path):
 def test_the_model_predicts_on_the_raw_table(command, numbers, tmp_path):
     result = train(command, numbers, "--out", tmp_path / "m.safetensors")
     x, y = made_up()
-    mlp = gd.load(tmp_path / "m.safetensors", backend="numpy")
+    mlp = gd.load(tmp_path / "m.safetensors", backend="numpy").network
     assert json.loads(json.dumps(mlp.extra)) == mlp.extra
     assert mlp.extra["target"] == "y"
     assert mlp.extra["task"] == "regression"
@@ -331,7 +331,7 @@ def test_the_model_predicts_on_the_raw_table(command, numbers, tmp_path):
 def test_a_model_of_classes_predicts_labels(command, classes, tmp_path):
     result = train(command, classes, "--out", tmp_path / "m")
     x, y = made_up(classes=True)
-    mlp = gd.load(tmp_path / "m", backend="numpy")
+    mlp = gd.load(tmp_path / "m", backend="numpy").network
     preparation = Preparation.from_json(mlp.extra["preparation"])
     labels = preparation.restore(mlp.predict(preparation.transform(dict(zip("abc", x.T, strict=True)))))
     _, test = split(len(y), 0.2, generator(0, "test"), y)
@@ -341,5 +341,5 @@ def test_a_model_of_classes_predicts_labels(command, classes, tmp_path):
 def test_force_replaces(command, numbers, tmp_path):
     first = train(command, numbers, *QUICK, "--out", tmp_path / "m")
     train(command, numbers, *QUICK, "--out", tmp_path / "m", "--force", "--seed", 9)
-    assert gd.load(tmp_path / "m", backend="numpy").extra["metrics"] != first["metrics"]
+    assert gd.load(tmp_path / "m", backend="numpy").metrics_ != first["metrics"]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["m", "numbers.csv"]

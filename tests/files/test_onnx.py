@@ -7,8 +7,9 @@ import pytest
 
 import gdkernels as gd
 from gdkernels.definition.activations import BY_NAME
+from gdkernels.interchange.onnx import write_onnx
 from gdkernels.tables import Preparation
-from gdkernels.tabular.predictor import Predictor
+from gdkernels.tabular.prediction import PreparedNetwork
 
 RECORDS = 300
 
@@ -119,8 +120,8 @@ def exported(tmp_path):
         classes = preparation.classes
         mlp = gd.MLP([len(preparation.features), 9, 1 if classes is None else len(classes)], seed=2, backend="numpy")
         gd.Trainer(mlp, loss="sse" if classes is None else "cross_entropy")
-        predictor = Predictor(mlp, preparation)
-        predictor.export_onnx(tmp_path / "m.onnx", overwrite=True)
+        predictor = PreparedNetwork(mlp, preparation)
+        write_onnx(mlp, tmp_path / "m.onnx", preparation=preparation, overwrite=True)
         return predictor, run(tmp_path / "m.onnx", raw(columns, preparation))
 
     return run_both

@@ -24,7 +24,7 @@ from safetensors.numpy import save
 import gdkernels as gd
 from gdkernels.files import read_model, write_model
 from gdkernels.tables import Preparation, frames
-from gdkernels.tabular.predictor import Predictor
+from gdkernels.tabular import TabularPredictor
 
 MOST_MEMORY = 256 << 20  # bytes beyond what there is before a file is read
 MOST_SECONDS = 20  # for one file
@@ -106,7 +106,7 @@ MADE = {
 
 def read(kind, path):
     if kind.startswith("model"):
-        Predictor.load(path, backend="numpy").predict(gd.tables.Table.of(COLUMNS))
+        TabularPredictor.load(path, backend="numpy").predict(gd.tables.Table.of(COLUMNS))
     elif kind.startswith("checkpoint"):
         fit(path.parent, resume=True)
     elif kind == "weights":

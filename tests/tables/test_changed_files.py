@@ -94,18 +94,18 @@ def test_between_two_parts(tmp_path, name, change):
 
 def test_predictions_of_it_are_not_written(tmp_path, monkeypatch, capsys):
     from gdkernels.cli import main
-    from gdkernels.tabular.predictor import Predictor
+    from gdkernels.tabular.prediction import PreparedNetwork
 
     monkeypatch.setenv("GDKERNELS_BACKEND", "numpy")
     table = write_csv(tmp_path / "t.csv", *made_up())
     assert main(["train", str(table), "--target", "y", "--epochs", "2", "--out", str(tmp_path / "m")]) == 0
-    real = Predictor.predict
+    real = PreparedNetwork.predict
 
     def predict(self, part):
         append(table)
         return real(self, part)
 
-    monkeypatch.setattr(Predictor, "predict", predict)
+    monkeypatch.setattr(PreparedNetwork, "predict", predict)
     capsys.readouterr()
     assert main(["predict", str(tmp_path / "m"), str(table), "--out", str(tmp_path / "p.csv")]) == 2
     out, err = capsys.readouterr()

@@ -57,7 +57,7 @@ def test_an_unknown_class_is_refused(unknown):
         (
             [None, *["yes", "no"] * 99, "no"],
             "auto",
-            "no value in 1 of 200 records .*first in record 1; .*--drop-missing",
+            "no value in 1 of 200 records .*first in record 1; .*drop_missing=True",
         ),
         (["yes", "no"] * 100, "regression", "record 1 of .*'yes' is not a number"),
     ],
@@ -70,7 +70,7 @@ def test_a_target_that_cannot_be_learned_is_refused(y, task, pattern):
 def test_a_target_that_is_not_there_offers_the_closest():
     with pytest.raises(InputError, match=r"no column 'Y'\. Did you mean 'y'\? It has a, b, c, y"):
         Preparation.fit(table(), "Y")
-    with pytest.raises(InputError, match="--target COLUMN; it has a, b, c, y"):
+    with pytest.raises(InputError, match="target='COLUMN'; it has a, b, c, y"):
         Preparation.fit(table())
 
 
@@ -93,7 +93,7 @@ def test_task(y, task):
 
 def test_a_target_with_a_mistake_among_numbers_says_what_helps():
     y = [*Y[:-1].tolist(), "blue"]
-    with pytest.raises(InputError, match=r"'blue' is not a number, but nearly all .*correct it, or say --task class"):
+    with pytest.raises(InputError, match=r"'blue' is not a number, but nearly all .*correct it, or say task='class"):
         Preparation.fit(table(y=y), "y")
     names = [*["1", "2"] * (N // 2 - 1), "blue", "blue"]
     preparation = Preparation.fit(table(y=names), "y", task="classification")

@@ -1,0 +1,45 @@
+"""From a model file to the kind of model that was saved."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from gdkernels.backend import Backend
+from gdkernels.models import MLP, load_mlp
+from gdkernels.tabular import TabularPredictor
+
+__all__ = ["load"]
+
+
+def load(
+    path: str | os.PathLike[str],
+    *,
+    backend: str | Backend = "auto",
+    device: str | None = None,
+    objects: Mapping[str, Callable[..., Any]] | None = None,
+) -> MLP | TabularPredictor:
+    """Return what was saved: the network that `MLP.save` wrote, or the predictor of a raw table.
+
+    What `TabularPredictor.save` or ``gdkernels train --out`` wrote comes back as a `TabularPredictor`; its ``network``
+    is the `MLP`.
+
+    Parameters
+    ----------
+    backend, device
+        Where to compute, as for `MLP`.
+    objects
+        By name, the functions that are not built in; files keep no code.
+
+    Raises
+    ------
+    FileError
+        If the file is missing, damaged, of another format or of a newer version.
+    InputError
+        If a function that is not built in is missing from `objects`.
+    """
+    network = load_mlp(path, backend=backend, device=device, objects=objects)
+    if "preparation" in network.extra:
+        return TabularPredictor.of_network(network, path, backend, device)
+    return network

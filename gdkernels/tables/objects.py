@@ -1,0 +1,201 @@
+"""Tables that are in memory already: frames of pandas, polars and pyarrow, dicts of columns, arrays.
+
+None of these libraries is imported: what is one of theirs comes from somebody who has done so.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from gdkernels.errors import InputError
+from gdkernels.tables.table import Column, Table, Text, as_text, plain_column, spelled_numbers
+
+__all__ = ["SOURCE", "own_labels", "paths_of", "table_of", "target_cells", "with_target"]
+
+SOURCE = "the table"
+TARGET = "target"  # of targets that have no name
+
+
+def paths_of(data: Any) -> list[str] | None:
+    """Return the files, folders and built-in data sets that `data` names, or None where it holds a table itself."""
+    if isinstance(data, (str, os.PathLike)):
+        return [os.fspath(data)]
+    if isinstance(data, (list, tuple)) and len(data) and isinstance(data[0], (str, os.PathLike)):
+        return [os.fspath(item) for item in data]
+    return None
+
+
+def table_of(data: Any) -> Table:
+    """Return the table in a frame of pandas, polars or pyarrow, a dict of columns, or an array [records, columns].
+
+    Of an array, the columns are numbered from 0. Numbers stay numbers; gaps are None, NaN, NaT or NA; booleans and
+    categories are text, dates text in ISO 8601. Text in which each cell spells a number is numbers, as in a text file.
+
+    Raises
+    ------
+    InputError
+        For anything else, and for what a table cannot hold; the message names the column.
+    """
+    if isinstance(data, Table):
+        return data
+    table = Table({name: _column(values, name) for name, values in _named(data)}, SOURCE)
+    lengths = {len(column) for column in table.columns.values()}
+    if len(lengths) != 1:
+        raise InputError(f"the columns of {SOURCE} must have one length, not {sorted(lengths) or 'none'}")
+    return table
+
+
+def with_target(table: Table, y: Any, names: Sequence[str] | None = None) -> Table:
+    """Return the table with `y` as its targets: one value a record, or several columns.
+
+    Parameters
+    ----------
+    names
+        What to call them; None is the names that `y` has, or "target".
+
+    Raises
+    ------
+    InputError
+        Where it has another number of records, or a column has that name already.
+    """
+    targets = [(name, _column(values, name)) for name, values in _named_targets(y, names)]
+    if names is not None and len(names) != len(targets):
+        raise InputError(f"y has {len(targets)} columns, and target names {len(names)}")
+    for name, column in targets:
+        if name in table.columns:
+            raise InputError(
+                f"{table.source} has a column {name!r}, as y is called; give y another name, or leave y out"
+            )
+        if len(column) != len(table):
+            raise InputError(f"X and y must have as many records: X has {len(table):,}, y has {len(column):,}")
+    return Table({**table.columns, **dict(targets)}, table.source, tuple(name for name, _ in targets))
+
+
+def own_labels(values: Any, labels: Sequence[Any], spelled: Any) -> list[Any] | None:
+    """Return the classes `labels` as they stand in a column of booleans or of text; None for one of other values.
+
+    Parameters
+    ----------
+    values
+        A column that was passed.
+    spelled
+        The label of each of its records.
+    """
+    cells = values.to_pylist() if hasattr(values, "to_pylist") else list(values)
+    own = {label: cell.item() if isinstance(cell, np.generic) else cell
+           for label, cell in zip(reversed(list(spelled)), reversed(cells), strict=True)}  # fmt: skip
+    wanted = set(map(str, labels))
+    own = {label: cell for label, cell in own.items() if label in wanted}
+    kinds = {type(cell) for cell in own.values()}
+    if kinds not in ({bool}, {str}):
+        return None
+    return [own.get(str(label), label) for label in labels]
+
+
+def target_cells(X: Any, y: Any, name: str) -> Any:
+    """Return the column `name` of `y`, or without that of the table X, as it was passed; None where X is no such."""
+    if y is not None:
+        ((_, values),) = _named_targets(y, (name,))
+        return None if isinstance(values, Text) else values
+    if isinstance(X, Table) or paths_of(X) is not None:
+        return None
+    return dict(_named(X)).get(name)
+
+
+def _named(data: Any) -> list[tuple[str, Any]]:
+    """Return the columns of a table in memory by name, as they are."""
+    if isinstance(data, Mapping):
+        pairs = [(name, data[name]) for name in data]
+    elif _is(data, "pandas", "DataFrame"):
+        pairs = [(name, data.iloc[:, k]) for k, name in enumerate(data.columns)]
+    elif _is(data, "polars", "LazyFrame"):
+        return _named(data.collect())
+    elif _is(data, "polars", "DataFrame"):
+        pairs = [(series.name, series) for series in data.get_columns()]
+    elif _is(data, "pyarrow", "Table", "RecordBatch"):
+        pairs = list(zip(data.schema.names, data.columns, strict=True))
+    else:
+        array = _array(data)
+        pairs = [(k, array[:, k]) for k in range(array.shape[1])]
+    names = [str(name) for name, _ in pairs]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise InputError(f"two columns of {SOURCE} are named {twice[0]!r}; give each its own name")
+    return [(name, values) for name, (_, values) in zip(names, pairs, strict=True)]
+
+
+def _array(data: Any) -> Any:
+    wanted = (
+        "a table must be a frame of pandas, polars or pyarrow, a dict of columns, an array [records, columns], a file"
+    )
+    if not isinstance(data, (list, tuple, np.ndarray)) and not hasattr(data, "__array__"):
+        raise InputError(f"{wanted}, or several; got {type(data).__name__}")
+    try:
+        array = np.asarray(data)
+    except ValueError:
+        array = np.empty(0)
+    if array.ndim != 2:
+        raise InputError(f"{wanted}, or several; got an array of shape {list(array.shape)}")
+    return array
+
+
+def _named_targets(y: Any, names: Sequence[str] | None) -> list[tuple[str, Any]]:
+    is_column = (
+        _is(y, "pandas", "Series") or _is(y, "polars", "Series") or _is(y, "pyarrow", "ChunkedArray", "Array")
+    ) or (not hasattr(y, "columns") and not isinstance(y, (Mapping, Table)) and np.ndim(y) == 1)
+    if is_column:
+        own = getattr(y, "name", None)
+        return [(names[0] if names else TARGET if own in (None, "") else str(own), y)]
+    if isinstance(y, np.ndarray) and y.shape[1:] == (1,):
+        return [(names[0] if names else TARGET, y[:, 0])]
+    columns = list(y.columns.items()) if isinstance(y, Table) else _named(y)
+    own_names = [f"{TARGET} {name}" if isinstance(y, (np.ndarray, list, tuple)) else name for name, _ in columns]
+    told = list(names) if names and len(names) == len(columns) else own_names
+    return [(name, values) for name, (_, values) in zip(told, columns, strict=True)]
+
+
+def _column(values: Any, name: str) -> Column:
+    if isinstance(values, Text):
+        return values
+    try:
+        if _is(values, "pandas", "Series"):
+            return _pandas_column(values)
+        if _is(values, "polars", "Series"):
+            from gdkernels.tables.polars_columns import polars_column
+
+            return polars_column(values, name, SOURCE)
+        if _is(values, "pyarrow", "ChunkedArray", "Array"):
+            return _with_numbers(plain_column(values.to_pylist()))
+        return plain_column(values)
+    except InputError as error:
+        raise error if repr(name) in str(error) else InputError(f"column {name!r} of {SOURCE}: {error}") from None
+
+
+def _pandas_column(series: Any) -> Column:
+    pandas = sys.modules["pandas"]
+    kinds = pandas.api.types
+    dtype = series.dtype
+    if isinstance(dtype, pandas.CategoricalDtype):
+        levels = as_text(_pandas_column(series.cat.categories.to_series()))
+        codes = np.append(levels.codes, np.int32(-1))[series.cat.codes.to_numpy()]
+        return Text(codes.astype(np.int32), levels.levels)
+    if kinds.is_timedelta64_dtype(dtype) or kinds.is_complex_dtype(dtype):
+        raise InputError(f"it holds {dtype}, neither numbers nor text; leave it out, or turn it into numbers")
+    if kinds.is_numeric_dtype(dtype) and not kinds.is_bool_dtype(dtype):
+        return np.array(series.to_numpy(dtype=np.float64, na_value=np.nan))
+    return _with_numbers(plain_column(series.astype(object).tolist()))
+
+
+def _with_numbers(column: Column) -> Column:
+    return spelled_numbers(column) if isinstance(column, Text) else column
+
+
+def _is(value: Any, library: str, *kinds: str) -> bool:
+    """Return whether `value` is of one of a library's classes; that of a library that is not loaded never is."""
+    module = sys.modules.get(library)
+    classes = tuple(getattr(module, kind) for kind in kinds if hasattr(module, kind))
+    return bool(classes) and isinstance(value, classes)

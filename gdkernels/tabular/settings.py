@@ -1,0 +1,210 @@
+"""The keywords of a `TabularPredictor`, checked before anything is read, with names turned into what they mean."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from gdkernels.backend import Backend
+from gdkernels.definition import optimizers
+from gdkernels.definition.naming import describe, resolve
+from gdkernels.definition.optimizers import Optimizer
+from gdkernels.dispatch import registry
+from gdkernels.errors import InputError, keyword, unknown_name
+from gdkernels.system.memory import parse_bytes
+from gdkernels.system.ranges import POSITIVE, SHARE, NumberRange, at_least, whole
+from gdkernels.tables.kinds import Choices
+from gdkernels.tables.task import TASKS
+from gdkernels.tabular import defaults
+from gdkernels.training.checkpointing import Cadence
+
+__all__ = ["CLASS_LOSSES", "CLASS_WEIGHTS", "RANGES", "TabularSettings", "name_of"]
+
+CLASS_LOSSES = ("cross_entropy", "binary_cross_entropy")
+
+# Which numbers each keyword takes; None is always what the table's size asks for.
+RANGES: dict[str, NumberRange] = {
+    "learning_rate": POSITIVE,
+    "momentum": SHARE,
+    "l2": at_least(0),
+    "clip_norm": POSITIVE,
+    "epochs": whole(1),
+    "batch_size": whole(1),
+    "patience": whole(0),
+    "starts": whole(1),
+    "average": whole(1),
+    "retries": whole(0),
+    "seed": whole(0),
+    "test": SHARE,
+    "validation": SHARE,
+    "keep": whole(1),
+}
+_NEEDED = ("starts", "retries", "seed", "test", "keep")
+CLASS_WEIGHTS = ("none", "balanced")
+
+
+@dataclass(frozen=True)
+class TabularSettings:
+    """What a `TabularPredictor` was told: its keywords, checked.
+
+    Attributes
+    ----------
+    target
+        The columns to be predicted; None is what the table itself names.
+    choices
+        What was said of other columns.
+    optimizer
+        With the learning rate and the momentum that were said.
+    loss, schedule
+        As they were given: a name, or an object.
+    memory
+        In bytes.
+    """
+
+    target: tuple[str, ...] | None
+    task: str
+    choices: Choices
+    drop_missing: bool
+    class_weight: str
+    hidden: tuple[int, ...] | None
+    activation: Any
+    loss: Any
+    optimizer: Optimizer
+    schedule: Any
+    l2: float | None
+    clip_norm: float | None
+    epochs: int | None
+    batch_size: int | None
+    patience: int | None
+    starts: int
+    average: int | None
+    retries: int
+    seed: int
+    test: float
+    validation: float | None
+    memory: int | None
+    backend: str | Backend
+    device: str | None
+    precision: str
+    explain: bool
+    checkpoint: str | os.PathLike[str] | None
+    every: str
+    keep: int
+    resume: bool
+    progress: bool | None
+
+    @classmethod
+    def checked(cls, given: Mapping[str, Any]) -> TabularSettings:
+        """Return the settings that the keywords `given` mean.
+
+        Raises
+        ------
+        InputError
+            For a keyword that cannot be, or that does not go with another; the message names both.
+        """
+        rest = dict(given)
+        columns = {name: _names(name, rest.pop(name)) for name in ("ignore", "keep_columns", "categorical", "numeric")}
+        for name, allowed in RANGES.items():
+            value = given[name]
+            if (value is not None or name in _NEEDED) and not allowed.has(value):
+                raise InputError(f"{keyword(name)} must be {allowed.wanted}, got {value!r}")
+        optimizer = _optimizer(*(rest.pop(name) for name in ("optimizer", "learning_rate", "momentum", "nesterov")))
+        if rest["task"] not in ("auto", *TASKS):
+            raise unknown_name("task", rest["task"], ("auto", *TASKS))
+        if rest["checkpoint"] is None and rest["resume"]:
+            raise InputError(f"{keyword('resume')} goes on from checkpoints; give {keyword('checkpoint', 'DIR')} too")
+        Cadence.parse(rest["every"])
+        weight = rest["class_weight"] or "none"
+        if weight not in CLASS_WEIGHTS:
+            raise unknown_name("class weight", weight, CLASS_WEIGHTS)
+        for name, value in (("loss", rest["loss"]), ("schedule", rest["schedule"])):
+            if value is not None:
+                resolve(name, value)  # type: ignore[arg-type]
+        activations = rest["activation"]
+        for one in activations if isinstance(activations, (list, tuple)) else [activations]:
+            resolve("activation", one)
+        memory = rest["memory"]
+        return cls(
+            **rest
+            | {
+                "target": None if rest["target"] is None else _names("target", rest["target"]),
+                "choices": Choices(
+                    columns["ignore"], columns["keep_columns"], columns["categorical"], columns["numeric"]
+                ),
+                "class_weight": weight,
+                "hidden": None if rest["hidden"] is None else _units(rest["hidden"]),
+                "optimizer": optimizer,
+                "memory": None if memory is None else parse_bytes(memory, keyword("memory")),
+            }
+        )
+
+    def check_place(self) -> None:
+        """Find out whether the backend and the device can run here.
+
+        Raises
+        ------
+        BackendError, InputError
+            Where they cannot, or are not known.
+        """
+        registry.choose(self.backend, self.device, self.precision)
+
+    @property
+    def loss_name(self) -> str | None:
+        """The loss by its name; None where the task decides."""
+        return None if self.loss is None else name_of("loss", self.loss)
+
+    @property
+    def task_said(self) -> str:
+        """The task as far as the keywords tell, before the table is seen."""
+        return "classification" if self.loss_name in CLASS_LOSSES else self.task
+
+    def without_target(self) -> TabularSettings:
+        """Return the settings for a table that names its targets itself."""
+        return replace(self, target=None)
+
+
+def name_of(kind: Any, value: Any) -> str:
+    """Return the name of a loss or a schedule that was given by name or as an object."""
+    return str(describe(resolve(kind, value))["name"])
+
+
+def _names(name: str, value: Any) -> tuple[str, ...]:
+    """Return the columns that were named: one or several, numbers where they have no other names."""
+    items = [value] if isinstance(value, (str, int)) else value
+    if not isinstance(items, Sequence) or not all(isinstance(item, (str, int)) for item in items):
+        raise InputError(f"{keyword(name)} must be the name of a column, or a list of such names; got {value!r}")
+    return tuple(map(str, items))
+
+
+def _units(hidden: Any) -> tuple[int, ...]:
+    units = (hidden,) if whole(1).has(hidden) else hidden
+    if not isinstance(units, (list, tuple)) or not all(map(whole(1).has, units)):
+        raise InputError(
+            f"{keyword('hidden')} must be the units of each hidden layer, such as (128, 64); got {hidden!r}"
+        )
+    return tuple(map(int, units))
+
+
+def _optimizer(given: Any, rate: Any, momentum: Any, nesterov: Any) -> Optimizer:
+    """Return the optimizer by its name, with what else was said of it, or as it was given."""
+    options: dict[str, Any] = {name: value for name, value, said in (
+        ("learning_rate", rate, rate is not None),
+        ("momentum", momentum, momentum is not None),
+        ("nesterov", bool(nesterov), bool(nesterov)),
+    ) if said}  # fmt: skip
+    if not isinstance(given, str):
+        if options:
+            name = next(iter(options))
+            raise InputError(
+                f"{keyword(name)} goes with an optimizer's name; set it in the {type(given).__name__} instead"
+            )
+        found: Optimizer = resolve("optimizer", given)
+        return found
+    resolve("optimizer", given)  # refuses a name that is not known
+    if given == "sgd":
+        options.setdefault("momentum", defaults.MOMENTUM)
+    elif wrong := [name for name in ("nesterov", "momentum") if name in options]:
+        raise InputError(f"{keyword(wrong[0])} is for {keyword('optimizer', 'sgd')}; {given} has none")
+    return optimizers.BY_NAME[given](**options)

@@ -1,0 +1,209 @@
+"""What is in a table of any size: found by going through it once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gdkernels.errors import InputError
+from gdkernels.randomness import generator
+from gdkernels.system.progress import RecordCount
+from gdkernels.tables.outcomes import labels
+from gdkernels.tables.preparation import checked_targets, gaps_of
+from gdkernels.tables.read import Data, joined, parts
+from gdkernels.tables.sample import Sample
+from gdkernels.tables.table import Table, Text
+
+__all__ = ["PARTS", "TRAIN", "RandomParts", "TableSurvey", "numbered", "survey"]
+
+PARTS = ("train", "validation", "test")
+TRAIN, VALIDATION, TEST = range(len(PARTS))
+
+_CHUNK = 65_536
+# More labels are no classes: of text or where classes are asked for, and of numbers.
+_MOST_LABELS, _MOST_CLASSES = 10_000, 20
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class RandomParts:
+    """Which records are for training, validation and test: each drawn by itself, by its number in the data."""
+
+    seed: int
+    test: float
+    validation: float
+
+    def of(self, first: int, count: int) -> npt.NDArray[np.int64]:
+        """Return for each of so many records its place in `PARTS`."""
+        chunks = range(first // _CHUNK, -(-(first + count) // _CHUNK))
+        drawn = np.concatenate([generator(self.seed, "rows", k).random(_CHUNK) for k in chunks])
+        drawn = drawn[first - chunks.start * _CHUNK :][:count]
+        edge = self.test + (1 - self.test) * self.validation
+        return np.where(drawn < self.test, TEST, np.where(drawn < edge, VALIDATION, TRAIN))
+
+
+@dataclass(frozen=True)
+class TableSurvey:
+    """What is in a table.
+
+    Attributes
+    ----------
+    sample
+        Records that stand for all: a uniform sample, and with them the first of each label, and the lowest and the
+        highest of each target.
+    learn
+        Those of its rows that are not for the test.
+    counts
+        How many records there are in each of `PARTS`.
+    labels
+        By label of the target, the same; None where there are too many for classes.
+    firsts
+        The numbers of the first records of the labels, which are for training.
+    identifiers
+        Columns that number the records.
+    """
+
+    sample: Table
+    learn: npt.NDArray[np.int64]
+    counts: npt.NDArray[np.int64]
+    labels: dict[str, npt.NDArray[np.int64]] | None
+    firsts: frozenset[int]
+    identifiers: tuple[str, ...]
+
+
+def survey(
+    data: Data,
+    target: Sequence[str] | None,
+    task: str,
+    draw: RandomParts,
+    *,
+    drop_missing: bool,
+    most: int,
+    records: int,
+    progress: bool | None = None,
+) -> TableSurvey:
+    """Go through a table once.
+
+    Parameters
+    ----------
+    most
+        How many records the sample has.
+    records
+        How many are in memory at a time.
+    progress
+        Whether to count the records on stderr; None means on a terminal.
+
+    Raises
+    ------
+    FileError, InputError
+        As `gdkernels.tables.read`, and for targets that are missing or have gaps.
+    """
+    sample: Sample[tuple[Table, Array]] = Sample(
+        most, generator(draw.seed, "sample"), lambda part, rows: (part[0].take(rows), part[1][rows])
+    )
+    counts = np.zeros(len(PARTS), np.int64)
+    found: dict[str, npt.NDArray[np.int64]] | None = None if task == "regression" else {}
+    firsts: dict[int, int] = {}  # by the number of a label's first record, what it was drawn for
+    witnesses: list[tuple[Table, Array]] = []
+    extremes: dict[tuple[str, bool], tuple[float, Table, Array]] = {}
+    ranges: dict[str, tuple[float, float] | None] = {}
+    with RecordCount("surveying", progress) as bar:
+        for table, numbers in numbered(data, target, drop_missing=drop_missing, records=records):
+            names = checked_targets(table, target, task)
+            which = draw.of(int(numbers[0]), int(numbers[-1] - numbers[0]) + 1)[numbers - numbers[0]]
+            if found is not None:
+                distinct, first, place = np.unique(labels(table, names[0]).astype(str), True, True)
+                new = [(label, row) for label, row in zip(distinct.tolist(), first.tolist(), strict=True)
+                       if label not in found]  # fmt: skip
+                classes = task == "classification" or isinstance(table.columns[names[0]], Text)
+                if len(names) > 1 or len(found) + len(new) > (_MOST_LABELS if classes else _MOST_CLASSES):
+                    found, witnesses = None, []
+                    for drawn in firsts.values():
+                        counts[TRAIN] -= 1
+                        counts[drawn] += 1
+                    firsts.clear()
+            if found is not None:
+                for label, row in new:
+                    found[label] = np.zeros(len(PARTS), np.int64)
+                    firsts[int(numbers[row])] = int(which[row])
+                    which[row] = TRAIN
+                    witnesses.append((table.take(np.array([row])), which[[row]]))
+                for label, each in zip(distinct.tolist(), _counts(place, which, len(distinct)), strict=True):
+                    found[label] += each
+            for name in names:
+                _widen(extremes, table, name, which)
+            for name, column in table.columns.items():
+                if name not in names and ranges.get(name, (0, 0)) is not None:
+                    ranges[name] = _range(column, ranges.get(name))
+            counts += np.bincount(which, minlength=len(PARTS))
+            sample.add((table, which), len(table))
+            bar.update(len(table))
+    total = int(counts.sum())
+    chosen = sample.parts() + witnesses + [(table, which) for _, table, which in extremes.values()]
+    which = np.concatenate([w for _, w in chosen])
+    numbering = [name for name, span in ranges.items() if span is not None and span[1] - span[0] == total - 1]
+    return TableSurvey(
+        joined([t for t, _ in chosen], chosen[0][0].source),
+        np.flatnonzero(which != TEST),
+        counts,
+        found,
+        frozenset(firsts),
+        tuple(numbering),
+    )
+
+
+def numbered(
+    data: Data, target: Sequence[str] | None, *, drop_missing: bool, records: int
+) -> Iterator[tuple[Table, npt.NDArray[np.int64]]]:
+    """Yield a table in parts that are not empty, and the number of each record in the whole.
+
+    Raises
+    ------
+    InputError
+        Where there are no records.
+    """
+    done, kept = 0, 0
+    for part in parts(data, records):
+        numbers, table = np.arange(done, done + len(part)), part
+        done += len(part)
+        if drop_missing:
+            gaps = [gaps_of(part.columns[name]) for name in target or part.targets if name in part.columns]
+            rows = ~np.any(gaps, axis=0) if gaps else np.ones(len(part), bool)
+            table, numbers = (part, numbers) if rows.all() else (part.take(rows), numbers[rows])
+        if len(table):
+            kept += len(table)
+            yield table, numbers
+    if not kept:
+        raise InputError("the data have no records to learn from")
+
+
+def _counts(place: Array, which: Array, count: int) -> Array:
+    size = len(PARTS)
+    return np.bincount(place.reshape(-1) * size + which, minlength=count * size).reshape(count, size)
+
+
+def _widen(extremes: dict[tuple[str, bool], tuple[float, Table, Array]], table: Table, name: str, which: Array) -> None:
+    """Keep the record with the lowest and that with the highest number of a target."""
+    column = table.columns[name]
+    values = column.numbers() if isinstance(column, Text) else column
+    if np.isnan(values).all():
+        return
+    for high in (False, True):
+        row = int(np.nanargmax(values if high else -values))
+        best = extremes.get((name, high))
+        if best is None or (values[row] > best[0] if high else values[row] < best[0]):
+            rows = np.array([row])
+            extremes[name, high] = float(values[row]), table.take(rows), which[rows]
+
+
+def _range(column: Any, before: tuple[float, float] | None) -> tuple[float, float] | None:
+    """Return the lowest and the highest of a column, with what came before; None unless all are whole numbers."""
+    if isinstance(column, Text) or not np.all(column == np.round(column)):
+        return None
+    low, high = float(column.min()), float(column.max())
+    return (low, high) if before is None else (min(low, before[0]), max(high, before[1]))

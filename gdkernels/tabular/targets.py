@@ -1,0 +1,88 @@
+"""What is to be learned from a table: its targets, the task and the loss, and targets as a network takes them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gdkernels.backend import storage_dtype
+from gdkernels.errors import InputError, keyword
+from gdkernels.tables import Preparation, Table, task_of
+from gdkernels.tables.outcomes import labels
+from gdkernels.tabular import defaults
+from gdkernels.tabular.settings import CLASS_LOSSES, TabularSettings
+
+__all__ = ["check_range", "network_targets", "task_and_loss", "truth_of"]
+
+Array = npt.NDArray[Any]
+
+
+def task_and_loss(settings: TabularSettings, table: Table, targets: tuple[str, ...]) -> tuple[str, str]:
+    """Return the task and the name of the loss; each follows from the other where only one is said.
+
+    Raises
+    ------
+    InputError
+        Where they do not go together, or the targets do not go with them.
+    """
+    task, loss = settings.task, settings.loss_name
+    if task == "auto" and loss in CLASS_LOSSES:
+        task = "classification"
+    elif task == "auto":
+        task = "regression" if loss == "poisson" else task_of(table, targets)
+    loss = loss or defaults.LOSSES[task]
+    if (loss in CLASS_LOSSES and task == "regression") or (loss == "poisson" and task == "classification"):
+        raise InputError(f"{keyword('loss', loss)} is not for {task}; leave out {keyword('task')} or {keyword('loss')}")
+    if settings.class_weight == "balanced" and task != "classification":
+        raise InputError(f"{keyword('class_weight', 'balanced')} is for classes; leave it out for numbers")
+    if task == "classification":
+        _check_classes(table, targets, loss)
+    return task, loss
+
+
+def _check_classes(table: Table, targets: tuple[str, ...], loss: str) -> None:
+    if len(targets) > 1:
+        raise InputError(
+            f"classes are one target, not {len(targets)}; name one, or say {keyword('task', 'regression')}"
+        )
+    count = len(set(labels(table, targets[0]).tolist()))
+    if loss == "binary_cross_entropy" and count != 2:
+        raise InputError(f"{keyword('loss', loss)} is for two classes; {targets[0]!r} has {count:,}")
+    if count > max(1, len(table) // 3):
+        raise InputError(
+            f"{targets[0]!r} has {count:,} different values in {len(table):,} records: too many for classes; "
+            f"use {keyword('task', 'regression')} if they are numbers, or another {keyword('target')}"
+        )
+
+
+def network_targets(preparation: Preparation, loss: str, y: Array) -> tuple[int, Array]:
+    """Return the number of outputs, and the targets as the loss takes them."""
+    if preparation.classes is None:
+        if loss == "poisson" and y.min() < 0:
+            raise InputError(
+                f"{keyword('loss', 'poisson')} is for counts; {preparation.targets[0]!r} has the value {y.min():g}"
+            )
+        return y.shape[1], y
+    if loss == "binary_cross_entropy":
+        return 1, y
+    count = len(preparation.classes)
+    return count, y if loss == "cross_entropy" else np.eye(count)[y]
+
+
+def check_range(y: Array, table: Table, targets: tuple[str, ...], precision: str) -> None:
+    """Refuse targets that become infinite in the precision: rows kept from training may hold anything."""
+    wrong = ~(np.abs(y.reshape(len(y), -1)) < np.finfo(storage_dtype(precision)).max)
+    if wrong.any():
+        row, column = np.unravel_index(int(np.argmax(wrong)), wrong.shape)
+        value = np.asarray(table.columns[targets[column]])[row]
+        raise InputError(
+            f"{table.place(int(row), targets[column])}: {value:g} is too far from the other values for {precision}; "
+            "remove it"
+        )
+
+
+def truth_of(preparation: Preparation, table: Table, y: Array) -> Array:
+    """Return what predictions are compared with: the class indices `y`, or numbers in the target's own terms."""
+    return y if preparation.classes is not None else preparation.target_values(table)
