@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.backend.program import Program
-from gdkernels.definition.network import Layer, Layers, map_layers
+from gdkernels.definition.network import Layer, Layers
 
 __all__ = ["PRECISIONS", "Backend", "Executable", "Plan", "State", "host_array", "storage_dtype"]
 
@@ -74,11 +74,15 @@ class State:
     def copy(self, xp: Any) -> State:
         """Return a state that shares no array with this one."""
 
-        def copy(a: Any) -> Any:
-            return xp.asarray(a, copy=True)
+        def copied(a: Any) -> Any:
+            if a is None:
+                return None
+            return tuple(map(copied, a)) if isinstance(a, tuple) else xp.asarray(a, copy=True)
 
-        slots = map_layers(lambda arrays: tuple(map(copy, arrays)), self.slots)
-        return State(map_layers(copy, self.parameters), slots, self.step)
+        def layers(given: tuple[Layer, ...]) -> tuple[Layer, ...]:
+            return tuple(Layer(copied(W), copied(b)) for W, b in given)
+
+        return State(layers(self.parameters), layers(self.slots), self.step)
 
 
 class Executable(ABC):

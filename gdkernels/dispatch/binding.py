@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -36,12 +37,14 @@ class Binding:
     precision: str
     reason: str
 
-    @property
+    @cached_property
     def xp(self) -> Any:
+        """The namespace of the arrays, loaded when it is first used."""
         return self.backend.xp
 
-    @property
+    @cached_property
     def dtype(self) -> str:
+        """The type in which arrays are stored."""
         return storage_dtype(self.precision)
 
     def executable(
@@ -83,7 +86,7 @@ class Binding:
         )
         return AccumulatingExecutable(self.backend, program, plan, rows)
 
-    @property
+    @cached_property
     def on_host(self) -> bool:
         """Whether arrays are in the host's memory."""
         return self.device == "cpu"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from gdkernels.backend import storage_dtype
 from gdkernels.backend.program import Program
@@ -50,7 +51,7 @@ class Workload:
     records: int
     epochs: int = 1
 
-    @property
+    @cached_property
     def batch(self) -> int:
         """Records in a full batch; there are never more than all."""
         return min(self.batch_size, self.records)

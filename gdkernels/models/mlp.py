@@ -59,6 +59,8 @@ class MLP:
         For a backend or device that was named and cannot run here.
     """
 
+    _trainer: Trainer | None = None  # the one that the next fit goes on with
+
     def __init__(
         self,
         sizes: Sequence[int],
@@ -72,65 +74,58 @@ class MLP:
         precision: str | None = "float32",
     ) -> None:
         structure = DenseChain.checked(sizes, activation, output, bias)
-        self._hold(BoundNetwork(structure, seed=seed, backend=backend, device=device, precision=precision), {})
+        # For gdkernels' own rooms; its interface may change.
+        self.network = BoundNetwork(structure, seed=seed, backend=backend, device=device, precision=precision)
+        self.extra: dict[str, Any] = {}
 
     @classmethod
     def of(cls, network: BoundNetwork, extra: dict[str, Any]) -> Self:
         """Return the model that holds a network; for gdkernels itself."""
         mlp = cls.__new__(cls)
-        mlp._hold(network, extra)
+        mlp.network, mlp.extra = network, extra
         return mlp
-
-    def _hold(self, network: BoundNetwork, extra: dict[str, Any]) -> None:
-        self._network, self.extra = network, extra
-        self._trainer: Trainer | None = None
-
-    @property
-    def network(self) -> BoundNetwork:
-        """The network itself, for gdkernels' own rooms; its interface may change."""
-        return self._network
 
     @property
     def sizes(self) -> tuple[int, ...]:
         """The number of inputs, of the units of each hidden layer, and of outputs."""
-        return self._network.structure.sizes
+        return self.network.structure.sizes
 
     @property
     def activations(self) -> tuple[Activation, ...]:
         """The activation of each hidden layer."""
-        return self._network.structure.activations
+        return self.network.structure.activations
 
     @property
     def output(self) -> Activation:
         """The activation of the last layer; a loss that takes logits has set it to its link."""
-        return self._network.structure.output
+        return self.network.structure.output
 
     @property
     def bias(self) -> bool:
         """Whether layers have biases."""
-        return self._network.structure.bias
+        return self.network.structure.bias
 
     @property
     def seed(self) -> int:
         """The seed of everything random."""
-        return self._network.seed
+        return self.network.seed
 
     # ---- where it is
 
     @property
     def backend(self) -> str:
         """The name of the backend, "auto" until it is chosen."""
-        return self._network.backend
+        return self.network.backend
 
     @property
     def device(self) -> str:
         """The device of the parameters; "cpu" until a backend is chosen."""
-        return self._network.device
+        return self.network.device
 
     @property
     def precision(self) -> str | None:
         """The precision, None until it follows from the data."""
-        return self._network.precision
+        return self.network.precision
 
     def to(self, device: str | None = None, *, backend: str | Backend | None = None) -> Self:
         """Move to another device or backend, and return self.
@@ -140,7 +135,7 @@ class MLP:
         BackendError
             If it cannot be had here; nothing has moved then.
         """
-        self._network.to(device, backend)
+        self.network.to(device, backend)
         return self
 
     # ---- parameters
@@ -148,12 +143,12 @@ class MLP:
     @property
     def parameters(self) -> tuple[Layer, ...]:
         """A copy of the weights and biases: a `Layer` for each layer, arrays of the backend."""
-        return self._network.copied_parameters()
+        return self.network.copied_parameters()
 
     @property
     def parameter_count(self) -> int:
         """How many weights and biases there are."""
-        return self._network.parameter_count
+        return self.network.parameter_count
 
     def set_parameters(self, parameters: Sequence[Sequence[Any]]) -> None:
         """Set weights and biases: for each layer W [inputs, units] and b [units], or W alone without biases.
@@ -163,7 +158,7 @@ class MLP:
         InputError
             For the wrong number of layers, wrong shapes, or values that are not finite.
         """
-        self._network.set_parameters(parameters)
+        self.network.set_parameters(parameters)
 
     # ---- training
 
@@ -240,7 +235,7 @@ class MLP:
             trainer, history = best_of_starts(self, X, Y, settings, run, int(starts))
         else:
             last = self._trainer
-            same = last is not None and last.settings == Settings.checked(**settings, outputs=self._network.outputs)
+            same = last is not None and last.settings == Settings.checked(**settings, outputs=self.network.outputs)
             trainer = last if last is not None and same else Trainer(self, **settings)
             history = trainer.fit(X, Y, **run)
         self._trainer = trainer
@@ -254,7 +249,7 @@ class MLP:
         Classes are whole numbers: [records], or [records, outputs] of 0 and 1 where each output is a class of its own.
         The result is an array of the kind of X, and on its device.
         """
-        network = self._network
+        network = self.network
         with network.bound(X) as binding:
             output, xp = network.place_and_predict(X), binding.xp
             if network.objective is not None and network.objective.classifies:
@@ -273,11 +268,11 @@ class MLP:
         InputError
             If the network was not trained with a cross-entropy.
         """
-        objective = self._network.objective
+        objective = self.network.objective
         if objective is None or not objective.classifies:
             raise InputError("predict_proba needs a network that was trained with loss='cross_entropy'")
-        with self._network.bound(X) as binding:
-            return binding.give_back(self._network.place_and_predict(X), X)
+        with self.network.bound(X) as binding:
+            return binding.give_back(self.network.place_and_predict(X), X)
 
     def loss(self, X: Any, Y: Any, *, loss: str | Loss | None = None, reduction: str = "mean") -> float:
         """Return the loss: its mean per record, or with `reduction` "sum" E.
@@ -287,15 +282,15 @@ class MLP:
         loss
             None is the one that the network was last trained with, or else "sse".
         """
-        objective = self._network.objective_for(loss, reduction)
-        with self._network.bound(X) as binding:
-            records = place_records(binding, X, Y, None, spec=self._network.expects(objective))
-            error = self._network.error(records, objective)
+        objective = self.network.objective_for(loss, reduction)
+        with self.network.bound(X) as binding:
+            records = place_records(binding, X, Y, None, spec=self.network.expects(objective))
+            error = self.network.error(records, objective)
             return error / (1 if objective.reduction == "sum" else len(records))
 
     def gradient(self, X: Any, Y: Any, *, loss: str | Loss | None = None, reduction: str = "mean") -> tuple[Layer, ...]:
         """Return the gradient of what `loss` returns: a `Layer` for each layer, arrays of the backend."""
-        objective, network = self._network.objective_for(loss, reduction), self._network
+        objective, network = self.network.objective_for(loss, reduction), self.network
         with network.bound(X) as binding, np.errstate(all="ignore"):
             records = place_records(binding, X, Y, None, spec=network.expects(objective))
             return gradient(
@@ -318,7 +313,7 @@ class MLP:
         FileError
             If the file exists and `overwrite` is not set, or cannot be written; nothing is ever half-written.
         """
-        write_network(self._network, path, extra=self.extra, overwrite=overwrite)
+        write_network(self.network, path, extra=self.extra, overwrite=overwrite)
 
     def export_onnx(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """Write an ONNX model that predicts what this network does, from the traced graph.
@@ -337,13 +332,13 @@ class MLP:
         """
         from gdkernels.interchange.onnx import write_onnx
 
-        write_onnx(self._network, path, overwrite=overwrite)
+        write_onnx(self.network, path, overwrite=overwrite)
 
     def __repr__(self) -> str:
-        return f"MLP({self._network})"
+        return f"MLP({self.network})"
 
     def _repr_html_(self) -> str:
-        rows = self._network.structure.rows(self._network.parameters)
+        rows = self.network.structure.rows(self.network.parameters)
         return html_table(repr(self), ("layer", "inputs → units", "activation", "parameters"), rows)
 
 

@@ -104,7 +104,7 @@ class EpochRunner:
         self.epochs_done = 0
         self.optimizer_state = OptimizerState(network, settings.optimizer)
         self._programs: dict[tuple[DenseChain, bool, bool], Program] = {}
-        self._prepared: tuple[Program, int] | None = None
+        self._prepared: tuple[DenseChain, bool, bool, int] | None = None
         self._executable: Executable | None = None
 
     # ---- what is run
@@ -123,11 +123,19 @@ class EpochRunner:
 
     def prepare(self, workload: Workload, choices: Mapping[str, Any] | None = None) -> Executable:
         """Return what runs the steps; where `choices` of a plan are to be repeated, with these."""
-        binding = self._bind(None)
-        prepared = workload.program, workload.batch
+        binding, program = self._bind(None), workload.program
+        prepared = self.network.structure, program.gradient_norm, program.weighted, workload.batch
         if self._executable is None or self._prepared != prepared or choices is not None:
-            self._prepared, self._executable = prepared, binding.executable(workload.program, workload, choices)
+            self._prepared, self._executable = prepared, binding.executable(program, workload, choices)
         return self._executable
+
+    def _prepared_for(self, records: int, gradient_norm: bool, weighted: bool) -> Executable:
+        """Return what runs the steps of an epoch of so many records; nothing is done where that is ready."""
+        self._bind(None)
+        wanted = self.network.structure, gradient_norm, weighted, min(self.settings.batch_size, records)
+        if self._executable is not None and self._prepared == wanted:
+            return self._executable
+        return self.prepare(self.workload(records, gradient_norm=gradient_norm, weighted=weighted))
 
     @property
     def executable(self) -> Executable:
@@ -153,7 +161,7 @@ class EpochRunner:
 
     def _bind(self, X: Any) -> Binding:
         """Return where the network computes, with what the optimizer carries moved there."""
-        binding = self.network.bind(X)
+        binding = self.network.binding or self.network.bind(X)
         if self.optimizer_state.follow(binding):
             self._prepared, self._executable = None, None
         return binding
@@ -200,9 +208,10 @@ class EpochRunner:
         """
         if isinstance(data, Batches):
             return self._run_batches(data, pace, gradient_norm)
-        batch = min(self.settings.batch_size, len(data))
-        executable = self.prepare(self.workload(len(data), gradient_norm=gradient_norm, weighted=data.weighted))
-        arranged = self._arranged(data, batch)
+        records = len(data)
+        batch = min(self.settings.batch_size, records)
+        executable = self._prepared_for(records, gradient_norm, data.weighted)
+        arranged = self._arranged(data, records, batch)
         rates = self._rates(arranged.steps, pace)
         used = arranged.digest() if segments else ""
         middle = middle or Middle(self._copied_state(), used)
@@ -230,7 +239,7 @@ class EpochRunner:
 
     def _run_batches(self, batches: Batches, pace: Pace, gradient_norm: bool) -> EpochTotals:
         """Do for batches of the user's what `run` does for records: one step each, as they come."""
-        executable = self.prepare(self.workload(batches.size, gradient_norm=gradient_norm, weighted=batches.weighted))
+        executable = self._prepared_for(batches.size, gradient_norm, batches.weighted)
         steps = batches.steps or 1  # where that is not known yet, the rate stays what it is at the beginning
         rates = self._rates(steps, pace)
         middle = Middle(self._copied_state())
@@ -243,12 +252,12 @@ class EpochRunner:
         self._check_finite(middle, float(rates[-1]))
         return self._end_epoch(middle, gradient_norm, float(rates[-1]))
 
-    def _arranged(self, data: Records | Windows, batch: int) -> OrderedRecords | ShuffledWindows:
+    def _arranged(self, data: Records | Windows, records: int, batch: int) -> OrderedRecords | ShuffledWindows:
         """Return the records in the order of the next epoch."""
         if isinstance(data, Windows):
             return data.shuffled(batch, self.network.seed, self.epochs_done)
-        order = (self.order or self._shuffled)(self.epochs_done, len(data))
-        return OrderedRecords(data, _checked_order(order, len(data)), batch)
+        order = (self.order or self._shuffled)(self.epochs_done, records)
+        return OrderedRecords(data, _checked_order(order, records), batch)
 
     def _shuffled(self, epoch: int, records: int) -> npt.NDArray[np.int64]:
         return randomness.generator(self.network.seed, "order", epoch).permutation(records)

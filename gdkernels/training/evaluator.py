@@ -45,10 +45,10 @@ class Evaluator:
         self._network, self.held_out, self._metrics = network, held_out, metrics
         self._measured: Records | Windows | None = held_out
         measured = train if held_out is None else held_out
-        if measured.weighted:
-            check_takes_weights(metrics)
         if not metrics:
             return
+        if measured.weighted:
+            check_takes_weights(metrics)
         if isinstance(measured, Batches):
             raise InputError("metrics of batches need validation=(X, Y): the batches themselves are not kept")
         if isinstance(measured, Windows):

@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Iterable
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any, Protocol
 
 from gdkernels.backend import Executable
@@ -250,20 +251,22 @@ class Trainer:
                 checkpointer = stack.enter_context(Checkpointer(checkpoint, cadence, keep, resume=resume))
             planned = None if checkpointer is None else checkpointer.plan
             binding = stack.enter_context(network.bound(X if batches is None else batches.sample[0], workload, planned))
+            job = workload(1)
             if binding.on_host:
-                check_state(workload(1), binding.precision)
+                check_state(job, binding.precision)
             with phase("checking records"):
                 data = runner.place(X, Y, sample_weight) if batches is None else batches
                 train, held_out = self._held_out(data, validation)
             evaluator = Evaluator(network, train, held_out, asked.metrics)
-            job = workload(train.size if isinstance(train, Batches) else len(train))
+            job = replace(job, records=train.size if isinstance(train, Batches) else len(train))
             with phase("compiling"):
-                executable = runner.prepare(job, binding.choices_of(planned))
+                executable = runner.prepare(job, None if planned is None else binding.choices_of(planned))
             history = History(executable.plan, executable.origin, binding.reason)
             if binding.on_host:
                 needs = _footprint(executable, job, train, evaluator)
-                history.memory = needs.total
-                _log.info("memory: %s", needs, extra={"told": {"event": "memory", **needs.as_dict()}})
+                told = needs.as_dict()
+                history.memory = told["total"]
+                _log.info("memory: %s", needs, extra={"told": {"event": "memory", **told}})
             run = Run(history, began=runner.epochs_done, start=runner.state() if asked.retries else None)
             fit = Fit(runner, evaluator, asked, train, run, checkpointer)
             if checkpointer is not None:
