@@ -18,7 +18,7 @@ from gdkernels.errors import (
     Interrupted,
     TraceError,
 )
-from gdkernels.system.version import __version__
+from gdkernels.system.version import __version__ as __version__
 
 __all__ = [
     "MLP",
@@ -39,7 +39,6 @@ __all__ = [
     "TabularPredictor",
     "TraceError",
     "Trainer",
-    "__version__",
     "activations",
     "from_sklearn",
     "from_torch",

@@ -164,7 +164,7 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
 
     @_no_improvement_count.setter
     def _no_improvement_count(self, epochs: int) -> None:
-        self._stall.epochs = epochs
+        self._stall = Stall(epochs)
 
     def _strata(self, given: Given) -> Any:
         """Return what the validation split is stratified by."""

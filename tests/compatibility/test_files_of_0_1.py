@@ -166,7 +166,7 @@ def test_a_model_of_a_table_is_the_average_of_several_networks(name: str, comman
     assert told["sizes"] == [12, 5 * 256, 1 if name == "price" else 3]
     assert len(told["history"]) == 5
     assert {c["kind"] for c in told["columns"]} == {"number", "category", "date", "dropped"}
-    assert gd.load(f"{name}.safetensors", backend="numpy").predict(np.zeros((2, 12))).shape[0] == 2
+    assert gd.load(f"{name}.safetensors", backend="numpy").network.predict(np.zeros((2, 12))).shape[0] == 2
 
 
 # ---- checkpoints

@@ -61,6 +61,20 @@ NAMES = {
         Layer(W, b)
         Layer.W
         Layer.b
+        TabularPredictor(target, task, ignore, keep_columns, categorical, numeric, drop_missing, class_weight)
+        TabularPredictor.describe(X, y)
+        TabularPredictor.evaluate(X, y, drop_missing)
+        TabularPredictor.export_onnx(path, overwrite)
+        TabularPredictor.fit(X, y)
+        TabularPredictor.get_params(deep)
+        TabularPredictor.load(path, backend, device, objects)
+        TabularPredictor.predict(X)
+        TabularPredictor.predict_parts(X)
+        TabularPredictor.predict_proba(X)
+        TabularPredictor.prepared(X, y)
+        TabularPredictor.save(path, overwrite)
+        TabularPredictor.score(X, y)
+        TabularPredictor.set_params(parameters)
         MLP(sizes, activation, output, bias, seed, backend, device, precision)
         MLP.backend
         MLP.device

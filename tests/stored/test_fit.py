@@ -66,7 +66,7 @@ def test_what_fits_into_memory_is_trained_on_as_arrays_are(folder, backend, weig
 def test_pieces_hold_every_record_once_in_the_order_of_the_shuffle(folder, share):
     made = trainer()
     with made.mlp.network.bound(X):
-        data = made._place_any(stored(folder, weights=True), None, None)
+        data = made.runner.place(stored(folder, weights=True), None, None)
         assert isinstance(data, Windows)
         train, _ = data.split(share, 3) if share else (data, None)
         arranged = train.shuffled(20, 3, 0)
