@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.backend import Executable, Plan, State
+from gdkernels.backend.arguments import widths_of
 from gdkernels.backend.program import Program
 from gdkernels.backend.verification import bound, continue_on_numpy, named_arrays, relative_error, start
 from gdkernels.definition import activations, losses
@@ -19,7 +20,7 @@ from gdkernels.definition.optimizers import SGD
 from gdkernels.lowering.steps import ScheduleError
 from gdkernels_cupy.cuda.device import free_bytes
 from gdkernels_cupy.cuda.pinned import is_on_host
-from gdkernels_cupy.graphs.executable import CudaExecutable, widths_of
+from gdkernels_cupy.graphs.executable import CudaExecutable
 from gdkernels_cupy.persistent.cuda import CudaMachine, properties_of
 from gdkernels_cupy.persistent.executable import NarrowExecutable, applies
 

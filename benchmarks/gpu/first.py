@@ -49,9 +49,10 @@ def step_against_interpreter(name: str, precision: str) -> dict[str, float]:
     from gdkernels_cupy import CuPyBackend
     from gdkernels_cupy.graphs.interpret import Interpreter
     from gdkernels_cupy.graphs.lower import lower
-    from gdkernels_cupy.tasks import training_of
+    from gdkernels_cupy.graphs.source import CUDA_FUNCTIONS
 
     from gdkernels.lowering.scalars import scalar_table
+    from gdkernels.lowering.task import schedule_training
 
     case, data, backend = CASES[name], data_of(CASES[name]), CuPyBackend()
     dtype = storage_dtype(precision)
@@ -65,7 +66,7 @@ def step_against_interpreter(name: str, precision: str) -> dict[str, float]:
     order = data.runs[0][0]
     loss, _ = executable.run(state, put(data.x), put(data.y), order, case.batch_size, np.full(1, case.learning_rate))
 
-    task = training_of(case.program)
+    task = schedule_training(case.program, CUDA_FUNCTIONS)
     sizes = task.sizes(case.widths, len(order))
     epilogues = executable.plan.choices["epilogues"]
     interpreter = Interpreter(lower(task, sizes, precision, (len(order),), epilogues), precision)

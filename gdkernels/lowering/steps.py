@@ -147,6 +147,13 @@ class Schedule:
     aliases: dict[int, Node] = field(default_factory=dict)
     stages: dict[int, int] = field(default_factory=dict)
 
+    @property
+    def loops(self) -> list[Loop]:
+        """The loops of the tile, those over numbers, and those of the update, in the order in which they run first."""
+        loops = [s for s in self.tile if isinstance(s, Loop)]
+        loops += [loop for loop in self.numbers if loop is not None]
+        return loops + [loop for phase in self.updates for loop in phase.values()]
+
 
 def value_of(node: Node) -> Node:
     """Return the node that `node` shows in another shape."""

@@ -4,11 +4,12 @@ import numpy as np
 from gdkernels_cupy.graphs.epilogue_fusion import EPILOGUES
 from gdkernels_cupy.graphs.interpret import Interpreter
 from gdkernels_cupy.graphs.lower import lower
-from gdkernels_cupy.tasks import prediction_of, training_of
+from gdkernels_cupy.graphs.source import CUDA_FUNCTIONS
 from gdkernels_numpy import NumPyBackend
 
 from gdkernels.backend import PRECISIONS, Executable, storage_dtype, verification
 from gdkernels.lowering.scalars import scalar_table
+from gdkernels.lowering.task import schedule_prediction, schedule_training
 
 
 class Interpreted(NumPyBackend):
@@ -40,8 +41,8 @@ class _Lists(Executable):
 
     def __init__(self, backend, program, plan):
         self.plan, self._backend, self._program = plan, backend, program
-        self._prediction = prediction_of(program)
-        self._training = training_of(program) if program.optimizer else None
+        self._prediction = schedule_prediction(program, CUDA_FUNCTIONS)
+        self._training = schedule_training(program, CUDA_FUNCTIONS) if program.optimizer else None
 
     def _interpreter(self, task, widths, batch):
         count = min(self._backend.pieces, batch) if task.output is None else 1

@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 from gdkernels_cupy.graphs import operations as ops
-from gdkernels_cupy.graphs.calls import CONTROL, SOURCES, calls_of
+from gdkernels_cupy.graphs.calls import CONTROL, calls_of
 from gdkernels_cupy.graphs.interpret import Interpreter, to_bfloat16
 from gdkernels_cupy.graphs.operations import Listing, matrix
 from programs import module, started
 from twin import Twin
 
+from gdkernels.lowering.task import DATA
 from gdkernels.testing.cases import CASES
 
 PLAIN = frozenset({
@@ -43,7 +44,7 @@ class Kernels(Interpreter):
         self._table = np.full((2, 2 + len(scalars)), np.nan)
         self._table[0] = 0.0, 1.0, *scalars
         records = len(arrays["x"])
-        sources = [arrays[name].ctypes.data if name in arrays else 0 for name in SOURCES]
+        sources = [arrays[name].ctypes.data if name in arrays else 0 for name in DATA]
         self.cells[:] = [0, 0, self._order.ctypes.data, self._table.ctypes.data, records, *sources]
 
     def run(self, operation):

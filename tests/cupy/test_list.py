@@ -8,12 +8,13 @@ import pytest
 from gdkernels_cupy.graphs import operations as ops
 from gdkernels_cupy.graphs.epilogue_fusion import EPILOGUES
 from gdkernels_cupy.graphs.lower import lower
-from gdkernels_cupy.tasks import training_of
+from gdkernels_cupy.graphs.source import CUDA_FUNCTIONS
 from interpreted import Interpreted
 
 from gdkernels.backend import Plan, verification
 from gdkernels.definition import activations, network
 from gdkernels.definition.optimizers import SGD, AdamW
+from gdkernels.lowering.task import schedule_training
 from gdkernels.testing import BackendConformance
 from gdkernels.testing.cases import CASES, compare, on_backend, on_numpy
 
@@ -67,7 +68,7 @@ def test_every_route_is_the_definition(epilogues, pieces):
 
 
 def operations(program, epilogues=EPILOGUES, precision="float32", pieces=(8,), widths=(9, 13, 11, 3)):
-    task = training_of(program)
+    task = schedule_training(program, CUDA_FUNCTIONS)
     return lower(task, task.sizes(widths, sum(pieces)), precision, pieces, epilogues).operations
 
 

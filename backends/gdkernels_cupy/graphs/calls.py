@@ -9,15 +9,15 @@ import numpy as np
 
 from gdkernels.lowering.elementwise import ELEMENT
 from gdkernels.lowering.steps import NUMBER
+from gdkernels.lowering.task import DATA
 from gdkernels_cupy.graphs import operations as ops
 from gdkernels_cupy.graphs.launch_shapes import ACROSS, THREADS, Shape, shape_of
 from gdkernels_cupy.graphs.operations import Buffer, Listing
 from gdkernels_cupy.graphs.source import kernel_name
 
-__all__ = ["CONTROL", "SOURCES", "Addresses", "Call", "calls_of", "next_batch"]
+__all__ = ["CONTROL", "Addresses", "Call", "calls_of", "next_batch"]
 
-SOURCES = ("x", "y", "sample_weight")
-CONTROL = ("step", "first", "order", "table", "records", *SOURCES)  # eight bytes each
+CONTROL = ("step", "first", "order", "table", "records", *DATA)  # eight bytes each
 
 
 class Addresses(Protocol):
@@ -92,7 +92,7 @@ def _gather(op: ops.Gather, at: Addresses) -> Call:
     real = "float64" if op.target.storage == "float64" else "float32"
     arguments = (
         _p(at.control),
-        _i(SOURCES.index(op.source)),
+        _i(DATA.index(op.source)),
         _l(op.first),
         _i(op.rows),
         _i(op.columns),

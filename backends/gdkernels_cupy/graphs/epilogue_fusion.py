@@ -20,7 +20,7 @@ from gdkernels.graph import topological, value_and_pullback
 from gdkernels.graph.nodes import Node, same_shape
 from gdkernels.graph.operations import SCALAR
 from gdkernels.lowering.steps import UNITS, Accumulation, Loop, Product, kind_of, value_of
-from gdkernels_cupy.tasks import Task
+from gdkernels.lowering.task import ScheduledTask
 
 __all__ = ["EPILOGUES", "FUNCTIONS", "OVERWRITING", "FusedProduct", "Routes", "Update", "applicable", "routes_of"]
 
@@ -96,7 +96,7 @@ class Routes:
     skipped: set[int] = field(default_factory=set)
 
 
-def routes_of(task: Task, epilogues: frozenset[str], *, rounds: bool) -> Routes:
+def routes_of(task: ScheduledTask, epilogues: frozenset[str], *, rounds: bool) -> Routes:
     """Return what of `epilogues` applies to this task.
 
     Parameters
@@ -113,7 +113,7 @@ def routes_of(task: Task, epilogues: frozenset[str], *, rounds: bool) -> Routes:
 
 
 class _Finder:
-    def __init__(self, task: Task, epilogues: frozenset[str], *, rounds: bool) -> None:
+    def __init__(self, task: ScheduledTask, epilogues: frozenset[str], *, rounds: bool) -> None:
         self.task, self.epilogues, self.rounds = task, epilogues, rounds
         self.routes = Routes()
         self.exact = {a.right.id for a in task.schedule.accumulations if rounds and a.left is None}

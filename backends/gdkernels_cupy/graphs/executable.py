@@ -12,10 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.backend import Executable, Plan, State, storage_dtype
+from gdkernels.backend.arguments import arrays_by_name, check_prediction, check_run, widths_of
 from gdkernels.backend.program import Program
 from gdkernels.definition.network import Layers, map_layers
-from gdkernels.errors import BackendError, InputError
-from gdkernels.lowering.scalars import scalar_table
+from gdkernels.errors import BackendError
+from gdkernels.lowering.scalars import known_of_steps, scalar_table
+from gdkernels.lowering.task import DATA, ScheduledTask, schedule_prediction, schedule_training
 from gdkernels_cupy.cuda.device import check_device, device, free_bytes
 from gdkernels_cupy.cuda.pinned import is_on_host
 from gdkernels_cupy.graphs.epilogue_tuning import chosen, remember, remembered
@@ -24,9 +26,9 @@ from gdkernels_cupy.graphs.memory_plan import bytes_of, shares, split
 from gdkernels_cupy.graphs.operations import Listing
 from gdkernels_cupy.graphs.probe import trusted_epilogues
 from gdkernels_cupy.graphs.session import Session, Source, UnsupportedProductError
-from gdkernels_cupy.tasks import Task, prediction_of, training_of
+from gdkernels_cupy.graphs.source import CUDA_FUNCTIONS
 
-__all__ = ["CudaExecutable", "widths_of"]
+__all__ = ["CudaExecutable"]
 
 _log = logging.getLogger("gdkernels")
 
@@ -38,7 +40,7 @@ _KEPT = 3  # numbers of rows whose memory is kept, such as those of the validati
 class _Shape:
     """What a session is made for; `rest` is the size of a smaller last batch."""
 
-    task: Task
+    task: ScheduledTask
     widths: tuple[int, ...]
     batch: int
     rest: int = 0
@@ -56,8 +58,8 @@ class CudaExecutable(Executable):
     def __init__(self, program: Program, plan: Plan, number: int) -> None:
         self.plan = plan
         self._program, self._number = program, number
-        self._training = training_of(program) if program.optimizer is not None else None
-        self._prediction = prediction_of(program)
+        self._training = schedule_training(program, CUDA_FUNCTIONS) if program.optimizer is not None else None
+        self._prediction = schedule_prediction(program, CUDA_FUNCTIONS)
         self._dtype = np.dtype(storage_dtype(plan.precision))
         self._wished_epilogues = plan.choices.get("epilogues")
         self._wished = plan.choices.get("micro_batches")
@@ -77,30 +79,23 @@ class CudaExecutable(Executable):
         learning_rates: npt.NDArray[np.float64],
         sample_weight: Any = None,
     ) -> tuple[float, float | None]:
-        assert self._training is not None, "a program that only predicts has no step"
         widths = widths_of(state.parameters)
         order = np.ascontiguousarray(order, np.int64)
-        rates = np.ascontiguousarray(learning_rates, np.float64)
         with device(self._number).lock, self._on_device():
             arrays = {"x": self._contiguous(x), "y": self._contiguous(y)}
             if sample_weight is not None:
                 arrays["sample_weight"] = self._contiguous(sample_weight)
-            self._check(arrays, order, widths)
-            steps = len(rates)
-            if steps == 0:
-                return 0.0, 0.0 if self._program.gradient_norm else None
+            x, y, weights = map(arrays.get, DATA)
+            check_run(self._program, state.parameters, x, y, order, batch_size, learning_rates, weights)
+            assert self._training is not None, "what has an optimizer has a step"
+            steps, l2 = len(learning_rates), self._program.l2
             batch = min(batch_size, len(order))
             streamed = any(map(is_on_host, arrays.values()))
             parameters = map_layers(self._contiguous, state.parameters)
             slots = map_layers(lambda slots: tuple(map(self._contiguous, slots)), state.slots)
-            named = _named(parameters, slots)
+            named = arrays_by_name(parameters, slots)
             sources = {name: Source(a.data.ptr, a.shape[0]) for name, a in arrays.items()}
-            known = {
-                "learning_rate": rates,
-                "t": np.arange(state.step + 1.0, state.step + steps + 1.0),
-                "B": np.minimum(batch, len(order) - batch * np.arange(float(steps))),
-                "l2": self._program.l2,
-            }
+            known = known_of_steps(learning_rates, done=state.step, records=len(order), batch=batch, l2=l2)
 
             def table(session: Session) -> npt.NDArray[np.float64]:
                 return self._table(session.task, session.listing, widths, known)
@@ -121,15 +116,14 @@ class CudaExecutable(Executable):
         widths = widths_of(parameters)
         with device(self._number).lock, self._on_device():
             x = self._contiguous(x)
-            if x.shape[1] != widths[0]:
-                raise InputError(f"x has {x.shape[1]} columns, the network {widths[0]} inputs")
+            check_prediction(parameters, x)
             output = cupy.empty((x.shape[0], widths[-1]), self._dtype)
             if x.shape[0]:
                 rows = self._rows_at_a_time(widths, x.shape[0])
                 session = self._session(_Shape(self._prediction, widths, rows))
                 table = self._table(self._prediction, session.listing, widths, {"B": float(rows)})
                 plain = map_layers(self._contiguous, parameters)
-                session.predict(_named(plain, ()), Source(x.data.ptr, x.shape[0]), widths[0], output, table)
+                session.predict(arrays_by_name(plain), Source(x.data.ptr, x.shape[0]), widths[0], output, table)
         return output
 
     def _rows_at_a_time(self, widths: tuple[int, ...], records: int) -> int:
@@ -270,7 +264,7 @@ class CudaExecutable(Executable):
         return split(shape.task, shape.widths, shape.batch, precision, epilogues, free, streamed=shape.streamed)
 
     def _table(
-        self, task: Task, listing: Listing, widths: tuple[int, ...], known: Mapping[str, Any]
+        self, task: ScheduledTask, listing: Listing, widths: tuple[int, ...], known: Mapping[str, Any]
     ) -> npt.NDArray[np.float64]:
         """Return zero, one, and the numbers that the host knows, for each step."""
         sizes = {name: float(n) for name, n in task.sizes(widths, 0).items()}
@@ -291,33 +285,3 @@ class CudaExecutable(Executable):
         if isinstance(a, cupy.ndarray):
             check_device(a.device.id, self._number)
         return cupy.ascontiguousarray(a, self._dtype)
-
-    def _check(self, arrays: Mapping[str, Any], order: npt.NDArray[np.int64], widths: tuple[int, ...]) -> None:
-        """Refuse what compiled code would read beyond: it checks nothing itself."""
-        x, y, weights = arrays["x"], arrays["y"], arrays.get("sample_weight")
-        records = x.shape[0]
-        if x.shape != (records, widths[0]) or y.shape != (records, widths[-1]):
-            raise InputError(f"x {x.shape} and y {y.shape} do not fit a network of {widths[0]} to {widths[-1]} units")
-        if self._program.weighted != (weights is not None) or (weights is not None and weights.shape != (records,)):
-            wanted = f"takes sample_weight [{records}]" if self._program.weighted else "takes no sample_weight"
-            raise InputError(f"this program {wanted}, got {None if weights is None else list(weights.shape)}")
-        if order.size == 0:
-            raise InputError("there are no records to train on")
-        if order.min() < 0 or order.max() >= records:
-            raise InputError(f"the order names row {order.min()} to {order.max()} of {records} rows")
-
-
-def widths_of(parameters: Layers) -> tuple[int, ...]:
-    """Return the inputs and the units of each layer."""
-    return (parameters[0].W.shape[0], *(layer.W.shape[1] for layer in parameters))
-
-
-def _named(parameters: Layers, slots: Layers) -> dict[str, Any]:
-    """Return the arrays by the names that a trace gives them."""
-    named: dict[str, Any] = {}
-    for k, layer in enumerate(parameters):
-        named |= {f"{letter}{k}": a for letter, a in zip("Wb", layer, strict=True) if a is not None}
-    for k, layer in enumerate(slots):
-        for letter, arrays in zip("Wb", layer, strict=True):
-            named |= {f"{letter}{k}.{s}": a for s, a in enumerate(arrays or ())}
-    return named

@@ -18,17 +18,17 @@ from gdkernels.lowering.steps import (
     value_of,
 )
 from gdkernels.lowering.steps import Gather as GatherStep
+from gdkernels.lowering.task import ScheduledTask
 from gdkernels_cupy.graphs import operations as ops
 from gdkernels_cupy.graphs.epilogue_fusion import FUNCTIONS, OVERWRITING, FusedProduct, Routes, routes_of
 from gdkernels_cupy.graphs.launch_shapes import ROW_COLUMNS, chunks_of, shape_of
 from gdkernels_cupy.graphs.operations import Buffer, Kernel, Listing, matrix, vector
-from gdkernels_cupy.tasks import Task
 
 __all__ = ["lower"]
 
 
 def lower(
-    task: Task, sizes: Mapping[str, int], precision: str, pieces: Sequence[int], epilogues: Iterable[str]
+    task: ScheduledTask, sizes: Mapping[str, int], precision: str, pieces: Sequence[int], epilogues: Iterable[str]
 ) -> Listing:
     """Return the list for these sizes.
 
@@ -61,7 +61,7 @@ class _Values:
 class _Lowering:
     def __init__(
         self,
-        task: Task,
+        task: ScheduledTask,
         sizes: Mapping[str, int],
         precision: str,
         pieces: Sequence[int],
@@ -114,12 +114,12 @@ class _Lowering:
 
     def _number_scalars(self) -> None:
         """Give every number its place: zero, one, what the host knows, what the device finds out."""
-        host = [n for loop in self.task.loops for n in loop.reads if n.dtype == SCALAR]
+        host = [n for loop in self.task.schedule.loops for n in loop.reads if n.dtype == SCALAR]
         host += [n for update in self.routes.updates.values() for n in update.factors]
         for node in host:
             self.numbers.setdefault(node.id, Listing.FIRST + len(self.numbers))
         self.scalars = tuple({n.id: n for n in host}.values())
-        found = [r for loop in self.task.loops for r in loop.reductions if kind_of(r, self.batch) == NUMBER]
+        found = [r for loop in self.task.schedule.loops for r in loop.reductions if kind_of(r, self.batch) == NUMBER]
         found += [n for loop in self.schedule.numbers if loop is not None for n in loop.outputs]
         for node in found:
             self.numbers.setdefault(node.id, Listing.FIRST + len(self.numbers))

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 from gdkernels.errors import BackendError
 from gdkernels.lowering.allocation import place
+from gdkernels.lowering.task import ScheduledTask
 from gdkernels_cupy.graphs.lower import lower
 from gdkernels_cupy.graphs.operations import Gather, Listing
-from gdkernels_cupy.tasks import Task
 
 __all__ = ["NEXT", "bytes_of", "placed", "shares", "split"]
 
@@ -30,7 +30,7 @@ def placed(listing: Listing, *, streamed: bool = False) -> tuple[dict[str, int],
 
 
 def bytes_of(
-    task: Task,
+    task: ScheduledTask,
     widths: tuple[int, ...],
     pieces: tuple[int, ...],
     precision: str,
@@ -48,7 +48,7 @@ def shares(batch: int, parts: int) -> tuple[int, ...]:
 
 
 def split(
-    task: Task,
+    task: ScheduledTask,
     widths: tuple[int, ...],
     batch: int,
     precision: str,

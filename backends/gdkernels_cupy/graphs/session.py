@@ -14,15 +14,15 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.errors import BackendError
+from gdkernels.lowering.task import DATA, ScheduledTask
 from gdkernels_cupy.cuda.device import Device
 from gdkernels_cupy.graphs import operations as ops
-from gdkernels_cupy.graphs.calls import CONTROL, SOURCES, calls_of, next_batch
+from gdkernels_cupy.graphs.calls import CONTROL, calls_of, next_batch
 from gdkernels_cupy.graphs.lower import lower
 from gdkernels_cupy.graphs.memory_plan import NEXT, placed
 from gdkernels_cupy.graphs.operations import BYTES, Buffer, Listing
 from gdkernels_cupy.graphs.products import Matmul, shape_key
 from gdkernels_cupy.graphs.source import fixed_source, kernel_name, kernel_source, preamble
-from gdkernels_cupy.tasks import Task
 
 __all__ = ["Addresses", "Session", "Source", "UnsupportedProductError"]
 
@@ -116,7 +116,7 @@ class Session:
     def __init__(
         self,
         device: Device,
-        task: Task,
+        task: ScheduledTask,
         widths: tuple[int, ...],
         precision: str,
         pieces: Iterable[tuple[int, ...]],
@@ -352,7 +352,7 @@ class Session:
 
     def _control(self, sources: Mapping[str, Source], order: int, table: int) -> npt.NDArray[np.int64]:
         records = next(iter(sources.values())).records
-        addresses = [sources[name].address if name in sources else 0 for name in SOURCES]
+        addresses = [sources[name].address if name in sources else 0 for name in DATA]
         return np.array([0, 0, order, table, records, *addresses], np.int64)
 
 

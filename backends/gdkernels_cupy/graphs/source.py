@@ -15,7 +15,18 @@ from gdkernels.lowering.elementwise import ELEMENT, ROW, SINGLE, UNIT, Instructi
 from gdkernels.lowering.steps import NUMBER
 from gdkernels_cupy.graphs.operations import Kernel
 
-__all__ = ["constant_text", "fixed_source", "kernel_name", "kernel_source", "operation_text", "preamble"]
+__all__ = [
+    "CUDA_FUNCTIONS",
+    "constant_text",
+    "fixed_source",
+    "kernel_name",
+    "kernel_source",
+    "operation_text",
+    "preamble",
+]
+
+# What CUDA computes besides arithmetic.
+CUDA_FUNCTIONS = frozenset({"exp", "expm1", "log", "log1p", "tanh", "sin", "cos", "pow"})
 
 _TYPES = {"float64": "double", "float32": "float", "bfloat16": "bfloat16", "number": "double"}
 

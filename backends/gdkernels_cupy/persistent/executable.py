@@ -11,15 +11,17 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.backend import Executable, Plan, State
+from gdkernels.backend.arguments import arrays_by_name, check_prediction, check_run, widths_of
 from gdkernels.backend.program import Program
 from gdkernels.definition.network import Layers, map_layers
-from gdkernels.errors import InputError, TraceError
-from gdkernels.lowering.scalars import scalar_table
+from gdkernels.errors import TraceError
+from gdkernels.lowering.scalars import known_of_steps, scalar_table
 from gdkernels.lowering.steps import ScheduleError
+from gdkernels.lowering.task import ScheduledTask, schedule_prediction, schedule_training
+from gdkernels_cupy.graphs.source import CUDA_FUNCTIONS
 from gdkernels_cupy.persistent.machine import Kernels, Machine, Properties
 from gdkernels_cupy.persistent.shape import FORMATS, WIDEST, padded
 from gdkernels_cupy.persistent.source import Source, write_source
-from gdkernels_cupy.tasks import Task, prediction_of, training_of
 
 __all__ = ["NarrowExecutable", "applies"]
 
@@ -58,13 +60,14 @@ def _unfit(widths: Sequence[int], precision: str, properties: Properties) -> str
     return None
 
 
-def _tasks(program: Program) -> tuple[Task | None, Task]:
-    return training_of(program) if program.optimizer is not None else None, prediction_of(program)
+def _tasks(program: Program) -> tuple[ScheduledTask | None, ScheduledTask]:
+    step = schedule_training(program, CUDA_FUNCTIONS) if program.optimizer is not None else None
+    return step, schedule_prediction(program, CUDA_FUNCTIONS)
 
 
 def _fitting(
-    step: Task | None,
-    prediction: Task,
+    step: ScheduledTask | None,
+    prediction: ScheduledTask,
     widths: Sequence[int],
     precision: str,
     shared_bytes: int,
@@ -132,15 +135,13 @@ class NarrowExecutable(Executable):
         learning_rates: npt.NDArray[np.float64],
         sample_weight: Any = None,
     ) -> tuple[float, float | None]:
-        widths = _widths(state.parameters)
+        widths = widths_of(state.parameters)
+        check_run(self._program, state.parameters, x, y, order, batch_size, learning_rates, sample_weight)
         source, kernels = self.bind(widths)
         step = source.step
-        assert step is not None, "a program that only predicts has no step"
+        assert step is not None, "what has an optimizer has a step"
         machine = self._machine
-        _check(x, y, order, widths)
-        steps = len(learning_rates)
-        if steps == 0:
-            return 0.0, 0.0 if self._program.gradient_norm else None
+        steps, l2 = len(learning_rates), self._program.l2
         batch = min(batch_size, len(order))
         ctas = self._ctas(source, kernels, batch)
 
@@ -150,13 +151,8 @@ class NarrowExecutable(Executable):
         share = None if sample_weight is None else machine.contiguous(sample_weight)
         arrays = self._addresses(source, state.parameters, state.slots)
         weights, image = self._rounded(source, kernels, arrays, x)
-        known = {
-            "learning_rate": np.asarray(learning_rates, np.float64),
-            "t": np.arange(state.step + 1.0, state.step + steps + 1.0),
-            "B": np.minimum(batch, len(order) - batch * np.arange(float(steps))),
-            "l2": self._program.l2,
-            **{str(d): float(n) for d, n in zip(self._prediction.widths, widths, strict=True)},
-        }
+        known: dict[str, Any] = {name: float(n) for name, n in self._prediction.sizes(widths, 0).items()}
+        known |= known_of_steps(learning_rates, done=state.step, records=len(order), batch=batch, l2=l2)
         scalars = machine.put(scalar_table(step.scalars, known, steps).astype(np.float32).reshape(-1))
         rows = machine.put(np.ascontiguousarray(order, np.int32))
         partial = machine.zeros(ctas * step.partial.size, "float32")
@@ -191,11 +187,10 @@ class NarrowExecutable(Executable):
         return math.fsum(found[:, 0]), norm
 
     def predict(self, parameters: Layers, x: Any) -> Any:
-        widths = _widths(parameters)
+        check_prediction(parameters, x)
+        widths = widths_of(parameters)
         source, kernels = self.bind(widths)
         machine, records = self._machine, int(x.shape[0])
-        if x.shape[1] != widths[0]:
-            raise InputError(f"x has {x.shape[1]} columns, the network {widths[0]} inputs")
         output = machine.zeros(records * widths[-1], "float32")
         if records:
             x = machine.contiguous(x)
@@ -270,7 +265,7 @@ class NarrowExecutable(Executable):
         return min(kernels.resident(), int(self._wished.get("ctas", useful)))
 
     def _addresses(self, source: Source, parameters: Layers, slots: Layers) -> Any:
-        arrays = _named(parameters, slots)
+        arrays = arrays_by_name(parameters, slots)
         found = [self._machine.address(arrays[n]) if n in arrays else 0 for n in source.order]
         return self._machine.put(np.asarray(found, np.uint64))
 
@@ -286,29 +281,3 @@ class NarrowExecutable(Executable):
         kernels.launch("round_weights", -(-kernel.weights.size // rows), 0, (arrays, weights), together=False)
         kernels.launch("round_inputs", ctas, 0, (x, image, records), together=False)
         return weights, image
-
-
-def _check(x: Any, y: Any, order: npt.NDArray[np.int64], widths: tuple[int, ...]) -> None:
-    """Refuse what the kernel would read beyond: it checks nothing itself."""
-    records = x.shape[0]
-    if tuple(x.shape) != (records, widths[0]) or tuple(y.shape) != (records, widths[-1]):
-        raise InputError(f"x {x.shape} and y {y.shape} do not fit a network of {widths[0]} to {widths[-1]} units")
-    if len(order) == 0:
-        raise InputError("there are no records to train on")
-    if order.min() < 0 or order.max() >= records:
-        raise InputError(f"the order names row {order.min()} to {order.max()} of {records} rows")
-
-
-def _widths(parameters: Layers) -> tuple[int, ...]:
-    return (int(parameters[0].W.shape[0]), *(int(layer.W.shape[1]) for layer in parameters))
-
-
-def _named(parameters: Layers, slots: Layers) -> Mapping[str, Any]:
-    """Return the arrays by the names that a trace gives them."""
-    named: dict[str, Any] = {}
-    for k, layer in enumerate(parameters):
-        named |= {f"{kind}{k}": a for kind, a in zip("Wb", layer, strict=True) if a is not None}
-    for k, layer in enumerate(slots):
-        for kind, arrays in zip("Wb", layer, strict=True):
-            named |= {f"{kind}{k}.{s}": a for s, a in enumerate(arrays or ())}
-    return named

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from gdkernels.graph.nodes import Node
 from gdkernels.graph.operations import SCALAR
 from gdkernels.lowering.steps import UNITS, WEIGHTS, Accumulation, Loop, Product, ScheduleError, kind_of
+from gdkernels.lowering.task import ScheduledTask
 from gdkernels_cupy.persistent.layout import TileLayout
 from gdkernels_cupy.persistent.shape import Format, Split, most_sums, padded, split_gradient
-from gdkernels_cupy.tasks import Task
 
 __all__ = ["Arena", "Gradient", "Memory"]
 
@@ -65,7 +65,7 @@ class Memory:
 
     def __init__(
         self,
-        task: Task,
+        task: ScheduledTask,
         sizes: Mapping[str, int],
         form: Format,
         warps: int,

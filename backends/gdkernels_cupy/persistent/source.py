@@ -6,10 +6,10 @@ from functools import cache
 from importlib.resources import files
 
 from gdkernels.lowering.steps import ScheduleError
+from gdkernels.lowering.task import ScheduledTask
 from gdkernels_cupy.persistent.kernel import KernelText
 from gdkernels_cupy.persistent.memory import Memory
 from gdkernels_cupy.persistent.shape import Format, most_sums
-from gdkernels_cupy.tasks import Task
 
 __all__ = ["Source", "write_source"]
 
@@ -40,8 +40,8 @@ class Source:
 
 
 def write_source(
-    step: Task | None,
-    prediction: Task,
+    step: ScheduledTask | None,
+    prediction: ScheduledTask,
     sizes: Mapping[str, int],
     form: Format,
     warps: int,
