@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from gdkernels_cupy.graphs.executable import CudaExecutable
-from gdkernels_cupy.persistent.executable import NarrowExecutable
+from gdkernels_cupy.graphs.executable import CudaGraphExecutable
+from gdkernels_cupy.persistent.executable import PersistentExecutable
 from gdkernels_numba import NumbaBackend
 from gdkernels_numpy import NumPyBackend
 from host_cupy import install
-from narrow_twin import TwinMachine
+from persistent_twin import TwinDevice
 
 from gdkernels.backend import Plan, verification
 from gdkernels.backend.definition_executable import DefinitionExecutable
@@ -34,11 +34,11 @@ def numba(program, folder):
 
 
 def graphs(program, folder):
-    return CudaExecutable(program, Plan("cupy", "cuda:0", "float32"), 0)
+    return CudaGraphExecutable(program, Plan("cupy", "cuda:0", "float32"), 0)
 
 
 def persistent(program, folder):
-    return NarrowExecutable(program, Plan("cupy", "cuda:0", "bfloat16"), TwinMachine(folder))
+    return PersistentExecutable(program, Plan("cupy", "cuda:0", "bfloat16"), TwinDevice(folder))
 
 
 def arguments(**changed):

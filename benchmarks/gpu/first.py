@@ -25,9 +25,9 @@ def epilogues_believed() -> dict[str, Any]:
 
 def persistent_kernel() -> dict[str, str]:
     """Return, by precision, whether the kernel for narrow networks does a few steps right, or what is wrong."""
-    from gdkernels_cupy.choice import narrow_is_right
+    from gdkernels_cupy.choice import persistent_is_right
 
-    return {precision: narrow_is_right(0, precision) or "right" for precision in ("tf32", "bfloat16")}
+    return {precision: persistent_is_right(0, precision) or "right" for precision in ("tf32", "bfloat16")}
 
 
 def sanitized(name: str, precision: str) -> str:
@@ -73,7 +73,7 @@ def step_against_interpreter(name: str, precision: str) -> dict[str, float]:
     before = start(case.program, data.parameters, lambda a: np.asarray(a, dtype))
     interpreter.load(dict(named_arrays(before)))
     known = {**sizes, "learning_rate": case.learning_rate, "t": 1, "l2": case.program.l2}
-    scalars = scalar_table(interpreter.listing.scalars, {n: float(v) for n, v in known.items()}, 1)[0]
+    scalars = scalar_table(interpreter.op_list.scalars, {n: float(v) for n, v in known.items()}, 1)[0]
     interpreter.step({"x": data.x.astype(dtype), "y": data.y.astype(dtype)}, order, scalars)
     wanted = interpreter.store()
     found = dict(named_arrays(state, backend.to_numpy))

@@ -16,9 +16,9 @@ __all__ = [
     "Gather",
     "Loop",
     "Product",
-    "Schedule",
     "ScheduleError",
     "Step",
+    "StepSchedule",
     "has_dim",
     "kind_of",
     "value_of",
@@ -108,7 +108,7 @@ class Buffer:
 
 
 @dataclass
-class Schedule:
+class StepSchedule:
     """What a step does, in order.
 
     Attributes

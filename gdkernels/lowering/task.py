@@ -11,7 +11,7 @@ from gdkernels.graph.nodes import Dim, Node
 from gdkernels.graph.operations import REAL
 from gdkernels.lowering.elementwise import Recipe, recipe_of
 from gdkernels.lowering.schedule import PREDICTION, schedule
-from gdkernels.lowering.steps import Schedule, value_of
+from gdkernels.lowering.steps import StepSchedule, value_of
 
 __all__ = ["DATA", "ScheduledTask", "schedule_prediction", "schedule_training"]
 
@@ -36,7 +36,7 @@ class ScheduledTask:
         The matrix that a prediction returns; None for a step.
     """
 
-    schedule: Schedule
+    schedule: StepSchedule
     batch: Dim
     widths: tuple[Dim, ...]
     recipes: dict[int, Recipe]
@@ -91,5 +91,5 @@ def _parameters(graph: Graph) -> dict[str, Node]:
     return {n.attribute: n for n in inputs if n.attribute not in DATA}
 
 
-def _recipes(result: Schedule, batch: Dim, functions: Set[str]) -> dict[int, Recipe]:
+def _recipes(result: StepSchedule, batch: Dim, functions: Set[str]) -> dict[int, Recipe]:
     return {id(loop): recipe_of(result, loop, batch, functions) for loop in result.loops}

@@ -47,7 +47,7 @@ def kernels(precision):
         for task in (training(name), prediction(name)):
             for epilogues in (EPILOGUES, ()):
                 for op in list_of(task, name, precision, epilogues).operations:
-                    if isinstance(op, ops.Loop):
+                    if isinstance(op, ops.LoopPass):
                         found[kernel_name(op.kernel)] = op.kernel
     return found
 
@@ -71,5 +71,5 @@ def started(name, precision, make=Interpreter, **options):
         arrays["sample_weight"] = data.sample_weight.astype(dtype)
     known = task.sizes(case.widths, len(rows)) | {"learning_rate": case.learning_rate, "t": 1.0}
     known["l2"] = case.program.l2
-    scalars = scalar_table(interpreter.listing.scalars, {n: float(v) for n, v in known.items()}, 1)[0]
+    scalars = scalar_table(interpreter.op_list.scalars, {n: float(v) for n, v in known.items()}, 1)[0]
     return interpreter, (arrays, rows, scalars)

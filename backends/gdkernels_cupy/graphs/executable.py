@@ -23,12 +23,12 @@ from gdkernels_cupy.cuda.pinned import is_on_host
 from gdkernels_cupy.graphs.epilogue_tuning import chosen, remember, remembered
 from gdkernels_cupy.graphs.lower import lower
 from gdkernels_cupy.graphs.memory_plan import bytes_of, shares, split
-from gdkernels_cupy.graphs.operations import Listing
+from gdkernels_cupy.graphs.operations import OperationList
 from gdkernels_cupy.graphs.probe import trusted_epilogues
-from gdkernels_cupy.graphs.session import Session, Source, UnsupportedProductError
+from gdkernels_cupy.graphs.session import DeviceArray, GraphSession, UnsupportedProductError
 from gdkernels_cupy.graphs.source import CUDA_FUNCTIONS
 
-__all__ = ["CudaExecutable"]
+__all__ = ["CudaGraphExecutable"]
 
 _log = logging.getLogger("gdkernels")
 
@@ -37,7 +37,7 @@ _KEPT = 3  # numbers of rows whose memory is kept, such as those of the validati
 
 
 @dataclass(frozen=True)
-class _Shape:
+class _SessionKey:
     """What a session is made for; `rest` is the size of a smaller last batch."""
 
     task: ScheduledTask
@@ -47,7 +47,7 @@ class _Shape:
     streamed: bool = False
 
 
-class CudaExecutable(Executable):
+class CudaGraphExecutable(Executable):
     """Whole runs as CUDA graphs on one GPU.
 
     What depends on sizes is made when they are first seen, and kept for the sizes used last.
@@ -64,7 +64,7 @@ class CudaExecutable(Executable):
         self._wished_epilogues = plan.choices.get("epilogues")
         self._wished = plan.choices.get("micro_batches")
         self._algorithms = dict(plan.choices.get("algorithms", {}))
-        self._sessions: dict[_Shape, Session] = {}
+        self._sessions: dict[_SessionKey, GraphSession] = {}
         self._widths: tuple[int, ...] | None = None
 
     # ---- the contract
@@ -94,16 +94,16 @@ class CudaExecutable(Executable):
             parameters = map_layers(self._contiguous, state.parameters)
             slots = map_layers(lambda slots: tuple(map(self._contiguous, slots)), state.slots)
             named = arrays_by_name(parameters, slots)
-            sources = {name: Source(a.data.ptr, a.shape[0]) for name, a in arrays.items()}
+            sources = {name: DeviceArray(a.data.ptr, a.shape[0]) for name, a in arrays.items()}
             known = known_of_steps(learning_rates, done=state.step, records=len(order), batch=batch, l2=l2)
 
-            def table(session: Session) -> npt.NDArray[np.float64]:
-                return self._table(session.task, session.listing, widths, known)
+            def table(session: GraphSession) -> npt.NDArray[np.float64]:
+                return self._table(session.task, session.op_list, widths, known)
 
-            def timed(session: Session) -> float:
+            def timed(session: GraphSession) -> float:
                 return session.seconds(named, sources, order, table(session))
 
-            shape = _Shape(self._training, widths, batch, len(order) % batch, streamed)
+            shape = _SessionKey(self._training, widths, batch, len(order) % batch, streamed)
             session = self._session(shape, timed)
             state.parameters, state.slots = parameters, slots
             total, norms = session.run(named, sources, order, table(session))
@@ -120,10 +120,10 @@ class CudaExecutable(Executable):
             output = cupy.empty((x.shape[0], widths[-1]), self._dtype)
             if x.shape[0]:
                 rows = self._rows_at_a_time(widths, x.shape[0])
-                session = self._session(_Shape(self._prediction, widths, rows))
-                table = self._table(self._prediction, session.listing, widths, {"B": float(rows)})
+                session = self._session(_SessionKey(self._prediction, widths, rows))
+                table = self._table(self._prediction, session.op_list, widths, {"B": float(rows)})
                 plain = map_layers(self._contiguous, parameters)
-                session.predict(arrays_by_name(plain), Source(x.data.ptr, x.shape[0]), widths[0], output, table)
+                session.predict(arrays_by_name(plain), DeviceArray(x.data.ptr, x.shape[0]), widths[0], output, table)
         return output
 
     def _rows_at_a_time(self, widths: tuple[int, ...], records: int) -> int:
@@ -150,7 +150,7 @@ class CudaExecutable(Executable):
 
     # ---- sizes
 
-    def _session(self, shape: _Shape, timed: Callable[[Session], float] | None = None) -> Session:
+    def _session(self, shape: _SessionKey, timed: Callable[[GraphSession], float] | None = None) -> GraphSession:
         """Return what runs steps, or predictions, of a shape; `timed` returns the seconds of a step."""
         if shape not in self._sessions:
             alike = [s for s in self._sessions if s.task is shape.task]
@@ -163,10 +163,10 @@ class CudaExecutable(Executable):
                 self._widths = shape.widths
         return self._sessions[shape]
 
-    def _training_session(self, shape: _Shape, timed: Callable[[Session], float]) -> Session:
+    def _training_session(self, shape: _SessionKey, timed: Callable[[GraphSession], float]) -> GraphSession:
         free = free_bytes()
         if self._wished_epilogues is None:
-            epilogues = self._gaining(shape, timed)
+            epilogues = self._tuned_epilogues(shape, timed)
         else:
             epilogues = tuple(e for e in self._wished_epilogues if e in self._trusted())
             if len(epilogues) < len(self._wished_epilogues):
@@ -194,7 +194,7 @@ class CudaExecutable(Executable):
         self.plan = replace(self.plan, choices={**self.plan.choices, **choices})
         return session
 
-    def _gaining(self, shape: _Shape, timed: Callable[[Session], float]) -> tuple[str, ...]:
+    def _tuned_epilogues(self, shape: _SessionKey, timed: Callable[[GraphSession], float]) -> tuple[str, ...]:
         """Return the epilogues that gain in steps of this shape: as they were timed before, or are now."""
         gpu, trusted = device(self._number), self._trusted()
         pieces = self._pieces(shape, trusted)
@@ -223,13 +223,13 @@ class CudaExecutable(Executable):
         remember(step, epilogues)
         return epilogues
 
-    def _operations(self, shape: _Shape, pieces: tuple[int, ...], epilogues: tuple[str, ...]) -> Any:
+    def _operations(self, shape: _SessionKey, pieces: tuple[int, ...], epilogues: tuple[str, ...]) -> Any:
         sizes = shape.task.sizes(shape.widths, shape.batch)
         return lower(shape.task, sizes, self.plan.precision, pieces, epilogues).operations
 
     def _fitting(
-        self, shape: _Shape, epilogues: tuple[str, ...], algorithms: dict[str, str]
-    ) -> tuple[Session, tuple[str, ...]]:
+        self, shape: _SessionKey, epilogues: tuple[str, ...], algorithms: dict[str, str]
+    ) -> tuple[GraphSession, tuple[str, ...]]:
         """Return a session, and its epilogues: those given, less what cuBLAS has no algorithm for."""
         while True:
             pieces = self._pieces(shape, epilogues)
@@ -241,10 +241,10 @@ class CudaExecutable(Executable):
                 epilogues = tuple(e for e in epilogues if e != error.kind)
 
     def _new_session(
-        self, shape: _Shape, pieces: tuple[int, ...], epilogues: tuple[str, ...], algorithms: dict[str, str]
-    ) -> Session:
+        self, shape: _SessionKey, pieces: tuple[int, ...], epilogues: tuple[str, ...], algorithms: dict[str, str]
+    ) -> GraphSession:
         lists = [pieces, *([shares(shape.rest, min(shape.rest, len(pieces)))] if shape.rest else [])]
-        return Session(
+        return GraphSession(
             device(self._number),
             shape.task,
             shape.widths,
@@ -255,7 +255,7 @@ class CudaExecutable(Executable):
             streamed=shape.streamed,
         )
 
-    def _pieces(self, shape: _Shape, epilogues: tuple[str, ...]) -> tuple[int, ...]:
+    def _pieces(self, shape: _SessionKey, epilogues: tuple[str, ...]) -> tuple[int, ...]:
         if shape.task is self._prediction:
             return (shape.batch,)
         if self._wished is not None:
@@ -264,12 +264,12 @@ class CudaExecutable(Executable):
         return split(shape.task, shape.widths, shape.batch, precision, epilogues, free, streamed=shape.streamed)
 
     def _table(
-        self, task: ScheduledTask, listing: Listing, widths: tuple[int, ...], known: Mapping[str, Any]
+        self, task: ScheduledTask, op_list: OperationList, widths: tuple[int, ...], known: Mapping[str, Any]
     ) -> npt.NDArray[np.float64]:
         """Return zero, one, and the numbers that the host knows, for each step."""
         sizes = {name: float(n) for name, n in task.sizes(widths, 0).items()}
         steps = max(np.size(v) for v in known.values())
-        found = scalar_table(listing.scalars, {**sizes, **known}, steps)
+        found = scalar_table(op_list.scalars, {**sizes, **known}, steps)
         return np.concatenate([np.broadcast_to([0.0, 1.0], (steps, 2)), found], axis=1)
 
     # ---- arrays

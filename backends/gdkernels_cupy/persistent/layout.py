@@ -8,11 +8,11 @@ from gdkernels.lowering.steps import MATRIX, Accumulation, Gather, Loop, Product
 from gdkernels.lowering.task import DATA, ScheduledTask
 from gdkernels_cupy.persistent.shape import padded
 
-__all__ = ["Tile", "TileLayout"]
+__all__ = ["OperandTile", "TileLayout"]
 
 
 @dataclass
-class Tile:
+class OperandTile:
     """Memory on the chip for rounded rows; values follow one another in it."""
 
     columns: int
@@ -41,7 +41,7 @@ class TileLayout:
     task: ScheduledTask
     sizes: Mapping[str, int]
     section: dict[int, int] = field(default_factory=dict)
-    tiles: list[Tile] = field(default_factory=list)
+    tiles: list[OperandTile] = field(default_factory=list)
     tile_of: dict[int, int] = field(default_factory=dict)
     kept: dict[int, Node] = field(default_factory=dict)
     signs: set[tuple[int, int]] = field(default_factory=set)
@@ -141,7 +141,7 @@ class TileLayout:
                     self.barrier_before.add(("value", node.id))
                     written, read, ready = set(), set(), free
                 if not ready:
-                    self.tiles.append(Tile(0))
+                    self.tiles.append(OperandTile(0))
                     ready = [len(self.tiles) - 1]
                 place = min(ready, key=lambda k: abs(self.tiles[k].columns - self.columns(node)))
                 self.tiles[place].columns = max(self.tiles[place].columns, self.columns(node))
