@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.backend import Executable, Plan, State
+from gdkernels.backend.arguments import widths_of
 from gdkernels.backend.program import Program
 from gdkernels.backend.verification import bound, continue_on_numpy, named_arrays, relative_error, start
 from gdkernels.definition import activations, losses
@@ -20,11 +21,11 @@ from gdkernels.definition.optimizers import SGD
 from gdkernels.lowering.steps import ScheduleError
 from gdkernels_cupy.cuda.device import free_bytes
 from gdkernels_cupy.cuda.pinned import is_on_host
-from gdkernels_cupy.graphs.executable import CudaExecutable, widths_of
-from gdkernels_cupy.persistent.cuda import CudaMachine, properties_of
-from gdkernels_cupy.persistent.executable import NarrowExecutable, applies
+from gdkernels_cupy.graphs.executable import CudaGraphExecutable
+from gdkernels_cupy.persistent.cuda import CudaLaunchDevice, properties_of
+from gdkernels_cupy.persistent.executable import PLAN_KERNEL, PersistentExecutable, applies
 
-__all__ = ["ChosenExecutable", "narrow_is_right"]
+__all__ = ["ChosenExecutable", "persistent_is_right"]
 
 _log = logging.getLogger("gdkernels")
 
@@ -44,7 +45,7 @@ class ChosenExecutable(Executable):
 
     def __init__(self, program: Program, plan: Plan, number: int) -> None:
         self._program, self._wished, self._number = program, plan, number
-        self._graphs = CudaExecutable(program, plan, number)
+        self._graphs = CudaGraphExecutable(program, plan, number)
         self._last: Executable = self._graphs
         self._by_widths: dict[tuple[int, ...], tuple[Executable, str]] = {}
 
@@ -65,7 +66,7 @@ class ChosenExecutable(Executable):
         # The persistent kernel keeps rounded inputs on the device: not those that do not fit there.
         widths = widths_of(state.parameters)
         self._last = self._graphs if is_on_host(x) or len(x) > _MOST_RECORDS else self._chosen(widths)[0]
-        if isinstance(self._last, NarrowExecutable):
+        if isinstance(self._last, PersistentExecutable):
             need = self._last.bytes_for(widths, len(x), min(batch_size, len(order)), len(learning_rates))
             if need > _free_on(self._number):
                 _log.info("CUDA graphs run this network: the persistent kernel needs %.2f GB more", need / 1e9)
@@ -85,30 +86,30 @@ class ChosenExecutable(Executable):
     def _chosen(self, widths: tuple[int, ...]) -> tuple[Executable, str]:
         if widths not in self._by_widths:
             try:
-                narrow = self._narrow(widths)
-                self._by_widths[widths] = narrow, "the persistent kernel for narrow networks runs it"
+                persistent = self._persistent(widths)
+                self._by_widths[widths] = persistent, "the persistent kernel runs it"
             except ScheduleError as reason:
-                why = f"CUDA graphs run it, not the persistent kernel for narrow networks: {reason}"
-                level = logging.WARNING if self._wished.choices.get("kernel") == "narrow" else logging.INFO
+                why = f"CUDA graphs run it, not the persistent kernel: {reason}"
+                level = logging.WARNING if self._wished.choices.get("kernel") == PLAN_KERNEL else logging.INFO
                 _log.log(level, "%s: %s", "-".join(map(str, widths)), why)
                 self._by_widths[widths] = self._graphs, why
         return self._by_widths[widths]
 
-    def _narrow(self, widths: tuple[int, ...]) -> NarrowExecutable:
-        wished = self._wished.choices.get("kernel", "narrow")
-        if wished != "narrow":
+    def _persistent(self, widths: tuple[int, ...]) -> PersistentExecutable:
+        wished = self._wished.choices.get("kernel", PLAN_KERNEL)
+        if wished != PLAN_KERNEL:
             raise ScheduleError(f"the plan asks for {wished}")
         reason = applies(self._program, widths, self._wished.precision, properties_of(self._number))
-        reason = reason or narrow_is_right(self._number, self._wished.precision)
+        reason = reason or persistent_is_right(self._number, self._wished.precision)
         if reason is not None:
             raise ScheduleError(reason)
-        narrow = NarrowExecutable(self._program, self._wished, CudaMachine(self._number))
-        narrow.bind(widths)
-        return narrow
+        persistent = PersistentExecutable(self._program, self._wished, CudaLaunchDevice(self._number))
+        persistent.bind(widths)
+        return persistent
 
 
 @cache
-def narrow_is_right(number: int, precision: str) -> str | None:
+def persistent_is_right(number: int, precision: str) -> str | None:
     """Let the persistent kernel do a few small steps on the GPU of that number, and return what is wrong with them."""
     program = Program(
         (activations.relu, activations.tanh, activations.identity), objective=Objective(losses.sse), optimizer=SGD()
@@ -123,20 +124,20 @@ def narrow_is_right(number: int, precision: str) -> str | None:
     continue_on_numpy(program, wanted, x, y, order, batch, rates)
     continue_on_numpy(program, own, x, y, order, batch, rates, precision)
     try:
-        machine = CudaMachine(number)
-        found = start(program, parameters, lambda a: machine.put(np.ascontiguousarray(a, np.float32)))
-        executable = NarrowExecutable(program, Plan("cupy", f"cuda:{number}", precision), machine)
-        executable.run(found, machine.put(x), machine.put(y), order, batch, rates)
-        arrays = dict(named_arrays(found, machine.to_numpy))
+        device = CudaLaunchDevice(number)
+        found = start(program, parameters, lambda a: device.put(np.ascontiguousarray(a, np.float32)))
+        executable = PersistentExecutable(program, Plan("cupy", f"cuda:{number}", precision), device)
+        executable.run(found, device.put(x), device.put(y), order, batch, rates)
+        arrays = dict(named_arrays(found, device.to_numpy))
     except Exception as error:  # whatever a device answers: CUDA graphs do the work then
         problem = f"it fails here ({type(error).__name__}: {error})"
-        _log.warning("the persistent kernel for narrow networks is not used: %s", problem)
+        _log.warning("the persistent kernel is not used: %s", problem)
         return problem
     for (name, a64), (_, a) in zip(named_arrays(wanted), named_arrays(own), strict=True):
         off, allowed = relative_error(arrays[name], a64), bound(relative_error(a, a64), precision, 100)
         if not off <= allowed:
             problem = f"{name} is off by {off:.1e} after three steps, at most {allowed:.1e} is allowed"
-            _log.warning("the persistent kernel for narrow networks is not used: %s", problem)
+            _log.warning("the persistent kernel is not used: %s", problem)
             return problem
     return None
 

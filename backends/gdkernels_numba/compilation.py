@@ -1,18 +1,14 @@
 """A program as machine code: its loops compiled, and the schedules that say when each runs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
 from llvmlite import ir
 
 from gdkernels.backend.program import Program
-from gdkernels.graph.namespace import Graph
-from gdkernels.graph.nodes import Dim, Node
-from gdkernels.graph.operations import REAL
-from gdkernels.lowering.elementwise import Recipe, recipe_of
-from gdkernels.lowering.schedule import PREDICTION, schedule
-from gdkernels.lowering.steps import Loop, Schedule, value_of
+from gdkernels.lowering.elementwise import Recipe
+from gdkernels.lowering.task import ScheduledTask, schedule_prediction, schedule_training
 from gdkernels_numba.cpu import jit
 from gdkernels_numba.ir.functions import FUNCTIONS
 from gdkernels_numba.ir.vector import Format
@@ -21,39 +17,24 @@ from gdkernels_numba.kernels.elementwise import write_loop
 from gdkernels_numba.kernels.matmul import products_of, write_products
 from gdkernels_numba.kernels.pack import MOVES, write_moves
 
-__all__ = ["Compiled", "Kernels", "Task", "compile_program"]
+__all__ = ["Compiled", "Kernels", "compile_program"]
 
 
 @dataclass(frozen=True)
 class Kernels:
-    """Addresses of what every program shares."""
+    """Addresses of machine code: of what every program shares, and of the loops of one.
+
+    Attributes
+    ----------
+    loops
+        For the ``id`` of each loop of the program's schedules, the address of its code.
+    """
 
     format: Format
     owner: tuple[jit.Code, ...]
     address: dict[str, int]
     walk: Any
-
-
-@dataclass(frozen=True)
-class Task:
-    """A schedule whose loops have code.
-
-    Attributes
-    ----------
-    kernels
-        For the ``id`` of each loop of the schedule, the address of its code.
-    inputs
-        The parameters and slots.
-    """
-
-    schedule: Schedule
-    batch: Dim
-    widths: tuple[Dim, ...]
-    inputs: dict[str, Node]
-    kernels: dict[int, int]
-    prediction: Node | None = None
-    error: Node | None = None
-    norm: Node | None = None
+    loops: dict[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -61,8 +42,8 @@ class Compiled:
     """A program's prediction and, unless it only predicts, its training step."""
 
     kernels: Kernels
-    prediction: Task
-    step: Task | None
+    prediction: ScheduledTask
+    step: ScheduledTask | None
     owner: jit.Code
 
 
@@ -74,47 +55,16 @@ def compile_program(program: Program, format: Format) -> Compiled:
     TraceError, ScheduleError
         Where it is not one that this engine runs.
     """
-    writer = _Loops()
-    forward = program.trace_forward()
-    predicting = schedule(forward.graph, forward.batch, {PREDICTION: forward.output})
-    writer.add(predicting, forward.batch)
-    traced = training = None
-    if program.optimizer is not None:
-        traced = program.trace(l2_as_input=True)
-        totals = [traced.error, *([] if traced.norm is None else [traced.norm])]
-        training = schedule(traced.graph, traced.batch, traced.results, totals)
-        writer.add(training, traced.batch)
-
-    loaded = _code_of_loops(format, tuple(writer.known))
-    addresses = {key: loaded.address(name) for key, name in writer.names.items()}
-    output = value_of(forward.output)
-    prediction = Task(predicting, forward.batch, forward.widths, _parameters(forward.graph), addresses, output)
-    step = None
-    if traced is not None and training is not None:
-        parameters = _parameters(traced.graph)
-        step = Task(training, traced.batch, traced.widths, parameters, addresses, None, traced.error, traced.norm)
-    return Compiled(shared_kernels(format), prediction, step, loaded)
-
-
-def _parameters(graph: Graph) -> dict[str, Node]:
-    inputs = [n for n in graph.nodes if n.op == "input" and n.dtype == REAL]
-    return {n.attribute: n for n in inputs if n.attribute not in ("x", "y", "sample_weight")}
-
-
-class _Loops:
-    """The recipes of a program's loops, each once, and what the kernel of each loop is called."""
-
-    def __init__(self) -> None:
-        self.names: dict[int, str] = {}
-        self.known: dict[Recipe, str] = {}
-
-    def add(self, result: Schedule, batch: Dim) -> None:
-        loops = [s for s in result.tile if isinstance(s, Loop)]
-        loops += [loop for loop in result.numbers if loop is not None]
-        loops += [loop for phase in result.updates for loop in phase.values()]
-        for loop in loops:
-            recipe = recipe_of(result, loop, batch, FUNCTIONS.keys())
-            self.names[id(loop)] = self.known.setdefault(recipe, _name(len(self.known)))
+    step = None if program.optimizer is None else schedule_training(program, FUNCTIONS.keys())
+    prediction = schedule_prediction(program, FUNCTIONS.keys())
+    tasks = [prediction] if step is None else [prediction, step]
+    names: dict[Recipe, str] = {}
+    for task in tasks:
+        for recipe in task.recipes.values():
+            names.setdefault(recipe, _name(len(names)))
+    code = _code_of_loops(format, tuple(names))
+    loops = {loop: code.address(names[recipe]) for task in tasks for loop, recipe in task.recipes.items()}
+    return Compiled(replace(shared_kernels(format), loops=loops), prediction, step, code)
 
 
 @lru_cache(maxsize=256)

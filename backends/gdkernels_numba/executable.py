@@ -10,12 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.backend import Executable, Plan, State
+from gdkernels.backend.arguments import arrays_by_name, check_prediction, check_run, widths_of
 from gdkernels.backend.program import Program
 from gdkernels.definition.network import Layers, map_layers
-from gdkernels.errors import InputError
+from gdkernels.lowering.scalars import known_of_steps
+from gdkernels.lowering.task import ScheduledTask
 from gdkernels_numba.bytecode.arena import pitch_of
 from gdkernels_numba.bytecode.bound import Bound
-from gdkernels_numba.compilation import Compiled, Task
+from gdkernels_numba.compilation import Compiled
 from gdkernels_numba.cpu.features import caches, cores
 from gdkernels_numba.plan import Choices, Work, choose
 
@@ -56,47 +58,37 @@ class FusedExecutable(Executable):
         learning_rates: npt.NDArray[np.float64],
         sample_weight: Any = None,
     ) -> tuple[float, float | None]:
-        task = self._compiled.step
-        assert task is not None, "a program that only predicts has no step"
-        widths = _widths(state.parameters)
         order = np.ascontiguousarray(order, np.int64)
         x, y = self._contiguous(x), self._contiguous(y)
         weights = None if sample_weight is None else self._contiguous(sample_weight)
-        self._check(x, y, weights, order, widths)
-        rates = np.ascontiguousarray(learning_rates, np.float64)
-        steps = len(rates)
-        if steps == 0:
-            return 0.0, 0.0 if self._program.gradient_norm else None
+        check_run(self._program, state.parameters, x, y, order, batch_size, learning_rates, weights)
+        task, widths = self._compiled.step, widths_of(state.parameters)
+        assert task is not None, "what has an optimizer has a step"
+        steps, l2 = len(learning_rates), self._program.l2
         batch = min(batch_size, len(order))
         bound = self._bind(task, widths, batch)
 
         state.parameters = map_layers(self._writable, state.parameters)
         state.slots = map_layers(lambda slots: tuple(map(self._writable, slots)), state.slots)
-        arrays = {"x": x, "y": y, **_named(state.parameters, state.slots)}
+        arrays = {"x": x, "y": y, **arrays_by_name(state.parameters, state.slots)}
         if weights is not None:
             arrays["sample_weight"] = weights[order]
-        scalars = {
-            "learning_rate": rates,
-            "l2": self._program.l2,
-            "t": np.arange(state.step + 1.0, state.step + steps + 1.0),
-            "B": np.minimum(batch, len(order) - batch * np.arange(float(steps))),
-        }
+        scalars = known_of_steps(learning_rates, done=state.step, records=len(order), batch=batch, l2=l2)
         total, norms = bound.run(arrays, order, len(order), steps, scalars)
         state.step += steps
         return total, norms / steps if self._program.gradient_norm else None
 
     def predict(self, parameters: Layers, x: Any) -> Any:
-        widths = _widths(parameters)
+        widths = widths_of(parameters)
         x = self._contiguous(x)
+        check_prediction(parameters, x)
         output = np.empty((x.shape[0], widths[-1]), self._dtype)
-        if x.shape[1] != widths[0]:
-            raise InputError(f"x has {x.shape[1]} columns, the network {widths[0]} inputs")
         if x.shape[0]:
             # A power of two, so that a few sets of tables serve any number of rows.
             rows = min(1 << (x.shape[0] - 1).bit_length(), _PREDICTED_ROWS)
             bound = self._bind(self._compiled.prediction, widths, rows)
             plain = map_layers(self._contiguous, parameters)
-            arrays = {"x": x, "prediction": output, **_named(plain, ())}
+            arrays = {"x": x, "prediction": output, **arrays_by_name(plain)}
             for start in range(0, x.shape[0], rows):
                 part = {**arrays, "x": x[start : start + rows], "prediction": output[start : start + rows]}
                 count = len(part["x"])
@@ -108,17 +100,17 @@ class FusedExecutable(Executable):
         task = self._compiled.step
         if widths is None or task is None:
             return 0  # not known before the first run
-        sizes = _sizes(task, widths, batch_size)
+        sizes = task.sizes(widths, batch_size)
         return Bound.measure(task, self._compiled.kernels, sizes, self._choose(task, sizes, batch_size))
 
     # ---- sizes
 
-    def _bind(self, task: Task, widths: tuple[int, ...], batch: int) -> Bound:
-        training = task.prediction is None
+    def _bind(self, task: ScheduledTask, widths: tuple[int, ...], batch: int) -> Bound:
+        training = task.output is None
         key = (training, widths, batch)
         bound = self._bound.get(key)
         if bound is None:
-            sizes = _sizes(task, widths, batch)
+            sizes = task.sizes(widths, batch)
             bound = Bound(task, self._compiled.kernels, sizes, self._choose(task, sizes, batch))
             alike = [k for k in self._bound if k[0] == training]
             for old in alike if training else alike[: 1 - _KEPT_PREDICTIONS]:
@@ -128,11 +120,11 @@ class FusedExecutable(Executable):
                 self.plan = replace(self.plan, choices={**self._wished, **bound.choices.as_dict()})
         return bound
 
-    def _choose(self, task: Task, sizes: Mapping[str, int], batch: int) -> Choices:
+    def _choose(self, task: ScheduledTask, sizes: Mapping[str, int], batch: int) -> Choices:
         form = self._compiled.kernels.format
         widths = [sizes[str(d)] for d in task.widths]
         weights = sum(m * n for m, n in pairwise(widths))
-        training = task.prediction is None
+        training = task.output is None
         kept = [b for b in task.schedule.buffers if b.kept]
         row_bytes = sum(-(-sizes[b.width.name] // form.panel) * pitch_of(sizes[b.width.name], form) for b in kept)
         narrower = 2 if form.paired else 1  # what products read
@@ -154,40 +146,3 @@ class FusedExecutable(Executable):
     def _writable(self, a: Any) -> Array:
         fits = isinstance(a, np.ndarray) and a.dtype == self._dtype and a.flags.c_contiguous and a.flags.writeable
         return a if fits else np.array(a, self._dtype, order="C")
-
-    def _check(
-        self, x: Array, y: Array, weights: Array | None, order: npt.NDArray[np.int64], widths: tuple[int, ...]
-    ) -> None:
-        """Refuse what compiled code would read beyond: it checks nothing itself."""
-        records = x.shape[0]
-        if x.shape != (records, widths[0]) or y.shape != (records, widths[-1]):
-            raise InputError(f"x {x.shape} and y {y.shape} do not fit a network of {widths[0]} to {widths[-1]} units")
-        if self._program.weighted != (weights is not None) or (weights is not None and weights.shape != (records,)):
-            wanted = f"takes sample_weight [{records}]" if self._program.weighted else "takes no sample_weight"
-            raise InputError(f"this program {wanted}, got {None if weights is None else list(weights.shape)}")
-        if order.size == 0:
-            raise InputError("there are no records to train on")
-        if order.min() < 0 or order.max() >= records:
-            raise InputError(f"the order names row {order.min()} to {order.max()} of {records} rows")
-
-
-def _sizes(task: Task, widths: tuple[int, ...], batch: int) -> dict[str, int]:
-    return {str(d): n for d, n in zip(task.widths, widths, strict=True)} | {"B": batch}
-
-
-def _widths(parameters: Layers) -> tuple[int, ...]:
-    return (parameters[0].W.shape[0], *(layer.W.shape[1] for layer in parameters))
-
-
-def _named(parameters: Layers, slots: Layers) -> dict[str, Array]:
-    """Return the arrays by the names that a trace gives them."""
-    named: dict[str, Array] = {}
-    for k, layer in enumerate(parameters):
-        for letter, array in zip("Wb", layer, strict=True):
-            if array is not None:
-                named[f"{letter}{k}"] = array
-    for k, layer in enumerate(slots):
-        for letter, arrays in zip("Wb", layer, strict=True):
-            for s, array in enumerate(arrays or ()):
-                named[f"{letter}{k}.{s}"] = array
-    return named

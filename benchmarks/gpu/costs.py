@@ -43,23 +43,23 @@ def copy_bandwidth(size: int = 1 << 30) -> dict[str, float]:
 
 def product_rate(precision: str, size: int = 8192) -> dict[str, float]:
     """Return the FLOP/s of the product of two square matrices: what a step is measured against."""
-    from gdkernels_cupy.graphs.operations import Product, matrix
+    from gdkernels_cupy.graphs.operations import MatrixProduct, matrix
 
     storage = {"float64": "float64", "bfloat16": "bfloat16"}.get(precision, "float32")
     result = "float32" if storage == "bfloat16" else storage
     a, b, c = (matrix(n, size, size, s) for n, s in (("a", storage), ("b", storage), ("c", result)))
-    passed = _launched([Product(a, b, c)], precision)
+    passed = _launched([MatrixProduct(a, b, c)], precision)
     return {"flops a second": 2 * size**3 / passed}
 
 
 def graph_nodes(counts: tuple[int, ...] = (1, 10, 100, 1000), launches: int = 20) -> dict[str, Any]:
     """Return the seconds of a graph with so many nodes: of the smallest kernel, and of a small product."""
-    from gdkernels_cupy.graphs.operations import Product, Record, matrix
+    from gdkernels_cupy.graphs.operations import MatrixProduct, RecordNumbers, matrix
 
     a, b, c = (matrix(name, 64, 64, "float32") for name in "abc")
     return {
         kind: {str(n): _launched([operation] * n, "float32", launches) for n in counts}
-        for kind, operation in (("kernel", Record((0, 1))), ("product of 64", Product(a, b, c)))
+        for kind, operation in (("kernel", RecordNumbers((0, 1))), ("product of 64", MatrixProduct(a, b, c)))
     }
 
 
@@ -102,34 +102,34 @@ def _launched(operations: list[Any], precision: str, launches: int = 1) -> float
     from gdkernels_cupy.graphs import operations as ops
     from gdkernels_cupy.graphs.calls import calls_of
     from gdkernels_cupy.graphs.interpret import to_bfloat16
-    from gdkernels_cupy.graphs.operations import Listing
+    from gdkernels_cupy.graphs.operations import OperationList
     from gdkernels_cupy.graphs.products import Matmul
-    from gdkernels_cupy.graphs.session import Addresses
+    from gdkernels_cupy.graphs.session import SessionAddresses
     from gdkernels_cupy.graphs.source import fixed_source, preamble
 
     gpu = device(0)
-    buffers = {b.name: b for op in operations if isinstance(op, ops.Product) for b in (op.left, op.right, op.out)}
+    buffers = {b.name: b for op in operations if isinstance(op, ops.MatrixProduct) for b in (op.left, op.right, op.out)}
     offsets, size = {}, 0
     for name, buffer in buffers.items():
         offsets[name], size = size, size + -(-buffer.bytes // 256) * 256
-    memory, numbers = gpu.allocate(size), gpu.allocate(Addresses.bytes(2))
-    gpu.upload(numbers.address, np.zeros(Addresses.bytes(2), np.uint8))
-    at = Addresses(memory.address, offsets, numbers.address, 2)
+    memory, numbers = gpu.allocate(size), gpu.allocate(SessionAddresses.bytes(2))
+    gpu.upload(numbers.address, np.zeros(SessionAddresses.bytes(2), np.uint8))
+    at = SessionAddresses(memory.address, offsets, numbers.address, 2)
     random = np.random.default_rng(0)
     for buffer in buffers.values():  # of zeros, products take less power and less time
         drawn = random.standard_normal(buffer.rows * buffer.pitch, np.float32)
         gpu.upload(at.of(buffer), to_bfloat16(drawn) if buffer.storage == "bfloat16" else drawn.astype(buffer.storage))
-    listing = Listing((), tuple(buffers.values()), {}, {}, (), 2)
+    op_list = OperationList((), tuple(buffers.values()), {}, {}, (), 2)
     module = gpu.kernels(preamble() + fixed_source())
     work: list[Callable[[], None]] = []
     with gpu.stream:
         for op in operations:
-            if isinstance(op, ops.Product):
+            if isinstance(op, ops.MatrixProduct):
                 matmul = Matmul(op, precision, at)
                 assert matmul.choose(gpu.handle, None), "cuBLAS has no such product"
                 work.append(lambda m=matmul: m(gpu.handle, gpu.workspace.address, gpu.stream.ptr))  # type: ignore[misc]
             else:
-                for call in calls_of(op, listing, 1, at):
+                for call in calls_of(op, op_list, 1, at):
                     kernel, shape = module.get_function(call.name), call.shape
                     work.append(lambda k=kernel, s=shape, a=call.arguments: k(s.grid, s.block, a))  # type: ignore[misc]
         for one in work[:2]:

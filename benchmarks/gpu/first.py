@@ -25,9 +25,9 @@ def epilogues_believed() -> dict[str, Any]:
 
 def persistent_kernel() -> dict[str, str]:
     """Return, by precision, whether the kernel for narrow networks does a few steps right, or what is wrong."""
-    from gdkernels_cupy.choice import narrow_is_right
+    from gdkernels_cupy.choice import persistent_is_right
 
-    return {precision: narrow_is_right(0, precision) or "right" for precision in ("tf32", "bfloat16")}
+    return {precision: persistent_is_right(0, precision) or "right" for precision in ("tf32", "bfloat16")}
 
 
 def sanitized(name: str, precision: str) -> str:
@@ -49,9 +49,10 @@ def step_against_interpreter(name: str, precision: str) -> dict[str, float]:
     from gdkernels_cupy import CuPyBackend
     from gdkernels_cupy.graphs.interpret import Interpreter
     from gdkernels_cupy.graphs.lower import lower
-    from gdkernels_cupy.tasks import training_of
+    from gdkernels_cupy.graphs.source import CUDA_FUNCTIONS
 
     from gdkernels.lowering.scalars import scalar_table
+    from gdkernels.lowering.task import schedule_training
 
     case, data, backend = CASES[name], data_of(CASES[name]), CuPyBackend()
     dtype = storage_dtype(precision)
@@ -65,14 +66,14 @@ def step_against_interpreter(name: str, precision: str) -> dict[str, float]:
     order = data.runs[0][0]
     loss, _ = executable.run(state, put(data.x), put(data.y), order, case.batch_size, np.full(1, case.learning_rate))
 
-    task = training_of(case.program)
+    task = schedule_training(case.program, CUDA_FUNCTIONS)
     sizes = task.sizes(case.widths, len(order))
     epilogues = executable.plan.choices["epilogues"]
     interpreter = Interpreter(lower(task, sizes, precision, (len(order),), epilogues), precision)
     before = start(case.program, data.parameters, lambda a: np.asarray(a, dtype))
     interpreter.load(dict(named_arrays(before)))
     known = {**sizes, "learning_rate": case.learning_rate, "t": 1, "l2": case.program.l2}
-    scalars = scalar_table(interpreter.listing.scalars, {n: float(v) for n, v in known.items()}, 1)[0]
+    scalars = scalar_table(interpreter.op_list.scalars, {n: float(v) for n, v in known.items()}, 1)[0]
     interpreter.step({"x": data.x.astype(dtype), "y": data.y.astype(dtype)}, order, scalars)
     wanted = interpreter.store()
     found = dict(named_arrays(state, backend.to_numpy))

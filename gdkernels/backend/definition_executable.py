@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.backend import Backend, Executable, Plan, State
+from gdkernels.backend.arguments import check_prediction, check_run
 from gdkernels.backend.program import Program
 from gdkernels.definition.network import Layers
 from gdkernels.errors import InputError
@@ -40,6 +41,7 @@ class DefinitionExecutable(Executable):
         learning_rates: npt.NDArray[np.float64],
         sample_weight: Any = None,
     ) -> tuple[float, float | None]:
+        check_run(self._program, state.parameters, x, y, order, batch_size, learning_rates, sample_weight)
         xp = self._backend.xp
         rows = self._backend.asarray(order, dtype="int64", device=self.plan.device)
         # Summed on the device, in float64 where it has that, so that no step waits for the host.
@@ -65,9 +67,10 @@ class DefinitionExecutable(Executable):
                 total = total + self._wide(error)
                 if norm is not None:
                     norms = norms + self._wide(norm)
-        return float(total), float(norms) / max(1, len(learning_rates)) if self._program.gradient_norm else None
+        return float(total), float(norms) / len(learning_rates) if self._program.gradient_norm else None
 
     def predict(self, parameters: Layers, x: Any) -> Any:
+        check_prediction(parameters, x)
         widest = max(max(layer.W.shape) for layer in parameters)
         size = max(1, _CHUNK_ELEMENTS // widest)
         count = x.shape[0]

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.backend import Backend, Executable, Plan, State
+from gdkernels.backend.arguments import check_run
 from gdkernels.backend.definition_executable import bind
 from gdkernels.backend.program import Program
 from gdkernels.definition.network import Layers, map_layers, step_along
@@ -59,6 +60,7 @@ class AccumulatingExecutable(Executable):
         learning_rates: npt.NDArray[np.float64],
         sample_weight: Any = None,
     ) -> tuple[float, float | None]:
+        check_run(self._program, state.parameters, x, y, order, batch_size, learning_rates, sample_weight)
         total, norms = 0.0, 0.0
         with self._backend.on_device(self.plan.device), np.errstate(all="ignore"):
             for k, rate in enumerate(learning_rates):
@@ -66,7 +68,7 @@ class AccumulatingExecutable(Executable):
                 error, norm = self._step(state, x, y, batch, float(rate), sample_weight)
                 total, norms = total + error, norms + norm
         self._tell()
-        return total, norms / max(1, len(learning_rates)) if self._program.gradient_norm else None
+        return total, norms / len(learning_rates) if self._program.gradient_norm else None
 
     def _step(
         self, state: State, x: Any, y: Any, batch: npt.NDArray[np.int64], rate: float, sample_weight: Any

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.backend import Backend, Plan, State, storage_dtype
+from gdkernels.backend.arguments import arrays_by_name
 from gdkernels.backend.definition_executable import bind
 from gdkernels.backend.program import Program
 from gdkernels.definition import activations
@@ -79,12 +80,8 @@ def start(program: Program, parameters: Layers, put: Callable[[Any], Any]) -> St
 
 def named_arrays(state: State, to_numpy: Callable[[Any], Any] = np.asarray) -> Iterator[tuple[str, npt.NDArray[Any]]]:
     """Yield the name and the array of everything that training moves, as ``W0``, ``b0``, ``W0.0`` (a slot), …."""
-    for k, (layer, moved) in enumerate(zip(state.parameters, state.slots, strict=True)):
-        for kind, a, slots in zip(layer._fields, layer, moved, strict=True):
-            if a is not None:
-                yield f"{kind}{k}", to_numpy(a)
-                for s, slot in enumerate(slots):
-                    yield f"{kind}{k}.{s}", to_numpy(slot)
+    for name, array in arrays_by_name(state.parameters, state.slots).items():
+        yield name, to_numpy(array)
 
 
 def reference(

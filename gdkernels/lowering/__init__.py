@@ -1,4 +1,4 @@
-"""What compiled backends share: from a traced program to a schedule of steps, loops and buffers.
+"""What compiled backends share: from a traced program to a scheduled task of steps, loops and buffers.
 
 A backend that compiles starts here; nothing in this room knows a processor or a kernel language.
 Tracing itself belongs to `gdkernels.graph`, and code generation to each backend.

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["ALIGNMENT", "Use", "place"]
+__all__ = ["ALIGNMENT", "MemoryAccess", "allocate"]
 
 ALIGNMENT = 256  # bytes; what CUDA's own allocations and the widest vector loads ask for
 
 
 @dataclass(frozen=True)
-class Use:
+class MemoryAccess:
     """What one operation of a list reads and writes.
 
     Attributes
@@ -18,37 +18,37 @@ class Use:
         Names of values.
     writes
         Names of values, with their bytes; those that are new to the list begin to live here.
-    successions
+    in_place
         Pairs (read, written) where the second may take the place of the first if that dies here: an operation that
         works element by element reads each before it writes it.
     """
 
     reads: tuple[str, ...]
     writes: tuple[tuple[str, int], ...]
-    successions: tuple[tuple[str, str], ...] = ()
+    in_place: tuple[tuple[str, str], ...] = ()
 
 
-def place(uses: Sequence[Use], lasting: Sequence[tuple[str, int]] = ()) -> tuple[dict[str, int], int]:
+def allocate(accesses: Sequence[MemoryAccess], lasting: Sequence[tuple[str, int]] = ()) -> tuple[dict[str, int], int]:
     """Return the offset in bytes of every value, and how many bytes there are in all.
 
     Parameters
     ----------
-    uses
+    accesses
         The operations in the order in which they run.
     lasting
         Values that are there before the first and after the last operation, with their bytes.
     """
-    arena = _Arena()
+    memory = _FreeMemory()
     offsets: dict[str, int] = {}
     sizes: dict[str, int] = {}
     for name, size in lasting:
-        offsets[name] = arena.take(size)
+        offsets[name] = memory.take(size)
     kept = set(offsets)
-    last = {name: at for at, use in enumerate(uses) for name in (*use.reads, *(n for n, _ in use.writes))}
-    for at, use in enumerate(uses):
-        dying = {n for n in use.reads if last[n] == at and n not in kept}
-        heirs = {new: old for old, new in reversed(use.successions) if old in dying and new not in offsets}
-        for name, size in use.writes:
+    last = {name: at for at, access in enumerate(accesses) for name in (*access.reads, *(n for n, _ in access.writes))}
+    for at, access in enumerate(accesses):
+        dying = {n for n in access.reads if last[n] == at and n not in kept}
+        heirs = {new: old for old, new in reversed(access.in_place) if old in dying and new not in offsets}
+        for name, size in access.writes:
             if name in offsets:
                 continue
             old = heirs.get(name)
@@ -56,16 +56,16 @@ def place(uses: Sequence[Use], lasting: Sequence[tuple[str, int]] = ()) -> tuple
                 offsets[name] = offsets[old]
                 dying.remove(old)
             else:
-                offsets[name] = arena.take(size)
+                offsets[name] = memory.take(size)
             sizes[name] = size
-        dying |= {n for n, _ in use.writes if last[n] == at and n not in kept}
+        dying |= {n for n, _ in access.writes if last[n] == at and n not in kept}
         for name in dying:
-            arena.give(offsets[name], sizes[name])
-    return offsets, arena.size
+            memory.give(offsets[name], sizes[name])
+    return offsets, memory.size
 
 
 @dataclass
-class _Arena:
+class _FreeMemory:
     """Memory from which pieces are taken, the smallest gap that fits first."""
 
     size: int = 0

@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Set
 
 from gdkernels.graph.nodes import Dim, Node
-from gdkernels.lowering.steps import MATRIX, Accumulation, Buffer, Gather, Loop, Product, Schedule, Step, wide_dims
+from gdkernels.lowering.steps import MATRIX, Accumulation, Buffer, Gather, Loop, Product, Step, StepSchedule, wide_dims
 
 __all__ = ["assign_buffers"]
 
 
-def assign_buffers(result: Schedule, stored: Mapping[int, Node], kept: Set[int]) -> None:
+def assign_buffers(result: StepSchedule, stored: Mapping[int, Node], kept: Set[int]) -> None:
     """Give every stored matrix of the tile a buffer.
 
     Parameters
@@ -39,7 +39,7 @@ def assign_buffers(result: Schedule, stored: Mapping[int, Node], kept: Set[int])
                 free.setdefault(_width(node).name, []).append(place[node.id])
 
 
-def _take(result: Schedule, node: Node, free: dict[str, list[int]], *, kept: bool) -> int:
+def _take(result: StepSchedule, node: Node, free: dict[str, list[int]], *, kept: bool) -> int:
     width = _width(node)
     if free.get(width.name) and not kept:
         return free[width.name].pop()

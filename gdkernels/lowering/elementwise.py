@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from gdkernels.graph.nodes import Dim, Node
 from gdkernels.graph.operations import COMPARISONS, SCALAR
 from gdkernels.lowering.loops import is_loaded, operands
-from gdkernels.lowering.steps import COLUMN, MATRIX, NUMBER, UNITS, Loop, Schedule, ScheduleError, kind_of, value_of
+from gdkernels.lowering.steps import COLUMN, MATRIX, NUMBER, UNITS, Loop, ScheduleError, StepSchedule, kind_of, value_of
 
 __all__ = ["ELEMENT", "ROW", "SINGLE", "UNIT", "Instruction", "Recipe", "recipe_of"]
 
@@ -71,7 +71,7 @@ class Recipe:
         return all(i.op in COMPARISONS and set(i.arguments) <= {load, *zeros} for i in users)
 
 
-def recipe_of(result: Schedule, loop: Loop, batch: Dim, functions: Set[str]) -> Recipe:
+def recipe_of(result: StepSchedule, loop: Loop, batch: Dim, functions: Set[str]) -> Recipe:
     """Return the recipe of `loop`; its operands are the reads, then the outputs, then the reductions.
 
     Parameters
@@ -88,7 +88,7 @@ def recipe_of(result: Schedule, loop: Loop, batch: Dim, functions: Set[str]) -> 
 
 
 class _Writer:
-    def __init__(self, result: Schedule, loop: Loop, batch: Dim, functions: Set[str]) -> None:
+    def __init__(self, result: StepSchedule, loop: Loop, batch: Dim, functions: Set[str]) -> None:
         self.result, self.loop, self.batch, self.functions = result, loop, batch, functions
         self.code: list[Instruction] = []
         self.at: dict[int, int] = {}

@@ -4,26 +4,26 @@ from collections.abc import Iterable
 
 from gdkernels.graph.nodes import Node
 from gdkernels.graph.operations import SCALAR
-from gdkernels.lowering.steps import Loop, Schedule, value_of
+from gdkernels.lowering.steps import Loop, StepSchedule, value_of
 
 __all__ = ["is_loaded", "make_loop", "operands"]
 
 _RESULTS = frozenset({"input", "sum", "max", "min", "matmul", "constant", "dim"})
 
 
-def operands(result: Schedule, node: Node, stage: int) -> tuple[Node, ...]:
+def operands(result: StepSchedule, node: Node, stage: int) -> tuple[Node, ...]:
     """Return what `node` is computed from in a loop of this stage."""
     alias = result.aliases.get(node.id)
     return tuple(map(value_of, alias.args if alias is not None and result.stages[node.id] < stage else node.args))
 
 
-def is_loaded(result: Schedule, node: Node) -> bool:
+def is_loaded(result: StepSchedule, node: Node) -> bool:
     """Return whether loops load `node` rather than computing it."""
     return node.id in result.stored or node.op in _RESULTS or node.dtype == SCALAR
 
 
 def make_loop(
-    result: Schedule, kind: str, stage: int, outputs: Iterable[Node], reductions: Iterable[Node] = ()
+    result: StepSchedule, kind: str, stage: int, outputs: Iterable[Node], reductions: Iterable[Node] = ()
 ) -> Loop:
     """Return the loop that computes these, with what it has to load."""
     outputs, reductions = tuple(outputs), tuple(reductions)

@@ -8,9 +8,30 @@ import numpy.typing as npt
 from gdkernels.graph.derivative import topological
 from gdkernels.graph.nodes import Node
 
-__all__ = ["scalar_table"]
+__all__ = ["known_of_steps", "scalar_table"]
 
 _NUMPY_NAMES = {"pow": "power"}
+
+
+def known_of_steps(
+    learning_rates: npt.NDArray[np.float64], *, done: int, records: int, batch: int, l2: float
+) -> dict[str, npt.NDArray[np.float64] | float]:
+    """Return the numbers that the steps of a run take from outside, by the names of their inputs.
+
+    Parameters
+    ----------
+    done
+        The steps before the first of these.
+    records, batch
+        How many records the run uses, and how many of them each step but perhaps the last.
+    """
+    steps = np.arange(float(len(learning_rates)))
+    return {
+        "learning_rate": np.asarray(learning_rates, np.float64),
+        "t": done + 1.0 + steps,
+        "B": np.minimum(batch, records - batch * steps),
+        "l2": l2,
+    }
 
 
 def scalar_table(

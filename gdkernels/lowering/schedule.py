@@ -22,8 +22,8 @@ from gdkernels.lowering.steps import (
     Accumulation,
     Gather,
     Product,
-    Schedule,
     ScheduleError,
+    StepSchedule,
     has_dim,
     kind_of,
     value_of,
@@ -40,7 +40,7 @@ _REDUCTIONS = frozenset({"sum", "max", "min"})
 _NOT_ORDERED = frozenset({"squeeze", "expand_dims", "detach"})
 
 
-def schedule(graph: Graph, batch: Dim, outputs: Mapping[str, Node], totals: Sequence[Node] = ()) -> Schedule:
+def schedule(graph: Graph, batch: Dim, outputs: Mapping[str, Node], totals: Sequence[Node] = ()) -> StepSchedule:
     """Put a step, or a prediction, in order.
 
     Parameters
@@ -77,7 +77,7 @@ class _Tile:
 
     def __init__(self, graph: Graph, batch: Dim) -> None:
         self.graph, self.batch = graph, batch
-        self.result = Schedule()
+        self.result = StepSchedule()
         self.stages = self.result.stages
         self.kept: set[int] = set()
         self.products: list[Product] = []

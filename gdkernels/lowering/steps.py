@@ -16,9 +16,9 @@ __all__ = [
     "Gather",
     "Loop",
     "Product",
-    "Schedule",
     "ScheduleError",
     "Step",
+    "StepSchedule",
     "has_dim",
     "kind_of",
     "value_of",
@@ -108,7 +108,7 @@ class Buffer:
 
 
 @dataclass
-class Schedule:
+class StepSchedule:
     """What a step does, in order.
 
     Attributes
@@ -146,6 +146,13 @@ class Schedule:
     written: dict[str, tuple[str, ...]] = field(default_factory=dict)
     aliases: dict[int, Node] = field(default_factory=dict)
     stages: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def loops(self) -> list[Loop]:
+        """The loops of the tile, those over numbers, and those of the update, in the order in which they run first."""
+        loops = [s for s in self.tile if isinstance(s, Loop)]
+        loops += [loop for loop in self.numbers if loop is not None]
+        return loops + [loop for phase in self.updates for loop in phase.values()]
 
 
 def value_of(node: Node) -> Node:

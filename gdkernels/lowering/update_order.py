@@ -10,8 +10,8 @@ from gdkernels.lowering.steps import (
     UNITS,
     WEIGHTS,
     Loop,
-    Schedule,
     ScheduleError,
+    StepSchedule,
     has_dim,
     kind_of,
     value_of,
@@ -22,7 +22,7 @@ __all__ = ["order_update"]
 
 
 def order_update(
-    result: Schedule, nodes: Sequence[Node], batch: Dim, outputs: Mapping[str, Node], totals: Iterable[Node]
+    result: StepSchedule, nodes: Sequence[Node], batch: Dim, outputs: Mapping[str, Node], totals: Iterable[Node]
 ) -> None:
     """Add the phases of the update to `result`: one, or two where the update needs a sum over the parameters."""
     phase: dict[int, int] = {}
@@ -59,7 +59,7 @@ def order_update(
 
 
 def _reductions(
-    result: Schedule, slots: Mapping[str, list[str]], inputs: Mapping[str, Node], sums: list[Node], batch: Dim
+    result: StepSchedule, slots: Mapping[str, list[str]], inputs: Mapping[str, Node], sums: list[Node], batch: Dim
 ) -> dict[str, Loop]:
     """Return, by the parameter, what is summed over it."""
     by_shape = {wide_dims(inputs[name].shape): name for name in slots if name in inputs}

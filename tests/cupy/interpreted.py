@@ -4,11 +4,12 @@ import numpy as np
 from gdkernels_cupy.graphs.epilogue_fusion import EPILOGUES
 from gdkernels_cupy.graphs.interpret import Interpreter
 from gdkernels_cupy.graphs.lower import lower
-from gdkernels_cupy.tasks import prediction_of, training_of
+from gdkernels_cupy.graphs.source import CUDA_FUNCTIONS
 from gdkernels_numpy import NumPyBackend
 
 from gdkernels.backend import PRECISIONS, Executable, storage_dtype, verification
 from gdkernels.lowering.scalars import scalar_table
+from gdkernels.lowering.task import schedule_prediction, schedule_training
 
 
 class Interpreted(NumPyBackend):
@@ -28,7 +29,7 @@ class Interpreted(NumPyBackend):
     precisions = PRECISIONS
     compiles_weighted = True
 
-    def __init__(self, epilogues=EPILOGUES, pieces=1, change=lambda listing: listing):
+    def __init__(self, epilogues=EPILOGUES, pieces=1, change=lambda op_list: op_list):
         self.epilogues, self.pieces, self.change = epilogues, pieces, change
 
     def compile(self, program, plan):
@@ -40,21 +41,21 @@ class _Lists(Executable):
 
     def __init__(self, backend, program, plan):
         self.plan, self._backend, self._program = plan, backend, program
-        self._prediction = prediction_of(program)
-        self._training = training_of(program) if program.optimizer else None
+        self._prediction = schedule_prediction(program, CUDA_FUNCTIONS)
+        self._training = schedule_training(program, CUDA_FUNCTIONS) if program.optimizer else None
 
     def _interpreter(self, task, widths, batch):
         count = min(self._backend.pieces, batch) if task.output is None else 1
         rows = [batch // count + (k < batch % count) for k in range(count)]
-        listing = lower(task, task.sizes(widths, batch), self.plan.precision, rows, self._backend.epilogues)
-        return Interpreter(self._backend.change(listing), self.plan.precision)
+        op_list = lower(task, task.sizes(widths, batch), self.plan.precision, rows, self._backend.epilogues)
+        return Interpreter(self._backend.change(op_list), self.plan.precision)
 
     def run(self, state, x, y, order, batch_size, learning_rates, *weights):
         task, widths = self._training, _widths(state.parameters)
         arrays = dict(zip(("x", "y", "sample_weight"), map(np.asarray, (x, y, *weights)), strict=False))
         full = self._interpreter(task, widths, min(batch_size, len(order)))
         full.load(dict(verification.named_arrays(state)))
-        lasting = max(full.offsets[b.name] + b.bytes for b in full.listing.lasting)
+        lasting = max(full.offsets[b.name] + b.bytes for b in full.op_list.lasting)
         known = task.sizes(widths, 0) | {"l2": self._program.l2}
         for k, rate in enumerate(learning_rates):
             rows = order[k * batch_size : (k + 1) * batch_size]
@@ -64,7 +65,7 @@ class _Lists(Executable):
                 interpreter.memory[:lasting], interpreter.sums = full.memory[:lasting], full.sums
             state.step += 1
             known |= {"learning_rate": rate, "t": state.step, "B": len(rows)}
-            scalars = scalar_table(interpreter.listing.scalars, {n: float(v) for n, v in known.items()}, 1)[0]
+            scalars = scalar_table(interpreter.op_list.scalars, {n: float(v) for n, v in known.items()}, 1)[0]
             interpreter.step(arrays, rows, scalars)
         _put(state, interpreter.store())
         sums = interpreter.sums
@@ -77,8 +78,8 @@ class _Lists(Executable):
         named = {f"{kind}{k}": a for k, layer in enumerate(parameters) for kind, a in zip("Wb", layer, strict=True)}
         interpreter.load({name: a for name, a in named.items() if a is not None})
         known = {name: float(n) for name, n in task.sizes(_widths(parameters), len(x)).items()}
-        interpreter.step({"x": x}, np.arange(len(x)), scalar_table(interpreter.listing.scalars, known, 1)[0])
-        return interpreter.read(interpreter.listing.output).copy()
+        interpreter.step({"x": x}, np.arange(len(x)), scalar_table(interpreter.op_list.scalars, known, 1)[0])
+        return interpreter.read(interpreter.op_list.output).copy()
 
     def workspace(self, batch_size):
         return batch_size

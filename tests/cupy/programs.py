@@ -8,11 +8,11 @@ from gdkernels_cupy.graphs import operations as ops
 from gdkernels_cupy.graphs.epilogue_fusion import EPILOGUES
 from gdkernels_cupy.graphs.interpret import Interpreter
 from gdkernels_cupy.graphs.lower import lower
-from gdkernels_cupy.graphs.source import fixed_source, kernel_name, kernel_source, preamble
-from gdkernels_cupy.tasks import prediction_of, training_of
+from gdkernels_cupy.graphs.source import CUDA_FUNCTIONS, fixed_source, kernel_name, kernel_source, preamble
 
 from gdkernels.backend import verification
 from gdkernels.lowering.scalars import scalar_table
+from gdkernels.lowering.task import schedule_prediction, schedule_training
 from gdkernels.testing.cases import CASES, data_of, numpy_state
 
 # Large enough that every thread of a block has something to add.
@@ -25,12 +25,12 @@ def case_of(name):
 
 @cache
 def training(name):
-    return training_of(case_of(name).program)
+    return schedule_training(case_of(name).program, CUDA_FUNCTIONS)
 
 
 @cache
 def prediction(name):
-    return prediction_of(case_of(name).program)
+    return schedule_prediction(case_of(name).program, CUDA_FUNCTIONS)
 
 
 def list_of(task, name, precision, epilogues=EPILOGUES, pieces=None):
@@ -47,7 +47,7 @@ def kernels(precision):
         for task in (training(name), prediction(name)):
             for epilogues in (EPILOGUES, ()):
                 for op in list_of(task, name, precision, epilogues).operations:
-                    if isinstance(op, ops.Loop):
+                    if isinstance(op, ops.LoopPass):
                         found[kernel_name(op.kernel)] = op.kernel
     return found
 
@@ -71,5 +71,5 @@ def started(name, precision, make=Interpreter, **options):
         arrays["sample_weight"] = data.sample_weight.astype(dtype)
     known = task.sizes(case.widths, len(rows)) | {"learning_rate": case.learning_rate, "t": 1.0}
     known["l2"] = case.program.l2
-    scalars = scalar_table(interpreter.listing.scalars, {n: float(v) for n, v in known.items()}, 1)[0]
+    scalars = scalar_table(interpreter.op_list.scalars, {n: float(v) for n, v in known.items()}, 1)[0]
     return interpreter, (arrays, rows, scalars)

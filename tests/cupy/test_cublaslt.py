@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import standin
 from gdkernels_cupy.cuda import cublaslt
-from gdkernels_cupy.cuda.cublaslt import Descriptor, DescriptorAttribute, Layout, LayoutAttribute, Preference
+from gdkernels_cupy.cuda.cublaslt import Descriptor, DescriptorAttribute, LayoutAttribute, MatrixLayout, Preference
 from gdkernels_cupy.graphs import operations as ops
 from gdkernels_cupy.graphs.interpret import Interpreter
-from gdkernels_cupy.graphs.operations import Epilogue, Listing, Product, matrix, vector
+from gdkernels_cupy.graphs.operations import MatrixProduct, OperationList, ProductEpilogue, matrix, vector
 from gdkernels_cupy.graphs.products import Matmul
 
 from gdkernels.lowering.allocation import ALIGNMENT
@@ -60,7 +60,9 @@ def test_every_number_is_the_header_s(header):
     assert compared >= 25
 
 
-@pytest.mark.parametrize("make", [lambda: Descriptor(cublaslt.Compute.F32), lambda: Layout(0, 8, 3, 8), Preference])
+@pytest.mark.parametrize(
+    "make", [lambda: Descriptor(cublaslt.Compute.F32), lambda: MatrixLayout(0, 8, 3, 8), Preference]
+)
 def test_every_attribute_has_the_size_that_the_library_wants(library, make):
     made = make()
     for attribute, kind in made.types.items():
@@ -78,7 +80,7 @@ def test_structures_have_the_sizes_of_the_header():
 
 
 def test_attributes_come_back():
-    d, layout = Descriptor(cublaslt.Compute.F32), Layout(cublaslt.DataType.R_16BF, 5, 3, 8)
+    d, layout = Descriptor(cublaslt.Compute.F32), MatrixLayout(cublaslt.DataType.R_16BF, 5, 3, 8)
     for key, value in {
         DescriptorAttribute.EPILOGUE: cublaslt.Epilogue.DRELU,
         DescriptorAttribute.BIAS_POINTER: 0x7F0000001000,
@@ -108,7 +110,7 @@ class Memory(Interpreter):
         buffers = {b.name: b for b in (product.left, product.right, product.out) if b is not None}
         e = product.epilogue
         buffers |= {b.name: b for b in (e.bias, e.auxiliary) if b is not None}
-        super().__init__(Listing((), tuple(buffers.values()), {}, {}, (), 8), precision)
+        super().__init__(OperationList((), tuple(buffers.values()), {}, {}, (), 8), precision)
         size, room = self.memory.nbytes, np.full(self.memory.nbytes + ALIGNMENT, 0xFF, np.uint8)
         self.memory = room[-room.ctypes.data % ALIGNMENT :][:size]
         random = np.random.default_rng(seed)
@@ -118,33 +120,33 @@ class Memory(Interpreter):
             if b.storage != "uint8":
                 self.write(b, values)
         self.numbers[:] = 0.0, 1.0, *random.standard_normal(6)
-        self.narrow = self.numbers.astype(np.float32)
+        self.float32_numbers = self.numbers.astype(np.float32)
         self.buffers = buffers
 
     def of(self, buffer):
         return self.memory.ctypes.data + self.offsets[buffer.name]
 
-    def number(self, place):
-        return self.numbers.ctypes.data + 8 * place
+    def number(self, cell):
+        return self.numbers.ctypes.data + 8 * cell
 
-    def narrow_number(self, place):
-        return self.narrow.ctypes.data + 4 * place
+    def float32_number(self, cell):
+        return self.float32_numbers.ctypes.data + 4 * cell
 
 
 def product(m, n, k, storage, transposes, epilogue="", result=None, alpha=1.0, beta=0.0, auxiliary=False, bias=True):
     left_shape, right_shape = (m, k)[:: -1 if transposes[0] else 1], (k, n)[:: -1 if transposes[1] else 1]
     result = result or ("float32" if storage == "bfloat16" else storage)
     vectors = vector("bias", n, result) if epilogue and bias else None
-    left = ops.Buffer("auxiliary", m, -(-n // 128) * 16, -(-n // 128) * 16, "uint8") if auxiliary else None
+    left = ops.DeviceBuffer("auxiliary", m, -(-n // 128) * 16, -(-n // 128) * 16, "uint8") if auxiliary else None
     left = matrix("auxiliary", m, n, result) if auxiliary and "gelu" in epilogue else left
-    return Product(
+    return MatrixProduct(
         matrix("left", *left_shape, storage),
         matrix("right", *right_shape, storage),
         matrix("out", m, n, result),
         *transposes,
         alpha,
         beta,
-        Epilogue(epilogue, vectors, left),
+        ProductEpilogue(epilogue, vectors, left),
     )
 
 
@@ -199,8 +201,8 @@ MUTANTS = {
     "the right operand's transpose": lambda call: call.descriptor.__setitem__(DescriptorAttribute.TRANSA, 1),
     "a leading dimension": lambda call: call.layouts[0].__setitem__(LayoutAttribute.LD, 16),
     "no epilogue": lambda call: call.descriptor.__setitem__(DescriptorAttribute.EPILOGUE, 1),
-    "another alpha": lambda call: setattr(call, "scalars", (call.at.narrow_number(3), call.scalars[1])),
-    "no accumulation": lambda call: setattr(call, "scalars", (call.scalars[0], call.at.narrow_number(0))),
+    "another alpha": lambda call: setattr(call, "scalars", (call.at.float32_number(3), call.scalars[1])),
+    "no accumulation": lambda call: setattr(call, "scalars", (call.scalars[0], call.at.float32_number(0))),
     "operands not exchanged": lambda call: setattr(call, "addresses", (call.addresses[1], call.addresses[0], 0)),
 }
 

@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 from gdkernels_cupy.graphs import operations as ops
-from gdkernels_cupy.graphs.calls import CONTROL, SOURCES, calls_of
+from gdkernels_cupy.graphs.calls import CONTROL, calls_of
 from gdkernels_cupy.graphs.interpret import Interpreter, to_bfloat16
-from gdkernels_cupy.graphs.operations import Listing, matrix
+from gdkernels_cupy.graphs.operations import OperationList, matrix
 from programs import module, started
 from twin import Twin
 
+from gdkernels.lowering.task import DATA
 from gdkernels.testing.cases import CASES
 
 PLAIN = frozenset({
@@ -23,34 +24,34 @@ class Kernels(Interpreter):
 
     twin = None
 
-    def __init__(self, listing, precision):
-        super().__init__(listing, precision)
-        self.narrow = np.full(listing.numbers, np.nan, np.float32)
+    def __init__(self, op_list, precision):
+        super().__init__(op_list, precision)
+        self.float32_numbers = np.full(op_list.numbers, np.nan, np.float32)
         self.cells = np.zeros(len(CONTROL), np.int64)
         self.control, self.sums_at = self.cells.ctypes.data, self.sums.ctypes.data
 
     def of(self, buffer):
         return self.memory.ctypes.data + self.offsets[buffer.name]
 
-    def number(self, place):
-        return self.numbers.ctypes.data + 8 * place
+    def number(self, cell):
+        return self.numbers.ctypes.data + 8 * cell
 
-    def narrow_number(self, place):
-        return self.narrow.ctypes.data + 4 * place
+    def float32_number(self, cell):
+        return self.float32_numbers.ctypes.data + 4 * cell
 
     def begin_step(self, arrays, order, scalars):
         self._order, self._arrays = np.ascontiguousarray(order, np.int64), dict(arrays)
         self._table = np.full((2, 2 + len(scalars)), np.nan)
         self._table[0] = 0.0, 1.0, *scalars
         records = len(arrays["x"])
-        sources = [arrays[name].ctypes.data if name in arrays else 0 for name in SOURCES]
+        sources = [arrays[name].ctypes.data if name in arrays else 0 for name in DATA]
         self.cells[:] = [0, 0, self._order.ctypes.data, self._table.ctypes.data, records, *sources]
 
     def run(self, operation):
-        if isinstance(operation, ops.Product):
+        if isinstance(operation, ops.MatrixProduct):
             self._product(operation)
             return
-        for call in calls_of(operation, self.listing, len(self._order), self):
+        for call in calls_of(operation, self.op_list, len(self._order), self):
             self.twin(call.name, call.shape.grid, call.shape.block, call.arguments)
 
 
@@ -62,12 +63,12 @@ def twin(twins):
     return make
 
 
-def written(operation, listing):
+def written(operation, op_list):
     """Return the buffers that an operation writes."""
     match operation:
-        case ops.Gather() | ops.ColumnSums() | ops.Cast():
+        case ops.GatherRows() | ops.ColumnSums() | ops.Cast():
             return [operation.target]
-        case ops.Loop():
+        case ops.LoopPass():
             groups = [w for w in operation.writes if isinstance(w, tuple)]
             return [*(b for group in groups for b in group), *operation.reductions, *operation.column_parts]
         case _:
@@ -83,16 +84,16 @@ def differences(name, precision, twins, *, pieces=None, poison=False):
     found, _ = started(name, precision, make=Kernels, pieces=pieces)
     found.twin = twins
     if poison:
-        wanted.bits(wanted.listing.parameters["W0"])[0, 1] = np.nan
+        wanted.bits(wanted.op_list.parameters["W0"])[0, 1] = np.nan
     found.begin_step(*given)
     wanted._arrays, wanted._order, wanted._scalars = given
-    for operation in wanted.listing.operations:
+    for operation in wanted.op_list.operations:
         found.memory[:], found.numbers[:], found.sums[:] = wanted.memory, wanted.numbers, wanted.sums
         with np.errstate(all="ignore"):
             wanted._run[type(operation)](operation)
             found.run(operation)
         off = [relative(found.numbers, wanted.numbers), relative(found.sums, wanted.sums)]
-        for buffer in written(operation, wanted.listing):
+        for buffer in written(operation, wanted.op_list):
             a, b = found.read(buffer), wanted.read(buffer)
             if buffer in getattr(operation, "reductions", ()) and buffer.storage == "float64" and a.size > 1:
                 a, b = a.sum(), b.sum()  # of parts: how they are shared out is the kernel's own
@@ -111,10 +112,10 @@ def relative(a, b):
 
 
 def is_exact(operation):
-    if isinstance(operation, ops.Loop):
+    if isinstance(operation, ops.LoopPass):
         recipe = operation.kernel.recipe
         return not recipe.reductions and not operation.column_parts and {i.op for i in recipe.code} <= PLAIN
-    return isinstance(operation, ops.Begin | ops.Gather | ops.Cast | ops.Product)
+    return isinstance(operation, ops.BeginStep | ops.GatherRows | ops.Cast | ops.MatrixProduct)
 
 
 @pytest.mark.parametrize("precision", ["float64", "float32", "bfloat16"])
@@ -139,7 +140,7 @@ def test_threads_in_any_order_give_the_same_bits(twin):
             run, given = started(name, "float32", make=Kernels)
             run.twin = kernels
             run.begin_step(*given)
-            for operation in run.listing.operations:
+            for operation in run.op_list.operations:
                 run.run(operation)
             results.append((run.memory.tobytes(), run.sums.tobytes()))
         assert results[0] == results[1]
@@ -159,8 +160,8 @@ def test_rows_are_gathered_from_anywhere(twin, source, storage, columns, shift):
     x = flat[begin : begin + records * columns].reshape(records, columns)
     x[...] = random.standard_normal(x.shape)
     order = random.integers(0, records, rows + 5)
-    target = ops.Gather("x", 5, rows, columns, matrix("x there", rows, columns, storage))
-    memory = Interpreter(Listing((target,), (target.target,), {}, {}, (), 2), storage)
+    target = ops.GatherRows("x", 5, rows, columns, matrix("x there", rows, columns, storage))
+    memory = Interpreter(OperationList((target,), (target.target,), {}, {}, (), 2), storage)
     cells = np.array([0, 0, order.ctypes.data, 0, records, x.ctypes.data, 0, 0])
 
     class At:
@@ -170,7 +171,7 @@ def test_rows_are_gathered_from_anywhere(twin, source, storage, columns, shift):
         def of(buffer):
             return memory.memory.ctypes.data + memory.offsets[buffer.name]
 
-    (call,) = calls_of(target, memory.listing, rows, At)
+    (call,) = calls_of(target, memory.op_list, rows, At)
     twin({"float64": "float64"}.get(storage, "bfloat16"))(call.name, call.shape.grid, call.shape.block, call.arguments)
     wanted = x[order[5:]]
     found = memory.bits(target.target)

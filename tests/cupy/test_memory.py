@@ -11,7 +11,7 @@ from gdkernels_cupy.cuda import device as device_module
 from gdkernels_cupy.graphs import session
 from gdkernels_cupy.graphs.epilogue_fusion import EPILOGUES
 from gdkernels_cupy.graphs.memory_plan import bytes_of, shares
-from gdkernels_cupy.graphs.operations import Gather
+from gdkernels_cupy.graphs.operations import GatherRows
 from gdkernels_cupy.graphs.probe import trusted_epilogues
 from host_cupy import CaptureError
 from host_runs import OnHost, Run, in_pinned_memory
@@ -109,14 +109,14 @@ def test_an_interrupt_in_a_capture_ends_it(host):
 
 def test_all_threads_get_the_same_device(host, monkeypatch):
     """Two of them would have two locks: one thread's work would end up in the graph that the other captures."""
-    making, made = device_module.Device.__init__, []
+    making, made = device_module.CudaDevice.__init__, []
 
     def slowly(self, number):
         made.append(number)
         time.sleep(0.05)
         making(self, number)
 
-    monkeypatch.setattr(device_module.Device, "__init__", slowly)
+    monkeypatch.setattr(device_module.CudaDevice, "__init__", slowly)
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(device_module.device, [0] * 4))
     assert made == [0]
@@ -197,7 +197,7 @@ def test_a_streamed_batch_and_a_smaller_last_one_are_split_to_what_fits(host, mo
     (bound,) = graphs._sessions.values()
     assert bound.pieces == shares(batch, 2)
     assert bound._memory.size <= host.free
-    assert sum(isinstance(op, Gather) for op in bound.listing.operations) == 4
+    assert sum(isinstance(op, GatherRows) for op in bound.op_list.operations) == 4
 
 
 def streamed_and_resident(host, monkeypatch):

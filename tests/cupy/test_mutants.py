@@ -20,40 +20,40 @@ GELU = replace(DESCENT, program=replace(DESCENT.program, activations=(activation
 ADAM = replace(SQUARE, program=replace(SQUARE.program, optimizer=Adam(), activations=(activations.tanh,) * 3))
 
 
-def products(listing):
-    return [op for op in listing.operations if isinstance(op, ops.Product)]
+def products(op_list):
+    return [op for op in op_list.operations if isinstance(op, ops.MatrixProduct)]
 
 
 def changed(select, change, which=0):
     """Return a mutant that changes one of the operations that `select` takes."""
 
-    def mutate(listing):
-        found = [op for op in listing.operations if select(op)]
+    def mutate(op_list):
+        found = [op for op in op_list.operations if select(op)]
         target = found[which]
-        return replace(listing, operations=tuple(change(op) if op is target else op for op in listing.operations))
+        return replace(op_list, operations=tuple(change(op) if op is target else op for op in op_list.operations))
 
     return mutate
 
 
 def without(select, which=0):
-    def mutate(listing):
-        target = [op for op in listing.operations if select(op)][which]
-        return replace(listing, operations=tuple(op for op in listing.operations if op is not target))
+    def mutate(op_list):
+        target = [op for op in op_list.operations if select(op)][which]
+        return replace(op_list, operations=tuple(op for op in op_list.operations if op is not target))
 
     return mutate
 
 
-def update_too_early(listing):
+def update_too_early(op_list):
     """Move the update of some weights before the product that needs them as they were."""
-    listed = list(listing.operations)
-    update = next(op for op in products(listing) if isinstance(op.alpha, int) and op.out.name == "W2")
+    listed = list(op_list.operations)
+    update = next(op for op in products(op_list) if isinstance(op.alpha, int) and op.out.name == "W2")
     listed.remove(update)
-    at = next(k for k, op in enumerate(listed) if isinstance(op, ops.Product) and op.transpose_right)
-    return replace(listing, operations=(*listed[:at], update, *listed[at:]))
+    at = next(k for k, op in enumerate(listed) if isinstance(op, ops.MatrixProduct) and op.transpose_right)
+    return replace(op_list, operations=(*listed[:at], update, *listed[at:]))
 
 
 def is_product(op):
-    return isinstance(op, ops.Product)
+    return isinstance(op, ops.MatrixProduct)
 
 
 def is_back(op):
@@ -85,20 +85,26 @@ LISTS = {
     "alpha is one": (DESCENT, changed(is_gradient, lambda op: replace(op, alpha=1))),
     "beta is zero": (DESCENT, changed(is_gradient, lambda op: replace(op, beta=0))),
     "an update before its weights are read": (DESCENT, update_too_early),
-    "relu left out": (DESCENT, changed(of_epilogue("relu"), lambda op: replace(op, epilogue=ops.Epilogue()))),
-    "relu's slope left out": (DESCENT, changed(of_epilogue("drelu"), lambda op: replace(op, epilogue=ops.Epilogue()))),
-    "gelu left out": (GELU, changed(of_epilogue("gelu"), lambda op: replace(op, epilogue=ops.Epilogue()))),
-    "gelu's slope left out": (GELU, changed(of_epilogue("dgelu"), lambda op: replace(op, epilogue=ops.Epilogue()))),
+    "relu left out": (DESCENT, changed(of_epilogue("relu"), lambda op: replace(op, epilogue=ops.ProductEpilogue()))),
+    "relu's slope left out": (
+        DESCENT,
+        changed(of_epilogue("drelu"), lambda op: replace(op, epilogue=ops.ProductEpilogue())),
+    ),
+    "gelu left out": (GELU, changed(of_epilogue("gelu"), lambda op: replace(op, epilogue=ops.ProductEpilogue()))),
+    "gelu's slope left out": (
+        GELU,
+        changed(of_epilogue("dgelu"), lambda op: replace(op, epilogue=ops.ProductEpilogue())),
+    ),
     "gelu's slope at another place": (GELU, changed(of_epilogue("dgelu"), with_the_value, 0)),
     "a slope's sums left out": (
         DESCENT,
         changed(of_epilogue("drelu"), lambda op: replace(op, epilogue=replace(op.epilogue, bias=None))),
     ),
-    "sums left out": (DESCENT, changed(of_epilogue("sums"), lambda op: replace(op, epilogue=ops.Epilogue()))),
-    "the loss not recorded": (DESCENT, without(lambda op: isinstance(op, ops.Record))),
-    "a loop left out": (ADAM, without(lambda op: isinstance(op, ops.Loop), 1)),
-    "an update left out": (ADAM, without(lambda op: isinstance(op, ops.Loop), -1)),
-    "rows from elsewhere": (ADAM, changed(lambda op: isinstance(op, ops.Gather), lambda op: replace(op, first=1))),
+    "sums left out": (DESCENT, changed(of_epilogue("sums"), lambda op: replace(op, epilogue=ops.ProductEpilogue()))),
+    "the loss not recorded": (DESCENT, without(lambda op: isinstance(op, ops.RecordNumbers))),
+    "a loop left out": (ADAM, without(lambda op: isinstance(op, ops.LoopPass), 1)),
+    "an update left out": (ADAM, without(lambda op: isinstance(op, ops.LoopPass), -1)),
+    "rows from elsewhere": (ADAM, changed(lambda op: isinstance(op, ops.GatherRows), lambda op: replace(op, first=1))),
     "rows summed twice": (
         ADAM,
         changed(lambda op: isinstance(op, ops.Total), lambda op: replace(op, accumulate=True)),
@@ -110,7 +116,7 @@ LISTS["a gradient's left not transposed"] = (
 )
 
 
-def agrees(case, pieces=1, precision="float64", change=lambda listing: listing):
+def agrees(case, pieces=1, precision="float64", change=lambda op_list: op_list):
     try:
         found = on_backend(Interpreted(pieces=pieces, change=change), "cpu", precision, case, 1)
         compare(found, on_numpy(case, precision), on_numpy(case, "float64"), precision)
@@ -134,7 +140,7 @@ def test_a_wrong_micro_batch_is_caught():
 
     assert agrees(ADAM, pieces=2)
     for select, change in [
-        (lambda op: isinstance(op, ops.Gather) and op.first > 0, lambda op: replace(op, first=0)),
+        (lambda op: isinstance(op, ops.GatherRows) and op.first > 0, lambda op: replace(op, first=0)),
         (lambda op: is_gradient(op) and op.beta == 1.0, lambda op: replace(op, beta=0.0)),
         (lambda op: isinstance(op, ops.Total) and op.accumulate, lambda op: replace(op, accumulate=False)),
         (lambda op: isinstance(op, ops.ColumnSums) and op.accumulate, lambda op: replace(op, accumulate=False)),
@@ -180,7 +186,7 @@ def test_a_wrong_kernel_is_caught(what, twins):
     before, after = KERNELS[what]
     runs = [("softmax-mse", "float32", None), ("wide norm", "bfloat16", None), ("wide norm", "float32", (40, 90))]
     lists = [list_of(training(n), n, p, pieces=pieces) for n, p, pieces in runs]
-    kernels = {kernel_source(op.kernel) for found in lists for op in found.operations if isinstance(op, ops.Loop)}
+    kernels = {kernel_source(op.kernel) for found in lists for op in found.operations if isinstance(op, ops.LoopPass)}
     text = preamble() + fixed_source() + "".join(sorted(kernels))
     assert text.count(before) == 1
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-INCLUDED = [f"-I{folder}" for folder in (Path(__file__).parent, Path(__file__).parents[1] / "narrow")]
+INCLUDED = [f"-I{folder}" for folder in (Path(__file__).parent, Path(__file__).parents[1] / "persistent")]
 COLLECTIVE = re.compile(r"__syncthreads|over_lanes|block_total|block_columns")
 FIXED = (
     "begin",

@@ -24,8 +24,8 @@ __all__ = [
     "Epilogue",
     "Handle",
     "HeuristicResult",
-    "Layout",
     "LayoutAttribute",
+    "MatrixLayout",
     "PointerMode",
     "Preference",
     "PreferenceAttribute",
@@ -194,7 +194,7 @@ class Descriptor(_Object):
         super().__init__(compute, DataType.R_64F if compute == Compute.F64 else DataType.R_32F)
 
 
-class Layout(_Object):
+class MatrixLayout(_Object):
     """cublasLtMatrixLayout_t of a column-major matrix."""
 
     kind = "MatrixLayout"
@@ -230,7 +230,11 @@ class Handle:
 
 
 def algorithms(
-    handle: Handle, descriptor: Descriptor, layouts: tuple[Layout, Layout, Layout], workspace: int, count: int = 8
+    handle: Handle,
+    descriptor: Descriptor,
+    layouts: tuple[MatrixLayout, MatrixLayout, MatrixLayout],
+    workspace: int,
+    count: int = 8,
 ) -> list[HeuristicResult]:
     """Return algorithms for a product, the one that should be fastest first; none where it is not to be had."""
     preference = Preference()
@@ -245,7 +249,7 @@ def algorithms(
 def can_run(
     handle: Handle,
     descriptor: Descriptor,
-    layouts: tuple[Layout, Layout, Layout],
+    layouts: tuple[MatrixLayout, MatrixLayout, MatrixLayout],
     algorithm: Algorithm,
     workspace: int,
 ) -> bool:
@@ -261,7 +265,7 @@ def can_run(
 def matmul(
     handle: Handle,
     descriptor: Descriptor,
-    layouts: tuple[Layout, Layout, Layout],
+    layouts: tuple[MatrixLayout, MatrixLayout, MatrixLayout],
     addresses: tuple[int, int, int],
     scalars: tuple[int, int],
     algorithm: Algorithm,

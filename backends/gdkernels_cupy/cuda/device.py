@@ -12,12 +12,12 @@ from gdkernels.errors import BackendError
 from gdkernels.lowering.allocation import ALIGNMENT
 from gdkernels_cupy.cuda import cublaslt
 
-__all__ = ["Device", "Memory", "check_device", "device", "free_bytes"]
+__all__ = ["CudaDevice", "DeviceMemory", "check_device", "device", "free_bytes"]
 
 _OPTIONS = ("-std=c++17",)
 
 
-class Memory:
+class DeviceMemory:
     """Bytes on a device, freed with their owner."""
 
     def __init__(self, block: Any, size: int) -> None:
@@ -28,7 +28,7 @@ class Memory:
         return int(self._block.ptr)
 
 
-class Device:
+class CudaDevice:
     """One GPU; its work runs on one stream, so that it has one order."""
 
     def __init__(self, number: int) -> None:
@@ -44,7 +44,7 @@ class Device:
             self.handle = cublaslt.Handle()
             self.workspace = self.allocate(cublaslt.WORKSPACE)
 
-    def allocate(self, size: int) -> Memory:
+    def allocate(self, size: int) -> DeviceMemory:
         """Return so many bytes, the device being the current one.
 
         CuPy gives out again what was freed, to the same stream, while that still works on it: hence to this one.
@@ -57,7 +57,7 @@ class Device:
         cuda = self._cupy.cuda
         try:
             with self.stream:
-                return Memory(cuda.alloc(max(size, ALIGNMENT)), size)
+                return DeviceMemory(cuda.alloc(max(size, ALIGNMENT)), size)
         except cuda.memory.OutOfMemoryError as error:
             free, total = cuda.runtime.memGetInfo()
             raise BackendError(
@@ -126,15 +126,15 @@ class Device:
 _one_at_a_time = threading.Lock()
 
 
-def device(number: int) -> Device:
+def device(number: int) -> CudaDevice:
     """Return the GPU of that number: the same one, with one lock and one stream, in all threads."""
     with _one_at_a_time:
         return _device(number)
 
 
 @cache
-def _device(number: int) -> Device:
-    return Device(number)
+def _device(number: int) -> CudaDevice:
+    return CudaDevice(number)
 
 
 def check_device(found: int, wanted: int) -> None:

@@ -9,18 +9,18 @@ import numpy as np
 
 from gdkernels.lowering.elementwise import ELEMENT
 from gdkernels.lowering.steps import NUMBER
+from gdkernels.lowering.task import DATA
 from gdkernels_cupy.graphs import operations as ops
-from gdkernels_cupy.graphs.launch_shapes import ACROSS, THREADS, Shape, shape_of
-from gdkernels_cupy.graphs.operations import Buffer, Listing
+from gdkernels_cupy.graphs.launch_shapes import ACROSS, THREADS, LaunchShape, launch_shape_of
+from gdkernels_cupy.graphs.operations import DeviceBuffer, OperationList
 from gdkernels_cupy.graphs.source import kernel_name
 
-__all__ = ["CONTROL", "SOURCES", "Addresses", "Call", "calls_of", "next_batch"]
+__all__ = ["CONTROL", "DeviceAddresses", "KernelCall", "calls_of", "next_batch"]
 
-SOURCES = ("x", "y", "sample_weight")
-CONTROL = ("step", "first", "order", "table", "records", *SOURCES)  # eight bytes each
+CONTROL = ("step", "first", "order", "table", "records", *DATA)  # eight bytes each
 
 
-class Addresses(Protocol):
+class DeviceAddresses(Protocol):
     """Where things are on the device."""
 
     @property
@@ -29,26 +29,26 @@ class Addresses(Protocol):
     @property
     def sums_at(self) -> int: ...
 
-    def of(self, buffer: Buffer) -> int: ...
+    def of(self, buffer: DeviceBuffer) -> int: ...
 
-    def number(self, place: int) -> int: ...
+    def number(self, cell: int) -> int: ...
 
-    def narrow_number(self, place: int) -> int: ...
+    def float32_number(self, cell: int) -> int: ...
 
 
 @dataclass(frozen=True)
-class Call:
+class KernelCall:
     """A kernel with its threads and arguments, each of the type that the kernel takes."""
 
     name: str
-    shape: Shape
+    shape: LaunchShape
     arguments: tuple[Any, ...]
 
 
 Arguments = tuple[Any, ...]
 
 
-def calls_of(operation: ops.Operation, listing: Listing, batch: int, at: Addresses) -> list[Call]:
+def calls_of(operation: ops.Operation, op_list: OperationList, batch: int, at: DeviceAddresses) -> list[KernelCall]:
     """Return the calls for an operation that is no product.
 
     Parameters
@@ -56,53 +56,53 @@ def calls_of(operation: ops.Operation, listing: Listing, batch: int, at: Address
     batch
         The records of a full batch: how far the order moves on from step to step.
     """
-    if isinstance(operation, ops.Begin):
-        count = Listing.FIRST + len(listing.scalars)
-        arguments: Arguments = (_p(at.control), _i(count), _l(batch), _p(at.number(0)), _p(at.narrow_number(0)))
-        return [Call("begin", Shape((1, 1), (32, 1)), arguments)]
-    if isinstance(operation, ops.Gather):
+    if isinstance(operation, ops.BeginStep):
+        count = OperationList.FIRST + len(op_list.scalars)
+        arguments: Arguments = (_p(at.control), _i(count), _l(batch), _p(at.number(0)), _p(at.float32_number(0)))
+        return [KernelCall("begin", LaunchShape((1, 1), (32, 1)), arguments)]
+    if isinstance(operation, ops.GatherRows):
         return [_gather(operation, at)]
-    if isinstance(operation, ops.Loop):
+    if isinstance(operation, ops.LoopPass):
         return [_loop(operation, at)]
     if isinstance(operation, ops.ColumnSums):
         return [_column_sums(operation, at)]
     if isinstance(operation, ops.Total):
         parts = operation.parts
         arguments = (_i(parts.columns), _p(at.of(parts)), _p(at.number(operation.number)), _i(operation.accumulate))
-        return [Call("total", Shape((1, 1), (THREADS, 1)), arguments)]
+        return [KernelCall("total", LaunchShape((1, 1), (THREADS, 1)), arguments)]
     if isinstance(operation, ops.Cast):
         source, target = operation.source, operation.target
-        shape = shape_of(source.rows, source.columns, row_wise=False)
+        shape = launch_shape_of(source.rows, source.columns, row_wise=False)
         arguments = (_i(source.rows), _i(source.columns), *_matrix(source, at), *_matrix(target, at))
-        return [Call(f"cast_{source.storage}_{target.storage}", shape, arguments)]
-    assert isinstance(operation, ops.Record)
+        return [KernelCall(f"cast_{source.storage}_{target.storage}", shape, arguments)]
+    assert isinstance(operation, ops.RecordNumbers)
     first, *rest = operation.numbers
     second = rest[0] if rest else first
     arguments = (_i(len(operation.numbers)), _p(at.number(first)), _p(at.number(second)), _p(at.sums_at))
-    return [Call("record", Shape((1, 1), (1, 1)), arguments)]
+    return [KernelCall("record", LaunchShape((1, 1), (1, 1)), arguments)]
 
 
-def next_batch(batch: int, at: Addresses) -> Call:
+def next_batch(batch: int, at: DeviceAddresses) -> KernelCall:
     """Return the call that lets the next batch begin where the last one ended, for what is gathered ahead."""
-    return Call("next_batch", Shape((1, 1), (1, 1)), (_p(at.control), _l(batch)))
+    return KernelCall("next_batch", LaunchShape((1, 1), (1, 1)), (_p(at.control), _l(batch)))
 
 
-def _gather(op: ops.Gather, at: Addresses) -> Call:
-    shape = shape_of(op.rows, op.columns, row_wise=False)
+def _gather(op: ops.GatherRows, at: DeviceAddresses) -> KernelCall:
+    shape = launch_shape_of(op.rows, op.columns, row_wise=False)
     real = "float64" if op.target.storage == "float64" else "float32"
     arguments = (
         _p(at.control),
-        _i(SOURCES.index(op.source)),
+        _i(DATA.index(op.source)),
         _l(op.first),
         _i(op.rows),
         _i(op.columns),
         _p(at.of(op.target)),
         _l(op.pitch),
     )
-    return Call(f"gather_{real}_{op.target.storage}", shape, arguments)
+    return KernelCall(f"gather_{real}_{op.target.storage}", shape, arguments)
 
 
-def _loop(op: ops.Loop, at: Addresses) -> Call:
+def _loop(op: ops.LoopPass, at: DeviceAddresses) -> KernelCall:
     recipe = op.kernel.recipe
     arguments: list[Any] = [_i(op.rows), _i(op.columns)]
     rates = [i.rate for i in recipe.code if i.op == "load"]
@@ -119,19 +119,23 @@ def _loop(op: ops.Loop, at: Addresses) -> Call:
     arguments += [_p(at.of(buffer)) for buffer in op.reductions]
     for buffer in op.column_parts:
         arguments += _matrix(buffer, at)
-    shape = Shape((1, 1), (1, 1)) if recipe.kind == NUMBER else shape_of(op.rows, op.columns, row_wise=recipe.row_wise)
-    return Call(kernel_name(op.kernel), shape, tuple(arguments))
+    shape = (
+        LaunchShape((1, 1), (1, 1))
+        if recipe.kind == NUMBER
+        else launch_shape_of(op.rows, op.columns, row_wise=recipe.row_wise)
+    )
+    return KernelCall(kernel_name(op.kernel), shape, tuple(arguments))
 
 
-def _column_sums(op: ops.ColumnSums, at: Addresses) -> Call:
+def _column_sums(op: ops.ColumnSums, at: DeviceAddresses) -> KernelCall:
     values, target = op.values, op.target
-    shape = Shape((-(-values.columns // ACROSS), target.rows), (ACROSS, THREADS // ACROSS))
+    shape = LaunchShape((-(-values.columns // ACROSS), target.rows), (ACROSS, THREADS // ACROSS))
     sizes = _i(values.rows), _i(values.columns)
     arguments = (*sizes, *_matrix(values, at), _i(op.chunk), *_matrix(target, at), _i(op.accumulate))
-    return Call(f"column_sums_{target.storage}_{values.storage}", shape, arguments)
+    return KernelCall(f"column_sums_{target.storage}_{values.storage}", shape, arguments)
 
 
-def _matrix(buffer: Buffer, at: Addresses) -> tuple[Any, Any]:
+def _matrix(buffer: DeviceBuffer, at: DeviceAddresses) -> tuple[Any, Any]:
     return _p(at.of(buffer)), _l(buffer.pitch)
 
 

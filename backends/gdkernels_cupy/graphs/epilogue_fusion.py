@@ -20,14 +20,23 @@ from gdkernels.graph import topological, value_and_pullback
 from gdkernels.graph.nodes import Node, same_shape
 from gdkernels.graph.operations import SCALAR
 from gdkernels.lowering.steps import UNITS, Accumulation, Loop, Product, kind_of, value_of
-from gdkernels_cupy.tasks import Task
+from gdkernels.lowering.task import ScheduledTask
 
-__all__ = ["EPILOGUES", "FUNCTIONS", "OVERWRITING", "FusedProduct", "Routes", "Update", "applicable", "routes_of"]
+__all__ = [
+    "EPILOGUES",
+    "FUSED_ACTIVATIONS",
+    "OVERWRITING",
+    "FusedEpilogues",
+    "FusedProduct",
+    "FusedUpdate",
+    "applicable",
+    "fuse_epilogues",
+]
 
 EPILOGUES = ("bias", "relu", "drelu", "drelu sums", "gelu", "dgelu", "dgelu sums", "sums", "update")
 
 # The activations that products can take.
-FUNCTIONS = {"relu": activations.relu, "gelu": activations.gelu}
+FUSED_ACTIVATIONS = {"relu": activations.relu, "gelu": activations.gelu}
 
 # What cannot add to what is there.
 OVERWRITING = frozenset({"drelu sums", "dgelu sums", "sums", "update"})
@@ -65,7 +74,7 @@ class FusedProduct:
 
 
 @dataclass(frozen=True)
-class Update:
+class FusedUpdate:
     """The parameter that a gradient's product changes, and the factors of the gradient and of the parameter."""
 
     name: str
@@ -73,7 +82,7 @@ class Update:
 
 
 @dataclass
-class Routes:
+class FusedEpilogues:
     """What the products take over.
 
     Attributes
@@ -90,13 +99,13 @@ class Routes:
     """
 
     products: dict[int, FusedProduct] = field(default_factory=dict)
-    updates: dict[int, Update] = field(default_factory=dict)
+    updates: dict[int, FusedUpdate] = field(default_factory=dict)
     sums_with: dict[int, Node] = field(default_factory=dict)
     summed: set[int] = field(default_factory=set)
     skipped: set[int] = field(default_factory=set)
 
 
-def routes_of(task: Task, epilogues: frozenset[str], *, rounds: bool) -> Routes:
+def fuse_epilogues(task: ScheduledTask, epilogues: frozenset[str], *, rounds: bool) -> FusedEpilogues:
     """Return what of `epilogues` applies to this task.
 
     Parameters
@@ -109,13 +118,13 @@ def routes_of(task: Task, epilogues: frozenset[str], *, rounds: bool) -> Routes:
     if task.output is None:
         finder.find_updates()
         finder.find_sums()
-    return finder.routes
+    return finder.fused
 
 
 class _Finder:
-    def __init__(self, task: Task, epilogues: frozenset[str], *, rounds: bool) -> None:
+    def __init__(self, task: ScheduledTask, epilogues: frozenset[str], *, rounds: bool) -> None:
         self.task, self.epilogues, self.rounds = task, epilogues, rounds
-        self.routes = Routes()
+        self.fused = FusedEpilogues()
         self.exact = {a.right.id for a in task.schedule.accumulations if rounds and a.left is None}
         steps = task.schedule.tile
         self.loops = [s for s in steps if isinstance(s, Loop)]
@@ -127,7 +136,7 @@ class _Finder:
 
     def find_products(self) -> None:
         for loop in self.loops:
-            if not any(self._take(kind, loop) for kind in FUNCTIONS if kind in self.epilogues):
+            if not any(self._take(kind, loop) for kind in FUSED_ACTIVATIONS if kind in self.epilogues):
                 self._take_bias(loop)
 
     def _take_bias(self, loop: Loop) -> None:
@@ -173,12 +182,12 @@ class _Finder:
         for z in reversed(topological(value)):
             product, _ = self._affine(z)
             if product is not None:
-                return z if FUNCTIONS[kind](z, xp=z.graph) is value else None
+                return z if FUSED_ACTIVATIONS[kind](z, xp=z.graph) is value else None
         return None
 
     def _slope(self, kind: str, z: Node, forward: Loop) -> tuple[Loop, Node, Node] | None:
         """Return the loop that pulls a product back through the activation, with that product and the result."""
-        _, pull_back = value_and_pullback(FUNCTIONS[kind], elementwise=True)(z, xp=z.graph)
+        _, pull_back = value_and_pullback(FUSED_ACTIVATIONS[kind], elementwise=True)(z, xp=z.graph)
         for loop in self.loops:
             if loop is forward or len(loop.outputs) != 1 or loop.reductions:
                 continue
@@ -193,7 +202,7 @@ class _Finder:
         found = (a.node for a in self.task.schedule.accumulations if a.left is None and a.right is values)
         summed = next(found, None)
         if summed is not None:
-            self.routes.summed.add(summed.id)
+            self.fused.summed.add(summed.id)
         return summed
 
     def _fuse(self, product: Node, fused: FusedProduct, readers: tuple[Loop, ...]) -> bool:
@@ -202,8 +211,8 @@ class _Finder:
         exact = fused.bias is None or not self.rounds or fused.result.id not in self.multiplied
         if not exact or not self._is_only_read_by(product, *readers):
             return False
-        self.routes.products[product.id] = fused
-        self.routes.skipped.add(id(readers[0]))
+        self.fused.products[product.id] = fused
+        self.fused.skipped.add(id(readers[0]))
         return True
 
     def _is_only_read_by(self, node: Node, *loops: Loop) -> bool:
@@ -227,19 +236,19 @@ class _Finder:
                 continue
             factors = _linear(loop.outputs[0], gradient, weights)
             if factors is not None:
-                self.routes.updates[gradient.id] = Update(name, factors)
-                self.routes.skipped.add(id(loop))
+                self.fused.updates[gradient.id] = FusedUpdate(name, factors)
+                self.fused.skipped.add(id(loop))
 
     def find_sums(self) -> None:
         if "sums" not in self.epilogues:
             return
         accumulations = self.task.schedule.accumulations
         for summed in accumulations:
-            if summed.left is None and summed.node.id not in self.routes.summed:
+            if summed.left is None and summed.node.id not in self.fused.summed:
                 product = next((p for p in accumulations if p.left is not None and p.right is summed.right), None)
                 if product is not None:
-                    self.routes.sums_with[product.node.id] = summed.node
-                    self.routes.summed.add(summed.node.id)
+                    self.fused.sums_with[product.node.id] = summed.node
+                    self.fused.summed.add(summed.node.id)
 
 
 def _linear(result: Node, gradient: Node, weights: Node) -> tuple[Node, Node] | None:

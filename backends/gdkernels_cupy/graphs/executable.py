@@ -12,21 +12,23 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.backend import Executable, Plan, State, storage_dtype
+from gdkernels.backend.arguments import arrays_by_name, check_prediction, check_run, widths_of
 from gdkernels.backend.program import Program
 from gdkernels.definition.network import Layers, map_layers
-from gdkernels.errors import BackendError, InputError
-from gdkernels.lowering.scalars import scalar_table
+from gdkernels.errors import BackendError
+from gdkernels.lowering.scalars import known_of_steps, scalar_table
+from gdkernels.lowering.task import DATA, ScheduledTask, schedule_prediction, schedule_training
 from gdkernels_cupy.cuda.device import check_device, device, free_bytes
 from gdkernels_cupy.cuda.pinned import is_on_host
 from gdkernels_cupy.graphs.epilogue_tuning import chosen, remember, remembered
 from gdkernels_cupy.graphs.lower import lower
 from gdkernels_cupy.graphs.memory_plan import bytes_of, shares, split
-from gdkernels_cupy.graphs.operations import Listing
+from gdkernels_cupy.graphs.operations import OperationList
 from gdkernels_cupy.graphs.probe import trusted_epilogues
-from gdkernels_cupy.graphs.session import Session, Source, UnsupportedProductError
-from gdkernels_cupy.tasks import Task, prediction_of, training_of
+from gdkernels_cupy.graphs.session import DeviceArray, GraphSession, UnsupportedProductError
+from gdkernels_cupy.graphs.source import CUDA_FUNCTIONS
 
-__all__ = ["CudaExecutable", "widths_of"]
+__all__ = ["CudaGraphExecutable"]
 
 _log = logging.getLogger("gdkernels")
 
@@ -35,17 +37,17 @@ _KEPT = 3  # numbers of rows whose memory is kept, such as those of the validati
 
 
 @dataclass(frozen=True)
-class _Shape:
+class _SessionKey:
     """What a session is made for; `rest` is the size of a smaller last batch."""
 
-    task: Task
+    task: ScheduledTask
     widths: tuple[int, ...]
     batch: int
     rest: int = 0
     streamed: bool = False
 
 
-class CudaExecutable(Executable):
+class CudaGraphExecutable(Executable):
     """Whole runs as CUDA graphs on one GPU.
 
     What depends on sizes is made when they are first seen, and kept for the sizes used last.
@@ -56,13 +58,13 @@ class CudaExecutable(Executable):
     def __init__(self, program: Program, plan: Plan, number: int) -> None:
         self.plan = plan
         self._program, self._number = program, number
-        self._training = training_of(program) if program.optimizer is not None else None
-        self._prediction = prediction_of(program)
+        self._training = schedule_training(program, CUDA_FUNCTIONS) if program.optimizer is not None else None
+        self._prediction = schedule_prediction(program, CUDA_FUNCTIONS)
         self._dtype = np.dtype(storage_dtype(plan.precision))
         self._wished_epilogues = plan.choices.get("epilogues")
         self._wished = plan.choices.get("micro_batches")
         self._algorithms = dict(plan.choices.get("algorithms", {}))
-        self._sessions: dict[_Shape, Session] = {}
+        self._sessions: dict[_SessionKey, GraphSession] = {}
         self._widths: tuple[int, ...] | None = None
 
     # ---- the contract
@@ -77,38 +79,31 @@ class CudaExecutable(Executable):
         learning_rates: npt.NDArray[np.float64],
         sample_weight: Any = None,
     ) -> tuple[float, float | None]:
-        assert self._training is not None, "a program that only predicts has no step"
         widths = widths_of(state.parameters)
         order = np.ascontiguousarray(order, np.int64)
-        rates = np.ascontiguousarray(learning_rates, np.float64)
         with device(self._number).lock, self._on_device():
             arrays = {"x": self._contiguous(x), "y": self._contiguous(y)}
             if sample_weight is not None:
                 arrays["sample_weight"] = self._contiguous(sample_weight)
-            self._check(arrays, order, widths)
-            steps = len(rates)
-            if steps == 0:
-                return 0.0, 0.0 if self._program.gradient_norm else None
+            x, y, weights = map(arrays.get, DATA)
+            check_run(self._program, state.parameters, x, y, order, batch_size, learning_rates, weights)
+            assert self._training is not None, "what has an optimizer has a step"
+            steps, l2 = len(learning_rates), self._program.l2
             batch = min(batch_size, len(order))
             streamed = any(map(is_on_host, arrays.values()))
             parameters = map_layers(self._contiguous, state.parameters)
             slots = map_layers(lambda slots: tuple(map(self._contiguous, slots)), state.slots)
-            named = _named(parameters, slots)
-            sources = {name: Source(a.data.ptr, a.shape[0]) for name, a in arrays.items()}
-            known = {
-                "learning_rate": rates,
-                "t": np.arange(state.step + 1.0, state.step + steps + 1.0),
-                "B": np.minimum(batch, len(order) - batch * np.arange(float(steps))),
-                "l2": self._program.l2,
-            }
+            named = arrays_by_name(parameters, slots)
+            sources = {name: DeviceArray(a.data.ptr, a.shape[0]) for name, a in arrays.items()}
+            known = known_of_steps(learning_rates, done=state.step, records=len(order), batch=batch, l2=l2)
 
-            def table(session: Session) -> npt.NDArray[np.float64]:
-                return self._table(session.task, session.listing, widths, known)
+            def table(session: GraphSession) -> npt.NDArray[np.float64]:
+                return self._table(session.task, session.op_list, widths, known)
 
-            def timed(session: Session) -> float:
+            def timed(session: GraphSession) -> float:
                 return session.seconds(named, sources, order, table(session))
 
-            shape = _Shape(self._training, widths, batch, len(order) % batch, streamed)
+            shape = _SessionKey(self._training, widths, batch, len(order) % batch, streamed)
             session = self._session(shape, timed)
             state.parameters, state.slots = parameters, slots
             total, norms = session.run(named, sources, order, table(session))
@@ -121,15 +116,14 @@ class CudaExecutable(Executable):
         widths = widths_of(parameters)
         with device(self._number).lock, self._on_device():
             x = self._contiguous(x)
-            if x.shape[1] != widths[0]:
-                raise InputError(f"x has {x.shape[1]} columns, the network {widths[0]} inputs")
+            check_prediction(parameters, x)
             output = cupy.empty((x.shape[0], widths[-1]), self._dtype)
             if x.shape[0]:
                 rows = self._rows_at_a_time(widths, x.shape[0])
-                session = self._session(_Shape(self._prediction, widths, rows))
-                table = self._table(self._prediction, session.listing, widths, {"B": float(rows)})
+                session = self._session(_SessionKey(self._prediction, widths, rows))
+                table = self._table(self._prediction, session.op_list, widths, {"B": float(rows)})
                 plain = map_layers(self._contiguous, parameters)
-                session.predict(_named(plain, ()), Source(x.data.ptr, x.shape[0]), widths[0], output, table)
+                session.predict(arrays_by_name(plain), DeviceArray(x.data.ptr, x.shape[0]), widths[0], output, table)
         return output
 
     def _rows_at_a_time(self, widths: tuple[int, ...], records: int) -> int:
@@ -156,7 +150,7 @@ class CudaExecutable(Executable):
 
     # ---- sizes
 
-    def _session(self, shape: _Shape, timed: Callable[[Session], float] | None = None) -> Session:
+    def _session(self, shape: _SessionKey, timed: Callable[[GraphSession], float] | None = None) -> GraphSession:
         """Return what runs steps, or predictions, of a shape; `timed` returns the seconds of a step."""
         if shape not in self._sessions:
             alike = [s for s in self._sessions if s.task is shape.task]
@@ -169,10 +163,10 @@ class CudaExecutable(Executable):
                 self._widths = shape.widths
         return self._sessions[shape]
 
-    def _training_session(self, shape: _Shape, timed: Callable[[Session], float]) -> Session:
+    def _training_session(self, shape: _SessionKey, timed: Callable[[GraphSession], float]) -> GraphSession:
         free = free_bytes()
         if self._wished_epilogues is None:
-            epilogues = self._gaining(shape, timed)
+            epilogues = self._tuned_epilogues(shape, timed)
         else:
             epilogues = tuple(e for e in self._wished_epilogues if e in self._trusted())
             if len(epilogues) < len(self._wished_epilogues):
@@ -200,7 +194,7 @@ class CudaExecutable(Executable):
         self.plan = replace(self.plan, choices={**self.plan.choices, **choices})
         return session
 
-    def _gaining(self, shape: _Shape, timed: Callable[[Session], float]) -> tuple[str, ...]:
+    def _tuned_epilogues(self, shape: _SessionKey, timed: Callable[[GraphSession], float]) -> tuple[str, ...]:
         """Return the epilogues that gain in steps of this shape: as they were timed before, or are now."""
         gpu, trusted = device(self._number), self._trusted()
         pieces = self._pieces(shape, trusted)
@@ -229,13 +223,13 @@ class CudaExecutable(Executable):
         remember(step, epilogues)
         return epilogues
 
-    def _operations(self, shape: _Shape, pieces: tuple[int, ...], epilogues: tuple[str, ...]) -> Any:
+    def _operations(self, shape: _SessionKey, pieces: tuple[int, ...], epilogues: tuple[str, ...]) -> Any:
         sizes = shape.task.sizes(shape.widths, shape.batch)
         return lower(shape.task, sizes, self.plan.precision, pieces, epilogues).operations
 
     def _fitting(
-        self, shape: _Shape, epilogues: tuple[str, ...], algorithms: dict[str, str]
-    ) -> tuple[Session, tuple[str, ...]]:
+        self, shape: _SessionKey, epilogues: tuple[str, ...], algorithms: dict[str, str]
+    ) -> tuple[GraphSession, tuple[str, ...]]:
         """Return a session, and its epilogues: those given, less what cuBLAS has no algorithm for."""
         while True:
             pieces = self._pieces(shape, epilogues)
@@ -247,10 +241,10 @@ class CudaExecutable(Executable):
                 epilogues = tuple(e for e in epilogues if e != error.kind)
 
     def _new_session(
-        self, shape: _Shape, pieces: tuple[int, ...], epilogues: tuple[str, ...], algorithms: dict[str, str]
-    ) -> Session:
+        self, shape: _SessionKey, pieces: tuple[int, ...], epilogues: tuple[str, ...], algorithms: dict[str, str]
+    ) -> GraphSession:
         lists = [pieces, *([shares(shape.rest, min(shape.rest, len(pieces)))] if shape.rest else [])]
-        return Session(
+        return GraphSession(
             device(self._number),
             shape.task,
             shape.widths,
@@ -261,7 +255,7 @@ class CudaExecutable(Executable):
             streamed=shape.streamed,
         )
 
-    def _pieces(self, shape: _Shape, epilogues: tuple[str, ...]) -> tuple[int, ...]:
+    def _pieces(self, shape: _SessionKey, epilogues: tuple[str, ...]) -> tuple[int, ...]:
         if shape.task is self._prediction:
             return (shape.batch,)
         if self._wished is not None:
@@ -270,12 +264,12 @@ class CudaExecutable(Executable):
         return split(shape.task, shape.widths, shape.batch, precision, epilogues, free, streamed=shape.streamed)
 
     def _table(
-        self, task: Task, listing: Listing, widths: tuple[int, ...], known: Mapping[str, Any]
+        self, task: ScheduledTask, op_list: OperationList, widths: tuple[int, ...], known: Mapping[str, Any]
     ) -> npt.NDArray[np.float64]:
         """Return zero, one, and the numbers that the host knows, for each step."""
         sizes = {name: float(n) for name, n in task.sizes(widths, 0).items()}
         steps = max(np.size(v) for v in known.values())
-        found = scalar_table(listing.scalars, {**sizes, **known}, steps)
+        found = scalar_table(op_list.scalars, {**sizes, **known}, steps)
         return np.concatenate([np.broadcast_to([0.0, 1.0], (steps, 2)), found], axis=1)
 
     # ---- arrays
@@ -291,33 +285,3 @@ class CudaExecutable(Executable):
         if isinstance(a, cupy.ndarray):
             check_device(a.device.id, self._number)
         return cupy.ascontiguousarray(a, self._dtype)
-
-    def _check(self, arrays: Mapping[str, Any], order: npt.NDArray[np.int64], widths: tuple[int, ...]) -> None:
-        """Refuse what compiled code would read beyond: it checks nothing itself."""
-        x, y, weights = arrays["x"], arrays["y"], arrays.get("sample_weight")
-        records = x.shape[0]
-        if x.shape != (records, widths[0]) or y.shape != (records, widths[-1]):
-            raise InputError(f"x {x.shape} and y {y.shape} do not fit a network of {widths[0]} to {widths[-1]} units")
-        if self._program.weighted != (weights is not None) or (weights is not None and weights.shape != (records,)):
-            wanted = f"takes sample_weight [{records}]" if self._program.weighted else "takes no sample_weight"
-            raise InputError(f"this program {wanted}, got {None if weights is None else list(weights.shape)}")
-        if order.size == 0:
-            raise InputError("there are no records to train on")
-        if order.min() < 0 or order.max() >= records:
-            raise InputError(f"the order names row {order.min()} to {order.max()} of {records} rows")
-
-
-def widths_of(parameters: Layers) -> tuple[int, ...]:
-    """Return the inputs and the units of each layer."""
-    return (parameters[0].W.shape[0], *(layer.W.shape[1] for layer in parameters))
-
-
-def _named(parameters: Layers, slots: Layers) -> dict[str, Any]:
-    """Return the arrays by the names that a trace gives them."""
-    named: dict[str, Any] = {}
-    for k, layer in enumerate(parameters):
-        named |= {f"{letter}{k}": a for letter, a in zip("Wb", layer, strict=True) if a is not None}
-    for k, layer in enumerate(slots):
-        for letter, arrays in zip("Wb", layer, strict=True):
-            named |= {f"{letter}{k}.{s}": a for s, a in enumerate(arrays or ())}
-    return named

@@ -10,13 +10,13 @@ struct Control {
 };
 
 // The numbers of the next step become current, as float64 and as float32.
-extern "C" __global__ void begin(Control* control, int count, long long batch, double* numbers, float* narrow) {
+extern "C" __global__ void begin(Control* control, int count, long long batch, double* numbers, float* float32_numbers) {
     const long long step = control->step;
     __syncthreads();
     for (int k = threadIdx.x; k < count; k += blockDim.x) {
         const double value = control->table[step * count + k];
         numbers[k] = value;
-        narrow[k] = static_cast<float>(value);
+        float32_numbers[k] = static_cast<float>(value);
     }
     if (threadIdx.x == 0) {
         control->first = step * batch;

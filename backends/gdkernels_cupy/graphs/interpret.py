@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.graph import value_and_pullback
-from gdkernels.lowering.allocation import place
+from gdkernels.lowering.allocation import allocate
 from gdkernels.lowering.elementwise import ROW, Recipe
 from gdkernels_cupy.graphs import operations as ops
-from gdkernels_cupy.graphs.epilogue_fusion import FUNCTIONS
-from gdkernels_cupy.graphs.operations import BYTES, Buffer, Listing
+from gdkernels_cupy.graphs.epilogue_fusion import FUSED_ACTIVATIONS
+from gdkernels_cupy.graphs.operations import BYTES, DeviceBuffer, OperationList
 
 __all__ = ["Interpreter", "from_bfloat16", "round_to_tf32", "to_bfloat16"]
 
@@ -32,27 +32,27 @@ class Interpreter:
         That of the products: "tf32" rounds their operands, as the matrix unit does.
     """
 
-    def __init__(self, listing: Listing, precision: str) -> None:
-        self.listing, self.precision = listing, precision
-        lasting = [(b.name, b.bytes) for b in listing.lasting]
-        self.offsets, size = place([op.use() for op in listing.operations], lasting)
+    def __init__(self, op_list: OperationList, precision: str) -> None:
+        self.op_list, self.precision = op_list, precision
+        lasting = [(b.name, b.bytes) for b in op_list.lasting]
+        self.offsets, size = allocate([op.access() for op in op_list.operations], lasting)
         self.memory = np.full(size, 0xFF, np.uint8)
-        self.numbers = np.full(listing.numbers, np.nan)
+        self.numbers = np.full(op_list.numbers, np.nan)
         self.sums = np.zeros(2)
         self._run: dict[type, Callable[[Any], None]] = {
-            ops.Begin: self._begin,
-            ops.Gather: self._gather,
-            ops.Product: self._product,
-            ops.Loop: self._loop,
+            ops.BeginStep: self._begin,
+            ops.GatherRows: self._gather,
+            ops.MatrixProduct: self._product,
+            ops.LoopPass: self._loop,
             ops.ColumnSums: self._column_sums,
             ops.Total: self._total,
             ops.Cast: self._cast,
-            ops.Record: self._record,
+            ops.RecordNumbers: self._record,
         }
 
     # ---- in and out
 
-    def bits(self, buffer: Buffer) -> Array:
+    def bits(self, buffer: DeviceBuffer) -> Array:
         """Return a view of the memory of `buffer` [rows, columns], in its storage."""
         at = self.offsets[buffer.name]
         size = BYTES[buffer.storage]
@@ -60,25 +60,25 @@ class Interpreter:
         shape, strides = (buffer.rows, buffer.columns), (buffer.pitch * size, size)
         return np.lib.stride_tricks.as_strided(flat, shape, strides)
 
-    def read(self, buffer: Buffer) -> Array:
+    def read(self, buffer: DeviceBuffer) -> Array:
         bits = self.bits(buffer)
         return from_bfloat16(bits) if buffer.storage == "bfloat16" else bits
 
-    def write(self, buffer: Buffer, values: Any) -> None:
+    def write(self, buffer: DeviceBuffer, values: Any) -> None:
         self.bits(buffer)[...] = to_bfloat16(values) if buffer.storage == "bfloat16" else values
 
     def load(self, parameters: Mapping[str, Array]) -> None:
         """Bring parameters and slots in, and make their copies."""
-        for name, buffer in self.listing.parameters.items():
+        for name, buffer in self.op_list.parameters.items():
             self.write(buffer, parameters[name])
-        for name, copy in self.listing.copies.items():
-            self.write(copy, self.read(self.listing.parameters[name]))
+        for name, copy in self.op_list.copies.items():
+            self.write(copy, self.read(self.op_list.parameters[name]))
 
     def store(self) -> dict[str, Array]:
         """Return parameters and slots."""
         return {
             name: self.read(buffer).copy() if name.startswith("W") else self.read(buffer)[0].copy()
-            for name, buffer in self.listing.parameters.items()
+            for name, buffer in self.op_list.parameters.items()
         }
 
     # ---- a step
@@ -97,19 +97,19 @@ class Interpreter:
         """
         self._arrays, self._order, self._scalars = arrays, order, scalars
         with np.errstate(all="ignore"):
-            for operation in self.listing.operations:
+            for operation in self.op_list.operations:
                 self._run[type(operation)](operation)
 
-    def _begin(self, op: ops.Begin) -> None:
-        first = Listing.FIRST
+    def _begin(self, op: ops.BeginStep) -> None:
+        first = OperationList.FIRST
         self.numbers[:first] = 0.0, 1.0
         self.numbers[first : first + len(self._scalars)] = self._scalars
 
-    def _gather(self, op: ops.Gather) -> None:
+    def _gather(self, op: ops.GatherRows) -> None:
         rows = self._arrays[op.source][self._order[op.first : op.first + op.rows]]
         self.write(op.target, rows if op.target.rows == op.rows and op.target.columns == op.columns else rows[None, :])
 
-    def _product(self, op: ops.Product) -> None:
+    def _product(self, op: ops.MatrixProduct) -> None:
         left, right = self._operand(op.left), self._operand(op.right)
         left = left.T if op.transpose_left else left
         right = right.T if op.transpose_right else right
@@ -127,24 +127,24 @@ class Interpreter:
             result = result + self.read(e.bias)
         if e.auxiliary is not None and not e.is_slope:
             self.write(e.auxiliary, _packed(result > 0, e.auxiliary.columns) if e.kind == "relu" else result)
-        self.write(op.out, FUNCTIONS[e.kind](result, xp=np) if e.kind in FUNCTIONS else result)
+        self.write(op.out, FUSED_ACTIVATIONS[e.kind](result, xp=np) if e.kind in FUSED_ACTIVATIONS else result)
 
-    def _slope(self, e: ops.Epilogue, cotangent: Array) -> Array:
+    def _slope(self, e: ops.ProductEpilogue, cotangent: Array) -> Array:
         """Return the derivative by an activation's argument, from that by its value and what the way forward left."""
         assert e.auxiliary is not None
         if e.kind == "drelu":
             bits = self.bits(e.auxiliary)
             positive = np.unpackbits(bits, axis=1, count=cotangent.shape[1], bitorder="little")
             return np.where(positive, cotangent, 0)
-        _, pull_back = value_and_pullback(FUNCTIONS["gelu"], elementwise=True)(self.read(e.auxiliary), xp=np)
+        _, pull_back = value_and_pullback(FUSED_ACTIVATIONS["gelu"], elementwise=True)(self.read(e.auxiliary), xp=np)
         result: Array = pull_back(cotangent)
         return result
 
-    def _operand(self, buffer: Buffer) -> Array:
+    def _operand(self, buffer: DeviceBuffer) -> Array:
         values = self.read(buffer)
         return round_to_tf32(values) if self.precision == "tf32" else values
 
-    def _loop(self, op: ops.Loop) -> None:
+    def _loop(self, op: ops.LoopPass) -> None:
         recipe, real = op.kernel.recipe, _DTYPES[op.kernel.real]
         rates = [i.rate for i in recipe.code if i.op == "load"]
         loads = [self._load(r, rate, real) for r, rate in zip(op.reads, rates, strict=True)]
@@ -172,11 +172,11 @@ class Interpreter:
                 self.write(buffer, 0.0)
                 self.bits(buffer)[0, 0] = value
 
-    def _load(self, place: Buffer | int, rate: int, real: Any) -> Any:
-        if isinstance(place, int):
-            return real(self.numbers[place])
-        values = self.read(place)
-        return values.T if rate == ROW and place.rows == 1 else values
+    def _load(self, allocate: DeviceBuffer | int, rate: int, real: Any) -> Any:
+        if isinstance(allocate, int):
+            return real(self.numbers[allocate])
+        values = self.read(allocate)
+        return values.T if rate == ROW and allocate.rows == 1 else values
 
     def _column_sums(self, op: ops.ColumnSums) -> None:
         values = self.read(op.values)
@@ -190,7 +190,7 @@ class Interpreter:
     def _cast(self, op: ops.Cast) -> None:
         self.write(op.target, self.read(op.source))
 
-    def _record(self, op: ops.Record) -> None:
+    def _record(self, op: ops.RecordNumbers) -> None:
         for k, number in enumerate(op.numbers):
             self.sums[k] += self.numbers[number]
 

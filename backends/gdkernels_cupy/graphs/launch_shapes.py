@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["ACROSS", "ROW_COLUMNS", "THREADS", "Shape", "chunks_of", "shape_of"]
+__all__ = ["ACROSS", "ROW_COLUMNS", "THREADS", "LaunchShape", "chunks_of", "launch_shape_of"]
 
 THREADS = 256  # in a block
 ELEMENTS = 4  # neighbours in a row, which a thread takes at once
@@ -17,7 +17,7 @@ _CHUNKS, _CHUNK = 128, 1024  # rows are summed in at most so many parts, of at l
 
 
 @dataclass(frozen=True)
-class Shape:
+class LaunchShape:
     """The threads of a launch: blocks along the rows and along the columns, threads of a block likewise."""
 
     grid: tuple[int, int]
@@ -28,14 +28,14 @@ class Shape:
         return self.grid[0] * self.grid[1]
 
 
-def shape_of(rows: int, columns: int, *, row_wise: bool) -> Shape:
+def launch_shape_of(rows: int, columns: int, *, row_wise: bool) -> LaunchShape:
     """Return the threads for a loop; a row whose values are reduced belongs to the lanes of one warp."""
     groups = -(-columns // ELEMENTS)
     across = min(1 << (groups - 1).bit_length(), _WARP if row_wise else THREADS)
     down = THREADS // across
     along = 1 if row_wise else min(-(-groups // across), _BLOCKS)
     # Where one row of blocks covers the columns in many blocks, as for a vector, rows need no more of them.
-    return Shape((min(-(-rows // down), max(1, _BLOCKS // along)), along), (across, down))
+    return LaunchShape((min(-(-rows // down), max(1, _BLOCKS // along)), along), (across, down))
 
 
 def chunks_of(rows: int) -> tuple[int, int]:

@@ -18,18 +18,24 @@ from gdkernels.lowering.steps import (
     value_of,
 )
 from gdkernels.lowering.steps import Gather as GatherStep
+from gdkernels.lowering.task import ScheduledTask
 from gdkernels_cupy.graphs import operations as ops
-from gdkernels_cupy.graphs.epilogue_fusion import FUNCTIONS, OVERWRITING, FusedProduct, Routes, routes_of
-from gdkernels_cupy.graphs.launch_shapes import ROW_COLUMNS, chunks_of, shape_of
-from gdkernels_cupy.graphs.operations import Buffer, Kernel, Listing, matrix, vector
-from gdkernels_cupy.tasks import Task
+from gdkernels_cupy.graphs.epilogue_fusion import (
+    FUSED_ACTIVATIONS,
+    OVERWRITING,
+    FusedEpilogues,
+    FusedProduct,
+    fuse_epilogues,
+)
+from gdkernels_cupy.graphs.launch_shapes import ROW_COLUMNS, chunks_of, launch_shape_of
+from gdkernels_cupy.graphs.operations import DeviceBuffer, LoopKernel, OperationList, matrix, vector
 
 __all__ = ["lower"]
 
 
 def lower(
-    task: Task, sizes: Mapping[str, int], precision: str, pieces: Sequence[int], epilogues: Iterable[str]
-) -> Listing:
+    task: ScheduledTask, sizes: Mapping[str, int], precision: str, pieces: Sequence[int], epilogues: Iterable[str]
+) -> OperationList:
     """Return the list for these sizes.
 
     Parameters
@@ -42,7 +48,7 @@ def lower(
     epilogues
         What may be done inside products: of `gdkernels_cupy.graphs.epilogue_fusion.EPILOGUES`.
     """
-    return _Lowering(task, sizes, precision, pieces, frozenset(epilogues)).listing()
+    return _Lowering(task, sizes, precision, pieces, frozenset(epilogues)).op_list()
 
 
 @dataclass
@@ -52,16 +58,16 @@ class _Values:
     rows: int
     first: int
     piece: int
-    full: dict[int, Buffer] = field(default_factory=dict)
-    operand: dict[int, Buffer] = field(default_factory=dict)
-    column_parts: dict[int, Buffer] = field(default_factory=dict)
-    auxiliaries: dict[int, Buffer] = field(default_factory=dict)
+    full: dict[int, DeviceBuffer] = field(default_factory=dict)
+    operand: dict[int, DeviceBuffer] = field(default_factory=dict)
+    column_parts: dict[int, DeviceBuffer] = field(default_factory=dict)
+    auxiliaries: dict[int, DeviceBuffer] = field(default_factory=dict)
 
 
 class _Lowering:
     def __init__(
         self,
-        task: Task,
+        task: ScheduledTask,
         sizes: Mapping[str, int],
         precision: str,
         pieces: Sequence[int],
@@ -70,12 +76,12 @@ class _Lowering:
         self.task, self.sizes, self.pieces = task, sizes, pieces
         self.schedule, self.batch = task.schedule, task.batch
         self.real = "float64" if precision == "float64" else "float32"
-        self.narrow = "bfloat16" if precision == "bfloat16" else None
+        self.operand_storage = "bfloat16" if precision == "bfloat16" else None
         if len(pieces) > 1:  # weights must not move between micro-batches
             epilogues -= OVERWRITING
-        self.routes: Routes = routes_of(task, epilogues, rounds=self.narrow is not None)
+        self.fused: FusedEpilogues = fuse_epilogues(task, epilogues, rounds=self.operand_storage is not None)
         accumulations = task.schedule.accumulations
-        summed = {a.right.id for a in accumulations if a.left is None and a.node.id not in self.routes.summed}
+        summed = {a.right.id for a in accumulations if a.left is None and a.node.id not in self.fused.summed}
         self.summed_in_loops = {
             n.id for loop in self.loops for n in loop.outputs if self._sums_columns(loop, n)
         } & summed
@@ -83,20 +89,20 @@ class _Lowering:
         self.operations: list[ops.Operation] = []
         self.numbers: dict[int, int] = {}
         self.parameters = {name: self._parameter(name, node) for name, node in task.parameters.items()}
-        self.copies: dict[str, Buffer] = {}
-        self.gradients: dict[int, Buffer] = {}
+        self.copies: dict[str, DeviceBuffer] = {}
+        self.gradients: dict[int, DeviceBuffer] = {}
         self.multiplied = self._multiplied()
         self.in_full = self._in_full()
 
     # ---- the whole
 
-    def listing(self) -> Listing:
+    def op_list(self) -> OperationList:
         self._number_scalars()
         steps = self.schedule.tile
-        if self.narrow:
+        if self.operand_storage:
             weights = [s.weights.attribute for s in steps if isinstance(s, Product)]
-            self.copies = {n: self._narrow_copy(self.parameters[n]) for n in dict.fromkeys(weights)}
-        self.operations.append(ops.Begin())
+            self.copies = {n: self._operand_copy(self.parameters[n]) for n in dict.fromkeys(weights)}
+        self.operations.append(ops.BeginStep())
         first = 0
         for piece, rows in enumerate(self.pieces):
             at = _Values(rows, first, piece)
@@ -105,39 +111,39 @@ class _Lowering:
         if self.task.output is None:
             self._update()
             record = [self.numbers[n.id] for n in (self.task.error, self.task.norm) if n is not None]
-            self.operations.append(ops.Record(tuple(record)))
+            self.operations.append(ops.RecordNumbers(tuple(record)))
         output = None if self.task.output is None else at.full[self.task.output.id]
         lasting = [*self.parameters.values(), *self.copies.values(), *([] if output is None else [output])]
-        return Listing(
+        return OperationList(
             tuple(self.operations), tuple(lasting), self.parameters, self.copies, self.scalars, self._count, output
         )
 
     def _number_scalars(self) -> None:
         """Give every number its place: zero, one, what the host knows, what the device finds out."""
-        host = [n for loop in self.task.loops for n in loop.reads if n.dtype == SCALAR]
-        host += [n for update in self.routes.updates.values() for n in update.factors]
+        host = [n for loop in self.task.schedule.loops for n in loop.reads if n.dtype == SCALAR]
+        host += [n for update in self.fused.updates.values() for n in update.factors]
         for node in host:
-            self.numbers.setdefault(node.id, Listing.FIRST + len(self.numbers))
+            self.numbers.setdefault(node.id, OperationList.FIRST + len(self.numbers))
         self.scalars = tuple({n.id: n for n in host}.values())
-        found = [r for loop in self.task.loops for r in loop.reductions if kind_of(r, self.batch) == NUMBER]
+        found = [r for loop in self.task.schedule.loops for r in loop.reductions if kind_of(r, self.batch) == NUMBER]
         found += [n for loop in self.schedule.numbers if loop is not None for n in loop.outputs]
         for node in found:
-            self.numbers.setdefault(node.id, Listing.FIRST + len(self.numbers))
-        self._count = Listing.FIRST + len(self.numbers)
+            self.numbers.setdefault(node.id, OperationList.FIRST + len(self.numbers))
+        self._count = OperationList.FIRST + len(self.numbers)
 
     # ---- memory
 
-    def _parameter(self, name: str, node: Node) -> Buffer:
+    def _parameter(self, name: str, node: Node) -> DeviceBuffer:
         sizes = [self._size(d) for d in node.shape]
         return matrix(name, sizes[0], sizes[1], self.real) if len(sizes) == 2 else vector(name, sizes[0], self.real)
 
-    def _narrow_copy(self, parameter: Buffer) -> Buffer:
+    def _operand_copy(self, parameter: DeviceBuffer) -> DeviceBuffer:
         return matrix(f"{parameter.name} in bfloat16", parameter.rows, parameter.columns, "bfloat16")
 
     def _size(self, dim: Dim | int) -> int:
         return self.sizes[dim.name] if isinstance(dim, Dim) else dim
 
-    def _new(self, node: Node, at: _Values, storage: str) -> Buffer:
+    def _new(self, node: Node, at: _Values, storage: str) -> DeviceBuffer:
         name = f"{node.op} {node.id} of {at.piece} in {storage}"
         if kind_of(node, self.batch) == COLUMN:
             return vector(name, at.rows, storage)
@@ -159,7 +165,7 @@ class _Lowering:
         Whether a value is positive shows in bfloat16 as well: so relu's slope needs no more.
         """
         stored = {n.id for n in self.schedule.stored.values()}
-        if not self.narrow:
+        if not self.operand_storage:
             return stored
         found = (stored - self.multiplied) | self.summed_later
         for loop in self.loops:
@@ -169,7 +175,7 @@ class _Lowering:
 
     @property
     def loops(self) -> list[Loop]:
-        return [s for s in self.schedule.tile if isinstance(s, Loop) and id(s) not in self.routes.skipped]
+        return [s for s in self.schedule.tile if isinstance(s, Loop) and id(s) not in self.fused.skipped]
 
     def _sums_columns(self, loop: Loop, output: Node) -> bool:
         """Return whether the loop can sum the columns of an output on the way: if its threads keep to their columns."""
@@ -178,18 +184,18 @@ class _Lowering:
         row_wise = self.task.recipes[id(loop)].row_wise
         return not row_wise or self._size(output.shape[1]) <= ROW_COLUMNS
 
-    def _store(self, node: Node, at: _Values) -> tuple[Buffer, ...]:
+    def _store(self, node: Node, at: _Values) -> tuple[DeviceBuffer, ...]:
         """Return new buffers for a value of the tile: in full, as an operand, or both."""
         buffers = []
-        if not self.narrow or node.id not in self.multiplied or node.id in self.in_full:
+        if not self.operand_storage or node.id not in self.multiplied or node.id in self.in_full:
             at.full[node.id] = self._new(node, at, self.real)
             buffers.append(at.full[node.id])
-        if self.narrow and node.id in self.multiplied:
-            at.operand[node.id] = self._new(node, at, self.narrow)
+        if self.operand_storage and node.id in self.multiplied:
+            at.operand[node.id] = self._new(node, at, self.operand_storage)
             buffers.append(at.operand[node.id])
         return tuple(buffers)
 
-    def _operand(self, node: Node, at: _Values) -> Buffer:
+    def _operand(self, node: Node, at: _Values) -> DeviceBuffer:
         return at.operand[node.id] if node.id in at.operand else at.full[node.id]
 
     # ---- the tile
@@ -204,45 +210,47 @@ class _Lowering:
             elif isinstance(step, Product):
                 self._product(step, at)
             elif isinstance(step, Loop):
-                if id(step) not in self.routes.skipped:
+                if id(step) not in self.fused.skipped:
                     self._loop(step, self._tile_reads(step, at), at)
-            elif step.node.id in self.routes.updates:
+            elif step.node.id in self.fused.updates:
                 # Weights may move only after the last product that needs them as they were.
-                name = self.routes.updates[step.node.id].name
+                name = self.fused.updates[step.node.id].name
                 late.setdefault(max(k, readers.get(name, k)), []).extend(self._updating_product(step, at))
-            elif step.node.id not in self.routes.summed:
+            elif step.node.id not in self.fused.summed:
                 self._accumulate(step, at)
             self.operations += late.pop(k, [])
 
     def _gather(self, node: Node, at: _Values) -> None:
         columns = self._size(node.shape[1]) if kind_of(node, self.batch) == MATRIX else 1
         for target in self._store(node, at):
-            self.operations.append(ops.Gather(str(node.attribute), at.first, at.rows, columns, target))
+            self.operations.append(ops.GatherRows(str(node.attribute), at.first, at.rows, columns, target))
 
     def _product(self, step: Product, at: _Values) -> None:
         name = step.weights.attribute
         weights = self.copies.get(name, self.parameters[name])
-        fused = self.routes.products.get(step.node.id)
+        fused = self.fused.products.get(step.node.id)
         result = step.node if fused is None else fused.result
         targets = self._store(result, at)
-        epilogue = ops.Epilogue() if fused is None else self._epilogue(fused, targets[0], at)
+        epilogue = ops.ProductEpilogue() if fused is None else self._epilogue(fused, targets[0], at)
         self.operations.append(
-            ops.Product(self._operand(step.left, at), weights, targets[0], False, step.transposed, epilogue=epilogue)
+            ops.MatrixProduct(
+                self._operand(step.left, at), weights, targets[0], False, step.transposed, epilogue=epilogue
+            )
         )
         self.operations += [ops.Cast(targets[0], other) for other in targets[1:]]
 
-    def _epilogue(self, fused: FusedProduct, target: Buffer, at: _Values) -> ops.Epilogue:
+    def _epilogue(self, fused: FusedProduct, target: DeviceBuffer, at: _Values) -> ops.ProductEpilogue:
         bias = None if fused.bias is None else self.parameters[fused.bias]
         if fused.sums is not None:
             bias = self._gradient(fused.sums)
         if fused.auxiliary is None:
-            return ops.Epilogue(fused.kind, bias)
-        if fused.kind in FUNCTIONS:
+            return ops.ProductEpilogue(fused.kind, bias)
+        if fused.kind in FUSED_ACTIVATIONS:
             name = f"auxiliary {fused.auxiliary} of {at.piece}"
             at.auxiliaries[fused.auxiliary] = _auxiliary(fused.kind, name, target)
-        return ops.Epilogue(fused.kind, bias, at.auxiliaries[fused.auxiliary])
+        return ops.ProductEpilogue(fused.kind, bias, at.auxiliaries[fused.auxiliary])
 
-    def _tile_reads(self, step: Loop, at: _Values) -> tuple[Buffer | int, ...]:
+    def _tile_reads(self, step: Loop, at: _Values) -> tuple[DeviceBuffer | int, ...]:
         return tuple(
             self.numbers[n.id]
             if n.id in self.numbers
@@ -252,7 +260,7 @@ class _Lowering:
             for n in step.reads
         )
 
-    def _loop(self, step: Loop, reads: tuple[Buffer | int, ...], at: _Values) -> None:
+    def _loop(self, step: Loop, reads: tuple[DeviceBuffer | int, ...], at: _Values) -> None:
         shape = step.outputs[0] if step.outputs else value_of(step.reductions[0].args[0])
         rows, columns = (at.rows, self._size(shape.shape[1])) if step.kind == MATRIX else (1, at.rows)
         writes = tuple(self._store(n, at) for n in step.outputs)
@@ -263,22 +271,22 @@ class _Lowering:
         step: Loop,
         rows: int,
         columns: int,
-        reads: tuple[Buffer | int, ...],
-        writes: tuple[tuple[Buffer, ...] | int, ...],
+        reads: tuple[DeviceBuffer | int, ...],
+        writes: tuple[tuple[DeviceBuffer, ...] | int, ...],
         at: _Values,
     ) -> None:
         recipe = self.task.recipes[id(step)]
         real = "float64" if step.kind == NUMBER else self.real
-        shape = shape_of(rows, columns, row_wise=recipe.row_wise)
+        shape = launch_shape_of(rows, columns, row_wise=recipe.row_wise)
         summed = [k for k, n in enumerate(step.outputs) if n.id in self.summed_in_loops]
         for k in summed:
             node = step.outputs[k]
             name = f"parts of {node.op} {node.id} of {at.piece}"
             at.column_parts[node.id] = matrix(name, shape.grid[0], columns, real)
-        kernel = Kernel(
+        kernel = LoopKernel(
             recipe,
             real,
-            tuple(r.storage if isinstance(r, Buffer) else "number" for r in reads),
+            tuple(r.storage if isinstance(r, DeviceBuffer) else "number" for r in reads),
             tuple(tuple(b.storage for b in w) if isinstance(w, tuple) else ("number",) for w in writes),
             tuple(summed),
         )
@@ -291,12 +299,12 @@ class _Lowering:
                 parts.append(vector(f"parts of {node.op} {node.id} of {at.piece}", shape.blocks, "float64"))
                 totals.append(ops.Total(parts[-1], self.numbers[node.id], accumulate=at.piece > 0))
         column_parts = tuple(at.column_parts[step.outputs[k].id] for k in summed)
-        self.operations.append(ops.Loop(kernel, rows, columns, reads, writes, tuple(parts), column_parts))
+        self.operations.append(ops.LoopPass(kernel, rows, columns, reads, writes, tuple(parts), column_parts))
         self.operations += totals
 
     # ---- sums over the batch
 
-    def _gradient(self, node: Node) -> Buffer:
+    def _gradient(self, node: Node) -> DeviceBuffer:
         if node.id not in self.gradients:
             sizes = [self._size(d) for d in node.shape if isinstance(d, Dim)]
             name = f"gradient {node.id}"
@@ -311,7 +319,7 @@ class _Lowering:
             self._sum_columns(step, target, at)
             return
         self.operations.append(
-            ops.Product(
+            ops.MatrixProduct(
                 self._operand(step.left, at),
                 self._operand(step.right, at),
                 target,
@@ -321,7 +329,7 @@ class _Lowering:
             )
         )
 
-    def _sum_columns(self, step: Accumulation, target: Buffer, at: _Values) -> None:
+    def _sum_columns(self, step: Accumulation, target: DeviceBuffer, at: _Values) -> None:
         """Add up the columns of what the blocks of a loop left of them, or of the values themselves."""
         values = at.column_parts.get(step.right.id) or at.full[step.right.id]
         chunk, chunks = chunks_of(values.rows)
@@ -331,18 +339,18 @@ class _Lowering:
             values, chunk = parts, chunks
         self.operations.append(ops.ColumnSums(values, chunk, target, accumulate=at.piece > 0))
 
-    def _sums(self, step: Accumulation) -> ops.Epilogue:
+    def _sums(self, step: Accumulation) -> ops.ProductEpilogue:
         """Return the epilogue that sums the columns of the right operand on the way, if they are wanted."""
-        wanted = self.routes.sums_with.get(step.node.id)
-        return ops.Epilogue() if wanted is None else ops.Epilogue("sums", bias=self._gradient(wanted))
+        wanted = self.fused.sums_with.get(step.node.id)
+        return ops.ProductEpilogue() if wanted is None else ops.ProductEpilogue("sums", bias=self._gradient(wanted))
 
     def _updating_product(self, step: Accumulation, at: _Values) -> list[ops.Operation]:
         """Return the product that is the update: weights = α · leftᵀ · right + β · weights."""
         assert step.left is not None
-        update = self.routes.updates[step.node.id]
+        update = self.fused.updates[step.node.id]
         of_gradient, of_weights = (self.numbers[n.id] for n in update.factors)
         weights = self.parameters[update.name]
-        product = ops.Product(
+        product = ops.MatrixProduct(
             self._operand(step.left, at),
             self._operand(step.right, at),
             weights,
@@ -363,7 +371,7 @@ class _Lowering:
                 places = tuple(self.numbers[n.id] for n in numbers.reads)
                 self._add_loop(numbers, 1, 1, places, tuple(self.numbers[n.id] for n in numbers.outputs), nowhere)
             for name, loop in loops.items():
-                if id(loop) not in self.routes.skipped:
+                if id(loop) not in self.fused.skipped:
                     self._update_loop(name, loop, nowhere)
 
     def _update_loop(self, name: str, loop: Loop, at: _Values) -> None:
@@ -374,13 +382,13 @@ class _Lowering:
         parameter = self.parameters[name]
         self._add_loop(loop, parameter.rows, parameter.columns, reads, writes, at)
 
-    def _update_read(self, node: Node) -> Buffer | int:
+    def _update_read(self, node: Node) -> DeviceBuffer | int:
         if node.id in self.numbers:
             return self.numbers[node.id]
         return self.parameters[node.attribute] if node.op == "input" else self._gradient(node)
 
 
-def _auxiliary(kind: str, name: str, result: Buffer) -> Buffer:
+def _auxiliary(kind: str, name: str, result: DeviceBuffer) -> DeviceBuffer:
     """Return what a function leaves for its slope: gelu its argument; relu a bit for each element of its value.
 
     cuBLAS wants rows of a multiple of 8 elements, or of 128 bits.
@@ -388,4 +396,4 @@ def _auxiliary(kind: str, name: str, result: Buffer) -> Buffer:
     if kind == "gelu":
         return matrix(name, result.rows, result.columns, result.storage)
     bits = -(-result.columns // 128) * 128
-    return Buffer(name, result.rows, bits // 8, bits // 8, "uint8")
+    return DeviceBuffer(name, result.rows, bits // 8, bits // 8, "uint8")

@@ -5,32 +5,32 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from gdkernels.errors import BackendError
-from gdkernels.lowering.allocation import place
+from gdkernels.lowering.allocation import allocate
+from gdkernels.lowering.task import ScheduledTask
 from gdkernels_cupy.graphs.lower import lower
-from gdkernels_cupy.graphs.operations import Gather, Listing
-from gdkernels_cupy.tasks import Task
+from gdkernels_cupy.graphs.operations import GatherRows, OperationList
 
-__all__ = ["NEXT", "bytes_of", "placed", "shares", "split"]
+__all__ = ["NEXT", "bytes_of", "plan_memory", "shares", "split"]
 
 NEXT = " next"
 
 _MARGIN = 1 << 26  # bytes left alone: other allocations, and what graphs take
 
 
-def placed(listing: Listing, *, streamed: bool = False) -> tuple[dict[str, int], int]:
+def plan_memory(op_list: OperationList, *, streamed: bool = False) -> tuple[dict[str, int], int]:
     """Return the offset of every buffer of a list, and the bytes of them all.
 
     With `streamed`, what is gathered has a second place, by its name and "next": that of the batch that follows.
     """
-    lasting = [(b.name, b.bytes) for b in listing.lasting]
+    lasting = [(b.name, b.bytes) for b in op_list.lasting]
     if streamed:
-        targets = [op.target for op in listing.operations if isinstance(op, Gather)]
+        targets = [op.target for op in op_list.operations if isinstance(op, GatherRows)]
         lasting += [(b.name + which, b.bytes) for b in targets for which in ("", NEXT)]
-    return place([op.use() for op in listing.operations], lasting)
+    return allocate([op.access() for op in op_list.operations], lasting)
 
 
 def bytes_of(
-    task: Task,
+    task: ScheduledTask,
     widths: tuple[int, ...],
     pieces: tuple[int, ...],
     precision: str,
@@ -39,7 +39,7 @@ def bytes_of(
     streamed: bool = False,
 ) -> int:
     """Return the bytes of a list: parameters, slots, and what lives between its operations."""
-    return placed(lower(task, task.sizes(widths, sum(pieces)), precision, pieces, epilogues), streamed=streamed)[1]
+    return plan_memory(lower(task, task.sizes(widths, sum(pieces)), precision, pieces, epilogues), streamed=streamed)[1]
 
 
 def shares(batch: int, parts: int) -> tuple[int, ...]:
@@ -48,7 +48,7 @@ def shares(batch: int, parts: int) -> tuple[int, ...]:
 
 
 def split(
-    task: Task,
+    task: ScheduledTask,
     widths: tuple[int, ...],
     batch: int,
     precision: str,

@@ -10,23 +10,23 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from gdkernels.graph.nodes import Node
-from gdkernels.lowering.allocation import Use
+from gdkernels.lowering.allocation import MemoryAccess
 from gdkernels.lowering.elementwise import Recipe
 
 __all__ = [
     "BYTES",
-    "Begin",
-    "Buffer",
+    "BeginStep",
     "Cast",
     "ColumnSums",
-    "Epilogue",
-    "Gather",
-    "Kernel",
-    "Listing",
-    "Loop",
+    "DeviceBuffer",
+    "GatherRows",
+    "LoopKernel",
+    "LoopPass",
+    "MatrixProduct",
     "Operation",
-    "Product",
-    "Record",
+    "OperationList",
+    "ProductEpilogue",
+    "RecordNumbers",
     "Total",
     "matrix",
     "vector",
@@ -39,7 +39,7 @@ PITCH = 8
 
 
 @dataclass(frozen=True)
-class Buffer:
+class DeviceBuffer:
     """A matrix on the device: `pitch` elements from row to row; a vector is one row."""
 
     name: str
@@ -53,25 +53,25 @@ class Buffer:
         return self.rows * self.pitch * BYTES[self.storage]
 
 
-def matrix(name: str, rows: int, columns: int, storage: str) -> Buffer:
+def matrix(name: str, rows: int, columns: int, storage: str) -> DeviceBuffer:
     """Return a matrix whose rows begin where vector loads may."""
-    return Buffer(name, rows, columns, -(-columns // PITCH) * PITCH, storage)
+    return DeviceBuffer(name, rows, columns, -(-columns // PITCH) * PITCH, storage)
 
 
-def vector(name: str, size: int, storage: str) -> Buffer:
+def vector(name: str, size: int, storage: str) -> DeviceBuffer:
     return matrix(name, 1, size, storage)
 
 
 @dataclass(frozen=True)
-class Begin:
+class BeginStep:
     """The numbers of this step become current: the host wrote those of all steps into a table."""
 
-    def use(self) -> Use:
-        return Use((), ())
+    def access(self) -> MemoryAccess:
+        return MemoryAccess((), ())
 
 
 @dataclass(frozen=True)
-class Gather:
+class GatherRows:
     """The rows of an array of the caller's that are next in the order, from the `first` of the batch on.
 
     Attributes
@@ -88,18 +88,18 @@ class Gather:
     first: int
     rows: int
     columns: int
-    target: Buffer
+    target: DeviceBuffer
 
     @property
     def pitch(self) -> int:
         return self.target.pitch if self.target.rows > 1 or self.rows == 1 else 1
 
-    def use(self) -> Use:
-        return Use((), ((self.target.name, self.target.bytes),))
+    def access(self) -> MemoryAccess:
+        return MemoryAccess((), ((self.target.name, self.target.bytes),))
 
 
 @dataclass(frozen=True)
-class Epilogue:
+class ProductEpilogue:
     """What a product does to its result before it is stored.
 
     Attributes
@@ -112,8 +112,8 @@ class Epilogue:
     """
 
     kind: str = ""
-    bias: Buffer | None = None
-    auxiliary: Buffer | None = None
+    bias: DeviceBuffer | None = None
+    auxiliary: DeviceBuffer | None = None
 
     @property
     def is_slope(self) -> bool:
@@ -121,7 +121,7 @@ class Epilogue:
 
 
 @dataclass(frozen=True)
-class Product:
+class MatrixProduct:
     """`out` = epilogue(`alpha` · left · right + `beta` · out), either operand transposed if so said.
 
     Attributes
@@ -130,20 +130,20 @@ class Product:
         Numbers, or the places of two numbers among those of the step.
     """
 
-    left: Buffer
-    right: Buffer
-    out: Buffer
+    left: DeviceBuffer
+    right: DeviceBuffer
+    out: DeviceBuffer
     transpose_left: bool = False
     transpose_right: bool = False
     alpha: float | int = 1.0
     beta: float | int = 0.0
-    epilogue: Epilogue = field(default_factory=Epilogue)
+    epilogue: ProductEpilogue = field(default_factory=ProductEpilogue)
 
     @property
     def accumulates(self) -> bool:
         return isinstance(self.beta, int) or self.beta != 0.0
 
-    def use(self) -> Use:
+    def access(self) -> MemoryAccess:
         e = self.epilogue
         reads = [self.left, self.right, *([self.out] if self.accumulates else [])]
         writes = [self.out]
@@ -151,11 +151,11 @@ class Product:
             (writes if e.is_slope or e.kind == "sums" else reads).append(e.bias)
         if e.auxiliary is not None:
             (reads if e.is_slope else writes).append(e.auxiliary)
-        return Use(tuple(b.name for b in reads), tuple((b.name, b.bytes) for b in writes))
+        return MemoryAccess(tuple(b.name for b in reads), tuple((b.name, b.bytes) for b in writes))
 
 
 @dataclass(frozen=True)
-class Kernel:
+class LoopKernel:
     """The structure of a loop: one text serves every size.
 
     Attributes
@@ -178,7 +178,7 @@ class Kernel:
 
 
 @dataclass(frozen=True)
-class Loop:
+class LoopPass:
     """Elementwise work and reductions in one pass over `rows` · `columns`.
 
     Attributes
@@ -193,16 +193,16 @@ class Loop:
         What the blocks along the rows leave of the sums of columns: for each summed output, one row a block.
     """
 
-    kernel: Kernel
+    kernel: LoopKernel
     rows: int
     columns: int
-    reads: tuple[Buffer | int, ...]
-    writes: tuple[tuple[Buffer, ...] | int, ...]
-    reductions: tuple[Buffer, ...]
-    column_parts: tuple[Buffer, ...] = ()
+    reads: tuple[DeviceBuffer | int, ...]
+    writes: tuple[tuple[DeviceBuffer, ...] | int, ...]
+    reductions: tuple[DeviceBuffer, ...]
+    column_parts: tuple[DeviceBuffer, ...] = ()
 
-    def use(self) -> Use:
-        reads = [b for b in self.reads if isinstance(b, Buffer)]
+    def access(self) -> MemoryAccess:
+        reads = [b for b in self.reads if isinstance(b, DeviceBuffer)]
         written = [b for group in self.writes if isinstance(group, tuple) for b in group]
         pairs = [
             (r.name, w.name)
@@ -210,7 +210,7 @@ class Loop:
             for r in reads
             if (r.rows, r.columns, r.storage) == (self.rows, self.columns, w.storage)
         ]
-        return Use(
+        return MemoryAccess(
             tuple(b.name for b in reads),
             tuple((b.name, b.bytes) for b in (*written, *self.reductions, *self.column_parts)),
             tuple(pairs),
@@ -224,54 +224,54 @@ class ColumnSums:
     With `accumulate`, they are added to what it holds.
     """
 
-    values: Buffer
+    values: DeviceBuffer
     chunk: int
-    target: Buffer
+    target: DeviceBuffer
     accumulate: bool = False
 
-    def use(self) -> Use:
+    def access(self) -> MemoryAccess:
         reads = (self.values.name, *([self.target.name] if self.accumulate else []))
-        return Use(reads, ((self.target.name, self.target.bytes),))
+        return MemoryAccess(reads, ((self.target.name, self.target.bytes),))
 
 
 @dataclass(frozen=True)
 class Total:
     """A number = the sum of what the blocks of a loop left, added to what it is if so said."""
 
-    parts: Buffer
+    parts: DeviceBuffer
     number: int
     accumulate: bool
 
-    def use(self) -> Use:
-        return Use((self.parts.name,), ())
+    def access(self) -> MemoryAccess:
+        return MemoryAccess((self.parts.name,), ())
 
 
 @dataclass(frozen=True)
 class Cast:
     """A copy in another storage: weights as the operand of products in bfloat16."""
 
-    source: Buffer
-    target: Buffer
+    source: DeviceBuffer
+    target: DeviceBuffer
 
-    def use(self) -> Use:
-        return Use((self.source.name,), ((self.target.name, self.target.bytes),))
+    def access(self) -> MemoryAccess:
+        return MemoryAccess((self.source.name,), ((self.target.name, self.target.bytes),))
 
 
 @dataclass(frozen=True)
-class Record:
+class RecordNumbers:
     """Numbers of this step are added to the sums over the run."""
 
     numbers: tuple[int, ...]
 
-    def use(self) -> Use:
-        return Use((), ())
+    def access(self) -> MemoryAccess:
+        return MemoryAccess((), ())
 
 
-Operation = Begin | Gather | Product | Loop | ColumnSums | Total | Cast | Record
+Operation = BeginStep | GatherRows | MatrixProduct | LoopPass | ColumnSums | Total | Cast | RecordNumbers
 
 
 @dataclass(frozen=True)
-class Listing:
+class OperationList:
     """A step, or a prediction, for some sizes.
 
     Attributes
@@ -293,9 +293,9 @@ class Listing:
     FIRST: ClassVar[int] = 2  # before them come zero and one
 
     operations: tuple[Operation, ...]
-    lasting: tuple[Buffer, ...]
-    parameters: dict[str, Buffer]
-    copies: dict[str, Buffer]
+    lasting: tuple[DeviceBuffer, ...]
+    parameters: dict[str, DeviceBuffer]
+    copies: dict[str, DeviceBuffer]
     scalars: tuple[Node, ...]
     numbers: int
-    output: Buffer | None = None
+    output: DeviceBuffer | None = None

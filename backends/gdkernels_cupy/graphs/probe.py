@@ -6,10 +6,10 @@ from functools import cache
 
 import numpy as np
 
-from gdkernels_cupy.cuda.device import Device, device
+from gdkernels_cupy.cuda.device import CudaDevice, device
 from gdkernels_cupy.graphs.epilogue_fusion import applicable
 from gdkernels_cupy.graphs.interpret import Interpreter
-from gdkernels_cupy.graphs.operations import Buffer, Epilogue, Listing, Product, matrix, vector
+from gdkernels_cupy.graphs.operations import DeviceBuffer, MatrixProduct, OperationList, ProductEpilogue, matrix, vector
 from gdkernels_cupy.graphs.products import Matmul
 
 __all__ = ["probed_products", "trusted_epilogues"]
@@ -32,7 +32,7 @@ def trusted_epilogues(number: int, precision: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def probed_products(precision: str) -> dict[str, list[Product]]:
+def probed_products(precision: str) -> dict[str, list[MatrixProduct]]:
     """Return small products that show each epilogue, of those that can be right in this precision.
 
     Relu and gelu must pass NaN on, or training would not notice it.
@@ -42,7 +42,7 @@ def probed_products(precision: str) -> dict[str, list[Product]]:
 
     def product(
         kind: str, *, bias: bool = False, auxiliary: bool = False, gradient: bool = False, **scalars: int
-    ) -> Product:
+    ) -> MatrixProduct:
         back = kind.startswith("d")
         left = matrix("left", _ROWS, _INNER, operand)
         right = matrix("right", *((_COLUMNS, _INNER) if back else (_INNER, _COLUMNS)), operand)
@@ -54,9 +54,11 @@ def probed_products(precision: str) -> dict[str, list[Product]]:
         if auxiliary or back:
             bits = -(-_COLUMNS // 128) * 16
             left_behind = matrix("auxiliary", _ROWS, _COLUMNS, operand)
-            left_behind = left_behind if "gelu" in kind else Buffer("auxiliary", _ROWS, bits, bits, "uint8")
+            left_behind = left_behind if "gelu" in kind else DeviceBuffer("auxiliary", _ROWS, bits, bits, "uint8")
         vectors = vector("bias", _COLUMNS, out.storage) if bias else None
-        return Product(left, right, out, gradient, back, epilogue=Epilogue(kind, vectors, left_behind), **scalars)
+        return MatrixProduct(
+            left, right, out, gradient, back, epilogue=ProductEpilogue(kind, vectors, left_behind), **scalars
+        )
 
     products = {
         "bias": [product("bias", bias=True)],
@@ -81,10 +83,10 @@ class _Both(Interpreter):
 
     control = sums_at = 0
 
-    def __init__(self, gpu: Device, product: Product, precision: str) -> None:
+    def __init__(self, gpu: CudaDevice, product: MatrixProduct, precision: str) -> None:
         e = product.epilogue
         self.buffers = [b for b in (product.left, product.right, product.out, e.bias, e.auxiliary) if b is not None]
-        super().__init__(Listing((), tuple(self.buffers), {}, {}, (), 4), precision)
+        super().__init__(OperationList((), tuple(self.buffers), {}, {}, (), 4), precision)
         random = np.random.default_rng(0)
         for b in self.buffers:
             shape = (b.rows, b.columns)
@@ -102,17 +104,17 @@ class _Both(Interpreter):
         self.numbers[:] = 0.0, 1.0, -0.25, 0.5
         self.there = gpu.allocate(self.memory.nbytes + 12 * len(self.numbers))
 
-    def of(self, buffer: Buffer) -> int:
+    def of(self, buffer: DeviceBuffer) -> int:
         return self.there.address + self.offsets[buffer.name]
 
-    def number(self, place: int) -> int:
-        return self.there.address + self.memory.nbytes + 8 * place
+    def number(self, cell: int) -> int:
+        return self.there.address + self.memory.nbytes + 8 * cell
 
-    def narrow_number(self, place: int) -> int:
-        return self.number(len(self.numbers)) + 4 * place
+    def float32_number(self, cell: int) -> int:
+        return self.number(len(self.numbers)) + 4 * cell
 
 
-def _agrees(number: int, product: Product, precision: str) -> bool:
+def _agrees(number: int, product: MatrixProduct, precision: str) -> bool:
     gpu = device(number)
     both = _Both(gpu, product, precision)
     numbers = np.concatenate([both.numbers.view(np.uint8), both.numbers.astype(np.float32).view(np.uint8)])
@@ -130,7 +132,7 @@ def _agrees(number: int, product: Product, precision: str) -> bool:
     return all(_alike(found, both, b, precision) for b in both.buffers)
 
 
-def _alike(found: Interpreter, wanted: Interpreter, buffer: Buffer, precision: str) -> bool:
+def _alike(found: Interpreter, wanted: Interpreter, buffer: DeviceBuffer, precision: str) -> bool:
     a, b = found.read(buffer).astype(np.float64), wanted.read(buffer).astype(np.float64)
     if buffer.storage == "uint8":
         # Where the result is NaN the bits may say either: the loss is NaN then, and training ends.

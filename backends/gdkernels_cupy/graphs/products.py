@@ -22,8 +22,8 @@ from gdkernels_cupy.cuda.cublaslt import (
     Epilogue,
     PointerMode,
 )
-from gdkernels_cupy.graphs.calls import Addresses
-from gdkernels_cupy.graphs.operations import Buffer, Product
+from gdkernels_cupy.graphs.calls import DeviceAddresses
+from gdkernels_cupy.graphs.operations import DeviceBuffer, MatrixProduct
 
 __all__ = ["Matmul", "shape_key"]
 
@@ -36,7 +36,7 @@ _COMPUTE = {
 }
 
 
-def shape_key(product: Product) -> str:
+def shape_key(product: MatrixProduct) -> str:
     """Return what an algorithm is chosen for."""
     p, kind = product, _epilogue(product)
     inner = p.left.rows if p.transpose_left else p.left.columns
@@ -59,9 +59,9 @@ class Matmul:
         Where its matrices are: a bias is part of the descriptor.
     """
 
-    product: Product
+    product: MatrixProduct
     precision: str
-    at: Addresses
+    at: DeviceAddresses
 
     def __post_init__(self) -> None:
         p, at = self.product, self.at
@@ -86,7 +86,7 @@ class Matmul:
         p = self.product
         if isinstance(p.alpha, int) or isinstance(p.beta, int):
             self.descriptor[DescriptorAttribute.POINTER_MODE] = PointerMode.DEVICE
-            place = self.at.number if kind is ctypes.c_double else self.at.narrow_number
+            place = self.at.number if kind is ctypes.c_double else self.at.float32_number
             # Where only one of the two is a number of the step, zero or one of the step stands for the other.
             return place(int(p.alpha)), place(int(p.beta))
         self._cells = kind(p.alpha), kind(p.beta)
@@ -117,11 +117,11 @@ class Matmul:
         )
 
 
-def _layout(buffer: Buffer) -> cublaslt.Layout:
-    return cublaslt.Layout(_TYPES[buffer.storage], buffer.columns, buffer.rows, buffer.pitch)
+def _layout(buffer: DeviceBuffer) -> cublaslt.MatrixLayout:
+    return cublaslt.MatrixLayout(_TYPES[buffer.storage], buffer.columns, buffer.rows, buffer.pitch)
 
 
-def _epilogue(product: Product) -> Epilogue:
+def _epilogue(product: MatrixProduct) -> Epilogue:
     e = product.epilogue
     if e.kind in ("", "bias", "sums"):
         return {"": Epilogue.DEFAULT, "bias": Epilogue.BIAS, "sums": Epilogue.BGRADA}[e.kind]

@@ -14,17 +14,17 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.errors import BackendError
-from gdkernels_cupy.cuda.device import Device
+from gdkernels.lowering.task import DATA, ScheduledTask
+from gdkernels_cupy.cuda.device import CudaDevice
 from gdkernels_cupy.graphs import operations as ops
-from gdkernels_cupy.graphs.calls import CONTROL, SOURCES, calls_of, next_batch
+from gdkernels_cupy.graphs.calls import CONTROL, calls_of, next_batch
 from gdkernels_cupy.graphs.lower import lower
-from gdkernels_cupy.graphs.memory_plan import NEXT, placed
-from gdkernels_cupy.graphs.operations import BYTES, Buffer, Listing
+from gdkernels_cupy.graphs.memory_plan import NEXT, plan_memory
+from gdkernels_cupy.graphs.operations import BYTES, DeviceBuffer, OperationList
 from gdkernels_cupy.graphs.products import Matmul, shape_key
 from gdkernels_cupy.graphs.source import fixed_source, kernel_name, kernel_source, preamble
-from gdkernels_cupy.tasks import Task
 
-__all__ = ["Addresses", "Session", "Source", "UnsupportedProductError"]
+__all__ = ["DeviceArray", "GraphSession", "SessionAddresses", "UnsupportedProductError"]
 
 _log = logging.getLogger("gdkernels")
 
@@ -38,7 +38,7 @@ _TIMED_SECONDS, _TIMED_ROWS = 4e-3, 1 << 20  # of the steps that are timed, at l
 
 
 @dataclass(frozen=True)
-class Source:
+class DeviceArray:
     """An array of the caller's on the device: where it begins, and its records."""
 
     address: int
@@ -46,7 +46,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Addresses:
+class SessionAddresses:
     """Where the buffers of a list and the numbers of a step are.
 
     Attributes
@@ -76,14 +76,14 @@ class Addresses:
     def sums_at(self) -> int:
         return self.numbers + 12 * self.count + 16 * len(CONTROL)
 
-    def of(self, buffer: Buffer) -> int:
+    def of(self, buffer: DeviceBuffer) -> int:
         return self.base + self.offsets.get(buffer.name + self.suffix, self.offsets[buffer.name])
 
-    def number(self, place: int) -> int:
-        return self.numbers + 8 * place
+    def number(self, cell: int) -> int:
+        return self.numbers + 8 * cell
 
-    def narrow_number(self, place: int) -> int:
-        return self.numbers + 8 * self.count + 4 * place
+    def float32_number(self, cell: int) -> int:
+        return self.numbers + 8 * self.count + 4 * cell
 
     @staticmethod
     def bytes(count: int) -> int:
@@ -98,7 +98,7 @@ class _Steps:
     rest: tuple[list[Callable[[], None]], ...]
 
 
-class Session:
+class GraphSession:
     """Runs a task; one run at a time.
 
     Parameters
@@ -115,8 +115,8 @@ class Session:
 
     def __init__(
         self,
-        device: Device,
-        task: Task,
+        device: CudaDevice,
+        task: ScheduledTask,
         widths: tuple[int, ...],
         precision: str,
         pieces: Iterable[tuple[int, ...]],
@@ -131,46 +131,46 @@ class Session:
         self.pieces = pieces[0]
         lists = {sum(p): lower(task, task.sizes(widths, sum(p)), precision, p, epilogues) for p in pieces}
         self.batch = sum(self.pieces)
-        self.listing = lists[self.batch]
-        places = {rows: placed(listing, streamed=streamed) for rows, listing in lists.items()}
-        count = self.listing.numbers + self.listing.numbers % 2  # so that what follows stays aligned
-        self._numbers = device.allocate(Addresses.bytes(count))
+        self.op_list = lists[self.batch]
+        places = {rows: plan_memory(op_list, streamed=streamed) for rows, op_list in lists.items()}
+        count = self.op_list.numbers + self.op_list.numbers % 2  # so that what follows stays aligned
+        self._numbers = device.allocate(SessionAddresses.bytes(count))
         self._memory = device.allocate(max(size for _, size in places.values()))
         self.bytes = self._memory.size + self._numbers.size
         self._at = {
-            rows: Addresses(self._memory.address, offsets, self._numbers.address, count)
+            rows: SessionAddresses(self._memory.address, offsets, self._numbers.address, count)
             for rows, (offsets, _) in places.items()
         }
         self._module = device.kernels(_text(lists.values()))
-        self._steps = {rows: self._bound(listing, self._at[rows]) for rows, listing in lists.items()}
+        self._steps = {rows: self._bound(op_list, self._at[rows]) for rows, op_list in lists.items()}
         self._nodes = {rows: len(steps.rest[0]) + len(steps.gathers[0]) for rows, steps in self._steps.items()}
         self._graphs: dict[tuple[int, int], Any] = {}  # by the rows of the batch and the number of steps
 
     # ---- the list with addresses
 
-    def _bound(self, listing: Listing, at: Addresses) -> _Steps:
+    def _bound(self, op_list: OperationList, at: SessionAddresses) -> _Steps:
         if not self.streamed:
-            return _Steps(([],), (self._bound_list(listing, listing.operations, at),))
+            return _Steps(([],), (self._bound_list(op_list, op_list.operations, at),))
         gathers, rest = [], []
         for suffix in ("", NEXT):
             here = replace(at, suffix=suffix)
             ahead = replace(here, ahead=True)
             first = self._bound_call(next_batch(self.batch, ahead))
-            fetched = [op for op in listing.operations if isinstance(op, ops.Gather)]
-            gathers.append([first, *self._bound_list(listing, fetched, ahead)])
-            others = [op for op in listing.operations if not isinstance(op, ops.Gather)]
-            rest.append(self._bound_list(listing, others, here))
+            fetched = [op for op in op_list.operations if isinstance(op, ops.GatherRows)]
+            gathers.append([first, *self._bound_list(op_list, fetched, ahead)])
+            others = [op for op in op_list.operations if not isinstance(op, ops.GatherRows)]
+            rest.append(self._bound_list(op_list, others, here))
         return _Steps(tuple(gathers), tuple(rest))
 
     def _bound_list(
-        self, listing: Listing, operations: Iterable[ops.Operation], at: Addresses
+        self, op_list: OperationList, operations: Iterable[ops.Operation], at: SessionAddresses
     ) -> list[Callable[[], None]]:
         bound: list[Callable[[], None]] = []
         for operation in operations:
-            if isinstance(operation, ops.Product):
+            if isinstance(operation, ops.MatrixProduct):
                 bound.append(self._bound_product(operation, at))
             else:
-                bound += [self._bound_call(call) for call in calls_of(operation, listing, self.batch, at)]
+                bound += [self._bound_call(call) for call in calls_of(operation, op_list, self.batch, at)]
         return bound
 
     def _bound_call(self, call: Any) -> Callable[[], None]:
@@ -178,7 +178,7 @@ class Session:
         grid, block, arguments = call.shape.grid, call.shape.block, call.arguments
         return lambda: kernel(grid, block, arguments)
 
-    def _bound_product(self, product: ops.Product, at: Addresses) -> Callable[[], None]:
+    def _bound_product(self, product: ops.MatrixProduct, at: SessionAddresses) -> Callable[[], None]:
         key = shape_key(product)
         matmul, known = Matmul(product, self.precision, at), self.algorithms.get(key)
         if not matmul.choose(self.device.handle, known):
@@ -214,23 +214,23 @@ class Session:
 
     def load(self, arrays: Mapping[str, Any]) -> None:
         """Bring parameters and slots in, and make their copies."""
-        for name, buffer in self.listing.parameters.items():
+        for name, buffer in self.op_list.parameters.items():
             size = BYTES[buffer.storage]
             width = buffer.columns * size
             self.device.copy_rows(
                 self._at[self.batch].of(buffer), buffer.pitch * size, arrays[name].data.ptr, width, width, buffer.rows
             )
-        for name, copy in self.listing.copies.items():
-            cast = ops.Cast(self.listing.parameters[name], copy)
-            for call in calls_of(cast, self.listing, self.batch, self._at[self.batch]):
+        for name, copy in self.op_list.copies.items():
+            cast = ops.Cast(self.op_list.parameters[name], copy)
+            for call in calls_of(cast, self.op_list, self.batch, self._at[self.batch]):
                 self._bound_call(call)()
 
     def store(self, arrays: Mapping[str, Any]) -> None:
         """Put parameters and slots back into the caller's arrays."""
-        for name, buffer in self.listing.parameters.items():
+        for name, buffer in self.op_list.parameters.items():
             self._copy_out(buffer, arrays[name].data.ptr, buffer.rows)
 
-    def _copy_out(self, buffer: Buffer, to: int, rows: int) -> None:
+    def _copy_out(self, buffer: DeviceBuffer, to: int, rows: int) -> None:
         size = BYTES[buffer.storage]
         width = buffer.columns * size
         at = self._at[self.batch].of(buffer)
@@ -241,7 +241,7 @@ class Session:
     def run(
         self,
         parameters: Mapping[str, Any],
-        sources: Mapping[str, Source],
+        sources: Mapping[str, DeviceArray],
         order: npt.NDArray[np.int64],
         table: npt.NDArray[np.float64],
     ) -> tuple[float, float]:
@@ -283,7 +283,7 @@ class Session:
     def seconds(
         self,
         parameters: Mapping[str, Any],
-        sources: Mapping[str, Source],
+        sources: Mapping[str, DeviceArray],
         order: npt.NDArray[np.int64],
         table: npt.NDArray[np.float64],
     ) -> float:
@@ -300,7 +300,7 @@ class Session:
         return self._seconds_of(count, parameters, sources, rows, numbers) / count
 
     def _seconds_of(
-        self, count: int, parameters: Mapping[str, Any], sources: Mapping[str, Source], order: Any, table: Any
+        self, count: int, parameters: Mapping[str, Any], sources: Mapping[str, DeviceArray], order: Any, table: Any
     ) -> float:
         control = self._control(sources, order.data.ptr, table.data.ptr)
         times = []
@@ -333,11 +333,11 @@ class Session:
         """Let a run begin at its first step: its own work, and what is fetched ahead."""
         self.device.upload(self._at[self.batch].control, np.concatenate([control, control]))
 
-    def predict(self, parameters: Mapping[str, Any], x: Source, inputs: int, output: Any, table: Any) -> None:
+    def predict(self, parameters: Mapping[str, Any], x: DeviceArray, inputs: int, output: Any, table: Any) -> None:
         """Write the network's output for all records [records, inputs] into `output`, a batch at a time."""
         import cupy
 
-        buffer = self.listing.output
+        buffer = self.op_list.output
         assert buffer is not None
         item = BYTES[buffer.storage]
         table_there = cupy.asarray(table)
@@ -345,21 +345,21 @@ class Session:
             self.load(parameters)
             for start in range(0, x.records, self.batch):
                 count = min(self.batch, x.records - start)
-                part = Source(x.address + start * inputs * item, count)
+                part = DeviceArray(x.address + start * inputs * item, count)
                 self._upload_control(self._control({"x": part}, 0, table_there.data.ptr))
                 self._launch(self.batch)
                 self._copy_out(buffer, output.data.ptr + start * buffer.columns * item, count)
 
-    def _control(self, sources: Mapping[str, Source], order: int, table: int) -> npt.NDArray[np.int64]:
+    def _control(self, sources: Mapping[str, DeviceArray], order: int, table: int) -> npt.NDArray[np.int64]:
         records = next(iter(sources.values())).records
-        addresses = [sources[name].address if name in sources else 0 for name in SOURCES]
+        addresses = [sources[name].address if name in sources else 0 for name in DATA]
         return np.array([0, 0, order, table, records, *addresses], np.int64)
 
 
 class UnsupportedProductError(BackendError):
     """A product with this epilogue, its `kind` among `EPILOGUES`, is not to be had on this device."""
 
-    def __init__(self, product: ops.Product, key: str) -> None:
+    def __init__(self, product: ops.MatrixProduct, key: str) -> None:
         super().__init__(f"cuBLAS has no algorithm for the product {key}; update cuBLAS (pip install -U nvidia-cublas)")
         e = product.epilogue
         sums = " sums" if e.is_slope and e.bias is not None else ""
@@ -380,9 +380,12 @@ def _parts(count: int, nodes: int) -> list[tuple[int, int]]:
     return [(size, launches), *([(1, rest)] if rest else [])]
 
 
-def _text(lists: Iterable[Listing]) -> str:
+def _text(lists: Iterable[OperationList]) -> str:
     """Return a module with the kernels of some lists, each once."""
     kernels = {
-        kernel_name(op.kernel): op.kernel for listing in lists for op in listing.operations if isinstance(op, ops.Loop)
+        kernel_name(op.kernel): op.kernel
+        for op_list in lists
+        for op in op_list.operations
+        if isinstance(op, ops.LoopPass)
     }
     return preamble() + fixed_source() + "".join(kernel_source(kernels[name]) for name in sorted(kernels))

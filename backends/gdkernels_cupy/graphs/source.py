@@ -13,9 +13,20 @@ import numpy as np
 from gdkernels.graph.operations import COMPARISONS, LOGICAL
 from gdkernels.lowering.elementwise import ELEMENT, ROW, SINGLE, UNIT, Instruction
 from gdkernels.lowering.steps import NUMBER
-from gdkernels_cupy.graphs.operations import Kernel
+from gdkernels_cupy.graphs.operations import LoopKernel
 
-__all__ = ["constant_text", "fixed_source", "kernel_name", "kernel_source", "operation_text", "preamble"]
+__all__ = [
+    "CUDA_FUNCTIONS",
+    "constant_text",
+    "fixed_source",
+    "kernel_name",
+    "kernel_source",
+    "operation_text",
+    "preamble",
+]
+
+# What CUDA computes besides arithmetic.
+CUDA_FUNCTIONS = frozenset({"exp", "expm1", "log", "log1p", "tanh", "sin", "cos", "pow"})
 
 _TYPES = {"float64": "double", "float32": "float", "bfloat16": "bfloat16", "number": "double"}
 
@@ -58,23 +69,23 @@ def fixed_source() -> str:
 
 
 @cache
-def kernel_name(kernel: Kernel) -> str:
+def kernel_name(kernel: LoopKernel) -> str:
     """Return a name that no other text has."""
-    return f"loop_{hashlib.sha256(_Writer(kernel).text('NAME').encode()).hexdigest()[:16]}"
+    return f"loop_{hashlib.sha256(_LoopWriter(kernel).text('NAME').encode()).hexdigest()[:16]}"
 
 
 @cache
-def kernel_source(kernel: Kernel) -> str:
+def kernel_source(kernel: LoopKernel) -> str:
     """Return the text of a loop's kernel.
 
     Its parameters are the rows and columns, then a pointer for every read, output and reduction, in order; a matrix'
     pointer is followed by its pitch.
     """
-    return _Writer(kernel).text(kernel_name(kernel))
+    return _LoopWriter(kernel).text(kernel_name(kernel))
 
 
-class _Writer:
-    def __init__(self, kernel: Kernel) -> None:
+class _LoopWriter:
+    def __init__(self, kernel: LoopKernel) -> None:
         self.kernel, self.recipe = kernel, kernel.recipe
         self.real = _TYPES[kernel.real]
         self.booleans: set[int] = set()

@@ -4,7 +4,7 @@ What belongs here writes that kernel's source for a program and its widths, and 
 Networks that do not fit on the chip belong to `gdkernels_cupy.graphs`.
 """
 
-from gdkernels_cupy.persistent.executable import NarrowExecutable, applies
-from gdkernels_cupy.persistent.machine import Properties
+from gdkernels_cupy.persistent.executable import PersistentExecutable, applies
+from gdkernels_cupy.persistent.launch_device import DeviceProperties
 
-__all__ = ["NarrowExecutable", "Properties", "applies"]
+__all__ = ["DeviceProperties", "PersistentExecutable", "applies"]

@@ -1,4 +1,4 @@
-"""A GPU as the machine of a narrow executable, through CuPy."""
+"""A GPU as the device of a narrow executable, through CuPy."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,24 +8,24 @@ import numpy.typing as npt
 
 from gdkernels_cupy.cuda.device import check_device
 from gdkernels_cupy.persistent.kernel import SIGNATURES
-from gdkernels_cupy.persistent.machine import Properties
-from gdkernels_cupy.persistent.source import Source
+from gdkernels_cupy.persistent.launch_device import DeviceProperties
+from gdkernels_cupy.persistent.source import KernelSource
 
-__all__ = ["CudaMachine", "properties_of"]
+__all__ = ["CudaLaunchDevice", "properties_of"]
 
 _OPTIONS = ("-std=c++17",)
 _PROCESSORS, _SHARED_WHEN_ASKED = 16, 97  # cudaDeviceAttr
 
 
-def properties_of(device: int) -> Properties:
+def properties_of(device: int) -> DeviceProperties:
     """Return what a GPU is."""
     import cupy
 
     capability = int(cupy.cuda.Device(device).compute_capability)
-    return Properties(capability, int(cupy.cuda.runtime.deviceGetAttribute(_SHARED_WHEN_ASKED, device)))
+    return DeviceProperties(capability, int(cupy.cuda.runtime.deviceGetAttribute(_SHARED_WHEN_ASKED, device)))
 
 
-class CudaMachine:
+class CudaLaunchDevice:
     """A GPU, by its number; everything happens on its current stream."""
 
     def __init__(self, device: int) -> None:
@@ -34,7 +34,7 @@ class CudaMachine:
         self._cupy, self._device = cupy, device
         self.properties = properties_of(device)
 
-    def compile(self, source: Source) -> "CudaKernels":
+    def compile(self, source: KernelSource) -> "CudaKernels":
         with self._cupy.cuda.Device(self._device):
             return CudaKernels(self._cupy, self._device, source)
 
@@ -63,7 +63,7 @@ class CudaMachine:
 class CudaKernels:
     """A source compiled by NVRTC, which CuPy keeps on disk."""
 
-    def __init__(self, cupy: Any, device: int, source: Source) -> None:
+    def __init__(self, cupy: Any, device: int, source: KernelSource) -> None:
         self._cupy, self._device = cupy, device
         self._threads, self._shared = 32 * source.warps, source.shared_bytes
         module = cupy.RawModule(code=source.text, options=_OPTIONS)

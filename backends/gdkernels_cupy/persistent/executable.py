@@ -11,26 +11,32 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.backend import Executable, Plan, State
+from gdkernels.backend.arguments import arrays_by_name, check_prediction, check_run, widths_of
 from gdkernels.backend.program import Program
 from gdkernels.definition.network import Layers, map_layers
-from gdkernels.errors import InputError, TraceError
-from gdkernels.lowering.scalars import scalar_table
+from gdkernels.errors import TraceError
+from gdkernels.lowering.scalars import known_of_steps, scalar_table
 from gdkernels.lowering.steps import ScheduleError
-from gdkernels_cupy.persistent.machine import Kernels, Machine, Properties
+from gdkernels.lowering.task import ScheduledTask, schedule_prediction, schedule_training
+from gdkernels_cupy.graphs.source import CUDA_FUNCTIONS
+from gdkernels_cupy.persistent.launch_device import DeviceProperties, LaunchDevice, LoadedKernels
 from gdkernels_cupy.persistent.shape import FORMATS, WIDEST, padded
-from gdkernels_cupy.persistent.source import Source, write_source
-from gdkernels_cupy.tasks import Task, prediction_of, training_of
+from gdkernels_cupy.persistent.source import KernelSource, write_source
 
-__all__ = ["NarrowExecutable", "applies"]
+__all__ = ["PLAN_KERNEL", "PersistentExecutable", "applies"]
 
 _log = logging.getLogger("gdkernels")
+
+# Plans stand in checkpoints and results: what they call this engine, and how many gradients it spills, is a format.
+PLAN_KERNEL = "narrow"
+_PLAN_SPILLED = "parked"
 
 _WARPS = (8, 4)  # in a CTA, in the order in which they are tried
 _STEPS_PER_LAUNCH = 1 << 14  # a launch cannot be interrupted
 _OLDEST = 80  # compute capability with these matrix instructions and asynchronous copies
 
 
-def applies(program: Program, widths: Sequence[int], precision: str, properties: Properties) -> str | None:
+def applies(program: Program, widths: Sequence[int], precision: str, properties: DeviceProperties) -> str | None:
     """Return why the persistent kernel cannot run this, or None if it can.
 
     Parameters
@@ -48,7 +54,7 @@ def applies(program: Program, widths: Sequence[int], precision: str, properties:
     return reason
 
 
-def _unfit(widths: Sequence[int], precision: str, properties: Properties) -> str | None:
+def _unfit(widths: Sequence[int], precision: str, properties: DeviceProperties) -> str | None:
     if precision not in FORMATS:
         return f"it computes in {' and '.join(FORMATS)}, not in {precision}"
     if max(widths) > WIDEST:
@@ -58,18 +64,19 @@ def _unfit(widths: Sequence[int], precision: str, properties: Properties) -> str
     return None
 
 
-def _tasks(program: Program) -> tuple[Task | None, Task]:
-    return training_of(program) if program.optimizer is not None else None, prediction_of(program)
+def _tasks(program: Program) -> tuple[ScheduledTask | None, ScheduledTask]:
+    step = schedule_training(program, CUDA_FUNCTIONS) if program.optimizer is not None else None
+    return step, schedule_prediction(program, CUDA_FUNCTIONS)
 
 
 def _fitting(
-    step: Task | None,
-    prediction: Task,
+    step: ScheduledTask | None,
+    prediction: ScheduledTask,
     widths: Sequence[int],
     precision: str,
     shared_bytes: int,
     wished: Mapping[str, Any],
-) -> Iterator[Source]:
+) -> Iterator[KernelSource]:
     """Yield the sources that fit, best ones first: with few gradients that leave the registers between tiles.
 
     Among those, with many warps in a CTA, and with more than one step of a gradient unrolled.
@@ -77,7 +84,7 @@ def _fitting(
     Parameters
     ----------
     wished
-        Which of them a plan names, as ``parked``, ``warps`` and ``at_once``.
+        Which of them a plan names, as ``parked`` (the gradients that are spilled), ``warps`` and ``at_once``.
 
     Raises
     ------
@@ -88,11 +95,14 @@ def _fitting(
     found = False
     sizes, form = {str(d): n for d, n in zip(prediction.widths, widths, strict=True)}, FORMATS[precision]
     parts = range(len(widths) if step is not None else 1)
-    for parked, warps in product(*(_values(wished, n, v) for n, v in (("parked", parts), ("warps", _WARPS)))):
-        for at_once in dict.fromkeys(_values(wished, "at_once", (1 if parked else form.at_once[warps], 1))):
+    spilled, shapes = _values(wished, _PLAN_SPILLED, parts), _values(wished, "warps", _WARPS)
+    for spilled_gradients, warps in product(spilled, shapes):
+        for at_once in dict.fromkeys(_values(wished, "at_once", (1 if spilled_gradients else form.at_once[warps], 1))):
             try:
                 unrolled = replace(form, at_once={warps: at_once})
-                yield write_source(step, prediction, sizes, unrolled, warps, shared_bytes, parked=parked)
+                yield write_source(
+                    step, prediction, sizes, unrolled, warps, shared_bytes, spilled_gradients=spilled_gradients
+                )
                 found = True
             except ScheduleError as error:
                 reasons[warps] = str(error)
@@ -104,7 +114,7 @@ def _values(wished: Mapping[str, Any], name: str, usual: Iterable[int]) -> Itera
     return (wished[name],) if name in wished else usual
 
 
-class NarrowExecutable(Executable):
+class PersistentExecutable(Executable):
     """Whole runs in one launch of a kernel, or a few.
 
     Raises
@@ -115,12 +125,12 @@ class NarrowExecutable(Executable):
 
     origin = "compiled"
 
-    def __init__(self, program: Program, plan: Plan, machine: Machine) -> None:
+    def __init__(self, program: Program, plan: Plan, device: LaunchDevice) -> None:
         self.plan = plan
-        self._program, self._machine = program, machine
+        self._program, self._device = program, device
         self._step, self._prediction = _tasks(program)
         self._wished = dict(plan.choices)
-        self._bound: dict[tuple[int, ...], tuple[Source, Kernels]] = {}
+        self._bound: dict[tuple[int, ...], tuple[KernelSource, LoadedKernels]] = {}
 
     def run(
         self,
@@ -132,40 +142,33 @@ class NarrowExecutable(Executable):
         learning_rates: npt.NDArray[np.float64],
         sample_weight: Any = None,
     ) -> tuple[float, float | None]:
-        widths = _widths(state.parameters)
+        widths = widths_of(state.parameters)
+        check_run(self._program, state.parameters, x, y, order, batch_size, learning_rates, sample_weight)
         source, kernels = self.bind(widths)
         step = source.step
-        assert step is not None, "a program that only predicts has no step"
-        machine = self._machine
-        _check(x, y, order, widths)
-        steps = len(learning_rates)
-        if steps == 0:
-            return 0.0, 0.0 if self._program.gradient_norm else None
+        assert step is not None, "what has an optimizer has a step"
+        device = self._device
+        steps, l2 = len(learning_rates), self._program.l2
         batch = min(batch_size, len(order))
         ctas = self._ctas(source, kernels, batch)
 
-        state.parameters = map_layers(machine.contiguous, state.parameters)
-        state.slots = map_layers(lambda slots: tuple(map(machine.contiguous, slots)), state.slots)
-        x, y = machine.contiguous(x), machine.contiguous(y)
-        share = None if sample_weight is None else machine.contiguous(sample_weight)
+        state.parameters = map_layers(device.contiguous, state.parameters)
+        state.slots = map_layers(lambda slots: tuple(map(device.contiguous, slots)), state.slots)
+        x, y = device.contiguous(x), device.contiguous(y)
+        share = None if sample_weight is None else device.contiguous(sample_weight)
         arrays = self._addresses(source, state.parameters, state.slots)
         weights, image = self._rounded(source, kernels, arrays, x)
-        known = {
-            "learning_rate": np.asarray(learning_rates, np.float64),
-            "t": np.arange(state.step + 1.0, state.step + steps + 1.0),
-            "B": np.minimum(batch, len(order) - batch * np.arange(float(steps))),
-            "l2": self._program.l2,
-            **{str(d): float(n) for d, n in zip(self._prediction.widths, widths, strict=True)},
-        }
-        scalars = machine.put(scalar_table(step.scalars, known, steps).astype(np.float32).reshape(-1))
-        rows = machine.put(np.ascontiguousarray(order, np.int32))
-        partial = machine.zeros(ctas * step.partial.size, "float32")
-        gradients = machine.zeros(step.gradients, "float32")
-        totals = machine.zeros(ctas * sum(map(len, step.totals)), "float32")
+        known: dict[str, Any] = {name: float(n) for name, n in self._prediction.sizes(widths, 0).items()}
+        known |= known_of_steps(learning_rates, done=state.step, records=len(order), batch=batch, l2=l2)
+        scalars = device.put(scalar_table(step.scalars, known, steps).astype(np.float32).reshape(-1))
+        rows = device.put(np.ascontiguousarray(order, np.int32))
+        partial = device.zeros(ctas * step.partial.size, "float32")
+        gradients = device.zeros(step.gradients, "float32")
+        totals = device.zeros(ctas * sum(map(len, step.totals)), "float32")
         numbers = len(step.results)
-        results = machine.zeros(steps * numbers, "float32")
+        results = device.zeros(steps * numbers, "float32")
         # What a launch needs is there before the first of them: memory must not run out when parameters have moved.
-        barriers = machine.zeros(-(-steps // _STEPS_PER_LAUNCH), "uint32")
+        barriers = device.zeros(-(-steps // _STEPS_PER_LAUNCH), "uint32")
         for k, start in enumerate(range(0, steps, _STEPS_PER_LAUNCH)):
             count = min(_STEPS_PER_LAUNCH, steps - start)
             arguments = (
@@ -179,27 +182,26 @@ class NarrowExecutable(Executable):
             self.plan,
             choices={
                 **self._wished,
-                "kernel": "narrow",
+                "kernel": PLAN_KERNEL,
                 "warps": source.warps,
                 "at_once": source.at_once,
-                "parked": source.parked,
+                _PLAN_SPILLED: source.spilled_gradients,
                 "ctas": ctas,
             },
         )
-        found = machine.to_numpy(results).astype(np.float64).reshape(steps, numbers)
+        found = device.to_numpy(results).astype(np.float64).reshape(steps, numbers)
         norm = math.fsum(found[:, 1]) / steps if self._program.gradient_norm else None
         return math.fsum(found[:, 0]), norm
 
     def predict(self, parameters: Layers, x: Any) -> Any:
-        widths = _widths(parameters)
+        check_prediction(parameters, x)
+        widths = widths_of(parameters)
         source, kernels = self.bind(widths)
-        machine, records = self._machine, int(x.shape[0])
-        if x.shape[1] != widths[0]:
-            raise InputError(f"x has {x.shape[1]} columns, the network {widths[0]} inputs")
-        output = machine.zeros(records * widths[-1], "float32")
+        device, records = self._device, int(x.shape[0])
+        output = device.zeros(records * widths[-1], "float32")
         if records:
-            x = machine.contiguous(x)
-            parameters = map_layers(machine.contiguous, parameters)
+            x = device.contiguous(x)
+            parameters = map_layers(device.contiguous, parameters)
             arrays = self._addresses(source, parameters, ())
             weights, image = self._rounded(source, kernels, arrays, x)
             ctas = min(kernels.resident(), -(-records // (16 * source.warps)))
@@ -221,14 +223,14 @@ class NarrowExecutable(Executable):
             return 0  # not known before the first run
         return self._bytes_of_step(*sources[-1], batch_size)
 
-    def _bytes_of_step(self, source: Source, kernels: Kernels, batch_size: int) -> int:
+    def _bytes_of_step(self, source: KernelSource, kernels: LoadedKernels, batch_size: int) -> int:
         assert source.step is not None
         floats = source.step.partial.size + sum(map(len, source.step.totals))
         return 4 * (self._ctas(source, kernels, batch_size) * floats + source.step.gradients + source.step.weights.size)
 
     # ---- what runs
 
-    def bind(self, widths: tuple[int, ...]) -> tuple[Source, Kernels]:
+    def bind(self, widths: tuple[int, ...]) -> tuple[KernelSource, LoadedKernels]:
         """Return what runs networks of these widths: of what fits, the first that keeps to registers.
 
         Raises
@@ -238,14 +240,14 @@ class NarrowExecutable(Executable):
             device does not say.
         """
         if widths not in self._bound:
-            properties = self._machine.properties
+            properties = self._device.properties
             reason = _unfit(widths, self.plan.precision, properties)
             if reason is not None:
                 raise ScheduleError(reason)
             tasks, shared = (self._step, self._prediction), properties.shared_bytes
             least = math.inf
             for source in _fitting(*tasks, widths, self.plan.precision, shared, self._wished):
-                kernels = self._machine.compile(source)
+                kernels = self._device.compile(source)
                 spilled = kernels.local_bytes()
                 if not spilled:
                     self._bound[widths] = source, kernels
@@ -262,53 +264,27 @@ class NarrowExecutable(Executable):
                 )
         return self._bound[widths]
 
-    def _ctas(self, source: Source, kernels: Kernels, batch: int) -> int:
+    def _ctas(self, source: KernelSource, kernels: LoadedKernels, batch: int) -> int:
         """Return how many CTAs have something to do: a tile, or a share of the update."""
         assert source.step is not None
         rows = 16 * source.warps
         useful = max(-(-batch // rows), -(-source.step.partial.size // (2 * rows)))
         return min(kernels.resident(), int(self._wished.get("ctas", useful)))
 
-    def _addresses(self, source: Source, parameters: Layers, slots: Layers) -> Any:
-        arrays = _named(parameters, slots)
-        found = [self._machine.address(arrays[n]) if n in arrays else 0 for n in source.order]
-        return self._machine.put(np.asarray(found, np.uint64))
+    def _addresses(self, source: KernelSource, parameters: Layers, slots: Layers) -> Any:
+        arrays = arrays_by_name(parameters, slots)
+        found = [self._device.address(arrays[n]) if n in arrays else 0 for n in source.order]
+        return self._device.put(np.asarray(found, np.uint64))
 
-    def _rounded(self, source: Source, kernels: Kernels, arrays: Any, x: Any) -> tuple[Any, Any]:
+    def _rounded(self, source: KernelSource, kernels: LoadedKernels, arrays: Any, x: Any) -> tuple[Any, Any]:
         """Return the weights and the inputs as products read them."""
         kernel, form = source.step or source.predict, FORMATS[self.plan.precision]
         records, columns = int(x.shape[0]), padded(int(x.shape[1]))
         dtype = "uint16" if form.size == 2 else "float32"
-        weights = self._machine.zeros(kernel.weights.size, dtype)
-        image = self._machine.zeros(records * columns, dtype)
+        weights = self._device.zeros(kernel.weights.size, dtype)
+        image = self._device.zeros(records * columns, dtype)
         rows = 32 * source.warps
         ctas = min(4 * kernels.resident(), -(-records * columns // rows))
         kernels.launch("round_weights", -(-kernel.weights.size // rows), 0, (arrays, weights), together=False)
         kernels.launch("round_inputs", ctas, 0, (x, image, records), together=False)
         return weights, image
-
-
-def _check(x: Any, y: Any, order: npt.NDArray[np.int64], widths: tuple[int, ...]) -> None:
-    """Refuse what the kernel would read beyond: it checks nothing itself."""
-    records = x.shape[0]
-    if tuple(x.shape) != (records, widths[0]) or tuple(y.shape) != (records, widths[-1]):
-        raise InputError(f"x {x.shape} and y {y.shape} do not fit a network of {widths[0]} to {widths[-1]} units")
-    if len(order) == 0:
-        raise InputError("there are no records to train on")
-    if order.min() < 0 or order.max() >= records:
-        raise InputError(f"the order names row {order.min()} to {order.max()} of {records} rows")
-
-
-def _widths(parameters: Layers) -> tuple[int, ...]:
-    return (int(parameters[0].W.shape[0]), *(int(layer.W.shape[1]) for layer in parameters))
-
-
-def _named(parameters: Layers, slots: Layers) -> Mapping[str, Any]:
-    """Return the arrays by the names that a trace gives them."""
-    named: dict[str, Any] = {}
-    for k, layer in enumerate(parameters):
-        named |= {f"{kind}{k}": a for kind, a in zip("Wb", layer, strict=True) if a is not None}
-    for k, layer in enumerate(slots):
-        for kind, arrays in zip("Wb", layer, strict=True):
-            named |= {f"{kind}{k}.{s}": a for s, a in enumerate(arrays or ())}
-    return named

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from gdkernels_cupy.persistent.memory import Memory
+from gdkernels_cupy.persistent.memory import KernelMemory
 from gdkernels_cupy.persistent.shape import padded
 from gdkernels_cupy.persistent.text import indented, scalar_lines
 from gdkernels_cupy.persistent.tile_text import TileText
@@ -27,7 +27,7 @@ SIGNATURES = {
 class KernelText:
     """Writes the kernels of a task."""
 
-    def __init__(self, memory: Memory) -> None:
+    def __init__(self, memory: KernelMemory) -> None:
         self.memory = memory
 
     def text(self) -> str:
@@ -136,7 +136,7 @@ class KernelText:
         inner, update = self._begin(training=True), UpdateText(self.memory)
         inner.append(f"float* const mine_at = partial + (long long)cta() * {self.memory.partial.size};")
         for k, g in self.memory.gradient_of.items():
-            if k not in self.memory.parked:
+            if k not in self.memory.spilled_gradients:
                 inner += [f"{g.split.text} d{k};", f"d{k}.clear();"]
         batch_totals = self.memory.totals[0]
         inner += [f"float n{n.id} = 0.f;" for n in batch_totals]

@@ -5,16 +5,14 @@ from dataclasses import dataclass, field
 
 from gdkernels.graph.nodes import Node
 from gdkernels.lowering.steps import MATRIX, Accumulation, Gather, Loop, Product, ScheduleError, Step, kind_of
+from gdkernels.lowering.task import DATA, ScheduledTask
 from gdkernels_cupy.persistent.shape import padded
-from gdkernels_cupy.tasks import Task
 
-__all__ = ["INPUTS", "Tile", "TileLayout"]
-
-INPUTS = ("x", "y", "sample_weight")
+__all__ = ["OperandTile", "TileLayout"]
 
 
 @dataclass
-class Tile:
+class OperandTile:
     """Memory on the chip for rounded rows; values follow one another in it."""
 
     columns: int
@@ -40,10 +38,10 @@ class TileLayout:
         Steps that read what other warps wrote in this tile, or values whose memory other warps may be reading.
     """
 
-    task: Task
+    task: ScheduledTask
     sizes: Mapping[str, int]
     section: dict[int, int] = field(default_factory=dict)
-    tiles: list[Tile] = field(default_factory=list)
+    tiles: list[OperandTile] = field(default_factory=list)
     tile_of: dict[int, int] = field(default_factory=dict)
     kept: dict[int, Node] = field(default_factory=dict)
     signs: set[tuple[int, int]] = field(default_factory=set)
@@ -51,7 +49,7 @@ class TileLayout:
     barrier_before: set[tuple[str, int]] = field(default_factory=set)
 
     @classmethod
-    def of(cls, task: Task, sizes: Mapping[str, int], *, tight: bool) -> "TileLayout":
+    def of(cls, task: ScheduledTask, sizes: Mapping[str, int], *, tight: bool) -> "TileLayout":
         """Lay out the tile of a task.
 
         Parameters
@@ -88,8 +86,8 @@ class TileLayout:
         now = 0
         for step in self.task.schedule.tile:
             if isinstance(step, Gather):
-                if step.node.attribute not in INPUTS:
-                    raise ScheduleError(f"the input {step.node.attribute!r} is none of {', '.join(INPUTS)}")
+                if step.node.attribute not in DATA:
+                    raise ScheduleError(f"the input {step.node.attribute!r} is none of {', '.join(DATA)}")
             elif isinstance(step, Product):
                 now += 1
                 self.section[step.node.id] = now
@@ -143,7 +141,7 @@ class TileLayout:
                     self.barrier_before.add(("value", node.id))
                     written, read, ready = set(), set(), free
                 if not ready:
-                    self.tiles.append(Tile(0))
+                    self.tiles.append(OperandTile(0))
                     ready = [len(self.tiles) - 1]
                 place = min(ready, key=lambda k: abs(self.tiles[k].columns - self.columns(node)))
                 self.tiles[place].columns = max(self.tiles[place].columns, self.columns(node))

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from gdkernels.graph.nodes import Node
 from gdkernels.graph.operations import SCALAR
 from gdkernels.lowering.steps import UNITS, WEIGHTS, Accumulation, Loop, Product, ScheduleError, kind_of
+from gdkernels.lowering.task import ScheduledTask
 from gdkernels_cupy.persistent.layout import TileLayout
-from gdkernels_cupy.persistent.shape import Format, Split, most_sums, padded, split_gradient
-from gdkernels_cupy.tasks import Task
+from gdkernels_cupy.persistent.shape import GradientSplit, OperandFormat, most_sums, padded, split_gradient
 
-__all__ = ["Arena", "Gradient", "Memory"]
+__all__ = ["KernelMemory", "Offsets", "WeightGradient"]
 
 
-class Arena:
+class Offsets:
     """Consecutive memory: names and offsets."""
 
     def __init__(self) -> None:
@@ -26,15 +26,15 @@ class Arena:
 
 
 @dataclass(frozen=True)
-class Gradient:
+class WeightGradient:
     """An accumulated product, with the sums of columns that are accumulated beside it."""
 
     product: Accumulation
-    split: Split
+    split: GradientSplit
     columns: Accumulation | None
 
 
-class Memory:
+class KernelMemory:
     """What a kernel for one task at given sizes needs, on the chip and off it.
 
     Parameters
@@ -43,12 +43,12 @@ class Memory:
         The names of the parameters and slots, as their addresses follow one another.
     tight
         As `TileLayout.of` has it.
-    parked
+    spilled_gradients
         How many gradients, the largest, leave the registers between tiles: they wait where a CTA leaves its gradients.
 
     Attributes
     ----------
-    parked
+    spilled_gradients
         Which gradients those are, by the number of their node.
     shared, weights, partial
         Offsets: of what is on the chip, in bytes; of the rounded weights, in elements; of what a CTA leaves of its
@@ -65,14 +65,14 @@ class Memory:
 
     def __init__(
         self,
-        task: Task,
+        task: ScheduledTask,
         sizes: Mapping[str, int],
-        form: Format,
+        form: OperandFormat,
         warps: int,
         order: Sequence[str],
         *,
         tight: bool,
-        parked: int = 0,
+        spilled_gradients: int = 0,
     ) -> None:
         self.task, self.sizes, self.form, self.warps = task, sizes, form, warps
         self.schedule = task.schedule
@@ -82,7 +82,7 @@ class Memory:
         self.biases = self._biases()
         self.gradient_of = self._gradients()
         largest = sorted(self.gradient_of, key=lambda k: -self.gradient_of[k].split.slots)
-        self.parked = frozenset(largest[:parked])
+        self.spilled_gradients = frozenset(largest[:spilled_gradients])
         loops = [s for s in self.schedule.tile if isinstance(s, Loop)]
         self.tile_scalars = _scalars(loops)
         numbers = [loop for loop in self.schedule.numbers if loop is not None]
@@ -93,7 +93,7 @@ class Memory:
         self.totals = [[r for loop in loops for r in loop.reductions if r.id not in by_row]]
         for phase in self.schedule.updates[:-1]:
             self.totals.append([r for loop in phase.values() for r in loop.reductions])
-        self.weights, self.partial, self.shared = Arena(), Arena(), Arena()
+        self.weights, self.partial, self.shared = Offsets(), Offsets(), Offsets()
         self._lay_out()
         self.gradients = self.positions() if len(self.schedule.updates) > 1 else 0
 
@@ -110,17 +110,17 @@ class Memory:
         found = {n.id: n for n in reads if n.dtype != SCALAR and self.kind(n) == UNITS}
         return list(found.values())
 
-    def _gradients(self) -> dict[int, Gradient]:
+    def _gradients(self) -> dict[int, WeightGradient]:
         """Return the accumulated products by the number of their node."""
         accumulated = self.schedule.accumulations
         products = [a for a in accumulated if a.left is not None]
         sums = {a.right.id: a for a in accumulated if a.left is None}
         most = most_sums(self.form, self.warps) // max(1, len(products))
-        found: dict[int, Gradient] = {}
+        found: dict[int, WeightGradient] = {}
         for a in products:
             assert a.left is not None
             split = split_gradient(self.layout.columns(a.left), self.layout.columns(a.right), self.warps, most)
-            found[a.node.id] = Gradient(a, split, sums.pop(a.right.id, None))
+            found[a.node.id] = WeightGradient(a, split, sums.pop(a.right.id, None))
         if sums:
             raise ScheduleError("a sum over the batch of something that no gradient of weights is made of")
         return found
@@ -128,8 +128,8 @@ class Memory:
     @property
     def sums_per_thread(self) -> int:
         """How many sums of weight gradients a thread has in registers at most."""
-        kept = sum(g.split.slots for k, g in self.gradient_of.items() if k not in self.parked)
-        return kept + max((self.gradient_of[k].split.slots for k in self.parked), default=0)
+        kept = sum(g.split.slots for k, g in self.gradient_of.items() if k not in self.spilled_gradients)
+        return kept + max((self.gradient_of[k].split.slots for k in self.spilled_gradients), default=0)
 
     @property
     def matrix_instructions(self) -> int:
@@ -187,7 +187,7 @@ class Memory:
         node = self.task.parameters[name]
         return self.gradient_of_parameter(name).split.positions if self.kind(node) == WEIGHTS else self.size(node, 0)
 
-    def gradient_of_parameter(self, name: str) -> Gradient:
+    def gradient_of_parameter(self, name: str) -> WeightGradient:
         """Return the gradient that the update of a parameter reads."""
         reads = {n.id for phase in self.schedule.updates if name in phase for n in phase[name].reads}
         found = [

@@ -3,7 +3,17 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-__all__ = ["BF16", "FORMATS", "TF32", "WIDEST", "Format", "Split", "most_sums", "padded", "split_gradient"]
+__all__ = [
+    "BF16",
+    "FORMATS",
+    "TF32",
+    "WIDEST",
+    "GradientSplit",
+    "OperandFormat",
+    "most_sums",
+    "padded",
+    "split_gradient",
+]
 
 WIDEST = 64  # units in a layer
 
@@ -12,7 +22,7 @@ _MOST_SUMS = {"bfloat16": {8: 112, 4: 128}, "tf32": {8: 64, 4: 96}}
 
 
 @dataclass(frozen=True)
-class Format:
+class OperandFormat:
     """Operands of matrix instructions.
 
     Attributes
@@ -38,8 +48,8 @@ class Format:
         return columns if self.size == 2 else -(-columns // 32) * 32
 
 
-BF16 = Format("bfloat16", "bf16.cuh", 2, 16, {8: 4, 4: 1})
-TF32 = Format("tf32", "tf32.cuh", 4, 8, {8: 2, 4: 2})
+BF16 = OperandFormat("bfloat16", "bf16.cuh", 2, 16, {8: 4, 4: 1})
+TF32 = OperandFormat("tf32", "tf32.cuh", 4, 8, {8: 2, 4: 2})
 FORMATS = {f.precision: f for f in (BF16, TF32)}
 
 
@@ -49,7 +59,7 @@ def padded(width: int) -> int:
 
 
 @dataclass(frozen=True)
-class Split:
+class GradientSplit:
     """Who sums which part of a weight gradient: `up` × `across` groups of blocks, `shares` of the rows.
 
     Attributes
@@ -85,13 +95,13 @@ class Split:
         return self.slots * 32 * self.up * self.across
 
 
-def split_gradient(rows: int, columns: int, warps: int, most_slots: int) -> Split:
+def split_gradient(rows: int, columns: int, warps: int, most_slots: int) -> GradientSplit:
     """Return the split with the fewest matrix instructions among those that need at most so many registers.
 
     Where none needs so few, it is the one with the fewest registers.
     """
 
-    def cost(split: Split) -> tuple[bool, int, int, int]:
+    def cost(split: GradientSplit) -> tuple[bool, int, int, int]:
         steps = split.up * split.across  # of the same number of rows
         loads = -(-rows // 16 // split.up) + -(-columns // 16 // split.across)
         too_many = split.slots > most_slots
@@ -100,13 +110,13 @@ def split_gradient(rows: int, columns: int, warps: int, most_slots: int) -> Spli
     return min(_splits(rows, columns, warps), key=cost)
 
 
-def _splits(rows: int, columns: int, warps: int) -> Iterator[Split]:
+def _splits(rows: int, columns: int, warps: int) -> Iterator[GradientSplit]:
     for up in (1, 2, 4):
         for across in (1, 2, 4):
             if up * across <= warps and up < 2 * (rows // 16) and across < 2 * (columns // 16):
-                yield Split(rows, columns, up, across, warps // (up * across))
+                yield GradientSplit(rows, columns, up, across, warps // (up * across))
 
 
-def most_sums(form: Format, warps: int) -> int:
+def most_sums(form: OperandFormat, warps: int) -> int:
     """Return how many sums of weight gradients a thread can keep."""
     return _MOST_SUMS[form.precision][warps]

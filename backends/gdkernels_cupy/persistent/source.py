@@ -6,16 +6,16 @@ from functools import cache
 from importlib.resources import files
 
 from gdkernels.lowering.steps import ScheduleError
+from gdkernels.lowering.task import ScheduledTask
 from gdkernels_cupy.persistent.kernel import KernelText
-from gdkernels_cupy.persistent.memory import Memory
-from gdkernels_cupy.persistent.shape import Format, most_sums
-from gdkernels_cupy.tasks import Task
+from gdkernels_cupy.persistent.memory import KernelMemory
+from gdkernels_cupy.persistent.shape import OperandFormat, most_sums
 
-__all__ = ["Source", "write_source"]
+__all__ = ["KernelSource", "write_source"]
 
 
 @dataclass(frozen=True)
-class Source:
+class KernelSource:
     """What is compiled, and what the host has to know of it.
 
     Attributes
@@ -29,9 +29,9 @@ class Source:
     text: str
     warps: int
     at_once: int
-    parked: int
-    predict: Memory
-    step: Memory | None
+    spilled_gradients: int
+    predict: KernelMemory
+    step: KernelMemory | None
     order: tuple[str, ...]
 
     @property
@@ -40,15 +40,15 @@ class Source:
 
 
 def write_source(
-    step: Task | None,
-    prediction: Task,
+    step: ScheduledTask | None,
+    prediction: ScheduledTask,
     sizes: Mapping[str, int],
-    form: Format,
+    form: OperandFormat,
     warps: int,
     shared_bytes: int,
     *,
-    parked: int = 0,
-) -> Source:
+    spilled_gradients: int = 0,
+) -> KernelSource:
     """Return the source for networks of these widths.
 
     Parameters
@@ -59,7 +59,7 @@ def write_source(
         Of a CTA; a tile has 16 rows for each.
     shared_bytes
         What a CTA can have of shared memory.
-    parked
+    spilled_gradients
         How many gradients leave the registers between tiles.
 
     Raises
@@ -68,25 +68,25 @@ def write_source(
         Where the network does not fit on the chip.
     """
     order = tuple((step or prediction).parameters)
-    predict = Memory(prediction, sizes, form, warps, order, tight=False)
+    predict = KernelMemory(prediction, sizes, form, warps, order, tight=False)
     training = None
     if step is not None:
-        training = Memory(step, sizes, form, warps, order, tight=False, parked=parked)
+        training = KernelMemory(step, sizes, form, warps, order, tight=False, spilled_gradients=spilled_gradients)
         if training.shared.size > shared_bytes:
-            training = Memory(step, sizes, form, warps, order, tight=True, parked=parked)
+            training = KernelMemory(step, sizes, form, warps, order, tight=True, spilled_gradients=spilled_gradients)
         if training.sums_per_thread > most_sums(form, warps):
             raise ScheduleError(
                 f"with {warps} warps its gradients take {training.sums_per_thread} registers of a thread, "
                 f"at most {most_sums(form, warps)} are free"
             )
     text = _text(form, warps, predict, training)
-    source = Source(text, warps, form.at_once[warps], parked, predict, training, order)
+    source = KernelSource(text, warps, form.at_once[warps], spilled_gradients, predict, training, order)
     if source.shared_bytes > shared_bytes:
         raise ScheduleError(f"with {warps} warps it takes {source.shared_bytes} of {shared_bytes} bytes on the chip")
     return source
 
 
-def _text(form: Format, warps: int, predict: Memory, step: Memory | None) -> str:
+def _text(form: OperandFormat, warps: int, predict: KernelMemory, step: KernelMemory | None) -> str:
     parts = [f"constexpr int WARPS = {warps}, AT_ONCE = {form.at_once[warps]};"]
     parts += map(_header, ("primitives.cuh", form.header, "tile.cuh"))
     parts += [KernelText(step or predict).rounding_text()]

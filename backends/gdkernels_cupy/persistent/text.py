@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from gdkernels.graph.nodes import Node
 from gdkernels.lowering.elementwise import Recipe
 from gdkernels_cupy.graphs.source import constant_text, operation_text
-from gdkernels_cupy.persistent.memory import Memory
+from gdkernels_cupy.persistent.memory import KernelMemory
 
 __all__ = ["body_of", "indented", "scalar_lines"]
 
@@ -27,7 +27,7 @@ def indented(lines: Iterable[str]) -> str:
     return "".join(f"{'' if line.startswith('#') else '    '}{line}\n" for line in lines)
 
 
-def scalar_lines(memory: Memory, nodes: Iterable[Node]) -> list[str]:
+def scalar_lines(memory: KernelMemory, nodes: Iterable[Node]) -> list[str]:
     """Return how a step reads numbers of the host."""
     at, count = {n.id: k for k, n in enumerate(memory.scalars)}, len(memory.scalars)
     return [f"const float s{n.id} = scalars[step * {count} + {at[n.id]}];" for n in nodes]

@@ -16,7 +16,7 @@ from gdkernels.lowering.steps import (
     Step,
     value_of,
 )
-from gdkernels_cupy.persistent.memory import Memory
+from gdkernels_cupy.persistent.memory import KernelMemory
 from gdkernels_cupy.persistent.shape import padded
 from gdkernels_cupy.persistent.text import body_of
 
@@ -28,7 +28,7 @@ _REDUCE = {"sum": ("added", "0.f"), "max": ("larger", "-INFINITY"), "min": ("sma
 class TileText:
     """Writes a tile; `record` and `x_tile` are there already."""
 
-    def __init__(self, memory: Memory) -> None:
+    def __init__(self, memory: KernelMemory) -> None:
         self.memory = memory
 
     def lines(self) -> list[str]:
@@ -124,7 +124,7 @@ class TileText:
         assert step.left is not None
         k = step.node.id
         add = f"d{k}.add({self._tile_name(step.left)}, {self._tile_name(step.right)});"
-        if k not in self.memory.parked:
+        if k not in self.memory.spilled_gradients:
             return [add]
         place = self.memory.place_of(k)
         return [

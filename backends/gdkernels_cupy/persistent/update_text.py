@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from gdkernels.graph.nodes import Node
 from gdkernels.graph.operations import SCALAR
 from gdkernels.lowering.steps import WEIGHTS, Loop
-from gdkernels_cupy.persistent.memory import Memory
+from gdkernels_cupy.persistent.memory import KernelMemory
 from gdkernels_cupy.persistent.text import body_of, scalar_lines
 
 __all__ = ["UpdateText"]
@@ -14,7 +14,7 @@ __all__ = ["UpdateText"]
 class UpdateText:
     """Writes the update of every parameter and slot."""
 
-    def __init__(self, memory: Memory) -> None:
+    def __init__(self, memory: KernelMemory) -> None:
         self.memory = memory
 
     def leave_gradients(self) -> list[str]:
@@ -22,7 +22,7 @@ class UpdateText:
         # All warps met after the last of the sums, before the gradient made of the same values.
         lines = []
         for k, g in self.memory.gradient_of.items():
-            if k not in self.memory.parked:
+            if k not in self.memory.spilled_gradients:
                 lines.append(f"d{k}.write({self.memory.place_of(k)});")
             if g.columns is not None:
                 name, count = f"sums{g.columns.node.id}", self.memory.warps * g.split.columns

@@ -10,13 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.lowering.scalars import scalar_table
+from gdkernels.lowering.task import ScheduledTask
 from gdkernels_numba.bytecode.arena import Arena, allocate
 from gdkernels_numba.bytecode.by_rows import write_tile_by_rows
 from gdkernels_numba.bytecode.by_units import changed_on_the_way, columns_of_thread, write_tile_by_units
 from gdkernels_numba.bytecode.layout import Layout
 from gdkernels_numba.bytecode.operands import Tables
 from gdkernels_numba.bytecode.update import add_blocks, add_columns, add_copies, add_numbers, add_record
-from gdkernels_numba.compilation import Kernels, Task
+from gdkernels_numba.compilation import Kernels
 from gdkernels_numba.cpu.threads import run_on_threads
 from gdkernels_numba.ir.vector import GRANULE
 from gdkernels_numba.plan import GRAIN, Choices
@@ -38,7 +39,7 @@ class Bound:
         The value of each dimension, by its name; "B" is that of a full batch.
     """
 
-    def __init__(self, task: Task, kernels: Kernels, sizes: Mapping[str, int], choices: Choices) -> None:
+    def __init__(self, task: ScheduledTask, kernels: Kernels, sizes: Mapping[str, int], choices: Choices) -> None:
         self.task, self.kernels, self.sizes, self.choices = task, kernels, sizes, choices
         self._memory, base = allocate(self.measure(task, kernels, sizes, choices))
         self.layout = Layout(task, sizes, choices, kernels.format, Arena(kernels.format, base))
@@ -57,7 +58,7 @@ class Bound:
         self._lock = threading.Lock()
 
     @staticmethod
-    def measure(task: Task, kernels: Kernels, sizes: Mapping[str, int], choices: Choices) -> int:
+    def measure(task: ScheduledTask, kernels: Kernels, sizes: Mapping[str, int], choices: Choices) -> int:
         """Return how many bytes it needs."""
         arena = Arena(kernels.format)
         Layout(task, sizes, choices, kernels.format, arena)
@@ -69,17 +70,17 @@ class Bound:
         task, layout = self.task, self.layout
         write_tile = write_tile_by_units if self.choices.by_units else write_tile_by_rows
         for tables in self.threads:
-            write_tile(tables, task.prediction)
+            write_tile(tables, task.output)
         for (name, matrix), (k, tables) in product(layout.parameters.items(), enumerate(self.threads)):
             first, stop = (layout.rows(name) * j // len(self.threads) for j in (k, k + 1))
-            tables.add_parameter(name, matrix, first, stop, back=task.prediction is None)
+            tables.add_parameter(name, matrix, first, stop, back=task.output is None)
         for tables, name, first, stop in self._shared(n for n in layout.parameters if n in layout.copied):
             with tables.transposes.blocks(layout.rows(name), layout.parameters[name].columns, first, stop):
                 add_copies(tables, tables.transposes, name)
         for phase in range(len(task.schedule.updates)):
             for tables in self.threads:
                 add_numbers(tables, phase, [n for n in layout.totals if layout.phase_of[n.id] == phase])
-        if task.prediction is None:
+        if task.output is None:
             for k, node in enumerate((task.error, task.norm)):
                 if node is not None:
                     add_record(self.threads[0], node, layout.results + 8 * k)
@@ -164,7 +165,7 @@ class Bound:
                     if name in moved:
                         self._words[id(table)][record + FIELDS[operation]["plain"]] = moved[name] + offset
             # Kept alive, so that no other array gets the same address; what is predicted from is not, it may be large.
-            self._last = dict(arrays) if self.task.prediction is None else {}
+            self._last = dict(arrays) if self.task.output is None else {}
 
     def run(
         self,
@@ -172,7 +173,7 @@ class Bound:
         order: npt.NDArray[np.int64] | None,
         records: int,
         steps: int,
-        scalars: Mapping[str, npt.NDArray[np.float64]],
+        scalars: Mapping[str, npt.NDArray[np.float64] | float],
     ) -> tuple[float, float]:
         """Do `steps` steps on the arrays of the caller, C-contiguous and of this precision, by the names of the inputs.
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from gdkernels.graph.nodes import Node
 from gdkernels.lowering.steps import Product
+from gdkernels.lowering.task import ScheduledTask
 from gdkernels_numba.bytecode.arena import Arena, Matrix
-from gdkernels_numba.compilation import Task
 from gdkernels_numba.cpu.features import caches
 from gdkernels_numba.ir.vector import GRANULE, LINE, Format
 from gdkernels_numba.plan import Choices
@@ -62,7 +62,7 @@ class Operands:
         caches when they are read.
     """
 
-    def __init__(self, task: Task, sizes: Mapping[str, int], choices: Choices, arena: Arena) -> None:
+    def __init__(self, task: ScheduledTask, sizes: Mapping[str, int], choices: Choices, arena: Arena) -> None:
         self._arena, self._choices, self._sizes = arena, choices, sizes
         products = [step for step in task.schedule.tile if isinstance(step, Product)]
         sums = [(a.left, a.right) for a in task.schedule.accumulations if a.left is not None]

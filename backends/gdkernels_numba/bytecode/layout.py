@@ -8,9 +8,9 @@ import numpy.typing as npt
 from gdkernels.graph.nodes import Node
 from gdkernels.graph.operations import SCALAR
 from gdkernels.lowering.steps import MATRIX, UNITS, Accumulation, Buffer, Loop, Product, kind_of, value_of
+from gdkernels.lowering.task import ScheduledTask
 from gdkernels_numba.bytecode.arena import Arena, Matrix, panels_of, pitch_of
 from gdkernels_numba.bytecode.forms import Operands
-from gdkernels_numba.compilation import Task
 from gdkernels_numba.ir.vector import PANEL_BYTES, Format, padded
 from gdkernels_numba.plan import Choices
 from gdkernels_numba.vm.instructions import BARRIER_BYTES, Place
@@ -47,11 +47,13 @@ class Layout:
         The phase of the update in which a total is known, by the number of its node.
     """
 
-    def __init__(self, task: Task, sizes: Mapping[str, int], choices: Choices, format: Format, arena: Arena) -> None:
+    def __init__(
+        self, task: ScheduledTask, sizes: Mapping[str, int], choices: Choices, format: Format, arena: Arena
+    ) -> None:
         self.task, self.sizes, self.choices, self.format = task, sizes, choices, format
         self._arena = arena
         result, threads = task.schedule, range(choices.threads)
-        self.parameters = {name: self._parameter(node) for name, node in task.inputs.items()}
+        self.parameters = {name: self._parameter(node) for name, node in task.parameters.items()}
         self.transposes = {
             p.weights.attribute: arena.matrix(self._padded(self.size(p.weights, 1)), self.size(p.weights, 0))
             for p in result.tile
@@ -69,9 +71,7 @@ class Layout:
         self.whole_gradients = choices.depth_first or (len(result.updates) > 1 and not choices.by_units)
         self.gradients = self._make_gradients()
 
-        loops = [s for s in result.tile if isinstance(s, Loop)]
-        loops += [loop for loop in result.numbers if loop is not None]
-        loops += [loop for phase in result.updates for loop in phase.values()]
+        loops = result.loops
         self.scalars = list({n.id: n for loop in loops for n in loop.reads if n.dtype == SCALAR}.values())
         by_row = {n.id for n in result.columns}
         self.totals = [n for loop in loops for n in loop.reductions if n.id not in by_row]
@@ -225,12 +225,12 @@ class Layout:
         high = np.minimum(panel, self.rows(name) - panel * np.arange(panels_of(self.rows(name), self.format)))
         wide = [pitch_of(min(panel, columns - k), self.format) / self.format.size for k in range(0, columns, panel)]
         terms = 0 if self.choices.depth_first else self.sizes["B"]
-        of_terms = _TERMS_OF_SUM if self.kind(self.task.inputs[name]) == UNITS else _TERMS_OF_PRODUCT
+        of_terms = _TERMS_OF_SUM if self.kind(self.task.parameters[name]) == UNITS else _TERMS_OF_PRODUCT
         return np.outer(high, wide).ravel() * (1.0 + _COPY * (name in self.copied) + terms / of_terms)
 
     def rows(self, name: str) -> int:
         """Return how many rows a parameter has, without those that pad it for its transpose."""
-        node = self.task.inputs[name]
+        node = self.task.parameters[name]
         return 1 if self.kind(node) == UNITS or self.is_turned(node) else self.size(node, 0)
 
     def factors(self, accumulation: Accumulation) -> tuple[Node | None, Node]:

@@ -152,7 +152,7 @@ class Tables:
 
     def add_loop(self, step: Loop, start: int = 0, stop: int | None = None) -> None:
         """Write a loop over the columns from `start` to `stop` of what it runs over."""
-        layout, kernel = self.layout, self.layout.task.kernels[id(step)]
+        layout, kernel = self.layout, self.kernels.loops[id(step)]
         nodes = (*step.reads, *step.outputs, *step.reductions)
         if step.kind == COLUMN:
             places = [layout.in_tile(n, self.thread) for n in nodes]

@@ -23,7 +23,7 @@ def add_numbers(tables: Tables, phase: int, totals: Sequence[Node]) -> None:
     loop = layout.task.schedule.numbers[phase]
     if loop is not None:
         places = [Place(layout.number(n, tables.thread)) for n in (*loop.reads, *loop.outputs)]
-        table.add("NUMBER_LOOP", layout.task.kernels[id(loop)], operands=places)
+        table.add("NUMBER_LOOP", tables.kernels.loops[id(loop)], operands=places)
 
 
 def add_record(tables: Tables, node: Node, to: int) -> None:
@@ -117,7 +117,7 @@ def add_change(tables: Tables, table: Table, name: str, loop: Loop, *, row: int 
     places += _replaced(tables, name, loop, row, column)
     places += [Place(layout.part(n, tables.thread)) for n in loop.reductions]
     pitch = layout.parameters[name].pitch
-    table.add("BLOCK_LOOP", layout.task.kernels[id(loop)], pitch, operands=places)
+    table.add("BLOCK_LOOP", tables.kernels.loops[id(loop)], pitch, operands=places)
 
 
 def add_gradient(

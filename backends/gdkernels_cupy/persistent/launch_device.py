@@ -6,13 +6,13 @@ from typing import Any, Protocol
 
 import numpy.typing as npt
 
-from gdkernels_cupy.persistent.source import Source
+from gdkernels_cupy.persistent.source import KernelSource
 
-__all__ = ["Kernels", "Machine", "Properties"]
+__all__ = ["DeviceProperties", "LaunchDevice", "LoadedKernels"]
 
 
 @dataclass(frozen=True)
-class Properties:
+class DeviceProperties:
     """What a device is.
 
     Attributes
@@ -27,7 +27,7 @@ class Properties:
     shared_bytes: int
 
 
-class Kernels(Protocol):
+class LoadedKernels(Protocol):
     """A source, compiled."""
 
     def resident(self) -> int:
@@ -40,12 +40,12 @@ class Kernels(Protocol):
         """Start a kernel; if `together`, all its CTAs run at the same time."""
 
 
-class Machine(Protocol):
+class LaunchDevice(Protocol):
     """A device with arrays of its own."""
 
-    properties: Properties
+    properties: DeviceProperties
 
-    def compile(self, source: Source) -> Kernels:
+    def compile(self, source: KernelSource) -> LoadedKernels:
         """Return the kernels of a source."""
 
     def contiguous(self, a: Any) -> Any:

@@ -8,12 +8,13 @@ import pytest
 from gdkernels_cupy.graphs import operations as ops
 from gdkernels_cupy.graphs.epilogue_fusion import EPILOGUES
 from gdkernels_cupy.graphs.lower import lower
-from gdkernels_cupy.tasks import training_of
+from gdkernels_cupy.graphs.source import CUDA_FUNCTIONS
 from interpreted import Interpreted
 
 from gdkernels.backend import Plan, verification
 from gdkernels.definition import activations, network
 from gdkernels.definition.optimizers import SGD, AdamW
+from gdkernels.lowering.task import schedule_training
 from gdkernels.testing import BackendConformance
 from gdkernels.testing.cases import CASES, compare, on_backend, on_numpy
 
@@ -67,19 +68,19 @@ def test_every_route_is_the_definition(epilogues, pieces):
 
 
 def operations(program, epilogues=EPILOGUES, precision="float32", pieces=(8,), widths=(9, 13, 11, 3)):
-    task = training_of(program)
+    task = schedule_training(program, CUDA_FUNCTIONS)
     return lower(task, task.sizes(widths, sum(pieces)), precision, pieces, epilogues).operations
 
 
 def test_plain_descent_with_relu_is_products_and_little_else():
     found = operations(RELU)
-    products = [op for op in found if isinstance(op, ops.Product)]
+    products = [op for op in found if isinstance(op, ops.MatrixProduct)]
     assert [p.epilogue.kind for p in products] == ["relu", "relu", "", "drelu", "sums", "drelu", "", ""]
     sums = [p.epilogue.bias.name for p in products if p.epilogue.is_slope or p.epilogue.kind == "sums"]
     assert len(set(sums)) == 3, "each bias has its gradient from a product"
     updates = [p for p in products if isinstance(p.alpha, int)]
     assert [p.out.name for p in updates] == ["W2", "W1", "W0"]
-    loops = [op for op in found if isinstance(op, ops.Loop)]
+    loops = [op for op in found if isinstance(op, ops.LoopPass)]
     assert [loop.kernel.recipe.kind for loop in loops].count("matrix") == 1, "the loss is the only pass over a matrix"
 
 
@@ -88,12 +89,12 @@ GELU = replace(RELU, activations=(activations.gelu, activations.gelu, activation
 
 def test_gelu_leaves_its_argument_for_its_slope():
     found = operations(GELU)
-    products = [op for op in found if isinstance(op, ops.Product)]
+    products = [op for op in found if isinstance(op, ops.MatrixProduct)]
     assert [p.epilogue.kind for p in products] == ["gelu", "gelu", "", "dgelu", "sums", "dgelu", "", ""]
     first, second, _, back, _, back_again, *_ = (p.epilogue.auxiliary for p in products)
     assert (back.name, back_again.name) == (second.name, first.name)
     assert (first.storage, first.pitch) == ("float32", 16)
-    loops = [op for op in found if isinstance(op, ops.Loop)]
+    loops = [op for op in found if isinstance(op, ops.LoopPass)]
     assert [loop.kernel.recipe.kind for loop in loops].count("matrix") == 1, "the loss is the only pass over a matrix"
 
 
@@ -101,7 +102,7 @@ def test_gelu_without_its_slope_is_left_to_a_loop():
     """The loop keeps tanh for the way back, which the product would not."""
     for precision, epilogues in (("float32", ("bias", "gelu")), ("bfloat16", EPILOGUES)):
         found = operations(replace(GELU, bias=False), epilogues, precision)
-        assert not [op for op in found if isinstance(op, ops.Product) and "gelu" in op.epilogue.kind]
+        assert not [op for op in found if isinstance(op, ops.MatrixProduct) and "gelu" in op.epilogue.kind]
 
 
 def test_an_activation_that_is_almost_gelu_is_not_taken():
@@ -113,7 +114,7 @@ def test_an_activation_that_is_almost_gelu_is_not_taken():
 
     for function, kinds in ((almost, set()), (mine, {"gelu", "dgelu"})):
         found = operations(replace(RELU, activations=(function, function, activations.identity)))
-        assert {op.epilogue.kind for op in found if isinstance(op, ops.Product)} & {"gelu", "dgelu"} == kinds
+        assert {op.epilogue.kind for op in found if isinstance(op, ops.MatrixProduct)} & {"gelu", "dgelu"} == kinds
 
 
 def added(a, z, layers, *, xp):
@@ -145,27 +146,27 @@ def test_weights_move_after_the_last_product_that_needs_them():
     for program in (RELU, CASES["sgd"].program):
         found = operations(program)
         for at, op in enumerate(found):
-            if isinstance(op, ops.Product) and isinstance(op.alpha, int):
-                later = [p for p in found[at + 1 :] if isinstance(p, ops.Product) and p.right.name == op.out.name]
+            if isinstance(op, ops.MatrixProduct) and isinstance(op.alpha, int):
+                later = [p for p in found[at + 1 :] if isinstance(p, ops.MatrixProduct) and p.right.name == op.out.name]
                 assert not later
 
 
 def test_a_norm_keeps_updates_out_of_products():
     for changes in ({"gradient_norm": True}, {"clip_norm": 1.0}, {"l2": 0.1, "l2_in_loss": True}):
         found = operations(replace(RELU, **changes))
-        assert not [op for op in found if isinstance(op, ops.Product) and isinstance(op.alpha, int)]
+        assert not [op for op in found if isinstance(op, ops.MatrixProduct) and isinstance(op.alpha, int)]
 
 
 def test_bfloat16_sums_what_was_not_rounded():
     found = operations(RELU, precision="bfloat16")
-    assert not [op for op in found if isinstance(op, ops.Product) and op.epilogue.kind]
+    assert not [op for op in found if isinstance(op, ops.MatrixProduct) and op.epilogue.kind]
     sums = [op for op in found if isinstance(op, ops.ColumnSums)]
     assert {op.values.storage for op in sums} == {"float32"}
 
 
 def test_bfloat16_without_biases_takes_relu_into_its_products():
     found = operations(replace(RELU, bias=False), precision="bfloat16")
-    products = [op for op in found if isinstance(op, ops.Product)]
+    products = [op for op in found if isinstance(op, ops.MatrixProduct)]
     assert [p.epilogue.kind for p in products] == ["relu", "relu", "", "drelu", "", "drelu", "", ""]
     assert products[0].out.storage == products[3].out.storage == "bfloat16"
 
@@ -173,11 +174,11 @@ def test_bfloat16_without_biases_takes_relu_into_its_products():
 def test_micro_batches_need_less_memory_and_add_up():
     wide = (16, 512, 512, 4)
     whole, parts = (operations(RELU, pieces=p, widths=wide) for p in ((4096,), (1024,) * 4))
-    sizes = [sum(b for op in found for _, b in op.use().writes) for found in (whole, parts)]
+    sizes = [sum(b for op in found for _, b in op.access().writes) for found in (whole, parts)]
     assert sizes[0] < sizes[1], "each part has buffers of its own name"
-    from gdkernels.lowering.allocation import place
+    from gdkernels.lowering.allocation import allocate
 
     lasting = [(f"W{k}", 1) for k in range(3)] + [(f"b{k}", 1) for k in range(3)]
-    placed = [place([op.use() for op in found], lasting)[1] for found in (whole, parts)]
+    placed = [allocate([op.access() for op in found], lasting)[1] for found in (whole, parts)]
     assert placed[1] < 0.5 * placed[0]
-    assert np.array_equal([op.rows for op in parts if isinstance(op, ops.Gather)], [1024] * 8)
+    assert np.array_equal([op.rows for op in parts if isinstance(op, ops.GatherRows)], [1024] * 8)

@@ -3,42 +3,55 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gdkernels.lowering.allocation import ALIGNMENT, Use, place
+from gdkernels.lowering.allocation import ALIGNMENT, MemoryAccess, allocate
 
 
 def test_what_is_dead_makes_room():
-    uses = [Use((), (("a", 1000),)), Use(("a",), (("b", 1000),)), Use(("b",), (("c", 1000),)), Use(("c",), ())]
-    offsets, size = place(uses)
+    accesses = [
+        MemoryAccess((), (("a", 1000),)),
+        MemoryAccess(("a",), (("b", 1000),)),
+        MemoryAccess(("b",), (("c", 1000),)),
+        MemoryAccess(("c",), ()),
+    ]
+    offsets, size = allocate(accesses)
     assert offsets["c"] == offsets["a"] != offsets["b"]
     assert size == 2 * 1024
 
 
 def test_a_result_takes_over_its_operand():
-    uses = [Use((), (("a", 600),)), Use(("a",), (("b", 600),), (("a", "b"),)), Use(("b",), ())]
-    offsets, size = place(uses)
+    accesses = [
+        MemoryAccess((), (("a", 600),)),
+        MemoryAccess(("a",), (("b", 600),), (("a", "b"),)),
+        MemoryAccess(("b",), ()),
+    ]
+    offsets, size = allocate(accesses)
     assert offsets["a"] == offsets["b"]
     assert size == 768
 
 
 def test_an_operand_that_is_read_again_is_not_taken_over():
-    uses = [Use((), (("a", 600),)), Use(("a",), (("b", 600),), (("a", "b"),)), Use(("a", "b"), ())]
-    offsets, _ = place(uses)
+    accesses = [
+        MemoryAccess((), (("a", 600),)),
+        MemoryAccess(("a",), (("b", 600),), (("a", "b"),)),
+        MemoryAccess(("a", "b"), ()),
+    ]
+    offsets, _ = allocate(accesses)
     assert offsets["a"] != offsets["b"]
 
 
 def test_one_operand_has_one_heir():
-    uses = [
-        Use((), (("a", 600),)),
-        Use(("a",), (("b", 600), ("c", 600)), (("a", "b"), ("a", "c"))),
-        Use(("b", "c"), ()),
+    accesses = [
+        MemoryAccess((), (("a", 600),)),
+        MemoryAccess(("a",), (("b", 600), ("c", 600)), (("a", "b"), ("a", "c"))),
+        MemoryAccess(("b", "c"), ()),
     ]
-    offsets, _ = place(uses)
+    offsets, _ = allocate(accesses)
     assert offsets["b"] != offsets["c"]
 
 
 def test_what_lasts_is_never_given_away():
-    uses = [Use(("w",), (("a", 300),), (("w", "a"),)), Use(("a",), (("b", 300),))]
-    offsets, size = place(uses, [("w", 300)])
+    accesses = [MemoryAccess(("w",), (("a", 300),), (("w", "a"),)), MemoryAccess(("a",), (("b", 300),))]
+    offsets, size = allocate(accesses, [("w", 300)])
     assert offsets["w"] not in (offsets["a"], offsets["b"])
     assert size == 3 * 512
 
@@ -46,28 +59,28 @@ def test_what_lasts_is_never_given_away():
 @st.composite
 def lists(draw):
     """Operations that read what was written before; some results may succeed their operands."""
-    uses, known = [], []
+    accesses, known = [], []
     for k in range(draw(st.integers(1, 12))):
         reads = tuple(draw(st.lists(st.sampled_from(known), unique=True, max_size=3))) if known else ()
         writes = tuple(
             (f"v{k}.{j}", draw(st.sampled_from([1, 256, 300, 1024]))) for j in range(draw(st.integers(1, 2)))
         )
         pairs = tuple((r, w) for r in reads for w, _ in writes if draw(st.booleans()))
-        uses.append(Use(reads, writes, pairs))
+        accesses.append(MemoryAccess(reads, writes, pairs))
         known += [name for name, _ in writes]
-    return uses
+    return accesses
 
 
 @given(lists(), st.integers(0, 2))
 @settings(max_examples=300, deadline=None)
-def test_values_that_live_together_are_apart(uses, count):
+def test_values_that_live_together_are_apart(accesses, count):
     lasting = [(f"w{k}", 100) for k in range(count)]
-    offsets, size = place(uses, lasting)
-    sizes = dict(lasting) | {name: n for use in uses for name, n in use.writes}
-    first = {name: at for at, use in reversed(list(enumerate(uses))) for name, _ in use.writes}
-    last = dict(first) | {name: at for at, use in enumerate(uses) for name in use.reads}
-    lives = {name: (first[name], last[name]) for name in first} | {name: (-1, len(uses)) for name, _ in lasting}
-    allowed = {(old, new, at) for at, use in enumerate(uses) for old, new in use.successions}
+    offsets, size = allocate(accesses, lasting)
+    sizes = dict(lasting) | {name: n for access in accesses for name, n in access.writes}
+    first = {name: at for at, access in reversed(list(enumerate(accesses))) for name, _ in access.writes}
+    last = dict(first) | {name: at for at, access in enumerate(accesses) for name in access.reads}
+    lives = {name: (first[name], last[name]) for name in first} | {name: (-1, len(accesses)) for name, _ in lasting}
+    allowed = {(old, new, at) for at, access in enumerate(accesses) for old, new in access.in_place}
     for a, (begin, end) in lives.items():
         assert offsets[a] % ALIGNMENT == 0
         assert offsets[a] + sizes[a] <= size

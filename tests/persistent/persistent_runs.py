@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import array_api_compat.numpy
 import numpy as np
-from gdkernels_cupy.persistent.executable import NarrowExecutable
+from gdkernels_cupy.persistent.executable import PersistentExecutable
 
 from gdkernels.backend import Plan, verification
 from gdkernels.backend.program import Program
@@ -68,9 +68,9 @@ class Run:
             for m, n in pairwise(widths)
         )
 
-    def on_twin(self, machine, **choices):
+    def on_twin(self, device, **choices):
         """Return loss, norm and arrays after the epochs, and the prediction then."""
-        executable = NarrowExecutable(self.program, Plan("cupy", "cuda:0", self.precision, choices), machine)
+        executable = PersistentExecutable(self.program, Plan("cupy", "cuda:0", self.precision, choices), device)
         state = verification.start(self.program, self.parameters, np.array)
         returned = [
             executable.run(state, self.x, self.y, self.order, self.batch_size, self.rates, self.sample_weight)

@@ -4,10 +4,10 @@ import re
 from random import Random
 
 import pytest
-from gdkernels_cupy.persistent import NarrowExecutable, Properties, applies
+from gdkernels_cupy.persistent import DeviceProperties, PersistentExecutable, applies
 from gdkernels_cupy.persistent.executable import _fitting, _tasks
-from narrow_runs import program
 from nvrtc_compiler import compiled, instructions
+from persistent_runs import program
 
 from gdkernels.backend import Plan
 from gdkernels.definition import activations, losses
@@ -78,7 +78,7 @@ class Compiler:
 
     def __init__(self, nvrtc, architecture):
         self.nvrtc, self.architecture = nvrtc, architecture
-        self.properties = Properties(int(architecture[3:5]), SHARED[architecture])
+        self.properties = DeviceProperties(int(architecture[3:5]), SHARED[architecture])
 
     def compile(self, source):
         self.cubin, _, self.log = compiled(self.nvrtc, source.text, self.architecture)
@@ -102,15 +102,15 @@ def test_any_network_runs_without_spills_or_is_declined(nvrtc, seed):
         bias=random.random() < 0.8,
     )
     architecture, precision = random.choice(list(SHARED)), random.choice(list(INSTRUCTION))
-    machine = Compiler(nvrtc, architecture)
-    if applies(run_program, widths, precision, machine.properties) is not None:
+    device = Compiler(nvrtc, architecture)
+    if applies(run_program, widths, precision, device.properties) is not None:
         return
     declined = ""
     try:
-        NarrowExecutable(run_program, Plan("cupy", "cuda:0", precision), machine).bind(tuple(widths))
+        PersistentExecutable(run_program, Plan("cupy", "cuda:0", precision), device).bind(tuple(widths))
     except ScheduleError as error:
         declined = str(error)
-    assert ("local" in instructions(machine.cubin, "train")) == ("however it is compiled, a thread spills" in declined)
+    assert ("local" in instructions(device.cubin, "train")) == ("however it is compiled, a thread spills" in declined)
 
 
 @pytest.mark.parametrize("name", ["four of 64", "three of 64 in tf32", "too many sums", "small"])

@@ -6,12 +6,12 @@ import types
 
 import numpy as np
 import pytest
-from gdkernels_cupy.persistent import NarrowExecutable, Properties, applies
-from gdkernels_cupy.persistent.cuda import CudaMachine
+from gdkernels_cupy.persistent import DeviceProperties, PersistentExecutable, applies
+from gdkernels_cupy.persistent.cuda import CudaLaunchDevice
 from gdkernels_cupy.persistent.executable import _fitting, _tasks
 from gdkernels_cupy.persistent.shape import FORMATS, most_sums
-from narrow_runs import Run, errors, program
-from narrow_twin import TwinKernels, TwinMachine
+from persistent_runs import Run, errors, program
+from persistent_twin import TwinDevice, TwinKernels
 
 from gdkernels.backend import Plan, verification
 from gdkernels.definition import activations, losses
@@ -19,7 +19,7 @@ from gdkernels.errors import BackendError, InputError
 from gdkernels.lowering.steps import ScheduleError
 
 relu, tanh, gelu = activations.relu, activations.tanh, activations.gelu
-HOPPER, AMPERE = Properties(90, 232448), Properties(80, 166912)
+HOPPER, AMPERE = DeviceProperties(90, 232448), DeviceProperties(80, 166912)
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ HOPPER, AMPERE = Properties(90, 232448), Properties(80, 166912)
         (program(relu), (65, 8, 2), "bfloat16", HOPPER, "a layer has 65 units, at most 64"),
         (program(relu), (8, 8, 2), "float32", HOPPER, "bfloat16 and tf32, not in float32"),
         (program(relu), (8, 8, 2), "float64", HOPPER, "not in float64"),
-        (program(relu), (8, 8, 2), "bfloat16", Properties(75, 65536), "compute capability 8.0, the device has 7.5"),
+        (program(relu), (8, 8, 2), "bfloat16", DeviceProperties(75, 65536), "capability 8.0, the device has 7.5"),
         (program(*[gelu] * 6), (64,) * 8, "bfloat16", HOPPER, "of 232448 bytes on the chip; with 4 warps it takes"),
     ],
 )  # fmt: skip
@@ -63,11 +63,11 @@ def test_what_fits_on_a_hopper(run_program, widths, precision):
 )
 def test_gradients_leave_the_registers_where_there_are_too_few(run_program, widths, precision, choices, parked):
     source = next(_fitting(*_tasks(run_program), widths, precision, HOPPER.shared_bytes, choices))
-    assert source.parked == parked
+    assert source.spilled_gradients == parked
     assert source.step.sums_per_thread <= most_sums(FORMATS[precision], source.warps)
     slots = {k: g.split.slots for k, g in source.step.gradient_of.items()}
     sums = sorted(slots.values())
-    assert sorted(slots[k] for k in source.step.parked) == sums[len(sums) - parked :], "the largest"
+    assert sorted(slots[k] for k in source.step.spilled_gradients) == sums[len(sums) - parked :], "the largest"
     assert source.step.sums_per_thread == (sum(sums[:-parked]) + sums[-1] if parked else sum(sums))
 
 
@@ -90,7 +90,7 @@ def test_a_function_that_cannot_be_traced_is_declined():
 
 def test_wrong_input_is_refused_before_anything_runs(folder):
     run = Run(program(relu), (5, 7, 3), 23, 8)
-    executable = NarrowExecutable(run.program, Plan("cupy", "cuda:0", "bfloat16"), TwinMachine(folder))
+    executable = PersistentExecutable(run.program, Plan("cupy", "cuda:0", "bfloat16"), TwinDevice(folder))
     state = verification.start(run.program, run.parameters, np.array)
     with pytest.raises(InputError, match="row 0 to 23 of 23 rows"):
         executable.run(state, run.x, run.y, np.arange(24), 8, run.rates)
@@ -110,13 +110,13 @@ def test_wrong_input_is_refused_before_anything_runs(folder):
 def test_many_steps_are_several_launches_of_one_run(folder, monkeypatch):
     monkeypatch.setattr("gdkernels_cupy.persistent.executable._STEPS_PER_LAUNCH", 2)
     run = Run(program(relu), (5, 7, 3), 37, 8)
-    assert max(errors(run.on_twin(TwinMachine(folder), warps=4), run.reference()).values()) < 1e-3
+    assert max(errors(run.on_twin(TwinDevice(folder), warps=4), run.reference()).values()) < 1e-3
 
 
 def test_the_plan_names_what_can_change_bits(folder):
     run = Run(program(relu), (5, 7, 3), 23, 8)
-    machine = TwinMachine(folder, ctas=3)
-    executable = NarrowExecutable(run.program, Plan("cupy", "cuda:0", "bfloat16"), machine)
+    device = TwinDevice(folder, ctas=3)
+    executable = PersistentExecutable(run.program, Plan("cupy", "cuda:0", "bfloat16"), device)
     state = verification.start(run.program, run.parameters, np.array)
     executable.run(state, run.x, run.y, run.order, 8, run.rates)
     assert executable.plan.choices == {
@@ -204,7 +204,7 @@ def cupy(monkeypatch):
 
 def test_a_launch_on_a_gpu(cupy):
     run = Run(program(relu, relu, relu), (64,) * 5, 1000, 1000)
-    executable = NarrowExecutable(run.program, Plan("cupy", "cuda:0", "bfloat16"), CudaMachine(0))
+    executable = PersistentExecutable(run.program, Plan("cupy", "cuda:0", "bfloat16"), CudaLaunchDevice(0))
     state = verification.start(run.program, run.parameters, lambda a: Array(np.array(a)))
     executable.run(state, Array(run.x), Array(run.y), run.order, 1000, run.rates)
 
@@ -229,7 +229,7 @@ def test_a_launch_on_a_gpu(cupy):
 
 def test_arrays_on_another_device_are_an_error_that_names_both(cupy):
     run = Run(program(relu), (5, 7, 3), 23, 8)
-    executable = NarrowExecutable(run.program, Plan("cupy", "cuda:0", "bfloat16"), CudaMachine(0))
+    executable = PersistentExecutable(run.program, Plan("cupy", "cuda:0", "bfloat16"), CudaLaunchDevice(0))
     state = verification.start(run.program, run.parameters, lambda a: Array(np.array(a)))
     with pytest.raises(BackendError, match="an array is on cuda:1, but the work is on cuda:0"):
         executable.run(state, Array(run.x, device=1), Array(run.y), run.order, 8, run.rates)
@@ -249,10 +249,10 @@ def variant(code):
 def test_a_kernel_that_spills_is_made_otherwise_or_declined(cupy, count):
     cupy.spills = lambda code: 16 - count if variant(code) in VARIANTS[:count] else 0
     run = Run(program(relu), (5, 7, 3), 23, 8)
-    executable = NarrowExecutable(run.program, Plan("cupy", "cuda:0", "bfloat16"), CudaMachine(0))
+    executable = PersistentExecutable(run.program, Plan("cupy", "cuda:0", "bfloat16"), CudaLaunchDevice(0))
     if count < len(VARIANTS):
         source, kernels = executable.bind((5, 7, 3))
-        assert (source.parked, source.warps, source.at_once) == VARIANTS[count]
+        assert (source.spilled_gradients, source.warps, source.at_once) == VARIANTS[count]
         assert kernels.local_bytes() == 0
     else:
         with pytest.raises(ScheduleError, match="however it is compiled, a thread spills 9 bytes or more"):
@@ -263,7 +263,7 @@ def test_a_kernel_that_spills_is_made_otherwise_or_declined(cupy, count):
 def test_a_plan_of_a_larger_gpu_starts_what_is_resident_and_says_so(cupy, caplog):
     run = Run(program(relu), (5, 7, 3), 2000, 2000)
     plan = Plan("cupy", "cuda:0", "bfloat16", {"ctas": 132})
-    executable = NarrowExecutable(run.program, plan, CudaMachine(0))
+    executable = PersistentExecutable(run.program, plan, CudaLaunchDevice(0))
     state = verification.start(run.program, run.parameters, lambda a: Array(np.array(a)))
     with caplog.at_level("WARNING", "gdkernels"):
         executable.run(state, Array(run.x), Array(run.y), run.order, 2000, run.rates)
@@ -274,9 +274,9 @@ def test_a_plan_of_a_larger_gpu_starts_what_is_resident_and_says_so(cupy, caplog
 
 def test_memory_that_runs_out_does_so_before_anything_moves(folder):
     """Every allocation of a run comes before its first launch of a step."""
-    run, machine, happened = Run(program(relu), (5, 7, 3), 23, 8), TwinMachine(folder), []
-    zeros, launch = machine.zeros, TwinKernels.launch
-    machine.zeros = lambda *given: happened.append("zeros") or zeros(*given)
+    run, device, happened = Run(program(relu), (5, 7, 3), 23, 8), TwinDevice(folder), []
+    zeros, launch = device.zeros, TwinKernels.launch
+    device.zeros = lambda *given: happened.append("zeros") or zeros(*given)
 
     def noted(self, name, *given, **options):
         happened.append(name)
@@ -285,7 +285,7 @@ def test_memory_that_runs_out_does_so_before_anything_moves(folder):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(TwinKernels, "launch", noted)
         patch.setattr("gdkernels_cupy.persistent.executable._STEPS_PER_LAUNCH", 1)
-        executable = NarrowExecutable(run.program, Plan("cupy", "cuda:0", "bfloat16"), machine)
+        executable = PersistentExecutable(run.program, Plan("cupy", "cuda:0", "bfloat16"), device)
         state = verification.start(run.program, run.parameters, np.array)
         executable.run(state, run.x, run.y, run.order, 8, run.rates)
     assert happened.count("train") == 3

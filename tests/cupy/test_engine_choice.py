@@ -17,22 +17,22 @@ from gdkernels.testing.cases import CASES, data_of
 def hopper(monkeypatch, twins):
     """Let the persistent kernel's own twin be the device."""
     from gdkernels_cupy import choice
-    from gdkernels_cupy.persistent.machine import Properties
-    from narrow_twin import TwinMachine
+    from gdkernels_cupy.persistent.launch_device import DeviceProperties
+    from persistent_twin import TwinDevice
 
-    monkeypatch.setattr(choice, "CudaMachine", lambda number: TwinMachine(twins))
-    monkeypatch.setattr(choice, "properties_of", lambda number: Properties(90, 232448))
-    choice.narrow_is_right.cache_clear()
+    monkeypatch.setattr(choice, "CudaLaunchDevice", lambda number: TwinDevice(twins))
+    monkeypatch.setattr(choice, "properties_of", lambda number: DeviceProperties(90, 232448))
+    choice.persistent_is_right.cache_clear()
     yield choice
-    choice.narrow_is_right.cache_clear()
+    choice.persistent_is_right.cache_clear()
 
 
-def narrow_run(**choices):
+def persistent_run(**choices):
     return Run("relu-sse", "bfloat16", **choices)
 
 
 def test_narrow_networks_go_to_the_persistent_kernel(host, hopper):
-    run, graphs = narrow_run(), narrow_run(kernel="graphs")
+    run, graphs = persistent_run(), persistent_run(kernel="graphs")
     losses = [r.epoch()[0] for r in (run, graphs)]
     assert run.executable.plan.choices["kernel"] == "narrow"
     assert graphs.executable.plan.choices["kernel"] == "graphs"
@@ -54,30 +54,28 @@ def test_a_network_whose_kernels_all_spill_goes_to_graphs_which_is_said(
     host, hopper, monkeypatch, caplog, choices, level
 ):
     """A plan that names the other kernel cannot be repeated: that is a warning."""
-    right, spilling = hopper.CudaMachine(0), types.SimpleNamespace(local_bytes=lambda: 24)
+    right, spilling = hopper.CudaLaunchDevice(0), types.SimpleNamespace(local_bytes=lambda: 24)
     compile_right, widths = right.compile, CASES["relu-sse"].widths
 
     def compiled(source):
         return spilling if tuple(source.predict.sizes.values()) == widths else compile_right(source)
 
     monkeypatch.setattr(right, "compile", compiled)
-    monkeypatch.setattr(hopper, "CudaMachine", lambda number: right)
-    run = narrow_run(**choices)
+    monkeypatch.setattr(hopper, "CudaLaunchDevice", lambda number: right)
+    run = persistent_run(**choices)
     with caplog.at_level("INFO", "gdkernels"):
         run.epoch()
         run.epoch()
     assert run.executable.plan.choices["kernel"] == "graphs"
     said = [(r.levelname, r.getMessage()) for r in caplog.records if "persistent" in r.getMessage()]
-    why = (
-        "CUDA graphs run it, not the persistent kernel for narrow networks: however it is compiled, a thread spills 24"
-    )
+    why = "CUDA graphs run it, not the persistent kernel: however it is compiled, a thread spills 24"
     assert [name for name, _ in said] == [level]
     assert why in said[0][1]
 
 
 def test_more_records_than_it_numbers_go_to_graphs(host, hopper, monkeypatch):
     monkeypatch.setattr("gdkernels_cupy.choice._MOST_RECORDS", len(data_of(CASES["relu-sse"]).x) - 1)
-    run = narrow_run()
+    run = persistent_run()
     run.epoch()
     assert run.executable.plan.choices["kernel"] == "graphs"
 
@@ -85,10 +83,10 @@ def test_more_records_than_it_numbers_go_to_graphs(host, hopper, monkeypatch):
 @pytest.mark.parametrize(
     ("precision", "why"),
     [
-        ("bfloat16", "on cuda:0, the persistent kernel for narrow networks runs it"),
+        ("bfloat16", "on cuda:0, the persistent kernel runs it"),
         (
             "float32",
-            "on cuda:0, CUDA graphs run it, not the persistent kernel for narrow networks: it computes in bfloat",
+            "on cuda:0, CUDA graphs run it, not the persistent kernel: it computes in bfloat",
         ),
     ],
 )
@@ -109,13 +107,13 @@ def test_streamed_data_goes_to_graphs(host, hopper, monkeypatch):
 
 def test_where_rounded_inputs_do_not_fit_graphs_run(host, hopper, monkeypatch):
     monkeypatch.setattr("gdkernels_cupy.graphs.memory_plan._MARGIN", 0)
-    first = narrow_run()
+    first = persistent_run()
     first.epoch()
     need = first.executable._last.bytes_for(first.case.widths, len(first.x), 8, 3)
     assert need > first.executable.workspace(8) + 2 * 16 * len(first.x)
     for free, kernel in ((need, "narrow"), (need - 1, "graphs")):
         monkeypatch.setattr("gdkernels_cupy.choice._free_on", lambda number, free=free: free)
-        run = narrow_run()
+        run = persistent_run()
         run.epoch()
         assert run.executable.plan.choices["kernel"] == kernel
 
@@ -124,9 +122,9 @@ def test_a_persistent_kernel_that_fails_here_is_not_used(host, hopper, monkeypat
     def broken(number):
         raise RuntimeError("as planted")
 
-    monkeypatch.setattr(hopper, "CudaMachine", broken)
+    monkeypatch.setattr(hopper, "CudaLaunchDevice", broken)
     with caplog.at_level(logging.WARNING, "gdkernels"):
-        run = narrow_run()
+        run = persistent_run()
         run.epoch()
     assert "is not used: it fails here (RuntimeError: as planted)" in caplog.text
     assert run.executable.plan.choices["kernel"] == "graphs"
@@ -134,13 +132,13 @@ def test_a_persistent_kernel_that_fails_here_is_not_used(host, hopper, monkeypat
 
 def test_a_persistent_kernel_that_is_wrong_here_is_not_used(host, hopper, monkeypatch):
     class Wrong:
-        machine = hopper.CudaMachine(0)
+        device = hopper.CudaLaunchDevice(0)
 
         def __getattr__(self, name):
-            return getattr(self.machine, name)
+            return getattr(self.device, name)
 
         def to_numpy(self, a):
-            return 1.1 * self.machine.to_numpy(a)
+            return 1.1 * self.device.to_numpy(a)
 
-    monkeypatch.setattr(hopper, "CudaMachine", lambda number: Wrong())
-    assert "W0 is off by 1.0e-01 after three steps" in hopper.narrow_is_right(0, "bfloat16")
+    monkeypatch.setattr(hopper, "CudaLaunchDevice", lambda number: Wrong())
+    assert "W0 is off by 1.0e-01 after three steps" in hopper.persistent_is_right(0, "bfloat16")

@@ -4,8 +4,8 @@ import re
 from functools import cache
 
 import pytest
-from narrow_runs import Run, bits, errors, program
-from narrow_twin import SCHEDULES, TwinError, TwinMachine
+from persistent_runs import Run, bits, errors, program
+from persistent_twin import SCHEDULES, TwinDevice, TwinError
 
 from gdkernels.definition import activations
 
@@ -19,9 +19,9 @@ def _noticed(folder, change):
     """Return what gives a changed kernel away, or None."""
     results = []
     for schedule in SCHEDULES:
-        machine = TwinMachine(folder, schedule=schedule, change=change)
+        device = TwinDevice(folder, schedule=schedule, change=change)
         try:
-            found = _run().on_twin(machine, warps=4, parked=1)
+            found = _run().on_twin(device, warps=4, parked=1)
         except TwinError as error:
             return str(error)
         wrong = {name: e for name, e in errors(found, _reference()).items() if not e <= BOUND}

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from gdkernels_cupy.persistent.kernel import SIGNATURES
-from gdkernels_cupy.persistent.machine import Properties
+from gdkernels_cupy.persistent.launch_device import DeviceProperties
 
 SCHEDULES = (0, 1, 7)  # warps in order, reversed, in a random order
 
@@ -72,11 +72,11 @@ class Library:
             raise TwinError(problem.decode())
 
 
-class TwinMachine:
+class TwinDevice:
     """The host as the device of a narrow executable."""
 
     def __init__(self, folder, *, ctas=2, schedule=0, shared_bytes=232448, change=None, banks=False, ucontext=False):
-        self.properties = Properties(90, shared_bytes)
+        self.properties = DeviceProperties(90, shared_bytes)
         self.folder, self.ctas, self.schedule = folder, ctas, schedule
         self.change, self.options = change or (lambda text: text), {"banks": banks, "ucontext": ucontext}
         self.mma = self.conflicts = 0  # of the last training kernel
@@ -101,17 +101,17 @@ class TwinMachine:
 
 
 class TwinKernels:
-    def __init__(self, machine, library):
-        self.machine, self.library = machine, library
+    def __init__(self, device, library):
+        self.device, self.library = device, library
 
     def resident(self):
-        return self.machine.ctas
+        return self.device.ctas
 
     def local_bytes(self):
         return 0
 
     def launch(self, name, ctas, shared_bytes, arguments, *, together):
-        assert not together or ctas <= self.machine.ctas
-        self.library.launch(name, ctas, shared_bytes, arguments, self.machine.schedule)
+        assert not together or ctas <= self.device.ctas
+        self.library.launch(name, ctas, shared_bytes, arguments, self.device.schedule)
         if name == "train":
-            self.machine.mma, self.machine.conflicts = map(int, self.library.counts)
+            self.device.mma, self.device.conflicts = map(int, self.library.counts)

@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 import pytest
-from gdkernels_cupy.persistent import NarrowExecutable
-from narrow_runs import Run, bits, errors, program
-from narrow_twin import TwinMachine
+from gdkernels_cupy.persistent import PersistentExecutable
+from persistent_runs import Run, bits, errors, program
+from persistent_twin import TwinDevice
 
 from gdkernels.backend import Plan, verification
 from gdkernels.definition import activations, losses
@@ -27,17 +27,17 @@ RUNS = {
 
 
 @pytest.fixture
-def machine():
-    from gdkernels_cupy.persistent.cuda import CudaMachine
+def device():
+    from gdkernels_cupy.persistent.cuda import CudaLaunchDevice
 
-    return CudaMachine(0)
+    return CudaLaunchDevice(0)
 
 
-def on_gpu(run, machine, repeats=1):
+def on_gpu(run, device, repeats=1):
     """Yield the results of the same run, from the same start."""
     import cupy
 
-    executable = NarrowExecutable(run.program, Plan("cupy", "cuda:0", run.precision), machine)
+    executable = PersistentExecutable(run.program, Plan("cupy", "cuda:0", run.precision), device)
     x, y = cupy.asarray(run.x), cupy.asarray(run.y)
     for _ in range(repeats):
         state = verification.start(run.program, run.parameters, cupy.asarray)
@@ -49,28 +49,28 @@ def on_gpu(run, machine, repeats=1):
 
 @pytest.mark.parametrize("name", RUNS)
 @pytest.mark.parametrize(("records", "batch_size"), [(300, 300), (1000, 128), (5, 1), (40_000, 40_000)])
-def test_it_agrees_with_float64_and_with_the_twin(folder, machine, name, records, batch_size):
+def test_it_agrees_with_float64_and_with_the_twin(folder, device, name, records, batch_size):
     run_program, widths, precision = RUNS[name]
     run = Run(run_program, widths, records, batch_size, precision)
-    (found,) = on_gpu(run, machine)
+    (found,) = on_gpu(run, device)
     assert max(errors(found, run.reference()).values()) <= BOUND
     if records <= 300:
-        twin = run.on_twin(TwinMachine(folder, ctas=2))
+        twin = run.on_twin(TwinDevice(folder, ctas=2))
         assert max(errors(found, {k: np.asarray(a, np.float64) for k, a in twin.items()}).values()) <= BOUND
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_a_thousand_runs_give_the_same_bits(machine, name):
+def test_a_thousand_runs_give_the_same_bits(device, name):
     run_program, widths, precision = RUNS[name]
-    results = on_gpu(Run(run_program, widths, 2000, 700, precision), machine, repeats=1000)
+    results = on_gpu(Run(run_program, widths, 2000, 700, precision), device, repeats=1000)
     first = bits(next(results))
     assert all(bits(found) == first for found in results)
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_the_driver_sees_no_spills(machine, name):
+def test_the_driver_sees_no_spills(device, name):
     run_program, widths, precision = RUNS[name]
-    executable = NarrowExecutable(run_program, Plan("cupy", "cuda:0", precision), machine)
+    executable = PersistentExecutable(run_program, Plan("cupy", "cuda:0", precision), device)
     _, kernels = executable.bind(widths)
     assert kernels.local_bytes() == 0
     assert kernels.resident() >= 1

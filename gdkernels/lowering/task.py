@@ -1,0 +1,95 @@
+"""A program traced and put in order, with what its loops compute, before any size is known."""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from dataclasses import dataclass
+
+from gdkernels.backend.program import Program
+from gdkernels.graph.namespace import Graph
+from gdkernels.graph.nodes import Dim, Node
+from gdkernels.graph.operations import REAL
+from gdkernels.lowering.elementwise import Recipe, recipe_of
+from gdkernels.lowering.schedule import PREDICTION, schedule
+from gdkernels.lowering.steps import StepSchedule, value_of
+
+__all__ = ["DATA", "ScheduledTask", "schedule_prediction", "schedule_training"]
+
+DATA = ("x", "y", "sample_weight")  # the inputs that come with the records
+
+
+@dataclass(frozen=True, eq=False)
+class ScheduledTask:
+    """A training step or a prediction in order.
+
+    Attributes
+    ----------
+    batch, widths
+        The dimensions of a traced step: B, and n_0 … n_L.
+    recipes
+        For the ``id`` of each loop of the schedule, what it computes.
+    parameters
+        The parameters and slots, by the names of their inputs.
+    error, norm
+        The numbers that a step has to return: E, and the norm of the gradient if the program asks for it.
+    output
+        The matrix that a prediction returns; None for a step.
+    """
+
+    schedule: StepSchedule
+    batch: Dim
+    widths: tuple[Dim, ...]
+    recipes: dict[int, Recipe]
+    parameters: dict[str, Node]
+    error: Node | None = None
+    norm: Node | None = None
+    output: Node | None = None
+
+    def sizes(self, widths: tuple[int, ...], batch: int) -> dict[str, int]:
+        """Return the value of every dimension by its name."""
+        return {str(d): n for d, n in zip(self.widths, widths, strict=True)} | {str(self.batch): batch}
+
+
+def schedule_training(program: Program, functions: Set[str]) -> ScheduledTask:
+    """Return the training step of `program`.
+
+    Parameters
+    ----------
+    functions
+        What the backend computes besides arithmetic.
+
+    Raises
+    ------
+    TraceError, ScheduleError
+        Where a function of the program cannot be traced, or its step cannot be compiled.
+    """
+    traced = program.trace(l2_as_input=True)
+    totals = [traced.error, *([] if traced.norm is None else [traced.norm])]
+    result = schedule(traced.graph, traced.batch, traced.results, totals)
+    return ScheduledTask(
+        result,
+        traced.batch,
+        traced.widths,
+        _recipes(result, traced.batch, functions),
+        _parameters(traced.graph),
+        error=value_of(traced.error),
+        norm=None if traced.norm is None else value_of(traced.norm),
+    )
+
+
+def schedule_prediction(program: Program, functions: Set[str]) -> ScheduledTask:
+    """Return the forward pass of `program`; arguments and errors are those of `schedule_training`."""
+    traced = program.trace_forward()
+    result = schedule(traced.graph, traced.batch, {PREDICTION: traced.output})
+    recipes = _recipes(result, traced.batch, functions)
+    output = value_of(traced.output)
+    return ScheduledTask(result, traced.batch, traced.widths, recipes, _parameters(traced.graph), output=output)
+
+
+def _parameters(graph: Graph) -> dict[str, Node]:
+    inputs = [n for n in graph.nodes if n.op == "input" and n.dtype == REAL]
+    return {n.attribute: n for n in inputs if n.attribute not in DATA}
+
+
+def _recipes(result: StepSchedule, batch: Dim, functions: Set[str]) -> dict[int, Recipe]:
+    return {id(loop): recipe_of(result, loop, batch, functions) for loop in result.loops}
