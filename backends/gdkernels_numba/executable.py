@@ -14,10 +14,10 @@ from gdkernels.backend.program import Program
 from gdkernels.definition.network import Layers, map_layers
 from gdkernels.errors import InputError
 from gdkernels_numba.bytecode.arena import pitch_of
-from gdkernels_numba.bytecode.bound import Bound
+from gdkernels_numba.bytecode.bound_step import BoundStep
 from gdkernels_numba.compilation import Compiled, Task
 from gdkernels_numba.cpu.features import caches, cores
-from gdkernels_numba.plan import Choices, Work, choose
+from gdkernels_numba.plan import StepChoices, StepFootprint, choose
 
 __all__ = ["FusedExecutable"]
 
@@ -42,7 +42,7 @@ class FusedExecutable(Executable):
         self._program, self._compiled = program, compiled
         self._dtype = np.dtype(compiled.kernels.format.dtype)
         self._wished = dict(plan.choices)
-        self._bound: dict[tuple[bool, tuple[int, ...], int], Bound] = {}
+        self._bound: dict[tuple[bool, tuple[int, ...], int], BoundStep] = {}
 
     # ---- the contract
 
@@ -109,17 +109,17 @@ class FusedExecutable(Executable):
         if widths is None or task is None:
             return 0  # not known before the first run
         sizes = _sizes(task, widths, batch_size)
-        return Bound.measure(task, self._compiled.kernels, sizes, self._choose(task, sizes, batch_size))
+        return BoundStep.measure(task, self._compiled.kernels, sizes, self._choose(task, sizes, batch_size))
 
     # ---- sizes
 
-    def _bind(self, task: Task, widths: tuple[int, ...], batch: int) -> Bound:
+    def _bind(self, task: Task, widths: tuple[int, ...], batch: int) -> BoundStep:
         training = task.prediction is None
         key = (training, widths, batch)
         bound = self._bound.get(key)
         if bound is None:
             sizes = _sizes(task, widths, batch)
-            bound = Bound(task, self._compiled.kernels, sizes, self._choose(task, sizes, batch))
+            bound = BoundStep(task, self._compiled.kernels, sizes, self._choose(task, sizes, batch))
             alike = [k for k in self._bound if k[0] == training]
             for old in alike if training else alike[: 1 - _KEPT_PREDICTIONS]:
                 del self._bound[old]
@@ -128,15 +128,15 @@ class FusedExecutable(Executable):
                 self.plan = replace(self.plan, choices={**self._wished, **bound.choices.as_dict()})
         return bound
 
-    def _choose(self, task: Task, sizes: Mapping[str, int], batch: int) -> Choices:
+    def _choose(self, task: Task, sizes: Mapping[str, int], batch: int) -> StepChoices:
         form = self._compiled.kernels.format
         widths = [sizes[str(d)] for d in task.widths]
         weights = sum(m * n for m, n in pairwise(widths))
         training = task.prediction is None
         kept = [b for b in task.schedule.buffers if b.kept]
         row_bytes = sum(-(-sizes[b.width.name] // form.panel) * pitch_of(sizes[b.width.name], form) for b in kept)
-        narrower = 2 if form.paired else 1  # what products read
-        work = Work(
+        narrower = 2 if form.bf16 else 1  # what products read
+        footprint = StepFootprint(
             batch=batch,
             flops=(6.0 if training else 2.0) * weights * batch,
             row_bytes=row_bytes // narrower,
@@ -144,7 +144,7 @@ class FusedExecutable(Executable):
             weight_bytes=weights * form.size * (2 if training else 1) // narrower,
             alone=not training,
         )
-        return choose(work, form, caches(), cores(), self._wished)
+        return choose(footprint, form, caches(), cores(), self._wished)
 
     # ---- arrays
 
