@@ -24,7 +24,7 @@ __all__ = ["FusedExecutable"]
 _log = logging.getLogger("gdkernels")
 
 _PREDICTED_ROWS = 1 << 20  # at a time
-_KEPT_PREDICTIONS = 4  # sizes whose tables are kept, such as those of the validation and the test records
+_KEPT_PREDICTIONS = 4  # sizes whose instruction streams are kept, such as those of the validation and the test records
 
 Array = npt.NDArray[Any]
 
@@ -92,7 +92,7 @@ class FusedExecutable(Executable):
         if x.shape[1] != widths[0]:
             raise InputError(f"x has {x.shape[1]} columns, the network {widths[0]} inputs")
         if x.shape[0]:
-            # A power of two, so that a few sets of tables serve any number of rows.
+            # A power of two, so that a few sets of instruction streams serve any number of rows.
             rows = min(1 << (x.shape[0] - 1).bit_length(), _PREDICTED_ROWS)
             bound = self._bind(self._compiled.prediction, widths, rows)
             plain = map_layers(self._contiguous, parameters)

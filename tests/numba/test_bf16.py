@@ -25,12 +25,12 @@ def test_the_forms_of_a_value(kernel, shape, name):
     panel = panel_of(values)
     rows, columns = panel.shape
     left, right = room((columns // 32, rows, 16), 7), room((rows // 2, columns), 7)
-    turned = room((rows // 32, columns, 16), 7)
+    transposed = room((rows // 32, columns, 16), 7)
     bytes_of = (rows * LINE, columns * 4, columns * LINE)
-    kernel(name, *shape, panel, columns * 4, left, bytes_of[0], right, bytes_of[1], turned, bytes_of[2])
+    kernel(name, *shape, panel, columns * 4, left, bytes_of[0], right, bytes_of[1], transposed, bytes_of[2])
     assert np.array_equal(left, left_form(values))
     assert np.array_equal(right, right_form(values)[0])
-    assert np.array_equal(turned, left_form(values.T))
+    assert np.array_equal(transposed, left_form(values.T))
 
 
 @pytest.mark.parametrize("name", ["pack_bf16_weights", "pack_bf16_distant_weights"])

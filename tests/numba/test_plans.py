@@ -101,10 +101,9 @@ def test_forms_that_are_written_past_the_caches_give_the_same_bits(choices, monk
         executable = compiled(data.program, "bfloat16", **choices)
         found.append(data.run(executable, 96, "bfloat16", 2))
         (bound,) = executable._bound.values()
-        tables = bound.threads[0]
-        words = {word for table in (tables.transposes, tables.tile, *tables.updates) for word in table.words}
+        words = {word for stream in bound.writers[0].streams for word in stream.words}
         for what, distant in (("weights", size == 1), ("rows", size == 1 and not bound.choices.tile_local_gradients)):
-            assert (bound.kernels.address[f"narrow_distant_{what}"] in words) == distant, what
+            assert (bound.kernels.address[f"pack_bf16_distant_{what}"] in words) == distant, what
     (error, state), distant = found
     assert distant[0] == error
     assert bits(distant[1]) == bits(state)
@@ -155,7 +154,7 @@ def test_few_rows_and_many_weights_are_shared_by_units(widths, batch_size, threa
 
 
 @pytest.mark.parametrize(
-    ("widths", "batch_size", "threads", "apart", "tile_rows"),
+    ("widths", "batch_size", "threads", "private", "tile_rows"),
     [
         ((32, 64, 64, 1), 64, 2, True, 32),
         ((32, 64, 64, 1), 64, 1, False, 64),
@@ -167,19 +166,19 @@ def test_few_rows_and_many_weights_are_shared_by_units(widths, batch_size, threa
     ],
 )
 def test_threads_sum_the_gradients_of_their_own_rows_where_weights_are_few(
-    widths, batch_size, threads, apart, tile_rows, monkeypatch
+    widths, batch_size, threads, private, tile_rows, monkeypatch
 ):
     monkeypatch.setattr("gdkernels_numba.executable.caches", lambda: Caches(second=1 << 20))
     data = Data(program(*[tanh] * (len(widths) - 2)), widths, 2 * batch_size + 1)
     executable = compiled(data.program, threads=threads)
     assert_agrees(data, executable, batch_size)
-    assert executable.plan.choices["depth_first"] == apart
+    assert executable.plan.choices["depth_first"] == private
     assert executable.plan.choices["tile_rows"] == tile_rows
 
 
 @needs_bf16
 @pytest.mark.parametrize(
-    ("widths", "batch_size", "apart", "tile_rows"),
+    ("widths", "batch_size", "private", "tile_rows"),
     [
         ((43, 34), 132, True, 96),  # 68 and 64, in squares it would be 96 and 36
         ((98, 93), 67, True, 64),
@@ -189,13 +188,13 @@ def test_threads_sum_the_gradients_of_their_own_rows_where_weights_are_few(
     ],
 )
 def test_in_bfloat16_rows_of_which_others_read_nothing_are_shared_evenly(
-    widths, batch_size, apart, tile_rows, monkeypatch
+    widths, batch_size, private, tile_rows, monkeypatch
 ):
     monkeypatch.setattr("gdkernels_numba.executable.caches", lambda: Caches(second=1 << 20))
     data = Data(program(*[tanh] * (len(widths) - 2)), widths, 2 * batch_size + 1)
     executable = compiled(data.program, "bfloat16", threads=2)
     assert_agrees(data, executable, batch_size, "bfloat16")
-    assert executable.plan.choices["depth_first"] == apart
+    assert executable.plan.choices["depth_first"] == private
     assert executable.plan.choices["tile_rows"] == tile_rows
 
 

@@ -81,7 +81,7 @@ def test_a_thread_that_dies_before_it_sees_its_task(pool):
     worker.dead = True
     worker._wake = type("Deaf", (), {"put": lambda self, item: None})()
     given_up = threading.Event()
-    task = threads._Task(lambda: None, given_up.set, TakenCores())
+    task = threads._ThreadJob(lambda: None, given_up.set, TakenCores())
     worker.start(task)
     assert given_up.is_set()
     assert isinstance(task.error, RuntimeError)

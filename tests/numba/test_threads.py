@@ -156,6 +156,6 @@ def test_a_call_releases_the_interpreters_lock():
     data = Data(program(relu, tanh), WIDTHS, 300)
     executable = compiled(data.program)
     data.run(executable, 64)
-    walk = executable._compiled.kernels.interpreter
-    assert isinstance(walk, ctypes._CFuncPtr)
-    assert not walk._flags_ & ctypes._FUNCFLAG_PYTHONAPI
+    interpreter = executable._compiled.kernels.interpreter
+    assert isinstance(interpreter, ctypes._CFuncPtr)
+    assert not interpreter._flags_ & ctypes._FUNCFLAG_PYTHONAPI

@@ -36,7 +36,7 @@ class Matrix:
         """Bytes from panel to panel."""
         return self.rows * self.pitch
 
-    def place(self, *, follows_rows: bool) -> StridedAddress:
+    def strided(self, *, follows_rows: bool) -> StridedAddress:
         """Return where it is for the interpreter; one that holds only a tile begins anew with every tile."""
         return StridedAddress(self.address, self.pitch if follows_rows else 0, self.panel)
 

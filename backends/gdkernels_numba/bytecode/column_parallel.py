@@ -160,7 +160,7 @@ def _write_back(
     first = start
     while first < stop:
         after = min(stop, first - first % panel + panel)
-        place = layout.in_blocks(weights, first)
+        address = layout.in_blocks(weights, first)
         blocks = -(-weights.columns // panel)
         with writer.tile.with_body(ForBlocks(rows=after - first, columns=weights.columns, first=0, stop=blocks)):
             writer.tile.add(
@@ -168,7 +168,7 @@ def _write_back(
                     kernel=writer.kernel("product_by_rows"),
                     d=StridedAddress(left.address, 0, left.panel),
                     d_pitch=left.pitch,
-                    w=place,
+                    w=address,
                     w_pitch=weights.pitch,
                     c=layout.at_column(result, first),
                     c_pitch=result.pitch,

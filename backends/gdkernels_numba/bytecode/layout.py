@@ -181,9 +181,9 @@ class StepLayout:
     # ---- where it is
 
     def buffer(self, node: Node, thread: int) -> tuple[Matrix, StridedAddress]:
-        """Return the matrix of a tile's value, and its place."""
+        """Return the matrix of a tile's value, and its address."""
         matrix, whole = self._buffers[thread][self.task.schedule.buffer_of[node.id]]
-        return matrix, matrix.place(follows_rows=whole)
+        return matrix, matrix.strided(follows_rows=whole)
 
     def number(self, node: Node, thread: int) -> int:
         return self.number_base[thread] + _NUMBER * self._numbers[node.id]
@@ -193,10 +193,10 @@ class StepLayout:
         return self.part_base + thread * self.part_bytes + _NUMBER * self._parts[node.id]
 
     def in_tile(self, node: Node, thread: int, column: int = 0) -> StridedAddress:
-        """Return the place of an operand of a loop over a tile, from a column on."""
+        """Return the address of an operand of a loop over a tile, from a column on."""
         if node.id in self.task.schedule.buffer_of:
-            matrix, place = self.buffer(node, thread)
-            return place._replace(base=self.at_column(matrix, column))
+            matrix, address = self.buffer(node, thread)
+            return address._replace(base=self.at_column(matrix, column))
         if node.id in self._columns[thread]:
             return StridedAddress(self._columns[thread][node.id])
         if node.id in self._parts:

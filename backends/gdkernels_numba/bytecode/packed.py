@@ -40,8 +40,8 @@ class PackedForms:
         """Return where they are from a column on, which begins a square of those that are written at once."""
         panel, inside = divmod(column, format.panel)
         left, right, transposed = (
-            place._replace(base=place.base + further) if place.base else place
-            for place, further in (
+            address._replace(base=address.base + further) if address.base else address
+            for address, further in (
                 (self.left, column // GRANULE * self.left.across),
                 (self.right, panel * self.right.across + inside * format.size),
                 (self.transposed, column * LINE),

@@ -36,8 +36,8 @@ def write_numbers(writer: InstructionWriter, phase: int, totals: Sequence[Node])
         stream.add(SumOverThreads(source=layout.part(node, 0), target=layout.number(node, writer.thread)))
     loop = layout.task.schedule.numbers[phase]
     if loop is not None:
-        places = [StridedAddress(layout.number(n, writer.thread)) for n in (*loop.reads, *loop.outputs)]
-        stream.add(LoopOverNumbers(kernel=layout.task.kernels[id(loop)]), operands=places)
+        operands = [StridedAddress(layout.number(n, writer.thread)) for n in (*loop.reads, *loop.outputs)]
+        stream.add(LoopOverNumbers(kernel=layout.task.kernels[id(loop)]), operands=operands)
 
 
 def write_result(writer: InstructionWriter, node: Node, to: int) -> None:
@@ -141,18 +141,18 @@ def write_change(
     """Write the loop over a block of a parameter; the first block begins at `row` and `column`."""
     layout = writer.layout
     accumulated = {a.node.id: a for a in layout.accumulated_for(name)}
-    places = []
+    operands = []
     for node in loop.reads:
         if node.id in accumulated:
-            places.append(_gradient_place(writer, accumulated[node.id], loop.kind, row, column))
+            operands.append(_gradient_address(writer, accumulated[node.id], loop.kind, row, column))
         elif node.op == "input" and layout.kind(node) in (WEIGHTS, UNITS):
-            places.append(layout.in_blocks(layout.parameters[node.attribute], row, column))
+            operands.append(layout.in_blocks(layout.parameters[node.attribute], row, column))
         else:
-            places.append(StridedAddress(layout.number(node, writer.thread)))
-    places += _replaced(writer, name, loop, row, column)
-    places += [StridedAddress(layout.part(n, writer.thread)) for n in loop.reductions]
+            operands.append(StridedAddress(layout.number(node, writer.thread)))
+    operands += _replaced(writer, name, loop, row, column)
+    operands += [StridedAddress(layout.part(n, writer.thread)) for n in loop.reductions]
     block = LoopOverBlock(kernel=layout.task.kernels[id(loop)], pitch=layout.parameters[name].pitch)
-    stream.add(block, operands=places)
+    stream.add(block, operands=operands)
 
 
 def write_gradient(
@@ -180,7 +180,7 @@ def write_gradient(
                 kernel=writer.kernel("column_sums"),
                 d=StridedAddress(layout.at_column(right, column), 0, right.panel),
                 d_pitch=right.pitch,
-                to=_gradient_place(writer, accumulation, UNITS, 0, column),
+                to=_gradient_address(writer, accumulation, UNITS, 0, column),
             )
         )
         return
@@ -196,7 +196,7 @@ def write_gradient(
             a_term=by.term,
             d=StridedAddress(d, 0, by.second.across),
             d_pitch=by.second_pitch,
-            to=_gradient_place(writer, accumulation, WEIGHTS, row, column),
+            to=_gradient_address(writer, accumulation, WEIGHTS, row, column),
             to_pitch=by.second_pitch,
         ),
         operands=written,
@@ -216,7 +216,7 @@ def written_by(
         return []
     copies = []
     if loop.outputs and layout.packed is not None and not layout.packed.distant_weights:
-        copies = [place for place in _forms(layout, name, layout.packed, column) if place != NOWHERE]
+        copies = [address for address in _forms(layout, name, layout.packed, column) if address != NOWHERE]
     elif loop.outputs and name in layout.transposes:
         copies = [_transposed(layout, name)]
     return [*_replaced(writer, name, loop, row, column), *copies]
@@ -228,7 +228,7 @@ def _replaced(writer: InstructionWriter, name: str, loop: Loop, row: int, column
     return [layout.in_blocks(layout.parameters[m], row, column) for m in replaced]
 
 
-def _gradient_place(
+def _gradient_address(
     writer: InstructionWriter, accumulation: Accumulation, kind: str, row: int, column: int
 ) -> StridedAddress:
     layout = writer.layout

@@ -167,25 +167,25 @@ class InstructionWriter:
             column = GatherColumn(kernel=kernel, plain=0, plain_row=size, to=to)
             self._add_patched(self.tile, column, GATHER_COLUMN.at.plain, name, 0)
             return
-        matrix, place = self.layout.buffer(step.node, self.thread)
+        matrix, address = self.layout.buffer(step.node, self.thread)
         rows = GatherRows(
             kernel=kernel,
             columns=(matrix.columns if stop is None else stop) - start,
             plain=0,
             plain_row=matrix.columns * size,
-            to=place._replace(base=self.layout.at_column(matrix, start)),
+            to=address._replace(base=self.layout.at_column(matrix, start)),
             pitch=matrix.pitch,
         )
         self._add_patched(self.tile, rows, GATHER_ROWS.at.plain, name, start * size)
 
     def write_scatter(self, prediction: Node) -> None:
-        matrix, place = self.layout.buffer(prediction, self.thread)
+        matrix, address = self.layout.buffer(prediction, self.thread)
         scatter = ScatterRows(
             kernel=self.kernel("rows_out"),
             columns=matrix.columns,
             plain=0,
             plain_row=matrix.columns * self.format.size,
-            source=place,
+            source=address,
             pitch=matrix.pitch,
         )
         self._add_patched(self.tile, scatter, SCATTER_ROWS.at.plain, PREDICTION, 0)
