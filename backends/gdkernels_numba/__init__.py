@@ -54,9 +54,9 @@ class NumbaBackend(Backend):
     def lacks(self, precision: str) -> str | None:
         if precision != "bfloat16":
             return None
-        from gdkernels_numba.cpu.features import why_no_pairs
+        from gdkernels_numba.cpu.features import why_no_bf16
 
-        return why_no_pairs()
+        return why_no_bf16()
 
     @cached_property
     def xp(self) -> Any:
@@ -85,13 +85,13 @@ class NumbaBackend(Backend):
 
     def compile(self, program: Program, plan: Plan) -> Executable | None:
         from gdkernels_numba.compilation import compile_program
-        from gdkernels_numba.cpu.features import float_lanes, pair_route
+        from gdkernels_numba.cpu.features import bf16_route, float_lanes
         from gdkernels_numba.executable import FusedExecutable
         from gdkernels_numba.ir.vector import Format
         from gdkernels_numba.plan import check
 
         dtype = storage_dtype(plan.precision)
-        here = Format(dtype, float_lanes(), pair_route() if plan.precision == "bfloat16" else "")
+        here = Format(dtype, float_lanes(), bf16_route() if plan.precision == "bfloat16" else "")
         check(plan.choices, here)
         lanes = plan.choices.get("vector_width", here.lanes)
         route = plan.choices.get("product_route", here.route)

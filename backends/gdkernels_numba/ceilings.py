@@ -15,16 +15,16 @@ from llvmlite import ir
 
 from gdkernels_numba.bytecode.arena import allocate
 from gdkernels_numba.cpu import jit
-from gdkernels_numba.cpu.features import caches, cores, float_lanes, pair_route
+from gdkernels_numba.cpu.features import bf16_route, caches, cores, float_lanes
 from gdkernels_numba.cpu.threads import run_on_threads
 from gdkernels_numba.ir.emit import I64, Function, Variable
 from gdkernels_numba.ir.vector import Format, Vectors
 from gdkernels_numba.kernels.amx import TILE_FLOPS, configure_tiles, multiply_tiles, release_tiles
 
-__all__ = ["fma_rate", "pair_rate", "turns_seconds", "update_rate", "write_ceilings", "write_pair_ceiling"]
+__all__ = ["bf16_rate", "fma_rate", "turns_seconds", "update_rate", "write_bf16_ceiling", "write_ceilings"]
 
 _CHAINS = 12  # independent sums: enough for the latency of two units, few enough for 16 registers
-_PAIR_CHAINS = 24  # the same where there are 32 registers, and products of pairs take longer
+_BF16_CHAINS = 24  # the same where there are 32 registers, and products of pairs take longer
 _ROUNDS = 1_000_000
 _TURNS = 1000
 _REPEATS = 100  # the fastest counts, and for some of them a core may be taken
@@ -39,14 +39,14 @@ def fma_rate(threads: int) -> float:
     return 2.0 * form.lanes * _CHAINS * _ROUNDS * threads / _shortest(jobs)
 
 
-def pair_rate(threads: int) -> float | None:
+def bf16_rate(threads: int) -> float | None:
     """Return the FLOP/s of products of bfloat16 whose operands never leave registers or tiles; None without any."""
-    if not pair_route():
+    if not bf16_route():
         return None
-    form = Format("float32", float_lanes(), pair_route())
-    function = jit.function_of(_code(form), "multiply_pairs", 2)
+    form = Format("float32", float_lanes(), bf16_route())
+    function = jit.function_of(_code(form), "multiply_bf16", 2)
     results = np.zeros((threads, 64), np.float32)
-    rounds, flops = (_ROUNDS // 10, 4.0 * TILE_FLOPS) if form.tiled else (_ROUNDS, 4.0 * form.lanes * _PAIR_CHAINS)
+    rounds, flops = (_ROUNDS // 10, 4.0 * TILE_FLOPS) if form.amx else (_ROUNDS, 4.0 * form.lanes * _BF16_CHAINS)
     return flops * rounds * threads / _shortest([partial(function, rounds, row.ctypes.data) for row in results])
 
 
@@ -93,12 +93,12 @@ def write_ceilings(module: ir.Module, form: Format) -> None:
     f.finish()
 
 
-def write_pair_ceiling(module: ir.Module, form: Format) -> None:
+def write_bf16_ceiling(module: ir.Module, form: Format) -> None:
     """Add to `module` the kernel of products of bfloat16."""
-    f = Function(module, "multiply_pairs", ("rounds", "result"))
+    f = Function(module, "multiply_bf16", ("rounds", "result"))
     v = Vectors(f, form)
-    if not form.tiled:
-        _write_chains(f, v, _PAIR_CHAINS, lambda total, factor, _: v.add_pairs(factor, factor, total))
+    if not form.amx:
+        _write_chains(f, v, _BF16_CHAINS, lambda total, factor, _: v.dot_bf16(factor, factor, total))
         return
     configure_tiles(f)
     with f.loop(f.rounds):
@@ -123,8 +123,8 @@ def _write_chains(f: Function, v: Vectors, chains: int, operate: Callable[..., i
 def _code(form: Format) -> jit.Code:
     module = ir.Module("ceilings")
     write_ceilings(module, form)
-    if form.paired:
-        write_pair_ceiling(module, form)
+    if form.bf16:
+        write_bf16_ceiling(module, form)
     text = str(module)
     return jit.load(jit.digest(text), lambda: text, "the loops that measure this machine")
 
@@ -144,7 +144,7 @@ if __name__ == "__main__":
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:count])
     found = {
         "fma_flops": fma_rate(count),
-        "pair_flops": pair_rate(count),
+        "pair_flops": bf16_rate(count),
         "update_bytes": update_rate(count),
         "turns_seconds": turns_seconds(count),
     }

@@ -1,8 +1,8 @@
 """A program as machine code: its loops compiled, and the schedules that say when each runs."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any
 
 from llvmlite import ir
 
@@ -12,10 +12,11 @@ from gdkernels.lowering.task import ScheduledTask, schedule_prediction, schedule
 from gdkernels_numba.cpu import jit
 from gdkernels_numba.ir.functions import FUNCTIONS
 from gdkernels_numba.ir.vector import Format
-from gdkernels_numba.kernels.bfloat16 import NARROWS, write_narrows
+from gdkernels_numba.kernels.bfloat16 import BF16_PACKING, write_bf16_packing
 from gdkernels_numba.kernels.elementwise import write_loop
 from gdkernels_numba.kernels.matmul import products_of, write_products
 from gdkernels_numba.kernels.pack import MOVES, write_moves
+from gdkernels_numba.vm.instructions import INTERPRETER, generated_constants
 
 __all__ = ["Compiled", "Kernels", "compile_program"]
 
@@ -33,7 +34,7 @@ class Kernels:
     format: Format
     owner: tuple[jit.Code, ...]
     address: dict[str, int]
-    walk: Any
+    interpreter: Callable[[int], None]
     loops: dict[int, int] = field(default_factory=dict)
 
 
@@ -85,38 +86,36 @@ _shared: dict[Format, Kernels] = {}
 
 
 def shared_kernels(format: Format) -> Kernels:
-    """Return the products, the moves and the skeleton for vectors of this format."""
+    """Return the products, the moves and the interpreter for vectors of this format."""
     if format not in _shared:
         module = ir.Module("kernels")
         write_products(module, format)
         write_moves(module, format)
-        if format.paired:
-            write_narrows(module, format)
+        if format.bf16:
+            write_bf16_packing(module, format)
         text = str(module)
         what = f"products of {format.dtype}, {format.lanes} at a time"
         kernels = jit.load(jit.digest(text), lambda: text, what)
-        skeleton = jit.load(jit.digest(*_skeleton_sources()), _skeleton_ir, "the skeleton")
-        names = (*products_of(format), *MOVES, *(NARROWS if format.paired else ()))
+        interpreter = jit.load(jit.digest(*interpreter_sources()), _interpreter_ir, "the interpreter")
+        names = (*products_of(format), *MOVES, *(BF16_PACKING if format.bf16 else ()))
         address = {name: kernels.address(name) for name in names}
-        walk = jit.function_of(skeleton, "gdkernels_walk", 1)
-        _shared[format] = Kernels(format, (kernels, skeleton), address, walk)
+        interpret = jit.function_of(interpreter, INTERPRETER, 1)
+        _shared[format] = Kernels(format, (kernels, interpreter), address, interpret)
     return _shared[format]
 
 
-def _skeleton_sources() -> list[str]:
-    """Return the text that the skeleton is made of, without importing Numba to compile it."""
+def interpreter_sources() -> list[str]:
+    """Return the text that the interpreter is made of, without importing Numba to compile it."""
     from importlib.resources import files
 
-    return [
-        (files("gdkernels_numba") / name).read_text("utf-8")
-        for name in (
-            *(f"vm/{name}.py" for name in ("run", "rows", "blocks", "context", "intrinsics", "instructions")),
-            "ir/vector.py",
-        )
-    ]
+    package = files("gdkernels_numba")
+    room = sorted(
+        (file for file in (package / "vm").iterdir() if file.name.endswith(".py")), key=lambda file: file.name
+    )
+    return [generated_constants(), *(file.read_text("utf-8") for file in (*room, package / "ir" / "vector.py"))]
 
 
-def _skeleton_ir() -> str:
+def _interpreter_ir() -> str:
     import logging
 
     # Numba tells its whole inner life at DEBUG, thousands of lines, to whoever turned that on for a program of theirs.
@@ -124,8 +123,8 @@ def _skeleton_ir() -> str:
     level = log.level
     log.setLevel(max(level, logging.WARNING))
     try:
-        from gdkernels_numba.vm.run import ir_of_walk
+        from gdkernels_numba.vm.run import interpreter_ir
 
-        return ir_of_walk()
+        return interpreter_ir()
     finally:
         log.setLevel(level)

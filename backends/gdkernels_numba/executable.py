@@ -16,17 +16,17 @@ from gdkernels.definition.network import Layers, map_layers
 from gdkernels.lowering.scalars import known_of_steps
 from gdkernels.lowering.task import ScheduledTask
 from gdkernels_numba.bytecode.arena import pitch_of
-from gdkernels_numba.bytecode.bound import Bound
+from gdkernels_numba.bytecode.bound_step import BoundStep
 from gdkernels_numba.compilation import Compiled
 from gdkernels_numba.cpu.features import caches, cores
-from gdkernels_numba.plan import Choices, Work, choose
+from gdkernels_numba.plan import StepChoices, StepFootprint, choose
 
 __all__ = ["FusedExecutable"]
 
 _log = logging.getLogger("gdkernels")
 
 _PREDICTED_ROWS = 1 << 20  # at a time
-_KEPT_PREDICTIONS = 4  # sizes whose tables are kept, such as those of the validation and the test records
+_KEPT_PREDICTIONS = 4  # sizes whose instruction streams are kept, such as those of the validation and the test records
 
 Array = npt.NDArray[Any]
 
@@ -44,7 +44,7 @@ class FusedExecutable(Executable):
         self._program, self._compiled = program, compiled
         self._dtype = np.dtype(compiled.kernels.format.dtype)
         self._wished = dict(plan.choices)
-        self._bound: dict[tuple[bool, tuple[int, ...], int], Bound] = {}
+        self._bound: dict[tuple[bool, tuple[int, ...], int], BoundStep] = {}
 
     # ---- the contract
 
@@ -84,7 +84,7 @@ class FusedExecutable(Executable):
         check_prediction(parameters, x)
         output = np.empty((x.shape[0], widths[-1]), self._dtype)
         if x.shape[0]:
-            # A power of two, so that a few sets of tables serve any number of rows.
+            # A power of two, so that a few sets of instruction streams serve any number of rows.
             rows = min(1 << (x.shape[0] - 1).bit_length(), _PREDICTED_ROWS)
             bound = self._bind(self._compiled.prediction, widths, rows)
             plain = map_layers(self._contiguous, parameters)
@@ -101,17 +101,17 @@ class FusedExecutable(Executable):
         if widths is None or task is None:
             return 0  # not known before the first run
         sizes = task.sizes(widths, batch_size)
-        return Bound.measure(task, self._compiled.kernels, sizes, self._choose(task, sizes, batch_size))
+        return BoundStep.measure(task, self._compiled.kernels, sizes, self._choose(task, sizes, batch_size))
 
     # ---- sizes
 
-    def _bind(self, task: ScheduledTask, widths: tuple[int, ...], batch: int) -> Bound:
+    def _bind(self, task: ScheduledTask, widths: tuple[int, ...], batch: int) -> BoundStep:
         training = task.output is None
         key = (training, widths, batch)
         bound = self._bound.get(key)
         if bound is None:
             sizes = task.sizes(widths, batch)
-            bound = Bound(task, self._compiled.kernels, sizes, self._choose(task, sizes, batch))
+            bound = BoundStep(task, self._compiled.kernels, sizes, self._choose(task, sizes, batch))
             alike = [k for k in self._bound if k[0] == training]
             for old in alike if training else alike[: 1 - _KEPT_PREDICTIONS]:
                 del self._bound[old]
@@ -120,15 +120,15 @@ class FusedExecutable(Executable):
                 self.plan = replace(self.plan, choices={**self._wished, **bound.choices.as_dict()})
         return bound
 
-    def _choose(self, task: ScheduledTask, sizes: Mapping[str, int], batch: int) -> Choices:
+    def _choose(self, task: ScheduledTask, sizes: Mapping[str, int], batch: int) -> StepChoices:
         form = self._compiled.kernels.format
         widths = [sizes[str(d)] for d in task.widths]
         weights = sum(m * n for m, n in pairwise(widths))
         training = task.output is None
         kept = [b for b in task.schedule.buffers if b.kept]
         row_bytes = sum(-(-sizes[b.width.name] // form.panel) * pitch_of(sizes[b.width.name], form) for b in kept)
-        narrower = 2 if form.paired else 1  # what products read
-        work = Work(
+        narrower = 2 if form.bf16 else 1  # what products read
+        footprint = StepFootprint(
             batch=batch,
             flops=(6.0 if training else 2.0) * weights * batch,
             row_bytes=row_bytes // narrower,
@@ -136,7 +136,7 @@ class FusedExecutable(Executable):
             weight_bytes=weights * form.size * (2 if training else 1) // narrower,
             alone=not training,
         )
-        return choose(work, form, caches(), cores(), self._wished)
+        return choose(footprint, form, caches(), cores(), self._wished)
 
     # ---- arrays
 

@@ -5,16 +5,16 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from gdkernels.errors import InputError
-from gdkernels_numba.cpu.features import Caches, pair_routes
+from gdkernels_numba.cpu.features import Caches, bf16_routes
 from gdkernels_numba.ir.vector import GRANULE, Format, padded
 
-__all__ = ["GRAIN", "Choices", "Work", "check", "choose"]
+__all__ = ["GRAIN", "StepChoices", "StepFootprint", "check", "choose"]
 
 # What a step is about, in floating-point operations of products that take as long, below which a second thread costs
 # more than it brings: some 8 µs, in which threads meet a few times and fetch what others computed; 5 where that is
 # little. For a single step they have to be woken as well.
 _BREAK_EVEN = 1.2e6
-_BREAK_EVEN_APART = 0.8e6
+_BREAK_EVEN_PRIVATE = 0.8e6
 _BREAK_EVEN_ALONE = 20e6
 _PER_BYTE = 4.0  # of weights: the update moves it, whatever the batch; threads without rows help there
 _PER_ROW_BYTE = 3.0  # that a row leaves: it is gathered or computed, one element after another
@@ -26,11 +26,12 @@ _ROWS_BEYOND_CACHES = 48
 # Weights up to which each thread sums the gradients of its own rows, as a share of what those rows leave: threads then
 # fetch gradients from each other, and not rows. Near the limit that costs 3 % where cores share a cache, and saves more
 # where they do not. The second is for few rows, where the alternative is to share units.
-_APART = 0.4
-_APART_FEW_ROWS = 0.75
+_PRIVATE = 0.4
+_PRIVATE_FEW_ROWS = 0.75
 # In bfloat16 gradients are as long as in float32, and what rows leave is half; but rows of which others read nothing
-# are shared evenly, and not in whole squares: apart is faster up to there, and about as fast for as much again.
-_APART_PAIRED = 1.5
+# are shared evenly, and not in whole squares: private gradients are faster up to there, and about as fast for as much
+# again.
+_PRIVATE_BF16 = 1.5
 # Where they are shared in squares, threads share units where the others would wait for the busiest for so long, as a
 # share of the time of even shares, and as operations that one of them could do meanwhile.
 _UNEVEN = 0.2
@@ -41,7 +42,7 @@ GRAIN = 4  # threads share rows, and tiles have them, in multiples of this: even
 
 
 @dataclass(frozen=True)
-class Work:
+class StepFootprint:
     """What a step is about.
 
     Attributes
@@ -67,17 +68,17 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Choices:
+class StepChoices:
     """What can change the bits of a result, or the time that it takes.
 
     Attributes
     ----------
     tile_rows
         Rows that go forward and back together.
-    depth_first
+    tile_local_gradients
         Whether every tile adds to the gradients of its thread at once, so that its activations never leave the cache;
         otherwise those of the whole batch are kept, and gradients are computed from all of it.
-    by_units
+    column_parallel
         Whether threads share the units of every layer instead of the rows of the batch, and weights are kept once.
     product_depth, sums_depth
         How many terms, or pairs of them in bfloat16, are summed in registers at a time, along the units and along the
@@ -90,15 +91,21 @@ class Choices:
 
     threads: int
     tile_rows: int
-    depth_first: bool
-    by_units: bool
+    tile_local_gradients: bool
+    column_parallel: bool
     product_depth: int
     sums_depth: int
     vector_width: int
     product_route: str = ""
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """Return the choices by the names that plans and checkpoints have for them."""
+        return {_STORED.get(name, name): value for name, value in asdict(self).items()}
+
+
+# What plans, and with them checkpoints, call a choice; the names are a format, and the others are their own.
+_STORED = {"tile_local_gradients": "depth_first", "column_parallel": "by_units"}
+_TILE_LOCAL_GRADIENTS, _COLUMN_PARALLEL = _STORED["tile_local_gradients"], _STORED["column_parallel"]
 
 
 def check(wished: Mapping[str, Any], format: Format) -> None:
@@ -109,66 +116,68 @@ def check(wished: Mapping[str, Any], format: Format) -> None:
     InputError
         It names the choice.
     """
-    steps = {"product_depth": format.left_panel, "sums_depth": format.left_panel if format.paired else 1}
+    steps = {"product_depth": format.left_panel, "sums_depth": format.left_panel if format.bf16 else 1}
     known = ("threads", "tile_rows", "product_depth", "sums_depth", "vector_width", "blas_threads")
     for name, value in wished.items():
-        if name in ("depth_first", "by_units"):
+        if name in _STORED.values():
             sound = isinstance(value, bool)
         elif name == "product_route":
-            sound = value == format.route or (format.paired and value in pair_routes())
+            sound = value == format.route or (format.bf16 and value in bf16_routes())
         else:
             sound = name in known and type(value) is int and 1 <= value <= _MOST and value % steps.get(name, 1) == 0
         if name == "vector_width":
-            sound = sound and value in ((format.lanes,) if format.paired else (4, 8, 16))
+            sound = sound and value in ((format.lanes,) if format.bf16 else (4, 8, 16))
         if not sound:
             raise InputError(f"a plan of the numba backend cannot have {name}={value!r:.40} here")
-    if wished.get("by_units") and wished.get("depth_first"):
-        raise InputError("a plan of the numba backend cannot have both by_units and depth_first")
+    if wished.get(_COLUMN_PARALLEL) and wished.get(_TILE_LOCAL_GRADIENTS):
+        raise InputError(f"a plan of the numba backend cannot have both {_COLUMN_PARALLEL} and {_TILE_LOCAL_GRADIENTS}")
 
 
-def choose(work: Work, format: Format, caches: Caches, cores: int, wished: Mapping[str, Any]) -> Choices:
-    """Return the choices for `work`, those in `wished` as they are."""
+def choose(
+    footprint: StepFootprint, format: Format, caches: Caches, cores: int, wished: Mapping[str, Any]
+) -> StepChoices:
+    """Return the choices for a step, those in `wished` as they are."""
     threads = wished.get("threads")
-    apart = _is_better_apart(work, format, caches, cores if threads is None else int(threads))
+    private = _private_gradients_pay(footprint, format, caches, cores if threads is None else int(threads))
     if threads is None:
-        updates = _PER_BYTE * work.weight_bytes
-        whole = work.flops + updates + _PER_ROW_BYTE * work.batch * work.row_bytes
-        least = _BREAK_EVEN_ALONE if work.alone else _BREAK_EVEN_APART if apart else _BREAK_EVEN
+        updates = _PER_BYTE * footprint.weight_bytes
+        whole = footprint.flops + updates + _PER_ROW_BYTE * footprint.batch * footprint.row_bytes
+        least = _BREAK_EVEN_ALONE if footprint.alone else _BREAK_EVEN_PRIVATE if private else _BREAK_EVEN
         threads = 1 if whole < least else cores
         if updates < _BREAK_EVEN:
-            threads = min(threads, work.batch)
+            threads = min(threads, footprint.batch)
     threads = max(1, int(threads))
-    share = -(-work.batch // threads)
+    share = -(-footprint.batch // threads)
 
-    depth_first = wished.get("depth_first")
-    if depth_first is None:
-        overflows = work.batch * work.row_bytes > threads * caches.second
-        pays = overflows or (apart and threads > 1)
-        depth_first = pays and 2 * work.weight_bytes <= caches.second and not wished.get("by_units")
-    by_units = wished.get("by_units")
-    if by_units is None:
-        pays = _is_uneven(work, threads) if format.paired else _has_few_rows(work, caches, threads)
-        by_units = pays and work.batch * work.widest_bytes <= caches.second and not depth_first
+    tile_local = wished.get(_TILE_LOCAL_GRADIENTS)
+    if tile_local is None:
+        overflows = footprint.batch * footprint.row_bytes > threads * caches.second
+        pays = overflows or (private and threads > 1)
+        tile_local = pays and 2 * footprint.weight_bytes <= caches.second and not wished.get(_COLUMN_PARALLEL)
+    column_parallel = wished.get(_COLUMN_PARALLEL)
+    if column_parallel is None:
+        pays = _is_uneven(footprint, threads) if format.bf16 else _has_few_rows(footprint, caches, threads)
+        column_parallel = pays and footprint.batch * footprint.widest_bytes <= caches.second and not tile_local
     tile_rows = wished.get("tile_rows")
     if tile_rows is None:
         # Weights that leave the second-level cache are read again for every tile, so tiles are higher; but what a tile
         # computes had better not leave it. Products on tiles of AMX are over so soon that reading is the longer part.
-        higher = 32 if format.tiled else 12
-        rows = _ROW_BLOCK * (8 if work.weight_bytes <= caches.second // 2 else higher)
-        if depth_first:
-            rows = max(4 * _ROW_BLOCK, min(8 * _ROW_BLOCK, caches.second // 2 // work.row_bytes))
+        higher = 32 if format.amx else 12
+        rows = _ROW_BLOCK * (8 if footprint.weight_bytes <= caches.second // 2 else higher)
+        if tile_local:
+            rows = max(4 * _ROW_BLOCK, min(8 * _ROW_BLOCK, caches.second // 2 // footprint.row_bytes))
         tile_rows = padded(-(-share // -(-share // rows)), GRAIN)  # tiles of a height
-    tile_rows = work.batch if by_units else max(1, min(int(tile_rows), share))
-    if format.paired:  # what is narrowed is narrowed in whole squares
+    tile_rows = footprint.batch if column_parallel else max(1, min(int(tile_rows), share))
+    if format.bf16:  # what is rounded is rounded in whole squares
         tile_rows = padded(tile_rows, GRANULE)
     # A chunk of a panel takes two thirds of the first-level cache.
     rows_in_cache = max(1, caches.first * 2 // 3 // (format.panel * format.size))
     depth = max(format.panel, rows_in_cache // format.panel * format.panel)
-    return Choices(
+    return StepChoices(
         threads=threads,
         tile_rows=tile_rows,
-        depth_first=bool(depth_first),
-        by_units=bool(by_units),
+        tile_local_gradients=bool(tile_local),
+        column_parallel=bool(column_parallel),
         product_depth=int(wished.get("product_depth", depth)),
         sums_depth=int(wished.get("sums_depth", max(format.panel, depth // 2))),
         vector_width=format.lanes * format.size // 4,
@@ -176,23 +185,25 @@ def choose(work: Work, format: Format, caches: Caches, cores: int, wished: Mappi
     )
 
 
-def _is_better_apart(work: Work, format: Format, caches: Caches, threads: int) -> bool:
+def _private_gradients_pay(footprint: StepFootprint, format: Format, caches: Caches, threads: int) -> bool:
     """Whether threads fetch less from each other if each sums the gradients of its own rows."""
-    gradients = work.weight_bytes if format.paired else work.weight_bytes / 2
-    most = _APART_PAIRED if format.paired else _APART_FEW_ROWS if _has_few_rows(work, caches, threads) else _APART
-    return not work.alone and gradients <= most * work.batch * work.row_bytes
+    gradients = footprint.weight_bytes if format.bf16 else footprint.weight_bytes / 2
+    most = (
+        _PRIVATE_BF16 if format.bf16 else _PRIVATE_FEW_ROWS if _has_few_rows(footprint, caches, threads) else _PRIVATE
+    )
+    return not footprint.alone and gradients <= most * footprint.batch * footprint.row_bytes
 
 
-def _has_few_rows(work: Work, caches: Caches, threads: int) -> bool:
+def _has_few_rows(footprint: StepFootprint, caches: Caches, threads: int) -> bool:
     """Whether a step is as long as reading the weights."""
     limit = _ROWS_OF_A_THREAD * threads if threads > 1 else _ROWS_ALONE
-    if work.weight_bytes > caches.last:
+    if footprint.weight_bytes > caches.last:
         limit = max(limit, _ROWS_BEYOND_CACHES)
-    return work.batch <= limit and (threads > 1 or work.weight_bytes > caches.second)
+    return footprint.batch <= limit and (threads > 1 or footprint.weight_bytes > caches.second)
 
 
-def _is_uneven(work: Work, threads: int) -> bool:
+def _is_uneven(footprint: StepFootprint, threads: int) -> bool:
     """Whether threads that share squares of rows would wait for the one with the most for too long."""
-    most = min(work.batch, padded(-(-work.batch // threads), GRANULE))
-    waits = most * threads / work.batch - 1.0
-    return waits > _UNEVEN and waits * work.flops > _UNEVEN_FLOPS
+    most = min(footprint.batch, padded(-(-footprint.batch // threads), GRANULE))
+    waits = most * threads / footprint.batch - 1.0
+    return waits > _UNEVEN and waits * footprint.flops > _UNEVEN_FLOPS

@@ -49,7 +49,7 @@ def check_run(
     InputError
         It names the argument and the sizes that do not fit.
     """
-    if program.loss is None or program.optimizer is None:
+    if program.objective is None or program.optimizer is None:
         raise InputError("this program only predicts: it has no loss and no optimizer to train with")
     widths, shapes, records = widths_of(parameters), [tuple(a.shape) for a in (x, y)], x.shape[0]
     if shapes != [(records, widths[0]), (records, widths[-1])]:

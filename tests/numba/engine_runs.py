@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from gdkernels_numba import NumbaBackend
-from gdkernels_numba.cpu.features import why_no_pairs
+from gdkernels_numba.cpu.features import why_no_bf16
 from gdkernels_numba.ir.emit import Function
 from gdkernels_numba.ir.functions import FUNCTIONS
 from gdkernels_numba.ir.vector import Vectors
@@ -18,8 +18,8 @@ from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import SGD
 from gdkernels.testing.cases import varied
 
-needs_pairs = pytest.mark.skipif(why_no_pairs() is not None, reason=str(why_no_pairs()))
-BOTH = ["float32", pytest.param("bfloat16", marks=needs_pairs)]
+needs_bf16 = pytest.mark.skipif(why_no_bf16() is not None, reason=str(why_no_bf16()))
+BOTH = ["float32", pytest.param("bfloat16", marks=needs_bf16)]
 
 MOMENTUM = SGD(momentum=0.9)  # after one step its slot is the gradient, times the rate
 

@@ -2,14 +2,14 @@
 
 import numpy as np
 import pytest
-from engine_runs import Data, bits, compiled, needs_pairs, program
+from engine_runs import Data, bits, compiled, needs_bf16, program
 
 from benchmarks.low_precision import Ends, ends, prepared, step_errors
 from gdkernels.bench.peers.players import Ours, Torch
 from gdkernels.bench.peers.task import Task
 from gdkernels.definition import activations
 
-pytestmark = needs_pairs
+pytestmark = needs_bf16
 
 
 @pytest.mark.parametrize("name", ["digits", "diabetes"])

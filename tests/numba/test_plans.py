@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from engine_runs import BOTH, Data, assert_agrees, bits, compiled, needs_pairs, program
+from engine_runs import BOTH, Data, assert_agrees, bits, compiled, needs_bf16, program
 from gdkernels_numba.cpu.features import Caches
 
 from gdkernels.backend import Plan, verification
@@ -79,7 +79,7 @@ def test_the_norm_is_known_before_the_update(choices, precision):
     assert_agrees(Data(wanted, WIDE, 200), compiled(wanted, precision, **choices), 96, precision)
 
 
-@needs_pairs
+@needs_bf16
 @pytest.mark.parametrize("choices", CHOICES.values(), ids=CHOICES)
 def test_in_bfloat16_operands_of_products_are_rounded_and_nothing_else(choices):
     data = Data(program(tanh, tanh), WIDE, 200)
@@ -91,26 +91,25 @@ def test_in_bfloat16_operands_of_products_are_rounded_and_nothing_else(choices):
             assert 10 * verification.relative_error(a, rounded[name]) <= own, name
 
 
-@needs_pairs
+@needs_bf16
 @pytest.mark.parametrize("choices", CHOICES.values(), ids=CHOICES)
 def test_forms_that_are_written_past_the_caches_give_the_same_bits(choices, monkeypatch):
     data = Data(program(relu, tanh), WIDE, 200)
     found = []
     for size in (1 << 40, 1):
-        monkeypatch.setattr("gdkernels_numba.bytecode.forms.caches", lambda size=size: Caches(second=size, last=size))
+        monkeypatch.setattr("gdkernels_numba.bytecode.packed.caches", lambda size=size: Caches(second=size, last=size))
         executable = compiled(data.program, "bfloat16", **choices)
         found.append(data.run(executable, 96, "bfloat16", 2))
         (bound,) = executable._bound.values()
-        tables = bound.threads[0]
-        words = {word for table in (tables.transposes, tables.tile, *tables.updates) for word in table.words}
-        for what, distant in (("weights", size == 1), ("rows", size == 1 and not bound.choices.depth_first)):
-            assert (bound.kernels.address[f"narrow_distant_{what}"] in words) == distant, what
+        words = {word for stream in bound.writers[0].streams for word in stream.words}
+        for what, distant in (("weights", size == 1), ("rows", size == 1 and not bound.choices.tile_local_gradients)):
+            assert (bound.kernels.address[f"pack_bf16_distant_{what}"] in words) == distant, what
     (error, state), distant = found
     assert distant[0] == error
     assert bits(distant[1]) == bits(state)
 
 
-@needs_pairs
+@needs_bf16
 def test_the_smallest_steps_in_bfloat16():
     executable = compiled(program(relu), "bfloat16")
     for widths, batch_size in (((1, 1, 1), 3), ((33, 17, 2), 1), ((31, 64, 65), 33)):
@@ -155,7 +154,7 @@ def test_few_rows_and_many_weights_are_shared_by_units(widths, batch_size, threa
 
 
 @pytest.mark.parametrize(
-    ("widths", "batch_size", "threads", "apart", "tile_rows"),
+    ("widths", "batch_size", "threads", "private", "tile_rows"),
     [
         ((32, 64, 64, 1), 64, 2, True, 32),
         ((32, 64, 64, 1), 64, 1, False, 64),
@@ -167,19 +166,19 @@ def test_few_rows_and_many_weights_are_shared_by_units(widths, batch_size, threa
     ],
 )
 def test_threads_sum_the_gradients_of_their_own_rows_where_weights_are_few(
-    widths, batch_size, threads, apart, tile_rows, monkeypatch
+    widths, batch_size, threads, private, tile_rows, monkeypatch
 ):
     monkeypatch.setattr("gdkernels_numba.executable.caches", lambda: Caches(second=1 << 20))
     data = Data(program(*[tanh] * (len(widths) - 2)), widths, 2 * batch_size + 1)
     executable = compiled(data.program, threads=threads)
     assert_agrees(data, executable, batch_size)
-    assert executable.plan.choices["depth_first"] == apart
+    assert executable.plan.choices["depth_first"] == private
     assert executable.plan.choices["tile_rows"] == tile_rows
 
 
-@needs_pairs
+@needs_bf16
 @pytest.mark.parametrize(
-    ("widths", "batch_size", "apart", "tile_rows"),
+    ("widths", "batch_size", "private", "tile_rows"),
     [
         ((43, 34), 132, True, 96),  # 68 and 64, in squares it would be 96 and 36
         ((98, 93), 67, True, 64),
@@ -189,17 +188,17 @@ def test_threads_sum_the_gradients_of_their_own_rows_where_weights_are_few(
     ],
 )
 def test_in_bfloat16_rows_of_which_others_read_nothing_are_shared_evenly(
-    widths, batch_size, apart, tile_rows, monkeypatch
+    widths, batch_size, private, tile_rows, monkeypatch
 ):
     monkeypatch.setattr("gdkernels_numba.executable.caches", lambda: Caches(second=1 << 20))
     data = Data(program(*[tanh] * (len(widths) - 2)), widths, 2 * batch_size + 1)
     executable = compiled(data.program, "bfloat16", threads=2)
     assert_agrees(data, executable, batch_size, "bfloat16")
-    assert executable.plan.choices["depth_first"] == apart
+    assert executable.plan.choices["depth_first"] == private
     assert executable.plan.choices["tile_rows"] == tile_rows
 
 
-@needs_pairs
+@needs_bf16
 @pytest.mark.parametrize(
     ("widths", "batch_size", "threads", "by_units"),
     [

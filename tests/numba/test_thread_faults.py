@@ -9,7 +9,7 @@ import threading
 import pytest
 from engine_runs import Data, bits, compiled, program
 from gdkernels_numba.cpu import threads
-from gdkernels_numba.cpu.affinity import Places
+from gdkernels_numba.cpu.affinity import TakenCores
 from training import fit, told, trainer
 
 import gdkernels as gd
@@ -38,13 +38,13 @@ def runs():
 def doom(monkeypatch, worker):
     """Let a thread die as soon as it begins with its next task."""
 
-    class Deadly(Places):
+    class Deadly(TakenCores):
         def take(self):
             if threading.current_thread() is worker.thread:
                 raise SystemExit
             super().take()
 
-    monkeypatch.setattr(threads, "Places", Deadly)
+    monkeypatch.setattr(threads, "TakenCores", Deadly)
 
 
 def kill(worker):
@@ -81,7 +81,7 @@ def test_a_thread_that_dies_before_it_sees_its_task(pool):
     worker.dead = True
     worker._wake = type("Deaf", (), {"put": lambda self, item: None})()
     given_up = threading.Event()
-    task = threads._Task(lambda: None, given_up.set, Places())
+    task = threads._ThreadJob(lambda: None, given_up.set, TakenCores())
     worker.start(task)
     assert given_up.is_set()
     assert isinstance(task.error, RuntimeError)

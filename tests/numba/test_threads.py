@@ -13,7 +13,7 @@ from gdkernels_numba.cpu import features
 from gdkernels_numba.cpu.features import Caches
 from gdkernels_numba.cpu.threads import run_on_threads
 from gdkernels_numba.ir.vector import Format
-from gdkernels_numba.plan import Work, choose
+from gdkernels_numba.plan import StepFootprint, choose
 
 from gdkernels.definition import activations
 from gdkernels.errors import BackendError
@@ -110,8 +110,8 @@ def test_denormals_are_flushed_inside_and_kept_outside(precision):
 class TestHowManyThreads:
     """Threads follow the work, and what the user wishes."""
 
-    SMALL = Work(batch=32, flops=3e5, row_bytes=600, widest_bytes=400, weight_bytes=10_000)
-    LARGE = Work(batch=1024, flops=1e10, row_bytes=30_000, widest_bytes=400, weight_bytes=30_000_000)
+    SMALL = StepFootprint(batch=32, flops=3e5, row_bytes=600, widest_bytes=400, weight_bytes=10_000)
+    LARGE = StepFootprint(batch=1024, flops=1e10, row_bytes=30_000, widest_bytes=400, weight_bytes=30_000_000)
 
     @staticmethod
     def choose(work, **wished):
@@ -126,9 +126,14 @@ class TestHowManyThreads:
         assert self.choose(self.LARGE, threads=1).threads == 1
 
     def test_more_than_rows_only_where_the_update_is_worth_it(self):
-        assert self.choose(Work(batch=2, flops=1e10, row_bytes=1, widest_bytes=400, weight_bytes=1)).threads == 2
         assert (
-            self.choose(Work(batch=1, flops=1e6, row_bytes=1, widest_bytes=400, weight_bytes=30_000_000)).threads == 4
+            self.choose(StepFootprint(batch=2, flops=1e10, row_bytes=1, widest_bytes=400, weight_bytes=1)).threads == 2
+        )
+        assert (
+            self.choose(
+                StepFootprint(batch=1, flops=1e6, row_bytes=1, widest_bytes=400, weight_bytes=30_000_000)
+            ).threads
+            == 4
         )
 
     @pytest.mark.parametrize("name", ["NUMBA_NUM_THREADS", "OMP_NUM_THREADS"])
@@ -151,6 +156,6 @@ def test_a_call_releases_the_interpreters_lock():
     data = Data(program(relu, tanh), WIDTHS, 300)
     executable = compiled(data.program)
     data.run(executable, 64)
-    walk = executable._compiled.kernels.walk
-    assert isinstance(walk, ctypes._CFuncPtr)
-    assert not walk._flags_ & ctypes._FUNCFLAG_PYTHONAPI
+    interpreter = executable._compiled.kernels.interpreter
+    assert isinstance(interpreter, ctypes._CFuncPtr)
+    assert not interpreter._flags_ & ctypes._FUNCFLAG_PYTHONAPI

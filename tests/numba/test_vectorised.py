@@ -6,14 +6,14 @@ import threading
 
 import numpy as np
 import pytest
-from engine_runs import needs_pairs, write_functions
+from engine_runs import needs_bf16, write_functions
 from gdkernels_numba import ceilings, compilation
 from gdkernels_numba.ceilings import write_ceilings
 from gdkernels_numba.cpu import jit
-from gdkernels_numba.cpu.features import AVX512_BF16, cores, features, float_lanes, pair_route
+from gdkernels_numba.cpu.features import AVX512_BF16, bf16_route, cores, features, float_lanes
 from gdkernels_numba.ir.functions import FUNCTIONS
 from gdkernels_numba.ir.vector import Format
-from gdkernels_numba.kernels.bfloat16 import write_narrows
+from gdkernels_numba.kernels.bfloat16 import write_bf16_packing
 from gdkernels_numba.kernels.elementwise import write_loop
 from gdkernels_numba.kernels.matmul import PRODUCTS, write_products
 from gdkernels_numba.kernels.pack import write_moves
@@ -90,14 +90,14 @@ def test_products_are_fused_multiply_adds_on_vectors(form):
         assert len(scalar(lines)) <= (5 if name == "dots" else 0), name
 
 
-@needs_pairs
+@needs_bf16
 def test_products_in_bfloat16_are_sums_of_pairs_on_vectors():
     form = Format("float32", 16, AVX512_BF16)
     lines = instructions(lambda module: write_products(module, form))["product"]
     assert count(lines, "vdpbf16ps", "zmm") >= 6 * 4, "as many sums as a block has vectors"
     assert not calls(lines)
     assert not scalar(lines)
-    for name, lines in instructions(lambda module: write_narrows(module, form)).items():
+    for name, lines in instructions(lambda module: write_bf16_packing(module, form)).items():
         assert count(lines, "vcvtne2ps2bf16", "zmm") >= 16, name
         assert count(lines, "vmovnt", "zmm") == ((2 if "rows" in name else 3) * 16 if "distant" in name else 0), name
         assert not calls(lines), name
@@ -170,7 +170,7 @@ def test_a_round_of_the_ceiling_is_counted_right():
     assert ceilings.fma_rate(1) > 0
     assert ceilings.update_rate(1) > 0
     assert ceilings.turns_seconds(1) is None
-    assert (ceilings.pair_rate(1) or 0) > 0 or not pair_route()
+    assert (ceilings.bf16_rate(1) or 0) > 0 or not bf16_route()
 
 
 def test_threads_that_take_turns_wait_for_each_other():

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels_numba.ir.vector import GRANULE, LINE, PANEL_BYTES, Format, padded
-from gdkernels_numba.vm.instructions import Place
+from gdkernels_numba.vm.fields import StridedAddress
 
 __all__ = ["Arena", "Matrix", "allocate", "panels_of", "pitch_of"]
 
@@ -36,9 +36,9 @@ class Matrix:
         """Bytes from panel to panel."""
         return self.rows * self.pitch
 
-    def place(self, *, follows_rows: bool) -> Place:
-        """Return where it is for the walk; one that holds only a tile begins anew with every tile."""
-        return Place(self.address, self.pitch if follows_rows else 0, self.panel)
+    def strided(self, *, follows_rows: bool) -> StridedAddress:
+        """Return where it is for the interpreter; one that holds only a tile begins anew with every tile."""
+        return StridedAddress(self.address, self.pitch if follows_rows else 0, self.panel)
 
     def block(self, panel: int, row: int) -> int:
         """Return the address of a row of a panel."""

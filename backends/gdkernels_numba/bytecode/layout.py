@@ -10,12 +10,13 @@ from gdkernels.graph.operations import SCALAR
 from gdkernels.lowering.steps import MATRIX, UNITS, Accumulation, Buffer, Loop, Product, kind_of, value_of
 from gdkernels.lowering.task import ScheduledTask
 from gdkernels_numba.bytecode.arena import Arena, Matrix, panels_of, pitch_of
-from gdkernels_numba.bytecode.forms import Operands
+from gdkernels_numba.bytecode.packed import PackedOperands
 from gdkernels_numba.ir.vector import PANEL_BYTES, Format, padded
-from gdkernels_numba.plan import Choices
-from gdkernels_numba.vm.instructions import BARRIER_BYTES, Place
+from gdkernels_numba.plan import StepChoices
+from gdkernels_numba.vm.fields import WORD, StridedAddress
+from gdkernels_numba.vm.instructions import BARRIER_BYTES
 
-__all__ = ["Layout", "runs_over"]
+__all__ = ["StepLayout", "runs_over"]
 
 _NUMBER = 8
 
@@ -26,7 +27,7 @@ _TERMS_OF_PRODUCT = 13.0
 _TERMS_OF_SUM = 3.0
 
 
-class Layout:
+class StepLayout:
     """The addresses for a task, some sizes and some choices.
 
     Attributes
@@ -37,7 +38,7 @@ class Layout:
         The matrices of parameters and slots, by the name of the input.
     transposes
         Of those weights that are multiplied from the other side, and are no single column: that is kept as a row.
-    operands
+    packed
         What products read in bfloat16, transposes among it; None in other precisions.
     scalars
         Numbers that the host computes for every step; they come first among a thread's numbers.
@@ -48,7 +49,7 @@ class Layout:
     """
 
     def __init__(
-        self, task: ScheduledTask, sizes: Mapping[str, int], choices: Choices, format: Format, arena: Arena
+        self, task: ScheduledTask, sizes: Mapping[str, int], choices: StepChoices, format: Format, arena: Arena
     ) -> None:
         self.task, self.sizes, self.choices, self.format = task, sizes, choices, format
         self._arena = arena
@@ -57,18 +58,18 @@ class Layout:
         self.transposes = {
             p.weights.attribute: arena.matrix(self._padded(self.size(p.weights, 1)), self.size(p.weights, 0))
             for p in result.tile
-            if isinstance(p, Product) and p.transposed and not self.is_turned(p.weights)
-            if not choices.by_units and not format.paired
+            if isinstance(p, Product) and p.transposed and not self.is_kept_as_row(p.weights)
+            if not choices.column_parallel and not format.bf16
         }
-        self.operands = Operands(task, sizes, choices, arena) if format.paired else None
+        self.packed = PackedOperands(task, sizes, choices, arena) if format.bf16 else None
         self._buffers = self._make_buffers()
         self._columns = [
             {n.id: arena.take(self._padded(choices.tile_rows) * format.size) for n in result.columns} for _ in threads
         ]
-        if choices.by_units:  # what one thread finds out about a row, all need
+        if choices.column_parallel:  # what one thread finds out about a row, all need
             self._columns = self._columns[:1] * choices.threads
         # Otherwise a block of a gradient is used as soon as it is there.
-        self.whole_gradients = choices.depth_first or (len(result.updates) > 1 and not choices.by_units)
+        self.whole_gradients = choices.tile_local_gradients or (len(result.updates) > 1 and not choices.column_parallel)
         self.gradients = self._make_gradients()
 
         loops = result.loops
@@ -84,7 +85,7 @@ class Layout:
         self.part_bytes = -(-_NUMBER * max(1, len(self.totals)) // 64) * 64
         self.part_base = arena.take(self.part_bytes * choices.threads)
         operands = max(len(loop.reads) + len(loop.outputs) + len(loop.reductions) for loop in loops) if loops else 0
-        self.operand_base = [arena.take(8 * operands) for _ in threads]
+        self.operand_base = [arena.take(WORD * operands) for _ in threads]
         self.saved_state = [arena.take(16) for _ in threads]
         self.barrier = arena.take(BARRIER_BYTES)
         self.results = arena.take(2 * _NUMBER)
@@ -94,7 +95,7 @@ class Layout:
     @property
     def copied(self) -> set[str]:
         """The names of the weights of which products read copies."""
-        return set(self.transposes) if self.operands is None else {*self.operands.right, *self.operands.back}
+        return set(self.transposes) if self.packed is None else {*self.packed.right, *self.packed.back}
 
     def size(self, node: Node, axis: int) -> int:
         return self.sizes[str(node.shape[axis])]
@@ -102,17 +103,17 @@ class Layout:
     def kind(self, node: Node) -> str:
         return kind_of(node, self.task.batch)
 
-    def is_turned(self, node: Node) -> bool:
+    def is_kept_as_row(self, node: Node) -> bool:
         """Whether weights, or their gradient, have one column, and are kept as a row: nothing is padded then."""
-        return self.size(node, 1) == 1 and not self.format.paired
+        return self.size(node, 1) == 1 and not self.format.bf16
 
     def is_private(self, accumulation: Accumulation) -> bool:
         """Whether each thread has a gradient of its own, which its tiles add to.
 
         In bfloat16 the sums of columns are such, unless threads share units: what stays of the batch is rounded.
         """
-        rounded = self.format.paired and not self.choices.by_units
-        return self.choices.depth_first or (rounded and accumulation.left is None)
+        rounded = self.format.bf16 and not self.choices.column_parallel
+        return self.choices.tile_local_gradients or (rounded and accumulation.left is None)
 
     def _padded(self, count: int) -> int:
         return padded(count, self.format.padding)
@@ -120,21 +121,21 @@ class Layout:
     def _parameter(self, node: Node) -> Matrix:
         if self.kind(node) == UNITS:
             return self._arena.matrix(1, self.size(node, 0))
-        if self.is_turned(node):
+        if self.is_kept_as_row(node):
             return self._arena.matrix(1, self.size(node, 0))
         return self._arena.matrix(self._padded(self.size(node, 0)), self.size(node, 1))
 
     def _make_buffers(self) -> list[list[tuple[Matrix, bool]]]:
         """Return for each thread its buffers, and whether they hold the whole batch."""
         # What is rounded to bfloat16 is read in whole squares.
-        rows = self._padded(self.sizes["B"]) if self.format.paired else self.sizes["B"]
+        rows = self._padded(self.sizes["B"]) if self.format.bf16 else self.sizes["B"]
         shared: dict[int, Matrix] = {}
         threads = []
         for _ in range(self.choices.threads):
             buffers = []
             for k, buffer in enumerate(self.task.schedule.buffers):
                 whole, width = self._is_whole(buffer), self.sizes[buffer.width.name]
-                if whole or self.choices.by_units:
+                if whole or self.choices.column_parallel:
                     if k not in shared:
                         shared[k] = self._arena.matrix(rows, width)
                     buffers.append((shared[k], True))
@@ -144,7 +145,7 @@ class Layout:
         return threads
 
     def _is_whole(self, buffer: Buffer) -> bool:
-        return buffer.kept and not self.choices.depth_first and not self.format.paired
+        return buffer.kept and not self.choices.tile_local_gradients and not self.format.bf16
 
     def _make_gradients(self) -> list[dict[int, Matrix]]:
         """Return for each thread, by the accumulated node, the matrix that it is accumulated in.
@@ -177,10 +178,10 @@ class Layout:
 
     # ---- where it is
 
-    def buffer(self, node: Node, thread: int) -> tuple[Matrix, Place]:
-        """Return the matrix of a tile's value, and its place."""
+    def buffer(self, node: Node, thread: int) -> tuple[Matrix, StridedAddress]:
+        """Return the matrix of a tile's value, and its address."""
         matrix, whole = self._buffers[thread][self.task.schedule.buffer_of[node.id]]
-        return matrix, matrix.place(follows_rows=whole)
+        return matrix, matrix.strided(follows_rows=whole)
 
     def number(self, node: Node, thread: int) -> int:
         return self.number_base[thread] + _NUMBER * self._numbers[node.id]
@@ -189,28 +190,28 @@ class Layout:
         """Return where a thread adds up its part of a total."""
         return self.part_base + thread * self.part_bytes + _NUMBER * self._parts[node.id]
 
-    def in_tile(self, node: Node, thread: int, column: int = 0) -> Place:
-        """Return the place of an operand of a loop over a tile, from a column on."""
+    def in_tile(self, node: Node, thread: int, column: int = 0) -> StridedAddress:
+        """Return the address of an operand of a loop over a tile, from a column on."""
         if node.id in self.task.schedule.buffer_of:
-            matrix, place = self.buffer(node, thread)
-            return place._replace(base=self.at_column(matrix, column))
+            matrix, address = self.buffer(node, thread)
+            return address._replace(base=self.at_column(matrix, column))
         if node.id in self._columns[thread]:
-            return Place(self._columns[thread][node.id])
+            return StridedAddress(self._columns[thread][node.id])
         if node.id in self._parts:
-            return Place(self.part(node, thread))
+            return StridedAddress(self.part(node, thread))
         if node.op == "input" and node.dtype != SCALAR:
-            return Place(self.at_column(self.parameters[node.attribute], column), 0, PANEL_BYTES)
-        return Place(self.number(node, thread))
+            return StridedAddress(self.at_column(self.parameters[node.attribute], column), 0, PANEL_BYTES)
+        return StridedAddress(self.number(node, thread))
 
     def at_column(self, matrix: Matrix, column: int) -> int:
         """Return the address of a column in the first row of a matrix."""
         panel, inside = divmod(column, self.format.panel)
         return matrix.block(panel, 0) + inside * self.format.size
 
-    def in_blocks(self, matrix: Matrix, row: int = 0, column: int = 0) -> Place:
+    def in_blocks(self, matrix: Matrix, row: int = 0, column: int = 0) -> StridedAddress:
         """Return where the blocks of a matrix are, of one panel by one panel, the first from `row` and `column` on."""
         base = self.at_column(matrix, column) + row * matrix.pitch
-        return Place(base, self.format.panel * matrix.pitch, matrix.panel)
+        return StridedAddress(base, self.format.panel * matrix.pitch, matrix.panel)
 
     def pitch(self, columns: int) -> int:
         return pitch_of(columns, self.format)
@@ -224,19 +225,19 @@ class Layout:
         panel, columns = self.format.panel, self.parameters[name].columns
         high = np.minimum(panel, self.rows(name) - panel * np.arange(panels_of(self.rows(name), self.format)))
         wide = [pitch_of(min(panel, columns - k), self.format) / self.format.size for k in range(0, columns, panel)]
-        terms = 0 if self.choices.depth_first else self.sizes["B"]
+        terms = 0 if self.choices.tile_local_gradients else self.sizes["B"]
         of_terms = _TERMS_OF_SUM if self.kind(self.task.parameters[name]) == UNITS else _TERMS_OF_PRODUCT
         return np.outer(high, wide).ravel() * (1.0 + _COPY * (name in self.copied) + terms / of_terms)
 
     def rows(self, name: str) -> int:
         """Return how many rows a parameter has, without those that pad it for its transpose."""
         node = self.task.parameters[name]
-        return 1 if self.kind(node) == UNITS or self.is_turned(node) else self.size(node, 0)
+        return 1 if self.kind(node) == UNITS or self.is_kept_as_row(node) else self.size(node, 0)
 
     def factors(self, accumulation: Accumulation) -> tuple[Node | None, Node]:
         """Return what is multiplied over the batch, the first transposed; the sums of columns have no first."""
         left, right = accumulation.left, accumulation.right
-        return (right, left) if left is not None and self.is_turned(right) else (left, right)
+        return (right, left) if left is not None and self.is_kept_as_row(right) else (left, right)
 
     def accumulated_for(self, name: str) -> list[Accumulation]:
         """Return the gradients that the update of a parameter reads."""

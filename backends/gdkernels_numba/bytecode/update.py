@@ -4,127 +4,162 @@ from collections.abc import Sequence
 
 from gdkernels.graph.nodes import Node
 from gdkernels.lowering.steps import UNITS, WEIGHTS, Accumulation, Loop, value_of
-from gdkernels_numba.bytecode.forms import NOWHERE, Operands
-from gdkernels_numba.bytecode.layout import Layout
-from gdkernels_numba.bytecode.operands import Tables
+from gdkernels_numba.bytecode.layout import StepLayout
+from gdkernels_numba.bytecode.packed import NOWHERE, PackedOperands
+from gdkernels_numba.bytecode.stream import InstructionStream
+from gdkernels_numba.bytecode.writer import InstructionWriter
 from gdkernels_numba.cpu.features import caches
-from gdkernels_numba.vm.instructions import Place, Table
+from gdkernels_numba.vm.fields import StridedAddress
+from gdkernels_numba.vm.instructions import (
+    AddBlock,
+    AddToResult,
+    ForBlocks,
+    LoopOverBlock,
+    LoopOverNumbers,
+    PackBlock,
+    SumColumns,
+    SumGradient,
+    SumOverThreads,
+    TransposeBlock,
+)
 
 __all__ = [
-    "add_blocks", "add_change", "add_columns", "add_copies", "add_gradient", "add_numbers", "add_record", "written_by",
+    "write_blocks", "write_change", "write_columns", "write_copies", "write_gradient", "write_numbers", "write_result",
+    "written_by",
 ]  # fmt: skip
 
 
-def add_numbers(tables: Tables, phase: int, totals: Sequence[Node]) -> None:
+def write_numbers(writer: InstructionWriter, phase: int, totals: Sequence[Node]) -> None:
     """Write how the numbers of a phase come about, in every thread alike."""
-    layout, table = tables.layout, tables.updates[phase]
+    layout, stream = writer.layout, writer.updates[phase]
     for node in totals:
-        table.add("TOTAL", layout.part(node, 0), layout.number(node, tables.thread))
+        stream.add(SumOverThreads(source=layout.part(node, 0), target=layout.number(node, writer.thread)))
     loop = layout.task.schedule.numbers[phase]
     if loop is not None:
-        places = [Place(layout.number(n, tables.thread)) for n in (*loop.reads, *loop.outputs)]
-        table.add("NUMBER_LOOP", tables.kernels.loops[id(loop)], operands=places)
+        operands = [StridedAddress(layout.number(n, writer.thread)) for n in (*loop.reads, *loop.outputs)]
+        stream.add(LoopOverNumbers(kernel=writer.kernels.loops[id(loop)]), operands=operands)
 
 
-def add_record(tables: Tables, node: Node, to: int) -> None:
-    tables.updates[-1].add("RECORD", tables.layout.number(value_of(node), tables.thread), to)
+def write_result(writer: InstructionWriter, node: Node, to: int) -> None:
+    """Write how a number is added to what the run returns, for every batch."""
+    source = writer.layout.number(value_of(node), writer.thread)
+    writer.updates[-1].add(AddToResult(source=source, target=to))
 
 
-def add_copies(tables: Tables, table: Table, name: str, *, column: int = 0) -> None:
+def write_copies(writer: InstructionWriter, stream: InstructionStream, name: str, *, column: int = 0) -> None:
     """Refresh, for a block of weights, what products read instead of them; the first block begins at `column`."""
-    layout = tables.layout
-    if layout.operands is not None:
-        _add_forms(tables, table, name, layout.operands, column)
+    layout = writer.layout
+    if layout.packed is not None:
+        _write_forms(writer, stream, name, layout.packed, column)
         return
     source, target = layout.parameters[name], layout.transposes[name]
-    turned = _turned(layout, name)
-    table.add("TRANSPOSE", tables.kernel("transpose"), layout.in_blocks(source), source.pitch, turned, target.pitch)
+    stream.add(
+        TransposeBlock(
+            kernel=writer.kernel("transpose"),
+            source=layout.in_blocks(source),
+            source_pitch=source.pitch,
+            target=_transposed(layout, name),
+            target_pitch=target.pitch,
+        )
+    )
 
 
-def _turned(layout: Layout, name: str) -> Place:
+def _transposed(layout: StepLayout, name: str) -> StridedAddress:
     """Return where the blocks of the transpose are that belong to those of some weights."""
     target = layout.transposes[name]
     down, across = layout.in_blocks(target)[1:]
-    return Place(target.address, across, down)
+    return StridedAddress(target.address, across, down)
 
 
-def _add_forms(tables: Tables, table: Table, name: str, operands: Operands, column: int) -> None:
-    layout = tables.layout
+def _write_forms(
+    writer: InstructionWriter, stream: InstructionStream, name: str, packed: PackedOperands, column: int
+) -> None:
+    layout = writer.layout
     source = layout.parameters[name]
-    to_right, to_back = _forms(layout, name, operands, column)
-    pitches = [forms[name].pitch if name in forms else 0 for forms in (operands.right, operands.back)]
-    block = (layout.in_blocks(source, column=column), source.pitch)
-    kernel = tables.kernel("narrow_distant_weights" if operands.distant_weights else "narrow_weights")
-    table.add("NARROW_BLOCK", kernel, *block, to_right, pitches[0], to_back, pitches[1])
+    to_right, to_back = _forms(layout, name, packed, column)
+    pitches = [forms[name].pitch if name in forms else 0 for forms in (packed.right, packed.back)]
+    stream.add(
+        PackBlock(
+            kernel=writer.kernel("pack_bf16_distant_weights" if packed.distant_weights else "pack_bf16_weights"),
+            source=layout.in_blocks(source, column=column),
+            source_pitch=source.pitch,
+            right=to_right,
+            right_pitch=pitches[0],
+            back=to_back,
+            back_pitch=pitches[1],
+        )
+    )
 
 
-def _forms(layout: Layout, name: str, operands: Operands, column: int) -> tuple[Place, Place]:
+def _forms(layout: StepLayout, name: str, packed: PackedOperands, column: int) -> tuple[StridedAddress, StridedAddress]:
     """Return where the blocks of the forms right and back are that belong to those of some weights."""
     panel = layout.format.panel
-    right, back = operands.right.get(name), operands.back.get(name)
+    right, back = packed.right.get(name), packed.back.get(name)
     # A block below is half as many rows of pairs further in the one, a panel further in the other.
     to_right, to_back = NOWHERE, NOWHERE
     if right is not None:
-        to_right = Place(layout.at_column(right, column), panel // 2 * right.pitch, right.panel)
+        to_right = StridedAddress(layout.at_column(right, column), panel // 2 * right.pitch, right.panel)
     if back is not None:
-        to_back = Place(back.address + column // 2 * back.pitch, back.panel, panel // 2 * back.pitch)
+        to_back = StridedAddress(back.address + column // 2 * back.pitch, back.panel, panel // 2 * back.pitch)
     return to_right, to_back
 
 
-def add_blocks(tables: Tables, phase: int, name: str, first: int, stop: int) -> None:
+def write_blocks(writer: InstructionWriter, phase: int, name: str, first: int, stop: int) -> None:
     """Write the work on some blocks of a parameter."""
-    parameter = tables.layout.parameters[name]
-    _add_work(tables, phase, name, parameter.columns, range(first, stop), 0)
+    parameter = writer.layout.parameters[name]
+    _write_update(writer, phase, name, parameter.columns, range(first, stop), 0)
 
 
-def add_columns(tables: Tables, phase: int, name: str, start: int, stop: int) -> None:
+def write_columns(writer: InstructionWriter, phase: int, name: str, start: int, stop: int) -> None:
     """Write the work on some columns of a parameter; they begin a panel or lie in one."""
-    layout, panel = tables.layout, tables.format.panel
+    layout, panel = writer.layout, writer.format.panel
     blocks = -(-layout.rows(name) // panel) * -(-(stop - start) // panel)
-    _add_work(tables, phase, name, stop - start, range(blocks), start)
+    _write_update(writer, phase, name, stop - start, range(blocks), start)
 
 
-def _add_work(tables: Tables, phase: int, name: str, columns: int, blocks: range, start: int) -> None:
+def _write_update(writer: InstructionWriter, phase: int, name: str, columns: int, blocks: range, start: int) -> None:
     """Write the gradient of each block if it is due, and the loop; columns are counted from `start` on."""
-    layout, table = tables.layout, tables.updates[phase]
+    layout, stream = writer.layout, writer.updates[phase]
     loop = layout.task.schedule.updates[phase].get(name)
     # A gradient that nobody keeps is computed again for every phase.
     due = layout.accumulated_for(name) if phase == 0 or not layout.whole_gradients else []
     if loop is None and not due:
         return
-    written = written_by(tables, name, loop, column=start)
-    with table.blocks(layout.rows(name), columns, blocks.start, blocks.stop):
+    written = written_by(writer, name, loop, column=start)
+    with stream.with_body(ForBlocks(rows=layout.rows(name), columns=columns, first=blocks.start, stop=blocks.stop)):
         for accumulation in due:
-            add_gradient(tables, table, accumulation, written, column=start)
+            write_gradient(writer, stream, accumulation, written, column=start)
         if loop is not None:
-            add_change(tables, table, name, loop, column=start)
+            write_change(writer, stream, name, loop, column=start)
             if loop.outputs and name in layout.copied:
-                add_copies(tables, table, name, column=start)
+                write_copies(writer, stream, name, column=start)
 
 
-def add_change(tables: Tables, table: Table, name: str, loop: Loop, *, row: int = 0, column: int = 0) -> None:
+def write_change(
+    writer: InstructionWriter, stream: InstructionStream, name: str, loop: Loop, *, row: int = 0, column: int = 0
+) -> None:
     """Write the loop over a block of a parameter; the first block begins at `row` and `column`."""
-    layout = tables.layout
+    layout = writer.layout
     accumulated = {a.node.id: a for a in layout.accumulated_for(name)}
-    places = []
+    operands = []
     for node in loop.reads:
         if node.id in accumulated:
-            places.append(_gradient_place(tables, accumulated[node.id], loop.kind, row, column))
+            operands.append(_gradient_address(writer, accumulated[node.id], loop.kind, row, column))
         elif node.op == "input" and layout.kind(node) in (WEIGHTS, UNITS):
-            places.append(layout.in_blocks(layout.parameters[node.attribute], row, column))
+            operands.append(layout.in_blocks(layout.parameters[node.attribute], row, column))
         else:
-            places.append(Place(layout.number(node, tables.thread)))
-    places += _replaced(tables, name, loop, row, column)
-    places += [Place(layout.part(n, tables.thread)) for n in loop.reductions]
-    pitch = layout.parameters[name].pitch
-    table.add("BLOCK_LOOP", tables.kernels.loops[id(loop)], pitch, operands=places)
+            operands.append(StridedAddress(layout.number(node, writer.thread)))
+    operands += _replaced(writer, name, loop, row, column)
+    operands += [StridedAddress(layout.part(n, writer.thread)) for n in loop.reductions]
+    block = LoopOverBlock(kernel=writer.kernels.loops[id(loop)], pitch=layout.parameters[name].pitch)
+    stream.add(block, operands=operands)
 
 
-def add_gradient(
-    tables: Tables,
-    table: Table,
+def write_gradient(
+    writer: InstructionWriter,
+    stream: InstructionStream,
     accumulation: Accumulation,
-    written: Sequence[Place],
+    written: Sequence[StridedAddress],
     *,
     row: int = 0,
     column: int = 0,
@@ -133,70 +168,88 @@ def add_gradient(
 
     What is `written` next is brought near meanwhile.
     """
-    layout, panel = tables.layout, tables.format.panel
+    layout, panel = writer.layout, writer.format.panel
     if layout.is_private(accumulation):
-        _add_private_gradients(tables, table, accumulation)
+        _write_private_gradients(writer, stream, accumulation)
         return
     first, second = layout.factors(accumulation)
     if first is None:
-        right, _ = layout.buffer(second, tables.thread)
-        d, to = layout.at_column(right, column), _gradient_place(tables, accumulation, UNITS, 0, column)
-        table.add("SUMS", tables.kernel("column_sums"), d, right.panel, right.pitch, to.base, to.panel)
+        right, _ = layout.buffer(second, writer.thread)
+        stream.add(
+            SumColumns(
+                kernel=writer.kernel("column_sums"),
+                d=StridedAddress(layout.at_column(right, column), 0, right.panel),
+                d_pitch=right.pitch,
+                to=_gradient_address(writer, accumulation, UNITS, 0, column),
+            )
+        )
         return
-    by = tables.factors(first, second)
-    table.add(
-        "GRADIENT",
-        by.kernel,
-        by.first.base + row // panel * by.block + row % panel * by.unit,
-        by.block,
-        by.pitch,
-        by.panel,
-        by.term,
-        by.second.base + column // panel * by.second.panel + column % panel * tables.format.size,
-        by.second.panel,
-        by.second_pitch,
-        _gradient_place(tables, accumulation, WEIGHTS, row, column),
-        by.second_pitch,
+    by = writer.factors(first, second)
+    a = by.first.base + row // panel * by.block + row % panel * by.unit
+    d = by.second.base + column // panel * by.second.across + column % panel * writer.format.size
+    stream.add(
+        SumGradient(
+            kernel=by.kernel,
+            a=StridedAddress(a, by.block),
+            a_pitch=by.pitch,
+            a_panel=by.panel,
+            a_term=by.term,
+            d=StridedAddress(d, 0, by.second.across),
+            d_pitch=by.second_pitch,
+            to=_gradient_address(writer, accumulation, WEIGHTS, row, column),
+            to_pitch=by.second_pitch,
+        ),
         operands=written,
     )
 
 
-def written_by(tables: Tables, name: str, loop: Loop | None, *, row: int = 0, column: int = 0) -> list[Place]:
+def written_by(
+    writer: InstructionWriter, name: str, loop: Loop | None, *, row: int = 0, column: int = 0
+) -> list[StridedAddress]:
     """Return where the update of a block of a parameter writes, if its gradient's product is to bring that near.
 
     The first block begins at `row` and `column`. Products on tiles do not, and small networks are near anyway.
     """
-    layout = tables.layout
+    layout = writer.layout
     changed = sum(m.rows * m.columns for m in layout.parameters.values()) * layout.format.size
-    if loop is None or layout.format.tiled or changed <= caches().first:
+    if loop is None or layout.format.amx or changed <= caches().first:
         return []
     copies = []
-    if loop.outputs and layout.operands is not None and not layout.operands.distant_weights:
-        copies = [place for place in _forms(layout, name, layout.operands, column) if place != NOWHERE]
+    if loop.outputs and layout.packed is not None and not layout.packed.distant_weights:
+        copies = [address for address in _forms(layout, name, layout.packed, column) if address != NOWHERE]
     elif loop.outputs and name in layout.transposes:
-        copies = [_turned(layout, name)]
-    return [*_replaced(tables, name, loop, row, column), *copies]
+        copies = [_transposed(layout, name)]
+    return [*_replaced(writer, name, loop, row, column), *copies]
 
 
-def _replaced(tables: Tables, name: str, loop: Loop, row: int, column: int) -> list[Place]:
-    layout = tables.layout
+def _replaced(writer: InstructionWriter, name: str, loop: Loop, row: int, column: int) -> list[StridedAddress]:
+    layout = writer.layout
     replaced = layout.task.schedule.written[name] if loop.outputs else ()
     return [layout.in_blocks(layout.parameters[m], row, column) for m in replaced]
 
 
-def _gradient_place(tables: Tables, accumulation: Accumulation, kind: str, row: int, column: int) -> Place:
-    layout = tables.layout
-    matrix = layout.gradients[0 if layout.is_private(accumulation) else tables.thread][accumulation.node.id]
+def _gradient_address(
+    writer: InstructionWriter, accumulation: Accumulation, kind: str, row: int, column: int
+) -> StridedAddress:
+    layout = writer.layout
+    matrix = layout.gradients[0 if layout.is_private(accumulation) else writer.thread][accumulation.node.id]
     if kind != UNITS and not layout.whole_gradients:
-        return Place(matrix.address)
+        return StridedAddress(matrix.address)
     return layout.in_blocks(matrix, row, column)
 
 
-def _add_private_gradients(tables: Tables, table: Table, accumulation: Accumulation) -> None:
+def _write_private_gradients(writer: InstructionWriter, stream: InstructionStream, accumulation: Accumulation) -> None:
     """Add the other threads' gradients to the first one's."""
-    layout = tables.layout
+    layout = writer.layout
     target = layout.gradients[0][accumulation.node.id]
     for other in range(1, layout.choices.threads):
         source = layout.gradients[other][accumulation.node.id]
-        places = layout.in_blocks(source), layout.in_blocks(target)
-        table.add("ADD", tables.kernel("add"), *places, target.pitch, other)
+        stream.add(
+            AddBlock(
+                kernel=writer.kernel("add"),
+                source=layout.in_blocks(source),
+                target=layout.in_blocks(target),
+                pitch=target.pitch,
+                thread=other,
+            )
+        )

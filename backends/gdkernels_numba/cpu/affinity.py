@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 
-__all__ = ["Places"]
+__all__ = ["TakenCores"]
 
 
 def _how_to_ask() -> Callable[[], int] | None:
@@ -19,7 +19,7 @@ def _how_to_ask() -> Callable[[], int] | None:
 _core = _how_to_ask()
 
 
-class Places:
+class TakenCores:
     """The cores on which the threads of one run are, that of the thread which makes it first.
 
     Threads that share a core wait for each other for longer than they work. Both look busy and recently run, which is

@@ -9,8 +9,20 @@ from functools import cache
 from pathlib import Path
 
 __all__ = [
-    "AMX_BF16", "AVX512_BF16", "Caches", "caches", "cores", "features", "float_lanes", "has_control_register",
-    "machine_name", "pair_route", "pair_routes", "target_features", "tiles_are_permitted", "why_no_pairs",
+    "AMX_BF16",
+    "AVX512_BF16",
+    "Caches",
+    "bf16_route",
+    "bf16_routes",
+    "caches",
+    "cores",
+    "features",
+    "float_lanes",
+    "has_control_register",
+    "machine_name",
+    "target_features",
+    "tiles_are_permitted",
+    "why_no_bf16",
 ]  # fmt: skip
 
 # What multiplies bfloat16, named as LLVM names the processor's feature.
@@ -53,7 +65,7 @@ def float_lanes() -> int:
     return 8 if "avx2" in features() else 4
 
 
-def pair_routes() -> tuple[str, ...]:
+def bf16_routes() -> tuple[str, ...]:
     """Return what can multiply bfloat16 here, as `Format.route` calls it, the fastest first."""
     if AVX512_BF16 not in features():  # all that rounds to bfloat16
         return ()
@@ -61,14 +73,14 @@ def pair_routes() -> tuple[str, ...]:
     return (AMX_BF16, AVX512_BF16) if tiles else (AVX512_BF16,)
 
 
-def pair_route() -> str:
-    """Return the fastest of `pair_routes`; empty where there is none."""
-    return next(iter(pair_routes()), "")
+def bf16_route() -> str:
+    """Return the fastest of `bf16_routes`; empty where there is none."""
+    return next(iter(bf16_routes()), "")
 
 
-def why_no_pairs() -> str | None:
-    """Return why there are no `pair_routes`, or None."""
-    return None if pair_routes() else "this processor has no AVX512-BF16, which rounds to bfloat16 and multiplies it"
+def why_no_bf16() -> str | None:
+    """Return why there are no `bf16_routes`, or None."""
+    return None if bf16_routes() else "this processor has no AVX512-BF16, which rounds to bfloat16 and multiplies it"
 
 
 @cache

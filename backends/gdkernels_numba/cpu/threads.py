@@ -6,18 +6,18 @@ from collections.abc import Callable
 from queue import SimpleQueue
 
 from gdkernels.errors import BackendError
-from gdkernels_numba.cpu.affinity import Places
+from gdkernels_numba.cpu.affinity import TakenCores
 
 __all__ = ["run_on_threads"]
 
 Job = Callable[[], None]
 
 
-class _Task:
+class _ThreadJob:
     """A job of one run, and whether it is over; `give_up` makes the other jobs of the run end without it."""
 
-    def __init__(self, job: Job, give_up: Job, places: Places) -> None:
-        self.job, self.give_up, self.places = job, give_up, places
+    def __init__(self, job: Job, give_up: Job, cores: TakenCores) -> None:
+        self.job, self.give_up, self.cores = job, give_up, cores
         self.over = False
         self.error: BaseException | None = None
         # No `threading.Event`: an interrupt within its Python code leaves its lock held, and both wait for ever.
@@ -43,7 +43,7 @@ class _Worker:
 
     def __init__(self) -> None:
         self._wake: SimpleQueue[None] = SimpleQueue()
-        self._task: _Task | None = None
+        self._task: _ThreadJob | None = None
         self.dead = False
         self.thread = threading.Thread(target=self._work, name="gdkernels", daemon=True)
         self.thread.start()
@@ -54,7 +54,7 @@ class _Worker:
                 self._wake.get()
                 task = self._task
                 if task is not None and not task.over:
-                    task.places.take()
+                    task.cores.take()
                     task.job()
                     task.end()
         except BaseException as error:  # any, also what somebody raised in this thread: nobody may wait for it for ever
@@ -62,7 +62,7 @@ class _Worker:
             if self._task is not None and not self._task.over:
                 self._task.fail(error)
 
-    def start(self, task: _Task) -> None:
+    def start(self, task: _ThreadJob) -> None:
         """Do `task`; asked again for the same one, which may not have been heard, it does it once."""
         self._task = task
         self._wake.put(None)
@@ -126,8 +126,8 @@ def run_on_threads(jobs: list[Job], give_up: Job = lambda: None) -> None:
         jobs[0]()
         return
     workers = _pool.take(len(jobs) - 1)
-    places = Places()
-    tasks = [_Task(job, give_up, places) for job in jobs[1:]]
+    cores = TakenCores()
+    tasks = [_ThreadJob(job, give_up, cores) for job in jobs[1:]]
     interrupted: BaseException | None = None
     try:
         for worker, task in zip(workers, tasks, strict=True):

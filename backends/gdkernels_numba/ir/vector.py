@@ -31,8 +31,8 @@ class Format:
     lanes
         How many numbers a vector holds.
     route
-        What multiplies operands in bfloat16, as `machine.pair_route` says, in pairs that are neighbours along the inner
-        dimension; where it is empty, operands are numbers of `dtype`.
+        What multiplies operands in bfloat16, as `features.bf16_route` says, in pairs that are neighbours along the
+        inner dimension; where it is empty, operands are numbers of `dtype`.
     """
 
     dtype: str
@@ -59,24 +59,24 @@ class Format:
         return PANEL_BYTES // self.size
 
     @property
-    def paired(self) -> bool:
+    def bf16(self) -> bool:
         """Whether an operand's 32 bits are a pair of bfloat16."""
         return self.route != ""
 
     @property
-    def tiled(self) -> bool:
+    def amx(self) -> bool:
         """Whether products are made of tiles, which whoever runs them has configured."""
         return self.route == AMX_BF16
 
     @property
     def left_panel(self) -> int:
         """Columns of a panel of a product's left operand, in numbers or pairs."""
-        return LINE // 4 if self.paired else self.panel
+        return LINE // 4 if self.bf16 else self.panel
 
     @property
     def padding(self) -> int:
         """What rows and columns that something is computed for in whole vectors are a multiple of."""
-        return GRANULE if self.paired else self.lanes
+        return GRANULE if self.bf16 else self.lanes
 
     @property
     def scalar(self) -> ir.Type:
@@ -184,7 +184,7 @@ class Vectors:
         """Return a·b + c rounded once; where the processor has no such operation, by the C library."""
         return self.intrinsic("fma", a, b, c)
 
-    def add_pairs(self, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
+    def dot_bf16(self, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
         """Return c + a₁b₁ + a₀b₀, where lanes of `a` and `b` are pairs of bfloat16, the lower half first.
 
         VDPBF16PS rounds each product and each sum to nearest even, whatever the control register says; operands and
@@ -193,7 +193,7 @@ class Vectors:
         pairs = [self.builder.bitcast(x, self._bfloats) for x in (a, b)]
         return self.function.call("llvm.x86.avx512bf16.dpbf16ps.512", self.type, c, *pairs)
 
-    def narrow(self, low: ir.Value, high: ir.Value) -> ir.Value:
+    def pack_bf16(self, low: ir.Value, high: ir.Value) -> ir.Value:
         """Return two vectors rounded to bfloat16, as one of 16-bit integers; denormals are zero."""
         found = self.function.call("llvm.x86.avx512bf16.cvtne2ps2bf16.512", self._bfloats, high, low)
         return self.builder.bitcast(found, ir.VectorType(ir.IntType(16), 2 * self.format.lanes))

@@ -39,17 +39,17 @@ _DOTS = (4, 1)  # rows at a time
 
 def products_of(format: Format) -> tuple[str, ...]:
     """Return which of `PRODUCTS` there are: in bfloat16, whatever is multiplied has a left and a right form."""
-    return ("product",) if format.paired else tuple(PRODUCTS)
+    return ("product",) if format.bf16 else tuple(PRODUCTS)
 
 
 def write_products(module: ir.Module, format: Format) -> None:
     """Add the kernels that `products_of` names to `module`."""
     functions = {name: Function(module, name, PRODUCTS[name]) for name in products_of(format)}
-    if format.tiled:
+    if format.amx:
         write_tile_product(functions["product"])
         return
     _Product(functions["product"], format, transposed=False).write()
-    if format.paired:
+    if format.bf16:
         return
     _Product(functions["product_transposed"], format, transposed=True).write()
     _write_by_rows(functions["product_by_rows"], Vectors(functions["product_by_rows"], format))
@@ -82,8 +82,10 @@ class _Product:
         sums = [[Variable(f, v.constant(0.0)) for _ in range(across)] for _ in range(height)]
         a = f.variable(f.add(f.a, f.multiply(row, self.format.size if self.transposed else f.a_row)))
         b = f.variable(f.add(f.b, offset))
-        multiply_add = v.add_pairs if self.format.paired else v.fma
-        apart = [f.integer(i * self.format.size) if self.transposed else f.multiply(f.a_row, i) for i in range(height)]
+        multiply_add = v.dot_bf16 if self.format.bf16 else v.fma
+        row_offsets = [
+            f.integer(i * self.format.size) if self.transposed else f.multiply(f.a_row, i) for i in range(height)
+        ]
         # What is multiplied next follows what is: each block of rows asks for some of it, so that it is near by then.
         number_of_block = f.builder.and_(f.builder.udiv(row, f.integer(height)), f.integer(across - 1))
         line_asked_for = f.multiply(number_of_block, self.format.bytes)
@@ -93,7 +95,7 @@ class _Product:
             v.prefetch(f.add(b.get(), ahead))
             line = [v.load(f.add(b.get(), j * self.format.bytes)) for j in range(across)]
             for i in range(height):
-                number = v.broadcast(f.add(at, apart[i]))
+                number = v.broadcast(f.add(at, row_offsets[i]))
                 for j in range(across):
                     sums[i][j].set(multiply_add(number, line[j], sums[i][j].get()))
             b.set(f.add(b.get(), f.b_row))
@@ -112,7 +114,7 @@ class _Product:
                 a.set(f.add(a.get(), f.a_panel))
                 left.set(f.subtract(left.get(), here))
 
-        if not (self.transposed or self.format.paired):
+        if not (self.transposed or self.format.bf16):
             sum_up(step)
         else:  # it may be of a gradient
             soon = f.variable(f.add(f.soon, line_asked_for))

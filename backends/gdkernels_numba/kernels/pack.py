@@ -7,7 +7,7 @@ from gdkernels_numba.ir.emit import I32, I64, VOID, Function, Variable
 from gdkernels_numba.ir.vector import LINE, Format, Vectors
 from gdkernels_numba.kernels.amx import configure_tiles, release_tiles
 
-__all__ = ["MOVES", "transposed", "write_moves"]
+__all__ = ["MOVES", "transposed_lines", "write_moves"]
 
 # The plain matrix has `plain_row` bytes from row to row; the panels have `row` and `panel`.
 MOVES = {
@@ -103,11 +103,11 @@ def _transpose(f: Function, v: Vectors) -> None:
         source = f.add(f.source, f.multiply(i, f.source_row), f.multiply(j, size))
         target = f.add(f.target, f.multiply(j, f.target_row), f.multiply(i, size))
         lines = [v.load(f.add(source, f.multiply(f.source_row, k))) for k in range(lanes)]
-        for k, line in enumerate(transposed(f, lines)):
+        for k, line in enumerate(transposed_lines(f, lines)):
             v.store(line, f.add(target, f.multiply(f.target_row, k)))
 
 
-def transposed(f: Function, lines: list[ir.Value]) -> list[ir.Value]:
+def transposed_lines(f: Function, lines: list[ir.Value]) -> list[ir.Value]:
     """Exchange halves between lines at growing distance: log₂ n rounds of shuffles."""
     lanes = len(lines)
     distance = lanes // 2
@@ -161,9 +161,9 @@ def _float_state(f: Function, v: Vectors) -> None:
             changed = f.pointer(f.add(saved, 8))
             f.builder.store(state, changed)
             f.call("llvm.x86.sse.ldmxcsr", VOID, changed)
-            if v.format.tiled:
+            if v.format.amx:
                 configure_tiles(f)
         with leave:
             f.call("llvm.x86.sse.ldmxcsr", VOID, f.pointer(saved))
-            if v.format.tiled:
+            if v.format.amx:
                 release_tiles(f)

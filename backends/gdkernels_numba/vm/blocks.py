@@ -1,121 +1,147 @@
 """What a thread runs on its blocks of the parameters: gradients of the whole batch, updates, and other layouts."""
 
-from gdkernels_numba.vm.context import (
-    OPERANDS,
-    PANEL,
-    PARTIAL_BYTES,
-    SUMS_DEPTH,
-    THREADS,
-    compiled,
-    terms,
-    terms_at_once,
-    vectors,
+from gdkernels_numba.vm.context import address, compiled, operand, set_operands, terms, terms_at_once, vectors
+from gdkernels_numba.vm.fields import WORD
+from gdkernels_numba.vm.instructions import (
+    ADD_BLOCK,
+    ADD_TO_RESULT,
+    CONTEXT,
+    END,
+    FOR_BLOCKS,
+    HEADER,
+    LOAD_PARAMETER,
+    LOOP_OVER_BLOCK,
+    LOOP_OVER_NUMBERS,
+    MULTIPLY_BACK,
+    PACK_BLOCK,
+    STORE_PARAMETER,
+    SUM_COLUMNS,
+    SUM_GRADIENT,
+    SUM_OVER_THREADS,
+    TRANSPOSE_BLOCK,
 )
-from gdkernels_numba.vm.instructions import END, OPERATIONS
-from gdkernels_numba.vm.intrinsics import call, number, set_number, set_word, word
+from gdkernels_numba.vm.intrinsics import call, number, set_number, word
 
-PACK, UNPACK, BLOCK_LOOP, GRADIENT = (OPERATIONS[k] for k in ("PACK", "UNPACK", "BLOCK_LOOP", "GRADIENT"))
-SUMS, ADD, TRANSPOSE, TOTAL = (OPERATIONS[k] for k in ("SUMS", "ADD", "TRANSPOSE", "TOTAL"))
-RECORD, BLOCKS, BACK, NUMBER_LOOP = (OPERATIONS[k] for k in ("RECORD", "BLOCKS", "BACK", "NUMBER_LOOP"))
-NARROW_BLOCK = OPERATIONS["NARROW_BLOCK"]
+__all__ = ["run_blocks", "run_on_blocks"]
 
 
 @compiled
-def run_gradient(context: int, r: int, down: int, across: int, rows: int, count: int, batch: int) -> None:
+def run_gradient(context: int, i: int, down: int, across: int, rows: int, count: int, batch: int) -> None:
     """Compute a block of the gradient of a weight matrix from the whole batch."""
-    chunk, depth = word(context, SUMS_DEPTH), terms(context, batch)
-    a, d = word(r, 3) + down * word(r, 4), word(r, 8) + across * word(r, 9)
-    to = word(r, 11) + down * word(r, 12) + across * word(r, 13)
+    at = SUM_GRADIENT.at
+    chunk, depth = word(context, CONTEXT.sums_depth), terms(context, batch)
+    kernel, a_pitch, a_panel, a_term = word(i, at.kernel), word(i, at.a_pitch), word(i, at.a_panel), word(i, at.a_term)
+    d_pitch, to_pitch, written = word(i, at.d_pitch), word(i, at.to_pitch), word(i, at.operands)
+    a, d = address(i, at.a, down, 0), address(i, at.d, 0, across)
+    to = address(i, at.to, down, across)
     k = 0
     while k < depth:
         here = terms_at_once(chunk, depth - k)
         chunks_left = (depth - k - here + chunk - 1) // chunk
         soon = 0
-        if chunks_left < word(r, 15):
-            place = r + 128 + 24 * chunks_left
-            soon = word(place, 0) + down * word(place, 1) + across * word(place, 2)
-        call(word(r, 2), (rows, here, count, a, word(r, 5), word(r, 6), d, word(r, 10), to, word(r, 14), k, soon))
-        a += chunk * word(r, 7)
-        d += chunk * word(r, 10)
+        if chunks_left < written:
+            soon = operand(i + WORD * SUM_GRADIENT.size, chunks_left, down, across)
+        call(kernel, (rows, here, count, a, a_pitch, a_panel, d, d_pitch, to, to_pitch, k, soon))
+        a += chunk * a_term
+        d += chunk * d_pitch
         k += here
 
 
 @compiled
-def run_on_block(context: int, r: int, down: int, across: int, rows: int, columns: int, batch: int, busy: int) -> None:
-    """Run a record on the block of `rows` by `columns` that is `down` blocks below the first and `across` beside it."""
-    operation, kernel, count = word(r, 0), word(r, 2), vectors(context, columns)
-    if operation == GRADIENT:
-        run_gradient(context, r, down, across, rows, count, batch)
-    elif operation == BLOCK_LOOP:
-        operands = word(context, OPERANDS)
-        for k in range(word(r, 4)):
-            place = r + 40 + 24 * k
-            set_word(operands, k, word(place, 0) + down * word(place, 1) + across * word(place, 2))
-        call(kernel, (rows, columns, word(r, 3), operands, 1))
-    elif operation == BACK:
-        d, w = word(r, 3) + across * word(r, 4), word(r, 6) + across * word(r, 7)
-        call(kernel, (batch, columns, rows, d, word(r, 5), w, word(r, 8), word(r, 9), word(r, 10), across))
-    elif operation == SUMS:
-        to = word(r, 6) + across * word(r, 7)
-        call(kernel, (batch, count, word(r, 3) + across * word(r, 4), word(r, 5), to, 0))
-    elif operation == TRANSPOSE:
-        source = word(r, 3) + down * word(r, 4) + across * word(r, 5)
-        target = word(r, 7) + down * word(r, 8) + across * word(r, 9)
-        call(kernel, (rows, columns, source, word(r, 6), target, word(r, 10)))
-    elif operation == NARROW_BLOCK:
-        source = word(r, 3) + down * word(r, 4) + across * word(r, 5)
-        right, back = word(r, 7), word(r, 11)
-        if right:
-            right += down * word(r, 8) + across * word(r, 9)
-        if back:
-            back += down * word(r, 12) + across * word(r, 13)
-        call(kernel, (rows, columns, source, word(r, 6), right, word(r, 10), back, word(r, 14)))
-    elif operation == ADD and word(r, 10) < busy:
-        source = word(r, 3) + down * word(r, 4) + across * word(r, 5)
-        target = word(r, 6) + down * word(r, 7) + across * word(r, 8)
-        call(kernel, (rows, count, source, target, word(r, 9)))
+def run_on_block(context: int, i: int, down: int, across: int, rows: int, columns: int, batch: int, busy: int) -> None:
+    """Run an instruction on the block of `rows` by `columns` that is `down` below the first and `across` beside it."""
+    opcode, count = word(i, HEADER.opcode), vectors(context, columns)
+    if opcode == SUM_GRADIENT.opcode:
+        run_gradient(context, i, down, across, rows, count, batch)
+    elif opcode == LOOP_OVER_BLOCK.opcode:
+        loop = LOOP_OVER_BLOCK.at
+        operands = set_operands(context, i + WORD * LOOP_OVER_BLOCK.size, word(i, loop.operands), down, across)
+        call(word(i, loop.kernel), (rows, columns, word(i, loop.pitch), operands, 1))
+    elif opcode == MULTIPLY_BACK.opcode:
+        back = MULTIPLY_BACK.at
+        d, d_pitch = address(i, back.d, 0, across), word(i, back.d_pitch)
+        w, w_pitch = address(i, back.w, 0, across), word(i, back.w_pitch)
+        c, c_pitch = word(i, back.c), word(i, back.c_pitch)
+        call(word(i, back.kernel), (batch, columns, rows, d, d_pitch, w, w_pitch, c, c_pitch, across))
+    elif opcode == SUM_COLUMNS.opcode:
+        sums = SUM_COLUMNS.at
+        d, to = address(i, sums.d, 0, across), address(i, sums.to, 0, across)
+        call(word(i, sums.kernel), (batch, count, d, word(i, sums.d_pitch), to, 0))
+    elif opcode == TRANSPOSE_BLOCK.opcode:
+        move = TRANSPOSE_BLOCK.at
+        source, source_pitch = address(i, move.source, down, across), word(i, move.source_pitch)
+        target, target_pitch = address(i, move.target, down, across), word(i, move.target_pitch)
+        call(word(i, move.kernel), (rows, columns, source, source_pitch, target, target_pitch))
+    elif opcode == PACK_BLOCK.opcode:
+        pack = PACK_BLOCK.at
+        source, source_pitch = address(i, pack.source, down, across), word(i, pack.source_pitch)
+        right = address(i, pack.right, down, across) if word(i, pack.right.base) else 0
+        back_form = address(i, pack.back, down, across) if word(i, pack.back.base) else 0
+        pitches = (word(i, pack.right_pitch), word(i, pack.back_pitch))
+        call(word(i, pack.kernel), (rows, columns, source, source_pitch, right, pitches[0], back_form, pitches[1]))
+    elif opcode == ADD_BLOCK.opcode and word(i, ADD_BLOCK.at.thread) < busy:
+        add = ADD_BLOCK.at
+        source, target = address(i, add.source, down, across), address(i, add.target, down, across)
+        call(word(i, add.kernel), (rows, count, source, target, word(i, add.pitch)))
 
 
 @compiled
-def run_blocks(context: int, r: int, batch: int, busy: int) -> None:
-    """Run the records that follow the one at `r` on each of its blocks."""
-    width, rows, columns = word(context, PANEL), word(r, 2), word(r, 3)
+def run_blocks(context: int, i: int, batch: int, busy: int) -> None:
+    """Run the body of the instruction at `i` on each of its blocks."""
+    at = FOR_BLOCKS.at
+    width, rows, columns = word(context, CONTEXT.panel), word(i, at.rows), word(i, at.columns)
     panels = (columns + width - 1) // width
-    body = r + 8 * word(r, 1)
-    end = body + 8 * word(r, 6)
-    for k in range(word(r, 4), word(r, 5)):
+    body = i + WORD * FOR_BLOCKS.size
+    end = body + WORD * word(i, at.body)
+    for k in range(word(i, at.first), word(i, at.stop)):
         down = k // panels
         across = k - down * panels
         high, wide = min(width, rows - down * width), min(width, columns - across * width)
-        at = body
-        while at < end:
-            run_on_block(context, at, down, across, high, wide, batch, busy)
-            at += 8 * word(at, 1)
+        inner = body
+        while inner < end:
+            run_on_block(context, inner, down, across, high, wide, batch, busy)
+            inner += WORD * word(inner, HEADER.length)
 
 
 @compiled
-def run_on_blocks(context: int, table: int, batch: int, busy: int) -> None:
-    """Run the records of an update, or those before and after a run; `busy` threads had rows."""
-    r = table
-    while r != 0 and word(r, 0) != END:
-        operation, length, kernel = word(r, 0), word(r, 1), word(r, 2)
-        if operation == BLOCKS:
-            run_blocks(context, r, batch, busy)
-            length += word(r, 6)
-        elif operation == NUMBER_LOOP:
-            operands = word(context, OPERANDS)
-            for k in range(word(r, 3)):
-                set_word(operands, k, word(r, 4 + 3 * k))
-            call(kernel, (0, 0, 0, operands, 1))
-        elif operation == TOTAL:
+def run_on_blocks(context: int, stream: int, batch: int, busy: int) -> None:
+    """Run the stream of an update, or one before or after all steps; `busy` threads had rows."""
+    i = stream
+    while i != 0 and word(i, HEADER.opcode) != END:
+        opcode, length = word(i, HEADER.opcode), word(i, HEADER.length)
+        if opcode == FOR_BLOCKS.opcode:
+            run_blocks(context, i, batch, busy)
+            length += word(i, FOR_BLOCKS.at.body)
+        elif opcode == LOOP_OVER_NUMBERS.opcode:
+            loop = LOOP_OVER_NUMBERS.at
+            operands = set_operands(context, i + WORD * LOOP_OVER_NUMBERS.size, word(i, loop.operands), 0, 0)
+            call(word(i, loop.kernel), (0, 0, 0, operands, 1))
+        elif opcode == SUM_OVER_THREADS.opcode:
             total = 0.0
-            for k in range(word(context, THREADS)):
-                total += number(word(r, 2) + k * word(context, PARTIAL_BYTES))
-            set_number(word(r, 3), total)
-        elif operation == RECORD:
-            set_number(word(r, 3), number(word(r, 3)) + number(word(r, 2)))
-        elif operation == PACK:
-            call(kernel, (word(r, 3), word(r, 4), word(r, 5), word(r, 6), word(r, 7), word(r, 8), word(r, 9), 0))
-        elif operation == UNPACK:
-            call(kernel, (word(r, 3), word(r, 4), word(r, 5), word(r, 6), word(r, 7), word(r, 8), word(r, 9)))
-        r += 8 * length
+            for k in range(word(context, CONTEXT.threads)):
+                total += number(word(i, SUM_OVER_THREADS.at.source) + k * word(context, CONTEXT.partial_bytes))
+            set_number(word(i, SUM_OVER_THREADS.at.target), total)
+        elif opcode == ADD_TO_RESULT.opcode:
+            source, target = word(i, ADD_TO_RESULT.at.source), word(i, ADD_TO_RESULT.at.target)
+            set_number(target, number(target) + number(source))
+        elif opcode == LOAD_PARAMETER.opcode:
+            load = LOAD_PARAMETER.at
+            plain, plain_row, panels = word(i, load.plain), word(i, load.plain_row), load.panels
+            call(
+                word(i, load.kernel),
+                (
+                    word(i, load.rows), word(i, load.columns), plain, plain_row,
+                    word(i, panels.base), word(i, panels.down), word(i, panels.across), 0,
+                ),
+            )  # fmt: skip
+        elif opcode == STORE_PARAMETER.opcode:
+            store = STORE_PARAMETER.at
+            plain, plain_row, panels = word(i, store.plain), word(i, store.plain_row), store.panels
+            call(
+                word(i, store.kernel),
+                (
+                    word(i, store.rows), word(i, store.columns), plain, plain_row,
+                    word(i, panels.base), word(i, panels.down), word(i, panels.across),
+                ),
+            )  # fmt: skip
+        i += WORD * length

@@ -1,23 +1,21 @@
-"""What every thread of a run knows: the words of its context, and where it waits for the others."""
+"""What every thread of a run shares: how the interpreter reads words and addresses, and where threads wait."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 from numba import njit
 
-from gdkernels_numba.vm.instructions import COME, CONTEXT, GIVEN_UP, MET
-from gdkernels_numba.vm.intrinsics import add_atomic, leave_core, load_atomic, pause, word
+from gdkernels_numba.vm.fields import STRIDED, WORD, StridedAddress
+from gdkernels_numba.vm.instructions import BARRIER_WORDS, CONTEXT
+from gdkernels_numba.vm.intrinsics import add_atomic, leave_core, load_atomic, pause, set_word, word
+
+__all__ = [
+    "address", "barrier_wait", "compiled", "operand", "set_operands", "terms", "terms_at_once", "vectors",
+]  # fmt: skip
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 _SPINS = 250  # some 13 µs; then the core is left to others
-
-(
-    THREAD, THREADS, BARRIER, FLOAT_STATE, SAVED_STATE, PANEL, LANES_LOG2, PRODUCT_DEPTH, PRODUCT_PANELS, SUMS_DEPTH,
-    PAIRED, BATCH, RECORDS, STEPS, TILE_ROWS, GRAIN, ALL_ROWS, ORDER, OPERANDS,
-    SCALARS, SCALAR_COUNT, NUMBERS, PARTIALS, PARTIAL_BYTES, PARTIAL_COUNT,
-    BEFORE, TRANSPOSES, TILE, UPDATE, SECOND_UPDATE, AFTER,
-) = range(len(CONTEXT))  # fmt: skip
 
 
 def compiled(function: _F) -> _F:
@@ -26,19 +24,43 @@ def compiled(function: _F) -> _F:
 
 
 @compiled
-def meet(context: int) -> None:
+def address(at: int, field: StridedAddress, down: int, across: int) -> int:
+    """Return where the strided address in the words at `field` leads, so far `down` and `across`."""
+    return int(word(at, field.base) + down * word(at, field.down) + across * word(at, field.across))
+
+
+@compiled
+def operand(operands: int, k: int, down: int, across: int) -> int:
+    """Return where the strided address number `k` of those at `operands` leads."""
+    return address(operands + k * WORD * len(STRIDED), STRIDED, down, across)
+
+
+@compiled
+def set_operands(context: int, operands: int, count: int, down: int, across: int) -> int:
+    """Write where the `count` strided addresses at `operands` lead, for a loop to find; returns where that is."""
+    found = word(context, CONTEXT.operands)
+    for k in range(count):
+        set_word(found, k, operand(operands, k, down, across))
+    return int(found)
+
+
+@compiled
+def barrier_wait(context: int) -> None:
     """Wait until all threads have come here, or one never will: what they compute then is not used."""
-    threads = word(context, THREADS)
+    threads = word(context, CONTEXT.threads)
     if threads == 1:
         return
-    barrier = word(context, BARRIER)
-    generation = load_atomic(barrier + MET)
-    if add_atomic(barrier + COME, 1) == threads - 1:
-        add_atomic(barrier + COME, -threads)
-        add_atomic(barrier + MET, 1)
+    barrier = word(context, CONTEXT.barrier)
+    generation = load_atomic(barrier + BARRIER_WORDS.generation)
+    if add_atomic(barrier + BARRIER_WORDS.arrived, 1) == threads - 1:
+        add_atomic(barrier + BARRIER_WORDS.arrived, -threads)
+        add_atomic(barrier + BARRIER_WORDS.generation, 1)
     else:
         spins = 0
-        while load_atomic(barrier + MET) == generation and load_atomic(barrier + GIVEN_UP) == 0:
+        while (
+            load_atomic(barrier + BARRIER_WORDS.generation) == generation
+            and load_atomic(barrier + BARRIER_WORDS.given_up) == 0
+        ):
             spins += 1
             if spins > _SPINS:
                 leave_core()
@@ -49,15 +71,15 @@ def meet(context: int) -> None:
 @compiled
 def vectors(context: int, columns: int) -> int:
     """Return how many registers hold so many numbers."""
-    log2 = word(context, LANES_LOG2)
+    log2 = word(context, CONTEXT.lanes_log2)
     return int((columns + (1 << log2) - 1) >> log2)
 
 
 @compiled
 def terms(context: int, rows: int) -> int:
     """Return how many terms of a sum over the batch so many rows are."""
-    paired = word(context, PAIRED)
-    return int((rows + paired) >> paired)
+    bf16 = word(context, CONTEXT.bf16)
+    return int((rows + bf16) >> bf16)
 
 
 @compiled

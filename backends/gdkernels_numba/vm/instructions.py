@@ -1,149 +1,389 @@
-"""Tables: a schedule bound to sizes and addresses, as 64-bit integers that one compiled function walks through.
+"""The instruction set: every instruction and the context of a thread, each declared once.
 
-A record is its operation, its length in words, and its fields in the order of `RECORDS`. An address that follows the
-rows comes as three words: where it begins, and the bytes from row to row and from panel to panel.
+A stream is a list of 64-bit integers. An instruction in it is a `Header`, then its fields in the order of its class.
+The writer makes an instance of the class, so that a missing or unknown field is an error. The reader takes the offsets
+of the fields, which are made from the same class and are constants in the compiled interpreter: nobody types an offset.
+
+If an instruction has a field `operands`, so many strided addresses follow it. If it has a field `body`, so many words
+of other instructions follow it, and are run for each of its panels or blocks.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 
-import numpy as np
-import numpy.typing as npt
+from gdkernels_numba.ir.vector import LINE
+from gdkernels_numba.vm.fields import STRIDED, WORD, StridedAddress, fields_of, offsets_of
 
-__all__ = [
-    "BARRIER_BYTES", "COME", "CONTEXT", "END", "FIELDS", "GIVEN_UP", "MET", "OPERATIONS", "RECORDS", "Place", "Table",
-]  # fmt: skip
+_Fields = TypeVar("_Fields", bound=tuple[Any, ...])
 
-
-class Place(NamedTuple):
-    """Where a matrix begins, and how many bytes further the next row and the next panel are."""
-
-    base: int
-    row: int = 0
-    panel: int = 0
+INTERPRETER = "gdkernels_interpreter"  # what the compiled interpreter is called
+END = 0  # stands after the last instruction of a stream, in place of an opcode
 
 
-END = 0
+class Header(NamedTuple):
+    """What every instruction begins with."""
 
-RECORDS: dict[str, tuple[str, ...]] = {
-    # On the rows of a tile. A loop ends in the places of its operands; the records in the "fused" words that follow a
-    # product are run for each of its panels.
-    "GATHER": ("kernel", "columns", "plain", "plain_row", "to", "to_row", "to_panel", "pitch"),
-    "GATHER_COLUMN": ("kernel", "plain", "plain_row", "to"),
-    "PRODUCT": (
-        "kernel", "depth", "columns", "a", "a_row", "a_panel", "a_pitch", "b", "b_pitch", "b_panel",
-        "c", "c_row", "c_panel", "c_pitch", "fused",
-    ),
-    "DOTS": ("kernel", "depth", "a", "a_row", "a_panel", "a_pitch", "w", "c", "c_row", "c_panel", "c_pitch", "fused"),
-    "LOOP": ("kernel", "columns", "pitch", "count"),
-    "NARROW": (
-        "kernel", "columns", "source", "source_row", "source_panel", "pitch", "left", "left_row", "left_panel",
-        "right", "right_row", "right_panel", "right_pitch", "turned", "turned_row", "turned_panel",
-    ),
-    "COLUMN_LOOP": ("kernel", "count"),
-    "SCATTER": ("kernel", "columns", "plain", "plain_row", "from", "from_row", "from_panel", "pitch"),
-    # Sums over the rows of a tile, in blocks of one panel by one panel.
-    "TILE_GRADIENT": (
-        "kernel", "depth", "columns", "a", "a_row", "a_block", "a_pitch", "a_panel", "d", "d_row", "d_panel", "d_pitch",
-        "to", "to_pitch", "to_panel",
-    ),
-    "TILE_SUMS": ("kernel", "columns", "d", "d_row", "d_panel", "d_pitch", "to"),
-    # Blocks of a matrix, of one panel by one panel, numbered along the panels of each row of them: the records in the
-    # next `words` words are run for each. What begins elsewhere in every block is a place: where it begins in the first
-    # block, and the bytes to the block below and to the one beside. A gradient ends in the places written after it.
-    "BLOCKS": ("rows", "columns", "first", "stop", "words"),
-    "BACK": ("kernel", "d", "d_panel", "d_pitch", "w", "w_panel", "w_pitch", "c", "c_pitch"),
-    "GRADIENT": (
-        "kernel", "a", "a_block", "a_pitch", "a_panel", "a_term", "d", "d_panel", "d_pitch",
-        "to", "to_down", "to_across", "to_pitch", "count",
-    ),
-    "SUMS": ("kernel", "d", "d_panel", "d_pitch", "to", "to_panel"),
-    "ADD": ("kernel", "from", "from_down", "from_across", "to", "to_down", "to_across", "pitch", "thread"),
-    "BLOCK_LOOP": ("kernel", "pitch", "count"),
-    "TRANSPOSE": (
-        "kernel", "from", "from_down", "from_across", "from_pitch", "to", "to_down", "to_across", "to_pitch",
-    ),
-    "NARROW_BLOCK": (
-        "kernel", "from", "from_down", "from_across", "from_pitch",
-        "right", "right_down", "right_across", "right_pitch", "back", "back_down", "back_across", "back_pitch",
-    ),
-    # Wait for the other threads.
-    "MEET": (),
-    "NUMBER_LOOP": ("kernel", "count"),
-    # Numbers: the sum over threads, and what a run returns.
-    "TOTAL": ("from", "to"),
-    "RECORD": ("from", "to"),
-    # Whole parameters, in and out of panels.
-    "PACK": ("kernel", "rows", "columns", "plain", "plain_row", "to", "pitch", "panel"),
-    "UNPACK": ("kernel", "rows", "columns", "plain", "plain_row", "from", "pitch", "panel"),
-}  # fmt: skip
-
-# The words of the barrier, by their place in bytes: how many threads have come, how often all have, and whether one of
-# them never will.
-COME, MET, GIVEN_UP = 0, 64, 72
-BARRIER_BYTES = 128
-
-OPERATIONS = {name: k for k, name in enumerate(RECORDS, start=1)}
-
-# Where a field stands in its record.
-FIELDS = {name: {field: 2 + k for k, field in enumerate(fields)} for name, fields in RECORDS.items()}
-
-# What a thread is told: the words of its context.
-CONTEXT = (
-    "thread", "threads", "barrier", "float_state", "saved_state", "panel", "lanes_log2",
-    "product_depth", "product_panels", "sums_depth", "paired",
-    "batch", "records", "steps", "tile_rows", "grain", "all_rows", "order", "operands",
-    "scalars", "scalar_count", "numbers", "partials", "partial_bytes", "partial_count",
-    "before", "transposes", "tile", "update", "second_update", "after",
-)  # fmt: skip
+    opcode: Annotated[int, "which instruction it is; `END` after the last one"]
+    length: Annotated[int, "how many words it has with its header and its operands, without its body"]
 
 
-class Table:
-    """A list of records under construction."""
+class InstructionLayout(NamedTuple, Generic[_Fields]):
+    """An instruction as the reader sees it.
 
-    def __init__(self) -> None:
-        self.words: list[int] = []
+    Attributes
+    ----------
+    size
+        How many words its header and its fields have; its operands or its body follow.
+    at
+        For each field, how many words it stands behind the beginning of the instruction.
+    """
 
-    def add(self, operation: str, *values: int | Place, operands: Sequence[Place] | None = None) -> int:
-        """Append a record; returns where it begins."""
-        fields = list(_flat(values))
-        if operands is not None:
-            fields.append(len(operands))
-            for place in operands:
-                fields += place
-        assert len(fields) == len(RECORDS[operation]) + 3 * len(operands or ()), (operation, fields)
-        record = len(self.words)
-        self.words += [OPERATIONS[operation], len(fields) + 2, *fields]
-        return record
-
-    @contextmanager
-    def blocks(self, rows: int, columns: int, first: int, stop: int) -> Iterator[None]:
-        """Let what is added inside run on these blocks of a matrix of `rows` by `columns`."""
-        with self._followed("BLOCKS", rows, columns, first, stop, 0):
-            yield
-
-    @contextmanager
-    def product(self, operation: str, *values: int | Place) -> Iterator[None]:
-        """Append a product, and let what is added inside run on each of its panels."""
-        with self._followed(operation, *values, 0):
-            yield
-
-    @contextmanager
-    def _followed(self, operation: str, *values: int | Place) -> Iterator[None]:
-        """Append a record whose last field counts the words of what is added inside."""
-        self.add(operation, *values)
-        body = len(self.words)
-        yield
-        self.words[body - 1] = len(self.words) - body
-
-    def array(self) -> npt.NDArray[np.int64]:
-        return np.array([*self.words, END], np.int64)
+    opcode: int
+    size: int
+    at: _Fields
 
 
-def _flat(values: Iterable[int | Place]) -> Iterable[int]:
-    for value in values:
-        if isinstance(value, Place):
-            yield from value
-        else:
-            yield value
+INSTRUCTIONS: dict[type[tuple[Any, ...]], InstructionLayout[Any]] = {}
+
+
+def _instruction(kind: type[_Fields]) -> InstructionLayout[_Fields]:
+    """Return the next instruction of the set."""
+    start = len(Header._fields)
+    size = start + sum(field.words for field in fields_of(kind))
+    made = InstructionLayout(len(INSTRUCTIONS) + 1, size, offsets_of(kind, start))
+    INSTRUCTIONS[kind] = made
+    return made
+
+
+# ---- on the rows of a tile; strided addresses go from row to row and from panel to panel
+
+
+class GatherRows(NamedTuple):
+    """Copy rows of an array of the caller's, in the order of the run, into panels."""
+
+    kernel: Annotated[int, "`rows_in`"]
+    columns: Annotated[int, "how many columns are copied"]
+    plain: Annotated[int, "the caller's array, from the first of these columns on; set for every run"]
+    plain_row: Annotated[int, "bytes from row to row of the caller's array"]
+    to: Annotated[StridedAddress, "the panels"]
+    pitch: Annotated[int, "bytes from row to row of a panel"]
+
+
+class GatherColumn(NamedTuple):
+    """Copy one number for each row of the tile, which the caller has put in the order of the run."""
+
+    kernel: Annotated[int, "`rows_in`"]
+    plain: Annotated[int, "the caller's array; set for every run"]
+    plain_row: Annotated[int, "bytes from number to number of it"]
+    to: Annotated[int, "where the numbers go, side by side"]
+
+
+class MultiplyTile(NamedTuple):
+    """Multiply the rows of a tile by weights, panel by panel: c = a b; then run the body on the panel."""
+
+    kernel: Annotated[int, "`product`"]
+    depth: Annotated[int, "terms of a sum: numbers, or pairs of bfloat16"]
+    columns: Annotated[int, "columns of the result"]
+    a: Annotated[StridedAddress, "the left operand"]
+    a_pitch: Annotated[int, "bytes from row to row of it"]
+    b: Annotated[StridedAddress, "the weights"]
+    c: Annotated[StridedAddress, "the result"]
+    c_pitch: Annotated[int, "bytes from row to row of it"]
+    body: Annotated[int, "words of the instructions that are run on each panel of the result"] = 0
+
+
+class DotRows(NamedTuple):
+    """Multiply the rows of a tile by the weights of a layer of one unit; then run the body on the result."""
+
+    kernel: Annotated[int, "`dots`"]
+    depth: Annotated[int, "terms of a sum"]
+    a: Annotated[StridedAddress, "the left operand"]
+    a_pitch: Annotated[int, "bytes from row to row of it"]
+    w: Annotated[int, "the weights, side by side"]
+    c: Annotated[StridedAddress, "the result"]
+    c_pitch: Annotated[int, "bytes from row to row of it"]
+    body: Annotated[int, "words of the instructions that are run on the result"] = 0
+
+
+class LoopOverTile(NamedTuple):
+    """Run an elementwise loop on matrices of the tile, panel by panel."""
+
+    kernel: Annotated[int, "the loop, compiled for this program"]
+    columns: Annotated[int, "columns that it runs over"]
+    pitch: Annotated[int, "bytes from row to row of every matrix"]
+    operands: Annotated[int, "how many strided addresses follow: what it reads, writes and reduces into"] = 0
+
+
+class PackTile(NamedTuple):
+    """Round a value to bfloat16, panel by panel, in each form that a product reads; a form at 0 is not wanted."""
+
+    kernel: Annotated[int, "`pack_bf16_rows` or `pack_bf16_distant_rows`"]
+    columns: Annotated[int, "columns of the value"]
+    source: Annotated[StridedAddress, "the value in float32"]
+    pitch: Annotated[int, "bytes from row to row of it"]
+    left: Annotated[StridedAddress, "the form of a left operand"]
+    right: Annotated[StridedAddress, "the form of a right operand"]
+    right_pitch: Annotated[int, "bytes from pair of rows to pair of rows of it"]
+    transposed: Annotated[StridedAddress, "the form of a left operand that is transposed"]
+
+
+class LoopOverColumn(NamedTuple):
+    """Run an elementwise loop on one number for each row of the tile."""
+
+    kernel: Annotated[int, "the loop, compiled for this program"]
+    operands: Annotated[int, "how many strided addresses follow; only their bases count"] = 0
+
+
+class ScatterRows(NamedTuple):
+    """Copy panels into rows of an array of the caller's: predictions."""
+
+    kernel: Annotated[int, "`rows_out`"]
+    columns: Annotated[int, "how many columns are copied"]
+    plain: Annotated[int, "the caller's array; set for every run"]
+    plain_row: Annotated[int, "bytes from row to row of it"]
+    source: Annotated[StridedAddress, "the panels"]
+    pitch: Annotated[int, "bytes from row to row of a panel"]
+
+
+class AddTileGradient(NamedTuple):
+    """Add the tile's part to the gradient of a weight matrix: aᵀ d, block by block."""
+
+    kernel: Annotated[int, "`product_transposed`, or `product` of packed operands"]
+    depth: Annotated[int, "rows of the gradient"]
+    columns: Annotated[int, "columns of the gradient"]
+    a: Annotated[StridedAddress, "the first factor; across: to the next block of its units"]
+    a_pitch: Annotated[int, "what the kernel takes for `a_row`"]
+    a_panel: Annotated[int, "what the kernel takes for `a_panel`"]
+    d: Annotated[StridedAddress, "the second factor"]
+    d_pitch: Annotated[int, "bytes from one term of the sum to the next in it"]
+    to: Annotated[StridedAddress, "the gradient"]
+
+
+class AddTileSums(NamedTuple):
+    """Add the tile's part to the gradient of a bias: sums of columns."""
+
+    kernel: Annotated[int, "`column_sums`"]
+    columns: Annotated[int, "how many columns are summed"]
+    d: Annotated[StridedAddress, "what is summed"]
+    d_pitch: Annotated[int, "bytes from row to row of it"]
+    to: Annotated[int, "the gradient, a row of panels"]
+
+
+# ---- on blocks of a matrix, of one panel by one panel; strided addresses go to the block below and to the one beside
+
+
+class ForBlocks(NamedTuple):
+    """Run the body on some blocks of a matrix, which are numbered along each row of blocks."""
+
+    rows: Annotated[int, "rows of the matrix"]
+    columns: Annotated[int, "columns of the matrix"]
+    first: Annotated[int, "the first block"]
+    stop: Annotated[int, "the block after the last one"]
+    body: Annotated[int, "words of the instructions that are run on each block"] = 0
+
+
+class MultiplyBack(NamedTuple):
+    """Multiply by a block of weights from the other side, and add that to the result: c = (c +) d wᵀ."""
+
+    kernel: Annotated[int, "`product_by_rows`"]
+    d: Annotated[StridedAddress, "the left operand"]
+    d_pitch: Annotated[int, "bytes from row to row of it"]
+    w: Annotated[StridedAddress, "the weights"]
+    w_pitch: Annotated[int, "bytes from row to row of them"]
+    c: Annotated[int, "the result, one panel for all blocks"]
+    c_pitch: Annotated[int, "bytes from row to row of it"]
+
+
+class SumGradient(NamedTuple):
+    """Compute a block of the gradient of a weight matrix from the whole batch: aᵀ d."""
+
+    kernel: Annotated[int, "`product_transposed`, or `product` of packed operands"]
+    a: Annotated[StridedAddress, "the first factor, of the first row of the batch"]
+    a_pitch: Annotated[int, "what the kernel takes for `a_row`"]
+    a_panel: Annotated[int, "what the kernel takes for `a_panel`"]
+    a_term: Annotated[int, "bytes from one term of the sum to the next in it"]
+    d: Annotated[StridedAddress, "the second factor, of the first row of the batch"]
+    d_pitch: Annotated[int, "bytes from one term of the sum to the next in it"]
+    to: Annotated[StridedAddress, "the gradient"]
+    to_pitch: Annotated[int, "bytes from row to row of it"]
+    operands: Annotated[int, "how many strided addresses follow: what is written next, and brought near meanwhile"] = 0
+
+
+class SumColumns(NamedTuple):
+    """Compute a block of the gradient of a bias from the whole batch."""
+
+    kernel: Annotated[int, "`column_sums`"]
+    d: Annotated[StridedAddress, "what is summed"]
+    d_pitch: Annotated[int, "bytes from row to row of it"]
+    to: Annotated[StridedAddress, "the gradient"]
+
+
+class AddBlock(NamedTuple):
+    """Add a block of another thread's gradient, if that thread had rows."""
+
+    kernel: Annotated[int, "`add`"]
+    source: Annotated[StridedAddress, "the other thread's gradient"]
+    target: Annotated[StridedAddress, "the first thread's gradient"]
+    pitch: Annotated[int, "bytes from row to row of both"]
+    thread: Annotated[int, "the other thread"]
+
+
+class LoopOverBlock(NamedTuple):
+    """Run an elementwise loop on a block: the change of a parameter."""
+
+    kernel: Annotated[int, "the loop, compiled for this program"]
+    pitch: Annotated[int, "bytes from row to row of every matrix"]
+    operands: Annotated[int, "how many strided addresses follow: what it reads, writes and reduces into"] = 0
+
+
+class TransposeBlock(NamedTuple):
+    """Copy a block of weights into their transpose."""
+
+    kernel: Annotated[int, "`transpose`"]
+    source: Annotated[StridedAddress, "the weights"]
+    source_pitch: Annotated[int, "bytes from row to row of them"]
+    target: Annotated[StridedAddress, "the transpose"]
+    target_pitch: Annotated[int, "bytes from row to row of it"]
+
+
+class PackBlock(NamedTuple):
+    """Round a block of weights to bfloat16 in each form that a product reads; a form at 0 is not wanted."""
+
+    kernel: Annotated[int, "`pack_bf16_weights` or `pack_bf16_distant_weights`"]
+    source: Annotated[StridedAddress, "the weights in float32"]
+    source_pitch: Annotated[int, "bytes from row to row of them"]
+    right: Annotated[StridedAddress, "the form of a right operand"]
+    right_pitch: Annotated[int, "bytes from pair of rows to pair of rows of it"]
+    back: Annotated[StridedAddress, "the form of a right operand that is transposed"]
+    back_pitch: Annotated[int, "bytes from pair of columns to pair of columns of it"]
+
+
+# ---- between the parts of a step, and before and after a run
+
+
+class Barrier(NamedTuple):
+    """Wait until every thread of the run is here."""
+
+
+class LoopOverNumbers(NamedTuple):
+    """Compute single numbers from others, such as the factor of clipping."""
+
+    kernel: Annotated[int, "the loop, compiled for this program"]
+    operands: Annotated[int, "how many strided addresses follow; only their bases count"] = 0
+
+
+class SumOverThreads(NamedTuple):
+    """Add up the parts of a total that the threads have found, always in the same order."""
+
+    source: Annotated[int, "the first thread's part; the next is `partial_bytes` further"]
+    target: Annotated[int, "the total"]
+
+
+class AddToResult(NamedTuple):
+    """Add a number to one that the run returns."""
+
+    source: Annotated[int, "the number"]
+    target: Annotated[int, "what the run returns"]
+
+
+class LoadParameter(NamedTuple):
+    """Copy rows of a parameter or slot of the caller's into panels."""
+
+    kernel: Annotated[int, "`rows_in`"]
+    rows: Annotated[int, "how many rows are copied"]
+    columns: Annotated[int, "how many columns they have"]
+    plain: Annotated[int, "the caller's array, from the first of these rows on; set for every run"]
+    plain_row: Annotated[int, "bytes from row to row of it"]
+    panels: Annotated[StridedAddress, "the panels, from the first of these rows on"]
+
+
+class StoreParameter(NamedTuple):
+    """Copy panels into rows of a parameter or slot of the caller's."""
+
+    kernel: Annotated[int, "`rows_out`"]
+    rows: Annotated[int, "how many rows are copied"]
+    columns: Annotated[int, "how many columns they have"]
+    plain: Annotated[int, "the caller's array, from the first of these rows on; set for every run"]
+    plain_row: Annotated[int, "bytes from row to row of it"]
+    panels: Annotated[StridedAddress, "the panels, from the first of these rows on"]
+
+
+class ThreadContext(NamedTuple):
+    """What a thread is told: where its streams and its memory are, and how a step is cut up."""
+
+    thread: Annotated[int, "which thread this is"]
+    threads: Annotated[int, "how many there are"]
+    barrier: Annotated[int, "where `BARRIER_WORDS` are"]
+    float_state: Annotated[int, "the kernel that flushes denormals, and configures tiles of AMX, or undoes that"]
+    saved_state: Annotated[int, "where it keeps what it found"]
+    panel: Annotated[int, "columns of a panel, and rows of a block"]
+    lanes_log2: Annotated[int, "the logarithm of how many numbers a vector register holds"]
+    product_depth: Annotated[int, "terms that a product sums in registers at a time"]
+    product_panels: Annotated[int, "panels of the left operand that those are"]
+    sums_depth: Annotated[int, "terms that a gradient sums in registers at a time, along the batch"]
+    bf16: Annotated[int, "1 if a term of a sum is a pair of bfloat16 numbers, else 0"]
+    batch: Annotated[int, "rows of a full batch"]
+    tile_rows: Annotated[int, "rows of a full tile"]
+    grain: Annotated[int, "threads share the rows of a batch in multiples of this"]
+    all_rows: Annotated[int, "1 if every thread runs on all rows of the batch, else 0"]
+    operands: Annotated[int, "where the addresses are put that a loop runs on"]
+    scalar_count: Annotated[int, "how many numbers differ from step to step"]
+    numbers: Annotated[int, "this thread's single numbers; those that differ from step to step come first"]
+    partials: Annotated[int, "the first thread's parts of the totals"]
+    partial_bytes: Annotated[int, "bytes to the next thread's"]
+    partial_count: Annotated[int, "how many totals there are"]
+    before: Annotated[int, "the stream that is run once, before all others"]
+    transposes: Annotated[int, "the stream that is run once when all threads have done that"]
+    tile: Annotated[int, "the stream that is run on every tile"]
+    update: Annotated[int, "the stream that is run on every batch when all threads have run theirs on its tiles"]
+    second_update: Annotated[int, "the stream that is run when all threads have done that, or 0"]
+    after: Annotated[int, "the stream that is run once, in the end"]
+    order: Annotated[int, "the numbers of the rows to use, or 0 for all in turn; set for every run"] = 0
+    records: Annotated[int, "how many rows are used; set for every run"] = 0
+    steps: Annotated[int, "how many steps are done; set for every run"] = 0
+    scalars: Annotated[int, "for each step, the numbers that differ from step to step; set for every run"] = 0
+
+
+class BarrierWords(NamedTuple):
+    """Where the words of the barrier are, in bytes; the first has a line of the cache for itself."""
+
+    arrived: int
+    generation: int
+    given_up: int
+
+
+GATHER_ROWS = _instruction(GatherRows)
+GATHER_COLUMN = _instruction(GatherColumn)
+MULTIPLY_TILE = _instruction(MultiplyTile)
+DOT_ROWS = _instruction(DotRows)
+LOOP_OVER_TILE = _instruction(LoopOverTile)
+PACK_TILE = _instruction(PackTile)
+LOOP_OVER_COLUMN = _instruction(LoopOverColumn)
+SCATTER_ROWS = _instruction(ScatterRows)
+ADD_TILE_GRADIENT = _instruction(AddTileGradient)
+ADD_TILE_SUMS = _instruction(AddTileSums)
+FOR_BLOCKS = _instruction(ForBlocks)
+MULTIPLY_BACK = _instruction(MultiplyBack)
+SUM_GRADIENT = _instruction(SumGradient)
+SUM_COLUMNS = _instruction(SumColumns)
+ADD_BLOCK = _instruction(AddBlock)
+LOOP_OVER_BLOCK = _instruction(LoopOverBlock)
+TRANSPOSE_BLOCK = _instruction(TransposeBlock)
+PACK_BLOCK = _instruction(PackBlock)
+BARRIER = _instruction(Barrier)
+LOOP_OVER_NUMBERS = _instruction(LoopOverNumbers)
+SUM_OVER_THREADS = _instruction(SumOverThreads)
+ADD_TO_RESULT = _instruction(AddToResult)
+LOAD_PARAMETER = _instruction(LoadParameter)
+STORE_PARAMETER = _instruction(StoreParameter)
+
+HEADER = offsets_of(Header)
+CONTEXT = offsets_of(ThreadContext)
+
+# How many threads have come, how often all have, and whether one of them never will.
+BARRIER_WORDS = BarrierWords(arrived=0, generation=LINE, given_up=LINE + WORD)
+BARRIER_BYTES = 2 * LINE
+
+
+def generated_constants() -> str:
+    """Return all offsets as text: what the interpreter is compiled with beside its own source."""
+    return repr((INSTRUCTIONS, HEADER, CONTEXT, STRIDED, BARRIER_WORDS))

@@ -2,81 +2,94 @@
 
 from gdkernels_numba.ir.vector import GRANULE, LINE, PANEL_BYTES
 from gdkernels_numba.vm.blocks import run_blocks
-from gdkernels_numba.vm.context import (
-    OPERANDS,
-    ORDER,
-    PANEL,
-    PRODUCT_DEPTH,
-    PRODUCT_PANELS,
-    compiled,
-    meet,
-    terms,
-    terms_at_once,
-    vectors,
+from gdkernels_numba.vm.context import address, barrier_wait, compiled, set_operands, terms, terms_at_once, vectors
+from gdkernels_numba.vm.fields import WORD
+from gdkernels_numba.vm.instructions import (
+    ADD_TILE_GRADIENT,
+    ADD_TILE_SUMS,
+    BARRIER,
+    CONTEXT,
+    DOT_ROWS,
+    END,
+    FOR_BLOCKS,
+    GATHER_COLUMN,
+    GATHER_ROWS,
+    HEADER,
+    LOOP_OVER_COLUMN,
+    LOOP_OVER_TILE,
+    MULTIPLY_TILE,
+    PACK_TILE,
+    SCATTER_ROWS,
 )
-from gdkernels_numba.vm.instructions import END, OPERATIONS
-from gdkernels_numba.vm.intrinsics import call, set_word, word
+from gdkernels_numba.vm.intrinsics import call, word
 
-GATHER, SCATTER, GATHER_COLUMN, PRODUCT = (OPERATIONS[k] for k in ("GATHER", "SCATTER", "GATHER_COLUMN", "PRODUCT"))
-DOTS, LOOP, COLUMN_LOOP, TILE_GRADIENT = (OPERATIONS[k] for k in ("DOTS", "LOOP", "COLUMN_LOOP", "TILE_GRADIENT"))
-TILE_SUMS, BLOCKS, MEET, NARROW = (OPERATIONS[k] for k in ("TILE_SUMS", "BLOCKS", "MEET", "NARROW"))
+__all__ = ["run_on_rows"]
 
 
 @compiled
-def run_loop(context: int, r: int, row: int, rows: int, panel: int) -> None:
-    """Run the loop at record `r` on one panel of a tile."""
-    operands, width = word(context, OPERANDS), word(context, PANEL)
-    for k in range(word(r, 5)):
-        place = r + 48 + 24 * k
-        set_word(operands, k, word(place, 0) + row * word(place, 1) + panel * word(place, 2))
-    columns = min(width, word(r, 3) - panel * width)
+def run_loop(context: int, i: int, row: int, rows: int, panel: int) -> None:
+    """Run the loop at `i` on one panel of a tile."""
+    at, width = LOOP_OVER_TILE.at, word(context, CONTEXT.panel)
+    operands = set_operands(context, i + WORD * LOOP_OVER_TILE.size, word(i, at.operands), row, panel)
+    columns = min(width, word(i, at.columns) - panel * width)
     first = 1 if panel == 0 else 0
-    call(word(r, 2), (rows, columns, word(r, 4), operands, first))
+    call(word(i, at.kernel), (rows, columns, word(i, at.pitch), operands, first))
 
 
 @compiled
-def run_narrow(context: int, r: int, row: int, rows: int, panel: int) -> None:
+def run_pack(context: int, i: int, row: int, rows: int, panel: int) -> None:
     """Write the forms of one panel of a tile that products need."""
-    width = word(context, PANEL)
-    columns = min(width, word(r, 3) - panel * width)
-    source = word(r, 4) + row * word(r, 5) + panel * word(r, 6)
-    left, right, turned = word(r, 8), word(r, 11), word(r, 15)
-    if left:
-        left += row * word(r, 9) + panel * (width // GRANULE) * word(r, 10)
-    if right:
-        right += row * word(r, 12) + panel * word(r, 13)
-    if turned:
-        turned += row * word(r, 16) + panel * width * LINE
-    call(word(r, 2), (rows, columns, source, word(r, 7), left, word(r, 10), right, word(r, 14), turned, word(r, 17)))
+    at, width = PACK_TILE.at, word(context, CONTEXT.panel)
+    columns = min(width, word(i, at.columns) - panel * width)
+    source = address(i, at.source, row, panel)
+    # A panel of the value is so many panels of the form left, and so many lines of the form transposed.
+    left = address(i, at.left, row, panel * (width // GRANULE)) if word(i, at.left.base) else 0
+    right = address(i, at.right, row, panel) if word(i, at.right.base) else 0
+    transposed = 0
+    if word(i, at.transposed.base):
+        transposed = address(i, at.transposed, row, 0) + panel * width * LINE
+    left_panel, right_pitch, transposed_panel = (
+        word(i, at.left.across),
+        word(i, at.right_pitch),
+        word(i, at.transposed.across),
+    )
+    call(
+        word(i, at.kernel),
+        (
+            rows, columns, source, word(i, at.pitch),
+            left, left_panel, right, right_pitch, transposed, transposed_panel,
+        ),
+    )  # fmt: skip
 
 
 @compiled
-def run_on_panel(context: int, r: int, row: int, rows: int, panel: int) -> None:
-    if word(r, 0) == LOOP:
-        run_loop(context, r, row, rows, panel)
+def run_on_panel(context: int, i: int, row: int, rows: int, panel: int) -> None:
+    if word(i, HEADER.opcode) == LOOP_OVER_TILE.opcode:
+        run_loop(context, i, row, rows, panel)
     else:
-        run_narrow(context, r, row, rows, panel)
+        run_pack(context, i, row, rows, panel)
 
 
 @compiled
-def run_fused(context: int, r: int, words: int, row: int, rows: int, panel: int) -> None:
-    """Run the records in the `words` words from `r` on one panel of a tile."""
-    end = r + 8 * words
-    while r < end:
-        run_on_panel(context, r, row, rows, panel)
-        r += 8 * word(r, 1)
+def run_body(context: int, i: int, words: int, row: int, rows: int, panel: int) -> None:
+    """Run the instructions in the `words` words from `i` on one panel of a tile."""
+    end = i + WORD * words
+    while i < end:
+        run_on_panel(context, i, row, rows, panel)
+        i += WORD * word(i, HEADER.length)
 
 
 @compiled
-def run_product(context: int, r: int, row: int, rows: int) -> None:
+def run_product(context: int, i: int, row: int, rows: int) -> None:
     """Multiply the rows of a tile with weights, panel by panel; a fused loop finds each panel in the cache."""
-    width, chunk = word(context, PANEL), word(context, PRODUCT_DEPTH)
-    kernel, depth, columns = word(r, 2), word(r, 3), word(r, 4)
-    a, a_panel, a_pitch = word(r, 5) + row * word(r, 6), word(r, 7), word(r, 8)
-    b, b_pitch, b_panel = word(r, 9), word(r, 10), word(r, 11)
-    c, c_panel, c_pitch = word(r, 12) + row * word(r, 13), word(r, 14), word(r, 15)
-    fused = word(r, 16)
-    chunk_panels = word(context, PRODUCT_PANELS)
+    at = MULTIPLY_TILE.at
+    width, chunk = word(context, CONTEXT.panel), word(context, CONTEXT.product_depth)
+    kernel, depth, columns = word(i, at.kernel), word(i, at.depth), word(i, at.columns)
+    a, a_panel, a_pitch = address(i, at.a, row, 0), word(i, at.a.across), word(i, at.a_pitch)
+    b, b_pitch, b_panel = word(i, at.b.base), word(i, at.b.down), word(i, at.b.across)
+    c, c_panel, c_pitch = address(i, at.c, row, 0), word(i, at.c.across), word(i, at.c_pitch)
+    body = word(i, at.body)
+    chunk_panels = word(context, CONTEXT.product_panels)
     panel = 0
     while columns > 0:
         across = vectors(context, min(width, columns))
@@ -87,7 +100,7 @@ def run_product(context: int, r: int, row: int, rows: int) -> None:
             ahead += a_panel * chunk_panels
             behind += b_pitch * chunk
             k += here
-        run_fused(context, r + 8 * word(r, 1), fused, row, rows, panel)
+        run_body(context, i + WORD * MULTIPLY_TILE.size, body, row, rows, panel)
         b += b_panel
         c += c_panel
         panel += 1
@@ -95,18 +108,24 @@ def run_product(context: int, r: int, row: int, rows: int) -> None:
 
 
 @compiled
-def run_tile_gradient(context: int, r: int, row: int, rows: int, goes_on: int) -> None:
+def run_tile_gradient(context: int, i: int, row: int, rows: int, goes_on: int) -> None:
     """Add the tile's part to the gradient of a weight matrix."""
-    width, count = word(context, PANEL), terms(context, rows)
-    kernel, depth = word(r, 2), word(r, 3)
-    a, a_block, a_pitch, a_panel = word(r, 5) + row * word(r, 6), word(r, 7), word(r, 8), word(r, 9)
-    first, to_pitch, to_panel = word(r, 14), word(r, 15), word(r, 16)
+    at = ADD_TILE_GRADIENT.at
+    width, count = word(context, CONTEXT.panel), terms(context, rows)
+    kernel, depth = word(i, at.kernel), word(i, at.depth)
+    a, a_block, a_pitch, a_panel = (
+        address(i, at.a, row, 0),
+        word(i, at.a.across),
+        word(i, at.a_pitch),
+        word(i, at.a_panel),
+    )
+    first, to_pitch, to_panel = word(i, at.to.base), word(i, at.to.down), word(i, at.to.across)
     while depth > 0:
-        d, to, columns, here = word(r, 10) + row * word(r, 11), first, word(r, 4), min(width, depth)
+        d, to, columns, here = address(i, at.d, row, 0), first, word(i, at.columns), min(width, depth)
         while columns > 0:
             across = vectors(context, min(width, columns))
-            call(kernel, (here, count, across, a, a_pitch, a_panel, d, word(r, 13), to, to_pitch, goes_on, 0))
-            d += word(r, 12)
+            call(kernel, (here, count, across, a, a_pitch, a_panel, d, word(i, at.d_pitch), to, to_pitch, goes_on, 0))
+            d += word(i, at.d.across)
             to += to_panel
             columns -= width
         a += a_block
@@ -115,61 +134,88 @@ def run_tile_gradient(context: int, r: int, row: int, rows: int, goes_on: int) -
 
 
 @compiled
-def run_tile_sums(context: int, r: int, row: int, rows: int, goes_on: int) -> None:
-    width, columns = word(context, PANEL), word(r, 3)
-    d, to = word(r, 4) + row * word(r, 5), word(r, 8)
+def run_tile_sums(context: int, i: int, row: int, rows: int, goes_on: int) -> None:
+    at = ADD_TILE_SUMS.at
+    width, columns = word(context, CONTEXT.panel), word(i, at.columns)
+    d, to = address(i, at.d, row, 0), word(i, at.to)
     while columns > 0:
         across = vectors(context, min(width, columns))
-        call(word(r, 2), (rows, across, d, word(r, 7), to, goes_on))
-        d += word(r, 6)
+        call(word(i, at.kernel), (rows, across, d, word(i, at.d_pitch), to, goes_on))
+        d += word(i, at.d.across)
         to += PANEL_BYTES
         columns -= width
 
 
 @compiled
-def run_on_rows(context: int, table: int, start: int, row: int, rows: int, goes_on: int) -> None:
-    """Run the records of a tile: `rows` rows from `row` of the batch, which begins at `start` of the order."""
-    r, width, order = table, word(context, PANEL), word(context, ORDER)
-    while word(r, 0) != END:
-        operation, length, kernel = word(r, 0), word(r, 1), word(r, 2)
-        if operation == PRODUCT:
-            run_product(context, r, row, rows)
-            length += word(r, 16)
-        elif operation in (LOOP, NARROW):
+def run_gather(context: int, i: int, row: int, rows: int, start: int) -> None:
+    """Copy the rows of a tile; the batch begins at `start` of the order."""
+    at, order = GATHER_ROWS.at, word(context, CONTEXT.order)
+    plain, plain_row, numbers = word(i, at.plain), word(i, at.plain_row), order + WORD * (start + row)
+    if order == 0:
+        plain, numbers = plain + (start + row) * plain_row, 0
+    to, to_panel = address(i, at.to, row, 0), word(i, at.to.across)
+    call(word(i, at.kernel), (rows, word(i, at.columns), plain, plain_row, to, word(i, at.pitch), to_panel, numbers))
+
+
+@compiled
+def run_dots(context: int, i: int, row: int, rows: int) -> None:
+    """Multiply the rows of a tile with one row of weights."""
+    at = DOT_ROWS.at
+    a, a_panel, c = address(i, at.a, row, 0), word(i, at.a.across), address(i, at.c, row, 0)
+    call(
+        word(i, at.kernel),
+        (rows, word(i, at.depth), a, word(i, at.a_pitch), a_panel, word(i, at.w), c, word(i, at.c_pitch)),
+    )
+    run_body(context, i + WORD * DOT_ROWS.size, word(i, at.body), row, rows, 0)
+
+
+@compiled
+def run_scatter(i: int, row: int, rows: int, start: int) -> None:
+    """Copy the rows of a tile to where the caller wants them."""
+    at = SCATTER_ROWS.at
+    plain_row = word(i, at.plain_row)
+    plain = word(i, at.plain) + (start + row) * plain_row
+    source, panel = address(i, at.source, row, 0), word(i, at.source.across)
+    call(word(i, at.kernel), (rows, word(i, at.columns), plain, plain_row, source, word(i, at.pitch), panel))
+
+
+@compiled
+def run_on_rows(context: int, stream: int, start: int, row: int, rows: int, goes_on: int) -> None:
+    """Run the stream of a tile: `rows` rows from `row` of the batch, which begins at `start` of the order."""
+    i, width = stream, word(context, CONTEXT.panel)
+    while word(i, HEADER.opcode) != END:
+        opcode, length = word(i, HEADER.opcode), word(i, HEADER.length)
+        if opcode == MULTIPLY_TILE.opcode:
+            run_product(context, i, row, rows)
+            length += word(i, MULTIPLY_TILE.at.body)
+        elif opcode == LOOP_OVER_TILE.opcode or opcode == PACK_TILE.opcode:  # noqa: PLR1714  # Numba knows no sets
+            columns = word(i, LOOP_OVER_TILE.at.columns if opcode == LOOP_OVER_TILE.opcode else PACK_TILE.at.columns)
             panel = 0
-            while panel * width < word(r, 3):
-                run_on_panel(context, r, row, rows, panel)
+            while panel * width < columns:
+                run_on_panel(context, i, row, rows, panel)
                 panel += 1
-        elif operation == DOTS:
-            a, c = word(r, 4) + row * word(r, 5), word(r, 9) + row * word(r, 10)
-            call(kernel, (rows, word(r, 3), a, word(r, 7), word(r, 6), word(r, 8), c, word(r, 12)))
-            run_fused(context, r + 8 * length, word(r, 13), row, rows, 0)
-            length += word(r, 13)
-        elif operation == GATHER:
-            to = word(r, 6) + row * word(r, 7)
-            plain, numbers = word(r, 4), order + 8 * (start + row)
-            if order == 0:
-                plain, numbers = plain + (start + row) * word(r, 5), 0
-            call(kernel, (rows, word(r, 3), plain, word(r, 5), to, word(r, 9), word(r, 8), numbers))
-        elif operation == GATHER_COLUMN:  # in the order of the run already
-            plain = word(r, 3) + (start + row) * word(r, 4)
-            call(kernel, (1, rows, plain, 0, word(r, 5), 0, PANEL_BYTES, 0))
-        elif operation == TILE_GRADIENT:
-            run_tile_gradient(context, r, row, rows, goes_on)
-        elif operation == TILE_SUMS:
-            run_tile_sums(context, r, row, rows, goes_on)
-        elif operation == COLUMN_LOOP:
-            operands = word(context, OPERANDS)
-            for k in range(word(r, 3)):
-                set_word(operands, k, word(r, 4 + 3 * k))
-            call(kernel, (1, rows, 0, operands, 1))
-        elif operation == SCATTER:
-            plain = word(r, 4) + (start + row) * word(r, 5)
-            source = word(r, 6) + row * word(r, 7)
-            call(kernel, (rows, word(r, 3), plain, word(r, 5), source, word(r, 9), word(r, 8)))
-        elif operation == MEET:
-            meet(context)
-        elif operation == BLOCKS:
-            run_blocks(context, r, rows, 0)
-            length += word(r, 6)
-        r += 8 * length
+        elif opcode == DOT_ROWS.opcode:
+            run_dots(context, i, row, rows)
+            length += word(i, DOT_ROWS.at.body)
+        elif opcode == GATHER_ROWS.opcode:
+            run_gather(context, i, row, rows, start)
+        elif opcode == GATHER_COLUMN.opcode:  # in the order of the run already
+            at = GATHER_COLUMN.at
+            plain = word(i, at.plain) + (start + row) * word(i, at.plain_row)
+            call(word(i, at.kernel), (1, rows, plain, 0, word(i, at.to), 0, PANEL_BYTES, 0))
+        elif opcode == ADD_TILE_GRADIENT.opcode:
+            run_tile_gradient(context, i, row, rows, goes_on)
+        elif opcode == ADD_TILE_SUMS.opcode:
+            run_tile_sums(context, i, row, rows, goes_on)
+        elif opcode == LOOP_OVER_COLUMN.opcode:
+            loop = LOOP_OVER_COLUMN.at
+            operands = set_operands(context, i + WORD * LOOP_OVER_COLUMN.size, word(i, loop.operands), 0, 0)
+            call(word(i, loop.kernel), (1, rows, 0, operands, 1))
+        elif opcode == SCATTER_ROWS.opcode:
+            run_scatter(i, row, rows, start)
+        elif opcode == BARRIER.opcode:
+            barrier_wait(context)
+        elif opcode == FOR_BLOCKS.opcode:
+            run_blocks(context, i, rows, 0)
+            length += word(i, FOR_BLOCKS.at.body)
+        i += WORD * length

@@ -1,4 +1,4 @@
-"""The compiled skeleton: one function walks through a whole run, calling kernels at the addresses in its tables.
+"""The interpreter: one function does a whole run, reading instruction streams and calling kernels at their addresses.
 
 Numba compiles this file, and those whose functions it calls, as they stand; everything is a 64-bit integer, most of
 them addresses. Threads meet at barriers only, and every sum is taken in a fixed order.
@@ -7,102 +7,79 @@ them addresses. Threads meet at barriers only, and every sum is taken in a fixed
 from numba import cfunc, types
 
 from gdkernels_numba.vm.blocks import run_on_blocks
-from gdkernels_numba.vm.context import (
-    AFTER,
-    ALL_ROWS,
-    BARRIER,
-    BATCH,
-    BEFORE,
-    FLOAT_STATE,
-    GRAIN,
-    NUMBERS,
-    PARTIAL_BYTES,
-    PARTIAL_COUNT,
-    PARTIALS,
-    RECORDS,
-    SAVED_STATE,
-    SCALAR_COUNT,
-    SCALARS,
-    SECOND_UPDATE,
-    STEPS,
-    THREAD,
-    THREADS,
-    TILE,
-    TILE_ROWS,
-    TRANSPOSES,
-    UPDATE,
-    compiled,
-    meet,
-)
-from gdkernels_numba.vm.instructions import GIVEN_UP
+from gdkernels_numba.vm.context import barrier_wait, compiled
+from gdkernels_numba.vm.fields import WORD
+from gdkernels_numba.vm.instructions import BARRIER_WORDS, CONTEXT, INTERPRETER
 from gdkernels_numba.vm.intrinsics import call, load_atomic, set_number, set_word, word
 from gdkernels_numba.vm.rows import run_on_rows
 
-__all__ = ["WALK", "ir_of_walk"]
-
-WALK = "gdkernels_walk"
+__all__ = ["interpreter_ir"]
 
 
 @compiled
 def run_step(context: int, step: int) -> None:
     """Do one step: this thread's rows of the batch, then its share of the parameters."""
-    thread, threads, size = word(context, THREAD), word(context, THREADS), word(context, BATCH)
+    thread, threads, size = (
+        word(context, CONTEXT.thread),
+        word(context, CONTEXT.threads),
+        word(context, CONTEXT.batch),
+    )
     start = step * size
-    batch = min(size, word(context, RECORDS) - start)
-    count = word(context, SCALAR_COUNT)
+    batch = min(size, word(context, CONTEXT.records) - start)
+    count = word(context, CONTEXT.scalar_count)
     for k in range(count):
-        set_word(word(context, NUMBERS), k, word(word(context, SCALARS), step * count + k))
-    partials = word(context, PARTIALS) + thread * word(context, PARTIAL_BYTES)
-    for k in range(word(context, PARTIAL_COUNT)):
-        set_number(partials + 8 * k, 0.0)
+        set_word(word(context, CONTEXT.numbers), k, word(word(context, CONTEXT.scalars), step * count + k))
+    partials = word(context, CONTEXT.partials) + thread * word(context, CONTEXT.partial_bytes)
+    for k in range(word(context, CONTEXT.partial_count)):
+        set_number(partials + WORD * k, 0.0)
 
-    grain = word(context, GRAIN)
+    grain = word(context, CONTEXT.grain)
     share = (batch + threads - 1) // threads
     share = (share + grain - 1) // grain * grain
     row, stop = min(batch, thread * share), min(batch, thread * share + share)
-    if word(context, ALL_ROWS):
+    if word(context, CONTEXT.all_rows):
         row, stop = 0, batch
     goes_on = 0
     while row < stop:
-        rows = min(word(context, TILE_ROWS), stop - row)
-        run_on_rows(context, word(context, TILE), start, row, rows, goes_on)
+        rows = min(word(context, CONTEXT.tile_rows), stop - row)
+        run_on_rows(context, word(context, CONTEXT.tile), start, row, rows, goes_on)
         row += rows
         goes_on = 1
-    meet(context)
+    barrier_wait(context)
     busy = (batch + share - 1) // share
-    run_on_blocks(context, word(context, UPDATE), batch, busy)
-    if word(context, SECOND_UPDATE):
-        meet(context)
-        run_on_blocks(context, word(context, SECOND_UPDATE), batch, busy)
-    meet(context)
+    run_on_blocks(context, word(context, CONTEXT.update), batch, busy)
+    if word(context, CONTEXT.second_update):
+        barrier_wait(context)
+        run_on_blocks(context, word(context, CONTEXT.second_update), batch, busy)
+    barrier_wait(context)
 
 
-def walk(context: int) -> None:
+def interpret(context: int) -> None:
     """Do a whole run as one of its threads."""
-    call(word(context, FLOAT_STATE), (word(context, SAVED_STATE), 1))
-    run_on_blocks(context, word(context, BEFORE), 0, 0)
-    meet(context)
-    run_on_blocks(context, word(context, TRANSPOSES), 0, 0)
-    meet(context)
-    step = 0
-    while step < word(context, STEPS) and load_atomic(word(context, BARRIER) + GIVEN_UP) == 0:
+    call(word(context, CONTEXT.float_state), (word(context, CONTEXT.saved_state), 1))
+    run_on_blocks(context, word(context, CONTEXT.before), 0, 0)
+    barrier_wait(context)
+    run_on_blocks(context, word(context, CONTEXT.transposes), 0, 0)
+    barrier_wait(context)
+    step, given_up = 0, word(context, CONTEXT.barrier) + BARRIER_WORDS.given_up
+    while step < word(context, CONTEXT.steps) and load_atomic(given_up) == 0:
         run_step(context, step)
         step += 1
-    run_on_blocks(context, word(context, AFTER), 0, 0)
-    call(word(context, FLOAT_STATE), (word(context, SAVED_STATE), 0))
+    run_on_blocks(context, word(context, CONTEXT.after), 0, 0)
+    call(word(context, CONTEXT.float_state), (word(context, CONTEXT.saved_state), 0))
 
 
-def ir_of_walk() -> str:
-    """Return what Numba makes of `walk`, as a function `WALK` of one 64-bit integer."""
+def interpreter_ir() -> str:
+    """Return what Numba makes of `interpret`, as a function `INTERPRETER` of one 64-bit integer."""
     import llvmlite.binding as llvm
 
-    compiled = cfunc(types.void(types.int64), nopython=True, error_model="numpy")(walk)
+    compiled = cfunc(types.void(types.int64), nopython=True, error_model="numpy")(interpret)
     module = llvm.parse_assembly(compiled.inspect_llvm())
     # The wrapper that Numba adds would report exceptions, of which there are none, with the help of its run-time
     # library; without it the code stands alone, and a process that finds it in the cache need not import Numba.
     module.get_function(compiled.native_name).linkage = "internal"
     return f"""{module}
-define void @{WALK}(i64 %context) {{
+define void @{INTERPRETER}(i64 %context) {{
   %result = alloca ptr
   %exception = alloca ptr
   call i32 @{compiled.native_name.removeprefix("cfunc.")}(ptr %result, ptr %exception, i64 %context)

@@ -9,48 +9,48 @@ from gdkernels.lowering.task import ScheduledTask
 from gdkernels_numba.bytecode.arena import Arena, Matrix
 from gdkernels_numba.cpu.features import caches
 from gdkernels_numba.ir.vector import GRANULE, LINE, Format
-from gdkernels_numba.plan import Choices
-from gdkernels_numba.vm.instructions import Place
+from gdkernels_numba.plan import StepChoices
+from gdkernels_numba.vm.fields import StridedAddress
 
-__all__ = ["NOWHERE", "Forms", "Operands"]
+__all__ = ["NOWHERE", "PackedForms", "PackedOperands"]
 
-NOWHERE = Place(0)  # of a form that no product reads
+NOWHERE = StridedAddress(0)  # of a form that no product reads
 
 
 @dataclass(frozen=True)
-class Forms:
-    """Where the forms of a tile's value are, as `kernels_narrow` calls them.
+class PackedForms:
+    """Where the forms of a tile's value are, as `kernels.bfloat16` calls them.
 
     Attributes
     ----------
     left
         Of the tile.
-    right, turned
+    right, transposed
         Of the tile too if tiles add to the gradients in turn, else of the whole batch.
     right_pitch
         The bytes from one pair of rows to the next.
     """
 
-    left: Place = NOWHERE
-    right: Place = NOWHERE
-    turned: Place = NOWHERE
+    left: StridedAddress = NOWHERE
+    right: StridedAddress = NOWHERE
+    transposed: StridedAddress = NOWHERE
     right_pitch: int = 0
 
-    def from_column(self, column: int, format: Format) -> "Forms":
+    def from_column(self, column: int, format: Format) -> "PackedForms":
         """Return where they are from a column on, which begins a square of those that are written at once."""
         panel, inside = divmod(column, format.panel)
-        left, right, turned = (
-            place._replace(base=place.base + further) if place.base else place
-            for place, further in (
-                (self.left, column // GRANULE * self.left.panel),
-                (self.right, panel * self.right.panel + inside * format.size),
-                (self.turned, column * LINE),
+        left, right, transposed = (
+            address._replace(base=address.base + further) if address.base else address
+            for address, further in (
+                (self.left, column // GRANULE * self.left.across),
+                (self.right, panel * self.right.across + inside * format.size),
+                (self.transposed, column * LINE),
             )
         )
-        return Forms(left, right, turned, self.right_pitch)
+        return PackedForms(left, right, transposed, self.right_pitch)
 
 
-class Operands:
+class PackedOperands:
     """The forms for a task, some sizes and some choices.
 
     Attributes
@@ -62,7 +62,7 @@ class Operands:
         caches when they are read.
     """
 
-    def __init__(self, task: ScheduledTask, sizes: Mapping[str, int], choices: Choices, arena: Arena) -> None:
+    def __init__(self, task: ScheduledTask, sizes: Mapping[str, int], choices: StepChoices, arena: Arena) -> None:
         self._arena, self._choices, self._sizes = arena, choices, sizes
         products = [step for step in task.schedule.tile if isinstance(step, Product)]
         sums = [(a.left, a.right) for a in task.schedule.accumulations if a.left is not None]
@@ -80,39 +80,41 @@ class Operands:
         multiplied = {p.left.id: p.left for p in products}
         first, second = {a.id: a for a, _ in sums}, {d.id: d for _, d in sums}
         nodes = multiplied | first | second
-        self._values: list[dict[int, Forms]] = []
+        self._values: list[dict[int, PackedForms]] = []
         begin = arena.size
         for thread in range(choices.threads):
-            if thread == 0 or choices.depth_first:
+            if thread == 0 or choices.tile_local_gradients:
                 kept = {k: self._kept(node, k in first, k in second) for k, node in nodes.items()}
-            if thread == 0 or not choices.by_units:
+            if thread == 0 or not choices.column_parallel:
                 values = {k: self._with_left(kept[k], node, k in multiplied) for k, node in nodes.items()}
             self._values.append(values)
-        self.distant_rows = not choices.depth_first and arena.size - begin > caches().last // 2
+        self.distant_rows = not choices.tile_local_gradients and arena.size - begin > caches().last // 2
 
     def _size(self, node: Node, axis: int) -> int:
         return self._sizes[str(node.shape[axis])]
 
-    def _kept(self, node: Node, first: bool, second: bool) -> Forms:
+    def _kept(self, node: Node, first: bool, second: bool) -> PackedForms:
         """Return the forms of which gradients are made, the value being the first or the second of their factors."""
-        whole, units = not self._choices.depth_first, self._size(node, 1)
+        whole, units = not self._choices.tile_local_gradients, self._size(node, 1)
         rows = self._sizes["B"] if whole else self._choices.tile_rows
-        right, turned, pitch = NOWHERE, NOWHERE, 0
+        right, transposed, pitch = NOWHERE, NOWHERE, 0
         if second:
             matrix = self._arena.right(rows, units)
             pitch = matrix.pitch
-            right = Place(matrix.address, pitch // 2 * whole, matrix.panel)
+            right = StridedAddress(matrix.address, pitch // 2 * whole, matrix.panel)
         if first:
             matrix = self._arena.left(units, rows)
-            turned = Place(matrix.address, matrix.panel // GRANULE * whole, matrix.panel)
-        return Forms(NOWHERE, right, turned, pitch)
+            transposed = StridedAddress(matrix.address, matrix.panel // GRANULE * whole, matrix.panel)
+        return PackedForms(NOWHERE, right, transposed, pitch)
 
-    def _with_left(self, forms: Forms, node: Node, multiplied: bool) -> Forms:
+    def _with_left(self, forms: PackedForms, node: Node, multiplied: bool) -> PackedForms:
         if not multiplied:
             return forms
         left = self._arena.left(self._choices.tile_rows, self._size(node, 1))
-        return Forms(Place(left.address, 0, left.panel), forms.right, forms.turned, forms.right_pitch)
+        return PackedForms(
+            StridedAddress(left.address, 0, left.panel), forms.right, forms.transposed, forms.right_pitch
+        )
 
-    def of(self, node: Node, thread: int) -> Forms | None:
+    def of(self, node: Node, thread: int) -> PackedForms | None:
         """Return the forms of a tile's value, if a product reads it."""
         return self._values[thread].get(node.id)

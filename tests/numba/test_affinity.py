@@ -4,7 +4,7 @@ import os
 
 import pytest
 from gdkernels_numba.cpu import affinity
-from gdkernels_numba.cpu.affinity import Places
+from gdkernels_numba.cpu.affinity import TakenCores
 from gdkernels_numba.cpu.threads import run_on_threads
 
 pytestmark = pytest.mark.skipif(affinity._core is None, reason="threads cannot be moved here")
@@ -27,13 +27,13 @@ def moves(monkeypatch):
 
 def test_who_wakes_on_a_taken_core_is_moved_and_may_then_go_anywhere(moves):
     moved = moves(1, 1, 0, allowed=range(2))  # the first thread; the second, before and after
-    Places().take()
+    TakenCores().take()
     assert moved == [{0}, {0, 1}]
 
 
 def test_a_third_avoids_both(moves):
     moved = moves(0, 1, 1, 0, 2, allowed=range(3))
-    three = Places()
+    three = TakenCores()
     three.take()
     assert moved == []
     three.take()
@@ -42,7 +42,7 @@ def test_a_third_avoids_both(moves):
 
 def test_where_all_cores_are_taken_nothing_is_done(moves):
     moved = moves(0, 0, 0, allowed=[0])
-    Places().take()
+    TakenCores().take()
     assert moved == []
 
 
@@ -53,7 +53,7 @@ def test_where_moving_is_not_permitted_the_run_goes_on(moves, monkeypatch):
         raise PermissionError
 
     monkeypatch.setattr(os, "sched_setaffinity", refuse)
-    Places().take()
+    TakenCores().take()
 
 
 def test_the_threads_of_a_run_take_their_places_and_keep_what_they_may_use():

@@ -6,7 +6,7 @@ from gdkernels_numba.ir.vector import GRANULE, LINE, PANEL_BYTES
 WORDS = LINE // 4  # pairs in a row of a left operand's panel
 
 
-def narrowed(a):
+def rounded(a):
     """Return float32 numbers as the bits of the nearest bfloat16, ties to even; denormals are zero."""
     bits = np.ascontiguousarray(flushed(a), np.float32).view(np.uint32)
     return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
@@ -27,7 +27,7 @@ def padded(a):
 
 def pairs_along_rows(a):
     """Return [rows, columns/2] words: two neighbours in a row, the left one in the lower half."""
-    return narrowed(padded(a)).view(np.uint32)
+    return rounded(padded(a)).view(np.uint32)
 
 
 def left_form(a):

@@ -2,17 +2,17 @@
 
 import numpy as np
 import pytest
-from engine_runs import Data, assert_agrees, bits, compiled, needs_pairs, program
+from bf16_kernels import Bf16Kernels, random_values
+from bf16_reference import pairs_along_rows, product_of_tiles
+from engine_runs import Data, assert_agrees, bits, compiled, needs_bf16, program
 from gdkernels_numba import NumbaBackend
-from gdkernels_numba.ceilings import write_pair_ceiling
+from gdkernels_numba.ceilings import write_bf16_ceiling
 from gdkernels_numba.cpu import features, jit
 from gdkernels_numba.cpu.features import AMX_BF16, AVX512_BF16
 from gdkernels_numba.ir.vector import Format
 from gdkernels_numba.kernels.matmul import write_products
 from gdkernels_numba.kernels.pack import write_moves
 from llvmlite import ir
-from pair_kernels import PairKernels, random_values
-from pairs_reference import pairs_along_rows, product_of_tiles
 from test_vectorised import calls, count, instructions
 
 from gdkernels.definition import activations
@@ -28,7 +28,7 @@ WIDTHS = (130, 70, 75, 10)
 @pytest.mark.parametrize("goes_on", [0, 1])
 def test_products_are_the_sums_of_the_reference(emulator, shape, goes_on):
     rows, depth, columns = shape
-    kernel = PairKernels(AMX_BF16)
+    kernel = Bf16Kernels(AMX_BF16)
     a, b, start = (random_values(s, k) for k, s in enumerate([(rows, depth), (depth, columns), (rows, columns)]))
     state = np.zeros(4, np.int64)
     kernel("float_state", state, 1)
@@ -87,17 +87,17 @@ def test_each_route_repeats_its_own_bits(emulator):
 
 def test_a_round_of_the_ceiling_is_four_products(emulator):
     module = ir.Module("ceilings")
-    write_pair_ceiling(module, Format("float32", 16, AMX_BF16))
+    write_bf16_ceiling(module, Format("float32", 16, AMX_BF16))
     loaded = jit._link(jit._compile(str(module)))
     before = emulator.counts()
-    jit.function_of(loaded, "multiply_pairs", 2)(3, 0)
+    jit.function_of(loaded, "multiply_bf16", 2)(3, 0)
     assert np.array_equal(np.subtract(emulator.counts(), before), (1, 1, 3 * 4))
 
 
 def test_tiles_are_preferred_where_the_system_permits_them(emulator, monkeypatch):
-    assert features.pair_route() == AMX_BF16
+    assert features.bf16_route() == AMX_BF16
     monkeypatch.setattr(features, "tiles_are_permitted", lambda: False)
-    assert features.pair_route() == AVX512_BF16
+    assert features.bf16_route() == AVX512_BF16
 
 
 @pytest.mark.skipif("amx-tile" in features.features(), reason="this processor has AMX")
@@ -105,7 +105,7 @@ def test_a_system_does_not_permit_what_is_not_there():
     assert not features.tiles_are_permitted()
 
 
-@needs_pairs
+@needs_bf16
 def test_a_product_loads_four_tiles_for_four_products(monkeypatch):
     has = features.features() | {"amx-tile", AMX_BF16}
     monkeypatch.setattr(features, "features", lambda: has)

@@ -2,38 +2,38 @@
 
 import numpy as np
 import pytest
-from engine_runs import needs_pairs
+from bf16_kernels import Bf16Kernels, panel_of, random_values, room
+from bf16_reference import left_form, pairs_along_rows, product_of_vectors, right_form
+from engine_runs import needs_bf16
 from gdkernels_numba.cpu.features import AVX512_BF16
 from gdkernels_numba.ir.vector import LINE
-from pair_kernels import PairKernels, panel_of, random_values, room
-from pairs_reference import left_form, pairs_along_rows, product_of_vectors, right_form
 
-pytestmark = needs_pairs
+pytestmark = needs_bf16
 
 SHAPES = [(32, 32), (64, 64), (1, 1), (33, 17), (70, 64), (31, 50), (2, 63)]
 
 
 @pytest.fixture(scope="module")
 def kernel():
-    return PairKernels(AVX512_BF16)
+    return Bf16Kernels(AVX512_BF16)
 
 
-@pytest.mark.parametrize("name", ["narrow_rows", "narrow_distant_rows"])
+@pytest.mark.parametrize("name", ["pack_bf16_rows", "pack_bf16_distant_rows"])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_the_forms_of_a_value(kernel, shape, name):
     values = random_values(shape)
     panel = panel_of(values)
     rows, columns = panel.shape
     left, right = room((columns // 32, rows, 16), 7), room((rows // 2, columns), 7)
-    turned = room((rows // 32, columns, 16), 7)
+    transposed = room((rows // 32, columns, 16), 7)
     bytes_of = (rows * LINE, columns * 4, columns * LINE)
-    kernel(name, *shape, panel, columns * 4, left, bytes_of[0], right, bytes_of[1], turned, bytes_of[2])
+    kernel(name, *shape, panel, columns * 4, left, bytes_of[0], right, bytes_of[1], transposed, bytes_of[2])
     assert np.array_equal(left, left_form(values))
     assert np.array_equal(right, right_form(values)[0])
-    assert np.array_equal(turned, left_form(values.T))
+    assert np.array_equal(transposed, left_form(values.T))
 
 
-@pytest.mark.parametrize("name", ["narrow_weights", "narrow_distant_weights"])
+@pytest.mark.parametrize("name", ["pack_bf16_weights", "pack_bf16_distant_weights"])
 @pytest.mark.parametrize("shape", [s for s in SHAPES if s[0] <= 64], ids=str)
 def test_the_forms_of_a_block_of_weights(kernel, shape, name):
     values = random_values(shape)
@@ -49,9 +49,9 @@ def test_forms_that_nobody_wants_are_not_written(kernel):
     values = random_values((40, 40))
     panel = panel_of(values)
     right, back = room((32, 64), 7), room((32, 64), 7)
-    kernel("narrow_rows", 40, 40, panel, 256, 0, 0, 0, 0, 0, 0)
-    kernel("narrow_weights", 40, 40, panel, 256, 0, 0, back, 256)
-    kernel("narrow_weights", 40, 40, panel, 256, right, 256, 0, 0)
+    kernel("pack_bf16_rows", 40, 40, panel, 256, 0, 0, 0, 0, 0, 0)
+    kernel("pack_bf16_weights", 40, 40, panel, 256, 0, 0, back, 256)
+    kernel("pack_bf16_weights", 40, 40, panel, 256, right, 256, 0, 0)
     assert np.array_equal(right, right_form(values)[0])
     assert np.array_equal(back, right_form(values.T)[0])
 

@@ -3,13 +3,13 @@
 import ctypes
 
 import numpy as np
+from bf16_reference import left_form, right_form
 from gdkernels_numba.bytecode.arena import allocate
 from gdkernels_numba.compilation import shared_kernels
 from gdkernels_numba.ir.vector import GRANULE, LINE, Format, padded
-from pairs_reference import left_form, right_form
 
 
-class PairKernels:
+class Bf16Kernels:
     """The kernels of a route."""
 
     def __init__(self, route):

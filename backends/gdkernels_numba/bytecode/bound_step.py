@@ -1,0 +1,213 @@
+"""A task with memory of its own, ready to run for some sizes."""
+
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
+from itertools import product
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gdkernels.lowering.scalars import scalar_table
+from gdkernels.lowering.task import ScheduledTask
+from gdkernels_numba.bytecode.arena import Arena, allocate
+from gdkernels_numba.bytecode.column_parallel import changed_on_the_way, columns_of_thread, write_column_parallel
+from gdkernels_numba.bytecode.layout import StepLayout
+from gdkernels_numba.bytecode.row_parallel import write_row_parallel
+from gdkernels_numba.bytecode.stream import InstructionStream
+from gdkernels_numba.bytecode.update import write_blocks, write_columns, write_copies, write_numbers, write_result
+from gdkernels_numba.bytecode.writer import InstructionWriter
+from gdkernels_numba.compilation import Kernels
+from gdkernels_numba.cpu.threads import run_on_threads
+from gdkernels_numba.ir.vector import GRANULE
+from gdkernels_numba.plan import GRAIN, StepChoices
+from gdkernels_numba.vm.fields import WORD
+from gdkernels_numba.vm.instructions import BARRIER_BYTES, BARRIER_WORDS, CONTEXT, ForBlocks, ThreadContext
+
+__all__ = ["BoundStep"]
+
+Array = npt.NDArray[Any]
+
+
+class BoundStep:
+    """Runs a task; one run at a time.
+
+    Parameters
+    ----------
+    sizes
+        The value of each dimension, by its name; "B" is that of a full batch.
+    """
+
+    def __init__(self, task: ScheduledTask, kernels: Kernels, sizes: Mapping[str, int], choices: StepChoices) -> None:
+        self.task, self.kernels, self.sizes, self.choices = task, kernels, sizes, choices
+        self._memory, base = allocate(self.measure(task, kernels, sizes, choices))
+        self.layout = StepLayout(task, sizes, choices, kernels.format, Arena(kernels.format, base))
+        self.writers = [InstructionWriter(self.layout, kernels, k) for k in range(choices.threads)]
+        self._write_streams()
+        self._arrays = {id(stream): stream.array() for writer in self.writers for stream in writer.streams}
+        self._results = np.frombuffer(self._memory, np.float64, 2, self.layout.results - self._memory.ctypes.data)
+        self._barrier = np.frombuffer(
+            self._memory, np.int64, BARRIER_BYTES // WORD, self.layout.barrier - self._memory.ctypes.data
+        )
+        self._contexts = [self._context(k) for k in range(choices.threads)]
+        self._last: dict[str, Array] = {}
+        self._lock = threading.Lock()
+
+    @staticmethod
+    def measure(task: ScheduledTask, kernels: Kernels, sizes: Mapping[str, int], choices: StepChoices) -> int:
+        """Return how many bytes it needs."""
+        arena = Arena(kernels.format)
+        StepLayout(task, sizes, choices, kernels.format, arena)
+        return arena.size
+
+    # ---- instruction streams
+
+    def _write_streams(self) -> None:
+        task, layout = self.task, self.layout
+        write_tile = write_column_parallel if self.choices.column_parallel else write_row_parallel
+        for writer in self.writers:
+            write_tile(writer, task.output)
+        for (name, matrix), (k, writer) in product(layout.parameters.items(), enumerate(self.writers)):
+            first, stop = (layout.rows(name) * j // len(self.writers) for j in (k, k + 1))
+            writer.write_parameter(name, matrix, first, stop, back=task.output is None)
+        for writer, name, first, stop in self._shared(n for n in layout.parameters if n in layout.copied):
+            columns = layout.parameters[name].columns
+            blocks = ForBlocks(rows=layout.rows(name), columns=columns, first=first, stop=stop)
+            with writer.transposes.with_body(blocks):
+                write_copies(writer, writer.transposes, name)
+        for phase in range(len(task.schedule.updates)):
+            for writer in self.writers:
+                write_numbers(writer, phase, [n for n in layout.totals if layout.phase_of[n.id] == phase])
+        if task.output is None:
+            for k, node in enumerate((task.error, task.norm)):
+                if node is not None:
+                    write_result(self.writers[0], node, layout.results + WORD * k)
+            self._write_updates()
+
+    def _write_updates(self) -> None:
+        layout = self.layout
+        phases = range(len(self.task.schedule.updates))
+        names = [n for n in layout.parameters if "." not in n]
+        if not self.choices.column_parallel:
+            for phase, (writer, name, first, stop) in product(phases, list(self._shared(names))):
+                write_blocks(writer, phase, name, first, stop)
+            return
+        # The columns that the thread multiplied with, and may still have in its cache.
+        changed = changed_on_the_way(layout).values()
+        for phase, writer, name in product(phases, self.writers, names):
+            if name not in changed:
+                for start, stop in columns_of_thread(writer, layout.parameters[name].columns):
+                    write_columns(writer, phase, name, start, stop)
+
+    def _shared(self, names: Iterable[str]) -> Iterator[tuple[InstructionWriter, str, int, int]]:
+        """Give each thread some consecutive blocks of each parameter, of all together about as much work as others."""
+        costs = {name: self.layout.block_costs(name) for name in names}
+        threads = len(self.writers)
+        loads = np.zeros(threads)
+        for name, cost in sorted(costs.items(), key=lambda item: -float(item[1].sum())):
+            wanting = np.maximum((loads.sum() + cost.sum()) / threads - loads, 0.0)
+            edges = np.cumsum(wanting / wanting.sum() * cost.sum())
+            thread_of = np.minimum(np.searchsorted(edges, np.cumsum(cost) - cost / 2), threads - 1)
+            loads += np.bincount(thread_of, cost, threads)
+            bounds = np.searchsorted(thread_of, range(threads + 1))
+            for writer, first, stop in zip(self.writers, bounds[:-1], bounds[1:], strict=True):
+                if first < stop:
+                    yield writer, name, int(first), int(stop)
+
+    def _context(self, thread: int) -> npt.NDArray[np.int64]:
+        layout, choices, writer, form = self.layout, self.choices, self.writers[thread], self.kernels.format
+
+        def at(stream: InstructionStream) -> int:
+            return self._arrays[id(stream)].ctypes.data
+
+        updates = [*(at(t) for t in writer.updates), 0, 0]
+        context = ThreadContext(
+            thread=thread,
+            threads=choices.threads,
+            barrier=layout.barrier,
+            float_state=self.kernels.address["float_state"],
+            saved_state=layout.saved_state[thread],
+            panel=form.panel,
+            lanes_log2=form.lanes.bit_length() - 1,
+            product_depth=choices.product_depth,
+            product_panels=choices.product_depth // form.left_panel,
+            sums_depth=choices.sums_depth,
+            bf16=int(form.bf16),
+            batch=self.sizes["B"],
+            tile_rows=choices.tile_rows,
+            grain=GRANULE if form.bf16 and not choices.tile_local_gradients else GRAIN,
+            all_rows=int(choices.column_parallel),
+            operands=layout.operand_base[thread],
+            scalar_count=len(layout.scalars),
+            numbers=layout.number_base[thread],
+            partials=layout.part_base,
+            partial_bytes=layout.part_bytes,
+            partial_count=len(layout.totals),
+            before=at(writer.before),
+            transposes=at(writer.transposes),
+            tile=at(writer.tile),
+            update=updates[0],
+            second_update=updates[1],
+            after=at(writer.after),
+        )
+        return np.array(context, np.int64)
+
+    # ---- runs
+
+    def _patch(self, arrays: Mapping[str, Array]) -> None:
+        """Write the addresses of the caller's arrays into the streams, where they are not those of the last run."""
+        moved = {name: array.ctypes.data for name, array in arrays.items() if array is not self._last.get(name)}
+        if moved:
+            for writer in self.writers:
+                for stream, word, name, offset in writer.patches:
+                    if name in moved:
+                        self._arrays[id(stream)][word] = moved[name] + offset
+            # Kept alive, so that no other array gets the same address; what is predicted from is not, it may be large.
+            self._last = dict(arrays) if self.task.output is None else {}
+
+    def run(
+        self,
+        arrays: Mapping[str, Array],
+        order: npt.NDArray[np.int64] | None,
+        records: int,
+        steps: int,
+        scalars: Mapping[str, npt.NDArray[np.float64] | float],
+    ) -> tuple[float, float]:
+        """Do `steps` steps on the arrays of the caller, C-contiguous and of this precision, by the names of the inputs.
+
+        Parameters
+        ----------
+        order
+            The rows to use; None for all in turn.
+        records
+            How many there are to use.
+        scalars
+            For each step, what differs between steps.
+
+        Returns
+        -------
+        tuple
+            The sums over the steps of E and of the gradient's norm.
+        """
+        with self._lock:
+            self._patch(arrays)
+            known: dict[str, npt.NDArray[np.float64] | float] = {
+                **{k: float(v) for k, v in self.sizes.items()},
+                **scalars,
+            }
+            numbers = scalar_table(self.layout.scalars, known, steps)
+            totals = self._results
+            totals[:] = 0.0
+            for context in self._contexts:
+                context[CONTEXT.order] = 0 if order is None else order.ctypes.data
+                context[CONTEXT.records], context[CONTEXT.steps] = records, steps
+                context[CONTEXT.scalars] = numbers.ctypes.data
+            interpret = self.kernels.interpreter
+            self._barrier[:] = 0  # of a run that was given up, something may be left
+            run_on_threads([partial(interpret, context.ctypes.data) for context in self._contexts], self._give_up)
+            return float(totals[0]), float(totals[1])
+
+    def _give_up(self) -> None:
+        """Make the threads that wait for one that never comes end their run."""
+        self._barrier[BARRIER_WORDS.given_up // WORD] = 1

@@ -1,0 +1,185 @@
+"""Column-parallel tiles: threads share the units of each layer, and every weight is read once forward and once back.
+
+Where the rows of a batch are few, a step is as long as its reading and writing of the weights. So there is one layout
+of them only, each thread reads its own part of it, and on the way back a block of weights is changed as soon as it has
+been multiplied, while it is in the cache.
+"""
+
+from collections.abc import Iterator
+
+from gdkernels.graph.nodes import Node
+from gdkernels.graph.operations import SCALAR
+from gdkernels.lowering.steps import COLUMN, Gather, Loop, Product, kind_of
+from gdkernels_numba.bytecode.layout import StepLayout, runs_over
+from gdkernels_numba.bytecode.update import write_change, write_gradient, written_by
+from gdkernels_numba.bytecode.writer import InstructionWriter
+from gdkernels_numba.vm.fields import StridedAddress
+from gdkernels_numba.vm.instructions import Barrier, ForBlocks, MultiplyBack
+
+__all__ = ["changed_on_the_way", "columns_of_thread", "write_column_parallel"]
+
+
+def changed_on_the_way(layout: StepLayout) -> dict[int, str]:
+    """Return, by the number of the product that reads them last, the weights that can be changed right after it.
+
+    Their gradient must be known by then, and their update must not wait for the whole batch or for other parameters.
+    """
+    result = layout.task.schedule
+    if layout.packed is not None:
+        return {}  # both forms of the weights are to be made again
+    known: dict[int, int] = {}
+    last: dict[str, Product] = {}
+    for k, step in enumerate(result.tile):
+        if isinstance(step, Product):
+            last[step.weights.attribute] = step
+            known[step.node.id] = k
+        elif isinstance(step, Gather):
+            known[step.node.id] = k
+        elif isinstance(step, Loop):
+            known.update((n.id, k) for n in step.outputs)
+    changed = {}
+    for name, product in last.items():
+        loop = result.updates[0].get(name) if len(result.updates) == 1 else None
+        if loop is None or not product.transposed or layout.is_kept_as_row(product.weights):
+            continue
+        summed = layout.accumulated_for(name)
+        mine = {a.node.id for a in summed}
+        at = known[product.node.id]
+        waits = any(known.get(o.id, at) >= at for a in summed for o in a.operands)
+        if not waits and all(n.id in mine or n.op == "input" or n.dtype == SCALAR for n in loop.reads):
+            changed[product.node.id] = name
+    return changed
+
+
+def write_column_parallel(writer: InstructionWriter, prediction: Node | None) -> None:
+    """Write what this thread does to the whole batch, and where it waits for the others."""
+    layout = writer.layout
+    steps = layout.task.schedule.tile
+    changed = changed_on_the_way(layout)
+    done, gathered = -1, 0
+    for k, step in enumerate(steps):
+        if k <= done:
+            continue
+        following = steps[k + 1] if k + 1 < len(steps) else None
+        if isinstance(step, Gather):
+            if k and not isinstance(steps[k - 1], Gather):
+                writer.tile.add(Barrier())
+            _write_gather(writer, step, gathered)
+            gathered += 1
+        elif isinstance(step, Product):
+            writer.tile.add(Barrier())
+            fused = following if isinstance(following, Loop) and runs_over(following, step.node) else None
+            if fused is not None and _reduces_rows(writer, fused):
+                fused = None
+            _write_product(writer, step, fused, changed.get(step.node.id))
+            done = k + (fused is not None)
+        elif isinstance(step, Loop):
+            writer.tile.add(Barrier())
+            _write_shared_loop(writer, step)
+    if prediction is not None:
+        writer.tile.add(Barrier())
+        if writer.thread == 0:
+            writer.write_scatter(prediction)
+
+
+def _reduces_rows(writer: InstructionWriter, loop: Loop) -> bool:
+    """Whether a loop needs all columns of a row at once."""
+    return any(kind_of(n, writer.layout.task.batch) == COLUMN for n in loop.reductions)
+
+
+def columns_of_thread(writer: InstructionWriter, columns: int) -> Iterator[tuple[int, int]]:
+    """Yield this thread's columns: from and to, in pieces that begin a panel or lie in one."""
+    width, panel, threads = writer.format.padding, writer.format.panel, writer.layout.choices.threads
+    vectors = -(-columns // width)
+    start, stop = (k * vectors // threads * width for k in (writer.thread, writer.thread + 1))
+    stop = min(stop, columns)
+    if start % panel and start < stop:
+        inside = min(stop, start - start % panel + panel)
+        yield start, inside
+        start = inside
+    if start < stop:
+        yield start, stop
+
+
+def _write_gather(writer: InstructionWriter, step: Gather, number: int) -> None:
+    """Let this thread gather its columns; what is too narrow to be shared is gathered by the threads in turn."""
+    layout, threads = writer.layout, writer.layout.choices.threads
+    if layout.kind(step.node) == COLUMN or layout.size(step.node, 1) < threads * writer.format.padding:
+        if number % threads == writer.thread:
+            writer.write_gather(step)
+            writer.write_packed(step.node)
+        return
+    for start, stop in columns_of_thread(writer, layout.size(step.node, 1)):
+        writer.write_gather(step, start, stop)
+        writer.write_packed(step.node, start, stop)
+
+
+def _write_loop(writer: InstructionWriter, step: Loop, start: int = 0, stop: int | None = None) -> None:
+    writer.write_loop(step, start, stop)
+    for node in step.outputs:
+        writer.write_packed(node, start, stop)
+
+
+def _write_shared_loop(writer: InstructionWriter, step: Loop) -> None:
+    if step.kind == COLUMN or _reduces_rows(writer, step):
+        if writer.thread == 0:
+            _write_loop(writer, step)
+        return
+    for start, stop in columns_of_thread(writer, writer.layout.columns_of(step)):
+        _write_loop(writer, step, start, stop)
+
+
+def _write_product(writer: InstructionWriter, step: Product, fused: Loop | None, changed: str | None) -> None:
+    layout = writer.layout
+    result, _ = layout.buffer(step.node, writer.thread)
+    kept_as_row = layout.is_kept_as_row(step.weights)
+    if kept_as_row and not step.transposed:
+        if writer.thread == 0:
+            with writer.write_product(step):
+                if fused is not None:
+                    writer.write_loop(fused)
+        return
+    for start, stop in columns_of_thread(writer, result.columns):
+        if step.transposed and not kept_as_row and layout.packed is None:
+            _write_back(writer, step, start, stop, fused, changed)
+            continue
+        with writer.write_product(step, start, stop):
+            writer.write_packed(step.node, start, stop)
+            if fused is not None:
+                _write_loop(writer, fused, start, stop)
+
+
+def _write_back(
+    writer: InstructionWriter, step: Product, start: int, stop: int, fused: Loop | None, changed: str | None
+) -> None:
+    """Multiply with rows `start` to `stop` of the weights, panel by panel, and change each block after that."""
+    layout, panel = writer.layout, writer.format.panel
+    left, _ = layout.buffer(step.left, writer.thread)
+    result, _ = layout.buffer(step.node, writer.thread)
+    weights = layout.parameters[step.weights.attribute]
+    first = start
+    while first < stop:
+        after = min(stop, first - first % panel + panel)
+        address = layout.in_blocks(weights, first)
+        blocks = -(-weights.columns // panel)
+        with writer.tile.with_body(ForBlocks(rows=after - first, columns=weights.columns, first=0, stop=blocks)):
+            writer.tile.add(
+                MultiplyBack(
+                    kernel=writer.kernel("product_by_rows"),
+                    d=StridedAddress(left.address, 0, left.panel),
+                    d_pitch=left.pitch,
+                    w=address,
+                    w_pitch=weights.pitch,
+                    c=layout.at_column(result, first),
+                    c_pitch=result.pitch,
+                )
+            )
+            if changed is not None:
+                loop = layout.task.schedule.updates[0][changed]
+                written = written_by(writer, changed, loop, row=first)
+                for accumulation in layout.accumulated_for(changed):
+                    write_gradient(writer, writer.tile, accumulation, written, row=first)
+                write_change(writer, writer.tile, changed, loop, row=first)
+        if fused is not None:
+            writer.write_loop(fused, first, after)
+        first = after

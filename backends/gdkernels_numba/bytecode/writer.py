@@ -1,0 +1,261 @@
+"""The writer of a thread's instruction streams, and how each kind of step on a tile is written."""
+
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple
+
+from gdkernels.graph.nodes import Node
+from gdkernels.lowering.schedule import PREDICTION
+from gdkernels.lowering.steps import COLUMN, Gather, Loop, Product
+from gdkernels_numba.bytecode.arena import Matrix
+from gdkernels_numba.bytecode.layout import StepLayout
+from gdkernels_numba.bytecode.packed import PackedForms
+from gdkernels_numba.bytecode.stream import InstructionStream
+from gdkernels_numba.compilation import Kernels
+from gdkernels_numba.ir.vector import LINE
+from gdkernels_numba.vm.fields import StridedAddress
+from gdkernels_numba.vm.instructions import (
+    GATHER_COLUMN,
+    GATHER_ROWS,
+    LOAD_PARAMETER,
+    SCATTER_ROWS,
+    STORE_PARAMETER,
+    DotRows,
+    GatherColumn,
+    GatherRows,
+    LoadParameter,
+    LoopOverColumn,
+    LoopOverTile,
+    MultiplyTile,
+    PackTile,
+    ScatterRows,
+    StoreParameter,
+)
+
+__all__ = ["Factors", "InstructionWriter", "Patch"]
+
+
+class Factors(NamedTuple):
+    """How a gradient's kernel reads what is multiplied over the batch.
+
+    Attributes
+    ----------
+    first
+        Where the factor that is transposed begins, and the bytes from row to row of the batch.
+    unit, block
+        In it, the bytes to the next unit, and to the next panel of units.
+    pitch, panel, term
+        In it, what the kernel takes for ``a_row`` and ``a_panel``, and the bytes from one term of the sum to the next.
+    second
+        Where the other factor begins, and the bytes from row to row and from panel to panel.
+    second_pitch
+        In it, the bytes from one term of the sum to the next.
+    """
+
+    kernel: int
+    first: StridedAddress
+    unit: int
+    block: int
+    pitch: int
+    panel: int
+    term: int
+    second: StridedAddress
+    second_pitch: int
+
+
+class Patch(NamedTuple):
+    """A word of a stream that takes, for every run, the address of an array of the caller's, `offset` bytes further."""
+
+    stream: InstructionStream
+    word: int
+    name: str
+    offset: int
+
+
+class InstructionWriter:
+    """Writes the streams of one thread.
+
+    Attributes
+    ----------
+    before, transposes, tile, updates, after
+        What the interpreter runs: once; once after all have done that; for every tile; for every batch, in one phase
+        or, if there is a total over the parameters, in two; and at the end.
+    patches
+        Which words are set for every run.
+    """
+
+    def __init__(self, layout: StepLayout, kernels: Kernels, thread: int) -> None:
+        self.layout, self.kernels, self.thread = layout, kernels, thread
+        self.format = kernels.format
+        self.before, self.transposes, self.tile = InstructionStream(), InstructionStream(), InstructionStream()
+        self.updates = [InstructionStream() for _ in layout.task.schedule.updates]
+        self.after = InstructionStream()
+        self.patches: list[Patch] = []
+
+    @property
+    def streams(self) -> tuple[InstructionStream, ...]:
+        return (self.before, self.transposes, self.tile, *self.updates, self.after)
+
+    def kernel(self, name: str) -> int:
+        return self.kernels.address[name]
+
+    def write_parameter(self, name: str, matrix: Matrix, first: int, stop: int, *, back: bool) -> None:
+        """Let this thread bring rows of a parameter or slot in, and out again if it changes."""
+        if first == stop:
+            return
+        row = matrix.columns * self.format.size
+        panels = StridedAddress(matrix.block(0, first), matrix.pitch, matrix.panel)
+        rows, columns = stop - first, matrix.columns
+        load = LoadParameter(
+            kernel=self.kernel("rows_in"), rows=rows, columns=columns, plain=0, plain_row=row, panels=panels
+        )
+        self._add_patched(self.before, load, LOAD_PARAMETER.at.plain, name, first * row)
+        if back:
+            store = StoreParameter(
+                kernel=self.kernel("rows_out"), rows=rows, columns=columns, plain=0, plain_row=row, panels=panels
+            )
+            self._add_patched(self.after, store, STORE_PARAMETER.at.plain, name, first * row)
+
+    def _add_patched(
+        self, stream: InstructionStream, instruction: tuple[Any, ...], field: int, name: str, offset: int
+    ) -> None:
+        """Append an instruction whose word at `field` takes the address of the caller's array `name`."""
+        self.patches.append(Patch(stream, stream.add(instruction) + field, name, offset))
+
+    def forms(self, node: Node) -> PackedForms:
+        """Return where a tile's value is in bfloat16."""
+        packed = self.layout.packed
+        found = packed.of(node, self.thread) if packed is not None else None
+        return found or PackedForms()
+
+    def factors(self, first: Node, second: Node) -> Factors:
+        """Return how `first`ᵀ `second` is computed."""
+        if self.layout.packed is None:
+            left, a = self.layout.buffer(first, self.thread)
+            right, d = self.layout.buffer(second, self.thread)
+            return Factors(
+                kernel=self.kernel("product_transposed"),
+                first=a,
+                unit=self.format.size,
+                block=left.panel,
+                pitch=left.pitch,
+                panel=0,
+                term=left.pitch,
+                second=d,
+                second_pitch=right.pitch,
+            )
+        transposed, forms = self.forms(first).transposed, self.forms(second)
+        return Factors(
+            kernel=self.kernel("product"),
+            first=transposed,
+            unit=LINE,
+            block=self.format.panel * LINE,
+            pitch=LINE,
+            panel=transposed.across,
+            term=transposed.across // self.format.left_panel,
+            second=forms.right,
+            second_pitch=forms.right_pitch,
+        )
+
+    # ---- on a tile
+
+    def write_gather(self, step: Gather, start: int = 0, stop: int | None = None) -> None:
+        """Write a gather of the columns from `start` to `stop`."""
+        size, name = self.format.size, step.node.attribute
+        kernel = self.kernel("rows_in")
+        if self.layout.kind(step.node) == COLUMN:
+            to = self.layout.in_tile(step.node, self.thread).base
+            column = GatherColumn(kernel=kernel, plain=0, plain_row=size, to=to)
+            self._add_patched(self.tile, column, GATHER_COLUMN.at.plain, name, 0)
+            return
+        matrix, address = self.layout.buffer(step.node, self.thread)
+        rows = GatherRows(
+            kernel=kernel,
+            columns=(matrix.columns if stop is None else stop) - start,
+            plain=0,
+            plain_row=matrix.columns * size,
+            to=address._replace(base=self.layout.at_column(matrix, start)),
+            pitch=matrix.pitch,
+        )
+        self._add_patched(self.tile, rows, GATHER_ROWS.at.plain, name, start * size)
+
+    def write_scatter(self, prediction: Node) -> None:
+        matrix, address = self.layout.buffer(prediction, self.thread)
+        scatter = ScatterRows(
+            kernel=self.kernel("rows_out"),
+            columns=matrix.columns,
+            plain=0,
+            plain_row=matrix.columns * self.format.size,
+            source=address,
+            pitch=matrix.pitch,
+        )
+        self._add_patched(self.tile, scatter, SCATTER_ROWS.at.plain, PREDICTION, 0)
+
+    def write_product(self, step: Product, start: int = 0, stop: int | None = None) -> AbstractContextManager[None]:
+        """Write a product's columns from `start` to `stop`; what is written inside is done with each panel of them."""
+        layout, name = self.layout, step.weights.attribute
+        left, a = layout.buffer(step.left, self.thread)
+        result, c = layout.buffer(step.node, self.thread)
+        depth, pitch = left.columns, left.pitch
+        weights = layout.parameters[name]
+        if layout.packed is not None:
+            a, depth, pitch = self.forms(step.left).left, -(-depth // 2), LINE
+            weights = (layout.packed.back if step.transposed else layout.packed.right)[name]
+        elif step.transposed:
+            weights = layout.transposes.get(name, weights)
+        elif layout.is_kept_as_row(step.weights):
+            return self.tile.with_body(
+                DotRows(
+                    kernel=self.kernel("dots"),
+                    depth=depth,
+                    a=a,
+                    a_pitch=pitch,
+                    w=weights.address,
+                    c=c,
+                    c_pitch=result.pitch,
+                )
+            )
+        return self.tile.with_body(
+            MultiplyTile(
+                kernel=self.kernel("product"),
+                depth=depth,
+                columns=(result.columns if stop is None else stop) - start,
+                a=a,
+                a_pitch=pitch,
+                b=StridedAddress(layout.at_column(weights, start), weights.pitch, weights.panel),
+                c=c._replace(base=layout.at_column(result, start)),
+                c_pitch=result.pitch,
+            )
+        )
+
+    def write_packed(self, node: Node, start: int = 0, stop: int | None = None) -> None:
+        """Write the forms in bfloat16 of the columns from `start` to `stop` of a value, if a product reads it."""
+        layout, forms = self.layout, self.forms(node)
+        if layout.packed is None or forms == PackedForms():
+            return
+        matrix, source = layout.buffer(node, self.thread)
+        forms = forms.from_column(start, self.format)
+        self.tile.add(
+            PackTile(
+                kernel=self.kernel("pack_bf16_distant_rows" if layout.packed.distant_rows else "pack_bf16_rows"),
+                columns=(matrix.columns if stop is None else stop) - start,
+                source=source._replace(base=layout.at_column(matrix, start)),
+                pitch=matrix.pitch,
+                left=forms.left,
+                right=forms.right,
+                right_pitch=forms.right_pitch,
+                transposed=forms.transposed,
+            )
+        )
+
+    def write_loop(self, step: Loop, start: int = 0, stop: int | None = None) -> None:
+        """Write a loop over the columns from `start` to `stop` of what it runs over."""
+        layout, kernel = self.layout, self.kernels.loops[id(step)]
+        nodes = (*step.reads, *step.outputs, *step.reductions)
+        if step.kind == COLUMN:
+            self.tile.add(LoopOverColumn(kernel=kernel), operands=[layout.in_tile(n, self.thread) for n in nodes])
+            return
+        columns = layout.columns_of(step)
+        loop = LoopOverTile(
+            kernel=kernel, columns=(columns if stop is None else stop) - start, pitch=layout.pitch(columns)
+        )
+        self.tile.add(loop, operands=[layout.in_tile(n, self.thread, start) for n in nodes])
