@@ -18,9 +18,9 @@ from math import inf
 
 from gdkernels.backend import PRECISIONS
 from gdkernels.backend.program import Program
-from gdkernels.bench.jobs import Job, candidates
-from gdkernels.bench.peers.task import GRID, Task, random_tasks
-from gdkernels.bench.sampling import LEAST_SAMPLES, Width, interleave, interval
+from gdkernels.bench.calibrating.jobs import Job, candidates
+from gdkernels.bench.participants.task import GRID, Task, random_tasks
+from gdkernels.bench.sampling.interleaving import LEAST_SAMPLES, Width, interleave, interval
 from gdkernels.definition import activations, losses
 from gdkernels.definition.naming import resolve
 from gdkernels.dispatch import calibration, registry

@@ -21,8 +21,8 @@ import numpy.typing as npt
 import gdkernels as gd
 from gdkernels.backend.verification import reference, relative_error
 from gdkernels.bench.environment import environment
-from gdkernels.bench.peers.players import Ours, Player, Torch, Unsuited
-from gdkernels.bench.peers.task import GRID, Task
+from gdkernels.bench.participants.players import Ours, Player, Torch, Unsuited
+from gdkernels.bench.participants.task import GRID, Task
 from gdkernels.definition.network import map_layers
 from gdkernels.errors import FileError
 from gdkernels.system.atomic_files import check_destination, write_atomically

@@ -15,10 +15,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from gdkernels.bench.peers.players import PLAYERS
-from gdkernels.bench.peers.process import Peer
-from gdkernels.bench.peers.task import GRID, Task, error_of, random_tasks
-from gdkernels.bench.sampling import settle
+from gdkernels.bench.participants.players import PLAYERS
+from gdkernels.bench.processes.peer_process import Peer
+from gdkernels.bench.participants.task import GRID, Task, error_of, random_tasks
+from gdkernels.bench.sampling.interleaving import settle
 from gdkernels.errors import FileError
 from gdkernels.system.atomic_files import check_destination, write_atomically
 

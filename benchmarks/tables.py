@@ -12,10 +12,10 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from gdkernels.bench.contender import labels
-from gdkernels.bench.peers.task import Task
-from gdkernels.bench.results import Results, Row, read
-from gdkernels.bench.text import si
+from gdkernels.bench.participants.participant import labels
+from gdkernels.bench.participants.task import Task
+from gdkernels.bench.results.rows import Results, Row, read
+from gdkernels.bench.report.text import si
 
 FOLDER = Path(__file__).parent
 DOCUMENTS = (FOLDER / "README.md",)

@@ -8,10 +8,10 @@ from functools import cache
 import pytest
 
 from gdkernels.backend import PRECISIONS
-from gdkernels.bench.costs import cost_of
-from gdkernels.bench.planning import SWEEP, case_of
-from gdkernels.bench.proof import Prover
-from gdkernels.bench.workloads import PIECES, Pieces
+from gdkernels.bench.participants.costs import cost_of
+from gdkernels.bench.measuring.planning import SWEEP, case_of
+from gdkernels.bench.checking import Prover
+from gdkernels.bench.participants.stages import PIECES, Pieces
 from gdkernels.dispatch import registry
 
 QUICK = SWEEP[1], SWEEP[3]

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from plugins import Plugins
 
-from gdkernels.bench.compare import compare
-from gdkernels.bench.results import read
+from gdkernels.bench.comparing.verdicts import compare
+from gdkernels.bench.results.rows import read
 
 # Both CPU backends, with executables that wait after their work for a share of the time that it took.
 SLOWED = """

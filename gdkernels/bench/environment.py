@@ -11,8 +11,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from gdkernels.bench.planning import cores
-from gdkernels.bench.process import thread_settings
+from gdkernels.bench.measuring.planning import cores
+from gdkernels.bench.processes.piped import thread_settings
 
 __all__ = ["environment", "same_machine"]
 

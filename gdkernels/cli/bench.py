@@ -20,7 +20,7 @@ from gdkernels.errors import GdkernelsError, InputError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from gdkernels.bench.results import Results
+    from gdkernels.bench.results.rows import Results
 
 __all__ = ["add_to"]
 
@@ -100,7 +100,7 @@ def add_to(commands: Any) -> None:
 def run(args: Namespace) -> None:
     """Measure, show and write; everything that can be wrong in the call is found out before."""
     from gdkernels.bench.report import page
-    from gdkernels.bench.text import as_text
+    from gdkernels.bench.report.text import as_text
     from gdkernels.plots.style import require
     from gdkernels.system.atomic_files import check_destination
 
@@ -132,7 +132,7 @@ def _measure(args: Namespace) -> Results:
     from gdkernels.bench import measure as measuring
     from gdkernels.bench import planning, sampling
     from gdkernels.bench.environment import environment
-    from gdkernels.bench.results import Results
+    from gdkernels.bench.results.rows import Results
 
     threads = args.threads or (planning.cores(),)
     able, skipped = planning.contenders(args.backends, args.devices, args.precisions, threads, args.peers)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from gdkernels.errors import GdkernelsError, InputError
 
 if TYPE_CHECKING:
-    from gdkernels.bench.compare import Comparison
+    from gdkernels.bench.comparing.verdicts import Comparison
 
 __all__ = ["add_to"]
 
@@ -39,8 +39,8 @@ def add_to(commands: Any) -> None:
 
 def run(args: Namespace) -> None:
     """Print the verdicts; a row that became slower is a failure."""
-    from gdkernels.bench.compare import compare
-    from gdkernels.bench.results import read
+    from gdkernels.bench.comparing.verdicts import compare
+    from gdkernels.bench.results.rows import read
 
     found = compare(read(args.a), read(args.b))
     if not found.rows:
@@ -79,8 +79,8 @@ def _as_dict(found: Comparison) -> dict[str, Any]:
 
 
 def _as_text(found: Comparison) -> str:
-    from gdkernels.bench.compare import VERDICTS
-    from gdkernels.bench.text import table
+    from gdkernels.bench.comparing.verdicts import VERDICTS
+    from gdkernels.bench.report.text import table
 
     lines = []
     for row, verdict in sorted(found.rows, key=lambda pair: VERDICTS.index(pair[1].verdict)):

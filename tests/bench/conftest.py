@@ -6,8 +6,8 @@ import sys
 import pytest
 from plugins import Plugins
 
-from gdkernels.bench.contender import Contender
-from gdkernels.bench.worker import Worker
+from gdkernels.bench.participants.participant import Contender
+from gdkernels.bench.processes.client import Worker
 
 
 @pytest.fixture

@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
-from gdkernels.bench.contender import Contender
-from gdkernels.bench.proof import Proof
-from gdkernels.bench.results import Case, Ceiling, FirstCall, Repeat, Results, Row, Run, Target
+from gdkernels.bench.participants.participant import Contender
+from gdkernels.bench.checking import Proof
+from gdkernels.bench.results.rows import Case, Ceiling, FirstCall, Repeat, Results, Row, Run, Target
 
 CASE = Case((8, 32, 1), 32, 1024)
 OURS, THEIRS = Contender("numba", False, threads=2), Contender("torch", True, threads=2)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from made_results import repeat, results
 
-from gdkernels.bench.compare import compare, judge
-from gdkernels.bench.sampling import LEAST_PROCESSES
+from gdkernels.bench.comparing.verdicts import compare, judge
+from gdkernels.bench.sampling.interleaving import LEAST_PROCESSES
 
 
 def processes(rng, count, *, slower=1.0, noise=0.01):

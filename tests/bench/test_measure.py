@@ -9,13 +9,13 @@ from plugins import working
 
 from gdkernels.bench import measure as measuring
 from gdkernels.bench import sampling
-from gdkernels.bench.contender import Contender
-from gdkernels.bench.costs import cost_of
-from gdkernels.bench.measure import Work, measure, parts
-from gdkernels.bench.peers.task import Task
-from gdkernels.bench.planning import SWEEP, case_of, contenders, goal_of, prepared
-from gdkernels.bench.sampling import LEAST_SAMPLES
-from gdkernels.bench.worker import Sample, Worker
+from gdkernels.bench.participants.participant import Contender
+from gdkernels.bench.participants.costs import cost_of
+from gdkernels.bench.measuring.measure import Work, measure, parts
+from gdkernels.bench.participants.task import Task
+from gdkernels.bench.measuring.planning import SWEEP, case_of, contenders, goal_of, prepared
+from gdkernels.bench.sampling.interleaving import LEAST_SAMPLES
+from gdkernels.bench.processes.client import Sample, Worker
 from gdkernels.errors import InputError
 
 NUMPY, LOOP = Contender("numpy", False), Contender("numpy-loop", True)

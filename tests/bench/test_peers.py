@@ -5,7 +5,7 @@ import json
 import pytest
 
 from benchmarks import peers_grid as peers
-from gdkernels.bench.peers.task import Task
+from gdkernels.bench.participants.task import Task
 
 COMMAND = [
     "--random",

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gdkernels.bench.peers.task import Task
-from gdkernels.bench.proof import Prover, _computed, judge
-from gdkernels.bench.workloads import PIECES, Pieces
+from gdkernels.bench.participants.task import Task
+from gdkernels.bench.checking import Prover, _computed, judge
+from gdkernels.bench.participants.stages import PIECES, Pieces
 from gdkernels.graph import detach
 
 TASK = Task((5, 8, 3), 8, 24)

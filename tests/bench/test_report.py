@@ -8,8 +8,8 @@ import pytest
 from made_results import CASE, OURS, THEIRS, repeat, results
 
 from gdkernels.bench.report.page import as_html, write
-from gdkernels.bench.report.ratios import crossovers, ratios
-from gdkernels.bench.results import Case
+from gdkernels.bench.comparing.ratios import crossovers, ratios
+from gdkernels.bench.results.rows import Case
 from gdkernels.errors import FileError
 
 pytest.importorskip("matplotlib", reason="matplotlib is not installed")

@@ -7,8 +7,8 @@ import statistics
 import pytest
 from made_results import results
 
-from gdkernels.bench.results import VERSION, read
-from gdkernels.bench.text import as_text, si
+from gdkernels.bench.results.rows import VERSION, read
+from gdkernels.bench.report.text import as_text, si
 from gdkernels.errors import FileError
 
 

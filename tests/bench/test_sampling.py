@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from gdkernels.bench.sampling import LEAST_SAMPLES, Width, interleave, interval, seconds_per_call, spread
+from gdkernels.bench.sampling.interleaving import LEAST_SAMPLES, Width, interleave, interval, seconds_per_call, spread
 
 
 @pytest.mark.parametrize(("count", "k"), [(6, 1), (8, 1), (9, 2), (11, 2), (12, 3), (20, 6), (25, 8), (100, 40)])

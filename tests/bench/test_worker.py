@@ -3,11 +3,11 @@
 import pytest
 from impostors import STEEP, UNFINISHED, WAITS
 
-from gdkernels.bench.peers.task import Task
-from gdkernels.bench.process import ProcessError
-from gdkernels.bench.proof import Prover
-from gdkernels.bench.worker import UnsuitableError
-from gdkernels.bench.workloads import PIECES
+from gdkernels.bench.participants.task import Task
+from gdkernels.bench.processes.piped import ProcessError
+from gdkernels.bench.checking import Prover
+from gdkernels.bench.processes.client import UnsuitableError
+from gdkernels.bench.participants.stages import PIECES
 
 TASK = Task((6, 16, 12, 2), 16, 64)
 

@@ -13,7 +13,7 @@ class TestCheck:
     def checked(self, cache, monkeypatch, capsys):
         """Return what runs the check on shapes with these samples, and with those of `again` when it repeats some."""
         from benchmarks import choice
-        from gdkernels.bench.peers.task import Task
+        from gdkernels.bench.participants.task import Task
 
         monkeypatch.setattr(choice, "random_tasks", lambda count, seed, threads: [Task((8, 8, 1), 4, 16)] * count)
 
@@ -69,7 +69,7 @@ class TestCheck:
 
 def test_the_check_measures_every_candidate_and_the_choice(cache, capsys, tmp_path, monkeypatch):
     from benchmarks import choice
-    from gdkernels.bench.peers.task import Task
+    from gdkernels.bench.participants.task import Task
 
     monkeypatch.setattr(choice, "random_tasks", lambda count, seed, threads: [Task((8, 8, 1), 4, 16)] * count)
     file = tmp_path / "check.json"

@@ -7,7 +7,7 @@ import pytest
 from made_prices import work
 
 from gdkernels.bench import calibrating
-from gdkernels.bench.calibrating import JOBS, BusyError, Measured, calibrate, fit_prices, fit_sharing
+from gdkernels.bench.calibrating.calibrate import JOBS, BusyError, Measured, calibrate, fit_prices, fit_sharing
 from gdkernels.cli import main
 from gdkernels.dispatch import registry
 from gdkernels.dispatch.calibration import Calibration, current

@@ -8,7 +8,7 @@ import pytest
 
 from gdkernels.bench import measure as measuring
 from gdkernels.bench import sampling
-from gdkernels.bench.results import read
+from gdkernels.bench.results.rows import read
 from gdkernels.cli import bench
 
 

@@ -5,8 +5,8 @@ import pytest
 from engine_runs import Data, bits, compiled, needs_pairs, program
 
 from benchmarks.low_precision import Ends, ends, prepared, step_errors
-from gdkernels.bench.peers.players import Ours, Torch
-from gdkernels.bench.peers.task import Task
+from gdkernels.bench.participants.players import Ours, Torch
+from gdkernels.bench.participants.task import Task
 from gdkernels.definition import activations
 
 pytestmark = needs_pairs

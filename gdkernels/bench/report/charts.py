@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gdkernels.bench.contender import Contender, labels
-from gdkernels.bench.report.ratios import Ratio, crossovers, ratios
-from gdkernels.bench.results import Results, Row
-from gdkernels.bench.text import si
+from gdkernels.bench.participants.participant import Contender, labels
+from gdkernels.bench.comparing.ratios import Ratio, crossovers, ratios
+from gdkernels.bench.results.rows import Results, Row
+from gdkernels.bench.report.text import si
 from gdkernels.plots import style
 
 if TYPE_CHECKING:

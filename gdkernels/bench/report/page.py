@@ -9,10 +9,10 @@ from html import escape
 from importlib import resources
 from string import Template
 
-from gdkernels.bench.contender import labels
+from gdkernels.bench.participants.participant import labels
 from gdkernels.bench.report.charts import charts, colours
-from gdkernels.bench.results import Results, Row
-from gdkernels.bench.text import si
+from gdkernels.bench.results.rows import Results, Row
+from gdkernels.bench.report.text import si
 from gdkernels.system.atomic_files import write_atomically
 
 __all__ = ["as_html", "write"]

@@ -6,11 +6,11 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from gdkernels.bench.contender import Contender
-from gdkernels.bench.peers.task import Task
-from gdkernels.bench.process import ProcessError
-from gdkernels.bench.results import Case, FirstCall
-from gdkernels.bench.worker import LoadTimes, Worker
+from gdkernels.bench.participants.participant import Contender
+from gdkernels.bench.participants.task import Task
+from gdkernels.bench.processes.piped import ProcessError
+from gdkernels.bench.results.rows import Case, FirstCall
+from gdkernels.bench.processes.client import LoadTimes, Worker
 
 __all__ = ["first_calls"]
 

@@ -1,6 +1,6 @@
 """A contender in a process of its own: loaded, checked, timed and asked for its ceilings, one question at a time.
 
-This is the end that asks; `gdkernels.bench.server` is the process.
+This is the end that asks; `gdkernels.bench.processes.server` is the process.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from gdkernels.bench.contender import Contender
-from gdkernels.bench.peers.task import Task
-from gdkernels.bench.process import Process, ProcessError
-from gdkernels.bench.proof import Proof, Prover
+from gdkernels.bench.participants.participant import Contender
+from gdkernels.bench.participants.task import Task
+from gdkernels.bench.processes.piped import Process, ProcessError
+from gdkernels.bench.checking import Proof, Prover
 
 __all__ = ["Checked", "LoadTimes", "Sample", "UnsuitableError", "Worker", "workers_of"]
 
@@ -85,7 +85,7 @@ class Sample:
     host_seconds
         The part until the library returned, before waiting for the device.
     clock_seconds, product_seconds
-        What `gdkernels.bench.gauge` read just before and after, the mean and the larger; None on another device.
+        What `gdkernels.bench.sampling.interference` read just before and after, the mean and the larger; None on another device.
     """
 
     seconds: float
@@ -108,7 +108,7 @@ class Worker:
         self.contender = contender
         description = json.dumps(contender.as_dict() | {"started": time.monotonic()})
         self._process = Process(
-            "gdkernels.bench.server", description, threads=contender.threads, environment=environment
+            "gdkernels.bench.processes.server", description, threads=contender.threads, environment=environment
         )
 
     def load(self, task: Task) -> LoadTimes:

@@ -25,10 +25,10 @@ from typing import Any
 
 import numpy as np
 
-from gdkernels.bench.cycles import has_clocks, undisturbed
+from gdkernels.bench.comparing.cycles import has_clocks, undisturbed
 from gdkernels.bench.environment import same_machine
-from gdkernels.bench.results import Results, Row
-from gdkernels.bench.sampling import LEAST_PROCESSES, lower_quartile, redrawn
+from gdkernels.bench.results.rows import Results, Row
+from gdkernels.bench.sampling.interleaving import LEAST_PROCESSES, lower_quartile, redrawn
 
 __all__ = ["VERDICTS", "Comparison", "Verdict", "compare", "judge"]
 

@@ -20,8 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.backend.program import Program
-from gdkernels.bench.jobs import Job, candidates
-from gdkernels.bench.sampling import Width, interleave
+from gdkernels.bench.calibrating.jobs import Job, candidates
+from gdkernels.bench.sampling.interleaving import Width, interleave
 from gdkernels.definition import activations, losses
 from gdkernels.definition.naming import resolve
 from gdkernels.dispatch import registry

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from gdkernels.bench.sampling import settle
+from gdkernels.bench.sampling.interleaving import settle
 from gdkernels.errors import GdkernelsError
 
 __all__ = ["Process", "ProcessError", "answer_with", "thread_settings"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from gdkernels.bench.contender import labels
-from gdkernels.bench.results import Results, Row
+from gdkernels.bench.participants.participant import labels
+from gdkernels.bench.results.rows import Results, Row
 
 __all__ = ["as_text", "si", "table"]
 

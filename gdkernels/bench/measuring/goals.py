@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from gdkernels.bench.contender import Contender
-from gdkernels.bench.peers.task import Task
-from gdkernels.bench.process import ProcessError
-from gdkernels.bench.results import Case, Run, Target
-from gdkernels.bench.worker import workers_of
+from gdkernels.bench.participants.participant import Contender
+from gdkernels.bench.participants.task import Task
+from gdkernels.bench.processes.piped import ProcessError
+from gdkernels.bench.results.rows import Case, Run, Target
+from gdkernels.bench.processes.client import workers_of
 
 __all__ = ["Goal", "reach"]
 

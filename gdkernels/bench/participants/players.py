@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from gdkernels.bench.peers.task import Task
+from gdkernels.bench.participants.task import Task
 
 __all__ = ["PLAYERS", "Player", "Unsuited"]
 

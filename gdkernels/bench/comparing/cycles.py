@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from gdkernels.bench.results import Repeat, Row
-from gdkernels.bench.sampling import lower_quartile
+from gdkernels.bench.results.rows import Repeat, Row
+from gdkernels.bench.sampling.interleaving import lower_quartile
 
 __all__ = ["has_clocks", "undisturbed"]
 

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 import gdkernels as gd
-from gdkernels.bench.contender import PEERS, Contender
-from gdkernels.bench.peers.players import PLAYERS, Player, Unsuited
-from gdkernels.bench.peers.task import Task
-from gdkernels.bench.workloads import Arrays, PeerEpochs, Pieces, Work
+from gdkernels.bench.participants.participant import PEERS, Contender
+from gdkernels.bench.participants.players import PLAYERS, Player, Unsuited
+from gdkernels.bench.participants.task import Task
+from gdkernels.bench.participants.stages import Arrays, PeerEpochs, Pieces, Work
 from gdkernels.dispatch import registry
 
 __all__ = ["Subject", "subject_of"]

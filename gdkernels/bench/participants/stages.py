@@ -12,7 +12,7 @@ import numpy.typing as npt
 import gdkernels as gd
 from gdkernels import randomness
 from gdkernels.backend import Plan, storage_dtype
-from gdkernels.bench.peers.task import Task
+from gdkernels.bench.participants.task import Task
 from gdkernels.definition import network
 from gdkernels.definition.network import Layers, map_layers
 

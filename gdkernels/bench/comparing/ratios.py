@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from gdkernels.bench.contender import Contender
-from gdkernels.bench.results import Row
-from gdkernels.bench.sampling import interval
+from gdkernels.bench.participants.participant import Contender
+from gdkernels.bench.results.rows import Row
+from gdkernels.bench.sampling.interleaving import interval
 
 __all__ = ["Crossover", "Ratio", "crossovers", "ratios"]
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from gdkernels.bench.contender import PEERS, Contender
-from gdkernels.bench.goals import Goal
-from gdkernels.bench.peers.task import Task
-from gdkernels.bench.results import Case
+from gdkernels.bench.participants.participant import PEERS, Contender
+from gdkernels.bench.measuring.goals import Goal
+from gdkernels.bench.participants.task import Task
+from gdkernels.bench.results.rows import Case
 from gdkernels.dispatch import registry
 from gdkernels.errors import InputError, unknown_name
 from gdkernels.tables import Preparation, read

@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gdkernels.bench.contender import Contender
-from gdkernels.bench.decode import decode
-from gdkernels.bench.proof import Proof
-from gdkernels.bench.sampling import interval, spread
+from gdkernels.bench.participants.participant import Contender
+from gdkernels.bench.results.decode import decode
+from gdkernels.bench.checking import Proof
+from gdkernels.bench.sampling.interleaving import interval, spread
 from gdkernels.errors import FileError, InputError
 from gdkernels.system.atomic_files import write_atomically
 
@@ -62,7 +62,7 @@ class Repeat:
     before, after
         The error of the same work in the same process, before and after the sampling.
     clock_seconds, product_seconds
-        What `gdkernels.bench.gauge` read beside each sample; none on devices other than a CPU.
+        What `gdkernels.bench.sampling.interference` read beside each sample; none on devices other than a CPU.
     """
 
     seconds: tuple[float, ...]

@@ -1,6 +1,6 @@
 """A peer in a process of its own, which answers one line of JSON with another.
 
-``python -m gdkernels.bench.peers.process NAME THREADS`` is the process; `Peer` is the end that asks.
+``python -m gdkernels.bench.processes.peer_process NAME THREADS`` is the process; `Peer` is the end that asks.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from gdkernels.bench.peers.task import Task
-from gdkernels.bench.process import Process, ProcessError, answer_with
+from gdkernels.bench.participants.task import Task
+from gdkernels.bench.processes.piped import Process, ProcessError, answer_with
 from gdkernels.definition.network import Layer
 
 __all__ = ["Peer"]
@@ -27,7 +27,7 @@ class Peer:
     Parameters
     ----------
     name
-        One of `gdkernels.bench.peers.players.PLAYERS`.
+        One of `gdkernels.bench.participants.players.PLAYERS`.
     threads
         How many it may use.
     """
@@ -75,7 +75,7 @@ class _Server:
         self._player: Any = None
 
     def answer(self, question: dict[str, Any]) -> dict[str, Any]:
-        from gdkernels.bench.peers.players import PLAYERS, Unsuited
+        from gdkernels.bench.participants.players import PLAYERS, Unsuited
 
         if "load" in question:
             try:

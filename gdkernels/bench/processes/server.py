@@ -1,4 +1,4 @@
-"""What answers `gdkernels.bench.worker`: ``python -m gdkernels.bench.server CONTENDER THREADS`` is the process."""
+"""What answers `gdkernels.bench.processes.client`: ``python -m gdkernels.bench.processes.server CONTENDER THREADS`` is the process."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from gdkernels.bench.contender import Contender
-from gdkernels.bench.gauge import Gauge
-from gdkernels.bench.peers.players import Unsuited
-from gdkernels.bench.peers.task import Task
-from gdkernels.bench.process import answer_with
-from gdkernels.bench.proof import judge
-from gdkernels.bench.subjects import subject_of
+from gdkernels.bench.participants.participant import Contender
+from gdkernels.bench.sampling.interference import Gauge
+from gdkernels.bench.participants.players import Unsuited
+from gdkernels.bench.participants.task import Task
+from gdkernels.bench.processes.piped import answer_with
+from gdkernels.bench.checking import judge
+from gdkernels.bench.participants.subjects import subject_of
 from gdkernels.errors import DivergenceError
 
 # Calls in a row, whose claimed end is compared with the fetching of their results.

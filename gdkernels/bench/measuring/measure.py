@@ -11,17 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from gdkernels.bench.contender import Contender
-from gdkernels.bench.costs import cost_of
-from gdkernels.bench.cycles import undisturbed
-from gdkernels.bench.first_calls import first_calls
-from gdkernels.bench.goals import Goal, reach
-from gdkernels.bench.peers.task import Task
-from gdkernels.bench.process import ProcessError
-from gdkernels.bench.proof import Prover
-from gdkernels.bench.results import Case, Ceiling, FirstCall, Repeat, Row, Target
-from gdkernels.bench.sampling import LEAST_PROCESSES, Width, interleave, lower_quartile, redrawn, settle
-from gdkernels.bench.worker import Checked, Sample, Worker, workers_of
+from gdkernels.bench.participants.participant import Contender
+from gdkernels.bench.participants.costs import cost_of
+from gdkernels.bench.comparing.cycles import undisturbed
+from gdkernels.bench.measuring.first_calls import first_calls
+from gdkernels.bench.measuring.goals import Goal, reach
+from gdkernels.bench.participants.task import Task
+from gdkernels.bench.processes.piped import ProcessError
+from gdkernels.bench.checking import Prover
+from gdkernels.bench.results.rows import Case, Ceiling, FirstCall, Repeat, Row, Target
+from gdkernels.bench.sampling.interleaving import LEAST_PROCESSES, Width, interleave, lower_quartile, redrawn, settle
+from gdkernels.bench.processes.client import Checked, Sample, Worker, workers_of
 
 __all__ = ["SAMPLE_SECONDS", "Measured", "Work", "measure", "parts"]
 

@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from gdkernels.backend import State, storage_dtype
 from gdkernels.backend.verification import bound, continue_on_numpy, numpy_namespace, predict_on_numpy, relative_error
-from gdkernels.bench.peers.task import Task
-from gdkernels.bench.workloads import named
+from gdkernels.bench.participants.task import Task
+from gdkernels.bench.participants.stages import named
 from gdkernels.definition import network
 from gdkernels.definition.network import Layer, map_layers
 

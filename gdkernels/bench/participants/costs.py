@@ -5,7 +5,7 @@ from itertools import pairwise
 from typing import Any
 
 from gdkernels.backend import storage_dtype
-from gdkernels.bench.peers.task import Task
+from gdkernels.bench.participants.task import Task
 from gdkernels.definition.optimizers import Optimizer
 from gdkernels.graph.cost import Cost, cost
 

@@ -10,7 +10,7 @@ __all__ = ["PEERS", "Contender", "PeerKind", "labels"]
 
 
 class PeerKind(NamedTuple):
-    """One of `gdkernels.bench.peers.players.PLAYERS`, the module that it imports, and its precision."""
+    """One of `gdkernels.bench.participants.players.PLAYERS`, the module that it imports, and its precision."""
 
     player: str
     module: str
