@@ -18,9 +18,9 @@ from math import inf
 
 from gdkernels.backend import PRECISIONS
 from gdkernels.backend.program import Program
-from gdkernels.bench.calibrating.jobs import Job, candidates
-from gdkernels.bench.participants.task import GRID, Task, random_tasks
-from gdkernels.bench.sampling.interleaving import LEAST_SAMPLES, Width, interleave, interval
+from gdkernels.bench.calibrating.jobs import CalibrationJob, candidates
+from gdkernels.bench.participants.task import GRID, TrainingTask, random_tasks
+from gdkernels.bench.sampling.interleaving import LEAST_SAMPLES, SamplingLimit, interleave, interval
 from gdkernels.definition import activations, losses
 from gdkernels.definition.naming import resolve
 from gdkernels.dispatch import calibration, registry
@@ -41,7 +41,7 @@ _FLOPS = 2e10  # in a run, at most about: a run is some tenths of a second, and 
 class Checked:
     """One shape: what was chosen, and every sample of each candidate, in seconds a step."""
 
-    task: Task
+    task: TrainingTask
     choice: Candidate
     samples: dict[Candidate, list[float]]
 
@@ -73,7 +73,7 @@ class Checked:
         return self.ratio <= _NEAR
 
 
-def work_of(task: Task) -> Work:
+def work_of(task: TrainingTask) -> Work:
     hidden = (resolve("activation", task.activation),) * (len(task.sizes) - 2)
     program = Program((*hidden, activations.identity), loss=losses.sse, optimizer=task.rule())
     return Work(program, task.sizes, task.batch, task.records)
@@ -86,11 +86,11 @@ def chosen(work: Work, precision: str) -> Candidate:
     return Candidate(choice.backend.name, choice.device, plan.get("threads"))
 
 
-def check(task: Task, precision: str, seconds: float) -> Checked:
+def check(task: TrainingTask, precision: str, seconds: float) -> Checked:
     """Measure every candidate on `task`, in turn, and what is chosen for it beside them."""
     task = replace(task, records=min(task.records, task.batch * max(1, int(_FLOPS // _flops(task)))))
     work = work_of(task)
-    choice, job = chosen(work, precision), Job(work, precision)
+    choice, job = chosen(work, precision), CalibrationJob(work, precision)
     timers = {c: job.timer(c) for c in dict.fromkeys([*candidates(precision), choice])}
     for timer in timers.values():
         timer()
@@ -99,12 +99,12 @@ def check(task: Task, precision: str, seconds: float) -> Checked:
         del timers[choice]
         choice = own
     round_seconds = sum(timer() for timer in timers.values())
-    width = Width(share=0.03, seconds=max(seconds, 1.5 * LEAST_SAMPLES * round_seconds))
+    width = SamplingLimit(share=0.03, seconds=max(seconds, 1.5 * LEAST_SAMPLES * round_seconds))
     taken = interleave(timers, width, library=lambda candidate: candidate.backend)
     return Checked(task, choice, {c: [t / work.steps for t in times] for c, times in taken.items()})
 
 
-def _flops(task: Task) -> int:
+def _flops(task: TrainingTask) -> int:
     return task.batch * task.flops_per_record()
 
 
@@ -117,7 +117,7 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"chosen {source}; the ratio is the time of the choice over that of the best, {_NEAR} is near enough")
     print("(? where the times differ too much to tell)")
 
-    def checked(task: Task) -> Checked:
+    def checked(task: TrainingTask) -> Checked:
         row = check(task, options.precision, options.seconds)
         times = "; ".join(f"{c} {in_words(row.seconds(c))}" for c in row.samples)
         print(f"{row.ratio:5.2f}{' ' if row.known else '?'} {row.choice}  [{task}: {times}]", flush=True)

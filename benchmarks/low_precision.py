@@ -21,8 +21,8 @@ import numpy.typing as npt
 import gdkernels as gd
 from gdkernels.backend.verification import reference, relative_error
 from gdkernels.bench.environment import environment
-from gdkernels.bench.participants.players import Ours, Player, Torch, Unsuited
-from gdkernels.bench.participants.task import GRID, Task
+from gdkernels.bench.participants.players import Ours, Player, Torch, UnsuitableError
+from gdkernels.bench.participants.task import GRID, TrainingTask
 from gdkernels.definition.network import map_layers
 from gdkernels.errors import FileError
 from gdkernels.system.atomic_files import check_destination, write_atomically
@@ -70,7 +70,7 @@ def ends(x: Array, y: Array, loss: str, seeds: Sequence[int], *, precision: str,
     return Ends(*(tuple(end(seed, p) for seed in seeds) for p in ("float32", precision)))
 
 
-def step_errors(player: Player, task: Task) -> list[float]:
+def step_errors(player: Player, task: TrainingTask) -> list[float]:
     """Return the relative error of what a step of plain descent adds to W and b of each layer, against float64."""
     rows = slice(task.batch)
     x, y = (a[rows].astype(np.float64) for a in task.data())
@@ -122,14 +122,14 @@ def main(arguments: list[str] | None = None) -> int:
     return 0 if all(both.within for both in found.values()) else 1
 
 
-def _errors(task: Task, backend: str, precision: str) -> dict[str, Any]:
+def _errors(task: TrainingTask, backend: str, precision: str) -> dict[str, Any]:
     """Print the errors of a step, and return them by the names of the arrays; theirs where there are any."""
     print(task)
     players: dict[str, list[float]] = {"gdkernels": step_errors(Ours(task, backend, precision), task)}
     if precision == "bfloat16":
         try:
             players["autocast"] = step_errors(Torch(task, autocast=True), task)
-        except Unsuited as reason:
+        except UnsuitableError as reason:
             print(f"  torch is passed over: {reason}")
     names = [f"{kind}{k}" for k in range(len(task.sizes) - 1) for kind in "Wb"]
     for who, errors in players.items():

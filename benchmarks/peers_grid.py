@@ -17,7 +17,7 @@ from typing import Any
 
 from gdkernels.bench.participants.players import PLAYERS
 from gdkernels.bench.processes.peer_process import Peer
-from gdkernels.bench.participants.task import GRID, Task, error_of, random_tasks
+from gdkernels.bench.participants.task import GRID, TrainingTask, error_of, random_tasks
 from gdkernels.bench.sampling.interleaving import settle
 from gdkernels.errors import FileError
 from gdkernels.system.atomic_files import check_destination, write_atomically
@@ -55,7 +55,7 @@ class Row:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the comparison and return the exit code."""
+    """SeedRun the comparison and return the exit code."""
     options = _parser().parse_args(arguments)
     names = options.peers.split(",")
     unknown = [name for name in names if name not in PLAYERS]
@@ -116,15 +116,15 @@ class _Results:
                 differing = ", ".join(name for name, value in self._head.items() if content.get(name) != value)
                 raise FileError(f"{self._path} has another {differing}; name another file, or leave out --resume")
 
-    def of(self, task: Task) -> tuple[list[Row], dict[str, float]] | None:
+    def of(self, task: TrainingTask) -> tuple[list[Row], dict[str, float]] | None:
         """Return the rows and limits of a task that has been measured."""
         for result in self._done:
-            if Task.from_dict(result["task"]) == task:
+            if TrainingTask.from_dict(result["task"]) == task:
                 rows = [Row(**{**row, "samples": tuple(row["samples"])}) for row in result["rows"]]
                 return rows, {name: value for name, value in result.items() if name not in ("task", "rows")}
         return None
 
-    def add(self, task: Task, limits: dict[str, float], rows: list[Row]) -> tuple[list[Row], dict[str, float]]:
+    def add(self, task: TrainingTask, limits: dict[str, float], rows: list[Row]) -> tuple[list[Row], dict[str, float]]:
         """Keep rows and limits, and return them."""
         self._done.append({"task": task.as_dict(), **limits, "rows": [vars(row) for row in rows]})
         if self._path is not None:
@@ -152,7 +152,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _tasks(options: argparse.Namespace) -> list[Task]:
+def _tasks(options: argparse.Namespace) -> list[TrainingTask]:
     if options.random:
         return random_tasks(options.random, options.seed, options.threads, options.least)
     if options.grid:
@@ -161,14 +161,14 @@ def _tasks(options: argparse.Namespace) -> list[Task]:
     else:
         sizes = tuple(int(n) for n in options.sizes.split("-"))
         records = options.records or 32 * options.batch
-        chosen = [Task(sizes, options.batch, max(1, records // options.batch) * options.batch)]
+        chosen = [TrainingTask(sizes, options.batch, max(1, records // options.batch) * options.batch)]
     return [
         replace(task, activation=options.activation, optimizer=options.optimizer, threads=options.threads)
         for task in chosen
     ]
 
 
-def _compare(task: Task, peers: list[Peer]) -> tuple[list[Row], float]:
+def _compare(task: TrainingTask, peers: list[Peer]) -> tuple[list[Row], float]:
     """Let the peers take turns on `task`, one running at a time; also return the best FLOP/s of a plain product."""
     ready: dict[str, tuple[Peer, float, float]] = {}
     skipped = {}
@@ -200,7 +200,7 @@ def _limits(threads: int) -> dict[str, float]:
     return json.loads(done.stdout) if done.returncode == 0 else {}
 
 
-def _print_rows(task: Task, rows: list[Row], limits: dict[str, float], ours: str) -> float | None:
+def _print_rows(task: TrainingTask, rows: list[Row], limits: dict[str, float], ours: str) -> float | None:
     """Print the rows of one task; return the ratio of `ours` to the best other in the same precision."""
     units = {
         "fma_flops": "registers {:.0f} GFLOP/s",

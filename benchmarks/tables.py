@@ -13,8 +13,8 @@ from statistics import fmean, median
 from typing import Any
 
 from gdkernels.bench.participants.participant import labels
-from gdkernels.bench.participants.task import Task
-from gdkernels.bench.results.rows import Results, Row, read
+from gdkernels.bench.participants.task import TrainingTask
+from gdkernels.bench.results.model import BenchResults, BenchRow, read
 from gdkernels.bench.report.text import si
 
 FOLDER = Path(__file__).parent
@@ -54,21 +54,21 @@ def written(paths: list[Path]) -> str:
     return (table_of_narrow_training if narrow else table_of_training)(contents)
 
 
-def table_of_pieces(results: Results) -> str:
-    """Return where and when it was measured, and a line for each network and piece with everybody in it."""
+def table_of_pieces(results: BenchResults) -> str:
+    """Return where and when it was measured, and a line for each network and stage with everybody in it."""
     measured = [row for row in results.rows if row.repeats]
-    names, common = labels(row.contender for row in measured)
+    names, common = labels(row.participant for row in measured)
     environment = results.environment
-    ceilings = sorted({(c.contender.device, c.contender.precision) for c in results.ceilings})
+    ceilings = sorted({(c.participant.device, c.participant.precision) for c in results.ceilings})
     tops = "; ".join(
         f"{device} {precision}: product {si(results.ceiling(('product', 'layer'), device, precision), 'FLOP/s')}, "
         f"copy {si(results.ceiling(('copy',), device, precision), 'B/s')}"
         for device, precision in ceilings
     )
-    groups: dict[tuple[object, ...], dict[str, Row]] = {}
+    groups: dict[tuple[object, ...], dict[str, BenchRow]] = {}
     for row in measured:
-        groups.setdefault((row.case, row.piece, row.placement), {})[names[row.contender]] = row
-    heads = list(dict.fromkeys(names[row.contender] for row in measured))
+        groups.setdefault((row.case, row.stage, row.placement), {})[names[row.participant]] = row
+    heads = list(dict.fromkeys(names[row.participant] for row in measured))
     lines = [
         f"{environment['processor']}, {environment['cores']} cores, {', '.join(environment['gpus']) or 'no GPU'}; "
         f"{common}; {results.date[:10]}, `{results.command}`. Ceilings: {tops}.",
@@ -79,11 +79,11 @@ def table_of_pieces(results: Results) -> str:
     for members in groups.values():
         first = next(iter(members.values()))
         cells = [cell(members.get(name)) for name in heads]
-        lines.append(f"| {first.case}, {first.piece} | " + " | ".join(cells) + " |")
+        lines.append(f"| {first.case}, {first.stage} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
-def cell(row: Row | None) -> str:
+def cell(row: BenchRow | None) -> str:
     """Return rate, spread and error of a row, or a dash where there is none."""
     if row is None:
         return "–"
@@ -132,7 +132,7 @@ def table_of_narrow_training(contents: list[dict[str, Any]]) -> str:
         "|---" * 9 + "|",
     ]
     for result in (r for content in contents for r in content["results"]):
-        task, rows = Task.from_dict(result["task"]), by_peer(result)
+        task, rows = TrainingTask.from_dict(result["task"]), by_peer(result)
         ours, float32, autocast = (rate(rows[peer]) for peer in (NARROW, WIDE, AUTOCAST))
         flops = ours * task.flops_per_record()
         lines.append(
@@ -149,7 +149,7 @@ def table_of_narrow_draws(contents: list[dict[str, Any]]) -> str:
     for content in contents:
         seed = content["command"][content["command"].index("--seed") + 1]
         for peer, name, goal in ((AUTOCAST, "autocast", 1.2), (WIDE, "our float32", 0.95)):
-            compared = [(by_peer(result), Task.from_dict(result["task"])) for result in content["results"]]
+            compared = [(by_peer(result), TrainingTask.from_dict(result["task"])) for result in content["results"]]
             ratios = [(rate(rows[NARROW]) / rate(rows[peer]), str(task)) for rows, task in compared]
             worst, where = min(ratios)
             mean = math.exp(fmean(math.log(ratio) for ratio, _ in ratios))
@@ -167,7 +167,7 @@ def table_of_errors(content: dict[str, Any]) -> str:
         ours, theirs = (step["errors"][who] for who in ("gdkernels", "autocast"))
         ratio, name = max((a / b, name) for name, a, b in zip(step["arrays"], ours, theirs, strict=True))
         lines.append(
-            f"| {Task.from_dict(step['task'])} | {max(ours):.1e} | {max(theirs):.1e} | {ratio:.3f} at {name} |"
+            f"| {TrainingTask.from_dict(step['task'])} | {max(ours):.1e} | {max(theirs):.1e} | {ratio:.3f} at {name} |"
         )
     return "\n".join(lines) + "\n"
 
@@ -186,11 +186,11 @@ def by_peer(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {row["peer"]: row for row in result["rows"]}
 
 
-def side_by_side(result: dict[str, Any]) -> tuple[Task, dict[str, Any], dict[str, Any], float]:
+def side_by_side(result: dict[str, Any]) -> tuple[TrainingTask, dict[str, Any], dict[str, Any], float]:
     """Return the task, our row, that of the fastest other in float32, and the ratio of their rates."""
     ours, *others = (row for row in result["rows"] if row["samples"] and "bf16" not in row["peer"])
     best = max(others, key=rate)
-    return Task.from_dict(result["task"]), ours, best, rate(ours) / rate(best)
+    return TrainingTask.from_dict(result["task"]), ours, best, rate(ours) / rate(best)
 
 
 def rate(row: dict[str, Any]) -> float:

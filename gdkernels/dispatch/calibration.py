@@ -1,7 +1,7 @@
 """What jobs take here, as measured: prices by which ``backend="auto"`` chooses backend, device and threads.
 
 The time of a job is estimated as a sum over `gdkernels.dispatch.workload.QUANTITIES`, each at a price in seconds that
-was fitted to measurements. `gdkernels.bench.calibrating.calibrate` makes a calibration; this reads and keeps it: a JSON file for
+was fitted to measurements. `gdkernels.bench.calibrating` makes a calibration; this reads and keeps it: a JSON file for
 each kind of machine and precision in the user's cache folder, which is ignored once versions change. Until there is
 one, the table that ships with gdkernels serves: made elsewhere, for each backend's own rule of threads.
 """

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from made_results import results
 
+from gdkernels.bench.results.file import write
+
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 
 
@@ -23,7 +25,7 @@ def test_the_committed_tables_are_those_of_the_results(tables, capsys):
 
 def test_what_is_typed_by_hand_is_noticed_and_written_over(tables, tmp_path, monkeypatch, capsys):
     (tmp_path / "results").mkdir()
-    results().write(tmp_path / "results" / "made.json", overwrite=False)
+    write(results(), tmp_path / "results" / "made.json", overwrite=False)
     document = tmp_path / "README.md"
     document.write_text("before\n<!-- results/made.json -->\ntyped\n<!-- end -->\nafter\n")
     monkeypatch.setattr(tables, "FOLDER", tmp_path)

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 from engine_runs import Data, bits, compiled, needs_pairs, program
+from gdkernels.bench.participants.players import Ours, Torch
 
 from benchmarks.low_precision import Ends, ends, prepared, step_errors
-from gdkernels.bench.participants.players import Ours, Torch
-from gdkernels.bench.participants.task import Task
+from gdkernels.bench.participants.task import TrainingTask
 from gdkernels.definition import activations
 
 pytestmark = needs_pairs
@@ -28,7 +28,7 @@ def test_what_ends_elsewhere_is_beyond():
 @pytest.mark.parametrize("activation", ["relu", "gelu"])
 def test_errors_are_no_larger_than_autocasts(activation):
     pytest.importorskip("torch")
-    task = Task((100, 256, 130, 10), 96, 96, activation)
+    task = TrainingTask((100, 256, 130, 10), 96, 96, activation)
     ours = step_errors(Ours(task, "numba", "bfloat16"), task)
     theirs = step_errors(Torch(task, autocast=True), task)
     assert all(1e-4 < a <= 1.1 * b for a, b in zip(ours, theirs, strict=True)), (ours, theirs)

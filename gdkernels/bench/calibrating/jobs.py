@@ -1,4 +1,4 @@
-"""Jobs to time: the same work, from the same bits, for every candidate that could do it."""
+"""Jobs to time: the same training, from the same bits, on every candidate that can do it."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from gdkernels.dispatch import registry
 from gdkernels.dispatch.calibration import Candidate
 from gdkernels.dispatch.workload import Work
 
-__all__ = ["Job", "candidates"]
+__all__ = ["CalibrationJob", "candidates"]
 
-_RATE = 1e-6  # so small that nothing diverges, however often it runs
+_RATE = 1e-6  # so small that no job diverges, however often it runs
 
 
 def candidates(precision: str) -> list[Candidate]:
-    """Return where a job can run here, the highest priority first, with every number of threads that matters."""
+    """Return every place where a job can run here, the highest priority first, with every number of threads to try."""
     able = [f for f in registry.find().values() if f.backend and not f.problem and precision in f.backend.precisions]
     return [
         Candidate(f.name, device, threads)
@@ -32,13 +32,13 @@ def candidates(precision: str) -> list[Candidate]:
     ]
 
 
-class Job:
+class CalibrationJob:
     """A training job with its data and initial parameters on the host.
 
     Attributes
     ----------
     plans
-        What each candidate chose when it last ran.
+        The plan of each candidate's last run.
     """
 
     def __init__(self, work: Work, precision: str) -> None:
@@ -52,7 +52,7 @@ class Job:
         self._order = rng.permutation(work.records)
 
     def timer(self, candidate: Candidate) -> Callable[[], float]:
-        """Return what runs the job on a candidate, all but the transfers, and returns the seconds that it took."""
+        """Return a function that runs the job on a candidate, without the transfers, and returns the seconds."""
         backend = registry.get(candidate.backend)
         choices = {} if candidate.threads is None else {"threads": candidate.threads}
         plan = Plan(candidate.backend, candidate.device, self.precision, choices)
@@ -77,7 +77,7 @@ class Job:
         return run
 
     def transfer_timer(self, candidate: Candidate) -> Callable[[], float]:
-        """Return what moves the data to the candidate's device, and returns the seconds that it took."""
+        """Return a function that moves the data to the candidate's device, and returns the seconds."""
         backend, dtype = registry.get(candidate.backend), storage_dtype(self.precision)
 
         def run() -> float:

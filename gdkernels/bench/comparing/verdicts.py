@@ -1,18 +1,18 @@
-"""Two runs of a benchmark against each other: a verdict for each row, by a rule that is stated.
+"""Two runs of a benchmark against each other: a verdict for each row, by a stated rule.
 
 With at least five processes a side, the time of a side is the lower quartile over its processes of the lower quartiles
 of their samples: whoever else is on the machine only adds to times, and may disturb up to three quarters of them. The
-95 % interval of the ratio is that of 10,000 bootstrap samples of the processes, drawn from a fixed seed:
+95 % interval of the ratio comes from 10,000 bootstrap samples of the processes, drawn from a fixed seed:
 
 - SAME: the interval lies within 0.95 and 1.05;
 - SLOWER, FASTER: the interval excludes 1, and the ratio is above 1.05, or below 0.95;
 - UNDECIDED: anything else, and every row with fewer processes on a side.
 
-On a CPU, times are counted in units of a fixed number of clock cycles that was timed beside each sample, as the clock
-of a core drifts by some per cent within seconds. What waits for memory does not follow it: the interval is widened by
-the ratio of the clocks, so that it holds in seconds too, and the ratio that must be beyond 5 % is the geometric mean of
-the two, each of which must be beyond 2 %. Samples that were taken while somebody else had a part of a core, as products
-that were timed beside them show, are left out.
+On a CPU, times are counted in units of a fixed number of clock cycles that was timed beside each sample: the clock of a
+core drifts by some per cent within seconds. Work that waits for memory does not follow the clock. The interval is
+therefore widened by the ratio of the clocks, so that it holds in seconds too. The ratio that must be beyond 5 % is the
+geometric mean of the two, and each of the two must be beyond 2 %. Samples are left out where somebody else had a part
+of a core, as the products timed beside them show.
 """
 
 from __future__ import annotations
@@ -27,28 +27,28 @@ import numpy as np
 
 from gdkernels.bench.comparing.cycles import has_clocks, undisturbed
 from gdkernels.bench.environment import same_machine
-from gdkernels.bench.results.rows import Results, Row
-from gdkernels.bench.sampling.interleaving import LEAST_PROCESSES, lower_quartile, redrawn
+from gdkernels.bench.results.model import BenchResults, BenchRow
+from gdkernels.bench.sampling.statistics import LEAST_PROCESSES, lower_quartile, redrawn
 
-__all__ = ["VERDICTS", "Comparison", "Verdict", "compare", "judge"]
+__all__ = ["VERDICTS", "ComparedRow", "Comparison", "Verdict", "compare", "verdict_on"]
 
 VERDICTS = ("SLOWER", "FASTER", "UNDECIDED", "SAME")
 
 _TOLERANCE = 0.05
-_NOISE = 0.02  # by which seconds differ from one run to another, whatever the clock
+_NOISE = 0.02  # the share by which seconds differ from one run to another, whatever the clock
 _ADVICE = "more repeats, or a quieter machine"
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of a row.
+    """The verdict on a row.
 
     Attributes
     ----------
     ratio, low, high
-        The time of B over that of A, and the 95 % interval of it; None where there are not enough processes.
+        The time of B over that of A, and its 95 % interval; None where there are not enough processes.
     clock
-        How many times as long clock cycles were in B; 1 where they are not known.
+        The length of a clock cycle in B over that in A; 1 where it is not known.
     """
 
     verdict: str
@@ -60,13 +60,21 @@ class Verdict:
 
 
 @dataclass(frozen=True)
+class ComparedRow:
+    """A row of A that B has too, with the verdict on B's."""
+
+    row: BenchRow
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
 class Comparison:
     """Two result files, row by row.
 
     Attributes
     ----------
     machines
-        How the machines differ: then times say nothing about the code.
+        How the machines differ; if they do, times say nothing about the code.
     changes
         How versions and commits differ.
     rows
@@ -77,17 +85,17 @@ class Comparison:
 
     machines: tuple[str, ...]
     changes: tuple[str, ...]
-    rows: tuple[tuple[Row, Verdict], ...]
+    rows: tuple[ComparedRow, ...]
     missing: tuple[str, ...]
 
     @property
     def counts(self) -> dict[str, int]:
         """How many rows got each verdict."""
-        counted = Counter(verdict.verdict for _, verdict in self.rows)
+        counted = Counter(compared.verdict.verdict for compared in self.rows)
         return {name: counted[name] for name in VERDICTS}
 
 
-def compare(a: Results, b: Results) -> Comparison:
+def compare(a: BenchResults, b: BenchResults) -> Comparison:
     """Return the verdicts on B, measured against A."""
     ours, theirs = ({row.key: row for row in results.rows} for results in (a, b))
     rows = []
@@ -96,9 +104,10 @@ def compare(a: Results, b: Results) -> Comparison:
             continue
         other = theirs[key]
         lacking = [f"{r.status} in {name}: {r.reason}" for name, r in (("A", row), ("B", other)) if not r.repeats]
-        rows.append((row, Verdict("UNDECIDED", reason="; ".join(lacking)) if lacking else _judge_rows(row, other)))
+        verdict = Verdict("UNDECIDED", reason="; ".join(lacking)) if lacking else _verdict_on_rows(row, other)
+        rows.append(ComparedRow(row, verdict))
     missing = [
-        f"only in {name}: {row.contender} at {row.case}, {row.piece}, {row.placement}"
+        f"only in {name}: {row.participant} at {row.case}, {row.stage}, {row.placement}"
         for name, have, lack in (("A", ours, theirs), ("B", theirs, ours))
         for key, row in have.items()
         if key not in lack
@@ -111,21 +120,21 @@ def compare(a: Results, b: Results) -> Comparison:
     )
 
 
-def _judge_rows(a: Row, b: Row) -> Verdict:
-    return judge(*undisturbed(a, b), clock=_clock(b) / _clock(a) if has_clocks(a, b) else 1.0)
+def _verdict_on_rows(a: BenchRow, b: BenchRow) -> Verdict:
+    return verdict_on(*undisturbed(a, b), clock=_clock(b) / _clock(a) if has_clocks(a, b) else 1.0)
 
 
-def _clock(row: Row) -> float:
+def _clock(row: BenchRow) -> float:
     return statistics.median(c for r in row.repeats for c in r.clock_seconds)
 
 
-def judge(a: Sequence[float], b: Sequence[float], *, clock: float = 1.0) -> Verdict:
+def verdict_on(a: Sequence[float], b: Sequence[float], *, clock: float = 1.0) -> Verdict:
     """Return the verdict on the times of the processes of B, against those of A.
 
     Parameters
     ----------
     clock
-        How many times as long the unit of B's is.
+        The length of the unit of B's times over that of A's.
     """
     fewest = min(len(a), len(b))
     if fewest < LEAST_PROCESSES:

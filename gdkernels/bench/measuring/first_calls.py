@@ -1,57 +1,65 @@
-"""What comes before the first result: import, compile or load, and the first step, in fresh processes."""
+"""First calls: import, compile or load, and the first step, in fresh processes."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from gdkernels.bench.participants.participant import Contender
-from gdkernels.bench.participants.task import Task
-from gdkernels.bench.processes.piped import ProcessError
-from gdkernels.bench.results.rows import Case, FirstCall
-from gdkernels.bench.processes.client import LoadTimes, Worker
+from gdkernels.bench.measuring.planning import PreparedCase
+from gdkernels.bench.participants.participant import Participant, ParticipantError
+from gdkernels.bench.participants.task import TrainingTask
+from gdkernels.bench.processes.client import LoadTimes, ParticipantProcess
+from gdkernels.bench.results.model import FirstCall
 
 __all__ = ["first_calls"]
 
 
 def first_calls(
-    what: tuple[Case, Task],
-    contenders: Sequence[Contender],
+    prepared: PreparedCase,
+    participants: Sequence[Participant],
     seconds_left: Callable[[], float],
     progress: Callable[[str], None],
 ) -> list[FirstCall]:
-    """Return the first calls of everybody who can do the task, as long as there is time."""
-    case, task = what
+    """Return the first calls of every participant that can do the task, as long as there is time."""
     found = []
-    for contender in contenders:
-        progress(f"first calls of {contender}")
+    for participant in participants:
+        progress(f"first calls of {participant}")
         if seconds_left() < 0:
             continue
+        task = replace(prepared.task, threads=participant.threads)
         with tempfile.TemporaryDirectory() as cache:
             try:
-                (cold, cold_step), (warm, warm_step) = (_first_call(contender, task, cache) for _ in range(2))
-            except ProcessError:
+                cold, warm = (_started(participant, task, cache) for _ in range(2))
+            except ParticipantError:
                 continue  # its rows say why
         found.append(
             FirstCall(
-                case,
-                contender,
-                import_seconds=warm.import_seconds,  # the second: what was read from the disk is in memory
-                compile_seconds=cold.bind_seconds,
-                load_seconds=warm.bind_seconds,
-                first_step_seconds=cold_step,
-                cached_first_step_seconds=warm_step,
+                prepared.case,
+                participant,
+                import_seconds=warm.load.import_seconds,  # the second has the files of the libraries in memory
+                compile_seconds=cold.load.bind_seconds,
+                load_seconds=warm.load.bind_seconds,
+                first_step_seconds=cold.first_step,
+                cached_first_step_seconds=warm.first_step,
             )
         )
     return found
 
 
-def _first_call(contender: Contender, task: Task, cache: str) -> tuple[LoadTimes, float]:
-    """Return what loading took in a new process that has only `cache`, and the seconds of its first step."""
+@dataclass(frozen=True)
+class _Started:
+    """The seconds of loading and of the first step, in a new process."""
+
+    load: LoadTimes
+    first_step: float
+
+
+def _started(participant: Participant, task: TrainingTask, cache: str) -> _Started:
+    """Start a process whose caches are all in the folder `cache`."""
     caches = {"GDKERNELS_CACHE": cache, "CUPY_CACHE_DIR": cache, "TORCHINDUCTOR_CACHE_DIR": cache}
-    worker = Worker(contender, caches)
+    process = ParticipantProcess(participant, caches)
     try:
-        return worker.load(replace(task, threads=contender.threads)), worker.first_step()
+        return _Started(process.load(task), process.first_step())
     finally:
-        worker.close()
+        process.close()

@@ -3,48 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from gdkernels.bench.participants.participant import Contender
-from gdkernels.bench.participants.task import Task
-from gdkernels.bench.processes.piped import ProcessError
-from gdkernels.bench.results.rows import Case, Run, Target
-from gdkernels.bench.processes.client import workers_of
+from gdkernels.bench.measuring.planning import TrainingGoal
+from gdkernels.bench.participants.participant import Participant, ParticipantError
+from gdkernels.bench.processes.client import processes_of
+from gdkernels.bench.results.model import SeedRun, TargetTraining
 
-__all__ = ["Goal", "reach"]
+__all__ = ["reach"]
 
-_SECONDS = 2.0, 20.0  # of training for one seed: at least, so that a goal is not missed for lack of time, and at most
-
-
-@dataclass(frozen=True)
-class Goal:
-    """What training has to reach, {"loss": L} or {"accuracy": A}, from the initial weights of each seed."""
-
-    case: Case
-    task: Task
-    goal: dict[str, float]
-    seeds: int
+# The seconds of training for one seed: at least, so that no goal is missed for lack of time, and at most.
+_SECONDS = 2.0, 20.0
 
 
 def reach(
-    goal: Goal, contenders: Sequence[Contender], seconds_left: Callable[[], float], progress: Callable[[str], None]
-) -> list[Target]:
-    """Return how long everybody trains for `goal`, each in a process of its own."""
+    goal: TrainingGoal,
+    participants: Sequence[Participant],
+    seconds_left: Callable[[], float],
+    progress: Callable[[str], None],
+) -> list[TargetTraining]:
+    """Return how long each participant trains for `goal`, each in a process of its own."""
     found = []
-    for done, contender in enumerate(contenders):
-        progress(f"{contender} to its target")
-        share = seconds_left() / (len(contenders) - done) / goal.seeds
-        target = Target(goal.case, contender, goal.goal)
+    for done, participant in enumerate(participants):
+        progress(f"{participant} to its target")
+        share = seconds_left() / (len(participants) - done) / goal.seeds
+        target = TargetTraining(goal.prepared.case, participant, goal.goal)
         try:
-            found.append(replace(target, runs=_runs(goal, contender, min(max(share, _SECONDS[0]), _SECONDS[1]))))
-        except ProcessError as reason:
+            runs = _runs(goal, participant, min(max(share, _SECONDS[0]), _SECONDS[1]))
+            found.append(replace(target, runs=runs))
+        except ParticipantError as reason:
             found.append(replace(target, reason=str(reason)))
     return found
 
 
-def _runs(goal: Goal, contender: Contender, seconds: float) -> tuple[Run, ...]:
-    with workers_of([contender]) as (worker,):
-        return tuple(
-            Run(seed, **worker.train(replace(goal.task, seed=seed, threads=contender.threads), goal.goal, seconds))
-            for seed in range(goal.seeds)
-        )
+def _runs(goal: TrainingGoal, participant: Participant, seconds: float) -> tuple[SeedRun, ...]:
+    task = replace(goal.prepared.task, threads=participant.threads)
+    with processes_of([participant]) as (process,):
+        return tuple(process.train(replace(task, seed=seed), goal.goal, seconds) for seed in range(goal.seeds))

@@ -1,18 +1,18 @@
-"""What a piece of training costs, counted on its graph: FLOPs, and the bytes that must be moved."""
+"""The cost of a stage of training, counted on its graph: FLOPs, and the bytes that must be moved."""
 
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 from gdkernels.backend import storage_dtype
-from gdkernels.bench.participants.task import Task
+from gdkernels.bench.participants.task import TrainingTask
 from gdkernels.definition.optimizers import Optimizer
 from gdkernels.graph.cost import Cost, cost
 
 __all__ = ["cost_of"]
 
 
-class _Slope(Optimizer):
+class _GradientOnly(Optimizer):
     """A rule whose new parameters are the gradients: a step with it computes these and nothing else."""
 
     learning_rate = 1.0
@@ -21,7 +21,7 @@ class _Slope(Optimizer):
         return g, ()
 
 
-def cost_of(task: Task, piece: str, precision: str) -> Cost:
+def cost_of(task: TrainingTask, stage: str, precision: str) -> Cost:
     """Return the cost of a call: one batch, or for an epoch all of its steps."""
     program = task.program()
     itemsize = 8 if storage_dtype(precision) == "float64" else 4
@@ -30,14 +30,14 @@ def cost_of(task: Task, piece: str, precision: str) -> Cost:
     def sizes(rows: int) -> dict[str, int]:
         return {"B": rows} | {f"n{k}": n for k, n in enumerate(task.sizes)}
 
-    if piece == "forward":
+    if stage == "forward":
         traced = program.trace_forward()
         return cost([traced.output], sizes(batch), itemsize=itemsize)
-    step, slope = program.trace(), replace(program, optimizer=_Slope()).trace()
-    if piece == "gradient":
+    step, slope = program.trace(), replace(program, optimizer=_GradientOnly()).trace()
+    if stage == "gradient":
         return cost([slope.error, *slope.results.values()], sizes(batch), itemsize=itemsize)
     outputs = [step.error, *step.results.values()]
-    if piece == "epoch":
+    if stage == "epoch":
         whole, rest = divmod(task.records, batch)
         one = cost(outputs, sizes(batch), itemsize=itemsize)
         last = cost(outputs, sizes(rest), itemsize=itemsize) if rest else Cost(0, 0, 0, 0, 0, 0)

@@ -1,9 +1,10 @@
-"""The pieces of training as things to time: each is what a user calls, and can show its results."""
+"""The stages of training as things to time: each is a call that users make, and can show its results."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,53 +13,63 @@ import numpy.typing as npt
 import gdkernels as gd
 from gdkernels import randomness
 from gdkernels.backend import Plan, storage_dtype
-from gdkernels.bench.participants.task import Task
+from gdkernels.bench.participants.task import TrainingTask, named
 from gdkernels.definition import network
-from gdkernels.definition.network import Layers, map_layers
+from gdkernels.definition.network import map_layers
 
-__all__ = ["PIECES", "PLACEMENTS", "Epochs", "PeerEpochs", "Pieces", "Work", "named"]
+__all__ = ["PLACEMENTS", "STAGES", "Arrays", "BackendStages", "PlacedStage", "Stage"]
 
-PIECES = ("forward", "gradient", "update", "epoch")
+STAGES = ("forward", "gradient", "update", "epoch")
 PLACEMENTS = ("resident", "transfers")
 
 Arrays = dict[str, npt.NDArray[Any]]
 
 
-class Work(ABC):
-    """A piece of training on one backend, ready to be done again and again."""
+@dataclass(frozen=True)
+class PlacedStage:
+    """One of `STAGES`, with its data "resident" on the device, or with "transfers" from the host and back."""
+
+    stage: str
+    placement: str = "resident"
+
+
+class Stage(ABC):
+    """A stage of training, ready to be done again and again."""
 
     def restart(self) -> None:
         """Go back to the initial parameters, where the library allows it."""
 
     @abstractmethod
     def start(self) -> Arrays:
-        """Return what the next call begins with: the parameters ``W0``, ``b0``, …, and the ``order`` of an epoch."""
+        """Return what the next call starts from: the parameters ``W0``, ``b0``, …, and the ``order`` of an epoch."""
 
     @abstractmethod
     def launch(self) -> None:
-        """Do it once; returns when the library does."""
+        """Do it once, and return when the library does."""
 
     @abstractmethod
     def wait(self) -> None:
-        """Return when the device is said to be done."""
+        """Return when the library says that the device is done."""
 
     @abstractmethod
     def results(self) -> Arrays:
-        """Return what the last call computed, on the host."""
+        """Return the results of the last call, on the host."""
 
 
-class Pieces:
+class BackendStages:
     """A task on a backend of gdkernels, with its data and parameters on the device.
 
     Parameters
     ----------
     task
-        What is computed.
+        The network, its data and how it is trained.
     backend, device, precision
-        Where; the device None is the backend's first.
+        Where it runs; the device None is the backend's first.
     """
 
-    def __init__(self, task: Task, backend: str, *, device: str | None = None, precision: str = "float32") -> None:
+    def __init__(
+        self, task: TrainingTask, backend: str, *, device: str | None = None, precision: str = "float32"
+    ) -> None:
         self.task = task
         self.mlp = gd.MLP(
             task.sizes, activation=task.activation, seed=task.seed, backend=backend, device=device, precision=precision
@@ -70,32 +81,33 @@ class Pieces:
         self.resident = tuple(self.binding.place(a, name) for a, name in zip(self.host, "XY", strict=True))
 
     def bind(self) -> None:
-        """Compile what training runs, or load it; nothing is done where that has happened."""
+        """Compile what training runs, or load it, unless that has happened."""
         data = self.trainer._place(*self.resident)
         self.trainer._bind_program(gradient_norm=False, data=data)
 
-    def origin_of(self, piece: str) -> str:
-        """Return where a piece came from: of gradient and update alone, nothing is compiled."""
+    def origin_of(self, stage: str) -> str:
+        """Return where a stage comes from: gradient and update alone are never compiled."""
         assert self.trainer._executable is not None
-        return self.trainer._executable.origin if piece in ("forward", "epoch") else "definition"
+        return self.trainer._executable.origin if stage in ("forward", "epoch") else "definition"
 
     @property
     def plan(self) -> Plan:
         assert self.trainer._executable is not None
         return self.trainer._executable.plan
 
-    def work(self, piece: str, placement: str = "resident") -> Work:
-        """Return one of `PIECES`; with "transfers", data come from the host and results go there in every call."""
-        x, y = self.resident if placement == "resident" else self.host
-        if piece == "epoch":
-            return Epochs(self, (x, y), transfers=placement == "transfers")
+    def stage(self, placed: PlacedStage) -> Stage:
+        """Return a stage; with "transfers", every call takes data from the host and brings results there."""
+        transfers = placed.placement == "transfers"
+        x, y = self.host if transfers else self.resident
+        if placed.stage == "epoch":
+            return _EpochStage(self, (x, y), transfers=transfers)
         batch = min(self.task.batch, len(self.host[0]))
         calls = {
             "forward": lambda: {"output": self.mlp.predict(x[:batch, :])},
             "gradient": lambda: named(self.mlp.gradient(x[:batch, :], y[:batch, :], loss="sse")),
             "update": self._update(),
         }
-        return _Call(self, calls[piece], transfers=placement == "transfers")
+        return _CallStage(self, calls[placed.stage], transfers=transfers)
 
     def _update(self) -> Callable[[], dict[str, Any]]:
         rule, xp = self.task.rule(), self.binding.xp
@@ -117,15 +129,15 @@ class Pieces:
         return {name: np.array(self.binding.to_numpy(a)) for name, a in named(self.mlp._parameters).items()}
 
 
-class _Call(Work):
-    """What starts from the same parameters every time."""
+class _CallStage(Stage):
+    """A call that starts from the same parameters every time."""
 
-    def __init__(self, pieces: Pieces, call: Callable[[], dict[str, Any]], *, transfers: bool) -> None:
-        self._pieces, self._call, self._transfers = pieces, call, transfers
+    def __init__(self, stages: BackendStages, call: Callable[[], dict[str, Any]], *, transfers: bool) -> None:
+        self._stages, self._call, self._transfers = stages, call, transfers
         self._found: dict[str, Any] = {}
 
     def start(self) -> Arrays:
-        return self._pieces.parameters()
+        return self._stages.parameters()
 
     def launch(self) -> None:
         self._found = self._call()
@@ -133,71 +145,37 @@ class _Call(Work):
             self.results()
 
     def wait(self) -> None:
-        binding = self._pieces.binding
+        binding = self._stages.binding
         binding.backend.synchronize(binding.device)
 
     def results(self) -> Arrays:
-        return {name: np.asarray(self._pieces.binding.to_numpy(a)) for name, a in self._found.items()}
+        return {name: np.asarray(self._stages.binding.to_numpy(a)) for name, a in self._found.items()}
 
 
-class Epochs(Work):
+class _EpochStage(Stage):
     """One shuffled pass after another, as `gdkernels.Trainer` does them."""
 
-    def __init__(self, pieces: Pieces, data: tuple[Any, Any], *, transfers: bool) -> None:
-        self._pieces, self._data, self._transfers = pieces, data, transfers
+    def __init__(self, stages: BackendStages, data: tuple[Any, Any], *, transfers: bool) -> None:
+        self._stages, self._data, self._transfers = stages, data, transfers
 
     def restart(self) -> None:
-        pieces = self._pieces
-        pieces.mlp.set_parameters(pieces.task.parameters())
-        pieces.trainer.epochs_done = 0  # the order of the records is then that of the first epoch again
+        stages = self._stages
+        stages.mlp.set_parameters(stages.task.parameters())
+        stages.trainer.epochs_done = 0  # the order of the records is then that of the first epoch again
 
     def start(self) -> Arrays:
-        pieces = self._pieces
-        stream = randomness.generator(pieces.mlp.seed, "order", pieces.trainer.epochs_done)
-        return pieces.parameters() | {"order": stream.permutation(len(pieces.host[0]))}
+        stages = self._stages
+        stream = randomness.generator(stages.mlp.seed, "order", stages.trainer.epochs_done)
+        return stages.parameters() | {"order": stream.permutation(len(stages.host[0]))}
 
     def launch(self) -> None:
-        self._pieces.trainer.epoch(*self._data)
+        self._stages.trainer.epoch(*self._data)
         if self._transfers:
             self.results()
 
     def wait(self) -> None:
-        binding = self._pieces.binding
+        binding = self._stages.binding
         binding.backend.synchronize(binding.device)
 
     def results(self) -> Arrays:
-        return self._pieces.parameters()
-
-
-class PeerEpochs(Work):
-    """The passes of a peer, which shuffles by random numbers of its own.
-
-    Parameters
-    ----------
-    in_order
-        Whether the records are used in their order instead: then what comes out is known.
-    fresh
-        Whether it has not trained yet: some libraries have no parameters until they do.
-    """
-
-    def __init__(self, player: Any, task: Task, *, in_order: bool, fresh: bool) -> None:
-        self._player, self._task, self._in_order, self._fresh = player, task, in_order, fresh
-
-    def start(self) -> Arrays:
-        parameters = named(self._task.parameters()) if self._fresh else self.results()
-        return parameters | {"order": np.arange(self._task.records)}
-
-    def launch(self) -> None:
-        self._fresh = False
-        self._player.epoch(self._task.records if self._in_order else None)
-
-    def wait(self) -> None:
-        """Do nothing: a peer's pass ends when it is done."""
-
-    def results(self) -> Arrays:
-        return named([tuple(np.array(a) for a in pair) for pair in self._player.parameters()])
-
-
-def named(layers: Layers | list[tuple[Any, ...]]) -> dict[str, Any]:
-    """Return the arrays of each layer as ``W0``, ``b0``, …."""
-    return {f"{kind}{k}": a for k, layer in enumerate(layers) for kind, a in zip("Wb", layer, strict=True)}
+        return self._stages.parameters()

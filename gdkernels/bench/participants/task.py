@@ -1,8 +1,9 @@
-"""What every peer is given to do: a network, its initial weights, data, and how it is trained."""
+"""The task of every participant: a network, its initial weights, data, and how it is trained."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any
@@ -19,30 +20,30 @@ from gdkernels.definition.naming import resolve
 from gdkernels.definition.network import Layer, Layers, map_layers
 from gdkernels.definition.optimizers import SGD, Adam, Optimizer
 
-__all__ = ["GRID", "Task", "error_of", "random_tasks"]
+__all__ = ["GRID", "TrainingTask", "errors_by_array", "named", "random_tasks"]
 
 Array = npt.NDArray[np.float32]
 
-# Steps after which parameters are compared with the definition: enough to see a wrong update, few enough that rounding
-# has not grown.
+# Steps after which parameters are compared with the definition: enough to see a wrong update, and few enough that
+# rounding has not grown.
 _CHECKED_STEPS = 3
 
 
 @dataclass(frozen=True)
-class Task:
+class TrainingTask:
     """Training on SSE with data in memory: float32, shuffled batches, the gradient of E/B.
 
     Attributes
     ----------
     records
-        A multiple of the batch, because some peers drop the rest.
+        In an epoch; a multiple of the batch, because some libraries drop the rest.
     optimizer
         "sgd" (plain) or "adam".
     seed
-        Of the initial weights, and of the data where it is drawn.
+        Of the initial weights, and of data that are drawn.
     source
-        An NPZ file with X [records, inputs] and Y [records, outputs]; drawn from the standard normal distribution
-        where there is none.
+        An NPZ file with X [records, inputs] and Y [records, outputs]; without one, data are drawn from the standard
+        normal distribution.
     """
 
     sizes: tuple[int, ...]
@@ -62,7 +63,7 @@ class Task:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, description: dict[str, Any]) -> Task:
+    def from_dict(cls, description: dict[str, Any]) -> TrainingTask:
         return cls(**{**description, "sizes": tuple(description["sizes"])})
 
     def data(self) -> tuple[Array, Array]:
@@ -81,7 +82,7 @@ class Task:
         return map_layers(lambda a: a.astype(np.float32), drawn)
 
     def program(self) -> Program:
-        """Return what is run, as the definition takes it."""
+        """Return the network, loss and optimizer, as the definition takes them."""
         hidden = (resolve("activation", self.activation),) * (len(self.sizes) - 2)
         return Program((*hidden, activations.identity), loss=losses.sse, optimizer=self.rule())
 
@@ -97,30 +98,31 @@ class Task:
         return min(self.records, _CHECKED_STEPS * self.batch)
 
 
-def error_of(task: Task, parameters: Layers) -> float:
-    """Return how far `parameters` moved wrong: ‖Δ − Δ64‖/‖Δ64‖, the largest over all weights and biases.
+def errors_by_array(task: TrainingTask, parameters: Mapping[str, npt.NDArray[Any]], records: int) -> dict[str, float]:
+    """Return how far each of `parameters` moved wrong: ‖Δ − Δ64‖/‖Δ64‖.
 
-    Δ is what the first steps, on batches in the order of the records, added to the initial parameters; Δ64 is what the
-    definition adds in float64 on NumPy. The movement and not the parameters are compared, because a small learning rate
-    would hide a wrong gradient behind the weights.
+    Δ is what training on the first `records`, in batches in their order, added to an initial parameter; Δ64 is what the
+    definition adds in float64 on NumPy. Movements are compared, and not parameters: a small learning rate would hide a
+    wrong gradient behind the weights.
     """
-    records = task.checked_records()
-    steps = records // task.batch
     x, y = (a[:records].astype(np.float64) for a in task.data())
     start = map_layers(lambda a: a.astype(np.float64), task.parameters())
-    rates = np.full(steps, task.learning_rate)
+    rates = np.full(-(-records // task.batch), task.learning_rate)
     _, exact = reference(task.program(), start, x, y, np.arange(records), task.batch, rates)
-    errors: list[float] = []
-
-    def compare(begun: Any, got: Any, exact64: Any) -> None:
-        errors.append(relative_error(np.asarray(got, dtype=np.float64) - begun, exact64 - begun))
-
-    map_layers(compare, start, parameters, exact.parameters)
-    return max(errors)
+    begun, wanted = named(start), named(exact.parameters)
+    return {
+        name: relative_error(np.asarray(parameters[name], dtype=np.float64) - begun[name], wanted[name] - begun[name])
+        for name in begun
+    }
 
 
-def _task(sizes: tuple[int, ...], batch: int, records: int) -> Task:
-    return Task(sizes, batch, records)
+def named(layers: Layers | list[tuple[Any, ...]]) -> dict[str, Any]:
+    """Return the arrays of each layer as ``W0``, ``b0``, …."""
+    return {f"{kind}{k}": a for k, layer in enumerate(layers) for kind, a in zip("Wb", layer, strict=True)}
+
+
+def _task(sizes: tuple[int, ...], batch: int, records: int) -> TrainingTask:
+    return TrainingTask(sizes, batch, records)
 
 
 GRID = (
@@ -135,20 +137,20 @@ GRID = (
 )
 
 
-def random_tasks(count: int, seed: int, threads: int, least: int = 1) -> list[Task]:
+def random_tasks(count: int, seed: int, threads: int, least: int = 1) -> list[TrainingTask]:
     """Return `count` random tasks: widths 1 to 3000, batches 1 to 20000, 0 to 6 hidden layers, 1 to 100 outputs.
 
-    With `least`, widths, batches and outputs begin there.
+    `least` is the smallest of widths, batches and outputs.
 
-    Sizes are drawn evenly on a logarithmic scale; a draw whose step would take more than a few tenths of a second
-    on a small machine is drawn again, so that the whole stays affordable.
+    Sizes are drawn evenly on a logarithmic scale. A draw whose step would take more than a few tenths of a second on a
+    small machine is drawn again, so that the whole stays affordable.
     """
     rng = randomness.generator(seed, "peers tasks")
 
     def log_uniform(low: int, high: int) -> int:
         return round(math.exp(rng.uniform(math.log(low), math.log(high))))
 
-    tasks: list[Task] = []
+    tasks: list[TrainingTask] = []
     while len(tasks) < count:
         hidden = [log_uniform(least, 3000) for _ in range(int(rng.integers(0, 7)))]
         sizes = (log_uniform(least, 3000), *hidden, log_uniform(least, 100))
@@ -160,5 +162,5 @@ def random_tasks(count: int, seed: int, threads: int, least: int = 1) -> list[Ta
             continue
         # An epoch of about 2 GFLOP, in 3 to 256 steps.
         steps = int(min(256, max(3, 2e9 // flops)))
-        tasks.append(Task(sizes, batch, batch * steps, activation, optimizer, threads))
+        tasks.append(TrainingTask(sizes, batch, batch * steps, activation, optimizer, threads))
     return tasks

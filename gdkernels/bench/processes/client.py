@@ -1,6 +1,6 @@
-"""A contender in a process of its own: loaded, checked, timed and asked for its ceilings, one question at a time.
+"""The end that asks: a participant's process is loaded, checked, timed and asked for its ceilings.
 
-This is the end that asks; `gdkernels.bench.processes.server` is the process.
+`gdkernels.bench.processes.server` is the process.
 """
 
 from __future__ import annotations
@@ -16,31 +16,32 @@ from typing import Any
 
 import numpy as np
 
-from gdkernels.bench.participants.participant import Contender
-from gdkernels.bench.participants.task import Task
-from gdkernels.bench.processes.piped import Process, ProcessError
-from gdkernels.bench.checking import Proof, Prover
+from gdkernels.bench.checking import Checker, DefinitionCheck
+from gdkernels.bench.participants.participant import Participant, UnsuitableError
+from gdkernels.bench.participants.stages import Arrays, PlacedStage
+from gdkernels.bench.participants.task import TrainingTask
+from gdkernels.bench.processes.piped import PipedProcess
+from gdkernels.bench.results.model import SeedRun
 
-__all__ = ["Checked", "LoadTimes", "Sample", "UnsuitableError", "Worker", "workers_of"]
+__all__ = ["CallSample", "FirstSteps", "LoadTimes", "ParticipantProcess", "StageCheck", "processes_of"]
 
-_LATE = 0.1  # of the claimed time: what results may come later than it takes to fetch them again
+SERVER = "gdkernels.bench.processes.server"
+
+# Results may come so much later than it takes to fetch them again, as a share of the claimed time.
+_LATE = 0.1
 _TRIALS = 3
-
-
-class UnsuitableError(ProcessError):
-    """The contender cannot do what was asked, for the reason that the message gives."""
 
 
 @dataclass(frozen=True)
 class LoadTimes:
-    """What comes before the first result.
+    """The seconds before the first result.
 
     Attributes
     ----------
     import_seconds
         From the start of Python until the library was there and its device ready.
     bind_seconds
-        Of compiling what training runs, or of loading that from the cache; None for peers, whose first step does it.
+        To compile what training runs, or to load it from the cache; None if the library does so in its first step.
     """
 
     import_seconds: float
@@ -48,16 +49,18 @@ class LoadTimes:
 
 
 @dataclass(frozen=True)
-class Checked:
-    """A piece of work with its results compared, and its claimed end.
+class StageCheck:
+    """A stage whose results were compared, and whose claimed end was tested.
 
     Attributes
     ----------
+    check
+        The comparison with the definition.
     claimed_seconds, late_seconds
-        Of a chain of calls until it is said to be done, and how much later its results can be had.
+        How long a chain of calls took until the participant called it done, and how much later its results came.
     """
 
-    proof: Proof
+    check: DefinitionCheck
     claimed_seconds: float
     late_seconds: float
     origin: str | None
@@ -65,9 +68,9 @@ class Checked:
 
     @property
     def problem(self) -> str | None:
-        """Why its times must not be shown, if so."""
-        if not self.proof.holds:
-            return f"it computes something else: {self.proof}"
+        """Why nobody may see its times, if there is a reason."""
+        if not self.check.holds:
+            return f"it computes something else: {self.check}"
         if self.late_seconds > _LATE * self.claimed_seconds:
             return (
                 f"it says that it is done before it is: after {self.claimed_seconds * 1e3:.2f} ms, and its results "
@@ -77,15 +80,17 @@ class Checked:
 
 
 @dataclass(frozen=True)
-class Sample:
+class CallSample:
     """The seconds of a call.
 
     Attributes
     ----------
     host_seconds
         The part until the library returned, before waiting for the device.
+    calls
+        The calls that the seconds are the mean of.
     clock_seconds, product_seconds
-        What `gdkernels.bench.sampling.interference` read just before and after, the mean and the larger; None on another device.
+        The readings of the interference probe just before and after: their mean, and the larger. None on a GPU.
     """
 
     seconds: float
@@ -95,24 +100,34 @@ class Sample:
     product_seconds: float | None = None
 
 
-class Worker:
-    """A contender, alive until it is closed.
+@dataclass(frozen=True)
+class FirstSteps:
+    """The parameters after the first steps from the initial weights, and the seconds that these took."""
+
+    parameters: Arrays
+    seconds: float
+
+
+class ParticipantProcess:
+    """A participant in its process, alive until you close it.
 
     Parameters
     ----------
     environment
-        Variables that only its process sees.
+        Variables that only this process sees.
+    server
+        The module that the process runs.
     """
 
-    def __init__(self, contender: Contender, environment: Mapping[str, str] | None = None) -> None:
-        self.contender = contender
-        description = json.dumps(contender.as_dict() | {"started": time.monotonic()})
-        self._process = Process(
-            "gdkernels.bench.processes.server", description, threads=contender.threads, environment=environment
-        )
+    def __init__(
+        self, participant: Participant, environment: Mapping[str, str] | None = None, *, server: str = SERVER
+    ) -> None:
+        self.participant = participant
+        description = json.dumps(participant.as_dict() | {"started": time.monotonic()})
+        self._process = PipedProcess(server, description, threads=participant.threads, environment=environment)
 
-    def load(self, task: Task) -> LoadTimes:
-        """Make it ready for `task`; initial weights are those of the task again.
+    def load(self, task: TrainingTask) -> LoadTimes:
+        """Make it ready for `task`, with the initial weights of the task.
 
         Raises
         ------
@@ -126,65 +141,83 @@ class Worker:
         seconds: float = self._ask({"step": 1})["seconds"]
         return seconds
 
-    def check(self, prover: Prover, piece: str, placement: str, *, when_done: bool = True) -> Checked:
-        """Do a piece of the loaded task, the one of `prover`, and compare what came out with the definition.
+    def first_steps(self, records: int) -> FirstSteps:
+        """Train on the first records, in their order."""
+        with tempfile.TemporaryDirectory() as folder:
+            seconds = self._ask({"first_steps": records, "folder": folder})["seconds"]
+            return FirstSteps(_read(folder, "parameters"), seconds)
+
+    def check(self, checker: Checker, placed: PlacedStage, *, when_done: bool = True) -> StageCheck:
+        """Do a stage of the loaded task, which is the task of `checker`, and compare its results with the definition.
 
         Parameters
         ----------
         when_done
-            Whether to find out, too, if the work is done when it is said to be.
+            Whether to test the claimed end too.
 
         Raises
         ------
         UnsuitableError
-            Where it has no such piece.
+            Where it has no such stage.
         """
         with tempfile.TemporaryDirectory() as folder:
             trials = _TRIALS if when_done else 0
-            answer = self._ask({"check": piece, "placement": placement, "folder": folder, "trials": trials})
-            arrays = []
-            for name in ("start", "results"):
-                with np.load(Path(folder) / f"{name}.npz", allow_pickle=False) as file:
-                    arrays.append(dict(file))
-        return Checked(prover.prove(piece, self.contender.precision, *arrays), **answer)
+            question = {"check": placed.stage, "placement": placed.placement, "folder": folder, "trials": trials}
+            answer = self._ask(question)
+            start, results = _read(folder, "start"), _read(folder, "results")
+        return StageCheck(checker.check(placed.stage, self.participant.precision, start, results), **answer)
 
-    def sample(self, piece: str, placement: str, seconds: float) -> Sample:
-        """Time calls of a piece for about `seconds`, after one off the clock."""
-        return Sample(**self._ask({"time": seconds, "piece": piece, "placement": placement}))
+    def sample(self, placed: PlacedStage, seconds: float) -> CallSample:
+        """Time calls of a stage for about `seconds`, after one off the clock."""
+        return CallSample(**self._ask({"time": seconds, "stage": placed.stage, "placement": placed.placement}))
+
+    def steps_seconds(self, seconds: float) -> float:
+        """Return the seconds of a step, over as many shuffled steps as fit into about `seconds`."""
+        result: float = self._ask({"steps": seconds})["seconds"]
+        return result
+
+    def fit_seconds(self, seconds: float) -> float:
+        """Return the seconds of an epoch, over a whole training of as many as fit into about `seconds`."""
+        result: float = self._ask({"fit": seconds})["seconds"]
+        return result
 
     def ceiling(self, kind: str, size: int) -> float:
         """Return the best rate of several: FLOP/s of a "product" or a "layer", bytes/s of a "copy"; 0 if unknown."""
         rate: float = self._ask({"ceiling": kind, "size": size})["rate"]
         return rate
 
-    def train(self, task: Task, goal: Mapping[str, float], seconds: float) -> dict[str, Any]:
-        """Train from the initial weights of `task` until a "loss" or an "accuracy" is reached, or time is over.
+    def plan(self) -> dict[str, Any] | None:
+        """Return every choice that can change the bits of an epoch; None where those are not known."""
+        plan: dict[str, Any] | None = self._ask({"describe": "epoch"})["plan"]
+        return plan
 
-        Returns
-        -------
-        dict
-            ``epoch_seconds``, the seconds of each pass; whether the goal was ``reached``; and the ``value`` at the end.
-        """
+    def train(self, task: TrainingTask, goal: Mapping[str, float], seconds: float) -> SeedRun:
+        """Train from the initial weights of `task` until a "loss" or an "accuracy" is reached, or time is over."""
         answer = self._ask({"train": task.as_dict(), "goal": dict(goal), "seconds": seconds})
-        return answer | {"epoch_seconds": tuple(answer["epoch_seconds"])}
+        return SeedRun(task.seed, tuple(answer["epoch_seconds"]), answer["reached"], answer["value"])
 
     def close(self) -> None:
         self._process.close()
 
     def _ask(self, question: dict[str, Any]) -> dict[str, Any]:
         answer = self._process.ask(question)
-        if "unsuited" in answer:
-            raise UnsuitableError(answer["unsuited"])
+        if "unsuitable" in answer:
+            raise UnsuitableError(answer["unsuitable"])
         return answer
 
 
 @contextmanager
-def workers_of(contenders: Iterable[Contender]) -> Iterator[list[Worker]]:
-    """Open a worker for each, and close them in the end."""
-    workers: list[Worker] = []
+def processes_of(participants: Iterable[Participant]) -> Iterator[list[ParticipantProcess]]:
+    """Open a process for each participant, and close them in the end."""
+    processes: list[ParticipantProcess] = []
     try:
-        workers.extend(Worker(contender) for contender in contenders)
-        yield workers
+        processes.extend(ParticipantProcess(participant) for participant in participants)
+        yield processes
     finally:
-        for worker in workers:
-            worker.close()
+        for process in processes:
+            process.close()
+
+
+def _read(folder: str, name: str) -> Arrays:
+    with np.load(Path(folder) / f"{name}.npz", allow_pickle=False) as file:
+        return dict(file)

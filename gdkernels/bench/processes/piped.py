@@ -1,4 +1,4 @@
-"""A process of its own that answers one line of JSON with another: it waits on a pipe while others are timed."""
+"""A process that answers one line of JSON with another, and waits on a pipe while others are timed."""
 
 from __future__ import annotations
 
@@ -11,30 +11,31 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from gdkernels.bench.participants.participant import ParticipantError
 from gdkernels.bench.sampling.interleaving import settle
 from gdkernels.errors import GdkernelsError
 
-__all__ = ["Process", "ProcessError", "answer_with", "thread_settings"]
+__all__ = ["PipedProcess", "ProcessError", "answer_with", "thread_settings"]
 
-# What BLAS libraries, OpenMP, Numba and XLA read when they start.
+# BLAS libraries, OpenMP and Numba read these when they start.
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
-class ProcessError(GdkernelsError):
-    """The process is gone, or its answer was a failure: the message says which, and why."""
+class ProcessError(ParticipantError):
+    """The process is gone, or its answer was a failure; the message says which, and why."""
 
 
-class Process:
-    """A Python process, alive until it is closed, that has as many cores as it may use threads.
+class PipedProcess:
+    """A Python process that lives until you close it, on as many cores as it may use threads.
 
     Parameters
     ----------
     module
-        What it runs: a module that calls `answer_with`.
+        The module that it runs, which calls `answer_with`.
     arguments
         Its command line, before the number of threads.
     environment
-        Variables that only it sees.
+        Variables that only this process sees.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class Process:
         Raises
         ------
         ProcessError
-            Where there is none within `seconds`, the process then being ended; or where it is a failure.
+            If there is no answer within `seconds`, which ends the process; or if the answer is a failure.
         """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -97,19 +98,19 @@ class Process:
 
 
 def thread_settings(threads: int) -> dict[str, str]:
-    """Return the variables by which a process is told its number of threads."""
+    """Return the variables that tell a process its number of threads."""
     return dict.fromkeys(_THREAD_VARIABLES, str(threads))
 
 
 def answer_with(begin: Callable[[], Callable[[dict[str, Any]], dict[str, Any]]]) -> None:
-    """Answer every question on stdin, until there are no more, with what the function from `begin` makes of it.
+    """Answer every question on stdin by the function that `begin` returns, until there are no more.
 
-    Answers wait until the threads of the process have gone to sleep: then it is the turn of another.
+    An answer waits until the threads of the process have gone to sleep: another process has its turn then.
     """
-    # Not every library can be told how many threads to use: XLA goes by the cores that it may run on.
+    # XLA takes no number of threads: it goes by the cores that it may run on.
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(sys.argv[-1])])
-    # Whatever a library prints goes elsewhere: stdout carries the answers.
+    # Stdout carries the answers: what a library prints goes to stderr.
     with os.fdopen(os.dup(1), "w") as answers:
         os.dup2(2, 1)
         handle = _failing(begin)()
@@ -121,7 +122,7 @@ def answer_with(begin: Callable[[], Callable[[dict[str, Any]], dict[str, Any]]])
 
 
 def _failing(begin: Callable[[], Callable[[dict[str, Any]], dict[str, Any]]]) -> Callable[[], Any]:
-    """Return `begin` such that whatever a library raises, then or later, is an answer, and the process lives on."""
+    """Return `begin` such that an exception, then or later, becomes an answer, and the process lives on."""
 
     def failure(error: Exception) -> dict[str, Any]:
         return {"failed": str(error) if isinstance(error, GdkernelsError) else f"{type(error).__name__}: {error}"}

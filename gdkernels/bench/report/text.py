@@ -1,4 +1,4 @@
-"""Results as text: for each thing that was compared a table with bars, the best first."""
+"""Results as text: a table with bars for each stage of each network, the best first."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from gdkernels.bench.participants.participant import labels
-from gdkernels.bench.results.rows import Results, Row
+from gdkernels.bench.results.model import BenchResults, BenchRow
 
 __all__ = ["as_text", "si", "table"]
 
@@ -14,8 +14,8 @@ _BAR = 20
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 
 
-def as_text(results: Results) -> str:
-    """Return what was found, for a terminal."""
+def as_text(results: BenchResults) -> str:
+    """Return the results for a terminal."""
     parts = [_environment(results), *_groups(results), *_first_calls(results), *_targets(results), *_left_out(results)]
     return "\n\n".join(part for part in parts if part)
 
@@ -28,16 +28,16 @@ def si(value: float, unit: str = "") -> str:
     return f"{value:.3g}{f' {unit}' if unit else ''}"
 
 
-def _environment(results: Results) -> str:
+def _environment(results: BenchResults) -> str:
     found = results.environment
     versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
-    _, common = labels(row.contender for row in results.rows if row.repeats)
+    _, common = labels(row.participant for row in results.rows if row.repeats)
     lines = [
         f"{found['processor']}, {found['cores']} cores; {'; '.join(found['gpus']) or 'no GPU'}; {found['system']}",
         f"{found['python']}, {versions}",
         f"measured on {results.date} in {results.seconds:.0f} s" + (f"; all: {common}" if common else ""),
     ]
-    ceilings = {(c.contender.device, c.contender.precision) for c in results.ceilings}
+    ceilings = {(c.participant.device, c.participant.precision) for c in results.ceilings}
     for device, precision in sorted(ceilings):
         product = results.ceiling(("product", "layer"), device, precision)
         copy = results.ceiling(("copy",), device, precision)
@@ -46,20 +46,20 @@ def _environment(results: Results) -> str:
     return "\n".join(lines)
 
 
-def _groups(results: Results) -> Iterator[str]:
-    names, _ = labels(row.contender for row in results.rows if row.repeats)
-    groups: dict[tuple[Any, ...], list[Row]] = {}
+def _groups(results: BenchResults) -> Iterator[str]:
+    names, _ = labels(row.participant for row in results.rows if row.repeats)
+    groups: dict[tuple[Any, ...], list[BenchRow]] = {}
     for row in results.rows:
         if row.repeats:
-            groups.setdefault((row.case, row.piece, row.placement), []).append(row)
+            groups.setdefault((row.case, row.stage, row.placement), []).append(row)
     for group in groups.values():
         members = sorted(group, key=lambda r: r.seconds)
         first, best = members[0], members[0].samples_per_second
         transfers = ", transfers included" if first.placement == "transfers" else ""
-        title = f"{first.case}: {first.piece}{transfers}"
+        title = f"{first.case}: {first.stage}{transfers}"
         lines = [
             (
-                names[row.contender],
+                names[row.participant],
                 _bar(row.samples_per_second / best),
                 f"{row.samples_per_second:,.0f}",
                 f"± {row.spread:.1%}" if row.spread < 10 else "± ?",
@@ -74,11 +74,11 @@ def _groups(results: Results) -> Iterator[str]:
         yield title + "\n" + table(heads, lines, "llrrrrrl")
 
 
-def _first_calls(results: Results) -> Iterator[str]:
-    names, _ = labels(call.contender for call in results.first_calls)
+def _first_calls(results: BenchResults) -> Iterator[str]:
+    names, _ = labels(call.participant for call in results.first_calls)
     lines = [
         (
-            names[call.contender],
+            names[call.participant],
             *(_seconds(s) for s in (call.import_seconds, call.compile_seconds, call.load_seconds)),
             *(_seconds(s) for s in (call.first_step_seconds, call.cached_first_step_seconds)),
         )
@@ -89,32 +89,32 @@ def _first_calls(results: Results) -> Iterator[str]:
         yield "before the first result, seconds\n" + table(heads, lines, "lrrrrr")
 
 
-def _targets(results: Results) -> Iterator[str]:
+def _targets(results: BenchResults) -> Iterator[str]:
     reached = sorted(results.targets, key=lambda t: (t.seconds is None, t.seconds or 0.0))
     if not reached:
         return
     goal = " ".join(f"{name} {value:g}" for name, value in reached[0].goal.items())
-    names, _ = labels(target.contender for target in reached)
+    names, _ = labels(target.participant for target in reached)
     lines = []
     for target in reached:
         if target.reason is not None:
-            lines.append((names[target.contender], "skipped", target.reason))
+            lines.append((names[target.participant], "skipped", target.reason))
         elif target.seconds is None:
             ends = ", ".join("diverged" if run.value is None else f"{run.value:.4g}" for run in target.runs)
-            lines.append((names[target.contender], "not reached", f"ended at {ends}"))
+            lines.append((names[target.participant], "not reached", f"ended at {ends}"))
         else:
-            lines.append((names[target.contender], _seconds(target.seconds), f"{target.epochs:g} epochs"))
+            lines.append((names[target.participant], _seconds(target.seconds), f"{target.epochs:g} epochs"))
     seeds = max(len(t.runs) for t in reached)
     yield f"{reached[0].case} to {goal}, seconds, the median of {seeds} seeds\n" + table(("", "", ""), lines, "lrl")
 
 
-def _left_out(results: Results) -> Iterator[str]:
+def _left_out(results: BenchResults) -> Iterator[str]:
     for status in ("refused", "skipped"):
         reasons: dict[tuple[str, str], list[str]] = {}
         for row in results.rows:
             if row.status == status:
-                where = f"{row.case} {row.piece}" if status == "refused" else row.piece
-                reasons.setdefault((str(row.contender), row.reason or ""), []).append(where)
+                where = f"{row.case} {row.stage}" if status == "refused" else row.stage
+                reasons.setdefault((str(row.participant), row.reason or ""), []).append(where)
         if reasons:
             yield (
                 status
@@ -125,8 +125,8 @@ def _left_out(results: Results) -> Iterator[str]:
             )
 
 
-def _share(results: Results, row: Row) -> str:
-    ceiling = results.ceiling(("product", "layer"), row.contender.device, row.contender.precision)
+def _share(results: BenchResults, row: BenchRow) -> str:
+    ceiling = results.ceiling(("product", "layer"), row.participant.device, row.participant.precision)
     return f"{row.flops_per_second / ceiling:.0%}" if ceiling else ""
 
 

@@ -1,4 +1,4 @@
-"""What a shared machine gives at the moment: how long its clock cycles are, and whether its cores are whole."""
+"""A probe of interference: how long the clock cycles of a shared machine are, and whether somebody else has a core."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from threading import Barrier
 
 import numpy as np
 
-__all__ = ["Gauge", "Reading"]
+__all__ = ["InterferenceProbe", "ProbeReading"]
 
-_TIMES = 9  # each: whoever interrupts one or two of them is not counted
+_TIMES = 9  # each; the median leaves out who interrupts one or two of them
 
 _CHAINED = bytes(1 << 14)
 
@@ -24,16 +24,16 @@ _WIDTH, _PRODUCTS = 48, 128
 
 
 @dataclass(frozen=True)
-class Reading:
-    """The seconds of two fixed pieces of work.
+class ProbeReading:
+    """The seconds of two fixed computations.
 
     Attributes
     ----------
     clock_seconds
-        SHA-256 over a MiB that is in the first-level cache: each of its instructions waits for the one before and none
-        for memory, so that it takes a fixed number of clock cycles.
+        SHA-256 over a MiB that is in the first-level cache. Each of its instructions waits for the one before, and none
+        for memory: it takes a fixed number of clock cycles.
     product_seconds
-        Small products of matrices on all cores at once, on the slowest of them: they keep a core's arithmetic busy, and
+        Small products of matrices on all cores at once, on the slowest core. They keep a core's arithmetic busy, and
         take more clock cycles where somebody else has a part of it.
     """
 
@@ -41,8 +41,8 @@ class Reading:
     product_seconds: float
 
 
-class Gauge:
-    """Reads what the cores of this process give, as many as the threads of what is timed."""
+class InterferenceProbe:
+    """Probes as many cores of this process as the participant has threads."""
 
     def __init__(self, threads: int) -> None:
         self._cores = sorted(os.sched_getaffinity(0))[:threads] if hasattr(os, "sched_getaffinity") else []
@@ -52,9 +52,9 @@ class Gauge:
         self._factor, self._factors = factor, np.broadcast_to(factor, (_PRODUCTS, _WIDTH, _WIDTH))
         self._threads = range(threads)
 
-    def read(self) -> Reading:
-        """Return what it is now."""
-        return Reading(_median_seconds(_chain), max(self._pool.map(self._products, self._threads)))
+    def read(self) -> ProbeReading:
+        """Return the seconds that both take now."""
+        return ProbeReading(_median_seconds(_chain), max(self._pool.map(self._products, self._threads)))
 
     def _products(self, thread: int) -> float:
         if self._cores:

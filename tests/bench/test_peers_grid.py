@@ -5,7 +5,7 @@ import json
 import pytest
 
 from benchmarks import peers_grid as peers
-from gdkernels.bench.participants.task import Task
+from gdkernels.bench.participants.task import TrainingTask
 
 COMMAND = [
     "--random",
@@ -70,7 +70,7 @@ def test_what_was_interrupted_goes_on(stand, tmp_path, monkeypatch, capsys):
     capsys.readouterr()
     assert peers.main([*command, "--resume"]) == 0
     content = json.loads(file.read_text())
-    assert [Task.from_dict(r["task"]) for r in content["results"]] == list(stand.loaded)
+    assert [TrainingTask.from_dict(r["task"]) for r in content["results"]] == list(stand.loaded)
     assert content["command"][3:] == command
     told = capsys.readouterr().out
     assert all(str(task) in told for task in stand.loaded)
