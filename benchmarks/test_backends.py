@@ -8,10 +8,10 @@ from functools import cache
 import pytest
 
 from gdkernels.backend import PRECISIONS
-from gdkernels.bench.participants.costs import cost_of
-from gdkernels.bench.measuring.planning import SWEEP, case_of
 from gdkernels.bench.checking import Checker
-from gdkernels.bench.participants.stages import STAGES, BackendStages
+from gdkernels.bench.measuring.planning import SWEEP, case_of
+from gdkernels.bench.participants.costs import cost_of
+from gdkernels.bench.participants.stages import STAGES, BackendStages, PlacedStage
 from gdkernels.dispatch import registry
 
 QUICK = SWEEP[1], SWEEP[3]
@@ -28,12 +28,12 @@ def pytest_generate_tests(metafunc):
         for precision in (("float32",) if quick else PRECISIONS)
     ]
     metafunc.parametrize("where", where, ids=" ".join, scope="module")
-    metafunc.parametrize("shape", QUICK if quick else SWEEP, ids=lambda s: str(case_of(*s)[0]), scope="module")
+    metafunc.parametrize("shape", QUICK if quick else SWEEP, ids=lambda s: str(case_of(*s).case), scope="module")
 
 
 @cache
 def checker_of(shape):
-    return Checker(case_of(*shape)[1])
+    return Checker(case_of(*shape).task)
 
 
 @pytest.fixture(scope="module")
@@ -44,25 +44,26 @@ def stages(where, shape):
         pytest.skip(found.problem)
     if precision not in found.backend.precisions:
         pytest.skip(f"{backend} cannot do {precision}")
-    made = BackendStages(case_of(*shape)[1], backend, device=device, precision=precision)
+    made = BackendStages(case_of(*shape).task, backend, device=device, precision=precision)
     made.bind()
     return made
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_throughput(benchmark, stages, where, shape, stage):
-    work = stages.work(stage)
-    start = work.start()
-    work.launch()
-    work.wait()
-    check = checker_of(shape).prove(stage, where[2], start, work.results())
+    timed = stages.stage(PlacedStage(stage))
+    start = timed.start()
+    timed.launch()
+    timed.wait()
+    check = checker_of(shape).check(stage, where[2], start, timed.results())
     assert check.holds, check  # no figure without the check that the work was done
 
     def run():
-        work.launch()
-        work.wait()
+        timed.launch()
+        timed.wait()
 
-    case, task = case_of(*shape)
+    made = case_of(*shape)
+    case, task = made.case, made.task
     benchmark.group = f"{case} {stage} {where[2]}"
     benchmark.extra_info |= {
         "backend": where[0],

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 from benchmarks.raw_tables.__main__ import main
-from benchmarks.raw_tables.cases import cases
-from benchmarks.raw_tables.peer import pipeline, plain
+from benchmarks.raw_tables.pipeline import pipeline, plain
+from benchmarks.raw_tables.sources import raw_tables
 from gdkernels.tables import Table
 
 pytest.importorskip("sklearn")
 
 
 def test_every_table_has_its_target_without_gaps_and_another_content_for_each_seed():
-    for case in cases(None):
+    for case in raw_tables(None):
         if not case.large:
             first, second = case.columns(0), case.columns(1)
             assert len({len(column) for column in first.values()}) == 1

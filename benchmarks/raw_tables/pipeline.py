@@ -9,9 +9,9 @@ import numpy.typing as npt
 
 from gdkernels.tables import Table, Text
 
-__all__ = ["PEERS", "pipeline", "plain"]
+__all__ = ["PIPELINES", "pipeline", "plain"]
 
-PEERS: dict[str, dict[str, Any]] = {"default": {}, "early stopping": {"early_stopping": True}}
+PIPELINES: dict[str, dict[str, Any]] = {"default": {}, "early stopping": {"early_stopping": True}}
 
 
 def plain(table: Table, names: list[str]) -> npt.NDArray[Any]:
@@ -34,9 +34,9 @@ def pipeline(
     Parameters
     ----------
     log
-        Whether the logarithm of the target is learned; what comes back is kept within `bounds`.
+        Whether to learn the logarithm of the target; predictions are then clipped to `bounds`.
     more
-        Arguments of the MLP besides; up to 1,000 epochs, because the 200 that are its default end too soon.
+        Further arguments of the MLP; it trains up to 1,000 epochs, because its default of 200 ends too soon.
     """
     from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
     from sklearn.impute import SimpleImputer

@@ -13,23 +13,23 @@ import numpy.typing as npt
 from gdkernels.tables import Table, Text, read
 from gdkernels.tables.preparation import with_targets
 
-__all__ = ["Case", "cases"]
+__all__ = ["RawTable", "raw_tables"]
 
 Columns = Mapping[str, Sequence[Any]]
 
 GAPS = (0.05, 0.1, 0.2, 0.3)  # half of the columns have gaps, of one of these shares
-# What nobody would put into a pipeline made by hand: names, remarks, dates.
+# Nobody would put these into a pipeline made by hand: names, remarks, dates.
 PENGUINS_LEFT_OUT = ("studyName", "Sample Number", "Individual ID", "Comments", "Date Egg", "Region", "Stage")
 
 
 @dataclass(frozen=True)
-class Case:
-    """A table and what is predicted; another one, of the same source, for each seed.
+class RawTable:
+    """A table and its target; for each seed, another table of the same source.
 
     Attributes
     ----------
     columns
-        By the seed.
+        The columns, by the seed.
     left_out
         Columns that the pipeline made by hand does not use.
     large
@@ -43,7 +43,7 @@ class Case:
     large: bool = False
 
 
-def cases(ames: str | None) -> Iterator[Case]:
+def raw_tables(ames: str | None) -> Iterator[RawTable]:
     """Yield all the tables; those of the houses where their file is given."""
     for name, source, target in (
         ("iris, species", "iris", None),
@@ -56,10 +56,10 @@ def cases(ames: str | None) -> Iterator[Case]:
         ("diabetes, body mass", "diabetes", "bmi"),
         ("digits", "digits", None),
     ):
-        yield Case(name, partial(_packaged, source, target), target or "target")
+        yield RawTable(name, partial(_packaged, source, target), target or "target")
     for name, target in (("species", "Species"), ("mass", "Body Mass (g)"), ("flipper", "Flipper Length (mm)")):
         table = with_targets(read("penguins"), target)
-        yield Case(f"penguins, {name}", partial(_part, table, target, None, None), target, PENGUINS_LEFT_OUT)
+        yield RawTable(f"penguins, {name}", partial(_part, table, target, None, None), target, PENGUINS_LEFT_OUT)
     if ames is not None:
         houses = read(ames)
         for name, target, rows, share in (
@@ -72,11 +72,11 @@ def cases(ames: str | None) -> Iterator[Case]:
             ("kitchen", "Kitchen Qual", 1000, 0.4),
         ):
             columns = partial(_part, houses, target, rows, share)
-            yield Case(f"houses, {name}", columns, target, ("Order", "PID"))
-    yield Case("made up, 500 rows", partial(_friedman, 500), "target")
-    yield Case("made up, 20,000 rows", partial(_friedman, 20_000), "target", large=True)
-    yield Case("made up, 5 classes", _classes, "target", large=True)
-    yield Case("a photograph", _photograph, "target", large=True)
+            yield RawTable(f"houses, {name}", columns, target, ("Order", "PID"))
+    yield RawTable("made up, 500 rows", partial(_friedman, 500), "target")
+    yield RawTable("made up, 20,000 rows", partial(_friedman, 20_000), "target", large=True)
+    yield RawTable("made up, 5 classes", _classes, "target", large=True)
+    yield RawTable("a photograph", _photograph, "target", large=True)
 
 
 def _packaged(source: str, target: str | None, seed: int) -> Columns:

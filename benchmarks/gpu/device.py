@@ -1,10 +1,11 @@
-"""The machine that results belong to."""
+"""The device that results belong to, with the software on its machine."""
 
 from __future__ import annotations
 
 import platform
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
+
+from gdkernels.system.machine import package_versions
 
 __all__ = ["describe"]
 
@@ -20,12 +21,6 @@ def describe(device: int = 0) -> dict[str, Any]:
     runtime = cupy.cuda.runtime
     properties = runtime.getDeviceProperties(device)
     name = properties["name"]
-    versions = {}
-    for package in _PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
     return {
         "device": name.decode() if isinstance(name, bytes) else str(name),
         "capability": f"{properties['major']}.{properties['minor']}",
@@ -34,5 +29,5 @@ def describe(device: int = 0) -> dict[str, Any]:
         "runtime": int(runtime.runtimeGetVersion()),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "versions": versions,
+        "versions": package_versions(_PACKAGES),
     }
