@@ -1,5 +1,6 @@
-"""Measurements that nobody needs installed: studies, the grid beside the peers, and the script for a GPU.
+"""Studies from a checkout: what gdkernels measures about itself, and nobody needs installed.
 
-Run from a checkout, as ``python -m benchmarks.peers_grid``; `README.md` says what each measures and what came out.
-What users run themselves (``gdkernels bench``, ``gdkernels compare``) belongs to `gdkernels.bench`.
+Each is a command, as in ``python -m benchmarks.peers_grid``; `README.md` says which one answers which question, and
+what came out. What users run themselves (``gdkernels bench``, ``compare`` and ``calibrate``) belongs to
+`gdkernels.bench`, and so do the participants and their processes, which the studies share with it.
 """

@@ -1,26 +1,26 @@
-"""Is the automatic choice the best? Every candidate is measured on the same shapes, and compared with the chosen one.
+"""Is the automatic choice the best? Every candidate is measured on the same shapes, and compared with the choice.
 
-``python -m benchmarks.choice`` checks the grid of `gdkernels.bench.peers` and twenty random shapes; ``--random 40
---seed 1``, ``--no-grid``, ``--precision``, ``--seconds`` a shape, ``--minutes`` in all, ``--json FILE``. It exits with
-1 where the choice is within 10 % of the best in fewer than nine of ten shapes, and where the machine is too busy: where
-times differ so much from one round to the next that more than one shape in five cannot be judged.
+The shapes are those of the grid and twenty random ones. Exit code 1 if the choice is within 10 % of the best in fewer
+than nine of ten shapes, or if the machine is too busy: if times differ so much from one round to the next that the best
+is not known in more than one shape in five.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import sys
 import time
 from dataclasses import asdict, dataclass, replace
 from math import inf
 
+from benchmarks import checkout
 from gdkernels.backend import PRECISIONS
 from gdkernels.backend.program import Program
-from gdkernels.bench.jobs import Job, candidates
-from gdkernels.bench.peers.task import GRID, Task, random_tasks
-from gdkernels.bench.sampling import LEAST_SAMPLES, Width, interleave, interval
+from gdkernels.bench.calibrating.jobs import CalibrationJob, candidates
+from gdkernels.bench.participants.task import GRID, TrainingTask, random_tasks
+from gdkernels.bench.sampling.interleaving import SamplingLimit, interleave
+from gdkernels.bench.sampling.statistics import LEAST_SAMPLES, interval
 from gdkernels.definition import activations, losses
 from gdkernels.definition.naming import resolve
 from gdkernels.definition.objective import Objective
@@ -28,21 +28,20 @@ from gdkernels.dispatch import calibration, registry
 from gdkernels.dispatch.calibration import Candidate
 from gdkernels.dispatch.estimates import in_words, plan_choices
 from gdkernels.dispatch.workload import Workload
-from gdkernels.system.atomic_files import write_atomically
 
-__all__ = ["Checked", "check", "chosen", "main"]
+__all__ = ["CheckedShape", "check", "chosen", "main"]
 
 _NEAR = 1.1
-_SHARE = 0.9  # of the shapes whose times are known, at which the choice must be near the best
-_KNOWN = 0.8  # of all shapes, that must be known
-_FLOPS = 2e10  # in a run, at most about: a run is some tenths of a second, and many fit into a shape's time
+_SHARE = 0.9  # of the shapes whose best is known: in so many, the choice must be near it
+_KNOWN = 0.8  # of all shapes: in so many, the best must be known
+_FLOPS = 2e10  # of a run, about at most: a run takes some tenths of a second, and many fit into a shape's time
 
 
 @dataclass(frozen=True)
-class Checked:
-    """One shape: what was chosen, and every sample of each candidate, in seconds a step."""
+class CheckedShape:
+    """One shape with its choice, and every sample of each candidate, in seconds a step."""
 
-    task: Task
+    task: TrainingTask
     choice: Candidate
     samples: dict[Candidate, list[float]]
 
@@ -56,7 +55,7 @@ class Checked:
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """Between which the ratio is, by the 95 % intervals of the medians."""
+        """The bounds of the ratio, by the 95 % intervals of the medians."""
         if len(self.samples[self.choice]) < LEAST_SAMPLES:
             return 1.0, inf
         low, high = interval(self.samples[self.choice])
@@ -74,24 +73,24 @@ class Checked:
         return self.ratio <= _NEAR
 
 
-def work_of(task: Task) -> Workload:
+def workload_of(task: TrainingTask) -> Workload:
     hidden = (resolve("activation", task.activation),) * (len(task.sizes) - 2)
     program = Program((*hidden, activations.identity), objective=Objective(losses.sse), optimizer=task.rule())
     return Workload(program, task.sizes, task.batch, task.records)
 
 
-def chosen(work: Workload, precision: str) -> Candidate:
-    """Return where a model that is not told would train, and on how many threads."""
-    choice = registry.choose("auto", None, precision, work)
-    plan = plan_choices(choice.backend, choice.device, precision, work, registry.versions())
+def chosen(workload: Workload, precision: str) -> Candidate:
+    """Return where a model trains whose backend nobody names, and on how many threads."""
+    choice = registry.choose("auto", None, precision, workload)
+    plan = plan_choices(choice.backend, choice.device, precision, workload, registry.versions())
     return Candidate(choice.backend.name, choice.device, plan.get("threads"))
 
 
-def check(task: Task, precision: str, seconds: float) -> Checked:
-    """Measure every candidate on `task`, in turn, and what is chosen for it beside them."""
+def check(task: TrainingTask, precision: str, seconds: float) -> CheckedShape:
+    """Measure every candidate on `task`, in turn, and the choice beside them."""
     task = replace(task, records=min(task.records, task.batch * max(1, int(_FLOPS // _flops(task)))))
-    work = work_of(task)
-    choice, job = chosen(work, precision), Job(work, precision)
+    workload = workload_of(task)
+    choice, job = chosen(workload, precision), CalibrationJob(workload, precision)
     timers = {c: job.timer(c) for c in dict.fromkeys([*candidates(precision), choice])}
     for timer in timers.values():
         timer()
@@ -100,12 +99,12 @@ def check(task: Task, precision: str, seconds: float) -> Checked:
         del timers[choice]
         choice = own
     round_seconds = sum(timer() for timer in timers.values())
-    width = Width(share=0.03, seconds=max(seconds, 1.5 * LEAST_SAMPLES * round_seconds))
-    taken = interleave(timers, width, library=lambda candidate: candidate.backend)
-    return Checked(task, choice, {c: [t / work.steps for t in times] for c, times in taken.items()})
+    limit = SamplingLimit(share=0.03, seconds=max(seconds, 1.5 * LEAST_SAMPLES * round_seconds))
+    taken = interleave(timers, limit, library=lambda candidate: candidate.backend)
+    return CheckedShape(task, choice, {c: [t / workload.steps for t in times] for c, times in taken.items()})
 
 
-def _flops(task: Task) -> int:
+def _flops(task: TrainingTask) -> int:
     return task.batch * task.flops_per_record()
 
 
@@ -118,7 +117,7 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"chosen {source}; the ratio is the time of the choice over that of the best, {_NEAR} is near enough")
     print("(? where the times differ too much to tell)")
 
-    def checked(task: Task) -> Checked:
+    def checked(task: TrainingTask) -> CheckedShape:
         row = check(task, options.precision, options.seconds)
         times = "; ".join(f"{c} {in_words(row.seconds(c))}" for c in row.samples)
         print(f"{row.ratio:5.2f}{' ' if row.known else '?'} {row.choice}  [{task}: {times}]", flush=True)
@@ -137,7 +136,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"within {_NEAR - 1:.0%} of the best in {near} of {len(known)}, worst {worst:.2f}")
     if options.json:
         content = {
-            "command": ["python", "-m", "benchmarks.choice", *(arguments or sys.argv[1:])],
+            "command": checkout.command("choice", arguments or sys.argv[1:]),
             "chosen": source,
             "rows": [
                 {
@@ -150,8 +149,7 @@ def main(arguments: list[str] | None = None) -> int:
                 for r in rows
             ],
         }
-        text = json.dumps(content, indent=1, allow_nan=False)
-        write_atomically(options.json, lambda file: file.write(text.encode()), overwrite=True)
+        checkout.write_json(options.json, content)
     if len(known) < _KNOWN * len(rows):
         print(f"busy: at least {_KNOWN:.0%} must be known; try again when the machine is idle")
         return 1
@@ -164,11 +162,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, help="of the random shapes")
     parser.add_argument("--no-grid", action="store_true", help="leave out the grid")
     parser.add_argument("--precision", choices=PRECISIONS, default="float32")
-    parser.add_argument("--seconds", type=float, default=6.0, help="for a shape, about at most (%(default)s)")
+    parser.add_argument("--seconds", type=float, default=6.0, help="of a shape, about at most (%(default)s)")
     parser.add_argument(
-        "--minutes", type=float, default=5.0, help="until which what is not known is measured again (%(default)s)"
+        "--minutes", type=float, default=5.0, help="in which unknown shapes are measured again (%(default)s)"
     )
-    parser.add_argument("--json", metavar="FILE", help="keep every sample")
+    parser.add_argument("--json", metavar="FILE", help="write every sample to this file")
     return parser
 
 

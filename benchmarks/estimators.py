@@ -1,14 +1,8 @@
-"""Our estimators and scikit-learn's side by side: the same settings and seeds, scores and times, in turns.
-
-``python -m benchmarks.estimators --ames ames.tsv --grid --json FILE``
-"""
+"""Our estimators and scikit-learn's side by side: the same settings and seeds, scores and times, in turns."""
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import statistics
 import sys
 import time
@@ -16,14 +10,14 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 import gdkernels as gd
+from benchmarks import checkout
+from gdkernels.bench.environment import environment
 
 GRID = {
     "hidden_layer_sizes": [(50,), (100,)],
@@ -36,8 +30,8 @@ Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Split:
-    """A table cut in two by a seed: what is trained on, and what is scored on."""
+class ScoredSplit:
+    """A table cut in two by a seed: the rows to train on, and those to score."""
 
     x: Array
     y: Array
@@ -47,8 +41,8 @@ class Split:
 
 
 @dataclass
-class Row:
-    """What one estimator did on one table: a score and the seconds of a fit for each seed."""
+class EstimatorScores:
+    """One estimator on one table: a score and the seconds of a fit for each seed."""
 
     table: str
     estimator: str
@@ -64,11 +58,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--ames", metavar="FILE", help="the Ames houses as a table, with the column SalePrice")
     parser.add_argument("--tables", metavar="NAMES", help="only these, with commas between them")
     parser.add_argument("--grid", action="store_true", help="also search a grid of 24 settings on digits")
-    parser.add_argument("--json", metavar="FILE", help="where to write every figure")
+    parser.add_argument("--json", metavar="FILE", help="write every figure to this file")
     options = parser.parse_args(arguments)
-    warnings.simplefilter("ignore")  # that 200 epochs were not enough is no news, and the same for both
+    warnings.simplefilter("ignore")  # both warn, alike, that 200 epochs were not enough
     tables = dict(_tables(options.ames))
-    rows: list[Row] = []
+    rows: list[EstimatorScores] = []
     wanted = options.tables.split(",") if options.tables else [*tables]
     unknown = [name for name in wanted if name not in tables]
     if unknown:
@@ -85,19 +79,19 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"24 settings on digits, 3 folds: {each['estimator']:14} {told}")
     if options.json:
         content = {
-            "command": ["python", "-m", "benchmarks.estimators", *map(_without_folder, arguments or sys.argv[1:])],
-            "environment": _environment(),
+            "command": checkout.command("estimators", arguments or sys.argv[1:]),
+            "environment": environment(),
             "rows": [asdict(row) for row in rows],
             "grid": grid,
         }
-        Path(options.json).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        checkout.write_json(options.json, content)
     return 0
 
 
 # ---- the tables
 
 
-def _tables(ames: str | None) -> Iterator[tuple[str, Callable[[int], Split]]]:
+def _tables(ames: str | None) -> Iterator[tuple[str, Callable[[int], ScoredSplit]]]:
     from sklearn import datasets
 
     for name, load, classes in (
@@ -112,7 +106,7 @@ def _tables(ames: str | None) -> Iterator[tuple[str, Callable[[int], Split]]]:
         yield "Ames", partial(_prepared, gd.tables.read(ames))
 
 
-def _scaled(x: Array, y: Array, classes: bool, seed: int) -> Split:
+def _scaled(x: Array, y: Array, classes: bool, seed: int) -> ScoredSplit:
     from sklearn.model_selection import train_test_split
     from sklearn.preprocessing import StandardScaler
 
@@ -121,17 +115,17 @@ def _scaled(x: Array, y: Array, classes: bool, seed: int) -> Split:
     if not classes:
         mean, deviation = y_train.mean(), y_train.std()
         y_train, y_test = (y_train - mean) / deviation, (y_test - mean) / deviation
-    return Split(scaler.transform(train), y_train, scaler.transform(test), y_test, classes)
+    return ScoredSplit(scaler.transform(train), y_train, scaler.transform(test), y_test, classes)
 
 
-def _prepared(table: Any, seed: int) -> Split:
+def _prepared(table: Any, seed: int) -> ScoredSplit:
     order = np.random.default_rng(seed).permutation(len(table))
     rest, test = order[: round(0.8 * len(order))], order[round(0.8 * len(order)) :]
     preparation = gd.tables.Preparation.fit(
         table, "SalePrice", task="regression", rows=rest, ignore=("Order", "PID") if "PID" in table.columns else ()
     )
     x, y = preparation.transform(table), preparation.transform_targets(table)[:, 0]
-    return Split(x[rest], y[rest], x[test], y[test], classes=False)
+    return ScoredSplit(x[rest], y[rest], x[test], y[test], classes=False)
 
 
 # ---- what is measured
@@ -151,9 +145,9 @@ def _estimators(classes: bool, seed: int) -> dict[str, Any]:
     }
 
 
-def _compare(table: str, split_of: Callable[[int], Split], seeds: int) -> list[Row]:
+def _compare(table: str, split_of: Callable[[int], ScoredSplit], seeds: int) -> list[EstimatorScores]:
     """Train on `seeds` splits, in turns; the first fit of each estimator, which may compile, is not counted."""
-    rows = {name: Row(table, name) for name in _estimators(classes=True, seed=0)}
+    rows = {name: EstimatorScores(table, name) for name in _estimators(classes=True, seed=0)}
     for seed in (-1, *range(seeds)):
         split = split_of(max(seed, 0))
         for name, estimator in _estimators(split.classes, max(seed, 0)).items():
@@ -182,24 +176,13 @@ def _search(name: str) -> dict[str, Any]:
     return {"estimator": name, "seconds": seconds, "best": max(scores), "scores": scores}
 
 
-def _line(row: Row, base: Row) -> str:
+def _line(row: EstimatorScores, base: EstimatorScores) -> str:
     seconds = statistics.median(row.seconds)
     ratio = statistics.median(a / b for a, b in zip(base.seconds, row.seconds, strict=True))
     spread = statistics.stdev(row.scores) if len(row.scores) > 1 else 0.0
     score = f"{statistics.fmean(row.scores):.4f} ± {spread:.4f}"
     epochs = statistics.median(row.epochs)
     return f"{row.table:14} {row.estimator:18} {score}   {epochs:5.0f} epochs   {seconds:7.3f} s   {ratio:5.2f}×"
-
-
-def _without_folder(argument: str) -> str:
-    return Path(argument).name if os.sep in argument else argument
-
-
-def _environment() -> dict[str, Any]:
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if Path("/proc/cpuinfo").exists() else []
-    model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
-    versions = {name: version(name) for name in ("gdkernels", "numpy", "numba", "scipy", "scikit-learn")}
-    return {"platform": platform.platform(), "processor": model, "cores": os.cpu_count(), "versions": versions}
 
 
 if __name__ == "__main__":

@@ -1,13 +1,12 @@
-"""What a low precision costs: the error of one step, layer by layer, and where training ends.
+"""The cost of a low precision: the error of one step, layer by layer, and where training ends.
 
-``python -m benchmarks.low_precision --table ames.tsv:SalePrice`` tells both: the errors beside those of PyTorch's
-autocast, where that is installed, and the ends beside those in float32, over several seeds.
+The errors stand beside those of PyTorch's autocast, if that is installed, and the ends beside those in float32, over
+several seeds.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -19,15 +18,15 @@ import numpy as np
 import numpy.typing as npt
 
 import gdkernels as gd
-from gdkernels.backend.verification import reference, relative_error
+from benchmarks import checkout
 from gdkernels.bench.environment import environment
-from gdkernels.bench.peers.players import Ours, Player, Torch, Unsuited
-from gdkernels.bench.peers.task import GRID, Task
-from gdkernels.definition.network import map_layers
+from gdkernels.bench.participants.adapters.choose import adapter_of
+from gdkernels.bench.participants.participant import Participant, UnsuitableError
+from gdkernels.bench.participants.task import GRID, TrainingTask, errors_by_array
 from gdkernels.errors import FileError
-from gdkernels.system.atomic_files import check_destination, write_atomically
+from gdkernels.system.atomic_files import check_destination
 
-__all__ = ["Ends", "ends", "prepared", "step_errors"]
+__all__ = ["TrainingEnds", "ends", "prepared", "step_errors"]
 
 _STEPS = (GRID[1], GRID[3], GRID[4], GRID[7])
 _EPOCHS = 20
@@ -37,7 +36,7 @@ Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Ends:
+class TrainingEnds:
     """The mean loss per record after the last epoch, for the same seeds in float32 and in another precision."""
 
     float32: tuple[float, ...]
@@ -59,7 +58,7 @@ class Ends:
         return inside and self.furthest <= self.spread
 
 
-def ends(x: Array, y: Array, loss: str, seeds: Sequence[int], *, precision: str, backend: str) -> Ends:
+def ends(x: Array, y: Array, loss: str, seeds: Sequence[int], *, precision: str, backend: str) -> TrainingEnds:
     """Train 20 epochs for each seed in float32 and in `precision`, by Adam on batches of 64, and return the ends."""
     classes = len(np.unique(y)) if loss == "cross_entropy" else 1
 
@@ -67,22 +66,22 @@ def ends(x: Array, y: Array, loss: str, seeds: Sequence[int], *, precision: str,
         mlp = gd.MLP([x.shape[1], 128, 64, classes], seed=seed, precision=precision, backend=backend)
         return mlp.fit(x, y, epochs=_EPOCHS, loss=loss, optimizer=gd.Adam(1e-3), batch_size=64).loss[-1]
 
-    return Ends(*(tuple(end(seed, p) for seed in seeds) for p in ("float32", precision)))
+    return TrainingEnds(*(tuple(end(seed, p) for seed in seeds) for p in ("float32", precision)))
 
 
-def step_errors(player: Player, task: Task) -> list[float]:
-    """Return the relative error of what a step of plain descent adds to W and b of each layer, against float64."""
-    rows = slice(task.batch)
-    x, y = (a[rows].astype(np.float64) for a in task.data())
-    begun = map_layers(lambda a: a.astype(np.float64), task.parameters())
-    rates = np.full(1, task.learning_rate)
-    _, exact = reference(task.program(), begun, x, y, np.arange(task.batch), task.batch, rates)
-    player.epoch(task.batch)
-    return [
-        relative_error(np.asarray(got, np.float64) - start, wanted - start)
-        for before, after, layer in zip(begun, player.parameters(), exact.parameters, strict=True)
-        for start, got, wanted in zip(before, after, layer, strict=True)
-    ]
+def step_errors(participant: Participant, task: TrainingTask) -> list[float]:
+    """Return the relative error of what a step of plain descent adds to W and b of each layer, against float64.
+
+    Raises
+    ------
+    UnsuitableError
+        If the participant's library is not installed.
+    """
+    adapter = adapter_of(participant)
+    adapter.ready()
+    adapter.load(task)
+    adapter.step()
+    return list(errors_by_array(task, adapter.parameters(), task.batch).values())
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -92,7 +91,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--precision", choices=("tf32", "bfloat16"), default="bfloat16")
     parser.add_argument("--seeds", type=int, default=10, metavar="N")
     parser.add_argument("--table", metavar="FILE:TARGET", help="a table beside digits and diabetes")
-    parser.add_argument("--json", metavar="FILE", help="keep every figure")
+    parser.add_argument("--json", metavar="FILE", help="write every figure to this file")
     options = parser.parse_args(arguments)
     if options.json:
         try:
@@ -114,30 +113,31 @@ def main(arguments: list[str] | None = None) -> int:
         verdict = "within" if both.within else "BEYOND"
         print(f"{Path(name).stem}: {told}; of one seed at most {both.furthest:.5f} apart: {verdict}")
     if options.json:
-        command = ["python", "-m", "benchmarks.low_precision", *(arguments or sys.argv[1:])]
+        command = checkout.command("low_precision", arguments or sys.argv[1:])
         told_ends = {name: asdict(both) for name, both in found.items()}
-        head = {"command": command, "environment": environment([]), "precision": options.precision}
-        text = json.dumps({**head, "steps": steps, "ends": told_ends}, indent=1)
-        write_atomically(options.json, lambda file: file.write(text.encode()), overwrite=True)
+        head = {"command": command, "environment": environment(), "precision": options.precision}
+        checkout.write_json(options.json, {**head, "steps": steps, "ends": told_ends})
     return 0 if all(both.within for both in found.values()) else 1
 
 
-def _errors(task: Task, backend: str, precision: str) -> dict[str, Any]:
-    """Print the errors of a step, and return them by the names of the arrays; theirs where there are any."""
+def _errors(task: TrainingTask, backend: str, precision: str) -> dict[str, Any]:
+    """Print the errors of a step, and return them by the names of the arrays; PyTorch's too, where it takes part."""
     print(task)
-    players: dict[str, list[float]] = {"gdkernels": step_errors(Ours(task, backend, precision), task)}
+    errors: dict[str, list[float]] = {
+        "gdkernels": step_errors(Participant(backend, external=False, precision=precision), task)
+    }
     if precision == "bfloat16":
         try:
-            players["autocast"] = step_errors(Torch(task, autocast=True), task)
-        except Unsuited as reason:
+            errors["autocast"] = step_errors(Participant("torch-bf16", external=True, precision=precision), task)
+        except UnsuitableError as reason:
             print(f"  torch is passed over: {reason}")
     names = [f"{kind}{k}" for k in range(len(task.sizes) - 1) for kind in "Wb"]
-    for who, errors in players.items():
-        print(f"  {who:9} " + "  ".join(f"{n} {e:.1e}" for n, e in zip(names, errors, strict=True)))
-    if "autocast" in players:
-        ratios = (a / b for a, b in zip(players["gdkernels"], players["autocast"], strict=True))
+    for who, found in errors.items():
+        print(f"  {who:9} " + "  ".join(f"{n} {e:.1e}" for n, e in zip(names, found, strict=True)))
+    if "autocast" in errors:
+        ratios = (a / b for a, b in zip(errors["gdkernels"], errors["autocast"], strict=True))
         print(f"  the largest ratio of the two: {max(ratios):.2f}")
-    return {"task": task.as_dict(), "arrays": names, "errors": players}
+    return {"task": task.as_dict(), "arrays": names, "errors": errors}
 
 
 def prepared(table: str, target: str | None = None) -> tuple[Array, Array, str]:

@@ -1,4 +1,7 @@
-"""The command: peers take turns on each task, and the table says who trained how fast and how exactly."""
+"""gdkernels beside other libraries: whole trainings of the same networks, with the error beside each time.
+
+The participants take turns on each task. The first of ``--peers`` is compared with the best other in its precision.
+"""
 
 from __future__ import annotations
 
@@ -7,130 +10,91 @@ import json
 import math
 import os
 import platform
-import statistics
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
-from gdkernels.bench.peers.players import PLAYERS
-from gdkernels.bench.peers.process import Peer
-from gdkernels.bench.peers.task import GRID, Task, error_of, random_tasks
-from gdkernels.bench.sampling import settle
+from benchmarks import checkout
+from benchmarks.grid_results import GridFile, GridResult, GridRow, is_bfloat16
+from gdkernels.bench.comparing.ratios import summarised
+from gdkernels.bench.participants.participant import LIBRARIES, Participant, ParticipantError
+from gdkernels.bench.participants.task import GRID, TrainingTask, errors_by_array, random_tasks
+from gdkernels.bench.processes.client import ParticipantProcess
+from gdkernels.bench.sampling.interleaving import settle
 from gdkernels.errors import FileError
-from gdkernels.system.atomic_files import check_destination, write_atomically
+from gdkernels.system.machine import cores, package_versions, processor
 
-# A round is as long as a peer's epoch, but at least this; rounds go on until the median is known to about 2 %.
+__all__ = ["PARTICIPANTS", "main"]
+
+PARTICIPANTS = {
+    "gdkernels-numba": Participant("numba", external=False),
+    "gdkernels-numba-bf16": Participant("numba", external=False, precision="bfloat16"),
+    "gdkernels-numpy": Participant("numpy", external=False),
+    **{name: Participant(name, external=True, precision=library.precision) for name, library in LIBRARIES.items()},
+}
+
+# A round is as long as an epoch, but at least this; rounds go on until the median is known to about 2 %.
 _ROUND_SECONDS = 0.25
 _ROUNDS = (5, 9)
 _SPREAD = 0.02
 
-# The plain product of two matrices of this size is taken for what a machine can do at best.
+# The plain product of two matrices of this size stands for the best that a library does.
 _PRODUCT = 1536
 
-
-@dataclass(frozen=True)
-class Row:
-    """One peer on one task: samples/s of each round, the error against the definition, or why it was skipped."""
-
-    peer: str
-    samples: tuple[float, ...] = ()
-    error: float | None = None
-    first_seconds: float | None = None
-    skipped: str | None = None
-
-    @property
-    def rate(self) -> float:
-        return statistics.median(self.samples) if self.samples else math.nan
-
-    @property
-    def spread(self) -> float:
-        """Half the interquartile range over the median."""
-        if len(self.samples) < 2:
-            return math.inf
-        low, _, high = statistics.quantiles(self.samples, n=4)
-        return 0.5 * (high - low) / self.rate
+_PACKAGES = ("gdkernels", "numpy", "numba", "torch", "jax", "scikit-learn", "thinc")
+_UNITS = {
+    "fma_flops": "registers {:.0f} GFLOP/s",
+    "pair_flops": "registers in bfloat16 {:.0f} GFLOP/s",
+    "product_ceiling_flops": "product {:.0f} GFLOP/s",
+    "update_bytes": "memory in place {:.0f} GB/s",
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the comparison and return the exit code."""
     options = _parser().parse_args(arguments)
     names = options.peers.split(",")
-    unknown = [name for name in names if name not in PLAYERS]
+    unknown = [name for name in names if name not in PARTICIPANTS]
     if unknown:
-        print(f"unknown peers {', '.join(unknown)}; choices: {', '.join(PLAYERS)}", file=sys.stderr)
+        print(f"unknown peers {', '.join(unknown)}; choices: {', '.join(PARTICIPANTS)}", file=sys.stderr)
         return 2
     given = [word for word in arguments or sys.argv[1:] if word != "--resume"]
+    head = {
+        "command": ["python", "-m", "benchmarks.peers_grid", *given],
+        "threads": options.threads,
+        "environment": {"platform": platform.platform(), "processor": processor(), "versions": _versions()},
+    }
     try:
-        results = _Results(["python", "-m", "benchmarks.peers_grid", *given], options)
+        file = GridFile(None if options.json is None else Path(options.json), head, resume=options.resume)
     except FileError as error:
         print(error, file=sys.stderr)
         return 2
-    ratios = []
     print(f"{platform.platform()}, {options.threads} threads of {os.cpu_count()}; {', '.join(_versions())}")
-    peers = {name: Peer(name, options.threads) for name in names}
+    ratios: dict[str, float] = {}
+    processes = {
+        name: ParticipantProcess(replace(PARTICIPANTS[name], threads=options.threads), checkout.environment())
+        for name in names
+    }
     try:
         for task in _tasks(options):
-            found = results.of(task)
-            if found is None:
-                limits = _limits(options.threads)
-                rows, limits["product_ceiling_flops"] = _compare(task, list(peers.values()))
-                found = results.add(task, limits, rows)
-            ratio = _print_rows(task, *found, names[0])
+            result = file.of(task)
+            if result is None:
+                result = _compare(task, processes, _limits(options.threads))
+                file.add(result)
+            _print_rows(result, names[0])
+            ratio = result.ratio(names[0])
             if ratio is not None:
-                ratios.append((ratio, str(task)))
+                ratios[str(task)] = ratio
     finally:
-        for peer in peers.values():
-            peer.close()
+        for process in processes.values():
+            process.close()
     if ratios:
-        mean = math.exp(statistics.fmean(math.log(r) for r, _ in ratios))
-        worst, where = min(ratios)
-        summary = f"geometric mean {mean:.2f}, worst {worst:.2f} ({where})"
+        found = summarised(ratios)
+        summary = f"geometric mean {found.mean:.2f}, worst {found.worst:.2f} ({found.where})"
         print(f"\n{names[0]} over the best other in its precision: {summary}")
     return 0
-
-
-class _Results:
-    """What was measured, written whole after every task where a file is named.
-
-    Raises
-    ------
-    FileError
-        Where the file cannot be written, or what it is to go on with was measured otherwise.
-    """
-
-    def __init__(self, command: list[str], options: argparse.Namespace) -> None:
-        environment = {"platform": platform.platform(), "processor": _processor(), "versions": _versions()}
-        self._head = {"command": command, "threads": options.threads, "environment": environment}
-        self._path = None if options.json is None else Path(options.json)
-        self._done: list[dict[str, Any]] = []
-        if self._path is None:
-            return
-        check_destination(self._path, overwrite=True)
-        if options.resume and self._path.exists():
-            content = json.loads(self._path.read_text(encoding="utf-8"))
-            self._done = content.pop("results")
-            if content != self._head:
-                differing = ", ".join(name for name, value in self._head.items() if content.get(name) != value)
-                raise FileError(f"{self._path} has another {differing}; name another file, or leave out --resume")
-
-    def of(self, task: Task) -> tuple[list[Row], dict[str, float]] | None:
-        """Return the rows and limits of a task that has been measured."""
-        for result in self._done:
-            if Task.from_dict(result["task"]) == task:
-                rows = [Row(**{**row, "samples": tuple(row["samples"])}) for row in result["rows"]]
-                return rows, {name: value for name, value in result.items() if name not in ("task", "rows")}
-        return None
-
-    def add(self, task: Task, limits: dict[str, float], rows: list[Row]) -> tuple[list[Row], dict[str, float]]:
-        """Keep rows and limits, and return them."""
-        self._done.append({"task": task.as_dict(), **limits, "rows": [vars(row) for row in rows]})
-        if self._path is not None:
-            text = json.dumps({**self._head, "results": self._done}, indent=1)
-            write_atomically(self._path, lambda file: file.write(text.encode()), overwrite=True)
-        return rows, limits
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -139,20 +103,25 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--grid", nargs="?", const="all", metavar="ROWS", help="the grid, or rows of it: 0,3")
     what.add_argument("--sizes", help="inputs, hidden layers, outputs: 784-512-10")
     what.add_argument("--random", type=int, metavar="N", help="so many random tasks")
-    parser.add_argument("--batch", type=int, default=256)
-    parser.add_argument("--records", type=int, help="records in an epoch; default: 32 batches")
+    parser.add_argument("--batch", type=int, default=256, help="records a step (%(default)s)")
+    parser.add_argument("--records", type=int, help="records of an epoch (32 batches)")
     parser.add_argument("--activation", choices=["relu", "tanh", "gelu"], default="relu")
     parser.add_argument("--optimizer", choices=["sgd", "adam"], default="sgd")
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--threads", type=int, default=cores(), help="that each participant may use (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the random tasks")
     parser.add_argument("--least", type=int, default=1, help="width and batch of the random tasks, at most 100")
-    parser.add_argument("--peers", default=",".join(n for n in PLAYERS if n != "torch-compile"), help="first: ours")
-    parser.add_argument("--json", metavar="FILE", help="keep every sample, after each task")
+    parser.add_argument(
+        "--peers",
+        default=",".join(n for n in PARTICIPANTS if n != "torch-compile"),
+        metavar="NAME,…",
+        help="who takes part, first the one that others are compared with (%(default)s)",
+    )
+    parser.add_argument("--json", metavar="FILE", help="write every sample to this file, after each task")
     parser.add_argument("--resume", action="store_true", help="go on after the tasks that the file has already")
     return parser
 
 
-def _tasks(options: argparse.Namespace) -> list[Task]:
+def _tasks(options: argparse.Namespace) -> list[TrainingTask]:
     if options.random:
         return random_tasks(options.random, options.seed, options.threads, options.least)
     if options.grid:
@@ -161,94 +130,87 @@ def _tasks(options: argparse.Namespace) -> list[Task]:
     else:
         sizes = tuple(int(n) for n in options.sizes.split("-"))
         records = options.records or 32 * options.batch
-        chosen = [Task(sizes, options.batch, max(1, records // options.batch) * options.batch)]
+        chosen = [TrainingTask(sizes, options.batch, max(1, records // options.batch) * options.batch)]
     return [
         replace(task, activation=options.activation, optimizer=options.optimizer, threads=options.threads)
         for task in chosen
     ]
 
 
-def _compare(task: Task, peers: list[Peer]) -> tuple[list[Row], float]:
-    """Let the peers take turns on `task`, one running at a time; also return the best FLOP/s of a plain product."""
-    ready: dict[str, tuple[Peer, float, float]] = {}
-    skipped = {}
-    for peer in peers:
-        reason = peer.load(task)
-        if reason is None:
-            parameters, seconds = peer.check(task.checked_records())
-            ready[peer.name] = (peer, error_of(task, parameters), seconds)
-        else:
-            skipped[peer.name] = Row(peer.name, skipped=reason)
-    rows = {name: Row(name, (), error, seconds) for name, (_, error, seconds) in ready.items()}
-    settle()  # what they are compared with was computed here
-    ceiling = max((peer.product_rate(_PRODUCT) for peer, _, _ in ready.values()), default=0.0)
-    for peer, _, _ in ready.values():
-        peer.time(0.0)  # the shuffled epoch may have to be compiled as well
+@dataclass
+class _Racing:
+    """A participant that can do the task, with its row so far."""
+
+    process: ParticipantProcess
+    row: GridRow
+
+
+def _compare(
+    task: TrainingTask, processes: Mapping[str, ParticipantProcess], limits: Mapping[str, float]
+) -> GridResult:
+    """Let the participants take turns on `task`, one running at a time."""
+    racing, skipped = [], {}
+    for name, process in processes.items():
+        try:
+            racing.append(_Racing(process, _first_row(name, task, process)))
+        except ParticipantError as reason:
+            skipped[name] = GridRow(name, skipped=str(reason))
+    settle()  # the definition was computed in this process
+    products = [one.process.ceiling("product", _PRODUCT) for one in racing if one.process.participant.external]
+    for one in racing:
+        one.process.fit_seconds(0.0)  # the shuffled epoch may have to be compiled as well
     for done in range(_ROUNDS[1]):
-        if done >= _ROUNDS[0] and all(row.spread < _SPREAD for row in rows.values()):
+        if done >= _ROUNDS[0] and all(one.row.spread < _SPREAD for one in racing):
             break
-        for name, (peer, _, _) in ready.items():
-            rate = task.records / peer.time(_ROUND_SECONDS)
-            rows[name] = replace(rows[name], samples=(*rows[name].samples, rate))
-    return [rows[p.name] if p.name in rows else skipped[p.name] for p in peers], ceiling
+        for one in racing:
+            rate = task.records / one.process.fit_seconds(_ROUND_SECONDS)
+            one.row = replace(one.row, samples=(*one.row.samples, rate))
+    rows = skipped | {one.row.participant: one.row for one in racing}
+    known = {**limits, "product_ceiling_flops": max(products, default=0.0)}
+    return GridResult(task, known, tuple(rows[name] for name in processes))
+
+
+def _first_row(name: str, task: TrainingTask, process: ParticipantProcess) -> GridRow:
+    """Return the row of a participant that has done its first steps: their error, and how long they took."""
+    bound = process.load(task).bind_seconds or 0.0
+    steps = process.first_steps(task.checked_records())
+    errors = errors_by_array(task, steps.parameters, task.checked_records())
+    return GridRow(name, (), max(errors.values()), bound + steps.seconds)
 
 
 def _limits(threads: int) -> dict[str, float]:
-    """Return what as many cores can do at best, where the CPU engine is there to measure it: just now, clocks drift."""
+    """Return what as many cores can do at best just now (clocks drift), if the CPU engine is there to measure it."""
     command = [sys.executable, "-m", "gdkernels_numba.ceilings", str(threads)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    variables = os.environ | checkout.environment()
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=variables)
     return json.loads(done.stdout) if done.returncode == 0 else {}
 
 
-def _print_rows(task: Task, rows: list[Row], limits: dict[str, float], ours: str) -> float | None:
-    """Print the rows of one task; return the ratio of `ours` to the best other in the same precision."""
-    units = {
-        "fma_flops": "registers {:.0f} GFLOP/s",
-        "pair_flops": "registers in bfloat16 {:.0f} GFLOP/s",
-        "product_ceiling_flops": "product {:.0f} GFLOP/s",
-        "update_bytes": "memory in place {:.0f} GB/s",
-    }
-    known = [text.format(limits[name] / 1e9) for name, text in units.items() if limits.get(name)]
+def _print_rows(result: GridResult, ours: str) -> None:
+    task, limits = result.task, result.limits
+    known = [text.format(limits[name] / 1e9) for name, text in _UNITS.items() if limits.get(name)]
     if "turns_seconds" in limits:
         known.append(f"all threads in turn at one word {limits['turns_seconds'] * 1e9:.0f} ns")
     print(f"\n{task}" + (f"; at best: {', '.join(known)}" if known else ""))
-    by_name = {row.peer: row for row in rows}
-    mine = by_name[ours].rate
-    for row in rows:
+    mine = result.row(ours).rate
+    for row in result.rows:
         if row.skipped:
-            print(f"  {row.peer:16} skipped: {row.skipped}")
-        else:
-            flops = row.rate * task.flops_per_record()
-            most = limits.get("pair_flops" if _is_narrow(row.peer) else "fma_flops")
-            share = f" ({flops / most:4.0%})" if most else ""
-            print(
-                f"  {row.peer:16} {row.rate:12,.0f} samples/s ± {row.spread:4.0%}   {mine / row.rate:6.2f}×"
-                f"   {flops / 1e9:7.1f} GFLOP/s{share}"
-                f"   error {row.error:.1e}   first {row.first_seconds:.2f} s"
-            )
-    peers = [r for r in rows if r.samples and not r.peer.startswith("gdkernels")]
-    others = [r.rate for r in peers if _is_narrow(r.peer) == _is_narrow(ours)]
+            print(f"  {row.participant:20} skipped: {row.skipped}")
+            continue
+        flops = row.rate * task.flops_per_record()
+        most = limits.get("pair_flops" if is_bfloat16(row.participant) else "fma_flops")
+        share = f" ({flops / most:4.0%})" if most else ""
+        ratio = "       " if math.isnan(mine) else f"{mine / row.rate:6.2f}×"
+        print(
+            f"  {row.participant:20} {row.rate:12,.0f} samples/s ± {row.spread:4.0%}   {ratio}"
+            f"   {flops / 1e9:7.1f} GFLOP/s{share}"
+            f"   error {row.error:.1e}   first {row.first_seconds:.2f} s"
+        )
     sys.stdout.flush()
-    return mine / max(others) if others and not math.isnan(mine) else None
-
-
-def _is_narrow(peer: str) -> bool:
-    return peer.endswith("bf16")
 
 
 def _versions() -> list[str]:
-    found = []
-    for name in ("gdkernels", "numpy", "numba", "torch", "jax", "scikit-learn", "thinc"):
-        try:
-            found.append(f"{name} {version(name)}")
-        except PackageNotFoundError:
-            continue
-    return found
-
-
-def _processor() -> Any:
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if Path("/proc/cpuinfo").exists() else []
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+    return [f"{name} {version}" for name, version in package_versions(_PACKAGES).items()]
 
 
 if __name__ == "__main__":

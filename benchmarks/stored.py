@@ -1,7 +1,7 @@
-"""``python -m benchmarks.stored``: training from a file in windows beside the same training from memory.
+"""Training from a file in windows beside the same training from memory.
 
-Epochs take turns. Before each one from the file, the system is told to forget what it keeps of the file, so that it is
-read from the disk.
+Epochs take turns. Before each epoch from the file, the system is told to drop its cache of the file: the epoch reads
+from the disk.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ __all__ = ["main"]
 
 def main() -> None:
     """Measure, and print a line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.stored", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.stored", description=__doc__)
     parser.add_argument("--sizes", type=network_sizes, default=(64, 256, 256, 8), help="layers (64-256-256-8)")
     parser.add_argument("--records", type=whole(1000), default=1_000_000)
     parser.add_argument("--batch", type=whole(1), default=256)
     parser.add_argument("--epochs", type=whole(1), default=5)
-    parser.add_argument("--memory", default="32MB", help="that windows may take (32MB)")
-    parser.add_argument("--folder", help="where the file is written (that for temporary files)")
+    parser.add_argument("--memory", default="32MB", help="for the windows (32MB)")
+    parser.add_argument("--folder", help="the folder of the file (that for temporary files)")
     args = parser.parse_args()
     draw = np.random.default_rng(0)
     x = draw.standard_normal((args.records, args.sizes[0]), np.float32)
@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def _forget(path: Path) -> None:
-    """Have the system write a file, and forget what it keeps of it in memory."""
+    """Have the system write a file, and drop its cache of the file."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -8,10 +8,10 @@ from functools import cache
 import pytest
 
 from gdkernels.backend import PRECISIONS
-from gdkernels.bench.costs import cost_of
-from gdkernels.bench.planning import SWEEP, case_of
-from gdkernels.bench.proof import Prover
-from gdkernels.bench.workloads import PIECES, Pieces
+from gdkernels.bench.checking import Checker
+from gdkernels.bench.measuring.planning import SWEEP, case_of
+from gdkernels.bench.participants.costs import cost_of
+from gdkernels.bench.participants.stages import STAGES, BackendStages, PlacedStage
 from gdkernels.dispatch import registry
 
 QUICK = SWEEP[1], SWEEP[3]
@@ -28,52 +28,53 @@ def pytest_generate_tests(metafunc):
         for precision in (("float32",) if quick else PRECISIONS)
     ]
     metafunc.parametrize("where", where, ids=" ".join, scope="module")
-    metafunc.parametrize("shape", QUICK if quick else SWEEP, ids=lambda s: str(case_of(*s)[0]), scope="module")
+    metafunc.parametrize("shape", QUICK if quick else SWEEP, ids=lambda s: str(case_of(*s).case), scope="module")
 
 
 @cache
-def prover_of(shape):
-    return Prover(case_of(*shape)[1])
+def checker_of(shape):
+    return Checker(case_of(*shape).task)
 
 
 @pytest.fixture(scope="module")
-def pieces(where, shape):
+def stages(where, shape):
     backend, device, precision = where
     found = registry.find()[backend]
     if found.problem is not None:
         pytest.skip(found.problem)
     if precision not in found.backend.precisions:
         pytest.skip(f"{backend} cannot do {precision}")
-    made = Pieces(case_of(*shape)[1], backend, device=device, precision=precision)
+    made = BackendStages(case_of(*shape).task, backend, device=device, precision=precision)
     made.bind()
     return made
 
 
-@pytest.mark.parametrize("piece", PIECES)
-def test_throughput(benchmark, pieces, where, shape, piece):
-    work = pieces.work(piece)
-    start = work.start()
-    work.launch()
-    work.wait()
-    proof = prover_of(shape).prove(piece, where[2], start, work.results())
-    assert proof.holds, proof  # no figure without the proof that the work was done
+@pytest.mark.parametrize("stage", STAGES)
+def test_throughput(benchmark, stages, where, shape, stage):
+    timed = stages.stage(PlacedStage(stage))
+    start = timed.start()
+    timed.launch()
+    timed.wait()
+    check = checker_of(shape).check(stage, where[2], start, timed.results())
+    assert check.holds, check  # no figure without the check that the work was done
 
     def run():
-        work.launch()
-        work.wait()
+        timed.launch()
+        timed.wait()
 
-    case, task = case_of(*shape)
-    benchmark.group = f"{case} {piece} {where[2]}"
+    made = case_of(*shape)
+    case, task = made.case, made.task
+    benchmark.group = f"{case} {stage} {where[2]}"
     benchmark.extra_info |= {
         "backend": where[0],
         "device": where[1],
         "precision": where[2],
-        "origin": pieces.origin_of(piece),
-        "error_against_float64": proof.error,
+        "origin": stages.origin_of(stage),
+        "error_against_float64": check.error,
     }
     benchmark(run)
     if benchmark.stats is not None:
         seconds = benchmark.stats.stats.median
-        records = task.records if piece == "epoch" else task.batch
+        records = task.records if stage == "epoch" else task.batch
         benchmark.extra_info["samples_per_second"] = records / seconds
-        benchmark.extra_info["flops_per_second"] = cost_of(task, piece, where[2]).flops / seconds
+        benchmark.extra_info["flops_per_second"] = cost_of(task, stage, where[2]).flops / seconds

@@ -11,14 +11,16 @@ from gdkernels.backend.program import Program
 from gdkernels.definition import activations, losses
 from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import SGD
-from gdkernels.lowering.schedule import schedule
 from gdkernels.lowering.steps import MATRIX
+from gdkernels.lowering.task import schedule_training
 
 pytest.importorskip("numba", reason="the CPU engine needs numba")
 
-from gdkernels_numba import compilation
 from gdkernels_numba.bytecode.arena import allocate
+from gdkernels_numba.compilation import code_of_loops, loop_name
+from gdkernels_numba.cpu import jit
 from gdkernels_numba.cpu.features import float_lanes
+from gdkernels_numba.ir.functions import FUNCTIONS
 from gdkernels_numba.ir.vector import PANEL_BYTES, Format
 
 ROWS = 384  # of one panel: what is read and written stays in the second-level cache, and a call is nothing beside it
@@ -54,19 +56,16 @@ def test_nanoseconds_an_element(benchmark, capsys, name, precision):
 
 def loops_of(program, form):
     """Return the loops over rows, each with its operands, and how many elements each runs over."""
-    traced = program.trace(l2_as_input=True)
-    result = schedule(traced.graph, traced.batch, traced.results, [traced.error])
-    loops = compilation._Loops()
-    loops.add(result, traced.batch)
-    compiled = compilation._code_of_loops(form, tuple(loops.known))
+    recipes = tuple(dict.fromkeys(schedule_training(program, FUNCTIONS.keys()).recipes.values()))
+    compiled = code_of_loops(form, recipes)
     jobs = []
-    for recipe, name in loops.known.items():
+    for k, recipe in enumerate(recipes):
         if recipe.kind == MATRIX:
             count = recipe.loads + len(recipe.outputs) + len(recipe.reductions)
             memory, base = allocate(count * ROWS * PANEL_BYTES)
             memory.view(form.dtype)[:] = 0.5
             operands = base + ROWS * PANEL_BYTES * np.arange(count)
-            kernel = compilation.jit.function_of(compiled, name, 5)
+            kernel = jit.function_of(compiled, loop_name(k), 5)
             kernel.memory = memory
             jobs.append((kernel, operands))
     return jobs, ROWS * form.panel

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from plugins import Plugins
 
-from gdkernels.bench.compare import compare
+from gdkernels.bench.comparing.verdicts import compare
 from gdkernels.bench.results import read
 
 # Both CPU backends, with executables that wait after their work for a share of the time that it took.
@@ -61,11 +61,12 @@ def main(folder: Path, share: str = "0.1") -> None:
     for name in ("again", "slower"):
         found = compare(a, read(folder / f"{name}.json"))
         print(name, found.counts)
-        for row, verdict in found.rows:
+        for compared in found.rows:
+            row, verdict = compared.row, compared.verdict
             figures = (
                 f"{verdict.ratio:.3f} [{verdict.low:.3f}, {verdict.high:.3f}]" if verdict.ratio else verdict.reason
             )
-            print(f"  {verdict.verdict:10} {figures} {row.case} {row.piece} {row.contender.name}")
+            print(f"  {verdict.verdict:10} {figures} {row.case} {row.stage} {row.participant.name}")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from gdkernels.backend.gradient_accumulation import AccumulatingExecutable
 from gdkernels.backend.program import Program
 from gdkernels.definition import activations, losses
 from gdkernels.definition.network import Layer
+from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import SGD
 from gdkernels.errors import InputError
 
@@ -139,7 +140,9 @@ def test_a_program_that_only_predicts_cannot_be_trained(host, folder, make):
 
 @pytest.mark.parametrize("make", EXECUTABLES, ids=lambda make: make.__name__)
 def test_inputs_of_another_width_are_not_predicted(host, folder, make):
-    program = Program((activations.tanh, activations.identity), bias=False, loss=losses.sse, optimizer=SGD())
+    program = Program(
+        (activations.tanh, activations.identity), bias=False, objective=Objective(losses.sse), optimizer=SGD()
+    )
     executable, layers = make(program, folder), parameters()
     with pytest.raises(InputError) as error:
         executable.predict(layers, np.ones((4, 6), np.float32))

@@ -18,7 +18,7 @@ from gdkernels_numba.kernels.matmul import products_of, write_products
 from gdkernels_numba.kernels.pack import MOVES, write_moves
 from gdkernels_numba.vm.instructions import INTERPRETER, generated_constants
 
-__all__ = ["Compiled", "Kernels", "compile_program"]
+__all__ = ["Compiled", "Kernels", "code_of_loops", "compile_program", "loop_name"]
 
 
 @dataclass(frozen=True)
@@ -62,23 +62,23 @@ def compile_program(program: Program, format: Format) -> Compiled:
     names: dict[Recipe, str] = {}
     for task in tasks:
         for recipe in task.recipes.values():
-            names.setdefault(recipe, _name(len(names)))
-    code = _code_of_loops(format, tuple(names))
+            names.setdefault(recipe, loop_name(len(names)))
+    code = code_of_loops(format, tuple(names))
     loops = {loop: code.address(names[recipe]) for task in tasks for loop, recipe in task.recipes.items()}
     return Compiled(replace(shared_kernels(format), loops=loops), prediction, step, code)
 
 
 @lru_cache(maxsize=256)
-def _code_of_loops(format: Format, recipes: tuple[Recipe, ...]) -> jit.Code:
+def code_of_loops(format: Format, recipes: tuple[Recipe, ...]) -> jit.Code:
     """Return the kernels of `recipes`; who tries many settings of one network comes back for the same ones."""
     module = ir.Module("loops")
     for k, recipe in enumerate(recipes):
-        write_loop(module, _name(k), recipe, format)
+        write_loop(module, loop_name(k), recipe, format)
     text = str(module)
     return jit.load(jit.digest(text), lambda: text, "the loops of a program")
 
 
-def _name(k: int) -> str:
+def loop_name(k: int) -> str:
     return f"loop{k}"
 
 

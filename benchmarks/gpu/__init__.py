@@ -1,1 +1,4 @@
-"""What to run where there is a GPU: conformance, first checks, costs, training side by side; in parts that go on."""
+"""The study for a GPU: conformance, first checks, costs, and training side by side, in parts that go on.
+
+What belongs here needs a GPU or `gdkernels_cupy`. The adapters of PyTorch and JAX are those of `gdkernels.bench`.
+"""

@@ -1,7 +1,7 @@
-"""The command: ``python -m benchmarks.gpu --part N`` on a machine with a GPU.
+"""Conformance, first checks, costs and training side by side, on a machine with a GPU.
 
-It needs Python, NumPy, CuPy, pytest and gdkernels; peers that are not installed are skipped rows. A part that was
-interrupted, or ran out of time, goes on where it stopped when it is started again.
+It needs Python, NumPy, CuPy, pytest and gdkernels; libraries that are not installed become skipped rows. Start a part
+again after an interruption, or when its time ran out: it goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks.gpu.machine import describe
+from benchmarks.gpu.device import describe
 from benchmarks.gpu.parts import PARTS
-from benchmarks.gpu.results import Results
+from benchmarks.gpu.results import GPUResults
 from gdkernels.errors import GdkernelsError
 
 __all__ = ["main"]
@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     began = time.monotonic()
     try:
-        results = Results(Path(options.out), describe())
+        results = GPUResults(Path(options.out), describe())
     except GdkernelsError as error:
         print(error, file=sys.stderr)
         return error.exit_code
@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
                 left += 1
                 continue
             print(f"{part}: {name} …", flush=True)
-            result = results.run(part, name, item.work)
+            result = results.run(part, name, item.measure)
             done += 1
             failed += "failed" in result
             print(f"  {result.get('failed') or result['value']} ({result['seconds']:.1f} s)", flush=True)
@@ -62,10 +62,16 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
-    parser.add_argument("--list", action="store_true", help="say what the parts are, and end")
-    parser.add_argument("--part", type=int, choices=range(1, len(PARTS) + 1), metavar="N", help="default: all in turn")
-    parser.add_argument("--out", default="gpu.json", metavar="FILE", help="where results are kept; it is added to")
-    parser.add_argument("--seconds", type=float, default=_SECONDS, help="in which what is begun should end")
+    parser.add_argument("--list", action="store_true", help="list the parts, and end")
+    parser.add_argument(
+        "--part", type=int, choices=range(1, len(PARTS) + 1), metavar="N", help="the part to run (all in turn)"
+    )
+    parser.add_argument(
+        "--out", default="gpu.json", metavar="FILE", help="the file that results are added to (%(default)s)"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=_SECONDS, help="in which the items that begin should end (%(default)s)"
+    )
     return parser
 
 

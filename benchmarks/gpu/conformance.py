@@ -1,4 +1,4 @@
-"""The conformance suite on the device, in pieces that fit into a part."""
+"""The conformance suite on the device, in parts that fit into a part of the study."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import gdkernels.testing
+from benchmarks import checkout
 
-__all__ = ["PIECES", "piece"]
+__all__ = ["SUITE_PARTS", "suite_part"]
 
-PIECES = 8
+SUITE_PARTS = 8
 
 _SECONDS = 400
 
 
-def piece(number: int) -> dict[str, Any]:
-    """Run every eighth test, from the given one on, and return how many passed; what failed is raised."""
+def suite_part(number: int) -> dict[str, Any]:
+    """Run every eighth test, from the given one on, and return how many passed; a failure is an exception."""
     tests = [line for line in _pytest("--collect-only", "-q").splitlines() if "::" in line]
-    chosen = tests[number::PIECES]
+    chosen = tests[number::SUITE_PARTS]
     output = _pytest("-q", "-rf", *chosen)
     counts = {word: int(n) for n, word in re.findall(r"(\d+) (passed|failed|skipped|errors?)\b", output)}
     failed = re.findall(r"^FAILED (\S+.*)$", output, re.MULTILINE)
@@ -35,7 +36,7 @@ def _pytest(*arguments: str) -> str:
     names = [str(folder / a) if a.startswith("gdkernels/") else a for a in arguments]
     where = [] if any("::" in name for name in names) else [str(Path(gdkernels.testing.__file__).parent)]
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--rootdir", str(folder), *names, *where]
-    environment = os.environ | {"GDKERNELS_BACKEND": "cupy"}
+    environment = os.environ | checkout.environment() | {"GDKERNELS_BACKEND": "cupy"}
     done = subprocess.run(
         command, capture_output=True, text=True, timeout=_SECONDS, env=environment, cwd=folder, check=False
     )

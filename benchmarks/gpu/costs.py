@@ -1,4 +1,4 @@
-"""What the device can do at best, and what the pieces of a step cost: medians of repeats."""
+"""The best that the device can do, and the costs of the parts of a step: medians of repeats."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.gpu.rows import Row
+from benchmarks.gpu.cases import GPUCase
 
 __all__ = ["copy_bandwidth", "epilogues", "graph_nodes", "product_rate"]
 
@@ -63,7 +63,7 @@ def graph_nodes(counts: tuple[int, ...] = (1, 10, 100, 1000), launches: int = 20
     }
 
 
-def epilogues(row: Row) -> dict[str, float]:
+def epilogues(case: GPUCase) -> dict[str, float]:
     """Return the seconds of a step with all epilogues that are believed, with all but one, and with none."""
     from gdkernels_cupy import CuPyBackend
     from gdkernels_cupy.graphs.probe import trusted_epilogues
@@ -71,26 +71,26 @@ def epilogues(row: Row) -> dict[str, float]:
     from gdkernels.backend import Plan, storage_dtype
     from gdkernels.backend.verification import start
 
-    backend, found = CuPyBackend(), {}
-    trusted = trusted_epilogues(0, row.precision)
+    backend, task, found = CuPyBackend(), case.task, {}
+    trusted = trusted_epilogues(0, case.precision)
     pairs = [("all", trusted), ("none", ())]
     matter = [kind for kind in trusted if "gelu" not in kind]  # the rows of the grid take relu
     pairs += [(f"all but {kind}", tuple(e for e in trusted if e != kind)) for kind in matter]
 
     def put(a: Any) -> Any:
-        return backend.asarray(np.asarray(a), dtype=storage_dtype(row.precision), device="cuda:0")
+        return backend.asarray(np.asarray(a), dtype=storage_dtype(case.precision), device="cuda:0")
 
-    x, y = map(put, row.data())
-    steps = 10 * (row.records // row.batch)
-    order = np.tile(np.arange(row.records), 10)
+    x, y = map(put, task.data())
+    steps = 10 * (task.records // task.batch)
+    order = np.tile(np.arange(task.records), 10)
     for name, wished in pairs:
         choices = {"kernel": "graphs", "epilogues": wished}
-        executable = backend.compile(row.program(), Plan("cupy", "cuda:0", row.precision, choices))
+        executable = backend.compile(task.program(), Plan("cupy", "cuda:0", case.precision, choices))
         assert executable is not None
-        state = start(row.program(), row.parameters(), put)
+        state = start(task.program(), task.parameters(), put)
 
         def run(executable: Any = executable, state: Any = state) -> None:
-            executable.run(state, x, y, order, row.batch, np.full(steps, 1e-6))
+            executable.run(state, x, y, order, task.batch, np.full(steps, 1e-6))
 
         found[name] = seconds_of(run, lambda: backend.synchronize("cuda:0"), 5) / steps
     return found

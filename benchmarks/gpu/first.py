@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import checkout
 from gdkernels.backend import PRECISIONS, Plan, storage_dtype
 from gdkernels.backend.verification import named_arrays, relative_error, start
 from gdkernels.testing.cases import CASES, data_of
@@ -36,9 +38,9 @@ def sanitized(name: str, precision: str) -> str:
     if tool is None:
         return "compute-sanitizer is not installed"
     step = f"from benchmarks.gpu.first import step_against_interpreter as s; s({name!r}, {precision!r})"
-    done = subprocess.run(
-        [tool, "--error-exitcode", "9", sys.executable, "-c", step], capture_output=True, text=True, check=False
-    )
+    command = [tool, "--error-exitcode", "9", sys.executable, "-c", step]
+    variables = os.environ | checkout.environment()
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=variables)
     if done.returncode:
         raise AssertionError((done.stdout + done.stderr)[-2000:])
     return "no errors"

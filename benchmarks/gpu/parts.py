@@ -1,7 +1,7 @@
-"""The parts of what is to be run on a GPU: each at most eight minutes, item by item.
+"""The parts of the study: each takes at most eight minutes, item by item.
 
-How long an item takes at most is estimated, nothing having been run on a GPU: a first run of all that it compiles,
-weights and data drawn anew in every contender's process, torch.compile's own measurements.
+The seconds of an item are estimates, for nothing has run on a GPU yet: a first run of all that it compiles, weights and
+data drawn anew in the process of every participant, torch.compile's own measurements.
 """
 
 from __future__ import annotations
@@ -11,72 +11,77 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from benchmarks.gpu import conformance, costs, first, turns
-from benchmarks.gpu.rows import GRID, Row
+from benchmarks.gpu import conformance, costs, first, interleaving
+from benchmarks.gpu.cases import GRID, GPUCase
 from gdkernels.backend import PRECISIONS
 
-__all__ = ["PARTS", "Item"]
+__all__ = ["PARTS", "GPUItem"]
 
 
 @dataclass(frozen=True)
-class Item:
+class GPUItem:
     """Some work, and the seconds that it should take at most."""
 
-    work: Callable[[], Any]
+    measure: Callable[[], Any]
     seconds: float
 
 
-Items = dict[str, Item]
+Items = dict[str, GPUItem]
 
-_PEERS = ("gdkernels", "torch eager", "torch.compile", "jax jit + scan")
+_PARTICIPANTS = ("gdkernels", "torch eager", "torch.compile", "jax jit + scan")
 _CASES = ("relu-sse", "adam", "norm of a clipped gradient", "softmax-cross_entropy", "wide")
 
 
 def _conformance(numbers: range) -> Items:
-    return {f"tests {k + 1} of {conformance.PIECES}": Item(partial(conformance.piece, k), 115) for k in numbers}
+    count = conformance.SUITE_PARTS
+    return {f"tests {k + 1} of {count}": GPUItem(partial(conformance.suite_part, k), 115) for k in numbers}
 
 
 def _first() -> Items:
+    same_bits = partial(first.repeats, "relu-sse", "bfloat16")
     items = {
-        "epilogues that are believed": Item(first.epilogues_believed, 20),
-        "the persistent kernel": Item(first.persistent_kernel, 20),
-        "1000 runs of the persistent kernel with other bits": Item(partial(first.repeats, "relu-sse", "bfloat16"), 20),
+        "epilogues that are believed": GPUItem(first.epilogues_believed, 20),
+        "the persistent kernel": GPUItem(first.persistent_kernel, 20),
+        "1000 runs of the persistent kernel with other bits": GPUItem(same_bits, 20),
     }
     for name in _CASES:
         for precision in PRECISIONS:
             step = partial(first.step_against_interpreter, name, precision)
-            items[f"a step of {name} in {precision}"] = Item(step, 5)
+            items[f"a step of {name} in {precision}"] = GPUItem(step, 5)
     for name in _CASES:
-        work = partial(first.sanitized, name, "float32")
-        items[f"compute-sanitizer on a step of {name}"] = Item(work, 40)
+        sanitized = partial(first.sanitized, name, "float32")
+        items[f"compute-sanitizer on a step of {name}"] = GPUItem(sanitized, 40)
     for name in _CASES:
-        items[f"1000 runs of {name} with other bits"] = Item(partial(first.repeats, name, "float32"), 20)
+        items[f"1000 runs of {name} with other bits"] = GPUItem(partial(first.repeats, name, "float32"), 20)
     return items
 
 
 def _costs() -> Items:
-    items = {"a copy": Item(costs.copy_bandwidth, 10), "nodes of a graph": Item(costs.graph_nodes, 20)}
+    items = {"a copy": GPUItem(costs.copy_bandwidth, 10), "nodes of a graph": GPUItem(costs.graph_nodes, 20)}
     # Nearly all of such a step is the meeting of the blocks.
-    tiny = Row(16, 16, "bfloat16")
-    items[f"a step of the persistent kernel, {tiny}"] = Item(partial(turns.compare, tiny, ("gdkernels",)), 40)
-    items |= {f"a product in {p}": Item(partial(costs.product_rate, p), 15) for p in PRECISIONS}
-    rows = [Row(width, 1 << 14, p) for width in (256, 1024) for p in ("float32", "tf32", "bfloat16")]
-    return items | {f"epilogues, {row}": Item(partial(costs.epilogues, row), 50) for row in rows}
+    tiny = GPUCase(16, 16, "bfloat16")
+    items[f"a step of the persistent kernel, {tiny}"] = GPUItem(partial(interleaving.compare, tiny, ("gdkernels",)), 40)
+    items |= {f"a product in {p}": GPUItem(partial(costs.product_rate, p), 15) for p in PRECISIONS}
+    cases = [GPUCase(width, 1 << 14, p) for width in (256, 1024) for p in ("float32", "tf32", "bfloat16")]
+    return items | {f"epilogues, {case}": GPUItem(partial(costs.epilogues, case), 50) for case in cases}
 
 
-def _grid(rows: tuple[Row, ...], seconds: float) -> Items:
-    return {str(row): Item(partial(turns.compare, row, (*_PEERS, *_own(row))), seconds) for row in rows}
+def _grid(cases: tuple[GPUCase, ...], seconds: float) -> Items:
+    return {
+        str(case): GPUItem(partial(interleaving.compare, case, (*_PARTICIPANTS, *_own(case))), seconds)
+        for case in cases
+    }
 
 
-def _own(row: Row) -> tuple[str, ...]:
-    """Return our own slower ways: what the persistent kernel, and what compiling, gains."""
-    return ("gdkernels, CUDA graphs",) if row.width <= 64 else ("gdkernels, definition on CuPy",)
+def _own(case: GPUCase) -> tuple[str, ...]:
+    """Return our own slower ways, which show the gain of the persistent kernel and of compiling."""
+    return ("gdkernels, CUDA graphs",) if case.width <= 64 else ("gdkernels, definition on CuPy",)
 
 
 PARTS: dict[str, Items] = {
     "first minutes": _first(),
-    "conformance, first half": _conformance(range(conformance.PIECES // 2)),
-    "conformance, second half": _conformance(range(conformance.PIECES // 2, conformance.PIECES)),
+    "conformance, first half": _conformance(range(conformance.SUITE_PARTS // 2)),
+    "conformance, second half": _conformance(range(conformance.SUITE_PARTS // 2, conformance.SUITE_PARTS)),
     "costs": _costs(),
     "grid, 64 and 128 wide": _grid(GRID[:4], 110),
     "grid, 256 wide": _grid(GRID[4:7], 110),

@@ -1,4 +1,4 @@
-"""A file of results that grows item by item: what was interrupted goes on where it stopped."""
+"""A file of results that grows item by item, so that an interrupted part goes on where it stopped."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from typing import Any
 from gdkernels.errors import FileError
 from gdkernels.system.atomic_files import write_atomically
 
-__all__ = ["Results"]
+__all__ = ["GPUResults"]
 
 
-class Results:
+class GPUResults:
     """Results of one machine, written whole after every item.
 
     Parameters
     ----------
     machine
-        What they are measured on; a file of another machine is refused, not mixed with it.
+        The machine that they are measured on; a file of another machine is not mixed with it.
 
     Raises
     ------
     FileError
-        Where the file is no such file, or of another machine.
+        If the file is another kind of file, or of another machine.
     """
 
     def __init__(self, path: Path, machine: Mapping[str, Any]) -> None:
@@ -46,11 +46,11 @@ class Results:
             self._content["parts"] = parts
 
     def done(self, part: str, item: str) -> bool:
-        """Return whether an item has a result; what failed is tried again."""
+        """Return whether an item has a result; a failure is none, and is tried again."""
         return "failed" not in self._content["parts"].get(part, {}).get(item, {"failed": "never run"})
 
     def run(self, part: str, item: str, work: Callable[[], Any]) -> dict[str, Any]:
-        """Do an item and keep what it returns, or why it failed."""
+        """Do an item, and keep the value that it returns or why it failed."""
         began = time.perf_counter()
         result: dict[str, Any]
         try:

@@ -1,1 +1,4 @@
-"""What ``gdkernels train`` reaches on raw tables by its defaults, beside scikit-learn's MLP set up by hand."""
+"""The study of raw tables: ``gdkernels train`` by its defaults, beside scikit-learn's MLP set up by hand.
+
+What belongs here makes raw tables, and the pipeline that a careful person would write for them.
+"""

@@ -1,4 +1,4 @@
-"""``gdkernels bench``: which backend, device or peer trains how fast here, and how exactly."""
+"""``gdkernels bench``: how fast each backend, device or other library trains here, and how exactly."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ import shlex
 import shutil
 import sys
 import tempfile
-import time
 from argparse import Namespace
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +18,12 @@ from gdkernels.errors import GdkernelsError, InputError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from gdkernels.bench.results import Results
+    from gdkernels.bench.measuring.planning import PreparedCase, TrainingGoal
+    from gdkernels.bench.results import BenchResults
 
 __all__ = ["add_to"]
 
-_PIECES = ("forward", "gradient", "update", "epoch")
+_STAGES = ("forward", "gradient", "update", "epoch")
 
 
 def add_to(commands: Any) -> None:
@@ -33,8 +32,8 @@ def add_to(commands: Any) -> None:
         "bench",
         help="measure how fast each backend trains here, and how exactly",
         description="Measure training on every backend that can run here, in processes that take turns, with the error "
-        "against the definition in float64 beside each time. Alone it goes through several sizes within three minutes.",
-        epilog="Exit code 1 if a contender computed something else than the definition, or lied about being done.",
+        "against the definition in float64 beside each time. Without arguments it runs five networks in three minutes.",
+        epilog="Exit code 1 if a participant computed something else, or was not done when it said so.",
     )
     what = parser.add_argument_group("what is computed")
     what.add_argument(
@@ -49,11 +48,11 @@ def add_to(commands: Any) -> None:
     what.add_argument("--target", metavar="COLUMN", action="append", default=[], help="what to predict in it")
     what.add_argument(
         "--run",
-        dest="pieces",
-        type=names_of("piece", _PIECES),
+        dest="stages",
+        type=names_of("stage", _STAGES),
         default=("forward", "epoch"),
-        metavar="PIECE,…",
-        help=f"{', '.join(_PIECES)} (forward,epoch)",
+        metavar="STAGE,…",
+        help=f"{', '.join(_STAGES)} (forward,epoch)",
     )
     who = parser.add_argument_group("who takes part")
     who.add_argument("--backends", type=names_of("backend"), metavar="NAME,…", help="(all that are installed)")
@@ -98,9 +97,10 @@ def add_to(commands: Any) -> None:
 
 
 def run(args: Namespace) -> None:
-    """Measure, show and write; everything that can be wrong in the call is found out before."""
+    """Check the whole call, and then measure, show and write."""
     from gdkernels.bench.report import page
-    from gdkernels.bench.text import as_text
+    from gdkernels.bench.report.text import as_text
+    from gdkernels.bench.results.file import as_json, write
     from gdkernels.plots.style import require
     from gdkernels.system.atomic_files import check_destination
 
@@ -110,74 +110,52 @@ def run(args: Namespace) -> None:
     if args.report is not None:
         require()
     results = _measure(args)
-    print(results.as_json() if args.json else as_text(results))
+    print(as_json(results) if args.json else as_text(results))
     if args.out is not None:
-        results.write(args.out, overwrite=args.force)
+        write(results, args.out, overwrite=args.force)
     if args.report is not None:
         page.write(results, args.report, overwrite=args.force)
     refused = [row for row in results.rows if row.status == "refused"]
     if refused:
         first = refused[0]
         raise RefusedError(
-            f"{len(refused)} of {len(results.rows)} rows are refused; the first, {first.contender} at {first.case} "
-            f"{first.piece}: {first.reason}"
+            f"{len(refused)} of {len(results.rows)} rows are refused; the first, {first.participant} at {first.case} "
+            f"{first.stage}: {first.reason}"
         )
 
 
 class RefusedError(GdkernelsError):
-    """Something did not do the work that it was timed for."""
+    """A participant did not do the work that it was timed for."""
 
 
-def _measure(args: Namespace) -> Results:
-    from gdkernels.bench import measure as measuring
-    from gdkernels.bench import planning, sampling
-    from gdkernels.bench.environment import environment
-    from gdkernels.bench.results import Results
+def _measure(args: Namespace) -> BenchResults:
+    from gdkernels.bench.measuring import planning
+    from gdkernels.bench.measuring.measure import benchmark, parts
+    from gdkernels.system.machine import cores
 
-    threads = args.threads or (planning.cores(),)
-    able, skipped = planning.contenders(args.backends, args.devices, args.precisions, threads, args.peers)
+    threads = args.threads or (cores(),)
+    able, left_out = planning.participants(args.backends, args.devices, args.precisions, threads, args.peers)
     if not able:
-        raise InputError("nobody can take part: " + "; ".join(f"{who}: {why}" for who, why in skipped))
+        raise InputError("nobody can take part: " + "; ".join(f"{one.participant}: {one.reason}" for one in left_out))
     with tempfile.TemporaryDirectory() as folder:
-        cases, goal = _cases(args, Path(folder))
-        work = measuring.Work(
+        cases = _cases(args, Path(folder))
+        plan = planning.BenchPlan(
             cases=tuple(cases),
-            pieces=args.pieces,
-            contenders=tuple(able),
-            skipped=tuple(skipped),
+            stages=args.stages,
+            participants=tuple(able),
+            left_out=tuple(left_out),
             repeats=args.repeats,
             seconds=args.time_limit or 160.0 * args.repeats,
             share=args.width / 100,
-            goal=goal,
+            goal=_goal(args, cases[0], Path(folder)),
         )
-        found_in = environment(threads)
-        began, date = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
-        with _progress(measuring.parts(work)) as progress:
-            found = measuring.measure(work, progress)
-    return Results(
-        command="gdkernels " + shlex.join(args.arguments),
-        date=date,
-        seconds=time.monotonic() - began,
-        settings={
-            "time_limit_seconds": work.seconds,
-            "width": work.share,
-            "repeats": work.repeats,
-            "sample_seconds": measuring.SAMPLE_SECONDS,
-            "settle_seconds": sampling.SETTLE_SECONDS,
-            "loss": "sse",
-            "gradient": "of E/B",
-        },
-        environment=found_in,
-        rows=tuple(found.rows),
-        ceilings=tuple(found.ceilings),
-        first_calls=tuple(found.first_calls),
-        targets=tuple(found.targets),
-    )
+        with _progress(parts(plan)) as progress:
+            return benchmark(plan, "gdkernels " + shlex.join(args.arguments), progress)
 
 
-def _cases(args: Namespace, folder: Path) -> tuple[list[Any], Any]:
-    """Return the cases with their tasks, and the goal if there is one."""
-    from gdkernels.bench import planning
+def _cases(args: Namespace, folder: Path) -> list[PreparedCase]:
+    """Return the cases; `folder` is for the arrays of a table."""
+    from gdkernels.bench.measuring import planning
 
     if args.to_loss is not None and args.to_accuracy is not None:
         raise InputError("--to-loss and --to-accuracy are two goals; give one")
@@ -186,20 +164,25 @@ def _cases(args: Namespace, folder: Path) -> tuple[list[Any], Any]:
     batch = args.batch or 256
     if args.data:
         hidden = args.sizes or [(256,)]
-        cases = [planning.prepared(args.data, args.target, widths, batch, folder) for widths in hidden]
-    elif args.sizes:
+        return [planning.prepared(args.data, args.target, widths, batch, folder) for widths in hidden]
+    if args.sizes:
         for widths in args.sizes:
             if len(widths) < 2:
                 raise InputError(f"--sizes {widths[0]} lacks the outputs; give inputs and outputs at least, as in 8-1")
-        cases = [planning.case_of(widths, batch) for widths in args.sizes]
-    else:
-        if args.batch is not None:
-            raise InputError("--batch is for networks of your own; give --sizes or --data too")
-        cases = [planning.case_of(*case) for case in planning.SWEEP]
-    wished = {"loss": args.to_loss} if args.to_loss is not None else {"accuracy": args.to_accuracy}
-    if args.to_loss is not None or args.to_accuracy is not None:
-        return cases, planning.goal_of(*cases[0], wished, args.seeds)
-    return cases, None if args.data or args.sizes else planning.digits_goal(folder, args.seeds)
+        return [planning.case_of(widths, batch) for widths in args.sizes]
+    if args.batch is not None:
+        raise InputError("--batch is for networks of your own; give --sizes or --data too")
+    return [planning.case_of(*case) for case in planning.SWEEP]
+
+
+def _goal(args: Namespace, case: PreparedCase, folder: Path) -> TrainingGoal | None:
+    from gdkernels.bench.measuring import planning
+
+    if args.to_loss is not None:
+        return planning.goal_of(case, {"loss": args.to_loss}, args.seeds)
+    if args.to_accuracy is not None:
+        return planning.goal_of(case, {"accuracy": args.to_accuracy}, args.seeds)
+    return None if args.data or args.sizes else planning.digits_goal(folder, args.seeds)
 
 
 def _counts(text: str) -> tuple[int, ...]:
@@ -208,7 +191,7 @@ def _counts(text: str) -> tuple[int, ...]:
 
 @contextmanager
 def _progress(parts: int) -> Iterator[Callable[[str], None]]:
-    """Show what is being measured on stderr, where that is a terminal."""
+    """Show the part that is being measured on stderr, if that is a terminal."""
     if sys.stderr is None or not sys.stderr.isatty():
         yield lambda part: None
         return

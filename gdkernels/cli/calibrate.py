@@ -41,7 +41,7 @@ def add_to(commands: Any) -> None:
 
 def run(args: Namespace) -> None:
     """Calibrate, keep the calibration, and say how well it fits."""
-    from gdkernels.bench.calibrating import calibrate
+    from gdkernels.bench.calibrating.calibrate import calibrate
 
     destination(args.precision)
     if sys.stderr.isatty():

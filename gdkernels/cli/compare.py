@@ -1,4 +1,4 @@
-"""``gdkernels compare``: what became slower between two benchmarks; a gate for anybody's CI."""
+"""``gdkernels compare``: a verdict on each row of two benchmarks; a gate for your CI."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from gdkernels.errors import GdkernelsError, InputError
 
 if TYPE_CHECKING:
-    from gdkernels.bench.compare import Comparison
+    from gdkernels.bench.comparing.verdicts import Comparison
 
 __all__ = ["add_to"]
 
@@ -19,7 +19,7 @@ def add_to(commands: Any) -> None:
     """Add the subcommand to those of the command line."""
     parser = commands.add_parser(
         "compare",
-        help="tell what became slower between two benchmarks",
+        help="find the rows that became slower between two benchmarks",
         description="Give a verdict on each row that two result files of `gdkernels bench --repeats 5` share: SAME "
         "where the 95 % bootstrap interval of the ratio lies within ±5 %; SLOWER or "
         "FASTER where it excludes 1 and the ratio is beyond 5 %; else UNDECIDED, as with fewer than five processes. "
@@ -30,8 +30,8 @@ def add_to(commands: Any) -> None:
         "Samples beside which somebody else had a part of a core are left out.",
         epilog="Exit code 1 if any row is SLOWER.",
     )
-    parser.add_argument("a", metavar="A.json", help="what is compared with: the results before")
-    parser.add_argument("b", metavar="B.json", help="what is judged: the results after")
+    parser.add_argument("a", metavar="A.json", help="the results before")
+    parser.add_argument("b", metavar="B.json", help="the results after, which get the verdicts")
     parser.add_argument("--json", action="store_true", help="print one JSON object in place of the table")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser.set_defaults(run=run)
@@ -39,19 +39,19 @@ def add_to(commands: Any) -> None:
 
 def run(args: Namespace) -> None:
     """Print the verdicts; a row that became slower is a failure."""
-    from gdkernels.bench.compare import compare
+    from gdkernels.bench.comparing.verdicts import compare
     from gdkernels.bench.results import read
 
     found = compare(read(args.a), read(args.b))
     if not found.rows:
         raise InputError(f"there is nothing to compare: no row was measured in both {args.a} and {args.b}")
     print(json.dumps(_as_dict(found), indent=1) if args.json else _as_text(found))
-    slower = [row for row, verdict in found.rows if verdict.verdict == "SLOWER"]
+    slower = [compared.row for compared in found.rows if compared.verdict.verdict == "SLOWER"]
     if slower:
         first = slower[0]
         raise SlowerError(
-            f"{len(slower)} of {len(found.rows)} rows became slower; the first, {first.contender} at {first.case} "
-            f"{first.piece}" + ("; but the machines differ" if found.machines else "")
+            f"{len(slower)} of {len(found.rows)} rows became slower; the first, {first.participant} at {first.case} "
+            f"{first.stage}" + ("; but the machines differ" if found.machines else "")
         )
 
 
@@ -60,39 +60,43 @@ class SlowerError(GdkernelsError):
 
 
 def _as_dict(found: Comparison) -> dict[str, Any]:
+    from gdkernels.bench.results.file import NAMES
+    from gdkernels.bench.results.records import encode
+
     return {
         "different_machines": list(found.machines),
         "changes": list(found.changes),
         "counts": found.counts,
         "rows": [
             {
-                "case": asdict(row.case),
-                "piece": row.piece,
-                "placement": row.placement,
-                "contender": row.contender.as_dict(),
-                **asdict(verdict),
+                "case": asdict(compared.row.case),
+                "piece": compared.row.stage,
+                "placement": compared.row.placement,
+                "contender": encode(compared.row.participant, NAMES),
+                **asdict(compared.verdict),
             }
-            for row, verdict in found.rows
+            for compared in found.rows
         ],
         "missing": list(found.missing),
     }
 
 
 def _as_text(found: Comparison) -> str:
-    from gdkernels.bench.compare import VERDICTS
-    from gdkernels.bench.text import table
+    from gdkernels.bench.comparing.verdicts import VERDICTS
+    from gdkernels.bench.report.text import table
 
     lines = []
-    for row, verdict in sorted(found.rows, key=lambda pair: VERDICTS.index(pair[1].verdict)):
+    for compared in sorted(found.rows, key=lambda compared: VERDICTS.index(compared.verdict.verdict)):
+        row, verdict = compared.row, compared.verdict
         known = verdict.ratio is not None
-        where = f"{row.piece}, transfers included" if row.placement == "transfers" else row.piece
+        where = f"{row.stage}, transfers included" if row.placement == "transfers" else row.stage
         lines.append(
             (
                 verdict.verdict,
                 f"{verdict.ratio:.3f}" if known else "",
                 f"{verdict.low:.3f} … {verdict.high:.3f}" if known else "",
                 f"{row.case}: {where}",
-                str(row.contender),
+                str(row.participant),
                 verdict.reason or "",
             )
         )
@@ -100,7 +104,7 @@ def _as_text(found: Comparison) -> str:
     if found.machines:
         parts.append("DIFFERENT MACHINES, so that times say nothing about the code: " + "; ".join(found.machines))
     parts += found.changes
-    clocks = [verdict.clock - 1 for _, verdict in found.rows if verdict.clock is not None]
+    clocks = [c.verdict.clock - 1 for c in found.rows if c.verdict.clock is not None]
     if any(clocks):
         difference = f"{min(clocks):+.1%} … {max(clocks):+.1%}"
         parts.append(f"length of clock cycles, B against A: {difference}; intervals hold the ratio in seconds too")

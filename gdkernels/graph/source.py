@@ -2,7 +2,6 @@
 
 import linecache
 import os
-import sys
 from types import FrameType
 
 __all__ = ["user_line"]
@@ -12,7 +11,9 @@ _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 def user_line() -> str:
     """Return `` (in f, file:line: `text`)`` for the innermost caller outside of gdkernels, or an empty string."""
-    frame: FrameType | None = sys._getframe(1)
+    from inspect import currentframe  # loads the half of the standard library
+
+    frame: FrameType | None = currentframe()
     while frame is not None and os.path.abspath(frame.f_code.co_filename).startswith(_PACKAGE):
         frame = frame.f_back
     if frame is None:

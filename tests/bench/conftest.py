@@ -1,4 +1,4 @@
-"""Contenders in processes of their own, which may have plug-ins that this one has not."""
+"""Participants in processes of their own, which may have plug-ins that this process has not."""
 
 import os
 import sys
@@ -6,8 +6,8 @@ import sys
 import pytest
 from plugins import Plugins
 
-from gdkernels.bench.contender import Contender
-from gdkernels.bench.worker import Worker
+from gdkernels.bench.participants.participant import Participant
+from gdkernels.bench.processes.client import ParticipantProcess
 
 
 @pytest.fixture
@@ -25,14 +25,14 @@ def plugin(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def worker(plugin):
-    """Return what starts a contender; with a source, one whose backend is that plug-in."""
+def process(plugin):
+    """Return what starts a participant; with a source, one whose backend is that plug-in."""
     opened = []
 
     def start(name, source=None, **settings):
         if source is not None:
             plugin(name, source)
-        opened.append(Worker(Contender(name, **{"peer": False, **settings})))
+        opened.append(ParticipantProcess(Participant(name, **{"external": False, **settings})))
         return opened[-1]
 
     yield start

@@ -1,13 +1,22 @@
-"""Results that nobody measured, with figures that are easy to check."""
+"""BenchResults that nobody measured, with figures that are easy to check."""
 
 from dataclasses import replace
 
-from gdkernels.bench.contender import Contender
-from gdkernels.bench.proof import Proof
-from gdkernels.bench.results import Case, Ceiling, FirstCall, Repeat, Results, Row, Run, Target
+from gdkernels.bench.checking import DefinitionCheck
+from gdkernels.bench.participants.participant import Participant
+from gdkernels.bench.results.model import (
+    BenchCase,
+    BenchResults,
+    BenchRow,
+    Ceiling,
+    FirstCall,
+    ProcessSamples,
+    SeedRun,
+    TargetTraining,
+)
 
-CASE = Case((8, 32, 1), 32, 1024)
-OURS, THEIRS = Contender("numba", False, threads=2), Contender("torch", True, threads=2)
+CASE = BenchCase((8, 32, 1), 32, 1024)
+OURS, THEIRS = Participant("numba", False, threads=2), Participant("torch", True, threads=2)
 ENVIRONMENT = {
     "processor": "P",
     "cores": 2,
@@ -19,14 +28,18 @@ ENVIRONMENT = {
 
 
 def repeat(*seconds, error=1e-6):
-    return Repeat(seconds, seconds, (1,) * len(seconds), Proof(error / 2, 1e-4, "W0"), Proof(error, 1e-4, "b1"))
+    before, after = DefinitionCheck(error / 2, 1e-4, "W0"), DefinitionCheck(error, 1e-4, "b1")
+    return ProcessSamples(seconds, seconds, (1,) * len(seconds), before, after)
 
 
 def results(**changes):
-    row = Row(CASE, "epoch", "resident", OURS, "measured", origin="compiled", plan={"backend": "numba"}, records=1024)
+    row = BenchRow(
+        CASE, "epoch", "resident", OURS, "measured", origin="compiled", plan={"backend": "numba"}, records=1024
+    )
     row = replace(row, flops=10**9, bytes_least=10**6, repeats=(repeat(0.1, 0.2, 0.3, 0.4, 0.5, 0.6),))
-    slower = replace(row, contender=THEIRS, origin=None, plan=None, repeats=(repeat(0.5, 0.5), repeat(0.7, 0.7)))
-    known = Results(
+    slower = replace(row, participant=THEIRS, origin=None, plan=None, repeats=(repeat(0.5, 0.5), repeat(0.7, 0.7)))
+    reached = SeedRun(0, (1.0, 2.0), True, 0.5), SeedRun(1, (4.0,), True, 0.4)
+    known = BenchResults(
         command="gdkernels bench",
         date="2026-11-21T00:00:00+00:00",
         seconds=12.0,
@@ -35,15 +48,15 @@ def results(**changes):
         rows=(
             row,
             slower,
-            replace(row, piece="forward", status="refused", reason="it computes something else", repeats=()),
-            Row(CASE, "epoch", "resident", Contender("cupy", False, "none"), "skipped", "there is no driver"),
+            replace(row, stage="forward", status="refused", reason="it computes something else", repeats=()),
+            BenchRow(CASE, "epoch", "resident", Participant("cupy", False, "none"), "skipped", "there is no driver"),
         ),
         ceilings=(Ceiling(OURS, "product", 64, 5e9), Ceiling(OURS, "layer", 64, 1e10), Ceiling(OURS, "copy", 64, 2e9)),
         first_calls=(FirstCall(CASE, THEIRS, 1.0, None, None, 0.5, 0.25),),
         targets=(
-            Target(CASE, OURS, {"loss": 0.5}, (Run(0, (1.0, 2.0), True, 0.5), Run(1, (4.0,), True, 0.4))),
-            Target(CASE, THEIRS, {"loss": 0.5}, (Run(0, (1.0,), False, None),)),
-            Target(CASE, THEIRS, {"loss": 0.5}, reason="torch is not installed"),
+            TargetTraining(CASE, OURS, {"loss": 0.5}, reached),
+            TargetTraining(CASE, THEIRS, {"loss": 0.5}, (SeedRun(0, (1.0,), False, None),)),
+            TargetTraining(CASE, THEIRS, {"loss": 0.5}, reason="torch is not installed"),
         ),
     )
     return replace(known, **changes)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from made_results import repeat, results
 
-from gdkernels.bench.compare import compare, judge
-from gdkernels.bench.sampling import LEAST_PROCESSES
+from gdkernels.bench.comparing.verdicts import compare, verdict_on
+from gdkernels.bench.sampling.statistics import LEAST_PROCESSES
 
 
 def processes(rng, count, *, slower=1.0, noise=0.01):
@@ -21,31 +21,31 @@ def processes(rng, count, *, slower=1.0, noise=0.01):
 @pytest.mark.parametrize("count", [5, 9])
 def test_the_truth_is_found_in_at_least_95_percent(slower, verdict, count):
     rng = np.random.default_rng(count)
-    found = [judge(processes(rng, count), processes(rng, count, slower=slower)).verdict for _ in range(300)]
+    found = [verdict_on(processes(rng, count), processes(rng, count, slower=slower)).verdict for _ in range(300)]
     assert found.count(verdict) >= 0.95 * len(found)
 
 
 @pytest.mark.parametrize("noise", [0.02, 0.05, 0.2])
 def test_noise_is_undecided_rather_than_wrong(noise):
     rng = np.random.default_rng(1)
-    found = [judge(processes(rng, 7, noise=noise), processes(rng, 7, noise=noise)).verdict for _ in range(300)]
+    found = [verdict_on(processes(rng, 7, noise=noise), processes(rng, 7, noise=noise)).verdict for _ in range(300)]
     assert found.count("SLOWER") + found.count("FASTER") <= 0.05 * len(found)
 
 
 def test_a_change_at_the_tolerance_is_not_decided_by_chance():
     rng = np.random.default_rng(2)
-    found = {judge(processes(rng, 5), processes(rng, 5, slower=1.05)).verdict for _ in range(300)}
+    found = {verdict_on(processes(rng, 5), processes(rng, 5, slower=1.05)).verdict for _ in range(300)}
     assert "FASTER" not in found
     assert "UNDECIDED" in found
 
 
 def test_the_rule_at_its_edges():
     steady = [1.0] * LEAST_PROCESSES
-    assert judge(steady, [1.05] * 5).verdict == "SAME"
-    assert judge(steady, [1.051] * 5).verdict == "SLOWER"
-    assert judge(steady, [0.95] * 5).verdict == "SAME"
-    assert judge(steady, [0.949] * 5).verdict == "FASTER"
-    few = judge(steady, steady[:-1])
+    assert verdict_on(steady, [1.05] * 5).verdict == "SAME"
+    assert verdict_on(steady, [1.051] * 5).verdict == "SLOWER"
+    assert verdict_on(steady, [0.95] * 5).verdict == "SAME"
+    assert verdict_on(steady, [0.949] * 5).verdict == "FASTER"
+    few = verdict_on(steady, steady[:-1])
     assert few.verdict == "UNDECIDED"
     assert "4 of 5 process repeats" in few.reason
     assert few.ratio is None
@@ -54,7 +54,7 @@ def test_the_rule_at_its_edges():
 def test_verdicts_are_repeatable():
     rng = np.random.default_rng(3)
     a, b = processes(rng, 6), processes(rng, 6)
-    assert judge(a, b) == judge(a, b)
+    assert verdict_on(a, b) == verdict_on(a, b)
 
 
 def measured(rng, *, work=0.01, waits=0.0, clock=1.0, drift=0.03, shared=()):
@@ -75,7 +75,7 @@ def measured(rng, *, work=0.01, waits=0.0, clock=1.0, drift=0.03, shared=()):
 
 def verdicts(count, before, after):
     rng = np.random.default_rng(4)
-    return [compare(measured(rng, **before), measured(rng, **after)).rows[0][1] for _ in range(count)]
+    return [compare(measured(rng, **before), measured(rng, **after)).rows[0].verdict for _ in range(count)]
 
 
 def test_a_drift_of_the_clock_is_not_in_the_verdict():
@@ -106,7 +106,7 @@ def test_who_was_never_alone_is_not_compared():
     (row,) = measured(rng).rows
     crowded = [replace(r, product_seconds=tuple(1.5 * p for p in r.product_seconds)) for r in row.repeats]
     (verdict,) = (
-        v for _, v in compare(results(rows=(row,)), results(rows=(replace(row, repeats=tuple(crowded)),))).rows
+        c.verdict for c in compare(results(rows=(row,)), results(rows=(replace(row, repeats=tuple(crowded)),))).rows
     )
     assert verdict.verdict == "UNDECIDED"
     assert "0 of 5 process repeats on whole cores" in verdict.reason
@@ -118,7 +118,7 @@ def test_files_without_clocks_are_compared_in_seconds():
     (row,) = with_clocks.rows
     without = results(rows=(replace(row, repeats=tuple(replace(r, clock_seconds=()) for r in row.repeats)),))
     for a, b in ((with_clocks, without), (without, with_clocks), (without, without)):
-        (verdict,) = (verdict for _, verdict in compare(a, b).rows)
+        (verdict,) = (compared.verdict for compared in compare(a, b).rows)
         assert verdict.verdict == "SAME"
         assert verdict.ratio == 1.0
 
@@ -127,7 +127,7 @@ def test_rows_without_times_are_undecided_or_missing(tmp_path):
     whole, fewer = results(), results(rows=results().rows[1:])
     found = compare(whole, fewer)
     assert found.missing == ("only in A: numba cpu float32, 2 threads at 8-32-1 × 32, epoch, resident",)
-    reasons = [verdict.reason for _, verdict in found.rows]
+    reasons = [compared.verdict.reason for compared in found.rows]
     assert any("2 of 5" in reason for reason in reasons)
     assert any("refused in A: it computes something else; refused in B" in reason for reason in reasons)
     assert len(found.rows) == 2  # what both skipped is nothing to compare

@@ -7,45 +7,56 @@ import pytest
 from impostors import STEEP
 from plugins import working
 
-from gdkernels.bench import measure as measuring
-from gdkernels.bench import sampling
-from gdkernels.bench.contender import Contender
-from gdkernels.bench.costs import cost_of
-from gdkernels.bench.measure import Work, measure, parts
-from gdkernels.bench.peers.task import Task
-from gdkernels.bench.planning import SWEEP, case_of, contenders, goal_of, prepared
-from gdkernels.bench.sampling import LEAST_SAMPLES
-from gdkernels.bench.worker import Sample, Worker
+from gdkernels.bench.measuring import ceilings, throughput
+from gdkernels.bench.measuring import measure as measuring
+from gdkernels.bench.measuring.measure import measure, parts
+from gdkernels.bench.measuring.planning import (
+    SWEEP,
+    BenchPlan,
+    LeftOut,
+    PreparedCase,
+    case_of,
+    goal_of,
+    participants,
+    prepared,
+)
+from gdkernels.bench.participants.costs import cost_of
+from gdkernels.bench.participants.participant import Participant
+from gdkernels.bench.participants.task import TrainingTask
+from gdkernels.bench.processes.client import CallSample, ParticipantProcess
+from gdkernels.bench.sampling import interleaving
+from gdkernels.bench.sampling.statistics import LEAST_SAMPLES
 from gdkernels.errors import InputError
 
-NUMPY, LOOP = Contender("numpy", False), Contender("numpy-loop", True)
+NUMPY, LOOP = Participant("numpy", False), Participant("numpy-loop", True)
 
 
 @pytest.fixture
 def small(monkeypatch):
     """Measure hastily: short samples, small ceilings."""
-    monkeypatch.setattr(measuring, "SAMPLE_SECONDS", 0.0)
-    monkeypatch.setattr(sampling, "SETTLE_SECONDS", 0.0)
-    monkeypatch.setattr(measuring, "_PRODUCT_SIZE", {"cpu": 16, "gpu": 16})
-    monkeypatch.setattr(measuring, "_COPY_BYTES", {"cpu": 1 << 12, "gpu": 1 << 12})
+    monkeypatch.setattr(throughput, "SAMPLE_SECONDS", 0.0)
+    monkeypatch.setattr(interleaving, "SETTLE_SECONDS", 0.0)
+    monkeypatch.setattr(ceilings, "_PRODUCT_SIZE", {"cpu": 16, "gpu": 16})
+    monkeypatch.setattr(ceilings, "_COPY_BYTES", {"cpu": 1 << 12, "gpu": 1 << 12})
 
 
-def work(**changes):
-    case, task = case_of((4, 6, 2), 8)
-    case, task = replace(case, records=32), replace(task, records=32)
-    return replace(Work(((case, task),), ("forward", "epoch"), (NUMPY, LOOP), seconds=30.0, share=1e9), **changes)
+def plan(**changes):
+    made = case_of((4, 6, 2), 8)
+    made = PreparedCase(replace(made.case, records=32), replace(made.task, records=32))
+    known = BenchPlan((made,), ("forward", "epoch"), (NUMPY, LOOP), seconds=30.0, share=1e9)
+    return replace(known, **changes)
 
 
 def test_everything_is_measured_and_told_of(small):
     told = []
-    todo = work(
+    todo = plan(
         repeats=2,
-        skipped=((Contender("cupy", False, "none"), "there is no driver"),),
-        goal=goal_of(*case_of((4, 6, 2), 8), {"loss": 1e6}, 2),
+        left_out=(LeftOut(Participant("cupy", False, "none"), "there is no driver"),),
+        goal=goal_of(case_of((4, 6, 2), 8), {"loss": 1e6}, 2),
     )
     found = measure(todo, told.append)
     assert len(told) == parts(todo)
-    rows = {(row.contender, row.piece): row for row in found.rows}
+    rows = {(row.participant, row.stage): row for row in found.rows}
     assert len(rows) == len(found.rows) == 6
     for key in ((NUMPY, "forward"), (NUMPY, "epoch"), (LOOP, "epoch")):
         row = rows[key]
@@ -53,38 +64,38 @@ def test_everything_is_measured_and_told_of(small):
         assert len(row.repeats) == 2  # one for each set of processes
         assert all(len(r.seconds) >= LEAST_SAMPLES for r in row.repeats)
         assert all(r.before.holds and r.after.holds for r in row.repeats)
-        assert row.records == (32 if row.piece == "epoch" else 8)
+        assert row.records == (32 if row.stage == "epoch" else 8)
         assert row.flops > 0
     assert "only epochs" in rows[LOOP, "forward"].reason
-    assert {row.reason for row in found.rows if row.contender.name == "cupy"} == {"there is no driver"}
-    assert {c.kind for c in found.ceilings if c.contender == NUMPY} == {"product", "layer", "copy"}
-    assert {c.contender for c in found.first_calls} == {NUMPY, LOOP}
+    assert {row.reason for row in found.rows if row.participant.name == "cupy"} == {"there is no driver"}
+    assert {c.kind for c in found.ceilings if c.participant == NUMPY} == {"product", "layer", "copy"}
+    assert {c.participant for c in found.first_calls} == {NUMPY, LOOP}
     assert all(len(target.runs) == 2 and target.seconds > 0 for target in found.targets)
 
 
 @pytest.fixture
 def drifting(monkeypatch):
-    """Let what a worker samples be the seconds that come next for its piece, one for each process."""
+    """Let what a process samples be the seconds that come next for its stage, one for each process."""
 
     def plant(**seconds):
-        coming = {piece: iter(values) for piece, values in seconds.items()}
+        coming = {stage: iter(values) for stage, values in seconds.items()}
         mine = {}
 
-        def sample(worker, piece, placement, long):
-            key = worker, piece
+        def sample(process, placed, long):
+            key = process, placed.stage
             if key not in mine:
-                mine[key] = next(coming[piece])
-            return Sample(mine[key], mine[key], 1)
+                mine[key] = next(coming[placed.stage])
+            return CallSample(mine[key], mine[key], 1)
 
-        monkeypatch.setattr(Worker, "sample", sample)
+        monkeypatch.setattr(ParticipantProcess, "sample", sample)
 
     return plant
 
 
 def test_what_five_processes_leave_open_is_measured_in_further_ones(small, drifting):
     drifting(forward=[1.0] * 5, epoch=[1.0, 1.1, 1.2, 1.3, 1.4] + [1.2] * 20)
-    found = measure(work(contenders=(NUMPY,), repeats=5), lambda part: None)
-    rows = {row.piece: row for row in found.rows}
+    found = measure(plan(participants=(NUMPY,), repeats=5), lambda part: None)
+    rows = {row.stage: row for row in found.rows}
     assert len(rows["forward"].repeats) == 5
     assert 5 < len(rows["epoch"].repeats) < 25
     assert rows["epoch"].medians[-1] == 1.2
@@ -92,40 +103,40 @@ def test_what_five_processes_leave_open_is_measured_in_further_ones(small, drift
 
 def test_four_processes_are_what_was_asked_for(small, drifting):
     drifting(forward=[1.0, 1.1, 1.2, 1.3], epoch=[1.0, 1.1, 1.2, 1.3])
-    found = measure(work(contenders=(NUMPY,), repeats=4), lambda part: None)
+    found = measure(plan(participants=(NUMPY,), repeats=4), lambda part: None)
     assert {len(row.repeats) for row in found.rows} == {4}
 
 
 def test_first_calls_have_a_third_of_the_time(small, monkeypatch):
     left = []
     monkeypatch.setattr(
-        measuring, "first_calls", lambda what, who, seconds_left, told: left.append(seconds_left()) or []
+        measuring, "first_calls", lambda case, everyone, seconds_left, told: left.append(seconds_left()) or []
     )
-    measure(work(seconds=30.0), lambda part: None)
+    measure(plan(seconds=30.0), lambda part: None)
     assert 9.0 < left[0] <= 10.0
 
 
 def test_no_time_left_is_said(small):
-    found = measure(work(seconds=1e-9), lambda part: None)
+    found = measure(plan(seconds=1e-9), lambda part: None)
     assert [row.status for row in found.rows] == ["skipped"] * 4
     assert all("time limit of 1e-09 s" in row.reason for row in found.rows)
 
 
 def test_on_another_device_transfers_are_counted_in_rows_of_their_own(small, plugin):
     plugin("toy", working("toy", devices=("toy:0",)))
-    toy = Contender("toy", False, "toy:0")
-    found = measure(work(contenders=(NUMPY, toy), pieces=("forward", "update", "epoch")), lambda part: None)
+    toy = Participant("toy", False, "toy:0")
+    found = measure(plan(participants=(NUMPY, toy), stages=("forward", "update", "epoch")), lambda part: None)
     assert {row.status for row in found.rows} == {"measured"}
-    kinds = {(row.contender.name, row.piece, row.placement) for row in found.rows}
-    resident = {(name, piece, "resident") for name in ("numpy", "toy") for piece in ("forward", "update", "epoch")}
+    kinds = {(row.participant.name, row.stage, row.placement) for row in found.rows}
+    resident = {(name, stage, "resident") for name in ("numpy", "toy") for stage in ("forward", "update", "epoch")}
     assert kinds == resident | {("toy", "forward", "transfers"), ("toy", "epoch", "transfers")}
 
 
 def test_a_wrong_slope_is_refused_and_its_times_are_not_kept(small, plugin):
     plugin("steep", STEEP)
     steep = replace(NUMPY, name="steep")
-    found = measure(work(contenders=(NUMPY, steep), pieces=("epoch",)), lambda part: None)
-    rows = {row.contender: row for row in found.rows}
+    found = measure(plan(participants=(NUMPY, steep), stages=("epoch",)), lambda part: None)
+    rows = {row.participant: row for row in found.rows}
     assert rows[NUMPY].status == "measured"
     assert rows[steep].status == "refused"
     assert "W0 is off by 1.0e-02" in rows[steep].reason
@@ -133,8 +144,8 @@ def test_a_wrong_slope_is_refused_and_its_times_are_not_kept(small, plugin):
 
 
 def test_costs_are_those_of_the_products_and_little_more():
-    task = Task((10, 20, 5), 8, 20)
-    forward, gradient, epoch = (cost_of(task, piece, "float32") for piece in ("forward", "gradient", "epoch"))
+    task = TrainingTask((10, 20, 5), 8, 20)
+    forward, gradient, epoch = (cost_of(task, stage, "float32") for stage in ("forward", "gradient", "epoch"))
     assert forward.product_flops == 2 * 8 * (10 * 20 + 20 * 5)
     assert gradient.product_flops == 8 * (6 * (10 * 20 + 20 * 5) - 2 * 10 * 20)
     assert epoch.product_flops == 20 * (6 * (10 * 20 + 20 * 5) - 2 * 10 * 20)  # the last batch is smaller
@@ -146,34 +157,36 @@ def test_costs_are_those_of_the_products_and_little_more():
 
 @pytest.mark.parametrize(("sizes", "batch"), SWEEP)
 def test_epochs_are_whole_batches_and_affordable(sizes, batch):
-    case, task = case_of(sizes, batch)
+    made = case_of(sizes, batch)
+    case, task = made.case, made.task
     assert task.records % batch == 0
     assert case.records == task.records
     assert cost_of(task, "epoch", "float32").flops < 5e10
 
 
 def test_who_takes_part():
-    able, skipped = contenders(None, None, ["float32", "bfloat16"], [1], ["torch"])
-    assert Contender("numpy", False) in able
-    assert Contender("torch", True) in able
-    reasons = {(c.name, c.precision): why for c, why in skipped}
+    able, left_out = participants(None, None, ["float32", "bfloat16"], [1], ["torch"])
+    assert Participant("numpy", False) in able
+    assert Participant("torch", True) in able
+    reasons = {(one.participant.name, one.participant.precision): one.reason for one in left_out}
     assert "cannot do bfloat16" in reasons["numpy", "bfloat16"]
-    _, skipped = contenders(["numpy"], ["cuda:3"], ["float32"], [1], [])
-    assert "has no device 'cuda:3'" in skipped[0][1]
+    _, left_out = participants(["numpy"], ["cuda:3"], ["float32"], [1], [])
+    assert "has no device 'cuda:3'" in left_out[0].reason
     for arguments, message in (
         ((["nampy"], None, ["float32"], [1], []), "Did you mean 'numpy'"),
         ((None, None, ["float32"], [1], ["pytorch"]), "Did you mean 'torch'"),
         ((None, None, ["float32"], [10**6], []), "more than the"),
     ):
         with pytest.raises(InputError, match=message):
-            contenders(*arguments)
+            participants(*arguments)
 
 
 def test_a_table_of_the_users_own(tmp_path, small):
     table = tmp_path / "table.csv"
     table.write_text("a,b,kind\n" + "".join(f"{k * 7 % 5},{k * 3 % 11},{'xyz'[k % 3]}\n" for k in range(50)))
     (tmp_path / "kept").mkdir()
-    case, task = prepared([str(table)], ["kind"], (4,), 16, tmp_path / "kept")
+    made = prepared([str(table)], ["kind"], (4,), 16, tmp_path / "kept")
+    case, task = made.case, made.task
     assert case.data == "table.csv"
     assert task.sizes[1:] == (4, 3)
     assert task.records == 48  # whole batches
@@ -181,5 +194,5 @@ def test_a_table_of_the_users_own(tmp_path, small):
     assert x.shape == (48, task.sizes[0])
     assert (y.sum(axis=1) == 1).all()  # an output for each class
     assert Path(task.source).parent == tmp_path / "kept"
-    found = measure(work(cases=((case, task),)), lambda part: None)
-    assert {row.status for row in found.rows if row.piece == "epoch"} == {"measured"}
+    found = measure(plan(cases=(made,)), lambda part: None)
+    assert {row.status for row in found.rows if row.stage == "epoch"} == {"measured"}

@@ -7,48 +7,48 @@ from dataclasses import replace
 import pytest
 from made_results import CASE, OURS, THEIRS, repeat, results
 
+from gdkernels.bench.comparing.ratios import crossovers, ratios
 from gdkernels.bench.report.page import as_html, write
-from gdkernels.bench.report.ratios import crossovers, ratios
-from gdkernels.bench.results import Case
+from gdkernels.bench.results.model import BenchCase
 from gdkernels.errors import FileError
 
 pytest.importorskip("matplotlib", reason="matplotlib is not installed")
 
-LARGE = Case((512, 512, 10), 256, 4096)
+LARGE = BenchCase((512, 512, 10), 256, 4096)
 
 
 def full():
-    """Return results with two sizes, of which each contender leads at one."""
+    """Return results with two sizes, of which each participant leads at one."""
     ours, theirs, *others = results().rows
     ours = replace(ours, repeats=(repeat(0.10, 0.11, 0.12, 0.10, 0.11, 0.12),))
     theirs = replace(theirs, repeats=(repeat(0.20, 0.22, 0.24, 0.20, 0.22, 0.24),))
     larger = {"case": LARGE, "records": 4096, "flops": 10**11, "bytes_least": 10**8}
     slow = replace(ours, **larger, repeats=(repeat(3.0, 3.1, 3.2, 3.0, 3.1, 3.2),))
     fast = replace(theirs, **larger, repeats=(repeat(1.5, 1.6, 1.7, 1.5, 1.6, 1.7),))
-    forward = replace(ours, piece="forward", records=32)
+    forward = replace(ours, stage="forward", records=32)
     return results(rows=(ours, theirs, slow, fast, forward, *others))
 
 
 def test_ratios_are_taken_round_by_round():
-    found = ratios([row for row in full().rows if row.piece == "epoch" and row.repeats])
-    assert [(r.row.case, r.row.contender, r.base) for r in found] == [(CASE, THEIRS, OURS), (LARGE, THEIRS, OURS)]
+    found = ratios([row for row in full().rows if row.stage == "epoch" and row.repeats])
+    assert [(r.row.case, r.row.participant, r.base) for r in found] == [(CASE, THEIRS, OURS), (LARGE, THEIRS, OURS)]
     assert found[0].value == found[0].low == found[0].high == pytest.approx(2.0)
 
 
 def test_the_lead_changes_between_the_sizes():
-    (crossing,) = crossovers([row for row in full().rows if row.piece == "epoch" and row.repeats])
+    (crossing,) = crossovers([row for row in full().rows if row.stage == "epoch" and row.repeats])
     assert (crossing.before, crossing.after) == (OURS, THEIRS)
     small, large = 10**9 * 32 / 1024, 10**11 * 256 / 4096
     lead, behind = 2.0, 3.1 / 1.6
     share = pytest.approx(small * (large / small) ** (0.693147 / (0.693147 + 0.661398)), rel=1e-3)
     assert crossing.flops == share, (lead, behind)
-    assert crossovers([row for row in full().rows if row.contender == OURS and row.piece == "epoch"]) == []
+    assert crossovers([row for row in full().rows if row.participant == OURS and row.stage == "epoch"]) == []
 
 
 def test_no_lead_changes_where_it_cannot_be_told():
-    slow, fast = (row for row in full().rows if row.piece == "epoch" and row.repeats and row.case == LARGE)
+    slow, fast = (row for row in full().rows if row.stage == "epoch" and row.repeats and row.case == LARGE)
     close = replace(fast, repeats=(repeat(2.9, 3.0, 3.1, 2.9, 3.0, 3.1),))
-    small = [row for row in full().rows if row.piece == "epoch" and row.repeats and row.case == CASE]
+    small = [row for row in full().rows if row.stage == "epoch" and row.repeats and row.case == CASE]
     assert crossovers([*small, slow, fast]) != []
     assert crossovers([*small, slow, close]) == []
 
@@ -152,7 +152,7 @@ def column(page, number):
 def test_sorting_sorts(page):
     heads = page.find_element("css selector", "table.sortable").find_elements("tag name", "th")
     names = [head.text.split()[0] for head in heads]
-    rate, who = names.index("records/s"), names.index("contender")
+    rate, who = names.index("records/s"), names.index("participant")
 
     def numbers():
         return [float(text.replace(",", "")) for text in column(page, rate)]

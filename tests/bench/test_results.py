@@ -7,21 +7,21 @@ import statistics
 import pytest
 from made_results import results
 
-from gdkernels.bench.results import VERSION, read
-from gdkernels.bench.text import as_text, si
+from gdkernels.bench.report.text import as_text, si
+from gdkernels.bench.results.file import VERSION, as_json, read, write
 from gdkernels.errors import FileError
 
 
 def test_what_is_written_is_read_again(tmp_path):
     path = tmp_path / "results.json"
-    results().write(path, overwrite=False)
+    write(results(), path, overwrite=False)
     assert read(path) == results()
     with pytest.raises(FileError, match="exists already"):
-        results().write(path, overwrite=False)
+        write(results(), path, overwrite=False)
 
 
 def test_fields_of_a_later_writer_are_left_alone(tmp_path):
-    content = json.loads(results().as_json())
+    content = json.loads(as_json(results()))
     content["rows"][0]["weather"] = "fine"
     path = tmp_path / "results.json"
     path.write_text(json.dumps(content))
@@ -59,7 +59,7 @@ def changed(content, place, value):
 )
 def test_what_does_not_fit_is_named(tmp_path, place, value, message):
     path = tmp_path / "results.json"
-    path.write_text(json.dumps(changed(json.loads(results().as_json()), place, value)))
+    path.write_text(json.dumps(changed(json.loads(as_json(results())), place, value)))
     with pytest.raises(FileError, match=message):
         read(path)
 

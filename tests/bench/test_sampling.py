@@ -9,7 +9,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from gdkernels.bench.sampling import LEAST_SAMPLES, Width, interleave, interval, seconds_per_call, spread
+from gdkernels.bench.sampling.interleaving import SamplingLimit, interleave
+from gdkernels.bench.sampling.statistics import LEAST_SAMPLES, interval, spread
 
 
 @pytest.mark.parametrize(("count", "k"), [(6, 1), (8, 1), (9, 2), (11, 2), (12, 3), (20, 6), (25, 8), (100, 40)])
@@ -48,7 +49,7 @@ class Machine:
 
 def test_what_is_steady_takes_the_fewest_samples_and_turns_are_fair():
     machine = Machine(a=1.0, b=2.0)
-    taken = interleave(machine.timers, Width(0.02, seconds=1000), clock=lambda: machine.now)
+    taken = interleave(machine.timers, SamplingLimit(0.02, seconds=1000), clock=lambda: machine.now)
     assert taken == {"a": [1.0] * LEAST_SAMPLES, "b": [2.0] * LEAST_SAMPLES}
     assert "".join(machine.calls) == "abba" * (LEAST_SAMPLES // 2)
 
@@ -56,25 +57,25 @@ def test_what_is_steady_takes_the_fewest_samples_and_turns_are_fair():
 def test_noise_is_sampled_until_it_is_known():
     rng = np.random.default_rng(0)
     machine = Machine(quiet=1.0, noisy=lambda _: rng.normal(1.0, 0.05))
-    taken = interleave(machine.timers, Width(0.02, seconds=1e6), clock=lambda: machine.now)
+    taken = interleave(machine.timers, SamplingLimit(0.02, seconds=1e6), clock=lambda: machine.now)
     assert len(taken["quiet"]) == len(taken["noisy"]) > LEAST_SAMPLES
     assert spread(taken["noisy"]) <= 0.02 < spread(taken["noisy"][:-1])
 
 
 def test_a_drift_hits_all_alike():
     machine = Machine(a=lambda k: 1.0 + 0.01 * k, b=lambda k: 1.0 + 0.01 * k)
-    taken = interleave(machine.timers, Width(0.0, seconds=100), clock=lambda: machine.now)
+    taken = interleave(machine.timers, SamplingLimit(0.0, seconds=100), clock=lambda: machine.now)
     assert all(later > earlier for earlier, later in pairwise(taken["a"]))
     assert statistics.median(taken["a"]) == pytest.approx(statistics.median(taken["b"]), rel=0.01)
 
 
 def test_time_ends_it_and_no_round_is_begun_that_cannot_end():
     machine = Machine(a=lambda k: 1.0 + (k % 2), b=3.0)
-    taken = interleave(machine.timers, Width(0.0, seconds=20), clock=lambda: machine.now)
+    taken = interleave(machine.timers, SamplingLimit(0.0, seconds=20), clock=lambda: machine.now)
     assert len(taken["a"]) == len(taken["b"])
     assert machine.now <= 20
     late = Machine(a=50.0)
-    assert interleave(late.timers, Width(seconds=20), clock=lambda: late.now) == {"a": [50.0]}
+    assert interleave(late.timers, SamplingLimit(seconds=20), clock=lambda: late.now) == {"a": [50.0]}
 
 
 def test_the_turn_of_another_library_waits_until_threads_sleep():
@@ -92,17 +93,9 @@ def test_the_turn_of_another_library_waits_until_threads_sleep():
 
     began = []
     timers = {"spins on": works, "next": lambda: began.append(time.perf_counter()) or 1.0}
-    interleave(timers, Width(seconds=0.0), library=lambda name: name)
+    interleave(timers, SamplingLimit(seconds=0.0), library=lambda name: name)
     assert spun[0] <= began[0]
 
 
 def test_nothing_to_compare():
-    assert interleave({}, Width()) == {}
-
-
-def test_calls_fill_the_time():
-    calls = []
-    seconds, counted = seconds_per_call(lambda: calls.append(1), 0.002)
-    assert counted == len(calls) - 1  # one off the clock
-    assert seconds * counted >= 0.002
-    assert seconds_per_call(lambda: calls.append(1), 0.0)[1] == 1
+    assert interleave({}, SamplingLimit()) == {}

@@ -1,29 +1,18 @@
 """Tables in documents say what the committed results say."""
 
-import importlib.util
-from pathlib import Path
-
-import pytest
 from made_results import results
 
-FOLDER = Path(__file__).parents[2] / "benchmarks"
+from benchmarks import tables
+from gdkernels.bench.results.file import write
 
 
-@pytest.fixture
-def tables():
-    spec = importlib.util.spec_from_file_location("benchmark_tables", FOLDER / "tables.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_the_committed_tables_are_those_of_the_results(tables, capsys):
+def test_the_committed_tables_are_those_of_the_results(capsys):
     assert tables.main(["--check"]) == 0, capsys.readouterr().err
 
 
-def test_what_is_typed_by_hand_is_noticed_and_written_over(tables, tmp_path, monkeypatch, capsys):
+def test_what_is_typed_by_hand_is_noticed_and_written_over(tmp_path, monkeypatch, capsys):
     (tmp_path / "results").mkdir()
-    results().write(tmp_path / "results" / "made.json", overwrite=False)
+    write(results(), tmp_path / "results" / "made.json", overwrite=False)
     document = tmp_path / "README.md"
     document.write_text("before\n<!-- results/made.json -->\ntyped\n<!-- end -->\nafter\n")
     monkeypatch.setattr(tables, "FOLDER", tmp_path)

@@ -13,9 +13,11 @@ class TestCheck:
     def checked(self, cache, monkeypatch, capsys):
         """Return what runs the check on shapes with these samples, and with those of `again` when it repeats some."""
         from benchmarks import choice
-        from gdkernels.bench.peers.task import Task
+        from gdkernels.bench.participants.task import TrainingTask
 
-        monkeypatch.setattr(choice, "random_tasks", lambda count, seed, threads: [Task((8, 8, 1), 4, 16)] * count)
+        monkeypatch.setattr(
+            choice, "random_tasks", lambda count, seed, threads: [TrainingTask((8, 8, 1), 4, 16)] * count
+        )
 
         def run(*shapes, again=(), minutes="5"):
             coming = iter([*shapes, *again])
@@ -69,9 +71,10 @@ class TestCheck:
 
 def test_the_check_measures_every_candidate_and_the_choice(cache, capsys, tmp_path, monkeypatch):
     from benchmarks import choice
-    from gdkernels.bench.peers.task import Task
+    from gdkernels.bench.participants.task import TrainingTask
 
-    monkeypatch.setattr(choice, "random_tasks", lambda count, seed, threads: [Task((8, 8, 1), 4, 16)] * count)
+    task = TrainingTask((8, 8, 1), 4, 16)
+    monkeypatch.setattr(choice, "random_tasks", lambda count, seed, threads: [task] * count)
     file = tmp_path / "check.json"
     code = choice.main(["--no-grid", "--random", "1", "--seconds", "0.05", "--json", str(file)])
     (row,) = json.loads(file.read_text())["rows"]

@@ -62,7 +62,9 @@ class TestKept:
 
     def test_where_nothing_can_be_kept_nothing_is_measured(self, cache, monkeypatch, capsys):
         cache.write_text("")
-        monkeypatch.setattr("gdkernels.bench.calibrating.calibrate", lambda *_, **__: pytest.fail("it was measured"))
+        monkeypatch.setattr(
+            "gdkernels.bench.calibrating.calibrate.calibrate", lambda *_, **__: pytest.fail("it was measured")
+        )
         assert main(["calibrate"]) == 2
         assert "no calibration can be kept" in capsys.readouterr().err
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from made_prices import work
 
-from gdkernels.bench import calibrating
-from gdkernels.bench.calibrating import JOBS, BusyError, Measured, calibrate, fit_prices, fit_sharing
+from gdkernels.bench.calibrating import calibrate as calibrating
+from gdkernels.bench.calibrating.calibrate import JOBS, BusyError, calibrate
+from gdkernels.bench.calibrating.prices import JobTimes, fit_prices, fit_sharing
 from gdkernels.cli import main
 from gdkernels.dispatch import registry
 from gdkernels.dispatch.calibration import Calibration, current
@@ -49,17 +50,19 @@ class TestFit:
         for _ in range(40):
             q = dict.fromkeys(QUANTITIES, 0.0) | {n: float(10 ** self.RNG.uniform(0, 4)) for n in names}
             t = sum(prices[n] * q[n] for n in names) * float(np.exp(noise * self.RNG.standard_normal()))
-            yield Measured(q, [0.95 * t, t, 0.9 * t, 2.0 * t, 0.97 * t])  # t is their upper quartile
+            yield JobTimes(q, [0.95 * t, t, 0.9 * t, 2.0 * t, 0.97 * t])  # t is their upper quartile
 
     def test_exact_times_give_their_prices(self):
         prices = {"steps": 3e-6, "product_flops": 2e-9, "parameter_bytes": 5e-8}
-        found, misfit = fit_prices(list(self.rows(prices)))
+        fitted = fit_prices(list(self.rows(prices)))
+        found, misfit = fitted.prices, fitted.misfit
         assert found == pytest.approx(prices, rel=1e-4)
         assert misfit < 1e-4
 
     def test_noisy_times_give_prices_nearby_and_none_is_negative(self):
         prices = {"steps": 3e-6, "product_flops": 2e-9, "parameter_bytes": 0.0}
-        found, misfit = fit_prices(list(self.rows(prices, noise=0.1)))
+        fitted = fit_prices(list(self.rows(prices, noise=0.1)))
+        found, misfit = fitted.prices, fitted.misfit
         assert found["product_flops"] == pytest.approx(2e-9, rel=0.15)
         assert found["steps"] == pytest.approx(3e-6, rel=0.15)
         assert min(found.values()) > 0
@@ -70,10 +73,11 @@ class TestFit:
         shared = {"runs": 7e-5, "steps": 0.55 * 3e-6 + 2e-6, "product_flops": 0.55 * 2e-9}
         quantities = [row.quantities for row in self.rows(alone)]
         one, two = (
-            [Measured(q, [sum(p * q[n] for n, p in prices.items())] * 5) for q in quantities]
+            [JobTimes(q, [sum(p * q[n] for n, p in prices.items())] * 5) for q in quantities]
             for prices in (alone, shared)
         )
-        found, misfit = fit_sharing(two, one, alone)
+        fitted = fit_sharing(two, one, alone)
+        found, misfit = fitted.prices, fitted.misfit
         assert found == pytest.approx(shared | {"operations": 0.0}, rel=1e-4)
         assert misfit < 1e-4
 

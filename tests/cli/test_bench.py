@@ -6,18 +6,18 @@ import sys
 
 import pytest
 
-from gdkernels.bench import measure as measuring
-from gdkernels.bench import sampling
+from gdkernels.bench.measuring import ceilings, throughput
 from gdkernels.bench.results import read
+from gdkernels.bench.sampling import interleaving
 from gdkernels.cli import bench
 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    monkeypatch.setattr(measuring, "SAMPLE_SECONDS", 0.0)
-    monkeypatch.setattr(sampling, "SETTLE_SECONDS", 0.0)
-    monkeypatch.setattr(measuring, "_PRODUCT_SIZE", {"cpu": 16})
-    monkeypatch.setattr(measuring, "_COPY_BYTES", {"cpu": 1 << 12})
+    monkeypatch.setattr(throughput, "SAMPLE_SECONDS", 0.0)
+    monkeypatch.setattr(interleaving, "SETTLE_SECONDS", 0.0)
+    monkeypatch.setattr(ceilings, "_PRODUCT_SIZE", {"cpu": 16})
+    monkeypatch.setattr(ceilings, "_COPY_BYTES", {"cpu": 1 << 12})
 
 
 SMALL = ("bench", "--sizes", "4-6-2", "--batch", "8", "--backends", "numpy", "--threads", "1", "--width", "100")
@@ -67,7 +67,7 @@ def test_json_on_stdout(command):
         (("--sizes", "8"), "lacks the outputs"),
         (("--sizes", "8-x"), "sizes of layers"),
         (("--batch", "8"), "give --sizes or --data"),
-        (("--run", "backward"), "unknown piece 'backward'"),
+        (("--run", "backward"), "unknown stage 'backward'"),
         (("--backends", "nampy"), "Did you mean 'numpy'"),
         (("--peers", "pytorch"), "Did you mean 'torch'"),
         (("--precisions", "float16"), "unknown precision"),

@@ -5,13 +5,16 @@ from dataclasses import replace
 import pytest
 from made_results import OURS, repeat, results
 
+from gdkernels.bench.results.file import NAMES, write
+from gdkernels.bench.results.records import encode
+
 
 def file_of(tmp_path, name, seconds=(), **changes):
     """Write results whose first row has one process for each of `seconds`."""
     found = results(**changes)
     row = replace(found.rows[0], repeats=tuple(repeat(s, s) for s in seconds))
     found = replace(found, rows=(row, *found.rows[2:]))
-    found.write(tmp_path / name, overwrite=False)
+    write(found, tmp_path / name, overwrite=False)
     return tmp_path / name
 
 
@@ -25,9 +28,9 @@ def test_the_command_is_a_gate(command, tmp_path):
     assert slower.code == 1
     assert "1 of 2 rows became slower" in slower.err
     assert slower.json["counts"] == {"SLOWER": 1, "FASTER": 0, "UNDECIDED": 1, "SAME": 0}
-    judged = [row for row in slower.json["rows"] if row["verdict"] == "SLOWER"]
-    assert judged[0]["ratio"] == pytest.approx(1.2)
-    assert judged[0]["contender"] == OURS.as_dict()
+    found = [row for row in slower.json["rows"] if row["verdict"] == "SLOWER"]
+    assert found[0]["ratio"] == pytest.approx(1.2)
+    assert found[0]["contender"] == encode(OURS, NAMES)
 
 
 def test_another_machine_and_other_versions_are_flagged(command, tmp_path):
@@ -46,7 +49,8 @@ def test_clocks_that_differ_are_said(command, tmp_path):
         known = tuple(
             replace(repeat(clock, clock), clock_seconds=(clock,) * 2, product_seconds=(clock,) * 2) for _ in range(5)
         )
-        results(rows=(replace(results().rows[0], repeats=known),)).write(tmp_path / name, overwrite=False)
+        found = results(rows=(replace(results().rows[0], repeats=known),))
+        write(found, tmp_path / name, overwrite=False)
         return tmp_path / name
 
     outcome = command("compare", timed("a.json", 1.0), timed("b.json", 1.02))

@@ -182,7 +182,7 @@ def test_descriptors_do_what_the_list_says(kind, precision):
         for result in {None, "bfloat16" if storage == "bfloat16" and "lu" in kind else None}:
             p = product(m, n, k, storage, result=result, **KINDS[kind])
             wanted, found = Memory(p, precision), Memory(p, precision)
-            wanted._product(p)
+            wanted.multiply(p)
             call = Matmul(p, precision, found)
             standin.matmul(None, call.descriptor, call.layouts, call.addresses, call.scalars, None, None, 0)
             for buffer in wanted.buffers.values():
@@ -211,7 +211,7 @@ MUTANTS = {
 def test_a_wrong_descriptor_is_seen(what):
     p = product(5, 5, 5, "float32", (True, False), alpha=4, beta=6, epilogue="sums")
     wanted, found = Memory(p, "float32"), Memory(p, "float32")
-    wanted._product(p)
+    wanted.multiply(p)
     call = Matmul(p, "float32", found)
     MUTANTS[what](call)
     if what == "operands not exchanged":

@@ -10,11 +10,11 @@ from gdkernels_cupy import CuPyBackend
 from gdkernels_cupy.cuda import cublaslt
 from gdkernels_cupy.graphs.epilogue_fusion import EPILOGUES
 
-from benchmarks.gpu import costs, first, machine, turns
+from benchmarks.gpu import costs, device, first, interleaving
 from benchmarks.gpu.__main__ import main
-from benchmarks.gpu.parts import PARTS, Item
-from benchmarks.gpu.results import Results
-from benchmarks.gpu.rows import GRID, Row
+from benchmarks.gpu.cases import GRID, GPUCase
+from benchmarks.gpu.parts import PARTS, GPUItem
+from benchmarks.gpu.results import GPUResults
 from gdkernels.errors import FileError
 
 # ---- the command
@@ -46,8 +46,8 @@ def small(monkeypatch):
         raise RuntimeError("as planted")
 
     parts = {
-        "one": {"works": Item(lambda: calls.append("works") or 7, 1), "fails": Item(fail, 1)},
-        "two": {"works": Item(lambda: 8, 100), "works too": Item(lambda: 9, 381)},
+        "one": {"works": GPUItem(lambda: calls.append("works") or 7, 1), "fails": GPUItem(fail, 1)},
+        "two": {"works": GPUItem(lambda: 8, 100), "works too": GPUItem(lambda: 9, 381)},
     }
     monkeypatch.setattr("benchmarks.gpu.__main__.PARTS", parts)
     monkeypatch.setattr("benchmarks.gpu.__main__.describe", lambda: {"device": "made up"})
@@ -75,18 +75,18 @@ def test_it_stops_in_time_and_says_what_is_left(small, tmp_path, capsys):
 
 def test_results_of_another_machine_are_not_mixed(tmp_path):
     path = tmp_path / "gpu.json"
-    Results(path, {"device": "one", "driver": 1}).run("part", "item", lambda: 1)
+    GPUResults(path, {"device": "one", "driver": 1}).run("part", "item", lambda: 1)
     with pytest.raises(FileError, match=r"another machine \(driver differ\)"):
-        Results(path, {"device": "one", "driver": 2})
-    assert Results(path, {"device": "one", "driver": 1}).done("part", "item")
+        GPUResults(path, {"device": "one", "driver": 2})
+    assert GPUResults(path, {"device": "one", "driver": 1}).done("part", "item")
     path.write_text("[]")
     with pytest.raises(FileError, match="does not hold results of a GPU"):
-        Results(path, {})
+        GPUResults(path, {})
 
 
 def test_what_is_not_finite_is_written_as_a_word(tmp_path):
     path = tmp_path / "gpu.json"
-    Results(path, {}).run("part", "item", lambda: {"error": float("nan"), "all": [float("inf"), 1.5]})
+    GPUResults(path, {}).run("part", "item", lambda: {"error": float("nan"), "all": [float("inf"), 1.5]})
     assert json.loads(path.read_text())["parts"]["part"]["item"]["value"] == {"error": "nan", "all": ["inf", 1.5]}
 
 
@@ -122,13 +122,13 @@ def test_the_costs(host, monkeypatch):
     monkeypatch.setattr(
         "gdkernels_cupy.graphs.probe.trusted_epilogues", lambda number, precision: ("bias", "gelu", "update")
     )
-    found = costs.epilogues(Row(8, 16, "float32"))
+    found = costs.epilogues(GPUCase(8, 16, "float32"))
     assert set(found) == {"none", "all but bias", "all but update", "all"}
     assert all(seconds > 0 for seconds in found.values())
 
 
 def test_the_machine_is_described(host):
-    found = machine.describe()
+    found = device.describe()
     assert (found["device"], found["capability"]) == ("the host", "7.0")
     assert {"gdkernels", "numpy"} <= set(found["versions"])
 
@@ -141,14 +141,14 @@ def test_the_grid_is_that_of_the_question():
         (128, 262144, "bfloat16"),
     ]
     assert len(GRID) == 13
-    row = Row(64, 1 << 14, "bfloat16")
+    row = GPUCase(64, 1 << 14, "bfloat16")
     assert row.flops == 6 * row.batch * 64**2 * 4 - 2 * row.batch * 64**2
 
 
-def test_contenders_take_turns_and_are_compared_with_float64():
+def test_participants_take_turns_and_are_compared_with_float64():
     pytest.importorskip("jax")
-    found = turns.compare(Row(8, 16, "float32"), ["jax jit + scan", "gdkernels"], rounds=2, seconds=0.001)
-    assert found["flops of a step"] == Row(8, 16, "float32").flops
+    found = interleaving.compare(GPUCase(8, 16, "float32"), ["jax jit + scan", "gdkernels"], rounds=2, seconds=0.001)
+    assert found["flops of a step"] == GPUCase(8, 16, "float32").flops
     jax = found["contenders"]["jax jit + scan"]
     assert jax["error"] < 1e-4
     assert len(jax["seconds of a step"]) == 2

@@ -49,7 +49,7 @@ class Kernels(Interpreter):
 
     def run(self, operation):
         if isinstance(operation, ops.MatrixProduct):
-            self._product(operation)
+            self.multiply(operation)
             return
         for call in calls_of(operation, self.op_list, len(self._order), self):
             self.twin(call.name, call.shape.grid, call.shape.block, call.arguments)

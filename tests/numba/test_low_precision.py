@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from engine_runs import Data, bits, compiled, needs_bf16, program
 
-from benchmarks.low_precision import Ends, ends, prepared, step_errors
-from gdkernels.bench.peers.players import Ours, Torch
-from gdkernels.bench.peers.task import Task
+from benchmarks.low_precision import TrainingEnds, ends, prepared, step_errors
+from gdkernels.bench.participants.participant import Participant
+from gdkernels.bench.participants.task import TrainingTask
 from gdkernels.definition import activations
 
 pytestmark = needs_bf16
@@ -20,17 +20,17 @@ def test_training_ends_within_the_spread_of_float32(name):
 
 
 def test_what_ends_elsewhere_is_beyond():
-    assert Ends((1.0, 1.2, 1.4), (1.1, 1.3, 1.3)).within
-    assert not Ends((1.0, 1.2, 1.4), (1.5, 1.5, 1.5)).within
-    assert not Ends((1.0, 1.2, 1.4), (1.2, 1.2, 2.0)).within
+    assert TrainingEnds((1.0, 1.2, 1.4), (1.1, 1.3, 1.3)).within
+    assert not TrainingEnds((1.0, 1.2, 1.4), (1.5, 1.5, 1.5)).within
+    assert not TrainingEnds((1.0, 1.2, 1.4), (1.2, 1.2, 2.0)).within
 
 
 @pytest.mark.parametrize("activation", ["relu", "gelu"])
 def test_errors_are_no_larger_than_autocasts(activation):
     pytest.importorskip("torch")
-    task = Task((100, 256, 130, 10), 96, 96, activation)
-    ours = step_errors(Ours(task, "numba", "bfloat16"), task)
-    theirs = step_errors(Torch(task, autocast=True), task)
+    task = TrainingTask((100, 256, 130, 10), 96, 96, activation)
+    ours = step_errors(Participant("numba", external=False, precision="bfloat16"), task)
+    theirs = step_errors(Participant("torch-bf16", external=True, precision="bfloat16"), task)
     assert all(1e-4 < a <= 1.1 * b for a, b in zip(ours, theirs, strict=True)), (ours, theirs)
 
 

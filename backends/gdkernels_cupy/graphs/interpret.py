@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from copy import copy
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -42,7 +43,7 @@ class Interpreter:
         self._run: dict[type, Callable[[Any], None]] = {
             ops.BeginStep: self._begin,
             ops.GatherRows: self._gather,
-            ops.MatrixProduct: self._product,
+            ops.MatrixProduct: self.multiply,
             ops.LoopPass: self._loop,
             ops.ColumnSums: self._column_sums,
             ops.Total: self._total,
@@ -67,12 +68,18 @@ class Interpreter:
     def write(self, buffer: DeviceBuffer, values: Any) -> None:
         self.bits(buffer)[...] = to_bfloat16(values) if buffer.storage == "bfloat16" else values
 
+    def with_memory(self, memory: Array) -> Self:
+        """Return an interpreter of the same buffers in other memory."""
+        other = copy(self)
+        other.memory = memory
+        return other
+
     def load(self, parameters: Mapping[str, Array]) -> None:
         """Bring parameters and slots in, and make their copies."""
         for name, buffer in self.op_list.parameters.items():
             self.write(buffer, parameters[name])
-        for name, copy in self.op_list.copies.items():
-            self.write(copy, self.read(self.op_list.parameters[name]))
+        for name, copied in self.op_list.copies.items():
+            self.write(copied, self.read(self.op_list.parameters[name]))
 
     def store(self) -> dict[str, Array]:
         """Return parameters and slots."""
@@ -109,7 +116,8 @@ class Interpreter:
         rows = self._arrays[op.source][self._order[op.first : op.first + op.rows]]
         self.write(op.target, rows if op.target.rows == op.rows and op.target.columns == op.columns else rows[None, :])
 
-    def _product(self, op: ops.MatrixProduct) -> None:
+    def multiply(self, op: ops.MatrixProduct) -> None:
+        """Run one product with its epilogue."""
         left, right = self._operand(op.left), self._operand(op.right)
         left = left.T if op.transpose_left else left
         right = right.T if op.transpose_right else right

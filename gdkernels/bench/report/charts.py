@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gdkernels.bench.contender import Contender, labels
-from gdkernels.bench.report.ratios import Ratio, crossovers, ratios
-from gdkernels.bench.results import Results, Row
-from gdkernels.bench.text import si
+from gdkernels.bench.comparing.ratios import Ratio, crossovers, ratios
+from gdkernels.bench.participants.participant import Participant, labels
+from gdkernels.bench.report.text import si
+from gdkernels.bench.results.model import BenchResults, BenchRow
 from gdkernels.plots import style
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Chart", "charts", "colours"]
 
-# Those of all pictures, and some more: a comparison may have many contenders.
+# Those of all pictures, and some more: a comparison may have many participants.
 _COLOURS = (*style.COLOURS, "#5B4A9E", "#8C6D31", "#000000")
 _MARKERS = f"{style.MARKERS}X<>"
 
@@ -49,13 +49,13 @@ class Chart:
     svg: str
 
 
-def colours(results: Results) -> dict[Contender, tuple[str, str]]:
+def colours(results: BenchResults) -> dict[Participant, tuple[str, str]]:
     """Return the colour and the marker of everybody who was measured, in the order of the rows."""
-    seen = dict.fromkeys(row.contender for row in results.rows if row.repeats)
+    seen = dict.fromkeys(row.participant for row in results.rows if row.repeats)
     return {c: (_COLOURS[k % len(_COLOURS)], _MARKERS[k % len(_MARKERS)]) for k, c in enumerate(seen)}
 
 
-def charts(results: Results) -> list[Chart]:
+def charts(results: BenchResults) -> list[Chart]:
     """Return every chart for which there is something to show.
 
     Raises
@@ -76,15 +76,15 @@ def charts(results: Results) -> list[Chart]:
 # ---- throughput
 
 
-def _throughput(results: Results) -> list[Chart]:
+def _throughput(results: BenchResults) -> list[Chart]:
     drawn = []
-    for (piece, placement), rows in _by(results, lambda r: (r.piece, r.placement)).items():
-        title = f"Throughput: {_piece(piece, placement)}"
+    for (stage, placement), rows in _by(results, lambda r: (r.stage, r.placement)).items():
+        title = f"Throughput: {_stage(stage, placement)}"
         crossed, names = crossovers(rows), labels(colours(results))[0]
 
-        def draw(axes: Axes, rows: Sequence[Row] = rows, crossed: Any = crossed) -> None:
-            for contender, (colour, marker) in colours(results).items():
-                mine = sorted((r for r in rows if r.contender == contender), key=_step_flops)
+        def draw(axes: Axes, rows: Sequence[BenchRow] = rows, crossed: Any = crossed) -> None:
+            for participant, (colour, marker) in colours(results).items():
+                mine = sorted((r for r in rows if r.participant == participant), key=_step_flops)
                 if not mine:
                     continue
                 rates = [r.samples_per_second for r in mine]
@@ -105,12 +105,12 @@ def _throughput(results: Results) -> list[Chart]:
     return drawn
 
 
-def _step_flops(row: Row) -> float:
-    """Return the FLOPs that a batch takes in this piece."""
+def _step_flops(row: BenchRow) -> float:
+    """Return the FLOPs that a batch takes in this stage."""
     return row.flops * min(row.case.batch, row.records) / row.records
 
 
-def _rate_interval(row: Row) -> tuple[float, float]:
+def _rate_interval(row: BenchRow) -> tuple[float, float]:
     low, high = row.interval
     middle = row.samples_per_second
     if low <= 0:  # too few samples to say
@@ -121,23 +121,23 @@ def _rate_interval(row: Row) -> tuple[float, float]:
 # ---- roofline
 
 
-def _roofline(results: Results) -> list[Chart]:
+def _roofline(results: BenchResults) -> list[Chart]:
     drawn = []
-    for (device, precision), rows in _by(results, lambda r: (r.contender.device, r.contender.precision)).items():
+    for (device, precision), rows in _by(results, lambda r: (r.participant.device, r.participant.precision)).items():
         product = results.ceiling(("product", "layer"), device, precision)
         copy = results.ceiling(("copy",), device, precision)
         if not product or not copy:
             continue
 
-        def draw(axes: Axes, rows: Sequence[Row] = rows, product: float = product, copy: float = copy) -> None:
+        def draw(axes: Axes, rows: Sequence[BenchRow] = rows, product: float = product, copy: float = copy) -> None:
             intensity = [r.flops / r.bytes_least for r in rows]
             ridge = product / copy
             ends = min([*intensity, ridge / 4]) / 2, max([*intensity, ridge * 4]) * 2
             line = [ends[0], ridge, ends[1]]
             axes.plot(line, [min(product, i * copy) for i in line], color="#444444", lw=1.4)
             for row in rows:
-                colour, marker = colours(results)[row.contender]
-                filled = {"epoch": colour, "forward": "white"}.get(row.piece, "#cccccc")
+                colour, marker = colours(results)[row.participant]
+                filled = {"epoch": colour, "forward": "white"}.get(row.stage, "#cccccc")
                 axes.plot(
                     row.flops / row.bytes_least, row.flops_per_second, marker, color=colour, mfc=filled, ms=5, mew=1.2
                 )
@@ -155,9 +155,9 @@ def _roofline(results: Results) -> list[Chart]:
 # ---- ratios
 
 
-def _ratios(results: Results) -> list[Chart]:
+def _ratios(results: BenchResults) -> list[Chart]:
     drawn = []
-    for (piece, placement), rows in _by(results, lambda r: (r.piece, r.placement)).items():
+    for (stage, placement), rows in _by(results, lambda r: (r.stage, r.placement)).items():
         found = ratios(rows)
         if not found:
             continue
@@ -172,7 +172,7 @@ def _ratios(results: Results) -> list[Chart]:
             for members in groups.values():
                 first = place
                 for ratio in members:
-                    colour, marker = colours(results)[ratio.row.contender]
+                    colour, marker = colours(results)[ratio.row.participant]
                     axes.plot([ratio.low, ratio.high], [place, place], color=colour, lw=2)
                     axes.plot(ratio.value, place, marker, color=colour, ms=5)
                     place += 1
@@ -190,7 +190,7 @@ def _ratios(results: Results) -> list[Chart]:
             f"How many times as long as {base} each takes, with the 95 % interval of the median over the "
             "rounds in which they took turns: beyond 1 it is slower."
         )
-        title = f"Ratios: {_piece(piece, placement)}"
+        title = f"Ratios: {_stage(stage, placement)}"
         drawn.append(_chart(title, words, draw, height=max(1.6, 0.9 + 0.16 * rows_shown)))
     return drawn
 
@@ -207,7 +207,7 @@ def _plain_ticks(axes: Axes) -> None:
 # ---- first calls, targets
 
 
-def _first_calls(results: Results) -> list[Chart]:
+def _first_calls(results: BenchResults) -> list[Chart]:
     calls = results.first_calls
     if not calls:
         return []
@@ -224,7 +224,7 @@ def _first_calls(results: Results) -> list[Chart]:
                 for part, colour in zip(seconds, parts.values(), strict=True):
                     axes.barh(height, part or 0.0, 0.36, left=left, color=colour, hatch=hatch, edgecolor="white", lw=0)
                     left += part or 0.0
-        axes.set_yticks(range(len(calls)), [labels(c.contender for c in calls)[0][c.contender] for c in calls])
+        axes.set_yticks(range(len(calls)), [labels(c.participant for c in calls)[0][c.participant] for c in calls])
         axes.invert_yaxis()
         axes.grid(visible=False, axis="y")
         axes.set(xlabel="seconds")
@@ -240,7 +240,7 @@ def _first_calls(results: Results) -> list[Chart]:
     return [_chart("First calls", words, draw, height=1.1 + 0.36 * len(calls))]
 
 
-def _targets(results: Results) -> list[Chart]:
+def _targets(results: BenchResults) -> list[Chart]:
     reached = [t for t in results.targets if t.seconds is not None]
     if not reached:
         return []
@@ -248,12 +248,14 @@ def _targets(results: Results) -> list[Chart]:
 
     def draw(axes: Axes) -> None:
         for place, target in enumerate(reached):
-            colour, marker = colours(results).get(target.contender, ("#000000", "o"))
+            colour, marker = colours(results).get(target.participant, ("#000000", "o"))
             seconds = [sum(run.epoch_seconds) for run in target.runs]
             axes.plot([min(seconds), max(seconds)], [place, place], color=colour, lw=2)
             axes.plot(seconds, [place] * len(seconds), marker, color=colour, ms=3.5, mfc="white")
             axes.plot(statistics.median(seconds), place, marker, color=colour, ms=6)
-        axes.set_yticks(range(len(reached)), [labels(t.contender for t in reached)[0][t.contender] for t in reached])
+        axes.set_yticks(
+            range(len(reached)), [labels(t.participant for t in reached)[0][t.participant] for t in reached]
+        )
         axes.set_ylim(len(reached) - 0.5, -0.5)
         axes.grid(visible=False, axis="y")
         axes.set(xscale="log", xlabel="seconds of training")
@@ -286,13 +288,13 @@ def _chart(title: str, text: str, draw: Callable[[Axes], None], *, height: float
     return Chart(title, text, svg.replace("<svg ", f'<svg role="img" aria-label="{title}" ', 1))
 
 
-def _by(results: Results, key: Callable[[Row], tuple[str, str]]) -> dict[tuple[str, str], list[Row]]:
-    groups: dict[tuple[str, str], list[Row]] = {}
+def _by(results: BenchResults, key: Callable[[BenchRow], tuple[str, str]]) -> dict[tuple[str, str], list[BenchRow]]:
+    groups: dict[tuple[str, str], list[BenchRow]] = {}
     for row in results.rows:
         if row.repeats:
             groups.setdefault(key(row), []).append(row)
     return groups
 
 
-def _piece(piece: str, placement: str) -> str:
-    return f"{piece}, transfers included" if placement == "transfers" else piece
+def _stage(stage: str, placement: str) -> str:
+    return f"{stage}, transfers included" if placement == "transfers" else stage

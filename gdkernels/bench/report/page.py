@@ -9,16 +9,16 @@ from html import escape
 from importlib import resources
 from string import Template
 
-from gdkernels.bench.contender import labels
+from gdkernels.bench.participants.participant import labels
 from gdkernels.bench.report.charts import charts, colours
-from gdkernels.bench.results import Results, Row
-from gdkernels.bench.text import si
+from gdkernels.bench.report.text import si
+from gdkernels.bench.results.model import BenchResults, BenchRow
 from gdkernels.system.atomic_files import write_atomically
 
 __all__ = ["as_html", "write"]
 
 
-def write(results: Results, path: str | os.PathLike[str], *, overwrite: bool) -> None:
+def write(results: BenchResults, path: str | os.PathLike[str], *, overwrite: bool) -> None:
     """Write a self-contained page that opens without network.
 
     Raises
@@ -32,11 +32,11 @@ def write(results: Results, path: str | os.PathLike[str], *, overwrite: bool) ->
     write_atomically(path, lambda file: file.write(content), overwrite=overwrite)
 
 
-def as_html(results: Results) -> str:
+def as_html(results: BenchResults) -> str:
     """Return the page."""
     found = results.environment
     measured = [row for row in results.rows if row.repeats]
-    _, common = labels(row.contender for row in measured)
+    _, common = labels(row.participant for row in measured)
     template = Template(resources.files("gdkernels.bench.report").joinpath("page.html").read_text(encoding="utf-8"))
     return template.substitute(
         title=escape(f"gdkernels bench: {found.get('processor', 'unknown processor')}"),
@@ -55,10 +55,10 @@ def as_html(results: Results) -> str:
         environment=_environment(results),
         command=escape(results.command),
         method=escape(
-            "Each contender lives in a process of its own and waits while another is timed; all start from the same "
+            "Each participant lives in a process of its own and waits while another is timed; all start from the same "
             "bits. Sampling ended when half the 95 % interval of every median was at most "
             f"{results.settings.get('width', 0):.1%} of it, or with the time limit of "
-            f"{results.settings.get('time_limit_seconds', 0):g} s. Process repeats: "
+            f"{results.settings.get('time_limit_seconds', 0):g} s. PipedProcess repeats: "
             f"{results.settings.get('repeats', 1)}."
         ),
     )
@@ -99,22 +99,22 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[_Cell]], *, empty: str)
     return f'<table class="sortable"><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table>'
 
 
-def _times(results: Results, rows: Sequence[Row]) -> str:
-    names, _ = labels(row.contender for row in rows)
+def _times(results: BenchResults, rows: Sequence[BenchRow]) -> str:
+    names, _ = labels(row.participant for row in rows)
     best: dict[tuple[object, ...], float] = {}
     for row in rows:
-        group = row.case, row.piece, row.placement
+        group = row.case, row.stage, row.placement
         best[group] = max(best.get(group, 0.0), row.samples_per_second)
 
-    def cells(row: Row) -> list[_Cell]:
-        ceiling = results.ceiling(("product", "layer"), row.contender.device, row.contender.precision)
+    def cells(row: BenchRow) -> list[_Cell]:
+        ceiling = results.ceiling(("product", "layer"), row.participant.device, row.participant.precision)
         share = row.flops_per_second / ceiling if ceiling else 0.0
-        piece = f"{row.piece}, transfers" if row.placement == "transfers" else row.piece
-        relative = row.samples_per_second / best[row.case, row.piece, row.placement]
+        stage = f"{row.stage}, transfers" if row.placement == "transfers" else row.stage
+        relative = row.samples_per_second / best[row.case, row.stage, row.placement]
         return [
             _Cell(str(row.case)),
-            _Cell(piece),
-            _Cell(names[row.contender]),
+            _Cell(stage),
+            _Cell(names[row.participant]),
             _Cell(f"{row.samples_per_second:,.0f}", row.samples_per_second, relative),
             _Cell(f"{row.spread:.1%}" if row.spread < 10 else "?", min(row.spread, 1e9)),
             _Cell(_seconds(row.seconds), row.seconds),
@@ -126,16 +126,27 @@ def _times(results: Results, rows: Sequence[Row]) -> str:
             _Cell(row.origin or "–"),
         ]
 
-    heads = ("network × batch", "piece", "contender", "records/s", "±", "a call", "host", "rate", "of ceiling", "error")
+    heads = (
+        "network × batch",
+        "stage",
+        "participant",
+        "records/s",
+        "±",
+        "a call",
+        "host",
+        "rate",
+        "of ceiling",
+        "error",
+    )
     return _table((*heads, "allowed", "origin"), map(cells, rows), empty="nothing was measured")
 
 
-def _first_calls(results: Results) -> str:
-    names, _ = labels(call.contender for call in results.first_calls)
-    heads = ("contender", "import", "compile", "cached load", "first step", "first step, cached")
+def _first_calls(results: BenchResults) -> str:
+    names, _ = labels(call.participant for call in results.first_calls)
+    heads = ("participant", "import", "compile", "cached load", "first step", "first step, cached")
     rows = (
         [
-            _Cell(names[call.contender]),
+            _Cell(names[call.participant]),
             *(
                 _Cell("–" if s is None else _seconds(s), -1.0 if s is None else s)
                 for s in (
@@ -152,45 +163,45 @@ def _first_calls(results: Results) -> str:
     return _table(heads, rows, empty="not measured")
 
 
-def _targets(results: Results) -> str:
+def _targets(results: BenchResults) -> str:
     if not results.targets:
         return ""
     goal = " ".join(f"{name} {value:g}" for name, value in results.targets[0].goal.items())
-    names, _ = labels(target.contender for target in results.targets)
+    names, _ = labels(target.participant for target in results.targets)
     rows = []
     for target in results.targets:
         seconds, runs = target.seconds, target.runs
         ends = ", ".join("diverged" if run.value is None else f"{run.value:.4g}" for run in runs)
         rows.append(
             [
-                _Cell(names[target.contender]),
+                _Cell(names[target.participant]),
                 _Cell(target.reason or "not reached" if seconds is None else _seconds(seconds), seconds or 1e9),
                 _Cell(f"{target.epochs:g}" if runs else "–", target.epochs if runs else 1e9),
                 _Cell(ends or "–"),
             ]
         )
-    table = _table(("contender", "training", "epochs", "ended at, for each seed"), rows, empty="")
+    table = _table(("participant", "training", "epochs", "ended at, for each seed"), rows, empty="")
     return f'<h2>{escape(f"To {goal}: {results.targets[0].case}")}</h2>\n<div class="scroll">\n{table}\n</div>'
 
 
-def _left_out(results: Results) -> str:
+def _left_out(results: BenchResults) -> str:
     reasons: dict[tuple[str, str, str], list[str]] = {}
     for row in results.rows:
         if not row.repeats:
-            reasons.setdefault((row.status, str(row.contender), row.reason or ""), []).append(
-                f"{row.case}: {row.piece}"
+            reasons.setdefault((row.status, str(row.participant), row.reason or ""), []).append(
+                f"{row.case}: {row.stage}"
             )
     rows = (
         [_Cell(status), _Cell(who), _Cell(why), _Cell("; ".join(dict.fromkeys(where)))]
         for (status, who, why), where in reasons.items()
     )
-    return _table(("status", "contender", "why", "where"), rows, empty="nothing: all rows were measured")
+    return _table(("status", "participant", "why", "where"), rows, empty="nothing: all rows were measured")
 
 
 # ---- the rest
 
 
-def _legend(results: Results) -> str:
+def _legend(results: BenchResults) -> str:
     shapes = {
         "o": '<circle cx="7" cy="7" r="5"/>',
         "s": '<rect x="2" y="2" width="10" height="10"/>',
@@ -211,7 +222,7 @@ def _legend(results: Results) -> str:
     return "".join(items)
 
 
-def _environment(results: Results) -> str:
+def _environment(results: BenchResults) -> str:
     shown = []
     for name, value in results.environment.items():
         text = ", ".join(_flat(value)) or "none"

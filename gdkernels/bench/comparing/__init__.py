@@ -1,0 +1,5 @@
+"""Comparing what was measured: verdicts on two files of results, ratios within a run, and where the lead changes.
+
+What belongs here reads results and measures nothing. Statistics of samples that know no rows belong to
+`gdkernels.bench.sampling`.
+"""

@@ -1,0 +1,234 @@
+"""From what a user asks for to a plan: the cases, the participants, and why some cannot take part."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise, product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gdkernels.bench.participants.participant import LIBRARIES, Participant
+from gdkernels.bench.participants.stages import PlacedStage
+from gdkernels.bench.participants.task import TrainingTask
+from gdkernels.bench.results.model import BenchCase
+from gdkernels.dispatch import registry
+from gdkernels.errors import InputError, unknown_name
+from gdkernels.system.machine import cores
+from gdkernels.tables import Preparation, read
+
+__all__ = [
+    "SWEEP",
+    "BenchPlan",
+    "LeftOut",
+    "PreparedCase",
+    "StageGroup",
+    "TrainingGoal",
+    "case_of",
+    "digits_goal",
+    "goal_of",
+    "participants",
+    "prepared",
+]
+
+# Sizes and batches from where Python's own time decides to where the product does.
+SWEEP = (
+    ((8, 32, 32, 1), 32),
+    ((64, 128, 128, 10), 128),
+    ((256, 256, 256, 256, 10), 256),
+    ((784, 512, 512, 10), 256),
+    ((784, 1024, 1024, 1024, 10), 1024),
+)
+
+# An epoch over made-up data: long enough that starting it does not count, short enough for the float64 reference.
+_EPOCH_FLOPS = 1e10
+_STEPS = (2, 256)
+
+_TARGET_RATE = 0.05
+_TARGET_BATCH = 32
+
+
+@dataclass(frozen=True)
+class PreparedCase:
+    """A case as the results describe it, and the task that participants are given for it."""
+
+    case: BenchCase
+    task: TrainingTask
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A participant that cannot take part, and why."""
+
+    participant: Participant
+    reason: str
+
+
+@dataclass(frozen=True)
+class TrainingGoal:
+    """A goal of training, {"loss": L} or {"accuracy": A}, to be reached from the initial weights of each seed."""
+
+    prepared: PreparedCase
+    goal: dict[str, float]
+    seeds: int
+
+
+@dataclass(frozen=True)
+class StageGroup:
+    """One stage of one case: those who can do it take turns at it."""
+
+    prepared: PreparedCase
+    placed: PlacedStage
+
+
+@dataclass(frozen=True)
+class BenchPlan:
+    """Everything that a benchmark measures.
+
+    Attributes
+    ----------
+    left_out
+        Participants that cannot take part.
+    repeats
+        How often everything is measured, each time in new processes. From five on, a row that others may compare is
+        measured in further processes, until its time over them is known or the limit is reached.
+    seconds
+        The time limit of all of it.
+    share
+        Half of the 95 % interval of a median may be this share of it.
+    """
+
+    cases: tuple[PreparedCase, ...]
+    stages: tuple[str, ...]
+    participants: tuple[Participant, ...]
+    left_out: tuple[LeftOut, ...] = ()
+    repeats: int = 1
+    seconds: float = 160.0
+    share: float = 0.02
+    goal: TrainingGoal | None = None
+
+    @property
+    def placed_stages(self) -> tuple[PlacedStage, ...]:
+        """Each stage, with each placement of its data that any participant has."""
+        devices = any(p.device != "cpu" for p in self.participants)
+        return tuple(
+            PlacedStage(stage, placement)
+            for stage in self.stages
+            for placement in (("resident", "transfers") if devices else ("resident",))
+            if (stage, placement) != ("update", "transfers")  # weights stay where they are trained
+        )
+
+    @property
+    def groups(self) -> tuple[StageGroup, ...]:
+        return tuple(StageGroup(case, placed) for case in self.cases for placed in self.placed_stages)
+
+
+def case_of(sizes: Sequence[int], batch: int) -> PreparedCase:
+    """Return the training of a network on made-up data."""
+    flops = 6 * batch * sum(m * n for m, n in pairwise(sizes))
+    steps = int(min(max(_EPOCH_FLOPS / flops, _STEPS[0]), _STEPS[1]))
+    return _described(TrainingTask(tuple(sizes), batch, batch * steps), BenchCase.__dataclass_fields__["data"].default)
+
+
+def prepared(
+    data: Sequence[str], target: Sequence[str], hidden: Sequence[int], batch: int, folder: Path
+) -> PreparedCase:
+    """Return the training of a network on a table, prepared as `gdkernels train` does; classes are one output each.
+
+    Parameters
+    ----------
+    folder
+        Where participants find the prepared arrays.
+    """
+    table = read(list(data))
+    preparation = Preparation.fit(table, target or None)
+    x = np.asarray(preparation.transform(table), np.float32)
+    y = preparation.transform_targets(table)
+    y = np.eye(len(preparation.classes))[y] if preparation.classes is not None else y
+    batch = min(batch, len(x))
+    # Some libraries drop a last batch that is not full.
+    records = len(x) // batch * batch
+    path = folder / f"{len(list(folder.iterdir()))}.npz"
+    np.savez(path, X=x, Y=np.asarray(y.reshape(len(x), -1), np.float32))
+    sizes = (x.shape[1], *hidden, 1 if y.ndim == 1 else y.shape[1])
+    return _described(TrainingTask(sizes, batch, records, source=str(path)), Path(table.source).name)
+
+
+def digits_goal(folder: Path, seeds: int) -> TrainingGoal:
+    """Return training on images of digits until nearly all of them are known, or on penguins without scikit-learn."""
+    try:
+        case = prepared(["digits"], [], (128,), _TARGET_BATCH, folder)
+    except InputError:
+        case = prepared(["penguins"], [], (128,), _TARGET_BATCH, folder)
+    return goal_of(case, {"accuracy": 0.99}, seeds)
+
+
+def goal_of(prepared: PreparedCase, goal: dict[str, float], seeds: int) -> TrainingGoal:
+    """Return training until `goal` is reached, at a learning rate that gets there."""
+    case = replace(prepared.case, learning_rate=_TARGET_RATE)
+    task = replace(prepared.task, learning_rate=_TARGET_RATE)
+    return TrainingGoal(PreparedCase(case, task), goal, seeds)
+
+
+def participants(
+    backends: Sequence[str] | None,
+    devices: Sequence[str] | None,
+    precisions: Sequence[str],
+    threads: Sequence[int],
+    libraries: Sequence[str],
+) -> tuple[list[Participant], list[LeftOut]]:
+    """Return who can take part, and who cannot.
+
+    Parameters
+    ----------
+    backends, devices
+        None: all that are installed, each on its first device.
+
+    Raises
+    ------
+    InputError
+        For an unknown name, and for more threads than cores.
+    """
+    if max(threads) > cores():
+        raise InputError(f"{max(threads)} threads are more than the {cores()} cores that this process may use")
+    for library in libraries:
+        if library not in LIBRARIES:
+            raise unknown_name("peer", library, LIBRARIES)
+    found = registry.find()
+    for name in backends or ():
+        if name not in found:
+            raise unknown_name("backend", name, found)
+    able: list[Participant] = []
+    left_out: list[LeftOut] = []
+    for name in backends or found:
+        plugin = found[name]
+        for device in devices or plugin.devices[:1] or ("none",):
+            for precision, count in product(precisions, threads):
+                participant = Participant(name, False, device, precision, count)
+                problem = _problem(plugin, device, precision)
+                if problem is None:
+                    able.append(participant)
+                else:
+                    left_out.append(LeftOut(participant, problem))
+    for name in libraries:
+        for count in threads:
+            participant = Participant(name, True, "cpu", LIBRARIES[name].precision, count)
+            able.append(participant)
+    return able, left_out
+
+
+def _problem(found: registry.Found, device: str, precision: str) -> str | None:
+    if found.problem is not None or found.backend is None:
+        return found.problem
+    if device not in found.devices:
+        return f"it has no device {device!r}; it has {', '.join(found.devices)}"
+    if precision not in found.backend.precisions:
+        return f"it cannot do {precision}; it can do {', '.join(found.backend.precisions)}"
+    return None
+
+
+def _described(task: TrainingTask, data: Any) -> PreparedCase:
+    case = BenchCase(task.sizes, task.batch, task.records, task.activation, task.optimizer, task.learning_rate, data)
+    return PreparedCase(case, task)

@@ -1,0 +1,195 @@
+"""Throughput: participants take turns at one stage of one case, checked before and after."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import groupby
+
+from gdkernels.bench.checking import Checker
+from gdkernels.bench.measuring.ceilings import ceilings
+from gdkernels.bench.measuring.planning import BenchPlan, PreparedCase, StageGroup
+from gdkernels.bench.measuring.rows import RowKeeper, new_row, skipped_row
+from gdkernels.bench.participants.participant import ParticipantError
+from gdkernels.bench.participants.stages import PlacedStage
+from gdkernels.bench.processes.client import CallSample, ParticipantProcess, StageCheck, processes_of
+from gdkernels.bench.results.model import BenchRow, Ceiling, ProcessSamples
+from gdkernels.bench.sampling.interleaving import SamplingLimit, interleave, settle
+
+__all__ = ["SAMPLE_SECONDS", "Throughput", "TimeBudget"]
+
+SAMPLE_SECONDS = 0.05
+
+
+class TimeBudget:
+    """The time limit of a benchmark, and the part of it that the next group of rows may use for its samples."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._end = time.monotonic() + seconds
+        self._began, self._sampled, self._groups_done = 0.0, 0.0, 0
+
+    def left(self) -> float:
+        return self._end - time.monotonic()
+
+    def begin(self) -> None:
+        """Count from now on what goes into checks, beside what goes into samples."""
+        self._began = time.monotonic()
+
+    def next_group(self, groups_left: int) -> float:
+        """Return the seconds for the samples of a group, so that all that are left, with their checks, get as much."""
+        outside = (time.monotonic() - self._began - self._sampled) / (self._groups_done + 0.5)
+        self._groups_done += 1
+        share = max(0.0, self.left()) / groups_left
+        return max(share - outside, 0.25 * share)
+
+    def sampled(self, seconds: float) -> None:
+        self._sampled += seconds
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """A row that is being measured, and the check before its samples."""
+
+    row: BenchRow
+    before: StageCheck
+
+
+class _FailureError(Exception):
+    def __init__(self, process: ParticipantProcess, reason: str) -> None:
+        super().__init__(reason)
+        self.process = process
+
+
+class Throughput:
+    """Measures groups of rows, each time in new processes.
+
+    Attributes
+    ----------
+    rows
+        Every row so far.
+    ceilings
+        The ceilings so far.
+    """
+
+    def __init__(self, plan: BenchPlan, budget: TimeBudget, progress: Callable[[str], None]) -> None:
+        self._plan, self._budget, self._progress = plan, budget, progress
+        self._checkers = {prepared: Checker(prepared.task) for prepared in plan.cases}
+        self.rows = RowKeeper()
+        self.ceilings: list[Ceiling] = []
+
+    def measure(self, groups: Sequence[StageGroup], later: int, *, with_ceilings: bool = False) -> None:
+        """Measure `groups` once, in new processes; `later` ones want as much time."""
+        left = len(groups)
+        with processes_of(self._plan.participants) as processes:
+            ready: list[ParticipantProcess] = []
+            for number, (prepared, mine) in enumerate(groupby(groups, lambda group: group.prepared)):
+                members = list(mine)
+                ready = self._load(processes, prepared, members)
+                if number == 0 and with_ceilings:
+                    self.ceilings += ceilings(ready)
+                    self._budget.begin()
+                for group in members:
+                    self._progress(f"{prepared.case}: {group.placed.stage}")
+                    resident = group.placed.placement == "resident"
+                    present = [p for p in ready if resident or p.participant.device != "cpu"]
+                    self._measure_group(present, group, left + later)
+                    left -= 1
+            if with_ceilings:
+                self.ceilings += ceilings(ready)  # once more: whatever took a core in the beginning may be gone
+
+    def _load(
+        self, processes: Iterable[ParticipantProcess], prepared: PreparedCase, groups: Iterable[StageGroup]
+    ) -> list[ParticipantProcess]:
+        ready = []
+        for process in processes:
+            try:
+                process.load(replace(prepared.task, threads=process.participant.threads))
+                ready.append(process)
+            except ParticipantError as reason:
+                for group in groups:
+                    self.rows.skip(skipped_row(group, process.participant), reason)
+        return ready
+
+    def _measure_group(self, processes: Iterable[ParticipantProcess], group: StageGroup, groups_left: int) -> None:
+        begun = self._check(processes, group)
+        began = time.monotonic()
+        samples = self._sample(begun, group.placed, self._budget.next_group(groups_left))
+        self._budget.sampled(time.monotonic() - began)
+        self._check_again(begun, samples, group)
+
+    def _check(self, processes: Iterable[ParticipantProcess], group: StageGroup) -> dict[ParticipantProcess, _Begun]:
+        """Return the rows whose work is that of the definition; keep the reason of the others."""
+        begun = {}
+        for process in processes:
+            row = new_row(group, process.participant)
+            if self._budget.left() < 0:
+                self.rows.skip(row, f"the time limit of {self._budget.seconds:g} s is over")
+                continue
+            try:
+                check = process.check(self._checkers[group.prepared], group.placed)
+            except ParticipantError as reason:
+                self.rows.skip(row, reason)
+                continue
+            row = replace(row, origin=check.origin, plan=check.plan)
+            if check.problem is None:
+                begun[process] = _Begun(row, check)
+            else:
+                self.rows.refuse(row, check.problem)
+        return begun
+
+    def _sample(
+        self, begun: dict[ParticipantProcess, _Begun], placed: PlacedStage, seconds: float
+    ) -> dict[ParticipantProcess, list[CallSample]]:
+        """Return samples taken in turns; a process that fails is taken out of `begun`, and the others begin anew."""
+        while True:
+            samples: dict[ParticipantProcess, list[CallSample]] = {process: [] for process in begun}
+
+            def take(
+                process: ParticipantProcess, samples: dict[ParticipantProcess, list[CallSample]] = samples
+            ) -> float:
+                try:
+                    sample = process.sample(placed, SAMPLE_SECONDS)
+                except ParticipantError as reason:
+                    raise _FailureError(process, str(reason)) from reason
+                samples[process].append(sample)
+                return sample.seconds
+
+            try:
+                settle()  # the check was computed in this process
+                interleave({p: partial(take, p) for p in begun}, SamplingLimit(self._plan.share, seconds))
+                return samples
+            except _FailureError as failure:
+                self.rows.skip(begun.pop(failure.process).row, f"it failed while it was timed: {failure}")
+
+    def _check_again(
+        self,
+        begun: Mapping[ParticipantProcess, _Begun],
+        samples: Mapping[ParticipantProcess, Sequence[CallSample]],
+        group: StageGroup,
+    ) -> None:
+        """Keep the samples of each row whose work still is that of the definition."""
+        for process, one in begun.items():
+            try:
+                after = process.check(self._checkers[group.prepared], group.placed, when_done=False)
+            except ParticipantError as reason:
+                self.rows.skip(one.row, reason)
+                continue
+            if after.problem is not None:
+                self.rows.refuse(one.row, f"after it was timed, {after.problem}")
+                continue
+            self.rows.add(one.row, _samples_of(samples[process], one.before, after))
+
+
+def _samples_of(samples: Sequence[CallSample], before: StageCheck, after: StageCheck) -> ProcessSamples:
+    return ProcessSamples(
+        tuple(s.seconds for s in samples),
+        tuple(s.host_seconds for s in samples),
+        tuple(s.calls for s in samples),
+        before.check,
+        after.check,
+        tuple(s.clock_seconds for s in samples if s.clock_seconds is not None),
+        tuple(s.product_seconds for s in samples if s.product_seconds is not None),
+    )

@@ -1,0 +1,148 @@
+"""The adapter: what a library must do to take part, inside the process of its participant."""
+
+from __future__ import annotations
+
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gdkernels.bench.participants.participant import Participant, UnsuitableError
+from gdkernels.bench.participants.stages import Arrays, PlacedStage, Stage
+from gdkernels.bench.participants.task import TrainingTask, named
+
+__all__ = ["Adapter", "LibraryEpochs", "Order", "imported"]
+
+Order = npt.NDArray[np.int64]
+
+
+class Adapter(ABC):
+    """One library, with one task at a time: its network, weights and data, ready to train.
+
+    Attributes
+    ----------
+    task
+        The task that is loaded.
+    """
+
+    task: TrainingTask
+
+    def __init__(self, participant: Participant) -> None:
+        self.participant = participant
+
+    @abstractmethod
+    def ready(self) -> None:
+        """Import the library, and open the device; `load` reports what is not installed."""
+
+    @abstractmethod
+    def load(self, task: TrainingTask) -> None:
+        """Take a task, with its initial weights.
+
+        Raises
+        ------
+        UnsuitableError
+            Where the library cannot do it.
+        """
+
+    @abstractmethod
+    def train_on(self, order: Order) -> None:
+        """Do a step on each batch of the records in this order, and wait until it is done."""
+
+    @abstractmethod
+    def epoch(self) -> None:
+        """Do one pass, shuffled as the library shuffles, and wait until it is done."""
+
+    @abstractmethod
+    def layers(self) -> list[tuple[Any, Any]]:
+        """Return W [inputs, units] and b [units] of each layer as NumPy arrays, or views."""
+
+    def fit(self, epochs: int) -> None:
+        """Do so many shuffled passes, as a whole training where the library has one."""
+        for _ in range(epochs):
+            self.epoch()
+
+    def parameters(self) -> Arrays:
+        """Return copies of the parameters, ``W0``, ``b0``, …, on the host."""
+        return named([tuple(np.array(a) for a in pair) for pair in self.layers()])
+
+    def bind(self) -> bool:
+        """Compile what training runs, and return whether the library does that before its first step."""
+        return False
+
+    def step(self) -> None:
+        """Do a step on the first batch."""
+        self.train_on(np.arange(min(self.task.batch, self.task.records)))
+
+    def stage(self, placed: PlacedStage, *, in_order: bool) -> Stage:
+        """Return a stage of training to time.
+
+        Parameters
+        ----------
+        in_order
+            Whether an epoch takes the records in their order, so that its result is known.
+
+        Raises
+        ------
+        UnsuitableError
+            Where the library has no such stage.
+        """
+        if placed != PlacedStage("epoch"):
+            raise UnsuitableError("of other libraries, only epochs over data in memory are compared")
+        return LibraryEpochs(self, in_order=in_order)
+
+    def product(self, size: int) -> Callable[[], Any] | None:
+        """Return a product of two matrices [size, size] by the library, or None."""
+        return None
+
+    def layer(self, size: int) -> Callable[[], Any] | None:
+        """Return the same product as a layer of a network, or None."""
+        return None
+
+    def copy(self, size: int) -> Callable[[], Any] | None:
+        """Return a copy of `size` bytes from one array to another, or None."""
+        return None
+
+    def described(self, stage: str) -> dict[str, Any]:
+        """Return the ``origin`` of what runs a stage, and its ``plan``, where those are known."""
+        return {"origin": None, "plan": None}
+
+
+class LibraryEpochs(Stage):
+    """The passes of a library, which shuffles by random numbers of its own, or takes the records in their order."""
+
+    def __init__(self, adapter: Adapter, *, in_order: bool) -> None:
+        self._adapter, self._in_order = adapter, in_order
+
+    def start(self) -> Arrays:
+        return self._adapter.parameters() | {"order": np.arange(self._adapter.task.records)}
+
+    def launch(self) -> None:
+        if self._in_order:
+            self._adapter.train_on(np.arange(self._adapter.task.records))
+        else:
+            self._adapter.epoch()
+
+    def wait(self) -> None:
+        """Do nothing: a pass ends when it is done."""
+
+    def results(self) -> Arrays:
+        return self._adapter.parameters()
+
+
+def imported(module: str) -> Any:
+    """Return a library's module.
+
+    Raises
+    ------
+    UnsuitableError
+        Where it is not installed, with the command that installs it.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        package, _, _ = module.partition(".")
+        distribution = "scikit-learn" if package == "sklearn" else package
+        raise UnsuitableError(f"{package} is not installed: pip install {distribution}") from error

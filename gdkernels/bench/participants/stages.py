@@ -1,0 +1,179 @@
+"""The stages of training as things to time: each is a call that users make, and can show its results."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+import gdkernels as gd
+from gdkernels import randomness
+from gdkernels.backend import Plan, storage_dtype
+from gdkernels.bench.participants.task import TrainingTask, named
+from gdkernels.definition import network
+from gdkernels.definition.network import map_layers
+
+__all__ = ["PLACEMENTS", "STAGES", "Arrays", "BackendStages", "PlacedStage", "Stage"]
+
+STAGES = ("forward", "gradient", "update", "epoch")
+PLACEMENTS = ("resident", "transfers")
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class PlacedStage:
+    """One of `STAGES`, with its data "resident" on the device, or with "transfers" from the host and back."""
+
+    stage: str
+    placement: str = "resident"
+
+
+class Stage(ABC):
+    """A stage of training, ready to be done again and again."""
+
+    def restart(self) -> None:
+        """Go back to the initial parameters, where the library allows it."""
+
+    @abstractmethod
+    def start(self) -> Arrays:
+        """Return what the next call starts from: the parameters ``W0``, ``b0``, …, and the ``order`` of an epoch."""
+
+    @abstractmethod
+    def launch(self) -> None:
+        """Do it once, and return when the library does."""
+
+    @abstractmethod
+    def wait(self) -> None:
+        """Return when the library says that the device is done."""
+
+    @abstractmethod
+    def results(self) -> Arrays:
+        """Return the results of the last call, on the host."""
+
+
+class BackendStages:
+    """A task on a backend of gdkernels, with its data and parameters on the device.
+
+    Parameters
+    ----------
+    task
+        The network, its data and how it is trained.
+    backend, device, precision
+        Where it runs; the device None is the backend's first.
+    """
+
+    def __init__(
+        self, task: TrainingTask, backend: str, *, device: str | None = None, precision: str = "float32"
+    ) -> None:
+        self.task = task
+        self.mlp = gd.MLP(
+            task.sizes, activation=task.activation, seed=task.seed, backend=backend, device=device, precision=precision
+        )
+        self.mlp.set_parameters(task.parameters())
+        self.trainer = gd.Trainer(self.mlp, optimizer=task.rule(), loss="sse", batch_size=task.batch)
+        self.host = tuple(a.astype(storage_dtype(precision), copy=False) for a in task.data())
+        self.binding = self.mlp.network.bind(self.host[0])
+        self.resident = tuple(self.binding.place(a, name) for a, name in zip(self.host, "XY", strict=True))
+
+    def bind(self) -> None:
+        """Compile what training runs, or load it, unless that has happened."""
+        data = self.trainer.runner.place_records(*self.resident)
+        self.trainer.runner.prepare(self.trainer.workload(len(data)))
+
+    def origin_of(self, stage: str) -> str:
+        """Return where a stage comes from: gradient and update alone are never compiled."""
+        return self.trainer.runner.executable.origin if stage in ("forward", "epoch") else "definition"
+
+    @property
+    def plan(self) -> Plan:
+        return self.trainer.runner.executable.plan
+
+    def stage(self, placed: PlacedStage) -> Stage:
+        """Return a stage; with "transfers", every call takes data from the host and brings results there."""
+        transfers = placed.placement == "transfers"
+        x, y = self.host if transfers else self.resident
+        if placed.stage == "epoch":
+            return _EpochStage(self, (x, y), transfers=transfers)
+        batch = min(self.task.batch, len(self.host[0]))
+        calls = {
+            "forward": lambda: {"output": self.mlp.predict(x[:batch, :])},
+            "gradient": lambda: named(self.mlp.gradient(x[:batch, :], y[:batch, :], loss="sse")),
+            "update": self._update(),
+        }
+        return _CallStage(self, calls[placed.stage], transfers=transfers)
+
+    def _update(self) -> Callable[[], dict[str, Any]]:
+        rule, xp = self.task.rule(), self.binding.xp
+        parameters = self.mlp.parameters
+        slots = map_layers(lambda a: tuple(xp.zeros_like(a) for _ in range(rule.slots)), parameters)
+        batch = (a[: self.task.batch, :] for a in self.resident)
+        gradients = self.mlp.gradient(*batch, loss="sse")
+
+        def update() -> dict[str, Any]:
+            rate = self.task.learning_rate
+            moved, _ = network.update(parameters, gradients, slots, optimizer=rule, learning_rate=rate, t=1.0, xp=xp)
+            return named(moved)
+
+        return update
+
+    def parameters(self) -> Arrays:
+        """Return the parameters as they are now, on the host."""
+        # Not `mlp.parameters`, which copies on the device first: fetched at a claimed end, they are as they are then.
+        return {name: np.array(self.binding.to_numpy(a)) for name, a in self.mlp.network.named_parameters().items()}
+
+
+class _CallStage(Stage):
+    """A call that starts from the same parameters every time."""
+
+    def __init__(self, stages: BackendStages, call: Callable[[], dict[str, Any]], *, transfers: bool) -> None:
+        self._stages, self._call, self._transfers = stages, call, transfers
+        self._found: dict[str, Any] = {}
+
+    def start(self) -> Arrays:
+        return self._stages.parameters()
+
+    def launch(self) -> None:
+        self._found = self._call()
+        if self._transfers:
+            self.results()
+
+    def wait(self) -> None:
+        binding = self._stages.binding
+        binding.backend.synchronize(binding.device)
+
+    def results(self) -> Arrays:
+        return {name: np.asarray(self._stages.binding.to_numpy(a)) for name, a in self._found.items()}
+
+
+class _EpochStage(Stage):
+    """One shuffled pass after another, as `gdkernels.Trainer` does them."""
+
+    def __init__(self, stages: BackendStages, data: tuple[Any, Any], *, transfers: bool) -> None:
+        self._stages, self._data, self._transfers = stages, data, transfers
+
+    def restart(self) -> None:
+        stages = self._stages
+        stages.mlp.set_parameters(stages.task.parameters())
+        stages.trainer.runner.epochs_done = 0  # the order of the records is then that of the first epoch again
+
+    def start(self) -> Arrays:
+        stages = self._stages
+        stream = randomness.generator(stages.mlp.seed, "order", stages.trainer.epochs_done)
+        return stages.parameters() | {"order": stream.permutation(len(stages.host[0]))}
+
+    def launch(self) -> None:
+        self._stages.trainer.epoch(*self._data)
+        if self._transfers:
+            self.results()
+
+    def wait(self) -> None:
+        binding = self._stages.binding
+        binding.backend.synchronize(binding.device)
+
+    def results(self) -> Arrays:
+        return self._stages.parameters()

@@ -1,0 +1,167 @@
+"""The task of every participant: a network, its initial weights, data, and how it is trained."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gdkernels import randomness
+from gdkernels.backend.program import Program
+from gdkernels.backend.verification import reference, relative_error
+from gdkernels.definition import activations, losses
+from gdkernels.definition.initialisation import initial_parameters
+from gdkernels.definition.naming import resolve
+from gdkernels.definition.network import Layer, Layers, map_layers
+from gdkernels.definition.objective import Objective
+from gdkernels.definition.optimizers import SGD, Adam, Optimizer
+
+__all__ = ["GRID", "TrainingTask", "errors_by_array", "named", "random_tasks"]
+
+Array = npt.NDArray[np.float32]
+
+# Steps after which parameters are compared with the definition: enough to see a wrong update, and few enough that
+# rounding has not grown.
+_CHECKED_STEPS = 3
+
+
+@dataclass(frozen=True)
+class TrainingTask:
+    """Training on SSE with data in memory: float32, shuffled batches, the gradient of E/B.
+
+    Attributes
+    ----------
+    records
+        In an epoch; a multiple of the batch, because some libraries drop the rest.
+    optimizer
+        "sgd" (plain) or "adam".
+    seed
+        Of the initial weights, and of data that are drawn.
+    source
+        An NPZ file with X [records, inputs] and Y [records, outputs]; without one, data are drawn from the standard
+        normal distribution.
+    """
+
+    sizes: tuple[int, ...]
+    batch: int
+    records: int
+    activation: str = "relu"
+    optimizer: str = "sgd"
+    threads: int = 1
+    learning_rate: float = 1e-3
+    seed: int = 0
+    source: str | None = None
+
+    def __str__(self) -> str:
+        return f"{'-'.join(map(str, self.sizes))} × {self.batch} {self.activation} {self.optimizer}"
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, description: dict[str, Any]) -> TrainingTask:
+        return cls(**{**description, "sizes": tuple(description["sizes"])})
+
+    def data(self) -> tuple[Array, Array]:
+        """Return X and Y, the same bits in every process."""
+        if self.source is not None:
+            with np.load(self.source, allow_pickle=False) as arrays:
+                return arrays["X"][: self.records], arrays["Y"][: self.records]
+        rng = randomness.generator(self.seed, "peers data")
+        shape = (self.records, self.sizes[0]), (self.records, self.sizes[-1])
+        return rng.standard_normal(shape[0], dtype=np.float32), rng.standard_normal(shape[1], dtype=np.float32)
+
+    def parameters(self) -> tuple[Layer, ...]:
+        """Return the initial weights and biases in float32, the same bits in every process."""
+        functions = self.program().activations
+        drawn = initial_parameters(self.sizes, functions, True, randomness.generator(self.seed, "peers weights"))
+        return map_layers(lambda a: a.astype(np.float32), drawn)
+
+    def program(self) -> Program:
+        """Return the network, loss and optimizer, as the definition takes them."""
+        hidden = (resolve("activation", self.activation),) * (len(self.sizes) - 2)
+        return Program((*hidden, activations.identity), objective=Objective(losses.sse), optimizer=self.rule())
+
+    def rule(self) -> Optimizer:
+        return SGD(self.learning_rate) if self.optimizer == "sgd" else Adam(self.learning_rate)
+
+    def flops_per_record(self) -> int:
+        """Return the FLOPs of the products for a record: forward, gradient, and the way back above the inputs."""
+        products = [m * n for m, n in pairwise(self.sizes)]
+        return 6 * sum(products) - 2 * products[0]
+
+    def checked_records(self) -> int:
+        return min(self.records, _CHECKED_STEPS * self.batch)
+
+
+def errors_by_array(task: TrainingTask, parameters: Mapping[str, npt.NDArray[Any]], records: int) -> dict[str, float]:
+    """Return how far each of `parameters` moved wrong: ‖Δ − Δ64‖/‖Δ64‖.
+
+    Δ is what training on the first `records`, in batches in their order, added to an initial parameter; Δ64 is what the
+    definition adds in float64 on NumPy. Movements are compared, and not parameters: a small learning rate would hide a
+    wrong gradient behind the weights.
+    """
+    x, y = (a[:records].astype(np.float64) for a in task.data())
+    start = map_layers(lambda a: a.astype(np.float64), task.parameters())
+    rates = np.full(-(-records // task.batch), task.learning_rate)
+    _, exact = reference(task.program(), start, x, y, np.arange(records), task.batch, rates)
+    begun, wanted = named(start), named(exact.parameters)
+    return {
+        name: relative_error(np.asarray(parameters[name], dtype=np.float64) - begun[name], wanted[name] - begun[name])
+        for name in begun
+    }
+
+
+def named(layers: Layers | list[tuple[Any, ...]]) -> dict[str, Any]:
+    """Return the arrays of each layer as ``W0``, ``b0``, …."""
+    return {f"{kind}{k}": a for k, layer in enumerate(layers) for kind, a in zip("Wb", layer, strict=True)}
+
+
+def _task(sizes: tuple[int, ...], batch: int, records: int) -> TrainingTask:
+    return TrainingTask(sizes, batch, records)
+
+
+GRID = (
+    _task((8, 32, 32, 1), 32, 8192),
+    _task((32, 64, 64, 1), 64, 16384),
+    _task((64, 128, 128, 10), 128, 16384),
+    _task((256, 256, 256, 256, 10), 256, 16384),
+    _task((784, 512, 512, 10), 256, 8192),
+    _task((784, 1024, 1024, 1024, 10), 1024, 8192),
+    _task((1024, 2048, 2048, 2048, 10), 2048, 8192),
+    _task((64, 64, 64, 64, 64, 4), 16384, 131072),
+)
+
+
+def random_tasks(count: int, seed: int, threads: int, least: int = 1) -> list[TrainingTask]:
+    """Return `count` random tasks: widths 1 to 3000, batches 1 to 20000, 0 to 6 hidden layers, 1 to 100 outputs.
+
+    `least` is the smallest of widths, batches and outputs.
+
+    Sizes are drawn evenly on a logarithmic scale. A draw whose step would take more than a few tenths of a second on a
+    small machine is drawn again, so that the whole stays affordable.
+    """
+    rng = randomness.generator(seed, "peers tasks")
+
+    def log_uniform(low: int, high: int) -> int:
+        return round(math.exp(rng.uniform(math.log(low), math.log(high))))
+
+    tasks: list[TrainingTask] = []
+    while len(tasks) < count:
+        hidden = [log_uniform(least, 3000) for _ in range(int(rng.integers(0, 7)))]
+        sizes = (log_uniform(least, 3000), *hidden, log_uniform(least, 100))
+        batch = log_uniform(least, 20000)
+        activation = str(rng.choice(["relu", "tanh", "gelu"]))
+        optimizer = str(rng.choice(["sgd", "adam"]))
+        flops = 6 * batch * sum(m * n for m, n in pairwise(sizes))
+        if flops > 3e10:
+            continue
+        # An epoch of about 2 GFLOP, in 3 to 256 steps.
+        steps = int(min(256, max(3, 2e9 // flops)))
+        tasks.append(TrainingTask(sizes, batch, batch * steps, activation, optimizer, threads))
+    return tasks

@@ -1,0 +1,42 @@
+"""Every module of the studies imports in the gate, without PyTorch and CuPy, and says what its command is for."""
+
+import os
+import pkgutil
+import subprocess
+import sys
+
+import pytest
+
+import benchmarks
+from benchmarks import checkout
+
+MODULES = [m.name for m in pkgutil.walk_packages(benchmarks.__path__, "benchmarks.") if ".test_" not in m.name]
+COMMANDS = ("choice", "estimators", "gpu", "low_precision", "peers_grid", "raw_tables", "stored")
+
+# Imports every module that is named, in a process that has none of the libraries.
+IMPORTS = """
+import importlib, sys
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("torch", "jax", "thinc", "cupy"):
+            raise ImportError(f"{name} is not installed here")
+sys.meta_path.insert(0, Missing())
+for name in sys.argv[1:]:
+    assert importlib.import_module(name).__doc__, name
+"""
+
+
+def test_every_module_imports_without_the_libraries_that_it_compares():
+    command = [sys.executable, "-c", IMPORTS, *MODULES]
+    done = subprocess.run(command, env=os.environ | checkout.environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(MODULES) > 15
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_it_is_a_command_from_any_folder(name, tmp_path):
+    command = [sys.executable, "-m", f"benchmarks.{name}", "--help"]
+    variables = os.environ | checkout.environment()
+    done = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert f"usage: python -m benchmarks.{name}" in done.stdout
