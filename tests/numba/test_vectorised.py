@@ -7,8 +7,9 @@ import threading
 import numpy as np
 import pytest
 from engine_runs import needs_bf16, write_functions
-from gdkernels_numba import ceilings, compilation
+from gdkernels_numba import ceilings
 from gdkernels_numba.ceilings import write_ceilings
+from gdkernels_numba.compilation import loop_name
 from gdkernels_numba.cpu import jit
 from gdkernels_numba.cpu.features import AVX512_BF16, bf16_route, cores, features, float_lanes
 from gdkernels_numba.ir.functions import FUNCTIONS
@@ -20,8 +21,8 @@ from gdkernels_numba.kernels.pack import write_moves
 from llvmlite import ir
 
 from gdkernels.lowering.elementwise import ROW
-from gdkernels.lowering.schedule import schedule
 from gdkernels.lowering.steps import NUMBER
+from gdkernels.lowering.task import schedule_training
 from gdkernels.testing.cases import CASES
 
 pytestmark = pytest.mark.skipif(
@@ -55,10 +56,8 @@ def instructions(write):
 
 
 def recipes_of(program):
-    traced = program.trace(l2_as_input=True)
-    loops = compilation._Loops()
-    loops.add(schedule(traced.graph, traced.batch, traced.results, [traced.error]), traced.batch)
-    return loops.known
+    recipes = dict.fromkeys(schedule_training(program, FUNCTIONS.keys()).recipes.values())
+    return {recipe: loop_name(k) for k, recipe in enumerate(recipes)}
 
 
 def vector_width(form):
