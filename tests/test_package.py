@@ -31,7 +31,21 @@ def test_the_wheel_is_typed_and_carries_the_licence(wheel):
         assert f"{package}/py.typed" in wheel
     assert any(name.endswith("licenses/LICENSE") for name in wheel)
     assert {"gdkernels_cupy/graphs/primitives.cuh", "gdkernels_cupy/graphs/fixed.cu"} <= set(wheel)
-    assert not any("test" in Path(name).name and "testing" not in name for name in wheel)
+
+
+def test_what_is_in_the_wheel_besides_python(wheel):
+    """Studies, tests and their C++ stay in the checkout."""
+    other = {name for name in wheel if not name.endswith(".py") and ".dist-info/" not in name}
+    assert other == {
+        *(f"{p}/py.typed" for p in ("gdkernels", "gdkernels_cupy", "gdkernels_numba", "gdkernels_numpy")),
+        *(f"gdkernels/dispatch/calibrations/{precision}.json" for precision in ("float32", "float64")),
+        *(f"gdkernels/tables/data/{name}" for name in ("ORIGIN.md", "penguins.csv")),
+        *(f"gdkernels_cupy/graphs/{name}" for name in ("fixed.cu", "primitives.cuh")),
+        *(f"gdkernels_cupy/persistent/{name}.cuh" for name in ("bf16", "primitives", "tf32", "tile")),
+        "gdkernels/bench/report/page.html",
+    }
+    tests = {name for name in wheel if Path(name).name.startswith("test_")}
+    assert tests == {"gdkernels/testing/test_backend.py"}
 
 
 def test_every_public_name_is_there():
