@@ -1,4 +1,4 @@
-"""Write the tables of the documents beside it from the committed results: ``python -m benchmarks.tables [--check]``.
+"""Write the tables of the documents, README.md and docs/index.md among them, from the committed results: ``python -m benchmarks.tables [--check]``.
 
 A table stands between ``<!-- results/NAME.json … -->`` and ``<!-- end -->``; nothing in between is typed. Files of
 `gdkernels bench` and `benchmarks.low_precision` come alone, those of `benchmarks.peers_grid` several in a row.
@@ -23,7 +23,7 @@ from gdkernels.bench.results import read
 from gdkernels.bench.results.model import BenchResults, BenchRow
 
 FOLDER = Path(__file__).parent
-DOCUMENTS = (FOLDER / "README.md",)
+DOCUMENTS = (FOLDER / "README.md", FOLDER.parent / "README.md", FOLDER.parent / "docs" / "index.md")
 BFLOAT16, FLOAT32, AUTOCAST = "gdkernels-numba-bf16", "gdkernels-numba", "torch-bf16"
 MARKED = re.compile(r"(<!-- (results/[^>]+\.json) -->\n).*?(<!-- end -->)", re.DOTALL)
 
