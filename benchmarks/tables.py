@@ -1,4 +1,4 @@
-"""Write the tables of the documents, README.md and docs/index.md among them, from the committed results: ``python -m benchmarks.tables [--check]``.
+"""Write tables of README.md and of two pages of the manual from the committed results: ``python -m benchmarks.tables``.
 
 A table stands between ``<!-- results/NAME.json … -->`` and ``<!-- end -->``; nothing in between is typed. Files of
 `gdkernels bench` and `benchmarks.low_precision` come alone, those of `benchmarks.peers_grid` several in a row.

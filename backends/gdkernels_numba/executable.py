@@ -65,15 +65,15 @@ class FusedExecutable(Executable):
         task, widths = self._compiled.step, widths_of(state.parameters)
         assert task is not None, "what has an optimizer has a step"
         steps, l2 = len(learning_rates), self._program.l2
-        batch = min(batch_size, len(order))
-        bound = self._bind(task, widths, batch)
+        # By the full batch, also where these rows are only the last and smaller one: the plan of a fit stays one plan.
+        bound = self._bind(task, widths, batch_size)
 
         state.parameters = map_layers(self._writable, state.parameters)
         state.slots = map_layers(lambda slots: tuple(map(self._writable, slots)), state.slots)
         arrays = {"x": x, "y": y, **arrays_by_name(state.parameters, state.slots)}
         if weights is not None:
             arrays["sample_weight"] = weights[order]
-        scalars = known_of_steps(learning_rates, done=state.step, records=len(order), batch=batch, l2=l2)
+        scalars = known_of_steps(learning_rates, done=state.step, records=len(order), batch=batch_size, l2=l2)
         total, norms = bound.run(arrays, order, len(order), steps, scalars)
         state.step += steps
         return total, norms / steps if self._program.gradient_norm else None

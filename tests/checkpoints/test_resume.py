@@ -68,6 +68,26 @@ def test_optimizers_and_schedules(tmp_path, optimizer, schedule):
         assert run(folder) == expected
 
 
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+def test_a_part_between_checkpoints_that_is_only_the_smaller_last_batch(tmp_path, backend):
+    random = np.random.default_rng(0)
+    X, Y = random.standard_normal((600, 5)), random.standard_normal((600, 1))
+
+    def run(folder=None):
+        mlp = gd.MLP([5, 48, 48, 1], seed=1, backend=backend)
+        kept = {} if folder is None else {"checkpoint": folder, "every": "2 steps", "keep": 99, "resume": True}
+        mlp.fit(X, Y, epochs=3, optimizer="sgd", batch_size=220, **kept)
+        return [a.tobytes() for layer in mlp.parameters for a in layer]
+
+    expected = run()
+    assert run(tmp_path / "whole") == expected
+    for checkpoint in sorted((tmp_path / "whole").glob("step-*")):
+        folder = tmp_path / checkpoint.stem
+        folder.mkdir()
+        shutil.copy(checkpoint, folder)
+        assert run(folder) == expected, checkpoint.name
+
+
 def test_weights_of_records(tmp_path):
     weights = np.random.default_rng(1).random(203)
     runs = []
