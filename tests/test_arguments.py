@@ -61,7 +61,7 @@ def parameters():
 
 
 def run(make, folder, *, weighted=True, trains=True, **changed):
-    settings = {"loss": losses.sse, "optimizer": SGD()} if trains else {}
+    settings = {"objective": Objective(losses.sse), "optimizer": SGD()} if trains else {}
     program = Program((activations.tanh, activations.identity), bias=False, weighted=weighted, **settings)
     state = verification.start(program, parameters(), np.array)
     given = arguments(**changed)

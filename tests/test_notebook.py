@@ -14,6 +14,7 @@ import gdkernels as gd
 from gdkernels.backend import Plan
 from gdkernels.diagnostics import inventory
 from gdkernels.system.notebook import html_table, in_notebook
+from gdkernels.system.progress import RecordCount
 from gdkernels.training import progress
 from gdkernels.training.history import Epoch
 
@@ -145,7 +146,7 @@ def test_no_notebook_and_no_terminal_no_bar(notebook):
 def test_a_bar_of_widgets_only_where_there_are_some(notebook):
     notebook(widgets=True)
     assert shown() is Widget
-    with progress.RecordCount("reading") as count:
+    with RecordCount("reading") as count:
         assert type(count._bar) is Widget
     assert shown(show=False) is type(None)
 

@@ -9,10 +9,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from gdkernels.cli import predict as predict_command
 from gdkernels.tables import Preparation
 from gdkernels.tables.outcomes import Classes
-from gdkernels.tabular import evaluation
+from gdkernels.tabular import evaluation, prediction
 from gdkernels.tabular.prediction import Prediction
 
 N = 300
@@ -153,7 +152,7 @@ def test_predictions_do_not_depend_on_the_order_or_the_kind_of_file(command, mod
 
 def test_predictions_stream_in_parts(command, model, raw, monkeypatch):
     whole = rows_of(command("predict", model, raw).out)
-    real = predict_command.parts
+    real = prediction.parts
     sizes = []
 
     def parts(data):
@@ -161,7 +160,7 @@ def test_predictions_stream_in_parts(command, model, raw, monkeypatch):
             sizes.append(len(part))
             yield part
 
-    monkeypatch.setattr(predict_command, "parts", parts)
+    monkeypatch.setattr(prediction, "parts", parts)
     in_parts = rows_of(command("predict", model, raw).out)
     assert max(sizes) <= 64
     np.testing.assert_allclose(*([float(r["predicted price"]) for r in rows] for rows in (whole, in_parts)), rtol=1e-5)

@@ -157,7 +157,7 @@ def test_without_test_rows_there_are_no_figures(command, numbers):
 
 
 def test_no_bar_off_a_terminal_and_one_on_it(command, numbers, monkeypatch):
-    monkeypatch.setattr(progress, "_DELAY_SECONDS", 0.0)
+    monkeypatch.setattr("gdkernels.system.progress._DELAY_SECONDS", 0.0)
     assert command("train", numbers, "--target", "y", *QUICK).err == ""
     update = progress.Progress.update
     monkeypatch.setattr(progress.Progress, "update", lambda *a: (time.sleep(0.11), update(*a)))  # drawn each 0.1 s

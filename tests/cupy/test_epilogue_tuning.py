@@ -91,7 +91,7 @@ def test_it_is_timed_once(host, slow, monkeypatch, cache):
     (kept,) = cache.iterdir()
     assert tuple(json.loads(kept.read_text())) == first
     with monkeypatch.context() as patch:
-        patch.setattr("gdkernels_cupy.graphs.session.Session.seconds", None)
+        patch.setattr("gdkernels_cupy.graphs.session.GraphSession.seconds", None)
         assert epilogues_of(Run("wide", program=DESCENT)) == first
     other = Run("wide", program=DESCENT)
     other.case = replace(other.case, batch_size=64)
@@ -130,7 +130,7 @@ def test_a_choice_may_ask_for_what_cublas_has_not(host, slow, monkeypatch):
 
 
 def test_where_no_epilogue_applies_nothing_is_timed(host, monkeypatch):
-    monkeypatch.setattr("gdkernels_cupy.graphs.session.Session.seconds", None)
+    monkeypatch.setattr("gdkernels_cupy.graphs.session.GraphSession.seconds", None)
     program = replace(CASES["wide"].program, activations=(activations.tanh,) * 3, bias=False)
     assert epilogues_of(Run("adam", program=program)) == EPILOGUES
 

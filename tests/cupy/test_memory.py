@@ -34,7 +34,7 @@ def test_a_batch_that_does_not_fit_is_split_with_the_same_result(host, caplog, m
     whole = Run("wide")
     loss, _ = whole.epoch()
     host.free = whole.executable.workspace(whole.case.batch_size) - 1
-    monkeypatch.setattr("gdkernels_cupy.cuda.device.WORKSPACE", 0)
+    monkeypatch.setattr("gdkernels_cupy.cuda.cublaslt.WORKSPACE", 0)
     parts = Run("wide")
     with caplog.at_level(logging.WARNING, "gdkernels"):
         again, _ = parts.epoch()
@@ -182,7 +182,7 @@ def test_data_that_does_not_fit_is_streamed_with_the_same_bits(host, monkeypatch
 def test_a_streamed_batch_and_a_smaller_last_one_are_split_to_what_fits(host, monkeypatch):
     """Each batch has two places then, and what is left of the records, here nearly a batch, as many parts."""
     monkeypatch.setattr("gdkernels_cupy.graphs.memory_plan._MARGIN", 0)
-    monkeypatch.setattr("gdkernels_cupy.cuda.device.WORKSPACE", 0)
+    monkeypatch.setattr("gdkernels_cupy.cuda.cublaslt.WORKSPACE", 0)
     run = in_pinned_memory(host, monkeypatch, "wide")
     batch = len(run.x) // 2 + 1
     run.case = replace(run.case, batch_size=batch)

@@ -16,7 +16,7 @@ from gdkernels.definition import activations, network
 from gdkernels.definition.optimizers import SGD, AdamW
 from gdkernels.lowering.task import schedule_training
 from gdkernels.testing import BackendConformance
-from gdkernels.testing.cases import CASES, compare, on_backend, on_numpy
+from gdkernels.testing.cases import CASES, compare, on_backend, on_numpy, varied
 
 RELU = replace(CASES["wide"].program, optimizer=SGD())
 
@@ -61,7 +61,7 @@ SOME_EPILOGUES = [
 @pytest.mark.parametrize("epilogues", [EPILOGUES, *SOME_EPILOGUES])
 def test_every_route_is_the_definition(epilogues, pieces):
     for changes in SETTINGS.values():
-        case = replace(CASES["narrow in, wide out"], program=replace(RELU, **changes), widths=(9, 13, 11, 3), steps=3)
+        case = replace(CASES["narrow in, wide out"], program=varied(RELU, **changes), widths=(9, 13, 11, 3), steps=3)
         program = case.program
         case = replace(case, program=replace(program, activations=program.activations[:3]))
         check(Interpreted(epilogues, pieces), case, ("float64", "float32", "bfloat16"))
@@ -153,7 +153,7 @@ def test_weights_move_after_the_last_product_that_needs_them():
 
 def test_a_norm_keeps_updates_out_of_products():
     for changes in ({"gradient_norm": True}, {"clip_norm": 1.0}, {"l2": 0.1, "l2_in_loss": True}):
-        found = operations(replace(RELU, **changes))
+        found = operations(varied(RELU, **changes))
         assert not [op for op in found if isinstance(op, ops.MatrixProduct) and isinstance(op.alpha, int)]
 
 

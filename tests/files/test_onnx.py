@@ -121,7 +121,7 @@ def exported(tmp_path):
         mlp = gd.MLP([len(preparation.features), 9, 1 if classes is None else len(classes)], seed=2, backend="numpy")
         gd.Trainer(mlp, loss="sse" if classes is None else "cross_entropy")
         predictor = PreparedNetwork(mlp, preparation)
-        write_onnx(mlp, tmp_path / "m.onnx", preparation=preparation, overwrite=True)
+        write_onnx(mlp.network, tmp_path / "m.onnx", preparation=preparation, overwrite=True)
         return predictor, run(tmp_path / "m.onnx", raw(columns, preparation))
 
     return run_both

@@ -16,6 +16,7 @@ from gdkernels.backend import Plan, State
 from gdkernels.definition.activations import identity, relu
 from gdkernels.definition.losses import sse
 from gdkernels.definition.network import Layer
+from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import SGD
 from gdkernels.backend.program import Program
 one = np.ones((3, 3), np.float32)
