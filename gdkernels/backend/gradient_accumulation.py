@@ -38,9 +38,10 @@ class AccumulatingExecutable(Executable):
     """
 
     def __init__(self, backend: Backend, program: Program, plan: Plan, rows: int) -> None:
-        assert program.objective is not None
-        alone = Objective(program.objective.loss, reduction="sum")
-        summing = replace(program, objective=alone, optimizer=_Sum(), gradient_norm=False)
+        summing = program
+        if program.objective is not None:
+            alone = Objective(program.objective.loss, reduction="sum")
+            summing = replace(program, objective=alone, optimizer=_Sum(), gradient_norm=False)
         self._backend, self._program, self._rows = backend, program, rows
         self._parts = bind(backend, summing, plan)
         self.origin = self._parts.origin
