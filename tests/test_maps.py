@@ -7,19 +7,23 @@ import pytest
 from test_rooms import ROOMS
 
 ROOT = Path(__file__).parents[1]
-PATH = re.compile(r"`((?:gdkernels|backends|tests|benchmarks|docs|\.ci)/[\w./]*)`")
+PATH = re.compile(r"`((?:gdkernels|backends|tests|benchmarks|docs|\.ci)/[\w./]*|[\w.-]+\.(?:md|toml|yaml))`")
+PAGES = ("README.md", *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("docs/*.md")))
 
 
-@pytest.mark.parametrize("page", ["docs/architecture.md", "docs/contributing.md"])
-def test_every_path_that_a_map_names_is_there(page):
-    named = PATH.findall((ROOT / page).read_text("utf-8"))
-    assert named
-    for path in named:
+@pytest.mark.parametrize("page", PAGES)
+def test_every_path_that_a_page_names_is_there(page):
+    for path in PATH.findall((ROOT / page).read_text("utf-8")):
         assert (ROOT / path).exists(), f"{page} names {path}"
 
 
-def test_every_room_is_on_the_map():
+@pytest.mark.parametrize("page", ["docs/architecture.md", "docs/contributing.md"])
+def test_maps_name_paths(page):
+    assert len(PATH.findall((ROOT / page).read_text("utf-8"))) > 10
+
+
+@pytest.mark.parametrize("folder", ["gdkernels", "backends/gdkernels_numba", "backends/gdkernels_cupy"])
+def test_every_room_is_on_the_map_from_the_ground_up(folder):
     text = (ROOT / "docs/architecture.md").read_text("utf-8")
-    for room in ROOMS["gdkernels"]:
-        if not room.startswith("__"):
-            assert f"`gdkernels/{room}/`" in text or f"`gdkernels/{room}.py`" in text, room
+    listed = re.findall(rf"`{folder}/(\w+)(?:/|\.py)`", "".join(re.findall(r"^(\| `.*?) \| ", text, re.MULTILINE)))
+    assert listed == [room for room in ROOMS[folder] if not room.startswith("__")]

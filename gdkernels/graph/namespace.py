@@ -41,6 +41,7 @@ class Graph:
     # ---- making nodes
 
     def dim(self, name: str) -> Dim:
+        """Return a size that stays a symbol; each call makes a new one."""
         return Dim(name, self)
 
     def input(self, name: str, shape: Shape = (), dtype: str = REAL) -> Node:
