@@ -33,7 +33,15 @@ class InstructionStream:
 
     @contextmanager
     def with_body(self, instruction: tuple[Any, ...]) -> Iterator[None]:
-        """Append an instruction whose body is what is added inside."""
+        """Append an instruction whose body is what is added inside.
+
+        Raises
+        ------
+        TypeError
+            Where it has no body.
+        """
+        if not hasattr(INSTRUCTIONS[type(instruction)].at, "body"):
+            raise TypeError(f"{type(instruction).__name__} has no body")
         begin = self._append(instruction, None)
         body = len(self.words)
         yield
