@@ -1,4 +1,4 @@
-"""Whether two checkouts train to the same bits: ``python benchmarks/same_bits.py BEFORE AFTER``.
+"""Whether two checkouts train to the same bits: ``python -m benchmarks.same_bits BEFORE AFTER``.
 
 BEFORE and AFTER are folders with a checkout each. Every one of `SETTINGS` is trained with both, in processes of their
 own with the same interpreter and the same libraries, and the SHA-256 of what comes out are compared: parameters, the
@@ -6,8 +6,8 @@ figures of the history, predictions. A line for each setting says "same", or wha
 code is 1 if anything does. Use it before and after a change that shall move code and not results.
 
     git worktree add ../before main
-    python benchmarks/same_bits.py ../before .
-    python benchmarks/same_bits.py ../before . --only numba --only lbfgs
+    python -m benchmarks.same_bits ../before .
+    python -m benchmarks.same_bits ../before . --only numba --only lbfgs
 
 It takes about two minutes on two cores. What runs inside a checkout uses public names alone, so that it works however
 the modules are arranged. Equal bits need equal plans: a plan depends on the machine's free memory only where that is
@@ -514,7 +514,9 @@ def verdict(before: Found, after: Found) -> tuple[str, str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Compare two checkouts, and return the exit code."""
-    parser = argparse.ArgumentParser(description=str(__doc__).split("\n", maxsplit=1)[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.same_bits", description=str(__doc__).split("\n", maxsplit=1)[0]
+    )
     parser.add_argument("before", metavar="BEFORE", type=Path, help="the folder of a checkout")
     parser.add_argument("after", metavar="AFTER", type=Path, help="the folder of another")
     parser.add_argument("--only", metavar="WORD", action="append", default=[], help="settings with this in their name")

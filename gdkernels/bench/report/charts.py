@@ -263,7 +263,7 @@ def _targets(results: BenchResults) -> list[Chart]:
 
     words = (
         f"Seconds of training until {goal} on the records trained on, {reached[0].case}, plain descent at the rate "
-        f"{reached[0].case.learning_rate:g}, {len(reached[0].runs)} seeds; judged after each epoch, off the clock. "
+        f"{reached[0].case.learning_rate:g}, {len(reached[0].runs)} seeds; evaluated after each epoch, off the clock. "
         "First epochs include compiling where a library does that then."
     )
     return [_chart("Time to a target", words, draw, height=1.0 + 0.3 * len(reached))]
