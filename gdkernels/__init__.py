@@ -57,7 +57,8 @@ if TYPE_CHECKING:
     from gdkernels.definition.network import Layer
     from gdkernels.definition.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
     from gdkernels.loading import load
-    from gdkernels.models import MLP, from_sklearn, from_torch
+    from gdkernels.models import MLP
+    from gdkernels.models.foreign import from_sklearn, from_torch
     from gdkernels.tabular import TabularPredictor
     from gdkernels.training.history import History
     from gdkernels.training.trainer import Trainer
@@ -67,7 +68,8 @@ _HOMES = {
     "definition.optimizers": ("SGD", "Adam", "AdamW", "Optimizer", "RMSprop"),
     "data.stored": ("Stored",),
     "loading": ("load",),
-    "models": ("MLP", "from_sklearn", "from_torch"),
+    "models": ("MLP",),
+    "models.foreign": ("from_sklearn", "from_torch"),
     "tabular": ("TabularPredictor",),
     "training.history": ("History",),
     "training.trainer": ("Trainer",),

@@ -62,5 +62,7 @@ assert not {"numpy", "gdkernels.definition", "gdkernels.models.mlp"} & set(sys.m
 assert set(gdkernels.__all__) <= set(dir(gdkernels))
 gdkernels.MLP([2, 1])
 assert not {"numba", "cupy", "polars", "matplotlib", "gdkernels_numba"} & set(sys.modules), sorted(sys.modules)
+slow = {"importlib.metadata", "importlib.resources", "subprocess", "gdkernels.interchange.foreign"}  # to load
+assert not slow & set(sys.modules), slow & set(sys.modules)
 """
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -4,7 +4,6 @@ A model is a network with the trainer that it goes on with; it adds no mathemati
 Models of raw tables belong to `gdkernels.tabular`.
 """
 
-from gdkernels.models.foreign import from_sklearn, from_torch
 from gdkernels.models.mlp import MLP, load_mlp
 
-__all__ = ["MLP", "from_sklearn", "from_torch", "load_mlp"]
+__all__ = ["MLP", "load_mlp"]

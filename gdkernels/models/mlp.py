@@ -20,7 +20,6 @@ from gdkernels.errors import InputError
 from gdkernels.metrics import Metric
 from gdkernels.models.restarts import best_of_starts
 from gdkernels.network import BoundNetwork, DenseChain
-from gdkernels.network.saving import read_network, write_network
 from gdkernels.system.notebook import html_table
 from gdkernels.training.fit import Callback
 from gdkernels.training.history import History
@@ -313,6 +312,8 @@ class MLP:
         FileError
             If the file exists and `overwrite` is not set, or cannot be written; nothing is ever half-written.
         """
+        from gdkernels.network.saving import write_network
+
         write_network(self.network, path, extra=self.extra, overwrite=overwrite)
 
     def export_onnx(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
@@ -363,4 +364,6 @@ def load_mlp(
     InputError
         If a function that is not built in is missing from `objects`.
     """
+    from gdkernels.network.saving import read_network
+
     return MLP.of(*read_network(path, backend=backend, device=device, objects=objects))

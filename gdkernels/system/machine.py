@@ -9,11 +9,8 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
-import subprocess
 from collections.abc import Iterable
 from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +91,8 @@ def system() -> dict[str, str]:
 
 def package_versions(packages: Iterable[str]) -> dict[str, str]:
     """Return the version of each package that is installed."""
+    from importlib.metadata import PackageNotFoundError, version  # costs more than all of gdkernels
+
     found = {}
     for name in packages:
         with suppress(PackageNotFoundError):
@@ -125,6 +124,9 @@ def _first_processor() -> dict[str, str]:
 
 
 def _output(command: str, *arguments: str) -> str:
+    import shutil  # with subprocess, only for whoever describes a measurement
+    import subprocess
+
     if shutil.which(command) is None:
         return ""
     try:
