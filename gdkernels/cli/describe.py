@@ -33,6 +33,10 @@ def run(args: Namespace) -> None:
         "keep_columns": args.keep,
         "categorical": args.categorical,
         "numeric": args.numeric,
+        "read": dict(args.read),
+        "missing": args.missing,
+        "header": args.header,
+        "skip_rows": args.skip_rows,
     }
     description = TabularPredictor(args.target, task=args.task, **columns).describe(args.data)
     print(json.dumps(description.as_dict(), indent=2, allow_nan=False) if args.json else description.as_text())

@@ -40,6 +40,7 @@ def run(args: Namespace) -> None:
     elif args.force:
         raise InputError("--force says that --plot may replace a file; give --plot FILE too")
     predictor = TabularPredictor.load(args.model, backend=args.backend, device=args.device)
+    predictor.set_params(header=args.header, skip_rows=args.skip_rows)
     evaluation = predictor.evaluate(args.data, drop_missing=args.drop_missing)
     if args.plot is not None:
         panels = pictures.compared(predictor.preparation_, evaluation)

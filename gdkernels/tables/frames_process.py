@@ -19,12 +19,14 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from gdkernels.errors import InputError
 from gdkernels.system import memory
-from gdkernels.tables.polars_columns import polars_column
-from gdkernels.tables.table import Table, Text
+from gdkernels.tables.cells import Cells
+from gdkernels.tables.polars_columns import raw_polars_column
+from gdkernels.tables.table import Column, NumberColumn, RawTable, Text
 
 __all__ = ["main"]
 
@@ -80,7 +82,7 @@ class _Watch:
         self._reading = False
         threading.Thread(target=self._watch, args=(os.getppid(),), daemon=True).start()
 
-    def while_reading(self, tables: Iterator[Table]) -> Iterator[Table]:
+    def while_reading(self, tables: Iterator[RawTable]) -> Iterator[RawTable]:
         """Yield them; while they are used, nothing is watched."""
         while True:
             self._reading = True
@@ -104,7 +106,7 @@ class _Watch:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _parts(path: Path, source: str, records: int) -> Iterator[Table]:
+def _parts(path: Path, source: str, records: int) -> Iterator[RawTable]:
     try:
         with path.open("rb") as file:
             scan = pl.scan_parquet if file.read(4) == PARQUET else pl.scan_ipc
@@ -113,18 +115,36 @@ def _parts(path: Path, source: str, records: int) -> Iterator[Table]:
         count = lazy.select(pl.len()).collect().item()
         for first in range(0, max(count, 1), records):
             part = lazy.slice(first, records).collect()
-            yield Table({name: polars_column(part[name], name, source) for name in schema}, source, first=first)
+            yield RawTable({name: raw_polars_column(part[name], name, source) for name in schema}, source, first=first)
     # A reader that does not expect a damaged file panics, which is no Exception.
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, MemoryError) as error:
         raise InputError(f"cannot read {source}: it is damaged ({' '.join(str(error).split())[:200]})") from error
 
 
-def _tell_table(answers: IO[bytes], table: Table) -> None:
-    levels = {name: c.levels if isinstance(c, Text) else None for name, c in table.columns.items()}
-    _tell(answers, {"rows": len(table), "first": table.first, "levels": list(levels.items())})
-    for column in table.columns.values():
-        answers.write(np.ascontiguousarray(column.codes if isinstance(column, Text) else column).data)
+def _tell_table(answers: IO[bytes], table: RawTable) -> None:
+    columns = [(name, *_told(column)) for name, column in table.columns.items()]
+    head = [(name, kind, more) for name, kind, more, _ in columns]
+    _tell(answers, {"rows": len(table), "first": table.first, "columns": head})
+    for _, _, _, arrays in columns:
+        for array in arrays:
+            answers.write(np.ascontiguousarray(array).data)
     answers.flush()
+
+
+def _told(column: Column | Cells) -> tuple[str, Any, list[npt.NDArray[Any]]]:
+    """Return the kind of a column, what else there is to know, and its bytes, as `frames` reads them."""
+    if isinstance(column, Cells):
+        places: dict[str, int] = {}
+        codes = [places.setdefault(cell, len(places)) for cell in column.tolist()]
+        return "text", list(places), [np.array(codes, np.int32)]
+    if isinstance(column, Text):
+        return "boolean", list(column.levels), [column.codes]
+    if isinstance(column, NumberColumn):
+        assert isinstance(column.source, np.ndarray)
+        gaps = np.isnan(column.values)
+        more = {"dtype": column.source.dtype.str, "gaps": bool(gaps.any())}
+        return "whole", more, [column.source, *([gaps] if gaps.any() else [])]
+    return "numbers", None, [column]
 
 
 def _tell(answers: IO[bytes], told: dict[str, Any]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,9 @@ from gdkernels.system.memory import gigabytes
 from gdkernels.system.profiling import phase
 from gdkernels.system.progress import RecordCount
 from gdkernels.tables.read import Data
+from gdkernels.tables.reading import Finding
 from gdkernels.tables.table import Table
+from gdkernels.tables.text import TextOptions
 from gdkernels.tabular.survey import PARTS, TRAIN, RandomParts, TableSurvey, numbered
 
 __all__ = ["PreparedFiles", "converted"]
@@ -73,6 +75,8 @@ def converted(
     *,
     drop_missing: bool,
     records: int,
+    findings: Mapping[str, Finding] | None = None,
+    options: TextOptions | None = None,
     progress: bool | None = None,
 ) -> Iterator[PreparedFiles]:
     """Write what `prepare` makes of a table's records to a folder of the cache, which is removed in the end.
@@ -103,7 +107,9 @@ def converted(
     try:
         folder.folder.mkdir(mode=0o700)
         with phase("preparing"):
-            tables = numbered(data, target, drop_missing=drop_missing, records=records)
+            tables = numbered(
+                data, target, drop_missing=drop_missing, records=records, findings=findings, options=options
+            )
             _write(folder, tables, found, draw, prepare, progress)
         yield folder
     except OSError as error:

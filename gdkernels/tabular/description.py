@@ -8,6 +8,7 @@ from typing import Any
 
 from gdkernels.errors import keyword
 from gdkernels.tables import Preparation, Table
+from gdkernels.tables.kinds import reread
 from gdkernels.tables.preparation import with_targets
 from gdkernels.tables.report import column_reports, columns_line, describe_target, example
 from gdkernels.tabular.settings import TabularSettings
@@ -29,8 +30,9 @@ class TableDescription(Mapping[str, Any]):
         What is to be predicted: the task, the share of each class or the range of each number, and how many records
         lack it; None where nobody says what it is.
     columns
-        For each column its ``kind``, ``why``, how many inputs of the network it makes (``features``), its ``gaps``, how
-        many ``distinct`` values it has, and what they are ``such_as``.
+        For each column its ``kind``, ``why``, how its cells are ``read`` (in the words of the keyword ``read``), how
+        many inputs of the network it makes (``features``), its ``gaps``, how many ``distinct`` values it has, and what
+        they are ``such_as``.
     """
 
     data: str
@@ -78,6 +80,7 @@ def described(settings: TabularSettings, table: Table) -> TableDescription:
         Where columns are not there or cannot be used.
     """
     choices = settings.choices
+    table = reread(table, choices)
     preparation, target = None, None
     if settings.target or table.targets:
         whole = with_targets(table, settings.target)
@@ -89,9 +92,12 @@ def described(settings: TabularSettings, table: Table) -> TableDescription:
             keep=choices.keep,
             categorical=choices.categorical,
             numeric=choices.numeric,
+            read=choices.read,
+            missing=choices.missing,
         )
         target = describe_target(preparation, whole) | {"gaps": len(table) - len(whole)}
-    columns = column_reports(table, preparation.targets if preparation else (), choices)
+    targets, kinds = (preparation.targets, preparation.columns) if preparation else ((), None)
+    columns = column_reports(table, targets, choices, kinds)
     line = columns_line(preparation) if preparation else ""
     return TableDescription(table.source, len(table), target, columns, line)
 

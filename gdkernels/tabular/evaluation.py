@@ -18,6 +18,7 @@ from gdkernels.tables import Preparation, parts
 from gdkernels.tables.preparation import checked_targets, complete
 from gdkernels.tables.read import Data, source_of
 from gdkernels.tables.sample import Sample
+from gdkernels.tables.text import TextOptions
 from gdkernels.tabular.prediction import Prediction, PreparedNetwork
 
 __all__ = ["Evaluation", "EvaluationInParts", "evaluated"]
@@ -69,7 +70,12 @@ class Evaluation(Mapping[str, Any]):
 
 
 def evaluated(
-    model: PreparedNetwork, data: Data, *, drop_missing: bool = False, progress: bool | None = None
+    model: PreparedNetwork,
+    data: Data,
+    *,
+    drop_missing: bool = False,
+    options: TextOptions | None = None,
+    progress: bool | None = None,
 ) -> Evaluation:
     """Predict a table part by part, and return how good that is.
 
@@ -81,7 +87,7 @@ def evaluated(
     preparation = model.preparation
     evaluation = EvaluationInParts(preparation)
     with RecordCount("evaluating", progress) as bar:
-        for part in parts(data):
+        for part in parts(data, findings=preparation.findings, options=options):
             table = complete(part, preparation.targets) if drop_missing else part
             if len(table):
                 checked_targets(table, preparation.targets, preparation.task)

@@ -23,9 +23,10 @@ from gdkernels.system.memory import gigabytes
 from gdkernels.system.profiling import phase
 from gdkernels.tables import Preparation, Table, parts
 from gdkernels.tables.columns import Dropped
+from gdkernels.tables.kinds import refuse_doubts
 from gdkernels.tables.objects import paths_of
 from gdkernels.tables.preparation import checked_targets
-from gdkernels.tables.read import Data
+from gdkernels.tables.read import Data, findings_in, source_of
 from gdkernels.tabular import defaults
 from gdkernels.tabular.conversion import PreparedFiles, converted
 from gdkernels.tabular.evaluation import Evaluation, EvaluationInParts
@@ -95,7 +96,13 @@ def fit_out_of_core(settings: TabularSettings, data: Data, allowed: int) -> Tabu
             f"{keyword('average')} is for tables that fit into memory; leave it out, or allow more by "
             f"{keyword('memory')}"
         )
-    columns = len(next(parts(data, 1)).names)
+    choices, options = settings.choices, settings.options
+    with phase("reading"):
+        findings = findings_in(data, missing=choices.missing, options=options, progress=settings.progress)
+    findings = {name: choices.refined(name, found) for name, found in findings.items()}
+    told = {*choices.ignore, *choices.categorical}
+    refuse_doubts({name: f for name, f in findings.items() if name not in told}, source_of(data))
+    columns = len(next(parts(data, 1, findings=findings, options=options)).names)
     records = max(256, min(65_536, allowed // (_CELL * _TEXT * columns)))
     share = defaults.VALIDATION if settings.validation is None else settings.validation
     draw = RandomParts(settings.seed, settings.test, share)
@@ -103,6 +110,8 @@ def fit_out_of_core(settings: TabularSettings, data: Data, allowed: int) -> Tabu
     reading: dict[str, Any] = {
         "drop_missing": settings.drop_missing,
         "records": records,
+        "findings": findings,
+        "options": options,
         "progress": settings.progress,
     }
     with phase("surveying"):
@@ -164,6 +173,8 @@ def _preparation(
         keep=choices.keep,
         categorical=choices.categorical,
         numeric=choices.numeric,
+        read=choices.read,
+        missing=choices.missing,
         standardise_targets=loss != "poisson",
     )
     columns = [

@@ -15,6 +15,7 @@ from gdkernels.models.mlp import MLP
 from gdkernels.system.progress import RecordCount
 from gdkernels.tables import Preparation, Table, parts
 from gdkernels.tables.read import Data, source_of
+from gdkernels.tables.text import TextOptions
 
 __all__ = ["Prediction", "PreparedNetwork"]
 
@@ -82,8 +83,12 @@ class PreparedNetwork:
             probability = np.hstack([1 - probability, probability])
         return Prediction(self.preparation.restore(np.argmax(probability, axis=1)), probability)
 
-    def predict_parts(self, data: Data, *, progress: bool | None = None) -> Iterator[tuple[Table, Prediction]]:
+    def predict_parts(
+        self, data: Data, *, options: TextOptions | None = None, progress: bool | None = None
+    ) -> Iterator[tuple[Table, Prediction]]:
         """Yield a table part by part, each with its predictions, so that any size will do.
+
+        Its cells are read as those were that the network was trained on.
 
         Raises
         ------
@@ -91,7 +96,7 @@ class PreparedNetwork:
             Where there are no records, or a column is missing or holds what it cannot.
         """
         with RecordCount("predicting", progress) as bar:
-            for table in parts(data):
+            for table in parts(data, findings=self.preparation.findings, options=options):
                 if len(table):
                     yield table, self.predict(table)
                     bar.update(len(table))

@@ -16,7 +16,7 @@ from gdkernels.tables import Preparation
 from gdkernels.tables.columns import Category, Date, Number
 from gdkernels.tables.outcomes import Classes, Numbers
 from gdkernels.tables.preparation import REACH
-from gdkernels.tables.table import MISSING
+from gdkernels.tables.reading import MISSING
 
 __all__ = ["add_inputs", "add_predictions"]
 
