@@ -107,7 +107,7 @@ def test_the_survey_sees_all_records(files, table):
     found = survey(
         [str(files / "t.csv")], ["y"], "auto", RandomParts(0, 0.2, 0.1), drop_missing=False, most=1000, records=500
     )
-    y = found.sample.columns["y"]
+    y = np.asarray(found.sample.columns["y"])
     assert len(found.sample) <= 1002
     assert (y.min(), y.max()) == (min(table["y"]), max(table["y"]))
     assert found.labels is None
