@@ -14,6 +14,7 @@ from gdkernels.tables.arrays import read_npy, read_npz
 from gdkernels.tables.builtin import BUILT_IN, read_built_in
 from gdkernels.tables.frames import ARROW, PARQUET, read_frame
 from gdkernels.tables.objects import SOURCE, paths_of, table_of
+from gdkernels.tables.refused import refuse_other_kinds
 from gdkernels.tables.table import Column, Table, Text, as_text
 from gdkernels.tables.text import read_text
 
@@ -112,6 +113,7 @@ def _changed(path: Path) -> FileError:
 
 
 def _parts_of_kind(path: Path, records: int) -> Iterator[Table]:
+    refuse_other_kinds(path)
     start = _start(path)
     if not start:
         raise InputError(f"{path} is empty")
