@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from gdkernels.errors import InputError
+from gdkernels.system.loaded import is_of as _is
 from gdkernels.tables.table import Column, Table, Text, as_text, plain_column, spelled_numbers
 
 __all__ = ["SOURCE", "own_labels", "paths_of", "table_of", "target_cells", "with_target"]
@@ -192,10 +193,3 @@ def _pandas_column(series: Any) -> Column:
 
 def _with_numbers(column: Column) -> Column:
     return spelled_numbers(column) if isinstance(column, Text) else column
-
-
-def _is(value: Any, library: str, *kinds: str) -> bool:
-    """Return whether `value` is of one of a library's classes; that of a library that is not loaded never is."""
-    module = sys.modules.get(library)
-    classes = tuple(getattr(module, kind) for kind in kinds if hasattr(module, kind))
-    return bool(classes) and isinstance(value, classes)
