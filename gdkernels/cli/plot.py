@@ -114,6 +114,7 @@ def _loss(args: Namespace) -> Any:
 
 def _predictions(args: Namespace) -> Any:
     predictor = TabularPredictor.load(args.model, backend=args.backend, device=args.device)
+    pictures.check_classes(predictor.preparation_)
     return pictures.draw(pictures.compared(predictor.preparation_, predictor.evaluate(args.data)))
 
 

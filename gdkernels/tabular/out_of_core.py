@@ -197,7 +197,7 @@ def _evaluated(model: PreparedNetwork, files: PreparedFiles, count: int, records
     x, truth = (rows_of(files.path("test", what), what) for what in ("x", "truth"))
     for first in range(0, count, records):
         stop = min(count, first + records)
-        evaluation.add(truth.read(first, stop), model.predict_prepared(x.read(first, stop)))
+        evaluation.add(truth.read(first, stop), model.prepared_in_pieces(x.read(first, stop)))
     return evaluation.result()
 
 

@@ -155,7 +155,7 @@ def test_predictions_stream_in_parts(command, model, raw, monkeypatch):
     real = prediction.parts
     sizes = []
 
-    def parts(data):
+    def parts(data, _):
         for part in real(data, 64):
             sizes.append(len(part))
             yield part
