@@ -15,7 +15,7 @@ from gdkernels.tables.task import TASKS
 from gdkernels.tabular import defaults
 from gdkernels.tabular.settings import CLASS_WEIGHTS, RANGES
 
-__all__ = ["add_columns", "add_data", "add_explain", "add_output", "add_plot", "add_train", "add_where"]
+__all__ = ["add_columns", "add_data", "add_explain", "add_memory", "add_output", "add_plot", "add_train", "add_where"]
 
 _TABLES = "CSV or TSV, Parquet, Arrow or Feather, NPY, NPZ; also gzip or zstd, several, or a folder of them"
 
@@ -93,6 +93,11 @@ def add_where(parser: Any, *, precision: bool = True) -> None:
             metavar="NAME",
             help=f"{', '.join(PRECISIONS)} (%(default)s)",
         )
+
+
+def add_memory(parser: Any, what: str) -> None:
+    """Add how much memory to use."""
+    parser.add_argument("--memory", type=size, metavar="SIZE", help=what)
 
 
 def add_plot(parser: Any, what: str) -> None:
@@ -220,12 +225,9 @@ def add_train(commands: Any) -> ArgumentParser:
         help="of the others, the rows that decide when to stop "
         f"(another part for each network; {defaults.VALIDATION:g} with --hidden, --starts or --average)",
     )
-
-    rows.add_argument(
-        "--memory",
-        type=size,
-        metavar="SIZE",
-        help="train in windows of so much memory, as in 512MB or 2GB, from a table that may be larger than it (only "
+    add_memory(
+        rows,
+        "train in windows of so much memory, as in 512MB or 2GB, from a table that may be larger than it (only "
         "where the table would not fit: 1GB, or a quarter of the limit)",
     )
 

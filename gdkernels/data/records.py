@@ -140,9 +140,9 @@ def changed(data: Records, order: npt.NDArray[np.int64], of: str = "") -> tuple[
 
 def place_records(binding: Binding, X: Any, Y: Any, sample_weight: Any, *, spec: RecordSpec, of: str = "") -> Records:
     """Return data of the user's on the device, checked; `of` is what the messages put before the names."""
-    x = place_inputs(binding, X, spec.inputs, f"{of}X")
+    x = place_inputs(binding, X, spec.inputs, f"{of}X", spec.names.inputs)
     records = x.shape[0]
-    y = place_targets(binding, Y, records, spec.outputs, spec.loss, f"{of}Y", f"{of}X")
+    y = place_targets(binding, Y, records, spec.outputs, spec.loss, f"{of}Y", f"{of}X", spec.names.outputs)
     if sample_weight is None:
         return Records(binding, x, y)
     weights = place_weights(binding, sample_weight, records, f"{of}sample_weight", f"{of}X")

@@ -1,7 +1,7 @@
 """A model's place: backend, device and precision, and moving arrays there and back."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -149,15 +149,26 @@ class Binding:
     def to_numpy(self, a: Any) -> npt.NDArray[Any]:
         return self.backend.to_numpy(a)
 
-    def check_finite(self, a: Any, name: str) -> None:
-        """Raise `InputError` that names the first entry of `a` [rows, columns] that is not finite, if there is one."""
+    def check_finite(self, a: Any, name: str, names: Sequence[str] | None = None) -> None:
+        """Raise `InputError` that names the first entry of `a` [rows, columns] that is not finite, if there is one.
+
+        Parameters
+        ----------
+        names
+            Those of the columns, where they came with a frame.
+        """
         if all_finite(a, xp=self.xp):
             return
         host = self.to_numpy(a)
-        rows, columns = np.nonzero(~np.isfinite(host))
+        rows, places = np.nonzero(~np.isfinite(host))
         if rows.size:
+            value, row, column = host[rows[0], places[0]], rows[0], places[0]
+            where = f"row {row}, column {column}"
+            if names is not None and len(names) == host.shape[1]:
+                where = f"record {row + 1:,}, column {names[column]!r}"
+            what = "has no value" if names is not None and np.isnan(value) else f"holds {value}"
             raise InputError(
-                f"{name} holds {host[rows[0], columns[0]]} in row {rows[0]}, column {columns[0]}"
+                f"{name} {what} in {where}"
                 f"{f', and {rows.size - 1} more values that are not finite' if rows.size > 1 else ''}; "
                 "remove or fill them first"
             )

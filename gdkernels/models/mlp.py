@@ -246,7 +246,8 @@ class MLP:
         """Return the outputs [records, outputs], or classes if the network was trained with a cross-entropy.
 
         Classes are whole numbers: [records], or [records, outputs] of 0 and 1 where each output is a class of its own.
-        The result is an array of the kind of X, and on its device.
+        The result is an array of the kind of X, and on its device. A frame needs the columns that the network was
+        trained on, in any order; others are left alone. Of a frame, the result is a NumPy array.
         """
         network = self.network
         with network.bound(X) as binding:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from gdkernels import randomness
 from gdkernels.backend import PRECISIONS, Backend, Executable, Plan
 from gdkernels.backend.program import Program
+from gdkernels.data.frames import ColumnNames, dtype_name
 from gdkernels.data.records import Records, records_in
 from gdkernels.data.validation import RecordSpec, place_inputs
 from gdkernels.definition.losses import Loss
@@ -52,6 +53,8 @@ class BoundNetwork:
         What it was last trained for; None before.
     binding
         Where it computes; None until that is known.
+    names
+        The columns of the frames that it was trained on; none where those were arrays.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class BoundNetwork:
         self.structure = structure
         self.seed = randomness.checked_seed(seed)
         self.objective: Objective | None = None
+        self.names = ColumnNames()
         if precision is not None and precision not in PRECISIONS:
             raise unknown_name("precision", precision, PRECISIONS)
         self._precision = precision
@@ -89,7 +93,7 @@ class BoundNetwork:
 
     def expects(self, objective: Objective) -> RecordSpec:
         """Return what records must be like to train, or to measure, the network by this objective."""
-        return RecordSpec(self.inputs, self.outputs, self.structure.widest, objective.loss)
+        return RecordSpec(self.inputs, self.outputs, self.structure.widest, objective.loss, self.names)
 
     # ---- where it computes
 
@@ -216,6 +220,17 @@ class BoundNetwork:
         self.structure = self.structure.with_link(objective)
         self.objective = objective
 
+    @contextmanager
+    def naming(self, X: Any, Y: Any) -> Iterator[None]:
+        """Know columns by the names of the frames X and Y from now on, if none are known; not after an error."""
+        before = self.names
+        self.names = before.learned(X, Y, self.inputs, self.outputs)
+        try:
+            yield
+        except BaseException:
+            self.names = before
+            raise
+
     def objective_for(self, loss: str | Loss | None, reduction: str = "mean") -> Objective:
         """Return an objective to measure by: this loss, the one that the network was last trained for, or "sse"."""
         if loss is None and self.objective is not None:
@@ -228,7 +243,7 @@ class BoundNetwork:
 
     def place_and_predict(self, X: Any, objective: Objective | None = None) -> Any:
         """Return what `predict` does, or with an objective `raw`, for inputs of the user's, checked and placed."""
-        x = place_inputs(self.bind(X), X, self.inputs)
+        x = place_inputs(self.bind(X), X, self.inputs, columns=self.names.inputs)
         return self.predict(x) if objective is None else self.raw(x, objective)
 
     def raw(self, x: Any, objective: Objective) -> Any:
@@ -263,5 +278,7 @@ class BoundNetwork:
 
 
 def _dtype_name(X: Any) -> str:
+    if (name := dtype_name(X)) is not None:
+        return name
     dtype = getattr(X, "dtype", None)
     return str(np.asarray(X).dtype if dtype is None else dtype)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from gdkernels.backend import Backend
+from gdkernels.data.frames import ColumnNames
 from gdkernels.definition.naming import describe, restore
 from gdkernels.definition.network import Layer, Layers
 from gdkernels.definition.objective import Objective
@@ -34,6 +35,8 @@ def write_network(
         "loss": None if network.objective is None else describe(network.objective.loss),
         "extra": extra,
     }
+    if network.names != ColumnNames():
+        metadata["columns"] = {"inputs": network.names.inputs, "outputs": network.names.outputs}
     write_model(path, tensors, metadata, overwrite=overwrite)
 
 
@@ -69,7 +72,19 @@ def read_network(
     network.set_parameters(layers)
     if loss is not None:
         network.objective = Objective(restore("loss", loss, objects))
+    network.names = _column_names(path, metadata.get("columns", {}), network)
     return network, extra
+
+
+def _column_names(path: str | os.PathLike[str], told: Any, network: BoundNetwork) -> ColumnNames:
+    """Return the names of the columns that a file tells of; earlier versions wrote none."""
+    widths = {"inputs": network.inputs, "outputs": network.outputs}
+    names = {what: told.get(what) for what in widths} if isinstance(told, dict) else {"inputs": told}
+    for what, given in names.items():
+        sound = isinstance(given, list) and all(isinstance(name, str) for name in given)
+        if given is not None and not (sound and len(set(given)) == len(given) == widths[what]):
+            raise FileError(f"{os.fspath(path)} is a gdkernels model, but its names of columns do not fit its sizes")
+    return ColumnNames(**{what: None if given is None else tuple(given) for what, given in names.items()})
 
 
 def _check(path: str | os.PathLike[str], tensors: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:

@@ -13,7 +13,6 @@ __all__ = ["Cells"]
 Rows = npt.NDArray[Any] | slice
 
 _BETWEEN = "\0"  # in no text file: `gdkernels.tables.streams.encoding_of` refuses it
-_FEW = 0.25  # of a smaller share of its cells, a column keeps a copy, so that the others need no memory
 
 
 class Cells:
@@ -82,12 +81,21 @@ class Cells:
 
     def tolist(self) -> list[str]:
         """Return all the cells."""
-        cells = [cell for block in self.texts for cell in block.split(_BETWEEN)]
-        return cells if self.rows is None else [cells[row] for row in self.rows.tolist()]
+        if self.rows is None:
+            return [cell for block in self.texts for cell in block.split(_BETWEEN)]
+        starts = np.concatenate([[0], np.cumsum(self.counts)])
+        places = np.searchsorted(starts, self.rows, side="right") - 1
+        blocks = {place: self.texts[place].split(_BETWEEN) for place in np.unique(places).tolist()}
+        within = (self.rows - starts[places]).tolist()
+        return [blocks[place][row] for place, row in zip(places.tolist(), within, strict=True)]
 
     def take(self, rows: Rows) -> Cells:
         """Return some of the cells, by their numbers, a mask or a slice."""
         chosen = np.arange(len(self))[rows] if self.rows is None else self.rows[rows]
         taken = Cells(self.texts, self.counts, self.delimiter)
         taken.rows = chosen
-        return Cells.of(taken.tolist(), self.delimiter) if len(chosen) < _FEW * sum(self.counts) else taken
+        return taken
+
+    def copy(self) -> Cells:
+        """Return the same cells without the others that they were taken from, so that those need no memory."""
+        return self if self.rows is None else Cells.of(self.tolist(), self.delimiter)

@@ -158,14 +158,34 @@ class Category:
 
     def encode(self, table: Table) -> Floats:
         text = as_labels(read_as(table.columns[self.name], self.reading))
-        count = len(self.levels) + self.other + self.gaps
-        hot = np.vstack([np.eye(count), np.full(count, np.nan)])
-        places = {level: k for k, level in enumerate(self.levels)}
-        unseen = len(self.levels) if self.other else count
-        wanted = np.array([places.get(label_of(level), unseen) for level in text.levels], np.int64)
-        rows = text.lookup(wanted, count - 1 if self.gaps else unseen)
-        encoded: Floats = hot[rows][:, : len(self.features)]
+        rows = self.rows
+        wanted = np.array([rows.get(level, self.unseen) for level in text.levels], np.int64)
+        encoded: Floats = self.encodings[text.lookup(wanted, self.missing)]
         return encoded
+
+    # What follows is how a cell becomes features, here and in the ONNX model that is made of it.
+
+    @property
+    def encodings(self) -> Floats:
+        """The features of each level, of rare ones, of a gap, and last of what is unknown."""
+        count = len(self.levels) + self.other + self.gaps
+        return np.vstack([np.eye(count), np.full(count, np.nan)])[:, : len(self.features)]
+
+    @property
+    def rows(self) -> dict[str, int]:
+        """By the text of a cell, without spaces around it, the row of `encodings` that it takes; others are unseen."""
+        known = {level: k for k, level in enumerate(self.levels)}
+        return known | {f"{level}.0": k for level, k in known.items() if _is_whole(level)}
+
+    @property
+    def unseen(self) -> int:
+        """The row of a value that was rare, or not there in training."""
+        return len(self.levels) if self.other else len(self.levels) + self.gaps
+
+    @property
+    def missing(self) -> int:
+        """The row of a gap."""
+        return len(self.levels) + self.other if self.gaps else self.unseen
 
 
 def _counts(text: Text) -> dict[str, int]:
@@ -227,7 +247,12 @@ _KINDS: dict[str, Any] = {
 
 def label_of(level: str) -> str:
     """Return a value's label: its text, but for numbers such as 3.0, which a table with gaps makes of 3."""
-    return level[:-2] if level.endswith(".0") and number_text(number_or_nan(level[:-2])) == level[:-2] else level
+    whole = level.removesuffix(".0")
+    return whole if whole != level and _is_whole(whole) else level
+
+
+def _is_whole(label: str) -> bool:
+    return label.lstrip("-").isdigit() and number_text(number_or_nan(label)) == label
 
 
 def as_labels(column: Column) -> Text:

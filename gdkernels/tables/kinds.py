@@ -30,6 +30,7 @@ from gdkernels.tables.table import (
 __all__ = ["Choices", "are_bare_dates", "choose", "refuse_doubts", "reread"]
 
 FEW = 20  # of fewer records, all may differ by chance
+NUMBERING = "an identifier: consecutive integers"
 WHOLE = 2.0**53  # from here on, float64 cannot tell whole numbers apart
 # A value that means "nothing" is often there, and further from the others than they are from each other.
 SENTINEL_SHARE, SENTINEL_RECORDS, SENTINEL_DISTINCT = 0.01, 5, 10
@@ -51,6 +52,8 @@ class Choices:
         By column, what its cells mean, in the words of `Reading`.
     missing
         What spells a gap, besides what always does.
+    identifiers
+        Columns that are known to number the records, though a sample of them does not show it.
 
     Raises
     ------
@@ -64,6 +67,7 @@ class Choices:
     numeric: Collection[str] = ()
     read: Mapping[str, str] = field(default_factory=dict)
     missing: Collection[str] = ()
+    identifiers: Collection[str] = ()
 
     def __post_init__(self) -> None:
         told = {
@@ -174,6 +178,8 @@ def _choose(table: Table, name: str, rows: npt.NDArray[np.int64], choices: Choic
     column = table.columns[name]
     if name in choices.ignore:
         return Dropped(name, "ignored, as asked for")
+    if name in choices.identifiers:
+        return Dropped(name, NUMBERING)
     found = finding_of(column)
     if name in choices.numeric:
         values = numbers_of(table, name)
@@ -273,7 +279,7 @@ def _identifier(name: str, values: Floats) -> str | None:
     if not np.all(values == np.round(values)) or len(np.unique(values)) < len(values):
         return None
     if np.ptp(values) == len(values) - 1:
-        return "an identifier: consecutive integers"
+        return NUMBERING
     if _ID.search(name) or _CAMEL_ID.search(name):
         return "an identifier: integers that all differ, under such a name"
     return None

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from gdkernels.tables.cells import Cells
 from gdkernels.tables.evidence import Evidence, plain_values
-from gdkernels.tables.numbers import PLAIN, plain_number
+from gdkernels.tables.numbers import PLAIN
 from gdkernels.tables.reading import NUMBER, TEXT, Finding, Reading
 from gdkernels.tables.table import Column, Floats, NumberColumn, Text, number_labels
 
@@ -87,7 +87,7 @@ def _numbers(joined: str, cells: list[str], reading: Reading) -> tuple[Floats, M
         return values, None
     known: dict[str, float] = {}
     odd: set[str] = set()
-    sentinels = {n for gap in reading.gaps if (n := plain_number(gap)) is not None}
+    sentinels = frozenset(reading.sentinels)
     for cell in set(cells):
         text = cell.strip()
         number = None if reading.is_gap(text) else style.value(text)
@@ -100,10 +100,7 @@ def _numbers(joined: str, cells: list[str], reading: Reading) -> tuple[Floats, M
 
 def _without(values: Floats, reading: Reading) -> Floats:
     """Return numbers with gaps where they are what the user said is one."""
-    sentinels = [n for gap in reading.gaps if (n := plain_number(gap)) is not None and n == n]  # noqa: PLR0124
-    if not sentinels:
-        return values
-    return np.where(np.isin(values, sentinels), np.nan, values)
+    return np.where(np.isin(values, reading.sentinels), np.nan, values) if reading.sentinels else values
 
 
 def _text(cells: Cells, reading: Reading, *, folded_gaps: bool = False) -> Text:

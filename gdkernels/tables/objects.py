@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from gdkernels.errors import InputError
+from gdkernels.system.loaded import is_of as _is
 from gdkernels.tables.meaning import labels_of
 from gdkernels.tables.table import Column, NumberColumn, Table, Text
 from gdkernels.tables.values import plain_column, whole_column
@@ -194,10 +195,3 @@ def _pandas_column(series: Any) -> Column:
     if kinds.is_numeric_dtype(dtype) and not kinds.is_bool_dtype(dtype):
         return np.array(series.to_numpy(dtype=np.float64, na_value=np.nan))
     return plain_column(series.astype(object).tolist())
-
-
-def _is(value: Any, library: str, *kinds: str) -> bool:
-    """Return whether `value` is of one of a library's classes; that of a library that is not loaded never is."""
-    module = sys.modules.get(library)
-    classes = tuple(getattr(module, kind) for kind in kinds if hasattr(module, kind))
-    return bool(classes) and isinstance(value, classes)

@@ -63,6 +63,7 @@ class Preparation:
         numeric: Collection[str] = (),
         read: Mapping[str, str] | None = None,
         missing: Collection[str] = (),
+        identifiers: Collection[str] = (),
         standardise_targets: bool = True,
     ) -> Preparation:
         """Learn from training rows only, so that the rows held out stay unseen.
@@ -84,6 +85,8 @@ class Preparation:
             By column, what its cells mean, in the words of `describe`: ``{"price": "1.234,5 €", "day": "%d/%m/%Y"}``.
         missing
             What spells a gap, besides what always does.
+        identifiers
+            Columns that are known to number the records.
         standardise_targets
             Whether the targets of a regression are standardised: not for a loss that needs counts.
 
@@ -92,7 +95,7 @@ class Preparation:
         InputError
             Where columns are not there or cannot be used, targets do not fit the task, or there is nothing to learn.
         """
-        choices = Choices(ignore, keep, categorical, numeric, read or {}, missing)
+        choices = Choices(ignore, keep, categorical, numeric, read or {}, missing, identifiers)
         table = reread(table_of(table), choices)
         targets = checked_targets(table, target, task)
         chosen_task = task_of(table, targets) if task == "auto" else task

@@ -19,6 +19,7 @@ from gdkernels.tables.frames import ARROW, PARQUET, read_frame
 from gdkernels.tables.meaning import column_of, labels_of, read_as, settled
 from gdkernels.tables.objects import SOURCE, paths_of, table_of
 from gdkernels.tables.reading import TEXT, Finding
+from gdkernels.tables.refused import refuse_other_kinds
 from gdkernels.tables.table import Column, NumberColumn, RawTable, Table, Text, finding_of
 from gdkernels.tables.text import TextOptions, read_text
 
@@ -202,6 +203,7 @@ def _changed(path: Path) -> FileError:
 
 
 def _parts_of_kind(path: Path, records: int, options: TextOptions) -> Iterator[RawTable]:
+    refuse_other_kinds(path)
     start = _start(path)
     if not start:
         raise InputError(f"{path} is empty")

@@ -5,6 +5,7 @@ It says whether cells are numbers, dates, truth values or text, in which format,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -12,7 +13,7 @@ from typing import Any
 
 from gdkernels.errors import InputError, keyword
 from gdkernels.tables.dates import ISO, is_pattern
-from gdkernels.tables.numbers import PLAIN, NumberFormat
+from gdkernels.tables.numbers import PLAIN, NumberFormat, plain_number
 
 __all__ = [
     "BOOLEAN",
@@ -73,6 +74,12 @@ class Reading:
     def is_gap(self, cell: str) -> bool:
         """Return whether a cell without spaces around it stands for nothing."""
         return cell in self._gaps or (self.kind in ("number", "date") and cell.casefold() in self._gaps)
+
+    @property
+    def sentinels(self) -> tuple[float, ...]:
+        """The numbers that stand for a gap."""
+        found = [plain_number(gap) for gap in self.gaps]
+        return tuple(number for number in found if number is not None and math.isfinite(number))
 
     def spelled(self, text: str) -> str:
         """Return text as this reading has it: truth values in its own capitals."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from gdkernels.errors import InputError
 from gdkernels.tables.cells import Cells
@@ -64,6 +65,10 @@ class Text:
     def __len__(self) -> int:
         return len(self.codes)
 
+    def copy(self) -> Text:
+        """Return the same column without the records that it was taken from."""
+        return self if self.cells is None else replace(self, cells=self.cells.copy())
+
     def take(self, rows: Rows) -> Text:
         cells = None if self.cells is None else self.cells.take(rows)
         return Text(
@@ -80,7 +85,7 @@ class Text:
 
 
 @dataclass(frozen=True, eq=False)
-class NumberColumn:
+class NumberColumn(NDArrayOperatorsMixin):
     """A column of numbers that keeps what they were read from; it can be used like the array of its values.
 
     Attributes
@@ -106,11 +111,19 @@ class NumberColumn:
     def __getitem__(self, rows: Any) -> Any:
         return self.values[rows]
 
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+        plain = (value.values if isinstance(value, NumberColumn) else value for value in inputs)
+        return getattr(ufunc, method)(*plain, **options)
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
         return np.array(self.values, dtype) if copy else np.asarray(self.values, dtype)
 
     def tolist(self) -> list[float]:
         return self.values.tolist()  # type: ignore[no-any-return]
+
+    def copy(self) -> NumberColumn:
+        """Return the same column without the records that it was taken from."""
+        return replace(self, source=self.source.copy())
 
     def take(self, rows: Rows) -> NumberColumn:
         source = self.source.take(rows) if isinstance(self.source, Cells) else self.source[rows]
@@ -152,6 +165,11 @@ class Table:
     def take(self, rows: Rows) -> Table:
         """Return the table of some of the records, by their numbers, a mask or a slice."""
         return Table({name: taken(c, rows) for name, c in self.columns.items()}, self.source, self.targets)
+
+    def copy(self) -> Table:
+        """Return the same table without the records that it was taken from, so that those need no memory."""
+        columns = {name: c if isinstance(c, np.ndarray) else c.copy() for name, c in self.columns.items()}
+        return replace(self, columns=columns)
 
     def place(self, row: int, name: str) -> str:
         """Return how messages name a cell."""

@@ -21,6 +21,9 @@ from gdkernels.tables.table import Column, NumberColumn, Text
 
 __all__ = ["cells_of", "check_format", "write_csv", "writer_for"]
 
+# Of Parquet: the records of a row group, as polars makes them, but no more than take so many bytes, each cell its own.
+_ROW_GROUP, _GROUP_BYTES, _CELL = 512 * 512, 64 << 20, 8
+
 Part = tuple[Sequence[str], list[list[Any]]]
 
 
@@ -86,10 +89,11 @@ def writer_for(path: str, parts: Iterator[Part]) -> Any:
                 frame = pl.DataFrame([_series(pl, path, *column) for column in typed])
                 yield frame if with_columns is None else frame.select(with_columns)
 
-        # Streamed, so that there are never more than a few parts in memory.
+        # Streamed, so that there are never more than a few parts in memory, and the row group that is being filled.
+        rows = min(_ROW_GROUP, max(1, _GROUP_BYTES // (_CELL * len(names))))
         register = import_module("polars.io.plugins").register_io_source
         try:
-            register(frames, schema=schema).sink_parquet(to)
+            register(frames, schema=schema).sink_parquet(to, row_group_size=rows)
         except pl.exceptions.PolarsError as error:  # what the file system said is in its text
             if (number := re.search(r"os error (\d+)", str(error))) is None:
                 raise

@@ -97,7 +97,7 @@ def fit_in_memory(settings: TabularSettings, table: Table) -> TabularResult:
         evaluation = EvaluationInParts(preparation)
         if counts["test"]:
             truth = truth_of(preparation, table, y)[rows.test]
-            evaluation.add(truth, PreparedNetwork(mlp, preparation).predict_prepared(x[rows.test]))
+            evaluation.add(truth, PreparedNetwork(mlp, preparation).prepared_in_pieces(x[rows.test]))
     return TabularResult(
         source=table.source,
         preparation=preparation,

@@ -20,7 +20,7 @@ from gdkernels.tables.outcomes import labels
 from gdkernels.tables.read import Data
 from gdkernels.tables.text import TextOptions
 from gdkernels.tabular import defaults
-from gdkernels.tabular.description import TableDescription, described
+from gdkernels.tabular.description import TableDescription, described, described_in_parts
 from gdkernels.tabular.estimator import parameters_of, set_parameters, short_form, tags_for
 from gdkernels.tabular.evaluation import Evaluation, evaluated
 from gdkernels.tabular.in_memory import fit_in_memory
@@ -252,6 +252,8 @@ class TabularPredictor:
             Where columns are not there or cannot be used.
         """
         settings = TabularSettings.checked(self.get_params())
+        if y is None and (allowed := memory_for(settings, X)) is not None:
+            return described_in_parts(settings, X, allowed)
         table = _read(X, settings)
         if y is None:
             return described(settings, table)

@@ -110,7 +110,7 @@ def survey(
         As `gdkernels.tables.read`, and for targets that are missing or have gaps.
     """
     sample: Sample[tuple[Table, Array]] = Sample(
-        most, generator(draw.seed, "sample"), lambda part, rows: (part[0].take(rows), part[1][rows])
+        most, generator(draw.seed, "sample"), lambda part, rows: (part[0].take(rows).copy(), part[1][rows])
     )
     counts = np.zeros(len(PARTS), np.int64)
     found: dict[str, npt.NDArray[np.int64]] | None = None if task == "regression" else {}
@@ -140,7 +140,7 @@ def survey(
                     found[label] = np.zeros(len(PARTS), np.int64)
                     firsts[int(numbers[row])] = int(which[row])
                     which[row] = TRAIN
-                    witnesses.append((table.take(np.array([row])), which[[row]]))
+                    witnesses.append((table.take(np.array([row])).copy(), which[[row]]))
                 for label, each in zip(distinct.tolist(), _counts(place, which, len(distinct)), strict=True):
                     found[label] += each
             for name in names:
@@ -212,7 +212,7 @@ def _widen(extremes: dict[tuple[str, bool], tuple[float, Table, Array]], table: 
         best = extremes.get((name, high))
         if best is None or (values[row] > best[0] if high else values[row] < best[0]):
             rows = np.array([row])
-            extremes[name, high] = float(values[row]), table.take(rows), which[rows]
+            extremes[name, high] = float(values[row]), table.take(rows).copy(), which[rows]
 
 
 def _range(column: Any, before: tuple[float, float] | None) -> tuple[float, float] | None:

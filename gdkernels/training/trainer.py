@@ -127,8 +127,9 @@ class Trainer:
         Parameters
         ----------
         X
-            [records, inputs]: NumPy, anything with DLPack, a frame, or already on the device; a memory map, which is
-            read in windows where it is too large, as `gdkernels.Stored` says. Without Y, such a Stored; or the batches
+            [records, inputs]: NumPy, anything with DLPack, or already on the device; a frame of pandas, polars or
+            pyarrow, by whose names columns are found from then on, in any order; a memory map, which is read in
+            windows where it is too large, as `gdkernels.Stored` says. Without Y, such a Stored; or the batches
             themselves: something that yields (X, Y) or (X, Y, sample_weight), each used as it comes, one step each.
         Y
             [records, outputs]; [records] for one output, or as class indices for a cross-entropy.
@@ -145,10 +146,12 @@ class Trainer:
         """
         batches = self._batches(X, Y, 1)
         weighted = _weighted(X if batches is None else batches, sample_weight)
-        with self.mlp.network.bound(
+        network = self.mlp.network
+        with network.bound(
             X if batches is None else batches.sample[0], lambda records: self.workload(records, weighted=weighted)
         ):
-            data = self.runner.place(X, Y, sample_weight) if batches is None else batches
+            with network.naming(*((X, Y) if batches is None else batches.sample[:2])):
+                data = self.runner.place(X, Y, sample_weight) if batches is None else batches
             return self.runner.run(data, Pace(self._fit_began)).error
 
     def fit(
@@ -254,7 +257,8 @@ class Trainer:
             job = workload(1)
             if binding.on_host:
                 check_state(job, binding.precision)
-            with phase("checking records"):
+            named = network.naming(*((X, Y) if batches is None else batches.sample[:2]))
+            with phase("checking records"), named:
                 data = runner.place(X, Y, sample_weight) if batches is None else batches
                 train, held_out = self._held_out(data, validation)
             evaluator = Evaluator(network, train, held_out, asked.metrics)

@@ -170,3 +170,15 @@ def test_nothing_stays_behind(files, capsys, monkeypatch):
     assert main(["train", str(files / "t.csv"), "--target", "y", *QUICK]) == 2
     assert "no space left on device" in capsys.readouterr().err
     assert [p.name for p in tables.iterdir()] == [f"{os.getpid()}-abc"]
+
+
+def test_a_table_is_described_in_parts(files, table, command):
+    whole = command("describe", files / "t.csv", "--target", "y", "--json").json
+    parts = command("describe", files / "t.csv", "--target", "y", "--json", "--memory", "300KB").json
+    assert parts.pop("sample") < parts["records"] == whole["records"]
+    for one, other in zip(whole["columns"], parts["columns"], strict=True):
+        assert [one[k] for k in ("name", "kind", "read", "gaps")] == [
+            other[k] for k in ("name", "kind", "read", "gaps")
+        ]
+        if one["kind"] == "number":
+            assert one["such_as"] == other["such_as"]

@@ -74,7 +74,7 @@ def test_parts_are_the_whole(numbers, table, frame, monkeypatch):
     for function in ("parts",):
         real = gd.tables.read.__globals__[function]
         monkeypatch.setattr(
-            f"gdkernels.tabular.prediction.{function}", lambda data, real=real, **more: real(data, 33, **more)
+            f"gdkernels.tabular.prediction.{function}", lambda data, _, real=real, **more: real(data, 33, **more)
         )
     for data in (table, frame):
         pieces = list(numbers.predict_parts(data))
