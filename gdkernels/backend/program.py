@@ -1,8 +1,9 @@
 """A program: what is to be run, by structure alone; sizes come with the data."""
 
+import warnings
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gdkernels.definition import network
 from gdkernels.definition.activations import Activation
@@ -14,6 +15,9 @@ from gdkernels.graph.nodes import Dim, Node
 from gdkernels.graph.operations import SCALAR
 
 __all__ = ["Program", "TracedForward", "TracedStep"]
+
+# The attributes of the objective that a program of 0.1 had itself, with their values in a program that only predicts.
+_OF_THE_OBJECTIVE = {"loss": None, "reduction": "mean", "l2_in_loss": False, "clip_norm": None}
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,15 @@ class Program:
     def l2(self) -> float:
         """λ of the penalty, 0 where there is none."""
         return 0.0 if self.objective is None else float(self.objective.l2)
+
+    if not TYPE_CHECKING:  # a type checker shall still find misspelt names
+
+        def __getattr__(self, name: str) -> Any:
+            if name not in _OF_THE_OBJECTIVE:
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            message = f"Program.{name} is now Program.objective.{name}"
+            warnings.warn(message, DeprecationWarning, stacklevel=2)
+            return _OF_THE_OBJECTIVE[name] if self.objective is None else getattr(self.objective, name)
 
     def forward(self, parameters: Layers, x: Any, *, xp: Any) -> Any:
         """Return the network's output for x, by the definition."""
