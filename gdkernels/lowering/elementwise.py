@@ -84,10 +84,10 @@ def recipe_of(result: StepSchedule, loop: Loop, batch: Dim, functions: Set[str])
     ScheduleError
         For an operation that is not among them.
     """
-    return _Writer(result, loop, batch, functions).recipe()
+    return _RecipeWriter(result, loop, batch, functions).recipe()
 
 
-class _Writer:
+class _RecipeWriter:
     def __init__(self, result: StepSchedule, loop: Loop, batch: Dim, functions: Set[str]) -> None:
         self.result, self.loop, self.batch, self.functions = result, loop, batch, functions
         self.code: list[Instruction] = []

@@ -15,13 +15,13 @@ from gdkernels_numba.ir.vector import LINE
 from gdkernels_numba.vm.fields import StridedAddress
 from gdkernels_numba.vm.instructions import (
     GATHER_COLUMN,
-    GATHER_ROWS,
+    GATHER_PANELS,
     LOAD_PARAMETER,
     SCATTER_ROWS,
     STORE_PARAMETER,
     DotRows,
     GatherColumn,
-    GatherRows,
+    GatherPanels,
     LoadParameter,
     LoopOverColumn,
     LoopOverTile,
@@ -168,7 +168,7 @@ class InstructionWriter:
             self._add_patched(self.tile, column, GATHER_COLUMN.at.plain, name, 0)
             return
         matrix, address = self.layout.buffer(step.node, self.thread)
-        rows = GatherRows(
+        rows = GatherPanels(
             kernel=kernel,
             columns=(matrix.columns if stop is None else stop) - start,
             plain=0,
@@ -176,7 +176,7 @@ class InstructionWriter:
             to=address._replace(base=self.layout.at_column(matrix, start)),
             pitch=matrix.pitch,
         )
-        self._add_patched(self.tile, rows, GATHER_ROWS.at.plain, name, start * size)
+        self._add_patched(self.tile, rows, GATHER_PANELS.at.plain, name, start * size)
 
     def write_scatter(self, prediction: Node) -> None:
         matrix, address = self.layout.buffer(prediction, self.thread)

@@ -16,7 +16,7 @@ __all__ = ["exp", "expm1", "log", "log1p", "polynomial", "tanh"]
 
 
 @dataclass(frozen=True)
-class _Constants:
+class _ExponentialConstants:
     """What differs between the precisions.
 
     Attributes
@@ -50,7 +50,7 @@ class _Constants:
 
 
 _CONSTANTS = {
-    32: _Constants(
+    32: _ExponentialConstants(
         fraction=23,
         bias=127,
         ln2_high=6.9313812256e-01,
@@ -62,7 +62,7 @@ _CONSTANTS = {
         one_less=-18.0,
         tiniest=2.0**-126,
     ),
-    64: _Constants(
+    64: _ExponentialConstants(
         fraction=52,
         bias=1023,
         ln2_high=6.93147180369123816490e-01,

@@ -22,10 +22,10 @@ _NEUTRAL = {"sum": 0.0, "max": -math.inf, "min": math.inf}
 
 def write_loop(module: ir.Module, name: str, recipe: Recipe, format: Format) -> None:
     """Add the kernel of `recipe` to `module`."""
-    _Writer(Function(module, name, LOOP_ARGUMENTS), recipe, format).write()
+    _LoopWriter(Function(module, name, LOOP_ARGUMENTS), recipe, format).write()
 
 
-class _Writer:
+class _LoopWriter:
     def __init__(self, function: Function, recipe: Recipe, format: Format) -> None:
         self.f, self.recipe, self.format = function, recipe, format
         self.v = Vectors(function, format)

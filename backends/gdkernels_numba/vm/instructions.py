@@ -57,7 +57,7 @@ def _instruction(kind: type[_Fields]) -> InstructionLayout[_Fields]:
 # ---- on the rows of a tile; strided addresses go from row to row and from panel to panel
 
 
-class GatherRows(NamedTuple):
+class GatherPanels(NamedTuple):
     """Copy rows of an array of the caller's, in the order of the run, into panels."""
 
     kernel: Annotated[int, "`rows_in`"]
@@ -351,7 +351,7 @@ class BarrierWords(NamedTuple):
     given_up: int
 
 
-GATHER_ROWS = _instruction(GatherRows)
+GATHER_PANELS = _instruction(GatherPanels)
 GATHER_COLUMN = _instruction(GatherColumn)
 MULTIPLY_TILE = _instruction(MultiplyTile)
 DOT_ROWS = _instruction(DotRows)

@@ -13,7 +13,7 @@ from gdkernels_numba.vm.instructions import (
     END,
     FOR_BLOCKS,
     GATHER_COLUMN,
-    GATHER_ROWS,
+    GATHER_PANELS,
     HEADER,
     LOOP_OVER_COLUMN,
     LOOP_OVER_TILE,
@@ -149,7 +149,7 @@ def run_tile_sums(context: int, i: int, row: int, rows: int, goes_on: int) -> No
 @compiled
 def run_gather(context: int, i: int, row: int, rows: int, start: int) -> None:
     """Copy the rows of a tile; the batch begins at `start` of the order."""
-    at, order = GATHER_ROWS.at, word(context, CONTEXT.order)
+    at, order = GATHER_PANELS.at, word(context, CONTEXT.order)
     plain, plain_row, numbers = word(i, at.plain), word(i, at.plain_row), order + WORD * (start + row)
     if order == 0:
         plain, numbers = plain + (start + row) * plain_row, 0
@@ -197,7 +197,7 @@ def run_on_rows(context: int, stream: int, start: int, row: int, rows: int, goes
         elif opcode == DOT_ROWS.opcode:
             run_dots(context, i, row, rows)
             length += word(i, DOT_ROWS.at.body)
-        elif opcode == GATHER_ROWS.opcode:
+        elif opcode == GATHER_PANELS.opcode:
             run_gather(context, i, row, rows, start)
         elif opcode == GATHER_COLUMN.opcode:  # in the order of the run already
             at = GATHER_COLUMN.at

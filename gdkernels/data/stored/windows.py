@@ -54,7 +54,7 @@ class _Host:
                 mine[:] = others[rows]
 
 
-class _Reader:
+class _BlockReader:
     """Reads blocks of records and checks them as they come, by the host alone: it runs beside the training."""
 
     def __init__(self, stored: Stored, binding: Binding, spec: RecordSpec) -> None:
@@ -134,7 +134,7 @@ class _Reader:
 class Windows:
     """Records of which a window at a time is in memory."""
 
-    def __init__(self, binding: Binding, reader: _Reader, layout: Layout) -> None:
+    def __init__(self, binding: Binding, reader: _BlockReader, layout: Layout) -> None:
         self.binding, self.layout = binding, layout
         self._reader = reader
 
@@ -287,7 +287,7 @@ def place_stored(binding: Binding, stored: Stored, *, spec: RecordSpec, batch: i
     InputError
         For data that do not fit network or loss, and memory that is not enough for two batches.
     """
-    reader = _Reader(stored, binding, spec)
+    reader = _BlockReader(stored, binding, spec)
     allowed, records = stored.memory or default_memory(), len(stored)
     whole = records * (reader.record_bytes + _INDICES // 2) <= allowed
     window = records if whole else allowed // reader.window_bytes
