@@ -1,4 +1,4 @@
-"""A program: what is to be run, by structure alone; sizes come with the data."""
+"""A program: the structure of a training or a prediction; sizes come with the data."""
 
 import warnings
 from dataclasses import dataclass, replace
@@ -33,7 +33,7 @@ class TracedStep:
     batch, widths
         The size B of the batch, and n_0 … n_L of the layers.
     error, norm
-        E before the step; the norm of the gradient, or None where the program does not ask for it.
+        E before the step; the norm of the gradient, or None if the program does not ask for it.
     results
         For each parameter and slot, by the name of its input, the node of its new value.
     """
@@ -67,9 +67,9 @@ class Program:
     bias
         Whether the layers have biases.
     objective, optimizer
-        What it is trained for, and by which rule.
+        The goal and the rule of the training.
     gradient_norm
-        Whether the norm of the gradient is asked for.
+        Whether the norm of the gradient is computed too.
     weighted
         Whether every record comes with the weight of its loss.
     """
@@ -86,7 +86,7 @@ class Program:
         """λ of the penalty, 0 where there is none."""
         return 0.0 if self.objective is None else float(self.objective.l2)
 
-    if not TYPE_CHECKING:  # a type checker shall still find misspelt names
+    if not TYPE_CHECKING:  # so that a type checker still finds misspelt names
 
         def __getattr__(self, name: str) -> Any:
             if name not in _OF_THE_OBJECTIVE:
@@ -117,7 +117,7 @@ class Program:
         Parameters
         ----------
         l2
-            What stands for the program's own λ while it is recorded, if it has one.
+            The node that stands for the program's λ during recording, if it has one.
         """
         assert self.objective is not None, "a program that only predicts has no step"
         assert self.optimizer is not None, "a program that only predicts has no step"
@@ -149,7 +149,7 @@ class Program:
         Raises
         ------
         TraceError
-            Where a function of the user's cannot be recorded; it names the operation and the line.
+            If a function of the user cannot be recorded; the message names the operation and the line.
         """
         assert self.optimizer is not None
         graph, batch, widths, names, shapes, parameters = self._begin_trace()

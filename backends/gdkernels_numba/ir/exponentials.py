@@ -17,7 +17,7 @@ __all__ = ["exp", "expm1", "log", "log1p", "polynomial", "tanh"]
 
 @dataclass(frozen=True)
 class _ExponentialConstants:
-    """What differs between the precisions.
+    """The constants of one precision.
 
     Attributes
     ----------
@@ -160,7 +160,7 @@ def log(v: Vectors, x: ir.Value) -> ir.Value:
 def log1p(v: Vectors, x: ir.Value) -> ir.Value:
     u = v.add(x, v.constant(1.0))
     value = log(v, u)
-    # What rounding 1 + x lost.
+    # The part that rounding 1 + x lost.
     corrected = v.add(value, v.divide(v.subtract(x, v.subtract(u, v.constant(1.0))), u))
     inside = v.logical_and(v.greater(u, v.constant(0.0)), v.less(u, v.constant(math.inf)))
     return v.where(inside, corrected, value)

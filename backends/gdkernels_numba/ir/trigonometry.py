@@ -18,7 +18,7 @@ __all__ = ["cos", "sin"]
 
 @dataclass(frozen=True)
 class _TrigonometricConstants:
-    """What differs between the precisions.
+    """The constants of one precision.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""What a thread runs on a tile: some rows of the batch, forward and back."""
+"""The work of a thread on a tile, which is some rows of the batch, forward and back."""
 
 from gdkernels_numba.ir.vector import GRANULE, LINE, PANEL_BYTES
 from gdkernels_numba.vm.blocks import run_blocks
@@ -171,7 +171,7 @@ def run_dots(context: int, i: int, row: int, rows: int) -> None:
 
 @compiled
 def run_scatter(i: int, row: int, rows: int, start: int) -> None:
-    """Copy the rows of a tile to where the caller wants them."""
+    """Copy the rows of a tile to the caller's array."""
     at = SCATTER_ROWS.at
     plain_row = word(i, at.plain_row)
     plain = word(i, at.plain) + (start + row) * plain_row
