@@ -71,7 +71,7 @@ class Workload:
         Raises
         ------
         TraceError
-            Where the program cannot be recorded.
+            If the program cannot be recorded.
         """
         itemsize = 8 if storage_dtype(precision) == "float64" else 4
         whole, still, state = self._costs(itemsize)
@@ -97,7 +97,7 @@ class Workload:
         Raises
         ------
         TraceError
-            Where the program cannot be recorded.
+            If the program cannot be recorded.
         """
         whole, still, _ = self._costs(8 if storage_dtype(precision) == "float64" else 4)
         return still.bytes_kept, -(-(whole.bytes_kept - still.bytes_kept) // self.batch)

@@ -61,7 +61,7 @@ def schedule_training(program: Program, functions: Set[str]) -> ScheduledTask:
     Raises
     ------
     TraceError, ScheduleError
-        Where a function of the program cannot be traced, or its step cannot be compiled.
+        If a function of the program cannot be traced, or its step cannot be compiled.
     """
     traced = program.trace(l2_as_input=True)
     totals = [traced.error, *([] if traced.norm is None else [traced.norm])]

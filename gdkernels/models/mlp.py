@@ -326,9 +326,9 @@ class MLP:
         Raises
         ------
         InputError
-            Where the package onnx is missing.
+            If the package onnx is missing.
         TraceError
-            Where a function of the user's cannot be traced.
+            If a function of the user's cannot be traced.
         FileError
             If the file exists and `overwrite` is not set, or cannot be written; nothing is ever half-written.
         """

@@ -221,7 +221,7 @@ class Trainer:
         InputError
             For data that does not fit the network, and numbers out of range.
         FileError
-            Where the checkpoints cannot be kept or resumed from; the message says why.
+            If the checkpoints cannot be kept or resumed from; the message says why.
         Interrupted
             After a signal, where there are checkpoints.
         """

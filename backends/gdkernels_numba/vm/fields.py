@@ -69,7 +69,7 @@ def words_of(values: tuple[Any, ...]) -> list[int]:
     Raises
     ------
     TypeError
-        Where a field has a strided address in place of a number, or the other way round.
+        If a field has a strided address in place of a number, or the other way round.
     """
     words: list[int] = []
     for field, value in zip(fields_of(type(values)), values, strict=True):

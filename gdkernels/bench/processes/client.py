@@ -132,7 +132,7 @@ class ParticipantProcess:
         Raises
         ------
         UnsuitableError
-            Where it cannot do the task.
+            If it cannot do the task.
         """
         return LoadTimes(**self._ask({"load": task.as_dict()}))
 
@@ -158,7 +158,7 @@ class ParticipantProcess:
         Raises
         ------
         UnsuitableError
-            Where it has no such stage.
+            If it has no such stage.
         """
         with tempfile.TemporaryDirectory() as folder:
             trials = _TRIALS if when_done else 0

@@ -61,7 +61,7 @@ def charts(results: BenchResults) -> list[Chart]:
     Raises
     ------
     InputError
-        Where matplotlib is not installed; it says how to install it.
+        If matplotlib is not installed; it says how to install it.
     """
     style.require()
     import matplotlib as mpl

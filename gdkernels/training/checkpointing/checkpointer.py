@@ -56,7 +56,7 @@ class Checkpointer:
     Raises
     ------
     FileError
-        Where the folder cannot be used, it has checkpoints already and `resume` is false, or none of them is intact.
+        If the folder cannot be used, it has checkpoints already and `resume` is false, or none of them is intact.
     InputError
         For a number of checkpoints below 1.
     """
@@ -130,7 +130,7 @@ class Checkpointer:
         Raises
         ------
         FileError
-            Where the checkpoint is of another fit; the message names the first difference.
+            If the checkpoint is of another fit; the message names the first difference.
         """
         self._identity, self._binding = dict(identity), binding
         if self._found is None:

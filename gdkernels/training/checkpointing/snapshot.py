@@ -71,7 +71,7 @@ def state_from(tensors: Tensors, layers: Layers, slots: int, step: int, prefix: 
     Raises
     ------
     KeyError, ValueError
-        Where the tensors are not those of such a network.
+        If the tensors are not those of such a network.
     """
 
     def array(name: str, like: Any) -> Any:
@@ -99,7 +99,7 @@ def put_progress(run: Run, told: Mapping[str, Any], tensors: Tensors, layers: La
     Raises
     ------
     KeyError, ValueError, TypeError
-        Where the description is not one of ours.
+        If the description is not one of ours.
     """
     history = run.history
     history.best_epoch = checked(told["best_epoch"], int | None)
