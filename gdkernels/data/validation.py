@@ -1,4 +1,4 @@
-"""Targets: what the loss can take, in the shape that the network puts out."""
+"""Checks of inputs and targets: values that the loss can take, in the shape of the network's output."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,18 +14,18 @@ __all__ = ["RecordSpec", "place_inputs", "place_targets", "place_weights"]
 
 @dataclass(frozen=True)
 class RecordSpec:
-    """What a network expects of its records.
+    """The records that a network expects.
 
     Attributes
     ----------
     inputs, outputs
-        Columns of X, and of what the network puts out.
+        Columns of X, and of the network's output.
     widest
         The most numbers that a record becomes on its way through the network.
     loss
-        What Y is for.
+        The loss that Y is for.
     names
-        The columns of frames, where it was trained on some.
+        The columns of the frames that the network was trained on, if any.
     """
 
     inputs: int
@@ -76,8 +76,7 @@ def place_targets(
 ) -> Any:
     """Return `value` on the device as [records, outputs], classes as one column each.
 
-    One axis is taken for one output, or for class indices from 0 where the loss is a cross-entropy; nothing is ever
-    broadcast.
+    A single axis means one output, or class indices from 0 if the loss is a cross-entropy. Nothing is ever broadcast.
 
     Parameters
     ----------

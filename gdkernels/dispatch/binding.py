@@ -1,4 +1,4 @@
-"""A model's place: backend, device and precision, and moving arrays there and back."""
+"""The binding of a model to a backend, a device and a precision, and moving arrays there and back."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ DLPACK_HOST = (_DLPACK_CPU, 3)
 
 @dataclass(frozen=True)
 class Binding:
-    """Where a model computes, and why there."""
+    """The place where a model computes, and the reason."""
 
     backend: Backend
     device: str
@@ -58,14 +58,14 @@ class Binding:
         Parameters
         ----------
         work
-            Where this machine is calibrated, the plan has the number of threads that is best for it.
+            The job. On a calibrated machine, the plan has the best number of threads for it.
         choices
-            Those of a plan that is to be repeated.
+            The choices of a plan to repeat.
 
         Raises
         ------
         InputError
-            Where not even a single record fits.
+            If not even a single record fits.
         """
         if choices is None and work is not None:
             choices = plan_choices(self.backend, self.device, self.precision, work, versions())
@@ -92,7 +92,7 @@ class Binding:
         return self.device == "cpu"
 
     def choices_of(self, plan: Plan | None) -> Mapping[str, Any] | None:
-        """Return the choices of a plan, perhaps out of somebody's file, that can be repeated here, or None.
+        """Return the choices of a plan, perhaps from a file, that can be repeated here, or None.
 
         More threads than there are cores would wait for each other.
         """
@@ -110,7 +110,7 @@ class Binding:
         value
             An array of the backend, a NumPy array, anything with DLPack or ``__array__``, or nested lists.
         name
-            What the messages call it.
+            Its name in messages.
 
         Raises
         ------
@@ -175,9 +175,9 @@ class Binding:
 
 
 def all_finite(*arrays: Any, xp: Any) -> bool:
-    """Return whether all entries of `arrays` are finite: one pass and no temporary arrays where they are."""
+    """Return whether all entries of `arrays` are finite; if they are, in one pass and without temporary arrays."""
     with np.errstate(all="ignore"):
-        # Infinities and NaN survive in a sum; a sum that overflows says nothing.
+        # Infinities and NaN survive in a sum, but a sum that overflows proves nothing.
         if np.isfinite(sum(float(xp.sum(a)) for a in arrays)):
             return True
         return all(bool(xp.all(xp.isfinite(a))) for a in arrays)

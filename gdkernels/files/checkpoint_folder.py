@@ -33,7 +33,7 @@ class Folder:
     Raises
     ------
     FileError
-        Where the folder cannot be written, or another run uses it.
+        If the folder cannot be written, or another run uses it.
     """
 
     def __init__(self, path: str | os.PathLike[str], keep: int) -> None:
@@ -75,7 +75,7 @@ class Folder:
         Raises
         ------
         FileError
-            Where there are checkpoints and all of them are damaged.
+            If there are checkpoints and all of them are damaged.
         """
         damaged: list[FileError] = []
         for path in self.files():
@@ -97,7 +97,7 @@ class Folder:
         Raises
         ------
         FileError
-            Where it cannot be written; the others are all there.
+            If it cannot be written; the others are all there.
         """
         path = self.path / f"step-{step:012d}.safetensors"
         write_model(path, tensors, metadata, overwrite=True)
@@ -113,7 +113,7 @@ def subfolder(path: str | os.PathLike[str], name: str) -> Path:
     Raises
     ------
     FileError
-        Where the folder cannot be made.
+        If the folder cannot be made.
     """
     return _made(path) / name
 

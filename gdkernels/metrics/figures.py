@@ -1,4 +1,4 @@
-"""Figures that tell how good predictions are; computed on the host in float64.
+"""Figures that tell how good predictions are, computed on the host in float64.
 
 Each takes a `sample_weight` [records]: means over the records are then weighted.
 """

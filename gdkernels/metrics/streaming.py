@@ -1,6 +1,6 @@
-"""The figures of `gdkernels.metrics` from sums, part by part: what predictions and targets there are is not kept.
+"""The figures of `gdkernels.metrics` from sums, part by part, without keeping predictions and targets.
 
-They are what `gdkernels.metrics` gives for all of it at once, to rounding.
+To rounding, they equal those that `gdkernels.metrics` computes from everything at once.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _MEANS = ("mae", "accuracy", "log_loss")  # over the records: those of parts add
 
 
 class Sums:
-    """Grows by `add`, and tells any of the figures then."""
+    """Sums that grow by `add`, from which any of the figures can be computed."""
 
     def __init__(self) -> None:
         self.records = 0
@@ -47,7 +47,7 @@ class Sums:
             return
         if self._first is None:
             self._first = target[0]
-        with np.errstate(over="ignore", invalid="ignore"):  # figures too large for a number come out as such
+        with np.errstate(over="ignore", invalid="ignore"):  # figures too large for a float become infinite
             for name in _MEANS:
                 self._means[name] += weight * METRICS[name](target, prediction, weights)
             self._residual = self._residual + weights @ (target - prediction) ** 2

@@ -1,4 +1,4 @@
-"""A network as a model file: what is kept of it, and how it comes back."""
+"""A network as a model file: writing it and reading it back."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["read_network", "write_network"]
 def write_network(
     network: BoundNetwork, path: str | os.PathLike[str], *, extra: Mapping[str, Any], overwrite: bool
 ) -> None:
-    """Write a network, and what else its model keeps as JSON; see `gdkernels.MLP.save`."""
+    """Write a network, and the other contents of its model as JSON; see `gdkernels.MLP.save`."""
     arrays = named_arrays(network.host_parameters())
     tensors = {name: np.ascontiguousarray(a) for name, a in arrays.items()}
     metadata = {
@@ -47,7 +47,7 @@ def read_network(
     device: str | None,
     objects: Mapping[str, Callable[..., Any]] | None,
 ) -> tuple[BoundNetwork, dict[str, Any]]:
-    """Return a network from a file, and what else its model keeps; see `gdkernels.load`."""
+    """Return a network from a file, and the other contents of its model; see `gdkernels.load`."""
     tensors, metadata = read_model(path)
     _check(path, tensors, metadata)
     try:
@@ -88,7 +88,7 @@ def _column_names(path: str | os.PathLike[str], told: Any, network: BoundNetwork
 
 
 def _check(path: str | os.PathLike[str], tensors: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
-    """Refuse a description that does not fit the tensors, before anything of the sizes that it names is allocated."""
+    """Reject a description that does not fit the tensors, before allocating anything of the sizes that it names."""
     sizes, bias = metadata.get("sizes"), metadata.get("bias")
     expected: dict[str, tuple[Any, ...]] = {}
     if isinstance(sizes, list):

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM while a fit keeps checkpoints: the step is finished, a checkpoint written, then training stops."""
+"""SIGINT and SIGTERM in a fit with checkpoints: finish the step, write a checkpoint, then stop training."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ __all__ = ["StopSignals"]
 
 
 class StopSignals:
-    """Within this context the first signal is only noted in `asked`; a second SIGINT interrupts at once.
+    """Within this context the first signal only sets `asked`; a second SIGINT interrupts at once.
 
-    Only Python's main thread can have it so; elsewhere nothing changes.
+    Only Python's main thread can handle signals; in other threads nothing changes.
     """
 
     def __init__(self) -> None:
