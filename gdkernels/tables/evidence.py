@@ -11,7 +11,7 @@ from functools import lru_cache
 import numpy as np
 
 from gdkernels.tables.dates import ISO, patterns_of
-from gdkernels.tables.numbers import PLAIN, NumberFormat, is_code, number_formats_of
+from gdkernels.tables.numbers import PLAIN, NumberFormat, is_code, number_formats_of, plain_number
 from gdkernels.tables.reading import (
     BOOLEAN,
     MISSING,
@@ -180,7 +180,7 @@ class Evidence:
         if fits[best] == total:
             return self._settled(fits, total, as_number)
         if codes and fits[best] + codes == total and isinstance(best, NumberFormat):
-            return Finding(TEXT, None, "figures that begin with a zero are codes", as_number)
+            return Finding(TEXT, None, "figures that begin with a zero are codes")
         return self._unsettled(fits, best, total, as_number)
 
     def _settled(self, fits: Counter[Format], total: int, number: Reading | None) -> Finding:
@@ -227,7 +227,7 @@ class Evidence:
         if fits[best] >= MOSTLY * total:
             told = "" if style == PLAIN else f" of the format {style}"
             plain = f"is not a {what}{told}, but nearly all others are"
-            return Finding(TEXT, Doubt(wrong.row, wrong.cell, plain), number=number)
+            return Finding(TEXT, Doubt(wrong.row, wrong.cell, plain, numeric=what == "number"), number=number)
         alike = sum(seen.count for key, seen in self._seen.items() if any(_is_like(f, best) for f in key))
         if alike >= MOSTLY * total:
             other = min((s for k, s in self._seen.items() if best in k and len(k) < len(_WHOLE)), default=None,
@@ -235,11 +235,11 @@ class Evidence:
             wrong = min((s for k, s in self._seen.items() if best not in k and k), key=lambda seen: seen.row)
             against = f" as {other.cell[:40]!r} in record {other.row + 1:,} is" if other else ""
             plain = f"is not a {what} of the same format{against}: the two contradict each other"
-            return Finding(TEXT, Doubt(wrong.row, wrong.cell, plain), number=number)
+            return Finding(TEXT, Doubt(wrong.row, wrong.cell, plain, numeric=what == "number"), number=number)
         if fits[best] < _HALF * total:
             return Finding(TEXT, number=number)
         return Finding(
-            TEXT, None, f"{fits[best] / total:.0%} of the cells are {what}s ({style}), others are not", number
+            TEXT, None, f"{fits[best] / total:.0%} of the cells are {what}s ({style})", number
         )
 
     def _preferred(self, fits: Counter[Format], best: Format) -> NumberFormat:
@@ -318,6 +318,8 @@ def plain_values(joined: str, cells: Sequence[str]) -> Floats | None:
     """
     if "_" in joined or not joined.isascii():  # float() takes 1_000, and other scripts' digits
         return None
+    if any(plain_number(cell) is None and cell.strip() not in _GAPS for cell in cells[:3]):
+        return None  # as nearly all text shows
     if _begins_with_zeros(joined):
         return None
     padded = " " in joined or "\t" in joined

@@ -209,9 +209,12 @@ def _text(name: str, column: Text, rows: npt.NDArray[np.int64], found: Finding, 
     if found.reading.kind == "date":
         return Date.fit(name, column.take(rows), found.reading)
     present = column.codes[column.codes >= 0]
+    note = found.note
+    if note and found.number is not None:
+        note += f"; say {keyword('numeric', [name])} to take the others for gaps"
     if not kept and len(present) >= FEW and len(np.unique(present)) == len(present):
-        return Dropped(name, "an identifier: all its text differs")
-    return Category.fit(name, column.take(rows), found.note)
+        return Dropped(name, "an identifier: all its text differs" + (f"; {note}" if note else ""))
+    return Category.fit(name, column.take(rows), note)
 
 
 def _said(column: Column, values: Floats, rows: npt.NDArray[np.int64], found: Finding) -> str:

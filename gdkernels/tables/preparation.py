@@ -65,6 +65,7 @@ class Preparation:
         missing: Collection[str] = (),
         identifiers: Collection[str] = (),
         standardise_targets: bool = True,
+        standardise_inputs: bool = True,
     ) -> Preparation:
         """Learn from training rows only, so that the rows held out stay unseen.
 
@@ -89,6 +90,8 @@ class Preparation:
             Columns that are known to number the records.
         standardise_targets
             Whether the targets of a regression are standardised: not for a loss that needs counts.
+        standardise_inputs
+            Whether the features are: not to describe a table, which needs less time and memory.
 
         Raises
         ------
@@ -118,7 +121,10 @@ class Preparation:
             said = "; ".join(f"{kind.name!r} is {kind.why}" for kind in kinds[:4])
             what = f"no column to predict from is left ({said})" if kinds else "has no column besides the target"
             raise InputError(f"{table.source}: {what}; add one, or name one with {keyword('keep_columns')}")
-        return cls(chosen_task, tuple(kinds), Scaling.fit(*_known(_encode(train, kinds), features)), outcome)
+        scaling = Scaling.none(len(features))
+        if standardise_inputs:
+            scaling = Scaling.fit(*_known(_encode(train, kinds), features))
+        return cls(chosen_task, tuple(kinds), scaling, outcome)
 
     @property
     def features(self) -> tuple[str, ...]:

@@ -168,12 +168,15 @@ class Doubt:
         What is wrong with it.
     formats
         What would settle it, in the words of ``--read``.
+    numeric
+        Whether the others are numbers.
     """
 
     row: int
     cell: str
     what: str
     formats: tuple[str, ...] = ()
+    numeric: bool = True
 
     def message(self, name: str, otherwise: str | None = None) -> str:
         """Return what is wrong, and what can be done: to take the column as text or leave it out, or `otherwise`."""
@@ -182,7 +185,8 @@ class Doubt:
         if self.formats:
             reads = " or ".join(keyword("read", {name: words}) for words in self.formats)
             return f"{shown} {self.what}; say {reads}, or {text}"
-        gap = f"{keyword('missing', [self.cell])} or {keyword('numeric', [name])} to count it as a gap"
+        gap = keyword("missing", [self.cell]) + (f" or {keyword('numeric', [name])}" if self.numeric else "")
+        gap += " to count it as a gap"
         return f"{shown} {self.what}; correct it, say {gap}, or {text}"
 
 

@@ -35,6 +35,11 @@ class Scaling:
         constant = scale <= 10 * np.finfo(np.float64).eps * np.abs(mean)
         return cls(mean, np.where(constant | (scale == 0), 1.0, scale))
 
+    @classmethod
+    def none(cls, features: int) -> Scaling:
+        """Return the scaling that leaves so many features as they are."""
+        return cls(np.zeros(features), np.ones(features))
+
     def apply(self, values: Floats) -> Floats:
         return (values - self.mean) / self.scale
 

@@ -115,6 +115,7 @@ def described(settings: TabularSettings, table: Table, identifiers: Sequence[str
             read=choices.read,
             missing=choices.missing,
             identifiers=identifiers,
+            standardise_inputs=False,
         )
         target = describe_target(preparation, whole) | {"gaps": len(table) - len(whole)}
     targets, kinds = (preparation.targets, preparation.columns) if preparation else ((), None)
