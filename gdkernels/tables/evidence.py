@@ -11,7 +11,8 @@ from functools import lru_cache
 import numpy as np
 
 from gdkernels.tables.dates import ISO, patterns_of
-from gdkernels.tables.numbers import PLAIN, NumberFormat, is_code, number_formats_of, plain_number
+from gdkernels.tables.numbers import PLAIN, NumberFormat, is_code, number_formats_of
+from gdkernels.tables.plain import plain_values
 from gdkernels.tables.reading import (
     BOOLEAN,
     MISSING,
@@ -26,7 +27,7 @@ from gdkernels.tables.reading import (
 )
 from gdkernels.tables.table import Floats
 
-__all__ = ["MOSTLY", "Evidence", "plain_values"]
+__all__ = ["MOSTLY", "Evidence"]
 
 MOSTLY = 0.9  # where this share of the cells follow a format, the others are mistakes
 _UNITS = 5  # of fewer different cells, a word behind the figures makes names of them
@@ -35,10 +36,8 @@ _HALF = 0.5  # from this share on, the user is told
 Format = NumberFormat | str
 Key = tuple[Format, ...]
 
-_PADDED_CODE = re.compile(r"(?:^|\0)\s*[-+]?0[0-9]")
 _CERTAIN_POINT = re.compile(r"(?:^|\0)[^.\0]*\.(?:[0-9]{0,2}|[0-9]{4,})(?:[eE\s][^\0]*)?(?:\0|$)")
 _WHOLE, _POINT = number_formats_of("1"), number_formats_of("1.5")
-_GAPS = frozenset(v for gap in NUMBER.gaps for v in (gap, gap.upper(), gap.title(), "NaN", "NaT", "\\N"))
 # Two meanings of the same cells between which they cannot decide.
 _SWAPPED = {
     "%m/%d/%Y": "%d/%m/%Y",
@@ -238,9 +237,7 @@ class Evidence:
             return Finding(TEXT, Doubt(wrong.row, wrong.cell, plain, numeric=what == "number"), number=number)
         if fits[best] < _HALF * total:
             return Finding(TEXT, number=number)
-        return Finding(
-            TEXT, None, f"{fits[best] / total:.0%} of the cells are {what}s ({style})", number
-        )
+        return Finding(TEXT, None, f"{fits[best] / total:.0%} of the cells are {what}s ({style})", number)
 
     def _preferred(self, fits: Counter[Format], best: Format) -> NumberFormat:
         """Return the format that is meant, of those with the same unit that fit as many cells."""
@@ -297,43 +294,3 @@ def _odd_among(cells: Sequence[str], values: Floats) -> bool:
     """Return whether a gap has a spelling that would be a value among text."""
     gaps = np.flatnonzero(np.isnan(values)).tolist()
     return any(cells[k] not in MISSING for k in gaps) and any(cells[k].strip() not in MISSING for k in gaps)
-
-
-def _begins_with_zeros(joined: str) -> bool:
-    """Return whether a cell of ASCII begins with a zero before another figure, after a minus or none."""
-    bytes_ = np.frombuffer(f"\0{joined}\0\0".encode("ascii"), np.uint8)
-    zeros = np.flatnonzero((bytes_[1:-1] == ord("0")) & (bytes_[2:] - np.uint8(ord("0")) < 10)) + 1  # by their place
-    before = bytes_[zeros - 1]
-    signed = zeros[before == ord("-")]
-    return bool((before == 0).any() or (bytes_[signed - 2] == 0).any())
-
-
-def plain_values(joined: str, cells: Sequence[str]) -> Floats | None:
-    """Return cells as plain numbers, NaN for the usual gaps; None where one is neither, or a code.
-
-    Parameters
-    ----------
-    joined
-        The cells with NUL between them.
-    """
-    if "_" in joined or not joined.isascii():  # float() takes 1_000, and other scripts' digits
-        return None
-    if any(plain_number(cell) is None and cell.strip() not in _GAPS for cell in cells[:3]):
-        return None  # as nearly all text shows
-    if _begins_with_zeros(joined):
-        return None
-    padded = " " in joined or "\t" in joined
-    if ("+" in joined or padded) and _PADDED_CODE.search(joined):
-        return None
-    for attempt in range(3):
-        try:
-            if attempt == 0:
-                return np.fromiter(map(float, cells), np.float64, len(cells))
-            if attempt == 2:
-                if not padded:
-                    break
-                cells = [c.strip() for c in cells]
-            return np.fromiter((np.nan if c in _GAPS else float(c) for c in cells), np.float64, len(cells))
-        except ValueError:
-            pass
-    return None

@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from gdkernels.errors import InputError, keyword
 from gdkernels.tables.cells import Cells
-from gdkernels.tables.columns import Category, Date, Dropped, Kind, Number, as_labels, numbers_of
+from gdkernels.tables.checked import as_labels, numbers_of
+from gdkernels.tables.columns import Category, Date, Dropped, Kind, Number
 from gdkernels.tables.dates import BARE, moment_of
 from gdkernels.tables.meaning import read_as, settled
 from gdkernels.tables.reading import NUMBER, Finding, Reading, date_reading, reading_of, with_gaps

@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.tables.cells import Cells
-from gdkernels.tables.evidence import Evidence, plain_values
+from gdkernels.tables.evidence import Evidence
 from gdkernels.tables.numbers import PLAIN
+from gdkernels.tables.plain import plain_values
 from gdkernels.tables.reading import NUMBER, TEXT, Finding, Reading
 from gdkernels.tables.table import Column, Floats, NumberColumn, Text, number_labels
 

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.errors import InputError, keyword
-from gdkernels.tables.columns import FIRST_NUMBERS, label_of, numbers_of
+from gdkernels.tables.checked import label_of, numbers_of
+from gdkernels.tables.columns import FIRST_NUMBERS
 from gdkernels.tables.meaning import labels_of, read_as
 from gdkernels.tables.reading import NUMBER, TEXT, Reading
 from gdkernels.tables.scaling import Scaling, skewness

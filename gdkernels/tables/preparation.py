@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from gdkernels.errors import InputError, keyword
 from gdkernels.tables import columns
-from gdkernels.tables.columns import Dropped, Kind, numbers_of
+from gdkernels.tables.checked import numbers_of
+from gdkernels.tables.columns import Dropped, Kind
 from gdkernels.tables.kinds import Choices, choose, refuse_doubts, reread
 from gdkernels.tables.objects import table_of
 from gdkernels.tables.outcomes import Classes, Numbers

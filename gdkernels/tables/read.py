@@ -7,8 +7,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from gdkernels.errors import FileError, InputError
 from gdkernels.system.progress import RecordCount
 from gdkernels.tables.arrays import read_npy, read_npz
@@ -16,14 +14,15 @@ from gdkernels.tables.builtin import BUILT_IN, read_built_in
 from gdkernels.tables.cells import Cells
 from gdkernels.tables.evidence import Evidence
 from gdkernels.tables.frames import ARROW, PARQUET, read_frame
-from gdkernels.tables.meaning import column_of, labels_of, read_as, settled
+from gdkernels.tables.joining import joined, settled_table
+from gdkernels.tables.meaning import column_of, read_as
 from gdkernels.tables.objects import SOURCE, paths_of, table_of
 from gdkernels.tables.reading import TEXT, Finding
 from gdkernels.tables.refused import refuse_other_kinds
-from gdkernels.tables.table import Column, NumberColumn, RawTable, Table, Text, finding_of
+from gdkernels.tables.table import Column, RawTable, Table, finding_of
 from gdkernels.tables.text import TextOptions, read_text
 
-__all__ = ["Data", "Paths", "findings_in", "joined", "parts", "read", "source_of"]
+__all__ = ["Data", "Paths", "findings_in", "parts", "read", "source_of"]
 
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 # Frames are of libraries that need not be there.
@@ -68,7 +67,7 @@ def read(data: Data, *, header: bool | None = None, skip_rows: int = 0, progress
             for part in _raw_parts(paths, PART, TextOptions(header, skip_rows)):
                 read_parts.append(part)
                 bar.update(len(part))
-        return _settled(read_parts, source_of(data))
+        return settled_table(read_parts, source_of(data))
     except MemoryError:
         raise InputError(f"{source_of(data)} does not fit into memory") from None
 
@@ -266,71 +265,3 @@ def source_of(data: Data) -> str:
     if paths is None:
         return data.source if isinstance(data, Table) else SOURCE
     return paths[0] if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"
-
-
-def joined(tables: Sequence[Table], source: str) -> Table:
-    """Return the table of all the records of tables with the same columns.
-
-    Raises
-    ------
-    InputError
-        Where there are none.
-    """
-    if len(tables) == 1:
-        return _checked(Table(tables[0].columns, source, tables[0].targets))
-    columns = {n: _joined_column([t.columns[n] for t in tables]) for n in tables[0].names}
-    return _checked(Table(columns, source, tables[0].targets))
-
-
-def _settled(tables: Sequence[RawTable], source: str) -> Table:
-    """Return the table of all the records, the meaning of their text decided over all of them."""
-    columns = {n: _settled_column([t.columns[n] for t in tables]) for n in tables[0].columns}
-    return _checked(Table(columns, source, tables[0].targets))
-
-
-def _settled_column(parts: Sequence[Column | Cells]) -> Column:
-    cells = [part for part in parts if isinstance(part, Cells)]
-    if len(cells) == len(parts):
-        return settled(Cells.joined(cells))
-    finding = finding_of(settled(Cells.joined(cells))) if cells else None
-    return _joined_column([
-        column_of(part, finding) if isinstance(part, Cells) and finding else part  # type: ignore[misc]
-        for part in parts
-    ])  # fmt: skip
-
-
-def _checked(table: Table) -> Table:
-    if not table.columns:
-        raise InputError(f"{table.source} has no columns")
-    if not len(table):
-        raise InputError(f"{table.source} has a header and no records")
-    return table
-
-
-def _joined_column(columns: Sequence[Column]) -> Column:
-    if len(columns) == 1:
-        return columns[0]
-    if any(isinstance(c, Text) for c in columns):
-        return _joined_text(columns)
-    numbers = [c for c in columns if isinstance(c, NumberColumn)]
-    values = np.concatenate([np.asarray(c) for c in columns])
-    if len(numbers) < len(columns):
-        return values
-    wrong = [np.zeros(len(c), bool) if c.wrong is None else c.wrong for c in numbers]
-    sources = [c.source for c in numbers]
-    cells = [source for source in sources if isinstance(source, Cells)]
-    if 0 < len(cells) < len(sources):
-        return values
-    source = Cells.joined(cells) if cells else np.concatenate([np.asarray(source) for source in sources])
-    mask = np.concatenate(wrong)
-    return NumberColumn(values, source, numbers[0].finding, mask if mask.any() else None)
-
-
-def _joined_text(columns: Sequence[Column]) -> Text:
-    texts = [labels_of(c) for c in columns]
-    levels = tuple(sorted({level for c in texts for level in c.levels}))
-    places = {level: k for k, level in enumerate(levels)}
-    codes = [c.lookup(np.array([places[level] for level in c.levels], np.int32), np.int32(-1)) for c in texts]
-    cells = [c.cells for c in texts if c.cells is not None]
-    joined_cells = Cells.joined(cells) if len(cells) == len(texts) else None
-    return Text(np.concatenate(codes).astype(np.int32), levels, joined_cells, finding_of(columns[0]))

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from gdkernels.tables.columns import Kind, label_of
+from gdkernels.tables.checked import label_of
+from gdkernels.tables.columns import Kind
 from gdkernels.tables.kinds import Choices, choose
 from gdkernels.tables.preparation import Preparation, gaps_of
 from gdkernels.tables.table import Column, Table, Text, finding_of, listed, numbers_in

@@ -12,9 +12,10 @@ from gdkernels.errors import keyword
 from gdkernels.randomness import generator
 from gdkernels.system.progress import RecordCount
 from gdkernels.tables import Preparation, Table, parts
+from gdkernels.tables.joining import joined
 from gdkernels.tables.kinds import reread
 from gdkernels.tables.preparation import gaps_of, with_targets
-from gdkernels.tables.read import Data, joined, source_of
+from gdkernels.tables.read import Data, source_of
 from gdkernels.tables.report import column_reports, columns_line, describe_target, example
 from gdkernels.tables.sample import Sample
 from gdkernels.tables.table import Text, numbers_in

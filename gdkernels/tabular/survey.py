@@ -12,9 +12,10 @@ import numpy.typing as npt
 from gdkernels.errors import InputError
 from gdkernels.randomness import generator
 from gdkernels.system.progress import RecordCount
+from gdkernels.tables.joining import joined
 from gdkernels.tables.outcomes import labels
 from gdkernels.tables.preparation import checked_targets, gaps_of
-from gdkernels.tables.read import Data, joined, parts
+from gdkernels.tables.read import Data, parts
 from gdkernels.tables.reading import Finding
 from gdkernels.tables.sample import Sample
 from gdkernels.tables.table import Table, Text, numbers_in

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gdkernels.errors import InputError
 from gdkernels.tables import Preparation, parts, read
 from gdkernels.tables import text as text_module
-from gdkernels.tables.columns import dates_of, numbers_of, split
+from gdkernels.tables.checked import dates_of, numbers_of, split
 from gdkernels.tables.reading import Finding
 from gdkernels.tables.table import finding_of
 
