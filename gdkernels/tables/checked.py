@@ -14,10 +14,13 @@ from gdkernels.tables.meaning import labels_of, read_as
 from gdkernels.tables.reading import NUMBER, Finding, Reading
 from gdkernels.tables.table import Column, Floats, NumberColumn, Table, Text, finding_of, number_or_nan, number_text
 
-__all__ = ["PARTS", "as_labels", "dates_of", "is_whole", "label_of", "numbers_of", "split"]
+__all__ = ["CLOCK_PARTS", "DAY_PARTS", "PARTS", "as_labels", "dates_of", "is_whole", "label_of", "numbers_of", "split"]
 
 _MEND = "correct or remove it, or train again on cells like it"
-PARTS = ("day number", "month", "day", "weekday", "hour")  # of a date
+DAY_PARTS = ("day number", "month", "day", "weekday", "hour")
+# Of a time alone: midnight is close to the hour before, and a half day to the other where people work in daylight.
+CLOCK_PARTS = ("time of day", "day sine", "day cosine", "half-day sine", "half-day cosine")
+PARTS = (*DAY_PARTS, *CLOCK_PARTS)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -46,7 +49,9 @@ def split(column: Text, pattern: str) -> Floats:
     for k, level in enumerate(column.levels):
         if (moment := moment_of(level, pattern)) is not None:
             days = (moment - _EPOCH).total_seconds() / 86_400
-            parts[k] = (days, moment.month, moment.day, moment.weekday(), moment.hour)
+            time = days % 1
+            waves = (wave(turns * 2 * np.pi * time) for turns in (1, 2) for wave in (np.sin, np.cos))
+            parts[k] = (days, moment.month, moment.day, moment.weekday(), moment.hour, time, *waves)
     return np.asarray(parts[column.codes])  # the code −1 is the last row
 
 

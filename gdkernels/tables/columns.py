@@ -13,7 +13,18 @@ from typing import Any
 import numpy as np
 
 from gdkernels.files.schema import require_fields
-from gdkernels.tables.checked import PARTS, as_labels, dates_of, is_whole, label_of, numbers_of, split
+from gdkernels.tables.checked import (
+    CLOCK_PARTS,
+    DAY_PARTS,
+    PARTS,
+    as_labels,
+    dates_of,
+    is_whole,
+    label_of,
+    numbers_of,
+    split,
+)
+from gdkernels.tables.dates import is_clock
 from gdkernels.tables.meaning import read_as
 from gdkernels.tables.reading import MISSING, NUMBER, TEXT, Reading, date_reading
 from gdkernels.tables.scaling import skewness
@@ -204,12 +215,13 @@ class Date:
         pattern = reading.format
         values = split(column, pattern)
         present = values[~np.isnan(values[:, 0])]
-        parts = [k for k in range(len(PARTS)) if len(present) and np.ptp(present[:, k]) > 0]
+        ones = CLOCK_PARTS if is_clock(pattern) else DAY_PARTS
+        parts = [k for k, part in enumerate(PARTS) if part in ones and len(present) and np.ptp(present[:, k]) > 0]
         if not parts:
             return Dropped(name, "constant: a single date in every training row that has one")
         indicator = bool(np.mean(column.codes < 0) >= GAPS)
         names = tuple(PARTS[k] for k in parts)
-        why = f"a date ({pattern}), split into {', '.join(names)}"
+        why = f"a {'time' if is_clock(pattern) else 'date'} ({pattern}), split into {', '.join(names)}"
         fill = tuple(np.median(present[:, parts], axis=0).tolist())
         return cls(name, why, pattern, names, fill, indicator, reading=reading)
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from functools import cache, lru_cache
 from itertools import product
 
-__all__ = ["BARE", "ISO", "is_pattern", "moment_of", "patterns_of"]
+__all__ = ["BARE", "ISO", "is_clock", "is_pattern", "moment_of", "patterns_of"]
 
 ISO = "ISO 8601"
 BARE = "%Y%m%d"  # without separators: as likely a number or a code, so that all of a column has to look like it
@@ -75,6 +75,11 @@ def is_pattern(text: str) -> bool:
     whole = {"y"} <= set(fields) and ({"m"} & set(fields) or {"b"} & set(fields))
     clock = not {"y", "m", "d", "b"} & set(fields) and bool({"H", "I"} & set(fields))
     return set(found) <= set(_FIGURES) and len(set(fields)) == len(fields) and bool(whole or clock)
+
+
+def is_clock(pattern: str) -> bool:
+    """Return whether a pattern is of a time alone, without a day."""
+    return pattern != ISO and not set(re.findall("%(.)", pattern)) & set("YymdbB")
 
 
 def patterns_of(cell: str) -> tuple[str, ...]:

@@ -120,6 +120,14 @@ def test_dates(tmp_path):
     np.testing.assert_allclose(found, own, rtol=1e-9)
 
 
+def test_times(tmp_path):
+    predictor, session = model_of({"v": [f"{k % 24:02}:{k % 60:02}" for k in range(N)]}, tmp_path)
+    assert [f for f in predictor.preparation.features if "sine" in f][:2] == ["v day sine", "v day cosine"]
+    seconds = np.array([0, 3600 * 13 + 60 * 7, 86_340, np.iinfo(np.int64).min])
+    own, found = both(predictor, session, "v", text_column(["00:00", "13:07", "23:59", "?"]), seconds[:, None])
+    np.testing.assert_allclose(found, own, rtol=1e-9)
+
+
 def test_the_test_would_notice(tmp_path, monkeypatch):
     """A rule that only one of the two knows is seen."""
     values = [LEVELS[k % len(LEVELS)] for k in range(N)]

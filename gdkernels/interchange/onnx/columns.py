@@ -109,6 +109,12 @@ def _date(b: Builder, kind: Date) -> str:
     def floor(value: str, by: int) -> str:
         return b.op("Div", b.op("Sub", value, b.op("Mod", value, whole(by))), whole(by))
 
+    def time() -> str:
+        return b.op("Div", b.cast(b.op("Mod", seconds, whole(_DAY)), np.float64), b.constant(float(_DAY)))
+
+    def turned(times: int) -> str:
+        return b.op("Mul", time(), b.constant(2 * np.pi * times))
+
     given = b.input(kind.name, np.int64, 1)
     gap = b.op("Equal", given, whole(_GAP))
     seconds = b.op("Where", gap, whole(0), given)
@@ -128,6 +134,11 @@ def _date(b: Builder, kind: Date) -> str:
         "day": lambda: b.op("Add", b.op("Sub", of_year, before), whole(1)),
         "weekday": lambda: b.op("Mod", b.op("Add", days, whole(3)), whole(7)),
         "hour": lambda: floor(b.op("Mod", seconds, whole(_DAY)), 3_600),
+        "time of day": time,
+        "day sine": lambda: b.op("Sin", turned(1)),
+        "day cosine": lambda: b.op("Cos", turned(1)),
+        "half-day sine": lambda: b.op("Sin", turned(2)),
+        "half-day cosine": lambda: b.op("Cos", turned(2)),
     }
     values = [
         b.op("Where", gap, b.constant(fill), b.cast(parts[part](), np.float64))
