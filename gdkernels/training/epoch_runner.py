@@ -265,7 +265,7 @@ class EpochRunner:
     def _rates(self, steps: int, pace: Pace) -> npt.NDArray[np.float64]:
         """Return the learning rate of each step of the next epoch."""
         position = self.epochs_done - pace.began + np.arange(steps) / steps
-        factor = self.settings.schedule(position, epochs=pace.epochs, losses=tuple(pace.losses))
+        factor = self.settings.schedule(position, epochs=pace.epochs, losses=pace.losses)
         halved = self.settings.optimizer.learning_rate * 0.5**pace.halvings
         return np.broadcast_to(np.asarray(factor, dtype=np.float64), (steps,)) * halved
 
