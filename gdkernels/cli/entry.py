@@ -16,6 +16,7 @@ from gdkernels import __version__
 from gdkernels.cli import (
     backends,
     bench,
+    cache,
     calibrate,
     compare,
     describe,
@@ -76,7 +77,7 @@ def _parser() -> ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for command in (
         *(train, describe, predict, evaluate, inspect, plot, export),
-        *(backends, calibrate, bench, compare, doctor),
+        *(backends, calibrate, bench, compare, doctor, cache),
     ):
         command.add_to(commands)
     return parser

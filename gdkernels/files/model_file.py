@@ -35,6 +35,7 @@ def write_model(
     metadata: Mapping[str, Any],
     *,
     overwrite: bool = False,
+    through_links: bool = True,
 ) -> None:
     """Write `tensors` and `metadata` to `path`, whole or not at all.
 
@@ -46,6 +47,8 @@ def write_model(
         Anything that JSON can hold.
     overwrite
         Whether a file that exists already is replaced.
+    through_links
+        As for `write_atomically`.
 
     Raises
     ------
@@ -88,7 +91,7 @@ def write_model(
         to.write(text)
         to.write(file[start:])
 
-    write_atomically(path, write, overwrite=overwrite)
+    write_atomically(path, write, overwrite=overwrite, through_links=through_links)
 
 
 def read_model(path: str | os.PathLike[str]) -> tuple[Tensors, dict[str, Any]]:

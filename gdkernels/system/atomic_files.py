@@ -18,7 +18,13 @@ TEMPORARY = ".gdkernels-{}.tmp"
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 
-def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], object], *, overwrite: bool) -> None:
+def write_atomically(
+    path: str | os.PathLike[str],
+    write: Callable[[BinaryIO], object],
+    *,
+    overwrite: bool,
+    through_links: bool = True,
+) -> None:
     """Call `write` with a temporary file in the folder of `path`, then give that file its name.
 
     Whoever opens `path` sees the old file or the whole new one, also after a crash or when two processes write at once.
@@ -28,7 +34,9 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], o
     write
         Writes the content to the binary file that it is given.
     overwrite
-        Whether a file that exists already is replaced; a symbolic link then keeps its place, its target is replaced.
+        Whether a file that exists already is replaced.
+    through_links
+        Whether a symbolic link then keeps its place, and its target is replaced; else the link itself is.
 
     Raises
     ------
@@ -36,7 +44,7 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], o
         Where the file exists already and `overwrite` is false, or it cannot be written; nothing is left behind.
     """
     check_destination(path, overwrite=overwrite)
-    target = Path(os.path.realpath(path)) if overwrite else Path(path)
+    target = Path(os.path.realpath(path)) if overwrite and through_links else Path(path)
     # Not tempfile: its files are private to the user, and a model should get the permissions that any new file gets.
     temporary = target.parent / TEMPORARY.format(os.urandom(8).hex())
     try:
