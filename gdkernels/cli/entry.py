@@ -1,12 +1,11 @@
 """Running a subcommand, and what becomes of its errors.
 
 Exit codes: 0, done; 2, something that the user can mend; 1, something that failed; 130 or 143, interrupted by SIGINT or
-SIGTERM.
+SIGTERM. `gdkernels compare` has some of its own.
 """
 
 import contextlib
 import logging
-import os
 import sys
 import traceback
 from argparse import ArgumentParser
@@ -29,6 +28,8 @@ from gdkernels.cli import (
     train,
 )
 from gdkernels.cli.arguments import Parser, option
+from gdkernels.cli.outputs import check_outputs, claimed
+from gdkernels.cli.streams import flush, open_streams, stop_writing
 from gdkernels.errors import DivergenceError, GdkernelsError, Interrupted, keywords_as
 
 __all__ = ["main"]
@@ -37,15 +38,20 @@ __all__ = ["main"]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line `arguments`, those of the process for None, and return the exit code."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    stdout_is_closed = open_streams()
     debug = "--debug" in arguments  # looked for before parsing, which may fail itself
     with contextlib.suppress(AttributeError):  # a name that the terminal cannot show must not end a finished training
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    failure = 1
     try:
         with _messages(), keywords_as(option):
             parsed = _parser().parse_args(arguments)
-            parsed.arguments = arguments
-            parsed.run(parsed)
-            sys.stdout.flush()
+            failure = getattr(parsed, "failure_code", 1)
+            parsed.arguments, parsed.stdout_is_closed = arguments, stdout_is_closed
+            check_outputs(parsed)
+            with claimed(parsed):
+                parsed.run(parsed)
+            flush()
     except SystemExit as exit_:  # --help and --version
         return int(exit_.code or 0)
     except Interrupted as error:
@@ -53,17 +59,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _failed("interrupted", 130)
     except BrokenPipeError:  # whoever read our output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        stop_writing()
+        return failure
     except Exception as error:
         if debug:
             traceback.print_exc()
         if isinstance(error, GdkernelsError):
             return _failed(str(error), error.exit_code)
         if isinstance(error, MemoryError):
-            return _failed("out of memory; use fewer records, a smaller network or a smaller --batch-size", 1)
+            return _failed("out of memory; use fewer records, a smaller network or a smaller --batch-size", failure)
         hint = "" if debug else "; --debug shows where"
-        return _failed(f"{type(error).__name__}: {error}{hint}", 1)
+        return _failed(f"{type(error).__name__}: {error}{hint}", failure)
     return 0
 
 
@@ -84,7 +90,10 @@ def _parser() -> ArgumentParser:
 
 
 def _failed(message: str, code: int) -> int:
-    print(f"gdkernels: {' '.join(message.split())}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # what was printed comes first, and must not fail again when Python ends
+        flush()
+    with contextlib.suppress(OSError):
+        print(f"gdkernels: {' '.join(message.split())}", file=sys.stderr)
     return code
 
 

@@ -84,6 +84,12 @@ class _Log(logging.FileHandler):
 
 def _file(path: str) -> _Log:
     try:
+        if os.path.isfile(path):
+            with open(path, "rb") as file:
+                if file.read(1) not in (b"", b"{"):
+                    raise FileError(
+                        f"{path} is no log of gdkernels: --log-json appends to it; give the log another name"
+                    )
         return _Log(path)
     except OSError as error:
         raise FileError(f"cannot write {os.fspath(path)}: {(error.strerror or str(error)).lower()}") from error

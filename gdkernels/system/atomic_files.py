@@ -5,17 +5,22 @@ import os
 import stat
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import BinaryIO
 
 from gdkernels.errors import FileError
 
-__all__ = ["TEMPORARY", "check_destination", "write_atomically"]
+__all__ = ["TEMPORARY", "TakenError", "check_destination", "free_name", "write_atomically"]
 
 TEMPORARY = ".gdkernels-{}.tmp"
 
 # What link() answers on file systems that have no hard links (FAT, some network and user-space ones).
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+
+
+class TakenError(FileError):
+    """A file of that name exists already."""
 
 
 def write_atomically(
@@ -24,7 +29,8 @@ def write_atomically(
     *,
     overwrite: bool,
     through_links: bool = True,
-) -> None:
+    or_beside: bool = False,
+) -> Path:
     """Call `write` with a temporary file in the folder of `path`, then give that file its name.
 
     Whoever opens `path` sees the old file or the whole new one, also after a crash or when two processes write at once.
@@ -37,6 +43,13 @@ def write_atomically(
         Whether a file that exists already is replaced.
     through_links
         Whether a symbolic link then keeps its place, and its target is replaced; else the link itself is.
+    or_beside
+        Whether the content gets the next free name where another file took the name while it was written.
+
+    Returns
+    -------
+    Path
+        Where it is now.
 
     Raises
     ------
@@ -59,11 +72,12 @@ def write_atomically(
                     temporary.chmod(stat.S_IMODE(target.stat().st_mode))
                 temporary.replace(target)
             else:
-                _name_new(temporary, target)
+                target = _name_new(temporary, target, or_beside=or_beside)
         finally:
             with suppress(FileNotFoundError):
                 temporary.unlink()
         _sync_folder(target.parent)
+        return target
     except OSError as error:
         raise _refusal(path, error) from error
 
@@ -96,7 +110,26 @@ def check_destination(path: str | os.PathLike[str], *, overwrite: bool) -> None:
         raise _refusal(path, error) from error
 
 
-def _name_new(temporary: Path, target: Path) -> None:
+def free_name(path: str | os.PathLike[str]) -> Path:
+    """Return the next free name beside `path`: model-2.safetensors beside model.safetensors."""
+    taken = Path(path)
+    names = (taken.with_name(f"{taken.stem}-{k}{taken.suffix}") for k in count(2))
+    return next(name for name in names if not os.path.lexists(name))
+
+
+def _name_new(temporary: Path, target: Path, *, or_beside: bool) -> Path:
+    """Name the file `target`, or the next free name, and return the name."""
+    while True:
+        try:
+            _name_once(temporary, target)
+            return target
+        except FileExistsError:
+            if not or_beside:
+                raise
+            target = free_name(target)
+
+
+def _name_once(temporary: Path, target: Path) -> None:
     """Name the file `target`, atomically, unless a file of that name exists."""
     try:
         os.link(temporary, target)
@@ -123,8 +156,8 @@ def _sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-def _exists(path: str | os.PathLike[str]) -> FileError:
-    return FileError(
+def _exists(path: str | os.PathLike[str]) -> TakenError:
+    return TakenError(
         f"{os.fspath(path)} exists already; to replace it, pass overwrite=True (on the command line: --force)"
     )
 

@@ -8,8 +8,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from gdkernels.errors import FileError
 from gdkernels.system.atomic_files import TEMPORARY
 from gdkernels.system.cache_folder import cache_folder, unusable
+from gdkernels.system.locks import Lock, try_lock
 from gdkernels.system.scratch import remove_left_behind, scratch_folders
 
 __all__ = ["TABLES", "CacheEntry", "clear_cache", "read_cache"]
@@ -61,6 +63,11 @@ def clear_cache() -> str | None:
             with suppress(OSError):
                 path.unlink()
     remove_left_behind(folder / TABLES, unknown=True)
+    for path in folder.glob("output-*.lock"):  # of commands that were killed: others hold theirs
+        with suppress(OSError, FileError):
+            lock = try_lock(path, create=False)
+            if isinstance(lock, Lock):
+                lock.remove()
     return None
 
 

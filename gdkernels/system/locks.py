@@ -43,6 +43,13 @@ class Lock:
         self.path, self.is_held = path, is_held
         self._descriptor = descriptor
 
+    def is_still_at(self, path: Path) -> bool:
+        """Return whether `path` still names this file."""
+        try:
+            return os.path.samestat(os.fstat(self._descriptor), path.lstat())
+        except FileNotFoundError:
+            return False
+
     def sign(self) -> None:
         """Say in the file who holds it, unless it is another name of some other file."""
         if os.fstat(self._descriptor).st_nlink == 1:
@@ -74,13 +81,20 @@ def try_lock(path: Path, *, create: bool = True) -> Lock | Owner:
     OSError
         Where it cannot be opened.
     """
+    while True:
+        lock = _opened(path, create=create)
+        if isinstance(lock, Owner) or lock.is_still_at(path):
+            return lock
+        lock.close()  # whoever had it removed it between opening and locking: another may have made a new one
+
+
+def _opened(path: Path, *, create: bool) -> Lock | Owner:
     if path.is_symlink():
         raise _foreign(path, "is a symbolic link")
     flags = os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW | (os.O_CREAT if create else 0)
     descriptor = os.open(path, flags, 0o666)
     try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise _foreign(path, "is no file")
         is_held = _flock(descriptor)
         content = os.pread(descriptor, _LONGEST, 0)
