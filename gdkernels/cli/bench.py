@@ -16,6 +16,7 @@ from gdkernels.backend import PRECISIONS
 from gdkernels.cli.arguments import at_least, names_of, positive, sizes, whole
 from gdkernels.cli.outputs import say_beside, write_or_beside
 from gdkernels.errors import FileError, GdkernelsError, InputError
+from gdkernels.system.printable import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -211,7 +212,7 @@ def _progress(parts: int) -> Iterator[Callable[[str], None]]:
     with tqdm(total=parts, unit="part", leave=False, ncols=columns, nrows=lines) as bar:
 
         def begin(part: str) -> None:
-            bar.set_postfix_str(part, refresh=False)
+            bar.set_postfix_str(one_line(part), refresh=False)
             bar.total = max(bar.total, bar.n + 1)  # what is not known after five processes goes on in further ones
             bar.update()
 

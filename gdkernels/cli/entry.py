@@ -29,8 +29,9 @@ from gdkernels.cli import (
 )
 from gdkernels.cli.arguments import Parser, option
 from gdkernels.cli.outputs import check_outputs, claimed
-from gdkernels.cli.streams import flush, open_streams, stop_writing
+from gdkernels.cli.streams import OneLine, flush, open_streams, printing, stop_writing
 from gdkernels.errors import DivergenceError, GdkernelsError, Interrupted, keywords_as
+from gdkernels.system.printable import one_line, printable
 
 __all__ = ["main"]
 
@@ -44,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     failure = 1
     try:
-        with _messages(), keywords_as(option):
+        with printing(), _messages(), keywords_as(option):
             parsed = _parser().parse_args(arguments)
             failure = getattr(parsed, "failure_code", 1)
             parsed.arguments, parsed.stdout_is_closed = arguments, stdout_is_closed
@@ -63,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return failure
     except Exception as error:
         if debug:
-            traceback.print_exc()
+            print(printable(traceback.format_exc()), end="", file=sys.stderr)
         if isinstance(error, GdkernelsError):
             return _failed(str(error), error.exit_code)
         if isinstance(error, MemoryError):
@@ -93,7 +94,7 @@ def _failed(message: str, code: int) -> int:
     with contextlib.suppress(OSError):  # what was printed comes first, and must not fail again when Python ends
         flush()
     with contextlib.suppress(OSError):
-        print(f"gdkernels: {' '.join(message.split())}", file=sys.stderr)
+        print(f"gdkernels: {one_line(message)}", file=sys.stderr)
     return code
 
 
@@ -102,7 +103,7 @@ def _messages() -> Iterator[None]:
     """Show what the library warns of on stderr, one line each."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setLevel(logging.WARNING)
-    handler.setFormatter(logging.Formatter("gdkernels: %(message)s"))
+    handler.setFormatter(OneLine())
     # A divergence ends the command with a line of its own.
     handler.addFilter(lambda record: not any(isinstance(a, DivergenceError) for a in record.args or ()))
     logger = logging.getLogger("gdkernels")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from argparse import Namespace
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from typing import Any
 
 from gdkernels.cli.options import add_data, add_output, add_where
 from gdkernels.cli.outputs import say_beside
+from gdkernels.cli.streams import data_stream
 from gdkernels.errors import InputError
 from gdkernels.system.atomic_files import check_destination, write_atomically
 from gdkernels.tables import Preparation
@@ -60,7 +60,7 @@ def run(args: Namespace) -> None:
         _print_json(stream)
         return
     else:
-        write_csv(sys.stdout, stream)
+        write_csv(data_stream(), stream)
         return
     records, seconds = sum(counts), time.perf_counter() - began
     if args.json:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import IO
 
-__all__ = ["flush", "open_streams", "say", "stop_writing"]
+from gdkernels.system.printable import Printable, one_line
+
+__all__ = ["OneLine", "data_stream", "flush", "open_streams", "printing", "say", "stop_writing"]
 
 
 def open_streams() -> bool:
@@ -25,6 +30,31 @@ def open_streams() -> bool:
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     return closed
+
+
+class OneLine(logging.Formatter):
+    """Formats what the library logs as a line of the command's."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        return f"gdkernels: {one_line(record.getMessage())}"
+
+
+@contextmanager
+def printing() -> Iterator[None]:
+    """Within this context, print what a terminal would obey spelled out."""
+    before, sys.stdout = sys.stdout, Printable(sys.stdout)
+    try:
+        yield
+    finally:
+        sys.stdout = before
+
+
+def data_stream() -> IO[str]:
+    """Return stdout for data: to the letter where it goes to a file or a program, spelled out on a terminal."""
+    if isinstance(sys.stdout, Printable) and not sys.stdout.isatty():
+        return sys.stdout.raw  # type: ignore[no-any-return]
+    return sys.stdout
 
 
 def say(text: str) -> None:

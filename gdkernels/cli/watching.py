@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+from gdkernels.cli.streams import OneLine
 from gdkernels.errors import FileError
 from gdkernels.logs import JsonLines
 from gdkernels.system.profiling import profiled
@@ -57,7 +58,7 @@ class _Before(logging.StreamHandler[Any]):
     def __init__(self) -> None:
         super().__init__()
         self._said = False
-        self.setFormatter(logging.Formatter("gdkernels: %(message)s"))
+        self.setFormatter(OneLine())
 
     def emit(self, record: logging.LogRecord) -> None:
         told = getattr(record, "told", {})

@@ -252,6 +252,8 @@ def from_json(value: Mapping[str, Any]) -> Kind:
     kind: Kind = made(**{k: _as_floats(v) for k, v in fields.items()})
     if isinstance(kind, Number) and kind.log is not None and kind.log < 0:
         raise ValueError("a logarithm of what is below 0")
+    if isinstance(kind, Date):
+        dates.check_pattern(kind.pattern)
     gap = kind.encode(Table({kind.name: Text(np.array([-1], np.int32), ())}))  # all of it works, on a gap
     if gap.shape != (1, len(kind.features)):
         raise ValueError("other features than it says")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 
 import numpy as np
 
 from gdkernels.tables.table import Floats, Text
 
-__all__ = ["BARE", "PARTS", "are_bare", "pattern_of", "split"]
+__all__ = ["BARE", "PARTS", "are_bare", "check_pattern", "pattern_of", "split"]
 
 PARTS = ("day number", "month", "day", "weekday", "hour")
 ISO = "ISO 8601"
@@ -22,6 +23,16 @@ def pattern_of(column: Text) -> str | None:
     if not column.levels:
         return None
     return next((p for p in _PATTERNS if all(_parsed(level, p) is not None for level in column.levels)), None)
+
+
+def check_pattern(pattern: str) -> None:
+    """Raise ValueError where a pattern that a file told cannot be followed."""
+    try:
+        datetime.strptime("", pattern)
+    except re.error as error:  # a directive that is there twice
+        raise ValueError(f"no pattern of dates: {error}") from None
+    except ValueError:  # as it should be: no date follows from nothing
+        return
 
 
 def are_bare(values: Floats) -> bool:

@@ -15,6 +15,7 @@ from gdkernels.models.mlp import MLP
 from gdkernels.system.progress import RecordCount
 from gdkernels.tables import Preparation, Table, parts
 from gdkernels.tables.read import Data, source_of
+from gdkernels.tabular.kept import check_kept
 
 __all__ = ["Prediction", "PreparedNetwork"]
 
@@ -49,13 +50,14 @@ class PreparedNetwork:
         Raises
         ------
         FileError
-            Where it keeps none, or one that does not fit the network.
+            Where it keeps none, or one that does not fit the network, or what else it keeps makes no sense.
         """
         if "preparation" not in network.extra:
             raise FileError(
                 f"the model {os.fspath(path)} says nothing of the columns it was trained on; use gdkernels.load, or "
                 "train it by gdkernels train"
             )
+        check_kept(network.extra, path)
         try:
             preparation = Preparation.from_json(network.extra["preparation"])
         except InputError as error:

@@ -112,8 +112,8 @@ def compare(a: BenchResults, b: BenchResults) -> Comparison:
         lacking = [f"{r.status} in {name}: {r.reason}" for name, r in (("A", row), ("B", other)) if not r.repeats]
         verdict = Verdict("UNDECIDED", reason="; ".join(lacking)) if lacking else _verdict_on_rows(row, other)
         rows.append(ComparedRow(row, verdict))
-    if rows and not any(compared.verdict.ratio for compared in rows):
-        unknown.append("no row was measured in both by enough processes")
+    if not any(compared.row.repeats and theirs[compared.row.key].repeats for compared in rows):
+        unknown.append("no row was measured in both")
     machines = tuple(same_machine(a.environment, b.environment))
     missing = [
         f"only in {name}: {_where(row)}"
