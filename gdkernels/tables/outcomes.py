@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.errors import InputError, keyword
+from gdkernels.files.schema import require_fields
 from gdkernels.tables.columns import label_of, numbers_of
 from gdkernels.tables.scaling import Scaling, skewness
 from gdkernels.tables.table import Floats, Table, as_text, number_or_nan, number_text
@@ -162,11 +163,12 @@ class Numbers:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Numbers:
-        """Return what `to_json` described; ValueError where it is none."""
+        """Return what `to_json` described; ValueError or TypeError where it is none."""
         scaling = None if value["scaling"] is None else Scaling.from_json(value["scaling"])
         rest = [tuple(value[name]) for name in ("targets", "logs", "low", "high")]
         if not rest[0] or {len(r) for r in rest} != {len(rest[0])} or (scaling and len(scaling.mean) != len(rest[0])):
             raise ValueError("no targets")
+        require_fields(cls, dict(zip(("targets", "logs", "low", "high"), rest, strict=True)))
         return cls(rest[0], rest[1], scaling, rest[2], rest[3])
 
 
