@@ -159,6 +159,13 @@ class Backend(ABC):
     def unavailable(self) -> str | None:
         """Return why it cannot run here, with the command that would fix it; None if it can."""
 
+    def prepare(self) -> str | None:
+        """Load what programs need; return why that fails, with what would fix it, or None.
+
+        It is asked of a backend that was chosen or named: what it loads is not for those that only compare backends.
+        """
+        return None
+
     @abstractmethod
     def devices(self) -> list[str]:
         """Return the names of its devices, the default first; only asked when it can run."""

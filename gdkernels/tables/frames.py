@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from gdkernels.errors import InputError
+from gdkernels.system.libraries import is_missing, lack_of
 from gdkernels.tables.streams import INSTALL
 from gdkernels.tables.table import Column, Table, Text
 
@@ -39,12 +40,14 @@ def polars(purpose: str) -> Any:
     Raises
     ------
     InputError
-        Where it is not installed; it says what it is needed for and how to install it.
+        Where it is not installed, or broken; it says what it is needed for and how to mend that.
     """
     try:
         import polars
-    except ImportError:
-        raise _missing(purpose) from None
+    except Exception as error:  # a library that is broken raises anything
+        if is_missing("polars", error):
+            raise _missing(purpose) from None
+        raise InputError(f"to {purpose} takes polars, {lack_of('polars', error, 'pip install polars')}") from None
     return polars
 
 
@@ -58,12 +61,8 @@ def read_frame(path: Path, records: int) -> Iterator[Table]:
     """
     if find_spec("polars") is None:
         raise _missing(f"read {path}")
-    reader = _idle.pop(os.getpid(), None) or _Reader()
+    reader = _begun(path, records)
     try:
-        if not reader.begin(path, records):  # it has had nothing to do, and ended
-            reader.close()
-            reader = _Reader()
-            reader.begin(path, records)
         yield from reader.tables(path)
     except InputError:
         _keep(reader)
@@ -94,6 +93,33 @@ def _close() -> None:
 
 def _missing(purpose: str) -> InputError:
     return InputError(f"to {purpose}, {INSTALL}")
+
+
+def _begun(path: Path, records: int) -> _Reader:
+    """Return a process that is there to read the file."""
+    reader = _idle.pop(os.getpid(), None) or _Reader()
+    try:
+        if reader.begin(path, records):
+            return reader
+        reader.close()  # it has had nothing to do, and ended
+        reader = _Reader()
+        if reader.begin(path, records):
+            return reader
+    except BaseException:
+        reader.close()
+        raise
+    raise _no_reader(path, reader)
+
+
+def _no_reader(path: Path, reader: _Reader) -> InputError:
+    """Return why the process ends before it looks at the file: polars is broken, or it cannot be started here."""
+    code = reader.wait()
+    reader.close()
+    polars(f"read {path}")
+    return InputError(
+        f"cannot read {path}: the process that reads such files ends before it begins, with exit code {code}; "
+        f"`{sys.executable} -c 'import polars'` shows why"
+    )
 
 
 class _Reader:
@@ -135,18 +161,25 @@ class _Reader:
                 columns = {name: self._column(levels, told["rows"]) for name, levels in told["levels"]}
                 yield Table(columns, str(path), first=told["first"])
         except EOFError:
-            code = self._process.wait()
+            code = self.wait()
             how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
             raise InputError(
                 f"cannot read {path}: what reads it, a process of its own, ended with {how}; the file is damaged, or "
                 "needs more memory than there is"
             ) from None
 
+    def wait(self) -> int:
+        """Return the exit code of a process that has ended, or is about to."""
+        return self._process.wait()
+
     def close(self) -> None:
         """End the process."""
         self._process.kill()
         with suppress(BrokenPipeError):
             self._process.communicate()
+        for pipe in (self._questions, self._answers):
+            with suppress(BrokenPipeError):  # something may be left that was never written
+                pipe.close()
 
     def _column(self, levels: list[str] | None, rows: int) -> Column:
         if levels is None:
