@@ -1,7 +1,7 @@
 """Running a subcommand, and what becomes of its errors.
 
-Exit codes: 0, done; 2, something that the user can mend; 1, something that failed; 130 or 143, interrupted by SIGINT or
-SIGTERM. `gdkernels compare` has some of its own.
+Exit codes: 0, done; 2, something that the user can mend; 1, something that failed; 130, 143 or 129, interrupted by
+SIGINT, SIGTERM or SIGHUP. `gdkernels compare` has some of its own.
 """
 
 import contextlib
@@ -28,6 +28,7 @@ from gdkernels.cli import (
     train,
 )
 from gdkernels.cli.arguments import Parser, option
+from gdkernels.cli.ending import Ended, ending
 from gdkernels.cli.outputs import check_outputs, claimed
 from gdkernels.cli.streams import OneLine, flush, open_streams, printing, stop_writing
 from gdkernels.errors import DivergenceError, GdkernelsError, Interrupted, keywords_as
@@ -45,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     failure = 1
     try:
-        with printing(), _messages(), keywords_as(option):
+        with ending(), printing(), _messages(), keywords_as(option):
             parsed = _parser().parse_args(arguments)
             failure = getattr(parsed, "failure_code", 1)
             parsed.arguments, parsed.stdout_is_closed = arguments, stdout_is_closed
@@ -57,6 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(exit_.code or 0)
     except Interrupted as error:
         return _failed(f"{error}; --resume goes on from it", 128 + error.signal)
+    except Ended as error:
+        return _failed(str(error), 128 + error.signal)
     except KeyboardInterrupt:
         return _failed("interrupted", 130)
     except BrokenPipeError:  # whoever read our output has seen enough
@@ -78,7 +81,8 @@ def _parser() -> ArgumentParser:
     parser = Parser(
         prog="gdkernels",
         description="Train multilayer perceptrons by gradient descent, fast, on whatever device is there.",
-        epilog="Exit codes: 0 done, 1 failed, 2 something in the call or the data to mend, 130 or 143 interrupted.",
+        epilog="Exit codes: 0 done, 1 failed, 2 something in the call or the data to mend, 129, 130 or 143 interrupted "
+        "by a signal.",
     )
     parser.add_argument("--version", action="version", version=f"gdkernels {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)

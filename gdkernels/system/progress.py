@@ -60,7 +60,10 @@ class RecordCount:
         """Count so many records more."""
         self.done += records
         if self._bar is not None:
-            self._bar.update(records)
+            try:
+                self._bar.update(records)
+            except OSError:  # the terminal has gone: the work goes on
+                self._bar = None
 
 
 def _wanted(show: bool | None) -> bool:

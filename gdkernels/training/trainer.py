@@ -199,7 +199,7 @@ class Trainer:
             How often, when training diverges, it goes back to the last epoch's end, or to where it began if it has
             been there, and on at half the learning rate.
         checkpoint
-            A folder in which to keep checkpoints; SIGINT and SIGTERM then finish the step, write one, and raise
+            A folder in which to keep checkpoints; SIGINT, SIGTERM and SIGHUP then finish the step, write one, and raise
             `Interrupted`. With them, E is summed in parts, so that losses may differ from those without by rounding.
         every, keep
             How often one is written ("30s", "5min", "2h", "10 epochs", "1000 steps"), and how many stay.

@@ -185,7 +185,7 @@ def test_a_full_disk_does_not_end_training(stopped, monkeypatch, caplog):
 # ---- signals
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_writes_a_checkpoint_and_stops(tmp_path, number):
     def send(epoch):
         if epoch.number == 2:
@@ -199,6 +199,57 @@ def test_a_signal_writes_a_checkpoint_and_stops(tmp_path, number):
     assert signal.getsignal(number) == before
     assert [p.stem for p in files(tmp_path / "c")] == ["step-000000000034"]
     assert end(tmp_path / "c") == expected
+
+
+def test_a_signal_that_is_ignored_stays_ignored(tmp_path):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as under nohup
+    try:
+        history = fit(
+            trainer(), tmp_path / "c", every="1h", callbacks=[lambda epoch: os.kill(os.getpid(), signal.SIGHUP)]
+        )
+        assert len(history.epochs) == 5
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+HANDLED_IN_C = """
+import ctypes, os, signal, sys
+sys.path.insert(0, sys.argv[1])
+from training import fit, trainer
+libc = ctypes.CDLL(None)
+heard = []
+handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(heard.append)
+libc.signal.restype = ctypes.c_void_p
+libc.signal(signal.SIGTERM, handler)
+history = fit(trainer(), sys.argv[2], epochs=2)
+os.kill(os.getpid(), signal.SIGTERM)
+print(len(history.epochs), len(heard))
+"""
+
+
+def test_a_handler_in_c_stays_where_it_is(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", HANDLED_IN_C, PROGRAM.parent, tmp_path / "c"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "2 1\n", done.stderr
+
+
+def test_a_handler_that_python_does_not_know(tmp_path, monkeypatch):
+    real = signal.signal
+
+    def unknown(number, handler):
+        found = real(number, handler)
+        return None if number == signal.SIGTERM and callable(handler) else found
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(signal, "signal", unknown)
+    assert len(fit(trainer(), tmp_path / "c", epochs=2).epochs) == 2
+    monkeypatch.undo()
+    assert signal.getsignal(signal.SIGTERM) == before == signal.SIG_DFL
 
 
 def test_a_second_interrupt_stops_at_once(tmp_path):

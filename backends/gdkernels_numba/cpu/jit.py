@@ -4,6 +4,7 @@ import ctypes
 import hashlib
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable
 from functools import cache
@@ -28,6 +29,13 @@ _SUFFIX = ".o"
 _CHECKSUM = 32  # bytes of SHA-256 in front of the code: a damaged file is compiled again
 
 
+# LLVM has locks of its own, which a fork would leave to a thread that the child has not: who forks waits until nobody
+# is in there.
+_llvm = threading.RLock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_llvm.acquire, after_in_parent=_llvm.release, after_in_child=_llvm.release)
+
+
 class Code:
     """Machine code in memory; kept alive as long as anything may call it."""
 
@@ -35,7 +43,8 @@ class Code:
         self._engine = engine
 
     def address(self, name: str) -> int:
-        return int(self._engine.get_function_address(name))
+        with _llvm:
+            return int(self._engine.get_function_address(name))
 
 
 def digest(*parts: str) -> str:
@@ -83,6 +92,11 @@ def load(key: str, write_ir: Callable[[], str], what: str) -> Code:
     what
         What is compiled, for the message that comes where it takes more than a second.
     """
+    with _llvm:
+        return _loaded(key, write_ir, what)
+
+
+def _loaded(key: str, write_ir: Callable[[], str], what: str) -> Code:
     folder = _folder()
     machine_code = None if folder is None else _read(folder / (key + _SUFFIX))
     if machine_code is None:
