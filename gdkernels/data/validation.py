@@ -47,7 +47,7 @@ def place_inputs(binding: Binding, value: Any, inputs: int, name: str = "X") -> 
         )
     if x.shape[0] == 0:
         raise InputError(f"{name} has no rows")
-    binding.check_finite(x, name)
+    binding.check_finite(x, name, value)
     return x
 
 
@@ -76,7 +76,7 @@ def place_targets(
         raise InputError(
             f"{name} has the shape {tuple(y.shape)}; the network has {outputs} outputs, so it must be {wanted}"
         )
-    binding.check_finite(y, name)
+    binding.check_finite(y, name, value)
     if classes and y.shape[1] == 1:
         return _one_hot(binding, y, outputs, name)
     _check_range(binding, y, loss, name)

@@ -149,18 +149,38 @@ class Binding:
     def to_numpy(self, a: Any) -> npt.NDArray[Any]:
         return self.backend.to_numpy(a)
 
-    def check_finite(self, a: Any, name: str) -> None:
-        """Raise `InputError` that names the first entry of `a` [rows, columns] that is not finite, if there is one."""
+    def check_finite(self, a: Any, name: str, given: Any = None) -> None:
+        """Raise `InputError` that names the first entry of `a` [rows, columns] that is not finite, if there is one.
+
+        Parameters
+        ----------
+        given
+            What `a` was placed from: a number that is only too large for the precision is not called infinite.
+        """
         if all_finite(a, xp=self.xp):
             return
         host = self.to_numpy(a)
         rows, columns = np.nonzero(~np.isfinite(host))
         if rows.size:
+            value = _entry(given, host.shape, rows[0], columns[0])
+            if value is not None and np.isfinite(value):
+                raise InputError(
+                    f"{name} holds {value:g} in row {rows[0]}, column {columns[0]}, and {self.dtype} ends at "
+                    f"{np.finfo(self.dtype).max:.2g}; scale the data, or choose precision='float64'"
+                )
             raise InputError(
                 f"{name} holds {host[rows[0], columns[0]]} in row {rows[0]}, column {columns[0]}"
                 f"{f', and {rows.size - 1} more values that are not finite' if rows.size > 1 else ''}; "
                 "remove or fill them first"
             )
+
+
+def _entry(given: Any, shape: tuple[int, ...], row: int, column: int) -> float | None:
+    """Return a number of what an array of this shape was placed from; None where that cannot be looked at."""
+    try:
+        return float(np.asarray(given, np.float64).reshape(shape)[row, column])
+    except Exception:  # an array of another library, which may raise anything
+        return None
 
 
 def all_finite(*arrays: Any, xp: Any) -> bool:
