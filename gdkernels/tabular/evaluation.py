@@ -18,7 +18,7 @@ from gdkernels.tables import Preparation, parts
 from gdkernels.tables.preparation import checked_targets, complete
 from gdkernels.tables.read import Data, source_of
 from gdkernels.tables.sample import Sample
-from gdkernels.tabular.prediction import Prediction, PreparedNetwork
+from gdkernels.tabular.prediction import Prediction, PreparedNetwork, blocks, in_blocks
 
 __all__ = ["Evaluation", "EvaluationInParts", "evaluated"]
 
@@ -87,7 +87,8 @@ def evaluated(
                 checked_targets(table, preparation.targets, preparation.task)
                 indices = preparation.classes is not None
                 truth = preparation.transform_targets(table) if indices else preparation.target_values(table)
-                evaluation.add(truth, model.predict(table))
+                for rows, block in in_blocks(table, preparation):
+                    evaluation.add(truth[rows], model.predict(block))
                 bar.update(len(table))
     result = evaluation.result()
     if result is None:
@@ -130,9 +131,9 @@ class EvaluationInParts:
             self._sums.add(truth, prediction.values)
             return
         count = prediction.probabilities.shape[1]
-        self._sums.add(np.eye(count)[truth], prediction.probabilities)
-        predicted = np.argmax(prediction.probabilities, axis=1)
-        self.confusion += np.bincount(count * truth + predicted, minlength=count * count).reshape(count, count)
+        for rows in blocks(len(truth), count):
+            self._sums.add(truth[rows, None] == np.arange(count), prediction.probabilities[rows])
+        np.add.at(self.confusion, (truth, np.argmax(prediction.probabilities, axis=1)), 1)
 
     def result(self) -> Evaluation | None:
         """Return what it came to; None without a record."""
@@ -149,14 +150,14 @@ class EvaluationInParts:
         """Return precision, recall and records of each class, and the confusion matrix; None for a regression."""
         if self._classes is None:
             return None
-        confusion, right = self.confusion, np.diag(self.confusion)
+        right, true, said = np.diag(self.confusion), self.confusion.sum(axis=1), self.confusion.sum(axis=0)
         classes = [
             {
                 "label": label,
-                "records": int(confusion[k].sum()),
-                "precision": float(right[k] / confusion[:, k].sum()) if confusion[:, k].any() else None,
-                "recall": float(right[k] / confusion[k].sum()) if confusion[k].any() else None,
+                "records": int(true[k]),
+                "precision": float(right[k] / said[k]) if said[k] else None,
+                "recall": float(right[k] / true[k]) if true[k] else None,
             }
             for k, label in enumerate(self._classes.tolist())
         ]
-        return {"classes": classes, "confusion": confusion.tolist()}
+        return {"classes": classes, "confusion": self.confusion.tolist()}

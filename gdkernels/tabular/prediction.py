@@ -17,7 +17,9 @@ from gdkernels.tables import Preparation, Table, parts
 from gdkernels.tables.read import Data, source_of
 from gdkernels.tabular.kept import check_kept
 
-__all__ = ["Prediction", "PreparedNetwork"]
+__all__ = ["Prediction", "PreparedNetwork", "blocks", "in_blocks"]
+
+_PREDICTED = 1 << 23  # numbers that are predicted at a time: of many classes, fewer records
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,21 @@ class Prediction:
 
     values: npt.NDArray[Any]
     probabilities: npt.NDArray[Any] | None = None
+
+
+def blocks(records: int, outputs: int) -> Iterator[slice]:
+    """Yield the rows of blocks of records whose predictions, of so many numbers each, are of bounded size."""
+    most = max(1, _PREDICTED // outputs)
+    for first in range(0, records, most):
+        yield slice(first, min(records, first + most))
+
+
+def in_blocks(table: Table, preparation: Preparation) -> Iterator[tuple[slice, Table]]:
+    """Yield the blocks of a table, by `blocks`, with their rows."""
+    outputs = len(preparation.targets) if preparation.classes is None else len(preparation.classes)
+    for rows in blocks(len(table), outputs):
+        block = table.take(rows)
+        yield rows, Table(block.columns, table.source, table.targets, table.first + rows.start)
 
 
 @dataclass(frozen=True)
@@ -93,8 +110,8 @@ class PreparedNetwork:
             Where there are no records, or a column is missing or holds what it cannot.
         """
         with RecordCount("predicting", progress) as bar:
-            for table in parts(data):
-                if len(table):
+            for part in parts(data):
+                for _, table in in_blocks(part, self.preparation):
                     yield table, self.predict(table)
                     bar.update(len(table))
             if not bar.done:
