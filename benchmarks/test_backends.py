@@ -4,6 +4,7 @@
 """
 
 from functools import cache
+from typing import Any
 
 import pytest
 
@@ -16,8 +17,11 @@ from gdkernels.dispatch import registry
 
 QUICK = SWEEP[1], SWEEP[3]
 
+Where = tuple[str, str, str]  # backend, device, precision
+Shape = tuple[tuple[int, ...], int]  # the sizes of the layers, the batch
 
-def pytest_generate_tests(metafunc):
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "where" not in metafunc.fixturenames:
         return
     quick = metafunc.config.getoption("--quick")
@@ -32,16 +36,16 @@ def pytest_generate_tests(metafunc):
 
 
 @cache
-def checker_of(shape):
+def checker_of(shape: Shape) -> Checker:
     return Checker(case_of(*shape).task)
 
 
 @pytest.fixture(scope="module")
-def stages(where, shape):
+def stages(where: Where, shape: Shape) -> BackendStages:
     backend, device, precision = where
     found = registry.find()[backend]
-    if found.problem is not None:
-        pytest.skip(found.problem)
+    if found.backend is None or found.problem is not None:
+        pytest.skip(str(found.problem))
     if precision not in found.backend.precisions:
         pytest.skip(f"{backend} cannot do {precision}")
     made = BackendStages(case_of(*shape).task, backend, device=device, precision=precision)
@@ -50,7 +54,7 @@ def stages(where, shape):
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_throughput(benchmark, stages, where, shape, stage):
+def test_throughput(benchmark: Any, stages: BackendStages, where: Where, shape: Shape, stage: str) -> None:
     timed = stages.stage(PlacedStage(stage))
     start = timed.start()
     timed.launch()
@@ -58,7 +62,7 @@ def test_throughput(benchmark, stages, where, shape, stage):
     check = checker_of(shape).check(stage, where[2], start, timed.results())
     assert check.holds, check  # no figure without the check that the work was done
 
-    def run():
+    def run() -> None:
         timed.launch()
         timed.wait()
 

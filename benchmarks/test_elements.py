@@ -4,6 +4,8 @@
 those of SSE) and each loss.
 """
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -37,11 +39,11 @@ PROGRAMS = {
 
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_nanoseconds_an_element(benchmark, capsys, name, precision):
+def test_nanoseconds_an_element(benchmark: Any, capsys: pytest.CaptureFixture[str], name: str, precision: str) -> None:
     form = Format(precision, float_lanes() if precision == "float32" else float_lanes() // 2)
     jobs, elements = loops_of(PROGRAMS[name], form)
 
-    def run():
+    def run() -> None:
         for kernel, operands in jobs:
             kernel(ROWS, form.panel, PANEL_BYTES, operands.ctypes.data, 1)
 
@@ -54,7 +56,7 @@ def test_nanoseconds_an_element(benchmark, capsys, name, precision):
             print(f"\n{name:24} {precision}: {nanoseconds:6.3f} ns an element in {len(jobs)} loops")
 
 
-def loops_of(program, form):
+def loops_of(program: Program, form: Format) -> tuple[list[tuple[Any, Any]], int]:
     """Return the loops over rows, each with its operands, and how many elements each runs over."""
     recipes = tuple(dict.fromkeys(schedule_training(program, FUNCTIONS.keys()).recipes.values()))
     compiled = code_of_loops(form, recipes)
@@ -66,6 +68,6 @@ def loops_of(program, form):
             memory.view(form.dtype)[:] = 0.5
             operands = base + ROWS * PANEL_BYTES * np.arange(count)
             kernel = jit.function_of(compiled, loop_name(k), 5)
-            kernel.memory = memory
+            kernel.memory = memory  # type: ignore[attr-defined]  # keeps it
             jobs.append((kernel, operands))
     return jobs, ROWS * form.panel

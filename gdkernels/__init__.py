@@ -6,6 +6,7 @@
 """
 
 import logging
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from gdkernels.errors import (
     Interrupted,
     TraceError,
 )
+from gdkernels.system.moved import keep_old_names
 from gdkernels.system.version import __version__ as __version__
 
 __all__ = [
@@ -78,9 +80,17 @@ _MODULE_OF = {name: f"gdkernels.{home}" for home, names in _HOMES.items() for na
 _MODULES = {name: f"gdkernels.definition.{name}" for name in ("activations", "losses", "optimizers", "schedules")}
 _MODULES |= {name: f"gdkernels.{name}" for name in ("plots", "tables")}
 
+# Documented in 0.1.
+_MOVED = {
+    "gdkernels.history": ("gdkernels.training.history", ("Epoch", "History", "Start")),
+    "gdkernels.program": ("gdkernels.backend.program", ("Program", "TracedForward", "TracedStep")),
+}
+
 
 def __getattr__(name: str) -> Any:
     """Load what is asked for, and keep it (PEP 562): importing the package costs next to nothing."""
+    if f"gdkernels.{name}" in _MOVED:
+        return sys.modules[f"gdkernels.{name}"]
     if name in _MODULES:
         value = import_module(_MODULES[name])
     elif name in _MODULE_OF:
@@ -95,4 +105,5 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
+keep_old_names(_MOVED)
 logging.getLogger(__name__).addHandler(logging.NullHandler())

@@ -23,14 +23,15 @@ __all__ = [
 class GdkernelsError(Exception):
     """Base of every error that gdkernels raises on purpose.
 
-    ``exit_code`` is what the command line ends with: 2 for what the user got wrong, 1 for what failed.
+    ``exit_code`` is the exit code of the command line: 2 for an error in the arguments or the data, 1 for a failure at
+    run time.
     """
 
     exit_code = 1
 
 
 class InputError(GdkernelsError, ValueError):
-    """Something that the user passed cannot be used: sizes, names, data, options."""
+    """Something that you passed cannot be used: sizes, names, data, options."""
 
     exit_code = 2
 
@@ -40,13 +41,13 @@ class FileError(InputError):
 
 
 class BackendError(GdkernelsError, RuntimeError):
-    """A backend or device that was asked for cannot run here."""
+    """A backend or device that you asked for cannot run here."""
 
     exit_code = 2
 
 
 class TraceError(GdkernelsError, TypeError):
-    """A function cannot be recorded; the message names the operation and the user's line."""
+    """A function cannot be recorded; the message names the operation and your line."""
 
     exit_code = 2
 
@@ -58,7 +59,7 @@ class DivergenceError(GdkernelsError, ArithmeticError):
 class Interrupted(KeyboardInterrupt):
     """A signal ended a fit that keeps checkpoints, between two steps and after a checkpoint was written.
 
-    Like Python's own, no error: handlers of `Exception` let it pass. ``signal`` is its number.
+    Like `KeyboardInterrupt` it is no error, so handlers of `Exception` let it pass. ``signal`` is the signal's number.
     """
 
     def __init__(self, message: str, signal: int) -> None:

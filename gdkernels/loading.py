@@ -20,17 +20,17 @@ def load(
     device: str | None = None,
     objects: Mapping[str, Callable[..., Any]] | None = None,
 ) -> MLP | TabularPredictor:
-    """Return what was saved: the network that `MLP.save` wrote, or the predictor of a raw table.
+    """Return the model that was saved: an `MLP`, or the predictor of a raw table.
 
-    What `TabularPredictor.save` or ``gdkernels train --out`` wrote comes back as a `TabularPredictor`; its ``network``
-    is the `MLP`.
+    A file that `MLP.save` wrote comes back as an `MLP`. One that `TabularPredictor.save` or ``gdkernels train --out``
+    wrote comes back as a `TabularPredictor`, whose ``network`` is the `MLP`.
 
     Parameters
     ----------
     backend, device
         Where to compute, as for `MLP`.
     objects
-        By name, the functions that are not built in; files keep no code.
+        Your own functions, by name: files keep no code.
 
     Raises
     ------

@@ -1,7 +1,7 @@
-"""What is logged, as JSON: for whoever watches a long run by a program.
+"""Log records as JSON, so that a program can watch a long run.
 
-Everything is logged by Python's own `logging`, to the logger ``gdkernels``: an epoch at DEBUG, what was chosen and
-needed at INFO, what is not as it was asked for at WARNING.
+Everything goes through Python's own `logging`, to the logger ``gdkernels``: epochs at DEBUG, choices and memory at
+INFO, and at WARNING whatever differs from what you asked for.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ __all__ = ["JsonLines"]
 
 
 class JsonLines(logging.Formatter):
-    """Formats each record as an object in one line: ``time`` (UTC), ``level``, ``message``, and what is told with it.
+    """Formats each record as an object in one line: ``time`` (UTC), ``level``, ``message`` and more.
 
-    An ``event`` says what that is: "epoch" comes with all the figures of a `gdkernels.training.history.Epoch`,
-    "memory" with the bytes of what training takes. Figures that are not finite are null.
+    An ``event`` says which keys a record has besides: "epoch" comes with all the figures of a
+    `gdkernels.training.history.Epoch`, "memory" with the bytes that training takes. Figures that are not finite
+    are null.
     """
 
     def format(self, record: logging.LogRecord) -> str:

@@ -1,6 +1,7 @@
 """What all tests share: the namespaces that the definition runs on, and what to do without a GPU."""
 
 import contextlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import threadpoolctl
 from plugins import Plugins
 
 
@@ -86,6 +88,17 @@ def no_gpu() -> str | None:
     from gdkernels_cupy import CuPyBackend
 
     return CuPyBackend().unavailable()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let BLAS run on one thread in a worker of pytest-xdist, as there is one for each core.
+
+    BLAS would start a thread for each core in each worker, and these wait for each other in loops: where workers share
+    the cores, a small training then takes a minute in place of a second.
+    """
+    if hasattr(config, "workerinput"):
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # of child processes, and of what is loaded later
+        threadpoolctl.threadpool_limits(int(os.environ["OPENBLAS_NUM_THREADS"]), user_api="blas")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -82,6 +82,10 @@ def folder(tmp_path, monkeypatch):
     for name, part in {"houses.csv": slice(0, 100), "test.csv": slice(100, 120)}.items():
         Path(name).write_text("\n".join(["area,town,price", *rows[part], ""]))
     Path("new.csv").write_text("area,town\n120,Ames\n80,\n")
+    visits = ["many", "closed", *map(str, range(98))]
+    sales = [f"{1 + k % 12}/{1 + k % 5}/2024;{k}.{k % 9}00,50 €;{v}" for k, v in enumerate(visits, 1)]
+    Path("sales.csv").write_text("\n".join(["day;amount;visits", *sales, ""]))
+    Path("iris.data").write_text("".join(f"{k / 9:.1f},3.5,1.4,{k / 7:.1f},Iris-{k % 3}\n" for k in range(1, 151)))
     layers = {"0": (8, 3), "2": (1, 8)}  # of an nn.Sequential(Linear(3, 8), Tanh(), Linear(8, 1))
     weights = {f"{name}.weight": draw.standard_normal(shape, np.float32) for name, shape in layers.items()}
     save_file(weights | {f"{k}.bias": np.zeros(n, np.float32) for k, (n, _) in layers.items()}, "net.safetensors")

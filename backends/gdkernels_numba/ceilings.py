@@ -1,4 +1,4 @@
-"""What the cores can do at best: multiply-adds and products of bfloat16 on registers alone, change memory, and meet.
+"""The most that the cores can do: multiply-adds and products of bfloat16 in registers, changing memory, and meeting.
 
 ``python -m gdkernels_numba.ceilings THREADS`` measures them on as many threads and cores and prints them as JSON.
 """
@@ -27,7 +27,7 @@ _CHAINS = 12  # independent sums: enough for the latency of two units, few enoug
 _BF16_CHAINS = 24  # the same where there are 32 registers, and products of pairs take longer
 _ROUNDS = 1_000_000
 _TURNS = 1000
-_REPEATS = 100  # the fastest counts, and for some of them a core may be taken
+_REPEATS = 100  # the fastest counts: in some of them, another program may have had a core
 
 
 def fma_rate(threads: int) -> float:

@@ -54,7 +54,7 @@ def compile_program(program: Program, format: Format) -> Compiled:
     Raises
     ------
     TraceError, ScheduleError
-        Where it is not one that this engine runs.
+        If this engine cannot run the program.
     """
     step = None if program.optimizer is None else schedule_training(program, FUNCTIONS.keys())
     prediction = schedule_prediction(program, FUNCTIONS.keys())
@@ -70,7 +70,7 @@ def compile_program(program: Program, format: Format) -> Compiled:
 
 @lru_cache(maxsize=256)
 def code_of_loops(format: Format, recipes: tuple[Recipe, ...]) -> jit.Code:
-    """Return the kernels of `recipes`; who tries many settings of one network comes back for the same ones."""
+    """Return the kernels of `recipes`, cached for those who try many settings of one network."""
     module = ir.Module("loops")
     for k, recipe in enumerate(recipes):
         write_loop(module, loop_name(k), recipe, format)
@@ -125,7 +125,7 @@ def interpreter_sources() -> list[str]:
 def _interpreter_ir() -> str:
     import logging
 
-    # Numba tells its whole inner life at DEBUG, thousands of lines, to whoever turned that on for a program of theirs.
+    # At DEBUG, Numba logs thousands of lines about itself, which nobody wants who debugs a program of their own.
     log = logging.getLogger("numba")
     level = log.level
     log.setLevel(max(level, logging.WARNING))

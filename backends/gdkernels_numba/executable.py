@@ -32,9 +32,9 @@ Array = npt.NDArray[Any]
 
 
 class FusedExecutable(Executable):
-    """Whole runs in one call of compiled code.
+    """An executable that does whole runs in one call of compiled code.
 
-    What depends on sizes is made when they are first seen, and kept for the sizes used last.
+    It binds a step when it first sees its sizes, and keeps the bound steps of the sizes used last.
     """
 
     origin = "compiled"

@@ -1,4 +1,4 @@
-"""How a step is cut up, from its sizes and the caches: the choices of a plan."""
+"""The choices of a plan: how to cut up a step, by its sizes and the caches."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -10,45 +10,46 @@ from gdkernels_numba.ir.vector import GRANULE, Format, padded
 
 __all__ = ["GRAIN", "StepChoices", "StepFootprint", "check", "choose"]
 
-# What a step is about, in floating-point operations of products that take as long, below which a second thread costs
-# more than it brings: some 8 µs, in which threads meet a few times and fetch what others computed; 5 where that is
-# little. For a single step they have to be woken as well.
+# The least work of a step, in floating-point operations, for which a second thread pays. Threads that meet a few times
+# in a step and fetch each other's results lose some 8 µs. With private gradients they fetch little, and lose 5 µs. For
+# a run of a single step they have to be woken as well. Other work counts as the operations that take as long.
 _BREAK_EVEN = 1.2e6
 _BREAK_EVEN_PRIVATE = 0.8e6
 _BREAK_EVEN_ALONE = 20e6
-_PER_BYTE = 4.0  # of weights: the update moves it, whatever the batch; threads without rows help there
-_PER_ROW_BYTE = 3.0  # that a row leaves: it is gathered or computed, one element after another
-# Rows in a batch up to which threads share the units: beyond, products take longer than reading the weights. Threads
-# that share rows all read all weights; and weights in two layouts that overflow the caches are long to read.
+_PER_BYTE = 4.0  # of weights: the update moves them, whatever the batch, and threads without rows help
+_PER_ROW_BYTE = 3.0  # that a row leaves: they are gathered or computed, one element after another
+# The most rows in a batch for which threads share the units and not the rows. With more rows, products take longer than
+# reading the weights. Threads that share rows each read all weights, which takes long if both layouts of the weights
+# overflow the caches.
 _ROWS_ALONE = 12
 _ROWS_OF_A_THREAD = 32
 _ROWS_BEYOND_CACHES = 48
-# Weights up to which each thread sums the gradients of its own rows, as a share of what those rows leave: threads then
-# fetch gradients from each other, and not rows. Near the limit that costs 3 % where cores share a cache, and saves more
-# where they do not. The second is for few rows, where the alternative is to share units.
+# Each thread sums the gradients of its own rows if the weights take at most this share of what those rows leave.
+# Threads then fetch gradients from each other, and not rows. Near the limit that costs 3 % on cores that share a cache,
+# and saves more on cores that do not. The second limit is for few rows, where the alternative is to share units.
 _PRIVATE = 0.4
 _PRIVATE_FEW_ROWS = 0.75
-# In bfloat16 gradients are as long as in float32, and what rows leave is half; but rows of which others read nothing
-# are shared evenly, and not in whole squares: private gradients are faster up to there, and about as fast for as much
-# again.
+# The limit in bfloat16: gradients take as much memory as in float32, and rows leave half as much. But rows that no
+# other thread reads are shared evenly, and not in whole squares. Private gradients are therefore faster up to this
+# limit, and about as fast up to twice as much.
 _PRIVATE_BF16 = 1.5
-# Where they are shared in squares, threads share units where the others would wait for the busiest for so long, as a
-# share of the time of even shares, and as operations that one of them could do meanwhile.
+# If rows are shared in whole squares, the busiest thread keeps the others waiting. Beyond this share of the time that
+# even shares would take, and beyond this many operations in the meantime, threads share the units instead.
 _UNEVEN = 0.2
 _UNEVEN_FLOPS = 10e6
-_MOST = 1 << 20  # of anything that a plan asks for
+_MOST = 1 << 20  # that a plan may ask for, of anything
 _ROW_BLOCK = 12  # a multiple of the rows of the usual micro-kernels
-GRAIN = 4  # threads share rows, and tiles have them, in multiples of this: even shares count for more than full kernels
+GRAIN = 4  # rows of a thread, and of a tile, are a multiple of this: even shares count for more than full kernels
 
 
 @dataclass(frozen=True)
 class StepFootprint:
-    """What a step is about.
+    """The size of a step, in the numbers that the choices depend on.
 
     Attributes
     ----------
     flops
-        Of the products in a step.
+        Floating-point operations of the products in a step.
     row_bytes
         Bytes that a row of the batch leaves for the gradients.
     widest_bytes
@@ -56,7 +57,7 @@ class StepFootprint:
     weight_bytes
         Bytes of the weights and their transposes.
     alone
-        Whether a run is a single step, as of a prediction.
+        Whether a run is a single step, as a prediction is.
     """
 
     batch: int
@@ -69,7 +70,7 @@ class StepFootprint:
 
 @dataclass(frozen=True)
 class StepChoices:
-    """What can change the bits of a result, or the time that it takes.
+    """The choices that can change the bits of a result, or its time.
 
     Attributes
     ----------
@@ -103,13 +104,13 @@ class StepChoices:
         return {_STORED.get(name, name): value for name, value in asdict(self).items()}
 
 
-# What plans, and with them checkpoints, call a choice; the names are a format, and the others are their own.
+# The names of choices in plans and checkpoints, which are a format, where they are not those of the fields.
 _STORED = {"tile_local_gradients": "depth_first", "column_parallel": "by_units"}
 _TILE_LOCAL_GRADIENTS, _COLUMN_PARALLEL = _STORED["tile_local_gradients"], _STORED["column_parallel"]
 
 
 def check(wished: Mapping[str, Any], format: Format) -> None:
-    """Refuse what a plan, perhaps out of somebody's file, cannot ask for: compiled code checks nothing itself.
+    """Reject choices that a plan cannot have. A plan may come from a file, and compiled code checks nothing itself.
 
     Raises
     ------
@@ -136,7 +137,7 @@ def check(wished: Mapping[str, Any], format: Format) -> None:
 def choose(
     footprint: StepFootprint, format: Format, caches: Caches, cores: int, wished: Mapping[str, Any]
 ) -> StepChoices:
-    """Return the choices for a step, those in `wished` as they are."""
+    """Return the choices for a step, and keep those in `wished`."""
     threads = wished.get("threads")
     private = _private_gradients_pay(footprint, format, caches, cores if threads is None else int(threads))
     if threads is None:
@@ -160,15 +161,15 @@ def choose(
         column_parallel = pays and footprint.batch * footprint.widest_bytes <= caches.second and not tile_local
     tile_rows = wished.get("tile_rows")
     if tile_rows is None:
-        # Weights that leave the second-level cache are read again for every tile, so tiles are higher; but what a tile
-        # computes had better not leave it. Products on tiles of AMX are over so soon that reading is the longer part.
+        # Weights that leave the second-level cache are read again for every tile, so tiles are higher then; but the
+        # values of a tile should stay in it. Products on tiles of AMX are so fast that reading takes longer.
         higher = 32 if format.amx else 12
         rows = _ROW_BLOCK * (8 if footprint.weight_bytes <= caches.second // 2 else higher)
         if tile_local:
             rows = max(4 * _ROW_BLOCK, min(8 * _ROW_BLOCK, caches.second // 2 // footprint.row_bytes))
-        tile_rows = padded(-(-share // -(-share // rows)), GRAIN)  # tiles of a height
+        tile_rows = padded(-(-share // -(-share // rows)), GRAIN)  # tiles of equal height
     tile_rows = footprint.batch if column_parallel else max(1, min(int(tile_rows), share))
-    if format.bf16:  # what is rounded is rounded in whole squares
+    if format.bf16:  # whole squares are rounded
         tile_rows = padded(tile_rows, GRANULE)
     # A chunk of a panel takes two thirds of the first-level cache.
     rows_in_cache = max(1, caches.first * 2 // 3 // (format.panel * format.size))
@@ -195,7 +196,7 @@ def _private_gradients_pay(footprint: StepFootprint, format: Format, caches: Cac
 
 
 def _has_few_rows(footprint: StepFootprint, caches: Caches, threads: int) -> bool:
-    """Whether a step is as long as reading the weights."""
+    """Whether a step takes as long as reading the weights."""
     limit = _ROWS_OF_A_THREAD * threads if threads > 1 else _ROWS_ALONE
     if footprint.weight_bytes > caches.last:
         limit = max(limit, _ROWS_BEYOND_CACHES)
@@ -203,7 +204,7 @@ def _has_few_rows(footprint: StepFootprint, caches: Caches, threads: int) -> boo
 
 
 def _is_uneven(footprint: StepFootprint, threads: int) -> bool:
-    """Whether threads that share squares of rows would wait for the one with the most for too long."""
+    """Whether threads that share squares of rows would wait too long for the one with the most."""
     most = min(footprint.batch, padded(-(-footprint.batch // threads), GRANULE))
     waits = most * threads / footprint.batch - 1.0
     return waits > _UNEVEN and waits * footprint.flops > _UNEVEN_FLOPS

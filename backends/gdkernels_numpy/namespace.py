@@ -1,6 +1,6 @@
 """The namespace of the NumPy backend: that of array-api-compat, with a faster `where`.
 
-Nothing else is written here: the functions of the standard would hide Python's own `any`, `all` and `abs`.
+Write nothing else here: the functions of the standard would hide Python's own `any`, `all` and `abs`.
 """
 
 from typing import Any

@@ -1,7 +1,7 @@
-"""How many threads products run on: NumPy's BLAS starts all it can for products that one thread does in microseconds.
+"""The number of threads of a product: NumPy's BLAS starts all it can, even for products of microseconds.
 
-Its threads wait for each other in a loop. Where another process has one of the cores, a product of 3e7 FLOPs took 24 ms
-on two threads instead of 0.25 ms on one, and a training of one second took a minute.
+The threads of BLAS wait for each other in a loop. When another process had one of the cores, a product of 3e7 FLOPs
+took 24 ms on two threads instead of 0.25 ms on one, and a training of one second took a minute.
 
 The number belongs to the process, and the bits of a product depend on it. So Python threads with small products and
 those with large ones take turns: none changes what another computes.
@@ -15,7 +15,7 @@ from functools import cache
 
 __all__ = ["blas_threads", "threads_for"]
 
-# About 2 ms on one core: with more to do, several threads are worth their waiting for each other.
+# About 2 ms on one core: larger products are worth the waiting of threads for each other.
 SMALL = 100_000_000
 
 
@@ -25,23 +25,23 @@ def threads_for(flops: int) -> AbstractContextManager[None]:
 
 
 def blas_threads() -> int:
-    """Return on how many threads large products run."""
+    """Return how many threads large products run on."""
     return _turns().most()
 
 
 class _Own(threading.local):
-    """What each Python thread has for itself."""
+    """The state that each Python thread has for itself."""
 
     inside = False
 
 
 class Turns:
-    """Products on one thread, or on as many as there were; within `taken`, for the whole process.
+    """Sets the threads of products to one, or to as many as there were, for the whole process within `taken`.
 
     Parameters
     ----------
     libraries
-        For each BLAS, what tells its number of threads, and what sets it.
+        For each BLAS, a function that returns its number of threads, and one that sets it.
     """
 
     def __init__(self, libraries: list[tuple[Callable[[], int], Callable[[int], object]]]) -> None:
@@ -50,13 +50,13 @@ class Turns:
         self._begin()
 
     def after_fork(self) -> None:
-        """Begin anew: the threads that were inside are not in this process."""
+        """Begin anew after a fork, because the threads that were inside are not in this process."""
         if self._inside and self._small:
             self._set(self._before)
         self._begin()
 
     def _begin(self) -> None:
-        # Taken as a lock, which is not Python code: no interrupt comes between it and its `with`.
+        # Used as a lock, which is not Python code: no interrupt comes between it and its `with`.
         self._lock = threading.RLock()
         self._turn = threading.Condition(self._lock)
         self._own = _Own()
@@ -71,7 +71,7 @@ class Turns:
 
     @contextmanager
     def taken(self, small: bool) -> Iterator[None]:
-        """Wait for those of the other kind to end; within another context of the same thread, that one's stays."""
+        """Wait for those of the other kind to end; inside another context of this thread, the number stays."""
         if self._own.inside:
             yield
             return

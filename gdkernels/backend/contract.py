@@ -1,4 +1,4 @@
-"""The contract between gdkernels and a backend: what a plug-in fulfils."""
+"""The contract between gdkernels and a backend, which a plug-in fulfils."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Plan:
     Attributes
     ----------
     choices
-        What a backend decides for itself: threads, tiles, product routes, algorithm numbers.
+        The choices of the backend itself: threads, tiles, product routes, algorithm numbers.
     """
 
     backend: str
@@ -57,7 +57,7 @@ class Plan:
         }
 
     def unlike(self, other: Plan) -> list[str]:
-        """Return in words what this plan has otherwise than another: its place, or some of its choices."""
+        """Return in words how this plan differs from another: in its place, or in some of its choices."""
         if (self.backend, self.device) != (other.backend, other.device):
             return [f"{self.backend} on {self.device}"]
         mine, theirs = (json.loads(json.dumps(dict(plan.choices))) for plan in (self, other))
@@ -66,7 +66,7 @@ class Plan:
 
 @dataclass
 class State:
-    """What training moves: parameters, optimizer slots, and the number of steps done."""
+    """The state of a training: parameters, optimizer slots, and the number of steps done."""
 
     parameters: tuple[Layer, ...]
     slots: tuple[Layer, ...]
@@ -144,11 +144,11 @@ class Backend(ABC):
     Attributes
     ----------
     name, priority
-        How it is asked for; among the backends that can run, the highest priority is the default.
+        The name that users give; among the backends that can run, the highest priority is the default.
     precisions
         What it can do here of "float64", "float32", "tf32" and "bfloat16".
     compiles_weighted
-        Whether `compile` knows weighted programs; where it does not, their definition runs.
+        Whether `compile` takes weighted programs; if not, gdkernels runs their definition.
     """
 
     name: ClassVar[str]
@@ -203,7 +203,7 @@ class Backend(ABC):
         return nullcontext()
 
     def threads(self, device: str) -> tuple[int, ...]:
-        """Return the numbers of threads that a plan's choice "threads" may be, and of which it matters which."""
+        """Return the numbers of threads that a plan may choose; none if the number does not matter."""
         return ()
 
     def for_products(self, flops: int) -> AbstractContextManager[Any]:
@@ -211,7 +211,7 @@ class Backend(ABC):
         return nullcontext()
 
     def choices(self) -> Mapping[str, Any]:
-        """Return what the bits of a definition that runs on the namespace depend on: its plan then has it too."""
+        """Return the choices that the bits of a definition on the namespace depend on; its plan then holds them."""
         return {}
 
     def synchronize(self, device: str) -> None:
@@ -226,5 +226,5 @@ class Backend(ABC):
         return None
 
     def why(self, program: Program, plan: Plan, widths: tuple[int, ...]) -> str:
-        """Return in words which of its own ways a backend runs networks of these widths, and why; "" if it has one."""
+        """Return in words how the backend runs networks of these widths, and why; "" if it has only one way."""
         return ""

@@ -17,7 +17,7 @@ from gdkernels.errors import InputError
 
 __all__ = ["DefinitionExecutable", "bind"]
 
-# Rows that are predicted at a time: bounds the memory for the activations of a wide network.
+# Rows in one prediction: this bounds the memory for the activations of a wide network.
 _CHUNK_ELEMENTS = 1 << 24
 
 
@@ -49,7 +49,7 @@ class DefinitionExecutable(Executable):
         norms: Any = 0.0
         with self._context(state.parameters, batch_size):
             for k, learning_rate in enumerate(learning_rates):
-                # Slices end where the array does: the standard leaves it open what happens beyond.
+                # Slices end where the array does, because the standard does not define slices beyond the end.
                 batch = rows[k * batch_size : min((k + 1) * batch_size, len(order))]
                 error, norm, parameters, slots = self._program.train_step(
                     state.parameters,
@@ -89,7 +89,7 @@ class DefinitionExecutable(Executable):
     @contextmanager
     def _context(self, parameters: Layers, rows: int) -> Iterator[None]:
         flops = 2 * rows * max(math.prod(layer.W.shape) for layer in parameters)
-        # Overflow is reported once, by whoever checks that the epoch's loss is finite, not as warnings on the way.
+        # Overflow is reported once, when the loss of the epoch is checked, and not by warnings on the way.
         with self._backend.on_device(self.plan.device), self._backend.for_products(flops), np.errstate(all="ignore"):
             yield
 
@@ -104,7 +104,7 @@ class DefinitionExecutable(Executable):
 
 
 def bind(backend: Backend, program: Program, plan: Plan) -> Executable:
-    """Return what the backend compiled `program` to, or the definition itself where it compiles nothing for it."""
+    """Return the backend's executable for `program`, or the definition itself if the backend compiles none."""
     ignores_weights = program.weighted and not backend.compiles_weighted
     compiled = None if ignores_weights else backend.compile(program, plan)
     if compiled is not None:

@@ -1,4 +1,4 @@
-"""A batch in parts: gradients are summed up over them, and then one step is taken; the result is that of the batch."""
+"""A batch in parts: sum the gradients over the parts, then take one step; the result is that of the whole batch."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class _Sum(Optimizer):
 class AccumulatingExecutable(Executable):
     """Runs a program with so many `rows` of a batch at a time.
 
-    The gradient of each part is that of the backend's executable; what follows from their sum is the definition's, on
-    the backend's namespace.
+    The backend's executable computes the gradient of each part. The definition computes the step from their sum, on the
+    backend's namespace.
     """
 
     def __init__(self, backend: Backend, program: Program, plan: Plan, rows: int) -> None:
@@ -74,7 +74,7 @@ class AccumulatingExecutable(Executable):
     def _step(
         self, state: State, x: Any, y: Any, batch: npt.NDArray[np.int64], rate: float, sample_weight: Any
     ) -> tuple[float, float]:
-        """Take the step of a batch, and return E before it and the norm of the gradient, 0 where nobody asks for it."""
+        """Take the step of a batch, and return E before it and the norm of the gradient, or 0 if none is wanted."""
         xp, program = self._backend.xp, self._program
         assert program.objective is not None
         assert program.optimizer is not None

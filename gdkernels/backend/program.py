@@ -1,8 +1,9 @@
-"""A program: what is to be run, by structure alone; sizes come with the data."""
+"""A program: the structure of a training or a prediction; sizes come with the data."""
 
+import warnings
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gdkernels.definition import network
 from gdkernels.definition.activations import Activation
@@ -14,6 +15,9 @@ from gdkernels.graph.nodes import Dim, Node
 from gdkernels.graph.operations import SCALAR
 
 __all__ = ["Program", "TracedForward", "TracedStep"]
+
+# The attributes of the objective that a program of 0.1 had itself, with their values in a program that only predicts.
+_OF_THE_OBJECTIVE = {"loss": None, "reduction": "mean", "l2_in_loss": False, "clip_norm": None}
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ class TracedStep:
     batch, widths
         The size B of the batch, and n_0 … n_L of the layers.
     error, norm
-        E before the step; the norm of the gradient, or None where the program does not ask for it.
+        E before the step; the norm of the gradient, or None if the program does not ask for it.
     results
         For each parameter and slot, by the name of its input, the node of its new value.
     """
@@ -63,9 +67,9 @@ class Program:
     bias
         Whether the layers have biases.
     objective, optimizer
-        What it is trained for, and by which rule.
+        The goal and the rule of the training.
     gradient_norm
-        Whether the norm of the gradient is asked for.
+        Whether the norm of the gradient is computed too.
     weighted
         Whether every record comes with the weight of its loss.
     """
@@ -81,6 +85,15 @@ class Program:
     def l2(self) -> float:
         """λ of the penalty, 0 where there is none."""
         return 0.0 if self.objective is None else float(self.objective.l2)
+
+    if not TYPE_CHECKING:  # so that a type checker still finds misspelt names
+
+        def __getattr__(self, name: str) -> Any:
+            if name not in _OF_THE_OBJECTIVE:
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            message = f"Program.{name} is now Program.objective.{name}"
+            warnings.warn(message, DeprecationWarning, stacklevel=2)
+            return _OF_THE_OBJECTIVE[name] if self.objective is None else getattr(self.objective, name)
 
     def forward(self, parameters: Layers, x: Any, *, xp: Any) -> Any:
         """Return the network's output for x, by the definition."""
@@ -104,7 +117,7 @@ class Program:
         Parameters
         ----------
         l2
-            What stands for the program's own λ while it is recorded, if it has one.
+            The node that stands for the program's λ during recording, if it has one.
         """
         assert self.objective is not None, "a program that only predicts has no step"
         assert self.optimizer is not None, "a program that only predicts has no step"
@@ -136,7 +149,7 @@ class Program:
         Raises
         ------
         TraceError
-            Where a function of the user's cannot be recorded; it names the operation and the line.
+            If a function of the user cannot be recorded; the message names the operation and the line.
         """
         assert self.optimizer is not None
         graph, batch, widths, names, shapes, parameters = self._begin_trace()

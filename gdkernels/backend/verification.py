@@ -1,4 +1,4 @@
-"""How far a backend is from the definition in float64: the measure, the reference, and a small self-test."""
+"""The distance of a backend from the definition in float64: the measure, the reference, and a small self-test."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -32,8 +32,8 @@ __all__ = [
     "start",
 ]
 
-# After one step, and after about a hundred: what every backend is allowed, and how many times NumPy's own error in the
-# same precision. In float64 there is no yardstick, the reference being float64 itself.
+# The errors that every backend may have after one step and after about a hundred, and how many times NumPy's own error
+# in the same precision. float64 has no such yardstick, because the reference is float64 itself.
 FLOORS = {1: (1e-5, 2.0), 100: (1e-4, 3.0)}
 _FLOAT64 = 1e-10
 
@@ -70,7 +70,7 @@ def bound(own: float, precision: str, steps: int) -> float:
 
 
 def start(program: Program, parameters: Layers, put: Callable[[Any], Any]) -> State:
-    """Return the state before the first step: `put` makes the backend's arrays of NumPy's; slots are zero."""
+    """Return the state before the first step, with arrays that `put` makes from NumPy's; slots are zero."""
     slots = program.optimizer.slots if program.optimizer else 0
     return State(
         map_layers(put, parameters),
@@ -121,7 +121,7 @@ def continue_on_numpy(
     In tf32 and bfloat16, the operands of every product are rounded as a matrix unit rounds them: so the error of this
     is what the precision itself costs.
     """
-    # Written on its own rather than with DefinitionExecutable, which is one of the things that it is compared with.
+    # Does not use DefinitionExecutable, which is compared with this.
     xp = numpy_namespace(precision)
     dtype = storage_dtype(precision)
     x, y = np.asarray(x, dtype), np.asarray(y, dtype)

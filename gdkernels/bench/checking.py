@@ -20,7 +20,7 @@ __all__ = ["Checker", "DefinitionCheck", "evaluate"]
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
-# The results of these are compared as what they added to the start: a small learning rate must not hide a wrong
+# Results of these stages are compared by what they added to the start, because a small learning rate would hide a wrong
 # gradient behind the weights.
 _MOVES = ("update", "epoch")
 
@@ -30,8 +30,8 @@ _MOVES = ("update", "epoch")
 _SHIFT = 2.0**-19
 
 # Matrix units round the operands of products. A unit's input near relu's corner then falls on the other side in so many
-# records that everybody's results are per cents away from float64. But rounding errs in every direction, and a wrong
-# slope in one: an array may be so much longer or shorter than the definition's with operands rounded alike, beyond what
+# records that all results are per cents away from float64. But rounding errs in every direction, and a wrong slope in
+# one. So an array may differ in length by this share from the definition's with operands rounded alike, beyond what
 # chance explains. In the networks of the sweep, a slope that is off by 1 % makes at least 0.7 %; a library that rounds
 # its results too makes at most half a per cent.
 _SCALE = 0.006

@@ -1,6 +1,6 @@
-"""The environment that stands in every file of results: the machine, the software and the settings of a measurement.
+"""The environment in every file of results: the machine, the software and the settings of a measurement.
 
-`gdkernels.system.machine` reads each of them; this says which of them a file holds, and by what names.
+`gdkernels.system.machine` reads each of them. This module chooses those that a file holds, and names them.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ _PACKAGES = (
     "nvidia-cuda-nvrtc", "torch", "jax", "scikit-learn", "thinc",
 )  # fmt: skip
 _VARIABLES = ("GDKERNELS_BACKEND", "GDKERNELS_DEVICE", "GDKERNELS_CACHE", "CUDA_VISIBLE_DEVICES", "XLA_FLAGS")
-# Times can be compared where these agree.
+# Times can be compared if these agree.
 _MACHINE = ("processor", "cores", "gpus", "system")
 
 
 def environment(threads: Sequence[int] = ()) -> dict[str, Any]:
-    """Return what a reader needs to understand times and to measure them again; None stands for what is unknown.
+    """Return the facts that a reader needs to understand times and to measure them again; None means unknown.
 
     Parameters
     ----------
@@ -49,5 +49,5 @@ def environment(threads: Sequence[int] = ()) -> dict[str, Any]:
 
 
 def same_machine(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
-    """Return how two environments differ in what makes a machine: nothing where times can be compared."""
+    """Return how the machines of two environments differ; nothing if times can be compared."""
     return [f"{key}: {a.get(key)} and {b.get(key)}" for key in _MACHINE if a.get(key) != b.get(key)]

@@ -1,8 +1,9 @@
 """What options take, checked as they are parsed: one line that names the option, the value and the choices."""
 
 import math
+import shlex
 from argparse import ArgumentParser, ArgumentTypeError
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NoReturn
 
 from gdkernels.errors import InputError, unknown_name
@@ -13,6 +14,7 @@ from gdkernels.system.ranges import NumberRange
 __all__ = [
     "Parser",
     "at_least",
+    "column_format",
     "finite",
     "layers",
     "name_of",
@@ -34,8 +36,12 @@ _OPTIONS = {"keep_columns": "keep"}
 def option(keyword: str, value: object = None) -> str:
     """Return how the command line says a keyword, and its value."""
     name = f"--{_OPTIONS.get(keyword, keyword).replace('_', '-')}"
+    if value is False:
+        return name.replace("--", "--no-", 1)
     if value is None or value is True:
         return name
+    if isinstance(value, Mapping):
+        return " ".join(f"{name} {shlex.quote(f'{column}={words}')}" for column, words in value.items())
     return " ".join([name, *(map(repr, value) if isinstance(value, list) else [str(value)])])
 
 
@@ -112,6 +118,14 @@ def network_sizes(text: str) -> tuple[int, ...]:
     if len(parts) < 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
         raise ArgumentTypeError(f"must be inputs, hidden layers and outputs, such as 784-512-10; got {text!r}")
     return tuple(map(int, parts))
+
+
+def column_format(text: str) -> tuple[str, str]:
+    """Read a column and a format, as in price=1.234,5."""
+    column, equals, words = text.rpartition("=")
+    if not equals or not column or not words:
+        raise ArgumentTypeError(f"must be a column and a format, such as price=1.234,5; got {text!r}")
+    return column, words
 
 
 def name_of(kind: str, choices: Iterable[str]) -> Callable[[str], str]:

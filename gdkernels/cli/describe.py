@@ -6,7 +6,7 @@ import json
 from argparse import Namespace
 from typing import Any
 
-from gdkernels.cli.options import add_columns, add_data, add_output
+from gdkernels.cli.options import add_columns, add_data, add_memory, add_output
 from gdkernels.tabular import TabularPredictor
 
 __all__ = ["add_to"]
@@ -22,6 +22,11 @@ def add_to(commands: Any) -> None:
     )
     add_data(parser)
     add_columns(parser)
+    add_memory(
+        parser,
+        "read the table in parts, and describe a sample of it, in so much memory, as in 512MB or 2GB (only where the "
+        "table would not fit)",
+    )
     add_output(parser)
     parser.set_defaults(run=run)
 
@@ -33,6 +38,11 @@ def run(args: Namespace) -> None:
         "keep_columns": args.keep,
         "categorical": args.categorical,
         "numeric": args.numeric,
+        "read": dict(args.read),
+        "missing": args.missing,
+        "header": args.header,
+        "skip_rows": args.skip_rows,
+        "memory": args.memory,
     }
     description = TabularPredictor(args.target, task=args.task, **columns).describe(args.data)
     print(json.dumps(description.as_dict(), indent=2, allow_nan=False) if args.json else description.as_text())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from argparse import Namespace
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -42,6 +43,9 @@ def run(args: Namespace) -> None:
     elif args.force:
         raise InputError("--force says that --plot may replace a file; give --plot FILE too")
     predictor = TabularPredictor.load(args.model, backend=args.backend, device=args.device)
+    predictor.set_params(header=args.header, skip_rows=args.skip_rows)
+    if args.plot is not None:
+        pictures.check_classes(predictor.preparation_)
     evaluation = predictor.evaluate(args.data, drop_missing=args.drop_missing)
     plot = None
     try:
@@ -68,7 +72,16 @@ def _print(predictor: TabularPredictor, evaluation: Evaluation, plot: str | None
                 for name in ("precision", "recall")
             ]
             print(f"  {told['label']}: {', '.join(shares)}, {told['records']:,} records")
-        print("confusion matrix, a row for each true class, a column for each predicted:")
-        print("\n".join("  " + " ".join(f"{n:>7,}" for n in row) for row in evaluation["confusion"]))
+        _print_confusion(evaluation.by_class)
     if plot is not None:
         print(plot)
+
+
+def _print_confusion(by_class: Mapping[str, Any]) -> None:
+    if by_class["confusion"] is not None:
+        print("confusion matrix, a row for each true class, a column for each predicted:")
+        print("\n".join("  " + " ".join(f"{n:>7,}" for n in row) for row in by_class["confusion"]))
+    else:
+        print(f"confused most often, of {len(by_class['classes']):,} classes:")
+        for told in by_class["confused"]:
+            print(f"  {told['true']} taken for {told['predicted']}: {told['records']:,} records")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser
+from argparse import ArgumentParser, BooleanOptionalAction
 from typing import Any
 
 from gdkernels.backend import PRECISIONS
-from gdkernels.cli.arguments import layers, name_of, number, size
+from gdkernels.cli.arguments import column_format, layers, name_of, number, size
 from gdkernels.cli.watching import add_watching
 from gdkernels.definition import optimizers
 from gdkernels.definition.naming import names
@@ -15,15 +15,28 @@ from gdkernels.tables.task import TASKS
 from gdkernels.tabular import defaults
 from gdkernels.tabular.settings import CLASS_WEIGHTS, RANGES
 
-__all__ = ["add_columns", "add_data", "add_explain", "add_output", "add_plot", "add_train", "add_where"]
+__all__ = ["add_columns", "add_data", "add_explain", "add_memory", "add_output", "add_plot", "add_train", "add_where"]
 
 _TABLES = "CSV or TSV, Parquet, Arrow or Feather, NPY, NPZ; also gzip or zstd, several, or a folder of them"
 
 
 def add_data(parser: Any, what: str = "", *, optional: bool = False) -> None:
-    """Add the tables to read."""
+    """Add the tables to read, and what is said of text files."""
     built_in = what or f"{_TABLES}; {', '.join(sorted(BUILT_IN))}"
     parser.add_argument("data", metavar="DATA", nargs="*" if optional else "+", help=built_in)
+    text = parser.add_argument_group("text files")
+    text.add_argument(
+        "--header",
+        action=BooleanOptionalAction,
+        help="whether the first line names the columns (it does; one that looks like a record is refused)",
+    )
+    text.add_argument(
+        "--skip-rows",
+        type=number(RANGES["skip_rows"]),
+        default=0,
+        metavar="N",
+        help="how many lines come before it (%(default)s)",
+    )
 
 
 def add_columns(parser: Any) -> None:
@@ -46,12 +59,25 @@ def add_columns(parser: Any) -> None:
         "ignore": "leave this column out",
         "keep": "use this column although it looks like an identifier",
         "categorical": "take this column's values as names, also where they are numbers",
-        "numeric": "take this column as numbers",
+        "numeric": "take this column as numbers; what is none in it is a gap",
     }
     for name, text in helps.items():
         columns.add_argument(
             f"--{name}", action="append", default=[], metavar="COLUMN", help=f"{text}; may be repeated"
         )
+
+    columns.add_argument(
+        "--read",
+        action="append",
+        default=[],
+        type=column_format,
+        metavar="COLUMN=FORMAT",
+        help="what the cells of this column mean, as `gdkernels describe` prints it: numbers as the example 1.234,5 €, "
+        "dates as %%d/%%m/%%Y, or text; may be repeated",
+    )
+    columns.add_argument(
+        "--missing", action="append", default=[], metavar="VALUE", help="this is a gap in every column; may be repeated"
+    )
 
 
 def add_where(parser: Any, *, precision: bool = True) -> None:
@@ -67,6 +93,11 @@ def add_where(parser: Any, *, precision: bool = True) -> None:
             metavar="NAME",
             help=f"{', '.join(PRECISIONS)} (%(default)s)",
         )
+
+
+def add_memory(parser: Any, what: str) -> None:
+    """Add how much memory to use."""
+    parser.add_argument("--memory", type=size, metavar="SIZE", help=what)
 
 
 def add_plot(parser: Any, what: str) -> None:
@@ -194,12 +225,9 @@ def add_train(commands: Any) -> ArgumentParser:
         help="of the others, the rows that decide when to stop "
         f"(another part for each network; {defaults.VALIDATION:g} with --hidden, --starts or --average)",
     )
-
-    rows.add_argument(
-        "--memory",
-        type=size,
-        metavar="SIZE",
-        help="train in windows of so much memory, as in 512MB or 2GB, from a table that may be larger than it (only "
+    add_memory(
+        rows,
+        "train in windows of so much memory, as in 512MB or 2GB, from a table that may be larger than it (only "
         "where the table would not fit: 1GB, or a quarter of the limit)",
     )
 

@@ -9,8 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from gdkernels import plots
 from gdkernels.errors import InputError
 from gdkernels.plots import style
@@ -21,7 +19,7 @@ from gdkernels.tabular import Evaluation
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Panel", "check", "compared", "draw", "matching", "write"]
+__all__ = ["Panel", "check", "check_classes", "compared", "draw", "matching", "write"]
 
 # Draws on the Axes that it is given by the keyword ``ax``.
 Panel = Callable[..., Any]
@@ -30,6 +28,7 @@ Panel = Callable[..., Any]
 _DATES: dict[str, dict[str, None]] = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
 _DPI = 150
 _COLUMNS = 2
+MOST_CLASSES = 1000  # of a confusion matrix: of more, a class would be narrower than a dot of the screen
 
 
 def check(path: str, *, overwrite: bool) -> None:
@@ -79,8 +78,26 @@ def write(figure: Figure, path: str, *, overwrite: bool) -> None:
         )
 
 
+def check_classes(preparation: Preparation) -> None:
+    """Refuse to draw a confusion matrix of more classes than can be told apart, before anything is predicted."""
+    if preparation.classes is not None and _too_many(preparation):
+        raise InputError(
+            f"a confusion matrix of {len(preparation.classes):,} classes cannot be drawn, of {MOST_CLASSES:,} "
+            "at most; gdkernels evaluate without --plot lists the pairs confused most often"
+        )
+
+
+def _too_many(preparation: Preparation) -> bool:
+    return preparation.classes is not None and len(preparation.classes) > MOST_CLASSES
+
+
 def matching(preparation: Preparation, evaluation: Evaluation) -> list[Panel]:
-    """Return the panels that set predictions beside the truth: one for each target, or the confusion matrix."""
+    """Return the panels that set predictions beside the truth: one for each target, or the confusion matrix.
+
+    There is none of more classes than can be drawn.
+    """
+    if _too_many(preparation):
+        return []
     return [panel for panels in _by_target(preparation, evaluation) for panel in panels[:1]]
 
 
@@ -91,8 +108,8 @@ def compared(preparation: Preparation, evaluation: Evaluation) -> list[Panel]:
 
 def _by_target(preparation: Preparation, evaluation: Evaluation) -> list[list[Panel]]:
     if preparation.classes is not None:
-        confusion = np.array(evaluation["confusion"])
-        return [[partial(plots.confusion_matrix, confusion, preparation.classes.tolist())]]
+        assert evaluation.pairs is not None
+        return [[partial(plots.confusion_matrix, evaluation.pairs.matrix(), preparation.classes.tolist())]]
     truth, predicted = (a.reshape(len(a), -1).T for a in (evaluation.truth, evaluation.predicted))
     pairs = zip(truth, predicted, strict=True)
     return [

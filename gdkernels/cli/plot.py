@@ -117,13 +117,15 @@ def _loss(args: Namespace) -> Any:
 
 def _predictions(args: Namespace) -> Any:
     predictor = TabularPredictor.load(args.model, backend=args.backend, device=args.device)
+    predictor.set_params(header=args.header, skip_rows=args.skip_rows)
+    pictures.check_classes(predictor.preparation_)
     return pictures.draw(pictures.compared(predictor.preparation_, predictor.evaluate(args.data)))
 
 
 def _layers(args: Namespace) -> Any:
     if not args.data:
         return pictures.draw([partial(plots.weights_by_layer, load_mlp(args.model))])
-    predictor = TabularPredictor.load(args.model)
+    predictor = TabularPredictor.load(args.model).set_params(header=args.header, skip_rows=args.skip_rows)
     gradients = partial(plots.gradients_by_layer, predictor.network, *predictor.prepared(args.data))
     return pictures.draw([partial(plots.weights_by_layer, predictor.network), gradients])
 

@@ -51,9 +51,11 @@ def run(args: Namespace) -> None:
     elif args.force:
         raise InputError("--force says that --out may replace a file; give --out FILE too")
     predictor = TabularPredictor.load(args.model, backend=args.backend, device=args.device)
+    predictor.set_params(header=args.header, skip_rows=args.skip_rows)
     began = time.perf_counter()
     counts: list[int] = []
-    stream = _predictions(predictor, args.data, args.keep, counts)
+    typed = args.out is not None and args.out.lower().endswith(".parquet")
+    stream = _predictions(predictor, args.data, args.keep, counts, typed=typed)
     if args.out is not None:
         out = str(write_atomically(args.out, writer_for(args.out, stream), overwrite=args.force, or_beside=True))
     elif args.json:
@@ -71,18 +73,20 @@ def run(args: Namespace) -> None:
     say_beside({args.out: out})
 
 
-def _predictions(predictor: TabularPredictor, data: list[str], keep: list[str], counts: list[int]) -> Iterator[Part]:
+def _predictions(
+    predictor: TabularPredictor, data: list[str], keep: list[str], counts: list[int], *, typed: bool
+) -> Iterator[Part]:
     """Yield the names and the columns of the result, part by part; add to `counts` how many records each has."""
     for table, prediction in predictor.predict_parts(data):
         for name in keep:
             if name not in table.columns:
                 raise no_column(name, table.names, table.source)
-        yield _part(predictor.preparation_, table, prediction, keep)
+        yield _part(predictor.preparation_, table, prediction, keep, typed=typed)
         counts.append(len(table))
 
 
-def _part(preparation: Preparation, table: Table, prediction: Prediction, keep: list[str]) -> Part:
-    columns: dict[str, list[Any]] = {name: cells_of(table.columns[name]) for name in keep}
+def _part(preparation: Preparation, table: Table, prediction: Prediction, keep: list[str], *, typed: bool) -> Part:
+    columns: dict[str, list[Any]] = {name: cells_of(table.columns[name], typed=typed) for name in keep}
     values = prediction.values.reshape(len(table), -1)
     for k, name in enumerate(preparation.targets):
         columns[f"predicted {name}"] = values[:, k].tolist()

@@ -33,6 +33,7 @@ def add_to(commands: Any) -> None:
 def keywords(args: Namespace) -> dict[str, Any]:
     """Return the keywords of `TabularPredictor` that the arguments mean."""
     given = {name: value for name, value in vars(args).items() if name not in _NO_KEYWORDS}
+    given["read"] = dict(given["read"])
     return {"keep_columns" if name == "keep" else name: value for name, value in given.items()}
 
 

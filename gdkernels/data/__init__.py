@@ -1,5 +1,5 @@
-"""What users pass, on a device and checked: records, batches, and records that stay in files (`stored`).
+"""The data that users pass, checked and put on a device: records, batches, and records that stay in files (`stored`).
 
-Arrays of any library become arrays of a backend here, and what does not fit a network is refused with its row.
+Code here turns arrays of any library into arrays of a backend, and rejects data that do not fit, naming the row.
 Named columns of a raw table belong to `gdkernels.tables`.
 """

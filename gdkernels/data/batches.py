@@ -15,14 +15,14 @@ _WHAT = "batches are pairs (X, Y) or triples (X, Y, sample_weight)"
 
 
 class Batches:
-    """A source of batches: something that can be gone through once an epoch, or a function that returns such a thing.
+    """A source of batches: an iterable for each epoch, or a function that returns one.
 
     Parameters
     ----------
     source
-        A list, a loader, or a function without arguments; an iterator will do for a single epoch.
+        A list, a loader, or a function without arguments. For a single epoch, an iterator is enough.
     epochs
-        How often it is gone through.
+        The number of passes.
 
     Attributes
     ----------
@@ -31,12 +31,12 @@ class Batches:
     weighted, size
         Whether the batches have weights, and how many records the first one has.
     total_weight
-        What E of the last pass is divided by to be a mean; ``len`` is its number of records.
+        The divisor that makes E of the last pass a mean; ``len`` is its number of records.
 
     Raises
     ------
     InputError
-        For what is no source of batches, or can be gone through only once.
+        For a source that is none, or that allows only one pass.
     """
 
     def __init__(self, source: Any, epochs: int) -> None:
@@ -65,11 +65,11 @@ class Batches:
 
     @property
     def steps(self) -> int | None:
-        """How many batches a pass has, as far as that is known."""
+        """The number of batches in a pass, as far as that is known."""
         return self._steps
 
     def records(self, place: Callable[..., Records]) -> Iterator[Records]:
-        """Go through the batches once; `place` puts (X, Y, sample_weight) on the device, and is told of which batch."""
+        """Go through the batches once; `place` puts (X, Y, sample_weight) of a named batch on the device."""
         self._passes += 1
         self._records, self.total_weight, count = 0, 0.0, 0
         for batch in self._open():

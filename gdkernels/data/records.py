@@ -1,4 +1,4 @@
-"""Records on a device: inputs, targets, and how much each counts."""
+"""Records on a device: inputs, targets, and weights."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Records:
 
     @property
     def total_weight(self) -> float:
-        """What E is divided by to be a mean: the sum of the weights, or the number of records."""
+        """The divisor that makes E a mean: the sum of the weights, or the number of records."""
         return len(self) if self.weights is None else float(self.binding.xp.sum(self.weights))
 
     def add_to(self, digest: Any) -> None:
@@ -48,7 +48,7 @@ class Records:
                 digest.update(host.data)
 
     def parts(self) -> Iterator[Records]:
-        """Yield all of them at once: they are in their place already."""
+        """Yield all of them at once, because they are in their place already."""
         yield self
 
     def take(self, rows: Any) -> Records:
@@ -62,7 +62,7 @@ class Records:
         Raises
         ------
         InputError
-            Where either would have no records, or none with a weight.
+            If either would have no records, or none with a weight.
         """
         kept = round(len(self) * share)
         if not 0 < kept < len(self):
@@ -111,19 +111,19 @@ class OrderedRecords:
 
 
 def changed(data: Records, order: npt.NDArray[np.int64], of: str = "") -> tuple[int, str] | None:
-    """Find what is not finite in data that was when it was placed, where somebody writes into the same memory.
+    """Find values that are no longer finite because somebody has written into the memory of the data.
 
     Parameters
     ----------
     order
         Rows in the order in which they are used.
     of
-        What the message puts before the names.
+        The beginning of the message, before the names.
 
     Returns
     -------
     tuple
-        The place in `order` of the first such row, and what it holds; None where all is finite.
+        The place in `order` of the first such row, and the value; None if all are finite.
     """
     found = None
     for name, array in (("X", data.x), ("Y", data.y), ("sample_weight", data.weights)):
@@ -139,10 +139,10 @@ def changed(data: Records, order: npt.NDArray[np.int64], of: str = "") -> tuple[
 
 
 def place_records(binding: Binding, X: Any, Y: Any, sample_weight: Any, *, spec: RecordSpec, of: str = "") -> Records:
-    """Return data of the user's on the device, checked; `of` is what the messages put before the names."""
-    x = place_inputs(binding, X, spec.inputs, f"{of}X")
+    """Return the user's data on the device, checked; messages put `of` before the names."""
+    x = place_inputs(binding, X, spec.inputs, f"{of}X", spec.names.inputs)
     records = x.shape[0]
-    y = place_targets(binding, Y, records, spec.outputs, spec.loss, f"{of}Y", f"{of}X")
+    y = place_targets(binding, Y, records, spec.outputs, spec.loss, f"{of}Y", f"{of}X", spec.names.outputs)
     if sample_weight is None:
         return Records(binding, x, y)
     weights = place_weights(binding, sample_weight, records, f"{of}sample_weight", f"{of}X")
@@ -152,7 +152,7 @@ def place_records(binding: Binding, X: Any, Y: Any, sample_weight: Any, *, spec:
 
 
 def records_in(X: Any) -> int:
-    """Return the length of X; 0 where it has none, which is refused later."""
+    """Return the length of X, or 0 if it has none, which a later check rejects."""
     shape = getattr(X, "shape", None)
     if shape is not None:
         return int(shape[0]) if len(shape) else 0

@@ -1,8 +1,10 @@
-"""Targets: what the loss can take, in the shape that the network puts out."""
+"""Checks of inputs and targets: values that the loss can take, in the shape of the network's output."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from gdkernels.data.frames import ColumnNames, Frame, numbers_of
 from gdkernels.definition.losses import CrossEntropy, Loss, Poisson, is_classifier
 from gdkernels.dispatch.binding import Binding
 from gdkernels.errors import InputError
@@ -12,32 +14,43 @@ __all__ = ["RecordSpec", "place_inputs", "place_targets", "place_weights"]
 
 @dataclass(frozen=True)
 class RecordSpec:
-    """What a network expects of its records.
+    """The records that a network expects.
 
     Attributes
     ----------
     inputs, outputs
-        Columns of X, and of what the network puts out.
+        Columns of X, and of the network's output.
     widest
         The most numbers that a record becomes on its way through the network.
     loss
-        What Y is for.
+        The loss that Y is for.
+    names
+        The columns of the frames that the network was trained on, if any.
     """
 
     inputs: int
     outputs: int
     widest: int
     loss: Loss
+    names: ColumnNames
 
 
-def place_inputs(binding: Binding, value: Any, inputs: int, name: str = "X") -> Any:
+def place_inputs(
+    binding: Binding, value: Any, inputs: int, name: str = "X", columns: Sequence[str] | None = None
+) -> Any:
     """Return `value` on the device as [records, inputs].
+
+    Parameters
+    ----------
+    columns
+        Those of a frame that are the inputs, in this order; None is all of them.
 
     Raises
     ------
     InputError
-        For the wrong number of columns or axes, no rows, or values that are not finite.
+        For a column that is missing, the wrong number of columns or axes, no rows, or values that are not finite.
     """
+    value, columns = numbers_of(value, columns, binding.dtype, name)
     x = binding.place(value, name)
     if x.ndim == 1 and inputs == 1:
         x = binding.xp.reshape(x, (-1, 1))
@@ -47,23 +60,38 @@ def place_inputs(binding: Binding, value: Any, inputs: int, name: str = "X") -> 
         )
     if x.shape[0] == 0:
         raise InputError(f"{name} has no rows")
-    binding.check_finite(x, name, value)
+    binding.check_finite(x, name, columns, value)
     return x
 
 
 def place_targets(
-    binding: Binding, value: Any, records: int, outputs: int, loss: Loss, name: str = "Y", inputs_name: str = "X"
+    binding: Binding,
+    value: Any,
+    records: int,
+    outputs: int,
+    loss: Loss,
+    name: str = "Y",
+    inputs_name: str = "X",
+    columns: Sequence[str] | None = None,
 ) -> Any:
     """Return `value` on the device as [records, outputs], classes as one column each.
 
-    One axis is taken for one output, or for class indices from 0 where the loss is a cross-entropy; nothing is ever
-    broadcast.
+    A single axis means one output, or class indices from 0 if the loss is a cross-entropy. Nothing is ever broadcast.
+
+    Parameters
+    ----------
+    columns
+        Those of a frame of several that are the outputs, in this order; None is all of them.
 
     Raises
     ------
     InputError
-        For a shape that does not fit, values that are not finite, or values that the loss cannot take.
+        For a column that is missing, a shape that does not fit, values that are not finite, or values that the loss
+        cannot take.
     """
+    if columns is not None and (frame := Frame.of(value, name)) is not None and len(frame.names) == 1:
+        columns = None  # one column of classes, whatever it is called
+    value, columns = numbers_of(value, columns, binding.dtype, name)
     y = binding.place(value, name)
     if y.shape[:1] != (records,):
         raise InputError(f"{name} has the shape {tuple(y.shape)}, but {inputs_name} has {records} rows")
@@ -76,7 +104,7 @@ def place_targets(
         raise InputError(
             f"{name} has the shape {tuple(y.shape)}; the network has {outputs} outputs, so it must be {wanted}"
         )
-    binding.check_finite(y, name, value)
+    binding.check_finite(y, name, columns, value)
     if classes and y.shape[1] == 1:
         return _one_hot(binding, y, outputs, name)
     _check_range(binding, y, loss, name)
@@ -91,7 +119,7 @@ def place_weights(binding: Binding, value: Any, records: int, name: str, inputs_
     InputError
         For a shape that does not fit, and for weights that are not finite or negative.
     """
-    w, xp = binding.place(value, name), binding.xp
+    w, xp = binding.place(numbers_of(value, None, binding.dtype, name)[0], name), binding.xp
     if w.shape != (records,):
         raise InputError(
             f"{name} has the shape {tuple(w.shape)}; {inputs_name} has {records} rows, so it must be [{records}]"

@@ -26,7 +26,7 @@ def is_rectifier(f: Activation) -> bool:
     Raises
     ------
     TraceError
-        Where `f` cannot be recorded; the message names the operation and the line.
+        If `f` cannot be recorded; the message names the operation and the line.
     """
     with np.errstate(all="ignore"):  # a user's function may overflow here; then it is no rectifier
         value, slope = value_and_derivative(f)(np.asarray([[-_FAR], [_FAR]]), xp=np)

@@ -94,7 +94,7 @@ def restore(kind: Kind, description: Mapping[str, Any], objects: Mapping[str, An
     Raises
     ------
     InputError
-        Where the description is damaged, comes from a newer version, or names something that `objects` lacks.
+        If the description is damaged, comes from a newer version, or names something that `objects` lacks.
     """
     name = description.get("name") if isinstance(description, Mapping) else None
     if not isinstance(name, str):

@@ -1,4 +1,4 @@
-"""What is installed here, whether it works, and how to mend it: the data behind ``backends`` and ``doctor``.
+"""Checks of an installation, with the fix for each problem: the data behind ``backends`` and ``doctor``.
 
-What belongs here looks and reports; it changes nothing and chooses nothing.
+Code here looks and reports. It changes nothing and chooses nothing.
 """

@@ -1,4 +1,4 @@
-"""What is wrong with an installation, and how to mend it: the data behind ``gdkernels doctor``."""
+"""Problems of an installation, each with its fix: the data behind ``gdkernels doctor``."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ _ONE_OF = (("cupy", "cupy-cuda11x", "cupy-cuda12x", "cupy-cuda13x"),)
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes
     ----------
     level
-        "ok"; "note", good to know; "problem", with how to mend it.
+        "ok"; "note", good to know; or "problem", with the fix.
     """
 
     subject: str
@@ -60,7 +60,7 @@ def _machine() -> Iterator[Finding]:
 
 
 def _versions() -> Iterator[Finding]:
-    """Compare what is installed with what this version of gdkernels asks for."""
+    """Compare the installed versions with those that this version of gdkernels requires."""
     yield Finding("gdkernels", "ok", metadata.version("gdkernels"))
     installed: dict[str, str] = {}
     for wish in metadata.requires("gdkernels") or ():
@@ -86,7 +86,7 @@ def _versions() -> Iterator[Finding]:
 
 
 def _choice() -> Iterator[Finding]:
-    """Say where work goes that nobody directs elsewhere."""
+    """Say which backend and device are the default."""
     try:
         choice, warnings = registry.decide()
     except GdkernelsError as error:

@@ -1,4 +1,4 @@
-"""What is installed here and whether it works: the data behind ``python -m gdkernels backends``."""
+"""An inventory of backends, and whether they work: the data behind ``python -m gdkernels backends``."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -19,11 +19,11 @@ class DeviceRecord:
     Attributes
     ----------
     error
-        The largest relative error of the step against float64; None where it failed.
+        The largest relative error of the step against float64; None if the step failed.
     problem
-        What is wrong; None where the step is right.
+        The problem, or None if the step is right.
     default
-        Whether this is where work goes that nobody directs elsewhere.
+        Whether this is the default device.
     """
 
     name: str
@@ -41,11 +41,11 @@ class BackendRecord:
     source
         The distribution that brought it, with its version.
     priority, precisions
-        None and empty where the plug-in could not be loaded.
+        None and empty if the plug-in could not be loaded.
     problem
         Why it cannot run here, with the fixing command; None if it can.
     devices
-        Its devices, the default first; none where it cannot run.
+        Its devices, the default first; none if it cannot run.
     """
 
     name: str
@@ -79,7 +79,7 @@ def report() -> Report:
     try:
         choice, _ = registry.decide()
         default = (choice.backend.name, choice.device)
-    except GdkernelsError:  # what the environment asks for is not there, or nothing can run: then there is no default
+    except GdkernelsError:  # the environment names a backend that is not there, or nothing can run: no default
         default = ("", "")
     return Report(
         BackendRecord(

@@ -1,4 +1,4 @@
-"""A backend for arrays on a device that no other reaches: the definition on the arrays' own namespace, on the spot."""
+"""A backend for arrays on a device that no other reaches: the definition on the arrays' own namespace and device."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class NativeBackend(Backend):
 
 
 def to_host(x: Any) -> npt.NDArray[Any]:
-    """Return a NumPy copy of an array of any library, wherever it is."""
+    """Return a NumPy copy of an array of any library, from whatever device it is on."""
     import array_api_compat
 
     try:
@@ -74,10 +74,10 @@ def choose_for(
     work: Workload | None = None,
     planned: Plan | None = None,
 ) -> Choice:
-    """Return what `registry.choose` does; X's own namespace where nobody asked for a backend and none reaches X.
+    """Return the choice of `registry.choose`, or X's own namespace if the user named no backend and none reaches X.
 
-    What is on a device already is not moved for the sake of an estimate: there it goes by priority. Where nobody asked
-    for a backend, the place of the plan `planned` comes first, if it can be had.
+    Arrays that are on a device already are not moved for the sake of an estimate: there, priority decides. If the user
+    named no backend, the place of the plan `planned` comes first, if it is available.
     """
     named = (
         backend != "auto"

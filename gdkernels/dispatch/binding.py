@@ -1,7 +1,7 @@
-"""A model's place: backend, device and precision, and moving arrays there and back."""
+"""The binding of a model to a backend, a device and a precision, and moving arrays there and back."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -30,7 +30,7 @@ DLPACK_HOST = (_DLPACK_CPU, 3)
 
 @dataclass(frozen=True)
 class Binding:
-    """Where a model computes, and why there."""
+    """The place where a model computes, and the reason."""
 
     backend: Backend
     device: str
@@ -58,14 +58,14 @@ class Binding:
         Parameters
         ----------
         work
-            Where this machine is calibrated, the plan has the number of threads that is best for it.
+            The job. On a calibrated machine, the plan has the best number of threads for it.
         choices
-            Those of a plan that is to be repeated.
+            The choices of a plan to repeat.
 
         Raises
         ------
         InputError
-            Where not even a single record fits.
+            If not even a single record fits.
         """
         if choices is None and work is not None:
             choices = plan_choices(self.backend, self.device, self.precision, work, versions())
@@ -92,7 +92,7 @@ class Binding:
         return self.device == "cpu"
 
     def choices_of(self, plan: Plan | None) -> Mapping[str, Any] | None:
-        """Return the choices of a plan, perhaps out of somebody's file, that can be repeated here, or None.
+        """Return the choices of a plan, perhaps from a file, that can be repeated here, or None.
 
         More threads than there are cores would wait for each other.
         """
@@ -110,7 +110,7 @@ class Binding:
         value
             An array of the backend, a NumPy array, anything with DLPack or ``__array__``, or nested lists.
         name
-            What the messages call it.
+            Its name in messages.
 
         Raises
         ------
@@ -149,27 +149,34 @@ class Binding:
     def to_numpy(self, a: Any) -> npt.NDArray[Any]:
         return self.backend.to_numpy(a)
 
-    def check_finite(self, a: Any, name: str, given: Any = None) -> None:
+    def check_finite(self, a: Any, name: str, names: Sequence[str] | None = None, given: Any = None) -> None:
         """Raise `InputError` that names the first entry of `a` [rows, columns] that is not finite, if there is one.
 
         Parameters
         ----------
+        names
+            Those of the columns, where they came with a frame.
         given
             What `a` was placed from: a number that is only too large for the precision is not called infinite.
         """
         if all_finite(a, xp=self.xp):
             return
         host = self.to_numpy(a)
-        rows, columns = np.nonzero(~np.isfinite(host))
+        rows, places = np.nonzero(~np.isfinite(host))
         if rows.size:
-            value = _entry(given, host.shape, rows[0], columns[0])
-            if value is not None and np.isfinite(value):
+            value, row, column = host[rows[0], places[0]], rows[0], places[0]
+            where = f"row {row}, column {column}"
+            if names is not None and len(names) == host.shape[1]:
+                where = f"record {row + 1:,}, column {names[column]!r}"
+            original = _entry(given, host.shape, row, column)
+            if original is not None and np.isfinite(original):
                 raise InputError(
-                    f"{name} holds {value:g} in row {rows[0]}, column {columns[0]}, and {self.dtype} ends at "
-                    f"{np.finfo(self.dtype).max:.2g}; scale the data, or choose precision='float64'"
+                    f"{name} holds {original:g} in {where}, and {self.dtype} ends at {np.finfo(self.dtype).max:.2g}; "
+                    "scale the data, or choose precision='float64'"
                 )
+            what = "has no value" if names is not None and np.isnan(value) else f"holds {value}"
             raise InputError(
-                f"{name} holds {host[rows[0], columns[0]]} in row {rows[0]}, column {columns[0]}"
+                f"{name} {what} in {where}"
                 f"{f', and {rows.size - 1} more values that are not finite' if rows.size > 1 else ''}; "
                 "remove or fill them first"
             )
@@ -184,9 +191,9 @@ def _entry(given: Any, shape: tuple[int, ...], row: int, column: int) -> float |
 
 
 def all_finite(*arrays: Any, xp: Any) -> bool:
-    """Return whether all entries of `arrays` are finite: one pass and no temporary arrays where they are."""
+    """Return whether all entries of `arrays` are finite; if they are, in one pass and without temporary arrays."""
     with np.errstate(all="ignore"):
-        # Infinities and NaN survive in a sum; a sum that overflows says nothing.
+        # Infinities and NaN survive in a sum, but a sum that overflows proves nothing.
         if np.isfinite(sum(float(xp.sum(a)) for a in arrays)):
             return True
         return all(bool(xp.all(xp.isfinite(a))) for a in arrays)

@@ -1,9 +1,10 @@
-"""What jobs take here, as measured: prices by which ``backend="auto"`` chooses backend, device and threads.
+"""The calibration of a machine: measured prices by which ``backend="auto"`` chooses backend, device and threads.
 
 The time of a job is estimated as a sum over `gdkernels.dispatch.workload.QUANTITIES`, each at a price in seconds that
-was fitted to measurements. `gdkernels.bench.calibrating` makes a calibration; this reads and keeps it: a JSON file for
-each kind of machine and precision in the user's cache folder, which is ignored once versions change. Until there is
-one, the table that ships with gdkernels serves: made elsewhere, for each backend's own rule of threads.
+was fitted to measurements. `gdkernels.bench.calibrating` makes a calibration, and this module reads and keeps it: a
+JSON file for each kind of machine and precision in the user's cache folder, which is ignored once versions change.
+Until there is one, gdkernels uses the table that it ships with. That was made elsewhere, with each backend's own rule
+of threads.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ _log = logging.getLogger("gdkernels")
 
 @dataclass(frozen=True)
 class Candidate:
-    """Where a job can run; None of threads means as many as the backend itself takes."""
+    """A place where a job can run; threads of None means as many as the backend itself takes."""
 
     backend: str
     device: str
@@ -52,15 +53,15 @@ class Calibration:
     Attributes
     ----------
     prices
-        For each candidate, seconds by quantity; those that are missing cost nothing.
+        For each candidate, seconds by quantity; missing quantities cost nothing.
     machine, versions
-        Where and with what it was measured.
+        The machine and the versions of the measurement.
     noise
-        By how much the median of repeated measurements was above the fastest, as a share, at the median of all.
+        The share by which the median of repeated measurements was above the fastest, at the median of all.
     misfit
         For each candidate, the root mean square of the logarithm of estimated over measured times.
     date
-        On which it was made.
+        The day of the measurement.
     """
 
     precision: str
@@ -72,7 +73,7 @@ class Calibration:
     date: str
 
     def seconds(self, candidate: Candidate, quantities: Mapping[str, float]) -> float:
-        """Return what a job of these quantities is estimated to take."""
+        """Return the estimated seconds of a job of these quantities."""
         return sum(price * quantities[name] for name, price in self.prices[candidate].items())
 
     def as_json(self) -> str:
@@ -115,12 +116,12 @@ class Calibration:
 
 
 def current(precision: str, versions: Mapping[str, str]) -> tuple[Calibration | None, str]:
-    """Return the prices that hold here for `precision`, and whose they are; None where nothing is known.
+    """Return the prices that hold here for `precision`, and their source; None if none are known.
 
     Parameters
     ----------
     versions
-        Of what is installed: a calibration of others no longer holds.
+        The versions of what is installed; a calibration of others does not hold.
     """
     place = path(precision)
     try:
@@ -136,12 +137,12 @@ def current(precision: str, versions: Mapping[str, str]) -> tuple[Calibration | 
 
 
 def destination(precision: str) -> Path:
-    """Return the file in which a calibration will be kept: ask this before it is measured.
+    """Return the file for a new calibration; call this before you measure.
 
     Raises
     ------
     FileError
-        Where that cannot be written.
+        If that cannot be written.
     """
     place = path(precision)
     if (problem := unusable(place.parent)) is not None:
@@ -155,7 +156,7 @@ def keep(calibration: Calibration) -> Path:
     Raises
     ------
     FileError
-        Where that cannot be written.
+        If that cannot be written.
     """
     place = destination(calibration.precision)
     write_atomically(place, lambda file: file.write(calibration.as_json().encode()), overwrite=True)
@@ -163,7 +164,7 @@ def keep(calibration: Calibration) -> Path:
 
 
 def path(precision: str) -> Path:
-    """Return where the calibration of this machine is, or would be."""
+    """Return the path of this machine's calibration, whether it exists or not."""
     kind = sha256(json.dumps(machine()).encode()).hexdigest()[:12]
     return cache_folder() / f"calibration-{kind}-{precision}.json"
 
@@ -179,7 +180,7 @@ def shipped(precision: str) -> Calibration | None:
 
 @cache
 def _read(place: Path, changed: int) -> Calibration | None:
-    """Return the calibration in a file last `changed` then, so that each state is read, and complained of, once."""
+    """Return the calibration in a file, cached by its time of change, so that a bad file gives one warning."""
     try:
         problem = untrusted(place.parent)
         if problem is None:

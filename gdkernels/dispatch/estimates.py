@@ -1,4 +1,4 @@
-"""What each candidate is estimated to take for a job, and the choice that follows."""
+"""The estimated time of a job for each candidate, and the choice that follows."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from gdkernels.dispatch.workload import Workload
 
 __all__ = ["Estimate", "estimates", "fastest", "in_words", "not_worth", "plan_choices"]
 
-_WORTH = 0.9  # what more threads at the same place must be below, as a share of the time
+_WORTH = 0.9  # more threads at the same place must take less than this share of the time
 
 _log = logging.getLogger("gdkernels")
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a candidate is estimated to take.
+    """The estimated time of a candidate.
 
     Attributes
     ----------
     seconds
-        Of the whole job, with what is moved to the device; None where that is not known.
+        The time of the whole job, with moving the data to the device; None if unknown.
     step_seconds
-        The same for each step.
+        The time of each step.
     source
-        By what: "by the calibration of this machine", "by the shipped table", or why it is not known.
+        The source: "by the calibration of this machine", "by the shipped table", or why the time is unknown.
     """
 
     candidate: Candidate
@@ -67,10 +67,10 @@ def estimates(
 
 
 def fastest(found: Sequence[Estimate]) -> Estimate | None:
-    """Return the estimate of the fastest, up to the first place of which nothing is known; None if that is the first.
+    """Return the fastest estimate before the first place without one; None if that is the first place.
 
-    `found` is in the order of priority, and of threads: what has a higher priority and is not known goes before what is
-    estimated, and more threads are taken only where they are worth it.
+    `found` is in the order of priority and of threads. A place of higher priority without an estimate comes before any
+    estimate, and more threads are chosen only if they are worth it.
     """
     best: tuple[float, Estimate] | None = None
     for _, group in groupby(found, lambda e: (e.candidate.backend, e.candidate.device)):
@@ -83,7 +83,7 @@ def fastest(found: Sequence[Estimate]) -> Estimate | None:
 
 
 def not_worth(more: Estimate, fewer: Estimate) -> str:
-    """Return why more threads than `fewer` at the same place are not taken; nothing where they are."""
+    """Return why more threads than `fewer` at the same place are not chosen; "" if they are."""
     if more.seconds is None or fewer.seconds is None or more.seconds < _WORTH * fewer.seconds:
         return ""
     return f"not worth it: more than {_WORTH:g} of the time"
@@ -92,7 +92,7 @@ def not_worth(more: Estimate, fewer: Estimate) -> str:
 def plan_choices(
     backend: Backend, device: str, precision: str, work: Workload, versions: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Return what a calibration says of a plan for `work`: the number of threads, or nothing."""
+    """Return the choices for `work` that follow from a calibration: the number of threads, or none."""
     if len(backend.threads(device)) < 2:
         return {}
     best = fastest(estimates([(backend, device)], precision, work, versions))
@@ -110,6 +110,6 @@ def in_words(seconds: float) -> str:
 def _quantities(work: Workload, precision: str) -> dict[str, float] | None:
     try:
         return work.quantities(precision)
-    except Exception as error:  # a function of the user's may raise anything when it is recorded; it may still run
+    except Exception as error:  # a function of the user may raise anything during recording, and may still run
         _log.debug("there is no estimate, because the program cannot be recorded: %s", error)
         return None

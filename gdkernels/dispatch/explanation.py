@@ -1,4 +1,4 @@
-"""``--explain``: what every candidate is estimated to take, and why one of them is chosen."""
+"""``--explain``: the estimated time of every candidate, and why one of them is chosen."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Explanation"]
 
 
 class Explanation:
-    """Why a job runs where it does; nothing is measured for it.
+    """Explains why a job runs where it does, without measuring anything.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What training takes of the host's memory: known before it starts, said, and refused where there is less."""
+"""The host's memory that training needs: estimated and logged before it starts, or an error if there is less."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ __all__ = [
     "rows_that_fit",
 ]
 
-# Less is not worth looking how much there is.
+# Below this, do not even ask how much memory there is.
 _SMALL = 1 << 26
-# How many numbers the longest of the activations makes on the way for each unit, and the loss for each output.
+# The most intermediate numbers that an activation makes for each unit, and a loss for each output.
 _MADE, _OUTPUTS = 20, 6
 _PREDICTED = 1 << 24
-# What the system's allocator keeps of what was given back, and the libraries' own.
+# Freed memory that the system's allocator keeps, and the libraries' own.
 _SLACK = 1 << 25
 
 
@@ -37,15 +37,15 @@ class Footprint:
     Attributes
     ----------
     now
-        What the process has before it trains, with all records that are in memory and the compiled code.
+        The memory of the process before it trains, with all records in memory and the compiled code.
     records
         Windows of records that are in files.
     state
-        Parameters and what the optimizer carries, in all the copies that there are at a time.
+        Parameters and optimizer slots, in all copies that exist at a time.
     step
-        What is computed for a batch.
+        The values that are computed for a batch.
     predictions
-        Those by which training is judged.
+        The predictions that evaluate training.
     """
 
     now: int
@@ -69,33 +69,33 @@ class Footprint:
 
 
 def footprint(work: Workload, precision: str, *, compiled: bool, rows: int, records: int, judged: int) -> Footprint:
-    """Return what a job will take.
+    """Return the memory that a job will need.
 
     Parameters
     ----------
     compiled
-        Whether its steps are: then only what the way back needs is kept for each record.
+        Whether its steps are compiled: then only values for the backward pass are kept for each record.
     rows
-        How many records of a batch are computed at a time.
+        The number of records of a batch that are computed at a time.
     records
         Bytes of the windows of records, where they are read from files.
     judged
-        How many records are predicted at a time.
+        The number of records that are predicted at a time.
     """
     once, each = _step(work, precision, compiled, rows)
-    # Predictions are made for so many records at a time that their widest layer has no more numbers.
+    # Predictions take so many records at a time that their widest layer has no more numbers than this.
     made = 0 if compiled else _MADE * min(judged * max(work.sizes), _PREDICTED)
     judging = _itemsize(precision) * (made + _OUTPUTS * judged * work.sizes[-1])
     return Footprint(memory.used(), records, _state_bytes(work, precision) + once, each * rows, judging)
 
 
 def rows_that_fit(work: Workload, precision: str, *, compiled: bool) -> int:
-    """Return how many records of a batch can be computed at a time in the memory that there is: all, mostly.
+    """Return how many records of a batch fit into memory at a time: mostly all.
 
     Raises
     ------
     InputError
-        Where not even one can be.
+        If not even one does.
     """
     once, each = _step(work, precision, compiled, work.batch)
     if once + each * work.batch <= _SMALL or (room := memory.room()) is None:
@@ -110,7 +110,7 @@ def rows_that_fit(work: Workload, precision: str, *, compiled: bool) -> int:
 
 
 def check_initial(sizes: Sequence[int], bias: bool) -> None:
-    """Refuse a network whose initial parameters are more than there is memory.
+    """Reject a network whose initial parameters do not fit into memory.
 
     Raises
     ------
@@ -125,7 +125,7 @@ def check_initial(sizes: Sequence[int], bias: bool) -> None:
 
 
 def check_state(work: Workload, precision: str) -> None:
-    """Refuse training that needs more memory than there is for parameters, gradient and optimizer alone.
+    """Reject training whose parameters, gradient and optimizer alone do not fit into memory.
 
     Raises
     ------
@@ -146,7 +146,7 @@ def parameter_count(sizes: Sequence[int], bias: bool) -> int:
 
 
 def prediction_bytes(widest: int, outputs: int, precision: str) -> int:
-    """Return the bytes of a record's prediction, with all that may be made on the way to it, and to its loss."""
+    """Return the bytes of a record's prediction, with all intermediate values of it and of its loss."""
     return _itemsize(precision) * (_MADE * widest + _OUTPUTS * outputs)
 
 
@@ -161,7 +161,7 @@ def _check(sizes: Sequence[int], bias: bool, needed: Callable[[Sequence[int]], i
 
 
 def _largest(sizes: Sequence[int], needed: Callable[[Sequence[int]], int], room: int) -> str:
-    """Return which network with hidden layers in the same proportions would fit."""
+    """Return the largest network with hidden layers in the same proportions that would fit."""
 
     def scaled(thousandths: int) -> tuple[int, ...]:
         return (sizes[0], *(max(1, n * thousandths // 1000) for n in sizes[1:-1]), sizes[-1])
@@ -181,10 +181,10 @@ def _itemsize(precision: str) -> int:
 
 
 def _state_bytes(work: Workload, precision: str) -> int:
-    """Return the bytes of parameters and slots besides those that there are already.
+    """Return the bytes of parameters and slots besides those that exist already.
 
-    The slots, both once more while an epoch changes them, the gradient, what the update makes of it, and what a
-    checkpoint is written from.
+    These are the slots, a second copy of both while an epoch changes them, the gradient, the intermediate values of the
+    update, and the copy that a checkpoint is written from.
     """
     slots = work.program.optimizer.slots if work.program.optimizer else 0
     copies = slots + (1 + slots) + 3 + 2 * (1 + slots)
@@ -194,13 +194,13 @@ def _state_bytes(work: Workload, precision: str) -> int:
 def _step(work: Workload, precision: str, compiled: bool, rows: int) -> tuple[int, int]:
     """Return the bytes that a step needs once, and for each record at a time."""
     item, (inputs, *_, outputs) = _itemsize(precision), work.sizes
-    # Compiled, what the way back needs of each layer, once more while it is used, in panels a little wider.
+    # Compiled steps keep what the backward pass needs of each layer, twice while in use, in slightly wider panels.
     packed = item * (3 * sum(-(-n // 16) * 16 for n in work.sizes) + inputs + outputs)
     each = packed if compiled else _MADE * item * sum(work.sizes)
     if compiled or each * rows <= _SMALL:
         return 0, each
     try:
         once, kept = work.kept(precision)
-    except TraceError:  # it runs as it is, and how much it makes on the way is not known
+    except TraceError:  # it runs as a definition, and its intermediate values are unknown
         return 0, each
     return once, kept + item * (inputs + outputs)

@@ -1,7 +1,8 @@
 """Finding, choosing and explaining backends.
 
-Plug-ins are entry points of the group ``gdkernels.backends``, ours like anybody's. A plug-in is loaded when it is asked
-for by name, or when all are compared. What the user named fails loudly; what was guessed falls back and says so.
+Plug-ins are entry points of the group ``gdkernels.backends``, ours like anybody's. A plug-in is loaded if the user
+names it, or when all are compared. A backend that the user named raises an error if it cannot run. If gdkernels chose
+it, it falls back and warns.
 """
 
 from __future__ import annotations
@@ -122,7 +123,7 @@ def choose(
     InputError
         For a name that is not known.
     BackendError
-        Where what was asked for cannot run here; the message says why and what would fix it.
+        If what was asked for cannot run here; the message says why and what would fix it.
     """
     choice, warnings = decide(backend, device, precision, work)
     for message in warnings:

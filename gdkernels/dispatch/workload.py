@@ -1,4 +1,4 @@
-"""What a job is about, in the numbers that its time follows: known before anything runs, from its graph alone."""
+"""The size of a job, in the numbers that its time depends on, from its graph alone and before anything runs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gdkernels.graph.cost import Cost, cost
 
 __all__ = ["QUANTITIES", "Workload"]
 
-# What the time of a job is a sum over, each with a price in seconds:
+# The estimated time of a job is a sum over these quantities, each with a price in seconds:
 QUANTITIES = (
     "transfers",  # of the data, to a device that is not the host
     "transferred_bytes",
@@ -31,7 +31,7 @@ _LINE = 64  # bytes of a cache line and of the widest vectors: what a row takes 
 
 @dataclass(frozen=True)
 class Workload:
-    """A job: training a network on records that lie on the host, or asking it.
+    """A job: training a network on records on the host, or predicting.
 
     Attributes
     ----------
@@ -42,7 +42,7 @@ class Workload:
     batch_size
         Records a step.
     records, epochs
-        How many are used, and how often; each epoch is one call of the executable.
+        The number of records and of epochs; each epoch is one call of the executable.
     """
 
     program: Program
@@ -53,7 +53,7 @@ class Workload:
 
     @cached_property
     def batch(self) -> int:
-        """Records in a full batch; there are never more than all."""
+        """Records in a full batch, and no more than there are."""
         return min(self.batch_size, self.records)
 
     @property
@@ -66,12 +66,12 @@ class Workload:
         return f"{what}, {self.epochs:,} epochs of {self.records:,} records"
 
     def quantities(self, precision: str) -> dict[str, float]:
-        """Return how much there is of each of `QUANTITIES`.
+        """Return the amount of each of `QUANTITIES`.
 
         Raises
         ------
         TraceError
-            Where the program cannot be recorded.
+            If the program cannot be recorded.
         """
         itemsize = 8 if storage_dtype(precision) == "float64" else 4
         whole, still, state = self._costs(itemsize)
@@ -97,7 +97,7 @@ class Workload:
         Raises
         ------
         TraceError
-            Where the program cannot be recorded.
+            If the program cannot be recorded.
         """
         whole, still, _ = self._costs(8 if storage_dtype(precision) == "float64" else 4)
         return still.bytes_kept, -(-(whole.bytes_kept - still.bytes_kept) // self.batch)

@@ -1,6 +1,6 @@
 """The formats of files that gdkernels writes: model files, folders of checkpoints, and arrays in NPY and NPZ.
 
-What belongs here knows bytes and JSON, and refuses what is damaged; nothing is ever unpickled. What a network or a fit
+Code here knows bytes and JSON, and refuses what is damaged; nothing is ever unpickled. What a network or a fit
 puts into a file is decided by the rooms that own them.
 """
 

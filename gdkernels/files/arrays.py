@@ -73,9 +73,9 @@ class FileRows:
     Raises
     ------
     FileError
-        Where the file cannot be read, or is too short for the array.
+        If the file cannot be read, or is too short for the array.
     InputError
-        Where it holds something other than numbers.
+        If it holds something other than numbers.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class FileRows:
         Raises
         ------
         FileError
-            Where the file was changed or truncated after it was opened.
+            If the file was changed or truncated after it was opened.
         """
         found = self._read(start, stop)
         self._check_unchanged()
@@ -207,9 +207,9 @@ def members_of(path: str | os.PathLike[str]) -> dict[str, FileRows]:
     Raises
     ------
     FileError
-        Where it cannot be read.
+        If it cannot be read.
     InputError
-        Where it is compressed: then a row can be had only through all that come before.
+        If it is compressed: then a row can be had only through all that come before.
     """
     from zipfile import ZIP_STORED, ZipFile
 

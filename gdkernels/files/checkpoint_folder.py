@@ -34,7 +34,7 @@ class Folder:
     Raises
     ------
     FileError
-        Where the folder cannot be written, another run uses it, or its lock is a link or somebody else's file.
+        If the folder cannot be written, another run uses it, or its lock is a link or somebody else's file.
     """
 
     def __init__(self, path: str | os.PathLike[str], keep: int) -> None:
@@ -75,7 +75,7 @@ class Folder:
         Raises
         ------
         FileError
-            Where there are checkpoints and all of them are damaged.
+            If there are checkpoints and all of them are damaged.
         """
         damaged: list[FileError] = []
         for path in self.files():
@@ -97,7 +97,7 @@ class Folder:
         Raises
         ------
         FileError
-            Where it cannot be written; the others are all there.
+            If it cannot be written; the others are all there.
         """
         path = self.path / f"step-{step:012d}.safetensors"
         write_model(path, tensors, metadata, overwrite=True, through_links=False)
@@ -113,7 +113,7 @@ def subfolder(path: str | os.PathLike[str], name: str) -> Path:
     Raises
     ------
     FileError
-        Where the folder cannot be made, or what is to be a folder in it is a link to elsewhere.
+        If the folder cannot be made, or something in it that should be a folder is a link to elsewhere.
     """
     found = _made(path) / name
     if found.is_symlink():

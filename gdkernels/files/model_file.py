@@ -54,9 +54,9 @@ def write_model(
     Raises
     ------
     FileError
-        Where the file exists already and `overwrite` is false, or it cannot be written; nothing is left behind.
+        If the file exists already and `overwrite` is false, or it cannot be written; nothing is left behind.
     InputError
-        Where a tensor or the metadata cannot be represented.
+        If a tensor or the metadata cannot be represented.
     """
     from safetensors.numpy import save
 
@@ -101,7 +101,7 @@ def read_model(path: str | os.PathLike[str]) -> tuple[Tensors, dict[str, Any]]:
     Raises
     ------
     FileError
-        Where there is no such file, or it is truncated, altered, of another format or of a newer version.
+        If there is no such file, or it is truncated, altered, of another format or of a newer version.
     """
     start, data = _read(path)
     content = _content(path, data[8:start])

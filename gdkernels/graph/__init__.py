@@ -1,7 +1,7 @@
 """The definition as data: tracing, differentiation, interpretation, cost.
 
-What belongs here knows nodes and namespaces, and no network.
-How a graph is cut into steps that a backend can compile belongs to `gdkernels.lowering`.
+Code here knows nodes and namespaces, and no network.
+Cutting a graph into steps that a backend can compile belongs to `gdkernels.lowering`.
 """
 
 from gdkernels.graph.cost import Cost, cost

@@ -23,7 +23,7 @@ def returned(value: Any, f: Callable[..., Any], shape: Shape | None = None, rule
     Raises
     ------
     TraceError
-        Where it is not; the message names `f`, what it returned, and the `rule` that it has to follow.
+        If it is not; the message names `f`, what it returned, and the `rule` that it has to follow.
     """
     if not isinstance(value, Node):
         raise TraceError(f"{_name(f)} returned {type(value).__name__}; it has to return an array made with xp")
@@ -46,7 +46,7 @@ def trace(
     Raises
     ------
     TraceError
-        Where `f` uses an operation that the tracer does not know, branches on an array, or returns something else
+        If `f` uses an operation that the tracer does not know, branches on an array, or returns something else
         than an array, of the first one's shape if it is to be `elementwise`; the message names the operation and the
         line.
     """

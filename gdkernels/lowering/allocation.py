@@ -1,16 +1,16 @@
-"""Where values live in one piece of memory: those whose lives do not overlap share a place."""
+"""Places for values in one piece of memory: values whose lives do not overlap share a place."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 __all__ = ["ALIGNMENT", "MemoryAccess", "allocate"]
 
-ALIGNMENT = 256  # bytes; what CUDA's own allocations and the widest vector loads ask for
+ALIGNMENT = 256  # bytes: the alignment of CUDA's own allocations and of the widest vector loads
 
 
 @dataclass(frozen=True)
 class MemoryAccess:
-    """What one operation of a list reads and writes.
+    """The values that one operation of a list reads and writes.
 
     Attributes
     ----------
@@ -29,7 +29,7 @@ class MemoryAccess:
 
 
 def allocate(accesses: Sequence[MemoryAccess], lasting: Sequence[tuple[str, int]] = ()) -> tuple[dict[str, int], int]:
-    """Return the offset in bytes of every value, and how many bytes there are in all.
+    """Return the offset in bytes of every value, and the bytes of all together.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ class _FreeMemory:
             gap, at = min(fitting)
             del self.gaps[at]
         else:
-            # What is free at the very end grows.
+            # The free memory at the very end grows.
             at = next((at for at, gap in self.gaps.items() if at + gap == self.size), self.size)
             gap = max(size, self.gaps.pop(at, 0))
             self.size = at + gap

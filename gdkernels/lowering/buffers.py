@@ -50,7 +50,7 @@ def _take(result: StepSchedule, node: Node, free: dict[str, list[int]], *, kept:
 def _heirs(
     steps: list[Step], stored: Mapping[int, Node], kept: Set[int], last_read: Mapping[int, int]
 ) -> dict[int, int]:
-    """Return which output of a loop takes over the memory of which of its operands, read there for the last time."""
+    """Return, for outputs of a loop, the operand that is read there for the last time and whose memory they take."""
     heirs: dict[int, int] = {}
     for at, step in enumerate(steps):
         if isinstance(step, Loop) and step.kind == MATRIX:

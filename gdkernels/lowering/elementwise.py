@@ -1,4 +1,4 @@
-"""What an elementwise loop computes, free of names: loops of one recipe share one kernel."""
+"""The recipe of an elementwise loop: its computation without names, so that loops of one recipe share a kernel."""
 
 import math
 from collections.abc import Set
@@ -11,7 +11,7 @@ from gdkernels.lowering.steps import COLUMN, MATRIX, NUMBER, UNITS, Loop, Schedu
 
 __all__ = ["ELEMENT", "ROW", "SINGLE", "UNIT", "Instruction", "Recipe", "recipe_of"]
 
-# How often a value changes: it is one number, one a row, one a unit, or one an element.
+# The rate at which a value changes: there is one number, or one for each row, unit or element.
 SINGLE, ROW, UNIT, ELEMENT = range(4)
 
 _ARITHMETIC = frozenset({
@@ -39,11 +39,11 @@ class Recipe:
     Attributes
     ----------
     kind
-        What it runs over.
+        The kind of array that the loop runs over.
     code
         Instructions, each after what it needs; the first ones load the operands, in order.
     outputs
-        Which results are stored.
+        The results that are stored.
     reductions
         The operation, which result it reduces, and whether to one number a row rather than to a single one.
     """
@@ -77,17 +77,17 @@ def recipe_of(result: StepSchedule, loop: Loop, batch: Dim, functions: Set[str])
     Parameters
     ----------
     functions
-        What the backend computes besides arithmetic: exp, tanh, …; with "pow", powers of any exponent too.
+        The functions of the backend besides arithmetic: exp, tanh, …; with "pow", powers of any exponent too.
 
     Raises
     ------
     ScheduleError
         For an operation that is not among them.
     """
-    return _Writer(result, loop, batch, functions).recipe()
+    return _RecipeWriter(result, loop, batch, functions).recipe()
 
 
-class _Writer:
+class _RecipeWriter:
     def __init__(self, result: StepSchedule, loop: Loop, batch: Dim, functions: Set[str]) -> None:
         self.result, self.loop, self.batch, self.functions = result, loop, batch, functions
         self.code: list[Instruction] = []

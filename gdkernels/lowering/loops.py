@@ -1,4 +1,4 @@
-"""Loops: what they load, what they compute again, what they leave to others."""
+"""Making loops: whether a loop loads a value, computes it again, or leaves it to others."""
 
 from collections.abc import Iterable
 
@@ -12,7 +12,7 @@ _RESULTS = frozenset({"input", "sum", "max", "min", "matmul", "constant", "dim"}
 
 
 def operands(result: StepSchedule, node: Node, stage: int) -> tuple[Node, ...]:
-    """Return what `node` is computed from in a loop of this stage."""
+    """Return the nodes that a loop of this stage computes `node` from."""
     alias = result.aliases.get(node.id)
     return tuple(map(value_of, alias.args if alias is not None and result.stages[node.id] < stage else node.args))
 
@@ -25,7 +25,7 @@ def is_loaded(result: StepSchedule, node: Node) -> bool:
 def make_loop(
     result: StepSchedule, kind: str, stage: int, outputs: Iterable[Node], reductions: Iterable[Node] = ()
 ) -> Loop:
-    """Return the loop that computes these, with what it has to load."""
+    """Return the loop that computes these, with the values that it has to load."""
     outputs, reductions = tuple(outputs), tuple(reductions)
     inside = {n.id for n in outputs}
     reads: dict[int, Node] = {}

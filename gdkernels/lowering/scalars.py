@@ -16,7 +16,7 @@ _NUMPY_NAMES = {"pow": "power"}
 def known_of_steps(
     learning_rates: npt.NDArray[np.float64], *, done: int, records: int, batch: int, l2: float
 ) -> dict[str, npt.NDArray[np.float64] | float]:
-    """Return the numbers that the steps of a run take from outside, by the names of their inputs.
+    """Return the numbers that the steps of a run take as inputs, by the names of the inputs.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
-"""The order in which a compiled step computes its graph: what runs in a tile of rows, what accumulates, what updates.
+"""The order in which a compiled step computes its graph: work in a tile of rows, accumulation, and the update.
 
-Everything follows from one question per node. Does it have the batch dimension? Then it runs inside a tile of rows.
-Does it reduce over the batch? Then it accumulates. Does it have neither? Then it is the update; a reduction over the
-parameters, as in clipping by norm, makes a second phase of it.
+Everything follows from how a node uses the batch dimension. A node that has it runs inside a tile of rows. A node that
+reduces over it accumulates. A node that does neither belongs to the update. A reduction over the parameters, as in
+clipping by norm, adds a second phase to the update.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -50,7 +50,7 @@ def schedule(graph: Graph, batch: Dim, outputs: Mapping[str, Node], totals: Sequ
     outputs
         New values, by the name of the parameter or slot that they replace; or one matrix, called "prediction".
     totals
-        Numbers that are wanted besides.
+        Further numbers that the step returns.
 
     Raises
     ------
@@ -158,7 +158,7 @@ class _Tile:
     # ---- what is stored and what is computed again
 
     def find_aliases(self) -> None:
-        """Find conditions that can be had from a stored value, so that what they were made from need not be kept.
+        """Find conditions that follow from a stored value, so that their own operands need not be kept.
 
         After a = where(z ≤ k, k, z) the condition is a ≤ k; after where(z > k, z, k), and after where(z > 0, z, c·z)
         with c ≥ 0, it is a > k: the same in each case, for NaN too.
@@ -176,7 +176,7 @@ class _Tile:
                 self.result.aliases[condition.id] = self.graph.apply(condition.op, a, k)
 
     def store_what_crosses(self) -> None:
-        """Decide for each value that a later stage needs: what is costly is stored, the rest is computed again."""
+        """Decide for each value that a later stage needs: store it if it is costly, or else compute it again."""
         pending = [*self.result.stored.values(), *(value_of(r.args[0]) for r in self.reductions)]
         while pending:
             root = pending.pop()

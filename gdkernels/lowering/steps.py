@@ -1,4 +1,4 @@
-"""What a compiled step consists of: gathers, products, loops and accumulations, and the memory between them."""
+"""The parts of a compiled step: gathers, products, loops and accumulations, and the memory between them."""
 
 from dataclasses import dataclass, field
 
@@ -25,7 +25,7 @@ __all__ = [
     "wide_dims",
 ]
 
-# What a value looks like: [B, n]; [B] or [B, 1]; [m, n]; [n]; or a single number.
+# The kinds of values: [B, n]; [B] or [B, 1]; [m, n]; [n]; or a single number.
 MATRIX, COLUMN, WEIGHTS, UNITS, NUMBER = "matrix", "column", "weights", "units", "number"
 
 _VIEWS = frozenset({"squeeze", "expand_dims", "detach"})
@@ -59,15 +59,15 @@ class Loop:
     Attributes
     ----------
     kind
-        What it runs over: a MATRIX or a COLUMN of the tile, WEIGHTS or UNITS, or a NUMBER.
+        The kind of array that it runs over: a MATRIX or a COLUMN of the tile, WEIGHTS or UNITS, or a NUMBER.
     stage
-        Values of earlier stages are loaded, or computed again from what is stored, never waited for.
+        The loop loads values of earlier stages, or computes them again from stored values. It never waits for them.
     outputs
-        What is stored, elementwise.
+        The elementwise results that it stores.
     reductions
-        Sums, maxima or minima over what it runs over: along the units, or of everything.
+        Its sums, maxima or minima: along the units, or of everything that it runs over.
     reads
-        What is loaded: stored values, inputs, results of earlier reductions, numbers.
+        The operands that it loads: stored values, inputs, results of earlier reductions, numbers.
     """
 
     kind: str
@@ -109,28 +109,28 @@ class Buffer:
 
 @dataclass
 class StepSchedule:
-    """What a step does, in order.
+    """The work of a step, in order.
 
     Attributes
     ----------
     tile
-        For every tile of rows.
+        The steps for every tile of rows.
     stored
-        What loops load, by the number of the node, instead of computing it.
+        The values that loops load instead of computing them, by the number of the node.
     buffers, buffer_of
-        Where the matrices of a tile live: the number of a buffer for the id of a node.
+        The memory of a tile's matrices: the number of a buffer for the id of a node.
     columns
         Values with one number a row.
     accumulations
-        What is summed over the batch, in the order in which it becomes known.
+        The sums over the batch, in the order in which they become known.
     numbers
-        For each phase of the update, how its numbers follow from totals; None where they need no arithmetic.
+        For each phase of the update, the loop that computes its numbers from totals, or None if none is needed.
     updates
         For each phase, the loops over the parameters, by the parameter's name; the last phase changes them.
     written
         The parameter and the slots that the outputs of a loop of the last phase replace.
     aliases
-        Conditions that follow from something stored: what to compute in later stages instead.
+        For conditions that follow from a stored value, the node that later stages compute instead.
     stages
         When each node is known; a product and a reduction along the units begin a new stage.
     """
@@ -163,7 +163,7 @@ def value_of(node: Node) -> Node:
 
 
 def kind_of(node: Node, batch: Dim) -> str:
-    """Return what the values of `node` look like."""
+    """Return the kind of the values of `node`."""
     sizes, wide = node.shape, wide_dims(node.shape)
     if not wide:
         return NUMBER

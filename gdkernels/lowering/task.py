@@ -1,4 +1,4 @@
-"""A program traced and put in order, with what its loops compute, before any size is known."""
+"""A program that is traced and put in order, with the recipes of its loops, before any size is known."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ScheduledTask:
     batch, widths
         The dimensions of a traced step: B, and n_0 … n_L.
     recipes
-        For the ``id`` of each loop of the schedule, what it computes.
+        The recipe of each loop of the schedule, by the loop's ``id``.
     parameters
         The parameters and slots, by the names of their inputs.
     error, norm
@@ -56,12 +56,12 @@ def schedule_training(program: Program, functions: Set[str]) -> ScheduledTask:
     Parameters
     ----------
     functions
-        What the backend computes besides arithmetic.
+        The functions of the backend besides arithmetic.
 
     Raises
     ------
     TraceError, ScheduleError
-        Where a function of the program cannot be traced, or its step cannot be compiled.
+        If a function of the program cannot be traced, or its step cannot be compiled.
     """
     traced = program.trace(l2_as_input=True)
     totals = [traced.error, *([] if traced.norm is None else [traced.norm])]

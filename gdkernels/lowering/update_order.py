@@ -61,7 +61,7 @@ def order_update(
 def _reductions(
     result: StepSchedule, slots: Mapping[str, list[str]], inputs: Mapping[str, Node], sums: list[Node], batch: Dim
 ) -> dict[str, Loop]:
-    """Return, by the parameter, what is summed over it."""
+    """Return the sums over each parameter, by the parameter."""
     by_shape = {wide_dims(inputs[name].shape): name for name in slots if name in inputs}
     found: dict[str, list[Node]] = {}
     for total in sums:

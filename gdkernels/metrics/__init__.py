@@ -1,7 +1,7 @@
 """Figures that tell how good predictions are, at once (`figures`) or part by part (`streaming`).
 
-What belongs here takes targets and predictions as NumPy arrays and knows nothing of who made them.
-What a network is trained for is a loss, and belongs to `gdkernels.definition`.
+Code here takes targets and predictions as NumPy arrays and knows nothing of their source.
+The losses that a network is trained for belong to `gdkernels.definition`.
 """
 
 from gdkernels.metrics.figures import METRICS, Metric, accuracy, log_loss, mae, r2, resolve_metrics, rmse

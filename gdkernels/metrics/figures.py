@@ -1,4 +1,4 @@
-"""Figures that tell how good predictions are; computed on the host in float64.
+"""Figures that tell how good predictions are, computed on the host in float64.
 
 Each takes a `sample_weight` [records]: means over the records are then weighted.
 """
@@ -12,7 +12,22 @@ import numpy.typing as npt
 
 from gdkernels.errors import InputError, unknown_name
 
-__all__ = ["METRICS", "accuracy", "check_takes_weights", "log_loss", "mae", "r2", "resolve_metrics", "rmse"]
+__all__ = [
+    "LOWEST",
+    "METRICS",
+    "accuracy",
+    "check_takes_weights",
+    "log_likelihoods",
+    "log_loss",
+    "mae",
+    "r2",
+    "resolve_metrics",
+    "right_records",
+    "rmse",
+    "shares_out",
+]
+
+LOWEST = 1e-15  # probabilities are kept off 0 by this
 
 Array = npt.NDArray[Any]
 Metric = Callable[..., float]
@@ -50,21 +65,29 @@ def accuracy(target: Array, prediction: Array, sample_weight: Array | None = Non
     One column is the probability of class 1; several are a class each, or a yes or no each where the target has
     several: then all of a record's have to be right.
     """
+    return float(np.average(right_records(target, prediction), weights=sample_weight))
+
+
+def right_records(target: Array, prediction: Array) -> Array:
+    """Return for each record whether its class, or all of its answers, are right; see `accuracy`."""
     target, prediction = _columns(target), _columns(prediction)
     if prediction.shape[1] > 1 and _exclusive(target, prediction):
-        right = np.argmax(prediction, axis=1) == np.argmax(target, axis=1)
-    else:
-        right = np.all((prediction > 0.5) == (target > 0.5), axis=1)
-    return float(np.average(right, weights=sample_weight))
+        return np.asarray(np.argmax(prediction, axis=1) == np.argmax(target, axis=1))
+    return np.asarray(np.all((prediction > 0.5) == (target > 0.5), axis=1))
 
 
 def log_loss(target: Array, prediction: Array, sample_weight: Array | None = None) -> float:
     """Return the mean of −log of the probability given to what is true; probabilities are kept off 0 by 1e-15."""
-    target, prediction = _columns(target), np.clip(_columns(prediction), 1e-15, 1.0)
+    return float(-np.average(log_likelihoods(target, prediction), weights=sample_weight))
+
+
+def log_likelihoods(target: Array, prediction: Array) -> Array:
+    """Return for each record the log of the probability given to what is true; see `log_loss`."""
+    target, prediction = _columns(target), np.clip(_columns(prediction), LOWEST, 1.0)
     logs = target * np.log(prediction)
     if prediction.shape[1] == 1 or not _exclusive(target, prediction):
-        logs = logs + (1.0 - target) * np.log(np.clip(1.0 - prediction, 1e-15, 1.0))
-    return float(-np.average(np.sum(logs, axis=1), weights=sample_weight))
+        logs = logs + (1.0 - target) * np.log(np.clip(1.0 - prediction, LOWEST, 1.0))
+    return np.asarray(np.sum(logs, axis=1))
 
 
 METRICS: dict[str, Metric] = {"r2": r2, "rmse": rmse, "mae": mae, "accuracy": accuracy, "log_loss": log_loss}
@@ -105,7 +128,12 @@ def check_takes_weights(metrics: dict[str, Metric]) -> None:
 
 def _exclusive(target: Array, prediction: Array) -> bool:
     """Return whether each record has exactly one class, and probabilities that share it out."""
-    return all(bool(np.allclose(np.sum(a, axis=1), 1, atol=1e-3)) for a in (target, prediction))
+    return all(shares_out(a) for a in (target, prediction))
+
+
+def shares_out(probabilities: Array) -> bool:
+    """Return whether the probabilities of each record add up to 1."""
+    return bool(np.allclose(np.sum(probabilities, axis=1), 1, atol=1e-3))
 
 
 def _columns(a: Array) -> Array:

@@ -1,6 +1,6 @@
-"""The figures of `gdkernels.metrics` from sums, part by part: what predictions and targets there are is not kept.
+"""The figures of `gdkernels.metrics` from sums, part by part, without keeping predictions and targets.
 
-They are what `gdkernels.metrics` gives for all of it at once, to rounding.
+To rounding, they equal those that `gdkernels.metrics` computes from everything at once.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ import numpy.typing as npt
 
 from gdkernels.errors import InputError
 from gdkernels.metrics import METRICS
+from gdkernels.metrics.figures import LOWEST, log_likelihoods, right_records, shares_out
 
-__all__ = ["Sums", "check_sums"]
+__all__ = ["ClassSums", "Sums", "check_sums"]
 
 Array = npt.NDArray[Any]
 
@@ -23,7 +24,7 @@ _MEANS = ("mae", "accuracy", "log_loss")  # over the records: those of parts add
 
 
 class Sums:
-    """Grows by `add`, and tells any of the figures then."""
+    """Sums that grow by `add`, from which any of the figures can be computed."""
 
     def __init__(self) -> None:
         self.records = 0
@@ -46,7 +47,7 @@ class Sums:
             return
         if self._first is None:
             self._first = target[0]
-        with np.errstate(over="ignore", invalid="ignore"):  # figures too large for a number come out as such
+        with np.errstate(over="ignore", invalid="ignore"):  # figures too large for a float become infinite
             for name in _MEANS:
                 self._means[name] += weight * METRICS[name](target, prediction, weights)
             self._residual = self._residual + weights @ (target - prediction) ** 2
@@ -68,6 +69,42 @@ class Sums:
             return math.sqrt(float(np.mean(self._residual)) / self._weight)
         spread = np.where(self._spread > 0, self._spread, 1.0)
         return float(np.mean(np.where(self._spread > 0, 1 - self._residual / spread, self._residual == 0)))
+
+
+class ClassSums:
+    """Accuracy and log loss of classes given by their indices: what `Sums` tells of them as one-hot rows, to the bit.
+
+    One-hot rows of many classes would take far more memory than the records.
+    """
+
+    def __init__(self) -> None:
+        self.records = 0
+        self._means = {"accuracy": 0.0, "log_loss": 0.0}
+
+    def add(self, pieces: Iterable[tuple[Array, Array]]) -> None:
+        """Add a part of the records, in pieces: class indices [records] and probabilities [records, classes]."""
+        found = [_right_and_likelihoods(*piece) for piece in pieces]
+        if not found:
+            return
+        right, likelihoods = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
+        self.records += len(right)
+        weights = np.ones(len(right))
+        self._means["accuracy"] += len(right) * float(np.average(right, weights=weights))
+        self._means["log_loss"] += len(right) * float(-np.average(likelihoods, weights=weights))
+
+    def figure(self, name: str) -> float:
+        """Return the accuracy or the log loss, by its name in `gdkernels.metrics.METRICS`."""
+        return self._means[name] / self.records if self.records else math.nan
+
+
+def _right_and_likelihoods(truth: Array, probabilities: Array) -> tuple[Array, Array]:
+    """Return for each record whether its class is right, and the log of the probability of what is true."""
+    p = np.asarray(probabilities, np.float64)
+    if p.shape[1] > 1 and shares_out(p):
+        true = p[np.arange(len(p)), truth]
+        return np.argmax(p, axis=1) == truth, np.log(np.clip(true, LOWEST, 1.0))
+    target = np.eye(p.shape[1])[truth]
+    return right_records(target, p), log_likelihoods(target, p)
 
 
 def check_sums(names: Iterable[str]) -> None:

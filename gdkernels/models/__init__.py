@@ -1,6 +1,6 @@
-"""What most people import: `MLP`, and training from several initial weights.
+"""The class that most people import, `MLP`, and training from several initial weights.
 
-A model is a network with the trainer that it goes on with; it adds no mathematics and no policy.
+A model is a network with the trainer that continues its training. It adds no mathematics and no policy.
 Models of raw tables belong to `gdkernels.tabular`.
 """
 

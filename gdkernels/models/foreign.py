@@ -29,12 +29,12 @@ def from_sklearn(estimator: Any, **settings: Any) -> MLP:
     Returns
     -------
     MLP
-        It gives the estimator's outputs; a classifier's classes come as their numbers in ``estimator.classes_``.
+        It computes the estimator's outputs; the classes of a classifier are their numbers in ``estimator.classes_``.
 
     Raises
     ------
     InputError
-        Where `estimator` is not fitted, or no such network.
+        If `estimator` is not fitted, or is no such network.
     """
     weights = sklearn_weights(estimator)
     mlp = _mlp(weights, weights.activation, "identity", settings)
@@ -54,9 +54,10 @@ def from_torch(
     Parameters
     ----------
     path
-        What ``safetensors.torch.save_file(model.state_dict(), path)`` wrote; layers are in the order of their numbers.
+        The file that ``safetensors.torch.save_file(model.state_dict(), path)`` wrote; layers are in the order of their
+        numbers.
     activation, output
-        Those of the network, which the file does not tell.
+        The activations of the network, which the file does not hold.
     settings
         ``backend``, ``device``, ``precision`` and ``seed`` of `gdkernels.MLP`; the precision is that of the weights
         unless it is given.
@@ -64,7 +65,7 @@ def from_torch(
     Raises
     ------
     FileError
-        Where the file cannot be read, or holds anything but the weights of such layers; nothing in it is executed.
+        If the file cannot be read, or holds anything but the weights of such layers. gdkernels executes nothing in it.
     """
     return _mlp(torch_weights(path), activation, output, settings)
 

@@ -1,4 +1,4 @@
-"""MLP: a network that can be trained, asked, and kept."""
+"""`MLP`: a network that you can train, use and save."""
 
 from __future__ import annotations
 
@@ -37,25 +37,26 @@ class MLP:
     sizes
         The number of inputs, of the units of each hidden layer, and of outputs: [64, 128, 10].
     activation
-        Of the hidden layers: a name, a function ``f(z, *, xp)``, or one of these for each hidden layer.
+        The activation of the hidden layers: a name, a function ``f(z, *, xp)``, or one of these for each hidden layer.
     output
-        That of the last layer. A loss that takes logits sets it.
+        The activation of the last layer. A loss that takes logits sets it.
     bias
         Whether layers have biases.
     seed
-        Of everything random: initial weights, validation split, the order of records. None draws one; it can be read.
+        The seed of everything random: initial weights, validation split, the order of records. None draws one, which
+        you can read.
     backend, device
-        Where to compute: "auto", a name or a `Backend`; "cpu", "cuda:0". Automatic choice is made when the work is
-        known: at the first training or prediction. Until then the parameters are NumPy arrays on the host.
+        Where to compute: "auto", a name or a `Backend`; "cpu", "cuda:0". The automatic choice follows at the first
+        training or prediction, when the work is known. Until then the parameters are NumPy arrays on the host.
     precision
         "float64", "float32", "tf32" or "bfloat16"; None follows the data: float64 for float64, else float32.
 
     Raises
     ------
     InputError
-        For sizes, names or numbers that cannot be.
+        For sizes, names or numbers that are not possible.
     BackendError
-        For a backend or device that was named and cannot run here.
+        For a backend or device that you name and that cannot run here.
     """
 
     _trainer: Trainer | None = None  # the one that the next fit goes on with
@@ -132,7 +133,7 @@ class MLP:
         Raises
         ------
         BackendError
-            If it cannot be had here; nothing has moved then.
+            If it cannot run here. Nothing has moved then.
         """
         self.network.to(device, backend)
         return self
@@ -190,17 +191,17 @@ class MLP:
         resume: bool = False,
         progress: bool | None = None,
     ) -> History:
-        """Train, and return the history; a second call with the same settings goes on where the first ended.
+        """Train, and return the history. A second call with the same settings continues where the first ended.
 
-        Settings are those of `Trainer`, the rest is that of `Trainer.fit`. Other settings start from the present
-        parameters with a new trainer.
+        The settings are those of `Trainer`, and the other arguments those of `Trainer.fit`. If you change a setting, a
+        new trainer starts from the present parameters.
 
         Parameters
         ----------
         starts
-            From how many initial weights to train, the present ones first; the parameters are those of the start with
-            the lowest loss in the end (the validation loss if there is one), and ``history.starts`` tells of all. Each
-            keeps its checkpoints in a folder of its own.
+            How many initial weights to train from, the present ones first. The network keeps the parameters of the
+            start with the lowest final loss (the validation loss if there is one), and ``history.starts`` describes
+            all. Each start keeps its checkpoints in a folder of its own.
         """
         settings: dict[str, Any] = {
             "optimizer": optimizer,
@@ -240,13 +241,14 @@ class MLP:
         self._trainer = trainer
         return history
 
-    # ---- questions
+    # ---- predictions
 
     def predict(self, X: Any) -> Any:
         """Return the outputs [records, outputs], or classes if the network was trained with a cross-entropy.
 
         Classes are whole numbers: [records], or [records, outputs] of 0 and 1 where each output is a class of its own.
-        The result is an array of the kind of X, and on its device.
+        The result comes back as X's array type, on X's device; of a frame, as a NumPy array. A frame needs the columns
+        that the network was trained on, in any order; others are left alone.
         """
         network = self.network
         with network.bound(X) as binding:
@@ -305,7 +307,7 @@ class MLP:
     # ---- files
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
-        """Write everything that `gdkernels.load` needs to a safetensors file; ``extra`` goes along as JSON.
+        """Write everything that `gdkernels.load` needs to a safetensors file, with ``extra`` as JSON.
 
         Raises
         ------
@@ -325,9 +327,9 @@ class MLP:
         Raises
         ------
         InputError
-            Where the package onnx is missing.
+            If the package onnx is missing.
         TraceError
-            Where a function of the user's cannot be traced.
+            If a function of the user's cannot be traced.
         FileError
             If the file exists and `overwrite` is not set, or cannot be written; nothing is ever half-written.
         """

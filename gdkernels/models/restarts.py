@@ -20,7 +20,7 @@ def best_of_starts(
     Returns
     -------
     tuple
-        The trainer and the history of the start with the lowest final loss, which tells of all the starts.
+        The trainer and the history of the start with the lowest final loss; the history describes all the starts.
     """
     network = mlp.network
     tried: list[Start] = []

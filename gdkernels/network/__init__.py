@@ -1,7 +1,7 @@
-"""The trained thing without its trainer: its structure, its parameters where they compute, predictions, and its file.
+"""A network without its trainer: its structure, its parameters on their device, its predictions, and its file.
 
 Everything that holds a network (trainers, estimators, table models, plots, exports) uses the interface of this room.
-How parameters change belongs to `gdkernels.training`.
+Changing the parameters belongs to `gdkernels.training`.
 """
 
 from gdkernels.network.bound import BoundNetwork

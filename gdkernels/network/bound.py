@@ -1,4 +1,4 @@
-"""A network with its parameters, what it was trained for, and where it computes."""
+"""A network with its parameters, its objective, and its binding to a place of computation."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy.typing as npt
 from gdkernels import randomness
 from gdkernels.backend import PRECISIONS, Backend, Executable, Plan
 from gdkernels.backend.program import Program
+from gdkernels.data.frames import ColumnNames, dtype_name
 from gdkernels.data.records import Records, records_in
 from gdkernels.data.validation import RecordSpec, place_inputs
 from gdkernels.definition.losses import Loss
@@ -29,29 +30,31 @@ __all__ = ["BoundNetwork"]
 
 
 class BoundNetwork:
-    """What a `gdkernels.MLP` holds, a `gdkernels.Trainer` trains, and everything else of gdkernels asks.
+    """The network that a `gdkernels.MLP` holds, a `gdkernels.Trainer` trains, and the rest of gdkernels uses.
 
-    This is the interface by which the rooms above work with a network. It is theirs alone: users have `gdkernels.MLP`.
-    Callers know widths in and out and parameters by name; what lies between is the structure's business.
+    This is the interface for the rooms above. Users have `gdkernels.MLP` instead. Callers know the widths in and out,
+    and parameters by name; the structure knows what lies between.
 
     Parameters
     ----------
     structure
-        What is computed.
+        The structure of the network.
     seed
-        Of everything random; None draws one.
+        The seed of everything random; None draws one.
     backend, device, precision
         As for `gdkernels.MLP`.
 
     Attributes
     ----------
     parameters
-        The weights and biases: arrays of the binding, or of NumPy until there is one. A trainer puts new ones in their
-        place; nobody writes into them.
+        The weights and biases: arrays of the binding, or of NumPy until there is one. A trainer replaces them; nobody
+        writes into them.
     objective
-        What it was last trained for; None before.
+        The last objective it was trained for; None before training.
     binding
-        Where it computes; None until that is known.
+        The place where it computes; None until that is known.
+    names
+        The columns of the frames that it was trained on; none where those were arrays.
     """
 
     def __init__(
@@ -66,30 +69,31 @@ class BoundNetwork:
         self.structure = structure
         self.seed = randomness.checked_seed(seed)
         self.objective: Objective | None = None
+        self.names = ColumnNames()
         if precision is not None and precision not in PRECISIONS:
             raise unknown_name("precision", precision, PRECISIONS)
         self._precision = precision
         self._backend, self._device = backend, device
         self.binding: Binding | None = None
         self._executables: dict[Program, Executable] = {}
-        if backend != "auto" or device is not None:  # what the user named fails now, not after loading the data
+        if backend != "auto" or device is not None:  # a place that the user named fails before loading data
             registry.choose(backend, device, precision or "float32")
         structure.check_memory()
         self.parameters: tuple[Layer, ...] = structure.initial_parameters(self.seed)
 
     @property
     def inputs(self) -> int:
-        """Columns of what the network takes."""
+        """The number of columns of the inputs."""
         return self.structure.inputs
 
     @property
     def outputs(self) -> int:
-        """Columns of what it puts out."""
+        """The number of columns of the outputs."""
         return self.structure.outputs
 
     def expects(self, objective: Objective) -> RecordSpec:
-        """Return what records must be like to train, or to measure, the network by this objective."""
-        return RecordSpec(self.inputs, self.outputs, self.structure.widest, objective.loss)
+        """Return the specification of records for this objective, to train or to measure the network."""
+        return RecordSpec(self.inputs, self.outputs, self.structure.widest, objective.loss, self.names)
 
     # ---- where it computes
 
@@ -121,16 +125,16 @@ class BoundNetwork:
             self._rebind(Binding(choice.backend, choice.device, self.binding.precision, choice.reason))
 
     def bind(self, X: Any, workload: Callable[[int], Workload] | None = None, planned: Plan | None = None) -> Binding:
-        """Return where to compute, and choose it first where that has not been done.
+        """Return the binding, and choose it first if there is none.
 
         Parameters
         ----------
         X
-            The data, by whose device and type it is chosen.
+            The data, whose device and type decide the choice.
         workload
-            What is to be done with so many records; None means a prediction.
+            A function from the number of records to the job; None means a prediction.
         planned
-            A plan whose backend and device are taken where the user named none and they can be had here.
+            A plan whose backend and device are used if the user named none and they are available here.
         """
         if self.binding is None:
             precision = self._precision or ("float64" if "float64" in _dtype_name(X) else "float32")
@@ -165,7 +169,7 @@ class BoundNetwork:
     # ---- parameters
 
     def host_parameters(self) -> Layers:
-        """Return the weights and biases as NumPy arrays, which are not to be changed."""
+        """Return the weights and biases as NumPy arrays; do not change them."""
         return map_layers(np.asarray if self.binding is None else self.binding.to_numpy, self.parameters)
 
     def copied_parameters(self) -> tuple[Layer, ...]:
@@ -203,18 +207,29 @@ class BoundNetwork:
     def parameter_count(self) -> int:
         return sum(math.prod(a.shape) for a in self.named_parameters().values())
 
-    # ---- what it computes
+    # ---- computing
 
     def train_for(self, objective: Objective) -> None:
-        """Remember what the network is trained for; a loss that takes logits sets the output to its link.
+        """Remember the objective of training; a loss that takes logits sets the output to its link.
 
         Raises
         ------
         InputError
-            Where the output contradicts the loss.
+            If the output contradicts the loss.
         """
         self.structure = self.structure.with_link(objective)
         self.objective = objective
+
+    @contextmanager
+    def naming(self, X: Any, Y: Any) -> Iterator[None]:
+        """Know columns by the names of the frames X and Y from now on, if none are known; not after an error."""
+        before = self.names
+        self.names = before.learned(X, Y, self.inputs, self.outputs)
+        try:
+            yield
+        except BaseException:
+            self.names = before
+            raise
 
     def objective_for(self, loss: str | Loss | None, reduction: str = "mean") -> Objective:
         """Return an objective to measure by: this loss, the one that the network was last trained for, or "sse"."""
@@ -227,16 +242,16 @@ class BoundNetwork:
         return self._executable(self.structure.program()).predict(self.parameters, x)
 
     def place_and_predict(self, X: Any, objective: Objective | None = None) -> Any:
-        """Return what `predict` does, or with an objective `raw`, for inputs of the user's, checked and placed."""
-        x = place_inputs(self.bind(X), X, self.inputs)
+        """Check and place the user's inputs, and return `predict` of them, or with an objective `raw`."""
+        x = place_inputs(self.bind(X), X, self.inputs, columns=self.names.inputs)
         return self.predict(x) if objective is None else self.raw(x, objective)
 
     def raw(self, x: Any, objective: Objective) -> Any:
-        """Return what the loss of `objective` takes: logits where it has a link."""
+        """Return the input of the objective's loss: logits if the loss has a link."""
         return self._executable(self.structure.program(objective)).predict(self.parameters, x)
 
     def error(self, records: Records, objective: Objective | None = None) -> float:
-        """Return E, without a penalty, of records on the device; by the last objective where none is given."""
+        """Return E, without a penalty, of records on the device, by the last objective unless one is given."""
         chosen = objective or self.objective
         assert chosen is not None
         assert self.binding is not None
@@ -263,5 +278,7 @@ class BoundNetwork:
 
 
 def _dtype_name(X: Any) -> str:
+    if (name := dtype_name(X)) is not None:
+        return name
     dtype = getattr(X, "dtype", None)
     return str(np.asarray(X).dtype if dtype is None else dtype)

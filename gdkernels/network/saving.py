@@ -1,4 +1,4 @@
-"""A network as a model file: what is kept of it, and how it comes back."""
+"""A network as a model file: writing it and reading it back."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from gdkernels.backend import Backend
+from gdkernels.data.frames import ColumnNames
 from gdkernels.definition.naming import describe, restore
 from gdkernels.definition.network import Layer, Layers
 from gdkernels.definition.objective import Objective
@@ -24,7 +25,7 @@ __all__ = ["read_network", "write_network"]
 def write_network(
     network: BoundNetwork, path: str | os.PathLike[str], *, extra: Mapping[str, Any], overwrite: bool
 ) -> None:
-    """Write a network, and what else its model keeps as JSON; see `gdkernels.MLP.save`."""
+    """Write a network, and the other contents of its model as JSON; see `gdkernels.MLP.save`."""
     arrays = named_arrays(network.host_parameters())
     tensors = {name: np.ascontiguousarray(a) for name, a in arrays.items()}
     metadata = {
@@ -34,6 +35,8 @@ def write_network(
         "loss": None if network.objective is None else describe(network.objective.loss),
         "extra": extra,
     }
+    if network.names != ColumnNames():
+        metadata["columns"] = {"inputs": network.names.inputs, "outputs": network.names.outputs}
     write_model(path, tensors, metadata, overwrite=overwrite)
 
 
@@ -44,7 +47,7 @@ def read_network(
     device: str | None,
     objects: Mapping[str, Callable[..., Any]] | None,
 ) -> tuple[BoundNetwork, dict[str, Any]]:
-    """Return a network from a file, and what else its model keeps; see `gdkernels.load`."""
+    """Return a network from a file, and the other contents of its model; see `gdkernels.load`."""
     tensors, metadata = read_model(path)
     _check(path, tensors, metadata)
     try:
@@ -69,11 +72,23 @@ def read_network(
     network.set_parameters(layers)
     if loss is not None:
         network.objective = Objective(restore("loss", loss, objects))
+    network.names = _column_names(path, metadata.get("columns", {}), network)
     return network, extra
 
 
+def _column_names(path: str | os.PathLike[str], told: Any, network: BoundNetwork) -> ColumnNames:
+    """Return the names of the columns that a file tells of; earlier versions wrote none."""
+    widths = {"inputs": network.inputs, "outputs": network.outputs}
+    names = {what: told.get(what) for what in widths} if isinstance(told, dict) else {"inputs": told}
+    for what, given in names.items():
+        sound = isinstance(given, list) and all(isinstance(name, str) for name in given)
+        if given is not None and not (sound and len(set(given)) == len(given) == widths[what]):
+            raise FileError(f"{os.fspath(path)} is a gdkernels model, but its names of columns do not fit its sizes")
+    return ColumnNames(**{what: None if given is None else tuple(given) for what, given in names.items()})
+
+
 def _check(path: str | os.PathLike[str], tensors: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
-    """Refuse a description that does not fit the tensors, before anything of the sizes that it names is allocated."""
+    """Reject a description that does not fit the tensors, before allocating anything of the sizes that it names."""
     sizes, bias = metadata.get("sizes"), metadata.get("bias")
     expected: dict[str, tuple[Any, ...]] = {}
     if isinstance(sizes, list):

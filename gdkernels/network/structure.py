@@ -1,4 +1,4 @@
-"""The structure of a network: what is computed, without the parameters that it is computed with."""
+"""The structure of a network: its computation, without its parameters."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class DenseChain:
     activations
         A function for each hidden layer.
     output
-        That of the last layer.
+        The activation of the last layer.
     bias
         Whether layers have biases.
     """
@@ -59,7 +59,7 @@ class DenseChain:
         Raises
         ------
         InputError
-            For sizes or names that cannot be.
+            For sizes or names that are not possible.
         """
         checked = _checked_sizes(sizes)
         hidden = _hidden_activations(activation, len(checked) - 2)
@@ -67,22 +67,22 @@ class DenseChain:
 
     @property
     def inputs(self) -> int:
-        """Columns of what the network takes."""
+        """The number of columns of the inputs."""
         return self.sizes[0]
 
     @property
     def outputs(self) -> int:
-        """Columns of what it puts out."""
+        """The number of columns of the outputs."""
         return self.sizes[-1]
 
     @property
     def widest(self) -> int:
-        """The most numbers that a record becomes on its way through the network."""
+        """The most numbers that a layer holds for a record, inputs included."""
         return max(self.sizes)
 
     @property
     def multiply_adds(self) -> int:
-        """Those of a forward pass of a record, in its products."""
+        """The multiply-adds in the products of a record's forward pass."""
         return sum(m * n for m, n in pairwise(self.sizes))
 
     def with_link(self, objective: Objective) -> DenseChain:
@@ -91,7 +91,7 @@ class DenseChain:
         Raises
         ------
         InputError
-            Where the network has another output already.
+            If the network has another output already.
         """
         link = objective.link
         if link is identity or self.output == link:
@@ -112,9 +112,9 @@ class DenseChain:
         gradient_norm: bool = False,
         weighted: bool = False,
     ) -> Program:
-        """Return what is to be run: a training step, or without an optimizer a prediction.
+        """Return the program of a training step, or without an optimizer that of a prediction.
 
-        With an objective, the program puts out what its loss takes: logits where that has a link.
+        With an objective, the output of the program is the input of the loss: logits if the loss has a link.
         """
         raw = objective is not None and objective.link is not identity
         functions = (*self.activations, identity if raw else self.output)
@@ -122,20 +122,20 @@ class DenseChain:
         return Program(functions, self.bias, objective if trains else None, optimizer, gradient_norm, weighted)
 
     def workload(self, program: Program, batch_size: int, records: int, epochs: int = 1) -> Workload:
-        """Return what running a program of this structure on so many records is about."""
+        """Return the workload of running a program of this structure on so many records."""
         return Workload(program, self.sizes, batch_size, records, epochs)
 
     def check_memory(self) -> None:
-        """Raise `InputError` where the initial parameters are more than there is memory."""
+        """Raise `InputError` if the initial parameters do not fit into memory."""
         check_initial(self.sizes, self.bias)
 
     def initial_parameters(self, seed: int, restart: int = 0) -> tuple[Layer, ...]:
-        """Return the parameters that training starts from, as NumPy arrays; another `restart` has others."""
+        """Return the initial parameters of a `restart`, as NumPy arrays."""
         generator = randomness.generator(seed, "weights", restart)
         return initial_parameters(self.sizes, (*self.activations, self.output), self.bias, generator)
 
     def checked_parameters(self, parameters: Sequence[Sequence[Any]], like: Layers) -> Iterator[tuple[str, list[Any]]]:
-        """Yield, for each layer, what messages call it and its arrays, once they have the shapes of those in `like`.
+        """Yield the name of each layer in messages, and its arrays, after checking their shapes against `like`.
 
         Raises
         ------
@@ -153,7 +153,7 @@ class DenseChain:
             yield f"layer {k}", arrays
 
     def as_dict(self) -> dict[str, Any]:
-        """Return what a file keeps of it, and what a checkpoint must agree on with a fit that goes on from it."""
+        """Return the description for files, which must agree between a checkpoint and a fit that resumes from it."""
         return {
             "sizes": list(self.sizes),
             "activations": [describe(f) for f in self.activations],

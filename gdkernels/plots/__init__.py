@@ -1,8 +1,8 @@
-"""Pictures of training and of what came of it; they need ``pip install "gdkernels[plot]"``.
+"""Pictures of training and of its results; they need ``pip install "gdkernels[plot]"``.
 
-Every function draws on the matplotlib Axes that it is given, or on those of a new figure, and returns them.
-``ax.figure.savefig("picture.svg")`` writes the picture; ``ax.figure`` at the end of a notebook's cell shows it. pyplot
-is never touched: what it shows, and where, stays the user's, and no display is needed.
+Every function draws on the matplotlib Axes that you pass, or on those of a new figure, and returns them.
+``ax.figure.savefig("picture.svg")`` writes the picture; ``ax.figure`` at the end of a notebook's cell shows it. These
+functions never touch pyplot, which stays yours, and need no display.
 
 >>> from gdkernels import plots
 >>> path = plots.Path(mlp)  # doctest: +SKIP

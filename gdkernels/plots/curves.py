@@ -41,7 +41,7 @@ def loss_curves(history: History | Mapping[str, Any] | Sequence[Any], *, ax: Axe
     Raises
     ------
     InputError
-        Where no epoch has a finite loss.
+        If no epoch has a finite loss.
     """
     several = [history] if isinstance(history, (History, Mapping)) else list(history)
     runs = [_run(h) for h in several]
@@ -70,7 +70,7 @@ def loss_curves(history: History | Mapping[str, Any] | Sequence[Any], *, ax: Axe
 
 @dataclass(frozen=True)
 class _Run:
-    """What is drawn of a history."""
+    """The curves that are drawn of a history."""
 
     epochs: list[int]
     loss: list[float]
@@ -119,7 +119,7 @@ def throughput(
     samples_per_second
         For each backend (or backend and device: any name) the samples per second by size.
     size
-        What the sizes are, with their unit.
+        The name of the sizes, with their unit.
     ax
         Where to draw; None makes a figure.
 
@@ -131,7 +131,7 @@ def throughput(
     Raises
     ------
     InputError
-        Where there is nothing to draw, or a size or a throughput is not above 0.
+        If there is nothing to draw, or a size or a throughput is not above 0.
     """
     if not any(samples_per_second.values()):
         raise InputError("there is no throughput to draw: no backend has a measurement")

@@ -37,7 +37,7 @@ class Descent:
         Raises
         ------
         DivergenceError
-            Where the error stops being finite.
+            If the error stops being finite.
         """
         path = Path(self.mlp)
         history = self.mlp.fit(

@@ -36,7 +36,7 @@ class Parameter:
     Attributes
     ----------
     layer
-        From 0.
+        The number of the layer, from 0.
     index
         Of a weight: its input and its unit; of a bias: its unit.
     """
@@ -51,7 +51,7 @@ class Parameter:
         Raises
         ------
         InputError
-            Where it is neither a weight nor a bias.
+            If it is neither a weight nor a bias.
         """
         found = _SPELLING.fullmatch(spelling)
         if found is None:
@@ -75,7 +75,7 @@ class Parameter:
         Raises
         ------
         InputError
-            Where the network has no such parameter.
+            If the network has no such parameter.
         """
         array = self._array(layers)
         if array is None or any(k >= n for k, n in zip(self.index, array.shape, strict=True)):
@@ -137,7 +137,7 @@ class Landscape:
     Parameters
     ----------
     mlp
-        The network; what is kept of it is a copy.
+        The network, of which the landscape keeps a copy.
     X, Y
         The records, as for `gdkernels.MLP.loss`, on the host.
     loss
@@ -181,7 +181,7 @@ class Landscape:
         Parameters
         ----------
         at
-            All the others; None is `here`.
+            The values of all other parameters; None means `here`.
         """
         found = [self.error(moved) for moved in self._moved(parameters, values, at)]
         return np.array(found).reshape(values.shape[:-1])

@@ -1,4 +1,4 @@
-"""How good predictions are: a fit over its data, predicted against true, residuals, the confusion matrix."""
+"""Pictures of predictions: a fit over its data, predicted against true, residuals, the confusion matrix."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def fitted_curve(
     X, Y
         The data, one number each: [records] or [records, 1].
     x, y
-        What they are, with their units.
+        Their names, with units.
     ax
         Where to draw; None makes a figure.
 
@@ -53,7 +53,7 @@ def fitted_curve(
     Raises
     ------
     InputError
-        Where X or Y is not one number for each record.
+        If X or Y is not one number for each record.
     """
     inputs, targets = _numbers(X, "X"), _numbers(Y, "Y")
     _check_lengths(inputs, targets, "X", "Y")
@@ -77,7 +77,7 @@ def predicted_against_true(true: Any, predicted: Any, *, name: str = "target", a
     true, predicted
         Numbers [records] or [records, 1], in the target's own terms.
     name
-        What they are, with the unit.
+        The name of the quantity, with its unit.
     ax
         Where to draw; None makes a figure.
 
@@ -89,7 +89,7 @@ def predicted_against_true(true: Any, predicted: Any, *, name: str = "target", a
     Raises
     ------
     InputError
-        Where they are not one number for each record.
+        If they are not one number for each record.
     """
     t, p = _pairs(true, predicted)
     ax = style.axes_or_new(ax)
@@ -116,7 +116,7 @@ def residuals(true: Any, predicted: Any, *, name: str = "target", ax: Axes | Non
     Raises
     ------
     InputError
-        Where they are not one number for each record.
+        If they are not one number for each record.
     """
     t, p = _pairs(true, predicted)
     ax = style.axes_or_new(ax)
@@ -135,7 +135,7 @@ def confusion_matrix(counts: Any, labels: Sequence[Any], *, ax: Axes | None = No
     counts
         [true class, predicted class].
     labels
-        Those of the classes.
+        The names of the classes.
     ax
         Where to draw; None makes a figure.
 
@@ -147,7 +147,7 @@ def confusion_matrix(counts: Any, labels: Sequence[Any], *, ax: Axes | None = No
     Raises
     ------
     InputError
-        Where `counts` is not a square of whole numbers with a label for each class.
+        If `counts` is not a square of whole numbers with a label for each class.
     """
     matrix = np.asarray(counts)
     k = len(labels)

@@ -45,11 +45,11 @@ def error_over_weight(
     path
         The descent to draw; None draws the tangent at the landscape's network.
     limits
-        The least and the greatest value; None is what shows the path, or 2 to each side.
+        The least and the greatest value; None shows the path, or 2 to each side.
     points
-        At how many values the error is computed.
+        The number of values at which the error is computed.
     label
-        What the parameter is; None is its name.
+        A label for the parameter; None is its name.
     ax
         Where to draw; None makes a figure.
 

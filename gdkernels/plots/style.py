@@ -1,4 +1,4 @@
-"""How the pictures look: one palette that colour-blind people can tell apart, one way to dress axes.
+"""The look of the pictures: one palette that colour-blind people can tell apart, one way to dress axes.
 
 Colours of text, spines and background are left to the user's matplotlib, so that pictures fit a dark notebook as well.
 """
@@ -42,12 +42,12 @@ _PANEL_INCHES = (5.6, 4.2)
 
 
 def require() -> None:
-    """Raise where pictures cannot be drawn here.
+    """Raise an error if pictures cannot be drawn here.
 
     Raises
     ------
     InputError
-        Where matplotlib is not installed, or broken; it says how to mend that.
+        If matplotlib is not installed, or broken; it says how to mend that.
     """
     try:
         import matplotlib.figure  # noqa: F401

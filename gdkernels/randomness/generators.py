@@ -1,4 +1,4 @@
-"""Everything random, drawn on the host from a stream named by (seed, purpose, epoch).
+"""Generators of everything random, on the host, each for a stream named by (seed, purpose, epoch).
 
 Every backend therefore starts from the same bits and sees the same batches.
 """

@@ -15,7 +15,7 @@ __all__ = ["TEMPORARY", "TakenError", "check_destination", "free_name", "write_a
 
 TEMPORARY = ".gdkernels-{}.tmp"
 
-# What link() answers on file systems that have no hard links (FAT, some network and user-space ones).
+# The errors of link() on file systems without hard links (FAT, some network and user-space ones).
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 
@@ -33,28 +33,28 @@ def write_atomically(
 ) -> Path:
     """Call `write` with a temporary file in the folder of `path`, then give that file its name.
 
-    Whoever opens `path` sees the old file or the whole new one, also after a crash or when two processes write at once.
+    A reader of `path` sees the old file or the whole new one, also after a crash or when two processes write at once.
 
     Parameters
     ----------
     write
-        Writes the content to the binary file that it is given.
+        A function that writes the content to the binary file that it gets.
     overwrite
-        Whether a file that exists already is replaced.
+        Whether to replace a file that exists already.
     through_links
-        Whether a symbolic link then keeps its place, and its target is replaced; else the link itself is.
+        Whether a symbolic link then stays, and its target is replaced; otherwise the link itself is.
     or_beside
-        Whether the content gets the next free name where another file took the name while it was written.
+        Whether to take the next free name if another file took the name while this one was written.
 
     Returns
     -------
     Path
-        Where it is now.
+        The name of the file.
 
     Raises
     ------
     FileError
-        Where the file exists already and `overwrite` is false, or it cannot be written; nothing is left behind.
+        If the file exists already and `overwrite` is false, or it cannot be written. Nothing is left behind.
     """
     check_destination(path, overwrite=overwrite)
     target = Path(os.path.realpath(path)) if overwrite and through_links else Path(path)
@@ -83,12 +83,12 @@ def write_atomically(
 
 
 def check_destination(path: str | os.PathLike[str], *, overwrite: bool) -> None:
-    """Raise what writing `path` would raise, as far as can be known before: ask this before long work.
+    """Raise the error that writing `path` would raise, as far as that is known; call this before long work.
 
     Raises
     ------
     FileError
-        Where the folder is missing or not writable, the file exists already and `overwrite` is false, or `path` is no
+        If the folder is missing or not writable, the file exists already and `overwrite` is false, or `path` is no
         place for a file.
     """
     path = Path(path)
@@ -147,7 +147,7 @@ def _name_once(temporary: Path, target: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the new name last through a power failure, where the file system can."""
+    """Make the new name survive a power failure, if the file system can."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

@@ -1,4 +1,4 @@
-"""The folder in which gdkernels keeps what it need not find out twice: the user's own, and nobody else's to write."""
+"""The cache folder of gdkernels, which belongs to the user, and to which nobody else may write."""
 
 import os
 import stat
@@ -9,7 +9,7 @@ __all__ = ["cache_folder", "untrusted", "unusable"]
 
 
 def cache_folder() -> Path:
-    """Return where it is, or would be: GDKERNELS_CACHE, or below the user's folder of caches.
+    """Return the path of the folder: GDKERNELS_CACHE, or a place below the user's folder of caches.
 
     A user without a home, as many a container has, has a folder of their own among the temporary ones.
     """
@@ -26,7 +26,7 @@ def cache_folder() -> Path:
 
 
 def unusable(path: Path) -> str | None:
-    """Return why the folder cannot be trusted or written, or None; creates it where it is missing."""
+    """Return why the folder cannot be trusted or written, or None; create it if it is missing."""
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         problem = untrusted(path)
@@ -38,12 +38,12 @@ def unusable(path: Path) -> str | None:
 
 
 def untrusted(path: Path) -> str | None:
-    """Return why what lies in the folder, which exists, may be somebody else's; None if it is the user's own.
+    """Return why files in the folder, which exists, may be somebody else's; None if it is the user's own.
 
     Raises
     ------
     OSError
-        Where it cannot be looked at.
+        If the folder cannot be examined.
     """
     status = path.stat()
     if not stat.S_ISDIR(status.st_mode):

@@ -11,7 +11,7 @@ __all__ = ["sha256"]
 
 
 def sha256(data: bytes | memoryview = b"") -> Hash:
-    """Return the digest of `data`, to which more may be added."""
+    """Return the digest of `data`, to which you can add more."""
     import hashlib
 
     return hashlib.sha256(data)

@@ -1,8 +1,8 @@
-"""The machine and the software on it: the one place that reads what they are.
+"""A description of the machine and its software; no other module reads it.
 
-`machine` returns what makes two machines of one kind, for times that are only good on the kind that they were taken on.
-The other functions each return one thing that a reader of a measurement wants to know, or None where the system does
-not tell.
+`machine` returns the properties that make two machines of one kind, because measured times hold only on one kind. Each
+of the other functions returns one thing that a reader of a measurement wants to know, or None if the system does not
+tell.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def _first_processor() -> dict[str, str]:
 
 
 def _output(command: str, *arguments: str) -> str:
-    import shutil  # with subprocess, only for whoever describes a measurement
+    import shutil  # loads subprocess, which only the description of a measurement needs
     import subprocess
 
     if shutil.which(command) is None:

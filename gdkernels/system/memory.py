@@ -1,4 +1,4 @@
-"""How much memory this process may have: by the machine, by its control groups, and by its own limits."""
+"""The memory that this process may have: by the machine, by its control groups, and by its own limits."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _CGROUP = Path("/proc/self/cgroup")
 _CGROUPS = Path("/sys/fs/cgroup")
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
-# By resource limit, what of this process counts towards it.
+# By resource limit, the memory of this process that counts towards it.
 _RESOURCES = {"RLIMIT_AS": "VmSize", "RLIMIT_DATA": "VmData"}
 
 
 @dataclass(frozen=True)
 class Room:
-    """So many bytes, and what sets that bound."""
+    """A bound in bytes, and its cause."""
 
     bytes: int
     by: str
@@ -33,11 +33,11 @@ class Room:
 
 
 def room() -> Room | None:
-    """Return how much more memory this process can have now; None where the system does not tell."""
+    """Return how much more memory this process can have now; None if the system does not tell."""
     status = _fields(_STATUS)
     found = [Room(_fields(_MEMINFO).get("MemAvailable", -1), "what the machine has left")]
     for folder, most in _cgroup_limits():
-        # What is only kept in case that it is read again is given up when somebody asks.
+        # The system gives up cached pages of files when a process needs memory.
         kept = _fields(folder / "memory.stat").get("inactive_file", 0)
         taken = _number(folder / "memory.current") or _number(folder / "memory.usage_in_bytes") or 0
         found.append(Room(max(0, most - taken + kept), "what the control group has left"))
@@ -47,7 +47,7 @@ def room() -> Room | None:
 
 
 def limit() -> Room | None:
-    """Return how much memory this process can ever have; unlike `room`, the same at any time."""
+    """Return the most memory that this process can ever have; unlike `room`, it does not change."""
     found = [Room(_fields(_MEMINFO).get("MemTotal", -1), "the memory of the machine")]
     found += [Room(most, "the limit of the control group") for _, most in _cgroup_limits()]
     found += [Room(most, name) for name, most in _resource_limits()]
@@ -55,12 +55,12 @@ def limit() -> Room | None:
 
 
 def used() -> int:
-    """Return the bytes of memory that this process has now; 0 where the system does not tell."""
+    """Return the bytes of memory that this process has now; 0 if the system does not tell."""
     return _fields(_STATUS).get("VmRSS", 0)
 
 
 def peak() -> int:
-    """Return the most that it has had so far."""
+    """Return the most bytes of memory that this process has had so far."""
     return _fields(_STATUS).get("VmHWM", 0)
 
 

@@ -1,11 +1,11 @@
-"""In a notebook: small HTML tables that fit a light and a dark ground, and whether there is a notebook."""
+"""Notebooks: small HTML tables that fit a light and a dark background, and a check for a notebook."""
 
 import sys
 from collections.abc import Iterable, Sequence
 
 __all__ = ["html_table", "in_notebook"]
 
-# No colour is set: text, lines and ground are those of the notebook.
+# Set no colour: text, lines and background are those of the notebook.
 _CELL = "padding:0.15em 0.8em 0.15em 0;text-align:left;vertical-align:top"
 _HEAD = f"{_CELL};font-weight:600;border-bottom:1px solid currentColor"
 _CAPTION = "caption-side:top;text-align:left;color:inherit;padding:0 0 0.3em"
@@ -17,11 +17,11 @@ def html_table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[objec
     Parameters
     ----------
     caption
-        What stands above it.
+        The text above the table.
     heads
         The names of the columns.
     rows
-        For each row as many cells, shown by `str`.
+        The cells of each row, shown by `str`.
     """
     from html import escape
 

@@ -1,4 +1,4 @@
-"""Time and memory by phase: what reading, compiling, training and the rest took, where somebody asks."""
+"""Time and memory by phase, if somebody asks for a profile: of reading, compiling, training and the rest."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _ELSE = "else"
 
 @dataclass
 class Phase:
-    """What a phase came to, all the times that it was gone through.
+    """The totals of a phase over all its runs.
 
     Attributes
     ----------
     seconds
-        Without those of phases within it.
+        The time of the phase, without the phases within it.
     memory
-        The bytes that the process had when it ended last.
+        The bytes of the process when the phase last ended.
     peak
-        The most that it had had until then.
+        The most bytes of the process until then.
     """
 
     seconds: float = 0.0
@@ -45,7 +45,7 @@ class Profile:
         self._since = time.perf_counter()
 
     def enter(self, name: str) -> None:
-        """Begin a phase, within that which is going on."""
+        """Begin a phase within the present one."""
         self._charge()
         self._open.append(name)
         self.phases.setdefault(name, Phase())
@@ -100,7 +100,7 @@ def profiled() -> Iterator[Profile]:
 
 @contextmanager
 def phase(name: str) -> Iterator[None]:
-    """Mark a phase; it costs nothing worth naming where nobody measures."""
+    """Mark a phase; this costs next to nothing unless somebody measures."""
     profile = _profile.get()
     if profile is None:
         yield

@@ -12,17 +12,17 @@ __all__ = ["RecordCount", "progress_bar"]
 
 _log = logging.getLogger("gdkernels")
 
-_DELAY_SECONDS = 1.0  # what is done sooner needs no bar
+_DELAY_SECONDS = 1.0  # shorter work needs no bar
 
 
 def progress_bar(show: bool | None, **options: Any) -> Any:
-    """Return a bar of tqdm with these options, or None where none is wanted.
+    """Return a bar of tqdm with these options, or None if none is wanted.
 
     Parameters
     ----------
     show
-        Whether to show it, and to leave it there when done; None shows it on a terminal and in a notebook, until it is
-        done.
+        Whether to show the bar, and to leave it there in the end. None shows it on a terminal and in a notebook, until
+        the work is done.
     """
     if not _wanted(show):
         return None
@@ -35,12 +35,12 @@ def progress_bar(show: bool | None, **options: Any) -> Any:
 
 
 class RecordCount:
-    """Counts records as they are done, and shows how many, and how many a second.
+    """Counts finished records, and shows their number and their rate.
 
     Parameters
     ----------
     doing
-        What is done with them, in a word.
+        The work in a word.
     show
         As for `progress_bar`.
     """
@@ -57,7 +57,7 @@ class RecordCount:
             self._bar.close()
 
     def update(self, records: int) -> None:
-        """Count so many records more."""
+        """Count so many more records."""
         self.done += records
         if self._bar is not None:
             try:
@@ -67,12 +67,12 @@ class RecordCount:
 
 
 def _wanted(show: bool | None) -> bool:
-    """Return whether to show a bar: where it is left open, on a terminal and in a notebook."""
+    """Return whether to show a bar; None means on a terminal and in a notebook."""
     return show or (show is None and (in_notebook() or (sys.stderr is not None and sys.stderr.isatty())))
 
 
 def _tqdm() -> Any:
-    """Return what makes a bar: of widgets in a notebook that has them; without them, tqdm.auto would warn."""
+    """Return the class of bars: widgets in a notebook that has them. Without them, tqdm.auto would warn."""
     if in_notebook() and find_spec("ipywidgets") is not None:
         from tqdm.auto import tqdm
     else:

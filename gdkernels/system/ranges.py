@@ -1,4 +1,4 @@
-"""Which numbers an argument takes, and how an error says so."""
+"""Ranges of numbers that arguments take, with the words of their errors."""
 
 from __future__ import annotations
 

@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from gdkernels.errors import InputError
 from gdkernels.files.arrays import Rows, members_of, rows_of
-from gdkernels.tables.table import Column, Floats, Table, Text
+from gdkernels.tables.cells import Cells
+from gdkernels.tables.table import Column, Floats, RawTable, Text
 
 __all__ = ["read_npy", "read_npz"]
 
@@ -19,21 +20,21 @@ _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.r
 _DEFLATED = 1100  # bytes that one compressed byte can become, and a few more: the format's limit is 1032
 
 
-def read_npy(path: Path, records: int) -> Iterator[Table]:
+def read_npy(path: Path, records: int) -> Iterator[RawTable]:
     """Yield the table of one array [records, columns], whose columns are numbered from 0, in parts of so many."""
     rows = _rows(path)
     if rows is not None and len(rows.shape) == 2 and rows.shape[0] > records:
         for first in range(0, rows.shape[0], records):
             part = _numbers(rows.read(first, min(rows.shape[0], first + records)), "its array", str(path))
-            yield Table(_columns(part, ""), str(path), first=first)
+            yield RawTable(_columns(part, ""), str(path), first=first)
         return
     array = _numbers(_load(path), "its array", str(path))
     if array.ndim != 2:
         raise InputError(f"{path} must hold an array [records, columns], not one of shape {list(array.shape)}")
-    yield Table(_columns(array, ""), str(path))
+    yield RawTable(_columns(array, ""), str(path))
 
 
-def read_npz(path: Path, records: int) -> Iterator[Table]:
+def read_npz(path: Path, records: int) -> Iterator[RawTable]:
     """Yield the table of the arrays X [records, columns] and, to be predicted, Y [records] or [records, outputs].
 
     One-hot rows of Y become one column of classes, the positions of their ones, as text. A compressed file is read
@@ -51,12 +52,12 @@ def read_npz(path: Path, records: int) -> Iterator[Table]:
             for first, stop in bounds:
                 inputs = _numbers(x.read(first, stop), "X", str(path))
                 targets = _targets(_numbers(y.read(first, stop), "Y", str(path)), hot=hot)
-                yield Table(_columns(inputs, "") | targets, str(path), tuple(targets), first)
+                yield RawTable(_columns(inputs, "") | targets, str(path), tuple(targets), first)
             return
     yield _whole(path)
 
 
-def _whole(path: Path) -> Table:
+def _whole(path: Path) -> RawTable:
     file = _load(path)
     if "X" not in file:
         raise InputError(
@@ -66,21 +67,21 @@ def _whole(path: Path) -> Table:
     if x.ndim != 2:
         raise InputError(f"X in {path} must have the shape [records, columns], not {list(x.shape)}")
     if "Y" not in file:
-        return Table(_columns(x, ""), str(path))
+        return RawTable(_columns(x, ""), str(path))
     y = _numbers(file["Y"], "Y", str(path))
     if y.ndim not in (1, 2) or y.shape[1:] == (0,):
         raise InputError(f"Y in {path} must have the shape [records] or [records, outputs], not {list(y.shape)}")
     if len(x) != len(y):
         raise InputError(f"X and Y in {path} must have as many records: X has {len(x):,}, Y has {len(y):,}")
     targets = _targets(y, hot=y.ndim > 1 and y.shape[1] > 1 and _one_hot(y))
-    return Table(_columns(x, "") | targets, str(path), tuple(targets))
+    return RawTable(_columns(x, "") | targets, str(path), tuple(targets))
 
 
 def _one_hot(y: npt.NDArray[Any]) -> bool:
     return bool(np.all((y == 0) | (y == 1)) and np.all(y.sum(axis=1) == 1))
 
 
-def _targets(y: Floats, *, hot: bool) -> dict[str, Column]:
+def _targets(y: Floats, *, hot: bool) -> dict[str, Column | Cells]:
     if y.ndim == 1 or y.shape[1] == 1:
         return {"Y": y.reshape(-1)}
     if hot:
@@ -96,7 +97,7 @@ def _rows(path: Path) -> Rows | None:
         return None
 
 
-def _columns(array: Floats, prefix: str) -> dict[str, Column]:
+def _columns(array: Floats, prefix: str) -> dict[str, Column | Cells]:
     return {f"{prefix}{k}": np.ascontiguousarray(array[:, k]) for k in range(array.shape[1])}
 
 

@@ -7,24 +7,48 @@ standardising it becomes 0, the average.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields, replace
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 
 from gdkernels.errors import InputError
 from gdkernels.files.schema import require_fields
-from gdkernels.tables import dates
+from gdkernels.tables.cells import Cells
+from gdkernels.tables.dates import moment_of
+from gdkernels.tables.meaning import labels_of, read_as
+from gdkernels.tables.reading import MISSING, NUMBER, TEXT, Finding, Reading, date_reading
 from gdkernels.tables.scaling import skewness
-from gdkernels.tables.table import Column, Floats, Table, Text, as_text, number_or_nan, number_text
+from gdkernels.tables.table import Column, Floats, NumberColumn, Table, Text, finding_of, number_or_nan, number_text
 
-__all__ = ["Category", "Date", "Dropped", "Kind", "Number", "from_json", "label_of", "numbers_of"]
+__all__ = [
+    "FIRST_NUMBERS",
+    "PARTS",
+    "Category",
+    "Date",
+    "Dropped",
+    "Kind",
+    "Number",
+    "as_labels",
+    "dates_of",
+    "from_json",
+    "label_of",
+    "numbers_of",
+    "split",
+]
 
 # A gap tells something of its own where it is not an accident: an indicator for less would be noise.
 GAPS = 0.01
 SKEWED = 1.0  # a normal distribution has 0, an exponential one 2
 RARE = 5  # a value of fewer training rows is pooled with the other rare ones
 MOST_LEVELS = 100
+
+_MEND = "correct or remove it, or train again on cells like it"
+PARTS = ("day number", "month", "day", "weekday", "hour")  # of a date
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# How the first version read what it trained on.
+FIRST_NUMBERS = replace(NUMBER, gaps=MISSING)
 
 
 @dataclass(frozen=True)
@@ -50,10 +74,11 @@ class Number:
     log: float | None
     indicator: bool
     kind: str = "number"
+    reading: Reading = FIRST_NUMBERS
 
     @classmethod
-    def fit(cls, name: str, values: Floats) -> Number | Dropped:
-        """Learn from the training rows."""
+    def fit(cls, name: str, values: Floats, reading: Reading = NUMBER, note: str = "") -> Number | Dropped:
+        """Learn from the training rows; `note` is what else is said of the column."""
         gaps = np.isnan(values)
         present = values[~gaps]
         if not len(present):
@@ -63,17 +88,19 @@ class Number:
         if constant and not indicator:
             return Dropped(name, f"constant: {number_text(present[0])} in every training row that has a value")
         log = None if constant else _log_offset(present)
-        why = [] if log is None else ["skewed, so its logarithm" + (f" of {log:.4g} + it" if log else "")]
+        why = [note] if note else []
+        if log is not None:
+            why.append("skewed, so its logarithm" + (f" of {log:.4g} + it" if log else ""))
         if gaps.any():
             why.append(f"{gaps.mean():.1%} gaps become the median" + (", with an indicator" if indicator else ""))
-        return cls(name, "; ".join(why), float(np.median(present)), log, bool(indicator))
+        return cls(name, "; ".join(why), float(np.median(present)), log, bool(indicator), reading=reading)
 
     @property
     def features(self) -> tuple[str, ...]:
         return (self.name, f"{self.name} missing") if self.indicator else (self.name,)
 
     def encode(self, table: Table) -> Floats:
-        values = numbers_of(table, self.name)
+        values = numbers_of(table, self.name, self.reading)
         gaps = np.isnan(values)
         filled = np.where(gaps, self.median, values)
         if self.log is not None:
@@ -100,12 +127,14 @@ class Category:
     other: bool
     gaps: bool
     kind: str = "category"
+    reading: Reading = TEXT
 
     @classmethod
-    def fit(cls, name: str, column: Column) -> Category | Dropped:
-        """Learn from the training rows."""
-        counts = _counts(column)
-        gaps = int(np.sum(as_text(column).codes < 0))
+    def fit(cls, name: str, column: Column, note: str = "") -> Category | Dropped:
+        """Learn from the training rows; `note` is what else is said of the column."""
+        text = as_labels(column)
+        counts = _counts(text)
+        gaps = int(np.sum(text.codes < 0))
         frequent = [level for level, count in counts.items() if count >= RARE]
         kept = sorted(sorted(frequent, key=lambda level: -counts[level])[:MOST_LEVELS])
         pooled = sum(counts.values()) - sum(counts[level] for level in kept)
@@ -114,12 +143,12 @@ class Category:
             if len(counts) <= 1 and not gaps:
                 return Dropped(name, f"constant: {next(iter(counts), None)!r} in every training row")
             return Dropped(name, f"no two values are in {RARE} training rows each")
-        why = [f"{len(counts):,} values"]
+        why = [*([note] if note else []), f"{len(counts):,} values"]
         if len(counts) > len(kept):
             why.append(f"{len(counts) - len(kept):,} rare ones pooled" if other else "the rare ones count as average")
         if gaps:
             why.append(f"{gaps:,} gaps are a value of their own" if has_gaps else "gaps count as average")
-        return cls(name, "; ".join(why), tuple(kept), other, has_gaps)
+        return cls(name, "; ".join(why), tuple(kept), other, has_gaps, reading=text.finding.reading)
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -128,19 +157,38 @@ class Category:
         return tuple(whole[:1] if len(whole) == 2 else whole)  # of two, the second says the same
 
     def encode(self, table: Table) -> Floats:
-        text = as_text(_column_of(table, self.name))
-        count = len(self.levels) + self.other + self.gaps
-        hot = np.vstack([np.eye(count), np.full(count, np.nan)])
-        places = {level: k for k, level in enumerate(self.levels)}
-        unseen = len(self.levels) if self.other else count
-        wanted = np.array([places.get(label_of(level), unseen) for level in text.levels], np.int64)
-        rows = text.lookup(wanted, count - 1 if self.gaps else unseen)
-        encoded: Floats = hot[rows][:, : len(self.features)]
+        text = as_labels(read_as(table.columns[self.name], self.reading))
+        rows = self.rows
+        wanted = np.array([rows.get(level, self.unseen) for level in text.levels], np.int64)
+        encoded: Floats = self.encodings[text.lookup(wanted, self.missing)]
         return encoded
 
+    # What follows is how a cell becomes features, here and in the ONNX model that is made of it.
 
-def _counts(column: Column) -> dict[str, int]:
-    text = as_text(column)
+    @property
+    def encodings(self) -> Floats:
+        """The features of each level, of rare ones, of a gap, and last of what is unknown."""
+        count = len(self.levels) + self.other + self.gaps
+        return np.vstack([np.eye(count), np.full(count, np.nan)])[:, : len(self.features)]
+
+    @property
+    def rows(self) -> dict[str, int]:
+        """By the text of a cell, without spaces around it, the row of `encodings` that it takes; others are unseen."""
+        known = {level: k for k, level in enumerate(self.levels)}
+        return known | {f"{level}.0": k for level, k in known.items() if _is_whole(level)}
+
+    @property
+    def unseen(self) -> int:
+        """The row of a value that was rare, or not there in training."""
+        return len(self.levels) if self.other else len(self.levels) + self.gaps
+
+    @property
+    def missing(self) -> int:
+        """The row of a gap."""
+        return len(self.levels) + self.other if self.gaps else self.unseen
+
+
+def _counts(text: Text) -> dict[str, int]:
     numbers = np.bincount(text.codes[text.codes >= 0], minlength=len(text.levels))
     counts: dict[str, int] = {}
     for level, count in zip(text.levels, numbers.tolist(), strict=True):
@@ -160,37 +208,32 @@ class Date:
     fill: tuple[float, ...]
     indicator: bool
     kind: str = "date"
+    reading: Reading = TEXT
 
     @classmethod
-    def fit(cls, name: str, column: Text, pattern: str) -> Date | Dropped:
+    def fit(cls, name: str, column: Text, reading: Reading) -> Date | Dropped:
         """Learn from the training rows."""
-        values = dates.split(column, pattern)
+        pattern = reading.format
+        values = split(column, pattern)
         present = values[~np.isnan(values[:, 0])]
-        parts = [k for k in range(len(dates.PARTS)) if len(present) and np.ptp(present[:, k]) > 0]
+        parts = [k for k in range(len(PARTS)) if len(present) and np.ptp(present[:, k]) > 0]
         if not parts:
             return Dropped(name, "constant: a single date in every training row that has one")
         indicator = bool(np.mean(column.codes < 0) >= GAPS)
-        names = tuple(dates.PARTS[k] for k in parts)
+        names = tuple(PARTS[k] for k in parts)
         why = f"a date ({pattern}), split into {', '.join(names)}"
-        return cls(name, why, pattern, names, tuple(np.median(present[:, parts], axis=0).tolist()), indicator)
+        fill = tuple(np.median(present[:, parts], axis=0).tolist())
+        return cls(name, why, pattern, names, fill, indicator, reading=reading)
 
     @property
     def features(self) -> tuple[str, ...]:
         return tuple(f"{self.name} {part}" for part in (*self.parts, *(["missing"] * self.indicator)))
 
     def encode(self, table: Table) -> Floats:
-        text = as_text(_column_of(table, self.name))
-        values = dates.split(text, self.pattern)[:, [dates.PARTS.index(part) for part in self.parts]]
-        gaps = text.codes < 0
-        wrong = np.isnan(values[:, 0]) & ~gaps
-        if wrong.any():
-            row = int(np.argmax(wrong))
-            raise InputError(
-                f"{table.place(row, self.name)}: {text.levels[text.codes[row]]!r} is not a date like those trained on "
-                f"({self.pattern})"
-            )
+        text = dates_of(table, self.name, self.reading)
+        values = split(text, self.pattern)[:, [PARTS.index(part) for part in self.parts]]
         filled = np.where(np.isnan(values), self.fill, values)
-        return np.column_stack([filled, gaps]) if self.indicator else filled
+        return np.column_stack([filled, text.codes < 0]) if self.indicator else filled
 
 
 Kind = Number | Category | Date | Dropped
@@ -203,61 +246,128 @@ _KINDS: dict[str, Any] = {
 
 
 def label_of(level: str) -> str:
-    """Return a value's label: numbers in one spelling, so that 3, 3.0 and a number column's 3 are the same."""
-    number = number_or_nan(level)
-    code = level.lstrip("+-")[:2]
-    if not np.isfinite(number) or (len(code) == 2 and code[0] == "0" and code[1].isdigit()):
-        return level
-    return number_text(number)
+    """Return a value's label: its text, but for numbers such as 3.0, which a table with gaps makes of 3."""
+    whole = level.removesuffix(".0")
+    return whole if whole != level and _is_whole(whole) else level
 
 
-def numbers_of(table: Table, name: str) -> Floats:
+def _is_whole(label: str) -> bool:
+    return label.lstrip("-").isdigit() and number_text(number_or_nan(label)) == label
+
+
+def as_labels(column: Column) -> Text:
+    """Return a column as text, truth values as "true" and "false"; its reading is one of text."""
+    text = labels_of(column)
+    reading = text.finding.reading
+    return (
+        text if reading.kind in ("text", "boolean") else replace(text, finding=Finding(replace(reading, kind="text")))
+    )
+
+
+def split(column: Text, pattern: str) -> Floats:
+    """Return the parts of each date [records, parts], NaN where there is none or it does not follow `pattern`."""
+    parts = np.full((len(column.levels) + 1, len(PARTS)), np.nan)
+    for k, level in enumerate(column.levels):
+        if (moment := moment_of(level, pattern)) is not None:
+            days = (moment - _EPOCH).total_seconds() / 86_400
+            parts[k] = (days, moment.month, moment.day, moment.weekday(), moment.hour)
+    return np.asarray(parts[column.codes])  # the code −1 is the last row
+
+
+def numbers_of(table: Table, name: str, reading: Reading | None = None) -> Floats:
     """Return a column as finite numbers, NaN for gaps.
+
+    Parameters
+    ----------
+    reading
+        What its cells mean; None is what was found.
 
     Raises
     ------
     InputError
         For text or infinity; the message names the first such cell.
     """
-    column = _column_of(table, name)
-    values = column.numbers() if isinstance(column, Text) else column
+    column = table.columns[name]
+    if reading is not None:
+        column = read_as(column, reading)
+    elif isinstance(column, Text):
+        column = read_as(column, finding_of(column).number or NUMBER)
+    values = column.values if isinstance(column, NumberColumn) else np.asarray(column)
     wrong = np.isinf(values)
-    if isinstance(column, Text):
-        wrong |= np.isnan(values) & (column.codes >= 0)
+    if isinstance(column, NumberColumn) and column.wrong is not None:
+        wrong |= column.wrong
     if wrong.any():
         row = int(np.argmax(wrong))
-        shown = column.levels[column.codes[row]] if isinstance(column, Text) else repr(float(values[row]))
-        shown = repr(shown if len(shown) <= 40 else shown[:40] + "…")
-        comma = " (a number needs a decimal point, not a comma)" if "," in shown else ""
-        what = "not a finite number" if np.isinf(values[row]) else f"not a number{comma}"
-        raise InputError(f"{table.place(row, name)}: {shown} is {what}; correct or remove it")
+        shown = f"{table.place(row, name)}: {_shown(column, row)}"
+        if np.isinf(values[row]):
+            raise InputError(f"{shown} is not a finite number; correct or remove it")
+        told = finding_of(column).reading
+        style = "" if told.format == NUMBER.format else f" as those that were trained on are ({told})"
+        raise InputError(f"{shown} is not a number{style}; {_MEND}")
     return values
 
 
-def _column_of(table: Table, name: str) -> Column:
-    return table.columns[name]
+def dates_of(table: Table, name: str, reading: Reading) -> Text:
+    """Return a column as dates, the text of each following the pattern.
+
+    Raises
+    ------
+    InputError
+        For other text; the message names the first such cell.
+    """
+    text = read_as(table.columns[name], reading)
+    assert isinstance(text, Text)
+    known = np.array([moment_of(level, reading.format) is not None for level in text.levels], bool)
+    wrong = ~text.lookup(known, True)
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise InputError(
+            f"{table.place(row, name)}: {text.levels[text.codes[row]]!r} is not a date like those trained on "
+            f"({reading.format}); {_MEND}"
+        )
+    return text
+
+
+def _shown(column: Column, row: int) -> str:
+    source = column.source if isinstance(column, NumberColumn) else column
+    cell = source.take(np.array([row])).tolist()[0] if isinstance(source, Cells) else float(np.asarray(column)[row])
+    text = cell.strip() if isinstance(cell, str) else repr(cell)
+    return repr(text if len(text) <= 40 else text[:40] + "…") if isinstance(cell, str) else repr(text)
 
 
 def to_json(kind: Kind) -> dict[str, Any]:
     """Return a column's preparation as JSON can hold it."""
-    plain = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(kind).items()}
-    return {k: v for k, v in plain.items() if not (kind.kind == "dropped" and k == "features")}
+    values = {field.name: getattr(kind, field.name) for field in fields(kind)}
+    if isinstance(kind, Dropped):
+        del values["features"]
+    plain = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+    return plain if isinstance(kind, Dropped) else plain | {"reading": kind.reading.to_json()}
 
 
 def from_json(value: Mapping[str, Any]) -> Kind:
-    """Return what `to_json` described; ValueError, KeyError or TypeError where it is none."""
-    fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in value.items()}
-    made = _KINDS[fields["kind"]]
-    require_fields(made, fields)
-    kind: Kind = made(**{k: _as_floats(v) for k, v in fields.items()})
+    """Return what `to_json` described, or the first version did; ValueError, KeyError or TypeError where it is none."""
+    given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in value.items()}
+    reading = given.pop("reading", None)
+    made = _KINDS[given["kind"]]
+    require_fields(made, given)
+    kind: Kind = made(**{k: _as_floats(v) for k, v in given.items()})
+    if not isinstance(kind, Dropped):
+        kind = replace(kind, reading=_first_reading(kind) if reading is None else Reading.from_json(reading))
     if isinstance(kind, Number) and kind.log is not None and kind.log < 0:
         raise ValueError("a logarithm of what is below 0")
-    if isinstance(kind, Date):
-        dates.check_pattern(kind.pattern)
+    if isinstance(kind, Date) and kind.reading.format != kind.pattern:
+        raise ValueError("two patterns")
     gap = kind.encode(Table({kind.name: Text(np.array([-1], np.int32), ())}))  # all of it works, on a gap
     if gap.shape != (1, len(kind.features)):
         raise ValueError("other features than it says")
     return kind
+
+
+def _first_reading(kind: Number | Category | Date) -> Reading:
+    """Return how the first version read what it trained on: plain numbers, and the pattern of a date."""
+    if isinstance(kind, Date):
+        return replace(date_reading(kind.pattern), gaps=MISSING)
+    return FIRST_NUMBERS if isinstance(kind, Number) else TEXT
 
 
 def _as_floats(value: Any) -> Any:

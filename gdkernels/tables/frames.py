@@ -19,11 +19,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from gdkernels.errors import InputError
 from gdkernels.system.libraries import is_missing, lack_of
+from gdkernels.tables.cells import Cells
+from gdkernels.tables.reading import BOOLEAN, Finding
 from gdkernels.tables.streams import INSTALL
-from gdkernels.tables.table import Column, Table, Text
+from gdkernels.tables.table import Column, RawTable, Text
+from gdkernels.tables.values import whole_column
 
 __all__ = ["ARROW", "PARQUET", "command", "polars", "read_frame"]
 
@@ -51,7 +55,7 @@ def polars(purpose: str) -> Any:
     return polars
 
 
-def read_frame(path: Path, records: int) -> Iterator[Table]:
+def read_frame(path: Path, records: int) -> Iterator[RawTable]:
     """Yield the table of a Parquet or Arrow file in parts of so many records; the first part may be empty.
 
     Raises
@@ -146,7 +150,7 @@ class _Reader:
         except (BrokenPipeError, EOFError):
             return False
 
-    def tables(self, path: Path) -> Iterator[Table]:
+    def tables(self, path: Path) -> Iterator[RawTable]:
         """Yield what it reads.
 
         Raises
@@ -158,8 +162,8 @@ class _Reader:
             while "done" not in (told := self._told()):
                 if "refused" in told:
                     raise InputError(told["refused"])
-                columns = {name: self._column(levels, told["rows"]) for name, levels in told["levels"]}
-                yield Table(columns, str(path), first=told["first"])
+                columns = {name: self._column(kind, more, told["rows"]) for name, kind, more in told["columns"]}
+                yield RawTable(columns, str(path), first=told["first"])
         except EOFError:
             code = self.wait()
             how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
@@ -181,14 +185,22 @@ class _Reader:
             with suppress(BrokenPipeError):  # something may be left that was never written
                 pipe.close()
 
-    def _column(self, levels: list[str] | None, rows: int) -> Column:
-        if levels is None:
-            numbers = np.empty(rows, np.float64)
-            self._fill(numbers.view(np.uint8).data)
-            return numbers
-        codes = np.empty(rows, np.int32)
-        self._fill(codes.view(np.uint8).data)
-        return Text(codes, tuple(levels))
+    def _column(self, kind: str, told: Any, rows: int) -> Column | Cells:
+        """Return a column of which the process says the kind, and what else there is to know before its bytes."""
+        if kind == "numbers":
+            return self._array(rows, np.float64)
+        if kind == "whole":
+            values = self._array(rows, np.dtype(told["dtype"]))
+            return whole_column(values, self._array(rows, np.bool_) if told["gaps"] else None)
+        codes = self._array(rows, np.int32)
+        if kind == "boolean":
+            return Text(codes, tuple(told), finding=Finding(BOOLEAN))
+        return Cells.of(np.append(np.array(told, object), "")[codes].tolist())
+
+    def _array(self, rows: int, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+        array = np.empty(rows, dtype)
+        self._fill(array.view(np.uint8).data)
+        return array
 
     def _told(self) -> dict[str, Any]:
         length = bytearray(8)

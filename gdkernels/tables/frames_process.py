@@ -7,6 +7,7 @@ numbers.
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import math
 import os
@@ -19,16 +20,24 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from gdkernels.errors import InputError
 from gdkernels.system import memory
-from gdkernels.tables.polars_columns import polars_column
-from gdkernels.tables.table import Table, Text
+from gdkernels.tables.cells import Cells
+from gdkernels.tables.polars_columns import raw_polars_column
+from gdkernels.tables.table import Column, NumberColumn, RawTable, Text
 
 __all__ = ["main"]
 
 PARQUET = b"PAR1"
+# What a part of a file may take, whatever number of records is asked for, and the records that polars holds at most,
+# where more than a part is asked for at a time.
+_PART_BYTES, _MOST = 256 << 20, 65_536
+# By which it is estimated: a number, which is copied twice, and a text beside its characters; how many records are
+# looked at for these.
+_NUMBER, _TEXT, _LOOKED_AT = 24, 100, 256
 _IDLE_SECONDS = 1.0  # without a request, then it ends
 # Where all of its threads work for less than this in each of so many seconds, they wait for each other.
 _WORK, _STILL_SECONDS = 0.01, 10
@@ -80,7 +89,7 @@ class _Watch:
         self._reading = False
         threading.Thread(target=self._watch, args=(os.getppid(),), daemon=True).start()
 
-    def while_reading(self, tables: Iterator[Table]) -> Iterator[Table]:
+    def while_reading(self, tables: Iterator[RawTable]) -> Iterator[RawTable]:
         """Yield them; while they are used, nothing is watched."""
         while True:
             self._reading = True
@@ -104,27 +113,70 @@ class _Watch:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _parts(path: Path, source: str, records: int) -> Iterator[Table]:
+def _parts(path: Path, source: str, records: int) -> Iterator[RawTable]:
     try:
-        with path.open("rb") as file:
-            scan = pl.scan_parquet if file.read(4) == PARQUET else pl.scan_ipc
-        lazy = scan(path, glob=False) if scan is pl.scan_parquet else scan(path)
+        lazy = _scan(path)
         schema = lazy.collect_schema()
         count = lazy.select(pl.len()).collect().item()
-        for first in range(0, max(count, 1), records):
-            part = lazy.slice(first, records).collect()
-            yield Table({name: polars_column(part[name], name, source) for name in schema}, source, first=first)
+        held, made = _record_bytes(lazy, schema)
+        records = min(records, max(1, _PART_BYTES // made))
+        # A slice decodes all that is before it in its row group, so that there are no more of them than must be.
+        at_once = max(records, min(_MOST, _PART_BYTES // held) // records * records)
+        for start in range(0, max(count, 1), at_once):
+            several = lazy.slice(start, at_once).collect()
+            for first in range(0, max(len(several), 1), records):
+                part = several.slice(first, records)
+                columns = {name: raw_polars_column(part[name], name, source) for name in schema}
+                yield RawTable(columns, source, first=start + first)
     # A reader that does not expect a damaged file panics, which is no Exception.
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, MemoryError) as error:
         raise InputError(f"cannot read {source}: it is damaged ({' '.join(str(error).split())[:200]})") from error
 
 
-def _tell_table(answers: IO[bytes], table: Table) -> None:
-    levels = {name: c.levels if isinstance(c, Text) else None for name, c in table.columns.items()}
-    _tell(answers, {"rows": len(table), "first": table.first, "levels": list(levels.items())})
-    for column in table.columns.values():
-        answers.write(np.ascontiguousarray(column.codes if isinstance(column, Text) else column).data)
+def _scan(path: Path) -> pl.LazyFrame:
+    """Return the frame in a file of this very name, whatever characters it has."""
+    with path.open("rb") as file:
+        if file.read(4) == PARQUET:
+            return pl.scan_parquet(path, glob=False)
+    # The function for Arrow has no such argument in older versions.
+    return pl.scan_ipc(glob.escape(str(path)))
+
+
+def _record_bytes(lazy: pl.LazyFrame, schema: pl.Schema) -> tuple[int, int]:
+    """Return about how much memory a record takes in polars, and on its way from there to a table of ours."""
+    text = [name for name, dtype in schema.items() if dtype in (pl.String, pl.Categorical, pl.Enum)]
+    numbers = len(schema) - len(text)
+    characters = 0
+    if text:
+        first = lazy.select(text).slice(0, _LOOKED_AT).collect()
+        characters = int(first.estimated_size()) // max(1, len(first))
+    return max(1, 8 * numbers + characters), max(1, _NUMBER * numbers + _TEXT * len(text) + 2 * characters)
+
+
+def _tell_table(answers: IO[bytes], table: RawTable) -> None:
+    columns = [(name, *_told(column)) for name, column in table.columns.items()]
+    head = [(name, kind, more) for name, kind, more, _ in columns]
+    _tell(answers, {"rows": len(table), "first": table.first, "columns": head})
+    for _, _, _, arrays in columns:
+        for array in arrays:
+            answers.write(np.ascontiguousarray(array).data)
     answers.flush()
+
+
+def _told(column: Column | Cells) -> tuple[str, Any, list[npt.NDArray[Any]]]:
+    """Return the kind of a column, what else there is to know, and its bytes, as `frames` reads them."""
+    if isinstance(column, Cells):
+        places: dict[str, int] = {}
+        codes = [places.setdefault(cell, len(places)) for cell in column.tolist()]
+        return "text", list(places), [np.array(codes, np.int32)]
+    if isinstance(column, Text):
+        return "boolean", list(column.levels), [column.codes]
+    if isinstance(column, NumberColumn):
+        assert isinstance(column.source, np.ndarray)
+        gaps = np.isnan(column.values)
+        more = {"dtype": column.source.dtype.str, "gaps": bool(gaps.any())}
+        return "whole", more, [column.source, *([gaps] if gaps.any() else [])]
+    return "numbers", None, [column]
 
 
 def _tell(answers: IO[bytes], told: dict[str, Any]) -> None:

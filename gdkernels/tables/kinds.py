@@ -3,30 +3,57 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from gdkernels.errors import InputError, keyword
-from gdkernels.tables import dates
-from gdkernels.tables.columns import Category, Date, Dropped, Kind, Number, numbers_of
-from gdkernels.tables.table import Column, Floats, Table, Text, as_text, no_column, number_or_nan
+from gdkernels.tables.cells import Cells
+from gdkernels.tables.columns import Category, Date, Dropped, Kind, Number, as_labels, numbers_of
+from gdkernels.tables.dates import BARE, moment_of
+from gdkernels.tables.meaning import read_as, settled
+from gdkernels.tables.reading import NUMBER, Finding, Reading, date_reading, reading_of, with_gaps
+from gdkernels.tables.table import (
+    Column,
+    Floats,
+    NumberColumn,
+    Table,
+    Text,
+    finding_of,
+    no_column,
+    number_text,
+    taken,
+)
 
-__all__ = ["Choices", "choose", "refuse_mistakes"]
+__all__ = ["Choices", "are_bare_dates", "choose", "refuse_doubts", "reread"]
 
 FEW = 20  # of fewer records, all may differ by chance
-MOSTLY = 0.9  # where this share of the cells are numbers, the others are mistakes
+NUMBERING = "an identifier: consecutive integers"
+WHOLE = 2.0**53  # from here on, float64 cannot tell whole numbers apart
+# A value that means "nothing" is often there, and further from the others than they are from each other.
+SENTINEL_SHARE, SENTINEL_RECORDS, SENTINEL_DISTINCT = 0.01, 5, 10
 
 _ID = re.compile(r"(^|[\s_.\-#])(p?id|uuid|guid|key|index|idx|nr|no|number|code)\.?$", re.IGNORECASE)
-_POINTS = re.compile(r"[-+]?[1-9][0-9]{0,2}(\.[0-9]{3}){2,}")
 _CAMEL_ID = re.compile(r"[a-z](Id|ID|Key|Index)$")
 
 
 @dataclass(frozen=True)
 class Choices:
-    """What the user said of columns: leave out, use although it looks like an identifier, as text, as numbers.
+    """What the user said of columns.
+
+    Attributes
+    ----------
+    ignore, keep, categorical, numeric
+        Columns to leave out, to use although they look like identifiers, to take as text, to take as numbers: what is
+        none in these is a gap.
+    read
+        By column, what its cells mean, in the words of `Reading`.
+    missing
+        What spells a gap, besides what always does.
+    identifiers
+        Columns that are known to number the records, though a sample of them does not show it.
 
     Raises
     ------
@@ -38,6 +65,9 @@ class Choices:
     keep: Collection[str] = ()
     categorical: Collection[str] = ()
     numeric: Collection[str] = ()
+    read: Mapping[str, str] = field(default_factory=dict)
+    missing: Collection[str] = ()
+    identifiers: Collection[str] = ()
 
     def __post_init__(self) -> None:
         told = {
@@ -52,7 +82,54 @@ class Choices:
 
     @property
     def named(self) -> set[str]:
-        return {*self.ignore, *self.keep, *self.categorical, *self.numeric}
+        return {*self.ignore, *self.keep, *self.categorical, *self.numeric, *self.read}
+
+    def refined(self, name: str, finding: Finding) -> Finding:
+        """Return what was found about a column as far as nothing else was said of it."""
+        if name in self.read:
+            return Finding(with_gaps(self._lenient(name, reading_of(name, self.read[name])), self.missing))
+        ambiguous = finding.doubt is not None and finding.doubt.formats
+        if name in self.numeric and not ambiguous and finding.reading.kind != "number" and finding.number is not None:
+            return Finding(finding.number, number=finding.number)
+        return finding
+
+    def _lenient(self, name: str, reading: Reading) -> Reading:
+        return replace(reading, lenient=True) if name in self.numeric and reading.kind == "number" else reading
+
+
+def reread(table: Table, choices: Choices) -> Table:
+    """Return a table whose columns are read as the user said; what was not said stays as it was found.
+
+    Raises
+    ------
+    InputError
+        For a format of a column that is not there, or that is none.
+    """
+    for name in choices.read:
+        if name not in table.columns:
+            raise no_column(name, table.names, table.source)
+    if not choices.read and not choices.missing and not choices.numeric:
+        return table
+    columns = {name: _reread(name, column, choices) for name, column in table.columns.items()}
+    return Table(columns, table.source, table.targets, table.first)
+
+
+def _reread(name: str, column: Column, choices: Choices) -> Column:
+    gaps = tuple(map(str.strip, choices.missing))
+    if gaps and not set(gaps) <= set(finding_of(column).reading.gaps):
+        cells = column.source if isinstance(column, NumberColumn) else getattr(column, "cells", None)
+        if isinstance(cells, Cells):
+            column = settled(cells, gaps)
+        else:
+            reading = with_gaps(finding_of(column).reading, gaps)
+            column = read_as(NumberColumn(column, column) if isinstance(column, np.ndarray) else column, reading)
+            column = replace(column, finding=Finding(reading)) if not isinstance(column, np.ndarray) else column
+    found = finding_of(column)
+    refined = choices.refined(name, found)
+    if refined == found:
+        return column
+    again = read_as(column, refined.reading)
+    return again if isinstance(again, np.ndarray) else replace(again, finding=refined)
 
 
 def choose(table: Table, names: Collection[str], rows: npt.NDArray[np.int64], choices: Choices) -> list[Kind]:
@@ -61,77 +138,139 @@ def choose(table: Table, names: Collection[str], rows: npt.NDArray[np.int64], ch
     Raises
     ------
     InputError
-        For a choice of a column that is not there, and for text where nearly all else are numbers.
+        For a choice of a column that is not there, and where nobody can tell what the cells of one mean: all such
+        columns are named.
     """
     for name in sorted(choices.named):
         if name not in table.columns:
             raise no_column(name, table.names, table.source)
+    told = {*choices.ignore, *choices.categorical}
+    refuse_doubts({name: finding_of(table.columns[name]) for name in names if name not in told}, table.source)
     return [_choose(table, name, rows, choices) for name in names]
+
+
+def refuse_doubts(findings: Mapping[str, Finding], source: str, otherwise: str | None = None) -> None:
+    """Refuse columns of which nobody can tell what they mean, all of them at once.
+
+    Parameters
+    ----------
+    source
+        Where the columns are from.
+    otherwise
+        What can be done, in place of taking a column as text or leaving it out.
+
+    Raises
+    ------
+    InputError
+        Then; it names a cell of each, and what can be done.
+    """
+    doubts = [(name, found.doubt) for name, found in findings.items() if found.doubt is not None]
+    told = [
+        f"record {doubt.row + 1:,} of {source}, column {name!r}: {doubt.message(name, otherwise)}"
+        for name, doubt in doubts
+    ]
+    if told:
+        head = f"{len(told)} columns cannot be read as they are. " if len(told) > 1 else ""
+        raise InputError(head + ". ".join(told))
 
 
 def _choose(table: Table, name: str, rows: npt.NDArray[np.int64], choices: Choices) -> Kind:
     column = table.columns[name]
     if name in choices.ignore:
         return Dropped(name, "ignored, as asked for")
+    if name in choices.identifiers:
+        return Dropped(name, NUMBERING)
+    found = finding_of(column)
     if name in choices.numeric:
-        return Number.fit(name, numbers_of(table, name)[rows])
+        values = numbers_of(table, name)
+        return Number.fit(name, values[rows], _number_reading(found), _said(column, values, rows, found))
     if name in choices.categorical:
-        return Category.fit(name, _take(column, rows))
+        return Category.fit(name, taken(as_labels(column), rows))
     kept = name in choices.keep
     if isinstance(column, Text):
-        return _text(table, name, column, rows, kept)
+        return _text(name, column, rows, found, kept)
     values = numbers_of(table, name)
-    if dates.are_bare(values):
-        return Date.fit(name, as_text(column).take(rows), dates.BARE)
-    why = None if kept else _identifier(name, values)
-    return Dropped(name, why) if why else Number.fit(name, values[rows])
+    if are_bare_dates(values):
+        reading = date_reading(BARE)
+        dates = read_as(column, reading)
+        assert isinstance(dates, Text)
+        return Date.fit(name, dates.take(rows), reading)
+    why = None if kept else _identifier(name, values) or _beyond(column, values)
+    return (
+        Dropped(name, why) if why else Number.fit(name, values[rows], found.reading, _said(column, values, rows, found))
+    )
 
 
-def _text(table: Table, name: str, column: Text, rows: npt.NDArray[np.int64], kept: bool) -> Kind:
-    pattern = dates.pattern_of(column)
-    if pattern is not None:
-        return Date.fit(name, column.take(rows), pattern)
-    if not kept:
-        refuse_mistakes(table, name, f"say {keyword('categorical', [name])} or {keyword('ignore', [name])}")
-        _refuse_points(table, name, column)
+def _number_reading(found: Finding) -> Reading:
+    return found.reading if found.reading.kind == "number" else found.number or NUMBER
+
+
+def _text(name: str, column: Text, rows: npt.NDArray[np.int64], found: Finding, kept: bool) -> Kind:
+    if found.reading.kind == "date":
+        return Date.fit(name, column.take(rows), found.reading)
     present = column.codes[column.codes >= 0]
     if not kept and len(present) >= FEW and len(np.unique(present)) == len(present):
         return Dropped(name, "an identifier: all its text differs")
-    return Category.fit(name, column.take(rows))
+    return Category.fit(name, column.take(rows), found.note)
 
 
-def refuse_mistakes(table: Table, name: str, otherwise: str) -> None:
-    """Refuse text in a column where nearly all else are numbers, naming the first, and what can be done `otherwise`.
+def _said(column: Column, values: Floats, rows: npt.NDArray[np.int64], found: Finding) -> str:
+    """Return what the user should know of numbers: their format, cells that count as gaps, what may be one."""
+    said = [] if found.reading.format in ("", NUMBER.format) else [f"read as {found.reading}"]
+    if found.reading.lenient:
+        strict = read_as(column, replace(found.reading, lenient=False))
+        if isinstance(strict, NumberColumn) and strict.wrong is not None and strict.wrong.any():
+            count = int(strict.wrong.sum())
+            counts = (
+                "cell that is no such number counts as a gap"
+                if count == 1
+                else ("cells that are no such numbers count as gaps")
+            )
+            said.append(f"{count:,} {counts}")
+    if (sentinel := _sentinel(values[rows])) is not None:
+        count = int(np.sum(values[rows] == sentinel))
+        shown = number_text(sentinel)
+        said.append(f"{shown} is in {count:,} records, far from the others: if it means a gap, say "
+                    f"{keyword('missing', [shown])}")  # fmt: skip
+    return "; ".join(said)
 
-    Raises
-    ------
-    InputError
-        Then.
-    """
-    column = table.columns[name]
-    if not isinstance(column, Text):
-        return
-    present, spelled = column.codes >= 0, ~np.isnan(column.numbers())
-    # All of them: figures that begin with a zero are spelled like numbers, but mean codes.
-    if MOSTLY * present.sum() <= spelled.sum() < present.sum():
-        row = int(np.argmax(present & ~spelled))
-        raise InputError(
-            f"{table.place(row, name)}: {column.levels[column.codes[row]][:40]!r} is not a number, but nearly all "
-            f"others are; correct it, or {otherwise}"
-        )
+
+def _sentinel(values: Floats) -> float | None:
+    """Return a value that is often there and far from all others, as one for "nothing" is; None where there is none."""
+    present = values[np.isfinite(values)]
+    if not len(present):
+        return None
+    for extreme in (present.min(), present.max()):
+        count = int(np.sum(present == extreme))
+        others = present[present != extreme]
+        if extreme == 0 or extreme != np.round(extreme) or count < max(SENTINEL_RECORDS, SENTINEL_SHARE * len(present)):
+            continue
+        if len(np.unique(others[:10_000])) < SENTINEL_DISTINCT:
+            continue
+        low, high = np.percentile(others, [5, 95])
+        if np.abs(others - extreme).min() > high - low:
+            return float(extreme)
+    return None
 
 
-def _refuse_points(table: Table, name: str, column: Text) -> None:
-    """Refuse numbers with points between their thousands: of those below a million, nobody can tell what they are."""
-    levels = zip(column.levels, map(number_or_nan, column.levels), strict=True)
-    odd = {level for level, number in levels if np.isnan(number)}
-    if odd and all(map(_POINTS.fullmatch, odd)):
-        row = int(np.argmax([code >= 0 and column.levels[code] in odd for code in column.codes]))
-        raise InputError(
-            f"{table.place(row, name)}: {column.levels[column.codes[row]]!r} has points between its thousands, which "
-            f"elsewhere are decimal points; write the column without them, or say "
-            f"{keyword('categorical', [name])}"
-        )
+def are_bare_dates(values: Floats) -> bool:
+    """Return whether all the numbers that there are spell days of the years 1900 to 2099, as 20240131 does."""
+    present = values[~np.isnan(values)]
+    if not len(present) or present.min() < 19000101 or present.max() > 20991231 or (present != np.round(present)).any():
+        return False
+    return all(moment_of(str(int(v)), BARE) is not None for v in np.unique(present))
+
+
+def _beyond(column: Column, values: Floats) -> str | None:
+    """Return why whole numbers that float64 cannot tell apart are no feature; None where they are others."""
+    if isinstance(column, np.ndarray) or not (large := np.flatnonzero(np.abs(values) >= WHOLE)).size:
+        return None
+    source = column.source if isinstance(column, NumberColumn) else None
+    if isinstance(source, Cells):
+        whole = all(cell.strip().lstrip("+-").isdigit() for cell in source.take(large).tolist())
+    else:
+        whole = source is not None and source.dtype.kind in "iu"
+    return "whole numbers beyond 2^53, which a network cannot tell apart" if whole else None
 
 
 def _identifier(name: str, values: Floats) -> str | None:
@@ -140,11 +279,7 @@ def _identifier(name: str, values: Floats) -> str | None:
     if not np.all(values == np.round(values)) or len(np.unique(values)) < len(values):
         return None
     if np.ptp(values) == len(values) - 1:
-        return "an identifier: consecutive integers"
+        return NUMBERING
     if _ID.search(name) or _CAMEL_ID.search(name):
         return "an identifier: integers that all differ, under such a name"
     return None
-
-
-def _take(column: Column, rows: npt.NDArray[np.int64]) -> Column:
-    return column.take(rows) if isinstance(column, Text) else column[rows]

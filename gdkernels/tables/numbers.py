@@ -1,63 +1,140 @@
-"""Numbers as people write them: with gaps, groups of thousands, a decimal comma, a currency or a per cent sign."""
+"""Numbers as people write them: which formats a cell follows, and its value.
+
+A format is a value that is written as an example: ``1234.5`` is plain, ``1.234,5 €`` has a decimal comma, points
+between its thousands and a currency behind it.
+"""
+
+from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
 
-import numpy as np
+__all__ = ["PLAIN", "NumberFormat", "is_code", "number_formats_of", "plain_number"]
 
-from gdkernels.tables.table import MISSING, Floats
+# What divides decimals, and thousands: the likeliest first, as cells often follow several.
+_STYLES = ((".", ""), (".", ","), (".", " "), (".", "'"), (",", ""), (",", "."), (",", " "), (",", "'"))
 
-__all__ = ["numbers_in"]
+# People write these instead of what a keyboard has.
+_SPELLED = str.maketrans({"\u00a0": " ", "\u2007": " ", "\u2009": " ", "\u202f": " ", "\u2212": "-", "\u2019": "'"})
 
-# Figures that begin with a zero are a code, not a quantity: the zero would be lost.
-_CODE = re.compile(r"^\s*[-+]?0[0-9]", re.MULTILINE)
-_SIGNS = "$€£¥%"
+_CURRENCY = r"[$€£¥₹₽₩₺₪]|(?:US|A|C|R|NZ|HK|S)\$|CHF|EUR|USD|GBP|JPY|INR|AUD|CAD|SEK|NOK|DKK|PLN|Rs\.?|kr\.?|zł|Fr\.?"
+_UNIT = rf"%|‰|{_CURRENCY}|[^\W\d_][^\W\d_./²³·]{{0,11}}(?:[./][^\W\d_]{{1,6}}[²³]?|[²³])?|[°º′″][^\W\d_]?"
+_CELL = re.compile(
+    rf"(?P<sign>[-+]?)(?:(?P<before>{_CURRENCY})\s*)?(?P<inner>[-+]?)"
+    rf"(?P<body>[0-9][0-9., ']*?|[.,][0-9]+)(?P<exponent>[eE][-+]?[0-9]+)?\s*(?P<after>{_UNIT})?"
+)
+_CODE = re.compile(r"[-+]?0[0-9]+(?:[.,][0-9]*)?")
+_PHONE = re.compile(r"\+[0-9]{7,}")
+_NINES = str.maketrans("12345678", "99999999")
+_EXAMPLE = re.compile(r"(?P<before>\D*?)(?P<sign>)1(?P<group>[., ']?)234(?P<decimal>[.,])5(?P<after>\D*)")
 
-_COMMA_GROUPS = re.compile(r"[-+]?[1-9][0-9]{0,2}(,[0-9]{3})+(\.[0-9]*)?")
-_POINT_GROUPS = re.compile(r"[-+]?[0-9]{1,3}(\.[0-9]{3})*,[0-9]+")
+
+@dataclass(frozen=True)
+class NumberFormat:
+    """How numbers are written.
+
+    Attributes
+    ----------
+    decimal, group
+        What divides the decimals, and the thousands; a group of "" is none.
+    before, after
+        The currency or the unit that each has.
+    """
+
+    decimal: str = "."
+    group: str = ""
+    before: str = ""
+    after: str = ""
+
+    def __str__(self) -> str:
+        space = " " if self.after[:1].isalpha() or self.after in ("€", "zł") else ""
+        return f"{self.before}1{self.group}234{self.decimal}5{space}{self.after}"
+
+    @classmethod
+    def of(cls, example: str) -> NumberFormat:
+        """Return the format of an example such as ``1.234,5 €``.
+
+        Raises
+        ------
+        ValueError
+            Where it is none: any number but one with the figures 1234.5.
+        """
+        found = _EXAMPLE.fullmatch(example.translate(_SPELLED))
+        if found is None or found["group"] == found["decimal"]:
+            raise ValueError(f"{example!r} is no example of a number")
+        return cls(found["decimal"], found["group"], found["before"].strip(), found["after"].strip())
+
+    def value(self, cell: str) -> float | None:
+        """Return the number that a cell without spaces around it spells in this format; None where it does not."""
+        text = cell if cell.isascii() else cell.translate(_SPELLED)
+        found = _CELL.fullmatch(text)
+        if found is None:
+            return plain_number(cell) if self == PLAIN else None
+        before, after = found["before"] or "", found["after"] or ""
+        if (before, after) != (self.before, self.after) or (found["sign"] and found["inner"]):
+            return None
+        body, exponent = found["body"].strip(), found["exponent"] or ""
+        if not _fits(_shape(body), self.decimal, self.group, exponent=bool(exponent)):
+            return None
+        if self.group:
+            body = body.replace(self.group, "")
+        number = float(body.replace(self.decimal, ".") + exponent)
+        return -number if "-" in (found["sign"], found["inner"]) else number
 
 
-def numbers_in(cells: Sequence[str], delimiter: str) -> Floats | None:
-    """Return what `cells` spell, NaN for gaps, or None where one is not a number in the way that the others are."""
-    cells = _without_sign(cells)
-    joined = "\n".join(cells)
-    if (
-        "_" in joined or not joined.isascii() or _CODE.search(joined)
-    ):  # float() takes 1_000, and digits of other scripts
+PLAIN = NumberFormat()
+
+
+def plain_number(text: str) -> float | None:
+    """Return the number that `text` spells with a decimal point and nothing around it, which may be infinite."""
+    if "_" in text or not text.isascii():  # float() takes 1_000, and digits of other scripts
         return None
-    if " " in joined or "\t" in joined:
-        cells = [c.strip() for c in cells]
-    for spelled in _spellings(cells, delimiter, commas="," in joined):
-        try:
-            return np.array([np.nan if c in MISSING else float(c) for c in spelled], np.float64)
-        except ValueError:
-            pass
-    return None
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
-def _spellings(cells: Sequence[str], delimiter: str, *, commas: bool) -> Iterator[Sequence[str]]:
-    """Yield the cells as `float` may take them, the likeliest reading first."""
-    yield cells
-    if not commas:
-        return
-    if delimiter == ";":  # chosen where the comma is the decimal point
-        yield [c.replace(",", ".") for c in cells]
-        if all(_POINT_GROUPS.fullmatch(c) for c in cells if c not in MISSING):
-            yield [c.replace(".", "").replace(",", ".") for c in cells]
-    grouped = [c for c in cells if "," in c]
-    # One group alone may as well be decimals, except where commas divide cells: nobody would choose it for a point.
-    told = delimiter == "," or any(c.count(",") > 1 or "." in c for c in grouped)
-    if told and all(_COMMA_GROUPS.fullmatch(c) for c in grouped):
-        yield [c.replace(",", "") for c in cells]
+def is_code(cell: str) -> bool:
+    """Return whether a cell has figures that are a code, not a quantity: they begin with a zero, or are a phone's."""
+    return cell[:1] in "+-0" and bool((_CODE.fullmatch(cell) and not cell.startswith("0.")) or _PHONE.fullmatch(cell))
 
 
-def _without_sign(cells: Sequence[str]) -> Sequence[str]:
-    """Return the cells without the sign that each has before or behind its number, if they have one."""
-    first = next((c.strip() for c in cells if c.strip() not in MISSING), "")
-    sign = next((c for c in (first[:1], first[-1:]) if c and c in _SIGNS), None)
-    if sign is None:
-        return cells
-    stripped = [c.strip() for c in cells]
-    if not all(c in MISSING or (len(c) > 1 and c.count(sign) == 1 and sign in (c[0], c[-1])) for c in stripped):
-        return cells
-    return [c.strip(sign).strip() for c in stripped]
+def number_formats_of(cell: str) -> tuple[NumberFormat, ...]:
+    """Return the formats that a cell without spaces around it follows, the likeliest first."""
+    text = cell if cell.isascii() else cell.translate(_SPELLED)
+    found = _CELL.fullmatch(text)
+    if found is None:
+        return (PLAIN,) if plain_number(cell) is not None else ()  # infinity
+    if is_code(cell) or (found["sign"] and found["inner"]):
+        return ()
+    return _formats(
+        _shape(found["body"].strip()), found["before"] or "", found["after"] or "", found["exponent"] is not None
+    )
+
+
+def _shape(body: str) -> str:
+    """Return a number with its figures as nines, but for zeros, which cannot begin a group of thousands."""
+    return body.translate(_NINES)
+
+
+@lru_cache(maxsize=65_536)
+def _formats(shape: str, before: str, after: str, exponent: bool) -> tuple[NumberFormat, ...]:
+    return tuple(NumberFormat(d, g, before, after) for d, g in _STYLES if _fits(shape, d, g, exponent=exponent))
+
+
+@lru_cache(maxsize=65_536)
+def _fits(shape: str, decimal: str, group: str, *, exponent: bool) -> bool:
+    grouped, plain = _patterns(decimal, group)
+    return bool(plain.fullmatch(shape) or (grouped is not None and not exponent and grouped.fullmatch(shape)))
+
+
+@cache
+def _patterns(decimal: str, group: str) -> tuple[re.Pattern[str] | None, re.Pattern[str]]:
+    d, g = re.escape(decimal), re.escape(group)
+    plain = re.compile(rf"\d+(?:{d}\d*)?|{d}\d+")
+    if not group:
+        return None, plain
+    indian = rf"|9\d?(?:{g}\d\d)+{g}\d{{3}}" if group == "," else ""
+    return re.compile(rf"(?:9\d{{0,2}}(?:{g}\d{{3}})+{indian})(?:{d}\d*)?"), plain

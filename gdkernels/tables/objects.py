@@ -13,7 +13,10 @@ from typing import Any
 import numpy as np
 
 from gdkernels.errors import InputError
-from gdkernels.tables.table import Column, Table, Text, as_text, plain_column, spelled_numbers
+from gdkernels.system.loaded import is_of as _is
+from gdkernels.tables.meaning import labels_of
+from gdkernels.tables.table import Column, NumberColumn, Table, Text
+from gdkernels.tables.values import plain_column, whole_column
 
 __all__ = ["SOURCE", "own_labels", "paths_of", "table_of", "target_cells", "with_target"]
 
@@ -34,7 +37,7 @@ def table_of(data: Any) -> Table:
     """Return the table in a frame of pandas, polars or pyarrow, a dict of columns, or an array [records, columns].
 
     Of an array, the columns are numbered from 0. Numbers stay numbers; gaps are None, NaN, NaT or NA; booleans and
-    categories are text, dates text in ISO 8601. Text in which each cell spells a number is numbers, as in a text file.
+    categories are text, dates text in ISO 8601. What other text means is told from all of a column, as in a text file.
 
     Raises
     ------
@@ -101,7 +104,7 @@ def target_cells(X: Any, y: Any, name: str) -> Any:
     """Return the column `name` of `y`, or without that of the table X, as it was passed; None where X is no such."""
     if y is not None:
         ((_, values),) = _named_targets(y, (name,))
-        return None if isinstance(values, Text) else values
+        return None if isinstance(values, (Text, NumberColumn)) else values
     if isinstance(X, Table) or paths_of(X) is not None:
         return None
     return dict(_named(X)).get(name)
@@ -159,7 +162,7 @@ def _named_targets(y: Any, names: Sequence[str] | None) -> list[tuple[str, Any]]
 
 
 def _column(values: Any, name: str) -> Column:
-    if isinstance(values, Text):
+    if isinstance(values, (Text, NumberColumn)):
         return values
     try:
         if _is(values, "pandas", "Series"):
@@ -169,7 +172,7 @@ def _column(values: Any, name: str) -> Column:
 
             return polars_column(values, name, SOURCE)
         if _is(values, "pyarrow", "ChunkedArray", "Array"):
-            return _with_numbers(plain_column(values.to_pylist()))
+            return plain_column(values.to_pylist())
         return plain_column(values)
     except InputError as error:
         raise error if repr(name) in str(error) else InputError(f"column {name!r} of {SOURCE}: {error}") from None
@@ -180,22 +183,15 @@ def _pandas_column(series: Any) -> Column:
     kinds = pandas.api.types
     dtype = series.dtype
     if isinstance(dtype, pandas.CategoricalDtype):
-        levels = as_text(_pandas_column(series.cat.categories.to_series()))
+        levels = labels_of(_pandas_column(series.cat.categories.to_series()))
         codes = np.append(levels.codes, np.int32(-1))[series.cat.codes.to_numpy()]
         return Text(codes.astype(np.int32), levels.levels)
     if kinds.is_timedelta64_dtype(dtype) or kinds.is_complex_dtype(dtype):
         raise InputError(f"it holds {dtype}, neither numbers nor text; leave it out, or turn it into numbers")
+    if kinds.is_integer_dtype(dtype):
+        unsigned = "u" if str(dtype).lower().startswith("u") else ""
+        gaps = series.isna().to_numpy()
+        return whole_column(series.fillna(0).to_numpy(dtype=f"{unsigned}int64"), gaps if gaps.any() else None)
     if kinds.is_numeric_dtype(dtype) and not kinds.is_bool_dtype(dtype):
         return np.array(series.to_numpy(dtype=np.float64, na_value=np.nan))
-    return _with_numbers(plain_column(series.astype(object).tolist()))
-
-
-def _with_numbers(column: Column) -> Column:
-    return spelled_numbers(column) if isinstance(column, Text) else column
-
-
-def _is(value: Any, library: str, *kinds: str) -> bool:
-    """Return whether `value` is of one of a library's classes; that of a library that is not loaded never is."""
-    module = sys.modules.get(library)
-    classes = tuple(getattr(module, kind) for kind in kinds if hasattr(module, kind))
-    return bool(classes) and isinstance(value, classes)
+    return plain_column(series.astype(object).tolist())

@@ -11,9 +11,11 @@ import numpy.typing as npt
 
 from gdkernels.errors import InputError, keyword
 from gdkernels.files.schema import require_fields
-from gdkernels.tables.columns import label_of, numbers_of
+from gdkernels.tables.columns import FIRST_NUMBERS, label_of, numbers_of
+from gdkernels.tables.meaning import labels_of, read_as
+from gdkernels.tables.reading import NUMBER, TEXT, Reading
 from gdkernels.tables.scaling import Scaling, skewness
-from gdkernels.tables.table import Floats, Table, as_text, number_or_nan, number_text
+from gdkernels.tables.table import Column, Floats, Table, finding_of, number_or_nan, number_text
 
 __all__ = ["Classes", "Numbers", "labels"]
 
@@ -21,18 +23,29 @@ SKEWED = 1.0
 
 
 def labels(table: Table, name: str) -> npt.NDArray[Any]:
-    """Return the label of each record as text, numbers in one spelling; there must be no gaps."""
-    text = as_text(table.columns[name])
+    """Return the label of each record as it is spelled, 3.0 as 3; there must be no gaps."""
+    return _labels(table.columns[name])
+
+
+def _labels(column: Column) -> npt.NDArray[Any]:
+    text = labels_of(column)
     spelled = np.array([label_of(level) for level in text.levels], dtype=object)
     return np.asarray(text.lookup(spelled, ""))
 
 
 @dataclass(frozen=True)
 class Classes:
-    """The labels of a classification: whole numbers, other numbers, or text, ascending."""
+    """The labels of a classification: whole numbers, other numbers, or text, ascending.
+
+    Attributes
+    ----------
+    reading
+        How its cells are read: which are gaps, and whether they are truth values.
+    """
 
     target: str
     labels: tuple[Any, ...]
+    reading: Reading = TEXT
 
     @classmethod
     def fit(cls, table: Table, target: str) -> Classes:
@@ -49,10 +62,11 @@ class Classes:
                 f"the target has one class only, {found[0]}: there is nothing to learn; choose another "
                 f"{keyword('target')}"
             )
+        reading = finding_of(table.columns[target]).reading
         numbers = [number_or_nan(label) for label in found]
         if not all(np.isfinite(n) and number_text(n) == f for n, f in zip(numbers, found, strict=True)):
-            return cls(target, tuple(found))
-        return cls(target, tuple(sorted(int(n) if n == round(n) else n for n in numbers)))
+            return cls(target, tuple(found), reading)
+        return cls(target, tuple(sorted(int(n) if n == round(n) else n for n in numbers)), reading)
 
     def transform(self, table: Table) -> npt.NDArray[Any]:
         """Return the index of each record's class.
@@ -63,12 +77,16 @@ class Classes:
             For a class that was not learned.
         """
         places = {str(label): k for k, label in enumerate(self.labels)}
-        wanted = labels(table, self.target)
+        wanted = _labels(self._read(table.columns[self.target]))
         indices = np.array([places.get(label, -1) for label in wanted.tolist()], np.int64)
         if (indices < 0).any():
             row = int(np.argmax(indices < 0))
             raise InputError(f"{table.place(row, self.target)}: the class {wanted[row]} is not among those learned")
         return indices
+
+    def _read(self, column: Column) -> Column:
+        """Return a column of truth values as such; others are known by how they are spelled."""
+        return read_as(column, self.reading) if self.reading.kind == "boolean" else column
 
     def restore(self, indices: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return the labels of class indices."""
@@ -77,7 +95,7 @@ class Classes:
         return labels
 
     def to_json(self) -> dict[str, Any]:
-        return {"target": self.target, "labels": list(self.labels)}
+        return {"target": self.target, "labels": list(self.labels), "reading": self.reading.to_json()}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Classes:
@@ -85,7 +103,7 @@ class Classes:
         found = tuple(value["labels"])
         if len(found) < 2 or len(set(found)) < len(found) or not all(type(v) in (int, float, str) for v in found):
             raise ValueError("no classes")
-        return cls(str(value["target"]), found)
+        return cls(str(value["target"]), found, Reading.from_json(value["reading"]) if "reading" in value else TEXT)
 
 
 @dataclass(frozen=True)
@@ -101,6 +119,8 @@ class Numbers:
     low, high
         The range of each target in training. What is restored through an exponential is kept inside it: a small error
         of the logarithm far out is a gross one of the number.
+    readings
+        How the cells of each target are read; those of the first version are plain numbers.
     """
 
     targets: tuple[str, ...]
@@ -108,6 +128,7 @@ class Numbers:
     scaling: Scaling | None
     low: tuple[float, ...]
     high: tuple[float, ...]
+    readings: tuple[Reading, ...] = ()
 
     @classmethod
     def fit(cls, table: Table, targets: Sequence[str], rows: npt.NDArray[np.int64], *, standardise: bool) -> Numbers:
@@ -118,7 +139,8 @@ class Numbers:
         InputError
             Where there is nothing to learn.
         """
-        whole = _values(table, targets)
+        readings = tuple(_number_reading(table.columns[name]) for name in targets)
+        whole = _values(table, targets, readings)
         values = whole[rows]
         if bool(np.all(values == values[:1])):
             raise InputError("the target has the same value in every record: there is nothing to learn")
@@ -126,13 +148,12 @@ class Numbers:
         positive = whole.min(axis=0) > 0
         logs = tuple(bool(standardise and p and _logarithmic(v)) for v, p in zip(values.T, positive, strict=True))
         scaling = Scaling.fit(_logged(values, logs), targets) if standardise else None
-        return cls(
-            tuple(targets), logs, scaling, tuple(values.min(axis=0).tolist()), tuple(values.max(axis=0).tolist())
-        )
+        low, high = tuple(values.min(axis=0).tolist()), tuple(values.max(axis=0).tolist())
+        return cls(tuple(targets), logs, scaling, low, high, readings)
 
     def transform(self, table: Table) -> Floats:
         """Return the numbers that the network is to put out [records, outputs]."""
-        values = _values(table, self.targets)
+        values = self.values(table)
         for k, name in enumerate(self.targets):
             if self.logs[k] and (values[:, k] <= 0).any():
                 row = int(np.argmax(values[:, k] <= 0))
@@ -141,6 +162,10 @@ class Numbers:
                 )
         logged = _logged(values, self.logs)
         return logged if self.scaling is None else self.scaling.apply(logged)
+
+    def values(self, table: Table) -> Floats:
+        """Return the targets in their own terms [records, outputs]."""
+        return _values(table, self.targets, self.readings or (FIRST_NUMBERS,) * len(self.targets))
 
     def restore(self, outputs: npt.NDArray[Any]) -> Floats:
         """Return predictions [records], or [records, outputs] where there are several."""
@@ -159,6 +184,7 @@ class Numbers:
             "scaling": self.scaling and self.scaling.to_json(),
             "low": list(self.low),
             "high": list(self.high),
+            "readings": [reading.to_json() for reading in self.readings],
         }
 
     @classmethod
@@ -169,11 +195,20 @@ class Numbers:
         if not rest[0] or {len(r) for r in rest} != {len(rest[0])} or (scaling and len(scaling.mean) != len(rest[0])):
             raise ValueError("no targets")
         require_fields(cls, dict(zip(("targets", "logs", "low", "high"), rest, strict=True)))
-        return cls(rest[0], rest[1], scaling, rest[2], rest[3])
+        readings = tuple(map(Reading.from_json, value.get("readings", ())))
+        if len(readings) not in (0, len(rest[0])) or any(reading.kind != "number" for reading in readings):
+            raise ValueError("no readings of the targets")
+        return cls(rest[0], rest[1], scaling, rest[2], rest[3], readings)
 
 
-def _values(table: Table, targets: Sequence[str]) -> Floats:
-    return np.column_stack([numbers_of(table, name) for name in targets])
+def _values(table: Table, targets: Sequence[str], readings: Sequence[Reading]) -> Floats:
+    found = zip(targets, readings, strict=True)
+    return np.column_stack([numbers_of(table, name, reading) for name, reading in found])
+
+
+def _number_reading(column: Column) -> Reading:
+    found = finding_of(column)
+    return found.reading if found.reading.kind == "number" else found.number or NUMBER
 
 
 def _logarithmic(values: Floats) -> bool:

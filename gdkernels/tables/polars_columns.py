@@ -8,28 +8,41 @@ import numpy as np
 import polars as pl
 
 from gdkernels.errors import InputError
-from gdkernels.tables.table import Column, spelled_numbers, text_column
+from gdkernels.tables.cells import Cells
+from gdkernels.tables.meaning import settled
+from gdkernels.tables.table import Column
+from gdkernels.tables.values import boolean_values, whole_column
 
-__all__ = ["polars_column"]
+__all__ = ["polars_column", "raw_polars_column"]
 
 
 def polars_column(series: Any, name: str, source: str) -> Column:
-    """Return a series as numbers or text.
+    """Return a series as numbers or text; what text means is told from all of it.
 
     Raises
     ------
     InputError
         Where it holds neither.
     """
+    raw = raw_polars_column(series, name, source)
+    return settled(raw) if isinstance(raw, Cells) else raw
+
+
+def raw_polars_column(series: Any, name: str, source: str) -> Column | Cells:
+    """Return a series as numbers, truth values or cells of text; raises what `polars_column` does."""
     dtype = series.dtype
+    if dtype.is_integer():
+        gaps = series.is_null().to_numpy()
+        kind = pl.UInt64 if dtype.is_unsigned_integer() else pl.Int64
+        return whole_column(series.fill_null(0).cast(kind).to_numpy(), gaps if gaps.any() else None)
     if dtype.is_numeric() or dtype == pl.Null:
         return np.array(series.cast(pl.Float64).fill_null(float("nan")).to_numpy(), np.float64)
     if dtype == pl.Boolean:
-        series = series.cast(pl.String)
-    elif dtype in (pl.Date, pl.Datetime):
+        return boolean_values(series.to_list())
+    if dtype in (pl.Date, pl.Datetime):
         series = series.dt.to_string("iso")
     elif dtype not in (pl.String, pl.Categorical, pl.Enum):
         raise InputError(
             f"column {name!r} of {source} holds {dtype}, neither numbers nor text; leave it out of the file"
         )
-    return spelled_numbers(text_column(series.cast(pl.String).to_list()))
+    return Cells.of(series.cast(pl.String).to_list())

@@ -11,11 +11,13 @@ import numpy.typing as npt
 
 from gdkernels.errors import InputError, keyword
 from gdkernels.tables import columns
-from gdkernels.tables.columns import Kind, numbers_of
-from gdkernels.tables.kinds import Choices, choose, refuse_mistakes
+from gdkernels.tables.columns import Dropped, Kind, numbers_of
+from gdkernels.tables.kinds import Choices, choose, refuse_doubts, reread
+from gdkernels.tables.objects import table_of
 from gdkernels.tables.outcomes import Classes, Numbers
+from gdkernels.tables.reading import Finding
 from gdkernels.tables.scaling import Scaling
-from gdkernels.tables.table import Column, Floats, Table, Text, listed, no_column
+from gdkernels.tables.table import Column, Floats, NumberColumn, Table, Text, finding_of, listed, no_column, numbers_in
 from gdkernels.tables.task import TASKS, task_of
 
 __all__ = ["Preparation", "checked_targets", "complete", "gaps_of", "with_targets"]
@@ -50,7 +52,7 @@ class Preparation:
     @classmethod
     def fit(
         cls,
-        table: Table | Mapping[str, Sequence[Any]],
+        table: Any,
         target: str | Sequence[str] | None = None,
         *,
         task: str = "auto",
@@ -59,6 +61,9 @@ class Preparation:
         keep: Collection[str] = (),
         categorical: Collection[str] = (),
         numeric: Collection[str] = (),
+        read: Mapping[str, str] | None = None,
+        missing: Collection[str] = (),
+        identifiers: Collection[str] = (),
         standardise_targets: bool = True,
     ) -> Preparation:
         """Learn from training rows only, so that the rows held out stay unseen.
@@ -66,7 +71,7 @@ class Preparation:
         Parameters
         ----------
         table
-            What `gdkernels.tables.read` returned, or lists by name.
+            What `gdkernels.tables.read` returned, a frame of pandas, polars or pyarrow, or lists by name.
         target
             What is to be predicted, one column or several; None is what the table itself names.
         task
@@ -74,7 +79,14 @@ class Preparation:
         rows
             The numbers of the training rows, all for None.
         ignore, keep, categorical, numeric
-            Columns to leave out, to use although they look like identifiers, to take as text, to take as numbers.
+            Columns to leave out, to use although they look like identifiers, to take as text, to take as numbers: what
+            is none in the last is a gap.
+        read
+            By column, what its cells mean, in the words of `describe`: ``{"price": "1.234,5 €", "day": "%d/%m/%Y"}``.
+        missing
+            What spells a gap, besides what always does.
+        identifiers
+            Columns that are known to number the records.
         standardise_targets
             Whether the targets of a regression are standardised: not for a loss that needs counts.
 
@@ -83,11 +95,12 @@ class Preparation:
         InputError
             Where columns are not there or cannot be used, targets do not fit the task, or there is nothing to learn.
         """
-        table = table if isinstance(table, Table) else Table.of(table)
+        choices = Choices(ignore, keep, categorical, numeric, read or {}, missing, identifiers)
+        table = reread(table_of(table), choices)
         targets = checked_targets(table, target, task)
         chosen_task = task_of(table, targets) if task == "auto" else task
+        train = table if rows is None else table.take(rows)
         rows = np.arange(len(table)) if rows is None else rows
-        train = table.take(rows)
         outcome: Classes | Numbers
         if chosen_task == "classification":
             if len(targets) > 1:
@@ -98,7 +111,6 @@ class Preparation:
             outcome = Classes.fit(train, targets[0])
         else:
             outcome = Numbers.fit(table, targets, rows, standardise=standardise_targets)
-        choices = Choices(ignore, keep, categorical, numeric)
         inputs = [name for name in table.names if name not in targets]
         kinds = choose(table, inputs, rows, choices)
         features = [feature for kind in kinds for feature in kind.features]
@@ -127,7 +139,17 @@ class Preparation:
         """The labels of a classification in ascending order, or None."""
         return self.outcome.restore(np.arange(len(self.outcome.labels))) if isinstance(self.outcome, Classes) else None
 
-    def transform(self, table: Table | Mapping[str, Sequence[Any]]) -> Floats:
+    @property
+    def findings(self) -> dict[str, Finding]:
+        """What the cells of each column mean that is used, or that is to be predicted: a table is read by it."""
+        found = {kind.name: kind.reading for kind in self.columns if not isinstance(kind, Dropped)}
+        if isinstance(self.outcome, Classes):
+            found[self.outcome.target] = self.outcome.reading
+        else:
+            found |= dict(zip(self.outcome.targets, self.outcome.readings, strict=False))
+        return {name: Finding(reading) for name, reading in found.items()}
+
+    def transform(self, table: Any) -> Floats:
         """Return the inputs for the network [records, features]; the order of the table's columns does not matter.
 
         Raises
@@ -135,13 +157,13 @@ class Preparation:
         InputError
             Where a column is missing, or holds what it cannot.
         """
-        table = table if isinstance(table, Table) else Table.of(table)
+        table = table_of(table)
         self._check_columns(table, self.inputs)
         with np.errstate(over="ignore"):
             z = np.nan_to_num(self.scaling.apply(_encode(table, self.columns)), nan=0.0)
         return z / np.hypot(1, z / REACH)
 
-    def transform_targets(self, table: Table | Mapping[str, Sequence[Any]]) -> npt.NDArray[Any]:
+    def transform_targets(self, table: Any) -> npt.NDArray[Any]:
         """Return the targets for the network: class indices [records], or numbers [records, outputs].
 
         Raises
@@ -149,14 +171,15 @@ class Preparation:
         InputError
             Where they are not there, have gaps, or a class that was not learned.
         """
-        table = table if isinstance(table, Table) else Table.of(table)
+        table = table_of(table)
         self._check_columns(table, self.targets)
         checked_targets(table, self.targets, self.task)
         return self.outcome.transform(table)
 
     def target_values(self, table: Table) -> Floats:
         """Return the targets of a regression in their own terms [records], or [records, outputs] of several."""
-        values = np.column_stack([numbers_of(table, name) for name in self.targets])
+        assert isinstance(self.outcome, Numbers)
+        values = self.outcome.values(table)
         return values[:, 0] if values.shape[1] == 1 else values
 
     def restore(self, outputs: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -225,7 +248,8 @@ def checked_targets(table: Table, target: str | Sequence[str] | None, task: str 
     names = tuple(dict.fromkeys(_resolved(table, name) for name in given))
     for name in names:
         if task != "classification":
-            refuse_mistakes(table, name, f"say {keyword('task', 'classification')} if these are names of classes")
+            found = {name: finding_of(table.columns[name])}
+            refuse_doubts(found, table.source, f"say {keyword('task', 'classification')} if these are names of classes")
         gaps = gaps_of(table.columns[name])
         if gaps.any():
             raise InputError(
@@ -233,7 +257,7 @@ def checked_targets(table: Table, target: str | Sequence[str] | None, task: str 
                 f"in record {table.first + int(np.argmax(gaps)) + 1:,}; fill them in or say "
                 f"{keyword('drop_missing', True)}"
             )
-        if not isinstance(table.columns[name], Text):
+        if task != "classification" and not isinstance(table.columns[name], Text):
             numbers_of(table, name)  # infinity is refused with its place
     return names
 
@@ -263,7 +287,11 @@ def complete(table: Table, target: str | Sequence[str] | None) -> Table:
 
 def gaps_of(column: Column) -> npt.NDArray[np.bool_]:
     """Return which records have no value."""
-    return column.codes < 0 if isinstance(column, Text) else np.isnan(column)
+    if isinstance(column, Text):
+        return column.codes < 0
+    gaps = np.isnan(numbers_in(column))
+    wrong = column.wrong if isinstance(column, NumberColumn) else None
+    return gaps if wrong is None else gaps & ~wrong
 
 
 def _resolved(table: Table, name: str) -> str:

@@ -2,7 +2,8 @@
 
 import os
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,17 @@ from gdkernels.errors import FileError, InputError
 from gdkernels.system.progress import RecordCount
 from gdkernels.tables.arrays import read_npy, read_npz
 from gdkernels.tables.builtin import BUILT_IN, read_built_in
+from gdkernels.tables.cells import Cells
+from gdkernels.tables.evidence import Evidence
 from gdkernels.tables.frames import ARROW, PARQUET, read_frame
+from gdkernels.tables.meaning import column_of, labels_of, read_as, settled
 from gdkernels.tables.objects import SOURCE, paths_of, table_of
-from gdkernels.tables.table import Column, Table, Text, as_text
-from gdkernels.tables.text import read_text
+from gdkernels.tables.reading import TEXT, Finding
+from gdkernels.tables.refused import refuse_other_kinds
+from gdkernels.tables.table import Column, NumberColumn, RawTable, Table, Text, finding_of
+from gdkernels.tables.text import TextOptions, read_text
 
-__all__ = ["Data", "Paths", "joined", "parts", "read", "source_of"]
+__all__ = ["Data", "Paths", "findings_in", "joined", "parts", "read", "source_of"]
 
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 # Frames are of libraries that need not be there.
@@ -28,8 +34,11 @@ _SUFFIXES = (".csv", ".tsv", ".txt", ".parquet", ".arrow", ".feather", ".ipc", "
 _COMPRESSED = (".gz", ".zst")
 
 
-def read(data: Data, *, progress: bool | None = None) -> Table:
+def read(data: Data, *, header: bool | None = None, skip_rows: int = 0, progress: bool | None = None) -> Table:
     """Return the table in `data`, told apart by content: CSV and the like, Parquet, Arrow or Feather, NPY or NPZ.
+
+    What the text in a column means is decided once, over all of its cells: ``1.234,5`` or ``01/02/2020`` in one record
+    tells how the others are read. Where it cannot be decided, the column stays text, and training refuses it.
 
     Parameters
     ----------
@@ -37,6 +46,10 @@ def read(data: Data, *, progress: bool | None = None) -> Table:
         A file, also compressed by gzip or zstd; a folder of files with the same columns; several of these; the name of
         a built-in data set (``./digits`` is a file of that name); or what is in memory already: a frame of pandas,
         polars or pyarrow, a dict of columns, an array [records, columns].
+    header
+        Whether text files begin with the names of the columns; None refuses a first line that looks like a record.
+    skip_rows
+        How many lines of a text file come before that.
     progress
         Whether to count the records on stderr; None means on a terminal, when it takes longer than a second.
 
@@ -47,34 +60,112 @@ def read(data: Data, *, progress: bool | None = None) -> Table:
     InputError
         Where its content cannot be used; the message names the place.
     """
-    if paths_of(data) is None:
+    if (paths := paths_of(data)) is None:
         return joined([table_of(data)], source_of(data))
     try:
         read_parts = []
         with RecordCount("reading", progress) as bar:
-            for part in parts(data):
+            for part in _raw_parts(paths, PART, TextOptions(header, skip_rows)):
                 read_parts.append(part)
                 bar.update(len(part))
-        return joined(read_parts, source_of(data))
+        return _settled(read_parts, source_of(data))
     except MemoryError:
         raise InputError(f"{source_of(data)} does not fit into memory") from None
 
 
-def parts(data: Data, records: int = PART) -> Iterator[Table]:
-    """Yield the table in `data` in parts of at most so many records, so that any size can be gone through."""
+def parts(
+    data: Data,
+    records: int = PART,
+    *,
+    findings: Mapping[str, Finding] | None = None,
+    options: TextOptions | None = None,
+) -> Iterator[Table]:
+    """Yield the table in `data` in parts of at most so many records, so that any size can be gone through.
+
+    Parameters
+    ----------
+    findings
+        What the cells of each column mean; text of others stays as it is. None decides it over all the parts, which
+        goes through the data twice.
+    options
+        What was said of text files.
+    """
     if (paths := paths_of(data)) is None:
-        yield from _parts_of_table(table_of(data), records)
+        table = table_of(data)
+        if findings is not None:
+            columns = {n: read_as(c, findings[n].reading) if n in findings else c for n, c in table.columns.items()}
+            table = Table(columns, table.source, table.targets, table.first)
+        yield from _parts_of_table(table, records)
         return
+    options = options or TextOptions()
+    if findings is None:
+        first_two = list(islice(_raw_parts(paths, records, options), 2))
+        if len(first_two) < 2:
+            yield from (_as_found(part, _findings(first_two)) for part in first_two)
+            return
+        findings = findings_in(data, options=options)
+    for part in _raw_parts(paths, records, options):
+        yield _as_found(part, findings)
+
+
+def findings_in(
+    data: Data, *, missing: Collection[str] = (), options: TextOptions | None = None, progress: bool | None = None
+) -> dict[str, Finding]:
+    """Go through all of a table, and return what the cells of each column mean that are text.
+
+    Parameters
+    ----------
+    missing
+        What spells a gap, besides what always does.
+    """
+    if (paths := paths_of(data)) is None:
+        return {name: finding_of(column) for name, column in table_of(data).columns.items()}
+    with RecordCount("looking", progress) as bar:
+        return _findings(_raw_parts(paths, PART, options or TextOptions()), missing, bar)
+
+
+def _findings(
+    tables: Iterable[RawTable], missing: Collection[str] = (), bar: RecordCount | None = None
+) -> dict[str, Finding]:
+    evidence: dict[str, Evidence] = {}
+    done = 0
+    for table in tables:
+        for name, column in table.columns.items():
+            if isinstance(column, Cells):
+                found = evidence.setdefault(name, Evidence(column.delimiter, missing))
+                first = done
+                for joined_cells, block in column.blocks():
+                    found.add(joined_cells, block, first)
+                    first += len(block)
+        done += len(table)
+        if bar is not None:
+            bar.update(len(table))
+    return {name: found.finding() for name, found in evidence.items()}
+
+
+def _as_found(table: RawTable, findings: Mapping[str, Finding]) -> Table:
+    """Return records whose text is read as it was found to be; text of other columns stays as it is."""
+    columns: dict[str, Column] = {}
+    for name, column in table.columns.items():
+        finding = findings.get(name)
+        if isinstance(column, Cells):
+            columns[name] = column_of(column, finding or Finding(TEXT))
+        else:
+            columns[name] = column if finding is None else read_as(column, finding.reading)
+    return Table(columns, table.source, table.targets, table.first)
+
+
+def _raw_parts(paths: Sequence[str], records: int, options: TextOptions) -> Iterator[RawTable]:
     names: tuple[str, ...] | None = None
     for path in _files(paths):
-        for part in _parts_of_file(path, records):
+        for part in _parts_of_file(path, records, options):
             if names is None:
-                names = part.names
-            if missing := sorted(set(names) ^ set(part.names)):
+                names = tuple(part.columns)
+            if missing := sorted(set(names) ^ set(part.columns)):
                 which = "lacks" if missing[0] in names else "has besides the others'"
                 raise InputError(f"{path} {which} the column {missing[0]!r}; files of one table have the same columns")
             columns = {name: part.columns[name] for name in names}
-            yield Table(columns, part.source, part.targets, part.first)
+            yield RawTable(columns, part.source, part.targets, part.first)
 
 
 def _parts_of_table(table: Table, records: int) -> Iterator[Table]:
@@ -83,13 +174,13 @@ def _parts_of_table(table: Table, records: int) -> Iterator[Table]:
         yield Table(part.columns, table.source, table.targets, table.first + first)
 
 
-def _parts_of_file(path: Path, records: int) -> Iterator[Table]:
+def _parts_of_file(path: Path, records: int, options: TextOptions) -> Iterator[RawTable]:
     if isinstance(path, str):
         yield read_built_in(path)
         return
     state = _state(path)
     try:
-        yield from _parts_of_kind(path, records)
+        yield from _parts_of_kind(path, records, options)
     except Exception as error:  # whatever it is, it comes of that
         if _state(path) == state:
             raise
@@ -111,7 +202,8 @@ def _changed(path: Path) -> FileError:
     return FileError(f"{path} was changed while it was read; read it again when nothing writes to it any more")
 
 
-def _parts_of_kind(path: Path, records: int) -> Iterator[Table]:
+def _parts_of_kind(path: Path, records: int, options: TextOptions) -> Iterator[RawTable]:
+    refuse_other_kinds(path)
     start = _start(path)
     if not start:
         raise InputError(f"{path} is empty")
@@ -123,7 +215,7 @@ def _parts_of_kind(path: Path, records: int) -> Iterator[Table]:
         elif start.startswith((PARQUET, ARROW)):
             yield from read_frame(path, records)
         else:
-            yield from read_text(path, records)
+            yield from read_text(path, records, options)
     except (OSError, EOFError) as error:  # EOFError: a compressed file that is cut short
         reason = getattr(error, "strerror", None) or str(error)
         raise FileError(f"cannot read {path}: {reason[:1].lower()}{reason[1:]}") from error
@@ -185,22 +277,60 @@ def joined(tables: Sequence[Table], source: str) -> Table:
         Where there are none.
     """
     if len(tables) == 1:
-        table = Table(tables[0].columns, source, tables[0].targets)
-    else:
-        columns = {n: _joined_column([t.columns[n] for t in tables]) for n in tables[0].names}
-        table = Table(columns, source, tables[0].targets)
+        return _checked(Table(tables[0].columns, source, tables[0].targets))
+    columns = {n: _joined_column([t.columns[n] for t in tables]) for n in tables[0].names}
+    return _checked(Table(columns, source, tables[0].targets))
+
+
+def _settled(tables: Sequence[RawTable], source: str) -> Table:
+    """Return the table of all the records, the meaning of their text decided over all of them."""
+    columns = {n: _settled_column([t.columns[n] for t in tables]) for n in tables[0].columns}
+    return _checked(Table(columns, source, tables[0].targets))
+
+
+def _settled_column(parts: Sequence[Column | Cells]) -> Column:
+    cells = [part for part in parts if isinstance(part, Cells)]
+    if len(cells) == len(parts):
+        return settled(Cells.joined(cells))
+    finding = finding_of(settled(Cells.joined(cells))) if cells else None
+    return _joined_column([
+        column_of(part, finding) if isinstance(part, Cells) and finding else part  # type: ignore[misc]
+        for part in parts
+    ])  # fmt: skip
+
+
+def _checked(table: Table) -> Table:
     if not table.columns:
-        raise InputError(f"{source} has no columns")
+        raise InputError(f"{table.source} has no columns")
     if not len(table):
-        raise InputError(f"{source} has a header and no records")
+        raise InputError(f"{table.source} has a header and no records")
     return table
 
 
 def _joined_column(columns: Sequence[Column]) -> Column:
-    if not any(isinstance(c, Text) for c in columns):
-        return np.concatenate([c for c in columns if not isinstance(c, Text)])
-    texts = [c if isinstance(c, Text) else as_text(c) for c in columns]
+    if len(columns) == 1:
+        return columns[0]
+    if any(isinstance(c, Text) for c in columns):
+        return _joined_text(columns)
+    numbers = [c for c in columns if isinstance(c, NumberColumn)]
+    values = np.concatenate([np.asarray(c) for c in columns])
+    if len(numbers) < len(columns):
+        return values
+    wrong = [np.zeros(len(c), bool) if c.wrong is None else c.wrong for c in numbers]
+    sources = [c.source for c in numbers]
+    cells = [source for source in sources if isinstance(source, Cells)]
+    if 0 < len(cells) < len(sources):
+        return values
+    source = Cells.joined(cells) if cells else np.concatenate([np.asarray(source) for source in sources])
+    mask = np.concatenate(wrong)
+    return NumberColumn(values, source, numbers[0].finding, mask if mask.any() else None)
+
+
+def _joined_text(columns: Sequence[Column]) -> Text:
+    texts = [labels_of(c) for c in columns]
     levels = tuple(sorted({level for c in texts for level in c.levels}))
     places = {level: k for k, level in enumerate(levels)}
     codes = [c.lookup(np.array([places[level] for level in c.levels], np.int32), np.int32(-1)) for c in texts]
-    return Text(np.concatenate(codes).astype(np.int32), levels)
+    cells = [c.cells for c in texts if c.cells is not None]
+    joined_cells = Cells.joined(cells) if len(cells) == len(texts) else None
+    return Text(np.concatenate(codes).astype(np.int32), levels, joined_cells, finding_of(columns[0]))

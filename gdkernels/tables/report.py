@@ -7,18 +7,27 @@ from typing import Any
 
 import numpy as np
 
-from gdkernels.tables.columns import label_of
+from gdkernels.tables.columns import Kind, label_of
 from gdkernels.tables.kinds import Choices, choose
 from gdkernels.tables.preparation import Preparation, gaps_of
-from gdkernels.tables.table import Column, Table, Text, listed
+from gdkernels.tables.table import Column, Table, Text, finding_of, listed, numbers_in
 
 __all__ = ["column_reports", "columns_line", "describe_target", "example"]
 
 
-def column_reports(table: Table, targets: Sequence[str], choices: Choices) -> list[dict[str, Any]]:
-    """Return for each input column its kind and why, its gaps, its distinct values, and what its values look like."""
-    names = [name for name in table.names if name not in targets]
-    kinds = choose(table, names, np.arange(len(table)), choices)
+def column_reports(
+    table: Table, targets: Sequence[str], choices: Choices, kinds: Sequence[Kind] | None = None
+) -> list[dict[str, Any]]:
+    """Return for each input column its kind and why, how it is read, its gaps, and what its values look like.
+
+    Parameters
+    ----------
+    kinds
+        What becomes of them, where that is known.
+    """
+    if kinds is None:
+        names = [name for name in table.names if name not in targets]
+        kinds = choose(table, names, np.arange(len(table)), choices)
     return [
         {"name": k.name, "kind": k.kind, "features": len(k.features), "why": k.why, **_values(table.columns[k.name])}
         for k in kinds
@@ -40,12 +49,12 @@ def describe_target(preparation: Preparation, table: Table) -> dict[str, Any]:
 
 def _values(column: Column) -> dict[str, Any]:
     gaps = gaps_of(column)
-    told: dict[str, Any] = {"gaps": int(gaps.sum())}
+    told: dict[str, Any] = {"read": str(finding_of(column).reading), "gaps": int(gaps.sum())}
     if isinstance(column, Text):
         counts = np.bincount(column.codes[~gaps], minlength=len(column.levels))
         most = np.argsort(-counts, kind="stable")[:3]
         return told | {"distinct": int((counts > 0).sum()), "such_as": [label_of(column.levels[k])[:40] for k in most]}
-    present = column[~gaps]
+    present = numbers_in(column)[~gaps]
     if not len(present):
         return told | {"distinct": 0, "such_as": []}
     return told | {"distinct": len(np.unique(present)), "such_as": [float(present.min()), float(present.max())]}

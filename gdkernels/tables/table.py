@@ -4,52 +4,76 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import date
-from decimal import Decimal
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from gdkernels.errors import InputError
+from gdkernels.tables.cells import Cells
+from gdkernels.tables.numbers import plain_number
+from gdkernels.tables.reading import NUMBER, TEXT, Finding
 
 __all__ = [
-    "MISSING",
     "Column",
     "Floats",
+    "NumberColumn",
+    "RawTable",
+    "Rows",
     "Table",
     "Text",
-    "as_text",
+    "factorized",
+    "finding_of",
     "listed",
     "no_column",
+    "number_labels",
     "number_or_nan",
     "number_text",
-    "plain_column",
-    "spelled_numbers",
-    "text_column",
+    "numbers_in",
+    "taken",
 ]
 
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[Any] | slice
 
-# What people write where there is nothing. "None" is not among them: in many tables it is a value, such as "no fence".
-MISSING = frozenset(["", "NA", "N/A", "NaN", "nan", "NULL", "Null", "null", "?"])
-
 
 @dataclass(frozen=True)
 class Text:
-    """A column of text: each record's place in `levels`, −1 where there is nothing."""
+    """A column of text: each record's place in `levels`, −1 where there is nothing.
+
+    Attributes
+    ----------
+    codes, levels
+        The text of a record is ``levels[code]``.
+    cells
+        What it was read from; None where it was never spelled otherwise.
+    finding
+        What its cells mean.
+    wrong
+        Which records hold what the reading cannot be; None for none.
+    """
 
     codes: npt.NDArray[np.int32]
     levels: tuple[str, ...]
+    cells: Cells | None = field(default=None, repr=False, compare=False)
+    finding: Finding = field(default=Finding(TEXT), repr=False, compare=False)
+    wrong: npt.NDArray[np.bool_] | None = field(default=None, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.codes)
 
+    def copy(self) -> Text:
+        """Return the same column without the records that it was taken from."""
+        return self if self.cells is None else replace(self, cells=self.cells.copy())
+
     def take(self, rows: Rows) -> Text:
-        return Text(self.codes[rows], self.levels)
+        cells = None if self.cells is None else self.cells.take(rows)
+        return Text(
+            self.codes[rows], self.levels, cells, self.finding, None if self.wrong is None else self.wrong[rows]
+        )
 
     def lookup(self, values: npt.NDArray[Any], missing: Any) -> npt.NDArray[Any]:
         """Return for each record the one of `values` [levels] that belongs to its text, or `missing`."""
@@ -60,7 +84,54 @@ class Text:
         return self.lookup(np.array([number_or_nan(level) for level in self.levels], np.float64), np.nan)
 
 
-Column = Floats | Text
+@dataclass(frozen=True, eq=False)
+class NumberColumn(NDArrayOperatorsMixin):
+    """A column of numbers that keeps what they were read from; it can be used like the array of its values.
+
+    Attributes
+    ----------
+    values
+        The numbers, NaN for gaps.
+    source
+        The cells; or whole numbers as the table holds them, which may be more than float64 can tell apart.
+    finding
+        What the cells mean.
+    wrong
+        Which records hold what is no such number; None for none.
+    """
+
+    values: Floats
+    source: Cells | npt.NDArray[Any] = field(repr=False)
+    finding: Finding = field(default=Finding(NUMBER), repr=False)
+    wrong: npt.NDArray[np.bool_] | None = field(default=None, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getitem__(self, rows: Any) -> Any:
+        return self.values[rows]
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+        plain = (value.values if isinstance(value, NumberColumn) else value for value in inputs)
+        return getattr(ufunc, method)(*plain, **options)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        return np.array(self.values, dtype) if copy else np.asarray(self.values, dtype)
+
+    def tolist(self) -> list[float]:
+        return self.values.tolist()  # type: ignore[no-any-return]
+
+    def copy(self) -> NumberColumn:
+        """Return the same column without the records that it was taken from."""
+        return replace(self, source=self.source.copy())
+
+    def take(self, rows: Rows) -> NumberColumn:
+        source = self.source.take(rows) if isinstance(self.source, Cells) else self.source[rows]
+        wrong = None if self.wrong is None else self.wrong[rows]
+        return NumberColumn(self.values[rows], source, self.finding, wrong)
+
+
+Column = Floats | Text | NumberColumn
 
 
 @dataclass(frozen=True)
@@ -93,8 +164,12 @@ class Table:
 
     def take(self, rows: Rows) -> Table:
         """Return the table of some of the records, by their numbers, a mask or a slice."""
-        columns = {name: c.take(rows) if isinstance(c, Text) else c[rows] for name, c in self.columns.items()}
-        return Table(columns, self.source, self.targets)
+        return Table({name: taken(c, rows) for name, c in self.columns.items()}, self.source, self.targets)
+
+    def copy(self) -> Table:
+        """Return the same table without the records that it was taken from, so that those need no memory."""
+        columns = {name: c if isinstance(c, np.ndarray) else c.copy() for name, c in self.columns.items()}
+        return replace(self, columns=columns)
 
     def place(self, row: int, name: str) -> str:
         """Return how messages name a cell."""
@@ -102,13 +177,15 @@ class Table:
 
     @classmethod
     def of(cls, columns: Mapping[str, Sequence[Any]], source: str = "the table") -> Table:
-        """Return the table of Python's or NumPy's own values: numbers, text, dates and None, booleans being text.
+        """Return the table of Python's or NumPy's own values: numbers, text, dates, booleans and None.
 
         Raises
         ------
         InputError
             For columns of different lengths, or none.
         """
+        from gdkernels.tables.values import plain_column
+
         table = cls({str(name): plain_column(values) for name, values in columns.items()}, source)
         lengths = {len(column) for column in table.columns.values()}
         if len(lengths) != 1:
@@ -116,31 +193,57 @@ class Table:
         return table
 
 
-def text_column(values: Sequence[str | None]) -> Text:
-    """Return a column of text as it is, without spaces around it; what stands for nothing is a gap."""
-    stripped = {v: None if v is None or v.strip() in MISSING else v.strip() for v in dict.fromkeys(values)}
-    levels = sorted({v for v in stripped.values() if v is not None})
+@dataclass(frozen=True)
+class RawTable:
+    """Records as they stand in a file, before the meaning of their text is known: like `Table`, text being `Cells`."""
+
+    columns: Mapping[str, Column | Cells]
+    source: str = "the table"
+    targets: tuple[str, ...] = ()
+    first: int = 0
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values()), ()))
+
+
+def taken(column: Column, rows: Rows) -> Column:
+    """Return some of a column's records, by their numbers, a mask or a slice."""
+    return column[rows] if isinstance(column, np.ndarray) else column.take(rows)
+
+
+def numbers_in(column: Column) -> Floats:
+    """Return a column's numbers, NaN for gaps and for text that spells none."""
+    return (
+        column
+        if isinstance(column, np.ndarray)
+        else column.values
+        if isinstance(column, NumberColumn)
+        else (column.numbers())
+    )
+
+
+def finding_of(column: Column) -> Finding:
+    """Return what was found about a column's cells; numbers that were never text are plain."""
+    return Finding(NUMBER, number=NUMBER) if isinstance(column, np.ndarray) else column.finding
+
+
+def factorized(texts: Sequence[str | None]) -> Text:
+    """Return a column of text as it is; None is a gap."""
+    levels = sorted({text for text in texts if text is not None})
     places: dict[str | None, int] = {None: -1} | {level: k for k, level in enumerate(levels)}
-    codes = {v: places[level] for v, level in stripped.items()}
-    return Text(np.fromiter(map(codes.__getitem__, values), np.int32, len(values)), tuple(levels))
+    return Text(np.fromiter(map(places.__getitem__, texts), np.int32, len(texts)), tuple(levels))
 
 
-def as_text(column: Column) -> Text:
+def number_labels(values: Floats) -> Text:
     """Return numbers as their text."""
-    if isinstance(column, Text):
-        return column
-    distinct, codes = np.unique(column, return_inverse=True)
-    return text_column([None if math.isnan(v) else number_text(v) for v in distinct.tolist()]).take(codes)
+    distinct, codes = np.unique(values, return_inverse=True)
+    return factorized([None if math.isnan(v) else number_text(v) for v in distinct.tolist()]).take(codes)
 
 
 def number_or_nan(text: str) -> float:
-    """Return the number that `text` spells in ASCII, as every reader of ours takes it, or NaN."""
-    if "_" in text or not text.isascii():  # float() takes 1_000 and digits of other scripts
-        return math.nan
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
+    """Return the number that `text` spells plainly, or NaN."""
+    number = plain_number(text)
+    return math.nan if number is None else number
 
 
 def no_column(name: str, names: Sequence[str], source: str) -> InputError:
@@ -154,64 +257,6 @@ def no_column(name: str, names: Sequence[str], source: str) -> InputError:
 def listed(names: Sequence[str]) -> str:
     """Return the first names, and how many there are if those are not all."""
     return ", ".join(names[:12]) + (f", … ({len(names):,} in all)" if len(names) > 12 else "")
-
-
-def spelled_numbers(column: Text) -> Column:
-    """Return text as numbers where each cell spells one in its shortest form, as a text file would be read."""
-    spelled = [(level, number_or_nan(level)) for level in column.levels]
-    if spelled and all(np.isfinite(number) and number_text(number) == level for level, number in spelled):
-        return column.numbers()
-    return column
-
-
-def plain_column(values: Sequence[Any]) -> Column:
-    """Return a column of Python's or NumPy's own values.
-
-    None and NaN are gaps, and so are NaT and NA; booleans are text, dates text in ISO 8601.
-
-    Raises
-    ------
-    InputError
-        For values that are no cells of a table.
-    """
-    try:
-        array = np.asarray(values)
-    except ValueError:  # lists of different lengths
-        array = np.empty((0, 0))
-    if array.ndim != 1:
-        raise InputError(f"a column must be a list of values, not an array of shape {list(array.shape)}")
-    if array.dtype.kind in "iuf":
-        return np.asarray(array, np.float64)
-    if array.dtype.kind == "b":
-        return text_column(["true" if v else "false" for v in array])
-    if array.dtype.kind == "M":
-        return text_column([None if text == "NaT" else text for text in np.datetime_as_string(array).tolist()])
-    plain = [_plain_value(v) for v in values]
-    if all(v is None or (isinstance(v, (int, float)) and not isinstance(v, bool)) for v in plain):
-        return np.array([np.nan if v is None else v for v in plain], np.float64)
-    return text_column([None if v is None or (isinstance(v, float) and math.isnan(v)) else _as_text(v) for v in plain])
-
-
-def _plain_value(value: Any) -> Any:
-    if isinstance(value, (str, float, int)) or value is None:
-        return value.item() if isinstance(value, np.generic) else value
-    if type(value).__name__ in ("NAType", "NaTType"):  # of pandas, which needs not be there
-        return None
-    if isinstance(value, np.generic):
-        return _plain_value(value.item()) if value.dtype.kind != "M" else str(value) if not np.isnat(value) else None
-    if isinstance(value, Decimal):
-        return float(value)
-    if isinstance(value, date):  # a datetime is one
-        return value.isoformat()
-    if isinstance(value, (bytes, Mapping, Sequence, set, frozenset, np.ndarray)):
-        raise InputError(f"a cell of a table holds {type(value).__name__}, neither a number nor text")
-    return value
-
-
-def _as_text(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return number_text(value) if isinstance(value, (int, float)) else str(value)
 
 
 def number_text(value: float) -> str:

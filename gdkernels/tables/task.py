@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.errors import InputError
-from gdkernels.tables.table import Table, Text
+from gdkernels.tables.table import Table, Text, numbers_in
 
 __all__ = ["TASKS", "folds", "split", "task_of"]
 
@@ -26,7 +26,7 @@ def task_of(table: Table, targets: tuple[str, ...]) -> str:
     column = table.columns[targets[0]]
     if isinstance(column, Text):
         return "classification"
-    distinct = np.unique(column)
+    distinct = np.unique(numbers_in(column))
     few = len(distinct) <= min(20, 0.05 * len(column))
     return "classification" if few and bool(np.all(distinct == np.round(distinct))) else "regression"
 

@@ -15,18 +15,37 @@ from typing import IO, Any, BinaryIO
 import numpy as np
 
 from gdkernels.errors import InputError
+from gdkernels.tables.cells import Cells
 from gdkernels.tables.frames import polars
-from gdkernels.tables.table import Column, Text
+from gdkernels.tables.table import Column, NumberColumn, Text
 
 __all__ = ["cells_of", "check_format", "write_csv", "writer_for"]
+
+# Of Parquet: the records of a row group, as polars makes them, but no more than take so many bytes, each cell its own.
+_ROW_GROUP, _GROUP_BYTES, _CELL = 512 * 512, 64 << 20, 8
 
 Part = tuple[Sequence[str], list[list[Any]]]
 
 
-def cells_of(column: Column) -> list[Any]:
-    """Return a column's cells: text, or numbers in their shortest form, empty where there is nothing."""
+def cells_of(column: Column, *, typed: bool = False) -> list[Any]:
+    """Return a column's cells as they were read; of numbers that were never text, the numbers, "" where there is none.
+
+    Parameters
+    ----------
+    typed
+        Whether numbers stay whole or not as the table holds them, in place of being shown in their shortest form.
+    """
     if isinstance(column, Text):
+        if column.cells is not None:
+            return column.cells.tolist()
         return column.lookup(np.array(column.levels, object), "").tolist()  # type: ignore[no-any-return]
+    if isinstance(column, NumberColumn):
+        if isinstance(column.source, Cells):
+            return column.source.tolist()
+        gaps = np.isnan(column.values).tolist()
+        return ["" if gap else value for gap, value in zip(gaps, column.source.tolist(), strict=True)]
+    if typed:
+        return ["" if np.isnan(v) else v for v in column.tolist()]
     return ["" if np.isnan(v) else int(v) if abs(v) < 2**53 and v == round(v) else v for v in column.tolist()]
 
 
@@ -61,7 +80,7 @@ def writer_for(path: str, parts: Iterator[Part]) -> Any:
     def parquet(to: BinaryIO) -> None:
         pl = polars(f"write {path}")
         names, columns = first = next(parts)
-        dtypes = [pl.String if _is_text(cells) else pl.Float64 for cells in columns]
+        dtypes = [pl.String if _is_text(cells) else pl.Int64 if _is_whole(cells) else pl.Float64 for cells in columns]
         schema = dict(zip(names, dtypes, strict=True))
 
         def frames(with_columns: list[str] | None, *_: object) -> Iterator[Any]:
@@ -70,10 +89,11 @@ def writer_for(path: str, parts: Iterator[Part]) -> Any:
                 frame = pl.DataFrame([_series(pl, path, *column) for column in typed])
                 yield frame if with_columns is None else frame.select(with_columns)
 
-        # Streamed, so that there are never more than a few parts in memory.
+        # Streamed, so that there are never more than a few parts in memory, and the row group that is being filled.
+        rows = min(_ROW_GROUP, max(1, _GROUP_BYTES // (_CELL * len(names))))
         register = import_module("polars.io.plugins").register_io_source
         try:
-            register(frames, schema=schema).sink_parquet(to)
+            register(frames, schema=schema).sink_parquet(to, row_group_size=rows)
         except pl.exceptions.PolarsError as error:  # what the file system said is in its text
             if (number := re.search(r"os error (\d+)", str(error))) is None:
                 raise
@@ -86,6 +106,12 @@ def _is_text(cells: list[Any]) -> bool:
     return any(isinstance(cell, str) and cell for cell in cells)
 
 
+def _is_whole(cells: list[Any]) -> bool:
+    """Return whether all that there are are whole numbers that fit into 64 bits."""
+    present = [cell for cell in cells if cell != ""]
+    return bool(present) and all(type(cell) is int and abs(cell) < 2**63 for cell in present)
+
+
 def _series(pl: Any, path: str, name: str, cells: list[Any], dtype: Any) -> Any:
     if dtype == pl.String:
         return pl.Series(name, [None if cell == "" else str(cell) for cell in cells], dtype)
@@ -94,4 +120,10 @@ def _series(pl: Any, path: str, name: str, cells: list[Any], dtype: Any) -> Any:
             f"cannot write {path}: column {name!r} begins with numbers and goes on with text, which Parquet cannot "
             "hold; write .csv"
         )
-    return pl.Series(name, [None if cell == "" else float(cell) for cell in cells], dtype)
+    if dtype == pl.Int64 and not _is_whole(cells) and any(cell != "" for cell in cells):
+        raise InputError(
+            f"cannot write {path}: column {name!r} begins with whole numbers and goes on with others, which Parquet "
+            "cannot hold; write .csv"
+        )
+    number = int if dtype == pl.Int64 else float
+    return pl.Series(name, [None if cell == "" else number(cell) for cell in cells], dtype)

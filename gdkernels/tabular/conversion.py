@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,9 @@ from gdkernels.system.profiling import phase
 from gdkernels.system.progress import RecordCount
 from gdkernels.system.scratch import remove_left_behind, scratch_folder
 from gdkernels.tables.read import Data
+from gdkernels.tables.reading import Finding
 from gdkernels.tables.table import Table
+from gdkernels.tables.text import TextOptions
 from gdkernels.tabular.survey import PARTS, TRAIN, RandomParts, TableSurvey, numbered
 
 __all__ = ["PreparedFiles", "converted"]
@@ -74,6 +76,8 @@ def converted(
     *,
     drop_missing: bool,
     records: int,
+    findings: Mapping[str, Finding] | None = None,
+    options: TextOptions | None = None,
     progress: bool | None = None,
 ) -> Iterator[PreparedFiles]:
     """Write what `prepare` makes of a table's records to a folder of the cache, which is removed in the end.
@@ -104,7 +108,9 @@ def converted(
         with scratch_folder(parent) as folder:
             files = PreparedFiles(folder)
             with phase("preparing"):
-                tables = numbered(data, target, drop_missing=drop_missing, records=records)
+                tables = numbered(
+                    data, target, drop_missing=drop_missing, records=records, findings=findings, options=options
+                )
                 _write(files, tables, found, draw, prepare, progress)
             yield files
     except OSError as error:

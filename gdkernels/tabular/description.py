@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
 from gdkernels.errors import keyword
-from gdkernels.tables import Preparation, Table
-from gdkernels.tables.preparation import with_targets
+from gdkernels.randomness import generator
+from gdkernels.system.progress import RecordCount
+from gdkernels.tables import Preparation, Table, parts
+from gdkernels.tables.kinds import reread
+from gdkernels.tables.preparation import gaps_of, with_targets
+from gdkernels.tables.read import Data, joined, source_of
 from gdkernels.tables.report import column_reports, columns_line, describe_target, example
+from gdkernels.tables.sample import Sample
+from gdkernels.tables.table import Text, numbers_in
+from gdkernels.tabular.out_of_core import checked_findings, records_at_once, sample_size
 from gdkernels.tabular.settings import TabularSettings
 
-__all__ = ["TableDescription", "described"]
+__all__ = ["TableDescription", "described", "described_in_parts"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,19 +38,25 @@ class TableDescription(Mapping[str, Any]):
         What is to be predicted: the task, the share of each class or the range of each number, and how many records
         lack it; None where nobody says what it is.
     columns
-        For each column its ``kind``, ``why``, how many inputs of the network it makes (``features``), its ``gaps``, how
-        many ``distinct`` values it has, and what they are ``such_as``.
+        For each column its ``kind``, ``why``, how its cells are ``read`` (in the words of the keyword ``read``), how
+        many inputs of the network it makes (``features``), its ``gaps``, how many ``distinct`` values it has, and what
+        they are ``such_as``.
+    sample
+        How many of the records the figures are of where the table was read in parts, drawn at random: how cells are
+        read, gaps, and the range of numbers are of all records even then. None where all figures are.
     """
 
     data: str
     records: int
     target: dict[str, Any] | None
     columns: list[dict[str, Any]]
+    sample: int | None = None
     _line: str = field(default="", repr=False)
 
     def as_dict(self) -> dict[str, Any]:
         """Return all of it as JSON can hold it."""
-        return {"data": self.data, "records": self.records, "target": self.target, "columns": self.columns}
+        told = {"data": self.data, "records": self.records, "target": self.target, "columns": self.columns}
+        return told if self.sample is None else told | {"sample": self.sample}
 
     def __getitem__(self, name: str) -> Any:
         return self.as_dict()[name]
@@ -56,6 +71,8 @@ class TableDescription(Mapping[str, Any]):
         """Return a line for the target, and one for each column."""
         targets = self.target["targets"] if self.target else []
         lines = [f"{self.data}: {self.records:,} records of {len(self.columns) + len(targets):,} columns"]
+        if self.sample is not None:
+            lines[0] += f"; figures are of {self.sample:,} of them"
         if self.target is not None:
             lines.append(f"target   {', '.join(targets)}: {self.target['task']}{_of(self.target)}")
             lines.append(f"columns  {self._line}")
@@ -69,15 +86,21 @@ class TableDescription(Mapping[str, Any]):
     __str__ = as_text
 
 
-def described(settings: TabularSettings, table: Table) -> TableDescription:
+def described(settings: TabularSettings, table: Table, identifiers: Sequence[str] = ()) -> TableDescription:
     """Return what training would do with `table`.
+
+    Parameters
+    ----------
+    identifiers
+        Columns that are known to number the records, of which the table has but some.
 
     Raises
     ------
     InputError
         Where columns are not there or cannot be used.
     """
-    choices = settings.choices
+    choices = replace(settings.choices, identifiers=identifiers)
+    table = reread(table, choices)
     preparation, target = None, None
     if settings.target or table.targets:
         whole = with_targets(table, settings.target)
@@ -89,11 +112,60 @@ def described(settings: TabularSettings, table: Table) -> TableDescription:
             keep=choices.keep,
             categorical=choices.categorical,
             numeric=choices.numeric,
+            read=choices.read,
+            missing=choices.missing,
+            identifiers=identifiers,
         )
         target = describe_target(preparation, whole) | {"gaps": len(table) - len(whole)}
-    columns = column_reports(table, preparation.targets if preparation else (), choices)
+    targets, kinds = (preparation.targets, preparation.columns) if preparation else ((), None)
+    columns = column_reports(table, targets, choices, kinds)
     line = columns_line(preparation) if preparation else ""
-    return TableDescription(table.source, len(table), target, columns, line)
+    return TableDescription(table.source, len(table), target, columns, _line=line)
+
+
+def described_in_parts(settings: TabularSettings, data: Data, allowed: int) -> TableDescription:
+    """Return what training would do with a table that is read in parts, within the memory `allowed`.
+
+    Raises
+    ------
+    InputError
+        Where columns are not there or cannot be used.
+    """
+    findings = checked_findings(settings, data)
+    width = len(next(parts(data, 1, findings=findings, options=settings.options)).names)
+    drawn: Sample[Table] = Sample(
+        sample_size(width, allowed), generator(settings.seed, "sample"), lambda part, rows: part.take(rows).copy()
+    )
+    gaps: dict[str, int] = {}
+    ranges: dict[str, list[float]] = {}
+    whole = set(findings)  # columns of which all that was seen are whole numbers
+    records = 0
+    with RecordCount("describing", settings.progress) as bar:
+        pieces = parts(data, records_at_once(width, allowed), findings=findings, options=settings.options)
+        for part in pieces:
+            drawn.add(part, len(part))
+            records += len(part)
+            bar.update(len(part))
+            for name, column in part.columns.items():
+                gaps[name] = gaps.get(name, 0) + int(gaps_of(column).sum())
+                if isinstance(column, Text) or np.isnan(values := numbers_in(column)).all():
+                    whole.discard(name)
+                else:
+                    if (values != np.round(values)).any():
+                        whole.discard(name)
+                    ranges.setdefault(name, []).extend([float(np.nanmin(values)), float(np.nanmax(values))])
+    table = joined([part for part in drawn.parts() if len(part)], source_of(data))
+    numbering = [
+        name
+        for name, ends in ranges.items()
+        if name in whole and not gaps[name] and max(ends) - min(ends) == records - 1
+    ]
+    found = described(settings, table, [name for name in numbering if name not in settings.choices.named])
+    columns = [told | {"gaps": gaps[told["name"]]} for told in found.columns]
+    for told in columns:
+        if ends := ranges.get(told["name"]):
+            told["such_as"] = [min(ends), max(ends)]
+    return replace(found, records=records, columns=columns, sample=len(table) if len(table) < records else None)
 
 
 def _of(target: dict[str, Any]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,18 +11,21 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.errors import InputError
-from gdkernels.metrics.streaming import Sums
+from gdkernels.metrics.confusion import Confusion
+from gdkernels.metrics.streaming import ClassSums, Sums
 from gdkernels.randomness import generator
 from gdkernels.system.progress import RecordCount
 from gdkernels.tables import Preparation, parts
 from gdkernels.tables.preparation import checked_targets, complete
 from gdkernels.tables.read import Data, source_of
 from gdkernels.tables.sample import Sample
-from gdkernels.tabular.prediction import Prediction, PreparedNetwork, blocks, in_blocks
+from gdkernels.tables.text import TextOptions
+from gdkernels.tabular.prediction import Prediction, PreparedNetwork
 
 __all__ = ["Evaluation", "EvaluationInParts", "evaluated"]
 
 DRAWN = 100_000  # records of which truth and prediction are kept, for pictures
+MATRIX = 100  # classes up to which there is a confusion matrix; of more, the pairs confused most often, so many of them
 
 Array = npt.NDArray[Any]
 
@@ -31,7 +34,8 @@ Array = npt.NDArray[Any]
 class Evaluation(Mapping[str, Any]):
     """How good a model's predictions are, on records with the truth in them.
 
-    It can be read like a dict: ``records``, ``metrics`` and, of classes, ``classes`` and ``confusion``.
+    It can be read like a dict: ``records``, ``metrics`` and, of classes, ``classes`` and ``confusion``; of more than
+    100 classes, ``confusion`` is None and ``confused`` lists the 100 pairs that are confused most often.
 
     Attributes
     ----------
@@ -40,11 +44,13 @@ class Evaluation(Mapping[str, Any]):
     metrics
         Of a regression ``r2``, ``rmse`` and ``mae``; of classes ``accuracy`` and ``log_loss``.
     by_class
-        Precision, recall and records of each class, and the confusion matrix [true class, predicted class]; None for a
-        regression.
+        Precision, recall and records of each class, and the confusion matrix [true class, predicted class] or the
+        pairs confused; None for a regression.
     truth, predicted
         Of at most 100,000 of the records, drawn at random: class indices and labels, or numbers in the target's own
         terms.
+    pairs
+        Which classes were taken for which, however many there are; None for a regression.
     """
 
     records: int
@@ -52,6 +58,7 @@ class Evaluation(Mapping[str, Any]):
     by_class: dict[str, Any] | None
     truth: Array = field(repr=False)
     predicted: Array = field(repr=False)
+    pairs: Confusion | None = field(default=None, repr=False)
 
     def as_dict(self) -> dict[str, Any]:
         """Return what JSON can hold; figures that are not finite are None."""
@@ -69,7 +76,12 @@ class Evaluation(Mapping[str, Any]):
 
 
 def evaluated(
-    model: PreparedNetwork, data: Data, *, drop_missing: bool = False, progress: bool | None = None
+    model: PreparedNetwork,
+    data: Data,
+    *,
+    drop_missing: bool = False,
+    options: TextOptions | None = None,
+    progress: bool | None = None,
 ) -> Evaluation:
     """Predict a table part by part, and return how good that is.
 
@@ -81,14 +93,13 @@ def evaluated(
     preparation = model.preparation
     evaluation = EvaluationInParts(preparation)
     with RecordCount("evaluating", progress) as bar:
-        for part in parts(data):
+        for part in parts(data, model.records_read, findings=preparation.findings, options=options):
             table = complete(part, preparation.targets) if drop_missing else part
             if len(table):
                 checked_targets(table, preparation.targets, preparation.task)
                 indices = preparation.classes is not None
                 truth = preparation.transform_targets(table) if indices else preparation.target_values(table)
-                for rows, block in in_blocks(table, preparation):
-                    evaluation.add(truth[rows], model.predict(block))
+                evaluation.add(truth, (prediction for _, prediction in model.in_pieces(table)))
                 bar.update(len(table))
     result = evaluation.result()
     if result is None:
@@ -97,67 +108,80 @@ def evaluated(
 
 
 class EvaluationInParts:
-    """An `Evaluation` that grows as records are predicted.
-
-    Attributes
-    ----------
-    confusion
-        How many records there are of each true class [rows] and predicted class [columns]; empty for a regression.
-    """
+    """An `Evaluation` that grows as records are predicted."""
 
     def __init__(self, preparation: Preparation) -> None:
         self._classes = preparation.classes
-        self._sums = Sums()
+        self._numbers, self._shares = Sums(), ClassSums()
         self._drawn: Sample[tuple[Array, ...]] = Sample(
             DRAWN, generator(0, "drawn"), lambda part, rows: tuple(array[rows] for array in part)
         )
-        count = 0 if self._classes is None else len(self._classes)
-        self.confusion = np.zeros((count, count), np.int64)
+        self._confusion = None if self._classes is None else Confusion(len(self._classes))
 
     @property
     def records(self) -> int:
-        return self._sums.records
+        return self._numbers.records if self._classes is None else self._shares.records
 
-    def add(self, truth: Array, prediction: Prediction) -> None:
-        """Add records.
+    def add(self, truth: Array, prediction: Prediction | Iterable[Prediction]) -> None:
+        """Add a part of the records.
 
         Parameters
         ----------
         truth
             Class indices [records], or numbers in the target's own terms.
+        prediction
+            That of all of them, or those of pieces, one after the other, of which one at a time is in memory.
         """
-        self._drawn.add((truth, prediction.values), len(truth))
-        if prediction.probabilities is None:
-            self._sums.add(truth, prediction.values)
-            return
-        count = prediction.probabilities.shape[1]
-        for rows in blocks(len(truth), count):
-            self._sums.add(truth[rows, None] == np.arange(count), prediction.probabilities[rows])
-        np.add.at(self.confusion, (truth, np.argmax(prediction.probabilities, axis=1)), 1)
+        values: list[Array] = []
+        predicted: list[Array] = []
+
+        def pieces() -> Iterator[tuple[Array, Array]]:
+            done = 0
+            for piece in [prediction] if isinstance(prediction, Prediction) else prediction:
+                values.append(piece.values)
+                if piece.probabilities is not None:
+                    predicted.append(np.argmax(piece.probabilities, axis=1))
+                    yield truth[done : done + len(piece.values)], piece.probabilities
+                done += len(piece.values)
+
+        self._shares.add(pieces())
+        self._drawn.add((truth, np.concatenate(values)), len(truth))
+        if self._confusion is None:
+            self._numbers.add(truth, np.concatenate(values))
+        else:
+            self._confusion.add(truth, np.concatenate(predicted))
 
     def result(self) -> Evaluation | None:
         """Return what it came to; None without a record."""
         if not self.records:
             return None
         truth, predicted = (np.concatenate(arrays) for arrays in zip(*self._drawn.parts(), strict=True))
-        return Evaluation(self.records, self._figures(), self.by_class(), truth, predicted)
+        return Evaluation(self.records, self._figures(), self.by_class(), truth, predicted, self._confusion)
 
     def _figures(self) -> dict[str, float]:
-        names = ("r2", "rmse", "mae") if self._classes is None else ("accuracy", "log_loss")
-        return {name: self._sums.figure(name) for name in names}
+        if self._classes is None:
+            return {name: self._numbers.figure(name) for name in ("r2", "rmse", "mae")}
+        return {name: self._shares.figure(name) for name in ("accuracy", "log_loss")}
 
     def by_class(self) -> dict[str, Any] | None:
-        """Return precision, recall and records of each class, and the confusion matrix; None for a regression."""
-        if self._classes is None:
+        """Return what `Evaluation.by_class` holds."""
+        if self._classes is None or self._confusion is None:
             return None
-        right, true, said = np.diag(self.confusion), self.confusion.sum(axis=1), self.confusion.sum(axis=0)
+        confusion, labels = self._confusion, self._classes.tolist()
+        true, predicted, right = confusion.by_true(), confusion.by_predicted(), confusion.right()
         classes = [
             {
                 "label": label,
                 "records": int(true[k]),
-                "precision": float(right[k] / said[k]) if said[k] else None,
+                "precision": float(right[k] / predicted[k]) if predicted[k] else None,
                 "recall": float(right[k] / true[k]) if true[k] else None,
             }
-            for k, label in enumerate(self._classes.tolist())
+            for k, label in enumerate(labels)
         ]
-        return {"classes": classes, "confusion": self.confusion.tolist()}
+        if len(labels) <= MATRIX:
+            return {"classes": classes, "confusion": confusion.matrix().tolist()}
+        confused = [
+            {"true": labels[a], "predicted": labels[b], "records": records}
+            for a, b, records in confusion.most_confused(MATRIX)
+        ]
+        return {"classes": classes, "confusion": None, "confused": confused}

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from gdkernels.system.profiling import phase
 from gdkernels.tables import Preparation, Table
+from gdkernels.tables.kinds import reread
 from gdkernels.tables.outcomes import labels
 from gdkernels.tables.preparation import checked_targets, with_targets
 from gdkernels.tabular import defaults
@@ -42,6 +43,7 @@ def fit_in_memory(settings: TabularSettings, table: Table) -> TabularResult:
     DivergenceError
         Where training diverges.
     """
+    table = reread(table, settings.choices)
     if settings.drop_missing:
         table = with_targets(table, settings.target)
     targets = checked_targets(table, settings.target, settings.task_said)
@@ -58,6 +60,8 @@ def fit_in_memory(settings: TabularSettings, table: Table) -> TabularResult:
             keep=settings.choices.keep,
             categorical=settings.choices.categorical,
             numeric=settings.choices.numeric,
+            read=settings.choices.read,
+            missing=settings.choices.missing,
             standardise_targets=loss != "poisson",
         )
         x, y = preparation.transform(table), preparation.transform_targets(table)
@@ -93,7 +97,7 @@ def fit_in_memory(settings: TabularSettings, table: Table) -> TabularResult:
         evaluation = EvaluationInParts(preparation)
         if counts["test"]:
             truth = truth_of(preparation, table, y)[rows.test]
-            evaluation.add(truth, PreparedNetwork(mlp, preparation).predict_prepared(x[rows.test]))
+            evaluation.add(truth, PreparedNetwork(mlp, preparation).prepared_in_pieces(x[rows.test]))
     return TabularResult(
         source=table.source,
         preparation=preparation,

@@ -6,7 +6,6 @@ import logging
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +21,11 @@ from gdkernels.system import memory
 from gdkernels.system.memory import gigabytes
 from gdkernels.system.profiling import phase
 from gdkernels.tables import Preparation, Table, parts
-from gdkernels.tables.columns import Dropped
+from gdkernels.tables.kinds import refuse_doubts
 from gdkernels.tables.objects import paths_of
 from gdkernels.tables.preparation import checked_targets
-from gdkernels.tables.read import Data
+from gdkernels.tables.read import Data, findings_in, source_of
+from gdkernels.tables.reading import NUMBER, Finding
 from gdkernels.tabular import defaults
 from gdkernels.tabular.conversion import PreparedFiles, converted
 from gdkernels.tabular.evaluation import Evaluation, EvaluationInParts
@@ -43,7 +43,7 @@ from gdkernels.tabular.settings import TabularSettings
 from gdkernels.tabular.survey import PARTS, RandomParts, TableSurvey, survey
 from gdkernels.tabular.targets import check_range, network_targets, task_and_loss, truth_of
 
-__all__ = ["fit_out_of_core", "memory_for"]
+__all__ = ["checked_findings", "fit_out_of_core", "memory_for", "records_at_once", "sample_size"]
 
 _log = logging.getLogger("gdkernels")
 
@@ -80,6 +80,35 @@ def memory_for(settings: TabularSettings, data: Data) -> int | None:
     return default_memory()
 
 
+def checked_findings(settings: TabularSettings, data: Data) -> dict[str, Finding]:
+    """Go through the table once, and return what the cells of each column mean.
+
+    Raises
+    ------
+    InputError
+        Where that cannot be told, nor was said.
+    """
+    choices = settings.choices
+    findings = findings_in(data, missing=choices.missing, options=settings.options, progress=settings.progress)
+    for name in choices.read:
+        if name not in findings:
+            findings[name] = Finding(NUMBER, number=NUMBER)
+    findings = {name: choices.refined(name, found) for name, found in findings.items()}
+    told = {*choices.ignore, *choices.categorical}
+    refuse_doubts({name: found for name, found in findings.items() if name not in told}, source_of(data))
+    return findings
+
+
+def records_at_once(columns: int, allowed: int) -> int:
+    """Return how many records to read at a time."""
+    return max(256, min(65_536, allowed // (_CELL * _TEXT * columns)))
+
+
+def sample_size(columns: int, allowed: int) -> int:
+    """Return how many records stand for all."""
+    return max(1000, min(_SAMPLE, allowed // (2 * _CELL * columns)))
+
+
 def fit_out_of_core(settings: TabularSettings, data: Data, allowed: int) -> TabularResult:
     """Go through the table in parts, and train in windows of records that take the memory `allowed`.
 
@@ -95,14 +124,19 @@ def fit_out_of_core(settings: TabularSettings, data: Data, allowed: int) -> Tabu
             f"{keyword('average')} is for tables that fit into memory; leave it out, or allow more by "
             f"{keyword('memory')}"
         )
-    columns = len(next(parts(data, 1)).names)
-    records = max(256, min(65_536, allowed // (_CELL * _TEXT * columns)))
+    options = settings.options
+    with phase("reading"):
+        findings = checked_findings(settings, data)
+    columns = len(next(parts(data, 1, findings=findings, options=options)).names)
+    records = records_at_once(columns, allowed)
     share = defaults.VALIDATION if settings.validation is None else settings.validation
     draw = RandomParts(settings.seed, settings.test, share)
-    most = max(1000, min(_SAMPLE, allowed // (2 * _CELL * columns)))
+    most = sample_size(columns, allowed)
     reading: dict[str, Any] = {
         "drop_missing": settings.drop_missing,
         "records": records,
+        "findings": findings,
+        "options": options,
         "progress": settings.progress,
     }
     with phase("surveying"):
@@ -154,23 +188,20 @@ def _preparation(
 ) -> Preparation:
     """Learn from the sample; what only all records show, the survey has seen."""
     choices = settings.choices
-    numbering = [name for name in found.identifiers if name not in choices.named]
-    preparation = Preparation.fit(
+    return Preparation.fit(
         found.sample,
         targets,
         task=task,
         rows=found.learn,
-        ignore=[*choices.ignore, *numbering],
+        ignore=choices.ignore,
         keep=choices.keep,
         categorical=choices.categorical,
         numeric=choices.numeric,
+        read=choices.read,
+        missing=choices.missing,
+        identifiers=[name for name in found.identifiers if name not in choices.named],
         standardise_targets=loss != "poisson",
     )
-    columns = [
-        Dropped(k.name, "an identifier: consecutive integers") if k.name in numbering else k
-        for k in preparation.columns
-    ]
-    return replace(preparation, columns=tuple(columns))
 
 
 def _rows(
@@ -197,7 +228,7 @@ def _evaluated(model: PreparedNetwork, files: PreparedFiles, count: int, records
     x, truth = (rows_of(files.path("test", what), what) for what in ("x", "truth"))
     for first in range(0, count, records):
         stop = min(count, first + records)
-        evaluation.add(truth.read(first, stop), model.predict_prepared(x.read(first, stop)))
+        evaluation.add(truth.read(first, stop), model.prepared_in_pieces(x.read(first, stop)))
     return evaluation.result()
 
 

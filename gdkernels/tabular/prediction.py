@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,12 +14,17 @@ from gdkernels.errors import FileError, InputError
 from gdkernels.models.mlp import MLP
 from gdkernels.system.progress import RecordCount
 from gdkernels.tables import Preparation, Table, parts
-from gdkernels.tables.read import Data, source_of
+from gdkernels.tables.read import PART, Data, source_of
+from gdkernels.tables.text import TextOptions
 from gdkernels.tabular.kept import check_kept
 
-__all__ = ["Prediction", "PreparedNetwork", "blocks", "in_blocks"]
+__all__ = ["Prediction", "PreparedNetwork"]
 
-_PREDICTED = 1 << 23  # numbers that are predicted at a time: of many classes, fewer records
+PIECE = 256 << 20  # bytes, about, that records take at a time on their way to predictions
+# Bytes of a cell: of the table as it is read, where text is Python's; of a feature while it is prepared; of a unit of
+# the network; of a prediction, which may become a number of Python's.
+_CELL, _FEATURE, _UNIT, _OUTPUT = 100, 48, 16, 64
+_ROUND = 256  # records, of which there are a multiple where there are more
 
 
 @dataclass(frozen=True)
@@ -38,21 +43,6 @@ class Prediction:
     probabilities: npt.NDArray[Any] | None = None
 
 
-def blocks(records: int, outputs: int) -> Iterator[slice]:
-    """Yield the rows of blocks of records whose predictions, of so many numbers each, are of bounded size."""
-    most = max(1, _PREDICTED // outputs)
-    for first in range(0, records, most):
-        yield slice(first, min(records, first + most))
-
-
-def in_blocks(table: Table, preparation: Preparation) -> Iterator[tuple[slice, Table]]:
-    """Yield the blocks of a table, by `blocks`, with their rows."""
-    outputs = len(preparation.targets) if preparation.classes is None else len(preparation.classes)
-    for rows in blocks(len(table), outputs):
-        block = table.take(rows)
-        yield rows, Table(block.columns, table.source, table.targets, table.first + rows.start)
-
-
 @dataclass(frozen=True)
 class PreparedNetwork:
     """A network and the preparation of its inputs."""
@@ -67,7 +57,7 @@ class PreparedNetwork:
         Raises
         ------
         FileError
-            Where it keeps none, or one that does not fit the network, or what else it keeps makes no sense.
+            Where it keeps none, or one that does not fit the network.
         """
         if "preparation" not in network.extra:
             raise FileError(
@@ -86,23 +76,56 @@ class PreparedNetwork:
             raise FileError(f"cannot read the model {os.fspath(path)}: its columns do not fit its network")
         return cls(network, preparation)
 
+    @property
+    def records_read(self) -> int:
+        """How many records of a table to read at a time."""
+        return _within(_CELL * (len(self.preparation.columns) + len(self.preparation.targets)))
+
     def predict(self, table: Table) -> Prediction:
         """Return the predictions for the records of a table as it was read."""
-        return self.predict_prepared(self.preparation.transform(table))
+        return _joined([prediction for _, prediction in self.in_pieces(table)])
 
     def predict_prepared(self, x: npt.NDArray[Any]) -> Prediction:
         """Return the predictions for inputs that are prepared already."""
-        output = np.asarray(self.network.predict(x))
+        return _joined(list(self.prepared_in_pieces(x)))
+
+    def in_pieces(self, table: Table) -> Iterator[tuple[Table, Prediction]]:
+        """Yield a table in pieces, each with its predictions, so that they take a bounded memory.
+
+        Pieces are small where there are many features, units or classes.
+        """
+        for few in _pieces(table, _within(_FEATURE * len(self.preparation.features))):
+            predictions = self.prepared_in_pieces(self.preparation.transform(few))
+            yield from zip(_pieces(few, self._predicted), predictions, strict=True)
+
+    def prepared_in_pieces(self, x: npt.NDArray[Any]) -> Iterator[Prediction]:
+        """Yield what `in_pieces` yields for inputs that are prepared already."""
+        for first in range(0, max(len(x), 1), self._predicted):
+            yield self._predict(x[first : first + self._predicted])
+
+    @property
+    def _predicted(self) -> int:
+        """How many records to predict at a time."""
+        network = self.network.network
+        return _within(_UNIT * network.structure.widest + _OUTPUT * network.outputs)
+
+    def _predict(self, x: npt.NDArray[Any]) -> Prediction:
         if self.preparation.classes is None:
-            return Prediction(self.preparation.restore(output))
+            return Prediction(self.preparation.restore(np.asarray(self.network.predict(x))))
         # With a loss of numbers, the network puts out a softmax and predicts that.
-        probability = np.asarray(self.network.predict_proba(x) if output.ndim == 1 else output)
+        objective = self.network.network.objective
+        classifies = objective is not None and objective.classifies
+        probability = np.asarray(self.network.predict_proba(x) if classifies else self.network.predict(x))
         if probability.shape[1] == 1:
             probability = np.hstack([1 - probability, probability])
         return Prediction(self.preparation.restore(np.argmax(probability, axis=1)), probability)
 
-    def predict_parts(self, data: Data, *, progress: bool | None = None) -> Iterator[tuple[Table, Prediction]]:
+    def predict_parts(
+        self, data: Data, *, options: TextOptions | None = None, progress: bool | None = None
+    ) -> Iterator[tuple[Table, Prediction]]:
         """Yield a table part by part, each with its predictions, so that any size will do.
+
+        Its cells are read as those were that the network was trained on.
 
         Raises
         ------
@@ -110,9 +133,34 @@ class PreparedNetwork:
             Where there are no records, or a column is missing or holds what it cannot.
         """
         with RecordCount("predicting", progress) as bar:
-            for part in parts(data):
-                for _, table in in_blocks(part, self.preparation):
-                    yield table, self.predict(table)
-                    bar.update(len(table))
+            for part in parts(data, self.records_read, findings=self.preparation.findings, options=options):
+                if len(part):
+                    for table, prediction in self.in_pieces(part):
+                        yield table, prediction
+                        bar.update(len(table))
             if not bar.done:
                 raise InputError(f"{source_of(data)} has no records")
+
+
+def _within(record: int) -> int:
+    """Return how many records to take at a time, where each takes so many bytes."""
+    records = max(1, min(PART, PIECE // record))
+    return records - records % _ROUND if records > _ROUND else records
+
+
+def _pieces(table: Table, records: int) -> Iterator[Table]:
+    """Yield the table in pieces of at most so many records, which know their numbers."""
+    if len(table) <= records:
+        yield table
+        return
+    for first in range(0, len(table), records):
+        piece = table.take(slice(first, first + records))
+        yield Table(piece.columns, table.source, table.targets, table.first + first)
+
+
+def _joined(predictions: Sequence[Prediction]) -> Prediction:
+    if len(predictions) == 1:
+        return predictions[0]
+    probabilities = [p.probabilities for p in predictions if p.probabilities is not None]
+    values = np.concatenate([p.values for p in predictions])
+    return Prediction(values, np.concatenate(probabilities) if probabilities else None)

@@ -18,8 +18,9 @@ from gdkernels.tables import Preparation, Table, read
 from gdkernels.tables.objects import own_labels, target_cells, with_target
 from gdkernels.tables.outcomes import labels
 from gdkernels.tables.read import Data
+from gdkernels.tables.text import TextOptions
 from gdkernels.tabular import defaults
-from gdkernels.tabular.description import TableDescription, described
+from gdkernels.tabular.description import TableDescription, described, described_in_parts
 from gdkernels.tabular.estimator import parameters_of, set_parameters, short_form, tags_for
 from gdkernels.tabular.evaluation import Evaluation, evaluated
 from gdkernels.tabular.in_memory import fit_in_memory
@@ -52,7 +53,17 @@ class TabularPredictor:
         "classification", "regression", or "auto": text, or few whole numbers, are classes.
     ignore, keep_columns, categorical, numeric
         A column or several: to leave out; to use although they look like identifiers; to take as names, also where they
-        are numbers; to take as numbers.
+        are numbers; to take as numbers, what is none being a gap.
+    read
+        By column, what its cells mean where they do not tell, in the words that `describe` prints: numbers as an
+        example such as ``1.234,5 €``, dates as a pattern such as ``%d/%m/%Y``, or ``text``. It is kept in the model.
+    missing
+        What spells a gap besides empty cells, NA, N/A, null, ?, and among numbers and dates also None, -, . and the
+        like: ``"-200"``, or several.
+    header
+        Whether text files begin with the names of the columns; None refuses a first line that looks like a record.
+    skip_rows
+        How many lines of a text file come before that.
     drop_missing
         Whether to leave out records without a target, in place of refusing them.
     class_weight
@@ -131,6 +142,8 @@ class TabularPredictor:
 
     target: str | int | Sequence[str | int] | None
     task: str
+    header: bool | None
+    skip_rows: int
     progress: bool | None
 
     network: MLP
@@ -157,6 +170,10 @@ class TabularPredictor:
         keep_columns: str | int | Sequence[str | int] = (),
         categorical: str | int | Sequence[str | int] = (),
         numeric: str | int | Sequence[str | int] = (),
+        read: Mapping[str, str] | None = None,
+        missing: str | Sequence[str] = (),
+        header: bool | None = None,
+        skip_rows: int = 0,
         drop_missing: bool = False,
         class_weight: str | None = None,
         hidden: int | Sequence[int] | None = None,
@@ -235,7 +252,9 @@ class TabularPredictor:
             Where columns are not there or cannot be used.
         """
         settings = TabularSettings.checked(self.get_params())
-        table = read(X, progress=settings.progress)
+        if y is None and (allowed := memory_for(settings, X)) is not None:
+            return described_in_parts(settings, X, allowed)
+        table = _read(X, settings)
         if y is None:
             return described(settings, table)
         return described(settings.without_target(), with_target(table, y, settings.target))
@@ -266,14 +285,14 @@ class TabularPredictor:
         settings.check_place()
         data = X
         if y is not None:
-            data = with_target(read(X, progress=settings.progress), y, settings.target)
+            data = with_target(_read(X, settings), y, settings.target)
             settings = settings.without_target()
         if (allowed := memory_for(settings, data)) is not None:
             result = fit_out_of_core(settings, data, allowed)
             own = None
         else:
             with phase("reading"):
-                table = read(data, progress=settings.progress)
+                table = _read(data, settings)
             result = fit_in_memory(settings, table)
             own = self._own_labels(X, y, table, result.preparation)
         result.network.extra = result.for_model() | ({} if own is None else {_LABELS: own})
@@ -342,7 +361,7 @@ class TabularPredictor:
 
     def predict_parts(self, X: Data) -> Iterator[tuple[Table, Prediction]]:
         """Yield a table of any size part by part, each with its predictions; raises what `predict` raises."""
-        for table, prediction in self._fitted().predict_parts(X, progress=self.progress):
+        for table, prediction in self._fitted().predict_parts(X, options=self._options, progress=self.progress):
             if self._own is None or prediction.probabilities is None:
                 yield table, prediction
             else:
@@ -370,8 +389,8 @@ class TabularPredictor:
             Where nothing has been fitted, the table has no records, or lacks what the model needs.
         """
         model = self._fitted()
-        data = X if y is None else with_target(read(X), y, model.preparation.targets)
-        return evaluated(model, data, drop_missing=drop_missing, progress=self.progress)
+        data = X if y is None else with_target(self._read(X), y, model.preparation.targets)
+        return evaluated(model, data, drop_missing=drop_missing, options=self._options, progress=self.progress)
 
     def score(self, X: Data, y: Any = None) -> float:
         """Return R², or of classes the accuracy, on a table with the target in it or beside it."""
@@ -387,10 +406,17 @@ class TabularPredictor:
             As `evaluate`.
         """
         preparation = self._fitted().preparation
-        table = read(X) if y is None else with_target(read(X), y, preparation.targets)
+        table = self._read(X) if y is None else with_target(self._read(X), y, preparation.targets)
         loss = self.network.extra["settings"]["loss"]
         targets = network_targets(preparation, loss, preparation.transform_targets(table))[1]
         return preparation.transform(table), targets
+
+    @property
+    def _options(self) -> TextOptions:
+        return TextOptions(self.header, self.skip_rows)
+
+    def _read(self, X: Data) -> Table:
+        return read(X, header=self.header, skip_rows=self.skip_rows)
 
     def _fitted(self) -> PreparedNetwork:
         if self._model is None:
@@ -484,6 +510,10 @@ class TabularPredictor:
 
         model = self._fitted()
         write_onnx(model.network.network, path, preparation=model.preparation, overwrite=overwrite)
+
+
+def _read(data: Data, settings: TabularSettings) -> Table:
+    return read(data, header=settings.options.header, skip_rows=settings.options.skip_rows, progress=settings.progress)
 
 
 def _fit_classes(own: Any, preparation: Preparation) -> bool:

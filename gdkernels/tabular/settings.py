@@ -16,7 +16,9 @@ from gdkernels.errors import InputError, keyword, unknown_name
 from gdkernels.system.memory import parse_bytes
 from gdkernels.system.ranges import POSITIVE, SHARE, NumberRange, at_least, whole
 from gdkernels.tables.kinds import Choices
+from gdkernels.tables.reading import reading_of
 from gdkernels.tables.task import TASKS
+from gdkernels.tables.text import TextOptions
 from gdkernels.tabular import defaults
 from gdkernels.training.checkpointing import Cadence
 
@@ -40,8 +42,10 @@ RANGES: dict[str, NumberRange] = {
     "test": SHARE,
     "validation": SHARE,
     "keep": whole(1),
+    "skip_rows": whole(0),
 }
-_NEEDED = ("starts", "retries", "seed", "test", "keep")
+_NEEDED = ("starts", "retries", "seed", "test", "keep", "skip_rows")
+_LISTS = ("ignore", "keep_columns", "categorical", "numeric", "missing")
 CLASS_WEIGHTS = ("none", "balanced")
 
 
@@ -55,6 +59,8 @@ class TabularSettings:
         The columns to be predicted; None is what the table itself names.
     choices
         What was said of other columns.
+    options
+        What was said of text files.
     optimizer
         With the learning rate and the momentum that were said.
     loss, schedule
@@ -66,6 +72,7 @@ class TabularSettings:
     target: tuple[str, ...] | None
     task: str
     choices: Choices
+    options: TextOptions
     drop_missing: bool
     class_weight: str
     hidden: tuple[int, ...] | None
@@ -105,11 +112,22 @@ class TabularSettings:
             For a keyword that cannot be, or that does not go with another; the message names both.
         """
         rest = dict(given)
-        columns = {name: _names(name, rest.pop(name)) for name in ("ignore", "keep_columns", "categorical", "numeric")}
+        columns = {
+            name: _names(name, rest.pop(name))
+            for name in ("ignore", "keep_columns", "categorical", "numeric", "missing")
+        }
         for name, allowed in RANGES.items():
             value = given[name]
             if (value is not None or name in _NEEDED) and not allowed.has(value):
                 raise InputError(f"{keyword(name)} must be {allowed.wanted}, got {value!r}")
+        read, header, skip_rows = rest.pop("read"), rest.pop("header"), rest.pop("skip_rows")
+        if not isinstance(read or {}, Mapping):
+            raise InputError(f"{keyword('read')} must be a dict of columns and formats, got {read!r}")
+        if header is not None and not isinstance(header, bool):
+            raise InputError(f"{keyword('header')} must be True, False or None, got {header!r}")
+        formats = {str(name): str(words) for name, words in (read or {}).items()}
+        for name, words in formats.items():
+            reading_of(name, words)
         optimizer = _optimizer(*(rest.pop(name) for name in ("optimizer", "learning_rate", "momentum", "nesterov")))
         if rest["task"] not in ("auto", *TASKS):
             raise unknown_name("task", rest["task"], ("auto", *TASKS))
@@ -131,8 +149,14 @@ class TabularSettings:
             | {
                 "target": None if rest["target"] is None else _names("target", rest["target"]),
                 "choices": Choices(
-                    columns["ignore"], columns["keep_columns"], columns["categorical"], columns["numeric"]
+                    columns["ignore"],
+                    columns["keep_columns"],
+                    columns["categorical"],
+                    columns["numeric"],
+                    formats,
+                    columns["missing"],
                 ),
+                "options": TextOptions(header, skip_rows),
                 "class_weight": weight,
                 "hidden": None if rest["hidden"] is None else _units(rest["hidden"]),
                 "optimizer": optimizer,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +15,10 @@ from gdkernels.system.progress import RecordCount
 from gdkernels.tables.outcomes import labels
 from gdkernels.tables.preparation import checked_targets, gaps_of
 from gdkernels.tables.read import Data, joined, parts
+from gdkernels.tables.reading import Finding
 from gdkernels.tables.sample import Sample
-from gdkernels.tables.table import Table, Text
+from gdkernels.tables.table import Table, Text, numbers_in
+from gdkernels.tables.text import TextOptions
 
 __all__ = ["PARTS", "TRAIN", "RandomParts", "TableSurvey", "numbered", "survey"]
 
@@ -85,6 +87,8 @@ def survey(
     drop_missing: bool,
     most: int,
     records: int,
+    findings: Mapping[str, Finding] | None = None,
+    options: TextOptions | None = None,
     progress: bool | None = None,
 ) -> TableSurvey:
     """Go through a table once.
@@ -95,6 +99,8 @@ def survey(
         How many records the sample has.
     records
         How many are in memory at a time.
+    findings, options
+        What the cells of each column mean, and what was said of text files.
     progress
         Whether to count the records on stderr; None means on a terminal.
 
@@ -104,7 +110,7 @@ def survey(
         As `gdkernels.tables.read`, and for targets that are missing or have gaps.
     """
     sample: Sample[tuple[Table, Array]] = Sample(
-        most, generator(draw.seed, "sample"), lambda part, rows: (part[0].take(rows), part[1][rows])
+        most, generator(draw.seed, "sample"), lambda part, rows: (part[0].take(rows).copy(), part[1][rows])
     )
     counts = np.zeros(len(PARTS), np.int64)
     found: dict[str, npt.NDArray[np.int64]] | None = None if task == "regression" else {}
@@ -113,7 +119,9 @@ def survey(
     extremes: dict[tuple[str, bool], tuple[float, Table, Array]] = {}
     ranges: dict[str, tuple[float, float] | None] = {}
     with RecordCount("surveying", progress) as bar:
-        for table, numbers in numbered(data, target, drop_missing=drop_missing, records=records):
+        for table, numbers in numbered(
+            data, target, drop_missing=drop_missing, records=records, findings=findings, options=options
+        ):
             names = checked_targets(table, target, task)
             which = draw.of(int(numbers[0]), int(numbers[-1] - numbers[0]) + 1)[numbers - numbers[0]]
             if found is not None:
@@ -132,7 +140,7 @@ def survey(
                     found[label] = np.zeros(len(PARTS), np.int64)
                     firsts[int(numbers[row])] = int(which[row])
                     which[row] = TRAIN
-                    witnesses.append((table.take(np.array([row])), which[[row]]))
+                    witnesses.append((table.take(np.array([row])).copy(), which[[row]]))
                 for label, each in zip(distinct.tolist(), _counts(place, which, len(distinct)), strict=True):
                     found[label] += each
             for name in names:
@@ -158,7 +166,13 @@ def survey(
 
 
 def numbered(
-    data: Data, target: Sequence[str] | None, *, drop_missing: bool, records: int
+    data: Data,
+    target: Sequence[str] | None,
+    *,
+    drop_missing: bool,
+    records: int,
+    findings: Mapping[str, Finding] | None = None,
+    options: TextOptions | None = None,
 ) -> Iterator[tuple[Table, npt.NDArray[np.int64]]]:
     """Yield a table in parts that are not empty, and the number of each record in the whole.
 
@@ -168,7 +182,7 @@ def numbered(
         Where there are no records.
     """
     done, kept = 0, 0
-    for part in parts(data, records):
+    for part in parts(data, records, findings=findings, options=options):
         numbers, table = np.arange(done, done + len(part)), part
         done += len(part)
         if drop_missing:
@@ -190,7 +204,7 @@ def _counts(place: Array, which: Array, count: int) -> Array:
 def _widen(extremes: dict[tuple[str, bool], tuple[float, Table, Array]], table: Table, name: str, which: Array) -> None:
     """Keep the record with the lowest and that with the highest number of a target."""
     column = table.columns[name]
-    values = column.numbers() if isinstance(column, Text) else column
+    values = numbers_in(column)
     if np.isnan(values).all():
         return
     for high in (False, True):
@@ -198,12 +212,15 @@ def _widen(extremes: dict[tuple[str, bool], tuple[float, Table, Array]], table: 
         best = extremes.get((name, high))
         if best is None or (values[row] > best[0] if high else values[row] < best[0]):
             rows = np.array([row])
-            extremes[name, high] = float(values[row]), table.take(rows), which[rows]
+            extremes[name, high] = float(values[row]), table.take(rows).copy(), which[rows]
 
 
 def _range(column: Any, before: tuple[float, float] | None) -> tuple[float, float] | None:
     """Return the lowest and the highest of a column, with what came before; None unless all are whole numbers."""
-    if isinstance(column, Text) or not np.all(column == np.round(column)):
+    if isinstance(column, Text):
         return None
-    low, high = float(column.min()), float(column.max())
+    values = numbers_in(column)
+    if not np.all(values == np.round(values)):
+        return None
+    low, high = float(values.min()), float(values.max())
     return (low, high) if before is None else (min(low, before[0]), max(high, before[1]))

@@ -1,11 +1,11 @@
-"""The conformance suite: what any backend has to do, ours and a third party's alike.
+"""The conformance suite: the tests that every backend has to pass, ours and a third party's alike.
 
 With a plug-in installed, one command runs it::
 
     GDKERNELS_BACKEND=mybackend python -m pytest --pyargs gdkernels.testing
 
-`GDKERNELS_DEVICE` names a device other than the default one. What belongs here is run by the authors of backends; what
-users run to see what is wrong with an installation belongs to `gdkernels.diagnostics`.
+`GDKERNELS_DEVICE` names a device other than the default one. Authors of backends run this suite. The checks
+that users run on their installation belong to `gdkernels.diagnostics`.
 """
 
 import pytest

@@ -1,4 +1,4 @@
-"""What the conformance suite runs: programs that cover the definition, their data, and how results are compared."""
+"""The cases of the conformance suite: programs that cover the definition, their data, and comparing their results."""
 
 import math
 from collections.abc import Callable
@@ -62,7 +62,7 @@ class Adagrad(Optimizer):
 _OF_OBJECTIVE = tuple(field.name for field in fields(Objective))
 
 
-# ---- what is run
+# ---- the cases
 
 
 @dataclass(frozen=True)
@@ -72,11 +72,11 @@ class Case:
     Attributes
     ----------
     widths
-        Of the input and of every layer.
+        The widths of the input and of every layer.
     records, batch_size
-        The last batch of an epoch is smaller where the one does not divide the other.
+        The last batch of an epoch is smaller if the batch size does not divide the records.
     steps
-        How many are done at least, in whole epochs.
+        The least number of steps, in whole epochs.
     """
 
     program: Program
@@ -105,7 +105,7 @@ def _cases() -> dict[str, Case]:
             takes_logits = losses.link_of(loss) is not activations.identity
             output = activations.identity if takes_logits else f
             program = Program((f, activations.tanh, output), objective=Objective(loss), optimizer=momentum)
-            # Slow enough that training is not chaotic: there, NumPy's own error would allow everybody anything.
+            # Slow enough that training is not chaotic: in chaos, NumPy's own error would allow any result.
             rate = 0.002 if f is activations.exp else 0.005
             cases[f"{name}-{loss_name}"] = Case(program, learning_rate=rate)
 
@@ -179,7 +179,7 @@ def _cases() -> dict[str, Case]:
 
 CASES = _cases()
 
-# NumPy arrays: what is compared, and when; with the number of steps that the bound is for.
+# The NumPy arrays to compare, and the moments of comparing, each with the number of steps that the bound is for.
 Result = list[dict[str, npt.NDArray[Any]]]
 MOMENTS = {"after one step": 1, "after one epoch": 100, "at the end": 100}
 
@@ -197,7 +197,7 @@ class Data:
 
     @property
     def first_epoch(self) -> int:
-        """How many runs the first epoch is made of."""
+        """The number of runs in the first epoch."""
         return 1 if len(self.runs[0][0]) == len(self.x) else 2
 
 
@@ -232,7 +232,7 @@ def data_of(case: Case) -> Data:
         for piece in pieces:
             if len(piece):
                 steps = -(-len(piece) // case.batch_size)
-                # A rate of its own for each step: they have to be used one by one.
+                # Each step has another rate, so that a backend has to use them one by one.
                 data.runs.append((piece, case.learning_rate * random.uniform(0.5, 1.0, steps)))
                 done += steps
     return data
@@ -310,7 +310,7 @@ def on_backend(backend: Backend, device: str, precision: str, case: Case, epochs
     data = data_of(case)
     put = put_on(backend, device, precision)
     x, y = put(data.x), put(data.y)
-    # A backend of a third party need not know the argument: it is given where the program asks for it.
+    # A third party's backend need not know the argument: it is passed only if the program asks for it.
     weights = () if data.sample_weight is None else (put(data.sample_weight),)
     executable = bind(backend, case.program, Plan(backend.name, device, precision))
 

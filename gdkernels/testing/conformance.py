@@ -66,12 +66,12 @@ def _scaled(function: Callable[..., Any], factor: float) -> Callable[..., Any]:
 
 
 class BackendConformance:
-    """Everything that is asked of a backend; subclasses say which by overriding the fixture `backend`.
+    """All requirements on a backend; a subclass names the backend by overriding the fixture `backend`.
 
     Attributes
     ----------
     epochs
-        How many each program is trained for; None for about a hundred steps.
+        The epochs that each program is trained for; None means about a hundred steps.
     """
 
     epochs: ClassVar[int | None] = None
@@ -189,7 +189,7 @@ class BackendConformance:
     def test_a_changed_definition_is_followed(
         self, backend: Backend, device: str, what: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        # Whatever a backend compiles comes from the definition. One that has the formulas a second time fails here.
+        # A backend must compile the definition. One with its own copy of the formulas fails here.
         case = replace(CASES["tanh-sse"], steps=3, learning_rate=0.05)
         precision = backend.precisions[0]
         unchanged = on_numpy(case, "float64")
@@ -211,7 +211,7 @@ class BackendConformance:
         compare(found, on_numpy(case, precision), wanted, precision)
 
     def test_rows_are_taken_in_the_order_given(self, backend: Backend, device: str) -> None:
-        # Some twice, some never: what a bootstrap or a validation split asks for.
+        # Some twice, some never, as in a bootstrap or a validation split.
         self._check_run(backend, device, order=np.asarray([5, 2, 2, 9, 0, 5, 11, 7, 2]), batch_size=4)
 
     def test_a_batch_larger_than_the_rows(self, backend: Backend, device: str) -> None:

@@ -1,4 +1,4 @@
-"""What ``python -m pytest --pyargs gdkernels.testing`` collects."""
+"""The tests that ``python -m pytest --pyargs gdkernels.testing`` collects."""
 
 from gdkernels.testing.conformance import BackendConformance
 

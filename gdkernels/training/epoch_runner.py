@@ -35,18 +35,18 @@ Order = Callable[[int, int], Any]
 
 @dataclass(frozen=True)
 class Pace:
-    """What the learning rate follows besides the settings.
+    """The state of a fit that the learning rate depends on, besides the settings.
 
     Attributes
     ----------
     began
         The epochs done before the fit, within which the schedule counts.
     epochs
-        How many the fit has at most; None where there is no fit.
+        The largest number of epochs of the fit; None outside a fit.
     losses
-        The losses by which its epochs were judged so far.
+        The losses of its epochs so far, which a schedule watches.
     halvings
-        How often the rate was halved because training diverged.
+        The number of times that the rate was halved because training diverged.
     """
 
     began: int = 0
@@ -62,9 +62,9 @@ class Segments:
     Attributes
     ----------
     steps
-        How many steps are done at a time.
+        The number of steps in a part.
     between
-        Called with where the epoch is, after each part but the last.
+        A function that gets the position in the epoch after each part but the last.
     """
 
     steps: Callable[[int], int]
@@ -73,7 +73,7 @@ class Segments:
 
 @dataclass(frozen=True)
 class EpochTotals:
-    """E over a pass, the mean norm of the gradient where it was asked for, and the rate of the last step."""
+    """E over a pass, the mean norm of the gradient if it was asked for, and the rate of the last step."""
 
     error: float
     norm: float | None
@@ -86,18 +86,18 @@ class EpochRunner:
     Parameters
     ----------
     network
-        Its parameters are replaced at the end of each epoch.
+        The network, whose parameters are replaced at the end of each epoch.
     settings
-        How it is trained.
+        The settings of training.
     order
         As for `gdkernels.Trainer`.
 
     Attributes
     ----------
     epochs_done
-        How many there were; the shuffle of the next one follows from it.
+        The number of epochs so far, which determines the shuffle of the next one.
     optimizer_state
-        What the optimizer carries.
+        The slots of the optimizer.
     """
 
     def __init__(self, network: BoundNetwork, settings: Settings, order: Order | None = None) -> None:
@@ -109,12 +109,12 @@ class EpochRunner:
         self._executable: Executable | None = None
         self._looked = False
 
-    # ---- what is run
+    # ---- program and executable
 
     def workload(
         self, records: int, epochs: int = 1, *, gradient_norm: bool = False, weighted: bool = False
     ) -> Workload:
-        """Return what training on so many records is about, by which a backend is chosen."""
+        """Return the workload of training on so many records, by which a backend is chosen."""
         structure, settings = self.network.structure, self.settings
         key = structure, gradient_norm, weighted
         if key not in self._programs:
@@ -124,7 +124,7 @@ class EpochRunner:
         return structure.workload(self._programs[key], settings.batch_size, records, epochs)
 
     def prepare(self, workload: Workload, choices: Mapping[str, Any] | None = None) -> Executable:
-        """Return what runs the steps; where `choices` of a plan are to be repeated, with these."""
+        """Return the executable of the steps, with the `choices` of a plan if there is one to repeat."""
         binding, program = self._bind(None), workload.program
         prepared = self.network.structure, program.gradient_norm, program.weighted, workload.batch
         if self._executable is None or self._prepared != prepared or choices is not None:
@@ -132,7 +132,7 @@ class EpochRunner:
         return self._executable
 
     def _prepared_for(self, records: int, gradient_norm: bool, weighted: bool) -> Executable:
-        """Return what runs the steps of an epoch of so many records; nothing is done where that is ready."""
+        """Return the executable for an epoch of so many records, and make it only if it is not ready."""
         self._bind(None)
         wanted = self.network.structure, gradient_norm, weighted, min(self.settings.batch_size, records)
         if self._executable is not None and self._prepared == wanted:
@@ -141,12 +141,12 @@ class EpochRunner:
 
     @property
     def executable(self) -> Executable:
-        """What runs the steps, once something was prepared."""
+        """The executable of the steps, once one was prepared."""
         assert self._executable is not None
         return self._executable
 
     def place(self, X: Any, Y: Any, sample_weight: Any = None, *, of: str = "") -> Records | Windows:
-        """Return the records on the device, or a window at a time where they are in files and too many."""
+        """Return the records on the device, or windows of them if they are in files and too many."""
         stored = Stored.of(X, Y, sample_weight)
         if stored is None:
             records = self.place_records(X, Y, sample_weight, of=of)
@@ -169,25 +169,25 @@ class EpochRunner:
                 warn_of_rounding(self._bind(None), given, name)
 
     def place_records(self, X: Any, Y: Any, sample_weight: Any = None, *, of: str = "") -> Records:
-        """Return arrays of the user's as records on the device, checked."""
+        """Return the user's arrays as records on the device, checked."""
         spec = self.network.expects(self.settings.objective)
         return place_records(self._bind(X), X, Y, sample_weight, spec=spec, of=of)
 
     def _bind(self, X: Any) -> Binding:
-        """Return where the network computes, with what the optimizer carries moved there."""
+        """Bind the network, and move the optimizer's slots to its place."""
         binding = self.network.binding or self.network.bind(X)
         if self.optimizer_state.follow(binding):
             self._prepared, self._executable = None, None
         return binding
 
-    # ---- where it stands
+    # ---- state
 
     def state(self) -> State:
-        """Return where the last epoch ended."""
+        """Return the state at the end of the last epoch."""
         return State(self.network.parameters, self.optimizer_state.slots, self.optimizer_state.steps)
 
     def restore(self, state: State) -> None:
-        """Go back, or on, to a state of this network and optimizer."""
+        """Go to another state of this network and optimizer."""
         self.network.parameters = state.parameters
         self.optimizer_state.slots, self.optimizer_state.steps = state.slots, state.step
 
@@ -207,11 +207,11 @@ class EpochRunner:
         Parameters
         ----------
         gradient_norm
-            Whether the norm of the gradient is asked for.
+            Whether to measure the norm of the gradient.
         middle
-            Where in the epoch to go on; None begins it.
+            The position in the epoch to continue from; None begins the epoch.
         segments
-            How the epoch is cut into parts; None runs it at once.
+            The parts of the epoch; None runs it at once.
 
         Raises
         ------
@@ -236,7 +236,7 @@ class EpochRunner:
         with closing(arranged.pieces(middle.steps)) as pieces:
             for piece in pieces:
                 here = piece.records
-                # A backend of a third party need not know the argument: it is given where the program asks for it.
+                # A third party's backend need not know the argument: it is passed only if the program asks for it.
                 weights = () if here.weights is None else (here.weights,)
                 while middle.steps < piece.last:
                     part = slice(middle.steps, min(middle.steps + at_a_time, piece.last))
@@ -252,9 +252,9 @@ class EpochRunner:
         return self._end_epoch(middle, gradient_norm, float(rates[-1]))
 
     def _run_batches(self, batches: Batches, pace: Pace, gradient_norm: bool) -> EpochTotals:
-        """Do for batches of the user's what `run` does for records: one step each, as they come."""
+        """Run an epoch of the user's batches: one step for each, as they come."""
         executable = self._prepared_for(batches.size, gradient_norm, batches.weighted)
-        steps = batches.steps or 1  # where that is not known yet, the rate stays what it is at the beginning
+        steps = batches.steps or 1  # the rate stays as at the beginning while that is unknown
         rates = self._rates(steps, pace)
         middle = Middle(self._copied_state())
         self._look_at(*batches.sample[:2])
@@ -285,7 +285,7 @@ class EpochRunner:
         return np.broadcast_to(np.asarray(factor, dtype=np.float64), (steps,)) * halved
 
     def _copied_state(self) -> State:
-        """Return a state that steps may change in place: that of the last epoch's end stays what it was."""
+        """Return a copy that steps may change in place, so that the state of the last epoch's end stays."""
         return self.state().copy(self._bind(None).xp)
 
     def _end_epoch(self, middle: Middle, gradient_norm: bool, rate: float) -> EpochTotals:
@@ -294,7 +294,7 @@ class EpochRunner:
         return EpochTotals(middle.error, middle.norms / middle.steps if gradient_norm else None, rate)
 
     def _check_finite(self, middle: Middle, rate: float, piece: Piece | None = None, batch: int = 1) -> None:
-        """Raise `DivergenceError` where the steps so far came to what is not finite; `InputError` if the data did."""
+        """Raise `DivergenceError` if the steps led to values that are not finite, or `InputError` if the data did."""
         arrays = (a for layer in middle.state.parameters for a in layer if a is not None)
         if math.isfinite(middle.error) and all_finite(*arrays, xp=self._bind(None).xp):
             return

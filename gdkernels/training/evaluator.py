@@ -1,4 +1,4 @@
-"""Measuring a network after each epoch: the loss of the records held out, and the metrics that were asked for."""
+"""Measuring a network after each epoch: the loss of the records held out, and the metrics that the user named."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class Evaluator:
     Parameters
     ----------
     network
-        What is measured.
+        The network to measure.
     train, held_out
-        What it trains on, and what it is validated on, if anything.
+        The records that it trains on, and those that it is validated on, if any.
     metrics
-        Name to function.
+        The functions by name.
 
     Raises
     ------
@@ -57,11 +57,11 @@ class Evaluator:
 
     @property
     def at_once(self) -> int:
-        """How many records are predicted at a time."""
+        """The number of records that are predicted at a time."""
         return self._measured.judged if isinstance(self._measured, Windows) else len(self._measured or ())
 
     def validation_loss(self, epoch: int) -> float | None:
-        """Return the mean error of what is held out, if anything is, after the epoch of this number."""
+        """Return the mean error of the records held out, if there are any, after the epoch of this number."""
         held_out = self.held_out
         if held_out is None:
             return None
@@ -77,7 +77,7 @@ class Evaluator:
         return error
 
     def metrics(self) -> dict[str, float]:
-        """Return the figures that were asked for."""
+        """Return the metrics that the user named."""
         if not self._metrics or self._measured is None:
             return {}
         if isinstance(self._measured, Records):

@@ -1,4 +1,4 @@
-"""One fit: epoch after epoch until there is a reason to stop, back where training diverges, checkpoints between."""
+"""One fit: epoch after epoch until there is a reason to stop, with retries after divergence, and checkpoints."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ Callback = Callable[[Epoch], Any]
 
 
 class Fit:
-    """What happens between the placing of the data and the history.
+    """A fit between placing the data and returning the history.
 
     Parameters
     ----------
     runner, evaluator
-        What does an epoch, and what measures the network after it.
+        The objects that run an epoch, and measure the network after it.
     asked
         The settings of this fit.
     train
-        What it trains on.
+        The records to train on.
     run
-        Where it stands; its history grows.
+        The state of the fit; its history grows.
     checkpointer
-        What writes checkpoints; None where nobody asked for them.
+        The writer of checkpoints; None if the user asked for none.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Fit:
             self._segments = Segments(lambda batch: checkpointer.segment(multiply_adds, batch), self._between_steps)
 
     def resume(self) -> None:
-        """Bring everything to where the checkpoint was, if there is one to go on from."""
+        """Restore everything from the checkpoint, if there is one to resume from."""
         train, network, runner = self._train, self._runner.network, self._runner
         assert self._checkpointer is not None
         assert not isinstance(train, Batches)
@@ -78,7 +78,7 @@ class Fit:
             runner.restore(state)
 
     def until_stopped(self, callbacks: Iterable[Callback], bar: Progress) -> None:
-        """Train, and leave the network with the parameters that the fit ends with."""
+        """Train, and leave the network with the final parameters of the fit."""
         run, history, network = self._run, self._run.history, self._runner.network
         self._losses = Losses.of(record.watched for record in history.epochs)
         for record in history.epochs:
@@ -119,7 +119,7 @@ class Fit:
             history.best_epoch = history.epochs[-1].number
 
     def _epoch(self) -> Epoch:
-        """Do an epoch and measure what came of it."""
+        """Run an epoch, and measure the network after it."""
         run, runner, asked, train = self._run, self._runner, self._asked, self._train
         binding = runner.network.binding
         assert binding is not None
@@ -155,7 +155,7 @@ class Fit:
         self._checkpointer.between_steps(runner.state(), run, runner.epochs_done)
 
     def _retry(self, error: DivergenceError) -> None:
-        """Go back, and have the learning rate halved."""
+        """Go back, and halve the learning rate."""
         run, runner, where = self._run, self._runner, "the last epoch's end"
         if run.failed == runner.epochs_done and run.start is not None:  # finite, but beyond saving
             runner.restore(run.start)
@@ -164,7 +164,7 @@ class Fit:
         _log.warning("%s. Going on from %s at half the rate", str(error), where)
 
     def _identity(self) -> dict[str, Any]:
-        """Return what of network and settings a checkpoint must agree on with a fit that goes on from it."""
+        """Return the description of network and settings that a checkpoint and a fit that resumes must share."""
         network = self._runner.network
         structure = network.structure.as_dict()
         output = structure.pop("output")
@@ -178,7 +178,7 @@ class Fit:
 
 
 def _digest(*parts: Records | Windows | None) -> str:
-    """Return the SHA-256 of all the values of some records: of other data it is another."""
+    """Return the SHA-256 of all the values of some records."""
     found = sha256()
     for part in parts:
         if part is None:

@@ -1,4 +1,4 @@
-"""What a fit leaves behind: a record for each epoch, and where and how it ran."""
+"""The history of a fit: a record for each epoch, and where and how it ran."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ class Epoch:
     Attributes
     ----------
     number
-        From 1, counted over all the fits of a trainer.
+        The number of the epoch, from 1, counted over all the fits of a trainer.
     loss, validation_loss
-        Means per record; the training loss as measured on the way, each batch before its step.
+        Means per record. The training loss is measured on the way, each batch before its step.
     learning_rate
-        That of the last step.
+        The learning rate of the last step.
     gradient_norm
-        The mean over the steps of the norm of the gradient, where asked for.
+        The mean over the steps of the norm of the gradient, if you asked for it.
     metrics
-        On the validation data, or the training data where there is none.
+        The metrics on the validation data, or on the training data if there is none.
     seconds, samples_per_second
-        Of the training pass alone, without validation.
+        The time and the rate of the training pass, without validation.
     """
 
     number: int
@@ -43,13 +43,13 @@ class Epoch:
 
     @property
     def watched(self) -> float:
-        """The loss by which training is judged: the validation loss if there is one."""
+        """The loss that patience watches: the validation loss if there is one."""
         return self.loss if self.validation_loss is None else self.validation_loss
 
 
 @dataclass(frozen=True)
 class Start:
-    """One of several starts: the loss by which it was judged, its epochs, and why it ended."""
+    """One of several starts: its final loss, its epochs, and why it ended."""
 
     number: int
     loss: float
@@ -76,7 +76,7 @@ class Stop:
 
     @classmethod
     def of(cls, sentence: str, *, diverged: bool) -> Stop | None:
-        """Return what a sentence out of a checkpoint says; None where the fit goes on."""
+        """Return the stop that a sentence from a checkpoint describes; None if the fit continues."""
         if not sentence:
             return None
         if diverged:
@@ -92,27 +92,28 @@ class Stop:
 
 @dataclass
 class History:
-    """The epochs of one fit, and what ran where.
+    """The epochs of one fit, and where they ran.
 
     Attributes
     ----------
     backend, device, precision, origin, plan
         Where the steps ran; `origin` is "compiled" or "definition".
     reason
-        Why there.
+        Why they ran there.
     stop
-        Why training ended; None while it goes on.
+        Why training ended; None while it runs.
     stopped
         The same as a sentence.
     diverged
-        Whether it ended because loss or parameters stopped being finite; the parameters are then the last that were.
+        Whether training ended because loss or parameters stopped being finite. The network then has the last finite
+        parameters.
     best_epoch
         The number of the epoch whose parameters the model has; None before the first.
     memory
-        The most bytes of the host's memory that the process was to have, as it said before it trained; None where the
-        work was on a device of its own.
+        The most bytes of the host's memory that the process would use, as estimated before training; None if training
+        ran on a device with its own memory.
     starts
-        Where several starts were made, all of them; the epochs are those of the best.
+        All starts, if there were several; the epochs are those of the best.
     """
 
     plan: Plan

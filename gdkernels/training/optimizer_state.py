@@ -1,4 +1,4 @@
-"""What an optimizer carries from step to step, kept where the network computes."""
+"""The slots that an optimizer keeps from step to step, on the device of the network."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Carried", "OptimizerState"]
 
 @dataclass(frozen=True)
 class Carried:
-    """Slots as NumPy arrays, and the number of steps that they come from: what survives another trainer."""
+    """Slots as NumPy arrays, and the number of steps that made them, to pass on to another trainer."""
 
     slots: Layers
     steps: int
@@ -27,9 +27,9 @@ class OptimizerState:
     Attributes
     ----------
     slots
-        For each parameter the tuple of arrays that are carried; None before the network is bound.
+        For each parameter the tuple of its arrays; None before the network is bound.
     steps
-        How many steps they come from.
+        The number of steps that made them.
     """
 
     def __init__(self, network: BoundNetwork, optimizer: Optimizer) -> None:
@@ -39,7 +39,7 @@ class OptimizerState:
         self.steps = 0
 
     def follow(self, binding: Binding) -> bool:
-        """Move the slots to where the network computes now, and return whether that is another place."""
+        """Move the slots to the present device of the network, and return whether it is another one."""
         old = self._binding
         if binding is old:
             return False
@@ -55,14 +55,14 @@ class OptimizerState:
         return True
 
     def carried(self) -> Carried | None:
-        """Return what is carried, on the host; None before there is anything."""
+        """Return the slots on the host; None before there are any."""
         if self._binding is None:
             return None
         to_numpy = self._binding.to_numpy
         return Carried(map_layers(lambda arrays: tuple(map(to_numpy, arrays)), self.slots), self.steps)
 
     def take_over(self, carried: Carried, binding: Binding) -> None:
-        """Go on with what another one carried, if its optimizer has as many slots."""
+        """Continue with the slots of another optimizer, if it has as many."""
         self.follow(binding)
         if len(carried.slots[0].W) == self._count:
             self.slots, self.steps = self._placed(binding, carried.slots), carried.steps

@@ -12,10 +12,10 @@ class Progress:
     Parameters
     ----------
     epochs
-        How many there will be at most.
+        The largest number of epochs.
     show
-        Whether to show it, and to leave it there when done; None shows it on a terminal and in a notebook, until it is
-        done.
+        Whether to show the bar, and to leave it there in the end. None shows it on a terminal and in a notebook, until
+        the fit is done.
     """
 
     def __init__(self, epochs: int, show: bool | None) -> None:

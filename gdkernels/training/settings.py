@@ -1,4 +1,4 @@
-"""How a network is trained: names resolved, numbers checked, before any work is done."""
+"""The settings of training: names are resolved and numbers checked before any work is done."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["FitSettings", "Settings"]
 
 @dataclass(frozen=True)
 class Settings:
-    """The settings of a `gdkernels.Trainer`, which says what each means."""
+    """The settings of a `gdkernels.Trainer`, whose docstring explains them."""
 
     objective: Objective
     optimizer: Optimizer
@@ -53,7 +53,7 @@ class Settings:
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """Return all of it as JSON can hold it: what a fit that goes on from a checkpoint must agree on."""
+        """Return all settings as JSON can hold them; a checkpoint and a fit that resumes must agree on them."""
         functions = {"optimizer": self.optimizer, "loss": self.objective.loss, "schedule": self.schedule}
         numbers = {"batch_size": self.batch_size} | self.objective.as_dict()
         return {name: describe(f) for name, f in functions.items()} | {n: v for n, v in numbers.items() if n != "loss"}
@@ -61,7 +61,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class FitSettings:
-    """The settings of one `gdkernels.Trainer.fit`, which says what each means."""
+    """The settings of one `gdkernels.Trainer.fit`, whose docstring explains them."""
 
     epochs: int
     patience: int | None
@@ -101,11 +101,11 @@ class FitSettings:
         return self.gradient_norm or self.stop_gradient_norm is not None
 
     def identity(self) -> dict[str, Any]:
-        """Return what a fit that goes on from a checkpoint must have been asked for too."""
+        """Return the settings of a fit that a fit that resumes from its checkpoint must share."""
         return vars(self) | {"metrics": list(self.metrics)}
 
     def ending(self, history: History) -> Stop | None:
-        """Return why training ends after the last recorded epoch, or None where it goes on."""
+        """Return why training ends after the last recorded epoch, or None if it continues."""
         last = history.epochs[-1]
         norm, threshold = last.gradient_norm, self.stop_gradient_norm
         if threshold is not None and norm is not None and norm <= threshold:

@@ -38,19 +38,19 @@ _log = logging.getLogger("gdkernels")
 
 
 class Trainable(Protocol):
-    """What can be trained: a `gdkernels.MLP`, and whatever else holds a network."""
+    """An object that can be trained: a `gdkernels.MLP`, or anything else that holds a network."""
 
     @property
     def network(self) -> BoundNetwork: ...
 
 
 class Trainer:
-    """Trains an `MLP` by gradient descent; what the optimizer carries from step to step belongs to it.
+    """Trains an `MLP` by gradient descent, and keeps the optimizer's arrays from step to step.
 
     Parameters
     ----------
     mlp
-        The network; its parameters are replaced at the end of each epoch.
+        The network, whose parameters are replaced at the end of each epoch.
     optimizer
         "sgd", "rmsprop", "adam", "adamw", or an `Optimizer`.
     loss
@@ -112,13 +112,13 @@ class Trainer:
 
     @property
     def epochs_done(self) -> int:
-        """How many epochs this trainer has done; the shuffle of the next one follows from it."""
+        """The number of epochs so far, which determines the shuffle of the next one."""
         return self.runner.epochs_done
 
     def workload(
         self, records: int, epochs: int = 1, *, gradient_norm: bool = False, weighted: bool = False
     ) -> Workload:
-        """Return what training on so many records is about, by which `gdkernels.dispatch.registry.decide` chooses."""
+        """Return the workload of training on so many records, by which `gdkernels.dispatch.registry.decide` chooses."""
         return self.runner.workload(records, epochs, gradient_norm=gradient_norm, weighted=weighted)
 
     def epoch(self, X: Any, Y: Any = None, *, sample_weight: Any = None) -> float:
@@ -127,14 +127,15 @@ class Trainer:
         Parameters
         ----------
         X
-            [records, inputs]: NumPy, anything with DLPack, a frame, or already on the device; a memory map, which is
-            read in windows where it is too large, as `gdkernels.Stored` says. Without Y, such a Stored; or the batches
-            themselves: something that yields (X, Y) or (X, Y, sample_weight), each used as it comes, one step each.
+            [records, inputs]: NumPy, anything with DLPack, or an array on the device; a frame of pandas, polars or
+            pyarrow, whose columns the network finds by name from then on, in any order; or a memory map, which is read
+            in windows if it is too large, as `gdkernels.Stored` explains. Without Y, pass a `gdkernels.Stored`, or
+            batches: an iterable of (X, Y) or (X, Y, sample_weight). Each batch is one step, in the order they come.
         Y
             [records, outputs]; [records] for one output, or as class indices for a cross-entropy.
         sample_weight
-            [records]: how much each counts, at least 0. E is then Σ w ℓ, and the reduction "mean" divides it by the
-            sum of the batch's weights.
+            [records]: the weight of each, at least 0. E is then Σ w ℓ, and the reduction "mean" divides it by the sum
+            of the batch's weights.
 
         Raises
         ------
@@ -145,10 +146,12 @@ class Trainer:
         """
         batches = self._batches(X, Y, 1)
         weighted = _weighted(X if batches is None else batches, sample_weight)
-        with self.mlp.network.bound(
+        network = self.mlp.network
+        with network.bound(
             X if batches is None else batches.sample[0], lambda records: self.workload(records, weighted=weighted)
         ):
-            data = self.runner.place(X, Y, sample_weight) if batches is None else batches
+            with network.naming(*((X, Y) if batches is None else batches.sample[:2])):
+                data = self.runner.place(X, Y, sample_weight) if batches is None else batches
             return self.runner.run(data, Pace(self._fit_began)).error
 
     def fit(
@@ -171,7 +174,7 @@ class Trainer:
         resume: bool = False,
         progress: bool | None = None,
     ) -> History:
-        """Train for up to `epochs` passes; a second call goes on where the first ended.
+        """Train for up to `epochs` passes. A second call continues where the first ended.
 
         Parameters
         ----------
@@ -181,32 +184,32 @@ class Trainer:
         epochs
             The largest number of passes.
         validation
-            The share of the records, drawn by the network's seed, that is kept from training and only measured, with
-            its weights; or (X, Y), (X, Y, sample_weight) or a `gdkernels.Stored` of its own.
+            The share of the records, drawn by the network's seed, that is held out of training and only measured, with
+            its weights; or (X, Y), (X, Y, sample_weight) or another `gdkernels.Stored`.
         patience
-            Stop when the validation loss, or the training loss where there is none, has not fallen for so many
-            epochs, and keep the parameters of the best epoch.
+            Stop when the validation loss, or the training loss if there is none, has not fallen for so many epochs,
+            and keep the parameters of the best epoch.
         callbacks
-            Functions of the `Epoch` just done; one that returns True ends training.
+            Functions that get the `Epoch` just done; one that returns True ends training.
         metrics
-            Names ("r2", "rmse", "mae", "accuracy", "log_loss") or functions (target, prediction) of NumPy arrays; of
-            (target, prediction, sample_weight) where the records that are measured have weights.
+            Names ("r2", "rmse", "mae", "accuracy", "log_loss") or functions (target, prediction) of NumPy arrays. If
+            the measured records have weights, a function gets (target, prediction, sample_weight).
         stop_gradient_norm
             Stop at a critical point: when the mean norm of the gradient over an epoch is at most this.
         gradient_norm
             Whether the history records that norm.
         retries
-            How often, when training diverges, it goes back to the last epoch's end, or to where it began if it has
-            been there, and on at half the learning rate.
+            How often training may go back when it diverges and continue at half the learning rate: to the end of the
+            last epoch, or to the beginning if it has been there already.
         checkpoint
-            A folder in which to keep checkpoints; SIGINT, SIGTERM and SIGHUP then finish the step, write one, and raise
-            `Interrupted`. With them, E is summed in parts, so that losses may differ from those without by rounding.
+            A folder for checkpoints. On SIGINT, SIGTERM or SIGHUP, the fit then finishes the step, writes a checkpoint,
+            and raises `Interrupted`. With checkpoints, E is summed in parts, so losses may differ by rounding.
         every, keep
-            How often one is written ("30s", "5min", "2h", "10 epochs", "1000 steps"), and how many stay.
+            How often to write a checkpoint ("30s", "5min", "2h", "10 epochs", "1000 steps"), and how many to keep.
         resume
-            Go on from the newest intact checkpoint there, or start where there is none. Network, settings and data
-            must be those that it was begun with; callbacks see only the epochs that are yet to come. On the same
-            plan, all that follows is to the bit what it would have been.
+            Continue from the newest intact checkpoint in the folder, or start if there is none. Network, settings and
+            data must be those that the fit began with, and callbacks see only the coming epochs. On the same plan, you
+            get the bits of a fit without a break.
         progress
             Whether to show a bar; None means on a terminal, when it takes longer than a second.
 
@@ -221,7 +224,7 @@ class Trainer:
         InputError
             For data that does not fit the network, and numbers out of range.
         FileError
-            Where the checkpoints cannot be kept or resumed from; the message says why.
+            If the checkpoints cannot be kept or resumed from; the message says why.
         Interrupted
             After a signal, where there are checkpoints.
         """
@@ -254,7 +257,8 @@ class Trainer:
             job = workload(1)
             if binding.on_host:
                 check_state(job, binding.precision)
-            with phase("checking records"):
+            named = network.naming(*((X, Y) if batches is None else batches.sample[:2]))
+            with phase("checking records"), named:
                 data = runner.place(X, Y, sample_weight) if batches is None else batches
                 train, held_out = self._held_out(data, validation)
             evaluator = Evaluator(network, train, held_out, asked.metrics)

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from benchmarks.raw_tables.__main__ import main
-from benchmarks.raw_tables.pipeline import pipeline, plain
+from benchmarks.raw_tables.pipeline import PIPELINES, pipeline, plain
 from benchmarks.raw_tables.sources import raw_tables
 from gdkernels.tables import Table
+from gdkernels.tabular import defaults
 
 pytest.importorskip("sklearn")
 
@@ -24,7 +25,14 @@ def test_every_table_has_its_target_without_gaps_and_another_content_for_each_se
             assert first == second if case.name.startswith("penguins") else first != second
 
 
-def test_a_table_is_scored_on_both_sides(tmp_path, capsys):
+def test_a_table_is_scored_on_both_sides(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("GDKERNELS_BACKEND", "numpy")
+    # Who does better is the study's question, and takes it minutes; here both sides are trained in seconds.
+    monkeypatch.setattr(defaults, "epochs", lambda records: 40)
+    monkeypatch.setattr("gdkernels.tabular.cross_validation.MOST_STEPS", 1)
+    for settings in PIPELINES.values():
+        for name, value in {"max_iter": 100, "learning_rate_init": 0.01}.items():
+            monkeypatch.setitem(settings, name, value)
     assert main(["--tables", "species", "--seeds", "2", "--json", str(tmp_path / "found.json")]) == 0
     iris, penguins = json.loads((tmp_path / "found.json").read_text())["rows"]
     assert (iris["table"], iris["records"], iris["score"], iris["seeds"]) == ("iris, species", 150, "accuracy", [0, 1])

@@ -107,7 +107,7 @@ def test_the_survey_sees_all_records(files, table):
     found = survey(
         [str(files / "t.csv")], ["y"], "auto", RandomParts(0, 0.2, 0.1), drop_missing=False, most=1000, records=500
     )
-    y = found.sample.columns["y"]
+    y = np.asarray(found.sample.columns["y"])
     assert len(found.sample) <= 1002
     assert (y.min(), y.max()) == (min(table["y"]), max(table["y"]))
     assert found.labels is None
@@ -190,3 +190,15 @@ def test_nothing_stays_behind_where_the_disk_is_full(files, capsys, monkeypatch)
     assert main(["train", str(files / "t.csv"), "--target", "y", *QUICK]) == 2
     assert "no space left on device" in capsys.readouterr().err
     assert not list((files / "cache" / "tables").iterdir())
+
+
+def test_a_table_is_described_in_parts(files, table, command):
+    whole = command("describe", files / "t.csv", "--target", "y", "--json").json
+    parts = command("describe", files / "t.csv", "--target", "y", "--json", "--memory", "300KB").json
+    assert parts.pop("sample") < parts["records"] == whole["records"]
+    for one, other in zip(whole["columns"], parts["columns"], strict=True):
+        assert [one[k] for k in ("name", "kind", "read", "gaps")] == [
+            other[k] for k in ("name", "kind", "read", "gaps")
+        ]
+        if one["kind"] == "number":
+            assert one["such_as"] == other["such_as"]

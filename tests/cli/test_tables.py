@@ -155,8 +155,8 @@ def test_predictions_stream_in_parts(command, model, raw, monkeypatch):
     real = prediction.parts
     sizes = []
 
-    def parts(data):
-        for part in real(data, 64):
+    def parts(data, _, **more):
+        for part in real(data, 64, **more):
             sizes.append(len(part))
             yield part
 

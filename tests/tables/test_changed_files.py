@@ -99,13 +99,13 @@ def test_predictions_of_it_are_not_written(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("GDKERNELS_BACKEND", "numpy")
     table = write_csv(tmp_path / "t.csv", *made_up())
     assert main(["train", str(table), "--target", "y", "--epochs", "2", "--out", str(tmp_path / "m")]) == 0
-    real = PreparedNetwork.predict
+    real = PreparedNetwork.in_pieces
 
-    def predict(self, part):
+    def in_pieces(self, part):
         append(table)
         return real(self, part)
 
-    monkeypatch.setattr(PreparedNetwork, "predict", predict)
+    monkeypatch.setattr(PreparedNetwork, "in_pieces", in_pieces)
     capsys.readouterr()
     assert main(["predict", str(tmp_path / "m"), str(table), "--out", str(tmp_path / "p.csv")]) == 2
     out, err = capsys.readouterr()

@@ -138,8 +138,10 @@ def test_text_among_numbers_is_refused_with_its_place():
         InputError, match=r"record 200 of .*'v': 'blue' is not a number, but nearly all.*categorical=\['v'\]"
     ):
         only(values)
-    with pytest.raises(InputError, match=r"record 200 of .*'v': 'blue' is not a number"):
-        only(values, numeric=["v"])
+    kind, _ = only(values, numeric=["v"])
+    assert (kind.kind, kind.why.split(";")[0]) == ("number", "1 cell that is no such number counts as a gap")
+    kind, _ = only(values, missing=["blue"], keep=["v"])
+    assert (kind.kind, kind.reading.is_gap("blue"), kind.reading.lenient) == ("number", True, False)
     assert only(values, ignore=["v"])[0].kind == "dropped"
     with pytest.raises(InputError, match=r"record 3 of .*'v': 'inf' is not a finite number"):
         only(np.where(np.arange(N) == 2, np.inf, 1.5 * np.arange(N)))
@@ -175,8 +177,10 @@ def test_numbers_of_which_one_is_no_plausible_date_are_numbers(odd):
     assert only([20240101, 20240229, 20231130, odd] * (N // 4))[0].kind == "number"
 
 
-def test_points_between_thousands_are_refused():
-    with pytest.raises(InputError, match=r"record 2 of .*'1.234.567' has points between its thousands.*categorical="):
+def test_cells_that_contradict_each_other_are_refused():
+    with pytest.raises(
+        InputError, match=r"record 2 of .*'1.234.567' is not .* as '950.5' in record 1 is.*categorical="
+    ):
         only(["950.5", "1.234.567"] * (N // 2))
     assert only(["950.5", "1.234.567"] * (N // 2), categorical=["v"])[0].kind == "category"
     assert only(["1.234.567", "1.2.3"] * (N // 2))[0].kind == "category"

@@ -93,7 +93,7 @@ def test_task(y, task):
 
 def test_a_target_with_a_mistake_among_numbers_says_what_helps():
     y = [*Y[:-1].tolist(), "blue"]
-    with pytest.raises(InputError, match=r"'blue' is not a number, but nearly all .*correct it, or say task='class"):
+    with pytest.raises(InputError, match=r"'blue' is not a number, but nearly all .*correct it, .* or say task='class"):
         Preparation.fit(table(y=y), "y")
     names = [*["1", "2"] * (N // 2 - 1), "blue", "blue"]
     preparation = Preparation.fit(table(y=names), "y", task="classification")

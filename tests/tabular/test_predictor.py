@@ -73,7 +73,9 @@ def test_parts_are_the_whole(numbers, table, frame, monkeypatch):
     whole = numbers.predict(table)
     for function in ("parts",):
         real = gd.tables.read.__globals__[function]
-        monkeypatch.setattr(f"gdkernels.tabular.prediction.{function}", lambda data, real=real: real(data, 33))
+        monkeypatch.setattr(
+            f"gdkernels.tabular.prediction.{function}", lambda data, _, real=real, **more: real(data, 33, **more)
+        )
     for data in (table, frame):
         pieces = list(numbers.predict_parts(data))
         assert [len(part) for part, _ in pieces] == [33] * 6 + [2]

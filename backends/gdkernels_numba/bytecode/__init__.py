@@ -1,4 +1,4 @@
-"""What is written before a run: instruction streams for each thread, with the addresses of everything they touch.
+"""The writer of instruction streams: one stream for each thread, with the addresses of everything it touches.
 
-What belongs here turns a schedule, sizes and a plan into instructions and memory; `gdkernels_numba.vm` reads them.
+Code here turns a schedule, sizes and a plan into instructions and memory; `gdkernels_numba.vm` reads them.
 """

@@ -37,7 +37,7 @@ class Matrix:
         return self.rows * self.pitch
 
     def strided(self, *, follows_rows: bool) -> StridedAddress:
-        """Return where it is for the interpreter; one that holds only a tile begins anew with every tile."""
+        """Return its address for the interpreter. A matrix that holds only a tile begins anew with every tile."""
         return StridedAddress(self.address, self.pitch if follows_rows else 0, self.panel)
 
     def block(self, panel: int, row: int) -> int:
@@ -59,7 +59,7 @@ class Arena:
     def take(self, size: int) -> int:
         """Return the address of `size` bytes."""
         address = self._next
-        # A line between two pieces keeps rows of equal number in different sets of the cache.
+        # An empty line between two pieces keeps their rows of equal number in different sets of the cache.
         self._next += -(-size // LINE) * LINE + LINE
         return address
 

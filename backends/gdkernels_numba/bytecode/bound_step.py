@@ -31,7 +31,7 @@ Array = npt.NDArray[Any]
 
 
 class BoundStep:
-    """Runs a task; one run at a time.
+    """A task with its memory and instruction streams; it runs once at a time.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ class BoundStep:
                     write_columns(writer, phase, name, start, stop)
 
     def _shared(self, names: Iterable[str]) -> Iterator[tuple[InstructionWriter, str, int, int]]:
-        """Give each thread some consecutive blocks of each parameter, of all together about as much work as others."""
+        """Give each thread consecutive blocks of each parameter, so that all threads have about the same work."""
         costs = {name: self.layout.block_costs(name) for name in names}
         threads = len(self.writers)
         loads = np.zeros(threads)
@@ -156,14 +156,14 @@ class BoundStep:
     # ---- runs
 
     def _patch(self, arrays: Mapping[str, Array]) -> None:
-        """Write the addresses of the caller's arrays into the streams, where they are not those of the last run."""
+        """Write the addresses of the caller's arrays into the streams, unless they are those of the last run."""
         moved = {name: array.ctypes.data for name, array in arrays.items() if array is not self._last.get(name)}
         if moved:
             for writer in self.writers:
                 for stream, word, name, offset in writer.patches:
                     if name in moved:
                         self._arrays[id(stream)][word] = moved[name] + offset
-            # Kept alive, so that no other array gets the same address; what is predicted from is not, it may be large.
+            # Kept alive, so that no other array gets the same address, except for a prediction: those may be large.
             self._last = dict(arrays) if self.task.output is None else {}
 
     def run(
@@ -179,11 +179,11 @@ class BoundStep:
         Parameters
         ----------
         order
-            The rows to use; None for all in turn.
+            The rows to use; None uses all, from the first to the last.
         records
-            How many there are to use.
+            How many rows to use.
         scalars
-            For each step, what differs between steps.
+            The numbers that differ between steps, for each step.
 
         Returns
         -------
@@ -204,10 +204,10 @@ class BoundStep:
                 context[CONTEXT.records], context[CONTEXT.steps] = records, steps
                 context[CONTEXT.scalars] = numbers.ctypes.data
             interpret = self.kernels.interpreter
-            self._barrier[:] = 0  # of a run that was given up, something may be left
+            self._barrier[:] = 0  # a run that was given up may have left something
             run_on_threads([partial(interpret, context.ctypes.data) for context in self._contexts], self._give_up)
             return float(totals[0]), float(totals[1])
 
     def _give_up(self) -> None:
-        """Make the threads that wait for one that never comes end their run."""
+        """End the run of threads that wait for one that will never come."""
         self._barrier[BARRIER_WORDS.given_up // WORD] = 1

@@ -1,8 +1,8 @@
 """Column-parallel tiles: threads share the units of each layer, and every weight is read once forward and once back.
 
-Where the rows of a batch are few, a step is as long as its reading and writing of the weights. So there is one layout
-of them only, each thread reads its own part of it, and on the way back a block of weights is changed as soon as it has
-been multiplied, while it is in the cache.
+If a batch has few rows, a step takes as long as reading and writing the weights. So the weights have one layout only,
+and each thread reads its own part of it. On the way back, a thread changes a block of weights as soon as it has
+multiplied with it, while the block is in the cache.
 """
 
 from collections.abc import Iterator
@@ -102,7 +102,7 @@ def columns_of_thread(writer: InstructionWriter, columns: int) -> Iterator[tuple
 
 
 def _write_gather(writer: InstructionWriter, step: Gather, number: int) -> None:
-    """Let this thread gather its columns; what is too narrow to be shared is gathered by the threads in turn."""
+    """Let this thread gather its columns; the threads take turns at arrays too narrow to be shared."""
     layout, threads = writer.layout, writer.layout.choices.threads
     if layout.kind(step.node) == COLUMN or layout.size(step.node, 1) < threads * writer.format.padding:
         if number % threads == writer.thread:

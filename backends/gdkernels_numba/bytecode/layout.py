@@ -1,4 +1,4 @@
-"""Where everything of a bound step lives: parameters, what the batch leaves, what a tile needs, numbers."""
+"""The memory of a bound step: parameters, values of the whole batch, values of a tile, and numbers."""
 
 from collections.abc import Mapping
 
@@ -20,8 +20,8 @@ __all__ = ["StepLayout", "runs_over"]
 
 _NUMBER = 8
 
-# What the update of a block of a parameter costs, measured, next to changing its numbers where they are: to write them
-# into another layout too, and how many terms of a product, or of a sum over the batch, take as long for each number.
+# Measured costs of updating a block of a parameter, in units of changing one number in place: writing the number into
+# another layout too costs `_COPY`, and so many terms of a product, or of a sum over the batch, cost one unit.
 _COPY = 0.6
 _TERMS_OF_PRODUCT = 13.0
 _TERMS_OF_SUM = 3.0
@@ -37,9 +37,9 @@ class StepLayout:
     parameters
         The matrices of parameters and slots, by the name of the input.
     transposes
-        Of those weights that are multiplied from the other side, and are no single column: that is kept as a row.
+        The transposes of weights that are multiplied from the other side. A single column has none: it is a row.
     packed
-        What products read in bfloat16, transposes among it; None in other precisions.
+        The operands of products in bfloat16, with their transposes; None in other precisions.
     scalars
         Numbers that the host computes for every step; they come first among a thread's numbers.
     totals
@@ -66,7 +66,7 @@ class StepLayout:
         self._columns = [
             {n.id: arena.take(self._padded(choices.tile_rows) * format.size) for n in result.columns} for _ in threads
         ]
-        if choices.column_parallel:  # what one thread finds out about a row, all need
+        if choices.column_parallel:  # all threads need what one finds out about a row
             self._columns = self._columns[:1] * choices.threads
         # Otherwise a block of a gradient is used as soon as it is there.
         self.whole_gradients = choices.tile_local_gradients or (len(result.updates) > 1 and not choices.column_parallel)
@@ -104,7 +104,7 @@ class StepLayout:
         return kind_of(node, self.task.batch)
 
     def is_kept_as_row(self, node: Node) -> bool:
-        """Whether weights, or their gradient, have one column, and are kept as a row: nothing is padded then."""
+        """Whether weights, or their gradient, have one column. They are then stored as a row, without padding."""
         return self.size(node, 1) == 1 and not self.format.bf16
 
     def is_private(self, accumulation: Accumulation) -> bool:
@@ -127,7 +127,7 @@ class StepLayout:
 
     def _make_buffers(self) -> list[list[tuple[Matrix, bool]]]:
         """Return for each thread its buffers, and whether they hold the whole batch."""
-        # What is rounded to bfloat16 is read in whole squares.
+        # Products read bfloat16 in whole squares.
         rows = self._padded(self.sizes["B"]) if self.format.bf16 else self.sizes["B"]
         shared: dict[int, Matrix] = {}
         threads = []

@@ -1,4 +1,4 @@
-"""Where operands of products are in bfloat16: the forms of the weights, and of what a tile computes."""
+"""The places of operands in bfloat16: the forms of the weights, and of the values of a tile."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,14 +19,14 @@ NOWHERE = StridedAddress(0)  # of a form that no product reads
 
 @dataclass(frozen=True)
 class PackedForms:
-    """Where the forms of a tile's value are, as `kernels.bfloat16` calls them.
+    """The addresses of the forms of a tile's value, by the names of `kernels.bfloat16`.
 
     Attributes
     ----------
     left
         Of the tile.
     right, transposed
-        Of the tile too if tiles add to the gradients in turn, else of the whole batch.
+        They hold the tile too if tiles add to the gradients one after another, and otherwise the whole batch.
     right_pitch
         The bytes from one pair of rows to the next.
     """
@@ -37,7 +37,7 @@ class PackedForms:
     right_pitch: int = 0
 
     def from_column(self, column: int, format: Format) -> "PackedForms":
-        """Return where they are from a column on, which begins a square of those that are written at once."""
+        """Return the addresses from a column on that begins a square, the unit in which the forms are written."""
         panel, inside = divmod(column, format.panel)
         left, right, transposed = (
             address._replace(base=address.base + further) if address.base else address

@@ -25,7 +25,7 @@ class InstructionStream:
         Raises
         ------
         TypeError
-            Where it takes operands and has none, or the other way round, or needs a body.
+            If it takes operands and has none, or the other way round, or needs a body.
         """
         if hasattr(INSTRUCTIONS[type(instruction)].at, "body"):
             raise TypeError(f"{type(instruction).__name__} has a body: write it with `with_body`")
@@ -38,7 +38,7 @@ class InstructionStream:
         Raises
         ------
         TypeError
-            Where it has no body.
+            If it has no body.
         """
         if not hasattr(INSTRUCTIONS[type(instruction)].at, "body"):
             raise TypeError(f"{type(instruction).__name__} has no body")

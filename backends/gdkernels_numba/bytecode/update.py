@@ -30,7 +30,7 @@ __all__ = [
 
 
 def write_numbers(writer: InstructionWriter, phase: int, totals: Sequence[Node]) -> None:
-    """Write how the numbers of a phase come about, in every thread alike."""
+    """Write the computation of a phase's numbers, which every thread does alike."""
     layout, stream = writer.layout, writer.updates[phase]
     for node in totals:
         stream.add(SumOverThreads(source=layout.part(node, 0), target=layout.number(node, writer.thread)))
@@ -41,13 +41,13 @@ def write_numbers(writer: InstructionWriter, phase: int, totals: Sequence[Node])
 
 
 def write_result(writer: InstructionWriter, node: Node, to: int) -> None:
-    """Write how a number is added to what the run returns, for every batch."""
+    """Write the addition of a number to the result of the run, for every batch."""
     source = writer.layout.number(value_of(node), writer.thread)
     writer.updates[-1].add(AddToResult(source=source, target=to))
 
 
 def write_copies(writer: InstructionWriter, stream: InstructionStream, name: str, *, column: int = 0) -> None:
-    """Refresh, for a block of weights, what products read instead of them; the first block begins at `column`."""
+    """Refresh the copies of a block of weights that products read; the first block begins at `column`."""
     layout = writer.layout
     if layout.packed is not None:
         _write_forms(writer, stream, name, layout.packed, column)
@@ -121,7 +121,7 @@ def _write_update(writer: InstructionWriter, phase: int, name: str, columns: int
     """Write the gradient of each block if it is due, and the loop; columns are counted from `start` on."""
     layout, stream = writer.layout, writer.updates[phase]
     loop = layout.task.schedule.updates[phase].get(name)
-    # A gradient that nobody keeps is computed again for every phase.
+    # A gradient without a place of its own is computed again for every phase.
     due = layout.accumulated_for(name) if phase == 0 or not layout.whole_gradients else []
     if loop is None and not due:
         return
@@ -164,9 +164,9 @@ def write_gradient(
     row: int = 0,
     column: int = 0,
 ) -> None:
-    """Write how a block of a gradient comes about; the first block begins at `row` and `column`.
+    """Write the computation of a block of a gradient; the first block begins at `row` and `column`.
 
-    What is `written` next is brought near meanwhile.
+    Meanwhile the kernel prefetches `written`, the memory that is written next.
     """
     layout, panel = writer.layout, writer.format.panel
     if layout.is_private(accumulation):
@@ -206,9 +206,9 @@ def write_gradient(
 def written_by(
     writer: InstructionWriter, name: str, loop: Loop | None, *, row: int = 0, column: int = 0
 ) -> list[StridedAddress]:
-    """Return where the update of a block of a parameter writes, if its gradient's product is to bring that near.
+    """Return where the update of a block of a parameter writes, if the product of its gradient should prefetch that.
 
-    The first block begins at `row` and `column`. Products on tiles do not, and small networks are near anyway.
+    The first block begins at `row` and `column`. Products on tiles do not prefetch, and small networks need not.
     """
     layout = writer.layout
     changed = sum(m.rows * m.columns for m in layout.parameters.values()) * layout.format.size

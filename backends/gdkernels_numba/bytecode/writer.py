@@ -15,13 +15,13 @@ from gdkernels_numba.ir.vector import LINE
 from gdkernels_numba.vm.fields import StridedAddress
 from gdkernels_numba.vm.instructions import (
     GATHER_COLUMN,
-    GATHER_ROWS,
+    GATHER_PANELS,
     LOAD_PARAMETER,
     SCATTER_ROWS,
     STORE_PARAMETER,
     DotRows,
     GatherColumn,
-    GatherRows,
+    GatherPanels,
     LoadParameter,
     LoopOverColumn,
     LoopOverTile,
@@ -35,7 +35,7 @@ __all__ = ["Factors", "InstructionWriter", "Patch"]
 
 
 class Factors(NamedTuple):
-    """How a gradient's kernel reads what is multiplied over the batch.
+    """How the kernel of a gradient reads the two factors that it multiplies over the batch.
 
     Attributes
     ----------
@@ -128,7 +128,7 @@ class InstructionWriter:
         return found or PackedForms()
 
     def factors(self, first: Node, second: Node) -> Factors:
-        """Return how `first`ᵀ `second` is computed."""
+        """Return how a kernel reads the factors of `first`ᵀ `second`."""
         if self.layout.packed is None:
             left, a = self.layout.buffer(first, self.thread)
             right, d = self.layout.buffer(second, self.thread)
@@ -168,7 +168,7 @@ class InstructionWriter:
             self._add_patched(self.tile, column, GATHER_COLUMN.at.plain, name, 0)
             return
         matrix, address = self.layout.buffer(step.node, self.thread)
-        rows = GatherRows(
+        rows = GatherPanels(
             kernel=kernel,
             columns=(matrix.columns if stop is None else stop) - start,
             plain=0,
@@ -176,7 +176,7 @@ class InstructionWriter:
             to=address._replace(base=self.layout.at_column(matrix, start)),
             pitch=matrix.pitch,
         )
-        self._add_patched(self.tile, rows, GATHER_ROWS.at.plain, name, start * size)
+        self._add_patched(self.tile, rows, GATHER_PANELS.at.plain, name, start * size)
 
     def write_scatter(self, prediction: Node) -> None:
         matrix, address = self.layout.buffer(prediction, self.thread)
@@ -191,7 +191,7 @@ class InstructionWriter:
         self._add_patched(self.tile, scatter, SCATTER_ROWS.at.plain, PREDICTION, 0)
 
     def write_product(self, step: Product, start: int = 0, stop: int | None = None) -> AbstractContextManager[None]:
-        """Write a product's columns from `start` to `stop`; what is written inside is done with each panel of them."""
+        """Write a product's columns from `start` to `stop`; what you add inside runs on each of their panels."""
         layout, name = self.layout, step.weights.attribute
         left, a = layout.buffer(step.left, self.thread)
         result, c = layout.buffer(step.node, self.thread)

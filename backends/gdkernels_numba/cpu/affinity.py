@@ -33,7 +33,7 @@ class TakenCores:
     def take(self) -> None:
         """Move this thread to a core of its own, if it is on one that is taken and may use another.
 
-        It may use all that it might before as soon as it is there: where it goes later is the system's choice.
+        Once there, the thread may use all the cores that it might use before: the system may move it later.
         """
         if _core is None:
             return
@@ -42,7 +42,7 @@ class TakenCores:
                 allowed = os.sched_getaffinity(0)
                 free = allowed - self._taken
                 if free:
-                    with suppress(OSError):  # not permitted: it runs where it is
+                    with suppress(OSError):  # not permitted: the thread stays where it is
                         os.sched_setaffinity(0, free)
                         os.sched_setaffinity(0, allowed)
             self._taken.add(_core())

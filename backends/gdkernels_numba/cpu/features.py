@@ -1,4 +1,4 @@
-"""What the processor offers: vectors, caches, cores."""
+"""The processor: its vectors, caches and cores."""
 
 import ctypes
 import os
@@ -25,7 +25,7 @@ __all__ = [
     "why_no_bf16",
 ]  # fmt: skip
 
-# What multiplies bfloat16, named as LLVM names the processor's feature.
+# The features of the processor that multiply bfloat16, by LLVM's names.
 AVX512_BF16 = "avx512bf16"
 AMX_BF16 = "amx-bf16"
 
@@ -52,7 +52,7 @@ def features() -> frozenset[str]:
 
 @cache
 def machine_name() -> str:
-    """Return what code is generated for: two machines of one name can run each other's code."""
+    """Return the machine that code is generated for: two machines of one name can run each other's code."""
     import llvmlite.binding as llvm
 
     return f"{platform.machine()} {llvm.get_host_cpu_name()} {','.join(sorted(features()))}"
@@ -93,7 +93,7 @@ def tiles_are_permitted() -> bool:
 
 
 def target_features() -> str:
-    """Return what LLVM is told about the processor: `features`, and what it has not."""
+    """Return the processor's features for LLVM: those it has, and those it lacks."""
     import llvmlite.binding as llvm
 
     return ",".join([llvm.get_host_cpu_features().flatten(), *(f"+{name}" for name in sorted(features()))])

@@ -37,7 +37,7 @@ if hasattr(os, "register_at_fork"):
 
 
 class Code:
-    """Machine code in memory; kept alive as long as anything may call it."""
+    """Machine code in memory; keep it as long as anything may call it."""
 
     def __init__(self, engine: Any) -> None:
         self._engine = engine
@@ -90,7 +90,7 @@ def load(key: str, write_ir: Callable[[], str], what: str) -> Code:
     Parameters
     ----------
     what
-        What is compiled, for the message that comes where it takes more than a second.
+        The code's name in the message that is logged if compiling takes more than a second.
     """
     with _llvm:
         return _loaded(key, write_ir, what)
@@ -144,7 +144,7 @@ def _optimised(text: str, machine: Any) -> Any:
 
     module = llvm.parse_assembly(text)
     module.triple, module.data_layout = machine.triple, str(machine.target_data)
-    # The kernels are vectors already; what is left to LLVM is registers, addresses and scheduling.
+    # The kernels use vectors already; LLVM only allocates registers, computes addresses and schedules.
     options = llvm.PipelineTuningOptions(speed_level=3)
     options.loop_vectorization = options.slp_vectorization = False
     passes = llvm.create_pass_builder(machine, options)
@@ -163,7 +163,7 @@ def _link(machine_code: bytes) -> Code:
 
 @cache
 def _folder() -> Path | None:
-    """Return where compiled code is kept; None where that cannot be trusted or written, which is said once."""
+    """Return the folder of compiled code, or None with one warning if it cannot be trusted or written."""
     path = cache_folder()
     problem = unusable(path)
     if problem is None:

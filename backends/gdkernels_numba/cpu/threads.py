@@ -14,7 +14,7 @@ Job = Callable[[], None]
 
 
 class _ThreadJob:
-    """A job of one run, and whether it is over; `give_up` makes the other jobs of the run end without it."""
+    """A job of one run, and whether it is over; `give_up` ends the other jobs of the run without it."""
 
     def __init__(self, job: Job, give_up: Job, cores: TakenCores) -> None:
         self.job, self.give_up, self.cores = job, give_up, cores
@@ -57,13 +57,13 @@ class _Worker:
                     task.cores.take()
                     task.job()
                     task.end()
-        except BaseException as error:  # any, also what somebody raised in this thread: nobody may wait for it for ever
+        except BaseException as error:  # also one raised from outside: or others would wait for ever
             self.dead = True
             if self._task is not None and not self._task.over:
                 self._task.fail(error)
 
     def start(self, task: _ThreadJob) -> None:
-        """Do `task`; asked again for the same one, which may not have been heard, it does it once."""
+        """Do `task`. If the first call may have been missed, call again: the task is done once."""
         self._task = task
         self._wake.put(None)
         if self.dead and not task.over:  # it died before it could see the task
@@ -114,13 +114,13 @@ def run_on_threads(jobs: list[Job], give_up: Job = lambda: None) -> None:
     Parameters
     ----------
     give_up
-        Called where one of them cannot be done: the others must then end, whatever they wait for. Not needed where they
-        wait for nothing.
+        Called if one job cannot be done: the others must then end, whatever they wait for. Jobs that wait for nothing
+        do not need it.
 
     Raises
     ------
     BackendError
-        Where a thread cannot be had, or ended before its job was done.
+        If a thread cannot be started, or ends before its job is done.
     """
     if len(jobs) == 1:
         jobs[0]()
@@ -136,7 +136,7 @@ def run_on_threads(jobs: list[Job], give_up: Job = lambda: None) -> None:
     except BaseException as error:
         interrupted = error
         give_up()
-    # Whatever interrupts, all have to end: none may go on with memory that its caller has given up.
+    # All have to end, whatever interrupts: none may go on with memory that its caller has given up.
     while True:
         try:
             for worker, task in zip(workers, tasks, strict=True):
@@ -153,5 +153,5 @@ def run_on_threads(jobs: list[Job], give_up: Job = lambda: None) -> None:
         if task.error is not None:
             raise BackendError(
                 f"a thread of the numba backend ended in the middle of a run ({type(task.error).__name__}: "
-                f"{task.error}); what the run changed is not to be used, the next one has a new thread"
+                f"{task.error}); do not use what the run changed; the next run has a new thread"
             ) from task.error

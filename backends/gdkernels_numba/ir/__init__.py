@@ -1,4 +1,4 @@
 """Writing LLVM IR: functions with loops and variables, vectors, and the mathematical functions on them.
 
-What belongs here knows registers and instructions; what a kernel computes belongs to `gdkernels_numba.kernels`.
+Code here knows registers and instructions; what a kernel computes belongs to `gdkernels_numba.kernels`.
 """

@@ -1,4 +1,4 @@
-"""Writing LLVM IR with loops and variables: what the kernels are made of.
+"""Writing LLVM IR with loops and variables, of which the kernels are made.
 
 Addresses are plain 64-bit integers. Variables live on the stack and loops count in them; LLVM turns both into
 registers, so that a kernel reads like the loop nest it is.
@@ -17,7 +17,7 @@ POINTER, VOID = ir.PointerType(), ir.VoidType()
 
 
 class Variable:
-    """A value that changes: `get` and `set`."""
+    """A value that changes, by `get` and `set`."""
 
     def __init__(self, function: "Function", value: ir.Value) -> None:
         self._builder = function.builder

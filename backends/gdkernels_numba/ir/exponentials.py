@@ -16,8 +16,8 @@ __all__ = ["exp", "expm1", "log", "log1p", "polynomial", "tanh"]
 
 
 @dataclass(frozen=True)
-class _Constants:
-    """What differs between the precisions.
+class _ExponentialConstants:
+    """The constants of one precision.
 
     Attributes
     ----------
@@ -50,7 +50,7 @@ class _Constants:
 
 
 _CONSTANTS = {
-    32: _Constants(
+    32: _ExponentialConstants(
         fraction=23,
         bias=127,
         ln2_high=6.9313812256e-01,
@@ -62,7 +62,7 @@ _CONSTANTS = {
         one_less=-18.0,
         tiniest=2.0**-126,
     ),
-    64: _Constants(
+    64: _ExponentialConstants(
         fraction=52,
         bias=1023,
         ln2_high=6.93147180369123816490e-01,
@@ -160,7 +160,7 @@ def log(v: Vectors, x: ir.Value) -> ir.Value:
 def log1p(v: Vectors, x: ir.Value) -> ir.Value:
     u = v.add(x, v.constant(1.0))
     value = log(v, u)
-    # What rounding 1 + x lost.
+    # The part that rounding 1 + x lost.
     corrected = v.add(value, v.divide(v.subtract(x, v.subtract(u, v.constant(1.0))), u))
     inside = v.logical_and(v.greater(u, v.constant(0.0)), v.less(u, v.constant(math.inf)))
     return v.where(inside, corrected, value)

@@ -17,8 +17,8 @@ __all__ = ["cos", "sin"]
 
 
 @dataclass(frozen=True)
-class _Constants:
-    """What differs between the precisions.
+class _TrigonometricConstants:
+    """The constants of one precision.
 
     Attributes
     ----------
@@ -40,14 +40,14 @@ class _Constants:
 
 
 _CONSTANTS = {
-    32: _Constants(
+    32: _TrigonometricConstants(
         fraction=23,
         half_pi=(1.5707963705062866, -4.371138828673793e-08, -1.7151245100058819e-15),
         largest=2.0**16,
         sin=(-1.6666654611e-1, 8.3321608736e-3, -1.9515295891e-4),
         cos=(4.166664568298827e-2, -1.388731625493765e-3, 2.443315711809948e-5),
     ),
-    64: _Constants(
+    64: _TrigonometricConstants(
         fraction=52,
         half_pi=(1.5707963267948966, 6.123233995736766e-17, -1.4973849048591698e-33),
         largest=2.0**30,

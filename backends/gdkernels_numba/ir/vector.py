@@ -22,17 +22,17 @@ def padded(count: int, multiple: int) -> int:
 
 @dataclass(frozen=True)
 class Format:
-    """What kernels are generated for.
+    """The format of numbers and vectors that kernels are generated for.
 
     Attributes
     ----------
     dtype
-        Of everything but the operands of products.
+        The type of everything but the operands of products.
     lanes
         How many numbers a vector holds.
     route
-        What multiplies operands in bfloat16, as `features.bf16_route` says, in pairs that are neighbours along the
-        inner dimension; where it is empty, operands are numbers of `dtype`.
+        The instructions that multiply operands in bfloat16, as `features.bf16_route` names them. They take pairs that
+        are neighbours along the inner dimension. If it is empty, operands are numbers of `dtype`.
     """
 
     dtype: str
@@ -65,7 +65,7 @@ class Format:
 
     @property
     def amx(self) -> bool:
-        """Whether products are made of tiles, which whoever runs them has configured."""
+        """Whether products use tiles, which the caller has configured."""
         return self.route == AMX_BF16
 
     @property
@@ -75,7 +75,7 @@ class Format:
 
     @property
     def padding(self) -> int:
-        """What rows and columns that something is computed for in whole vectors are a multiple of."""
+        """The number that rows and columns are padded to a multiple of, where whole vectors are computed."""
         return GRANULE if self.bf16 else self.lanes
 
     @property
@@ -126,12 +126,12 @@ class Vectors:
         self.builder.store(value, self.function.pointer(address)).align = self.format.bytes
 
     def prefetch(self, address: ir.Value) -> None:
-        """Ask for a line of memory to be brought into the second-level cache; any address will do."""
+        """Prefetch a line of memory into the second-level cache; any address will do."""
         read, second_level, data = (ir.Constant(I32, n) for n in (0, 2, 1))
         self.function.call("llvm.prefetch.p0", VOID, self.function.pointer(address), read, second_level, data)
 
     def prefetch_to_write(self, address: ir.Value) -> None:
-        """Ask for a line of memory to be brought here and to be taken from other cores; any address will do."""
+        """Prefetch a line of memory for writing, which takes it from other cores; any address will do."""
         write, first_level, data = (ir.Constant(I32, n) for n in (1, 3, 1))
         self.function.call("llvm.prefetch.p0", VOID, self.function.pointer(address), write, first_level, data)
 
@@ -162,7 +162,7 @@ class Vectors:
         )
 
     def load_masked(self, address: ir.Value, mask: ir.Value) -> ir.Value:
-        """Return what is at `address` in the lanes of `mask`, zero elsewhere, without touching more."""
+        """Return the numbers at `address` in the lanes of `mask`, and zero elsewhere; read no other memory."""
         name = f"llvm.masked.load.{self._suffix}.p0"
         values = [self.function.pointer(address), ir.Constant(I32, self.format.size), mask, self.constant(0.0)]
         return self.function.call(name, self.type, *values)
@@ -282,9 +282,9 @@ class Vectors:
         return self.builder.icmp_unsigned("!=", self.builder.bitcast(mask, bits), ir.Constant(bits, 0))
 
     def each_by_library(self, name: str, a: ir.Value) -> ir.Value:
-        """Return what the C library's function of this name, from float64 to float64, says for each lane.
+        """Return the result of the C library's function of this name, from float64 to float64, for each lane.
 
-        That is a function of its own: it is for what seldom happens, and shall not swell the code around it.
+        The loop is a function of its own, because it is seldom needed and would swell the code around it.
         """
         module = self.function.module
         called = f"each_{name}_{self._suffix}"

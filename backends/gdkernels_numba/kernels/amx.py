@@ -1,7 +1,8 @@
 """Products of bfloat16 on AMX tiles: 32 by 32 numbers of the result in four of the eight tiles.
 
-The tiles are a thread's own and survive calls, so they are configured once, when it enters a run, and released when it
-leaves: other code on the thread finds them as after a start (Intel's Instruction Set Reference: LDTILECFG, TDPBF16PS).
+The tiles belong to a thread and survive calls. A thread therefore configures them once, when it enters a run, and
+releases them when it leaves: other code on the thread finds them as after a start (Intel's Instruction Set Reference:
+LDTILECFG, TDPBF16PS).
 """
 
 from collections.abc import Sequence

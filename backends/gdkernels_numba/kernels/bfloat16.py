@@ -1,4 +1,4 @@
-"""Kernels that round float32 to bfloat16: what a matrix looks like as an operand of a product.
+"""Kernels that round float32 to bfloat16: the forms of a matrix as an operand of a product.
 
 A matrix s [rows, columns] is multiplied in four ways, and each has a form of its own, whose 32-bit words are pairs
 along the inner dimension of that product:
@@ -32,9 +32,9 @@ _ROWS = (
     "left", "left_panel", "right", "right_row", "transposed", "transposed_panel",
 )  # fmt: skip
 _WEIGHTS = ("rows", "columns", "source", "source_row", "right", "right_row", "back", "back_row")
-# What is distant is not read before it has left the caches: all forms but left are written past them. Their own thread
-# alone finds such writes in order; others do so after a locked instruction, which is how threads meet (Intel's Software
-# Developer's Manual, volume 3: Buffering of Write Combining Memory Locations).
+# Distant forms leave the caches before they are read. All forms but left are therefore written past the caches. Only
+# the writing thread finds such writes in order. Others do after a locked instruction, which is how threads meet
+# (Intel's Software Developer's Manual, volume 3: Buffering of Write Combining Memory Locations).
 BF16_PACKING = {
     "pack_bf16_rows": _ROWS,
     "pack_bf16_weights": _WEIGHTS,
@@ -61,7 +61,7 @@ def write_bf16_packing(module: ir.Module, format: Format) -> None:
 
 
 def _clear_behind(f: Function, v: Vectors) -> None:
-    """Make zero what is behind the last row and column, up to the next multiple of 32."""
+    """Write zeros behind the last row and column, up to the next multiple of 32."""
     size, zero = v.format.size, v.constant(0.0)
     width = _whole(f, f.columns)
     with f.loop(_whole(f, f.rows), start=f.rows) as row, f.loop(f.multiply(width, size), step=v.format.bytes) as offset:
@@ -115,7 +115,7 @@ def _write_left(f: Function, v: Vectors, row: ir.Value) -> None:
 
 
 def _write_right(f: Function, v: Vectors, row: ir.Value, *, transposed: bool, distant: bool) -> None:
-    """Write the form right where it is wanted, and with `transposed` that form, where that is."""
+    """Write the form right if it is wanted, and with `transposed` that form too, if it is wanted."""
     size, lanes, pairs = v.format.size, v.format.lanes, GRANULE // 2
     wanted = f.builder.icmp_signed("!=", f.right, f.integer(0))
     either = f.builder.or_(wanted, f.builder.icmp_signed("!=", f.transposed, f.integer(0))) if transposed else wanted

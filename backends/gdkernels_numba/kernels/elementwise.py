@@ -22,10 +22,10 @@ _NEUTRAL = {"sum": 0.0, "max": -math.inf, "min": math.inf}
 
 def write_loop(module: ir.Module, name: str, recipe: Recipe, format: Format) -> None:
     """Add the kernel of `recipe` to `module`."""
-    _Writer(Function(module, name, LOOP_ARGUMENTS), recipe, format).write()
+    _LoopWriter(Function(module, name, LOOP_ARGUMENTS), recipe, format).write()
 
 
-class _Writer:
+class _LoopWriter:
     def __init__(self, function: Function, recipe: Recipe, format: Format) -> None:
         self.f, self.recipe, self.format = function, recipe, format
         self.v = Vectors(function, format)
@@ -77,7 +77,7 @@ class _Writer:
             f.builder.store(f.builder.fadd(f.builder.load(pointer, typ=ir.DoubleType()), double), pointer)
 
     def _compute(self, rate: int, offset: ir.Value | None = None) -> None:
-        """Write the instructions of one rate, whose operands are `offset` bytes from where they begin."""
+        """Write the instructions of one rate; their operands are `offset` bytes behind their beginning."""
         for k, instruction in enumerate(self.recipe.code):
             if instruction.rate != rate:
                 continue
@@ -99,7 +99,7 @@ class _Writer:
         return function(self.v, *values) if function else getattr(self.v, op)(*values)
 
     def _reduce(self, variables: dict[int, Variable], offset: ir.Value) -> None:
-        """Add what stands at `offset` to the sums; the padding behind the last column stays out."""
+        """Add the values at `offset` to the sums, but not the padding behind the last column."""
         if not variables:
             return
         left = self.f.subtract(self.f.columns, self.f.builder.udiv(offset, ir.Constant(I64, self.format.size)))
@@ -113,7 +113,7 @@ class _Writer:
         f, v = self.f, self.v
         scalar = v.combine(_COMBINE[op], variable.get())
         neutral = ir.Constant(self.format.scalar, _NEUTRAL[op])
-        # What is there is garbage before the first panel, and may be NaN: it is chosen or not, never multiplied away.
+        # Before the first panel, the old sums are garbage and may be NaN: select them or not, never multiply by zero.
         continues = f.builder.icmp_signed("==", f.first, ir.Constant(I64, 0))
         before = f.builder.select(continues, v.load_scalar(address), neutral)
         both = getattr(v, _COMBINE[op])(v.splat(scalar), v.splat(before))

@@ -1,7 +1,7 @@
 """Matrix products on panels: micro-kernels that hold a block of the result in registers.
 
-A matrix is a row of panels, each of `Format.panel` columns (an only one may be narrower), each panel its rows one after
-the other. Strides are bytes. In bfloat16, what stands for a number of an operand is a pair of them that are neighbours
+A matrix is a row of panels of `Format.panel` columns each (an only one may be narrower), and a panel is its rows one
+after the other. Strides are in bytes. In bfloat16, an element of an operand is a pair of numbers that are neighbours
 along the inner dimension, and panels of the left operand are a line of the cache wide.
 """
 
@@ -38,7 +38,7 @@ _DOTS = (4, 1)  # rows at a time
 
 
 def products_of(format: Format) -> tuple[str, ...]:
-    """Return which of `PRODUCTS` there are: in bfloat16, whatever is multiplied has a left and a right form."""
+    """Return which of `PRODUCTS` a format needs: in bfloat16, every operand has a left and a right form."""
     return ("product",) if format.bf16 else tuple(PRODUCTS)
 
 
@@ -86,7 +86,7 @@ class _Product:
         row_offsets = [
             f.integer(i * self.format.size) if self.transposed else f.multiply(f.a_row, i) for i in range(height)
         ]
-        # What is multiplied next follows what is: each block of rows asks for some of it, so that it is near by then.
+        # The next operands follow the present ones: each block of rows prefetches some of them.
         number_of_block = f.builder.and_(f.builder.udiv(row, f.integer(height)), f.integer(across - 1))
         line_asked_for = f.multiply(number_of_block, self.format.bytes)
         ahead = f.add(f.multiply(f.depth, f.b_row), line_asked_for)

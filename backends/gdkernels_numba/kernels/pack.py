@@ -14,7 +14,7 @@ MOVES = {
     # Row order[k] (row k where order is 0) of the plain matrix becomes row k of the panels.
     "rows_in": ("rows", "columns", "plain", "plain_row", "panels", "row", "panel", "order"),
     "rows_out": ("rows", "columns", "plain", "plain_row", "panels", "row", "panel"),
-    # Within one panel each; whole squares are moved, so both need room for them.
+    # Source and target lie within one panel each. Whole squares are moved, so both need room for them.
     "transpose": ("rows", "columns", "source", "source_row", "target", "target_row"),
     "column_sums": ("rows", "vectors", "source", "row", "target", "accumulate"),
     "add": ("rows", "vectors", "source", "target", "row"),
@@ -23,7 +23,7 @@ MOVES = {
     "float_state": ("saved", "enter"),
 }
 
-_ROWS_AHEAD = 2  # of the one that is moved, a row of an order is asked for
+_ROWS_AHEAD = 2  # so many rows ahead, a row of an order is prefetched
 
 
 def write_moves(module: ir.Module, format: Format) -> None:
@@ -45,7 +45,7 @@ def write_moves(module: ir.Module, format: Format) -> None:
 def _rows_in(f: Function, v: Vectors) -> None:
     ordered = f.builder.icmp_signed("!=", f.order, ir.Constant(I64, 0))
     row_bytes = f.multiply(f.columns, v.format.size)
-    # Rows in an order lie anywhere, no processor foresees the next one; a narrow one comes quickly all the same.
+    # Rows in a random order lie anywhere, and no processor foresees the next one; narrow rows come quickly anyway.
     asked_for = f.builder.and_(ordered, f.is_less(4 * LINE, row_bytes))
     last = f.subtract(f.rows, 1)
 

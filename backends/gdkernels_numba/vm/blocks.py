@@ -1,4 +1,4 @@
-"""What a thread runs on its blocks of the parameters: gradients of the whole batch, updates, and other layouts."""
+"""The work of a thread on its blocks of the parameters: gradients of the whole batch, updates, and other layouts."""
 
 from gdkernels_numba.vm.context import address, compiled, operand, set_operands, terms, terms_at_once, vectors
 from gdkernels_numba.vm.fields import WORD

@@ -1,4 +1,4 @@
-"""What every thread of a run shares: how the interpreter reads words and addresses, and where threads wait."""
+"""The tools of the interpreter: reading words and addresses, and waiting for other threads."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
@@ -19,7 +19,7 @@ _SPINS = 250  # some 13 µs; then the core is left to others
 
 
 def compiled(function: _F) -> _F:
-    """Let Numba compile `function`; divisions and the like then check nothing."""
+    """Let Numba compile `function`, without checks of divisions and the like."""
     return cast(_F, njit(nogil=True, error_model="numpy")(function))
 
 
@@ -46,7 +46,7 @@ def set_operands(context: int, operands: int, count: int, down: int, across: int
 
 @compiled
 def barrier_wait(context: int) -> None:
-    """Wait until all threads have come here, or one never will: what they compute then is not used."""
+    """Wait until all threads are here, or until one never will be; nobody uses the results then."""
     threads = word(context, CONTEXT.threads)
     if threads == 1:
         return
@@ -77,7 +77,7 @@ def vectors(context: int, columns: int) -> int:
 
 @compiled
 def terms(context: int, rows: int) -> int:
-    """Return how many terms of a sum over the batch so many rows are."""
+    """Return how many terms of a sum over the batch these rows make."""
     bf16 = word(context, CONTEXT.bf16)
     return int((rows + bf16) >> bf16)
 

@@ -1,4 +1,4 @@
-"""How declarations become words: the fields of a class, their offsets for the reader, their values for the writer."""
+"""From declarations to words: the fields of a class, their offsets for the reader, their values for the writer."""
 
 from functools import cache
 from typing import Any, NamedTuple, TypeVar, get_args, get_type_hints
@@ -16,11 +16,11 @@ class StridedAddress(NamedTuple):
     Attributes
     ----------
     base
-        Where the first row of the first panel begins, or the first block.
+        The address of the first row of the first panel, or of the first block.
     down
-        How many bytes further the next row is, or the block below.
+        The bytes to the next row, or to the block below.
     across
-        How many bytes further the next panel is, or the block beside.
+        The bytes to the next panel, or to the block beside.
     """
 
     base: int
@@ -69,7 +69,7 @@ def words_of(values: tuple[Any, ...]) -> list[int]:
     Raises
     ------
     TypeError
-        Where a field has a strided address in place of a number, or the other way round.
+        If a field has a strided address in place of a number, or the other way round.
     """
     words: list[int] = []
     for field, value in zip(fields_of(type(values)), values, strict=True):

@@ -4,8 +4,8 @@ A stream is a list of 64-bit integers. An instruction in it is a `Header`, then 
 The writer makes an instance of the class, so that a missing or unknown field is an error. The reader takes the offsets
 of the fields, which are made from the same class and are constants in the compiled interpreter: nobody types an offset.
 
-If an instruction has a field `operands`, so many strided addresses follow it. If it has a field `body`, so many words
-of other instructions follow it, and are run for each of its panels or blocks.
+A field `operands` is the number of strided addresses that follow the instruction. A field `body` is the number of words
+of other instructions that follow it, and that run for each of its panels or blocks.
 """
 
 from typing import Annotated, Any, Generic, NamedTuple, TypeVar
@@ -20,7 +20,7 @@ END = 0  # stands after the last instruction of a stream, in place of an opcode
 
 
 class Header(NamedTuple):
-    """What every instruction begins with."""
+    """The beginning of every instruction."""
 
     opcode: Annotated[int, "which instruction it is; `END` after the last one"]
     length: Annotated[int, "how many words it has with its header and its operands, without its body"]
@@ -57,7 +57,7 @@ def _instruction(kind: type[_Fields]) -> InstructionLayout[_Fields]:
 # ---- on the rows of a tile; strided addresses go from row to row and from panel to panel
 
 
-class GatherRows(NamedTuple):
+class GatherPanels(NamedTuple):
     """Copy rows of an array of the caller's, in the order of the run, into panels."""
 
     kernel: Annotated[int, "`rows_in`"]
@@ -308,7 +308,7 @@ class StoreParameter(NamedTuple):
 
 
 class ThreadContext(NamedTuple):
-    """What a thread is told: where its streams and its memory are, and how a step is cut up."""
+    """The context of a thread: the places of its streams and its memory, and the cut of a step."""
 
     thread: Annotated[int, "which thread this is"]
     threads: Annotated[int, "how many there are"]
@@ -344,14 +344,14 @@ class ThreadContext(NamedTuple):
 
 
 class BarrierWords(NamedTuple):
-    """Where the words of the barrier are, in bytes; the first has a line of the cache for itself."""
+    """The offsets of the barrier's words, in bytes; the first has a line of the cache for itself."""
 
     arrived: int
     generation: int
     given_up: int
 
 
-GATHER_ROWS = _instruction(GatherRows)
+GATHER_PANELS = _instruction(GatherPanels)
 GATHER_COLUMN = _instruction(GatherColumn)
 MULTIPLY_TILE = _instruction(MultiplyTile)
 DOT_ROWS = _instruction(DotRows)

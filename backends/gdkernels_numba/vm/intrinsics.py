@@ -20,7 +20,7 @@ def _pointer(builder: Any, address: Any, index: Any) -> Any:
 
 
 def _written(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Make a function of what writes its IR."""
+    """Make a function from the writer of its IR."""
     return cast(Callable[..., Any], intrinsic(function))
 
 

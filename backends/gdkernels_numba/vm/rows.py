@@ -1,4 +1,4 @@
-"""What a thread runs on a tile: some rows of the batch, forward and back."""
+"""The work of a thread on a tile, which is some rows of the batch, forward and back."""
 
 from gdkernels_numba.ir.vector import GRANULE, LINE, PANEL_BYTES
 from gdkernels_numba.vm.blocks import run_blocks
@@ -13,7 +13,7 @@ from gdkernels_numba.vm.instructions import (
     END,
     FOR_BLOCKS,
     GATHER_COLUMN,
-    GATHER_ROWS,
+    GATHER_PANELS,
     HEADER,
     LOOP_OVER_COLUMN,
     LOOP_OVER_TILE,
@@ -149,7 +149,7 @@ def run_tile_sums(context: int, i: int, row: int, rows: int, goes_on: int) -> No
 @compiled
 def run_gather(context: int, i: int, row: int, rows: int, start: int) -> None:
     """Copy the rows of a tile; the batch begins at `start` of the order."""
-    at, order = GATHER_ROWS.at, word(context, CONTEXT.order)
+    at, order = GATHER_PANELS.at, word(context, CONTEXT.order)
     plain, plain_row, numbers = word(i, at.plain), word(i, at.plain_row), order + WORD * (start + row)
     if order == 0:
         plain, numbers = plain + (start + row) * plain_row, 0
@@ -171,7 +171,7 @@ def run_dots(context: int, i: int, row: int, rows: int) -> None:
 
 @compiled
 def run_scatter(i: int, row: int, rows: int, start: int) -> None:
-    """Copy the rows of a tile to where the caller wants them."""
+    """Copy the rows of a tile to the caller's array."""
     at = SCATTER_ROWS.at
     plain_row = word(i, at.plain_row)
     plain = word(i, at.plain) + (start + row) * plain_row
@@ -197,7 +197,7 @@ def run_on_rows(context: int, stream: int, start: int, row: int, rows: int, goes
         elif opcode == DOT_ROWS.opcode:
             run_dots(context, i, row, rows)
             length += word(i, DOT_ROWS.at.body)
-        elif opcode == GATHER_ROWS.opcode:
+        elif opcode == GATHER_PANELS.opcode:
             run_gather(context, i, row, rows, start)
         elif opcode == GATHER_COLUMN.opcode:  # in the order of the run already
             at = GATHER_COLUMN.at

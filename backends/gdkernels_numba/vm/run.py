@@ -1,7 +1,7 @@
 """The interpreter: one function does a whole run, reading instruction streams and calling kernels at their addresses.
 
-Numba compiles this file, and those whose functions it calls, as they stand; everything is a 64-bit integer, most of
-them addresses. Threads meet at barriers only, and every sum is taken in a fixed order.
+Numba compiles this file as it stands, and those whose functions it calls. Everything is a 64-bit integer, in most
+cases an address. Threads meet only at barriers, and add in a fixed order.
 """
 
 from numba import cfunc, types

@@ -33,7 +33,7 @@ _HOST = "cpu"  # data lies there before anybody moves it
 
 
 class BusyError(GdkernelsError):
-    """Times differ so much from one repetition to the next that prices fitted to them would be luck."""
+    """Times differ so much between repetitions that prices fitted to them would be a matter of luck."""
 
 
 def _job(sizes: str, batch: int, steps: int, activation: str = "relu", optimizer: str = "sgd") -> Workload:
@@ -98,7 +98,7 @@ def calibrate(
     BackendError
         If no backend can do the precision; the message says why.
     BusyError
-        If repeated times differ too much, or a core is missing throughout: somebody else uses the machine.
+        If repeated times differ too much, or a core is missing throughout, because others use the machine.
     """
     everyone = candidates(precision)
     if not everyone:
@@ -150,7 +150,7 @@ class _TimedJob:
 def _measure(
     jobs: Sequence[Workload], everyone: Sequence[Candidate], precision: str, seconds: float, threads: int
 ) -> _MeasuredJobs:
-    """Time every job on everyone, in turn, with as many `threads` at most."""
+    """Time every job on every candidate, in turns, with at most so many `threads`."""
     prepared = [CalibrationJob(work, precision) for work in jobs]
     timers: dict[_TimedJob, Callable[[], float]] = {}
     for candidate in everyone:
@@ -186,7 +186,7 @@ def _measure(
 
 
 def _share_of_core(threads: int) -> float:
-    """Return the share of a core that the most hindered of so many threads at once gets."""
+    """Return the smallest share of a core that one of so many threads gets when all run at once."""
     data = bytes(1 << 20)
 
     def share(_: int) -> float:

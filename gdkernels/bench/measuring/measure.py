@@ -65,7 +65,7 @@ def benchmark(plan: BenchPlan, command: str, progress: Progress) -> BenchResults
 
 
 def measure(plan: BenchPlan, progress: Progress) -> Findings:
-    """Measure everything; `progress` is told of every part before it begins."""
+    """Measure everything, and call `progress` with the name of every part before it begins."""
     return _Measurement(plan, progress).run()
 
 
@@ -85,7 +85,7 @@ class _Measurement:
         calls = first_calls(plan.cases[0], plan.participants, self._left_of_a_third, self._progress)
         further = plan.repeats >= LEAST_PROCESSES
         to_do = plan.repeats * len(groups)
-        # Further processes have a third of the time, and targets come after all others: both want their share.
+        # Further processes get a third of the time, and targets come last: both need their share.
         later = bool(plan.goal) + (to_do // 2 if further else 0)
         for done in range(plan.repeats):
             began = time.monotonic()

@@ -1,4 +1,4 @@
-"""From what a user asks for to a plan: the cases, the participants, and why some cannot take part."""
+"""From the options of a user to a plan: the cases, the participants, and why some cannot take part."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ __all__ = [
     "prepared",
 ]
 
-# Sizes and batches from where Python's own time decides to where the product does.
+# Sizes and batches from those where Python's own time decides to those where the product does.
 SWEEP = (
     ((8, 32, 32, 1), 32),
     ((64, 128, 128, 10), 128),
@@ -77,7 +77,7 @@ class TrainingGoal:
 
 @dataclass(frozen=True)
 class StageGroup:
-    """One stage of one case: those who can do it take turns at it."""
+    """One stage of one case, at which the participants that can do it take turns."""
 
     prepared: PreparedCase
     placed: PlacedStage
@@ -148,7 +148,7 @@ def prepared(
     y = preparation.transform_targets(table)
     y = np.eye(len(preparation.classes))[y] if preparation.classes is not None else y
     batch = min(batch, len(x))
-    # Some libraries drop a last batch that is not full.
+    # Some libraries drop a last batch if it is not full.
     records = len(x) // batch * batch
     path = folder / f"{len(list(folder.iterdir()))}.npz"
     np.savez(path, X=x, Y=np.asarray(y.reshape(len(x), -1), np.float32))
@@ -179,7 +179,7 @@ def participants(
     threads: Sequence[int],
     libraries: Sequence[str],
 ) -> tuple[list[Participant], list[LeftOut]]:
-    """Return who can take part, and who cannot.
+    """Return the participants, and those that cannot take part.
 
     Parameters
     ----------

@@ -36,7 +36,7 @@ class RowKeeper:
             self._rows[row.key] = replace(row, status="skipped", reason=str(reason), repeats=())
 
     def refuse(self, row: BenchRow, reason: str) -> None:
-        """Keep why the times of a row are worthless: if they are in one process, they are in all."""
+        """Keep the reason why the times of a row are worthless; one process decides for all."""
         self._rows[row.key] = replace(row, status="refused", reason=reason, repeats=())
 
 

@@ -45,7 +45,7 @@ class Adapter(ABC):
         Raises
         ------
         UnsuitableError
-            Where the library cannot do it.
+            If the library cannot do it.
         """
 
     @abstractmethod
@@ -88,7 +88,7 @@ class Adapter(ABC):
         Raises
         ------
         UnsuitableError
-            Where the library has no such stage.
+            If the library has no such stage.
         """
         if placed != PlacedStage("epoch"):
             raise UnsuitableError("of other libraries, only epochs over data in memory are compared")

@@ -1,5 +1,5 @@
 """The process of a participant, and the end that asks it: one line of JSON for a question, one for the answer.
 
-What belongs here starts processes and speaks with them. What a library does inside its process belongs to
-`gdkernels.bench.participants`; in which order processes are asked belongs to `gdkernels.bench.measuring`.
+Code here starts processes and speaks with them. The work of a library inside its process belongs
+to `gdkernels.bench.participants`, and the order of the questions to `gdkernels.bench.measuring`.
 """

@@ -27,7 +27,7 @@ __all__ = ["CallSample", "FirstSteps", "LoadTimes", "ParticipantProcess", "Stage
 
 SERVER = "gdkernels.bench.processes.server"
 
-# Results may come so much later than it takes to fetch them again, as a share of the claimed time.
+# Fetching results may take longer than fetching them again by this share of the claimed time.
 _LATE = 0.1
 _TRIALS = 3
 
@@ -68,7 +68,7 @@ class StageCheck:
 
     @property
     def problem(self) -> str | None:
-        """Why nobody may see its times, if there is a reason."""
+        """The reason to withhold its times, or None."""
         if not self.check.holds:
             return f"it computes something else: {self.check}"
         if self.late_seconds > _LATE * self.claimed_seconds:
@@ -132,7 +132,7 @@ class ParticipantProcess:
         Raises
         ------
         UnsuitableError
-            Where it cannot do the task.
+            If it cannot do the task.
         """
         return LoadTimes(**self._ask({"load": task.as_dict()}))
 
@@ -158,7 +158,7 @@ class ParticipantProcess:
         Raises
         ------
         UnsuitableError
-            Where it has no such stage.
+            If it has no such stage.
         """
         with tempfile.TemporaryDirectory() as folder:
             trials = _TRIALS if when_done else 0

@@ -1,4 +1,4 @@
 """The report of a benchmark: one page that opens in any browser without network.
 
-What belongs here turns results into charts and text; it measures nothing.
+Code here turns results into charts and text; it measures nothing.
 """

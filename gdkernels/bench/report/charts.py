@@ -50,7 +50,7 @@ class Chart:
 
 
 def colours(results: BenchResults) -> dict[Participant, tuple[str, str]]:
-    """Return the colour and the marker of everybody who was measured, in the order of the rows."""
+    """Return the colour and the marker of each participant with a measurement, in the order of the rows."""
     seen = dict.fromkeys(row.participant for row in results.rows if row.repeats)
     return {c: (_COLOURS[k % len(_COLOURS)], _MARKERS[k % len(_MARKERS)]) for k, c in enumerate(seen)}
 
@@ -61,12 +61,12 @@ def charts(results: BenchResults) -> list[Chart]:
     Raises
     ------
     InputError
-        Where matplotlib is not installed; it says how to install it.
+        If matplotlib is not installed; it says how to install it.
     """
     style.require()
     import matplotlib as mpl
 
-    # Whatever the user's own settings are, a report looks the same.
+    # A report looks the same whatever the user's own settings are.
     settings: Any = {**mpl.rcParamsDefault, "backend": "svg", **_STYLE}
     with mpl.rc_context(settings):
         kinds = (_throughput, _roofline, _ratios, _first_calls, _targets)

@@ -24,9 +24,9 @@ def write(results: BenchResults, path: str | os.PathLike[str], *, overwrite: boo
     Raises
     ------
     InputError
-        Where matplotlib, which draws the charts, is not installed.
+        If matplotlib, which draws the charts, is not installed.
     FileError
-        Where the file exists already and `overwrite` is false, or cannot be written.
+        If the file exists already and `overwrite` is false, or cannot be written.
     """
     content = as_html(results).encode()
     write_atomically(path, lambda file: file.write(content), overwrite=overwrite)

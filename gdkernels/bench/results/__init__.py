@@ -1,6 +1,6 @@
 """The results of ``gdkernels bench``: their dataclasses, and the file that holds them.
 
-What belongs here knows the format of the file, and nothing of how results are measured or shown.
+Code here knows the format of the file, and nothing of how results are measured or shown.
 ``gdkernels.bench.results.read`` reads a file; benchmarks/results/README.md describes it.
 """
 

@@ -1,4 +1,4 @@
-"""A probe of interference: how long the clock cycles of a shared machine are, and whether somebody else has a core."""
+"""A probe of interference: the length of a shared machine's clock cycle, and whether another program has a core."""
 
 from __future__ import annotations
 

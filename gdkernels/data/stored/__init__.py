@@ -1,6 +1,6 @@
-"""Records that stay in files: trained on window by window, without ever being in memory all at once.
+"""Records that stay in files: training reads them window by window, and never has all of them in memory.
 
-What belongs here reads, shuffles and prefetches records of a network. Turning a raw table into such files belongs to
+Code here reads, shuffles and prefetches records of a network. Turning a raw table into such files belongs to
 `gdkernels.tabular`.
 """
 

@@ -1,4 +1,4 @@
-"""Reading ahead: what comes next is read by a thread of its own while the present is worked on."""
+"""Reading ahead: a thread of its own reads the next part while the caller works on the present one."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Loaded = TypeVar("Loaded")
 
 
 def ahead(load: Callable[[Number], Loaded], numbers: Iterable[Number]) -> Iterator[Loaded]:
-    """Yield ``load(k)`` for each k, each called as soon as whoever takes them has asked for the one before.
+    """Yield ``load(k)`` for each k, and call each `load` as soon as the caller has asked for the result before.
 
-    There are never more than two of them: who loads into the place of the last but one disturbs nobody. What `load`
-    raises is raised here, when its turn comes.
+    There are never more than two results, so `load` may overwrite the last but one. An error of `load` is raised here
+    when its result is due.
     """
     from concurrent.futures import ThreadPoolExecutor
 

@@ -1,12 +1,12 @@
 """The order of an epoch whose records are in a file: random blocks, then a random order among those of a window.
 
-The file is divided into blocks of consecutive records. Each epoch puts all blocks into a random order, takes k of them
-at a time, the window, into memory, and puts the records of the window into a random order. Every record is thus as
-likely at any place of the epoch as at any other. What is not as in a uniform shuffle is who comes with whom. With
-blocks of r of the n records and batches of B:
+The file is divided into blocks of consecutive records. Each epoch puts all blocks into a random order and reads k of
+them at a time, a window. It puts the records of the window into a random order. Every record is thus equally likely at
+every place of the epoch. Only the company of a record differs from a uniform shuffle. With blocks of r of the n records
+and batches of B:
 
 - two records of different blocks are in one batch as often as in a uniform shuffle, to a relative 1/k;
-- two of the same block are so n / kr times as often, which is all that is left of the order of the file;
+- two of the same block are in one batch n / kr times as often; nothing else is left of the order of the file;
 - the standard deviation of a mean over a batch is therefore at most √(1 + (B − 1)/k) times that in a uniform shuffle,
   and so much only in a file in which all that varies does so from block to block, such as one sorted by class.
 
@@ -34,17 +34,17 @@ Indices = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Layout:
-    """How the records of a file are divided: into blocks of `size` records, the last may be smaller.
+    """The division of a file's records into blocks of `size` records; the last may be smaller.
 
     Attributes
     ----------
     records
-        How many there are.
+        The number of records.
     together
-        How many blocks are in memory at a time.
+        The number of blocks in memory at a time.
     share, held, seed
-        A `share` of each block, drawn by the seed, is held out: with `held`, these are the records that are meant, or
-        else the others; 0 is all.
+        The seed draws a `share` of each block to hold out. With `held`, the layout is of these records, and otherwise
+        of the others; a share of 0 holds out none.
     """
 
     records: int
@@ -63,7 +63,7 @@ class Layout:
         return block * self.size, min(self.records, (block + 1) * self.size)
 
     def rows_of(self, blocks: Sequence[int]) -> Indices | None:
-        """Return which records of some blocks are meant, by their places where these come one after another; None: all.
+        """Return which records of these blocks belong to the layout, by their places in them; None means all.
 
         Every record of the file has a number of one stream; those with a block's lowest are held out.
         """
@@ -87,7 +87,7 @@ class Layout:
 
     @property
     def counts(self) -> Indices:
-        """How many they are in each block."""
+        """The number of records in each block."""
         edges = np.minimum(np.arange(self.blocks + 1) * self.size, self.records)
         out = self._held_before(edges)
         found: Indices = np.diff(out if self.held else edges - out)
@@ -104,7 +104,7 @@ class Layout:
 class Shuffle:
     """The order of one epoch.
 
-    All its batches are full but the last: what a window has beyond its last full batch is used with the next window.
+    All its batches are full but the last: records beyond a window's last full batch join the next window.
 
     Attributes
     ----------
@@ -122,7 +122,7 @@ class Shuffle:
         self.steps = -(-self._ends[-1] // batch)
 
     def digest(self) -> str:
-        """Return the SHA-256 of all that the order follows from: of another order it is another."""
+        """Return the SHA-256 of everything that determines the order."""
         told = repr((self.layout, self.batch, self._seed, self._epoch))
         return sha256(told.encode() + self._order.tobytes()).hexdigest()
 

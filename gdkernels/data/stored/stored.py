@@ -27,16 +27,16 @@ class Stored:
         Each a file (NPY), a memory map, or an array; shapes as for `gdkernels.Trainer.epoch`. X alone is an NPZ file
         that is not compressed, with the arrays ``X``, ``Y`` and, if there are weights, ``sample_weight``.
     memory
-        How much memory records may take at a time: "512MB", "2GiB", or bytes. None is 1 GB, or a quarter of what
-        this process may have in all if that is less. Records that need no more are trained on as arrays are, to the
-        bit. The order of an epoch depends on it: say it where others shall repeat the bits.
+        The memory that records may take at a time: "512MB", "2GiB", or bytes. None is 1 GB, or a quarter of the
+        memory that this process may have if that is less. Training on records that need no more gives the bits that
+        arrays give. The order of an epoch depends on it: set it if others should get the same bits.
 
     Raises
     ------
     FileError
-        Where a file cannot be read.
+        If a file cannot be read.
     InputError
-        Where files hold no numbers, or not as many records each.
+        If files hold no numbers, or different numbers of records.
     """
 
     def __init__(self, X: Any, Y: Any = None, sample_weight: Any = None, *, memory: str | int | None = None) -> None:
@@ -50,7 +50,7 @@ class Stored:
         for rows in (self.y, self.weights):
             if rows is not None and rows.shape[:1] != self.x.shape[:1]:
                 raise InputError(f"{rows.name} has the shape {rows.shape}, but {self.x.name} has {len(self):,} rows")
-        # What arrays have, by which a network finds its backend and its precision.
+        # The attributes of arrays by which a network finds its backend and its precision.
         self.shape, self.dtype = self.x.shape, self.x.dtype
 
     def __len__(self) -> int:
@@ -63,7 +63,7 @@ class Stored:
 
     @cached_property
     def digest(self) -> str:
-        """The SHA-256 of every byte of the records, read once: of other data it is another."""
+        """The SHA-256 of every byte of the records, which are read once for it."""
         found = sha256()
         for rows in (self.x, self.y, self.weights):
             found.update(repr(None if rows is None else (rows.dtype.str, rows.shape)).encode())
@@ -76,7 +76,7 @@ class Stored:
 
     @classmethod
     def of(cls, X: Any, Y: Any, sample_weight: Any) -> Stored | None:
-        """Return the records where they are in files; None where `X` is something else."""
+        """Return the records if they are in files; None if `X` is something else."""
         if isinstance(X, Stored):
             if Y is not None or sample_weight is not None:
                 raise InputError("X is Stored, which has Y and sample_weight already; leave them out")

@@ -1,4 +1,4 @@
-"""Records of files in windows: what a `gdkernels.Trainer` has in place of `Records` where not all fit into memory."""
+"""Records of files in windows: a `gdkernels.Trainer` uses them in place of `Records` if not all fit into memory."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from gdkernels.system import memory
 __all__ = ["ShuffledWindows", "Windows", "default_memory", "place_stored"]
 
 _DEFAULT = 10**9
-# How many blocks are read and checked at once: each costs calls, and what they are converted from costs memory.
+# The number of blocks that are read and checked at once: each costs calls, and their conversion costs memory.
 _AT_ONCE = TOGETHER // 8
 _INDICES = 32  # bytes a record: the order of this window and of the next, each once more as it is put together
 
@@ -48,14 +48,14 @@ class _Host:
         return _Host(*(None if a is None else a[start:stop] for a in self.arrays))  # type: ignore[arg-type]
 
     def take(self, other: _Host, rows: Any = slice(None)) -> None:
-        """Overwrite all of it with rows of others, but for what is in its place already."""
+        """Overwrite all of it with rows of `other`, except arrays that are in their place already."""
         for mine, others in zip(self.arrays, other.arrays, strict=True):
             if mine is not None and others is not None and not np.may_share_memory(mine, others):
                 mine[:] = others[rows]
 
 
-class _Reader:
-    """Reads blocks of records and checks them as they come, by the host alone: it runs beside the training."""
+class _BlockReader:
+    """Reads blocks of records and checks them, on the host alone, while training runs."""
 
     def __init__(self, stored: Stored, binding: Binding, spec: RecordSpec) -> None:
         self.stored, self.spec = stored, spec
@@ -71,12 +71,12 @@ class _Reader:
 
     @property
     def window_bytes(self) -> int:
-        """What a window takes for each of its records, with that which is read, and what this is converted from."""
+        """The bytes of a window for each of its records, with the next window and the memory for converting it."""
         return 2 * self.record_bytes + 3 * self.record_bytes * _AT_ONCE // TOGETHER + _INDICES
 
     @property
     def record_bytes(self) -> int:
-        """What a record takes in memory."""
+        """The bytes of a record in memory."""
         columns = self.spec.inputs + self.spec.outputs + (self.stored.weights is not None)
         return columns * np.dtype(self._binding.dtype).itemsize
 
@@ -102,12 +102,12 @@ class _Reader:
                 rows.expect(bounds)
 
     def read(self, bounds: Bounds, into: _Host | None) -> _Host:
-        """Return the records within bounds, one behind the other: `into` itself where they can be put there.
+        """Return the records within bounds, one behind the other, in `into` if they can be put there.
 
         Raises
         ------
         InputError
-            For what the network or the loss cannot take; it says where.
+            For records that the network or the loss cannot take; the message says where.
         """
         try:
             return self._read(bounds, into)
@@ -134,7 +134,7 @@ class _Reader:
 class Windows:
     """Records of which a window at a time is in memory."""
 
-    def __init__(self, binding: Binding, reader: _Reader, layout: Layout) -> None:
+    def __init__(self, binding: Binding, reader: _BlockReader, layout: Layout) -> None:
         self.binding, self.layout = binding, layout
         self._reader = reader
 
@@ -147,7 +147,7 @@ class Windows:
 
     @cached_property
     def total_weight(self) -> float:
-        """What E is divided by to be a mean: the sum of the weights, or the number of records."""
+        """The divisor that makes E a mean: the sum of the weights, or the number of records."""
         if not self.weighted:
             return len(self)
         total = 0.0
@@ -160,24 +160,24 @@ class Windows:
 
     @property
     def window(self) -> int:
-        """How many records are in memory at a time."""
+        """The number of records in memory at a time."""
         return self.layout.size * self.layout.together
 
     @property
     def bytes(self) -> int:
-        """The most memory that they take: a window that is used and one that is read, each with what was left over."""
+        """The most memory that they take: the window in use and the next one, each with records left over."""
         return self.window * self._reader.window_bytes
 
     @property
     def judged(self) -> int:
-        """How many records are in memory at a time where they are predicted: no more than there is room for then."""
+        """The number of records in memory at a time during prediction, which needs room of its own."""
         rows = self.bytes // prediction_bytes(
             self._reader.spec.widest, self._reader.spec.outputs, self.binding.precision
         )
         return max(self.layout.size, min(self.window // 4, rows))
 
     def add_to(self, digest: Any) -> None:
-        """Add what tells these records from others to a digest."""
+        """Add to a digest what distinguishes these records from others."""
         digest.update(repr(self.layout).encode() + self._reader.stored.digest.encode())
 
     def split(self, share: float, seed: int) -> tuple[Windows, Windows]:
@@ -186,7 +186,7 @@ class Windows:
         Raises
         ------
         InputError
-            Where either would have no records, or none with a weight.
+            If either would have no records, or none with a weight.
         """
         parts = [
             Windows(self.binding, self._reader, replace(self.layout, share=share, held=held, seed=seed))
@@ -234,7 +234,7 @@ class Windows:
         return self._reader.empty(records)
 
     def moved(self, host: _Host) -> Records:
-        """Return records in memory as arrays of the backend; where that computes on the host, they are not copied."""
+        """Return records in memory as arrays of the backend, without a copy if it computes on the host."""
         binding = self.binding
 
         def move(a: Array | None) -> Any:
@@ -285,9 +285,9 @@ def place_stored(binding: Binding, stored: Stored, *, spec: RecordSpec, batch: i
     Raises
     ------
     InputError
-        For data that do not fit network or loss, and memory that is not enough for two batches.
+        For data that do not fit network or loss, and for too little memory for two batches.
     """
-    reader = _Reader(stored, binding, spec)
+    reader = _BlockReader(stored, binding, spec)
     allowed, records = stored.memory or default_memory(), len(stored)
     whole = records * (reader.record_bytes + _INDICES // 2) <= allowed
     window = records if whole else allowed // reader.window_bytes
@@ -304,11 +304,11 @@ def place_stored(binding: Binding, stored: Stored, *, spec: RecordSpec, batch: i
             f"memory={memory.gigabytes(allowed)} holds {window:,} records at a time, and must hold two batches of "
             f"{batch:,}: allow {memory.gigabytes(least)}, or make batches smaller"
         )
-    reader.read([(0, min(records, size))], None)  # what is wrong with all is said before anything else is done
+    reader.read([(0, min(records, size))], None)  # errors in all the data come before any other work
     return windows
 
 
 def default_memory() -> int:
-    """Return how much memory records take where nobody says."""
+    """Return the memory that records may take by default."""
     found = memory.limit()
     return _DEFAULT if found is None else min(_DEFAULT, found.bytes // 4)

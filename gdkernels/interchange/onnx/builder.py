@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["ML", "Builder"]
+__all__ = ["Builder"]
 
-ML = "ai.onnx.ml"
 # Reductions take their axes as an input from 18 on; ONNX Runtime runs it since 1.14.
-_OPSET, _ML_OPSET, _IR = 18, 3, 8
+_OPSET, _IR = 18, 8
+_REGEX_OPSET, _REGEX_IR = 20, 9  # since 1.17
 
 
 class Builder:
@@ -27,11 +27,12 @@ class Builder:
         self._initializers: list[Any] = []
         self._inputs: list[Any] = []
         self._outputs: list[Any] = []
+        self._opset, self._ir = _OPSET, _IR
 
-    def op(self, kind: str, *operands: str, domain: str = "", **attributes: Any) -> str:
+    def op(self, kind: str, *operands: str, **attributes: Any) -> str:
         """Add a node with one result, and return its name."""
         name = f"gdkernels/{len(self._nodes)}"  # no name of a column
-        self._nodes.append(self._helper.make_node(kind, list(operands), [name], domain=domain, **attributes))
+        self._nodes.append(self._helper.make_node(kind, list(operands), [name], **attributes))
         return name
 
     def constant(self, value: npt.ArrayLike, dtype: npt.DTypeLike | None = None) -> str:
@@ -46,6 +47,11 @@ class Builder:
             self._initializers.append(numpy_helper.from_array(np.ascontiguousarray(array).reshape(array.shape), name))
             self._constants[key] = name
         return self._constants[key]
+
+    def matches(self, text: str, pattern: str) -> str:
+        """Return whether all of a text matches a regular expression of RE2."""
+        self._opset, self._ir = max(self._opset, _REGEX_OPSET), max(self._ir, _REGEX_IR)
+        return self.op("RegexFullMatch", text, pattern=pattern)
 
     def cast(self, value: str, dtype: npt.DTypeLike) -> str:
         return self.op("Cast", value, to=self._type(dtype))
@@ -75,8 +81,8 @@ class Builder:
         import onnx
 
         graph = self._helper.make_graph(self._nodes, name, self._inputs, self._outputs, self._initializers)
-        opsets = [self._helper.make_opsetid("", _OPSET), self._helper.make_opsetid(ML, _ML_OPSET)]
-        model = self._helper.make_model(graph, opset_imports=opsets, ir_version=_IR)
+        opsets = [self._helper.make_opsetid("", self._opset)]
+        model = self._helper.make_model(graph, opset_imports=opsets, ir_version=self._ir)
         model.producer_name, model.producer_version = "gdkernels", version
         self._helper.set_model_props(model, dict(metadata))
         onnx.checker.check_model(model)

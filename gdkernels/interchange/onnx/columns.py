@@ -1,27 +1,30 @@
 """A table's preparation in ONNX's operations: raw cells in, predictions in the target's own terms out.
 
-Each column of the table is an input [records, 1]. Numbers are float64, a gap NaN; text is text as it is, a gap "" or
-what else stands for nothing; dates are whole seconds since 1970-01-01 UTC, a gap the smallest 64-bit integer, as
-``datetime64[s]`` seen as integers has it.
+Each column of the table is an input [records, 1]. Numbers are float64, a gap NaN or what the user said is one. Text is
+text as it stands in a cell, with spaces around it or without, a gap "" or what else stands for nothing. Dates are whole
+seconds since 1970-01-01 UTC, a gap the smallest 64-bit integer, as ``datetime64[s]`` seen as integers has it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from gdkernels.interchange.onnx.builder import ML, Builder
+from gdkernels.interchange.onnx.builder import Builder
 from gdkernels.tables import Preparation
 from gdkernels.tables.columns import Category, Date, Number
 from gdkernels.tables.outcomes import Classes, Numbers
 from gdkernels.tables.preparation import REACH
-from gdkernels.tables.table import MISSING
+from gdkernels.tables.reading import Reading
 
 __all__ = ["add_inputs", "add_predictions"]
 
 _GAP = np.iinfo(np.int64).min
 _DAY = 86_400
+# What Python's str.strip takes away.
+_SPACES = "".join(rf"\x{{{code:x}}}" for code in range(sys.maxunicode) if chr(code).isspace())
 
 
 def add_inputs(b: Builder, preparation: Preparation) -> str:
@@ -58,6 +61,8 @@ def add_predictions(b: Builder, outcome: Classes | Numbers, output: str, units: 
 def _number(b: Builder, kind: Number) -> str:
     value = b.input(kind.name, np.float64, 1)
     gap = b.op("IsNaN", value)
+    for sentinel in kind.reading.sentinels:
+        gap = b.op("Or", gap, b.op("Equal", value, b.constant(sentinel)))
     filled = b.op("Where", gap, b.constant(kind.median), value)
     if kind.log is not None:
         least = 0.0 if kind.log else np.finfo(np.float64).tiny
@@ -66,22 +71,33 @@ def _number(b: Builder, kind: Number) -> str:
 
 
 def _category(b: Builder, kind: Category) -> str:
-    """Look each level's features up in a table; what has no line of its own takes the last one, of what is unknown."""
-    count = len(kind.levels) + kind.other + kind.gaps
-    hot = np.vstack([np.eye(count), np.full(count, np.nan)])[:, : len(kind.features)]
-    unseen = len(kind.levels) if kind.other else count
-    places = dict.fromkeys(sorted(MISSING), count - 1 if kind.gaps else unseen)
-    for k, level in enumerate(kind.levels):
-        places |= {level: k} | ({f"{level}.0": k} if level.lstrip("-").isdigit() else {})  # as a data frame spells it
-    row = b.op(
-        "LabelEncoder",
-        b.input(kind.name, object, 1),
-        domain=ML,
-        keys_strings=list(places),
-        values_int64s=list(places.values()),
-        default_int64=unseen,
-    )
-    return b.op("Gather", b.constant(hot), b.op("Squeeze", row, b.constant([1], np.int64)))
+    """Look up the features of each cell's text, around which spaces do not count.
+
+    ONNX cannot strip text. Regular expressions match it with spaces around, one for each binary figure of the row that
+    a text takes, and one for whether any does.
+    """
+    reading = kind.reading
+    rows = kind.rows | dict.fromkeys(reading.gaps, kind.missing)
+    cell = b.input(kind.name, object, 1)
+    row = b.constant(0, np.int64)
+    for place in range(max(1, max(rows.values()).bit_length())):
+        chosen = [text for text, k in rows.items() if k >> place & 1]
+        if chosen:
+            figure = b.cast(b.matches(cell, _pattern(chosen, reading)), np.int64)
+            row = b.op("Add", row, b.op("Mul", figure, b.constant(1 << place, np.int64)))
+    known = b.matches(cell, _pattern(list(rows), reading))
+    row = b.op("Where", known, row, b.constant(kind.unseen, np.int64))
+    return b.op("Gather", b.constant(kind.encodings), b.op("Squeeze", row, b.constant([1], np.int64)))
+
+
+def _pattern(texts: Sequence[str], reading: Reading) -> str:
+    """Return the regular expression of some texts with spaces around, truth values in any capitals."""
+    capitals = "(?i)" if reading.kind == "boolean" else ""
+    return f"{capitals}[{_SPACES}]*(?:{'|'.join(map(_escaped, texts))})[{_SPACES}]*"
+
+
+def _escaped(text: str) -> str:
+    return "".join(c if c.isascii() and c.isalnum() else rf"\x{{{ord(c):x}}}" for c in text)
 
 
 def _date(b: Builder, kind: Date) -> str:

@@ -1,7 +1,7 @@
-"""Checkpoints: a fit that stops goes on from where it was, to the bit.
+"""Checkpoints: a fit that stopped continues from where it was, to the bit.
 
-What belongs here decides when one is written, what it holds of a fit, and how that comes back. The folder and the
-format of its files belong to `gdkernels.files`.
+Code here decides when to write a checkpoint and what it holds of a fit, and restores a fit from it. The folder and
+the format of its files belong to `gdkernels.files`.
 """
 
 from gdkernels.files.checkpoint_folder import subfolder

@@ -1,4 +1,4 @@
-"""How often a checkpoint is written: "5min", "10 epochs", "1000 steps"."""
+"""The cadence of checkpoints: "5min", "10 epochs", "1000 steps"."""
 
 from __future__ import annotations
 
@@ -41,5 +41,5 @@ class Cadence:
         )
 
     def due(self, *, seconds: float, epochs: int, steps: int) -> bool:
-        """Return whether it is time again, so much after the last checkpoint."""
+        """Return whether a checkpoint is due, so much after the last one."""
         return {"seconds": seconds, "epochs": epochs, "steps": steps}[self.unit] >= self.amount

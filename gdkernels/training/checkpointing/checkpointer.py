@@ -1,4 +1,4 @@
-"""Writing checkpoints of a fit as it goes, and going on from one."""
+"""Writing checkpoints during a fit, and resuming from one."""
 
 from __future__ import annotations
 
@@ -42,21 +42,21 @@ class Checkpointer:
     path
         The folder.
     cadence
-        How often one is written.
+        How often to write one.
     keep
-        How many of them stay.
+        How many of them to keep.
     resume
-        Whether to go on from the newest that is intact.
+        Whether to resume from the newest intact one.
 
     Attributes
     ----------
     plan
-        That of the checkpoint to go on from; None where there is none.
+        The plan of the checkpoint to resume from; None if there is none.
 
     Raises
     ------
     FileError
-        Where the folder cannot be used, it has checkpoints already and `resume` is false, or none of them is intact.
+        If the folder cannot be used, it has checkpoints already and `resume` is false, or none of them is intact.
     InputError
         For a number of checkpoints below 1.
     """
@@ -88,20 +88,20 @@ class Checkpointer:
         self._folder.close()
 
     def segment(self, multiply_adds: int, batch: int) -> int:
-        """Return how many steps are done at a time: by the sizes alone, so that sums have the same order every time.
+        """Return how many steps run at a time. Sizes alone decide, so that sums have the same order every time.
 
         Parameters
         ----------
         multiply_adds
-            Those of a forward pass of a record.
+            The multiply-adds of a record's forward pass.
         """
         most = max(1, _SEGMENT_FLOPS // (6 * batch * multiply_adds))
         return min(most, int(self._cadence.amount)) if self._cadence.unit == "steps" else most
 
-    # ---- going on
+    # ---- resuming
 
     def _refuse_others(self) -> None:
-        """Raise `FileError` where the folder has checkpoints already: starting afresh would end by removing them."""
+        """Raise `FileError` if the folder has checkpoints already, because a new fit would remove them in the end."""
         if self._folder.files():
             raise FileError(
                 f"{self._folder.path} has checkpoints already; resume=True (on the command line: --resume) goes on "
@@ -111,26 +111,26 @@ class Checkpointer:
     def begin(
         self, identity: Mapping[str, Any], binding: Binding, run: Run, layers: Layers, slots: int
     ) -> tuple[State, int] | None:
-        """Bring `run` to where the checkpoint was; None where it starts afresh.
+        """Restore `run` from the checkpoint; return None if there is none.
 
         Parameters
         ----------
         identity
-            What must be the same for a fit to go on: network, settings, data, as JSON can hold it.
+            The network, settings and data that must be the same for a fit to resume, as JSON can hold them.
         binding
             Where the fit computes.
         layers, slots
-            Parameters of the shapes that are expected, and how many slots each has.
+            Parameters of the expected shapes, and the number of slots of each.
 
         Returns
         -------
         tuple
-            The state at the last epoch's end, and the epochs that the trainer had done.
+            The state at the end of the last epoch, and the number of epochs that the trainer had done.
 
         Raises
         ------
         FileError
-            Where the checkpoint is of another fit; the message names the first difference.
+            If the checkpoint is of another fit; the message names the first difference.
         """
         self._identity, self._binding = dict(identity), binding
         if self._found is None:
@@ -190,7 +190,7 @@ class Checkpointer:
         Parameters
         ----------
         state
-            That of the last epoch's end.
+            The state at the end of the last epoch.
 
         Raises
         ------
@@ -207,9 +207,9 @@ class Checkpointer:
             raise Interrupted(f"{self._signals.asked.name} ended training; {where}", int(self._signals.asked))
 
     def rescue(self, state: State, run: Run, epochs_done: int) -> None:
-        """Write a checkpoint of the last epoch's end, if there is no newer one, before an error ends the fit.
+        """Write a checkpoint of the end of the last epoch, if there is no newer one, before an error ends the fit.
 
-        The data or the backend failed: when that is mended, a fit goes on from there.
+        If the data or the backend failed, a fit can resume from there once the cause is fixed.
         """
         if state.step > self._last[2] and epochs_done == run.began + len(run.history.epochs):
             run.middle = None
@@ -217,7 +217,7 @@ class Checkpointer:
                 self.write(state, run, epochs_done)
 
     def write(self, state: State, run: Run, epochs_done: int) -> bool:
-        """Write a checkpoint, and return whether that went well: training is not lost because a disk is full."""
+        """Write a checkpoint, and return whether that worked: a full disk does not end training."""
         binding = self._binding
         binding.backend.synchronize(binding.device)
         tensors: Tensors = tensors_of(state, run, lambda a: np.ascontiguousarray(binding.to_numpy(a)))
@@ -240,7 +240,7 @@ class Checkpointer:
 
 
 def _plan_of(path: os.PathLike[str], tensors: Tensors, told: Mapping[str, Any]) -> Plan:
-    """Return the plan by which a checkpoint was written."""
+    """Return the plan that a checkpoint was written with."""
     if not isinstance(told.get("identity"), dict):
         raise FileError(f"cannot go on from {path}: it is a model file, not a checkpoint")
     try:

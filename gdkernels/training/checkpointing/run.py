@@ -1,4 +1,4 @@
-"""Where a fit stands besides its parameters: its history, its best, and how far it is within an epoch."""
+"""The state of a fit besides its parameters: its history, its best epoch, and its position within an epoch."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ __all__ = ["Middle", "Run"]
 
 @dataclass
 class Middle:
-    """Within an epoch, between two steps.
+    """A position within an epoch, between two steps.
 
     Attributes
     ----------
     state
-        What the steps so far have led to.
+        The state after the steps so far.
     order
         The SHA-256 of the order in which the epoch uses its rows.
     steps
-        How many of the epoch's steps are done.
+        The number of steps done in this epoch.
     error, norms, seconds
-        The sums over them of E and of the gradient's norm, and what they took.
+        The sums of E and of the gradient's norm over these steps, and their time.
     """
 
     state: State
@@ -43,15 +43,15 @@ class Run:
     Attributes
     ----------
     began
-        How many epochs the trainer had done before.
+        The number of epochs that the trainer had done before.
     best_loss, best
-        The lowest loss so far, and its parameters where they are kept.
+        The lowest loss so far, and its parameters if they are kept.
     start
-        Where it began, kept if it may go back there.
+        The state at the beginning, kept if the fit may go back there.
     retries, failed
-        How often training diverged and went on with half the learning rate, and in which epoch last.
+        The number of retries at half the learning rate, and the epoch of the last divergence.
     middle
-        Where it is within an epoch, None at an epoch's end.
+        The position within an epoch; None at the end of one.
     """
 
     history: History

@@ -1,4 +1,4 @@
-"""SIGINT, SIGTERM and SIGHUP while a fit keeps checkpoints: it finishes the step, writes one, and stops."""
+"""SIGINT, SIGTERM and SIGHUP in a fit with checkpoints: finish the step, write a checkpoint, then stop training."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class _Before:
 
 
 class StopSignals:
-    """Within this context the first signal is only noted in `asked`; a second SIGINT interrupts at once.
+    """Within this context the first signal only sets `asked`; a second SIGINT interrupts at once.
 
-    Only Python's main thread can have it so; elsewhere nothing changes. A signal that is ignored stays so, as SIGHUP
-    under nohup.
+    Only Python's main thread can handle signals; in other threads nothing changes. A signal that is ignored stays
+    ignored, as SIGHUP under nohup.
     """
 
     def __init__(self) -> None:

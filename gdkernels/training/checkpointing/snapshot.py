@@ -1,4 +1,4 @@
-"""What a checkpoint file holds of a fit, and how it comes back: every number to the bit."""
+"""The content of a checkpoint file, and restoring a fit from it: every number to the bit."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def tensors_of(state: State, run: Run, to_host: ToHost) -> Tensors:
 
 
 def progress_of(state: State, run: Run, epochs_done: int) -> dict[str, Any]:
-    """Return all the rest, as JSON can hold it."""
+    """Return everything else, as JSON can hold it."""
     history, middle = run.history, run.middle
     return {
         "step": state.step,
@@ -73,7 +73,7 @@ def state_from(tensors: Tensors, layers: Layers, slots: int, step: int, prefix: 
     Raises
     ------
     KeyError, ValueError
-        Where the tensors are not those of such a network.
+        If the tensors are not those of such a network.
     """
 
     def array(name: str, like: Any) -> Any:
@@ -96,12 +96,12 @@ def state_from(tensors: Tensors, layers: Layers, slots: int, step: int, prefix: 
 
 
 def put_progress(run: Run, told: Mapping[str, Any], tensors: Tensors, layers: Layers, slots: int) -> None:
-    """Bring `run` to where the checkpoint was.
+    """Restore `run` from the checkpoint.
 
     Raises
     ------
     KeyError, ValueError, TypeError
-        Where the description is not one of ours.
+        If the description is not one of ours.
     """
     history = run.history
     history.best_epoch = checked(told["best_epoch"], int | None)
@@ -121,7 +121,7 @@ def put_progress(run: Run, told: Mapping[str, Any], tensors: Tensors, layers: La
 
 
 def checked(value: Any, kind: Any) -> Any:
-    """Return a value that a file told; raise ValueError unless it is of the type `kind`, and a count if an int."""
+    """Return a value from a file; raise ValueError unless it is of the type `kind`, and a count if an int."""
     if not is_of(value, kind) or (type(value) is int and not 0 <= value < _MOST):
         raise ValueError(f"{value!r:.40} is out of place")
     return value
@@ -153,7 +153,7 @@ def _text(value: float) -> Any:
 
 
 def _names(epochs: Sequence[Epoch]) -> dict[str, list[str]]:
-    """Return which figures the epochs of a fit have, all of them the same: fields of `Epoch`, and metrics."""
+    """Return the names of the figures of a fit's epochs, which all have the same: fields of `Epoch`, and metrics."""
     if not epochs:
         return {"fields": [], "metrics": []}
     first = vars(epochs[0])
@@ -169,7 +169,7 @@ def _figures(epochs: Sequence[Epoch]) -> npt.NDArray[np.float64]:
 
 
 def _epochs(figures: npt.NDArray[Any], names: Mapping[str, Any], began: int) -> Iterator[Epoch]:
-    """Yield the epochs after so many of which `_figures` and `_names` tell."""
+    """Yield the epochs that `_figures` and `_names` describe, after so many."""
     fields, metrics = ([checked(name, str) for name in names[kind]] for kind in ("fields", "metrics"))
     if figures.dtype != np.float64 or figures.shape[1:] != (len(fields) + len(metrics),):
         raise ValueError(f"the history has the shape {figures.shape}")

@@ -1,0 +1,15 @@
+"""Whose class a value is of, without an import: what is one of a library's comes from somebody who has loaded it."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+__all__ = ["is_of"]
+
+
+def is_of(value: Any, library: str, *kinds: str) -> bool:
+    """Return whether `value` is of one of a library's classes; that of a library that is not loaded never is."""
+    module = sys.modules.get(library)
+    classes = tuple(getattr(module, kind) for kind in kinds if hasattr(module, kind))
+    return bool(classes) and isinstance(value, classes)

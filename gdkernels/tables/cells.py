@@ -1,0 +1,101 @@
+"""Cells of a column as they are spelled, before anybody says what they mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Cells"]
+
+Rows = npt.NDArray[Any] | slice
+
+_BETWEEN = "\0"  # in no text file: `gdkernels.tables.streams.encoding_of` refuses it
+
+
+class Cells:
+    """A column of text, each cell as it is spelled.
+
+    The cells of a block of records are kept in one string, which needs little more memory than the file does.
+
+    Attributes
+    ----------
+    texts, counts
+        For each block its cells in one string, and how many they are.
+    rows
+        Which of these the column has; None for all of them.
+    delimiter
+        What divides the cells of a record in the file, as it tells what a comma may mean; None where they are of no
+        text file.
+    """
+
+    def __init__(self, blocks: Sequence[str], counts: Sequence[int], delimiter: str | None) -> None:
+        self.texts, self.counts, self.delimiter = tuple(blocks), tuple(counts), delimiter
+        self.rows: npt.NDArray[np.int64] | None = None
+
+    @classmethod
+    def of(cls, texts: Sequence[str | None], delimiter: str | None = None) -> Cells:
+        """Return cells of Python's own text; None is an empty cell, and NUL, which no text file holds, a space."""
+        plain = ["" if text is None else text for text in texts]
+        block = _BETWEEN.join(plain)
+        if block.count(_BETWEEN) != max(0, len(plain) - 1):
+            block = _BETWEEN.join(text.replace(_BETWEEN, " ") for text in plain)
+        return cls([block] if plain else [], [len(plain)] if plain else [], delimiter)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Cells], delimiter: str | None = None) -> Cells:
+        """Return the cells of several parts as one column."""
+        if any(part.rows is not None for part in parts):
+            parts = [cls.of(part.tolist(), part.delimiter) for part in parts]
+        blocks = [block for part in parts for block in part.texts]
+        counts = [count for part in parts for count in part.counts]
+        return cls(blocks, counts, parts[0].delimiter if parts else delimiter)
+
+    @property
+    def characters(self) -> int:
+        """How many there are in all, about."""
+        return sum(map(len, self.texts))
+
+    def holds_line_ends(self) -> bool:
+        """Return whether a cell has several lines."""
+        return any("\n" in block or "\r" in block for block in self.texts)
+
+    def __len__(self) -> int:
+        return sum(self.counts) if self.rows is None else len(self.rows)
+
+    @classmethod
+    def of_block(cls, texts: Sequence[str], count: int, delimiter: str | None) -> Cells:
+        """Return so many cells that `texts` hold, each of them some with NUL between."""
+        return cls([_BETWEEN.join(texts)], [count], delimiter)
+
+    def blocks(self) -> Iterator[tuple[str, list[str]]]:
+        """Yield the cells, some thousands at a time, in one string with NUL between and one by one."""
+        if self.rows is not None:
+            cells = self.tolist()
+            yield _BETWEEN.join(cells), cells
+            return
+        for block in self.texts:
+            yield block, block.split(_BETWEEN)
+
+    def tolist(self) -> list[str]:
+        """Return all the cells."""
+        if self.rows is None:
+            return [cell for block in self.texts for cell in block.split(_BETWEEN)]
+        starts = np.concatenate([[0], np.cumsum(self.counts)])
+        places = np.searchsorted(starts, self.rows, side="right") - 1
+        blocks = {place: self.texts[place].split(_BETWEEN) for place in np.unique(places).tolist()}
+        within = (self.rows - starts[places]).tolist()
+        return [blocks[place][row] for place, row in zip(places.tolist(), within, strict=True)]
+
+    def take(self, rows: Rows) -> Cells:
+        """Return some of the cells, by their numbers, a mask or a slice."""
+        chosen = np.arange(len(self))[rows] if self.rows is None else self.rows[rows]
+        taken = Cells(self.texts, self.counts, self.delimiter)
+        taken.rows = chosen
+        return taken
+
+    def copy(self) -> Cells:
+        """Return the same cells without the others that they were taken from, so that those need no memory."""
+        return self if self.rows is None else Cells.of(self.tolist(), self.delimiter)

@@ -1,0 +1,337 @@
+"""Deciding what the cells of a column mean: by elimination of formats, over all the cells that there are."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+
+from gdkernels.tables.dates import ISO, patterns_of
+from gdkernels.tables.numbers import PLAIN, NumberFormat, is_code, number_formats_of
+from gdkernels.tables.reading import (
+    BOOLEAN,
+    MISSING,
+    NUMBER,
+    TEXT,
+    Doubt,
+    Finding,
+    Reading,
+    date_reading,
+    number_reading,
+    with_gaps,
+)
+from gdkernels.tables.table import Floats
+
+__all__ = ["MOSTLY", "Evidence", "plain_values"]
+
+MOSTLY = 0.9  # where this share of the cells follow a format, the others are mistakes
+_UNITS = 5  # of fewer different cells, a word behind the figures makes names of them
+_HALF = 0.5  # from this share on, the user is told
+
+Format = NumberFormat | str
+Key = tuple[Format, ...]
+
+_PADDED_CODE = re.compile(r"(?:^|\0)\s*[-+]?0[0-9]")
+_CERTAIN_POINT = re.compile(r"(?:^|\0)[^.\0]*\.(?:[0-9]{0,2}|[0-9]{4,})(?:[eE\s][^\0]*)?(?:\0|$)")
+_WHOLE, _POINT = number_formats_of("1"), number_formats_of("1.5")
+_GAPS = frozenset(v for gap in NUMBER.gaps for v in (gap, gap.upper(), gap.title(), "NaN", "NaT", "\\N"))
+# Two meanings of the same cells between which they cannot decide.
+_SWAPPED = {
+    "%m/%d/%Y": "%d/%m/%Y",
+    "%m/%d/%y": "%d/%m/%y",
+    "%m-%d-%Y": "%d-%m-%Y",
+    "%m-%d-%y": "%d-%m-%y",
+}
+
+
+@dataclass
+class _Seen:
+    """How many cells follow the same formats, and the first of them."""
+
+    count: int
+    row: int
+    cell: str
+    distinct: set[str]  # a few of them
+
+
+class Evidence:
+    """Which formats the cells of a column follow, gathered part by part.
+
+    Parameters
+    ----------
+    delimiter
+        What divides the cells of a record, or None.
+    missing
+        Spellings that the user said are gaps.
+    """
+
+    def __init__(self, delimiter: str | None = None, missing: Collection[str] = ()) -> None:
+        self._delimiter, self._missing = delimiter, tuple(missing)
+        self._own_gaps = frozenset(map(str.strip, missing))
+        self._seen: dict[Key, _Seen] = {}
+        self._odd: dict[str, _Seen] = {}  # what is a gap among numbers or dates, and a value among text, by its text
+        self._codes: _Seen | None = None
+        self._truths: set[str] | None = set()  # how "true" and "false" are spelled, None where there is other text
+        self._any = False
+
+    def add(self, joined: str, cells: Sequence[str], first: int = 0) -> Floats | None:
+        """Add cells, and return them as numbers where all are plain ones.
+
+        Parameters
+        ----------
+        joined
+            The cells with NUL between them.
+        first
+            The number of the first one's record.
+        """
+        values = None if self._own_gaps else plain_values(joined, cells)
+        if values is not None and self._add_plain(joined, cells, values, first):
+            return values
+        rows: dict[str, int] | None = None
+        for cell, count in Counter(cells).items():
+            text = cell.strip()
+            if text in MISSING or text in self._own_gaps:
+                continue
+            key: Key | None = None
+            if text.casefold() in _DATE_GAPS:
+                seen = self._odd.get(text)
+            elif is_code(text):
+                seen = self._codes
+            else:
+                key = _formats_of(text)
+                seen = self._seen.get(key)
+                if text.casefold() not in ("true", "false"):
+                    self._truths = None
+                elif self._truths is not None:
+                    self._truths.add(text)
+            self._any = True
+            if seen is not None:
+                seen.count += count
+                if len(seen.distinct) < _UNITS:
+                    seen.distinct.add(text)
+                continue
+            if rows is None:
+                rows = {}
+                for k, other in enumerate(cells):
+                    rows.setdefault(other, k)
+            seen = _Seen(count, first + rows[cell], text, {text})
+            if key is not None:
+                self._seen[key] = seen
+            elif text.casefold() in _DATE_GAPS:
+                self._odd[text] = seen
+            else:
+                self._codes = seen
+        return None
+
+    def _add_plain(self, joined: str, cells: Sequence[str], values: Floats, first: int) -> bool:
+        """Add cells that are plain numbers; return False where a closer look is needed."""
+        present = np.flatnonzero(~np.isnan(values))
+        if not len(present):
+            return all(cell.strip() in MISSING for cell in set(cells))
+        if np.isinf(values[present]).any():
+            return False
+        if "+" in joined or _odd_among(cells, values):
+            return False
+        key = _WHOLE
+        if "." in joined:
+            if _CERTAIN_POINT.search(joined) is None:
+                return False
+            key = _POINT
+        self._any, self._truths = True, None
+        row = int(present[0])
+        seen = self._seen.setdefault(key, _Seen(0, first + row, cells[row].strip(), set()))
+        seen.count += len(present)
+        return True
+
+    def finding(self) -> Finding:
+        """Return what was found in all that was added."""
+        found = self._finding()
+        if not self._missing:
+            return found
+        number = None if found.number is None else with_gaps(found.number, self._missing)
+        return Finding(with_gaps(found.reading, self._missing), found.doubt, found.note, number)
+
+    def _finding(self) -> Finding:
+        if not self._any:
+            return Finding(NUMBER, number=NUMBER)
+        codes = self._codes.count if self._codes else 0
+        if self._truths and not codes and not self._odd:
+            return Finding(_booleans(self._truths))
+        fits: Counter[Format] = Counter()
+        distinct: dict[Format, set[str]] = {}
+        for key, seen in self._seen.items():
+            for style in key:
+                fits[style] += seen.count
+                distinct[style] = distinct.get(style, set()) | seen.distinct
+        for style in [style for style in fits if _has_word(style) and len(distinct[style]) < _UNITS]:
+            del fits[style]  # as in 1Story, 2Story
+        if not fits:
+            return Finding(TEXT)
+        number = _best(fits, (f for f in fits if isinstance(f, NumberFormat)))
+        date = _best(fits, (f for f in fits if isinstance(f, str)))
+        as_number = None if number is None else number_reading(self._preferred(fits, number), lenient=True)
+        best = max((f for f in (number, date) if f is not None), key=lambda f: fits[f])
+        unknown = sum(seen.count for text, seen in self._odd.items() if not _is_gap(text, best))
+        total = sum(seen.count for seen in self._seen.values()) + codes + unknown
+        if fits[best] == total:
+            return self._settled(fits, total, as_number)
+        if codes and fits[best] + codes == total and isinstance(best, NumberFormat):
+            return Finding(TEXT, None, "figures that begin with a zero are codes", as_number)
+        return self._unsettled(fits, best, total, as_number)
+
+    def _settled(self, fits: Counter[Format], total: int, number: Reading | None) -> Finding:
+        """Return what is found where formats are left that all cells follow."""
+        left = [style for style, count in fits.items() if count == total]
+        styles = [style for style in left if isinstance(style, NumberFormat)]
+        if not styles:
+            return self._date([style for style in left if isinstance(style, str)])
+        reading = number_reading(self._preferred(fits, styles[0]))
+        grouped = [f for f in styles if f.group == ","]
+        comma = [f for f in styles if f.decimal == ","]
+        if any(f.decimal == "." and not f.group for f in styles) or not (grouped and comma):
+            return Finding(reading, number=number)
+        if self._delimiter in (",", ";"):
+            return Finding(reading, number=number)
+        seen = next(s for key, s in self._seen.items() if any(f in key for f in grouped) and "," in s.cell)
+        doubt = Doubt(
+            seen.row,
+            seen.cell,
+            "may have a comma between its thousands or before its decimals, as may all others like it",
+            (str(grouped[0]), str(comma[0])),
+        )
+        return Finding(TEXT, doubt, number=number)
+
+    def _date(self, left: list[str]) -> Finding:
+        """Return what is found where all cells are dates; patterns that differ in meaning are a doubt."""
+        ordered = sorted(left, key=lambda pattern: (pattern != ISO, "%z" in pattern))
+        swapped = [p for p in ordered if any(p.replace(a, b) in left for a, b in _SWAPPED.items() if a in p)]
+        two_digits = [p for p in ordered if "%y" in p]
+        if not swapped and len(two_digits) < 2:
+            return Finding(date_reading(ordered[0]))
+        seen = next(iter(self._seen.values()))
+        choices = tuple(dict.fromkeys(ordered))
+        return Finding(TEXT, Doubt(seen.row, seen.cell, "may be more than one day, as may all others like it", choices))
+
+    def _unsettled(self, fits: Counter[Format], best: Format, total: int, number: Reading | None) -> Finding:
+        """Return what is found where no format fits all cells."""
+        style = self._preferred(fits, best) if isinstance(best, NumberFormat) else best
+        others = [seen for key, seen in self._seen.items() if best not in key]
+        others += [seen for text, seen in self._odd.items() if not _is_gap(text, best)]
+        others += [self._codes] if self._codes else []
+        wrong = min(others, key=lambda seen: seen.row)
+        what = "number" if isinstance(best, NumberFormat) else "date"
+        if fits[best] >= MOSTLY * total:
+            told = "" if style == PLAIN else f" of the format {style}"
+            plain = f"is not a {what}{told}, but nearly all others are"
+            return Finding(TEXT, Doubt(wrong.row, wrong.cell, plain), number=number)
+        alike = sum(seen.count for key, seen in self._seen.items() if any(_is_like(f, best) for f in key))
+        if alike >= MOSTLY * total:
+            other = min((s for k, s in self._seen.items() if best in k and len(k) < len(_WHOLE)), default=None,
+                        key=lambda seen: seen.row)  # fmt: skip
+            wrong = min((s for k, s in self._seen.items() if best not in k and k), key=lambda seen: seen.row)
+            against = f" as {other.cell[:40]!r} in record {other.row + 1:,} is" if other else ""
+            plain = f"is not a {what} of the same format{against}: the two contradict each other"
+            return Finding(TEXT, Doubt(wrong.row, wrong.cell, plain), number=number)
+        if fits[best] < _HALF * total:
+            return Finding(TEXT, number=number)
+        return Finding(
+            TEXT, None, f"{fits[best] / total:.0%} of the cells are {what}s ({style}), others are not", number
+        )
+
+    def _preferred(self, fits: Counter[Format], best: Format) -> NumberFormat:
+        """Return the format that is meant, of those with the same unit that fit as many cells."""
+        assert isinstance(best, NumberFormat)
+        same = [f for f in fits if isinstance(f, NumberFormat) and fits[f] == fits[best]
+                and (f.before, f.after) == (best.before, best.after)]  # fmt: skip
+        plain = [f for f in same if f.decimal == "." and not f.group]
+        comma = [f for f in same if f.decimal == ","]
+        if not plain and comma and self._delimiter == ";":  # chosen where the comma is the decimal point
+            return min(comma, key=_order)
+        return min(plain or same, key=_order)
+
+
+_DATE_GAPS = frozenset(date_reading(ISO).gaps)
+_ORDER = {(f.decimal, f.group): k for k, f in enumerate(_WHOLE) if isinstance(f, NumberFormat)}
+
+
+def _booleans(spelled: Collection[str]) -> Reading:
+    """Return the reading of truth values, which keeps how they are capitalised where that is one way."""
+    ways = [way for way in (str.lower, str.title, str.upper) if all(text == way(text) for text in spelled)]
+    return replace(BOOLEAN, format=ways[0](BOOLEAN.format)) if ways else BOOLEAN
+
+
+@lru_cache(maxsize=65_536)
+def _formats_of(text: str) -> Key:
+    return (*number_formats_of(text), *patterns_of(text))
+
+
+def _order(style: NumberFormat) -> int:
+    return _ORDER[style.decimal, style.group]
+
+
+def _best(fits: Counter[Format], styles: Iterable[Format]) -> Format | None:
+    return max(styles, key=lambda style: fits[style], default=None)
+
+
+def _is_gap(text: str, style: Format) -> bool:
+    return (NUMBER if isinstance(style, NumberFormat) else date_reading(ISO)).is_gap(text)
+
+
+def _has_word(style: Format) -> bool:
+    """Return whether a word is behind the figures, which may be a unit."""
+    return isinstance(style, NumberFormat) and style.after[:1].isalpha()
+
+
+def _is_like(style: Format, best: Format) -> bool:
+    """Return whether both are dates, or numbers with the same unit."""
+    if isinstance(style, str) or isinstance(best, str):
+        return isinstance(style, str) and isinstance(best, str)
+    return (style.before, style.after) == (best.before, best.after)
+
+
+def _odd_among(cells: Sequence[str], values: Floats) -> bool:
+    """Return whether a gap has a spelling that would be a value among text."""
+    gaps = np.flatnonzero(np.isnan(values)).tolist()
+    return any(cells[k] not in MISSING for k in gaps) and any(cells[k].strip() not in MISSING for k in gaps)
+
+
+def _begins_with_zeros(joined: str) -> bool:
+    """Return whether a cell of ASCII begins with a zero before another figure, after a minus or none."""
+    bytes_ = np.frombuffer(f"\0{joined}\0\0".encode("ascii"), np.uint8)
+    zeros = np.flatnonzero((bytes_[1:-1] == ord("0")) & (bytes_[2:] - np.uint8(ord("0")) < 10)) + 1  # by their place
+    before = bytes_[zeros - 1]
+    signed = zeros[before == ord("-")]
+    return bool((before == 0).any() or (bytes_[signed - 2] == 0).any())
+
+
+def plain_values(joined: str, cells: Sequence[str]) -> Floats | None:
+    """Return cells as plain numbers, NaN for the usual gaps; None where one is neither, or a code.
+
+    Parameters
+    ----------
+    joined
+        The cells with NUL between them.
+    """
+    if "_" in joined or not joined.isascii():  # float() takes 1_000, and other scripts' digits
+        return None
+    if _begins_with_zeros(joined):
+        return None
+    padded = " " in joined or "\t" in joined
+    if ("+" in joined or padded) and _PADDED_CODE.search(joined):
+        return None
+    for attempt in range(3):
+        try:
+            if attempt == 0:
+                return np.fromiter(map(float, cells), np.float64, len(cells))
+            if attempt == 2:
+                if not padded:
+                    break
+                cells = [c.strip() for c in cells]
+            return np.fromiter((np.nan if c in _GAPS else float(c) for c in cells), np.float64, len(cells))
+        except ValueError:
+            pass
+    return None

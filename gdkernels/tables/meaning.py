@@ -1,0 +1,148 @@
+"""From cells to columns: as a reading says, or as the cells themselves tell."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from gdkernels.tables.cells import Cells
+from gdkernels.tables.evidence import Evidence, plain_values
+from gdkernels.tables.numbers import PLAIN
+from gdkernels.tables.reading import NUMBER, TEXT, Finding, Reading
+from gdkernels.tables.table import Column, Floats, NumberColumn, Text, number_labels
+
+__all__ = ["column_of", "labels_of", "read_as", "settled"]
+
+Mask = npt.NDArray[np.bool_]
+
+
+def settled(cells: Cells, missing: Collection[str] = ()) -> Column:
+    """Return the column that cells are, by elimination over all of them; `missing` spell gaps too."""
+    evidence = Evidence(cells.delimiter, missing)
+    done, plain = 0, []
+    for joined, block in cells.blocks():
+        plain.append(evidence.add(joined, block, done))
+        done += len(block)
+    finding = evidence.finding()
+    values = [v for v in plain if v is not None]
+    if finding.reading == NUMBER and len(values) == len(plain):
+        return NumberColumn(_joined(values), cells, finding)
+    return column_of(cells, finding)
+
+
+def column_of(cells: Cells, finding: Finding) -> Column:
+    """Return cells as they were found to be."""
+    reading = finding.reading
+    if reading.kind != "number":
+        return replace(_text(cells, reading), finding=finding)
+    parts = [_numbers(joined, block, reading) for joined, block in cells.blocks()]
+    wrong = [w for _, w in parts]
+    some = any(w is not None for w in wrong)
+    mask = np.concatenate([np.zeros(len(v), bool) if w is None else w for v, w in parts]) if some else None
+    return NumberColumn(_joined([v for v, _ in parts]), cells, finding, mask)
+
+
+def read_as(column: Column, reading: Reading) -> Column:
+    """Return a column as `reading` says, whatever it was taken for; cells that cannot be are marked as wrong."""
+    if isinstance(column, np.ndarray):
+        if reading.kind == "number":
+            return _without(column, reading)
+        return _leveled(number_labels(column), reading)
+    if column.finding.reading == reading:
+        return column
+    if isinstance(column, NumberColumn):
+        if isinstance(column.source, Cells):
+            return column_of(column.source, Finding(reading))
+        if reading.kind == "number":
+            return replace(column, values=_without(column.values, reading))
+        return _leveled(labels_of(column), reading)
+    return _leveled(column, reading) if column.cells is None else column_of(column.cells, Finding(reading))
+
+
+def labels_of(column: Column) -> Text:
+    """Return a column as text, each cell as it is spelled; numbers that were never text in their shortest form."""
+    if isinstance(column, Text):
+        return column
+    if isinstance(column, np.ndarray):
+        return number_labels(column)
+    if isinstance(column.source, Cells):
+        return _text(column.source, replace(column.finding.reading, kind="text"), folded_gaps=True)
+    distinct, codes = np.unique(column.source, return_inverse=True)
+    labels = _factorized(list(map(str, distinct.tolist())))
+    text = labels.take(codes)
+    return replace(text, codes=np.where(np.isnan(column.values), np.int32(-1), text.codes))
+
+
+def _joined(parts: Sequence[Floats]) -> Floats:
+    return np.concatenate(parts) if parts else np.empty(0, np.float64)
+
+
+def _numbers(joined: str, cells: list[str], reading: Reading) -> tuple[Floats, Mask | None]:
+    """Return the numbers that cells spell, NaN where they spell none, and which of those are no gaps."""
+    style = reading.number_format
+    if style == PLAIN and reading.gaps == NUMBER.gaps and (values := plain_values(joined, cells)) is not None:
+        return values, None
+    known: dict[str, float] = {}
+    odd: set[str] = set()
+    sentinels = frozenset(reading.sentinels)
+    for cell in set(cells):
+        text = cell.strip()
+        number = None if reading.is_gap(text) else style.value(text)
+        if number is None and not reading.is_gap(text) and not reading.lenient:
+            odd.add(cell)
+        known[cell] = np.nan if number is None or number in sentinels else number
+    values = np.fromiter(map(known.__getitem__, cells), np.float64, len(cells))
+    return values, np.fromiter((cell in odd for cell in cells), bool, len(cells)) if odd else None
+
+
+def _without(values: Floats, reading: Reading) -> Floats:
+    """Return numbers with gaps where they are what the user said is one."""
+    return np.where(np.isin(values, reading.sentinels), np.nan, values) if reading.sentinels else values
+
+
+def _text(cells: Cells, reading: Reading, *, folded_gaps: bool = False) -> Text:
+    """Return cells as text without spaces around it."""
+    known: dict[str, int] = {}
+    places: dict[str, int] = {}
+    codes = []
+    for _, block in cells.blocks():
+        for cell in dict.fromkeys(block):
+            if cell not in known:
+                text = cell.strip()
+                gap = reading.is_gap(text) or (folded_gaps and text.casefold() in reading.gaps)
+                known[cell] = -1 if gap else places.setdefault(reading.spelled(text), len(places))
+        codes.append(np.fromiter(map(known.__getitem__, block), np.int32, len(block)))
+    levels = sorted(places)
+    rank = np.empty(len(places) + 1, np.int32)
+    rank[[places[level] for level in levels]] = np.arange(len(levels), dtype=np.int32)
+    rank[-1] = -1
+    joined = np.concatenate(codes) if codes else np.empty(0, np.int32)
+    return Text(rank[joined], tuple(levels), cells, Finding(reading))
+
+
+def _leveled(column: Text, reading: Reading) -> Column:
+    """Return text that was never in a file as `reading` says, level by level."""
+    cells = Cells.of(column.levels)
+    levels = column_of(cells, Finding(reading))
+    if isinstance(levels, Text):
+        return replace(_recoded(levels, column.codes), cells=None, finding=Finding(reading))
+    assert isinstance(levels, NumberColumn)
+    values = column.lookup(levels.values, np.nan)
+    wrong = None if levels.wrong is None else column.lookup(levels.wrong, False)
+    return NumberColumn(values, Cells.of(list(_spelling(column))), Finding(reading), wrong)
+
+
+def _spelling(column: Text) -> Iterator[str]:
+    yield from column.lookup(np.array(column.levels, object), "").tolist()
+
+
+def _recoded(levels: Text, codes: npt.NDArray[np.int32]) -> Text:
+    return Text(np.append(levels.codes, np.int32(-1))[codes], levels.levels)
+
+
+def _factorized(levels: list[str]) -> Text:
+    places = {level: k for k, level in enumerate(sorted(levels))}
+    return Text(np.array([places[level] for level in levels], np.int32), tuple(places), finding=Finding(TEXT))
