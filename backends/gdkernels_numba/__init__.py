@@ -28,11 +28,18 @@ class NumbaBackend(Backend):
     compiles_weighted = True
 
     def unavailable(self) -> str | None:
+        from gdkernels_numba.cpu.jit import why_no_llvm
+
         missing = [name for name in ("numba", "llvmlite") if find_spec(name) is None]
         if not missing:
-            return None
+            return why_no_llvm()
         gain = "with it, training is compiled, and several times as fast"
         return f'{" and ".join(missing)} must be installed; {gain}: pip install "gdkernels[numba]"'
+
+    def prepare(self) -> str | None:
+        from gdkernels_numba.compilation import why_no_interpreter
+
+        return why_no_interpreter()
 
     def expected(self) -> bool:
         return True  # every machine has a CPU: only an installation is missing

@@ -104,6 +104,13 @@ def shared_kernels(format: Format) -> Kernels:
     return _shared[format]
 
 
+def why_no_interpreter() -> str | None:
+    """Return why there is no interpreter here, with what would mend that; None where it is kept or can be compiled."""
+    if _shared or jit.is_kept(jit.digest(*interpreter_sources())):
+        return None
+    return jit.why_no_numba()
+
+
 def interpreter_sources() -> list[str]:
     """Return the text that the interpreter is made of, without importing Numba to compile it."""
     from importlib.resources import files

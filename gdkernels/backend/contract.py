@@ -29,7 +29,8 @@ def host_array(x: Any, dtype: npt.DTypeLike | None = None) -> npt.NDArray[Any]:
     """Return `x` as a NumPy array: a list, or an array in the host's memory of any library that speaks DLPack."""
     if hasattr(x, "__dlpack__") and not hasattr(x, "__array__"):
         x = np.from_dlpack(x)
-    return np.asarray(x, dtype=dtype)
+    with np.errstate(over="ignore"):  # what is too large is refused later, with its place
+        return np.asarray(x, dtype=dtype)
 
 
 @dataclass(frozen=True)
@@ -158,6 +159,13 @@ class Backend(ABC):
     @abstractmethod
     def unavailable(self) -> str | None:
         """Return why it cannot run here, with the command that would fix it; None if it can."""
+
+    def prepare(self) -> str | None:
+        """Load what programs need; return why that fails, with what would fix it, or None.
+
+        It is asked of a backend that was chosen or named: what it loads is not for those that only compare backends.
+        """
+        return None
 
     @abstractmethod
     def devices(self) -> list[str]:

@@ -8,12 +8,15 @@ import sys
 import tempfile
 from argparse import Namespace
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gdkernels.backend import PRECISIONS
 from gdkernels.cli.arguments import at_least, names_of, positive, sizes, whole
-from gdkernels.errors import GdkernelsError, InputError
+from gdkernels.cli.outputs import say_beside, write_or_beside
+from gdkernels.errors import FileError, GdkernelsError, InputError
+from gdkernels.system.printable import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -110,11 +113,19 @@ def run(args: Namespace) -> None:
     if args.report is not None:
         require()
     results = _measure(args)
+    # Files first, each whether or not the other could be written: who reads our output may be gone by now.
+    written: dict[str | None, str | None] = {}
+    failed: list[FileError] = []
+    for path, writer in ((args.out, write), (args.report, page.write)):
+        if path is not None:
+            try:
+                written[path] = write_or_beside(partial(writer, results, overwrite=args.force), path)
+            except FileError as error:
+                failed.append(error)
     print(as_json(results) if args.json else as_text(results))
-    if args.out is not None:
-        write(results, args.out, overwrite=args.force)
-    if args.report is not None:
-        page.write(results, args.report, overwrite=args.force)
+    if failed:
+        raise FileError("; ".join(map(str, failed)))
+    say_beside(written)
     refused = [row for row in results.rows if row.status == "refused"]
     if refused:
         first = refused[0]
@@ -201,7 +212,7 @@ def _progress(parts: int) -> Iterator[Callable[[str], None]]:
     with tqdm(total=parts, unit="part", leave=False, ncols=columns, nrows=lines) as bar:
 
         def begin(part: str) -> None:
-            bar.set_postfix_str(part, refresh=False)
+            bar.set_postfix_str(one_line(part), refresh=False)
             bar.total = max(bar.total, bar.n + 1)  # what is not known after five processes goes on in further ones
             bar.update()
 

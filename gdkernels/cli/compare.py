@@ -1,4 +1,4 @@
-"""``gdkernels compare``: a verdict on each row of two benchmarks; a gate for your CI."""
+"""``gdkernels compare``: a verdict on each row of two benchmarks; a gate for your CI, which fails closed."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from argparse import Namespace
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from gdkernels.cli.streams import say
 from gdkernels.errors import GdkernelsError, InputError
 
 if TYPE_CHECKING:
     from gdkernels.bench.comparing.verdicts import Comparison
 
 __all__ = ["add_to"]
+
+_FAILURE = 70  # where the command itself fails: 1 would be a verdict
 
 
 def add_to(commands: Any) -> None:
@@ -28,24 +31,31 @@ def add_to(commands: Any) -> None:
         "On a CPU, times are in units of a fixed number of clock cycles, timed beside each sample, as clocks drift. "
         "Where the clocks of the files differ, the interval is widened by that: a verdict holds in seconds too. "
         "Samples beside which somebody else had a part of a core are left out.",
-        epilog="Exit code 1 if any row is SLOWER.",
+        epilog="Exit codes: 0, no row is SLOWER; 1, a row is; 2, the files cannot be compared; 3, cannot tell: a row "
+        "of A is refused, missing or has fewer than five processes in B, or the machines differ; any other, the "
+        "command itself failed. A row that is UNDECIDED through noise alone is 0, and 3 with --strict. Rows that both "
+        "skip, or that A lacks, do not count.",
     )
     parser.add_argument("a", metavar="A.json", help="the results before")
     parser.add_argument("b", metavar="B.json", help="the results after, which get the verdicts")
+    parser.add_argument(
+        "--strict", action="store_true", help="end with 3 too where a row is UNDECIDED through noise alone"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object in place of the table")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, failure_code=_FAILURE)
 
 
 def run(args: Namespace) -> None:
-    """Print the verdicts; a row that became slower is a failure."""
+    """Print the verdicts; a row that became slower is a failure, and so is one of which nobody can tell."""
     from gdkernels.bench.comparing.verdicts import compare
     from gdkernels.bench.results import read
 
     found = compare(read(args.a), read(args.b))
     if not found.rows:
         raise InputError(f"there is nothing to compare: no row was measured in both {args.a} and {args.b}")
-    print(json.dumps(_as_dict(found), indent=1) if args.json else _as_text(found))
+    # Whoever reads this may be gone: the exit code says it all.
+    say(json.dumps(_as_dict(found), indent=1) if args.json else _as_text(found))
     slower = [compared.row for compared in found.rows if compared.verdict.verdict == "SLOWER"]
     if slower:
         first = slower[0]
@@ -53,10 +63,29 @@ def run(args: Namespace) -> None:
             f"{len(slower)} of {len(found.rows)} rows became slower; the first, {first.participant} at {first.case} "
             f"{first.stage}" + ("; but the machines differ" if found.machines else "")
         )
+    unknown = [*found.unknown, *(_undecided(found) if args.strict else ())]
+    if unknown:
+        more = f" (and {len(unknown) - 1} more)" if len(unknown) > 1 else ""
+        raise CannotTellError(f"cannot tell whether anything became slower: {unknown[0]}{more}")
+
+
+def _undecided(found: Comparison) -> list[str]:
+    """Return the rows that are UNDECIDED through noise alone."""
+    return [
+        f"{c.row.participant} at {c.row.case} {c.row.stage} is UNDECIDED: {c.verdict.reason}"
+        for c in found.rows
+        if c.verdict.verdict == "UNDECIDED" and c.row.status != "skipped"
+    ]
 
 
 class SlowerError(GdkernelsError):
     """Something became slower."""
+
+
+class CannotTellError(GdkernelsError):
+    """Something may have become slower: it was not measured, or elsewhere."""
+
+    exit_code = 3
 
 
 def _as_dict(found: Comparison) -> dict[str, Any]:
@@ -78,6 +107,7 @@ def _as_dict(found: Comparison) -> dict[str, Any]:
             for compared in found.rows
         ],
         "missing": list(found.missing),
+        "unknown": list(found.unknown),
     }
 
 

@@ -1,12 +1,11 @@
 """Running a subcommand, and what becomes of its errors.
 
-Exit codes: 0, done; 2, something that the user can mend; 1, something that failed; 130 or 143, interrupted by SIGINT or
-SIGTERM.
+Exit codes: 0, done; 2, something that the user can mend; 1, something that failed; 130, 143 or 129, interrupted by
+SIGINT, SIGTERM or SIGHUP. `gdkernels compare` has some of its own.
 """
 
 import contextlib
 import logging
-import os
 import sys
 import traceback
 from argparse import ArgumentParser
@@ -16,6 +15,7 @@ from gdkernels import __version__
 from gdkernels.cli import (
     backends,
     bench,
+    cache,
     calibrate,
     compare,
     describe,
@@ -28,7 +28,11 @@ from gdkernels.cli import (
     train,
 )
 from gdkernels.cli.arguments import Parser, option
+from gdkernels.cli.ending import Ended, ending
+from gdkernels.cli.outputs import check_outputs, claimed
+from gdkernels.cli.streams import OneLine, flush, open_streams, printing, stop_writing
 from gdkernels.errors import DivergenceError, GdkernelsError, Interrupted, keywords_as
+from gdkernels.system.printable import one_line, printable
 
 __all__ = ["main"]
 
@@ -36,33 +40,40 @@ __all__ = ["main"]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line `arguments`, those of the process for None, and return the exit code."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    stdout_is_closed = open_streams()
     debug = "--debug" in arguments  # looked for before parsing, which may fail itself
     with contextlib.suppress(AttributeError):  # a name that the terminal cannot show must not end a finished training
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    failure = 1
     try:
-        with _messages(), keywords_as(option):
+        with ending(), printing(), _messages(), keywords_as(option):
             parsed = _parser().parse_args(arguments)
-            parsed.arguments = arguments
-            parsed.run(parsed)
-            sys.stdout.flush()
+            failure = getattr(parsed, "failure_code", 1)
+            parsed.arguments, parsed.stdout_is_closed = arguments, stdout_is_closed
+            check_outputs(parsed)
+            with claimed(parsed):
+                parsed.run(parsed)
+            flush()
     except SystemExit as exit_:  # --help and --version
         return int(exit_.code or 0)
     except Interrupted as error:
         return _failed(f"{error}; --resume goes on from it", 128 + error.signal)
+    except Ended as error:
+        return _failed(str(error), 128 + error.signal)
     except KeyboardInterrupt:
         return _failed("interrupted", 130)
     except BrokenPipeError:  # whoever read our output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        stop_writing()
+        return failure
     except Exception as error:
         if debug:
-            traceback.print_exc()
+            print(printable(traceback.format_exc()), end="", file=sys.stderr)
         if isinstance(error, GdkernelsError):
             return _failed(str(error), error.exit_code)
         if isinstance(error, MemoryError):
-            return _failed("out of memory; use fewer records, a smaller network or a smaller --batch-size", 1)
+            return _failed("out of memory; use fewer records, a smaller network or a smaller --batch-size", failure)
         hint = "" if debug else "; --debug shows where"
-        return _failed(f"{type(error).__name__}: {error}{hint}", 1)
+        return _failed(f"{type(error).__name__}: {error}{hint}", failure)
     return 0
 
 
@@ -70,20 +81,24 @@ def _parser() -> ArgumentParser:
     parser = Parser(
         prog="gdkernels",
         description="Train multilayer perceptrons by gradient descent, fast, on whatever device is there.",
-        epilog="Exit codes: 0 done, 1 failed, 2 something in the call or the data to mend, 130 or 143 interrupted.",
+        epilog="Exit codes: 0 done, 1 failed, 2 something in the call or the data to mend, 129, 130 or 143 interrupted "
+        "by a signal.",
     )
     parser.add_argument("--version", action="version", version=f"gdkernels {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for command in (
         *(train, describe, predict, evaluate, inspect, plot, export),
-        *(backends, calibrate, bench, compare, doctor),
+        *(backends, calibrate, bench, compare, doctor, cache),
     ):
         command.add_to(commands)
     return parser
 
 
 def _failed(message: str, code: int) -> int:
-    print(f"gdkernels: {' '.join(message.split())}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # what was printed comes first, and must not fail again when Python ends
+        flush()
+    with contextlib.suppress(OSError):
+        print(f"gdkernels: {one_line(message)}", file=sys.stderr)
     return code
 
 
@@ -92,7 +107,7 @@ def _messages() -> Iterator[None]:
     """Show what the library warns of on stderr, one line each."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setLevel(logging.WARNING)
-    handler.setFormatter(logging.Formatter("gdkernels: %(message)s"))
+    handler.setFormatter(OneLine())
     # A divergence ends the command with a line of its own.
     handler.addFilter(lambda record: not any(isinstance(a, DivergenceError) for a in record.args or ()))
     logger = logging.getLogger("gdkernels")

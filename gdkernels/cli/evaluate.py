@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from argparse import Namespace
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from gdkernels.cli import pictures
 from gdkernels.cli.options import add_data, add_output, add_plot, add_where
+from gdkernels.cli.outputs import say_beside, write_or_beside
 from gdkernels.errors import InputError
-from gdkernels.tabular import TabularPredictor
+from gdkernels.tabular import Evaluation, TabularPredictor
 
 __all__ = ["add_to"]
 
@@ -45,12 +47,22 @@ def run(args: Namespace) -> None:
     if args.plot is not None:
         pictures.check_classes(predictor.preparation_)
     evaluation = predictor.evaluate(args.data, drop_missing=args.drop_missing)
-    if args.plot is not None:
-        panels = pictures.compared(predictor.preparation_, evaluation)
-        pictures.write(pictures.draw(panels), args.plot, overwrite=args.force)
-    if args.json:
-        print(json.dumps({"model": args.model, **evaluation, "plot": args.plot}, indent=2))
-        return
+    plot = None
+    try:
+        if args.plot is not None:
+            panels = pictures.compared(predictor.preparation_, evaluation)
+            picture = partial(pictures.write, pictures.draw(panels), overwrite=args.force)
+            plot = write_or_beside(picture, args.plot)
+    finally:
+        # Also where the picture cannot be written: the figures are at least said.
+        if args.json:
+            print(json.dumps({"model": args.model, **evaluation, "plot": plot}, indent=2))
+        else:
+            _print(predictor, evaluation, plot)
+    say_beside({args.plot: plot})
+
+
+def _print(predictor: TabularPredictor, evaluation: Evaluation, plot: str | None) -> None:
     print(f"{', '.join(predictor.preparation_.targets)!r} on {evaluation.records:,} records")
     print(", ".join(f"{name} {value:.4g}" for name, value in evaluation.metrics.items()))
     if evaluation.by_class is not None:
@@ -61,8 +73,8 @@ def run(args: Namespace) -> None:
             ]
             print(f"  {told['label']}: {', '.join(shares)}, {told['records']:,} records")
         _print_confusion(evaluation.by_class)
-    if args.plot is not None:
-        print(args.plot)
+    if plot is not None:
+        print(plot)
 
 
 def _print_confusion(by_class: Mapping[str, Any]) -> None:

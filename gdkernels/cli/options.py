@@ -237,7 +237,7 @@ def add_train(commands: Any) -> ArgumentParser:
     stopping.add_argument(
         "--checkpoint",
         metavar="DIR",
-        help="keep checkpoints in this folder; Ctrl-C and SIGTERM then finish the step and write one",
+        help="keep checkpoints in this folder; Ctrl-C, SIGTERM and SIGHUP then finish the step and write one",
     )
     stopping.add_argument(
         "--every", default="5min", metavar="TIME", help="as in 30s, 2h, '10 epochs' or '1000 steps' (%(default)s)"

@@ -15,6 +15,7 @@ from gdkernels.errors import FileError
 from gdkernels.models import load_mlp
 from gdkernels.plots import examples, style
 from gdkernels.tabular import TabularPredictor
+from gdkernels.tabular.kept import check_history
 
 __all__ = ["add_to"]
 
@@ -106,7 +107,9 @@ def _run(draw: Any, args: Namespace) -> None:
 
 
 def _loss(args: Namespace) -> Any:
-    history = load_mlp(args.model).extra.get("history")
+    extra = load_mlp(args.model).extra
+    check_history(extra, args.model)
+    history = extra.get("history")
     if not history:
         raise FileError(f"the model {args.model} keeps no history; gdkernels train --out writes models that do")
     return pictures.draw([partial(plots.loss_curves, history)])

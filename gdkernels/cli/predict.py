@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from argparse import Namespace
 from collections.abc import Iterator
 from typing import Any
 
 from gdkernels.cli.options import add_data, add_output, add_where
+from gdkernels.cli.outputs import say_beside
+from gdkernels.cli.streams import data_stream
 from gdkernels.errors import InputError
 from gdkernels.system.atomic_files import check_destination, write_atomically
 from gdkernels.tables import Preparation
@@ -45,6 +46,8 @@ def run(args: Namespace) -> None:
     if args.out is not None:
         check_format(args.out)
         check_destination(args.out, overwrite=args.force)
+    elif args.stdout_is_closed:
+        raise InputError("stdout is closed, and predictions go there; give --out FILE")
     elif args.force:
         raise InputError("--force says that --out may replace a file; give --out FILE too")
     predictor = TabularPredictor.load(args.model, backend=args.backend, device=args.device)
@@ -54,21 +57,20 @@ def run(args: Namespace) -> None:
     typed = args.out is not None and args.out.lower().endswith(".parquet")
     stream = _predictions(predictor, args.data, args.keep, counts, typed=typed)
     if args.out is not None:
-        write_atomically(args.out, writer_for(args.out, stream), overwrite=args.force)
+        out = str(write_atomically(args.out, writer_for(args.out, stream), overwrite=args.force, or_beside=True))
     elif args.json:
         _print_json(stream)
         return
     else:
-        write_csv(sys.stdout, stream)
+        write_csv(data_stream(), stream)
         return
     records, seconds = sum(counts), time.perf_counter() - began
     if args.json:
-        told = {"model": args.model, "records": records, "out": args.out, "seconds": seconds}
+        told = {"model": args.model, "records": records, "out": out, "seconds": seconds}
         print(json.dumps(told, indent=2))
     else:
-        print(
-            f"{records:,} predictions of {', '.join(predictor.preparation_.targets)!r} in {seconds:.2f} s: {args.out}"
-        )
+        print(f"{records:,} predictions of {', '.join(predictor.preparation_.targets)!r} in {seconds:.2f} s: {out}")
+    say_beside({args.out: out})
 
 
 def _predictions(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from argparse import Namespace
 from functools import partial
 from typing import Any
 
 from gdkernels.cli import pictures
 from gdkernels.cli.options import add_train
+from gdkernels.cli.outputs import say_beside, write_or_beside
 from gdkernels.cli.watching import watched
 from gdkernels.errors import DivergenceError, InputError
 from gdkernels.plots import loss_curves
@@ -20,7 +20,9 @@ from gdkernels.tabular import TabularPredictor, TabularResult
 __all__ = ["add_to", "keywords"]
 
 # Arguments that are no keywords of `TabularPredictor`: what is read, and how to report.
-_NO_KEYWORDS = frozenset(["data", "out", "plot", "force", "log_json", "profile", "json", "debug", "run", "arguments"])
+_NO_KEYWORDS = frozenset(
+    ["data", "out", "plot", "force", "log_json", "profile", "json", "debug", "run", "arguments", "stdout_is_closed"]
+)
 
 
 def add_to(commands: Any) -> None:
@@ -51,20 +53,21 @@ def _deliver(args: Namespace, predictor: TabularPredictor) -> None:
     """Write the model and the picture that were asked for, and say what it came to."""
     result = predictor.result_
     written: dict[str, str | None] = {"model": None, "plot": None}
+    force = args.force
     try:
         with phase("writing"):
             if args.out is not None:
-                predictor.save(args.out, overwrite=args.force)
-                written["model"] = args.out
+                written["model"] = write_or_beside(partial(predictor.save, overwrite=force), args.out)
             if args.plot is not None:
                 panels: list[pictures.Panel] = [partial(loss_curves, result.histories)]
                 if result.test is not None:
                     panels += pictures.matching(result.preparation, result.test)
-                pictures.write(pictures.draw(panels), args.plot, overwrite=args.force)
-                written["plot"] = args.plot
+                picture = partial(pictures.write, pictures.draw(panels), overwrite=force)
+                written["plot"] = write_or_beside(picture, args.plot)
     finally:
         # Also where a file cannot be written: what was learned is at least said.
         print(_json(args, result, written) if args.json else _text(args, result, written))
+    say_beside({args.out: written["model"], args.plot: written["plot"]})
 
 
 def _json(args: Namespace, result: TabularResult, written: dict[str, str | None]) -> str:
@@ -86,5 +89,3 @@ def _check_files(args: Namespace) -> None:
         check_destination(args.out, overwrite=args.force)
     if args.plot is not None:
         pictures.check(args.plot, overwrite=args.force)
-        if args.out is not None and os.path.realpath(args.plot) == os.path.realpath(args.out):
-            raise InputError(f"--out and --plot name the same file, {args.out}; give two")

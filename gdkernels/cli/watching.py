@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+from gdkernels.cli.streams import OneLine
 from gdkernels.errors import FileError
 from gdkernels.logs import JsonLines
 from gdkernels.system.profiling import profiled
@@ -57,7 +58,7 @@ class _Before(logging.StreamHandler[Any]):
     def __init__(self) -> None:
         super().__init__()
         self._said = False
-        self.setFormatter(logging.Formatter("gdkernels: %(message)s"))
+        self.setFormatter(OneLine())
 
     def emit(self, record: logging.LogRecord) -> None:
         told = getattr(record, "told", {})
@@ -84,6 +85,12 @@ class _Log(logging.FileHandler):
 
 def _file(path: str) -> _Log:
     try:
+        if os.path.isfile(path):
+            with open(path, "rb") as file:
+                if file.read(1) not in (b"", b"{"):
+                    raise FileError(
+                        f"{path} is no log of gdkernels: --log-json appends to it; give the log another name"
+                    )
         return _Log(path)
     except OSError as error:
         raise FileError(f"cannot write {os.fspath(path)}: {(error.strerror or str(error)).lower()}") from error

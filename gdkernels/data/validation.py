@@ -60,7 +60,7 @@ def place_inputs(
         )
     if x.shape[0] == 0:
         raise InputError(f"{name} has no rows")
-    binding.check_finite(x, name, columns)
+    binding.check_finite(x, name, columns, value)
     return x
 
 
@@ -104,7 +104,7 @@ def place_targets(
         raise InputError(
             f"{name} has the shape {tuple(y.shape)}; the network has {outputs} outputs, so it must be {wanted}"
         )
-    binding.check_finite(y, name, columns)
+    binding.check_finite(y, name, columns, value)
     if classes and y.shape[1] == 1:
         return _one_hot(binding, y, outputs, name)
     _check_range(binding, y, loss, name)

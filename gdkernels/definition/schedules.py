@@ -8,11 +8,12 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from gdkernels.definition.checks import check_number
+from gdkernels.definition.loss_sequence import fold
 from gdkernels.errors import InputError
 
 __all__ = ["Constant", "Cosine", "Exponential", "InverseScaling", "ReduceOnPlateau", "Schedule", "Step"]
@@ -45,7 +46,9 @@ class Schedule(ABC):
         epochs
             How many there will be, or None where that is not known.
         losses
-            For each finished epoch the loss that is watched: the validation loss if there is one.
+            For each finished epoch the loss that is watched: the validation loss if there is one. A sequence that
+            never changes; a fit does not copy it for each epoch, so a schedule that looks at the last few costs the
+            same in every epoch.
         """
         after = self.factor(np.maximum(0.0, epoch - self.warmup), epochs, losses)
         return after * np.minimum(1.0, epoch / self.warmup) if self.warmup else after
@@ -124,6 +127,14 @@ class InverseScaling(Schedule):
         return (1.0 + epoch) ** -self.power
 
 
+class _Plateau(NamedTuple):
+    """The lowest loss, the epochs since then or since the last reduction, and the factor that came of it."""
+
+    best: float = math.inf
+    waited: int = 0
+    factor: float = 1.0
+
+
 @dataclass(frozen=True)
 class ReduceOnPlateau(Schedule):
     """Times `gamma` whenever the watched loss has not fallen by the share `threshold` for `patience` epochs."""
@@ -139,15 +150,16 @@ class ReduceOnPlateau(Schedule):
         check_number(self, "threshold", lambda v: 0 <= v < 1, "a number of at least 0 and below 1")
 
     def factor(self, epoch: Any, epochs: int | None, losses: Sequence[float]) -> Any:
-        best, waited, factor = math.inf, 0, 1.0
-        for loss in losses:
-            if loss < best - self.threshold * abs(best) or best == math.inf:
-                best, waited = loss, 0
-            else:
-                waited += 1
-            if waited == self.patience:
-                factor, waited = factor * self.gamma, 0
-        return factor
+        return fold(self._after, losses, _Plateau()).factor
+
+    def _after(self, so_far: _Plateau, loss: float) -> _Plateau:
+        """Return what is remembered after one more epoch."""
+        best, waited, factor = so_far
+        if loss < best - self.threshold * abs(best) or best == math.inf:
+            return _Plateau(loss, 0, factor)
+        if waited + 1 == self.patience:
+            return _Plateau(best, 0, factor * self.gamma)
+        return _Plateau(best, waited + 1, factor)
 
 
 def _check_gamma(schedule: Schedule) -> None:

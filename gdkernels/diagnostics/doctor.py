@@ -15,6 +15,7 @@ from pathlib import Path
 from gdkernels.diagnostics import inventory
 from gdkernels.dispatch import registry
 from gdkernels.errors import GdkernelsError
+from gdkernels.system.cache_contents import read_cache
 from gdkernels.system.cache_folder import cache_folder, unusable
 
 __all__ = ["Finding", "examine", "lines"]
@@ -112,7 +113,7 @@ def _cache() -> Iterator[Finding]:
     folder = cache_folder()
     problem = unusable(folder)
     if problem is None:
-        size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        size = sum(entry.bytes for entry in read_cache())
         yield Finding("cache", "ok", f"{folder}, {size / 1e6:.1f} MB")
     else:
         yield Finding(

@@ -75,7 +75,7 @@ def report() -> Report:
     BackendError
         If two distributions bring a backend of the same name.
     """
-    found = registry.find().values()
+    found = [registry.prepared(each) for each in registry.find().values()]
     try:
         choice, _ = registry.decide()
         default = (choice.backend.name, choice.device)

@@ -149,13 +149,15 @@ class Binding:
     def to_numpy(self, a: Any) -> npt.NDArray[Any]:
         return self.backend.to_numpy(a)
 
-    def check_finite(self, a: Any, name: str, names: Sequence[str] | None = None) -> None:
+    def check_finite(self, a: Any, name: str, names: Sequence[str] | None = None, given: Any = None) -> None:
         """Raise `InputError` that names the first entry of `a` [rows, columns] that is not finite, if there is one.
 
         Parameters
         ----------
         names
             Those of the columns, where they came with a frame.
+        given
+            What `a` was placed from: a number that is only too large for the precision is not called infinite.
         """
         if all_finite(a, xp=self.xp):
             return
@@ -166,12 +168,26 @@ class Binding:
             where = f"row {row}, column {column}"
             if names is not None and len(names) == host.shape[1]:
                 where = f"record {row + 1:,}, column {names[column]!r}"
+            original = _entry(given, host.shape, row, column)
+            if original is not None and np.isfinite(original):
+                raise InputError(
+                    f"{name} holds {original:g} in {where}, and {self.dtype} ends at {np.finfo(self.dtype).max:.2g}; "
+                    "scale the data, or choose precision='float64'"
+                )
             what = "has no value" if names is not None and np.isnan(value) else f"holds {value}"
             raise InputError(
                 f"{name} {what} in {where}"
                 f"{f', and {rows.size - 1} more values that are not finite' if rows.size > 1 else ''}; "
                 "remove or fill them first"
             )
+
+
+def _entry(given: Any, shape: tuple[int, ...], row: int, column: int) -> float | None:
+    """Return a number of what an array of this shape was placed from; None where that cannot be looked at."""
+    try:
+        return float(np.asarray(given, np.float64).reshape(shape)[row, column])
+    except Exception:  # an array of another library, which may raise anything
+        return None
 
 
 def all_finite(*arrays: Any, xp: Any) -> bool:

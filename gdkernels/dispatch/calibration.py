@@ -24,6 +24,7 @@ from gdkernels.system.atomic_files import write_atomically
 from gdkernels.system.cache_folder import cache_folder, untrusted, unusable
 from gdkernels.system.hashing import sha256
 from gdkernels.system.machine import machine
+from gdkernels.system.strict_json import loads
 
 __all__ = ["Calibration", "Candidate", "current", "destination", "keep", "path", "shipped"]
 
@@ -90,7 +91,7 @@ class Calibration:
         ValueError
             For anything else.
         """
-        content = json.loads(text)
+        content = loads(text)
         try:
             if content["format"] != _FORMAT:
                 raise ValueError(f"it has format {content['format']!r}, not {_FORMAT}")

@@ -18,11 +18,12 @@ from gdkernels.backend import PRECISIONS, Backend
 from gdkernels.dispatch.estimates import Estimate, estimates, fastest, in_words
 from gdkernels.dispatch.workload import Workload
 from gdkernels.errors import BackendError, unknown_name
+from gdkernels.system.libraries import first_line
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-__all__ = ["Choice", "Found", "choose", "decide", "find", "get", "versions"]
+__all__ = ["Choice", "Found", "choose", "decide", "find", "get", "prepared", "versions"]
 
 GROUP = "gdkernels.backends"
 
@@ -81,6 +82,14 @@ def find() -> dict[str, Found]:
     found = [_found(name) for name in _points()]
     found.sort(key=lambda f: (f.backend is None, -f.backend.priority if f.backend else 0, f.name))
     return {f.name: f for f in found}
+
+
+def prepared(found: Found) -> Found:
+    """Return what was found once it has loaded what it needs, with the problem where that fails."""
+    if found.backend is None or found.problem is not None:
+        return found
+    problem = _prepare(found.backend)
+    return found if problem is None else replace(found, problem=problem, devices=())
 
 
 def get(name: str) -> Backend:
@@ -150,6 +159,9 @@ def decide(
     problem = _unfit(found, device, precision, by_device)
     if problem is not None:
         raise BackendError(f"backend {found.name!r} {problem}")
+    if (problem := _prepare(found.backend)) is not None:
+        by = f" (set by {by_backend})" if by_backend else ""
+        raise BackendError(f"backend {found.name!r}{by} cannot run here: {problem}")
     asked = " and ".join(name for name in (by_backend, by_device) if name)
     place = (found.backend, device or found.devices[0])
     known = () if work is None else tuple(estimates([place], precision, work, versions()))
@@ -171,8 +183,14 @@ def _decide_automatically(
             passed_over.append(f"{found.name} {problem}")
             if found.problem and device is None and _expected(found.backend):
                 warnings.append(f"backend {found.name!r} {problem}")
-    if able:
+    while able:
         choice = _best(able, device, precision, work)
+        if (problem := _prepare(choice.backend)) is not None:
+            able = [found for found in able if found.backend is not choice.backend]
+            passed_over.append(f"{choice.backend.name} cannot run here: {problem}")
+            if device is None and _expected(choice.backend):
+                warnings.append(f"backend {choice.backend.name!r} cannot run here: {problem}")
+            continue
         others = f" ({'; '.join(passed_over)})" if passed_over else ""
         return replace(choice, reason=choice.reason + others), warnings
     if not passed_over:
@@ -287,8 +305,15 @@ def _inspect(name: str, backend: object, source: str) -> Found:
     return Found(name, backend, problem, source, devices)
 
 
+def _prepare(backend: Backend) -> str | None:
+    try:
+        return backend.prepare()
+    except Exception as error:
+        return _broken(error)
+
+
 def _broken(error: Exception) -> str:
-    return f"its plug-in is broken ({type(error).__name__}: {error}): update or uninstall it"
+    return f"its plug-in is broken ({first_line(error)}): update or uninstall it"
 
 
 def _source(point: EntryPoint) -> str:

@@ -3,10 +3,13 @@
 What belongs here makes scikit-learn's rules from a `gdkernels.MLP` and a `gdkernels.Trainer`; it computes no network.
 """
 
+from gdkernels.system.libraries import lack_of
+
 try:
     import sklearn  # noqa: F401
-except ImportError:
-    raise ImportError("gdkernels.estimators needs scikit-learn: pip install 'gdkernels[sklearn]'") from None
+except Exception as error:  # a library that is broken raises anything
+    lack = lack_of("sklearn", error, "pip install 'gdkernels[sklearn]'")
+    raise ImportError(f"gdkernels.estimators needs scikit-learn, {lack}") from None
 
 from gdkernels.estimators.classifier import MLPClassifier
 from gdkernels.estimators.regressor import MLPRegressor

@@ -12,6 +12,7 @@ from typing import Any
 from gdkernels.errors import FileError
 from gdkernels.files.model_file import Tensors, read_model, write_model
 from gdkernels.system.atomic_files import TEMPORARY
+from gdkernels.system.locks import Owner, try_lock
 
 __all__ = ["Folder", "subfolder"]
 
@@ -33,37 +34,36 @@ class Folder:
     Raises
     ------
     FileError
-        If the folder cannot be written, or another run uses it.
+        If the folder cannot be written, another run uses it, or its lock is a link or somebody else's file.
     """
 
     def __init__(self, path: str | os.PathLike[str], keep: int) -> None:
-        import fcntl
-
         self.path = _made(path)
         self._keep = keep
         try:
-            self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            lock = try_lock(self.path / "lock")
         except OSError as error:
             raise _refusal(self.path, error) from error
-        try:
-            # The system lets go of it when the process ends, however it ends.
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            owner = os.pread(self._lock, 32, 0).decode(errors="replace").strip()
-            os.close(self._lock)
+        if isinstance(lock, Owner):
+            owner = f" (process {lock.process})" if lock.process else ""
             raise FileError(
-                f"another run{f' (process {owner})' if owner else ''} keeps its checkpoints in {self.path}; "
-                "wait for it, or choose another folder"
-            ) from None
-        os.ftruncate(self._lock, 0)
-        os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
-        for left_behind in self.path.glob(TEMPORARY.format("*")):  # by a run that was killed while it wrote
-            with suppress(OSError):
-                left_behind.unlink()
+                f"another run{owner} keeps its checkpoints in {self.path}; wait for it, or choose another folder"
+            )
+        if not lock.is_held:
+            _log.warning(
+                "%s is on a file system without locks, so nothing keeps a second run out of it: start no other there",
+                self.path,
+            )
+        self._lock = lock
+        lock.sign()
+        if lock.is_held:  # else they may be those of a run that writes now
+            for left_behind in self.path.glob(TEMPORARY.format("*")):  # by a run that was killed while it wrote
+                with suppress(OSError):
+                    left_behind.unlink()
 
     def close(self) -> None:
         """Let another run have the folder."""
-        os.close(self._lock)
+        self._lock.close()
 
     def files(self) -> list[Path]:
         """Return the checkpoints, the newest first."""
@@ -100,7 +100,7 @@ class Folder:
             If it cannot be written; the others are all there.
         """
         path = self.path / f"step-{step:012d}.safetensors"
-        write_model(path, tensors, metadata, overwrite=True)
+        write_model(path, tensors, metadata, overwrite=True, through_links=False)
         for old in self.files()[self._keep :]:
             with suppress(OSError):
                 old.unlink()
@@ -113,9 +113,15 @@ def subfolder(path: str | os.PathLike[str], name: str) -> Path:
     Raises
     ------
     FileError
-        If the folder cannot be made.
+        If the folder cannot be made, or something in it that should be a folder is a link to elsewhere.
     """
-    return _made(path) / name
+    found = _made(path) / name
+    if found.is_symlink():
+        raise FileError(
+            f"cannot keep checkpoints in {found}: it is a symbolic link to another place; remove it, or choose another "
+            "folder"
+        )
+    return found
 
 
 def _made(path: str | os.PathLike[str]) -> Path:

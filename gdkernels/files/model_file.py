@@ -15,6 +15,7 @@ import numpy.typing as npt
 from gdkernels.errors import FileError, InputError
 from gdkernels.system.atomic_files import write_atomically
 from gdkernels.system.hashing import sha256
+from gdkernels.system.strict_json import loads
 
 __all__ = ["read_model", "write_model"]
 
@@ -35,6 +36,7 @@ def write_model(
     metadata: Mapping[str, Any],
     *,
     overwrite: bool = False,
+    through_links: bool = True,
 ) -> None:
     """Write `tensors` and `metadata` to `path`, whole or not at all.
 
@@ -46,6 +48,8 @@ def write_model(
         Anything that JSON can hold.
     overwrite
         Whether a file that exists already is replaced.
+    through_links
+        As for `write_atomically`.
 
     Raises
     ------
@@ -88,7 +92,7 @@ def write_model(
         to.write(text)
         to.write(file[start:])
 
-    write_atomically(path, write, overwrite=overwrite)
+    write_atomically(path, write, overwrite=overwrite, through_links=through_links)
 
 
 def read_model(path: str | os.PathLike[str]) -> tuple[Tensors, dict[str, Any]]:
@@ -113,7 +117,11 @@ def read_model(path: str | os.PathLike[str]) -> tuple[Tensors, dict[str, Any]]:
     except (SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
         _refuse(path, f"its tensors cannot be read ({error}){_AGAIN}")
     metadata = content.get("metadata")
-    if not isinstance(metadata, dict) or _description_digest(tensors, metadata) != content.get("description_sha256"):
+    try:
+        sound = isinstance(metadata, dict) and _description_digest(tensors, metadata) == content["description_sha256"]
+    except (LookupError, RecursionError):
+        sound = False
+    if not sound or not isinstance(metadata, dict):
         _refuse(path, f"its description was altered after it was written (the SHA-256 differs){_AGAIN}")
     return tensors, metadata
 
@@ -151,20 +159,20 @@ def _read(path: str | os.PathLike[str]) -> tuple[int, bytes]:
 
 def _data_size(path: str | os.PathLike[str], text: bytes) -> int:
     try:
-        tensors = (entry for name, entry in json.loads(text).items() if name != "__metadata__")
+        tensors = (entry for name, entry in loads(text).items() if name != "__metadata__")
         return max((int(entry["data_offsets"][1]) for entry in tensors), default=0)
     # A header can be any JSON: nested a million deep, with numbers where texts belong.
-    except (ValueError, TypeError, LookupError, AttributeError, RecursionError, OverflowError):
+    except (ValueError, TypeError, LookupError, AttributeError):
         _refuse(path, f"it is not a gdkernels model file (safetensors), or its header was altered{_AGAIN}")
 
 
 def _content(path: str | os.PathLike[str], text: bytes) -> dict[str, Any]:
     """Return what the metadata key of the header `text` holds."""
     try:
-        metadata = json.loads(text).get("__metadata__", {})
-        content = json.loads(metadata[KEY]) if KEY in metadata else None
+        metadata = loads(text).get("__metadata__", {})
+        content = loads(metadata[KEY]) if KEY in metadata else None
         version = content["version"] if content is not None else None
-    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+    except (ValueError, TypeError, LookupError, AttributeError):
         _refuse(path, f"its metadata were altered{_AGAIN}")
     if content is None:
         _refuse(path, f"it is a safetensors file of something else, without the metadata {KEY!r}")

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from gdkernels.errors import InputError
+from gdkernels.system.libraries import lack_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,14 +47,13 @@ def require() -> None:
     Raises
     ------
     InputError
-        If matplotlib is not installed; it says how to install it.
+        If matplotlib is not installed, or broken; it says how to mend that.
     """
     try:
         import matplotlib.figure  # noqa: F401
-    except ImportError:
-        raise InputError(
-            'pictures need matplotlib, which is not installed: run pip install "gdkernels[plot]"'
-        ) from None
+    except Exception as error:  # a library that is broken raises anything
+        lack = lack_of("matplotlib.figure", error, 'pip install "gdkernels[plot]"')
+        raise InputError(f"pictures need matplotlib, {lack}") from None
 
 
 def panels(rows: int, columns: int, *, projections: Sequence[str | None] = (None,)) -> tuple[Figure, list[Axes]]:

@@ -5,12 +5,13 @@ import os
 import stat
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import BinaryIO
 
 from gdkernels.errors import FileError
 
-__all__ = ["TEMPORARY", "check_destination", "write_atomically"]
+__all__ = ["TEMPORARY", "TakenError", "check_destination", "free_name", "write_atomically"]
 
 TEMPORARY = ".gdkernels-{}.tmp"
 
@@ -18,7 +19,18 @@ TEMPORARY = ".gdkernels-{}.tmp"
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 
-def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], object], *, overwrite: bool) -> None:
+class TakenError(FileError):
+    """A file of that name exists already."""
+
+
+def write_atomically(
+    path: str | os.PathLike[str],
+    write: Callable[[BinaryIO], object],
+    *,
+    overwrite: bool,
+    through_links: bool = True,
+    or_beside: bool = False,
+) -> Path:
     """Call `write` with a temporary file in the folder of `path`, then give that file its name.
 
     A reader of `path` sees the old file or the whole new one, also after a crash or when two processes write at once.
@@ -28,7 +40,16 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], o
     write
         A function that writes the content to the binary file that it gets.
     overwrite
-        Whether to replace a file that exists already. A symbolic link stays, and its target is replaced.
+        Whether to replace a file that exists already.
+    through_links
+        Whether a symbolic link then stays, and its target is replaced; otherwise the link itself is.
+    or_beside
+        Whether to take the next free name if another file took the name while this one was written.
+
+    Returns
+    -------
+    Path
+        The name of the file.
 
     Raises
     ------
@@ -36,7 +57,7 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], o
         If the file exists already and `overwrite` is false, or it cannot be written. Nothing is left behind.
     """
     check_destination(path, overwrite=overwrite)
-    target = Path(os.path.realpath(path)) if overwrite else Path(path)
+    target = Path(os.path.realpath(path)) if overwrite and through_links else Path(path)
     # Not tempfile: its files are private to the user, and a model should get the permissions that any new file gets.
     temporary = target.parent / TEMPORARY.format(os.urandom(8).hex())
     try:
@@ -51,11 +72,12 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], o
                     temporary.chmod(stat.S_IMODE(target.stat().st_mode))
                 temporary.replace(target)
             else:
-                _name_new(temporary, target)
+                target = _name_new(temporary, target, or_beside=or_beside)
         finally:
             with suppress(FileNotFoundError):
                 temporary.unlink()
         _sync_folder(target.parent)
+        return target
     except OSError as error:
         raise _refusal(path, error) from error
 
@@ -88,7 +110,26 @@ def check_destination(path: str | os.PathLike[str], *, overwrite: bool) -> None:
         raise _refusal(path, error) from error
 
 
-def _name_new(temporary: Path, target: Path) -> None:
+def free_name(path: str | os.PathLike[str]) -> Path:
+    """Return the next free name beside `path`: model-2.safetensors beside model.safetensors."""
+    taken = Path(path)
+    names = (taken.with_name(f"{taken.stem}-{k}{taken.suffix}") for k in count(2))
+    return next(name for name in names if not os.path.lexists(name))
+
+
+def _name_new(temporary: Path, target: Path, *, or_beside: bool) -> Path:
+    """Name the file `target`, or the next free name, and return the name."""
+    while True:
+        try:
+            _name_once(temporary, target)
+            return target
+        except FileExistsError:
+            if not or_beside:
+                raise
+            target = free_name(target)
+
+
+def _name_once(temporary: Path, target: Path) -> None:
     """Name the file `target`, atomically, unless a file of that name exists."""
     try:
         os.link(temporary, target)
@@ -115,8 +156,8 @@ def _sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-def _exists(path: str | os.PathLike[str]) -> FileError:
-    return FileError(
+def _exists(path: str | os.PathLike[str]) -> TakenError:
+    return TakenError(
         f"{os.fspath(path)} exists already; to replace it, pass overwrite=True (on the command line: --force)"
     )
 

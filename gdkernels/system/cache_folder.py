@@ -2,16 +2,27 @@
 
 import os
 import stat
+import tempfile
 from pathlib import Path
 
 __all__ = ["cache_folder", "untrusted", "unusable"]
 
 
 def cache_folder() -> Path:
-    """Return the path of the folder: GDKERNELS_CACHE, or a place below the user's folder of caches."""
-    wanted = os.environ.get("GDKERNELS_CACHE")
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return Path(wanted) if wanted else Path(home) / "gdkernels"
+    """Return the path of the folder: GDKERNELS_CACHE, or a place below the user's folder of caches.
+
+    A user without a home, as many a container has, has a folder of their own among the temporary ones.
+    """
+    if wanted := os.environ.get("GDKERNELS_CACHE"):
+        return Path(wanted)
+    caches = [os.environ.get("XDG_CACHE_HOME", "")]  # the standard says that one that is not absolute is none
+    if os.environ.get("HOME") != "":  # "~" would be the root
+        caches.append(os.path.expanduser("~/.cache"))
+    for folder in caches:
+        if os.path.isabs(folder):
+            return Path(folder) / "gdkernels"
+    user = os.getuid() if hasattr(os, "getuid") else "user"
+    return Path(tempfile.gettempdir()) / f"gdkernels-{user}"
 
 
 def unusable(path: Path) -> str | None:

@@ -1,12 +1,16 @@
 """Progress bars on long work, on a terminal and in a notebook; none elsewhere."""
 
+import logging
 import sys
 from importlib.util import find_spec
 from typing import Any
 
+from gdkernels.system.libraries import first_line
 from gdkernels.system.notebook import in_notebook
 
 __all__ = ["RecordCount", "progress_bar"]
+
+_log = logging.getLogger("gdkernels")
 
 _DELAY_SECONDS = 1.0  # shorter work needs no bar
 
@@ -22,7 +26,12 @@ def progress_bar(show: bool | None, **options: Any) -> Any:
     """
     if not _wanted(show):
         return None
-    return _tqdm()(delay=0 if show else _DELAY_SECONDS, leave=bool(show), **options)
+    try:
+        tqdm = _tqdm()
+    except Exception as error:  # a broken library that only shows how far the work is must not end it
+        _log.info("no progress is shown: tqdm cannot be imported (%s)", first_line(error))
+        return None
+    return tqdm(delay=0 if show else _DELAY_SECONDS, leave=bool(show), **options)
 
 
 class RecordCount:
@@ -51,7 +60,10 @@ class RecordCount:
         """Count so many more records."""
         self.done += records
         if self._bar is not None:
-            self._bar.update(records)
+            try:
+                self._bar.update(records)
+            except OSError:  # the terminal has gone: the work goes on
+                self._bar = None
 
 
 def _wanted(show: bool | None) -> bool:

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from gdkernels.errors import InputError
+from gdkernels.system.libraries import lack_of
 from gdkernels.tables.table import RawTable
 from gdkernels.tables.text import read_text
 
@@ -24,7 +25,7 @@ def read_built_in(name: str) -> RawTable:
     Raises
     ------
     InputError
-        Where it needs scikit-learn, which is not installed; it says how to install it.
+        Where it needs scikit-learn, which is not installed or broken; it says how to mend that.
     """
     target = BUILT_IN[name][0]
     if name == "penguins":
@@ -32,11 +33,9 @@ def read_built_in(name: str) -> RawTable:
         return RawTable(table.columns, name, (target,))
     try:
         from sklearn import datasets
-    except ImportError:
-        raise InputError(
-            f"the data set {name!r} comes with scikit-learn, which is not installed: "
-            'run pip install "gdkernels[sklearn]"'
-        ) from None
+    except Exception as error:  # a library that is broken raises anything
+        lack = lack_of("sklearn", error, 'pip install "gdkernels[sklearn]"')
+        raise InputError(f"the data set {name!r} comes with scikit-learn, {lack}") from None
     data = datasets.load_digits() if name == "digits" else datasets.load_diabetes()
     columns = dict(zip(map(str, data.feature_names), np.array(data.data, np.float64, order="F").T, strict=True))
     return RawTable(columns | {target: np.asarray(data.target, np.float64)}, name, (target,))

@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.errors import InputError
+from gdkernels.system.libraries import is_missing, lack_of
 from gdkernels.tables.cells import Cells
 from gdkernels.tables.reading import BOOLEAN, Finding
 from gdkernels.tables.streams import INSTALL
@@ -43,12 +44,14 @@ def polars(purpose: str) -> Any:
     Raises
     ------
     InputError
-        Where it is not installed; it says what it is needed for and how to install it.
+        Where it is not installed, or broken; it says what it is needed for and how to mend that.
     """
     try:
         import polars
-    except ImportError:
-        raise _missing(purpose) from None
+    except Exception as error:  # a library that is broken raises anything
+        if is_missing("polars", error):
+            raise _missing(purpose) from None
+        raise InputError(f"to {purpose} takes polars, {lack_of('polars', error, 'pip install polars')}") from None
     return polars
 
 
@@ -62,12 +65,8 @@ def read_frame(path: Path, records: int) -> Iterator[RawTable]:
     """
     if find_spec("polars") is None:
         raise _missing(f"read {path}")
-    reader = _idle.pop(os.getpid(), None) or _Reader()
+    reader = _begun(path, records)
     try:
-        if not reader.begin(path, records):  # it has had nothing to do, and ended
-            reader.close()
-            reader = _Reader()
-            reader.begin(path, records)
         yield from reader.tables(path)
     except InputError:
         _keep(reader)
@@ -98,6 +97,33 @@ def _close() -> None:
 
 def _missing(purpose: str) -> InputError:
     return InputError(f"to {purpose}, {INSTALL}")
+
+
+def _begun(path: Path, records: int) -> _Reader:
+    """Return a process that is there to read the file."""
+    reader = _idle.pop(os.getpid(), None) or _Reader()
+    try:
+        if reader.begin(path, records):
+            return reader
+        reader.close()  # it has had nothing to do, and ended
+        reader = _Reader()
+        if reader.begin(path, records):
+            return reader
+    except BaseException:
+        reader.close()
+        raise
+    raise _no_reader(path, reader)
+
+
+def _no_reader(path: Path, reader: _Reader) -> InputError:
+    """Return why the process ends before it looks at the file: polars is broken, or it cannot be started here."""
+    code = reader.wait()
+    reader.close()
+    polars(f"read {path}")
+    return InputError(
+        f"cannot read {path}: the process that reads such files ends before it begins, with exit code {code}; "
+        f"`{sys.executable} -c 'import polars'` shows why"
+    )
 
 
 class _Reader:
@@ -139,18 +165,25 @@ class _Reader:
                 columns = {name: self._column(kind, more, told["rows"]) for name, kind, more in told["columns"]}
                 yield RawTable(columns, str(path), first=told["first"])
         except EOFError:
-            code = self._process.wait()
+            code = self.wait()
             how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
             raise InputError(
                 f"cannot read {path}: what reads it, a process of its own, ended with {how}; the file is damaged, or "
                 "needs more memory than there is"
             ) from None
 
+    def wait(self) -> int:
+        """Return the exit code of a process that has ended, or is about to."""
+        return self._process.wait()
+
     def close(self) -> None:
         """End the process."""
         self._process.kill()
         with suppress(BrokenPipeError):
             self._process.communicate()
+        for pipe in (self._questions, self._answers):
+            with suppress(BrokenPipeError):  # something may be left that was never written
+                pipe.close()
 
     def _column(self, kind: str, told: Any, rows: int) -> Column | Cells:
         """Return a column of which the process says the kind, and what else there is to know before its bytes."""

@@ -10,8 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.errors import InputError, keyword
+<<<<<<< HEAD
 from gdkernels.tables.checked import label_of, numbers_of
 from gdkernels.tables.columns import FIRST_NUMBERS
+=======
+from gdkernels.files.schema import require_fields
+from gdkernels.tables.columns import FIRST_NUMBERS, label_of, numbers_of
+>>>>>>> 09f521bbdb0448bed984b33f952255d9104681b8
 from gdkernels.tables.meaning import labels_of, read_as
 from gdkernels.tables.reading import NUMBER, TEXT, Reading
 from gdkernels.tables.scaling import Scaling, skewness
@@ -189,11 +194,12 @@ class Numbers:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Numbers:
-        """Return what `to_json` described; ValueError where it is none."""
+        """Return what `to_json` described; ValueError or TypeError where it is none."""
         scaling = None if value["scaling"] is None else Scaling.from_json(value["scaling"])
         rest = [tuple(value[name]) for name in ("targets", "logs", "low", "high")]
         if not rest[0] or {len(r) for r in rest} != {len(rest[0])} or (scaling and len(scaling.mean) != len(rest[0])):
             raise ValueError("no targets")
+        require_fields(cls, dict(zip(("targets", "logs", "low", "high"), rest, strict=True)))
         readings = tuple(map(Reading.from_json, value.get("readings", ())))
         if len(readings) not in (0, len(rest[0])) or any(reading.kind != "number" for reading in readings):
             raise ValueError("no readings of the targets")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO, TextIO, cast
 
 from gdkernels.errors import InputError
+from gdkernels.system.libraries import is_missing, lack_of
 
 __all__ = ["GZIP", "ZSTD", "encoding_of", "open_bytes", "open_text"]
 
@@ -38,8 +39,11 @@ def open_bytes(path: Path) -> IO[bytes]:
 
             # Part of Python from 3.14 on; unlike other libraries, it notices a file that is cut short.
             zstd = import_module("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
-        except ImportError:
-            raise InputError(f"to read {path}, compressed with zstd, {INSTALL}") from None
+        except Exception as error:  # a library that is broken raises anything
+            if is_missing("backports.zstd", error):
+                raise InputError(f"to read {path}, compressed with zstd, {INSTALL}") from None
+            lack = lack_of("backports.zstd", error, "pip install backports.zstd")
+            raise InputError(f"to read {path} takes backports.zstd, {lack}") from None
         stream: IO[bytes] = zstd.open(path, "rb")
         return stream
     return path.open("rb")

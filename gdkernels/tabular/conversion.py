@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.errors import FileError
+from gdkernels.system.cache_contents import TABLES
 from gdkernels.system.cache_folder import cache_folder, unusable
 from gdkernels.system.memory import gigabytes
 from gdkernels.system.profiling import phase
 from gdkernels.system.progress import RecordCount
+from gdkernels.system.scratch import remove_left_behind, scratch_folder
 from gdkernels.tables.read import Data
 from gdkernels.tables.reading import Finding
 from gdkernels.tables.table import Table
@@ -93,29 +94,27 @@ def converted(
     FileError
         Where there is not enough room on the disk, it cannot be written, or the data are changed.
     """
-    parent = cache_folder() / "tables"
+    parent = cache_folder() / TABLES
     if (problem := unusable(parent)) is not None:
         raise FileError(f"the cache {parent} {problem}; set GDKERNELS_CACHE to a folder of your own")
-    _remove_left_behind(parent)
+    remove_left_behind(parent)
     need, free = int(found.counts.sum()) * record_bytes + _SPARE, shutil.disk_usage(parent).free
     if need > free:
         raise FileError(
             f"the prepared records need {gigabytes(need)} in {parent}, where {gigabytes(free)} are free; make some "
             "room, or set GDKERNELS_CACHE to a folder on another disk"
         )
-    folder = PreparedFiles(parent / f"{os.getpid()}-{os.urandom(4).hex()}")
     try:
-        folder.folder.mkdir(mode=0o700)
-        with phase("preparing"):
-            tables = numbered(
-                data, target, drop_missing=drop_missing, records=records, findings=findings, options=options
-            )
-            _write(folder, tables, found, draw, prepare, progress)
-        yield folder
+        with scratch_folder(parent) as folder:
+            files = PreparedFiles(folder)
+            with phase("preparing"):
+                tables = numbered(
+                    data, target, drop_missing=drop_missing, records=records, findings=findings, options=options
+                )
+                _write(files, tables, found, draw, prepare, progress)
+            yield files
     except OSError as error:
-        raise FileError(f"cannot write {folder.folder}: {(error.strerror or str(error)).lower()}") from error
-    finally:
-        shutil.rmtree(folder.folder, ignore_errors=True)
+        raise FileError(f"cannot write into {parent}: {(error.strerror or str(error)).lower()}") from error
 
 
 def _write(
@@ -142,14 +141,3 @@ def _write(
             bar.update(len(table))
     if any(writer.left for writer in writers.values()):
         raise FileError("the data were changed while they were read; start again with files that stay as they are")
-
-
-def _remove_left_behind(parent: Path) -> None:
-    """Remove the folders of processes that ended without doing so."""
-    for folder in parent.iterdir():
-        owner = folder.name.split("-")[0]
-        with suppress(ValueError, PermissionError):
-            try:
-                os.kill(int(owner), 0)
-            except ProcessLookupError:
-                shutil.rmtree(folder, ignore_errors=True)

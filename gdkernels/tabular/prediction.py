@@ -16,6 +16,7 @@ from gdkernels.system.progress import RecordCount
 from gdkernels.tables import Preparation, Table, parts
 from gdkernels.tables.read import PART, Data, source_of
 from gdkernels.tables.text import TextOptions
+from gdkernels.tabular.kept import check_kept
 
 __all__ = ["Prediction", "PreparedNetwork"]
 
@@ -63,6 +64,7 @@ class PreparedNetwork:
                 f"the model {os.fspath(path)} says nothing of the columns it was trained on; use gdkernels.load, or "
                 "train it by gdkernels train"
             )
+        check_kept(network.extra, path)
         try:
             preparation = Preparation.from_json(network.extra["preparation"])
         except InputError as error:

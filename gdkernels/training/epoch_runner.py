@@ -17,6 +17,7 @@ from gdkernels.backend import Executable, State
 from gdkernels.backend.program import Program
 from gdkernels.data.batches import Batches
 from gdkernels.data.records import OrderedRecords, Piece, Records, changed, place_records
+from gdkernels.data.rounding import SAMPLE, warn_of_rounding
 from gdkernels.data.stored import Stored
 from gdkernels.data.stored.windows import ShuffledWindows, Windows, place_stored
 from gdkernels.dispatch.binding import Binding, all_finite
@@ -106,6 +107,7 @@ class EpochRunner:
         self._programs: dict[tuple[DenseChain, bool, bool], Program] = {}
         self._prepared: tuple[DenseChain, bool, bool, int] | None = None
         self._executable: Executable | None = None
+        self._looked = False
 
     # ---- program and executable
 
@@ -147,12 +149,24 @@ class EpochRunner:
         """Return the records on the device, or windows of them if they are in files and too many."""
         stored = Stored.of(X, Y, sample_weight)
         if stored is None:
-            return self.place_records(X, Y, sample_weight, of=of)
+            records = self.place_records(X, Y, sample_weight, of=of)
+            if not of:
+                self._look_at(X, Y)
+            return records
         binding, batch = self._bind(stored), min(self.settings.batch_size, len(stored))
         placed = place_stored(binding, stored, spec=self.network.expects(self.settings.objective), batch=batch)
         if self.order is not None and isinstance(placed, Windows):
             raise InputError("order= needs all records in memory: allow more by memory=, or leave it to the shuffle")
+        if not of:
+            self._look_at(*stored.sample(SAMPLE))
         return placed
+
+    def _look_at(self, X: Any, Y: Any) -> None:
+        """Warn once of numbers to train on that the precision cannot tell apart."""
+        if not self._looked:
+            self._looked = True
+            for given, name in ((X, "X"), (Y, "Y")):
+                warn_of_rounding(self._bind(None), given, name)
 
     def place_records(self, X: Any, Y: Any, sample_weight: Any = None, *, of: str = "") -> Records:
         """Return the user's arrays as records on the device, checked."""
@@ -243,6 +257,7 @@ class EpochRunner:
         steps = batches.steps or 1  # the rate stays as at the beginning while that is unknown
         rates = self._rates(steps, pace)
         middle = Middle(self._copied_state())
+        self._look_at(*batches.sample[:2])
         for k, part in enumerate(batches.records(self.place_records)):
             rate = rates[min(k, steps - 1)][None]
             weights = () if part.weights is None else (part.weights,)
@@ -265,7 +280,7 @@ class EpochRunner:
     def _rates(self, steps: int, pace: Pace) -> npt.NDArray[np.float64]:
         """Return the learning rate of each step of the next epoch."""
         position = self.epochs_done - pace.began + np.arange(steps) / steps
-        factor = self.settings.schedule(position, epochs=pace.epochs, losses=tuple(pace.losses))
+        factor = self.settings.schedule(position, epochs=pace.epochs, losses=pace.losses)
         halved = self.settings.optimizer.learning_rate * 0.5**pace.halvings
         return np.broadcast_to(np.asarray(factor, dtype=np.float64), (steps,)) * halved
 

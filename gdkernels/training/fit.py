@@ -10,6 +10,7 @@ from typing import Any
 from gdkernels.data.batches import Batches
 from gdkernels.data.records import Records
 from gdkernels.data.stored.windows import Windows
+from gdkernels.definition.loss_sequence import Losses
 from gdkernels.errors import DivergenceError, GdkernelsError
 from gdkernels.system.hashing import sha256
 from gdkernels.system.profiling import phase
@@ -55,6 +56,7 @@ class Fit:
     ) -> None:
         self._runner, self._evaluator, self._asked = runner, evaluator, asked
         self._train, self._run, self._checkpointer = train, run, checkpointer
+        self._losses = Losses.of()  # those by which the epochs of the history are judged
         self._segments: Segments | None = None
         if checkpointer is not None:
             multiply_adds = runner.network.structure.multiply_adds
@@ -78,6 +80,7 @@ class Fit:
     def until_stopped(self, callbacks: Iterable[Callback], bar: Progress) -> None:
         """Train, and leave the network with the final parameters of the fit."""
         run, history, network = self._run, self._run.history, self._runner.network
+        self._losses = Losses.of(record.watched for record in history.epochs)
         for record in history.epochs:
             bar.update(record)
         while history.stop is None:
@@ -96,6 +99,7 @@ class Fit:
                     self._checkpointer.rescue(self._runner.state(), run, self._runner.epochs_done)
                 raise
             history.epochs.append(record)
+            self._losses = self._losses.then(record.watched)
             told = {"event": "epoch", **vars(record)}
             _log.debug("epoch %d: loss %.4g", record.number, record.loss, extra={"told": told})
             bar.update(record)
@@ -120,7 +124,7 @@ class Fit:
         binding = runner.network.binding
         assert binding is not None
         began = time.perf_counter() - (run.middle.seconds if run.middle else 0.0)
-        pace = Pace(run.began, asked.epochs, [e.watched for e in run.history.epochs], run.retries)
+        pace = Pace(run.began, asked.epochs, self._losses, run.retries)
         with phase("training"):
             try:
                 totals = runner.run(

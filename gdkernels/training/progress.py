@@ -36,5 +36,8 @@ class Progress:
         if epoch.validation_loss is not None:
             figures.append(f"validation {epoch.validation_loss:.4g}")
         figures.append(f"{epoch.samples_per_second:,.0f} samples/s")
-        self._bar.set_postfix_str(", ".join(figures), refresh=False)
-        self._bar.update()
+        try:
+            self._bar.set_postfix_str(", ".join(figures), refresh=False)
+            self._bar.update()
+        except OSError:  # the terminal has gone: training, and its checkpoint, must not go with it
+            self._bar = None

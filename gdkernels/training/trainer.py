@@ -202,8 +202,8 @@ class Trainer:
             How often training may go back when it diverges and continue at half the learning rate: to the end of the
             last epoch, or to the beginning if it has been there already.
         checkpoint
-            A folder for checkpoints. On SIGINT or SIGTERM, the fit then finishes the step, writes a checkpoint, and
-            raises `Interrupted`. With checkpoints, E is summed in parts, so losses may differ by rounding.
+            A folder for checkpoints. On SIGINT, SIGTERM or SIGHUP, the fit then finishes the step, writes a checkpoint,
+            and raises `Interrupted`. With checkpoints, E is summed in parts, so losses may differ by rounding.
         every, keep
             How often to write a checkpoint ("30s", "5min", "2h", "10 epochs", "1000 steps"), and how many to keep.
         resume

@@ -131,3 +131,8 @@ def test_rows_without_times_are_undecided_or_missing(tmp_path):
     assert any("2 of 5" in reason for reason in reasons)
     assert any("refused in A: it computes something else; refused in B" in reason for reason in reasons)
     assert len(found.rows) == 2  # what both skipped is nothing to compare
+    assert [why.rpartition(": ")[2] for why in found.unknown] == [
+        "missing in B",
+        "2 of 5 process repeats in A (bench --repeats)",
+        "refused in A and B",
+    ]

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -99,6 +100,61 @@ def test_a_folder_that_cannot_be_made(tmp_path):
         fit(trainer(), tmp_path / "file")
 
 
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP], ids=lambda n: errno.errorcode[n])
+def test_a_file_system_without_locks(tmp_path, monkeypatch, caplog, number):
+    def flock(descriptor, operation):
+        raise OSError(number, os.strerror(number))
+
+    expected = told(made := trainer(), fit(made, tmp_path / "whole"))
+    monkeypatch.setattr(fcntl, "flock", flock)
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / ".gdkernels-0123.tmp").write_bytes(b"of a run that may be writing")
+    made = trainer()
+    assert told(made, fit(made, tmp_path / "c")) == expected
+    assert "is on a file system without locks, so nothing keeps a second run out of it" in caplog.text
+    assert (tmp_path / "c" / ".gdkernels-0123.tmp").exists()
+
+
+def test_links_lead_nowhere(stopped, tmp_path):
+    """A link in the folder of checkpoints is refused, or replaced; what it leads to stays as it is."""
+    folder, expected = stopped
+    precious = tmp_path / "precious"
+    precious.write_text("42 things\n")
+    (folder / "lock").unlink()
+    (folder / "lock").symlink_to(precious)
+    with pytest.raises(gd.FileError, match=r"lock is a symbolic link, where .* a lock: remove it, or choose another"):
+        end(folder)
+    (folder / "lock").unlink()
+    os.link(precious, folder / "lock")
+    with pytest.raises(gd.FileError, match="lock holds something else"):
+        end(folder)
+    (folder / "lock").unlink()
+    last = int(files(folder)[-1].stem[5:])
+    links = [folder / f"step-{step:012d}.safetensors" for step in range(last + 1, last + 20)]
+    for link in links:
+        link.symlink_to(precious)
+    assert end(folder) == expected
+    assert any(not link.is_symlink() for link in links)  # one of them was the name of the next checkpoint
+    assert precious.read_text() == "42 things\n"
+
+
+def test_a_subfolder_that_is_a_link_is_refused(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "start-2").symlink_to(tmp_path / "elsewhere")
+    X = np.ones((8, 2), np.float32)
+    with pytest.raises(gd.FileError, match="start-2: it is a symbolic link to another place"):
+        gd.MLP([2, 1], seed=0, backend="numpy").fit(X, X[:, :1], epochs=2, starts=2, checkpoint=tmp_path / "c")
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_a_folder_that_is_a_link_is_what_was_asked_for(tmp_path):
+    (tmp_path / "scratch").mkdir()
+    (tmp_path / "c").symlink_to(tmp_path / "scratch")
+    fit(trainer(), tmp_path / "c", epochs=1)
+    assert files(tmp_path / "scratch")
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_read_only_folder(tmp_path):
     (tmp_path / "c").mkdir(mode=0o555)
@@ -129,7 +185,7 @@ def test_a_full_disk_does_not_end_training(stopped, monkeypatch, caplog):
 # ---- signals
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_writes_a_checkpoint_and_stops(tmp_path, number):
     def send(epoch):
         if epoch.number == 2:
@@ -143,6 +199,57 @@ def test_a_signal_writes_a_checkpoint_and_stops(tmp_path, number):
     assert signal.getsignal(number) == before
     assert [p.stem for p in files(tmp_path / "c")] == ["step-000000000034"]
     assert end(tmp_path / "c") == expected
+
+
+def test_a_signal_that_is_ignored_stays_ignored(tmp_path):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as under nohup
+    try:
+        history = fit(
+            trainer(), tmp_path / "c", every="1h", callbacks=[lambda epoch: os.kill(os.getpid(), signal.SIGHUP)]
+        )
+        assert len(history.epochs) == 5
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+HANDLED_IN_C = """
+import ctypes, os, signal, sys
+sys.path.insert(0, sys.argv[1])
+from training import fit, trainer
+libc = ctypes.CDLL(None)
+heard = []
+handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(heard.append)
+libc.signal.restype = ctypes.c_void_p
+libc.signal(signal.SIGTERM, handler)
+history = fit(trainer(), sys.argv[2], epochs=2)
+os.kill(os.getpid(), signal.SIGTERM)
+print(len(history.epochs), len(heard))
+"""
+
+
+def test_a_handler_in_c_stays_where_it_is(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", HANDLED_IN_C, PROGRAM.parent, tmp_path / "c"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "2 1\n", done.stderr
+
+
+def test_a_handler_that_python_does_not_know(tmp_path, monkeypatch):
+    real = signal.signal
+
+    def unknown(number, handler):
+        found = real(number, handler)
+        return None if number == signal.SIGTERM and callable(handler) else found
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(signal, "signal", unknown)
+    assert len(fit(trainer(), tmp_path / "c", epochs=2).epochs) == 2
+    monkeypatch.undo()
+    assert signal.getsignal(signal.SIGTERM) == before == signal.SIG_DFL
 
 
 def test_a_second_interrupt_stops_at_once(tmp_path):

@@ -5,11 +5,13 @@ import os
 import sys
 
 import pytest
+from made_results import results
 
 from gdkernels.bench.measuring import ceilings, throughput
 from gdkernels.bench.results import read
 from gdkernels.bench.sampling import interleaving
 from gdkernels.cli import bench
+from gdkernels.errors import FileError
 
 
 @pytest.fixture(autouse=True)
@@ -101,3 +103,50 @@ def test_files_are_not_overwritten(refused, tmp_path):
     out = tmp_path / "results.json"
     out.write_text("mine")
     refused("exists already", *SMALL, "--out", out)
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """Have results at once that somebody measured."""
+    monkeypatch.setattr(bench, "_measure", lambda args: results())
+    return results()
+
+
+def test_files_are_written_before_anything_is_printed(measured, tmp_path, monkeypatch, command):
+    out, report = tmp_path / "r.json", tmp_path / "r.html"
+
+    def gone(*_, **__):
+        assert out.exists()
+        assert report.exists()
+        raise BrokenPipeError
+
+    monkeypatch.setattr("builtins.print", gone)
+    command("bench", "--out", out, "--report", report)
+    assert read(out) == measured
+
+
+def test_one_file_that_cannot_be_written_costs_neither_the_other_nor_the_table(
+    measured, command, tmp_path, monkeypatch
+):
+    def full(*_, **__):
+        raise FileError("cannot write r.json: no space left on device")
+
+    monkeypatch.setattr("gdkernels.bench.results.file.write", full)
+    outcome = command("bench", "--out", tmp_path / "r.json", "--report", tmp_path / "r.html")
+    assert outcome.code == 2
+    assert outcome.err == "gdkernels: cannot write r.json: no space left on device\n"
+    assert (tmp_path / "r.html").exists()
+    assert "8-32-1 × 32: epoch" in outcome.out
+
+
+def test_results_whose_name_was_taken_meanwhile_are_written_beside(command, tmp_path, monkeypatch):
+    def measure(args):
+        (tmp_path / "r.json").write_text("precious")
+        return results()
+
+    monkeypatch.setattr(bench, "_measure", measure)
+    outcome = command("bench", "--out", tmp_path / "r.json")
+    assert outcome.code == 2
+    assert f"yours is {tmp_path / 'r-2.json'}" in outcome.err
+    assert read(tmp_path / "r-2.json") == results()
+    assert (tmp_path / "r.json").read_text() == "precious"

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import gdkernels as gd
 from gdkernels import __version__
 from gdkernels.cli import main
 from gdkernels.models import mlp
@@ -149,7 +150,7 @@ def test_a_bad_place_for_the_model_is_found_before_training(refused, numbers, tm
     refused(pattern, "train", numbers, "--target", "y", "--out", tmp_path / name)
 
 
-def test_a_model_that_appears_meanwhile_is_kept_and_the_figures_said(command, numbers, tmp_path, monkeypatch):
+def test_a_model_that_appears_meanwhile_is_kept_and_ours_is_written_beside(command, numbers, tmp_path, monkeypatch):
     real = mlp.MLP.fit
 
     def fit(self, *args, **settings):
@@ -157,10 +158,13 @@ def test_a_model_that_appears_meanwhile_is_kept_and_the_figures_said(command, nu
         return real(self, *args, **settings)
 
     monkeypatch.setattr(mlp.MLP, "fit", fit)
+    (tmp_path / "m-2").write_bytes(b"precious too")
     outcome = command("train", numbers, "--target", "y", "--out", tmp_path / "m", "--epochs", 3, "--json")
     assert outcome.code == 2
-    assert "exists already" in outcome.err
-    assert outcome.json["model"] is None
+    assert f"{tmp_path / 'm'} was taken meanwhile, and is as it was; yours is {tmp_path / 'm-3'}" in outcome.err
+    assert outcome.json["model"] == str(tmp_path / "m-3")
+    assert gd.load(tmp_path / "m-3")
+    assert (tmp_path / "m-2").read_bytes() == b"precious too"
     assert outcome.json["metrics"]["rmse"] > 0
     assert (tmp_path / "m").read_bytes() == b"precious"
 

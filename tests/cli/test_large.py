@@ -1,7 +1,6 @@
 """Training from tables larger than the memory that it may take."""
 
 import json
-import os
 import subprocess
 import sys
 
@@ -12,6 +11,7 @@ import pytest
 from gdkernels.cli import main
 from gdkernels.system import memory
 from gdkernels.system.memory import Room
+from gdkernels.system.scratch import scratch_folder
 from gdkernels.tabular import conversion, out_of_core
 from gdkernels.tabular.survey import RandomParts, survey
 
@@ -151,15 +151,35 @@ def test_the_disk_is_looked_at_before(files, capsys, monkeypatch):
     assert "set GDKERNELS_CACHE to a folder on another disk" in capsys.readouterr().err
 
 
-def test_nothing_stays_behind(files, capsys, monkeypatch):
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from gdkernels.system.scratch import scratch_folder
+with scratch_folder(Path(sys.argv[1])) as folder:
+    (folder / "train-x.npy").write_bytes(b"half of it")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_run_left_is_removed_and_a_live_one_is_not(files, capsys, monkeypatch):
     tables = files / "cache" / "tables"
     tables.mkdir(parents=True, mode=0o700)
     (files / "cache").chmod(0o700)
-    dead = subprocess.run(
-        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True, check=True
-    )
-    (tables / f"{dead.stdout.strip()}-abc").mkdir()  # of a process that was killed
-    (tables / f"{os.getpid()}-abc").mkdir()  # of one that runs
+    subprocess.run([sys.executable, "-c", KILLED, tables], check=False)
+    assert len(list(tables.iterdir())) == 2  # its folder and its lock
+    # No process has such a number here, as in another container or on another host; but it holds its lock.
+    monkeypatch.setattr("gdkernels.system.scratch.os.getpid", lambda: 4194305)
+    with scratch_folder(tables) as live:
+        (live / "train-x.npy").touch()
+        monkeypatch.undo()
+        monkeypatch.setenv("GDKERNELS_CACHE", str(files / "cache"))
+        train(capsys, files / "t.csv", "--target", "y", "--ignore", "kind")
+        assert sorted(p.name for p in tables.iterdir()) == [live.name, f"{live.name}.lock"]
+        assert (live / "train-x.npy").exists()
+    assert not list(tables.iterdir())
+
+
+def test_nothing_stays_behind_where_the_disk_is_full(files, capsys, monkeypatch):
     written = conversion._Writer.append
 
     def full(self, rows):
@@ -169,7 +189,7 @@ def test_nothing_stays_behind(files, capsys, monkeypatch):
     monkeypatch.setattr(conversion._Writer, "append", full)
     assert main(["train", str(files / "t.csv"), "--target", "y", *QUICK]) == 2
     assert "no space left on device" in capsys.readouterr().err
-    assert [p.name for p in tables.iterdir()] == [f"{os.getpid()}-abc"]
+    assert not list((files / "cache" / "tables").iterdir())
 
 
 def test_a_table_is_described_in_parts(files, table, command):

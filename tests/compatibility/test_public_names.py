@@ -411,6 +411,7 @@ OPTIONS = {
     """,
     "compare": "--debug --json",
     "doctor": "--debug --json",
+    "cache": "--clear --debug --json",
 }
 
 # Of built-in values that are chosen by name: in Python, on the command line, and in files.

@@ -1,7 +1,7 @@
 """cublasLt without a device: the real descriptors are read back, and done on host memory as cublasLt.h says."""
 
 import ctypes
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import numpy as np
 from gdkernels_cupy.cuda import cublaslt
@@ -12,10 +12,31 @@ STORED = {DataType.R_32F: np.float32, DataType.R_64F: np.float64, DataType.R_16B
 RELU, BIAS, DRELU, BGRAD, GELU, DGELU, AUX, BGRADA = 2, 4, 8, 16, 32, 64, 128, 256
 
 
+# Memory that a stand-in for a device has given away, by its address: bytes that go when whoever has them lets go.
+_given = WeakValueDictionary()
+
+
+def give(size):
+    """Return bytes of new memory, at an address that is a multiple of 256, and that address."""
+    whole = np.full(size + 256, 0xFF, np.uint8)
+    address = -(-whole.ctypes.data // 256) * 256
+    start = address - whole.ctypes.data
+    memory = whole[start : start + size]
+    _given[address] = memory
+    return memory, address
+
+
+def bytes_at(address, size):
+    """Return the bytes there. Memory of `give` lives as long as they do, as an address alone would not keep it."""
+    for start, memory in list(_given.items()):
+        if start <= address and address + size <= start + len(memory):
+            return memory[address - start : address - start + size]
+    return np.frombuffer((ctypes.c_char * size).from_address(address), np.uint8)
+
+
 def view(address, dtype, shape, strides):
     size = sum((n - 1) * s for n, s in zip(shape, strides, strict=True)) + dtype.itemsize
-    flat = np.frombuffer((ctypes.c_char * size).from_address(address), np.uint8)
-    return np.ndarray(shape, dtype, flat, strides=strides)
+    return np.ndarray(shape, dtype, bytes_at(address, size), strides=strides)
 
 
 _known = WeakKeyDictionary()
@@ -42,6 +63,19 @@ def matrix(layout, address):
 
 def numbers(bits):
     return from_bfloat16(bits) if bits.dtype == np.uint16 else bits
+
+
+def scalars_now(descriptor, scalars):
+    """Return the scalars of a product at addresses that stay, and what keeps them.
+
+    On the host, cublasLt reads them when it is called, also in a capture: they may be gone when a graph is launched.
+    """
+    get = attributes(descriptor)
+    if get[DescriptorAttribute.POINTER_MODE] != PointerMode.HOST:
+        return scalars, None
+    real = np.float64 if get[DescriptorAttribute.COMPUTE_TYPE] == Compute.F64 else np.float32
+    cells = np.array([view(at, np.dtype(real), (1,), (0,))[0] for at in scalars], real)
+    return (cells.ctypes.data, cells.ctypes.data + cells.itemsize), cells
 
 
 def matmul(handle, descriptor, layouts, addresses, scalars, algorithm, workspace, stream):

@@ -13,6 +13,7 @@ from gdkernels.errors import FileError
 from gdkernels.system.atomic_files import write_atomically
 from gdkernels.system.cache_folder import cache_folder, untrusted, unusable
 from gdkernels.system.hashing import sha256
+from gdkernels.system.strict_json import loads
 
 __all__ = ["chosen", "remember", "remembered"]
 
@@ -42,7 +43,7 @@ def remembered(step: str, trusted: Iterable[str]) -> tuple[str, ...] | None:
     try:
         if untrusted(path.parent) is not None:
             return None
-        found = json.loads(path.read_bytes())
+        found = loads(path.read_bytes())
     except (OSError, ValueError):
         return None
     known = isinstance(found, list) and set(map(str, found)) <= set(trusted)

@@ -3,6 +3,8 @@
 import ctypes
 import hashlib
 import logging
+import os
+import threading
 import time
 from collections.abc import Callable
 from functools import cache
@@ -13,15 +15,25 @@ from typing import Any
 from gdkernels.errors import FileError
 from gdkernels.system.atomic_files import write_atomically
 from gdkernels.system.cache_folder import cache_folder, unusable
+from gdkernels.system.libraries import lack_of
 from gdkernels_numba.cpu.features import machine_name, target_features
 
-__all__ = ["Code", "digest", "function_of", "load"]
+__all__ = ["Code", "digest", "function_of", "is_kept", "load", "why_no_llvm", "why_no_numba"]
 
 _log = logging.getLogger("gdkernels")
+
+_INSTALL = 'pip install "gdkernels[numba]"'
 
 _REVISION = "1"  # raised when other code is made of the same IR
 _SUFFIX = ".o"
 _CHECKSUM = 32  # bytes of SHA-256 in front of the code: a damaged file is compiled again
+
+
+# LLVM has locks of its own, which a fork would leave to a thread that the child has not: who forks waits until nobody
+# is in there.
+_llvm = threading.RLock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_llvm.acquire, after_in_parent=_llvm.release, after_in_child=_llvm.release)
 
 
 class Code:
@@ -31,13 +43,45 @@ class Code:
         self._engine = engine
 
     def address(self, name: str) -> int:
-        return int(self._engine.get_function_address(name))
+        with _llvm:
+            return int(self._engine.get_function_address(name))
 
 
 def digest(*parts: str) -> str:
     """Return a name for code that is made of these parts, by these compilers, for this machine."""
     whole = "\0".join((version("llvmlite"), version("numba"), machine_name(), _REVISION, *parts))
     return hashlib.sha256(whole.encode()).hexdigest()[:32]
+
+
+@cache
+def why_no_llvm() -> str | None:
+    """Return why llvmlite, which is installed, cannot be imported, with what would mend that; None where it can."""
+    try:
+        import llvmlite.binding  # noqa: F401
+    except Exception as error:  # a library that is broken raises anything
+        return f"it takes llvmlite, {lack_of('llvmlite', error, _INSTALL)}"
+    return None
+
+
+@cache
+def why_no_numba() -> str | None:
+    """Return why Numba, which is installed, cannot compile here, with what would mend that; None where it can."""
+    threads = os.environ.get("NUMBA_NUM_THREADS", "").strip()
+    if threads.lstrip("-").isdigit() and int(threads) < 1:
+        return f"NUMBA_NUM_THREADS={threads} is no number of threads: unset it, or set it to 1 or more"
+    try:
+        from numba.core import config
+    except Exception as error:  # a library that is broken raises anything, also over its environment variables
+        return f"it takes numba, {lack_of('numba', error, _INSTALL)}"
+    if config.DISABLE_JIT:
+        return "Numba compiles nothing while NUMBA_DISABLE_JIT is set, as tools for coverage do: unset it"
+    return None
+
+
+def is_kept(key: str) -> bool:
+    """Return whether the code called `key` is in the cache, whole."""
+    folder = _folder()
+    return folder is not None and _read(folder / (key + _SUFFIX)) is not None
 
 
 def load(key: str, write_ir: Callable[[], str], what: str) -> Code:
@@ -48,6 +92,11 @@ def load(key: str, write_ir: Callable[[], str], what: str) -> Code:
     what
         The code's name in the message that is logged if compiling takes more than a second.
     """
+    with _llvm:
+        return _loaded(key, write_ir, what)
+
+
+def _loaded(key: str, write_ir: Callable[[], str], what: str) -> Code:
     folder = _folder()
     machine_code = None if folder is None else _read(folder / (key + _SUFFIX))
     if machine_code is None:

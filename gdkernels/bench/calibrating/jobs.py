@@ -23,7 +23,8 @@ _RATE = 1e-6  # so small that no job diverges, however often it runs
 
 def candidates(precision: str) -> list[Candidate]:
     """Return every place where a job can run here, the highest priority first, with every number of threads to try."""
-    able = [f for f in registry.find().values() if f.backend and not f.problem and precision in f.backend.precisions]
+    found = map(registry.prepared, registry.find().values())
+    able = [f for f in found if f.backend and not f.problem and precision in f.backend.precisions]
     return [
         Candidate(f.name, device, threads)
         for f in able

@@ -81,12 +81,16 @@ class Comparison:
         Each row of A that B has too, with its verdict.
     missing
         Rows that only one of them has, in words.
+    unknown
+        Why nobody can tell whether something became slower, in words, where that is not for noise alone: a row of A
+        that is refused, missing or has fewer than five processes, or machines that differ.
     """
 
     machines: tuple[str, ...]
     changes: tuple[str, ...]
     rows: tuple[ComparedRow, ...]
     missing: tuple[str, ...]
+    unknown: tuple[str, ...]
 
     @property
     def counts(self) -> dict[str, int]:
@@ -98,26 +102,50 @@ class Comparison:
 def compare(a: BenchResults, b: BenchResults) -> Comparison:
     """Return the verdicts on B, measured against A."""
     ours, theirs = ({row.key: row for row in results.rows} for results in (a, b))
-    rows = []
+    rows, unknown = [], []
     for key, row in ours.items():
+        if (lack := _lack(row, theirs.get(key))) is not None:
+            unknown.append(f"{_where(row)}: {lack}")
         if key not in theirs or (row.status == theirs[key].status == "skipped"):
             continue
         other = theirs[key]
         lacking = [f"{r.status} in {name}: {r.reason}" for name, r in (("A", row), ("B", other)) if not r.repeats]
         verdict = Verdict("UNDECIDED", reason="; ".join(lacking)) if lacking else _verdict_on_rows(row, other)
         rows.append(ComparedRow(row, verdict))
+    if not any(compared.row.repeats and theirs[compared.row.key].repeats for compared in rows):
+        unknown.append("no row was measured in both")
+    machines = tuple(same_machine(a.environment, b.environment))
     missing = [
-        f"only in {name}: {row.participant} at {row.case}, {row.stage}, {row.placement}"
+        f"only in {name}: {_where(row)}"
         for name, have, lack in (("A", ours, theirs), ("B", theirs, ours))
         for key, row in have.items()
         if key not in lack
     ]
     return Comparison(
-        tuple(same_machine(a.environment, b.environment)),
+        machines,
         tuple(_changes(a.environment, b.environment)),
         tuple(rows),
         tuple(missing),
+        (*(f"the machines differ: {how}" for how in machines), *unknown),
     )
+
+
+def _where(row: BenchRow) -> str:
+    return f"{row.participant} at {row.case}, {row.stage}, {row.placement}"
+
+
+def _lack(a: BenchRow, b: BenchRow | None) -> str | None:
+    """Return what of a row of A keeps anybody from telling, however quiet the machine; None where nothing does."""
+    if "refused" in (a.status, b and b.status):
+        return "refused in " + " and ".join(n for n, r in (("A", a), ("B", b)) if r and r.status == "refused")
+    if a.status == "skipped":  # there is nothing that could have become slower
+        return None
+    if b is None or b.status == "skipped":
+        return "missing in B" if b is None else f"skipped in B: {b.reason}"
+    for name, row in (("A", a), ("B", b)):
+        if len(row.repeats) < LEAST_PROCESSES:
+            return f"{len(row.repeats)} of {LEAST_PROCESSES} process repeats in {name} (bench --repeats)"
+    return None
 
 
 def _verdict_on_rows(a: BenchRow, b: BenchRow) -> Verdict:

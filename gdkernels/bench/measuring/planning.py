@@ -203,7 +203,7 @@ def participants(
     able: list[Participant] = []
     left_out: list[LeftOut] = []
     for name in backends or found:
-        plugin = found[name]
+        plugin = registry.prepared(found[name])
         for device in devices or plugin.devices[:1] or ("none",):
             for precision, count in product(precisions, threads):
                 participant = Participant(name, False, device, precision, count)

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from gdkernels.bench.participants.participant import Participant, UnsuitableError
 from gdkernels.bench.participants.stages import Arrays, PlacedStage, Stage
 from gdkernels.bench.participants.task import TrainingTask, named
+from gdkernels.system.libraries import is_missing, lack_of
 
 __all__ = ["Adapter", "LibraryEpochs", "Order", "imported"]
 
@@ -142,7 +143,10 @@ def imported(module: str) -> Any:
     """
     try:
         return importlib.import_module(module)
-    except ImportError as error:
+    except Exception as error:  # a library that is broken raises anything
         package, _, _ = module.partition(".")
         distribution = "scikit-learn" if package == "sklearn" else package
-        raise UnsuitableError(f"{package} is not installed: pip install {distribution}") from error
+        if is_missing(module, error):
+            raise UnsuitableError(f"{package} is not installed: pip install {distribution}") from error
+        lack = lack_of(module, error, f"pip install {distribution}")
+        raise UnsuitableError(f"it takes {package}, {lack}") from error

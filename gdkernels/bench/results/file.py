@@ -12,6 +12,7 @@ from typing import Any
 
 from gdkernels.bench.results.model import BenchResults, BenchRow
 from gdkernels.bench.results.records import decode, encode
+from gdkernels.bench.results.sense import check_samples
 from gdkernels.errors import FileError, InputError
 from gdkernels.system.atomic_files import write_atomically
 
@@ -59,6 +60,8 @@ def read(path: str | os.PathLike[str]) -> BenchResults:
         raise FileError(f"cannot read {name}: {(error.strerror or str(error)).lower()}") from error
     except ValueError as error:
         raise FileError(f"{name} is not JSON: {error}") from error
+    except RecursionError:
+        raise FileError(f"{name} is not JSON that anybody wrote: it is nested too deeply") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise FileError(f"{name} holds no benchmark results; `gdkernels bench --out FILE` writes them")
     version = content.get("version")
@@ -67,7 +70,9 @@ def read(path: str | os.PathLike[str]) -> BenchResults:
         advice = "update gdkernels to read it" if newer else "measure again"
         raise FileError(f"{name} has version {version!r} of the format, this gdkernels reads {VERSION}; {advice}")
     try:
-        return decode(BenchResults, content, "", NAMES)
+        found = decode(BenchResults, content, "", NAMES)
+        check_samples(found)
+        return found
     except InputError as error:
         raise FileError(f"{name} is damaged: {error}") from error
 

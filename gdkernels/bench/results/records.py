@@ -1,7 +1,7 @@
 """Dataclasses to JSON and back: every value is checked against its annotation, and an error names its place."""
 
 import dataclasses
-import math
+import sys
 import types
 import typing
 from collections.abc import Mapping
@@ -81,7 +81,7 @@ class _Decoder:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def _check(fits: bool, where: str, wanted: str, value: object) -> None:

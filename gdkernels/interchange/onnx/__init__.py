@@ -13,6 +13,7 @@ import numpy as np
 
 from gdkernels.errors import InputError
 from gdkernels.system.atomic_files import check_destination, write_atomically
+from gdkernels.system.libraries import lack_of
 
 if TYPE_CHECKING:
     from gdkernels.network import BoundNetwork
@@ -52,8 +53,9 @@ def write_onnx(
     """
     try:
         import onnx  # noqa: F401
-    except ImportError as error:
-        raise InputError(f"ONNX needs more packages ({error}); run `pip install 'gdkernels[onnx]'`") from None
+    except Exception as error:  # a library that is broken raises anything
+        lack = lack_of("onnx", error, "pip install 'gdkernels[onnx]'")
+        raise InputError(f"ONNX needs the package onnx, {lack}") from None
     check_destination(path, overwrite=overwrite)
     content = _model(network, preparation).SerializeToString(deterministic=True)
     write_atomically(path, lambda file: file.write(content), overwrite=overwrite)

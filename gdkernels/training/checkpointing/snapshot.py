@@ -17,6 +17,8 @@ from gdkernels.training.history import Epoch, Stop
 
 __all__ = ["checked", "progress_of", "put_progress", "state_from", "tensors_of"]
 
+_MOST = 1 << 62  # of anything that is counted
+
 ToHost = Callable[[Any], npt.NDArray[Any]]
 Tensors = dict[str, npt.NDArray[Any]]
 
@@ -119,8 +121,8 @@ def put_progress(run: Run, told: Mapping[str, Any], tensors: Tensors, layers: La
 
 
 def checked(value: Any, kind: Any) -> Any:
-    """Return a value from a file; raise ValueError unless it is of the type `kind`, and not below 0."""
-    if not is_of(value, kind) or (type(value) is int and value < 0):
+    """Return a value from a file; raise ValueError unless it is of the type `kind`, and a count if an int."""
+    if not is_of(value, kind) or (type(value) is int and not 0 <= value < _MOST):
         raise ValueError(f"{value!r:.40} is out of place")
     return value
 

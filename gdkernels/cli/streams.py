@@ -1,0 +1,88 @@
+"""The streams of the process: there also where whoever called closed them, and quiet where nobody reads any more."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import IO
+
+from gdkernels.system.printable import Printable, one_line
+
+__all__ = ["OneLine", "data_stream", "flush", "open_streams", "printing", "say", "stop_writing"]
+
+
+def open_streams() -> bool:
+    """Give stdin, stdout and stderr to the null device where they are closed, and return whether stdout was.
+
+    Python has None for them then. What prints would fail, or write to stdout what is for stderr; and the next file that
+    is opened would get their number, and with it whatever a library prints.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+    closed = sys.stdout is None
+    # Not by their numbers: whoever called from Python may have opened a file that has one of them.
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (for as long as the process)
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    return closed
+
+
+class OneLine(logging.Formatter):
+    """Formats what the library logs as a line of the command's."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        return f"gdkernels: {one_line(record.getMessage())}"
+
+
+@contextmanager
+def printing() -> Iterator[None]:
+    """Within this context, print what a terminal would obey spelled out."""
+    before, sys.stdout = sys.stdout, Printable(sys.stdout)
+    try:
+        yield
+    finally:
+        sys.stdout = before
+
+
+def data_stream() -> IO[str]:
+    """Return stdout for data: to the letter where it goes to a file or a program, spelled out on a terminal."""
+    if isinstance(sys.stdout, Printable) and not sys.stdout.isatty():
+        return sys.stdout.raw  # type: ignore[no-any-return]
+    return sys.stdout
+
+
+def say(text: str) -> None:
+    """Print to stdout; where whoever read it is gone, go on without."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        stop_writing()
+
+
+def flush() -> None:
+    """Write out what was printed, so that it fails now and not when Python ends.
+
+    Raises
+    ------
+    OSError
+        Where it cannot be written.
+    """
+    try:
+        sys.stdout.flush()
+    except OSError:
+        stop_writing()
+        raise
+
+
+def stop_writing() -> None:
+    """Have stdout go nowhere from now on: what is left in its buffer would fail once more when Python ends."""
+    with suppress(OSError):  # it may be no file at all, where somebody calls from Python
+        number, null = sys.stdout.fileno(), os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, number)
+        os.close(null)
