@@ -88,19 +88,45 @@ FN float load_global(const float* p) {
     return v;
 }
 FN void cta_sync() { __syncthreads(); }
-// All CTAs have to be resident, and the counter zero when the grid starts. `phase` counts the calls of a launch.
-FN void grid_sync(uint32_t* counter, uint32_t& phase) {
-    __syncthreads();
-    phase += 1;
-    if (threadIdx.x == 0) {
-        const uint32_t wanted = phase * gridDim.x;
-        uint32_t seen;
-        asm volatile("red.release.gpu.global.add.u32 [%0], 1;" :: "l"(counter) : "memory");
-        do asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(seen) : "l"(counter) : "memory");
-        while (seen < wanted);
-    }
-    __syncthreads();
+FN unsigned long long nanoseconds() {
+    unsigned long long now;
+    asm volatile("mov.u64 %0, %globaltimer;" : "=l"(now));
+    return now;
 }
+// Adds 1 to what all CTAs see, after what this thread and, by the barrier before, its CTA has written.
+FN void arrive(uint32_t* counter) {
+    asm volatile("red.release.gpu.global.add.u32 [%0], 1;" :: "l"(counter) : "memory");
+}
+// What other CTAs wrote before they arrived is read after this.
+FN uint32_t arrived(const uint32_t* counter) {
+    uint32_t seen;
+    asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(seen) : "l"(counter) : "memory");
+    return seen;
+}
+FN void pause() {}
 #else
 #include "host_primitives.h"
 #endif
+
+// All CTAs have to be resident, and the two numbers zero when the grid starts: how many CTAs came, and whether one gave
+// up waiting. Then none waits any more, and the host discards what comes out. `phase` counts the calls of a launch; its
+// highest bit, in the thread that waits, says that this one gave up.
+FN void grid_sync(uint32_t* barrier, uint32_t& phase) {
+    cta_sync();
+    phase += 1;
+    if (thread() == 0 && phase >> 31 == 0) {
+        const uint32_t wanted = phase * ctas();
+        arrive(barrier);
+        unsigned long long began = 0;
+        for (uint32_t turn = 1; arrived(barrier) < wanted; turn++) {
+            pause();
+            if (BARRIER_NANOSECONDS == 0 || turn % 1024) continue;  // the timer is slow to read
+            if (began == 0) began = nanoseconds();
+            if (nanoseconds() - began > BARRIER_NANOSECONDS) arrive(barrier + 1);
+            if (arrived(barrier + 1) == 0) continue;
+            phase |= 1u << 31;
+            break;
+        }
+    }
+    cta_sync();
+}
