@@ -131,7 +131,7 @@ class Clock:
 
 @pytest.mark.parametrize(
     ("seconds", "counts"),
-    [(1e-5, [16, 128, 156]), (1e-3, [16, 128, 156]), (5e-3, [16, *[40] * 7, 4]), (0.1, [16] * 18 + [12])],
+    [(1e-5, [16, 128, 156]), (1e-3, [16, 128, 156]), (1 / 256, [16, *[51] * 5, 29]), (0.1, [16] * 18 + [12])],
 )
 def test_launches_grow_to_a_fifth_of_a_second_with_the_same_bits(folder, monkeypatch, seconds, counts):
     run, device = Run(program(relu), (2, 3, 1), 300, 1), TwinDevice(folder, ctas=1)

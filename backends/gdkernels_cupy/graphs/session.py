@@ -27,7 +27,7 @@ from gdkernels_cupy.graphs.products import Matmul, shape_key
 from gdkernels_cupy.graphs.source import fixed_source, kernel_name, kernel_source, preamble
 from gdkernels_cupy.graphs.step_text import nodes_text, step_text
 
-__all__ = ["DeviceArray", "GraphSession", "SessionAddresses", "UnsupportedProductError"]
+__all__ = ["DeviceArray", "GraphSession", "SessionAddresses", "UnsupportedProductError", "module_text"]
 
 _log = logging.getLogger("gdkernels")
 
@@ -160,7 +160,7 @@ class GraphSession:
         self._graphs: dict[tuple[int, int], Any] = {}  # by the rows of the batch and the number of steps
         self._texts: dict[int, str] = {}
         self._products: set[str] = set()
-        self._module = device.kernels(_text(p.op_list for p in planned))
+        self._module = device.kernels(module_text(p.op_list for p in planned))
         for rows, plan in zip(map(sum, pieces), planned, strict=True):
             self._take_in(rows, plan, self._module)
         self._used = dict.fromkeys(self._steps, _CAPTURED_AT)
@@ -193,7 +193,7 @@ class GraphSession:
         same = [n.id for n in plan.op_list.scalars] == [n.id for n in self.op_list.scalars]
         if plan.bytes > self._memory.size or not (stays and same) or plan.op_list.numbers != self.op_list.numbers:
             return False
-        self._take_in(rows, plan, self.device.kernels(_text([plan.op_list])))
+        self._take_in(rows, plan, self.device.kernels(module_text([plan.op_list])))
         self._used[rows] = 0
         for old in [r for r in self._steps if r not in (self.batch, rows)][:-_KEPT_RESTS]:
             for kept in (self._at, self._steps, self._nodes, self._texts, self._used):
@@ -204,7 +204,7 @@ class GraphSession:
 
     def identity(self) -> list[Any]:
         """Return what JSON can hold, and what results of this session depend on besides its device."""
-        kernels = sha256(_text([self.op_list]).encode()).hexdigest()
+        kernels = sha256(module_text([self.op_list]).encode()).hexdigest()
         scalars = nodes_text(self.op_list.scalars)
         mine = {key: self.algorithms[key] for key in sorted(self._products)}
         return [self._texts[self.batch], kernels, scalars, mine, self.streamed]
@@ -455,7 +455,7 @@ def _parts(count: int, nodes: int) -> list[tuple[int, int]]:
     return [(size, launches), *([(1, rest)] if rest else [])]
 
 
-def _text(lists: Iterable[OperationList]) -> str:
+def module_text(lists: Iterable[OperationList]) -> str:
     """Return a module with the kernels of some lists, each once."""
     kernels = {
         kernel_name(op.kernel): op.kernel

@@ -28,7 +28,7 @@ from gdkernels_cupy.persistent.launch_device import DeviceProperties, LaunchDevi
 from gdkernels_cupy.persistent.shape import FORMATS, WIDEST, padded
 from gdkernels_cupy.persistent.source import BARRIER_SECONDS, KernelSource, write_source
 
-__all__ = ["PLAN_KERNEL", "PersistentExecutable", "applies"]
+__all__ = ["PLAN_KERNEL", "PersistentExecutable", "applies", "sources_of"]
 
 _log = logging.getLogger("gdkernels")
 
@@ -61,6 +61,17 @@ def applies(program: Program, widths: Sequence[int], precision: str, properties:
         except (TraceError, ScheduleError) as error:
             return str(error)
     return reason
+
+
+def sources_of(program: Program, widths: Sequence[int], precision: str, shared_bytes: int) -> Iterator[KernelSource]:
+    """Yield the sources that fit a device with so much shared memory a CTA, in the order in which they are tried.
+
+    Raises
+    ------
+    TraceError, ScheduleError
+        Where none does.
+    """
+    yield from _fitting(*_tasks(program), widths, precision, shared_bytes, {})
 
 
 def _unfit(widths: Sequence[int], precision: str, properties: DeviceProperties) -> str | None:
