@@ -62,6 +62,8 @@ INSTRUCTIONS = {
     "nanoseconds": ['"mov.u64 %0, %globaltimer;" : "=l"(now)'],
     # Release: what was written before is seen by whoever acquires; by the whole GPU, not by the CTA alone.
     "arrive": ['"red.release.gpu.global.add.u32 [%0], 1;" :: "l"(counter) : "memory"'],
+    # A number that no count comes to, whoever else writes it at the same time.
+    "give_up": ['"red.release.gpu.global.or.b32 [%0], 0x40000000;" :: "l"(counter) : "memory"'],
     # Acquire: what comes after is not read before.
     "arrived": ['"ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(seen) : "l"(counter) : "memory"'],
 }
@@ -191,6 +193,8 @@ def problems(nvrtc, header):
     ]
     must("release before acquire, between the CTA's barriers", order == sorted(order) and order[0] >= 0)
     must("a timer", "%globaltimer" in sync)
+    above = r"red\.release\.gpu\.global\.or\.b32 \[%\w+\], 0x40000000"
+    must("a number that everybody is below", bool(re.search(above, sync)))
     return wrong
 
 
@@ -213,6 +217,7 @@ FAULTS = {
     "a sum through the first level": ("ld.global.cg.f32", "ld.global.ca.f32"),
     "the CTA does not meet before it arrives": ("{\n    cta_sync();\n    phase += 1;", "{\n    phase += 1;"),
     "the CTA goes on before the others came": ("        }\n    }\n    cta_sync();\n}", "        }\n    }\n}"),
+    "those that give up count as one CTA": ("or.b32 [%0], 0x40000000", "add.u32 [%0], 1"),
 }
 
 

@@ -40,7 +40,7 @@ _WARPS = (8, 4)  # in a CTA, in the order in which they are tried
 # A launch cannot be interrupted, and a display that the device drives stands still: the first one is short and timed.
 _FIRST_STEPS, _MOST_STEPS, _GROWTH = 16, 1 << 14, 8
 _LAUNCH_SECONDS = 0.2
-_BARRIER = 2  # numbers that a launch has for its barrier: how many CTAs came, and whether one gave up
+_GAVE_UP = 1 << 30  # of a barrier's counter, which CTAs do not come to
 _FEW_CTAS, _TILES = 2, 5  # of what is compared with the definition
 _OLDEST = 80  # compute capability with these matrix instructions and asynchronous copies
 
@@ -196,19 +196,18 @@ class PersistentExecutable(Executable):
         numbers = len(step.results)
         results = device.zeros(steps * numbers, "float32")
         # What a launch needs is there before the first of them: memory must not run out when parameters have moved.
-        barriers = device.zeros(_BARRIER * -(-steps // _FIRST_STEPS), "uint32")
+        barriers = device.zeros(-(-steps // _FIRST_STEPS), "uint32")
 
         def launch(number: int, start: int, count: int) -> None:
             arguments = (
                 arrays, weights, image, x, y, share, rows[start * batch :], scalars[start * len(step.scalars) :],
-                partial, gradients, totals, results[start * numbers :], barriers[_BARRIER * number :],
+                partial, gradients, totals, results[start * numbers :], barriers[number:],
                 len(order) - start * batch, batch, count,
             )  # fmt: skip
             kernels.launch("train", ctas, source.shared_bytes, arguments, together=True)
 
         launches = self._launched(steps, launch)
-        gave_up = device.to_numpy(barriers).reshape(-1, _BARRIER)[:launches, 1]
-        if gave_up.any():
+        if (device.to_numpy(barriers)[:launches] >= _GAVE_UP).any():
             raise BackendError(
                 f"the CTAs of a persistent kernel waited for each other on {self.plan.device} for longer than "
                 f"{BARRIER_SECONDS} s and gave up; nothing of this run is kept. Something stops them: a debugger, or "

@@ -103,29 +103,29 @@ FN uint32_t arrived(const uint32_t* counter) {
     asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(seen) : "l"(counter) : "memory");
     return seen;
 }
+// Whatever is waited for, the counter is above it from now on: everybody goes on, and the host sees why.
+FN void give_up(uint32_t* counter) {
+    asm volatile("red.release.gpu.global.or.b32 [%0], 0x40000000;" :: "l"(counter) : "memory");
+}
 FN void pause() {}
 #else
 #include "host_primitives.h"
 #endif
 
-// All CTAs have to be resident, and the two numbers zero when the grid starts: how many CTAs came, and whether one gave
-// up waiting. Then none waits any more, and the host discards what comes out. `phase` counts the calls of a launch; its
-// highest bit, in the thread that waits, says that this one gave up.
-FN void grid_sync(uint32_t* barrier, uint32_t& phase) {
+// All CTAs have to be resident, and the counter zero when the grid starts. `phase` counts the calls of a launch. Where a CTA
+// waits for too long, all go on, through later calls too, and the host discards what comes out.
+FN void grid_sync(uint32_t* counter, uint32_t& phase) {
     cta_sync();
     phase += 1;
-    if (thread() == 0 && phase >> 31 == 0) {
+    if (thread() == 0) {
         const uint32_t wanted = phase * ctas();
-        arrive(barrier);
+        arrive(counter);
         unsigned long long began = 0;
-        for (uint32_t turn = 1; arrived(barrier) < wanted; turn++) {
+        for (uint32_t turn = 1; arrived(counter) < wanted; turn++) {
             pause();
             if (BARRIER_NANOSECONDS == 0 || turn % 1024) continue;  // the timer is slow to read
             if (began == 0) began = nanoseconds();
-            if (nanoseconds() - began > BARRIER_NANOSECONDS) arrive(barrier + 1);
-            if (arrived(barrier + 1) == 0) continue;
-            phase |= 1u << 31;
-            break;
+            if (nanoseconds() - began > BARRIER_NANOSECONDS) give_up(counter);
         }
     }
     cta_sync();
