@@ -33,7 +33,18 @@ class Array:
         return (2, self.device.id)
 
 
-def make(*, driver=13020, needed=13020, count=1, count_error=None, breaks=None, free=(3, 10), pool=2, wrong=False):
+def make(
+    *,
+    driver=13020,
+    needed=13020,
+    count=1,
+    count_error=None,
+    breaks=None,
+    free=(3, 10),
+    pool=2,
+    wrong=False,
+    capabilities=("90", "90"),
+):
     """Return a module; `breaks` maps the name of a function to the exception that it raises."""
     current = [0]
     breaks = breaks or {}
@@ -41,6 +52,7 @@ def make(*, driver=13020, needed=13020, count=1, count_error=None, breaks=None, 
     class Device:
         def __init__(self, number=None):
             self.id = current[-1] if number is None else number
+            self.compute_capability = capabilities[self.id]
 
         def __enter__(self):
             current.append(self.id)
@@ -80,6 +92,7 @@ def make(*, driver=13020, needed=13020, count=1, count_error=None, breaks=None, 
 
     cupy = types.ModuleType("cupy")
     cupy.synchronized = []
+    cupy.__version__ = "14.2.0"
     cupy.ndarray = Array
     cupy.asarray, cupy.matmul, cupy.sqrt, cupy.from_dlpack = asarray, matmul, sqrt, from_dlpack
     cupy.asnumpy = lambda x: x.values.copy()
@@ -90,6 +103,7 @@ def make(*, driver=13020, needed=13020, count=1, count_error=None, breaks=None, 
         runtimeGetVersion=lambda: needed,
         getDeviceCount=get_device_count,
         memGetInfo=lambda: free,
+        getDeviceProperties=lambda number: {"name": b"made up", "uuid": bytes([number])},
     )
     stream = types.SimpleNamespace(synchronize=lambda: cupy.synchronized.append(current[-1]))
     cupy.cuda = types.SimpleNamespace(Device=Device, runtime=runtime, get_current_stream=lambda: stream)

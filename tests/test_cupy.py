@@ -8,16 +8,24 @@ import gdkernels_cupy
 import numpy as np
 import pytest
 from gdkernels_cupy import CuPyBackend
+from gdkernels_cupy.cuda import errors, trial
 
 from gdkernels.errors import BackendError, InputError
+from gdkernels.system.cache_folder import cache_folder
 
 
 @pytest.fixture(autouse=True)
-def clean_environment(monkeypatch):
-    for name in ("CUDA_VISIBLE_DEVICES", "CUPY_TF32"):
+def clean_environment(monkeypatch, tmp_path):
+    """The stand-in is in this process alone: here what another process would try is tried."""
+    for name in ("CUDA_VISIBLE_DEVICES", "CUPY_TF32", "GDKERNELS_CHECK"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("GDKERNELS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(errors, "_used_by", set())
+    monkeypatch.setattr(trial, "tried_elsewhere", lambda names: {name: trial.problem_of(name) for name in names})
+    gdkernels_cupy._warn_once.cache_clear()
 
 
+TRIED_ELSEWHERE = trial.tried_elsewhere
 NO_DRIVER = fake_cupy.CUDARuntimeError(35, "cudaErrorInsufficientDriver: CUDA driver version is insufficient")
 NO_DEVICE = fake_cupy.CUDARuntimeError(100, "cudaErrorNoDevice: no CUDA-capable device is detected")
 MISMATCH = fake_cupy.CUDARuntimeError(803, "cudaErrorSystemDriverMismatch: system has unsupported display driver")
@@ -85,6 +93,102 @@ def test_a_working_device_has_no_problem(monkeypatch):
     assert CuPyBackend().devices() == ["cuda:0", "cuda:1"]
 
 
+# ---- processes that chose a CPU, and devices one by one
+
+
+def test_no_device_is_touched_by_a_process_that_only_asks(monkeypatch):
+    """Memory, handles and kernels are another process's: a context takes hundreds of megabytes, and seconds."""
+    cupy = fake_cupy.install(monkeypatch, count=2)
+    tried = []
+    monkeypatch.setattr(trial, "tried_elsewhere", lambda names: tried.append(names) or dict.fromkeys(names))
+    for name in ("asarray", "matmul", "sqrt", "asnumpy", "from_dlpack", "get_default_memory_pool"):
+        monkeypatch.setattr(cupy, name, None)
+    monkeypatch.setattr(cupy.cuda.Device, "__enter__", None)
+    backend = CuPyBackend()
+    assert backend.unavailable() is None
+    assert backend.devices() == ["cuda:0", "cuda:1"]
+    assert backend.precisions == ("float64", "float32", "tf32", "bfloat16")
+    assert tried == [["cuda:0", "cuda:1"]]
+
+
+def test_what_computed_once_is_not_tried_again(monkeypatch):
+    tried = []
+    monkeypatch.setattr(trial, "tried_elsewhere", lambda names: tried.append(names) or dict.fromkeys(names))
+    for driver, times in ((13020, 1), (13020, 1), (13030, 2)):
+        fake_cupy.install(monkeypatch, driver=driver)
+        assert CuPyBackend().unavailable() is None
+        assert len(tried) == times
+    monkeypatch.setenv("GDKERNELS_CHECK", "always")
+    assert CuPyBackend().unavailable() is None
+    assert len(tried) == 3
+    monkeypatch.setenv("GDKERNELS_CHECK", "never")
+    (kept,) = [path for path in cache_folder().iterdir() if path.name.startswith("trial")][:1]
+    kept.unlink()
+    assert CuPyBackend().unavailable() is None
+    assert len(tried) == 3
+
+
+def test_a_failure_is_tried_again(monkeypatch):
+    fake_cupy.install(monkeypatch, wrong=True)
+    assert "wrong" in CuPyBackend().unavailable()
+    fake_cupy.install(monkeypatch)
+    assert CuPyBackend().unavailable() is None
+
+
+def test_an_old_card_hides_no_good_one(monkeypatch, caplog):
+    fake_cupy.install(monkeypatch, count=2, capabilities=("61", "90"))
+    backend = CuPyBackend()
+    with caplog.at_level("WARNING", "gdkernels"):
+        assert backend.unavailable() is None
+        assert backend.devices() == ["cuda:1"]
+    assert caplog.text.count("cuda:0 is not used: cuda:0 has compute capability 6.1") == 1
+    assert backend.lacks("bfloat16") is None
+
+
+def test_cards_that_are_all_too_old_are_a_reason(monkeypatch):
+    fake_cupy.install(monkeypatch, count=2, capabilities=("61", "70"))
+    reason = CuPyBackend().unavailable()
+    assert "cuda:0 has compute capability 6.1, and CUDA 13 compiles for 7.5 and newer" in reason
+    assert 'pip install "gdkernels[cuda12]"' in reason
+    fake_cupy.install(monkeypatch, count=2, capabilities=("61", "70"), needed=12090)
+    assert CuPyBackend().unavailable() is None
+
+
+@pytest.mark.parametrize("precision", ["tf32", "bfloat16"])
+def test_a_card_without_a_matrix_unit_for_a_precision_says_so(monkeypatch, precision):
+    fake_cupy.install(monkeypatch, capabilities=("75",))
+    backend = CuPyBackend()
+    assert backend.unavailable() is None
+    assert backend.precisions == ("float64", "float32")
+    reason = backend.lacks(precision)
+    assert f"{precision} needs compute capability 8.0, and cuda:0 has 7.5" in reason
+    assert "precision='float32'" in reason
+
+
+def test_a_device_that_fails_alone_is_left_out_alone(monkeypatch, caplog):
+    fake_cupy.install(monkeypatch, count=2)
+    monkeypatch.setattr(trial, "tried_elsewhere", lambda names: {"cuda:0": "it is on fire", "cuda:1": None})
+    backend = CuPyBackend()
+    with caplog.at_level("WARNING", "gdkernels"):
+        assert backend.unavailable() is None
+        assert backend.devices() == ["cuda:1"]
+    assert "cuda:0 is not used: it is on fire" in caplog.text
+
+
+def test_another_process_tries_and_says_what_is_wrong():
+    """The real one: without a GPU it ends in a reason for each device, in place of an exception."""
+    pytest.importorskip("cupy")
+    found = TRIED_ELSEWHERE(["cuda:77"])
+    assert list(found) == ["cuda:77"]
+    assert "allocating memory on cuda:77 fails" in found["cuda:77"]
+
+
+def test_a_process_that_dies_is_a_reason(monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    found = TRIED_ELSEWHERE(["cuda:0"])
+    assert "a process that tries it ends with code 1" in found["cuda:0"]
+
+
 def test_not_installed(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", None)
     reason = CuPyBackend().unavailable()
@@ -150,6 +254,27 @@ def test_expected_is_hardware_that_nobody_hid(monkeypatch, tmp_path, nodes, visi
     monkeypatch.setattr(gdkernels_cupy, "_PROC", tmp_path / "proc")
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert CuPyBackend().expected() is expected
+
+
+@pytest.mark.parametrize(
+    ("nodes", "expected"),
+    [
+        (("dev/dxg",), False),  # Windows shows it for any graphics card
+        (("dev/dxg", "wsl/libcuda.so.1"), True),
+        (("wsl/libcuda.so.1",), False),
+        (("dev/nvhost-gpu",), True),  # Jetson
+        (("dev/nvgpu",), True),
+    ],
+)
+def test_wsl_and_jetson_are_expected_too(monkeypatch, tmp_path, nodes, expected):
+    for folder in ("dev", "proc", "wsl"):
+        (tmp_path / folder).mkdir()
+    for node in nodes:
+        (tmp_path / node).touch()
+    monkeypatch.setattr(gdkernels_cupy, "_DEV", tmp_path / "dev")
+    monkeypatch.setattr(gdkernels_cupy, "_PROC", tmp_path / "proc")
+    monkeypatch.setattr(gdkernels_cupy, "_WSL", tmp_path / "wsl" / "libcuda.so.1")
     assert CuPyBackend().expected() is expected
 
 

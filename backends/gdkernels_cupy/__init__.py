@@ -3,8 +3,9 @@
 import logging
 import os
 import re
-from contextlib import AbstractContextManager
-from functools import cached_property
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from gdkernels.backend import PRECISIONS, Backend, Executable, Plan, host_array,
 from gdkernels.backend.program import Program
 from gdkernels.errors import BackendError, InputError, TraceError
 from gdkernels.lowering.steps import ScheduleError
+from gdkernels_cupy.cuda import trial
+from gdkernels_cupy.cuda.errors import as_backend_errors, last_line, mark_used, was_forked
 from gdkernels_cupy.cuda.pinned import fits, keep_on_host
 
 __all__ = ["CuPyBackend"]
@@ -31,6 +34,12 @@ _INSTALL_DRIVER = (
 _PROC = Path("/proc/driver/nvidia/gpus")
 _DEV = Path("/dev")
 
+# Windows' subsystem for Linux and Jetson have no /dev/nvidia0: the driver of the first is that of Windows.
+_WSL = Path("/usr/lib/wsl/lib/libcuda.so.1")
+_JETSON = ("nvhost-gpu", "nvgpu")
+_CUDA_13 = 13000
+_MATRIX_UNIT = 80  # compute capability with tf32 and bfloat16
+
 _SMALL = 1 << 24  # bytes that are not worth a question
 
 # CUDA's and DLPack's own numbers.
@@ -43,7 +52,6 @@ class CuPyBackend(Backend):
 
     name = "cupy"
     priority = 20
-    precisions = PRECISIONS
     compiles_weighted = True
 
     def unavailable(self) -> str | None:
@@ -54,13 +62,34 @@ class CuPyBackend(Backend):
                 return f"CuPy is not installed: {_INSTALL}"
             return f"CuPy is installed but lacks {error.name}: pip install {error.name}"
         except ImportError as error:
-            return f"CuPy is installed but cannot be imported ({_last_line(error)}): uninstall it, then {_INSTALL}"
-        return _no_driver_or_device(cupy) or _tf32_by_environment() or _does_not_compute(cupy)
+            return f"CuPy is installed but cannot be imported ({last_line(error)}): uninstall it, then {_INSTALL}"
+        if was_forked():
+            return (
+                "this process is a fork of one that used CUDA, where CUDA does not work: start workers with "
+                "multiprocessing.get_context('spawn')"
+            )
+        problem = _no_driver_or_device(cupy) or _tf32_by_environment()
+        if problem is not None or self.devices():
+            return problem
+        return next(iter(self._problems.values()))
+
+    @cached_property
+    def _problems(self) -> dict[str, str]:
+        """What is wrong with each GPU that cannot be used; an old card must not hide a good one."""
+        import cupy
+
+        count = cupy.cuda.runtime.getDeviceCount()
+        old = {f"cuda:{k}": _too_old(cupy, k) for k in range(count)}
+        tried = trial.problems(count) if not all(old.values()) else {}
+        found = {name: old[name] or tried.get(name) for name in old}
+        return {name: problem for name, problem in found.items() if problem}
 
     def expected(self) -> bool:
         hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
         if hidden is not None and hidden.strip() in ("", "-1"):
             return False
+        if ((_DEV / "dxg").exists() and _WSL.exists()) or any((_DEV / name).exists() for name in _JETSON):
+            return True
         return (_PROC.is_dir() and any(_PROC.iterdir())) or any(
             re.fullmatch(r"nvidia\d+", node.name) for node in _DEV.glob("nvidia*")
         )
@@ -68,7 +97,22 @@ class CuPyBackend(Backend):
     def devices(self) -> list[str]:
         import cupy
 
-        return [f"cuda:{k}" for k in range(cupy.cuda.runtime.getDeviceCount())]
+        names = [f"cuda:{k}" for k in range(cupy.cuda.runtime.getDeviceCount())]
+        for name, problem in self._problems.items():
+            if len(self._problems) < len(names):
+                _warn_once(f"{name} is not used: {problem}")
+        return [name for name in names if name not in self._problems]
+
+    @property
+    def precisions(self) -> tuple[str, ...]:  # type: ignore[override]  # the devices are asked when somebody wants it
+        return tuple(p for p in PRECISIONS if self.lacks(p) is None)
+
+    def lacks(self, precision: str) -> str | None:
+        if precision == storage_dtype(precision):
+            return None
+        from gdkernels_cupy.cuda.device import known_problem
+
+        return known_problem() or _no_matrix_unit(precision)
 
     @cached_property
     def xp(self) -> Any:
@@ -77,11 +121,16 @@ class CuPyBackend(Backend):
         return array_api_compat.cupy
 
     def asarray(self, x: Any, *, dtype: str, device: str) -> Any:
+        where = _number(device)
+        with as_backend_errors(device):
+            return self._placed(x, dtype, where, device)
+
+    def _placed(self, x: Any, dtype: str, where: int, device: str) -> Any:
         import cupy
 
         from gdkernels_cupy.cuda.device import check_device, free_bytes
 
-        where = _number(device)
+        mark_used()
         if isinstance(x, cupy.ndarray):
             check_device(x.device.id, where)
         elif _is_cuda_dlpack(x):
@@ -109,14 +158,16 @@ class CuPyBackend(Backend):
     def to_numpy(self, x: Any) -> npt.NDArray[Any]:
         import cupy
 
-        host: npt.NDArray[Any] = cupy.asnumpy(x)
+        with as_backend_errors("the device"):
+            host: npt.NDArray[Any] = cupy.asnumpy(x)
         return host
 
-    def on_device(self, device: str) -> AbstractContextManager[Any]:
+    @contextmanager
+    def on_device(self, device: str) -> Iterator[None]:
         import cupy
 
-        context: AbstractContextManager[Any] = cupy.cuda.Device(_number(device))
-        return context
+        with as_backend_errors(device), cupy.cuda.Device(_number(device)):
+            yield
 
     def synchronize(self, device: str) -> None:
         """Wait for what this thread has begun: CUDA refuses to wait for a device while another captures a graph."""
@@ -135,9 +186,21 @@ class CuPyBackend(Backend):
 
     def compile(self, program: Program, plan: Plan) -> Executable | None:
         from gdkernels_cupy.choice import ChosenExecutable
+        from gdkernels_cupy.cuda.device import problem_of
 
+        number = _number(plan.device)
+        with as_backend_errors(plan.device):
+            problem = problem_of(number)
+        if problem is not None:
+            if plan.precision != storage_dtype(plan.precision):
+                raise BackendError(
+                    f"{plan.precision} needs what is compiled, and nothing is for {plan.device}: {problem}; or choose "
+                    "precision='float32'"
+                )
+            _warn_once(f"nothing is compiled for {plan.device}: {problem}; the definition runs on CuPy")
+            return None
         try:
-            return ChosenExecutable(program, plan, _number(plan.device))
+            return ChosenExecutable(program, plan, number, self)
         except (TraceError, ScheduleError) as error:
             if plan.precision != storage_dtype(plan.precision):
                 raise BackendError(
@@ -188,33 +251,35 @@ def _tf32_by_environment() -> str | None:
     return None if value == "0" else f"CUPY_TF32={value} would turn float32 into TF32: `unset CUPY_TF32`"
 
 
-def _does_not_compute(cupy: Any) -> str | None:
-    """Try what training needs: memory, a product (cuBLAS), a generated kernel (NVRTC); say what is missing."""
-    size = 8
-    libraries = f'pip install "cupy-cuda{cupy.cuda.runtime.runtimeGetVersion() // 1000}x[ctk]"'
-    doing = "allocating memory"
+def _too_old(cupy: Any, number: int) -> str | None:
+    """Return why CUDA cannot compile for a GPU; no context is made to find out."""
+    capability, oldest = int(cupy.cuda.Device(number).compute_capability), 75
+    if cupy.cuda.runtime.runtimeGetVersion() < _CUDA_13 or capability >= oldest:
+        return None
+    return (
+        f"cuda:{number} has compute capability {capability / 10}, and CUDA 13 compiles for {oldest / 10} and newer: "
+        'pip install "gdkernels[cuda12]"'
+    )
+
+
+def _no_matrix_unit(precision: str) -> str | None:
+    """Return why no GPU here has a precision; None where one has it, or none is known."""
     try:
-        with cupy.cuda.Device(0):
-            ones = cupy.asarray(np.ones((size, size), dtype=np.float32))
-            doing = "a matrix product (cuBLAS)"
-            product = cupy.matmul(ones, ones)
-            doing = "compiling a kernel (NVRTC)"
-            host = cupy.asnumpy(cupy.sqrt(product))
-    except Exception as error:  # its kinds differ from library to library and from release to release
-        kind = type(error).__name__
-        if kind == "CompileException" and "gpu-architecture" in str(error):
-            return 'this CUDA no longer compiles for so old a GPU: pip install "gdkernels[cuda12]"'
-        # ImportError where cuBLAS is not found, DynamicLibNotFoundError (of cuda.pathfinder) where NVRTC is not,
-        # CompileException where the headers of CUDA are not.
-        if isinstance(error, ImportError) or kind in ("DynamicLibNotFoundError", "CompileException"):
-            return f"{doing} needs a CUDA library that is not found ({_last_line(error)}): {libraries}"
-        return (
-            f"{doing} on cuda:0 fails ({kind}: {_last_line(error)}); "
-            "`nvidia-smi` shows who uses the device and what the driver says"
-        )
-    if not np.allclose(host, size**0.5, rtol=1e-6):
-        return f"a matrix product on cuda:0 is wrong ({host.flat[0]} instead of {size**0.5:.6f}): {libraries}"
-    return None
+        import cupy
+
+        numbers = range(cupy.cuda.runtime.getDeviceCount())
+        found = {f"cuda:{k}": int(cupy.cuda.Device(k).compute_capability) for k in numbers}
+    except Exception:  # no CuPy, no driver, no device: `unavailable` says which
+        return None
+    if not found or max(found.values()) >= _MATRIX_UNIT:
+        return None
+    named = ", ".join(f"{name} has {capability / 10}" for name, capability in found.items())
+    return f"{precision} needs compute capability {_MATRIX_UNIT / 10}, and {named}: choose precision='float32'"
+
+
+@cache
+def _warn_once(message: str) -> None:
+    _log.warning("%s", message)
 
 
 def _number(device: str) -> int:
@@ -230,8 +295,3 @@ def _is_cuda_dlpack(x: Any) -> bool:
 
 def _version(number: int) -> str:
     return f"{number // 1000}.{number % 1000 // 10}"
-
-
-def _last_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines()]
-    return next((line for line in reversed(lines) if line.strip("=")), type(error).__name__)

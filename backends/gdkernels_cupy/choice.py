@@ -1,39 +1,71 @@
-"""Which of the two engines runs a program: the persistent kernel where a network is narrow, CUDA graphs elsewhere."""
+"""Which way runs a program: the persistent kernel where a network is narrow, CUDA graphs elsewhere; each is checked."""
 
 from __future__ import annotations
 
 import logging
-from functools import cache
-from itertools import pairwise
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from gdkernels.backend import Executable, Plan, State
-from gdkernels.backend.arguments import widths_of
+from gdkernels.backend import Backend, Executable, Plan, State, storage_dtype
+from gdkernels.backend.arguments import check_run, widths_of
+from gdkernels.backend.definition_executable import DefinitionExecutable
 from gdkernels.backend.program import Program
-from gdkernels.backend.verification import bound, continue_on_numpy, named_arrays, relative_error, start
-from gdkernels.definition import activations, losses
-from gdkernels.definition.network import Layer, Layers
-from gdkernels.definition.objective import Objective
-from gdkernels.definition.optimizers import SGD
+from gdkernels.definition.network import Layers
+from gdkernels.errors import BackendError
 from gdkernels.lowering.steps import ScheduleError
-from gdkernels_cupy.cuda.device import free_bytes
+from gdkernels_cupy.checking.check import Call, SelfCheck, check_mode
+from gdkernels_cupy.cuda.device import check_device, free_bytes
+from gdkernels_cupy.cuda.errors import DeviceFailedError, DeviceMemoryError, as_backend_errors
 from gdkernels_cupy.cuda.pinned import is_on_host
 from gdkernels_cupy.graphs.executable import CudaGraphExecutable
 from gdkernels_cupy.persistent.cuda import CudaLaunchDevice, properties_of
 from gdkernels_cupy.persistent.executable import PLAN_KERNEL, PersistentExecutable, applies
 
-__all__ = ["ChosenExecutable", "persistent_is_right"]
+__all__ = ["ChosenExecutable"]
 
 _log = logging.getLogger("gdkernels")
 
 _MOST_RECORDS = 2**31 - 1  # which the persistent kernel numbers
+_DEFINITION = "definition"  # what plans call it
+
+
+@dataclass(frozen=True)
+class _Way:
+    """A way of computing a program.
+
+    Attributes
+    ----------
+    name
+        In words.
+    executable
+        What runs it.
+    checked
+        What is compared with the definition in its place; nothing where it is the definition.
+    batch
+        The records of a checked step at least.
+    """
+
+    name: str
+    executable: Executable
+    checked: tuple[PersistentExecutable | CudaGraphExecutable, ...] = ()
+    batch: int = 1
 
 
 class ChosenExecutable(Executable):
     """Decides when the widths are first seen; ``kernel`` among the plan's choices says what runs, or what has to.
+
+    A way is believed once two steps of it are the definition's here; one that is not is left for the next: the
+    persistent kernel, CUDA graphs, CUDA graphs whose products do nothing else, the definition on CuPy.
+
+    Attributes
+    ----------
+    passed_over
+        What was wrong with the ways that are not used, by what they are called.
 
     Raises
     ------
@@ -41,13 +73,19 @@ class ChosenExecutable(Executable):
         Where the program is not one that is compiled.
     """
 
-    origin = "compiled"
-
-    def __init__(self, program: Program, plan: Plan, number: int) -> None:
-        self._program, self._wished, self._number = program, plan, number
+    def __init__(self, program: Program, plan: Plan, number: int, backend: Backend) -> None:
+        self._program, self._wished, self._number, self._backend = program, plan, number, backend
         self._graphs = CudaGraphExecutable(program, plan, number)
         self._last: Executable = self._graphs
         self._by_widths: dict[tuple[int, ...], tuple[Executable, str]] = {}
+        self._check = SelfCheck(backend, program, plan)
+        self._problems: dict[tuple[Any, ...], str | None] = {}
+        self._predicts: dict[tuple[Any, ...], Executable] = {}
+        self.passed_over: dict[str, str] = {}
+
+    @property
+    def origin(self) -> str:  # type: ignore[override]
+        return self._last.origin
 
     @property
     def plan(self) -> Plan:  # type: ignore[override]
@@ -63,18 +101,40 @@ class ChosenExecutable(Executable):
         learning_rates: npt.NDArray[np.float64],
         sample_weight: Any = None,
     ) -> tuple[float, float | None]:
-        # The persistent kernel keeps rounded inputs on the device: not those that do not fit there.
-        widths = widths_of(state.parameters)
-        self._last = self._graphs if is_on_host(x) or len(x) > _MOST_RECORDS else self._chosen(widths)[0]
-        if isinstance(self._last, PersistentExecutable):
-            need = self._last.bytes_for(widths, len(x), min(batch_size, len(order)), len(learning_rates))
-            if need > _free_on(self._number):
-                _log.info("CUDA graphs run this network: the persistent kernel needs %.2f GB more", need / 1e9)
-                self._last = self._graphs
-        return self._last.run(state, x, y, order, batch_size, learning_rates, sample_weight)
+        with as_backend_errors(self._device):
+            call = Call(state, x, y, order, min(batch_size, len(order)), learning_rates, sample_weight)
+            if check_mode() != "never":
+                arguments = (state.parameters, x, y, order, batch_size, learning_rates, sample_weight)
+                check_run(self._program, *arguments)
+                check_device(x.device.id, self._number)
+                check_device(y.device.id, self._number)
+            self._last = self._believed(call)
+            try:
+                return self._last.run(state, x, y, order, batch_size, learning_rates, sample_weight)
+            except DeviceMemoryError as error:
+                if not isinstance(self._last, PersistentExecutable):
+                    raise
+                _log.warning("CUDA graphs run this epoch: %s", error)
+            self._last = self._graphs
+            return self._last.run(state, x, y, order, batch_size, learning_rates, sample_weight)
 
     def predict(self, parameters: Layers, x: Any) -> Any:
-        return self._graphs.predict(parameters, x)
+        with as_backend_errors(self._device):
+            key = widths_of(parameters), int(x.shape[0]).bit_length()
+            if check_mode() == "never" or not x.shape[0]:
+                return self._graphs.predict(parameters, x)
+            if key in self._predicts:
+                return self._predicts[key].predict(parameters, x)
+            problems = []
+            for way in self._compiled_ways():
+                output = way.executable.predict(parameters, x)
+                problem = self._check.wrong_prediction(parameters, x, output)
+                if problem is None:
+                    self._predicts[key] = way.executable
+                    return output
+                problems.append(self._is_not_used(way, key[0], problem))
+            self._predicts[key] = self._definition(problems)
+            return self._predicts[key].predict(parameters, x)
 
     def workspace(self, batch_size: int) -> int:
         return self._last.workspace(batch_size)
@@ -83,12 +143,97 @@ class ChosenExecutable(Executable):
         """Return in words what runs networks of these widths, and why."""
         return self._chosen(widths)[1]
 
+    # ---- ways, the fastest first
+
+    @property
+    def _device(self) -> str:
+        return f"cuda:{self._number}"
+
+    def _believed(self, call: Call) -> Executable:
+        """Return the first way that does what the definition does.
+
+        Raises
+        ------
+        BackendError
+            Where none does.
+        """
+        widths = widths_of(call.state.parameters)
+        if self._wished.choices.get("kernel") == _DEFINITION:
+            return self._definition([])
+        problems = []
+        for way in self._ways(widths, call):
+            key = (way.name, widths, call.batch, is_on_host(call.x))
+            if key not in self._problems:
+                self._problems[key] = self._problem(way, call)
+            problem = self._problems[key]
+            if problem is None:
+                return way.executable
+            problems.append(self._is_not_used(way, widths, problem))
+        return self._definition(problems)
+
+    def _problem(self, way: _Way, call: Call) -> str | None:
+        try:
+            enlarged = replace(call, batch=max(call.batch, way.batch))
+            return self._check.problem(way.checked, way.checked[0].identity, enlarged)
+        except (DeviceFailedError, DeviceMemoryError):
+            raise
+        except BackendError as error:
+            return f"it fails here ({error})"
+
+    def _is_not_used(self, way: _Way, widths: tuple[int, ...], problem: str) -> str:
+        shape, precision = "-".join(map(str, widths)), self._wished.precision
+        _warn_once(f"{way.name} is not used for {shape} in {precision} on {self._device}: {problem}")
+        self.passed_over[way.name] = problem
+        return f"{way.name}: {problem}"
+
+    def _ways(self, widths: tuple[int, ...], call: Call) -> Iterator[_Way]:
+        # The persistent kernel keeps rounded inputs on the device: not those that do not fit there.
+        fits = not is_on_host(call.x) and len(call.x) <= _MOST_RECORDS
+        persistent = self._chosen(widths)[0] if fits else self._graphs
+        if isinstance(persistent, PersistentExecutable):
+            need = persistent.bytes_for(widths, len(call.x), call.batch, len(call.rates))
+            if need <= _free_on(self._number):
+                checked, batch = persistent.to_check(widths)
+                yield _Way("the persistent kernel", persistent, checked, batch)
+            else:
+                _log.info("CUDA graphs run this network: the persistent kernel needs %.2f GB more", need / 1e9)
+        yield from self._compiled_ways()
+
+    def _compiled_ways(self) -> Iterator[_Way]:
+        yield _Way("the engine of CUDA graphs", self._graphs, (self._graphs,))
+        if self._graphs.plan.choices.get("epilogues") != ():
+            yield _Way("the engine of CUDA graphs without epilogues", self._plain_graphs, (self._plain_graphs,))
+
+    @cached_property
+    def _plain_graphs(self) -> CudaGraphExecutable:
+        choices = {**self._wished.choices, "kernel": "graphs", "epilogues": ()}
+        return CudaGraphExecutable(self._program, replace(self._wished, choices=choices), self._number)
+
+    def _definition(self, problems: list[str]) -> Executable:
+        """Return the definition on CuPy.
+
+        Raises
+        ------
+        BackendError
+            Where CuPy's products do not know the precision.
+        """
+        precision = self._wished.precision
+        if precision != storage_dtype(precision):
+            raise BackendError(
+                f"nothing computes this network rightly in {precision} on {self._device} ({'; '.join(problems)}): "
+                "choose precision='float32', or another backend"
+            )
+        plan = replace(self._wished, choices={"kernel": _DEFINITION})
+        return DefinitionExecutable(self._backend, self._program, plan)
+
     def _chosen(self, widths: tuple[int, ...]) -> tuple[Executable, str]:
         if widths not in self._by_widths:
             try:
                 persistent = self._persistent(widths)
                 self._by_widths[widths] = persistent, "the persistent kernel runs it"
-            except ScheduleError as reason:
+            except (DeviceFailedError, DeviceMemoryError):
+                raise
+            except (ScheduleError, BackendError) as reason:
                 why = f"CUDA graphs run it, not the persistent kernel: {reason}"
                 level = logging.WARNING if self._wished.choices.get("kernel") == PLAN_KERNEL else logging.INFO
                 _log.log(level, "%s: %s", "-".join(map(str, widths)), why)
@@ -100,46 +245,17 @@ class ChosenExecutable(Executable):
         if wished != PLAN_KERNEL:
             raise ScheduleError(f"the plan asks for {wished}")
         reason = applies(self._program, widths, self._wished.precision, properties_of(self._number))
-        reason = reason or persistent_is_right(self._number, self._wished.precision)
         if reason is not None:
             raise ScheduleError(reason)
-        persistent = PersistentExecutable(self._program, self._wished, CudaLaunchDevice(self._number))
-        persistent.bind(widths)
+        with as_backend_errors(self._device):
+            persistent = PersistentExecutable(self._program, self._wished, CudaLaunchDevice(self._number))
+            persistent.bind(widths)
         return persistent
 
 
 @cache
-def persistent_is_right(number: int, precision: str) -> str | None:
-    """Let the persistent kernel do a few small steps on the GPU of that number, and return what is wrong with them."""
-    program = Program(
-        (activations.relu, activations.tanh, activations.identity), objective=Objective(losses.sse), optimizer=SGD()
-    )
-    random = np.random.default_rng(0)
-    widths, records, batch = (5, 24, 16, 3), 300, 130
-    parameters = [Layer(_draw(random, (m, n)) / 2, _draw(random, (n,)) / 4) for m, n in pairwise(widths)]
-    x, y = _draw(random, (records, widths[0])), _draw(random, (records, widths[-1]))
-    order, rates = random.permutation(records), np.full(3, 0.05)
-    wanted = start(program, parameters, lambda a: np.array(a, np.float64))
-    own = start(program, parameters, lambda a: np.array(a, np.float32))
-    continue_on_numpy(program, wanted, x, y, order, batch, rates)
-    continue_on_numpy(program, own, x, y, order, batch, rates, precision)
-    try:
-        device = CudaLaunchDevice(number)
-        found = start(program, parameters, lambda a: device.put(np.ascontiguousarray(a, np.float32)))
-        executable = PersistentExecutable(program, Plan("cupy", f"cuda:{number}", precision), device)
-        executable.run(found, device.put(x), device.put(y), order, batch, rates)
-        arrays = dict(named_arrays(found, device.to_numpy))
-    except Exception as error:  # whatever a device answers: CUDA graphs do the work then
-        problem = f"it fails here ({type(error).__name__}: {error})"
-        _log.warning("the persistent kernel is not used: %s", problem)
-        return problem
-    for (name, a64), (_, a) in zip(named_arrays(wanted), named_arrays(own), strict=True):
-        off, allowed = relative_error(arrays[name], a64), bound(relative_error(a, a64), precision, 100)
-        if not off <= allowed:
-            problem = f"{name} is off by {off:.1e} after three steps, at most {allowed:.1e} is allowed"
-            _log.warning("the persistent kernel is not used: %s", problem)
-            return problem
-    return None
+def _warn_once(message: str) -> None:
+    _log.warning("%s", message)
 
 
 def _free_on(number: int) -> int:
@@ -147,7 +263,3 @@ def _free_on(number: int) -> int:
 
     with cupy.cuda.Device(number):
         return free_bytes()
-
-
-def _draw(random: np.random.Generator, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
-    return random.standard_normal(shape, dtype=np.float32)

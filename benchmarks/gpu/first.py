@@ -6,6 +6,8 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,15 @@ from gdkernels.backend import PRECISIONS, Plan, storage_dtype
 from gdkernels.backend.verification import named_arrays, relative_error, start
 from gdkernels.testing.cases import CASES, data_of
 
-__all__ = ["epilogues_believed", "persistent_kernel", "repeats", "sanitized", "step_against_interpreter"]
+__all__ = [
+    "TOOLS",
+    "a_step",
+    "epilogues_believed",
+    "persistent_kernel",
+    "repeats",
+    "sanitized",
+    "step_against_interpreter",
+]
 
 
 def epilogues_believed() -> dict[str, Any]:
@@ -27,23 +37,84 @@ def epilogues_believed() -> dict[str, Any]:
 
 def persistent_kernel() -> dict[str, str]:
     """Return, by precision, whether the kernel for narrow networks does a few steps right, or what is wrong."""
-    from gdkernels_cupy.choice import persistent_is_right
+    from gdkernels_cupy import CuPyBackend
+    from gdkernels_cupy.choice import ChosenExecutable
 
-    return {precision: persistent_is_right(0, precision) or "right" for precision in ("tf32", "bfloat16")}
+    case, data, backend, found = CASES["relu-sse"], data_of(CASES["relu-sse"]), CuPyBackend(), {}
+    for precision in ("tf32", "bfloat16"):
+        executable = backend.compile(case.program, Plan("cupy", "cuda:0", precision))
+        assert isinstance(executable, ChosenExecutable), "it was not compiled"
+
+        def put(a: Any, precision: str = precision) -> Any:
+            return backend.asarray(np.asarray(a), dtype=storage_dtype(precision), device="cuda:0")
+
+        rates = np.full(-(-len(data.x) // case.batch_size), case.learning_rate)
+        with _environment(GDKERNELS_CHECK="always"):
+            state = start(case.program, data.parameters, put)
+            executable.run(state, put(data.x), put(data.y), np.arange(len(data.x)), case.batch_size, rates)
+        wrong = executable.passed_over.get("the persistent kernel")
+        used = executable.plan.choices.get("kernel") == "narrow"
+        found[precision] = "right" if used else wrong or executable.why(case.widths)
+    return found
 
 
-def sanitized(name: str, precision: str) -> str:
-    """Return what compute-sanitizer says of a step: it sees accesses beyond memory that a step gets away with."""
-    tool = shutil.which("compute-sanitizer")
-    if tool is None:
+TOOLS = ("memcheck", "racecheck", "synccheck")  # of compute-sanitizer
+
+
+def sanitized(tool: str, name: str, precision: str, kernel: str) -> str:
+    """Return what compute-sanitizer says of a step: it sees accesses and races that a step gets away with.
+
+    Parameters
+    ----------
+    tool
+        One of `TOOLS`.
+    kernel
+        "graphs" or "narrow", as plans call them.
+    """
+    program = shutil.which("compute-sanitizer")
+    if program is None:
         return "compute-sanitizer is not installed"
-    step = f"from benchmarks.gpu.first import step_against_interpreter as s; s({name!r}, {precision!r})"
-    command = [tool, "--error-exitcode", "9", sys.executable, "-c", step]
-    variables = os.environ | checkout.environment()
+    step = f"from benchmarks.gpu.first import a_step as s; s({name!r}, {precision!r}, {kernel!r})"
+    command = [program, "--tool", tool, "--error-exitcode", "9", sys.executable, "-c", step]
+    # A kernel takes so much longer here that those who wait for each other must not give up.
+    variables = os.environ | checkout.environment() | {"GDKERNELS_PATIENT_BARRIERS": "1", "GDKERNELS_CHECK": "never"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=variables)
     if done.returncode:
         raise AssertionError((done.stdout + done.stderr)[-2000:])
     return "no errors"
+
+
+def a_step(name: str, precision: str, kernel: str) -> dict[str, Any]:
+    """Do an epoch of a conformance case by one of the kernels, and a prediction; return what the plan chose."""
+    from gdkernels_cupy import CuPyBackend
+
+    case, data, backend = CASES[name], data_of(CASES[name]), CuPyBackend()
+    executable = backend.compile(case.program, Plan("cupy", "cuda:0", precision, {"kernel": kernel}))
+    assert executable is not None, "it was not compiled"
+
+    def put(a: Any) -> Any:
+        return backend.asarray(np.asarray(a), dtype=storage_dtype(precision), device="cuda:0")
+
+    state, x, y = start(case.program, data.parameters, put), put(data.x), put(data.y)
+    rates = np.full(-(-len(data.x) // case.batch_size), case.learning_rate)
+    executable.run(state, x, y, np.arange(len(data.x)), case.batch_size, rates)
+    executable.predict(state.parameters, x)
+    backend.synchronize("cuda:0")
+    assert executable.plan.choices["kernel"] == kernel, "another kernel ran"
+    return dict(executable.plan.choices)
+
+
+@contextmanager
+def _environment(**variables: str) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
 
 
 def step_against_interpreter(name: str, precision: str) -> dict[str, float]:

@@ -49,11 +49,20 @@ def _first() -> Items:
             step = partial(first.step_against_interpreter, name, precision)
             items[f"a step of {name} in {precision}"] = GPUItem(step, 5)
     for name in _CASES:
-        sanitized = partial(first.sanitized, name, "float32")
-        items[f"compute-sanitizer on a step of {name}"] = GPUItem(sanitized, 40)
-    for name in _CASES:
         items[f"1000 runs of {name} with other bits"] = GPUItem(partial(first.repeats, name, "float32"), 20)
     return items
+
+
+def _sanitized() -> Items:
+    cases = [(name, "float32", "graphs") for name in _CASES]
+    cases += [("relu-sse", "bfloat16", "graphs"), ("relu-sse", "tf32", "narrow"), ("relu-sse", "bfloat16", "narrow")]
+    return {
+        f"{tool} on {name} in {precision} by {kernel}": GPUItem(
+            partial(first.sanitized, tool, name, precision, kernel), 20
+        )
+        for tool in first.TOOLS
+        for name, precision, kernel in cases
+    }
 
 
 def _costs() -> Items:
@@ -80,6 +89,7 @@ def _own(case: GPUCase) -> tuple[str, ...]:
 
 PARTS: dict[str, Items] = {
     "first minutes": _first(),
+    "compute-sanitizer": _sanitized(),
     "conformance, first half": _conformance(range(conformance.SUITE_PARTS // 2)),
     "conformance, second half": _conformance(range(conformance.SUITE_PARTS // 2, conformance.SUITE_PARTS)),
     "costs": _costs(),

@@ -10,13 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.errors import InputError, keyword
-<<<<<<< HEAD
+from gdkernels.files.schema import require_fields
 from gdkernels.tables.checked import label_of, numbers_of
 from gdkernels.tables.columns import FIRST_NUMBERS
-=======
-from gdkernels.files.schema import require_fields
-from gdkernels.tables.columns import FIRST_NUMBERS, label_of, numbers_of
->>>>>>> 09f521bbdb0448bed984b33f952255d9104681b8
 from gdkernels.tables.meaning import labels_of, read_as
 from gdkernels.tables.reading import NUMBER, TEXT, Reading
 from gdkernels.tables.scaling import Scaling, skewness

@@ -15,7 +15,7 @@ import weakref
 
 import numpy as np
 import standin
-from gdkernels_cupy.cuda import cublaslt
+from gdkernels_cupy.cuda import cublaslt, errors
 from gdkernels_cupy.cuda import device as device_module
 from gdkernels_cupy.graphs import session
 from gdkernels_cupy.graphs.probe import trusted_epilogues
@@ -33,9 +33,13 @@ class CaptureError(RuntimeError):
 class OutOfMemoryError(MemoryError):
     """As CuPy's own."""
 
+    __module__ = "cupy.cuda.memory"
+
 
 class CUDARuntimeError(RuntimeError):
     """As CuPy's own."""
+
+    __module__ = "cupy_backends.cuda.api.runtime"
 
 
 class Array(np.ndarray):
@@ -89,6 +93,8 @@ class Host:
         self.graphs = 0
         self.fail_after = None  # launches until the device fails
         self.interrupt_at = None  # the node of a graph before which Ctrl-C is pressed
+        self.largest = free  # what can be had at once: free memory may be in pieces
+        self.released = 0  # how often the pool was told to give back what it keeps
         self.pinned = []  # ranges of addresses
         self.pinnable = 1 << 30  # bytes
         self._twins = {}
@@ -120,6 +126,14 @@ class Host:
         scalars, cells = standin.scalars_now(given[1], given[4])
         self.execute(lambda kept=cells: standin.matmul(*given[:4], scalars, *given[5:]))
 
+    def algorithms(self, *given):
+        self.not_captured("a heuristic")  # of CUDA 13.3, it fails then
+        return standin.algorithms(*given)
+
+    def can_run(self, *given):
+        self.not_captured("a heuristic")
+        return standin.can_run(*given)
+
     def not_captured(self, what):
         if self.captured is not None:
             raise CaptureError(f"{what} while a graph is captured")
@@ -135,6 +149,9 @@ class Host:
         return self._twins[text]
 
     # ---- memory
+
+    def release(self):
+        self.released += 1
 
     def pinned_memory(self, size, flags):
         assert flags == 1, "portable: for every device"
@@ -295,7 +312,7 @@ def _module(host):
         def __init__(self, size):
             host.not_captured("allocating")
             assert host.streams, "memory that the caller's stream may still be writing to"
-            if size > host.free:
+            if size > min(host.free, host.largest):
                 raise OutOfMemoryError(f"{size} bytes")
             self._bytes, self.ptr = standin.give(size)
 
@@ -306,7 +323,8 @@ def _module(host):
     cupy.empty = lambda shape, dtype: host._asarray(np.full(shape, np.nan), dtype)
     cupy.asnumpy = lambda a: np.array(a)
     cupy.from_dlpack = np.from_dlpack
-    cupy.get_default_memory_pool = lambda: types.SimpleNamespace(free_bytes=lambda: 0)
+    cupy.get_default_memory_pool = lambda: types.SimpleNamespace(free_bytes=lambda: 0, free_all_blocks=host.release)
+    cupy.__version__ = "14.2.0"
     caller = types.SimpleNamespace(record=lambda: CALLER, synchronize=finish_copies)
     cupy.cuda = types.SimpleNamespace(
         Device=Device,
@@ -319,6 +337,7 @@ def _module(host):
         UnownedMemory=lambda ptr, size, owner, device_id: types.SimpleNamespace(
             ptr=ptr, owner=owner, device_id=device_id
         ),
+        nvrtc=types.SimpleNamespace(getVersion=lambda: (13, 5)),
         MemoryPointer=lambda memory, offset: types.SimpleNamespace(memory=memory),
     )
     cupy.RawModule = RawModule
@@ -331,11 +350,13 @@ def install(monkeypatch, directory, free=1 << 30):
     host = Host(directory, free)
     monkeypatch.setitem(sys.modules, "cupy", host.cupy)
     monkeypatch.setattr(cublaslt, "Handle", object)
-    monkeypatch.setattr(cublaslt, "algorithms", standin.algorithms)
-    monkeypatch.setattr(cublaslt, "can_run", standin.can_run)
+    monkeypatch.setattr(cublaslt, "algorithms", host.algorithms)
+    monkeypatch.setattr(cublaslt, "can_run", host.can_run)
     monkeypatch.setattr(cublaslt, "matmul", host.multiply)
     monkeypatch.setattr(session, "perf_counter", lambda: host.clock)
     device_module._device.cache_clear()
+    monkeypatch.setattr(device_module, "_problems", {})
+    monkeypatch.setattr(errors, "_used_by", set())
     trusted_epilogues.cache_clear()
     monkeypatch.setattr(session, "_TIMED_SECONDS", 6e-4)  # a few steps: a made-up clock has no noise
     monkeypatch.setattr(session, "_REPEATS", 2)

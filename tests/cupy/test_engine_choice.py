@@ -4,12 +4,16 @@ import logging
 import types
 
 import pytest
+from gdkernels_cupy.cuda.errors import DeviceMemoryError
+from gdkernels_cupy.persistent.launch_device import DeviceProperties
 from host_runs import OnHost, Run, in_pinned_memory
+from persistent_twin import TwinDevice, TwinKernels
 
 from gdkernels.backend import verification
 from gdkernels.dispatch import registry
 from gdkernels.dispatch.explanation import Explanation
 from gdkernels.dispatch.workload import Workload
+from gdkernels.errors import BackendError
 from gdkernels.testing.cases import CASES, data_of
 
 
@@ -17,14 +21,11 @@ from gdkernels.testing.cases import CASES, data_of
 def hopper(monkeypatch, twins):
     """Let the persistent kernel's own twin be the device."""
     from gdkernels_cupy import choice
-    from gdkernels_cupy.persistent.launch_device import DeviceProperties
-    from persistent_twin import TwinDevice
 
     monkeypatch.setattr(choice, "CudaLaunchDevice", lambda number: TwinDevice(twins))
     monkeypatch.setattr(choice, "properties_of", lambda number: DeviceProperties(90, 232448))
-    choice.persistent_is_right.cache_clear()
-    yield choice
-    choice.persistent_is_right.cache_clear()
+    choice._warn_once.cache_clear()
+    return choice
 
 
 def persistent_run(**choices):
@@ -118,27 +119,99 @@ def test_where_rounded_inputs_do_not_fit_graphs_run(host, hopper, monkeypatch):
         assert run.executable.plan.choices["kernel"] == kernel
 
 
-def test_a_persistent_kernel_that_fails_here_is_not_used(host, hopper, monkeypatch, caplog):
-    def broken(number):
-        raise RuntimeError("as planted")
+# ---- the check of the persistent kernel
 
-    monkeypatch.setattr(hopper, "CudaLaunchDevice", broken)
+
+@pytest.fixture
+def checked(host, hopper, monkeypatch):
+    monkeypatch.delenv("GDKERNELS_CHECK")
+    return hopper
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "tf32"])
+def test_a_persistent_kernel_that_is_right_is_used(checked, caplog, precision):
+    run = Run("relu-sse", precision)
     with caplog.at_level(logging.WARNING, "gdkernels"):
+        run.epoch()
+    assert caplog.text == ""
+    assert run.executable.plan.choices["kernel"] == "narrow"
+
+
+def test_a_persistent_kernel_that_fails_here_is_not_used(checked, monkeypatch, caplog):
+    def broken(number):
+        raise BackendError("as planted")
+
+    monkeypatch.setattr(checked, "CudaLaunchDevice", broken)
+    with caplog.at_level(logging.INFO, "gdkernels"):
         run = persistent_run()
         run.epoch()
-    assert "is not used: it fails here (RuntimeError: as planted)" in caplog.text
+    assert "CUDA graphs run it, not the persistent kernel: as planted" in caplog.text
     assert run.executable.plan.choices["kernel"] == "graphs"
 
 
-def test_a_persistent_kernel_that_is_wrong_here_is_not_used(host, hopper, monkeypatch):
-    class Wrong:
-        device = hopper.CudaLaunchDevice(0)
+def test_a_launch_that_fails_here_is_not_repeated(checked, monkeypatch, caplog):
+    right = checked.CudaLaunchDevice(0)
 
-        def __getattr__(self, name):
-            return getattr(self.device, name)
+    def refused(self, name, *given, **options):
+        raise BackendError("cooperative launches are not to be had")
 
-        def to_numpy(self, a):
-            return 1.1 * self.device.to_numpy(a)
+    monkeypatch.setattr(TwinKernels, "launch", refused)
+    monkeypatch.setattr(checked, "CudaLaunchDevice", lambda number: right)
+    with caplog.at_level(logging.WARNING, "gdkernels"):
+        run = persistent_run()
+        run.epoch()
+    assert "is not used for 5-7-6-3 in bfloat16 on cuda:0: it fails here (cooperative launches" in caplog.text
+    assert run.executable.plan.choices["kernel"] == "graphs"
 
-    monkeypatch.setattr(hopper, "CudaLaunchDevice", lambda number: Wrong())
-    assert "W0 is off by 1.0e-01 after three steps" in hopper.persistent_is_right(0, "bfloat16")
+
+# Faults that a CTA with one tile, or a grid with one CTA, does not have.
+PLANTED = {
+    "inputs that were fetched ahead are not those of the next tile": ("second = !second;", ""),
+    "sums over CTAs leave out the last": ("long long stride) {", "long long stride) { count -= count > 1;"),
+    "a gradient counts a tenth of one CTA twice": (
+        "float sum = 0.f;\n#pragma unroll 16",
+        "float sum = 0.1f * load_global(first);\n#pragma unroll 16",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", PLANTED)
+def test_a_persistent_kernel_that_is_wrong_here_is_not_used(checked, twins, monkeypatch, caplog, what):
+    before, after = PLANTED[what]
+
+    def change(text):
+        assert before in text
+        return text.replace(before, after)
+
+    monkeypatch.setattr(checked, "CudaLaunchDevice", lambda number: TwinDevice(twins, change=change))
+    with caplog.at_level(logging.WARNING, "gdkernels"):
+        run = persistent_run()
+        run.epoch()
+        run.epoch()
+    assert caplog.text.count("the persistent kernel is not used for 5-7-6-3 in bfloat16 on cuda:0") == 1
+    assert "after 2 steps" in caplog.text
+    assert run.executable.plan.choices["kernel"] == "graphs"
+
+
+def test_the_check_has_several_tiles_for_few_ctas_and_then_all(checked, twins):
+    run = persistent_run()
+    run.epoch()
+    (few, usual), batch = run.executable._last.to_check(run.case.widths)
+    assert few._wished["ctas"] == 2
+    assert usual is run.executable._last
+    assert batch == 5 * 16 * run.executable.plan.choices["warps"]
+
+
+def test_where_memory_for_the_persistent_kernel_runs_out_graphs_go_on(host, hopper, twins, monkeypatch, caplog):
+    device = TwinDevice(twins)
+
+    def full(count, dtype):
+        raise DeviceMemoryError("no room for an image")
+
+    device.zeros = full
+    monkeypatch.setattr(hopper, "CudaLaunchDevice", lambda number: device)
+    run = persistent_run()
+    with caplog.at_level(logging.WARNING, "gdkernels"):
+        run.epoch()
+    assert "CUDA graphs run this epoch: no room for an image" in caplog.text
+    assert run.executable.plan.choices["kernel"] == "graphs"

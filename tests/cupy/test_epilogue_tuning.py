@@ -1,7 +1,9 @@
 """Epilogues are used where they gain: timed on the device, here the host's made-up clock; kept in plan and cache."""
 
+import dataclasses
 import json
 import logging
+import typing
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,11 +12,16 @@ import pytest
 import standin
 from gdkernels_cupy.cuda import cublaslt
 from gdkernels_cupy.graphs import epilogue_tuning
+from gdkernels_cupy.graphs import operations as ops
+from gdkernels_cupy.graphs import step_text as step_text_module
 from gdkernels_cupy.graphs.epilogue_fusion import EPILOGUES
+from gdkernels_cupy.graphs.step_text import step_text
 from host_runs import Run
+from programs import list_of, training
 
 from gdkernels.definition import activations
 from gdkernels.definition.optimizers import SGD
+from gdkernels.system.cache_folder import cache_folder
 from gdkernels.testing.cases import CASES
 
 GELU = (activations.gelu, activations.gelu, activations.identity)
@@ -40,7 +47,7 @@ def slow(host, monkeypatch):
 
 @pytest.fixture
 def cache():
-    return Path(epilogue_tuning.cache_folder())
+    return Path(cache_folder())
 
 
 def epilogues_of(run):
@@ -97,6 +104,45 @@ def test_it_is_timed_once(host, slow, monkeypatch, cache):
     other.case = replace(other.case, batch_size=64)
     epilogues_of(other)
     assert len(list(cache.iterdir())) == 2, "another batch is another shape"
+
+
+def test_what_is_kept_outlives_the_names_of_classes_and_buffers(host, slow, monkeypatch):
+    first = epilogues_of(Run("wide", program=DESCENT))
+    kinds = [kind for kind in vars(ops).values() if dataclasses.is_dataclass(kind)]
+    assert len(kinds) > 10
+    names = {kind: kind.__qualname__ for kind in kinds}
+    monkeypatch.setattr("gdkernels_cupy.graphs.session.GraphSession.seconds", None)
+    try:
+        for kind in kinds:
+            kind.__qualname__ = f"Renamed{kind.__name__}"  # which is what the text of a value begins with
+        assert epilogues_of(Run("wide", program=DESCENT)) == first
+    finally:
+        for kind, name in names.items():
+            kind.__qualname__ = name
+
+
+def test_every_operation_has_its_word_and_other_work_another_text():
+    assert set(step_text_module._WORDS) == set(typing.get_args(ops.Operation))
+    listed = list_of(training("wide"), "wide", "float32").operations
+    assert all(kind.__name__ not in step_text(listed) for kind in step_text_module._WORDS)
+    texts = {step_text(listed)}
+    for k, op in enumerate(listed):
+        others = [replace(op, **{f.name: _another(getattr(op, f.name))}) for f in dataclasses.fields(op)]
+        texts |= {step_text((*listed[:k], other, *listed[k + 1 :])) for other in others if other != op}
+    assert len(texts) > 2 * len(listed), "each field of each operation is in it"
+
+
+def _another(value):
+    """Return a value like this one, but not it."""
+    if isinstance(value, bool | int | float):
+        return not value if isinstance(value, bool) else value + 1
+    if isinstance(value, ops.DeviceBuffer):
+        return replace(value, pitch=value.pitch + 8)
+    if isinstance(value, ops.ProductEpilogue):
+        return replace(value, kind="planted")
+    if isinstance(value, ops.LoopKernel):
+        return replace(value, real="float64" if value.real == "float32" else "float32")
+    return f"another {value}" if isinstance(value, str) else value
 
 
 @pytest.mark.parametrize("text", ["", "[1, 2]", '["relu", "planted"]', '{"relu": 1}'])

@@ -1,11 +1,14 @@
 """The GPU executor without a GPU: its arguments, descriptors and graphs, carried out on the host."""
 
 import logging
+import types
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import standin
 from gdkernels_cupy import CuPyBackend
+from gdkernels_cupy.cuda import cublaslt
 from gdkernels_cupy.graphs import session
 from gdkernels_cupy.graphs.epilogue_fusion import EPILOGUES
 from host_cupy import CaptureError
@@ -47,6 +50,47 @@ def test_an_epoch_is_a_few_graphs(host, monkeypatch):
     run.state = run.start()
     assert run.epoch() == first
     assert host.graphs == graphs, "what is captured is launched again, with other arrays and rates"
+
+
+def test_a_last_batch_of_another_size_makes_nothing_anew(host):
+    run, graphs = Run("adam", epilogues=EPILOGUES), []
+    for records in (23, 21) * 4:
+        before = host.graphs
+        run.state = run.start()
+        found = run.epoch(records)
+        graphs.append(host.graphs - before)
+        alone = Run("adam", epilogues=EPILOGUES)
+        captured = host.graphs
+        assert alone.epoch(records) == found
+        assert alone.bits == run.bits
+        host.graphs = captured
+    assert graphs[0] > 0
+    assert graphs[1:] == [0, 0, 0, 0, 1, 0, 0], "only a last batch that comes a third time is worth a graph"
+
+
+def test_few_sizes_of_a_last_batch_are_kept(host, monkeypatch):
+    monkeypatch.setattr(session, "_KEPT_RESTS", 2)
+    run = Run("adam", epilogues=EPILOGUES)
+    for records in range(17, 24):
+        run.epoch(records)
+    (kept,) = run.executable._graphs._sessions.values()
+    assert list(kept._steps) == [8, 5, 6, 7]
+
+
+def test_a_last_batch_of_one_record_has_the_numbers_of_the_others(host):
+    """It cannot be split as a full batch is: what it could then do itself needs numbers that the others have not."""
+    case = CASES["wide"]
+    runs = [
+        Run("wide", program=replace(case.program, optimizer=SGD()), epilogues=EPILOGUES, micro_batches=parts)
+        for parts in (1, 2)
+    ]
+    records = case.batch_size + 1
+    assert records <= len(runs[0].x)
+    losses = [run.epoch(records)[0] for run in runs]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    arrays = [dict(verification.named_arrays(run.state)) for run in runs]
+    for name in arrays[0]:
+        assert verification.relative_error(arrays[1][name], arrays[0][name]) < 1e-5, name
 
 
 def test_parts_are_all_the_steps():
@@ -124,6 +168,179 @@ def test_what_cublas_has_not_is_done_otherwise(host, monkeypatch):
     run = Run("wide")
     run.epoch()
     assert "drelu" not in run.executable.plan.choices["epilogues"]  # and relu then needs no mask
+
+
+def refusing(host, monkeypatch, refused, status):
+    """Let cublasLt refuse to run some epilogues, of results of some size, that its heuristic offers."""
+
+    def matmul(*given):
+        epilogue = given[1][cublaslt.DescriptorAttribute.EPILOGUE]
+        if refused(epilogue, given[2][2][cublaslt.LayoutAttribute.ROWS]):
+            raise cublaslt.CublasLtError("cublasLtMatmul: as planted", status)
+        host.multiply(*given)
+
+    monkeypatch.setattr(cublaslt, "matmul", matmul)
+
+
+GELU = (activations.gelu, activations.gelu, activations.identity)
+
+
+@pytest.mark.parametrize("status", [cublaslt.NOT_SUPPORTED, 14])
+def test_an_epilogue_that_cublas_refuses_to_run_is_done_otherwise(host, monkeypatch, caplog, status):
+    refusing(host, monkeypatch, lambda epilogue, rows: epilogue & standin.GELU, status)
+    run = Run("wide", program=replace(CASES["wide"].program, activations=GELU))
+    with caplog.at_level(logging.WARNING, "gdkernels"):
+        run.epoch()
+    assert {"gelu", "dgelu"}.isdisjoint(run.executable.plan.choices["epilogues"])
+    assert "relu" in run.executable.plan.choices["epilogues"]
+    assert ("trying it failed: cublasLtMatmul: as planted" in caplog.text) == (status == 14)
+
+
+def test_so_is_one_that_it_refuses_in_some_sizes(host, monkeypatch):
+    refusing(host, monkeypatch, lambda epilogue, rows: epilogue & standin.GELU and rows > 100, cublaslt.NOT_SUPPORTED)
+    run = Run("wide", program=replace(CASES["wide"].program, activations=GELU))
+    run.epoch()
+    assert "gelu" not in run.executable.plan.choices["epilogues"]
+    assert "bias" in run.executable.plan.choices["epilogues"]
+
+
+def test_the_next_algorithm_is_taken_where_the_first_is_refused(host, monkeypatch):
+    def two(handle, descriptor, *given):
+        first, second = (host.algorithms(handle, descriptor, *given)[0] for _ in range(2))
+        first.algorithm.data[1] = 1
+        return [first, second]
+
+    def matmul(*given):
+        if given[5].data[1] == 1:
+            raise cublaslt.CublasLtError("cublasLtMatmul: as planted", cublaslt.NOT_SUPPORTED)
+        host.multiply(*given)
+
+    monkeypatch.setattr(cublaslt, "algorithms", two)
+    monkeypatch.setattr(cublaslt, "matmul", matmul)
+    run = Run("adam")
+    run.epoch()
+    kept = run.executable.plan.choices["algorithms"].values()
+    assert kept
+    assert all(cublaslt.Algorithm.from_hex(text).data[1] == 0 for text in kept)
+
+
+def test_a_plain_product_that_cublas_refuses_is_an_error_with_its_name(host, monkeypatch):
+    refusing(host, monkeypatch, lambda epilogue, rows: epilogue == cublaslt.Epilogue.DEFAULT, cublaslt.NOT_SUPPORTED)
+    with pytest.raises(BackendError, match="cuBLAS has no algorithm for the product"):
+        Run("adam").epoch()
+
+
+def test_a_library_that_fails_is_told_from_a_product_that_it_has_not(monkeypatch):
+    status = []
+
+    class Library:
+        def cublasLtMatmulAlgoGetHeuristic(self, *given):  # noqa: N802 (cublasLt's name)
+            return status[-1]
+
+        def cublasLtGetStatusString(self, number):  # noqa: N802
+            return b"CUBLAS_STATUS_INTERNAL_ERROR"
+
+        def __getattr__(self, name):
+            return lambda *given: 0
+
+    monkeypatch.setattr(cublaslt, "library", Library)
+    given = types.SimpleNamespace(handle=None)
+    status.append(cublaslt.NOT_SUPPORTED)
+    assert cublaslt.algorithms(given, given, (given, given, given), 0) == []
+    status.append(14)
+    with pytest.raises(cublaslt.CublasLtError, match="GetHeuristic: CUBLAS_STATUS_INTERNAL_ERROR") as caught:
+        cublaslt.algorithms(given, given, (given, given, given), 0)
+    assert caught.value.status == 14
+
+
+def test_heuristics_are_not_asked_for_during_a_capture(host, monkeypatch):
+    """Of CUDA 13.3 they fail then: a session that asked as it captures is caught by the stand-in."""
+    launch, asked = session.GraphSession._launch, []
+
+    def asking(self, rows, count=1):
+        if host.captured is not None:
+            asked.append(cublaslt.algorithms(None, None, None, 0))
+        launch(self, rows, count)
+
+    monkeypatch.setattr(session.GraphSession, "_launch", asking)
+    with pytest.raises(CaptureError, match="a heuristic while a graph is captured"):
+        Run("adam", epilogues=EPILOGUES).epoch()
+
+
+# ---- what is missing, and what fails
+
+
+def test_without_cublaslt_the_definition_runs(host, monkeypatch, caplog):
+    def missing():
+        raise cublaslt.CublasLtError("cuBLAS is not found (as planted): pip install nvidia-cublas")
+
+    monkeypatch.setattr(cublaslt, "Handle", missing)
+    backend, program = CuPyBackend(), CASES["adam"].program
+    with caplog.at_level(logging.WARNING, "gdkernels"):
+        for _ in range(2):
+            assert backend.compile(program, Plan("cupy", "cuda:0", "float32")) is None
+    assert caplog.text.count("nothing is compiled for cuda:0: cuBLAS is not found") == 1
+    with pytest.raises(BackendError, match=r"tf32 needs what is compiled.*cuBLAS is not found.*precision='float32'"):
+        backend.compile(program, Plan("cupy", "cuda:0", "tf32"))
+    for precision in ("tf32", "bfloat16"):
+        assert "cuBLAS is not found" in backend.lacks(precision)
+    assert CuPyBackend().precisions == ("float64", "float32")
+
+
+ERRORS = {
+    "cudaErrorIllegalAddress: an illegal memory access was encountered": "nothing works.*restart the process",
+    "cudaErrorLaunchFailure: unspecified launch failure": "restart the process",
+    "CUDA_ERROR_MISALIGNED_ADDRESS: misaligned address": "restart the process",
+    "cudaErrorMemoryAllocation: out of memory": "memory runs out on cuda:0.*batch_size",
+    "cudaErrorInvalidValue: invalid argument": "cuda:0 refuses.*nvidia-smi",
+    "cudaErrorInitializationError: initialization error": "forked process.*spawn",
+}
+
+
+@pytest.mark.parametrize("text", ERRORS)
+def test_every_error_of_cuda_is_one_of_gdkernels(host, monkeypatch, text):
+    """Checkpoints are rescued on those alone."""
+    run = Run("adam")
+    run.epoch()
+    before = run.bits
+
+    def fail(work):
+        raise host.cupy.cuda.runtime.CUDARuntimeError(text)
+
+    monkeypatch.setattr(host, "execute", fail)
+    for work in (run.epoch, lambda: run.executable.predict(run.state.parameters, run.x)):
+        with pytest.raises(BackendError, match=ERRORS[text]):
+            work()
+    assert run.bits == before
+
+
+def test_what_is_no_error_of_cuda_passes_as_it_is(host, monkeypatch):
+    run = Run("adam")
+
+    def fail(work):
+        raise ZeroDivisionError("as planted")
+
+    monkeypatch.setattr(host, "execute", fail)
+    with pytest.raises(ZeroDivisionError):
+        run.epoch()
+
+
+@pytest.mark.parametrize("name", ["asarray", "asnumpy"])
+def test_copies_fail_with_errors_of_gdkernels(host, monkeypatch, name):
+    def fail(*given, **options):
+        raise host.cupy.cuda.memory.OutOfMemoryError("Out of memory allocating 512 bytes")
+
+    backend = CuPyBackend()
+    monkeypatch.setattr(host.cupy, name, fail)
+    with pytest.raises(BackendError, match=r"memory runs out on .*Out of memory allocating 512 bytes"):
+        backend.asarray([1.0], dtype="float32", device="cuda:0") if name == "asarray" else backend.to_numpy(1)
+
+
+def test_a_fork_of_a_process_that_used_cuda_is_told_what_to_do(host, monkeypatch):
+    Run("adam").epoch()
+    monkeypatch.setattr("gdkernels_cupy.cuda.errors.os.getpid", lambda: -1)
+    assert "multiprocessing" in CuPyBackend().unavailable()
+    assert "spawn" in CuPyBackend().unavailable()
 
 
 # ---- arrays and devices

@@ -1,16 +1,18 @@
 """The script for machines with a GPU: its parts run on the stand-in as far as they can, or say that there is none."""
 
 import json
+import os
 import re
 
 import numpy as np
 import pytest
 import standin
 from gdkernels_cupy import CuPyBackend
+from gdkernels_cupy.checking.check import SelfCheck
 from gdkernels_cupy.cuda import cublaslt
 from gdkernels_cupy.graphs.epilogue_fusion import EPILOGUES
 
-from benchmarks.gpu import costs, device, first, interleaving
+from benchmarks.gpu import costs, device, first, interleaving, kernels
 from benchmarks.gpu.__main__ import main
 from benchmarks.gpu.cases import GRID, GPUCase
 from benchmarks.gpu.parts import PARTS, GPUItem
@@ -31,7 +33,7 @@ def test_without_a_gpu_it_says_so(monkeypatch, capsys, tmp_path):
 def test_it_lists_its_parts(capsys):
     assert main(["--list"]) == 0
     listed = capsys.readouterr().out
-    assert listed.count("items") == len(PARTS) == 8
+    assert listed.count("items") == len(PARTS) == 9
     assert all(sum(item.seconds for item in part.values()) <= 480 for part in PARTS.values())
     assert all(int(minutes) <= 8 for minutes in re.findall(r"at most (\d+) minutes", listed))
 
@@ -102,6 +104,66 @@ def test_the_first_minutes(host):
     assert set(off) >= {"the loss", "W0", "b2", "W0.0"}
     assert max(off.values()) < 1e-3
     assert first.repeats("adam", "float32", 3) == 0
+
+
+def test_the_persistent_kernel_is_compared_whatever_is_kept(host, monkeypatch):
+    seen = []
+    monkeypatch.setattr(SelfCheck, "problem", lambda *given: seen.append(os.environ["GDKERNELS_CHECK"]))
+    found = first.persistent_kernel()
+    assert set(found) == {"tf32", "bfloat16"}
+    assert all("it needs compute capability 8.0, the device has 7.0" in words for words in found.values())
+    assert set(seen) == {"always"}
+    assert os.environ["GDKERNELS_CHECK"] == "never", "as before"
+
+
+def test_a_step_under_the_sanitizer_is_an_epoch_by_the_kernel_that_is_meant(host):
+    assert first.a_step("relu-sse", "float32", "graphs")["kernel"] == "graphs"
+    with pytest.raises(AssertionError, match="another kernel ran"):
+        first.a_step("relu-sse", "bfloat16", "narrow")  # which this device has not
+
+
+@pytest.mark.parametrize("code", [0, 9])
+def test_the_sanitizer_reads_each_kernel_with_each_tool(monkeypatch, tmp_path, code):
+    tool, said = tmp_path / "compute-sanitizer", tmp_path / "said"
+    tool.write_text(f'#!/bin/sh\necho "$GDKERNELS_PATIENT_BARRIERS $@" > {said}\necho out of bounds\nexit {code}\n')
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    if code:
+        with pytest.raises(AssertionError, match="out of bounds"):
+            first.sanitized("racecheck", "relu-sse", "bfloat16", "narrow")
+    else:
+        assert first.sanitized("racecheck", "relu-sse", "bfloat16", "narrow") == "no errors"
+    assert said.read_text().startswith("1 --tool racecheck --error-exitcode 9 ")
+    assert "a_step as s; s('relu-sse', 'bfloat16', 'narrow')" in said.read_text()
+    items = PARTS["compute-sanitizer"]
+    for name in first.TOOLS:
+        assert any(item.startswith(f"{name} on") and item.endswith("by narrow") for item in items)
+        assert any(item.startswith(f"{name} on") and item.endswith("by graphs") for item in items)
+
+
+def test_without_a_sanitizer_that_is_said(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert first.sanitized("memcheck", "adam", "float32", "graphs") == "compute-sanitizer is not installed"
+
+
+def test_the_table_of_kernels_has_a_row_for_each_compiler_or_says_why_not(monkeypatch, tmp_path):
+    pathfinder = pytest.importorskip("cuda.pathfinder", reason="it finds NVRTC")
+    try:
+        library = pathfinder.load_nvidia_dynamic_lib("nvrtc").abs_path
+    except Exception as error:
+        pytest.skip(f"NVRTC is not found: {error}")
+    narrow = kernels._NARROW["20-48-32-3, relu"]
+    monkeypatch.setattr(kernels, "ARCHITECTURES", {90: 232448, 120: 9000})
+    monkeypatch.setattr(kernels, "_NARROW", {"small": narrow})
+    monkeypatch.setattr(kernels, "_GRAPHS", {"small": (narrow[0], (8, 8, 8, 3))})
+    out = tmp_path / "kernels.md"
+    assert kernels.main([library, library, "--out", str(out)]) == 0
+    rows = [line.split(" | ") for line in out.read_text().splitlines() if line.startswith(("| graphs", "| persistent"))]
+    assert len(rows) == 2 * 2 * 3 + 2 + 1, "three precisions and a kernel, by two compilers; one does not fit"
+    assert [row[3][:9] for row in rows if row[2] == "–"] == ["declined:"]
+    measured = [list(map(int, (cell.strip(" |") for cell in row[3:]))) for row in rows if row[2] != "–"]
+    assert all(8 < registers <= 255 and spilled == 0 for registers, _, spilled, _ in measured)
+    assert max(shared for *_, shared in measured) > 20_000
 
 
 def test_the_costs(host, monkeypatch):

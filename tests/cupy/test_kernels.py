@@ -1,5 +1,8 @@
 """The generated kernels, compiled by the host's compiler, do what the interpreter does: operation by operation."""
 
+import re
+from functools import partial
+
 import numpy as np
 import pytest
 from gdkernels_cupy.graphs import operations as ops
@@ -7,8 +10,9 @@ from gdkernels_cupy.graphs.calls import CONTROL, calls_of
 from gdkernels_cupy.graphs.interpret import Interpreter, to_bfloat16
 from gdkernels_cupy.graphs.operations import OperationList, matrix
 from programs import module, started
-from twin import Twin
+from twin import HEADERS, Twin, digest
 
+from gdkernels.lowering.allocation import ALIGNMENT
 from gdkernels.lowering.task import DATA
 from gdkernels.testing.cases import CASES
 
@@ -19,6 +23,14 @@ PLAIN = frozenset({
 })  # fmt: skip
 
 
+def aligned(memory):
+    """Return a copy that begins where memory of a device does."""
+    room = np.empty(memory.nbytes + ALIGNMENT, np.uint8)
+    copy = room[-room.ctypes.data % ALIGNMENT :][: memory.nbytes]
+    copy[:] = memory
+    return copy
+
+
 class Kernels(Interpreter):
     """The same list in memory of its own, with the kernels themselves in place of NumPy's; products stay NumPy's."""
 
@@ -26,6 +38,7 @@ class Kernels(Interpreter):
 
     def __init__(self, op_list, precision):
         super().__init__(op_list, precision)
+        self.memory = aligned(self.memory)
         self.float32_numbers = np.full(op_list.numbers, np.nan, np.float32)
         self.cells = np.zeros(len(CONTROL), np.int64)
         self.control, self.sums_at = self.cells.ctypes.data, self.sums.ctypes.data
@@ -153,6 +166,19 @@ def test_threads_in_any_order_give_the_same_bits(twin):
 )
 def test_rows_are_gathered_from_anywhere(twin, source, storage, columns, shift):
     """In vectors where rows begin at the right addresses, one by one where they do not."""
+    gathered(twin, source, storage, columns, shift)
+
+
+def test_a_gather_that_does_not_look_at_where_rows_begin_is_caught(twin):
+    """The host's processor would take it; the twin looks."""
+    look = "reinterpret_cast<unsigned long long>(from) % alignof(Four<T>) == 0"
+    blind = partial(twin, change=lambda text: text.replace(look, "true"))
+    gathered(blind, "float32", "float32", 8, 0)
+    with pytest.raises(AssertionError, match="takes vectors from 74 addresses that a device refuses"):
+        gathered(blind, "float32", "float32", 8, 1)
+
+
+def gathered(twin, source, storage, columns, shift):
     rows, records = 37, 50
     random = np.random.default_rng(0)
     flat = np.zeros(records * columns + 64, source)
@@ -162,6 +188,7 @@ def test_rows_are_gathered_from_anywhere(twin, source, storage, columns, shift):
     order = random.integers(0, records, rows + 5)
     target = ops.GatherRows("x", 5, rows, columns, matrix("x there", rows, columns, storage))
     memory = Interpreter(OperationList((target,), (target.target,), {}, {}, (), 2), storage)
+    memory.memory = aligned(memory.memory)
     cells = np.array([0, 0, order.ctypes.data, 0, records, x.ctypes.data, 0, 0])
 
     class At:
@@ -176,3 +203,12 @@ def test_rows_are_gathered_from_anywhere(twin, source, storage, columns, shift):
     wanted = x[order[5:]]
     found = memory.bits(target.target)
     assert np.array_equal(found, to_bfloat16(wanted) if storage == "bfloat16" else wanted)
+
+
+def test_a_twin_is_built_anew_for_other_headers(tmp_path):
+    changed = tmp_path / "twin.h"
+    changed.write_text(HEADERS[0].read_text() + "\n")
+    assert len({digest("text", ()), digest("text", (), (changed, *HEADERS[1:])), digest("other text", ())}) == 3
+    assert digest("text", ()) == digest("text", ())
+    included = {name for h in HEADERS for name in re.findall(r'#include "(.+)"', h.read_text())}
+    assert included <= {h.name for h in HEADERS}

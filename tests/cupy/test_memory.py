@@ -8,13 +8,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from gdkernels_cupy.cuda import device as device_module
-from gdkernels_cupy.graphs import session
+from gdkernels_cupy.graphs import executable, session
 from gdkernels_cupy.graphs.epilogue_fusion import EPILOGUES
 from gdkernels_cupy.graphs.memory_plan import bytes_of, shares
 from gdkernels_cupy.graphs.operations import GatherRows
 from gdkernels_cupy.graphs.probe import trusted_epilogues
 from host_cupy import CaptureError
 from host_runs import OnHost, Run, in_pinned_memory
+from programs import list_of
 
 from gdkernels.backend import verification
 from gdkernels.errors import BackendError
@@ -75,13 +76,89 @@ def test_a_model_that_does_not_fit_is_refused_with_the_numbers(host):
     assert run.bits == before
 
 
+# ---- memory that the plan took for free, and that is not to be had
+
+
+def in_pieces(host, run):
+    """Let memory be free in pieces of which none takes the whole of a batch."""
+    whole = Run("wide", epilogues=EPILOGUES)
+    whole.epoch()
+    host.largest = whole.executable.workspace(whole.case.batch_size) - 1
+    return whole
+
+
+def test_a_step_is_tried_again_in_more_parts(host, caplog):
+    run = Run("wide", epilogues=EPILOGUES)
+    whole = in_pieces(host, run)
+    with caplog.at_level(logging.WARNING, "gdkernels"):
+        run.epoch()
+    assert "a step is tried again in 2 micro-batches" in caplog.text
+    assert host.released == 1, "what CuPy keeps for later may be what is missing"
+    assert run.executable.plan.choices["micro_batches"] == 2
+    wanted = dict(verification.named_arrays(whole.state))
+    for name, array in verification.named_arrays(run.state):
+        assert verification.relative_error(array, wanted[name]) < 1e-5, name
+
+
+def test_it_is_tried_four_times_more_and_then_refused(host, caplog):
+    run = Run("adam", epilogues=EPILOGUES)
+    run.epoch()
+    before, host.largest = run.bits, 0
+    run.executable._graphs._sessions.clear()
+    with (
+        caplog.at_level(logging.WARNING, "gdkernels"),
+        pytest.raises(BackendError, match=r"are not to be had on cuda:0"),
+    ):
+        run.epoch()
+    assert [text.rsplit(" ", 2)[-2] for text in caplog.messages if "tried again" in text] == ["2", "4", "8"]
+    assert run.bits == before
+
+
+def test_a_plan_s_parts_are_not_changed(host):
+    run = Run("wide", epilogues=EPILOGUES, micro_batches=1)
+    in_pieces(host, run)
+    with pytest.raises(BackendError, match=r"are not to be had on cuda:0"):
+        run.epoch()
+
+
+def test_the_order_and_the_numbers_of_a_run_are_part_of_the_plan(host, monkeypatch):
+    """A million records and many steps take more than a narrow network."""
+    monkeypatch.setattr("gdkernels_cupy.graphs.memory_plan._MARGIN", 0)
+    run = Run("wide", epilogues=EPILOGUES)
+    graphs, rows = run.executable._graphs, run.case.batch_size
+    given = graphs._training, run.case.widths, (rows,), "float32", EPILOGUES
+    alone, steps = bytes_of(*given), -(-len(run.x) // rows)
+    with_run = bytes_of(*given, records=len(run.x), steps=steps)
+    scalars = len(list_of(graphs._training, "wide", "float32", EPILOGUES).scalars)
+    assert with_run - alone == 8 * len(run.x) + 8 * steps * (2 + scalars)
+    device_module.device(0)
+    for free, parts in ((with_run, 1), (with_run - 1, 2)):
+        host.free = free
+        run = Run("wide", epilogues=EPILOGUES)
+        training = executable._Training(len(run.x), steps, None)
+        shape = executable._SessionKey(run.executable._graphs._training, run.case.widths, rows)
+        assert len(run.executable._graphs._pieces(shape, EPILOGUES, training)) == parts
+
+
+def test_large_arrays_go_through_one_piece_of_pinned_memory(host):
+    """CuPy's own way takes up to twice the array of it, and keeps that."""
+    gpu = device_module.device(0)
+    with gpu.working():
+        for _ in range(2):
+            values = np.random.default_rng(0).integers(0, 1 << 60, 1_200_000)
+            there, back = gpu.put(values), np.empty_like(values)
+            gpu.download(back, there.address)
+            assert np.array_equal(back, values)
+    assert [len(r) for r in host.pinned] == [4 << 20]
+
+
 def test_out_of_memory_in_the_middle_loses_nothing(host):
     run = Run("adam")
     run.epoch()
     before, step = run.bits, run.state.step
     for launches in (0, 5, 60):
         host.fail_after = launches
-        with pytest.raises(MemoryError):
+        with pytest.raises(BackendError, match="memory runs out on cuda:0"):
             run.epoch()
         host.fail_after = None
         assert not host.unfinished, "what is still read may be freed now"

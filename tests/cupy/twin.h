@@ -19,6 +19,11 @@ static dim3 threadIdx, blockIdx, blockDim, gridDim;
 #define __device__
 #define __shared__ static
 
+// Vector accesses at addresses that a device would refuse.
+static long misaligned;
+extern "C" long host_misaligned() { return misaligned; }
+#define CHECK_ADDRESS(address, bytes) (misaligned += reinterpret_cast<unsigned long long>(address) % (bytes) != 0)
+
 inline float __uint_as_float(unsigned bits) {
     float value;
     std::memcpy(&value, &bits, 4);

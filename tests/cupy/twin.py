@@ -12,7 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-INCLUDED = [f"-I{folder}" for folder in (Path(__file__).parent, Path(__file__).parents[1] / "persistent")]
+FOLDERS = (Path(__file__).parent, Path(__file__).parents[1] / "persistent")
+INCLUDED = [f"-I{folder}" for folder in FOLDERS]
+HEADERS = (FOLDERS[0] / "twin.h", FOLDERS[1] / "fibers.h")
 COLLECTIVE = re.compile(r"__syncthreads|over_lanes|block_total|block_columns")
 FIXED = (
     "begin",
@@ -39,12 +41,16 @@ class Twin:
 
     def __init__(self, text, directory, flags=("-ffp-contract=off",), direction=1):
         self._library = ctypes.CDLL(compiled(text, str(directory), tuple(flags)))
+        self._library.host_misaligned.restype = ctypes.c_long
         self.direction = direction
 
     def __call__(self, name, grid, block, arguments):
         cells = [np.asarray(a) for a in arguments]
         pointers = (ctypes.c_void_p * len(cells))(*(c.ctypes.data for c in cells))
+        before = self._library.host_misaligned()
         getattr(self._library, f"host_{name}")((ctypes.c_uint * 4)(*grid, *block), pointers, self.direction)
+        found = self._library.host_misaligned() - before
+        assert not found, f"{name} takes vectors from {found} addresses that a device refuses"
 
 
 @cache
@@ -62,8 +68,7 @@ def compiled(text, directory, flags):
             f"{{ twin::launch({name}, shape, a, {str(collective).lower()}, order); }}"
         )
     source = "\n".join(lines) + "\n"
-    name = hashlib.sha256((source + repr(flags)).encode()).hexdigest()[:16]
-    target = Path(directory) / f"{name}.so"
+    target = Path(directory) / f"{digest(source, flags)}.so"
     if not target.exists():
         path = target.with_suffix(f".{os.getpid()}.cpp")
         path.write_text(source)
@@ -72,3 +77,9 @@ def compiled(text, directory, flags):
         subprocess.run([*command, part], check=True)
         Path(part).replace(target)
     return str(target)
+
+
+def digest(source, flags, headers=HEADERS):
+    """Return what a twin is kept under: whatever goes into it, the headers that it includes as well."""
+    parts = [source, repr(flags), *(header.read_text() for header in headers)]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]

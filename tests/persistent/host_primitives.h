@@ -75,4 +75,8 @@ FN void copies_wait() { twin::deliver(); }
 FN float shuffle_xor(float v, int mask) { return twin::exchange("shuffle", v)[(thread() & 31) ^ mask]; }
 FN float load_global(const float* p) { return *p; }
 FN void cta_sync() { twin::wait(twin::self->cta->barrier, "cta_sync"); }
-FN void grid_sync(uint32_t*, uint32_t& phase) { phase += 1; twin::wait(twin::grid, "grid_sync"); }
+FN void arrive(uint32_t* counter) { *counter += 1; }
+FN uint32_t arrived(const uint32_t* counter) { return *counter; }
+FN void give_up(uint32_t* counter) { *counter |= 0x40000000u; }
+FN void pause() { twin::rest("grid_sync"); }
+FN unsigned long long nanoseconds() { return twin::now += 3'000'000'000; }  // those who ask have waited long

@@ -12,6 +12,7 @@ from gdkernels_cupy.persistent.kernel import SIGNATURES
 from gdkernels_cupy.persistent.launch_device import DeviceProperties
 
 SCHEDULES = (0, 1, 7)  # warps in order, reversed, in a random order
+HEADERS = tuple(Path(__file__).parent / name for name in ("host_primitives.h", "twin.h", "fibers.h"))
 
 _GXX = shutil.which("g++")
 
@@ -26,7 +27,7 @@ def build(text, folder, *, banks=False, ucontext=False):
         pytest.skip("the twin needs g++")
     shims = "\n".join(_shim(name, signature) for name, signature in SIGNATURES.items() if f"KERNEL {name}(" in text)
     flags = [*(["-DTWIN_BANKS"] if banks else []), *(["-DTWIN_UCONTEXT"] if ucontext else [])]
-    name = hashlib.sha256(f"{text}{shims}{flags}".encode()).hexdigest()[:20]
+    name = digest(f"{text}{shims}{flags}")
     library = folder / f"{name}.so"
     if not library.exists():
         source = folder / f"{name}.cpp"
@@ -36,6 +37,11 @@ def build(text, folder, *, banks=False, ucontext=False):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr[:4000]
     return Library(ctypes.CDLL(str(library)))
+
+
+def digest(text, headers=HEADERS):
+    """Return what a twin is kept under: whatever goes into it, the headers that it includes as well."""
+    return hashlib.sha256("\0".join([text, *(h.read_text() for h in headers)]).encode()).hexdigest()[:20]
 
 
 def _shim(name, signature):
@@ -87,6 +93,9 @@ class TwinDevice:
     def contiguous(self, a):
         return np.ascontiguousarray(a, np.float32)
 
+    def copy(self, a):
+        return np.array(a, np.float32)
+
     def put(self, a):
         return a.copy()
 
@@ -98,6 +107,12 @@ class TwinDevice:
 
     def address(self, a):
         return a.ctypes.data
+
+    def wait(self):
+        pass
+
+    def describe(self):
+        return "the twin"
 
 
 class TwinKernels:

@@ -10,8 +10,8 @@ from gdkernels_cupy.persistent import DeviceProperties, PersistentExecutable, ap
 from gdkernels_cupy.persistent.cuda import CudaLaunchDevice
 from gdkernels_cupy.persistent.executable import _fitting, _tasks
 from gdkernels_cupy.persistent.shape import FORMATS, most_sums
-from persistent_runs import Run, errors, program
-from persistent_twin import TwinDevice, TwinKernels
+from persistent_runs import Run, bits, errors, program
+from persistent_twin import SCHEDULES, TwinDevice, TwinKernels
 
 from gdkernels.backend import Plan, verification
 from gdkernels.definition import activations, losses
@@ -108,9 +108,104 @@ def test_wrong_input_is_refused_before_anything_runs(folder):
 
 
 def test_many_steps_are_several_launches_of_one_run(folder, monkeypatch):
-    monkeypatch.setattr("gdkernels_cupy.persistent.executable._STEPS_PER_LAUNCH", 2)
+    monkeypatch.setattr("gdkernels_cupy.persistent.executable._FIRST_STEPS", 2)
     run = Run(program(relu), (5, 7, 3), 37, 8)
     assert max(errors(run.on_twin(TwinDevice(folder), warps=4), run.reference()).values()) < 1e-3
+
+
+class Clock:
+    """Seconds, of which each step of a launch takes some."""
+
+    def __init__(self, device, seconds):
+        self.now, self.counts, self.waits = 0.0, [], 0
+        launch, wait = TwinKernels.launch, device.wait
+
+        def timed(kernels, name, ctas, shared, arguments, *, together):
+            if name == "train":
+                self.counts.append(int(arguments[-1]))
+                self.now += seconds * self.counts[-1]
+            return launch(kernels, name, ctas, shared, arguments, together=together)
+
+        self.launch, device.wait = timed, lambda: wait() or setattr(self, "waits", self.waits + 1)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "counts"),
+    [(1e-5, [16, 128, 156]), (1e-3, [16, 128, 156]), (1 / 256, [16, *[51] * 5, 29]), (0.1, [16] * 18 + [12])],
+)
+def test_launches_grow_to_a_fifth_of_a_second_with_the_same_bits(folder, monkeypatch, seconds, counts):
+    run, device = Run(program(relu), (2, 3, 1), 300, 1), TwinDevice(folder, ctas=1)
+    wanted = bits(run.on_twin(device, warps=4))
+    clock = Clock(device, seconds)
+    monkeypatch.setattr("gdkernels_cupy.persistent.executable.perf_counter", lambda: clock.now)
+    monkeypatch.setattr(TwinKernels, "launch", clock.launch)
+    assert bits(run.on_twin(device, warps=4)) == wanted
+    assert clock.counts == counts
+    assert clock.waits == len(counts) - 1, "between launches Ctrl-C is heard"
+
+
+def test_an_interrupt_between_launches_changes_nothing(folder, monkeypatch):
+    monkeypatch.setattr("gdkernels_cupy.persistent.executable._FIRST_STEPS", 1)
+    run, device = Run(program(relu), (5, 7, 3), 23, 8), TwinDevice(folder)
+
+    def pressed():
+        raise KeyboardInterrupt
+
+    device.wait = pressed
+    executable = PersistentExecutable(run.program, Plan("cupy", "cuda:0", "bfloat16"), device)
+    state = verification.start(run.program, run.parameters, np.array)
+    before = bits(dict(verification.named_arrays(state)))
+    with pytest.raises(KeyboardInterrupt):
+        executable.run(state, run.x, run.y, run.order, 8, run.rates)
+    assert bits(dict(verification.named_arrays(state))) == before
+    assert state.step == 0
+
+
+def test_ctas_that_wait_for_one_that_never_comes_give_up(folder):
+    """It is an error that loses nothing, in place of a process that hangs."""
+
+    def change(text):
+        assert "        arrive(counter);" in text
+        return text.replace("        arrive(counter);", "        if (cta() != 1 || phase < 3) arrive(counter);")
+
+    run, device = Run(program(relu), (5, 7, 3), 300, 300), TwinDevice(folder, ctas=3, change=change)
+    executable = PersistentExecutable(run.program, Plan("cupy", "cuda:0", "bfloat16", {"warps": 4}), device)
+    state = verification.start(run.program, run.parameters, np.array)
+    order, rates = np.tile(run.order, 4), np.tile(run.rates, 4)
+    before = bits(dict(verification.named_arrays(state)))
+    words = r"waited for each other on cuda:0 for longer than 5 s.*'kernel' is 'graphs'"
+    with pytest.raises(BackendError, match=words):
+        executable.run(state, run.x, run.y, order, 300, rates)
+    assert bits(dict(verification.named_arrays(state))) == before
+    assert state.step == 0
+
+
+def test_under_a_sanitizer_they_wait_for_ever(monkeypatch):
+    tasks = _tasks(program(relu))
+    usual = next(_fitting(*tasks, (5, 7, 3), "bfloat16", HOPPER.shared_bytes, {})).text
+    assert "BARRIER_NANOSECONDS = 5000000000ull" in usual
+    monkeypatch.setenv("GDKERNELS_PATIENT_BARRIERS", "1")
+    assert "BARRIER_NANOSECONDS = 0ull" in next(_fitting(*tasks, (5, 7, 3), "bfloat16", HOPPER.shared_bytes, {})).text
+
+
+def test_a_barrier_that_two_launches_share_is_caught(folder, monkeypatch):
+    """It would let CTAs through that have not met; the twin's barrier counts as the device's does."""
+    monkeypatch.setattr("gdkernels_cupy.persistent.executable._FIRST_STEPS", 1)
+    monkeypatch.setattr("gdkernels_cupy.persistent.executable._GROWTH", 1)
+    run = Run(program(relu, relu), (20, 33, 17, 5), 300, 100)
+    launch = TwinKernels.launch
+    wanted = bits(run.on_twin(TwinDevice(folder, ctas=3), warps=4))
+    first = []
+
+    def shared(self, name, ctas, shared_bytes, arguments, *, together):
+        if name == "train":
+            first.append(arguments[12])
+            arguments = (*arguments[:12], first[0], *arguments[13:])
+        return launch(self, name, ctas, shared_bytes, arguments, together=together)
+
+    monkeypatch.setattr(TwinKernels, "launch", shared)
+    seen = [bits(run.on_twin(TwinDevice(folder, ctas=3, schedule=s), warps=4)) for s in SCHEDULES]
+    assert any(found != wanted for found in seen)
 
 
 def test_the_plan_names_what_can_change_bits(folder):
@@ -143,6 +238,9 @@ class Array:
 
     def reshape(self, *shape):
         return Array(self.values.reshape(*shape))
+
+    def copy(self):
+        return Array(self.values.copy(), self.device.id)
 
 
 @pytest.fixture
@@ -284,7 +382,8 @@ def test_memory_that_runs_out_does_so_before_anything_moves(folder):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(TwinKernels, "launch", noted)
-        patch.setattr("gdkernels_cupy.persistent.executable._STEPS_PER_LAUNCH", 1)
+        patch.setattr("gdkernels_cupy.persistent.executable._FIRST_STEPS", 1)
+        patch.setattr("gdkernels_cupy.persistent.executable._GROWTH", 1)
         executable = PersistentExecutable(run.program, Plan("cupy", "cuda:0", "bfloat16"), device)
         state = verification.start(run.program, run.parameters, np.array)
         executable.run(state, run.x, run.y, run.order, 8, run.rates)

@@ -1,9 +1,11 @@
 """The narrow kernel trains as the definition does: on its twin, against float64 that rounds where the kernel rounds."""
 
+import re
+
 import numpy as np
 import pytest
 from persistent_runs import MOMENTUM, Run, bits, errors, program
-from persistent_twin import SCHEDULES, TwinDevice
+from persistent_twin import HEADERS, SCHEDULES, TwinDevice, digest
 
 from gdkernels.backend.program import Program
 from gdkernels.definition import activations, losses
@@ -120,3 +122,11 @@ def test_every_case_of_the_conformance_suite(folder, name, precision):
     found = [run.on_twin(TwinDevice(folder, schedule=s), warps=4) for s in SCHEDULES]
     assert bits(found[0]) == bits(found[1]) == bits(found[2])
     assert max(errors(found[0], run.reference()).values()) <= BOUND
+
+
+def test_a_twin_is_built_anew_for_other_headers(tmp_path):
+    changed = tmp_path / "twin.h"
+    changed.write_text(HEADERS[1].read_text() + "\n")
+    assert len({digest("text"), digest("text", (HEADERS[0], changed, HEADERS[2])), digest("other text")}) == 3
+    included = {name for h in HEADERS for name in re.findall(r'#include "(.+)"', h.read_text())}
+    assert included <= {h.name for h in HEADERS}

@@ -42,6 +42,7 @@ struct Fiber {
     const Barrier* on = nullptr;
     unsigned since = 0;
     bool done = false;
+    const char* resting = nullptr;  // until the others have had their turn
     std::vector<Copy> copies;
 };
 struct Count {
@@ -50,7 +51,7 @@ struct Count {
 
 inline Fiber* self;
 inline int ctas;
-inline Barrier grid;
+inline unsigned long long now;  // in nanoseconds, for whoever asks
 inline Count count;
 inline std::string problem;  // what made the grid stop
 inline std::function<void()> body;
@@ -78,6 +79,10 @@ inline void wait(Barrier& barrier, const char* what) {
     }
     self->on = &barrier;
     self->since = generation;
+    to_scheduler();
+}
+inline void rest(const char* what) {
+    self->resting = what;
     to_scheduler();
 }
 // What each lane of the warp brings. Two slots by turns: one barrier is enough.
@@ -132,7 +137,7 @@ inline void launch(int blocks, int threads, size_t bytes, unsigned schedule, std
     const size_t STACK = 96 << 10;
     body = kernel;
     ctas = blocks;
-    grid = Barrier{blocks * threads};
+    now = 0;
     count = Count{};
     problem.clear();
     std::vector<Cta> cta(blocks);
@@ -156,27 +161,35 @@ inline void launch(int blocks, int threads, size_t bytes, unsigned schedule, std
     }
     std::mt19937 random(schedule);
     if (schedule == 1) std::reverse(order.begin(), order.end());
+    const int PATIENCE = 4096;  // sweeps in which all that happens is waiting: nothing else can happen then
+    int idle = 0;
     for (size_t left = fibers.size(); left && problem.empty();) {
-        bool moved = false;
+        bool moved = false, rested = false;
+        for (Fiber& fiber : fibers) fiber.resting = nullptr;
         if (schedule > 1) std::shuffle(order.begin(), order.end(), random);
         for (int w : order)
             for (bool again = true; again && problem.empty();) {  // a warp runs until all its lanes wait for others
                 again = false;
                 for (int k = 0; k < 32 && problem.empty(); k++) {
                     Fiber& fiber = fibers[w * 32 + (schedule == 1 ? 31 - k : k)];
-                    if (fiber.done || (fiber.on && fiber.on->generation == fiber.since)) continue;
+                    if (fiber.done || fiber.resting || (fiber.on && fiber.on->generation == fiber.since)) continue;
                     fiber.on = nullptr;
                     self = &fiber;
                     to_fiber();
-                    again = moved = true;
                     left -= fiber.done;
+                    if (fiber.resting)
+                        rested = true;
+                    else
+                        again = moved = true;
                 }
             }
-        if (!moved && problem.empty()) {
+        idle = moved ? 0 : idle + 1;
+        if (!moved && (!rested || idle > PATIENCE) && problem.empty()) {
             for (Fiber& fiber : fibers)
                 if (!fiber.done && problem.empty()) {
                     self = &fiber;
-                    problem = std::string("not all threads arrive at ") + fiber.on->what;
+                    const char* what = fiber.on ? fiber.on->what : fiber.resting ? fiber.resting : "grid_sync";
+                    problem = std::string("not all threads arrive at ") + what;
                 }
         }
     }

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from gdkernels.errors import BackendError
 
 __all__ = [
+    "NOT_SUPPORTED",
     "WORKSPACE",
     "Algorithm",
     "Compute",
@@ -95,8 +96,15 @@ class HeuristicResult(ctypes.Structure):
     ]
 
 
+NOT_SUPPORTED = 15  # cublasStatus_t: this product in this way is none of the library's; everything else still works
+
+
 class CublasLtError(BackendError):
-    """A call that cublasLt refused."""
+    """A call that cublasLt refused, with the number of its status; 0 where it could not even be loaded."""
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 _POINTER, _INT, _SIZE = ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t
@@ -138,7 +146,10 @@ def library() -> Any:
         path = load_nvidia_dynamic_lib("cublasLt").abs_path
     except Exception as error:  # its kinds differ from release to release
         raise CublasLtError(f"cuBLAS is not found ({error}): pip install nvidia-cublas") from error
-    loaded = ctypes.CDLL(path)
+    try:
+        loaded = ctypes.CDLL(path)
+    except OSError as error:
+        raise CublasLtError(f"cuBLAS is found but cannot be loaded ({error}): pip install -U nvidia-cublas") from error
     for name, arguments in _SIGNATURES.items():
         function = getattr(loaded, name)
         function.argtypes, function.restype = arguments, ctypes.c_int
@@ -148,9 +159,13 @@ def library() -> Any:
 
 
 def call(name: str, *arguments: Any) -> None:
-    status = getattr(library(), name)(*arguments)
+    check(name, getattr(library(), name)(*arguments))
+
+
+def check(name: str, status: int) -> None:
+    """Raise what a status says, unless it says that all is well."""
     if status:
-        raise CublasLtError(f"{name}: {library().cublasLtGetStatusString(status).decode()}")
+        raise CublasLtError(f"{name}: {library().cublasLtGetStatusString(status).decode()}", status)
 
 
 class _Object:
@@ -236,14 +251,23 @@ def algorithms(
     workspace: int,
     count: int = 8,
 ) -> list[HeuristicResult]:
-    """Return algorithms for a product, the one that should be fastest first; none where it is not to be had."""
+    """Return algorithms for a product, the one that should be fastest first; none where it is not to be had.
+
+    Raises
+    ------
+    CublasLtError
+        Where the library fails, which says nothing of the product.
+    """
     preference = Preference()
     preference[PreferenceAttribute.MAX_WORKSPACE_BYTES] = workspace
     results, found = (HeuristicResult * count)(), ctypes.c_int()
     a, b, d = layouts
     objects = [o.handle for o in (descriptor, a, b, d, d, preference)]
     status = library().cublasLtMatmulAlgoGetHeuristic(handle.handle, *objects, count, results, ctypes.byref(found))
-    return [] if status else [r for r in results[: found.value] if r.state == 0]
+    if status == NOT_SUPPORTED:
+        return []
+    check("cublasLtMatmulAlgoGetHeuristic", status)
+    return [r for r in results[: found.value] if r.state == 0]
 
 
 def can_run(

@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
+import ctypes
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any
 
+import numpy as np
+
 from gdkernels.errors import BackendError
 from gdkernels.lowering.allocation import ALIGNMENT
+from gdkernels.system.version import __version__
 from gdkernels_cupy.cuda import cublaslt
+from gdkernels_cupy.cuda.errors import DeviceMemoryError, mark_used
 
-__all__ = ["CudaDevice", "DeviceMemory", "check_device", "device", "free_bytes"]
+__all__ = [
+    "CudaDevice",
+    "DeviceMemory",
+    "check_device",
+    "describe",
+    "device",
+    "free_bytes",
+    "known_problem",
+    "problem_of",
+]
 
 _OPTIONS = ("-std=c++17",)
+
+# Through so much pinned memory goes what is copied to a device; less than the second figure goes there directly.
+_STAGING, _SMALL = 4 << 20, 1 << 16
 
 
 class DeviceMemory:
@@ -38,6 +55,8 @@ class CudaDevice:
         self.lock = threading.RLock()
         self._cupy = cupy
         self._modules: dict[str, Any] = {}
+        self._staging: Any = None
+        mark_used()
         with cupy.cuda.Device(number):
             self.stream = cupy.cuda.Stream(non_blocking=True)
             self.copying = cupy.cuda.Stream(non_blocking=True)  # what comes from the host, beside the work
@@ -51,7 +70,7 @@ class CudaDevice:
 
         Raises
         ------
-        BackendError
+        DeviceMemoryError
             Where there are not so many; the message says how many are free.
         """
         cuda = self._cupy.cuda
@@ -60,16 +79,21 @@ class CudaDevice:
                 return DeviceMemory(cuda.alloc(max(size, ALIGNMENT)), size)
         except cuda.memory.OutOfMemoryError as error:
             free, total = cuda.runtime.memGetInfo()
-            raise BackendError(
+            raise DeviceMemoryError(
                 f"{size / 1e9:.2f} GB are not to be had on cuda:{self.number}: {free / 1e9:.2f} of "
                 f"{total / 1e9:.2f} GB are free; choose a smaller batch_size, or end what else uses the device"
             ) from error
 
-    def describe(self) -> list[Any]:
-        """Return what the time of a product depends on: the device, its driver, and the version of cublasLt."""
-        runtime = self._cupy.cuda.runtime
-        name = str(runtime.getDeviceProperties(self.number)["name"])
-        return [name, int(runtime.driverGetVersion()), int(cublaslt.library().cublasLtGetVersion())]
+    def put(self, array: Any) -> DeviceMemory:
+        """Return device memory with the bytes of a NumPy array, which may go when this returns."""
+        memory = self.allocate(array.nbytes)
+        self.upload(memory.address, np.ascontiguousarray(array))
+        return memory
+
+    def release(self) -> None:
+        """Give back what CuPy keeps for later: memory in pieces may be enough as one."""
+        self.stream.synchronize()
+        self._cupy.get_default_memory_pool().free_all_blocks()
 
     def kernels(self, text: str) -> Any:
         """Return the module of `text`, compiled once; CuPy keeps the machine code on disk."""
@@ -93,9 +117,20 @@ class CudaDevice:
 
     def upload(self, to: int, array: Any) -> None:
         """Copy a NumPy array to the device; the array may go when this returns."""
-        runtime = self._cupy.cuda.runtime
-        runtime.memcpyAsync(to, array.ctypes.data, array.nbytes, runtime.memcpyHostToDevice, self.stream.ptr)
-        self.stream.synchronize()
+        runtime, begin = self._cupy.cuda.runtime, array.ctypes.data
+        kind = runtime.memcpyHostToDevice
+        if array.nbytes <= _SMALL:
+            runtime.memcpyAsync(to, begin, array.nbytes, kind, self.stream.ptr)
+            self.stream.synchronize()
+            return
+        # CuPy's own way takes pinned memory of up to twice the array, and keeps it.
+        if self._staging is None:
+            self._staging = self._cupy.cuda.PinnedMemory(_STAGING, runtime.hostAllocPortable)
+        for start in range(0, array.nbytes, _STAGING):
+            size = min(_STAGING, array.nbytes - start)
+            ctypes.memmove(self._staging.ptr, begin + start, size)
+            runtime.memcpyAsync(to + start, self._staging.ptr, size, kind, self.stream.ptr)
+            self.stream.synchronize()
 
     def download(self, array: Any, source: int) -> None:
         """Copy to a NumPy array, and wait until it is there."""
@@ -121,6 +156,24 @@ class CudaDevice:
                 yield
         finally:
             self.stream.synchronize()
+
+
+def describe(number: int) -> dict[str, Any]:
+    """Return what results and times on a device depend on: the device, its driver, the versions of the libraries."""
+    import cupy
+
+    runtime = cupy.cuda.runtime
+    properties = runtime.getDeviceProperties(number)
+    name, uuid = (properties.get(key, b"") for key in ("name", "uuid"))
+    return {
+        "device": name.decode() if isinstance(name, bytes) else str(name),
+        "uuid": uuid.hex() if isinstance(uuid, bytes) else str(uuid),
+        "driver": int(runtime.driverGetVersion()),
+        "cublasLt": int(cublaslt.library().cublasLtGetVersion()),
+        "nvrtc": list(cupy.cuda.nvrtc.getVersion()),
+        "cupy": str(cupy.__version__),
+        "gdkernels": __version__,
+    }
 
 
 _one_at_a_time = threading.Lock()
@@ -157,3 +210,21 @@ def free_bytes() -> int:
     import cupy
 
     return int(cupy.cuda.runtime.memGetInfo()[0] + cupy.get_default_memory_pool().free_bytes())
+
+
+_problems: dict[int, str] = {}  # with cublasLt, by the number of the GPU
+
+
+def problem_of(number: int) -> str | None:
+    """Return why nothing can be compiled for a GPU; None if it can."""
+    try:
+        device(number)
+    except cublaslt.CublasLtError as error:
+        _problems[number] = str(error)
+        return str(error)
+    return None
+
+
+def known_problem() -> str | None:
+    """Return why nothing is compiled for any of the GPUs that were asked for so far, without asking for another."""
+    return next(iter(_problems.values()), None)

@@ -6,14 +6,9 @@ again nor, where two choices are equally fast, chooses otherwise.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
 
-from gdkernels.errors import FileError
-from gdkernels.system.atomic_files import write_atomically
-from gdkernels.system.cache_folder import cache_folder, untrusted, unusable
-from gdkernels.system.hashing import sha256
-from gdkernels.system.strict_json import loads
+from gdkernels_cupy.cuda.kept import keep, kept
 
 __all__ = ["chosen", "remember", "remembered"]
 
@@ -39,27 +34,11 @@ def chosen(epilogues: tuple[str, ...], seconds: Callable[[tuple[str, ...]], floa
 
 def remembered(step: str, trusted: Iterable[str]) -> tuple[str, ...] | None:
     """Return what was chosen for a step before, or None; `step` says all that the choice depends on."""
-    path = cache_folder() / _name(step)
-    try:
-        if untrusted(path.parent) is not None:
-            return None
-        found = loads(path.read_bytes())
-    except (OSError, ValueError):
-        return None
+    found = kept("epilogues", step)
     known = isinstance(found, list) and set(map(str, found)) <= set(trusted)
     return tuple(found) if known else None
 
 
 def remember(step: str, epilogues: tuple[str, ...]) -> None:
     """Keep what was chosen for a step; where nothing can be kept, it is chosen anew next time."""
-    folder = cache_folder()
-    if unusable(folder) is None:
-        text = json.dumps(epilogues).encode()
-        try:
-            write_atomically(folder / _name(step), lambda file: file.write(text), overwrite=True)
-        except FileError:  # a full disk must not end a training
-            return
-
-
-def _name(step: str) -> str:
-    return f"epilogues-{sha256(step.encode()).hexdigest()[:24]}.json"
+    keep("epilogues", step, epilogues)

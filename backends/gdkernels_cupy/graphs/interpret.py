@@ -180,11 +180,12 @@ class Interpreter:
                 self.write(buffer, 0.0)
                 self.bits(buffer)[0, 0] = value
 
-    def _load(self, allocate: DeviceBuffer | int, rate: int, real: Any) -> Any:
-        if isinstance(allocate, int):
-            return real(self.numbers[allocate])
-        values = self.read(allocate)
-        return values.T if rate == ROW and allocate.rows == 1 else values
+    def _load(self, source: DeviceBuffer | int, rate: int, real: Any) -> Any:
+        """Return what a loop reads: a buffer, or the number at a place among those of the step."""
+        if isinstance(source, int):
+            return real(self.numbers[source])
+        values = self.read(source)
+        return values.T if rate == ROW and source.rows == 1 else values
 
     def _column_sums(self, op: ops.ColumnSums) -> None:
         values = self.read(op.values)

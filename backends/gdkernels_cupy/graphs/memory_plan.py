@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from gdkernels.errors import BackendError
 from gdkernels.lowering.allocation import allocate
 from gdkernels.lowering.task import ScheduledTask
+from gdkernels_cupy.cuda.errors import DeviceMemoryError
 from gdkernels_cupy.graphs.lower import lower
 from gdkernels_cupy.graphs.operations import GatherRows, OperationList
 
@@ -37,9 +37,19 @@ def bytes_of(
     epilogues: Iterable[str],
     *,
     streamed: bool = False,
+    records: int = 0,
+    steps: int = 0,
 ) -> int:
-    """Return the bytes of a list: parameters, slots, and what lives between its operations."""
-    return plan_memory(lower(task, task.sizes(widths, sum(pieces)), precision, pieces, epilogues), streamed=streamed)[1]
+    """Return the bytes of a list: parameters, slots, and what lives between its operations.
+
+    Parameters
+    ----------
+    records, steps
+        Of a run, whose order and whose numbers are on the device as well.
+    """
+    op_list = lower(task, task.sizes(widths, sum(pieces)), precision, pieces, epilogues)
+    beside = 8 * records + 8 * steps * (OperationList.FIRST + len(op_list.scalars))
+    return plan_memory(op_list, streamed=streamed)[1] + beside
 
 
 def shares(batch: int, parts: int) -> tuple[int, ...]:
@@ -56,24 +66,27 @@ def split(
     free: int,
     *,
     streamed: bool = False,
+    records: int = 0,
+    steps: int = 0,
+    least: int = 1,
 ) -> tuple[int, ...]:
-    """Return the micro-batches with which a step fits into `free` bytes: one if it can be.
+    """Return the micro-batches with which a step fits into `free` bytes: `least` of them if it can be.
 
     Raises
     ------
-    BackendError
+    DeviceMemoryError
         Where not even a single record fits; the message has the numbers.
     """
     epilogues = tuple(epilogues)
-    parts, room = 1, free - _MARGIN
+    parts, room = min(batch, least), free - _MARGIN
     while True:
         pieces = shares(batch, parts)
-        need = bytes_of(task, widths, pieces, precision, epilogues, streamed=streamed)
+        need = bytes_of(task, widths, pieces, precision, epilogues, streamed=streamed, records=records, steps=steps)
         if need <= room:
             return pieces
         if parts == batch:
             shape = "-".join(map(str, widths))
-            raise BackendError(
+            raise DeviceMemoryError(
                 f"a network of {shape} needs {need / 1e9:.2f} GB in {precision} even for one record at a time, and "
                 f"{free / 1e9:.2f} GB are free: make it narrower, use an optimizer with fewer slots, or a larger device"
             )

@@ -10,12 +10,18 @@
 constexpr int ELEMENTS = 4;  // neighbours in a row, which a thread takes at once
 constexpr int THREADS = 256;
 
+// A host takes a vector from any address, a device does not: the host's header looks at each.
+#ifndef CHECK_ADDRESS
+#define CHECK_ADDRESS(address, bytes)
+#endif
+
 // Four neighbours, loaded and stored at once.
 template <class S> struct alignas(ELEMENTS * sizeof(S)) Four {
     S at[ELEMENTS];
 };
 
 template <class S> __device__ inline Four<S> load(const S* from) {
+    CHECK_ADDRESS(from, alignof(Four<S>));
     return *reinterpret_cast<const Four<S>*>(from);
 }
 
@@ -43,6 +49,7 @@ __device__ inline void store(bfloat16* to, const Four<bfloat16>& v) {
 }
 #else
 template <class S> inline void store(S* to, const Four<S>& values) {
+    CHECK_ADDRESS(to, alignof(Four<S>));
     *reinterpret_cast<Four<S>*>(to) = values;
 }
 #endif

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from functools import cache
 
 import numpy as np
 
+from gdkernels_cupy.cuda.cublaslt import CublasLtError
 from gdkernels_cupy.cuda.device import CudaDevice, device
 from gdkernels_cupy.graphs.epilogue_fusion import applicable
 from gdkernels_cupy.graphs.interpret import Interpreter
@@ -13,6 +15,8 @@ from gdkernels_cupy.graphs.operations import DeviceBuffer, MatrixProduct, Operat
 from gdkernels_cupy.graphs.products import Matmul
 
 __all__ = ["probed_products", "trusted_epilogues"]
+
+_log = logging.getLogger("gdkernels")
 
 _ROWS, _COLUMNS, _INNER = 48, 40, 24  # of a product that any algorithm takes
 
@@ -120,10 +124,12 @@ def _agrees(number: int, product: MatrixProduct, precision: str) -> bool:
     numbers = np.concatenate([both.numbers.view(np.uint8), both.numbers.astype(np.float32).view(np.uint8)])
     gpu.upload(both.there.address, both.memory)
     gpu.upload(both.number(0), numbers)
-    matmul = Matmul(product, precision, both)
-    if not matmul.choose(gpu.handle, None):
+    try:
+        if not Matmul(product, precision, both).settle(gpu.handle, None, gpu.workspace.address, gpu.stream.ptr):
+            return False
+    except CublasLtError as error:
+        _log.warning("an epilogue of cuBLAS is not used on cuda:%d, where trying it failed: %s", number, error)
         return False
-    matmul(gpu.handle, gpu.workspace.address, gpu.stream.ptr)
     found = both.with_memory(np.empty_like(both.memory))
     gpu.download(found.memory, both.there.address)
     with np.errstate(all="ignore"):

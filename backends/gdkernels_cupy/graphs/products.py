@@ -16,6 +16,7 @@ from gdkernels_cupy.cuda import cublaslt
 from gdkernels_cupy.cuda.cublaslt import (
     Algorithm,
     Compute,
+    CublasLtError,
     DataType,
     Descriptor,
     DescriptorAttribute,
@@ -49,7 +50,7 @@ def shape_key(product: MatrixProduct) -> str:
 
 @dataclass
 class Matmul:
-    """A product with its descriptors; `choose` gives it an algorithm.
+    """A product with its descriptors; `choose` gives it an algorithm, and `settle` one that runs.
 
     Parameters
     ----------
@@ -81,6 +82,7 @@ class Matmul:
         self.addresses = (at.of(p.right), at.of(p.left), at.of(p.out))
         self.scalars = self._scalars(ctypes.c_double if compute == Compute.F64 else ctypes.c_float)
         self.algorithm: Algorithm | None = None
+        self._others: list[Algorithm] = []
 
     def _scalars(self, kind: Any) -> tuple[int, int]:
         p = self.product
@@ -99,9 +101,35 @@ class Matmul:
         problem = handle, self.descriptor, self.layouts
         if self.algorithm and cublaslt.can_run(*problem, self.algorithm, cublaslt.WORKSPACE):
             return True
-        found = cublaslt.algorithms(*problem, cublaslt.WORKSPACE)
-        self.algorithm = found[0].algorithm if found else None
-        return bool(found)
+        self._others = [result.algorithm for result in cublaslt.algorithms(*problem, cublaslt.WORKSPACE)]
+        return self._next()
+
+    def _next(self) -> bool:
+        self.algorithm = self._others.pop(0) if self._others else None
+        return self.algorithm is not None
+
+    def settle(self, handle: cublaslt.Handle, known: str | None, workspace: int, stream: int) -> bool:
+        """Take the first algorithm that also runs; return whether there is one. It writes to where the product does.
+
+        A heuristic may name what cublasLt then refuses to run.
+
+        Raises
+        ------
+        CublasLtError
+            Where the library fails otherwise.
+        """
+        there = self.choose(handle, known)
+        while there:
+            try:
+                self(handle, workspace, stream)
+                return True
+            except CublasLtError as error:
+                if error.status != cublaslt.NOT_SUPPORTED:
+                    raise
+            # A known algorithm was asked for by itself: what else there is has not been asked yet.
+            there = self._next() or (known is not None and self.choose(handle, None))
+            known = None
+        return False
 
     def __call__(self, handle: cublaslt.Handle, workspace: int, stream: int) -> None:
         assert self.algorithm is not None

@@ -15,16 +15,19 @@ import numpy.typing as npt
 
 from gdkernels.errors import BackendError
 from gdkernels.lowering.task import DATA, ScheduledTask
+from gdkernels.system.hashing import sha256
 from gdkernels_cupy.cuda.device import CudaDevice
 from gdkernels_cupy.graphs import operations as ops
-from gdkernels_cupy.graphs.calls import CONTROL, calls_of, next_batch
+from gdkernels_cupy.graphs.calls import CONTROL, KernelCall, calls_of, next_batch
+from gdkernels_cupy.graphs.epilogue_fusion import OVERWRITING
 from gdkernels_cupy.graphs.lower import lower
 from gdkernels_cupy.graphs.memory_plan import NEXT, plan_memory
 from gdkernels_cupy.graphs.operations import BYTES, DeviceBuffer, OperationList
 from gdkernels_cupy.graphs.products import Matmul, shape_key
 from gdkernels_cupy.graphs.source import fixed_source, kernel_name, kernel_source, preamble
+from gdkernels_cupy.graphs.step_text import nodes_text, step_text
 
-__all__ = ["DeviceArray", "GraphSession", "SessionAddresses", "UnsupportedProductError"]
+__all__ = ["DeviceArray", "GraphSession", "SessionAddresses", "UnsupportedProductError", "module_text"]
 
 _log = logging.getLogger("gdkernels")
 
@@ -32,6 +35,8 @@ _log = logging.getLogger("gdkernels")
 _NODES = 4096
 
 _KEPT_GRAPHS = 4  # besides those of this run
+_KEPT_RESTS = 7  # sizes of a last batch besides the one of this run
+_CAPTURED_AT = 3  # runs with a last batch of a size that was added: a capture takes as long as two launches or more
 _SUMS = 2  # of E and of the gradient's norm
 _REPEATS = 5  # of what is timed
 _TIMED_SECONDS, _TIMED_ROWS = 4e-3, 1 << 20  # of the steps that are timed, at least and at most
@@ -98,6 +103,15 @@ class _Steps:
     rest: tuple[list[Callable[[], None]], ...]
 
 
+@dataclass(frozen=True)
+class _PlannedList:
+    """A list of operations with its place in memory."""
+
+    op_list: OperationList
+    offsets: dict[str, int]
+    bytes: int
+
+
 class GraphSession:
     """Runs a task; one run at a time.
 
@@ -106,7 +120,8 @@ class GraphSession:
     pieces
         For each number of rows that a batch can have, its micro-batches; a full batch first.
     epilogues
-        What products may take over: only what this device was seen to do right.
+        What products may take over: only what this device was seen to do right. `offered` keeps them, `epilogues` those
+        that lists of several micro-batches can have.
     algorithms
         Those of an earlier plan, by what they were chosen for; others are added.
     streamed
@@ -125,63 +140,109 @@ class GraphSession:
         *,
         streamed: bool = False,
     ) -> None:
-        self.device, self.task, self.precision = device, task, precision
+        self.device, self.task, self.precision, self.widths = device, task, precision, widths
         self.algorithms, self.streamed = algorithms, streamed
-        epilogues, pieces = tuple(epilogues), tuple(pieces)
+        pieces = tuple(pieces)
         self.pieces = pieces[0]
-        lists = {sum(p): lower(task, task.sizes(widths, sum(p)), precision, p, epilogues) for p in pieces}
+        # The numbers of a step are the same for all lists: what one of them may not do, none does.
+        self.offered = tuple(epilogues)
+        self.epilogues = tuple(e for e in self.offered if len(self.pieces) == 1 or e not in OVERWRITING)
         self.batch = sum(self.pieces)
-        self.op_list = lists[self.batch]
-        places = {rows: plan_memory(op_list, streamed=streamed) for rows, op_list in lists.items()}
-        count = self.op_list.numbers + self.op_list.numbers % 2  # so that what follows stays aligned
-        self._numbers = device.allocate(SessionAddresses.bytes(count))
-        self._memory = device.allocate(max(size for _, size in places.values()))
+        planned = [self._planned(p) for p in pieces]
+        self.op_list = planned[0].op_list
+        self._count = self.op_list.numbers + self.op_list.numbers % 2  # so that what follows stays aligned
+        self._numbers = device.allocate(SessionAddresses.bytes(self._count))
+        self._memory = device.allocate(max(p.bytes for p in planned))
         self.bytes = self._memory.size + self._numbers.size
-        self._at = {
-            rows: SessionAddresses(self._memory.address, offsets, self._numbers.address, count)
-            for rows, (offsets, _) in places.items()
-        }
-        self._module = device.kernels(_text(lists.values()))
-        self._steps = {rows: self._bound(op_list, self._at[rows]) for rows, op_list in lists.items()}
-        self._nodes = {rows: len(steps.rest[0]) + len(steps.gathers[0]) for rows, steps in self._steps.items()}
+        self._at: dict[int, SessionAddresses] = {}
+        self._steps: dict[int, _Steps] = {}
+        self._nodes: dict[int, int] = {}
         self._graphs: dict[tuple[int, int], Any] = {}  # by the rows of the batch and the number of steps
+        self._texts: dict[int, str] = {}
+        self._products: set[str] = set()
+        self._module = device.kernels(module_text(p.op_list for p in planned))
+        for rows, plan in zip(map(sum, pieces), planned, strict=True):
+            self._take_in(rows, plan, self._module)
+        self._used = dict.fromkeys(self._steps, _CAPTURED_AT)
+
+    def _planned(self, pieces: tuple[int, ...]) -> _PlannedList:
+        sizes = self.task.sizes(self.widths, sum(pieces))
+        op_list = lower(self.task, sizes, self.precision, pieces, self.epilogues)
+        return _PlannedList(op_list, *plan_memory(op_list, streamed=self.streamed))
+
+    def _take_in(self, rows: int, plan: _PlannedList, module: Any) -> None:
+        self._at[rows] = SessionAddresses(self._memory.address, plan.offsets, self._numbers.address, self._count)
+        steps = self._bound(plan.op_list, self._at[rows], module)
+        self._steps[rows], self._texts[rows] = steps, step_text(plan.op_list.operations)
+        self._nodes[rows] = len(steps.rest[0]) + len(steps.gathers[0])
+
+    def add(self, pieces: tuple[int, ...]) -> bool:
+        """Let a last batch have so many records too, where that fits into the session's memory; return whether.
+
+        Raises
+        ------
+        UnsupportedProductError
+            Where cuBLAS has no algorithm for what an epilogue does with so many.
+        """
+        rows = sum(pieces)
+        if rows in self._steps:
+            return True
+        plan = self._planned(pieces)
+        lasting = [b.name for b in self.op_list.lasting]
+        stays = all(plan.offsets[name] == self._at[self.batch].offsets[name] for name in lasting)
+        same = [n.id for n in plan.op_list.scalars] == [n.id for n in self.op_list.scalars]
+        if plan.bytes > self._memory.size or not (stays and same) or plan.op_list.numbers != self.op_list.numbers:
+            return False
+        self._take_in(rows, plan, self.device.kernels(module_text([plan.op_list])))
+        self._used[rows] = 0
+        for old in [r for r in self._steps if r not in (self.batch, rows)][:-_KEPT_RESTS]:
+            for kept in (self._at, self._steps, self._nodes, self._texts, self._used):
+                kept.pop(old)
+            for key in [key for key in self._graphs if key[0] == old]:
+                del self._graphs[key]
+        return True
+
+    def identity(self) -> list[Any]:
+        """Return what JSON can hold, and what results of this session depend on besides its device."""
+        kernels = sha256(module_text([self.op_list]).encode()).hexdigest()
+        scalars = nodes_text(self.op_list.scalars)
+        mine = {key: self.algorithms[key] for key in sorted(self._products)}
+        return [self._texts[self.batch], kernels, scalars, mine, self.streamed]
 
     # ---- the list with addresses
 
-    def _bound(self, op_list: OperationList, at: SessionAddresses) -> _Steps:
+    def _bound(self, op_list: OperationList, at: SessionAddresses, module: Any) -> _Steps:
         if not self.streamed:
-            return _Steps(([],), (self._bound_list(op_list, op_list.operations, at),))
+            return _Steps(([],), (self._bound_list(op_list, op_list.operations, at, module),))
         gathers, rest = [], []
         for suffix in ("", NEXT):
             here = replace(at, suffix=suffix)
             ahead = replace(here, ahead=True)
-            first = self._bound_call(next_batch(self.batch, ahead))
+            first = _bound_call(next_batch(self.batch, ahead), module)
             fetched = [op for op in op_list.operations if isinstance(op, ops.GatherRows)]
-            gathers.append([first, *self._bound_list(op_list, fetched, ahead)])
+            gathers.append([first, *self._bound_list(op_list, fetched, ahead, module)])
             others = [op for op in op_list.operations if not isinstance(op, ops.GatherRows)]
-            rest.append(self._bound_list(op_list, others, here))
+            rest.append(self._bound_list(op_list, others, here, module))
         return _Steps(tuple(gathers), tuple(rest))
 
     def _bound_list(
-        self, op_list: OperationList, operations: Iterable[ops.Operation], at: SessionAddresses
+        self, op_list: OperationList, operations: Iterable[ops.Operation], at: SessionAddresses, module: Any
     ) -> list[Callable[[], None]]:
         bound: list[Callable[[], None]] = []
         for operation in operations:
             if isinstance(operation, ops.MatrixProduct):
                 bound.append(self._bound_product(operation, at))
             else:
-                bound += [self._bound_call(call) for call in calls_of(operation, op_list, self.batch, at)]
+                bound += [_bound_call(call, module) for call in calls_of(operation, op_list, self.batch, at)]
         return bound
-
-    def _bound_call(self, call: Any) -> Callable[[], None]:
-        kernel = self._module.get_function(call.name)
-        grid, block, arguments = call.shape.grid, call.shape.block, call.arguments
-        return lambda: kernel(grid, block, arguments)
 
     def _bound_product(self, product: ops.MatrixProduct, at: SessionAddresses) -> Callable[[], None]:
         key = shape_key(product)
+        self._products.add(key)
         matmul, known = Matmul(product, self.precision, at), self.algorithms.get(key)
-        if not matmul.choose(self.device.handle, known):
+        handle, workspace, stream = self.device.handle, self.device.workspace.address, self.device.stream
+        # It runs once, on memory in which nothing is yet: what cublasLt refuses to run must show before training.
+        if not matmul.settle(handle, known, workspace, stream.ptr):
             raise UnsupportedProductError(product, key)
         assert matmul.algorithm is not None
         self.algorithms[key] = matmul.algorithm.hex()
@@ -191,7 +252,6 @@ class GraphSession:
                 key,
                 self.device.number,
             )
-        handle, workspace, stream = self.device.handle, self.device.workspace.address, self.device.stream
         return lambda: matmul(handle, workspace, stream.ptr)
 
     def _launch(self, rows: int, count: int = 1) -> None:
@@ -223,7 +283,7 @@ class GraphSession:
         for name, copy in self.op_list.copies.items():
             cast = ops.Cast(self.op_list.parameters[name], copy)
             for call in calls_of(cast, self.op_list, self.batch, self._at[self.batch]):
-                self._bound_call(call)()
+                _bound_call(call, self._module)()
 
     def store(self, arrays: Mapping[str, Any]) -> None:
         """Put parameters and slots back into the caller's arrays."""
@@ -259,26 +319,33 @@ class GraphSession:
         tuple
             The sums over the steps of E and of the gradient's norm.
         """
-        import cupy
-
         rest = len(order) % self.batch
         full = len(table) - (rest > 0)
-        rows_there, table_there = cupy.asarray(order), cupy.asarray(table)
-        control = self._control(sources, rows_there.data.ptr, table_there.data.ptr)
         sums = np.zeros(_SUMS)
         with self.device.working():
+            rows_there, table_there = self.device.put(order), self.device.put(table)
+            control = self._control(sources, rows_there.address, table_there.address)
             counts = {rows: count for rows, count in ((self.batch, full), (rest, 1)) if rows and count}
-            self._prepare(control, counts)
+            captured = {rows: count for rows, count in counts.items() if self._is_captured(rows)}
+            self._prepare(control, captured)
             self._upload_control(control)
             self.device.upload(self._at[self.batch].sums_at, sums)
             self.load(parameters)
             for rows, count in counts.items():
+                if rows not in captured:
+                    self._launch(rows, count)
+                    continue
                 for size, times in _parts(count, self._nodes[rows]):
                     for _ in range(times):
                         self._graphs[rows, size].launch(self.device.stream)
             self.device.download(sums, self._at[self.batch].sums_at)
             self.store(parameters)
         return float(sums[0]), float(sums[1])
+
+    def _is_captured(self, rows: int) -> bool:
+        """Return whether steps on so many records are worth a graph: not where a last batch may never come again."""
+        self._used[rows] += 1
+        return self._used[rows] >= _CAPTURED_AT
 
     def seconds(
         self,
@@ -288,23 +355,27 @@ class GraphSession:
         table: npt.NDArray[np.float64],
     ) -> float:
         """Return what a step on a full batch takes here; arguments are those of `run`, and nothing of them changes."""
-        import cupy
-
         full = len(order) // self.batch
-        one = self._seconds_of(1, parameters, sources, cupy.asarray(order), cupy.asarray(table))
+        one = self._seconds_of(1, parameters, sources, order, table)
         count = min(_TIMED_ROWS // self.batch, round(_TIMED_SECONDS / one), _NODES // self._nodes[self.batch])
         if count <= 1:
             return one
-        rows = cupy.asarray(np.resize(order[: full * self.batch], count * self.batch))
-        numbers = cupy.asarray(np.resize(table[:full], (count, table.shape[1])))
+        rows = np.resize(order[: full * self.batch], count * self.batch)
+        numbers = np.resize(table[:full], (count, table.shape[1]))
         return self._seconds_of(count, parameters, sources, rows, numbers) / count
 
     def _seconds_of(
-        self, count: int, parameters: Mapping[str, Any], sources: Mapping[str, DeviceArray], order: Any, table: Any
+        self,
+        count: int,
+        parameters: Mapping[str, Any],
+        sources: Mapping[str, DeviceArray],
+        order: npt.NDArray[np.int64],
+        table: npt.NDArray[np.float64],
     ) -> float:
-        control = self._control(sources, order.data.ptr, table.data.ptr)
         times = []
         with self.device.working():
+            rows_there, table_there = self.device.put(order), self.device.put(table)
+            control = self._control(sources, rows_there.address, table_there.address)
             self._prepare(control, {self.batch: count})
             for _ in range(_REPEATS):
                 self._upload_control(control)
@@ -335,18 +406,16 @@ class GraphSession:
 
     def predict(self, parameters: Mapping[str, Any], x: DeviceArray, inputs: int, output: Any, table: Any) -> None:
         """Write the network's output for all records [records, inputs] into `output`, a batch at a time."""
-        import cupy
-
         buffer = self.op_list.output
         assert buffer is not None
         item = BYTES[buffer.storage]
-        table_there = cupy.asarray(table)
         with self.device.working():
+            table_there = self.device.put(table)
             self.load(parameters)
             for start in range(0, x.records, self.batch):
                 count = min(self.batch, x.records - start)
                 part = DeviceArray(x.address + start * inputs * item, count)
-                self._upload_control(self._control({"x": part}, 0, table_there.data.ptr))
+                self._upload_control(self._control({"x": part}, 0, table_there.address))
                 self._launch(self.batch)
                 self._copy_out(buffer, output.data.ptr + start * buffer.columns * item, count)
 
@@ -366,6 +435,12 @@ class UnsupportedProductError(BackendError):
         self.kind = f"{e.kind}{sums}" or ("update" if isinstance(product.alpha, int) else "")
 
 
+def _bound_call(call: KernelCall, module: Any) -> Callable[[], None]:
+    kernel = module.get_function(call.name)
+    grid, block, arguments = call.shape.grid, call.shape.block, call.arguments
+    return lambda: kernel(grid, block, arguments)
+
+
 def _do(calls: Iterable[Callable[[], None]]) -> None:
     for call in calls:
         call()
@@ -380,7 +455,7 @@ def _parts(count: int, nodes: int) -> list[tuple[int, int]]:
     return [(size, launches), *([(1, rest)] if rest else [])]
 
 
-def _text(lists: Iterable[OperationList]) -> str:
+def module_text(lists: Iterable[OperationList]) -> str:
     """Return a module with the kernels of some lists, each once."""
     kernels = {
         kernel_name(op.kernel): op.kernel

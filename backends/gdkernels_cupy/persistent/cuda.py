@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gdkernels_cupy.cuda.device import check_device
+from gdkernels_cupy.cuda.device import check_device, describe
 from gdkernels_cupy.persistent.kernel import SIGNATURES
 from gdkernels_cupy.persistent.launch_device import DeviceProperties
 from gdkernels_cupy.persistent.source import KernelSource
@@ -44,6 +44,11 @@ class CudaLaunchDevice:
         with self._cupy.cuda.Device(self._device):
             return self._cupy.ascontiguousarray(a, dtype="float32")
 
+    def copy(self, a: Any) -> Any:
+        there = self.contiguous(a)
+        with self._cupy.cuda.Device(self._device):
+            return there.copy() if there is a else there
+
     def put(self, a: npt.NDArray[Any]) -> Any:
         with self._cupy.cuda.Device(self._device):
             return self._cupy.asarray(a)
@@ -58,6 +63,13 @@ class CudaLaunchDevice:
 
     def address(self, a: Any) -> int:
         return int(a.data.ptr)
+
+    def wait(self) -> None:
+        with self._cupy.cuda.Device(self._device):
+            self._cupy.cuda.get_current_stream().synchronize()
+
+    def describe(self) -> Any:
+        return describe(self._device)
 
 
 class CudaKernels:

@@ -1,10 +1,13 @@
 """A program for narrow networks as one persistent kernel: many steps a launch, everything on the chip within a step."""
 
+from __future__ import annotations
+
 import logging
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -14,16 +17,18 @@ from gdkernels.backend import Executable, Plan, State
 from gdkernels.backend.arguments import arrays_by_name, check_prediction, check_run, widths_of
 from gdkernels.backend.program import Program
 from gdkernels.definition.network import Layers, map_layers
-from gdkernels.errors import TraceError
+from gdkernels.errors import BackendError, TraceError
 from gdkernels.lowering.scalars import known_of_steps, scalar_table
 from gdkernels.lowering.steps import ScheduleError
 from gdkernels.lowering.task import ScheduledTask, schedule_prediction, schedule_training
+from gdkernels.system.hashing import sha256
 from gdkernels_cupy.graphs.source import CUDA_FUNCTIONS
+from gdkernels_cupy.graphs.step_text import nodes_text
 from gdkernels_cupy.persistent.launch_device import DeviceProperties, LaunchDevice, LoadedKernels
 from gdkernels_cupy.persistent.shape import FORMATS, WIDEST, padded
-from gdkernels_cupy.persistent.source import KernelSource, write_source
+from gdkernels_cupy.persistent.source import BARRIER_SECONDS, KernelSource, write_source
 
-__all__ = ["PLAN_KERNEL", "PersistentExecutable", "applies"]
+__all__ = ["PLAN_KERNEL", "PersistentExecutable", "applies", "sources_of"]
 
 _log = logging.getLogger("gdkernels")
 
@@ -32,7 +37,11 @@ PLAN_KERNEL = "narrow"
 _PLAN_SPILLED = "parked"
 
 _WARPS = (8, 4)  # in a CTA, in the order in which they are tried
-_STEPS_PER_LAUNCH = 1 << 14  # a launch cannot be interrupted
+# A launch cannot be interrupted, and a display that the device drives stands still: the first one is short and timed.
+_FIRST_STEPS, _MOST_STEPS, _GROWTH = 16, 1 << 14, 8
+_LAUNCH_SECONDS = 0.2
+_GAVE_UP = 1 << 30  # of a barrier's counter, which CTAs do not come to
+_FEW_CTAS, _TILES = 2, 5  # of what is compared with the definition
 _OLDEST = 80  # compute capability with these matrix instructions and asynchronous copies
 
 
@@ -52,6 +61,17 @@ def applies(program: Program, widths: Sequence[int], precision: str, properties:
         except (TraceError, ScheduleError) as error:
             return str(error)
     return reason
+
+
+def sources_of(program: Program, widths: Sequence[int], precision: str, shared_bytes: int) -> Iterator[KernelSource]:
+    """Yield the sources that fit a device with so much shared memory a CTA, in the order in which they are tried.
+
+    Raises
+    ------
+    TraceError, ScheduleError
+        Where none does.
+    """
+    yield from _fitting(*_tasks(program), widths, precision, shared_bytes, {})
 
 
 def _unfit(widths: Sequence[int], precision: str, properties: DeviceProperties) -> str | None:
@@ -125,12 +145,19 @@ class PersistentExecutable(Executable):
 
     origin = "compiled"
 
-    def __init__(self, program: Program, plan: Plan, device: LaunchDevice) -> None:
+    def __init__(
+        self,
+        program: Program,
+        plan: Plan,
+        device: LaunchDevice,
+        bound: dict[tuple[int, ...], tuple[KernelSource, LoadedKernels]] | None = None,
+    ) -> None:
         self.plan = plan
         self._program, self._device = program, device
         self._step, self._prediction = _tasks(program)
         self._wished = dict(plan.choices)
-        self._bound: dict[tuple[int, ...], tuple[KernelSource, LoadedKernels]] = {}
+        self._bound = {} if bound is None else bound
+        self._last: KernelSource | None = None
 
     def run(
         self,
@@ -152,11 +179,12 @@ class PersistentExecutable(Executable):
         batch = min(batch_size, len(order))
         ctas = self._ctas(source, kernels, batch)
 
-        state.parameters = map_layers(device.contiguous, state.parameters)
-        state.slots = map_layers(lambda slots: tuple(map(device.contiguous, slots)), state.slots)
+        # The steps move copies: what ends a run early, an interrupt or a failure, has then changed nothing.
+        parameters = map_layers(device.copy, state.parameters)
+        slots = map_layers(lambda moved: tuple(map(device.copy, moved)), state.slots)
         x, y = device.contiguous(x), device.contiguous(y)
         share = None if sample_weight is None else device.contiguous(sample_weight)
-        arrays = self._addresses(source, state.parameters, state.slots)
+        arrays = self._addresses(source, parameters, slots)
         weights, image = self._rounded(source, kernels, arrays, x)
         known: dict[str, Any] = {name: float(n) for name, n in self._prediction.sizes(widths, 0).items()}
         known |= known_of_steps(learning_rates, done=state.step, records=len(order), batch=batch, l2=l2)
@@ -168,15 +196,25 @@ class PersistentExecutable(Executable):
         numbers = len(step.results)
         results = device.zeros(steps * numbers, "float32")
         # What a launch needs is there before the first of them: memory must not run out when parameters have moved.
-        barriers = device.zeros(-(-steps // _STEPS_PER_LAUNCH), "uint32")
-        for k, start in enumerate(range(0, steps, _STEPS_PER_LAUNCH)):
-            count = min(_STEPS_PER_LAUNCH, steps - start)
+        barriers = device.zeros(-(-steps // _FIRST_STEPS), "uint32")
+
+        def launch(number: int, start: int, count: int) -> None:
             arguments = (
                 arrays, weights, image, x, y, share, rows[start * batch :], scalars[start * len(step.scalars) :],
-                partial, gradients, totals, results[start * numbers :], barriers[k:],
+                partial, gradients, totals, results[start * numbers :], barriers[number:],
                 len(order) - start * batch, batch, count,
             )  # fmt: skip
             kernels.launch("train", ctas, source.shared_bytes, arguments, together=True)
+
+        launches = self._launched(steps, launch)
+        if (device.to_numpy(barriers)[:launches] >= _GAVE_UP).any():
+            raise BackendError(
+                f"the CTAs of a persistent kernel waited for each other on {self.plan.device} for longer than "
+                f"{BARRIER_SECONDS} s and gave up; nothing of this run is kept. Something stops them: a debugger, or "
+                "another process on the device. Train with CUDA graphs by a plan whose choice 'kernel' is 'graphs'"
+            )
+        state.parameters, state.slots = parameters, slots
+        self._last = source
         state.step += steps
         self.plan = replace(
             self.plan,
@@ -192,6 +230,25 @@ class PersistentExecutable(Executable):
         found = device.to_numpy(results).astype(np.float64).reshape(steps, numbers)
         norm = math.fsum(found[:, 1]) / steps if self._program.gradient_norm else None
         return math.fsum(found[:, 0]), norm
+
+    def _launched(self, steps: int, launch: Callable[[int, int, int], None]) -> int:
+        """Launch the kernel until all steps are done, for about `_LAUNCH_SECONDS` each time; return how often.
+
+        `launch` takes the number of the launch, its first step, and how many it does: however they are shared out, the
+        bits are the same.
+        """
+        number = start = 0
+        count = _FIRST_STEPS
+        while start < steps:
+            count = min(count, steps - start)
+            began = perf_counter()
+            launch(number, start, count)
+            number, start = number + 1, start + count
+            if start < steps:
+                self._device.wait()
+                fitting = int(count * _LAUNCH_SECONDS / max(perf_counter() - began, 1e-9))
+                count = max(_FIRST_STEPS, min(fitting, _GROWTH * count, _MOST_STEPS))
+        return number
 
     def predict(self, parameters: Layers, x: Any) -> Any:
         check_prediction(parameters, x)
@@ -227,6 +284,27 @@ class PersistentExecutable(Executable):
         assert source.step is not None
         floats = source.step.partial.size + sum(map(len, source.step.totals))
         return 4 * (self._ctas(source, kernels, batch_size) * floats + source.step.gradients + source.step.weights.size)
+
+    # ---- whether it is right here
+
+    def to_check(self, widths: tuple[int, ...]) -> tuple[tuple[PersistentExecutable, ...], int]:
+        """Return what is compared with the definition before this is believed, and how many records a step then has.
+
+        Few CTAs with many tiles fetch inputs ahead, and their sums have an order; those of a run meet in the barrier.
+        """
+        source, kernels = self.bind(widths)
+        choices = {"warps": source.warps, "at_once": source.at_once, _PLAN_SPILLED: source.spilled_gradients}
+        plan = replace(self.plan, choices={**choices, "ctas": min(_FEW_CTAS, kernels.resident())})
+        few = PersistentExecutable(self._program, plan, self._device, self._bound)
+        return (few, self), _TILES * 16 * source.warps
+
+    def identity(self) -> list[Any]:
+        """Return what JSON can hold, and what the results of the last run depend on."""
+        source = self._last
+        assert source is not None, "nothing has run yet"
+        assert source.step is not None, "a run has steps"
+        text = sha256(source.text.encode()).hexdigest()
+        return ["persistent", self._device.describe(), text, nodes_text(source.step.scalars)]
 
     # ---- what runs
 

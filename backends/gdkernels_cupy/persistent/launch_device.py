@@ -51,6 +51,9 @@ class LaunchDevice(Protocol):
     def contiguous(self, a: Any) -> Any:
         """Return `a` as float32 in rows, itself if it is so."""
 
+    def copy(self, a: Any) -> Any:
+        """Return a copy of `a` as float32 in rows."""
+
     def put(self, a: npt.NDArray[Any]) -> Any:
         """Return a copy of a host array on the device."""
 
@@ -62,3 +65,9 @@ class LaunchDevice(Protocol):
 
     def address(self, a: Any) -> int:
         """Return where an array is on the device."""
+
+    def wait(self) -> None:
+        """Wait until all that was launched is done."""
+
+    def describe(self) -> Any:
+        """Return what results depend on here, as JSON can hold it."""

@@ -88,19 +88,45 @@ FN float load_global(const float* p) {
     return v;
 }
 FN void cta_sync() { __syncthreads(); }
-// All CTAs have to be resident, and the counter zero when the grid starts. `phase` counts the calls of a launch.
-FN void grid_sync(uint32_t* counter, uint32_t& phase) {
-    __syncthreads();
-    phase += 1;
-    if (threadIdx.x == 0) {
-        const uint32_t wanted = phase * gridDim.x;
-        uint32_t seen;
-        asm volatile("red.release.gpu.global.add.u32 [%0], 1;" :: "l"(counter) : "memory");
-        do asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(seen) : "l"(counter) : "memory");
-        while (seen < wanted);
-    }
-    __syncthreads();
+FN unsigned long long nanoseconds() {
+    unsigned long long now;
+    asm volatile("mov.u64 %0, %globaltimer;" : "=l"(now));
+    return now;
 }
+// Adds 1 to what all CTAs see, after what this thread and, by the barrier before, its CTA has written.
+FN void arrive(uint32_t* counter) {
+    asm volatile("red.release.gpu.global.add.u32 [%0], 1;" :: "l"(counter) : "memory");
+}
+// What other CTAs wrote before they arrived is read after this.
+FN uint32_t arrived(const uint32_t* counter) {
+    uint32_t seen;
+    asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(seen) : "l"(counter) : "memory");
+    return seen;
+}
+// Whatever is waited for, the counter is above it from now on: everybody goes on, and the host sees why.
+FN void give_up(uint32_t* counter) {
+    asm volatile("red.release.gpu.global.or.b32 [%0], 0x40000000;" :: "l"(counter) : "memory");
+}
+FN void pause() {}
 #else
 #include "host_primitives.h"
 #endif
+
+// All CTAs have to be resident, and the counter zero when the grid starts. `phase` counts the calls of a launch. Where a CTA
+// waits for too long, all go on, through later calls too, and the host discards what comes out.
+FN void grid_sync(uint32_t* counter, uint32_t& phase) {
+    cta_sync();
+    phase += 1;
+    if (thread() == 0) {
+        const uint32_t wanted = phase * ctas();
+        arrive(counter);
+        unsigned long long began = 0;
+        for (uint32_t turn = 1; arrived(counter) < wanted; turn++) {
+            pause();
+            if (BARRIER_NANOSECONDS == 0 || turn % 1024) continue;  // the timer is slow to read
+            if (began == 0) began = nanoseconds();
+            if (nanoseconds() - began > BARRIER_NANOSECONDS) give_up(counter);
+        }
+    }
+    cta_sync();
+}

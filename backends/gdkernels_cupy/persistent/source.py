@@ -1,5 +1,6 @@
 """The whole source for a program at given widths: primitives, the work of a tile, and the kernels made for it."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -11,7 +12,12 @@ from gdkernels_cupy.persistent.kernel import KernelText
 from gdkernels_cupy.persistent.memory import KernelMemory
 from gdkernels_cupy.persistent.shape import OperandFormat, most_sums
 
-__all__ = ["KernelSource", "write_source"]
+__all__ = ["BARRIER_SECONDS", "KernelSource", "write_source"]
+
+BARRIER_SECONDS = 5  # after which CTAs that wait for each other give up
+
+# compute-sanitizer slows a kernel down by orders of magnitude: the GPU script sets this, and they wait for ever.
+_PATIENT = "GDKERNELS_PATIENT_BARRIERS"
 
 
 @dataclass(frozen=True)
@@ -87,7 +93,9 @@ def write_source(
 
 
 def _text(form: OperandFormat, warps: int, predict: KernelMemory, step: KernelMemory | None) -> str:
+    nanoseconds = 0 if os.environ.get(_PATIENT) else BARRIER_SECONDS * 1_000_000_000
     parts = [f"constexpr int WARPS = {warps}, AT_ONCE = {form.at_once[warps]};"]
+    parts += [f"constexpr unsigned long long BARRIER_NANOSECONDS = {nanoseconds}ull;  // 0: for ever"]
     parts += map(_header, ("primitives.cuh", form.header, "tile.cuh"))
     parts += [KernelText(step or predict).rounding_text()]
     parts += [KernelText(memory).text() for memory in (predict, step) if memory is not None]

@@ -1,0 +1,253 @@
+"""The self-check: a way runs two steps twice, and is compared with the definition, before it is believed."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gdkernels.backend import Backend, Executable, Plan, State, storage_dtype
+from gdkernels.backend.arguments import arrays_by_name, widths_of
+from gdkernels.backend.program import Program
+from gdkernels.backend.verification import bound
+from gdkernels.definition.network import Layers, map_layers
+from gdkernels.errors import unknown_name
+from gdkernels_cupy.checking.reference import (
+    STEPS,
+    Computed,
+    Sample,
+    drawn_layers,
+    is_finite,
+    movement,
+    prediction_of,
+    problem_of,
+    relative_norm,
+    rows_to_check,
+    steps_of,
+)
+from gdkernels_cupy.cuda.errors import DeviceMemoryError
+from gdkernels_cupy.cuda.kept import keep, kept
+
+__all__ = ["Call", "SelfCheck", "check_mode"]
+
+_log = logging.getLogger("gdkernels")
+
+_VARIABLE = "GDKERNELS_CHECK"
+_MODES = ("once", "always", "never")
+_PRODUCTS = ("NVIDIA_TF32_OVERRIDE", "CUBLAS_EMULATE_SINGLE_PRECISION", "CUBLAS_EMULATION_STRATEGY")
+_LARGE = 2_000_000  # parameters above which the definition runs on the device
+_STILL, _MOVING = 1e-4, 1e-3  # of the weights: what moves less hides in what storing them rounds
+
+
+def check_mode() -> str:
+    """Return "once", or what GDKERNELS_CHECK says: "always" believes nothing that was kept, "never" checks nothing.
+
+    Raises
+    ------
+    InputError
+        Where it says something else.
+    """
+    mode = os.environ.get(_VARIABLE) or _MODES[0]
+    if mode not in _MODES:
+        raise unknown_name(_VARIABLE, mode, _MODES)
+    return mode
+
+
+@dataclass(frozen=True)
+class Call:
+    """What a way is to run: the arguments of `Executable.run`."""
+
+    state: State
+    x: Any
+    y: Any
+    order: npt.NDArray[np.int64]
+    batch: int
+    rates: npt.NDArray[np.float64]
+    sample_weight: Any = None
+
+
+class SelfCheck:
+    """Compares ways of computing a program on a device with the definition."""
+
+    def __init__(self, backend: Backend, program: Program, plan: Plan) -> None:
+        self._backend, self._program, self._plan = backend, program, plan
+
+    def problem(self, ways: Sequence[Executable], identity: Callable[[], Any], call: Call) -> str | None:
+        """Return what a way does otherwise than the definition; None if nothing, or nothing could be checked.
+
+        Parameters
+        ----------
+        ways
+            Executables of one kernel, which may share out its work differently; each runs twice.
+        identity
+            Called after the first run: returns what JSON can hold, and all that the result depends on.
+        call
+            What is to be run afterwards; nothing of it changes.
+        """
+        if check_mode() == "never":
+            return None
+        try:
+            with self._backend.on_device(self._plan.device):
+                return self._checked(ways, identity, call)
+        except DeviceMemoryError as error:
+            _log.warning("nothing was checked on %s: copies for it do not fit (%s)", self._plan.device, error)
+            return None
+
+    def _checked(self, ways: Sequence[Executable], identity: Callable[[], Any], call: Call) -> str | None:
+        sample = self._sample(call)
+        call = replace(call, rates=call.rates[0] * np.asarray([1.0, 0.5]))
+        first: tuple[State, Computed] | None = self._run(ways[0], call, sample)
+        key = json.dumps([identity(), self._surroundings(), call.batch, list(widths_of(call.state.parameters))])
+        known = None if check_mode() == "always" else kept("check", key)
+        if isinstance(known, dict) and isinstance(known.get("problem", 0), str | None):
+            remembered: str | None = known["problem"]
+            return remembered
+        xp = self._namespace(call.state.parameters)
+        wanted = self._reference(call, sample, "float64", xp)
+        if not is_finite(wanted, xp):
+            drawn = self._drawn(call, sample)
+            wanted = self._reference(*drawn, "float64", xp)
+            if not is_finite(wanted, xp):
+                _log.warning("nothing was checked on %s: the definition gives no finite numbers", self._plan.device)
+                return None
+            (call, sample), first = drawn, None
+        moved = movement(wanted, self._before(call, xp), xp)
+        if moved < _STILL:
+            rates = call.rates * (_MOVING / moved) if moved > 0 else np.asarray([_MOVING, _MOVING / 2])
+            call, first = replace(call, rates=rates), None
+            wanted = self._reference(call, sample, "float64", xp)
+        own = self._reference(call, sample, self._plan.precision, xp)
+        problem = self._compared(ways, call, sample, first, wanted, own, xp)
+        keep("check", key, {"problem": problem})
+        return problem
+
+    def _compared(
+        self,
+        ways: Sequence[Executable],
+        call: Call,
+        sample: Sample,
+        first: tuple[State, Computed] | None,
+        wanted: Computed,
+        own: Computed,
+        xp: Any,
+    ) -> str | None:
+        before = self._before(call, xp)
+        for way in ways:
+            runs = [first or self._run(way, call, sample), self._run(way, call, sample)]
+            first = None
+            arrays = [self._named(state, xp) for state, _ in runs]
+            for name in arrays[0]:
+                if not _same(arrays[0][name], arrays[1][name], xp):
+                    return f"two runs from the same start differ in {name}"
+            if runs[0][1].numbers != runs[1][1].numbers and not any(map(np.isnan, runs[0][1].numbers.values())):
+                return "two runs from the same start differ in the loss"
+            found = Computed(
+                runs[0][1].numbers, {n: xp.astype(a, xp.float64) - before[n] for n, a in arrays[0].items()}
+            )
+            problem = problem_of(found, wanted, own, before, self._plan.precision, xp)
+            if problem is not None:
+                return problem
+        return None
+
+    # ---- the two sides
+
+    def _sample(self, call: Call) -> Sample:
+        rows = rows_to_check(widths_of(call.state.parameters))
+        xp = self._backend.xp
+
+        def take(numbers: npt.NDArray[np.int64]) -> tuple[Any, Any, Any]:
+            at = self._backend.asarray(numbers, dtype="int64", device=self._plan.device)
+            return tuple(None if a is None else xp.take(a, at, axis=0) for a in (call.x, call.y, call.sample_weight))  # type: ignore[return-value]
+
+        return Sample.of(call.order, call.batch, rows, take)
+
+    def _run(self, way: Executable, call: Call, sample: Sample) -> tuple[State, Computed]:
+        state = call.state.copy(self._backend.xp)
+        error, norm = way.run(state, call.x, call.y, sample.order, call.batch, call.rates, call.sample_weight)
+        return state, Computed({"the loss": error} | ({} if norm is None else {"the norm": norm}), {})
+
+    def _reference(self, call: Call, sample: Sample, precision: str, xp: Any) -> Computed:
+        def there(a: Any) -> Any:
+            return None if a is None else self._as(a, xp)
+
+        state = State(
+            map_layers(there, call.state.parameters),
+            map_layers(lambda slots: tuple(map(there, slots)), call.state.slots),
+            call.state.step,
+        )
+        given = replace(sample, x=there(sample.x), y=there(sample.y), sample_weight=there(sample.sample_weight))
+        return steps_of(self._program, state, given, call.rates, precision, xp)
+
+    def _drawn(self, call: Call, sample: Sample) -> tuple[Call, Sample]:
+        """Return the same work on data and parameters that are drawn; targets stay, where they are numbers."""
+        random, xp = np.random.default_rng(0), self._backend.xp
+
+        def put(a: Any) -> Any:
+            return self._backend.asarray(a, dtype=storage_dtype(self._plan.precision), device=self._plan.device)
+
+        x = put(random.standard_normal(tuple(sample.x.shape)).astype(np.float32))
+        y = put(abs(random.standard_normal(tuple(sample.y.shape))).astype(np.float32))
+        y = sample.y if bool(xp.all(xp.isfinite(sample.y))) else y
+        weight = None if sample.sample_weight is None else put(np.ones(len(sample.counts[0]), np.float32))
+        parameters = drawn_layers(call.state.parameters, put)
+        slots = map_layers(
+            lambda moved: tuple(put(np.zeros(tuple(a.shape), np.float32)) for a in moved), call.state.slots
+        )
+        order = np.resize(np.arange(len(sample.counts[0])), STEPS * call.batch)
+        rates = np.asarray([_MOVING, _MOVING / 2])
+        state = State(parameters, slots, 0)
+        again = Call(state, x, y, order, call.batch, rates, weight)
+        return again, Sample(x, y, weight, order, sample.counts)
+
+    # ---- where the definition runs
+
+    def _namespace(self, parameters: Layers) -> Any:
+        size = sum(layer.W.shape[0] * layer.W.shape[1] for layer in parameters)
+        if size > _LARGE:
+            return self._backend.xp
+        import array_api_compat.numpy
+
+        return array_api_compat.numpy
+
+    def _as(self, a: Any, xp: Any) -> Any:
+        """Return an array of the backend's as one of `xp`: on the host that of NumPy, on the device as it is."""
+        import array_api_compat.numpy
+
+        return self._backend.to_numpy(a) if xp is array_api_compat.numpy else a
+
+    def _named(self, state: State, xp: Any) -> dict[str, Any]:
+        return {n: self._as(a, xp) for n, a in arrays_by_name(state.parameters, state.slots).items()}
+
+    def _before(self, call: Call, xp: Any) -> dict[str, Any]:
+        return {n: xp.astype(a, xp.float64) for n, a in self._named(call.state, xp).items()}
+
+    def _surroundings(self) -> list[Any]:
+        return [self._plan.precision, {name: os.environ.get(name, "") for name in _PRODUCTS}]
+
+    # ---- predictions
+
+    def wrong_prediction(self, parameters: Layers, x: Any, output: Any) -> str | None:
+        """Return what is wrong with some rows of a prediction, or None."""
+        rows = np.unique(np.linspace(0, x.shape[0] - 1, rows_to_check(widths_of(parameters))).astype(np.int64))
+        xp, precision = self._namespace(parameters), self._plan.precision
+        with self._backend.on_device(self._plan.device), np.errstate(all="ignore"):
+            at = self._backend.asarray(rows, dtype="int64", device=self._plan.device)
+            given, found = (self._as(self._backend.xp.take(a, at, axis=0), xp) for a in (x, output))
+            layers = map_layers(lambda a: self._as(a, xp), parameters)
+            wanted = prediction_of(self._program, layers, given, "float64", xp)
+            own = prediction_of(self._program, layers, given, precision, xp)
+            if not bool(xp.all(xp.isfinite(wanted))):
+                return None  # a network that gives no numbers cannot be compared
+            off, usual = (relative_norm(a, wanted, xp) for a in (found, own))
+        allowed = bound(usual, precision, 100)
+        return None if off <= allowed else f"its predictions are off by {off:.1e}, at most {allowed:.1e} is allowed"
+
+
+def _same(a: Any, b: Any, xp: Any) -> bool:
+    return bool(xp.all((a == b) | (xp.isnan(a) & xp.isnan(b))))

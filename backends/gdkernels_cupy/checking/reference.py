@@ -1,0 +1,236 @@
+"""Two steps of the definition in float64 on a few of the user's rows, and what the precision itself costs there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gdkernels.backend import State, storage_dtype
+from gdkernels.backend.arguments import arrays_by_name
+from gdkernels.backend.program import Program
+from gdkernels.backend.verification import bound
+from gdkernels.definition.network import Layer, Layers, map_layers
+
+__all__ = [
+    "STEPS",
+    "Computed",
+    "Rounding",
+    "Sample",
+    "drawn_layers",
+    "is_finite",
+    "movement",
+    "prediction_of",
+    "problem_of",
+    "relative_norm",
+    "rows_to_check",
+    "steps_of",
+]
+
+STEPS = 2
+_FLOPS, _LEAST, _MOST = 1e9, 2, 640  # of a reference step; rows
+
+# Fractions of float32 that the operands of products keep, with the digit before the point.
+_DIGITS = {"tf32": 11, "bfloat16": 8}
+_EPSILON = {"float32": 2.0**-23, "float64": 2.0**-52}
+
+
+def rows_to_check(widths: tuple[int, ...]) -> int:
+    """Return how many rows the definition can do quickly on a host."""
+    flops = 6 * sum(m * n for m, n in pairwise(widths))
+    return int(min(max(_FLOPS / flops, _LEAST), _MOST))
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What the checked steps are given.
+
+    A batch may be larger than the rows that the definition does: then they come again and again, and the definition
+    takes each once, with the number of times as its weight.
+
+    Attributes
+    ----------
+    x, y, sample_weight
+        The rows, once each.
+    order
+        The numbers of the caller's rows, for both steps.
+    counts
+        How often each row is in each step: [steps, rows].
+    """
+
+    x: Any
+    y: Any
+    sample_weight: Any
+    order: npt.NDArray[np.int64]
+    counts: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(
+        cls,
+        order: npt.NDArray[np.int64],
+        batch: int,
+        rows: int,
+        take: Callable[[npt.NDArray[np.int64]], tuple[Any, Any, Any]],
+    ) -> Sample:
+        """Return the first `rows` rows of `order`, in steps of `batch`; `take` returns x, y and weights of rows."""
+        numbers = np.asarray(order[:rows], np.int64)
+        at = np.resize(np.arange(len(numbers)), STEPS * batch)
+        counts = np.stack([np.bincount(part, minlength=len(numbers)) for part in at.reshape(STEPS, batch)])
+        x, y, sample_weight = take(numbers)
+        return cls(x, y, sample_weight, numbers[at], counts)
+
+
+@dataclass(frozen=True)
+class Computed:
+    """What two steps come to: E and the norm by their names, and what they added to each array."""
+
+    numbers: Mapping[str, float]
+    moved: Mapping[str, Any]
+
+
+class Rounding:
+    """A namespace whose products round their float32 operands to fewer binary digits, to the nearest."""
+
+    def __init__(self, xp: Any, digits: int) -> None:
+        self._xp, self._factor = xp, float(2 ** (24 - digits) + 1)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._xp, name)
+
+    def matmul(self, a: Any, b: Any) -> Any:
+        return self._xp.matmul(self._rounded(a), self._rounded(b))
+
+    def _rounded(self, a: Any) -> Any:
+        # Veltkamp's way: what is left of the difference has the digits that are kept.
+        large = a * self._factor
+        return large - (large - a)
+
+
+def steps_of(
+    program: Program, state: State, sample: Sample, rates: npt.NDArray[np.float64], precision: str, xp: Any
+) -> Computed:
+    """Run the definition from a state on, which stays as it is.
+
+    Parameters
+    ----------
+    state, sample
+        With arrays of `xp`.
+    precision
+        What is computed in: where a precision rounds the operands of products, so does this.
+    """
+    real = _converting(precision, xp)
+    parameters = map_layers(real, state.parameters)
+    slots = map_layers(lambda moved: tuple(map(real, moved)), state.slots)
+    before = arrays_by_name(parameters, slots)
+    x, y = real(sample.x), real(sample.y)
+    own = None if sample.sample_weight is None else real(sample.sample_weight)
+    error, norms = 0.0, 0.0
+    with np.errstate(all="ignore"):
+        for k, counts in enumerate(sample.counts):
+            used = xp.asarray(np.flatnonzero(counts))
+            often = xp.asarray(counts[counts > 0].astype(storage_dtype(precision)))
+            weight = often if own is None else often * xp.take(own, used, axis=0)
+            again = bool((counts > 1).any()) or program.weighted
+            found, norm, parameters, slots = replace(program, weighted=again).train_step(
+                parameters,
+                slots,
+                xp.take(x, used, axis=0),
+                xp.take(y, used, axis=0),
+                learning_rate=float(rates[k]),
+                t=float(state.step + 1 + k),
+                sample_weight=weight if again else None,
+                xp=_rounding(precision, xp),
+            )
+            error += float(found)
+            norms += 0.0 if norm is None else float(norm)
+    numbers = {"the loss": error} | ({"the norm": norms / STEPS} if program.gradient_norm else {})
+    after = arrays_by_name(parameters, slots)
+    return Computed(numbers, {name: after[name] - before[name] for name in before})
+
+
+def prediction_of(program: Program, parameters: Layers, x: Any, precision: str, xp: Any) -> Any:
+    """Return the network's output by the definition, computed in `precision`."""
+    real = _converting(precision, xp)
+    return program.forward(map_layers(real, parameters), real(x), xp=_rounding(precision, xp))
+
+
+def _rounding(precision: str, xp: Any) -> Any:
+    return Rounding(xp, _DIGITS[precision]) if precision in _DIGITS else xp
+
+
+def _converting(precision: str, xp: Any) -> Callable[[Any], Any]:
+    dtype = getattr(xp, storage_dtype(precision))
+    return lambda a: xp.astype(a, dtype, copy=True)
+
+
+def relative_norm(a: Any, wanted: Any, xp: Any) -> float:
+    """Return ‖a − wanted‖ / ‖wanted‖."""
+    return _norm(xp.astype(a, xp.float64) - wanted, xp) / (_norm(wanted, xp) or 1.0)
+
+
+def problem_of(
+    found: Computed, wanted: Computed, own: Computed, before: Mapping[str, Any], precision: str, xp: Any
+) -> str | None:
+    """Return what of `found` is further from `wanted`, the steps in float64, than a precision explains; or None.
+
+    Parameters
+    ----------
+    own
+        The definition's steps in that precision.
+    before
+        The arrays before the steps: storing them rounds.
+    """
+    problems = []
+    for name, value in wanted.numbers.items():
+        allowed = bound(_off_number(own.numbers[name], value), precision, 100)
+        problems.append((name, _off_number(found.numbers[name], value), allowed))
+    with np.errstate(all="ignore"):
+        for name, array in wanted.moved.items():
+            size = _norm(array, xp) or 1.0
+            rounding = 2 * STEPS * _EPSILON[storage_dtype(precision)] * _norm(before[name], xp) / size
+            allowed = bound(_norm(own.moved[name] - array, xp) / size, precision, 100) + rounding
+            problems.append((f"what is added to {name}", _norm(found.moved[name] - array, xp) / size, allowed))
+    wrong = [(off / allowed, name, off, allowed) for name, off, allowed in problems if not off <= allowed]
+    if not wrong:
+        return None
+    _, name, off, allowed = max(wrong, key=lambda w: (w[0] != w[0], w[0]))
+    return f"{name} is off by {off:.1e} after {STEPS} steps, at most {allowed:.1e} is allowed"
+
+
+def _off_number(a: float, b: float) -> float:
+    return abs(a - b) / (abs(b) or 1.0)
+
+
+def _norm(a: Any, xp: Any) -> float:
+    a = xp.astype(a, xp.float64)
+    return float(xp.sqrt(xp.sum(a * a)))
+
+
+def is_finite(computed: Computed, xp: Any) -> bool:
+    """Return whether everything is a number."""
+    with np.errstate(all="ignore"):
+        return all(map(np.isfinite, computed.numbers.values())) and all(
+            bool(xp.all(xp.isfinite(a))) for a in computed.moved.values()
+        )
+
+
+def movement(computed: Computed, before: Mapping[str, Any], xp: Any) -> float:
+    """Return how far the weights moved, as a share of what they are."""
+    names = [name for name in before if name[0] == "W" and "." not in name]
+    moved, size = (sum(_norm(arrays[n], xp) ** 2 for n in names) for arrays in (computed.moved, before))
+    return float((moved / size) ** 0.5) if size else 0.0
+
+
+def drawn_layers(layers: Layers, put: Callable[[npt.NDArray[np.float32]], Any]) -> tuple[Layer, ...]:
+    """Return parameters of the same shapes, as they are at the start of a training."""
+    random = np.random.default_rng(0)
+
+    def draw(a: Any) -> Any:
+        scale = a.shape[0] ** 0.5 if len(a.shape) == 2 else 4.0
+        return put((random.standard_normal(tuple(a.shape)) / scale).astype(np.float32))
+
+    return map_layers(draw, layers)

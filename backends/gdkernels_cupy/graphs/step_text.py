@@ -1,0 +1,62 @@
+"""What a step does as text, free of the names of classes and buffers: what is kept on disk is found by it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import fields
+from typing import Any
+
+from gdkernels.graph import topological
+from gdkernels.graph.nodes import Node
+from gdkernels_cupy.graphs import operations as ops
+from gdkernels_cupy.graphs.operations import DeviceBuffer, LoopKernel, Operation
+from gdkernels_cupy.graphs.source import kernel_name
+
+__all__ = ["nodes_text", "step_text"]
+
+# These words stand in the keys of files: a class may be renamed, its word may not.
+_WORDS: dict[type, str] = {
+    ops.BeginStep: "begin",
+    ops.GatherRows: "gather",
+    ops.MatrixProduct: "product",
+    ops.LoopPass: "loop",
+    ops.ColumnSums: "column sums",
+    ops.Total: "total",
+    ops.Cast: "cast",
+    ops.RecordNumbers: "record",
+}
+
+
+def step_text(operations: Iterable[Operation]) -> str:
+    """Return the operations of a step as text: equal for equal work, whatever classes and buffers are called."""
+    buffers: dict[str, int] = {}
+    return json.dumps([[_WORDS[type(op)], *_values(op, buffers)] for op in operations])
+
+
+def _values(thing: Any, buffers: dict[str, int]) -> list[Any]:
+    return [_plain(getattr(thing, field.name), buffers) for field in fields(thing)]
+
+
+def _plain(value: Any, buffers: dict[str, int]) -> Any:
+    if isinstance(value, DeviceBuffer):
+        number = buffers.setdefault(value.name, len(buffers))
+        return ["buffer", number, value.rows, value.columns, value.pitch, value.storage]
+    if isinstance(value, LoopKernel):
+        return kernel_name(value)  # the digest of its text
+    if isinstance(value, ops.ProductEpilogue):
+        return _values(value, buffers)
+    if isinstance(value, tuple):
+        return [_plain(v, buffers) for v in value]
+    return value
+
+
+def nodes_text(nodes: Iterable[Node]) -> str:
+    """Return how numbers are computed as text: what the host does for each step."""
+    wanted = list(nodes)
+    at: dict[int, int] = {}
+    lines = []
+    for node in topological(*wanted):
+        at[node.id] = len(at)
+        lines.append([node.op, str(node.attribute), [at[a.id] for a in node.args]])
+    return json.dumps([lines, [at[n.id] for n in wanted]])
