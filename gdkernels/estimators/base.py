@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -127,8 +127,6 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = CONSTRAINTS
 
-    _metric: Callable[..., float]  # of targets, outputs and weights: what `score` returns
-
     # ---- what the two differ in
 
     @abstractmethod
@@ -147,10 +145,9 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
     def _objective(self) -> Loss:
         """Return the loss that `loss` means."""
 
-    @property
-    def _link(self) -> Activation:
-        """What makes predictions of what the loss takes."""
-        return link_of(self._objective())
+    @abstractmethod
+    def _metric(self, target: Any, output: Any, *weights: Any) -> float:
+        """Return what `score` does, for targets and outputs on the host."""
 
     @property
     def _loss_scale(self) -> int:
@@ -251,6 +248,7 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
                     f"training goes on with layers of {present} units, but parameters and data ask for {sizes}: "
                     "set warm_start=False and call fit to begin anew"
                 )
+            self._watch()
             return self._network(X, precision)
         self.n_layers_, self.n_outputs_ = len(sizes), sizes[-1]
         output = describe(self._output())["name"]
@@ -268,11 +266,19 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
         self._stall = Stall()
         self.loss_curve_: list[float] = []
         self.validation_loss_curve_: list[float] | None = None
-        stops = self.early_stopping and self.solver != "lbfgs"
-        self.best_loss_ = None if stops else math.inf
-        self.validation_scores_: list[float] | None = [] if stops else None
-        self.best_validation_score_ = -math.inf if stops else None
+        self.best_loss_: float | None = None
+        self.validation_scores_: list[float] | None = None
+        self.best_validation_score_: float | None = None
+        self._watch()
         self.__dict__.pop("_live", None)
+
+    def _watch(self) -> None:
+        """Begin with the figures by which training ends, where an earlier fit had others or none."""
+        if self.early_stopping and self.solver != "lbfgs":
+            if self.validation_scores_ is None:
+                self.validation_scores_, self.best_validation_score_ = [], -math.inf
+        elif self.best_loss_ is None:
+            self.best_loss_ = math.inf
 
     def _network(self, like: Any, precision: str) -> FittedNetwork:
         """Return the network of `coefs_` and `intercepts_`, which may have been set by hand or come from a file.
@@ -315,18 +321,24 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
             target, *weights = (binding.to_numpy(binding.place(a, "y")) for a in judged)
             return float(self._metric(target, output, *weights))
 
-    def _outputs(self, X: Any) -> Any:
-        """Return what the network puts out, before the link of its loss, [records, outputs], in the place of X."""
+    def _outputs(self, X: Any, loss: Loss | None = None) -> Any:
+        """Return what the network puts out, before the link of its loss, [records, outputs], in the place of X.
+
+        Parameters
+        ----------
+        loss
+            Another one, of whose link the network puts out the argument.
+        """
         check_is_fitted(self)
         X = checked_inputs(self, X)
         network = self._fitted().network
         with network.bound(X) as binding:
-            return binding.give_back(network.place_and_predict(X, Objective(self._objective())), X)
+            return binding.give_back(network.place_and_predict(X, Objective(loss or self._objective())), X)
 
     def _linked(self, raw: Any) -> Any:
         """Return what is made of raw outputs by the link of the loss."""
         with np.errstate(all="ignore"):
-            return self._link(raw, xp=namespace_of(raw) or np)
+            return link_of(self._objective())(raw, xp=namespace_of(raw) or np)
 
     def _fitted(self) -> FittedNetwork:
         precision = self.precision or str(self.coefs_[0].dtype).rpartition(".")[2]

@@ -52,9 +52,10 @@ def descend(
         e.learning_rate_ = float(e.learning_rate_init)
     e.n_iter_ = 0
 
-    best = [live.mlp.parameters] if e.early_stopping else []
+    # Where training goes on from parameters with a score, these are the ones to beat.
+    best = [live.mlp.parameters] if e.early_stopping and e.best_validation_score_ > -math.inf else []
     evaluate = _evaluation(e, problem, live, held_out) if e.early_stopping and held_out is not None else None
-    descent = Descent(e, problem, train, evaluate, lambda: best.__setitem__(0, live.mlp.parameters))
+    descent = Descent(e, problem, train, evaluate, lambda: best.__setitem__(slice(None), [live.mlp.parameters]))
     trainer = _trainer(e, problem, live, train, random, incremental=incremental)
     try:
         history = trainer.fit(
@@ -67,12 +68,22 @@ def descend(
     except KeyboardInterrupt:
         warnings.warn("Training interrupted by user.", stacklevel=USER)
     else:
-        _conclude(e, live, train, history, descent)
+        _conclude(e, live, train, history, descent, incremental=incremental)
+    if descent.fell_back:
+        warnings.warn(descent.fell_back, stacklevel=USER)
     if best:
         live.mlp.set_parameters(best[0])
 
 
-def _conclude(estimator: Any, live: FittedNetwork, train: Given | Passes, history: History, descent: Descent) -> None:
+def _conclude(
+    estimator: Any,
+    live: FittedNetwork,
+    train: Given | Passes,
+    history: History,
+    descent: Descent,
+    *,
+    incremental: bool,
+) -> None:
     """Say how training ended."""
     if history.diverged:
         first = train.first if isinstance(train, Passes) else train
@@ -81,7 +92,8 @@ def _conclude(estimator: Any, live: FittedNetwork, train: Given | Passes, histor
         descent.diverged()
         warnings.warn(history.stopped, ConvergenceWarning, stacklevel=USER + 1)
     elif (
-        history.stop is not None
+        not incremental  # one epoch is what was asked for
+        and history.stop is not None
         and history.stop.reason is StopReason.ALL_EPOCHS
         and estimator.n_iter_ == estimator.max_iter
     ):

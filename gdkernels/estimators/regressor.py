@@ -70,7 +70,6 @@ out_activation_, n_features_in_, feature_names_in_
         **CONSTRAINTS,
         "loss": [StrOptions({"squared_error", *names("loss")} - {"cross_entropy", "binary_cross_entropy"}), callable],
     }
-    _metric = staticmethod(metrics.r2)
 
     def __init__(
         self,
@@ -148,6 +147,9 @@ out_activation_, n_features_in_, feature_names_in_
         return float(super().score(X, y, sample_weight))
 
     # ---- what the base asks for
+
+    def _metric(self, target: Any, output: Any, *weights: Any) -> float:
+        return metrics.r2(target, output, *weights)
 
     def _given(self, X: Any, y: Any, sample_weight: Any, *, first: bool, incremental: bool = False) -> Given:
         X, y = checked_records(self, X, y, reset=first, numeric=True)

@@ -15,7 +15,7 @@ from gdkernels.definition.activations import Activation, sigmoid, softplus
 from gdkernels.definition.network import Layer, Layers
 from gdkernels.definition.optimizers import SGD, Optimizer, Slots
 
-__all__ = ["Gradient", "accurate_sigmoid", "initial_parameters", "optimizer_of"]
+__all__ = ["Gradient", "initial_parameters", "log_probabilities", "optimizer_of"]
 
 
 @dataclass(frozen=True)
@@ -70,9 +70,15 @@ def optimizer_of(estimator: Any) -> Optimizer:
     return _Momentum(float(estimator.momentum), bool(estimator.nesterovs_momentum))
 
 
-def accurate_sigmoid(z: Any, *, xp: Any) -> Any:
-    """Return the logistic function with as many digits near 0 as near 1, so that its logarithm is finite."""
-    return xp.exp(-softplus(-z, xp=xp))
+def log_probabilities(logits: Any, output: Activation, *, xp: Any) -> Any:
+    """Return the logarithms of softmax or sigmoid of the logits, finite wherever these are.
+
+    The logarithm of a probability that was rounded to 0 or 1 would be −∞ or 0.
+    """
+    if output is sigmoid:
+        return -softplus(-logits, xp=xp)
+    shifted = logits - xp.max(logits, axis=1, keepdims=True)
+    return shifted - xp.log(xp.sum(xp.exp(shifted), axis=1, keepdims=True))
 
 
 def initial_parameters(
