@@ -85,6 +85,11 @@ def pair(X: Any, y: Any) -> tuple[Any, Any] | None:
     return None if X is None else (X, y)
 
 
+def _float_type(a: Any) -> str:
+    """Return the type in which to compute with an array: float32 for float32, else float64."""
+    return "float32" if "float32" in str(a.dtype) else "float64"
+
+
 def _resolved(activation: Any) -> Activation:
     logistic = isinstance(activation, str) and activation == "logistic"
     f: Activation = resolve("activation", "sigmoid" if logistic else activation)
@@ -151,7 +156,7 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
 
     @property
     def _loss_scale(self) -> int:
-        """What a loss of the network is divided by to be reported."""
+        """What the loss of the records, without the penalty, is divided by to be reported."""
         return 1
 
     @property
@@ -240,7 +245,7 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
 
     def _begin(self, X: Any, sizes: tuple[int, ...], random: np.random.RandomState, *, first: bool) -> FittedNetwork:
         """Return the network to train: a new one, or the present one."""
-        precision = self.precision or ("float32" if "float32" in str(X.dtype) else "float64")
+        precision = self.precision or _float_type(X if first else self.coefs_[0])  # the first call fixes it
         if not first:
             present = (self.coefs_[0].shape[0], *(W.shape[1] for W in self.coefs_))
             if present != sizes:
@@ -301,6 +306,9 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
                 device=self.device,
                 precision=precision,
             )
+            carried = None if live is None else live.carried()
+            if carried is not None:
+                self._carried = carried  # for `partial_fit` to go on with, wherever it computes now
             live = FittedNetwork(mlp, like, wanted)
         live.follow(self.coefs_, self.intercepts_)
         self._live = live
@@ -341,8 +349,7 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
             return link_of(self._objective())(raw, xp=namespace_of(raw) or np)
 
     def _fitted(self) -> FittedNetwork:
-        precision = self.precision or str(self.coefs_[0].dtype).rpartition(".")[2]
-        return self._network(self.coefs_[0], precision)
+        return self._network(self.coefs_[0], self.precision or _float_type(self.coefs_[0]))
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(super().__getstate__())

@@ -23,6 +23,7 @@ __all__ = [
     "checked_inputs",
     "checked_records",
     "checked_weights",
+    "host_weights",
     "is_source",
     "split_rows",
 ]
@@ -42,6 +43,14 @@ class Given:
     @property
     def records(self) -> int:
         return int(self.x.shape[0])
+
+    @property
+    def weighted(self) -> bool:
+        return self.sample_weight is not None
+
+    def total_weight(self) -> float:
+        """Return the sum of the weights; the number of records where they have none."""
+        return float(self.records) if self.sample_weight is None else float(host_weights(self.sample_weight).sum())
 
     def as_training(self) -> dict[str, Any]:
         """Return what `gdkernels.Trainer.fit` takes."""
@@ -71,8 +80,8 @@ class Passes:
     ----------
     sample, first
         The first batch, as it comes and checked.
-    records
-        How many the last pass had.
+    sizes
+        How many records each batch of the last pass had, and the sum of their weights.
     """
 
     first: Given
@@ -80,7 +89,7 @@ class Passes:
     def __init__(self, source: Any, check: Callable[[Any, Any, Any], Given], epochs: int) -> None:
         batches = Batches(source, max(epochs, 2))
         self.sample = batches.sample
-        self.records = 0
+        self.sizes: list[tuple[int, float]] = []
         self._source, self._check = source, check
 
     def __iter__(self) -> Iterator[tuple[Any, Any, Any]]:
@@ -88,15 +97,24 @@ class Passes:
         for batch in self._source() if callable(self._source) else self._source:
             yield parts(batch, "a batch")
 
+    @property
+    def records(self) -> int:
+        """How many the last pass had."""
+        return sum(records for records, _ in self.sizes)
+
+    @property
+    def weighted(self) -> bool:
+        return self.first.weighted
+
     def as_training(self) -> dict[str, Any]:
         """Return what `gdkernels.Trainer.fit` takes."""
         return {"X": self._checked}
 
     def _checked(self) -> Iterator[tuple[Any, ...]]:
-        self.records = 0
+        self.sizes = []
         for x, y, weights in self:
             given = self._check(x, y, weights)
-            self.records += given.records
+            self.sizes.append((given.records, given.total_weight()))
             yield given.as_validation()
 
 
@@ -153,6 +171,11 @@ def checked_weights(X: Any, sample_weight: Any) -> Any:
         return None
     sample_weight = beside(X, sample_weight)
     return _check_sample_weight(sample_weight, X) if namespace_of(X) is None else sample_weight
+
+
+def host_weights(weights: Any) -> npt.NDArray[np.float64]:
+    """Return weights as they are summed: on the host, in float64."""
+    return np.asarray(weights if namespace_of(weights) is None else to_host(weights), np.float64)
 
 
 def beside(X: Any, a: Any) -> Any:

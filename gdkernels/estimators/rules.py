@@ -12,10 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.definition.activations import Activation, sigmoid, softplus
+from gdkernels.definition.losses import sse
 from gdkernels.definition.network import Layer, Layers
 from gdkernels.definition.optimizers import SGD, Optimizer, Slots
+from gdkernels.graph import detach
 
-__all__ = ["Gradient", "initial_parameters", "log_probabilities", "optimizer_of"]
+__all__ = ["Gradient", "initial_parameters", "log_probabilities", "mean_over_outputs", "optimizer_of"]
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,12 @@ def optimizer_of(estimator: Any) -> Optimizer:
     if estimator.momentum == 0:
         return SGD(1.0)
     return _Momentum(float(estimator.momentum), bool(estimator.nesterovs_momentum))
+
+
+def mean_over_outputs(prediction: Any, target: Any, *, xp: Any) -> Any:
+    """Return ½ mean_j (y_j − ŷ_j)², which scikit-learn reports, with the gradient of ½ Σ_j, which it follows."""
+    error = sse(prediction, target, xp=xp)
+    return error + detach(error / prediction.shape[1] - error)
 
 
 def log_probabilities(logits: Any, output: Activation, *, xp: Any) -> Any:

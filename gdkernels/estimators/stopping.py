@@ -8,6 +8,7 @@ from typing import Any
 
 from gdkernels.estimators.inputs import Given, Passes
 from gdkernels.estimators.problem import Problem
+from gdkernels.estimators.reported_loss import ReportedLoss
 from gdkernels.training.history import Epoch
 
 __all__ = ["Descent"]
@@ -24,6 +25,8 @@ class Descent:
         What is fitted, and what it sets its solver.
     train
         What an epoch goes through; it tells how many records that were.
+    reported
+        What the loss of an epoch is, as scikit-learn reports it.
     evaluate
         Returns the validation score of the present parameters; None where the training loss is watched.
     keep
@@ -40,11 +43,12 @@ class Descent:
         estimator: Any,
         problem: Problem,
         train: Given | Passes,
+        reported: ReportedLoss,
         evaluate: Callable[[Epoch], float] | None,
         keep: Callable[[], None],
     ) -> None:
         self.estimator, self._problem, self._train = estimator, problem, train
-        self._evaluate, self._keep = evaluate, keep
+        self._reported, self._evaluate, self._keep = reported, evaluate, keep
         self.fell_back = ""
         self._lowest: float | None = None  # the validation loss to beat, once the score was NaN
 
@@ -53,10 +57,10 @@ class Descent:
         e = self.estimator
         e.n_iter_ += 1
         e.t_ += self._train.records
-        e.loss_ = epoch.loss / self._problem.loss_scale
+        e.loss_ = self._reported.end(epoch.loss)
         e.loss_curve_.append(e.loss_)
         if epoch.validation_loss is not None:
-            e.validation_loss_curve_.append(epoch.validation_loss / self._problem.loss_scale)
+            e.validation_loss_curve_.append(epoch.validation_loss)
         self._say(f"Iteration {e.n_iter_}, loss = {e.loss_:.8f}")
         improved = self._loss_improved() if self._evaluate is None else self._validated(epoch, self._evaluate(epoch))
         stall = self._problem.stall

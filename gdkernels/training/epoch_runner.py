@@ -97,12 +97,15 @@ class EpochRunner:
         The number of epochs so far, which determines the shuffle of the next one.
     optimizer_state
         The slots of the optimizer.
+    each_step
+        Called with E of each step, which then run one at a time; None runs as many at once as it can.
     """
 
     def __init__(self, network: BoundNetwork, settings: Settings, order: Order | None = None) -> None:
         self.network, self.settings, self.order = network, settings, order
         self.epochs_done = 0
         self.optimizer_state = OptimizerState(network, settings.optimizer)
+        self.each_step: Callable[[float], None] | None = None
         self._programs: dict[tuple[DenseChain, bool, bool], Program] = {}
         self._prepared: tuple[DenseChain, bool, bool, int] | None = None
         self._executable: Executable | None = None
@@ -217,7 +220,7 @@ class EpochRunner:
         middle = middle or Middle(self._copied_state(), used)
         if middle.order != used or middle.steps > arranged.steps:
             raise FileError("cannot go on in the middle of an epoch: its records would come in another order")
-        at_a_time = segments.steps(batch) if segments else arranged.steps
+        at_a_time = 1 if self.each_step else segments.steps(batch) if segments else arranged.steps
         began = time.perf_counter() - middle.seconds
         with closing(arranged.pieces(middle.steps)) as pieces:
             for piece in pieces:
@@ -233,6 +236,8 @@ class EpochRunner:
                     middle.steps = part.stop
                     middle.seconds = time.perf_counter() - began
                     self._check_finite(middle, float(rates[-1]), piece, batch)
+                    if self.each_step:
+                        self.each_step(error)
                     if segments and middle.steps < arranged.steps:
                         segments.between(middle)
         return self._end_epoch(middle, gradient_norm, float(rates[-1]))
@@ -249,6 +254,8 @@ class EpochRunner:
             rows = np.arange(len(part))
             error, norm = executable.run(middle.state, part.x, part.y, rows, len(part), rate, *weights)
             middle.steps, middle.error, middle.norms = k + 1, middle.error + error, middle.norms + (norm or 0.0)
+            if self.each_step:
+                self.each_step(error)
         self._check_finite(middle, float(rates[-1]))
         return self._end_epoch(middle, gradient_norm, float(rates[-1]))
 

@@ -37,7 +37,7 @@ def test_a_scorer_that_is_nan_leaves_it_to_the_loss_and_says_so(scoring):
     settings |= {"backend": "numpy", "learning_rate_init": 0.05, "n_iter_no_change": 5}
     with pytest.warns(UserWarning, match="is NaN after epoch 1: .* early stopping watches the validation loss") as said:
         model = MLPClassifier(**settings, scoring=scoring).fit(X, LABELS, **ONE_CLASS)
-    assert {each.filename for each in said if 'is NaN' in str(each.message)} == {__file__}
+    assert {each.filename for each in said if "is NaN" in str(each.message)} == {__file__}
     by_loss = MLPClassifier(**settings, scoring="loss").fit(X, LABELS, **ONE_CLASS)
     assert model.n_iter_ == by_loss.n_iter_ < 300
     np.testing.assert_array_equal(model.coefs_[0], by_loss.coefs_[0])
