@@ -22,7 +22,7 @@ from gdkernels.definition.objective import Objective
 from gdkernels.dispatch.binding import namespace_of
 from gdkernels.estimators.descend import descend
 from gdkernels.estimators.fitted_network import FittedNetwork
-from gdkernels.estimators.inputs import Given, Passes, checked_inputs, is_source
+from gdkernels.estimators.inputs import Given, Passes, checked_inputs, is_source, rows_of
 from gdkernels.estimators.lbfgs import fit_by_lbfgs
 from gdkernels.estimators.problem import Problem, Stall
 from gdkernels.estimators.rules import initial_parameters
@@ -323,7 +323,7 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
 
     def _score_of(self, network: BoundNetwork, given: Given) -> float:
         with network.bound(given.x) as binding:
-            output = self._linked(binding.to_numpy(network.place_and_predict(given.x, Objective(self._objective()))))
+            output = self._linked(binding.to_numpy(network.place_and_predict(given.rows, Objective(self._objective()))))
             weights = given.sample_weight
             judged = (given.targets,) if weights is None else (given.targets, weights)
             target, *weights = (binding.to_numpy(binding.place(a, "y")) for a in judged)
@@ -338,7 +338,7 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
             Another one, of whose link the network puts out the argument.
         """
         check_is_fitted(self)
-        X = checked_inputs(self, X)
+        X = rows_of(checked_inputs(self, X))
         network = self._fitted().network
         with network.bound(X) as binding:
             return binding.give_back(network.place_and_predict(X, Objective(loss or self._objective())), X)

@@ -127,7 +127,7 @@ out_activation_, n_features_in_, feature_names_in_
         ----------
         X
             An array of any library that speaks the Array API or DLPack, a frame, a list, or a sparse matrix, which is
-            made dense.
+            made dense a few rows at a time.
         y
             Labels [records]; or, where a record can have several, 0 and 1 [records, labels]. Without y, X is a list of
             batches (X, y) or (X, y, sample_weight), or a function that returns an iterator over them for each epoch;

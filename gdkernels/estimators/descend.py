@@ -99,7 +99,7 @@ def _conclude(
     """Say how training ended."""
     if history.diverged:
         first = train.first if isinstance(train, Passes) else train
-        if not (history.epochs or math.isfinite(live.mlp.loss(first.x, first.targets))):
+        if not (history.epochs or math.isfinite(live.mlp.loss(first.rows, first.targets))):
             raise ValueError(NOT_FINITE)
         descent.diverged()
         warnings.warn(history.stopped, ConvergenceWarning, stacklevel=USER + 1)

@@ -13,6 +13,7 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from gdkernels.data.batches import Batches, parts
+from gdkernels.data.sparse import SparseRows
 from gdkernels.dispatch.array_api import to_host
 from gdkernels.dispatch.binding import namespace_of
 
@@ -25,9 +26,11 @@ __all__ = [
     "checked_weights",
     "host_weights",
     "is_source",
+    "rows_of",
     "split_rows",
 ]
 
+_SMALL = 1 << 20  # bytes; a sparse matrix that is no larger when it is dense is made dense at once
 _DTYPES = (np.float64, np.float32)
 
 
@@ -45,6 +48,11 @@ class Given:
         return int(self.x.shape[0])
 
     @property
+    def rows(self) -> Any:
+        """X as `gdkernels.Trainer` takes it."""
+        return rows_of(self.x)
+
+    @property
     def weighted(self) -> bool:
         return self.sample_weight is not None
 
@@ -54,14 +62,16 @@ class Given:
 
     def as_training(self) -> dict[str, Any]:
         """Return what `gdkernels.Trainer.fit` takes."""
-        return {"X": self.x, "Y": self.targets, "sample_weight": self.sample_weight}
+        return {"X": self.rows, "Y": self.targets, "sample_weight": self.sample_weight}
 
     def take(self, rows: npt.NDArray[Any]) -> Given:
         return Given(*(_rows(a, rows) for a in (self.x, self.y, self.targets, self.sample_weight)))
 
     def as_validation(self) -> tuple[Any, ...]:
         """Return what `gdkernels.Trainer.fit` takes for its `validation`."""
-        return (self.x, self.targets) if self.sample_weight is None else (self.x, self.targets, self.sample_weight)
+        return (
+            (self.rows, self.targets) if self.sample_weight is None else (self.rows, self.targets, self.sample_weight)
+        )
 
 
 class Passes:
@@ -202,8 +212,16 @@ def split_rows(
     return train, held_out
 
 
+def rows_of(X: Any) -> Any:
+    """Return X as `gdkernels.Trainer` takes it: a sparse matrix as rows that are made dense a piece at a time."""
+    return SparseRows(X) if hasattr(X, "toarray") else X
+
+
 def _dense(X: Any) -> Any:
-    return X.toarray() if hasattr(X, "toarray") else X
+    """Return a small sparse matrix as an array, and a larger one by rows."""
+    if not hasattr(X, "toarray"):
+        return X
+    return X.toarray() if X.shape[0] * X.shape[1] * X.dtype.itemsize <= _SMALL else X.tocsr()
 
 
 def _checked_array(estimator: Any, X: Any, xp: Any, *, reset: bool) -> Any:

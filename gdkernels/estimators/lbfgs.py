@@ -90,7 +90,7 @@ class _Shown:
 
 
 def _placed(binding: Binding, network: BoundNetwork, objective: Objective, given: Given) -> Records:
-    return place_records(binding, given.x, given.targets, given.sample_weight, spec=network.expects(objective))
+    return place_records(binding, given.rows, given.targets, given.sample_weight, spec=network.expects(objective))
 
 
 def _iteration(

@@ -115,7 +115,7 @@ out_activation_, n_features_in_, feature_names_in_
         ----------
         X, y
             Arrays of any library that speaks the Array API or DLPack, frames, lists; X may be sparse, and is made
-            dense then. Without y, X is a list of batches (X, y) or (X, y, sample_weight), or a function that returns an
+            dense a few rows at a time. Without y, X is a list of batches (X, y) or (X, y, sample_weight), or a function that returns an
             iterator over them for each epoch; each is used as it comes, one step each.
         sample_weight
             [records]: how much each counts.

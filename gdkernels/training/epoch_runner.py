@@ -17,6 +17,7 @@ from gdkernels.backend import Executable, State
 from gdkernels.backend.program import Program
 from gdkernels.data.batches import Batches
 from gdkernels.data.records import OrderedRecords, Piece, Records, changed, place_records
+from gdkernels.data.sparse import SparseRows, taking
 from gdkernels.data.stored import Stored
 from gdkernels.data.stored.windows import ShuffledWindows, Windows, place_stored
 from gdkernels.dispatch.binding import Binding, all_finite
@@ -109,6 +110,7 @@ class EpochRunner:
         self._programs: dict[tuple[DenseChain, bool, bool], Program] = {}
         self._prepared: tuple[DenseChain, bool, bool, int] | None = None
         self._executable: Executable | None = None
+        self._for_sparse: tuple[Executable, Executable] | None = None
 
     # ---- program and executable
 
@@ -139,6 +141,15 @@ class EpochRunner:
         if self._executable is not None and self._prepared == wanted:
             return self._executable
         return self.prepare(self.workload(records, gradient_norm=gradient_norm, weighted=weighted))
+
+    def _taking(self, records: Records, executable: Executable, gradient_norm: bool) -> Executable:
+        """Return what runs the steps on these records: the executable itself, unless they are sparse."""
+        if not isinstance(records.x, SparseRows):
+            return executable
+        if self._for_sparse is None or self._for_sparse[0] is not executable:
+            program = self.workload(1, gradient_norm=gradient_norm, weighted=records.weighted).program
+            self._for_sparse = executable, taking(records.x, executable, program, self._bind(None))
+        return self._for_sparse[1]
 
     @property
     def executable(self) -> Executable:
@@ -230,7 +241,8 @@ class EpochRunner:
                 while middle.steps < piece.last:
                     part = slice(middle.steps, min(middle.steps + at_a_time, piece.last))
                     rows = piece.order[(part.start - piece.first) * batch : (part.stop - piece.first) * batch]
-                    error, norm = executable.run(middle.state, here.x, here.y, rows, batch, rates[part], *weights)
+                    runs = self._taking(here, executable, gradient_norm)
+                    error, norm = runs.run(middle.state, here.x, here.y, rows, batch, rates[part], *weights)
                     middle.error += error
                     middle.norms += (norm or 0.0) * (part.stop - part.start)
                     middle.steps = part.stop
@@ -252,7 +264,8 @@ class EpochRunner:
             rate = rates[min(k, steps - 1)][None]
             weights = () if part.weights is None else (part.weights,)
             rows = np.arange(len(part))
-            error, norm = executable.run(middle.state, part.x, part.y, rows, len(part), rate, *weights)
+            runs = self._taking(part, executable, gradient_norm)
+            error, norm = runs.run(middle.state, part.x, part.y, rows, len(part), rate, *weights)
             middle.steps, middle.error, middle.norms = k + 1, middle.error + error, middle.norms + (norm or 0.0)
             if self.each_step:
                 self.each_step(error)
