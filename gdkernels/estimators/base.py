@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import suppress
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -20,12 +21,15 @@ from gdkernels.definition.losses import Loss, link_of
 from gdkernels.definition.naming import describe, names, resolve
 from gdkernels.definition.objective import Objective
 from gdkernels.dispatch.binding import namespace_of
+from gdkernels.dispatch.registry import choose
+from gdkernels.errors import BackendError
 from gdkernels.estimators.descend import descend
 from gdkernels.estimators.fitted_network import FittedNetwork
 from gdkernels.estimators.inputs import Given, Passes, checked_inputs, is_source, rows_of
 from gdkernels.estimators.lbfgs import fit_by_lbfgs
 from gdkernels.estimators.problem import Problem, Stall
 from gdkernels.estimators.rules import initial_parameters
+from gdkernels.logs import hushed
 from gdkernels.models.mlp import MLP
 from gdkernels.network import BoundNetwork
 
@@ -183,6 +187,12 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
         *,
         incremental: bool = False,
     ) -> Self:
+        with hushed():
+            return self._trained(X, y, sample_weight, validation, incremental=incremental)
+
+    def _trained(
+        self, X: Any, y: Any, sample_weight: Any, validation: tuple[Any, Any] | None, *, incremental: bool
+    ) -> Self:
         if incremental and self.early_stopping:  # one epoch is nothing to stop early
             raise ValueError("partial_fit does not support early_stopping=True")
         hidden = self._hidden_sizes()
@@ -245,7 +255,7 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
 
     def _begin(self, X: Any, sizes: tuple[int, ...], random: np.random.RandomState, *, first: bool) -> FittedNetwork:
         """Return the network to train: a new one, or the present one."""
-        precision = self.precision or _float_type(X if first else self.coefs_[0])  # the first call fixes it
+        precision = self.precision or self._precision_of(X, first=first)
         if not first:
             present = (self.coefs_[0].shape[0], *(W.shape[1] for W in self.coefs_))
             if present != sizes:
@@ -262,9 +272,19 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
         hidden = self._activations()
         alone = identity if isinstance(self.activation, (list, tuple)) else _resolved(self.activation)
         functions = (*hidden, hidden[-1] if hidden else alone)
-        start = initial_parameters(sizes, functions, random, storage_dtype(precision))
+        start = initial_parameters(sizes, functions, random, storage_dtype(self.precision or _float_type(X)))
         self.coefs_, self.intercepts_ = [W for W, _ in start], [b for _, b in start]
         return self._network(X, precision)
+
+    def _precision_of(self, X: Any, *, first: bool) -> str:
+        """Return the precision that scikit-learn would train in: the first call fixes it, and lbfgs returns float64."""
+        found = _float_type(X if first else self.coefs_[0])
+        if self.solver != "lbfgs" or namespace_of(X) is not None:
+            return found
+        with suppress(BackendError):  # a backend that has no float64
+            choose(self.backend, self.device, "float64")
+            return "float64"
+        return found
 
     def _reset_figures(self) -> None:
         self.n_iter_ = self.t_ = 0
@@ -319,7 +339,8 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
     def _score_there(self, X: Any, y: Any, sample_weight: Any) -> float:
         """Return what `score` does for arrays of another library, which scikit-learn's metrics may not read."""
         check_is_fitted(self)
-        return self._score_of(self._fitted().network, self._judged(X, y, sample_weight))
+        with hushed():
+            return self._score_of(self._fitted().network, self._judged(X, y, sample_weight))
 
     def _score_of(self, network: BoundNetwork, given: Given) -> float:
         with network.bound(given.x) as binding:
@@ -340,8 +361,13 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
         check_is_fitted(self)
         X = rows_of(checked_inputs(self, X))
         network = self._fitted().network
-        with network.bound(X) as binding:
-            return binding.give_back(network.place_and_predict(X, Objective(loss or self._objective())), X)
+        with hushed(), network.bound(X) as binding:
+            given = binding.give_back(network.place_and_predict(X, Objective(loss or self._objective())), X)
+        if self.precision is not None:
+            return given
+        xp = namespace_of(given) or np
+        wide = "float64" in (str(xp.result_type(X.dtype, given.dtype)), _float_type(self.coefs_[0]))
+        return xp.astype(given, xp.float64 if wide else xp.float32, copy=False)
 
     def _linked(self, raw: Any) -> Any:
         """Return what is made of raw outputs by the link of the loss."""

@@ -55,8 +55,8 @@ beta_2, epsilon, n_iter_no_change, max_fun
     progress
         Whether to show a bar; None shows it on a terminal.
     backend, device, precision
-        Where to compute, as for `gdkernels.MLP`. Without a `precision`, it follows X as in scikit-learn: float32 for
-        float32, else float64.
+        Where to compute, as for `gdkernels.MLP`. Without a `precision`, what comes out has the type that it has in
+        scikit-learn: float32 where the X of the first fit and that of the prediction are, else float64.
 
     Attributes
     ----------

@@ -142,7 +142,7 @@ def checked_inputs(estimator: Any, X: Any) -> Any:
     xp = namespace_of(X)
     if xp is not None:
         return _checked_array(estimator, X, xp, reset=False)
-    return _dense(validate_data(estimator, X, accept_sparse=["csr", "csc"], dtype=_DTYPES, reset=False))
+    return _dense(validate_data(estimator, X, accept_sparse=["csr", "csc"], reset=False))
 
 
 def checked_records(estimator: Any, X: Any, y: Any, *, reset: bool, numeric: bool) -> tuple[Any, Any]:

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 import sklearn.neural_network as theirs
+from sklearn.model_selection import cross_val_score
 
+import gdkernels as gd
 from gdkernels import estimators as ours
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -62,3 +64,41 @@ def test_logarithms_for_a_loss_of_ones_own():
     np.testing.assert_allclose(model.predict_log_proba(X), np.log(model.predict_proba(X)), rtol=1e-9)
     model.coefs_[-1] = model.coefs_[-1] * 1e4
     assert np.isfinite(model.predict_log_proba(X)).all()
+
+
+TYPES = ["float16", "float32", "float64", "int64", "int16", "bool"]
+
+
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+@pytest.mark.parametrize("trained", ["float32", "float64", "int64"])
+def test_the_type_that_comes_out_is_that_of_scikit_learn(solver, trained):
+    settings = {"hidden_layer_sizes": (3,), "solver": solver, "max_iter": 2, "random_state": 0}
+    x, y = (3 * X[:60]).astype(trained), X[:60, 0]
+    for kind, target, name in (("MLPRegressor", y, "predict"), ("MLPClassifier", y > 0, "predict_proba")):
+        a, b = (getattr(m, kind)(**settings).fit(x, target) for m in (ours, theirs))
+        assert [c.dtype for c in a.coefs_] == [c.dtype for c in b.coefs_]
+        for given in TYPES:
+            found, wanted = (getattr(m, name)((3 * X[:60]).astype(given)) for m in (a, b))
+            assert found.dtype == wanted.dtype, (kind, given)
+            np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-4)
+        assert a.predict_log_proba(x).dtype == b.predict_log_proba(x).dtype if name == "predict_proba" else True
+
+
+def test_a_precision_that_is_named_comes_out():
+    model = ours.MLPRegressor(hidden_layer_sizes=(3,), precision="float32", max_iter=2).fit(X, X[:, 0])
+    assert {model.predict(X).dtype, model.coefs_[0].dtype} == {np.dtype("float32")}
+
+
+@pytest.mark.parametrize("backend", ["auto", "numpy"])
+def test_nothing_is_logged_at_info(caplog, backend):
+    caplog.set_level("INFO", "gdkernels")
+    model = ours.MLPRegressor(hidden_layer_sizes=(3,), max_iter=2, backend=backend)
+    cross_val_score(model, X, X[:, 0], cv=3)
+    model.fit(X, X[:, 0], X_val=X, y_val=X[:, 0]).predict(X)
+    assert not caplog.records
+    caplog.set_level("DEBUG", "gdkernels")
+    model.fit(X, X[:, 0])
+    assert "trained 2 epochs" in caplog.text
+    assert {record.levelname for record in caplog.records} == {"DEBUG"}
+    gd.MLP([5, 3, 1], backend=backend).fit(X, X[:, 0], epochs=1)
+    assert "INFO" in {record.levelname for record in caplog.records}
