@@ -15,11 +15,15 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from gdkernels.backend import PRECISIONS, Backend, storage_dtype
+from gdkernels.backend import PRECISIONS, Backend, Program, storage_dtype
+from gdkernels.data.sparse import taking
+from gdkernels.data.validation import place_inputs
 from gdkernels.definition.activations import Activation, identity
 from gdkernels.definition.losses import Loss, link_of
 from gdkernels.definition.naming import describe, names, resolve
 from gdkernels.definition.objective import Objective
+from gdkernels.definition.optimizers import Optimizer
+from gdkernels.dispatch.array_api import to_host
 from gdkernels.dispatch.binding import namespace_of
 from gdkernels.dispatch.registry import choose
 from gdkernels.errors import BackendError
@@ -28,7 +32,7 @@ from gdkernels.estimators.fitted_network import FittedNetwork
 from gdkernels.estimators.inputs import Given, Passes, checked_inputs, is_source, rows_of
 from gdkernels.estimators.lbfgs import fit_by_lbfgs
 from gdkernels.estimators.problem import Problem, Stall
-from gdkernels.estimators.rules import initial_parameters
+from gdkernels.estimators.rules import initial_parameters, optimizer_of
 from gdkernels.logs import hushed
 from gdkernels.models.mlp import MLP
 from gdkernels.network import BoundNetwork
@@ -92,6 +96,10 @@ def pair(X: Any, y: Any) -> tuple[Any, Any] | None:
 def _float_type(a: Any) -> str:
     """Return the type in which to compute with an array: float32 for float32, else float64."""
     return "float32" if "float32" in str(a.dtype) else "float64"
+
+
+def _on_host(a: Any) -> Any:
+    return a if namespace_of(a) is None else to_host(a)
 
 
 def _resolved(activation: Any) -> Activation:
@@ -377,6 +385,46 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
     def _fitted(self) -> FittedNetwork:
         return self._network(self.coefs_[0], self.precision or _float_type(self.coefs_[0]))
 
+    def hidden_outputs(self, X: Any) -> list[Any]:
+        """Return what each hidden layer puts out [records, units], in the place of X, the first layer first."""
+        check_is_fitted(self)
+        x = rows_of(checked_inputs(self, X))
+        network, found = self._fitted().network, []
+        with hushed(), network.bound(x) as binding:
+            a = place_inputs(binding, x, network.inputs)
+            for layer, f in zip(network.parameters, network.structure.activations, strict=False):
+                program = Program((f,))
+                a = taking(a, binding.executable(program), program, binding).predict((layer,), a)
+                found.append(binding.give_back(a, x))
+        return found
+
+    def to_mlp(self, **settings: Any) -> MLP:
+        """Return the fitted network as a `gdkernels.MLP`: to save it, to export it to ONNX, to train it further.
+
+        ``extra["classes"]`` has the labels of a classifier, and an exported model answers them.
+
+        Parameters
+        ----------
+        settings
+            ``backend``, ``device``, ``precision`` and ``seed`` of `gdkernels.MLP`; the precision is that of the
+            estimator unless it is given.
+        """
+        check_is_fitted(self)
+        sizes = (self.coefs_[0].shape[0], *(W.shape[1] for W in self.coefs_))
+        given = {"precision": self.precision or _float_type(self.coefs_[0])} | settings
+        mlp = MLP(sizes, activation=self._activations(), output=self._output(), **given)
+        layers = [(_on_host(W), _on_host(b)) for W, b in zip(self.coefs_, self.intercepts_, strict=True)]
+        mlp.set_parameters(layers)
+        mlp.network.train_for(Objective(self._objective()))
+        return mlp
+
+    def update_rule(self) -> Optimizer:
+        """Return the rule by which `solver` moves the parameters along the gradient; a subclass may return another one.
+
+        Its learning rate is 1: `learning_rate` and `learning_rate_init` say what that is multiplied by in each epoch.
+        """
+        return optimizer_of(self)
+
     def __getstate__(self) -> dict[str, Any]:
         state = dict(super().__getstate__())
         live: FittedNetwork | None = state.pop("_live", None)
@@ -386,4 +434,5 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
+        tags.array_api_support = True
         return tags

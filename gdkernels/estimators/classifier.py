@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn.base import ClassifierMixin, _fit_context
+from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
@@ -22,6 +23,7 @@ from gdkernels.dispatch.binding import namespace_of
 from gdkernels.estimators.base import CONSTRAINTS, BaseMLP, check_solver, keep_parameters, pair
 from gdkernels.estimators.inputs import Given, Passes, beside, checked_records, checked_weights
 from gdkernels.estimators.rules import log_probabilities
+from gdkernels.models.mlp import MLP
 
 __all__ = ["MLPClassifier"]
 
@@ -210,6 +212,27 @@ out_activation_, n_features_in_, feature_names_in_
         if namespace_of(X) is not None:
             return self._score_there(X, y, sample_weight)
         return float(super().score(X, y, sample_weight))
+
+    def to_mlp(self, **settings: Any) -> MLP:
+        """Return the fitted network as a `gdkernels.MLP`; see `MLPRegressor.to_mlp`."""
+        mlp = super().to_mlp(**settings)
+        if not self._several:
+            mlp.extra["classes"] = self._labels().tolist()
+        return mlp
+
+    def _labels(self) -> Any:
+        """Return the classes on the host."""
+        return np.asarray(self.classes_ if namespace_of(self.classes_) is None else to_host(self.classes_))
+
+    @property
+    def _label_binarizer(self) -> LabelBinarizer:
+        """Under the name that skl2onnx's converter reads."""
+        return LabelBinarizer().fit(np.eye(self.n_outputs_, dtype=int) if self._several else self._labels())
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
 
     # ---- what the base asks for
 

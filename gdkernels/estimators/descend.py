@@ -16,7 +16,6 @@ from gdkernels.estimators.fitted_network import FittedNetwork
 from gdkernels.estimators.inputs import Given, Passes, split_rows
 from gdkernels.estimators.problem import Problem
 from gdkernels.estimators.reported_loss import ReportedLoss
-from gdkernels.estimators.rules import optimizer_of
 from gdkernels.estimators.stopping import Descent
 from gdkernels.training.history import Epoch, History, StopReason
 from gdkernels.training.settings import Settings
@@ -149,7 +148,7 @@ def _trainer(estimator: Any, problem: Problem, live: FittedNetwork, size: int, *
     """Return a trainer by scikit-learn's rules, in `partial_fit` the one of the call before if it still fits."""
     e = estimator
     settings: dict[str, Any] = {
-        "optimizer": optimizer_of(e),
+        "optimizer": e.update_rule(),
         "loss": problem.shown_loss,
         "batch_size": size,
         "schedule": problem.rate,
