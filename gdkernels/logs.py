@@ -9,15 +9,10 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
 
-__all__ = ["JsonLines", "hushed"]
-
-_HUSHED: ContextVar[bool] = ContextVar("hushed", default=False)
+__all__ = ["JsonLines"]
 
 
 class JsonLines(logging.Formatter):
@@ -37,26 +32,6 @@ class JsonLines(logging.Formatter):
             **getattr(record, "told", {}),
         }
         return json.dumps(_finite(told), allow_nan=False, default=str)
-
-
-@contextmanager
-def hushed() -> Iterator[None]:
-    """Log at DEBUG what is logged at INFO elsewhere: for work that is done many times over, as in a search."""
-    logger = logging.getLogger("gdkernels")
-    if _lowered not in logger.filters:
-        logger.addFilter(_lowered)
-    token = _HUSHED.set(True)
-    try:
-        yield
-    finally:
-        _HUSHED.reset(token)
-
-
-def _lowered(record: logging.LogRecord) -> bool:
-    if record.levelno == logging.INFO and _HUSHED.get():
-        record.levelno, record.levelname = logging.DEBUG, logging.getLevelName(logging.DEBUG)
-        return logging.getLogger("gdkernels").isEnabledFor(logging.DEBUG)
-    return True
 
 
 def _finite(value: Any) -> Any:

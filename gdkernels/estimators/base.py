@@ -33,9 +33,9 @@ from gdkernels.estimators.inputs import Given, Passes, checked_inputs, is_source
 from gdkernels.estimators.lbfgs import fit_by_lbfgs
 from gdkernels.estimators.problem import Problem, Stall
 from gdkernels.estimators.rules import initial_parameters, optimizer_of
-from gdkernels.logs import hushed
 from gdkernels.models.mlp import MLP
 from gdkernels.network import BoundNetwork
+from gdkernels.system.hushed_logs import hushed
 
 __all__ = ["CONSTRAINTS", "BaseMLP", "check_solver", "keep_parameters", "pair"]
 

@@ -182,11 +182,14 @@ out_activation_, n_features_in_, feature_names_in_
 
     def predict_proba(self, X: Any) -> Any:
         """Return the probabilities [records, classes], in the order of `classes_`."""
-        output = self._linked(self._outputs(X))
-        if output.shape[1] > 1:
-            return output
-        xp = namespace_of(output) or np
-        return xp.concat([1.0 - output, output], axis=1)
+        check_is_fitted(self)
+        if self.n_outputs_ > 1 or self._output() is not sigmoid:
+            output = self._linked(self._outputs(X))
+            xp = namespace_of(output) or np
+            return output if output.shape[1] > 1 else xp.concat([1.0 - output, output], axis=1)
+        logits = self._outputs(X, BinaryCrossEntropy())
+        xp = namespace_of(logits) or np
+        return sigmoid(xp.concat([-logits, logits], axis=1), xp=xp)  # 1 − p would be 0 where p is nearly 1
 
     def predict_log_proba(self, X: Any) -> Any:
         """Return the logarithms of the probabilities, in full precision also where these are nearly 0 or 1."""
