@@ -66,6 +66,6 @@ def cases():
         assert set(reasons) <= found
 
 
-@pytest.mark.parametrize(("estimator", "check"), cases())
+@pytest.mark.parametrize(("estimator", "check"), list(cases()))
 def test_common_checks(estimator, check):
     check(estimator)
