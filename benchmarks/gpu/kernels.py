@@ -124,10 +124,10 @@ def _texts(capability: int) -> Iterator[tuple[str, str, int, str | None] | tuple
             chosen = [e for e in EPILOGUES if e in applicable(precision)]
             lists = [lower(task, task.sizes(widths, 1024), precision, (1024,), e) for e in (chosen, ())]
             yield f"graphs: {name}, {precision}", module_text(lists), 0, None
-    for name, (program, widths, precision) in _NARROW.items():
+    for name, (program, narrow, precision) in _NARROW.items():
         title = f"persistent: {name}, {precision}"
         try:
-            source = next(sources_of(program, widths, precision, ARCHITECTURES[capability]))
+            source = next(sources_of(program, narrow, precision, ARCHITECTURES[capability]))
         except ScheduleError as error:
             yield title, str(error)
             continue

@@ -16,7 +16,7 @@ from gdkernels.definition.network import Layers, map_layers, step_along
 from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import Optimizer
 
-__all__ = ["AccumulatingExecutable"]
+__all__ = ["AccumulatingExecutable", "summing", "take_step"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,48 @@ class _Sum(Optimizer):
         return w, (slots[0] + g,)
 
 
+def summing(program: Program) -> Program:
+    """Return the program that adds up the gradients of E in its slots, and moves nothing."""
+    if program.objective is None:
+        return program
+    alone = Objective(program.objective.loss, reduction="sum")
+    return replace(program, objective=alone, optimizer=_Sum(), gradient_norm=False)
+
+
+def take_step(
+    program: Program, state: State, error: float, sums: Layers, *, total_weight: float, rate: float, xp: Any
+) -> tuple[float, float]:
+    """Take the step of a batch whose gradient was summed, and return what `Executable.run` does for it.
+
+    Parameters
+    ----------
+    error, sums
+        E without the penalty, and its gradient, over the records of the batch.
+    total_weight
+        The sum of their weights, or how many there are.
+    """
+    assert program.objective is not None
+    assert program.optimizer is not None
+    share = 1.0 / (total_weight or 1.0) if program.objective.reduction == "mean" else None
+    gradients = sums if share is None else map_layers(lambda g: g * share, sums)
+    del sums
+    found, norm, state.parameters, state.slots = step_along(
+        state.parameters,
+        state.slots,
+        error,
+        gradients,
+        per_record=share if program.objective.l2_in_loss else None,
+        objective=program.objective,
+        optimizer=program.optimizer,
+        learning_rate=rate,
+        t=float(state.step + 1),
+        with_norm=program.gradient_norm,
+        xp=xp,
+    )
+    state.step += 1
+    return float(found), 0.0 if norm is None else float(norm)
+
+
 class AccumulatingExecutable(Executable):
     """Runs a program with so many `rows` of a batch at a time.
 
@@ -38,12 +80,8 @@ class AccumulatingExecutable(Executable):
     """
 
     def __init__(self, backend: Backend, program: Program, plan: Plan, rows: int) -> None:
-        summing = program
-        if program.objective is not None:
-            alone = Objective(program.objective.loss, reduction="sum")
-            summing = replace(program, objective=alone, optimizer=_Sum(), gradient_norm=False)
         self._backend, self._program, self._rows = backend, program, rows
-        self._parts = bind(backend, summing, plan)
+        self._parts = bind(backend, summing(program), plan)
         self.origin = self._parts.origin
         self._tell()
 
@@ -75,33 +113,15 @@ class AccumulatingExecutable(Executable):
         self, state: State, x: Any, y: Any, batch: npt.NDArray[np.int64], rate: float, sample_weight: Any
     ) -> tuple[float, float]:
         """Take the step of a batch, and return E before it and the norm of the gradient, or 0 if none is wanted."""
-        xp, program = self._backend.xp, self._program
-        assert program.objective is not None
-        assert program.optimizer is not None
+        xp = self._backend.xp
         weights = () if sample_weight is None else (sample_weight,)
         sums = State(state.parameters, map_layers(lambda w: (xp.zeros_like(w),), state.parameters))
         parts = np.zeros(-(-len(batch) // self._rows))
         error, _ = self._parts.run(sums, x, y, batch, self._rows, parts, *weights)
-        if program.objective.reduction == "mean":
-            share = 1.0 / (self._weight(sample_weight, batch) or 1.0)
-            gradients = map_layers(lambda slots: slots[0] * share, sums.slots)
-        else:
-            share, gradients = None, map_layers(lambda slots: slots[0], sums.slots)
-        found, norm, state.parameters, state.slots = step_along(
-            state.parameters,
-            state.slots,
-            error,
-            gradients,
-            per_record=share if program.objective.l2_in_loss else None,
-            objective=program.objective,
-            optimizer=program.optimizer,
-            learning_rate=rate,
-            t=float(state.step + 1),
-            with_norm=program.gradient_norm,
-            xp=xp,
+        gradients = map_layers(lambda slots: slots[0], sums.slots)
+        return take_step(
+            self._program, state, error, gradients, total_weight=self._weight(sample_weight, batch), rate=rate, xp=xp
         )
-        state.step += 1
-        return float(found), 0.0 if norm is None else float(norm)
 
     def _weight(self, sample_weight: Any, batch: npt.NDArray[np.int64]) -> float:
         if sample_weight is None:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels import randomness
+from gdkernels.data.sparse import SparseRows
 from gdkernels.data.validation import RecordSpec, place_inputs, place_targets, place_weights
 from gdkernels.dispatch.binding import Binding
 from gdkernels.errors import InputError
@@ -20,7 +21,10 @@ __all__ = ["OrderedRecords", "Piece", "Records", "changed", "place_records", "re
 
 @dataclass(frozen=True)
 class Records:
-    """Arrays of `binding`: x [records, inputs], y [records, outputs] and, where there are weights, [records]."""
+    """Arrays of `binding`: x [records, inputs], y [records, outputs] and, where there are weights, [records].
+
+    x may be `SparseRows`, which stay on the host.
+    """
 
     binding: Binding
     x: Any
@@ -127,7 +131,7 @@ def changed(data: Records, order: npt.NDArray[np.int64], of: str = "") -> tuple[
     """
     found = None
     for name, array in (("X", data.x), ("Y", data.y), ("sample_weight", data.weights)):
-        if array is None:
+        if array is None or isinstance(array, SparseRows):
             continue
         host = data.binding.to_numpy(array)[order]
         places = np.argwhere(~np.isfinite(host))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gdkernels.data.frames import ColumnNames, Frame, numbers_of
+from gdkernels.data.sparse import SparseRows
 from gdkernels.definition.losses import CrossEntropy, Loss, Poisson, is_classifier
 from gdkernels.dispatch.binding import Binding
 from gdkernels.errors import InputError
@@ -38,7 +39,7 @@ class RecordSpec:
 def place_inputs(
     binding: Binding, value: Any, inputs: int, name: str = "X", columns: Sequence[str] | None = None
 ) -> Any:
-    """Return `value` on the device as [records, inputs].
+    """Return `value` on the device as [records, inputs]; sparse rows stay as they are.
 
     Parameters
     ----------
@@ -50,6 +51,8 @@ def place_inputs(
     InputError
         For a column that is missing, the wrong number of columns or axes, no rows, or values that are not finite.
     """
+    if isinstance(value, SparseRows):
+        return value.checked(inputs, name)
     value, columns = numbers_of(value, columns, binding.dtype, name)
     x = binding.place(value, name)
     if x.ndim == 1 and inputs == 1:

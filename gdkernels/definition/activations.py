@@ -38,8 +38,9 @@ def identity(z: Any, *, xp: Any) -> Any:
 
 
 def sigmoid(z: Any, *, xp: Any) -> Any:
-    """Return the logistic function 1 / (1 + exp(−z)), written with tanh, which does not overflow."""
-    return 0.5 * (1.0 + xp.tanh(0.5 * z))
+    """Return the logistic function 1 / (1 + exp(−z)), as e/(1 + e), whose small values have all their digits."""
+    e = xp.exp(xp.where(z > 40.0, 40.0, z))  # 1 from there on, in either precision
+    return e / (1.0 + e)
 
 
 def tanh(z: Any, *, xp: Any) -> Any:
@@ -59,22 +60,22 @@ def softplus(z: Any, *, xp: Any) -> Any:
 
 def gelu(z: Any, *, xp: Any) -> Any:
     """Return the Gaussian error linear unit in its tanh form (Hendrycks & Gimpel 2016, arXiv:1606.08415)."""
-    return _gated(z, lambda u: 1.0 + xp.tanh(0.7978845608028654 * (u + 0.044715 * u * u * u)), limit=10.0, xp=xp)
+    return _gated(z, lambda u: 1.5957691216057308 * (u + 0.044715 * u * u * u), limit=22.0, xp=xp)
 
 
 def silu(z: Any, *, xp: Any) -> Any:
     """Return z·sigmoid(z) (Elfwing et al. 2018, arXiv:1702.03118)."""
-    return _gated(z, lambda u: 1.0 + xp.tanh(0.5 * u), limit=40.0, xp=xp)
+    return _gated(z, lambda u: u, limit=750.0, xp=xp)
 
 
-def _gated(z: Any, gate: Callable[[Any], Any], *, limit: float, xp: Any) -> Any:
-    """Return ½·z·gate(z), and its asymptote, relu, from `limit` on, where the two agree to the last float64 bit.
+def _gated(z: Any, logit: Callable[[Any], Any], *, limit: float, xp: Any) -> Any:
+    """Return z·sigmoid(logit(z)), and its asymptote, relu, from `limit` on, where the two are equal in float64.
 
     Without that, the slope at infinity would be ∞·0.
     """
     far = xp.abs(z) > limit
     near = xp.where(far, 0.0, z)
-    return xp.where(far, relu(z, xp=xp), 0.5 * near * gate(near))
+    return xp.where(far, relu(z, xp=xp), near * sigmoid(logit(near), xp=xp))
 
 
 def exp(z: Any, *, xp: Any) -> Any:

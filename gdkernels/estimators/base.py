@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from contextlib import suppress
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -14,20 +15,27 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from gdkernels.backend import PRECISIONS, Backend, storage_dtype
+from gdkernels.backend import PRECISIONS, Backend, Program, storage_dtype
+from gdkernels.data.sparse import taking
+from gdkernels.data.validation import place_inputs
 from gdkernels.definition.activations import Activation, identity
 from gdkernels.definition.losses import Loss, link_of
 from gdkernels.definition.naming import describe, names, resolve
 from gdkernels.definition.objective import Objective
+from gdkernels.definition.optimizers import Optimizer
+from gdkernels.dispatch.array_api import to_host
 from gdkernels.dispatch.binding import namespace_of
+from gdkernels.dispatch.registry import choose
+from gdkernels.errors import BackendError
 from gdkernels.estimators.descend import descend
 from gdkernels.estimators.fitted_network import FittedNetwork
-from gdkernels.estimators.inputs import Given, Passes, checked_inputs, is_source
+from gdkernels.estimators.inputs import Given, Passes, checked_inputs, is_source, rows_of
 from gdkernels.estimators.lbfgs import fit_by_lbfgs
 from gdkernels.estimators.problem import Problem, Stall
-from gdkernels.estimators.rules import initial_parameters
+from gdkernels.estimators.rules import initial_parameters, optimizer_of
 from gdkernels.models.mlp import MLP
 from gdkernels.network import BoundNetwork
+from gdkernels.system.hushed_logs import hushed
 
 __all__ = ["CONSTRAINTS", "BaseMLP", "check_solver", "keep_parameters", "pair"]
 
@@ -85,6 +93,15 @@ def pair(X: Any, y: Any) -> tuple[Any, Any] | None:
     return None if X is None else (X, y)
 
 
+def _float_type(a: Any) -> str:
+    """Return the type in which to compute with an array: float32 for float32, else float64."""
+    return "float32" if "float32" in str(a.dtype) else "float64"
+
+
+def _on_host(a: Any) -> Any:
+    return a if namespace_of(a) is None else to_host(a)
+
+
 def _resolved(activation: Any) -> Activation:
     logistic = isinstance(activation, str) and activation == "logistic"
     f: Activation = resolve("activation", "sigmoid" if logistic else activation)
@@ -127,8 +144,6 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = CONSTRAINTS
 
-    _metric: Callable[..., float]  # of targets, outputs and weights: what `score` returns
-
     # ---- what the two differ in
 
     @abstractmethod
@@ -147,14 +162,13 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
     def _objective(self) -> Loss:
         """Return the loss that `loss` means."""
 
-    @property
-    def _link(self) -> Activation:
-        """What makes predictions of what the loss takes."""
-        return link_of(self._objective())
+    @abstractmethod
+    def _metric(self, target: Any, output: Any, *weights: Any) -> float:
+        """Return what `score` does, for targets and outputs on the host."""
 
     @property
     def _loss_scale(self) -> int:
-        """What a loss of the network is divided by to be reported."""
+        """What the loss of the records, without the penalty, is divided by to be reported."""
         return 1
 
     @property
@@ -180,6 +194,12 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
         validation: tuple[Any, Any] | None = None,
         *,
         incremental: bool = False,
+    ) -> Self:
+        with hushed():
+            return self._trained(X, y, sample_weight, validation, incremental=incremental)
+
+    def _trained(
+        self, X: Any, y: Any, sample_weight: Any, validation: tuple[Any, Any] | None, *, incremental: bool
     ) -> Self:
         if incremental and self.early_stopping:  # one epoch is nothing to stop early
             raise ValueError("partial_fit does not support early_stopping=True")
@@ -243,7 +263,7 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
 
     def _begin(self, X: Any, sizes: tuple[int, ...], random: np.random.RandomState, *, first: bool) -> FittedNetwork:
         """Return the network to train: a new one, or the present one."""
-        precision = self.precision or ("float32" if "float32" in str(X.dtype) else "float64")
+        precision = self.precision or self._precision_of(X, first=first)
         if not first:
             present = (self.coefs_[0].shape[0], *(W.shape[1] for W in self.coefs_))
             if present != sizes:
@@ -251,6 +271,7 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
                     f"training goes on with layers of {present} units, but parameters and data ask for {sizes}: "
                     "set warm_start=False and call fit to begin anew"
                 )
+            self._watch()
             return self._network(X, precision)
         self.n_layers_, self.n_outputs_ = len(sizes), sizes[-1]
         output = describe(self._output())["name"]
@@ -259,20 +280,38 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
         hidden = self._activations()
         alone = identity if isinstance(self.activation, (list, tuple)) else _resolved(self.activation)
         functions = (*hidden, hidden[-1] if hidden else alone)
-        start = initial_parameters(sizes, functions, random, storage_dtype(precision))
+        start = initial_parameters(sizes, functions, random, storage_dtype(self.precision or _float_type(X)))
         self.coefs_, self.intercepts_ = [W for W, _ in start], [b for _, b in start]
         return self._network(X, precision)
+
+    def _precision_of(self, X: Any, *, first: bool) -> str:
+        """Return the precision that scikit-learn would train in: the first call fixes it, and lbfgs returns float64."""
+        found = _float_type(X if first else self.coefs_[0])
+        if self.solver != "lbfgs" or namespace_of(X) is not None:
+            return found
+        with suppress(BackendError):  # a backend that has no float64
+            choose(self.backend, self.device, "float64")
+            return "float64"
+        return found
 
     def _reset_figures(self) -> None:
         self.n_iter_ = self.t_ = 0
         self._stall = Stall()
         self.loss_curve_: list[float] = []
         self.validation_loss_curve_: list[float] | None = None
-        stops = self.early_stopping and self.solver != "lbfgs"
-        self.best_loss_ = None if stops else math.inf
-        self.validation_scores_: list[float] | None = [] if stops else None
-        self.best_validation_score_ = -math.inf if stops else None
+        self.best_loss_: float | None = None
+        self.validation_scores_: list[float] | None = None
+        self.best_validation_score_: float | None = None
+        self._watch()
         self.__dict__.pop("_live", None)
+
+    def _watch(self) -> None:
+        """Begin with the figures by which training ends, where an earlier fit had others or none."""
+        if self.early_stopping and self.solver != "lbfgs":
+            if self.validation_scores_ is None:
+                self.validation_scores_, self.best_validation_score_ = [], -math.inf
+        elif self.best_loss_ is None:
+            self.best_loss_ = math.inf
 
     def _network(self, like: Any, precision: str) -> FittedNetwork:
         """Return the network of `coefs_` and `intercepts_`, which may have been set by hand or come from a file.
@@ -295,6 +334,9 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
                 device=self.device,
                 precision=precision,
             )
+            carried = None if live is None else live.carried()
+            if carried is not None:
+                self._carried = carried  # for `partial_fit` to go on with, wherever it computes now
             live = FittedNetwork(mlp, like, wanted)
         live.follow(self.coefs_, self.intercepts_)
         self._live = live
@@ -305,32 +347,83 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
     def _score_there(self, X: Any, y: Any, sample_weight: Any) -> float:
         """Return what `score` does for arrays of another library, which scikit-learn's metrics may not read."""
         check_is_fitted(self)
-        return self._score_of(self._fitted().network, self._judged(X, y, sample_weight))
+        with hushed():
+            return self._score_of(self._fitted().network, self._judged(X, y, sample_weight))
 
     def _score_of(self, network: BoundNetwork, given: Given) -> float:
         with network.bound(given.x) as binding:
-            output = self._linked(binding.to_numpy(network.place_and_predict(given.x, Objective(self._objective()))))
+            output = self._linked(binding.to_numpy(network.place_and_predict(given.rows, Objective(self._objective()))))
             weights = given.sample_weight
             judged = (given.targets,) if weights is None else (given.targets, weights)
             target, *weights = (binding.to_numpy(binding.place(a, "y")) for a in judged)
             return float(self._metric(target, output, *weights))
 
-    def _outputs(self, X: Any) -> Any:
-        """Return what the network puts out, before the link of its loss, [records, outputs], in the place of X."""
+    def _outputs(self, X: Any, loss: Loss | None = None) -> Any:
+        """Return what the network puts out, before the link of its loss, [records, outputs], in the place of X.
+
+        Parameters
+        ----------
+        loss
+            Another one, of whose link the network puts out the argument.
+        """
         check_is_fitted(self)
-        X = checked_inputs(self, X)
+        X = rows_of(checked_inputs(self, X))
         network = self._fitted().network
-        with network.bound(X) as binding:
-            return binding.give_back(network.place_and_predict(X, Objective(self._objective())), X)
+        with hushed(), network.bound(X) as binding:
+            given = binding.give_back(network.place_and_predict(X, Objective(loss or self._objective())), X)
+        if self.precision is not None:
+            return given
+        xp = namespace_of(given) or np
+        wide = "float64" in (str(xp.result_type(X.dtype, given.dtype)), _float_type(self.coefs_[0]))
+        return xp.astype(given, xp.float64 if wide else xp.float32, copy=False)
 
     def _linked(self, raw: Any) -> Any:
         """Return what is made of raw outputs by the link of the loss."""
         with np.errstate(all="ignore"):
-            return self._link(raw, xp=namespace_of(raw) or np)
+            return link_of(self._objective())(raw, xp=namespace_of(raw) or np)
 
     def _fitted(self) -> FittedNetwork:
-        precision = self.precision or str(self.coefs_[0].dtype).rpartition(".")[2]
-        return self._network(self.coefs_[0], precision)
+        return self._network(self.coefs_[0], self.precision or _float_type(self.coefs_[0]))
+
+    def hidden_outputs(self, X: Any) -> list[Any]:
+        """Return what each hidden layer puts out [records, units], in the place of X, the first layer first."""
+        check_is_fitted(self)
+        x = rows_of(checked_inputs(self, X))
+        network, found = self._fitted().network, []
+        with hushed(), network.bound(x) as binding:
+            a = place_inputs(binding, x, network.inputs)
+            for layer, f in zip(network.parameters, network.structure.activations, strict=False):
+                program = Program((f,))
+                a = taking(a, binding.executable(program), program, binding).predict((layer,), a)
+                found.append(binding.give_back(a, x))
+        return found
+
+    def to_mlp(self, **settings: Any) -> MLP:
+        """Return the fitted network as a `gdkernels.MLP`: to save it, to export it to ONNX, to train it further.
+
+        ``extra["classes"]`` has the labels of a classifier, and an exported model answers them.
+
+        Parameters
+        ----------
+        settings
+            ``backend``, ``device``, ``precision`` and ``seed`` of `gdkernels.MLP`; the precision is that of the
+            estimator unless it is given.
+        """
+        check_is_fitted(self)
+        sizes = (self.coefs_[0].shape[0], *(W.shape[1] for W in self.coefs_))
+        given = {"precision": self.precision or _float_type(self.coefs_[0])} | settings
+        mlp = MLP(sizes, activation=self._activations(), output=self._output(), **given)
+        layers = [(_on_host(W), _on_host(b)) for W, b in zip(self.coefs_, self.intercepts_, strict=True)]
+        mlp.set_parameters(layers)
+        mlp.network.train_for(Objective(self._objective()))
+        return mlp
+
+    def update_rule(self) -> Optimizer:
+        """Return the rule by which `solver` moves the parameters along the gradient; a subclass may return another one.
+
+        Its learning rate is 1: `learning_rate` and `learning_rate_init` say what that is multiplied by in each epoch.
+        """
+        return optimizer_of(self)
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(super().__getstate__())
@@ -341,4 +434,5 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
+        tags.array_api_support = True
         return tags

@@ -7,9 +7,11 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn.base import ClassifierMixin, _fit_context
+from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
+from sklearn.utils.validation import check_is_fitted
 
 from gdkernels import metrics
 from gdkernels.backend import Backend
@@ -20,7 +22,8 @@ from gdkernels.dispatch.array_api import to_host
 from gdkernels.dispatch.binding import namespace_of
 from gdkernels.estimators.base import CONSTRAINTS, BaseMLP, check_solver, keep_parameters, pair
 from gdkernels.estimators.inputs import Given, Passes, beside, checked_records, checked_weights
-from gdkernels.estimators.rules import accurate_sigmoid
+from gdkernels.estimators.rules import log_probabilities
+from gdkernels.models.mlp import MLP
 
 __all__ = ["MLPClassifier"]
 
@@ -54,8 +57,8 @@ beta_2, epsilon, n_iter_no_change, max_fun
     progress
         Whether to show a bar; None shows it on a terminal.
     backend, device, precision
-        Where to compute, as for `gdkernels.MLP`. Without a `precision`, it follows X as in scikit-learn: float32 for
-        float32, else float64.
+        Where to compute, as for `gdkernels.MLP`. Without a `precision`, what comes out has the type that it has in
+        scikit-learn: float32 where the X of the first fit and that of the prediction are, else float64.
 
     Attributes
     ----------
@@ -80,7 +83,6 @@ out_activation_, n_features_in_, feature_names_in_
         "loss": [StrOptions({"log_loss", *names("loss")}), callable],
         "class_weight": [StrOptions({"balanced"}), dict, None],
     }
-    _metric = staticmethod(metrics.accuracy)
 
     def __init__(
         self,
@@ -127,7 +129,7 @@ out_activation_, n_features_in_, feature_names_in_
         ----------
         X
             An array of any library that speaks the Array API or DLPack, a frame, a list, or a sparse matrix, which is
-            made dense.
+            made dense a few rows at a time.
         y
             Labels [records]; or, where a record can have several, 0 and 1 [records, labels]. Without y, X is a list of
             batches (X, y) or (X, y, sample_weight), or a function that returns an iterator over them for each epoch;
@@ -171,22 +173,42 @@ out_activation_, n_features_in_, feature_names_in_
         xp = namespace_of(output) or np
         if self._several:
             return xp.astype(output > 0.5, xp.int64)
-        index = xp.argmax(output, axis=1) if output.shape[1] > 1 else xp.astype(output[:, 0] > 0.5, xp.int64)
+        index = xp.argmax(output, axis=1) if output.shape[1] > 1 else xp.astype(self._second(output[:, 0]), xp.int64)
         return xp.take(self._labels_beside(output), index, axis=0)
+
+    def _second(self, output: Any) -> Any:
+        """Return whether a record is of the second class: of a single class, all records are, whatever comes out."""
+        return (output > 0.5) & (self.classes_.shape[0] > 1)
 
     def predict_proba(self, X: Any) -> Any:
         """Return the probabilities [records, classes], in the order of `classes_`."""
-        output = self._linked(self._outputs(X))
-        if output.shape[1] > 1:
-            return output
-        xp = namespace_of(output) or np
-        return xp.concat([1.0 - output, output], axis=1)
+        check_is_fitted(self)
+        if self.n_outputs_ > 1 or self._output() is not sigmoid:
+            output = self._linked(self._outputs(X))
+            xp = namespace_of(output) or np
+            return output if output.shape[1] > 1 else xp.concat([1.0 - output, output], axis=1)
+        logits = self._outputs(X, BinaryCrossEntropy())
+        xp = namespace_of(logits) or np
+        return sigmoid(xp.concat([-logits, logits], axis=1), xp=xp)  # 1 − p would be 0 where p is nearly 1
 
     def predict_log_proba(self, X: Any) -> Any:
-        """Return the logarithms of the probabilities."""
-        probability = self.predict_proba(X)
-        with np.errstate(divide="ignore"):
-            return (namespace_of(probability) or np).log(probability)
+        """Return the logarithms of the probabilities, in full precision also where these are nearly 0 or 1."""
+        check_is_fitted(self)
+        output = self._output()
+        if output is not softmax and output is not sigmoid:
+            probability = self.predict_proba(X)
+            with np.errstate(divide="ignore"):
+                return (namespace_of(probability) or np).log(probability)
+        logits = self._outputs(X, CrossEntropy() if output is softmax else BinaryCrossEntropy())
+        xp = namespace_of(logits) or np
+        if logits.shape[1] == 1:  # as if the first of two had a logit of its own
+            logits = xp.concat([-logits, logits], axis=1)
+        logs = log_probabilities(logits, output, xp=xp)
+        if not self._several:
+            return logs
+        # Labels whose probabilities are equal, most often 1, have equal logarithms, as whoever ranks them expects.
+        probability = output(logits, xp=xp)
+        return xp.where(probability < 0.5, logs, xp.log(xp.where(probability < 0.5, 1.0, probability)))
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return the accuracy: the share of records with the right label, or with all labels right."""
@@ -194,7 +216,32 @@ out_activation_, n_features_in_, feature_names_in_
             return self._score_there(X, y, sample_weight)
         return float(super().score(X, y, sample_weight))
 
+    def to_mlp(self, **settings: Any) -> MLP:
+        """Return the fitted network as a `gdkernels.MLP`; see `MLPRegressor.to_mlp`."""
+        mlp = super().to_mlp(**settings)
+        if not self._several:
+            mlp.extra["classes"] = self._labels().tolist()
+        return mlp
+
+    def _labels(self) -> Any:
+        """Return the classes on the host."""
+        return np.asarray(self.classes_ if namespace_of(self.classes_) is None else to_host(self.classes_))
+
+    @property
+    def _label_binarizer(self) -> LabelBinarizer:
+        """Under the name that skl2onnx's converter reads."""
+        return LabelBinarizer().fit(np.eye(self.n_outputs_, dtype=int) if self._several else self._labels())
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
+
     # ---- what the base asks for
+
+    def _metric(self, target: Any, output: Any, *weights: Any) -> float:
+        alone = not self._several and self.classes_.shape[0] == 1
+        return metrics.accuracy(target, np.zeros_like(output) if alone else output, *weights)
 
     def _given(self, X: Any, y: Any, sample_weight: Any, *, first: bool, incremental: bool = False) -> Given:
         X, y = checked_records(self, X, y, reset=first, numeric=False)
@@ -288,11 +335,6 @@ out_activation_, n_features_in_, feature_names_in_
 
     def _strata(self, given: Given) -> Any:
         return given.targets if self.n_outputs_ == 1 and namespace_of(given.targets) is None else None
-
-    @property
-    def _link(self) -> Activation:
-        link = link_of(self._objective())
-        return accurate_sigmoid if link is sigmoid else link
 
     def _objective(self) -> Loss:
         loss: Loss = resolve("loss", "cross_entropy" if self.loss == "log_loss" else self.loss)

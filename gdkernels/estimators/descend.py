@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import warnings
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from sklearn.metrics import get_scorer
 from gdkernels.estimators.fitted_network import FittedNetwork
 from gdkernels.estimators.inputs import Given, Passes, split_rows
 from gdkernels.estimators.problem import Problem
-from gdkernels.estimators.rules import optimizer_of
+from gdkernels.estimators.reported_loss import ReportedLoss
 from gdkernels.estimators.stopping import Descent
 from gdkernels.training.history import Epoch, History, StopReason
 from gdkernels.training.settings import Settings
@@ -52,36 +53,58 @@ def descend(
         e.learning_rate_ = float(e.learning_rate_init)
     e.n_iter_ = 0
 
-    best = [live.mlp.parameters] if e.early_stopping else []
+    # Where training goes on from parameters with a score, these are the ones to beat.
+    best = [live.mlp.parameters] if e.early_stopping and e.best_validation_score_ > -math.inf else []
     evaluate = _evaluation(e, problem, live, held_out) if e.early_stopping and held_out is not None else None
-    descent = Descent(e, problem, train, evaluate, lambda: best.__setitem__(0, live.mlp.parameters))
-    trainer = _trainer(e, problem, live, train, random, incremental=incremental)
+    size = _batch_size(e, train)
+    reported = ReportedLoss(train, size)
+    descent = Descent(
+        e, problem, train, reported, evaluate, lambda: best.__setitem__(slice(None), [live.mlp.parameters])
+    )
+    trainer = _trainer(e, problem, live, size, incremental=incremental)
+    trainer.runner.order = _order(e, train, reported, random)
+    trainer.runner.each_step = reported.step if reported.differs else None
+
+    def told(callback: Callable[[Epoch], Any]) -> Callable[[Epoch], Any]:
+        return lambda epoch: callback(dataclasses.replace(epoch, loss=e.loss_))
+
     try:
         history = trainer.fit(
             **train.as_training(),
             epochs=1 if incremental else int(e.max_iter),
             validation=None if held_out is None else held_out.as_validation(),
-            callbacks=[descent.ends, *(e.callbacks or ())],
+            callbacks=[descent.ends, *map(told, e.callbacks or ())],
             progress=e.progress,
         )
     except KeyboardInterrupt:
         warnings.warn("Training interrupted by user.", stacklevel=USER)
     else:
-        _conclude(e, live, train, history, descent)
+        _conclude(e, live, train, history, descent, incremental=incremental)
+    if descent.fell_back:
+        warnings.warn(descent.fell_back, stacklevel=USER)
     if best:
         live.mlp.set_parameters(best[0])
 
 
-def _conclude(estimator: Any, live: FittedNetwork, train: Given | Passes, history: History, descent: Descent) -> None:
+def _conclude(
+    estimator: Any,
+    live: FittedNetwork,
+    train: Given | Passes,
+    history: History,
+    descent: Descent,
+    *,
+    incremental: bool,
+) -> None:
     """Say how training ended."""
     if history.diverged:
         first = train.first if isinstance(train, Passes) else train
-        if not (history.epochs or math.isfinite(live.mlp.loss(first.x, first.targets))):
+        if not (history.epochs or math.isfinite(live.mlp.loss(first.rows, first.targets))):
             raise ValueError(NOT_FINITE)
         descent.diverged()
         warnings.warn(history.stopped, ConvergenceWarning, stacklevel=USER + 1)
     elif (
-        history.stop is not None
+        not incremental  # one epoch is what was asked for
+        and history.stop is not None
         and history.stop.reason is StopReason.ALL_EPOCHS
         and estimator.n_iter_ == estimator.max_iter
     ):
@@ -93,36 +116,41 @@ def _conclude(estimator: Any, live: FittedNetwork, train: Given | Passes, histor
         )
 
 
-def _trainer(
-    estimator: Any,
-    problem: Problem,
-    live: FittedNetwork,
-    train: Given | Passes,
-    random: np.random.RandomState,
-    *,
-    incremental: bool,
-) -> Trainer:
-    """Return a trainer by scikit-learn's rules, in `partial_fit` the one of the call before if it still fits."""
+def _batch_size(estimator: Any, train: Given | Passes) -> int:
     e, records = estimator, max(1, train.records)
     size = min(200, records) if e.batch_size == "auto" else int(e.batch_size)
     if size > records and isinstance(train, Given):
         warnings.warn(
             "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=USER + 1
         )
-    rows = np.arange(records)
+    return min(size, records)
+
+
+def _order(
+    estimator: Any, train: Given | Passes, reported: ReportedLoss, random: np.random.RandomState
+) -> Callable[[int, int], Any]:
+    """Return what draws the order of an epoch as scikit-learn does."""
+    rows = np.arange(train.records)
 
     def order(epoch: int, records: int) -> Any:
         nonlocal rows
-        if e.shuffle:  # as sklearn.utils.shuffle does, which looks at its arguments for longer than an epoch
+        if estimator.shuffle:  # as sklearn.utils.shuffle does, which looks at its arguments for longer than an epoch
             drawn = np.arange(records)
             random.shuffle(drawn)
             rows = rows[drawn]
+        reported.begin(rows)
         return rows
 
+    return order
+
+
+def _trainer(estimator: Any, problem: Problem, live: FittedNetwork, size: int, *, incremental: bool) -> Trainer:
+    """Return a trainer by scikit-learn's rules, in `partial_fit` the one of the call before if it still fits."""
+    e = estimator
     settings: dict[str, Any] = {
-        "optimizer": optimizer_of(e),
-        "loss": problem.loss,
-        "batch_size": min(size, records),
+        "optimizer": e.update_rule(),
+        "loss": problem.shown_loss,
+        "batch_size": size,
         "schedule": problem.rate,
         "l2": float(e.alpha),
         "l2_in_loss": True,
@@ -132,7 +160,6 @@ def _trainer(
         carried = (live.carried() or vars(e).get("_carried")) if incremental else None
         trainer = Trainer(live.mlp, **settings)
         live.begin(trainer, carried)
-    trainer.runner.order = order
     return trainer
 
 

@@ -13,6 +13,7 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from gdkernels.data.batches import Batches, parts
+from gdkernels.data.sparse import SparseRows
 from gdkernels.dispatch.array_api import to_host
 from gdkernels.dispatch.binding import namespace_of
 
@@ -23,10 +24,13 @@ __all__ = [
     "checked_inputs",
     "checked_records",
     "checked_weights",
+    "host_weights",
     "is_source",
+    "rows_of",
     "split_rows",
 ]
 
+_SMALL = 1 << 20  # bytes; a sparse matrix that is no larger when it is dense is made dense at once
 _DTYPES = (np.float64, np.float32)
 
 
@@ -43,16 +47,31 @@ class Given:
     def records(self) -> int:
         return int(self.x.shape[0])
 
+    @property
+    def rows(self) -> Any:
+        """X as `gdkernels.Trainer` takes it."""
+        return rows_of(self.x)
+
+    @property
+    def weighted(self) -> bool:
+        return self.sample_weight is not None
+
+    def total_weight(self) -> float:
+        """Return the sum of the weights; the number of records where they have none."""
+        return float(self.records) if self.sample_weight is None else float(host_weights(self.sample_weight).sum())
+
     def as_training(self) -> dict[str, Any]:
         """Return what `gdkernels.Trainer.fit` takes."""
-        return {"X": self.x, "Y": self.targets, "sample_weight": self.sample_weight}
+        return {"X": self.rows, "Y": self.targets, "sample_weight": self.sample_weight}
 
     def take(self, rows: npt.NDArray[Any]) -> Given:
         return Given(*(_rows(a, rows) for a in (self.x, self.y, self.targets, self.sample_weight)))
 
     def as_validation(self) -> tuple[Any, ...]:
         """Return what `gdkernels.Trainer.fit` takes for its `validation`."""
-        return (self.x, self.targets) if self.sample_weight is None else (self.x, self.targets, self.sample_weight)
+        return (
+            (self.rows, self.targets) if self.sample_weight is None else (self.rows, self.targets, self.sample_weight)
+        )
 
 
 class Passes:
@@ -71,8 +90,8 @@ class Passes:
     ----------
     sample, first
         The first batch, as it comes and checked.
-    records
-        How many the last pass had.
+    sizes
+        How many records each batch of the last pass had, and the sum of their weights.
     """
 
     first: Given
@@ -80,7 +99,7 @@ class Passes:
     def __init__(self, source: Any, check: Callable[[Any, Any, Any], Given], epochs: int) -> None:
         batches = Batches(source, max(epochs, 2))
         self.sample = batches.sample
-        self.records = 0
+        self.sizes: list[tuple[int, float]] = []
         self._source, self._check = source, check
 
     def __iter__(self) -> Iterator[tuple[Any, Any, Any]]:
@@ -88,15 +107,24 @@ class Passes:
         for batch in self._source() if callable(self._source) else self._source:
             yield parts(batch, "a batch")
 
+    @property
+    def records(self) -> int:
+        """How many the last pass had."""
+        return sum(records for records, _ in self.sizes)
+
+    @property
+    def weighted(self) -> bool:
+        return self.first.weighted
+
     def as_training(self) -> dict[str, Any]:
         """Return what `gdkernels.Trainer.fit` takes."""
         return {"X": self._checked}
 
     def _checked(self) -> Iterator[tuple[Any, ...]]:
-        self.records = 0
+        self.sizes = []
         for x, y, weights in self:
             given = self._check(x, y, weights)
-            self.records += given.records
+            self.sizes.append((given.records, given.total_weight()))
             yield given.as_validation()
 
 
@@ -114,7 +142,7 @@ def checked_inputs(estimator: Any, X: Any) -> Any:
     xp = namespace_of(X)
     if xp is not None:
         return _checked_array(estimator, X, xp, reset=False)
-    return _dense(validate_data(estimator, X, accept_sparse=["csr", "csc"], dtype=_DTYPES, reset=False))
+    return _dense(validate_data(estimator, X, accept_sparse=["csr", "csc"], reset=False))
 
 
 def checked_records(estimator: Any, X: Any, y: Any, *, reset: bool, numeric: bool) -> tuple[Any, Any]:
@@ -155,6 +183,11 @@ def checked_weights(X: Any, sample_weight: Any) -> Any:
     return _check_sample_weight(sample_weight, X) if namespace_of(X) is None else sample_weight
 
 
+def host_weights(weights: Any) -> npt.NDArray[np.float64]:
+    """Return weights as they are summed: on the host, in float64."""
+    return np.asarray(weights if namespace_of(weights) is None else to_host(weights), np.float64)
+
+
 def beside(X: Any, a: Any) -> Any:
     """Return `a` in the place of X: an array of its library on its device; text stays on the host."""
     xp, own = namespace_of(X), namespace_of(a)
@@ -179,8 +212,16 @@ def split_rows(
     return train, held_out
 
 
+def rows_of(X: Any) -> Any:
+    """Return X as `gdkernels.Trainer` takes it: a sparse matrix as rows that are made dense a piece at a time."""
+    return SparseRows(X) if hasattr(X, "toarray") else X
+
+
 def _dense(X: Any) -> Any:
-    return X.toarray() if hasattr(X, "toarray") else X
+    """Return a small sparse matrix as an array, and a larger one by rows."""
+    if not hasattr(X, "toarray"):
+        return X
+    return X.toarray() if X.shape[0] * X.shape[1] * X.dtype.itemsize <= _SMALL else X.tocsr()
 
 
 def _checked_array(estimator: Any, X: Any, xp: Any, *, reset: bool) -> Any:

@@ -42,6 +42,7 @@ def fit_by_lbfgs(estimator: Any, problem: Problem, live: FittedNetwork, given: G
     binding = network.bind(given.x)
     if e.precision is None and "float64" in binding.backend.precisions:
         binding = replace(binding, precision="float64")
+    shown = _Shown(problem, objective)
     program = network.structure.program(objective, Gradient(), weighted=given.sample_weight is not None)
     start = tuple(Layer(*map(binding.to_numpy, layer)) for layer in network.parameters)
     with Progress(int(e.max_iter), e.progress) as bar, network.bound(given.x) as own:
@@ -55,12 +56,12 @@ def fit_by_lbfgs(estimator: Any, problem: Problem, live: FittedNetwork, given: G
             max_iter=int(e.max_iter),
             max_fun=int(e.max_fun),
             tol=float(e.tol),
-            each=_iteration(e, problem, network, records, validated, bar),
+            each=_iteration(e, shown, network, records, validated, bar),
         )
     if not (math.isfinite(result.fun) and np.isfinite(result.x).all()):
         raise ValueError(NOT_FINITE)
     network.set_parameters(found)
-    e.n_iter_, e.loss_ = min(result.nit, e.max_iter), float(result.fun) / problem.loss_scale
+    e.n_iter_, e.loss_ = min(result.nit, e.max_iter), shown(float(result.fun), found, records.total_weight)
     e.best_loss_ = e.loss_
     if result.status not in (0, _ASKED_FOR):
         warnings.warn(
@@ -71,13 +72,30 @@ def fit_by_lbfgs(estimator: Any, problem: Problem, live: FittedNetwork, given: G
         )
 
 
+class _Shown:
+    """What is reported of a value and parameters: the penalty, and the loss of the records divided as in scikit-learn.
+
+    What is minimised divides neither, so that value and gradient belong together.
+    """
+
+    def __init__(self, problem: Problem, objective: Objective) -> None:
+        self.loss, self._scale, self._l2 = Objective(problem.shown_loss), problem.loss_scale, objective.l2
+
+    def __call__(self, value: float, parameters: Layers, total_weight: float) -> float:
+        if self._scale == 1:
+            return value
+        squares = sum(float(np.vdot(layer.W, layer.W)) for layer in parameters)
+        penalty = 0.5 * float(self._l2) * squares / total_weight
+        return (value - penalty) / self._scale + penalty
+
+
 def _placed(binding: Binding, network: BoundNetwork, objective: Objective, given: Given) -> Records:
-    return place_records(binding, given.x, given.targets, given.sample_weight, spec=network.expects(objective))
+    return place_records(binding, given.rows, given.targets, given.sample_weight, spec=network.expects(objective))
 
 
 def _iteration(
     estimator: Any,
-    problem: Problem,
+    shown: _Shown,
     network: BoundNetwork,
     records: Records,
     validated: Records | None,
@@ -95,9 +113,10 @@ def _iteration(
         validation = None
         if validated is not None:
             network.set_parameters(parameters)
-            validation = network.error(validated) / validated.total_weight
-            e.validation_loss_curve_.append(validation / problem.loss_scale)
-        e.loss_curve_.append(value / problem.loss_scale)
+            validation = network.error(validated, shown.loss) / validated.total_weight
+            e.validation_loss_curve_.append(validation)
+        value = shown(value, parameters, records.total_weight)
+        e.loss_curve_.append(value)
         if e.verbose:
             print(f"Iteration {number}, loss = {e.loss_curve_[-1]:.8f}")
         seconds = max(now - before, 1e-9)

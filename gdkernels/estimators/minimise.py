@@ -12,6 +12,7 @@ import numpy.typing as npt
 from gdkernels.backend import State
 from gdkernels.backend.program import Program
 from gdkernels.data.records import Records
+from gdkernels.data.sparse import taking
 from gdkernels.definition.network import Layer, Layers
 from gdkernels.dispatch.binding import Binding
 
@@ -30,7 +31,7 @@ class _Objective:
     """
 
     def __init__(self, program: Program, binding: Binding, sizes: tuple[int, ...], records: Records) -> None:
-        self._executable, self._binding = binding.executable(program), binding
+        self._executable, self._binding = taking(records.x, binding.executable(program), program, binding), binding
         self._arrays = records.x, records.y
         self._weights = () if records.weights is None else (records.weights,)
         self._shapes = [((m, n), (n,)) for m, n in pairwise(sizes)]

@@ -8,6 +8,7 @@ from typing import Any
 
 from gdkernels.definition.losses import Loss
 from gdkernels.estimators.inputs import Given
+from gdkernels.estimators.rules import mean_over_outputs
 from gdkernels.network import BoundNetwork
 
 __all__ = ["Problem", "Stall"]
@@ -29,7 +30,7 @@ class Problem:
     loss
         What is minimised.
     loss_scale
-        What a loss of the network is divided by to be reported.
+        What the loss of the records, without the penalty, is divided by to be reported.
     rate
         The learning rate of an epoch: a schedule for optimizers whose own rate is 1.
     strata
@@ -46,3 +47,8 @@ class Problem:
     strata: Callable[[Given], Any]
     score: Callable[[BoundNetwork, Given], float]
     stall: Stall
+
+    @property
+    def shown_loss(self) -> Loss:
+        """The loss with the value that is reported, and the gradient of the one that is minimised."""
+        return self.loss if self.loss_scale == 1 else mean_over_outputs

@@ -47,8 +47,8 @@ beta_2, epsilon, n_iter_no_change, max_fun
     progress
         Whether to show a bar; None shows it on a terminal.
     backend, device, precision
-        Where to compute, as for `gdkernels.MLP`. Without a `precision`, it follows X as in scikit-learn: float32 for
-        float32, else float64.
+        Where to compute, as for `gdkernels.MLP`. Without a `precision`, what comes out has the type that it has in
+        scikit-learn: float32 where the X of the first fit and that of the prediction are, else float64.
 
     Attributes
     ----------
@@ -70,7 +70,6 @@ out_activation_, n_features_in_, feature_names_in_
         **CONSTRAINTS,
         "loss": [StrOptions({"squared_error", *names("loss")} - {"cross_entropy", "binary_cross_entropy"}), callable],
     }
-    _metric = staticmethod(metrics.r2)
 
     def __init__(
         self,
@@ -116,8 +115,8 @@ out_activation_, n_features_in_, feature_names_in_
         ----------
         X, y
             Arrays of any library that speaks the Array API or DLPack, frames, lists; X may be sparse, and is made
-            dense then. Without y, X is a list of batches (X, y) or (X, y, sample_weight), or a function that returns an
-            iterator over them for each epoch; each is used as it comes, one step each.
+            dense a few rows at a time. Without y, X is a list of batches (X, y) or (X, y, sample_weight), or a function
+            that returns an iterator over them for each epoch; each is used as it comes, one step each.
         sample_weight
             [records]: how much each counts.
         X_val, y_val
@@ -148,6 +147,9 @@ out_activation_, n_features_in_, feature_names_in_
         return float(super().score(X, y, sample_weight))
 
     # ---- what the base asks for
+
+    def _metric(self, target: Any, output: Any, *weights: Any) -> float:
+        return metrics.r2(target, output, *weights)
 
     def _given(self, X: Any, y: Any, sample_weight: Any, *, first: bool, incremental: bool = False) -> Given:
         X, y = checked_records(self, X, y, reset=first, numeric=True)

@@ -12,10 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.definition.activations import Activation, sigmoid, softplus
+from gdkernels.definition.losses import sse
 from gdkernels.definition.network import Layer, Layers
 from gdkernels.definition.optimizers import SGD, Optimizer, Slots
+from gdkernels.graph import detach
 
-__all__ = ["Gradient", "accurate_sigmoid", "initial_parameters", "optimizer_of"]
+__all__ = ["Gradient", "initial_parameters", "log_probabilities", "mean_over_outputs", "optimizer_of"]
 
 
 @dataclass(frozen=True)
@@ -70,9 +72,21 @@ def optimizer_of(estimator: Any) -> Optimizer:
     return _Momentum(float(estimator.momentum), bool(estimator.nesterovs_momentum))
 
 
-def accurate_sigmoid(z: Any, *, xp: Any) -> Any:
-    """Return the logistic function with as many digits near 0 as near 1, so that its logarithm is finite."""
-    return xp.exp(-softplus(-z, xp=xp))
+def mean_over_outputs(prediction: Any, target: Any, *, xp: Any) -> Any:
+    """Return ½ mean_j (y_j − ŷ_j)², which scikit-learn reports, with the gradient of ½ Σ_j, which it follows."""
+    error = sse(prediction, target, xp=xp)
+    return error + detach(error / prediction.shape[1] - error)
+
+
+def log_probabilities(logits: Any, output: Activation, *, xp: Any) -> Any:
+    """Return the logarithms of softmax or sigmoid of the logits, finite wherever these are.
+
+    The logarithm of a probability that was rounded to 0 or 1 would be −∞ or 0.
+    """
+    if output is sigmoid:
+        return -softplus(-logits, xp=xp)
+    shifted = logits - xp.max(logits, axis=1, keepdims=True)
+    return shifted - xp.log(xp.sum(xp.exp(shifted), axis=1, keepdims=True))
 
 
 def initial_parameters(

@@ -8,6 +8,7 @@ from typing import Any
 
 from gdkernels.estimators.inputs import Given, Passes
 from gdkernels.estimators.problem import Problem
+from gdkernels.estimators.reported_loss import ReportedLoss
 from gdkernels.training.history import Epoch
 
 __all__ = ["Descent"]
@@ -24,10 +25,17 @@ class Descent:
         What is fitted, and what it sets its solver.
     train
         What an epoch goes through; it tells how many records that were.
+    reported
+        What the loss of an epoch is, as scikit-learn reports it.
     evaluate
         Returns the validation score of the present parameters; None where the training loss is watched.
     keep
         Called when the score is the best so far.
+
+    Attributes
+    ----------
+    fell_back
+        Why the validation loss is watched in place of the score; empty where it is not.
     """
 
     def __init__(
@@ -35,23 +43,26 @@ class Descent:
         estimator: Any,
         problem: Problem,
         train: Given | Passes,
+        reported: ReportedLoss,
         evaluate: Callable[[Epoch], float] | None,
         keep: Callable[[], None],
     ) -> None:
         self.estimator, self._problem, self._train = estimator, problem, train
-        self._evaluate, self._keep = evaluate, keep
+        self._reported, self._evaluate, self._keep = reported, evaluate, keep
+        self.fell_back = ""
+        self._lowest: float | None = None  # the validation loss to beat, once the score was NaN
 
     def ends(self, epoch: Epoch) -> bool:
         """Take note of an epoch, and return whether it is the last."""
         e = self.estimator
         e.n_iter_ += 1
         e.t_ += self._train.records
-        e.loss_ = epoch.loss / self._problem.loss_scale
+        e.loss_ = self._reported.end(epoch.loss)
         e.loss_curve_.append(e.loss_)
         if epoch.validation_loss is not None:
-            e.validation_loss_curve_.append(epoch.validation_loss / self._problem.loss_scale)
+            e.validation_loss_curve_.append(epoch.validation_loss)
         self._say(f"Iteration {e.n_iter_}, loss = {e.loss_:.8f}")
-        improved = self._loss_improved() if self._evaluate is None else self._score_improved(self._evaluate(epoch))
+        improved = self._loss_improved() if self._evaluate is None else self._validated(epoch, self._evaluate(epoch))
         stall = self._problem.stall
         stall.epochs = 0 if improved else stall.epochs + 1
         if e.solver == "sgd" and e.learning_rate == "invscaling":
@@ -72,19 +83,46 @@ class Descent:
         e.best_loss_ = min(e.best_loss_, e.loss_)
         return bool(improved)
 
-    def _score_improved(self, score: float) -> bool:
+    def _validated(self, epoch: Epoch, score: float) -> bool:
+        """Take note of a validation score, and return whether it improved; once one is NaN, the validation loss counts.
+
+        A NaN is neither better nor worse than another score, so patience would never run out.
+        """
         e = self.estimator
         e.validation_scores_.append(score)
         self._say(f"Validation score: {score:f}")
-        improved = not score < e.best_validation_score_ + e.tol
+        loss = float(epoch.validation_loss or 0.0)
+        if math.isnan(score) and self._lowest is None and math.isfinite(loss):  # else training diverges
+            before = [loss for loss in e.validation_loss_curve_[:-1] if math.isfinite(loss)]
+            self._lowest = min(before, default=math.inf)
+            self.fell_back = (
+                f"the validation score (scoring={e.scoring!r}) is NaN after epoch {e.n_iter_}: from this epoch on, "
+                "early stopping watches the validation loss. A scorer returns NaN where the validation data do not "
+                "define it, as roc_auc does for a single class: give other validation data, or another scoring"
+            )
+            self._say(self.fell_back)
+        return (
+            self._score_improved(score) if self._lowest is None else self._validation_loss_improved(loss, self._lowest)
+        )
+
+    def _score_improved(self, score: float) -> bool:
+        e = self.estimator
+        improved = score > -math.inf and score >= e.best_validation_score_ + e.tol
         if score > e.best_validation_score_:
             e.best_validation_score_ = score
             self._keep()
-        return improved
+        return bool(improved)
+
+    def _validation_loss_improved(self, loss: float, lowest: float) -> bool:
+        if loss < lowest:
+            self._lowest = loss
+            self._keep()
+        return bool(loss <= lowest - self.estimator.tol)
 
     def _gives_up(self) -> bool:
         e = self.estimator
         watched = "Training loss" if self._evaluate is None else "Validation score"
+        watched = watched if self._lowest is None else "Validation loss"
         message = f"{watched} did not improve more than tol={e.tol:f} for {e.n_iter_no_change} consecutive epochs."
         if e.solver != "sgd" or e.learning_rate != "adaptive":
             self._say(f"{message} Stopping.")

@@ -78,6 +78,11 @@ def _multiply(graph: Graph, node: Node, ct: Node) -> tuple[Node | None, ...]:
     return (2.0 * a * ct, None) if a is b else (ct * b, ct * a)
 
 
+def _divide(graph: Graph, node: Node, ct: Node) -> tuple[Node | None, ...]:
+    share = ct / node.args[1]
+    return share, -(share * node)
+
+
 def _pow(graph: Graph, node: Node, ct: Node) -> tuple[Node | None, ...]:
     a, b = node.args
     exponent = None if b.dtype == "scalar" else ct * node * graph.apply("log", a)
@@ -125,7 +130,7 @@ _RULES: dict[str, Rule] = dict.fromkeys((*COMPARISONS, "logical_and", "logical_o
     "abs": lambda graph, node, ct: (ct * graph.apply("sign", node.args[0]),),
     "sqrt": lambda graph, node, ct: (ct * 0.5 / node,),
     "exp": lambda graph, node, ct: (ct * node,),
-    "expm1": lambda graph, node, ct: (ct * (node + 1.0),),
+    "expm1": lambda graph, node, ct: (ct * graph.apply("exp", node.args[0]),),  # node + 1 would lose small slopes
     "log": lambda graph, node, ct: (ct / node.args[0],),
     "log1p": lambda graph, node, ct: (ct / (node.args[0] + 1.0),),
     "tanh": lambda graph, node, ct: (ct * (1.0 - node * node),),
@@ -134,7 +139,7 @@ _RULES: dict[str, Rule] = dict.fromkeys((*COMPARISONS, "logical_and", "logical_o
     "add": lambda graph, node, ct: (ct, ct),
     "subtract": lambda graph, node, ct: (ct, -ct),
     "multiply": _multiply,
-    "divide": lambda graph, node, ct: (ct / node.args[1], -(ct * node / node.args[1])),
+    "divide": _divide,
     "pow": _pow,
     "maximum": _extremum,
     "minimum": _extremum,

@@ -35,11 +35,14 @@ class ForeignWeights:
         For each layer W [inputs, units] and b [units], or W alone in all of them.
     activation, loss
         By our names; None where the library does not tell.
+    classes
+        The labels of a classifier whose records have one each.
     """
 
     layers: list[tuple[Any, ...]]
     activation: str | None = None
     loss: str | None = None
+    classes: list[Any] | None = None
 
     def __post_init__(self) -> None:
         for k, ((W, *_), (V, *_)) in enumerate(pairwise(self.layers)):
@@ -71,12 +74,15 @@ def sklearn_weights(estimator: Any) -> ForeignWeights:
             f"{type(estimator).__name__} has no {lacking[0]}: a fitted MLPClassifier or MLPRegressor of scikit-learn "
             "is needed"
         )
-    if estimator.activation not in _SKLEARN:
+    if not isinstance(estimator.activation, str) or estimator.activation not in _SKLEARN:
         raise unknown_name("activation of scikit-learn", estimator.activation, _SKLEARN)
     if estimator.out_activation_ not in _SKLEARN_LOSSES:
         raise unknown_name("output activation of scikit-learn", estimator.out_activation_, _SKLEARN_LOSSES)
     layers: list[tuple[Any, ...]] = list(zip(estimator.coefs_, estimator.intercepts_, strict=True))
-    return ForeignWeights(layers, _SKLEARN[estimator.activation], _SKLEARN_LOSSES[estimator.out_activation_])
+    activation, loss = _SKLEARN[estimator.activation], _SKLEARN_LOSSES[estimator.out_activation_]
+    labels = np.asarray(getattr(estimator, "classes_", ()))
+    exclusive = labels.size > 0 and (loss == "cross_entropy" or layers[-1][0].shape[1] == 1)
+    return ForeignWeights(layers, activation, loss, labels.tolist() if exclusive else None)
 
 
 def torch_weights(path: str | os.PathLike[str]) -> ForeignWeights:

@@ -18,7 +18,7 @@ __all__ = ["from_sklearn", "from_torch"]
 
 
 def from_sklearn(estimator: Any, **settings: Any) -> MLP:
-    """Return the network of a fitted ``MLPClassifier`` or ``MLPRegressor`` of scikit-learn.
+    """Return the network of a fitted ``MLPClassifier`` or ``MLPRegressor`` of scikit-learn or of gdkernels.
 
     Parameters
     ----------
@@ -29,16 +29,22 @@ def from_sklearn(estimator: Any, **settings: Any) -> MLP:
     Returns
     -------
     MLP
-        It computes the estimator's outputs; the classes of a classifier are their numbers in ``estimator.classes_``.
+        It computes the estimator's outputs; the classes of a classifier are their numbers in ``estimator.classes_``,
+        which ``extra["classes"]`` keeps for its file and for ONNX.
 
     Raises
     ------
     InputError
         If `estimator` is not fitted, or is no such network.
     """
+    if hasattr(estimator, "to_mlp") and hasattr(estimator, "coefs_"):  # ours, whose parameters can be more
+        ours: MLP = estimator.to_mlp(**settings)
+        return ours
     weights = sklearn_weights(estimator)
     mlp = _mlp(weights, weights.activation, "identity", settings)
     mlp.network.train_for(Objective(resolve("loss", weights.loss or "sse")))
+    if weights.classes is not None:
+        mlp.extra["classes"] = weights.classes
     return mlp
 
 

@@ -322,7 +322,8 @@ class MLP:
         """Write an ONNX model that predicts what this network does, from the traced graph.
 
         Its input is ``x`` [records, inputs] in the network's precision, its output ``prediction`` [records, outputs],
-        or of a classifier ``label`` [records] and ``probabilities`` [records, classes].
+        or of a classifier ``label`` [records] and ``probabilities`` [records, classes]. Labels are the numbers of the
+        classes, or what ``extra["classes"]`` lists, as `gdkernels.from_sklearn` has it.
 
         Raises
         ------
@@ -335,7 +336,10 @@ class MLP:
         """
         from gdkernels.interchange.onnx import write_onnx
 
-        write_onnx(self.network, path, overwrite=overwrite)
+        classes = self.extra.get("classes")
+        if not (isinstance(classes, list) and len(classes) in ({self.network.outputs} - {1} or {1, 2})):
+            classes = None  # of the user's own, about something else
+        write_onnx(self.network, path, classes=classes, overwrite=overwrite)
 
     def __repr__(self) -> str:
         return f"MLP({self.network})"

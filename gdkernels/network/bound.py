@@ -15,6 +15,7 @@ from gdkernels.backend import PRECISIONS, Backend, Executable, Plan
 from gdkernels.backend.program import Program
 from gdkernels.data.frames import ColumnNames, dtype_name
 from gdkernels.data.records import Records, records_in
+from gdkernels.data.sparse import taking
 from gdkernels.data.validation import RecordSpec, place_inputs
 from gdkernels.definition.losses import Loss
 from gdkernels.definition.network import Layer, Layers, map_layers
@@ -239,7 +240,7 @@ class BoundNetwork:
 
     def predict(self, x: Any) -> Any:
         """Return the predictions [records, outputs] for placed inputs [records, inputs]."""
-        return self._executable(self.structure.program()).predict(self.parameters, x)
+        return self._predicted(self.structure.program(), x)
 
     def place_and_predict(self, X: Any, objective: Objective | None = None) -> Any:
         """Check and place the user's inputs, and return `predict` of them, or with an objective `raw`."""
@@ -248,7 +249,7 @@ class BoundNetwork:
 
     def raw(self, x: Any, objective: Objective) -> Any:
         """Return the input of the objective's loss: logits if the loss has a link."""
-        return self._executable(self.structure.program(objective)).predict(self.parameters, x)
+        return self._predicted(self.structure.program(objective), x)
 
     def error(self, records: Records, objective: Objective | None = None) -> float:
         """Return E, without a penalty, of records on the device, by the last objective unless one is given."""
@@ -265,6 +266,11 @@ class BoundNetwork:
         """Return target and prediction of records on the device, and their weights if they have some, on the host."""
         output = self.predict(records.x)
         return [records.binding.to_numpy(a) for a in (records.y, output, records.weights) if a is not None]
+
+    def _predicted(self, program: Program, x: Any) -> Any:
+        executable = self._executable(program)
+        assert self.binding is not None
+        return taking(x, executable, program, self.binding).predict(self.parameters, x)
 
     def _executable(self, program: Program) -> Executable:
         assert self.binding is not None

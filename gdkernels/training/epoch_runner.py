@@ -18,6 +18,7 @@ from gdkernels.backend.program import Program
 from gdkernels.data.batches import Batches
 from gdkernels.data.records import OrderedRecords, Piece, Records, changed, place_records
 from gdkernels.data.rounding import SAMPLE, warn_of_rounding
+from gdkernels.data.sparse import SparseRows, taking
 from gdkernels.data.stored import Stored
 from gdkernels.data.stored.windows import ShuffledWindows, Windows, place_stored
 from gdkernels.dispatch.binding import Binding, all_finite
@@ -98,16 +99,20 @@ class EpochRunner:
         The number of epochs so far, which determines the shuffle of the next one.
     optimizer_state
         The slots of the optimizer.
+    each_step
+        Called with E of each step, which then run one at a time; None runs as many at once as it can.
     """
 
     def __init__(self, network: BoundNetwork, settings: Settings, order: Order | None = None) -> None:
         self.network, self.settings, self.order = network, settings, order
         self.epochs_done = 0
         self.optimizer_state = OptimizerState(network, settings.optimizer)
+        self.each_step: Callable[[float], None] | None = None
         self._programs: dict[tuple[DenseChain, bool, bool], Program] = {}
         self._prepared: tuple[DenseChain, bool, bool, int] | None = None
         self._executable: Executable | None = None
         self._looked = False
+        self._for_sparse: tuple[Executable, Executable] | None = None
 
     # ---- program and executable
 
@@ -138,6 +143,15 @@ class EpochRunner:
         if self._executable is not None and self._prepared == wanted:
             return self._executable
         return self.prepare(self.workload(records, gradient_norm=gradient_norm, weighted=weighted))
+
+    def _taking(self, records: Records, executable: Executable, gradient_norm: bool) -> Executable:
+        """Return what runs the steps on these records: the executable itself, unless they are sparse."""
+        if not isinstance(records.x, SparseRows):
+            return executable
+        if self._for_sparse is None or self._for_sparse[0] is not executable:
+            program = self.workload(1, gradient_norm=gradient_norm, weighted=records.weighted).program
+            self._for_sparse = executable, taking(records.x, executable, program, self._bind(None))
+        return self._for_sparse[1]
 
     @property
     def executable(self) -> Executable:
@@ -231,7 +245,7 @@ class EpochRunner:
         middle = middle or Middle(self._copied_state(), used)
         if middle.order != used or middle.steps > arranged.steps:
             raise FileError("cannot go on in the middle of an epoch: its records would come in another order")
-        at_a_time = segments.steps(batch) if segments else arranged.steps
+        at_a_time = 1 if self.each_step else segments.steps(batch) if segments else arranged.steps
         began = time.perf_counter() - middle.seconds
         with closing(arranged.pieces(middle.steps)) as pieces:
             for piece in pieces:
@@ -241,12 +255,15 @@ class EpochRunner:
                 while middle.steps < piece.last:
                     part = slice(middle.steps, min(middle.steps + at_a_time, piece.last))
                     rows = piece.order[(part.start - piece.first) * batch : (part.stop - piece.first) * batch]
-                    error, norm = executable.run(middle.state, here.x, here.y, rows, batch, rates[part], *weights)
+                    runs = self._taking(here, executable, gradient_norm)
+                    error, norm = runs.run(middle.state, here.x, here.y, rows, batch, rates[part], *weights)
                     middle.error += error
                     middle.norms += (norm or 0.0) * (part.stop - part.start)
                     middle.steps = part.stop
                     middle.seconds = time.perf_counter() - began
                     self._check_finite(middle, float(rates[-1]), piece, batch)
+                    if self.each_step:
+                        self.each_step(error)
                     if segments and middle.steps < arranged.steps:
                         segments.between(middle)
         return self._end_epoch(middle, gradient_norm, float(rates[-1]))
@@ -262,8 +279,11 @@ class EpochRunner:
             rate = rates[min(k, steps - 1)][None]
             weights = () if part.weights is None else (part.weights,)
             rows = np.arange(len(part))
-            error, norm = executable.run(middle.state, part.x, part.y, rows, len(part), rate, *weights)
+            runs = self._taking(part, executable, gradient_norm)
+            error, norm = runs.run(middle.state, part.x, part.y, rows, len(part), rate, *weights)
             middle.steps, middle.error, middle.norms = k + 1, middle.error + error, middle.norms + (norm or 0.0)
+            if self.each_step:
+                self.each_step(error)
         self._check_finite(middle, float(rates[-1]))
         return self._end_epoch(middle, gradient_norm, float(rates[-1]))
 

@@ -5,6 +5,7 @@ import math
 import expected
 import numpy as np
 import pytest
+import tails
 
 from gdkernels.definition import activations
 from gdkernels.graph import value_and_derivative, value_and_pullback
@@ -122,6 +123,15 @@ def test_softplus_keeps_its_relative_precision_on_the_left():
     value, slope = value_and_derivative(activations.softplus)(z, xp=np)
     np.testing.assert_allclose(value, np.exp(z), rtol=1e-14)
     np.testing.assert_allclose(slope, np.exp(z), rtol=1e-14)
+
+
+@pytest.mark.parametrize("name", tails.NAMES)
+def test_float32_is_right_to_rounding_far_out_on_the_left(name):
+    z = np.asarray(tails.POINTS, np.float32)[:, None]
+    tails.check(name, *value_and_derivative(activations.BY_NAME[name])(z, xp=np))
+    value, slope = value_and_derivative(activations.BY_NAME[name])(z.astype(np.float64), xp=np)
+    np.testing.assert_allclose(value[:, 0], [tails.EXACT[name][0](p) for p in tails.POINTS], rtol=1e-13)
+    np.testing.assert_allclose(slope[:, 0], [tails.EXACT[name][1](p) for p in tails.POINTS], rtol=1e-13)
 
 
 def softmax_jacobian_product(row, cotangent):

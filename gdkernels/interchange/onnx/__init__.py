@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,6 +35,7 @@ def write_onnx(
     path: str | os.PathLike[str],
     *,
     preparation: Preparation | None = None,
+    classes: Sequence[Any] | None = None,
     overwrite: bool = False,
 ) -> None:
     """Write a network as an ONNX model that predicts what the network does.
@@ -41,6 +43,11 @@ def write_onnx(
     Without a preparation it has the input ``x`` [records, inputs] in the network's precision; with one, an input
     [records, 1] for each column of the raw table, as `gdkernels.interchange.onnx.columns` says. The outputs are
     ``prediction`` [records, outputs], or of a classifier ``label`` [records] and ``probabilities`` [records, classes].
+
+    Parameters
+    ----------
+    classes
+        The labels of a classifier without a preparation; None makes them the numbers of the classes.
 
     Raises
     ------
@@ -57,11 +64,11 @@ def write_onnx(
         lack = lack_of("onnx", error, "pip install 'gdkernels[onnx]'")
         raise InputError(f"ONNX needs the package onnx, {lack}") from None
     check_destination(path, overwrite=overwrite)
-    content = _model(network, preparation).SerializeToString(deterministic=True)
+    content = _model(network, preparation, classes).SerializeToString(deterministic=True)
     write_atomically(path, lambda file: file.write(content), overwrite=overwrite)
 
 
-def _model(network: BoundNetwork, preparation: Preparation | None) -> Any:
+def _model(network: BoundNetwork, preparation: Preparation | None, classes: Sequence[Any] | None) -> Any:
     from gdkernels.backend import storage_dtype
     from gdkernels.interchange.onnx.builder import Builder
     from gdkernels.interchange.onnx.columns import add_inputs, add_predictions
@@ -84,6 +91,8 @@ def _model(network: BoundNetwork, preparation: Preparation | None) -> Any:
     if preparation is not None:
         add_predictions(builder, preparation.outcome, output, network.outputs)
         metadata["targets"] = json.dumps(preparation.targets)
+    elif classes is not None:
+        _add_labels(builder, classes, network.outputs, output, dtype)
     elif network.objective is not None and network.objective.classifies:
         _add_classes(builder, network.objective.loss, network.outputs, output, dtype)
     else:
@@ -104,3 +113,18 @@ def _add_classes(builder: Any, loss: Any, outputs: int, output: str, dtype: str)
         builder.output("label", builder.op("Squeeze", label, builder.constant([1], np.int64)), np.int64)
     else:
         builder.output("label", label, np.int64, outputs)
+
+
+def _add_labels(builder: Any, classes: Sequence[Any], outputs: int, output: str, dtype: str) -> None:
+    """Add ``label``, one of these, and ``probabilities`` [records, outputs]; a single output is the second class's."""
+    builder.output("probabilities", output, dtype, outputs)
+    if outputs > 1:
+        index = builder.op("ArgMax", output, axis=1, keepdims=0)
+    else:
+        second = builder.cast(builder.op("Greater", output, builder.constant(0.5, dtype)), np.int64)
+        index = builder.op("Squeeze", second, builder.constant([1], np.int64))
+        index = builder.op("Min", index, builder.constant(len(classes) - 1, np.int64))  # of a single class, always 0
+    kind = {type(label) for label in classes}
+    of_labels = object if str in kind else np.float64 if float in kind else np.int64
+    labels = builder.constant(np.array(list(classes), of_labels))
+    builder.output("label", builder.op("Gather", labels, index), of_labels)

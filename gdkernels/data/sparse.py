@@ -1,0 +1,229 @@
+"""Records with few entries that are not 0: kept as they are on the host, and made dense a piece at a time.
+
+A piece is dense in those columns alone in which some row of it has an entry: the other weights of the first layer take
+no part, and their gradient is 0. What computes sees a dense batch of a network with fewer inputs, on any backend.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gdkernels.backend import Executable, State
+from gdkernels.backend.arguments import check_prediction, check_run
+from gdkernels.backend.definition_executable import bind
+from gdkernels.backend.gradient_accumulation import summing, take_step
+from gdkernels.backend.program import Program
+from gdkernels.definition.network import Layer, Layers, map_layers
+from gdkernels.dispatch.binding import Binding
+from gdkernels.errors import InputError
+
+__all__ = ["PIECE_BYTES", "SparseRows", "taking"]
+
+PIECE_BYTES = 64 << 20  # the most that is dense at a time
+_USUAL_BYTES = 1 << 19  # pieces of a few rows have few columns: more of them cost less than larger ones
+_LEAST_ROWS = 16
+
+
+class SparseRows:
+    """Rows of a SciPy CSR matrix [records, inputs] of finite numbers, where an array of a backend would be."""
+
+    ndim = 2
+
+    def __init__(self, matrix: Any) -> None:
+        self._matrix, self.shape, self.dtype = matrix, tuple(matrix.shape), matrix.dtype
+
+    def __len__(self) -> int:
+        return int(self._matrix.shape[0])
+
+    def checked(self, inputs: int, name: str) -> SparseRows:
+        """Return itself if it has so many columns and at least one row.
+
+        Raises
+        ------
+        InputError
+            Otherwise.
+        """
+        if self.shape[1] != inputs or not len(self):
+            raise InputError(
+                f"{name} has the shape {self.shape}; the network has {inputs} inputs, so it must be [records, {inputs}]"
+            )
+        return self
+
+    def pieces(self, order: npt.NDArray[np.int64], dtype: str) -> Iterator[Piece]:
+        """Go through these rows in this order, some at a time, dense in this type."""
+        size, start = np.dtype(dtype).itemsize, 0
+        entries = max(1.0, float(self._matrix.nnz) / len(self))
+        usual = max(
+            _LEAST_ROWS, math.isqrt(int(_USUAL_BYTES / (entries * size))), _USUAL_BYTES // (self.shape[1] * size)
+        )
+        while start < len(order):
+            rows = order[start : start + usual]
+            while len(rows) > 1 and len(rows) * self._most_columns(rows) * size > PIECE_BYTES:
+                rows = rows[: len(rows) // 2]
+            yield self._piece(rows, dtype)
+            start += len(rows)
+
+    def _most_columns(self, rows: npt.NDArray[np.int64]) -> int:
+        starts = self._matrix.indptr
+        return min(int(self.shape[1]), int((starts[rows + 1] - starts[rows]).sum()))
+
+    def _piece(self, rows: npt.NDArray[np.int64], dtype: str) -> Piece:
+        part, inputs = self._matrix[rows], self.shape[1]
+        columns, places = np.unique(part.indices, return_inverse=True)
+        # Up to an eighth more of them, which stay 0, so that pieces come in few shapes.
+        step = max(8, 1 << max(0, len(columns).bit_length() - 3))
+        width = min(inputs, -(-max(1, len(columns)) // step) * step)
+        padded = np.zeros(width, np.int64)
+        padded[: len(columns)] = columns
+        dense = np.zeros((len(rows), width), dtype)
+        np.add.at(dense, (np.repeat(np.arange(len(rows)), np.diff(part.indptr)), places), part.data)
+        return Piece(rows, padded, len(columns), dense)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Some rows, dense in some columns.
+
+    Attributes
+    ----------
+    rows
+        Their numbers.
+    columns, own
+        The numbers of the columns, of which the first `own` have entries; the rest is 0.
+    dense
+        What the rows hold in these columns.
+    """
+
+    rows: npt.NDArray[np.int64]
+    columns: npt.NDArray[np.int64]
+    own: int
+    dense: npt.NDArray[Any]
+
+
+def taking(x: Any, executable: Executable, program: Program, binding: Binding) -> Executable:
+    """Return what runs the program of `executable` on x: itself, unless x is sparse."""
+    return _BySparseRows(executable, program, binding) if isinstance(x, SparseRows) else executable
+
+
+class _BySparseRows(Executable):
+    """Runs a program on sparse rows: gradients are summed over the pieces of a batch, and then one step is taken."""
+
+    def __init__(self, executable: Executable, program: Program, binding: Binding) -> None:
+        self.origin, self.plan = executable.origin, executable.plan
+        self._executable, self._program, self._binding = executable, program, binding
+        self._parts: Executable | None = None
+
+    def run(
+        self,
+        state: State,
+        x: Any,
+        y: Any,
+        order: npt.NDArray[np.int64],
+        batch_size: int,
+        learning_rates: npt.NDArray[np.float64],
+        sample_weight: Any = None,
+    ) -> tuple[float, float | None]:
+        check_run(self._program, state.parameters, x, y, order, batch_size, learning_rates, sample_weight)
+        total, norms = 0.0, 0.0
+        with self._binding.backend.on_device(self._binding.device), np.errstate(all="ignore"):
+            for k, rate in enumerate(learning_rates):
+                batch = order[k * batch_size : (k + 1) * batch_size]
+                error, norm = self._step(state, x, y, batch, float(rate), sample_weight)
+                total, norms = total + error, norms + norm
+        return total, norms / len(learning_rates) if self._program.gradient_norm else None
+
+    def _step(
+        self, state: State, x: SparseRows, y: Any, batch: npt.NDArray[np.int64], rate: float, sample_weight: Any
+    ) -> tuple[float, float]:
+        """Take the step of a batch, and return E before it and the norm of the gradient, 0 where nobody asks for it."""
+        binding, xp = self._binding, self._binding.xp
+        if self._parts is None:
+            self._parts = bind(binding.backend, summing(self._program), self.plan)
+        # Added up on the host, where it can be said which rows are meant; NumPy's arrays are the CPU's own.
+        others: tuple[Layer, ...] | None = None
+        of_first = np.zeros(tuple(state.parameters[0].W.shape), binding.dtype)
+        error, weight = 0.0, 0.0
+        for piece in x.pieces(batch, binding.dtype):
+            parameters = self._near(piece, state.parameters)
+            slots = map_layers(lambda w: (xp.zeros_like(w),), parameters[:1] if others else parameters)
+            sums = State(parameters, (Layer(slots[0].W, others[0].b), *others[1:]) if others else slots)
+            own, *weights = (self._take(a, piece.rows) for a in (y, sample_weight) if a is not None)
+            order = np.arange(len(piece.rows))
+            found, _ = self._parts.run(sums, self._put(piece), own, order, len(order), np.zeros(1), *weights)
+            error, weight = error + found, weight + (float(xp.sum(weights[0])) if weights else len(order))
+            others = sums.slots
+            of_first[piece.columns[: piece.own]] += binding.to_numpy(others[0].W[0])[: piece.own]
+        assert others is not None
+        gradients = map_layers(lambda slots: slots[0], others)
+        step = partial(take_step, self._program, total_weight=weight, rate=rate, xp=xp)
+        if isinstance(state.parameters[0].W, np.ndarray) and not self._needs_norm:
+            return _step_in_place(step, state, error, of_first, gradients), 0.0
+        first = Layer(binding.place(of_first, "gradient"), gradients[0].b)
+        return step(state, error, (first, *gradients[1:]))
+
+    @property
+    def _needs_norm(self) -> bool:
+        objective = self._program.objective
+        return self._program.gradient_norm or (objective is not None and objective.clip_norm is not None)
+
+    def predict(self, parameters: Layers, x: Any) -> Any:
+        check_prediction(parameters, x)
+        pieces = x.pieces(np.arange(len(x)), self._binding.dtype)
+        found = [self._executable.predict(self._near(piece, parameters), self._put(piece)) for piece in pieces]
+        return found[0] if len(found) == 1 else self._binding.xp.concat(found, axis=0)
+
+    def _near(self, piece: Piece, parameters: Layers) -> tuple[Layer, ...]:
+        """Return the parameters of the network that takes only the columns of a piece."""
+        first, *rest = parameters
+        return (Layer(self._take(first.W, piece.columns), first.b), *rest)
+
+    def _put(self, piece: Piece) -> Any:
+        return self._binding.place(piece.dense, "X")
+
+    def _take(self, a: Any, rows: npt.NDArray[np.int64]) -> Any:
+        binding = self._binding
+        return binding.xp.take(a, binding.backend.asarray(rows, dtype="int64", device=binding.device), axis=0)
+
+
+def _step_in_place(
+    step: Callable[[State, float, Layers], tuple[float, float]],
+    state: State,
+    error: float,
+    of_first: npt.NDArray[Any],
+    gradients: Layers,
+) -> float:
+    """Take a step, the weights of the first layer some rows at a time, and return E before it.
+
+    They are most of the memory: all the new ones beside all the old ones would be twice as much.
+
+    Parameters
+    ----------
+    of_first
+        The gradient of these weights, in place of that in `gradients`.
+    """
+    W, slots = state.parameters[0].W, state.slots[0].W
+    rows, bias = max(1, _USUAL_BYTES // max(1, W[:1].nbytes)), state.parameters[0].b
+    for start in range(0, len(W), rows):
+        block, last = slice(start, start + rows), start + rows >= len(W)
+        part = State(
+            (Layer(W[block], bias if last else None),),
+            (Layer(tuple(s[block] for s in slots), state.slots[0].b if last else None),),
+            state.step,
+        )
+        error += step(part, 0.0, (Layer(of_first[block], gradients[0].b if last else None),))[0]
+        for old, new in zip((W, *slots), (part.parameters[0].W, *part.slots[0].W), strict=True):
+            old[block] = new
+    rest = State(state.parameters[1:], state.slots[1:], state.step)
+    if gradients[1:]:
+        error += step(rest, 0.0, gradients[1:])[0]
+    state.parameters = (Layer(W, part.parameters[0].b), *rest.parameters)
+    state.slots = (Layer(slots, part.slots[0].b), *rest.slots)
+    state.step += 1
+    return error

@@ -1,0 +1,82 @@
+"""Activations far out on the left, where float32 still has all its digits: a network that shows them one by one.
+
+Its record is 1, and each unit of its only layer has a point of its own for a weight. Its loss is the sum of what
+it puts out, so that the gradient of the biases is the slope.
+"""
+
+import math
+
+import numpy as np
+
+from gdkernels.backend import verification
+from gdkernels.backend.program import Program
+from gdkernels.definition import activations
+from gdkernels.definition.network import Layer
+from gdkernels.definition.objective import Objective
+from gdkernels.definition.optimizers import SGD
+
+POINTS = (-80.0, -50.0, -30.0, -20.0, -17.0, -10.0, -5.0, -1.0)
+NAMES = ("sigmoid", "silu", "elu", "gelu", "softplus")
+BOUND = 6.0  # units in the last place; the slope of silu at −1, near where it is 0, has four roundings in it
+
+
+def _logistic(z):
+    return math.exp(z) / (1 + math.exp(z))
+
+
+def _gelu_logit(z):
+    return math.sqrt(8 / math.pi) * (z + 0.044715 * z**3)
+
+
+def _silu_slope(z):
+    return _logistic(z) * (1 + z * _logistic(-z))
+
+
+def _gelu_slope(z):
+    u = _gelu_logit(z)
+    inner = math.sqrt(8 / math.pi) * (1 + 3 * 0.044715 * z * z)
+    return _logistic(u) * (1 + z * (1 - _logistic(u)) * inner)
+
+
+# name -> value and slope at z < 0, in float64 without a difference of numbers that are nearly equal
+EXACT = {
+    "sigmoid": (_logistic, lambda z: _logistic(z) * _logistic(-z) if z > -700 else 0.0),
+    "silu": (lambda z: z * _logistic(z), _silu_slope),
+    "elu": (math.expm1, math.exp),
+    "gelu": (lambda z: z * _logistic(_gelu_logit(z)), _gelu_slope),
+    "softplus": (lambda z: math.log1p(math.exp(z)), _logistic),
+}
+
+
+def units(found, exact):
+    """Return how many units in the last place of float32 each number is off."""
+    exact = np.asarray(exact)
+    spacing = np.maximum(np.spacing(np.abs(exact).astype(np.float32)), np.finfo(np.float32).tiny).astype(np.float64)
+    return np.abs(np.asarray(found, np.float64).ravel() - exact) / spacing
+
+
+def total(prediction, target, *, xp):
+    return xp.sum(prediction, axis=-1)
+
+
+def program(name):
+    return Program((activations.BY_NAME[name],), objective=Objective(total), optimizer=SGD())
+
+
+def check_executable(name, executable):
+    """Assert the same of an executable: a step at rate 1 takes the gradient from biases that were 0."""
+    x, y = np.ones((1, 1), np.float32), np.zeros((1, len(POINTS)), np.float32)
+    parameters = (Layer(np.asarray([POINTS], np.float32), np.zeros(len(POINTS), np.float32)),)
+    values = executable.predict(parameters, x)
+    state = verification.start(program(name), parameters, np.array)
+    executable.run(state, x, y, np.zeros(1, np.int64), 1, np.ones(1))
+    check(name, values, -np.asarray(state.parameters[0].b))
+
+
+def check(name, values, slopes):
+    """Assert that float32 values and slopes at the points are right to rounding."""
+    z = [p for p in POINTS if name != "gelu" or p >= -5]  # its argument is a cubic, whose rounding exp enlarges
+    bound = 30.0 if name == "gelu" else BOUND
+    for found, exact in zip((values, slopes), EXACT[name], strict=True):
+        off = units(found, [exact(p) for p in POINTS])[-len(z) :]
+        assert off.max() <= bound, (name, dict(zip(z, off.round(1), strict=True)))
