@@ -49,7 +49,10 @@ def _sampled(given: Any) -> npt.NDArray[np.float64] | None:
     """Return some of the records as float64 [records, columns]; None where they are no wider than float32."""
     if not hasattr(given, "__array__") and not isinstance(given, (list, tuple)):
         return None
-    array = np.asarray(given)
+    try:
+        array = np.asarray(given)
+    except (TypeError, RuntimeError):  # on another device, from which nothing is fetched for this
+        return None
     if array.dtype.kind not in "iuf" or array.dtype.itemsize < 8 or array.ndim not in (1, 2) or len(array) < 2:
         return None
     some = array[:: max(1, len(array) // SAMPLE)][:SAMPLE]
