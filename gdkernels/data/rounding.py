@@ -25,10 +25,10 @@ def warn_of_rounding(binding: Binding, given: Any, name: str) -> None:
     """
     if binding.dtype != "float32":
         return
-    columns = getattr(given, "columns", None)
     values = _sampled(given)
     if values is None:
         return
+    columns = getattr(given, "columns", None)
     values = np.sort(values, axis=0)
     with np.errstate(all="ignore"):
         before, after = _different(values), _different(values.astype(np.float32))
