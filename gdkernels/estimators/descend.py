@@ -23,7 +23,7 @@ from gdkernels.training.trainer import Trainer
 
 __all__ = ["NOT_FINITE", "USER", "descend"]
 
-USER = 5  # frames from a warning in a solver to who called fit
+USER = 6  # frames from a warning in a solver to who called fit
 
 NOT_FINITE = (
     "Solver produced non-finite parameter weights. The input data may contain large values and need to be preprocessed."
