@@ -1,6 +1,7 @@
 """Tables from NumPy's own files, NPY and NPZ; nothing is ever unpickled."""
 
 import math
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -11,12 +12,16 @@ import numpy.typing as npt
 
 from gdkernels.errors import InputError
 from gdkernels.files.arrays import Rows, members_of, rows_of
+from gdkernels.system import memory
+from gdkernels.system.memory import gigabytes
 from gdkernels.tables.cells import Cells
 from gdkernels.tables.table import Column, Floats, RawTable, Text
 
 __all__ = ["read_npy", "read_npz"]
 
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+_COPIES = 16  # bytes of a value in float64, as it was read and by columns
+_LONGEST_HEADER = 10_000  # bytes; NumPy itself takes no more, but reads them all before
 _DEFLATED = 1100  # bytes that one compressed byte can become, and a few more: the format's limit is 1032
 
 
@@ -107,7 +112,7 @@ def _load(path: Path) -> Any:
         size = path.stat().st_size
         with path.open("rb") as file:
             if file.read(2) != b"PK":
-                return _array(file, size)
+                return _array(file, size, path)
         with ZipFile(path) as archive:
             found: dict[str, Any] = {}
             for name in archive.namelist():
@@ -115,11 +120,11 @@ def _load(path: Path) -> Any:
                     member = archive.getinfo(name)
                     most = min(member.file_size, _DEFLATED * min(member.compress_size, size))
                     with archive.open(name) as file:
-                        found[name[0]] = _array(file, most)
+                        found[name[0]] = _array(file, most, path)
                 else:
                     found[name.removesuffix(".npy")] = None
             return found
-    except MemoryError:
+    except (MemoryError, InputError):
         raise
     except Exception as error:  # from the depths of NumPy, zipfile, zlib and tokenize comes anything for damaged bytes
         reason = "; only numbers can be read" if "allow_pickle" in str(error) else ""
@@ -127,15 +132,33 @@ def _load(path: Path) -> Any:
         raise InputError(f"cannot read {path}: {what}{reason}") from None
 
 
-def _array(file: IO[bytes], size: int) -> npt.NDArray[Any]:
-    """Return the array in `file`, unless its header tells of more than `size` bytes: no memory is asked for those."""
+def _array(file: IO[bytes], size: int, path: Path) -> npt.NDArray[Any]:
+    """Return the array in `file`, unless its header tells of more than `size` bytes: no memory is asked for those.
+
+    Raises
+    ------
+    InputError
+        Where it needs more memory than there is; a few compressed bytes can become any number.
+    """
     file.seek(0)
     version = np.lib.format.read_magic(file)
     if version not in _HEADERS:
         raise ValueError(f"its version is {version}")
+    width = 2 if version == (1, 0) else 4
+    if (length := int.from_bytes(file.read(width), "little")) > _LONGEST_HEADER:
+        raise ValueError(f"its header has {length:,} bytes")
+    file.seek(-width, os.SEEK_CUR)
     shape, _, dtype = _HEADERS[version](file)
-    if math.prod(shape) * dtype.itemsize > size:
-        raise ValueError(f"its header tells of {math.prod(shape):,} values, for which it is too short")
+    values = math.prod(shape)
+    if values * dtype.itemsize > size:
+        raise ValueError(f"its header tells of {values:,} values, for which it is too short")
+    needed, room = values * (dtype.itemsize + _COPIES), memory.room()
+    if room is not None and needed > room.bytes:
+        raise InputError(
+            f"cannot read {path}: an array of {values:,} values takes {gigabytes(needed)} on its way to a table, and "
+            f"{room} can be had; save it by numpy.save, or by numpy.savez, which does not compress: then it is read in "
+            "parts"
+        )
     file.seek(0)
     return np.lib.format.read_array(file, allow_pickle=False)
 

@@ -1,6 +1,7 @@
 """Text from files as they are: compressed or not, in the encoding that they are in."""
 
 import codecs
+import csv
 import gzip
 import io
 import logging
@@ -17,6 +18,9 @@ GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 INSTALL = 'run pip install "gdkernels[tables]"'
 
 _BLOCK = 1 << 20
+_LONGEST = 32 << 20  # bytes of a line: a million columns have less
+_CHARACTER = 4  # bytes that a character takes at most, in any of the encodings
+_LINE_ENDS, _DIVIDERS = (b"\n", b"\r"), (b",", b";", b"\t", b"|", b'"')
 _MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 _log = logging.getLogger("gdkernels")
 
@@ -50,8 +54,69 @@ def open_bytes(path: Path) -> IO[bytes]:
 
 
 def open_text(path: Path, encoding: str) -> TextIO:
-    """Open `path` as text, decompressed, with the line ends as they are."""
-    return io.TextIOWrapper(open_bytes(path), encoding=encoding, newline="")
+    """Open `path` as text, decompressed, with the line ends as they are.
+
+    Reading raises `InputError` at a line that does not end, or a cell that is longer than the csv module takes, before
+    either is in memory.
+    """
+    bounded = _BoundedLines(open_bytes(path), _Lines(path))
+    return io.TextIOWrapper(cast("IO[bytes]", bounded), encoding=encoding, newline="")
+
+
+class _Lines:
+    """Looks at text as it comes, and refuses what no line of a table is: a few bytes may decompress to any number."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._number = path, 1
+        self._line = self._cell = 0  # bytes since a line, and a cell, has begun
+
+    def look_at(self, block: bytes) -> None:
+        """Go on with the next bytes.
+
+        Raises
+        ------
+        InputError
+            Where a line or a cell is too long; it names the line.
+        """
+        self._number += block.count(b"\n")
+        line_end = max(map(block.rfind, _LINE_ENDS))
+        divider = max(line_end, *map(block.rfind, _DIVIDERS))
+        self._line = len(block) - line_end - 1 + (self._line if line_end < 0 else 0)
+        self._cell = len(block) - divider - 1 + (self._cell if divider < 0 else 0)
+        place = f"line {self._number:,} of {self._path}"
+        if self._cell > _CHARACTER * (limit := csv.field_size_limit()):
+            raise InputError(
+                f"{place}: field larger than field limit ({limit}): it is no table of cells, or lacks its line ends"
+            )
+        if self._line > _LONGEST:
+            raise InputError(
+                f"{place} is longer than {_LONGEST >> 20} MiB: it is no table with a record a line, or lacks its line "
+                "ends"
+            )
+
+
+class _BoundedLines(io.BufferedIOBase):
+    """Bytes of a stream of which `_Lines` has seen each before somebody keeps it."""
+
+    def __init__(self, stream: IO[bytes], lines: _Lines) -> None:
+        self._stream, self._lines = stream, lines
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        return self._seen(self._stream.read(-1 if size is None else size))
+
+    def read1(self, size: int = -1, /) -> bytes:
+        return self._seen(self._stream.read1(size))  # type: ignore[attr-defined]
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
+
+    def _seen(self, block: bytes) -> bytes:
+        self._lines.look_at(block)
+        return block
 
 
 def encoding_of(path: Path) -> str:
@@ -60,7 +125,7 @@ def encoding_of(path: Path) -> str:
     Raises
     ------
     InputError
-        Where it is no text.
+        Where it is no text, or has a line that does not end.
     """
     with open_bytes(path) as file:
         start = file.read(4)
@@ -81,7 +146,7 @@ def encoding_of(path: Path) -> str:
 def _first_wrong(path: Path, encoding: str) -> int | None:
     """Return the position of the first byte that is not text in `encoding`, or None."""
     decoder = codecs.getincrementaldecoder(encoding)()
-    done = 0
+    done, lines = 0, _Lines(path)
     with open_bytes(path) as file:
         while True:
             block = file.read(_BLOCK)
@@ -91,6 +156,7 @@ def _first_wrong(path: Path, encoding: str) -> int | None:
                 return max(0, done + error.start)
             if "\0" in text:
                 return done + max(0, block.find(b"\0"))
+            lines.look_at(block)
             if not block:
                 return None
             done += len(block)

@@ -1,9 +1,18 @@
 """Memory follows the bytes of a file, not its records: wide frames, and what grows when it is decompressed."""
 
+import gzip
+import io
+import re
+import subprocess
+import sys
+import zipfile
+
 import numpy as np
 import polars as pl
 import pytest
 
+from gdkernels.errors import InputError
+from gdkernels.system import memory
 from gdkernels.tables import read
 from gdkernels.tables.read import parts
 from gdkernels.tables.writing import writer_for
@@ -73,3 +82,101 @@ def test_row_groups_of_many_predictions_are_bounded(tmp_path, monkeypatch):
     assert told.num_rows == 350
     assert max(told.row_group(k).num_rows for k in range(told.num_row_groups)) <= 100
     assert pl.read_parquet(tmp_path / "p.parquet")["p49"].to_list() == [float(k // 70) for k in range(350)]
+
+
+# ---- what grows
+
+
+def limited(code, room=400 << 20):
+    """Run Python with little memory beyond what it has; return its outcome and the most that it had, in bytes."""
+    code = (
+        "import resource, sys\n"
+        "from gdkernels.errors import InputError\n"
+        "from gdkernels.system import memory\n"
+        "from gdkernels.tables import read\n"
+        "import gdkernels.tables.text, gdkernels.tables.arrays\n"
+        "before = memory.used()\n"
+        f"resource.setrlimit(resource.RLIMIT_DATA, (memory.data() + {room}, resource.RLIM_INFINITY))\n"
+        "try:\n"
+        f"    {code}\n"
+        "except InputError as error:\n"
+        "    print(error)\n"
+        "print(memory.peak() - before)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    *told, grown = done.stdout.splitlines()
+    return "\n".join(told), int(grown)
+
+
+def bomb(path, start, piece, count):
+    """Write so many copies of a piece, compressed."""
+    with gzip.open(path, "wb", compresslevel=1) as file:
+        file.write(start)
+        for _ in range(count):
+            file.write(piece)
+    return path
+
+
+@pytest.mark.skipif(memory.data() == 0, reason="this system does not tell what a process has")
+@pytest.mark.parametrize(
+    ("start", "piece", "pattern"),
+    [
+        (b"", b"a", r"line 1 of .*t.csv.gz: field larger than field limit \(131072\)"),
+        (b"a,y\n1,", b"1", r"line 2 of .*t.csv.gz: field larger than field limit \(131072\)"),
+        (b"a,y\n1,2\n", b"1,", "line 3 of .*t.csv.gz is longer than 32 MiB"),
+        (b"", b"a,", "line 1 of .*t.csv.gz is longer than 32 MiB"),
+        (b'a,y\n1,"', b"b,\n", "line .* of .*t.csv.gz: field larger than field limit"),
+    ],
+    ids=["a header", "a cell", "a record", "names", "a quoted cell"],
+)
+def test_a_line_that_does_not_end_is_refused_before_it_is_in_memory(tmp_path, start, piece, pattern):
+    path = bomb(tmp_path / "t.csv.gz", start, piece * (1_000_000 // len(piece)), 250)
+    assert path.stat().st_size < 3_000_000
+    told, grown = limited(f"read({str(path)!r})")
+    assert re.fullmatch(pattern + ".*", told), told
+    assert grown < 100 << 20
+
+
+def test_a_cell_may_be_as_long_as_before(tmp_path):
+    text = "ä" * 131_000
+    (tmp_path / "t.csv").write_text(f"t,y\n{text},1\n{text[1:]},2\n", encoding="utf-8")
+    assert sorted(map(len, read(tmp_path / "t.csv").columns["t"].levels)) == [130_999, 131_000]
+    (tmp_path / "t.csv").write_bytes(b"a" * 3_000_000)
+    with pytest.raises(InputError, match="line 1 of .*: field larger than field limit"):
+        read(tmp_path / "t.csv")
+    (tmp_path / "t.csv").write_bytes(bytes(3_000_000))
+    with pytest.raises(InputError, match="neither text in UTF-8"):
+        read(tmp_path / "t.csv")
+
+
+def archive(path, shape, header=None):
+    """Write an NPZ file whose array X has zeros in this shape, compressed."""
+    head = io.BytesIO()
+    np.lib.format.write_array_header_2_0(head, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    start = head.getvalue() if header is None else b"\x93NUMPY\x02\x00" + header.to_bytes(4, "little")
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file, file.open("X.npy", "w") as member:
+        member.write(start)
+        for _ in range(300):
+            member.write(bytes(1_000_000))
+    return path
+
+
+@pytest.mark.skipif(memory.data() == 0, reason="this system does not tell what a process has")
+def test_a_compressed_array_is_refused_before_it_is_in_memory(tmp_path):
+    path = archive(tmp_path / "t.npz", (3_000_000, 100))
+    assert path.stat().st_size < 3_000_000
+    told, grown = limited(f"read({str(path)!r})")
+    assert re.fullmatch(
+        r"cannot read .*t.npz: an array of 300,000,000 values takes 5.1 GB on its way to a table, and .* \(.*\) can "
+        "be had; save it by numpy.save, or by numpy.savez, .*",
+        told,
+    ), told
+    assert grown < 50 << 20
+
+
+@pytest.mark.skipif(memory.data() == 0, reason="this system does not tell what a process has")
+def test_a_compressed_header_is_refused_before_it_is_in_memory(tmp_path):
+    path = archive(tmp_path / "t.npz", (1, 1), header=290_000_000)
+    told, grown = limited(f"read({str(path)!r})")
+    assert re.fullmatch(r"cannot read .*t.npz: it is damaged \(its header has 290,000,000 bytes\)", told), told
+    assert grown < 50 << 20
