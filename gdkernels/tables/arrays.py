@@ -20,6 +20,7 @@ from gdkernels.tables.table import Column, Floats, RawTable, Text
 __all__ = ["read_npy", "read_npz"]
 
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+_PART_BYTES = 256 << 20  # of a part, whatever number of records is asked for
 _COPIES = 16  # bytes of a value in float64, as it was read and by columns
 _LONGEST_HEADER = 10_000  # bytes; NumPy itself takes no more, but reads them all before
 _DEFLATED = 1100  # bytes that one compressed byte can become, and a few more: the format's limit is 1032
@@ -28,6 +29,8 @@ _DEFLATED = 1100  # bytes that one compressed byte can become, and a few more: t
 def read_npy(path: Path, records: int) -> Iterator[RawTable]:
     """Yield the table of one array [records, columns], whose columns are numbered from 0, in parts of so many."""
     rows = _rows(path)
+    if rows is not None and len(rows.shape) == 2:
+        records = _within(records, rows.shape[1])
     if rows is not None and len(rows.shape) == 2 and rows.shape[0] > records:
         for first in range(0, rows.shape[0], records):
             part = _numbers(rows.read(first, min(rows.shape[0], first + records)), "its array", str(path))
@@ -51,6 +54,7 @@ def read_npz(path: Path, records: int) -> Iterator[RawTable]:
         members = {}
     if {"X", "Y"} <= set(members):
         x, y = members["X"], members["Y"]
+        records = _within(records, math.prod(x.shape[1:]) + math.prod(y.shape[1:]))
         if len(x.shape) == 2 and x.shape[0] > records and x.shape[0] == y.shape[0] and y.shape[1:] != (0,):
             bounds = [(first, min(x.shape[0], first + records)) for first in range(0, x.shape[0], records)]
             hot = len(y.shape) > 1 and y.shape[1] > 1 and all(_one_hot(y.read(*b)) for b in bounds)
@@ -60,6 +64,11 @@ def read_npz(path: Path, records: int) -> Iterator[RawTable]:
                 yield RawTable(_columns(inputs, "") | targets, str(path), tuple(targets), first)
             return
     yield _whole(path)
+
+
+def _within(records: int, columns: int) -> int:
+    """Return how many records make a part of at most `records`, and of bounded bytes."""
+    return min(records, max(1, _PART_BYTES // ((8 + _COPIES) * max(1, columns))))
 
 
 def _whole(path: Path) -> RawTable:
