@@ -20,10 +20,10 @@ from gdkernels.tabular.kept import check_kept
 
 __all__ = ["Prediction", "PreparedNetwork"]
 
-PIECE = 256 << 20  # bytes, about, that records take at a time on their way to predictions
-# Bytes of a cell: of the table as it is read, where text is Python's; of a feature while it is prepared; of a unit of
-# the network; of a prediction, which may become a number of Python's.
-_CELL, _FEATURE, _UNIT, _OUTPUT = 100, 48, 16, 64
+PIECE = 128 << 20  # bytes, about, that records take at a time on their way to predictions
+# Bytes of a cell of the table as it is read; of a feature while it is prepared; of a unit of the network; of a
+# prediction, which may become a number of Python's.
+_CELL, _FEATURE, _UNIT, _OUTPUT = 50, 48, 16, 64
 _ROUND = 256  # records, of which there are a multiple where there are more
 
 

@@ -153,6 +153,17 @@ def test_two_columns_of_one_name_are_refused():
         network().fit(pd.DataFrame(X, columns=["a", "b", "a"]), Y, epochs=1)
 
 
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_a_preparation_takes_frames_too(library):
+    columns = in_order("abc") | {"y": Y}
+    expected = gd.tables.Preparation.fit(columns, "y", task="regression")
+    made = gd.tables.Preparation.fit(frames(columns)[library], "y", task="regression")
+    assert made.to_json() == expected.to_json()
+    backwards = frames(dict(reversed(columns.items())))[library]
+    np.testing.assert_array_equal(made.transform(backwards), expected.transform(columns))
+    np.testing.assert_array_equal(made.transform_targets(backwards), expected.transform_targets(columns))
+
+
 # ---- types
 
 COUNTS = [1, 0, 3, 2]
