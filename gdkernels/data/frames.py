@@ -114,6 +114,12 @@ class Frame:
                 found[:, k] = _numbers(self._columns[column], f"column {column!r} of {self._name}")
         return found
 
+    def sample(self, most: int) -> Array:
+        """Return at most so many of the records, evenly spread, as float64 [records, columns]."""
+        step = max(1, self._records // most)
+        found = [_numbers(c, f"column {n!r} of {self._name}")[::step][:most] for n, c in self._columns.items()]
+        return np.column_stack([np.asarray(values, np.float64) for values in found])
+
     @property
     def _records(self) -> int:
         return len(next(iter(self._columns.values()), ()))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gdkernels.data.frames import Frame
 from gdkernels.dispatch.binding import Binding
 
 __all__ = ["SAMPLE", "warn_of_rounding"]
@@ -25,15 +26,16 @@ def warn_of_rounding(binding: Binding, given: Any, name: str) -> None:
     """
     if binding.dtype != "float32":
         return
-    values = _sampled(given)
+    frame = Frame.of(given, name)
+    columns = None if frame is None else frame.names
+    values = _sampled(given) if frame is None else frame.sample(SAMPLE)
     if values is None:
         return
-    columns = getattr(given, "columns", None)
     values = np.sort(values, axis=0)
     with np.errstate(all="ignore"):
         before, after = _different(values), _different(values.astype(np.float32))
     for column in np.flatnonzero(after < _KEPT * before)[:1].tolist():
-        called = f"column {column}" if columns is None else f"column {str(columns[column])!r}"
+        called = f"column {column}" if columns is None else f"column {columns[column]!r}"
         _log.warning(
             "%s, %s: float32 cannot tell its values apart: %s different ones of %s records become %s; subtract their "
             "mean or standardise them in float64 first, or choose precision='float64'",

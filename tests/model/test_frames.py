@@ -285,3 +285,11 @@ def test_the_precision_follows_the_columns():
         mlp = network(precision=None)
         mlp.fit(given, Y, epochs=1)
         assert mlp.precision == wanted
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_numbers_that_the_precision_cannot_tell_apart_are_pointed_out_by_column(library, caplog):
+    stamps = 1_700_000_000 + np.arange(40)
+    given = frames({"a": X[:, 0] > 0.5, "when": stamps, "c": X[:, 2]})[library]
+    network().fit(given, Y, epochs=1)
+    assert "X, column 'when': float32 cannot tell its values apart: 40 different ones of 40 records" in caplog.text
