@@ -115,6 +115,29 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip(problem)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache_directory(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Compile into a folder that workers, child processes and later sessions share, and not into the user's.
+
+    The CPU engine takes ten seconds to compile its interpreter. Its code is kept by a digest of all that it is made of,
+    so that what a change makes new is compiled again. ``pytest --cache-clear`` empties the folder.
+    """
+    from gdkernels_numba.cpu import jit
+
+    cache = getattr(pytestconfig, "cache", None)
+    if cache is not None:
+        folder = cache.mkdir("compiled")
+    else:
+        base = tmp_path_factory.getbasetemp()
+        folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "compiled"
+        folder.mkdir(exist_ok=True)
+    folder.chmod(0o700)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GDKERNELS_CACHE", str(folder))
+        jit._folder()  # it keeps to the folder that is set when it first compiles, and a test may set another one
+        yield folder
+
+
 @pytest.fixture
 def plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Plugins]:
     """Return where a test installs the only plug-ins that there are."""

@@ -24,7 +24,7 @@ from gdkernels.testing.cases import CASES, compare, on_backend, on_numpy
 
 @pytest.fixture
 def every_epilogue(host, monkeypatch):
-    """Let every epilogue stay that is trusted, as the choice by a quiet clock does: that is tested elsewhere."""
+    """Keep every trusted epilogue, as the choice by a clock without noise does, which is tested elsewhere."""
     monkeypatch.setattr("gdkernels_cupy.graphs.executable.chosen", lambda trusted, seconds: trusted)
 
 
