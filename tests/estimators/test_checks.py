@@ -15,7 +15,7 @@ SMALL = {"hidden_layer_sizes": (5,), "max_iter": 20}
 SOLVERS = {
     "sgd": {"learning_rate_init": 0.1},
     "adam": {"learning_rate_init": 0.05},
-    "lbfgs": {"max_iter": 12},
+    "lbfgs": {"max_iter": 8},
 }
 ESTIMATORS = [
     kind(**SMALL | settings | {"solver": solver, "early_stopping": early, "backend": backend})
