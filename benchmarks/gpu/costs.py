@@ -104,7 +104,7 @@ def _launched(operations: list[Any], precision: str, launches: int = 1) -> float
     from gdkernels_cupy.graphs.interpret import to_bfloat16
     from gdkernels_cupy.graphs.operations import OperationList
     from gdkernels_cupy.graphs.products import Matmul
-    from gdkernels_cupy.graphs.session import SessionAddresses
+    from gdkernels_cupy.graphs.session_memory import SessionAddresses
     from gdkernels_cupy.graphs.source import fixed_source, preamble
 
     gpu = device(0)

@@ -35,13 +35,13 @@ def _square(function: activations.Activation, layers: int, optimizer: Optimizer)
 
 
 _RELU, _GELU = activations.relu, activations.gelu
-_NARROW = {
+_NARROW: dict[str, tuple[Program, tuple[int, ...], str]] = {
     "four of 64, relu": (_square(_RELU, 4, SGD()), (64,) * 5, "bfloat16"),
     "four of 64, gelu, Adam": (_square(_GELU, 4, Adam()), (64,) * 5, "bfloat16"),
     "three of 64, relu": (_square(_RELU, 3, SGD()), (64,) * 4, "tf32"),
     "20-48-32-3, relu": (_square(_RELU, 3, Adam()), (20, 48, 32, 3), "tf32"),
 }
-_GRAPHS = {
+_GRAPHS: dict[str, tuple[Program, tuple[int, ...]]] = {
     "three of 256, relu": (_square(_RELU, 3, SGD()), (256,) * 4),
     "three of 256, gelu, Adam": (_square(_GELU, 3, Adam()), (256,) * 4),
 }
@@ -112,8 +112,7 @@ def _texts(capability: int) -> Iterator[tuple[str, str, int, str | None] | tuple
     """
     from gdkernels_cupy.graphs.epilogue_fusion import EPILOGUES, applicable
     from gdkernels_cupy.graphs.lower import lower
-    from gdkernels_cupy.graphs.session import module_text
-    from gdkernels_cupy.graphs.source import CUDA_FUNCTIONS
+    from gdkernels_cupy.graphs.source import CUDA_FUNCTIONS, module_text
     from gdkernels_cupy.persistent.executable import sources_of
 
     from gdkernels.lowering.task import schedule_training

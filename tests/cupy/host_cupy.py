@@ -213,7 +213,7 @@ def _module(host):
     )
 
     class Device:
-        compute_capability = "70"
+        compute_capability = "75"
 
         def __init__(self, number=None):
             self.id = host.current[-1] if number is None else number

@@ -26,7 +26,9 @@ from gdkernels_cupy.graphs.lower import lower
 from gdkernels_cupy.graphs.memory_plan import bytes_of, shares, split
 from gdkernels_cupy.graphs.operations import OperationList
 from gdkernels_cupy.graphs.probe import trusted_epilogues
-from gdkernels_cupy.graphs.session import DeviceArray, GraphSession, UnsupportedProductError
+from gdkernels_cupy.graphs.products import UnsupportedProductError
+from gdkernels_cupy.graphs.session import GraphSession
+from gdkernels_cupy.graphs.session_memory import DeviceArray
 from gdkernels_cupy.graphs.source import CUDA_FUNCTIONS
 from gdkernels_cupy.graphs.step_text import step_text
 

@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from gdkernels.errors import BackendError
 from gdkernels_cupy.cuda import cublaslt
 from gdkernels_cupy.cuda.cublaslt import (
     Algorithm,
@@ -26,7 +27,7 @@ from gdkernels_cupy.cuda.cublaslt import (
 from gdkernels_cupy.graphs.calls import DeviceAddresses
 from gdkernels_cupy.graphs.operations import DeviceBuffer, MatrixProduct
 
-__all__ = ["Matmul", "shape_key"]
+__all__ = ["Matmul", "UnsupportedProductError", "shape_key"]
 
 _TYPES = {"float64": DataType.R_64F, "float32": DataType.R_32F, "bfloat16": DataType.R_16BF}
 _COMPUTE = {
@@ -46,6 +47,16 @@ def shape_key(product: MatrixProduct) -> str:
     extras += " into" if p.accumulates else ""
     pitches = f"{p.left.pitch},{p.right.pitch},{p.out.pitch}"
     return f"{p.out.rows}x{p.out.columns}x{inner} {flags} {p.left.storage}->{p.out.storage} {pitches}{extras}"
+
+
+class UnsupportedProductError(BackendError):
+    """A product with this epilogue, its `kind` among `EPILOGUES`, is not to be had on this device."""
+
+    def __init__(self, product: MatrixProduct, key: str) -> None:
+        super().__init__(f"cuBLAS has no algorithm for the product {key}; update cuBLAS (pip install -U nvidia-cublas)")
+        e = product.epilogue
+        sums = " sums" if e.is_slope and e.bias is not None else ""
+        self.kind = f"{e.kind}{sums}" or ("update" if isinstance(product.alpha, int) else "")
 
 
 @dataclass

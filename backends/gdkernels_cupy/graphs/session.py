@@ -13,21 +13,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gdkernels.errors import BackendError
 from gdkernels.lowering.task import DATA, ScheduledTask
 from gdkernels.system.hashing import sha256
 from gdkernels_cupy.cuda.device import CudaDevice
 from gdkernels_cupy.graphs import operations as ops
-from gdkernels_cupy.graphs.calls import CONTROL, KernelCall, calls_of, next_batch
+from gdkernels_cupy.graphs.calls import KernelCall, calls_of, next_batch
 from gdkernels_cupy.graphs.epilogue_fusion import OVERWRITING
 from gdkernels_cupy.graphs.lower import lower
 from gdkernels_cupy.graphs.memory_plan import NEXT, plan_memory
 from gdkernels_cupy.graphs.operations import BYTES, DeviceBuffer, OperationList
-from gdkernels_cupy.graphs.products import Matmul, shape_key
-from gdkernels_cupy.graphs.source import fixed_source, kernel_name, kernel_source, preamble
+from gdkernels_cupy.graphs.products import Matmul, UnsupportedProductError, shape_key
+from gdkernels_cupy.graphs.session_memory import SUMS, DeviceArray, SessionAddresses
+from gdkernels_cupy.graphs.source import module_text
 from gdkernels_cupy.graphs.step_text import nodes_text, step_text
 
-__all__ = ["DeviceArray", "GraphSession", "SessionAddresses", "UnsupportedProductError", "module_text"]
+__all__ = ["GraphSession"]
 
 _log = logging.getLogger("gdkernels")
 
@@ -37,62 +37,8 @@ _NODES = 4096
 _KEPT_GRAPHS = 4  # besides those of this run
 _KEPT_RESTS = 7  # sizes of a last batch besides the one of this run
 _CAPTURED_AT = 3  # runs with a last batch of a size that was added: a capture takes as long as two launches or more
-_SUMS = 2  # of E and of the gradient's norm
 _REPEATS = 5  # of what is timed
 _TIMED_SECONDS, _TIMED_ROWS = 4e-3, 1 << 20  # of the steps that are timed, at least and at most
-
-
-@dataclass(frozen=True)
-class DeviceArray:
-    """An array of the caller's on the device: where it begins, and its records."""
-
-    address: int
-    records: int
-
-
-@dataclass(frozen=True)
-class SessionAddresses:
-    """Where the buffers of a list and the numbers of a step are.
-
-    Attributes
-    ----------
-    base, offsets
-        Of the buffers.
-    numbers, count
-        Where the numbers are, and how many; after them come their float32 copies, two controls, and the sums.
-    suffix
-        Of the names of the buffers that are in another place in every second step.
-    ahead
-        Whether its control is that of what is gathered ahead of its step.
-    """
-
-    base: int
-    offsets: Mapping[str, int]
-    numbers: int
-    count: int
-    suffix: str = ""
-    ahead: bool = False
-
-    @property
-    def control(self) -> int:
-        return self.numbers + 12 * self.count + 8 * len(CONTROL) * self.ahead
-
-    @property
-    def sums_at(self) -> int:
-        return self.numbers + 12 * self.count + 16 * len(CONTROL)
-
-    def of(self, buffer: DeviceBuffer) -> int:
-        return self.base + self.offsets.get(buffer.name + self.suffix, self.offsets[buffer.name])
-
-    def number(self, cell: int) -> int:
-        return self.numbers + 8 * cell
-
-    def float32_number(self, cell: int) -> int:
-        return self.numbers + 8 * self.count + 4 * cell
-
-    @staticmethod
-    def bytes(count: int) -> int:
-        return 12 * count + 8 * (2 * len(CONTROL) + _SUMS)
 
 
 @dataclass(frozen=True)
@@ -321,7 +267,7 @@ class GraphSession:
         """
         rest = len(order) % self.batch
         full = len(table) - (rest > 0)
-        sums = np.zeros(_SUMS)
+        sums = np.zeros(SUMS)
         with self.device.working():
             rows_there, table_there = self.device.put(order), self.device.put(table)
             control = self._control(sources, rows_there.address, table_there.address)
@@ -425,16 +371,6 @@ class GraphSession:
         return np.array([0, 0, order, table, records, *addresses], np.int64)
 
 
-class UnsupportedProductError(BackendError):
-    """A product with this epilogue, its `kind` among `EPILOGUES`, is not to be had on this device."""
-
-    def __init__(self, product: ops.MatrixProduct, key: str) -> None:
-        super().__init__(f"cuBLAS has no algorithm for the product {key}; update cuBLAS (pip install -U nvidia-cublas)")
-        e = product.epilogue
-        sums = " sums" if e.is_slope and e.bias is not None else ""
-        self.kind = f"{e.kind}{sums}" or ("update" if isinstance(product.alpha, int) else "")
-
-
 def _bound_call(call: KernelCall, module: Any) -> Callable[[], None]:
     kernel = module.get_function(call.name)
     grid, block, arguments = call.shape.grid, call.shape.block, call.arguments
@@ -453,14 +389,3 @@ def _parts(count: int, nodes: int) -> list[tuple[int, int]]:
     size = count // launches
     rest = count - size * launches
     return [(size, launches), *([(1, rest)] if rest else [])]
-
-
-def module_text(lists: Iterable[OperationList]) -> str:
-    """Return a module with the kernels of some lists, each once."""
-    kernels = {
-        kernel_name(op.kernel): op.kernel
-        for op_list in lists
-        for op in op_list.operations
-        if isinstance(op, ops.LoopPass)
-    }
-    return preamble() + fixed_source() + "".join(kernel_source(kernels[name]) for name in sorted(kernels))

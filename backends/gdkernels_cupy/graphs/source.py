@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib.resources import files
 
@@ -13,7 +13,7 @@ import numpy as np
 from gdkernels.graph.operations import COMPARISONS, LOGICAL
 from gdkernels.lowering.elementwise import ELEMENT, ROW, SINGLE, UNIT, Instruction
 from gdkernels.lowering.steps import NUMBER
-from gdkernels_cupy.graphs.operations import LoopKernel
+from gdkernels_cupy.graphs.operations import LoopKernel, LoopPass, OperationList
 
 __all__ = [
     "CUDA_FUNCTIONS",
@@ -21,6 +21,7 @@ __all__ = [
     "fixed_source",
     "kernel_name",
     "kernel_source",
+    "module_text",
     "operation_text",
     "preamble",
 ]
@@ -82,6 +83,14 @@ def kernel_source(kernel: LoopKernel) -> str:
     pointer is followed by its pitch.
     """
     return _LoopWriter(kernel).text(kernel_name(kernel))
+
+
+def module_text(lists: Iterable[OperationList]) -> str:
+    """Return a module with the kernels of some lists, each once."""
+    kernels = {
+        kernel_name(op.kernel): op.kernel for op_list in lists for op in op_list.operations if isinstance(op, LoopPass)
+    }
+    return preamble() + fixed_source() + "".join(kernel_source(kernels[name]) for name in sorted(kernels))
 
 
 class _LoopWriter:
