@@ -60,22 +60,23 @@ def softplus(z: Any, *, xp: Any) -> Any:
 
 def gelu(z: Any, *, xp: Any) -> Any:
     """Return the Gaussian error linear unit in its tanh form (Hendrycks & Gimpel 2016, arXiv:1606.08415)."""
-    return _gated(z, lambda u: 1.5957691216057308 * (u + 0.044715 * u * u * u), limit=22.0, xp=xp)
+    inner = 0.7978845608028654  # √(2/π)
+    return _like_relu(z, lambda u: 0.5 * u * (1.0 + xp.tanh(inner * (u + 0.044715 * u * u * u))), limit=10.0, xp=xp)
 
 
 def silu(z: Any, *, xp: Any) -> Any:
     """Return z·sigmoid(z) (Elfwing et al. 2018, arXiv:1702.03118)."""
-    return _gated(z, lambda u: u, limit=750.0, xp=xp)
+    return _like_relu(z, lambda u: u * sigmoid(u, xp=xp), limit=750.0, xp=xp)
 
 
-def _gated(z: Any, logit: Callable[[Any], Any], *, limit: float, xp: Any) -> Any:
-    """Return z·sigmoid(logit(z)), and its asymptote, relu, from `limit` on, where the two are equal in float64.
+def _like_relu(z: Any, f: Callable[[Any], Any], *, limit: float, xp: Any) -> Any:
+    """Return f(z), and its asymptote, relu, from `limit` on, where the two agree to the last float64 bit.
 
     Without that, the slope at infinity would be ∞·0.
     """
     far = xp.abs(z) > limit
     near = xp.where(far, 0.0, z)
-    return xp.where(far, relu(z, xp=xp), near * sigmoid(logit(near), xp=xp))
+    return xp.where(far, relu(z, xp=xp), f(near))
 
 
 def exp(z: Any, *, xp: Any) -> Any:

@@ -108,7 +108,12 @@ def parts(
 
 
 def findings_in(
-    data: Data, *, missing: Collection[str] = (), options: TextOptions | None = None, progress: bool | None = None
+    data: Data,
+    *,
+    missing: Collection[str] = (),
+    records: int = PART,
+    options: TextOptions | None = None,
+    progress: bool | None = None,
 ) -> dict[str, Finding]:
     """Go through all of a table, and return what the cells of each column mean that are text.
 
@@ -116,11 +121,15 @@ def findings_in(
     ----------
     missing
         What spells a gap, besides what always does.
+    records
+        How many are in memory at a time, at most.
+    options
+        What was said of text files.
     """
     if (paths := paths_of(data)) is None:
         return {name: finding_of(column) for name, column in table_of(data).columns.items()}
     with RecordCount("looking", progress) as bar:
-        return _findings(_raw_parts(paths, PART, options or TextOptions()), missing, bar)
+        return _findings(_raw_parts(paths, records, options or TextOptions()), missing, bar)
 
 
 def _findings(

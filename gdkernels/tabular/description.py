@@ -19,7 +19,7 @@ from gdkernels.tables.read import Data, source_of
 from gdkernels.tables.report import column_reports, columns_line, describe_target, example
 from gdkernels.tables.sample import Sample
 from gdkernels.tables.table import Text, numbers_in
-from gdkernels.tabular.out_of_core import checked_findings, records_at_once, sample_size
+from gdkernels.tabular.out_of_core import checked_findings, columns_in, records_at_once, sample_size
 from gdkernels.tabular.settings import TabularSettings
 
 __all__ = ["TableDescription", "described", "described_in_parts"]
@@ -133,8 +133,9 @@ def described_in_parts(settings: TabularSettings, data: Data, allowed: int) -> T
     InputError
         Where columns are not there or cannot be used.
     """
-    findings = checked_findings(settings, data)
-    width = len(next(parts(data, 1, findings=findings, options=settings.options)).names)
+    width = columns_in(settings, data)
+    at_once = records_at_once(width, allowed)
+    findings = checked_findings(settings, data, at_once)
     drawn: Sample[Table] = Sample(
         sample_size(width, allowed), generator(settings.seed, "sample"), lambda part, rows: part.take(rows).copy()
     )
@@ -143,7 +144,7 @@ def described_in_parts(settings: TabularSettings, data: Data, allowed: int) -> T
     whole = set(findings)  # columns of which all that was seen are whole numbers
     records = 0
     with RecordCount("describing", settings.progress) as bar:
-        pieces = parts(data, records_at_once(width, allowed), findings=findings, options=settings.options)
+        pieces = parts(data, at_once, findings=findings, options=settings.options)
         for part in pieces:
             drawn.add(part, len(part))
             records += len(part)

@@ -43,7 +43,7 @@ from gdkernels.tabular.settings import TabularSettings
 from gdkernels.tabular.survey import PARTS, RandomParts, TableSurvey, survey
 from gdkernels.tabular.targets import check_range, network_targets, task_and_loss, truth_of
 
-__all__ = ["checked_findings", "fit_out_of_core", "memory_for", "records_at_once", "sample_size"]
+__all__ = ["checked_findings", "columns_in", "fit_out_of_core", "memory_for", "records_at_once", "sample_size"]
 
 _log = logging.getLogger("gdkernels")
 
@@ -80,8 +80,13 @@ def memory_for(settings: TabularSettings, data: Data) -> int | None:
     return default_memory()
 
 
-def checked_findings(settings: TabularSettings, data: Data) -> dict[str, Finding]:
-    """Go through the table once, and return what the cells of each column mean.
+def columns_in(settings: TabularSettings, data: Data) -> int:
+    """Return how many columns the table has."""
+    return len(next(parts(data, 1, findings={}, options=settings.options)).names)
+
+
+def checked_findings(settings: TabularSettings, data: Data, records: int) -> dict[str, Finding]:
+    """Go through the table once, so many records at a time, and return what the cells of each column mean.
 
     Raises
     ------
@@ -89,7 +94,9 @@ def checked_findings(settings: TabularSettings, data: Data) -> dict[str, Finding
         Where that cannot be told, nor was said.
     """
     choices = settings.choices
-    findings = findings_in(data, missing=choices.missing, options=settings.options, progress=settings.progress)
+    findings = findings_in(
+        data, missing=choices.missing, records=records, options=settings.options, progress=settings.progress
+    )
     for name in choices.read:
         if name not in findings:
             findings[name] = Finding(NUMBER, number=NUMBER)
@@ -125,10 +132,10 @@ def fit_out_of_core(settings: TabularSettings, data: Data, allowed: int) -> Tabu
             f"{keyword('memory')}"
         )
     options = settings.options
-    with phase("reading"):
-        findings = checked_findings(settings, data)
-    columns = len(next(parts(data, 1, findings=findings, options=options)).names)
+    columns = columns_in(settings, data)
     records = records_at_once(columns, allowed)
+    with phase("reading"):
+        findings = checked_findings(settings, data, records)
     share = defaults.VALIDATION if settings.validation is None else settings.validation
     draw = RandomParts(settings.seed, settings.test, share)
     most = sample_size(columns, allowed)
