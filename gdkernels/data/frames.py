@@ -9,7 +9,6 @@ import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from functools import partial
 from typing import Any
 
@@ -212,6 +211,8 @@ def _of_pandas(series: Any, refuse: Callable[[], InputError]) -> Array:
     kept = dtype.categories.dtype if isinstance(dtype, pandas.CategoricalDtype) else dtype
     numeric = (kinds.is_numeric_dtype(kept) or kinds.is_bool_dtype(kept)) and not kinds.is_complex_dtype(kept)
     if kinds.is_object_dtype(kept):
+        from decimal import Decimal
+
         values = series.tolist()
         if all(
             isinstance(v, (bool, int, float, Decimal, np.bool_, np.number)) or pandas.isna(v) is True for v in values

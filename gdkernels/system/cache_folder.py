@@ -2,7 +2,6 @@
 
 import os
 import stat
-import tempfile
 from pathlib import Path
 
 __all__ = ["cache_folder", "untrusted", "unusable"]
@@ -21,6 +20,8 @@ def cache_folder() -> Path:
     for folder in caches:
         if os.path.isabs(folder):
             return Path(folder) / "gdkernels"
+    import tempfile  # which loads what most programs never need
+
     user = os.getuid() if hasattr(os, "getuid") else "user"
     return Path(tempfile.gettempdir()) / f"gdkernels-{user}"
 

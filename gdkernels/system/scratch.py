@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -47,7 +46,7 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
         folder.mkdir(mode=0o700)
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(folder)
         lock.remove()
 
 
@@ -65,7 +64,7 @@ def remove_left_behind(parent: Path, *, unknown: bool = False) -> None:
     """Remove the folders of those who ended without doing so; where that is `unknown`, only if it is said."""
     for folder, lock in _looked_at(parent):
         if _state(folder, lock) in ("left behind", *(["unknown"] if unknown else [])):
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(folder)
             if lock is not None:
                 lock.remove()
         elif lock is not None:
@@ -101,3 +100,9 @@ def _state(folder: Path, lock: Lock | None) -> str:
 
 def _lock_of(folder: Path) -> Path:
     return folder.with_name(folder.name + _LOCK)
+
+
+def _remove(folder: Path) -> None:
+    import shutil  # which loads what most programs never need
+
+    shutil.rmtree(folder, ignore_errors=True)
