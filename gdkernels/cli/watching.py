@@ -44,7 +44,7 @@ def watched(args: Namespace) -> Iterator[None]:
     with ExitStack() as stack:
         stack.callback(_log.setLevel, before)
         _log.setLevel(logging.INFO)
-        stack.enter_context(_handling(_Before()))
+        stack.enter_context(_handling(_MemoryNotice()))
         if args.log_json is not None:
             _log.setLevel(logging.DEBUG)
             stack.enter_context(_ending(stack.enter_context(_handling(_file(args.log_json)))))
@@ -52,7 +52,7 @@ def watched(args: Namespace) -> Iterator[None]:
         yield
 
 
-class _Before(logging.StreamHandler[Any]):
+class _MemoryNotice(logging.StreamHandler[Any]):
     """Says once, before the first network is trained, how much memory that takes, where it is much or in windows."""
 
     def __init__(self) -> None:

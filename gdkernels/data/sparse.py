@@ -56,7 +56,7 @@ class SparseRows:
             )
         return self
 
-    def pieces(self, order: npt.NDArray[np.int64], dtype: str) -> Iterator[Piece]:
+    def pieces(self, order: npt.NDArray[np.int64], dtype: str) -> Iterator[DensePiece]:
         """Go through these rows in this order, some at a time, dense in this type."""
         size, start = np.dtype(dtype).itemsize, 0
         entries = max(1.0, float(self._matrix.nnz) / len(self))
@@ -74,7 +74,7 @@ class SparseRows:
         starts = self._matrix.indptr
         return min(int(self.shape[1]), int((starts[rows + 1] - starts[rows]).sum()))
 
-    def _piece(self, rows: npt.NDArray[np.int64], dtype: str) -> Piece:
+    def _piece(self, rows: npt.NDArray[np.int64], dtype: str) -> DensePiece:
         part, inputs = self._matrix[rows], self.shape[1]
         columns, places = np.unique(part.indices, return_inverse=True)
         # Up to an eighth more of them, which stay 0, so that pieces come in few shapes.
@@ -84,11 +84,11 @@ class SparseRows:
         padded[: len(columns)] = columns
         dense = np.zeros((len(rows), width), dtype)
         np.add.at(dense, (np.repeat(np.arange(len(rows)), np.diff(part.indptr)), places), part.data)
-        return Piece(rows, padded, len(columns), dense)
+        return DensePiece(rows, padded, len(columns), dense)
 
 
 @dataclass(frozen=True)
-class Piece:
+class DensePiece:
     """Some rows, dense in some columns.
 
     Attributes
@@ -179,12 +179,12 @@ class _BySparseRows(Executable):
         found = [self._executable.predict(self._near(piece, parameters), self._put(piece)) for piece in pieces]
         return found[0] if len(found) == 1 else self._binding.xp.concat(found, axis=0)
 
-    def _near(self, piece: Piece, parameters: Layers) -> tuple[Layer, ...]:
+    def _near(self, piece: DensePiece, parameters: Layers) -> tuple[Layer, ...]:
         """Return the parameters of the network that takes only the columns of a piece."""
         first, *rest = parameters
         return (Layer(self._take(first.W, piece.columns), first.b), *rest)
 
-    def _put(self, piece: Piece) -> Any:
+    def _put(self, piece: DensePiece) -> Any:
         return self._binding.place(piece.dense, "X")
 
     def _take(self, a: Any, rows: npt.NDArray[np.int64]) -> Any:

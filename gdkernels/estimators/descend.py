@@ -16,7 +16,7 @@ from gdkernels.estimators.fitted_network import FittedNetwork
 from gdkernels.estimators.inputs import Given, Passes, split_rows
 from gdkernels.estimators.problem import Problem
 from gdkernels.estimators.reported_loss import ReportedLoss
-from gdkernels.estimators.stopping import Descent
+from gdkernels.estimators.stopping import EpochFollower
 from gdkernels.training.history import Epoch, History, StopReason
 from gdkernels.training.settings import Settings
 from gdkernels.training.trainer import Trainer
@@ -58,7 +58,7 @@ def descend(
     evaluate = _evaluation(e, problem, live, held_out) if e.early_stopping and held_out is not None else None
     size = _batch_size(e, train)
     reported = ReportedLoss(train, size)
-    descent = Descent(
+    descent = EpochFollower(
         e, problem, train, reported, evaluate, lambda: best.__setitem__(slice(None), [live.mlp.parameters])
     )
     trainer = _trainer(e, problem, live, size, incremental=incremental)
@@ -91,7 +91,7 @@ def _conclude(
     live: FittedNetwork,
     train: Given | Passes,
     history: History,
-    descent: Descent,
+    descent: EpochFollower,
     *,
     incremental: bool,
 ) -> None:

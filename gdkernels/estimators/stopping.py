@@ -11,12 +11,12 @@ from gdkernels.estimators.problem import Problem
 from gdkernels.estimators.reported_loss import ReportedLoss
 from gdkernels.training.history import Epoch
 
-__all__ = ["Descent"]
+__all__ = ["EpochFollower"]
 
 _SMALLEST_RATE = 1e-6  # an adaptive rate is not lowered any further
 
 
-class Descent:
+class EpochFollower:
     """What follows each epoch of a fit; its figures are attributes of the estimator, and go on where that does.
 
     Parameters

@@ -15,7 +15,7 @@ from gdkernels.files.arrays import Rows, members_of, rows_of
 from gdkernels.system import memory
 from gdkernels.system.memory import gigabytes
 from gdkernels.tables.cells import Cells
-from gdkernels.tables.table import Column, Floats, RawTable, Text
+from gdkernels.tables.table import Column, Floats, Text, UnreadTable
 
 __all__ = ["read_npy", "read_npz"]
 
@@ -26,7 +26,7 @@ _LONGEST_HEADER = 10_000  # bytes; NumPy itself takes no more, but reads them al
 _DEFLATED = 1100  # bytes that one compressed byte can become, and a few more: the format's limit is 1032
 
 
-def read_npy(path: Path, records: int) -> Iterator[RawTable]:
+def read_npy(path: Path, records: int) -> Iterator[UnreadTable]:
     """Yield the table of one array [records, columns], whose columns are numbered from 0, in parts of so many."""
     rows = _rows(path)
     if rows is not None and len(rows.shape) == 2:
@@ -34,15 +34,15 @@ def read_npy(path: Path, records: int) -> Iterator[RawTable]:
     if rows is not None and len(rows.shape) == 2 and rows.shape[0] > records:
         for first in range(0, rows.shape[0], records):
             part = _numbers(rows.read(first, min(rows.shape[0], first + records)), "its array", str(path))
-            yield RawTable(_columns(part, ""), str(path), first=first)
+            yield UnreadTable(_columns(part, ""), str(path), first=first)
         return
     array = _numbers(_load(path), "its array", str(path))
     if array.ndim != 2:
         raise InputError(f"{path} must hold an array [records, columns], not one of shape {list(array.shape)}")
-    yield RawTable(_columns(array, ""), str(path))
+    yield UnreadTable(_columns(array, ""), str(path))
 
 
-def read_npz(path: Path, records: int) -> Iterator[RawTable]:
+def read_npz(path: Path, records: int) -> Iterator[UnreadTable]:
     """Yield the table of the arrays X [records, columns] and, to be predicted, Y [records] or [records, outputs].
 
     One-hot rows of Y become one column of classes, the positions of their ones, as text. A compressed file is read
@@ -61,7 +61,7 @@ def read_npz(path: Path, records: int) -> Iterator[RawTable]:
             for first, stop in bounds:
                 inputs = _numbers(x.read(first, stop), "X", str(path))
                 targets = _targets(_numbers(y.read(first, stop), "Y", str(path)), hot=hot)
-                yield RawTable(_columns(inputs, "") | targets, str(path), tuple(targets), first)
+                yield UnreadTable(_columns(inputs, "") | targets, str(path), tuple(targets), first)
             return
     yield _whole(path)
 
@@ -71,7 +71,7 @@ def _within(records: int, columns: int) -> int:
     return min(records, max(1, _PART_BYTES // ((8 + _COPIES) * max(1, columns))))
 
 
-def _whole(path: Path) -> RawTable:
+def _whole(path: Path) -> UnreadTable:
     file = _load(path)
     if "X" not in file:
         raise InputError(
@@ -81,14 +81,14 @@ def _whole(path: Path) -> RawTable:
     if x.ndim != 2:
         raise InputError(f"X in {path} must have the shape [records, columns], not {list(x.shape)}")
     if "Y" not in file:
-        return RawTable(_columns(x, ""), str(path))
+        return UnreadTable(_columns(x, ""), str(path))
     y = _numbers(file["Y"], "Y", str(path))
     if y.ndim not in (1, 2) or y.shape[1:] == (0,):
         raise InputError(f"Y in {path} must have the shape [records] or [records, outputs], not {list(y.shape)}")
     if len(x) != len(y):
         raise InputError(f"X and Y in {path} must have as many records: X has {len(x):,}, Y has {len(y):,}")
     targets = _targets(y, hot=y.ndim > 1 and y.shape[1] > 1 and _one_hot(y))
-    return RawTable(_columns(x, "") | targets, str(path), tuple(targets))
+    return UnreadTable(_columns(x, "") | targets, str(path), tuple(targets))
 
 
 def _one_hot(y: npt.NDArray[Any]) -> bool:

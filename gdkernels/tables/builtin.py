@@ -6,7 +6,7 @@ import numpy as np
 
 from gdkernels.errors import InputError
 from gdkernels.system.libraries import lack_of
-from gdkernels.tables.table import RawTable
+from gdkernels.tables.table import UnreadTable
 from gdkernels.tables.text import read_text
 
 __all__ = ["BUILT_IN", "read_built_in"]
@@ -19,7 +19,7 @@ BUILT_IN = {
 }
 
 
-def read_built_in(name: str) -> RawTable:
+def read_built_in(name: str) -> UnreadTable:
     """Return a built-in data set.
 
     Raises
@@ -30,7 +30,7 @@ def read_built_in(name: str) -> RawTable:
     target = BUILT_IN[name][0]
     if name == "penguins":
         (table,) = read_text(Path(__file__).with_name("data") / "penguins.csv", records=1000)
-        return RawTable(table.columns, name, (target,))
+        return UnreadTable(table.columns, name, (target,))
     try:
         from sklearn import datasets
     except Exception as error:  # a library that is broken raises anything
@@ -38,4 +38,4 @@ def read_built_in(name: str) -> RawTable:
         raise InputError(f"the data set {name!r} comes with scikit-learn, {lack}") from None
     data = datasets.load_digits() if name == "digits" else datasets.load_diabetes()
     columns = dict(zip(map(str, data.feature_names), np.array(data.data, np.float64, order="F").T, strict=True))
-    return RawTable(columns | {target: np.asarray(data.target, np.float64)}, name, (target,))
+    return UnreadTable(columns | {target: np.asarray(data.target, np.float64)}, name, (target,))

@@ -26,7 +26,7 @@ from gdkernels.system.libraries import is_missing, lack_of
 from gdkernels.tables.cells import Cells
 from gdkernels.tables.reading import BOOLEAN, Finding
 from gdkernels.tables.streams import INSTALL
-from gdkernels.tables.table import Column, RawTable, Text
+from gdkernels.tables.table import Column, Text, UnreadTable
 from gdkernels.tables.values import whole_column
 
 __all__ = ["ARROW", "PARQUET", "command", "polars", "read_frame"]
@@ -55,7 +55,7 @@ def polars(purpose: str) -> Any:
     return polars
 
 
-def read_frame(path: Path, records: int) -> Iterator[RawTable]:
+def read_frame(path: Path, records: int) -> Iterator[UnreadTable]:
     """Yield the table of a Parquet or Arrow file in parts of so many records; the first part may be empty.
 
     Raises
@@ -150,7 +150,7 @@ class _Reader:
         except (BrokenPipeError, EOFError):
             return False
 
-    def tables(self, path: Path) -> Iterator[RawTable]:
+    def tables(self, path: Path) -> Iterator[UnreadTable]:
         """Yield what it reads.
 
         Raises
@@ -163,7 +163,7 @@ class _Reader:
                 if "refused" in told:
                     raise InputError(told["refused"])
                 columns = {name: self._column(kind, more, told["rows"]) for name, kind, more in told["columns"]}
-                yield RawTable(columns, str(path), first=told["first"])
+                yield UnreadTable(columns, str(path), first=told["first"])
         except EOFError:
             code = self.wait()
             how = signal.Signals(-code).name if code < 0 else f"exit code {code}"

@@ -27,7 +27,7 @@ from gdkernels.errors import InputError
 from gdkernels.system import memory
 from gdkernels.tables.cells import Cells
 from gdkernels.tables.polars_columns import raw_polars_column
-from gdkernels.tables.table import Column, NumberColumn, RawTable, Text
+from gdkernels.tables.table import Column, NumberColumn, Text, UnreadTable
 
 __all__ = ["main"]
 
@@ -89,7 +89,7 @@ class _Watch:
         self._reading = False
         threading.Thread(target=self._watch, args=(os.getppid(),), daemon=True).start()
 
-    def while_reading(self, tables: Iterator[RawTable]) -> Iterator[RawTable]:
+    def while_reading(self, tables: Iterator[UnreadTable]) -> Iterator[UnreadTable]:
         """Yield them; while they are used, nothing is watched."""
         while True:
             self._reading = True
@@ -113,7 +113,7 @@ class _Watch:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _parts(path: Path, source: str, records: int) -> Iterator[RawTable]:
+def _parts(path: Path, source: str, records: int) -> Iterator[UnreadTable]:
     try:
         lazy = _scan(path)
         schema = lazy.collect_schema()
@@ -127,7 +127,7 @@ def _parts(path: Path, source: str, records: int) -> Iterator[RawTable]:
             for first in range(0, max(len(several), 1), records):
                 part = several.slice(first, records)
                 columns = {name: raw_polars_column(part[name], name, source) for name in schema}
-                yield RawTable(columns, source, first=start + first)
+                yield UnreadTable(columns, source, first=start + first)
     # A reader that does not expect a damaged file panics, which is no Exception.
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, MemoryError) as error:
         raise InputError(f"cannot read {source}: it is damaged ({' '.join(str(error).split())[:200]})") from error
@@ -153,7 +153,7 @@ def _record_bytes(lazy: pl.LazyFrame, schema: pl.Schema) -> tuple[int, int]:
     return max(1, 8 * numbers + characters), max(1, _NUMBER * numbers + _TEXT * len(text) + 2 * characters)
 
 
-def _tell_table(answers: IO[bytes], table: RawTable) -> None:
+def _tell_table(answers: IO[bytes], table: UnreadTable) -> None:
     columns = [(name, *_told(column)) for name, column in table.columns.items()]
     head = [(name, kind, more) for name, kind, more, _ in columns]
     _tell(answers, {"rows": len(table), "first": table.first, "columns": head})

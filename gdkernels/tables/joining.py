@@ -9,7 +9,7 @@ import numpy as np
 from gdkernels.errors import InputError
 from gdkernels.tables.cells import Cells
 from gdkernels.tables.meaning import column_of, labels_of, settled
-from gdkernels.tables.table import Column, NumberColumn, RawTable, Table, Text, finding_of
+from gdkernels.tables.table import Column, NumberColumn, Table, Text, UnreadTable, finding_of
 
 __all__ = ["joined", "settled_table"]
 
@@ -28,7 +28,7 @@ def joined(tables: Sequence[Table], source: str) -> Table:
     return _checked(Table(columns, source, tables[0].targets))
 
 
-def settled_table(tables: Sequence[RawTable], source: str) -> Table:
+def settled_table(tables: Sequence[UnreadTable], source: str) -> Table:
     """Return the table of all the records, the meaning of their text decided over all of them."""
     columns = {n: _settled_column([t.columns[n] for t in tables]) for n in tables[0].columns}
     return _checked(Table(columns, source, tables[0].targets))

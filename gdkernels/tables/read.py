@@ -19,7 +19,7 @@ from gdkernels.tables.meaning import column_of, read_as
 from gdkernels.tables.objects import SOURCE, paths_of, table_of
 from gdkernels.tables.reading import TEXT, Finding
 from gdkernels.tables.refused import refuse_other_kinds
-from gdkernels.tables.table import Column, RawTable, Table, finding_of
+from gdkernels.tables.table import Column, Table, UnreadTable, finding_of
 from gdkernels.tables.text import TextOptions, read_text
 
 __all__ = ["Data", "Paths", "findings_in", "parts", "read", "source_of"]
@@ -133,7 +133,7 @@ def findings_in(
 
 
 def _findings(
-    tables: Iterable[RawTable], missing: Collection[str] = (), bar: RecordCount | None = None
+    tables: Iterable[UnreadTable], missing: Collection[str] = (), bar: RecordCount | None = None
 ) -> dict[str, Finding]:
     evidence: dict[str, Evidence] = {}
     done = 0
@@ -151,7 +151,7 @@ def _findings(
     return {name: found.finding() for name, found in evidence.items()}
 
 
-def _as_found(table: RawTable, findings: Mapping[str, Finding]) -> Table:
+def _as_found(table: UnreadTable, findings: Mapping[str, Finding]) -> Table:
     """Return records whose text is read as it was found to be; text of other columns stays as it is."""
     columns: dict[str, Column] = {}
     for name, column in table.columns.items():
@@ -163,7 +163,7 @@ def _as_found(table: RawTable, findings: Mapping[str, Finding]) -> Table:
     return Table(columns, table.source, table.targets, table.first)
 
 
-def _raw_parts(paths: Sequence[str], records: int, options: TextOptions) -> Iterator[RawTable]:
+def _raw_parts(paths: Sequence[str], records: int, options: TextOptions) -> Iterator[UnreadTable]:
     names: tuple[str, ...] | None = None
     for path in _files(paths):
         for part in _parts_of_file(path, records, options):
@@ -173,7 +173,7 @@ def _raw_parts(paths: Sequence[str], records: int, options: TextOptions) -> Iter
                 which = "lacks" if missing[0] in names else "has besides the others'"
                 raise InputError(f"{path} {which} the column {missing[0]!r}; files of one table have the same columns")
             columns = {name: part.columns[name] for name in names}
-            yield RawTable(columns, part.source, part.targets, part.first)
+            yield UnreadTable(columns, part.source, part.targets, part.first)
 
 
 def _parts_of_table(table: Table, records: int) -> Iterator[Table]:
@@ -182,7 +182,7 @@ def _parts_of_table(table: Table, records: int) -> Iterator[Table]:
         yield Table(part.columns, table.source, table.targets, table.first + first)
 
 
-def _parts_of_file(path: Path, records: int, options: TextOptions) -> Iterator[RawTable]:
+def _parts_of_file(path: Path, records: int, options: TextOptions) -> Iterator[UnreadTable]:
     if isinstance(path, str):
         yield read_built_in(path)
         return
@@ -210,7 +210,7 @@ def _changed(path: Path) -> FileError:
     return FileError(f"{path} was changed while it was read; read it again when nothing writes to it any more")
 
 
-def _parts_of_kind(path: Path, records: int, options: TextOptions) -> Iterator[RawTable]:
+def _parts_of_kind(path: Path, records: int, options: TextOptions) -> Iterator[UnreadTable]:
     refuse_other_kinds(path)
     start = _start(path)
     if not start:

@@ -21,10 +21,10 @@ __all__ = [
     "Column",
     "Floats",
     "NumberColumn",
-    "RawTable",
     "Rows",
     "Table",
     "Text",
+    "UnreadTable",
     "factorized",
     "finding_of",
     "listed",
@@ -194,7 +194,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class RawTable:
+class UnreadTable:
     """Records as they stand in a file, before the meaning of their text is known: like `Table`, text being `Cells`."""
 
     columns: Mapping[str, Column | Cells]

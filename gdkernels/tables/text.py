@@ -15,7 +15,7 @@ from gdkernels.errors import InputError, keyword
 from gdkernels.tables.cells import Cells
 from gdkernels.tables.header import checked_names, numbered_names
 from gdkernels.tables.streams import encoding_of, open_text
-from gdkernels.tables.table import RawTable
+from gdkernels.tables.table import UnreadTable
 
 __all__ = ["DELIMITERS", "TextOptions", "read_text"]
 
@@ -54,7 +54,7 @@ class _Form:
     has_header: bool
 
 
-def read_text(path: Path, records: int, options: TextOptions | None = None) -> Iterator[RawTable]:
+def read_text(path: Path, records: int, options: TextOptions | None = None) -> Iterator[UnreadTable]:
     """Yield the table of a text file in parts of at most so many records; the first part may be empty.
 
     Raises
@@ -72,7 +72,7 @@ def read_text(path: Path, records: int, options: TextOptions | None = None) -> I
                 next(reader)
             while (cells := _part(reader, records, form)) is not None:
                 if first == 0 or len(cells[0]):
-                    yield RawTable(dict(zip(form.names, cells, strict=True)), str(path), first=first)
+                    yield UnreadTable(dict(zip(form.names, cells, strict=True)), str(path), first=first)
                 if not len(cells[0]):
                     return
                 first += len(cells[0])

@@ -32,7 +32,7 @@ _SPARE = 1 << 28  # bytes of the disk that are left alone
 Array = npt.NDArray[Any]
 
 
-class _Writer:
+class _ArrayWriter:
     """Writes an array of so many records to an NPY file as its rows come; `like` are some of them.
 
     ``left`` is how many have not come yet.
@@ -44,7 +44,7 @@ class _Writer:
         header = {"descr": like.dtype.str, "fortran_order": False, "shape": (records, *like.shape[1:])}
         np.lib.format.write_array_header_2_0(self._file, header)
 
-    def __enter__(self) -> _Writer:
+    def __enter__(self) -> _ArrayWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -125,7 +125,7 @@ def _write(
     prepare: Callable[[Table], dict[str, Array]],
     progress: bool | None,
 ) -> None:
-    writers: dict[tuple[int, str], _Writer] = {}
+    writers: dict[tuple[int, str], _ArrayWriter] = {}
     with ExitStack() as stack, RecordCount("preparing", progress) as bar:
         for table, numbers in tables:
             which = draw.of(int(numbers[0]), int(numbers[-1] - numbers[0]) + 1)[numbers - numbers[0]]
@@ -136,7 +136,7 @@ def _write(
                     if len(rows):
                         if (k, what) not in writers:
                             path = folder.path(part, what)
-                            writers[k, what] = stack.enter_context(_Writer(path, int(found.counts[k]), rows))
+                            writers[k, what] = stack.enter_context(_ArrayWriter(path, int(found.counts[k]), rows))
                         writers[k, what].append(rows)
             bar.update(len(table))
     if any(writer.left for writer in writers.values()):

@@ -21,7 +21,7 @@ from gdkernels.errors import unknown_name
 from gdkernels_cupy.checking.reference import (
     STEPS,
     Computed,
-    Sample,
+    SampledRows,
     drawn_layers,
     is_finite,
     movement,
@@ -131,7 +131,7 @@ class SelfCheck:
         self,
         ways: Sequence[Executable],
         call: Call,
-        sample: Sample,
+        sample: SampledRows,
         first: tuple[State, Computed] | None,
         wanted: Computed,
         own: Computed,
@@ -157,7 +157,7 @@ class SelfCheck:
 
     # ---- the two sides
 
-    def _sample(self, call: Call) -> Sample:
+    def _sample(self, call: Call) -> SampledRows:
         rows = rows_to_check(widths_of(call.state.parameters))
         xp = self._backend.xp
 
@@ -165,14 +165,14 @@ class SelfCheck:
             at = self._backend.asarray(numbers, dtype="int64", device=self._plan.device)
             return tuple(None if a is None else xp.take(a, at, axis=0) for a in (call.x, call.y, call.sample_weight))  # type: ignore[return-value]
 
-        return Sample.of(call.order, call.batch, rows, take)
+        return SampledRows.of(call.order, call.batch, rows, take)
 
-    def _run(self, way: Executable, call: Call, sample: Sample) -> tuple[State, Computed]:
+    def _run(self, way: Executable, call: Call, sample: SampledRows) -> tuple[State, Computed]:
         state = call.state.copy(self._backend.xp)
         error, norm = way.run(state, call.x, call.y, sample.order, call.batch, call.rates, call.sample_weight)
         return state, Computed({"the loss": error} | ({} if norm is None else {"the norm": norm}), {})
 
-    def _reference(self, call: Call, sample: Sample, precision: str, xp: Any) -> Computed:
+    def _reference(self, call: Call, sample: SampledRows, precision: str, xp: Any) -> Computed:
         def there(a: Any) -> Any:
             return None if a is None else self._as(a, xp)
 
@@ -184,7 +184,7 @@ class SelfCheck:
         given = replace(sample, x=there(sample.x), y=there(sample.y), sample_weight=there(sample.sample_weight))
         return steps_of(self._program, state, given, call.rates, precision, xp)
 
-    def _drawn(self, call: Call, sample: Sample) -> tuple[Call, Sample]:
+    def _drawn(self, call: Call, sample: SampledRows) -> tuple[Call, SampledRows]:
         """Return the same work on data and parameters that are drawn; targets stay, where they are numbers."""
         random, xp = np.random.default_rng(0), self._backend.xp
 
@@ -203,7 +203,7 @@ class SelfCheck:
         rates = np.asarray([_MOVING, _MOVING / 2])
         state = State(parameters, slots, 0)
         again = Call(state, x, y, order, call.batch, rates, weight)
-        return again, Sample(x, y, weight, order, sample.counts)
+        return again, SampledRows(x, y, weight, order, sample.counts)
 
     # ---- where the definition runs
 

@@ -20,7 +20,7 @@ __all__ = [
     "STEPS",
     "Computed",
     "Rounding",
-    "Sample",
+    "SampledRows",
     "drawn_layers",
     "is_finite",
     "movement",
@@ -46,7 +46,7 @@ def rows_to_check(widths: tuple[int, ...]) -> int:
 
 
 @dataclass(frozen=True)
-class Sample:
+class SampledRows:
     """What the checked steps are given.
 
     A batch may be larger than the rows that the definition does: then they come again and again, and the definition
@@ -75,7 +75,7 @@ class Sample:
         batch: int,
         rows: int,
         take: Callable[[npt.NDArray[np.int64]], tuple[Any, Any, Any]],
-    ) -> Sample:
+    ) -> SampledRows:
         """Return the first `rows` rows of `order`, in steps of `batch`; `take` returns x, y and weights of rows."""
         numbers = np.asarray(order[:rows], np.int64)
         at = np.resize(np.arange(len(numbers)), STEPS * batch)
@@ -111,7 +111,7 @@ class Rounding:
 
 
 def steps_of(
-    program: Program, state: State, sample: Sample, rates: npt.NDArray[np.float64], precision: str, xp: Any
+    program: Program, state: State, sample: SampledRows, rates: npt.NDArray[np.float64], precision: str, xp: Any
 ) -> Computed:
     """Run the definition from a state on, which stays as it is.
 

@@ -62,14 +62,14 @@ def emit(builder: Builder, output: Node, inputs: Mapping[str, str], sizes: Mappi
     TraceError
         For an operation that ONNX does not have.
     """
-    writer = _Writer(builder, inputs, sizes, dtype)
+    writer = _GraphWriter(builder, inputs, sizes, dtype)
     for node in topological(output):
         if node.op != "constant":
             writer.values[node.id] = writer.write(node)
     return writer.operand(output, dtype)
 
 
-class _Writer:
+class _GraphWriter:
     def __init__(self, builder: Builder, inputs: Mapping[str, str], sizes: Mapping[Dim, int], dtype: str) -> None:
         self.builder, self.inputs, self.sizes, self.dtype = builder, inputs, sizes, dtype
         self.values: dict[int, str] = {}

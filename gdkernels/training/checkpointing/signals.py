@@ -15,7 +15,7 @@ _LARGEST = 1024  # bytes that no system's struct sigaction exceeds
 
 
 @dataclass(frozen=True)
-class _Before:
+class _Handler:
     """What handled a signal: as Python knows it, and as the system does, which may be a function in C."""
 
     handler: Any
@@ -31,14 +31,14 @@ class StopSignals:
 
     def __init__(self) -> None:
         self.asked: signal.Signals | None = None
-        self._before: dict[signal.Signals, _Before] = {}
+        self._before: dict[signal.Signals, _Handler] = {}
 
     def __enter__(self) -> StopSignals:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 if signal.getsignal(number) is not signal.SIG_IGN:
                     action = _action(number)
-                    self._before[number] = _Before(signal.signal(number, self._note), action)
+                    self._before[number] = _Handler(signal.signal(number, self._note), action)
         return self
 
     def __exit__(self, *_: object) -> None:
