@@ -159,3 +159,12 @@ def test_polars_that_reads_nothing_here_is_said(monkeypatch, tmp_path):
     with pytest.raises(InputError, match="ends before it begins, with exit code 3; .* shows why"):
         list(frames.read_frame(path, 10))
     assert os.path.exists(path)
+
+
+@pytest.mark.parametrize(("arguments", "code"), [(("compare", "A.json", "B.json"), 70), (("backends",), 1)])
+@pytest.mark.parametrize("text", TEXTS)
+def test_a_broken_numpy_is_a_failure_and_no_verdict(broken, arguments, code, text):
+    found, said = command(*arguments, env=broken("numpy", TEXTS[text]))
+    assert found == code
+    assert said.startswith("gdkernels: cannot start: ")
+    assert said.endswith("mend the installation of what it names")

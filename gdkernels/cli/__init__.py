@@ -3,6 +3,24 @@
 What belongs here are arguments, words on a terminal and exit codes; every subcommand calls public Python functions.
 """
 
-from gdkernels.cli.entry import main
+import sys
+from collections.abc import Sequence
 
 __all__ = ["main"]
+
+_FAILED, _NO_VERDICT = 1, 70  # of `gdkernels compare`, 1 is a verdict
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line `arguments`, those of the process for None, and return the exit code."""
+    try:
+        from gdkernels.cli.entry import main as run
+    except Exception as error:  # NumPy may be broken, and fails with anything then
+        given = sys.argv[1:] if arguments is None else arguments
+        cause = " ".join(str(error).split())[:200]
+        print(
+            f"gdkernels: cannot start: {type(error).__name__}: {cause}; mend the installation of what it names",
+            file=sys.stderr,
+        )
+        return _NO_VERDICT if "compare" in given[:1] else _FAILED
+    return run(arguments)

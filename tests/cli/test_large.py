@@ -180,13 +180,13 @@ def test_what_a_killed_run_left_is_removed_and_a_live_one_is_not(files, capsys, 
 
 
 def test_nothing_stays_behind_where_the_disk_is_full(files, capsys, monkeypatch):
-    written = conversion._Writer.append
+    written = conversion._ArrayWriter.append
 
     def full(self, rows):
         written(self, rows)
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(conversion._Writer, "append", full)
+    monkeypatch.setattr(conversion._ArrayWriter, "append", full)
     assert main(["train", str(files / "t.csv"), "--target", "y", *QUICK]) == 2
     assert "no space left on device" in capsys.readouterr().err
     assert not list((files / "cache" / "tables").iterdir())

@@ -90,9 +90,10 @@ def test_predictions_that_nobody_could_read_are_refused_at_once(tmp_path):
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)])
 def test_a_signal_leaves_no_temporary_file(tmp_path, number, code):
     shell(tmp_path, f"{shlex.join(TRAIN)} --out m")
-    np.save(tmp_path / "t.npy", np.zeros((3_000_000, 10)))
+    header = "age,sex,bmi,bp,s1,s2,s3,s4,s5,s6\n"  # those of the model: prediction takes seconds
+    (tmp_path / "t.csv").write_text(header + "0,0,0,0,0,0,0,0,0,0\n" * 2_000_000)
     run = subprocess.Popen(
-        [sys.executable, "-m", "gdkernels", "predict", "m", "t.npy", "--out", "p.csv"],
+        [sys.executable, "-m", "gdkernels", "predict", "m", "t.csv", "--out", "p.csv"],
         cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:

@@ -10,7 +10,7 @@ from gdkernels.estimators import MLPClassifier, MLPRegressor
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
-# As small as still learns what the checks ask for. lbfgs stops by itself: there, early stopping changes nothing.
+# As small as still learns what the checks ask for.
 SMALL = {"hidden_layer_sizes": (5,), "max_iter": 20}
 SOLVERS = {
     "sgd": {"learning_rate_init": 0.1},
@@ -23,7 +23,6 @@ ESTIMATORS = [
     for solver, settings in SOLVERS.items()
     for early in (False, True)
     for backend in ("numpy", "numba")
-    if not (solver == "lbfgs" and early and backend == "numba")
 ]
 
 IN_PARTS = "partial_fit refuses early_stopping=True"
