@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -16,7 +17,7 @@ from gdkernels.definition.network import Layers, map_layers, step_along
 from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import Optimizer
 
-__all__ = ["AccumulatingExecutable", "summing", "take_step"]
+__all__ = ["AccumulatingExecutable", "in_steps", "summing", "take_step"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,20 @@ def summing(program: Program) -> Program:
         return program
     alone = Objective(program.objective.loss, reduction="sum")
     return replace(program, objective=alone, optimizer=_Sum(), gradient_norm=False)
+
+
+def in_steps(
+    step: Callable[[npt.NDArray[np.int64], float], tuple[float, float]],
+    order: npt.NDArray[np.int64],
+    batch_size: int,
+    learning_rates: npt.NDArray[np.float64],
+) -> tuple[float, float]:
+    """Call `step` with the rows and the rate of each batch; return the sum of E and the mean norm of the gradients."""
+    total, norms = 0.0, 0.0
+    for k, rate in enumerate(learning_rates):
+        error, norm = step(order[k * batch_size : (k + 1) * batch_size], float(rate))
+        total, norms = total + error, norms + norm
+    return total, norms / max(1, len(learning_rates))
 
 
 def take_step(
@@ -100,14 +115,15 @@ class AccumulatingExecutable(Executable):
         sample_weight: Any = None,
     ) -> tuple[float, float | None]:
         check_run(self._program, state.parameters, x, y, order, batch_size, learning_rates, sample_weight)
-        total, norms = 0.0, 0.0
         with self._backend.on_device(self.plan.device), np.errstate(all="ignore"):
-            for k, rate in enumerate(learning_rates):
-                batch = order[k * batch_size : (k + 1) * batch_size]
-                error, norm = self._step(state, x, y, batch, float(rate), sample_weight)
-                total, norms = total + error, norms + norm
+            total, norm = in_steps(
+                lambda batch, rate: self._step(state, x, y, batch, rate, sample_weight),
+                order,
+                batch_size,
+                learning_rates,
+            )
         self._tell()
-        return total, norms / len(learning_rates) if self._program.gradient_norm else None
+        return total, norm if self._program.gradient_norm else None
 
     def _step(
         self, state: State, x: Any, y: Any, batch: npt.NDArray[np.int64], rate: float, sample_weight: Any

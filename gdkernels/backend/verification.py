@@ -30,6 +30,7 @@ __all__ = [
     "relative_error",
     "self_test",
     "start",
+    "with_rounded_products",
 ]
 
 # The errors that every backend may have after one step and after about a hundred, and how many times NumPy's own error
@@ -155,9 +156,12 @@ def numpy_namespace(precision: str) -> Any:
     """Return the namespace of NumPy, in tf32 and bfloat16 with products whose operands are rounded."""
     import array_api_compat.numpy
 
-    return (
-        _Rounding(array_api_compat.numpy, _LOST_BITS[precision]) if precision in _LOST_BITS else array_api_compat.numpy
-    )
+    return with_rounded_products(array_api_compat.numpy, precision)
+
+
+def with_rounded_products(xp: Any, precision: str) -> Any:
+    """Return a namespace of NumPy's or CuPy's arrays as a precision computes: in tf32 and bfloat16, products round."""
+    return _Rounding(xp, _LOST_BITS[precision]) if precision in _LOST_BITS else xp
 
 
 class _Rounding:
@@ -173,11 +177,11 @@ class _Rounding:
     def matmul(self, a: Any, b: Any) -> Any:
         return self._xp.matmul(self._round(a), self._round(b))
 
-    def _round(self, a: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        bits = np.ascontiguousarray(a, dtype=np.float32).view(np.uint32)
+    def _round(self, a: Any) -> Any:
+        bits = self._xp.astype(a, self._xp.float32).view(np.uint32)
         half = ((bits >> self._lost_bits) & 1) + np.uint32((1 << (self._lost_bits - 1)) - 1)
         rounded = (bits + half) & np.uint32(~((1 << self._lost_bits) - 1) & 0xFFFFFFFF)
-        return np.where(np.isfinite(a), rounded.view(np.float32), a)
+        return self._xp.where(self._xp.isfinite(a), rounded.view(np.float32), a)
 
 
 def self_test(backend: Backend, device: str) -> float:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from gdkernels.backend import Executable, State
 from gdkernels.backend.arguments import check_prediction, check_run
 from gdkernels.backend.definition_executable import bind
-from gdkernels.backend.gradient_accumulation import summing, take_step
+from gdkernels.backend.gradient_accumulation import in_steps, summing, take_step
 from gdkernels.backend.program import Program
 from gdkernels.definition.network import Layer, Layers, map_layers
 from gdkernels.dispatch.binding import Binding
@@ -131,13 +131,14 @@ class _BySparseRows(Executable):
         sample_weight: Any = None,
     ) -> tuple[float, float | None]:
         check_run(self._program, state.parameters, x, y, order, batch_size, learning_rates, sample_weight)
-        total, norms = 0.0, 0.0
         with self._binding.backend.on_device(self._binding.device), np.errstate(all="ignore"):
-            for k, rate in enumerate(learning_rates):
-                batch = order[k * batch_size : (k + 1) * batch_size]
-                error, norm = self._step(state, x, y, batch, float(rate), sample_weight)
-                total, norms = total + error, norms + norm
-        return total, norms / len(learning_rates) if self._program.gradient_norm else None
+            total, norm = in_steps(
+                lambda batch, rate: self._step(state, x, y, batch, rate, sample_weight),
+                order,
+                batch_size,
+                learning_rates,
+            )
+        return total, norm if self._program.gradient_norm else None
 
     def _step(
         self, state: State, x: SparseRows, y: Any, batch: npt.NDArray[np.int64], rate: float, sample_weight: Any

@@ -16,7 +16,8 @@ from gdkernels.tables.table import Column, Floats, NumberColumn, Table, Text, fi
 
 __all__ = ["CLOCK_PARTS", "DAY_PARTS", "PARTS", "as_labels", "dates_of", "is_whole", "label_of", "numbers_of", "split"]
 
-_MEND = "correct or remove it, or train again on cells like it"
+_MEND = "correct or remove it"
+_AGAIN = f"{_MEND}, or train again on cells like it"
 DAY_PARTS = ("day number", "month", "day", "weekday", "hour")
 # Of a time alone: midnight is close to the hour before, and a half day to the other where people work in daylight.
 CLOCK_PARTS = ("time of day", "day sine", "day cosine", "half-day sine", "half-day cosine")
@@ -61,14 +62,14 @@ def numbers_of(table: Table, name: str, reading: Reading | None = None) -> Float
     Parameters
     ----------
     reading
-        What its cells mean; None is what was found.
+        What its cells mean to a model; None is what was found, while one is trained.
 
     Raises
     ------
     InputError
         For text or infinity; the message names the first such cell.
     """
-    column = table.columns[name]
+    column, training = table.columns[name], reading is None
     if reading is not None:
         column = read_as(column, reading)
     elif isinstance(column, Text):
@@ -81,10 +82,10 @@ def numbers_of(table: Table, name: str, reading: Reading | None = None) -> Float
         row = int(np.argmax(wrong))
         shown = f"{table.place(row, name)}: {_shown(column, row)}"
         if np.isinf(values[row]):
-            raise InputError(f"{shown} is not a finite number; correct or remove it")
+            raise InputError(f"{shown} is not a finite number; {_MEND}")
         told = finding_of(column).reading
         style = "" if told.format == NUMBER.format else f" as those that were trained on are ({told})"
-        raise InputError(f"{shown} is not a number{style}; {_MEND}")
+        raise InputError(f"{shown} is not a number{style}; {_MEND if training else _AGAIN}")
     return values
 
 
@@ -104,7 +105,7 @@ def dates_of(table: Table, name: str, reading: Reading) -> Text:
         row = int(np.argmax(wrong))
         raise InputError(
             f"{table.place(row, name)}: {text.levels[text.codes[row]]!r} is not a date like those trained on "
-            f"({reading.format}); {_MEND}"
+            f"({reading.format}); {_AGAIN}"
         )
     return text
 

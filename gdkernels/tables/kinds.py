@@ -14,7 +14,7 @@ from gdkernels.tables.cells import Cells
 from gdkernels.tables.checked import as_labels, numbers_of
 from gdkernels.tables.columns import Category, Date, Dropped, Kind, Number
 from gdkernels.tables.dates import BARE, moment_of
-from gdkernels.tables.meaning import read_as, settled
+from gdkernels.tables.meaning import read_as, with_missing
 from gdkernels.tables.reading import NUMBER, Finding, Reading, date_reading, reading_of, with_gaps
 from gdkernels.tables.table import (
     Column,
@@ -116,15 +116,7 @@ def reread(table: Table, choices: Choices) -> Table:
 
 
 def _reread(name: str, column: Column, choices: Choices) -> Column:
-    gaps = tuple(map(str.strip, choices.missing))
-    if gaps and not set(gaps) <= set(finding_of(column).reading.gaps):
-        cells = column.source if isinstance(column, NumberColumn) else getattr(column, "cells", None)
-        if isinstance(cells, Cells):
-            column = settled(cells, gaps)
-        else:
-            reading = with_gaps(finding_of(column).reading, gaps)
-            column = read_as(NumberColumn(column, column) if isinstance(column, np.ndarray) else column, reading)
-            column = replace(column, finding=Finding(reading)) if not isinstance(column, np.ndarray) else column
+    column = with_missing(column, choices.missing)
     found = finding_of(column)
     refined = choices.refined(name, found)
     if refined == found:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -12,10 +12,10 @@ from gdkernels.tables.cells import Cells
 from gdkernels.tables.evidence import Evidence
 from gdkernels.tables.numbers import PLAIN
 from gdkernels.tables.plain import plain_values
-from gdkernels.tables.reading import NUMBER, TEXT, Finding, Reading
-from gdkernels.tables.table import Column, Floats, NumberColumn, Text, number_labels
+from gdkernels.tables.reading import NUMBER, Finding, Reading, with_gaps
+from gdkernels.tables.table import Column, Floats, NumberColumn, Text, factorized, finding_of, number_labels
 
-__all__ = ["column_of", "labels_of", "read_as", "settled"]
+__all__ = ["column_of", "labels_of", "read_as", "settled", "with_missing"]
 
 Mask = npt.NDArray[np.bool_]
 
@@ -63,6 +63,22 @@ def read_as(column: Column, reading: Reading) -> Column:
     return _leveled(column, reading) if column.cells is None else column_of(column.cells, Finding(reading))
 
 
+def with_missing(column: Column, missing: Collection[str]) -> Column:
+    """Return a column in which these spell gaps too; what its cells mean is told anew without them."""
+    gaps = tuple(map(str.strip, missing))
+    if set(gaps) <= set(finding_of(column).reading.gaps):
+        return column
+    source = column.source if isinstance(column, NumberColumn) else column.cells if isinstance(column, Text) else None
+    if isinstance(source, Cells):
+        return settled(source, gaps)
+    reading = with_gaps(finding_of(column).reading, gaps)
+    if isinstance(column, np.ndarray):
+        return NumberColumn(_without(column, reading), column, Finding(reading))
+    again = read_as(column, reading)
+    assert not isinstance(again, np.ndarray)
+    return replace(again, finding=Finding(reading))
+
+
 def labels_of(column: Column) -> Text:
     """Return a column as text, each cell as it is spelled; numbers that were never text in their shortest form."""
     if isinstance(column, Text):
@@ -72,8 +88,7 @@ def labels_of(column: Column) -> Text:
     if isinstance(column.source, Cells):
         return _text(column.source, replace(column.finding.reading, kind="text"), folded_gaps=True)
     distinct, codes = np.unique(column.source, return_inverse=True)
-    labels = _factorized(list(map(str, distinct.tolist())))
-    text = labels.take(codes)
+    text = factorized(list(map(str, distinct.tolist()))).take(codes)
     return replace(text, codes=np.where(np.isnan(column.values), np.int32(-1), text.codes))
 
 
@@ -129,21 +144,9 @@ def _leveled(column: Text, reading: Reading) -> Column:
     cells = Cells.of(column.levels)
     levels = column_of(cells, Finding(reading))
     if isinstance(levels, Text):
-        return replace(_recoded(levels, column.codes), cells=None, finding=Finding(reading))
+        return Text(np.append(levels.codes, np.int32(-1))[column.codes], levels.levels, finding=Finding(reading))
     assert isinstance(levels, NumberColumn)
     values = column.lookup(levels.values, np.nan)
     wrong = None if levels.wrong is None else column.lookup(levels.wrong, False)
-    return NumberColumn(values, Cells.of(list(_spelling(column))), Finding(reading), wrong)
-
-
-def _spelling(column: Text) -> Iterator[str]:
-    yield from column.lookup(np.array(column.levels, object), "").tolist()
-
-
-def _recoded(levels: Text, codes: npt.NDArray[np.int32]) -> Text:
-    return Text(np.append(levels.codes, np.int32(-1))[codes], levels.levels)
-
-
-def _factorized(levels: list[str]) -> Text:
-    places = {level: k for k, level in enumerate(sorted(levels))}
-    return Text(np.array([places[level] for level in levels], np.int32), tuple(places), finding=Finding(TEXT))
+    spelled = column.lookup(np.array(column.levels, object), "").tolist()
+    return NumberColumn(values, Cells.of(spelled), Finding(reading), wrong)

@@ -141,7 +141,7 @@ class Numbers:
             Where there is nothing to learn.
         """
         readings = tuple(_number_reading(table.columns[name]) for name in targets)
-        whole = _values(table, targets, readings)
+        whole = np.column_stack([numbers_of(table, name) for name in targets])
         values = whole[rows]
         if bool(np.all(values == values[:1])):
             raise InputError("the target has the same value in every record: there is nothing to learn")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal
@@ -21,7 +21,7 @@ from gdkernels.tables.table import Column, NumberColumn, Text, factorized, numbe
 __all__ = ["boolean_values", "plain_column", "text_column", "whole_column"]
 
 
-def plain_column(values: Sequence[Any], missing: Collection[str] = ()) -> Column:
+def plain_column(values: Sequence[Any]) -> Column:
     """Return a column of Python's or NumPy's own values.
 
     None and NaN are gaps, and so are NaT and NA; dates become text in ISO 8601. What text means is told from all of it.
@@ -51,13 +51,12 @@ def plain_column(values: Sequence[Any], missing: Collection[str] = ()) -> Column
         return boolean_values([v if isinstance(v, bool) else None for v in plain])
     if all(isinstance(v, float) or (isinstance(v, int) and abs(v) <= 2**53 and type(v) is int) for v in present):
         return np.array([np.nan if v is None else v for v in plain], np.float64)
-    return text_column([None if v is None or (isinstance(v, float) and math.isnan(v)) else _as_text(v) for v in plain],
-                       missing)  # fmt: skip
+    return text_column([None if v is None or (isinstance(v, float) and math.isnan(v)) else _as_text(v) for v in plain])
 
 
-def text_column(texts: Sequence[str | None], missing: Collection[str] = ()) -> Column:
+def text_column(texts: Sequence[str | None]) -> Column:
     """Return the column that text is, which may be of numbers or dates; None is a gap."""
-    return settled(Cells.of(texts), missing)
+    return settled(Cells.of(texts))
 
 
 def boolean_values(values: Sequence[bool | None]) -> Text:

@@ -19,7 +19,7 @@ from gdkernels.tables.read import Data, source_of
 from gdkernels.tables.report import column_reports, columns_line, describe_target, example
 from gdkernels.tables.sample import Sample
 from gdkernels.tables.table import Text, numbers_in
-from gdkernels.tabular.out_of_core import checked_findings, columns_in, records_at_once, sample_size
+from gdkernels.tabular.out_of_core import checked_findings, records_at_once, sample_size, width_of
 from gdkernels.tabular.settings import TabularSettings
 
 __all__ = ["TableDescription", "described", "described_in_parts"]
@@ -133,7 +133,7 @@ def described_in_parts(settings: TabularSettings, data: Data, allowed: int) -> T
     InputError
         Where columns are not there or cannot be used.
     """
-    width = columns_in(settings, data)
+    width = width_of(settings, data)
     at_once = records_at_once(width, allowed)
     findings = checked_findings(settings, data, at_once)
     drawn: Sample[Table] = Sample(

@@ -26,6 +26,7 @@ from gdkernels.tables.objects import paths_of
 from gdkernels.tables.preparation import checked_targets
 from gdkernels.tables.read import Data, findings_in, source_of
 from gdkernels.tables.reading import NUMBER, Finding
+from gdkernels.tables.table import no_column
 from gdkernels.tabular import defaults
 from gdkernels.tabular.conversion import PreparedFiles, converted
 from gdkernels.tabular.evaluation import Evaluation, EvaluationInParts
@@ -43,7 +44,7 @@ from gdkernels.tabular.settings import TabularSettings
 from gdkernels.tabular.survey import PARTS, RandomParts, TableSurvey, survey
 from gdkernels.tabular.targets import check_range, network_targets, task_and_loss, truth_of
 
-__all__ = ["checked_findings", "columns_in", "fit_out_of_core", "memory_for", "records_at_once", "sample_size"]
+__all__ = ["checked_findings", "fit_out_of_core", "memory_for", "records_at_once", "sample_size", "width_of"]
 
 _log = logging.getLogger("gdkernels")
 
@@ -80,9 +81,19 @@ def memory_for(settings: TabularSettings, data: Data) -> int | None:
     return default_memory()
 
 
-def columns_in(settings: TabularSettings, data: Data) -> int:
-    """Return how many columns the table has."""
-    return len(next(parts(data, 1, findings={}, options=settings.options)).names)
+def width_of(settings: TabularSettings, data: Data) -> int:
+    """Return how many columns the table has.
+
+    Raises
+    ------
+    InputError
+        For a column that was named and is not there: before all of the table is read.
+    """
+    names = next(parts(data, 1, findings={}, options=settings.options)).names
+    for name in sorted(settings.choices.named):
+        if name not in names:
+            raise no_column(name, names, source_of(data))
+    return len(names)
 
 
 def checked_findings(settings: TabularSettings, data: Data, records: int) -> dict[str, Finding]:
@@ -132,7 +143,7 @@ def fit_out_of_core(settings: TabularSettings, data: Data, allowed: int) -> Tabu
             f"{keyword('memory')}"
         )
     options = settings.options
-    columns = columns_in(settings, data)
+    columns = width_of(settings, data)
     records = records_at_once(columns, allowed)
     with phase("reading"):
         findings = checked_findings(settings, data, records)

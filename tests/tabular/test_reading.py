@@ -172,3 +172,15 @@ def test_parts_of_a_file_agree_without_a_model(tmp_path, rows):
     found = [part.columns["amount"] for part in parts(write(tmp_path / "t.csv", rows), 100)]
     assert [len(part) for part in found] == [100, 100, 40]
     assert len({part.finding.reading for part in found}) == 1
+
+
+def test_while_training_nobody_is_told_to_train_again():
+    with pytest.raises(gd.InputError, match=r"'v': 'blue' is not a number; correct or remove it$"):
+        gd.TabularPredictor("y", numeric="v", **QUICK).fit({"v": ["blue", "red"] * 30, "y": np.arange(60.0)})
+
+
+@pytest.mark.parametrize("keyword", ["ignore", "categorical"])
+def test_a_name_that_is_wrong_costs_no_reading(tmp_path, rows, keyword, monkeypatch):
+    monkeypatch.setattr("gdkernels.tabular.out_of_core.findings_in", lambda *_, **__: pytest.fail("all of it was read"))
+    with pytest.raises(gd.InputError, match="no column 'flga'. Did you mean 'flag'"):
+        gd.TabularPredictor("y", memory="100KB", **{keyword: "flga"}, **QUICK).fit(write(tmp_path / "t.csv", rows))

@@ -13,13 +13,12 @@ import numpy.typing as npt
 from gdkernels.backend import State, storage_dtype
 from gdkernels.backend.arguments import arrays_by_name
 from gdkernels.backend.program import Program
-from gdkernels.backend.verification import bound
+from gdkernels.backend.verification import bound, with_rounded_products
 from gdkernels.definition.network import Layer, Layers, map_layers
 
 __all__ = [
     "STEPS",
     "Computed",
-    "Rounding",
     "SampledRows",
     "drawn_layers",
     "is_finite",
@@ -34,8 +33,6 @@ __all__ = [
 STEPS = 2
 _FLOPS, _LEAST, _MOST = 1e9, 2, 640  # of a reference step; rows
 
-# Fractions of float32 that the operands of products keep, with the digit before the point.
-_DIGITS = {"tf32": 11, "bfloat16": 8}
 _EPSILON = {"float32": 2.0**-23, "float64": 2.0**-52}
 
 
@@ -92,24 +89,6 @@ class Computed:
     moved: Mapping[str, Any]
 
 
-class Rounding:
-    """A namespace whose products round their float32 operands to fewer binary digits, to the nearest."""
-
-    def __init__(self, xp: Any, digits: int) -> None:
-        self._xp, self._factor = xp, float(2 ** (24 - digits) + 1)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._xp, name)
-
-    def matmul(self, a: Any, b: Any) -> Any:
-        return self._xp.matmul(self._rounded(a), self._rounded(b))
-
-    def _rounded(self, a: Any) -> Any:
-        # Veltkamp's way: what is left of the difference has the digits that are kept.
-        large = a * self._factor
-        return large - (large - a)
-
-
 def steps_of(
     program: Program, state: State, sample: SampledRows, rates: npt.NDArray[np.float64], precision: str, xp: Any
 ) -> Computed:
@@ -143,7 +122,7 @@ def steps_of(
                 learning_rate=float(rates[k]),
                 t=float(state.step + 1 + k),
                 sample_weight=weight if again else None,
-                xp=_rounding(precision, xp),
+                xp=with_rounded_products(xp, precision),
             )
             error += float(found)
             norms += 0.0 if norm is None else float(norm)
@@ -155,11 +134,7 @@ def steps_of(
 def prediction_of(program: Program, parameters: Layers, x: Any, precision: str, xp: Any) -> Any:
     """Return the network's output by the definition, computed in `precision`."""
     real = _converting(precision, xp)
-    return program.forward(map_layers(real, parameters), real(x), xp=_rounding(precision, xp))
-
-
-def _rounding(precision: str, xp: Any) -> Any:
-    return Rounding(xp, _DIGITS[precision]) if precision in _DIGITS else xp
+    return program.forward(map_layers(real, parameters), real(x), xp=with_rounded_products(xp, precision))
 
 
 def _converting(precision: str, xp: Any) -> Callable[[Any], Any]:
