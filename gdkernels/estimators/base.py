@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from contextlib import suppress
-from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from gdkernels.backend import PRECISIONS, Backend, Program, storage_dtype
+from gdkernels.backend import Backend, Program, storage_dtype
 from gdkernels.data.sparse import taking
 from gdkernels.data.validation import place_inputs
 from gdkernels.definition.activations import Activation, identity
 from gdkernels.definition.losses import Loss, link_of
-from gdkernels.definition.naming import describe, names, resolve
+from gdkernels.definition.naming import describe, resolve
 from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import Optimizer
 from gdkernels.dispatch.array_api import to_host
@@ -31,66 +28,14 @@ from gdkernels.estimators.descend import descend
 from gdkernels.estimators.fitted_network import FittedNetwork
 from gdkernels.estimators.inputs import Given, Passes, checked_inputs, is_source, rows_of
 from gdkernels.estimators.lbfgs import fit_by_lbfgs
+from gdkernels.estimators.parameters import CONSTRAINTS
 from gdkernels.estimators.problem import Problem, Stall
 from gdkernels.estimators.rules import initial_parameters, optimizer_of
 from gdkernels.models.mlp import MLP
 from gdkernels.network import BoundNetwork
 from gdkernels.system.hushed_logs import hushed
 
-__all__ = ["CONSTRAINTS", "BaseMLP", "check_solver", "keep_parameters", "pair"]
-
-
-# What scikit-learn checks parameters against.
-CONSTRAINTS: dict[str, list[Any]] = {
-    "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
-    "activation": [StrOptions({"logistic", *names("activation")}), callable, list, tuple],
-    "solver": [StrOptions({"lbfgs", "sgd", "adam"})],
-    "alpha": [Interval(Real, 0, None, closed="left")],
-    "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-    "learning_rate": [StrOptions({"constant", "invscaling", "adaptive"})],
-    "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
-    "power_t": [Interval(Real, 0, None, closed="left")],
-    "max_iter": [Interval(Integral, 1, None, closed="left")],
-    "shuffle": ["boolean"],
-    "random_state": ["random_state"],
-    "tol": [Interval(Real, 0, None, closed="left")],
-    "verbose": ["verbose"],
-    "warm_start": ["boolean"],
-    "momentum": [Interval(Real, 0, 1, closed="both")],
-    "nesterovs_momentum": ["boolean"],
-    "early_stopping": ["boolean"],
-    "validation_fraction": [Interval(Real, 0, 1, closed="left")],
-    "beta_1": [Interval(Real, 0, 1, closed="left")],
-    "beta_2": [Interval(Real, 0, 1, closed="left")],
-    "epsilon": [Interval(Real, 0, None, closed="neither")],
-    "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), Options(Real, {np.inf})],
-    "max_fun": [Interval(Integral, 1, None, closed="left")],
-    "scoring": [str, callable, None],
-    "callbacks": [list, tuple, None],
-    "progress": ["boolean", None],
-    "backend": [str, Backend],
-    "device": [str, None],
-    "precision": [StrOptions(set(PRECISIONS)), None],
-}
-
-
-def check_solver(estimator: Any) -> bool:
-    """Return True where an estimator can be fitted in parts; raise AttributeError, as scikit-learn does, elsewhere."""
-    if estimator.solver == "lbfgs":
-        raise AttributeError("partial_fit is only available for stochastic optimizers. lbfgs is not stochastic.")
-    return True
-
-
-def keep_parameters(estimator: Any, given: Mapping[str, Any]) -> None:
-    """Set the parameters of an estimator: the local variables of its ``__init__``."""
-    vars(estimator).update({name: value for name, value in given.items() if name not in ("self", "__class__")})
-
-
-def pair(X: Any, y: Any) -> tuple[Any, Any] | None:
-    """Return validation data that somebody gives, or None where nobody does."""
-    if (X is None) != (y is None):
-        raise ValueError("X_val and y_val belong together: give both, or neither")
-    return None if X is None else (X, y)
+__all__ = ["BaseMLP"]
 
 
 def _float_type(a: Any) -> str:

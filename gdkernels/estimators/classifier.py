@@ -20,8 +20,9 @@ from gdkernels.definition.losses import BinaryCrossEntropy, CrossEntropy, Loss, 
 from gdkernels.definition.naming import names, resolve
 from gdkernels.dispatch.array_api import to_host
 from gdkernels.dispatch.binding import namespace_of
-from gdkernels.estimators.base import CONSTRAINTS, BaseMLP, check_solver, keep_parameters, pair
+from gdkernels.estimators.base import BaseMLP
 from gdkernels.estimators.inputs import Given, Passes, beside, checked_records, checked_weights
+from gdkernels.estimators.parameters import CONSTRAINTS, check_solver, keep_parameters, pair
 from gdkernels.estimators.rules import log_probabilities
 from gdkernels.models.mlp import MLP
 

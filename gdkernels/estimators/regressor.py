@@ -15,8 +15,9 @@ from gdkernels.definition.activations import Activation
 from gdkernels.definition.losses import Loss, link_of
 from gdkernels.definition.naming import names, resolve
 from gdkernels.dispatch.binding import namespace_of
-from gdkernels.estimators.base import CONSTRAINTS, BaseMLP, check_solver, keep_parameters, pair
+from gdkernels.estimators.base import BaseMLP
 from gdkernels.estimators.inputs import Given, checked_records, checked_weights
+from gdkernels.estimators.parameters import CONSTRAINTS, check_solver, keep_parameters, pair
 
 __all__ = ["MLPRegressor"]
 
