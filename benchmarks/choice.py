@@ -16,14 +16,10 @@ from math import inf
 
 from benchmarks import checkout
 from gdkernels.backend import PRECISIONS
-from gdkernels.backend.program import Program
 from gdkernels.bench.calibrating.jobs import CalibrationJob, candidates
 from gdkernels.bench.participants.task import GRID, TrainingTask, random_tasks
 from gdkernels.bench.sampling.interleaving import SamplingLimit, interleave
 from gdkernels.bench.sampling.statistics import LEAST_SAMPLES, interval
-from gdkernels.definition import activations, losses
-from gdkernels.definition.naming import resolve
-from gdkernels.definition.objective import Objective
 from gdkernels.dispatch import calibration, registry
 from gdkernels.dispatch.calibration import Candidate
 from gdkernels.dispatch.estimates import in_words, plan_choices
@@ -74,9 +70,7 @@ class CheckedShape:
 
 
 def workload_of(task: TrainingTask) -> Workload:
-    hidden = (resolve("activation", task.activation),) * (len(task.sizes) - 2)
-    program = Program((*hidden, activations.identity), objective=Objective(losses.sse), optimizer=task.rule())
-    return Workload(program, task.sizes, task.batch, task.records)
+    return Workload(task.program(), task.batch, task.records)
 
 
 def chosen(workload: Workload, precision: str) -> Candidate:

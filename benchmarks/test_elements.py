@@ -11,6 +11,7 @@ import pytest
 
 from gdkernels.backend.program import Program
 from gdkernels.definition import activations, losses
+from gdkernels.definition.chain import chain
 from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import SGD
 from gdkernels.lowering.steps import MATRIX
@@ -30,10 +31,13 @@ ROWS = 384  # of one panel: what is read and written stays in the second-level c
 identity, sse = activations.identity, losses.sse
 PROGRAMS = {
     **{
-        name: Program((f, identity), objective=Objective(sse), optimizer=SGD())
+        name: Program(chain((8, 8), (f, identity)), 8, objective=Objective(sse), optimizer=SGD())
         for name, f in activations.BY_NAME.items()
     },
-    **{name: Program((identity,), objective=Objective(f), optimizer=SGD()) for name, f in losses.BY_NAME.items()},
+    **{
+        name: Program(chain((8,), (identity,)), 8, objective=Objective(f), optimizer=SGD())
+        for name, f in losses.BY_NAME.items()
+    },
 }
 
 

@@ -35,6 +35,7 @@ __all__ = [
     "InputError",
     "Interrupted",
     "Layer",
+    "Network",
     "Optimizer",
     "RMSprop",
     "Stored",
@@ -42,6 +43,7 @@ __all__ = [
     "TraceError",
     "Trainer",
     "activations",
+    "blocks",
     "from_sklearn",
     "from_torch",
     "load",
@@ -55,29 +57,31 @@ __all__ = [
 if TYPE_CHECKING:
     from gdkernels import plots, tables
     from gdkernels.data.stored import Stored
-    from gdkernels.definition import activations, losses, optimizers, schedules
-    from gdkernels.definition.network import Layer
+    from gdkernels.definition import activations, blocks, losses, optimizers, schedules
+    from gdkernels.definition.chain import Layer
     from gdkernels.definition.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
     from gdkernels.loading import load
-    from gdkernels.models import MLP
+    from gdkernels.models import MLP, Network
     from gdkernels.models.foreign import from_sklearn, from_torch
     from gdkernels.tabular import TabularPredictor
     from gdkernels.training.history import History
     from gdkernels.training.trainer import Trainer
 
 _HOMES = {
-    "definition.network": ("Layer",),
+    "definition.chain": ("Layer",),
     "definition.optimizers": ("SGD", "Adam", "AdamW", "Optimizer", "RMSprop"),
     "data.stored": ("Stored",),
     "loading": ("load",),
-    "models": ("MLP",),
+    "models": ("MLP", "Network"),
     "models.foreign": ("from_sklearn", "from_torch"),
     "tabular": ("TabularPredictor",),
     "training.history": ("History",),
     "training.trainer": ("Trainer",),
 }
 _MODULE_OF = {name: f"gdkernels.{home}" for home, names in _HOMES.items() for name in names}
-_MODULES = {name: f"gdkernels.definition.{name}" for name in ("activations", "losses", "optimizers", "schedules")}
+_MODULES = {
+    name: f"gdkernels.definition.{name}" for name in ("activations", "blocks", "losses", "optimizers", "schedules")
+}
 _MODULES |= {name: f"gdkernels.{name}" for name in ("plots", "tables")}
 
 # Documented in 0.1.

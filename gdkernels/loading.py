@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from gdkernels.backend import Backend
-from gdkernels.models import MLP, load_mlp
+from gdkernels.models import Network, load_network
 from gdkernels.tabular import TabularPredictor
 
 __all__ = ["load"]
@@ -19,11 +19,12 @@ def load(
     backend: str | Backend = "auto",
     device: str | None = None,
     objects: Mapping[str, Callable[..., Any]] | None = None,
-) -> MLP | TabularPredictor:
-    """Return the model that was saved: an `MLP`, or the predictor of a raw table.
+) -> Network | TabularPredictor:
+    """Return the model that was saved: an `MLP`, another `Network`, or the predictor of a raw table.
 
-    A file that `MLP.save` wrote comes back as an `MLP`. One that `TabularPredictor.save` or ``gdkernels train --out``
-    wrote comes back as a `TabularPredictor`, whose ``network`` is the `MLP`.
+    A file that `Network.save` wrote comes back as an `MLP` if it is a chain of dense layers, and as a `Network`
+    otherwise. One that `TabularPredictor.save` or ``gdkernels train --out`` wrote comes back as a `TabularPredictor`,
+    whose ``network`` is that.
 
     Parameters
     ----------
@@ -39,7 +40,7 @@ def load(
     InputError
         If a function that is not built in is missing from `objects`.
     """
-    network = load_mlp(path, backend=backend, device=device, objects=objects)
+    network = load_network(path, backend=backend, device=device, objects=objects)
     if "preparation" in network.extra:
         return TabularPredictor.of_network(network, path, backend, device)
     return network

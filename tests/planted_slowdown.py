@@ -31,6 +31,7 @@ def slowed(call):
     return run
 class Backend({kind}):
     name = "slowed-{name}"
+    contract = 2
     def compile(self, program, plan):
         made = super().compile(program, plan) or DefinitionExecutable(self, program, plan)
         made.run, made.predict = slowed(made.run), slowed(made.predict)

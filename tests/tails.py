@@ -9,11 +9,10 @@ import math
 import numpy as np
 
 from gdkernels.backend import verification
-from gdkernels.backend.program import Program
 from gdkernels.definition import activations
-from gdkernels.definition.network import Layer
 from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import SGD
+from gdkernels.testing.cases import chained
 
 POINTS = (-80.0, -50.0, -30.0, -20.0, -17.0, -10.0, -5.0, -1.0)
 NAMES = ("sigmoid", "silu", "elu", "softplus")
@@ -49,17 +48,17 @@ def total(prediction, target, *, xp):
 
 
 def program(name):
-    return Program((activations.BY_NAME[name],), objective=Objective(total), optimizer=SGD())
+    return chained((activations.BY_NAME[name],), (1, len(POINTS)), objective=Objective(total), optimizer=SGD())
 
 
 def check_executable(name, executable):
     """Assert the same of an executable: a step at rate 1 takes the gradient from biases that were 0."""
     x, y = np.ones((1, 1), np.float32), np.zeros((1, len(POINTS)), np.float32)
-    parameters = (Layer(np.asarray([POINTS], np.float32), np.zeros(len(POINTS), np.float32)),)
+    parameters = {"W0": np.asarray([POINTS], np.float32), "b0": np.zeros(len(POINTS), np.float32)}
     values = executable.predict(parameters, x)
     state = verification.start(program(name), parameters, np.array)
     executable.run(state, x, y, np.zeros(1, np.int64), 1, np.ones(1))
-    check(name, values, -np.asarray(state.parameters[0].b))
+    check(name, values, -np.asarray(state.parameters["b0"]))
 
 
 def check(name, values, slopes):

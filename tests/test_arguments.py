@@ -12,12 +12,11 @@ from persistent_twin import TwinDevice
 from gdkernels.backend import Plan, verification
 from gdkernels.backend.definition_executable import DefinitionExecutable
 from gdkernels.backend.gradient_accumulation import AccumulatingExecutable
-from gdkernels.backend.program import Program
 from gdkernels.definition import activations, losses
-from gdkernels.definition.network import Layer
 from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import SGD
 from gdkernels.errors import InputError
+from gdkernels.testing.cases import chained
 
 RECORDS, STEPS = 20, 3
 
@@ -57,19 +56,20 @@ def arguments(**changed):
 
 
 def parameters():
-    return [Layer(np.ones((5, 4), np.float32)), Layer(np.ones((4, 3), np.float32))]
+    return {"W0": np.ones((5, 4), np.float32), "W1": np.ones((4, 3), np.float32)}
 
 
 def run(make, folder, *, weighted=True, trains=True, **changed):
     settings = {"objective": Objective(losses.sse), "optimizer": SGD()} if trains else {}
-    program = Program((activations.tanh, activations.identity), bias=False, weighted=weighted, **settings)
+    functions = (activations.tanh, activations.identity)
+    program = chained(functions, (5, 4, 3), bias=False, weighted=weighted, **settings)
     state = verification.start(program, parameters(), np.array)
     given = arguments(**changed)
-    before = [layer.W.copy() for layer in state.parameters]
+    before = {name: a.copy() for name, a in state.parameters.items()}
     with pytest.raises(InputError) as error:
         make(program, folder).run(state, **given)
     assert state.step == 0
-    assert all(np.array_equal(a, layer.W) for a, layer in zip(before, state.parameters, strict=True))
+    assert all(np.array_equal(a, state.parameters[name]) for name, a in before.items())
     return str(error.value)
 
 
@@ -140,9 +140,8 @@ def test_a_program_that_only_predicts_cannot_be_trained(host, folder, make):
 
 @pytest.mark.parametrize("make", EXECUTABLES, ids=lambda make: make.__name__)
 def test_inputs_of_another_width_are_not_predicted(host, folder, make):
-    program = Program(
-        (activations.tanh, activations.identity), bias=False, objective=Objective(losses.sse), optimizer=SGD()
-    )
+    functions = (activations.tanh, activations.identity)
+    program = chained(functions, (5, 4, 3), bias=False, objective=Objective(losses.sse), optimizer=SGD())
     executable, layers = make(program, folder), parameters()
     with pytest.raises(InputError) as error:
         executable.predict(layers, np.ones((4, 6), np.float32))

@@ -8,20 +8,19 @@ from gdkernels_numpy import NumPyBackend
 
 from gdkernels.backend import Plan
 from gdkernels.backend.definition_executable import DefinitionExecutable, bind
-from gdkernels.backend.program import Program
 from gdkernels.backend.verification import start
 from gdkernels.definition import activations, losses
-from gdkernels.definition.network import Layer
 from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import SGD, Optimizer
 from gdkernels.errors import InputError
+from gdkernels.testing.cases import chained
 
 PLAN = Plan("numpy", "cpu", "float32")
 
 
 def parameters():
     random = np.random.default_rng(0)
-    return [Layer(random.normal(size=(3, 2)).astype("float32"), np.zeros(2, dtype="float32"))]
+    return {"W0": random.normal(size=(3, 2)).astype("float32"), "b0": np.zeros(2, dtype="float32")}
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class Widening(Optimizer):
 
 
 def test_a_rule_that_widens_the_weights_is_named_with_what_to_write():
-    program = Program((activations.identity,), objective=Objective(losses.sse), optimizer=Widening())
+    program = chained((activations.identity,), (3, 2), objective=Objective(losses.sse), optimizer=Widening())
     executable = bind(NumPyBackend(), program, PLAN)
     ones = np.ones((4, 3), dtype="float32")
     with pytest.raises(InputError, match=r"Widening turned float32 weights into float64: .* write \(…\)\*\*0.5"):
@@ -41,7 +40,7 @@ def test_a_rule_that_widens_the_weights_is_named_with_what_to_write():
 
 
 def test_bind_takes_what_the_backend_compiled():
-    program = Program((activations.tanh,), objective=Objective(losses.sse), optimizer=SGD())
+    program = chained((activations.tanh,), (3, 2), objective=Objective(losses.sse), optimizer=SGD())
     compiled = DefinitionExecutable(NumPyBackend(), program, PLAN)
 
     class Compiling(NumPyBackend):

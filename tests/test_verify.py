@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from gdkernels_numpy import NumPyBackend
 
-from gdkernels.backend.program import Program
 from gdkernels.backend.verification import (
     bound,
     continue_on_numpy,
@@ -19,10 +18,10 @@ from gdkernels.backend.verification import (
     start,
 )
 from gdkernels.definition import activations, losses
-from gdkernels.definition.network import Layer
 from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import SGD, Adam
 from gdkernels.errors import BackendError
+from gdkernels.testing.cases import chained
 
 
 def test_relative_error():
@@ -48,21 +47,23 @@ def test_bound():
     [([2.0], [3.0], 10.0, [2.24]), ([1.0, 2.0], [3.0, 4.0], 6.0, [0.7, 1.6])],
 )
 def test_reference_does_the_textbook_step(weights, row, target, moved):
-    program = Program((activations.identity,), bias=False, objective=Objective(losses.mse), optimizer=SGD(0.01))
+    widths = (len(weights), 1)
+    program = chained((activations.identity,), widths, bias=False, objective=Objective(losses.mse), optimizer=SGD(0.01))
     x, y = np.asarray([row]), np.asarray([[target]])
     W = np.asarray(weights)[:, None]
-    loss, state = reference(program, [Layer(W)], x, y, np.asarray([0]), 1, np.asarray([0.01]))
-    assert np.allclose(state.parameters[0].W[:, 0], moved, rtol=1e-15)
+    loss, state = reference(program, {"W0": W}, x, y, np.asarray([0]), 1, np.asarray([0.01]))
+    assert np.allclose(state.parameters["W0"][:, 0], moved, rtol=1e-15)
     assert math.isclose(loss, (target - np.dot(weights, row)) ** 2)
     assert state.step == 1
     assert W[:, 0].tolist() == weights
 
 
 def test_reference_goes_through_the_batches_and_continues():
-    program = Program((activations.identity,), objective=Objective(losses.sse), optimizer=Adam(), gradient_norm=True)
+    settings = {"objective": Objective(losses.sse), "optimizer": Adam(), "gradient_norm": True}
+    program = chained((activations.identity,), (2, 1), **settings)
     random = np.random.default_rng(0)
     x, y = random.normal(size=(5, 2)), random.normal(size=(5, 1))
-    parameters = [Layer(random.normal(size=(2, 1)), np.zeros(1))]
+    parameters = {"W0": random.normal(size=(2, 1)), "b0": np.zeros(1)}
     order, rates = np.asarray([4, 0, 2, 1, 3]), np.asarray([0.1, 0.2, 0.3])
     loss, whole = reference(program, parameters, x, y, order, 2, rates)
 
@@ -86,19 +87,19 @@ def test_reference_goes_through_the_batches_and_continues():
 def test_low_precisions_round_the_operands_of_products(precision, bits):
     # One input, one weight: the output is their product. Halfway cases go to the even neighbour.
     ulp = 2.0 ** -(bits - 1)
-    program = Program((activations.identity,), bias=False, objective=Objective(losses.sse), optimizer=SGD())
+    program = chained((activations.identity,), (1, 1), bias=False, objective=Objective(losses.sse), optimizer=SGD())
     for weight, rounded in [
         (1 + ulp, 1 + ulp),
         (1 + ulp / 2, 1.0),
         (1 + 3 * ulp / 2, 1 + 2 * ulp),
         (-1 - 0.6 * ulp, -1 - ulp),
     ]:
-        state = start(program, [Layer(np.float32([[weight]]))], np.asarray)
+        state = start(program, {"W0": np.float32([[weight]])}, np.asarray)
         loss, _ = continue_on_numpy(
             program, state, np.float32([[2.0]]), np.float32([[0.0]]), np.asarray([0]), 1, np.zeros(1), precision
         )
         assert loss == 0.5 * (2 * rounded) ** 2
-        assert state.parameters[0].W[0, 0] == np.float32(weight), "masters keep their bits"
+        assert state.parameters["W0"][0, 0] == np.float32(weight), "masters keep their bits"
 
 
 def with_namespace(**functions):

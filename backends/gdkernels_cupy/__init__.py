@@ -53,6 +53,7 @@ class CuPyBackend(Backend):
     name = "cupy"
     priority = 20
     compiles_weighted = True
+    contract = 2
 
     def unavailable(self) -> str | None:
         try:

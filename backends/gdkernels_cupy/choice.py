@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.backend import Backend, Executable, Plan, State, storage_dtype
-from gdkernels.backend.arguments import check_run, widths_of
+from gdkernels.backend.arguments import check_run
 from gdkernels.backend.definition_executable import DefinitionExecutable
 from gdkernels.backend.program import Program
-from gdkernels.definition.network import Layers
+from gdkernels.definition.network import Arrays
 from gdkernels.errors import BackendError
 from gdkernels.lowering.steps import ScheduleError
 from gdkernels_cupy.checking.check import Call, SelfCheck, check_mode
@@ -118,9 +118,9 @@ class ChosenExecutable(Executable):
             self._last = self._graphs
             return self._last.run(state, x, y, order, batch_size, learning_rates, sample_weight)
 
-    def predict(self, parameters: Layers, x: Any) -> Any:
+    def predict(self, parameters: Arrays, x: Any) -> Any:
         with as_backend_errors(self._device):
-            key = widths_of(parameters), int(x.shape[0]).bit_length()
+            key = self._program.widths, int(x.shape[0]).bit_length()
             if check_mode() == "never" or not x.shape[0]:
                 return self._graphs.predict(parameters, x)
             if key in self._predicts:
@@ -157,7 +157,7 @@ class ChosenExecutable(Executable):
         BackendError
             Where none does.
         """
-        widths = widths_of(call.state.parameters)
+        widths = self._program.widths
         if self._wished.choices.get("kernel") == _DEFINITION:
             return self._definition([])
         problems = []

@@ -26,6 +26,7 @@ class NumbaBackend(Backend):
     name = "numba"
     priority = 10
     compiles_weighted = True
+    contract = 2
 
     def unavailable(self) -> str | None:
         from gdkernels_numba.cpu.jit import why_no_llvm

@@ -1,18 +1,18 @@
 """A program that runs as fused code on the CPU."""
 
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import replace
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from gdkernels.backend import Executable, Plan, State
-from gdkernels.backend.arguments import arrays_by_name, check_prediction, check_run, widths_of
+from gdkernels.backend.arguments import arrays_by_name, check_prediction, check_run
 from gdkernels.backend.program import Program
-from gdkernels.definition.network import Layers, map_layers
+from gdkernels.definition.network import Arrays
 from gdkernels.lowering.scalars import known_of_steps
 from gdkernels.lowering.task import ScheduledTask
 from gdkernels_numba.bytecode.arena import pitch_of
@@ -44,7 +44,7 @@ class FusedExecutable(Executable):
         self._program, self._compiled = program, compiled
         self._dtype = np.dtype(compiled.kernels.format.dtype)
         self._wished = dict(plan.choices)
-        self._bound: dict[tuple[bool, tuple[int, ...], int], BoundStep] = {}
+        self._bound: dict[tuple[bool, int], BoundStep] = {}
 
     # ---- the contract
 
@@ -62,14 +62,15 @@ class FusedExecutable(Executable):
         x, y = self._contiguous(x), self._contiguous(y)
         weights = None if sample_weight is None else self._contiguous(sample_weight)
         check_run(self._program, state.parameters, x, y, order, batch_size, learning_rates, weights)
-        task, widths = self._compiled.step, widths_of(state.parameters)
+        task = self._compiled.step
         assert task is not None, "what has an optimizer has a step"
         steps, l2 = len(learning_rates), self._program.l2
         # By the full batch, also where these rows are only the last and smaller one: the plan of a fit stays one plan.
-        bound = self._bind(task, widths, batch_size)
+        bound = self._bind(task, batch_size)
 
-        state.parameters = map_layers(self._writable, state.parameters)
-        state.slots = map_layers(lambda slots: tuple(map(self._writable, slots)), state.slots)
+        trained = {name: self._writable(state.parameters[name]) for name in self._program.trained}
+        state.parameters = {**state.parameters, **trained}
+        state.slots = {name: tuple(map(self._writable, slots)) for name, slots in state.slots.items()}
         arrays = {"x": x, "y": y, **arrays_by_name(state.parameters, state.slots)}
         if weights is not None:
             arrays["sample_weight"] = weights[order]
@@ -78,16 +79,15 @@ class FusedExecutable(Executable):
         state.step += steps
         return total, norms / steps if self._program.gradient_norm else None
 
-    def predict(self, parameters: Layers, x: Any) -> Any:
-        widths = widths_of(parameters)
+    def predict(self, parameters: Arrays, x: Any) -> Any:
         x = self._contiguous(x)
-        check_prediction(parameters, x)
-        output = np.empty((x.shape[0], widths[-1]), self._dtype)
+        check_prediction(self._program, parameters, x)
+        output = np.empty((x.shape[0], self._program.outputs), self._dtype)
         if x.shape[0]:
             # A power of two, so that a few sets of instruction streams serve any number of rows.
             rows = min(1 << (x.shape[0] - 1).bit_length(), _PREDICTED_ROWS)
-            bound = self._bind(self._compiled.prediction, widths, rows)
-            plain = map_layers(self._contiguous, parameters)
+            bound = self._bind(self._compiled.prediction, rows)
+            plain = {name: self._contiguous(a) for name, a in parameters.items()}
             arrays = {"x": x, "prediction": output, **arrays_by_name(plain)}
             for start in range(0, x.shape[0], rows):
                 part = {**arrays, "x": x[start : start + rows], "prediction": output[start : start + rows]}
@@ -96,21 +96,20 @@ class FusedExecutable(Executable):
         return output
 
     def workspace(self, batch_size: int) -> int:
-        widths = next((widths for training, widths, _ in self._bound if training), None)
         task = self._compiled.step
-        if widths is None or task is None:
-            return 0  # not known before the first run
-        sizes = task.sizes(widths, batch_size)
+        if task is None:
+            return 0
+        sizes = task.sizes_with(batch_size)
         return BoundStep.measure(task, self._compiled.kernels, sizes, self._choose(task, sizes, batch_size))
 
     # ---- sizes
 
-    def _bind(self, task: ScheduledTask, widths: tuple[int, ...], batch: int) -> BoundStep:
+    def _bind(self, task: ScheduledTask, batch: int) -> BoundStep:
         training = task.output is None
-        key = (training, widths, batch)
+        key = (training, batch)
         bound = self._bound.get(key)
         if bound is None:
-            sizes = task.sizes(widths, batch)
+            sizes = task.sizes_with(batch)
             bound = BoundStep(task, self._compiled.kernels, sizes, self._choose(task, sizes, batch))
             alike = [k for k in self._bound if k[0] == training]
             for old in alike if training else alike[: 1 - _KEPT_PREDICTIONS]:
@@ -122,8 +121,7 @@ class FusedExecutable(Executable):
 
     def _choose(self, task: ScheduledTask, sizes: Mapping[str, int], batch: int) -> StepChoices:
         form = self._compiled.kernels.format
-        widths = [sizes[str(d)] for d in task.widths]
-        weights = sum(m * n for m, n in pairwise(widths))
+        weights = sum(math.prod(p.shape) for p in self._program.parameters.values() if len(p.shape) == 2)
         training = task.output is None
         kept = [b for b in task.schedule.buffers if b.kept]
         row_bytes = sum(-(-sizes[b.width.name] // form.panel) * pitch_of(sizes[b.width.name], form) for b in kept)
@@ -132,7 +130,7 @@ class FusedExecutable(Executable):
             batch=batch,
             flops=(6.0 if training else 2.0) * weights * batch,
             row_bytes=row_bytes // narrower,
-            widest_bytes=max(widths) * form.size,
+            widest_bytes=max(self._program.widths) * form.size,
             weight_bytes=weights * form.size * (2 if training else 1) // narrower,
             alone=not training,
         )

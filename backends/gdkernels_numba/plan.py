@@ -166,7 +166,7 @@ def choose(
         higher = 32 if format.amx else 12
         rows = _ROW_BLOCK * (8 if footprint.weight_bytes <= caches.second // 2 else higher)
         if tile_local:
-            rows = max(4 * _ROW_BLOCK, min(8 * _ROW_BLOCK, caches.second // 2 // footprint.row_bytes))
+            rows = max(4 * _ROW_BLOCK, min(8 * _ROW_BLOCK, caches.second // 2 // max(1, footprint.row_bytes)))
         tile_rows = padded(-(-share // -(-share // rows)), GRAIN)  # tiles of equal height
     tile_rows = footprint.batch if column_parallel else max(1, min(int(tile_rows), share))
     if format.bf16:  # whole squares are rounded

@@ -140,7 +140,7 @@ def step_against_interpreter(name: str, precision: str) -> dict[str, float]:
     loss, _ = executable.run(state, put(data.x), put(data.y), order, case.batch_size, np.full(1, case.learning_rate))
 
     task = schedule_training(case.program, CUDA_FUNCTIONS)
-    sizes = task.sizes(case.widths, len(order))
+    sizes = task.sizes_with(len(order))
     epilogues = executable.plan.choices["epilogues"]
     interpreter = Interpreter(lower(task, sizes, precision, (len(order),), epilogues), precision)
     before = start(case.program, data.parameters, lambda a: np.asarray(a, dtype))
@@ -150,7 +150,9 @@ def step_against_interpreter(name: str, precision: str) -> dict[str, float]:
     interpreter.step({"x": data.x.astype(dtype), "y": data.y.astype(dtype)}, order, scalars)
     wanted = interpreter.store()
     found = dict(named_arrays(state, backend.to_numpy))
-    return {"the loss": abs(loss / interpreter.sums[0] - 1)} | {n: relative_error(found[n], wanted[n]) for n in wanted}
+    return {"the loss": abs(loss / interpreter.sums[0] - 1)} | {
+        n: relative_error(found[n], wanted[n].reshape(found[n].shape)) for n in wanted
+    }
 
 
 def repeats(name: str, precision: str, times: int = 1000) -> int:

@@ -15,7 +15,7 @@ from benchmarks.gpu.cases import GPUCase
 from benchmarks.gpu.participants import REFERENCE, participant_of
 from gdkernels.backend.verification import relative_error
 from gdkernels.bench.participants.participant import ParticipantError
-from gdkernels.bench.participants.task import TrainingTask, named
+from gdkernels.bench.participants.task import TrainingTask
 from gdkernels.bench.processes.client import ParticipantProcess
 from gdkernels.errors import BackendError
 
@@ -76,5 +76,5 @@ def _reference(task: TrainingTask) -> Movements:
 def _moved(process: ParticipantProcess, task: TrainingTask) -> Movements:
     """Load a task, and return what the first steps added to each parameter."""
     process.load(task)
-    begun, parameters = named(task.parameters()), process.first_steps(task.checked_records()).parameters
+    begun, parameters = task.parameters(), process.first_steps(task.checked_records()).parameters
     return {name: parameters[name].astype(np.float64) - a for name, a in begun.items()}

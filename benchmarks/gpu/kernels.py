@@ -17,6 +17,7 @@ from pathlib import Path
 
 from gdkernels.backend.program import Program
 from gdkernels.definition import activations, losses
+from gdkernels.definition.chain import chain
 from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import SGD, Adam, Optimizer
 from gdkernels.lowering.steps import ScheduleError
@@ -29,21 +30,21 @@ ARCHITECTURES = {80: 166912, 86: 101376, 89: 101376, 90: 232448, 100: 232448, 12
 _OPTIONS = ("-std=c++17", "-ftz=true", "--device-as-default-execution-space", "--ptxas-options=-v")
 
 
-def _square(function: activations.Activation, layers: int, optimizer: Optimizer) -> Program:
-    functions = (*[function] * (layers - 1), activations.identity)
-    return Program(functions, objective=Objective(losses.sse), optimizer=optimizer)
+def _program(function: activations.Activation, widths: tuple[int, ...], optimizer: Optimizer) -> Program:
+    functions = (*[function] * (len(widths) - 2), activations.identity)
+    return Program(chain(widths[1:], functions), widths[0], objective=Objective(losses.sse), optimizer=optimizer)
 
 
 _RELU, _GELU = activations.relu, activations.gelu
-_NARROW: dict[str, tuple[Program, tuple[int, ...], str]] = {
-    "four of 64, relu": (_square(_RELU, 4, SGD()), (64,) * 5, "bfloat16"),
-    "four of 64, gelu, Adam": (_square(_GELU, 4, Adam()), (64,) * 5, "bfloat16"),
-    "three of 64, relu": (_square(_RELU, 3, SGD()), (64,) * 4, "tf32"),
-    "20-48-32-3, relu": (_square(_RELU, 3, Adam()), (20, 48, 32, 3), "tf32"),
+_NARROW: dict[str, tuple[Program, str]] = {
+    "four of 64, relu": (_program(_RELU, (64,) * 5, SGD()), "bfloat16"),
+    "four of 64, gelu, Adam": (_program(_GELU, (64,) * 5, Adam()), "bfloat16"),
+    "three of 64, relu": (_program(_RELU, (64,) * 4, SGD()), "tf32"),
+    "20-48-32-3, relu": (_program(_RELU, (20, 48, 32, 3), Adam()), "tf32"),
 }
-_GRAPHS: dict[str, tuple[Program, tuple[int, ...]]] = {
-    "three of 256, relu": (_square(_RELU, 3, SGD()), (256,) * 4),
-    "three of 256, gelu, Adam": (_square(_GELU, 3, Adam()), (256,) * 4),
+_GRAPHS: dict[str, Program] = {
+    "three of 256, relu": _program(_RELU, (256,) * 4, SGD()),
+    "three of 256, gelu, Adam": _program(_GELU, (256,) * 4, Adam()),
 }
 
 
@@ -117,16 +118,16 @@ def _texts(capability: int) -> Iterator[tuple[str, str, int, str | None] | tuple
 
     from gdkernels.lowering.task import schedule_training
 
-    for name, (program, widths) in _GRAPHS.items():
+    for name, program in _GRAPHS.items():
         task = schedule_training(program, CUDA_FUNCTIONS)
         for precision in ("float64", "float32", "bfloat16"):
             chosen = [e for e in EPILOGUES if e in applicable(precision)]
-            lists = [lower(task, task.sizes(widths, 1024), precision, (1024,), e) for e in (chosen, ())]
+            lists = [lower(task, task.sizes_with(1024), precision, (1024,), e) for e in (chosen, ())]
             yield f"graphs: {name}, {precision}", module_text(lists), 0, None
-    for name, (program, narrow, precision) in _NARROW.items():
+    for name, (program, precision) in _NARROW.items():
         title = f"persistent: {name}, {precision}"
         try:
-            source = next(sources_of(program, narrow, precision, ARCHITECTURES[capability]))
+            source = next(sources_of(program, program.widths, precision, ARCHITECTURES[capability]))
         except ScheduleError as error:
             yield title, str(error)
             continue

@@ -13,6 +13,7 @@ from gdkernels.bench.participants.adapter import Adapter, Order
 from gdkernels.bench.participants.adapters.choose import adapter_of
 from gdkernels.bench.participants.participant import Participant, UnsuitableError
 from gdkernels.bench.participants.task import TrainingTask
+from gdkernels.definition.chain import by_layer
 from gdkernels.system.machine import cores
 
 __all__ = ["NAMES", "REFERENCE", "ExecutableAdapter", "gpu_adapter_of", "participant_of"]
@@ -77,7 +78,7 @@ class ExecutableAdapter(Adapter):
 
     def layers(self) -> list[tuple[Any, Any]]:
         to_numpy = self._backend.to_numpy
-        return [(to_numpy(layer.W), to_numpy(layer.b)) for layer in self._state.parameters]
+        return [(to_numpy(layer.W), to_numpy(layer.b)) for layer in by_layer(self._state.parameters)]
 
     def described(self, stage: str) -> dict[str, Any]:
         return {"origin": self._executable.origin, "plan": dict(self._executable.plan.choices)}

@@ -5,7 +5,7 @@ A plug-in imports `Backend`, `Executable`, `Plan` and `State` from here. A `Prog
 runs, and each backend decides how it compiles.
 """
 
-from gdkernels.backend.contract import PRECISIONS, Backend, Executable, Plan, State, host_array, storage_dtype
+from gdkernels.backend.contract import CONTRACT, PRECISIONS, Backend, Executable, Plan, State, host_array, storage_dtype
 from gdkernels.backend.program import Program
 
-__all__ = ["PRECISIONS", "Backend", "Executable", "Plan", "Program", "State", "host_array", "storage_dtype"]
+__all__ = ["CONTRACT", "PRECISIONS", "Backend", "Executable", "Plan", "Program", "State", "host_array", "storage_dtype"]

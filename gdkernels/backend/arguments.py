@@ -1,4 +1,4 @@
-"""The arguments of an executable: their names and widths, and the checks that every executable makes before it runs.
+"""The arguments of an executable: their names, and the checks that every executable makes before it runs.
 
 Compiled code checks nothing itself: a row number too large would read memory that belongs to somebody else.
 """
@@ -8,33 +8,25 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gdkernels.backend.program import Program
-from gdkernels.definition.network import Layers
+from gdkernels.backend.program import Program, slot_names
+from gdkernels.definition.network import Arrays, Slots
 from gdkernels.errors import InputError
 
-__all__ = ["arrays_by_name", "check_prediction", "check_run", "widths_of"]
+__all__ = ["arrays_by_name", "check_prediction", "check_run"]
 
 
-def widths_of(parameters: Layers) -> tuple[int, ...]:
-    """Return the number of inputs and the units of each layer."""
-    return (int(parameters[0].W.shape[0]), *(int(layer.W.shape[1]) for layer in parameters))
-
-
-def arrays_by_name(parameters: Layers, slots: Layers = ()) -> dict[str, Any]:
+def arrays_by_name(parameters: Arrays, slots: Slots | None = None) -> dict[str, Any]:
     """Return the arrays by the names that `Program.trace` gives them: ``W0``, ``W0.0`` (a slot), ``b0``, …."""
     named: dict[str, Any] = {}
-    for k, layer in enumerate(parameters):
-        moved = slots[k] if slots else (None,) * len(layer)
-        for kind, array, its_slots in zip(layer._fields, layer, moved, strict=True):
-            if array is not None:
-                named[f"{kind}{k}"] = array
-                named.update({f"{kind}{k}.{s}": slot for s, slot in enumerate(its_slots or ())})
+    for name, array in parameters.items():
+        mine = (slots or {}).get(name, ())
+        named |= {name: array, **dict(zip(slot_names(name, len(mine)), mine, strict=True))}
     return named
 
 
 def check_run(
     program: Program,
-    parameters: Layers,
+    parameters: Arrays,
     x: Any,
     y: Any,
     order: npt.NDArray[np.int64],
@@ -51,9 +43,12 @@ def check_run(
     """
     if program.objective is None or program.optimizer is None:
         raise InputError("this program only predicts: it has no loss and no optimizer to train with")
-    widths, shapes, records = widths_of(parameters), [tuple(a.shape) for a in (x, y)], x.shape[0]
-    if shapes != [(records, widths[0]), (records, widths[-1])]:
-        raise InputError(f"x {shapes[0]} and y {shapes[1]} do not fit a network of {widths[0]} to {widths[-1]} units")
+    _check_parameters(program, parameters)
+    shapes, records = [tuple(a.shape) for a in (x, y)], x.shape[0]
+    if shapes != [(records, program.inputs), (records, program.outputs)]:
+        raise InputError(
+            f"x {shapes[0]} and y {shapes[1]} do not fit a network of {program.inputs} to {program.outputs} units"
+        )
     given = None if sample_weight is None else list(sample_weight.shape)
     if given != ([records] if program.weighted else None):
         wanted = f"takes sample_weight [{records}]" if program.weighted else "takes no sample_weight"
@@ -73,16 +68,28 @@ def check_run(
         )
 
 
-def check_prediction(parameters: Layers, x: Any) -> None:
-    """Refuse an x that `Executable.predict` cannot take.
+def check_prediction(program: Program, parameters: Arrays, x: Any) -> None:
+    """Refuse arguments that `Executable.predict` cannot take.
 
     Raises
     ------
     InputError
-        For another number of columns than the network has inputs.
+        For another number of columns than the network has inputs, and for parameters of another network.
     """
-    inputs = widths_of(parameters)[0]
+    _check_parameters(program, parameters)
+    inputs = program.inputs
     if len(x.shape) != 2:
         raise InputError(f"x {tuple(x.shape)} must be [records, {inputs}]")
     if x.shape[1] != inputs:
         raise InputError(f"x has {x.shape[1]} columns, the network {inputs} inputs")
+
+
+def _check_parameters(program: Program, parameters: Arrays) -> None:
+    if parameters.keys() != program.parameters.keys():
+        raise InputError(
+            f"the parameters {', '.join(parameters)} are not those of the program: {', '.join(program.parameters)}"
+        )
+    for name, told in program.parameters.items():
+        shape = tuple(parameters[name].shape)
+        if shape != told.shape:
+            raise InputError(f"{name} {shape} does not fit the program, where it is {told.shape}")

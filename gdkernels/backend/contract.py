@@ -13,11 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.backend.program import Program
-from gdkernels.definition.network import Layer, Layers
+from gdkernels.definition.network import Arrays
 
-__all__ = ["PRECISIONS", "Backend", "Executable", "Plan", "State", "host_array", "storage_dtype"]
+__all__ = ["CONTRACT", "PRECISIONS", "Backend", "Executable", "Plan", "State", "host_array", "storage_dtype"]
 
 PRECISIONS = ("float64", "float32", "tf32", "bfloat16")
+CONTRACT = 2  # 1 had chains of dense layers alone, whose parameters came layer by layer
 
 
 def storage_dtype(precision: str) -> str:
@@ -66,24 +67,30 @@ class Plan:
 
 @dataclass
 class State:
-    """The state of a training: parameters, optimizer slots, and the number of steps done."""
+    """The state of a training.
 
-    parameters: tuple[Layer, ...]
-    slots: tuple[Layer, ...]
+    Attributes
+    ----------
+    parameters
+        The network's parameters and constants, by name.
+    slots
+        For each parameter that is trained, the arrays that the optimizer carries.
+    step
+        The number of steps done.
+    """
+
+    parameters: dict[str, Any]
+    slots: dict[str, tuple[Any, ...]]
     step: int = 0
 
     def copy(self, xp: Any) -> State:
         """Return a state that shares no array with this one."""
 
         def copied(a: Any) -> Any:
-            if a is None:
-                return None
-            return tuple(map(copied, a)) if isinstance(a, tuple) else xp.asarray(a, copy=True)
+            return xp.asarray(a, copy=True)
 
-        def layers(given: tuple[Layer, ...]) -> tuple[Layer, ...]:
-            return tuple(Layer(copied(W), copied(b)) for W, b in given)
-
-        return State(layers(self.parameters), layers(self.slots), self.step)
+        parameters = {name: copied(a) for name, a in self.parameters.items()}
+        return State(parameters, {name: tuple(map(copied, s)) for name, s in self.slots.items()}, self.step)
 
 
 class Executable(ABC):
@@ -130,7 +137,7 @@ class Executable(ABC):
         """
 
     @abstractmethod
-    def predict(self, parameters: Layers, x: Any) -> Any:
+    def predict(self, parameters: Arrays, x: Any) -> Any:
         """Return the network's output [records, outputs]."""
 
     def workspace(self, batch_size: int) -> int:
@@ -149,12 +156,16 @@ class Backend(ABC):
         What it can do here of "float64", "float32", "tf32" and "bfloat16".
     compiles_weighted
         Whether `compile` takes weighted programs; if not, gdkernels runs their definition.
+    contract
+        The version of this contract that `compile` is written for; the present one is `CONTRACT`. Say it where you
+        have a `compile` of your own.
     """
 
     name: ClassVar[str]
     priority: ClassVar[int] = 0
     precisions: ClassVar[tuple[str, ...]] = ("float64", "float32")
     compiles_weighted: ClassVar[bool] = False
+    contract: ClassVar[int] = 1
 
     @abstractmethod
     def unavailable(self) -> str | None:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from gdkernels.backend import Backend, Executable, Plan, State
 from gdkernels.backend.arguments import check_prediction, check_run
 from gdkernels.backend.program import Program
-from gdkernels.definition.network import Layers
+from gdkernels.definition.network import Arrays
 from gdkernels.errors import InputError
 
 __all__ = ["DefinitionExecutable", "bind"]
@@ -47,7 +47,7 @@ class DefinitionExecutable(Executable):
         # Summed on the device, in float64 where it has that, so that no step waits for the host.
         total: Any = 0.0
         norms: Any = 0.0
-        with self._context(state.parameters, batch_size):
+        with self._context(batch_size):
             for k, learning_rate in enumerate(learning_rates):
                 # Slices end where the array does, because the standard does not define slices beyond the end.
                 batch = rows[k * batch_size : min((k + 1) * batch_size, len(order))]
@@ -69,13 +69,12 @@ class DefinitionExecutable(Executable):
                     norms = norms + self._wide(norm)
         return float(total), float(norms) / len(learning_rates) if self._program.gradient_norm else None
 
-    def predict(self, parameters: Layers, x: Any) -> Any:
-        check_prediction(parameters, x)
-        widest = max(max(layer.W.shape) for layer in parameters)
-        size = max(1, _CHUNK_ELEMENTS // widest)
+    def predict(self, parameters: Arrays, x: Any) -> Any:
+        check_prediction(self._program, parameters, x)
+        size = max(1, _CHUNK_ELEMENTS // max(self._program.widths))
         count = x.shape[0]
         xp = self._backend.xp
-        with self._context(parameters, min(size, count)):
+        with self._context(min(size, count)):
             parts = [
                 self._program.forward(parameters, x[k : min(k + size, count), :], xp=xp)
                 for k in range(0, max(1, count), size)
@@ -87,18 +86,18 @@ class DefinitionExecutable(Executable):
         return xp.astype(a, xp.float64) if "float64" in self._backend.precisions else a
 
     @contextmanager
-    def _context(self, parameters: Layers, rows: int) -> Iterator[None]:
-        flops = 2 * rows * max(math.prod(layer.W.shape) for layer in parameters)
+    def _context(self, rows: int) -> Iterator[None]:
+        flops = 2 * rows * max(math.prod(p.shape) for p in self._program.parameters.values())
         # Overflow is reported once, when the loss of the epoch is checked, and not by warnings on the way.
         with self._backend.on_device(self.plan.device), self._backend.for_products(flops), np.errstate(all="ignore"):
             yield
 
-    def _check_dtypes(self, before: Layers, after: Layers) -> None:
-        for old, new in zip(before, after, strict=True):
-            if old.W.dtype != new.W.dtype:
+    def _check_dtypes(self, before: Arrays, after: Arrays) -> None:
+        for name, old in before.items():
+            if old.dtype != after[name].dtype:
                 optimizer = type(self._program.optimizer).__name__
                 raise InputError(
-                    f"{optimizer} turned {old.W.dtype} weights into {new.W.dtype}: learning_rate and t are Python "
+                    f"{optimizer} turned {old.dtype} weights into {after[name].dtype}: learning_rate and t are Python "
                     "numbers, so write (…)**0.5 for their roots rather than xp.sqrt, and use xp on arrays only"
                 )
 

@@ -13,7 +13,7 @@ from gdkernels.backend import Backend, Executable, Plan, State
 from gdkernels.backend.arguments import check_run
 from gdkernels.backend.definition_executable import bind
 from gdkernels.backend.program import Program
-from gdkernels.definition.network import Layers, map_layers, step_along
+from gdkernels.definition.network import Arrays, step_along
 from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import Optimizer
 
@@ -54,7 +54,7 @@ def in_steps(
 
 
 def take_step(
-    program: Program, state: State, error: float, sums: Layers, *, total_weight: float, rate: float, xp: Any
+    program: Program, state: State, error: float, sums: Arrays, *, total_weight: float, rate: float, xp: Any
 ) -> tuple[float, float]:
     """Take the step of a batch whose gradient was summed, and return what `Executable.run` does for it.
 
@@ -68,13 +68,14 @@ def take_step(
     assert program.objective is not None
     assert program.optimizer is not None
     share = 1.0 / (total_weight or 1.0) if program.objective.reduction == "mean" else None
-    gradients = sums if share is None else map_layers(lambda g: g * share, sums)
+    gradients = sums if share is None else {name: g * share for name, g in sums.items()}
     del sums
     found, norm, state.parameters, state.slots = step_along(
         state.parameters,
         state.slots,
         error,
         gradients,
+        decaying=program.decaying,
         per_record=share if program.objective.l2_in_loss else None,
         objective=program.objective,
         optimizer=program.optimizer,
@@ -131,10 +132,12 @@ class AccumulatingExecutable(Executable):
         """Take the step of a batch, and return E before it and the norm of the gradient, or 0 if none is wanted."""
         xp = self._backend.xp
         weights = () if sample_weight is None else (sample_weight,)
-        sums = State(state.parameters, map_layers(lambda w: (xp.zeros_like(w),), state.parameters))
+        sums = State(
+            dict(state.parameters), {name: (xp.zeros_like(state.parameters[name]),) for name in self._program.trained}
+        )
         parts = np.zeros(-(-len(batch) // self._rows))
         error, _ = self._parts.run(sums, x, y, batch, self._rows, parts, *weights)
-        gradients = map_layers(lambda slots: slots[0], sums.slots)
+        gradients = {name: slots[0] for name, slots in sums.slots.items()}
         return take_step(
             self._program, state, error, gradients, total_weight=self._weight(sample_weight, batch), rate=rate, xp=xp
         )
@@ -146,5 +149,5 @@ class AccumulatingExecutable(Executable):
         rows = self._backend.asarray(batch, dtype="int64", device=self.plan.device)
         return float(xp.sum(xp.take(sample_weight, rows, axis=0)))
 
-    def predict(self, parameters: Layers, x: Any) -> Any:
+    def predict(self, parameters: Arrays, x: Any) -> Any:
         return self._parts.predict(parameters, x)

@@ -1,23 +1,29 @@
-"""A program: the structure of a training or a prediction; sizes come with the data."""
+"""A program: a network with what trains it, as a backend gets it."""
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from gdkernels.definition import network
-from gdkernels.definition.activations import Activation
-from gdkernels.definition.network import Layer, Layers, map_layers
+from gdkernels.definition.blocks.block import Block, Parameter, parameters_of
+from gdkernels.definition.network import Arrays, Slots
 from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import Optimizer
 from gdkernels.graph.namespace import Graph
 from gdkernels.graph.nodes import Dim, Node
 from gdkernels.graph.operations import SCALAR
 
-__all__ = ["Program", "TracedForward", "TracedStep"]
+__all__ = ["Program", "TracedForward", "TracedStep", "slot_names"]
 
 # The attributes of the objective that a program of 0.1 had itself, with their values in a program that only predicts.
 _OF_THE_OBJECTIVE = {"loss": None, "reduction": "mean", "l2_in_loss": False, "clip_norm": None}
+
+
+def slot_names(name: str, count: int) -> tuple[str, ...]:
+    """Return the names of the optimizer's slots of a parameter: ``W0.0``, ``W0.1``, …."""
+    return tuple(f"{name}.{s}" for s in range(count))
 
 
 @dataclass(frozen=True)
@@ -27,20 +33,21 @@ class TracedStep:
     Attributes
     ----------
     graph
-        The graph, with the inputs ``x``, ``y``, ``learning_rate``, ``t``, ``W0``, ``b0``, …, and for optimizer slot s
-        ``W0.s``, ``b0.s``, …. A weighted program also has
-        ``sample_weight``.
-    batch, widths
-        The size B of the batch, and n_0 … n_L of the layers.
+        The graph, with the inputs ``x``, ``y``, ``learning_rate``, ``t``, each parameter by its name, and for optimizer
+        slot s of ``W0`` the input ``W0.s``. A weighted program also has ``sample_weight``.
+    batch
+        The size B of the batch.
+    sizes
+        The other sizes, by name. Equal numbers are one size.
     error, norm
         E before the step; the norm of the gradient, or None if the program does not ask for it.
     results
-        For each parameter and slot, by the name of its input, the node of its new value.
+        For each parameter that is trained and each slot, by the name of its input, the node of its new value.
     """
 
     graph: Graph
     batch: Dim
-    widths: tuple[Dim, ...]
+    sizes: Mapping[str, int]
     error: Node
     norm: Node | None
     results: dict[str, Node]
@@ -48,11 +55,11 @@ class TracedStep:
 
 @dataclass(frozen=True)
 class TracedForward:
-    """A forward pass as a graph, with the inputs ``x``, ``W0``, ``b0``, …."""
+    """A forward pass as a graph, with the inputs ``x`` and each parameter by its name."""
 
     graph: Graph
     batch: Dim
-    widths: tuple[Dim, ...]
+    sizes: Mapping[str, int]
     output: Node
 
 
@@ -62,10 +69,10 @@ class Program:
 
     Attributes
     ----------
-    activations
-        A function for each layer, the output's last. Where the loss takes logits, the output's is the identity.
-    bias
-        Whether the layers have biases.
+    block
+        The network. Where the loss takes logits, its outputs are logits.
+    inputs
+        The number of its inputs.
     objective, optimizer
         The goal and the rule of the training.
     gradient_norm
@@ -74,12 +81,42 @@ class Program:
         Whether every record comes with the weight of its loss.
     """
 
-    activations: tuple[Activation, ...]
-    bias: bool = True
+    block: Block
+    inputs: int
     objective: Objective | None = None
     optimizer: Optimizer | None = None
     gradient_norm: bool = False
     weighted: bool = False
+
+    @cached_property
+    def parameters(self) -> Mapping[str, Parameter]:
+        """What the block says of each of its parameters and constants, by name."""
+        return parameters_of(self.block, self.inputs)
+
+    @cached_property
+    def trained(self) -> tuple[str, ...]:
+        """The names of the parameters that training changes."""
+        return tuple(name for name, parameter in self.parameters.items() if parameter.trains)
+
+    @cached_property
+    def decaying(self) -> frozenset[str]:
+        """The names of those that penalties and the decay of weights touch."""
+        return frozenset(name for name in self.trained if self.parameters[name].decays)
+
+    @cached_property
+    def outputs(self) -> int:
+        """The number of outputs."""
+        return self.block.outputs(self.inputs)
+
+    @cached_property
+    def widths(self) -> tuple[int, ...]:
+        """How many numbers a record has in each matrix on the way, from the inputs to the outputs."""
+        return (self.inputs, *self.block.widths(self.inputs))
+
+    @property
+    def slots(self) -> int:
+        """The number of arrays that the optimizer carries for each parameter."""
+        return 0 if self.optimizer is None else self.optimizer.slots
 
     @property
     def l2(self) -> float:
@@ -95,14 +132,14 @@ class Program:
             warnings.warn(message, DeprecationWarning, stacklevel=2)
             return _OF_THE_OBJECTIVE[name] if self.objective is None else getattr(self.objective, name)
 
-    def forward(self, parameters: Layers, x: Any, *, xp: Any) -> Any:
+    def forward(self, parameters: Arrays, x: Any, *, xp: Any) -> Any:
         """Return the network's output for x, by the definition."""
-        return network.forward(parameters, x, activations=self.activations, xp=xp)
+        return network.forward(self.block, parameters, x, xp=xp)
 
     def train_step(
         self,
-        parameters: Layers,
-        slots: Layers,
+        parameters: Arrays,
+        slots: Slots,
         x: Any,
         y: Any,
         *,
@@ -111,7 +148,7 @@ class Program:
         sample_weight: Any = None,
         l2: Any = None,
         xp: Any,
-    ) -> tuple[Any, Any, tuple[Layer, ...], tuple[Layer, ...]]:
+    ) -> tuple[Any, Any, dict[str, Any], dict[str, tuple[Any, ...]]]:
         """Return E, the norm or None, new parameters and new slots, by the definition.
 
         Parameters
@@ -123,11 +160,13 @@ class Program:
         assert self.optimizer is not None, "a program that only predicts has no step"
         assert self.weighted == (sample_weight is not None), "weights come with the programs that ask for them"
         return network.train_step(
+            self.block,
             parameters,
             slots,
             x,
             y,
-            activations=self.activations,
+            trained=self.trained,
+            decaying=self.decaying,
             objective=self.objective if l2 is None else replace(self.objective, l2=l2),
             optimizer=self.optimizer,
             learning_rate=learning_rate,
@@ -152,18 +191,16 @@ class Program:
             If a function of the user cannot be recorded; the message names the operation and the line.
         """
         assert self.optimizer is not None
-        graph, batch, widths, names, shapes, parameters = self._begin_trace()
-
-        def slot_names(name: str) -> tuple[str, ...]:
-            assert self.optimizer is not None
-            return tuple(f"{name}.{s}" for s in range(self.optimizer.slots))
-
-        slots = map_layers(lambda name, shape: tuple(graph.input(s, shape) for s in slot_names(name)), names, shapes)
+        graph, batch, dims, parameters = self._begin_trace()
+        names = {name: slot_names(name, self.slots) for name in self.trained}
+        slots = {
+            name: tuple(graph.input(slot, parameters[name].shape) for slot in mine) for name, mine in names.items()
+        }
         error, norm, new_parameters, new_slots = self.train_step(
             parameters,
             slots,
-            graph.input("x", (batch, widths[0])),
-            graph.input("y", (batch, widths[-1])),
+            graph.input("x", (batch, dims[self.inputs])),
+            graph.input("y", (batch, dims[self.outputs])),
             learning_rate=graph.input("learning_rate", dtype=SCALAR),
             t=graph.input("t", dtype=SCALAR),
             sample_weight=graph.input("sample_weight", (batch,)) if self.weighted else None,
@@ -171,13 +208,9 @@ class Program:
             xp=graph,
         )
         results: dict[str, Node] = {}
-
-        def collect(name: str, parameter: Node, moved: tuple[Node, ...]) -> None:
-            results[name] = parameter
-            results.update(zip(slot_names(name), moved, strict=True))
-
-        map_layers(collect, names, new_parameters, new_slots)
-        return TracedStep(graph, batch, widths, error, norm, results)
+        for name, mine in names.items():
+            results |= {name: new_parameters[name], **dict(zip(mine, new_slots[name], strict=True))}
+        return TracedStep(graph, batch, _sizes(dims), error, norm, results)
 
     def trace_forward(self) -> TracedForward:
         """Record a forward pass.
@@ -187,14 +220,19 @@ class Program:
         TraceError
             As for `trace`.
         """
-        graph, batch, widths, _, _, parameters = self._begin_trace()
-        output = self.forward(parameters, graph.input("x", (batch, widths[0])), xp=graph)
-        return TracedForward(graph, batch, widths, output)
+        graph, batch, dims, parameters = self._begin_trace()
+        output = self.forward(parameters, graph.input("x", (batch, dims[self.inputs])), xp=graph)
+        return TracedForward(graph, batch, _sizes(dims), output)
 
-    def _begin_trace(self) -> tuple[Graph, Dim, tuple[Dim, ...], list[Layer], list[Layer], tuple[Layer, ...]]:
+    def _begin_trace(self) -> tuple[Graph, Dim, dict[int, Dim], dict[str, Node]]:
         graph = Graph()
         batch = graph.dim("B")
-        widths = tuple(graph.dim(f"n{k}") for k in range(len(self.activations) + 1))
-        shapes = [Layer((m, n), (n,) if self.bias else None) for m, n in pairwise(widths)]
-        names = [Layer(f"W{k}", f"b{k}" if self.bias else None) for k in range(len(shapes))]
-        return graph, batch, widths, names, shapes, map_layers(graph.input, names, shapes)
+        shapes = {name: parameter.shape for name, parameter in self.parameters.items()}
+        numbers = dict.fromkeys(n for shape in ((self.inputs,), *shapes.values(), (self.outputs,)) for n in shape)
+        dims = {n: graph.dim(f"n{n}") for n in numbers}
+        inputs = {name: graph.input(name, tuple(dims[n] for n in shape)) for name, shape in shapes.items()}
+        return graph, batch, dims, inputs
+
+
+def _sizes(dims: Mapping[int, Dim]) -> dict[str, int]:
+    return {dim.name: n for n, dim in dims.items()}

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Iterator
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -13,8 +12,9 @@ from gdkernels.backend.arguments import arrays_by_name
 from gdkernels.backend.definition_executable import bind
 from gdkernels.backend.program import Program
 from gdkernels.definition import activations
+from gdkernels.definition.chain import chain
 from gdkernels.definition.losses import sse
-from gdkernels.definition.network import Layer, Layers, map_layers
+from gdkernels.definition.network import Arrays
 from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import Adam
 from gdkernels.errors import BackendError
@@ -70,13 +70,10 @@ def bound(own: float, precision: str, steps: int) -> float:
     return max(floor, factor * own)
 
 
-def start(program: Program, parameters: Layers, put: Callable[[Any], Any]) -> State:
+def start(program: Program, parameters: Arrays, put: Callable[[Any], Any]) -> State:
     """Return the state before the first step, with arrays that `put` makes from NumPy's; slots are zero."""
-    slots = program.optimizer.slots if program.optimizer else 0
-    return State(
-        map_layers(put, parameters),
-        map_layers(lambda a: tuple(put(np.zeros_like(a)) for _ in range(slots)), parameters),
-    )
+    slots = {n: tuple(put(np.zeros_like(parameters[n])) for _ in range(program.slots)) for n in program.trained}
+    return State({name: put(a) for name, a in parameters.items()}, slots)
 
 
 def named_arrays(state: State, to_numpy: Callable[[Any], Any] = np.asarray) -> Iterator[tuple[str, npt.NDArray[Any]]]:
@@ -87,7 +84,7 @@ def named_arrays(state: State, to_numpy: Callable[[Any], Any] = np.asarray) -> I
 
 def reference(
     program: Program,
-    parameters: Layers,
+    parameters: Arrays,
     x: npt.NDArray[Any],
     y: npt.NDArray[Any],
     order: npt.NDArray[np.int64],
@@ -146,7 +143,7 @@ def continue_on_numpy(
     return math.fsum(losses), math.fsum(norms) / max(1, len(norms)) if program.gradient_norm else None
 
 
-def predict_on_numpy(program: Program, parameters: Layers, x: Any, precision: str = "float64") -> npt.NDArray[Any]:
+def predict_on_numpy(program: Program, parameters: Arrays, x: Any, precision: str = "float64") -> npt.NDArray[Any]:
     """Return the network's output by the definition on NumPy in `precision`."""
     output: npt.NDArray[Any] = program.forward(parameters, x, xp=numpy_namespace(precision))
     return output
@@ -195,16 +192,14 @@ def self_test(backend: Backend, device: str) -> float:
         If the step cannot be run, or an array is further from float64 than is allowed; it names the array.
     """
     precision = "float32" if "float32" in backend.precisions else backend.precisions[0]
-    program = Program(
-        (activations.tanh, activations.relu, activations.identity), objective=Objective(sse), optimizer=Adam(1e-2)
-    )
+    network = chain((8, 7, 3), (activations.tanh, activations.relu, activations.identity))
+    program = Program(network, 5, objective=Objective(sse), optimizer=Adam(1e-2))
     random = np.random.default_rng(1847)  # the year in which Cauchy published gradient descent
-    widths = (5, 8, 7, 3)
-    parameters = [
-        Layer(_float32(random, (m, n)) / np.float32(m**0.5), _float32(random, (n,)) / np.float32(4))
-        for m, n in pairwise(widths)
-    ]
-    x, y = _float32(random, (21, widths[0])), _float32(random, (21, widths[-1]))
+    parameters = {
+        name: _float32(random, told.shape) / np.float32(told.shape[0] ** 0.5 if len(told.shape) == 2 else 4)
+        for name, told in program.parameters.items()
+    }
+    x, y = _float32(random, (21, program.inputs)), _float32(random, (21, program.outputs))
     order, batch_size, rates = np.arange(20, -1, -1, dtype=np.int64), 8, np.asarray([1e-2, 5e-3, 2e-3])
 
     wanted_loss, wanted = reference(program, parameters, x, y, order, batch_size, rates)

@@ -12,9 +12,8 @@ import numpy.typing as npt
 
 from gdkernels.backend import State, storage_dtype
 from gdkernels.backend.verification import bound, continue_on_numpy, numpy_namespace, predict_on_numpy, relative_error
-from gdkernels.bench.participants.task import TrainingTask, named
+from gdkernels.bench.participants.task import TrainingTask
 from gdkernels.definition import network
-from gdkernels.definition.network import Layer, map_layers
 
 __all__ = ["Checker", "DefinitionCheck", "evaluate"]
 
@@ -133,7 +132,9 @@ class Checker:
 
 def evaluate(measure: str, task: TrainingTask, parameters: Arrays, x: npt.NDArray[Any], y: npt.NDArray[Any]) -> float:
     """Return the mean "loss" per record, or the "accuracy", by the definition on NumPy in float32."""
-    output = predict_on_numpy(task.program(), _layers(task, parameters, "float32"), x, "float32")
+    program = task.program()
+    weights = {name: parameters[name].astype(np.float32) for name in program.parameters}
+    output = predict_on_numpy(program, weights, x, "float32")
     if measure == "accuracy":
         return float(np.mean(output.argmax(axis=1) == y.argmax(axis=1)))
     return float(0.5 * np.sum((output - y) ** 2, dtype=np.float64) / len(x))
@@ -166,29 +167,25 @@ def _computed(
     """
     program = task.program()
     dtype = dtype or storage_dtype(precision)
-    layers = _layers(task, start, dtype)
+    parameters = {name: start[name].astype(dtype) for name in program.parameters}
     x, y = (a.astype(dtype, copy=False) for a in task.data())
-    slots = map_layers(lambda a: tuple(np.zeros_like(a) for _ in range(task.rule().slots)), layers)
-    state = State(layers, slots)
+    slots = {name: tuple(np.zeros_like(a) for _ in range(program.slots)) for name, a in parameters.items()}
+    state = State(parameters, slots)
     if stage == "forward":
-        return {"output": predict_on_numpy(program, layers, x[: task.batch], precision).astype(np.float64)}
+        return {"output": predict_on_numpy(program, parameters, x[: task.batch], precision).astype(np.float64)}
     if stage == "gradient":
         assert program.objective is not None
         _, slopes = network.gradient(
-            layers,
+            program.block,
+            parameters,
             x[: task.batch],
             y[: task.batch],
-            activations=program.activations,
+            trained=program.trained,
             loss=program.objective.loss,
             xp=numpy_namespace(precision),
         )
-        return {name: a.astype(np.float64) for name, a in named(slopes).items()}
+        return {name: a.astype(np.float64) for name, a in slopes.items()}
     order = np.asarray(start["order"]) if stage == "epoch" else np.arange(min(task.batch, task.records))
     rates = np.full(-(-len(order) // task.batch), task.learning_rate)
     continue_on_numpy(program, state, x, y, order, task.batch, rates, precision)
-    return {name: a.astype(np.float64) - start[name] for name, a in named(state.parameters).items()}
-
-
-def _layers(task: TrainingTask, arrays: Arrays, dtype: str) -> tuple[Layer, ...]:
-    pairs = [(arrays[f"W{k}"], arrays[f"b{k}"]) for k in range(len(task.sizes) - 1)]
-    return tuple(Layer(W.astype(dtype), b.astype(dtype)) for W, b in pairs)
+    return {name: a.astype(np.float64) - start[name] for name, a in state.parameters.items()}

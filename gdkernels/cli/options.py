@@ -147,6 +147,14 @@ def add_train(commands: Any) -> ArgumentParser:
         help=f"units of hidden layers, or none ({few}; {large} for more than {defaults.SMALL:,} rows)",
     )
     _add_name(network, "activation", defaults.ACTIVATION)
+    network.add_argument(
+        "--residual",
+        action="store_true",
+        help="a hidden layer as wide as the one before it adds its inputs to its outputs",
+    )
+    network.add_argument(
+        "--norm", type=name_of("norm", ("layer",)), metavar="NAME", help="layer normalises what layers take (none)"
+    )
     _add_name(network, "loss", None, "cross_entropy for classes, sse for numbers")
 
     small = f"{defaults.SMALL:,}"

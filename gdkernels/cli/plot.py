@@ -12,7 +12,7 @@ from gdkernels.cli.arguments import Parser, finite, layers, name_of, positive, w
 from gdkernels.cli.options import add_data, add_where
 from gdkernels.definition import optimizers
 from gdkernels.errors import FileError
-from gdkernels.models import load_mlp
+from gdkernels.models import load_network
 from gdkernels.plots import examples, style
 from gdkernels.tabular import TabularPredictor
 from gdkernels.tabular.kept import check_history
@@ -107,7 +107,7 @@ def _run(draw: Any, args: Namespace) -> None:
 
 
 def _loss(args: Namespace) -> Any:
-    extra = load_mlp(args.model).extra
+    extra = load_network(args.model).extra
     check_history(extra, args.model)
     history = extra.get("history")
     if not history:
@@ -124,7 +124,7 @@ def _predictions(args: Namespace) -> Any:
 
 def _layers(args: Namespace) -> Any:
     if not args.data:
-        return pictures.draw([partial(plots.weights_by_layer, load_mlp(args.model))])
+        return pictures.draw([partial(plots.weights_by_layer, load_network(args.model))])
     predictor = TabularPredictor.load(args.model).set_params(header=args.header, skip_rows=args.skip_rows)
     gradients = partial(plots.gradients_by_layer, predictor.network, *predictor.prepared(args.data))
     return pictures.draw([partial(plots.weights_by_layer, predictor.network), gradients])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -20,7 +20,7 @@ from gdkernels.backend.arguments import check_prediction, check_run
 from gdkernels.backend.definition_executable import bind
 from gdkernels.backend.gradient_accumulation import in_steps, summing, take_step
 from gdkernels.backend.program import Program
-from gdkernels.definition.network import Layer, Layers, map_layers
+from gdkernels.definition.network import Arrays
 from gdkernels.dispatch.binding import Binding
 from gdkernels.errors import InputError
 
@@ -29,6 +29,7 @@ __all__ = ["PIECE_BYTES", "SparseRows", "taking"]
 PIECE_BYTES = 64 << 20  # the most that is dense at a time
 _USUAL_BYTES = 1 << 19  # pieces of a few rows have few columns: more of them cost less than larger ones
 _LEAST_ROWS = 16
+_KEPT_PREDICTIONS = 4  # numbers of columns whose executables are kept
 
 
 class SparseRows:
@@ -113,12 +114,16 @@ def taking(x: Any, executable: Executable, program: Program, binding: Binding) -
 
 
 class _BySparseRows(Executable):
-    """Runs a program on sparse rows: gradients are summed over the pieces of a batch, and then one step is taken."""
+    """Runs a program on sparse rows: gradients are summed over the pieces of a batch, and then one step is taken.
+
+    A piece goes through the program with fewer inputs. Few of those are kept, because each has memory of its own.
+    """
 
     def __init__(self, executable: Executable, program: Program, binding: Binding) -> None:
         self.origin, self.plan = executable.origin, executable.plan
-        self._executable, self._program, self._binding = executable, program, binding
-        self._parts: Executable | None = None
+        self._program, self._binding = program, binding
+        self._first = _weights_of_inputs(program)
+        self._kept: dict[tuple[bool, int], Executable] = {}
 
     def run(
         self,
@@ -144,46 +149,59 @@ class _BySparseRows(Executable):
         self, state: State, x: SparseRows, y: Any, batch: npt.NDArray[np.int64], rate: float, sample_weight: Any
     ) -> tuple[float, float]:
         """Take the step of a batch, and return E before it and the norm of the gradient, 0 where nobody asks for it."""
-        binding, xp = self._binding, self._binding.xp
-        if self._parts is None:
-            self._parts = bind(binding.backend, summing(self._program), self.plan)
+        binding, xp, first = self._binding, self._binding.xp, self._first
         # Added up on the host, where it can be said which rows are meant; NumPy's arrays are the CPU's own.
-        others: tuple[Layer, ...] | None = None
-        of_first = np.zeros(tuple(state.parameters[0].W.shape), binding.dtype)
+        of_first = {name: np.zeros(tuple(state.parameters[name].shape), binding.dtype) for name in first}
+        others: dict[str, tuple[Any, ...]] = {
+            name: (xp.zeros_like(state.parameters[name]),) for name in self._program.trained if name not in first
+        }
         error, weight = 0.0, 0.0
         for piece in x.pieces(batch, binding.dtype):
             parameters = self._near(piece, state.parameters)
-            slots = map_layers(lambda w: (xp.zeros_like(w),), parameters[:1] if others else parameters)
-            sums = State(parameters, (Layer(slots[0].W, others[0].b), *others[1:]) if others else slots)
+            slots = {n: others[n] if n in others else (xp.zeros_like(parameters[n]),) for n in self._program.trained}
+            sums = State(parameters, slots)
             own, *weights = (self._take(a, piece.rows) for a in (y, sample_weight) if a is not None)
             order = np.arange(len(piece.rows))
-            found, _ = self._parts.run(sums, self._put(piece), own, order, len(order), np.zeros(1), *weights)
+            parts = self._executable(piece, trains=True)
+            found, _ = parts.run(sums, self._put(piece), own, order, len(order), np.zeros(1), *weights)
             error, weight = error + found, weight + (float(xp.sum(weights[0])) if weights else len(order))
-            others = sums.slots
-            of_first[piece.columns[: piece.own]] += binding.to_numpy(others[0].W[0])[: piece.own]
-        assert others is not None
-        gradients = map_layers(lambda slots: slots[0], others)
+            others = {name: slots for name, slots in sums.slots.items() if name not in first}
+            for name, total in of_first.items():
+                total[piece.columns[: piece.own]] += binding.to_numpy(sums.slots[name][0])[: piece.own]
+        gradients = {n: of_first[n] if n in of_first else others[n][0] for n in self._program.trained}
         step = partial(take_step, self._program, total_weight=weight, rate=rate, xp=xp)
-        if isinstance(state.parameters[0].W, np.ndarray) and not self._needs_norm:
-            return _step_in_place(step, state, error, of_first, gradients), 0.0
-        first = Layer(binding.place(of_first, "gradient"), gradients[0].b)
-        return step(state, error, (first, *gradients[1:]))
+        if all(isinstance(state.parameters[name], np.ndarray) for name in first) and not self._needs_norm:
+            return _step_in_place(step, state, error, gradients, first), 0.0
+        return step(state, error, {n: binding.place(g, "gradient") if n in first else g for n, g in gradients.items()})
 
     @property
     def _needs_norm(self) -> bool:
         objective = self._program.objective
         return self._program.gradient_norm or (objective is not None and objective.clip_norm is not None)
 
-    def predict(self, parameters: Layers, x: Any) -> Any:
-        check_prediction(parameters, x)
-        pieces = x.pieces(np.arange(len(x)), self._binding.dtype)
-        found = [self._executable.predict(self._near(piece, parameters), self._put(piece)) for piece in pieces]
+    def predict(self, parameters: Arrays, x: Any) -> Any:
+        check_prediction(self._program, parameters, x)
+        found = []
+        for piece in x.pieces(np.arange(len(x)), self._binding.dtype):
+            executable = self._executable(piece, trains=False)
+            found.append(executable.predict(self._near(piece, parameters), self._put(piece)))
         return found[0] if len(found) == 1 else self._binding.xp.concat(found, axis=0)
 
-    def _near(self, piece: DensePiece, parameters: Layers) -> tuple[Layer, ...]:
+    def _executable(self, piece: DensePiece, *, trains: bool) -> Executable:
+        """Return what runs the program on the columns of a piece, to sum gradients or to predict."""
+        key = trains, int(piece.dense.shape[1])
+        if key not in self._kept:
+            alike = [k for k in self._kept if k[0] == trains]
+            for old in alike if trains else alike[: 1 - _KEPT_PREDICTIONS]:
+                del self._kept[old]
+            program = replace(self._program, inputs=key[1])
+            wanted = summing(program) if trains else replace(program, objective=None, optimizer=None, weighted=False)
+            self._kept[key] = bind(self._binding.backend, wanted, self.plan)
+        return self._kept[key]
+
+    def _near(self, piece: DensePiece, parameters: Arrays) -> dict[str, Any]:
         """Return the parameters of the network that takes only the columns of a piece."""
-        first, *rest = parameters
-        return (Layer(self._take(first.W, piece.columns), first.b), *rest)
+        return {name: self._take(a, piece.columns) if name in self._first else a for name, a in parameters.items()}
 
     def _put(self, piece: DensePiece) -> Any:
         return self._binding.place(piece.dense, "X")
@@ -193,38 +211,49 @@ class _BySparseRows(Executable):
         return binding.xp.take(a, binding.backend.asarray(rows, dtype="int64", device=binding.device), axis=0)
 
 
+def _weights_of_inputs(program: Program) -> tuple[str, ...]:
+    """Return the names of the weights that the inputs are multiplied by.
+
+    Raises
+    ------
+    InputError
+        If the network does something else with its inputs than multiplying them by weights.
+    """
+    graph = program.trace_forward().graph
+    uses = [n for n in graph.nodes if any(a.op == "input" and a.attribute == "x" for a in n.args)]
+    weights = [n.args[1] for n in uses if n.op == "matmul" and n.args[1].op == "input"]
+    if len(weights) != len(uses):
+        raise InputError(
+            "X is sparse, and this network does not begin with a product of X with weights; pass X.toarray()"
+        )
+    return tuple(n.attribute for n in weights)
+
+
 def _step_in_place(
-    step: Callable[[State, float, Layers], tuple[float, float]],
+    step: Callable[[State, float, Arrays], tuple[float, float]],
     state: State,
     error: float,
-    of_first: npt.NDArray[Any],
-    gradients: Layers,
+    gradients: Arrays,
+    first: tuple[str, ...],
 ) -> float:
     """Take a step, the weights of the first layer some rows at a time, and return E before it.
 
     They are most of the memory: all the new ones beside all the old ones would be twice as much.
-
-    Parameters
-    ----------
-    of_first
-        The gradient of these weights, in place of that in `gradients`.
     """
-    W, slots = state.parameters[0].W, state.slots[0].W
-    rows, bias = max(1, _USUAL_BYTES // max(1, W[:1].nbytes)), state.parameters[0].b
-    for start in range(0, len(W), rows):
-        block, last = slice(start, start + rows), start + rows >= len(W)
-        part = State(
-            (Layer(W[block], bias if last else None),),
-            (Layer(tuple(s[block] for s in slots), state.slots[0].b if last else None),),
-            state.step,
-        )
-        error += step(part, 0.0, (Layer(of_first[block], gradients[0].b if last else None),))[0]
-        for old, new in zip((W, *slots), (part.parameters[0].W, *part.slots[0].W), strict=True):
-            old[block] = new
-    rest = State(state.parameters[1:], state.slots[1:], state.step)
-    if gradients[1:]:
-        error += step(rest, 0.0, gradients[1:])[0]
-    state.parameters = (Layer(W, part.parameters[0].b), *rest.parameters)
-    state.slots = (Layer(slots, part.slots[0].b), *rest.slots)
+    for name in first:
+        W, slots, gradient = state.parameters[name], state.slots[name], gradients[name]
+        rows = max(1, _USUAL_BYTES // max(1, W[:1].nbytes))
+        for start in range(0, len(W), rows):
+            block = slice(start, start + rows)
+            part = State({name: W[block]}, {name: tuple(s[block] for s in slots)}, state.step)
+            error += step(part, 0.0, {name: gradient[block]})[0]
+            for old, new in zip((W, *slots), (part.parameters[name], *part.slots[name]), strict=True):
+                old[block] = new
+    rest = {name: g for name, g in gradients.items() if name not in first}
+    if rest:
+        others = State({name: state.parameters[name] for name in rest}, {n: state.slots[n] for n in rest}, state.step)
+        error += step(others, 0.0, rest)[0]
+        state.parameters = state.parameters | others.parameters
+        state.slots = state.slots | others.slots
     state.step += 1
     return error

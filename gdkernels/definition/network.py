@@ -3,128 +3,110 @@
 Pure functions of the array namespace `xp`: they return new arrays and use only the Array API standard. Every backend
 runs these, as they are or compiled from their trace; no formula stands anywhere else.
 
-Rows are records. Layer l takes a_{l−1} [records, n_{l−1}] to z_l = a_{l−1} W_l + b_l and a_l = f_l(z_l), where W_l has
-the shape (n_{l−1}, n_l); ŷ is the last a.
+A network is a block, and its parameters are arrays by name. Rows are records: the block takes x [records, inputs] to
+ŷ [records, outputs].
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
-from typing import Any, NamedTuple
+from typing import Any
 
-from gdkernels.definition.activations import Activation
+from gdkernels.definition.blocks.block import Block
 from gdkernels.definition.losses import Loss
 from gdkernels.definition.objective import Objective, checked_reduction
 from gdkernels.definition.optimizers import Optimizer
-from gdkernels.graph import returned, value_and_pullback
+from gdkernels.errors import InputError
+from gdkernels.graph import returned, value_and_pullbacks
+from gdkernels.graph.namespace import apart
+from gdkernels.graph.nodes import same_shape
 
-__all__ = ["Layer", "forward", "gradient", "gradient_norm", "map_layers", "step_along", "train_step", "update"]
+__all__ = ["Arrays", "Slots", "forward", "gradient", "gradient_norm", "step_along", "train_step", "update"]
 
-
-class Layer(NamedTuple):
-    """What belongs to one layer: its weights and biases, or their gradients, or their optimizer slots.
-
-    ``W`` has the shape (inputs, units), ``b`` the shape (units,); ``b`` is None in a network without biases.
-    """
-
-    W: Any
-    b: Any = None
+Arrays = Mapping[str, Any]
+Slots = Mapping[str, tuple[Any, ...]]
 
 
-Layers = Sequence[Layer]
-
-
-def map_layers(f: Callable[..., Any], *layers: Layers) -> tuple[Layer, ...]:
-    """Return ``f`` of the weights and of the biases of each layer, taken side by side."""
-    return tuple(
-        Layer(f(*(s.W for s in side)), None if side[0].b is None else f(*(s.b for s in side)))
-        for side in zip(*layers, strict=True)
-    )
-
-
-def forward(parameters: Layers, x: Any, *, activations: Sequence[Activation], xp: Any) -> Any:
+def forward(block: Block, parameters: Arrays, x: Any, *, xp: Any) -> Any:
     """Return ŷ [records, outputs] for x [records, inputs].
 
     Parameters
     ----------
     parameters
-        A `Layer` of weights and biases for each layer.
-    activations
-        A function for each layer, the output's last.
+        The parameters and constants of `block`, by name.
     """
-    a = x
-    for layer, f in zip(parameters, activations, strict=True):
-        a = f(_affine(a, layer, xp=xp), xp=xp)
-    return a
+    return block(parameters, x, xp=xp)
 
 
 def gradient(
-    parameters: Layers,
+    block: Block,
+    parameters: Arrays,
     x: Any,
     y: Any,
     *,
-    activations: Sequence[Activation],
+    trained: Collection[str],
     loss: Loss,
     sample_weight: Any = None,
     reduction: str = "mean",
     xp: Any,
-) -> tuple[Any, tuple[Layer, ...]]:
-    """Return E, and the gradient of E/B (`reduction` "mean", B the records) or of E ("sum").
+) -> tuple[Any, dict[str, Any]]:
+    """Return E, and by name the gradient of E/B (`reduction` "mean", B the records) or of E ("sum").
 
-    E = Σ_μ ℓ over the records of x [B, inputs] and y [B, outputs]. With δ_L = ∂E/∂z_L:
-    ∂E/∂W_l = a_{l−1}ᵀ δ_l, ∂E/∂b_l = Σ_μ δ_l, and δ_{l−1} = (δ_l W_lᵀ) ∘ f'(z_{l−1}), or the vector–Jacobian product
-    where f is not elementwise.
+    E = Σ_μ ℓ over the records of x [B, inputs] and y [B, outputs]. Its gradient is the pull-back of what is recorded
+    of E. In a chain of dense layers, that comes to δ_L = ∂E/∂z_L; ∂E/∂W_l = a_{l−1}ᵀ δ_l, ∂E/∂b_l = Σ_μ δ_l, and
+    δ_{l−1} = (δ_l W_lᵀ) ∘ f'(z_{l−1}), or the vector–Jacobian product where f is not elementwise.
 
     With a `sample_weight` w [B], E = Σ_μ w ℓ, and "mean" divides by Σ_μ w; where that is 0, so is the gradient.
+
+    Parameters
+    ----------
+    trained
+        The names of the parameters that there is a gradient for.
     """
     checked_reduction(reduction)
-    inputs, pull_backs, a = [], [], x
-    for layer, f in zip(parameters, activations, strict=True):
-        inputs.append(a)
-        a, pull_back = value_and_pullback(f, elementwise=True)(_affine(a, layer, xp=xp), xp=xp)
-        pull_backs.append(pull_back)
+    names = (*trained, *(name for name in parameters if name not in trained))
     weighted = () if sample_weight is None else (sample_weight,)
-    error, pull_back_loss = value_and_pullback(_Total(loss))(a, y, *weighted, xp=xp)
-
-    upstream = pull_back_loss(1.0 if reduction == "sum" or weighted else 1.0 / x.shape[0])
-    gradients = []
-    for k in reversed(range(len(parameters))):
-        delta = pull_backs[k](upstream)
-        has_bias = parameters[k].b is not None
-        gradients.append(Layer(xp.matmul(inputs[k].T, delta), xp.sum(delta, axis=0) if has_bias else None))
-        if k:
-            upstream = xp.matmul(delta, parameters[k].W.T)
+    total = _Total(block, loss, names)
+    arrays = [parameters[name] for name in names]
+    run = value_and_pullbacks(total, len(trained), per_record=2 + len(weighted))
+    error, pull_back = run(*arrays, x, y, *weighted, xp=xp)
+    gradients: dict[str, Any] = {}
+    for name, g in zip(names, pull_back(1.0 if reduction == "sum" or weighted else 1.0 / x.shape[0]), strict=False):
+        gradients[name] = apart(g, name) if any(g is other for other in gradients.values()) else g
     if reduction == "mean" and weighted:
         # Divided last: compiled steps know the sum over the batch only when the batch is done.
         share = _per_record(x, sample_weight, xp=xp)
-        gradients = list(map_layers(lambda g: g * share, gradients))
-    return error, tuple(reversed(gradients))
+        gradients = {name: g * share for name, g in gradients.items()}
+    return error, gradients
 
 
-def gradient_norm(gradients: Layers, *, xp: Any) -> Any:
+def gradient_norm(gradients: Arrays, *, xp: Any) -> Any:
     """Return the Euclidean norm of all the gradients together."""
-    return xp.sqrt(_sum(xp.sum(g * g) for layer in gradients for g in layer if g is not None))
+    return xp.sqrt(_sum(xp.sum(g * g) for g in gradients.values()))
 
 
 def update(
-    parameters: Layers,
-    gradients: Layers,
-    slots: Layers,
+    parameters: Arrays,
+    gradients: Arrays,
+    slots: Slots,
     *,
+    decaying: Collection[str],
     optimizer: Optimizer,
     learning_rate: Any,
     t: Any,
     clip_norm: float | None = None,
     norm: Any = None,
     xp: Any,
-) -> tuple[tuple[Layer, ...], tuple[Layer, ...]]:
-    """Return new parameters and optimizer slots: one step of `optimizer` on every weight and bias.
+) -> tuple[dict[str, Any], dict[str, tuple[Any, ...]]]:
+    """Return new parameters and optimizer slots: one step of `optimizer` on every parameter that has a gradient.
 
     Parameters
     ----------
     slots
-        For each weight and bias the tuple of arrays that the optimizer carries.
+        For each of these the tuple of arrays that the optimizer carries.
+    decaying
+        The names of those that the optimizer's decay touches.
     learning_rate, t
         The rate of this step, and its number from 1.
     clip_norm, norm
@@ -132,29 +114,24 @@ def update(
     """
     # Never a division by a small norm: the larger of the two is in the denominator.
     scale = None if clip_norm is None else clip_norm / xp.maximum(norm, clip_norm)
-
-    def step(w: Any, g: Any, s: Any, decay: float) -> tuple[Any, Any]:
-        g = g if scale is None else g * scale
+    parameters, slots = dict(parameters), dict(slots)
+    for name, g in gradients.items():
+        w, decay = parameters[name], optimizer.weight_decay if name in decaying else 0.0
+        scaled = g if scale is None else g * scale
         w = w - (learning_rate * decay) * w if decay else w
-        return optimizer.rule(w, g, s, learning_rate=learning_rate, t=t, xp=xp)
-
-    moved = [
-        Layer(
-            step(p.W, g.W, s.W, optimizer.weight_decay),
-            None if p.b is None else step(p.b, g.b, s.b, 0.0),
-        )
-        for p, g, s in zip(parameters, gradients, slots, strict=True)
-    ]
-    return map_layers(lambda pair: pair[0], moved), map_layers(lambda pair: pair[1], moved)
+        parameters[name], slots[name] = optimizer.rule(w, scaled, slots[name], learning_rate=learning_rate, t=t, xp=xp)
+    return parameters, slots
 
 
 def train_step(
-    parameters: Layers,
-    slots: Layers,
+    block: Block,
+    parameters: Arrays,
+    slots: Slots,
     x: Any,
     y: Any,
     *,
-    activations: Sequence[Activation],
+    trained: Collection[str],
+    decaying: Collection[str],
     objective: Objective,
     optimizer: Optimizer,
     learning_rate: Any,
@@ -162,23 +139,26 @@ def train_step(
     sample_weight: Any = None,
     with_norm: bool = False,
     xp: Any,
-) -> tuple[Any, Any, tuple[Layer, ...], tuple[Layer, ...]]:
+) -> tuple[Any, Any, dict[str, Any], dict[str, tuple[Any, ...]]]:
     """Return E before the step, the norm of the gradient (or None), the new parameters and the new slots.
 
     Parameters
     ----------
+    trained, sample_weight
+        As for `gradient`.
+    decaying
+        The names of the parameters that the penalty and the optimizer's decay touch.
     objective
         E leaves its penalty out, unless that is in the loss.
-    sample_weight
-        As for `gradient`.
     with_norm
         Whether the norm is asked for: that of the gradient with the penalty, before clipping.
     """
     error, gradients = gradient(
+        block,
         parameters,
         x,
         y,
-        activations=activations,
+        trained=trained,
         loss=objective.loss,
         sample_weight=sample_weight,
         reduction=objective.reduction,
@@ -190,6 +170,7 @@ def train_step(
         slots,
         error,
         gradients,
+        decaying=decaying,
         per_record=_per_record(x, sample_weight, xp=xp) if shared else None,
         objective=objective,
         optimizer=optimizer,
@@ -201,11 +182,12 @@ def train_step(
 
 
 def step_along(
-    parameters: Layers,
-    slots: Layers,
+    parameters: Arrays,
+    slots: Slots,
     error: Any,
-    gradients: Layers,
+    gradients: Arrays,
     *,
+    decaying: Collection[str],
     per_record: Any,
     objective: Objective,
     optimizer: Optimizer,
@@ -213,7 +195,7 @@ def step_along(
     t: Any,
     with_norm: bool = False,
     xp: Any,
-) -> tuple[Any, Any, tuple[Layer, ...], tuple[Layer, ...]]:
+) -> tuple[Any, Any, dict[str, Any], dict[str, tuple[Any, ...]]]:
     """Return what `train_step` does, from E without a penalty and the gradient.
 
     Parameters
@@ -221,16 +203,18 @@ def step_along(
     per_record
         What the penalty's gradient is divided by as a part of E/B, as a factor; None where it is not divided.
     """
-    if _is_penalised(objective):
+    penalised = [name for name in gradients if name in decaying]
+    if _is_penalised(objective) and penalised:
         share = objective.l2 if per_record is None else objective.l2 * per_record
-        gradients = tuple(Layer(g.W + share * p.W, g.b) for g, p in zip(gradients, parameters, strict=True))
+        gradients = {n: g + share * parameters[n] if n in decaying else g for n, g in gradients.items()}
         if objective.l2_in_loss:
-            error = error + 0.5 * objective.l2 * _sum(xp.sum(p.W * p.W) for p in parameters)
+            error = error + 0.5 * objective.l2 * _sum(xp.sum(parameters[n] * parameters[n]) for n in penalised)
     norm = gradient_norm(gradients, xp=xp) if with_norm or objective.clip_norm is not None else None
-    parameters, slots = update(
+    moved, moved_slots = update(
         parameters,
         gradients,
         slots,
+        decaying=decaying,
         optimizer=optimizer,
         learning_rate=learning_rate,
         t=t,
@@ -238,7 +222,7 @@ def step_along(
         norm=norm,
         xp=xp,
     )
-    return error, norm, parameters, slots
+    return error, norm, moved, moved_slots
 
 
 def _is_penalised(objective: Objective) -> bool:
@@ -258,18 +242,21 @@ def _per_record(x: Any, sample_weight: Any, *, xp: Any) -> Any:
     return 1.0 / xp.where(total > 0, total, 1.0)
 
 
-def _affine(a: Any, layer: Layer, *, xp: Any) -> Any:
-    z = xp.matmul(a, layer.W)
-    return z if layer.b is None else z + layer.b
-
-
 @dataclass(frozen=True)
 class _Total:
-    """The sum of a loss over the records, each times its weight: what is differentiated, on the recording namespace."""
+    """E: the sum of a loss over the records, each times its weight; it is recorded and differentiated."""
 
+    block: Block
     loss: Loss
+    names: tuple[str, ...]
 
-    def __call__(self, prediction: Any, target: Any, sample_weight: Any = 1.0, *, xp: Any) -> Any:
+    def __call__(self, *arrays: Any, xp: Any) -> Any:
+        count = len(self.names)
+        x, target, *weighted = arrays[count:]
+        prediction = self.block(dict(zip(self.names, arrays, strict=False)), x, xp=xp)
+        if not same_shape(prediction.shape, target.shape):
+            raise InputError(f"y has the shape {list(target.shape)}; the network's output, {list(prediction.shape)}")
         value = self.loss(prediction, target, xp=xp)
         rule = "a loss returns a number for each record, such as xp.sum(…, axis=-1)"
-        return xp.sum(sample_weight * returned(value, self.loss, prediction.shape[:1], rule))
+        of_record = returned(value, self.loss, prediction.shape[:1], rule)
+        return xp.sum(weighted[0] * of_record if weighted else of_record)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from itertools import pairwise
+from dataclasses import asdict, dataclass, replace
 
+from gdkernels.backend.program import Program
+from gdkernels.definition.chain import chain, layers_in
 from gdkernels.dispatch.workload import Workload
 from gdkernels.errors import InputError, TraceError
 from gdkernels.system import memory
@@ -16,7 +18,6 @@ __all__ = [
     "check_initial",
     "check_state",
     "footprint",
-    "parameter_count",
     "prediction_bytes",
     "rows_that_fit",
 ]
@@ -86,7 +87,7 @@ def footprint(work: Workload, precision: str, *, compiled: bool, rows: int, reco
     # Predictions take so many records at a time that their widest layer has no more numbers than this.
     made = 0 if compiled else _MADE * min(judged * max(work.sizes), _PREDICTED)
     judging = _itemsize(precision) * (made + _OUTPUTS * judged * work.sizes[-1])
-    return Footprint(memory.used(), records, _state_bytes(work, precision) + once, each * rows, judging)
+    return Footprint(memory.used(), records, _state_bytes(work.program, precision) + once, each * rows, judging)
 
 
 def rows_that_fit(work: Workload, precision: str, *, compiled: bool) -> int:
@@ -109,19 +110,20 @@ def rows_that_fit(work: Workload, precision: str, *, compiled: bool) -> int:
     return min(work.batch, rows)
 
 
-def check_initial(sizes: Sequence[int], bias: bool) -> None:
+def check_initial(program: Program) -> None:
     """Reject a network whose initial parameters do not fit into memory.
 
     Raises
     ------
     InputError
-        Then; it says how much is needed, and which widths would do.
+        Then; it says how much is needed, and which widths of a chain would do.
     """
 
-    def needed(sizes: Sequence[int]) -> int:
-        return 8 * (parameter_count(sizes, bias) + max(m * n for m, n in pairwise(sizes)))  # float64, one drawn twice
+    def needed(program: Program) -> int:
+        largest = max((math.prod(p.shape) for p in program.parameters.values()), default=0)
+        return 8 * (_count(program) + largest)  # float64, one drawn twice
 
-    _check(sizes, bias, needed, "to be drawn")
+    _check(program, needed, "to be drawn")
 
 
 def check_state(work: Workload, precision: str) -> None:
@@ -130,19 +132,10 @@ def check_state(work: Workload, precision: str) -> None:
     Raises
     ------
     InputError
-        Then; it says how much is needed, and which widths would do.
+        Then; it says how much is needed, and which widths of a chain would do.
     """
     optimizer = type(work.program.optimizer).__name__
-
-    def needed(sizes: Sequence[int]) -> int:
-        return _state_bytes(Workload(work.program, tuple(sizes), 1, 1), precision)
-
-    _check(work.sizes, work.program.bias, needed, f"to be trained with {optimizer}")
-
-
-def parameter_count(sizes: Sequence[int], bias: bool) -> int:
-    """Return how many weights and biases a network of such sizes has."""
-    return sum(m * n + n * bias for m, n in pairwise(sizes))
+    _check(work.program, lambda program: _state_bytes(program, precision), f"to be trained with {optimizer}")
 
 
 def prediction_bytes(widest: int, outputs: int, precision: str) -> int:
@@ -150,26 +143,31 @@ def prediction_bytes(widest: int, outputs: int, precision: str) -> int:
     return _itemsize(precision) * (_MADE * widest + _OUTPUTS * outputs)
 
 
-def _check(sizes: Sequence[int], bias: bool, needed: Callable[[Sequence[int]], int], what: str) -> None:
-    need = needed(sizes)
+def _check(program: Program, needed: Callable[[Program], int], what: str) -> None:
+    need = needed(program)
     if need <= _SMALL or (room := memory.room()) is None or need <= room.bytes:
         return
     raise InputError(
-        f"a network of {_shape(sizes)} has {parameter_count(sizes, bias):,} parameters and needs {gigabytes(need)} "
-        f"{what}, and {room} can be had; {_largest(sizes, needed, room.bytes)}"
+        f"a network of {_shape(program.widths)} has {_count(program):,} parameters and needs {gigabytes(need)} "
+        f"{what}, and {room} can be had; {_largest(program, needed, room.bytes)}"
     )
 
 
-def _largest(sizes: Sequence[int], needed: Callable[[Sequence[int]], int], room: int) -> str:
-    """Return the largest network with hidden layers in the same proportions that would fit."""
+def _largest(program: Program, needed: Callable[[Program], int], room: int) -> str:
+    """Return the largest chain with hidden layers in the same proportions that would fit."""
+    layers = layers_in(program.block)
+    if layers is None:
+        return "give its blocks fewer units"
 
-    def scaled(thousandths: int) -> tuple[int, ...]:
-        return (sizes[0], *(max(1, n * thousandths // 1000) for n in sizes[1:-1]), sizes[-1])
+    def scaled(thousandths: int) -> Program:
+        units = [max(1, layer.units * thousandths // 1000) for layer in layers[:-1]]
+        functions = [layer.activation for layer in layers]
+        return replace(program, block=chain((*units, layers[-1].units), functions, bias=layers[0].bias))
 
     fitting = [k for k in range(1, 1000) if needed(scaled(k)) <= room]
-    if not fitting or len(sizes) == 2:
+    if not fitting or len(layers) == 1:
         return "its inputs and outputs alone are too many"
-    return f"{_shape(scaled(fitting[-1]))} would fit"
+    return f"{_shape(scaled(fitting[-1]).widths)} would fit"
 
 
 def _shape(sizes: Sequence[int]) -> str:
@@ -180,15 +178,19 @@ def _itemsize(precision: str) -> int:
     return 8 if precision == "float64" else 4
 
 
-def _state_bytes(work: Workload, precision: str) -> int:
+def _state_bytes(program: Program, precision: str) -> int:
     """Return the bytes of parameters and slots besides those that exist already.
 
     These are the slots, a second copy of both while an epoch changes them, the gradient, the intermediate values of the
     update, and the copy that a checkpoint is written from.
     """
-    slots = work.program.optimizer.slots if work.program.optimizer else 0
+    slots = program.slots
     copies = slots + (1 + slots) + 3 + 2 * (1 + slots)
-    return copies * parameter_count(work.sizes, work.program.bias) * _itemsize(precision)
+    return copies * _count(program) * _itemsize(precision)
+
+
+def _count(program: Program) -> int:
+    return sum(math.prod(p.shape) for p in program.parameters.values())
 
 
 def _step(work: Workload, precision: str, compiled: bool, rows: int) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING
 
-from gdkernels.backend import PRECISIONS, Backend
+from gdkernels.backend import CONTRACT, PRECISIONS, Backend
 from gdkernels.dispatch.estimates import Estimate, estimates, fastest, in_words
 from gdkernels.dispatch.workload import Workload
 from gdkernels.errors import BackendError, unknown_name
@@ -293,6 +293,11 @@ def _inspect(name: str, backend: object, source: str) -> Found:
             raise TypeError(f"its priority is {backend.priority!r}, not an integer")
         if not backend.precisions or not set(backend.precisions) <= set(PRECISIONS):
             raise ValueError(f"its precisions are {backend.precisions!r}; there are {', '.join(PRECISIONS)}")
+        if type(backend).compile is not Backend.compile and backend.contract != CONTRACT:
+            raise ValueError(
+                f"it compiles for version {backend.contract} of the contract with backends, and this gdkernels has "
+                f"version {CONTRACT}"
+            )
     except Exception as error:
         return Found(name, None, _broken(error), source)
     try:

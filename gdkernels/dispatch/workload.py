@@ -37,8 +37,6 @@ class Workload:
     ----------
     program
         One without an optimizer only predicts, all the records at once.
-    sizes
-        Inputs, units of each hidden layer, outputs.
     batch_size
         Records a step.
     records, epochs
@@ -46,7 +44,6 @@ class Workload:
     """
 
     program: Program
-    sizes: tuple[int, ...]
     batch_size: int
     records: int
     epochs: int = 1
@@ -55,6 +52,11 @@ class Workload:
     def batch(self) -> int:
         """Records in a full batch, and no more than there are."""
         return min(self.batch_size, self.records)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """How many numbers a record has in each matrix on the way: inputs, the units of each layer, outputs."""
+        return self.program.widths
 
     @property
     def steps(self) -> int:
@@ -75,7 +77,7 @@ class Workload:
         """
         itemsize = 8 if storage_dtype(precision) == "float64" else 4
         whole, still, state = self._costs(itemsize)
-        columns = self.sizes[0] + (self.sizes[-1] if self.program.optimizer else 0)
+        columns = self.program.inputs + (self.program.outputs if self.program.optimizer else 0)
         steps = self.steps
         return {
             "transfers": 1.0,
@@ -106,12 +108,12 @@ class Workload:
         """Return the cost of a step, that without any records, and the bytes of parameters and slots."""
         if self.program.optimizer is None:
             forward = self.program.trace_forward()
-            batch, widths, outputs = forward.batch, forward.widths, [forward.output]
+            batch, own, outputs = forward.batch, forward.sizes, [forward.output]
         else:
             step = self.program.trace()
-            batch, widths, outputs = step.batch, step.widths, [step.error, *step.results.values()]
+            batch, own, outputs = step.batch, step.sizes, [step.error, *step.results.values()]
         line = _LINE // itemsize
-        sizes = {w.name: -(-n // line) * line for w, n in zip(widths, self.sizes, strict=True)}
+        sizes = {name: -(-n // line) * line for name, n in own.items()}
         whole = cost(outputs, sizes | {batch.name: self.batch}, itemsize=itemsize)
         still = cost(outputs, sizes | {batch.name: 0}, itemsize=itemsize)
         return whole, still, still.bytes_least

@@ -337,9 +337,12 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
         network, found = self._fitted().network, []
         with hushed(), network.bound(x) as binding:
             a = place_inputs(binding, x, network.inputs)
-            for layer, f in zip(network.parameters, network.structure.activations, strict=False):
-                program = Program((f,))
-                a = taking(a, binding.executable(program), program, binding).predict((layer,), a)
+            layers = network.structure.layers
+            assert layers is not None
+            for k, layer in enumerate(layers[:-1]):
+                program, own = Program(layer, int(a.shape[1])), {"W": f"W{k}", "b": f"b{k}"}
+                parameters = {name: network.parameters[own[name]] for name in program.parameters}
+                a = taking(a, binding.executable(program), program, binding).predict(parameters, a)
                 found.append(binding.give_back(a, x))
         return found
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gdkernels.definition.network import Layer
+from gdkernels.definition.chain import by_layer, by_name
 from gdkernels.dispatch.binding import namespace_of
 from gdkernels.models.mlp import MLP
 from gdkernels.training.optimizer_state import Carried
@@ -39,7 +39,7 @@ class FittedNetwork:
 
     def show(self) -> tuple[list[Any], list[Any]]:
         """Return weights and biases: the network's own arrays where they can be, so that both change together."""
-        binding, parameters = self.network.binding, self.network.parameters
+        binding, parameters = self.network.binding, by_layer(self.network.parameters)
         assert binding is not None
         layers = [[binding.give_back(a, self._like) for a in layer] for layer in parameters]
         self._shown = [a for layer in layers for a in layer]
@@ -55,13 +55,15 @@ class FittedNetwork:
             return
         if self.network.binding is None and all(isinstance(a, np.ndarray) for a in given):
             # Where to compute is chosen when the work is known.
-            self.network.parameters = tuple(Layer(W, b) for W, b in zip(coefs, intercepts, strict=True))
+            self.network.parameters = by_name(list(zip(coefs, intercepts, strict=True)))
             self._shown = given
             return
         with self.network.bound(self._like) as binding:
-            self.network.parameters = tuple(
-                Layer(binding.place(W, "coefs_"), binding.place(b, "intercepts_"))
-                for W, b in zip(coefs, intercepts, strict=True)
+            self.network.parameters = by_name(
+                [
+                    (binding.place(W, "coefs_"), binding.place(b, "intercepts_"))
+                    for W, b in zip(coefs, intercepts, strict=True)
+                ]
             )
         self._shown = given
 

@@ -13,7 +13,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from gdkernels.data.records import Records, place_records
-from gdkernels.definition.network import Layer, Layers
+from gdkernels.definition.network import Arrays
 from gdkernels.definition.objective import Objective
 from gdkernels.dispatch.binding import Binding
 from gdkernels.estimators.descend import NOT_FINITE, USER
@@ -44,7 +44,7 @@ def fit_by_lbfgs(estimator: Any, problem: Problem, live: FittedNetwork, given: G
         binding = replace(binding, precision="float64")
     shown = _Shown(problem, objective)
     program = network.structure.program(objective, Gradient(), weighted=given.sample_weight is not None)
-    start = tuple(Layer(*map(binding.to_numpy, layer)) for layer in network.parameters)
+    start = {name: binding.to_numpy(a) for name, a in network.parameters.items()}
     with Progress(int(e.max_iter), e.progress) as bar, network.bound(given.x) as own:
         records = _placed(binding, network, objective, given)
         validated = None if held_out is None else _placed(own, network, objective, held_out)
@@ -81,10 +81,10 @@ class _Shown:
     def __init__(self, problem: Problem, objective: Objective) -> None:
         self.loss, self._scale, self._l2 = Objective(problem.shown_loss), problem.loss_scale, objective.l2
 
-    def __call__(self, value: float, parameters: Layers, total_weight: float) -> float:
+    def __call__(self, value: float, parameters: Arrays, total_weight: float) -> float:
         if self._scale == 1:
             return value
-        squares = sum(float(np.vdot(layer.W, layer.W)) for layer in parameters)
+        squares = sum(float(np.vdot(a, a)) for name, a in parameters.items() if name.startswith("W"))
         penalty = 0.5 * float(self._l2) * squares / total_weight
         return (value - penalty) / self._scale + penalty
 
@@ -100,13 +100,13 @@ def _iteration(
     records: Records,
     validated: Records | None,
     bar: Progress,
-) -> Callable[[int, float, Layers], bool]:
+) -> Callable[[int, float, Arrays], bool]:
     """Return what follows each iteration of the minimiser; it returns whether to stop."""
     e, began = estimator, time.perf_counter()
     if validated is not None:
         e.validation_loss_curve_ = []
 
-    def ended(number: int, value: float, parameters: Layers) -> bool:
+    def ended(number: int, value: float, parameters: Arrays) -> bool:
         nonlocal began
         now, before = time.perf_counter(), began
         began = now

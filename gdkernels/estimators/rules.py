@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.definition.activations import Activation, sigmoid, softplus
+from gdkernels.definition.chain import Layer, Layers
 from gdkernels.definition.losses import sse
-from gdkernels.definition.network import Layer, Layers
 from gdkernels.definition.optimizers import SGD, Optimizer, Slots
 from gdkernels.graph import detach
 

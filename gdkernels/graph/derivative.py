@@ -5,13 +5,13 @@ an infinity on the other branch does not become NaN), the value reused where the
 evenly.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from gdkernels.graph.namespace import Graph
 from gdkernels.graph.nodes import Node, Shape
 from gdkernels.graph.operations import COMPARISONS
 
-__all__ = ["topological", "vjp"]
+__all__ = ["topological", "vjp", "vjps"]
 
 # (graph, node, cotangent) -> a cotangent per operand; None where the value does not depend on it smoothly.
 Rule = Callable[[Graph, Node, Node], tuple[Node | None, ...]]
@@ -30,32 +30,45 @@ def topological(*outputs: Node) -> list[Node]:
 
 
 def vjp(output: Node, wrt: Node, cotangent: Node) -> Node:
-    """Return the vector–Jacobian product of `output` with respect to `wrt`, recorded on the same graph.
+    """Return the vector–Jacobian product of `output` with respect to `wrt`, as `vjps` does for several."""
+    return vjps(output, (wrt,), cotangent)[0]
+
+
+def vjps(output: Node, wrt: Sequence[Node], cotangent: Node) -> list[Node]:
+    """Return the vector–Jacobian products of `output` with respect to some nodes, recorded on the same graph.
 
     Parameters
     ----------
-    output, wrt
-        Nodes of one graph.
+    output
+        A node that depends on those of `wrt`.
+    wrt
+        Inputs of the graph, or nodes inside it; none of them depends on another.
     cotangent
         A node of the shape of `output`: the derivative of what is minimised with respect to it.
 
     Returns
     -------
-    Node
-        The derivative with respect to `wrt`, of its shape.
+    list
+        For each of `wrt` the derivative with respect to it, of its shape.
     """
-    graph = output.graph
+    graph, wanted = output.graph, {n.id for n in wrt}
+    nodes = topological(output)
+    leading = set(wanted)  # the nodes through which the way back leads to one that is wanted
+    for node in nodes:
+        if any(a.id in leading for a in node.args):
+            leading.add(node.id)
     cotangents: dict[int, Node] = {output.id: graph.broadcast_to(cotangent, output.shape)}
-    for node in reversed(topological(output)):
+    for node in reversed(nodes):
         incoming = cotangents.get(node.id)
-        if incoming is None or node is wrt or not node.args:
+        if incoming is None or node.id in wanted or node.id not in leading:
             continue
         for operand, part in zip(node.args, _RULES[node.op](graph, node, incoming), strict=True):
-            if part is not None:
+            if part is not None and operand.id in leading:
                 share = _unbroadcast(graph, part, operand.shape)
                 seen = cotangents.get(operand.id)
                 cotangents[operand.id] = share if seen is None else seen + share
-    return cotangents.get(wrt.id, graph.broadcast_to(graph.lift(0.0), wrt.shape))
+    nothing = graph.lift(0.0)
+    return [cotangents.get(n.id, graph.broadcast_to(nothing, n.shape)) for n in wrt]
 
 
 def _unbroadcast(graph: Graph, a: Node, shape: Shape) -> Node:
@@ -117,6 +130,13 @@ def _matmul(graph: Graph, node: Node, ct: Node) -> tuple[Node | None, ...]:
     return graph.matmul(ct, b.T), graph.matmul(a.T, ct)
 
 
+def _transpose(graph: Graph, node: Node, ct: Node) -> tuple[Node | None, ...]:
+    if ct.op == "matmul":  # (a b)ᵀ as bᵀ aᵀ: a product again, as compiled steps have it
+        a, b = ct.args
+        return (graph.matmul(b.T, a.T),)
+    return (ct.T,)
+
+
 def _unsqueeze(graph: Graph, node: Node, ct: Node) -> tuple[Node | None, ...]:
     for axis in node.attribute:
         ct = graph.expand_dims(ct, axis=axis)
@@ -148,7 +168,7 @@ _RULES: dict[str, Rule] = dict.fromkeys((*COMPARISONS, "logical_and", "logical_o
     "max": _reduced_extremum,
     "min": _reduced_extremum,
     "matmul": _matmul,
-    "transpose": lambda graph, node, ct: (ct.T,),
+    "transpose": _transpose,
     "broadcast_to": lambda graph, node, ct: (ct,),
     "expand_dims": lambda graph, node, ct: (graph.squeeze(ct, node.attribute),),
     "squeeze": _unsqueeze,

@@ -3,7 +3,7 @@
 import math
 import numbers
 import operator
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cached_property, partial
 from typing import Any
 
@@ -13,7 +13,7 @@ from gdkernels.graph.namespace import Graph, detach
 from gdkernels.graph.nodes import Dim, Node, Recorded
 from gdkernels.graph.operations import REAL, SCALAR
 
-__all__ = ["Step", "check_shapes", "interpret", "plain", "run_steps", "steps_of"]
+__all__ = ["Step", "check_shapes", "dropping", "interpret", "plain", "run_steps", "steps_of"]
 
 # Arithmetic goes through operators: every namespace lets those mix an array with a Python number.
 _OPERATORS: dict[str, Callable[..., Any]] = {
@@ -100,6 +100,7 @@ def check_shapes(inputs: Iterable[Node], arrays: Iterable[Any]) -> None:
 
 
 Step = tuple[Node, Callable[[Context, Values], Any]]
+Dropped = tuple[int, ...]  # the values that no step needs any more
 
 
 def steps_of(outputs: Iterable[Node], known: Iterable[Node] = ()) -> list[Step]:
@@ -108,10 +109,25 @@ def steps_of(outputs: Iterable[Node], known: Iterable[Node] = ()) -> list[Step]:
     return [(node, _step(node)) for node in topological(*outputs) if node.op != "input" and node.id not in skip]
 
 
-def run_steps(steps: list[Step], context: Context, values: Values) -> None:
-    """Add to `values`, by node number, what the `steps` compute."""
-    for node, step in steps:
+def dropping(steps: list[Step], keep: Collection[int]) -> list[tuple[Step, Dropped]]:
+    """Return the steps, each with the numbers of the values, but for those to `keep`, that it is the last to read."""
+    last: dict[int, int] = {}
+    for at, (node, _) in enumerate(steps):
+        last[node.id] = at
+        last.update((a.id, at) for a in node.args)
+    dropped: list[list[int]] = [[] for _ in steps]
+    for k, at in last.items():
+        if k not in keep:
+            dropped[at].append(k)
+    return [(step, tuple(d)) for step, d in zip(steps, dropped, strict=True)]
+
+
+def run_steps(steps: list[tuple[Step, Dropped]], context: Context, values: Values) -> None:
+    """Add to `values`, by node number, what the `steps` compute, and remove what is not needed any more."""
+    for (node, step), dropped in steps:
         values[node.id] = step(context, values)
+        for k in dropped:
+            del values[k]
 
 
 def interpret(outputs: Iterable[Node], inputs: Mapping[str, Any], *, xp: Any) -> list[Any]:
@@ -127,7 +143,7 @@ def interpret(outputs: Iterable[Node], inputs: Mapping[str, Any], *, xp: Any) ->
     check_shapes(given, arrays)
     context = Context(given, arrays, xp)
     values: Values = {n.id: array for n, array in zip(given, arrays, strict=True)}
-    run_steps(steps_of(wanted), context, values)
+    run_steps(dropping(steps_of(wanted), keep={n.id for n in wanted}), context, values)
     return [values[n.id] for n in wanted]
 
 

@@ -26,7 +26,7 @@ from gdkernels.graph.operations import BOOL, COMPARISONS, ELEMENTWISE, LOGICAL, 
 from gdkernels.graph.simplify import simplified
 from gdkernels.graph.source import user_line
 
-__all__ = ["Graph", "detach"]
+__all__ = ["Graph", "apart", "detach"]
 
 
 class Graph:
@@ -86,6 +86,12 @@ class Graph:
             self.nodes.append(node)
             self._known[key] = node
         return node
+
+    def apart(self, node: Node, name: str) -> Node:
+        """Return a node that computes what `node` does, and that is another one for each `name`."""
+        shown = node.op in ("squeeze", "expand_dims", "broadcast_to", "transpose")  # a value, in another shape
+        args = tuple(self.apart(a, name) for a in node.args) if shown else node.args
+        return self._node(node.op, args, node.attribute, node.shape, node.dtype, key=("apart", node.id, name))
 
     def __getattr__(self, name: str) -> Callable[..., Node]:
         if name.startswith("__"):
@@ -250,7 +256,7 @@ class Graph:
         return self._node("detach", (a,), None, a.shape, a.dtype)
 
 
-_NOT_FUNCTIONS = {"apply", "detach", "dim", "e", "has", "inf", "input", "lift", "nan", "pi"}
+_NOT_FUNCTIONS = {"apart", "apply", "detach", "dim", "e", "has", "inf", "input", "lift", "nan", "pi"}
 _COMPOSED = frozenset(name for name in vars(Graph) if not name.startswith("_")) - _NOT_FUNCTIONS
 
 
@@ -261,6 +267,14 @@ def detach(a: Any) -> Any:
     largest logit that softmax subtracts: differentiating through it would add work and rounding, and nothing else.
     """
     return a.graph.detach(a) if isinstance(a, Node) else a
+
+
+def apart(a: Any, name: str) -> Any:
+    """Return `a`; of a recorded array, another node with its value, one for each `name`.
+
+    Equal nodes are one node. That is too few where each of two parameters has a gradient of its own to be worked out.
+    """
+    return a.graph.apart(a, name) if isinstance(a, Node) else a
 
 
 def _number_within(a: Node) -> Node | None:

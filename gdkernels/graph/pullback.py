@@ -1,18 +1,24 @@
 """Derivatives of ordinary functions: trace once, differentiate, interpret with any namespace."""
 
 import inspect
-from collections.abc import Callable
-from functools import lru_cache
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from gdkernels.errors import InputError, TraceError
-from gdkernels.graph.derivative import topological, vjp
-from gdkernels.graph.interpret import Context, check_shapes, plain, run_steps, steps_of
+from gdkernels.graph.derivative import topological, vjps
+from gdkernels.graph.interpret import Context, check_shapes, dropping, plain, run_steps, steps_of
 from gdkernels.graph.namespace import Graph
-from gdkernels.graph.nodes import Node, Shape, same_shape
+from gdkernels.graph.nodes import Dim, Node, Shape, same_shape
 from gdkernels.graph.operations import BOOL, REAL, SCALAR
+from gdkernels.graph.remembered import remembered
 
-__all__ = ["returned", "trace", "value_and_derivative", "value_and_pullback"]
+__all__ = [
+    "returned",
+    "trace",
+    "value_and_derivative",
+    "value_and_pullback",
+    "value_and_pullbacks",
+]
 
 Pullback = Callable[[Any], Any]
 
@@ -54,48 +60,99 @@ def trace(
         raise InputError(
             f"{_name(f)} is differentiated for [records, units], not for arrays of {max(ranks)} dimensions"
         )
+    return _trace(f, tuple(("B", "n")[:rank] for rank in ranks), elementwise)
+
+
+Pattern = tuple[tuple[Any, ...], ...]  # for each input its sizes; sizes that are equal are one
+
+
+def _trace(f: Callable[..., Any], pattern: Pattern, elementwise: bool) -> tuple[Graph, list[Node], Node]:
     graph = Graph()
-    dims = [graph.dim("B"), graph.dim("n")]
-    inputs = [graph.input(f"a{k}", tuple(dims[:rank])) for k, rank in enumerate(ranks)]
+    dims: dict[Any, Dim | int] = {1: 1}
+    for shape in pattern:
+        for size in shape:
+            if size not in dims:
+                dims[size] = graph.dim(str(size))
+    inputs = [graph.input(f"a{k}", tuple(dims[size] for size in shape)) for k, shape in enumerate(pattern)]
     rule = "an activation returns a number for each unit of each record"
     output = returned(f(*inputs, xp=graph), f, inputs[0].shape if elementwise else None, rule)
     return graph, inputs, output
 
 
+def _pattern(arrays: Sequence[Any], per_record: int) -> Pattern:
+    """Return the names of the sizes of arrays: B for the records of the last ones, a size of 1 as it is.
+
+    Other numbers that are equal have one name. Sizes of the recording namespace are symbols, equal to themselves alone.
+    """
+    symbols: dict[str, Dim] = {}
+
+    def name(size: Any) -> Any:
+        if not isinstance(size, Dim):
+            return 1 if size == 1 else f"n{size}"
+        told = size.name
+        while symbols.setdefault(told, size) is not size:
+            told += "'"
+        return told
+
+    own = tuple(tuple(map(name, array.shape)) for array in arrays[: len(arrays) - per_record])
+    return own + tuple(("B", *map(name, array.shape[1:])) for array in arrays[len(arrays) - per_record :])
+
+
 class _Differentiated:
     """`f` and its pull-back on one graph, as two lists of steps; the second uses what the first computed."""
 
-    def __init__(self, f: Callable[..., Any], ranks: tuple[int, ...], elementwise: bool) -> None:
-        graph, self.inputs, self.output = trace(f, ranks, elementwise=elementwise)
+    def __init__(self, f: Callable[..., Any], pattern: Pattern, elementwise: bool, wrt: int) -> None:
+        graph, self.inputs, self.output = _trace(f, pattern, elementwise)
         self.cotangent = graph.input("cotangent", self.output.shape, REAL if self.output.ndim else SCALAR)
-        self.result = vjp(self.output, self.inputs[0], self.cotangent)
+        self.results = vjps(self.output, self.inputs[:wrt], self.cotangent)
         forward = topological(self.output)
-        self.forward = steps_of([self.output])
-        self.backward = steps_of([self.result], known=forward)
-        used = {a.id for node, _ in self.backward for a in node.args} | {self.result.id}
+        backward = steps_of(self.results, known=forward)
+        used = {a.id for node, _ in backward for a in node.args} | {n.id for n in self.results}
         # Kept between the two: no intermediate that the way back does not read.
         self.kept = tuple(n.id for n in forward if n.id in used)
+        self.forward = dropping(steps_of([self.output]), keep={self.output.id, *self.kept})
+        self.backward = dropping(backward, keep={n.id for n in self.results})
 
-    def __call__(self, arrays: tuple[Any, ...], xp: Any) -> tuple[Any, Pullback]:
-        if len(arrays) > 1:
-            check_shapes(self.inputs, arrays)
+    def __call__(self, arrays: tuple[Any, ...], xp: Any) -> tuple[Any, Callable[[Any], list[Any]]]:
         context = Context(self.inputs, arrays, xp)
         values = {node.id: array for node, array in zip(self.inputs, arrays, strict=True)}
         run_steps(self.forward, context, values)
         value = values[self.output.id]
         kept = {k: values[k] for k in self.kept}
 
-        def pull_back(cotangent: Any) -> Any:
+        def pull_back(cotangent: Any) -> list[Any]:
             available = {**kept, self.cotangent.id: plain(self.cotangent, cotangent)}
             run_steps(self.backward, context, available)
-            return available[self.result.id]
+            return [available[n.id] for n in self.results]
 
         return value, pull_back
 
 
-@lru_cache(maxsize=256)
-def _differentiated(f: Callable[..., Any], ranks: tuple[int, ...], elementwise: bool) -> _Differentiated:
-    return _Differentiated(f, ranks, elementwise)
+@remembered(256)
+def _differentiated(f: Callable[..., Any], pattern: Pattern, elementwise: bool, wrt: int) -> _Differentiated:
+    return _Differentiated(f, pattern, elementwise, wrt)
+
+
+def value_and_pullbacks(
+    f: Callable[..., Any], wrt: int, per_record: int
+) -> Callable[..., tuple[Any, Callable[[Any], list[Any]]]]:
+    """Return a function that computes `f` and, on demand, its vector–Jacobian products.
+
+    It is `value_and_pullback` for several arrays: ``pull_back(cotangent)`` returns the derivatives with respect to the
+    first `wrt` of them.
+
+    Parameters
+    ----------
+    per_record
+        How many arrays, the last ones, have a row for each record. Other sizes that are equal numbers are one size.
+    """
+
+    def run(*arrays: Any, xp: Any) -> tuple[Any, Callable[[Any], list[Any]]]:
+        traced = _of(f, _pattern(arrays, per_record), False, wrt)
+        check_shapes(traced.inputs[-per_record:], arrays[-per_record:])
+        return traced(arrays, xp)
+
+    return run
 
 
 def value_and_pullback(f: Callable[..., Any], *, elementwise: bool = False) -> Callable[..., tuple[Any, Pullback]]:
@@ -115,13 +172,24 @@ def value_and_pullback(f: Callable[..., Any], *, elementwise: bool = False) -> C
 
     def run(*arrays: Any, xp: Any) -> tuple[Any, Pullback]:
         ranks = tuple(a.ndim for a in arrays)
-        try:
-            hash(f)
-        except TypeError:
-            return _Differentiated(f, ranks, elementwise)(arrays, xp)
-        return _differentiated(f, ranks, elementwise)(arrays, xp)
+        if max(ranks) > 2:
+            trace(f, ranks)  # which refuses them
+        pattern = tuple(("B", "n")[:rank] for rank in ranks)
+        traced = _of(f, pattern, elementwise, 1)
+        if len(arrays) > 1:
+            check_shapes(traced.inputs, arrays)
+        value, pull_back = traced(arrays, xp)
+        return value, lambda cotangent: pull_back(cotangent)[0]
 
     return run
+
+
+def _of(f: Callable[..., Any], pattern: Pattern, elementwise: bool, wrt: int) -> _Differentiated:
+    try:
+        hash(f)
+    except TypeError:
+        return _Differentiated(f, pattern, elementwise, wrt)
+    return _differentiated(f, pattern, elementwise, wrt)
 
 
 def value_and_derivative(f: Callable[..., Any]) -> Callable[..., tuple[Any, Any]]:

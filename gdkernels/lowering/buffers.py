@@ -50,13 +50,19 @@ def _take(result: StepSchedule, node: Node, free: dict[str, list[int]], *, kept:
 def _heirs(
     steps: list[Step], stored: Mapping[int, Node], kept: Set[int], last_read: Mapping[int, int]
 ) -> dict[int, int]:
-    """Return, for outputs of a loop, the operand that is read there for the last time and whose memory they take."""
+    """Return, for outputs of a loop, the operand that is read there for the last time and whose memory they take.
+
+    A loop after a product may run on each of its panels in turn: what the product multiplies is then read to the end.
+    """
     heirs: dict[int, int] = {}
     for at, step in enumerate(steps):
         if isinstance(step, Loop) and step.kind == MATRIX:
+            before = steps[at - 1] if at else None
+            multiplied = before.left.id if isinstance(before, Product) else None
             for output in step.outputs:
                 for node in step.reads:
                     dying = node.id in stored and node.id not in kept and last_read[node.id] == at
+                    dying = dying and node.id != multiplied
                     if dying and node.id not in heirs and _width(node) is _width(output):
                         heirs[node.id] = output.id
                         break

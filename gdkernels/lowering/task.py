@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
 from gdkernels.backend.program import Program
@@ -24,8 +24,12 @@ class ScheduledTask:
 
     Attributes
     ----------
-    batch, widths
-        The dimensions of a traced step: B, and n_0 … n_L.
+    batch
+        The size of a batch.
+    sizes
+        The other sizes, by name.
+    inputs
+        The number of columns of x.
     recipes
         The recipe of each loop of the schedule, by the loop's ``id``.
     parameters
@@ -38,16 +42,17 @@ class ScheduledTask:
 
     schedule: StepSchedule
     batch: Dim
-    widths: tuple[Dim, ...]
+    sizes: Mapping[str, int]
+    inputs: int
     recipes: dict[int, Recipe]
     parameters: dict[str, Node]
     error: Node | None = None
     norm: Node | None = None
     output: Node | None = None
 
-    def sizes(self, widths: tuple[int, ...], batch: int) -> dict[str, int]:
-        """Return the value of every dimension by its name."""
-        return {str(d): n for d, n in zip(self.widths, widths, strict=True)} | {str(self.batch): batch}
+    def sizes_with(self, batch: int) -> dict[str, int]:
+        """Return the value of every size by its name."""
+        return {**self.sizes, str(self.batch): batch}
 
 
 def schedule_training(program: Program, functions: Set[str]) -> ScheduledTask:
@@ -69,7 +74,8 @@ def schedule_training(program: Program, functions: Set[str]) -> ScheduledTask:
     return ScheduledTask(
         result,
         traced.batch,
-        traced.widths,
+        traced.sizes,
+        program.inputs,
         _recipes(result, traced.batch, functions),
         _parameters(traced.graph),
         error=value_of(traced.error),
@@ -83,7 +89,8 @@ def schedule_prediction(program: Program, functions: Set[str]) -> ScheduledTask:
     result = schedule(traced.graph, traced.batch, {PREDICTION: traced.output})
     recipes = _recipes(result, traced.batch, functions)
     output = value_of(traced.output)
-    return ScheduledTask(result, traced.batch, traced.widths, recipes, _parameters(traced.graph), output=output)
+    parameters = _parameters(traced.graph)
+    return ScheduledTask(result, traced.batch, traced.sizes, program.inputs, recipes, parameters, output=output)
 
 
 def _parameters(graph: Graph) -> dict[str, Node]:

@@ -37,8 +37,13 @@ def order_update(
 
     inputs = {n.attribute: n for n in nodes if n.op == "input"}
     slots = {name: [m for m in outputs if m.split(".")[0] == name] for name in outputs if "." not in name}
+    owners: dict[int, str] = {}
+    for name, mine in slots.items():
+        for leaf in _leaves((outputs[m] for m in mine), batch):
+            if owners.setdefault(leaf.id, name) != name and leaf.op != "input":
+                raise ScheduleError(f"the updates of {owners[leaf.id]} and {name} both need {leaf}")
     if sums:
-        result.updates.append(_reductions(result, slots, inputs, sums, batch))
+        result.updates.append(_reductions(result, slots, inputs, owners, sums, batch))
     last: dict[str, Loop] = {}
     for name, mine in slots.items():
         new = [n for n in (value_of(outputs[m]) for m in mine) if n.op != "input"]
@@ -59,17 +64,39 @@ def order_update(
 
 
 def _reductions(
-    result: StepSchedule, slots: Mapping[str, list[str]], inputs: Mapping[str, Node], sums: list[Node], batch: Dim
+    result: StepSchedule,
+    slots: Mapping[str, list[str]],
+    inputs: Mapping[str, Node],
+    owners: Mapping[int, str],
+    sums: list[Node],
+    batch: Dim,
 ) -> dict[str, Loop]:
-    """Return the sums over each parameter, by the parameter."""
-    by_shape = {wide_dims(inputs[name].shape): name for name in slots if name in inputs}
+    """Return the sums over each parameter, by the parameter: that whose values or gradient a sum is made of."""
     found: dict[str, list[Node]] = {}
     for total in sums:
-        name = by_shape.get(wide_dims(value_of(total.args[0]).shape))
+        made_of = {owners.get(leaf.id) for leaf in _leaves([value_of(total.args[0])], batch)}
+        name = made_of.pop() if len(made_of) == 1 else None
         if name is None:
             raise ScheduleError(f"{total} sums over something that is no parameter")
         found.setdefault(name, []).append(total)
     return {name: make_loop(result, kind_of(inputs[name], batch), 0, (), mine) for name, mine in found.items()}
+
+
+def _leaves(nodes: Iterable[Node], batch: Dim) -> list[Node]:
+    """Return the parameters, slots and sums over the batch that values are made of element by element."""
+    leaves: list[Node] = []
+    seen: set[int] = set()
+    pending = list(nodes)
+    while pending:
+        node = pending.pop()
+        if node.id in seen or not wide_dims(node.shape):
+            continue
+        seen.add(node.id)
+        if node.op == "input" or any(has_dim(a, batch) for a in node.args):
+            leaves.append(node)
+        else:
+            pending.extend(node.args)
+    return leaves
 
 
 def _check_reads(name: str, loop: Loop, mine: Sequence[str], batch: Dim) -> None:

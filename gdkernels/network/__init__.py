@@ -5,6 +5,6 @@ Changing the parameters belongs to `gdkernels.training`.
 """
 
 from gdkernels.network.bound import BoundNetwork
-from gdkernels.network.structure import DenseChain, named_arrays
+from gdkernels.network.structure import Structure
 
-__all__ = ["BoundNetwork", "DenseChain", "named_arrays"]
+__all__ = ["BoundNetwork", "Structure"]

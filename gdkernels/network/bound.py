@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,14 +18,14 @@ from gdkernels.data.records import Records, records_in
 from gdkernels.data.sparse import taking
 from gdkernels.data.validation import RecordSpec, place_inputs
 from gdkernels.definition.losses import Loss
-from gdkernels.definition.network import Layer, Layers, map_layers
+from gdkernels.definition.network import Arrays
 from gdkernels.definition.objective import Objective, checked_reduction
 from gdkernels.dispatch import registry
 from gdkernels.dispatch.array_api import choose_for
 from gdkernels.dispatch.binding import Binding, located
 from gdkernels.dispatch.workload import Workload
 from gdkernels.errors import InputError, unknown_name
-from gdkernels.network.structure import DenseChain, named_arrays
+from gdkernels.network.structure import Structure
 
 __all__ = ["BoundNetwork"]
 
@@ -48,7 +48,7 @@ class BoundNetwork:
     Attributes
     ----------
     parameters
-        The weights and biases: arrays of the binding, or of NumPy until there is one. A trainer replaces them; nobody
+        The parameters by name: arrays of the binding, or of NumPy until there is one. A trainer replaces them; nobody
         writes into them.
     objective
         The last objective it was trained for; None before training.
@@ -60,7 +60,7 @@ class BoundNetwork:
 
     def __init__(
         self,
-        structure: DenseChain,
+        structure: Structure,
         *,
         seed: int | None = None,
         backend: str | Backend = "auto",
@@ -80,7 +80,7 @@ class BoundNetwork:
         if backend != "auto" or device is not None:  # a place that the user named fails before loading data
             registry.choose(backend, device, precision or "float32")
         structure.check_memory()
-        self.parameters: tuple[Layer, ...] = structure.initial_parameters(self.seed)
+        self.parameters: dict[str, Any] = structure.initial_parameters(self.seed)
 
     @property
     def inputs(self) -> int:
@@ -164,30 +164,27 @@ class BoundNetwork:
         def move(a: Any) -> Any:
             return binding.place(a if old is None else old.to_numpy(a), "parameters")
 
-        self.parameters = map_layers(move, self.parameters)
+        self.parameters = {name: move(a) for name, a in self.parameters.items()}
         self.binding, self._executables = binding, {}
 
     # ---- parameters
 
-    def host_parameters(self) -> Layers:
-        """Return the weights and biases as NumPy arrays; do not change them."""
-        return map_layers(np.asarray if self.binding is None else self.binding.to_numpy, self.parameters)
+    def host_parameters(self) -> dict[str, Any]:
+        """Return the parameters by name as NumPy arrays; do not change them."""
+        to_host = np.asarray if self.binding is None else self.binding.to_numpy
+        return {name: to_host(a) for name, a in self.parameters.items()}
 
-    def copied_parameters(self) -> tuple[Layer, ...]:
-        """Return a copy of the weights and biases, arrays of the backend."""
+    def copied_parameters(self) -> dict[str, Any]:
+        """Return a copy of the parameters by name, arrays of the backend."""
         if self.binding is None:
-            return map_layers(np.copy, self.parameters)
+            return {name: np.copy(a) for name, a in self.parameters.items()}
         with self.bound() as binding:
-            return map_layers(lambda a: binding.xp.asarray(a, copy=True), self.parameters)
+            return {name: binding.xp.asarray(a, copy=True) for name, a in self.parameters.items()}
 
-    def named_parameters(self) -> Mapping[str, Any]:
-        """Return the weights and biases by name, as they are now, uncopied."""
-        return named_arrays(self.parameters)
-
-    def set_parameters(self, parameters: Sequence[Sequence[Any]]) -> None:
-        """Set weights and biases; see `gdkernels.MLP.set_parameters`."""
+    def set_parameters(self, parameters: Arrays | Sequence[Sequence[Any]]) -> None:
+        """Set the parameters, by name or of a chain layer by layer; see `gdkernels.MLP.set_parameters`."""
         given = self.structure.checked_parameters(parameters, self.parameters)
-        self.parameters = tuple(Layer(*(self._checked_parameter(a, name) for a in arrays)) for name, arrays in given)
+        self.parameters = {name: self._checked_parameter(a, told) for name, told, a in given}
 
     def restart(self, number: int) -> None:
         """Set the initial parameters of one of several restarts."""
@@ -206,7 +203,9 @@ class BoundNetwork:
 
     @property
     def parameter_count(self) -> int:
-        return sum(math.prod(a.shape) for a in self.named_parameters().values())
+        """How many numbers training changes."""
+        told = self.structure.parameters
+        return sum(math.prod(told[name].shape) for name in self.structure.trained)
 
     # ---- computing
 

@@ -11,13 +11,13 @@ import numpy as np
 
 from gdkernels.backend import Backend
 from gdkernels.data.frames import ColumnNames
+from gdkernels.definition.blocks.describing import restore_block
 from gdkernels.definition.naming import describe, restore
-from gdkernels.definition.network import Layer, Layers
 from gdkernels.definition.objective import Objective
 from gdkernels.errors import FileError
 from gdkernels.files.model_file import read_model, write_model
 from gdkernels.network.bound import BoundNetwork
-from gdkernels.network.structure import DenseChain, named_arrays
+from gdkernels.network.structure import Structure
 
 __all__ = ["read_network", "write_network"]
 
@@ -26,7 +26,7 @@ def write_network(
     network: BoundNetwork, path: str | os.PathLike[str], *, extra: Mapping[str, Any], overwrite: bool
 ) -> None:
     """Write a network, and the other contents of its model as JSON; see `gdkernels.MLP.save`."""
-    arrays = named_arrays(network.host_parameters())
+    arrays = network.host_parameters()
     tensors = {name: np.ascontiguousarray(a) for name, a in arrays.items()}
     metadata = {
         **network.structure.as_dict(),
@@ -49,27 +49,17 @@ def read_network(
 ) -> tuple[BoundNetwork, dict[str, Any]]:
     """Return a network from a file, and the other contents of its model; see `gdkernels.load`."""
     tensors, metadata = read_model(path)
-    _check(path, tensors, metadata)
     try:
-        structure = DenseChain.checked(
-            metadata["sizes"],
-            [restore("activation", f, objects) for f in metadata["activations"]],
-            restore("activation", metadata["output"], objects),
-            metadata["bias"],
-        )
+        structure = _structure(path, tensors, metadata, objects)
         network = BoundNetwork(
             structure, seed=metadata["seed"], backend=backend, device=device, precision=metadata["precision"]
         )
-        layers: Layers = [
-            Layer(tensors[f"W{k}"], tensors[f"b{k}"] if structure.bias else None)
-            for k in range(len(structure.sizes) - 1)
-        ]
         loss, extra = metadata["loss"], metadata["extra"]
     except (KeyError, TypeError, AttributeError) as error:
         raise FileError(
             f"{os.fspath(path)} is a gdkernels model, but its description lacks or garbles {error}"
         ) from error
-    network.set_parameters(layers)
+    network.set_parameters(tensors)
     if loss is not None:
         network.objective = Objective(restore("loss", loss, objects))
     network.names = _column_names(path, metadata.get("columns", {}), network)
@@ -87,13 +77,33 @@ def _column_names(path: str | os.PathLike[str], told: Any, network: BoundNetwork
     return ColumnNames(**{what: None if given is None else tuple(given) for what, given in names.items()})
 
 
-def _check(path: str | os.PathLike[str], tensors: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
-    """Reject a description that does not fit the tensors, before allocating anything of the sizes that it names."""
-    sizes, bias = metadata.get("sizes"), metadata.get("bias")
-    expected: dict[str, tuple[Any, ...]] = {}
-    if isinstance(sizes, list):
-        for k, (inputs, units) in enumerate(pairwise(sizes)):
-            expected |= {f"W{k}": (inputs, units)} | ({f"b{k}": (units,)} if bias else {})
+def _structure(
+    path: str | os.PathLike[str],
+    tensors: Mapping[str, Any],
+    metadata: Mapping[str, Any],
+    objects: Mapping[str, Callable[..., Any]] | None,
+) -> Structure:
+    """Return the structure that a file describes, if its tensors are of that; nothing is allocated before."""
+    unfit = f"{os.fspath(path)} is a gdkernels model, but its description does not fit its tensors"
+    output = restore("activation", metadata["output"], objects)
+    if "block" in metadata:
+        inputs = metadata["inputs"]
+        if type(inputs) is not int or inputs < 1:
+            raise FileError(unfit)
+        structure = Structure.checked(restore_block(metadata["block"], objects), inputs, output)
+    else:
+        functions = [restore("activation", f, objects) for f in metadata["activations"]]
+        if not _are_sizes(metadata["sizes"], tensors):
+            raise FileError(unfit)
+        structure = Structure.of_sizes(metadata["sizes"], functions, output, metadata["bias"])
+    shapes = {name: parameter.shape for name, parameter in structure.parameters.items()}
     sound = isinstance(metadata.get("extra"), dict) and all(t.dtype.kind == "f" for t in tensors.values())
-    if not sound or {name: t.shape for name, t in tensors.items()} != expected:
-        raise FileError(f"{os.fspath(path)} is a gdkernels model, but its description does not fit its tensors")
+    if not sound or {name: t.shape for name, t in tensors.items()} != shapes:
+        raise FileError(unfit)
+    return structure
+
+
+def _are_sizes(sizes: Any, tensors: Mapping[str, Any]) -> bool:
+    """Return whether these are the sizes of a chain whose weights are among the tensors."""
+    shapes = [tuple(pair) for pair in pairwise(sizes)] if isinstance(sizes, list) else []
+    return bool(shapes) and all(f"W{k}" in tensors and tensors[f"W{k}"].shape == pair for k, pair in enumerate(shapes))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -13,67 +14,138 @@ import numpy as np
 from gdkernels import randomness
 from gdkernels.backend.program import Program
 from gdkernels.definition.activations import Activation, identity
-from gdkernels.definition.initialisation import initial_parameters
+from gdkernels.definition.blocks import Activated, Block, Dense
+from gdkernels.definition.blocks.block import Parameter, initial_values, parameters_of
+from gdkernels.definition.blocks.checks import check_block
+from gdkernels.definition.blocks.describing import block_in_words, describe_block, functions_in
+from gdkernels.definition.blocks.names import check_name
+from gdkernels.definition.chain import layers_in, stack
 from gdkernels.definition.naming import describe, resolve
-from gdkernels.definition.network import Layer, Layers
+from gdkernels.definition.network import Arrays
 from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import Optimizer
 from gdkernels.dispatch.footprint import check_initial
 from gdkernels.dispatch.workload import Workload
-from gdkernels.errors import InputError
+from gdkernels.errors import InputError, unknown_name
 
-__all__ = ["DenseChain", "named_arrays"]
+__all__ = ["Structure"]
 
 
 @dataclass(frozen=True)
-class DenseChain:
-    """Dense layers, one after the other.
+class Structure:
+    """A block for a number of inputs, and the activation of its outputs.
 
     Attributes
     ----------
-    sizes
-        The number of inputs, of the units of each hidden layer, and of outputs.
-    activations
-        A function for each hidden layer.
+    block
+        The network but for the activation of its outputs.
+    inputs
+        The number of columns of the inputs.
     output
-        The activation of the last layer.
-    bias
-        Whether layers have biases.
+        The activation of the outputs.
     """
 
-    sizes: tuple[int, ...]
-    activations: tuple[Activation, ...]
+    block: Block
+    inputs: int
     output: Activation = identity
-    bias: bool = True
 
     @classmethod
-    def checked(
+    def checked(cls, block: Any, inputs: Any, output: str | Activation) -> Structure:
+        """Return the structure of a block, names resolved.
+
+        Raises
+        ------
+        InputError
+            For what is no block, for blocks that do not fit each other, and for numbers or names that are not possible.
+        """
+        check_block("a network", block)
+        if isinstance(inputs, bool) or not isinstance(inputs, (int, np.integer)) or inputs < 1:
+            raise InputError(f"inputs must be a whole number of at least 1, got {inputs!r}")
+        structure = cls(block, int(inputs), resolve("activation", output))
+        structure.check()
+        return structure
+
+    @classmethod
+    def of_sizes(
         cls,
         sizes: Sequence[int],
         activation: str | Activation | Sequence[str | Activation],
         output: str | Activation,
         bias: bool,
-    ) -> DenseChain:
-        """Return the structure, names resolved.
+        *,
+        residual: bool = False,
+        norm: str | None = None,
+    ) -> Structure:
+        """Return the structure of dense layers one after the other, names resolved.
+
+        Parameters
+        ----------
+        residual, norm
+            As for `gdkernels.MLP`.
 
         Raises
         ------
         InputError
             For sizes or names that are not possible.
         """
-        checked = _checked_sizes(sizes)
-        hidden = _hidden_activations(activation, len(checked) - 2)
-        return cls(checked, hidden, resolve("activation", output), bool(bias))
+        inputs, *units = _checked_sizes(sizes)
+        functions = (*_hidden_activations(activation, len(units) - 1), identity)
+        if norm not in (None, "layer"):
+            hint = "batch norm makes records depend on each other; use norm='layer'" if "batch" in str(norm) else ""
+            raise unknown_name("norm", str(norm), ("layer",), hint=hint)
+        if residual and not any(m == n for m, n in pairwise(units[:-1])):
+            raise InputError(
+                "a residual leads past a hidden layer that is as wide as the one before it, such as the second in "
+                f"{[inputs, 64, 64, units[-1]]}; there is none in {[inputs, *units]}"
+            )
+        block = stack(units, functions, bias=bool(bias), residual=bool(residual), norm=norm is not None)
+        return cls(block, inputs, resolve("activation", output))
 
-    @property
-    def inputs(self) -> int:
-        """The number of columns of the inputs."""
-        return self.sizes[0]
+    def check(self) -> None:
+        """Raise `InputError` if the block's parameters cannot be, or its blocks do not fit each other."""
+        for name in self.parameters:
+            check_name(name, type(self.block).__name__)
+        if not isinstance(self.outputs, int) or self.outputs < 1:
+            raise InputError(f"{type(self.block).__name__}: outputs must be a whole number, got {self.outputs!r}")
 
-    @property
+    # ---- what it is
+
+    @cached_property
     def outputs(self) -> int:
         """The number of columns of the outputs."""
-        return self.sizes[-1]
+        return self.block.outputs(self.inputs)
+
+    @cached_property
+    def parameters(self) -> Mapping[str, Parameter]:
+        """What the block says of its parameters and constants, by name."""
+        return parameters_of(self.block, self.inputs)
+
+    @cached_property
+    def trained(self) -> tuple[str, ...]:
+        """The names of the parameters that training changes."""
+        return self.program().trained
+
+    @cached_property
+    def layers(self) -> tuple[Dense, ...] | None:
+        """The layers, the last with the activation of the outputs; None where it is no chain of dense layers."""
+        return layers_in(self.whole)
+
+    @cached_property
+    def activations(self) -> tuple[Activation, ...]:
+        """The activations of a chain's hidden layers; of another network, those of its blocks."""
+        if self.layers is not None:
+            return tuple(layer.activation for layer in self.layers[:-1])
+        return tuple(f for f in functions_in(self.block) if f is not identity)
+
+    @property
+    def whole(self) -> Block:
+        """The block with the activation of the outputs."""
+        return self.block if self.output is identity else Activated(self.block, self.output)
+
+    @cached_property
+    def sizes(self) -> tuple[int, ...]:
+        """How many numbers a record has in each matrix on the way: of a chain, the inputs and each layer's units."""
+        return (self.inputs, *self.block.widths(self.inputs))
 
     @property
     def widest(self) -> int:
@@ -83,9 +155,9 @@ class DenseChain:
     @property
     def multiply_adds(self) -> int:
         """The multiply-adds in the products of a record's forward pass."""
-        return sum(m * n for m, n in pairwise(self.sizes))
+        return sum(math.prod(p.shape) for p in self.parameters.values() if len(p.shape) == 2)
 
-    def with_link(self, objective: Objective) -> DenseChain:
+    def with_link(self, objective: Objective) -> Structure:
         """Return the structure whose output is the link of the objective's loss, if that has one.
 
         Raises
@@ -104,6 +176,8 @@ class DenseChain:
             )
         return replace(self, output=link)
 
+    # ---- what is run
+
     def program(
         self,
         objective: Objective | None = None,
@@ -117,71 +191,109 @@ class DenseChain:
         With an objective, the output of the program is the input of the loss: logits if the loss has a link.
         """
         raw = objective is not None and objective.link is not identity
-        functions = (*self.activations, identity if raw else self.output)
         trains = optimizer is not None
-        return Program(functions, self.bias, objective if trains else None, optimizer, gradient_norm, weighted)
+        block = self.block if raw else self.whole
+        return Program(block, self.inputs, objective if trains else None, optimizer, gradient_norm, weighted)
 
     def workload(self, program: Program, batch_size: int, records: int, epochs: int = 1) -> Workload:
         """Return the workload of running a program of this structure on so many records."""
-        return Workload(program, self.sizes, batch_size, records, epochs)
+        return Workload(program, batch_size, records, epochs)
+
+    # ---- parameters
 
     def check_memory(self) -> None:
         """Raise `InputError` if the initial parameters do not fit into memory."""
-        check_initial(self.sizes, self.bias)
+        check_initial(self.program())
 
-    def initial_parameters(self, seed: int, restart: int = 0) -> tuple[Layer, ...]:
+    def initial_parameters(self, seed: int, restart: int = 0) -> dict[str, Any]:
         """Return the initial parameters of a `restart`, as NumPy arrays."""
         generator = randomness.generator(seed, "weights", restart)
-        return initial_parameters(self.sizes, (*self.activations, self.output), self.bias, generator)
+        return initial_values(self.parameters, generator)
 
-    def checked_parameters(self, parameters: Sequence[Sequence[Any]], like: Layers) -> Iterator[tuple[str, list[Any]]]:
-        """Yield the name of each layer in messages, and its arrays, after checking their shapes against `like`.
+    def checked_parameters(
+        self, parameters: Mapping[str, Any] | Sequence[Sequence[Any]], like: Arrays
+    ) -> Iterator[tuple[str, str, Any]]:
+        """Yield the name of each parameter, what messages call it, and its array, after checking the shapes.
+
+        Parameters
+        ----------
+        parameters
+            By name; or of a chain layer by layer.
 
         Raises
         ------
         InputError
-            For the wrong number of layers, or wrong shapes.
+            For the wrong number of layers, wrong names, or wrong shapes.
         """
-        if len(parameters) != len(like):
-            raise InputError(f"parameters for {len(parameters)} layers given; the network has {len(like)}")
-        for k, (given, now) in enumerate(zip(parameters, like, strict=True)):
+        if isinstance(parameters, Mapping):
+            yield from self._checked_by_name(parameters, like)
+            return
+        if self.layers is None:
+            raise InputError("this network is no chain of layers: set its parameters as a dictionary by name")
+        if len(parameters) != len(self.layers):
+            raise InputError(f"parameters for {len(parameters)} layers given; the network has {len(self.layers)}")
+        for k, given in enumerate(parameters):
             arrays = [a for a in given if a is not None]
-            shapes = [tuple(a.shape) for a in now if a is not None]
-            found = [tuple(np.shape(a)) for a in arrays]
+            names = [name for name in (f"W{k}", f"b{k}") if name in like]
+            shapes, found = [tuple(like[n].shape) for n in names], [tuple(np.shape(a)) for a in arrays]
             if found != shapes:
                 raise InputError(f"parameters of layer {k} have the shapes {found}; expected {shapes}")
-            yield f"layer {k}", arrays
+            yield from ((name, f"layer {k}", a) for name, a in zip(names, arrays, strict=True))
+
+    def _checked_by_name(self, given: Mapping[str, Any], like: Arrays) -> Iterator[tuple[str, str, Any]]:
+        if given.keys() != like.keys():
+            missing, unknown = sorted(like.keys() - given.keys()), sorted(given.keys() - like.keys())
+            told = [f"{', '.join(missing)} missing"] * bool(missing) + [f"{', '.join(unknown)} unknown"] * bool(unknown)
+            raise InputError(f"the parameters are not those of the network: {'; '.join(told)}")
+        for name, a in like.items():
+            if tuple(np.shape(given[name])) != tuple(a.shape):
+                raise InputError(f"{name} has the shape {tuple(np.shape(given[name]))}; expected {tuple(a.shape)}")
+            yield name, name, given[name]
+
+    # ---- in words
 
     def as_dict(self) -> dict[str, Any]:
         """Return the description for files, which must agree between a checkpoint and a fit that resumes from it."""
+        chain = layers_in(self.block)
+        if chain is None or chain[-1].activation is not identity:
+            return {"inputs": self.inputs, "block": describe_block(self.block), "output": describe(self.output)}
         return {
             "sizes": list(self.sizes),
-            "activations": [describe(f) for f in self.activations],
+            "activations": [describe(layer.activation) for layer in chain[:-1]],
             "output": describe(self.output),
-            "bias": self.bias,
+            "bias": chain[0].bias,
         }
 
     def __str__(self) -> str:
-        hidden = ", ".join(dict.fromkeys(describe(f)["name"] for f in self.activations)) or "no hidden layer"
-        return f"{list(self.sizes)}, {hidden} → {describe(self.output)['name']}"
+        end = describe(self.output)["name"]
+        if self.layers is None:
+            return f"{self.inputs} → {block_in_words(self.block)} → {end}"
+        hidden = ", ".join(dict.fromkeys(describe(f.activation)["name"] for f in self.layers[:-1])) or "no hidden layer"
+        return f"{list(self.sizes)}, {hidden} → {end}"
 
-    def rows(self, parameters: Layers) -> list[tuple[object, ...]]:
-        """Return a row for each layer: its number, its widths, its activation, and how many parameters it has."""
+    def rows(self) -> list[tuple[object, ...]]:
+        """Return a row for each layer of a chain: its number, its widths, its activation, how many parameters it has;
+        of another network a row for each parameter: its name, its shape, what it is, how many numbers.
+        """
+        if self.layers is None:
+            return [
+                (name, " × ".join(f"{n:,}" for n in p.shape), "trained" if p.trains else "constant", f"{_count(p):,}")
+                for name, p in self.parameters.items()
+            ]
+        count = {name: _count(p) for name, p in self.parameters.items()}
         return [
             (
                 k,
-                f"{layer.W.shape[0]:,} → {layer.W.shape[1]:,}",
-                describe(f)["name"],
-                f"{sum(math.prod(a.shape) for a in layer if a is not None):,}",
+                f"{inputs:,} → {layer.units:,}",
+                describe(layer.activation)["name"],
+                f"{count[f'W{k}'] + count.get(f'b{k}', 0):,}",
             )
-            for k, (layer, f) in enumerate(zip(parameters, (*self.activations, self.output), strict=True))
+            for k, (inputs, layer) in enumerate(zip(self.sizes, self.layers, strict=False))
         ]
 
 
-def named_arrays(layers: Layers) -> Mapping[str, Any]:
-    """Return parameters by name: ``W0``, ``b0``, ``W1``, …."""
-    pairs = ((f"{kind}{k}", a) for k, layer in enumerate(layers) for kind, a in zip("Wb", layer, strict=True))
-    return {name: a for name, a in pairs if a is not None}
+def _count(parameter: Parameter) -> int:
+    return math.prod(parameter.shape)
 
 
 def _checked_sizes(sizes: Sequence[int]) -> tuple[int, ...]:

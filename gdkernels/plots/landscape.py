@@ -15,10 +15,11 @@ import numpy.typing as npt
 
 from gdkernels.data.records import place_records
 from gdkernels.definition import gradient
+from gdkernels.definition.chain import Layer, Layers, by_layer, by_name
 from gdkernels.definition.losses import Loss
-from gdkernels.definition.network import Layer, Layers, forward
+from gdkernels.definition.network import forward
 from gdkernels.errors import InputError
-from gdkernels.models.mlp import MLP
+from gdkernels.models.network import Network
 from gdkernels.network import BoundNetwork
 from gdkernels.training.history import Epoch
 
@@ -112,7 +113,7 @@ class Path:
     >>> mlp.fit(X, Y, epochs=30, batch_size=len(X), callbacks=[path])  # doctest: +SKIP
     """
 
-    def __init__(self, mlp: MLP) -> None:
+    def __init__(self, mlp: Network) -> None:
         self._mlp = mlp
         self.points: list[tuple[Layer, ...]] = []
         self._keep()
@@ -128,7 +129,7 @@ class Path:
         return np.array([[p.read(point) for p in parameters] for point in self.points])
 
     def _keep(self) -> None:
-        self.points.append(_doubles(self._mlp.network.host_parameters()))
+        self.points.append(_doubles(by_layer(self._mlp.network.host_parameters())))
 
 
 class Landscape:
@@ -154,26 +155,35 @@ class Landscape:
         For records that do not fit the network.
     """
 
-    def __init__(self, mlp: MLP, X: Any, Y: Any, *, loss: str | Loss | None = None) -> None:
-        self.here = _doubles(mlp.network.host_parameters())
+    def __init__(self, mlp: Network, X: Any, Y: Any, *, loss: str | Loss | None = None) -> None:
+        self._here = {n: np.array(a, dtype=np.float64) for n, a in mlp.network.host_parameters().items()}
+        self.here = by_layer(self._here)
         network = mlp.network
         objective = network.objective_for(loss)
         double = BoundNetwork(network.structure, seed=network.seed, backend="numpy", precision="float64")
         records = place_records(double.bind(X), X, Y, None, spec=network.expects(objective))
         self._loss, self._x, self._y = objective.loss, records.x, records.y
-        self._activations = network.structure.program(objective).activations
+        self._program = network.structure.program(objective)
 
     def error(self, layers: Layers) -> float:
         """Return the mean of the loss over the records where the network has these parameters."""
         with np.errstate(all="ignore"):
-            raw = forward(layers, self._x, activations=self._activations, xp=np)
+            raw = forward(self._program.block, by_name(layers), self._x, xp=np)
             return float(np.mean(self._loss(raw, self._y, xp=np)))
 
     def gradient(self, layers: Layers) -> tuple[Layer, ...]:
         """Return the gradient of `error`: a `gdkernels.Layer` for each layer."""
+        return by_layer(self._gradient(by_name(layers)))
+
+    def named_gradient(self) -> dict[str, Any]:
+        """Return the gradient of the mean error at the network's parameters, by their names."""
+        return self._gradient(self._here)
+
+    def _gradient(self, arrays: dict[str, Any]) -> dict[str, Any]:
+        program = self._program
+        settings: dict[str, Any] = {"trained": program.trained, "loss": self._loss, "xp": np}
         with np.errstate(all="ignore"):
-            settings: dict[str, Any] = {"activations": self._activations, "loss": self._loss, "xp": np}
-            return gradient(layers, self._x, self._y, **settings)[1]
+            return gradient(program.block, arrays, self._x, self._y, **settings)[1]
 
     def errors(self, parameters: Sequence[Parameter], values: Floats, *, at: Layers | None = None) -> Floats:
         """Return the errors [...] where `parameters` have the `values` [..., parameters].

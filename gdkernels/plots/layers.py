@@ -16,7 +16,7 @@ from gdkernels.plots.landscape import Landscape
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from gdkernels.models.mlp import MLP
+    from gdkernels.models.network import Network
 
 __all__ = ["gradients_by_layer", "weights_by_layer"]
 
@@ -24,7 +24,7 @@ _BINS = 60
 _SHOWN = (0.001, 0.999)  # of the values; the few beyond would flatten the rest
 
 
-def weights_by_layer(mlp: MLP, *, ax: Axes | None = None) -> Axes:
+def weights_by_layer(mlp: Network, *, ax: Axes | None = None) -> Axes:
     """Draw how the weights of each layer are distributed, the first layer on top.
 
     Parameters
@@ -39,15 +39,15 @@ def weights_by_layer(mlp: MLP, *, ax: Axes | None = None) -> Axes:
     Axes
         With a filled outline for each layer, all of one height.
     """
-    layers = mlp.network.host_parameters()
+    weights = _weights(mlp.network.host_parameters())
     ax = style.axes_or_new(ax)
-    _ridges(ax, [np.asarray(layer.W, dtype=np.float64).reshape(-1) for layer in layers], _names(mlp))
+    _ridges(ax, [np.asarray(a, dtype=np.float64).reshape(-1) for a in weights.values()], _names(weights))
     ax.axvline(0.0, color=style.GREY, linewidth=0.8, linestyle=":")
     style.dress(ax, title="Weights by layer", x="weight", y="layer (inputs → units)", grid="x")
     return ax
 
 
-def gradients_by_layer(mlp: MLP, X: Any, Y: Any, *, loss: str | Loss | None = None, ax: Axes | None = None) -> Axes:
+def gradients_by_layer(mlp: Network, X: Any, Y: Any, *, loss: str | Loss | None = None, ax: Axes | None = None) -> Axes:
     """Draw how large the slopes of the weights of each layer are, on a logarithmic axis, the first layer on top.
 
     Where gradients vanish on the way back, the first layers lie far to the left of the last. Slopes of exactly 0, those
@@ -58,7 +58,7 @@ def gradients_by_layer(mlp: MLP, X: Any, Y: Any, *, loss: str | Loss | None = No
     mlp
         The network.
     X, Y, loss
-        As for `gdkernels.MLP.loss`; the slopes are those of the mean error.
+        As for `gdkernels.Network.loss`; the slopes are those of the mean error.
     ax
         Where to draw; None makes a figure.
 
@@ -73,11 +73,12 @@ def gradients_by_layer(mlp: MLP, X: Any, Y: Any, *, loss: str | Loss | None = No
         For records that do not fit the network, or where all slopes are 0.
     """
     landscape = Landscape(mlp, X, Y, loss=loss)
-    sizes = [np.abs(layer.W).reshape(-1) for layer in landscape.gradient(landscape.here)]
+    slopes = _weights(landscape.named_gradient())
+    sizes = [np.abs(a).reshape(-1) for a in slopes.values()]
     if not any(size.any() for size in sizes):
         raise InputError("all slopes are 0, which a logarithmic axis cannot show: the network is at a critical point")
     zeros = [float(np.mean(size == 0)) for size in sizes]
-    names = [f"{name}\n{zero:.1%} are 0" if zero else name for name, zero in zip(_names(mlp), zeros, strict=True)]
+    names = [f"{name}\n{zero:.1%} are 0" if zero else name for name, zero in zip(_names(slopes), zeros, strict=True)]
     ax = style.axes_or_new(ax)
     _ridges(ax, [np.log10(size[size > 0]) for size in sizes], names)
     style.dress(ax, title="Gradients by layer", x="size of the slope |∂E/∂w|", y="layer (inputs → units)", grid="x")
@@ -104,8 +105,12 @@ def _ridges(ax: Axes, values: Sequence[npt.NDArray[np.float64]], names: Sequence
     ax.set_ylim(-0.15, len(values))
 
 
-def _names(mlp: MLP) -> list[str]:
-    return [f"W{k}  ({n} → {m})" for k, (n, m) in enumerate(zip(mlp.sizes, mlp.sizes[1:], strict=False))]
+def _weights(named: dict[str, Any]) -> dict[str, Any]:
+    return {name: a for name, a in named.items() if a.ndim == 2}
+
+
+def _names(weights: dict[str, Any]) -> list[str]:
+    return [f"{name}  ({a.shape[0]} → {a.shape[1]})" for name, a in weights.items()]
 
 
 def _whole_powers() -> Any:

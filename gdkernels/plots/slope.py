@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from gdkernels.definition.network import Layers
+from gdkernels.definition.chain import Layers
 from gdkernels.errors import InputError
 from gdkernels.plots import style
 from gdkernels.plots.landscape import Floats, Landscape, Parameter, Path

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gdkernels.definition.network import Layer, Layers
+from gdkernels.definition.chain import Layer, Layers
 from gdkernels.errors import InputError
 
 __all__ = ["averaged", "averaged_sizes"]

@@ -10,10 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.data.stored import Stored
+from gdkernels.definition.blocks import Mean
+from gdkernels.definition.blocks.names import inside
+from gdkernels.definition.chain import by_layer
 from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import Optimizer
 from gdkernels.errors import DivergenceError, keyword
 from gdkernels.models.mlp import MLP
+from gdkernels.models.network import Network
 from gdkernels.randomness import generator
 from gdkernels.tabular.average import averaged, averaged_sizes
 from gdkernels.training.checkpointing import subfolder
@@ -41,7 +45,7 @@ class PreparedRows:
 
 def fit(
     network: dict[str, Any], draws: Sequence[tuple[PreparedRows, PreparedRows]], *, run: dict[str, Any]
-) -> tuple[MLP, list[History]]:
+) -> tuple[Network, list[History]]:
     """Train a network for each draw, and average them.
 
     Parameters
@@ -74,7 +78,7 @@ def fit(
             raise diverged(len(history.epochs) + 1, run["optimizer"])
         made.append(mlp)
         histories.append(history)
-    whole = made[0] if len(made) == 1 else _side_by_side(made, network)
+    whole: Network = made[0] if len(made) == 1 else _side_by_side(made, network)
     return whole, histories
 
 
@@ -92,10 +96,8 @@ def kth(network: dict[str, Any], k: int) -> MLP:
     return MLP(**network | {"seed": seed})
 
 
-def _side_by_side(made: list[MLP], network: dict[str, Any]) -> MLP:
-    activation = network["activation"]
-    whole = MLP(**network | {"sizes": averaged_sizes(network["sizes"], len(made)), "activation": activation})
-    whole.set_parameters(averaged([mlp.network.host_parameters() for mlp in made]))
+def _side_by_side(made: list[MLP], network: dict[str, Any]) -> Network:
+    whole = _of_layers(made, network) if made[0].network.structure.layers is not None else _of_blocks(made, network)
     # It predicts what its parts were trained for; nothing else knows whether it puts out classes.
     objective = made[0].network.objective
     assert objective is not None
@@ -107,3 +109,19 @@ def balanced(classes: Array) -> Array:
     """Return the weight of each record: those of each class add up to the same, all of them to their number."""
     _, places, counts = np.unique(classes, return_inverse=True, return_counts=True)
     return np.asarray((len(classes) / (len(counts) * counts))[places])
+
+
+def _of_layers(made: list[MLP], network: dict[str, Any]) -> Network:
+    """Return one chain of layers, with the units of all of them."""
+    whole = MLP(**network | {"sizes": averaged_sizes(network["sizes"], len(made))})
+    whole.set_parameters(averaged([by_layer(mlp.network.host_parameters()) for mlp in made]))
+    return whole
+
+
+def _of_blocks(made: list[MLP], network: dict[str, Any]) -> Network:
+    """Return the mean of their blocks, which are whatever they are."""
+    place = {name: network[name] for name in ("output", "seed", "backend", "device", "precision")}
+    whole = Network(Mean(*(mlp.block for mlp in made)), made[0].inputs, **place)
+    named = [mlp.network.host_parameters() for mlp in made]
+    whole.set_parameters({inside(name, k): a for k, arrays in enumerate(named) for name, a in arrays.items()})
+    return whole

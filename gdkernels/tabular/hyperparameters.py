@@ -17,9 +17,14 @@ def network_arguments(
     settings: TabularSettings, task: str, loss: str, records: int, inputs: int, outputs: int
 ) -> dict[str, Any]:
     """Return the arguments of `MLP` for so many training records."""
+    hidden = defaults.hidden(records) if settings.hidden is None else settings.hidden
+    if settings.residual and settings.hidden is None and len(hidden) == 1:  # a skip leads past the second of two
+        hidden *= 2
     return {
-        "sizes": [inputs, *(defaults.hidden(records) if settings.hidden is None else settings.hidden), outputs],
+        "sizes": [inputs, *hidden, outputs],
         "activation": settings.activation,
+        "residual": settings.residual,
+        "norm": settings.norm,
         "output": "softmax" if task == "classification" and loss not in CLASS_LOSSES else "identity",
         "seed": settings.seed,
         "backend": settings.backend,

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.errors import FileError, InputError
-from gdkernels.models.mlp import MLP
+from gdkernels.models.network import Network
 from gdkernels.system.progress import RecordCount
 from gdkernels.tables import Preparation, Table, parts
 from gdkernels.tables.read import PART, Data, source_of
@@ -47,11 +47,11 @@ class Prediction:
 class PreparedNetwork:
     """A network and the preparation of its inputs."""
 
-    network: MLP
+    network: Network
     preparation: Preparation
 
     @classmethod
-    def of(cls, network: MLP, path: str | os.PathLike[str]) -> PreparedNetwork:
+    def of(cls, network: Network, path: str | os.PathLike[str]) -> PreparedNetwork:
         """Return a network that was read from `path` with the preparation that the file keeps.
 
         Raises

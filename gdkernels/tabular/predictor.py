@@ -12,7 +12,8 @@ import numpy.typing as npt
 from gdkernels.backend import Backend
 from gdkernels.dispatch.explanation import Explanation
 from gdkernels.errors import FileError, InputError
-from gdkernels.models.mlp import MLP, load_mlp
+from gdkernels.models.mlp import load_network
+from gdkernels.models.network import Network
 from gdkernels.system.profiling import phase
 from gdkernels.tables import Preparation, Table, read
 from gdkernels.tables.objects import own_labels, target_cells, with_target
@@ -71,8 +72,10 @@ class TabularPredictor:
     hidden
         The units of the hidden layers: 64, (128, 64), or () for none; None goes by the number of records.
     activation, loss, optimizer, schedule
-        Names, or objects and functions as `MLP.fit` takes them. A loss of None is cross-entropy for classes, and
+        Names, or objects and functions as `Network.fit` takes them. A loss of None is cross-entropy for classes, and
         squared errors for numbers.
+    residual, norm
+        What stands around the hidden layers, as for `MLP`: skip connections, and "layer" for layer norm.
     learning_rate, momentum, nesterov
         Of the optimizer, where it is named; the momentum is that of "sgd", 0.9 for None.
     l2
@@ -100,7 +103,7 @@ class TabularPredictor:
         Train in windows of so much memory, in bytes or as "512MB", from files that may be larger than it; None does so
         only where the table would not fit.
     backend, device, precision
-        Where to compute, and how exactly, as for `MLP`.
+        Where to compute, and how exactly, as for `Network`.
     explain
         Whether to keep what each backend was estimated to take, and why the one was chosen, as ``explanation_``.
     checkpoint, every, keep, resume
@@ -111,7 +114,7 @@ class TabularPredictor:
 
     Attributes
     ----------
-    network : MLP
+    network : Network
         What was trained; its inputs are prepared by ``preparation_``.
     preparation_ : gdkernels.tables.Preparation
         What becomes of each column.
@@ -146,7 +149,7 @@ class TabularPredictor:
     skip_rows: int
     progress: bool | None
 
-    network: MLP
+    network: Network
     preparation_: Preparation
     result_: TabularResult
     metrics_: dict[str, float]
@@ -178,6 +181,8 @@ class TabularPredictor:
         class_weight: str | None = None,
         hidden: int | Sequence[int] | None = None,
         activation: Any = defaults.ACTIVATION,
+        residual: bool = False,
+        norm: str | None = None,
         loss: Any = None,
         optimizer: Any = defaults.OPTIMIZER,
         learning_rate: float | None = None,
@@ -463,11 +468,13 @@ class TabularPredictor:
         InputError
             If a function that is not built in is missing from `objects`.
         """
-        return cls.of_network(load_mlp(path, backend=backend, device=device, objects=objects), path, backend, device)
+        return cls.of_network(
+            load_network(path, backend=backend, device=device, objects=objects), path, backend, device
+        )
 
     @classmethod
     def of_network(
-        cls, network: MLP, path: str | os.PathLike[str], backend: str | Backend = "auto", device: str | None = None
+        cls, network: Network, path: str | os.PathLike[str], backend: str | Backend = "auto", device: str | None = None
     ) -> Self:
         """Return the predictor of a network that was read from `path`, with the preparation that it keeps.
 

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from gdkernels.definition.blocks.describing import block_in_words
 from gdkernels.definition.naming import describe
 from gdkernels.dispatch.explanation import Explanation
-from gdkernels.models.mlp import MLP
+from gdkernels.models.network import Network
 from gdkernels.system.memory import gigabytes
 from gdkernels.system.version import __version__
 from gdkernels.tables import Preparation
@@ -34,7 +35,7 @@ class TabularResult:
     preparation
         What became of the columns.
     network
-        The trained `MLP`.
+        The trained network.
     histories
         Of the networks that were averaged, often one.
     settings
@@ -55,7 +56,7 @@ class TabularResult:
 
     source: str
     preparation: Preparation
-    network: MLP
+    network: Network
     histories: tuple[History, ...]
     settings: dict[str, Any]
     rows: dict[str, int]
@@ -130,11 +131,17 @@ class TabularResult:
         summary = "\n".join(f"{name:<9}{text}" for name, text in lines.items())
         return summary if self.explanation is None else f"{summary}\n{self.explanation.as_text()}"
 
+    def _shape(self) -> str:
+        structure = self.network.network.structure
+        if structure.layers is None:
+            return f"{structure.inputs} → {block_in_words(structure.block)}"
+        names = dict.fromkeys(describe(f)["name"] for f in self.network.activations)
+        return ", ".join(["-".join(map(str, structure.sizes)), *names])
+
     def _lines(self) -> dict[str, str]:
         history, settings = self.history, self._plain_settings()
         classes = self.preparation.classes
         task = self.preparation.task + (f" in {len(classes)} classes" if classes is not None else "")
-        activations = dict.fromkeys(describe(f)["name"] for f in self.network.activations)
         several = len(self.histories)
         epochs = sum(len(h.epochs) for h in self.histories)
         best = [str(h.best_epoch) for h in self.histories]
@@ -149,7 +156,7 @@ class TabularResult:
             if settings["class_weight"] == "balanced":
                 lines["classes"] += "; weighted so that each counts the same"
         lines |= {
-            "network": f"{'-'.join(map(str, self.network.sizes))}, {''.join(f'{name}, ' for name in activations)}"
+            "network": f"{self._shape()}, "
             f"{self.network.parameter_count:,} parameters; {settings['loss']}, {settings['optimizer']['name']} at "
             f"{settings['optimizer']['learning_rate']:g}, batches of {self._batch()}, l2 {settings['l2']:.2g}",
             "ran on": f"{history.backend}, {history.device}, {history.precision}, {history.origin}: {history.reason}",

@@ -77,6 +77,8 @@ class TabularSettings:
     class_weight: str
     hidden: tuple[int, ...] | None
     activation: Any
+    residual: bool
+    norm: str | None
     loss: Any
     optimizer: Optimizer
     schedule: Any

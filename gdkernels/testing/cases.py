@@ -1,10 +1,9 @@
 """The cases of the conformance suite: programs that cover the definition, their data, and comparing their results."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
-from itertools import pairwise
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,7 +13,20 @@ from gdkernels.backend import Backend, Plan, State, storage_dtype, verification
 from gdkernels.backend.definition_executable import bind
 from gdkernels.backend.program import Program
 from gdkernels.definition import activations, losses
-from gdkernels.definition.network import Layer
+from gdkernels.definition.blocks import (
+    Activated,
+    Block,
+    Dense,
+    Gated,
+    LayerNorm,
+    Mean,
+    Parameter,
+    Residual,
+    Scale,
+    Sequential,
+)
+from gdkernels.definition.blocks.dense import InitialWeights
+from gdkernels.definition.chain import chain, layers_in
 from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
 
@@ -23,6 +35,7 @@ __all__ = [
     "Case",
     "Data",
     "Result",
+    "chained",
     "compare",
     "data_of",
     "on_backend",
@@ -30,6 +43,7 @@ __all__ = [
     "on_numpy_once",
     "put_on",
     "state_on",
+    "varied",
 ]
 
 
@@ -59,6 +73,31 @@ class Adagrad(Optimizer):
         return w - (learning_rate / t**0.5) * g / (xp.sqrt(s) + 1e-7), (s,)
 
 
+@dataclass(frozen=True)
+class Bilinear(Block):
+    """(a U) ∘ (a V) + a: a block whose two products come back into one."""
+
+    def parameters(self, inputs: int) -> dict[str, Parameter]:
+        weights = Parameter((inputs, inputs), InitialWeights())
+        return {"U": weights, "V": weights}
+
+    def __call__(self, p: Any, a: Any, *, xp: Any, random: Any = None) -> Any:
+        return xp.matmul(a, p["U"]) * xp.tanh(xp.matmul(a, p["V"])) + a
+
+
+@dataclass(frozen=True)
+class Tied(Block):
+    """tanh(a W) Wᵀ: one parameter in two products."""
+
+    units: int
+
+    def parameters(self, inputs: int) -> dict[str, Parameter]:
+        return {"W": Parameter((inputs, self.units), InitialWeights())}
+
+    def __call__(self, p: Any, a: Any, *, xp: Any, random: Any = None) -> Any:
+        return xp.matmul(xp.tanh(xp.matmul(a, p["W"])), p["W"].T)
+
+
 _OF_OBJECTIVE = tuple(field.name for field in fields(Objective))
 
 
@@ -71,8 +110,6 @@ class Case:
 
     Attributes
     ----------
-    widths
-        The widths of the input and of every layer.
     records, batch_size
         The last batch of an epoch is smaller if the batch size does not divide the records.
     steps
@@ -80,15 +117,36 @@ class Case:
     """
 
     program: Program
-    widths: tuple[int, ...] = (5, 7, 6, 3)
     records: int = 23
     batch_size: int = 8
     steps: int = 100
     learning_rate: float = 0.02
 
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """The widths of the input and of every layer."""
+        return self.program.widths
+
+
+WIDTHS = (5, 7, 6, 3)
+
+
+def chained(functions: Sequence[Any], widths: Sequence[int] = WIDTHS, *, bias: bool = True, **settings: Any) -> Program:
+    """Return the program of dense layers of these widths, an activation for each, with other fields as given."""
+    return Program(chain(widths[1:], functions, bias=bias), widths[0], **settings)
+
 
 def varied(program: Program, **changes: Any) -> Program:
-    """Return a program with other values of its fields, or of its objective's; with the loss None, without one."""
+    """Return a program with other values of its fields, or of its objective's; with the loss None, without one.
+
+    The `activations`, the `widths` and the `bias` of a chain of dense layers can be changed too.
+    """
+    layers = layers_in(program.block)
+    if layers is not None and not changes.keys().isdisjoint(("activations", "widths", "bias")):
+        functions = changes.pop("activations", [layer.activation for layer in layers])
+        widths = changes.pop("widths", program.widths)
+        changes |= {"block": chain(widths[1:], functions, bias=changes.pop("bias", layers[0].bias))}
+        changes |= {"inputs": widths[0]}
     of_objective = {name: changes.pop(name) for name in _OF_OBJECTIVE if name in changes}
     if of_objective.get("loss", program.objective) is None:
         changes["objective"] = None
@@ -104,12 +162,12 @@ def _cases() -> dict[str, Case]:
         for loss_name, loss in losses.BY_NAME.items():
             takes_logits = losses.link_of(loss) is not activations.identity
             output = activations.identity if takes_logits else f
-            program = Program((f, activations.tanh, output), objective=Objective(loss), optimizer=momentum)
+            program = chained((f, activations.tanh, output), objective=Objective(loss), optimizer=momentum)
             # Slow enough that training is not chaotic: in chaos, NumPy's own error would allow any result.
             rate = 0.002 if f is activations.exp else 0.005
             cases[f"{name}-{loss_name}"] = Case(program, learning_rate=rate)
 
-    base = Program(
+    base = chained(
         (activations.tanh, activations.softplus, activations.identity),
         objective=Objective(losses.sse),
         optimizer=momentum,
@@ -153,8 +211,8 @@ def _cases() -> dict[str, Case]:
         rate = plain.learning_rate / (4 if name == "sum" else 1)  # as steep as its sum, and not chaotic
         cases[f"weighted {name}"] = replace(plain, program=replace(plain.program, weighted=True), learning_rate=rate)
 
-    def layers(f: Any, count: int) -> Program:
-        return replace(base, activations=(f,) * count + (activations.identity,))
+    def layers(f: Any, *widths: int) -> Program:
+        return varied(base, activations=(f,) * (len(widths) - 2) + (activations.identity,), widths=widths)
 
     relu, tanh = activations.relu, activations.tanh
     cases |= {
@@ -163,18 +221,51 @@ def _cases() -> dict[str, Case]:
         "one record": Case(base, records=1, batch_size=8, steps=20),  # soon it is learnt, and momentum is all noise
         "a batch of all": Case(base, records=8, batch_size=8),
         "a last batch of one": Case(base, records=17, batch_size=8),
-        "width 1": Case(layers(tanh, 2), widths=(1, 1, 1, 1)),
-        "no hidden layer": Case(layers(relu, 0), widths=(4, 3)),
-        "no hidden layer, width 1": Case(layers(relu, 0), widths=(1, 1)),
-        "five hidden layers": Case(layers(tanh, 5), widths=(5, 6, 7, 8, 9, 4, 2)),
+        "width 1": Case(layers(tanh, 1, 1, 1, 1)),
+        "no hidden layer": Case(layers(relu, 4, 3)),
+        "no hidden layer, width 1": Case(layers(relu, 1, 1)),
+        "five hidden layers": Case(layers(tanh, 5, 6, 7, 8, 9, 4, 2)),
         # Beyond the sizes of tiles and vectors, and no multiples of them.
-        "wide": Case(layers(relu, 2), widths=(67, 131, 65, 3), records=300, batch_size=130, steps=6),
+        "wide": Case(layers(relu, 67, 131, 65, 3), records=300, batch_size=130, steps=6),
         "weighted wide": Case(
-            replace(layers(relu, 2), weighted=True), widths=(67, 131, 65, 3), records=300, batch_size=130, steps=6
+            replace(layers(relu, 67, 131, 65, 3), weighted=True), records=300, batch_size=130, steps=6
         ),
-        "narrow in, wide out": Case(layers(relu, 1), widths=(1, 5, 71), records=70, batch_size=33, steps=6),
+        "narrow in, wide out": Case(layers(relu, 1, 5, 71), records=70, batch_size=33, steps=6),
     }
-    return cases
+    return cases | _cases_of_blocks(base)
+
+
+def _cases_of_blocks(base: Program) -> dict[str, Case]:
+    def of(*blocks: Block, inputs: int = 5, **changes: Any) -> Case:
+        return Case(varied(replace(base, block=Sequential(*blocks), inputs=inputs), **changes), learning_rate=0.005)
+
+    tanh, relu = activations.tanh, activations.relu
+    norm, skip, skip_of_one = LayerNorm(), Residual(Dense(7, tanh)), Residual(Dense(1, tanh))
+    everything: dict[str, Any] = {
+        "clip_norm": 0.5,
+        "gradient_norm": True,
+        "l2": 0.01,
+        "l2_in_loss": True,
+        "optimizer": AdamW(),
+    }
+    return {
+        "residual": of(Dense(7, relu), skip, Residual(Dense(9, tanh), Dense(7)), Dense(3)),
+        "residual of the inputs": of(Residual(Dense(5, tanh)), Dense(3)),
+        "layer norm": of(Dense(7), Activated(norm, relu), norm, Dense(3)),
+        "layer norm of the inputs": of(LayerNorm(affine=False), Dense(6, tanh), Dense(3)),
+        "pre-norm residual": of(Dense(7), Residual(norm, Dense(9, relu), Dense(7)), norm, Dense(3)),
+        "pre-norm residual, everything": of(Dense(7), Residual(norm, Dense(7, relu)), norm, Dense(3), **everything),
+        "gated": of(Gated(7), Gated(6, activations.silu), Dense(3)),
+        "scale": of(Scale(), Dense(7, tanh), Scale(0.5), Dense(3)),
+        "mean": of(Mean(Sequential(Dense(7, tanh), Dense(3)), Dense(3))),
+        "biases with one gradient": of(Dense(7, tanh), Mean(Dense(3), Dense(3)), **everything),
+        "widths that are equal": of(Dense(5, tanh), Dense(5, relu), Dense(5), **everything),
+        "blocks of one unit": of(Dense(1, tanh), skip_of_one, Dense(1), inputs=1, **everything),
+        "user's block": of(Dense(6, tanh), Bilinear(), Dense(3)),
+        "user's block, everything": of(Dense(6, tanh), Bilinear(), Dense(3), **everything),
+        "tied weights": of(Dense(6, tanh), Tied(4), Dense(3)),
+        "weighted pre-norm residual": of(Dense(7), Residual(norm, Dense(7, relu)), Dense(3), weighted=True),
+    }
 
 
 CASES = _cases()
@@ -188,7 +279,7 @@ MOMENTS = {"after one step": 1, "after one epoch": 100, "at the end": 100}
 class Data:
     """Inputs of a case, in float32 so that every precision starts from the same bits."""
 
-    parameters: tuple[Layer, ...]
+    parameters: dict[str, npt.NDArray[Any]]
     x: npt.NDArray[np.float32]
     y: npt.NDArray[np.float32]
     sample_weight: npt.NDArray[np.float32] | None
@@ -208,11 +299,11 @@ def data_of(case: Case) -> Data:
     def draw(*shape: int) -> npt.NDArray[np.float32]:
         return random.standard_normal(shape, dtype=np.float32)
 
-    parameters = tuple(
-        Layer(draw(m, n) / np.float32(m**0.5), draw(n) / np.float32(4) if case.program.bias else None)
-        for m, n in pairwise(case.widths)
-    )
-    x, y = draw(case.records, case.widths[0]), draw(case.records, case.widths[-1])
+    parameters = {
+        name: draw(*told.shape) / np.float32(told.shape[0] ** 0.5 if len(told.shape) == 2 else 4)
+        for name, told in case.program.parameters.items()
+    }
+    x, y = draw(case.records, case.program.inputs), draw(case.records, case.program.outputs)
     assert case.program.objective is not None
     loss = case.program.objective.loss
     if loss is losses.poisson:

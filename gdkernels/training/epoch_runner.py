@@ -24,7 +24,7 @@ from gdkernels.data.stored.windows import ShuffledWindows, Windows, place_stored
 from gdkernels.dispatch.binding import Binding, all_finite
 from gdkernels.dispatch.workload import Workload
 from gdkernels.errors import DivergenceError, FileError, InputError
-from gdkernels.network import BoundNetwork, DenseChain
+from gdkernels.network import BoundNetwork, Structure
 from gdkernels.training.checkpointing import Middle
 from gdkernels.training.optimizer_state import OptimizerState
 from gdkernels.training.settings import Settings
@@ -108,8 +108,8 @@ class EpochRunner:
         self.epochs_done = 0
         self.optimizer_state = OptimizerState(network, settings.optimizer)
         self.each_step: Callable[[float], None] | None = None
-        self._programs: dict[tuple[DenseChain, bool, bool], Program] = {}
-        self._prepared: tuple[DenseChain, bool, bool, int] | None = None
+        self._programs: dict[tuple[Structure, bool, bool], Program] = {}
+        self._prepared: tuple[Structure, bool, bool, int] | None = None
         self._executable: Executable | None = None
         self._looked = False
         self._for_sparse: tuple[Executable, Executable] | None = None
@@ -315,7 +315,7 @@ class EpochRunner:
 
     def _check_finite(self, middle: Middle, rate: float, piece: Piece | None = None, batch: int = 1) -> None:
         """Raise `DivergenceError` if the steps led to values that are not finite, or `InputError` if the data did."""
-        arrays = (a for layer in middle.state.parameters for a in layer if a is not None)
+        arrays = middle.state.parameters.values()
         if math.isfinite(middle.error) and all_finite(*arrays, xp=self._bind(None).xp):
             return
         epoch, before = self.epochs_done + 1, "the parameters are those before it"

@@ -72,7 +72,9 @@ class Fit:
         data = {"data": _digest(train, self._evaluator.held_out)}
         identity = self._identity() | self._asked.identity() | window | data
         slots = runner.settings.optimizer.slots
-        found = self._checkpointer.begin(identity, network.binding, self._run, network.host_parameters(), slots)
+        found = self._checkpointer.begin(
+            identity, network.binding, self._run, network.host_parameters(), network.structure.trained, slots
+        )
         if found is not None:
             state, runner.epochs_done = found
             runner.restore(state)

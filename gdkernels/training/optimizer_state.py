@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from gdkernels.definition.network import Layers, map_layers
+from gdkernels.definition.network import Slots
 from gdkernels.definition.optimizers import Optimizer
 from gdkernels.dispatch.binding import Binding
 from gdkernels.network import BoundNetwork
@@ -17,7 +17,7 @@ __all__ = ["Carried", "OptimizerState"]
 class Carried:
     """Slots as NumPy arrays, and the number of steps that made them, to pass on to another trainer."""
 
-    slots: Layers
+    slots: Slots
     steps: int
 
 
@@ -27,7 +27,7 @@ class OptimizerState:
     Attributes
     ----------
     slots
-        For each parameter the tuple of its arrays; None before the network is bound.
+        For each parameter that is trained the tuple of its arrays; None before the network is bound.
     steps
         The number of steps that made them.
     """
@@ -44,13 +44,13 @@ class OptimizerState:
         if binding is old:
             return False
         if self.slots is None or old is None:
-
-            def zeros(parameter: Any) -> tuple[Any, ...]:
-                return tuple(binding.xp.zeros_like(parameter) for _ in range(self._count))
-
-            self.slots = map_layers(zeros, self._network.parameters)
+            parameters, zeros = self._network.parameters, binding.xp.zeros_like
+            self.slots = {
+                name: tuple(zeros(parameters[name]) for _ in range(self._count))
+                for name in self._network.structure.trained
+            }
         else:
-            self.slots = self._placed(binding, map_layers(lambda s: tuple(map(old.to_numpy, s)), self.slots))
+            self.slots = self._placed(binding, _on_host(self.slots, old))
         self._binding = binding
         return True
 
@@ -58,14 +58,17 @@ class OptimizerState:
         """Return the slots on the host; None before there are any."""
         if self._binding is None:
             return None
-        to_numpy = self._binding.to_numpy
-        return Carried(map_layers(lambda arrays: tuple(map(to_numpy, arrays)), self.slots), self.steps)
+        return Carried(_on_host(self.slots, self._binding), self.steps)
 
     def take_over(self, carried: Carried, binding: Binding) -> None:
         """Continue with the slots of another optimizer, if it has as many."""
         self.follow(binding)
-        if len(carried.slots[0].W) == self._count:
+        if all(len(arrays) == self._count for arrays in carried.slots.values()):
             self.slots, self.steps = self._placed(binding, carried.slots), carried.steps
 
-    def _placed(self, binding: Binding, slots: Layers) -> Any:
-        return map_layers(lambda arrays: tuple(binding.place(a, "slot") for a in arrays), slots)
+    def _placed(self, binding: Binding, slots: Slots) -> Any:
+        return {name: tuple(binding.place(a, "slot") for a in arrays) for name, arrays in slots.items()}
+
+
+def _on_host(slots: Slots, binding: Binding) -> dict[str, tuple[Any, ...]]:
+    return {name: tuple(map(binding.to_numpy, arrays)) for name, arrays in slots.items()}

@@ -14,6 +14,7 @@ class Steep(DefinitionExecutable):
         return result
 class Backend(NumPyBackend):
     name = "steep"
+    contract = 2
     def compile(self, program, plan):
         return Steep(self, program, plan) if program.optimizer else None
 """
@@ -23,7 +24,6 @@ LATE = """
 import threading, time
 import numpy as np
 from gdkernels.backend import Executable
-from gdkernels.definition.network import map_layers
 from gdkernels.backend.definition_executable import DefinitionExecutable
 from gdkernels_numpy import NumPyBackend
 class Late(DefinitionExecutable):
@@ -33,14 +33,14 @@ class Late(DefinitionExecutable):
         def work():
             time.sleep(0.02)
             super(Late, self).run(done, x, y, order, batch_size, rates)
-            def put(old, new): old[...] = new
-            map_layers(put, state_before, done.parameters)
+            for name, old in state_before.items(): old[...] = done.parameters[name]
         state_before = state.parameters
         self._backend.thread = threading.Thread(target=work)
         self._backend.thread.start()
         return 0.0, None
 class Backend(NumPyBackend):
     name = "late"
+    contract = 2
     thread = None
     def compile(self, program, plan):
         return Late(self, program, plan) if program.optimizer else None

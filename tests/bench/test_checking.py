@@ -1,14 +1,14 @@
 """What results are compared with, and how far they may be off."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
 from gdkernels.bench.checking import Checker, _computed, evaluate
 from gdkernels.bench.participants.stages import STAGES, BackendStages, PlacedStage
 from gdkernels.bench.participants.task import TrainingTask
+from gdkernels.definition.chain import layers_in
 from gdkernels.graph import detach
+from gdkernels.testing.cases import varied
 
 TASK = TrainingTask((5, 8, 3), 8, 24)
 
@@ -66,8 +66,8 @@ class Steep(TrainingTask):
 
     def program(self):
         program = super().program()
-        hidden = tuple(steeper(f) for f in program.activations[:-1])
-        return replace(program, activations=(*hidden, program.activations[-1]))
+        *hidden, last = (layer.activation for layer in layers_in(program.block))
+        return varied(program, activations=(*map(steeper, hidden), last))
 
 
 def steeper(function):
@@ -97,7 +97,7 @@ def test_a_unit_at_the_corner_of_relu_may_fall_on_either_side():
     """Biases that put some inputs of units within rounding of 0: backends may then differ by whole records."""
     task = TrainingTask((4, 64, 1), 32, 32)
     stages = BackendStages(task, "numpy")
-    (W, b), last = task.parameters()
+    (W, b), last = task.layers()
     x, _ = task.data()
     b = np.where(np.arange(64) < 8, -(x[0] @ W) + np.float32(5e-7), b).astype(np.float32)
     stages.mlp.set_parameters([(W, b), last])

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from benchmarks import peers_grid
-from gdkernels.bench.participants.task import TrainingTask, named
+from gdkernels.bench.participants.task import TrainingTask
 from gdkernels.bench.processes.client import FirstSteps, LoadTimes
 
 COMMAND = [
@@ -41,7 +41,7 @@ class Stand:
         return LoadTimes(0.1, None)
 
     def first_steps(self, records):
-        return FirstSteps(named(self._task.parameters()), 0.1)
+        return FirstSteps(self._task.parameters(), 0.1)
 
     def ceiling(self, kind, size):
         return 1e9

@@ -2,7 +2,6 @@
 
 import json
 import logging
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +14,7 @@ from gdkernels.dispatch import registry
 from gdkernels.dispatch.calibration import Candidate, keep
 from gdkernels.dispatch.estimates import plan_choices
 from gdkernels.dispatch.workload import Workload
+from gdkernels.testing.cases import varied
 
 
 @pytest.mark.usefixtures("kept")
@@ -89,7 +89,7 @@ class TestChoice:
         def odd(z, *, xp):
             raise RuntimeError("not like this")
 
-        job = Workload(replace(self.SMALL.program, activations=(odd, odd)), (4, 4, 4), 8, 80)
+        job = Workload(varied(self.SMALL.program, activations=(odd, odd), widths=(4, 4, 4)), 8, 80)
         choice = registry.choose(work=job)
         assert choice.backend.name == "numba"
         assert all("cannot be recorded" in e.source for e in choice.estimates)

@@ -9,7 +9,6 @@ from training import data, fit, told, trainer
 
 import gdkernels as gd
 from gdkernels.backend import Plan, State
-from gdkernels.definition.network import map_layers
 from gdkernels.dispatch import registry
 from gdkernels.files import read_model, write_model
 from gdkernels.training.checkpointing import Run
@@ -382,13 +381,14 @@ def test_a_history_of_any_length(tmp_path):
         for k in range(500_000)
     ]
     mlp = gd.MLP([2, 1], seed=0, backend="numpy")
-    state = State(mlp.parameters, map_layers(lambda w: (w, w), mlp.parameters), 7)
+    arrays = mlp.network.parameters
+    state = State(arrays, {name: (w, w) for name, w in arrays.items()}, 7)
     run = Run(History(Plan("numpy", "cpu", "float32", {}), "definition", ""), began=3)
     run.history.epochs = epochs
     write_model(tmp_path / "c", tensors_of(state, run, np.asarray), progress_of(state, run, 500_003))
     tensors, metadata = read_model(tmp_path / "c")
     again = Run(History(run.history.plan, "definition", ""), began=0)
-    put_progress(again, metadata, tensors, mlp.parameters, 2)
+    put_progress(again, metadata, tensors, arrays, tuple(arrays), 2)
     assert repr(again.history.epochs[::1000]) == repr(epochs[::1000])  # NaN is not equal to itself
     assert len(again.history.epochs) == len(epochs)
 

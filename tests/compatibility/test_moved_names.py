@@ -10,6 +10,7 @@ import pytest
 
 import gdkernels as gd
 from gdkernels.backend import Program
+from gdkernels.definition.blocks import Dense
 from gdkernels.definition.objective import Objective
 
 MOVED = {
@@ -39,10 +40,11 @@ def test_an_import_from_a_module_that_moved_warns_at_the_import() -> None:
 
 
 def test_what_a_program_had_itself_is_read_from_its_objective() -> None:
+    block = Dense(3, "tanh")
     objective = Objective(gd.losses.mse, l2_in_loss=True, clip_norm=2.0, reduction="sum")
     for program, values in {
-        Program((gd.activations.tanh,), objective=objective): (gd.losses.mse, True, 2.0, "sum"),
-        Program((gd.activations.tanh,)): (None, False, None, "mean"),
+        Program(block, 2, objective=objective): (gd.losses.mse, True, 2.0, "sum"),
+        Program(block, 2): (None, False, None, "mean"),
     }.items():
         for name, value in zip(("loss", "l2_in_loss", "clip_norm", "reduction"), values, strict=True):
             with pytest.warns(DeprecationWarning, match=rf"Program\.objective\.{name}"):

@@ -61,6 +61,22 @@ NAMES = {
         Layer(W, b)
         Layer.W
         Layer.b
+        MLP(sizes, activation, output, bias, residual, norm, seed, backend, device, precision)
+        Network(block, inputs, output, seed, backend, device, precision)
+        Network.activations
+        Network.block
+        Network.export_onnx(path, overwrite)
+        Network.fit(X, Y, epochs)
+        Network.gradient(X, Y, loss, reduction)
+        Network.inputs
+        Network.loss(X, Y, loss, reduction)
+        Network.parameters
+        Network.predict(X)
+        Network.save(path, overwrite)
+        Network.set_parameters(parameters)
+        Network.sizes
+        Network.to(device, backend)
+        blocks
         TabularPredictor(target, task, ignore, keep_columns, categorical, numeric, drop_missing, class_weight)
         TabularPredictor.describe(X, y)
         TabularPredictor.evaluate(X, y, drop_missing)
@@ -140,6 +156,24 @@ NAMES = {
         softplus(z, xp)
         tanh(z, xp)
     """,
+    "gd.blocks": """
+        Activated(block, activation)
+        Block.__call__(p, a, xp, random)
+        Block.constants(inputs)
+        Block.outputs(inputs)
+        Block.parameters(inputs)
+        Block.widths(inputs)
+        Dense(units, activation, bias)
+        Gated(units, activation, bias)
+        InitialWeights(before)
+        LayerNorm(epsilon, affine)
+        Mean(*blocks)
+        Parameter(shape, init, decays, trains)
+        Residual(*blocks)
+        Scale(initial)
+        Sequential(*blocks)
+        Block
+    """,
     "gd.losses": """
         BinaryCrossEntropy()
         BinaryCrossEntropy.link
@@ -189,6 +223,7 @@ NAMES = {
         Step.warmup
     """,
     "gdkernels.backend": """
+        CONTRACT
         Program
         Backend
         Backend.asarray(x, dtype, device)
@@ -337,13 +372,17 @@ NAMES = {
         Shape
         cost(outputs, sizes, itemsize)
         detach(a)
+        forget_traces()
         interpret(outputs, inputs, xp)
+        remembered(maxsize)
         returned(value, f, shape, rule)
         topological(*outputs)
         trace(f, ranks, elementwise)
         value_and_derivative(f)
         value_and_pullback(f, elementwise)
+        value_and_pullbacks(f, wrt, per_record)
         vjp(output, wrt, cotangent)
+        vjps(output, wrt, cotangent)
     """,
     "gdkernels.logs": """
         JsonLines(fmt, datefmt, style, validate, defaults)

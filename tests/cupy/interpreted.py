@@ -44,24 +44,24 @@ class _Lists(Executable):
         self._prediction = schedule_prediction(program, CUDA_FUNCTIONS)
         self._training = schedule_training(program, CUDA_FUNCTIONS) if program.optimizer else None
 
-    def _interpreter(self, task, widths, batch):
+    def _interpreter(self, task, batch):
         count = min(self._backend.pieces, batch) if task.output is None else 1
         rows = [batch // count + (k < batch % count) for k in range(count)]
-        op_list = lower(task, task.sizes(widths, batch), self.plan.precision, rows, self._backend.epilogues)
+        op_list = lower(task, task.sizes_with(batch), self.plan.precision, rows, self._backend.epilogues)
         return Interpreter(self._backend.change(op_list), self.plan.precision)
 
     def run(self, state, x, y, order, batch_size, learning_rates, *weights):
-        task, widths = self._training, _widths(state.parameters)
+        task = self._training
         arrays = dict(zip(("x", "y", "sample_weight"), map(np.asarray, (x, y, *weights)), strict=False))
-        full = self._interpreter(task, widths, min(batch_size, len(order)))
+        full = self._interpreter(task, min(batch_size, len(order)))
         full.load(dict(verification.named_arrays(state)))
         lasting = max(full.offsets[b.name] + b.bytes for b in full.op_list.lasting)
-        known = task.sizes(widths, 0) | {"l2": self._program.l2}
+        known = {**task.sizes, "l2": self._program.l2}
         for k, rate in enumerate(learning_rates):
             rows = order[k * batch_size : (k + 1) * batch_size]
             interpreter = full
             if len(rows) < batch_size and k:  # as on the device: what lasts is where it was
-                interpreter = self._interpreter(task, widths, len(rows))
+                interpreter = self._interpreter(task, len(rows))
                 interpreter.memory[:lasting], interpreter.sums = full.memory[:lasting], full.sums
             state.step += 1
             known |= {"learning_rate": rate, "t": state.step, "B": len(rows)}
@@ -74,10 +74,9 @@ class _Lists(Executable):
     def predict(self, parameters, x):
         x = np.asarray(x, storage_dtype(self.plan.precision))
         task = self._prediction
-        interpreter = self._interpreter(task, _widths(parameters), len(x))
-        named = {f"{kind}{k}": a for k, layer in enumerate(parameters) for kind, a in zip("Wb", layer, strict=True)}
-        interpreter.load({name: a for name, a in named.items() if a is not None})
-        known = {name: float(n) for name, n in task.sizes(_widths(parameters), len(x)).items()}
+        interpreter = self._interpreter(task, len(x))
+        interpreter.load(parameters)
+        known = {name: float(n) for name, n in task.sizes_with(len(x)).items()}
         interpreter.step({"x": x}, np.arange(len(x)), scalar_table(interpreter.op_list.scalars, known, 1)[0])
         return interpreter.read(interpreter.op_list.output).copy()
 
@@ -85,10 +84,6 @@ class _Lists(Executable):
         return batch_size
 
 
-def _widths(parameters):
-    return (parameters[0].W.shape[0], *(layer.W.shape[1] for layer in parameters))
-
-
 def _put(state, arrays):
     for name, target in verification.named_arrays(state):
-        target[...] = arrays[name]
+        target[...] = arrays[name].reshape(target.shape)

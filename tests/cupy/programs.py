@@ -36,7 +36,7 @@ def prediction(name):
 def list_of(task, name, precision, epilogues=EPILOGUES, pieces=None):
     case = case_of(name)
     batch = min(case.batch_size, case.records)
-    return lower(task, task.sizes(case.widths, batch), precision, pieces or [batch], epilogues)
+    return lower(task, task.sizes_with(batch), precision, pieces or [batch], epilogues)
 
 
 @cache
@@ -69,7 +69,7 @@ def started(name, precision, make=Interpreter, **options):
     arrays = {"x": data.x.astype(dtype), "y": data.y.astype(dtype)}
     if getattr(data, "sample_weight", None) is not None:
         arrays["sample_weight"] = data.sample_weight.astype(dtype)
-    known = task.sizes(case.widths, len(rows)) | {"learning_rate": case.learning_rate, "t": 1.0}
+    known = task.sizes_with(len(rows)) | {"learning_rate": case.learning_rate, "t": 1.0}
     known["l2"] = case.program.l2
     scalars = scalar_table(interpreter.op_list.scalars, {n: float(v) for n, v in known.items()}, 1)[0]
     return interpreter, (arrays, rows, scalars)

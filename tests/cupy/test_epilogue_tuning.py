@@ -22,7 +22,7 @@ from programs import list_of, training
 from gdkernels.definition import activations
 from gdkernels.definition.optimizers import SGD
 from gdkernels.system.cache_folder import cache_folder
-from gdkernels.testing.cases import CASES
+from gdkernels.testing.cases import CASES, varied
 
 GELU = (activations.gelu, activations.gelu, activations.identity)
 DESCENT = replace(CASES["wide"].program, optimizer=SGD())
@@ -68,7 +68,7 @@ def epilogues_of(run):
 )
 def test_what_costs_time_is_left_out(slow, bits, functions, left_out):
     slow += bits
-    program = DESCENT if functions is None else replace(DESCENT, activations=functions)
+    program = DESCENT if functions is None else varied(DESCENT, activations=functions)
     run = Run("wide", program=program)
     assert set(EPILOGUES) - set(epilogues_of(run)) == left_out
 
@@ -89,7 +89,7 @@ def test_the_choice_changes_no_result_and_the_plan_repeats_it(host, slow):
 
 
 def _arrays(run):
-    return [a for layer in run.state.parameters for a in layer]
+    return list(run.state.parameters.values())
 
 
 def test_it_is_timed_once(host, slow, monkeypatch, cache):
@@ -171,13 +171,13 @@ def test_a_choice_may_ask_for_what_cublas_has_not(host, slow, monkeypatch):
 
     monkeypatch.setattr(cublaslt, "algorithms", choosy)
     slow.append(standin.RELU)
-    run = Run("wide", program=replace(DESCENT, activations=(activations.relu, activations.tanh, activations.identity)))
+    run = Run("wide", program=varied(DESCENT, activations=(activations.relu, activations.tanh, activations.identity)))
     assert set(EPILOGUES) - set(epilogues_of(run)) == {"relu", "sums"}
 
 
 def test_where_no_epilogue_applies_nothing_is_timed(host, monkeypatch):
     monkeypatch.setattr("gdkernels_cupy.graphs.session.GraphSession.seconds", None)
-    program = replace(CASES["wide"].program, activations=(activations.tanh,) * 3, bias=False)
+    program = varied(CASES["wide"].program, activations=(activations.tanh,) * 3, bias=False)
     assert epilogues_of(Run("adam", program=program)) == EPILOGUES
 
 

@@ -19,7 +19,7 @@ from gdkernels.definition import activations
 from gdkernels.definition.optimizers import SGD
 from gdkernels.errors import BackendError, InputError
 from gdkernels.testing import BackendConformance
-from gdkernels.testing.cases import CASES, compare, on_backend, on_numpy
+from gdkernels.testing.cases import CASES, compare, on_backend, on_numpy, varied
 
 
 @pytest.fixture
@@ -194,7 +194,7 @@ GELU = (activations.gelu, activations.gelu, activations.identity)
 @pytest.mark.parametrize("status", [cublaslt.NOT_SUPPORTED, 14])
 def test_an_epilogue_that_cublas_refuses_to_run_is_done_otherwise(host, monkeypatch, caplog, status):
     refusing(host, monkeypatch, lambda epilogue, rows: epilogue & standin.GELU, status)
-    run = Run("wide", program=replace(CASES["wide"].program, activations=GELU))
+    run = Run("wide", program=varied(CASES["wide"].program, activations=GELU))
     with caplog.at_level(logging.WARNING, "gdkernels"):
         run.epoch()
     assert {"gelu", "dgelu"}.isdisjoint(run.executable.plan.choices["epilogues"])
@@ -204,7 +204,7 @@ def test_an_epilogue_that_cublas_refuses_to_run_is_done_otherwise(host, monkeypa
 
 def test_so_is_one_that_it_refuses_in_some_sizes(host, monkeypatch):
     refusing(host, monkeypatch, lambda epilogue, rows: epilogue & standin.GELU and rows > 100, cublaslt.NOT_SUPPORTED)
-    run = Run("wide", program=replace(CASES["wide"].program, activations=GELU))
+    run = Run("wide", program=varied(CASES["wide"].program, activations=GELU))
     run.epoch()
     assert "gelu" not in run.executable.plan.choices["epilogues"]
     assert "bias" in run.executable.plan.choices["epilogues"]
@@ -362,7 +362,7 @@ def test_arrays_on_another_device_are_an_error_that_names_both(host):
 def test_any_device_can_be_chosen(host):
     run = Run("adam", device="cuda:1")
     run.epoch()
-    assert run.state.parameters[0].W.device.id == 1
+    assert run.state.parameters["W0"].device.id == 1
 
 
 @pytest.mark.parametrize(
@@ -391,7 +391,7 @@ def test_what_cannot_be_compiled_runs_as_it_is_or_says_why(host, caplog):
     def cumulative(z, *, xp):
         return xp.cumulative_sum(z, axis=1)
 
-    program = replace(CASES["adam"].program, activations=(cumulative, activations.tanh, activations.identity))
+    program = varied(CASES["adam"].program, activations=(cumulative, activations.tanh, activations.identity))
     with caplog.at_level(logging.INFO, "gdkernels"):
         assert CuPyBackend().compile(program, Plan("cupy", "cuda:0", "float32")) is None
     assert "cumulative_sum" in caplog.text

@@ -18,6 +18,7 @@ from benchmarks.gpu.cases import GRID, GPUCase
 from benchmarks.gpu.parts import PARTS, GPUItem
 from benchmarks.gpu.results import GPUResults
 from gdkernels.errors import FileError
+from gdkernels.testing.cases import varied
 
 # ---- the command
 
@@ -155,7 +156,7 @@ def test_the_table_of_kernels_has_a_row_for_each_compiler_or_says_why_not(monkey
     narrow = kernels._NARROW["20-48-32-3, relu"]
     monkeypatch.setattr(kernels, "ARCHITECTURES", {90: 232448, 120: 9000})
     monkeypatch.setattr(kernels, "_NARROW", {"small": narrow})
-    monkeypatch.setattr(kernels, "_GRAPHS", {"small": (narrow[0], (8, 8, 8, 3))})
+    monkeypatch.setattr(kernels, "_GRAPHS", {"small": varied(narrow[0], widths=(8, 8, 8, 3))})
     out = tmp_path / "kernels.md"
     assert kernels.main([library, library, "--out", str(out)]) == 0
     rows = [line.split(" | ") for line in out.read_text().splitlines() if line.startswith(("| graphs", "| persistent"))]

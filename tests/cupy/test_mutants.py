@@ -12,12 +12,19 @@ from twin import Twin
 
 from gdkernels.definition import activations
 from gdkernels.definition.optimizers import SGD, Adam
-from gdkernels.testing.cases import CASES, compare, on_backend, on_numpy
+from gdkernels.testing.cases import CASES, compare, on_backend, on_numpy, varied
 
-SQUARE = replace(CASES["wide"], widths=(6, 6, 6, 6), records=12, batch_size=8, steps=2, learning_rate=0.1)
+SQUARE = replace(
+    CASES["wide"],
+    program=varied(CASES["wide"].program, widths=(6, 6, 6, 6)),
+    records=12,
+    batch_size=8,
+    steps=2,
+    learning_rate=0.1,
+)
 DESCENT = replace(SQUARE, program=replace(SQUARE.program, optimizer=SGD()))
-GELU = replace(DESCENT, program=replace(DESCENT.program, activations=(activations.gelu,) * 2 + (activations.identity,)))
-ADAM = replace(SQUARE, program=replace(SQUARE.program, optimizer=Adam(), activations=(activations.tanh,) * 3))
+GELU = replace(DESCENT, program=varied(DESCENT.program, activations=(activations.gelu,) * 2 + (activations.identity,)))
+ADAM = replace(SQUARE, program=varied(SQUARE.program, optimizer=Adam(), activations=(activations.tanh,) * 3))
 
 
 def products(op_list):

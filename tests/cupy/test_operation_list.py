@@ -1,6 +1,7 @@
 """The list of operations, run by its interpreter, is the definition: for everything that is compiled."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import array_api_compat.numpy
 import numpy as np
@@ -12,7 +13,9 @@ from gdkernels_cupy.graphs.source import CUDA_FUNCTIONS
 from interpreted import Interpreted
 
 from gdkernels.backend import Plan, verification
-from gdkernels.definition import activations, network
+from gdkernels.definition import activations
+from gdkernels.definition.blocks import Block, Parameter
+from gdkernels.definition.blocks.dense import InitialWeights
 from gdkernels.definition.optimizers import SGD, AdamW
 from gdkernels.lowering.task import schedule_training
 from gdkernels.testing import BackendConformance
@@ -61,15 +64,14 @@ SOME_EPILOGUES = [
 @pytest.mark.parametrize("epilogues", [EPILOGUES, *SOME_EPILOGUES])
 def test_every_route_is_the_definition(epilogues, pieces):
     for changes in SETTINGS.values():
-        case = replace(CASES["narrow in, wide out"], program=varied(RELU, **changes), widths=(9, 13, 11, 3), steps=3)
-        program = case.program
-        case = replace(case, program=replace(program, activations=program.activations[:3]))
+        program = varied(RELU, **changes, widths=(9, 13, 11, 3))
+        case = replace(CASES["narrow in, wide out"], program=program, steps=3)
         check(Interpreted(epilogues, pieces), case, ("float64", "float32", "bfloat16"))
 
 
 def operations(program, epilogues=EPILOGUES, precision="float32", pieces=(8,), widths=(9, 13, 11, 3)):
-    task = schedule_training(program, CUDA_FUNCTIONS)
-    return lower(task, task.sizes(widths, sum(pieces)), precision, pieces, epilogues).operations
+    task = schedule_training(varied(program, widths=widths), CUDA_FUNCTIONS)
+    return lower(task, task.sizes_with(sum(pieces)), precision, pieces, epilogues).operations
 
 
 def test_plain_descent_with_relu_is_products_and_little_else():
@@ -84,7 +86,7 @@ def test_plain_descent_with_relu_is_products_and_little_else():
     assert [loop.kernel.recipe.kind for loop in loops].count("matrix") == 1, "the loss is the only pass over a matrix"
 
 
-GELU = replace(RELU, activations=(activations.gelu, activations.gelu, activations.identity))
+GELU = varied(RELU, activations=(activations.gelu, activations.gelu, activations.identity))
 
 
 def test_gelu_leaves_its_argument_for_its_slope():
@@ -101,7 +103,7 @@ def test_gelu_leaves_its_argument_for_its_slope():
 def test_gelu_without_its_slope_is_left_to_a_loop():
     """The loop keeps tanh for the way back, which the product would not."""
     for precision, epilogues in (("float32", ("bias", "gelu")), ("bfloat16", EPILOGUES)):
-        found = operations(replace(GELU, bias=False), epilogues, precision)
+        found = operations(varied(GELU, bias=False), epilogues, precision)
         assert not [op for op in found if isinstance(op, ops.MatrixProduct) and "gelu" in op.epilogue.kind]
 
 
@@ -113,33 +115,42 @@ def test_an_activation_that_is_almost_gelu_is_not_taken():
         return activations.gelu(z, xp=xp)
 
     for function, kinds in ((almost, set()), (mine, {"gelu", "dgelu"})):
-        found = operations(replace(RELU, activations=(function, function, activations.identity)))
+        found = operations(varied(RELU, activations=(function, function, activations.identity)))
         assert {op.epilogue.kind for op in found if isinstance(op, ops.MatrixProduct)} & {"gelu", "dgelu"} == kinds
 
 
-def added(a, z, layers, *, xp):
-    return xp.matmul(xp.matmul(a, layers[1].W), layers[1].W.T) + z
+def added(a, z, V, *, xp):
+    return xp.matmul(xp.matmul(a, V), V.T) + z
 
 
-def multiplied(a, z, layers, *, xp):
-    return xp.matmul(a, layers[1].W) + xp.matmul(z, layers[1].W)
+def multiplied(a, z, V, *, xp):
+    return xp.matmul(a, V) + xp.matmul(z, V)
+
+
+@dataclass(frozen=True)
+class Past(Block):
+    """A connection past an activation."""
+
+    function: Any
+    end: Any
+
+    def parameters(self, inputs):
+        weights = Parameter((inputs, inputs), InitialWeights())
+        return {"W": weights, "V": weights}
+
+    def __call__(self, p, a, *, xp, random=None):
+        z = xp.matmul(a, p["W"])
+        return self.end(self.function(z, xp=xp), z, p["V"], xp=xp)
 
 
 @pytest.mark.parametrize("function", [activations.relu, activations.gelu])
 @pytest.mark.parametrize("end", [added, multiplied])
-def test_a_product_that_others_read_too_keeps_its_result(monkeypatch, end, function):
-    """A network has nothing of the kind; a definition with a connection past an activation would have it."""
-
-    def forward(parameters, x, *, activations, xp):
-        z = xp.matmul(x, parameters[0].W)
-        return end(activations[0](z, xp=xp), z, parameters, xp=xp)
-
-    monkeypatch.setattr(network, "forward", forward)
-    program = replace(RELU, activations=(function,) * 3, bias=False)
+def test_a_product_that_others_read_too_keeps_its_result(end, function):
+    program = replace(RELU, block=Past(function, end), inputs=6)
     draw = np.random.default_rng(0).standard_normal
-    layers, x = [network.Layer(draw((6, 6)), None) for _ in range(3)], draw((8, 6))
-    found = Interpreted().compile(program, Plan("interpreted", "cpu", "float64")).predict(layers, x)
-    assert verification.relative_error(found, program.forward(layers, x, xp=array_api_compat.numpy)) < 1e-12
+    parameters, x = {"W": draw((6, 6)), "V": draw((6, 6))}, draw((8, 6))
+    found = Interpreted().compile(program, Plan("interpreted", "cpu", "float64")).predict(parameters, x)
+    assert verification.relative_error(found, program.forward(parameters, x, xp=array_api_compat.numpy)) < 1e-12
 
 
 def test_weights_move_after_the_last_product_that_needs_them():
@@ -165,7 +176,7 @@ def test_bfloat16_sums_what_was_not_rounded():
 
 
 def test_bfloat16_without_biases_takes_relu_into_its_products():
-    found = operations(replace(RELU, bias=False), precision="bfloat16")
+    found = operations(varied(RELU, bias=False), precision="bfloat16")
     products = [op for op in found if isinstance(op, ops.MatrixProduct)]
     assert [p.epilogue.kind for p in products] == ["relu", "relu", "", "drelu", "", "drelu", "", ""]
     assert products[0].out.storage == products[3].out.storage == "bfloat16"

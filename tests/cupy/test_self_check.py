@@ -18,7 +18,7 @@ from gdkernels.definition import activations
 from gdkernels.definition.optimizers import SGD, Optimizer
 from gdkernels.errors import BackendError, InputError
 from gdkernels.system.cache_folder import cache_folder
-from gdkernels.testing.cases import CASES
+from gdkernels.testing.cases import CASES, varied
 
 
 @pytest.fixture
@@ -185,7 +185,7 @@ def test_another_word_is_refused(checked, monkeypatch):
 @pytest.mark.parametrize("batch_size", [8, 3])
 def test_one_added_to_an_element_of_every_plain_product_is_noticed(planted, caplog, batch_size):
     planted(plain, add_one)
-    run = Run("adam", program=replace(CASES["adam"].program, activations=(activations.tanh,) * 3))
+    run = Run("adam", program=varied(CASES["adam"].program, activations=(activations.tanh,) * 3))
     run.case = replace(run.case, batch_size=batch_size)
     with caplog.at_level(logging.WARNING, "gdkernels"):
         run.epoch()
@@ -265,7 +265,7 @@ def test_steps_that_hardly_move_hide_nothing(planted, rate):
 def test_where_the_user_s_numbers_are_none_drawn_ones_take_their_place(planted, what):
     planted(plain, add_one)
     run = Run("adam")
-    target = run.x if what == "a row" else run.state.parameters[0].W
+    target = run.x if what == "a row" else run.state.parameters["W0"]
     target[...] = np.nan
     run.epoch()
     assert run.executable.origin == "definition"
@@ -275,7 +275,7 @@ def test_what_gives_no_number_on_any_data_is_run_and_that_is_said(checked, caplo
     def broken(z, *, xp):
         return z + xp.log(0.0 * z - 1.0)
 
-    run = Run("adam", program=replace(CASES["adam"].program, activations=(broken,) * 3))
+    run = Run("adam", program=varied(CASES["adam"].program, activations=(broken,) * 3))
     with caplog.at_level(logging.WARNING, "gdkernels"):
         run.epoch()
     assert "nothing was checked on cuda:0: the definition gives no finite numbers" in caplog.text

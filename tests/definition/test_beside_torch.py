@@ -5,10 +5,9 @@ import inspect
 import array_api_compat.numpy as xp
 import numpy as np
 import pytest
+from layered import Layer, gradient_norm, update
 
 import gdkernels as gd
-from gdkernels.definition import Layer, update
-from gdkernels.definition.network import gradient_norm
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 

@@ -6,8 +6,15 @@ import numpy as np
 import pytest
 
 from gdkernels.definition import activations
-from gdkernels.definition.initialisation import initial_parameters, is_rectifier
+from gdkernels.definition.blocks.block import initial_values, parameters_of
+from gdkernels.definition.blocks.dense import is_rectifier
+from gdkernels.definition.chain import by_layer, chain
 from gdkernels.errors import TraceError
+
+
+def initial_parameters(sizes, functions, bias, generator):
+    return by_layer(initial_values(parameters_of(chain(sizes[1:], functions, bias=bias), sizes[0]), generator))
+
 
 RECTIFIERS = {"relu", "leaky_relu", "elu", "softplus", "gelu", "silu"}
 

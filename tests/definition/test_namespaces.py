@@ -5,9 +5,9 @@ from itertools import pairwise
 import expected
 import numpy as np
 import pytest
+from layered import Layer, forward, gradient, map_layers, train_step
 
 from gdkernels.definition import activations, losses
-from gdkernels.definition.network import Layer, forward, gradient, map_layers, train_step
 from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import SGD, Adam, AdamW, RMSprop
 from gdkernels.graph import value_and_derivative, value_and_pullback

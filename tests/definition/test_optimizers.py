@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 import pytest
+from layered import Layer, map_layers, update
 
-from gdkernels.definition.network import Layer, map_layers, update
 from gdkernels.definition.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
 from gdkernels.errors import InputError
 

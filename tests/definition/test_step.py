@@ -5,9 +5,9 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from layered import Layer, forward, gradient, gradient_norm, map_layers, train_step, update
 
 from gdkernels.definition import activations, losses
-from gdkernels.definition.network import Layer, forward, gradient, gradient_norm, map_layers, train_step, update
 from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import SGD
 from gdkernels.errors import InputError

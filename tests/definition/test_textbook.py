@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from layered import Layer, forward, gradient, train_step
 
 from gdkernels.definition import activations, losses
-from gdkernels.definition.network import Layer, forward, gradient, train_step
 from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import SGD
 

@@ -5,9 +5,9 @@ from itertools import pairwise
 import expected
 import numpy as np
 import pytest
+from layered import Layer, gradient, map_layers
 
 from gdkernels.definition import activations, losses
-from gdkernels.definition.network import Layer, gradient, map_layers
 
 SIZES, FUNCTIONS = (3, 4, 3), [activations.tanh, activations.identity]
 COUNTS = np.asarray([2.0, 0.0, 1.0, 3.0, 1.0])

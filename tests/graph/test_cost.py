@@ -4,16 +4,11 @@ from itertools import pairwise
 
 import pytest
 
-from gdkernels.backend.program import Program
 from gdkernels.definition import activations, losses
-from gdkernels.definition.network import Layer, forward
 from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import SGD, Adam
 from gdkernels.graph import Graph, cost
-
-
-def sizes_of(batch, widths):
-    return {"B": batch, **{f"n{k}": n for k, n in enumerate(widths)}}
+from gdkernels.testing.cases import chained
 
 
 def outputs(step):
@@ -26,8 +21,8 @@ def test_products_of_a_training_step(widths, bias):
     # Forward and the gradients of the weights for every layer; the way back to the input for all but the first.
     batch = 13
     functions = (activations.tanh,) * (len(widths) - 1)
-    step = Program(functions, bias=bias, objective=Objective(losses.sse), optimizer=SGD()).trace()
-    counted = cost(outputs(step), sizes_of(batch, widths), itemsize=4)
+    step = chained(functions, widths, bias=bias, objective=Objective(losses.sse), optimizer=SGD()).trace()
+    counted = cost(outputs(step), {**step.sizes, "B": batch}, itemsize=4)
     products = sum(m * n for m, n in pairwise(widths))
     assert counted.product_flops == 6 * batch * products - 2 * batch * widths[0] * widths[1]
     assert counted.flops == counted.product_flops + counted.other_flops
@@ -37,8 +32,9 @@ def test_everything_else_of_a_small_step_by_hand():
     # One layer, identity, sse, no bias: z = x @ W; error: e = z − y (BK), e·e (BK), sums over units (BK) and records
     # (B), ½ of each record (B). Back: the slope 2·½·(1/B)·e is (1/B)·e (BK); update: η·g and W − η·g (2 n K).
     B, n, K = 5, 3, 2
-    step = Program((activations.identity,), bias=False, objective=Objective(losses.sse), optimizer=SGD()).trace()
-    counted = cost(outputs(step), sizes_of(B, [n, K]), itemsize=8)
+    settings = {"objective": Objective(losses.sse), "optimizer": SGD()}
+    step = chained((activations.identity,), (n, K), bias=False, **settings).trace()
+    counted = cost(outputs(step), {**step.sizes, "B": B}, itemsize=8)
     assert counted.product_flops == 2 * (2 * B * n * K)
     assert counted.other_flops == 4 * B * K + 2 * B + 2 * n * K
     # Read once: x, y, W; written once: the error and the new W.
@@ -79,12 +75,8 @@ def test_equal_outputs_are_written_once():
 
 
 def test_prediction_costs_the_forward_pass():
-    graph = Graph()
-    b, widths = graph.dim("B"), [graph.dim(f"n{k}") for k in range(3)]
-    shapes = enumerate(pairwise(widths))
-    layers = [Layer(graph.input(f"W{k}", (m, n)), graph.input(f"b{k}", (n,))) for k, (m, n) in shapes]
-    output = forward(layers, graph.input("x", (b, widths[0])), activations=[activations.relu] * 2, xp=graph)
-    counted = cost([output], sizes_of(7, [3, 5, 2]), itemsize=4)
+    step = chained((activations.relu,) * 2, (3, 5, 2)).trace_forward()
+    counted = cost([step.output], {**step.sizes, "B": 7}, itemsize=4)
     assert counted.product_flops == 2 * 7 * (15 + 10)
     assert counted.other_flops == 7 * (5 + 2)  # the biases; relu is a choice
 
@@ -92,8 +84,8 @@ def test_prediction_costs_the_forward_pass():
 def test_adam_costs_more_than_descent():
     costs = []
     for optimizer in (SGD(), SGD(momentum=0.9), Adam()):
-        step = Program((activations.identity,), objective=Objective(losses.sse), optimizer=optimizer).trace()
-        costs.append(cost(outputs(step), sizes_of(4, [3, 2]), itemsize=4))
+        step = chained((activations.identity,), (3, 2), objective=Objective(losses.sse), optimizer=optimizer).trace()
+        costs.append(cost(outputs(step), {**step.sizes, "B": 4}, itemsize=4))
     assert costs[0].flops < costs[1].flops < costs[2].flops
     parameters = 4 * (3 * 2 + 2)
     assert costs[1].bytes_least - costs[0].bytes_least == 2 * parameters

@@ -1,19 +1,16 @@
 """Whole programs: the trace of a training step computes what the definition does, on NumPy and on another graph."""
 
-from itertools import pairwise
-
 import expected
 import numpy as np
 import pytest
 
-from gdkernels.backend.program import Program
+from gdkernels.backend.arguments import arrays_by_name
 from gdkernels.definition import activations, losses
-from gdkernels.definition.network import Layer, map_layers
 from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
 from gdkernels.errors import TraceError
 from gdkernels.graph import Graph, Node, interpret, topological
-from gdkernels.testing.cases import varied
+from gdkernels.testing.cases import chained, varied
 
 SIZES, BATCH = [3, 4, 2], 5
 
@@ -33,7 +30,7 @@ def mish(z, *, xp):
 
 def program(activation="tanh", loss="sse", optimizer=None, **keywords):
     hidden = activations.BY_NAME.get(activation, activation)
-    plain = Program((hidden, activations.identity), optimizer=optimizer or SGD())
+    plain = chained((hidden, activations.identity), SIZES, optimizer=optimizer or SGD())
     return varied(plain, loss=losses.BY_NAME[loss], **keywords)
 
 
@@ -52,9 +49,12 @@ PROGRAMS = (
         "norm": program(gradient_norm=True),
         "clipped": program(clip_norm=0.5),
         "all together": program("elu", "poisson", AdamW(), l2=0.01, clip_norm=0.5, gradient_norm=True, bias=False),
-        "no hidden layer": Program((activations.softmax,), objective=Objective(losses.mse), optimizer=Adam()),
-        "five hidden layers": Program(
-            (activations.relu,) * 5 + (activations.identity,), objective=Objective(losses.sse), optimizer=SGD()
+        "no hidden layer": chained((activations.softmax,), (3, 2), objective=Objective(losses.mse), optimizer=Adam()),
+        "five hidden layers": chained(
+            (activations.relu,) * 5 + (activations.identity,),
+            (3, 4, 4, 4, 4, 4, 2),
+            objective=Objective(losses.sse),
+            optimizer=SGD(),
         ),
     }
 )
@@ -63,37 +63,22 @@ PROGRAMS = (
 def state(p, dtype="float64"):
     """Return parameters, slots, x and y for the program, and the same by the names of the trace's inputs."""
     rng = np.random.default_rng(21)
-    sizes = [SIZES[0]] + [SIZES[1]] * (len(p.activations) - 1) + [SIZES[-1]]
-    parameters = tuple(
-        Layer(rng.standard_normal((m, n)).astype(dtype), rng.standard_normal(n).astype(dtype) if p.bias else None)
-        for m, n in pairwise(sizes)
-    )
-    slots = map_layers(
-        lambda a: tuple(rng.uniform(0.1, 1.0, size=a.shape).astype(dtype) for _ in range(p.optimizer.slots)), parameters
-    )
+    parameters = {name: rng.standard_normal(told.shape).astype(dtype) for name, told in p.parameters.items()}
+    slots = {
+        name: tuple(rng.uniform(0.1, 1.0, size=a.shape).astype(dtype) for _ in range(p.slots))
+        for name, a in parameters.items()
+    }
     loss = next(name for name, f in losses.BY_NAME.items() if f == p.objective.loss)
-    x = rng.standard_normal((BATCH, sizes[0])).astype(dtype)
-    y = expected.targets(loss, (BATCH, sizes[-1]), rng).astype(dtype)
-    named = {"x": x, "y": y, "learning_rate": 0.01, "t": 3.0} | by_name(parameters)
-    for k, layer in enumerate(slots):
-        for name, arrays in zip("Wb", layer, strict=True):
-            named |= {f"{name}{k}.{s}": a for s, a in enumerate(arrays or ())}
+    x = rng.standard_normal((BATCH, p.inputs)).astype(dtype)
+    y = expected.targets(loss, (BATCH, p.outputs), rng).astype(dtype)
+    named = {"x": x, "y": y, "learning_rate": 0.01, "t": 3.0} | arrays_by_name(parameters, slots)
     return parameters, slots, x, y, named
-
-
-def by_name(parameters):
-    pairs = [(f"{n}{k}", a) for k, layer in enumerate(parameters) for n, a in zip("Wb", layer, strict=True)]
-    return {name: a for name, a in pairs if a is not None}
 
 
 def direct(p, parameters, slots, x, y):
     """Return what the definition gives, by the names of the trace."""
     error, norm, moved, new_slots = p.train_step(parameters, slots, x, y, learning_rate=0.01, t=3.0, xp=np)
-    results = {"error": error} | ({} if norm is None else {"norm": norm}) | by_name(moved)
-    for k, layer in enumerate(new_slots):
-        for name, arrays in zip("Wb", layer, strict=True):
-            results |= {f"{name}{k}.{s}": a for s, a in enumerate(arrays or ())}
-    return results
+    return {"error": error} | ({} if norm is None else {"norm": norm}) | arrays_by_name(moved, new_slots)
 
 
 def outputs(step):
@@ -139,7 +124,8 @@ def test_a_trace_interpreted_on_a_graph_is_the_same_graph_again(name):
     step = PROGRAMS[name].trace()
     nodes = outputs(step)
     again = Graph()
-    dims = {d: again.dim(d.name) for d in (step.batch, *step.widths)}
+    first = {d: d for n in step.graph.nodes for d in n.shape if not isinstance(d, int)}
+    dims = {1: 1} | {d: again.dim(d.name) for d in first}
     used = [n for n in topological(*nodes.values()) if n.op == "input"]
     inputs = {n.attribute: again.input(n.attribute, tuple(dims[d] for d in n.shape), n.dtype) for n in used}
     retraced = dict(zip(nodes, interpret(nodes.values(), inputs, xp=again), strict=True))
@@ -191,5 +177,6 @@ def test_inputs_are_named_as_they_are_documented():
     slots = {f"{p}.{s}" for p in parameters for s in (0, 1)}
     assert names == {"x", "y", "learning_rate", "t"} | parameters | slots
     assert set(step.results) == parameters | slots
-    assert step.results["W0"].shape == (step.widths[0], step.widths[1])
-    assert step.results["b1.1"].shape == (step.widths[2],)
+    assert [str(d) for d in step.results["W0"].shape] == ["n3", "n4"]
+    assert [str(d) for d in step.results["b1.1"].shape] == ["n2"]
+    assert step.sizes == {"n3": 3, "n4": 4, "n2": 2}

@@ -2,17 +2,17 @@
 
 import pytest
 
-from gdkernels.backend.program import Program
 from gdkernels.definition import activations, losses
 from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import SGD, Adam
 from gdkernels.lowering.schedule import PREDICTION, schedule
 from gdkernels.lowering.steps import Accumulation, Gather, Loop, Product, ScheduleError, kind_of
-from gdkernels.testing.cases import varied
+from gdkernels.testing.cases import chained, varied
 
 
 def scheduled(*functions, **options):
-    traced = varied(Program(functions, objective=Objective(losses.sse), optimizer=SGD()), **options).trace()
+    plain = chained(functions, (5, 7, 6, 3)[: len(functions) + 1], objective=Objective(losses.sse), optimizer=SGD())
+    traced = varied(plain, **options).trace()
     totals = [traced.error] if traced.norm is None else [traced.error, traced.norm]
     return schedule(traced.graph, traced.batch, traced.results, totals)
 
@@ -39,13 +39,13 @@ def test_the_steps_of_a_network_in_their_order():
 def test_what_the_way_back_needs_follows_from_the_output(f):
     result = scheduled(f, identity)
     # x, the hidden layer's output and its gradient, and the gradient at the output
-    assert sorted(kept(result)) == ["n0", "n1", "n1", "n2"]
-    assert sum(str(b.width) == "n1" for b in result.buffers) == 2, "z and its output share memory"
+    assert sorted(kept(result)) == ["n5", "n6", "n7", "n7"]
+    assert sum(str(b.width) == "n7" for b in result.buffers) == 2, "z and its output share memory"
 
 
 def test_what_is_costly_is_stored_and_the_rest_computed_again():
     result = scheduled(gelu, identity)
-    stored = [n.op for n in result.stored.values() if str(n.shape[-1]) == "n1"]
+    stored = [n.op for n in result.stored.values() if str(n.shape[-1]) == "n7"]
     assert stored.count("tanh") == 1
     assert len(stored) == 5, "z, tanh, the output, and what comes back before and after the slope"
 
@@ -71,7 +71,7 @@ def test_slots_are_written_with_their_parameter():
 
 
 def test_a_prediction_is_scheduled_without_an_update():
-    traced = Program((relu, activations.softmax)).trace_forward()
+    traced = chained((relu, activations.softmax), (5, 7, 3)).trace_forward()
     result = schedule(traced.graph, traced.batch, {PREDICTION: traced.output})
     assert not result.updates
     assert not any(b.kept for b in result.buffers)
@@ -79,14 +79,15 @@ def test_a_prediction_is_scheduled_without_an_update():
 
 
 def test_prediction_buffers_are_used_again():
-    traced = Program((tanh,) * 6).trace_forward()
-    result = schedule(traced.graph, traced.batch, {PREDICTION: traced.output})
-    assert len(result.buffers) == 7, "every width is another symbol"
+    for widths, count in (((2, 3, 4, 5, 6, 7, 8), 7), ((5, 5, 5, 5, 5, 5, 5), 2)):
+        traced = chained((tanh,) * 6, widths).trace_forward()
+        result = schedule(traced.graph, traced.batch, {PREDICTION: traced.output})
+        assert len(result.buffers) == count, "one for each width, and for a product another than its operand's"
 
 
 def test_shapes_that_have_no_place_are_named():
-    traced = Program((relu, identity), objective=Objective(losses.sse), optimizer=SGD()).trace()
+    traced = chained((relu, identity), (5, 7, 3), objective=Objective(losses.sse), optimizer=SGD()).trace()
     graph = traced.graph
-    turned = graph.expand_dims(graph.sum(graph.input("x", (traced.batch, traced.widths[0])), axis=1), axis=0)
+    turned = graph.expand_dims(graph.sum(next(n for n in graph.nodes if n.attribute == "x"), axis=1), axis=0)
     with pytest.raises(ScheduleError, match="has a shape"):
         kind_of(turned, traced.batch)

@@ -4,12 +4,12 @@ import logging
 import re
 import subprocess
 import sys
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
 import gdkernels as gd
-from gdkernels.dispatch.footprint import parameter_count
 from gdkernels.errors import InputError
 from gdkernels.system import memory
 from gdkernels.system.memory import Room, gigabytes, parse_bytes
@@ -131,7 +131,10 @@ def test_a_network_too_large_is_refused_before_it_is_drawn(room, monkeypatch):
     fits = tuple(map(int, re.search(r"; ([\d-]+) would fit", str(error.value))[1].split("-")))
     assert (fits[0], fits[-1]) == (1000, 10)
     assert fits[1] == fits[2]
-    needed = [8 * (parameter_count(s, True) + s[1] * s[2]) for s in (fits, (1000, fits[1] + 40, fits[2] + 40, 10))]
+    needed = [
+        8 * (sum((m + 1) * n for m, n in pairwise(s)) + s[1] * s[2])
+        for s in (fits, (1000, fits[1] + 40, fits[2] + 40, 10))
+    ]
     assert needed[0] <= 10**9 < needed[1]
     with pytest.raises(InputError, match="its inputs and outputs alone are too many"):
         gd.MLP([10**6, 10**6])

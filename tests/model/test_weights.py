@@ -7,7 +7,7 @@ from gdkernels_numpy import NumPyBackend
 import gdkernels as gd
 from gdkernels import randomness
 from gdkernels.backend import Executable
-from gdkernels.definition.network import map_layers
+from gdkernels.definition.chain import map_layers
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((60, 3)).astype(np.float32)

@@ -1,7 +1,5 @@
 """Running a program on the engine and comparing it with the definition in float64."""
 
-from itertools import pairwise
-
 import numpy as np
 import pytest
 from gdkernels_numba import NumbaBackend
@@ -11,12 +9,10 @@ from gdkernels_numba.ir.functions import FUNCTIONS
 from gdkernels_numba.ir.vector import Vectors
 
 from gdkernels.backend import Plan, storage_dtype, verification
-from gdkernels.backend.program import Program
 from gdkernels.definition import activations, losses
-from gdkernels.definition.network import Layer
 from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import SGD
-from gdkernels.testing.cases import varied
+from gdkernels.testing.cases import chained, varied
 
 needs_bf16 = pytest.mark.skipif(why_no_bf16() is not None, reason=str(why_no_bf16()))
 BOTH = ["float32", pytest.param("bfloat16", marks=needs_bf16)]
@@ -26,7 +22,8 @@ MOMENTUM = SGD(momentum=0.9)  # after one step its slot is the gradient, times t
 
 def program(*functions, **options):
     """Return a regression through these activations."""
-    plain = Program((*functions, activations.identity), objective=Objective(losses.sse), optimizer=MOMENTUM)
+    functions = (*functions, activations.identity)
+    plain = chained(functions, (5,) * (len(functions) + 1), objective=Objective(losses.sse), optimizer=MOMENTUM)
     return varied(plain, **options)
 
 
@@ -38,21 +35,19 @@ def compiled(run_program, precision="float32", **choices):
 
 
 class Data:
-    """Random parameters and records for some widths."""
+    """Random parameters and records for a program with these widths."""
 
     def __init__(self, run_program, widths, records, seed=0):
         random = np.random.default_rng(seed)
-        self.program, self.widths, self.records = run_program, widths, records
+        self.program, self.widths, self.records = varied(run_program, widths=widths), widths, records
         self.x = random.standard_normal((records, widths[0]), dtype=np.float32)
         self.y = random.standard_normal((records, widths[-1]), dtype=np.float32)
         self.order = random.permutation(records)
-        self.parameters = tuple(
-            Layer(
-                random.standard_normal((m, n), dtype=np.float32) / np.float32(m**0.5),
-                random.standard_normal(n, dtype=np.float32) / np.float32(4) if run_program.bias else None,
-            )
-            for m, n in pairwise(widths)
-        )
+        self.parameters = {
+            name: random.standard_normal(told.shape, dtype=np.float32)
+            / np.float32(told.shape[0] ** 0.5 if len(told.shape) == 2 else 4)
+            for name, told in self.program.parameters.items()
+        }
 
     def start(self, precision):
         return verification.start(self.program, self.parameters, lambda a: np.array(a, dtype=storage_dtype(precision)))

@@ -16,16 +16,17 @@ from gdkernels_numba import NumbaBackend
 from gdkernels.backend import Plan, State
 from gdkernels.definition.activations import identity, relu
 from gdkernels.definition.losses import sse
-from gdkernels.definition.network import Layer
+from gdkernels.definition.chain import chain
 from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import SGD
 from gdkernels.backend.program import Program
 one = np.ones((3, 3), np.float32)
-state = State((Layer(one, one[0].copy()), Layer(one.copy(), one[0].copy())), (Layer((), ()), Layer((), ())))
-program = Program((relu, identity), objective=Objective(sse), optimizer=SGD())
+parameters = {"W0": one, "b0": one[0].copy(), "W1": one.copy(), "b1": one[0].copy()}
+state = State(parameters, dict.fromkeys(parameters, ()))
+program = Program(chain((3, 3), (relu, identity)), 3, objective=Objective(sse), optimizer=SGD())
 executable = NumbaBackend().compile(program, Plan("numba", "cpu", "float32"))
 executable.run(state, one, one, np.arange(3), 2, np.full(2, 0.1))
-print("compiled" if "numba" in sys.modules else "found", state.parameters[0].W.tobytes().hex())
+print("compiled" if "numba" in sys.modules else "found", state.parameters["W0"].tobytes().hex())
 """
 
 

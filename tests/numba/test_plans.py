@@ -57,9 +57,9 @@ def test_lines_of_users(line, precision):
 @pytest.mark.parametrize("batch_size", [96, 200, 1000])
 @pytest.mark.parametrize("precision", BOTH)
 def test_every_plan_gives_the_result(choices, batch_size, precision):
-    executable = compiled(program(relu, tanh), precision, **choices)
     for widths in (WIDE, ONE_OUTPUT):
-        assert_agrees(Data(program(relu, tanh), widths, 200), executable, batch_size, precision)
+        data = Data(program(relu, tanh), widths, 200)
+        assert_agrees(data, compiled(data.program, precision, **choices), batch_size, precision)
 
 
 @pytest.mark.parametrize("by_units", [False, True])
@@ -67,16 +67,18 @@ def test_every_plan_gives_the_result(choices, batch_size, precision):
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 def test_every_vector_width_gives_the_result(lanes, precision, by_units):
     wanted = program(relu, softmax, clip_norm=0.5, gradient_norm=True, optimizer=Adam())
-    executable = compiled(wanted, precision, vector_width=lanes, by_units=by_units, threads=2)
     for widths, batch_size in ((WIDE, 96), ((1, 1, 1, 1), 3), ((5, 17, 33, 2), 1)):
-        assert_agrees(Data(wanted, widths, 2 * batch_size + 1), executable, batch_size, precision)
+        data = Data(wanted, widths, 2 * batch_size + 1)
+        executable = compiled(data.program, precision, vector_width=lanes, by_units=by_units, threads=2)
+        assert_agrees(data, executable, batch_size, precision)
 
 
 @pytest.mark.parametrize("choices", CHOICES.values(), ids=CHOICES)
 @pytest.mark.parametrize("precision", BOTH)
 def test_the_norm_is_known_before_the_update(choices, precision):
     wanted = program(relu, tanh, clip_norm=0.1, gradient_norm=True)
-    assert_agrees(Data(wanted, WIDE, 200), compiled(wanted, precision, **choices), 96, precision)
+    data = Data(wanted, WIDE, 200)
+    assert_agrees(data, compiled(data.program, precision, **choices), 96, precision)
 
 
 @needs_bf16
@@ -111,9 +113,9 @@ def test_forms_that_are_written_past_the_caches_give_the_same_bits(choices, monk
 
 @needs_bf16
 def test_the_smallest_steps_in_bfloat16():
-    executable = compiled(program(relu), "bfloat16")
     for widths, batch_size in (((1, 1, 1), 3), ((33, 17, 2), 1), ((31, 64, 65), 33)):
-        assert_agrees(Data(program(relu), widths, 2 * batch_size + 1), executable, batch_size, "bfloat16")
+        data = Data(program(relu), widths, 2 * batch_size + 1)
+        assert_agrees(data, compiled(data.program, "bfloat16"), batch_size, "bfloat16")
 
 
 @pytest.mark.parametrize("choices", CHOICES.values(), ids=CHOICES)
@@ -230,15 +232,20 @@ def test_threads_follow_the_work(monkeypatch):
         ((2000, 8, 8, 8), 1, 1),
         ((2000, 500, 8, 8), 1, 2),  # many weights to change
     ):
-        executable = compiled(deep)
-        Data(deep, widths, batch_size).run(executable, batch_size)
+        data = Data(deep, widths, batch_size)
+        executable = compiled(data.program)
+        data.run(executable, batch_size)
         assert executable.plan.choices["threads"] == threads, widths
 
 
-def test_one_executable_serves_all_sizes():
-    executable = compiled(program(relu, tanh))
-    for widths, batch_size in ((WIDE, 96), ((3, 4, 5, 6), 7), (WIDE, 50), (WIDE, 96)):
-        assert_agrees(Data(program(relu, tanh), widths, 100), executable, batch_size)
+def test_one_executable_serves_all_batches_and_one_code_all_sizes():
+    data = Data(program(relu, tanh), WIDE, 100)
+    executable = compiled(data.program)
+    for batch_size in (96, 7, 50, 96):
+        assert_agrees(data, executable, batch_size)
+    others = [Data(program(relu, tanh), widths, 100) for widths in ((3, 4, 5, 6), (7, 7, 7, 7), (1, 1, 1, 1))]
+    code = {id(compiled(d.program)._compiled.owner) for d in (data, *others)}
+    assert len(code) == 1
 
 
 def test_no_stale_weights_are_used():
@@ -248,10 +255,9 @@ def test_no_stale_weights_are_used():
     before = bits(state)
     executable.run(state, data.x, data.y, data.order, 8, data.rates(8))
     kept = executable.predict(state.parameters, data.x)
-    for layer, start in zip(state.parameters, data.parameters, strict=True):  # restored in place
-        layer.W[...], layer.b[...] = start.W, start.b
-    for layer in state.slots:
-        layer.W[0][...], layer.b[0][...] = 0.0, 0.0
+    for name, start in data.parameters.items():  # restored in place
+        state.parameters[name][...] = start
+        state.slots[name][0][...] = 0.0
     assert bits(state) == before
     executable.run(state, data.x, data.y, data.order, 8, data.rates(8))
     assert np.array_equal(executable.predict(state.parameters, data.x), kept)

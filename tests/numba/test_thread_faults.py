@@ -31,8 +31,8 @@ def pool(monkeypatch):
 def runs():
     """Return a function that does a run on three threads and returns its bits, and what these are to be."""
     data = Data(PROGRAM, WIDTHS, 300)
-    executable = compiled(PROGRAM, threads=3)
-    return (lambda: bits(data.run(executable, 64)[1])), bits(data.run(compiled(PROGRAM, threads=3), 64)[1])
+    executable = compiled(data.program, threads=3)
+    return (lambda: bits(data.run(executable, 64)[1])), bits(data.run(compiled(data.program, threads=3), 64)[1])
 
 
 def doom(monkeypatch, worker):

@@ -100,7 +100,7 @@ def test_denormals_are_flushed_inside_and_kept_outside(precision):
     if not features.has_control_register():
         pytest.skip("denormals are flushed on x86 only")
     data = Data(program(relu), (4, 8, 2), 16)
-    tiny = [type(layer)(layer.W * np.float32(1e-39), layer.b * np.float32(1e-39)) for layer in data.parameters]
+    tiny = {name: a * np.float32(1e-39) for name, a in data.parameters.items()}
     output = compiled(data.program, precision, threads=2).predict(tiny, data.x)
     assert not output.any(), "what is denormal is zero inside"
     half = np.float32(np.finfo(np.float32).tiny) / np.float32(2)

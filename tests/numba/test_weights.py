@@ -8,11 +8,13 @@ from gdkernels_numba import NumbaBackend
 from gdkernels.backend import Plan, verification
 from gdkernels.backend.definition_executable import bind
 from gdkernels.definition import activations, losses
+from gdkernels.testing.cases import varied
 
 PROGRAM = program(
     activations.gelu, activations.tanh, loss=losses.huber, weighted=True, clip_norm=0.5, gradient_norm=True
 )
 DATA = Data(PROGRAM, (9, 33, 17, 5), 301)
+PROGRAM = DATA.program
 WEIGHTS = np.random.default_rng(4).exponential(size=301).astype("float32") * (np.arange(301) % 7 > 0)
 
 
@@ -45,6 +47,6 @@ def test_weights_that_do_not_fit_are_refused(weights):
 
 def test_weights_that_nobody_asked_for_are_refused():
     with pytest.raises(ValueError, match="takes no sample_weight"):
-        compiled(program(activations.gelu, activations.tanh)).run(
+        compiled(varied(PROGRAM, weighted=False)).run(
             DATA.start("float32"), DATA.x, DATA.y, DATA.order, 100, DATA.rates(100), WEIGHTS
         )

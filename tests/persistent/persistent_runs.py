@@ -1,26 +1,24 @@
 """Runs of the narrow kernel on its twin, beside NumPy in float64 that rounds where the kernel rounds."""
 
 import math
-from itertools import pairwise
 
 import array_api_compat.numpy
 import numpy as np
 from gdkernels_cupy.persistent.executable import PersistentExecutable
 
 from gdkernels.backend import Plan, verification
-from gdkernels.backend.program import Program
 from gdkernels.definition import activations, losses
-from gdkernels.definition.network import Layer
 from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import SGD
-from gdkernels.testing.cases import varied
+from gdkernels.testing.cases import chained, varied
 
 MOMENTUM = SGD(momentum=0.9)  # after one step its slot is the gradient, times the rate
 
 
 def program(*functions, **options):
     """Return a regression through these activations."""
-    plain = Program((*functions, activations.identity), objective=Objective(losses.sse), optimizer=MOMENTUM)
+    functions = (*functions, activations.identity)
+    plain = chained(functions, (5,) * (len(functions) + 1), objective=Objective(losses.sse), optimizer=MOMENTUM)
     return varied(plain, **options)
 
 
@@ -52,7 +50,7 @@ class Run:
 
     def __init__(self, run_program, widths, records, batch_size, precision="bfloat16", epochs=1, seed=0):
         random = np.random.default_rng([seed, *widths, records])
-        self.program, self.widths, self.precision = run_program, widths, precision
+        self.program, self.widths, self.precision = varied(run_program, widths=widths), widths, precision
         self.batch_size, self.epochs = batch_size, epochs
         self.x = random.standard_normal((records, widths[0]), dtype=np.float32)
         self.y = _targets(run_program.objective.loss, random.standard_normal((records, widths[-1]), dtype=np.float32))
@@ -60,13 +58,11 @@ class Run:
         self.sample_weight = weights if run_program.weighted else None
         self.order = random.integers(records, size=records)
         self.rates = 0.01 * random.uniform(0.5, 1.0, -(-records // batch_size))
-        self.parameters = tuple(
-            Layer(
-                random.standard_normal((m, n), dtype=np.float32) / np.float32(m**0.5),
-                random.standard_normal(n, dtype=np.float32) / np.float32(4) if run_program.bias else None,
-            )
-            for m, n in pairwise(widths)
-        )
+        self.parameters = {
+            name: random.standard_normal(told.shape, dtype=np.float32)
+            / np.float32(told.shape[0] ** 0.5 if len(told.shape) == 2 else 4)
+            for name, told in self.program.parameters.items()
+        }
 
     def on_twin(self, device, **choices):
         """Return loss, norm and arrays after the epochs, and the prediction then."""

@@ -17,6 +17,7 @@ from gdkernels.backend import Plan, verification
 from gdkernels.definition import activations, losses
 from gdkernels.errors import BackendError, InputError
 from gdkernels.lowering.steps import ScheduleError
+from gdkernels.testing.cases import varied
 
 relu, tanh, gelu = activations.relu, activations.tanh, activations.gelu
 HOPPER, AMPERE = DeviceProperties(90, 232448), DeviceProperties(80, 166912)
@@ -33,7 +34,7 @@ HOPPER, AMPERE = DeviceProperties(90, 232448), DeviceProperties(80, 166912)
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_declined_with_the_reason(run_program, widths, precision, properties, words):
-    assert words in applies(run_program, widths, precision, properties)
+    assert words in applies(varied(run_program, widths=widths), widths, precision, properties)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +49,7 @@ def test_what_does_not_fit_is_declined_with_the_reason(run_program, widths, prec
     ],
 )
 def test_what_fits_on_a_hopper(run_program, widths, precision):
-    assert applies(run_program, widths, precision, HOPPER) is None
+    assert applies(varied(run_program, widths=widths), widths, precision, HOPPER) is None
 
 
 @pytest.mark.parametrize(
@@ -62,7 +63,8 @@ def test_what_fits_on_a_hopper(run_program, widths, precision):
     ],
 )
 def test_gradients_leave_the_registers_where_there_are_too_few(run_program, widths, precision, choices, parked):
-    source = next(_fitting(*_tasks(run_program), widths, precision, HOPPER.shared_bytes, choices))
+    tasks = _tasks(varied(run_program, widths=widths))
+    source = next(_fitting(*tasks, widths, precision, HOPPER.shared_bytes, choices))
     assert source.spilled_gradients == parked
     assert source.step.sums_per_thread <= most_sums(FORMATS[precision], source.warps)
     slots = {k: g.split.slots for k, g in source.step.gradient_of.items()}
@@ -72,13 +74,15 @@ def test_gradients_leave_the_registers_where_there_are_too_few(run_program, widt
 
 
 def test_a_plan_that_keeps_too_much_in_registers_is_declined():
+    tasks = _tasks(program(*[relu] * 7, widths=(64,) * 9))
     with pytest.raises(ScheduleError, match="with 8 warps its gradients take 128 registers of a thread, at most 112"):
-        next(_fitting(*_tasks(program(*[relu] * 7)), (64,) * 9, "bfloat16", HOPPER.shared_bytes, {"parked": 0}))
+        next(_fitting(*tasks, (64,) * 9, "bfloat16", HOPPER.shared_bytes, {"parked": 0}))
 
 
 def test_an_older_gpu_has_less_room():
-    assert applies(program(*[relu] * 3), (64,) * 5, "bfloat16", AMPERE) is None
-    assert "of 166912 bytes on the chip" in applies(program(*[gelu] * 3), (64,) * 5, "bfloat16", AMPERE)
+    widths = (64,) * 5
+    assert applies(program(*[relu] * 3, widths=widths), widths, "bfloat16", AMPERE) is None
+    assert "of 166912 bytes on the chip" in applies(program(*[gelu] * 3, widths=widths), widths, "bfloat16", AMPERE)
 
 
 def test_a_function_that_cannot_be_traced_is_declined():
@@ -101,6 +105,7 @@ def test_wrong_input_is_refused_before_anything_runs(folder):
     with pytest.raises(InputError, match="x has 4 columns, the network 5 inputs"):
         executable.predict(state.parameters, run.x[:, :4])
     wide = Run(program(relu), (5, 70, 3), 23, 8)
+    executable = PersistentExecutable(wide.program, Plan("cupy", "cuda:0", "bfloat16"), TwinDevice(folder))
     with pytest.raises(ScheduleError, match="at most 64"):
         executable.run(
             verification.start(wide.program, wide.parameters, np.array), wide.x, wide.y, wide.order, 8, wide.rates
@@ -319,7 +324,7 @@ def test_a_launch_on_a_gpu(cupy):
     assert barrier.tolist() == [0], "the barrier counts from zero"
     assert [type(a) for a in arguments[-3:]] == [np.int32] * 3
     assert arguments[5] == 0, "no weights of records: a null pointer"
-    assert arguments[0].values.tolist()[:2] == [state.parameters[0].W.data.ptr, state.parameters[0].b.data.ptr]
+    assert arguments[0].values.tolist()[:2] == [state.parameters[name].data.ptr for name in ("W0", "b0")]
     assert arguments[6].values.dtype == np.int32
     assert len(cupy.launched[1][3]) == 3
     assert type(cupy.launched[1][3][2]) is np.int64

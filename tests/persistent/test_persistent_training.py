@@ -7,11 +7,10 @@ import pytest
 from persistent_runs import MOMENTUM, Run, bits, errors, program
 from persistent_twin import HEADERS, SCHEDULES, TwinDevice, digest
 
-from gdkernels.backend.program import Program
 from gdkernels.definition import activations, losses
 from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import SGD, Adam, AdamW, RMSprop
-from gdkernels.testing.cases import CASES, Adagrad, log_cosh, mish
+from gdkernels.testing.cases import CASES, Adagrad, chained, log_cosh, mish
 
 # A number close to a tie rounds the other way in float32, and is off by one unit of its last place: 2^-8 or 2^-11.
 BOUND = 1e-3
@@ -41,7 +40,7 @@ RUNS = {
         (20, 64, 48, 10), 100, 70, "bfloat16", {},
     ),
     "softmax within": (
-        Program((softmax, tanh, softmax), objective=Objective(losses.sse), optimizer=MOMENTUM),
+        chained((softmax, tanh, softmax), (5, 20, 6, 3), objective=Objective(losses.sse), optimizer=MOMENTUM),
         (5, 20, 6, 3), 40, 30, "tf32", {},
     ),
     "a norm, clipped, with decay": (

@@ -50,7 +50,7 @@ def test_a_path_keeps_what_was():
     assert len(path) == 5
     first = path.points[0][0].W
     assert first.dtype == np.float64
-    np.testing.assert_array_equal(first, mlp.network.structure.initial_parameters(mlp.seed)[0].W)
+    np.testing.assert_array_equal(first, mlp.network.structure.initial_parameters(mlp.seed)["W0"])
     np.testing.assert_array_equal(path.points[-1][1].b, mlp.parameters[1].b)
     assert len({float(point[0].W[0, 0]) for point in path.points}) == 5
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -13,16 +14,16 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.backend import Backend, Executable, Plan, State, storage_dtype
-from gdkernels.backend.arguments import arrays_by_name, widths_of
+from gdkernels.backend.arguments import arrays_by_name
 from gdkernels.backend.program import Program
 from gdkernels.backend.verification import bound
-from gdkernels.definition.network import Layers, map_layers
+from gdkernels.definition.network import Arrays
 from gdkernels.errors import unknown_name
 from gdkernels_cupy.checking.reference import (
     STEPS,
     Computed,
     SampledRows,
-    drawn_layers,
+    drawn_parameters,
     is_finite,
     movement,
     prediction_of,
@@ -103,7 +104,7 @@ class SelfCheck:
         sample = self._sample(call)
         call = replace(call, rates=call.rates[0] * np.asarray([1.0, 0.5]))
         first: tuple[State, Computed] | None = self._run(ways[0], call, sample)
-        key = json.dumps([identity(), self._surroundings(), call.batch, list(widths_of(call.state.parameters))])
+        key = json.dumps([identity(), self._surroundings(), call.batch, list(self._program.widths)])
         known = None if check_mode() == "always" else kept("check", key)
         if isinstance(known, dict) and isinstance(known.get("problem", 0), str | None):
             remembered: str | None = known["problem"]
@@ -158,7 +159,7 @@ class SelfCheck:
     # ---- the two sides
 
     def _sample(self, call: Call) -> SampledRows:
-        rows = rows_to_check(widths_of(call.state.parameters))
+        rows = rows_to_check(self._program.widths)
         xp = self._backend.xp
 
         def take(numbers: npt.NDArray[np.int64]) -> tuple[Any, Any, Any]:
@@ -177,8 +178,8 @@ class SelfCheck:
             return None if a is None else self._as(a, xp)
 
         state = State(
-            map_layers(there, call.state.parameters),
-            map_layers(lambda slots: tuple(map(there, slots)), call.state.slots),
+            {name: there(a) for name, a in call.state.parameters.items()},
+            {name: tuple(map(there, moved)) for name, moved in call.state.slots.items()},
             call.state.step,
         )
         given = replace(sample, x=there(sample.x), y=there(sample.y), sample_weight=there(sample.sample_weight))
@@ -195,10 +196,11 @@ class SelfCheck:
         y = put(abs(random.standard_normal(tuple(sample.y.shape))).astype(np.float32))
         y = sample.y if bool(xp.all(xp.isfinite(sample.y))) else y
         weight = None if sample.sample_weight is None else put(np.ones(len(sample.counts[0]), np.float32))
-        parameters = drawn_layers(call.state.parameters, put)
-        slots = map_layers(
-            lambda moved: tuple(put(np.zeros(tuple(a.shape), np.float32)) for a in moved), call.state.slots
-        )
+        parameters = drawn_parameters(call.state.parameters, put)
+        slots = {
+            name: tuple(put(np.zeros(tuple(a.shape), np.float32)) for a in moved)
+            for name, moved in call.state.slots.items()
+        }
         order = np.resize(np.arange(len(sample.counts[0])), STEPS * call.batch)
         rates = np.asarray([_MOVING, _MOVING / 2])
         state = State(parameters, slots, 0)
@@ -207,8 +209,8 @@ class SelfCheck:
 
     # ---- where the definition runs
 
-    def _namespace(self, parameters: Layers) -> Any:
-        size = sum(layer.W.shape[0] * layer.W.shape[1] for layer in parameters)
+    def _namespace(self, parameters: Arrays) -> Any:
+        size = sum(math.prod(a.shape) for a in parameters.values())
         if size > _LARGE:
             return self._backend.xp
         import array_api_compat.numpy
@@ -232,14 +234,14 @@ class SelfCheck:
 
     # ---- predictions
 
-    def wrong_prediction(self, parameters: Layers, x: Any, output: Any) -> str | None:
+    def wrong_prediction(self, parameters: Arrays, x: Any, output: Any) -> str | None:
         """Return what is wrong with some rows of a prediction, or None."""
-        rows = np.unique(np.linspace(0, x.shape[0] - 1, rows_to_check(widths_of(parameters))).astype(np.int64))
+        rows = np.unique(np.linspace(0, x.shape[0] - 1, rows_to_check(self._program.widths)).astype(np.int64))
         xp, precision = self._namespace(parameters), self._plan.precision
         with self._backend.on_device(self._plan.device), np.errstate(all="ignore"):
             at = self._backend.asarray(rows, dtype="int64", device=self._plan.device)
             given, found = (self._as(self._backend.xp.take(a, at, axis=0), xp) for a in (x, output))
-            layers = map_layers(lambda a: self._as(a, xp), parameters)
+            layers = {name: self._as(a, xp) for name, a in parameters.items()}
             wanted = prediction_of(self._program, layers, given, "float64", xp)
             own = prediction_of(self._program, layers, given, precision, xp)
             if not bool(xp.all(xp.isfinite(wanted))):

@@ -14,13 +14,13 @@ from gdkernels.backend import State, storage_dtype
 from gdkernels.backend.arguments import arrays_by_name
 from gdkernels.backend.program import Program
 from gdkernels.backend.verification import bound, with_rounded_products
-from gdkernels.definition.network import Layer, Layers, map_layers
+from gdkernels.definition.network import Arrays
 
 __all__ = [
     "STEPS",
     "Computed",
     "SampledRows",
-    "drawn_layers",
+    "drawn_parameters",
     "is_finite",
     "movement",
     "prediction_of",
@@ -102,8 +102,8 @@ def steps_of(
         What is computed in: where a precision rounds the operands of products, so does this.
     """
     real = _converting(precision, xp)
-    parameters = map_layers(real, state.parameters)
-    slots = map_layers(lambda moved: tuple(map(real, moved)), state.slots)
+    parameters = {name: real(a) for name, a in state.parameters.items()}
+    slots = {name: tuple(map(real, moved)) for name, moved in state.slots.items()}
     before = arrays_by_name(parameters, slots)
     x, y = real(sample.x), real(sample.y)
     own = None if sample.sample_weight is None else real(sample.sample_weight)
@@ -131,10 +131,12 @@ def steps_of(
     return Computed(numbers, {name: after[name] - before[name] for name in before})
 
 
-def prediction_of(program: Program, parameters: Layers, x: Any, precision: str, xp: Any) -> Any:
+def prediction_of(program: Program, parameters: Arrays, x: Any, precision: str, xp: Any) -> Any:
     """Return the network's output by the definition, computed in `precision`."""
     real = _converting(precision, xp)
-    return program.forward(map_layers(real, parameters), real(x), xp=with_rounded_products(xp, precision))
+    return program.forward(
+        {name: real(a) for name, a in parameters.items()}, real(x), xp=with_rounded_products(xp, precision)
+    )
 
 
 def _converting(precision: str, xp: Any) -> Callable[[Any], Any]:
@@ -195,12 +197,12 @@ def is_finite(computed: Computed, xp: Any) -> bool:
 
 def movement(computed: Computed, before: Mapping[str, Any], xp: Any) -> float:
     """Return how far the weights moved, as a share of what they are."""
-    names = [name for name in before if name[0] == "W" and "." not in name]
+    names = [name for name in before if "." not in name and len(before[name].shape) == 2]
     moved, size = (sum(_norm(arrays[n], xp) ** 2 for n in names) for arrays in (computed.moved, before))
     return float((moved / size) ** 0.5) if size else 0.0
 
 
-def drawn_layers(layers: Layers, put: Callable[[npt.NDArray[np.float32]], Any]) -> tuple[Layer, ...]:
+def drawn_parameters(parameters: Arrays, put: Callable[[npt.NDArray[np.float32]], Any]) -> dict[str, Any]:
     """Return parameters of the same shapes, as they are at the start of a training."""
     random = np.random.default_rng(0)
 
@@ -208,4 +210,4 @@ def drawn_layers(layers: Layers, put: Callable[[npt.NDArray[np.float32]], Any]) 
         scale = a.shape[0] ** 0.5 if len(a.shape) == 2 else 4.0
         return put((random.standard_normal(tuple(a.shape)) / scale).astype(np.float32))
 
-    return map_layers(draw, layers)
+    return {name: draw(a) for name, a in parameters.items()}

@@ -245,7 +245,9 @@ class _Finder:
         accumulations = self.task.schedule.accumulations
         for summed in accumulations:
             if summed.left is None and summed.node.id not in self.fused.summed:
-                product = next((p for p in accumulations if p.left is not None and p.right is summed.right), None)
+                # A product makes one sum; biases that are added to the same values each have one of their own.
+                products = (p for p in accumulations if p.left is not None and p.right is summed.right)
+                product = next((p for p in products if p.node.id not in self.fused.sums_with), None)
                 if product is not None:
                     self.fused.sums_with[product.node.id] = summed.node
                     self.fused.summed.add(summed.node.id)

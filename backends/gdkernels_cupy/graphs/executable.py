@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.backend import Executable, Plan, State, storage_dtype
-from gdkernels.backend.arguments import arrays_by_name, check_prediction, check_run, widths_of
+from gdkernels.backend.arguments import arrays_by_name, check_prediction, check_run
 from gdkernels.backend.program import Program
-from gdkernels.definition.network import Layers, map_layers
+from gdkernels.definition.network import Arrays
 from gdkernels.errors import BackendError
 from gdkernels.lowering.scalars import known_of_steps, scalar_table
 from gdkernels.lowering.task import DATA, ScheduledTask, schedule_prediction, schedule_training
@@ -101,7 +101,7 @@ class CudaGraphExecutable(Executable):
         learning_rates: npt.NDArray[np.float64],
         sample_weight: Any = None,
     ) -> tuple[float, float | None]:
-        widths = widths_of(state.parameters)
+        widths = self._program.widths
         order = np.ascontiguousarray(order, np.int64)
         with device(self._number).lock, self._on_device():
             arrays = {"x": self._contiguous(x), "y": self._contiguous(y)}
@@ -113,8 +113,8 @@ class CudaGraphExecutable(Executable):
             steps, l2 = len(learning_rates), self._program.l2
             batch = min(batch_size, len(order))
             streamed = any(map(is_on_host, arrays.values()))
-            parameters = map_layers(self._contiguous, state.parameters)
-            slots = map_layers(lambda slots: tuple(map(self._contiguous, slots)), state.slots)
+            parameters = {name: self._contiguous(a) for name, a in state.parameters.items()}
+            slots = {name: tuple(map(self._contiguous, moved)) for name, moved in state.slots.items()}
             named = arrays_by_name(parameters, slots)
             sources = {name: DeviceArray(a.data.ptr, a.shape[0]) for name, a in arrays.items()}
             known = known_of_steps(learning_rates, done=state.step, records=len(order), batch=batch, l2=l2)
@@ -153,20 +153,22 @@ class CudaGraphExecutable(Executable):
                 raise DeviceMemoryError(said)
         raise AssertionError("the last attempt raises")
 
-    def predict(self, parameters: Layers, x: Any) -> Any:
+    def predict(self, parameters: Arrays, x: Any) -> Any:
         import cupy
 
-        widths = widths_of(parameters)
+        widths = self._program.widths
         with device(self._number).lock, self._on_device():
             x = self._contiguous(x)
-            check_prediction(parameters, x)
-            output = cupy.empty((x.shape[0], widths[-1]), self._dtype)
+            check_prediction(self._program, parameters, x)
+            output = cupy.empty((x.shape[0], self._program.outputs), self._dtype)
             if x.shape[0]:
                 rows = self._rows_at_a_time(widths, x.shape[0])
                 session = self._predicted_by(_SessionKey(self._prediction, widths, rows))
                 table = self._table(self._prediction, session.op_list, widths, {"B": float(rows)})
-                plain = map_layers(self._contiguous, parameters)
-                session.predict(arrays_by_name(plain), DeviceArray(x.data.ptr, x.shape[0]), widths[0], output, table)
+                plain = {name: self._contiguous(a) for name, a in parameters.items()}
+                session.predict(
+                    arrays_by_name(plain), DeviceArray(x.data.ptr, x.shape[0]), self._program.inputs, output, table
+                )
         return output
 
     def _rows_at_a_time(self, widths: tuple[int, ...], records: int) -> int:
@@ -300,7 +302,7 @@ class CudaGraphExecutable(Executable):
         return epilogues
 
     def _operations(self, shape: _SessionKey, pieces: tuple[int, ...], epilogues: tuple[str, ...]) -> Any:
-        sizes = shape.task.sizes(shape.widths, shape.batch)
+        sizes = shape.task.sizes_with(shape.batch)
         return lower(shape.task, sizes, self.plan.precision, pieces, epilogues).operations
 
     def _fitting(
@@ -363,7 +365,7 @@ class CudaGraphExecutable(Executable):
         self, task: ScheduledTask, op_list: OperationList, widths: tuple[int, ...], known: Mapping[str, Any]
     ) -> npt.NDArray[np.float64]:
         """Return zero, one, and the numbers that the host knows, for each step."""
-        sizes = {name: float(n) for name, n in task.sizes(widths, 0).items()}
+        sizes = {name: float(n) for name, n in task.sizes.items()}
         steps = max(np.size(v) for v in known.values())
         found = scalar_table(op_list.scalars, {**sizes, **known}, steps)
         return np.concatenate([np.broadcast_to([0.0, 1.0], (steps, 2)), found], axis=1)

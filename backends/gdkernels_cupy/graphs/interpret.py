@@ -82,11 +82,8 @@ class Interpreter:
             self.write(copied, self.read(self.op_list.parameters[name]))
 
     def store(self) -> dict[str, Array]:
-        """Return parameters and slots."""
-        return {
-            name: self.read(buffer).copy() if name.startswith("W") else self.read(buffer)[0].copy()
-            for name, buffer in self.op_list.parameters.items()
-        }
+        """Return parameters and slots, all as matrices: one of a single dimension is a row."""
+        return {name: self.read(buffer).copy() for name, buffer in self.op_list.parameters.items()}
 
     # ---- a step
 

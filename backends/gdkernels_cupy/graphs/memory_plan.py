@@ -47,7 +47,7 @@ def bytes_of(
     records, steps
         Of a run, whose order and whose numbers are on the device as well.
     """
-    op_list = lower(task, task.sizes(widths, sum(pieces)), precision, pieces, epilogues)
+    op_list = lower(task, task.sizes_with(sum(pieces)), precision, pieces, epilogues)
     beside = 8 * records + 8 * steps * (OperationList.FIRST + len(op_list.scalars))
     return plan_memory(op_list, streamed=streamed)[1] + beside
 

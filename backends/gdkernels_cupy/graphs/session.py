@@ -112,7 +112,7 @@ class GraphSession:
         self._used = dict.fromkeys(self._steps, _CAPTURED_AT)
 
     def _planned(self, pieces: tuple[int, ...]) -> _PlannedList:
-        sizes = self.task.sizes(self.widths, sum(pieces))
+        sizes = self.task.sizes_with(sum(pieces))
         op_list = lower(self.task, sizes, self.precision, pieces, self.epilogues)
         return _PlannedList(op_list, *plan_memory(op_list, streamed=self.streamed))
 

@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.backend import Executable, Plan, State
-from gdkernels.backend.arguments import arrays_by_name, check_prediction, check_run, widths_of
+from gdkernels.backend.arguments import arrays_by_name, check_prediction, check_run
 from gdkernels.backend.program import Program
-from gdkernels.definition.network import Layers, map_layers
+from gdkernels.definition.network import Arrays, Slots
 from gdkernels.errors import BackendError, TraceError
 from gdkernels.lowering.scalars import known_of_steps, scalar_table
 from gdkernels.lowering.steps import ScheduleError
@@ -113,7 +113,7 @@ def _fitting(
     """
     reasons: dict[int, str] = {}
     found = False
-    sizes, form = {str(d): n for d, n in zip(prediction.widths, widths, strict=True)}, FORMATS[precision]
+    sizes, form = prediction.sizes, FORMATS[precision]
     parts = range(len(widths) if step is not None else 1)
     spilled, shapes = _values(wished, _PLAN_SPILLED, parts), _values(wished, "warps", _WARPS)
     for spilled_gradients, warps in product(spilled, shapes):
@@ -169,7 +169,7 @@ class PersistentExecutable(Executable):
         learning_rates: npt.NDArray[np.float64],
         sample_weight: Any = None,
     ) -> tuple[float, float | None]:
-        widths = widths_of(state.parameters)
+        widths = self._program.widths
         check_run(self._program, state.parameters, x, y, order, batch_size, learning_rates, sample_weight)
         source, kernels = self.bind(widths)
         step = source.step
@@ -180,13 +180,13 @@ class PersistentExecutable(Executable):
         ctas = self._ctas(source, kernels, batch)
 
         # The steps move copies: what ends a run early, an interrupt or a failure, has then changed nothing.
-        parameters = map_layers(device.copy, state.parameters)
-        slots = map_layers(lambda moved: tuple(map(device.copy, moved)), state.slots)
+        parameters = {name: device.copy(a) for name, a in state.parameters.items()}
+        slots = {name: tuple(map(device.copy, moved)) for name, moved in state.slots.items()}
         x, y = device.contiguous(x), device.contiguous(y)
         share = None if sample_weight is None else device.contiguous(sample_weight)
         arrays = self._addresses(source, parameters, slots)
         weights, image = self._rounded(source, kernels, arrays, x)
-        known: dict[str, Any] = {name: float(n) for name, n in self._prediction.sizes(widths, 0).items()}
+        known: dict[str, Any] = {name: float(n) for name, n in self._prediction.sizes.items()}
         known |= known_of_steps(learning_rates, done=state.step, records=len(order), batch=batch, l2=l2)
         scalars = device.put(scalar_table(step.scalars, known, steps).astype(np.float32).reshape(-1))
         rows = device.put(np.ascontiguousarray(order, np.int32))
@@ -250,21 +250,21 @@ class PersistentExecutable(Executable):
                 count = max(_FIRST_STEPS, min(fitting, _GROWTH * count, _MOST_STEPS))
         return number
 
-    def predict(self, parameters: Layers, x: Any) -> Any:
-        check_prediction(parameters, x)
-        widths = widths_of(parameters)
+    def predict(self, parameters: Arrays, x: Any) -> Any:
+        check_prediction(self._program, parameters, x)
+        widths = self._program.widths
         source, kernels = self.bind(widths)
         device, records = self._device, int(x.shape[0])
-        output = device.zeros(records * widths[-1], "float32")
+        output = device.zeros(records * self._program.outputs, "float32")
         if records:
             x = device.contiguous(x)
-            parameters = map_layers(device.contiguous, parameters)
-            arrays = self._addresses(source, parameters, ())
+            plain = {name: device.contiguous(a) for name, a in parameters.items()}
+            arrays = self._addresses(source, plain)
             weights, image = self._rounded(source, kernels, arrays, x)
             ctas = min(kernels.resident(), -(-records // (16 * source.warps)))
             arguments = (arrays, weights, image, x, output, records)
             kernels.launch("predict", ctas, source.shared_bytes, arguments, together=False)
-        return output.reshape(records, widths[-1])
+        return output.reshape(records, self._program.outputs)
 
     def bytes_for(self, widths: tuple[int, ...], records: int, batch_size: int, steps: int) -> int:
         """Return the bytes that a run takes: the inputs rounded, the numbers of its steps, and what a step needs."""
@@ -349,7 +349,7 @@ class PersistentExecutable(Executable):
         useful = max(-(-batch // rows), -(-source.step.partial.size // (2 * rows)))
         return min(kernels.resident(), int(self._wished.get("ctas", useful)))
 
-    def _addresses(self, source: KernelSource, parameters: Layers, slots: Layers) -> Any:
+    def _addresses(self, source: KernelSource, parameters: Arrays, slots: Slots | None = None) -> Any:
         arrays = arrays_by_name(parameters, slots)
         found = [self._device.address(arrays[n]) if n in arrays else 0 for n in source.order]
         return self._device.put(np.asarray(found, np.uint64))

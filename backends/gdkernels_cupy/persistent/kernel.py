@@ -39,7 +39,7 @@ class KernelText:
 
     def rounding_text(self) -> str:
         """Return the kernels that make what products read."""
-        inputs = self.memory.sizes[str(self.memory.task.widths[0])]
+        inputs = self.memory.task.inputs
         lines = []
         for name, node in self.memory.multiplied():
             down, across = self.memory.size(node, 0), self.memory.size(node, 1)
@@ -88,7 +88,7 @@ class KernelText:
 
     @property
     def _input_columns(self) -> int:
-        return padded(self.memory.sizes[str(self.memory.task.widths[0])])
+        return padded(self.memory.task.inputs)
 
     def _tiles(self, body: Sequence[str]) -> list[str]:
         other = f"inputs + ROWS * pitch<{self._input_columns}>()"

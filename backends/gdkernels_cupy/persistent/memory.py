@@ -150,7 +150,7 @@ class KernelMemory:
             down, across = padded(self.size(node, 0)), padded(self.size(node, 1))
             self.weights.take(name, down * across)
             self.shared.take(f"weights_{name}", down * self.form.pitch(across) * size)
-        inputs = padded(self.sizes[str(self.task.widths[0])])
+        inputs = padded(self.task.inputs)
         self.shared.take("inputs", 2 * rows * self.form.pitch(inputs) * size)
         for k, tile in enumerate(self.layout.tiles):
             self.shared.take(f"tile{k}", rows * self.form.pitch(tile.columns) * size)

@@ -16,6 +16,7 @@ from gdkernels.bench.calibrating.jobs import CalibrationJob, candidates
 from gdkernels.bench.calibrating.prices import FittedPrices, JobTimes, fit_prices, fit_sharing
 from gdkernels.bench.sampling.interleaving import SamplingLimit, interleave
 from gdkernels.definition import activations, losses
+from gdkernels.definition.chain import chain
 from gdkernels.definition.naming import resolve
 from gdkernels.definition.objective import Objective
 from gdkernels.dispatch import registry
@@ -39,8 +40,8 @@ class BusyError(GdkernelsError):
 def _job(sizes: str, batch: int, steps: int, activation: str = "relu", optimizer: str = "sgd") -> Workload:
     widths = tuple(int(n) for n in sizes.split("-"))
     functions = (*(resolve("activation", activation),) * (len(widths) - 2), activations.identity)
-    program = Program(functions, objective=Objective(losses.sse), optimizer=resolve("optimizer", optimizer))
-    return Workload(program, widths, batch, batch * steps)
+    network, rule = chain(widths[1:], functions), resolve("optimizer", optimizer)
+    return Workload(Program(network, widths[0], objective=Objective(losses.sse), optimizer=rule), batch, batch * steps)
 
 
 # From jobs whose time is that of calls and of threads that meet, to jobs whose time is that of products: batches of one

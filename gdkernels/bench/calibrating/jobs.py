@@ -11,7 +11,7 @@ from gdkernels import randomness
 from gdkernels.backend import Plan, storage_dtype
 from gdkernels.backend.definition_executable import bind
 from gdkernels.backend.verification import start
-from gdkernels.definition.initialisation import initial_parameters
+from gdkernels.definition.blocks.block import initial_values
 from gdkernels.dispatch import registry
 from gdkernels.dispatch.calibration import Candidate
 from gdkernels.dispatch.workload import Workload
@@ -46,10 +46,10 @@ class CalibrationJob:
         self.work, self.precision = work, precision
         self.plans: dict[Candidate, Plan] = {}
         rng = randomness.generator(0, "jobs")
-        self._parameters = initial_parameters(work.sizes, work.program.activations, work.program.bias, rng)
+        self._parameters = initial_values(work.program.parameters, rng)
         dtype = storage_dtype(precision)
-        self._x = rng.standard_normal((work.records, work.sizes[0])).astype(dtype)
-        self._y = rng.standard_normal((work.records, work.sizes[-1])).astype(dtype)
+        self._x = rng.standard_normal((work.records, work.program.inputs)).astype(dtype)
+        self._y = rng.standard_normal((work.records, work.program.outputs)).astype(dtype)
         self._order = rng.permutation(work.records)
 
     def timer(self, candidate: Candidate) -> Callable[[], float]:

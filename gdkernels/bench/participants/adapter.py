@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from gdkernels.bench.participants.participant import Participant, UnsuitableError
 from gdkernels.bench.participants.stages import Arrays, PlacedStage, Stage
-from gdkernels.bench.participants.task import TrainingTask, named
+from gdkernels.bench.participants.task import TrainingTask
+from gdkernels.definition.chain import by_name
 from gdkernels.system.libraries import is_missing, lack_of
 
 __all__ = ["Adapter", "LibraryEpochs", "Order", "imported"]
@@ -67,7 +68,7 @@ class Adapter(ABC):
 
     def parameters(self) -> Arrays:
         """Return copies of the parameters, ``W0``, ``b0``, …, on the host."""
-        return named([tuple(np.array(a) for a in pair) for pair in self.layers()])
+        return by_name([tuple(np.array(a) for a in pair) for pair in self.layers()])
 
     def bind(self) -> bool:
         """Compile what training runs, and return whether the library does that before its first step."""

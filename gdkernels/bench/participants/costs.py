@@ -27,11 +27,12 @@ def cost_of(task: TrainingTask, stage: str, precision: str) -> Cost:
     itemsize = 8 if storage_dtype(precision) == "float64" else 4
     batch = min(task.batch, task.records)
 
+    traced = program.trace_forward()
+
     def sizes(rows: int) -> dict[str, int]:
-        return {"B": rows} | {f"n{k}": n for k, n in enumerate(task.sizes)}
+        return {**traced.sizes, "B": rows}
 
     if stage == "forward":
-        traced = program.trace_forward()
         return cost([traced.output], sizes(batch), itemsize=itemsize)
     step, slope = program.trace(), replace(program, optimizer=_GradientOnly()).trace()
     if stage == "gradient":

@@ -13,9 +13,9 @@ import numpy.typing as npt
 import gdkernels as gd
 from gdkernels import randomness
 from gdkernels.backend import Plan, storage_dtype
-from gdkernels.bench.participants.task import TrainingTask, named
+from gdkernels.bench.participants.task import TrainingTask
 from gdkernels.definition import network
-from gdkernels.definition.network import map_layers
+from gdkernels.definition.chain import by_name
 
 __all__ = ["PLACEMENTS", "STAGES", "Arrays", "BackendStages", "PlacedStage", "Stage"]
 
@@ -102,29 +102,29 @@ class BackendStages:
         batch = min(self.task.batch, len(self.host[0]))
         calls = {
             "forward": lambda: {"output": self.mlp.predict(x[:batch, :])},
-            "gradient": lambda: named(self.mlp.gradient(x[:batch, :], y[:batch, :], loss="sse")),
+            "gradient": lambda: by_name(self.mlp.gradient(x[:batch, :], y[:batch, :], loss="sse")),
             "update": self._update(),
         }
         return _CallStage(self, calls[placed.stage], transfers=transfers)
 
     def _update(self) -> Callable[[], dict[str, Any]]:
         rule, xp = self.task.rule(), self.binding.xp
-        parameters = self.mlp.parameters
-        slots = map_layers(lambda a: tuple(xp.zeros_like(a) for _ in range(rule.slots)), parameters)
+        parameters = self.mlp.network.copied_parameters()
+        slots = {name: tuple(xp.zeros_like(a) for _ in range(rule.slots)) for name, a in parameters.items()}
         batch = (a[: self.task.batch, :] for a in self.resident)
-        gradients = self.mlp.gradient(*batch, loss="sse")
+        gradients = by_name(self.mlp.gradient(*batch, loss="sse"))
+        settings = {"optimizer": rule, "learning_rate": self.task.learning_rate, "t": 1.0, "xp": xp}
+        decaying = self.task.program().decaying
 
         def update() -> dict[str, Any]:
-            rate = self.task.learning_rate
-            moved, _ = network.update(parameters, gradients, slots, optimizer=rule, learning_rate=rate, t=1.0, xp=xp)
-            return named(moved)
+            return network.update(parameters, gradients, slots, decaying=decaying, **settings)[0]
 
         return update
 
     def parameters(self) -> Arrays:
         """Return the parameters as they are now, on the host."""
         # Not `mlp.parameters`, which copies on the device first: fetched at a claimed end, they are as they are then.
-        return {name: np.array(self.binding.to_numpy(a)) for name, a in self.mlp.network.named_parameters().items()}
+        return {name: np.array(self.binding.to_numpy(a)) for name, a in self.mlp.network.parameters.items()}
 
 
 class _CallStage(Stage):

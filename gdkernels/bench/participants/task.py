@@ -15,13 +15,13 @@ from gdkernels import randomness
 from gdkernels.backend.program import Program
 from gdkernels.backend.verification import reference, relative_error
 from gdkernels.definition import activations, losses
-from gdkernels.definition.initialisation import initial_parameters
+from gdkernels.definition.blocks.block import initial_values
+from gdkernels.definition.chain import Layer, by_layer, chain
 from gdkernels.definition.naming import resolve
-from gdkernels.definition.network import Layer, Layers, map_layers
 from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import SGD, Adam, Optimizer
 
-__all__ = ["GRID", "TrainingTask", "errors_by_array", "named", "random_tasks"]
+__all__ = ["GRID", "TrainingTask", "errors_by_array", "random_tasks"]
 
 Array = npt.NDArray[np.float32]
 
@@ -76,16 +76,20 @@ class TrainingTask:
         shape = (self.records, self.sizes[0]), (self.records, self.sizes[-1])
         return rng.standard_normal(shape[0], dtype=np.float32), rng.standard_normal(shape[1], dtype=np.float32)
 
-    def parameters(self) -> tuple[Layer, ...]:
-        """Return the initial weights and biases in float32, the same bits in every process."""
-        functions = self.program().activations
-        drawn = initial_parameters(self.sizes, functions, True, randomness.generator(self.seed, "peers weights"))
-        return map_layers(lambda a: a.astype(np.float32), drawn)
+    def parameters(self) -> dict[str, Any]:
+        """Return the initial weights and biases by name, in float32, the same bits in every process."""
+        drawn = initial_values(self.program().parameters, randomness.generator(self.seed, "peers weights"))
+        return {name: a.astype(np.float32) for name, a in drawn.items()}
+
+    def layers(self) -> tuple[Layer, ...]:
+        """Return them layer by layer."""
+        return by_layer(self.parameters())
 
     def program(self) -> Program:
         """Return the network, loss and optimizer, as the definition takes them."""
         hidden = (resolve("activation", self.activation),) * (len(self.sizes) - 2)
-        return Program((*hidden, activations.identity), objective=Objective(losses.sse), optimizer=self.rule())
+        network = chain(self.sizes[1:], (*hidden, activations.identity))
+        return Program(network, self.sizes[0], objective=Objective(losses.sse), optimizer=self.rule())
 
     def rule(self) -> Optimizer:
         return SGD(self.learning_rate) if self.optimizer == "sgd" else Adam(self.learning_rate)
@@ -107,19 +111,14 @@ def errors_by_array(task: TrainingTask, parameters: Mapping[str, npt.NDArray[Any
     wrong gradient behind the weights.
     """
     x, y = (a[:records].astype(np.float64) for a in task.data())
-    start = map_layers(lambda a: a.astype(np.float64), task.parameters())
+    start = {name: a.astype(np.float64) for name, a in task.parameters().items()}
     rates = np.full(-(-records // task.batch), task.learning_rate)
     _, exact = reference(task.program(), start, x, y, np.arange(records), task.batch, rates)
-    begun, wanted = named(start), named(exact.parameters)
+    begun, wanted = start, exact.parameters
     return {
         name: relative_error(np.asarray(parameters[name], dtype=np.float64) - begun[name], wanted[name] - begun[name])
         for name in begun
     }
-
-
-def named(layers: Layers | list[tuple[Any, ...]]) -> dict[str, Any]:
-    """Return the arrays of each layer as ``W0``, ``b0``, …."""
-    return {f"{kind}{k}": a for k, layer in enumerate(layers) for kind, a in zip("Wb", layer, strict=True)}
 
 
 def _task(sizes: tuple[int, ...], batch: int, records: int) -> TrainingTask:

@@ -73,7 +73,6 @@ def _model(network: BoundNetwork, preparation: Preparation | None, classes: Sequ
     from gdkernels.interchange.onnx.builder import Builder
     from gdkernels.interchange.onnx.columns import add_inputs, add_predictions
     from gdkernels.interchange.onnx.graph import emit
-    from gdkernels.network import named_arrays
     from gdkernels.system.version import __version__
 
     structure, dtype = network.structure, storage_dtype(network.precision or "float32")
@@ -83,9 +82,9 @@ def _model(network: BoundNetwork, preparation: Preparation | None, classes: Sequ
         inputs = {"x": builder.input("x", dtype, network.inputs)}
     else:
         inputs = {"x": builder.cast(add_inputs(builder, preparation), dtype)}
-    arrays = named_arrays(network.host_parameters())
+    arrays = network.host_parameters()
     inputs |= {name: builder.constant(a, dtype) for name, a in arrays.items()}
-    sizes = dict(zip(traced.widths, structure.sizes, strict=True))
+    sizes = traced.sizes
     output = emit(builder, traced.output, inputs, sizes, dtype)
     metadata = {"precision": network.precision or "float32", "sizes": json.dumps(structure.sizes)}
     if preparation is not None:

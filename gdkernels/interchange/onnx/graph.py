@@ -45,7 +45,7 @@ _DIRECT = {
 _REDUCTIONS = {"sum": "ReduceSum", "max": "ReduceMax", "min": "ReduceMin"}
 
 
-def emit(builder: Builder, output: Node, inputs: Mapping[str, str], sizes: Mapping[Dim, int], dtype: str) -> str:
+def emit(builder: Builder, output: Node, inputs: Mapping[str, str], sizes: Mapping[str, int], dtype: str) -> str:
     """Add what computes `output`, and return the name of its value.
 
     Parameters
@@ -70,7 +70,7 @@ def emit(builder: Builder, output: Node, inputs: Mapping[str, str], sizes: Mappi
 
 
 class _GraphWriter:
-    def __init__(self, builder: Builder, inputs: Mapping[str, str], sizes: Mapping[Dim, int], dtype: str) -> None:
+    def __init__(self, builder: Builder, inputs: Mapping[str, str], sizes: Mapping[str, int], dtype: str) -> None:
         self.builder, self.inputs, self.sizes, self.dtype = builder, inputs, sizes, dtype
         self.values: dict[int, str] = {}
 
@@ -110,8 +110,8 @@ class _GraphWriter:
         raise TraceError(f"the operation {op} has no counterpart in ONNX; the network cannot be exported")
 
     def _size(self, dim: Dim) -> str:
-        if dim in self.sizes:
-            return self.builder.constant(self.sizes[dim], np.int64)
+        if dim.name in self.sizes:
+            return self.builder.constant(self.sizes[dim.name], np.int64)
         shape = self.builder.op("Shape", self.inputs["x"])
         return self.builder.op("Gather", shape, self.builder.constant(0, np.int64))
 

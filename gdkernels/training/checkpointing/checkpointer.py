@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Self
 
 import numpy as np
 
 from gdkernels.backend import Plan, State
-from gdkernels.definition.network import Layers, map_layers
+from gdkernels.definition.network import Arrays
 from gdkernels.dispatch import registry
 from gdkernels.dispatch.binding import Binding
 from gdkernels.errors import FileError, InputError, Interrupted
@@ -109,7 +109,13 @@ class Checkpointer:
             )
 
     def begin(
-        self, identity: Mapping[str, Any], binding: Binding, run: Run, layers: Layers, slots: int
+        self,
+        identity: Mapping[str, Any],
+        binding: Binding,
+        run: Run,
+        parameters: Arrays,
+        trained: Sequence[str],
+        slots: int,
     ) -> tuple[State, int] | None:
         """Restore `run` from the checkpoint; return None if there is none.
 
@@ -119,8 +125,8 @@ class Checkpointer:
             The network, settings and data that must be the same for a fit to resume, as JSON can hold them.
         binding
             Where the fit computes.
-        layers, slots
-            Parameters of the expected shapes, and the number of slots of each.
+        parameters, trained, slots
+            Parameters of the expected shapes, the names of those that are trained, and the number of slots of each.
 
         Returns
         -------
@@ -138,8 +144,8 @@ class Checkpointer:
         (path, tensors, told), self._found = self._found, None
         self._check_identity(path, told)
         try:
-            state = state_from(tensors, layers, slots, told["step"])
-            put_progress(run, told, tensors, layers, slots)
+            state = state_from(tensors, parameters, trained, slots, told["step"])
+            put_progress(run, told, tensors, parameters, trained, slots)
             epochs_done = checked(told["epochs_done"], int)
             self._say_where(path, checked(told["versions"], dict), run, epochs_done)
         except (KeyError, ValueError, TypeError, AttributeError) as error:
@@ -149,13 +155,13 @@ class Checkpointer:
         if run.start is not None:
             run.start = self._placed(run.start)
         if run.best is not None:
-            run.best = map_layers(self._place, run.best)
+            run.best = {name: self._place(a) for name, a in run.best.items()}
         self._last = (time.monotonic(), epochs_done, (run.middle.state if run.middle else state).step)
         return self._placed(state), epochs_done
 
     def _placed(self, state: State) -> State:
-        slots = map_layers(lambda arrays: tuple(map(self._place, arrays)), state.slots)
-        return State(map_layers(self._place, state.parameters), slots, state.step)
+        slots = {name: tuple(map(self._place, arrays)) for name, arrays in state.slots.items()}
+        return State({name: self._place(a) for name, a in state.parameters.items()}, slots, state.step)
 
     def _place(self, a: Any) -> Any:
         return self._binding.place(a, "the checkpoint")

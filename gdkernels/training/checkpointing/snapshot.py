@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from gdkernels.backend import State
-from gdkernels.definition.network import Layer, Layers
+from gdkernels.backend.program import slot_names
+from gdkernels.definition.network import Arrays, Slots
 from gdkernels.files.schema import is_of
 from gdkernels.training.checkpointing.run import Middle, Run
 from gdkernels.training.history import Epoch, Stop
@@ -67,8 +68,15 @@ def progress_of(state: State, run: Run, epochs_done: int) -> dict[str, Any]:
     }
 
 
-def state_from(tensors: Tensors, layers: Layers, slots: int, step: int, prefix: str = "") -> State:
-    """Return parameters and slots of the shapes of `layers`, as NumPy arrays of their own.
+def state_from(
+    tensors: Tensors, parameters: Arrays, trained: Iterable[str], slots: int, step: int, prefix: str = ""
+) -> State:
+    """Return the parameters, and so many slots of those that are trained, as NumPy arrays of their own.
+
+    Parameters
+    ----------
+    parameters
+        Arrays of the shapes that they have.
 
     Raises
     ------
@@ -82,20 +90,16 @@ def state_from(tensors: Tensors, layers: Layers, slots: int, step: int, prefix: 
             raise ValueError(f"{prefix}{name} has the shape {tensor.shape}")
         return np.array(tensor)
 
-    def layer(k: int, kind: str, like: Any) -> Any:
-        return None if like is None else array(f"{kind}{k}", like)
-
-    def layer_slots(k: int, kind: str, like: Any) -> Any:
-        return None if like is None else tuple(array(f"{kind}{k}.{s}", like) for s in range(slots))
-
     return State(
-        tuple(Layer(layer(k, "W", W), layer(k, "b", b)) for k, (W, b) in enumerate(layers)),
-        tuple(Layer(layer_slots(k, "W", W), layer_slots(k, "b", b)) for k, (W, b) in enumerate(layers)),
+        {name: array(name, a) for name, a in parameters.items()},
+        {name: tuple(array(s, parameters[name]) for s in slot_names(name, slots)) for name in trained},
         checked(step, int),
     )
 
 
-def put_progress(run: Run, told: Mapping[str, Any], tensors: Tensors, layers: Layers, slots: int) -> None:
+def put_progress(
+    run: Run, told: Mapping[str, Any], tensors: Tensors, parameters: Arrays, trained: Sequence[str], slots: int
+) -> None:
     """Restore `run` from the checkpoint.
 
     Raises
@@ -110,12 +114,12 @@ def put_progress(run: Run, told: Mapping[str, Any], tensors: Tensors, layers: La
     history.epochs.extend(_epochs(tensors["history"], told["figures"], run.began))
     run.retries, run.failed = checked(told["retries"], int), checked(told["failed"], int | None)
     if told["start"] is not None:
-        run.start = state_from(tensors, layers, slots, told["start"], "start.")
+        run.start = state_from(tensors, parameters, trained, slots, told["start"], "start.")
     if any(name.startswith("best.") for name in tensors):
-        run.best = state_from(tensors, layers, 0, 0, "best.").parameters
+        run.best = state_from(tensors, parameters, (), 0, 0, "best.").parameters
     middle = told["middle"]
     if middle is not None:
-        state = state_from(tensors, layers, slots, middle["step"], "now.")
+        state = state_from(tensors, parameters, trained, slots, middle["step"], "now.")
         sums = (_real(middle[name]) for name in ("error", "norms", "seconds"))
         run.middle = Middle(state, checked(middle["order"], str), checked(middle["steps"], int), *sums)
 
@@ -133,17 +137,15 @@ def _real(value: Any) -> float:
     return float(value)
 
 
-def _named(prefix: str, layers: Layers, to_host: ToHost) -> Tensors:
-    pairs = ((f"{prefix}{kind}{k}", a) for k, layer in enumerate(layers) for kind, a in zip("Wb", layer, strict=True))
-    return {name: to_host(a) for name, a in pairs if a is not None}
+def _named(prefix: str, parameters: Arrays, to_host: ToHost) -> Tensors:
+    return {f"{prefix}{name}": to_host(a) for name, a in parameters.items()}
 
 
-def _named_slots(prefix: str, slots: Layers, to_host: ToHost) -> Tensors:
+def _named_slots(prefix: str, slots: Slots, to_host: ToHost) -> Tensors:
     return {
-        f"{prefix}{kind}{k}.{s}": to_host(a)
-        for k, layer in enumerate(slots)
-        for kind, arrays in zip("Wb", layer, strict=True)
-        for s, a in enumerate(arrays or ())
+        f"{prefix}{slot}": to_host(a)
+        for name, arrays in slots.items()
+        for slot, a in zip(slot_names(name, len(arrays)), arrays, strict=True)
     }
 
 

@@ -67,7 +67,7 @@ class JaxAdapter(Adapter):
         def shuffled(state: Any, key: Any) -> Any:
             return run(state, jax.random.permutation(key, task.records).reshape(-1, task.batch))
 
-        parameters = [(jnp.asarray(W), jnp.asarray(b)) for W, b in task.parameters()]
+        parameters = [(jnp.asarray(W), jnp.asarray(b)) for W, b in task.layers()]
         m, v = (jax.tree.map(jnp.zeros_like, parameters) for _ in range(2))
         self._state = (parameters, m, v, jnp.float32(1))
         jit = partial(jax.jit, donate_argnums=0) if gpu else jax.jit

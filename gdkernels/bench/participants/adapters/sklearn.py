@@ -49,7 +49,7 @@ class ScikitLearnAdapter(Adapter):
 
     def layers(self) -> list[tuple[Any, Any]]:
         if not self._begun:
-            return [tuple(layer) for layer in self.task.parameters()]
+            return [tuple(layer) for layer in self.task.layers()]
         return list(zip(self._model.coefs_, self._model.intercepts_, strict=True))
 
     def _fit(self, parts: list[Any]) -> None:
@@ -64,7 +64,7 @@ class ScikitLearnAdapter(Adapter):
         # The first call makes weights and optimizer. It runs on one batch; then the weights become those of the task,
         # and the optimizer, which has no public name, a new one.
         self._model.partial_fit(self._X[: self.task.batch], self._Y[: self.task.batch])
-        for k, (W, b) in enumerate(self.task.parameters()):
+        for k, (W, b) in enumerate(self.task.layers()):
             self._model.coefs_[k][...], self._model.intercepts_[k][...] = W, b
         if self.task.optimizer == "adam":
             optimizer = vars(self._model)["_optimizer"]

@@ -25,7 +25,7 @@ class ThincAdapter(Adapter):
         api = imported("thinc.api")
         if task.activation != "relu" or task.optimizer != "sgd":
             raise UnsuitableError("thinc's layers are compared with relu and plain descent")
-        parameters = task.parameters()
+        parameters = task.layers()
         hidden = [api.Relu(nO=W.shape[1], nI=W.shape[0]) for W, _ in parameters[:-1]]
         self._layers = [*hidden, api.Linear(nO=task.sizes[-1], nI=task.sizes[-2])]
         self._model = api.chain(*self._layers) if hidden else self._layers[0]

@@ -30,7 +30,7 @@ class TorchAdapter(Adapter):
         functions = {"relu": torch.nn.ReLU, "tanh": torch.nn.Tanh, "gelu": partial(torch.nn.GELU, approximate="tanh")}
         modules: list[Any] = []
         self._linear = []
-        for k, (W, b) in enumerate(task.parameters()):
+        for k, (W, b) in enumerate(task.layers()):
             linear = torch.nn.Linear(*W.shape)
             linear.weight.data, linear.bias.data = torch.from_numpy(W.T.copy()), torch.from_numpy(b.copy())
             self._linear.append(linear)

@@ -1,0 +1,45 @@
+"""Names of parameters: a block's own name, then where the block stands among those that hold it.
+
+The second of several blocks calls its weights ``W1``; the first block inside that one calls them ``W1/0``. So the names
+in a chain of dense layers are ``W0``, ``b0``, ``W1``, …. No name has a dot: what follows one is an optimizer's slot.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+
+from gdkernels.errors import InputError
+
+__all__ = ["check_name", "inside", "names_inside"]
+
+_PLACE = re.compile(r"[0-9]+(?:/[0-9]+)*$")
+
+
+def check_name(name: object, block: str) -> None:
+    """Raise `InputError` for a name that no parameter can have."""
+    own = _PLACE.sub("", name) if isinstance(name, str) else ""
+    if not (own.isascii() and own.isidentifier()):
+        raise InputError(f"{block}: a parameter is named by letters, digits and underscores, got {name!r}")
+
+
+def inside(name: str, number: int) -> str:
+    """Return the name that a parameter of one of several blocks has among all of them."""
+    place = _PLACE.search(name)
+    return f"{name}{number}" if place is None else f"{name[: place.start()]}{number}/{place[0]}"
+
+
+@lru_cache(maxsize=1024)
+def names_inside(names: Iterable[str], number: int) -> tuple[tuple[str, str], ...]:
+    """Return, for the parameters of the block with this number, the block's own name of each and that among `names`."""
+    pairs = ((_outside(name, number), name) for name in names)
+    return tuple((own, name) for own, name in pairs if own is not None)
+
+
+def _outside(name: str, number: int) -> str | None:
+    place = _PLACE.search(name)
+    if place is None:
+        return None
+    first, _, rest = place[0].partition("/")
+    return f"{name[: place.start()]}{rest}" if first == str(number) else None

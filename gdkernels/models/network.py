@@ -1,0 +1,355 @@
+"""`Network`: a network of any shape that you can train, use and save."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Self
+
+import numpy as np
+
+from gdkernels.backend import Backend
+from gdkernels.data.records import place_records
+from gdkernels.definition import gradient
+from gdkernels.definition.activations import Activation
+from gdkernels.definition.blocks import Block
+from gdkernels.definition.losses import BinaryCrossEntropy, Loss
+from gdkernels.definition.optimizers import Optimizer
+from gdkernels.definition.schedules import ScheduleFunction
+from gdkernels.errors import InputError
+from gdkernels.metrics import Metric
+from gdkernels.models.restarts import best_of_starts
+from gdkernels.network import BoundNetwork, Structure
+from gdkernels.system.notebook import html_table
+from gdkernels.training.fit import Callback
+from gdkernels.training.history import History
+from gdkernels.training.settings import Settings
+from gdkernels.training.trainer import Trainer
+
+__all__ = ["Network"]
+
+
+class Network:
+    """A network made of a block.
+
+    Parameters
+    ----------
+    block
+        What it computes: ``Sequential(Dense(64, "relu"), Residual(LayerNorm(), Dense(64, "relu")), Dense(10))``, of
+        `gdkernels.blocks` and your own.
+    inputs
+        The number of inputs.
+    output
+        The activation of the outputs. A loss that takes logits sets it.
+    seed
+        The seed of everything random: initial weights, validation split, the order of records. None draws one, which
+        you can read.
+    backend, device
+        Where to compute: "auto", a name or a `Backend`; "cpu", "cuda:0". The automatic choice follows at the first
+        training or prediction, when the work is known. Until then the parameters are NumPy arrays on the host.
+    precision
+        "float64", "float32", "tf32" or "bfloat16"; None follows the data: float64 for float64, else float32.
+
+    Raises
+    ------
+    InputError
+        For blocks that do not fit each other, and for names or numbers that are not possible.
+    BackendError
+        For a backend or device that you name and that cannot run here.
+    """
+
+    _trainer: Trainer | None = None  # the one that the next fit goes on with
+
+    def __init__(
+        self,
+        block: Block,
+        inputs: int,
+        *,
+        output: str | Activation = "identity",
+        seed: int | None = None,
+        backend: str | Backend = "auto",
+        device: str | None = None,
+        precision: str | None = "float32",
+    ) -> None:
+        structure = Structure.checked(block, inputs, output)
+        # For gdkernels' own rooms; its interface may change.
+        self.network = BoundNetwork(structure, seed=seed, backend=backend, device=device, precision=precision)
+        self.extra: dict[str, Any] = {}
+
+    @classmethod
+    def of(cls, network: BoundNetwork, extra: dict[str, Any]) -> Self:
+        """Return the model that holds a network; for gdkernels itself."""
+        model = cls.__new__(cls)
+        model.network, model.extra = network, extra
+        return model
+
+    @property
+    def block(self) -> Block:
+        """What it computes, but for the activation of the outputs."""
+        return self.network.structure.block
+
+    @property
+    def inputs(self) -> int:
+        """The number of inputs."""
+        return self.network.inputs
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """How many numbers a record has on the way: inputs, the units of each layer in turn, outputs."""
+        return self.network.structure.sizes
+
+    @property
+    def activations(self) -> tuple[Activation, ...]:
+        """The activation of each hidden layer."""
+        return self.network.structure.activations
+
+    @property
+    def output(self) -> Activation:
+        """The activation of the outputs; a loss that takes logits has set it to its link."""
+        return self.network.structure.output
+
+    @property
+    def seed(self) -> int:
+        """The seed of everything random."""
+        return self.network.seed
+
+    # ---- where it is
+
+    @property
+    def backend(self) -> str:
+        """The name of the backend, "auto" until it is chosen."""
+        return self.network.backend
+
+    @property
+    def device(self) -> str:
+        """The device of the parameters; "cpu" until a backend is chosen."""
+        return self.network.device
+
+    @property
+    def precision(self) -> str | None:
+        """The precision, None until it follows from the data."""
+        return self.network.precision
+
+    def to(self, device: str | None = None, *, backend: str | Backend | None = None) -> Self:
+        """Move to another device or backend, and return self.
+
+        Raises
+        ------
+        BackendError
+            If it cannot run here. Nothing has moved then.
+        """
+        self.network.to(device, backend)
+        return self
+
+    # ---- parameters
+
+    @property
+    def parameters(self) -> Any:
+        """A copy of the parameters by name, arrays of the backend."""
+        return self.network.copied_parameters()
+
+    @property
+    def parameter_count(self) -> int:
+        """How many numbers training changes."""
+        return self.network.parameter_count
+
+    def set_parameters(self, parameters: Mapping[str, Any] | Sequence[Sequence[Any]]) -> None:
+        """Set the parameters, by name; of a chain of dense layers also layer by layer.
+
+        Raises
+        ------
+        InputError
+            For wrong names, wrong shapes, or values that are not finite.
+        """
+        self.network.set_parameters(parameters)
+
+    # ---- training
+
+    def fit(
+        self,
+        X: Any,
+        Y: Any = None,
+        *,
+        epochs: int,
+        optimizer: str | Optimizer = "adam",
+        loss: str | Loss = "sse",
+        batch_size: int = 64,
+        schedule: str | ScheduleFunction = "constant",
+        l2: float = 0.0,
+        l2_in_loss: bool = False,
+        clip_norm: float | None = None,
+        reduction: str = "mean",
+        sample_weight: Any = None,
+        validation: float | tuple[Any, ...] | None = None,
+        patience: int | None = None,
+        starts: int = 1,
+        callbacks: Iterable[Callback] = (),
+        metrics: Iterable[str | Metric] = (),
+        stop_gradient_norm: float | None = None,
+        gradient_norm: bool = False,
+        retries: int = 0,
+        checkpoint: str | os.PathLike[str] | None = None,
+        every: str = "5min",
+        keep: int = 3,
+        resume: bool = False,
+        progress: bool | None = None,
+    ) -> History:
+        """Train, and return the history. A second call with the same settings continues where the first ended.
+
+        The settings are those of `Trainer`, and the other arguments those of `Trainer.fit`. If you change a setting, a
+        new trainer starts from the present parameters.
+
+        Parameters
+        ----------
+        starts
+            How many initial weights to train from, the present ones first. The network keeps the parameters of the
+            start with the lowest final loss (the validation loss if there is one), and ``history.starts`` describes
+            all. Each start keeps its checkpoints in a folder of its own.
+        """
+        settings: dict[str, Any] = {
+            "optimizer": optimizer,
+            "loss": loss,
+            "batch_size": batch_size,
+            "schedule": schedule,
+            "l2": l2,
+            "l2_in_loss": l2_in_loss,
+            "clip_norm": clip_norm,
+            "reduction": reduction,
+        }
+        run: dict[str, Any] = {
+            "epochs": epochs,
+            "sample_weight": sample_weight,
+            "validation": validation,
+            "patience": patience,
+            "callbacks": tuple(callbacks),
+            "metrics": tuple(metrics) if not isinstance(metrics, str) else metrics,
+            "stop_gradient_norm": stop_gradient_norm,
+            "gradient_norm": gradient_norm,
+            "retries": retries,
+            "checkpoint": checkpoint,
+            "every": every,
+            "keep": keep,
+            "resume": resume,
+            "progress": progress,
+        }
+        if isinstance(starts, bool) or not isinstance(starts, (int, np.integer)) or starts < 1:
+            raise InputError(f"starts must be a whole number of at least 1, got {starts!r}")
+        if starts > 1:
+            trainer, history = best_of_starts(self, X, Y, settings, run, int(starts))
+        else:
+            last = self._trainer
+            same = last is not None and last.settings == Settings.checked(**settings, outputs=self.network.outputs)
+            trainer = last if last is not None and same else Trainer(self, **settings)
+            history = trainer.fit(X, Y, **run)
+        self._trainer = trainer
+        return history
+
+    # ---- predictions
+
+    def predict(self, X: Any) -> Any:
+        """Return the outputs [records, outputs], or classes if the network was trained with a cross-entropy.
+
+        Classes are whole numbers: [records], or [records, outputs] of 0 and 1 where each output is a class of its own.
+        The result comes back as X's array type, on X's device; of a frame, as a NumPy array. A frame needs the columns
+        that the network was trained on, in any order; others are left alone.
+        """
+        network = self.network
+        with network.bound(X) as binding:
+            output, xp = network.place_and_predict(X), binding.xp
+            if network.objective is not None and network.objective.classifies:
+                if isinstance(network.objective.loss, BinaryCrossEntropy):
+                    output = xp.astype(output > 0.5, xp.int64)
+                    output = output[:, 0] if network.outputs == 1 else output
+                else:
+                    output = xp.argmax(output, axis=1)
+            return binding.give_back(output, X)
+
+    def predict_proba(self, X: Any) -> Any:
+        """Return the probabilities [records, outputs] of the classes; with one output, that of class 1.
+
+        Raises
+        ------
+        InputError
+            If the network was not trained with a cross-entropy.
+        """
+        objective = self.network.objective
+        if objective is None or not objective.classifies:
+            raise InputError("predict_proba needs a network that was trained with loss='cross_entropy'")
+        with self.network.bound(X) as binding:
+            return binding.give_back(self.network.place_and_predict(X), X)
+
+    def loss(self, X: Any, Y: Any, *, loss: str | Loss | None = None, reduction: str = "mean") -> float:
+        """Return the loss: its mean per record, or with `reduction` "sum" E.
+
+        Parameters
+        ----------
+        loss
+            None is the one that the network was last trained with, or else "sse".
+        """
+        objective = self.network.objective_for(loss, reduction)
+        with self.network.bound(X) as binding:
+            records = place_records(binding, X, Y, None, spec=self.network.expects(objective))
+            error = self.network.error(records, objective)
+            return error / (1 if objective.reduction == "sum" else len(records))
+
+    def gradient(self, X: Any, Y: Any, *, loss: str | Loss | None = None, reduction: str = "mean") -> Any:
+        """Return the gradient of what `loss` returns, by the names of the parameters; arrays of the backend."""
+        objective, network = self.network.objective_for(loss, reduction), self.network
+        with network.bound(X) as binding, np.errstate(all="ignore"):
+            records = place_records(binding, X, Y, None, spec=network.expects(objective))
+            program = network.structure.program(objective)
+            return gradient(
+                program.block,
+                network.parameters,
+                records.x,
+                records.y,
+                trained=program.trained,
+                loss=objective.loss,
+                reduction=objective.reduction,
+                xp=binding.xp,
+            )[1]
+
+    # ---- files
+
+    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        """Write everything that `gdkernels.load` needs to a safetensors file, with ``extra`` as JSON.
+
+        Raises
+        ------
+        FileError
+            If the file exists and `overwrite` is not set, or cannot be written; nothing is ever half-written.
+        """
+        from gdkernels.network.saving import write_network
+
+        write_network(self.network, path, extra=self.extra, overwrite=overwrite)
+
+    def export_onnx(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        """Write an ONNX model that predicts what this network does, from the traced graph.
+
+        Its input is ``x`` [records, inputs] in the network's precision, its output ``prediction`` [records, outputs],
+        or of a classifier ``label`` [records] and ``probabilities`` [records, classes]. Labels are the numbers of the
+        classes, or what ``extra["classes"]`` lists, as `gdkernels.from_sklearn` has it.
+
+        Raises
+        ------
+        InputError
+            If the package onnx is missing.
+        TraceError
+            If a function of the user's cannot be traced.
+        FileError
+            If the file exists and `overwrite` is not set, or cannot be written; nothing is ever half-written.
+        """
+        from gdkernels.interchange.onnx import write_onnx
+
+        classes = self.extra.get("classes")
+        if not (isinstance(classes, list) and len(classes) in ({self.network.outputs} - {1} or {1, 2})):
+            classes = None  # of the user's own, about something else
+        write_onnx(self.network, path, classes=classes, overwrite=overwrite)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.network})"
+
+    def _repr_html_(self) -> str:
+        structure = self.network.structure
+        heads = ("layer", "inputs → units", "activation") if structure.layers is not None else ("name", "shape", "kind")
+        return html_table(repr(self), (*heads, "parameters"), structure.rows())
