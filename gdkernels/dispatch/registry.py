@@ -15,7 +15,8 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from gdkernels.backend import PRECISIONS, Backend
-from gdkernels.dispatch.estimates import Estimate, estimates, fastest, in_words
+from gdkernels.dispatch.estimates import Estimate, estimates
+from gdkernels.dispatch.preference import BY_PRIORITY, preferred
 from gdkernels.dispatch.workload import Workload
 from gdkernels.errors import BackendError, unknown_name
 from gdkernels.system.libraries import first_line
@@ -115,8 +116,8 @@ def choose(
 ) -> Choice:
     """Return where to run: the argument, else GDKERNELS_BACKEND and GDKERNELS_DEVICE, else the best that can.
 
-    That is the one of the highest priority, or where `work` is known, the one that is estimated to be the fastest, by
-    `gdkernels.dispatch.calibration`; nothing is measured here.
+    That is the one of the highest priority, or where `work` is known, the one that `gdkernels.dispatch.preference`
+    takes by the estimates; nothing is measured here.
 
     Raises
     ------
@@ -202,20 +203,12 @@ def _decide_automatically(
 def _best(able: list[Found], device: str | None, precision: str, work: Workload | None) -> Choice:
     """Return the choice among those that can run, the highest priority first."""
     backends = {f.name: f.backend for f in able if f.backend is not None}
-    first = Choice(backends[able[0].name], device or able[0].devices[0], "the best that can run here")
     if work is None:
-        return first
+        return Choice(backends[able[0].name], device or able[0].devices[0], BY_PRIORITY)
     places = [(backends[f.name], d) for f in able for d in ([device] if device else f.devices)]
     found = tuple(estimates(places, precision, work, versions()))
-    best = fastest(found)
-    if best is None or best.step_seconds is None:
-        return replace(first, estimates=found)
+    best, reason = preferred(found, work, precision)
     chosen = best.candidate
-    reason = f"estimated at {in_words(best.step_seconds)} a step {best.source}"
-    others = [e for e in found if e.seconds is not None and e.candidate.backend != chosen.backend]
-    if others:
-        next_best = min(others, key=lambda e: e.seconds or 0.0)
-        reason += f", {next_best.candidate.backend} at {in_words(next_best.step_seconds or 0.0)}"
     return Choice(backends[chosen.backend], chosen.device, reason, found)
 
 
