@@ -9,17 +9,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gdkernels.backend import Backend, Executable, Plan, host_array, storage_dtype
+from gdkernels.backend import Backend, Executable, Plan, State, host_array, storage_dtype
 from gdkernels.backend.definition_executable import bind
 from gdkernels.backend.gradient_accumulation import AccumulatingExecutable
 from gdkernels.backend.program import Program
+from gdkernels.definition.network import map_layers
 from gdkernels.dispatch.estimates import plan_choices
 from gdkernels.dispatch.footprint import rows_that_fit
 from gdkernels.dispatch.registry import versions
 from gdkernels.dispatch.workload import Workload
 from gdkernels.errors import InputError
 
-__all__ = ["DLPACK_HOST", "Binding", "located", "namespace_of"]
+__all__ = ["DLPACK_HOST", "Binding", "located", "moved", "namespace_of"]
 
 _log = logging.getLogger("gdkernels")
 
@@ -30,12 +31,19 @@ DLPACK_HOST = (_DLPACK_CPU, 3)
 
 @dataclass(frozen=True)
 class Binding:
-    """The place where a model computes, and the reason."""
+    """The place where a model computes, and the reason.
+
+    Attributes
+    ----------
+    guessed
+        Whether nobody named the backend: then another takes its place where it fails.
+    """
 
     backend: Backend
     device: str
     precision: str
     reason: str
+    guessed: bool = False
 
     @cached_property
     def xp(self) -> Any:
@@ -206,6 +214,16 @@ def namespace_of(value: Any) -> Any:
     if isinstance(value, np.ndarray) or not array_api_compat.is_array_api_obj(value):
         return None
     return array_api_compat.array_namespace(value)
+
+
+def moved(state: State, old: Binding, new: Binding) -> State:
+    """Return a state of one binding as one of another; it comes over the host."""
+
+    def there(a: Any) -> Any:
+        return new.place(old.to_numpy(a), "parameters")
+
+    slots = map_layers(lambda arrays: tuple(map(there, arrays)), state.slots)
+    return State(map_layers(there, state.parameters), slots, state.step)
 
 
 def located(binding: Binding) -> str:
