@@ -13,6 +13,8 @@ from gdkernels.backend import Backend, Executable, Plan, State, host_array, stor
 from gdkernels.backend.definition_executable import bind
 from gdkernels.backend.gradient_accumulation import AccumulatingExecutable
 from gdkernels.backend.program import Program
+from gdkernels.checking.check import check_mode
+from gdkernels.checking.checked_executable import CheckedExecutable
 from gdkernels.definition.network import map_layers
 from gdkernels.dispatch.estimates import plan_choices
 from gdkernels.dispatch.footprint import rows_that_fit
@@ -80,6 +82,8 @@ class Binding:
         own = {k: v for k, v in (choices or {}).items() if k != "rows_at_a_time"}
         plan = Plan(self.backend.name, self.device, self.precision, own)
         made = bind(self.backend, program, plan)
+        if check_mode() == "always" and made.origin == "compiled" and not made.checks_itself:
+            made = CheckedExecutable(self.backend, program, plan, made, f"what {self.backend.name} compiles")
         if work is None or not self.on_host:
             return made
         rows = (choices or {}).get("rows_at_a_time")

@@ -153,7 +153,8 @@ class Fit:
                 now.train, pace, gradient_norm=asked.with_norm, middle=run.middle, segments=self._segments
             )
         finally:
-            run.history.plan = runner.executable.plan  # some choices are made when sizes are known
+            # Some choices are made when sizes are known, and what is compiled may turn out wrong.
+            run.history.plan, run.history.origin = runner.executable.plan, runner.executable.origin
         now.binding.backend.synchronize(now.binding.device)
         return totals
 

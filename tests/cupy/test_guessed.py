@@ -9,6 +9,7 @@ from gdkernels_cupy.cuda.errors import DeviceFailedError
 from plugins import working
 
 import gdkernels as gd
+from gdkernels.checking import ways
 from gdkernels.dispatch import preference
 from gdkernels.errors import BackendError
 
@@ -33,7 +34,7 @@ def guessed(host, plugins, monkeypatch):
     monkeypatch.setattr(trial, "tried_elsewhere", dict.fromkeys)  # the stand-in is in this process alone
     plugins.add("cupy", ON_HOST)
     plugins.add("numpy", working("numpy", precisions=["float64", "float32", "bfloat16"]))
-    choice._warn_once.cache_clear()
+    ways._warn_once.cache_clear()
     return host
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -34,6 +35,9 @@ STEPS = 2
 _FLOPS, _LEAST, _MOST = 1e9, 2, 640  # of a reference step; rows
 
 _EPSILON = {"float32": 2.0**-23, "float64": 2.0**-52}
+
+# What is smaller is compared with this instead: near it, what a processor flushes to zero is no small part any more.
+_NOTHING = {"float32": 1e-32, "float64": 1e-300}
 
 
 def rows_to_check(widths: tuple[int, ...]) -> int:
@@ -142,9 +146,9 @@ def _converting(precision: str, xp: Any) -> Callable[[Any], Any]:
     return lambda a: xp.astype(a, dtype, copy=True)
 
 
-def relative_norm(a: Any, wanted: Any, xp: Any) -> float:
-    """Return ‖a − wanted‖ / ‖wanted‖."""
-    return _norm(xp.astype(a, xp.float64) - wanted, xp) / (_norm(wanted, xp) or 1.0)
+def relative_norm(a: Any, wanted: Any, precision: str, xp: Any) -> float:
+    """Return ‖a − wanted‖ / ‖wanted‖, for numbers that the precision can tell from 0."""
+    return _norm(xp.astype(a, xp.float64) - wanted, xp) / _size(wanted, precision, xp)
 
 
 def problem_of(
@@ -161,11 +165,11 @@ def problem_of(
     """
     problems = []
     for name, value in wanted.numbers.items():
-        allowed = bound(_off_number(own.numbers[name], value), precision, 100)
-        problems.append((name, _off_number(found.numbers[name], value), allowed))
+        allowed = bound(_off_number(own.numbers[name], value, precision), precision, 100)
+        problems.append((name, _off_number(found.numbers[name], value, precision), allowed))
     with np.errstate(all="ignore"):
         for name, array in wanted.moved.items():
-            size = _norm(array, xp) or 1.0
+            size = _size(array, precision, xp)
             rounding = 2 * STEPS * _EPSILON[storage_dtype(precision)] * _norm(before[name], xp) / size
             allowed = bound(_norm(own.moved[name] - array, xp) / size, precision, 100) + rounding
             problems.append((f"what is added to {name}", _norm(found.moved[name] - array, xp) / size, allowed))
@@ -176,8 +180,13 @@ def problem_of(
     return f"{name} is off by {off:.1e} after {STEPS} steps, at most {allowed:.1e} is allowed"
 
 
-def _off_number(a: float, b: float) -> float:
-    return abs(a - b) / (abs(b) or 1.0)
+def _off_number(a: float, b: float, precision: str) -> float:
+    return abs(a - b) / max(abs(b), _NOTHING[storage_dtype(precision)])
+
+
+def _size(wanted: Any, precision: str, xp: Any) -> float:
+    least: float = _NOTHING[storage_dtype(precision)] * math.prod(wanted.shape) ** 0.5
+    return max(_norm(wanted, xp), least)
 
 
 def _norm(a: Any, xp: Any) -> float:
