@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -139,8 +140,7 @@ class SelfCheck:
             rates = call.rates * (_MOVING / moved) if moved > 0 else np.asarray([_MOVING, _MOVING / 2])
             call, first = replace(call, rates=rates), None
             wanted = self._reference(call, sample, "float64", xp)
-        own = self._reference(call, sample, self._plan.precision, xp)
-        problem = self._compared(ways, call, sample, first, wanted, own, xp)
+        problem = self._compared(ways, call, sample, first, wanted, xp)
         if key:
             keep("check", key, {"problem": problem})
         return problem
@@ -152,10 +152,10 @@ class SelfCheck:
         sample: SampledRows,
         first: tuple[State, Computed] | None,
         wanted: Computed,
-        own: Computed,
         xp: Any,
     ) -> str | None:
-        before = self._before(call, xp)
+        before, precision = self._before(call, xp), self._plan.precision
+        own = cache(lambda: self._reference(call, sample, precision, xp))
         for way in ways:
             runs = [first or self._run(way, call, sample), self._run(way, call, sample)]
             first = None
@@ -168,7 +168,7 @@ class SelfCheck:
             found = Computed(
                 runs[0][1].numbers, {n: xp.astype(a, xp.float64) - before[n] for n, a in arrays[0].items()}
             )
-            problem = problem_of(found, wanted, own, before, self._plan.precision, xp)
+            problem = problem_of(found, wanted, own, before, precision, xp)
             if problem is not None:
                 return problem
         return None
