@@ -24,7 +24,8 @@ from gdkernels_cupy.cuda.errors import DeviceFailedError, DeviceMemoryError, as_
 from gdkernels_cupy.cuda.pinned import is_on_host
 from gdkernels_cupy.graphs.executable import CudaGraphExecutable
 from gdkernels_cupy.persistent.cuda import CudaLaunchDevice, properties_of
-from gdkernels_cupy.persistent.executable import PLAN_KERNEL, PersistentExecutable, applies
+from gdkernels_cupy.persistent.executable import PLAN_KERNEL, PersistentExecutable
+from gdkernels_cupy.persistent.fitting import applies
 
 __all__ = ["ChosenExecutable"]
 
