@@ -112,7 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--least", type=int, default=1, help="width and batch of the random tasks, at most 100")
     parser.add_argument(
         "--peers",
-        default=",".join(n for n in PARTICIPANTS if n != "torch-compile"),
+        default=",".join(n for n in PARTICIPANTS if not n.startswith("torch-compile")),
         metavar="NAME,…",
         help="who takes part, first the one that others are compared with (%(default)s)",
     )

@@ -18,6 +18,7 @@ ROOMS = {
         "graph",
         "definition",
         "backend",
+        "checking",
         "lowering",
         "files",
         "dispatch",
@@ -51,7 +52,7 @@ ROOMS = {
         "ceilings",
         "__init__",
     ),
-    "backends/gdkernels_cupy": ("cuda", "checking", "graphs", "persistent", "choice", "__init__"),
+    "backends/gdkernels_cupy": ("cuda", "graphs", "persistent", "choice", "__init__"),
 }
 MODULES_IN_THE_ROOT = 6
 

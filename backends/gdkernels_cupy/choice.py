@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from gdkernels.backend import Backend, Executable, Plan, State, storage_dtype
+from gdkernels.backend import Backend, Executable, Plan, State
 from gdkernels.backend.arguments import check_run
-from gdkernels.backend.definition_executable import DefinitionExecutable
 from gdkernels.backend.program import Program
+from gdkernels.checking.check import Call, SelfCheck, check_mode
+from gdkernels.checking.ways import Way, Ways
 from gdkernels.definition.network import Arrays
 from gdkernels.errors import BackendError
 from gdkernels.lowering.steps import ScheduleError
-from gdkernels_cupy.checking.check import Call, SelfCheck, check_mode
 from gdkernels_cupy.cuda.device import check_device, free_bytes
 from gdkernels_cupy.cuda.errors import DeviceFailedError, DeviceMemoryError, as_backend_errors
 from gdkernels_cupy.cuda.pinned import is_on_host
 from gdkernels_cupy.graphs.executable import CudaGraphExecutable
 from gdkernels_cupy.persistent.cuda import CudaLaunchDevice, properties_of
-from gdkernels_cupy.persistent.executable import PLAN_KERNEL, PersistentExecutable, applies
+from gdkernels_cupy.persistent.executable import PLAN_KERNEL, PersistentExecutable
+from gdkernels_cupy.persistent.fitting import applies
 
 __all__ = ["ChosenExecutable"]
 
@@ -33,27 +34,8 @@ _log = logging.getLogger("gdkernels")
 _MOST_RECORDS = 2**31 - 1  # which the persistent kernel numbers
 _DEFINITION = "definition"  # what plans call it
 
-
-@dataclass(frozen=True)
-class _Way:
-    """A way of computing a program.
-
-    Attributes
-    ----------
-    name
-        In words.
-    executable
-        What runs it.
-    checked
-        What is compared with the definition in its place; nothing where it is the definition.
-    batch
-        The records of a checked step at least.
-    """
-
-    name: str
-    executable: Executable
-    checked: tuple[PersistentExecutable | CudaGraphExecutable, ...] = ()
-    batch: int = 1
+# Environment variables by which NVIDIA's libraries multiply otherwise.
+_CHANGE_PRODUCTS = ("NVIDIA_TF32_OVERRIDE", "CUBLAS_EMULATE_SINGLE_PRECISION", "CUBLAS_EMULATION_STRATEGY")
 
 
 class ChosenExecutable(Executable):
@@ -62,26 +44,27 @@ class ChosenExecutable(Executable):
     A way is believed once two steps of it are the definition's here; one that is not is left for the next: the
     persistent kernel, CUDA graphs, CUDA graphs whose products do nothing else, the definition on CuPy.
 
-    Attributes
-    ----------
-    passed_over
-        What was wrong with the ways that are not used, by what they are called.
-
     Raises
     ------
     TraceError, ScheduleError
         Where the program is not one that is compiled.
     """
 
+    checks_itself = True
+
     def __init__(self, program: Program, plan: Plan, number: int, backend: Backend) -> None:
         self._program, self._wished, self._number, self._backend = program, plan, number, backend
         self._graphs = CudaGraphExecutable(program, plan, number)
         self._last: Executable = self._graphs
         self._by_widths: dict[tuple[int, ...], tuple[Executable, str]] = {}
-        self._check = SelfCheck(backend, program, plan)
-        self._problems: dict[tuple[Any, ...], str | None] = {}
-        self._predicts: dict[tuple[Any, ...], Executable] = {}
-        self.passed_over: dict[str, str] = {}
+        check = SelfCheck(backend, program, plan, short=(DeviceMemoryError,), variables=_CHANGE_PRODUCTS)
+        fatal = DeviceFailedError, DeviceMemoryError
+        self._search = Ways(check, backend, program, plan, last={"kernel": _DEFINITION}, fatal=fatal)
+
+    @property
+    def passed_over(self) -> dict[str, str]:
+        """What was wrong with the ways that are not used, by what they are called."""
+        return self._search.passed_over
 
     @property
     def origin(self) -> str:  # type: ignore[override]
@@ -120,21 +103,9 @@ class ChosenExecutable(Executable):
 
     def predict(self, parameters: Arrays, x: Any) -> Any:
         with as_backend_errors(self._device):
-            key = self._program.widths, int(x.shape[0]).bit_length()
             if check_mode() == "never" or not x.shape[0]:
                 return self._graphs.predict(parameters, x)
-            if key in self._predicts:
-                return self._predicts[key].predict(parameters, x)
-            problems = []
-            for way in self._compiled_ways():
-                output = way.executable.predict(parameters, x)
-                problem = self._check.wrong_prediction(parameters, x, output)
-                if problem is None:
-                    self._predicts[key] = way.executable
-                    return output
-                problems.append(self._is_not_used(way, key[0], problem))
-            self._predicts[key] = self._definition(problems)
-            return self._predicts[key].predict(parameters, x)
+            return self._search.prediction(self._compiled_ways(), parameters, x)
 
     def workspace(self, batch_size: int) -> int:
         return self._last.workspace(batch_size)
@@ -157,36 +128,11 @@ class ChosenExecutable(Executable):
         BackendError
             Where none does.
         """
-        widths = self._program.widths
         if self._wished.choices.get("kernel") == _DEFINITION:
-            return self._definition([])
-        problems = []
-        for way in self._ways(widths, call):
-            key = (way.name, widths, call.batch, is_on_host(call.x))
-            if key not in self._problems:
-                self._problems[key] = self._problem(way, call)
-            problem = self._problems[key]
-            if problem is None:
-                return way.executable
-            problems.append(self._is_not_used(way, widths, problem))
-        return self._definition(problems)
+            return self._search.definition([])
+        return self._search.believed(self._ways(self._program.widths, call), call, is_on_host(call.x))
 
-    def _problem(self, way: _Way, call: Call) -> str | None:
-        try:
-            enlarged = replace(call, batch=max(call.batch, way.batch))
-            return self._check.problem(way.checked, way.checked[0].identity, enlarged)
-        except (DeviceFailedError, DeviceMemoryError):
-            raise
-        except BackendError as error:
-            return f"it fails here ({error})"
-
-    def _is_not_used(self, way: _Way, widths: tuple[int, ...], problem: str) -> str:
-        shape, precision = "-".join(map(str, widths)), self._wished.precision
-        _warn_once(f"{way.name} is not used for {shape} in {precision} on {self._device}: {problem}")
-        self.passed_over[way.name] = problem
-        return f"{way.name}: {problem}"
-
-    def _ways(self, widths: tuple[int, ...], call: Call) -> Iterator[_Way]:
+    def _ways(self, widths: tuple[int, ...], call: Call) -> Iterator[Way]:
         # The persistent kernel keeps rounded inputs on the device: not those that do not fit there.
         fits = not is_on_host(call.x) and len(call.x) <= _MOST_RECORDS
         persistent = self._chosen(widths)[0] if fits else self._graphs
@@ -194,37 +140,20 @@ class ChosenExecutable(Executable):
             need = persistent.bytes_for(widths, len(call.x), call.batch, len(call.rates))
             if need <= _free_on(self._number):
                 checked, batch = persistent.to_check(widths)
-                yield _Way("the persistent kernel", persistent, checked, batch)
+                yield Way("the persistent kernel", persistent, checked, batch, checked[0].identity)
             else:
                 _log.info("CUDA graphs run this network: the persistent kernel needs %.2f GB more", need / 1e9)
         yield from self._compiled_ways()
 
-    def _compiled_ways(self) -> Iterator[_Way]:
-        yield _Way("the engine of CUDA graphs", self._graphs, (self._graphs,))
+    def _compiled_ways(self) -> Iterator[Way]:
+        yield _by_graphs("the engine of CUDA graphs", self._graphs)
         if self._graphs.plan.choices.get("epilogues") != ():
-            yield _Way("the engine of CUDA graphs without epilogues", self._plain_graphs, (self._plain_graphs,))
+            yield _by_graphs("the engine of CUDA graphs without epilogues", self._plain_graphs)
 
     @cached_property
     def _plain_graphs(self) -> CudaGraphExecutable:
         choices = {**self._wished.choices, "kernel": "graphs", "epilogues": ()}
         return CudaGraphExecutable(self._program, replace(self._wished, choices=choices), self._number)
-
-    def _definition(self, problems: list[str]) -> Executable:
-        """Return the definition on CuPy.
-
-        Raises
-        ------
-        BackendError
-            Where CuPy's products do not know the precision.
-        """
-        precision = self._wished.precision
-        if precision != storage_dtype(precision):
-            raise BackendError(
-                f"nothing computes this network rightly in {precision} on {self._device} ({'; '.join(problems)}): "
-                "choose precision='float32', or another backend"
-            )
-        plan = replace(self._wished, choices={"kernel": _DEFINITION})
-        return DefinitionExecutable(self._backend, self._program, plan)
 
     def _chosen(self, widths: tuple[int, ...]) -> tuple[Executable, str]:
         if widths not in self._by_widths:
@@ -253,9 +182,8 @@ class ChosenExecutable(Executable):
         return persistent
 
 
-@cache
-def _warn_once(message: str) -> None:
-    _log.warning("%s", message)
+def _by_graphs(name: str, graphs: CudaGraphExecutable) -> Way:
+    return Way(name, graphs, (graphs,), identity=graphs.identity)
 
 
 def _free_on(number: int) -> int:

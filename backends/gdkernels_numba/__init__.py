@@ -19,6 +19,8 @@ __all__ = ["NumbaBackend"]
 
 _log = logging.getLogger("gdkernels")
 
+_ENGINE = "the engine of Numba"
+
 
 class NumbaBackend(Backend):
     """NumPy arrays on the host; programs become machine code."""
@@ -92,6 +94,8 @@ class NumbaBackend(Backend):
         return np.asarray(x)
 
     def compile(self, program: Program, plan: Plan) -> Executable | None:
+        from gdkernels.checking.check import check_mode
+        from gdkernels.checking.checked_executable import CheckedExecutable
         from gdkernels_numba.compilation import compile_program
         from gdkernels_numba.cpu.features import bf16_route, float_lanes
         from gdkernels_numba.executable import FusedExecutable
@@ -105,7 +109,9 @@ class NumbaBackend(Backend):
         route = plan.choices.get("product_route", here.route)
         form = replace(here, lanes=lanes // 2 if dtype == "float64" else lanes, route=route)
         try:
-            return FusedExecutable(program, compile_program(program, form), plan)
+            compiled = FusedExecutable(program, compile_program(program, form), plan)
         except (TraceError, ScheduleError) as error:
             _log.info("the definition runs as it is, because it cannot be compiled: %s", error)
             return None
+        # A processor computes what it computed in the tests: here it is checked by those, or where somebody asks.
+        return CheckedExecutable(self, program, plan, compiled, _ENGINE) if check_mode() == "always" else compiled

@@ -114,7 +114,7 @@ def _texts(capability: int) -> Iterator[tuple[str, str, int, str | None] | tuple
     from gdkernels_cupy.graphs.epilogue_fusion import EPILOGUES, applicable
     from gdkernels_cupy.graphs.lower import lower
     from gdkernels_cupy.graphs.source import CUDA_FUNCTIONS, module_text
-    from gdkernels_cupy.persistent.executable import sources_of
+    from gdkernels_cupy.persistent.fitting import sources_of
 
     from gdkernels.lowering.task import schedule_training
 

@@ -27,6 +27,7 @@ NAMES = {
     "gdkernels, definition on CuPy": "cupy-definition",
     "torch eager": "torch",
     "torch.compile": "torch-compile",
+    "torch.compile, whole step": "torch-compile-step",
     "jax jit + scan": "jax",
 }
 REFERENCE = "definition-float64"

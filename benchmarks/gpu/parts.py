@@ -28,7 +28,7 @@ class GPUItem:
 
 Items = dict[str, GPUItem]
 
-_PARTICIPANTS = ("gdkernels", "torch eager", "torch.compile", "jax jit + scan")
+_PARTICIPANTS = ("gdkernels", "torch eager", "torch.compile", "torch.compile, whole step", "jax jit + scan")
 _CASES = ("relu-sse", "adam", "norm of a clipped gradient", "softmax-cross_entropy", "wide")
 
 

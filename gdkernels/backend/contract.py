@@ -100,10 +100,14 @@ class Executable(ABC):
     ----------
     origin
         "definition" where the definition itself runs on the backend's namespace, "compiled" where its trace does.
+    checks_itself
+        Whether it compares what is compiled with the definition by itself; if not, gdkernels does where
+        ``GDKERNELS_CHECK=always`` asks for it.
     """
 
     origin: str
     plan: Plan
+    checks_itself: ClassVar[bool] = False
 
     @abstractmethod
     def run(

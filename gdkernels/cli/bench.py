@@ -73,7 +73,8 @@ def add_to(commands: Any) -> None:
         type=names_of("peer"),
         default=(),
         metavar="NAME,…",
-        help="other software: torch, jax, sklearn, thinc, numpy-loop, torch-compile, torch-bf16 (none)",
+        help="other software: torch, jax, sklearn, thinc, numpy-loop, torch-compile, torch-compile-step (with the "
+        "gather and the update in the graph), torch-bf16 (none)",
     )
     how = parser.add_argument_group("how")
     how.add_argument("--time-limit", type=positive, metavar="SECONDS", help="of all of it (160 for each repeat)")

@@ -28,6 +28,8 @@ class Batches:
     ----------
     sample
         X, Y and the weights, or None, of the first batch: by its X, the network finds its backend.
+    once
+        Whether there is a single pass, so that an epoch cannot begin again.
     weighted, size
         Whether the batches have weights, and how many records the first one has.
     total_weight
@@ -54,7 +56,8 @@ class Batches:
         first = next(stream, None)
         if first is None:
             raise InputError(f"there are no batches: {_described(source)} is empty, or used up")
-        if isinstance(source, Iterator):
+        self.once = isinstance(source, Iterator)
+        if self.once:
             self._source = chain([first], source)
         self.sample = parts(first, "the first batch")
         self.weighted = self.sample[2] is not None

@@ -55,6 +55,14 @@ class Records:
         """Yield all of them at once, because they are in their place already."""
         yield self
 
+    def moved(self, binding: Binding) -> Records:
+        """Return the same records where another binding computes."""
+        arrays = (
+            a if a is None or isinstance(a, SparseRows) else binding.place(self.binding.to_numpy(a), "records")
+            for a in (self.x, self.y, self.weights)
+        )
+        return Records(binding, *arrays)
+
     def take(self, rows: Any) -> Records:
         xp, indices = self.binding.xp, self.binding.backend.asarray(rows, dtype="int64", device=self.binding.device)
         arrays = (self.x, self.y, self.weights)

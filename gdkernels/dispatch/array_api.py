@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -17,7 +18,7 @@ from gdkernels.dispatch.registry import Choice
 from gdkernels.dispatch.workload import Workload
 from gdkernels.errors import GdkernelsError
 
-__all__ = ["NativeBackend", "choose_for", "to_host"]
+__all__ = ["NativeBackend", "choose_for", "on_host", "to_host"]
 
 
 class NativeBackend(Backend):
@@ -73,6 +74,7 @@ def choose_for(
     precision: str,
     work: Workload | None = None,
     planned: Plan | None = None,
+    failed: Mapping[str, str] | None = None,
 ) -> Choice:
     """Return the choice of `registry.choose`, or X's own namespace if the user named no backend and none reaches X.
 
@@ -88,21 +90,22 @@ def choose_for(
         with suppress(GdkernelsError):
             choice = registry.choose(planned.backend, planned.device, precision)
             if _reaches(choice, X):
-                return replace(choice, reason="where the checkpoint was written")
-    choice = registry.choose(backend, device, precision, work if _on_host(X) else None)
+                return replace(choice, reason="where the checkpoint was written", guessed=True)
+    choice = registry.choose(backend, device, precision, work if on_host(X) else None, failed or {})
     if named or _reaches(choice, X):
         return choice
     return Choice(NativeBackend(X), str(X.device), f"the data is on {X.device}, which no other backend reaches")
 
 
-def _on_host(X: Any) -> bool:
+def on_host(X: Any) -> bool:
+    """Return whether X is where every backend reaches it."""
     return namespace_of(X) is None or X.__dlpack_device__()[0] in DLPACK_HOST
 
 
 def _reaches(choice: Choice, X: Any) -> bool:
     if namespace_of(X) is None or choice.backend.owns(X):
         return True
-    if not _on_host(X):
+    if not on_host(X):
         return choice.device.startswith("cuda")
     try:
         host_array(X[:0, ...])

@@ -9,17 +9,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gdkernels.backend import Backend, Executable, Plan, host_array, storage_dtype
+from gdkernels.backend import Backend, Executable, Plan, State, host_array, storage_dtype
 from gdkernels.backend.definition_executable import bind
 from gdkernels.backend.gradient_accumulation import AccumulatingExecutable
 from gdkernels.backend.program import Program
+from gdkernels.checking.check import check_mode
+from gdkernels.checking.checked_executable import CheckedExecutable
 from gdkernels.dispatch.estimates import plan_choices
 from gdkernels.dispatch.footprint import rows_that_fit
 from gdkernels.dispatch.registry import versions
 from gdkernels.dispatch.workload import Workload
 from gdkernels.errors import InputError
 
-__all__ = ["DLPACK_HOST", "Binding", "located", "namespace_of"]
+__all__ = ["DLPACK_HOST", "Binding", "located", "moved", "namespace_of"]
 
 _log = logging.getLogger("gdkernels")
 
@@ -30,12 +32,19 @@ DLPACK_HOST = (_DLPACK_CPU, 3)
 
 @dataclass(frozen=True)
 class Binding:
-    """The place where a model computes, and the reason."""
+    """The place where a model computes, and the reason.
+
+    Attributes
+    ----------
+    guessed
+        Whether nobody named the backend: then another takes its place where it fails.
+    """
 
     backend: Backend
     device: str
     precision: str
     reason: str
+    guessed: bool = False
 
     @cached_property
     def xp(self) -> Any:
@@ -72,6 +81,8 @@ class Binding:
         own = {k: v for k, v in (choices or {}).items() if k != "rows_at_a_time"}
         plan = Plan(self.backend.name, self.device, self.precision, own)
         made = bind(self.backend, program, plan)
+        if check_mode() == "always" and made.origin == "compiled" and not made.checks_itself:
+            made = CheckedExecutable(self.backend, program, plan, made, f"what {self.backend.name} compiles")
         if work is None or not self.on_host:
             return made
         rows = (choices or {}).get("rows_at_a_time")
@@ -206,6 +217,16 @@ def namespace_of(value: Any) -> Any:
     if isinstance(value, np.ndarray) or not array_api_compat.is_array_api_obj(value):
         return None
     return array_api_compat.array_namespace(value)
+
+
+def moved(state: State, old: Binding, new: Binding) -> State:
+    """Return a state of one binding as one of another; it comes over the host."""
+
+    def there(a: Any) -> Any:
+        return new.place(old.to_numpy(a), "parameters")
+
+    slots = {name: tuple(map(there, arrays)) for name, arrays in state.slots.items()}
+    return State({name: there(a) for name, a in state.parameters.items()}, slots, state.step)
 
 
 def located(binding: Binding) -> str:

@@ -1,4 +1,4 @@
-"""The estimated time of a job for each candidate, and the choice that follows."""
+"""The estimated time of a job for each candidate, by the prices that are known here."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gdkernels.dispatch import calibration
 from gdkernels.dispatch.calibration import Candidate
 from gdkernels.dispatch.workload import Workload
 
-__all__ = ["Estimate", "estimates", "fastest", "in_words", "not_worth", "plan_choices"]
+__all__ = ["Estimate", "calibrating", "estimates", "fastest", "in_words", "not_worth", "plan_choices"]
 
 _WORTH = 0.9  # more threads at the same place must take less than this share of the time
 
@@ -56,7 +56,7 @@ def estimates(
         allowed = backend.threads(device) if any(c.threads for c in here) else ()
         here = sorted((c for c in here if c.threads is None or c.threads in allowed), key=lambda c: c.threads or 0)
         if prices is None or quantities is None or not here:
-            command = "gdkernels calibrate" + (f" --precision {precision}" if precision != "float32" else "")
+            command = calibrating(precision)
             why = "its functions cannot be recorded" if quantities is None else f"not measured (`{command}` does)"
             found.append(Estimate(Candidate(backend.name, device), None, None, f"{why}: by priority"))
             continue
@@ -67,19 +67,14 @@ def estimates(
 
 
 def fastest(found: Sequence[Estimate]) -> Estimate | None:
-    """Return the fastest estimate before the first place without one; None if that is the first place.
+    """Return the fastest of those that have an estimate; None if none has.
 
-    `found` is in the order of priority and of threads. A place of higher priority without an estimate comes before any
-    estimate, and more threads are chosen only if they are worth it.
+    `found` is in the order of priority and of threads. Equal places go by priority, and more threads are chosen only if
+    they are worth it.
     """
-    best: tuple[float, Estimate] | None = None
-    for _, group in groupby(found, lambda e: (e.candidate.backend, e.candidate.device)):
-        here = reduce(lambda fewer, more: fewer if not_worth(more, fewer) else more, group)
-        if here.seconds is None:
-            break
-        if best is None or here.seconds < best[0]:
-            best = here.seconds, here
-    return None if best is None else best[1]
+    groups = groupby(found, lambda e: (e.candidate.backend, e.candidate.device))
+    at_best = [reduce(lambda fewer, more: fewer if not_worth(more, fewer) else more, group) for _, group in groups]
+    return min((e for e in at_best if e.seconds is not None), key=lambda e: e.seconds or 0.0, default=None)
 
 
 def not_worth(more: Estimate, fewer: Estimate) -> str:
@@ -97,6 +92,11 @@ def plan_choices(
         return {}
     best = fastest(estimates([(backend, device)], precision, work, versions))
     return {} if best is None or best.candidate.threads is None else {"threads": best.candidate.threads}
+
+
+def calibrating(precision: str) -> str:
+    """Return the command that measures the prices of a precision here."""
+    return "gdkernels calibrate" + (f" --precision {precision}" if precision != "float32" else "")
 
 
 def in_words(seconds: float) -> str:

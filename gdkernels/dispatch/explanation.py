@@ -33,9 +33,8 @@ class Explanation:
         self._choice, _ = registry.decide(backend, device, precision, work)
         plan = Plan(*self._place, precision)
         self._why = self._choice.backend.why(work.program, plan, work.sizes)
-        self._best = fastest(
-            [e for e in self._choice.estimates if (e.candidate.backend, e.candidate.device) == self._place]
-        )
+        here = [e for e in self._choice.estimates if (e.candidate.backend, e.candidate.device) == self._place]
+        self._best = fastest(here) or next(iter(here), None)
 
     @property
     def _place(self) -> tuple[str, str]:

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from gdkernels.backend import CONTRACT, PRECISIONS, Backend
-from gdkernels.dispatch.estimates import Estimate, estimates, fastest, in_words
+from gdkernels.dispatch.estimates import Estimate, estimates
+from gdkernels.dispatch.preference import BY_PRIORITY, preferred
 from gdkernels.dispatch.workload import Workload
 from gdkernels.errors import BackendError, unknown_name
 from gdkernels.system.libraries import first_line
@@ -28,6 +31,8 @@ __all__ = ["Choice", "Found", "choose", "decide", "find", "get", "prepared", "ve
 GROUP = "gdkernels.backends"
 
 _LIBRARIES = ("gdkernels", "numpy", "numba", "llvmlite", "cupy-cuda12x", "cupy-cuda13x")
+
+_NONE: Mapping[str, str] = MappingProxyType({})
 
 _log = logging.getLogger("gdkernels")
 
@@ -63,12 +68,15 @@ class Choice:
     ----------
     estimates
         What each candidate was estimated to take, in the order of priority; none where the work was not known.
+    guessed
+        Whether nobody named the backend: then another takes its place where it fails.
     """
 
     backend: Backend
     device: str
     reason: str
     estimates: tuple[Estimate, ...] = ()
+    guessed: bool = False
 
 
 def find() -> dict[str, Found]:
@@ -112,11 +120,17 @@ def choose(
     device: str | None = None,
     precision: str = "float32",
     work: Workload | None = None,
+    failed: Mapping[str, str] = _NONE,
 ) -> Choice:
     """Return where to run: the argument, else GDKERNELS_BACKEND and GDKERNELS_DEVICE, else the best that can.
 
-    That is the one of the highest priority, or where `work` is known, the one that is estimated to be the fastest, by
-    `gdkernels.dispatch.calibration`; nothing is measured here.
+    That is the one of the highest priority, or where `work` is known, the one that `gdkernels.dispatch.preference`
+    takes by the estimates; nothing is measured here.
+
+    Parameters
+    ----------
+    failed
+        Backends that are not to be chosen again, and what they failed with.
 
     Raises
     ------
@@ -125,7 +139,7 @@ def choose(
     BackendError
         If what was asked for cannot run here; the message says why and what would fix it.
     """
-    choice, warnings = decide(backend, device, precision, work)
+    choice, warnings = decide(backend, device, precision, work, failed)
     for message in warnings:
         _warn_once(message)
     _log.info("running on %s (%s): %s", choice.backend.name, choice.device, choice.reason)
@@ -137,6 +151,7 @@ def decide(
     device: str | None = None,
     precision: str = "float32",
     work: Workload | None = None,
+    failed: Mapping[str, str] = _NONE,
 ) -> tuple[Choice, list[str]]:
     """Return what `choose` does, and what it would warn of, without logging either."""
     if precision not in PRECISIONS:
@@ -147,7 +162,7 @@ def decide(
     if device is None and os.environ.get("GDKERNELS_DEVICE"):
         device, by_device = os.environ["GDKERNELS_DEVICE"], "GDKERNELS_DEVICE"
     if isinstance(backend, str) and backend == "auto":
-        return _decide_automatically(device, precision, by_device, work)
+        return _decide_automatically(device, precision, by_device, work, failed)
 
     if isinstance(backend, str):
         found = _get(backend, by_backend)
@@ -169,13 +184,15 @@ def decide(
 
 
 def _decide_automatically(
-    device: str | None, precision: str, by_device: str, work: Workload | None
+    device: str | None, precision: str, by_device: str, work: Workload | None, failed: Mapping[str, str]
 ) -> tuple[Choice, list[str]]:
     able: list[Found] = []
-    passed_over: list[str] = []
-    warnings: list[str] = []
+    passed_over = [f"{name} failed: {why}" for name, why in failed.items()]
+    warnings = [f"backend {name!r} failed: {why}" for name, why in failed.items()]
     # A plug-in that does not load has no priority, so it cannot be said to be worse than the one chosen: all are named.
     for found in sorted(find().values(), key=lambda f: f.backend is not None):
+        if found.name in failed:
+            continue
         problem = f"cannot run here: {found.problem}" if found.problem else _unfit(found, device, precision, by_device)
         if problem is None:
             able.append(found)
@@ -202,21 +219,13 @@ def _decide_automatically(
 def _best(able: list[Found], device: str | None, precision: str, work: Workload | None) -> Choice:
     """Return the choice among those that can run, the highest priority first."""
     backends = {f.name: f.backend for f in able if f.backend is not None}
-    first = Choice(backends[able[0].name], device or able[0].devices[0], "the best that can run here")
     if work is None:
-        return first
+        return Choice(backends[able[0].name], device or able[0].devices[0], BY_PRIORITY, guessed=True)
     places = [(backends[f.name], d) for f in able for d in ([device] if device else f.devices)]
     found = tuple(estimates(places, precision, work, versions()))
-    best = fastest(found)
-    if best is None or best.step_seconds is None:
-        return replace(first, estimates=found)
+    best, reason = preferred(found, work, precision)
     chosen = best.candidate
-    reason = f"estimated at {in_words(best.step_seconds)} a step {best.source}"
-    others = [e for e in found if e.seconds is not None and e.candidate.backend != chosen.backend]
-    if others:
-        next_best = min(others, key=lambda e: e.seconds or 0.0)
-        reason += f", {next_best.candidate.backend} at {in_words(next_best.step_seconds or 0.0)}"
-    return Choice(backends[chosen.backend], chosen.device, reason, found)
+    return Choice(backends[chosen.backend], chosen.device, reason, found, guessed=True)
 
 
 @cache

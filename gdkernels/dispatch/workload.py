@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 from gdkernels.backend import storage_dtype
 from gdkernels.backend.program import Program
 from gdkernels.graph.cost import Cost, cost
+from gdkernels.graph.nodes import Node
 
 __all__ = ["QUANTITIES", "Workload"]
 
@@ -93,6 +96,16 @@ class Workload:
             "parameter_bytes": float(steps * still.bytes_unfused),
         }
 
+    @cached_property
+    def step_flops(self) -> float:
+        """FLOPs of the matrix products of a full step."""
+        try:
+            outputs, batch, sizes = self._traced
+        except Exception:  # a function of the user may raise anything during recording, and may still run
+            times = 2 if self.program.optimizer is None else 6  # forward, and the gradients by weights and inputs
+            return float(times * self.batch * sum(m * n for m, n in pairwise(self.sizes)))
+        return float(cost(outputs, {**sizes, batch: self.batch}, itemsize=1).product_flops)
+
     def kept(self, precision: str) -> tuple[int, int]:
         """Return the bytes that the definition of a step makes on its way once, and for each record.
 
@@ -104,16 +117,20 @@ class Workload:
         whole, still, _ = self._costs(8 if storage_dtype(precision) == "float64" else 4)
         return still.bytes_kept, -(-(whole.bytes_kept - still.bytes_kept) // self.batch)
 
-    def _costs(self, itemsize: int) -> tuple[Cost, Cost, int]:
-        """Return the cost of a step, that without any records, and the bytes of parameters and slots."""
+    @cached_property
+    def _traced(self) -> tuple[list[Node], str, Mapping[str, int]]:
+        """What a step computes, the name of the batch, and the other sizes by name."""
         if self.program.optimizer is None:
             forward = self.program.trace_forward()
-            batch, own, outputs = forward.batch, forward.sizes, [forward.output]
-        else:
-            step = self.program.trace()
-            batch, own, outputs = step.batch, step.sizes, [step.error, *step.results.values()]
+            return [forward.output], forward.batch.name, forward.sizes
+        step = self.program.trace()
+        return [step.error, *step.results.values()], step.batch.name, step.sizes
+
+    def _costs(self, itemsize: int) -> tuple[Cost, Cost, int]:
+        """Return the cost of a step, that without any records, and the bytes of parameters and slots."""
+        outputs, batch, own = self._traced
         line = _LINE // itemsize
         sizes = {name: -(-n // line) * line for name, n in own.items()}
-        whole = cost(outputs, sizes | {batch.name: self.batch}, itemsize=itemsize)
-        still = cost(outputs, sizes | {batch.name: 0}, itemsize=itemsize)
+        whole = cost(outputs, sizes | {batch: self.batch}, itemsize=itemsize)
+        still = cost(outputs, sizes | {batch: 0}, itemsize=itemsize)
         return whole, still, still.bytes_least

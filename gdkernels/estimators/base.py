@@ -21,7 +21,7 @@ from gdkernels.definition.naming import describe, resolve
 from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import Optimizer
 from gdkernels.dispatch.array_api import to_host
-from gdkernels.dispatch.binding import namespace_of
+from gdkernels.dispatch.binding import Binding, namespace_of
 from gdkernels.dispatch.registry import choose
 from gdkernels.errors import BackendError
 from gdkernels.estimators.descend import descend
@@ -296,12 +296,14 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
             return self._score_of(self._fitted().network, self._judged(X, y, sample_weight))
 
     def _score_of(self, network: BoundNetwork, given: Given) -> float:
-        with network.bound(given.x) as binding:
+        def score(binding: Binding) -> float:
             output = self._linked(binding.to_numpy(network.place_and_predict(given.rows, Objective(self._objective()))))
             weights = given.sample_weight
             judged = (given.targets,) if weights is None else (given.targets, weights)
             target, *weights = (binding.to_numpy(binding.place(a, "y")) for a in judged)
             return float(self._metric(target, output, *weights))
+
+        return network.computing(given.x, score)
 
     def _outputs(self, X: Any, loss: Loss | None = None) -> Any:
         """Return what the network puts out, before the link of its loss, [records, outputs], in the place of X.
@@ -314,8 +316,9 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
         check_is_fitted(self)
         X = rows_of(checked_inputs(self, X))
         network = self._fitted().network
-        with hushed(), network.bound(X) as binding:
-            given = binding.give_back(network.place_and_predict(X, Objective(loss or self._objective())), X)
+        objective = Objective(loss or self._objective())
+        with hushed():
+            given = network.computing(X, lambda binding: binding.give_back(network.place_and_predict(X, objective), X))
         if self.precision is not None:
             return given
         xp = namespace_of(given) or np
@@ -334,17 +337,21 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
         """Return what each hidden layer puts out [records, units], in the place of X, the first layer first."""
         check_is_fitted(self)
         x = rows_of(checked_inputs(self, X))
-        network, found = self._fitted().network, []
-        with hushed(), network.bound(x) as binding:
-            a = place_inputs(binding, x, network.inputs)
-            layers = network.structure.layers
-            assert layers is not None
+        network = self._fitted().network
+        layers = network.structure.layers
+        assert layers is not None, "an estimator's network is a chain"
+
+        def outputs(binding: Binding) -> list[Any]:
+            a, found = place_inputs(binding, x, network.inputs), []
             for k, layer in enumerate(layers[:-1]):
                 program, own = Program(layer, int(a.shape[1])), {"W": f"W{k}", "b": f"b{k}"}
                 parameters = {name: network.parameters[own[name]] for name in program.parameters}
                 a = taking(a, binding.executable(program), program, binding).predict(parameters, a)
                 found.append(binding.give_back(a, x))
-        return found
+            return found
+
+        with hushed():
+            return network.computing(x, outputs)
 
     def to_mlp(self, **settings: Any) -> MLP:
         """Return the fitted network as a `gdkernels.MLP`: to save it, to export it to ONNX, to train it further.

@@ -130,11 +130,13 @@ def _order(
     estimator: Any, train: Given | Passes, reported: ReportedLoss, random: np.random.RandomState
 ) -> Callable[[int, int], Any]:
     """Return what draws the order of an epoch as scikit-learn does."""
-    rows = np.arange(train.records)
+    rows, last = np.arange(train.records), -1
 
     def order(epoch: int, records: int) -> Any:
-        nonlocal rows
-        if estimator.shuffle:  # as sklearn.utils.shuffle does, which looks at its arguments for longer than an epoch
+        nonlocal rows, last
+        again, last = epoch == last, epoch  # an epoch that was broken off where a backend failed
+        # As sklearn.utils.shuffle does, which looks at its arguments for longer than an epoch.
+        if estimator.shuffle and not again:
             drawn = np.arange(records)
             random.shuffle(drawn)
             rows = rows[drawn]

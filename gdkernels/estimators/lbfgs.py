@@ -6,7 +6,6 @@ import math
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from gdkernels.dispatch.binding import Binding
 from gdkernels.estimators.descend import NOT_FINITE, USER
 from gdkernels.estimators.fitted_network import FittedNetwork
 from gdkernels.estimators.inputs import Given
-from gdkernels.estimators.minimise import minimise
+from gdkernels.estimators.minimise import Place, minimise
 from gdkernels.estimators.problem import Problem
 from gdkernels.estimators.rules import Gradient
 from gdkernels.network import BoundNetwork
@@ -40,28 +39,29 @@ def fit_by_lbfgs(estimator: Any, problem: Problem, live: FittedNetwork, given: G
     objective = Objective(problem.loss, l2=float(e.alpha), l2_in_loss=True)
     network.train_for(objective)
     binding = network.bind(given.x)
-    if e.precision is None and "float64" in binding.backend.precisions:
-        binding = replace(binding, precision="float64")
     shown = _Shown(problem, objective)
     program = network.structure.program(objective, Gradient(), weighted=given.sample_weight is not None)
     start = {name: binding.to_numpy(a) for name, a in network.parameters.items()}
-    with Progress(int(e.max_iter), e.progress) as bar, network.bound(given.x) as own:
-        records = _placed(binding, network, objective, given)
-        validated = None if held_out is None else _placed(own, network, objective, held_out)
+    place = Place(network, given.x, lambda there: _placed(there, network, objective, given), wide=e.precision is None)
+    validated = (
+        None
+        if held_out is None
+        else Place(network, given.x, lambda there: _placed(there, network, objective, held_out))
+    )
+    with Progress(int(e.max_iter), e.progress) as bar, network.bound(given.x):
         result, found = minimise(
             program,
-            binding,
+            place,
             start,
-            records,
             max_iter=int(e.max_iter),
             max_fun=int(e.max_fun),
             tol=float(e.tol),
-            each=_iteration(e, shown, network, records, validated, bar),
+            each=_iteration(e, shown, network, place, validated, bar),
         )
     if not (math.isfinite(result.fun) and np.isfinite(result.x).all()):
         raise ValueError(NOT_FINITE)
     network.set_parameters(found)
-    e.n_iter_, e.loss_ = min(result.nit, e.max_iter), shown(float(result.fun), found, records.total_weight)
+    e.n_iter_, e.loss_ = min(result.nit, e.max_iter), shown(float(result.fun), found, place.records.total_weight)
     e.best_loss_ = e.loss_
     if result.status not in (0, _ASKED_FOR):
         warnings.warn(
@@ -97,8 +97,8 @@ def _iteration(
     estimator: Any,
     shown: _Shown,
     network: BoundNetwork,
-    records: Records,
-    validated: Records | None,
+    place: Place,
+    validated: Place | None,
     bar: Progress,
 ) -> Callable[[int, float, Arrays], bool]:
     """Return what follows each iteration of the minimiser; it returns whether to stop."""
@@ -112,9 +112,15 @@ def _iteration(
         began = now
         validation = None
         if validated is not None:
-            network.set_parameters(parameters)
-            validation = network.error(validated, shown.loss) / validated.total_weight
+            measured = validated
+
+            def measure(_: Binding) -> float:
+                network.set_parameters(parameters)
+                return network.error(measured.records, shown.loss) / measured.records.total_weight
+
+            validation = network.computing(place.x, measure)
             e.validation_loss_curve_.append(validation)
+        records = place.records
         value = shown(value, parameters, records.total_weight)
         e.loss_curve_.append(value)
         if e.verbose:

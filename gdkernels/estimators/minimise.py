@@ -4,21 +4,66 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from gdkernels.backend import State
+from gdkernels.backend import Executable, State
 from gdkernels.backend.program import Program
 from gdkernels.data.records import Records
 from gdkernels.data.sparse import taking
 from gdkernels.definition.network import Arrays
 from gdkernels.dispatch.binding import Binding
+from gdkernels.errors import BackendError
+from gdkernels.network import BoundNetwork
 
-__all__ = ["minimise"]
+__all__ = ["Place", "minimise"]
 
 Vector = npt.NDArray[np.float64]
+
+
+class Place:
+    """The records where a network computes; placed anew where that is elsewhere.
+
+    Parameters
+    ----------
+    network
+        What says where.
+    X
+        The user's data, whose device decides that.
+    put
+        Places the records for a binding.
+    wide
+        Whether to compute in float64, where the backend can.
+    """
+
+    def __init__(self, network: BoundNetwork, X: Any, put: Callable[[Binding], Records], *, wide: bool = False) -> None:
+        self._network, self.x, self._put, self._wide = network, X, put, wide
+        self._of: Binding | None = None
+        self._records: Records | None = None
+
+    @property
+    def binding(self) -> Binding:
+        binding = self._network.bind(self.x)
+        wide = self._wide and "float64" in binding.backend.precisions
+        return replace(binding, precision="float64") if wide else binding
+
+    @property
+    def records(self) -> Records:
+        if self._records is None or self._of is not self._network.binding:
+            self._of, self._records = self._network.binding, self._put(self.binding)
+        return self._records
+
+    def current(self) -> AbstractContextManager[Any]:
+        """Return a context in which its device is the current one."""
+        return self._network.bound(self.x)
+
+    def elsewhere(self, error: BackendError) -> bool:
+        """Move to the next backend after an error of this one; return whether there is one."""
+        return self._network.leave(error, self.x)
 
 
 class _Objective:
@@ -30,21 +75,33 @@ class _Objective:
         With the optimizer `rules.Gradient`: a step of it changes nothing, and leaves the gradient in the slots.
     """
 
-    def __init__(self, program: Program, binding: Binding, records: Records) -> None:
-        self._executable, self._binding = taking(records.x, binding.executable(program), program, binding), binding
-        self._arrays = records.x, records.y
-        self._weights = () if records.weights is None else (records.weights,)
+    def __init__(self, program: Program, place: Place) -> None:
+        self._program, self._place = program, place
         self._shapes = {name: program.parameters[name].shape for name in program.trained}
-        self._order = np.arange(len(records))
-        self._share = 1.0 / records.total_weight
+        self._ready: tuple[Records, Executable, float] | None = None
 
     def __call__(self, vector: Vector) -> tuple[float, Vector]:
-        parameters = {name: self._binding.place(a, "parameters") for name, a in self.split(vector).items()}
-        state = State(parameters, {name: (self._binding.xp.zeros_like(a),) for name, a in parameters.items()})
-        order = self._order
-        error, _ = self._executable.run(state, *self._arrays, order, len(order), np.ones(1), *self._weights)
-        gradients = [self._binding.to_numpy(a).ravel() for (a,) in state.slots.values()]
-        return error * self._share, np.concatenate(gradients).astype(np.float64, copy=False)
+        while True:
+            try:
+                with self._place.current():
+                    return self._here(vector)
+            except BackendError as error:  # what is minimised is on the host: nothing is lost
+                if not self._place.elsewhere(error):
+                    raise
+
+    def _here(self, vector: Vector) -> tuple[float, Vector]:
+        records, binding = self._place.records, self._place.binding
+        if self._ready is None or self._ready[0] is not records:
+            executable = taking(records.x, binding.executable(self._program), self._program, binding)
+            self._ready = records, executable, 1.0 / records.total_weight
+        _, executable, share = self._ready
+        parameters = {name: binding.place(a, "parameters") for name, a in self.split(vector).items()}
+        slots = {name: (binding.xp.zeros_like(a),) for name, a in parameters.items()}
+        state, order = State(parameters, slots), np.arange(len(records))
+        weights = () if records.weights is None else (records.weights,)
+        error, _ = executable.run(state, records.x, records.y, order, len(order), np.ones(1), *weights)
+        gradients = [binding.to_numpy(a).ravel() for (a,) in state.slots.values()]
+        return error * share, np.concatenate(gradients).astype(np.float64, copy=False)
 
     def split(self, vector: Vector) -> dict[str, Any]:
         """Return the parts of a vector by the names of the parameters, without copying."""
@@ -57,9 +114,8 @@ class _Objective:
 
 def minimise(
     program: Program,
-    binding: Binding,
+    place: Place,
     start: Arrays,
-    records: Records,
     *,
     max_iter: int,
     max_fun: int,
@@ -70,10 +126,10 @@ def minimise(
 
     Parameters
     ----------
+    place
+        Where it is computed: the records there.
     start
         NumPy arrays.
-    records
-        On the device.
     max_iter, max_fun, tol
         The largest number of iterations and of evaluations; where no entry of the gradient is larger, it ends.
     each
@@ -86,7 +142,7 @@ def minimise(
     """
     from scipy.optimize import OptimizeResult, minimize
 
-    objective = _Objective(program, binding, records)
+    objective = _Objective(program, place)
     done = 0
 
     def callback(intermediate_result: OptimizeResult) -> None:

@@ -35,8 +35,8 @@ class ReportedLoss:
         self._total = 0.0
 
     def begin(self, rows: npt.NDArray[Any]) -> None:
-        """Begin an epoch that uses the records in this order."""
-        self._rows = rows
+        """Begin an epoch that uses the records in this order; one that was broken off counts for nothing."""
+        self._rows, self._sizes, self._total = rows, [], 0.0
 
     def step(self, error: float) -> None:
         """Take note of E of the next step."""

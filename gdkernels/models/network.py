@@ -16,6 +16,7 @@ from gdkernels.definition.blocks import Block
 from gdkernels.definition.losses import BinaryCrossEntropy, Loss
 from gdkernels.definition.optimizers import Optimizer
 from gdkernels.definition.schedules import ScheduleFunction
+from gdkernels.dispatch.binding import Binding
 from gdkernels.errors import InputError
 from gdkernels.metrics import Metric
 from gdkernels.models.restarts import best_of_starts
@@ -254,7 +255,8 @@ class Network:
         that the network was trained on, in any order; others are left alone.
         """
         network = self.network
-        with network.bound(X) as binding:
+
+        def predicted(binding: Binding) -> Any:
             output, xp = network.place_and_predict(X), binding.xp
             if network.objective is not None and network.objective.classifies:
                 if isinstance(network.objective.loss, BinaryCrossEntropy):
@@ -263,6 +265,8 @@ class Network:
                 else:
                     output = xp.argmax(output, axis=1)
             return binding.give_back(output, X)
+
+        return network.computing(X, predicted)
 
     def predict_proba(self, X: Any) -> Any:
         """Return the probabilities [records, outputs] of the classes; with one output, that of class 1.
@@ -275,8 +279,8 @@ class Network:
         objective = self.network.objective
         if objective is None or not objective.classifies:
             raise InputError("predict_proba needs a network that was trained with loss='cross_entropy'")
-        with self.network.bound(X) as binding:
-            return binding.give_back(self.network.place_and_predict(X), X)
+        network = self.network
+        return network.computing(X, lambda binding: binding.give_back(network.place_and_predict(X), X))
 
     def loss(self, X: Any, Y: Any, *, loss: str | Loss | None = None, reduction: str = "mean") -> float:
         """Return the loss: its mean per record, or with `reduction` "sum" E.
@@ -286,16 +290,19 @@ class Network:
         loss
             None is the one that the network was last trained with, or else "sse".
         """
-        objective = self.network.objective_for(loss, reduction)
-        with self.network.bound(X) as binding:
-            records = place_records(binding, X, Y, None, spec=self.network.expects(objective))
-            error = self.network.error(records, objective)
-            return error / (1 if objective.reduction == "sum" else len(records))
+        objective, network = self.network.objective_for(loss, reduction), self.network
+
+        def measured(binding: Binding) -> float:
+            records = place_records(binding, X, Y, None, spec=network.expects(objective))
+            return network.error(records, objective) / (1 if objective.reduction == "sum" else len(records))
+
+        return network.computing(X, measured)
 
     def gradient(self, X: Any, Y: Any, *, loss: str | Loss | None = None, reduction: str = "mean") -> Any:
         """Return the gradient of what `loss` returns, by the names of the parameters; arrays of the backend."""
         objective, network = self.network.objective_for(loss, reduction), self.network
-        with network.bound(X) as binding, np.errstate(all="ignore"):
+
+        def computed(binding: Binding) -> Any:
             records = place_records(binding, X, Y, None, spec=network.expects(objective))
             program = network.structure.program(objective)
             return gradient(
@@ -308,6 +315,9 @@ class Network:
                 reduction=objective.reduction,
                 xp=binding.xp,
             )[1]
+
+        with np.errstate(all="ignore"):
+            return network.computing(X, computed)
 
     # ---- files
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,13 +21,15 @@ from gdkernels.definition.losses import Loss
 from gdkernels.definition.network import Arrays
 from gdkernels.definition.objective import Objective, checked_reduction
 from gdkernels.dispatch import registry
-from gdkernels.dispatch.array_api import choose_for
 from gdkernels.dispatch.binding import Binding, located
 from gdkernels.dispatch.workload import Workload
-from gdkernels.errors import InputError, unknown_name
+from gdkernels.errors import BackendError, InputError, unknown_name
+from gdkernels.network.places import Places
 from gdkernels.network.structure import Structure
 
 __all__ = ["BoundNetwork"]
+
+Computed = TypeVar("Computed")
 
 
 class BoundNetwork:
@@ -74,9 +76,10 @@ class BoundNetwork:
         if precision is not None and precision not in PRECISIONS:
             raise unknown_name("precision", precision, PRECISIONS)
         self._precision = precision
-        self._backend, self._device = backend, device
+        self._backend = backend
         self.binding: Binding | None = None
         self._executables: dict[Program, Executable] = {}
+        self._places = Places(backend, device, self._rebind)
         if backend != "auto" or device is not None:  # a place that the user named fails before loading data
             registry.choose(backend, device, precision or "float32")
         structure.check_memory()
@@ -121,7 +124,7 @@ class BoundNetwork:
         if backend is None and self.binding is not None and device in self.binding.backend.devices():
             wanted = self.binding.backend
         choice = registry.choose(wanted, device, self.precision or "float32")
-        self._backend, self._device = choice.backend, choice.device
+        self._backend, self._places = choice.backend, self._places.named(choice.backend, choice.device)
         if self.binding is not None:
             self._rebind(Binding(choice.backend, choice.device, self.binding.precision, choice.reason))
 
@@ -139,12 +142,37 @@ class BoundNetwork:
         """
         if self.binding is None:
             precision = self._precision or ("float64" if "float64" in _dtype_name(X) else "float32")
-            records = records_in(X)
-            job = (workload or self._prediction)(records) if records else None
-            choice = choose_for(X, self._backend, self._device, precision, job, planned)
-            self._rebind(Binding(choice.backend, choice.device, precision, choice.reason))
+            self._places.first(X, self._job(X, workload), precision, planned)
             assert self.binding is not None
         return self.binding
+
+    def leave(self, error: BackendError, X: Any, workload: Callable[[int], Workload] | None = None) -> bool:
+        """Move to the next backend after an `error` of this one; return whether there is one to move to.
+
+        There is none if somebody named this one or its device has the data, if nothing else runs here, or if the
+        device gives the parameters back no more.
+
+        Parameters
+        ----------
+        X, workload
+            As for `bind`.
+        """
+        return self.binding is not None and self._places.after(self.binding, error, X, self._job(X, workload))
+
+    def computing(
+        self,
+        X: Any,
+        compute: Callable[[Binding], Computed],
+        workload: Callable[[int], Workload] | None = None,
+    ) -> Computed:
+        """Return what `compute` makes of the binding, which it may do again: on the next backend where one fails."""
+        while True:
+            try:
+                with self.bound(X, workload) as binding:
+                    return compute(binding)
+            except BackendError as error:
+                if not self.leave(error, X, workload):
+                    raise
 
     @contextmanager
     def bound(
@@ -154,6 +182,10 @@ class BoundNetwork:
         binding = self.bind(X, workload, planned)
         with binding.backend.on_device(binding.device):
             yield binding
+
+    def _job(self, X: Any, workload: Callable[[int], Workload] | None) -> Workload | None:
+        records = records_in(X)
+        return (workload or self._prediction)(records) if records else None
 
     def _prediction(self, records: int) -> Workload:
         return self.structure.workload(self.structure.program(), records, records)
@@ -193,7 +225,7 @@ class BoundNetwork:
     def _checked_parameter(self, a: Any, name: str) -> Any:
         if self.binding is not None:
             with self.bound() as binding:
-                array = binding.xp.asarray(binding.place(a, name), copy=True)
+                array = binding.xp.asarray(binding.place(self._places.reachable(a, binding), name), copy=True)
                 binding.check_finite(binding.xp.reshape(array, (-1, array.shape[-1])), name)
                 return array
         host = np.array(a, dtype=np.float64)

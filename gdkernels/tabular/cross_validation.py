@@ -6,9 +6,10 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from gdkernels.data.records import Records
+from gdkernels.dispatch.binding import Binding
 from gdkernels.errors import DivergenceError
 from gdkernels.system.progress import RecordCount
 from gdkernels.tabular.fitting import PreparedRows, diverged, kth
@@ -16,6 +17,8 @@ from gdkernels.training.epoch_runner import Pace
 from gdkernels.training.trainer import Trainer
 
 __all__ = ["CrossValidation", "cross_validated"]
+
+Found = TypeVar("Found")
 
 STEP = 4.0  # from one penalty to the next: halves and doubles can hardly be told apart
 MOST_STEPS = 4
@@ -130,25 +133,49 @@ def _lowest(
     bar: RecordCount,
 ) -> tuple[float, int]:
     """Return the lowest mean loss over all rows left out, and in which epoch it was."""
-    placed: list[tuple[Records, Records]] = []
-    for trainer, (train, left_out) in zip(trainers, draws, strict=True):
-        with trainer.mlp.network.bound(train.x, partial(trainer.workload, epochs=epochs)):
-            on_device = [trainer.runner.place_records(rows.x, rows.y, rows.weights) for rows in (train, left_out)]
-            placed.append((on_device[0], on_device[1]))
-    whole = sum(others.total_weight for _, others in placed)
+    left = [_LeftOut(trainer, parts, epochs) for trainer, parts in zip(trainers, draws, strict=True)]
+    whole = sum(one.weight for one in left)
     best = (math.inf, 1)
     for epoch in range(1, epochs + 1):
         error = 0.0
-        for trainer, (records, others) in zip(trainers, placed, strict=True):
-            network = trainer.mlp.network
-            with network.bound(records.x):
-                try:
-                    trainer.runner.run(records, Pace())
-                except DivergenceError:
-                    raise diverged(epoch, trainer.settings.optimizer) from None
-                error += network.error(others)
-            bar.update(len(records))
+        for one in left:
+            error += one.epoch(epoch)
+            bar.update(one.trained)
         best = min(best, (error / whole, epoch))
         if epoch - best[1] >= patience:
             break
     return best
+
+
+class _LeftOut:
+    """A training without some of the rows, an epoch at a time, and their error; on the next backend where one fails."""
+
+    def __init__(self, trainer: Trainer, parts: tuple[PreparedRows, PreparedRows], epochs: int) -> None:
+        self._trainer, self._parts, self._epochs = trainer, parts, epochs
+        self._placed: tuple[Records, Records] | None = None
+        self.trained, self.weight = self._there(lambda records, others: (len(records), others.total_weight))
+
+    def epoch(self, number: int) -> float:
+        """Do an epoch of this number, and return the error of the rows left out."""
+        runner, network, before = self._trainer.runner, self._trainer.mlp.network, self._trainer.runner.epochs_done
+
+        def run(records: Records, others: Records) -> float:
+            try:
+                if runner.epochs_done == before:
+                    runner.run(records, Pace())
+            except DivergenceError:
+                raise diverged(number, self._trainer.settings.optimizer) from None
+            return network.error(others)
+
+        return self._there(run)
+
+    def _there(self, compute: Callable[[Records, Records], Found]) -> Found:
+        def placed(binding: Binding) -> Found:
+            if self._placed is None or self._placed[0].binding is not binding:
+                place = self._trainer.runner.place_records
+                train, left_out = (place(rows.x, rows.y, rows.weights) for rows in self._parts)
+                self._placed = train, left_out
+            return compute(*self._placed)
+
+        work = partial(self._trainer.workload, epochs=self._epochs)
+        return self._trainer.mlp.network.computing(self._parts[0].x, placed, work)

@@ -21,9 +21,9 @@ from gdkernels.data.rounding import SAMPLE, warn_of_rounding
 from gdkernels.data.sparse import SparseRows, taking
 from gdkernels.data.stored import Stored
 from gdkernels.data.stored.windows import ShuffledWindows, Windows, place_stored
-from gdkernels.dispatch.binding import Binding, all_finite
+from gdkernels.dispatch.binding import Binding, all_finite, moved
 from gdkernels.dispatch.workload import Workload
-from gdkernels.errors import DivergenceError, FileError, InputError
+from gdkernels.errors import BackendError, DivergenceError, FileError, InputError
 from gdkernels.network import BoundNetwork, Structure
 from gdkernels.training.checkpointing import Middle
 from gdkernels.training.optimizer_state import OptimizerState
@@ -270,17 +270,45 @@ class EpochRunner:
 
     def _run_batches(self, batches: Batches, pace: Pace, gradient_norm: bool) -> EpochTotals:
         """Run an epoch of the user's batches: one step for each, as they come."""
-        executable = self._prepared_for(batches.size, gradient_norm, batches.weighted)
         steps = batches.steps or 1  # the rate stays as at the beginning while that is unknown
         rates = self._rates(steps, pace)
-        middle = Middle(self._copied_state())
+        binding, middle = self._bind(None), Middle(self._copied_state())
         self._look_at(*batches.sample[:2])
-        for k, part in enumerate(batches.records(self.place_records)):
-            rate = rates[min(k, steps - 1)][None]
+
+        def job(records: int) -> Workload:
+            return self.workload(records, gradient_norm=gradient_norm, weighted=batches.weighted)
+
+        def leave(error: BackendError) -> bool:
+            """Go to the next backend, if there is one: a batch may come only once, so the epoch does not begin anew."""
+            return self.network.leave(error, batches.sample[0], job)
+
+        def place(*batch: Any, of: str) -> Records:
+            while True:
+                try:
+                    return self.place_records(*batch, of=of)
+                except BackendError as error:
+                    if not leave(error):
+                        raise
+
+        def step(part: Records, rate: npt.NDArray[np.float64]) -> tuple[float, float | None]:
             weights = () if part.weights is None else (part.weights,)
-            rows = np.arange(len(part))
+            executable = self._prepared_for(batches.size, gradient_norm, batches.weighted)
             runs = self._taking(part, executable, gradient_norm)
-            error, norm = runs.run(middle.state, part.x, part.y, rows, len(part), rate, *weights)
+            return runs.run(middle.state, part.x, part.y, np.arange(len(part)), len(part), rate, *weights)
+
+        for k, given in enumerate(batches.records(place)):
+            part, done = given, middle.state.step
+            while True:
+                now = self._bind(None)
+                if now is not binding:
+                    middle.state, binding = moved(middle.state, binding, now), now
+                part = part if part.binding is now else part.moved(now)
+                try:
+                    error, norm = step(part, rates[min(k, steps - 1)][None])
+                    break
+                except BackendError as failure:
+                    if middle.state.step != done or not leave(failure):  # a step that is done is not done again
+                        raise
             middle.steps, middle.error, middle.norms = k + 1, middle.error + error, middle.norms + (norm or 0.0)
             if self.each_step:
                 self.each_step(error)

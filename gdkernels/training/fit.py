@@ -5,19 +5,19 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 from gdkernels.data.batches import Batches
 from gdkernels.data.records import Records
 from gdkernels.data.stored.windows import Windows
 from gdkernels.definition.loss_sequence import Losses
-from gdkernels.errors import DivergenceError, GdkernelsError
+from gdkernels.errors import BackendError, DivergenceError, GdkernelsError
 from gdkernels.system.hashing import sha256
 from gdkernels.system.profiling import phase
 from gdkernels.training.checkpointing import Checkpointer, Middle, Run
-from gdkernels.training.epoch_runner import EpochRunner, Pace, Segments
-from gdkernels.training.evaluator import Evaluator
+from gdkernels.training.epoch_runner import EpochRunner, EpochTotals, Pace, Segments
 from gdkernels.training.history import Epoch, Stop, StopReason
+from gdkernels.training.placement import Placed, Placement
 from gdkernels.training.progress import Progress
 from gdkernels.training.settings import FitSettings
 
@@ -27,18 +27,20 @@ _log = logging.getLogger("gdkernels")
 
 Callback = Callable[[Epoch], Any]
 
+Done = TypeVar("Done")
+
 
 class Fit:
     """A fit between placing the data and returning the history.
 
     Parameters
     ----------
-    runner, evaluator
-        The objects that run an epoch, and measure the network after it.
+    runner
+        The object that runs an epoch.
+    placement
+        The records to train on, and what measures the network after an epoch.
     asked
         The settings of this fit.
-    train
-        The records to train on.
     run
         The state of the fit; its history grows.
     checkpointer
@@ -48,14 +50,13 @@ class Fit:
     def __init__(
         self,
         runner: EpochRunner,
-        evaluator: Evaluator,
+        placement: Placement,
         asked: FitSettings,
-        train: Records | Windows | Batches,
         run: Run,
         checkpointer: Checkpointer | None,
     ) -> None:
-        self._runner, self._evaluator, self._asked = runner, evaluator, asked
-        self._train, self._run, self._checkpointer = train, run, checkpointer
+        self._runner, self._placement, self._asked = runner, placement, asked
+        self._run, self._checkpointer = run, checkpointer
         self._losses = Losses.of()  # those by which the epochs of the history are judged
         self._segments: Segments | None = None
         if checkpointer is not None:
@@ -64,12 +65,13 @@ class Fit:
 
     def resume(self) -> None:
         """Restore everything from the checkpoint, if there is one to resume from."""
-        train, network, runner = self._train, self._runner.network, self._runner
+        now, network, runner = self._placement.now, self._runner.network, self._runner
+        train = now.train
         assert self._checkpointer is not None
         assert not isinstance(train, Batches)
         assert network.binding is not None
         window = {"records at a time": train.window} if isinstance(train, Windows) else {}
-        data = {"data": _digest(train, self._evaluator.held_out)}
+        data = {"data": _digest(train, now.evaluator.held_out)}
         identity = self._identity() | self._asked.identity() | window | data
         slots = runner.settings.optimizer.slots
         found = self._checkpointer.begin(
@@ -122,23 +124,17 @@ class Fit:
 
     def _epoch(self) -> Epoch:
         """Run an epoch, and measure the network after it."""
-        run, runner, asked, train = self._run, self._runner, self._asked, self._train
-        binding = runner.network.binding
-        assert binding is not None
+        run, runner = self._run, self._runner
         began = time.perf_counter() - (run.middle.seconds if run.middle else 0.0)
-        pace = Pace(run.began, asked.epochs, self._losses, run.retries)
         with phase("training"):
-            try:
-                totals = runner.run(
-                    train, pace, gradient_norm=asked.with_norm, middle=run.middle, segments=self._segments
-                )
-            finally:
-                run.history.plan = runner.executable.plan  # some choices are made when sizes are known
+            totals = self._wherever(self._steps)
             run.middle = None
-            binding.backend.synchronize(binding.device)
         seconds = time.perf_counter() - began
         with phase("validating"):
-            validation_loss, metrics = self._evaluator.validation_loss(runner.epochs_done), self._evaluator.metrics()
+            validation_loss, metrics = self._wherever(
+                lambda now: (now.evaluator.validation_loss(runner.epochs_done), now.evaluator.metrics())
+            )
+        train = self._placement.now.train
         return Epoch(
             number=runner.epochs_done,
             loss=totals.error / train.total_weight,
@@ -149,6 +145,42 @@ class Fit:
             gradient_norm=totals.norm,
             metrics=metrics,
         )
+
+    def _steps(self, now: Placed) -> EpochTotals:
+        """Run the steps of an epoch."""
+        run, runner, asked = self._run, self._runner, self._asked
+        pace = Pace(run.began, asked.epochs, self._losses, run.retries)
+        try:
+            totals = runner.run(
+                now.train, pace, gradient_norm=asked.with_norm, middle=run.middle, segments=self._segments
+            )
+        finally:
+            # Some choices are made when sizes are known, and what is compiled may turn out wrong.
+            run.history.plan, run.history.origin = runner.executable.plan, runner.executable.origin
+        now.binding.backend.synchronize(now.binding.device)
+        return totals
+
+    def _wherever(self, work: Callable[[Placed], Done]) -> Done:
+        """Return what `work` makes of what is placed; where a backend fails that nobody named, on the next one.
+
+        Steps go on from the last epoch's end, or from its middle if that is known to the step.
+        """
+        while True:
+            placed = self._placement.now
+            try:
+                return work(placed)
+            except BackendError as error:
+                middle = self._run.middle
+                at = self._runner.state().step + (0 if middle is None else middle.steps)
+                once = isinstance(placed.train, Batches) and placed.train.once
+                if once or not self._placement.elsewhere(error):
+                    raise
+                self._run.move(placed.binding, self._placement.now.binding)
+                if middle is not None and middle.state.step != at:  # what failed had done a part of its steps
+                    self._run.middle = None
+                if self._checkpointer is not None:
+                    self._checkpointer.follow(self._placement.now.binding)
+                self._placement.tell(self._run.history)
 
     def _between_steps(self, middle: Middle) -> None:
         run, runner = self._run, self._runner

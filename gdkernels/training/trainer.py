@@ -6,29 +6,23 @@ import logging
 import os
 from collections.abc import Iterable
 from contextlib import ExitStack
-from dataclasses import replace
 from typing import Any, Protocol
 
-from gdkernels.backend import Executable
 from gdkernels.data.batches import Batches
-from gdkernels.data.records import Records
 from gdkernels.data.stored import Stored
-from gdkernels.data.stored.windows import Windows
 from gdkernels.definition.losses import Loss
 from gdkernels.definition.optimizers import Optimizer
 from gdkernels.definition.schedules import ScheduleFunction
-from gdkernels.dispatch.binding import located
-from gdkernels.dispatch.footprint import Footprint, check_state, footprint
+from gdkernels.dispatch.binding import Binding, located
 from gdkernels.dispatch.workload import Workload
 from gdkernels.errors import InputError
 from gdkernels.metrics import Metric
 from gdkernels.network import BoundNetwork
-from gdkernels.system.profiling import phase
 from gdkernels.training.checkpointing import Cadence, Checkpointer, Run
 from gdkernels.training.epoch_runner import EpochRunner, Order, Pace
-from gdkernels.training.evaluator import Evaluator
 from gdkernels.training.fit import Callback, Fit
 from gdkernels.training.history import History
+from gdkernels.training.placement import Given, Placement
 from gdkernels.training.progress import Progress
 from gdkernels.training.settings import FitSettings, Settings
 
@@ -146,13 +140,20 @@ class Trainer:
         """
         batches = self._batches(X, Y, 1)
         weighted = _weighted(X if batches is None else batches, sample_weight)
-        network = self.mlp.network
-        with network.bound(
-            X if batches is None else batches.sample[0], lambda records: self.workload(records, weighted=weighted)
-        ):
-            with network.naming(*((X, Y) if batches is None else batches.sample[:2])):
+        network, given = self.mlp.network, Given(X, Y, sample_weight, None, batches)
+
+        def run(_: Binding) -> float:
+            with network.naming(*given.first):
                 data = self.runner.place(X, Y, sample_weight) if batches is None else batches
             return self.runner.run(data, Pace(self._fit_began)).error
+
+        def job(records: int) -> Workload:
+            return self.workload(records, weighted=weighted)
+
+        if batches is not None and batches.once:
+            with network.bound(given.first[0], job) as binding:
+                return run(binding)
+        return network.computing(given.first[0], run, job)
 
     def fit(
         self,
@@ -247,78 +248,31 @@ class Trainer:
         def workload(records: int) -> Workload:
             return self.workload(records, asked.epochs, gradient_norm=asked.with_norm, weighted=weighted)
 
-        network, runner = self.mlp.network, self.runner
+        runner = self.runner
         with ExitStack() as stack:
             checkpointer: Checkpointer | None = None
             if checkpoint is not None:
                 checkpointer = stack.enter_context(Checkpointer(checkpoint, cadence, keep, resume=resume))
             planned = None if checkpointer is None else checkpointer.plan
-            binding = stack.enter_context(network.bound(X if batches is None else batches.sample[0], workload, planned))
-            job = workload(1)
-            if binding.on_host:
-                check_state(job, binding.precision)
-            named = network.naming(*((X, Y) if batches is None else batches.sample[:2]))
-            with phase("checking records"), named:
-                data = runner.place(X, Y, sample_weight) if batches is None else batches
-                train, held_out = self._held_out(data, validation)
-            evaluator = Evaluator(network, train, held_out, asked.metrics)
-            job = replace(job, records=train.size if isinstance(train, Batches) else len(train))
-            with phase("compiling"):
-                executable = runner.prepare(job, None if planned is None else binding.choices_of(planned))
-            history = History(executable.plan, executable.origin, binding.reason)
-            if binding.on_host:
-                needs = _footprint(executable, job, train, evaluator)
-                told = needs.as_dict()
-                history.memory = told["total"]
-                _log.info("memory: %s", needs, extra={"told": {"event": "memory", **told}})
+            given = Given(X, Y, sample_weight, validation, batches)
+            placement = Placement(runner, given, asked.metrics, workload, planned, stack)
+            now = placement.now
+            history = History(now.executable.plan, now.executable.origin, now.binding.reason)
+            placement.tell(history)
             run = Run(history, began=runner.epochs_done, start=runner.state() if asked.retries else None)
-            fit = Fit(runner, evaluator, asked, train, run, checkpointer)
+            fit = Fit(runner, placement, asked, run, checkpointer)
             if checkpointer is not None:
                 fit.resume()
             self._fit_began = run.began
             fit.until_stopped(callbacks, stack.enter_context(Progress(asked.epochs, progress)))
-            _log.info("trained %d epochs on %s (%s)", len(history.epochs), located(binding), executable.origin)
+            where = located(placement.now.binding)
+            _log.info("trained %d epochs on %s (%s)", len(history.epochs), where, history.origin)
             return history
 
     @staticmethod
     def _batches(X: Any, Y: Any, epochs: int) -> Batches | None:
         """Return the batches where X is a source of them."""
         return None if Y is not None or isinstance(X, Stored) else Batches(X, epochs)
-
-    def _held_out(
-        self, data: Records | Windows | Batches, validation: float | tuple[Any, ...] | Stored | None
-    ) -> tuple[Records | Windows | Batches, Records | Windows | None]:
-        """Return the records to train on, and those to validate on."""
-        if validation is None:
-            return data, None
-        if isinstance(validation, Stored):
-            return data, self.runner.place(validation, None, None)
-        if isinstance(validation, tuple):
-            if len(validation) not in (2, 3):
-                raise InputError(
-                    f"validation must be a share, (X, Y) or (X, Y, sample_weight), got {len(validation)} things"
-                )
-            X, Y, *weights = validation
-            return data, self.runner.place(X, Y, *(weights or [None]), of="the validation ")
-        if not (isinstance(validation, (int, float)) and 0 < validation < 1):
-            raise InputError(f"validation must be a share between 0 and 1, (X, Y), Stored or None, got {validation!r}")
-        if isinstance(data, Batches):
-            raise InputError(f"validation={validation:g} cannot be a share of batches; give validation=(X, Y)")
-        return data.split(validation, self.mlp.network.seed)
-
-
-def _footprint(
-    executable: Executable, job: Workload, train: Records | Windows | Batches, evaluator: Evaluator
-) -> Footprint:
-    """Return what a fit takes of the host's memory."""
-    return footprint(
-        job,
-        executable.plan.precision,
-        compiled=executable.origin == "compiled",
-        rows=executable.plan.choices.get("rows_at_a_time", job.batch),
-        records=max((d.bytes for d in (train, evaluator.held_out) if isinstance(d, Windows)), default=0),
-        judged=evaluator.at_once,
-    )
 
 
 def _weighted(data: Any, sample_weight: Any) -> bool:

@@ -10,6 +10,7 @@ from host_runs import OnHost, Run, in_pinned_memory
 from persistent_twin import TwinDevice, TwinKernels
 
 from gdkernels.backend import verification
+from gdkernels.checking import ways
 from gdkernels.dispatch import registry
 from gdkernels.dispatch.explanation import Explanation
 from gdkernels.dispatch.workload import Workload
@@ -24,7 +25,7 @@ def hopper(monkeypatch, twins):
 
     monkeypatch.setattr(choice, "CudaLaunchDevice", lambda number: TwinDevice(twins))
     monkeypatch.setattr(choice, "properties_of", lambda number: DeviceProperties(90, 232448))
-    choice._warn_once.cache_clear()
+    ways._warn_once.cache_clear()
     return choice
 
 

@@ -190,7 +190,7 @@ def test_in_doubt_an_epilogue_stays():
 
 def test_a_plan_s_epilogue_that_is_wrong_here_is_not_used(host, monkeypatch, caplog):
     monkeypatch.setattr(
-        "gdkernels_cupy.graphs.executable.trusted_epilogues", lambda number, precision: ("bias", "update")
+        "gdkernels_cupy.graphs.session_maker.trusted_epilogues", lambda number, precision: ("bias", "update")
     )
     with caplog.at_level(logging.WARNING, "gdkernels"):
         run = Run("wide", program=DESCENT, epilogues=("bias", "relu"))

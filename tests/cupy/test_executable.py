@@ -9,7 +9,7 @@ import pytest
 import standin
 from gdkernels_cupy import CuPyBackend
 from gdkernels_cupy.cuda import cublaslt
-from gdkernels_cupy.graphs import session
+from gdkernels_cupy.graphs import captured_graphs, session
 from gdkernels_cupy.graphs.epilogue_fusion import EPILOGUES
 from host_cupy import CaptureError
 from host_runs import OnHost, Run
@@ -25,7 +25,7 @@ from gdkernels.testing.cases import CASES, compare, on_backend, on_numpy, varied
 @pytest.fixture
 def every_epilogue(host, monkeypatch):
     """Keep every trusted epilogue, as the choice by a clock without noise does, which is tested elsewhere."""
-    monkeypatch.setattr("gdkernels_cupy.graphs.executable.chosen", lambda trusted, seconds: trusted)
+    monkeypatch.setattr("gdkernels_cupy.graphs.session_maker.chosen", lambda trusted, seconds: trusted)
 
 
 class TestExecutable(BackendConformance):
@@ -47,7 +47,8 @@ def test_the_other_precisions(every_epilogue, precision, name):
 
 
 def test_an_epoch_is_a_few_graphs(host, monkeypatch):
-    monkeypatch.setattr(session, "_NODES", 100)
+    monkeypatch.setattr(captured_graphs, "MOST_NODES", 100)
+    monkeypatch.setattr(session, "MOST_NODES", 100)
     run = Run("adam", epilogues=EPILOGUES)
     run.case = replace(run.case, batch_size=1)
     first = run.epoch()
@@ -102,9 +103,9 @@ def test_a_last_batch_of_one_record_has_the_numbers_of_the_others(host):
 def test_parts_are_all_the_steps():
     for count in range(1, 60):
         for nodes in (1, 40, 1000, 5000):
-            parts = session._parts(count, nodes)
+            parts = captured_graphs.CapturedGraphs.parts(count, nodes)
             assert sum(size * times for size, times in parts) == count
-            assert all(size * nodes <= max(nodes, session._NODES) for size, _ in parts)
+            assert all(size * nodes <= max(nodes, captured_graphs.MOST_NODES) for size, _ in parts)
 
 
 def test_capturing_refuses_what_cuda_refuses(host):

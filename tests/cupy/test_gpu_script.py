@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import standin
 from gdkernels_cupy import CuPyBackend
-from gdkernels_cupy.checking.check import SelfCheck
 from gdkernels_cupy.cuda import cublaslt
 from gdkernels_cupy.graphs.epilogue_fusion import EPILOGUES
 
@@ -17,6 +16,7 @@ from benchmarks.gpu.__main__ import main
 from benchmarks.gpu.cases import GRID, GPUCase
 from benchmarks.gpu.parts import PARTS, GPUItem
 from benchmarks.gpu.results import GPUResults
+from gdkernels.checking.check import SelfCheck
 from gdkernels.errors import FileError
 from gdkernels.testing.cases import varied
 

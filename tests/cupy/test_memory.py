@@ -1,14 +1,16 @@
 """What fits on a device and what does not: batches in parts, data that stays on the host, nothing lost."""
 
+import gc
 import logging
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from gdkernels_cupy.cuda import device as device_module
-from gdkernels_cupy.graphs import executable, session
+from gdkernels_cupy.graphs import bound_steps, session_maker
 from gdkernels_cupy.graphs.epilogue_fusion import EPILOGUES
 from gdkernels_cupy.graphs.memory_plan import bytes_of, shares
 from gdkernels_cupy.graphs.operations import GatherRows
@@ -52,7 +54,7 @@ def test_predictions_take_as_many_rows_as_fit(host):
     run = Run("wide")
     graphs = run.executable._graphs
     wanted = verification.predict_on_numpy(run.case.program, run.data.parameters, run.data.x)
-    host.free = bytes_of(graphs._prediction, run.case.widths, (256,), "float32", graphs._trusted()) - 1
+    host.free = bytes_of(graphs._prediction, run.case.widths, (256,), "float32", graphs._maker.trusted()) - 1
     found = np.asarray(run.executable.predict(run.state.parameters, run.x))
     assert verification.relative_error(found, wanted) < 1e-5
     assert [s.batch for s in graphs._sessions] == [128]
@@ -100,6 +102,21 @@ def test_a_step_is_tried_again_in_more_parts(host, caplog):
         assert verification.relative_error(array, wanted[name]) < 1e-5, name
 
 
+def test_memory_of_a_session_is_free_as_soon_as_nobody_has_it(host):
+    """Room is made by letting sessions go: nothing waits for the collector of cycles."""
+    run = Run("adam")
+    run.epoch()
+    (session,) = run.executable._graphs._sessions.values()
+    gone = weakref.ref(session)
+    gc.disable()
+    try:
+        run.executable._graphs._sessions.clear()
+        del session
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
 def test_it_is_tried_four_times_more_and_then_refused(host, caplog):
     run = Run("adam", epilogues=EPILOGUES)
     run.epoch()
@@ -135,9 +152,9 @@ def test_the_order_and_the_numbers_of_a_run_are_part_of_the_plan(host, monkeypat
     for free, parts in ((with_run, 1), (with_run - 1, 2)):
         host.free = free
         run = Run("wide", epilogues=EPILOGUES)
-        training = executable._Training(len(run.x), steps, None)
-        shape = executable._SessionKey(run.executable._graphs._training, run.case.widths, rows)
-        assert len(run.executable._graphs._pieces(shape, EPILOGUES, training)) == parts
+        training = session_maker.TrainingRun(len(run.x), steps, None)
+        shape = session_maker.SessionKey(run.executable._graphs._training, run.case.widths, rows)
+        assert len(run.executable._graphs._maker.pieces(shape, EPILOGUES, training)) == parts
 
 
 def test_large_arrays_go_through_one_piece_of_pinned_memory(host):
@@ -265,7 +282,7 @@ def test_a_streamed_batch_and_a_smaller_last_one_are_split_to_what_fits(host, mo
     run.case = replace(run.case, batch_size=batch)
     graphs = run.executable._graphs
     resident, streamed_rest = (
-        bytes_of(graphs._training, run.case.widths, (rows,), "float32", graphs._trusted(), streamed=s)
+        bytes_of(graphs._training, run.case.widths, (rows,), "float32", graphs._maker.trusted(), streamed=s)
         for rows, s in ((batch, False), (len(run.x) - batch, True))
     )
     assert resident < streamed_rest
@@ -338,7 +355,7 @@ def test_runs_follow_the_caller_and_are_done_when_they_return(host):
 
 def test_a_batch_fetched_into_the_place_of_the_one_before_is_caught(host, monkeypatch):
     resident, streamed = Run("adam"), in_pinned_memory(host, monkeypatch)
-    monkeypatch.setattr(session, "NEXT", "")
+    monkeypatch.setattr(bound_steps, "NEXT", "")
     host.copies_early = True
     for run in (resident, streamed):
         run.case = replace(run.case, batch_size=4)

@@ -6,14 +6,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 import standin
-from gdkernels_cupy import choice
-from gdkernels_cupy.checking import check, reference
 from gdkernels_cupy.cuda import cublaslt
 from gdkernels_cupy.cuda.errors import DeviceMemoryError
 from gdkernels_cupy.graphs.probe import trusted_epilogues
 from host_runs import Run
 
 from gdkernels.backend import verification
+from gdkernels.checking import check, reference, ways
 from gdkernels.definition import activations
 from gdkernels.definition.optimizers import SGD, Optimizer
 from gdkernels.errors import BackendError, InputError
@@ -25,7 +24,7 @@ from gdkernels.testing.cases import CASES, varied
 def checked(host, monkeypatch):
     """Return the host, where everything is checked."""
     monkeypatch.delenv("GDKERNELS_CHECK")
-    choice._warn_once.cache_clear()
+    ways._warn_once.cache_clear()
     return host
 
 
@@ -220,7 +219,7 @@ def test_where_nothing_is_left_it_is_an_error_with_the_way_on(planted):
 def test_a_failure_is_remembered_and_said_in_the_next_process(planted, caplog, monkeypatch):
     planted(plain, add_one)
     Run("adam").epoch()
-    choice._warn_once.cache_clear()
+    ways._warn_once.cache_clear()
     monkeypatch.setattr(check.SelfCheck, "_compared", None)
     with caplog.at_level(logging.WARNING, "gdkernels"):
         run = Run("adam")

@@ -11,10 +11,14 @@ from gdkernels.testing import BackendConformance
 class AlwaysCompiled(NumbaBackend):
     """Falling back to the definition would pass every comparison, and be none."""
 
+    def __init__(self):
+        self.checked = []
+
     def compile(self, program, plan):
         executable = super().compile(program, plan)
         assert executable is not None, f"{program} was not compiled"
         assert executable.origin == "compiled"
+        self.checked.append(executable)
         return executable
 
 
@@ -25,13 +29,23 @@ class ByUnits(AlwaysCompiled):
         return super().compile(program, replace(plan, choices={**plan.choices, "by_units": True}))
 
 
+@pytest.fixture
+def checking(monkeypatch):
+    """Have everything checked before it runs; yield what makes a backend of which nothing may be found wrong."""
+    monkeypatch.setenv("GDKERNELS_CHECK", "always")
+    made = []
+    yield lambda kind: made.append(kind()) or made[-1]
+    for backend in made:
+        assert [e.ways.passed_over for e in backend.checked if e.ways.passed_over] == []
+
+
 class TestNumba(BackendConformance):
     @pytest.fixture
-    def backend(self):
-        return AlwaysCompiled()
+    def backend(self, checking):
+        return checking(AlwaysCompiled)
 
 
 class TestByUnits(BackendConformance):
     @pytest.fixture
-    def backend(self):
-        return ByUnits()
+    def backend(self, checking):
+        return checking(ByUnits)

@@ -5,7 +5,7 @@ from random import Random
 
 import pytest
 from gdkernels_cupy.persistent import DeviceProperties, PersistentExecutable, applies
-from gdkernels_cupy.persistent.executable import _fitting, _tasks
+from gdkernels_cupy.persistent.fitting import fitting, tasks_of
 from nvrtc_compiler import compiled, instructions
 from persistent_runs import program
 
@@ -42,7 +42,7 @@ TARGETS = [("four of 64", "sm_80"), ("four of 64", "sm_90a"), *((name, "sm_90") 
 def _source(name, architecture="sm_90"):
     run_program, widths, precision, warps, parked = KERNELS[name]
     return next(
-        _fitting(*_tasks(run_program), widths, precision, SHARED[architecture], {"warps": warps, "parked": parked})
+        fitting(*tasks_of(run_program), widths, precision, SHARED[architecture], {"warps": warps, "parked": parked})
     )
 
 
@@ -63,8 +63,8 @@ def test_it_compiles_and_nothing_spills(nvrtc, name, architecture):
 
 def test_what_is_spilled_is_seen(nvrtc):
     """As many registers as a thread may have are not enough for all the sums: ptxas, and the instructions, say so."""
-    tasks, wished = _tasks(KERNELS["too many sums"][0]), {"parked": 0, "at_once": 1}
-    kept = next(_fitting(*tasks, (64,) * 4, "tf32", SHARED["sm_90"], wished))
+    tasks, wished = tasks_of(KERNELS["too many sums"][0]), {"parked": 0, "at_once": 1}
+    kept = next(fitting(*tasks, (64,) * 4, "tf32", SHARED["sm_90"], wished))
     cubin, _, log = compiled(nvrtc, kept.text, "sm_90")
     found = instructions(cubin, "train")
     assert found.count("product") == kept.step.matrix_instructions

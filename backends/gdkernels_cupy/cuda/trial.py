@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from gdkernels.system.kept import keep, kept
 from gdkernels_cupy.cuda.errors import last_line
-from gdkernels_cupy.cuda.kept import keep, kept
 
 __all__ = ["problems"]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from gdkernels_cupy.cuda.kept import keep, kept
+from gdkernels.system.kept import keep, kept
 
 __all__ = ["chosen", "remember", "remembered"]
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,57 +13,24 @@ from gdkernels.backend import Executable, Plan, State, storage_dtype
 from gdkernels.backend.arguments import arrays_by_name, check_prediction, check_run
 from gdkernels.backend.program import Program
 from gdkernels.definition.network import Arrays
-from gdkernels.errors import BackendError
 from gdkernels.lowering.scalars import known_of_steps, scalar_table
 from gdkernels.lowering.task import DATA, ScheduledTask, schedule_prediction, schedule_training
 from gdkernels_cupy.cuda.device import check_device, describe, device, free_bytes
 from gdkernels_cupy.cuda.errors import DeviceMemoryError, as_backend_errors
 from gdkernels_cupy.cuda.pinned import is_on_host
-from gdkernels_cupy.graphs.epilogue_tuning import chosen, remember, remembered
-from gdkernels_cupy.graphs.lower import lower
-from gdkernels_cupy.graphs.memory_plan import bytes_of, shares, split
+from gdkernels_cupy.graphs.memory_plan import bytes_of, shares
 from gdkernels_cupy.graphs.operations import OperationList
-from gdkernels_cupy.graphs.probe import trusted_epilogues
 from gdkernels_cupy.graphs.products import UnsupportedProductError
 from gdkernels_cupy.graphs.session import GraphSession
+from gdkernels_cupy.graphs.session_maker import SessionKey, SessionMaker, TrainingRun, rest_of
 from gdkernels_cupy.graphs.session_memory import DeviceArray
 from gdkernels_cupy.graphs.source import CUDA_FUNCTIONS
-from gdkernels_cupy.graphs.step_text import step_text
 
 __all__ = ["CudaGraphExecutable"]
-
-_log = logging.getLogger("gdkernels")
 
 _PREDICTED_ROWS = 1 << 16  # at a time
 _ATTEMPTS = 5  # where memory that was free by the plan is not to be had
 _KEPT = 3  # numbers of rows whose memory is kept, such as those of the validation and the test records
-
-
-@dataclass(frozen=True)
-class _SessionKey:
-    """What a session is made for; smaller last batches are added to it as they come."""
-
-    task: ScheduledTask
-    widths: tuple[int, ...]
-    batch: int
-    streamed: bool = False
-
-
-@dataclass(frozen=True)
-class _Training:
-    """A run of training steps.
-
-    Attributes
-    ----------
-    records, steps
-        How many it takes: their order and their numbers are on the device too.
-    timed
-        Returns the seconds of a step of a session.
-    """
-
-    records: int
-    steps: int
-    timed: Callable[[GraphSession], float]
 
 
 class CudaGraphExecutable(Executable):
@@ -82,11 +47,8 @@ class CudaGraphExecutable(Executable):
         self._training = schedule_training(program, CUDA_FUNCTIONS) if program.optimizer is not None else None
         self._prediction = schedule_prediction(program, CUDA_FUNCTIONS)
         self._dtype = np.dtype(storage_dtype(plan.precision))
-        self._wished_epilogues = plan.choices.get("epilogues")
-        self._wished = plan.choices.get("micro_batches")
-        self._algorithms = dict(plan.choices.get("algorithms", {}))
-        self._least_parts = self._last_parts = 1
-        self._sessions: dict[_SessionKey, GraphSession] = {}
+        self._maker = SessionMaker(plan, number)
+        self._sessions: dict[SessionKey, GraphSession] = {}
         self._widths: tuple[int, ...] | None = None
 
     # ---- the contract
@@ -125,8 +87,8 @@ class CudaGraphExecutable(Executable):
             def timed(session: GraphSession) -> float:
                 return session.seconds(named, sources, order, table(session))
 
-            shape = _SessionKey(self._training, widths, batch, streamed)
-            training = _Training(len(order), steps, timed)
+            shape = SessionKey(self._training, widths, batch, streamed)
+            training = TrainingRun(len(order), steps, timed)
             total, norms = self._retrying(
                 shape,
                 lambda: (session := self._trained_by(shape, training)).run(named, sources, order, table(session)),
@@ -135,7 +97,7 @@ class CudaGraphExecutable(Executable):
         state.step += steps
         return total, norms / steps if self._program.gradient_norm else None
 
-    def _retrying(self, shape: _SessionKey, run: Callable[[], tuple[float, float]]) -> tuple[float, float]:
+    def _retrying(self, shape: SessionKey, run: Callable[[], tuple[float, float]]) -> tuple[float, float]:
         """Return what a run returns; where memory is short, make room and try again.
 
         A run that fails has changed nothing: parameters are put back at its end.
@@ -149,7 +111,9 @@ class CudaGraphExecutable(Executable):
                     raise
                 said = str(error)
             # Not before: the error's traceback holds the memory that is to be freed.
-            if not self._make_room(shape, said):
+            self._sessions.clear()
+            device(self._number).release()
+            if not self._maker.split_further(shape, said):
                 raise DeviceMemoryError(said)
         raise AssertionError("the last attempt raises")
 
@@ -163,7 +127,7 @@ class CudaGraphExecutable(Executable):
             output = cupy.empty((x.shape[0], self._program.outputs), self._dtype)
             if x.shape[0]:
                 rows = self._rows_at_a_time(widths, x.shape[0])
-                session = self._predicted_by(_SessionKey(self._prediction, widths, rows))
+                session = self._predicted_by(SessionKey(self._prediction, widths, rows))
                 table = self._table(self._prediction, session.op_list, widths, {"B": float(rows)})
                 plain = {name: self._contiguous(a) for name, a in parameters.items()}
                 session.predict(
@@ -177,18 +141,11 @@ class CudaGraphExecutable(Executable):
         known = [s.batch for s in self._sessions if s.task is self._prediction and s.widths == widths]
         free = free_bytes()
         while rows not in known:
-            need = bytes_of(self._prediction, widths, (rows,), self.plan.precision, self._predicting())
+            need = bytes_of(self._prediction, widths, (rows,), self.plan.precision, self._maker.predicting())
             if need <= free or rows == 1:
                 break
             rows //= 2
         return rows
-
-    def _trusted(self) -> tuple[str, ...]:
-        return trusted_epilogues(self._number, self.plan.precision)
-
-    def _predicting(self) -> tuple[str, ...]:
-        """Return the epilogues of predictions: all that are trusted, or none where the plan wants none."""
-        return () if self._wished_epilogues == () else self._trusted()
 
     def workspace(self, batch_size: int) -> int:
         if self._widths is None or self._training is None:
@@ -199,54 +156,30 @@ class CudaGraphExecutable(Executable):
 
     # ---- sizes
 
-    def _predicted_by(self, shape: _SessionKey) -> GraphSession:
+    def _predicted_by(self, shape: SessionKey) -> GraphSession:
         """Return what runs predictions of a shape."""
         if shape not in self._sessions:
             for old in [s for s in self._sessions if s.task is shape.task][: 1 - _KEPT]:
                 del self._sessions[old]
-            self._sessions[shape] = self._fitting(shape, self._predicting(), self._algorithms)
+            self._sessions[shape] = self._maker.for_prediction(shape)
         return self._sessions[shape]
 
-    def _trained_by(self, shape: _SessionKey, training: _Training) -> GraphSession:
+    def _trained_by(self, shape: SessionKey, training: TrainingRun) -> GraphSession:
         """Return what runs steps of a shape, with a last batch as small as this run's."""
         rest, session = training.records % shape.batch, self._sessions.get(shape)
         try:
             with device(self._number).working():
-                there = session is not None and (not rest or session.add(_rest_of(rest, session.pieces)))
+                there = session is not None and (not rest or session.add(rest_of(rest, session.pieces)))
         except UnsupportedProductError:  # an epilogue that this last batch cannot have: then no batch has it
             there = False
         if not there:
             del session
             for old in [s for s in self._sessions if s.task is shape.task]:
                 del self._sessions[old]
-            self._sessions[shape] = self._training_session(shape, training)
+            self._sessions[shape] = self._maker.for_training(shape, training)
             self._widths = shape.widths
         self._note(self._sessions[shape])
         return self._sessions[shape]
-
-    def _training_session(self, shape: _SessionKey, training: _Training) -> GraphSession:
-        free = free_bytes()
-        if self._wished_epilogues is None:
-            epilogues = self._tuned_epilogues(shape, training)
-        else:
-            epilogues = tuple(e for e in self._wished_epilogues if e in self._trusted())
-            if len(epilogues) < len(self._wished_epilogues):
-                _log.warning(
-                    "the plan's epilogues %s are not to be had, or are wrong, on cuda:%d: bits may differ",
-                    ", ".join(sorted({*self._wished_epilogues} - {*epilogues})),
-                    self._number,
-                )
-        session = self._fitting(shape, epilogues, self._algorithms, training)
-        if len(session.pieces) > 1 and self._wished is None:
-            _log.warning(
-                "a batch of %d does not fit into the %.2f GB that are free on cuda:%d: each step is done in %d "
-                "micro-batches, with the same result",
-                shape.batch,
-                free / 1e9,
-                self._number,
-                len(session.pieces),
-            )
-        return session
 
     def _note(self, session: GraphSession) -> None:
         """Let the plan say what runs."""
@@ -254,107 +187,9 @@ class CudaGraphExecutable(Executable):
             "kernel": "graphs",
             "epilogues": session.offered,
             "micro_batches": len(session.pieces),
-            "algorithms": dict(self._algorithms),
+            "algorithms": dict(self._maker.algorithms),
         }
         self.plan = replace(self.plan, choices={**self.plan.choices, **choices})
-
-    def _make_room(self, shape: _SessionKey, said: str) -> bool:
-        """Free what can be freed, and let a batch be split into twice as many parts; return whether that is new."""
-        self._sessions.clear()
-        device(self._number).release()
-        if self._wished is not None:
-            return False  # a plan names its parts
-        parts = min(2 * self._last_parts, shape.batch)
-        if parts == self._last_parts:
-            return False
-        _log.warning("%s: a step is tried again in %d micro-batches", said, parts)
-        self._least_parts = parts
-        return True
-
-    def _tuned_epilogues(self, shape: _SessionKey, training: _Training) -> tuple[str, ...]:
-        """Return the epilogues that gain in steps of this shape: as they were timed before, or are now."""
-        trusted, here = self._trusted(), describe(self._number)
-        pieces = self._pieces(shape, trusted, training)
-        operations = self._operations(shape, pieces, trusted)
-        hardware = [here["device"], here["driver"], here["cublasLt"]]
-        step = json.dumps([hardware, self.plan.precision, trusted, shape.streamed, step_text(operations)])
-        known = remembered(step, trusted)
-        if known is not None:
-            return known
-        if self._operations(shape, pieces, ()) == operations:
-            return trusted
-        _log.info("a step is timed on cuda:%d, with and without each epilogue of its products", self._number)
-        seen = set()
-
-        def seconds(epilogues: tuple[str, ...]) -> float | None:
-            found = self._operations(shape, pieces, epilogues)
-            if found in seen:
-                return None
-            seen.add(found)
-            try:
-                session = self._fitting(shape, epilogues, dict(self._algorithms), training)
-            except BackendError:  # memory is short without one of them
-                return None
-            return training.timed(session)
-
-        epilogues = chosen(trusted, seconds)
-        remember(step, epilogues)
-        return epilogues
-
-    def _operations(self, shape: _SessionKey, pieces: tuple[int, ...], epilogues: tuple[str, ...]) -> Any:
-        sizes = shape.task.sizes_with(shape.batch)
-        return lower(shape.task, sizes, self.plan.precision, pieces, epilogues).operations
-
-    def _fitting(
-        self,
-        shape: _SessionKey,
-        epilogues: tuple[str, ...],
-        algorithms: dict[str, str],
-        training: _Training | None = None,
-    ) -> GraphSession:
-        """Return a session with the epilogues given, less what cuBLAS has no algorithm for."""
-        while True:
-            pieces = self._pieces(shape, epilogues, training)
-            rest = 0 if training is None else training.records % shape.batch
-            gpu = device(self._number)
-            try:
-                with gpu.working():  # products are tried
-                    return GraphSession(
-                        gpu,
-                        shape.task,
-                        shape.widths,
-                        self.plan.precision,
-                        [pieces, *([_rest_of(rest, pieces)] if rest else [])],
-                        epilogues,
-                        algorithms,
-                        streamed=shape.streamed,
-                    )
-            except UnsupportedProductError as error:
-                if error.kind not in epilogues:
-                    raise
-                epilogues = tuple(e for e in epilogues if e != error.kind)
-
-    def _pieces(
-        self, shape: _SessionKey, epilogues: tuple[str, ...], training: _Training | None = None
-    ) -> tuple[int, ...]:
-        if training is None:
-            return (shape.batch,)
-        if self._wished is not None:
-            return shares(shape.batch, min(shape.batch, int(self._wished)))
-        pieces = split(
-            shape.task,
-            shape.widths,
-            shape.batch,
-            self.plan.precision,
-            epilogues,
-            free_bytes(),
-            streamed=shape.streamed,
-            records=training.records,
-            steps=training.steps,
-            least=self._least_parts,
-        )
-        self._last_parts = len(pieces)
-        return pieces
 
     def identity(self) -> list[Any]:
         """Return what JSON can hold, and what the results of the last run depend on."""
@@ -383,8 +218,3 @@ class CudaGraphExecutable(Executable):
         if isinstance(a, cupy.ndarray):
             check_device(a.device.id, self._number)
         return cupy.ascontiguousarray(a, self._dtype)
-
-
-def _rest_of(rest: int, pieces: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the micro-batches of a smaller last batch: as many as those of a full one."""
-    return shares(rest, min(rest, len(pieces)))

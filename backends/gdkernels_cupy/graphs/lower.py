@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 
-from gdkernels.graph.nodes import Dim, Node
+from gdkernels.graph.nodes import Node
 from gdkernels.graph.operations import SCALAR
 from gdkernels.lowering.steps import (
     COLUMN,
@@ -29,6 +28,7 @@ from gdkernels_cupy.graphs.epilogue_fusion import (
 )
 from gdkernels_cupy.graphs.launch_shapes import ROW_COLUMNS, chunks_of, launch_shape_of
 from gdkernels_cupy.graphs.operations import DeviceBuffer, LoopKernel, OperationList, matrix, vector
+from gdkernels_cupy.graphs.value_store import MicroBatch, ValueStore, auxiliary, size_of
 
 __all__ = ["lower"]
 
@@ -49,19 +49,6 @@ def lower(
         What may be done inside products: of `gdkernels_cupy.graphs.epilogue_fusion.EPILOGUES`.
     """
     return _Lowering(task, sizes, precision, pieces, frozenset(epilogues)).op_list()
-
-
-@dataclass
-class _Values:
-    """Where the values of a micro-batch are, by the number of the node: in full, and as the operand of products."""
-
-    rows: int
-    first: int
-    piece: int
-    full: dict[int, DeviceBuffer] = field(default_factory=dict)
-    operand: dict[int, DeviceBuffer] = field(default_factory=dict)
-    column_parts: dict[int, DeviceBuffer] = field(default_factory=dict)
-    auxiliaries: dict[int, DeviceBuffer] = field(default_factory=dict)
 
 
 class _Lowering:
@@ -88,11 +75,11 @@ class _Lowering:
         self.summed_later = summed - self.summed_in_loops
         self.operations: list[ops.Operation] = []
         self.numbers: dict[int, int] = {}
-        self.parameters = {name: self._parameter(name, node) for name, node in task.parameters.items()}
+        multiplied = self._multiplied()
+        in_full = self._in_full(multiplied)
+        self.values = ValueStore(sizes, task.batch, self.real, self.operand_storage, multiplied, in_full)
+        self.parameters = {name: self.values.parameter(name, node) for name, node in task.parameters.items()}
         self.copies: dict[str, DeviceBuffer] = {}
-        self.gradients: dict[int, DeviceBuffer] = {}
-        self.multiplied = self._multiplied()
-        self.in_full = self._in_full()
 
     # ---- the whole
 
@@ -101,11 +88,11 @@ class _Lowering:
         steps = self.schedule.tile
         if self.operand_storage:
             weights = [s.weights.attribute for s in steps if isinstance(s, Product)]
-            self.copies = {n: self._operand_copy(self.parameters[n]) for n in dict.fromkeys(weights)}
+            self.copies = {n: self.values.operand_copy(self.parameters[n]) for n in dict.fromkeys(weights)}
         self.operations.append(ops.BeginStep())
         first = 0
         for piece, rows in enumerate(self.pieces):
-            at = _Values(rows, first, piece)
+            at = MicroBatch(rows, first, piece)
             self._tile(at)
             first += rows
         if self.task.output is None:
@@ -131,24 +118,6 @@ class _Lowering:
             self.numbers.setdefault(node.id, OperationList.FIRST + len(self.numbers))
         self._count = OperationList.FIRST + len(self.numbers)
 
-    # ---- memory
-
-    def _parameter(self, name: str, node: Node) -> DeviceBuffer:
-        sizes = [self._size(d) for d in node.shape]
-        return matrix(name, sizes[0], sizes[1], self.real) if len(sizes) == 2 else vector(name, sizes[0], self.real)
-
-    def _operand_copy(self, parameter: DeviceBuffer) -> DeviceBuffer:
-        return matrix(f"{parameter.name} in bfloat16", parameter.rows, parameter.columns, "bfloat16")
-
-    def _size(self, dim: Dim | int) -> int:
-        return self.sizes[dim.name] if isinstance(dim, Dim) else dim
-
-    def _new(self, node: Node, at: _Values, storage: str) -> DeviceBuffer:
-        name = f"{node.op} {node.id} of {at.piece} in {storage}"
-        if kind_of(node, self.batch) == COLUMN:
-            return vector(name, at.rows, storage)
-        return matrix(name, at.rows, self._size(node.shape[1]), storage)
-
     def _multiplied(self) -> set[int]:
         """Return what products read of the tile, by the number of the node."""
         found: set[int] = set()
@@ -159,7 +128,7 @@ class _Lowering:
                 found |= {step.left.id, step.right.id}
         return found
 
-    def _in_full(self) -> set[int]:
+    def _in_full(self, multiplied: set[int]) -> set[int]:
         """Return what is kept in the precision of loops; the rest is there only as the operand of products.
 
         Whether a value is positive shows in bfloat16 as well: so relu's slope needs no more.
@@ -167,7 +136,7 @@ class _Lowering:
         stored = {n.id for n in self.schedule.stored.values()}
         if not self.operand_storage:
             return stored
-        found = (stored - self.multiplied) | self.summed_later
+        found = (stored - multiplied) | self.summed_later
         for loop in self.loops:
             recipe = self.task.recipes[id(loop)]
             found |= {n.id for k, n in enumerate(loop.reads) if n.id in stored and not recipe.only_sign(k)}
@@ -182,25 +151,11 @@ class _Lowering:
         if loop.kind != MATRIX:
             return False
         row_wise = self.task.recipes[id(loop)].row_wise
-        return not row_wise or self._size(output.shape[1]) <= ROW_COLUMNS
-
-    def _store(self, node: Node, at: _Values) -> tuple[DeviceBuffer, ...]:
-        """Return new buffers for a value of the tile: in full, as an operand, or both."""
-        buffers = []
-        if not self.operand_storage or node.id not in self.multiplied or node.id in self.in_full:
-            at.full[node.id] = self._new(node, at, self.real)
-            buffers.append(at.full[node.id])
-        if self.operand_storage and node.id in self.multiplied:
-            at.operand[node.id] = self._new(node, at, self.operand_storage)
-            buffers.append(at.operand[node.id])
-        return tuple(buffers)
-
-    def _operand(self, node: Node, at: _Values) -> DeviceBuffer:
-        return at.operand[node.id] if node.id in at.operand else at.full[node.id]
+        return not row_wise or size_of(output.shape[1], self.sizes) <= ROW_COLUMNS
 
     # ---- the tile
 
-    def _tile(self, at: _Values) -> None:
+    def _tile(self, at: MicroBatch) -> None:
         steps = self.schedule.tile
         readers = {s.weights.attribute: k for k, s in enumerate(steps) if isinstance(s, Product)}
         late: dict[int, list[ops.Operation]] = {}
@@ -220,37 +175,37 @@ class _Lowering:
                 self._accumulate(step, at)
             self.operations += late.pop(k, [])
 
-    def _gather(self, node: Node, at: _Values) -> None:
-        columns = self._size(node.shape[1]) if kind_of(node, self.batch) == MATRIX else 1
-        for target in self._store(node, at):
+    def _gather(self, node: Node, at: MicroBatch) -> None:
+        columns = self.values.size(node.shape[1]) if kind_of(node, self.batch) == MATRIX else 1
+        for target in self.values.store(node, at):
             self.operations.append(ops.GatherRows(str(node.attribute), at.first, at.rows, columns, target))
 
-    def _product(self, step: Product, at: _Values) -> None:
+    def _product(self, step: Product, at: MicroBatch) -> None:
         name = step.weights.attribute
         weights = self.copies.get(name, self.parameters[name])
         fused = self.fused.products.get(step.node.id)
         result = step.node if fused is None else fused.result
-        targets = self._store(result, at)
+        targets = self.values.store(result, at)
         epilogue = ops.ProductEpilogue() if fused is None else self._epilogue(fused, targets[0], at)
         self.operations.append(
             ops.MatrixProduct(
-                self._operand(step.left, at), weights, targets[0], False, step.transposed, epilogue=epilogue
+                self.values.operand(step.left, at), weights, targets[0], False, step.transposed, epilogue=epilogue
             )
         )
         self.operations += [ops.Cast(targets[0], other) for other in targets[1:]]
 
-    def _epilogue(self, fused: FusedProduct, target: DeviceBuffer, at: _Values) -> ops.ProductEpilogue:
+    def _epilogue(self, fused: FusedProduct, target: DeviceBuffer, at: MicroBatch) -> ops.ProductEpilogue:
         bias = None if fused.bias is None else self.parameters[fused.bias]
         if fused.sums is not None:
-            bias = self._gradient(fused.sums)
+            bias = self.values.gradient(fused.sums)
         if fused.auxiliary is None:
             return ops.ProductEpilogue(fused.kind, bias)
         if fused.kind in FUSED_ACTIVATIONS:
             name = f"auxiliary {fused.auxiliary} of {at.piece}"
-            at.auxiliaries[fused.auxiliary] = _auxiliary(fused.kind, name, target)
+            at.auxiliaries[fused.auxiliary] = auxiliary(fused.kind, name, target)
         return ops.ProductEpilogue(fused.kind, bias, at.auxiliaries[fused.auxiliary])
 
-    def _tile_reads(self, step: Loop, at: _Values) -> tuple[DeviceBuffer | int, ...]:
+    def _tile_reads(self, step: Loop, at: MicroBatch) -> tuple[DeviceBuffer | int, ...]:
         return tuple(
             self.numbers[n.id]
             if n.id in self.numbers
@@ -260,10 +215,10 @@ class _Lowering:
             for n in step.reads
         )
 
-    def _loop(self, step: Loop, reads: tuple[DeviceBuffer | int, ...], at: _Values) -> None:
+    def _loop(self, step: Loop, reads: tuple[DeviceBuffer | int, ...], at: MicroBatch) -> None:
         shape = step.outputs[0] if step.outputs else value_of(step.reductions[0].args[0])
-        rows, columns = (at.rows, self._size(shape.shape[1])) if step.kind == MATRIX else (1, at.rows)
-        writes = tuple(self._store(n, at) for n in step.outputs)
+        rows, columns = (at.rows, self.values.size(shape.shape[1])) if step.kind == MATRIX else (1, at.rows)
+        writes = tuple(self.values.store(n, at) for n in step.outputs)
         self._add_loop(step, rows, columns, reads, writes, at)
 
     def _add_loop(
@@ -273,7 +228,7 @@ class _Lowering:
         columns: int,
         reads: tuple[DeviceBuffer | int, ...],
         writes: tuple[tuple[DeviceBuffer, ...] | int, ...],
-        at: _Values,
+        at: MicroBatch,
     ) -> None:
         recipe = self.task.recipes[id(step)]
         real = "float64" if step.kind == NUMBER else self.real
@@ -293,7 +248,7 @@ class _Lowering:
         parts, totals = [], []
         for node in step.reductions:
             if kind_of(node, self.batch) == COLUMN:
-                at.full[node.id] = self._new(node, at, self.real)
+                at.full[node.id] = self.values.new(node, at, self.real)
                 parts.append(at.full[node.id])
             else:
                 parts.append(vector(f"parts of {node.op} {node.id} of {at.piece}", shape.blocks, "float64"))
@@ -304,24 +259,15 @@ class _Lowering:
 
     # ---- sums over the batch
 
-    def _gradient(self, node: Node) -> DeviceBuffer:
-        if node.id not in self.gradients:
-            sizes = [self._size(d) for d in node.shape if isinstance(d, Dim)]
-            name = f"gradient {node.id}"
-            self.gradients[node.id] = (
-                matrix(name, sizes[0], sizes[1], self.real) if len(sizes) == 2 else vector(name, sizes[0], self.real)
-            )
-        return self.gradients[node.id]
-
-    def _accumulate(self, step: Accumulation, at: _Values) -> None:
-        target = self._gradient(step.node)
+    def _accumulate(self, step: Accumulation, at: MicroBatch) -> None:
+        target = self.values.gradient(step.node)
         if step.left is None:
             self._sum_columns(step, target, at)
             return
         self.operations.append(
             ops.MatrixProduct(
-                self._operand(step.left, at),
-                self._operand(step.right, at),
+                self.values.operand(step.left, at),
+                self.values.operand(step.right, at),
                 target,
                 transpose_left=True,
                 beta=1.0 if at.piece else 0.0,
@@ -329,7 +275,7 @@ class _Lowering:
             )
         )
 
-    def _sum_columns(self, step: Accumulation, target: DeviceBuffer, at: _Values) -> None:
+    def _sum_columns(self, step: Accumulation, target: DeviceBuffer, at: MicroBatch) -> None:
         """Add up the columns of what the blocks of a loop left of them, or of the values themselves."""
         values = at.column_parts.get(step.right.id) or at.full[step.right.id]
         chunk, chunks = chunks_of(values.rows)
@@ -342,17 +288,19 @@ class _Lowering:
     def _sums(self, step: Accumulation) -> ops.ProductEpilogue:
         """Return the epilogue that sums the columns of the right operand on the way, if they are wanted."""
         wanted = self.fused.sums_with.get(step.node.id)
-        return ops.ProductEpilogue() if wanted is None else ops.ProductEpilogue("sums", bias=self._gradient(wanted))
+        return (
+            ops.ProductEpilogue() if wanted is None else ops.ProductEpilogue("sums", bias=self.values.gradient(wanted))
+        )
 
-    def _updating_product(self, step: Accumulation, at: _Values) -> list[ops.Operation]:
+    def _updating_product(self, step: Accumulation, at: MicroBatch) -> list[ops.Operation]:
         """Return the product that is the update: weights = α · leftᵀ · right + β · weights."""
         assert step.left is not None
         update = self.fused.updates[step.node.id]
         of_gradient, of_weights = (self.numbers[n.id] for n in update.factors)
         weights = self.parameters[update.name]
         product = ops.MatrixProduct(
-            self._operand(step.left, at),
-            self._operand(step.right, at),
+            self.values.operand(step.left, at),
+            self.values.operand(step.right, at),
             weights,
             transpose_left=True,
             alpha=of_gradient,
@@ -365,7 +313,7 @@ class _Lowering:
     # ---- the update
 
     def _update(self) -> None:
-        nowhere = _Values(0, 0, 0)
+        nowhere = MicroBatch(0, 0, 0)
         for numbers, loops in zip(self.schedule.numbers, self.schedule.updates, strict=True):
             if numbers is not None:
                 places = tuple(self.numbers[n.id] for n in numbers.reads)
@@ -374,7 +322,7 @@ class _Lowering:
                 if id(loop) not in self.fused.skipped:
                     self._update_loop(name, loop, nowhere)
 
-    def _update_loop(self, name: str, loop: Loop, at: _Values) -> None:
+    def _update_loop(self, name: str, loop: Loop, at: MicroBatch) -> None:
         reads = tuple(self._update_read(n) for n in loop.reads)
         replaced = self.schedule.written[name] if loop.outputs else ()
         copy = self.copies.get(name)
@@ -385,15 +333,4 @@ class _Lowering:
     def _update_read(self, node: Node) -> DeviceBuffer | int:
         if node.id in self.numbers:
             return self.numbers[node.id]
-        return self.parameters[node.attribute] if node.op == "input" else self._gradient(node)
-
-
-def _auxiliary(kind: str, name: str, result: DeviceBuffer) -> DeviceBuffer:
-    """Return what a function leaves for its slope: gelu its argument; relu a bit for each element of its value.
-
-    cuBLAS wants rows of a multiple of 8 elements, or of 128 bits.
-    """
-    if kind == "gelu":
-        return matrix(name, result.rows, result.columns, result.storage)
-    bits = -(-result.columns // 128) * 128
-    return DeviceBuffer(name, result.rows, bits // 8, bits // 8, "uint8")
+        return self.parameters[node.attribute] if node.op == "input" else self.values.gradient(node)

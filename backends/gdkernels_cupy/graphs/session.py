@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import statistics
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
 from typing import Any
@@ -17,36 +16,23 @@ from gdkernels.lowering.task import DATA, ScheduledTask
 from gdkernels.system.hashing import sha256
 from gdkernels_cupy.cuda.device import CudaDevice
 from gdkernels_cupy.graphs import operations as ops
-from gdkernels_cupy.graphs.calls import KernelCall, calls_of, next_batch
+from gdkernels_cupy.graphs.bound_steps import BoundSteps, StepBinder, bound_call, do
+from gdkernels_cupy.graphs.calls import calls_of
+from gdkernels_cupy.graphs.captured_graphs import MOST_NODES, CapturedGraphs
 from gdkernels_cupy.graphs.epilogue_fusion import OVERWRITING
 from gdkernels_cupy.graphs.lower import lower
-from gdkernels_cupy.graphs.memory_plan import NEXT, plan_memory
+from gdkernels_cupy.graphs.memory_plan import plan_memory
 from gdkernels_cupy.graphs.operations import BYTES, DeviceBuffer, OperationList
-from gdkernels_cupy.graphs.products import Matmul, UnsupportedProductError, shape_key
 from gdkernels_cupy.graphs.session_memory import SUMS, DeviceArray, SessionAddresses
 from gdkernels_cupy.graphs.source import module_text
 from gdkernels_cupy.graphs.step_text import nodes_text, step_text
 
 __all__ = ["GraphSession"]
 
-_log = logging.getLogger("gdkernels")
-
-# Nodes in a captured graph: enough that its launch costs nothing beside them, few enough to be captured at once.
-_NODES = 4096
-
-_KEPT_GRAPHS = 4  # besides those of this run
 _KEPT_RESTS = 7  # sizes of a last batch besides the one of this run
 _CAPTURED_AT = 3  # runs with a last batch of a size that was added: a capture takes as long as two launches or more
 _REPEATS = 5  # of what is timed
 _TIMED_SECONDS, _TIMED_ROWS = 4e-3, 1 << 20  # of the steps that are timed, at least and at most
-
-
-@dataclass(frozen=True)
-class _Steps:
-    """What a step calls, for even and odd steps: what gathers ahead of it, and the rest."""
-
-    gathers: tuple[list[Callable[[], None]], ...]
-    rest: tuple[list[Callable[[], None]], ...]
 
 
 @dataclass(frozen=True)
@@ -101,11 +87,11 @@ class GraphSession:
         self._memory = device.allocate(max(p.bytes for p in planned))
         self.bytes = self._memory.size + self._numbers.size
         self._at: dict[int, SessionAddresses] = {}
-        self._steps: dict[int, _Steps] = {}
+        self._steps: dict[int, BoundSteps] = {}
         self._nodes: dict[int, int] = {}
-        self._graphs: dict[tuple[int, int], Any] = {}  # by the rows of the batch and the number of steps
+        self._graphs = CapturedGraphs()
         self._texts: dict[int, str] = {}
-        self._products: set[str] = set()
+        self._binder = StepBinder(device, precision, self.batch, algorithms, streamed=streamed)
         self._module = device.kernels(module_text(p.op_list for p in planned))
         for rows, plan in zip(map(sum, pieces), planned, strict=True):
             self._take_in(rows, plan, self._module)
@@ -118,7 +104,7 @@ class GraphSession:
 
     def _take_in(self, rows: int, plan: _PlannedList, module: Any) -> None:
         self._at[rows] = SessionAddresses(self._memory.address, plan.offsets, self._numbers.address, self._count)
-        steps = self._bound(plan.op_list, self._at[rows], module)
+        steps = self._binder.bound(plan.op_list, self._at[rows], module)
         self._steps[rows], self._texts[rows] = steps, step_text(plan.op_list.operations)
         self._nodes[rows] = len(steps.rest[0]) + len(steps.gathers[0])
 
@@ -144,75 +130,29 @@ class GraphSession:
         for old in [r for r in self._steps if r not in (self.batch, rows)][:-_KEPT_RESTS]:
             for kept in (self._at, self._steps, self._nodes, self._texts, self._used):
                 kept.pop(old)
-            for key in [key for key in self._graphs if key[0] == old]:
-                del self._graphs[key]
+            self._graphs.forget(old)
         return True
 
     def identity(self) -> list[Any]:
         """Return what JSON can hold, and what results of this session depend on besides its device."""
         kernels = sha256(module_text([self.op_list]).encode()).hexdigest()
         scalars = nodes_text(self.op_list.scalars)
-        mine = {key: self.algorithms[key] for key in sorted(self._products)}
+        mine = {key: self.algorithms[key] for key in sorted(self._binder.products)}
         return [self._texts[self.batch], kernels, scalars, mine, self.streamed]
-
-    # ---- the list with addresses
-
-    def _bound(self, op_list: OperationList, at: SessionAddresses, module: Any) -> _Steps:
-        if not self.streamed:
-            return _Steps(([],), (self._bound_list(op_list, op_list.operations, at, module),))
-        gathers, rest = [], []
-        for suffix in ("", NEXT):
-            here = replace(at, suffix=suffix)
-            ahead = replace(here, ahead=True)
-            first = _bound_call(next_batch(self.batch, ahead), module)
-            fetched = [op for op in op_list.operations if isinstance(op, ops.GatherRows)]
-            gathers.append([first, *self._bound_list(op_list, fetched, ahead, module)])
-            others = [op for op in op_list.operations if not isinstance(op, ops.GatherRows)]
-            rest.append(self._bound_list(op_list, others, here, module))
-        return _Steps(tuple(gathers), tuple(rest))
-
-    def _bound_list(
-        self, op_list: OperationList, operations: Iterable[ops.Operation], at: SessionAddresses, module: Any
-    ) -> list[Callable[[], None]]:
-        bound: list[Callable[[], None]] = []
-        for operation in operations:
-            if isinstance(operation, ops.MatrixProduct):
-                bound.append(self._bound_product(operation, at))
-            else:
-                bound += [_bound_call(call, module) for call in calls_of(operation, op_list, self.batch, at)]
-        return bound
-
-    def _bound_product(self, product: ops.MatrixProduct, at: SessionAddresses) -> Callable[[], None]:
-        key = shape_key(product)
-        self._products.add(key)
-        matmul, known = Matmul(product, self.precision, at), self.algorithms.get(key)
-        handle, workspace, stream = self.device.handle, self.device.workspace.address, self.device.stream
-        # It runs once, on memory in which nothing is yet: what cublasLt refuses to run must show before training.
-        if not matmul.settle(handle, known, workspace, stream.ptr):
-            raise UnsupportedProductError(product, key)
-        assert matmul.algorithm is not None
-        self.algorithms[key] = matmul.algorithm.hex()
-        if known not in (None, self.algorithms[key]):
-            _log.warning(
-                "the plan's algorithm for the product %s is none of cuda:%d: another is taken, and bits may differ",
-                key,
-                self.device.number,
-            )
-        return lambda: matmul(handle, workspace, stream.ptr)
 
     def _launch(self, rows: int, count: int = 1) -> None:
         """Do so many steps; where data is streamed, each fetches the next one's batch on another stream."""
         steps, stream, copying = self._steps[rows], self.device.stream, self.device.copying
-        _do(steps.gathers[0])
+        do(steps.gathers[0])
         for k in range(count):
             fetches = self.streamed and k + 1 < count
             if fetches:
                 # The batch before last is worked on: its place is free.
                 copying.wait_event(stream.record())
                 with copying:
-                    _do(steps.gathers[(k + 1) % 2])
+                    do(steps.gathers[(k + 1) % 2])
                 fetched = copying.record()
-            _do(steps.rest[k % len(steps.rest)])
+            do(steps.rest[k % len(steps.rest)])
             if fetches:
                 stream.wait_event(fetched)
 
@@ -229,7 +169,7 @@ class GraphSession:
         for name, copy in self.op_list.copies.items():
             cast = ops.Cast(self.op_list.parameters[name], copy)
             for call in calls_of(cast, self.op_list, self.batch, self._at[self.batch]):
-                _bound_call(call, self._module)()
+                bound_call(call, self._module)()
 
     def store(self, arrays: Mapping[str, Any]) -> None:
         """Put parameters and slots back into the caller's arrays."""
@@ -281,7 +221,7 @@ class GraphSession:
                 if rows not in captured:
                     self._launch(rows, count)
                     continue
-                for size, times in _parts(count, self._nodes[rows]):
+                for size, times in self._graphs.parts(count, self._nodes[rows]):
                     for _ in range(times):
                         self._graphs[rows, size].launch(self.device.stream)
             self.device.download(sums, self._at[self.batch].sums_at)
@@ -303,7 +243,7 @@ class GraphSession:
         """Return what a step on a full batch takes here; arguments are those of `run`, and nothing of them changes."""
         full = len(order) // self.batch
         one = self._seconds_of(1, parameters, sources, order, table)
-        count = min(_TIMED_ROWS // self.batch, round(_TIMED_SECONDS / one), _NODES // self._nodes[self.batch])
+        count = min(_TIMED_ROWS // self.batch, round(_TIMED_SECONDS / one), MOST_NODES // self._nodes[self.batch])
         if count <= 1:
             return one
         rows = np.resize(order[: full * self.batch], count * self.batch)
@@ -335,16 +275,17 @@ class GraphSession:
 
     def _prepare(self, control: npt.NDArray[np.int64], counts: Mapping[int, int]) -> None:
         """Capture what is not captured yet; each list runs once before, so that all its kernels are loaded."""
-        wanted = {(rows, size): None for rows, n in counts.items() for size, _ in _parts(n, self._nodes[rows])}
-        missing = [key for key in wanted if key not in self._graphs]
-        for rows in dict.fromkeys(rows for rows, _ in missing):
-            self._upload_control(control)
-            self._launch(rows)
-        self.device.stream.synchronize()
-        for rows, size in missing:
-            self._graphs[rows, size] = self.device.captured([partial(self._launch, rows, size)])
-        for key in [key for key in self._graphs if key not in wanted][:-_KEPT_GRAPHS]:
-            del self._graphs[key]
+
+        def once(missing: list[int]) -> None:
+            for rows in missing:
+                self._upload_control(control)
+                self._launch(rows)
+            self.device.stream.synchronize()
+
+        def capture(rows: int, count: int) -> Any:
+            return self.device.captured([partial(self._launch, rows, count)])
+
+        self._graphs.prepare(counts, self._nodes, once, capture)
 
     def _upload_control(self, control: npt.NDArray[np.int64]) -> None:
         """Let a run begin at its first step: its own work, and what is fetched ahead."""
@@ -369,23 +310,3 @@ class GraphSession:
         records = next(iter(sources.values())).records
         addresses = [sources[name].address if name in sources else 0 for name in DATA]
         return np.array([0, 0, order, table, records, *addresses], np.int64)
-
-
-def _bound_call(call: KernelCall, module: Any) -> Callable[[], None]:
-    kernel = module.get_function(call.name)
-    grid, block, arguments = call.shape.grid, call.shape.block, call.arguments
-    return lambda: kernel(grid, block, arguments)
-
-
-def _do(calls: Iterable[Callable[[], None]]) -> None:
-    for call in calls:
-        call()
-
-
-def _parts(count: int, nodes: int) -> list[tuple[int, int]]:
-    """Return sizes of graphs and how often each is launched, together `count` steps of so many nodes."""
-    most = max(1, _NODES // nodes)
-    launches = -(-count // most)
-    size = count // launches
-    rest = count - size * launches
-    return [(size, launches), *([(1, rest)] if rest else [])]

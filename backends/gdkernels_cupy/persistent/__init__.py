@@ -4,7 +4,8 @@ What belongs here writes that kernel's source for a program and its widths, and 
 Networks that do not fit on the chip belong to `gdkernels_cupy.graphs`.
 """
 
-from gdkernels_cupy.persistent.executable import PersistentExecutable, applies
+from gdkernels_cupy.persistent.executable import PersistentExecutable
+from gdkernels_cupy.persistent.fitting import applies
 from gdkernels_cupy.persistent.launch_device import DeviceProperties
 
 __all__ = ["DeviceProperties", "PersistentExecutable", "applies"]

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import replace
-from itertools import product
 from time import perf_counter
 from typing import Any
 
@@ -17,121 +16,28 @@ from gdkernels.backend import Executable, Plan, State
 from gdkernels.backend.arguments import arrays_by_name, check_prediction, check_run
 from gdkernels.backend.program import Program
 from gdkernels.definition.network import Arrays, Slots
-from gdkernels.errors import BackendError, TraceError
+from gdkernels.errors import BackendError
 from gdkernels.lowering.scalars import known_of_steps, scalar_table
 from gdkernels.lowering.steps import ScheduleError
-from gdkernels.lowering.task import ScheduledTask, schedule_prediction, schedule_training
 from gdkernels.system.hashing import sha256
-from gdkernels_cupy.graphs.source import CUDA_FUNCTIONS
 from gdkernels_cupy.graphs.step_text import nodes_text
-from gdkernels_cupy.persistent.launch_device import DeviceProperties, LaunchDevice, LoadedKernels
-from gdkernels_cupy.persistent.shape import FORMATS, WIDEST, padded
-from gdkernels_cupy.persistent.source import BARRIER_SECONDS, KernelSource, write_source
+from gdkernels_cupy.persistent.fitting import PLAN_SPILLED, fitting, tasks_of, unfit
+from gdkernels_cupy.persistent.launch_device import LaunchDevice, LoadedKernels
+from gdkernels_cupy.persistent.shape import FORMATS, padded
+from gdkernels_cupy.persistent.source import BARRIER_SECONDS, KernelSource
 
-__all__ = ["PLAN_KERNEL", "PersistentExecutable", "applies", "sources_of"]
+__all__ = ["PLAN_KERNEL", "PersistentExecutable"]
 
 _log = logging.getLogger("gdkernels")
 
-# Plans stand in checkpoints and results: what they call this engine, and how many gradients it spills, is a format.
+# Plans stand in checkpoints and results: what they call this engine is a format.
 PLAN_KERNEL = "narrow"
-_PLAN_SPILLED = "parked"
 
-_WARPS = (8, 4)  # in a CTA, in the order in which they are tried
 # A launch cannot be interrupted, and a display that the device drives stands still: the first one is short and timed.
 _FIRST_STEPS, _MOST_STEPS, _GROWTH = 16, 1 << 14, 8
 _LAUNCH_SECONDS = 0.2
 _GAVE_UP = 1 << 30  # of a barrier's counter, which CTAs do not come to
 _FEW_CTAS, _TILES = 2, 5  # of what is compared with the definition
-_OLDEST = 80  # compute capability with these matrix instructions and asynchronous copies
-
-
-def applies(program: Program, widths: Sequence[int], precision: str, properties: DeviceProperties) -> str | None:
-    """Return why the persistent kernel cannot run this, or None if it can.
-
-    Parameters
-    ----------
-    widths
-        Of the input and of every layer.
-    """
-    reason = _unfit(widths, precision, properties)
-    if reason is None:
-        try:
-            step, prediction = _tasks(program)
-            next(_fitting(step, prediction, widths, precision, properties.shared_bytes, {}))
-        except (TraceError, ScheduleError) as error:
-            return str(error)
-    return reason
-
-
-def sources_of(program: Program, widths: Sequence[int], precision: str, shared_bytes: int) -> Iterator[KernelSource]:
-    """Yield the sources that fit a device with so much shared memory a CTA, in the order in which they are tried.
-
-    Raises
-    ------
-    TraceError, ScheduleError
-        Where none does.
-    """
-    yield from _fitting(*_tasks(program), widths, precision, shared_bytes, {})
-
-
-def _unfit(widths: Sequence[int], precision: str, properties: DeviceProperties) -> str | None:
-    if precision not in FORMATS:
-        return f"it computes in {' and '.join(FORMATS)}, not in {precision}"
-    if max(widths) > WIDEST:
-        return f"a layer has {max(widths)} units, at most {WIDEST} stay on the chip"
-    if properties.capability < _OLDEST:
-        return f"it needs compute capability {_OLDEST / 10}, the device has {properties.capability / 10}"
-    return None
-
-
-def _tasks(program: Program) -> tuple[ScheduledTask | None, ScheduledTask]:
-    step = schedule_training(program, CUDA_FUNCTIONS) if program.optimizer is not None else None
-    return step, schedule_prediction(program, CUDA_FUNCTIONS)
-
-
-def _fitting(
-    step: ScheduledTask | None,
-    prediction: ScheduledTask,
-    widths: Sequence[int],
-    precision: str,
-    shared_bytes: int,
-    wished: Mapping[str, Any],
-) -> Iterator[KernelSource]:
-    """Yield the sources that fit, best ones first: with few gradients that leave the registers between tiles.
-
-    Among those, with many warps in a CTA, and with more than one step of a gradient unrolled.
-
-    Parameters
-    ----------
-    wished
-        Which of them a plan names, as ``parked`` (the gradients that are spilled), ``warps`` and ``at_once``.
-
-    Raises
-    ------
-    ScheduleError
-        Where none fits; it says why, for each number of warps, of the one that needs the fewest registers.
-    """
-    reasons: dict[int, str] = {}
-    found = False
-    sizes, form = prediction.sizes, FORMATS[precision]
-    parts = range(len(widths) if step is not None else 1)
-    spilled, shapes = _values(wished, _PLAN_SPILLED, parts), _values(wished, "warps", _WARPS)
-    for spilled_gradients, warps in product(spilled, shapes):
-        for at_once in dict.fromkeys(_values(wished, "at_once", (1 if spilled_gradients else form.at_once[warps], 1))):
-            try:
-                unrolled = replace(form, at_once={warps: at_once})
-                yield write_source(
-                    step, prediction, sizes, unrolled, warps, shared_bytes, spilled_gradients=spilled_gradients
-                )
-                found = True
-            except ScheduleError as error:
-                reasons[warps] = str(error)
-    if not found:
-        raise ScheduleError("; ".join(reasons.values()))
-
-
-def _values(wished: Mapping[str, Any], name: str, usual: Iterable[int]) -> Iterable[int]:
-    return (wished[name],) if name in wished else usual
 
 
 class PersistentExecutable(Executable):
@@ -154,7 +60,7 @@ class PersistentExecutable(Executable):
     ) -> None:
         self.plan = plan
         self._program, self._device = program, device
-        self._step, self._prediction = _tasks(program)
+        self._step, self._prediction = tasks_of(program)
         self._wished = dict(plan.choices)
         self._bound = {} if bound is None else bound
         self._last: KernelSource | None = None
@@ -223,7 +129,7 @@ class PersistentExecutable(Executable):
                 "kernel": PLAN_KERNEL,
                 "warps": source.warps,
                 "at_once": source.at_once,
-                _PLAN_SPILLED: source.spilled_gradients,
+                PLAN_SPILLED: source.spilled_gradients,
                 "ctas": ctas,
             },
         )
@@ -293,7 +199,7 @@ class PersistentExecutable(Executable):
         Few CTAs with many tiles fetch inputs ahead, and their sums have an order; those of a run meet in the barrier.
         """
         source, kernels = self.bind(widths)
-        choices = {"warps": source.warps, "at_once": source.at_once, _PLAN_SPILLED: source.spilled_gradients}
+        choices = {"warps": source.warps, "at_once": source.at_once, PLAN_SPILLED: source.spilled_gradients}
         plan = replace(self.plan, choices={**choices, "ctas": min(_FEW_CTAS, kernels.resident())})
         few = PersistentExecutable(self._program, plan, self._device, self._bound)
         return (few, self), _TILES * 16 * source.warps
@@ -319,12 +225,12 @@ class PersistentExecutable(Executable):
         """
         if widths not in self._bound:
             properties = self._device.properties
-            reason = _unfit(widths, self.plan.precision, properties)
+            reason = unfit(widths, self.plan.precision, properties)
             if reason is not None:
                 raise ScheduleError(reason)
             tasks, shared = (self._step, self._prediction), properties.shared_bytes
             least = math.inf
-            for source in _fitting(*tasks, widths, self.plan.precision, shared, self._wished):
+            for source in fitting(*tasks, widths, self.plan.precision, shared, self._wished):
                 kernels = self._device.compile(source)
                 spilled = kernels.local_bytes()
                 if not spilled:

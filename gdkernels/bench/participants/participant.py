@@ -29,11 +29,14 @@ class Library:
         The module that its adapter imports.
     compiled
         Whether it compiles its step, where that is a choice.
+    whole_step
+        Whether what it compiles also gathers the rows of a batch and updates the parameters.
     """
 
     module: str
     precision: str = "float32"
     compiled: bool = False
+    whole_step: bool = False
 
 
 # By their names on the command line.
@@ -44,6 +47,7 @@ LIBRARIES = {
     "thinc": Library("thinc.api"),
     "numpy-loop": Library("numpy"),
     "torch-compile": Library("torch", compiled=True),
+    "torch-compile-step": Library("torch", compiled=True, whole_step=True),
     "torch-bf16": Library("torch", "bfloat16"),
 }
 

@@ -98,6 +98,10 @@ class Checkpointer:
         most = max(1, _SEGMENT_FLOPS // (6 * batch * multiply_adds))
         return min(most, int(self._cadence.amount)) if self._cadence.unit == "steps" else most
 
+    def follow(self, binding: Binding) -> None:
+        """Take what is written from another place from now on."""
+        self._binding = binding
+
     # ---- resuming
 
     def _refuse_others(self) -> None:

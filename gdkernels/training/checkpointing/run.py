@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gdkernels.backend import State
+from gdkernels.dispatch.binding import Binding, moved
 from gdkernels.training.history import History
 
 __all__ = ["Middle", "Run"]
@@ -62,3 +63,12 @@ class Run:
     retries: int = 0
     failed: int | None = None
     middle: Middle | None = None
+
+    def move(self, old: Binding, new: Binding) -> None:
+        """Move all arrays that it keeps from one place to another."""
+        if self.best is not None:
+            self.best = {n: new.place(old.to_numpy(a), "parameters") for n, a in self.best.items()}
+        if self.start is not None:
+            self.start = moved(self.start, old, new)
+        if self.middle is not None:
+            self.middle.state = moved(self.middle.state, old, new)

@@ -39,7 +39,7 @@ class TorchAdapter(Adapter):
         kind = torch.optim.SGD if task.optimizer == "sgd" else torch.optim.Adam
         self._optimizer = kind(model.parameters(), lr=task.learning_rate, **({"foreach": True} if gpu else {}))
         self._data = [torch.from_numpy(a).to(device) for a in task.data()]
-        self._torch, self._device, self.task = torch, device, task
+        self._torch, self._device, self.task, self._whole_step = torch, device, task, None
         autocast = self.participant.precision == "bfloat16"
 
         def step(x: Any, y: Any) -> Any:
@@ -48,8 +48,12 @@ class TorchAdapter(Adapter):
             loss.backward()
             return loss
 
+        library = LIBRARIES[self.participant.name]
         compiled = partial(torch.compile, **({"mode": "max-autotune"} if gpu else {}))
-        self._step = compiled(step) if LIBRARIES[self.participant.name].compiled else step
+        self._step = compiled(step) if library.compiled and not library.whole_step else step
+        if library.whole_step:
+            whole = _whole_step(torch, model, self._data, task, device, autocast=autocast)
+            self._whole_step = compiled(whole, fullgraph=True)
 
     def epoch(self) -> None:
         self._train_on(self._torch.randperm(self.task.records))
@@ -62,6 +66,9 @@ class TorchAdapter(Adapter):
         order, gpu = order.to(self._device), self._device == "cuda"
         for start in range(0, len(order), self.task.batch):
             rows = order[start : start + self.task.batch]
+            if self._whole_step is not None:
+                self._whole_step(rows)
+                continue
             self._optimizer.zero_grad(set_to_none=not gpu)
             self._step(X[rows], Y[rows])
             self._optimizer.step()
@@ -74,3 +81,38 @@ class TorchAdapter(Adapter):
 
     def layers(self) -> list[tuple[Any, Any]]:
         return [(m.weight.detach().cpu().numpy().T, m.bias.detach().cpu().numpy()) for m in self._linear]
+
+
+def _whole_step(
+    torch: Any, model: Any, data: Any, task: TrainingTask, device: str, *, autocast: bool
+) -> Callable[[Any], Any]:
+    """Return a step that takes row numbers: gather, gradient and update, all of which one graph can hold.
+
+    PyTorch's own optimizers break a graph in two, so their rule is written here: with the same result, and as one loop.
+    """
+    (X, Y), dynamo = data, imported("torch._dynamo")
+    parameters = {name: p.detach() for name, p in model.named_parameters()}  # the model's own memory
+    moments = {name: (torch.zeros_like(p), torch.zeros_like(p)) for name, p in parameters.items()}
+    t, rate = torch.zeros((), device=device), task.learning_rate
+    for fixed in (X, Y, t, *parameters.values(), *(m for pair in moments.values() for m in pair)):
+        dynamo.mark_static_address(fixed)  # so that CUDA graphs write to them where they are
+
+    def loss_of(given: Any, x: Any, y: Any) -> Any:
+        with torch.autocast(device, torch.bfloat16, enabled=autocast):
+            return 0.5 * ((torch.func.functional_call(model, given, (x,)) - y) ** 2).sum() / task.batch
+
+    def step(rows: Any) -> Any:
+        gradients, loss = torch.func.grad_and_value(loss_of)(parameters, X[rows], Y[rows])
+        t.add_(1)
+        for name, p in parameters.items():
+            g = gradients[name]
+            if task.optimizer == "sgd":
+                p.sub_(rate * g)
+                continue
+            m, v = moments[name]
+            m.lerp_(g, 0.1)
+            v.mul_(0.999).addcmul_(g, g, value=0.001)
+            p.sub_(rate * (m / (1 - 0.9**t)) / ((v / (1 - 0.999**t)).sqrt() + 1e-8))
+        return loss
+
+    return step

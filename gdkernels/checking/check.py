@@ -8,6 +8,7 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,7 @@ from gdkernels.backend import Backend, Executable, Plan, State, storage_dtype
 from gdkernels.backend.arguments import arrays_by_name
 from gdkernels.backend.program import Program
 from gdkernels.backend.verification import bound
-from gdkernels.definition.network import Arrays
-from gdkernels.errors import unknown_name
-from gdkernels_cupy.checking.reference import (
+from gdkernels.checking.reference import (
     STEPS,
     Computed,
     SampledRows,
@@ -32,8 +31,9 @@ from gdkernels_cupy.checking.reference import (
     rows_to_check,
     steps_of,
 )
-from gdkernels_cupy.cuda.errors import DeviceMemoryError
-from gdkernels_cupy.cuda.kept import keep, kept
+from gdkernels.definition.network import Arrays
+from gdkernels.errors import unknown_name
+from gdkernels.system.kept import keep, kept
 
 __all__ = ["Call", "SelfCheck", "check_mode"]
 
@@ -41,7 +41,6 @@ _log = logging.getLogger("gdkernels")
 
 _VARIABLE = "GDKERNELS_CHECK"
 _MODES = ("once", "always", "never")
-_PRODUCTS = ("NVIDIA_TF32_OVERRIDE", "CUBLAS_EMULATE_SINGLE_PRECISION", "CUBLAS_EMULATION_STRATEGY")
 _LARGE = 2_000_000  # parameters above which the definition runs on the device
 _STILL, _MOVING = 1e-4, 1e-3  # of the weights: what moves less hides in what storing them rounds
 
@@ -74,12 +73,29 @@ class Call:
 
 
 class SelfCheck:
-    """Compares ways of computing a program on a device with the definition."""
+    """Compares ways of computing a program on a device with the definition.
 
-    def __init__(self, backend: Backend, program: Program, plan: Plan) -> None:
+    Parameters
+    ----------
+    short
+        What is raised where copies do not fit.
+    variables
+        Environment variables that the libraries below read, and that change results.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        program: Program,
+        plan: Plan,
+        *,
+        short: tuple[type[Exception], ...] = (MemoryError,),
+        variables: Sequence[str] = (),
+    ) -> None:
         self._backend, self._program, self._plan = backend, program, plan
+        self._short, self._variables = short, variables
 
-    def problem(self, ways: Sequence[Executable], identity: Callable[[], Any], call: Call) -> str | None:
+    def problem(self, ways: Sequence[Executable], identity: Callable[[], Any] | None, call: Call) -> str | None:
         """Return what a way does otherwise than the definition; None if nothing, or nothing could be checked.
 
         Parameters
@@ -87,7 +103,8 @@ class SelfCheck:
         ways
             Executables of one kernel, which may share out its work differently; each runs twice.
         identity
-            Called after the first run: returns what JSON can hold, and all that the result depends on.
+            Called after the first run: returns what JSON can hold, and all that the result depends on. None keeps
+            nothing of what is found.
         call
             What is to be run afterwards; nothing of it changes.
         """
@@ -96,16 +113,17 @@ class SelfCheck:
         try:
             with self._backend.on_device(self._plan.device):
                 return self._checked(ways, identity, call)
-        except DeviceMemoryError as error:
+        except self._short as error:
             _log.warning("nothing was checked on %s: copies for it do not fit (%s)", self._plan.device, error)
             return None
 
-    def _checked(self, ways: Sequence[Executable], identity: Callable[[], Any], call: Call) -> str | None:
+    def _checked(self, ways: Sequence[Executable], identity: Callable[[], Any] | None, call: Call) -> str | None:
         sample = self._sample(call)
         call = replace(call, rates=call.rates[0] * np.asarray([1.0, 0.5]))
         first: tuple[State, Computed] | None = self._run(ways[0], call, sample)
-        key = json.dumps([identity(), self._surroundings(), call.batch, list(self._program.widths)])
-        known = None if check_mode() == "always" else kept("check", key)
+        shape = [call.batch, list(self._program.widths)]
+        key = json.dumps([identity(), self._surroundings(), *shape]) if identity is not None else ""
+        known = kept("check", key) if key and check_mode() != "always" else None
         if isinstance(known, dict) and isinstance(known.get("problem", 0), str | None):
             remembered: str | None = known["problem"]
             return remembered
@@ -123,9 +141,9 @@ class SelfCheck:
             rates = call.rates * (_MOVING / moved) if moved > 0 else np.asarray([_MOVING, _MOVING / 2])
             call, first = replace(call, rates=rates), None
             wanted = self._reference(call, sample, "float64", xp)
-        own = self._reference(call, sample, self._plan.precision, xp)
-        problem = self._compared(ways, call, sample, first, wanted, own, xp)
-        keep("check", key, {"problem": problem})
+        problem = self._compared(ways, call, sample, first, wanted, xp)
+        if key:
+            keep("check", key, {"problem": problem})
         return problem
 
     def _compared(
@@ -135,10 +153,10 @@ class SelfCheck:
         sample: SampledRows,
         first: tuple[State, Computed] | None,
         wanted: Computed,
-        own: Computed,
         xp: Any,
     ) -> str | None:
-        before = self._before(call, xp)
+        before, precision = self._before(call, xp), self._plan.precision
+        own = cache(lambda: self._reference(call, sample, precision, xp))
         for way in ways:
             runs = [first or self._run(way, call, sample), self._run(way, call, sample)]
             first = None
@@ -151,7 +169,7 @@ class SelfCheck:
             found = Computed(
                 runs[0][1].numbers, {n: xp.astype(a, xp.float64) - before[n] for n, a in arrays[0].items()}
             )
-            problem = problem_of(found, wanted, own, before, self._plan.precision, xp)
+            problem = problem_of(found, wanted, own, before, precision, xp)
             if problem is not None:
                 return problem
         return None
@@ -230,7 +248,7 @@ class SelfCheck:
         return {n: xp.astype(a, xp.float64) for n, a in self._named(call.state, xp).items()}
 
     def _surroundings(self) -> list[Any]:
-        return [self._plan.precision, {name: os.environ.get(name, "") for name in _PRODUCTS}]
+        return [self._plan.precision, {name: os.environ.get(name, "") for name in self._variables}]
 
     # ---- predictions
 
@@ -246,7 +264,7 @@ class SelfCheck:
             own = prediction_of(self._program, layers, given, precision, xp)
             if not bool(xp.all(xp.isfinite(wanted))):
                 return None  # a network that gives no numbers cannot be compared
-            off, usual = (relative_norm(a, wanted, xp) for a in (found, own))
+            off, usual = (relative_norm(a, wanted, precision, xp) for a in (found, own))
         allowed = bound(usual, precision, 100)
         return None if off <= allowed else f"its predictions are off by {off:.1e}, at most {allowed:.1e} is allowed"
 

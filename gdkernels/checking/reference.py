@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -34,6 +35,9 @@ STEPS = 2
 _FLOPS, _LEAST, _MOST = 1e9, 2, 640  # of a reference step; rows
 
 _EPSILON = {"float32": 2.0**-23, "float64": 2.0**-52}
+
+# What is smaller is compared with this instead: near it, what a processor flushes to zero is no small part any more.
+_NOTHING = {"float32": 1e-32, "float64": 1e-300}
 
 
 def rows_to_check(widths: tuple[int, ...]) -> int:
@@ -144,42 +148,69 @@ def _converting(precision: str, xp: Any) -> Callable[[Any], Any]:
     return lambda a: xp.astype(a, dtype, copy=True)
 
 
-def relative_norm(a: Any, wanted: Any, xp: Any) -> float:
-    """Return ‖a − wanted‖ / ‖wanted‖."""
-    return _norm(xp.astype(a, xp.float64) - wanted, xp) / (_norm(wanted, xp) or 1.0)
+def relative_norm(a: Any, wanted: Any, precision: str, xp: Any) -> float:
+    """Return ‖a − wanted‖ / ‖wanted‖, for numbers that the precision can tell from 0."""
+    return _norm(xp.astype(a, xp.float64) - wanted, xp) / _size(wanted, precision, xp)
 
 
 def problem_of(
-    found: Computed, wanted: Computed, own: Computed, before: Mapping[str, Any], precision: str, xp: Any
+    found: Computed,
+    wanted: Computed,
+    own: Callable[[], Computed],
+    before: Mapping[str, Any],
+    precision: str,
+    xp: Any,
 ) -> str | None:
     """Return what of `found` is further from `wanted`, the steps in float64, than a precision explains; or None.
 
     Parameters
     ----------
     own
-        The definition's steps in that precision.
+        Returns the definition's steps in that precision; not asked where `found` is so near that they do not matter.
     before
         The arrays before the steps: storing them rounds.
     """
-    problems = []
-    for name, value in wanted.numbers.items():
-        allowed = bound(_off_number(own.numbers[name], value), precision, 100)
-        problems.append((name, _off_number(found.numbers[name], value), allowed))
     with np.errstate(all="ignore"):
-        for name, array in wanted.moved.items():
-            size = _norm(array, xp) or 1.0
-            rounding = 2 * STEPS * _EPSILON[storage_dtype(precision)] * _norm(before[name], xp) / size
-            allowed = bound(_norm(own.moved[name] - array, xp) / size, precision, 100) + rounding
-            problems.append((f"what is added to {name}", _norm(found.moved[name] - array, xp) / size, allowed))
-    wrong = [(off / allowed, name, off, allowed) for name, off, allowed in problems if not off <= allowed]
+        off = _distances(found, wanted, precision, xp)
+        rounding = {
+            name: 2 * STEPS * _EPSILON[storage_dtype(precision)] * _norm(before[name], xp) / _size(a, precision, xp)
+            for name, a in wanted.moved.items()
+        }
+        usual = dict.fromkeys(off, 0.0)
+        wrong = _too_far(off, usual, rounding, precision)
+        if wrong and precision != "float64":  # which is compared with itself
+            wrong = _too_far(off, _distances(own(), wanted, precision, xp), rounding, precision)
     if not wrong:
         return None
-    _, name, off, allowed = max(wrong, key=lambda w: (w[0] != w[0], w[0]))
-    return f"{name} is off by {off:.1e} after {STEPS} steps, at most {allowed:.1e} is allowed"
+    name, distance, allowed = max(wrong, key=lambda w: (w[1] != w[1], w[1] / w[2]))
+    what = name if name in wanted.numbers else f"what is added to {name}"
+    return f"{what} is off by {distance:.1e} after {STEPS} steps, at most {allowed:.1e} is allowed"
 
 
-def _off_number(a: float, b: float) -> float:
-    return abs(a - b) / (abs(b) or 1.0)
+def _distances(found: Computed, wanted: Computed, precision: str, xp: Any) -> dict[str, float]:
+    """Return how far everything is from what is wanted, as a share of that."""
+    numbers = {name: _off_number(found.numbers[name], value, precision) for name, value in wanted.numbers.items()}
+    moved = {
+        name: _norm(found.moved[name] - array, xp) / _size(array, precision, xp) for name, array in wanted.moved.items()
+    }
+    return numbers | moved
+
+
+def _too_far(
+    off: Mapping[str, float], usual: Mapping[str, float], rounding: Mapping[str, float], precision: str
+) -> list[tuple[str, float, float]]:
+    """Return the name of what is too far from what is wanted, its distance, and what is allowed."""
+    allowed = {name: bound(usual[name], precision, 100) + rounding.get(name, 0.0) for name in off}
+    return [(name, off[name], allowed[name]) for name in off if not off[name] <= allowed[name]]
+
+
+def _off_number(a: float, b: float, precision: str) -> float:
+    return abs(a - b) / max(abs(b), _NOTHING[storage_dtype(precision)])
+
+
+def _size(wanted: Any, precision: str, xp: Any) -> float:
+    least: float = _NOTHING[storage_dtype(precision)] * math.prod(wanted.shape) ** 0.5
+    return max(_norm(wanted, xp), least)
 
 
 def _norm(a: Any, xp: Any) -> float:

@@ -1,0 +1,117 @@
+"""A list of operations as calls: each kernel and product with its addresses, ready to launch or to capture."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from gdkernels_cupy.cuda.device import CudaDevice
+from gdkernels_cupy.graphs import operations as ops
+from gdkernels_cupy.graphs.calls import KernelCall, calls_of, next_batch
+from gdkernels_cupy.graphs.memory_plan import NEXT
+from gdkernels_cupy.graphs.operations import OperationList
+from gdkernels_cupy.graphs.products import Matmul, UnsupportedProductError, shape_key
+from gdkernels_cupy.graphs.session_memory import SessionAddresses
+
+__all__ = ["BoundSteps", "StepBinder", "bound_call", "do"]
+
+_log = logging.getLogger("gdkernels")
+
+
+@dataclass(frozen=True)
+class BoundSteps:
+    """What a step calls, for even and odd steps: what gathers ahead of it, and the rest."""
+
+    gathers: tuple[list[Callable[[], None]], ...]
+    rest: tuple[list[Callable[[], None]], ...]
+
+
+class StepBinder:
+    """Binds lists of operations to a device.
+
+    Parameters
+    ----------
+    batch
+        The records of a full batch.
+    algorithms
+        Those of products, by what they were chosen for; others are added.
+    streamed
+        Whether each step gathers the batch of the next.
+
+    Attributes
+    ----------
+    products
+        What the algorithms of the products so far are kept under.
+    """
+
+    def __init__(
+        self, device: CudaDevice, precision: str, batch: int, algorithms: dict[str, str], *, streamed: bool
+    ) -> None:
+        self._device, self._precision, self._batch = device, precision, batch
+        self._algorithms, self._streamed = algorithms, streamed
+        self.products: set[str] = set()
+
+    def bound(self, op_list: OperationList, at: SessionAddresses, module: Any) -> BoundSteps:
+        """Return the calls of a step.
+
+        Raises
+        ------
+        UnsupportedProductError
+            Where cuBLAS has no algorithm for a product.
+        """
+        if not self._streamed:
+            return BoundSteps(([],), (self._bound_list(op_list, op_list.operations, at, module),))
+        gathers, rest = [], []
+        for suffix in ("", NEXT):
+            here = replace(at, suffix=suffix)
+            ahead = replace(here, ahead=True)
+            first = bound_call(next_batch(self._batch, ahead), module)
+            fetched = [op for op in op_list.operations if isinstance(op, ops.GatherRows)]
+            gathers.append([first, *self._bound_list(op_list, fetched, ahead, module)])
+            others = [op for op in op_list.operations if not isinstance(op, ops.GatherRows)]
+            rest.append(self._bound_list(op_list, others, here, module))
+        return BoundSteps(tuple(gathers), tuple(rest))
+
+    def _bound_list(
+        self, op_list: OperationList, operations: Iterable[ops.Operation], at: SessionAddresses, module: Any
+    ) -> list[Callable[[], None]]:
+        bound: list[Callable[[], None]] = []
+        for operation in operations:
+            if isinstance(operation, ops.MatrixProduct):
+                bound.append(self._bound_product(operation, at))
+            else:
+                bound += [bound_call(call, module) for call in calls_of(operation, op_list, self._batch, at)]
+        return bound
+
+    def _bound_product(self, product: ops.MatrixProduct, at: SessionAddresses) -> Callable[[], None]:
+        key = shape_key(product)
+        self.products.add(key)
+        matmul, known = Matmul(product, self._precision, at), self._algorithms.get(key)
+        handle, workspace, stream = self._device.handle, self._device.workspace.address, self._device.stream
+        # It runs once, on memory in which nothing is yet: what cublasLt refuses to run must show before training.
+        if not matmul.settle(handle, known, workspace, stream.ptr):
+            raise UnsupportedProductError(product, key)
+        assert matmul.algorithm is not None
+        self._algorithms[key] = matmul.algorithm.hex()
+        if known not in (None, self._algorithms[key]):
+            _log.warning(
+                "the plan's algorithm for the product %s is none of cuda:%d: another is taken, and bits may differ",
+                key,
+                self._device.number,
+            )
+        return lambda: matmul(handle, workspace, stream.ptr)
+
+
+def bound_call(call: KernelCall, module: Any) -> Callable[[], None]:
+    """Return the launch of a kernel of this module."""
+    kernel = module.get_function(call.name)
+    grid, block, arguments = call.shape.grid, call.shape.block, call.arguments
+    return lambda: kernel(grid, block, arguments)
+
+
+def do(calls: Iterable[Callable[[], None]]) -> None:
+    """Call each."""
+    for call in calls:
+        call()

@@ -1,0 +1,115 @@
+"""Which persistent kernel fits a network and a device: the sources in the order in which they are tried."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import product
+from typing import Any
+
+from gdkernels.backend.program import Program
+from gdkernels.errors import TraceError
+from gdkernels.lowering.steps import ScheduleError
+from gdkernels.lowering.task import ScheduledTask, schedule_prediction, schedule_training
+from gdkernels_cupy.graphs.source import CUDA_FUNCTIONS
+from gdkernels_cupy.persistent.launch_device import DeviceProperties
+from gdkernels_cupy.persistent.shape import FORMATS, WIDEST
+from gdkernels_cupy.persistent.source import KernelSource, write_source
+
+__all__ = ["PLAN_SPILLED", "applies", "fitting", "sources_of", "tasks_of", "unfit"]
+
+PLAN_SPILLED = "parked"  # what plans call the gradients that are spilled: a format
+
+_WARPS = (8, 4)  # in a CTA, in the order in which they are tried
+_OLDEST = 80  # compute capability with these matrix instructions and asynchronous copies
+
+
+def applies(program: Program, widths: Sequence[int], precision: str, properties: DeviceProperties) -> str | None:
+    """Return why the persistent kernel cannot run this, or None if it can.
+
+    Parameters
+    ----------
+    widths
+        Of the input and of every layer.
+    """
+    reason = unfit(widths, precision, properties)
+    if reason is None:
+        try:
+            step, prediction = tasks_of(program)
+            next(fitting(step, prediction, widths, precision, properties.shared_bytes, {}))
+        except (TraceError, ScheduleError) as error:
+            return str(error)
+    return reason
+
+
+def sources_of(program: Program, widths: Sequence[int], precision: str, shared_bytes: int) -> Iterator[KernelSource]:
+    """Yield the sources that fit a device with so much shared memory a CTA, in the order in which they are tried.
+
+    Raises
+    ------
+    TraceError, ScheduleError
+        Where none does.
+    """
+    yield from fitting(*tasks_of(program), widths, precision, shared_bytes, {})
+
+
+def unfit(widths: Sequence[int], precision: str, properties: DeviceProperties) -> str | None:
+    """Return why no kernel is for such a network, precision or device; None where one may be."""
+    if precision not in FORMATS:
+        return f"it computes in {' and '.join(FORMATS)}, not in {precision}"
+    if max(widths) > WIDEST:
+        return f"a layer has {max(widths)} units, at most {WIDEST} stay on the chip"
+    if properties.capability < _OLDEST:
+        return f"it needs compute capability {_OLDEST / 10}, the device has {properties.capability / 10}"
+    return None
+
+
+def tasks_of(program: Program) -> tuple[ScheduledTask | None, ScheduledTask]:
+    """Return the step of a program, if it has one, and its prediction, as they are scheduled for this engine."""
+    step = schedule_training(program, CUDA_FUNCTIONS) if program.optimizer is not None else None
+    return step, schedule_prediction(program, CUDA_FUNCTIONS)
+
+
+def fitting(
+    step: ScheduledTask | None,
+    prediction: ScheduledTask,
+    widths: Sequence[int],
+    precision: str,
+    shared_bytes: int,
+    wished: Mapping[str, Any],
+) -> Iterator[KernelSource]:
+    """Yield the sources that fit, best ones first: with few gradients that leave the registers between tiles.
+
+    Among those, with many warps in a CTA, and with more than one step of a gradient unrolled.
+
+    Parameters
+    ----------
+    wished
+        Which of them a plan names, as ``parked`` (the gradients that are spilled), ``warps`` and ``at_once``.
+
+    Raises
+    ------
+    ScheduleError
+        Where none fits; it says why, for each number of warps, of the one that needs the fewest registers.
+    """
+    reasons: dict[int, str] = {}
+    found = False
+    sizes, form = prediction.sizes, FORMATS[precision]
+    parts = range(len(widths) if step is not None else 1)
+    spilled, shapes = _values(wished, PLAN_SPILLED, parts), _values(wished, "warps", _WARPS)
+    for spilled_gradients, warps in product(spilled, shapes):
+        for at_once in dict.fromkeys(_values(wished, "at_once", (1 if spilled_gradients else form.at_once[warps], 1))):
+            try:
+                unrolled = replace(form, at_once={warps: at_once})
+                yield write_source(
+                    step, prediction, sizes, unrolled, warps, shared_bytes, spilled_gradients=spilled_gradients
+                )
+                found = True
+            except ScheduleError as error:
+                reasons[warps] = str(error)
+    if not found:
+        raise ScheduleError("; ".join(reasons.values()))
+
+
+def _values(wished: Mapping[str, Any], name: str, usual: Iterable[int]) -> Iterable[int]:
+    return (wished[name],) if name in wished else usual

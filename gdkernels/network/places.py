@@ -1,0 +1,82 @@
+"""The places where a network may compute, one after the other: what was asked for, and what has failed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from gdkernels.backend import Backend, Plan
+from gdkernels.dispatch.array_api import choose_for, on_host
+from gdkernels.dispatch.binding import Binding
+from gdkernels.dispatch.workload import Workload
+from gdkernels.errors import BackendError
+
+__all__ = ["Places"]
+
+
+class Places:
+    """Chooses where a network computes. A backend that fails is followed by the next, unless somebody named it.
+
+    Parameters
+    ----------
+    backend, device
+        As for `gdkernels.MLP`.
+    move
+        Called with the next binding: moves the parameters there.
+    left
+        The bindings before, whose arrays somebody may have kept.
+    """
+
+    def __init__(
+        self,
+        backend: str | Backend,
+        device: str | None,
+        move: Callable[[Binding], None],
+        left: Sequence[Binding] = (),
+    ) -> None:
+        self._backend, self._device, self._move = backend, device, move
+        self._failed: dict[str, str] = {}  # backends, and what they failed with
+        self._left = list(left)
+
+    def named(self, backend: Backend, device: str) -> Places:
+        """Return the only place there is from now on."""
+        return Places(backend, device, self._move, self._left)
+
+    def first(self, X: Any, job: Workload | None, precision: str, planned: Plan | None = None) -> None:
+        """Move to the best place that takes the parameters.
+
+        Raises
+        ------
+        BackendError
+            If there is none, or if the one that somebody named does not.
+        """
+        while True:
+            choice = choose_for(X, self._backend, self._device, precision, job, planned, self._failed)
+            guessed = choice.guessed and on_host(X)
+            try:
+                return self._move(Binding(choice.backend, choice.device, precision, choice.reason, guessed))
+            except BackendError as error:
+                if not guessed:
+                    raise
+                self._failed[choice.backend.name], planned = str(error), None
+
+    def after(self, binding: Binding, error: BackendError, X: Any, job: Workload | None) -> bool:
+        """Move to the place after one that failed; return whether there is one, and the parameters are there."""
+        if not binding.guessed or not on_host(X):
+            return False
+        before = dict(self._failed)
+        self._failed[binding.backend.name] = str(error)
+        try:
+            self.first(X, job, binding.precision)
+        except BackendError:  # nothing else runs here, or the device gives the parameters back no more
+            self._failed = before
+            return False
+        self._left.append(binding)
+        return True
+
+    def reachable(self, a: Any, binding: Binding) -> Any:
+        """Return an array that `binding` can take: one from a place that was left comes over the host."""
+        if binding.backend.owns(a):
+            return a
+        former = next((place for place in self._left if place.backend.owns(a)), None)
+        return a if former is None else former.to_numpy(a)

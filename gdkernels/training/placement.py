@@ -1,0 +1,180 @@
+"""The data of a fit where its network computes, with what measures it; placed anew when the network moves."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import Any
+
+from gdkernels.backend import Executable, Plan
+from gdkernels.data.batches import Batches
+from gdkernels.data.records import Records
+from gdkernels.data.stored import Stored
+from gdkernels.data.stored.windows import Windows
+from gdkernels.dispatch.binding import Binding
+from gdkernels.dispatch.footprint import Footprint, check_state, footprint
+from gdkernels.dispatch.workload import Workload
+from gdkernels.errors import BackendError, InputError
+from gdkernels.metrics import Metric
+from gdkernels.system.profiling import phase
+from gdkernels.training.epoch_runner import EpochRunner
+from gdkernels.training.evaluator import Evaluator
+from gdkernels.training.history import History
+
+__all__ = ["Given", "Placed", "Placement"]
+
+_log = logging.getLogger("gdkernels")
+
+
+@dataclass(frozen=True)
+class Given:
+    """The data of a fit, as the user gave them; `batches` where they are a source of those."""
+
+    X: Any
+    Y: Any
+    sample_weight: Any
+    validation: float | tuple[Any, ...] | Stored | None
+    batches: Batches | None
+
+    @property
+    def first(self) -> tuple[Any, Any]:
+        """X and Y that tell where to compute, and how columns are called."""
+        return (self.X, self.Y) if self.batches is None else self.batches.sample[:2]
+
+
+@dataclass(frozen=True)
+class Placed:
+    """What a fit runs on, all of one binding."""
+
+    binding: Binding
+    train: Records | Windows | Batches
+    evaluator: Evaluator
+    executable: Executable
+
+
+class Placement:
+    """Places what was given where the network computes; where that backend fails, on the next one.
+
+    Parameters
+    ----------
+    runner
+        The runner of the epochs, whose network decides where.
+    given
+        The data.
+    metrics
+        The figures that are measured after each epoch, by name.
+    workload
+        A function from the number of records to the job.
+    planned
+        The plan of a checkpoint.
+    context
+        Keeps the device of the network the current one, from the first placing on.
+    """
+
+    def __init__(
+        self,
+        runner: EpochRunner,
+        given: Given,
+        metrics: dict[str, Metric],
+        workload: Callable[[int], Workload],
+        planned: Plan | None,
+        context: ExitStack,
+    ) -> None:
+        self._runner, self._given, self._metrics = runner, given, metrics
+        self._workload, self._planned, self._context = workload, planned, context
+        self._now: Placed | None = None
+
+    @property
+    def now(self) -> Placed:
+        """What was given, where the network computes now.
+
+        Raises
+        ------
+        BackendError
+            If neither this backend takes it, nor another that may come after it.
+        InputError
+            For data that does not fit the network.
+        """
+        binding = self._runner.network.binding
+        if self._now is None or self._now.binding is not binding:
+            self._now = self._placed()
+        return self._now
+
+    def elsewhere(self, error: BackendError) -> bool:
+        """Move to the next backend after an error of this one; return whether there is one."""
+        return self._runner.network.leave(error, self._given.first[0], self._workload)
+
+    def tell(self, history: History) -> None:
+        """Write into the history of a fit where it runs now, and what that takes."""
+        now = self.now
+        history.plan, history.origin, history.reason = now.executable.plan, now.executable.origin, now.binding.reason
+        history.memory = None
+        if now.binding.on_host:
+            needs = _footprint(now, self._job(now.train))
+            told = needs.as_dict()
+            history.memory = told["total"]
+            _log.info("memory: %s", needs, extra={"told": {"event": "memory", **told}})
+
+    def _placed(self) -> Placed:
+        while True:
+            try:
+                return self._placed_here()
+            except BackendError as error:
+                if not self.elsewhere(error):
+                    raise
+
+    def _placed_here(self) -> Placed:
+        network, runner, batches = self._runner.network, self._runner, self._given.batches
+        first = self._given.first
+        binding = self._context.enter_context(network.bound(first[0], self._workload, self._planned))
+        if binding.on_host:
+            check_state(self._workload(1), binding.precision)
+        with phase("checking records"), network.naming(*first):
+            given = self._given
+            data = runner.place(given.X, given.Y, given.sample_weight) if batches is None else batches
+            train, held_out = self._held_out(data)
+        evaluator = Evaluator(network, train, held_out, self._metrics)
+        planned = self._planned
+        with phase("compiling"):
+            executable = runner.prepare(self._job(train), None if planned is None else binding.choices_of(planned))
+        return Placed(binding, train, evaluator, executable)
+
+    def _job(self, train: Records | Windows | Batches) -> Workload:
+        return replace(self._workload(1), records=train.size if isinstance(train, Batches) else len(train))
+
+    def _held_out(
+        self, data: Records | Windows | Batches
+    ) -> tuple[Records | Windows | Batches, Records | Windows | None]:
+        """Return the records to train on, and those to validate on."""
+        validation = self._given.validation
+        if validation is None:
+            return data, None
+        if isinstance(validation, Stored):
+            return data, self._runner.place(validation, None, None)
+        if isinstance(validation, tuple):
+            if len(validation) not in (2, 3):
+                raise InputError(
+                    f"validation must be a share, (X, Y) or (X, Y, sample_weight), got {len(validation)} things"
+                )
+            X, Y, *weights = validation
+            return data, self._runner.place(X, Y, *(weights or [None]), of="the validation ")
+        if not (isinstance(validation, (int, float)) and 0 < validation < 1):
+            raise InputError(f"validation must be a share between 0 and 1, (X, Y), Stored or None, got {validation!r}")
+        if isinstance(data, Batches):
+            raise InputError(f"validation={validation:g} cannot be a share of batches; give validation=(X, Y)")
+        return data.split(validation, self._runner.network.seed)
+
+
+def _footprint(now: Placed, job: Workload) -> Footprint:
+    """Return what a fit takes of the host's memory."""
+    executable, evaluator = now.executable, now.evaluator
+    return footprint(
+        job,
+        executable.plan.precision,
+        compiled=executable.origin == "compiled",
+        rows=executable.plan.choices.get("rows_at_a_time", job.batch),
+        records=max((d.bytes for d in (now.train, evaluator.held_out) if isinstance(d, Windows)), default=0),
+        judged=evaluator.at_once,
+    )
