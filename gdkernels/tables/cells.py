@@ -8,11 +8,57 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Cells"]
+__all__ = ["Block", "Cells"]
 
 Rows = npt.NDArray[Any] | slice
+Codes = npt.NDArray[np.int32]
 
 _BETWEEN = "\0"  # in no text file: `gdkernels.tables.streams.encoding_of` refuses it
+_REPEATED = 4  # times that each different cell of a block is there, on average, for these to be kept
+
+
+class _Places(dict[str, int]):
+    """By cell its place, by the order in which somebody asks."""
+
+    def __missing__(self, cell: str) -> int:
+        place = self[cell] = len(self)
+        return place
+
+
+class Block:
+    """Some thousand cells of a column.
+
+    Attributes
+    ----------
+    text
+        The cells with NUL between them.
+    """
+
+    def __init__(self, text: str, count: int) -> None:
+        self.text, self._count = text, count
+        self._distinct: tuple[list[str], Codes] | None = None
+
+    def __len__(self) -> int:
+        return self._count
+
+    def tolist(self) -> list[str]:
+        """Return the cells one by one: for what cannot be told of all of them at once."""
+        return self.text.split(_BETWEEN)
+
+    def distinct(self) -> tuple[list[str], Codes]:
+        """Return the cells that differ, in the order in which they come, and for each cell its place among them."""
+        if self._distinct is not None:
+            return self._distinct
+        places = _Places()
+        codes = np.fromiter(map(places.__getitem__, self.tolist()), np.int32, self._count)
+        found = list(places), codes
+        if _REPEATED * len(places) <= self._count:  # others would need the memory of all cells
+            self._distinct = found
+        return found
+
+    def first(self, count: int) -> list[str]:
+        """Return the first cells."""
+        return self.text.split(_BETWEEN, count)[:count]
 
 
 class Cells:
@@ -70,14 +116,14 @@ class Cells:
         """Return so many cells that `texts` hold, each of them some with NUL between."""
         return cls([_BETWEEN.join(texts)], [count], delimiter)
 
-    def blocks(self) -> Iterator[tuple[str, list[str]]]:
-        """Yield the cells, some thousands at a time, in one string with NUL between and one by one."""
+    def blocks(self) -> Iterator[Block]:
+        """Yield the cells, some thousands at a time."""
         if self.rows is not None:
-            cells = self.tolist()
-            yield _BETWEEN.join(cells), cells
+            if cells := self.tolist():
+                yield Block(_BETWEEN.join(cells), len(cells))
             return
-        for block in self.texts:
-            yield block, block.split(_BETWEEN)
+        for text, count in zip(self.texts, self.counts, strict=True):
+            yield Block(text, count)
 
     def tolist(self) -> list[str]:
         """Return all the cells."""
@@ -91,6 +137,8 @@ class Cells:
 
     def take(self, rows: Rows) -> Cells:
         """Return some of the cells, by their numbers, a mask or a slice."""
+        if isinstance(rows, slice) and rows == slice(None):
+            return self
         chosen = np.arange(len(self))[rows] if self.rows is None else self.rows[rows]
         taken = Cells(self.texts, self.counts, self.delimiter)
         taken.rows = chosen

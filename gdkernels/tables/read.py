@@ -142,8 +142,8 @@ def _findings(
             if isinstance(column, Cells):
                 found = evidence.setdefault(name, Evidence(column.delimiter, missing))
                 first = done
-                for joined_cells, block in column.blocks():
-                    found.add(joined_cells, block, first)
+                for block in column.blocks():
+                    found.add(block, first)
                     first += len(block)
         done += len(table)
         if bar is not None:

@@ -6,7 +6,6 @@ import pytest
 
 from gdkernels.tables.polars_columns import raw_polars_column
 
-
 LARGE = 2**53 + 1  # which float64 cannot hold
 
 
