@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Block", "Cells"]
+__all__ = ["Block", "Cells", "Distinct"]
 
 Rows = npt.NDArray[Any] | slice
-Codes = npt.NDArray[np.int32]
 
 _BETWEEN = "\0"  # in no text file: `gdkernels.tables.streams.encoding_of` refuses it
 _REPEATED = 4  # times that each different cell of a block is there, on average, for these to be kept
 
 
-class _Places(dict[str, int]):
-    """By cell its place, by the order in which somebody asks."""
+@dataclass(frozen=True)
+class Distinct:
+    """The cells of a block that differ, in the order in which they come.
 
-    def __missing__(self, cell: str) -> int:
-        place = self[cell] = len(self)
-        return place
+    Attributes
+    ----------
+    cells, rows
+        Each of them, and where it is first.
+    places
+        For each cell of the block its place among them.
+    """
+
+    cells: list[str]
+    rows: list[int]
+    places: npt.NDArray[np.int32]
 
 
 class Block:
@@ -36,7 +45,7 @@ class Block:
 
     def __init__(self, text: str, count: int) -> None:
         self.text, self._count = text, count
-        self._distinct: tuple[list[str], Codes] | None = None
+        self._distinct: Distinct | None = None
 
     def __len__(self) -> int:
         return self._count
@@ -45,14 +54,17 @@ class Block:
         """Return the cells one by one: for what cannot be told of all of them at once."""
         return self.text.split(_BETWEEN)
 
-    def distinct(self) -> tuple[list[str], Codes]:
-        """Return the cells that differ, in the order in which they come, and for each cell its place among them."""
+    def distinct(self) -> Distinct:
+        """Return the cells that differ."""
         if self._distinct is not None:
             return self._distinct
-        places = _Places()
-        codes = np.fromiter(map(places.__getitem__, self.tolist()), np.int32, self._count)
-        found = list(places), codes
-        if _REPEATED * len(places) <= self._count:  # others would need the memory of all cells
+        known: dict[str, int] = {}  # by cell, where it is first
+        firsts = np.fromiter(map(known.setdefault, self.tolist(), range(self._count)), np.int32, self._count)
+        rows = list(known.values())
+        places = np.empty(self._count, np.int32)
+        places[rows] = np.arange(len(rows), dtype=np.int32)
+        found = Distinct(list(known), rows, places[firsts])
+        if _REPEATED * len(rows) <= self._count:  # others would need the memory of all cells
             self._distinct = found
         return found
 

@@ -22,7 +22,7 @@ _AT_ONCE = 8192  # cells: their arrays stay in a processor's cache
 _WORD, _WORDS = 8, 2  # figures in a word, and words at most: a longer number is left to float()
 _BEFORE = _WORD * _WORDS  # bytes in front of the text, as a word is read backwards from its last figure
 
-_ZERO, _POINT, _MINUS = (np.uint8(ord(sign)) for sign in "0.-")
+_ZERO, _POINT, _MINUS, _PLUS = (np.uint8(ord(sign)) for sign in "0.-+")
 _EXACT = np.uint64(2**53)  # float64 holds all whole numbers up to this one,
 _POWERS = 10.0 ** np.arange(_BEFORE + 1)  # and these: a quotient of two is rounded once, as float() does it
 _TENS = np.array([10**k for k in range(_BEFORE + 1)], np.uint64)
@@ -54,7 +54,7 @@ class Decimals:
     starts, ends
         Where each cell begins and ends in the text.
     padded
-        Whether a cell begins with a zero before another figure, after a minus or none.
+        Whether a cell begins with a zero before another figure, after a sign or none.
     """
 
     values: Floats
@@ -67,7 +67,7 @@ class Decimals:
 def decimals(text: str) -> Decimals:
     """Return the numbers that cells of ASCII spell, which have NUL between them.
 
-    A plain decimal has figures, and may have a minus before and a point among them.
+    A plain decimal has figures, and may have a sign before and a point among them.
     """
     bytes_ = np.frombuffer(b"\0" * _BEFORE + text.encode("ascii") + b"\0", np.uint8)
     starts, points, ends = _bounds(bytes_[_BEFORE:], has_points="." in text)
@@ -102,8 +102,9 @@ def _bounds(text: Bytes, *, has_points: bool) -> tuple[Places, Places, Places]:
 
 def _values(bytes_: Bytes, starts: Places, points: Places, ends: Places) -> tuple[Floats, Places, bool]:
     """Return the numbers of some cells, which are none, and whether one begins with a zero before another figure."""
-    negative = bytes_.take(starts) == _MINUS
-    starts += negative
+    signs = bytes_.take(starts)
+    negative = signs == _MINUS
+    starts += negative | (signs == _PLUS)
     zeros = np.flatnonzero(bytes_.take(starts) == _ZERO)
     padded = bool((bytes_.take(starts.take(zeros) + 1) - _ZERO < 10).any())
     figures = points - starts

@@ -38,6 +38,7 @@ Format = NumberFormat | str
 Key = tuple[Format, ...]
 
 _CERTAIN_POINT = re.compile(r"(?:^|\0)[^.\0]*\.(?:[0-9]{0,2}|[0-9]{4,})(?:[eE\s][^\0]*)?(?:\0|$)")
+_PHONE = re.compile(r"(?:^|\0)\s*\+[0-9]{7,}\s*(?:\0|$)")
 _WHOLE, _POINT = number_formats_of("1"), number_formats_of("1.5")
 # Two meanings of the same cells between which they cannot decide.
 _SWAPPED = {
@@ -89,9 +90,9 @@ class Evidence:
         plain = None if self._own_gaps else plain_numbers(block)
         if plain is not None and self._add_plain(block, plain, first):
             return plain.values
-        cells, places = block.distinct()
-        counts = np.bincount(places, minlength=len(cells)).tolist()
-        for place, (cell, count) in enumerate(zip(cells, counts, strict=True)):
+        distinct = block.distinct()
+        counts = np.bincount(distinct.places, minlength=len(distinct.cells)).tolist()
+        for cell, row, count in zip(distinct.cells, distinct.rows, counts, strict=True):
             text = cell.strip()
             if text in MISSING or text in self._own_gaps:
                 continue
@@ -113,7 +114,7 @@ class Evidence:
                 if len(seen.distinct) < _UNITS:
                     seen.distinct.add(text)
                 continue
-            seen = _Seen(count, first + int(np.argmax(places == place)), text, {text})
+            seen = _Seen(count, first + row, text, {text})
             if key is not None:
                 self._seen[key] = seen
             elif text.casefold() in _DATE_GAPS:
@@ -129,7 +130,9 @@ class Evidence:
         gaps_of_text = all(cell.strip() in MISSING for cell in plain.gaps)  # others would be values among text
         if not count:
             return gaps_of_text
-        if np.isinf(plain.values).any() or "+" in block.text or not gaps_of_text:
+        if np.isinf(plain.values).any() or not gaps_of_text:
+            return False
+        if "+" in block.text and _PHONE.search(block.text):  # a code
             return False
         key = _WHOLE
         if "." in block.text:

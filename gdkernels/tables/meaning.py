@@ -107,15 +107,15 @@ def _numbers(block: Block, reading: Reading) -> tuple[Floats, Mask | None]:
     style = reading.number_format
     if style == PLAIN and reading.gaps == NUMBER.gaps and (plain := plain_numbers(block)) is not None:
         return plain.values, None
-    cells, places = block.distinct()
-    values, odd = np.empty(len(cells)), np.zeros(len(cells), bool)
+    distinct = block.distinct()
+    values, odd = np.empty(len(distinct.cells)), np.zeros(len(distinct.cells), bool)
     sentinels = frozenset(reading.sentinels)
-    for k, cell in enumerate(cells):
+    for k, cell in enumerate(distinct.cells):
         text = cell.strip()
         number = None if reading.is_gap(text) else style.value(text)
         odd[k] = number is None and not reading.is_gap(text) and not reading.lenient
         values[k] = np.nan if number is None or number in sentinels else number
-    return values[places], odd[places] if odd.any() else None
+    return values[distinct.places], odd[distinct.places] if odd.any() else None
 
 
 def _without(values: Floats, reading: Reading) -> Floats:
@@ -129,13 +129,13 @@ def _text(cells: Cells, blocks: Iterable[Block], reading: Reading, *, folded_gap
     places: dict[str, int] = {}
     codes = []
     for block in blocks:
-        distinct, within = block.distinct()
-        for cell in distinct:
+        distinct = block.distinct()
+        for cell in distinct.cells:
             if cell not in known:
                 text = cell.strip()
                 gap = reading.is_gap(text) or (folded_gaps and text.casefold() in reading.gaps)
                 known[cell] = -1 if gap else places.setdefault(reading.spelled(text), len(places))
-        codes.append(np.array([known[cell] for cell in distinct], np.int32)[within])
+        codes.append(np.array([known[cell] for cell in distinct.cells], np.int32)[distinct.places])
     levels = sorted(places)
     rank = np.empty(len(places) + 1, np.int32)
     rank[[places[level] for level in levels]] = np.arange(len(levels), dtype=np.int32)

@@ -44,7 +44,7 @@ def plain_numbers(block: Block) -> PlainNumbers | None:
     if any(plain_number(cell) is None and cell.strip() not in _GAPS for cell in block.first(3)):
         return None  # as nearly all text shows
     padded = " " in text or "\t" in text
-    if ("+" in text or padded) and _PADDED_CODE.search(text):
+    if padded and _PADDED_CODE.search(text):
         return None
     found = decimals(text)
     if found.padded:

@@ -1,6 +1,7 @@
 """Plain decimals are read many at a time: what float() makes of each, to the last bit, or not at all."""
 
 import random
+import re
 import struct
 
 import numpy as np
@@ -15,7 +16,7 @@ from gdkernels.tables.plain import plain_numbers
 FIGURES = st.text("0123456789", max_size=20)
 DECIMALS = st.builds(
     lambda sign, whole, point, fraction: f"{sign}{whole}{point}{fraction}",
-    st.sampled_from(["", "-"]),
+    st.sampled_from(["", "-", "+"]),
     FIGURES,
     st.sampled_from(["", "."]),
     FIGURES,
@@ -23,6 +24,7 @@ DECIMALS = st.builds(
 # Everything that a figure could be taken for: its neighbours in ASCII, signs, exponents, spaces, several points.
 ODD = st.text(r"0123456789.-+eE_ ,/:;()*'&xinfaNAT" + "\t\x01\x1e\x1f\x7f", max_size=20)
 FLOATS = st.floats(allow_nan=False).map(repr)
+UNSIGNED = re.compile("^[-+]")
 
 
 def bits(value):
@@ -36,17 +38,19 @@ def check(cells):
     others = set(found.others.tolist())
     assert len(found.values) == len(cells)
     for k, cell in enumerate(cells):
-        figures = cell.removeprefix("-").replace(".", "", 1)
+        figures = UNSIGNED.sub("", cell).replace(".", "", 1)
         plain = figures.isdigit() and figures.isascii() and len(figures) <= 16 and int(figures) <= 2**53
         assert (k not in others) == plain, cell
         assert bits(found.values[k]) == bits(float(cell) if plain else np.nan), cell
         assert cell == text[found.starts[k] : found.ends[k]]
-    codes = [cell.removeprefix("-")[:2] for cell in cells]
+    codes = [UNSIGNED.sub("", cell)[:2] for cell in cells]
     assert found.padded == any(code.isdigit() and len(code) == 2 and code[0] == "0" for code in codes)
 
 
 @given(st.lists(DECIMALS | ODD | FLOATS, min_size=1, max_size=40))
-@example(["-0", "-0.0", "0", "0.", ".0", "-.0", ".", "-", "", "-.", "..", "1..", "1.2.3", "--1", "1-", "1-2"])
+@example(
+    ["-0", "-0.0", "0", "0.", ".0", "-.0", ".", "-", "", "-.", "..", "1..", "1.2.3", "--1", "1-", "1-2", "+0", "+-1"]
+)
 @example(["9007199254740992", "9007199254740993", "900719925474099.3", "0.9007199254740993", "9999999999999999"])
 @example(["12345678", "123456789", "1234567.8", "12345678.9", "0.12345678", "0.123456789", "1234567890123456"])
 @example(["1,5", "1/5", "1:5", "1e5", "1E5", "+1", " 1", "1 ", "1_0", "inf", "nan", "-inf", "0x1", "1\n", "\t"])
