@@ -29,7 +29,7 @@ from gdkernels.tables.table import (
     taken,
 )
 
-__all__ = ["Choices", "are_bare_dates", "choose", "refuse_doubts", "reread"]
+__all__ = ["Choices", "are_bare_dates", "are_whole", "choose", "refuse_doubts", "reread"]
 
 FEW = 20  # of fewer records, all may differ by chance
 NUMBERING = "an identifier: consecutive integers"
@@ -260,7 +260,7 @@ def are_bare_dates(values: Floats) -> bool:
     if not len(values) or not (np.fmin.reduce(values) >= 19000101 and np.fmax.reduce(values) <= 20991231):
         return False
     present = values[~np.isnan(values)]
-    if not _are_whole(present):
+    if not are_whole(present):
         return False
     return all(moment_of(str(int(v)), BARE) is not None for v in np.unique(present))
 
@@ -280,7 +280,7 @@ def _beyond(column: Column, values: Floats) -> str | None:
     return "whole numbers beyond 2^53, which a network cannot tell apart" if whole else None
 
 
-def _are_whole(values: Floats) -> bool:
+def are_whole(values: Floats) -> bool:
     """Return whether all are whole numbers: mostly, the first few tell."""
     pieces = (values[first : first + _PIECE] for first in range(0, len(values), _PIECE))
     return all((piece == np.round(piece)).all() for piece in pieces)
@@ -291,7 +291,7 @@ def _identifier(name: str, values: Floats) -> str | None:
         return None
     span = float(values.max()) - float(values.min())
     # Whole numbers of a smaller range cannot all differ.
-    if span < len(values) - 1 or not _are_whole(values) or count_distinct(values) < len(values):
+    if span < len(values) - 1 or not are_whole(values) or count_distinct(values) < len(values):
         return None
     if span == len(values) - 1:
         return NUMBERING
