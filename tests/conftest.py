@@ -115,6 +115,17 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip(problem)
 
 
+@pytest.fixture
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train on one thread, for what a long training shows that has nothing to do with threads.
+
+    Where two workers of pytest-xdist share two cores, two threads in each wait for each other in loops: what takes ten
+    seconds on one thread then takes two minutes.
+    """
+    for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        monkeypatch.setenv(name, "1")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def cache_directory(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Compile into a folder that workers, child processes and later sessions share, and not into the user's.

@@ -3,16 +3,74 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Cells"]
+__all__ = ["Block", "Cells", "Distinct"]
 
 Rows = npt.NDArray[Any] | slice
 
 _BETWEEN = "\0"  # in no text file: `gdkernels.tables.streams.encoding_of` refuses it
+_REPEATED = 4  # times that each different cell of a block is there, on average, for these to be kept
+
+
+@dataclass(frozen=True)
+class Distinct:
+    """The cells of a block that differ, in the order in which they come.
+
+    Attributes
+    ----------
+    cells, rows
+        Each of them, and where it is first.
+    places
+        For each cell of the block its place among them.
+    """
+
+    cells: list[str]
+    rows: list[int]
+    places: npt.NDArray[np.int32]
+
+
+class Block:
+    """Some thousand cells of a column.
+
+    Attributes
+    ----------
+    text
+        The cells with NUL between them.
+    """
+
+    def __init__(self, text: str, count: int) -> None:
+        self.text, self._count = text, count
+        self._distinct: Distinct | None = None
+
+    def __len__(self) -> int:
+        return self._count
+
+    def tolist(self) -> list[str]:
+        """Return the cells one by one: for what cannot be told of all of them at once."""
+        return self.text.split(_BETWEEN)
+
+    def distinct(self) -> Distinct:
+        """Return the cells that differ."""
+        if self._distinct is not None:
+            return self._distinct
+        known: dict[str, int] = {}  # by cell, where it is first
+        firsts = np.fromiter(map(known.setdefault, self.tolist(), range(self._count)), np.int32, self._count)
+        rows = list(known.values())
+        places = np.empty(self._count, np.int32)
+        places[rows] = np.arange(len(rows), dtype=np.int32)
+        found = Distinct(list(known), rows, places[firsts])
+        if _REPEATED * len(rows) <= self._count:  # others would need the memory of all cells
+            self._distinct = found
+        return found
+
+    def first(self, count: int) -> list[str]:
+        """Return the first cells."""
+        return self.text.split(_BETWEEN, count)[:count]
 
 
 class Cells:
@@ -70,14 +128,14 @@ class Cells:
         """Return so many cells that `texts` hold, each of them some with NUL between."""
         return cls([_BETWEEN.join(texts)], [count], delimiter)
 
-    def blocks(self) -> Iterator[tuple[str, list[str]]]:
-        """Yield the cells, some thousands at a time, in one string with NUL between and one by one."""
+    def blocks(self) -> Iterator[Block]:
+        """Yield the cells, some thousands at a time."""
         if self.rows is not None:
-            cells = self.tolist()
-            yield _BETWEEN.join(cells), cells
+            if cells := self.tolist():
+                yield Block(_BETWEEN.join(cells), len(cells))
             return
-        for block in self.texts:
-            yield block, block.split(_BETWEEN)
+        for text, count in zip(self.texts, self.counts, strict=True):
+            yield Block(text, count)
 
     def tolist(self) -> list[str]:
         """Return all the cells."""
@@ -91,6 +149,8 @@ class Cells:
 
     def take(self, rows: Rows) -> Cells:
         """Return some of the cells, by their numbers, a mask or a slice."""
+        if isinstance(rows, slice) and rows == slice(None):
+            return self
         chosen = np.arange(len(self))[rows] if self.rows is None else self.rows[rows]
         taken = Cells(self.texts, self.counts, self.delimiter)
         taken.rows = chosen

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -14,7 +15,18 @@ from gdkernels.tables.meaning import labels_of, read_as
 from gdkernels.tables.reading import NUMBER, Finding, Reading
 from gdkernels.tables.table import Column, Floats, NumberColumn, Table, Text, finding_of, number_or_nan, number_text
 
-__all__ = ["CLOCK_PARTS", "DAY_PARTS", "PARTS", "as_labels", "dates_of", "is_whole", "label_of", "numbers_of", "split"]
+__all__ = [
+    "CLOCK_PARTS",
+    "DAY_PARTS",
+    "PARTS",
+    "as_labels",
+    "dates_of",
+    "days_of",
+    "is_whole",
+    "label_of",
+    "numbers_of",
+    "split",
+]
 
 _MEND = "correct or remove it"
 _AGAIN = f"{_MEND}, or train again on cells like it"
@@ -46,14 +58,20 @@ def as_labels(column: Column) -> Text:
 
 def split(column: Text, pattern: str) -> Floats:
     """Return the parts of each date [records, parts], NaN where there is none or it does not follow `pattern`."""
-    parts = np.full((len(column.levels) + 1, len(PARTS)), np.nan)
-    for k, level in enumerate(column.levels):
+    days = days_of(column.levels, pattern)
+    return np.vstack([days, np.full(len(PARTS), np.nan)])[column.codes]  # the code −1 is the last row
+
+
+def days_of(levels: Sequence[str], pattern: str) -> Floats:
+    """Return the parts of dates [dates, parts], NaN where one does not follow `pattern`."""
+    parts = np.full((len(levels), len(PARTS)), np.nan)
+    for k, level in enumerate(levels):
         if (moment := moment_of(level, pattern)) is not None:
             days = (moment - _EPOCH).total_seconds() / 86_400
             time = days % 1
             waves = (wave(turns * 2 * np.pi * time) for turns in (1, 2) for wave in (np.sin, np.cos))
             parts[k] = (days, moment.month, moment.day, moment.weekday(), moment.hour, time, *waves)
-    return np.asarray(parts[column.codes])  # the code −1 is the last row
+    return parts
 
 
 def numbers_of(table: Table, name: str, reading: Reading | None = None) -> Floats:

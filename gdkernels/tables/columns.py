@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from gdkernels.files.schema import require_fields
 from gdkernels.tables.checked import (
@@ -19,6 +20,7 @@ from gdkernels.tables.checked import (
     PARTS,
     as_labels,
     dates_of,
+    days_of,
     is_whole,
     label_of,
     numbers_of,
@@ -27,7 +29,7 @@ from gdkernels.tables.checked import (
 from gdkernels.tables.dates import is_clock
 from gdkernels.tables.meaning import read_as
 from gdkernels.tables.reading import MISSING, NUMBER, TEXT, Reading, date_reading
-from gdkernels.tables.scaling import skewness
+from gdkernels.tables.scaling import median, skewness
 from gdkernels.tables.table import Column, Floats, Table, Text, number_text
 
 __all__ = [
@@ -79,7 +81,7 @@ class Number:
     def fit(cls, name: str, values: Floats, reading: Reading = NUMBER, note: str = "") -> Number | Dropped:
         """Learn from the training rows; `note` is what else is said of the column."""
         gaps = np.isnan(values)
-        present = values[~gaps]
+        present = values[~gaps] if gaps.any() else values
         if not len(present):
             return Dropped(name, "no training row has a value")
         constant = bool(np.all(present == present[0]))
@@ -92,7 +94,7 @@ class Number:
             why.append("skewed, so its logarithm" + (f" of {log:.4g} + it" if log else ""))
         if gaps.any():
             why.append(f"{gaps.mean():.1%} gaps become the median" + (", with an indicator" if indicator else ""))
-        return cls(name, "; ".join(why), float(np.median(present)), log, bool(indicator), reading=reading)
+        return cls(name, "; ".join(why), median(present), log, bool(indicator), reading=reading)
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -112,7 +114,7 @@ def _log_offset(values: Floats) -> float | None:
     if values.min() < 0 or skewness(values) < SKEWED:
         return None
     # With zeros, the scale on which a logarithm bends is that of what is not zero.
-    offset = 0.0 if values.min() > 0 else float(np.median(values[values > 0]))
+    offset = 0.0 if values.min() > 0 else median(values[values > 0])
     return offset if abs(skewness(np.log(values + offset))) < skewness(values) else None
 
 
@@ -196,6 +198,14 @@ def _counts(text: Text) -> dict[str, int]:
     return counts
 
 
+def _median_of_counted(values: Floats, counts: npt.NDArray[np.int64]) -> float:
+    """Return the median of numbers each of which is there so many times."""
+    order = np.argsort(values)
+    upto = np.cumsum(counts[order])
+    middle = np.searchsorted(upto, [(upto[-1] - 1) // 2, upto[-1] // 2], side="right")
+    return float(np.mean(values[order[middle]]))
+
+
 @dataclass(frozen=True)
 class Date:
     """A date, split into the parts that vary."""
@@ -213,16 +223,18 @@ class Date:
     def fit(cls, name: str, column: Text, reading: Reading) -> Date | Dropped:
         """Learn from the training rows."""
         pattern = reading.format
-        values = split(column, pattern)
-        present = values[~np.isnan(values[:, 0])]
+        days = days_of(column.levels, pattern)
+        counts = np.bincount(column.codes[column.codes >= 0], minlength=len(days))
+        seen = (counts > 0) & ~np.isnan(days[:, 0])
+        days, counts = days[seen], counts[seen]
         ones = CLOCK_PARTS if is_clock(pattern) else DAY_PARTS
-        parts = [k for k, part in enumerate(PARTS) if part in ones and len(present) and np.ptp(present[:, k]) > 0]
+        parts = [k for k, part in enumerate(PARTS) if part in ones and len(days) and np.ptp(days[:, k]) > 0]
         if not parts:
             return Dropped(name, "constant: a single date in every training row that has one")
         indicator = bool(np.mean(column.codes < 0) >= GAPS)
         names = tuple(PARTS[k] for k in parts)
         why = f"a {'time' if is_clock(pattern) else 'date'} ({pattern}), split into {', '.join(names)}"
-        fill = tuple(np.median(present[:, parts], axis=0).tolist())
+        fill = tuple(_median_of_counted(days[:, k], counts) for k in parts)
         return cls(name, why, pattern, names, fill, indicator, reading=reading)
 
     @property

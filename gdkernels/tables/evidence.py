@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 
+from gdkernels.tables.cells import Block
 from gdkernels.tables.dates import ISO, patterns_of
 from gdkernels.tables.numbers import PLAIN, NumberFormat, is_code, number_formats_of
-from gdkernels.tables.plain import plain_values
+from gdkernels.tables.plain import PlainNumbers, plain_numbers
 from gdkernels.tables.reading import (
     BOOLEAN,
     MISSING,
@@ -37,6 +38,7 @@ Format = NumberFormat | str
 Key = tuple[Format, ...]
 
 _CERTAIN_POINT = re.compile(r"(?:^|\0)[^.\0]*\.(?:[0-9]{0,2}|[0-9]{4,})(?:[eE\s][^\0]*)?(?:\0|$)")
+_PHONE = re.compile(r"(?:^|\0)\s*\+[0-9]{7,}\s*(?:\0|$)")
 _WHOLE, _POINT = number_formats_of("1"), number_formats_of("1.5")
 # Two meanings of the same cells between which they cannot decide.
 _SWAPPED = {
@@ -77,21 +79,20 @@ class Evidence:
         self._truths: set[str] | None = set()  # how "true" and "false" are spelled, None where there is other text
         self._any = False
 
-    def add(self, joined: str, cells: Sequence[str], first: int = 0) -> Floats | None:
+    def add(self, block: Block, first: int = 0) -> Floats | None:
         """Add cells, and return them as numbers where all are plain ones.
 
         Parameters
         ----------
-        joined
-            The cells with NUL between them.
         first
             The number of the first one's record.
         """
-        values = None if self._own_gaps else plain_values(joined, cells)
-        if values is not None and self._add_plain(joined, cells, values, first):
-            return values
-        rows: dict[str, int] | None = None
-        for cell, count in Counter(cells).items():
+        plain = None if self._own_gaps else plain_numbers(block)
+        if plain is not None and self._add_plain(block, plain, first):
+            return plain.values
+        distinct = block.distinct()
+        counts = np.bincount(distinct.places, minlength=len(distinct.cells)).tolist()
+        for cell, row, count in zip(distinct.cells, distinct.rows, counts, strict=True):
             text = cell.strip()
             if text in MISSING or text in self._own_gaps:
                 continue
@@ -113,11 +114,7 @@ class Evidence:
                 if len(seen.distinct) < _UNITS:
                     seen.distinct.add(text)
                 continue
-            if rows is None:
-                rows = {}
-                for k, other in enumerate(cells):
-                    rows.setdefault(other, k)
-            seen = _Seen(count, first + rows[cell], text, {text})
+            seen = _Seen(count, first + row, text, {text})
             if key is not None:
                 self._seen[key] = seen
             elif text.casefold() in _DATE_GAPS:
@@ -126,24 +123,27 @@ class Evidence:
                 self._codes = seen
         return None
 
-    def _add_plain(self, joined: str, cells: Sequence[str], values: Floats, first: int) -> bool:
+    def _add_plain(self, block: Block, plain: PlainNumbers, first: int) -> bool:
         """Add cells that are plain numbers; return False where a closer look is needed."""
-        present = np.flatnonzero(~np.isnan(values))
-        if not len(present):
-            return all(cell.strip() in MISSING for cell in set(cells))
-        if np.isinf(values[present]).any():
+        present = ~np.isnan(plain.values)
+        count = int(np.count_nonzero(present))
+        gaps_of_text = all(cell.strip() in MISSING for cell in plain.gaps)  # others would be values among text
+        if not count:
+            return gaps_of_text
+        if np.isinf(plain.values).any() or not gaps_of_text:
             return False
-        if "+" in joined or _odd_among(cells, values):
+        if "+" in block.text and _PHONE.search(block.text):  # a code
             return False
         key = _WHOLE
-        if "." in joined:
-            if _CERTAIN_POINT.search(joined) is None:
+        if "." in block.text:
+            if _CERTAIN_POINT.search(block.text) is None:
                 return False
             key = _POINT
         self._any, self._truths = True, None
-        row = int(present[0])
-        seen = self._seen.setdefault(key, _Seen(0, first + row, cells[row].strip(), set()))
-        seen.count += len(present)
+        if key not in self._seen:
+            row = int(np.argmax(present))
+            self._seen[key] = _Seen(0, first + row, block.tolist()[row].strip(), set())
+        self._seen[key].count += count
         return True
 
     def finding(self) -> Finding:
@@ -288,9 +288,3 @@ def _is_like(style: Format, best: Format) -> bool:
     if isinstance(style, str) or isinstance(best, str):
         return isinstance(style, str) and isinstance(best, str)
     return (style.before, style.after) == (best.before, best.after)
-
-
-def _odd_among(cells: Sequence[str], values: Floats) -> bool:
-    """Return whether a gap has a spelling that would be a value among text."""
-    gaps = np.flatnonzero(np.isnan(values)).tolist()
-    return any(cells[k] not in MISSING for k in gaps) and any(cells[k].strip() not in MISSING for k in gaps)

@@ -126,7 +126,7 @@ def _parts(path: Path, source: str, records: int) -> Iterator[UnreadTable]:
             several = lazy.slice(start, at_once).collect()
             for first in range(0, max(len(several), 1), records):
                 part = several.slice(first, records)
-                columns = {name: raw_polars_column(part[name], name, source) for name in schema}
+                columns = {s.name: raw_polars_column(s, s.name, source) for s in part.get_columns()}
                 yield UnreadTable(columns, source, first=start + first)
     # A reader that does not expect a damaged file panics, which is no Exception.
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, MemoryError) as error:

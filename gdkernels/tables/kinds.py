@@ -7,7 +7,6 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-import numpy.typing as npt
 
 from gdkernels.errors import InputError, keyword
 from gdkernels.tables.cells import Cells
@@ -16,10 +15,12 @@ from gdkernels.tables.columns import Category, Date, Dropped, Kind, Number
 from gdkernels.tables.dates import BARE, moment_of
 from gdkernels.tables.meaning import read_as, with_missing
 from gdkernels.tables.reading import NUMBER, Finding, Reading, date_reading, reading_of, with_gaps
+from gdkernels.tables.scaling import count_distinct
 from gdkernels.tables.table import (
     Column,
     Floats,
     NumberColumn,
+    Rows,
     Table,
     Text,
     finding_of,
@@ -28,10 +29,11 @@ from gdkernels.tables.table import (
     taken,
 )
 
-__all__ = ["Choices", "are_bare_dates", "choose", "refuse_doubts", "reread"]
+__all__ = ["Choices", "are_bare_dates", "are_whole", "choose", "refuse_doubts", "reread"]
 
 FEW = 20  # of fewer records, all may differ by chance
 NUMBERING = "an identifier: consecutive integers"
+_PIECE = 16_384  # records looked at at a time
 WHOLE = 2.0**53  # from here on, float64 cannot tell whole numbers apart
 # A value that means "nothing" is often there, and further from the others than they are from each other.
 SENTINEL_SHARE, SENTINEL_RECORDS, SENTINEL_DISTINCT = 0.01, 5, 10
@@ -125,7 +127,7 @@ def _reread(name: str, column: Column, choices: Choices) -> Column:
     return again if isinstance(again, np.ndarray) else replace(again, finding=refined)
 
 
-def choose(table: Table, names: Collection[str], rows: npt.NDArray[np.int64], choices: Choices) -> list[Kind]:
+def choose(table: Table, names: Collection[str], rows: Rows, choices: Choices) -> list[Kind]:
     """Return what becomes of the columns `names`: their kind by the whole table, the rest by the training `rows`.
 
     Raises
@@ -167,7 +169,7 @@ def refuse_doubts(findings: Mapping[str, Finding], source: str, otherwise: str |
         raise InputError(head + ". ".join(told))
 
 
-def _choose(table: Table, name: str, rows: npt.NDArray[np.int64], choices: Choices) -> Kind:
+def _choose(table: Table, name: str, rows: Rows, choices: Choices) -> Kind:
     column = table.columns[name]
     if name in choices.ignore:
         return Dropped(name, "ignored, as asked for")
@@ -198,19 +200,20 @@ def _number_reading(found: Finding) -> Reading:
     return found.reading if found.reading.kind == "number" else found.number or NUMBER
 
 
-def _text(name: str, column: Text, rows: npt.NDArray[np.int64], found: Finding, kept: bool) -> Kind:
+def _text(name: str, column: Text, rows: Rows, found: Finding, kept: bool) -> Kind:
     if found.reading.kind == "date":
         return Date.fit(name, column.take(rows), found.reading)
     present = column.codes[column.codes >= 0]
     note = found.note
     if note and found.number is not None:
         note += f"; say {keyword('numeric', [name])} to take the others for gaps"
-    if not kept and len(present) >= FEW and len(np.unique(present)) == len(present):
+    differ = len(present) <= len(column.levels) and len(np.unique(present)) == len(present)
+    if not kept and len(present) >= FEW and differ:
         return Dropped(name, "an identifier: all its text differs" + (f"; {note}" if note else ""))
     return Category.fit(name, column.take(rows), note)
 
 
-def _said(column: Column, values: Floats, rows: npt.NDArray[np.int64], found: Finding) -> str:
+def _said(column: Column, values: Floats, rows: Rows, found: Finding) -> str:
     """Return what the user should know of numbers: their format, cells that count as gaps, what may be one."""
     said = [] if found.reading.format in ("", NUMBER.format) else [f"read as {found.reading}"]
     if found.reading.lenient:
@@ -233,14 +236,17 @@ def _said(column: Column, values: Floats, rows: npt.NDArray[np.int64], found: Fi
 
 def _sentinel(values: Floats) -> float | None:
     """Return a value that is often there and far from all others, as one for "nothing" is; None where there is none."""
-    present = values[np.isfinite(values)]
+    finite = np.isfinite(values)
+    present = values if finite.all() else values[finite]
     if not len(present):
         return None
     for extreme in (present.min(), present.max()):
-        count = int(np.sum(present == extreme))
-        others = present[present != extreme]
-        if extreme == 0 or extreme != np.round(extreme) or count < max(SENTINEL_RECORDS, SENTINEL_SHARE * len(present)):
+        if extreme == 0 or extreme != np.round(extreme):
             continue
+        same = present == extreme
+        if np.count_nonzero(same) < max(SENTINEL_RECORDS, SENTINEL_SHARE * len(present)):
+            continue
+        others = present[~same]
         if len(np.unique(others[:10_000])) < SENTINEL_DISTINCT:
             continue
         low, high = np.percentile(others, [5, 95])
@@ -251,16 +257,21 @@ def _sentinel(values: Floats) -> float | None:
 
 def are_bare_dates(values: Floats) -> bool:
     """Return whether all the numbers that there are spell days of the years 1900 to 2099, as 20240131 does."""
+    if not len(values) or not (np.fmin.reduce(values) >= 19000101 and np.fmax.reduce(values) <= 20991231):
+        return False
     present = values[~np.isnan(values)]
-    if not len(present) or present.min() < 19000101 or present.max() > 20991231 or (present != np.round(present)).any():
+    if not are_whole(present):
         return False
     return all(moment_of(str(int(v)), BARE) is not None for v in np.unique(present))
 
 
 def _beyond(column: Column, values: Floats) -> str | None:
     """Return why whole numbers that float64 cannot tell apart are no feature; None where they are others."""
-    if isinstance(column, np.ndarray) or not (large := np.flatnonzero(np.abs(values) >= WHOLE)).size:
+    if isinstance(column, np.ndarray) or not len(values):
         return None
+    if not (np.fmax.reduce(values) >= WHOLE or np.fmin.reduce(values) <= -WHOLE):
+        return None
+    large = np.flatnonzero(np.abs(values) >= WHOLE)
     source = column.source if isinstance(column, NumberColumn) else None
     if isinstance(source, Cells):
         whole = all(cell.strip().lstrip("+-").isdigit() for cell in source.take(large).tolist())
@@ -269,12 +280,20 @@ def _beyond(column: Column, values: Floats) -> str | None:
     return "whole numbers beyond 2^53, which a network cannot tell apart" if whole else None
 
 
+def are_whole(values: Floats) -> bool:
+    """Return whether all are whole numbers: mostly, the first few tell."""
+    pieces = (values[first : first + _PIECE] for first in range(0, len(values), _PIECE))
+    return all((piece == np.round(piece)).all() for piece in pieces)
+
+
 def _identifier(name: str, values: Floats) -> str | None:
     if len(values) < FEW or not np.isfinite(values).all():
         return None
-    if not np.all(values == np.round(values)) or len(np.unique(values)) < len(values):
+    span = float(values.max()) - float(values.min())
+    # Whole numbers of a smaller range cannot all differ.
+    if span < len(values) - 1 or not are_whole(values) or count_distinct(values) < len(values):
         return None
-    if np.ptp(values) == len(values) - 1:
+    if span == len(values) - 1:
         return NUMBERING
     if _ID.search(name) or _CAMEL_ID.search(name):
         return "an identifier: integers that all differ, under such a name"

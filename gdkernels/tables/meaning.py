@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
-from gdkernels.tables.cells import Cells
+from gdkernels.tables.cells import Block, Cells
 from gdkernels.tables.evidence import Evidence
 from gdkernels.tables.numbers import PLAIN
-from gdkernels.tables.plain import plain_values
+from gdkernels.tables.plain import plain_numbers
 from gdkernels.tables.reading import NUMBER, Finding, Reading, with_gaps
 from gdkernels.tables.table import Column, Floats, NumberColumn, Text, factorized, finding_of, number_labels
 
@@ -24,22 +24,27 @@ def settled(cells: Cells, missing: Collection[str] = ()) -> Column:
     """Return the column that cells are, by elimination over all of them; `missing` spell gaps too."""
     evidence = Evidence(cells.delimiter, missing)
     done, plain = 0, []
-    for joined, block in cells.blocks():
-        plain.append(evidence.add(joined, block, done))
+    blocks = list(cells.blocks())
+    for block in blocks:
+        plain.append(evidence.add(block, done))
         done += len(block)
     finding = evidence.finding()
     values = [v for v in plain if v is not None]
     if finding.reading == NUMBER and len(values) == len(plain):
         return NumberColumn(_joined(values), cells, finding)
-    return column_of(cells, finding)
+    return _column_of(cells, blocks, finding)
 
 
 def column_of(cells: Cells, finding: Finding) -> Column:
     """Return cells as they were found to be."""
+    return _column_of(cells, cells.blocks(), finding)
+
+
+def _column_of(cells: Cells, blocks: Iterable[Block], finding: Finding) -> Column:
     reading = finding.reading
     if reading.kind != "number":
-        return replace(_text(cells, reading), finding=finding)
-    parts = [_numbers(joined, block, reading) for joined, block in cells.blocks()]
+        return replace(_text(cells, blocks, reading), finding=finding)
+    parts = [_numbers(block, reading) for block in blocks]
     wrong = [w for _, w in parts]
     some = any(w is not None for w in wrong)
     mask = np.concatenate([np.zeros(len(v), bool) if w is None else w for v, w in parts]) if some else None
@@ -86,7 +91,8 @@ def labels_of(column: Column) -> Text:
     if isinstance(column, np.ndarray):
         return number_labels(column)
     if isinstance(column.source, Cells):
-        return _text(column.source, replace(column.finding.reading, kind="text"), folded_gaps=True)
+        reading = replace(column.finding.reading, kind="text")
+        return _text(column.source, column.source.blocks(), reading, folded_gaps=True)
     distinct, codes = np.unique(column.source, return_inverse=True)
     text = factorized(list(map(str, distinct.tolist()))).take(codes)
     return replace(text, codes=np.where(np.isnan(column.values), np.int32(-1), text.codes))
@@ -96,22 +102,20 @@ def _joined(parts: Sequence[Floats]) -> Floats:
     return np.concatenate(parts) if parts else np.empty(0, np.float64)
 
 
-def _numbers(joined: str, cells: list[str], reading: Reading) -> tuple[Floats, Mask | None]:
+def _numbers(block: Block, reading: Reading) -> tuple[Floats, Mask | None]:
     """Return the numbers that cells spell, NaN where they spell none, and which of those are no gaps."""
     style = reading.number_format
-    if style == PLAIN and reading.gaps == NUMBER.gaps and (values := plain_values(joined, cells)) is not None:
-        return values, None
-    known: dict[str, float] = {}
-    odd: set[str] = set()
+    if style == PLAIN and reading.gaps == NUMBER.gaps and (plain := plain_numbers(block)) is not None:
+        return plain.values, None
+    distinct = block.distinct()
+    values, odd = np.empty(len(distinct.cells)), np.zeros(len(distinct.cells), bool)
     sentinels = frozenset(reading.sentinels)
-    for cell in set(cells):
+    for k, cell in enumerate(distinct.cells):
         text = cell.strip()
         number = None if reading.is_gap(text) else style.value(text)
-        if number is None and not reading.is_gap(text) and not reading.lenient:
-            odd.add(cell)
-        known[cell] = np.nan if number is None or number in sentinels else number
-    values = np.fromiter(map(known.__getitem__, cells), np.float64, len(cells))
-    return values, np.fromiter((cell in odd for cell in cells), bool, len(cells)) if odd else None
+        odd[k] = number is None and not reading.is_gap(text) and not reading.lenient
+        values[k] = np.nan if number is None or number in sentinels else number
+    return values[distinct.places], odd[distinct.places] if odd.any() else None
 
 
 def _without(values: Floats, reading: Reading) -> Floats:
@@ -119,18 +123,19 @@ def _without(values: Floats, reading: Reading) -> Floats:
     return np.where(np.isin(values, reading.sentinels), np.nan, values) if reading.sentinels else values
 
 
-def _text(cells: Cells, reading: Reading, *, folded_gaps: bool = False) -> Text:
+def _text(cells: Cells, blocks: Iterable[Block], reading: Reading, *, folded_gaps: bool = False) -> Text:
     """Return cells as text without spaces around it."""
     known: dict[str, int] = {}
     places: dict[str, int] = {}
     codes = []
-    for _, block in cells.blocks():
-        for cell in dict.fromkeys(block):
+    for block in blocks:
+        distinct = block.distinct()
+        for cell in distinct.cells:
             if cell not in known:
                 text = cell.strip()
                 gap = reading.is_gap(text) or (folded_gaps and text.casefold() in reading.gaps)
                 known[cell] = -1 if gap else places.setdefault(reading.spelled(text), len(places))
-        codes.append(np.fromiter(map(known.__getitem__, block), np.int32, len(block)))
+        codes.append(np.array([known[cell] for cell in distinct.cells], np.int32)[distinct.places])
     levels = sorted(places)
     rank = np.empty(len(places) + 1, np.int32)
     rank[[places[level] for level in levels]] = np.arange(len(levels), dtype=np.int32)

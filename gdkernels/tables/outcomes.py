@@ -16,7 +16,7 @@ from gdkernels.tables.columns import FIRST_NUMBERS
 from gdkernels.tables.meaning import labels_of, read_as
 from gdkernels.tables.reading import NUMBER, TEXT, Reading
 from gdkernels.tables.scaling import Scaling, skewness
-from gdkernels.tables.table import Column, Floats, Table, finding_of, number_or_nan, number_text
+from gdkernels.tables.table import Column, Floats, Rows, Table, finding_of, number_or_nan, number_text
 
 __all__ = ["Classes", "Numbers", "labels"]
 
@@ -132,7 +132,7 @@ class Numbers:
     readings: tuple[Reading, ...] = ()
 
     @classmethod
-    def fit(cls, table: Table, targets: Sequence[str], rows: npt.NDArray[np.int64], *, standardise: bool) -> Numbers:
+    def fit(cls, table: Table, targets: Sequence[str], rows: Rows, *, standardise: bool) -> Numbers:
         """Learn from the training rows.
 
         Raises

@@ -4,45 +4,67 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
+from gdkernels.tables.cells import Block
+from gdkernels.tables.decimals import decimals
 from gdkernels.tables.numbers import plain_number
 from gdkernels.tables.reading import NUMBER
 from gdkernels.tables.table import Floats
 
-__all__ = ["plain_values"]
+__all__ = ["PlainNumbers", "plain_numbers"]
 
 _PADDED_CODE = re.compile(r"(?:^|\0)\s*[-+]?0[0-9]")
 _GAPS = frozenset(v for gap in NUMBER.gaps for v in (gap, gap.upper(), gap.title(), "NaN", "NaT", "\\N"))
 
 
-def _begins_with_zeros(joined: str) -> bool:
-    """Return whether a cell of ASCII begins with a zero before another figure, after a minus or none."""
-    bytes_ = np.frombuffer(f"\0{joined}\0\0".encode("ascii"), np.uint8)
-    zeros = np.flatnonzero((bytes_[1:-1] == ord("0")) & (bytes_[2:] - np.uint8(ord("0")) < 10)) + 1  # by their place
-    before = bytes_[zeros - 1]
-    signed = zeros[before == ord("-")]
-    return bool((before == 0).any() or (bytes_[signed - 2] == 0).any())
+@dataclass(frozen=True)
+class PlainNumbers:
+    """Cells as plain numbers.
 
-
-def plain_values(joined: str, cells: Sequence[str]) -> Floats | None:
-    """Return cells as plain numbers, NaN for the usual gaps; None where one is neither, or a code.
-
-    Parameters
+    Attributes
     ----------
-    joined
-        The cells with NUL between them.
+    values
+        NaN for the usual gaps.
+    gaps
+        How these are spelled.
     """
-    if "_" in joined or not joined.isascii():  # float() takes 1_000, and other scripts' digits
+
+    values: Floats
+    gaps: frozenset[str]
+
+
+def plain_numbers(block: Block) -> PlainNumbers | None:
+    """Return cells as plain numbers; None where one is neither a number nor a usual gap, or a code."""
+    text = block.text
+    if "_" in text or not text.isascii():  # float() takes 1_000, and other scripts' digits
         return None
-    if any(plain_number(cell) is None and cell.strip() not in _GAPS for cell in cells[:3]):
+    if any(plain_number(cell) is None and cell.strip() not in _GAPS for cell in block.first(3)):
         return None  # as nearly all text shows
-    if _begins_with_zeros(joined):
+    padded = " " in text or "\t" in text
+    if padded and _PADDED_CODE.search(text):
         return None
-    padded = " " in joined or "\t" in joined
-    if ("+" in joined or padded) and _PADDED_CODE.search(joined):
+    found = decimals(text)
+    if found.padded:
         return None
+    others = found.others[found.starts[found.others] < found.ends[found.others]]
+    if 2 * len(others) > len(block):
+        cells = block.tolist()
+        values = _numbers(cells, padded=padded)
+        return None if values is None else PlainNumbers(values, _gaps(cells, values))
+    bounds = zip(found.starts[others].tolist(), found.ends[others].tolist(), strict=True)
+    cells = [text[start:end] for start, end in bounds]
+    if (values := _numbers(cells, padded=padded)) is None:
+        return None
+    found.values[others] = values
+    blank = {""} if len(others) < len(found.others) else set()
+    return PlainNumbers(found.values, _gaps(cells, values) | blank)
+
+
+def _numbers(cells: Sequence[str], *, padded: bool) -> Floats | None:
+    """Return cells as float() reads them, NaN for the usual gaps; None where one is neither."""
     for attempt in range(3):
         try:
             if attempt == 0:
@@ -55,3 +77,7 @@ def plain_values(joined: str, cells: Sequence[str]) -> Floats | None:
         except ValueError:
             pass
     return None
+
+
+def _gaps(cells: Sequence[str], values: Floats) -> frozenset[str]:
+    return frozenset(cells[k] for k in np.flatnonzero(np.isnan(values)).tolist())

@@ -15,6 +15,8 @@ from gdkernels.tables.values import boolean_values, whole_column
 
 __all__ = ["polars_column", "raw_polars_column"]
 
+_EXACT = 2.0**53  # from here on, float64 cannot tell whole numbers apart
+
 
 def polars_column(series: Any, name: str, source: str) -> Column:
     """Return a series as numbers or text; what text means is told from all of it.
@@ -32,11 +34,18 @@ def raw_polars_column(series: Any, name: str, source: str) -> Column | Cells:
     """Return a series as numbers, truth values or cells of text; raises what `polars_column` does."""
     dtype = series.dtype
     if dtype.is_integer():
-        gaps = series.is_null().to_numpy()
-        kind = pl.UInt64 if dtype.is_unsigned_integer() else pl.Int64
-        return whole_column(series.fill_null(0).cast(kind).to_numpy(), gaps if gaps.any() else None)
+        kind, own = (pl.UInt64, np.uint64) if dtype.is_unsigned_integer() else (pl.Int64, np.int64)
+        if not series.null_count():
+            return whole_column(series.cast(kind).to_numpy())
+        # Of a table of many columns, what polars does beside this for each of them is most of the time.
+        numbers = series.cast(pl.Float64).to_numpy()
+        gaps = np.isnan(numbers)
+        filled = np.where(gaps, 0.0, numbers)
+        if np.abs(filled).max() < _EXACT:
+            return whole_column(filled.astype(own), gaps)
+        return whole_column(series.fill_null(0).cast(kind).to_numpy(), gaps)
     if dtype.is_numeric() or dtype == pl.Null:
-        return np.array(series.cast(pl.Float64).fill_null(float("nan")).to_numpy(), np.float64)
+        return np.array(series.cast(pl.Float64).to_numpy(), np.float64)  # NaN where there is nothing
     if dtype == pl.Boolean:
         return boolean_values(series.to_list())
     if dtype in (pl.Date, pl.Datetime):

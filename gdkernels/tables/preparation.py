@@ -104,7 +104,7 @@ class Preparation:
         targets = checked_targets(table, target, task)
         chosen_task = task_of(table, targets) if task == "auto" else task
         train = table if rows is None else table.take(rows)
-        rows = np.arange(len(table)) if rows is None else rows
+        chosen = slice(None) if rows is None else rows
         outcome: Classes | Numbers
         if chosen_task == "classification":
             if len(targets) > 1:
@@ -114,9 +114,9 @@ class Preparation:
                 )
             outcome = Classes.fit(train, targets[0])
         else:
-            outcome = Numbers.fit(table, targets, rows, standardise=standardise_targets)
+            outcome = Numbers.fit(table, targets, chosen, standardise=standardise_targets)
         inputs = [name for name in table.names if name not in targets]
-        kinds = choose(table, inputs, rows, choices)
+        kinds = choose(table, inputs, chosen, choices)
         features = [feature for kind in kinds for feature in kind.features]
         if not features:
             said = "; ".join(f"{kind.name!r} is {kind.why}" for kind in kinds[:4])

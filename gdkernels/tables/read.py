@@ -129,7 +129,7 @@ def findings_in(
     if (paths := paths_of(data)) is None:
         return {name: finding_of(column) for name, column in table_of(data).columns.items()}
     with RecordCount("looking", progress) as bar:
-        return _findings(_raw_parts(paths, records, options or TextOptions()), missing, bar)
+        return _findings(_raw_parts(paths, records, options or TextOptions(), only_text=True), missing, bar)
 
 
 def _findings(
@@ -142,8 +142,8 @@ def _findings(
             if isinstance(column, Cells):
                 found = evidence.setdefault(name, Evidence(column.delimiter, missing))
                 first = done
-                for joined_cells, block in column.blocks():
-                    found.add(joined_cells, block, first)
+                for block in column.blocks():
+                    found.add(block, first)
                     first += len(block)
         done += len(table)
         if bar is not None:
@@ -163,9 +163,13 @@ def _as_found(table: UnreadTable, findings: Mapping[str, Finding]) -> Table:
     return Table(columns, table.source, table.targets, table.first)
 
 
-def _raw_parts(paths: Sequence[str], records: int, options: TextOptions) -> Iterator[UnreadTable]:
+def _raw_parts(
+    paths: Sequence[str], records: int, options: TextOptions, *, only_text: bool = False
+) -> Iterator[UnreadTable]:
+    """Yield the parts of files, of the last one no more than the first where only text is asked for and it has none."""
     names: tuple[str, ...] | None = None
-    for path in _files(paths):
+    files = _files(paths)
+    for number, path in enumerate(files, 1):
         for part in _parts_of_file(path, records, options):
             if names is None:
                 names = tuple(part.columns)
@@ -174,6 +178,8 @@ def _raw_parts(paths: Sequence[str], records: int, options: TextOptions) -> Iter
                 raise InputError(f"{path} {which} the column {missing[0]!r}; files of one table have the same columns")
             columns = {name: part.columns[name] for name in names}
             yield UnreadTable(columns, part.source, part.targets, part.first)
+            if only_text and number == len(files) and not any(isinstance(c, Cells) for c in columns.values()):
+                return
 
 
 def _parts_of_table(table: Table, records: int) -> Iterator[Table]:

@@ -11,6 +11,7 @@ from gdkernels.tables.checked import label_of
 from gdkernels.tables.columns import Kind
 from gdkernels.tables.kinds import Choices, choose
 from gdkernels.tables.preparation import Preparation, gaps_of
+from gdkernels.tables.scaling import count_distinct
 from gdkernels.tables.table import Column, Table, Text, finding_of, listed, numbers_in
 
 __all__ = ["column_reports", "columns_line", "describe_target", "example"]
@@ -28,7 +29,7 @@ def column_reports(
     """
     if kinds is None:
         names = [name for name in table.names if name not in targets]
-        kinds = choose(table, names, np.arange(len(table)), choices)
+        kinds = choose(table, names, slice(None), choices)
     return [
         {"name": k.name, "kind": k.kind, "features": len(k.features), "why": k.why, **_values(table.columns[k.name])}
         for k in kinds
@@ -55,10 +56,10 @@ def _values(column: Column) -> dict[str, Any]:
         counts = np.bincount(column.codes[~gaps], minlength=len(column.levels))
         most = np.argsort(-counts, kind="stable")[:3]
         return told | {"distinct": int((counts > 0).sum()), "such_as": [label_of(column.levels[k])[:40] for k in most]}
-    present = numbers_in(column)[~gaps]
+    present = numbers_in(column)[~gaps] if gaps.any() else numbers_in(column)
     if not len(present):
         return told | {"distinct": 0, "such_as": []}
-    return told | {"distinct": len(np.unique(present)), "such_as": [float(present.min()), float(present.max())]}
+    return told | {"distinct": count_distinct(present), "such_as": [float(present.min()), float(present.max())]}
 
 
 def example(told: dict[str, Any]) -> str:

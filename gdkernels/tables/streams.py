@@ -67,8 +67,8 @@ class _Lines:
     """Looks at text as it comes, and refuses what no line of a table is: a few bytes may decompress to any number."""
 
     def __init__(self, path: Path) -> None:
-        self._path, self._number = path, 1
-        self._line = self._cell = 0  # bytes since a line, and a cell, has begun
+        self._path = path
+        self._seen = self._line = self._cell = 0  # bytes in all, and since a line, and a cell, has begun
 
     def look_at(self, block: bytes) -> None:
         """Go on with the next bytes.
@@ -78,21 +78,30 @@ class _Lines:
         InputError
             Where a line or a cell is too long; it names the line.
         """
-        self._number += block.count(b"\n")
+        self._seen += len(block)
         line_end = max(map(block.rfind, _LINE_ENDS))
         divider = max(line_end, *map(block.rfind, _DIVIDERS))
         self._line = len(block) - line_end - 1 + (self._line if line_end < 0 else 0)
         self._cell = len(block) - divider - 1 + (self._cell if divider < 0 else 0)
-        place = f"line {self._number:,} of {self._path}"
         if self._cell > _CHARACTER * (limit := csv.field_size_limit()):
             raise InputError(
-                f"{place}: field larger than field limit ({limit}): it is no table of cells, or lacks its line ends"
+                f"{self._place()}: field larger than field limit ({limit}): it is no table of cells, or lacks its line "
+                "ends"
             )
         if self._line > _LONGEST:
             raise InputError(
-                f"{place} is longer than {_LONGEST >> 20} MiB: it is no table with a record a line, or lacks its line "
-                "ends"
+                f"{self._place()} is longer than {_LONGEST >> 20} MiB: it is no table with a record a line, or lacks "
+                "its line ends"
             )
+
+    def _place(self) -> str:
+        """Return how messages name the line: counted when there is something to say, as most files give no reason."""
+        number, left = 1, self._seen
+        with open_bytes(self._path) as file:
+            while left > 0 and (block := file.read(min(left, _BLOCK))):
+                number += block.count(b"\n")
+                left -= len(block)
+        return f"line {number:,} of {self._path}"
 
 
 class _BoundedLines(io.BufferedIOBase):

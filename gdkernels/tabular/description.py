@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,12 +14,12 @@ from gdkernels.randomness import generator
 from gdkernels.system.progress import RecordCount
 from gdkernels.tables import Preparation, Table, parts
 from gdkernels.tables.joining import joined
-from gdkernels.tables.kinds import reread
+from gdkernels.tables.kinds import are_whole, reread
 from gdkernels.tables.preparation import gaps_of, with_targets
 from gdkernels.tables.read import Data, source_of
 from gdkernels.tables.report import column_reports, columns_line, describe_target, example
 from gdkernels.tables.sample import Sample
-from gdkernels.tables.table import Text, numbers_in
+from gdkernels.tables.table import Floats, Text, numbers_in
 from gdkernels.tabular.out_of_core import checked_findings, records_at_once, sample_size, width_of
 from gdkernels.tabular.settings import TabularSettings
 
@@ -140,7 +141,7 @@ def described_in_parts(settings: TabularSettings, data: Data, allowed: int) -> T
         sample_size(width, allowed), generator(settings.seed, "sample"), lambda part, rows: part.take(rows).copy()
     )
     gaps: dict[str, int] = {}
-    ranges: dict[str, list[float]] = {}
+    ranges: dict[str, tuple[float, float]] = {}
     whole = set(findings)  # columns of which all that was seen are whole numbers
     records = 0
     with RecordCount("describing", settings.progress) as bar:
@@ -150,25 +151,31 @@ def described_in_parts(settings: TabularSettings, data: Data, allowed: int) -> T
             records += len(part)
             bar.update(len(part))
             for name, column in part.columns.items():
-                gaps[name] = gaps.get(name, 0) + int(gaps_of(column).sum())
-                if isinstance(column, Text) or np.isnan(values := numbers_in(column)).all():
+                gaps[name] = gaps.get(name, 0) + int(np.count_nonzero(gaps_of(column)))
+                ends = None if isinstance(column, Text) else _range(numbers_in(column))
+                if ends is None:
                     whole.discard(name)
-                else:
-                    if (values != np.round(values)).any():
-                        whole.discard(name)
-                    ranges.setdefault(name, []).extend([float(np.nanmin(values)), float(np.nanmax(values))])
+                    continue
+                low, high = ranges.get(name, ends)
+                ranges[name] = min(low, ends[0]), max(high, ends[1])
+                if name in whole and not are_whole(numbers_in(column)):
+                    whole.discard(name)
     table = joined([part for part in drawn.parts() if len(part)], source_of(data))
     numbering = [
-        name
-        for name, ends in ranges.items()
-        if name in whole and not gaps[name] and max(ends) - min(ends) == records - 1
+        name for name, ends in ranges.items() if name in whole and not gaps[name] and ends[1] - ends[0] == records - 1
     ]
     found = described(settings, table, [name for name in numbering if name not in settings.choices.named])
     columns = [told | {"gaps": gaps[told["name"]]} for told in found.columns]
     for told in columns:
         if ends := ranges.get(told["name"]):
-            told["such_as"] = [min(ends), max(ends)]
+            told["such_as"] = list(ends)
     return replace(found, records=records, columns=columns, sample=len(table) if len(table) < records else None)
+
+
+def _range(values: Floats) -> tuple[float, float] | None:
+    """Return the lowest and the highest number; None where there are gaps alone."""
+    low = float(np.fmin.reduce(values, initial=np.nan))
+    return None if math.isnan(low) else (low, float(np.fmax.reduce(values, initial=np.nan)))
 
 
 def _of(target: dict[str, Any]) -> str:

@@ -93,7 +93,7 @@ def drifting(monkeypatch):
 
 
 def test_what_five_processes_leave_open_is_measured_in_further_ones(small, drifting):
-    drifting(forward=[1.0] * 5, epoch=[1.0, 1.1, 1.2, 1.3, 1.4] + [1.2] * 20)
+    drifting(forward=[1.0] * 5, epoch=[1.0, 1.2, 1.2, 1.3, 1.4] + [1.2] * 20)
     found = measure(plan(participants=(NUMPY,), repeats=5), lambda part: None)
     rows = {row.stage: row for row in found.rows}
     assert len(rows["forward"].repeats) == 5

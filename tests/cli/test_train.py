@@ -84,6 +84,7 @@ def test_classes_are_learned(trained_classes):
     assert set(result["metrics"]) == {"accuracy", "log_loss"}
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_digits(command):
     backend = "numba" if find_spec("numba") else "numpy"  # equal to rounding, and several times as fast
     assert (

@@ -12,6 +12,7 @@ from gdkernels.definition import activations
 pytestmark = needs_bf16
 
 
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("name", ["digits", "diabetes"])
 def test_training_ends_within_the_spread_of_float32(name):
     found = ends(*prepared(name), range(10), precision="bfloat16", backend="numba")
