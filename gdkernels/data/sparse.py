@@ -24,11 +24,14 @@ from gdkernels.definition.network import Layer, Layers, map_layers
 from gdkernels.dispatch.binding import Binding
 from gdkernels.errors import InputError
 
-__all__ = ["PIECE_BYTES", "SparseRows", "taking"]
+__all__ = ["PIECE_BYTES", "SparseRows", "most_rows", "taking"]
 
 PIECE_BYTES = 64 << 20  # the most that is dense at a time
 _USUAL_BYTES = 1 << 19  # pieces of a few rows have few columns: more of them cost less than larger ones
 _LEAST_ROWS = 16
+# The weights of the first layer are updated in so many blocks, because a block needs several times its own size on the
+# way. Each block costs time of its own, and a large one leaves the caches, so its size has bounds.
+_BLOCKS, _BLOCK_BYTES = 16, (1 << 16, 1 << 19)
 
 
 class SparseRows:
@@ -107,6 +110,11 @@ class DensePiece:
     dense: npt.NDArray[Any]
 
 
+def most_rows(inputs: int, dtype: str) -> int:
+    """Return how many rows a piece can have that is dense in all the columns."""
+    return max(1, PIECE_BYTES // (inputs * np.dtype(dtype).itemsize))
+
+
 def taking(x: Any, executable: Executable, program: Program, binding: Binding) -> Executable:
     """Return what runs the program of `executable` on x: itself, unless x is sparse."""
     return _BySparseRows(executable, program, binding) if isinstance(x, SparseRows) else executable
@@ -161,6 +169,7 @@ class _BySparseRows(Executable):
             error, weight = error + found, weight + (float(xp.sum(weights[0])) if weights else len(order))
             others = sums.slots
             of_first[piece.columns[: piece.own]] += binding.to_numpy(others[0].W[0])[: piece.own]
+            del piece, parameters, slots, sums  # before the next piece is made
         assert others is not None
         gradients = map_layers(lambda slots: slots[0], others)
         step = partial(take_step, self._program, total_weight=weight, rate=rate, xp=xp)
@@ -176,8 +185,12 @@ class _BySparseRows(Executable):
 
     def predict(self, parameters: Layers, x: Any) -> Any:
         check_prediction(parameters, x)
-        pieces = x.pieces(np.arange(len(x)), self._binding.dtype)
-        found = [self._executable.predict(self._near(piece, parameters), self._put(piece)) for piece in pieces]
+
+        def predicted(piece: DensePiece) -> Any:
+            return self._executable.predict(self._near(piece, parameters), self._put(piece))
+
+        # A loop's variable would keep a piece while the next is made.
+        found = list(map(predicted, x.pieces(np.arange(len(x)), self._binding.dtype)))
         return found[0] if len(found) == 1 else self._binding.xp.concat(found, axis=0)
 
     def _near(self, piece: DensePiece, parameters: Layers) -> tuple[Layer, ...]:
@@ -210,7 +223,9 @@ def _step_in_place(
         The gradient of these weights, in place of that in `gradients`.
     """
     W, slots = state.parameters[0].W, state.slots[0].W
-    rows, bias = max(1, _USUAL_BYTES // max(1, W[:1].nbytes)), state.parameters[0].b
+    least, most = _BLOCK_BYTES
+    rows = max(1, min(most, max(least, W.nbytes // _BLOCKS)) // max(1, W[:1].nbytes))
+    bias = state.parameters[0].b
     for start in range(0, len(W), rows):
         block, last = slice(start, start + rows), start + rows >= len(W)
         part = State(

@@ -48,7 +48,12 @@ class Binding:
         return storage_dtype(self.precision)
 
     def executable(
-        self, program: Program, work: Workload | None = None, choices: Mapping[str, Any] | None = None
+        self,
+        program: Program,
+        work: Workload | None = None,
+        choices: Mapping[str, Any] | None = None,
+        *,
+        by_pieces: bool = False,
     ) -> Executable:
         """Return `program` compiled by the backend, or its definition on the backend's namespace.
 
@@ -61,6 +66,8 @@ class Binding:
             The job. On a calibrated machine, the plan has the best number of threads for it.
         choices
             The choices of a plan to repeat.
+        by_pieces
+            Whether the caller computes with a few records of a batch at a time anyway, so that every batch fits.
 
         Raises
         ------
@@ -72,7 +79,7 @@ class Binding:
         own = {k: v for k, v in (choices or {}).items() if k != "rows_at_a_time"}
         plan = Plan(self.backend.name, self.device, self.precision, own)
         made = bind(self.backend, program, plan)
-        if work is None or not self.on_host:
+        if work is None or by_pieces or not self.on_host:
             return made
         rows = (choices or {}).get("rows_at_a_time")
         if rows is None:

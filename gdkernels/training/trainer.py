@@ -9,9 +9,10 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any, Protocol
 
-from gdkernels.backend import Executable
+from gdkernels.backend import Executable, storage_dtype
 from gdkernels.data.batches import Batches
 from gdkernels.data.records import Records
+from gdkernels.data.sparse import most_rows
 from gdkernels.data.stored import Stored
 from gdkernels.data.stored.windows import Windows
 from gdkernels.definition.losses import Loss
@@ -264,7 +265,8 @@ class Trainer:
             evaluator = Evaluator(network, train, held_out, asked.metrics)
             job = replace(job, records=train.size if isinstance(train, Batches) else len(train))
             with phase("compiling"):
-                executable = runner.prepare(job, None if planned is None else binding.choices_of(planned))
+                choices = None if planned is None else binding.choices_of(planned)
+                executable = runner.prepare(job, choices, sparse=train.sparse)
             history = History(executable.plan, executable.origin, binding.reason)
             if binding.on_host:
                 needs = _footprint(executable, job, train, evaluator)
@@ -311,11 +313,13 @@ def _footprint(
     executable: Executable, job: Workload, train: Records | Windows | Batches, evaluator: Evaluator
 ) -> Footprint:
     """Return what a fit takes of the host's memory."""
+    precision = executable.plan.precision
+    at_once = most_rows(job.sizes[0], storage_dtype(precision)) if train.sparse else job.batch
     return footprint(
         job,
-        executable.plan.precision,
+        precision,
         compiled=executable.origin == "compiled",
-        rows=executable.plan.choices.get("rows_at_a_time", job.batch),
+        rows=min(job.batch, executable.plan.choices.get("rows_at_a_time", at_once)),
         records=max((d.bytes for d in (train, evaluator.held_out) if isinstance(d, Windows)), default=0),
         judged=evaluator.at_once,
     )
