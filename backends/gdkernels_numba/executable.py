@@ -110,10 +110,10 @@ class FusedExecutable(Executable):
         bound = self._bound.get(key)
         if bound is None:
             sizes = task.sizes_with(batch)
-            bound = BoundStep(task, self._compiled.kernels, sizes, self._choose(task, sizes, batch))
             alike = [k for k in self._bound if k[0] == training]
             for old in alike if training else alike[: 1 - _KEPT_PREDICTIONS]:
-                del self._bound[old]
+                del self._bound[old]  # before the new one takes its memory
+            bound = BoundStep(task, self._compiled.kernels, sizes, self._choose(task, sizes, batch))
             self._bound[key] = bound
             if training:
                 self.plan = replace(self.plan, choices={**self._wished, **bound.choices.as_dict()})

@@ -7,6 +7,7 @@ from itertools import chain
 from typing import Any
 
 from gdkernels.data.records import Records, records_in
+from gdkernels.data.sparse import SparseRows
 from gdkernels.errors import InputError
 
 __all__ = ["Batches", "parts"]
@@ -30,8 +31,8 @@ class Batches:
         X, Y and the weights, or None, of the first batch: by its X, the network finds its backend.
     once
         Whether there is a single pass, so that an epoch cannot begin again.
-    weighted, size
-        Whether the batches have weights, and how many records the first one has.
+    weighted, size, sparse
+        Whether the batches have weights, how many records the first one has, and whether those are sparse.
     total_weight
         The divisor that makes E of the last pass a mean; ``len`` is its number of records.
 
@@ -62,6 +63,7 @@ class Batches:
         self.sample = parts(first, "the first batch")
         self.weighted = self.sample[2] is not None
         self.size = records_in(self.sample[0])
+        self.sparse = isinstance(self.sample[0], SparseRows)
 
     def __len__(self) -> int:
         return self._records

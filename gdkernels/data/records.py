@@ -39,6 +39,10 @@ class Records:
         return self.weights is not None
 
     @property
+    def sparse(self) -> bool:
+        return isinstance(self.x, SparseRows)
+
+    @property
     def total_weight(self) -> float:
         """The divisor that makes E a mean: the sum of the weights, or the number of records."""
         return len(self) if self.weights is None else float(self.binding.xp.sum(self.weights))

@@ -24,12 +24,15 @@ from gdkernels.definition.network import Arrays
 from gdkernels.dispatch.binding import Binding
 from gdkernels.errors import InputError
 
-__all__ = ["PIECE_BYTES", "SparseRows", "taking"]
+__all__ = ["PIECE_BYTES", "SparseRows", "most_rows", "taking"]
 
 PIECE_BYTES = 64 << 20  # the most that is dense at a time
 _USUAL_BYTES = 1 << 19  # pieces of a few rows have few columns: more of them cost less than larger ones
 _LEAST_ROWS = 16
 _KEPT_PREDICTIONS = 4  # numbers of columns whose executables are kept
+# The weights of the first layer are updated in so many blocks, because a block needs several times its own size on the
+# way. Each block costs time of its own, and a large one leaves the caches, so its size has bounds.
+_BLOCKS, _BLOCK_BYTES = 16, (1 << 16, 1 << 19)
 
 
 class SparseRows:
@@ -108,6 +111,11 @@ class DensePiece:
     dense: npt.NDArray[Any]
 
 
+def most_rows(inputs: int, dtype: str) -> int:
+    """Return how many rows a piece can have that is dense in all the columns."""
+    return max(1, PIECE_BYTES // (inputs * np.dtype(dtype).itemsize))
+
+
 def taking(x: Any, executable: Executable, program: Program, binding: Binding) -> Executable:
     """Return what runs the program of `executable` on x: itself, unless x is sparse."""
     return _BySparseRows(executable, program, binding) if isinstance(x, SparseRows) else executable
@@ -168,6 +176,7 @@ class _BySparseRows(Executable):
             others = {name: slots for name, slots in sums.slots.items() if name not in first}
             for name, total in of_first.items():
                 total[piece.columns[: piece.own]] += binding.to_numpy(sums.slots[name][0])[: piece.own]
+            del piece, parameters, slots, sums  # before the next piece is made
         gradients = {n: of_first[n] if n in of_first else others[n][0] for n in self._program.trained}
         step = partial(take_step, self._program, total_weight=weight, rate=rate, xp=xp)
         if all(isinstance(state.parameters[name], np.ndarray) for name in first) and not self._needs_norm:
@@ -181,10 +190,12 @@ class _BySparseRows(Executable):
 
     def predict(self, parameters: Arrays, x: Any) -> Any:
         check_prediction(self._program, parameters, x)
-        found = []
-        for piece in x.pieces(np.arange(len(x)), self._binding.dtype):
-            executable = self._executable(piece, trains=False)
-            found.append(executable.predict(self._near(piece, parameters), self._put(piece)))
+
+        def predicted(piece: DensePiece) -> Any:
+            return self._executable(piece, trains=False).predict(self._near(piece, parameters), self._put(piece))
+
+        # A loop's variable would keep a piece while the next is made.
+        found = list(map(predicted, x.pieces(np.arange(len(x)), self._binding.dtype)))
         return found[0] if len(found) == 1 else self._binding.xp.concat(found, axis=0)
 
     def _executable(self, piece: DensePiece, *, trains: bool) -> Executable:
@@ -240,9 +251,10 @@ def _step_in_place(
 
     They are most of the memory: all the new ones beside all the old ones would be twice as much.
     """
+    least, most = _BLOCK_BYTES
     for name in first:
         W, slots, gradient = state.parameters[name], state.slots[name], gradients[name]
-        rows = max(1, _USUAL_BYTES // max(1, W[:1].nbytes))
+        rows = max(1, min(most, max(least, W.nbytes // _BLOCKS)) // max(1, W[:1].nbytes))
         for start in range(0, len(W), rows):
             block = slice(start, start + rows)
             part = State({name: W[block]}, {name: tuple(s[block] for s in slots)}, state.step)

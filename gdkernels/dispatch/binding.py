@@ -57,7 +57,12 @@ class Binding:
         return storage_dtype(self.precision)
 
     def executable(
-        self, program: Program, work: Workload | None = None, choices: Mapping[str, Any] | None = None
+        self,
+        program: Program,
+        work: Workload | None = None,
+        choices: Mapping[str, Any] | None = None,
+        *,
+        by_pieces: bool = False,
     ) -> Executable:
         """Return `program` compiled by the backend, or its definition on the backend's namespace.
 
@@ -70,6 +75,8 @@ class Binding:
             The job. On a calibrated machine, the plan has the best number of threads for it.
         choices
             The choices of a plan to repeat.
+        by_pieces
+            Whether the caller computes with a few records of a batch at a time anyway, so that every batch fits.
 
         Raises
         ------
@@ -83,7 +90,7 @@ class Binding:
         made = bind(self.backend, program, plan)
         if check_mode() == "always" and made.origin == "compiled" and not made.checks_itself:
             made = CheckedExecutable(self.backend, program, plan, made, f"what {self.backend.name} compiles")
-        if work is None or not self.on_host:
+        if work is None or by_pieces or not self.on_host:
             return made
         rows = (choices or {}).get("rows_at_a_time")
         if rows is None:

@@ -29,7 +29,7 @@ from gdkernels.estimators.fitted_network import FittedNetwork
 from gdkernels.estimators.inputs import Given, Passes, checked_inputs, is_source, rows_of
 from gdkernels.estimators.lbfgs import fit_by_lbfgs
 from gdkernels.estimators.parameters import CONSTRAINTS
-from gdkernels.estimators.problem import Problem, Stall
+from gdkernels.estimators.problem import PresentRate, Problem, Stall
 from gdkernels.estimators.rules import initial_parameters, optimizer_of
 from gdkernels.models.mlp import MLP
 from gdkernels.network import BoundNetwork
@@ -161,7 +161,7 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
         sizes = (given.x.shape[1], *hidden, given.targets.shape[1])
         live = self._begin(given.x, sizes, random, first=first)
         problem = Problem(
-            self._objective(), self._loss_scale, self._rate, self._strata, self._score_of, vars(self)["_stall"]
+            self._objective(), self._loss_scale, PresentRate(self), self._strata, self._score_of, vars(self)["_stall"]
         )
         if self.solver == "lbfgs":
             fit_by_lbfgs(self, problem, live, given, held_out)
@@ -185,10 +185,6 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
 
     def _learn_from(self, passes: Passes) -> None:
         """Learn from all the batches what the first alone does not tell."""
-
-    def _rate(self, epoch: Any, *, epochs: int | None, losses: Any) -> float:
-        """Return the learning rate: a schedule for optimizers whose own is 1."""
-        return float(self.learning_rate_)
 
     def _hidden_sizes(self) -> list[int]:
         sizes = self.hidden_layer_sizes

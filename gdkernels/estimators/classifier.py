@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
+from scipy import sparse
 from sklearn.base import ClassifierMixin, _fit_context
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils._param_validation import StrOptions
@@ -79,6 +80,7 @@ out_activation_, n_features_in_, feature_names_in_
     of the last epoch at whose end they were finite.
     """
 
+    _sparse_labels = False
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **CONSTRAINTS,
         "loss": [StrOptions({"log_loss", *names("loss")}), callable],
@@ -169,11 +171,15 @@ out_activation_, n_features_in_, feature_names_in_
         return self._fit(X, y, sample_weight, incremental=True)
 
     def predict(self, X: Any) -> Any:
-        """Return the labels [records], or 0 and 1 [records, labels] where a record can have several."""
+        """Return the labels [records], or 0 and 1 [records, labels] where a record can have several.
+
+        After a fit on a sparse matrix of labels, this is a sparse matrix as well, as scikit-learn's is.
+        """
         output = self._linked(self._outputs(X))
         xp = namespace_of(output) or np
         if self._several:
-            return xp.astype(output > 0.5, xp.int64)
+            found = xp.astype(output > 0.5, xp.int64)
+            return sparse.csr_matrix(found) if self._sparse_labels and xp is np else found
         index = xp.argmax(output, axis=1) if output.shape[1] > 1 else xp.astype(self._second(output[:, 0]), xp.int64)
         return xp.take(self._labels_beside(output), index, axis=0)
 
@@ -267,6 +273,7 @@ out_activation_, n_features_in_, feature_names_in_
     def _learn(self, y: Any, classes: Any = None) -> None:
         """Find out which labels there are, and whether a record can have several."""
         xp = namespace_of(y)
+        self._sparse_labels = hasattr(y, "toarray")
         if xp is None:
             check_classification_targets(y)
             kind = type_of_target(y)

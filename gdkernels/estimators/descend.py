@@ -80,6 +80,8 @@ def descend(
         warnings.warn("Training interrupted by user.", stacklevel=USER)
     else:
         _conclude(e, live, train, history, descent, incremental=incremental)
+    finally:
+        trainer.runner.order = trainer.runner.each_step = None  # they know the records, which are not the estimator's
     if descent.fell_back:
         warnings.warn(descent.fell_back, stacklevel=USER)
     if best:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ from gdkernels.estimators.inputs import Given
 from gdkernels.estimators.rules import mean_over_outputs
 from gdkernels.network import BoundNetwork
 
-__all__ = ["Problem", "Stall"]
+__all__ = ["PresentRate", "Problem", "Stall"]
 
 
 @dataclass
@@ -19,6 +20,26 @@ class Stall:
     """How many epochs in a row have brought no improvement; it goes on from one `partial_fit` to the next."""
 
     epochs: int = 0
+
+
+class PresentRate:
+    """The learning rate that an estimator has now: a schedule for optimizers whose own rate is 1.
+
+    A trainer outlives the fit and keeps its schedule, so this refers to the estimator weakly: memory that refers to
+    itself in a circle would stay taken until Python's garbage collector runs, which looks at no sizes.
+    """
+
+    def __init__(self, estimator: Any) -> None:
+        self._estimator = weakref.ref(estimator)
+
+    def __call__(self, epoch: Any, *, epochs: int | None, losses: Any) -> float:
+        return float(self._estimator().learning_rate_)  # type: ignore[union-attr]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, PresentRate) and self._estimator == other._estimator
+
+    def __hash__(self) -> int:
+        return hash(PresentRate)
 
 
 @dataclass(frozen=True)
@@ -32,7 +53,7 @@ class Problem:
     loss_scale
         What the loss of the records, without the penalty, is divided by to be reported.
     rate
-        The learning rate of an epoch: a schedule for optimizers whose own rate is 1.
+        The learning rate of an epoch.
     strata
         Returns what the validation split of some records is stratified by, or None.
     score

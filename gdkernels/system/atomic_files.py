@@ -97,8 +97,10 @@ def check_destination(path: str | os.PathLike[str], *, overwrite: bool) -> None:
         if not path.name or path.is_dir():
             raise FileError(f"cannot write {path}: it is a folder; give a file name in it")
         if not folder.is_dir():
-            what = "is not a folder" if folder.exists() else "does not exist; create it first"
-            raise FileError(f"cannot write {path}: the folder {folder} {what}")
+            what = (
+                f"{folder} is no folder" if folder.exists() else f"the folder {folder} does not exist; create it first"
+            )
+            raise FileError(f"cannot write {path}: {what}")
         if os.path.lexists(path):
             if not overwrite:
                 raise _exists(path)

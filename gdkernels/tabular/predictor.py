@@ -11,13 +11,12 @@ import numpy.typing as npt
 
 from gdkernels.backend import Backend
 from gdkernels.dispatch.explanation import Explanation
-from gdkernels.errors import FileError, InputError
+from gdkernels.errors import InputError
 from gdkernels.models.mlp import load_network
 from gdkernels.models.network import Network
 from gdkernels.system.profiling import phase
 from gdkernels.tables import Preparation, Table, read
-from gdkernels.tables.objects import own_labels, target_cells, with_target
-from gdkernels.tables.outcomes import labels
+from gdkernels.tables.objects import with_target
 from gdkernels.tables.read import Data
 from gdkernels.tables.text import TextOptions
 from gdkernels.tabular import defaults
@@ -26,6 +25,7 @@ from gdkernels.tabular.estimator import parameters_of, set_parameters, short_for
 from gdkernels.tabular.evaluation import Evaluation, evaluated
 from gdkernels.tabular.in_memory import fit_in_memory
 from gdkernels.tabular.out_of_core import fit_out_of_core, memory_for
+from gdkernels.tabular.passed_labels import PassedLabels
 from gdkernels.tabular.prediction import Prediction, PreparedNetwork
 from gdkernels.tabular.results import TabularResult
 from gdkernels.tabular.settings import TabularSettings
@@ -34,8 +34,6 @@ from gdkernels.training.history import History
 
 __all__ = ["TabularPredictor"]
 
-_LABELS = "labels"  # in a model file: the classes as they were passed, where these were booleans or text
-_BOTH = (False, True)
 _OF_A_FIT = ("result_", "histories_", "history_", "explanation_")
 
 
@@ -53,20 +51,22 @@ class TabularPredictor:
     task
         "classification", "regression", or "auto": text, or few whole numbers, are classes.
     ignore, keep_columns, categorical, numeric
-        A column or several: to leave out; to use although they look like identifiers; to take as names, also where they
-        are numbers; to take as numbers, what is none being a gap.
+        A column or several: to leave out; to use even if they look like identifiers; to take as names, even if they are
+        numbers; to take as numbers, where a cell that holds none is a gap.
     read
-        By column, what its cells mean where they do not tell, in the words that `describe` prints: numbers as an
-        example such as ``1.234,5 €``, dates as a pattern such as ``%d/%m/%Y``, or ``text``. It is kept in the model.
+        For a column whose cells can be read in several ways, what they mean, in the words that `describe` prints: an
+        example of its numbers such as ``1.234,5 €``, a pattern of its dates such as ``%d/%m/%Y``, or ``text``. The
+        model keeps it.
     missing
-        What spells a gap besides empty cells, NA, N/A, null, ?, and among numbers and dates also None, -, . and the
-        like: ``"-200"``, or several.
+        A value, such as ``"-200"``, or several that stand for a gap. Empty cells, NA, N/A, null and ? do so anyway, and
+        among numbers and dates also None, -, . and the like.
     header
-        Whether text files begin with the names of the columns; None refuses a first line that looks like a record.
+        Whether text files begin with the names of the columns; None expects them, and rejects a first line that looks
+        like a record.
     skip_rows
-        How many lines of a text file come before that.
+        How many lines to skip at the beginning of a text file.
     drop_missing
-        Whether to leave out records without a target, in place of refusing them.
+        Whether to leave out records without a target instead of rejecting the table.
     class_weight
         "balanced" weights the records so that each class counts the same.
     hidden
@@ -77,52 +77,54 @@ class TabularPredictor:
     residual, norm
         What stands around the hidden layers, as for `MLP`: skip connections, and "layer" for layer norm.
     learning_rate, momentum, nesterov
-        Of the optimizer, where it is named; the momentum is that of "sgd", 0.9 for None.
+        Settings of an optimizer that is given by name; the momentum is that of "sgd", 0.9 for None.
     l2
-        The penalty on weights; None goes by the number of records, or is what the rows left out prefer.
+        The penalty on weights; None goes by the number of records, or takes the best one for the rows left out.
     clip_norm
         The largest norm of the gradient.
     epochs, batch_size
-        Passes at most, and records a step; None goes by the number of records.
+        The largest number of epochs, and the records in a step; None goes by the number of records.
     patience
-        After how many epochs without a lower validation loss to stop, 0 for never; None goes by the number of records.
+        The number of epochs without a lower validation loss after which to stop, 0 for never; None goes by the number
+        of records.
     starts
-        From how many initial weights to train; the best is kept.
+        The number of initial weights to train from; the best network is kept.
     average
-        How many networks are trained, each with validation rows of its own, and put side by side as one. None is five,
-        ten from 1,000 to 10,000 rows, and one with `hidden`, with `starts`, and beyond 100,000 rows.
+        The number of networks to train, each with validation rows of its own, and to join into one that predicts their
+        average. None is five, ten from 1,000 to 10,000 rows, and one with `hidden`, with `starts`, and beyond 100,000
+        rows.
     retries
-        How often to go back and on at half the rate where training diverges.
+        How often to go back and continue at half the learning rate if training diverges.
     seed
-        Of everything random.
+        The seed of all random choices.
     test
-        The share of the rows kept from training and from stopping; the figures are theirs.
+        The share of the rows to keep from training and from stopping; the figures are measured on them.
     validation
-        Of the others, the share that decides when to stop; None is another part for each network.
+        The share of the other rows that decides when to stop; None is another part for each network.
     memory
-        Train in windows of so much memory, in bytes or as "512MB", from files that may be larger than it; None does so
-        only where the table would not fit.
+        Train in windows of this much memory, in bytes or as "512MB", on files that may be larger; None does so only if
+        the table would not fit.
     backend, device, precision
         Where to compute, and how exactly, as for `Network`.
     explain
-        Whether to keep what each backend was estimated to take, and why the one was chosen, as ``explanation_``.
+        Whether to keep, as ``explanation_``, how long each backend was estimated to take, and why one was chosen.
     checkpoint, every, keep, resume
         A folder for checkpoints, how often to write one ("30s", "2h", "10 epochs", "1000 steps"), how many to keep, and
-        whether to go on from the newest.
+        whether to continue from the newest.
     progress
         Whether to show a bar; None shows it on a terminal and in a notebook.
 
     Attributes
     ----------
     network : Network
-        What was trained; its inputs are prepared by ``preparation_``.
+        The trained network; its inputs are prepared by ``preparation_``.
     preparation_ : gdkernels.tables.Preparation
         What becomes of each column.
     result_ : TabularResult
-        All that there is to know of the fit; ``print(predictor.result_.as_text())`` is the command's summary. Not there
-        for one that was loaded, and neither are ``histories_``, ``history_`` and ``explanation_``.
+        Everything about the fit; ``print(predictor.result_.as_text())`` prints the command's summary. A predictor that
+        was loaded has neither this nor ``histories_``, ``history_`` and ``explanation_``.
     histories_, history_ : tuple of History, History
-        Of the networks that were averaged; of the first.
+        The histories of the networks that were averaged, and that of the first.
     metrics_, rows_ : dict
         The figures on the rows kept from training, and how many rows there were for what.
     classes_ : numpy.ndarray
@@ -162,7 +164,7 @@ class TabularPredictor:
     explanation_: Explanation | None
 
     _model: PreparedNetwork | None = None
-    _own: list[Any] | None = None
+    _labels: PassedLabels | None = None
 
     def __init__(
         self,
@@ -294,30 +296,22 @@ class TabularPredictor:
             settings = settings.without_target()
         if (allowed := memory_for(settings, data)) is not None:
             result = fit_out_of_core(settings, data, allowed)
-            own = None
+            labels = None
         else:
             with phase("reading"):
                 table = _read(data, settings)
             result = fit_in_memory(settings, table)
-            own = self._own_labels(X, y, table, result.preparation)
-        result.network.extra = result.for_model() | ({} if own is None else {_LABELS: own})
-        self._remember(PreparedNetwork(result.network, result.preparation), own)
+            labels = PassedLabels.of_fit(X, y, table, result.preparation)
+        result.network.extra = result.for_model() | ({} if labels is None else labels.for_model())
+        self._remember(PreparedNetwork(result.network, result.preparation), labels)
         self.result_, self.histories_, self.history_ = result, result.histories, result.history
         self.explanation_ = result.explanation
         return self
 
-    def _own_labels(self, X: Any, y: Any, table: Table, preparation: Preparation) -> list[Any] | None:
-        """Return the classes as they were passed, where these are booleans or text."""
-        if preparation.classes is None:
-            return None
-        (name,) = preparation.targets
-        cells = target_cells(X, y, name)
-        return None if cells is None else own_labels(cells, preparation.classes.tolist(), labels(table, name))
-
-    def _remember(self, model: PreparedNetwork, own: list[Any] | None) -> None:
+    def _remember(self, model: PreparedNetwork, labels: PassedLabels | None) -> None:
         """Become a predictor that is fitted: set what follows from its network and what the network keeps."""
         preparation = model.preparation
-        self._model, self._own = model, own
+        self._model, self._labels = model, labels
         self.network, self.preparation_ = model.network, preparation
         self.metrics_ = dict(model.network.extra.get("metrics") or {})
         self.rows_ = dict(model.network.extra.get("rows") or {})
@@ -325,7 +319,7 @@ class TabularPredictor:
         self.n_features_in_ = len(preparation.columns)
         vars(self).pop("classes_", None)
         if preparation.classes is not None:
-            self.classes_ = preparation.classes if own is None else np.array(own, bool if own[0] in _BOTH else object)
+            self.classes_ = preparation.classes if labels is None else labels.as_array()
         for name in _OF_A_FIT:
             vars(self).pop(name, None)
 
@@ -367,21 +361,17 @@ class TabularPredictor:
     def predict_parts(self, X: Data) -> Iterator[tuple[Table, Prediction]]:
         """Yield a table of any size part by part, each with its predictions; raises what `predict` raises."""
         for table, prediction in self._fitted().predict_parts(X, options=self._options, progress=self.progress):
-            if self._own is None or prediction.probabilities is None:
-                yield table, prediction
-            else:
-                indices = np.argmax(prediction.probabilities, axis=1)
-                yield table, Prediction(self.classes_[indices], prediction.probabilities)
+            yield table, prediction if self._labels is None else self._labels.applied_to(prediction)
 
     def evaluate(self, X: Data, y: Any = None, *, drop_missing: bool = False) -> Evaluation:
-        """Predict for each record of a table that has the target too, and return how good that is.
+        """Predict the target of each record of a table, compare, and return the figures.
 
         Parameters
         ----------
         X, y
             As for `fit`.
         drop_missing
-            Whether to leave out records without a target, in place of refusing them.
+            Whether to leave out records without a target instead of rejecting the table.
 
         Returns
         -------
@@ -485,9 +475,7 @@ class TabularPredictor:
         """
         model = PreparedNetwork.of(network, path)
         targets, task = model.preparation.targets, model.preparation.task
-        own = network.extra.get(_LABELS)
-        if own is not None and not _fit_classes(own, model.preparation):
-            raise FileError(f"cannot read the model {os.fspath(path)}: its labels do not fit its classes")
+        labels = PassedLabels.of_model(network, model.preparation, path)
         predictor = cls(
             targets[0] if len(targets) == 1 else targets,
             task=task,
@@ -496,7 +484,7 @@ class TabularPredictor:
             device=device,
             precision=network.precision or "float32",
         )
-        predictor._remember(model, own)
+        predictor._remember(model, labels)
         return predictor
 
     def export_onnx(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
@@ -521,11 +509,3 @@ class TabularPredictor:
 
 def _read(data: Data, settings: TabularSettings) -> Table:
     return read(data, header=settings.options.header, skip_rows=settings.options.skip_rows, progress=settings.progress)
-
-
-def _fit_classes(own: Any, preparation: Preparation) -> bool:
-    """Return whether labels from a file are booleans or text, one for each class."""
-    classes = preparation.classes
-    if classes is None or not isinstance(own, list) or len(own) != len(classes):
-        return False
-    return {type(label) for label in own} in ({bool}, {str})

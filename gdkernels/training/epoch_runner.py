@@ -18,7 +18,7 @@ from gdkernels.backend.program import Program
 from gdkernels.data.batches import Batches
 from gdkernels.data.records import OrderedRecords, Piece, Records, changed, place_records
 from gdkernels.data.rounding import SAMPLE, warn_of_rounding
-from gdkernels.data.sparse import SparseRows, taking
+from gdkernels.data.sparse import taking
 from gdkernels.data.stored import Stored
 from gdkernels.data.stored.windows import ShuffledWindows, Windows, place_stored
 from gdkernels.dispatch.binding import Binding, all_finite, moved
@@ -109,7 +109,7 @@ class EpochRunner:
         self.optimizer_state = OptimizerState(network, settings.optimizer)
         self.each_step: Callable[[float], None] | None = None
         self._programs: dict[tuple[Structure, bool, bool], Program] = {}
-        self._prepared: tuple[Structure, bool, bool, int] | None = None
+        self._prepared: tuple[Structure, bool, bool, int, bool] | None = None
         self._executable: Executable | None = None
         self._looked = False
         self._for_sparse: tuple[Executable, Executable] | None = None
@@ -128,25 +128,33 @@ class EpochRunner:
             )
         return structure.workload(self._programs[key], settings.batch_size, records, epochs)
 
-    def prepare(self, workload: Workload, choices: Mapping[str, Any] | None = None) -> Executable:
-        """Return the executable of the steps, with the `choices` of a plan if there is one to repeat."""
+    def prepare(
+        self, workload: Workload, choices: Mapping[str, Any] | None = None, *, sparse: bool = False
+    ) -> Executable:
+        """Return the executable of the steps, with the `choices` of a plan if there is one to repeat.
+
+        Batches of `sparse` records are never split to fit into memory: they are dense a piece at a time.
+        """
         binding, program = self._bind(None), workload.program
-        prepared = self.network.structure, program.gradient_norm, program.weighted, workload.batch
+        prepared = self.network.structure, program.gradient_norm, program.weighted, workload.batch, sparse
         if self._executable is None or self._prepared != prepared or choices is not None:
-            self._prepared, self._executable = prepared, binding.executable(program, workload, choices)
+            made = binding.executable(program, workload, choices, by_pieces=sparse)
+            self._prepared, self._executable = prepared, made
         return self._executable
 
-    def _prepared_for(self, records: int, gradient_norm: bool, weighted: bool) -> Executable:
+    def _prepared_for(self, records: int, gradient_norm: bool, data: Records | Windows | Batches) -> Executable:
         """Return the executable for an epoch of so many records, and make it only if it is not ready."""
         self._bind(None)
-        wanted = self.network.structure, gradient_norm, weighted, min(self.settings.batch_size, records)
+        batch = min(self.settings.batch_size, records)
+        wanted = self.network.structure, gradient_norm, data.weighted, batch, data.sparse
         if self._executable is not None and self._prepared == wanted:
             return self._executable
-        return self.prepare(self.workload(records, gradient_norm=gradient_norm, weighted=weighted))
+        workload = self.workload(records, gradient_norm=gradient_norm, weighted=data.weighted)
+        return self.prepare(workload, sparse=data.sparse)
 
     def _taking(self, records: Records, executable: Executable, gradient_norm: bool) -> Executable:
         """Return what runs the steps on these records: the executable itself, unless they are sparse."""
-        if not isinstance(records.x, SparseRows):
+        if not records.sparse:
             return executable
         if self._for_sparse is None or self._for_sparse[0] is not executable:
             program = self.workload(1, gradient_norm=gradient_norm, weighted=records.weighted).program
@@ -238,7 +246,7 @@ class EpochRunner:
             return self._run_batches(data, pace, gradient_norm)
         records = len(data)
         batch = min(self.settings.batch_size, records)
-        executable = self._prepared_for(records, gradient_norm, data.weighted)
+        executable = self._prepared_for(records, gradient_norm, data)
         arranged = self._arranged(data, records, batch)
         rates = self._rates(arranged.steps, pace)
         used = arranged.digest() if segments else ""
@@ -292,7 +300,7 @@ class EpochRunner:
 
         def step(part: Records, rate: npt.NDArray[np.float64]) -> tuple[float, float | None]:
             weights = () if part.weights is None else (part.weights,)
-            executable = self._prepared_for(batches.size, gradient_norm, batches.weighted)
+            executable = self._prepared_for(batches.size, gradient_norm, batches)
             runs = self._taking(part, executable, gradient_norm)
             return runs.run(middle.state, part.x, part.y, np.arange(len(part)), len(part), rate, *weights)
 

@@ -8,9 +8,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
-from gdkernels.backend import Executable, Plan
+from gdkernels.backend import Executable, Plan, storage_dtype
 from gdkernels.data.batches import Batches
 from gdkernels.data.records import Records
+from gdkernels.data.sparse import most_rows
 from gdkernels.data.stored import Stored
 from gdkernels.data.stored.windows import Windows
 from gdkernels.dispatch.binding import Binding
@@ -138,7 +139,8 @@ class Placement:
         evaluator = Evaluator(network, train, held_out, self._metrics)
         planned = self._planned
         with phase("compiling"):
-            executable = runner.prepare(self._job(train), None if planned is None else binding.choices_of(planned))
+            choices = None if planned is None else binding.choices_of(planned)
+            executable = runner.prepare(self._job(train), choices, sparse=train.sparse)
         return Placed(binding, train, evaluator, executable)
 
     def _job(self, train: Records | Windows | Batches) -> Workload:
@@ -170,11 +172,13 @@ class Placement:
 def _footprint(now: Placed, job: Workload) -> Footprint:
     """Return what a fit takes of the host's memory."""
     executable, evaluator = now.executable, now.evaluator
+    precision = executable.plan.precision
+    at_once = most_rows(job.sizes[0], storage_dtype(precision)) if now.train.sparse else job.batch
     return footprint(
         job,
-        executable.plan.precision,
+        precision,
         compiled=executable.origin == "compiled",
-        rows=executable.plan.choices.get("rows_at_a_time", job.batch),
+        rows=min(job.batch, executable.plan.choices.get("rows_at_a_time", at_once)),
         records=max((d.bytes for d in (now.train, evaluator.held_out) if isinstance(d, Windows)), default=0),
         judged=evaluator.at_once,
     )

@@ -1,6 +1,8 @@
 """Fitted estimators taken elsewhere: to a network, its file, ONNX; tags, hidden layers, and rules of one's own."""
 
+import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -8,6 +10,8 @@ import pytest
 import scipy.sparse
 from sklearn.base import clone
 from sklearn.neural_network import MLPClassifier as TheirClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils import get_tags
 
 import gdkernels as gd
@@ -113,6 +117,39 @@ def test_tags_are_true():
         assert get_tags(estimator).array_api_support
         assert get_tags(estimator).input_tags.sparse
     assert get_tags(MLPClassifier()).classifier_tags.multi_label
+
+
+# ---- skl2onnx
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "scikit_learn.md"
+NUMBER_OF = {"two": X[:, 0] > 0, "three": THREE, "several": SEVERAL, "numbers": NUMBERS, "one number": NUMBERS[:, 0]}
+
+
+@pytest.fixture(scope="module")
+def skl2onnx():
+    """Return skl2onnx, told of our estimators by the lines of the documentation."""
+    module = pytest.importorskip("skl2onnx")
+    (lines,) = re.findall(r"```text\n(from skl2onnx.*?)```", DOCUMENT.read_text(), re.DOTALL)
+    exec(lines, {"MLPClassifier": MLPClassifier, "MLPRegressor": MLPRegressor})
+    return module
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh", "logistic", "identity"])
+@pytest.mark.parametrize("y", NUMBER_OF.values(), ids=NUMBER_OF.keys())
+def test_skl2onnx_converts_pipelines(skl2onnx, y, activation):
+    runtime = pytest.importorskip("onnxruntime")
+    kind = MLPRegressor if y.dtype == float else MLPClassifier
+    last = kind(hidden_layer_sizes=(6, 3), activation=activation, max_iter=5, random_state=0)
+    model = make_pipeline(StandardScaler(), last).fit(X, y)
+    x = X.astype(np.float32)
+    options = {id(last): {"zipmap": False}} if kind is MLPClassifier else None
+    made = skl2onnx.to_onnx(model, x, options=options)
+    label, *rest = runtime.InferenceSession(made.SerializeToString()).run(None, {"X": x})
+    if kind is MLPRegressor:
+        np.testing.assert_allclose(label.reshape(y.shape), model.predict(X), rtol=1e-4, atol=1e-5)
+        return
+    np.testing.assert_array_equal(label, model.predict(X))
+    np.testing.assert_allclose(rest[0], model.predict_proba(X), rtol=1e-4, atol=1e-5)
 
 
 # ---- inside

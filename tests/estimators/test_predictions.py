@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.sparse
 import sklearn.neural_network as theirs
 from sklearn.model_selection import cross_val_score
 
@@ -102,3 +103,18 @@ def test_nothing_is_logged_at_info(caplog, backend):
     assert {record.levelname for record in caplog.records} == {"DEBUG"}
     gd.MLP([5, 3, 1], backend=backend).fit(X, X[:, 0], epochs=1)
     assert "INFO" in {record.levelname for record in caplog.records}
+
+
+@pytest.mark.parametrize("kind", [scipy.sparse.csr_matrix, scipy.sparse.csc_array])
+def test_a_sparse_matrix_of_labels_comes_out_as_one(kind):
+    settings = {"hidden_layer_sizes": (4,), "max_iter": 5, "random_state": 0}
+    y = kind((X[:, :3] > 0).astype(int))
+    a, b = (m.MLPClassifier(**settings).fit(X, y) for m in (ours, theirs))
+    found, wanted = a.predict(X), b.predict(X)
+    assert type(found) is type(wanted)
+    assert found.dtype == wanted.dtype
+    np.testing.assert_array_equal(found.toarray(), wanted.toarray())
+    assert a.score(X, y) == b.score(X, y)
+    early = ours.MLPClassifier(**settings, early_stopping=True, scoring="f1_macro").fit(X, y)
+    assert max(early.validation_scores_) > 0
+    assert isinstance(a.fit(X, y.toarray()).predict(X), np.ndarray)

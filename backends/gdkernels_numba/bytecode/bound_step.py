@@ -1,6 +1,7 @@
 """A task with memory of its own, ready to run for some sizes."""
 
 import threading
+import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from itertools import product
@@ -51,7 +52,7 @@ class BoundStep:
             self._memory, np.int64, BARRIER_BYTES // WORD, self.layout.barrier - self._memory.ctypes.data
         )
         self._contexts = [self._context(k) for k in range(choices.threads)]
-        self._last: dict[str, Array] = {}
+        self._last: dict[str, weakref.ref[Array]] = {}
         self._lock = threading.Lock()
 
     @staticmethod
@@ -156,15 +157,21 @@ class BoundStep:
     # ---- runs
 
     def _patch(self, arrays: Mapping[str, Array]) -> None:
-        """Write the addresses of the caller's arrays into the streams, unless they are those of the last run."""
-        moved = {name: array.ctypes.data for name, array in arrays.items() if array is not self._last.get(name)}
+        """Write the addresses of the caller's arrays into the streams, unless they are those of the last run.
+
+        The caller's records are not kept alive. An array that is gone is none of the new ones, even if one of them has
+        its address.
+        """
+        last = self._last
+        moved = {
+            name: array.ctypes.data for name, array in arrays.items() if name not in last or last[name]() is not array
+        }
         if moved:
             for writer in self.writers:
                 for stream, word, name, offset in writer.patches:
                     if name in moved:
                         self._arrays[id(stream)][word] = moved[name] + offset
-            # Kept alive, so that no other array gets the same address, except for a prediction: those may be large.
-            self._last = dict(arrays) if self.task.output is None else {}
+            self._last = {name: weakref.ref(array) for name, array in arrays.items()}
 
     def run(
         self,

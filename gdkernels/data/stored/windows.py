@@ -134,6 +134,8 @@ class _BlockReader:
 class Windows:
     """Records of which a window at a time is in memory."""
 
+    sparse = False
+
     def __init__(self, binding: Binding, reader: _BlockReader, layout: Layout) -> None:
         self.binding, self.layout = binding, layout
         self._reader = reader
