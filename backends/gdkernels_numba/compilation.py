@@ -7,6 +7,7 @@ from functools import lru_cache
 from llvmlite import ir
 
 from gdkernels.backend.program import Program
+from gdkernels.graph import remembered
 from gdkernels.lowering.elementwise import Recipe
 from gdkernels.lowering.task import ScheduledTask, schedule_prediction, schedule_training
 from gdkernels_numba.cpu import jit
@@ -56,8 +57,11 @@ def compile_program(program: Program, format: Format) -> Compiled:
     TraceError, ScheduleError
         If this engine cannot run the program.
     """
-    step = None if program.optimizer is None else schedule_training(program, FUNCTIONS.keys())
-    prediction = schedule_prediction(program, FUNCTIONS.keys())
+    try:
+        hash(program)
+        prediction, step = _scheduled(program)
+    except TypeError:  # a function of the user's cannot be hashed
+        prediction, step = _tasks(program)
     tasks = [prediction] if step is None else [prediction, step]
     names: dict[Recipe, str] = {}
     for task in tasks:
@@ -66,6 +70,14 @@ def compile_program(program: Program, format: Format) -> Compiled:
     code = code_of_loops(format, tuple(names))
     loops = {loop: code.address(names[recipe]) for task in tasks for loop, recipe in task.recipes.items()}
     return Compiled(replace(shared_kernels(format), loops=loops), prediction, step, code)
+
+
+def _tasks(program: Program) -> tuple[ScheduledTask, ScheduledTask | None]:
+    step = None if program.optimizer is None else schedule_training(program, FUNCTIONS.keys())
+    return schedule_prediction(program, FUNCTIONS.keys()), step
+
+
+_scheduled = remembered(16)(_tasks)  # sparse rows come and go between a few widths
 
 
 @lru_cache(maxsize=256)

@@ -231,7 +231,11 @@ class Graph:
         wide = tuple(k for k in axes if not is_one(node.shape[k]))
         if wide:
             shape = tuple(1 if k in wide else d for k, d in enumerate(node.shape))
-            result = self._node(op, (node,), wide, shape, REAL)
+            number = _number_within(node)
+            if number is not None and number.op == "constant" and number.attribute == 0:
+                result = self.broadcast_to(number, shape)  # as the gradient of a parameter that nothing depends on
+            else:
+                result = self._node(op, (node,), wide, shape, REAL)
         else:
             result = node
         return result if keepdims or not axes else self.squeeze(result, axes)

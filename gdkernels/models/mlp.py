@@ -60,7 +60,7 @@ class MLP(Network):
         precision: str | None = "float32",
     ) -> None:
         structure = Structure.of_sizes(sizes, activation, output, bias, residual=residual, norm=norm)
-        self.network = BoundNetwork(structure, seed=seed, backend=backend, device=device, precision=precision)
+        self._network = BoundNetwork(structure, seed=seed, backend=backend, device=device, precision=precision)
         self.extra = {}
 
     @property

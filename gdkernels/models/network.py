@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
 
 from gdkernels.backend import Backend
+from gdkernels.data.frames import Frame
 from gdkernels.data.records import place_records
+from gdkernels.data.stored import Stored
 from gdkernels.definition import gradient
 from gdkernels.definition.activations import Activation
 from gdkernels.definition.blocks import Block
+from gdkernels.definition.blocks.checks import check_block
 from gdkernels.definition.losses import BinaryCrossEntropy, Loss
 from gdkernels.definition.optimizers import Optimizer
 from gdkernels.definition.schedules import ScheduleFunction
@@ -39,7 +42,7 @@ class Network:
         What it computes: ``Sequential(Dense(64, "relu"), Residual(LayerNorm(), Dense(64, "relu")), Dense(10))``, of
         `gdkernels.blocks` and your own.
     inputs
-        The number of inputs.
+        The number of inputs; None is that of the columns that the first fit or prediction is given.
     output
         The activation of the outputs. A loss that takes logits sets it.
     seed
@@ -60,11 +63,13 @@ class Network:
     """
 
     _trainer: Trainer | None = None  # the one that the next fit goes on with
+    _network: BoundNetwork | None = None
+    _made: Callable[[int], BoundNetwork] | None = None  # where the number of inputs is not known yet
 
     def __init__(
         self,
         block: Block,
-        inputs: int,
+        inputs: int | None = None,
         *,
         output: str | Activation = "identity",
         seed: int | None = None,
@@ -72,17 +77,46 @@ class Network:
         device: str | None = None,
         precision: str | None = "float32",
     ) -> None:
-        structure = Structure.checked(block, inputs, output)
-        # For gdkernels' own rooms; its interface may change.
-        self.network = BoundNetwork(structure, seed=seed, backend=backend, device=device, precision=precision)
+        check_block("a network", block)
+
+        def made(inputs: int) -> BoundNetwork:
+            structure = Structure.checked(block, inputs, output)
+            return BoundNetwork(structure, seed=seed, backend=backend, device=device, precision=precision)
+
         self.extra: dict[str, Any] = {}
+        if inputs is None:
+            self._made = made
+        else:
+            self._network = made(inputs)
 
     @classmethod
     def of(cls, network: BoundNetwork, extra: dict[str, Any]) -> Self:
         """Return the model that holds a network; for gdkernels itself."""
         model = cls.__new__(cls)
-        model.network, model.extra = network, extra
+        vars(model).update(_network=network, extra=extra)
         return model
+
+    @property
+    def network(self) -> BoundNetwork:
+        """The network itself, for gdkernels' own rooms; its interface may change.
+
+        Raises
+        ------
+        InputError
+            Where nobody has said how many inputs it has, and it has seen no data.
+        """
+        if self._network is None:
+            raise InputError("the network knows its inputs from the first fit on; pass inputs= to have it before")
+        return self._network
+
+    def _known(self, X: Any) -> BoundNetwork:
+        """Return the network, and make it for the columns of X first if there is none."""
+        if self._network is None and self._made is not None:
+            inputs = _columns(X)
+            if inputs is None:
+                raise InputError("X must be [records, inputs], so that the network knows its inputs; or pass inputs=")
+            self._network = self._made(inputs)
+        return self.network
 
     @property
     def block(self) -> Block:
@@ -207,6 +241,7 @@ class Network:
             start with the lowest final loss (the validation loss if there is one), and ``history.starts`` describes
             all. Each start keeps its checkpoints in a folder of its own.
         """
+        self._known(X)
         settings: dict[str, Any] = {
             "optimizer": optimizer,
             "loss": loss,
@@ -254,7 +289,7 @@ class Network:
         The result comes back as X's array type, on X's device; of a frame, as a NumPy array. A frame needs the columns
         that the network was trained on, in any order; others are left alone.
         """
-        network = self.network
+        network = self._known(X)
 
         def predicted(binding: Binding) -> Any:
             output, xp = network.place_and_predict(X), binding.xp
@@ -290,7 +325,8 @@ class Network:
         loss
             None is the one that the network was last trained with, or else "sse".
         """
-        objective, network = self.network.objective_for(loss, reduction), self.network
+        network = self._known(X)
+        objective = network.objective_for(loss, reduction)
 
         def measured(binding: Binding) -> float:
             records = place_records(binding, X, Y, None, spec=network.expects(objective))
@@ -300,7 +336,8 @@ class Network:
 
     def gradient(self, X: Any, Y: Any, *, loss: str | Loss | None = None, reduction: str = "mean") -> Any:
         """Return the gradient of what `loss` returns, by the names of the parameters; arrays of the backend."""
-        objective, network = self.network.objective_for(loss, reduction), self.network
+        network = self._known(X)
+        objective = network.objective_for(loss, reduction)
 
         def computed(binding: Binding) -> Any:
             records = place_records(binding, X, Y, None, spec=network.expects(objective))
@@ -357,9 +394,20 @@ class Network:
         write_onnx(self.network, path, classes=classes, overwrite=overwrite)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.network})"
+        return f"{type(self).__name__}({'inputs not known yet' if self._network is None else self._network})"
 
     def _repr_html_(self) -> str:
         structure = self.network.structure
         heads = ("layer", "inputs → units", "activation") if structure.layers is not None else ("name", "shape", "kind")
         return html_table(repr(self), (*heads, "parameters"), structure.rows())
+
+
+def _columns(X: Any) -> int | None:
+    """Return the number of columns of X, or None if it is no table."""
+    stored = Stored.of(X, None, None)
+    first = X if stored is None else stored.sample(1)[0]
+    frame = Frame.of(first, "X")
+    if frame is not None:
+        return len(frame.names)
+    shape: tuple[int, ...] = tuple(first.shape) if hasattr(first, "shape") else np.asarray(first).shape
+    return int(shape[1]) if len(shape) == 2 else None

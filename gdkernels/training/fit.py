@@ -204,7 +204,11 @@ class Fit:
         output = structure.pop("output")
         return {
             **structure,
-            "activations": [*structure["activations"], output],
+            **(
+                {"activations": [*structure["activations"], output]}
+                if "activations" in structure
+                else {"output": output}
+            ),
             "seed": network.seed,
             "precision": network.precision,
             **self._runner.settings.as_dict(),

@@ -1,0 +1,130 @@
+"""Blocks that nobody has thought of: random operations, their derived gradients, and the engine beside float64."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from gdkernels_numba import NumbaBackend
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from gdkernels.backend import Plan, verification
+from gdkernels.backend.program import Program
+from gdkernels.definition import losses
+from gdkernels.definition.blocks import Block, Dense, InitialWeights, Parameter, Sequential
+from gdkernels.definition.blocks.block import initial_values
+from gdkernels.definition.objective import Objective
+from gdkernels.definition.optimizers import SGD
+
+UNITS = 6
+ONE = {
+    "tanh": lambda a, xp: xp.tanh(a),
+    "relu": lambda a, xp: xp.where(a <= 0, 0.0, a),
+    "bell": lambda a, xp: xp.exp(-a * a),
+    "root": lambda a, xp: xp.sqrt(a * a + 0.5),
+    "centred": lambda a, xp: a - xp.mean(a, axis=-1, keepdims=True),
+    "softmax": lambda a, xp: xp.exp(xp.tanh(a)) / xp.sum(xp.exp(xp.tanh(a)), axis=-1, keepdims=True),
+    "scaled": lambda a, xp: 0.5 * a,
+}
+TWO = {
+    "sum": lambda a, b, xp: a + b,
+    "difference": lambda a, b, xp: a - b,
+    "product": lambda a, b, xp: a * xp.tanh(b),
+    "larger": lambda a, b, xp: xp.maximum(a, b),
+    "quotient": lambda a, b, xp: a / (1.0 + b * b),
+}
+
+
+@dataclass(frozen=True)
+class Drawn(Block):
+    """A program of operations on values so far: the first is the input; products and vectors have parameters."""
+
+    steps: tuple[tuple[str, int, int], ...]
+
+    def parameters(self, inputs):
+        found = {}
+        for k, (op, _, _) in enumerate(self.steps):
+            if op == "matmul":
+                found[f"W{k}"] = Parameter((UNITS, UNITS), InitialWeights())
+            elif op in ("shift", "stretch"):
+                found[f"v{k}"] = Parameter((UNITS,), 0.0 if op == "shift" else 1.0, decays=False)
+        return found
+
+    def __call__(self, p, a, *, xp, random=None):
+        values = [a]
+        for k, (op, i, j) in enumerate(self.steps):
+            first, second = values[i % len(values)], values[j % len(values)]
+            if op == "matmul":
+                values.append(xp.matmul(first, p[f"W{k}"]))
+            elif op in ("shift", "stretch"):
+                values.append(first + p[f"v{k}"] if op == "shift" else first * p[f"v{k}"])
+            else:
+                values.append(ONE[op](first, xp) if op in ONE else TWO[op](first, second, xp))
+        return values[-1] + a
+
+
+OPERATIONS = st.sampled_from([*ONE, *TWO, "matmul", "matmul", "shift", "stretch"])
+BLOCKS = st.lists(st.tuples(OPERATIONS, st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=7).map(
+    lambda steps: Drawn(tuple(steps))
+)
+COMPILED = []
+
+
+def random_program(block, **objective):
+    network = Sequential(Dense(UNITS, "tanh"), block, Dense(2))
+    return Program(network, 5, Objective(losses.sse, **objective), SGD(momentum=0.9), gradient_norm=True)
+
+
+def drawn(program):
+    random = np.random.default_rng(0)
+    start = {
+        n: a + 0.2 * random.standard_normal(a.shape) for n, a in initial_values(program.parameters, random).items()
+    }
+    return start, random.standard_normal((11, 5)), random.standard_normal((11, 2)), random.permutation(11)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@given(block=BLOCKS, threads=st.sampled_from([1, 2, 3]), clipped=st.booleans())
+def test_a_drawn_block_is_compiled_and_agrees_with_float64(block, threads, clipped):
+    program = random_program(block, clip_norm=0.1 if clipped else None)
+    start, x, y, order = drawn(program)
+    executable = NumbaBackend().compile(program, Plan("numba", "cpu", "float64", {"threads": threads}))
+    COMPILED.append(executable is not None)
+    if executable is None:
+        return
+    rates = np.full(3, 1e-3)
+    found, wanted = (verification.start(program, start, np.array) for _ in range(2))
+    loss, norm = executable.run(found, x, y, order, 4, rates)
+    loss64, norm64 = verification.continue_on_numpy(program, wanted, x, y, order, 4, rates)
+    np.testing.assert_allclose([loss, norm], [loss64, norm64], rtol=1e-10)
+    for name, a64 in verification.named_arrays(wanted):
+        array = dict(verification.named_arrays(found))[name]
+        assert verification.relative_error(array, a64) <= 1e-9 or np.abs(a64).max() < 1e-12, name
+
+
+def test_nine_of_ten_drawn_blocks_are_compiled():
+    assert len(COMPILED) >= 50, "the test above has run"
+    assert np.mean(COMPILED) >= 0.9
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(block=BLOCKS)
+def test_a_drawn_block_has_the_gradient_of_finite_differences(block):
+    program = random_program(block)
+    start, x, y, _ = drawn(program)
+    from gdkernels.definition.network import forward, gradient
+
+    smooth = not any(op in ("relu", "larger") for op, _, _ in block.steps)  # no corner lies between two points then
+
+    def total(parameters):
+        return float(np.sum(losses.sse(forward(program.block, parameters, x, xp=np), y, xp=np)))
+
+    error, slopes = gradient(
+        program.block, start, x, y, trained=program.trained, loss=losses.sse, reduction="sum", xp=np
+    )
+    assert np.isclose(error, total(start), rtol=1e-12)
+    random, h = np.random.default_rng(1), 1e-6
+    direction = {n: random.standard_normal(a.shape) for n, a in start.items()}
+    ends = [total({n: a + sign * h * direction[n] for n, a in start.items()}) for sign in (1, -1)]
+    found = sum(float(np.sum(slopes[n] * d)) for n, d in direction.items())
+    if smooth:
+        assert np.isclose(found, (ends[0] - ends[1]) / (2 * h), rtol=1e-6, atol=1e-6)
