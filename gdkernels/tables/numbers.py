@@ -138,7 +138,7 @@ class _Layout:
 
     @property
     def has_exponent(self) -> bool:
-        return self.exponent.stop > 0
+        return bool(self.exponent.stop)
 
 
 @lru_cache(maxsize=65_536)
