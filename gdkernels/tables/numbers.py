@@ -103,10 +103,10 @@ def is_code(cell: str) -> bool:
 def number_formats_of(cell: str) -> tuple[NumberFormat, ...]:
     """Return the formats that a cell without spaces around it follows, the likeliest first."""
     text = cell if cell.isascii() else cell.translate(_SPELLED)
-    found = _layout(_shape(text))
-    if found is None:
+    if _CELL.fullmatch(text) is None:  # as most text shows at its first character
         return (PLAIN,) if plain_number(cell) is not None else ()  # infinity
-    if is_code(cell) or found.two_signs:
+    found = _layout(_shape(text))
+    if found is None or is_code(cell) or found.two_signs:
         return ()
     return _formats(found.body, found.before, found.after, found.has_exponent)
 
