@@ -38,6 +38,8 @@ Format = NumberFormat | str
 Key = tuple[Format, ...]
 
 _CERTAIN_POINT = re.compile(r"(?:^|\0)[^.\0]*\.(?:[0-9]{0,2}|[0-9]{4,})(?:[eE\s][^\0]*)?(?:\0|$)")
+# With three decimals, a point divides them from a zero, from nothing, or from more figures than a group has.
+_NO_GROUP = re.compile(r"(?:^|(?<=\0))\s*[-+]?(?:0?|[0-9]{4,})\.[0-9]")
 _PHONE = re.compile(r"(?:^|\0)\s*\+[0-9]{7,}\s*(?:\0|$)")
 _WHOLE, _POINT = number_formats_of("1"), number_formats_of("1.5")
 # Two meanings of the same cells between which they cannot decide.
@@ -134,14 +136,15 @@ class Evidence:
             return False
         if "+" in block.text and _PHONE.search(block.text):  # a code
             return False
-        key = _WHOLE
+        key, row = _WHOLE, int(np.argmax(present))
         if "." in block.text:
             if _CERTAIN_POINT.search(block.text) is None:
-                return False
+                if (certain := _NO_GROUP.search(block.text)) is None:
+                    return False
+                row = block.text.count("\0", 0, certain.start())
             key = _POINT
         self._any, self._truths = True, None
         if key not in self._seen:
-            row = int(np.argmax(present))
             self._seen[key] = _Seen(0, first + row, block.tolist()[row].strip(), set())
         self._seen[key].count += count
         return True

@@ -68,19 +68,18 @@ class NumberFormat:
     def value(self, cell: str) -> float | None:
         """Return the number that a cell without spaces around it spells in this format; None where it does not."""
         text = cell if cell.isascii() else cell.translate(_SPELLED)
-        found = _CELL.fullmatch(text)
+        found = _layout(_shape(text))
         if found is None:
             return plain_number(cell) if self == PLAIN else None
-        before, after = found["before"] or "", found["after"] or ""
-        if (before, after) != (self.before, self.after) or (found["sign"] and found["inner"]):
+        if (found.before, found.after) != (self.before, self.after) or found.two_signs:
             return None
-        body, exponent = found["body"].strip(), found["exponent"] or ""
-        if not _fits(_shape(body), self.decimal, self.group, exponent=bool(exponent)):
+        if not _fits(found.body, self.decimal, self.group, exponent=found.has_exponent):
             return None
+        body = text[found.start : found.start + len(found.body)]
         if self.group:
             body = body.replace(self.group, "")
-        number = float(body.replace(self.decimal, ".") + exponent)
-        return -number if "-" in (found["sign"], found["inner"]) else number
+        number = float(body.replace(self.decimal, ".") + text[found.exponent])
+        return -number if found.negative else number
 
 
 PLAIN = NumberFormat()
@@ -104,19 +103,60 @@ def is_code(cell: str) -> bool:
 def number_formats_of(cell: str) -> tuple[NumberFormat, ...]:
     """Return the formats that a cell without spaces around it follows, the likeliest first."""
     text = cell if cell.isascii() else cell.translate(_SPELLED)
-    found = _CELL.fullmatch(text)
-    if found is None:
+    if _CELL.fullmatch(text) is None:  # as most text shows at its first character
         return (PLAIN,) if plain_number(cell) is not None else ()  # infinity
-    if is_code(cell) or (found["sign"] and found["inner"]):
+    found = _layout(_shape(text))
+    if found is None or is_code(cell) or found.two_signs:
         return ()
-    return _formats(
-        _shape(found["body"].strip()), found["before"] or "", found["after"] or "", found["exponent"] is not None
+    return _formats(found.body, found.before, found.after, found.has_exponent)
+
+
+def _shape(text: str) -> str:
+    """Return text with its figures as nines, but for zeros, which cannot begin a group of thousands."""
+    return text.translate(_NINES)
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Where the parts of a number are, which its shape tells: thousands of cells have the same.
+
+    Attributes
+    ----------
+    start, body
+        Where the figures begin, and their shape.
+    exponent
+        Where that is, as a slice that is empty for none.
+    """
+
+    before: str
+    after: str
+    negative: bool
+    two_signs: bool
+    start: int
+    body: str
+    exponent: slice
+
+    @property
+    def has_exponent(self) -> bool:
+        return bool(self.exponent.stop)
+
+
+@lru_cache(maxsize=65_536)
+def _layout(shape: str) -> _Layout | None:
+    """Return the layout of a number of this shape; None where it is none."""
+    found = _CELL.fullmatch(shape)
+    if found is None:
+        return None
+    signs = found["sign"], found["inner"]
+    return _Layout(
+        found["before"] or "",
+        found["after"] or "",
+        "-" in signs,
+        all(signs),
+        found.start("body"),
+        found["body"].rstrip(),
+        slice(*found.span("exponent")) if found["exponent"] else slice(0),
     )
-
-
-def _shape(body: str) -> str:
-    """Return a number with its figures as nines, but for zeros, which cannot begin a group of thousands."""
-    return body.translate(_NINES)
 
 
 @lru_cache(maxsize=65_536)

@@ -1,11 +1,15 @@
 """Numbers as people write them, and what looks like some and is not."""
 
+from unittest import mock
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gdkernels.tables.cells import Cells
+from gdkernels.tables import evidence, meaning
+from gdkernels.tables.cells import Block, Cells
+from gdkernels.tables.evidence import Evidence
 from gdkernels.tables.meaning import settled
 from gdkernels.tables.table import NumberColumn
 
@@ -39,6 +43,8 @@ def numbers_in(cells, delimiter):
         (["1.234.567", "950.000"], ",", [1234567, 950000]),
         (["1.234,50", "1.234"], ";", [1234.5, 1234]),
         (["1.234", "2.345"], ";", [1.234, 2.345]),
+        (["1.234", "0.345", "-1234.567"], ";", [1.234, 0.345, -1234.567]),
+        (["+1.5", "+12", "1.25e+03"], ",", [1.5, 12, 1250]),
         (["1,234", "5,678"], ";", [1.234, 5.678]),
         (["-$5", "$6", "$-7"], ",", [-5, 6, -7]),
         (["1 234,5", "1\u00a0234\u202f567", "−5"], "\t", [1234.5, 1234567, -5]),
@@ -64,6 +70,8 @@ def test_numbers(cells, delimiter, wanted):
         (["1.5", "1,5"], ";"),
         (["1.2.3", "1.2"], ","),
         (["+4915123456789"], ","),
+        (["5", " +4915123456789"], ","),
+        (["0.125", "1.234,5"], ";"),
         (["5 kg", "7 lb"], ","),
         (["1Story", "2Story"] * 9, ","),  # a few names
         (["$5", "6"], ","),
@@ -84,3 +92,45 @@ def test_whatever_python_writes_is_read_again(values):
 @given(st.lists(st.integers(-(10**12), 10**12), min_size=1))
 def test_groups_are_read_again(values):
     np.testing.assert_array_equal(numbers_in([f"{v:,}" for v in values], ","), values)
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [["1", "+2"], ["1.5e+00", "2.5e-01"], ["1.234", "0.125"], ["1.234", "-.125"], ["1.234", "+1234.125"], ["1.5", ""]],
+)
+def test_all_of_these_are_read_at_once(cells):
+    assert Evidence(",").add(Block("\0".join(cells), len(cells))) is not None
+
+
+@pytest.mark.parametrize("cells", [["+4915123456789", "1"], ["1.234", "-12.345"], ["1.5", "007"], ["1.5", "- "]])
+def test_at_these_a_closer_look_is_taken(cells):
+    assert Evidence(",").add(Block("\0".join(cells), len(cells))) is None
+
+
+PLAIN = st.builds(
+    lambda sign, whole, rest: f"{sign}{whole}{rest}",
+    st.sampled_from(["", "-", "+"]),
+    st.sampled_from(["0", "", "5", "12", "123", "1234", "1234567"]),
+    st.sampled_from(["", ".", ".1", ".25", ".125", ".1255", ".125e5", "e+3", ".5E-3"]),
+)
+
+
+@given(
+    st.lists(PLAIN | st.sampled_from(["", "NA", " 7", "-", "+4915123456789", "007"]), min_size=1, max_size=6),
+    st.sampled_from([",", ";", "\t"]),
+)
+@example(["1.125", "0.125"], ";")
+@example(["1.125", "-12.125"], ";")
+@example(["1.125", "1234.125"], "\t")
+def test_what_is_read_at_once_is_what_a_closer_look_finds(cells, delimiter):
+    quick = settled(Cells.of(cells, delimiter))
+    slowly = [mock.patch.object(module, "plain_numbers", return_value=None) for module in (evidence, meaning)]
+    with slowly[0], slowly[1]:
+        slow = settled(Cells.of(cells, delimiter))
+    assert type(quick) is type(slow)
+    assert quick.finding.reading == slow.finding.reading
+    assert (quick.finding.doubt is None) == (slow.finding.doubt is None)
+    if isinstance(quick, NumberColumn):
+        np.testing.assert_array_equal(quick.values, slow.values)
+    else:
+        np.testing.assert_array_equal(quick.codes, slow.codes)
