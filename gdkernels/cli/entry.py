@@ -1,6 +1,6 @@
-"""Running a subcommand, and what becomes of its errors.
+"""Running a subcommand: each error becomes one line on stderr and an exit code.
 
-Exit codes: 0, done; 2, something that the user can mend; 1, something that failed; 130, 143 or 129, interrupted by
+Exit codes: 0, done; 2, an error in the arguments or the data; 1, a failure at run time; 130, 143 or 129, interrupted by
 SIGINT, SIGTERM or SIGHUP. `gdkernels compare` has some of its own.
 """
 
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit as exit_:  # --help and --version
         return int(exit_.code or 0)
     except Interrupted as error:
-        return _failed(f"{error}; --resume goes on from it", 128 + error.signal)
+        return _failed(f"{error}; --resume continues from it", 128 + error.signal)
     except Ended as error:
         return _failed(str(error), 128 + error.signal)
     except KeyboardInterrupt:
@@ -81,8 +81,8 @@ def _parser() -> ArgumentParser:
     parser = Parser(
         prog="gdkernels",
         description="Train multilayer perceptrons by gradient descent, fast, on whatever device is there.",
-        epilog="Exit codes: 0 done, 1 failed, 2 something in the call or the data to mend, 129, 130 or 143 interrupted "
-        "by a signal.",
+        epilog="Exit codes: 0, done; 1, a failure at run time; 2, an error in the arguments or the data; 129, 130 or "
+        "143, interrupted by a signal.",
     )
     parser.add_argument("--version", action="version", version=f"gdkernels {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)

@@ -103,8 +103,8 @@ def rows_that_fit(work: Workload, precision: str, *, compiled: bool) -> int:
     rows = (room.bytes - once - _SLACK) // each
     if rows < 1:
         raise InputError(
-            f"a step of {_shape(work.sizes)} needs {gigabytes(once + each)} for a single record, and {room} can be "
-            "had: make the network narrower"
+            f"a step of {_shape(work.sizes)} needs {gigabytes(once + each)} for a single record, but only "
+            f"{room} is available: make the network narrower"
         )
     return min(work.batch, rows)
 
@@ -156,7 +156,7 @@ def _check(sizes: Sequence[int], bias: bool, needed: Callable[[Sequence[int]], i
         return
     raise InputError(
         f"a network of {_shape(sizes)} has {parameter_count(sizes, bias):,} parameters and needs {gigabytes(need)} "
-        f"{what}, and {room} can be had; {_largest(sizes, needed, room.bytes)}"
+        f"{what}, but only {room} is available; {_largest(sizes, needed, room.bytes)}"
     )
 
 

@@ -119,7 +119,7 @@ class Preparation:
         kinds = choose(table, inputs, rows, choices)
         features = [feature for kind in kinds for feature in kind.features]
         if not features:
-            said = "; ".join(f"{kind.name!r} is {kind.why}" for kind in kinds[:4])
+            said = "; ".join(f"{kind.name!r}: {kind.why}" for kind in kinds[:4])
             what = f"no column to predict from is left ({said})" if kinds else "has no column besides the target"
             raise InputError(f"{table.source}: {what}; add one, or name one with {keyword('keep_columns')}")
         scaling = Scaling.none(len(features))

@@ -161,7 +161,10 @@ def test_a_model_that_appears_meanwhile_is_kept_and_ours_is_written_beside(comma
     (tmp_path / "m-2").write_bytes(b"precious too")
     outcome = command("train", numbers, "--target", "y", "--out", tmp_path / "m", "--epochs", 3, "--json")
     assert outcome.code == 2
-    assert f"{tmp_path / 'm'} was taken meanwhile, and is as it was; yours is {tmp_path / 'm-3'}" in outcome.err
+    assert (
+        f"somebody else wrote {tmp_path / 'm'} meanwhile, and it was left as it is; your result is {tmp_path / 'm-3'}"
+        in outcome.err
+    )
     assert outcome.json["model"] == str(tmp_path / "m-3")
     assert gd.load(tmp_path / "m-3")
     assert (tmp_path / "m-2").read_bytes() == b"precious too"

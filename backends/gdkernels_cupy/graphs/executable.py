@@ -37,7 +37,7 @@ __all__ = ["CudaGraphExecutable"]
 _log = logging.getLogger("gdkernels")
 
 _PREDICTED_ROWS = 1 << 16  # at a time
-_ATTEMPTS = 5  # where memory that was free by the plan is not to be had
+_ATTEMPTS = 5  # if memory that the plan took for free is not available
 _KEPT = 3  # numbers of rows whose memory is kept, such as those of the validation and the test records
 
 
@@ -230,7 +230,7 @@ class CudaGraphExecutable(Executable):
             epilogues = tuple(e for e in self._wished_epilogues if e in self._trusted())
             if len(epilogues) < len(self._wished_epilogues):
                 _log.warning(
-                    "the plan's epilogues %s are not to be had, or are wrong, on cuda:%d: bits may differ",
+                    "the plan's epilogues %s are missing or wrong on cuda:%d: bits may differ",
                     ", ".join(sorted({*self._wished_epilogues} - {*epilogues})),
                     self._number,
                 )
@@ -281,7 +281,7 @@ class CudaGraphExecutable(Executable):
             return known
         if self._operations(shape, pieces, ()) == operations:
             return trusted
-        _log.info("a step is timed on cuda:%d, with and without each epilogue of its products", self._number)
+        _log.info("timing a step on cuda:%d, with and without each epilogue of its products", self._number)
         seen = set()
 
         def seconds(epilogues: tuple[str, ...]) -> float | None:
