@@ -1,4 +1,4 @@
-"""What becomes of a column: numbers, classes of text, dates, or nothing; learned from training rows, kept in JSON.
+"""The ways to use a column: as numbers, classes of text, dates, or not; learned from training rows, kept in JSON.
 
 Each kind says why it was chosen, and gives features [records, features]. A feature that is NaN is unknown: after
 standardising it becomes 0, the average.

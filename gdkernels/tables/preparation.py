@@ -31,7 +31,7 @@ REACH = 3.0
 
 @dataclass(frozen=True)
 class Preparation:
-    """What was learned about a table's columns from its training rows.
+    """The preparation of a table's columns, learned from its training rows.
 
     Attributes
     ----------
@@ -148,7 +148,7 @@ class Preparation:
 
     @property
     def findings(self) -> dict[str, Finding]:
-        """What the cells of each column mean that is used, or that is to be predicted: a table is read by it."""
+        """The reading of each column that is used or predicted: a table is read by it."""
         found = {kind.name: kind.reading for kind in self.columns if not isinstance(kind, Dropped)}
         if isinstance(self.outcome, Classes):
             found[self.outcome.target] = self.outcome.reading
