@@ -1,4 +1,4 @@
-"""Checks of what a model file keeps besides its network: a digest shows that nobody altered it, not that it is right."""
+"""Checks of what a model file keeps besides its network: its digest does not tell whether it makes sense."""
 
 from __future__ import annotations
 
