@@ -157,7 +157,9 @@ def add_train(commands: Any) -> ArgumentParser:
     training = parser.add_argument_group("training")
     _add_name(training, "optimizer", defaults.OPTIMIZER)
     rates = ", ".join(f"{name} {kind().learning_rate:g}" for name, kind in optimizers.BY_NAME.items())
-    training.add_argument("--learning-rate", type=number(RANGES["learning_rate"]), metavar="RATE", help=f"({rates})")
+    training.add_argument(
+        "--learning-rate", type=number(RANGES["learning_rate"]), metavar="RATE", help=f"learning rate ({rates})"
+    )
     training.add_argument(
         "--momentum", type=number(RANGES["momentum"]), metavar="SHARE", help=f"momentum of sgd ({defaults.MOMENTUM:g})"
     )
@@ -166,7 +168,7 @@ def add_train(commands: Any) -> ArgumentParser:
         "--l2",
         type=number(RANGES["l2"]),
         metavar="LAMBDA",
-        help=f"penalty on weights ({defaults.l2(1):g} / training rows, or what the rows left out prefer)",
+        help=f"penalty on weights ({defaults.l2(1):g} / training rows, or the best one for the rows left out)",
     )
     training.add_argument(
         "--clip-norm", type=number(RANGES["clip_norm"]), metavar="NORM", help="largest norm of the gradient (none)"
