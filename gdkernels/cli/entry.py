@@ -72,6 +72,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _failed(str(error), error.exit_code)
         if isinstance(error, MemoryError):
             return _failed("out of memory; use fewer records, a smaller network or a smaller --batch-size", failure)
+        if isinstance(error, OSError) and error.filename == "stdout":
+            return _failed(
+                f"cannot write to stdout: {str(error.strerror).lower()}; the output is not complete", failure
+            )
         hint = "" if debug else "; --debug shows where"
         return _failed(f"{type(error).__name__}: {error}{hint}", failure)
     return 0

@@ -71,13 +71,13 @@ def flush() -> None:
     Raises
     ------
     OSError
-        Where it cannot be written.
+        If it cannot be written; the file that it names is stdout.
     """
     try:
         sys.stdout.flush()
-    except OSError:
+    except OSError as error:
         stop_writing()
-        raise
+        raise OSError(error.errno, error.strerror, "stdout") from error
 
 
 def stop_writing() -> None:
