@@ -30,7 +30,7 @@ from gdkernels.cli import (
 from gdkernels.cli.arguments import Parser, option
 from gdkernels.cli.ending import Ended, ending
 from gdkernels.cli.outputs import check_outputs, claimed
-from gdkernels.cli.streams import OneLine, flush, open_streams, printing, stop_writing
+from gdkernels.cli.streams import STDOUT, OneLine, flush, open_streams, printing, stop_writing
 from gdkernels.errors import DivergenceError, GdkernelsError, Interrupted, keywords_as
 from gdkernels.system.printable import one_line, printable
 
@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _failed(str(error), error.exit_code)
         if isinstance(error, MemoryError):
             return _failed("out of memory; use fewer records, a smaller network or a smaller --batch-size", failure)
-        if isinstance(error, OSError) and error.filename == "stdout":
+        if isinstance(error, OSError) and error.filename == STDOUT:
             return _failed(
                 f"cannot write to stdout: {str(error.strerror).lower()}; the output is not complete", failure
             )

@@ -11,7 +11,7 @@ from typing import IO
 
 from gdkernels.system.printable import Printable, one_line
 
-__all__ = ["OneLine", "data_stream", "flush", "open_streams", "printing", "say", "stop_writing"]
+__all__ = ["STDOUT", "OneLine", "data_stream", "flush", "open_streams", "printing", "say", "stop_writing"]
 
 
 def open_streams() -> bool:
@@ -30,6 +30,9 @@ def open_streams() -> bool:
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     return closed
+
+
+STDOUT = "<stdout>"  # what Python calls it
 
 
 class OneLine(logging.Formatter):
@@ -77,7 +80,7 @@ def flush() -> None:
         sys.stdout.flush()
     except OSError as error:
         stop_writing()
-        raise OSError(error.errno, error.strerror, "stdout") from error
+        raise OSError(error.errno, error.strerror, STDOUT) from error
 
 
 def stop_writing() -> None:

@@ -332,7 +332,9 @@ def test_a_reader_that_stops_reading_is_no_traceback():
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full, which is always full")
-def test_a_full_stdout_is_a_line():
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_stdout_is_a_line(unbuffered, monkeypatch):
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
     with Path("/dev/full").open("w") as full:
         done = process(*QUICK, stdout=full, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 1
