@@ -39,10 +39,10 @@ _CHANGE_PRODUCTS = ("NVIDIA_TF32_OVERRIDE", "CUBLAS_EMULATE_SINGLE_PRECISION", "
 
 
 class ChosenExecutable(Executable):
-    """Decides when the widths are first seen; ``kernel`` among the plan's choices says what runs, or what has to.
+    """Decides when it first sees the widths; ``kernel`` among the plan's choices names the way that runs, or has to.
 
-    A way is believed once two steps of it are the definition's here; one that is not is left for the next: the
-    persistent kernel, CUDA graphs, CUDA graphs whose products do nothing else, the definition on CuPy.
+    A way is used if two steps of it agree with those of the definition on this device. If not, the next one is tried:
+    the persistent kernel, CUDA graphs, CUDA graphs whose products do nothing else, the definition on CuPy.
 
     Raises
     ------

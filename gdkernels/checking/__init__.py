@@ -1,4 +1,4 @@
-"""Whether a compiled way does, where it runs, what the definition does: two steps on the user's rows, in float64.
+"""The self-check: a compiled way does two steps on your rows, and the definition does the same in float64.
 
-What belongs here knows nothing of how a way computes: it runs it as a caller would. What it found is kept on disk.
+Code here knows nothing of how a way computes, and runs it as a caller would. It keeps its findings on disk.
 """

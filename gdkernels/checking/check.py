@@ -1,4 +1,4 @@
-"""The self-check: a way runs two steps twice, and is compared with the definition, before it is believed."""
+"""The self-check: a way runs two steps twice, and is compared with the definition, before it is used."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _STILL, _MOVING = 1e-4, 1e-3  # of the weights: what moves less hides in what st
 
 
 def check_mode() -> str:
-    """Return "once", or what GDKERNELS_CHECK says: "always" believes nothing that was kept, "never" checks nothing.
+    """Return "once", or what GDKERNELS_CHECK says: "always" ignores earlier findings, "never" checks nothing.
 
     Raises
     ------
@@ -61,7 +61,7 @@ def check_mode() -> str:
 
 @dataclass(frozen=True)
 class Call:
-    """What a way is to run: the arguments of `Executable.run`."""
+    """The work for a way: the arguments of `Executable.run`."""
 
     state: State
     x: Any
@@ -96,7 +96,7 @@ class SelfCheck:
         self._short, self._variables = short, variables
 
     def problem(self, ways: Sequence[Executable], identity: Callable[[], Any] | None, call: Call) -> str | None:
-        """Return what a way does otherwise than the definition; None if nothing, or nothing could be checked.
+        """Return how a way differs from the definition; None if it does not, or if nothing could be checked.
 
         Parameters
         ----------
@@ -204,7 +204,7 @@ class SelfCheck:
         return steps_of(self._program, state, given, call.rates, precision, xp)
 
     def _drawn(self, call: Call, sample: SampledRows) -> tuple[Call, SampledRows]:
-        """Return the same work on data and parameters that are drawn; targets stay, where they are numbers."""
+        """Return the same work on random data and parameters; targets that are numbers stay."""
         random, xp = np.random.default_rng(0), self._backend.xp
 
         def put(a: Any) -> Any:
@@ -263,7 +263,7 @@ class SelfCheck:
             wanted = prediction_of(self._program, layers, given, "float64", xp)
             own = prediction_of(self._program, layers, given, precision, xp)
             if not bool(xp.all(xp.isfinite(wanted))):
-                return None  # a network that gives no numbers cannot be compared
+                return None  # a network that gives no finite numbers cannot be compared
             off, usual = (relative_norm(a, wanted, precision, xp) for a in (found, own))
         allowed = bound(usual, precision, 100)
         return None if off <= allowed else f"its predictions are off by {off:.1e}, at most {allowed:.1e} is allowed"

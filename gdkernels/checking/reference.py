@@ -1,4 +1,4 @@
-"""Two steps of the definition in float64 on a few of the user's rows, and what the precision itself costs there."""
+"""Two steps of the definition in float64 on a few of your rows, and the error that the precision itself makes there."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ def rows_to_check(widths: tuple[int, ...]) -> int:
 
 @dataclass(frozen=True)
 class SampledRows:
-    """What the checked steps are given.
+    """The rows of the checked steps.
 
-    A batch may be larger than the rows that the definition does: then they come again and again, and the definition
-    takes each once, with the number of times as its weight.
+    A batch may have more rows than the definition can do quickly. Rows then come again and again, and the definition
+    takes each of them once, weighted by how often it comes.
 
     Attributes
     ----------
@@ -87,7 +87,7 @@ class SampledRows:
 
 @dataclass(frozen=True)
 class Computed:
-    """What two steps come to: E and the norm by their names, and what they added to each array."""
+    """The results of two steps: E and the norm by their names, and what they added to each array."""
 
     numbers: Mapping[str, float]
     moved: Mapping[str, Any]
@@ -96,7 +96,7 @@ class Computed:
 def steps_of(
     program: Program, state: State, sample: SampledRows, rates: npt.NDArray[np.float64], precision: str, xp: Any
 ) -> Computed:
-    """Run the definition from a state on, which stays as it is.
+    """Run the definition from a state, and leave that as it is.
 
     Parameters
     ----------
@@ -161,7 +161,7 @@ def problem_of(
     precision: str,
     xp: Any,
 ) -> str | None:
-    """Return what of `found` is further from `wanted`, the steps in float64, than a precision explains; or None.
+    """Return which result is further from `wanted`, the steps in float64, than the precision explains; or None.
 
     Parameters
     ----------
@@ -219,7 +219,7 @@ def _norm(a: Any, xp: Any) -> float:
 
 
 def is_finite(computed: Computed, xp: Any) -> bool:
-    """Return whether everything is a number."""
+    """Return whether everything is finite."""
     with np.errstate(all="ignore"):
         return all(map(np.isfinite, computed.numbers.values())) and all(
             bool(xp.all(xp.isfinite(a))) for a in computed.moved.values()

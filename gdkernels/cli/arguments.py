@@ -1,4 +1,4 @@
-"""What options take, checked as they are parsed: one line that names the option, the value and the choices."""
+"""The values of options, checked as they are parsed: an error names the option, the value and the choices."""
 
 import math
 import shlex
@@ -34,7 +34,7 @@ _OPTIONS = {"keep_columns": "keep"}
 
 
 def option(keyword: str, value: object = None) -> str:
-    """Return how the command line says a keyword, and its value."""
+    """Return a keyword with its value, as the command line spells it."""
     name = f"--{_OPTIONS.get(keyword, keyword).replace('_', '-')}"
     if value is False:
         return name.replace("--", "--no-", 1)

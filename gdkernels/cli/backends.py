@@ -18,16 +18,20 @@ def add_to(commands: Any) -> None:
     """Add the subcommand to those of the command line."""
     parser = commands.add_parser(
         "backends",
-        help="show what can run here, and what each of the others lacks",
-        description="Show every installed backend: its devices, each after a small training step that is compared with "
-        "float64, or why it cannot run here, with what would mend that.",
+        help="show which backends can run here, and what the others lack",
+        description="List every installed backend. Each of its devices does a small training step, which is compared "
+        "with float64. Where a backend cannot run, the list says why, and what to do.",
     )
-    add_explain(parser, "instead, estimate what each would take for a network, and show which is chosen and why")
+    add_explain(parser, "estimate how long each would take for a network instead, and show which one is chosen and why")
     network = parser.add_argument_group("the network of --explain, with relu, SSE and Adam")
     network.add_argument("--sizes", type=network_sizes, metavar="N-N-…", help="inputs, hidden layers, outputs")
-    network.add_argument("--batch", type=whole(1), default=64, metavar="N", help="records a step (%(default)s)")
-    network.add_argument("--records", type=whole(1), default=10_000, metavar="N", help="to train on (%(default)s)")
-    network.add_argument("--epochs", type=whole(1), default=10, metavar="N", help="passes over them (%(default)s)")
+    network.add_argument("--batch", type=whole(1), default=64, metavar="N", help="records in a step (%(default)s)")
+    network.add_argument(
+        "--records", type=whole(1), default=10_000, metavar="N", help="records to train on (%(default)s)"
+    )
+    network.add_argument(
+        "--epochs", type=whole(1), default=10, metavar="N", help="passes over the records (%(default)s)"
+    )
     add_where(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object instead")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
@@ -40,7 +44,7 @@ def run(args: Namespace) -> None:
         _explain(args)
         return
     if args.sizes is not None:
-        raise InputError("--sizes is the network of --explain; say that too")
+        raise InputError("--sizes describes the network for --explain; give --explain too")
     from gdkernels.diagnostics import inventory
 
     records = inventory.report()

@@ -34,11 +34,13 @@ def add_to(commands: Any) -> None:
     parser = commands.add_parser(
         "bench",
         help="measure how fast each backend trains here, and how exactly",
-        description="Measure training on every backend that can run here, in processes that take turns, with the error "
-        "against the definition in float64 beside each time. Without arguments it runs five networks in three minutes.",
-        epilog="Exit code 1 if a participant computed something else, or was not done when it said so.",
+        description="Measure training on every backend that can run here, each in a process of its own. The processes "
+        "take turns, and beside each time stands the error against the definition in float64. Without arguments, this "
+        "runs five networks in three minutes.",
+        epilog="The exit code is 1 if a participant computes something else than the definition, or reports that it is "
+        "done before it is.",
     )
-    what = parser.add_argument_group("what is computed")
+    what = parser.add_argument_group("workload")
     what.add_argument(
         "--sizes",
         type=sizes,
@@ -46,56 +48,72 @@ def add_to(commands: Any) -> None:
         metavar="N-N-…",
         help="inputs, hidden layers, outputs, such as 784-512-10; may be repeated; with --data the hidden layers alone",
     )
-    what.add_argument("--batch", type=whole(1), metavar="N", help="records a step (256)")
+    what.add_argument("--batch", type=whole(1), metavar="N", help="records in a step (256)")
     what.add_argument("--data", metavar="TABLE", action="append", default=[], help="train on a table of your own")
-    what.add_argument("--target", metavar="COLUMN", action="append", default=[], help="what to predict in it")
+    what.add_argument(
+        "--target", metavar="COLUMN", action="append", default=[], help="the column of that table to predict"
+    )
     what.add_argument(
         "--run",
         dest="stages",
         type=names_of("stage", _STAGES),
         default=("forward", "epoch"),
         metavar="STAGE,…",
-        help=f"{', '.join(_STAGES)} (forward,epoch)",
+        help=f"stages to time: {', '.join(_STAGES)} (forward,epoch)",
     )
-    who = parser.add_argument_group("who takes part")
-    who.add_argument("--backends", type=names_of("backend"), metavar="NAME,…", help="(all that are installed)")
-    who.add_argument("--devices", type=names_of("device"), metavar="NAME,…", help="(the first of each backend)")
+    who = parser.add_argument_group("participants")
+    who.add_argument(
+        "--backends", type=names_of("backend"), metavar="NAME,…", help="backends to measure (all that are installed)"
+    )
+    who.add_argument(
+        "--devices", type=names_of("device"), metavar="NAME,…", help="devices to measure on (the first of each backend)"
+    )
     who.add_argument(
         "--precisions",
         type=names_of("precision", PRECISIONS),
         default=("float32",),
         metavar="NAME,…",
-        help=f"{', '.join(PRECISIONS)} (float32)",
+        help=f"precisions to measure: {', '.join(PRECISIONS)} (float32)",
     )
-    who.add_argument("--threads", type=_counts, metavar="N,…", help="each may use (all cores)")
+    who.add_argument("--threads", type=_counts, metavar="N,…", help="threads that each participant may use (all cores)")
     who.add_argument(
         "--peers",
         type=names_of("peer"),
         default=(),
         metavar="NAME,…",
-        help="other software: torch, jax, sklearn, thinc, numpy-loop, torch-compile, torch-compile-step (with the "
-        "gather and the update in the graph), torch-bf16 (none)",
+        help="other libraries to measure: torch, jax, sklearn, thinc, numpy-loop, torch-compile, torch-compile-step "
+        "(with the gather and the update in the graph), torch-bf16 (none)",
     )
-    how = parser.add_argument_group("how")
-    how.add_argument("--time-limit", type=positive, metavar="SECONDS", help="of all of it (160 for each repeat)")
+    how = parser.add_argument_group("measurement")
+    how.add_argument(
+        "--time-limit", type=positive, metavar="SECONDS", help="time limit of the whole benchmark (160 for each repeat)"
+    )
     how.add_argument(
         "--width",
         type=positive,
         default=2.0,
         metavar="PERCENT",
-        help="sampling ends when half the 95 %% interval of each median is at most so much of it (%(default)g)",
+        help="stop sampling once half the 95 %% interval of each median is at most this share of it (%(default)g)",
     )
     how.add_argument(
-        "--repeats", type=whole(1), default=1, metavar="N", help="in new processes; compare needs five (1)"
+        "--repeats",
+        type=whole(1),
+        default=1,
+        metavar="N",
+        help="repeat everything in new processes; compare needs five (1)",
     )
-    how.add_argument("--to-loss", type=at_least(0), metavar="LOSS", help="also train until the mean loss is this")
-    how.add_argument("--to-accuracy", type=at_least(0), metavar="SHARE", help="or until so many classes are right")
-    how.add_argument("--seeds", type=whole(1), default=3, metavar="N", help="of initial weights on that way (3)")
+    how.add_argument("--to-loss", type=at_least(0), metavar="LOSS", help="also train until the mean loss is this low")
+    how.add_argument(
+        "--to-accuracy", type=at_least(0), metavar="SHARE", help="also train until this share of the classes is right"
+    )
+    how.add_argument(
+        "--seeds", type=whole(1), default=3, metavar="N", help="initial weights to train from towards that goal (3)"
+    )
     output = parser.add_argument_group("output")
-    output.add_argument("--out", metavar="FILE", help="write everything, each sample too, to this JSON file")
-    output.add_argument("--report", metavar="FILE", help="write a page for a browser to this HTML file")
+    output.add_argument("--out", metavar="FILE", help="write all results, with every sample, to this JSON file")
+    output.add_argument("--report", metavar="FILE", help="write a report to this HTML file")
     output.add_argument("--force", action="store_true", help="replace those files if they exist")
-    output.add_argument("--json", action="store_true", help="print one JSON object in place of the tables")
+    output.add_argument("--json", action="store_true", help="print one JSON object instead of the tables")
     output.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser.set_defaults(run=run)
 
@@ -114,7 +132,7 @@ def run(args: Namespace) -> None:
     if args.report is not None:
         require()
     results = _measure(args)
-    # Files first, each whether or not the other could be written: who reads our output may be gone by now.
+    # Files first, and each of them even if the other failed: the reader of our output may be gone by now.
     written: dict[str | None, str | None] = {}
     failed: list[FileError] = []
     for path, writer in ((args.out, write), (args.report, page.write)):
@@ -148,7 +166,7 @@ def _measure(args: Namespace) -> BenchResults:
     threads = args.threads or (cores(),)
     able, left_out = planning.participants(args.backends, args.devices, args.precisions, threads, args.peers)
     if not able:
-        raise InputError("nobody can take part: " + "; ".join(f"{one.participant}: {one.reason}" for one in left_out))
+        raise InputError("no participant can run: " + "; ".join(f"{one.participant}: {one.reason}" for one in left_out))
     with tempfile.TemporaryDirectory() as folder:
         cases = _cases(args, Path(folder))
         plan = planning.BenchPlan(

@@ -19,14 +19,14 @@ def add_to(commands: Any) -> None:
         help="show what is kept in the cache folder, or clear it",
         description="Show what gdkernels keeps in its cache folder: compiled code, choices timed on a GPU, "
         "calibrations, and the prepared records of tables larger than memory. GDKERNELS_CACHE names another folder.",
-        epilog="A training removes its prepared records, and those that a killed one left. Where the file system has "
-        "no locks, nobody can know that a training was killed: --clear then removes them all the same.",
+        epilog="A training removes its prepared records when it ends, and those of trainings that were killed. On a "
+        "file system without locks, it cannot know which ones were killed; --clear removes their records there.",
     )
     parser.add_argument(
         "--clear",
         action="store_true",
-        help="remove all of it but calibrations and what a training holds; on a file system without locks, make sure "
-        "that none runs",
+        help="remove everything except calibrations and the records of running trainings; on a file system without "
+        "locks, make sure that no training runs",
     )
     add_output(parser)
     parser.set_defaults(run=run)

@@ -20,8 +20,8 @@ def add_to(commands: Any) -> None:
         "calibrate",
         help="measure this machine, so that the automatic choice of backend, device and threads knows it",
         description="Time some small jobs on every backend, device and number of threads that can run here, and keep "
-        "what was learned for the automatic choice. `gdkernels backends --explain` shows what it says of a network; "
-        "`python -m benchmarks.choice` checks how good it is.",
+        "the calibration for the automatic choice. `gdkernels backends --explain` shows what it estimates for a "
+        "network; `python -m benchmarks.choice` checks how good these estimates are.",
     )
     parser.add_argument(
         "--precision",
@@ -31,9 +31,9 @@ def add_to(commands: Any) -> None:
         help=f"{', '.join(PRECISIONS)} (%(default)s)",
     )
     parser.add_argument(
-        "--seconds", type=positive, default=10.0, metavar="S", help="for measuring, at most, about (%(default)g)"
+        "--seconds", type=positive, default=10.0, metavar="S", help="measure for about this long at most (%(default)g)"
     )
-    parser.add_argument("--force", action="store_true", help="keep it although the machine is busy")
+    parser.add_argument("--force", action="store_true", help="keep the calibration even if the machine is busy")
     parser.add_argument("--json", action="store_true", help="print the calibration as JSON")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser.set_defaults(run=run)

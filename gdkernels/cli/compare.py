@@ -26,11 +26,11 @@ def add_to(commands: Any) -> None:
         description="Give a verdict on each row that two result files of `gdkernels bench --repeats 5` share: SAME "
         "where the 95 % bootstrap interval of the ratio lies within ±5 %; SLOWER or "
         "FASTER where it excludes 1 and the ratio is beyond 5 %; else UNDECIDED, as with fewer than five processes. "
-        "The time of a side is the lower quartile over its processes of the lower quartiles of their samples, as "
-        "whoever else is on the machine only adds to times. "
-        "On a CPU, times are in units of a fixed number of clock cycles, timed beside each sample, as clocks drift. "
-        "Where the clocks of the files differ, the interval is widened by that: a verdict holds in seconds too. "
-        "Samples beside which somebody else had a part of a core are left out.",
+        "The time of a side is the lower quartile over its processes of the lower quartiles of their samples, because "
+        "other work on the machine can only add to times. "
+        "On a CPU, times are in units of a fixed number of clock cycles, timed beside each sample, because clocks "
+        "drift. Where the clocks of the files differ, the interval is widened by the difference, so that a verdict "
+        "holds in seconds too. Samples are left out if another process used part of a core meanwhile.",
         epilog="Exit codes: 0, no row is SLOWER; 1, a row is; 2, the files cannot be compared; 3, cannot tell: a row "
         "of A is refused, missing or has fewer than five processes in B, or the machines differ; any other, the "
         "command itself failed. A row that is UNDECIDED through noise alone is 0, and 3 with --strict. Rows that both "
@@ -39,22 +39,22 @@ def add_to(commands: Any) -> None:
     parser.add_argument("a", metavar="A.json", help="the results before")
     parser.add_argument("b", metavar="B.json", help="the results after, which get the verdicts")
     parser.add_argument(
-        "--strict", action="store_true", help="end with 3 too where a row is UNDECIDED through noise alone"
+        "--strict", action="store_true", help="end with exit code 3 also if a row is UNDECIDED through noise alone"
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object in place of the table")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser.set_defaults(run=run, failure_code=_FAILURE)
 
 
 def run(args: Namespace) -> None:
-    """Print the verdicts; a row that became slower is a failure, and so is one of which nobody can tell."""
+    """Print the verdicts; a row that became slower is a failure, and so is one about which nothing can be said."""
     from gdkernels.bench.comparing.verdicts import compare
     from gdkernels.bench.results import read
 
     found = compare(read(args.a), read(args.b))
     if not found.rows:
         raise InputError(f"there is nothing to compare: no row was measured in both {args.a} and {args.b}")
-    # Whoever reads this may be gone: the exit code says it all.
+    # The reader may be gone; the exit code then says everything.
     say(json.dumps(_as_dict(found), indent=1) if args.json else _as_text(found))
     slower = [compared.row for compared in found.rows if compared.verdict.verdict == "SLOWER"]
     if slower:

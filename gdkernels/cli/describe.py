@@ -18,14 +18,14 @@ def add_to(commands: Any) -> None:
         "describe",
         help="show what would be done with each column of a table, and why",
         description="Show what `gdkernels train` would do with each column of a table, and why; nothing is trained. "
-        "Training decides by its training rows, so that a figure may differ a little.",
+        "Training decides by its training rows alone, so a figure may differ a little.",
     )
     add_data(parser)
     add_columns(parser)
     add_memory(
         parser,
-        "read the table in parts, and describe a sample of it, in so much memory, as in 512MB or 2GB (only where the "
-        "table would not fit)",
+        "read the table in parts, and describe a sample of it, in this much memory, such as 512MB or 2GB (by default "
+        "only if the table would not fit)",
     )
     add_output(parser)
     parser.set_defaults(run=run)

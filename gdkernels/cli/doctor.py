@@ -18,8 +18,8 @@ def add_to(commands: Any) -> None:
     parser = commands.add_parser(
         "doctor",
         help="say what is wrong with this installation, and how to mend it",
-        description="Look at versions, backends, caches, threads and space, and have each device do a small training "
-        "step. Put what it prints into a report of a bug. It ends with 1 where there is a problem.",
+        description="Check versions, backends, caches, threads and disk space, and have each device do a small "
+        "training step. Include the output in a bug report. The exit code is 1 if there is a problem.",
     )
     add_output(parser)
     parser.set_defaults(run=run)

@@ -13,7 +13,7 @@ __all__ = ["Ended", "ending"]
 
 
 class Ended(KeyboardInterrupt):
-    """A signal ended the command; ``signal`` is its number. All that is interrupted by Ctrl-C is by this too."""
+    """A signal ended the command; ``signal`` is its number. It interrupts everything that Ctrl-C does."""
 
     def __init__(self, number: int) -> None:
         super().__init__(f"ended by {signal.Signals(number).name}")

@@ -1,6 +1,6 @@
-"""Running a subcommand, and what becomes of its errors.
+"""Running a subcommand: each error becomes one line on stderr and an exit code.
 
-Exit codes: 0, done; 2, something that the user can mend; 1, something that failed; 130, 143 or 129, interrupted by
+Exit codes: 0, done; 2, an error in the arguments or the data; 1, a failure at run time; 130, 143 or 129, interrupted by
 SIGINT, SIGTERM or SIGHUP. `gdkernels compare` has some of its own.
 """
 
@@ -30,7 +30,7 @@ from gdkernels.cli import (
 from gdkernels.cli.arguments import Parser, option
 from gdkernels.cli.ending import Ended, ending
 from gdkernels.cli.outputs import check_outputs, claimed
-from gdkernels.cli.streams import OneLine, flush, open_streams, printing, stop_writing
+from gdkernels.cli.streams import STDOUT, OneLine, flush, open_streams, printing, stop_writing
 from gdkernels.errors import DivergenceError, GdkernelsError, Interrupted, keywords_as
 from gdkernels.system.printable import one_line, printable
 
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit as exit_:  # --help and --version
         return int(exit_.code or 0)
     except Interrupted as error:
-        return _failed(f"{error}; --resume goes on from it", 128 + error.signal)
+        return _failed(f"{error}; --resume continues from it", 128 + error.signal)
     except Ended as error:
         return _failed(str(error), 128 + error.signal)
     except KeyboardInterrupt:
@@ -72,6 +72,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _failed(str(error), error.exit_code)
         if isinstance(error, MemoryError):
             return _failed("out of memory; use fewer records, a smaller network or a smaller --batch-size", failure)
+        if isinstance(error, OSError) and error.filename == STDOUT:
+            return _failed(
+                f"cannot write to stdout: {str(error.strerror).lower()}; the output is not complete", failure
+            )
         hint = "" if debug else "; --debug shows where"
         return _failed(f"{type(error).__name__}: {error}{hint}", failure)
     return 0
@@ -81,8 +85,8 @@ def _parser() -> ArgumentParser:
     parser = Parser(
         prog="gdkernels",
         description="Train multilayer perceptrons by gradient descent, fast, on whatever device is there.",
-        epilog="Exit codes: 0 done, 1 failed, 2 something in the call or the data to mend, 129, 130 or 143 interrupted "
-        "by a signal.",
+        epilog="Exit codes: 0, done; 1, a failure at run time; 2, an error in the arguments or the data; 129, 130 or "
+        "143, interrupted by a signal.",
     )
     parser.add_argument("--version", action="version", version=f"gdkernels {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)

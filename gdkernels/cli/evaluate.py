@@ -1,4 +1,4 @@
-"""``gdkernels evaluate``: how good a model's predictions are on a table with the truth in it."""
+"""``gdkernels evaluate``: how good the predictions of a model are on a table that holds the targets."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def add_to(commands: Any) -> None:
     parser = commands.add_parser(
         "evaluate",
         help="measure a trained model on a table",
-        description="Predict for each record of a table that has the target too, and say how good that is.",
+        description="Predict the target of each record of a table, and compare the predictions with the targets in it.",
     )
     parser.add_argument("model", metavar="MODEL", help="what gdkernels train --out wrote")
     add_data(parser, "the table, as for gdkernels train")
     parser.add_argument(
-        "--drop-missing", action="store_true", help="leave out records without a target, in place of refusing them"
+        "--drop-missing", action="store_true", help="leave out records without a target instead of rejecting the table"
     )
     add_where(parser, precision=False)
     add_plot(parser, "predicted against true and the residuals, or the confusion matrix,")
@@ -54,7 +54,7 @@ def run(args: Namespace) -> None:
             picture = partial(pictures.write, pictures.draw(panels), overwrite=args.force)
             plot = write_or_beside(picture, args.plot)
     finally:
-        # Also where the picture cannot be written: the figures are at least said.
+        # Even if the picture cannot be written: the figures are not lost then.
         if args.json:
             print(json.dumps({"model": args.model, **evaluation, "plot": plot}, indent=2))
         else:

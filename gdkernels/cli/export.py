@@ -20,8 +20,8 @@ def add_to(commands: Any) -> None:
     parser = commands.add_parser(
         "export",
         help="write a model as ONNX",
-        description="Write a model as ONNX, the preparation of its table included: ONNX Runtime then predicts from raw "
-        "records what gdkernels predict does. Each column is an input [records, 1].",
+        description="Write a model as ONNX, including the preparation of its table: from raw records, ONNX Runtime "
+        "then predicts what gdkernels predict does. Each column is an input [records, 1].",
     )
     parser.add_argument("model", metavar="MODEL", help="what gdkernels train --out wrote")
     parser.add_argument("out", metavar="FILE.onnx", help="where to write it")
@@ -33,7 +33,7 @@ def add_to(commands: Any) -> None:
 def run(args: Namespace) -> None:
     """Write the file, and say what its inputs and outputs are."""
     if Path(args.out).suffix.lower() != ".onnx":
-        raise InputError(f"{args.out} is to be an ONNX model; give a name that ends in .onnx")
+        raise InputError(f"cannot write {args.out}: it is to be an ONNX model; give a name that ends in .onnx")
     predictor = TabularPredictor.load(args.model)
     predictor.export_onnx(args.out, overwrite=args.force)
     kinds = {kind.name: INPUTS[kind.kind] for kind in predictor.preparation_.columns if kind.features}

@@ -21,7 +21,7 @@ _TABLES = "CSV or TSV, Parquet, Arrow or Feather, NPY, NPZ; also gzip or zstd, s
 
 
 def add_data(parser: Any, what: str = "", *, optional: bool = False) -> None:
-    """Add the tables to read, and what is said of text files."""
+    """Add the tables to read, and the options for text files."""
     built_in = what or f"{_TABLES}; {', '.join(sorted(BUILT_IN))}"
     parser.add_argument("data", metavar="DATA", nargs="*" if optional else "+", help=built_in)
     text = parser.add_argument_group("text files")
@@ -35,18 +35,18 @@ def add_data(parser: Any, what: str = "", *, optional: bool = False) -> None:
         type=number(RANGES["skip_rows"]),
         default=0,
         metavar="N",
-        help="how many lines come before it (%(default)s)",
+        help="lines to skip before the header or the first record (%(default)s)",
     )
 
 
 def add_columns(parser: Any) -> None:
-    """Add what is said of columns."""
+    """Add the options for columns."""
     columns = parser.add_argument_group("columns")
     columns.add_argument(
         "--target",
         action="append",
         metavar="COLUMN",
-        help="what to predict: a column's name, for NPY its number; may be said again for several numbers",
+        help="what to predict: a column's name, for NPY its number; may be repeated for several numbers",
     )
     columns.add_argument(
         "--task",
@@ -57,9 +57,9 @@ def add_columns(parser: Any) -> None:
     )
     helps = {
         "ignore": "leave this column out",
-        "keep": "use this column although it looks like an identifier",
-        "categorical": "take this column's values as names, also where they are numbers",
-        "numeric": "take this column as numbers; what is none in it is a gap",
+        "keep": "use this column even if it looks like an identifier",
+        "categorical": "take the values of this column as names, even if they are numbers",
+        "numeric": "take this column as numbers; a cell that holds none is a gap",
     }
     for name, text in helps.items():
         columns.add_argument(
@@ -76,12 +76,16 @@ def add_columns(parser: Any) -> None:
         "dates as %%d/%%m/%%Y, or text; may be repeated",
     )
     columns.add_argument(
-        "--missing", action="append", default=[], metavar="VALUE", help="this is a gap in every column; may be repeated"
+        "--missing",
+        action="append",
+        default=[],
+        metavar="VALUE",
+        help="take this value as a gap in every column; may be repeated",
     )
 
 
 def add_where(parser: Any, *, precision: bool = True) -> None:
-    """Add where to run."""
+    """Add the options for backend, device and precision."""
     where = parser.add_argument_group("where to run")
     where.add_argument("--backend", default="auto", metavar="NAME", help="such as numpy or cupy (auto: the best here)")
     where.add_argument("--device", metavar="NAME", help="such as cpu or cuda:0")
@@ -96,12 +100,12 @@ def add_where(parser: Any, *, precision: bool = True) -> None:
 
 
 def add_memory(parser: Any, what: str) -> None:
-    """Add how much memory to use."""
+    """Add the option for the memory to use."""
     parser.add_argument("--memory", type=size, metavar="SIZE", help=what)
 
 
 def add_plot(parser: Any, what: str) -> None:
-    """Add the picture to write."""
+    """Add the option for a picture."""
     parser.add_argument("--plot", metavar="FILE", help=f"draw {what} to this file: .png, .svg or .pdf")
 
 
@@ -111,8 +115,8 @@ def add_explain(parser: Any, text: str) -> None:
 
 
 def add_output(parser: Any) -> None:
-    """Add how to report."""
-    parser.add_argument("--json", action="store_true", help="print one JSON object in place of the summary")
+    """Add the options for the output."""
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of the summary")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
 
@@ -122,20 +126,20 @@ def add_train(commands: Any) -> ArgumentParser:
     parser: ArgumentParser = commands.add_parser(
         "train",
         help="train a network on a table",
-        description="Train a multilayer perceptron on a table, and report how it does on rows that it never saw.",
-        epilog=f"Built-in data sets: {sets}. NPZ files bring the arrays X and Y; text files need a header.",
+        description="Train a multilayer perceptron on a table, and report how well it predicts rows that it never saw.",
+        epilog=f"Built-in data sets: {sets}. An NPZ file must hold the arrays X and Y; a text file needs a header.",
     )
     add_data(parser)
     add_columns(parser)
     parser.add_argument(
-        "--drop-missing", action="store_true", help="leave out rows without a target, in place of refusing them"
+        "--drop-missing", action="store_true", help="leave out rows without a target instead of rejecting the table"
     )
     parser.add_argument(
         "--class-weight",
         type=name_of("class weight", CLASS_WEIGHTS),
         default="none",
         metavar="NAME",
-        help="balanced weights the records so that each class counts the same (none)",
+        help="balanced: weight the records so that each class counts the same (none)",
     )
 
     network = parser.add_argument_group("network")
@@ -161,16 +165,18 @@ def add_train(commands: Any) -> ArgumentParser:
     training = parser.add_argument_group("training")
     _add_name(training, "optimizer", defaults.OPTIMIZER)
     rates = ", ".join(f"{name} {kind().learning_rate:g}" for name, kind in optimizers.BY_NAME.items())
-    training.add_argument("--learning-rate", type=number(RANGES["learning_rate"]), metavar="RATE", help=f"({rates})")
     training.add_argument(
-        "--momentum", type=number(RANGES["momentum"]), metavar="SHARE", help=f"of sgd ({defaults.MOMENTUM:g})"
+        "--learning-rate", type=number(RANGES["learning_rate"]), metavar="RATE", help=f"learning rate ({rates})"
     )
-    training.add_argument("--nesterov", action="store_true", help="look ahead in sgd's momentum")
+    training.add_argument(
+        "--momentum", type=number(RANGES["momentum"]), metavar="SHARE", help=f"momentum of sgd ({defaults.MOMENTUM:g})"
+    )
+    training.add_argument("--nesterov", action="store_true", help="use Nesterov's momentum with sgd")
     training.add_argument(
         "--l2",
         type=number(RANGES["l2"]),
         metavar="LAMBDA",
-        help=f"penalty on weights ({defaults.l2(1):g} / training rows, or what the rows left out prefer)",
+        help=f"penalty on weights ({defaults.l2(1):g} / training rows, or the best one for the rows left out)",
     )
     training.add_argument(
         "--clip-norm", type=number(RANGES["clip_norm"]), metavar="NORM", help="largest norm of the gradient (none)"
@@ -180,10 +186,13 @@ def add_train(commands: Any) -> ArgumentParser:
         "--epochs",
         type=number(RANGES["epochs"]),
         metavar="N",
-        help=f"passes at most ({defaults.epochs(1)}; {defaults.epochs(10**9)} for more than {small} rows)",
+        help=f"largest number of epochs ({defaults.epochs(1)}; {defaults.epochs(10**9)} for more than {small} rows)",
     )
     training.add_argument(
-        "--batch-size", type=number(RANGES["batch_size"]), metavar="N", help="rows a step (32 to 512, by training rows)"
+        "--batch-size",
+        type=number(RANGES["batch_size"]),
+        metavar="N",
+        help="rows in a step (32 to 512, by training rows)",
     )
     training.add_argument(
         "--patience",
@@ -197,14 +206,14 @@ def add_train(commands: Any) -> ArgumentParser:
         type=number(RANGES["starts"]),
         default=1,
         metavar="N",
-        help="train from N initial weights, keep the best (1)",
+        help="train from N initial weights, and keep the best network (1)",
     )
     training.add_argument(
         "--average",
         type=number(RANGES["average"]),
         metavar="N",
-        help="train N networks, each with validation rows of its own, and put them side by side as one, their average "
-        f"({defaults.folds(1)}, each without another part of the rows; {defaults.folds(defaults.SMALL)} for "
+        help="train N networks, each with validation rows of its own, and join them into one that predicts their "
+        f"average ({defaults.folds(1)}, each without another part of the rows; {defaults.folds(defaults.SMALL)} for "
         f"{defaults.FEW:,} to {small} rows; 1 with --hidden or --starts, and for more than {defaults.LARGE:,} rows)",
     )
     training.add_argument(
@@ -212,10 +221,10 @@ def add_train(commands: Any) -> ArgumentParser:
         type=number(RANGES["retries"]),
         default=0,
         metavar="N",
-        help="when training diverges, go back and on at half the rate, so many times (%(default)s)",
+        help="if training diverges, go back and continue at half the learning rate, at most N times (%(default)s)",
     )
     training.add_argument(
-        "--seed", type=number(RANGES["seed"]), default=0, metavar="N", help="of everything random (%(default)s)"
+        "--seed", type=number(RANGES["seed"]), default=0, metavar="N", help="seed of all random choices (%(default)s)"
     )
 
     rows = parser.add_argument_group("rows")
@@ -224,34 +233,37 @@ def add_train(commands: Any) -> ArgumentParser:
         type=number(RANGES["test"]),
         default=defaults.TEST,
         metavar="SHARE",
-        help="rows kept from training and stopping; the figures are theirs (%(default)s)",
+        help="share of the rows to keep from training and stopping; the figures are measured on them (%(default)s)",
     )
     rows.add_argument(
         "--validation",
         type=number(RANGES["validation"]),
         metavar="SHARE",
-        help="of the others, the rows that decide when to stop "
+        help="share of the other rows that decides when to stop "
         f"(another part for each network; {defaults.VALIDATION:g} with --hidden, --starts or --average)",
     )
     add_memory(
         rows,
-        "train in windows of so much memory, as in 512MB or 2GB, from a table that may be larger than it (only "
-        "where the table would not fit: 1GB, or a quarter of the limit)",
+        "train in windows of this much memory, such as 512MB or 2GB, on a table that may be larger (by default only if "
+        "the table would not fit: 1GB, or a quarter of the limit)",
     )
 
     add_where(parser)
-    add_explain(parser, "show what each backend was estimated to take, and why the one was chosen")
-    stopping = parser.add_argument_group("stopping and going on")
+    add_explain(parser, "show how long each backend was estimated to take, and why one was chosen")
+    stopping = parser.add_argument_group("checkpoints")
     stopping.add_argument(
         "--checkpoint",
         metavar="DIR",
         help="keep checkpoints in this folder; Ctrl-C, SIGTERM and SIGHUP then finish the step and write one",
     )
     stopping.add_argument(
-        "--every", default="5min", metavar="TIME", help="as in 30s, 2h, '10 epochs' or '1000 steps' (%(default)s)"
+        "--every",
+        default="5min",
+        metavar="TIME",
+        help="how often to write one: 30s, 2h, '10 epochs' or '1000 steps' (%(default)s)",
     )
     stopping.add_argument(
-        "--resume", action="store_true", help="go on from the newest checkpoint, or start where there is none"
+        "--resume", action="store_true", help="continue from the newest checkpoint, or start if there is none"
     )
     output = parser.add_argument_group("output")
     output.add_argument("--out", metavar="MODEL", help="write the model to this file (safetensors)")

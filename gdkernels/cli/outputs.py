@@ -1,4 +1,4 @@
-"""The files that a command writes: no input and no other output among them, and nobody else's while it runs."""
+"""The files that a command writes: none of them is an input or another output, and no other command writes them."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def claimed(args: Namespace) -> Iterator[None]:
     Raises
     ------
     FileError
-        Where another command is at it already.
+        If another command is about to write one of them.
     """
     with ExitStack() as stack:
         folder = cache_folder()
@@ -92,8 +92,8 @@ def write_or_beside(write: Callable[[str], object], path: str) -> str:
 
 
 def say_beside(written: Mapping[str | None, str | None]) -> None:
-    """Raise `TakenError` where an output is not where it was asked for: a program would read the file of another."""
-    beside = [f"{asked} was taken meanwhile, and is as it was; yours is {name}"
+    """Raise `TakenError` if an output has another name than you asked for: a program would read the wrong file."""
+    beside = [f"somebody else wrote {asked} meanwhile, and it was left as it is; your result is {name}"
               for asked, name in written.items() if asked is not None and name not in (None, asked)]  # fmt: skip
     if beside:
         raise TakenError("; ".join(beside))

@@ -1,4 +1,4 @@
-"""Pictures as files: refused before any work where they cannot be, written whole, the same bytes each time."""
+"""Pictures as files: rejected before any work if they cannot be written, written whole, the same bytes each time."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ MOST_CLASSES = 1000  # of a confusion matrix: of more, a class would be narrower
 
 
 def check(path: str, *, overwrite: bool) -> None:
-    """Raise what `write` would raise, as far as can be known before.
+    """Raise the error that `write` would raise, as far as it can be foreseen.
 
     Raises
     ------
@@ -42,7 +42,7 @@ def check(path: str, *, overwrite: bool) -> None:
         Where the file exists already and `overwrite` is false, or cannot be written.
     """
     if _format(path) not in _DATES:
-        raise InputError(f"{path}: a picture is a .png, .svg or .pdf file, by its suffix; name it so")
+        raise InputError(f"cannot write {path}: the name of a picture ends in .png, .svg or .pdf; give it such a name")
     check_destination(path, overwrite=overwrite)
     style.require()
 
@@ -79,11 +79,11 @@ def write(figure: Figure, path: str, *, overwrite: bool) -> None:
 
 
 def check_classes(preparation: Preparation) -> None:
-    """Refuse to draw a confusion matrix of more classes than can be told apart, before anything is predicted."""
+    """Reject a confusion matrix of more classes than you could tell apart, before anything is predicted."""
     if preparation.classes is not None and _too_many(preparation):
         raise InputError(
-            f"a confusion matrix of {len(preparation.classes):,} classes cannot be drawn, of {MOST_CLASSES:,} "
-            "at most; gdkernels evaluate without --plot lists the pairs confused most often"
+            f"a confusion matrix of {len(preparation.classes):,} classes cannot be drawn; it can have "
+            f"{MOST_CLASSES:,} at most. `gdkernels evaluate` without --plot lists the pairs confused most often"
         )
 
 

@@ -26,7 +26,7 @@ def add_to(commands: Any) -> None:
     """Add the subcommand, with its own, to those of the command line."""
     parser = commands.add_parser(
         "plot",
-        help="draw a model, or what gradient descent is",
+        help="draw a model, or how gradient descent works",
         description="Write a picture: PNG, SVG or PDF by the suffix of --out.",
     )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
@@ -58,8 +58,10 @@ def add_to(commands: Any) -> None:
     surface = what.add_parser("surface", help="the error over two parameters, from above and in 3-D, with the way down",
                               description="Fit the line ŷ = w·x + b to 40 noisy records.")  # fmt: skip
     _add_descent(surface, rate=0.15, steps=25)
-    surface.add_argument("--start", type=finite, nargs=2, default=(-2.0, 2.0), metavar=("W", "B"), help="(-2 2)")
-    _add_seed(surface, "of the records")
+    surface.add_argument(
+        "--start", type=finite, nargs=2, default=(-2.0, 2.0), metavar=("W", "B"), help="where w and b start (-2 2)"
+    )
+    _add_seed(surface, "seed of the records")
     _add_file(surface, _surface)
 
     starts = what.add_parser("starts", help="descents from several starts, and the minima that they reach",
@@ -68,7 +70,7 @@ def add_to(commands: Any) -> None:
     default = (0.3, 1.6, 3.2, 4.6, 5.4)
     starts.add_argument("--start", type=finite, nargs="+", default=default, metavar="W",
                         help=f"where w starts ({' '.join(map(str, default))})")  # fmt: skip
-    _add_seed(starts, "of the records")
+    _add_seed(starts, "seed of the records")
     _add_file(starts, _starts)
 
     fit = what.add_parser("fit", help="a fitted curve over its data, with the residuals",
@@ -76,7 +78,7 @@ def add_to(commands: Any) -> None:
     _add_descent(fit, rate=0.03, steps=400, optimizer="adam")
     fit.add_argument("--hidden", type=layers, default=(16,), metavar="N,N,…",
                      help="tanh units of hidden layers, or none for a line (16)")  # fmt: skip
-    _add_seed(fit, "of the records and of the initial weights")
+    _add_seed(fit, "seed of the records and of the initial weights")
     _add_file(fit, _fit)
 
 
@@ -84,8 +86,10 @@ def _add_descent(parser: Any, *, rate: float, steps: int, optimizer: str = "sgd"
     names = tuple(optimizers.BY_NAME)
     parser.add_argument("--optimizer", type=name_of("optimizer", names), default=optimizer, metavar="NAME",
                         help=f"{', '.join(names)} (%(default)s; sgd is plain gradient descent)")  # fmt: skip
-    parser.add_argument("--learning-rate", type=positive, default=rate, metavar="RATE", help="(%(default)s)")
-    parser.add_argument("--steps", type=whole(1), default=steps, metavar="N", help="(%(default)s)")
+    parser.add_argument(
+        "--learning-rate", type=positive, default=rate, metavar="RATE", help="learning rate (%(default)s)"
+    )
+    parser.add_argument("--steps", type=whole(1), default=steps, metavar="N", help="steps of descent (%(default)s)")
 
 
 def _add_seed(parser: Any, what: str) -> None:
@@ -93,7 +97,9 @@ def _add_seed(parser: Any, what: str) -> None:
 
 
 def _add_file(parser: Any, draw: Any) -> None:
-    parser.add_argument("--out", metavar="FILE", required=True, help="write the picture there: .png, .svg or .pdf")
+    parser.add_argument(
+        "--out", metavar="FILE", required=True, help="write the picture to this file: .png, .svg or .pdf"
+    )
     parser.add_argument("--force", action="store_true", help="replace that file if it exists")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser.set_defaults(run=partial(_run, draw))

@@ -26,15 +26,19 @@ def add_to(commands: Any) -> None:
     parser = commands.add_parser(
         "predict",
         help="predict from a table with a trained model",
-        description="Predict for each record of a table, which needs the columns that the model was trained on, in any "
-        "order. The result is CSV on stdout, or the file --out.",
+        description="Predict the target of each record of a table. The table needs the columns that the model was "
+        "trained on, in any order. The predictions go to stdout as CSV, or to the file --out.",
     )
     parser.add_argument("model", metavar="MODEL", help="what gdkernels train --out wrote")
     add_data(parser, "the table, as for gdkernels train")
-    parser.add_argument("--out", metavar="FILE", help="write the predictions there: .csv, .tsv or .parquet")
+    parser.add_argument("--out", metavar="FILE", help="write the predictions to this file: .csv, .tsv or .parquet")
     parser.add_argument("--force", action="store_true", help="replace that file if it exists")
     parser.add_argument(
-        "--keep", action="append", default=[], metavar="COLUMN", help="put this column beside them; may be repeated"
+        "--keep",
+        action="append",
+        default=[],
+        metavar="COLUMN",
+        help="copy this column beside the predictions; may be repeated",
     )
     add_where(parser, precision=False)
     add_output(parser)

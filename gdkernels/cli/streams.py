@@ -1,4 +1,4 @@
-"""The streams of the process: there also where whoever called closed them, and quiet where nobody reads any more."""
+"""Stdin, stdout and stderr: they work even if the caller closed them, and stay quiet once nobody reads them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import IO
 
 from gdkernels.system.printable import Printable, one_line
 
-__all__ = ["OneLine", "data_stream", "flush", "open_streams", "printing", "say", "stop_writing"]
+__all__ = ["STDOUT", "OneLine", "data_stream", "flush", "open_streams", "printing", "say", "stop_writing"]
 
 
 def open_streams() -> bool:
@@ -32,8 +32,11 @@ def open_streams() -> bool:
     return closed
 
 
+STDOUT = "<stdout>"  # what Python calls it
+
+
 class OneLine(logging.Formatter):
-    """Formats what the library logs as a line of the command's."""
+    """Formats a record of the library's log as one line of the command."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
@@ -42,7 +45,7 @@ class OneLine(logging.Formatter):
 
 @contextmanager
 def printing() -> Iterator[None]:
-    """Within this context, print what a terminal would obey spelled out."""
+    """Within this context, spell out the characters that a terminal would obey."""
     before, sys.stdout = sys.stdout, Printable(sys.stdout)
     try:
         yield
@@ -51,14 +54,14 @@ def printing() -> Iterator[None]:
 
 
 def data_stream() -> IO[str]:
-    """Return stdout for data: to the letter where it goes to a file or a program, spelled out on a terminal."""
+    """Return stdout for data: unchanged to a file or a program, with control characters spelled out on a terminal."""
     if isinstance(sys.stdout, Printable) and not sys.stdout.isatty():
         return sys.stdout.raw  # type: ignore[no-any-return]
     return sys.stdout
 
 
 def say(text: str) -> None:
-    """Print to stdout; where whoever read it is gone, go on without."""
+    """Print to stdout; if its reader is gone, go on without output."""
     try:
         print(text, flush=True)
     except BrokenPipeError:
@@ -71,13 +74,13 @@ def flush() -> None:
     Raises
     ------
     OSError
-        Where it cannot be written.
+        If it cannot be written; the file that it names is stdout.
     """
     try:
         sys.stdout.flush()
-    except OSError:
+    except OSError as error:
         stop_writing()
-        raise
+        raise OSError(error.errno, error.strerror, STDOUT) from error
 
 
 def stop_writing() -> None:

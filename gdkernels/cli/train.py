@@ -1,4 +1,4 @@
-"""``gdkernels train``: words into one call of `gdkernels.TabularPredictor`, and what came of it on the terminal."""
+"""``gdkernels train``: turns arguments into one call of `gdkernels.TabularPredictor`, and prints its results."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def keywords(args: Namespace) -> dict[str, Any]:
 
 
 def run(args: Namespace) -> None:
-    """Train as the command line says; everything that can be wrong in it is found out before."""
+    """Train as the command line says, after a check of all of it."""
     with watched(args):
         _check_files(args)
         predictor = TabularPredictor(**keywords(args))
@@ -50,7 +50,7 @@ def run(args: Namespace) -> None:
 
 
 def _deliver(args: Namespace, predictor: TabularPredictor) -> None:
-    """Write the model and the picture that were asked for, and say what it came to."""
+    """Write the model and the picture that you asked for, and print the summary."""
     result = predictor.result_
     written: dict[str, str | None] = {"model": None, "plot": None}
     force = args.force
@@ -65,7 +65,7 @@ def _deliver(args: Namespace, predictor: TabularPredictor) -> None:
                 picture = partial(pictures.write, pictures.draw(panels), overwrite=force)
                 written["plot"] = write_or_beside(picture, args.plot)
     finally:
-        # Also where a file cannot be written: what was learned is at least said.
+        # Even if a file cannot be written: the results of the training are not lost then.
         print(_json(args, result, written) if args.json else _text(args, result, written))
     say_beside({args.out: written["model"], args.plot: written["plot"]})
 

@@ -1,4 +1,4 @@
-"""Watching a training: its memory said before it begins, what happens as JSON lines, time and memory by phase."""
+"""Watching a training: the memory that it will need, its events as JSON lines, time and memory of each phase."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def add_watching(group: Any) -> None:
     group.add_argument(
         "--log-json",
         metavar="FILE",
-        help="append what happens to this file, an object a line: choices, memory, each epoch, checkpoints, warnings",
+        help="append choices, memory, epochs, checkpoints and warnings to this file, one JSON object a line",
     )
-    group.add_argument("--profile", action="store_true", help="show time and memory by phase")
+    group.add_argument("--profile", action="store_true", help="show the time and the memory of each phase")
 
 
 @contextmanager
@@ -53,7 +53,7 @@ def watched(args: Namespace) -> Iterator[None]:
 
 
 class _MemoryNotice(logging.StreamHandler[Any]):
-    """Says once, before the first network is trained, how much memory that takes, where it is much or in windows."""
+    """Says once, before the first network is trained, how much memory it needs, if that is much or in windows."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class _MemoryNotice(logging.StreamHandler[Any]):
 
 
 class _Log(logging.FileHandler):
-    """Writes lines of JSON for as long as that goes well: a full disk does not end training."""
+    """Writes lines of JSON as long as it can: a full disk does not end training."""
 
     def __init__(self, path: str) -> None:
         super().__init__(path, encoding="utf-8")
@@ -80,7 +80,7 @@ class _Log(logging.FileHandler):
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (the name is logging's)
         _log.removeHandler(self)
-        _log.warning("%s cannot be written any more; training goes on without", self.baseFilename)
+        _log.warning("%s cannot be written any more; training goes on without this log", self.baseFilename)
 
 
 def _file(path: str) -> _Log:
@@ -108,7 +108,7 @@ def _handling(handler: logging.Handler) -> Iterator[logging.Handler]:
 
 @contextmanager
 def _ending(log: logging.Handler) -> Iterator[None]:
-    """Have the log say what ended it."""
+    """Log the error that ended the command."""
     try:
         yield
     except BaseException as error:

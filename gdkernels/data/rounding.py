@@ -1,4 +1,4 @@
-"""What is lost where float64 data are rounded to float32: distances between large numbers."""
+"""The loss when float64 data are rounded to float32: distances between large numbers."""
 
 from __future__ import annotations
 

@@ -104,8 +104,8 @@ def rows_that_fit(work: Workload, precision: str, *, compiled: bool) -> int:
     rows = (room.bytes - once - _SLACK) // each
     if rows < 1:
         raise InputError(
-            f"a step of {_shape(work.sizes)} needs {gigabytes(once + each)} for a single record, and {room} can be "
-            "had: make the network narrower"
+            f"a step of {_shape(work.sizes)} needs {gigabytes(once + each)} for a single record, but only "
+            f"{room} is available: make the network narrower"
         )
     return min(work.batch, rows)
 
@@ -149,7 +149,7 @@ def _check(program: Program, needed: Callable[[Program], int], what: str) -> Non
         return
     raise InputError(
         f"a network of {_shape(program.widths)} has {_count(program):,} parameters and needs {gigabytes(need)} "
-        f"{what}, and {room} can be had; {_largest(program, needed, room.bytes)}"
+        f"{what}, but only {room} is available; {_largest(program, needed, room.bytes)}"
     )
 
 

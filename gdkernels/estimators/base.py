@@ -1,4 +1,4 @@
-"""What the two estimators share: their parameters, and how a fit becomes a network and a trainer."""
+"""The base of the two estimators: their parameters, and how a fit becomes a network and a trainer."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _resolved(activation: Any) -> Activation:
 
 
 class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
-    """What both estimators do; the classes that are built on it say what each parameter means."""
+    """The common part of both estimators; their classes say what each parameter means."""
 
     hidden_layer_sizes: Any
     activation: Any
@@ -113,7 +113,7 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
 
     @property
     def _loss_scale(self) -> int:
-        """What the loss of the records, without the penalty, is divided by to be reported."""
+        """The divisor of the reported loss of the records, without the penalty."""
         return 1
 
     @property

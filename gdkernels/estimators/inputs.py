@@ -1,4 +1,4 @@
-"""What estimators are given, checked: arrays of any library, frames, sparse matrices; and rows kept for validation."""
+"""The records of an estimator, checked: arrays of any library, frames, sparse matrices; and validation rows."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def fit_by_lbfgs(estimator: Any, problem: Problem, live: FittedNetwork, given: G
 
 
 class _Shown:
-    """What is reported of a value and parameters: the penalty, and the loss of the records divided as in scikit-learn.
+    """The reported loss of a value and parameters: the penalty, and the loss of the records divided as in scikit-learn.
 
     What is minimised divides neither, so that value and gradient belong together.
     """

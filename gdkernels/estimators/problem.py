@@ -1,4 +1,4 @@
-"""What a solver has to know of an estimator besides its parameters."""
+"""The problem that a solver is given, besides the estimator's parameters."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ _SMALLEST_RATE = 1e-6  # an adaptive rate is not lowered any further
 
 
 class EpochFollower:
-    """What follows each epoch of a fit; its figures are attributes of the estimator, and go on where that does.
+    """The work after each epoch of a fit; its figures are attributes of the estimator, and continue with it.
 
     Parameters
     ----------

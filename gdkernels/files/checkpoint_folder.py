@@ -51,7 +51,8 @@ class Folder:
             )
         if not lock.is_held:
             _log.warning(
-                "%s is on a file system without locks, so nothing keeps a second run out of it: start no other there",
+                "%s is on a file system without locks, so nothing keeps a second run out of it: do not start another "
+                "run there",
                 self.path,
             )
         self._lock = lock

@@ -98,7 +98,9 @@ def check_destination(path: str | os.PathLike[str], *, overwrite: bool) -> None:
             raise FileError(f"cannot write {path}: it is a folder; give a file name in it")
         if not folder.is_dir():
             what = (
-                f"{folder} is no folder" if folder.exists() else f"the folder {folder} does not exist; create it first"
+                f"{folder} is not a folder"
+                if folder.exists()
+                else f"the folder {folder} does not exist; create it first"
             )
             raise FileError(f"cannot write {path}: {what}")
         if os.path.lexists(path):

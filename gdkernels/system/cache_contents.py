@@ -1,4 +1,4 @@
-"""What lies in the cache folder, by its names, and what of it can be removed: all but what was measured or is used."""
+"""The contents of the cache folder, by their names; all can be removed but what was measured or is in use."""
 
 from __future__ import annotations
 

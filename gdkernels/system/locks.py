@@ -25,7 +25,7 @@ _NONE = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 @dataclass(frozen=True)
 class Owner:
-    """Who holds a file: the number of the process, in its own container and on its own host; "" is not known yet."""
+    """The holder of a file: the number of the process, in its own container and on its own host; "" is unknown."""
 
     process: str
 

@@ -35,8 +35,17 @@ class Printable:
         self.raw = raw
 
     def write(self, text: str) -> int:
-        """Write `text`, spelled out."""
-        return int(self.raw.write(printable(text)))
+        """Write `text`, spelled out.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written; the file that it names is the stream.
+        """
+        try:
+            return int(self.raw.write(printable(text)))
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, getattr(self.raw, "name", None)) from error
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.raw, name)

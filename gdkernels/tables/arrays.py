@@ -164,9 +164,9 @@ def _array(file: IO[bytes], size: int, path: Path) -> npt.NDArray[Any]:
     needed, room = values * (dtype.itemsize + _COPIES), memory.room()
     if room is not None and needed > room.bytes:
         raise InputError(
-            f"cannot read {path}: an array of {values:,} values takes {gigabytes(needed)} on its way to a table, and "
-            f"{room} can be had; save it by numpy.save, or by numpy.savez, which does not compress: then it is read in "
-            "parts"
+            f"cannot read {path}: an array of {values:,} values takes {gigabytes(needed)} on its way to a table, but "
+            f"only {room} is available; save it with numpy.save, or with numpy.savez, which does not compress: then it "
+            "is read in parts"
         )
     file.seek(0)
     return np.lib.format.read_array(file, allow_pickle=False)

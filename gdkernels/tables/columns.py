@@ -1,4 +1,4 @@
-"""What becomes of a column: numbers, classes of text, dates, or nothing; learned from training rows, kept in JSON.
+"""The ways to use a column: as numbers, classes of text, dates, or not; learned from training rows, kept in JSON.
 
 Each kind says why it was chosen, and gives features [records, features]. A feature that is NaN is unknown: after
 standardising it becomes 0, the average.
@@ -143,7 +143,7 @@ class Category:
         if len(kept) + other + has_gaps < 2:
             if len(counts) <= 1 and not gaps:
                 return Dropped(name, f"constant: {next(iter(counts), None)!r} in every training row")
-            return Dropped(name, f"no two values are in {RARE} training rows each")
+            return Dropped(name, f"fewer than two values are in at least {RARE} training rows")
         why = [*([note] if note else []), f"{len(counts):,} values"]
         if len(counts) > len(kept):
             why.append(f"{len(counts) - len(kept):,} rare ones pooled" if other else "the rare ones count as average")

@@ -1,4 +1,4 @@
-"""What runs in the process in which polars reads files: a file may be made to end it, and ends nothing else.
+"""The process in which polars reads files: a file that makes it crash ends nothing else.
 
 On stdin comes a line of JSON for each file; on stdout goes what is in it: lengths, headers in JSON, and the bytes of
 numbers.

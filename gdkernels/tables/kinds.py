@@ -44,7 +44,7 @@ _CAMEL_ID = re.compile(r"[a-z](Id|ID|Key|Index)$")
 
 @dataclass(frozen=True)
 class Choices:
-    """What the user said of columns.
+    """The user's options for columns.
 
     Attributes
     ----------

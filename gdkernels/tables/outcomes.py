@@ -1,4 +1,4 @@
-"""What is to be predicted: classes, or numbers that are standardised, after a logarithm where they are skewed."""
+"""The outcomes to predict: classes, or standardised numbers, after a logarithm if they are skewed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a column of polars is in a table of ours."""
+"""From a column of polars to a column of our tables."""
 
 from __future__ import annotations
 

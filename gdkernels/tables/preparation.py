@@ -31,7 +31,7 @@ REACH = 3.0
 
 @dataclass(frozen=True)
 class Preparation:
-    """What was learned about a table's columns from its training rows.
+    """The preparation of a table's columns, learned from its training rows.
 
     Attributes
     ----------
@@ -119,7 +119,7 @@ class Preparation:
         kinds = choose(table, inputs, chosen, choices)
         features = [feature for kind in kinds for feature in kind.features]
         if not features:
-            said = "; ".join(f"{kind.name!r} is {kind.why}" for kind in kinds[:4])
+            said = "; ".join(f"{kind.name!r}: {kind.why}" for kind in kinds[:4])
             what = f"no column to predict from is left ({said})" if kinds else "has no column besides the target"
             raise InputError(f"{table.source}: {what}; add one, or name one with {keyword('keep_columns')}")
         scaling = Scaling.none(len(features))
@@ -148,7 +148,7 @@ class Preparation:
 
     @property
     def findings(self) -> dict[str, Finding]:
-        """What the cells of each column mean that is used, or that is to be predicted: a table is read by it."""
+        """The reading of each column that is used or predicted: a table is read by it."""
         found = {kind.name: kind.reading for kind in self.columns if not isinstance(kind, Dropped)}
         if isinstance(self.outcome, Classes):
             found[self.outcome.target] = self.outcome.reading

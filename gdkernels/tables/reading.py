@@ -1,4 +1,4 @@
-"""What the cells of a column mean, as a value: decided once for all of a table, kept in the model, applied everywhere.
+"""The meaning of a column's cells, as a value: decided once for all of a table, kept in the model, applied everywhere.
 
 It says whether cells are numbers, dates, truth values or text, in which format, and which spellings are gaps.
 """
@@ -43,7 +43,7 @@ _TEXT = "text"
 
 @dataclass(frozen=True)
 class Reading:
-    """What the cells of a column mean.
+    """The meaning of a column's cells.
 
     Attributes
     ----------
@@ -192,7 +192,7 @@ class Doubt:
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found about the cells of a column.
+    """The findings about the cells of a column.
 
     Attributes
     ----------

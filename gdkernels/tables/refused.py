@@ -1,4 +1,4 @@
-"""What people have tables in that is not read: spreadsheets, JSON, archives, standard input; and what to do then."""
+"""Forms of tables that are not read, such as spreadsheets, JSON, archives and standard input, and what to do."""
 
 from __future__ import annotations
 

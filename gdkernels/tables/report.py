@@ -1,4 +1,4 @@
-"""What would be done with each column of a table, and why, before anything is trained."""
+"""A report on each column of a table: how training would use it, and why."""
 
 from __future__ import annotations
 

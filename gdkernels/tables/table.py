@@ -1,4 +1,4 @@
-"""What reading gives: named columns of numbers or text, with gaps where they have some."""
+"""A table that was read: named columns of numbers or text, which may have gaps."""
 
 from __future__ import annotations
 

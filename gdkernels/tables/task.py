@@ -1,4 +1,4 @@
-"""What is to be learned, and which rows are kept from learning."""
+"""The task of a table, and the rows that are kept from training."""
 
 from typing import Any
 

@@ -30,7 +30,7 @@ DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 
 @dataclass(frozen=True)
 class TextOptions:
-    """What the user said of text files.
+    """The user's options for text files.
 
     Attributes
     ----------

@@ -26,7 +26,7 @@ MOST_STEPS = 4
 
 @dataclass(frozen=True)
 class CrossValidation:
-    """What the rows left out chose.
+    """The settings that were best for the rows left out.
 
     Attributes
     ----------

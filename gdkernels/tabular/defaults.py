@@ -1,4 +1,4 @@
-"""What `gdkernels train` does where nothing is said.
+"""The defaults of `gdkernels train`.
 
 Chosen on digits, diabetes, breast_cancer and wine of scikit-learn, each over ten random splits other than those of
 the seeds 0 to 9, and checked on made-up data of 20,000 records. Differences below the spread of the splits were

@@ -1,4 +1,4 @@
-"""What training would do with each column of a table, and why."""
+"""The description of a table: how training would use each column, and why."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = ["TableDescription", "described", "described_in_parts"]
 
 @dataclass(frozen=True, eq=False)
 class TableDescription(Mapping[str, Any]):
-    """What training would do with a table; it can be read like a dict, and printed.
+    """The description of a table: how training would use it. You can read it like a dict, and print it.
 
     Attributes
     ----------

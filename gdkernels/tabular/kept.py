@@ -1,4 +1,4 @@
-"""What a model file keeps besides its network: a digest tells that it was not altered, not that it makes sense."""
+"""Checks of what a model file keeps besides its network: its digest does not tell whether it makes sense."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def memory_for(settings: TabularSettings, data: Data) -> int | None:
     if room is None or needed <= room.bytes:
         return None
     _log.warning(
-        "%s needs about %s in memory, and %s can be had: it is read in parts, and trained on in windows",
+        "%s needs about %s in memory, but only %s is available: it is read in parts, and trained on in windows",
         paths[0],
         gigabytes(needed),
         room,

@@ -29,7 +29,7 @@ _ROUND = 256  # records, of which there are a multiple where there are more
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a network says of some records.
+    """The prediction of a network for some records.
 
     Attributes
     ----------

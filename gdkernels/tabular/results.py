@@ -1,4 +1,4 @@
-"""What a fit on a table came to: as text, as JSON, and as what a model file keeps of it."""
+"""The result of a fit on a table: as text, as JSON, and in the form that a model file keeps."""
 
 from __future__ import annotations
 

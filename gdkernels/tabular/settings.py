@@ -51,7 +51,7 @@ CLASS_WEIGHTS = ("none", "balanced")
 
 @dataclass(frozen=True)
 class TabularSettings:
-    """What a `TabularPredictor` was told: its keywords, checked.
+    """The keywords of a `TabularPredictor`, checked.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""What is in a table of any size: found by going through it once."""
+"""A survey of a table of any size, from a single pass over it."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class RandomParts:
 
 @dataclass(frozen=True)
 class TableSurvey:
-    """What is in a table.
+    """The findings about a table.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""What is to be learned from a table: its targets, the task and the loss, and targets as a network takes them."""
+"""The targets of a table: the task, the loss, and the numbers that a network learns."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def test_everything_is_measured_and_told_of(small):
         assert all(r.before.holds and r.after.holds for r in row.repeats)
         assert row.records == (32 if row.stage == "epoch" else 8)
         assert row.flops > 0
-    assert "only epochs" in rows[LOOP, "forward"].reason
+    assert "only in epochs" in rows[LOOP, "forward"].reason
     assert {row.reason for row in found.rows if row.participant.name == "cupy"} == {"there is no driver"}
     assert {c.kind for c in found.ceilings if c.participant == NUMPY} == {"product", "layer", "copy"}
     assert {c.participant for c in found.first_calls} == {NUMPY, LOOP}

@@ -84,12 +84,12 @@ def test_a_peer_trains_the_same_and_only_whole(process):
         assert checked.problem is None
         assert checked.origin is None
         assert participant.sample(PlacedStage("epoch"), 0.0).calls == 1
-    with pytest.raises(UnsuitableError, match="only epochs"):
+    with pytest.raises(UnsuitableError, match="only in epochs"):
         participant.check(checker, PlacedStage("forward"))
 
 
 def test_a_task_that_a_peer_cannot_do_is_its_reason(process):
-    with pytest.raises(UnsuitableError, match="written by hand"):
+    with pytest.raises(UnsuitableError, match="hand-written loop"):
         process("numpy-loop", external=True).load(TrainingTask((2, 2, 1), 4, 8, activation="gelu"))
 
 

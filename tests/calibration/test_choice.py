@@ -181,7 +181,7 @@ class TestExplain:
         ("arguments", "said"),
         [
             (["--explain"], "--explain needs a network: --sizes 784-512-10"),
-            (["--sizes", "8-1"], "--sizes is the network of --explain"),
+            (["--sizes", "8-1"], "--sizes describes the network for --explain"),
             (["--explain", "--sizes", "8"], "must be inputs, hidden layers and outputs"),
             (["--explain", "--sizes", "8-0-1"], "must be inputs, hidden layers and outputs"),
         ],

@@ -93,7 +93,7 @@ class TestFit:
 
     def test_a_busy_machine_is_refused_unless_it_is_wished(self, planted):
         planted([1.0, 2.0, 3.0], 1.0)
-        with pytest.raises(BusyError, match="took 100% longer at the median than at best, and 15% is the limit"):
+        with pytest.raises(BusyError, match="took 100% longer at the median than at best, and at most 15% is allowed"):
             calibrate(jobs=JOBS[:1])
         assert calibrate(jobs=JOBS[:1], anyway=True).noise == 1.0
 
@@ -105,7 +105,7 @@ class TestFit:
 
     def test_a_core_that_is_missing_throughout_is_noticed(self, planted):
         planted([1.0, 1.0, 1.0], 0.5)
-        with pytest.raises(BusyError, match="one got 50% of a core at the median, and 80% is the limit"):
+        with pytest.raises(BusyError, match="one got 50% of a core at the median, and at least 80% is needed"):
             calibrate(jobs=JOBS[:1])
         assert calibrate(jobs=JOBS[:1], anyway=True).noise == 0.0
 

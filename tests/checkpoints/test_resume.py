@@ -281,9 +281,9 @@ def test_choices_that_no_plan_can_have(tmp_path):
         ({"l2": 1.0}, {}, "l2 is 1.0 and was 0.0"),
         ({}, {"epochs": 6}, "epochs is 6 and was 5"),
         ({}, {"patience": None}, "patience is None and was 4"),
-        ({}, {"data": data(seed=1)}, "the data are others"),
-        ({}, {"sample_weight": np.ones(203)}, "the data are others"),
-        ({}, {"validation": 0.3}, "the data are others"),
+        ({}, {"data": data(seed=1)}, "the data differ"),
+        ({}, {"sample_weight": np.ones(203)}, "the data differ"),
+        ({}, {"validation": 0.3}, "the data differ"),
     ],
 )
 def test_other_settings_and_data(tmp_path, settings, run, difference):

@@ -75,7 +75,7 @@ def test_json_on_stdout(command):
         (("--precisions", "float16"), "unknown precision"),
         (("--threads", "0"), "at least 1"),
         (("--threads", "100000"), "more than the"),
-        (("--devices", "cuda:99", "--backends", "numpy"), "nobody can take part"),
+        (("--devices", "cuda:99", "--backends", "numpy"), "no participant can run"),
         (("--target", "a"), "give --data"),
         (("--data", "nowhere.csv"), "there is no file"),
         (("--to-loss", "1", "--to-accuracy", "1"), "give one"),
@@ -147,6 +147,6 @@ def test_results_whose_name_was_taken_meanwhile_are_written_beside(command, tmp_
     monkeypatch.setattr(bench, "_measure", measure)
     outcome = command("bench", "--out", tmp_path / "r.json")
     assert outcome.code == 2
-    assert f"yours is {tmp_path / 'r-2.json'}" in outcome.err
+    assert f"your result is {tmp_path / 'r-2.json'}" in outcome.err
     assert read(tmp_path / "r-2.json") == results()
     assert (tmp_path / "r.json").read_text() == "precious"

@@ -84,7 +84,7 @@ def test_signals(tmp_path, number, code):
     run.send_signal(number)
     out, error = run.communicate(timeout=60)
     assert (run.returncode, out, error.count("\n")) == (code, "", 1), error
-    assert f"{number.name} ended training; its checkpoint is in c/network-1; --resume goes on from it" in error
+    assert f"{number.name} ended training; its checkpoint is in c/network-1; --resume continues from it" in error
 
 
 def test_retries(train):

@@ -126,7 +126,10 @@ def test_the_default_is_by_what_there_is(files, capsys, monkeypatch):
     assert main([*arguments, "--backend", "numpy"]) == 0
     captured = capsys.readouterr()
     assert "t.csv needs about" in captured.err
-    assert "and 1 MB (what the test leaves) can be had: it is read in parts, and trained on in windows" in captured.err
+    assert (
+        "but only 1 MB (what the test leaves) is available: it is read in parts, and trained on in windows"
+        in captured.err
+    )
 
 
 @pytest.mark.parametrize(

@@ -119,7 +119,7 @@ def test_predictions_whose_name_was_taken_are_written_beside(command, numbers, m
     monkeypatch.setattr(atomic_files.os, "open", open_and_lose)
     outcome = command("predict", model, numbers, "--out", tmp_path / "p.csv")
     assert outcome.code == 2
-    assert f"yours is {tmp_path / 'p-2.csv'}" in outcome.err
+    assert f"your result is {tmp_path / 'p-2.csv'}" in outcome.err
     assert str(tmp_path / "p-2.csv") in outcome.out
     assert (tmp_path / "p.csv").read_text() == "precious"
     assert (tmp_path / "p-2.csv").read_text().startswith("predicted y\n")

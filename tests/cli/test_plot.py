@@ -133,8 +133,8 @@ def test_a_picture_that_cannot_be_is_refused_before_training(refused, numbers, m
     monkeypatch.setattr("gdkernels.tabular.TabularPredictor.fit", None)  # nothing may come so far
     monkeypatch.setattr("gdkernels.tabular.TabularPredictor.evaluate", None)
     for message, file in (
-        ("p.jpg: a picture is a .png, .svg or .pdf file", "p.jpg"),
-        ("a picture is a .png", "png"),
+        ("p.jpg: the name of a picture ends in .png, .svg or .pdf", "p.jpg"),
+        ("the name of a picture ends in .png", "png"),
         ("exists already", "there.png"),
         ("does not exist; create it first", "no/p.png"),
     ):

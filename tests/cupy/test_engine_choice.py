@@ -154,7 +154,7 @@ def test_a_launch_that_fails_here_is_not_repeated(checked, monkeypatch, caplog):
     right = checked.CudaLaunchDevice(0)
 
     def refused(self, name, *given, **options):
-        raise BackendError("cooperative launches are not to be had")
+        raise BackendError("cooperative launches are not available")
 
     monkeypatch.setattr(TwinKernels, "launch", refused)
     monkeypatch.setattr(checked, "CudaLaunchDevice", lambda number: right)

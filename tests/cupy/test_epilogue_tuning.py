@@ -195,4 +195,4 @@ def test_a_plan_s_epilogue_that_is_wrong_here_is_not_used(host, monkeypatch, cap
     with caplog.at_level(logging.WARNING, "gdkernels"):
         run = Run("wide", program=DESCENT, epilogues=("bias", "relu"))
         assert epilogues_of(run) == ("bias",)
-    assert "the plan's epilogues relu are not to be had, or are wrong, on cuda:0: bits may differ" in caplog.text
+    assert "the plan's epilogues relu are missing or wrong on cuda:0: bits may differ" in caplog.text

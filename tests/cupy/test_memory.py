@@ -124,7 +124,7 @@ def test_it_is_tried_four_times_more_and_then_refused(host, caplog):
     run.executable._graphs._sessions.clear()
     with (
         caplog.at_level(logging.WARNING, "gdkernels"),
-        pytest.raises(BackendError, match=r"are not to be had on cuda:0"),
+        pytest.raises(BackendError, match=r"are not available on cuda:0"),
     ):
         run.epoch()
     assert [text.rsplit(" ", 2)[-2] for text in caplog.messages if "tried again" in text] == ["2", "4", "8"]
@@ -134,7 +134,7 @@ def test_it_is_tried_four_times_more_and_then_refused(host, caplog):
 def test_a_plan_s_parts_are_not_changed(host):
     run = Run("wide", epilogues=EPILOGUES, micro_batches=1)
     in_pieces(host, run)
-    with pytest.raises(BackendError, match=r"are not to be had on cuda:0"):
+    with pytest.raises(BackendError, match=r"are not available on cuda:0"):
         run.epoch()
 
 

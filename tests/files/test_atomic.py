@@ -114,7 +114,7 @@ def test_a_missing_folder_is_named(tmp_path):
 
 def test_a_file_in_the_place_of_the_folder_is_named(tmp_path):
     (tmp_path / "file").write_bytes(b"")
-    refuse_in_one_line(r".*file is no folder", tmp_path / "file" / "m")
+    refuse_in_one_line(r".*m: .*file is not a folder", tmp_path / "file" / "m")
 
 
 @pytest.mark.parametrize("overwrite", [False, True])

@@ -115,7 +115,7 @@ def test_where_not_even_a_record_fits(room):
     mlp = gd.MLP([6, 10, 2], seed=0, backend="numpy")
     room(6_000)
     with pytest.raises(
-        InputError, match=r"a step of 6-10-2 needs \S+ kB for a single record, and 6 kB \(what the test"
+        InputError, match=r"a step of 6-10-2 needs \S+ kB for a single record, but only 6 kB \(what the test"
     ):
         mlp.fit(X, Y, epochs=1)
 
@@ -125,7 +125,7 @@ def test_a_network_too_large_is_refused_before_it_is_drawn(room, monkeypatch):
     room(10**9)
     with pytest.raises(InputError) as error:
         gd.MLP([1000, 40_000, 40_000, 10])
-    assert "1000-40000-40000-10 has 1,640,480,010 parameters and needs 25.9 GB to be drawn, and 1 GB" in str(
+    assert "1000-40000-40000-10 has 1,640,480,010 parameters and needs 25.9 GB to be drawn, but only 1 GB" in str(
         error.value
     )
     fits = tuple(map(int, re.search(r"; ([\d-]+) would fit", str(error.value))[1].split("-")))

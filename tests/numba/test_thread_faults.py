@@ -97,7 +97,7 @@ def test_no_more_threads_can_be_started(runs, monkeypatch):
     with monkeypatch.context() as limited:
         limited.setattr(threads._pool, "idle", [])
         limited.setattr(threading.Thread, "start", refuse)
-        with pytest.raises(gd.BackendError, match=r"a run on 3 threads cannot start them \(can't .*NUMBA_NUM_THREADS"):
+        with pytest.raises(gd.BackendError, match=r"a run cannot start its 3 threads \(can't .*NUMBA_NUM_THREADS"):
             run()
     assert run() == expected
 

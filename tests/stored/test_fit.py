@@ -154,7 +154,7 @@ def test_other_data_or_another_memory_are_refused(folder):
     changed = X.copy()
     changed[777, 3] += 1
     np.save(folder / "X.npy", changed)
-    with pytest.raises(FileError, match="the data are others"):
+    with pytest.raises(FileError, match="the data differ"):
         fit()
 
 

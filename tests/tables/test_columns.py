@@ -152,7 +152,7 @@ def test_choices_that_cannot_be_are_refused():
         only(X[:, 0], ignore=["w"])
     with pytest.raises(InputError, match="cannot be both ignore and numeric"):
         only(X[:, 0], ignore=["v"], numeric=["v"])
-    with pytest.raises(InputError, match="no column to predict from is left .*'a' is ignored"):
+    with pytest.raises(InputError, match="no column to predict from is left .*'a': ignored"):
         Preparation.fit(table(), "y", ignore=["a", "b", "c"])
 
 

@@ -251,7 +251,7 @@ def algorithms(
     workspace: int,
     count: int = 8,
 ) -> list[HeuristicResult]:
-    """Return algorithms for a product, the one that should be fastest first; none where it is not to be had.
+    """Return algorithms for a product, the one that should be fastest first; none if the library has none.
 
     Raises
     ------

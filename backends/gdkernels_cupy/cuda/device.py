@@ -64,14 +64,14 @@ class CudaDevice:
             self.workspace = self.allocate(cublaslt.WORKSPACE)
 
     def allocate(self, size: int) -> DeviceMemory:
-        """Return so many bytes, the device being the current one.
+        """Return memory of so many bytes; the device must be the current one.
 
-        CuPy gives out again what was freed, to the same stream, while that still works on it: hence to this one.
+        CuPy gives freed memory to the same stream again while that may still work on it: all memory is of this stream.
 
         Raises
         ------
         DeviceMemoryError
-            Where there are not so many; the message says how many are free.
+            If fewer are free; the message says how many.
         """
         cuda = self._cupy.cuda
         try:
@@ -80,7 +80,7 @@ class CudaDevice:
         except cuda.memory.OutOfMemoryError as error:
             free, total = cuda.runtime.memGetInfo()
             raise DeviceMemoryError(
-                f"{size / 1e9:.2f} GB are not to be had on cuda:{self.number}: {free / 1e9:.2f} of "
+                f"{size / 1e9:.2f} GB are not available on cuda:{self.number}: {free / 1e9:.2f} of "
                 f"{total / 1e9:.2f} GB are free; choose a smaller batch_size, or end what else uses the device"
             ) from error
 
@@ -91,7 +91,7 @@ class CudaDevice:
         return memory
 
     def release(self) -> None:
-        """Give back what CuPy keeps for later: memory in pieces may be enough as one."""
+        """Give back the memory that CuPy keeps for later: its pieces may be too small alone, and enough together."""
         self.stream.synchronize()
         self._cupy.get_default_memory_pool().free_all_blocks()
 
@@ -102,7 +102,7 @@ class CudaDevice:
         return self._modules[text]
 
     def captured(self, work: Iterable[Callable[[], None]]) -> Any:
-        """Return the graph of what these calls do on the stream; where one fails, the stream works as before."""
+        """Return the graph of what these calls do on the stream; if one fails, the stream works as before."""
         try:
             self.stream.begin_capture()
             for call in work:
@@ -146,9 +146,9 @@ class CudaDevice:
 
     @contextmanager
     def working(self) -> Iterator[None]:
-        """Make the stream current, after what the caller's own still has to do: its arrays may not be there yet.
+        """Make the stream current, behind the unfinished work of the caller's stream: its arrays may not be ready yet.
 
-        At the end nothing is left to do, even after an error or an interrupt: memory may be freed then.
+        At the end the stream has done all its work, even after an error or an interrupt, so that memory may be freed.
         """
         self.stream.wait_event(self._cupy.cuda.get_current_stream().record())
         try:

@@ -1,4 +1,4 @@
-"""What CUDA, its libraries and CuPy raise, as errors of gdkernels: checkpoints are rescued on those alone."""
+"""Errors of CUDA, its libraries and CuPy, as errors of gdkernels: a fit writes a checkpoint after no others."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PACKAGES = ("cupy", "cupy_backends", "cuda")
 
 
 class DeviceMemoryError(BackendError):
-    """Memory of a device that is not to be had."""
+    """A device has too little free memory."""
 
 
 class DeviceFailedError(BackendError):
@@ -35,7 +35,7 @@ class DeviceFailedError(BackendError):
 
 @contextmanager
 def as_backend_errors(device: str) -> Iterator[None]:
-    """Within this context, raise what CUDA, its libraries and CuPy raise as a `BackendError`; all else passes."""
+    """Within this context, turn errors of CUDA, its libraries and CuPy into a `BackendError`; others pass."""
     try:
         yield
     except BackendError:

@@ -21,7 +21,7 @@ def chosen(epilogues: tuple[str, ...], seconds: Callable[[tuple[str, ...]], floa
     Parameters
     ----------
     seconds
-        Returns the time of a step with some of them; None where that is no other step, or none that can be had.
+        Returns the time of a step with some of them; None if that is the same step, or one that the device cannot do.
     """
     best = seconds(epilogues)
     for kind in reversed(epilogues):  # a slope before its function, without which there is no slope

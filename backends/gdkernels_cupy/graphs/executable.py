@@ -29,7 +29,7 @@ from gdkernels_cupy.graphs.source import CUDA_FUNCTIONS
 __all__ = ["CudaGraphExecutable"]
 
 _PREDICTED_ROWS = 1 << 16  # at a time
-_ATTEMPTS = 5  # where memory that was free by the plan is not to be had
+_ATTEMPTS = 5  # if memory that the plan took for free is not available
 _KEPT = 3  # numbers of rows whose memory is kept, such as those of the validation and the test records
 
 

@@ -1,4 +1,4 @@
-"""What the products of a device really do: an epilogue is believed once it did, here, what the traced function does."""
+"""A probe of the products of a device: an epilogue is used if it does there what the traced function does."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def shape_key(product: MatrixProduct) -> str:
 
 
 class UnsupportedProductError(BackendError):
-    """A product with this epilogue, its `kind` among `EPILOGUES`, is not to be had on this device."""
+    """The device has no product with this epilogue, whose `kind` is one of `EPILOGUES`."""
 
     def __init__(self, product: MatrixProduct, key: str) -> None:
         super().__init__(f"cuBLAS has no algorithm for the product {key}; update cuBLAS (pip install -U nvidia-cublas)")

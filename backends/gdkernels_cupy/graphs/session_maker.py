@@ -89,7 +89,7 @@ class SessionMaker:
             epilogues = tuple(e for e in self._wished_epilogues if e in self.trusted())
             if len(epilogues) < len(self._wished_epilogues):
                 _log.warning(
-                    "the plan's epilogues %s are not to be had, or are wrong, on cuda:%d: bits may differ",
+                    "the plan's epilogues %s are missing or wrong on cuda:%d: bits may differ",
                     ", ".join(sorted({*self._wished_epilogues} - {*epilogues})),
                     self._number,
                 )
@@ -128,7 +128,7 @@ class SessionMaker:
             return known
         if self._operations(shape, pieces, ()) == operations:
             return trusted
-        _log.info("a step is timed on cuda:%d, with and without each epilogue of its products", self._number)
+        _log.info("timing a step on cuda:%d, with and without each epilogue of its products", self._number)
         seen = set()
 
         def seconds(epilogues: tuple[str, ...]) -> float | None:

@@ -1,6 +1,6 @@
 """One persistent kernel for narrow networks: activations, weights and gradients stay on the chip within a step.
 
-What belongs here writes that kernel's source for a program and its widths, and launches it.
+Code here writes that kernel's source for a program and its widths, and launches it.
 Networks that do not fit on the chip belong to `gdkernels_cupy.graphs`.
 """
 

@@ -18,7 +18,7 @@ _PROCESSORS, _SHARED_WHEN_ASKED = 16, 97  # cudaDeviceAttr
 
 
 def properties_of(device: int) -> DeviceProperties:
-    """Return what a GPU is."""
+    """Return the properties of a GPU."""
     import cupy
 
     capability = int(cupy.cuda.Device(device).compute_capability)

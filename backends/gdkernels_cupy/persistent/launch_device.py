@@ -1,4 +1,4 @@
-"""What the executable asks of the device that it runs on."""
+"""The interface through which the executable uses a device."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ __all__ = ["DeviceProperties", "LaunchDevice", "LoadedKernels"]
 
 @dataclass(frozen=True)
 class DeviceProperties:
-    """What a device is.
+    """The properties of a device.
 
     Attributes
     ----------

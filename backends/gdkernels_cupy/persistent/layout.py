@@ -1,4 +1,4 @@
-"""What a tile of rows leaves where: operands for other warps, values for the way back, and what waits for what."""
+"""The layout of a tile of rows: operands for other warps, values for the way back, and which steps wait for which."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

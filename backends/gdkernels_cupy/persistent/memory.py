@@ -1,4 +1,4 @@
-"""What a persistent kernel needs: memory on the chip, what its CTAs leave for each other, numbers of the host."""
+"""The memory of a persistent kernel: on the chip, between its CTAs, and for numbers that the host computes."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass

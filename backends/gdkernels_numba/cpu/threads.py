@@ -83,7 +83,7 @@ class _Pool:
                     self.idle.append(_Worker())
                 except RuntimeError as error:  # the system's limit on threads
                     raise BackendError(
-                        f"a run on {count + 1} threads cannot start them ({error}); set NUMBA_NUM_THREADS to fewer, or "
+                        f"a run cannot start its {count + 1} threads ({error}); set NUMBA_NUM_THREADS to fewer, or "
                         "raise the limit (ulimit -u)"
                     ) from error
             taken, self.idle = self.idle[:count], self.idle[count:]

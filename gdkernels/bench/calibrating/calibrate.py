@@ -111,13 +111,13 @@ def calibrate(
     if found.core < _CORE and not anyway:
         raise BusyError(
             f"this machine is busy: of {most} threads at once, one got {found.core:.0%} of a core at the median, and "
-            f"{_CORE:.0%} is the limit; nothing was kept. Try again when it is idle"
+            f"at least {_CORE:.0%} is needed; nothing was kept. Try again when the machine is idle"
         )
     noise = statistics.median(row.noise for rows in found.times.values() for row in rows)
     if noise > _NOISE and not anyway:
         raise BusyError(
-            f"this machine is busy: the same job took {noise:.0%} longer at the median than at best, and {_NOISE:.0%} "
-            "is the limit; nothing was kept. Try again when it is idle"
+            f"this machine is busy: the same job took {noise:.0%} longer at the median than at best, and at most "
+            f"{_NOISE:.0%} is allowed; nothing was kept. Try again when the machine is idle"
         )
     fitted = _fit(found.times)
     return Calibration(
@@ -193,7 +193,7 @@ def _share_of_core(threads: int) -> float:
     def share(_: int) -> float:
         began, had = time.perf_counter(), time.thread_time()
         while time.perf_counter() - began < _CORE_SECONDS:
-            sha256(data)  # leaves Python's lock to the others
+            sha256(data)  # releases Python's lock
         return (time.thread_time() - had) / (time.perf_counter() - began)
 
     with ThreadPoolExecutor(threads) as pool:

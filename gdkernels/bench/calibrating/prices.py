@@ -30,7 +30,7 @@ class JobTimes:
 
     @property
     def seconds(self) -> float:
-        """The upper quartile: often disturbed work is dear, like that of threads that wait for each other."""
+        """The upper quartile: work that is often disturbed costs more, such as threads that wait for each other."""
         return float(np.quantile(self.samples, 0.75))
 
     @property

@@ -1,4 +1,4 @@
-"""Times in clock cycles on whole cores: they leave out what a shared machine added."""
+"""Times in clock cycles on whole cores: without the time that a shared machine added."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gdkernels.bench.sampling.statistics import lower_quartile
 
 __all__ = ["has_clocks", "undisturbed"]
 
-# Somebody else had a part of a core where products took so many more cycles than in the best tenth of the samples.
+# Another process used part of a core if products took this many more cycles than in the best tenth of the samples.
 _SHARED = 1.1
 _BEST = 0.1
 
@@ -24,7 +24,7 @@ def has_clocks(*rows: BenchRow) -> bool:
 def undisturbed(*rows: BenchRow) -> list[list[float]]:
     """Return the lower quartile of each process of each row, in units of `ProbeReading.clock_seconds` if all have them.
 
-    With clocks, samples are left out that were taken while somebody else had a part of a core, and processes that have
+    With clocks, samples are left out that were taken while another process used part of a core, and processes that have
     no others. Without clocks, the times are in seconds, of all samples.
     """
     repeats = [repeat for row in rows for repeat in row.repeats]

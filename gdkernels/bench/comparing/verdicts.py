@@ -1,7 +1,7 @@
 """Two runs of a benchmark against each other: a verdict for each row, by a stated rule.
 
 With at least five processes a side, the time of a side is the lower quartile over its processes of the lower quartiles
-of their samples: whoever else is on the machine only adds to times, and may disturb up to three quarters of them. The
+of their samples: other work on the machine only adds to times, and may disturb up to three quarters of them. The
 95 % interval of the ratio comes from 10,000 bootstrap samples of the processes, drawn from a fixed seed:
 
 - SAME: the interval lies within 0.95 and 1.05;
@@ -11,8 +11,8 @@ of their samples: whoever else is on the machine only adds to times, and may dis
 On a CPU, times are counted in units of a fixed number of clock cycles that was timed beside each sample: the clock of a
 core drifts by some per cent within seconds. Work that waits for memory does not follow the clock. The interval is
 therefore widened by the ratio of the clocks, so that it holds in seconds too. The ratio that must be beyond 5 % is the
-geometric mean of the two, and each of the two must be beyond 2 %. Samples are left out where somebody else had a part
-of a core, as the products timed beside them show.
+geometric mean of the two, and each of the two must be beyond 2 %. Samples are left out if another process used part
+of a core meanwhile, as the products timed beside them show.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ def _where(row: BenchRow) -> str:
 
 
 def _lack(a: BenchRow, b: BenchRow | None) -> str | None:
-    """Return what of a row of A keeps anybody from telling, however quiet the machine; None where nothing does."""
+    """Return why nobody can judge a row of A, however quiet the machine is; None if somebody can."""
     if "refused" in (a.status, b and b.status):
         return "refused in " + " and ".join(n for n, r in (("A", a), ("B", b)) if r and r.status == "refused")
     if a.status == "skipped":  # there is nothing that could have become slower

@@ -92,7 +92,7 @@ class Adapter(ABC):
             If the library has no such stage.
         """
         if placed != PlacedStage("epoch"):
-            raise UnsuitableError("of other libraries, only epochs over data in memory are compared")
+            raise UnsuitableError("other libraries are compared only in epochs over data in memory")
         return LibraryEpochs(self, in_order=in_order)
 
     def product(self, size: int) -> Callable[[], Any] | None:

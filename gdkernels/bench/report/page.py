@@ -58,7 +58,7 @@ def as_html(results: BenchResults) -> str:
             "Each participant lives in a process of its own and waits while another is timed; all start from the same "
             "bits. Sampling ended when half the 95 % interval of every median was at most "
             f"{results.settings.get('width', 0):.1%} of it, or with the time limit of "
-            f"{results.settings.get('time_limit_seconds', 0):g} s. PipedProcess repeats: "
+            f"{results.settings.get('time_limit_seconds', 0):g} s. Repeats in new processes: "
             f"{results.settings.get('repeats', 1)}."
         ),
     )

@@ -61,7 +61,7 @@ def read(path: str | os.PathLike[str]) -> BenchResults:
     except ValueError as error:
         raise FileError(f"{name} is not JSON: {error}") from error
     except RecursionError:
-        raise FileError(f"{name} is not JSON that anybody wrote: it is nested too deeply") from None
+        raise FileError(f"{name} holds no benchmark results: its JSON is nested too deeply") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise FileError(f"{name} holds no benchmark results; `gdkernels bench --out FILE` writes them")
     version = content.get("version")

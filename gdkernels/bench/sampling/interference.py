@@ -15,7 +15,7 @@ import numpy as np
 
 __all__ = ["InterferenceProbe", "ProbeReading"]
 
-_TIMES = 9  # each; the median leaves out who interrupts one or two of them
+_TIMES = 9  # each; the median leaves out an interruption of one or two of them
 
 _CHAINED = bytes(1 << 14)
 

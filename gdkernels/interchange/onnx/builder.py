@@ -1,4 +1,4 @@
-"""What an ONNX model is built of: nodes, constants, inputs and outputs, with names of our own making."""
+"""The parts of an ONNX model: nodes, constants, inputs and outputs, with names of our own making."""
 
 from __future__ import annotations
 

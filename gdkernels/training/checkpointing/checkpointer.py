@@ -174,7 +174,7 @@ class Checkpointer:
         before = told["identity"]
         for name, now in self._identity.items():
             if before.get(name) != now:
-                differ = "the data are others" if name == "data" else _difference(name, now, before.get(name))
+                differ = "the data differ" if name == "data" else _difference(name, now, before.get(name))
                 raise FileError(
                     f"cannot go on from {path}: {differ}; resume with what it was begun with, or choose another folder"
                 )

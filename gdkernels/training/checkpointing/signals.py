@@ -16,7 +16,7 @@ _LARGEST = 1024  # bytes that no system's struct sigaction exceeds
 
 @dataclass(frozen=True)
 class _Handler:
-    """What handled a signal: as Python knows it, and as the system does, which may be a function in C."""
+    """The handler of a signal: as Python knows it, and as the system does, which may be a function in C."""
 
     handler: Any
     action: bytes

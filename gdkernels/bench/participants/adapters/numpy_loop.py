@@ -22,7 +22,7 @@ class NumPyLoopAdapter(Adapter):
 
     def load(self, task: TrainingTask) -> None:
         if task.optimizer != "sgd" or task.activation not in ("relu", "tanh"):
-            raise UnsuitableError("the loop written by hand has plain descent with relu or tanh")
+            raise UnsuitableError("the hand-written loop is compared only with relu or tanh and plain descent")
         self.task, self._layers = task, [(np.array(W), np.array(b)) for W, b in task.layers()]
         self._data, self._rng = task.data(), np.random.default_rng(0)
 

@@ -24,7 +24,7 @@ class ThincAdapter(Adapter):
     def load(self, task: TrainingTask) -> None:
         api = imported("thinc.api")
         if task.activation != "relu" or task.optimizer != "sgd":
-            raise UnsuitableError("thinc's layers are compared with relu and plain descent")
+            raise UnsuitableError("thinc is compared only with relu and plain descent")
         parameters = task.layers()
         hidden = [api.Relu(nO=W.shape[1], nI=W.shape[0]) for W, _ in parameters[:-1]]
         self._layers = [*hidden, api.Linear(nO=task.sizes[-1], nI=task.sizes[-2])]
