@@ -16,7 +16,8 @@ class Card(StrictBackend):
     Attributes
     ----------
     fails
-        What fails from its call of that number on, of "place", "compile", "run", "predict" and "give back".
+        What fails from its call of that number on, of "place", "compile", "run", "predict", "synchronize" and
+        "give_back".
     halfway
         Whether a run that fails has done its first step.
     """
@@ -32,7 +33,9 @@ class Card(StrictBackend):
     @classmethod
     def plan(cls, halfway=False, **fails):
         cls.fails, cls.halfway = fails, halfway
-        cls.calls = {name: itertools.count(1) for name in ("place", "compile", "run", "predict", "give_back")}
+        cls.calls = {
+            name: itertools.count(1) for name in ("place", "compile", "run", "predict", "synchronize", "give_back")
+        }
 
     @classmethod
     def may_fail(cls, what):
@@ -49,6 +52,9 @@ class Card(StrictBackend):
     def to_numpy(self, x):
         self.may_fail("give_back")
         return super().to_numpy(x).copy()
+
+    def synchronize(self, device):
+        self.may_fail("synchronize")
 
     def compile(self, program, plan):
         self.may_fail("compile")

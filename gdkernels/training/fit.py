@@ -11,6 +11,7 @@ from gdkernels.data.batches import Batches
 from gdkernels.data.records import Records
 from gdkernels.data.stored.windows import Windows
 from gdkernels.definition.loss_sequence import Losses
+from gdkernels.dispatch.binding import Binding
 from gdkernels.errors import BackendError, DivergenceError, GdkernelsError
 from gdkernels.system.hashing import sha256
 from gdkernels.system.profiling import phase
@@ -150,14 +151,20 @@ class Fit:
         """Run the steps of an epoch."""
         run, runner, asked = self._run, self._runner, self._asked
         pace = Pace(run.began, asked.epochs, self._losses, run.retries)
+        before, done = runner.state(), runner.epochs_done
         try:
             totals = runner.run(
                 now.train, pace, gradient_norm=asked.with_norm, middle=run.middle, segments=self._segments
             )
+            now.binding.backend.synchronize(now.binding.device)
+        except BackendError:  # an epoch that nobody has seen the end of is none
+            runner.epochs_done = done
+            if runner.network.binding is now.binding:
+                runner.restore(before)
+            raise
         finally:
             # Some choices are made when sizes are known, and what is compiled may turn out wrong.
             run.history.plan, run.history.origin = runner.executable.plan, runner.executable.origin
-        now.binding.backend.synchronize(now.binding.device)
         return totals
 
     def _wherever(self, work: Callable[[Placed], Done]) -> Done:
@@ -168,19 +175,28 @@ class Fit:
         while True:
             placed = self._placement.now
             try:
-                return work(placed)
+                done = work(placed)
             except BackendError as error:
                 middle = self._run.middle
                 at = self._runner.state().step + (0 if middle is None else middle.steps)
                 once = isinstance(placed.train, Batches) and placed.train.once
                 if once or not self._placement.elsewhere(error):
                     raise
-                self._run.move(placed.binding, self._placement.now.binding)
                 if middle is not None and middle.state.step != at:  # what failed had done a part of its steps
                     self._run.middle = None
-                if self._checkpointer is not None:
-                    self._checkpointer.follow(self._placement.now.binding)
-                self._placement.tell(self._run.history)
+                self._follow(placed.binding)
+                continue
+            if self._runner.network.binding is not placed.binding:  # batches go on by themselves
+                self._follow(placed.binding)
+            return done
+
+    def _follow(self, old: Binding) -> None:
+        """Bring all that the fit keeps to where the network computes now, and say so in the history."""
+        now = self._placement.now.binding
+        self._run.move(old, now)
+        if self._checkpointer is not None:
+            self._checkpointer.follow(now)
+        self._placement.tell(self._run.history)
 
     def _between_steps(self, middle: Middle) -> None:
         run, runner = self._run, self._runner

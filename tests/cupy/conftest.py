@@ -2,6 +2,7 @@ import os
 
 import pytest
 from host_cupy import install
+from one_thread import one_thread_of_blas  # noqa: F401 (a fixture)
 
 
 @pytest.fixture(scope="session")

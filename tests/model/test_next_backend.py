@@ -58,6 +58,7 @@ FAILURES = {
     "the third run": {"run": 3},
     "the first evaluation": {"predict": 1},
     "the third evaluation": {"predict": 3},
+    "waiting for the end of an epoch": {"synchronize": 2},
     "a step in the middle of a run": {"run": 3, "halfway": True},
 }
 
@@ -139,8 +140,23 @@ def test_batches_over_epochs():
     source = [(X[k : k + 10], Y[k : k + 10]) for k in range(0, 50, 10)]
     Card.plan(run=8)
     mlp, wanted = (gd.MLP(SIZES, seed=0, backend=b) for b in ("auto", "numpy"))
-    asked = {"epochs": 3, "validation": (X, Y)}
-    same((mlp, mlp.fit(source, **asked)), (wanted, wanted.fit(source, **asked)))
+    asked = {"epochs": 3, "validation": (X, Y), "patience": 3, "retries": 1}
+    history = mlp.fit(source, **asked)
+    same((mlp, history), (wanted, wanted.fit(source, **asked)))
+    assert (history.backend, history.memory is None) == ("numpy", False)
+    assert "card failed: the card cannot run" in history.reason
+
+
+def test_a_retry_goes_back_to_a_start_that_was_on_the_card():
+    """In batches, which go on by themselves: the rate is far too large from the third epoch on."""
+    source = [(X[k : k + 10], Y[k : k + 10]) for k in range(0, 50, 10)]
+    rate = {"optimizer": "sgd", "schedule": lambda position, **_: np.where(position < 2, 1.0, 1e30)}
+    Card.plan(run=8)
+    mlp, wanted = (gd.MLP(SIZES, seed=0, backend=b) for b in ("auto", "numpy"))
+    history, expected = (one.fit(source, epochs=4, retries=3, **rate) for one in (mlp, wanted))
+    assert history.diverged
+    assert expected.diverged
+    same((mlp, history), (wanted, expected))
 
 
 @pytest.mark.parametrize("by", ["fit", "epoch"])
