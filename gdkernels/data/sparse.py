@@ -233,7 +233,7 @@ def _weights_of_inputs(program: Program) -> tuple[str, ...]:
     graph = program.trace_forward().graph
     uses = [n for n in graph.nodes if any(a.op == "input" and a.attribute == "x" for a in n.args)]
     weights = [n.args[1] for n in uses if n.op == "matmul" and n.args[1].op == "input"]
-    if len(weights) != len(uses):
+    if len(weights) != len(uses) or not all(n.attribute in program.trained for n in weights):
         raise InputError(
             "X is sparse, and this network does not begin with a product of X with weights; pass X.toarray()"
         )

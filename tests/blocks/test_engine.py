@@ -11,7 +11,18 @@ from gdkernels_numba.cpu.features import why_no_bf16
 from gdkernels.backend import Plan, storage_dtype, verification
 from gdkernels.backend.program import Program
 from gdkernels.definition import losses
-from gdkernels.definition.blocks import Activated, Dense, Gated, LayerNorm, Mean, Residual, Scale, Sequential
+from gdkernels.definition.blocks import (
+    Activated,
+    Dense,
+    Gated,
+    LayerNorm,
+    Mean,
+    Periodic,
+    PiecewiseLinear,
+    Residual,
+    Scale,
+    Sequential,
+)
 from gdkernels.definition.blocks.block import initial_values
 from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import SGD, Adam, AdamW
@@ -27,6 +38,8 @@ NETWORKS = {
     "equal widths": (Dense(19, "tanh"), Dense(19, "relu"), Residual(Dense(19)), Dense(19)),
     "one unit": (Dense(1, "tanh"), Residual(Dense(1, "tanh")), Dense(1)),
     "user's": (Dense(33, "tanh"), Bilinear(), Dense(3)),
+    "periodic": (Dense(4), Periodic(9, 0.2), Dense(3)),
+    "piecewise linear": (Dense(3), PiecewiseLinear(((-1.0, 0.0, 0.4, 2.0),) * 3), Dense(3)),
     "tied": (Dense(33, "tanh"), Tied(17), Dense(3)),
     "softmax inside": (Dense(9, "softmax"), Residual(Dense(9, "softmax")), Dense(4)),
 }

@@ -173,3 +173,37 @@ def test_a_block_that_cannot_be_recorded_says_where():
 
     with pytest.raises(TraceError, match=r"xp\.round is not .*test_network\.py"):
         network(blocks.Sequential(blocks.Dense(3), Rounded(), blocks.Dense(2))).fit(X, Y, epochs=1)
+
+
+def test_periodic_is_sines_and_cosines_of_each_input():
+    block = blocks.Periodic(2, 0.5)
+    net = network(block, inputs=5, backend="numpy", precision="float64")
+    f = net.parameters["frequency"].reshape(5, 2, 2)
+    assert np.array_equal(f[:, 0], f[:, 1]), "a sine and a cosine begin with one frequency"
+    wanted = np.stack([np.sin(X[:, :, None] * f[:, 0]), np.cos(X[:, :, None] * f[:, 1])], axis=2)
+    np.testing.assert_allclose(net.predict(X), wanted.reshape(len(X), -1), atol=1e-12)
+
+
+def test_piecewise_linear_is_the_share_of_each_bin():
+    net = network(blocks.PiecewiseLinear(((0.0, 1.0, 3.0), (-1.0, 1.0))), inputs=2, backend="numpy")
+    given = np.array([[-1.0, -3.0], [0.25, 0.0], [1.0, 1.0], [2.0, 2.0], [5.0, 3.0]], np.float32)
+    wanted = [[-1.0, 0, -1.0], [0.25, 0, 0.5], [1, 0, 1.0], [1, 0.5, 1.5], [1, 2.0, 2.0]]
+    np.testing.assert_allclose(net.predict(given), wanted, atol=1e-6)
+    of_data = blocks.PiecewiseLinear.of(np.c_[X[:, :1], X[:, 1:2] > 0, np.ones((300, 1))], bins=4)
+    assert [len(e) for e in of_data.edges] == [5, 2, 2]
+    with pytest.raises(InputError, match="edges for 2 inputs, and there are 5"):
+        network(blocks.PiecewiseLinear(((0.0, 1.0), (0.0, 1.0))))
+    with pytest.raises(InputError, match="input 1 must be at least two rising numbers"):
+        blocks.PiecewiseLinear(((0.0, 1.0), (1.0, 1.0)))
+
+
+@pytest.mark.parametrize("block", [blocks.Periodic(4, 0.4), blocks.PiecewiseLinear.of(X)], ids=["periodic", "bins"])
+def test_encodings_train_and_come_back_from_their_file(block, tmp_path):
+    net = network(blocks.Sequential(block, blocks.Dense(16, "relu"), blocks.Dense(2)))
+    history = net.fit(X, Y, epochs=20)
+    assert history.origin == "compiled"
+    assert history.loss[-1] < 0.5 * history.loss[0]
+    net.save(tmp_path / "n.gd")
+    again = gd.load(tmp_path / "n.gd", backend="numba")
+    assert again.block == net.block
+    assert np.array_equal(again.predict(X), net.predict(X))

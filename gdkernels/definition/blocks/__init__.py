@@ -6,6 +6,7 @@ A user's own is a subclass of `Block`. Training, files and backends know blocks 
 from gdkernels.definition.blocks.block import Block, Parameter
 from gdkernels.definition.blocks.compose import Mean, Residual, Sequential
 from gdkernels.definition.blocks.dense import Activated, Dense, InitialWeights
+from gdkernels.definition.blocks.encodings import Periodic, PiecewiseLinear
 from gdkernels.definition.blocks.gated import Gated
 from gdkernels.definition.blocks.normal import LayerNorm, Scale
 
@@ -18,6 +19,8 @@ __all__ = [
     "LayerNorm",
     "Mean",
     "Parameter",
+    "Periodic",
+    "PiecewiseLinear",
     "Residual",
     "Scale",
     "Sequential",

@@ -11,6 +11,7 @@ from typing import Any
 from gdkernels.definition.blocks.block import Block
 from gdkernels.definition.blocks.compose import Mean, Residual, Sequential
 from gdkernels.definition.blocks.dense import Activated, Dense
+from gdkernels.definition.blocks.encodings import Periodic, PiecewiseLinear
 from gdkernels.definition.blocks.gated import Gated
 from gdkernels.definition.blocks.normal import LayerNorm, Scale
 from gdkernels.definition.naming import describe, restore
@@ -24,6 +25,8 @@ BY_NAME: dict[str, type[Block]] = {
     "gated": Gated,
     "layer_norm": LayerNorm,
     "mean": Mean,
+    "periodic": Periodic,
+    "piecewise_linear": PiecewiseLinear,
     "residual": Residual,
     "scale": Scale,
     "sequential": Sequential,
