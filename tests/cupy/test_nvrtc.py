@@ -10,7 +10,7 @@ from programs import kernels, module
 from gdkernels.lowering.elementwise import ELEMENT, ROW, UNIT
 from gdkernels.lowering.steps import NUMBER
 
-# sm_90a is sm_90 with instructions that generated loops do not use, and CuPy 14.2 asks for sm_90 where it compiles them.
+# sm_90a is sm_90 with instructions that generated loops do not use; CuPy 14.2 asks for sm_90 where it compiles them.
 TARGETS = [
     pytest.param(p, a, marks=[pytest.mark.slow] if a == "sm_90a" else [])
     for a in ("sm_80", "sm_90", "sm_90a")
