@@ -10,9 +10,12 @@ from programs import kernels, module
 from gdkernels.lowering.elementwise import ELEMENT, ROW, UNIT
 from gdkernels.lowering.steps import NUMBER
 
-# sm_90a is sm_90 with instructions that generated loops do not use: in float64 it takes long to say the same again.
-TARGETS = [(p, a) for a in ("sm_80", "sm_90", "sm_90a") for p in ("float64", "float32", "bfloat16")]
-TARGETS[6] = pytest.param(*TARGETS[6], marks=pytest.mark.slow)
+# sm_90a is sm_90 with instructions that generated loops do not use; CuPy 14.2 asks for sm_90 where it compiles them.
+TARGETS = [
+    pytest.param(p, a, marks=[pytest.mark.slow] if a == "sm_90a" else [])
+    for a in ("sm_80", "sm_90", "sm_90a")
+    for p in ("float64", "float32", "bfloat16")
+]
 
 
 @pytest.mark.parametrize(("precision", "architecture"), TARGETS)
