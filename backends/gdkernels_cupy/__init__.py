@@ -5,7 +5,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache, cached_property
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from gdkernels.backend import PRECISIONS, Backend, Executable, Plan, host_array,
 from gdkernels.backend.program import Program
 from gdkernels.errors import BackendError, InputError, TraceError
 from gdkernels.lowering.steps import ScheduleError
+from gdkernels.system.cached_property import cached_property
 from gdkernels_cupy.cuda import trial
 from gdkernels_cupy.cuda.errors import as_backend_errors, last_line, mark_used, was_forked
 from gdkernels_cupy.cuda.pinned import fits, keep_on_host

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from gdkernels.checking.ways import Way, Ways
 from gdkernels.definition.network import Arrays
 from gdkernels.errors import BackendError
 from gdkernels.lowering.steps import ScheduleError
+from gdkernels.system.cached_property import cached_property
 from gdkernels_cupy.cuda.device import check_device, free_bytes
 from gdkernels_cupy.cuda.errors import DeviceFailedError, DeviceMemoryError, as_backend_errors
 from gdkernels_cupy.cuda.pinned import is_on_host

@@ -3,7 +3,6 @@
 import logging
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from functools import cached_property
 from importlib.util import find_spec
 from typing import Any
 
@@ -14,6 +13,7 @@ from gdkernels.backend import Backend, Executable, Plan, host_array, storage_dty
 from gdkernels.backend.program import Program
 from gdkernels.errors import TraceError
 from gdkernels.lowering.steps import ScheduleError
+from gdkernels.system.cached_property import cached_property
 
 __all__ = ["NumbaBackend"]
 
@@ -57,7 +57,7 @@ class NumbaBackend(Backend):
         return (*(1 << k for k in range((most - 1).bit_length())), most)
 
     @cached_property
-    def precisions(self) -> tuple[str, ...]:  # type: ignore[override]  # the processor is asked when somebody wants it
+    def precisions(self) -> tuple[str, ...]:  # the processor is asked when somebody wants it
         everywhere = ("float64", "float32")
         return everywhere if self.unavailable() or self.lacks("bfloat16") else (*everywhere, "bfloat16")
 

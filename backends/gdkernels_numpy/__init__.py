@@ -1,13 +1,13 @@
 """The reference backend: the definition on NumPy, on any CPU."""
 
 from contextlib import AbstractContextManager
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from gdkernels.backend import Backend, host_array
+from gdkernels.system.cached_property import cached_property
 from gdkernels_numpy.threads import blas_threads, threads_for
 
 __all__ = ["NumPyBackend"]

@@ -3,7 +3,6 @@
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from gdkernels.definition import network
@@ -14,6 +13,7 @@ from gdkernels.definition.optimizers import Optimizer
 from gdkernels.graph.namespace import Graph
 from gdkernels.graph.nodes import Dim, Node
 from gdkernels.graph.operations import SCALAR
+from gdkernels.system.cached_property import cached_property
 
 __all__ = ["Program", "TracedForward", "TracedStep", "slot_names"]
 

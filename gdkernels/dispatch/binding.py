@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from gdkernels.dispatch.footprint import rows_that_fit
 from gdkernels.dispatch.registry import versions
 from gdkernels.dispatch.workload import Workload
 from gdkernels.errors import InputError
+from gdkernels.system.cached_property import cached_property
 
 __all__ = ["DLPACK_HOST", "Binding", "located", "moved", "namespace_of"]
 

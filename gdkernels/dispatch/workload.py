@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import pairwise
 
 from gdkernels.backend import storage_dtype
 from gdkernels.backend.program import Program
 from gdkernels.graph.cost import Cost, cost
 from gdkernels.graph.nodes import Node
+from gdkernels.system.cached_property import cached_property
 
 __all__ = ["QUANTITIES", "Workload"]
 

@@ -4,7 +4,7 @@ import math
 import numbers
 import operator
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 
 from gdkernels.errors import InputError
@@ -12,6 +12,7 @@ from gdkernels.graph.derivative import topological
 from gdkernels.graph.namespace import Graph, detach
 from gdkernels.graph.nodes import Dim, Node, Recorded
 from gdkernels.graph.operations import REAL, SCALAR
+from gdkernels.system.cached_property import cached_property
 
 __all__ = ["Step", "check_shapes", "dropping", "interpret", "plain", "run_steps", "steps_of"]
 

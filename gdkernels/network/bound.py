@@ -79,7 +79,7 @@ class BoundNetwork:
         self._backend = backend
         self.binding: Binding | None = None
         self._executables: dict[Program, Executable] = {}
-        self._places = Places(backend, device, self._rebind)
+        self._places = Places(backend, device)
         if backend != "auto" or device is not None:  # a place that the user named fails before loading data
             registry.choose(backend, device, precision or "float32")
         structure.check_memory()
@@ -142,7 +142,7 @@ class BoundNetwork:
         """
         if self.binding is None:
             precision = self._precision or ("float64" if "float64" in _dtype_name(X) else "float32")
-            self._places.first(X, self._job(X, workload), precision, planned)
+            self._places.first(self._rebind, X, self._job(X, workload), precision, planned)
             assert self.binding is not None
         return self.binding
 
@@ -157,7 +157,8 @@ class BoundNetwork:
         X, workload
             As for `bind`.
         """
-        return self.binding is not None and self._places.after(self.binding, error, X, self._job(X, workload))
+        job = self._job(X, workload)
+        return self.binding is not None and self._places.after(self.binding, error, self._rebind, X, job)
 
     def computing(
         self,

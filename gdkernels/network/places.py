@@ -13,6 +13,8 @@ from gdkernels.errors import BackendError
 
 __all__ = ["Places"]
 
+Move = Callable[[Binding], None]
+
 
 class Places:
     """Chooses where a network computes. A backend that fails is followed by the next, unless somebody named it.
@@ -21,29 +23,26 @@ class Places:
     ----------
     backend, device
         As for `gdkernels.MLP`.
-    move
-        Called with the next binding: moves the parameters there.
     left
         The bindings before, whose arrays somebody may have kept.
     """
 
-    def __init__(
-        self,
-        backend: str | Backend,
-        device: str | None,
-        move: Callable[[Binding], None],
-        left: Sequence[Binding] = (),
-    ) -> None:
-        self._backend, self._device, self._move = backend, device, move
+    def __init__(self, backend: str | Backend, device: str | None, left: Sequence[Binding] = ()) -> None:
+        self._backend, self._device = backend, device
         self._failed: dict[str, str] = {}  # backends, and what they failed with
         self._left = list(left)
 
     def named(self, backend: Backend, device: str) -> Places:
         """Return the only place there is from now on."""
-        return Places(backend, device, self._move, self._left)
+        return Places(backend, device, self._left)
 
-    def first(self, X: Any, job: Workload | None, precision: str, planned: Plan | None = None) -> None:
+    def first(self, move: Move, X: Any, job: Workload | None, precision: str, planned: Plan | None = None) -> None:
         """Move to the best place that takes the parameters.
+
+        Parameters
+        ----------
+        move
+            Called with the next binding: moves the parameters there.
 
         Raises
         ------
@@ -54,20 +53,20 @@ class Places:
             choice = choose_for(X, self._backend, self._device, precision, job, planned, self._failed)
             guessed = choice.guessed and on_host(X)
             try:
-                return self._move(Binding(choice.backend, choice.device, precision, choice.reason, guessed))
+                return move(Binding(choice.backend, choice.device, precision, choice.reason, guessed))
             except BackendError as error:
                 if not guessed:
                     raise
                 self._failed[choice.backend.name], planned = str(error), None
 
-    def after(self, binding: Binding, error: BackendError, X: Any, job: Workload | None) -> bool:
+    def after(self, binding: Binding, error: BackendError, move: Move, X: Any, job: Workload | None) -> bool:
         """Move to the place after one that failed; return whether there is one, and the parameters are there."""
         if not binding.guessed or not on_host(X):
             return False
         before = dict(self._failed)
         self._failed[binding.backend.name] = str(error)
         try:
-            self.first(X, job, binding.precision)
+            self.first(move, X, job, binding.precision)
         except BackendError:  # nothing else runs here, or the device gives the parameters back no more
             self._failed = before
             return False

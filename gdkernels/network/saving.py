@@ -104,6 +104,7 @@ def _structure(
 
 
 def _are_sizes(sizes: Any, tensors: Mapping[str, Any]) -> bool:
-    """Return whether these are the sizes of a chain whose weights are among the tensors."""
+    """Return whether these are the sizes of a chain of dense layers whose weights, and no others, are the tensors."""
     shapes = [tuple(pair) for pair in pairwise(sizes)] if isinstance(sizes, list) else []
-    return bool(shapes) and all(f"W{k}" in tensors and tensors[f"W{k}"].shape == pair for k, pair in enumerate(shapes))
+    weights = {name: tensor.shape for name, tensor in tensors.items() if name.startswith("W")}
+    return bool(shapes) and weights == {f"W{k}": pair for k, pair in enumerate(shapes)}

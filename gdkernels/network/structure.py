@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -27,6 +26,7 @@ from gdkernels.definition.optimizers import Optimizer
 from gdkernels.dispatch.footprint import check_initial
 from gdkernels.dispatch.workload import Workload
 from gdkernels.errors import InputError, unknown_name
+from gdkernels.system.cached_property import cached_property
 
 __all__ = ["Structure"]
 

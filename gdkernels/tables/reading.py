@@ -8,10 +8,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any
 
 from gdkernels.errors import InputError, keyword
+from gdkernels.system.cached_property import cached_property
 from gdkernels.tables.dates import ISO, is_pattern
 from gdkernels.tables.numbers import PLAIN, NumberFormat, plain_number
 

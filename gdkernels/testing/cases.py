@@ -320,6 +320,8 @@ def data_of(case: Case) -> Data:
     if case.program.weighted:  # zeros among them
         weights = np.floor(random.uniform(0.0, 4.0, case.records)).astype(np.float32) / np.float32(2)
     data = Data(parameters, x, y, weights)
+    for array in (*parameters.values(), x, y, *(() if weights is None else (weights,))):
+        array.flags.writeable = False  # all who take the case share them
     done = 0
     while done < case.steps:
         order = random.permutation(case.records)
@@ -357,7 +359,7 @@ def arrays_of(loss: float, state: State, to_numpy: Callable[[Any], Any]) -> dict
 
 def numpy_state(case: Case, precision: str) -> State:
     dtype = storage_dtype(precision)
-    return verification.start(case.program, data_of(case).parameters, lambda a: np.asarray(a, dtype=dtype))
+    return verification.start(case.program, data_of(case).parameters, lambda a: np.array(a, dtype=dtype))
 
 
 def on_numpy(case: Case, precision: str) -> Result:

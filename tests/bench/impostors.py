@@ -6,11 +6,10 @@ from gdkernels.backend.definition_executable import DefinitionExecutable
 from gdkernels_numpy import NumPyBackend
 class Steep(DefinitionExecutable):
     def run(self, state, x, y, order, batch_size, rates):
-        before = state.parameters[0].W
+        name, before = next(iter(state.parameters.items()))
         result = super().run(state, x, y, order, batch_size, rates)
-        first, *others = state.parameters
-        moved = (first.W - before) * before.dtype.type(1.01)
-        state.parameters = (first._replace(W=before + moved), *others)
+        moved = (state.parameters[name] - before) * before.dtype.type(1.01)
+        state.parameters = {**state.parameters, name: before + moved}
         return result
 class Backend(NumPyBackend):
     name = "steep"

@@ -183,7 +183,7 @@ def test_a_fitted_estimator_keeps_no_records_and_goes_when_nobody_has_it(setting
     try:
         for x in (X, X.toarray()):
             model = fitted(ours.MLPClassifier(**SETTINGS | settings, backend=backend), x.copy(), LABELS)
-            rows.append(weakref.ref(model._live.network.parameters[0].W))
+            rows.append(weakref.ref(next(iter(model._live.network.parameters.values()))))
             assert [each() is None for each in rows] == [True] * (len(rows) - 1) + [False]
             model.coefs_ = None
             del model

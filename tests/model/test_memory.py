@@ -121,7 +121,7 @@ def test_where_not_even_a_record_fits(room):
 
 
 def test_a_network_too_large_is_refused_before_it_is_drawn(room, monkeypatch):
-    monkeypatch.setattr("gdkernels.network.structure.initial_parameters", None)
+    monkeypatch.setattr("gdkernels.network.structure.initial_values", None)
     room(10**9)
     with pytest.raises(InputError) as error:
         gd.MLP([1000, 40_000, 40_000, 10])

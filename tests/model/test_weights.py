@@ -129,6 +129,8 @@ def test_a_plug_in_that_knows_no_weights_is_passed_over():
             return x
 
     class Compiling(NumPyBackend):
+        contract = 2
+
         def compile(self, program, plan):
             return Ignorant() if program.objective else None
 

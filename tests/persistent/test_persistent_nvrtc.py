@@ -13,6 +13,7 @@ from gdkernels.backend import Plan
 from gdkernels.definition import activations, losses
 from gdkernels.definition.optimizers import SGD, Adam
 from gdkernels.lowering.steps import ScheduleError
+from gdkernels.testing.cases import varied
 
 relu, tanh, gelu, silu = activations.relu, activations.tanh, activations.gelu, activations.silu
 ACTIVATIONS = [getattr(activations, name) for name in activations.__all__ if name.islower()]
@@ -41,9 +42,8 @@ TARGETS = [("four of 64", "sm_80"), ("four of 64", "sm_90a"), *((name, "sm_90") 
 
 def _source(name, architecture="sm_90"):
     run_program, widths, precision, warps, parked = KERNELS[name]
-    return next(
-        fitting(*tasks_of(run_program), widths, precision, SHARED[architecture], {"warps": warps, "parked": parked})
-    )
+    tasks, wished = tasks_of(varied(run_program, widths=widths)), {"warps": warps, "parked": parked}
+    return next(fitting(*tasks, widths, precision, SHARED[architecture], wished))
 
 
 def _spilled(log):
@@ -63,8 +63,9 @@ def test_it_compiles_and_nothing_spills(nvrtc, name, architecture):
 
 def test_what_is_spilled_is_seen(nvrtc):
     """As many registers as a thread may have are not enough for all the sums: ptxas, and the instructions, say so."""
-    tasks, wished = tasks_of(KERNELS["too many sums"][0]), {"parked": 0, "at_once": 1}
-    kept = next(fitting(*tasks, (64,) * 4, "tf32", SHARED["sm_90"], wished))
+    run_program, widths, *_ = KERNELS["too many sums"]
+    tasks, wished = tasks_of(varied(run_program, widths=widths)), {"parked": 0, "at_once": 1}
+    kept = next(fitting(*tasks, widths, "tf32", SHARED["sm_90"], wished))
     cubin, _, log = compiled(nvrtc, kept.text, "sm_90")
     found = instructions(cubin, "train")
     assert found.count("product") == kept.step.matrix_instructions
@@ -100,6 +101,7 @@ def test_any_network_runs_without_spills_or_is_declined(nvrtc, seed):
         loss=random.choice([losses.sse, losses.cross_entropy]),
         optimizer=random.choice([SGD(), Adam()]),
         bias=random.random() < 0.8,
+        widths=widths,
     )
     architecture, precision = random.choice(list(SHARED)), random.choice(list(INSTRUCTION))
     device = Compiler(nvrtc, architecture)

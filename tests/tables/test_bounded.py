@@ -179,8 +179,8 @@ def test_a_compressed_array_is_refused_before_it_is_in_memory(tmp_path):
     assert path.stat().st_size < 3_000_000
     told, grown = limited(f"read({str(path)!r})")
     assert re.fullmatch(
-        r"cannot read .*t.npz: an array of 300,000,000 values takes 5.1 GB on its way to a table, and .* \(.*\) can "
-        "be had; save it by numpy.save, or by numpy.savez, .*",
+        r"cannot read .*t.npz: an array of 300,000,000 values takes 5.1 GB on its way to a table, but only .* \(.*\) "
+        "is available; save it with numpy.save, or with numpy.savez, .*",
         told,
     ), told
     assert grown < 50 << 20

@@ -25,6 +25,11 @@ def ahead(load: Callable[[Number], Loaded], numbers: Iterable[Number]) -> Iterat
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(1, thread_name_prefix="gdkernels-read") as reader:
+        try:
+            reader.submit(int).result()
+        except RuntimeError:
+            yield from map(load, numbers)
+            return
         present: Future[Loaded] | None = None
         for number in numbers:
             coming = reader.submit(load, number)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from gdkernels.errors import InputError
 from gdkernels.files.arrays import Rows, map_behind, members_of, rows_of
+from gdkernels.system.cached_property import cached_property
 from gdkernels.system.hashing import sha256
 from gdkernels.system.memory import parse_bytes
 

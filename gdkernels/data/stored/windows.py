@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from gdkernels.dispatch.footprint import prediction_bytes
 from gdkernels.errors import FileError, InputError
 from gdkernels.files.arrays import Bounds
 from gdkernels.system import memory
+from gdkernels.system.cached_property import cached_property
 
 __all__ = ["ShuffledWindows", "Windows", "default_memory", "place_stored"]
 

@@ -1,0 +1,35 @@
+"""`cached_property` without a lock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar, overload
+
+__all__ = ["cached_property"]
+
+T = TypeVar("T")
+
+
+class cached_property(Generic[T]):  # noqa: N801 - it is read as the standard library's is
+    """A property that is computed when it is first read, and kept by the object.
+
+    That of the standard library has, up to Python 3.11, one lock for all objects of a class: a process that is forked
+    while another thread computes the property of any of them waits for ever. Here, two threads may compute it twice.
+    """
+
+    def __init__(self, compute: Callable[[Any], T]) -> None:
+        self._compute = compute
+        self.__doc__ = compute.__doc__
+
+    def __set_name__(self, owner: type[Any], name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, instance: None, owner: type[Any] | None = None) -> cached_property[T]: ...
+    @overload
+    def __get__(self, instance: object, owner: type[Any] | None = None) -> T: ...
+    def __get__(self, instance: object | None, owner: type[Any] | None = None) -> cached_property[T] | T:
+        if instance is None:
+            return self
+        # One that came in between is kept: all who read it get the same object.
+        return instance.__dict__.setdefault(self._name, self._compute(instance))  # type: ignore[no-any-return]
