@@ -113,10 +113,15 @@ def test_moves_are_vectors(form):
 
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 def test_loops_are_vectors(precision):
-    """Of everything built in: as wide as the machine goes, and no call for an element."""
+    """Of everything built in: as wide as the machine goes, and no call for an element.
+
+    But for the sine and cosine of `Periodic`, which are those of the C library, element by element.
+    """
     form = Format(precision, float_lanes() if precision == "float32" else float_lanes() // 2)
     recipes = {recipe for case in CASES.values() for recipe in recipes_of(case.program)}
-    written = [recipe for recipe in recipes if recipe.kind != NUMBER]
+    called = {recipe for recipe in recipes if not {i.op for i in recipe.code}.isdisjoint(("sin", "cos"))}
+    written = [recipe for recipe in recipes - called if recipe.kind != NUMBER]
+    assert 0 < len(called) < len(written) / 10
 
     def write(module):
         for k, recipe in enumerate(written):
