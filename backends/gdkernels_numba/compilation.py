@@ -57,11 +57,7 @@ def compile_program(program: Program, format: Format) -> Compiled:
     TraceError, ScheduleError
         If this engine cannot run the program.
     """
-    try:
-        hash(program)
-        prediction, step = _scheduled(program)
-    except TypeError:  # a function of the user's cannot be hashed
-        prediction, step = _tasks(program)
+    prediction, step = _tasks(program)
     tasks = [prediction] if step is None else [prediction, step]
     names: dict[Recipe, str] = {}
     for task in tasks:
@@ -72,12 +68,10 @@ def compile_program(program: Program, format: Format) -> Compiled:
     return Compiled(replace(shared_kernels(format), loops=loops), prediction, step, code)
 
 
+@remembered(16)  # sparse rows come and go between a few widths
 def _tasks(program: Program) -> tuple[ScheduledTask, ScheduledTask | None]:
     step = None if program.optimizer is None else schedule_training(program, FUNCTIONS.keys())
     return schedule_prediction(program, FUNCTIONS.keys()), step
-
-
-_scheduled = remembered(16)(_tasks)  # sparse rows come and go between a few widths
 
 
 @lru_cache(maxsize=256)

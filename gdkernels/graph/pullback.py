@@ -1,7 +1,7 @@
 """Derivatives of ordinary functions: trace once, differentiate, interpret with any namespace."""
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from gdkernels.errors import InputError, TraceError
@@ -79,10 +79,15 @@ def _trace(f: Callable[..., Any], pattern: Pattern, elementwise: bool) -> tuple[
     return graph, inputs, output
 
 
-def _pattern(arrays: Sequence[Any], per_record: int) -> Pattern:
-    """Return the names of the sizes of arrays: B for the records of the last ones, a size of 1 as it is.
+def _pattern(own: Iterable[Shape], of_records: Iterable[Shape]) -> Pattern:
+    """Return the names of the sizes of arrays: B for their records, a size of 1 as it is.
 
     Other numbers that are equal have one name. Sizes of the recording namespace are symbols, equal to themselves alone.
+
+    Parameters
+    ----------
+    of_records
+        The shapes, but for the records, of arrays that have a row for each.
     """
     symbols: dict[str, Dim] = {}
 
@@ -94,8 +99,8 @@ def _pattern(arrays: Sequence[Any], per_record: int) -> Pattern:
             told += "'"
         return told
 
-    own = tuple(tuple(map(name, array.shape)) for array in arrays[: len(arrays) - per_record])
-    return own + tuple(("B", *map(name, array.shape[1:])) for array in arrays[len(arrays) - per_record :])
+    named = tuple(tuple(map(name, shape)) for shape in own)
+    return named + tuple(("B", *map(name, shape)) for shape in of_records)
 
 
 class _Differentiated:
@@ -133,6 +138,13 @@ def _differentiated(f: Callable[..., Any], pattern: Pattern, elementwise: bool, 
     return _Differentiated(f, pattern, elementwise, wrt)
 
 
+@remembered(256)
+def _differentiated_at(
+    f: Callable[..., Any], own: tuple[Shape, ...], of_records: tuple[Shape, ...], wrt: int
+) -> _Differentiated:
+    return _differentiated(f, _pattern(own, of_records), False, wrt)
+
+
 def value_and_pullbacks(
     f: Callable[..., Any], wrt: int, per_record: int
 ) -> Callable[..., tuple[Any, Callable[[Any], list[Any]]]]:
@@ -148,8 +160,13 @@ def value_and_pullbacks(
     """
 
     def run(*arrays: Any, xp: Any) -> tuple[Any, Callable[[Any], list[Any]]]:
-        traced = _of(f, _pattern(arrays, per_record), False, wrt)
-        check_shapes(traced.inputs[-per_record:], arrays[-per_record:])
+        count = len(arrays) - per_record
+        own, of_records = tuple([a.shape for a in arrays[:count]]), tuple([a.shape[1:] for a in arrays[count:]])
+        if isinstance(xp, Graph):  # its sizes are symbols of this recording
+            traced = _differentiated(f, _pattern(own, of_records), False, wrt)
+        else:
+            traced = _differentiated_at(f, own, of_records, wrt)
+        check_shapes(traced.inputs[count:], arrays[count:])
         return traced(arrays, xp)
 
     return run
@@ -175,21 +192,13 @@ def value_and_pullback(f: Callable[..., Any], *, elementwise: bool = False) -> C
         if max(ranks) > 2:
             trace(f, ranks)  # which refuses them
         pattern = tuple(("B", "n")[:rank] for rank in ranks)
-        traced = _of(f, pattern, elementwise, 1)
+        traced = _differentiated(f, pattern, elementwise, 1)
         if len(arrays) > 1:
             check_shapes(traced.inputs, arrays)
         value, pull_back = traced(arrays, xp)
         return value, lambda cotangent: pull_back(cotangent)[0]
 
     return run
-
-
-def _of(f: Callable[..., Any], pattern: Pattern, elementwise: bool, wrt: int) -> _Differentiated:
-    try:
-        hash(f)
-    except TypeError:
-        return _Differentiated(f, pattern, elementwise, wrt)
-    return _differentiated(f, pattern, elementwise, wrt)
 
 
 def value_and_derivative(f: Callable[..., Any]) -> Callable[..., tuple[Any, Any]]:
