@@ -128,13 +128,13 @@ def column_format(text: str) -> tuple[str, str]:
     return column, words
 
 
-def name_of(kind: str, choices: Iterable[str]) -> Callable[[str], str]:
-    """Return what reads one of the names `choices`."""
+def name_of(kind: str, choices: Iterable[str], hint: str = "") -> Callable[[str], str]:
+    """Return what reads one of the names `choices`; the error for another ends with the `hint`."""
     known = tuple(choices)
 
     def read(text: str) -> str:
         if text not in known:
-            raise ArgumentTypeError(str(unknown_name(kind, text, known)))
+            raise ArgumentTypeError(str(unknown_name(kind, text, known, hint=hint)))
         return text
 
     return read

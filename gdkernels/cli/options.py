@@ -9,6 +9,7 @@ from gdkernels.backend import PRECISIONS
 from gdkernels.cli.arguments import column_format, layers, name_of, number, size
 from gdkernels.cli.watching import add_watching
 from gdkernels.definition import optimizers
+from gdkernels.definition.chain import NO_BATCH_NORM, NORMS
 from gdkernels.definition.naming import names
 from gdkernels.tables import BUILT_IN
 from gdkernels.tables.task import TASKS
@@ -157,7 +158,10 @@ def add_train(commands: Any) -> ArgumentParser:
         help="a hidden layer as wide as the one before it adds its inputs to its outputs",
     )
     network.add_argument(
-        "--norm", type=name_of("norm", ("layer",)), metavar="NAME", help="layer normalises what layers take (none)"
+        "--norm",
+        type=name_of("norm", NORMS, NO_BATCH_NORM),
+        metavar="NAME",
+        help="layer normalises what layers take (none)",
     )
     _add_name(network, "loss", None, "cross_entropy for classes, sse for numbers")
 

@@ -12,7 +12,18 @@ from gdkernels.definition.blocks.compose import Residual, Sequential
 from gdkernels.definition.blocks.dense import Activated, Dense
 from gdkernels.definition.blocks.normal import LayerNorm
 
-__all__ = ["Layer", "Layers", "by_layer", "by_name", "chain", "layers_in", "map_layers", "stack"]
+__all__ = [
+    "NORMS",
+    "NO_BATCH_NORM",
+    "Layer",
+    "Layers",
+    "by_layer",
+    "by_name",
+    "chain",
+    "layers_in",
+    "map_layers",
+    "stack",
+]
 
 
 class Layer(NamedTuple):
@@ -26,6 +37,9 @@ class Layer(NamedTuple):
 
 
 Layers = Sequence[Layer]
+
+NORMS = ("layer",)  # what may stand before a layer, by name
+NO_BATCH_NORM = "batch norm is not among them: it makes the records of a batch depend on each other."
 
 
 def chain(units: Iterable[int], activations: Iterable[Activation], *, bias: bool = True) -> Sequential:

@@ -18,7 +18,7 @@ from gdkernels.definition.blocks.block import Parameter, initial_values, paramet
 from gdkernels.definition.blocks.checks import check_block
 from gdkernels.definition.blocks.describing import block_in_words, describe_block, functions_in
 from gdkernels.definition.blocks.names import check_name
-from gdkernels.definition.chain import layers_in, stack
+from gdkernels.definition.chain import NO_BATCH_NORM, NORMS, layers_in, stack
 from gdkernels.definition.naming import describe, resolve
 from gdkernels.definition.network import Arrays
 from gdkernels.definition.objective import Objective
@@ -90,9 +90,8 @@ class Structure:
         """
         inputs, *units = _checked_sizes(sizes)
         functions = (*_hidden_activations(activation, len(units) - 1), identity)
-        if norm not in (None, "layer"):
-            hint = "batch norm makes records depend on each other; use norm='layer'" if "batch" in str(norm) else ""
-            raise unknown_name("norm", str(norm), ("layer",), hint=hint)
+        if norm is not None and norm not in NORMS:
+            raise unknown_name("norm", str(norm), NORMS, hint=NO_BATCH_NORM)
         if residual and not any(m == n for m, n in pairwise(units[:-1])):
             raise InputError(
                 "a residual leads past a hidden layer that is as wide as the one before it, such as the second in "

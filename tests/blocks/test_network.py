@@ -140,7 +140,10 @@ REFUSED = {
     "several widths": (lambda: network(blocks.Mean(blocks.Dense(4), blocks.Dense(3))), "as many outputs, got 3, 4"),
     "no inputs": (lambda: network(inputs=0), "inputs must be a whole number of at least 1, got 0"),
     "an unknown activation": (lambda: blocks.Dense(4, "rellu"), "Did you mean 'relu'"),
-    "batch norm": (lambda: gd.MLP([5, 4, 2], norm="batch"), "records depend on each other; use norm='layer'"),
+    "batch norm": (lambda: gd.MLP([5, 4, 2], norm="batch"), "makes the records of a batch depend on each other"),
+    "no block around": (lambda: blocks.Activated(blocks.Dense, "relu"), "Activated is made of blocks.*the class Dense"),
+    "nothing inside": (lambda: blocks.Residual(), "Residual is made of at least one block"),
+    "no bins": (lambda: blocks.PiecewiseLinear.of([[1.0]], bins=0), "bins must be a whole number of at least 1, got 0"),
     "nothing to skip": (lambda: gd.MLP([5, 4, 2], residual=True), "a residual leads past a hidden layer"),
 }
 

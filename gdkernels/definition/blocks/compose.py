@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import reduce
+from operator import add
+from typing import Any, TypeVar
 
 import numpy.typing as npt
 
@@ -14,6 +16,8 @@ from gdkernels.definition.blocks.names import inside, names_inside
 from gdkernels.errors import InputError
 
 __all__ = ["Mean", "Residual", "Sequential"]
+
+Told = TypeVar("Told")
 
 
 @dataclass(frozen=True, init=False)
@@ -34,18 +38,10 @@ class Sequential(Block):
         object.__setattr__(self, "blocks", blocks)
 
     def parameters(self, inputs: int) -> Mapping[str, Parameter]:
-        return {
-            inside(name, k): parameter
-            for k, block, width in self._numbered(inputs)
-            for name, parameter in block.parameters(width).items()
-        }
+        return _among_all(block.parameters(width) for block, width in self._placed(inputs))
 
     def constants(self, inputs: int) -> Mapping[str, npt.NDArray[Any]]:
-        return {
-            inside(name, k): array
-            for k, block, width in self._numbered(inputs)
-            for name, array in block.constants(width).items()
-        }
+        return _among_all(block.constants(width) for block, width in self._placed(inputs))
 
     def outputs(self, inputs: int) -> int:
         for block in self.blocks:
@@ -53,19 +49,17 @@ class Sequential(Block):
         return inputs
 
     def widths(self, inputs: int) -> tuple[int, ...]:
-        return tuple(n for _, block, width in self._numbered(inputs) for n in block.widths(width))
+        return tuple(n for block, width in self._placed(inputs) for n in block.widths(width))
 
-    def _numbered(self, inputs: int) -> Iterator[tuple[int, Block, int]]:
-        """Yield each block with its number and how many inputs it has."""
-        for k, block in enumerate(self.blocks):
-            yield k, block, inputs
+    def _placed(self, inputs: int) -> Iterator[tuple[Block, int]]:
+        """Yield each block with how many inputs it has."""
+        for block in self.blocks:
+            yield block, inputs
             inputs = block.outputs(inputs)
 
     def __call__(self, p: Values, a: Any, *, xp: Any, random: Any = None) -> Any:
-        names = tuple(p)
-        for k, block in enumerate(self.blocks):
-            own = {name: p[full] for name, full in names_inside(names, k)}
-            a = block(own, a, xp=xp, random=None if random is None else random.inside(k))
+        for block, own, drawing in _with_their_own(self.blocks, p, random):
+            a = block(own, a, xp=xp, random=drawing)
         return a
 
 
@@ -76,8 +70,13 @@ class Residual(Sequential):
     Parameters
     ----------
     blocks
-        The last has as many outputs as the first has inputs.
+        At least one; the last has as many outputs as the first has inputs.
     """
+
+    def __init__(self, *blocks: Block) -> None:
+        if not blocks:
+            raise InputError("Residual is made of at least one block")
+        super().__init__(*blocks)
 
     def outputs(self, inputs: int) -> int:
         found = super().outputs(inputs)
@@ -114,18 +113,10 @@ class Mean(Block):
         object.__setattr__(self, "blocks", blocks)
 
     def parameters(self, inputs: int) -> Mapping[str, Parameter]:
-        return {
-            inside(name, k): parameter
-            for k, block in enumerate(self.blocks)
-            for name, parameter in block.parameters(inputs).items()
-        }
+        return _among_all(block.parameters(inputs) for block in self.blocks)
 
     def constants(self, inputs: int) -> Mapping[str, npt.NDArray[Any]]:
-        return {
-            inside(name, k): array
-            for k, block in enumerate(self.blocks)
-            for name, array in block.constants(inputs).items()
-        }
+        return _among_all(block.constants(inputs) for block in self.blocks)
 
     def outputs(self, inputs: int) -> int:
         found = {block.outputs(inputs) for block in self.blocks}
@@ -137,10 +128,20 @@ class Mean(Block):
         return tuple(n for block in self.blocks for n in block.widths(inputs))
 
     def __call__(self, p: Values, a: Any, *, xp: Any, random: Any = None) -> Any:
-        names = tuple(p)
-        total: Any = None
-        for k, block in enumerate(self.blocks):
-            own = {name: p[full] for name, full in names_inside(names, k)}
-            one = block(own, a, xp=xp, random=None if random is None else random.inside(k))
-            total = one if total is None else total + one
-        return total / float(len(self.blocks))
+        outputs = (
+            block(own, a, xp=xp, random=drawing) for block, own, drawing in _with_their_own(self.blocks, p, random)
+        )
+        return reduce(add, outputs) / float(len(self.blocks))
+
+
+def _among_all(told: Iterable[Mapping[str, Told]]) -> dict[str, Told]:
+    """Return what several blocks tell by name, one mapping from each, under the names among all of them."""
+    return {inside(name, k): one for k, named in enumerate(told) for name, one in named.items()}
+
+
+def _with_their_own(blocks: Iterable[Block], p: Values, random: Any) -> Iterator[tuple[Block, dict[str, Any], Any]]:
+    """Yield each of several blocks with its own parameters and constants, and with what draws its numbers."""
+    names = tuple(p)
+    for k, block in enumerate(blocks):
+        own = {name: p[full] for name, full in names_inside(names, k)}
+        yield block, own, None if random is None else random.inside(k)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from gdkernels.definition.activations import Activation, identity
 from gdkernels.definition.blocks.block import Block, Parameter, Values
-from gdkernels.definition.blocks.checks import checked_activation, checked_width
+from gdkernels.definition.blocks.checks import check_block, checked_activation, checked_width
 from gdkernels.graph import Node, returned, value_and_derivative
 
 __all__ = ["Activated", "Dense", "InitialWeights", "activated", "is_rectifier"]
@@ -111,6 +111,7 @@ class Activated(Block):
     activation: Any = identity
 
     def __post_init__(self) -> None:
+        check_block("Activated", self.block)
         checked_activation(self, "activation")
 
     def parameters(self, inputs: int) -> Mapping[str, Parameter]:

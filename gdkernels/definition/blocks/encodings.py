@@ -97,6 +97,8 @@ class PiecewiseLinear(Block):
 
         A column with fewer values has fewer bins.
         """
+        if not (isinstance(bins, (int, np.integer)) and bins >= 1):
+            raise InputError(f"PiecewiseLinear.of: bins must be a whole number of at least 1, got {bins!r}")
         table = np.asarray(X, np.float64)
         if table.ndim != 2 or not len(table) or not np.isfinite(table).all():
             raise InputError("PiecewiseLinear.of takes finite numbers [records, inputs]")

@@ -7,7 +7,6 @@ in a chain of dense layers are ``W0``, ``b0``, ``W1``, …. No name has a dot: w
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from functools import lru_cache
 
 from gdkernels.errors import InputError
@@ -31,7 +30,7 @@ def inside(name: str, number: int) -> str:
 
 
 @lru_cache(maxsize=1024)
-def names_inside(names: Iterable[str], number: int) -> tuple[tuple[str, str], ...]:
+def names_inside(names: tuple[str, ...], number: int) -> tuple[tuple[str, str], ...]:
     """Return, for the parameters of the block with this number, the block's own name of each and that among `names`."""
     pairs = ((_outside(name, number), name) for name in names)
     return tuple((own, name) for own, name in pairs if own is not None)
