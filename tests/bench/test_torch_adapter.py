@@ -8,8 +8,6 @@ from gdkernels.bench.participants.participant import LIBRARIES, Participant
 from gdkernels.bench.participants.task import TrainingTask, errors_by_array
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
-# torch.compile imports it when it first compiles; after other tests in the same process, that has failed.
-pytest.importorskip("setuptools")
 
 
 @pytest.mark.filterwarnings("ignore")  # of what torch.compile loads
