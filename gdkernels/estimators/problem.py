@@ -60,6 +60,8 @@ class Problem:
         Returns the score of a network on some records.
     stall
         How many epochs have brought no improvement.
+    show
+        Has the estimator show the present parameters as its own.
     """
 
     loss: Loss
@@ -68,6 +70,7 @@ class Problem:
     strata: Callable[[Given], Any]
     score: Callable[[BoundNetwork, Given], float]
     stall: Stall
+    show: Callable[[], None]
 
     @property
     def shown_loss(self) -> Loss:

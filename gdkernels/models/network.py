@@ -397,6 +397,8 @@ class Network:
         return f"{type(self).__name__}({'inputs not known yet' if self._network is None else self._network})"
 
     def _repr_html_(self) -> str:
+        if self._network is None:
+            return html_table(repr(self), (), ())
         structure = self.network.structure
         heads = ("layer", "inputs → units", "activation") if structure.layers is not None else ("name", "shape", "kind")
         return html_table(repr(self), (*heads, "parameters"), structure.rows())

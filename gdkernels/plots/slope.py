@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from gdkernels.definition.chain import Layers
 from gdkernels.errors import InputError
 from gdkernels.plots import style
-from gdkernels.plots.landscape import Floats, Landscape, Parameter, Path
+from gdkernels.plots.landscape import Floats, Landscape, Parameter, Path, Point
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -149,7 +148,7 @@ def _limits(shown: Floats, margin: float) -> tuple[float, float]:
 
 
 def _curve(
-    landscape: Landscape, one: Parameter, at: Layers, limits: tuple[float, float], points: int
+    landscape: Landscape, one: Parameter, at: Point, limits: tuple[float, float], points: int
 ) -> tuple[tuple[float, float], Floats, Floats]:
     """Return the limits, and values between them with the errors there."""
     if not (np.isfinite(limits).all() and limits[0] < limits[1]):
@@ -158,7 +157,7 @@ def _curve(
     return limits, values, landscape.errors([one], values[:, None], at=at)
 
 
-def _tangent(ax: Axes, landscape: Landscape, one: Parameter, at: Layers, span: float) -> None:
+def _tangent(ax: Axes, landscape: Landscape, one: Parameter, at: Point, span: float) -> None:
     value, slope = one.read(at), one.read(landscape.gradient(at))
     ends = np.array([-0.5, 0.5]) * _TANGENT * span
     label = f"slope at the start: {style.number(slope)}"

@@ -72,7 +72,7 @@ class PreparedNetwork:
         classes = preparation.classes
         outputs = len(preparation.targets) if classes is None else len(classes)
         fits = {outputs, 1 if outputs == 2 else outputs}
-        if network.sizes[0] != len(preparation.features) or network.sizes[-1] not in fits:
+        if network.inputs != len(preparation.features) or network.network.outputs not in fits:
             raise FileError(f"cannot read the model {os.fspath(path)}: its columns do not fit its network")
         return cls(network, preparation)
 

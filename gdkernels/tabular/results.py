@@ -21,7 +21,16 @@ from gdkernels.tabular.cross_validation import CrossValidation
 from gdkernels.tabular.evaluation import Evaluation
 from gdkernels.training.history import History
 
-__all__ = ["TabularResult"]
+__all__ = ["TabularResult", "shape_in_words"]
+
+
+def shape_in_words(network: Network) -> str:
+    """Return the sizes and the activations of a chain, and the blocks of another network."""
+    structure = network.network.structure
+    if structure.layers is None:
+        return f"{structure.inputs} → {block_in_words(structure.block)}"
+    names = dict.fromkeys(describe(f)["name"] for f in network.activations)
+    return ", ".join(["-".join(map(str, structure.sizes)), *names])
 
 
 @dataclass(frozen=True)
@@ -95,6 +104,7 @@ class TabularResult:
             "origin": history.origin,
             "reason": history.reason,
             "plan": history.plan.as_dict(),
+            "network": shape_in_words(self.network),
             "sizes": list(self.network.sizes),
             "activation": [describe(f)["name"] for f in self.network.activations],
             "parameters": self.network.parameter_count,
@@ -131,13 +141,6 @@ class TabularResult:
         summary = "\n".join(f"{name:<9}{text}" for name, text in lines.items())
         return summary if self.explanation is None else f"{summary}\n{self.explanation.as_text()}"
 
-    def _shape(self) -> str:
-        structure = self.network.network.structure
-        if structure.layers is None:
-            return f"{structure.inputs} → {block_in_words(structure.block)}"
-        names = dict.fromkeys(describe(f)["name"] for f in self.network.activations)
-        return ", ".join(["-".join(map(str, structure.sizes)), *names])
-
     def _lines(self) -> dict[str, str]:
         history, settings = self.history, self._plain_settings()
         classes = self.preparation.classes
@@ -156,7 +159,7 @@ class TabularResult:
             if settings["class_weight"] == "balanced":
                 lines["classes"] += "; weighted so that each counts the same"
         lines |= {
-            "network": f"{self._shape()}, "
+            "network": f"{shape_in_words(self.network)}, "
             f"{self.network.parameter_count:,} parameters; {settings['loss']}, {settings['optimizer']['name']} at "
             f"{settings['optimizer']['learning_rate']:g}, batches of {self._batch()}, l2 {settings['l2']:.2g}",
             "ran on": f"{history.backend}, {history.device}, {history.precision}, {history.origin}: {history.reason}",

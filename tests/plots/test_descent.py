@@ -80,17 +80,70 @@ def test_a_landscape_is_a_copy():
     assert landscape.error(landscape.here) == before
 
 
-@pytest.mark.parametrize("name", ["W0[0]", "b0[0,1]", "W0", "w0[0,0]", "W-1[0,0]", "", "W0[0,0] "])
+@pytest.mark.parametrize("name", ["W0", "W-1[0,0]", "", "W0[0,0] ", "W0[-1,0]", "W0[0,0,0]", "0[0]"])
 def test_what_is_no_parameter(name):
     with pytest.raises(gd.InputError, match="is no parameter; a weight of the first layer is"):
         Parameter.of(name)
 
 
-@pytest.mark.parametrize("name", ["W0[1,0]", "W0[0,1]", "b0[0]", "W1[0,0]"])
+@pytest.mark.parametrize("name", ["W0[1,0]", "W0[0,1]", "W0[0]", "w0[0,0]", "b0[0]", "b0[0,1]", "W1[0,0]"])
 def test_parameters_that_the_network_lacks(name):
     landscape = plots.Landscape(gd.MLP([1, 1], bias=False, backend="numpy"), [[1.0]], [1.0])
     with pytest.raises(gd.InputError, match=rf"no parameter {name[:2]}\[.*it has W0 \[1, 1\]$"):
         plots.error_over_weight(landscape, name)
+
+
+# ---- networks that are no chain
+
+
+def blocks_of_several_kinds():
+    """Return a network with parameters of one and of two dimensions, in one block of several, and constants."""
+    b = gd.blocks
+    inner = b.Residual(b.LayerNorm(), b.Dense(4, "tanh"))
+    return gd.Network(b.Sequential(b.Periodic(2), inner, b.Gated(4), b.Dense(1)), 1, seed=0, backend="numpy")
+
+
+INPUTS = np.linspace(-1, 1, 12)[:, None]
+
+
+def test_a_landscape_of_blocks_goes_by_name():
+    net = blocks_of_several_kinds()
+    path = plots.Path(net)
+    start = net.parameters
+    net.fit(INPUTS, INPUTS**2, epochs=6, batch_size=12, optimizer=gd.SGD(0.1), callbacks=[path])
+    assert set(path.points[0]) == set(start)
+    np.testing.assert_array_equal(path.points[0]["V2"], start["V2"])
+    np.testing.assert_allclose(path.points[-1]["scale1/0"], net.parameters["scale1/0"], rtol=1e-12)
+    landscape = plots.Landscape(net, INPUTS, INPUTS**2)
+    assert landscape.error(landscape.here) == pytest.approx(net.loss(INPUTS, INPUTS**2), rel=1e-6)
+    names = ["frequency0[1]", "scale1/0[2]", "W1/1[0,3]", "V2[1,2]", "c2[0]", "b3[0]"]
+    parameters = [Parameter.of(name) for name in names]
+    assert [str(p) for p in parameters] == names
+    place = path.along(*parameters)[2]
+    slopes = landscape.slopes(parameters, place, at=path.points[2])
+    measured = central(lambda *v: float(landscape.errors(parameters, np.array(v), at=path.points[2])), *place)
+    np.testing.assert_allclose(slopes, measured, rtol=1e-5, atol=1e-9)
+    assert np.abs(slopes).min() > 1e-6, "else nothing is tried here"
+    assert landscape.gradient(landscape.here).keys() == start.keys() - {"spread0", "phase0"}
+
+
+def test_blocks_are_drawn():
+    net = blocks_of_several_kinds()
+    path = plots.Path(net)
+    net.fit(INPUTS, INPUTS**2, epochs=3, batch_size=12, optimizer=gd.SGD(0.1), callbacks=[path])
+    landscape = plots.Landscape(net, INPUTS, INPUTS**2)
+    ax = plots.error_over_weight(landscape, "scale1/0[2]", path=path, points=5)
+    np.testing.assert_array_equal(named(ax, "descent").get_xdata(), [point["scale1/0"][2] for point in path.points])
+    ax = plots.several_starts(landscape, "V2[1,2]", [path], points=5)
+    np.testing.assert_array_equal(
+        next(line for line in ax.lines if line.get_label() == "_descent").get_xdata(),
+        [point["V2"][1, 2] for point in path.points],
+    )
+    ax = plots.error_surface(landscape, ("W3[0,0]", "b3[0]"), path=path, points=5)
+    ends = [[point["W3"][0, 0], point["b3"][0]] for point in path.points]
+    np.testing.assert_array_equal(np.transpose(named(ax, "descent").get_data()), ends)
+    with pytest.raises(gd.InputError, match=r"no parameter spread0\[0,0\]; it has frequency0 \[4\]"):
+        plots.error_over_weight(landscape, "spread0[0,0]")  # a constant has no slope
 
 
 # ---- over one parameter
