@@ -49,7 +49,7 @@ def test_classifier(device, solver, monkeypatch):
 
     if device == DEVICES[1]:
         monkeypatch.setattr(NativeBackend, "to_numpy", copied)
-        assert there._live.mlp.backend == "array-api"
+        assert there._live.model.backend == "array-api"
     labels, probabilities = there.predict(x), there.predict_proba(x)
     monkeypatch.undo()
     np.testing.assert_array_equal(host(labels, device), here.predict(X))
@@ -96,7 +96,7 @@ def test_other_libraries_on_the_cpu_train_compiled(library):
     there, here = MLPRegressor(**SETTINGS).fit(convert(X), convert(NUMBERS)), MLPRegressor(**SETTINGS).fit(X, NUMBERS)
     assert type(there.coefs_[0]) is type(there.predict(convert(X))) is type(convert(X))
     np.testing.assert_array_equal(np.asarray(there.predict(convert(X))), here.predict(X))
-    assert there._live.mlp.backend == here._live.mlp.backend != "array-api"
+    assert there._live.model.backend == here._live.model.backend != "array-api"
 
 
 def test_a_network_finds_its_data_wherever_it_is():
