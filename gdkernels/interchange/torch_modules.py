@@ -6,7 +6,7 @@ A module that is not known by its very class is refused by its name: a subclass 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -71,7 +71,9 @@ def torch_network(model: Any, objects: Mapping[str, Activation] | None = None) -
     """
     placed: list[_Placed] = []
     output: Activation = identity  # an activation, until a module follows it
-    for told, module in _flat(model, ""):
+    flat = list(_flat(model, ""))
+    _check_apart(flat)
+    for told, module in flat:
         found = _taken(module, told, objects or {})
         if found is None:
             continue
@@ -87,25 +89,27 @@ def torch_network(model: Any, objects: Mapping[str, Activation] | None = None) -
     block = Sequential(*(one.block for one in placed))
     _check_widths(placed, inputs)
     named = {inside(name, k): a for k, one in enumerate(placed) for name, a in one.parameters.items()}
-    _check_apart(named)
     return TorchNetwork(block, inputs, output, {name: _array(name, a) for name, a in named.items()})
 
 
 def _flat(module: Any, place: str) -> Iterator[tuple[str, Any]]:
     """Yield the modules of a Sequential and of those in it, in order, with what messages call them."""
-    kind = type(module).__name__
-    told = f"{kind} at {place}" if place else kind
+    told = f"{type(module).__name__} at {place}" if place else type(module).__name__
+    if type(module) is not sys.modules["torch"].nn.Sequential:
+        yield told, module
+        return
+    _check_unhooked(module, told)
+    for k, inner in enumerate(module):
+        yield from _flat(inner, f"{place}.{k}" if place else str(k))
+
+
+def _check_unhooked(module: Any, told: str) -> None:
     own = vars(module)
     if any(own.get(hooks) for hooks in ("_forward_hooks", "_forward_pre_hooks")) or "forward" in own:
         raise InputError(
             f"{told} has hooks, which may change what it computes, as those of weight_norm and pruning do: remove them "
             "first, for instance by torch.nn.utils.prune.remove or torch.nn.utils.remove_weight_norm"
         )
-    if type(module) is not sys.modules["torch"].nn.Sequential:
-        yield told, module
-        return
-    for k, inner in enumerate(module):
-        yield from _flat(inner, f"{place}.{k}" if place else str(k))
 
 
 def _taken(module: Any, told: str, objects: Mapping[str, Activation]) -> list[_Placed] | Activation | None:
@@ -117,6 +121,7 @@ def _taken(module: Any, told: str, objects: Mapping[str, Activation]) -> list[_P
         given: Activation = resolve("activation", objects[kind])
         return given
     if type(module) is getattr(sys.modules["torch"].nn, kind, None):
+        _check_unhooked(module, told)
         if kind in _NOTHING:
             return None
         if kind in _ACTIVATIONS:
@@ -147,14 +152,15 @@ def _check_widths(placed: list[_Placed], inputs: int) -> None:
         width, before = one.block.outputs(width), one.told or before
 
 
-def _check_apart(named: Mapping[str, Any]) -> None:
+def _check_apart(flat: Sequence[tuple[str, Any]]) -> None:
     first: dict[int, str] = {}
-    for name, parameter in named.items():
-        if first.setdefault(id(parameter), name) != name:
-            raise InputError(
-                f"{first[id(parameter)]} and {name} are one parameter, which training would make two: "
-                "give each module its own, by copy.deepcopy"
-            )
+    for told, module in flat:
+        for parameter in module.parameters():
+            if first.setdefault(id(parameter), told) != told:
+                raise InputError(
+                    f"{first[id(parameter)]} and {told} share a parameter, of which training would make two: give each "
+                    "its own, by copy.deepcopy"
+                )
 
 
 def _array(name: str, parameter: Any) -> Any:
@@ -171,7 +177,8 @@ def _array(name: str, parameter: Any) -> Any:
 
 def _linear(module: Any, told: str) -> list[_Placed]:
     bias = module.bias is not None
-    parameters = {"W": module.weight, "b": module.bias} if bias else {"W": module.weight}
+    W = module.weight.T  # torch's is [outputs, inputs]
+    parameters = {"W": W, "b": module.bias} if bias else {"W": W}
     return [_Placed(Dense(module.out_features, bias=bias), parameters, module.in_features, told)]
 
 

@@ -155,15 +155,15 @@ class Landscape:
         self._loss, self._x, self._y = objective.loss, records.x, records.y
         self._program, self._network = network.structure.program(objective), double
 
-    def error(self, point: Point) -> float:
+    def error(self, layers: Point) -> float:
         """Return the mean of the loss over the records where the network has these parameters, as `here` has them."""
         with np.errstate(all="ignore"):
-            raw = forward(self._program.block, named(point), self._x, xp=np)
+            raw = forward(self._program.block, named(layers), self._x, xp=np)
             return float(np.mean(self._loss(raw, self._y, xp=np)))
 
-    def gradient(self, point: Point) -> Any:
+    def gradient(self, layers: Point) -> Any:
         """Return the gradient of `error`, as `here` is."""
-        return _shown(self._network, self._gradient(named(point)))
+        return _shown(self._network, self._gradient(named(layers)))
 
     def named_gradient(self) -> dict[str, Any]:
         """Return the gradient of the mean error at the network's parameters, by their names."""
