@@ -66,7 +66,7 @@ class MLP(Network):
     @property
     def bias(self) -> bool:
         """Whether layers have biases."""
-        return any(not parameter.decays for parameter in self.network.structure.parameters.values())
+        return any(name.startswith("b") for name in self.network.structure.parameters)
 
     @property
     def parameters(self) -> Any:
