@@ -110,6 +110,7 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
     network: Block | None = None
     residual: bool = False
     norm: str | None = None
+    dropout: float = 0.0
 
     coefs_: Any = OfChains()
     intercepts_: Any = OfChains()

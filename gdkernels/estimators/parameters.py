@@ -20,6 +20,7 @@ CONSTRAINTS: dict[str, list[Any]] = {
     "network": [Block, None],
     "residual": ["boolean"],
     "norm": [str, None],  # which they are is said with the reason why others are not
+    "dropout": [Interval(Real, 0, 1, closed="left")],
     "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
     "activation": [StrOptions({"logistic", *names("activation")}), callable, list, tuple],
     "solver": [StrOptions({"lbfgs", "sgd", "adam"})],

@@ -54,9 +54,10 @@ beta_2, epsilon, n_iter_no_change, max_fun
     network
         A block, of `gdkernels.blocks` or your own: everything before the output layer. The estimator adds a dense layer
         with as many units as there are outputs. None is dense layers by `hidden_layer_sizes` and `activation`, which,
-        like `residual` and `norm`, stay at their defaults beside a `network`.
-    residual, norm
-        What stands around the hidden layers, as for `gdkernels.MLP`: skip connections, and "layer" for layer norm.
+        like `residual`, `norm` and `dropout`, stay at their defaults beside a `network`.
+    residual, norm, dropout
+        What stands around the hidden layers, as for `gdkernels.MLP`: skip connections, "layer" for layer norm, and the
+        share of their outputs that training drops.
 
     Attributes
     ----------
@@ -73,8 +74,8 @@ out_activation_, n_features_in_, feature_names_in_
 
     Notes
     -----
-    A network made by `network`, `residual` or `norm` starts from the initial values that its blocks state, drawn by
-    `random_state`, and not from scikit-learn's.
+    A network made by `network`, `residual`, `norm` or `dropout` starts from the initial values that its blocks state,
+    drawn by `random_state`, and not from scikit-learn's.
 
     When loss or parameters stop being finite, training ends with a `ConvergenceWarning`, and the parameters are those
     of the last epoch at whose end they were finite.
@@ -121,6 +122,7 @@ out_activation_, n_features_in_, feature_names_in_
         network: Block | None = None,
         residual: bool = False,
         norm: str | None = None,
+        dropout: float = 0.0,
     ) -> None:
         keep_parameters(self, locals())
 

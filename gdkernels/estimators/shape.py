@@ -23,12 +23,13 @@ __all__ = [
 ]
 
 # What says what the hidden layers are, and stays so beside a `network`.
-_INSTEAD = {"hidden_layer_sizes": (100,), "activation": "relu", "residual": False, "norm": None}
+_INSTEAD = {"hidden_layer_sizes": (100,), "activation": "relu", "residual": False, "norm": None, "dropout": 0.0}
 
 
 def asks_for_blocks(estimator: Any) -> bool:
     """Return whether the network is made of blocks, which have initial values of their own."""
-    return estimator.network is not None or bool(estimator.residual) or estimator.norm is not None
+    around = estimator.residual, estimator.norm is not None, estimator.dropout
+    return estimator.network is not None or any(around)
 
 
 def check_hidden(estimator: Any) -> None:
@@ -73,8 +74,8 @@ def structure_of(estimator: Any, inputs: int, outputs: int, output: Activation) 
     block = estimator.network
     if block is None:
         sizes = (inputs, *_hidden_sizes(estimator), outputs)
-        residual, norm = bool(estimator.residual), estimator.norm
-        return Structure.of_sizes(sizes, hidden_activations(estimator), output, True, residual=residual, norm=norm)
+        around = {name: getattr(estimator, name) for name in ("residual", "norm", "dropout")}
+        return Structure.of_sizes(sizes, hidden_activations(estimator), output, True, **around)
     # The blocks of a chain and the output layer are named as if they had been written in one.
     hidden = block.blocks if type(block) is Sequential else (block,)
     last = hidden[-1] if hidden else None

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from gdkernels.graph.namespace import Graph
 from gdkernels.graph.nodes import Node, Shape
-from gdkernels.graph.operations import COMPARISONS
+from gdkernels.graph.operations import BITWISE, COMPARISONS, CONVERSIONS, LOGICAL
 
 __all__ = ["topological", "vjp", "vjps"]
 
@@ -143,7 +143,7 @@ def _unsqueeze(graph: Graph, node: Node, ct: Node) -> tuple[Node | None, ...]:
     return (ct,)
 
 
-_RULES: dict[str, Rule] = dict.fromkeys((*COMPARISONS, "logical_and", "logical_or", "logical_not"), _zero) | {
+_RULES: dict[str, Rule] = dict.fromkeys(COMPARISONS | LOGICAL | BITWISE | CONVERSIONS, _zero) | {
     "sign": _zero,
     "detach": _zero,
     "negative": lambda graph, node, ct: (-ct,),

@@ -14,7 +14,7 @@ import numpy as np
 
 from gdkernels.definition import activations
 from gdkernels.definition.activations import Activation, identity
-from gdkernels.definition.blocks import Activated, Block, Dense, LayerNorm, Scale, Sequential
+from gdkernels.definition.blocks import Activated, Block, Dense, Dropout, LayerNorm, Scale, Sequential
 from gdkernels.definition.blocks.names import inside
 from gdkernels.definition.chain import NO_BATCH_NORM
 from gdkernels.definition.naming import resolve
@@ -75,7 +75,7 @@ def torch_network(model: Any, objects: Mapping[str, Activation] | None = None) -
     _check_apart(flat)
     for told, module in flat:
         found = _taken(module, told, objects or {})
-        if found is None:
+        if not found:
             continue
         if isinstance(found, list):
             placed, output = [*_activated(placed, output), *found], identity
@@ -113,7 +113,7 @@ def _check_unhooked(module: Any, told: str) -> None:
 
 
 def _taken(module: Any, told: str, objects: Mapping[str, Activation]) -> list[_Placed] | Activation | None:
-    """Return blocks with their weights, or an activation; None of what does nothing to records that are flat."""
+    """Return blocks with their weights, or an activation; nothing of what does nothing to records that are flat."""
     kind = type(module).__name__
     if kind in objects:
         if next(module.parameters(), None) is not None:
@@ -195,6 +195,10 @@ def _layer_norm(module: Any, told: str) -> list[_Placed]:
     return [_Placed(LayerNorm(module.eps, False), {}, width, told), _Placed(Scale(), {"scale": scale}, width, told)]
 
 
+def _dropout(module: Any, told: str) -> list[_Placed]:
+    return [_Placed(Dropout(module.p), {}, None, told)] if module.p else []
+
+
 def _gelu(module: Any, told: str) -> Activation:
     if module.approximate != "tanh":
         raise InputError(
@@ -220,7 +224,11 @@ def _plain(f: Activation) -> Callable[[Any, str], Activation]:
     return lambda module, told: f
 
 
-_BLOCKS: dict[str, Callable[[Any, str], list[_Placed]]] = {"LayerNorm": _layer_norm, "Linear": _linear}
+_BLOCKS: dict[str, Callable[[Any, str], list[_Placed]]] = {
+    "Dropout": _dropout,
+    "LayerNorm": _layer_norm,
+    "Linear": _linear,
+}
 
 _ACTIVATIONS: dict[str, Callable[[Any, str], Activation]] = {
     "ELU": lambda module, told: activations.ELU(module.alpha),
@@ -242,7 +250,6 @@ _REFUSED = {
     "SyncBatchNorm": _BATCH_NORM,
     "DataParallel": "pass its .module",
     "DistributedDataParallel": "pass its .module",
-    "Dropout": "there is no such block; with Identity in its place, predictions are the same, and training has none",
     "Embedding": "there is no such block; a Linear layer on one-hot columns computes the same",
     "LogSoftmax": "leave it out: the loss 'cross_entropy' takes logits",
     "OptimizedModule": "pass the module that was compiled, its ._orig_mod",

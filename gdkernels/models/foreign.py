@@ -79,8 +79,8 @@ def from_torch(
     Parameters
     ----------
     path
-        The module: ``Linear`` and ``LayerNorm`` layers, activations, ``Identity``, ``Flatten``, and ``Sequential`` of
-        these. Or of one with ``Linear`` layers alone, in the order of their numbers, the file that
+        The module: ``Linear``, ``LayerNorm`` and ``Dropout`` layers, activations, ``Identity``, ``Flatten``, and
+        ``Sequential`` of these. Or of one with ``Linear`` layers alone, in the order of their numbers, the file that
         ``safetensors.torch.save_file(model.state_dict(), path)`` wrote.
     activation, output
         The activations of the network, which a file does not hold: "relu" and "identity" unless given. A module has its
@@ -119,7 +119,7 @@ def from_torch(
     found = torch_network(path, objects)
     structure = Structure.checked(found.block, found.inputs, found.output)
     model = model_of(BoundNetwork(structure, **{"precision": found.precision} | settings))
-    model.set_parameters(found.parameters)
+    model.set_parameters(model.network.host_parameters() | found.parameters)  # constants are the blocks'
     return model
 
 

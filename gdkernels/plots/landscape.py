@@ -124,6 +124,8 @@ class Path:
 class Landscape:
     """The mean error of a network on some records, as a function of its parameters; without any penalty on weights.
 
+    It is the error of predictions: dropout has no part in it.
+
     Parameters
     ----------
     mlp

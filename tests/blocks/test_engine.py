@@ -14,6 +14,7 @@ from gdkernels.definition import losses
 from gdkernels.definition.blocks import (
     Activated,
     Dense,
+    Dropout,
     Gated,
     LayerNorm,
     Mean,
@@ -41,6 +42,7 @@ NETWORKS = {
     "periodic": (Dense(4), Periodic(9, 0.2), Dense(3)),
     "piecewise linear": (Dense(3), PiecewiseLinear(((-1.0, 0.0, 0.4, 2.0),) * 3), Dense(3)),
     "tied": (Dense(33, "tanh"), Tied(17), Dense(3)),
+    "dropout": (Dropout(0.2), Dense(33, "tanh"), Residual(Dense(33, "relu"), Dropout(0.5)), Dropout(0.1), Dense(3)),
     "softmax inside": (Dense(9, "softmax"), Residual(Dense(9, "softmax")), Dense(4)),
 }
 PLANS = {

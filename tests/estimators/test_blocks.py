@@ -100,8 +100,10 @@ def test_initial_values_are_those_of_the_blocks_and_follow_random_state():
     assert 0.8 < np.abs(one.parameters_["W0"]).max() <= np.sqrt(6 / 4)  # He et al., before relu
 
 
-@pytest.mark.parametrize("settings", [{"residual": True}, {"norm": "layer"}, {"residual": True, "norm": "layer"}])
-def test_residual_and_norm_are_those_of_an_mlp(settings):
+@pytest.mark.parametrize(
+    "settings", [{"residual": True}, {"norm": "layer"}, {"dropout": 0.2}, {"residual": True, "norm": "layer"}]
+)
+def test_residual_norm_and_dropout_are_those_of_an_mlp(settings):
     model = MLPRegressor(hidden_layer_sizes=(8, 8, 8), activation="tanh", max_iter=4, random_state=0, **settings)
     model.fit(X, PAIRS)
     assert model.to_mlp().block == gd.MLP([4, 8, 8, 8, 2], activation="tanh", **settings).block
@@ -165,6 +167,7 @@ def test_the_whole_network_is_not_meant():
         ({"activation": np.tanh}, "so does activation=<ufunc"),
         ({"residual": True}, "so does residual=True"),
         ({"norm": "layer"}, "so does norm='layer'"),
+        ({"dropout": 0.5}, "so does dropout=0.5"),
     ],
 )
 def test_two_descriptions_of_the_hidden_layers_are_refused(settings, told):
@@ -344,6 +347,32 @@ def test_it_goes_elsewhere(tmp_path):
     assert again.extra["classes"] == ["high", "low", "some"]
     with pytest.raises(gd.InputError, match="fitted MLPClassifier or MLPRegressor"):
         gd.from_sklearn(MLPClassifier(network=BLOCKS))
+
+
+def test_dropout_goes_on_where_it_was():
+    plain = {"solver": "sgd", "momentum": 0.0, "learning_rate_init": 0.1, "batch_size": 30, "shuffle": False}
+    model = MLPRegressor(hidden_layer_sizes=(8, 8), dropout=0.5, random_state=0, **plain).partial_fit(X, NUMBERS)
+    again = clone(model).partial_fit(X, NUMBERS)
+    same(model, again)
+    kept = pickle.loads(pickle.dumps(model))
+    without = clone(model).set_params(dropout=0.0, norm="layer").partial_fit(X, NUMBERS)
+    assert abs(without.loss_ - model.loss_) > 1e-3
+    predicted = model.predict(X)
+    np.testing.assert_array_equal(model.predict(X), predicted)  # none in prediction
+    first = {name: a.copy() for name, a in model.parameters_.items()}
+    model.partial_fit(X, NUMBERS)
+    kept.partial_fit(X, NUMBERS)
+    same(model, kept)
+    # Another seed drops others; nothing else is different, for gradient descent carries nothing along.
+    other, alike = (clone(again).set_params(random_state=r).partial_fit(X, NUMBERS) for r in (1, 0))
+    for each in (other, alike):
+        for name, a in first.items():
+            each.parameters_[name][...] = a
+        each.partial_fit(X, NUMBERS)
+    same(alike, model)
+    assert all(np.abs(other.parameters_[name] - a).max() > 1e-4 for name, a in model.parameters_.items() if "W" in name)
+    with pytest.raises(ValueError, match="L-BFGS needs a loss that is the same each time"):
+        clone(model).set_params(solver="lbfgs").fit(X, NUMBERS)
 
 
 # ---- scikit-learn's common checks

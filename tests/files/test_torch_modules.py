@@ -47,6 +47,10 @@ MODELS = {
     ),
     "by names": nn.Sequential(),
     "many layers": nn.Sequential(*(m for _ in range(12) for m in (nn.Linear(5, 5), nn.LayerNorm(5), nn.Tanh()))),
+    "dropout": nn.Sequential(
+        nn.Dropout(0.3), nn.Linear(5, 7), nn.Dropout(0.5), nn.ReLU(), nn.Linear(7, 2), nn.Dropout(0.1), nn.Sigmoid()
+    ),
+    "dropout of nothing": nn.Sequential(nn.Linear(5, 7), nn.ReLU(), nn.Dropout(0.0), nn.Linear(7, 2)),
     "norm": norm(7),
     "norm with its epsilon": norm(7, eps=0.3),
     "norm without affine": norm(7, elementwise_affine=False),
@@ -88,7 +92,7 @@ def test_predictions_are_theirs(name, dtype, error, backend):
 
 def test_a_chain_is_an_mlp():
     chain = {name for name, model in MODELS.items() if isinstance(gd.from_torch(drawn(copy.deepcopy(model))), gd.MLP)}
-    other = {"some biases", "an activation first", "two activations", "many layers"}
+    other = {"dropout", "some biases", "an activation first", "two activations", "many layers"}
     assert chain == {name for name in MODELS if "norm" not in name} - other
     net = gd.from_torch(MODELS["a softmax at the end"])
     assert net.output is gd.MLP([1, 1], output="softmax").output
@@ -107,6 +111,13 @@ def test_a_network_of_blocks_trains_and_is_kept(tmp_path):
     assert net.fit(X, X[:, :2], epochs=20).loss[-1] < before
     net.save(tmp_path / "m")
     np.testing.assert_array_equal(gd.load(tmp_path / "m").predict(X), net.predict(X))
+
+
+def test_dropout_is_theirs():
+    net = gd.from_torch(MODELS["dropout"])
+    inner = b.Sequential(b.Dropout(0.3), b.Dense(7), b.Activated(b.Dropout(0.5), "relu"), b.Dense(2), b.Dropout(0.1))
+    assert net.block == inner
+    assert net.fit(X, X[:, :2] > 0, epochs=3, loss="binary_cross_entropy").epochs
 
 
 def test_it_is_a_copy():
@@ -183,12 +194,14 @@ LINEAR = nn.Linear(5, 4)
     ("make", "told"),
     [
         (lambda: nn.BatchNorm1d(4), "cannot take BatchNorm1d at 1: batch norm is not among them.*Use LayerNorm"),
-        (lambda: nn.Conv1d(1, 1, 1), "cannot take Conv1d at 1: it takes ELU, .*Linear.*objects="),
+        (lambda: nn.Conv1d(1, 1, 1), "cannot take Conv1d at 1: it takes Dropout, ELU, .*Linear.*objects="),
         (lambda: nn.Mish(), "cannot take Mish at 1: .*pass a function f.*objects={'Mish': f}"),
         (lambda: nn.GELU(), "cannot take GELU at 1: .*approximate='tanh'"),
         (lambda: nn.Softplus(beta=2), "cannot take Softplus at 1: beta is 2"),
         (lambda: nn.Softmax(dim=0), r"cannot take Softmax at 1: .*Softmax\(dim=1\)"),
         (lambda: nn.LogSoftmax(dim=1), "cannot take LogSoftmax at 1: leave it out"),
+        (lambda: nn.Dropout(1.0), "rate must be a number of at least 0 and below 1"),
+        (lambda: nn.Dropout1d(), "cannot take Dropout1d at 1"),
         (lambda: nn.Embedding(3, 4), "cannot take Embedding at 1: "),
         (lambda: nn.LayerNorm([2, 2]), "cannot take LayerNorm at 1: it normalises over 2 dimensions"),
         (lambda: nn.LayerNorm(5), "LayerNorm at 1 takes 5 numbers, but Linear at 0 gives 4"),

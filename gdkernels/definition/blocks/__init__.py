@@ -6,6 +6,7 @@ A user's own is a subclass of `Block`. Training, files and backends know blocks 
 from gdkernels.definition.blocks.block import Block, Parameter
 from gdkernels.definition.blocks.compose import Mean, Residual, Sequential
 from gdkernels.definition.blocks.dense import Activated, Dense, InitialWeights
+from gdkernels.definition.blocks.dropout import Dropout
 from gdkernels.definition.blocks.encodings import Periodic, PiecewiseLinear
 from gdkernels.definition.blocks.gated import Gated
 from gdkernels.definition.blocks.normal import LayerNorm, Scale
@@ -14,6 +15,7 @@ __all__ = [
     "Activated",
     "Block",
     "Dense",
+    "Dropout",
     "Gated",
     "InitialWeights",
     "LayerNorm",

@@ -11,6 +11,7 @@ from typing import Any
 from gdkernels.definition.blocks.block import Block
 from gdkernels.definition.blocks.compose import Mean, Residual, Sequential
 from gdkernels.definition.blocks.dense import Activated, Dense
+from gdkernels.definition.blocks.dropout import Dropout
 from gdkernels.definition.blocks.encodings import Periodic, PiecewiseLinear
 from gdkernels.definition.blocks.gated import Gated
 from gdkernels.definition.blocks.normal import LayerNorm, Scale
@@ -22,6 +23,7 @@ __all__ = ["BY_NAME", "block_in_words", "describe_block", "functions_in", "resto
 BY_NAME: dict[str, type[Block]] = {
     "activated": Activated,
     "dense": Dense,
+    "dropout": Dropout,
     "gated": Gated,
     "layer_norm": LayerNorm,
     "mean": Mean,
