@@ -203,12 +203,41 @@ def test_parameters_are_those_of_an_estimator(tmp_path):
     model.partial_fit(X, LABELS, classes=np.unique(LABELS))
     copies = [pickle.loads(pickle.dumps(model)), copy.deepcopy(model)]
     assert not hasattr(clone(model), "parameters_")
+    assert "TanhGate" in model._repr_html_()
     probability = model.predict_proba(X)
     model.partial_fit(X, LABELS)
     for each in copies:
         np.testing.assert_array_equal(each.predict_proba(X), probability)
         each.partial_fit(X, LABELS)
         same(each, model)
+
+
+def test_what_an_older_version_pickled_has_none_of_these():
+    model = MLPClassifier((5,), max_iter=2, random_state=0).fit(X, LABELS)
+    state = pickle.loads(pickle.dumps(model)).__getstate__()
+    for name in ("network", "residual", "norm", "dropout"):
+        del state[name]
+    old = MLPClassifier.__new__(MLPClassifier)
+    old.__setstate__(state)
+    np.testing.assert_array_equal(old.predict_proba(X), model.predict_proba(X))
+    assert old.get_params() == model.get_params()
+    same(old.fit(X, LABELS), model.fit(X, LABELS))
+
+
+def test_batches_of_ones_own():
+    rows = [slice(0, 40), slice(40, 80), slice(80, 120)]
+    wanted = MLPClassifier(**SETTINGS, shuffle=False).fit(X, LABELS)
+    same(MLPClassifier(**SETTINGS, shuffle=False).fit([(X[r], LABELS[r]) for r in rows]), wanted)
+
+
+@pytest.mark.parametrize("solver", ["sgd", "lbfgs"])
+def test_weights_of_records(solver):
+    rows = np.arange(120) % 3
+    # The whole data is a batch of either.
+    model = MLPRegressor(**SETTINGS | {"solver": solver, "batch_size": 120, "shuffle": False, "alpha": 0.0})
+    weighted, several = clone(model).fit(X, NUMBERS, rows), clone(model).fit(X.repeat(rows, 0), NUMBERS.repeat(rows))
+    for name, a in several.parameters_.items():
+        np.testing.assert_allclose(weighted.parameters_[name], a, rtol=1e-6, atol=1e-9, err_msg=name)
 
 
 def test_a_search_over_networks():
