@@ -61,9 +61,10 @@ def data_stream() -> IO[str]:
 
 
 def say(text: str) -> None:
-    """Print to stdout; if its reader is gone, go on without output."""
+    """Print to stdout, at once; if its reader is gone, go on without output: what the command did, it did."""
     try:
-        print(text, flush=True)
+        print(text)
+        flush()
     except BrokenPipeError:
         stop_writing()
 
