@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import IO
+from typing import Any
 
 from gdkernels.system.printable import Printable, one_line
 
@@ -53,10 +53,10 @@ def printing() -> Iterator[None]:
         sys.stdout = before
 
 
-def data_stream() -> IO[str]:
+def data_stream() -> Any:
     """Return stdout for data: unchanged to a file or a program, with control characters spelled out on a terminal."""
     if isinstance(sys.stdout, Printable) and not sys.stdout.isatty():
-        return sys.stdout.raw  # type: ignore[no-any-return]
+        return Printable(sys.stdout.raw, spelled=False)
     return sys.stdout
 
 
