@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import IO
+from typing import Any
 
 from gdkernels.system.printable import Printable, one_line
 
@@ -53,17 +53,18 @@ def printing() -> Iterator[None]:
         sys.stdout = before
 
 
-def data_stream() -> IO[str]:
+def data_stream() -> Any:
     """Return stdout for data: unchanged to a file or a program, with control characters spelled out on a terminal."""
     if isinstance(sys.stdout, Printable) and not sys.stdout.isatty():
-        return sys.stdout.raw  # type: ignore[no-any-return]
+        return Printable(sys.stdout.raw, spelled=False)
     return sys.stdout
 
 
 def say(text: str) -> None:
-    """Print to stdout; if its reader is gone, go on without output."""
+    """Print to stdout, at once; if its reader is gone, go on without output: what the command did, it did."""
     try:
-        print(text, flush=True)
+        print(text)
+        flush()
     except BrokenPipeError:
         stop_writing()
 

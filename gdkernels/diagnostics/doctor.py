@@ -154,7 +154,11 @@ def _quota() -> float | None:
 
 
 def _space() -> Iterator[Finding]:
-    folder = tempfile.gettempdir()
+    try:
+        folder = tempfile.gettempdir()
+    except FileNotFoundError as error:
+        yield Finding("space", "problem", f"{error.strerror}: set TMPDIR to a folder that can be written")
+        return
     free = shutil.disk_usage(folder).free
     level = "note" if free < _LITTLE_SPACE else "ok"
     yield Finding("space", level, f"{free / 1e9:.1f} GB free in {folder}, where temporary files go")

@@ -20,10 +20,17 @@ def cache_folder() -> Path:
     for folder in caches:
         if os.path.isabs(folder):
             return Path(folder) / "gdkernels"
+    user = os.getuid() if hasattr(os, "getuid") else "user"
+    return _temporary_folder() / f"gdkernels-{user}"
+
+
+def _temporary_folder() -> Path:
     import tempfile  # which loads what most programs never need
 
-    user = os.getuid() if hasattr(os, "getuid") else "user"
-    return Path(tempfile.gettempdir()) / f"gdkernels-{user}"
+    try:
+        return Path(tempfile.gettempdir())
+    except FileNotFoundError:  # nothing here can be written: `unusable` says so of the folder's name
+        return Path(os.environ.get("TMPDIR") or os.sep)
 
 
 def unusable(path: Path) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from gdkernels.bench.results.model import BenchResults, BenchRow, ProcessSamples
 from gdkernels.errors import InputError
@@ -18,7 +19,10 @@ def check_samples(results: BenchResults) -> None:
     versions = results.environment.get("versions", {})
     if not isinstance(versions, dict) or not all(isinstance(v, str) or v is None for v in versions.values()):
         raise InputError("environment.versions must be an object of texts")
+    seen: dict[Any, int] = {}
     for k, row in enumerate(results.rows):
+        if (first := seen.setdefault(row.key, k)) != k:  # either could hide what the other says
+            raise InputError(f"rows[{k}] is rows[{first}] once more: {row.participant} at {row.case}, {row.stage}")
         for what in _wrong(row):
             raise InputError(f"rows[{k}]{what}")
 
