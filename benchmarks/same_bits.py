@@ -1,4 +1,4 @@
-"""Whether two checkouts train to the same bits: ``python -m benchmarks.same_bits BEFORE AFTER``.
+"""Compare the bits that two checkouts train to: ``python -m benchmarks.same_bits BEFORE AFTER``.
 
 BEFORE and AFTER are folders with a checkout each. Every one of `SETTINGS` is trained with both, in processes of their
 own with the same interpreter and the same libraries, and the SHA-256 of what comes out are compared: parameters, the

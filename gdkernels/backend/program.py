@@ -90,7 +90,7 @@ class Program:
 
     @cached_property
     def parameters(self) -> Mapping[str, Parameter]:
-        """What the block says of each of its parameters and constants, by name."""
+        """The declarations of the block's parameters and constants, by name."""
         return parameters_of(self.block, self.inputs)
 
     @cached_property
@@ -110,7 +110,7 @@ class Program:
 
     @cached_property
     def widths(self) -> tuple[int, ...]:
-        """How many numbers a record has in each matrix on the way, from the inputs to the outputs."""
+        """The numbers of a record in each matrix on the way, from the inputs to the outputs."""
         return (self.inputs, *self.block.widths(self.inputs))
 
     @property

@@ -236,7 +236,7 @@ class BoundNetwork:
 
     @property
     def parameter_count(self) -> int:
-        """How many numbers training changes."""
+        """The number of values that training changes."""
         told = self.structure.parameters
         return sum(math.prod(told[name].shape) for name in self.structure.trained)
 

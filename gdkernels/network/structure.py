@@ -116,7 +116,7 @@ class Structure:
 
     @cached_property
     def parameters(self) -> Mapping[str, Parameter]:
-        """What the block says of its parameters and constants, by name."""
+        """The declarations of the block's parameters and constants, by name."""
         return parameters_of(self.block, self.inputs)
 
     @cached_property
@@ -143,7 +143,7 @@ class Structure:
 
     @cached_property
     def sizes(self) -> tuple[int, ...]:
-        """How many numbers a record has in each matrix on the way: of a chain, the inputs and each layer's units."""
+        """The numbers of a record in each matrix on the way: of a chain, the inputs and each layer's units."""
         return (self.inputs, *self.block.widths(self.inputs))
 
     @property

@@ -1,4 +1,4 @@
-"""What need not be found out twice: small JSON files in the user's own cache folder, and in nobody else's."""
+"""Findings that are kept between processes: small JSON files in a cache folder that belongs to the user alone."""
 
 from __future__ import annotations
 

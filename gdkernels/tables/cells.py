@@ -113,7 +113,7 @@ class Cells:
 
     @property
     def characters(self) -> int:
-        """How many there are in all, about."""
+        """About how many characters there are in all."""
         return sum(map(len, self.texts))
 
     def holds_line_ends(self) -> bool:

@@ -53,7 +53,7 @@ _SWAPPED = {
 
 @dataclass
 class _Seen:
-    """How many cells follow the same formats, and the first of them."""
+    """The number of cells that follow the same formats, and the first of them."""
 
     count: int
     row: int
@@ -62,7 +62,7 @@ class _Seen:
 
 
 class Evidence:
-    """Which formats the cells of a column follow, gathered part by part.
+    """The formats that the cells of a column follow, gathered part by part.
 
     Parameters
     ----------

@@ -32,7 +32,7 @@ _EXAMPLE = re.compile(r"(?P<before>\D*?)(?P<sign>)1(?P<group>[., ']?)234(?P<deci
 
 @dataclass(frozen=True)
 class NumberFormat:
-    """How numbers are written.
+    """A way to write numbers.
 
     Attributes
     ----------
@@ -118,7 +118,7 @@ def _shape(text: str) -> str:
 
 @dataclass(frozen=True)
 class _Layout:
-    """Where the parts of a number are, which its shape tells: thousands of cells have the same.
+    """The places of a number's parts, which its shape tells: thousands of cells have the same.
 
     Attributes
     ----------

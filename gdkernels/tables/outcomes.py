@@ -109,7 +109,7 @@ class Classes:
 
 @dataclass(frozen=True)
 class Numbers:
-    """How the numbers of a regression become those that a network is trained on.
+    """The targets of a regression, and the way from their numbers to those that a network is trained on.
 
     Attributes
     ----------

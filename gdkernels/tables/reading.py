@@ -158,7 +158,7 @@ def reading_of(column: str, words: str) -> Reading:
 
 @dataclass(frozen=True)
 class Doubt:
-    """Why nobody can tell what a column means.
+    """The reason why nobody can tell what a column means.
 
     Attributes
     ----------

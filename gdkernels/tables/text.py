@@ -46,7 +46,7 @@ class TextOptions:
 
 @dataclass(frozen=True)
 class _Form:
-    """How a file is written: what divides its cells, the columns' names, and where its first record is."""
+    """The form of a text file: what divides its cells, the columns' names, and where its first record is."""
 
     delimiter: str
     names: list[str]

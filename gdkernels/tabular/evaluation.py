@@ -1,4 +1,4 @@
-"""How good predictions are: from sums that grow part by part, and keep but a sample of the records."""
+"""The evaluation of predictions: figures from sums that grow part by part, with a sample of the records."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True, eq=False)
 class Evaluation(Mapping[str, Any]):
-    """How good a model's predictions are, on records with the truth in them.
+    """The figures of a model's predictions on records with the truth in them.
 
     It can be read like a dict: ``records``, ``metrics`` and, of classes, ``classes`` and ``confusion``; of more than
     100 classes, ``confusion`` is None and ``confused`` lists the 100 pairs that are confused most often.

@@ -1,4 +1,4 @@
-"""Which rows are for the test, and which each network is trained and validated on."""
+"""The split of a table's rows: those for the test, and those that each network is trained and validated on."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class RowSplit:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many rows are for what; training and validation of the first network."""
+        """The number of rows for each purpose; training and validation of the first network."""
         train, validation = self.networks[0]
         return {"train": len(train), "validation": len(validation), "test": len(self.test)}
 

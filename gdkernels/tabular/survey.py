@@ -35,7 +35,7 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class RandomParts:
-    """Which records are for training, validation and test: each drawn by itself, by its number in the data."""
+    """A random split of records into training, validation and test: each drawn by itself, by its number in the data."""
 
     seed: int
     test: float

@@ -47,7 +47,7 @@ class Given:
 
 @dataclass(frozen=True)
 class Placed:
-    """What a fit runs on, all of one binding."""
+    """The data that a fit runs on, all of one binding."""
 
     binding: Binding
     train: Records | Windows | Batches
@@ -89,7 +89,7 @@ class Placement:
 
     @property
     def now(self) -> Placed:
-        """What was given, where the network computes now.
+        """The data, where the network computes now.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""Which networks go to the persistent kernel, and what keeps it from being used where it fails or is wrong."""
+"""The choice of the persistent kernel for narrow networks, and the checks that keep a wrong one from being used."""
 
 import logging
 import types

@@ -1,4 +1,4 @@
-"""What cannot be compiled runs as the definition, and says why; what can be follows every change of the definition."""
+"""Programs that cannot be compiled run as the definition and say why; the others follow each change of it."""
 
 import logging
 

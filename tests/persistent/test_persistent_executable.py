@@ -1,4 +1,4 @@
-"""What the narrow kernel declines, and how it is started on a GPU: by a stand-in for CuPy that takes notes."""
+"""The narrow kernel declines some programs and is started on a GPU: by a stand-in for CuPy that takes notes."""
 
 import re
 import sys

@@ -1,4 +1,4 @@
-"""Which persistent kernel fits a network and a device: the sources in the order in which they are tried."""
+"""The search for a persistent kernel that fits a network and a device: the sources in the order of trying."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ class Comparison:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many rows got each verdict."""
+        """The number of rows with each verdict."""
         counted = Counter(compared.verdict.verdict for compared in self.rows)
         return {name: counted[name] for name in VERDICTS}
 

@@ -1,4 +1,4 @@
-"""Whether results can have been measured: their types do not tell."""
+"""Checks that results can have been measured, which their types do not tell."""
 
 from __future__ import annotations
 
