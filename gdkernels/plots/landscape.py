@@ -23,7 +23,7 @@ from gdkernels.models.network import Network
 from gdkernels.network import BoundNetwork
 from gdkernels.training.history import Epoch
 
-__all__ = ["Landscape", "Parameter", "Path"]
+__all__ = ["Landscape", "Path", "SingleParameter"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -31,7 +31,7 @@ _SPELLING = re.compile(r"(?:W(?P<W>\d+)\[(?P<i>\d+), ?(?P<j>\d+)\]|b(?P<b>\d+)\[
 
 
 @dataclass(frozen=True)
-class Parameter:
+class SingleParameter:
     """One weight or bias of a network, by the names of the model file: "W0[1,2]", "b0[2]".
 
     Attributes
@@ -46,7 +46,7 @@ class Parameter:
     index: tuple[int, ...]
 
     @classmethod
-    def of(cls, spelling: str) -> Parameter:
+    def of(cls, spelling: str) -> SingleParameter:
         """Return the parameter that is spelled so.
 
         Raises
@@ -124,7 +124,7 @@ class Path:
     def __len__(self) -> int:
         return len(self.points)
 
-    def along(self, *parameters: Parameter) -> Floats:
+    def along(self, *parameters: SingleParameter) -> Floats:
         """Return the values of some parameters [points, parameters]."""
         return np.array([[p.read(point) for p in parameters] for point in self.points])
 
@@ -185,7 +185,7 @@ class Landscape:
         with np.errstate(all="ignore"):
             return gradient(program.block, arrays, self._x, self._y, **settings)[1]
 
-    def errors(self, parameters: Sequence[Parameter], values: Floats, *, at: Layers | None = None) -> Floats:
+    def errors(self, parameters: Sequence[SingleParameter], values: Floats, *, at: Layers | None = None) -> Floats:
         """Return the errors [...] where `parameters` have the `values` [..., parameters].
 
         Parameters
@@ -196,12 +196,12 @@ class Landscape:
         found = [self.error(moved) for moved in self._moved(parameters, values, at)]
         return np.array(found).reshape(values.shape[:-1])
 
-    def slopes(self, parameters: Sequence[Parameter], values: Floats, *, at: Layers | None = None) -> Floats:
+    def slopes(self, parameters: Sequence[SingleParameter], values: Floats, *, at: Layers | None = None) -> Floats:
         """Return the slopes ∂E/∂parameter [..., parameters] where `parameters` have the `values` [..., parameters]."""
         gradients = [self.gradient(moved) for moved in self._moved(parameters, values, at)]
         return np.array([[p.read(g) for p in parameters] for g in gradients]).reshape(values.shape)
 
-    def _moved(self, parameters: Sequence[Parameter], values: Floats, at: Layers | None) -> Any:
+    def _moved(self, parameters: Sequence[SingleParameter], values: Floats, at: Layers | None) -> Any:
         """Yield the parameters of the network at each of the `values`; each is valid until the next."""
         layers = _doubles(self.here if at is None else at)
         for parameter in parameters:

@@ -15,7 +15,8 @@ from gdkernels.files.arrays import Rows, members_of, rows_of
 from gdkernels.system import memory
 from gdkernels.system.memory import gigabytes
 from gdkernels.tables.cells import Cells
-from gdkernels.tables.table import Column, Floats, Text, UnreadTable
+from gdkernels.tables.column_data import Column, Floats, Text
+from gdkernels.tables.table import UnreadTable
 
 __all__ = ["read_npy", "read_npz"]
 

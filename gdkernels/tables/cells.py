@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Block", "Cells", "Distinct"]
+__all__ = ["CellBlock", "Cells", "Distinct"]
 
 Rows = npt.NDArray[Any] | slice
 
@@ -34,7 +34,7 @@ class Distinct:
     places: npt.NDArray[np.int32]
 
 
-class Block:
+class CellBlock:
     """Some thousand cells of a column.
 
     Attributes
@@ -128,14 +128,14 @@ class Cells:
         """Return so many cells that `texts` hold, each of them some with NUL between."""
         return cls([_BETWEEN.join(texts)], [count], delimiter)
 
-    def blocks(self) -> Iterator[Block]:
+    def blocks(self) -> Iterator[CellBlock]:
         """Yield the cells, some thousands at a time."""
         if self.rows is not None:
             if cells := self.tolist():
-                yield Block(_BETWEEN.join(cells), len(cells))
+                yield CellBlock(_BETWEEN.join(cells), len(cells))
             return
         for text, count in zip(self.texts, self.counts, strict=True):
-            yield Block(text, count)
+            yield CellBlock(text, count)
 
     def tolist(self) -> list[str]:
         """Return all the cells."""

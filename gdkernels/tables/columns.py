@@ -26,11 +26,12 @@ from gdkernels.tables.checked import (
     numbers_of,
     split,
 )
+from gdkernels.tables.column_data import Column, Floats, Text, number_text
 from gdkernels.tables.dates import is_clock
 from gdkernels.tables.meaning import read_as
 from gdkernels.tables.reading import MISSING, NUMBER, TEXT, Reading, date_reading
 from gdkernels.tables.scaling import median, skewness
-from gdkernels.tables.table import Column, Floats, Table, Text, number_text
+from gdkernels.tables.table import Table
 
 __all__ = [
     "FIRST_NUMBERS",

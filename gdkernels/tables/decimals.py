@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from gdkernels.tables.table import Floats
+from gdkernels.tables.column_data import Floats
 
 __all__ = ["Decimals", "decimals"]
 

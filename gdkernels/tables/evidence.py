@@ -10,7 +10,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from gdkernels.tables.cells import Block
+from gdkernels.tables.cells import CellBlock
+from gdkernels.tables.column_data import Floats
 from gdkernels.tables.dates import ISO, patterns_of
 from gdkernels.tables.numbers import PLAIN, NumberFormat, is_code, number_formats_of
 from gdkernels.tables.plain import PlainNumbers, plain_numbers
@@ -26,7 +27,6 @@ from gdkernels.tables.reading import (
     number_reading,
     with_gaps,
 )
-from gdkernels.tables.table import Floats
 
 __all__ = ["MOSTLY", "Evidence"]
 
@@ -81,7 +81,7 @@ class Evidence:
         self._truths: set[str] | None = set()  # how "true" and "false" are spelled, None where there is other text
         self._any = False
 
-    def add(self, block: Block, first: int = 0) -> Floats | None:
+    def add(self, block: CellBlock, first: int = 0) -> Floats | None:
         """Add cells, and return them as numbers where all are plain ones.
 
         Parameters
@@ -125,7 +125,7 @@ class Evidence:
                 self._codes = seen
         return None
 
-    def _add_plain(self, block: Block, plain: PlainNumbers, first: int) -> bool:
+    def _add_plain(self, block: CellBlock, plain: PlainNumbers, first: int) -> bool:
         """Add cells that are plain numbers; return False where a closer look is needed."""
         present = ~np.isnan(plain.values)
         count = int(np.count_nonzero(present))

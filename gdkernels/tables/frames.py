@@ -24,9 +24,10 @@ import numpy.typing as npt
 from gdkernels.errors import InputError
 from gdkernels.system.libraries import is_missing, lack_of
 from gdkernels.tables.cells import Cells
+from gdkernels.tables.column_data import Column, Text
 from gdkernels.tables.reading import BOOLEAN, Finding
 from gdkernels.tables.streams import INSTALL
-from gdkernels.tables.table import Column, Text, UnreadTable
+from gdkernels.tables.table import UnreadTable
 from gdkernels.tables.values import whole_column
 
 __all__ = ["ARROW", "PARQUET", "command", "polars", "read_frame"]

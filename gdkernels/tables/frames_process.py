@@ -26,8 +26,9 @@ import polars as pl
 from gdkernels.errors import InputError
 from gdkernels.system import memory
 from gdkernels.tables.cells import Cells
+from gdkernels.tables.column_data import Column, NumberColumn, Text
 from gdkernels.tables.polars_columns import raw_polars_column
-from gdkernels.tables.table import Column, NumberColumn, Text, UnreadTable
+from gdkernels.tables.table import UnreadTable
 
 __all__ = ["main"]
 

@@ -8,8 +8,9 @@ import numpy as np
 
 from gdkernels.errors import InputError
 from gdkernels.tables.cells import Cells
+from gdkernels.tables.column_data import Column, NumberColumn, Text, finding_of
 from gdkernels.tables.meaning import column_of, labels_of, settled
-from gdkernels.tables.table import Column, NumberColumn, Table, Text, UnreadTable, finding_of
+from gdkernels.tables.table import Table, UnreadTable
 
 __all__ = ["joined", "settled_table"]
 

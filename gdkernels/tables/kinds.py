@@ -11,23 +11,13 @@ import numpy as np
 from gdkernels.errors import InputError, keyword
 from gdkernels.tables.cells import Cells
 from gdkernels.tables.checked import as_labels, numbers_of
+from gdkernels.tables.column_data import Column, Floats, NumberColumn, Rows, Text, finding_of, number_text, taken
 from gdkernels.tables.columns import Category, Date, Dropped, Kind, Number
 from gdkernels.tables.dates import BARE, moment_of
 from gdkernels.tables.meaning import read_as, with_missing
 from gdkernels.tables.reading import NUMBER, Finding, Reading, date_reading, reading_of, with_gaps
 from gdkernels.tables.scaling import count_distinct
-from gdkernels.tables.table import (
-    Column,
-    Floats,
-    NumberColumn,
-    Rows,
-    Table,
-    Text,
-    finding_of,
-    no_column,
-    number_text,
-    taken,
-)
+from gdkernels.tables.table import Table, no_column
 
 __all__ = ["Choices", "are_bare_dates", "are_whole", "choose", "refuse_doubts", "reread"]
 

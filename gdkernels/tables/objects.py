@@ -14,8 +14,9 @@ import numpy as np
 
 from gdkernels.errors import InputError
 from gdkernels.system.loaded import is_of as _is
+from gdkernels.tables.column_data import Column, NumberColumn, Text
 from gdkernels.tables.meaning import labels_of
-from gdkernels.tables.table import Column, NumberColumn, Table, Text
+from gdkernels.tables.table import Table
 from gdkernels.tables.values import plain_column, whole_column
 
 __all__ = ["SOURCE", "own_labels", "paths_of", "table_of", "target_cells", "with_target"]

@@ -12,11 +12,12 @@ import numpy.typing as npt
 from gdkernels.errors import InputError, keyword
 from gdkernels.files.schema import require_fields
 from gdkernels.tables.checked import label_of, numbers_of
+from gdkernels.tables.column_data import Column, Floats, Rows, finding_of, number_or_nan, number_text
 from gdkernels.tables.columns import FIRST_NUMBERS
 from gdkernels.tables.meaning import labels_of, read_as
 from gdkernels.tables.reading import NUMBER, TEXT, Reading
 from gdkernels.tables.scaling import Scaling, skewness
-from gdkernels.tables.table import Column, Floats, Rows, Table, finding_of, number_or_nan, number_text
+from gdkernels.tables.table import Table
 
 __all__ = ["Classes", "Numbers", "labels"]
 

@@ -9,8 +9,8 @@ import polars as pl
 
 from gdkernels.errors import InputError
 from gdkernels.tables.cells import Cells
+from gdkernels.tables.column_data import Column
 from gdkernels.tables.meaning import settled
-from gdkernels.tables.table import Column
 from gdkernels.tables.values import boolean_values, whole_column
 
 __all__ = ["polars_column", "raw_polars_column"]

@@ -12,6 +12,7 @@ from gdkernels.system.progress import RecordCount
 from gdkernels.tables.arrays import read_npy, read_npz
 from gdkernels.tables.builtin import BUILT_IN, read_built_in
 from gdkernels.tables.cells import Cells
+from gdkernels.tables.column_data import Column, finding_of
 from gdkernels.tables.evidence import Evidence
 from gdkernels.tables.frames import ARROW, PARQUET, read_frame
 from gdkernels.tables.joining import joined, settled_table
@@ -19,7 +20,7 @@ from gdkernels.tables.meaning import column_of, read_as
 from gdkernels.tables.objects import SOURCE, paths_of, table_of
 from gdkernels.tables.reading import TEXT, Finding
 from gdkernels.tables.refused import refuse_other_kinds
-from gdkernels.tables.table import Column, Table, UnreadTable, finding_of
+from gdkernels.tables.table import Table, UnreadTable
 from gdkernels.tables.text import TextOptions, read_text
 
 __all__ = ["Data", "Paths", "findings_in", "parts", "read", "source_of"]

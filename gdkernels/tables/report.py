@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 
 from gdkernels.tables.checked import label_of
+from gdkernels.tables.column_data import Column, Text, finding_of, numbers_in
 from gdkernels.tables.columns import Kind
 from gdkernels.tables.kinds import Choices, choose
-from gdkernels.tables.preparation import Preparation, gaps_of
+from gdkernels.tables.preparation import Preparation
 from gdkernels.tables.scaling import count_distinct
-from gdkernels.tables.table import Column, Table, Text, finding_of, listed, numbers_in
+from gdkernels.tables.table import Table, listed
+from gdkernels.tables.target_columns import gaps_of
 
 __all__ = ["column_reports", "columns_line", "describe_target", "example"]
 

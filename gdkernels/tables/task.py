@@ -6,7 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.errors import InputError
-from gdkernels.tables.table import Table, Text, numbers_in
+from gdkernels.tables.column_data import Text, numbers_in
+from gdkernels.tables.table import Table
 
 __all__ = ["TASKS", "folds", "split", "task_of"]
 

@@ -13,13 +13,13 @@ from gdkernels.errors import keyword
 from gdkernels.randomness import generator
 from gdkernels.system.progress import RecordCount
 from gdkernels.tables import Preparation, Table, parts
+from gdkernels.tables.column_data import Floats, Text, numbers_in
 from gdkernels.tables.joining import joined
 from gdkernels.tables.kinds import are_whole, reread
-from gdkernels.tables.preparation import gaps_of, with_targets
 from gdkernels.tables.read import Data, source_of
 from gdkernels.tables.report import column_reports, columns_line, describe_target, example
 from gdkernels.tables.sample import Sample
-from gdkernels.tables.table import Floats, Text, numbers_in
+from gdkernels.tables.target_columns import gaps_of, with_targets
 from gdkernels.tabular.out_of_core import checked_findings, records_at_once, sample_size, width_of
 from gdkernels.tabular.settings import TabularSettings
 

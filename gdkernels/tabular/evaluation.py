@@ -16,9 +16,9 @@ from gdkernels.metrics.streaming import ClassSums, Sums
 from gdkernels.randomness import generator
 from gdkernels.system.progress import RecordCount
 from gdkernels.tables import Preparation, parts
-from gdkernels.tables.preparation import checked_targets, complete
 from gdkernels.tables.read import Data, source_of
 from gdkernels.tables.sample import Sample
+from gdkernels.tables.target_columns import checked_targets, complete
 from gdkernels.tables.text import TextOptions
 from gdkernels.tabular.prediction import Prediction, PreparedNetwork
 

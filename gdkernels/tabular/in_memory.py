@@ -12,7 +12,7 @@ from gdkernels.system.profiling import phase
 from gdkernels.tables import Preparation, Table
 from gdkernels.tables.kinds import reread
 from gdkernels.tables.outcomes import labels
-from gdkernels.tables.preparation import checked_targets, with_targets
+from gdkernels.tables.target_columns import checked_targets, with_targets
 from gdkernels.tabular import defaults
 from gdkernels.tabular.cross_validation import cross_validated
 from gdkernels.tabular.evaluation import EvaluationInParts

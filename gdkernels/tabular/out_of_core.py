@@ -23,10 +23,10 @@ from gdkernels.system.profiling import phase
 from gdkernels.tables import Preparation, Table, parts
 from gdkernels.tables.kinds import refuse_doubts
 from gdkernels.tables.objects import paths_of
-from gdkernels.tables.preparation import checked_targets
 from gdkernels.tables.read import Data, findings_in, source_of
 from gdkernels.tables.reading import NUMBER, Finding
 from gdkernels.tables.table import no_column
+from gdkernels.tables.target_columns import checked_targets
 from gdkernels.tabular import defaults
 from gdkernels.tabular.conversion import PreparedFiles, converted
 from gdkernels.tabular.evaluation import Evaluation, EvaluationInParts

@@ -12,13 +12,14 @@ import numpy.typing as npt
 from gdkernels.errors import InputError
 from gdkernels.randomness import generator
 from gdkernels.system.progress import RecordCount
+from gdkernels.tables.column_data import Text, numbers_in
 from gdkernels.tables.joining import joined
 from gdkernels.tables.outcomes import labels
-from gdkernels.tables.preparation import checked_targets, gaps_of
 from gdkernels.tables.read import Data, parts
 from gdkernels.tables.reading import Finding
 from gdkernels.tables.sample import Sample
-from gdkernels.tables.table import Table, Text, numbers_in
+from gdkernels.tables.table import Table
+from gdkernels.tables.target_columns import checked_targets, gaps_of
 from gdkernels.tables.text import TextOptions
 
 __all__ = ["PARTS", "TRAIN", "RandomParts", "TableSurvey", "numbered", "survey"]

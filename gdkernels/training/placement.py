@@ -24,13 +24,13 @@ from gdkernels.training.epoch_runner import EpochRunner
 from gdkernels.training.evaluator import Evaluator
 from gdkernels.training.history import History
 
-__all__ = ["Given", "Placed", "Placement"]
+__all__ = ["FitData", "Placed", "Placement"]
 
 _log = logging.getLogger("gdkernels")
 
 
 @dataclass(frozen=True)
-class Given:
+class FitData:
     """The data of a fit, as the user gave them; `batches` where they are a source of those."""
 
     X: Any
@@ -77,7 +77,7 @@ class Placement:
     def __init__(
         self,
         runner: EpochRunner,
-        given: Given,
+        given: FitData,
         metrics: dict[str, Metric],
         workload: Callable[[int], Workload],
         planned: Plan | None,

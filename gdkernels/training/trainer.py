@@ -22,7 +22,7 @@ from gdkernels.training.checkpointing import Cadence, Checkpointer, Run
 from gdkernels.training.epoch_runner import EpochRunner, Order, Pace
 from gdkernels.training.fit import Callback, Fit
 from gdkernels.training.history import History
-from gdkernels.training.placement import Given, Placement
+from gdkernels.training.placement import FitData, Placement
 from gdkernels.training.progress import Progress
 from gdkernels.training.settings import FitSettings, Settings
 
@@ -140,7 +140,7 @@ class Trainer:
         """
         batches = self._batches(X, Y, 1)
         weighted = _weighted(X if batches is None else batches, sample_weight)
-        network, given = self.mlp.network, Given(X, Y, sample_weight, None, batches)
+        network, given = self.mlp.network, FitData(X, Y, sample_weight, None, batches)
 
         def run(_: Binding) -> float:
             with network.naming(*given.first):
@@ -254,7 +254,7 @@ class Trainer:
             if checkpoint is not None:
                 checkpointer = stack.enter_context(Checkpointer(checkpoint, cadence, keep, resume=resume))
             planned = None if checkpointer is None else checkpointer.plan
-            given = Given(X, Y, sample_weight, validation, batches)
+            given = FitData(X, Y, sample_weight, validation, batches)
             placement = Placement(runner, given, asked.metrics, workload, planned, stack)
             now = placement.now
             history = History(now.executable.plan, now.executable.origin, now.binding.reason)
