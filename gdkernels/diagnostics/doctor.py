@@ -13,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 
 from gdkernels.diagnostics import inventory
-from gdkernels.dispatch import registry
+from gdkernels.dispatch import choosing
 from gdkernels.errors import GdkernelsError
 from gdkernels.system.cache_contents import read_cache
 from gdkernels.system.cache_folder import cache_folder, unusable
@@ -88,7 +88,7 @@ def _versions() -> Iterator[Diagnosis]:
 def _choice() -> Iterator[Diagnosis]:
     """Say which backend and device are the default."""
     try:
-        choice, warnings = registry.decide()
+        choice, warnings = choosing.decide()
     except GdkernelsError as error:
         yield Diagnosis("default", "problem", str(error))
         return

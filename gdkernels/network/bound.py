@@ -20,7 +20,7 @@ from gdkernels.data.validation import RecordSpec, place_inputs
 from gdkernels.definition.losses import Loss
 from gdkernels.definition.network import Arrays
 from gdkernels.definition.objective import Objective, checked_reduction
-from gdkernels.dispatch import registry
+from gdkernels.dispatch import choosing
 from gdkernels.dispatch.binding import Binding, located
 from gdkernels.dispatch.workload import Workload
 from gdkernels.errors import BackendError, InputError, unknown_name
@@ -81,7 +81,7 @@ class BoundNetwork:
         self._executables: dict[Program, Executable] = {}
         self._places = Places(backend, device)
         if backend != "auto" or device is not None:  # a place that the user named fails before loading data
-            registry.choose(backend, device, precision or "float32")
+            choosing.choose(backend, device, precision or "float32")
         structure.check_memory()
         self.parameters: dict[str, Any] = structure.initial_parameters(self.seed)
 
@@ -123,7 +123,7 @@ class BoundNetwork:
         wanted: str | Backend = "auto" if backend is None else backend
         if backend is None and self.binding is not None and device in self.binding.backend.devices():
             wanted = self.binding.backend
-        choice = registry.choose(wanted, device, self.precision or "float32")
+        choice = choosing.choose(wanted, device, self.precision or "float32")
         self._backend, self._places = choice.backend, self._places.named(choice.backend, choice.device)
         if self.binding is not None:
             self._rebind(Binding(choice.backend, choice.device, self.binding.precision, choice.reason))

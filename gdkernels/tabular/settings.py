@@ -11,7 +11,7 @@ from gdkernels.backend import Backend
 from gdkernels.definition import optimizers
 from gdkernels.definition.naming import describe, resolve
 from gdkernels.definition.optimizers import Optimizer
-from gdkernels.dispatch import registry
+from gdkernels.dispatch import choosing
 from gdkernels.errors import InputError, keyword, unknown_name
 from gdkernels.system.memory import parse_bytes
 from gdkernels.system.ranges import POSITIVE, SHARE, NumberRange, at_least, whole
@@ -174,7 +174,7 @@ class TabularSettings:
         BackendError, InputError
             Where they cannot, or are not known.
         """
-        registry.choose(self.backend, self.device, self.precision)
+        choosing.choose(self.backend, self.device, self.precision)
 
     @property
     def loss_name(self) -> str | None:

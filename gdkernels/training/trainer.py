@@ -112,7 +112,7 @@ class Trainer:
     def workload(
         self, records: int, epochs: int = 1, *, gradient_norm: bool = False, weighted: bool = False
     ) -> Workload:
-        """Return the workload of training on so many records, by which `gdkernels.dispatch.registry.decide` chooses."""
+        """Return the workload of training on so many records, by which `gdkernels.dispatch.choosing.decide` chooses."""
         return self.runner.workload(records, epochs, gradient_norm=gradient_norm, weighted=weighted)
 
     def epoch(self, X: Any, Y: Any = None, *, sample_weight: Any = None) -> float:

@@ -9,7 +9,7 @@ from training import data, fit, told, trainer
 
 import gdkernels as gd
 from gdkernels.backend import Plan, State
-from gdkernels.dispatch import registry
+from gdkernels.dispatch import choosing
 from gdkernels.files import read_model, write_model
 from gdkernels.training.checkpointing import Run
 from gdkernels.training.checkpointing.checkpointer import Checkpointer
@@ -173,12 +173,12 @@ def test_where_nobody_names_a_place_that_of_the_checkpoint_is_taken(tmp_path, mo
     expected = told(made := trainer(backend), fit(made, tmp_path / "whole", epochs=4))
     stopped(tmp_path / "c", backend)
     other = "numba" if backend == "numpy" else "numpy"
-    real = registry.decide
+    real = choosing.decide
 
     def decide(name="auto", *more):
         return real(other if name == "auto" else name, *more)
 
-    monkeypatch.setattr(registry, "decide", decide)
+    monkeypatch.setattr(choosing, "decide", decide)
     assert fit(trainer("auto"), epochs=1).backend == other
     history = fit(made := trainer("auto"), tmp_path / "c", epochs=4)
     assert (history.backend, history.reason) == (backend, "where the checkpoint was written")
