@@ -113,7 +113,7 @@ class Program:
         """The numbers of a record in each matrix on the way, from the inputs to the outputs."""
         return (self.inputs, *self.block.widths(self.inputs))
 
-    @property
+    @cached_property
     def slots(self) -> int:
         """The number of arrays that the optimizer carries for each parameter."""
         return 0 if self.optimizer is None else self.optimizer.slots

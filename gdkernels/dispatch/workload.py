@@ -51,7 +51,7 @@ class Workload:
     records: int
     epochs: int = 1
 
-    @cached_property
+    @property
     def batch(self) -> int:
         """Records in a full batch, and no more than there are."""
         return min(self.batch_size, self.records)

@@ -21,7 +21,7 @@ from gdkernels.definition.losses import Loss
 from gdkernels.definition.network import Arrays
 from gdkernels.definition.objective import Objective, checked_reduction
 from gdkernels.dispatch import choosing
-from gdkernels.dispatch.binding import Binding, located
+from gdkernels.dispatch.binding import Binding
 from gdkernels.dispatch.workload import Workload
 from gdkernels.errors import BackendError, InputError, unknown_name
 from gdkernels.network.places import Places
@@ -189,7 +189,7 @@ class BoundNetwork:
         return (workload or self._prediction)(records) if records else None
 
     def _prediction(self, records: int) -> Workload:
-        return self.structure.workload(self.structure.program(), records, records)
+        return Workload(self.structure.program(), records, records)
 
     def _rebind(self, binding: Binding) -> None:
         old = self.binding
@@ -311,7 +311,7 @@ class BoundNetwork:
         return self._executables[program]
 
     def __str__(self) -> str:
-        where = located(self.binding) if self.binding is not None else f"backend {self.backend}, not yet bound"
+        where = self.binding if self.binding is not None else f"backend {self.backend}, not yet bound"
         return f"{self.structure}, {self.parameter_count:,} parameters, {where}"
 
 

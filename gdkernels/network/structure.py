@@ -24,7 +24,6 @@ from gdkernels.definition.network import Arrays
 from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import Optimizer
 from gdkernels.dispatch.footprint import check_initial
-from gdkernels.dispatch.workload import Workload
 from gdkernels.errors import InputError, unknown_name
 from gdkernels.system.cached_property import cached_property
 
@@ -193,10 +192,6 @@ class Structure:
         trains = optimizer is not None
         block = self.block if raw else self.whole
         return Program(block, self.inputs, objective if trains else None, optimizer, gradient_norm, weighted)
-
-    def workload(self, program: Program, batch_size: int, records: int, epochs: int = 1) -> Workload:
-        """Return the workload of running a program of this structure on so many records."""
-        return Workload(program, batch_size, records, epochs)
 
     # ---- parameters
 

@@ -13,7 +13,7 @@ from gdkernels.data.stored import Stored
 from gdkernels.definition.losses import Loss
 from gdkernels.definition.optimizers import Optimizer
 from gdkernels.definition.schedules import ScheduleFunction
-from gdkernels.dispatch.binding import Binding, located
+from gdkernels.dispatch.binding import Binding
 from gdkernels.dispatch.workload import Workload
 from gdkernels.errors import InputError
 from gdkernels.metrics import Metric
@@ -265,8 +265,7 @@ class Trainer:
                 fit.resume()
             self._fit_began = run.began
             fit.until_stopped(callbacks, stack.enter_context(Progress(asked.epochs, progress)))
-            where = located(placement.now.binding)
-            _log.info("trained %d epochs on %s (%s)", len(history.epochs), where, history.origin)
+            _log.info("trained %d epochs on %s (%s)", len(history.epochs), placement.now.binding, history.origin)
             return history
 
     @staticmethod

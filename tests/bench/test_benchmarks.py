@@ -33,6 +33,13 @@ def test_every_module_imports_without_the_libraries_that_it_compares():
     assert len(MODULES) > 15
 
 
+def test_a_bound_fit_changes_rooms_rarely():
+    """In the first arrangement of rooms it was 122 times."""
+    command = [sys.executable, "-m", "benchmarks.room_changes"]
+    done = subprocess.run(command, env=os.environ | checkout.environment(), capture_output=True, text=True, check=True)
+    assert 10 < int(done.stdout.split()[0]) < 40, done.stdout
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_it_is_a_command_from_any_folder(name, tmp_path):
     command = [sys.executable, "-m", f"benchmarks.{name}", "--help"]
