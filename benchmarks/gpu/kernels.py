@@ -127,7 +127,7 @@ def _texts(capability: int) -> Iterator[tuple[str, str, int, str | None] | tuple
     for name, (program, precision) in _NARROW.items():
         title = f"persistent: {name}, {precision}"
         try:
-            source = next(sources_of(program, program.widths, precision, ARCHITECTURES[capability]))
+            source = next(sources_of(program, precision, ARCHITECTURES[capability]))
         except ScheduleError as error:
             yield title, str(error)
             continue

@@ -59,7 +59,7 @@ def test_what_fits_on_a_hopper(run_program, widths, precision):
 )
 def test_gradients_leave_the_registers_where_there_are_too_few(run_program, widths, precision, choices, parked):
     tasks = tasks_of(varied(run_program, widths=widths))
-    source = next(fitting(*tasks, widths, precision, HOPPER.shared_bytes, choices))
+    source = next(fitting(*tasks, precision, HOPPER.shared_bytes, choices))
     assert source.spilled_gradients == parked
     assert source.step.sums_per_thread <= most_sums(FORMATS[precision], source.warps)
     slots = {k: g.split.slots for k, g in source.step.gradient_of.items()}
@@ -71,7 +71,7 @@ def test_gradients_leave_the_registers_where_there_are_too_few(run_program, widt
 def test_a_plan_that_keeps_too_much_in_registers_is_declined():
     tasks = tasks_of(program(*[relu] * 7, widths=(64,) * 9))
     with pytest.raises(ScheduleError, match="with 8 warps its gradients take 128 registers of a thread, at most 112"):
-        next(fitting(*tasks, (64,) * 9, "bfloat16", HOPPER.shared_bytes, {"parked": 0}))
+        next(fitting(*tasks, "bfloat16", HOPPER.shared_bytes, {"parked": 0}))
 
 
 def test_an_older_gpu_has_less_room():
@@ -182,10 +182,10 @@ def test_ctas_that_wait_for_one_that_never_comes_give_up(folder):
 
 def test_under_a_sanitizer_they_wait_for_ever(monkeypatch):
     tasks = tasks_of(program(relu, widths=(5, 7, 3)))
-    usual = next(fitting(*tasks, (5, 7, 3), "bfloat16", HOPPER.shared_bytes, {})).text
+    usual = next(fitting(*tasks, "bfloat16", HOPPER.shared_bytes, {})).text
     assert "BARRIER_NANOSECONDS = 5000000000ull" in usual
     monkeypatch.setenv("GDKERNELS_PATIENT_BARRIERS", "1")
-    assert "BARRIER_NANOSECONDS = 0ull" in next(fitting(*tasks, (5, 7, 3), "bfloat16", HOPPER.shared_bytes, {})).text
+    assert "BARRIER_NANOSECONDS = 0ull" in next(fitting(*tasks, "bfloat16", HOPPER.shared_bytes, {})).text
 
 
 def test_a_barrier_that_two_launches_share_is_caught(folder, monkeypatch):
