@@ -42,6 +42,7 @@ from gdkernels.tabular.prediction import PreparedNetwork
 from gdkernels.tabular.results import TabularResult
 from gdkernels.tabular.settings import TabularSettings
 from gdkernels.tabular.survey import PARTS, RandomParts, TableSurvey, survey
+from gdkernels.tabular.table_parts import TableParts
 from gdkernels.tabular.targets import check_range, network_targets, task_and_loss, truth_of
 
 __all__ = ["checked_findings", "fit_out_of_core", "memory_for", "records_at_once", "sample_size", "width_of"]
@@ -142,7 +143,6 @@ def fit_out_of_core(settings: TabularSettings, data: Data, allowed: int) -> Tabu
             f"{keyword('average')} is for tables that fit into memory; leave it out, or allow more by "
             f"{keyword('memory')}"
         )
-    options = settings.options
     columns = width_of(settings, data)
     records = records_at_once(columns, allowed)
     with phase("reading"):
@@ -150,15 +150,11 @@ def fit_out_of_core(settings: TabularSettings, data: Data, allowed: int) -> Tabu
     share = defaults.VALIDATION if settings.validation is None else settings.validation
     draw = RandomParts(settings.seed, settings.test, share)
     most = sample_size(columns, allowed)
-    reading: dict[str, Any] = {
-        "drop_missing": settings.drop_missing,
-        "records": records,
-        "findings": findings,
-        "options": options,
-        "progress": settings.progress,
-    }
+    whole = TableParts(
+        data, settings.target, records, settings.drop_missing, findings, settings.options, settings.progress
+    )
     with phase("surveying"):
-        found = survey(data, settings.target, settings.task_said, draw, most=most, **reading)
+        found = survey(whole, settings.task_said, draw, most=most)
     targets = checked_targets(found.sample, settings.target, settings.task_said)
     task, loss = task_and_loss(settings, found.sample, targets)
     preparation = _preparation(settings, found, targets, task, loss)
@@ -177,7 +173,7 @@ def fit_out_of_core(settings: TabularSettings, data: Data, allowed: int) -> Tabu
         return kept | {"truth": truth_of(preparation, part, y)}
 
     record_bytes = dtype.itemsize * (len(preparation.features) + outputs) + 8 * len(targets)
-    with converted(data, settings.target, found, draw, prepare, record_bytes, **reading) as files:
+    with converted(whole, found, draw, prepare, record_bytes) as files:
         network = network_arguments(settings, task, loss, counts["train"], len(preparation.features), outputs)
         trainer = trainer_arguments(settings, loss, counts["train"])
         run = run_arguments(settings, counts["train"], counts["validation"])
