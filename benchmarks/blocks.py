@@ -141,17 +141,17 @@ def measure(seconds: float) -> list[dict[str, Any]]:
     for name, (block, plain, inputs, batch) in _networks().items():
         records = 8 * batch if batch >= 1024 else 16384
         ours = Ours(block, inputs, batch, records)
-        contenders: dict[str, Any] = {"ours": ours, "ours, plain": Ours(plain, inputs, batch, records)}
+        participants: dict[str, Any] = {"ours": ours, "ours, plain": Ours(plain, inputs, batch, records)}
         try:
-            contenders["jax"] = Jax(ours)
+            participants["jax"] = Jax(ours)
         except ImportError as error:
             print(f"without jax: {error}")
-        errors = {who: off(c if isinstance(c, Ours) else ours, c.train) for who, c in contenders.items()}
-        for contender in contenders.values():
-            contender.restart()
-            contender.epoch()
+        errors = {who: off(p if isinstance(p, Ours) else ours, p.train) for who, p in participants.items()}
+        for participant in participants.values():
+            participant.restart()
+            participant.epoch()
         times = interleave(
-            {who: c.epoch for who, c in contenders.items()},
+            {who: p.epoch for who, p in participants.items()},
             SamplingLimit(0.01, seconds),
             library=lambda who: who == "jax",
         )
@@ -160,7 +160,7 @@ def measure(seconds: float) -> list[dict[str, Any]]:
             who: float(np.median(np.asarray(times[who]) / np.asarray(times["ours"]))) for who in times if who != "ours"
         }
         bounds = {who: interval(np.asarray(times[who]) / np.asarray(times["ours"])) for who in ratios}
-        work = {who: flops(c.program if isinstance(c, Ours) else ours.program) for who, c in contenders.items()}
+        work = {who: flops(p.program if isinstance(p, Ours) else ours.program) for who, p in participants.items()}
         rows.append(
             {"network": name, "records/s": rates, "ratio": ratios, "95 %": bounds, "error": errors, "flops": work}
         )

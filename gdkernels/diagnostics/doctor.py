@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.version import InvalidVersion, Version
 
 from gdkernels.diagnostics import inventory
 from gdkernels.dispatch import choosing
@@ -62,20 +64,19 @@ def _machine() -> Iterator[Diagnosis]:
 def _versions() -> Iterator[Diagnosis]:
     """Compare the installed versions with those that this version of gdkernels requires."""
     yield Diagnosis("gdkernels", "ok", metadata.version("gdkernels"))
+    extras = ("", *(metadata.metadata("gdkernels").get_all("Provides-Extra") or ()))
     installed: dict[str, str] = {}
-    for wish in metadata.requires("gdkernels") or ():
-        found = re.match(r"([A-Za-z0-9_.-]+)(?:\[[^]]*\])?(?:>=([0-9.]+))?", wish)
-        if found is None or found[1] == "gdkernels":
+    for wish in map(Requirement, metadata.requires("gdkernels") or ()):
+        applies = [extra for extra in extras if wish.marker is None or wish.marker.evaluate({"extra": extra})]
+        if wish.name == "gdkernels" or not applies:
             continue
-        name, least, extra = found[1], found[2] or "0", "extra ==" in wish
-        try:
-            installed[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            if not extra:
-                yield Diagnosis(name, "problem", f"is not installed: pip install '{name}>={least}'")
-            continue
-        if _numbers(installed[name]) < _numbers(least):
-            yield Diagnosis(name, "problem", f"{installed[name]} is too old: pip install --upgrade '{name}>={least}'")
+        version, needed = _version(wish.name), f"{wish.name}{wish.specifier}"
+        if version is not None:
+            installed[wish.name] = version
+            if not _satisfies(version, wish):
+                yield Diagnosis(wish.name, "problem", f"{version} is too old: pip install --upgrade '{needed}'")
+        elif "" in applies:
+            yield Diagnosis(wish.name, "problem", f"is not installed: pip install '{needed}'")
     for rivals in _ONE_OF:
         several = [name for name in rivals if _version(name)]
         if len(several) > 1:
@@ -167,9 +168,9 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _numbers(version: str) -> tuple[int, ...]:
-    """Return the numbers that a version begins with, without zeros at its end."""
-    numbers = [int(part) for part in re.match(r"[0-9.]*", version)[0].strip(".").split(".") if part]  # type: ignore[index]
-    while numbers and not numbers[-1]:
-        numbers.pop()
-    return tuple(numbers)
+def _satisfies(version: str, wish: Requirement) -> bool:
+    """Return whether a version is one that a requirement, which is a lower bound, allows."""
+    try:
+        return wish.specifier.contains(Version(version), prereleases=True)
+    except InvalidVersion:  # it cannot be compared
+        return True

@@ -97,15 +97,15 @@ def cross_validated(
     first = settings["l2"]
     with RecordCount("cross-validating", progress) as bar:
 
-        def judged(l2: float) -> tuple[float, int]:
+        def evaluated(l2: float) -> tuple[float, int]:
             trainers = [Trainer(kth(network, k), **settings | {"l2": l2}) for k in range(len(draws))]
             return _lowest(trainers, draws, epochs, patience, bar)
 
-        found = {first: judged(first)}
+        found = {first: evaluated(first)}
         if search and first > 0:
             for step in (STEP, 1 / STEP):
                 if _best(found) == first:
-                    _follow(found, judged, [first * step**k for k in range(1, MOST_STEPS + 1)])
+                    _follow(found, evaluated, [first * step**k for k in range(1, MOST_STEPS + 1)])
     l2 = _best(found)
     loss, epoch = found[l2]
     return CrossValidation(len(draws), l2, epoch, loss, {penalty: reached for penalty, (reached, _) in found.items()})
@@ -116,11 +116,11 @@ def _best(found: dict[float, tuple[float, int]]) -> float:
 
 
 def _follow(
-    found: dict[float, tuple[float, int]], judged: Callable[[float], tuple[float, int]], penalties: Sequence[float]
+    found: dict[float, tuple[float, int]], evaluated: Callable[[float], tuple[float, int]], penalties: Sequence[float]
 ) -> None:
     """Try one penalty after the other until the loss does not fall any more."""
     for l2 in penalties:
-        found[l2] = judged(l2)
+        found[l2] = evaluated(l2)
         if _best(found) != l2:
             return
 

@@ -58,7 +58,7 @@ class Fit:
     ) -> None:
         self._runner, self._placement, self._asked = runner, placement, asked
         self._run, self._checkpointer = run, checkpointer
-        self._losses: Sequence[float] = ()  # those by which the epochs of the history are judged
+        self._losses: Sequence[float] = ()  # those that the epochs of the history are compared by
         self._segments: Segments | None = None
         if checkpointer is not None:
             multiply_adds = runner.network.structure.multiply_adds

@@ -181,5 +181,5 @@ def _footprint(now: Placed) -> Footprint:
         compiled=executable.origin == "compiled",
         rows=executable.plan.choices.get("rows_at_a_time", at_once),
         records=max((d.bytes for d in (now.train, evaluator.held_out) if isinstance(d, Windows)), default=0),
-        judged=evaluator.at_once,
+        evaluated=evaluator.at_once,
     )
