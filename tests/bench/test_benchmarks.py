@@ -12,7 +12,17 @@ import benchmarks
 from benchmarks import checkout
 
 MODULES = [m.name for m in pkgutil.walk_packages(benchmarks.__path__, "benchmarks.") if ".test_" not in m.name]
-COMMANDS = ("choice", "estimators", "gpu", "low_precision", "peers_grid", "raw_tables", "same_bits", "stored")
+COMMANDS = (
+    "choice",
+    "estimators",
+    "gpu",
+    "house_figures",
+    "low_precision",
+    "peers_grid",
+    "raw_tables",
+    "same_bits",
+    "stored",
+)
 
 # Imports every module that is named, in a process that has none of the libraries.
 IMPORTS = """
