@@ -21,9 +21,9 @@ class Setting:
         The arguments of `gdkernels.MLP`, `gdkernels.Trainer` and its fit; or of an estimator, its fit and nothing.
         Values that are not built in have names, which `own_functions.objects_of` knows.
     records
-        How many there are.
+        Their number.
     threads
-        How many each library may use.
+        The number that each library may use.
     """
 
     name: str

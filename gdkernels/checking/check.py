@@ -51,7 +51,7 @@ def check_mode() -> str:
     Raises
     ------
     InputError
-        Where it says something else.
+        If it says something else.
     """
     mode = os.environ.get(_VARIABLE) or _MODES[0]
     if mode not in _MODES:
@@ -78,7 +78,7 @@ class SelfCheck:
     Parameters
     ----------
     short
-        What is raised where copies do not fit.
+        The error that is raised if copies do not fit.
     variables
         Environment variables that the libraries below read, and that change results.
     """

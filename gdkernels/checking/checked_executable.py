@@ -23,14 +23,14 @@ class CheckedExecutable(Executable):
     Parameters
     ----------
     compiled
-        What is compiled for this program and plan.
+        The executable that is compiled for this program and plan.
     name
-        What it is called in warnings.
+        Its name in warnings.
 
     Attributes
     ----------
     ways
-        Which of the two runs, and why.
+        The one of the two that runs, and the reason.
     """
 
     checks_itself = True

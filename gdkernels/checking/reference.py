@@ -60,7 +60,7 @@ class SampledRows:
     order
         The numbers of the caller's rows, for both steps.
     counts
-        How often each row is in each step: [steps, rows].
+        The number of times that each row is in each step: [steps, rows].
     """
 
     x: Any
@@ -103,7 +103,7 @@ def steps_of(
     state, sample
         With arrays of `xp`.
     precision
-        What is computed in: where a precision rounds the operands of products, so does this.
+        The precision of the computation: if it rounds the operands of products, so does this.
     """
     real = _converting(precision, xp)
     parameters = {name: real(a) for name, a in state.parameters.items()}

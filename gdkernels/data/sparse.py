@@ -102,7 +102,7 @@ class DensePiece:
     columns, own
         The numbers of the columns, of which the first `own` have entries; the rest is 0.
     dense
-        What the rows hold in these columns.
+        The content of the rows in these columns.
     """
 
     rows: npt.NDArray[np.int64]

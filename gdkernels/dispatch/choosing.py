@@ -34,7 +34,7 @@ class Choice:
     Attributes
     ----------
     estimates
-        What each candidate was estimated to take, in the order of priority; none where the work was not known.
+        The estimated time of each candidate, in the order of priority; none if the work was not known.
     guessed
         Whether nobody named the backend: then another takes its place where it fails.
     """

@@ -18,7 +18,7 @@ class Confusion:
     Parameters
     ----------
     classes
-        How many there are.
+        The number of records.
     """
 
     def __init__(self, classes: int) -> None:

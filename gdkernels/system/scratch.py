@@ -37,7 +37,7 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
     Raises
     ------
     OSError
-        Where it cannot be made.
+        If it cannot be made.
     """
     # The lock comes first and goes last: a folder without one would be nobody's for a moment.
     lock, folder = _new(parent)

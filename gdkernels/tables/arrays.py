@@ -148,7 +148,7 @@ def _array(file: IO[bytes], size: int, path: Path) -> npt.NDArray[Any]:
     Raises
     ------
     InputError
-        Where it needs more memory than there is; a few compressed bytes can become any number.
+        If it needs more memory than there is; a few compressed bytes can become any number.
     """
     file.seek(0)
     version = np.lib.format.read_magic(file)

@@ -83,10 +83,9 @@ class Cells:
     texts, counts
         For each block its cells in one string, and how many they are.
     rows
-        Which of these the column has; None for all of them.
+        Those of these that the column has; None for all of them.
     delimiter
-        What divides the cells of a record in the file, as it tells what a comma may mean; None where they are of no
-        text file.
+        The delimiter of the file, which tells what a comma may mean; None for cells of no text file.
     """
 
     def __init__(self, blocks: Sequence[str], counts: Sequence[int], delimiter: str | None) -> None:

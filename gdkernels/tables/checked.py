@@ -81,7 +81,7 @@ def numbers_of(table: Table, name: str, reading: Reading | None = None) -> Float
     Parameters
     ----------
     reading
-        What its cells mean to a model; None is what was found, while one is trained.
+        The meaning of its cells to a model; None takes the one that was found, while a model is trained.
 
     Raises
     ------

@@ -46,11 +46,11 @@ class Text:
     codes, levels
         The text of a record is ``levels[code]``.
     cells
-        What it was read from; None where it was never spelled otherwise.
+        The cells that it was read from; None if it was never spelled otherwise.
     finding
         What its cells mean.
     wrong
-        Which records hold what the reading cannot be; None for none.
+        A mask of the records whose cells do not fit the reading; None for none.
     """
 
     codes: npt.NDArray[np.int32]
@@ -94,7 +94,7 @@ class NumberColumn(NDArrayOperatorsMixin):
     finding
         What the cells mean.
     wrong
-        Which records hold what is no such number; None for none.
+        A mask of the records whose cells are no such number; None for none.
     """
 
     values: Floats

@@ -52,7 +52,7 @@ class Decimals:
     others
         The numbers of those cells, ascending.
     starts, ends
-        Where each cell begins and ends in the text.
+        The places in the text where each cell begins and ends.
     padded
         Whether a cell begins with a zero before another figure, after a sign or none.
     """

@@ -67,7 +67,7 @@ class Evidence:
     Parameters
     ----------
     delimiter
-        What divides the cells of a record, or None.
+        The text that divides the cells of a record, or None.
     missing
         Spellings that the user said are gaps.
     """

@@ -45,7 +45,7 @@ def polars(purpose: str) -> Any:
     Raises
     ------
     InputError
-        Where it is not installed, or broken; it says what it is needed for and how to mend that.
+        If it is not installed, or broken; it says what it is needed for and how to mend that.
     """
     try:
         import polars
@@ -62,7 +62,7 @@ def read_frame(path: Path, records: int) -> Iterator[UnreadTable]:
     Raises
     ------
     InputError
-        Where the file is damaged, needs more memory than there is, or holds neither numbers nor text.
+        If the file is damaged, needs more memory than there is, or holds neither numbers nor text.
     """
     if find_spec("polars") is None:
         raise _missing(f"read {path}")
@@ -157,7 +157,7 @@ class _Reader:
         Raises
         ------
         InputError
-            Where it refuses the file, or comes to its end over it.
+            If it refuses the file, or comes to its end over it.
         """
         try:
             while "done" not in (told := self._told()):

@@ -21,7 +21,7 @@ def joined(tables: Sequence[Table], source: str) -> Table:
     Raises
     ------
     InputError
-        Where there are none.
+        If there are none.
     """
     if len(tables) == 1:
         return _checked(Table(tables[0].columns, source, tables[0].targets))

@@ -44,14 +44,14 @@ class Choices:
     read
         By column, what its cells mean, in the words of `Reading`.
     missing
-        What spells a gap, besides what always does.
+        Spellings of a gap, besides those that always count.
     identifiers
         Columns that are known to number the records, though a sample of them does not show it.
 
     Raises
     ------
     InputError
-        Where one column is said to be two things.
+        If one column is said to be two things.
     """
 
     ignore: Collection[str] = ()
@@ -140,9 +140,9 @@ def refuse_doubts(findings: Mapping[str, Finding], source: str, otherwise: str |
     Parameters
     ----------
     source
-        Where the columns are from.
+        The origin of the columns.
     otherwise
-        What can be done, in place of taking a column as text or leaving it out.
+        The advice, in place of taking a column as text or leaving it out.
 
     Raises
     ------

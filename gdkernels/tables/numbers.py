@@ -37,7 +37,7 @@ class NumberFormat:
     Attributes
     ----------
     decimal, group
-        What divides the decimals, and the thousands; a group of "" is none.
+        The signs before the decimals, and between thousands; "" is none.
     before, after
         The currency or the unit that each has.
     """
@@ -58,7 +58,7 @@ class NumberFormat:
         Raises
         ------
         ValueError
-            Where it is none: any number but one with the figures 1234.5.
+            If it is none: any number but one with the figures 1234.5.
         """
         found = _EXAMPLE.fullmatch(example.translate(_SPELLED))
         if found is None or found["group"] == found["decimal"]:
@@ -123,9 +123,9 @@ class _Layout:
     Attributes
     ----------
     start, body
-        Where the figures begin, and their shape.
+        The place where the figures begin, and their shape.
     exponent
-        Where that is, as a slice that is empty for none.
+        Its place, as a slice that is empty for none.
     """
 
     before: str

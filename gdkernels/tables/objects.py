@@ -60,12 +60,12 @@ def with_target(table: Table, y: Any, names: Sequence[str] | None = None) -> Tab
     Parameters
     ----------
     names
-        What to call them; None is the names that `y` has, or "target".
+        Their names; None takes those that `y` has, or "target".
 
     Raises
     ------
     InputError
-        Where it has another number of records, or a column has that name already.
+        If it has another number of records, or a column has that name already.
     """
     targets = [(name, _column(values, name)) for name, values in _named_targets(y, names)]
     if names is not None and len(names) != len(targets):

@@ -42,7 +42,7 @@ class Classes:
     Attributes
     ----------
     reading
-        How its cells are read: which are gaps, and whether they are truth values.
+        The reading of its cells: which are gaps, and whether they are truth values.
     """
 
     target: str
@@ -56,7 +56,7 @@ class Classes:
         Raises
         ------
         InputError
-            Where there is nothing to learn.
+            If there is nothing to learn.
         """
         found = sorted(set(labels(table, target).tolist()))
         if len(found) < 2:
@@ -122,7 +122,7 @@ class Numbers:
         The range of each target in training. What is restored through an exponential is kept inside it: a small error
         of the logarithm far out is a gross one of the number.
     readings
-        How the cells of each target are read; those of the first version are plain numbers.
+        The reading of each target's cells; those of the first version are plain numbers.
     """
 
     targets: tuple[str, ...]
@@ -139,7 +139,7 @@ class Numbers:
         Raises
         ------
         InputError
-            Where there is nothing to learn.
+            If there is nothing to learn.
         """
         readings = tuple(_number_reading(table.columns[name]) for name in targets)
         whole = np.column_stack([numbers_of(table, name) for name in targets])

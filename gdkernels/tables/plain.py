@@ -29,7 +29,7 @@ class PlainNumbers:
     values
         NaN for the usual gaps.
     gaps
-        How these are spelled.
+        The spellings of these.
     """
 
     values: Floats

@@ -24,7 +24,7 @@ def polars_column(series: Any, name: str, source: str) -> Column:
     Raises
     ------
     InputError
-        Where it holds neither.
+        If it holds neither.
     """
     raw = raw_polars_column(series, name, source)
     return settled(raw) if isinstance(raw, Cells) else raw

@@ -39,11 +39,11 @@ class Preparation:
     task
         "classification" or "regression".
     columns
-        What becomes of each input column.
+        The use of each input column.
     scaling
-        How the features are standardised.
+        The scaling of the features.
     outcome
-        How the targets are.
+        The form of the targets.
     """
 
     task: str
@@ -98,7 +98,7 @@ class Preparation:
         Raises
         ------
         InputError
-            Where columns are not there or cannot be used, targets do not fit the task, or there is nothing to learn.
+            If columns are not there or cannot be used, targets do not fit the task, or there is nothing to learn.
         """
         choices = Choices(ignore, keep, categorical, numeric, read or {}, missing, identifiers)
         table = reread(table_of(table), choices)
@@ -163,7 +163,7 @@ class Preparation:
         Raises
         ------
         InputError
-            Where a column is missing, or holds what it cannot.
+            If a column is missing, or holds what it cannot.
         """
         table = table_of(table)
         self._check_columns(table, self.inputs)
@@ -177,7 +177,7 @@ class Preparation:
         Raises
         ------
         InputError
-            Where they are not there, have gaps, or a class that was not learned.
+            If they are not there, have gaps, or a class that was not learned.
         """
         table = table_of(table)
         self._check_columns(table, self.targets)
@@ -224,7 +224,7 @@ class Preparation:
         Raises
         ------
         InputError
-            Where `value` is no such description.
+            If `value` is no such description.
         """
         try:
             kinds = tuple(columns.from_json(kind) for kind in value["columns"])

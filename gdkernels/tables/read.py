@@ -49,16 +49,16 @@ def read(data: Data, *, header: bool | None = None, skip_rows: int = 0, progress
     header
         Whether text files begin with the names of the columns; None refuses a first line that looks like a record.
     skip_rows
-        How many lines of a text file come before that.
+        The number of lines of a text file before that.
     progress
         Whether to count the records on stderr; None means on a terminal, when it takes longer than a second.
 
     Raises
     ------
     FileError
-        Where a file cannot be read.
+        If a file cannot be read.
     InputError
-        Where its content cannot be used; the message names the place.
+        If its content cannot be used; the message names the place.
     """
     if (paths := paths_of(data)) is None:
         return joined([table_of(data)], source_of(data))
@@ -85,10 +85,10 @@ def parts(
     Parameters
     ----------
     findings
-        What the cells of each column mean; text of others stays as it is. None decides it over all the parts, which
+        The meaning of each column's cells; text of others stays as it is. None decides it over all the parts, which
         goes through the data twice.
     options
-        What was said of text files.
+        The form of text files.
     """
     if (paths := paths_of(data)) is None:
         table = table_of(data)
@@ -121,11 +121,11 @@ def findings_in(
     Parameters
     ----------
     missing
-        What spells a gap, besides what always does.
+        Spellings of a gap, besides those that always count.
     records
-        How many are in memory at a time, at most.
+        The largest number in memory at a time.
     options
-        What was said of text files.
+        The form of text files.
     """
     if (paths := paths_of(data)) is None:
         return {name: finding_of(column) for name, column in table_of(data).columns.items()}

@@ -138,7 +138,7 @@ def reading_of(column: str, words: str) -> Reading:
     Raises
     ------
     InputError
-        Where they mean none.
+        If they mean none.
     """
     if words == _TEXT:
         return TEXT
@@ -165,9 +165,9 @@ class Doubt:
     row, cell
         A cell that shows it, by the number of its record.
     what
-        What is wrong with it.
+        The problem.
     formats
-        What would settle it, in the words of ``--read``.
+        The readings that would settle it, in the words of ``--read``.
     numeric
         Whether the others are numbers.
     """
@@ -197,11 +197,11 @@ class Finding:
     Attributes
     ----------
     reading
-        What they mean; text where there is a doubt.
+        The meaning of the cells; text if there is a doubt.
     doubt
         Why that cannot be told, or None.
     note
-        What the user should know of it.
+        A remark for the user.
     number
         The reading as numbers that fits most cells, for who says that they are; None where no cell is one.
     """

@@ -27,7 +27,7 @@ def column_reports(
     Parameters
     ----------
     kinds
-        What becomes of them, where that is known.
+        The kinds that they become, where these are known.
     """
     if kinds is None:
         names = [name for name in table.names if name not in targets]

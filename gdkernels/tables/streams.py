@@ -76,7 +76,7 @@ class _Lines:
         Raises
         ------
         InputError
-            Where a line or a cell is too long; it names the line.
+            If a line or a cell is too long; it names the line.
         """
         self._seen += len(block)
         line_end = max(map(block.rfind, _LINE_ENDS))
@@ -134,7 +134,7 @@ def encoding_of(path: Path) -> str:
     Raises
     ------
     InputError
-        Where it is no text, or has a line that does not end.
+        If it is no text, or has a line that does not end.
     """
     with open_bytes(path) as file:
         start = file.read(4)

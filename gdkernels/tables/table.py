@@ -26,7 +26,7 @@ class Table:
     columns
         By name, in the source's order: float64 with NaN for gaps, or `Text`.
     source
-        Where it was read from, for messages.
+        Its origin, for messages.
     targets
         The columns to be predicted, where the source itself says so.
     first

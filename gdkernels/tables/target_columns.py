@@ -53,7 +53,7 @@ def with_targets(table: Table, target: str | Sequence[str] | None) -> Table:
     Raises
     ------
     InputError
-        Where none has.
+        If none has.
     """
     kept = complete(table, target)
     if not len(kept):

@@ -37,7 +37,7 @@ class TextOptions:
     header
         Whether the first line names the columns; None refuses one that looks like a record.
     skip_rows
-        How many lines come before it.
+        The number of lines before it.
     """
 
     header: bool | None = None
@@ -142,7 +142,7 @@ def _form(path: Path, encoding: str, options: TextOptions) -> _Form:
     Raises
     ------
     InputError
-        Where it is no header, and nobody said that it is a record.
+        If it is no header, and nobody said that it is a record.
     """
     skipped, said = options.skip_rows, None
     with open_text(path, encoding) as file:

@@ -83,7 +83,7 @@ def converted(
     Raises
     ------
     FileError
-        Where there is not enough room on the disk, it cannot be written, or the data are changed.
+        If there is not enough room on the disk, it cannot be written, or the data are changed.
     """
     parent = cache_folder() / TABLES
     if (problem := unusable(parent)) is not None:

@@ -31,7 +31,7 @@ class CrossValidation:
     Attributes
     ----------
     networks
-        How many were trained, each without another part of the rows.
+        The number of networks, each trained without another part of the rows.
     loss
         The mean over those rows, each predicted by the network that was trained without it, after so many epochs.
     tried
@@ -92,7 +92,7 @@ def cross_validated(
     Raises
     ------
     DivergenceError
-        Where one of them diverges.
+        If one of them diverges.
     """
     first = settings["l2"]
     with RecordCount("cross-validating", progress) as bar:

@@ -40,7 +40,7 @@ class Evaluation(Mapping[str, Any]):
     Attributes
     ----------
     records
-        How many there were.
+        The number of records.
     metrics
         Of a regression ``r2``, ``rmse`` and ``mae``; of classes ``accuracy`` and ``log_loss``.
     by_class
@@ -50,7 +50,7 @@ class Evaluation(Mapping[str, Any]):
         Of at most 100,000 of the records, drawn at random: class indices and labels, or numbers in the target's own
         terms.
     pairs
-        Which classes were taken for which, however many there are; None for a regression.
+        The classes that were taken for each other, of any number; None for a regression.
     """
 
     records: int
@@ -88,7 +88,7 @@ def evaluated(
     Raises
     ------
     InputError
-        Where the table has no records, or lacks what the model needs.
+        If the table has no records, or lacks what the model needs.
     """
     preparation = model.preparation
     evaluation = EvaluationInParts(preparation)

@@ -65,7 +65,7 @@ def fit(
     Raises
     ------
     DivergenceError
-        Where one of them diverges.
+        If one of them diverges.
     """
     made: list[MLP] = []
     histories: list[History] = []

@@ -39,9 +39,9 @@ def fit_in_memory(settings: TabularSettings, table: Table) -> TabularResult:
     Raises
     ------
     InputError
-        Where the table cannot be learned from as the settings say.
+        If the table cannot be learned from as the settings say.
     DivergenceError
-        Where training diverges.
+        If training diverges.
     """
     table = reread(table, settings.choices)
     if settings.drop_missing:

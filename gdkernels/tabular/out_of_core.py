@@ -61,7 +61,7 @@ def memory_for(settings: TabularSettings, data: Data) -> int | None:
     Raises
     ------
     InputError
-        Where memory is said of a table that is in memory already.
+        If memory is said of a table that is in memory already.
     """
     paths = paths_of(data)
     if paths is None:
@@ -103,7 +103,7 @@ def checked_findings(settings: TabularSettings, data: Data, records: int) -> dic
     Raises
     ------
     InputError
-        Where that cannot be told, nor was said.
+        If that cannot be told, nor was said.
     """
     choices = settings.choices
     findings = findings_in(
@@ -134,9 +134,9 @@ def fit_out_of_core(settings: TabularSettings, data: Data, allowed: int) -> Tabu
     Raises
     ------
     InputError, FileError
-        Where the table cannot be learned from as the settings say, or the disk has no room for it.
+        If the table cannot be learned from as the settings say, or the disk has no room for it.
     DivergenceError
-        Where training diverges.
+        If training diverges.
     """
     if (settings.average or 1) > 1:
         raise InputError(

@@ -57,7 +57,7 @@ class PreparedNetwork:
         Raises
         ------
         FileError
-            Where it keeps none, or one that does not fit the network.
+            If it keeps none, or one that does not fit the network.
         """
         if "preparation" not in network.extra:
             raise FileError(
@@ -130,7 +130,7 @@ class PreparedNetwork:
         Raises
         ------
         InputError
-            Where there are no records, or a column is missing or holds what it cannot.
+            If there are no records, or a column is missing or holds what it cannot.
         """
         with RecordCount("predicting", progress) as bar:
             for part in parts(data, self.records_read, findings=self.preparation.findings, options=options):

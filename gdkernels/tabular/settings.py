@@ -58,9 +58,9 @@ class TabularSettings:
     target
         The columns to be predicted; None is what the table itself names.
     choices
-        What was said of other columns.
+        The choices for other columns.
     options
-        What was said of text files.
+        The form of text files.
     optimizer
         With the learning rate and the momentum that were said.
     loss, schedule
@@ -172,7 +172,7 @@ class TabularSettings:
         Raises
         ------
         BackendError, InputError
-            Where they cannot, or are not known.
+            If they cannot, or are not known.
         """
         choosing.choose(self.backend, self.device, self.precision)
 

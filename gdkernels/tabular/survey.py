@@ -59,7 +59,7 @@ class TableSurvey:
     learn
         Those of its rows that are not for the test.
     counts
-        How many records there are in each of `PARTS`.
+        The number of records in each of `PARTS`.
     labels
         By label of the target, the same; None where there are too many for classes.
     firsts
@@ -82,7 +82,7 @@ def survey(parts: TableParts, task: str, draw: RandomParts, *, most: int) -> Tab
     Parameters
     ----------
     most
-        How many records the sample has.
+        The number of records in the sample.
 
     Raises
     ------

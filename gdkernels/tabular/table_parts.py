@@ -30,11 +30,11 @@ class TableParts:
     target
         The columns to predict; None is what the table itself names.
     records
-        How many are in memory at a time.
+        The number of records in memory at a time.
     drop_missing
         Whether to leave out records without a target.
     findings, options
-        What the cells of each column mean, and what was said of text files.
+        The meaning of each column's cells, and the form of text files.
     progress
         Whether to count the records on stderr; None means on a terminal.
     """
@@ -53,7 +53,7 @@ class TableParts:
         Raises
         ------
         InputError
-            Where there are no records.
+            If there are no records.
         """
         done, kept = 0, 0
         for part in parts(self.data, self.records, findings=self.findings, options=self.options):

@@ -25,7 +25,7 @@ def task_and_loss(settings: TabularSettings, table: Table, targets: tuple[str, .
     Raises
     ------
     InputError
-        Where they do not go together, or the targets do not go with them.
+        If they do not go together, or the targets do not go with them.
     """
     task, loss = settings.task, settings.loss_name
     if task == "auto" and loss in CLASS_LOSSES:

@@ -97,7 +97,7 @@ class History:
     Attributes
     ----------
     backend, device, precision, origin, plan
-        Where the steps ran; `origin` is "compiled" or "definition".
+        The place where the steps ran; `origin` is "compiled" or "definition".
     reason
         Why they ran there.
     stop

@@ -74,9 +74,9 @@ class Comparison:
     Attributes
     ----------
     machines
-        How the machines differ; if they do, times say nothing about the code.
+        The differences between the machines; if there are any, times say nothing about the code.
     changes
-        How versions and commits differ.
+        The differences between versions and commits.
     rows
         Each row of A that B has too, with its verdict.
     missing

@@ -140,7 +140,7 @@ def imported(module: str) -> Any:
     Raises
     ------
     UnsuitableError
-        Where it is not installed, with the command that installs it.
+        If it is not installed, with the command that installs it.
     """
     try:
         return importlib.import_module(module)

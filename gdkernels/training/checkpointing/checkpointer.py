@@ -42,9 +42,9 @@ class Checkpointer:
     path
         The folder.
     cadence
-        How often to write one.
+        The cadence of writing one.
     keep
-        How many of them to keep.
+        The number of them to keep.
     resume
         Whether to resume from the newest intact one.
 
