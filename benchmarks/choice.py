@@ -74,7 +74,7 @@ def workload_of(task: TrainingTask) -> Workload:
 
 
 def chosen(workload: Workload, precision: str) -> Candidate:
-    """Return where a model trains whose backend nobody names, and on how many threads."""
+    """Return the place where a model trains whose backend nobody names, and the number of threads."""
     choice = choosing.choose("auto", None, precision, workload)
     plan = plan_choices(choice.backend, choice.device, precision, workload, registry.versions())
     return Candidate(choice.backend.name, choice.device, plan.get("threads"))

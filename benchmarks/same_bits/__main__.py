@@ -68,7 +68,7 @@ def difference(a: Array | None, b: Array | None) -> str:
 
 
 def verdict(before: Found, after: Found) -> tuple[str, str]:
-    """Return "same", "neither" or "DIFFERS", and what is to be said of it."""
+    """Return "same", "neither" or "DIFFERS", and the remark for its line."""
     names = [name for name in dict.fromkeys([*before, *after]) if name != "seconds"]
     shown = digest(before["parameters"])[:12] if "parameters" in before else ""
     if "failed" in before or "failed" in after:

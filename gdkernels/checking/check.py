@@ -253,7 +253,7 @@ class SelfCheck:
     # ---- predictions
 
     def wrong_prediction(self, parameters: Arrays, x: Any, output: Any) -> str | None:
-        """Return what is wrong with some rows of a prediction, or None."""
+        """Return the problem of some rows of a prediction, or None."""
         rows = np.unique(np.linspace(0, x.shape[0] - 1, rows_to_check(self._program.widths)).astype(np.int64))
         xp, precision = self._namespace(parameters), self._plan.precision
         with self._backend.on_device(self._plan.device), np.errstate(all="ignore"):

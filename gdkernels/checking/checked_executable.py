@@ -18,7 +18,7 @@ __all__ = ["CheckedExecutable"]
 
 
 class CheckedExecutable(Executable):
-    """Runs what is compiled where it does what the definition does, and the definition where it does not.
+    """Runs compiled code if it does what the definition does, and the definition if it does not.
 
     Parameters
     ----------

@@ -58,7 +58,7 @@ class NativeBackend(Backend):
 
 
 def to_host(x: Any) -> npt.NDArray[Any]:
-    """Return a NumPy copy of an array of any library, from whatever device it is on."""
+    """Return a NumPy copy of an array of any library, from any device."""
     import array_api_compat
 
     try:

@@ -84,7 +84,7 @@ def decide(
     work: Workload | None = None,
     failed: Mapping[str, str] = _NONE,
 ) -> tuple[Choice, list[str]]:
-    """Return what `choose` does, and what it would warn of, without logging either."""
+    """Return the choice of `choose` and its warnings, without logging either."""
     if precision not in PRECISIONS:
         raise unknown_name("precision", precision, PRECISIONS)
     by_backend = by_device = ""
@@ -160,7 +160,7 @@ def _best(able: list[Found], device: str | None, precision: str, work: Workload 
 
 
 def _unfit(found: Found, device: str | None, precision: str, by_device: str) -> str | None:
-    """Return why a backend that can run is not able to do what is asked, if it is not."""
+    """Return why a backend that can run cannot do what you ask, or None if it can."""
     assert found.backend is not None
     if precision not in found.backend.precisions:
         lacking = found.backend.lacks(precision)

@@ -62,7 +62,7 @@ def find() -> dict[str, Found]:
 
 
 def prepared(found: Found) -> Found:
-    """Return what was found once it has loaded what it needs, with the problem where that fails."""
+    """Return a plug-in that has loaded its libraries, or the same with the problem if that fails."""
     if found.backend is None or found.problem is not None:
         return found
     problem = prepare(found.backend)
@@ -131,7 +131,7 @@ def examined(name: str, backend: object, source: str) -> Found:
 
 
 def prepare(backend: Backend) -> str | None:
-    """Have a backend load what it needs, and return the problem where that fails."""
+    """Have a backend load its libraries, and return the problem if that fails."""
     try:
         return backend.prepare()
     except Exception as error:

@@ -174,7 +174,7 @@ def _stairs(ax: Axes, values: Floats, heights: Floats) -> None:
 
 
 def _frame(ax: Axes, limits: tuple[float, float], heights: npt.ArrayLike) -> None:
-    """Show all of the curve and the steps, and a little below, whatever tangents do."""
+    """Show all of the curve and the steps, and a little below, however long the tangents are."""
     every = np.asarray(heights)
     finite = every[np.isfinite(every)]
     low, high = float(finite.min()), float(finite.max())

@@ -15,7 +15,7 @@ __all__ = ["keep", "kept"]
 
 
 def kept(kind: str, key: str) -> Any:
-    """Return what was kept of that kind under that key, or None; `key` says all that it depends on."""
+    """Return the finding of that kind under that key, or None; `key` holds all that it depends on."""
     path = cache_folder() / _name(kind, key)
     try:
         return None if untrusted(path.parent) is not None else loads(path.read_bytes())

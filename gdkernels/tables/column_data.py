@@ -148,7 +148,7 @@ def numbers_in(column: Column) -> Floats:
 
 
 def finding_of(column: Column) -> Finding:
-    """Return what was found about a column's cells; numbers that were never text are plain."""
+    """Return the finding about a column's cells; numbers that were never text are plain."""
     return Finding(NUMBER, number=NUMBER) if isinstance(column, np.ndarray) else column.finding
 
 

@@ -121,7 +121,7 @@ def _log_offset(values: Floats) -> float | None:
 
 @dataclass(frozen=True)
 class Category:
-    """A value of several, a feature each; rare ones are pooled, and what was never seen joins them."""
+    """A value of several, a feature each; rare ones are pooled, and unseen values join them."""
 
     name: str
     why: str
@@ -169,7 +169,7 @@ class Category:
 
     @property
     def encodings(self) -> Floats:
-        """The features of each level, of rare ones, of a gap, and last of what is unknown."""
+        """The features of each level, of rare ones, of a gap, and last of unknown values."""
         count = len(self.levels) + self.other + self.gaps
         return np.vstack([np.eye(count), np.full(count, np.nan)])[:, : len(self.features)]
 

@@ -150,7 +150,7 @@ class Evidence:
         return True
 
     def finding(self) -> Finding:
-        """Return what was found in all that was added."""
+        """Return the finding over all that was added."""
         found = self._finding()
         if not self._missing:
             return found
@@ -186,7 +186,7 @@ class Evidence:
         return self._unsettled(fits, best, total, as_number)
 
     def _settled(self, fits: Counter[Format], total: int, number: Reading | None) -> Finding:
-        """Return what is found where formats are left that all cells follow."""
+        """Return the finding if formats are left that all cells follow."""
         left = [style for style, count in fits.items() if count == total]
         styles = [style for style in left if isinstance(style, NumberFormat)]
         if not styles:
@@ -208,7 +208,7 @@ class Evidence:
         return Finding(TEXT, doubt, number=number)
 
     def _date(self, left: list[str]) -> Finding:
-        """Return what is found where all cells are dates; patterns that differ in meaning are a doubt."""
+        """Return the finding if all cells are dates; patterns that differ in meaning are a doubt."""
         ordered = sorted(left, key=lambda pattern: (pattern != ISO, "%z" in pattern))
         swapped = [p for p in ordered if any(p.replace(a, b) in left for a, b in _SWAPPED.items() if a in p)]
         two_digits = [p for p in ordered if "%y" in p]
@@ -219,7 +219,7 @@ class Evidence:
         return Finding(TEXT, Doubt(seen.row, seen.cell, "may be more than one day, as may all others like it", choices))
 
     def _unsettled(self, fits: Counter[Format], best: Format, total: int, number: Reading | None) -> Finding:
-        """Return what is found where no format fits all cells."""
+        """Return the finding if no format fits all cells."""
         style = self._preferred(fits, best) if isinstance(best, NumberFormat) else best
         others = [seen for key, seen in self._seen.items() if best not in key]
         others += [seen for text, seen in self._odd.items() if not _is_gap(text, best)]

@@ -152,7 +152,7 @@ class _Reader:
             return False
 
     def tables(self, path: Path) -> Iterator[UnreadTable]:
-        """Yield what it reads.
+        """Yield the tables that it reads.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""Choosing what becomes of each column, by what is in it, or by what the user said."""
+"""Choosing the use of each column, by its content or by the user's options."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Choices:
         return {*self.ignore, *self.keep, *self.categorical, *self.numeric, *self.read}
 
     def refined(self, name: str, finding: Finding) -> Finding:
-        """Return what was found about a column as far as nothing else was said of it."""
+        """Return the finding about a column, unless the user said something else of it."""
         if name in self.read:
             return Finding(with_gaps(self._lenient(name, reading_of(name, self.read[name])), self.missing))
         ambiguous = finding.doubt is not None and finding.doubt.formats
@@ -91,7 +91,7 @@ class Choices:
 
 
 def reread(table: Table, choices: Choices) -> Table:
-    """Return a table whose columns are read as the user said; what was not said stays as it was found.
+    """Return a table whose columns are read as the user said; the others stay as they were found.
 
     Raises
     ------
@@ -135,7 +135,7 @@ def choose(table: Table, names: Collection[str], rows: Rows, choices: Choices) -
 
 
 def refuse_doubts(findings: Mapping[str, Finding], source: str, otherwise: str | None = None) -> None:
-    """Refuse columns of which nobody can tell what they mean, all of them at once.
+    """Refuse columns whose meaning nobody can tell, all of them at once.
 
     Parameters
     ----------

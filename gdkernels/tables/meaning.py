@@ -52,7 +52,7 @@ def _column_of(cells: Cells, blocks: Iterable[CellBlock], finding: Finding) -> C
 
 
 def read_as(column: Column, reading: Reading) -> Column:
-    """Return a column as `reading` says, whatever it was taken for; cells that cannot be are marked as wrong."""
+    """Return a column as `reading` says, also if it was read otherwise; cells that do not fit are marked as wrong."""
     if isinstance(column, np.ndarray):
         if reading.kind == "number":
             return _without(column, reading)
@@ -69,7 +69,7 @@ def read_as(column: Column, reading: Reading) -> Column:
 
 
 def with_missing(column: Column, missing: Collection[str]) -> Column:
-    """Return a column in which these spell gaps too; what its cells mean is told anew without them."""
+    """Return a column in which these spell gaps too; the meaning of its cells is decided anew without them."""
     gaps = tuple(map(str.strip, missing))
     if set(gaps) <= set(finding_of(column).reading.gaps):
         return column

@@ -19,7 +19,7 @@ _EXACT = 2.0**53  # from here on, float64 cannot tell whole numbers apart
 
 
 def polars_column(series: Any, name: str, source: str) -> Column:
-    """Return a series as numbers or text; what text means is told from all of it.
+    """Return a series as numbers or text; the meaning of text is decided from all of it.
 
     Raises
     ------

@@ -244,7 +244,7 @@ def _encode(table: Table, kinds: Sequence[Kind]) -> Floats:
 
 
 def _known(encoded: Floats, features: Sequence[str]) -> tuple[Floats, Sequence[str]]:
-    """Return the features with what is unknown as their average, for which it stands."""
+    """Return the features with unknown values as their average, for which they stand."""
     gaps = np.isnan(encoded)
     if gaps.any():
         with np.errstate(all="ignore"):

@@ -205,7 +205,7 @@ def _parts_of_file(path: Path, records: int, options: TextOptions) -> Iterator[U
 
 
 def _state(path: Path) -> tuple[int, ...]:
-    """Return what changes when somebody writes to the file, or puts another in its place; nothing where it is gone."""
+    """Return a state that changes when something writes to the file or replaces it; empty if it is gone."""
     try:
         status = path.stat()
     except OSError:

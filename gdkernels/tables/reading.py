@@ -179,7 +179,7 @@ class Doubt:
     numeric: bool = True
 
     def message(self, name: str, otherwise: str | None = None) -> str:
-        """Return what is wrong, and what can be done: to take the column as text or leave it out, or `otherwise`."""
+        """Return the problem and the advice: to take the column as text or leave it out, or `otherwise`."""
         shown = repr(self.cell if len(self.cell) <= 40 else self.cell[:40] + "…")
         text = otherwise or f"say {keyword('categorical', [name])} or {keyword('ignore', [name])}"
         if self.formats:

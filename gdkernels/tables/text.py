@@ -174,7 +174,7 @@ def _form(path: Path, encoding: str, options: TextOptions) -> _Form:
 
 
 def _first_line(path: Path, encoding: str, skipped: int, said: str | None) -> tuple[str, list[str], str]:
-    """Return the delimiter, that which divides the first line into most cells, the cells, and what was wrong."""
+    """Return the delimiter, which divides the first line into most cells, these cells, and the problem."""
     best: tuple[str, list[str]] = (said or ",", [])
     problem = "it must hold the names of the columns"
     for delimiter in DELIMITERS if said is None else (said,):

@@ -152,7 +152,7 @@ class EvaluationInParts:
             self._confusion.add(truth, np.concatenate(predicted))
 
     def result(self) -> Evaluation | None:
-        """Return what it came to; None without a record."""
+        """Return the evaluation; None without a record."""
         if not self.records:
             return None
         truth, predicted = (np.concatenate(arrays) for arrays in zip(*self._drawn.parts(), strict=True))

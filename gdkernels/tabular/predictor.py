@@ -309,7 +309,7 @@ class TabularPredictor:
         return self
 
     def _remember(self, model: PreparedNetwork, labels: PassedLabels | None) -> None:
-        """Become a predictor that is fitted: set what follows from its network and what the network keeps."""
+        """Become a predictor that is fitted: set the attributes that follow from its network."""
         preparation = model.preparation
         self._model, self._labels = model, labels
         self.network, self.preparation_ = model.network, preparation

@@ -69,7 +69,7 @@ def _is_single(settings: TabularSettings, records: int) -> bool:
 
 
 def _is_folded(settings: TabularSettings, records: int) -> bool:
-    """Return whether each network leaves out another part of the rows, as long as nothing else is said."""
+    """Return whether each network leaves out another part of the rows: unless the user said otherwise."""
     said = settings.average is not None or settings.validation is not None
     return records >= defaults.FEWEST and not _is_single(settings, records) and not said
 

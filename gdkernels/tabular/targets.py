@@ -20,7 +20,7 @@ Array = npt.NDArray[Any]
 
 
 def task_and_loss(settings: TabularSettings, table: Table, targets: tuple[str, ...]) -> tuple[str, str]:
-    """Return the task and the name of the loss; each follows from the other where only one is said.
+    """Return the task and the name of the loss; each follows from the other if only one was given.
 
     Raises
     ------

@@ -170,7 +170,7 @@ class Fit:
         return totals
 
     def _wherever(self, work: Callable[[Placed], Done]) -> Done:
-        """Return what `work` makes of what is placed; where a backend fails that nobody named, on the next one.
+        """Return the result of `work` on the placed data; if a backend fails that nobody named, on the next one.
 
         Steps go on from the last epoch's end, or from its middle if that is known to the step.
         """

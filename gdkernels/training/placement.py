@@ -58,7 +58,7 @@ class Placed:
 
 
 class Placement:
-    """Places what was given where the network computes; where that backend fails, on the next one.
+    """Places the data where the network computes; if that backend fails, on the next one.
 
     Parameters
     ----------

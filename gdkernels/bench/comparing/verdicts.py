@@ -135,7 +135,7 @@ def _where(row: BenchRow) -> str:
 
 
 def _lack(a: BenchRow, b: BenchRow | None) -> str | None:
-    """Return why nobody can judge a row of A, however quiet the machine is; None if somebody can."""
+    """Return why a row of A cannot be compared, however quiet the machine is; None if it can."""
     if "refused" in (a.status, b and b.status):
         return "refused in " + " and ".join(n for n, r in (("A", a), ("B", b)) if r and r.status == "refused")
     if a.status == "skipped":  # there is nothing that could have become slower

@@ -37,7 +37,7 @@ class Adapter(ABC):
 
     @abstractmethod
     def ready(self) -> None:
-        """Import the library, and open the device; `load` reports what is not installed."""
+        """Import the library, and open the device; `load` reports a library that is not installed."""
 
     @abstractmethod
     def load(self, task: TrainingTask) -> None:

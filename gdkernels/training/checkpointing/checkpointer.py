@@ -99,7 +99,7 @@ class Checkpointer:
         return min(most, int(self._cadence.amount)) if self._cadence.unit == "steps" else most
 
     def follow(self, binding: Binding) -> None:
-        """Take what is written from another place from now on."""
+        """Write from another place from now on."""
         self._binding = binding
 
     # ---- resuming
