@@ -147,7 +147,8 @@ def test_the_core_imports_no_backend():
 
 @pytest.mark.parametrize("folder", ROOMS)
 def test_each_room_says_what_belongs_there(folder):
-    for path in sorted((ROOT / folder).rglob("*/__init__.py")):
+    rooms = sorted((ROOT / folder).rglob("*/__init__.py"))
+    for path in rooms if folder == "gdkernels" else (ROOT / folder / "__init__.py", *rooms):
         told = ast.get_docstring(ast.parse(path.read_text("utf-8"))) or ""
         assert told.count(".") >= 2, f"{path.relative_to(ROOT)} must say in two or three sentences what belongs there"
 
