@@ -13,7 +13,7 @@ from gdkernels.dispatch.binding import Binding
 from gdkernels.errors import DivergenceError
 from gdkernels.system.progress import RecordCount
 from gdkernels.tabular.fitting import PreparedRows, diverged, kth
-from gdkernels.training.epoch_runner import Pace
+from gdkernels.training.epoch_values import Pace
 from gdkernels.training.trainer import Trainer
 
 __all__ = ["CrossValidation", "cross_validated"]

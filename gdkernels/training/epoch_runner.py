@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,61 +23,14 @@ from gdkernels.dispatch.workload import Workload
 from gdkernels.errors import BackendError, DivergenceError, FileError, InputError
 from gdkernels.network import BoundNetwork
 from gdkernels.training.checkpointing import Middle
+from gdkernels.training.epoch_values import EpochTotals, Pace, Segments
 from gdkernels.training.optimizer_state import OptimizerState
 from gdkernels.training.prepared_steps import PreparedSteps
 from gdkernels.training.settings import Settings
 
-__all__ = ["EpochRunner", "EpochTotals", "Order", "Pace", "Segments"]
+__all__ = ["EpochRunner", "Order"]
 
 Order = Callable[[int, int], Any]
-
-
-@dataclass(frozen=True)
-class Pace:
-    """The state of a fit that the learning rate depends on, besides the settings.
-
-    Attributes
-    ----------
-    began
-        The epochs done before the fit, within which the schedule counts.
-    epochs
-        The largest number of epochs of the fit; None outside a fit.
-    losses
-        The losses of its epochs so far, which a schedule watches.
-    halvings
-        The number of times that the rate was halved because training diverged.
-    """
-
-    began: int = 0
-    epochs: int | None = None
-    losses: Sequence[float] = ()
-    halvings: int = 0
-
-
-@dataclass(frozen=True)
-class Segments:
-    """An epoch in parts, so that a fit can stop between steps.
-
-    Attributes
-    ----------
-    steps
-        The number of steps in a part.
-    between
-        A function that gets the position in the epoch after each part but the last.
-    """
-
-    steps: Callable[[int], int]
-    between: Callable[[Middle], None]
-
-
-@dataclass(frozen=True)
-class EpochTotals:
-    """The records of a pass, E over them, the mean norm of the gradient if asked for, and the rate of the last step."""
-
-    records: int
-    error: float
-    norm: float | None
-    rate: float
 
 
 class EpochRunner:

@@ -16,7 +16,8 @@ from gdkernels.errors import BackendError, DivergenceError, GdkernelsError
 from gdkernels.system.hashing import sha256
 from gdkernels.system.profiling import phase
 from gdkernels.training.checkpointing import Checkpointer, Middle, Run
-from gdkernels.training.epoch_runner import EpochRunner, EpochTotals, Pace, Segments
+from gdkernels.training.epoch_runner import EpochRunner
+from gdkernels.training.epoch_values import EpochTotals, Pace, Segments
 from gdkernels.training.history import Epoch, Stop, StopReason
 from gdkernels.training.placement import Placed, Placement
 from gdkernels.training.progress import Progress

@@ -19,7 +19,8 @@ from gdkernels.errors import InputError
 from gdkernels.metrics import Metric
 from gdkernels.network import BoundNetwork
 from gdkernels.training.checkpointing import Cadence, Checkpointer, Run
-from gdkernels.training.epoch_runner import EpochRunner, Order, Pace
+from gdkernels.training.epoch_runner import EpochRunner, Order
+from gdkernels.training.epoch_values import Pace
 from gdkernels.training.fit import Callback, Fit
 from gdkernels.training.history import History
 from gdkernels.training.placement import FitData, Placement
