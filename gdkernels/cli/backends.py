@@ -1,4 +1,4 @@
-"""``gdkernels backends``: what is installed, what can run, what each of the others lacks, and which would be chosen."""
+"""``gdkernels backends``: the installed backends, whether each can run, what it lacks, and the automatic choice."""
 
 import json
 from argparse import Namespace

@@ -34,7 +34,7 @@ def add_to(commands: Any) -> None:
 
 
 def run(args: Namespace) -> None:
-    """Clear the folder if that was asked for, and print what is in it."""
+    """Clear the folder if you asked for that, and print its content."""
     from gdkernels.system.cache_contents import clear_cache, read_cache
     from gdkernels.system.cache_folder import cache_folder
 

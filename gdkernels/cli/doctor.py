@@ -1,4 +1,4 @@
-"""``gdkernels doctor``: what is wrong with this installation, and how to mend it."""
+"""``gdkernels doctor``: the problems of this installation, and how to fix them."""
 
 from __future__ import annotations
 

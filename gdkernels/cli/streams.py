@@ -70,7 +70,7 @@ def say(text: str) -> None:
 
 
 def flush() -> None:
-    """Write out what was printed, so that it fails now and not when Python ends.
+    """Write the buffer of stdout, so that an error comes now and not when Python ends.
 
     Raises
     ------
@@ -85,7 +85,7 @@ def flush() -> None:
 
 
 def stop_writing() -> None:
-    """Have stdout go nowhere from now on: what is left in its buffer would fail once more when Python ends."""
+    """Have stdout go nowhere from now on: the rest of its buffer would fail once more when Python ends."""
     with suppress(OSError):  # it may be no file at all, where somebody calls from Python
         number, null = sys.stdout.fileno(), os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, number)

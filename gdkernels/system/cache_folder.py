@@ -46,7 +46,7 @@ def unusable(path: Path) -> str | None:
 
 
 def untrusted(path: Path) -> str | None:
-    """Return why files in the folder, which exists, may be somebody else's; None if it is the user's own.
+    """Return why the files of the folder, which exists, may not be the user's own; None if they are.
 
     Raises
     ------

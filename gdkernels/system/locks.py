@@ -78,9 +78,9 @@ def try_lock(path: Path, *, create: bool = True) -> Lock | Owner:
     Raises
     ------
     FileError
-        Where the file is no lock of ours: a link, or something with content of its own.
+        If the file is no lock of ours: a link, or something with content of its own.
     OSError
-        Where it cannot be opened.
+        If it cannot be opened.
     """
     while True:
         lock = _opened(path, create=create)

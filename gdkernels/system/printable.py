@@ -1,4 +1,4 @@
-"""Text that a terminal shows and does not obey: names in tables and files are whatever somebody wrote."""
+"""Text that a terminal shows and does not obey: names in tables and files can hold anything."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever stops a run or damages a file, a run that goes on ends with the bits of one that was never disturbed."""
+"""A run that was stopped, or whose file was damaged, ends with the bits of one that was never disturbed."""
 
 import contextlib
 import errno

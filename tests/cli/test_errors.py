@@ -1,4 +1,4 @@
-"""Whatever is wrong is one line on stderr, the right exit code, and nothing written."""
+"""Every error is one line on stderr, with the right exit code, and nothing is written."""
 
 import errno
 import os

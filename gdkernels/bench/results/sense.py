@@ -1,4 +1,4 @@
-"""Whether results can have been measured: their types do not tell."""
+"""Checks that results can have been measured, which their types do not tell."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SHORTEST, _LONGEST = 1e-15, 1e12  # seconds of anything that was timed
 
 
 def check_samples(results: BenchResults) -> None:
-    """Raise `InputError` with the place of what nobody can have measured."""
+    """Raise `InputError` with the place of a figure that cannot have been measured."""
     versions = results.environment.get("versions", {})
     if not isinstance(versions, dict) or not all(isinstance(v, str) or v is None for v in versions.values()):
         raise InputError("environment.versions must be an object of texts")
