@@ -196,6 +196,40 @@ class EpochRunner:
                         segments.between(middle)
         return self._end_epoch(middle, records, gradient_norm, float(rates[-1]))
 
+    def run_epochs(self, data: Records, pace: Pace, epochs: int, *, gradient_norm: bool = False) -> list[EpochTotals]:
+        """Do what `run` does so many times, at once; what is returned ends before an epoch that diverges.
+
+        Raises
+        ------
+        DivergenceError
+            If the first of them diverges.
+        """
+        records = len(data)
+        batch = min(self.settings.batch_size, records)
+        self._steps.be_ready(self._bind(None), records, data, gradient_norm=gradient_norm)
+        coming = range(self.epochs_done, self.epochs_done + epochs)
+        orders = np.stack([self._order_of(epoch, records) for epoch in coming])
+        rates = np.stack([self._rates(-(-records // batch), pace, epoch) for epoch in coming])
+        state, weights = self._copied_state(), () if data.weights is None else (data.weights,)
+        found = self._steps.on(data).run_epochs(state, data.x, data.y, orders, batch, rates, *weights)
+        finite = all(math.isfinite(error) for error, _ in found)
+        if finite and all_finite(*state.parameters.values(), xp=data.binding.xp):
+            self.restore(state)
+            self.epochs_done += epochs
+            return [
+                EpochTotals(records, error, norm if gradient_norm else None, float(rate))
+                for (error, norm), rate in zip(found, rates[:, -1], strict=True)
+            ]
+        done: list[EpochTotals] = []
+        while len(done) < epochs:  # again, one by one, up to the epoch that went wrong
+            try:
+                done.append(self.run(data, pace, gradient_norm=gradient_norm))
+            except DivergenceError:
+                if not done:
+                    raise
+                break
+        return done
+
     def _run_batches(self, batches: Batches, pace: Pace, gradient_norm: bool) -> EpochTotals:
         """Run an epoch of the user's batches: one step for each, as they come."""
         steps = batches.steps or 1  # the rate stays as at the beginning while that is unknown
@@ -247,15 +281,17 @@ class EpochRunner:
         """Return the records in the order of the next epoch."""
         if isinstance(data, Windows):
             return data.shuffled(batch, self.network.seed, self.epochs_done)
-        order = (self.order or self._shuffled)(self.epochs_done, records)
-        return OrderedRecords(data, _checked_order(order, records), batch)
+        return OrderedRecords(data, self._order_of(self.epochs_done, records), batch)
+
+    def _order_of(self, epoch: int, records: int) -> npt.NDArray[np.int64]:
+        return _checked_order((self.order or self._shuffled)(epoch, records), records)
 
     def _shuffled(self, epoch: int, records: int) -> npt.NDArray[np.int64]:
         return randomness.generator(self.network.seed, "order", epoch).permutation(records)
 
-    def _rates(self, steps: int, pace: Pace) -> npt.NDArray[np.float64]:
-        """Return the learning rate of each step of the next epoch."""
-        position = self.epochs_done - pace.began + np.arange(steps) / steps
+    def _rates(self, steps: int, pace: Pace, epoch: int | None = None) -> npt.NDArray[np.float64]:
+        """Return the learning rate of each step of an epoch, the next one for None."""
+        position = (self.epochs_done if epoch is None else epoch) - pace.began + np.arange(steps) / steps
         factor = self.settings.schedule(position, epochs=pace.epochs, losses=pace.losses)
         halved = self.settings.optimizer.learning_rate * 0.5**pace.halvings
         return np.broadcast_to(np.asarray(factor, dtype=np.float64), (steps,)) * halved
