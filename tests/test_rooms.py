@@ -30,6 +30,7 @@ ROOMS = {
         "interchange",
         "training",
         "models",
+        "many",
         "tabular",
         "loading",
         "estimators",

@@ -20,7 +20,7 @@ from gdkernels.lowering.scalars import known_of_steps
 from gdkernels.lowering.task import ScheduledTask
 from gdkernels_numba.bytecode.arena import pitch_of
 from gdkernels_numba.bytecode.bound_step import BoundStep
-from gdkernels_numba.compilation import Compiled
+from gdkernels_numba.compilation import Compiled, without_numbers
 from gdkernels_numba.cpu.features import caches, cores
 from gdkernels_numba.plan import StepChoices, StepFootprint, choose
 
@@ -38,16 +38,27 @@ class FusedExecutable(Executable):
     """An executable that does whole runs in one call of compiled code.
 
     It binds a step when it first sees its sizes, and keeps the bound steps of the sizes used last.
+
+    Parameters
+    ----------
+    bound
+        The bound steps of another executable of this program but for its numbers, to share.
     """
 
     origin = "compiled"
 
-    def __init__(self, program: Program, compiled: Compiled, plan: Plan) -> None:
+    def __init__(
+        self,
+        program: Program,
+        compiled: Compiled,
+        plan: Plan,
+        bound: dict[tuple[bool, int], BoundStep] | None = None,
+    ) -> None:
         self.plan = plan
         self._program, self._compiled = program, compiled
         self._dtype = np.dtype(compiled.kernels.format.dtype)
         self._wished = dict(plan.choices)
-        self._bound: dict[tuple[bool, int], BoundStep] = {}
+        self._bound = {} if bound is None else bound
 
     # ---- the contract
 
@@ -116,8 +127,10 @@ class FusedExecutable(Executable):
                 bound.run(part, None, count, (1, 1), {"B": np.array([float(count)])})
         return output
 
-    def another(self) -> FusedExecutable:
-        return FusedExecutable(self._program, self._compiled, replace(self.plan, choices=self._wished))
+    def with_program(self, program: Program) -> FusedExecutable | None:
+        if without_numbers(program) != without_numbers(self._program):
+            return None
+        return FusedExecutable(program, self._compiled, replace(self.plan, choices=self._wished), self._bound)
 
     def workspace(self, batch_size: int) -> int:
         task = self._compiled.step
@@ -139,8 +152,8 @@ class FusedExecutable(Executable):
                 del self._bound[old]  # before the new one takes its memory
             bound = BoundStep(task, self._compiled.kernels, sizes, self._choose(task, sizes, batch))
             self._bound[key] = bound
-            if training:
-                self.plan = replace(self.plan, choices={**self._wished, **bound.choices.as_dict()})
+        if training:
+            self.plan = replace(self.plan, choices={**self._wished, **bound.choices.as_dict()})
         return bound
 
     def _choose(self, task: ScheduledTask, sizes: Mapping[str, int], batch: int) -> StepChoices:

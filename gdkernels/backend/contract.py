@@ -170,8 +170,11 @@ class Executable(ABC):
             for order, rates in zip(orders, learning_rates, strict=True)
         ]
 
-    def another(self) -> Executable | None:
-        """Return an executable of the same program and plan that can run beside this one; None where none can."""
+    def with_program(self, program: Program) -> Executable | None:
+        """Return an executable for a program that differs from this one's in numbers alone, such as the rate and λ.
+
+        It shares the memory of this one, so that one of them runs at a time. None means that there is none.
+        """
         return None
 
     @abstractmethod

@@ -112,6 +112,11 @@ class Binding:
         """Whether arrays are in the host's memory."""
         return self.device == "cpu"
 
+    def same_place(self, other: "Binding") -> bool:
+        """Return whether arrays of this binding are those of another."""
+        mine, theirs = ((b.backend.name, b.device, b.precision) for b in (self, other))
+        return mine == theirs
+
     def choices_of(self, plan: Plan | None) -> Mapping[str, Any] | None:
         """Return the choices of a plan, perhaps from a file, that can be repeated here, or None.
 

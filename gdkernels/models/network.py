@@ -273,12 +273,23 @@ class Network:
         if starts > 1:
             trainer, history = best_of_starts(self, X, Y, settings, run, int(starts))
         else:
-            last = self._trainer
-            same = last is not None and last.settings == Settings.checked(**settings, outputs=self.network.outputs)
-            trainer = last if last is not None and same else Trainer(self, **settings)
+            trainer = self.trainer(**settings)
             history = trainer.fit(X, Y, **run)
         self._trainer = trainer
         return history
+
+    def trainer(self, **settings: Any) -> Trainer:
+        """Return the trainer that a fit with these settings uses: the last one if it has the same, or else a new one.
+
+        Parameters
+        ----------
+        settings
+            Those of `Trainer`.
+        """
+        last = self._trainer
+        same = last is not None and last.settings == Settings.checked(**settings, outputs=self.network.outputs)
+        self._trainer = last if last is not None and same else Trainer(self, **settings)
+        return self._trainer
 
     # ---- predictions
 

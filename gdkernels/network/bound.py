@@ -141,10 +141,24 @@ class BoundNetwork:
             A plan whose backend and device are used if the user named none and they are available here.
         """
         if self.binding is None:
-            precision = self._precision or ("float64" if "float64" in _dtype_name(X) else "float32")
-            self._places.first(self._rebind, X, self._job(X, workload), precision, planned)
+            self._places.first(self._rebind, X, self._job(X, workload), self._precision_for(X), planned)
             assert self.binding is not None
         return self.binding
+
+    def join(self, binding: Binding, X: Any) -> bool:
+        """Compute where another network does, and return whether this one may: it may not if it has another place.
+
+        Parameters
+        ----------
+        X
+            The data, whose type decides the precision if nobody has said it.
+        """
+        if self.binding is None and self._places.admit(binding) and self._precision_for(X) == binding.precision:
+            self._rebind(binding)
+        return self.binding is binding or (self.binding is not None and self.binding.same_place(binding))
+
+    def _precision_for(self, X: Any) -> str:
+        return self._precision or ("float64" if "float64" in _dtype_name(X) else "float32")
 
     def leave(self, error: BackendError, X: Any, workload: Callable[[int], Workload] | None = None) -> bool:
         """Move to the next backend after an `error` of this one; return whether there is one to move to.

@@ -32,6 +32,12 @@ class Places:
         self._failed: dict[str, str] = {}  # backends, and what they failed with
         self._left = list(left)
 
+    def admit(self, binding: Binding) -> bool:
+        """Return whether a binding is no other place than the user named, and none has failed so far."""
+        named = self._backend if isinstance(self._backend, str) else self._backend.name
+        fits = named in ("auto", binding.backend.name) and self._device in (None, binding.device)
+        return fits and not self._failed
+
     def named(self, backend: Backend, device: str) -> Places:
         """Return the only place there is from now on."""
         return Places(backend, device, self._left)

@@ -80,6 +80,15 @@ class EpochRunner:
         """
         return self._steps.prepare(self._bind(None), workload, choices, sparse=sparse)
 
+    def take(self, executable: Executable, workload: Workload) -> None:
+        """Run the steps of this workload by an executable that somebody else has made, until `give_back`."""
+        self._bind(None)
+        self._steps.take(executable, workload)
+
+    def give_back(self) -> None:
+        """Let go of the executable that was taken, so that the next epoch has one of its own."""
+        self._steps.forget()
+
     @property
     def executable(self) -> Executable:
         """The executable of the steps, once one was prepared."""

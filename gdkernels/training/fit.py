@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from gdkernels.data.batches import Batches
 from gdkernels.data.records import Records
@@ -20,8 +20,7 @@ from gdkernels.training.checkpointing import Checkpointer, Middle, Run
 from gdkernels.training.epoch_runner import EpochRunner
 from gdkernels.training.epoch_values import EpochTotals, Pace, Segments
 from gdkernels.training.history import Epoch, Stop, StopReason
-from gdkernels.training.placement import Placed, Placement
-from gdkernels.training.progress import Progress
+from gdkernels.training.placement import Placed, Where
 from gdkernels.training.settings import FitSettings
 
 __all__ = ["Callback", "Fit"]
@@ -34,6 +33,13 @@ _MOST_ROWS = 1 << 22  # whose order is there at once
 Callback = Callable[[Epoch], Any]
 
 Done = TypeVar("Done")
+
+
+class Watcher(Protocol):
+    """What sees the epochs of a fit as they end, such as its progress bar."""
+
+    def update(self, epoch: Epoch) -> None:
+        """See an epoch that is done."""
 
 
 class Fit:
@@ -56,7 +62,7 @@ class Fit:
     def __init__(
         self,
         runner: EpochRunner,
-        placement: Placement,
+        placement: Where,
         asked: FitSettings,
         run: Run,
         checkpointer: Checkpointer | None,
@@ -87,7 +93,7 @@ class Fit:
             state, runner.epochs_done = found
             runner.restore(state)
 
-    def until_stopped(self, callbacks: Iterable[Callback], bar: Progress) -> None:
+    def until_stopped(self, callbacks: Iterable[Callback], bar: Watcher) -> None:
         """Train, and leave the network with the final parameters of the fit."""
         run, history, network = self._run, self._run.history, self._runner.network
         self._losses = losses = Losses.of([record.watched for record in history.epochs])
@@ -128,7 +134,7 @@ class Fit:
         elif history.epochs:
             history.best_epoch = history.epochs[-1].number
 
-    def _note(self, record: Epoch, bar: Progress) -> None:
+    def _note(self, record: Epoch, bar: Watcher) -> None:
         """Add an epoch to the history, show it, and remember it if it is the best so far."""
         self._run.history.epochs.append(record)
         told = {"event": "epoch", **vars(record)}

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 from gdkernels.backend import Executable, Plan, storage_dtype
 from gdkernels.data.batches import Batches
@@ -24,7 +24,7 @@ from gdkernels.training.epoch_runner import EpochRunner
 from gdkernels.training.evaluator import Evaluator
 from gdkernels.training.history import History
 
-__all__ = ["FitData", "Placed", "Placement"]
+__all__ = ["FitData", "Placed", "Placement", "Where"]
 
 _log = logging.getLogger("gdkernels")
 
@@ -55,6 +55,20 @@ class Placed:
     sparse: bool
     evaluator: Evaluator
     executable: Executable
+
+
+class Where(Protocol):
+    """The place where a fit runs, and the way to another one."""
+
+    @property
+    def now(self) -> Placed:
+        """What the fit runs on now."""
+
+    def elsewhere(self, error: BackendError) -> bool:
+        """Move to the next backend after an error of this one; return whether there is one."""
+
+    def tell(self, history: History) -> None:
+        """Write into the history of a fit where it runs now, and what that takes."""
 
 
 class Placement:

@@ -65,6 +65,12 @@ class PreparedSteps:
             self._for, self._sparse = wanted, sparse
         return self._executable
 
+    def take(self, executable: Executable, workload: Workload) -> None:
+        """Use an executable that somebody else has made for this workload."""
+        program = workload.program
+        self._for = self._network.structure, program.gradient_norm, program.weighted, workload.batch
+        self._executable, self._sparse = executable, False
+
     def be_ready(
         self, binding: Binding, records: int, data: Records | Windows | Batches, *, gradient_norm: bool
     ) -> None:
