@@ -199,9 +199,7 @@ def _dropout(module: Any, told: str) -> list[_Placed]:
 
 def _flatten(module: Any, told: str) -> list[_Placed]:
     if (module.start_dim, module.end_dim) != (1, -1):
-        raise InputError(
-            f"from_torch cannot take {told}: of records that are flat, Flatten() alone leaves what they are"
-        )
+        raise InputError(f"from_torch cannot take {told}: records are flat already, and it would join them")
     return []
 
 
