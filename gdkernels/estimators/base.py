@@ -24,7 +24,6 @@ from gdkernels.definition.losses import Loss, link_of
 from gdkernels.definition.naming import describe
 from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import Optimizer
-from gdkernels.dispatch.array_api import to_host
 from gdkernels.dispatch.binding import Binding, namespace_of
 from gdkernels.dispatch.registry import choose
 from gdkernels.errors import BackendError
@@ -35,6 +34,7 @@ from gdkernels.estimators.arrays import (
     check_present,
     has_arrays,
     keep_arrays,
+    on_host,
     one_array,
 )
 from gdkernels.estimators.descend import descend
@@ -67,10 +67,6 @@ __all__ = ["BaseMLP"]
 def _float_type(a: Any) -> str:
     """Return the type in which to compute with an array: float32 for float32, else float64."""
     return "float32" if "float32" in str(a.dtype) else "float64"
-
-
-def _on_host(a: Any) -> Any:
-    return a if namespace_of(a) is None else to_host(a)
 
 
 class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
@@ -236,6 +232,7 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
         self._keep_structure(structure)
         dtype = storage_dtype(self.precision or _float_type(X))
         if asks_for_blocks(self):
+            structure.check_memory()
             self._seed = int(random.randint(2**31 - 1))
             drawn = structure.initial_parameters(self._seed)
             keep_arrays(self, {name: a.astype(dtype, copy=False) for name, a in drawn.items()}, structure)
@@ -406,7 +403,7 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
         """
         check_is_fitted(self)
         model = self._model(**{"precision": self.precision or _float_type(one_array(self))} | settings)
-        model.set_parameters({name: _on_host(a) for name, a in arrays_by_name(self).items()})
+        model.set_parameters({name: on_host(a) for name, a in arrays_by_name(self).items()})
         model.network.train_for(Objective(self._objective()))
         return model
 
