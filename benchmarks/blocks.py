@@ -181,11 +181,11 @@ def off(ours: Ours, train: Callable[[Any], dict[str, Any]]) -> float:
     return max(relative_error(found[n].astype(np.float64) - a, exact[n] - a) for n, a in ours.begin.items())
 
 
-def _epoch(contender: Any, records: int) -> float:
+def _epoch(participant: Any, records: int) -> float:
     """Return the seconds of an epoch."""
     order = np.random.default_rng(2).permutation(records)
     began = time.perf_counter()
-    contender.train(order)
+    participant.train(order)
     return time.perf_counter() - began
 
 
@@ -195,17 +195,17 @@ def measure(seconds: float) -> list[dict[str, Any]]:
     for name, (block, plain, inputs, batch) in _networks().items():
         records = 8 * batch if batch >= 1024 else 16384
         ours = Ours(block, inputs, batch, records)
-        contenders: dict[str, Any] = {"ours": ours, "ours, plain": Ours(plain, inputs, batch, records)}
+        participants: dict[str, Any] = {"ours": ours, "ours, plain": Ours(plain, inputs, batch, records)}
         for who, peer in PEERS.items():
             try:
-                contenders[who] = peer(ours)
+                participants[who] = peer(ours)
             except ImportError as error:
                 print(f"without {who}: {error}")
-        errors = {who: off(c if isinstance(c, Ours) else ours, c.train) for who, c in contenders.items()}
-        for contender in contenders.values():
-            contender.restart()
+        errors = {who: off(c if isinstance(c, Ours) else ours, c.train) for who, c in participants.items()}
+        for participant in participants.values():
+            participant.restart()
         times = interleave(
-            {who: partial(_epoch, contender, records) for who, contender in contenders.items()},
+            {who: partial(_epoch, participant, records) for who, participant in participants.items()},
             SamplingLimit(0.01, seconds),
             library=lambda who: who in PEERS,
         )
@@ -214,7 +214,7 @@ def measure(seconds: float) -> list[dict[str, Any]]:
             who: float(np.median(np.asarray(times[who]) / np.asarray(times["ours"]))) for who in times if who != "ours"
         }
         bounds = {who: interval(np.asarray(times[who]) / np.asarray(times["ours"])) for who in ratios}
-        work = {who: flops(c.program if isinstance(c, Ours) else ours.program) for who, c in contenders.items()}
+        work = {who: flops(p.program if isinstance(p, Ours) else ours.program) for who, p in participants.items()}
         rows.append(
             {"network": name, "records/s": rates, "ratio": ratios, "95 %": bounds, "error": errors, "flops": work}
         )

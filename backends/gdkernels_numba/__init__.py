@@ -1,4 +1,8 @@
-"""The CPU backend: the definition traced, fused and compiled, a whole epoch in one call."""
+"""The CPU backend: the definition traced, fused and compiled, a whole epoch in one call.
+
+This module fulfils the contract of `gdkernels.backend`. README.md in this folder explains what runs in which order.
+Code that knows no processor belongs to `gdkernels.lowering`.
+"""
 
 import logging
 from contextlib import AbstractContextManager

@@ -1,5 +1,7 @@
 """A program that runs as fused code on the CPU."""
 
+from __future__ import annotations
+
 import logging
 import math
 from collections.abc import Mapping
@@ -10,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.backend import Executable, Plan, State
-from gdkernels.backend.arguments import arrays_by_name, check_prediction, check_run, keys_of_run
+from gdkernels.backend.arguments import arrays_by_name, check_epochs, check_prediction, keys_of_run
 from gdkernels.backend.program import Program
 from gdkernels.definition.network import Arrays
 from gdkernels.lowering.elementwise import as_loaded
@@ -59,13 +61,26 @@ class FusedExecutable(Executable):
         learning_rates: npt.NDArray[np.float64],
         sample_weight: Any = None,
     ) -> tuple[float, float | None]:
-        order = np.ascontiguousarray(order, np.int64)
+        once = np.asarray(order)[None], batch_size, np.asarray(learning_rates)[None]
+        return self.run_epochs(state, x, y, *once, sample_weight)[0]
+
+    def run_epochs(
+        self,
+        state: State,
+        x: Any,
+        y: Any,
+        orders: npt.NDArray[np.int64],
+        batch_size: int,
+        learning_rates: npt.NDArray[np.float64],
+        sample_weight: Any = None,
+    ) -> list[tuple[float, float | None]]:
+        orders = np.ascontiguousarray(orders, np.int64)
         x, y = self._contiguous(x), self._contiguous(y)
         weights = None if sample_weight is None else self._contiguous(sample_weight)
-        check_run(self._program, state.parameters, x, y, order, batch_size, learning_rates, weights)
+        check_epochs(self._program, state.parameters, x, y, orders, batch_size, learning_rates, weights)
         task = self._compiled.step
         assert task is not None, "what has an optimizer has a step"
-        steps, l2 = len(learning_rates), self._program.l2
+        (epochs, steps), records = learning_rates.shape, orders.shape[1]
         # By the full batch, also where these rows are only the last and smaller one: the plan of a fit stays one plan.
         bound = self._bind(task, batch_size)
 
@@ -74,14 +89,16 @@ class FusedExecutable(Executable):
         state.slots = {name: tuple(map(self._writable, slots)) for name, slots in state.slots.items()}
         arrays = {"x": x, "y": y, **arrays_by_name(state.parameters, state.slots)}
         if weights is not None:
-            arrays["sample_weight"] = weights[order]
-        keys = keys_of_run(self._program, state, len(order), batch_size)
+            arrays["sample_weight"] = weights[orders.ravel()]
+        keys = keys_of_run(self._program, state, records, batch_size, epochs)
         if keys is not None:
             arrays["row_keys"] = as_loaded(keys, self._dtype)
-        scalars = known_of_steps(learning_rates, done=state.step, records=len(order), batch=batch_size, l2=l2)
-        total, norms = bound.run(arrays, order, len(order), steps, scalars)
-        state.step += steps
-        return total, norms / steps if self._program.gradient_norm else None
+        rates, l2 = np.ravel(learning_rates), self._program.l2
+        scalars = known_of_steps(rates, done=state.step, records=records, batch=batch_size, l2=l2)
+        results = bound.run(arrays, orders, records, (epochs, steps), scalars)
+        state.step += epochs * steps
+        with_norm = self._program.gradient_norm
+        return [(float(e), float(n) / steps if with_norm else None) for e, n in results]
 
     def predict(self, parameters: Arrays, x: Any) -> Any:
         x = self._contiguous(x)
@@ -96,8 +113,11 @@ class FusedExecutable(Executable):
             for start in range(0, x.shape[0], rows):
                 part = {**arrays, "x": x[start : start + rows], "prediction": output[start : start + rows]}
                 count = len(part["x"])
-                bound.run(part, None, count, 1, {"B": np.array([float(count)])})
+                bound.run(part, None, count, (1, 1), {"B": np.array([float(count)])})
         return output
+
+    def another(self) -> FusedExecutable:
+        return FusedExecutable(self._program, self._compiled, replace(self.plan, choices=self._wished))
 
     def workspace(self, batch_size: int) -> int:
         task = self._compiled.step

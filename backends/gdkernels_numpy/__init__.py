@@ -1,4 +1,7 @@
-"""The reference backend: the definition on NumPy, on any CPU."""
+"""The reference backend: the definition on NumPy, on any CPU.
+
+It compiles nothing: its namespace and its threads are all that belongs here. README.md in this folder explains them.
+"""
 
 from contextlib import AbstractContextManager
 from typing import Any

@@ -1,4 +1,4 @@
-"""``gdkernels inspect``: what is in a model file."""
+"""``gdkernels inspect``: the content of a model file."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def watched(args: Namespace) -> Iterator[None]:
     Raises
     ------
     FileError
-        Where the log cannot be written.
+        If the log cannot be written.
     """
     before = _log.level
     with ExitStack() as stack:

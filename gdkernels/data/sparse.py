@@ -102,7 +102,7 @@ class DensePiece:
     columns, own
         The numbers of the columns, of which the first `own` have entries; the rest is 0.
     dense
-        What the rows hold in these columns.
+        The content of the rows in these columns.
     """
 
     rows: npt.NDArray[np.int64]
@@ -156,7 +156,7 @@ class _BySparseRows(Executable):
     def _step(
         self, state: State, x: SparseRows, y: Any, batch: npt.NDArray[np.int64], rate: float, sample_weight: Any
     ) -> tuple[float, float]:
-        """Take the step of a batch, and return E before it and the norm of the gradient, 0 where nobody asks for it."""
+        """Take the step of a batch, and return E before it and the norm of the gradient, 0 if it was not asked for."""
         binding, xp, first = self._binding, self._binding.xp, self._first
         # Added up on the host, where it can be said which rows are meant; NumPy's arrays are the CPU's own.
         of_first = {name: np.zeros(tuple(state.parameters[name].shape), binding.dtype) for name in first}

@@ -25,7 +25,7 @@ from gdkernels.definition.naming import describe
 from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import Optimizer
 from gdkernels.dispatch.binding import Binding, namespace_of
-from gdkernels.dispatch.registry import choose
+from gdkernels.dispatch.choosing import choose
 from gdkernels.errors import BackendError
 from gdkernels.estimators.arrays import (
     OfChains,

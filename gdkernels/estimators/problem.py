@@ -17,7 +17,7 @@ __all__ = ["PresentRate", "Problem", "Stall"]
 
 @dataclass
 class Stall:
-    """How many epochs in a row have brought no improvement; it goes on from one `partial_fit` to the next."""
+    """The number of epochs in a row without improvement; it goes on from one `partial_fit` to the next."""
 
     epochs: int = 0
 

@@ -259,6 +259,6 @@ class _Tile:
 
 
 def _stays_below(other: Node, z: Node, k: Node) -> bool:
-    """Whether `other` is c·z with c ≥ 0 and `k` is 0: then it is on the same side of `k` as z."""
+    """Return whether `other` is c·z with c ≥ 0 and `k` is 0: then it is on the same side of `k` as z."""
     scaled = other.op == "multiply" and other.args[0].op == "constant" and other.args[1] is z
     return scaled and k.attribute == 0 and other.args[0].attribute >= 0

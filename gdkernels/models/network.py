@@ -120,7 +120,7 @@ class Network:
 
     @property
     def block(self) -> Block:
-        """What it computes, but for the activation of the outputs."""
+        """The network's computation, without the activation of the outputs."""
         return self.network.structure.block
 
     @property
@@ -130,7 +130,7 @@ class Network:
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """How many numbers a record has on the way: inputs, the units of each layer in turn, outputs."""
+        """The numbers of a record on the way: inputs, the units of each layer in turn, outputs."""
         return self.network.structure.sizes
 
     @property
@@ -185,7 +185,7 @@ class Network:
 
     @property
     def parameter_count(self) -> int:
-        """How many numbers training changes."""
+        """The number of values that training changes."""
         return self.network.parameter_count
 
     def set_parameters(self, parameters: Mapping[str, Any] | Sequence[Sequence[Any]]) -> None:

@@ -20,8 +20,8 @@ from gdkernels.data.validation import RecordSpec, place_inputs
 from gdkernels.definition.losses import Loss
 from gdkernels.definition.network import Arrays
 from gdkernels.definition.objective import Objective, checked_reduction
-from gdkernels.dispatch import registry
-from gdkernels.dispatch.binding import Binding, located
+from gdkernels.dispatch import choosing
+from gdkernels.dispatch.binding import Binding
 from gdkernels.dispatch.workload import Workload
 from gdkernels.errors import BackendError, InputError, unknown_name
 from gdkernels.network.places import Places
@@ -81,7 +81,7 @@ class BoundNetwork:
         self._executables: dict[Program, Executable] = {}
         self._places = Places(backend, device)
         if backend != "auto" or device is not None:  # a place that the user named fails before loading data
-            registry.choose(backend, device, precision or "float32")
+            choosing.choose(backend, device, precision or "float32")
         structure.check_memory()
         self.parameters: dict[str, Any] = structure.initial_parameters(self.seed)
 
@@ -123,7 +123,7 @@ class BoundNetwork:
         wanted: str | Backend = "auto" if backend is None else backend
         if backend is None and self.binding is not None and device in self.binding.backend.devices():
             wanted = self.binding.backend
-        choice = registry.choose(wanted, device, self.precision or "float32")
+        choice = choosing.choose(wanted, device, self.precision or "float32")
         self._backend, self._places = choice.backend, self._places.named(choice.backend, choice.device)
         if self.binding is not None:
             self._rebind(Binding(choice.backend, choice.device, self.binding.precision, choice.reason))
@@ -189,7 +189,7 @@ class BoundNetwork:
         return (workload or self._prediction)(records) if records else None
 
     def _prediction(self, records: int) -> Workload:
-        return self.structure.workload(self.structure.program(), records, records)
+        return Workload(self.structure.program(), records, records)
 
     def _rebind(self, binding: Binding) -> None:
         old = self.binding
@@ -236,7 +236,7 @@ class BoundNetwork:
 
     @property
     def parameter_count(self) -> int:
-        """How many numbers training changes."""
+        """The number of values that training changes."""
         told = self.structure.parameters
         return sum(math.prod(told[name].shape) for name in self.structure.trained)
 
@@ -311,7 +311,7 @@ class BoundNetwork:
         return self._executables[program]
 
     def __str__(self) -> str:
-        where = located(self.binding) if self.binding is not None else f"backend {self.backend}, not yet bound"
+        where = self.binding if self.binding is not None else f"backend {self.backend}, not yet bound"
         return f"{self.structure}, {self.parameter_count:,} parameters, {where}"
 
 

@@ -1,4 +1,4 @@
-"""The places where a network may compute, one after the other: what was asked for, and what has failed."""
+"""The places where a network may compute, one after the other: the one you asked for, and those that have failed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Move = Callable[[Binding], None]
 
 
 class Places:
-    """Chooses where a network computes. A backend that fails is followed by the next, unless somebody named it.
+    """Chooses where a network computes. A backend that fails is followed by the next, unless you named it.
 
     Parameters
     ----------

@@ -25,7 +25,6 @@ from gdkernels.definition.network import Arrays
 from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import Optimizer
 from gdkernels.dispatch.footprint import check_initial
-from gdkernels.dispatch.workload import Workload
 from gdkernels.errors import InputError, unknown_name
 from gdkernels.system.cached_property import cached_property
 
@@ -125,7 +124,7 @@ class Structure:
 
     @cached_property
     def parameters(self) -> Mapping[str, Parameter]:
-        """What the block says of its parameters and constants, by name."""
+        """The declarations of the block's parameters and constants, by name."""
         return parameters_of(self.block, self.inputs)
 
     @cached_property
@@ -152,7 +151,7 @@ class Structure:
 
     @cached_property
     def sizes(self) -> tuple[int, ...]:
-        """How many numbers a record has in each matrix on the way: of a chain, the inputs and each layer's units."""
+        """The numbers of a record in each matrix on the way: of a chain, the inputs and each layer's units."""
         return (self.inputs, *self.block.widths(self.inputs))
 
     @property
@@ -202,10 +201,6 @@ class Structure:
         trains = optimizer is not None
         block = self.block if raw else self.whole
         return Program(block, self.inputs, objective if trains else None, optimizer, gradient_norm, weighted)
-
-    def workload(self, program: Program, batch_size: int, records: int, epochs: int = 1) -> Workload:
-        """Return the workload of running a program of this structure on so many records."""
-        return Workload(program, batch_size, records, epochs)
 
     # ---- parameters
 

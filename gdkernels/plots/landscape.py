@@ -24,7 +24,7 @@ from gdkernels.models.network import Network
 from gdkernels.network import BoundNetwork
 from gdkernels.training.history import Epoch
 
-__all__ = ["Landscape", "Parameter", "Path", "Point"]
+__all__ = ["Landscape", "Path", "Point", "SingleParameter"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -35,7 +35,7 @@ _SPELLING = re.compile(r"(?P<name>[A-Za-z_][A-Za-z0-9_/]*)\[(?P<index>\d+(?:, ?\
 
 
 @dataclass(frozen=True)
-class Parameter:
+class SingleParameter:
     """One number among the parameters of a network, by the names of the model file: "W0[1,2]", "scale1/0[2]".
 
     Attributes
@@ -50,7 +50,7 @@ class Parameter:
     index: tuple[int, ...]
 
     @classmethod
-    def of(cls, spelling: str) -> Parameter:
+    def of(cls, spelling: str) -> SingleParameter:
         """Return the parameter that is spelled so.
 
         Raises
@@ -112,7 +112,7 @@ class Path:
     def __len__(self) -> int:
         return len(self.points)
 
-    def along(self, *parameters: Parameter) -> Floats:
+    def along(self, *parameters: SingleParameter) -> Floats:
         """Return the values of some parameters [points, parameters]."""
         return np.array([[p.read(point) for p in parameters] for point in self.points])
 
@@ -177,7 +177,7 @@ class Landscape:
         with np.errstate(all="ignore"):
             return gradient(program.block, arrays, self._x, self._y, **settings)[1]
 
-    def errors(self, parameters: Sequence[Parameter], values: Floats, *, at: Point | None = None) -> Floats:
+    def errors(self, parameters: Sequence[SingleParameter], values: Floats, *, at: Point | None = None) -> Floats:
         """Return the errors [...] where `parameters` have the `values` [..., parameters].
 
         Parameters
@@ -188,12 +188,12 @@ class Landscape:
         found = [self.error(moved) for moved in self._moved(parameters, values, at)]
         return np.array(found).reshape(values.shape[:-1])
 
-    def slopes(self, parameters: Sequence[Parameter], values: Floats, *, at: Point | None = None) -> Floats:
+    def slopes(self, parameters: Sequence[SingleParameter], values: Floats, *, at: Point | None = None) -> Floats:
         """Return the slopes ∂E/∂parameter [..., parameters] where `parameters` have the `values` [..., parameters]."""
         gradients = [self._gradient(moved) for moved in self._moved(parameters, values, at)]
         return np.array([[p.read(g) for p in parameters] for g in gradients]).reshape(values.shape)
 
-    def _moved(self, parameters: Sequence[Parameter], values: Floats, at: Point | None) -> Iterator[Arrays]:
+    def _moved(self, parameters: Sequence[SingleParameter], values: Floats, at: Point | None) -> Iterator[Arrays]:
         """Yield the parameters of the network at each of the `values`; each is valid until the next."""
         arrays = _doubles(self._here if at is None else named(at))
         for parameter in parameters:

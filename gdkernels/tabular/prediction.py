@@ -57,7 +57,7 @@ class PreparedNetwork:
         Raises
         ------
         FileError
-            Where it keeps none, or one that does not fit the network.
+            If it keeps none, or one that does not fit the network.
         """
         if "preparation" not in network.extra:
             raise FileError(
@@ -78,7 +78,7 @@ class PreparedNetwork:
 
     @property
     def records_read(self) -> int:
-        """How many records of a table to read at a time."""
+        """The number of records of a table to read at a time."""
         return _within(_CELL * (len(self.preparation.columns) + len(self.preparation.targets)))
 
     def predict(self, table: Table) -> Prediction:
@@ -105,7 +105,7 @@ class PreparedNetwork:
 
     @property
     def _predicted(self) -> int:
-        """How many records to predict at a time."""
+        """The number of records to predict at a time."""
         network = self.network.network
         return _within(_UNIT * network.structure.widest + _OUTPUT * network.outputs)
 
@@ -130,7 +130,7 @@ class PreparedNetwork:
         Raises
         ------
         InputError
-            Where there are no records, or a column is missing or holds what it cannot.
+            If there are no records, or a column is missing or holds what it cannot.
         """
         with RecordCount("predicting", progress) as bar:
             for part in parts(data, self.records_read, findings=self.preparation.findings, options=options):

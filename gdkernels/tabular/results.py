@@ -40,25 +40,25 @@ class TabularResult:
     Attributes
     ----------
     source
-        Where the table was read from.
+        The origin of the table.
     preparation
-        What became of the columns.
+        The preparation of the columns.
     network
         The trained network.
     histories
         Of the networks that were averaged, often one.
     settings
-        How they were trained: those that were chosen for you too.
+        The settings of the training, with those that were chosen for you.
     rows
-        How many were for "train", "validation" and "test".
+        The number of rows for "train", "validation" and "test".
     class_records
-        How many records each class has, by its label; None for a regression.
+        The number of records of each class, by its label; None for a regression.
     test
-        How good it is on the rows kept from training and stopping; None where there were none.
+        The figures on the rows kept from training and stopping; None if there were none.
     seconds
         Of the whole fit, with validation and all starts; the throughput is that of the training passes alone.
     cross_validation
-        What the rows left out chose, where they did.
+        The choice by the rows left out, if there was one.
     explanation
         Why it ran where it did, if that was asked for.
     """

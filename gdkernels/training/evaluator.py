@@ -58,7 +58,7 @@ class Evaluator:
     @property
     def at_once(self) -> int:
         """The number of records that are predicted at a time."""
-        return self._measured.judged if isinstance(self._measured, Windows) else len(self._measured or ())
+        return self._measured.evaluated_at_once if isinstance(self._measured, Windows) else len(self._measured or ())
 
     def validation_loss(self, epoch: int) -> float | None:
         """Return the mean error of the records held out, if there are any, after the epoch of this number."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from gdkernels.data.batches import Batches
@@ -16,7 +16,8 @@ from gdkernels.errors import BackendError, DivergenceError, GdkernelsError
 from gdkernels.system.hashing import sha256
 from gdkernels.system.profiling import phase
 from gdkernels.training.checkpointing import Checkpointer, Middle, Run
-from gdkernels.training.epoch_runner import EpochRunner, EpochTotals, Pace, Segments
+from gdkernels.training.epoch_runner import EpochRunner
+from gdkernels.training.epoch_values import EpochTotals, Pace, Segments
 from gdkernels.training.history import Epoch, Stop, StopReason
 from gdkernels.training.placement import Placed, Placement
 from gdkernels.training.progress import Progress
@@ -58,7 +59,7 @@ class Fit:
     ) -> None:
         self._runner, self._placement, self._asked = runner, placement, asked
         self._run, self._checkpointer = run, checkpointer
-        self._losses = Losses.of()  # those by which the epochs of the history are judged
+        self._losses: Sequence[float] = ()  # those that the epochs of the history are compared by
         self._segments: Segments | None = None
         if checkpointer is not None:
             multiply_adds = runner.network.structure.multiply_adds
@@ -85,7 +86,7 @@ class Fit:
     def until_stopped(self, callbacks: Iterable[Callback], bar: Progress) -> None:
         """Train, and leave the network with the final parameters of the fit."""
         run, history, network = self._run, self._run.history, self._runner.network
-        self._losses = Losses.of(record.watched for record in history.epochs)
+        self._losses = losses = Losses.of([record.watched for record in history.epochs])
         for record in history.epochs:
             bar.update(record)
         while history.stop is None:
@@ -104,7 +105,6 @@ class Fit:
                     self._checkpointer.rescue(self._runner.state(), run, self._runner.epochs_done)
                 raise
             history.epochs.append(record)
-            self._losses = self._losses.then(record.watched)
             told = {"event": "epoch", **vars(record)}
             _log.debug("epoch %d: loss %.4g", record.number, record.loss, extra={"told": told})
             bar.update(record)
@@ -114,7 +114,10 @@ class Fit:
             ended = [callback(record) is True for callback in callbacks]
             by_callback = Stop(StopReason.CALLBACK, "a callback asked for it") if any(ended) else None
             history.stop = by_callback or self._asked.ending(history)
-            if self._checkpointer is not None and history.stop is None:
+            if history.stop is not None:
+                break
+            self._losses = losses = losses.then(record.watched)
+            if self._checkpointer is not None:
                 self._checkpointer.between_steps(self._runner.state(), run, self._runner.epochs_done)
         if self._checkpointer is not None:
             self._checkpointer.write(self._runner.state(), run, self._runner.epochs_done)
@@ -142,7 +145,7 @@ class Fit:
             validation_loss=validation_loss,
             learning_rate=totals.rate,
             seconds=seconds,
-            samples_per_second=len(train) / seconds,
+            samples_per_second=totals.records / seconds,
             gradient_norm=totals.norm,
             metrics=metrics,
         )
@@ -168,7 +171,7 @@ class Fit:
         return totals
 
     def _wherever(self, work: Callable[[Placed], Done]) -> Done:
-        """Return what `work` makes of what is placed; where a backend fails that nobody named, on the next one.
+        """Return the result of `work` on the placed data; if a backend fails that nobody named, on the next one.
 
         Steps go on from the last epoch's end, or from its middle if that is known to the step.
         """

@@ -1,4 +1,4 @@
-"""What a schedule keeps, computes again, and puts into phases."""
+"""A schedule keeps some values, computes others again, and divides the work into phases."""
 
 import pytest
 

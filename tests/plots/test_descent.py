@@ -8,7 +8,7 @@ from pictures import BIAS, WEIGHT, on_a_line
 import gdkernels as gd
 from gdkernels import plots
 from gdkernels.plots import examples
-from gdkernels.plots.landscape import Parameter
+from gdkernels.plots.landscape import SingleParameter
 
 STEP = 1e-5
 
@@ -36,7 +36,7 @@ def test_a_path_is_every_step_of_the_descent():
     descent = examples.line((-2.0, 2.0), seed=3)
     _, path = descent.go(gd.SGD(0.1), 12)
     point = np.array([-2.0, 2.0])
-    along = path.along(Parameter.of(WEIGHT), Parameter.of(BIAS))
+    along = path.along(SingleParameter.of(WEIGHT), SingleParameter.of(BIAS))
     assert len(path) == len(along) == 13
     for k in range(13):
         np.testing.assert_allclose(along[k], point, rtol=1e-6, atol=1e-8)
@@ -62,7 +62,7 @@ def test_errors_and_slopes_of_a_deep_network(loss, Y):
     X = [[0.5, -1.0], [2.0, 0.3], [-1.5, 1.0]]
     landscape = plots.Landscape(mlp, X, Y, loss=loss)
     assert landscape.error(landscape.here) == pytest.approx(mlp.loss(X, Y, loss=loss), rel=1e-6)
-    parameters = [Parameter.of(name) for name in ("W0[1,2]", "b0[3]", "W1[2,0]")]
+    parameters = [SingleParameter.of(name) for name in ("W0[1,2]", "b0[3]", "W1[2,0]")]
     places = np.random.default_rng(0).normal(size=(2, 5, 3))
     errors, slopes = landscape.errors(parameters, places), landscape.slopes(parameters, places)
     assert (errors.shape, slopes.shape) == ((2, 5), (2, 5, 3))
@@ -75,7 +75,7 @@ def test_a_landscape_is_a_copy():
     mlp = gd.MLP([1, 1], seed=0, backend="numpy")
     landscape = plots.Landscape(mlp, [[1.0]], [5.0])
     before = landscape.error(landscape.here)
-    landscape.errors([Parameter.of(WEIGHT)], np.array([[100.0]]))
+    landscape.errors([SingleParameter.of(WEIGHT)], np.array([[100.0]]))
     mlp.set_parameters([[[[7.0]], [1.0]]])
     assert landscape.error(landscape.here) == before
 
@@ -83,7 +83,7 @@ def test_a_landscape_is_a_copy():
 @pytest.mark.parametrize("name", ["W0", "W-1[0,0]", "", "W0[0,0] ", "W0[-1,0]", "W0[0,0,0]", "0[0]"])
 def test_what_is_no_parameter(name):
     with pytest.raises(gd.InputError, match="is no parameter; a weight of the first layer is"):
-        Parameter.of(name)
+        SingleParameter.of(name)
 
 
 @pytest.mark.parametrize("name", ["W0[1,0]", "W0[0,1]", "W0[0]", "w0[0,0]", "b0[0]", "b0[0,1]", "W1[0,0]"])
@@ -117,7 +117,7 @@ def test_a_landscape_of_blocks_goes_by_name():
     landscape = plots.Landscape(net, INPUTS, INPUTS**2)
     assert landscape.error(landscape.here) == pytest.approx(net.loss(INPUTS, INPUTS**2), rel=1e-6)
     names = ["frequency0[1]", "scale1/0[2]", "W1/1[0,3]", "V2[1,2]", "c2[0]", "b3[0]"]
-    parameters = [Parameter.of(name) for name in names]
+    parameters = [SingleParameter.of(name) for name in names]
     assert [str(p) for p in parameters] == names
     place = path.along(*parameters)[2]
     slopes = landscape.slopes(parameters, place, at=path.points[2])
@@ -152,7 +152,7 @@ def test_blocks_are_drawn():
 def test_the_slope_and_the_steps():
     landscape, path = examples.one_weight(2.0).go(gd.SGD(0.01), 5)
     ax = plots.error_over_weight(landscape, WEIGHT, path=path)
-    steps = path.along(Parameter.of(WEIGHT))[:, 0]
+    steps = path.along(SingleParameter.of(WEIGHT))[:, 0]
     assert steps[:2] == pytest.approx([2.0, 2.24])
     values, errors = named(ax, "error").get_data()
     np.testing.assert_allclose(errors, (3 * values - 10) ** 2)
@@ -178,15 +178,14 @@ def test_several_starts_reach_several_minima():
     descents = [examples.wave(start, seed=0).go(gd.SGD(0.02), 300) for start in (0.3, 1.6, 3.2, 5.4)]
     landscape = descents[0][0]
     ax = plots.several_starts(landscape, WEIGHT, [path for _, path in descents])
-    ends = [float(path.along(Parameter.of(WEIGHT))[-1, 0]) for _, path in descents]
+    ends = [float(path.along(SingleParameter.of(WEIGHT))[-1, 0]) for _, path in descents]
     for k, (end, (_, path)) in enumerate(zip(ends, descents, strict=True), 1):
         marker = named(ax, f"start {k}")
         np.testing.assert_allclose(marker.get_xdata(), [end])
-        assert central(lambda w: float(landscape.errors([Parameter.of(WEIGHT)], np.array([w]))), end) == pytest.approx(
-            0, abs=1e-3
-        )
+        slope = central(lambda w: float(landscape.errors([SingleParameter.of(WEIGHT)], np.array([w]))), end)
+        assert slope == pytest.approx(0, abs=1e-3)
         drawn = [line for line in ax.lines if line.get_label() == "_descent"][k - 1]
-        np.testing.assert_array_equal(drawn.get_xdata(), path.along(Parameter.of(WEIGHT))[:, 0])
+        np.testing.assert_array_equal(drawn.get_xdata(), path.along(SingleParameter.of(WEIGHT))[:, 0])
     assert len({round(end, 2) for end in ends}) == 3
     assert ends[1] == pytest.approx(ends[2], abs=1e-3)
     (lowest,) = ax.texts
@@ -200,7 +199,7 @@ def test_the_surface_with_path_and_arrows():
     descent = examples.line((-2.0, 2.0), seed=0)
     landscape, path = on_a_line()
     ax = plots.error_surface(landscape, (WEIGHT, BIAS), path=path)
-    steps = path.along(Parameter.of(WEIGHT), Parameter.of(BIAS))
+    steps = path.along(SingleParameter.of(WEIGHT), SingleParameter.of(BIAS))
     np.testing.assert_array_equal(np.transpose(named(ax, "descent").get_data()), steps)
     np.testing.assert_array_equal(np.ravel(named(ax, "start").get_data()), steps[0])
     np.testing.assert_array_equal(np.ravel(named(ax, "end").get_data()), steps[-1])
@@ -219,7 +218,7 @@ def test_the_surface_in_three_dimensions():
     landscape, path = on_a_line()
     ax = plots.error_surface_3d(landscape, (WEIGHT, BIAS), path=path)
     assert ax.name == "3d"
-    steps = path.along(Parameter.of(WEIGHT), Parameter.of(BIAS))
+    steps = path.along(SingleParameter.of(WEIGHT), SingleParameter.of(BIAS))
     w, b, heights = named(ax, "descent").get_data_3d()
     np.testing.assert_array_equal([w, b], steps.T)
     np.testing.assert_allclose(heights, [line_error(descent, *step) for step in steps])

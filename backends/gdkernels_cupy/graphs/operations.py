@@ -100,7 +100,7 @@ class GatherRows:
 
 @dataclass(frozen=True)
 class ProductEpilogue:
-    """What a product does to its result before it is stored.
+    """The operation that a product applies to its result before storing it.
 
     Attributes
     ----------
