@@ -7,10 +7,23 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from gdkernels.definition.chain import by_layer, by_name
+from gdkernels.dispatch.array_api import to_host
+from gdkernels.dispatch.binding import namespace_of
 from gdkernels.network import Structure
 
-__all__ = ["OfChains", "arrays_by_name", "chain_sizes", "check_present", "has_arrays", "keep_arrays", "one_array"]
+__all__ = [
+    "OfChains",
+    "arrays_by_name",
+    "chain_sizes",
+    "check_present",
+    "has_arrays",
+    "keep_arrays",
+    "on_host",
+    "one_array",
+]
 
 _NAMED = "_named"  # where the arrays are of what is no chain
 
@@ -76,14 +89,24 @@ def check_present(estimator: Any, wanted: Structure) -> None:
     ValueError
         It says what there is, and what the parameters ask for.
     """
-    present = {name: tuple(a.shape) for name, a in arrays_by_name(estimator).items()}
+    arrays = arrays_by_name(estimator)
+    present = {name: tuple(a.shape) for name, a in arrays.items()}
     asked = {name: parameter.shape for name, parameter in wanted.parameters.items()}
-    if present == asked:
-        return
     told = f"arrays of the shapes {present}", f"{asked}"
-    if "coefs_" in vars(estimator) and wanted.layers is not None:
+    if present == asked:
+        constants = wanted.constants()
+        others = ", ".join(name for name, a in constants.items() if not np.allclose(on_host(arrays[name]), a))
+        if not others:
+            return
+        told = f"the constants {others} of the block it began with", "others"
+    elif "coefs_" in vars(estimator) and wanted.layers is not None:
         told = f"layers of {chain_sizes(estimator)} units", f"{wanted.sizes}"
     raise ValueError(
         f"training goes on with {told[0]}, but parameters and data ask for {told[1]}: "
         "set warm_start=False and call fit to begin anew"
     )
+
+
+def on_host(a: Any) -> Any:
+    """Return an array of any library as one that NumPy reads."""
+    return a if namespace_of(a) is None else to_host(a)

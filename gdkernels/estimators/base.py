@@ -24,7 +24,6 @@ from gdkernels.definition.losses import Loss, link_of
 from gdkernels.definition.naming import describe
 from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import Optimizer
-from gdkernels.dispatch.array_api import to_host
 from gdkernels.dispatch.binding import Binding, namespace_of
 from gdkernels.dispatch.choosing import choose
 from gdkernels.errors import BackendError
@@ -35,6 +34,7 @@ from gdkernels.estimators.arrays import (
     check_present,
     has_arrays,
     keep_arrays,
+    on_host,
     one_array,
 )
 from gdkernels.estimators.descend import descend
@@ -49,6 +49,7 @@ from gdkernels.estimators.shape import (
     check_hidden,
     hidden_activations,
     initial_chain,
+    plain_sizes,
     structure_of,
 )
 from gdkernels.models.mlp import model_of
@@ -67,10 +68,6 @@ __all__ = ["BaseMLP"]
 def _float_type(a: Any) -> str:
     """Return the type in which to compute with an array: float32 for float32, else float64."""
     return "float32" if "float32" in str(a.dtype) else "float64"
-
-
-def _on_host(a: Any) -> Any:
-    return a if namespace_of(a) is None else to_host(a)
 
 
 class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
@@ -187,8 +184,7 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
             train = given = self._given(X, y, sample_weight, first=first, incremental=incremental)
         held_out = None if validation is None else self._judged(*validation)
         random = check_random_state(self.random_state)
-        structure = structure_of(self, given.x.shape[1], given.targets.shape[1], self._output())
-        live = self._begin(given.x, structure, random, first=first)
+        live = self._begin(given.x, given.targets.shape[1], random, first=first)
         problem = Problem(
             self._objective(),
             self._loss_scale,
@@ -221,14 +217,14 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
     def _learn_from(self, passes: Passes) -> None:
         """Learn from all the batches what the first alone does not tell."""
 
-    def _begin(self, X: Any, structure: Structure, random: np.random.RandomState, *, first: bool) -> FittedNetwork:
+    def _begin(self, X: Any, outputs: int, random: np.random.RandomState, *, first: bool) -> FittedNetwork:
         """Return the network to train: a new one, or the present one."""
-        precision = self.precision or self._precision_of(X, first=first)
+        precision, ends = self.precision or self._precision_of(X, first=first), (int(X.shape[1]), outputs)
         if not first:
-            check_present(self, structure)
-            self._keep_structure(structure)
+            self._check_goes_on(*ends)
             self._watch()
             return self._network(X, precision)
+        structure = structure_of(self, *ends, self._output())
         self.n_outputs_ = structure.outputs
         output = describe(self._output())["name"]
         self.out_activation_ = "logistic" if output == "sigmoid" else output
@@ -236,12 +232,23 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
         self._keep_structure(structure)
         dtype = storage_dtype(self.precision or _float_type(X))
         if asks_for_blocks(self):
+            structure.check_memory()
             self._seed = int(random.randint(2**31 - 1))
             drawn = structure.initial_parameters(self._seed)
             keep_arrays(self, {name: a.astype(dtype, copy=False) for name, a in drawn.items()}, structure)
         else:
             keep_arrays(self, initial_chain(self, structure.sizes, random, dtype), structure)
         return self._network(X, precision)
+
+    def _check_goes_on(self, inputs: int, outputs: int) -> None:
+        """Refuse to go on with another network than the parameters ask for."""
+        if "coefs_" in vars(self) and plain_sizes(self, inputs, outputs) == chain_sizes(self):
+            self.__dict__.pop("_structure", None)
+            return
+        structure = structure_of(self, inputs, outputs, self._output())
+        if structure != vars(self).get("_structure"):
+            check_present(self, structure)
+            self._keep_structure(structure)
 
     def _precision_of(self, X: Any, *, first: bool) -> str:
         """Return the precision that scikit-learn would train in: the first call fixes it, and lbfgs returns float64."""
@@ -406,7 +413,7 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
         """
         check_is_fitted(self)
         model = self._model(**{"precision": self.precision or _float_type(one_array(self))} | settings)
-        model.set_parameters({name: _on_host(a) for name, a in arrays_by_name(self).items()})
+        model.set_parameters({name: on_host(a) for name, a in arrays_by_name(self).items()})
         model.network.train_for(Objective(self._objective()))
         return model
 

@@ -19,6 +19,7 @@ __all__ = [
     "check_hidden",
     "hidden_activations",
     "initial_chain",
+    "plain_sizes",
     "structure_of",
 ]
 
@@ -85,6 +86,11 @@ def structure_of(estimator: Any, inputs: int, outputs: int, output: Activation) 
             f"{outputs} unit{'s' * (outputs != 1)}, as many as there are outputs: leave that out"
         )
     return Structure.checked(Sequential(*hidden, Dense(outputs)), inputs, output)
+
+
+def plain_sizes(estimator: Any, inputs: int, outputs: int) -> tuple[int, ...] | None:
+    """Return the sizes of the layers if these are all that the parameters ask for."""
+    return None if asks_for_blocks(estimator) else (inputs, *_hidden_sizes(estimator), outputs)
 
 
 def initial_chain(

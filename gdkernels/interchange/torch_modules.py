@@ -112,8 +112,8 @@ def _check_unhooked(module: Any, told: str) -> None:
         )
 
 
-def _taken(module: Any, told: str, objects: Mapping[str, Activation]) -> list[_Placed] | Activation | None:
-    """Return blocks with their weights, or an activation; nothing of what does nothing to records that are flat."""
+def _taken(module: Any, told: str, objects: Mapping[str, Activation]) -> list[_Placed] | Activation:
+    """Return blocks with their weights, none of what does nothing to flat records; or an activation."""
     kind = type(module).__name__
     if kind in objects:
         if next(module.parameters(), None) is not None:
@@ -122,13 +122,11 @@ def _taken(module: Any, told: str, objects: Mapping[str, Activation]) -> list[_P
         return given
     if type(module) is getattr(sys.modules["torch"].nn, kind, None):
         _check_unhooked(module, told)
-        if kind in _NOTHING:
-            return None
         if kind in _ACTIVATIONS:
             return _ACTIVATIONS[kind](module, told)
         if kind in _BLOCKS:
             return _BLOCKS[kind](module, told)
-    known = ", ".join(sorted({*_BLOCKS, *_ACTIVATIONS, *_NOTHING, "Sequential"}))
+    known = ", ".join(sorted({*_BLOCKS, *_ACTIVATIONS, "Sequential"}))
     why = _REFUSED.get(kind, f"it takes {known}; of an activation pass a function f(z, *, xp): objects={{{kind!r}: f}}")
     raise InputError(f"from_torch cannot take {told}: {why}")
 
@@ -199,6 +197,12 @@ def _dropout(module: Any, told: str) -> list[_Placed]:
     return [_Placed(Dropout(module.p), {}, None, told)] if module.p else []
 
 
+def _flatten(module: Any, told: str) -> list[_Placed]:
+    if (module.start_dim, module.end_dim) != (1, -1):
+        raise InputError(f"from_torch cannot take {told}: records are flat already, and it would join them")
+    return []
+
+
 def _gelu(module: Any, told: str) -> Activation:
     if module.approximate != "tanh":
         raise InputError(
@@ -226,6 +230,8 @@ def _plain(f: Activation) -> Callable[[Any, str], Activation]:
 
 _BLOCKS: dict[str, Callable[[Any, str], list[_Placed]]] = {
     "Dropout": _dropout,
+    "Flatten": _flatten,
+    "Identity": lambda module, told: [],
     "LayerNorm": _layer_norm,
     "Linear": _linear,
 }
@@ -241,8 +247,6 @@ _ACTIVATIONS: dict[str, Callable[[Any, str], Activation]] = {
     "Softplus": _softplus,
     "Tanh": _plain(activations.tanh),
 }
-
-_NOTHING = frozenset({"Flatten", "Identity"})
 
 _BATCH_NORM = f"{NO_BATCH_NORM} Use LayerNorm; or fold it into the Linear before it, by torch.nn.utils.fusion"
 _REFUSED = {

@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from gdkernels import randomness
 from gdkernels.backend.program import Program
@@ -211,6 +212,11 @@ class Structure:
         """Return the initial parameters of a `restart`, as NumPy arrays."""
         generator = randomness.generator(seed, "weights", restart)
         return initial_values(self.parameters, generator)
+
+    def constants(self) -> dict[str, npt.NDArray[np.float64]]:
+        """Return the constants of the blocks, by name: all that training leaves alone."""
+        anything = randomness.generator(0, "weights", 0)  # which they do not use
+        return {name: told.drawn(anything) for name, told in self.parameters.items() if not told.trains}
 
     def checked_parameters(
         self, parameters: Mapping[str, Any] | Sequence[Sequence[Any]], like: Arrays

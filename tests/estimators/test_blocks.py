@@ -264,6 +264,11 @@ def test_training_goes_on():
         before.set_params(network=b.Dense(3)).fit(X, NUMBERS)
     kept = before.predict(X)
     np.testing.assert_array_equal(before.predict(X), kept)  # another wish is for the next fit
+    edges = [b.Sequential(b.PiecewiseLinear(((-1, at, 1),) * 4), b.Dense(3)) for at in (0.0, 0.5)]
+    bins = MLPRegressor(**SETTINGS | {"network": edges[0], "warm_start": True}).fit(X, NUMBERS)
+    bins.fit(X.astype("float32"), NUMBERS)
+    with pytest.raises(ValueError, match="goes on with the constants begin0, scale0 of the block it began with, but"):
+        bins.set_params(network=edges[1]).fit(X, NUMBERS)
     # The same arrays, whatever asks for them.
     before.set_params(network=None, hidden_layer_sizes=(7, 5), activation=["tanh", "relu"])
     start = [W.copy() for W in before.coefs_]

@@ -200,6 +200,7 @@ LINEAR = nn.Linear(5, 4)
         (lambda: nn.Softplus(beta=2), "cannot take Softplus at 1: beta is 2"),
         (lambda: nn.Softmax(dim=0), r"cannot take Softmax at 1: .*Softmax\(dim=1\)"),
         (lambda: nn.LogSoftmax(dim=1), "cannot take LogSoftmax at 1: leave it out"),
+        (lambda: nn.Flatten(0), "cannot take Flatten at 1: records are flat already"),
         (lambda: nn.Dropout(1.0), "rate must be a number of at least 0 and below 1"),
         (lambda: nn.Dropout1d(), "cannot take Dropout1d at 1"),
         (lambda: nn.Embedding(3, 4), "cannot take Embedding at 1: "),
