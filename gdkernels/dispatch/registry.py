@@ -21,6 +21,7 @@ from gdkernels.dispatch.estimates import Estimate, estimates
 from gdkernels.dispatch.preference import BY_PRIORITY, preferred
 from gdkernels.dispatch.workload import Workload
 from gdkernels.errors import BackendError, unknown_name
+from gdkernels.system.forks import undivided
 from gdkernels.system.libraries import first_line
 
 if TYPE_CHECKING:
@@ -286,7 +287,8 @@ def _found(name: str) -> Found:
             f"{_source(other)}; uninstall one of them"
         )
     try:
-        backend = point.load()()
+        with undivided:
+            backend = point.load()()
     except Exception as error:  # whatever a stranger's plug-in raises, the others go on
         return Found(name, None, _broken(error), _source(point))
     return _inspect(name, backend, _source(point))
