@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from gdkernels.backend import Backend, host_array
 from gdkernels.system.cached_property import cached_property
+from gdkernels.system.forks import undivided
 from gdkernels_numpy.threads import blas_threads, threads_for
 
 __all__ = ["NumPyBackend"]
@@ -29,7 +30,8 @@ class NumPyBackend(Backend):
 
     @cached_property
     def xp(self) -> Any:
-        import gdkernels_numpy.namespace
+        with undivided:
+            import gdkernels_numpy.namespace
 
         return gdkernels_numpy.namespace
 

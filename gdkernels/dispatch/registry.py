@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from gdkernels.backend import CONTRACT, PRECISIONS, Backend
 from gdkernels.errors import BackendError, unknown_name
+from gdkernels.system.forks import undivided
 from gdkernels.system.libraries import first_line
 
 if TYPE_CHECKING:
@@ -170,7 +171,8 @@ def _found(name: str) -> Found:
             f"{_source(other)}; uninstall one of them"
         )
     try:
-        backend = point.load()()
+        with undivided:
+            backend = point.load()()
     except Exception as error:  # whatever a stranger's plug-in raises, the others go on
         return Found(name, None, _broken(error), _source(point))
     return examined(name, backend, _source(point))
