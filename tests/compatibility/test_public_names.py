@@ -53,7 +53,6 @@ NAMES = {
         History.stopped
         History.validation_loss
         Ensemble(models)
-        Ensemble.models
         Ensemble.network()
         Ensemble.predict(X)
         Ensemble.predict_proba(X)
