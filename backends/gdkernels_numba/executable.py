@@ -14,6 +14,7 @@ from gdkernels.backend.arguments import arrays_by_name, check_prediction, check_
 from gdkernels.backend.program import Program
 from gdkernels.definition.network import Arrays
 from gdkernels.lowering.scalars import known_of_steps
+from gdkernels.lowering.steps import Product
 from gdkernels.lowering.task import ScheduledTask
 from gdkernels_numba.bytecode.arena import pitch_of
 from gdkernels_numba.bytecode.bound_step import BoundStep
@@ -121,7 +122,8 @@ class FusedExecutable(Executable):
 
     def _choose(self, task: ScheduledTask, sizes: Mapping[str, int], batch: int) -> StepChoices:
         form = self._compiled.kernels.format
-        weights = sum(math.prod(p.shape) for p in self._program.parameters.values() if len(p.shape) == 2)
+        products = {s.weights.attribute for s in task.schedule.tile if isinstance(s, Product)}
+        weights = sum(math.prod(self._program.parameters[name].shape) for name in products)
         training = task.output is None
         kept = [b for b in task.schedule.buffers if b.kept]
         row_bytes = sum(-(-sizes[b.width.name] // form.panel) * pitch_of(sizes[b.width.name], form) for b in kept)

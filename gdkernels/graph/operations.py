@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["BOOL", "COMPARISONS", "ELEMENTWISE", "LOGICAL", "PYTHON_COMPARISONS", "REAL", "SCALAR"]
+__all__ = ["BOOL", "COMPARISONS", "ELEMENTWISE", "INT", "LOGICAL", "MOVES", "PYTHON_COMPARISONS", "REAL", "SCALAR"]
 
 PYTHON_COMPARISONS = {
     "greater": "gt",
@@ -23,6 +23,10 @@ ELEMENTWISE: dict[str, int] = (
     | {"logical_and": 2, "logical_or": 2, "logical_not": 1, "where": 3}
 )
 
+# What copies numbers and computes none: a column, some columns, arrays side by side, rows of a table by their numbers.
+MOVES = frozenset({"column", "columns", "concat", "take"})
+
 REAL = "real"  # an array of the program's precision
 BOOL = "bool"
+INT = "int"  # an array of int32
 SCALAR = "scalar"  # a float64 number on the host: cast once, where it meets an array

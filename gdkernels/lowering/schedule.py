@@ -5,12 +5,13 @@ reduces over it accumulates. A node that does neither belongs to the update. A r
 clipping by norm, adds a second phase to the update.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from gdkernels.graph.derivative import topological
 from gdkernels.graph.namespace import Graph
 from gdkernels.graph.nodes import Dim, Node
-from gdkernels.graph.operations import ELEMENTWISE
+from gdkernels.graph.moves import units
+from gdkernels.graph.operations import ELEMENTWISE, MOVES
 from gdkernels.lowering.buffers import assign_buffers
 from gdkernels.lowering.loops import is_loaded, make_loop, operands
 from gdkernels.lowering.steps import (
@@ -20,8 +21,12 @@ from gdkernels.lowering.steps import (
     UNITS,
     WEIGHTS,
     Accumulation,
+    Copy,
     Gather,
+    LookUp,
+    Part,
     Product,
+    RowSums,
     ScheduleError,
     StepSchedule,
     has_dim,
@@ -37,6 +42,7 @@ PREDICTION = "prediction"
 _COMPUTED = frozenset(ELEMENTWISE) | {"broadcast_to"}
 _COSTLY = frozenset({"exp", "expm1", "log", "log1p", "tanh", "sin", "cos", "pow"})
 _REDUCTIONS = frozenset({"sum", "max", "min"})
+_FOLDABLE = frozenset({"column", "columns", "astype"})
 _NOT_ORDERED = frozenset({"squeeze", "expand_dims", "detach"})
 
 
@@ -59,6 +65,7 @@ def schedule(graph: Graph, batch: Dim, outputs: Mapping[str, Node], totals: Sequ
     """
     tile = _Tile(graph, batch)
     nodes = [n for n in topological(*outputs.values(), *totals) if n.op not in _NOT_ORDERED]
+    tile.find_folded(nodes, outputs.values())
     for node in nodes:
         tile.classify(node)
     if PREDICTION in outputs:
@@ -66,7 +73,7 @@ def schedule(graph: Graph, batch: Dim, outputs: Mapping[str, Node], totals: Sequ
     tile.find_aliases()
     tile.store_what_crosses()
     tile.order()
-    assign_buffers(tile.result, tile.result.stored, tile.kept)
+    assign_buffers(tile.result, tile.result.stored, tile.kept, tile.whole)
     if PREDICTION not in outputs:
         order_update(tile.result, nodes, batch, outputs, totals)
     return tile.result
@@ -80,6 +87,9 @@ class _Tile:
         self.result = StepSchedule()
         self.stages = self.result.stages
         self.kept: set[int] = set()
+        self.whole: set[int] = set()
+        self.folded: set[int] = set()
+        self.moves: list[Copy | LookUp] = []
         self.products: list[Product] = []
         self.over_batch: set[int] = set()  # what waits for the whole batch
         self.reductions: list[Node] = []  # along the units, or of everything in the tile
@@ -89,6 +99,18 @@ class _Tile:
 
     # ---- what each node is
 
+    def find_folded(self, nodes: Sequence[Node], outputs: Iterable[Node]) -> None:
+        """Find the columns that are only parts of others, or only codes: they are taken where they come from."""
+        read = {value_of(n).id for n in outputs}
+        for node in reversed(nodes):
+            if node.op in _FOLDABLE and node.id not in read:
+                self.folded.add(node.id)
+                continue
+            for k, operand in enumerate(map(value_of, node.args)):
+                codes = k == {"take": 1, "add_rows": 0}.get(node.op)
+                if not (operand.op in _FOLDABLE and (codes or node.op == "concat")):
+                    read.add(operand.id)
+
     def classify(self, node: Node) -> None:
         self.stages[node.id] = max((self.stages[value_of(a).id] for a in node.args), default=0)
         in_tile = has_dim(node, self.batch)
@@ -96,8 +118,14 @@ class _Tile:
             self.over_batch.add(node.id)
             if in_tile:
                 raise ScheduleError(f"{node} needs a sum over the batch before the batch is done")
+        if node.id in self.folded:
+            return
         if node.op == "matmul":
             self._classify_product(node, in_tile)
+        elif node.op in MOVES:
+            self._classify_move(node)
+        elif node.op == "add_rows":
+            self._classify_row_sums(node)
         elif node.op in _REDUCTIONS:
             self._classify_reduction(node)
         elif node.op in _COMPUTED:
@@ -126,6 +154,43 @@ class _Tile:
             self._accumulate(Accumulation(node, value_of(a.args[0]), value_of(b)))
         else:
             raise ScheduleError(f"{node} is a product that has nothing to do with the batch")
+
+    def _classify_move(self, node: Node) -> None:
+        self.stages[node.id] += 1
+        if node.op == "take":
+            table, codes = node.args
+            column = value_of(codes.args[0]) if codes.op == "astype" else codes
+            if table.op != "input" or has_dim(table, self.batch) or codes.id not in self.folded:
+                raise ScheduleError(f"{node} does not look up rows of a parameter by a column of the inputs")
+            if column.op == "column":
+                self.moves.append(LookUp(node, table, codes, value_of(column.args[0]), column.attribute))
+            else:
+                raise ScheduleError(f"{node} looks up rows by {column}, which is no column")
+            self._check_matrix(self.moves[-1].source)
+            self.store(self.moves[-1].source)
+        else:
+            parts = tuple(map(_part, (value_of(a) for a in node.args))) if node.op == "concat" else (_part(node),)
+            for part in parts:
+                if kind_of(part.source, self.batch) == MATRIX:
+                    self.store(part.source)
+                elif part.source.op not in ("input", "column", "sum", "max", "min"):
+                    raise ScheduleError(f"{part.source} is put beside others without being stored")
+            self.moves.append(Copy(node, parts))
+        if kind_of(node, self.batch) == MATRIX:
+            self.store(node)
+        else:
+            self.result.columns.append(node)
+
+    def _classify_row_sums(self, node: Node) -> None:
+        codes, right = node.args[0], value_of(node.args[1])
+        if not any(isinstance(m, LookUp) and m.codes is codes for m in self.moves):
+            raise ScheduleError(f"{node} sums rows by numbers that nothing is looked up by")
+        self._check_matrix(right)
+        self.store(right)
+        self.kept.add(right.id)
+        self.whole.add(right.id)
+        self.over_batch.add(node.id)
+        self.result.row_sums.append(RowSums(node, codes, right))
 
     def _classify_reduction(self, node: Node) -> None:
         argument = value_of(node.args[0])
@@ -207,6 +272,7 @@ class _Tile:
         steps += [Gather(n) for n in (*result.stored.values(), *result.columns) if n.op == "input"]
         result.columns += [r for r in self.reductions if r.id not in self.over_batch]
         for stage in range(max(self.stages.values(), default=0) + 1):
+            steps += [m for m in self.moves if self.stages[m.node.id] == stage]
             steps += [p for p in self.products if self.stages[p.node.id] == stage]
             groups: dict[str, tuple[list[Node], list[Node]]] = {}
             for node in sorted(result.stored.values(), key=lambda n: n.id):
@@ -225,6 +291,15 @@ class _Tile:
     def _extent(self, node: Node) -> str:
         """Return the name of the size of a matrix' rows, or an empty string for a column."""
         return str(node.shape[1]) if kind_of(node, self.batch) == MATRIX else ""
+
+
+def _part(node: Node) -> Part:
+    """Return where the numbers of a node are: in another one of which it takes columns, or in itself."""
+    if node.op == "columns":
+        return Part(value_of(node.args[0]), node.attribute[0], units(node))
+    if node.op == "column":
+        return Part(value_of(node.args[0]), node.attribute, 1)
+    return Part(node, 0, units(node) if node.ndim == 2 else 1)
 
 
 def _stays_below(other: Node, z: Node, k: Node) -> bool:

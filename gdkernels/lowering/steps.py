@@ -13,9 +13,13 @@ __all__ = [
     "WEIGHTS",
     "Accumulation",
     "Buffer",
+    "Copy",
     "Gather",
+    "LookUp",
     "Loop",
+    "Part",
     "Product",
+    "RowSums",
     "ScheduleError",
     "Step",
     "StepSchedule",
@@ -50,6 +54,40 @@ class Product:
     left: Node
     weights: Node
     transposed: bool
+
+
+@dataclass(frozen=True)
+class Part:
+    """So many columns of `source`, a matrix or a column, from `first` on."""
+
+    source: Node
+    first: int
+    count: int
+
+
+@dataclass(frozen=True)
+class Copy:
+    """`node` = the parts side by side."""
+
+    node: Node
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True)
+class LookUp:
+    """`node` = for each row of the tile that row of the parameter `table` whose number stands in a column of `source`.
+
+    Attributes
+    ----------
+    codes
+        The node of the numbers, by which the gradient of the table is summed.
+    """
+
+    node: Node
+    table: Node
+    codes: Node
+    source: Node
+    column: int
 
 
 @dataclass(frozen=True)
@@ -90,7 +128,23 @@ class Accumulation:
         return (self.right,) if self.left is None else (self.left, self.right)
 
 
-Step = Gather | Product | Loop | Accumulation
+@dataclass(frozen=True)
+class RowSums:
+    """`node` = for each row of a table the sum of those rows of `right` in the batch that have its number in `codes`.
+
+    The sums are taken in the order of the batch.
+    """
+
+    node: Node
+    codes: Node
+    right: Node
+
+    @property
+    def operands(self) -> tuple[Node, ...]:
+        return (self.right,)
+
+
+Step = Gather | Copy | LookUp | Product | Loop | Accumulation
 
 
 @dataclass(frozen=True)
@@ -101,10 +155,13 @@ class Buffer:
     ----------
     kept
         Whether it is read again after the batch: an accumulation reads it.
+    whole
+        Whether it is read as it is, of the whole batch at once: sums by code are.
     """
 
     width: Dim
     kept: bool
+    whole: bool = False
 
 
 @dataclass
@@ -123,6 +180,8 @@ class StepSchedule:
         Values with one number a row.
     accumulations
         The sums over the batch, in the order in which they become known.
+    row_sums
+        The sums over the batch by code.
     numbers
         For each phase of the update, the loop that computes its numbers from totals, or None if none is needed.
     updates
@@ -141,11 +200,17 @@ class StepSchedule:
     buffer_of: dict[int, int] = field(default_factory=dict)
     columns: list[Node] = field(default_factory=list)
     accumulations: list[Accumulation] = field(default_factory=list)
+    row_sums: list[RowSums] = field(default_factory=list)
     numbers: list[Loop | None] = field(default_factory=list)
     updates: list[dict[str, Loop]] = field(default_factory=list)
     written: dict[str, tuple[str, ...]] = field(default_factory=dict)
     aliases: dict[int, Node] = field(default_factory=dict)
     stages: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def moves(self) -> list[Copy | LookUp]:
+        """The steps of the tile that copy columns or look up rows."""
+        return [s for s in self.tile if isinstance(s, (Copy, LookUp))]
 
     @property
     def loops(self) -> list[Loop]:

@@ -11,7 +11,7 @@ from gdkernels.graph.nodes import Dim, Node
 from gdkernels.graph.operations import REAL
 from gdkernels.lowering.elementwise import Recipe, recipe_of
 from gdkernels.lowering.schedule import PREDICTION, schedule
-from gdkernels.lowering.steps import StepSchedule, value_of
+from gdkernels.lowering.steps import ScheduleError, StepSchedule, value_of
 
 __all__ = ["DATA", "ScheduledTask", "schedule_prediction", "schedule_training"]
 
@@ -49,6 +49,11 @@ class ScheduledTask:
     error: Node | None = None
     norm: Node | None = None
     output: Node | None = None
+
+    def refuse_moves(self, engine: str) -> None:
+        """Raise `ScheduleError` if columns are copied or rows looked up; for engines that do not do that."""
+        if self.schedule.moves:
+            raise ScheduleError(f"{engine} does not look up rows by code, or put columns side by side")
 
     def sizes_with(self, batch: int) -> dict[str, int]:
         """Return the value of every size by its name."""

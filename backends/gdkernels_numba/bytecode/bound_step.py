@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from gdkernels.lowering.scalars import scalar_table
 from gdkernels.lowering.task import ScheduledTask
-from gdkernels_numba.bytecode.arena import Arena, allocate
+from gdkernels_numba.bytecode.arena import Arena, Matrix, allocate, panels_of
 from gdkernels_numba.bytecode.column_parallel import changed_on_the_way, columns_of_thread, write_column_parallel
 from gdkernels_numba.bytecode.layout import StepLayout
 from gdkernels_numba.bytecode.row_parallel import write_row_parallel
@@ -51,9 +51,14 @@ class BoundStep:
         self._barrier = np.frombuffer(
             self._memory, np.int64, BARRIER_BYTES // WORD, self.layout.barrier - self._memory.ctypes.data
         )
+        self._cleared = [self._bytes(matrix) for matrix in self.layout.cleared]
         self._contexts = [self._context(k) for k in range(choices.threads)]
         self._last: dict[str, weakref.ref[Array]] = {}
         self._lock = threading.Lock()
+
+    def _bytes(self, matrix: Matrix) -> Array:
+        count = panels_of(matrix.columns, self.kernels.format) * matrix.panel
+        return np.frombuffer(self._memory, np.uint8, count, matrix.address - self._memory.ctypes.data)
 
     @staticmethod
     def measure(task: ScheduledTask, kernels: Kernels, sizes: Mapping[str, int], choices: StepChoices) -> int:
@@ -212,6 +217,8 @@ class BoundStep:
                 context[CONTEXT.scalars] = numbers.ctypes.data
             interpret = self.kernels.interpreter
             self._barrier[:] = 0  # a run that was given up may have left something
+            for gradient in self._cleared:
+                gradient[:] = 0
             run_on_threads([partial(interpret, context.ctypes.data) for context in self._contexts], self._give_up)
             return float(totals[0]), float(totals[1])
 

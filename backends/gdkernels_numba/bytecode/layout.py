@@ -7,7 +7,18 @@ import numpy.typing as npt
 
 from gdkernels.graph.nodes import Node
 from gdkernels.graph.operations import SCALAR
-from gdkernels.lowering.steps import MATRIX, UNITS, Accumulation, Buffer, Loop, Product, kind_of, value_of
+from gdkernels.lowering.steps import (
+    MATRIX,
+    UNITS,
+    Accumulation,
+    Buffer,
+    Loop,
+    LookUp,
+    Product,
+    RowSums,
+    kind_of,
+    value_of,
+)
 from gdkernels.lowering.task import ScheduledTask
 from gdkernels_numba.bytecode.arena import Arena, Matrix, panels_of, pitch_of
 from gdkernels_numba.bytecode.packed import PackedOperands
@@ -44,6 +55,8 @@ class StepLayout:
         Numbers that the host computes for every step; they come first among a thread's numbers.
     totals
         Sums over the batch or the parameters; each thread has its part, then all have the number.
+    codes
+        Where the numbers of rows are that the batch looks up, by the number of their node.
     phase_of
         The phase of the update in which a total is known, by the number of its node.
     """
@@ -71,6 +84,9 @@ class StepLayout:
         # Otherwise a block of a gradient is used as soon as it is there.
         self.whole_gradients = choices.tile_local_gradients or (len(result.updates) > 1 and not choices.column_parallel)
         self.gradients = self._make_gradients()
+        summed = {s.codes.id for s in result.row_sums}
+        looked_up = [s for s in result.tile if isinstance(s, LookUp) and s.codes.id in summed]
+        self.codes = {s.codes.id: arena.take(WORD * sizes["B"]) for s in looked_up}
 
         loops = result.loops
         self.scalars = list({n.id: n for loop in loops for n in loop.reads if n.dtype == SCALAR}.values())
@@ -107,11 +123,13 @@ class StepLayout:
         """Whether weights, or their gradient, have one column. They are then stored as a row, without padding."""
         return self.size(node, 1) == 1 and not self.format.bf16
 
-    def is_private(self, accumulation: Accumulation) -> bool:
+    def is_private(self, accumulation: Accumulation | RowSums) -> bool:
         """Whether each thread has a gradient of its own, which its tiles add to.
 
         In bfloat16 the sums of columns are such, unless threads share units: what stays of the batch is rounded.
         """
+        if isinstance(accumulation, RowSums):
+            return False
         rounded = self.format.bf16 and not self.choices.column_parallel
         return self.choices.tile_local_gradients or (rounded and accumulation.left is None)
 
@@ -145,7 +163,7 @@ class StepLayout:
         return threads
 
     def _is_whole(self, buffer: Buffer) -> bool:
-        return buffer.kept and not self.choices.tile_local_gradients and not self.format.bf16
+        return buffer.whole or (buffer.kept and not self.choices.tile_local_gradients and not self.format.bf16)
 
     def _make_gradients(self) -> list[dict[int, Matrix]]:
         """Return for each thread, by the accumulated node, the matrix that it is accumulated in.
@@ -162,6 +180,12 @@ class StepLayout:
             blocks.clear()
             for name in self.task.schedule.updates[-1] if self.task.schedule.updates else ():
                 for k, a in enumerate(self.accumulated_for(name)):
+                    if isinstance(a, RowSums):
+                        if a.node.id not in shared:
+                            of = self.parameters[name]
+                            shared[a.node.id] = arena.matrix(of.rows, of.columns)
+                        mine[a.node.id] = shared[a.node.id]
+                        continue
                     left, right = self.factors(a)
                     columns = self.size(right, 1)
                     if left is not None and not self.whole_gradients:
@@ -239,11 +263,21 @@ class StepLayout:
         left, right = accumulation.left, accumulation.right
         return (right, left) if left is not None and self.is_kept_as_row(right) else (left, right)
 
-    def accumulated_for(self, name: str) -> list[Accumulation]:
+    @property
+    def cleared(self) -> list[Matrix]:
+        """The gradients that are 0 before a step, but for a run that was given up."""
+        return [self.gradients[0][s.node.id] for s in self.task.schedule.row_sums if s.node.id in self.gradients[0]]
+
+    def row_step(self, name: str) -> int:
+        """Return the bytes from row to row of a parameter, also of a single column that is kept as a row."""
+        matrix = self.parameters[name]
+        return self.format.size if self.is_kept_as_row(self.task.parameters[name]) else matrix.pitch
+
+    def accumulated_for(self, name: str) -> list[Accumulation | RowSums]:
         """Return the gradients that the update of a parameter reads."""
         result = self.task.schedule
         read = {n.id for phase in result.updates if name in phase for n in phase[name].reads}
-        return [a for a in result.accumulations if a.node.id in read]
+        return [a for a in (*result.accumulations, *result.row_sums) if a.node.id in read]
 
 
 def runs_over(step: object, node: Node) -> bool:

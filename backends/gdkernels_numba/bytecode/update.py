@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from gdkernels.graph.nodes import Node
-from gdkernels.lowering.steps import UNITS, WEIGHTS, Accumulation, Loop, value_of
+from gdkernels.lowering.steps import UNITS, WEIGHTS, Accumulation, Loop, RowSums, value_of
 from gdkernels_numba.bytecode.layout import StepLayout
 from gdkernels_numba.bytecode.packed import NOWHERE, PackedOperands
 from gdkernels_numba.bytecode.stream import InstructionStream
@@ -12,7 +12,9 @@ from gdkernels_numba.cpu.features import caches
 from gdkernels_numba.vm.fields import StridedAddress
 from gdkernels_numba.vm.instructions import (
     AddBlock,
+    AddByCode,
     AddToResult,
+    ClearByCode,
     ForBlocks,
     LoopOverBlock,
     LoopOverNumbers,
@@ -122,17 +124,53 @@ def _write_update(writer: InstructionWriter, phase: int, name: str, columns: int
     layout, stream = writer.layout, writer.updates[phase]
     loop = layout.task.schedule.updates[phase].get(name)
     # A gradient without a place of its own is computed again for every phase.
-    due = layout.accumulated_for(name) if phase == 0 or not layout.whole_gradients else []
+    summed = layout.accumulated_for(name)
+    by_code = [a for a in summed if isinstance(a, RowSums)]
+    due = [a for a in summed if phase == 0 or not layout.whole_gradients]
     if loop is None and not due:
         return
+    if phase == 0:
+        for sums in by_code:
+            _write_row_sums(writer, stream, name, sums, blocks, start, columns)
     written = written_by(writer, name, loop, column=start)
     with stream.with_body(ForBlocks(rows=layout.rows(name), columns=columns, first=blocks.start, stop=blocks.stop)):
         for accumulation in due:
-            write_gradient(writer, stream, accumulation, written, column=start)
+            if isinstance(accumulation, Accumulation):
+                write_gradient(writer, stream, accumulation, written, column=start)
         if loop is not None:
             write_change(writer, stream, name, loop, column=start)
             if loop.outputs and name in layout.copied:
                 write_copies(writer, stream, name, column=start)
+    if phase == len(writer.updates) - 1:
+        for sums in by_code:
+            _write_row_sums(writer, stream, name, sums, blocks, start, columns, clear=True)
+
+
+def _write_row_sums(
+    writer: InstructionWriter,
+    stream: InstructionStream,
+    name: str,
+    sums: RowSums,
+    blocks: range,
+    start: int,
+    columns: int,
+    *,
+    clear: bool = False,
+) -> None:
+    """Write the sums by code in this thread's blocks of a table's gradient, which were 0; or set them to 0 again."""
+    layout, matrix = writer.layout, writer.layout.gradients[writer.thread][sums.node.id]
+    right, _ = layout.buffer(sums.right, writer.thread)
+    low, high, base = 0, layout.rows(name), layout.at_column(matrix, start)
+    if layout.is_kept_as_row(layout.task.parameters[name]):  # then columns are rows
+        low, high, columns, base = start, start + columns, 1, matrix.address
+        start = 0
+    to = StridedAddress(base, layout.row_step(name), matrix.panel)
+    mine = {"low": low, "high": high, "first": blocks.start, "stop": blocks.stop, "codes": layout.codes[sums.codes.id]}
+    if clear:
+        stream.add(ClearByCode(kernel=writer.kernel("clear_by_code"), columns=columns, **mine, to=to))
+        return
+    d = StridedAddress(layout.at_column(right, start), right.pitch, right.panel)
+    stream.add(AddByCode(kernel=writer.kernel("add_by_code"), columns=columns, **mine, d=d, to=to))
 
 
 def write_change(
@@ -229,11 +267,11 @@ def _replaced(writer: InstructionWriter, name: str, loop: Loop, row: int, column
 
 
 def _gradient_address(
-    writer: InstructionWriter, accumulation: Accumulation, kind: str, row: int, column: int
+    writer: InstructionWriter, accumulation: Accumulation | RowSums, kind: str, row: int, column: int
 ) -> StridedAddress:
     layout = writer.layout
     matrix = layout.gradients[0 if layout.is_private(accumulation) else writer.thread][accumulation.node.id]
-    if kind != UNITS and not layout.whole_gradients:
+    if kind != UNITS and not layout.whole_gradients and isinstance(accumulation, Accumulation):
         return StridedAddress(matrix.address)
     return layout.in_blocks(matrix, row, column)
 

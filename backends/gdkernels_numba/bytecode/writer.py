@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from gdkernels.graph.nodes import Node
 from gdkernels.lowering.schedule import PREDICTION
-from gdkernels.lowering.steps import COLUMN, Gather, Loop, Product
+from gdkernels.lowering.steps import COLUMN, Copy, Gather, LookUp, Loop, Part, Product
 from gdkernels_numba.bytecode.arena import Matrix
 from gdkernels_numba.bytecode.layout import StepLayout
 from gdkernels_numba.bytecode.packed import PackedForms
@@ -19,10 +19,12 @@ from gdkernels_numba.vm.instructions import (
     LOAD_PARAMETER,
     SCATTER_ROWS,
     STORE_PARAMETER,
+    CopyColumns,
     DotRows,
     GatherColumn,
     GatherPanels,
     LoadParameter,
+    LookUpRows,
     LoopOverColumn,
     LoopOverTile,
     MultiplyTile,
@@ -177,6 +179,60 @@ class InstructionWriter:
             pitch=matrix.pitch,
         )
         self._add_patched(self.tile, rows, GATHER_PANELS.at.plain, name, start * size)
+
+    def write_move(self, step: Copy | LookUp) -> None:
+        """Write a copy of columns, or the rows that are looked up, in all columns."""
+        if isinstance(step, LookUp):
+            self._write_look_up(step)
+        else:
+            column = 0
+            for part in step.parts:
+                self._write_copy(step.node, part, column)
+                column += part.count
+        if self.layout.kind(step.node) != COLUMN:
+            self.write_packed(step.node)
+
+    def _write_look_up(self, step: LookUp) -> None:
+        layout, name = self.layout, step.table.attribute
+        source, numbers = layout.buffer(step.source, self.thread)
+        result, to = layout.buffer(step.node, self.thread)
+        table = layout.parameters[name]
+        self.tile.add(
+            LookUpRows(
+                kernel=self.kernel("look_up"),
+                columns=result.columns,
+                last=layout.size(step.table, 0) - 1,
+                numbers=numbers._replace(base=layout.at_column(source, step.column)),
+                numbers_pitch=source.pitch,
+                table=StridedAddress(table.address, layout.row_step(name), table.panel),
+                to=to,
+                pitch=result.pitch,
+                kept=layout.codes.get(step.codes.id, 0),
+            )
+        )
+
+    def _write_copy(self, node: Node, part: Part, column: int) -> None:
+        source, source_pitch = self._moved(part.source)
+        to, pitch = self._moved(node)
+        self.tile.add(
+            CopyColumns(
+                kernel=self.kernel("copy_columns"),
+                count=part.count,
+                source=source,
+                source_pitch=source_pitch,
+                source_column=part.first,
+                to=to,
+                pitch=pitch,
+                column=column,
+            )
+        )
+
+    def _moved(self, node: Node) -> tuple[StridedAddress, int]:
+        """Return where a matrix or a column of the tile is, and the bytes from row to row."""
+        if self.layout.kind(node) == COLUMN:
+            return self.layout.in_tile(node, self.thread), self.format.size
+        matrix, address = self.layout.buffer(node, self.thread)
+        return address, matrix.pitch
 
     def write_scatter(self, prediction: Node) -> None:
         matrix, address = self.layout.buffer(prediction, self.thread)

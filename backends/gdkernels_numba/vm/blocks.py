@@ -4,7 +4,9 @@ from gdkernels_numba.vm.context import address, compiled, operand, set_operands,
 from gdkernels_numba.vm.fields import WORD
 from gdkernels_numba.vm.instructions import (
     ADD_BLOCK,
+    ADD_BY_CODE,
     ADD_TO_RESULT,
+    CLEAR_BY_CODE,
     CONTEXT,
     END,
     FOR_BLOCKS,
@@ -104,6 +106,32 @@ def run_blocks(context: int, i: int, batch: int, busy: int) -> None:
 
 
 @compiled
+def run_by_code(i: int, batch: int) -> None:
+    """Add the rows of the batch to those of a gradient, or clear these."""
+    if word(i, HEADER.opcode) == ADD_BY_CODE.opcode:
+        at, to = ADD_BY_CODE.at, ADD_BY_CODE.at.to
+        call(
+            word(i, at.kernel),
+            (
+                batch, word(i, at.columns), word(i, at.low), word(i, at.high), word(i, at.first), word(i, at.stop),
+                word(i, at.codes),
+                word(i, at.d.base), word(i, at.d.down), word(i, at.d.across),
+                word(i, to.base), word(i, to.down), word(i, to.across),
+            ),
+        )  # fmt: skip
+    else:
+        clear, to = CLEAR_BY_CODE.at, CLEAR_BY_CODE.at.to
+        call(
+            word(i, clear.kernel),
+            (
+                batch, word(i, clear.columns), word(i, clear.low), word(i, clear.high), word(i, clear.first),
+                word(i, clear.stop), word(i, clear.codes),
+                word(i, to.base), word(i, to.down), word(i, to.across),
+            ),
+        )  # fmt: skip
+
+
+@compiled
 def run_on_blocks(context: int, stream: int, batch: int, busy: int) -> None:
     """Run the stream of an update, or one before or after all steps; `busy` threads had rows."""
     i = stream
@@ -112,6 +140,8 @@ def run_on_blocks(context: int, stream: int, batch: int, busy: int) -> None:
         if opcode == FOR_BLOCKS.opcode:
             run_blocks(context, i, batch, busy)
             length += word(i, FOR_BLOCKS.at.body)
+        elif opcode == ADD_BY_CODE.opcode or opcode == CLEAR_BY_CODE.opcode:  # noqa: PLR1714  # Numba knows no sets
+            run_by_code(i, batch)
         elif opcode == LOOP_OVER_NUMBERS.opcode:
             loop = LOOP_OVER_NUMBERS.at
             operands = set_operands(context, i + WORD * LOOP_OVER_NUMBERS.size, word(i, loop.operands), 0, 0)

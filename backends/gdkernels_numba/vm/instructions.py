@@ -104,6 +104,33 @@ class DotRows(NamedTuple):
     body: Annotated[int, "words of the instructions that are run on the result"] = 0
 
 
+class CopyColumns(NamedTuple):
+    """Copy columns of a matrix of the tile into another."""
+
+    kernel: Annotated[int, "`copy_columns`"]
+    count: Annotated[int, "how many columns are copied"]
+    source: Annotated[StridedAddress, "the panels that they come from"]
+    source_pitch: Annotated[int, "bytes from row to row of these"]
+    source_column: Annotated[int, "the first column there"]
+    to: Annotated[StridedAddress, "the panels that they go to"]
+    pitch: Annotated[int, "bytes from row to row of these"]
+    column: Annotated[int, "the first column there"]
+
+
+class LookUpRows(NamedTuple):
+    """Copy, for each row of the tile, the row of a table whose number stands there, and keep the number."""
+
+    kernel: Annotated[int, "`look_up`"]
+    columns: Annotated[int, "columns of the table"]
+    last: Annotated[int, "the last row of the table"]
+    numbers: Annotated[StridedAddress, "the number of the first row"]
+    numbers_pitch: Annotated[int, "bytes from row to row of the matrix in which it is a column"]
+    table: Annotated[StridedAddress, "the table"]
+    to: Annotated[StridedAddress, "the panels that the rows go to"]
+    pitch: Annotated[int, "bytes from row to row of these"]
+    kept: Annotated[int, "where the numbers of the whole batch are kept as integers, or 0"]
+
+
 class LoopOverTile(NamedTuple):
     """Run an elementwise loop on matrices of the tile, panel by panel."""
 
@@ -257,6 +284,36 @@ class PackBlock(NamedTuple):
     back_pitch: Annotated[int, "bytes from pair of columns to pair of columns of it"]
 
 
+# ---- on the rows of a table that the batch has looked up, in blocks of this thread
+
+
+class AddByCode(NamedTuple):
+    """Add each row of the batch to the row of a table's gradient that its code names, in the order of the batch."""
+
+    kernel: Annotated[int, "`add_by_code`"]
+    columns: Annotated[int, "columns of the gradient"]
+    low: Annotated[int, "the first row in which this thread has blocks; blocks are counted from there"]
+    high: Annotated[int, "the row after the last one"]
+    first: Annotated[int, "this thread's first block"]
+    stop: Annotated[int, "the block after its last one"]
+    codes: Annotated[int, "the codes of the batch"]
+    d: Annotated[StridedAddress, "what is added"]
+    to: Annotated[StridedAddress, "the gradient"]
+
+
+class ClearByCode(NamedTuple):
+    """Set the rows of a table's gradient to 0 that the codes of the batch name: all others are 0."""
+
+    kernel: Annotated[int, "`clear_by_code`"]
+    columns: Annotated[int, "columns of the gradient"]
+    low: Annotated[int, "the first row in which this thread has blocks; blocks are counted from there"]
+    high: Annotated[int, "the row after the last one"]
+    first: Annotated[int, "this thread's first block"]
+    stop: Annotated[int, "the block after its last one"]
+    codes: Annotated[int, "the codes of the batch"]
+    to: Annotated[StridedAddress, "the gradient"]
+
+
 # ---- between the parts of a step, and before and after a run
 
 
@@ -353,6 +410,8 @@ class BarrierWords(NamedTuple):
 
 GATHER_PANELS = _instruction(GatherPanels)
 GATHER_COLUMN = _instruction(GatherColumn)
+COPY_COLUMNS = _instruction(CopyColumns)
+LOOK_UP_ROWS = _instruction(LookUpRows)
 MULTIPLY_TILE = _instruction(MultiplyTile)
 DOT_ROWS = _instruction(DotRows)
 LOOP_OVER_TILE = _instruction(LoopOverTile)
@@ -369,6 +428,8 @@ ADD_BLOCK = _instruction(AddBlock)
 LOOP_OVER_BLOCK = _instruction(LoopOverBlock)
 TRANSPOSE_BLOCK = _instruction(TransposeBlock)
 PACK_BLOCK = _instruction(PackBlock)
+ADD_BY_CODE = _instruction(AddByCode)
+CLEAR_BY_CODE = _instruction(ClearByCode)
 BARRIER = _instruction(Barrier)
 LOOP_OVER_NUMBERS = _instruction(LoopOverNumbers)
 SUM_OVER_THREADS = _instruction(SumOverThreads)

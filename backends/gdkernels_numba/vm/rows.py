@@ -9,12 +9,14 @@ from gdkernels_numba.vm.instructions import (
     ADD_TILE_SUMS,
     BARRIER,
     CONTEXT,
+    COPY_COLUMNS,
     DOT_ROWS,
     END,
     FOR_BLOCKS,
     GATHER_COLUMN,
     GATHER_PANELS,
     HEADER,
+    LOOK_UP_ROWS,
     LOOP_OVER_COLUMN,
     LOOP_OVER_TILE,
     MULTIPLY_TILE,
@@ -158,6 +160,38 @@ def run_gather(context: int, i: int, row: int, rows: int, start: int) -> None:
 
 
 @compiled
+def run_copy(i: int, row: int, rows: int) -> None:
+    """Copy columns of the rows of a tile."""
+    at = COPY_COLUMNS.at
+    source, source_panel = address(i, at.source, row, 0), word(i, at.source.across)
+    to, panel = address(i, at.to, row, 0), word(i, at.to.across)
+    call(
+        word(i, at.kernel),
+        (
+            rows, word(i, at.count), source, word(i, at.source_pitch), source_panel, word(i, at.source_column),
+            to, word(i, at.pitch), panel, word(i, at.column),
+        ),
+    )  # fmt: skip
+
+
+@compiled
+def run_look_up(i: int, row: int, rows: int) -> None:
+    """Look up a row of a table for each row of a tile."""
+    at = LOOK_UP_ROWS.at
+    numbers, to, kept = address(i, at.numbers, row, 0), address(i, at.to, row, 0), word(i, at.kept)
+    if kept != 0:
+        kept += WORD * row
+    call(
+        word(i, at.kernel),
+        (
+            rows, word(i, at.columns), numbers, word(i, at.numbers_pitch), word(i, at.last),
+            word(i, at.table.base), word(i, at.table.down), word(i, at.table.across),
+            to, word(i, at.pitch), word(i, at.to.across), kept,
+        ),
+    )  # fmt: skip
+
+
+@compiled
 def run_dots(context: int, i: int, row: int, rows: int) -> None:
     """Multiply the rows of a tile with one row of weights."""
     at = DOT_ROWS.at
@@ -197,6 +231,10 @@ def run_on_rows(context: int, stream: int, start: int, row: int, rows: int, goes
         elif opcode == DOT_ROWS.opcode:
             run_dots(context, i, row, rows)
             length += word(i, DOT_ROWS.at.body)
+        elif opcode == COPY_COLUMNS.opcode:
+            run_copy(i, row, rows)
+        elif opcode == LOOK_UP_ROWS.opcode:
+            run_look_up(i, row, rows)
         elif opcode == GATHER_PANELS.opcode:
             run_gather(context, i, row, rows, start)
         elif opcode == GATHER_COLUMN.opcode:  # in the order of the run already

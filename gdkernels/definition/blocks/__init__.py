@@ -4,6 +4,7 @@ A user's own is a subclass of `Block`. Training, files and backends know blocks 
 """
 
 from gdkernels.definition.blocks.block import Block, Parameter
+from gdkernels.definition.blocks.columns import Columns, Embedding
 from gdkernels.definition.blocks.compose import Mean, Residual, Sequential
 from gdkernels.definition.blocks.dense import Activated, Dense, InitialWeights
 from gdkernels.definition.blocks.encodings import Periodic, PiecewiseLinear
@@ -13,7 +14,9 @@ from gdkernels.definition.blocks.normal import LayerNorm, Scale
 __all__ = [
     "Activated",
     "Block",
+    "Columns",
     "Dense",
+    "Embedding",
     "Gated",
     "InitialWeights",
     "LayerNorm",
