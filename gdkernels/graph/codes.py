@@ -12,8 +12,8 @@ _ELEMENTS = 1 << 22  # of the matrix that says which record has which code, at a
 def sum_by_code(codes: Any, rows: Any, count: int, *, xp: Any) -> Any:
     """Return [count, units]: for each code from 0 on, the sum of the rows [records, units] of the records that have it.
 
-    On NumPy, rows are added in the order of the records. Elsewhere it is a product with 0 and 1, which every namespace
-    has, and which gives the same bits each time where products do.
+    On NumPy, the rows of a code are added in an order that follows from the codes alone. Elsewhere it is a product with
+    0 and 1, which every namespace has, and which gives the same bits each time where products do.
     """
     if isinstance(rows, np.ndarray):
         return _in_order(np.asarray(codes), rows, count)

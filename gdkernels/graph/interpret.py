@@ -8,8 +8,8 @@ from functools import partial
 from typing import Any
 
 from gdkernels.errors import InputError
-from gdkernels.graph.derivative import topological
 from gdkernels.graph.codes import sum_by_code
+from gdkernels.graph.derivative import topological
 from gdkernels.graph.namespace import Graph, detach
 from gdkernels.graph.nodes import Dim, Node, Recorded
 from gdkernels.graph.operations import REAL, SCALAR

@@ -1,4 +1,4 @@
-"""Recording what moves numbers and computes none: columns, arrays side by side, and rows of a table by their numbers."""
+"""Recording what moves numbers and computes none: columns, arrays side by side, rows of a table by their numbers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ def units(a: Node) -> int:
     size = a.shape[-1] if a.ndim else 1
     number = size.size if isinstance(size, Dim) else size
     if a.ndim != 2 or number is None:
-        raise TraceError(f"an array of the shape {list(a.shape)} has no columns that can be counted{user_line()}")
+        raise TraceError(
+            f"an array of the shape {list(a.shape)} cannot be taken apart{user_line()}: it is no matrix, or of any "
+            "width, so that its columns cannot be counted"
+        )
     return number
 
 
@@ -60,11 +63,11 @@ def columns(graph: Graph, a: Node, start: int | None, stop: int | None) -> Node:
     if a.op == "concat":
         parts, at = [], 0
         for part in a.args:
-            width = units(part)
-            low, high = max(first, at), min(last, at + width)
+            here = units(part)
+            low, high = max(first, at), min(last, at + here)
             if low < high:
                 parts.append(columns(graph, part, low - at, high - at))
-            at += width
+            at += here
         return concat(graph, parts, 1)
     if a.op == "columns":
         inner = a.attribute[0]
@@ -85,7 +88,7 @@ def concat(graph: Graph, arrays: Sequence[Node], axis: int | None) -> Node:
     if any(a.dtype == BOOL for a in arrays) or any(not same_size(a.shape[0], arrays[0].shape[0]) for a in arrays):
         raise TraceError(f"concat takes numbers, as many rows in each{user_line()}")
     parts: list[Node] = []
-    for a in (part for a in arrays for part in (a.args if a.op == "concat" else (a,))):
+    for a in (part for whole in arrays for part in (whole.args if whole.op == "concat" else (whole,))):
         before = _stretch(parts[-1]) if parts else None
         here = _stretch(a)
         if before is not None and here is not None and before[0] is here[0] and before[2] == here[1]:

@@ -296,8 +296,9 @@ class Graph:
         return self.node("detach", (a,), None, a.shape, a.dtype)
 
 
-_NOT_FUNCTIONS = {"add_rows", "apart", "apply", "column", "columns", "detach", "dim", "e", "has", "inf", "input", "int32"} | {
-    "lift", "nan", "node", "pi", "width",
+_NOT_FUNCTIONS = {
+    "add_rows", "apart", "apply", "column", "columns", "detach", "dim", "e", "has", "inf", "input", "int32", "lift",
+    "nan", "node", "pi", "width",
 }  # fmt: skip
 _COMPOSED = frozenset(name for name in vars(Graph) if not name.startswith("_")) - _NOT_FUNCTIONS
 

@@ -293,7 +293,9 @@ def _not_namespace(graph: Graph, called: str, name: str) -> str:
 def _key_text(keys: tuple[Any, ...]) -> str:
     def text(k: Any) -> str:
         if isinstance(k, slice):
-            return ":".join("" if part is None else text(part) for part in (k.start, k.stop))
+            return ":".join(
+                "" if part is None else text(part) for part in (k.start, k.stop, *([] if k.step is None else [k.step]))
+            )
         return "..." if k is ... else "an array" if isinstance(k, Node) else repr(k)
 
     return ", ".join(map(text, keys))

@@ -94,10 +94,8 @@ def _read(step: Step) -> list[Node]:
         return [step.left]
     if isinstance(step, Accumulation):
         return [n for n in (step.left, step.right) if n is not None]
-    if isinstance(step, Copy):
-        return [part.source for part in step.parts if len(wide_dims(part.source.shape)) == 2]
-    if isinstance(step, LookUp):
-        return [step.source]
+    if isinstance(step, (Copy, LookUp)):
+        return [source for source in step.sources if len(wide_dims(source.shape)) == 2]
     return [n for n in step.reads if len(wide_dims(n.shape)) == 2] if isinstance(step, Loop) else []
 
 

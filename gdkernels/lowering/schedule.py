@@ -5,15 +5,15 @@ reduces over it accumulates. A node that does neither belongs to the update. A r
 clipping by norm, adds a second phase to the update.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from gdkernels.graph.derivative import topological
 from gdkernels.graph.namespace import Graph
 from gdkernels.graph.nodes import Dim, Node
-from gdkernels.graph.moves import units
 from gdkernels.graph.operations import ELEMENTWISE, MOVES
 from gdkernels.lowering.buffers import assign_buffers
 from gdkernels.lowering.loops import is_loaded, make_loop, operands
+from gdkernels.lowering.moves import folded, move_of
 from gdkernels.lowering.steps import (
     COLUMN,
     MATRIX,
@@ -24,7 +24,6 @@ from gdkernels.lowering.steps import (
     Copy,
     Gather,
     LookUp,
-    Part,
     Product,
     RowSums,
     ScheduleError,
@@ -42,7 +41,6 @@ PREDICTION = "prediction"
 _COMPUTED = frozenset(ELEMENTWISE) | {"broadcast_to"}
 _COSTLY = frozenset({"exp", "expm1", "log", "log1p", "tanh", "sin", "cos", "pow"})
 _REDUCTIONS = frozenset({"sum", "max", "min"})
-_FOLDABLE = frozenset({"column", "columns", "astype"})
 _NOT_ORDERED = frozenset({"squeeze", "expand_dims", "detach"})
 
 
@@ -65,7 +63,7 @@ def schedule(graph: Graph, batch: Dim, outputs: Mapping[str, Node], totals: Sequ
     """
     tile = _Tile(graph, batch)
     nodes = [n for n in topological(*outputs.values(), *totals) if n.op not in _NOT_ORDERED]
-    tile.find_folded(nodes, outputs.values())
+    tile.folded = folded(nodes, outputs.values())
     for node in nodes:
         tile.classify(node)
     if PREDICTION in outputs:
@@ -98,18 +96,6 @@ class _Tile:
         self.result.stored.setdefault(node.id, node)
 
     # ---- what each node is
-
-    def find_folded(self, nodes: Sequence[Node], outputs: Iterable[Node]) -> None:
-        """Find the columns that are only parts of others, or only codes: they are taken where they come from."""
-        read = {value_of(n).id for n in outputs}
-        for node in reversed(nodes):
-            if node.op in _FOLDABLE and node.id not in read:
-                self.folded.add(node.id)
-                continue
-            for k, operand in enumerate(map(value_of, node.args)):
-                codes = k == {"take": 1, "add_rows": 0}.get(node.op)
-                if not (operand.op in _FOLDABLE and (codes or node.op == "concat")):
-                    read.add(operand.id)
 
     def classify(self, node: Node) -> None:
         self.stages[node.id] = max((self.stages[value_of(a).id] for a in node.args), default=0)
@@ -157,25 +143,11 @@ class _Tile:
 
     def _classify_move(self, node: Node) -> None:
         self.stages[node.id] += 1
-        if node.op == "take":
-            table, codes = node.args
-            column = value_of(codes.args[0]) if codes.op == "astype" else codes
-            if table.op != "input" or has_dim(table, self.batch) or codes.id not in self.folded:
-                raise ScheduleError(f"{node} does not look up rows of a parameter by a column of the inputs")
-            if column.op == "column":
-                self.moves.append(LookUp(node, table, codes, value_of(column.args[0]), column.attribute))
-            else:
-                raise ScheduleError(f"{node} looks up rows by {column}, which is no column")
-            self._check_matrix(self.moves[-1].source)
-            self.store(self.moves[-1].source)
-        else:
-            parts = tuple(map(_part, (value_of(a) for a in node.args))) if node.op == "concat" else (_part(node),)
-            for part in parts:
-                if kind_of(part.source, self.batch) == MATRIX:
-                    self.store(part.source)
-                elif part.source.op not in ("input", "column", "sum", "max", "min"):
-                    raise ScheduleError(f"{part.source} is put beside others without being stored")
-            self.moves.append(Copy(node, parts))
+        move = move_of(node, self.batch, self.folded)
+        self.moves.append(move)
+        for source in move.sources:
+            if kind_of(source, self.batch) == MATRIX:
+                self.store(source)
         if kind_of(node, self.batch) == MATRIX:
             self.store(node)
         else:
@@ -291,15 +263,6 @@ class _Tile:
     def _extent(self, node: Node) -> str:
         """Return the name of the size of a matrix' rows, or an empty string for a column."""
         return str(node.shape[1]) if kind_of(node, self.batch) == MATRIX else ""
-
-
-def _part(node: Node) -> Part:
-    """Return where the numbers of a node are: in another one of which it takes columns, or in itself."""
-    if node.op == "columns":
-        return Part(value_of(node.args[0]), node.attribute[0], units(node))
-    if node.op == "column":
-        return Part(value_of(node.args[0]), node.attribute, 1)
-    return Part(node, 0, units(node) if node.ndim == 2 else 1)
 
 
 def _stays_below(other: Node, z: Node, k: Node) -> bool:

@@ -72,6 +72,10 @@ class Copy:
     node: Node
     parts: tuple[Part, ...]
 
+    @property
+    def sources(self) -> tuple[Node, ...]:
+        return tuple(part.source for part in self.parts)
+
 
 @dataclass(frozen=True)
 class LookUp:
@@ -88,6 +92,10 @@ class LookUp:
     codes: Node
     source: Node
     column: int
+
+    @property
+    def sources(self) -> tuple[Node, ...]:
+        return (self.source,)
 
 
 @dataclass(frozen=True)

@@ -98,9 +98,7 @@ class BoundNetwork:
     def expects(self, objective: Objective) -> RecordSpec:
         """Return the specification of records for this objective, to train or to measure the network."""
         structure = self.structure
-        return RecordSpec(
-            self.inputs, self.outputs, structure.widest, objective.loss, self.names, structure.codes
-        )
+        return RecordSpec(self.inputs, self.outputs, structure.widest, objective.loss, self.names, structure.codes)
 
     # ---- where it computes
 

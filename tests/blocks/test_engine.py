@@ -33,7 +33,6 @@ from gdkernels.definition.optimizers import SGD, Adam, AdamW
 from gdkernels.testing.cases import Bilinear, Tied
 
 
-
 @dataclass(frozen=True)
 class SharedTable(Block):
     """The rows of a table by code, and their products with all its rows: one parameter in two places."""

@@ -11,6 +11,8 @@ from gdkernels.lowering.steps import (
     MATRIX,
     NUMBER,
     Accumulation,
+    Copy,
+    LookUp,
     Loop,
     Product,
     kind_of,
@@ -167,6 +169,8 @@ class _Lowering:
             elif isinstance(step, Loop):
                 if id(step) not in self.fused.skipped:
                     self._loop(step, self._tile_reads(step, at), at)
+            elif isinstance(step, (Copy, LookUp)):
+                raise AssertionError("CUDA graphs refuse what copies columns and looks up rows")
             elif step.node.id in self.fused.updates:
                 # Weights may move only after the last product that needs them as they were.
                 name = self.fused.updates[step.node.id].name

@@ -184,6 +184,7 @@ def _write_back(
                 loop = layout.task.schedule.updates[0][changed]
                 written = written_by(writer, changed, loop, row=first)
                 for accumulation in layout.accumulated_for(changed):
+                    assert isinstance(accumulation, Accumulation), "what is summed by code is not changed on the way"
                     write_gradient(writer, writer.tile, accumulation, written, row=first)
                 write_change(writer, writer.tile, changed, loop, row=first)
         if fused is not None:

@@ -12,8 +12,8 @@ from gdkernels.lowering.steps import (
     UNITS,
     Accumulation,
     Buffer,
-    Loop,
     LookUp,
+    Loop,
     Product,
     RowSums,
     kind_of,
@@ -277,7 +277,8 @@ class StepLayout:
         """Return the gradients that the update of a parameter reads."""
         result = self.task.schedule
         read = {n.id for phase in result.updates if name in phase for n in phase[name].reads}
-        return [a for a in (*result.accumulations, *result.row_sums) if a.node.id in read]
+        sums: list[Accumulation | RowSums] = [*result.accumulations, *result.row_sums]
+        return [a for a in sums if a.node.id in read]
 
 
 def runs_over(step: object, node: Node) -> bool:

@@ -217,7 +217,7 @@ class InstructionWriter:
         self.tile.add(
             CopyColumns(
                 kernel=self.kernel("copy_columns"),
-                count=part.count,
+                columns=part.count,
                 source=source,
                 source_pitch=source_pitch,
                 source_column=part.first,

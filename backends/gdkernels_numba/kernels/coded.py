@@ -10,7 +10,7 @@ from typing import Any
 from llvmlite import ir
 
 from gdkernels_numba.ir.emit import I64, Function
-from gdkernels_numba.ir.vector import Format, Vectors
+from gdkernels_numba.ir.vector import Vectors
 
 __all__ = ["CODED_MOVES", "CODED_WRITERS"]
 

@@ -108,7 +108,7 @@ class CopyColumns(NamedTuple):
     """Copy columns of a matrix of the tile into another."""
 
     kernel: Annotated[int, "`copy_columns`"]
-    count: Annotated[int, "how many columns are copied"]
+    columns: Annotated[int, "how many columns are copied"]
     source: Annotated[StridedAddress, "the panels that they come from"]
     source_pitch: Annotated[int, "bytes from row to row of these"]
     source_column: Annotated[int, "the first column there"]

@@ -168,7 +168,7 @@ def run_copy(i: int, row: int, rows: int) -> None:
     call(
         word(i, at.kernel),
         (
-            rows, word(i, at.count), source, word(i, at.source_pitch), source_panel, word(i, at.source_column),
+            rows, word(i, at.columns), source, word(i, at.source_pitch), source_panel, word(i, at.source_column),
             to, word(i, at.pitch), panel, word(i, at.column),
         ),
     )  # fmt: skip

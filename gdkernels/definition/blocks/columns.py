@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import numbers
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -58,9 +57,9 @@ class Embedding(Block):
     def __post_init__(self) -> None:
         for field, most in (("categories", _EXACT), ("width", None)):
             object.__setattr__(self, field, _whole_numbers(getattr(self, field), field, most))
-        if isinstance(self.categories, tuple) and isinstance(self.width, tuple):
-            if len(self.categories) != len(self.width):
-                raise InputError(f"Embedding: {len(self.categories)} categories and {len(self.width)} widths given")
+        counts = [len(value) for value in (self.categories, self.width) if isinstance(value, tuple)]
+        if len(set(counts)) > 1:
+            raise InputError(f"Embedding: {counts[0]} categories and {counts[1]} widths given")
 
     def _tables(self, inputs: int) -> list[tuple[int, int]]:
         """Return the shape of each input's table."""
@@ -83,9 +82,7 @@ class Embedding(Block):
         return each if inputs == 1 else (*each, sum(each))
 
     def __call__(self, p: Values, a: Any, *, xp: Any, random: Any = None) -> Any:
-        found = [
-            xp.take(p[inside("table", k)], xp.astype(a[:, k], xp.int32), axis=0) for k in range(_column_count(a))
-        ]
+        found = [xp.take(p[inside("table", k)], xp.astype(a[:, k], xp.int32), axis=0) for k in range(_column_count(a))]
         return found[0] if len(found) == 1 else xp.concat(found, axis=1)
 
 
@@ -126,7 +123,11 @@ class Columns(Block):
             object.__setattr__(self, "rest", _checked_block(self.rest))
         if self.names is not None:
             names = tuple(self.names)
-            if isinstance(self.names, str) or not all(isinstance(n, str) for n in names) or len(set(names)) < len(names):
+            if (
+                isinstance(self.names, str)
+                or not all(isinstance(n, str) for n in names)
+                or len(set(names)) < len(names)
+            ):
                 raise InputError(f"Columns: names must be different texts, one for each input, got {self.names!r:.80}")
             object.__setattr__(self, "names", names)
 
@@ -221,7 +222,7 @@ def _whole_numbers(value: Any, field: str, most: int | None) -> int | tuple[int,
     several = isinstance(value, (tuple, list, np.ndarray))
     found = tuple(value) if several else (value,)
     for n in found:
-        if isinstance(n, bool) or not isinstance(n, numbers.Integral) or n < 1:
+        if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
             raise InputError(f"Embedding: {field} must be whole numbers of at least 1, got {value!r:.80}")
         if most is not None and n > most:
             raise InputError(f"Embedding: codes are exact in float32 up to {most:,} {field}, got {n:,}")
@@ -233,13 +234,15 @@ def _whole_numbers(value: Any, field: str, most: int | None) -> int | tuple[int,
 def _checked_key(key: Any) -> Key:
     """Return the columns that a key means, as a tuple."""
     if isinstance(key, slice):
-        whole = all(n is None or (isinstance(n, numbers.Integral) and n >= 0) for n in (key.start, key.stop))
+        whole = all(n is None or (isinstance(n, (int, np.integer)) and n >= 0) for n in (key.start, key.stop))
         if not whole or key.stop is None or key.step not in (None, 1):
-            raise InputError(f"Columns: a slice says where it ends, such as slice(2, 5), got {key!r}; rest= takes all others")
+            raise InputError(
+                f"Columns: a slice says where it ends, such as slice(2, 5), got {key!r}; rest= takes all others"
+            )
         key = tuple(range(key.start or 0, key.stop))
     several = tuple(key) if isinstance(key, (tuple, list, range)) else (key,)
     of_names = all(isinstance(c, str) for c in several)
-    of_numbers = all(isinstance(c, numbers.Integral) and not isinstance(c, bool) for c in several)
+    of_numbers = all(isinstance(c, (int, np.integer)) and not isinstance(c, bool) for c in several)
     if not several or not (of_names or of_numbers):
         raise InputError(f"Columns: a key is the number or the name of an input, a range, or several, got {key!r:.80}")
     return several if of_names else tuple(int(c) for c in several)

@@ -54,7 +54,9 @@ def among_all(told: Iterable[Mapping[str, Told]]) -> dict[str, Told]:
     return {inside(name, k): one for k, named in enumerate(told) for name, one in named.items()}
 
 
-def with_their_own(blocks: Iterable[Inner], p: Mapping[str, Any], random: Any) -> Iterator[tuple[Inner, dict[str, Any], Any]]:
+def with_their_own(
+    blocks: Iterable[Inner], p: Mapping[str, Any], random: Any
+) -> Iterator[tuple[Inner, dict[str, Any], Any]]:
     """Yield each of several blocks with its own parameters and constants, and with what draws its numbers."""
     names = tuple(p)
     for k, block in enumerate(blocks):
