@@ -49,15 +49,20 @@ class Compiled:
     owner: jit.Code
 
 
-def compile_program(program: Program, format: Format) -> Compiled:
+def compile_program(program: Program, format: Format, *, entries: bool = False) -> Compiled:
     """Return the code for `program`.
+
+    Parameters
+    ----------
+    entries
+        Whether x comes as its entries that are not 0.
 
     Raises
     ------
     TraceError, ScheduleError
         If this engine cannot run the program.
     """
-    prediction, step = _tasks(program)
+    prediction, step = _tasks(program, entries)
     tasks = [prediction] if step is None else [prediction, step]
     names: dict[Recipe, str] = {}
     for task in tasks:
@@ -69,9 +74,9 @@ def compile_program(program: Program, format: Format) -> Compiled:
 
 
 @remembered(16)  # sparse rows come and go between a few widths
-def _tasks(program: Program) -> tuple[ScheduledTask, ScheduledTask | None]:
-    step = None if program.optimizer is None else schedule_training(program, FUNCTIONS.keys())
-    return schedule_prediction(program, FUNCTIONS.keys()), step
+def _tasks(program: Program, entries: bool) -> tuple[ScheduledTask, ScheduledTask | None]:
+    step = None if program.optimizer is None else schedule_training(program, FUNCTIONS.keys(), entries=entries)
+    return schedule_prediction(program, FUNCTIONS.keys(), entries=entries), step
 
 
 @lru_cache(maxsize=256)

@@ -8,6 +8,7 @@ from gdkernels.lowering.steps import (
     Accumulation,
     Buffer,
     Copy,
+    EntryProduct,
     Gather,
     LookUp,
     Loop,
@@ -100,6 +101,6 @@ def _read(step: Step) -> list[Node]:
 
 
 def _written(step: Step) -> list[Node]:
-    if isinstance(step, (Copy, Gather, LookUp, Product)):
+    if isinstance(step, (Copy, EntryProduct, Gather, LookUp, Product)):
         return [step.node] if len(wide_dims(step.node.shape)) == 2 else []
     return list(step.outputs) if isinstance(step, Loop) and step.kind == MATRIX else []

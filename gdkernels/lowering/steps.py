@@ -14,6 +14,8 @@ __all__ = [
     "Accumulation",
     "Buffer",
     "Copy",
+    "EntryProduct",
+    "EntrySums",
     "Gather",
     "LookUp",
     "Loop",
@@ -99,6 +101,14 @@ class LookUp:
 
 
 @dataclass(frozen=True)
+class EntryProduct:
+    """`node` = the inputs, of which the entries are known that are not 0, times the parameter `weights`."""
+
+    node: Node
+    weights: Node
+
+
+@dataclass(frozen=True)
 class Loop:
     """Elementwise work in one pass.
 
@@ -152,7 +162,22 @@ class RowSums:
         return (self.right,)
 
 
-Step = Gather | Copy | LookUp | Product | Loop | Accumulation
+@dataclass(frozen=True)
+class EntrySums:
+    """`node` = the inputs, of which the entries are known that are not 0, transposed, times `right`.
+
+    The sums are taken in the order of the batch.
+    """
+
+    node: Node
+    right: Node
+
+    @property
+    def operands(self) -> tuple[Node, ...]:
+        return (self.right,)
+
+
+Step = Gather | Copy | LookUp | EntryProduct | Product | Loop | Accumulation
 
 
 @dataclass(frozen=True)
@@ -189,7 +214,7 @@ class StepSchedule:
     accumulations
         The sums over the batch, in the order in which they become known.
     row_sums
-        The sums over the batch by code.
+        The sums over the batch by code or by entry.
     numbers
         For each phase of the update, the loop that computes its numbers from totals, or None if none is needed.
     updates
@@ -208,7 +233,7 @@ class StepSchedule:
     buffer_of: dict[int, int] = field(default_factory=dict)
     columns: list[Node] = field(default_factory=list)
     accumulations: list[Accumulation] = field(default_factory=list)
-    row_sums: list[RowSums] = field(default_factory=list)
+    row_sums: list[RowSums | EntrySums] = field(default_factory=list)
     numbers: list[Loop | None] = field(default_factory=list)
     updates: list[dict[str, Loop]] = field(default_factory=list)
     written: dict[str, tuple[str, ...]] = field(default_factory=dict)

@@ -60,13 +60,15 @@ class ScheduledTask:
         return {**self.sizes, str(self.batch): batch}
 
 
-def schedule_training(program: Program, functions: Set[str]) -> ScheduledTask:
+def schedule_training(program: Program, functions: Set[str], *, entries: bool = False) -> ScheduledTask:
     """Return the training step of `program`.
 
     Parameters
     ----------
     functions
         The functions of the backend besides arithmetic.
+    entries
+        Whether x comes as its entries that are not 0.
 
     Raises
     ------
@@ -75,7 +77,7 @@ def schedule_training(program: Program, functions: Set[str]) -> ScheduledTask:
     """
     traced = program.trace(l2_as_input=True)
     totals = [traced.error, *([] if traced.norm is None else [traced.norm])]
-    result = schedule(traced.graph, traced.batch, traced.results, totals)
+    result = schedule(traced.graph, traced.batch, traced.results, totals, "x" if entries else None)
     return ScheduledTask(
         result,
         traced.batch,
@@ -88,10 +90,10 @@ def schedule_training(program: Program, functions: Set[str]) -> ScheduledTask:
     )
 
 
-def schedule_prediction(program: Program, functions: Set[str]) -> ScheduledTask:
+def schedule_prediction(program: Program, functions: Set[str], *, entries: bool = False) -> ScheduledTask:
     """Return the forward pass of `program`; arguments and errors are those of `schedule_training`."""
     traced = program.trace_forward()
-    result = schedule(traced.graph, traced.batch, {PREDICTION: traced.output})
+    result = schedule(traced.graph, traced.batch, {PREDICTION: traced.output}, entries="x" if entries else None)
     recipes = _recipes(result, traced.batch, functions)
     output = value_of(traced.output)
     parameters = _parameters(traced.graph)

@@ -12,6 +12,7 @@ from gdkernels.lowering.steps import (
     NUMBER,
     Accumulation,
     Copy,
+    EntryProduct,
     LookUp,
     Loop,
     Product,
@@ -169,7 +170,7 @@ class _Lowering:
             elif isinstance(step, Loop):
                 if id(step) not in self.fused.skipped:
                     self._loop(step, self._tile_reads(step, at), at)
-            elif isinstance(step, (Copy, LookUp)):
+            elif isinstance(step, (Copy, EntryProduct, LookUp)):
                 raise AssertionError("CUDA graphs refuse what copies columns and looks up rows")
             elif step.node.id in self.fused.updates:
                 # Weights may move only after the last product that needs them as they were.

@@ -2,7 +2,7 @@
 
 import threading
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import product
 from typing import Any
@@ -75,8 +75,12 @@ class BoundStep:
         for writer in self.writers:
             write_tile(writer, task.output)
         for (name, matrix), (k, writer) in product(layout.parameters.items(), enumerate(self.writers)):
-            first, stop = (layout.rows(name) * j // len(self.writers) for j in (k, k + 1))
+            flat = layout.is_flat(name)
+            rows = layout.numbers(name) // matrix.columns if flat else layout.rows(name)
+            first, stop = (rows * j // len(self.writers) for j in (k, k + 1))
             writer.write_parameter(name, matrix, first, stop, back=task.output is None)
+            if flat and writer is self.writers[-1]:
+                writer.write_rest(name, matrix, layout.numbers(name) % matrix.columns)
         for writer, name, first, stop in self._shared(n for n in layout.parameters if n in layout.copied):
             columns = layout.parameters[name].columns
             blocks = ForBlocks(rows=layout.rows(name), columns=columns, first=first, stop=stop)
@@ -96,15 +100,19 @@ class BoundStep:
         phases = range(len(self.task.schedule.updates))
         names = [n for n in layout.parameters if "." not in n]
         if not self.choices.column_parallel:
-            for phase, (writer, name, first, stop) in product(phases, list(self._shared(names))):
-                write_blocks(writer, phase, name, first, stop)
+            self._write_shared(names)
             return
+        self._write_shared([n for n in names if layout.is_flat(n)])
         # The columns that the thread multiplied with, and may still have in its cache.
         changed = changed_on_the_way(layout).values()
         for phase, writer, name in product(phases, self.writers, names):
-            if name not in changed:
+            if name not in changed and not layout.is_flat(name):
                 for start, stop in columns_of_thread(writer, layout.parameters[name].columns):
                     write_columns(writer, phase, name, start, stop)
+
+    def _write_shared(self, names: Sequence[str]) -> None:
+        for phase, (writer, name, first, stop) in product(range(len(self.task.schedule.updates)), self._shared(names)):
+            write_blocks(writer, phase, name, first, stop)
 
     def _shared(self, names: Iterable[str]) -> Iterator[tuple[InstructionWriter, str, int, int]]:
         """Give each thread consecutive blocks of each parameter, so that all threads have about the same work."""

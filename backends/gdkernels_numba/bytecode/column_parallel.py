@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from gdkernels.graph.nodes import Node
 from gdkernels.graph.operations import SCALAR
-from gdkernels.lowering.steps import COLUMN, Accumulation, Copy, Gather, LookUp, Loop, Product, kind_of
+from gdkernels.lowering.steps import COLUMN, Accumulation, Copy, EntryProduct, Gather, LookUp, Loop, Product, kind_of
 from gdkernels_numba.bytecode.layout import StepLayout, runs_over
 from gdkernels_numba.bytecode.update import write_change, write_gradient, written_by
 from gdkernels_numba.bytecode.writer import InstructionWriter
@@ -33,7 +33,7 @@ def changed_on_the_way(layout: StepLayout) -> dict[int, str]:
         if isinstance(step, Product):
             last[step.weights.attribute] = step
             known[step.node.id] = k
-        elif isinstance(step, (Copy, Gather, LookUp)):
+        elif isinstance(step, (Copy, EntryProduct, Gather, LookUp)):
             known[step.node.id] = k
         elif isinstance(step, Loop):
             known.update((n.id, k) for n in step.outputs)
@@ -68,7 +68,7 @@ def write_column_parallel(writer: InstructionWriter, prediction: Node | None) ->
                 writer.tile.add(Barrier())
             _write_gather(writer, step, gathered)
             gathered += 1
-        elif isinstance(step, (Copy, LookUp)):
+        elif isinstance(step, (Copy, EntryProduct, LookUp)):
             writer.tile.add(Barrier())
             if writer.thread == 0:
                 writer.write_move(step)

@@ -1,5 +1,6 @@
 """The memory of a bound step: parameters, values of the whole batch, values of a tile, and numbers."""
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -12,6 +13,8 @@ from gdkernels.lowering.steps import (
     UNITS,
     Accumulation,
     Buffer,
+    EntryProduct,
+    EntrySums,
     LookUp,
     Loop,
     Product,
@@ -47,6 +50,11 @@ class StepLayout:
         The value of each dimension, by its name.
     parameters
         The matrices of parameters and slots, by the name of the input.
+    plain
+        The names of the other parameters, of which a prediction reads some rows where the caller has them.
+    flat
+        The names of the parameters of which a step reads some rows: they and their slots are kept number after number,
+        without padding, as panels of which only the last row may be narrower.
     transposes
         The transposes of weights that are multiplied from the other side. A single column has none: it is a row.
     packed
@@ -67,7 +75,11 @@ class StepLayout:
         self.task, self.sizes, self.choices, self.format = task, sizes, choices, format
         self._arena = arena
         result, threads = task.schedule, range(choices.threads)
-        self.parameters = {name: self._parameter(node) for name, node in task.parameters.items()}
+        by_rows = _read_by_rows(task)
+        self.plain, self.flat = (by_rows, frozenset[str]()) if task.output is not None else (frozenset[str](), by_rows)
+        self.parameters = {
+            name: self._parameter(name, node) for name, node in task.parameters.items() if name not in self.plain
+        }
         self.transposes = {
             p.weights.attribute: arena.matrix(self._padded(self.size(p.weights, 1)), self.size(p.weights, 0))
             for p in result.tile
@@ -84,7 +96,7 @@ class StepLayout:
         # Otherwise a block of a gradient is used as soon as it is there.
         self.whole_gradients = choices.tile_local_gradients or (len(result.updates) > 1 and not choices.column_parallel)
         self.gradients = self._make_gradients()
-        summed = {s.codes.id for s in result.row_sums}
+        summed = {s.codes.id for s in result.row_sums if isinstance(s, RowSums)}
         looked_up = [s for s in result.tile if isinstance(s, LookUp) and s.codes.id in summed]
         self.codes = {s.codes.id: arena.take(WORD * sizes["B"]) for s in looked_up}
 
@@ -123,12 +135,12 @@ class StepLayout:
         """Whether weights, or their gradient, have one column. They are then stored as a row, without padding."""
         return self.size(node, 1) == 1 and not self.format.bf16
 
-    def is_private(self, accumulation: Accumulation | RowSums) -> bool:
+    def is_private(self, accumulation: Accumulation | RowSums | EntrySums) -> bool:
         """Whether each thread has a gradient of its own, which its tiles add to.
 
         In bfloat16 the sums of columns are such, unless threads share units: what stays of the batch is rounded.
         """
-        if isinstance(accumulation, RowSums):
+        if not isinstance(accumulation, Accumulation):
             return False
         rounded = self.format.bf16 and not self.choices.column_parallel
         return self.choices.tile_local_gradients or (rounded and accumulation.left is None)
@@ -136,7 +148,9 @@ class StepLayout:
     def _padded(self, count: int) -> int:
         return padded(count, self.format.padding)
 
-    def _parameter(self, node: Node) -> Matrix:
+    def _parameter(self, name: str, node: Node) -> Matrix:
+        if self.is_flat(name):
+            return self._arena.matrix(self.rows(name), self.format.panel)
         if self.kind(node) == UNITS:
             return self._arena.matrix(1, self.size(node, 0))
         if self.is_kept_as_row(node):
@@ -180,7 +194,7 @@ class StepLayout:
             blocks.clear()
             for name in self.task.schedule.updates[-1] if self.task.schedule.updates else ():
                 for k, a in enumerate(self.accumulated_for(name)):
-                    if isinstance(a, RowSums):
+                    if not isinstance(a, Accumulation):
                         if a.node.id not in shared:
                             of = self.parameters[name]
                             shared[a.node.id] = arena.matrix(of.rows, of.columns)
@@ -254,7 +268,9 @@ class StepLayout:
         return np.outer(high, wide).ravel() * (1.0 + _COPY * (name in self.copied) + terms / of_terms)
 
     def rows(self, name: str) -> int:
-        """Return how many rows a parameter has, without those that pad it for its transpose."""
+        """Return how many rows a parameter is kept in, without those that pad it for its transpose."""
+        if self.is_flat(name):
+            return panels_of(self.numbers(name), self.format)
         node = self.task.parameters[name]
         return 1 if self.kind(node) == UNITS or self.is_kept_as_row(node) else self.size(node, 0)
 
@@ -268,17 +284,39 @@ class StepLayout:
         """The gradients that are 0 before a step, but for a run that was given up."""
         return [self.gradients[0][s.node.id] for s in self.task.schedule.row_sums if s.node.id in self.gradients[0]]
 
-    def row_step(self, name: str) -> int:
-        """Return the bytes from row to row of a parameter, also of a single column that is kept as a row."""
-        matrix = self.parameters[name]
-        return self.format.size if self.is_kept_as_row(self.task.parameters[name]) else matrix.pitch
+    def is_flat(self, name: str) -> bool:
+        """Whether a parameter or slot is kept number after number."""
+        return name.split(".", maxsplit=1)[0] in self.flat
 
-    def accumulated_for(self, name: str) -> list[Accumulation | RowSums]:
+    def numbers(self, name: str) -> int:
+        """Return how many numbers a parameter has."""
+        return math.prod(self.size(self.task.parameters[name], axis) for axis in (0, 1))
+
+    def rows_of(self, name: str, matrix: Matrix | None = None) -> StridedAddress:
+        """Return where the rows of a parameter, or of a matrix like it, are; what the caller has is patched later."""
+        if name in self.plain or name in self.flat:
+            address = 0 if name in self.plain else (matrix or self.parameters[name]).address
+            return StridedAddress(address, self.size(self.task.parameters[name], 1) * self.format.size, PANEL_BYTES)
+        matrix = matrix or self.parameters[name]
+        step = self.format.size if self.is_kept_as_row(self.task.parameters[name]) else matrix.pitch
+        return StridedAddress(matrix.address, step, matrix.panel)
+
+    def accumulated_for(self, name: str) -> list[Accumulation | RowSums | EntrySums]:
         """Return the gradients that the update of a parameter reads."""
         result = self.task.schedule
         read = {n.id for phase in result.updates if name in phase for n in phase[name].reads}
-        sums: list[Accumulation | RowSums] = [*result.accumulations, *result.row_sums]
+        sums: list[Accumulation | RowSums | EntrySums] = [*result.accumulations, *result.row_sums]
         return [a for a in sums if a.node.id in read]
+
+
+def _read_by_rows(task: ScheduledTask) -> frozenset[str]:
+    """Return the parameters of which a tile reads some rows, and nothing else."""
+    tile = task.schedule.tile
+    rows = {s.table.attribute for s in tile if isinstance(s, LookUp)}
+    rows |= {s.weights.attribute for s in tile if isinstance(s, EntryProduct)}
+    multiplied = {s.weights.attribute for s in tile if isinstance(s, Product)}
+    read = {n.attribute for s in tile if isinstance(s, Loop) for n in s.reads if n.op == "input"}
+    return frozenset(rows - multiplied - read)
 
 
 def runs_over(step: object, node: Node) -> bool:

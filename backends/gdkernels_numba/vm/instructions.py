@@ -131,6 +131,19 @@ class LookUpRows(NamedTuple):
     kept: Annotated[int, "where the numbers of the whole batch are kept as integers, or 0"]
 
 
+class MultiplyEntries(NamedTuple):
+    """Multiply the rows of a tile, of which the entries are known that are not 0, by weights: c = x w."""
+
+    kernel: Annotated[int, "`multiply_entries`"]
+    columns: Annotated[int, "columns of the result"]
+    starts: Annotated[int, "where the caller's rows begin among the entries; set for every run"]
+    numbers: Annotated[int, "the columns of the entries; set for every run"]
+    values: Annotated[int, "the entries; set for every run"]
+    w: Annotated[StridedAddress, "the weights"]
+    c: Annotated[StridedAddress, "the result"]
+    c_pitch: Annotated[int, "bytes from row to row of it"]
+
+
 class LoopOverTile(NamedTuple):
     """Run an elementwise loop on matrices of the tile, panel by panel."""
 
@@ -292,9 +305,9 @@ class AddByCode(NamedTuple):
 
     kernel: Annotated[int, "`add_by_code`"]
     columns: Annotated[int, "columns of the gradient"]
-    low: Annotated[int, "the first row in which this thread has blocks; blocks are counted from there"]
-    high: Annotated[int, "the row after the last one"]
-    first: Annotated[int, "this thread's first block"]
+    low: Annotated[int, "this thread's first number, counted row after row"]
+    high: Annotated[int, "the number after its last one"]
+    first: Annotated[int, "its first block"]
     stop: Annotated[int, "the block after its last one"]
     codes: Annotated[int, "the codes of the batch"]
     d: Annotated[StridedAddress, "what is added"]
@@ -306,11 +319,41 @@ class ClearByCode(NamedTuple):
 
     kernel: Annotated[int, "`clear_by_code`"]
     columns: Annotated[int, "columns of the gradient"]
-    low: Annotated[int, "the first row in which this thread has blocks; blocks are counted from there"]
-    high: Annotated[int, "the row after the last one"]
-    first: Annotated[int, "this thread's first block"]
+    low: Annotated[int, "this thread's first number, counted row after row"]
+    high: Annotated[int, "the number after its last one"]
+    first: Annotated[int, "its first block"]
     stop: Annotated[int, "the block after its last one"]
     codes: Annotated[int, "the codes of the batch"]
+    to: Annotated[StridedAddress, "the gradient"]
+
+
+class AddEntries(NamedTuple):
+    """Add a block's part of xᵀ d to a gradient, x being known by its entries, in the order of the batch."""
+
+    kernel: Annotated[int, "`add_entries`"]
+    columns: Annotated[int, "columns of the gradient"]
+    low: Annotated[int, "this thread's first number, counted row after row"]
+    high: Annotated[int, "the number after its last one"]
+    first: Annotated[int, "its first block"]
+    stop: Annotated[int, "the block after its last one"]
+    starts: Annotated[int, "where the caller's rows begin among the entries; set for every run"]
+    numbers: Annotated[int, "the columns of the entries; set for every run"]
+    values: Annotated[int, "the entries; set for every run"]
+    d: Annotated[StridedAddress, "the second factor"]
+    to: Annotated[StridedAddress, "the gradient"]
+
+
+class ClearEntries(NamedTuple):
+    """Set the rows of a gradient to 0 that the batch has entries for: all others are 0."""
+
+    kernel: Annotated[int, "`clear_entries`"]
+    columns: Annotated[int, "columns of the gradient"]
+    low: Annotated[int, "this thread's first number, counted row after row"]
+    high: Annotated[int, "the number after its last one"]
+    first: Annotated[int, "its first block"]
+    stop: Annotated[int, "the block after its last one"]
+    starts: Annotated[int, "where the caller's rows begin among the entries; set for every run"]
+    numbers: Annotated[int, "the columns of the entries; set for every run"]
     to: Annotated[StridedAddress, "the gradient"]
 
 
@@ -398,6 +441,7 @@ class ThreadContext(NamedTuple):
     records: Annotated[int, "how many rows are used; set for every run"] = 0
     steps: Annotated[int, "how many steps are done; set for every run"] = 0
     scalars: Annotated[int, "for each step, the numbers that differ from step to step; set for every run"] = 0
+    start: Annotated[int, "the place in the order where the batch begins; set for every step"] = 0
 
 
 class BarrierWords(NamedTuple):
@@ -412,6 +456,7 @@ GATHER_PANELS = _instruction(GatherPanels)
 GATHER_COLUMN = _instruction(GatherColumn)
 COPY_COLUMNS = _instruction(CopyColumns)
 LOOK_UP_ROWS = _instruction(LookUpRows)
+MULTIPLY_ENTRIES = _instruction(MultiplyEntries)
 MULTIPLY_TILE = _instruction(MultiplyTile)
 DOT_ROWS = _instruction(DotRows)
 LOOP_OVER_TILE = _instruction(LoopOverTile)
@@ -430,6 +475,8 @@ TRANSPOSE_BLOCK = _instruction(TransposeBlock)
 PACK_BLOCK = _instruction(PackBlock)
 ADD_BY_CODE = _instruction(AddByCode)
 CLEAR_BY_CODE = _instruction(ClearByCode)
+ADD_ENTRIES = _instruction(AddEntries)
+CLEAR_ENTRIES = _instruction(ClearEntries)
 BARRIER = _instruction(Barrier)
 LOOP_OVER_NUMBERS = _instruction(LoopOverNumbers)
 SUM_OVER_THREADS = _instruction(SumOverThreads)

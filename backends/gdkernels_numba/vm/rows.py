@@ -19,6 +19,7 @@ from gdkernels_numba.vm.instructions import (
     LOOK_UP_ROWS,
     LOOP_OVER_COLUMN,
     LOOP_OVER_TILE,
+    MULTIPLY_ENTRIES,
     MULTIPLY_TILE,
     PACK_TILE,
     SCATTER_ROWS,
@@ -175,6 +176,25 @@ def run_copy(i: int, row: int, rows: int) -> None:
 
 
 @compiled
+def run_entries(context: int, i: int, row: int, rows: int, start: int) -> None:
+    """Multiply the rows of a tile, known by their entries, with weights; the batch begins at `start` of the order."""
+    at, order = MULTIPLY_ENTRIES.at, word(context, CONTEXT.order)
+    starts = word(i, at.starts)
+    if order == 0:
+        starts += WORD * (start + row)
+    else:
+        order += WORD * (start + row)
+    call(
+        word(i, at.kernel),
+        (
+            rows, word(i, at.columns), starts, word(i, at.numbers), word(i, at.values), order,
+            word(i, at.w.base), word(i, at.w.down), word(i, at.w.across),
+            address(i, at.c, row, 0), word(i, at.c_pitch), word(i, at.c.across),
+        ),
+    )  # fmt: skip
+
+
+@compiled
 def run_look_up(i: int, row: int, rows: int) -> None:
     """Look up a row of a table for each row of a tile."""
     at = LOOK_UP_ROWS.at
@@ -233,6 +253,8 @@ def run_on_rows(context: int, stream: int, start: int, row: int, rows: int, goes
             length += word(i, DOT_ROWS.at.body)
         elif opcode == COPY_COLUMNS.opcode:
             run_copy(i, row, rows)
+        elif opcode == MULTIPLY_ENTRIES.opcode:
+            run_entries(context, i, row, rows, start)
         elif opcode == LOOK_UP_ROWS.opcode:
             run_look_up(i, row, rows)
         elif opcode == GATHER_PANELS.opcode:

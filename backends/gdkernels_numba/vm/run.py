@@ -25,6 +25,7 @@ def run_step(context: int, step: int) -> None:
         word(context, CONTEXT.batch),
     )
     start = step * size
+    set_word(context, CONTEXT.start, start)
     batch = min(size, word(context, CONTEXT.records) - start)
     count = word(context, CONTEXT.scalar_count)
     for k in range(count):
