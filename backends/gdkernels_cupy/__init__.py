@@ -53,7 +53,7 @@ class CuPyBackend(Backend):
 
     name = "cupy"
     priority = 20
-    compiles_weighted = True
+    compiles_weighted = compiles_drawing = True
     contract = 2
 
     def unavailable(self) -> str | None:

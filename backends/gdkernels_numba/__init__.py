@@ -27,7 +27,7 @@ class NumbaBackend(Backend):
 
     name = "numba"
     priority = 10
-    compiles_weighted = True
+    compiles_weighted = compiles_drawing = True
     contract = 2
 
     def unavailable(self) -> str | None:

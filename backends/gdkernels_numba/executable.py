@@ -10,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.backend import Executable, Plan, State
-from gdkernels.backend.arguments import arrays_by_name, check_prediction, check_run
+from gdkernels.backend.arguments import arrays_by_name, check_prediction, check_run, keys_of_run
 from gdkernels.backend.entries import Entries
 from gdkernels.backend.program import Program
 from gdkernels.definition.network import Arrays
+from gdkernels.lowering.elementwise import as_loaded
 from gdkernels.lowering.scalars import known_of_steps
 from gdkernels.lowering.steps import EntryProduct, Product, ScheduleError
 from gdkernels.lowering.task import ScheduledTask
@@ -101,6 +102,9 @@ class FusedExecutable(Executable):
         arrays = {**records, "y": y, **arrays_by_name(state.parameters, state.slots)}
         if weights is not None:
             arrays["sample_weight"] = weights[order]
+        keys = keys_of_run(self._program, state, len(order), batch_size)
+        if keys is not None:
+            arrays["row_keys"] = as_loaded(keys, self._dtype)
         scalars = known_of_steps(learning_rates, done=state.step, records=len(order), batch=batch_size, l2=l2)
         total, norms = bound.run(arrays, order, len(order), steps, scalars)
         state.step += steps

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gdkernels.backend.contract import State
 from gdkernels.backend.program import Program, slot_names
 from gdkernels.definition.network import Arrays, Slots
 from gdkernels.errors import InputError
+from gdkernels.randomness import row_keys
 
-__all__ = ["arrays_by_name", "check_prediction", "check_run"]
+__all__ = ["arrays_by_name", "check_prediction", "check_run", "keys_of_run"]
 
 
 def arrays_by_name(parameters: Arrays, slots: Slots | None = None) -> dict[str, Any]:
@@ -22,6 +24,20 @@ def arrays_by_name(parameters: Arrays, slots: Slots | None = None) -> dict[str, 
         mine = (slots or {}).get(name, ())
         named |= {name: array, **dict(zip(slot_names(name, len(mine)), mine, strict=True))}
     return named
+
+
+def keys_of_run(program: Program, state: State, records: int, batch_size: int) -> npt.NDArray[np.int32] | None:
+    """Return the keys of the random numbers of a run, for each record in the order of the run; None if none are drawn.
+
+    Parameters
+    ----------
+    state
+        Before the run.
+    """
+    if not program.draws:
+        return None
+    batch = records if program.part_of_batch else batch_size
+    return row_keys(state.seed, state.step, records, batch, state.first)
 
 
 def check_run(

@@ -6,7 +6,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -77,11 +77,17 @@ class State:
         For each parameter that is trained, the arrays that the optimizer carries.
     step
         The number of steps done.
+    seed
+        That of the random numbers that blocks draw in training.
+    first
+        Where a run has only a part of a batch: the place in the batch of its first record.
     """
 
     parameters: dict[str, Any]
     slots: dict[str, tuple[Any, ...]]
     step: int = 0
+    seed: int = 0
+    first: int = 0
 
     def copy(self, xp: Any) -> State:
         """Return a state that shares no array with this one."""
@@ -90,7 +96,8 @@ class State:
             return xp.asarray(a, copy=True)
 
         parameters = {name: copied(a) for name, a in self.parameters.items()}
-        return State(parameters, {name: tuple(map(copied, s)) for name, s in self.slots.items()}, self.step)
+        slots = {name: tuple(map(copied, s)) for name, s in self.slots.items()}
+        return replace(self, parameters=parameters, slots=slots)
 
 
 class Executable(ABC):
@@ -163,8 +170,9 @@ class Backend(ABC):
         The name that users give; among the backends that can run, the highest priority is the default.
     precisions
         What it can do here of "float64", "float32", "tf32" and "bfloat16".
-    compiles_weighted
-        Whether `compile` takes weighted programs; if not, gdkernels runs their definition.
+    compiles_weighted, compiles_drawing
+        Whether `compile` takes programs that are weighted, and that draw random numbers; if not, gdkernels runs their
+        definition.
     contract
         The version of this contract that `compile` is written for; the present one is `CONTRACT`. Say it where you
         have a `compile` of your own.
@@ -174,6 +182,7 @@ class Backend(ABC):
     priority: ClassVar[int] = 0
     precisions: ClassVar[tuple[str, ...]] = ("float64", "float32")
     compiles_weighted: ClassVar[bool] = False
+    compiles_drawing: ClassVar[bool] = False
     contract: ClassVar[int] = 1
 
     @abstractmethod

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.backend import Backend, Executable, Plan, State
-from gdkernels.backend.arguments import check_prediction, check_run
+from gdkernels.backend.arguments import check_prediction, check_run, keys_of_run
 from gdkernels.backend.program import Program
 from gdkernels.definition.network import Arrays
 from gdkernels.errors import InputError
@@ -44,13 +44,17 @@ class DefinitionExecutable(Executable):
         check_run(self._program, state.parameters, x, y, order, batch_size, learning_rates, sample_weight)
         xp = self._backend.xp
         rows = self._backend.asarray(order, dtype="int64", device=self.plan.device)
+        keys = keys_of_run(self._program, state, len(order), batch_size)
+        if keys is not None:
+            keys = self._backend.asarray(keys, dtype="int32", device=self.plan.device)
         # Summed on the device, in float64 where it has that, so that no step waits for the host.
         total: Any = 0.0
         norms: Any = 0.0
         with self._context(batch_size):
             for k, learning_rate in enumerate(learning_rates):
                 # Slices end where the array does, because the standard does not define slices beyond the end.
-                batch = rows[k * batch_size : min((k + 1) * batch_size, len(order))]
+                part = slice(k * batch_size, min((k + 1) * batch_size, len(order)))
+                batch = rows[part]
                 error, norm, parameters, slots = self._program.train_step(
                     state.parameters,
                     state.slots,
@@ -59,6 +63,7 @@ class DefinitionExecutable(Executable):
                     learning_rate=float(learning_rate),
                     t=float(state.step + 1),
                     sample_weight=None if sample_weight is None else xp.take(sample_weight, batch, axis=0),
+                    row_keys=None if keys is None else keys[part],
                     xp=xp,
                 )
                 if k == 0:
@@ -87,7 +92,7 @@ class DefinitionExecutable(Executable):
 
     @contextmanager
     def _context(self, rows: int) -> Iterator[None]:
-        flops = 2 * rows * max(math.prod(p.shape) for p in self._program.parameters.values())
+        flops = 2 * rows * max((math.prod(p.shape) for p in self._program.parameters.values()), default=0)
         # Overflow is reported once, when the loss of the epoch is checked, and not by warnings on the way.
         with self._backend.on_device(self.plan.device), self._backend.for_products(flops), np.errstate(all="ignore"):
             yield
@@ -104,8 +109,8 @@ class DefinitionExecutable(Executable):
 
 def bind(backend: Backend, program: Program, plan: Plan) -> Executable:
     """Return the backend's executable for `program`, or the definition itself if the backend compiles none."""
-    ignores_weights = program.weighted and not backend.compiles_weighted
-    compiled = None if ignores_weights else backend.compile(program, plan)
+    takes = (backend.compiles_weighted or not program.weighted) and (backend.compiles_drawing or not program.draws)
+    compiled = backend.compile(program, plan) if takes else None
     if compiled is not None:
         return compiled
     return DefinitionExecutable(backend, program, replace(plan, choices={**plan.choices, **backend.choices()}))

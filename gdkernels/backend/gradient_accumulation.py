@@ -36,7 +36,7 @@ def summing(program: Program) -> Program:
     if program.objective is None:
         return program
     alone = Objective(program.objective.loss, reduction="sum")
-    return replace(program, objective=alone, optimizer=_Sum(), gradient_norm=False)
+    return replace(program, objective=alone, optimizer=_Sum(), gradient_norm=False, part_of_batch=True)
 
 
 def in_steps(
@@ -132,9 +132,8 @@ class AccumulatingExecutable(Executable):
         """Take the step of a batch, and return E before it and the norm of the gradient, or 0 if none is wanted."""
         xp = self._backend.xp
         weights = () if sample_weight is None else (sample_weight,)
-        sums = State(
-            dict(state.parameters), {name: (xp.zeros_like(state.parameters[name]),) for name in self._program.trained}
-        )
+        zeros = {name: (xp.zeros_like(state.parameters[name]),) for name in self._program.trained}
+        sums = replace(state, parameters=dict(state.parameters), slots=zeros)
         parts = np.zeros(-(-len(batch) // self._rows))
         error, _ = self._parts.run(sums, x, y, batch, self._rows, parts, *weights)
         gradients = {name: slots[0] for name, slots in sums.slots.items()}

@@ -13,11 +13,11 @@ from gdkernels.definition.network import Arrays, Slots
 from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import Optimizer
 from gdkernels.errors import InputError, TraceError
-from gdkernels.graph.cost import cost
-from gdkernels.graph.derivative import topological
+from gdkernels.graph import cost, remembered, topological
 from gdkernels.graph.namespace import Graph
 from gdkernels.graph.nodes import Dim, Node
-from gdkernels.graph.operations import SCALAR
+from gdkernels.graph.operations import INT, SCALAR
+from gdkernels.randomness import RandomNumbers
 from gdkernels.system.cached_property import cached_property
 
 __all__ = ["Program", "TracedForward", "TracedStep", "slot_names"]
@@ -39,7 +39,8 @@ class TracedStep:
     ----------
     graph
         The graph, with the inputs ``x``, ``y``, ``learning_rate``, ``t``, each parameter by its name, and for optimizer
-        slot s of ``W0`` the input ``W0.s``. A weighted program also has ``sample_weight``.
+        slot s of ``W0`` the input ``W0.s``. A weighted program also has ``sample_weight``, and one that draws
+        ``row_keys``, which are integers.
     batch
         The size B of the batch.
     sizes
@@ -84,6 +85,8 @@ class Program:
         Whether the norm of the gradient is computed too.
     weighted
         Whether every record comes with the weight of its loss.
+    part_of_batch
+        Whether the records of a run are all of one batch, whose gradients are summed.
     """
 
     block: Block
@@ -92,6 +95,7 @@ class Program:
     optimizer: Optimizer | None = None
     gradient_norm: bool = False
     weighted: bool = False
+    part_of_batch: bool = False
 
     @cached_property
     def parameters(self) -> Mapping[str, Parameter]:
@@ -137,7 +141,7 @@ class Program:
         for node in topological(traced.output):
             if node.op == "take":
                 table, numbers = node.args
-                source = numbers.args[0] if numbers.op == "astype" else numbers
+                source = numbers.args[0] if numbers.op == "to_int" else numbers
                 if source.op != "column" or source.args[0].attribute != "x":
                     raise InputError(
                         "a network can look up rows by the columns of X alone, whose codes are checked before they are "
@@ -158,6 +162,11 @@ class Program:
                 pass
         return sum(math.prod(p.shape) for p in self.parameters.values() if len(p.shape) == 2)
 
+    @cached_property
+    def draws(self) -> bool:
+        """Whether blocks compute something else in training than in prediction: with random numbers."""
+        return self.optimizer is not None and layers_in(self.block) is None and _draws(self.block, self.inputs)
+
     @property
     def slots(self) -> int:
         """The number of arrays that the optimizer carries for each parameter."""
@@ -171,6 +180,8 @@ class Program:
     if not TYPE_CHECKING:  # so that a type checker still finds misspelt names
 
         def __getattr__(self, name: str) -> Any:
+            if hasattr(type(self), name):  # a property that failed: it fails again, with its own reason
+                return object.__getattribute__(self, name)
             if name not in _OF_THE_OBJECTIVE:
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
             message = f"Program.{name} is now Program.objective.{name}"
@@ -191,6 +202,7 @@ class Program:
         learning_rate: Any,
         t: Any,
         sample_weight: Any = None,
+        row_keys: Any = None,
         l2: Any = None,
         xp: Any,
     ) -> tuple[Any, Any, dict[str, Any], dict[str, tuple[Any, ...]]]:
@@ -204,6 +216,7 @@ class Program:
         assert self.objective is not None, "a program that only predicts has no step"
         assert self.optimizer is not None, "a program that only predicts has no step"
         assert self.weighted == (sample_weight is not None), "weights come with the programs that ask for them"
+        assert self.draws == (row_keys is not None), "keys come with the programs that draw"
         return network.train_step(
             self.block,
             parameters,
@@ -217,6 +230,7 @@ class Program:
             learning_rate=learning_rate,
             t=t,
             sample_weight=sample_weight,
+            row_keys=row_keys,
             with_norm=self.gradient_norm,
             xp=xp,
         )
@@ -249,6 +263,7 @@ class Program:
             learning_rate=graph.input("learning_rate", dtype=SCALAR),
             t=graph.input("t", dtype=SCALAR),
             sample_weight=graph.input("sample_weight", (batch,)) if self.weighted else None,
+            row_keys=graph.input("row_keys", (batch,), INT) if self.draws else None,
             l2=graph.input("l2", dtype=SCALAR) if l2_as_input and self.l2 else None,
             xp=graph,
         )
@@ -269,6 +284,20 @@ class Program:
         output = self.forward(parameters, graph.input("x", (batch, dims[self.inputs])), xp=graph)
         return TracedForward(graph, batch, _sizes(graph), output)
 
+    def trace_drawing(self) -> TracedForward:
+        """Record a forward pass as training has it, with the input ``row_keys``.
+
+        Raises
+        ------
+        TraceError
+            As for `trace`.
+        """
+        graph, batch, dims, parameters = self._begin_trace()
+        random = RandomNumbers(graph.input("row_keys", (batch,), INT))
+        x = graph.input("x", (batch, dims[self.inputs]))
+        output = network.forward(self.block, parameters, x, random=random, xp=graph)
+        return TracedForward(graph, batch, _sizes(graph), output)
+
     def _begin_trace(self) -> tuple[Graph, Dim, dict[int, Dim], dict[str, Node]]:
         graph = Graph()
         batch = graph.dim("B")
@@ -277,6 +306,26 @@ class Program:
         dims = {n: graph.dim(f"n{n}", n) for n in numbers}
         inputs = {name: graph.input(name, tuple(dims[n] for n in shape)) for name, shape in shapes.items()}
         return graph, batch, dims, inputs
+
+
+@remembered(64)
+def _draws(block: Block, inputs: int) -> bool:
+    program = Program(block, inputs)
+    try:
+        drawing = _text(program.trace_drawing().output)
+    except TraceError:  # raised again by whoever runs what it is to draw
+        return True
+    return drawing != _text(program.trace_forward().output)
+
+
+def _text(output: Node) -> list[tuple[Any, ...]]:
+    """Return what a node computes, equal for equal work."""
+    at: dict[int, int] = {}
+    lines = []
+    for node in topological(output):
+        at[node.id] = len(at)
+        lines.append((node.op, str(node.attribute), [at[a.id] for a in node.args]))
+    return lines
 
 
 def _sizes(graph: Graph) -> dict[str, int]:

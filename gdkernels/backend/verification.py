@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.backend import Backend, Plan, State, storage_dtype
-from gdkernels.backend.arguments import arrays_by_name
+from gdkernels.backend.arguments import arrays_by_name, keys_of_run
 from gdkernels.backend.definition_executable import bind
 from gdkernels.backend.program import Program
 from gdkernels.definition import activations
@@ -124,9 +124,11 @@ def continue_on_numpy(
     dtype = storage_dtype(precision)
     x, y = np.asarray(x, dtype), np.asarray(y, dtype)
     weights = None if sample_weight is None else np.asarray(sample_weight, dtype)
+    keys = keys_of_run(program, state, len(order), batch_size)
     losses, norms = [], []
     for k, learning_rate in enumerate(learning_rates):
-        rows = order[k * batch_size : (k + 1) * batch_size]
+        part = slice(k * batch_size, (k + 1) * batch_size)
+        rows = order[part]
         state.step += 1
         loss, norm, state.parameters, state.slots = program.train_step(
             state.parameters,
@@ -136,6 +138,7 @@ def continue_on_numpy(
             learning_rate=float(learning_rate),
             t=float(state.step),
             sample_weight=None if weights is None else weights[rows],
+            row_keys=None if keys is None else keys[part],
             xp=xp,
         )
         losses.append(float(loss))

@@ -195,10 +195,10 @@ class SelfCheck:
         def there(a: Any) -> Any:
             return None if a is None else self._as(a, xp)
 
-        state = State(
-            {name: there(a) for name, a in call.state.parameters.items()},
-            {name: tuple(map(there, moved)) for name, moved in call.state.slots.items()},
-            call.state.step,
+        state = replace(
+            call.state,
+            parameters={name: there(a) for name, a in call.state.parameters.items()},
+            slots={name: tuple(map(there, moved)) for name, moved in call.state.slots.items()},
         )
         given = replace(sample, x=there(sample.x), y=there(sample.y), sample_weight=there(sample.sample_weight))
         return steps_of(self._program, state, given, call.rates, precision, xp)
@@ -214,7 +214,7 @@ class SelfCheck:
         y = put(abs(random.standard_normal(tuple(sample.y.shape))).astype(np.float32))
         y = sample.y if bool(xp.all(xp.isfinite(sample.y))) else y
         weight = None if sample.sample_weight is None else put(np.ones(len(sample.counts[0]), np.float32))
-        parameters = drawn_parameters(call.state.parameters, put)
+        parameters = drawn_parameters(self._program, call.state.parameters, put)
         slots = {
             name: tuple(put(np.zeros(tuple(a.shape), np.float32)) for a in moved)
             for name, moved in call.state.slots.items()

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.backend import State, storage_dtype
-from gdkernels.backend.arguments import arrays_by_name
+from gdkernels.backend.arguments import arrays_by_name, keys_of_run
 from gdkernels.backend.program import Program
 from gdkernels.backend.verification import bound, with_rounded_products
 from gdkernels.definition.network import Arrays
@@ -51,7 +51,7 @@ class SampledRows:
     """The rows of the checked steps.
 
     A batch may have more rows than the definition can do quickly. Rows then come again and again, and the definition
-    takes each of them once, weighted by how often it comes.
+    takes each of them once, weighted by how often it comes; not where blocks draw numbers, others for each place.
 
     Attributes
     ----------
@@ -84,6 +84,15 @@ class SampledRows:
         x, y, sample_weight = take(numbers)
         return cls(x, y, sample_weight, numbers[at], counts)
 
+    def step(self, k: int, *, one_by_one: bool) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Return which rows a step takes and how often: each once, or each time that it comes."""
+        counts = self.counts[k]
+        if not one_by_one:
+            return np.flatnonzero(counts), counts[counts > 0]
+        batch = int(counts.sum())
+        at = np.resize(np.arange(len(counts)), STEPS * batch)
+        return at[k * batch : (k + 1) * batch], np.ones(batch, np.int64)
+
 
 @dataclass(frozen=True)
 class Computed:
@@ -113,9 +122,11 @@ def steps_of(
     own = None if sample.sample_weight is None else real(sample.sample_weight)
     error, norms = 0.0, 0.0
     with np.errstate(all="ignore"):
-        for k, counts in enumerate(sample.counts):
-            used = xp.asarray(np.flatnonzero(counts))
-            often = xp.asarray(counts[counts > 0].astype(storage_dtype(precision)))
+        batch = int(sample.counts[0].sum())
+        keys = keys_of_run(program, state, STEPS * batch, batch)
+        for k in range(STEPS):
+            rows, counts = sample.step(k, one_by_one=program.draws)
+            used, often = xp.asarray(rows), xp.asarray(counts.astype(storage_dtype(precision)))
             weight = often if own is None else often * xp.take(own, used, axis=0)
             again = bool((counts > 1).any()) or program.weighted
             found, norm, parameters, slots = replace(program, weighted=again).train_step(
@@ -126,6 +137,7 @@ def steps_of(
                 learning_rate=float(rates[k]),
                 t=float(state.step + 1 + k),
                 sample_weight=weight if again else None,
+                row_keys=None if keys is None else xp.asarray(keys[k * batch : (k + 1) * batch]),
                 xp=with_rounded_products(xp, precision),
             )
             error += float(found)
@@ -233,12 +245,14 @@ def movement(computed: Computed, before: Mapping[str, Any], xp: Any) -> float:
     return float((moved / size) ** 0.5) if size else 0.0
 
 
-def drawn_parameters(parameters: Arrays, put: Callable[[npt.NDArray[np.float32]], Any]) -> dict[str, Any]:
-    """Return parameters of the same shapes, as they are at the start of a training."""
+def drawn_parameters(
+    program: Program, parameters: Arrays, put: Callable[[npt.NDArray[np.float32]], Any]
+) -> dict[str, Any]:
+    """Return parameters of the same shapes, as they are at the start of a training; constants stay."""
     random = np.random.default_rng(0)
 
     def draw(a: Any) -> Any:
         scale = a.shape[0] ** 0.5 if len(a.shape) == 2 else 4.0
         return put((random.standard_normal(tuple(a.shape)) / scale).astype(np.float32))
 
-    return {name: draw(a) for name, a in parameters.items()}
+    return {name: draw(a) if name in program.trained else a for name, a in parameters.items()}

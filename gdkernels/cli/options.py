@@ -163,6 +163,13 @@ def add_train(commands: Any) -> ArgumentParser:
         metavar="NAME",
         help="layer normalises what layers take (none)",
     )
+    network.add_argument(
+        "--dropout",
+        type=number(RANGES["dropout"]),
+        default=0.0,
+        metavar="SHARE",
+        help="share of each hidden layer's outputs that is dropped in training (0)",
+    )
     _add_name(network, "loss", None, "cross_entropy for classes, sse for numbers")
 
     small = f"{defaults.SMALL:,}"

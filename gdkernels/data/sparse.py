@@ -220,11 +220,12 @@ class _BySparseRows(Executable):
         others: dict[str, tuple[Any, ...]] = {
             name: (xp.zeros_like(state.parameters[name]),) for name in self._program.trained if name not in first
         }
-        error, weight = 0.0, 0.0
+        error, weight, first_of_piece = 0.0, 0.0, 0
         for piece in x.pieces(batch, binding.dtype):
             parameters = self._near(piece, state.parameters)
             slots = {n: others[n] if n in others else (xp.zeros_like(parameters[n]),) for n in self._program.trained}
-            sums = State(parameters, slots)
+            sums = replace(state, parameters=parameters, slots=slots, first=first_of_piece)
+            first_of_piece += len(piece.rows)
             own, *weights = (self._take(a, piece.rows) for a in (y, sample_weight) if a is not None)
             order = np.arange(len(piece.rows))
             parts = self._executable(piece, trains=True)

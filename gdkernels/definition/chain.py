@@ -10,6 +10,7 @@ from gdkernels.definition.activations import Activation, identity
 from gdkernels.definition.blocks.block import Block
 from gdkernels.definition.blocks.compose import Residual, Sequential
 from gdkernels.definition.blocks.dense import Activated, Dense
+from gdkernels.definition.blocks.dropout import Dropout
 from gdkernels.definition.blocks.normal import LayerNorm
 
 __all__ = [
@@ -54,6 +55,7 @@ def stack(
     bias: bool = True,
     residual: bool = False,
     norm: bool = False,
+    dropout: float = 0.0,
 ) -> Sequential:
     """Return dense layers of so many units, an activation for each, and what stands around the hidden ones.
 
@@ -63,12 +65,16 @@ def stack(
         Whether a hidden layer that is as wide as the one before it adds its inputs to its outputs.
     norm
         Whether each layer but the first takes its inputs normalised over the units of a record.
+    dropout
+        The share of the outputs of each hidden layer that is dropped in training.
     """
     before: list[Block] = [LayerNorm()] if norm else []
+    after: list[Block] = [Dropout(dropout)] if dropout else []
     blocks: list[Block] = []
     for k, layer in enumerate(chain(units, activations, bias=bias).blocks):
-        inner = [*(before if k else []), layer]
-        skips = residual and 0 < k < len(units) - 1 and units[k] == units[k - 1]
+        hidden = k < len(units) - 1
+        inner = [*(before if k else []), layer, *(after if hidden else [])]
+        skips = residual and k > 0 and hidden and units[k] == units[k - 1]
         blocks += [Residual(*inner)] if skips else inner
     return Sequential(*blocks)
 

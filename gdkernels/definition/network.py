@@ -21,6 +21,7 @@ from gdkernels.errors import InputError
 from gdkernels.graph import returned, value_and_pullbacks
 from gdkernels.graph.namespace import apart
 from gdkernels.graph.nodes import same_shape
+from gdkernels.randomness import RandomNumbers
 
 __all__ = ["Arrays", "Slots", "forward", "gradient", "gradient_norm", "step_along", "train_step", "update"]
 
@@ -28,15 +29,17 @@ Arrays = Mapping[str, Any]
 Slots = Mapping[str, tuple[Any, ...]]
 
 
-def forward(block: Block, parameters: Arrays, x: Any, *, xp: Any) -> Any:
+def forward(block: Block, parameters: Arrays, x: Any, *, random: Any = None, xp: Any) -> Any:
     """Return ŷ [records, outputs] for x [records, inputs].
 
     Parameters
     ----------
     parameters
         The parameters and constants of `block`, by name.
+    random
+        What blocks draw numbers from in training; None in prediction.
     """
-    return block(parameters, x, xp=xp)
+    return block(parameters, x, xp=xp, random=random)
 
 
 def gradient(
@@ -48,6 +51,7 @@ def gradient(
     trained: Collection[str],
     loss: Loss,
     sample_weight: Any = None,
+    row_keys: Any = None,
     reduction: str = "mean",
     xp: Any,
 ) -> tuple[Any, dict[str, Any]]:
@@ -63,14 +67,18 @@ def gradient(
     ----------
     trained
         The names of the parameters that there is a gradient for.
+    row_keys
+        The keys [B] of the random numbers of the records, as `gdkernels.randomness` makes them; without them, blocks
+        compute what they do in prediction.
     """
     checked_reduction(reduction)
     names = (*trained, *(name for name in parameters if name not in trained))
     weighted = () if sample_weight is None else (sample_weight,)
-    total = _Total(block, loss, names)
+    keyed = () if row_keys is None else (row_keys,)
+    total = _Total(block, loss, names, draws=row_keys is not None)
     arrays = [parameters[name] for name in names]
-    run = value_and_pullbacks(total, len(trained), per_record=2 + len(weighted))
-    error, pull_back = run(*arrays, x, y, *weighted, xp=xp)
+    run = value_and_pullbacks(total, len(trained), per_record=2 + len(weighted) + len(keyed), integers=len(keyed))
+    error, pull_back = run(*arrays, x, y, *weighted, *keyed, xp=xp)
     gradients: dict[str, Any] = {}
     for name, g in zip(names, pull_back(1.0 if reduction == "sum" or weighted else 1.0 / x.shape[0]), strict=False):
         gradients[name] = apart(g, name) if any(g is other for other in gradients.values()) else g
@@ -137,6 +145,7 @@ def train_step(
     learning_rate: Any,
     t: Any,
     sample_weight: Any = None,
+    row_keys: Any = None,
     with_norm: bool = False,
     xp: Any,
 ) -> tuple[Any, Any, dict[str, Any], dict[str, tuple[Any, ...]]]:
@@ -144,7 +153,7 @@ def train_step(
 
     Parameters
     ----------
-    trained, sample_weight
+    trained, sample_weight, row_keys
         As for `gradient`.
     decaying
         The names of the parameters that the penalty and the optimizer's decay touch.
@@ -161,6 +170,7 @@ def train_step(
         trained=trained,
         loss=objective.loss,
         sample_weight=sample_weight,
+        row_keys=row_keys,
         reduction=objective.reduction,
         xp=xp,
     )
@@ -249,11 +259,13 @@ class _Total:
     block: Block
     loss: Loss
     names: tuple[str, ...]
+    draws: bool
 
     def __call__(self, *arrays: Any, xp: Any) -> Any:
         count = len(self.names)
         x, target, *weighted = arrays[count:]
-        prediction = self.block(dict(zip(self.names, arrays, strict=False)), x, xp=xp)
+        random = RandomNumbers(weighted.pop()) if self.draws else None
+        prediction = forward(self.block, dict(zip(self.names, arrays, strict=False)), x, random=random, xp=xp)
         if not same_shape(prediction.shape, target.shape):
             raise InputError(f"y has the shape {list(target.shape)}; the network's output, {list(prediction.shape)}")
         value = self.loss(prediction, target, xp=xp)

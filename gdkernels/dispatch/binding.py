@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -233,7 +233,7 @@ def moved(state: State, old: Binding, new: Binding) -> State:
         return new.place(old.to_numpy(a), "parameters")
 
     slots = {name: tuple(map(there, arrays)) for name, arrays in state.slots.items()}
-    return State({name: there(a) for name, a in state.parameters.items()}, slots, state.step)
+    return replace(state, parameters={name: there(a) for name, a in state.parameters.items()}, slots=slots)
 
 
 def located(binding: Binding) -> str:

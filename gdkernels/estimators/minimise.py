@@ -17,7 +17,7 @@ from gdkernels.data.records import Records
 from gdkernels.data.sparse import taking
 from gdkernels.definition.network import Arrays
 from gdkernels.dispatch.binding import Binding
-from gdkernels.errors import BackendError
+from gdkernels.errors import BackendError, InputError
 from gdkernels.network import BoundNetwork
 
 __all__ = ["Place", "minimise"]
@@ -142,6 +142,11 @@ def minimise(
     """
     from scipy.optimize import OptimizeResult, minimize
 
+    if program.draws:
+        raise InputError(
+            "L-BFGS needs a loss that is the same each time, and this network draws random numbers in training, as "
+            "Dropout does; use another solver"
+        )
     objective = _Objective(program, place)
     done = 0
 

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 from gdkernels.graph.derivative import topological
 from gdkernels.graph.nodes import Dim, Node
-from gdkernels.graph.operations import COMPARISONS, ELEMENTWISE, MOVES, SCALAR
+from gdkernels.graph.operations import COMPARISONS, ELEMENTWISE, INT, LOGICAL, MOVES, SCALAR
 
 __all__ = ["Cost", "cost"]
 
 _FREE = frozenset({"input", "constant", "dim", "detach", "transpose", "broadcast_to", "expand_dims", "squeeze"})
-_NO_ARITHMETIC = COMPARISONS | {"where", "logical_and", "logical_or", "logical_not", "abs", "negative", "sign"}
+_NO_ARITHMETIC = COMPARISONS | LOGICAL | {"where", "abs", "negative", "sign"}
+_BYTES = {"bool": 1, INT: 4}
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,8 @@ class Cost:
     product_flops
         Floating-point operations in matrix products: 2·m·n·k each.
     other_flops
-        One for each element of an elementwise result and of what is reduced; selections and signs count nothing.
+        One for each element of an elementwise result and of what is reduced; selections, signs and integers count
+        nothing.
     bytes_least
         Bytes of the inputs read once and the outputs written once: what no execution can avoid.
     bytes_unfused
@@ -56,7 +58,7 @@ def cost(outputs: Iterable[Node], sizes: Mapping[str, int], *, itemsize: int) ->
     sizes
         The value of each size, by its name.
     itemsize
-        Bytes of a real number in the program's precision; conditions count one byte.
+        Bytes of a real number in the program's precision; conditions count one byte, integers four.
     """
     wanted = list(outputs)
 
@@ -66,7 +68,7 @@ def cost(outputs: Iterable[Node], sizes: Mapping[str, int], *, itemsize: int) ->
     def size(node: Node) -> int:
         if node.dtype == SCALAR:
             return 0
-        return elements(node) * (1 if node.dtype == "bool" else itemsize)
+        return elements(node) * _BYTES.get(node.dtype, itemsize)
 
     operations = product_flops = other_flops = moved = kept = read = 0
     for node in topological(*wanted):
@@ -83,10 +85,10 @@ def cost(outputs: Iterable[Node], sizes: Mapping[str, int], *, itemsize: int) ->
             product_flops += 2 * elements(node) * (sizes[inner.name] if isinstance(inner, Dim) else inner)
         elif node.op == "add_rows":
             other_flops += elements(node.args[1])
-        elif node.op in MOVES or node.op == "astype":
+        elif node.op in MOVES:
             continue
         elif node.op in ELEMENTWISE:
-            other_flops += 0 if node.op in _NO_ARITHMETIC else elements(node)
+            other_flops += 0 if node.op in _NO_ARITHMETIC or node.dtype == INT else elements(node)
         else:
             other_flops += elements(node.args[0])
     written = sum(size(n) for n in {n.id: n for n in wanted}.values())

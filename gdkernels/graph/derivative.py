@@ -11,7 +11,7 @@ from itertools import accumulate, pairwise
 from gdkernels.graph.moves import units
 from gdkernels.graph.namespace import Graph
 from gdkernels.graph.nodes import Node, Shape
-from gdkernels.graph.operations import COMPARISONS
+from gdkernels.graph.operations import BITWISE, COMPARISONS, CONVERSIONS, LOGICAL
 
 __all__ = ["topological", "vjp", "vjps"]
 
@@ -162,10 +162,9 @@ def _concat(graph: Graph, node: Node, ct: Node) -> tuple[Node | None, ...]:
     return tuple(graph.columns(ct, first, last) for first, last in pairwise(edges))
 
 
-_RULES: dict[str, Rule] = dict.fromkeys((*COMPARISONS, "logical_and", "logical_or", "logical_not"), _zero) | {
+_RULES: dict[str, Rule] = dict.fromkeys(COMPARISONS | LOGICAL | BITWISE | CONVERSIONS, _zero) | {
     "sign": _zero,
     "detach": _zero,
-    "astype": _zero,  # to whole numbers
     "negative": lambda graph, node, ct: (-ct,),
     "abs": lambda graph, node, ct: (ct * graph.apply("sign", node.args[0]),),
     "sqrt": lambda graph, node, ct: (ct * 0.5 / node,),

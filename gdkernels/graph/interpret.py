@@ -34,6 +34,11 @@ _OPERATORS: dict[str, Callable[..., Any]] = {
     "not_equal": operator.ne,
     "logical_and": operator.and_,
     "logical_or": operator.or_,
+    "bitwise_and": operator.and_,
+    "bitwise_or": operator.or_,
+    "bitwise_xor": operator.xor,
+    "bitwise_left_shift": operator.lshift,
+    "bitwise_right_shift": operator.rshift,
 }
 
 # Numbers on the host (rates, step counts) stay Python floats: no namespace takes two of them.
@@ -238,8 +243,12 @@ def _squeeze(node: Node, context: Context, values: Values) -> Any:
     return context.xp.squeeze(values[node.args[0].id], axis=node.attribute)
 
 
-def _astype(node: Node, context: Context, values: Values) -> Any:
+def _to_int(node: Node, context: Context, values: Values) -> Any:
     return context.xp.astype(values[node.args[0].id], context.xp.int32)
+
+
+def _to_real(node: Node, context: Context, values: Values) -> Any:
+    return context.xp.astype(values[node.args[0].id], context.like.dtype)
 
 
 def _columns(node: Node, context: Context, values: Values) -> Any:
@@ -281,7 +290,8 @@ _SPECIAL: dict[str, Callable[[Node, Context, Values], Any]] = {
     "expand_dims": _expand_dims,
     "squeeze": _squeeze,
     "detach": _detach,
-    "astype": _astype,
+    "to_int": _to_int,
+    "to_real": _to_real,
     "column": _columns,
     "columns": _columns,
     "concat": _concat,

@@ -85,7 +85,9 @@ def concat(graph: Graph, arrays: Sequence[Node], axis: int | None) -> Node:
     if axis not in (1, -1) or not arrays or any(a.ndim != 2 for a in arrays):
         shown = ", ".join(str(list(a.shape)) for a in arrays)
         raise TraceError(f"only arrays [records, units] can be put together, along axis 1; got {shown}{user_line()}")
-    if any(a.dtype == BOOL for a in arrays) or any(not same_size(a.shape[0], arrays[0].shape[0]) for a in arrays):
+    if any(a.dtype in (BOOL, INT) for a in arrays) or any(
+        not same_size(a.shape[0], arrays[0].shape[0]) for a in arrays
+    ):
         raise TraceError(f"concat takes numbers, as many rows in each{user_line()}")
     parts: list[Node] = []
     for a in (part for whole in arrays for part in (whole.args if whole.op == "concat" else (whole,))):

@@ -23,7 +23,18 @@ from gdkernels.graph.nodes import (
     same_shape,
     same_size,
 )
-from gdkernels.graph.operations import BOOL, COMPARISONS, ELEMENTWISE, INT, LOGICAL, REAL, SCALAR
+from gdkernels.graph.operations import (
+    BITWISE,
+    BOOL,
+    COMPARISONS,
+    CONVERSIONS,
+    ELEMENTWISE,
+    INT,
+    INT_ARITHMETIC,
+    LOGICAL,
+    REAL,
+    SCALAR,
+)
 from gdkernels.graph.simplify import simplified
 from gdkernels.graph.source import user_line
 
@@ -110,7 +121,7 @@ class Graph:
     def __getattr__(self, name: str) -> Callable[..., Node]:
         if name.startswith("__"):
             raise AttributeError(name)
-        if name in ELEMENTWISE:
+        if self.has(name):
 
             def record(*args: Any) -> Node:
                 return self.apply(name, *args)
@@ -118,32 +129,37 @@ class Graph:
             return record
         raise UnknownOperationError(
             f"xp.{name} is not an operation that can be traced{user_line()}; those are "
-            f"{', '.join(sorted({*ELEMENTWISE, *_COMPOSED}))}, and the operators"
+            f"{', '.join(sorted({*ELEMENTWISE, *_COMPOSED} - CONVERSIONS))}, and the operators"
         )
 
     def has(self, name: str) -> bool:
         """Return whether this namespace has a function of that name."""
-        return name in ELEMENTWISE or name in _COMPOSED
+        return (name in ELEMENTWISE and name not in CONVERSIONS) or name in _COMPOSED
 
     def apply(self, op: str, *values: Any) -> Node:
         """Record the elementwise operation `op`, simplified where the value stays the same to the bit."""
         if len(values) != ELEMENTWISE[op]:
             raise TraceError(f"xp.{op} takes {ELEMENTWISE[op]} operands, got {len(values)}{user_line()}")
         args = tuple(self.lift(v) for v in values)
-        _check_kinds(op, args)
+        if op in BITWISE or (op not in CONVERSIONS and any(a.dtype == INT for a in args)):
+            args = tuple(self._as_integer(op, a) for a in args)
+        else:
+            _check_kinds(op, args)
         shape = broadcast_shapes(op, [a.shape for a in args])
         # An operation on broadcast operands is done before broadcasting.
         if any(a.op == "broadcast_to" for a in args):
             inner = self.apply(op, *(a.args[0] if a.op == "broadcast_to" else a for a in args))
             return self.broadcast_to(inner, shape)
-        simple = simplified(self, op, args)
+        simple = None if args[0].dtype == INT else simplified(self, op, args)
         if simple is not None:
             return self.broadcast_to(simple, shape)
         if op in COMPARISONS or op in LOGICAL:
             dtype = BOOL
+        elif op == "to_int" or (op != "to_real" and args[0].dtype == INT):
+            dtype = INT
         else:
             operands = args[1:] if op == "where" else args
-            dtype = SCALAR if all(a.dtype == SCALAR for a in args) else REAL
+            dtype = SCALAR if all(a.dtype == SCALAR for a in args) and op != "to_real" else REAL
             if op == "where" and all(a.dtype == BOOL for a in operands):
                 dtype = BOOL
         return self.node(op, args, None, shape, dtype)
@@ -155,11 +171,30 @@ class Graph:
 
     def astype(self, a: Any, dtype: Any) -> Node:
         node = self.lift(a)
-        if dtype == INT and node.dtype == REAL:
-            return self.node("astype", (node,), INT, node.shape, INT)
-        if dtype != REAL:
-            raise TraceError(f"xp.astype to {dtype!r} cannot be traced{user_line()}; only to the dtype of an operand")
-        return self.apply("where", node, 1.0, 0.0) if node.dtype == BOOL else node
+        if dtype == node.dtype or (dtype == REAL and node.dtype == SCALAR):
+            return node
+        if node.dtype == BOOL and dtype == REAL:
+            return self.apply("where", node, 1.0, 0.0)
+        if (node.dtype, dtype) not in {(REAL, INT), (INT, REAL)}:
+            raise TraceError(
+                f"xp.astype to {dtype!r} cannot be traced{user_line()}; numbers can be made 32-bit integers "
+                "(xp.int32), and integers and conditions numbers (the dtype of an operand)"
+            )
+        return self.apply("to_int" if dtype == INT else "to_real", node)
+
+    def _as_integer(self, op: str, a: Node) -> Node:
+        """Return an operand of an operation on integers: an array of them, or a whole number that is one."""
+        if op not in INT_ARITHMETIC:
+            raise TraceError(f"{op} of integers cannot be traced{user_line()}; use xp.astype to make numbers of them")
+        if a.dtype == INT:
+            return a
+        number = a.attribute if a.op == "constant" and a.dtype == SCALAR else math.nan
+        if -(2**31) <= number < 2**31 and number == int(number):
+            return self.node("constant", (), int(number), (), INT, key=("integer", int(number)))
+        raise TraceError(
+            f"{op} of integers and of something else cannot be traced{user_line()}; xp.astype(a, xp.int32) makes "
+            "integers of an array, and numbers beside them must be whole and fit into 32 bits"
+        )
 
     def full_like(self, a: Node, value: float) -> Node:
         return self.broadcast_to(self.lift(value), a.shape)
@@ -193,6 +228,8 @@ class Graph:
         a, b = self.lift(a), self.lift(b)
         if a.ndim != 2 or b.ndim != 2 or not same_size(a.shape[1], b.shape[0]):
             raise TraceError(f"matmul: shapes {list(a.shape)} and {list(b.shape)} do not fit{user_line()}")
+        if a.dtype != REAL or b.dtype != REAL:
+            raise TraceError(f"matmul takes numbers{user_line()}: use xp.astype to make numbers of {a.dtype} arrays")
         return self.node("matmul", (a, b), None, (a.shape[0], b.shape[1]), REAL)
 
     def matrix_transpose(self, a: Node) -> Node:
@@ -243,6 +280,8 @@ class Graph:
         node = self.lift(a)
         if node.dtype == BOOL:
             raise TraceError(f"xp.{op} of a condition{user_line()}: use xp.where(condition, 1.0, 0.0) first")
+        if node.dtype == INT:
+            raise TraceError(f"xp.{op} of integers{user_line()}: use xp.astype to make numbers of them first")
         axes = axes_of(node, axis)
         wide = tuple(k for k in axes if not is_one(node.shape[k]))
         if wide:

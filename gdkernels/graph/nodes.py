@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from gdkernels.errors import TraceError
-from gdkernels.graph.operations import COMPARISONS
+from gdkernels.graph.operations import BITWISE, COMPARISONS, INT
 from gdkernels.graph.source import user_line
 
 if TYPE_CHECKING:
@@ -30,8 +30,14 @@ __all__ = [
     "same_size",
 ]
 
-_OPERATORS = frozenset({"negative", "abs", "add", "subtract", "multiply", "divide", "pow"}) | COMPARISONS
-_NUMPY_NAMES = {"true_divide": "divide", "power": "pow", "absolute": "abs"}
+_OPERATORS = frozenset({"negative", "abs", "add", "subtract", "multiply", "divide", "pow"}) | COMPARISONS | BITWISE
+_NUMPY_NAMES = {
+    "true_divide": "divide",
+    "power": "pow",
+    "absolute": "abs",
+    "left_shift": "bitwise_left_shift",
+    "right_shift": "bitwise_right_shift",
+}
 
 
 class UnknownOperationError(TraceError, AttributeError):
@@ -186,12 +192,21 @@ class Node(Recorded):
         return self.graph.apply("abs", self)
 
     def __and__(self, other: Any) -> Node:
-        return self.graph.apply("logical_and", self, other)
+        return self.graph.apply("bitwise_and" if self.dtype == INT else "logical_and", self, other)
 
     def __or__(self, other: Any) -> Node:
-        return self.graph.apply("logical_or", self, other)
+        return self.graph.apply("bitwise_or" if self.dtype == INT else "logical_or", self, other)
 
-    __rand__, __ror__ = __and__, __or__
+    def __xor__(self, other: Any) -> Node:
+        return self.graph.apply("bitwise_xor", self, other)
+
+    __rand__, __ror__, __rxor__ = __and__, __or__, __xor__
+
+    def __lshift__(self, other: Any) -> Node:
+        return self.graph.apply("bitwise_left_shift", self, other)
+
+    def __rshift__(self, other: Any) -> Node:
+        return self.graph.apply("bitwise_right_shift", self, other)
 
     def __invert__(self) -> Node:
         return self.graph.apply("logical_not", self)

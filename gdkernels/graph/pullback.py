@@ -9,7 +9,7 @@ from gdkernels.graph.derivative import topological, vjps
 from gdkernels.graph.interpret import Context, check_shapes, dropping, plain, run_steps, steps_of
 from gdkernels.graph.namespace import Graph
 from gdkernels.graph.nodes import Dim, Node, Shape, same_shape
-from gdkernels.graph.operations import BOOL, REAL, SCALAR
+from gdkernels.graph.operations import BOOL, INT, REAL, SCALAR
 from gdkernels.graph.remembered import remembered
 
 __all__ = [
@@ -67,14 +67,20 @@ def trace(
 Pattern = tuple[tuple[Any, ...], ...]
 
 
-def _trace(f: Callable[..., Any], pattern: Pattern, elementwise: bool) -> tuple[Graph, list[Node], Node]:
+def _trace(
+    f: Callable[..., Any], pattern: Pattern, elementwise: bool, integers: int = 0
+) -> tuple[Graph, list[Node], Node]:
     graph = Graph()
     dims: dict[Any, Dim | int] = {1: 1}
     for shape in pattern:
         for size in shape:
             if size not in dims:
                 dims[size] = graph.dim(size) if isinstance(size, str) else graph.dim(*size)
-    inputs = [graph.input(f"a{k}", tuple(dims[size] for size in shape)) for k, shape in enumerate(pattern)]
+    reals = len(pattern) - integers
+    inputs = [
+        graph.input(f"a{k}", tuple(dims[size] for size in shape), REAL if k < reals else INT)
+        for k, shape in enumerate(pattern)
+    ]
     rule = "an activation returns a number for each unit of each record"
     output = returned(f(*inputs, xp=graph), f, inputs[0].shape if elementwise else None, rule)
     return graph, inputs, output
@@ -107,8 +113,8 @@ def _pattern(own: Iterable[Shape], of_records: Iterable[Shape]) -> Pattern:
 class _Differentiated:
     """`f` and its pull-back on one graph, as two lists of steps; the second uses what the first computed."""
 
-    def __init__(self, f: Callable[..., Any], pattern: Pattern, elementwise: bool, wrt: int) -> None:
-        graph, self.inputs, self.output = _trace(f, pattern, elementwise)
+    def __init__(self, f: Callable[..., Any], pattern: Pattern, elementwise: bool, wrt: int, integers: int = 0) -> None:
+        graph, self.inputs, self.output = _trace(f, pattern, elementwise, integers)
         self.cotangent = graph.input("cotangent", self.output.shape, REAL if self.output.ndim else SCALAR)
         self.results = vjps(self.output, self.inputs[:wrt], self.cotangent)
         forward = topological(self.output)
@@ -135,19 +141,21 @@ class _Differentiated:
 
 
 @remembered(256)
-def _differentiated(f: Callable[..., Any], pattern: Pattern, elementwise: bool, wrt: int) -> _Differentiated:
-    return _Differentiated(f, pattern, elementwise, wrt)
+def _differentiated(
+    f: Callable[..., Any], pattern: Pattern, elementwise: bool, wrt: int, integers: int = 0
+) -> _Differentiated:
+    return _Differentiated(f, pattern, elementwise, wrt, integers)
 
 
 @remembered(256)
 def _differentiated_at(
-    f: Callable[..., Any], own: tuple[Shape, ...], of_records: tuple[Shape, ...], wrt: int
+    f: Callable[..., Any], own: tuple[Shape, ...], of_records: tuple[Shape, ...], wrt: int, integers: int
 ) -> _Differentiated:
-    return _differentiated(f, _pattern(own, of_records), False, wrt)
+    return _differentiated(f, _pattern(own, of_records), False, wrt, integers)
 
 
 def value_and_pullbacks(
-    f: Callable[..., Any], wrt: int, per_record: int
+    f: Callable[..., Any], wrt: int, per_record: int, integers: int = 0
 ) -> Callable[..., tuple[Any, Callable[[Any], list[Any]]]]:
     """Return a function that computes `f` and, on demand, its vector–Jacobian products.
 
@@ -158,15 +166,17 @@ def value_and_pullbacks(
     ----------
     per_record
         How many arrays, the last ones, have a row for each record. Other sizes that are equal numbers are one size.
+    integers
+        How many arrays, the last of all, hold 32-bit integers.
     """
 
     def run(*arrays: Any, xp: Any) -> tuple[Any, Callable[[Any], list[Any]]]:
         count = len(arrays) - per_record
         own, of_records = tuple([a.shape for a in arrays[:count]]), tuple([a.shape[1:] for a in arrays[count:]])
         if isinstance(xp, Graph):  # its sizes are symbols of this recording
-            traced = _differentiated(f, _pattern(own, of_records), False, wrt)
+            traced = _differentiated(f, _pattern(own, of_records), False, wrt, integers)
         else:
-            traced = _differentiated_at(f, own, of_records, wrt)
+            traced = _differentiated_at(f, own, of_records, wrt, integers)
         check_shapes(traced.inputs[count:], arrays[count:])
         return traced(arrays, xp)
 

@@ -3,18 +3,25 @@
 import math
 from collections.abc import Set
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from gdkernels.graph.nodes import Dim, Node
-from gdkernels.graph.operations import COMPARISONS, SCALAR
+from gdkernels.graph.operations import BITWISE, COMPARISONS, CONVERSIONS, INT, SCALAR
 from gdkernels.lowering.loops import is_loaded, operands
 from gdkernels.lowering.steps import COLUMN, MATRIX, NUMBER, UNITS, Loop, ScheduleError, StepSchedule, kind_of, value_of
 
-__all__ = ["ELEMENT", "ROW", "SINGLE", "UNIT", "Instruction", "Recipe", "recipe_of"]
+__all__ = ["ELEMENT", "INTEGERS", "ROW", "SINGLE", "UNIT", "Instruction", "Recipe", "as_loaded", "recipe_of"]
 
 # The rate at which a value changes: there is one number, or one for each row, unit or element.
 SINGLE, ROW, UNIT, ELEMENT = range(4)
 
-_ARITHMETIC = frozenset({
+# The operations whose results are 32-bit integers, which wrap. "integer_loaded" finds one in what was loaded.
+INTEGERS = BITWISE | {"to_int", "integer", "integer_loaded", "integer_add", "integer_subtract", "integer_multiply"}
+
+_ARITHMETIC = BITWISE | CONVERSIONS | frozenset({
     "negative", "abs", "sign", "sqrt", "add", "subtract", "multiply", "divide", "maximum", "minimum",
     "greater", "greater_equal", "less", "less_equal", "equal", "not_equal",
     "logical_and", "logical_or", "logical_not", "where",
@@ -24,7 +31,7 @@ _LARGEST_POWER = 64
 
 @dataclass(frozen=True)
 class Instruction:
-    """An operation on results of earlier ones; "load" of an operand, "constant" of a number."""
+    """An operation on earlier results; "load" of an operand, "constant" of a number, "integer" of a whole one."""
 
     op: str
     arguments: tuple[int, ...]
@@ -87,6 +94,11 @@ def recipe_of(result: StepSchedule, loop: Loop, batch: Dim, functions: Set[str])
     return _RecipeWriter(result, loop, batch, functions).recipe()
 
 
+def as_loaded(integers: npt.NDArray[np.int32], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """Return int32 numbers as loops load them: among numbers of 4 bytes as they are, among float64 as such."""
+    return integers.view(np.float32) if np.dtype(dtype) == np.float32 else integers.astype(np.float64)
+
+
 class _RecipeWriter:
     def __init__(self, result: StepSchedule, loop: Loop, batch: Dim, functions: Set[str]) -> None:
         self.result, self.loop, self.batch, self.functions = result, loop, batch, functions
@@ -97,6 +109,9 @@ class _RecipeWriter:
     def recipe(self) -> Recipe:
         for node in self.loop.reads:
             self.at[node.id] = self._add("load", (), 0.0, self._rate(node))
+        for node in self.loop.reads:
+            if node.dtype == INT:
+                self.at[node.id] = self._emit("integer_loaded", self.at[node.id])
         outputs = tuple(self._value(n) for n in self.loop.outputs)
         reductions = tuple(
             (n.op, self._value(value_of(n.args[0])), kind_of(n, self.batch) == COLUMN) for n in self.loop.reductions
@@ -119,7 +134,7 @@ class _RecipeWriter:
         known = self.at.get(node.id)
         if known is None:
             if node.op == "constant":
-                known = self._add("constant", (), node.attribute, SINGLE)
+                known = self._add("integer" if node.dtype == INT else "constant", (), node.attribute, SINGLE)
             elif node.id not in self.inside and is_loaded(self.result, node):
                 raise AssertionError(f"{node} should have been among what is read")
             else:
@@ -136,7 +151,8 @@ class _RecipeWriter:
             return arguments[0]
         if node.op not in _ARITHMETIC and node.op not in self.functions:
             raise ScheduleError(f"{node}: {node.op} cannot be compiled here")
-        return self._emit(node.op, *arguments)
+        integers = node.dtype == INT and node.op not in INTEGERS
+        return self._emit(f"integer_{node.op}" if integers else node.op, *arguments)
 
     def _emit(self, op: str, *arguments: int) -> int:
         rates = [self.code[a].rate for a in arguments]

@@ -8,7 +8,7 @@ from gdkernels.lowering.steps import MATRIX, Copy, LookUp, Part, ScheduleError, 
 
 __all__ = ["folded", "move_of"]
 
-_FOLDABLE = frozenset({"column", "columns", "astype"})
+_FOLDABLE = frozenset({"column", "columns", "to_int"})
 _CODES = {"take": 1, "add_rows": 0}  # which operand holds the numbers of rows
 
 
@@ -51,7 +51,7 @@ def move_of(node: Node, batch: Dim, folded: set[int]) -> Copy | LookUp:
 
 def _look_up(node: Node, batch: Dim, folded: set[int]) -> LookUp:
     table, codes = node.args
-    column = value_of(codes.args[0]) if codes.op == "astype" else codes
+    column = value_of(codes.args[0]) if codes.op == "to_int" else codes
     if table.op != "input" or has_dim(table, batch):
         raise ScheduleError(f"{node} looks up rows of something that is no parameter")
     if codes.id not in folded or column.op != "column":

@@ -15,7 +15,7 @@ from gdkernels.lowering.steps import ScheduleError, StepSchedule, value_of
 
 __all__ = ["DATA", "ScheduledTask", "schedule_prediction", "schedule_training"]
 
-DATA = ("x", "y", "sample_weight")  # the inputs that come with the records
+DATA = ("x", "y", "sample_weight", "row_keys")  # the inputs that come with the records
 
 
 @dataclass(frozen=True, eq=False)

@@ -34,6 +34,8 @@ class MLP(Network):
     norm
         "layer" normalises what each hidden layer but the first takes, and what the last layer takes, over the units of
         a record; None does not.
+    dropout
+        The share of the outputs of each hidden layer that is dropped, at random, in each step of training.
     seed, backend, device, precision
         As for `gdkernels.Network`.
 
@@ -54,12 +56,13 @@ class MLP(Network):
         bias: bool = True,
         residual: bool = False,
         norm: str | None = None,
+        dropout: float = 0.0,
         seed: int | None = None,
         backend: str | Backend = "auto",
         device: str | None = None,
         precision: str | None = "float32",
     ) -> None:
-        structure = Structure.of_sizes(sizes, activation, output, bias, residual=residual, norm=norm)
+        structure = Structure.of_sizes(sizes, activation, output, bias, residual=residual, norm=norm, dropout=dropout)
         self._network = BoundNetwork(structure, seed=seed, backend=backend, device=device, precision=precision)
         self.extra = {}
 
@@ -72,7 +75,7 @@ class MLP(Network):
     def parameters(self) -> Any:
         """A copy of the weights and biases: a `Layer` for each layer, arrays of the backend.
 
-        With residuals or norms, a dictionary by name.
+        With residuals, norms or dropout, a dictionary by name.
         """
         return self._by_layer(self.network.copied_parameters())
 

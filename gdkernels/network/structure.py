@@ -13,7 +13,7 @@ import numpy as np
 from gdkernels import randomness
 from gdkernels.backend.program import Program
 from gdkernels.definition.activations import Activation, identity
-from gdkernels.definition.blocks import Activated, Block, Dense
+from gdkernels.definition.blocks import Activated, Block, Dense, Dropout
 from gdkernels.definition.blocks.block import Parameter, initial_values, parameters_of
 from gdkernels.definition.blocks.checks import check_block
 from gdkernels.definition.blocks.describing import block_in_words, describe_block, functions_in
@@ -75,12 +75,13 @@ class Structure:
         *,
         residual: bool = False,
         norm: str | None = None,
+        dropout: float = 0.0,
     ) -> Structure:
         """Return the structure of dense layers one after the other, names resolved.
 
         Parameters
         ----------
-        residual, norm
+        residual, norm, dropout
             As for `gdkernels.MLP`.
 
         Raises
@@ -97,7 +98,14 @@ class Structure:
                 "a residual leads past a hidden layer that is as wide as the one before it, such as the second in "
                 f"{[inputs, 64, 64, units[-1]]}; there is none in {[inputs, *units]}"
             )
-        block = stack(units, functions, bias=bool(bias), residual=bool(residual), norm=norm is not None)
+        block = stack(
+            units,
+            functions,
+            bias=bool(bias),
+            residual=bool(residual),
+            norm=norm is not None,
+            dropout=Dropout(dropout).rate,
+        )
         return cls(block, inputs, resolve("activation", output))
 
     def check(self) -> None:

@@ -1,9 +1,10 @@
-"""Streams of random numbers: NumPy draws everything random here, on the host, from a named stream.
+"""Random numbers, each named by what it is for, so that every backend begins with the same bits and sees the same.
 
-The name of a stream is a seed, a purpose and, for what repeats, an epoch. Every backend therefore starts from the same
-bits and sees the same batches. The rooms that draw weights, splits and orders decide what they draw.
+NumPy draws on the host, from a stream, what is drawn once or once an epoch: weights, splits, orders. What blocks draw
+in each step is a hash of where it is used, in whatever namespace runs the step. The rooms that draw decide what.
 """
 
+from gdkernels.randomness.counter_based import RandomNumbers, row_keys
 from gdkernels.randomness.generators import checked_seed, generator
 
-__all__ = ["checked_seed", "generator"]
+__all__ = ["RandomNumbers", "checked_seed", "generator", "row_keys"]

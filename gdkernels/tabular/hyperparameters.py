@@ -25,6 +25,7 @@ def network_arguments(
         "activation": settings.activation,
         "residual": settings.residual,
         "norm": settings.norm,
+        "dropout": settings.dropout,
         "output": "softmax" if task == "classification" and loss not in CLASS_LOSSES else "identity",
         "seed": settings.seed,
         "backend": settings.backend,

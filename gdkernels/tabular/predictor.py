@@ -74,8 +74,9 @@ class TabularPredictor:
     activation, loss, optimizer, schedule
         Names, or objects and functions as `Network.fit` takes them. A loss of None is cross-entropy for classes, and
         squared errors for numbers.
-    residual, norm
-        What stands around the hidden layers, as for `MLP`: skip connections, and "layer" for layer norm.
+    residual, norm, dropout
+        What stands around the hidden layers, as for `MLP`: skip connections, "layer" for layer norm, and the share of
+        their outputs that is dropped in training.
     learning_rate, momentum, nesterov
         Settings of an optimizer that is given by name; the momentum is that of "sgd", 0.9 for None.
     l2
@@ -185,6 +186,7 @@ class TabularPredictor:
         activation: Any = defaults.ACTIVATION,
         residual: bool = False,
         norm: str | None = None,
+        dropout: float = 0.0,
         loss: Any = None,
         optimizer: Any = defaults.OPTIMIZER,
         learning_rate: float | None = None,

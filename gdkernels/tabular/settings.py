@@ -31,6 +31,7 @@ RANGES: dict[str, NumberRange] = {
     "learning_rate": POSITIVE,
     "momentum": SHARE,
     "l2": at_least(0),
+    "dropout": SHARE,
     "clip_norm": POSITIVE,
     "epochs": whole(1),
     "batch_size": whole(1),
@@ -44,7 +45,7 @@ RANGES: dict[str, NumberRange] = {
     "keep": whole(1),
     "skip_rows": whole(0),
 }
-_NEEDED = ("starts", "retries", "seed", "test", "keep", "skip_rows")
+_NEEDED = ("dropout", "starts", "retries", "seed", "test", "keep", "skip_rows")
 _LISTS = ("ignore", "keep_columns", "categorical", "numeric", "missing")
 CLASS_WEIGHTS = ("none", "balanced")
 
@@ -79,6 +80,7 @@ class TabularSettings:
     activation: Any
     residual: bool
     norm: str | None
+    dropout: float
     loss: Any
     optimizer: Optimizer
     schedule: Any

@@ -17,6 +17,7 @@ from gdkernels.definition.blocks import (
     Activated,
     Block,
     Dense,
+    Dropout,
     Gated,
     LayerNorm,
     Mean,
@@ -98,6 +99,19 @@ class Tied(Block):
 
     def __call__(self, p: Any, a: Any, *, xp: Any, random: Any = None) -> Any:
         return xp.matmul(xp.tanh(xp.matmul(a, p["W"])), p["W"].T)
+
+
+@dataclass(frozen=True)
+class Noise(Block):
+    """a + share·(u − ½)·a with random numbers u in training: a block that draws numbers of its own."""
+
+    share: float
+
+    def constants(self, inputs: int) -> dict[str, Any]:
+        return {"unit": np.arange(inputs)}
+
+    def __call__(self, p: Any, a: Any, *, xp: Any, random: Any = None) -> Any:
+        return a if random is None else a + self.share * (random.uniform(p["unit"], xp=xp) - 0.5) * a
 
 
 _OF_OBJECTIVE = tuple(field.name for field in fields(Objective))
@@ -268,6 +282,10 @@ def _cases_of_blocks(base: Program) -> dict[str, Case]:
         "user's block": of(Dense(6, tanh), Bilinear(), Dense(3)),
         "user's block, everything": of(Dense(6, tanh), Bilinear(), Dense(3), **everything),
         "tied weights": of(Dense(6, tanh), Tied(4), Dense(3)),
+        "dropout": of(Dense(7, relu), Dropout(0.3), Dense(6, tanh), Dropout(0.5), Dense(3)),
+        "dropout of the inputs, everything": of(Dropout(0.2), Dense(6, tanh), Dropout(0.2), Dense(3), **everything),
+        "dropout in a residual": of(Dense(7), Residual(norm, Dense(7, relu), Dropout(0.5)), Dense(3), weighted=True),
+        "user's noise": of(Dense(6, tanh), Noise(0.5), Dense(3)),
         "weighted pre-norm residual": of(Dense(7), Residual(norm, Dense(7, relu)), Dense(3), weighted=True),
     }
 
@@ -305,6 +323,8 @@ def data_of(case: Case) -> Data:
 
     parameters = {
         name: draw(*told.shape) / np.float32(told.shape[0] ** 0.5 if len(told.shape) == 2 else 4)
+        if told.trains
+        else told.drawn(random).astype(np.float32)
         for name, told in case.program.parameters.items()
     }
     x, y = draw(case.records, case.program.inputs), draw(case.records, case.program.outputs)

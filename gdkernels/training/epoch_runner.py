@@ -206,7 +206,8 @@ class EpochRunner:
 
     def state(self) -> State:
         """Return the state at the end of the last epoch."""
-        return State(self.network.parameters, self.optimizer_state.slots, self.optimizer_state.steps)
+        slots, steps = self.optimizer_state.slots, self.optimizer_state.steps
+        return State(self.network.parameters, slots, steps, self.network.seed)
 
     def restore(self, state: State) -> None:
         """Go to another state of this network and optimizer."""
@@ -251,6 +252,7 @@ class EpochRunner:
         rates = self._rates(arranged.steps, pace)
         used = arranged.digest() if segments else ""
         middle = middle or Middle(self._copied_state(), used)
+        middle.state.seed = self.network.seed  # which checkpoints leave to the network
         if middle.order != used or middle.steps > arranged.steps:
             raise FileError("cannot go on in the middle of an epoch: its records would come in another order")
         at_a_time = 1 if self.each_step else segments.steps(batch) if segments else arranged.steps

@@ -16,6 +16,7 @@ from gdkernels.definition.blocks import (
     Block,
     Columns,
     Dense,
+    Dropout,
     Embedding,
     Gated,
     LayerNorm,
@@ -62,6 +63,7 @@ NETWORKS = {
     "periodic": (Dense(4), Periodic(9, 0.2), Dense(3)),
     "piecewise linear": (Dense(3), PiecewiseLinear(((-1.0, 0.0, 0.4, 2.0),) * 3), Dense(3)),
     "tied": (Dense(33, "tanh"), Tied(17), Dense(3)),
+    "dropout": (Dropout(0.2), Dense(33, "tanh"), Residual(Dense(33, "relu"), Dropout(0.5)), Dropout(0.1), Dense(3)),
     "embeddings": (
         Columns([(0, Embedding(7, 5)), (-1, Embedding(130, 1)), (0, Dense(3, "tanh"))], rest=Dense(9, "tanh")),
         Dense(3),

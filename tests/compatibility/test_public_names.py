@@ -61,7 +61,7 @@ NAMES = {
         Layer(W, b)
         Layer.W
         Layer.b
-        MLP(sizes, activation, output, bias, residual, norm, seed, backend, device, precision)
+        MLP(sizes, activation, output, bias, residual, norm, dropout, seed, backend, device, precision)
         Network(block, inputs, output, seed, backend, device, precision)
         Network.activations
         Network.block
@@ -164,6 +164,7 @@ NAMES = {
         Block.parameters(inputs)
         Block.widths(inputs)
         Dense(units, activation, bias)
+        Dropout(rate)
         Gated(units, activation, bias)
         InitialWeights(before)
         LayerNorm(epsilon, affine)
@@ -232,6 +233,7 @@ NAMES = {
         Backend.asarray(x, dtype, device)
         Backend.choices()
         Backend.compile(program, plan)
+        Backend.compiles_drawing
         Backend.compiles_weighted
         Backend.devices()
         Backend.expected()

@@ -8,6 +8,8 @@ from gdkernels_cupy.graphs.source import CUDA_FUNCTIONS
 from gdkernels_numpy import NumPyBackend
 
 from gdkernels.backend import PRECISIONS, Executable, storage_dtype, verification
+from gdkernels.backend.arguments import keys_of_run
+from gdkernels.lowering.elementwise import as_loaded
 from gdkernels.lowering.scalars import scalar_table
 from gdkernels.lowering.task import schedule_prediction, schedule_training
 
@@ -27,7 +29,7 @@ class Interpreted(NumPyBackend):
 
     name = "interpreted"
     precisions = PRECISIONS
-    compiles_weighted = True
+    compiles_weighted = compiles_drawing = True
 
     def __init__(self, epilogues=EPILOGUES, pieces=1, change=lambda op_list: op_list):
         self.epilogues, self.pieces, self.change = epilogues, pieces, change
@@ -53,6 +55,9 @@ class _Lists(Executable):
     def run(self, state, x, y, order, batch_size, learning_rates, *weights):
         task = self._training
         arrays = dict(zip(("x", "y", "sample_weight"), map(np.asarray, (x, y, *weights)), strict=False))
+        keys = keys_of_run(self._program, state, len(order), batch_size)
+        if keys is not None:
+            arrays["row_keys"] = np.empty(len(arrays["x"]), storage_dtype(self.plan.precision))
         full = self._interpreter(task, min(batch_size, len(order)))
         full.load(dict(verification.named_arrays(state)))
         lasting = max(full.offsets[b.name] + b.bytes for b in full.op_list.lasting)
@@ -65,6 +70,8 @@ class _Lists(Executable):
                 interpreter.memory[:lasting], interpreter.sums = full.memory[:lasting], full.sums
             state.step += 1
             known |= {"learning_rate": rate, "t": state.step, "B": len(rows)}
+            if keys is not None:  # a row may come again in another batch
+                arrays["row_keys"][rows] = as_loaded(keys[k * batch_size :][: len(rows)], arrays["row_keys"].dtype)
             scalars = scalar_table(interpreter.op_list.scalars, {n: float(v) for n, v in known.items()}, 1)[0]
             interpreter.step(arrays, rows, scalars)
         _put(state, interpreter.store())

@@ -11,6 +11,8 @@ from gdkernels_cupy.graphs.lower import lower
 from gdkernels_cupy.graphs.source import CUDA_FUNCTIONS, fixed_source, kernel_name, kernel_source, preamble
 
 from gdkernels.backend import verification
+from gdkernels.backend.arguments import keys_of_run
+from gdkernels.lowering.elementwise import as_loaded
 from gdkernels.lowering.scalars import scalar_table
 from gdkernels.lowering.task import schedule_prediction, schedule_training
 from gdkernels.testing.cases import CASES, data_of, numpy_state
@@ -69,6 +71,10 @@ def started(name, precision, make=Interpreter, **options):
     arrays = {"x": data.x.astype(dtype), "y": data.y.astype(dtype)}
     if getattr(data, "sample_weight", None) is not None:
         arrays["sample_weight"] = data.sample_weight.astype(dtype)
+    keys = keys_of_run(case.program, numpy_state(case, precision), len(rows), len(rows))
+    if keys is not None:
+        arrays["row_keys"] = np.empty(len(data.x), dtype)
+        arrays["row_keys"][rows] = as_loaded(keys, dtype)
     known = task.sizes_with(len(rows)) | {"learning_rate": case.learning_rate, "t": 1.0}
     known["l2"] = case.program.l2
     scalars = scalar_table(interpreter.op_list.scalars, {n: float(v) for n, v in known.items()}, 1)[0]

@@ -10,11 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.backend import Executable, Plan, State, storage_dtype
-from gdkernels.backend.arguments import arrays_by_name, check_prediction, check_run
+from gdkernels.backend.arguments import arrays_by_name, check_prediction, check_run, keys_of_run
 from gdkernels.backend.program import Program
 from gdkernels.definition.network import Arrays
+from gdkernels.lowering.elementwise import as_loaded
 from gdkernels.lowering.scalars import known_of_steps, scalar_table
-from gdkernels.lowering.task import DATA, ScheduledTask, schedule_prediction, schedule_training
+from gdkernels.lowering.task import ScheduledTask, schedule_prediction, schedule_training
 from gdkernels_cupy.cuda.device import check_device, describe, device, free_bytes
 from gdkernels_cupy.cuda.errors import DeviceMemoryError, as_backend_errors
 from gdkernels_cupy.cuda.pinned import is_on_host
@@ -70,9 +71,12 @@ class CudaGraphExecutable(Executable):
             arrays = {"x": self._contiguous(x), "y": self._contiguous(y)}
             if sample_weight is not None:
                 arrays["sample_weight"] = self._contiguous(sample_weight)
-            x, y, weights = map(arrays.get, DATA)
+            x, y, weights = map(arrays.get, ("x", "y", "sample_weight"))
             check_run(self._program, state.parameters, x, y, order, batch_size, learning_rates, weights)
             assert self._training is not None, "what has an optimizer has a step"
+            keys = keys_of_run(self._program, state, len(order), batch_size)
+            if keys is not None:
+                arrays, order = self._with_keys(arrays, order, keys)
             steps, l2 = len(learning_rates), self._program.l2
             batch = min(batch_size, len(order))
             streamed = any(map(is_on_host, arrays.values()))
@@ -207,6 +211,23 @@ class CudaGraphExecutable(Executable):
         return np.concatenate([np.broadcast_to([0.0, 1.0], (steps, 2)), found], axis=1)
 
     # ---- arrays
+
+    def _with_keys(
+        self, arrays: dict[str, Any], order: npt.NDArray[np.int64], keys: npt.NDArray[np.int32]
+    ) -> tuple[dict[str, Any], npt.NDArray[np.int64]]:
+        """Return the arrays and the order of a run with the keys of its records among the arrays.
+
+        Rows are gathered by their number. Where one comes twice, it has two keys: then all are put in order before.
+        """
+        import cupy
+
+        by_row = np.zeros(len(arrays["x"]), np.int32)
+        by_row[order] = keys
+        if not np.array_equal(by_row[order], keys):
+            at = cupy.asarray(order)
+            arrays = {name: cupy.take(cupy.asarray(a), at, axis=0) for name, a in arrays.items()}
+            by_row, order = keys, np.arange(len(order))
+        return {**arrays, "row_keys": self._contiguous(as_loaded(by_row, self._dtype))}, order
 
     def _on_device(self) -> Any:
         import cupy

@@ -6,7 +6,7 @@ struct Control {
     const long long* order;   // the rows to use; null for all in turn
     const double* table;      // the numbers that the host knows, for each step
     long long records;        // rows of the sources
-    const void* sources[3];   // the caller's arrays
+    const void* sources[4];   // the caller's arrays
 };
 
 // The numbers of the next step become current, as float64 and as float32.

@@ -21,7 +21,16 @@ __all__ = ["Interpreter", "from_bfloat16", "round_to_tf32", "to_bfloat16"]
 Array = npt.NDArray[Any]
 
 _DTYPES = {"float64": np.float64, "float32": np.float32, "bfloat16": np.uint16, "uint8": np.uint8}
-_NAMES = {"pow": np.power}
+_NAMES: dict[str, Callable[..., Any]] = {
+    "pow": np.power,
+    "to_int": lambda a: a.astype(np.int32),
+    "integer_add": np.add,
+    "integer_subtract": np.subtract,
+    "integer_multiply": np.multiply,
+    "bitwise_left_shift": np.left_shift,
+    "bitwise_right_shift": np.right_shift,
+    "integer_loaded": lambda a: a.view(np.int32) if a.dtype == np.float32 else a.astype(np.int32),
+}
 
 
 class Interpreter:
@@ -211,6 +220,10 @@ def evaluate(recipe: Recipe, loads: list[Any], real: Any) -> list[Any]:
             values.append(next(rest))
         elif i.op == "constant":
             values.append(real(i.value))
+        elif i.op == "integer":
+            values.append(np.int32(i.value))
+        elif i.op == "to_real":
+            values.append(real(arguments[0]))
         else:
             values.append(_NAMES.get(i.op, getattr(np, i.op, None))(*arguments))  # type: ignore[misc]
     return values

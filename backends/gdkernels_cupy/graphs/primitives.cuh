@@ -85,6 +85,15 @@ template <class T> __device__ inline T sign_of(T a) {
     return a != a ? a : static_cast<T>((a > 0) - (a < 0));
 }
 
+// Integers come among numbers: in float as their bits, in double as their values.
+__device__ inline int integer_loaded(float a) {
+    return __float_as_int(a);
+}
+
+__device__ inline int integer_loaded(double a) {
+    return static_cast<int>(a);
+}
+
 template <class T> __device__ inline T added(T a, T b) {
     return a + b;
 }

@@ -11,7 +11,7 @@ from importlib.resources import files
 import numpy as np
 
 from gdkernels.graph.operations import COMPARISONS, LOGICAL
-from gdkernels.lowering.elementwise import ELEMENT, ROW, SINGLE, UNIT, Instruction
+from gdkernels.lowering.elementwise import ELEMENT, INTEGERS, ROW, SINGLE, UNIT, Instruction
 from gdkernels.lowering.steps import NUMBER
 from gdkernels_cupy.graphs.operations import LoopKernel, LoopPass, OperationList
 
@@ -50,6 +50,18 @@ _OPERATORS = {
     "maximum": "larger({0}, {1})",
     "minimum": "smaller({0}, {1})",
     "sign": "sign_of({0})",
+    "to_int": "int({0})",
+    "to_real": "{real}({0})",
+    # Unsigned numbers wrap; of signed ones the language says nothing.
+    "integer_add": "int(unsigned({0}) + unsigned({1}))",
+    "integer_subtract": "int(unsigned({0}) - unsigned({1}))",
+    "integer_multiply": "int(unsigned({0}) * unsigned({1}))",
+    "bitwise_and": "{0} & {1}",
+    "bitwise_or": "{0} | {1}",
+    "bitwise_xor": "{0} ^ {1}",
+    "bitwise_left_shift": "int(unsigned({0}) << {1})",
+    "bitwise_right_shift": "{0} >> {1}",
+    "integer_loaded": "integer_loaded({0})",
 }
 _FUNCTIONS = {"abs": "fabs"}  # the rest is called as in C
 
@@ -195,14 +207,19 @@ class _LoopWriter:
 
     def _instructions(self, *rates: int) -> list[str]:
         return [
-            f"const {'bool' if k in self.booleans else self.real} v{k} = {self._value(k, i)};"
+            f"const {self._type(k, i)} v{k} = {self._value(k, i)};"
             for k, i in enumerate(self.recipe.code)
             if i.rate in rates
         ]
 
+    def _type(self, k: int, i: Instruction) -> str:
+        return "bool" if k in self.booleans else "int" if i.op in INTEGERS else self.real
+
     def _value(self, k: int, i: Instruction) -> str:
         if i.op == "constant":
             return constant_text(i.value, self.real)
+        if i.op == "integer":
+            return f"int({int(i.value)}LL)"
         if i.op == "load":
             j = self.loads.index(k)
             source = {SINGLE: f"*x{j}", ROW: f"x{j}[r]"}.get(i.rate, f"four{j}.at[k]")
@@ -215,7 +232,7 @@ class _LoopWriter:
 def operation_text(op: str, arguments: Sequence[str], real: str) -> str:
     """Return an operation of a recipe on names of earlier results, in "float" or "double"."""
     if op in _OPERATORS:
-        return _OPERATORS[op].format(*arguments)
+        return _OPERATORS[op].format(*arguments, real=real)
     return f"{_FUNCTIONS.get(op, op)}{'f' if real == 'float' else ''}({', '.join(arguments)})"
 
 

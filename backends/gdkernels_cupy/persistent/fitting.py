@@ -32,6 +32,8 @@ def applies(program: Program, widths: Sequence[int], precision: str, properties:
     widths
         Of the input and of every layer.
     """
+    if program.draws:
+        return "its blocks draw random numbers"
     reason = unfit(widths, precision, properties)
     if reason is None:
         try:

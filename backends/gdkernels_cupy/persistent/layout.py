@@ -5,10 +5,12 @@ from dataclasses import dataclass, field
 
 from gdkernels.graph.nodes import Node
 from gdkernels.lowering.steps import MATRIX, Accumulation, Gather, Loop, Product, ScheduleError, Step, kind_of
-from gdkernels.lowering.task import DATA, ScheduledTask
+from gdkernels.lowering.task import ScheduledTask
 from gdkernels_cupy.persistent.shape import padded
 
 __all__ = ["OperandTile", "TileLayout"]
+
+_GATHERED = ("x", "y", "sample_weight")  # what the kernel takes of each record
 
 
 @dataclass
@@ -86,8 +88,8 @@ class TileLayout:
         now = 0
         for step in self.task.schedule.tile:
             if isinstance(step, Gather):
-                if step.node.attribute not in DATA:
-                    raise ScheduleError(f"the input {step.node.attribute!r} is none of {', '.join(DATA)}")
+                if step.node.attribute not in _GATHERED:
+                    raise ScheduleError(f"the input {step.node.attribute!r} is none of {', '.join(_GATHERED)}")
             elif isinstance(step, Product):
                 now += 1
                 self.section[step.node.id] = now

@@ -106,6 +106,7 @@ class Vectors:
         self.function, self.format, self.builder = function, format, function.builder
         self.type = ir.VectorType(format.scalar, format.lanes)
         self.integers = ir.VectorType(ir.IntType(format.bits), format.lanes)
+        self._int32s = ir.VectorType(I32, format.lanes)
         self._bfloats = ir.VectorType(_BFloat(), 2 * format.lanes)
         self._suffix = f"v{format.lanes}f{format.bits}"
 
@@ -266,6 +267,45 @@ class Vectors:
 
     def where(self, condition: ir.Value, a: ir.Value, b: ir.Value) -> ir.Value:
         return self.builder.select(condition, a, b)
+
+    # ---- 32-bit integers, named as in recipes
+
+    def int32(self, value: int) -> ir.Value:
+        return ir.Constant(self._int32s, [value] * self.format.lanes)
+
+    def integer_loaded(self, a: ir.Value) -> ir.Value:
+        """Return the integers that were loaded as numbers: those have their bits, or in float64 their values."""
+        return self.to_int(a) if self.format.bits == 64 else self.builder.bitcast(a, self._int32s)
+
+    def to_int(self, a: ir.Value) -> ir.Value:
+        return self.builder.fptosi(a, self._int32s)
+
+    def to_real(self, a: ir.Value) -> ir.Value:
+        return self.builder.sitofp(a, self.type)
+
+    def integer_add(self, a: ir.Value, b: ir.Value) -> ir.Value:
+        return self.builder.add(a, b)
+
+    def integer_subtract(self, a: ir.Value, b: ir.Value) -> ir.Value:
+        return self.builder.sub(a, b)
+
+    def integer_multiply(self, a: ir.Value, b: ir.Value) -> ir.Value:
+        return self.builder.mul(a, b)
+
+    def bitwise_and(self, a: ir.Value, b: ir.Value) -> ir.Value:
+        return self.builder.and_(a, b)
+
+    def bitwise_or(self, a: ir.Value, b: ir.Value) -> ir.Value:
+        return self.builder.or_(a, b)
+
+    def bitwise_xor(self, a: ir.Value, b: ir.Value) -> ir.Value:
+        return self.builder.xor(a, b)
+
+    def bitwise_left_shift(self, a: ir.Value, b: ir.Value) -> ir.Value:
+        return self.builder.shl(a, b)
+
+    def bitwise_right_shift(self, a: ir.Value, b: ir.Value) -> ir.Value:
+        return self.builder.ashr(a, b)
 
     # ---- bits
 

@@ -85,6 +85,8 @@ class _LoopWriter:
                 self.values[k] = self._load(k, rate, offset)
             elif instruction.op == "constant":
                 self.values[k] = self.v.constant(instruction.value)
+            elif instruction.op == "integer":
+                self.values[k] = self.v.int32(int(instruction.value))
             else:
                 self.values[k] = self._operate(instruction.op, [self.values[a] for a in instruction.arguments])
 

@@ -7,6 +7,7 @@ from gdkernels.definition.blocks.block import Block, Parameter
 from gdkernels.definition.blocks.columns import Columns, Embedding
 from gdkernels.definition.blocks.compose import Mean, Residual, Sequential
 from gdkernels.definition.blocks.dense import Activated, Dense, InitialWeights
+from gdkernels.definition.blocks.dropout import Dropout
 from gdkernels.definition.blocks.encodings import Periodic, PiecewiseLinear
 from gdkernels.definition.blocks.gated import Gated
 from gdkernels.definition.blocks.normal import LayerNorm, Scale
@@ -16,6 +17,7 @@ __all__ = [
     "Block",
     "Columns",
     "Dense",
+    "Dropout",
     "Embedding",
     "Gated",
     "InitialWeights",

@@ -83,7 +83,8 @@ class Block(ABC):
         xp
             The array namespace; use its functions and operators alone.
         random
-            What draws numbers in training; None in prediction.
+            In training, `random.uniform(unit, xp=xp)` draws numbers from 0 to 1 [records, units], where `unit` is a
+            constant 0, 1, …; None in prediction.
         """
 
 

@@ -12,6 +12,7 @@ from gdkernels.definition.blocks.block import Block
 from gdkernels.definition.blocks.columns import Columns, Embedding
 from gdkernels.definition.blocks.compose import Mean, Residual, Sequential
 from gdkernels.definition.blocks.dense import Activated, Dense
+from gdkernels.definition.blocks.dropout import Dropout
 from gdkernels.definition.blocks.encodings import Periodic, PiecewiseLinear
 from gdkernels.definition.blocks.gated import Gated
 from gdkernels.definition.blocks.normal import LayerNorm, Scale
@@ -24,6 +25,7 @@ BY_NAME: dict[str, type[Block]] = {
     "activated": Activated,
     "columns": Columns,
     "dense": Dense,
+    "dropout": Dropout,
     "embedding": Embedding,
     "gated": Gated,
     "layer_norm": LayerNorm,

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -165,7 +166,7 @@ class Checkpointer:
 
     def _placed(self, state: State) -> State:
         slots = {name: tuple(map(self._place, arrays)) for name, arrays in state.slots.items()}
-        return State({name: self._place(a) for name, a in state.parameters.items()}, slots, state.step)
+        return replace(state, parameters={name: self._place(a) for name, a in state.parameters.items()}, slots=slots)
 
     def _place(self, a: Any) -> Any:
         return self._binding.place(a, "the checkpoint")
