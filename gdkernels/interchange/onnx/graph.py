@@ -97,7 +97,7 @@ class _GraphWriter:
             return b.op(_REDUCTIONS[op], operands[0], b.constant(node.attribute, np.int64), keepdims=1)
         if op in _COMPOSED:
             return _COMPOSED[op](b, lambda v: b.constant(v, dtype), *operands)
-        if op == "astype":
+        if op == "to_int":
             return b.cast(operands[0], np.int32)
         if op == "column":
             return b.op("Gather", operands[0], b.constant(node.attribute, np.int64), axis=1)
