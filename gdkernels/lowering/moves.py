@@ -43,10 +43,11 @@ def move_of(node: Node, batch: Dim, folded: set[int]) -> Copy | LookUp:
     if node.op == "take":
         return _look_up(node, batch, folded)
     parts = tuple(_part(value_of(a)) for a in node.args) if node.op == "concat" else (_part(node),)
-    for part in parts:
-        if kind_of(part.source, batch) != MATRIX and part.source.op not in ("input", "column", "sum", "max", "min"):
-            raise ScheduleError(f"{part.source} is put beside others without being stored")
-    return Copy(node, parts)
+    move = Copy(node, parts)
+    for source in move.sources:
+        if kind_of(source, batch) != MATRIX and source.op not in ("input", "column", "sum", "max", "min"):
+            raise ScheduleError(f"{source} is put beside others without being stored")
+    return move
 
 
 def _look_up(node: Node, batch: Dim, folded: set[int]) -> LookUp:
@@ -68,4 +69,6 @@ def _part(node: Node) -> Part:
         return Part(value_of(node.args[0]), node.attribute[0], units(node))
     if node.op == "column":
         return Part(value_of(node.args[0]), node.attribute, 1)
-    return Part(node, 0, units(node) if node.ndim == 2 else 1)
+    count = units(node) if node.ndim == 2 else 1
+    zero = node.op == "broadcast_to" and node.args[0].op == "constant" and node.args[0].attribute == 0
+    return Part(None if zero else node, 0, count)

@@ -60,9 +60,9 @@ class Product:
 
 @dataclass(frozen=True)
 class Part:
-    """So many columns of `source`, a matrix or a column, from `first` on."""
+    """So many columns of `source`, a matrix or a column, from `first` on; without a source, so many columns of 0."""
 
-    source: Node
+    source: Node | None
     first: int
     count: int
 
@@ -76,7 +76,7 @@ class Copy:
 
     @property
     def sources(self) -> tuple[Node, ...]:
-        return tuple(part.source for part in self.parts)
+        return tuple(part.source for part in self.parts if part.source is not None)
 
 
 @dataclass(frozen=True)

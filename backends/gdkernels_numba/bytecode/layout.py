@@ -63,6 +63,8 @@ class StepLayout:
         Numbers that the host computes for every step; they come first among a thread's numbers.
     totals
         Sums over the batch or the parameters; each thread has its part, then all have the number.
+    zeros
+        A row of a panel that nobody writes to.
     codes
         Where the numbers of rows are that the batch looks up, by the number of their node.
     phase_of
@@ -116,6 +118,7 @@ class StepLayout:
         self.operand_base = [arena.take(WORD * operands) for _ in threads]
         self.saved_state = [arena.take(16) for _ in threads]
         self.barrier = arena.take(BARRIER_BYTES)
+        self.zeros = arena.take(PANEL_BYTES)
         self.results = arena.take(2 * _NUMBER)
 
     # ---- what there is

@@ -255,7 +255,9 @@ class InstructionWriter:
             self.patches.append(Patch(self.tile, begin + LOOK_UP_ROWS.at.table.base, name, 0))
 
     def _write_copy(self, node: Node, part: Part, column: int) -> None:
-        source, source_pitch = self._moved(part.source)
+        source, source_pitch = (
+            (StridedAddress(self.layout.zeros), 0) if part.source is None else self._moved(part.source)
+        )
         to, pitch = self._moved(node)
         self.tile.add(
             CopyColumns(
