@@ -47,7 +47,6 @@ class CudaGraphExecutable(Executable):
         self._program, self._number = program, number
         self._training = schedule_training(program, CUDA_FUNCTIONS) if program.optimizer is not None else None
         self._prediction = schedule_prediction(program, CUDA_FUNCTIONS)
-        self._prediction.refuse_moves("the engine of CUDA graphs")
         self._dtype = np.dtype(storage_dtype(plan.precision))
         self._maker = SessionMaker(plan, number)
         self._sessions: dict[SessionKey, GraphSession] = {}
