@@ -246,6 +246,11 @@ class StepSchedule:
         return [s for s in self.tile if isinstance(s, (Copy, LookUp))]
 
     @property
+    def takes_entries(self) -> bool:
+        """Whether a product takes entries that are not 0."""
+        return any(isinstance(s, EntryProduct) for s in self.tile)
+
+    @property
     def loops(self) -> list[Loop]:
         """The loops of the tile, those over numbers, and those of the update, in the order in which they run first."""
         loops = [s for s in self.tile if isinstance(s, Loop)]

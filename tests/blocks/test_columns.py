@@ -43,7 +43,7 @@ def test_they_train_and_come_back_from_their_file(backend, tmp_path):
     assert list(net.parameters) == ["table0/0/0", "table0/1/0", "W1", "b1", "W2", "b2"]
     assert net.parameter_count == 40 * 6 + 3 * 2 + 10 * 32 + 32 + 32 + 1
     assert net.network.structure.multiply_adds == 10 * 32 + 32
-    assert "{0: Embedding(40, 6), -1: Embedding(3, 2)}" in repr(net)
+    assert "Columns({0: Embedding(40, 6), -1: Embedding(3, 2)}, rest='passthrough'), Dense" in repr(net)
 
 
 def test_they_run_on_onnx_runtime(tmp_path):

@@ -266,7 +266,7 @@ class StepLayout:
         panel, columns = self.format.panel, self.parameters[name].columns
         high = np.minimum(panel, self.rows(name) - panel * np.arange(panels_of(self.rows(name), self.format)))
         wide = [pitch_of(min(panel, columns - k), self.format) / self.format.size for k in range(0, columns, panel)]
-        terms = 0 if self.choices.tile_local_gradients else self.sizes["B"]
+        terms = 0 if self.choices.tile_local_gradients or self.is_flat(name) else self.sizes["B"]
         of_terms = _TERMS_OF_SUM if self.kind(self.task.parameters[name]) == UNITS else _TERMS_OF_PRODUCT
         return np.outer(high, wide).ravel() * (1.0 + _COPY * (name in self.copied) + terms / of_terms)
 

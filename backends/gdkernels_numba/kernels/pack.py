@@ -6,7 +6,6 @@ from gdkernels_numba.cpu.features import has_control_register
 from gdkernels_numba.ir.emit import I32, I64, VOID, Function, Variable
 from gdkernels_numba.ir.vector import LINE, Format, Vectors
 from gdkernels_numba.kernels.amx import configure_tiles, release_tiles
-from gdkernels_numba.kernels.coded import CODED_MOVES, CODED_WRITERS
 
 __all__ = ["MOVES", "transposed_lines", "write_moves"]
 
@@ -19,7 +18,6 @@ MOVES = {
     "transpose": ("rows", "columns", "source", "source_row", "target", "target_row"),
     "column_sums": ("rows", "vectors", "source", "row", "target", "accumulate"),
     "add": ("rows", "vectors", "source", "target", "row"),
-    **CODED_MOVES,
     # With `enter`, keep the processor's floating-point state at `saved` and flush denormals, which are up to 200 times
     # slower; without, put back what was kept. Tiles are configured and released alike.
     "float_state": ("saved", "enter"),
@@ -37,7 +35,6 @@ def write_moves(module: ir.Module, format: Format) -> None:
         "column_sums": _column_sums,
         "add": _add,
         "float_state": _float_state,
-        **CODED_WRITERS,
     }
     for name, arguments in MOVES.items():
         function = Function(module, name, arguments)

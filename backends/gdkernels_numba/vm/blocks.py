@@ -5,14 +5,12 @@ from gdkernels_numba.vm.fields import WORD
 from gdkernels_numba.vm.instructions import (
     ADD_BLOCK,
     ADD_BY_CODE,
-    ADD_ENTRIES,
     ADD_TO_RESULT,
-    CLEAR_BY_CODE,
-    CLEAR_ENTRIES,
     CONTEXT,
     END,
     FOR_BLOCKS,
     HEADER,
+    LAST_MOVE,
     LOAD_PARAMETER,
     LOOP_OVER_BLOCK,
     LOOP_OVER_NUMBERS,
@@ -108,59 +106,6 @@ def run_blocks(context: int, i: int, batch: int, busy: int) -> None:
 
 
 @compiled
-def run_by_code(i: int, batch: int) -> None:
-    """Add the rows of the batch to those of a gradient, or clear these."""
-    if word(i, HEADER.opcode) == ADD_BY_CODE.opcode:
-        at, to = ADD_BY_CODE.at, ADD_BY_CODE.at.to
-        call(
-            word(i, at.kernel),
-            (
-                batch, word(i, at.columns), word(i, at.low), word(i, at.high), word(i, at.first), word(i, at.stop),
-                word(i, at.codes),
-                word(i, at.d.base), word(i, at.d.down), word(i, at.d.across),
-                word(i, to.base), word(i, to.down), word(i, to.across),
-            ),
-        )  # fmt: skip
-    else:
-        clear, to = CLEAR_BY_CODE.at, CLEAR_BY_CODE.at.to
-        call(
-            word(i, clear.kernel),
-            (
-                batch, word(i, clear.columns), word(i, clear.low), word(i, clear.high), word(i, clear.first),
-                word(i, clear.stop), word(i, clear.codes),
-                word(i, to.base), word(i, to.down), word(i, to.across),
-            ),
-        )  # fmt: skip
-
-
-@compiled
-def run_entries(context: int, i: int, batch: int) -> None:
-    """Add the batch's part of a gradient by the entries of its rows, or clear what they have added to."""
-    order = word(context, CONTEXT.order) + WORD * word(context, CONTEXT.start)
-    if word(i, HEADER.opcode) == ADD_ENTRIES.opcode:
-        at, to = ADD_ENTRIES.at, ADD_ENTRIES.at.to
-        call(
-            word(i, at.kernel),
-            (
-                batch, word(i, at.columns), word(i, at.low), word(i, at.high), word(i, at.first), word(i, at.stop),
-                word(i, at.starts), word(i, at.numbers), word(i, at.values), order,
-                word(i, at.d.base), word(i, at.d.down), word(i, at.d.across),
-                word(i, to.base), word(i, to.down), word(i, to.across),
-            ),
-        )  # fmt: skip
-    else:
-        clear, to = CLEAR_ENTRIES.at, CLEAR_ENTRIES.at.to
-        call(
-            word(i, clear.kernel),
-            (
-                batch, word(i, clear.columns), word(i, clear.low), word(i, clear.high), word(i, clear.first),
-                word(i, clear.stop), word(i, clear.starts), word(i, clear.numbers), order,
-                word(i, to.base), word(i, to.down), word(i, to.across),
-            ),
-        )  # fmt: skip
-
-
-@compiled
 def run_on_blocks(context: int, stream: int, batch: int, busy: int) -> None:
     """Run the stream of an update, or one before or after all steps; `busy` threads had rows."""
     i = stream
@@ -169,10 +114,9 @@ def run_on_blocks(context: int, stream: int, batch: int, busy: int) -> None:
         if opcode == FOR_BLOCKS.opcode:
             run_blocks(context, i, batch, busy)
             length += word(i, FOR_BLOCKS.at.body)
-        elif opcode == ADD_BY_CODE.opcode or opcode == CLEAR_BY_CODE.opcode:  # noqa: PLR1714  # Numba knows no sets
-            run_by_code(i, batch)
-        elif opcode == ADD_ENTRIES.opcode or opcode == CLEAR_ENTRIES.opcode:  # noqa: PLR1714  # Numba knows no sets
-            run_entries(context, i, batch)
+        elif opcode <= LAST_MOVE:
+            start, order = word(context, CONTEXT.start), word(context, CONTEXT.order)
+            call(word(i, ADD_BY_CODE.at.kernel), (i, 0, batch, start, order))
         elif opcode == LOOP_OVER_NUMBERS.opcode:
             loop = LOOP_OVER_NUMBERS.at
             operands = set_operands(context, i + WORD * LOOP_OVER_NUMBERS.size, word(i, loop.operands), 0, 0)

@@ -452,11 +452,26 @@ class BarrierWords(NamedTuple):
     given_up: int
 
 
-GATHER_PANELS = _instruction(GatherPanels)
-GATHER_COLUMN = _instruction(GatherColumn)
+# What moves by number comes first. Its kernels read the fields themselves, and so it is told by its opcode alone.
 COPY_COLUMNS = _instruction(CopyColumns)
 LOOK_UP_ROWS = _instruction(LookUpRows)
 MULTIPLY_ENTRIES = _instruction(MultiplyEntries)
+ADD_BY_CODE = _instruction(AddByCode)
+CLEAR_BY_CODE = _instruction(ClearByCode)
+ADD_ENTRIES = _instruction(AddEntries)
+CLEAR_ENTRIES = _instruction(ClearEntries)
+LAST_MOVE = len(INSTRUCTIONS)
+MOVES_BY_NUMBER: dict[str, InstructionLayout[Any]] = {
+    "copy_columns": COPY_COLUMNS,
+    "look_up": LOOK_UP_ROWS,
+    "multiply_entries": MULTIPLY_ENTRIES,
+    "add_by_code": ADD_BY_CODE,
+    "clear_by_code": CLEAR_BY_CODE,
+    "add_entries": ADD_ENTRIES,
+    "clear_entries": CLEAR_ENTRIES,
+}  # by the kernel
+GATHER_PANELS = _instruction(GatherPanels)
+GATHER_COLUMN = _instruction(GatherColumn)
 MULTIPLY_TILE = _instruction(MultiplyTile)
 DOT_ROWS = _instruction(DotRows)
 LOOP_OVER_TILE = _instruction(LoopOverTile)
@@ -473,10 +488,6 @@ ADD_BLOCK = _instruction(AddBlock)
 LOOP_OVER_BLOCK = _instruction(LoopOverBlock)
 TRANSPOSE_BLOCK = _instruction(TransposeBlock)
 PACK_BLOCK = _instruction(PackBlock)
-ADD_BY_CODE = _instruction(AddByCode)
-CLEAR_BY_CODE = _instruction(ClearByCode)
-ADD_ENTRIES = _instruction(AddEntries)
-CLEAR_ENTRIES = _instruction(ClearEntries)
 BARRIER = _instruction(Barrier)
 LOOP_OVER_NUMBERS = _instruction(LoopOverNumbers)
 SUM_OVER_THREADS = _instruction(SumOverThreads)
@@ -494,4 +505,4 @@ BARRIER_BYTES = 2 * LINE
 
 def generated_constants() -> str:
     """Return all offsets as text: what the interpreter is compiled with beside its own source."""
-    return repr((INSTRUCTIONS, HEADER, CONTEXT, STRIDED, BARRIER_WORDS))
+    return repr((INSTRUCTIONS, LAST_MOVE, HEADER, CONTEXT, STRIDED, BARRIER_WORDS))

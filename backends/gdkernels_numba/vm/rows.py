@@ -16,10 +16,9 @@ from gdkernels_numba.vm.instructions import (
     GATHER_COLUMN,
     GATHER_PANELS,
     HEADER,
-    LOOK_UP_ROWS,
+    LAST_MOVE,
     LOOP_OVER_COLUMN,
     LOOP_OVER_TILE,
-    MULTIPLY_ENTRIES,
     MULTIPLY_TILE,
     PACK_TILE,
     SCATTER_ROWS,
@@ -161,57 +160,6 @@ def run_gather(context: int, i: int, row: int, rows: int, start: int) -> None:
 
 
 @compiled
-def run_copy(i: int, row: int, rows: int) -> None:
-    """Copy columns of the rows of a tile."""
-    at = COPY_COLUMNS.at
-    source, source_panel = address(i, at.source, row, 0), word(i, at.source.across)
-    to, panel = address(i, at.to, row, 0), word(i, at.to.across)
-    call(
-        word(i, at.kernel),
-        (
-            rows, word(i, at.columns), source, word(i, at.source_pitch), source_panel, word(i, at.source_column),
-            to, word(i, at.pitch), panel, word(i, at.column),
-        ),
-    )  # fmt: skip
-
-
-@compiled
-def run_entries(context: int, i: int, row: int, rows: int, start: int) -> None:
-    """Multiply the rows of a tile, known by their entries, with weights; the batch begins at `start` of the order."""
-    at, order = MULTIPLY_ENTRIES.at, word(context, CONTEXT.order)
-    starts = word(i, at.starts)
-    if order == 0:
-        starts += WORD * (start + row)
-    else:
-        order += WORD * (start + row)
-    call(
-        word(i, at.kernel),
-        (
-            rows, word(i, at.columns), starts, word(i, at.numbers), word(i, at.values), order,
-            word(i, at.w.base), word(i, at.w.down), word(i, at.w.across),
-            address(i, at.c, row, 0), word(i, at.c_pitch), word(i, at.c.across),
-        ),
-    )  # fmt: skip
-
-
-@compiled
-def run_look_up(i: int, row: int, rows: int) -> None:
-    """Look up a row of a table for each row of a tile."""
-    at = LOOK_UP_ROWS.at
-    numbers, to, kept = address(i, at.numbers, row, 0), address(i, at.to, row, 0), word(i, at.kept)
-    if kept != 0:
-        kept += WORD * row
-    call(
-        word(i, at.kernel),
-        (
-            rows, word(i, at.columns), numbers, word(i, at.numbers_pitch), word(i, at.last),
-            word(i, at.table.base), word(i, at.table.down), word(i, at.table.across),
-            to, word(i, at.pitch), word(i, at.to.across), kept,
-        ),
-    )  # fmt: skip
-
-
-@compiled
 def run_dots(context: int, i: int, row: int, rows: int) -> None:
     """Multiply the rows of a tile with one row of weights."""
     at = DOT_ROWS.at
@@ -251,12 +199,8 @@ def run_on_rows(context: int, stream: int, start: int, row: int, rows: int, goes
         elif opcode == DOT_ROWS.opcode:
             run_dots(context, i, row, rows)
             length += word(i, DOT_ROWS.at.body)
-        elif opcode == COPY_COLUMNS.opcode:
-            run_copy(i, row, rows)
-        elif opcode == MULTIPLY_ENTRIES.opcode:
-            run_entries(context, i, row, rows, start)
-        elif opcode == LOOK_UP_ROWS.opcode:
-            run_look_up(i, row, rows)
+        elif opcode <= LAST_MOVE:
+            call(word(i, COPY_COLUMNS.at.kernel), (i, row, rows, start + row, word(context, CONTEXT.order)))
         elif opcode == GATHER_PANELS.opcode:
             run_gather(context, i, row, rows, start)
         elif opcode == GATHER_COLUMN.opcode:  # in the order of the run already

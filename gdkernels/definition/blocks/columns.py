@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from gdkernels.definition.blocks.block import Block, Parameter, Values
 from gdkernels.definition.blocks.checks import check_block
-from gdkernels.definition.blocks.compose import Sequential
+from gdkernels.definition.blocks.compose import Mean, Sequential
+from gdkernels.definition.blocks.dense import Activated
 from gdkernels.definition.blocks.names import among_all, inside, with_their_own
 from gdkernels.errors import InputError
 from gdkernels.graph import Node
@@ -263,6 +264,10 @@ def named(block: Block, names: Sequence[str]) -> Block:
     """Return the block whose `Columns` at the beginning know the names of the inputs."""
     if isinstance(block, Columns) and block.goes_by_names:
         return block.named(names)
+    if isinstance(block, Activated):
+        return replace(block, block=named(block.block, names))
+    if isinstance(block, Mean):
+        return Mean(*(named(one, names) for one in block.blocks))
     if isinstance(block, Sequential) and block.blocks:
         first = named(block.blocks[0], names)
         return block if first is block.blocks[0] else type(block)(first, *block.blocks[1:])

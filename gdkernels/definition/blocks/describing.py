@@ -95,8 +95,7 @@ def block_in_words(block: Block) -> str:
     told: list[str] = []
     skipped = False
     if isinstance(block, Columns):
-        told = [f"{{{', '.join(f'{key}: {block_in_words(one)}' for key, one in block.with_keys())}}}"]
-        return f"Columns({', '.join([*told, *([] if block.rest is None else [f'rest={_words(block.rest)}'])])})"
+        return _columns_in_words(block)
     fields: tuple[dataclasses.Field[Any], ...] = dataclasses.fields(block) if dataclasses.is_dataclass(block) else ()
     for field in fields:
         value = getattr(block, field.name)
@@ -105,6 +104,14 @@ def block_in_words(block: Block) -> str:
         else:
             told.append(f"{field.name}={_words(value)}" if skipped else _words(value))
     return f"{type(block).__name__}({', '.join(told)})"
+
+
+def _columns_in_words(block: Columns) -> str:
+    def words(one: Any) -> str:
+        return "'passthrough'" if one == Sequential() else _words(one)
+
+    told = [f"{{{', '.join(f'{key}: {words(one)}' for key, one in block.with_keys())}}}"]
+    return f"Columns({', '.join([*told, *([] if block.rest is None else [f'rest={words(block.rest)}'])])})"
 
 
 def functions_in(block: Block) -> Iterator[Any]:
