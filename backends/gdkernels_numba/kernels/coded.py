@@ -1,8 +1,8 @@
 """Kernels that move by number: columns of one matrix into another, rows of a table, and sums of rows by their codes.
 
 Most programs need none of them, so that they are compiled for those that do. Each reads the fields of its instruction
-itself, and so the interpreter calls them all alike. Matrices are panels: `down` is from row to row of the batch, `pitch`
-from row to row of a panel, `across` from panel to panel.
+itself, so that the interpreter calls them all alike. Matrices are panels: `down` is from row to row of the batch,
+`pitch` from row to row of a panel, `across` from panel to panel.
 """
 
 from collections.abc import Callable, Iterator, Mapping
