@@ -1,8 +1,9 @@
-"""Networks of blocks beside jax and beside plain networks: samples/s side by side, and the error against float64.
+"""Networks of blocks beside jax, torch and plain networks: samples/s side by side, and the error against float64.
 
-``python -m benchmarks.blocks`` trains each network by plain descent on the sum of squared errors, in float32. jax runs
-the same blocks on its own namespace, differentiates them itself, and has gather, step and update in one compiled scan.
-The plain network is a chain of dense layers with about as many FLOPs.
+``python -m benchmarks.blocks`` trains each network by plain descent on the sum of squared errors, in float32. jax and
+torch run the same blocks on their own namespaces, and differentiate them themselves. jax has gather, step and update in
+one compiled scan; torch.compile has those of a step in one graph. The plain network is a chain of dense layers with
+about as many FLOPs.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +25,12 @@ from gdkernels.backend.verification import reference, relative_error, start
 from gdkernels.bench.sampling.interleaving import SamplingLimit, interleave
 from gdkernels.bench.sampling.statistics import interval
 from gdkernels.definition import losses
-from gdkernels.definition.blocks import Block, Dense, Gated, LayerNorm, Residual, Sequential
+from gdkernels.definition.blocks import Block, Dense, Dropout, Gated, LayerNorm, Residual, Sequential
 from gdkernels.definition.blocks.block import initial_values
 from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import SGD
 from gdkernels.dispatch import registry
+from gdkernels.randomness import RandomNumbers, row_keys
 from gdkernels.system.machine import machine
 
 RATE, CHECKED = 1e-3, 4  # steps of the comparison with float64
@@ -40,9 +43,11 @@ def _networks() -> dict[str, tuple[Block, Block, int, int]]:
     plain = Sequential(*[Dense(128, "relu")] * 6, Dense(10))
     gated = Sequential(*[Gated(256)] * 3, Dense(10))
     wide = Sequential(*[Dense(512, "relu"), Dense(256, "relu")] * 2, Dense(256, "relu"), Dense(10))
+    dropped = Sequential(*[Dense(512, "relu"), Dropout(0.1)] * 2, Dense(10))
     return {
         "residual pre-norm 128-128×6-10, batch 256": (residual, plain, 128, 256),
         "gated 256-256×3-10, batch 1024": (gated, wide, 256, 1024),
+        "dropout 0.1, 512-512-512-10, batch 256": (dropped, Sequential(*[Dense(512, "relu")] * 2, Dense(10)), 512, 256),
     }
 
 
@@ -78,52 +83,93 @@ class Ours:
     def restart(self) -> None:
         self.state = start(self.program, self.begin, np.array)
 
-    def epoch(self) -> float:
-        order = self.random.permutation(len(self.x))
-        began = time.perf_counter()
-        self.train(order)
-        return time.perf_counter() - began
+    def keys(self, order: Any) -> Any:
+        """Return the keys of the random numbers [steps, batch] of some records, from the first step on."""
+        return row_keys(0, 0, len(order), self.batch).reshape(-1, self.batch)
 
 
 class Jax:
     """The same block on jax's namespace: one jitted scan over the batches of an epoch."""
+
+    state: dict[str, Any]
 
     def __init__(self, ours: Ours) -> None:
         import jax
         import jax.numpy as jnp
 
         program, x, y = ours.program, jnp.asarray(ours.x), jnp.asarray(ours.y)
-        self._jax, self.ours = jax, ours
-        self.state = {name: jnp.asarray(a) for name, a in ours.begin.items()}
-        self.begin = self.state
+        self.ours = ours
+        self.restart()
 
-        def error(parameters: Any, rows: Any) -> Any:
-            found = program.block(parameters, x[rows], xp=jnp)
+        def error(trained: Any, constants: Any, rows: Any, keys: Any) -> Any:
+            random = RandomNumbers(keys) if program.draws else None
+            found = program.block(trained | constants, x[rows], xp=jnp, random=random)
             return jnp.sum(losses.sse(found, y[rows], xp=jnp)) / rows.shape[0]
 
-        def run(parameters: Any, batches: Any) -> Any:
-            def step(p: Any, rows: Any) -> Any:
-                value, slopes = jax.value_and_grad(error)(p, rows)
+        def run(parameters: Any, batches: Any, keys: Any) -> Any:
+            constants = {name: a for name, a in parameters.items() if name not in program.trained}
+
+            def step(p: Any, given: Any) -> Any:
+                value, slopes = jax.value_and_grad(error)(p, constants, *given)
                 return jax.tree.map(lambda w, g: w - RATE * g, p, slopes), value
 
-            return jax.lax.scan(step, parameters, batches)
+            trained, values = jax.lax.scan(step, {n: parameters[n] for n in program.trained}, (batches, keys))
+            return trained | constants, values
 
         self._run = jax.jit(run)
 
     def train(self, order: Any) -> dict[str, Any]:
-        self.state, values = self._run(self.state, order.reshape(-1, self.ours.batch))
+        keys = self.ours.keys(order)
+        self.state, values = self._run(self.state, order.reshape(keys.shape), keys)
         values.block_until_ready()
         return {name: np.asarray(a) for name, a in self.state.items()}
 
     def restart(self) -> None:
-        self.state = self.begin
+        import jax.numpy as jnp
 
-    def epoch(self) -> float:
-        order = self.ours.random.permutation(len(self.ours.x))
-        began = time.perf_counter()
-        self.state, values = self._run(self.state, order.reshape(-1, self.ours.batch))
-        values.block_until_ready()
-        return time.perf_counter() - began
+        self.state = {name: jnp.asarray(a) for name, a in self.ours.begin.items()}
+
+
+class Torch:
+    """The same block on torch's namespace: one compiled graph a step."""
+
+    _trained: dict[str, Any]
+    _constants: dict[str, Any]
+
+    def __init__(self, ours: Ours) -> None:
+        import torch
+        from array_api_compat import torch as xp
+
+        program = ours.program
+        self.ours, self._torch = ours, torch
+        self._x, self._y = torch.from_numpy(ours.x), torch.from_numpy(ours.y)
+        self.restart()
+
+        def error(trained: Any, constants: Any, x: Any, y: Any, keys: Any) -> Any:
+            random = RandomNumbers(keys) if program.draws else None
+            found = program.block(trained | constants, x, xp=xp, random=random)
+            return torch.sum(losses.sse(found, y, xp=xp)) / x.shape[0]
+
+        def step(trained: Any, constants: Any, rows: Any, keys: Any) -> Any:
+            slopes = torch.func.grad(error)(trained, constants, self._x[rows], self._y[rows], keys)
+            return {name: w - RATE * slopes[name] for name, w in trained.items()}
+
+        self._step = torch.compile(step)
+
+    def train(self, order: Any) -> dict[str, Any]:
+        keys = self.ours.keys(order)
+        given = self._torch.from_numpy(order.reshape(keys.shape)), self._torch.from_numpy(keys)
+        for rows, of_rows in zip(*given, strict=True):
+            self._trained = self._step(self._trained, self._constants, rows, of_rows)
+        return {name: a.numpy() for name, a in (self._trained | self._constants).items()}
+
+    def restart(self) -> None:
+        parameters = {name: self._torch.from_numpy(a.copy()) for name, a in self.ours.begin.items()}
+        self._trained = {name: parameters[name] for name in self.ours.program.trained}
+        self._constants = {name: a for name, a in parameters.items() if name not in self._trained}
+
+
+PEERS = {"jax": Jax, "torch": Torch}
 
 
 def off(ours: Ours, train: Callable[[Any], dict[str, Any]]) -> float:
@@ -135,32 +181,40 @@ def off(ours: Ours, train: Callable[[Any], dict[str, Any]]) -> float:
     return max(relative_error(found[n].astype(np.float64) - a, exact[n] - a) for n, a in ours.begin.items())
 
 
+def _epoch(participant: Any, records: int) -> float:
+    """Return the seconds of an epoch."""
+    order = np.random.default_rng(2).permutation(records)
+    began = time.perf_counter()
+    participant.train(order)
+    return time.perf_counter() - began
+
+
 def measure(seconds: float) -> list[dict[str, Any]]:
     """Return a row for each network."""
     rows = []
     for name, (block, plain, inputs, batch) in _networks().items():
         records = 8 * batch if batch >= 1024 else 16384
         ours = Ours(block, inputs, batch, records)
-        contenders: dict[str, Any] = {"ours": ours, "ours, plain": Ours(plain, inputs, batch, records)}
-        try:
-            contenders["jax"] = Jax(ours)
-        except ImportError as error:
-            print(f"without jax: {error}")
-        errors = {who: off(c if isinstance(c, Ours) else ours, c.train) for who, c in contenders.items()}
-        for contender in contenders.values():
-            contender.restart()
-            contender.epoch()
+        participants: dict[str, Any] = {"ours": ours, "ours, plain": Ours(plain, inputs, batch, records)}
+        for who, peer in PEERS.items():
+            try:
+                participants[who] = peer(ours)
+            except ImportError as error:
+                print(f"without {who}: {error}")
+        errors = {who: off(c if isinstance(c, Ours) else ours, c.train) for who, c in participants.items()}
+        for participant in participants.values():
+            participant.restart()
         times = interleave(
-            {who: c.epoch for who, c in contenders.items()},
+            {who: partial(_epoch, participant, records) for who, participant in participants.items()},
             SamplingLimit(0.01, seconds),
-            library=lambda who: who == "jax",
+            library=lambda who: who in PEERS,
         )
         rates = {who: records / float(np.median(t)) for who, t in times.items()}
         ratios = {
             who: float(np.median(np.asarray(times[who]) / np.asarray(times["ours"]))) for who in times if who != "ours"
         }
         bounds = {who: interval(np.asarray(times[who]) / np.asarray(times["ours"])) for who in ratios}
-        work = {who: flops(c.program if isinstance(c, Ours) else ours.program) for who, c in contenders.items()}
+        work = {who: flops(p.program if isinstance(p, Ours) else ours.program) for who, p in participants.items()}
         rows.append(
             {"network": name, "records/s": rates, "ratio": ratios, "95 %": bounds, "error": errors, "flops": work}
         )

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def environment() -> dict[str, str]:
-    """Return the variables by which a process finds the checkout, from whatever folder it starts in."""
+    """Return the variables by which a process finds the checkout, from any folder that it starts in."""
     path = [str(ROOT), str(ROOT / "backends"), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     return {"PYTHONPATH": os.pathsep.join(dict.fromkeys(path))}
 

@@ -20,7 +20,7 @@ from gdkernels.bench.calibrating.jobs import CalibrationJob, candidates
 from gdkernels.bench.participants.task import GRID, TrainingTask, random_tasks
 from gdkernels.bench.sampling.interleaving import SamplingLimit, interleave
 from gdkernels.bench.sampling.statistics import LEAST_SAMPLES, interval
-from gdkernels.dispatch import calibration, registry
+from gdkernels.dispatch import calibration, choosing, registry
 from gdkernels.dispatch.calibration import Candidate
 from gdkernels.dispatch.estimates import in_words, plan_choices
 from gdkernels.dispatch.workload import Workload
@@ -74,8 +74,8 @@ def workload_of(task: TrainingTask) -> Workload:
 
 
 def chosen(workload: Workload, precision: str) -> Candidate:
-    """Return where a model trains whose backend nobody names, and on how many threads."""
-    choice = registry.choose("auto", None, precision, workload)
+    """Return the place where a model trains whose backend nobody names, and the number of threads."""
+    choice = choosing.choose("auto", None, precision, workload)
     plan = plan_choices(choice.backend, choice.device, precision, workload, registry.versions())
     return Candidate(choice.backend.name, choice.device, plan.get("threads"))
 

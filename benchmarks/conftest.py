@@ -1,4 +1,4 @@
-"""Which problems the suites go through."""
+"""The problems that the suites go through."""
 
 import pytest
 

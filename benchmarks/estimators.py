@@ -163,7 +163,7 @@ def _compare(table: str, split_of: Callable[[int], ScoredSplit], seeds: int) -> 
 
 
 def _search(name: str) -> dict[str, Any]:
-    """Search the grid on digits with one process, and return its time and what it found."""
+    """Search the grid on digits with one process, and return its time and its result."""
     from sklearn.datasets import load_digits
     from sklearn.model_selection import GridSearchCV
 

@@ -76,7 +76,7 @@ class GridResult:
     Attributes
     ----------
     limits
-        What as many cores can do at best, by name.
+        The best that as many cores can do, by name.
     """
 
     task: TrainingTask

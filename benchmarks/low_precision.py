@@ -48,7 +48,7 @@ class TrainingEnds:
 
     @property
     def furthest(self) -> float:
-        """How far the ends of one seed are apart at most."""
+        """The largest distance between the ends of one seed."""
         return max(abs(a - b) for a, b in zip(self.float32, self.low, strict=True))
 
     @property

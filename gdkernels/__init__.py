@@ -29,6 +29,7 @@ __all__ = [
     "AdamW",
     "BackendError",
     "DivergenceError",
+    "Ensemble",
     "FileError",
     "GdkernelsError",
     "History",
@@ -44,6 +45,7 @@ __all__ = [
     "Trainer",
     "activations",
     "blocks",
+    "fit_many",
     "from_sklearn",
     "from_torch",
     "load",
@@ -61,6 +63,7 @@ if TYPE_CHECKING:
     from gdkernels.definition.chain import Layer
     from gdkernels.definition.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
     from gdkernels.loading import load
+    from gdkernels.many import Ensemble, fit_many
     from gdkernels.models import MLP, Network
     from gdkernels.models.foreign import from_sklearn, from_torch
     from gdkernels.tabular import TabularPredictor
@@ -72,6 +75,7 @@ _HOMES = {
     "definition.optimizers": ("SGD", "Adam", "AdamW", "Optimizer", "RMSprop"),
     "data.stored": ("Stored",),
     "loading": ("load",),
+    "many": ("Ensemble", "fit_many"),
     "models": ("MLP", "Network"),
     "models.foreign": ("from_sklearn", "from_torch"),
     "tabular": ("TabularPredictor",),

@@ -29,7 +29,7 @@ def load(
     Parameters
     ----------
     backend, device
-        Where to compute, as for `MLP`.
+        The place of the computation, as for `MLP`.
     objects
         Your own functions, by name: files keep no code.
 

@@ -1,4 +1,4 @@
-"""What all tests share: the namespaces that the definition runs on, and what to do without a GPU."""
+"""Fixtures that all tests share: the namespaces that the definition runs on, and the skips without a GPU."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""What the definition should give, by other means: Python's math, one number at a time, and finite differences."""
+"""Results of the definition by other means: Python's math, one number at a time, and finite differences."""
 
 import math
 

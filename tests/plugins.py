@@ -4,7 +4,7 @@ import importlib.metadata
 import os
 import sys
 
-from gdkernels.dispatch import registry
+from gdkernels.dispatch import choosing, registry
 
 WORKING = """
 from gdkernels_numpy import NumPyBackend
@@ -61,7 +61,7 @@ class Plugins:
 
     @staticmethod
     def forget():
-        for cached in (registry._points, registry._found, registry._warn_once):
+        for cached in (registry._points, registry._found, choosing._warn_once):
             cached.cache_clear()
 
 

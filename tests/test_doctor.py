@@ -44,6 +44,22 @@ def test_an_old_package(monkeypatch):
     assert problems()["numpy"] == "1.26.4 is too old: pip install --upgrade 'numpy>=2.0'"
 
 
+def test_a_prerelease_is_older_than_its_release(monkeypatch):
+    found_version(monkeypatch, numpy="2.0.0rc1")
+    assert problems()["numpy"] == "2.0.0rc1 is too old: pip install --upgrade 'numpy>=2.0'"
+
+
+def test_a_version_that_is_none_is_no_problem(monkeypatch):
+    found_version(monkeypatch, numpy="of the night")
+    assert "numpy" not in problems()
+
+
+def test_what_another_python_needs_is_not_asked_for(monkeypatch):
+    wishes = ["numpy>=99; python_version < '3'", "tqdm>=99; python_version < '3' and extra == 'test'", "numpy<99"]
+    monkeypatch.setattr("importlib.metadata.requires", lambda name: wishes)
+    assert {"numpy", "tqdm"}.isdisjoint(problems())
+
+
 def test_a_package_that_is_missing(monkeypatch):
     real = importlib.metadata.version
 

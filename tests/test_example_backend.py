@@ -35,8 +35,8 @@ def test_it_is_small():
 
 def test_it_is_found_and_can_be_asked_for(installed):
     program = (
-        "from gdkernels.dispatch import registry; found = registry.find()['loops'];"
-        "print(found.source, found.devices, found.problem, registry.choose('loops').device)"
+        "from gdkernels.dispatch import choosing, registry; found = registry.find()['loops'];"
+        "print(found.source, found.devices, found.problem, choosing.choose('loops').device)"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], env=environment(installed), capture_output=True, text=True, check=True

@@ -65,6 +65,22 @@ def test_a_network():
     assert cells.rows[1:] == [["0", "3 → 1,000", "mish", "4,000"], ["1", "1,000 → 2", "identity", "2,002"]]
 
 
+def test_a_network_of_blocks():
+    block = gd.blocks.Sequential(gd.blocks.LayerNorm(), gd.blocks.Dense(2))
+    net = gd.Network(block, backend="numpy")
+    cells = Cells(net._repr_html_())  # it knows no sizes yet
+    assert (cells.caption, cells.rows) == ("Network(inputs not known yet)", [[]])
+    net.predict(np.ones((4, 3)))
+    rows = Cells(net._repr_html_()).rows
+    assert rows == [
+        ["name", "shape", "kind", "parameters"],
+        ["scale0", "3", "trained", "3"],
+        ["shift0", "3", "trained", "3"],
+        ["W1", "3 × 2", "trained", "6"],
+        ["b1", "2", "trained", "2"],
+    ]
+
+
 def test_a_history():
     mlp = gd.MLP([1, 1], seed=0, backend="numpy")
     X = np.linspace(-1, 1, 20)[:, None]

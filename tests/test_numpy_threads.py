@@ -177,3 +177,76 @@ assert not other.is_alive()
 def test_an_interrupt_at_any_moment():
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     subprocess.run([sys.executable, "-c", INTERRUPTED], check=True, env=environment, timeout=60)
+
+
+def test_a_fork_waits_for_large_products_of_other_threads(count):
+    """It would end the threads of BLAS, for which the other thread then waits for ever."""
+    turns = threads._turns()
+    entered, leave, forked = threading.Event(), threading.Event(), threading.Event()
+
+    def large():
+        with NumPyBackend().for_products(10**9):
+            entered.set()
+            leave.wait()
+
+    def fork():
+        turns.before_fork()
+        forked.set()
+        turns.after_fork_in_parent()
+
+    workers = [threading.Thread(target=large), threading.Thread(target=fork)]
+    workers[0].start()
+    entered.wait()
+    workers[1].start()
+    assert not forked.wait(0.1)
+    leave.set()
+    assert forked.wait(10)
+    for worker in workers:
+        worker.join()
+    with NumPyBackend().for_products(10**9):
+        fork()  # of its own it waits for none
+    with NumPyBackend().for_products(1000):
+        fork()
+    assert count() == THREADS
+
+
+PRODUCTS = """
+import os, threading, time
+import numpy as np
+import gdkernels as gd
+
+X = np.random.default_rng(0).random((2048, 512)).astype(np.float32)
+over = threading.Event()
+
+def fit():
+    gd.MLP([512, 512, 1], seed=0, backend="numpy").fit(X, X[:, :1], epochs=1, batch_size=2048, progress=False)
+
+def go_on():
+    while not over.is_set():
+        fit()
+
+fit()
+thread = threading.Thread(target=go_on)
+thread.start()
+time.sleep(0.1)
+for _ in range(5):
+    child = os.fork()
+    if child == 0:
+        fit()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+over.set()
+thread.join()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_fork_while_another_thread_is_in_a_large_product():
+    # The variables that this test suite sets would leave BLAS without threads.
+    kept = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    run = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", PRODUCTS],
+        env=kept | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr

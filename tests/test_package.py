@@ -1,4 +1,4 @@
-"""What the wheel brings, and what an import costs."""
+"""The content of the wheel, and the cost of an import."""
 
 import subprocess
 import sys

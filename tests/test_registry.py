@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from plugins import environment, working
 
-from gdkernels.dispatch import registry
+from gdkernels.dispatch import choosing, registry
 from gdkernels.errors import BackendError, InputError
 
 NO_CARD = working(
@@ -45,7 +45,7 @@ def test_a_broken_plugin_does_not_break_the_others(plugins, case, caplog):
     assert found["plain"].problem is None
     assert registry.get("plain").name == "plain"
     with caplog.at_level(logging.INFO, "gdkernels"):
-        assert registry.choose().backend.name == "plain"
+        assert choosing.choose().backend.name == "plain"
     assert "odd cannot run here" in caplog.text, "whoever looks for it is told"
 
     with pytest.raises(BackendError, match="'odd' cannot run here: its plug-in is broken") as error:
@@ -57,7 +57,7 @@ def test_two_of_one_name_is_an_error_that_names_both(plugins):
     plugins.add("twin", distribution="left-twin", version="1.0")
     plugins.add("twin", distribution="right-twin", version="2.0")
     plugins.add("plain")
-    for ask in (lambda: registry.get("twin"), registry.find, registry.choose):
+    for ask in (lambda: registry.get("twin"), registry.find, choosing.choose):
         with pytest.raises(BackendError, match=r"two backends are named 'twin'") as error:
             ask()
         assert "left-twin 1.0" in str(error.value)
@@ -68,25 +68,25 @@ def test_two_of_one_name_is_an_error_that_names_both(plugins):
 def test_an_unknown_name_lists_the_choices(plugins, monkeypatch):
     plugins.add("plain")
     plugins.add("fancy")
-    for ask in (registry.get, registry.choose):
+    for ask in (registry.get, choosing.choose):
         with pytest.raises(InputError, match=r"unknown backend 'plian'. Did you mean 'plain'\? Choices: fancy, plain"):
             ask("plian")
     monkeypatch.setenv("GDKERNELS_BACKEND", "plian")
     with pytest.raises(InputError, match="set by GDKERNELS_BACKEND.*python -m gdkernels backends"):
-        registry.choose()
+        choosing.choose()
 
 
 def test_an_unknown_precision_lists_the_choices(plugins):
     plugins.add("plain")
     with pytest.raises(InputError, match=r"unknown precision 'float23'. Did you mean 'float32'\?"):
-        registry.choose("plain", precision="float23")
+        choosing.choose("plain", precision="float23")
 
 
 def test_only_what_is_asked_for_is_loaded(plugins):
     plugins.add("plain")
     plugins.add("heavy", "raise AssertionError('loaded')")
     assert registry.get("plain").name == "plain"
-    assert registry.choose("plain").reason == "as asked for"
+    assert choosing.choose("plain").reason == "as asked for"
     assert "gdkernels_heavy_plugin" not in sys.modules
 
 
@@ -102,19 +102,19 @@ def test_find_is_sorted_by_priority_with_the_broken_last(plugins):
 def test_the_environment_is_read_when_it_is_used(plugins, monkeypatch):
     plugins.add("plain", working("plain", priority=5))
     plugins.add("fancy", working("fancy", devices=["fan:0", "fan:1"]))
-    assert registry.choose().backend.name == "plain"
+    assert choosing.choose().backend.name == "plain"
     monkeypatch.setenv("GDKERNELS_BACKEND", "fancy")
-    choice = registry.choose()
+    choice = choosing.choose()
     assert (choice.backend.name, choice.device, choice.reason) == ("fancy", "fan:0", "set by GDKERNELS_BACKEND")
     monkeypatch.setenv("GDKERNELS_DEVICE", "fan:1")
-    choice = registry.choose()
+    choice = choosing.choose()
     assert (choice.device, choice.reason) == ("fan:1", "set by GDKERNELS_BACKEND and GDKERNELS_DEVICE")
     monkeypatch.delenv("GDKERNELS_BACKEND")
-    assert registry.choose().backend.name == "fancy", "the best that has this device"
+    assert choosing.choose().backend.name == "fancy", "the best that has this device"
     monkeypatch.delenv("GDKERNELS_DEVICE")
-    assert registry.choose().backend.name == "plain"
+    assert choosing.choose().backend.name == "plain"
     monkeypatch.setenv("GDKERNELS_BACKEND", "auto")
-    assert registry.choose().backend.name == "plain"
+    assert choosing.choose().backend.name == "plain"
 
 
 def test_an_argument_wins_over_the_environment(plugins, monkeypatch):
@@ -122,7 +122,7 @@ def test_an_argument_wins_over_the_environment(plugins, monkeypatch):
     plugins.add("fancy", working("fancy", devices=["fan:0", "fan:1"]))
     monkeypatch.setenv("GDKERNELS_BACKEND", "plain")
     monkeypatch.setenv("GDKERNELS_DEVICE", "fan:0")
-    choice = registry.choose("fancy", "fan:1")
+    choice = choosing.choose("fancy", "fan:1")
     assert (choice.backend.name, choice.device, choice.reason) == ("fancy", "fan:1", "as asked for")
 
 
@@ -130,29 +130,29 @@ def test_what_was_asked_for_fails_loudly_with_the_reason(plugins, monkeypatch):
     plugins.add("card", NO_CARD)
     plugins.add("plain")
     with pytest.raises(BackendError, match="'card' cannot run here: no driver: install one"):
-        registry.choose("card")
+        choosing.choose("card")
     with pytest.raises(BackendError, match=r"'plain' has no device 'card:0'; it has cpu"):
-        registry.choose("plain", "card:0")
+        choosing.choose("plain", "card:0")
     with pytest.raises(BackendError, match=r"'plain' cannot do precision 'tf32'; it can do float64, float32"):
-        registry.choose("plain", precision="tf32")
+        choosing.choose("plain", precision="tf32")
     with pytest.raises(BackendError, match=r"no backend can do device 'card:0' and .* no driver: install one.*has cpu"):
-        registry.choose(device="card:0")
+        choosing.choose(device="card:0")
     monkeypatch.setenv("GDKERNELS_DEVICE", "card:0")
     with pytest.raises(BackendError, match=r"no device 'card:0' \(set by GDKERNELS_DEVICE\)"):
-        registry.choose("plain")
+        choosing.choose("plain")
     monkeypatch.delenv("GDKERNELS_DEVICE")
     monkeypatch.setenv("GDKERNELS_BACKEND", "card")
     with pytest.raises(BackendError, match=r"\(set by GDKERNELS_BACKEND\) cannot run here: no driver"):
-        registry.choose()
+        choosing.choose()
 
 
 def test_a_backend_that_is_passed_is_checked_too(plugins):
     plugins.add("card", NO_CARD)
     plugins.add("plain", working("plain", devices=["cpu", "cpu:1"]))
     plain, card = registry.find()["plain"].backend, registry.find()["card"].backend
-    assert registry.choose(plain, "cpu:1").backend is plain
+    assert choosing.choose(plain, "cpu:1").backend is plain
     with pytest.raises(BackendError, match="'card' cannot run here: no driver"):
-        registry.choose(card)
+        choosing.choose(card)
 
 
 def test_auto_falls_back_says_why_and_warns_once(plugins, caplog):
@@ -160,8 +160,8 @@ def test_auto_falls_back_says_why_and_warns_once(plugins, caplog):
     plugins.add("exact", working("exact", priority=4, precisions=("float64",)))
     plugins.add("plain")
     with caplog.at_level(logging.INFO, "gdkernels"):
-        choice = registry.choose()
-        registry.choose()
+        choice = choosing.choose()
+        choosing.choose()
     assert (choice.backend.name, choice.device) == ("plain", "cpu")
     assert "no driver: install one" in choice.reason
     assert "exact cannot do precision 'float32'" in choice.reason
@@ -177,7 +177,7 @@ def test_without_its_hardware_a_fallback_is_no_warning(plugins, caplog, expected
     plugins.add("card", working("card", priority=9, unavailable="return 'no driver'", expected=expected))
     plugins.add("plain")
     with caplog.at_level(logging.INFO, "gdkernels"):
-        assert registry.choose().backend.name == "plain"
+        assert choosing.choose().backend.name == "plain"
     assert [record.levelname for record in caplog.records] == ["INFO"]
 
 
@@ -185,13 +185,13 @@ def test_a_device_that_was_asked_for_gives_no_warning_about_another(plugins, cap
     plugins.add("card", NO_CARD)
     plugins.add("plain")
     with caplog.at_level(logging.INFO, "gdkernels"):
-        assert registry.choose(device="cpu").backend.name == "plain"
+        assert choosing.choose(device="cpu").backend.name == "plain"
     assert [record.levelname for record in caplog.records] == ["INFO"]
 
 
 def test_nothing_installed_is_said(plugins):
     with pytest.raises(BackendError, match="no backend is installed: pip install"):
-        registry.choose()
+        choosing.choose()
 
 
 def test_ours_are_registered_under_their_names_and_packaged():
@@ -215,5 +215,5 @@ def python(code):
 
 
 def test_import_loads_no_plugin_and_nothing_heavy():
-    imports = "import sys, gdkernels, gdkernels.dispatch.registry"
+    imports = "import sys, gdkernels, gdkernels.dispatch.choosing"
     assert python(f"{imports}; print([name for name in {NOT_LOADED} if name in sys.modules])") == "[]"

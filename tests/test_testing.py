@@ -1,4 +1,4 @@
-"""What the conformance suite catches: backends with one defect each."""
+"""The conformance suite catches backends with one defect each."""
 
 from dataclasses import replace
 from types import SimpleNamespace

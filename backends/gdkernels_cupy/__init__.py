@@ -1,4 +1,8 @@
-"""The CUDA backend: the definition traced and compiled into CUDA graphs, or as it is on CuPy, on NVIDIA GPUs."""
+"""The CUDA backend: the definition traced and compiled into CUDA graphs, or as it is on CuPy, on NVIDIA GPUs.
+
+This module fulfils the contract of `gdkernels.backend`, and tells which GPUs can be used and why others cannot.
+README.md in this folder explains what runs in which order. Code that knows no CUDA belongs to `gdkernels.lowering`.
+"""
 
 import logging
 import os

@@ -1,4 +1,4 @@
-"""Which way runs a program: the persistent kernel where a network is narrow, CUDA graphs elsewhere; each is checked."""
+"""The choice of an engine for a program: the persistent kernel for narrow networks, CUDA graphs for others."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class ChosenExecutable(Executable):
 
     @property
     def passed_over(self) -> dict[str, str]:
-        """What was wrong with the ways that are not used, by what they are called."""
+        """The reasons against the ways that are not used, by their names."""
         return self._search.passed_over
 
     @property

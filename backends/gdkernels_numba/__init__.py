@@ -1,4 +1,8 @@
-"""The CPU backend: the definition traced, fused and compiled, a whole epoch in one call."""
+"""The CPU backend: the definition traced, fused and compiled, a whole epoch in one call.
+
+This module fulfils the contract of `gdkernels.backend`. README.md in this folder explains what runs in which order.
+Code that knows no processor belongs to `gdkernels.lowering`.
+"""
 
 import logging
 from contextlib import AbstractContextManager
@@ -14,6 +18,7 @@ from gdkernels.backend.program import Program
 from gdkernels.errors import TraceError
 from gdkernels.lowering.steps import ScheduleError
 from gdkernels.system.cached_property import cached_property
+from gdkernels.system.forks import undivided
 
 __all__ = ["NumbaBackend"]
 
@@ -40,7 +45,8 @@ class NumbaBackend(Backend):
         return f'{" and ".join(missing)} must be installed; {gain}: pip install "gdkernels[numba]"'
 
     def prepare(self) -> str | None:
-        from gdkernels_numba.compilation import why_no_interpreter
+        with undivided:
+            from gdkernels_numba.compilation import why_no_interpreter
 
         return why_no_interpreter()
 
@@ -70,7 +76,8 @@ class NumbaBackend(Backend):
 
     @cached_property
     def xp(self) -> Any:
-        import gdkernels_numpy.namespace
+        with undivided:
+            import gdkernels_numpy.namespace
 
         return gdkernels_numpy.namespace
 
@@ -94,13 +101,14 @@ class NumbaBackend(Backend):
         return np.asarray(x)
 
     def compile(self, program: Program, plan: Plan) -> Executable | None:
-        from gdkernels.checking.check import check_mode
-        from gdkernels.checking.checked_executable import CheckedExecutable
-        from gdkernels_numba.compilation import compile_program
-        from gdkernels_numba.cpu.features import bf16_route, float_lanes
-        from gdkernels_numba.executable import FusedExecutable
-        from gdkernels_numba.ir.vector import Format
-        from gdkernels_numba.plan import check
+        with undivided:
+            from gdkernels.checking.check import check_mode
+            from gdkernels.checking.checked_executable import CheckedExecutable
+            from gdkernels_numba.compilation import compile_program
+            from gdkernels_numba.cpu.features import bf16_route, float_lanes
+            from gdkernels_numba.executable import FusedExecutable
+            from gdkernels_numba.ir.vector import Format
+            from gdkernels_numba.plan import check
 
         dtype = storage_dtype(plan.precision)
         here = Format(dtype, float_lanes(), bf16_route() if plan.precision == "bfloat16" else "")

@@ -1,5 +1,7 @@
 """A program that runs as fused code on the CPU."""
 
+from __future__ import annotations
+
 import logging
 import math
 from collections.abc import Mapping
@@ -10,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.backend import Executable, Plan, State
-from gdkernels.backend.arguments import arrays_by_name, check_prediction, check_run, keys_of_run
+from gdkernels.backend.arguments import arrays_by_name, check_epochs, check_prediction, keys_of_run
 from gdkernels.backend.entries import Entries
 from gdkernels.backend.program import Program
 from gdkernels.definition.network import Arrays
@@ -21,7 +23,7 @@ from gdkernels.lowering.task import ScheduledTask
 from gdkernels.system.cached_property import cached_property
 from gdkernels_numba.bytecode.arena import pitch_of
 from gdkernels_numba.bytecode.bound_step import BoundStep
-from gdkernels_numba.compilation import Compiled, compile_program
+from gdkernels_numba.compilation import Compiled, compile_program, without_numbers
 from gdkernels_numba.cpu.features import caches, cores
 from gdkernels_numba.plan import StepChoices, StepFootprint, choose
 
@@ -39,16 +41,27 @@ class FusedExecutable(Executable):
     """An executable that does whole runs in one call of compiled code.
 
     It binds a step when it first sees its sizes, and keeps the bound steps of the sizes used last.
+
+    Parameters
+    ----------
+    bound
+        The bound steps of another executable of this program but for its numbers, to share.
     """
 
     origin = "compiled"
 
-    def __init__(self, program: Program, compiled: Compiled, plan: Plan) -> None:
+    def __init__(
+        self,
+        program: Program,
+        compiled: Compiled,
+        plan: Plan,
+        bound: dict[tuple[bool, bool, int], BoundStep] | None = None,
+    ) -> None:
         self.plan = plan
         self._program, self._compiled = program, compiled
         self._dtype = np.dtype(compiled.kernels.format.dtype)
         self._wished = dict(plan.choices)
-        self._bound: dict[tuple[bool, bool, int], BoundStep] = {}
+        self._bound = {} if bound is None else bound
 
     # ---- the contract
 
@@ -84,31 +97,46 @@ class FusedExecutable(Executable):
         learning_rates: npt.NDArray[np.float64],
         sample_weight: Any = None,
     ) -> tuple[float, float | None]:
-        order = np.ascontiguousarray(order, np.int64)
+        once = np.asarray(order)[None], batch_size, np.asarray(learning_rates)[None]
+        return self.run_epochs(state, x, y, *once, sample_weight)[0]
+
+    def run_epochs(
+        self,
+        state: State,
+        x: Any,
+        y: Any,
+        orders: npt.NDArray[np.int64],
+        batch_size: int,
+        learning_rates: npt.NDArray[np.float64],
+        sample_weight: Any = None,
+    ) -> list[tuple[float, float | None]]:
+        orders = np.ascontiguousarray(orders, np.int64)
         code, y = self._code(x), self._contiguous(y)
         x = x if isinstance(x, Entries) else self._contiguous(x)
         weights = None if sample_weight is None else self._contiguous(sample_weight)
-        check_run(self._program, state.parameters, x, y, order, batch_size, learning_rates, weights)
+        check_epochs(self._program, state.parameters, x, y, orders, batch_size, learning_rates, weights)
         task = code.step
         assert task is not None, "what has an optimizer has a step"
-        steps, l2 = len(learning_rates), self._program.l2
+        (epochs, steps), records = learning_rates.shape, orders.shape[1]
         # By the full batch, also where these rows are only the last and smaller one: the plan of a fit stays one plan.
         bound = self._bind(code, task, batch_size, x)
 
         trained = {name: self._writable(state.parameters[name]) for name in self._program.trained}
         state.parameters = {**state.parameters, **trained}
         state.slots = {name: tuple(map(self._writable, slots)) for name, slots in state.slots.items()}
-        records = x.arrays("x") if isinstance(x, Entries) else {"x": x}
-        arrays = {**records, "y": y, **arrays_by_name(state.parameters, state.slots)}
+        rows = x.arrays("x") if isinstance(x, Entries) else {"x": x}
+        arrays = {**rows, "y": y, **arrays_by_name(state.parameters, state.slots)}
         if weights is not None:
-            arrays["sample_weight"] = weights[order]
-        keys = keys_of_run(self._program, state, len(order), batch_size)
+            arrays["sample_weight"] = weights[orders.ravel()]
+        keys = keys_of_run(self._program, state, records, batch_size, epochs)
         if keys is not None:
             arrays["row_keys"] = as_loaded(keys, self._dtype)
-        scalars = known_of_steps(learning_rates, done=state.step, records=len(order), batch=batch_size, l2=l2)
-        total, norms = bound.run(arrays, order, len(order), steps, scalars)
-        state.step += steps
-        return total, norms / steps if self._program.gradient_norm else None
+        rates, l2 = np.ravel(learning_rates), self._program.l2
+        scalars = known_of_steps(rates, done=state.step, records=records, batch=batch_size, l2=l2)
+        results = bound.run(arrays, orders, records, (epochs, steps), scalars)
+        state.step += epochs * steps
+        with_norm = self._program.gradient_norm
+        return [(float(e), float(n) / steps if with_norm else None) for e, n in results]
 
     def predict(self, parameters: Arrays, x: Any) -> Any:
         code, x = self._code(x), x if isinstance(x, Entries) else self._contiguous(x)
@@ -123,8 +151,13 @@ class FusedExecutable(Executable):
                 stop = min(start + rows, x.shape[0])
                 part = x.rows(start, stop).arrays("x") if isinstance(x, Entries) else {"x": x[start:stop]}
                 arrays = {**part, **plain, "prediction": output[start:stop]}
-                bound.run(arrays, None, stop - start, 1, {"B": np.array([float(stop - start)])})
+                bound.run(arrays, None, stop - start, (1, 1), {"B": np.array([float(stop - start)])})
         return output
+
+    def with_program(self, program: Program) -> FusedExecutable | None:
+        if without_numbers(program) != without_numbers(self._program):
+            return None
+        return FusedExecutable(program, self._compiled, replace(self.plan, choices=self._wished), self._bound)
 
     def workspace(self, batch_size: int) -> int:
         task = self._compiled.step
@@ -146,8 +179,8 @@ class FusedExecutable(Executable):
                 del self._bound[old]  # before the new one takes its memory
             bound = BoundStep(task, code.kernels, sizes, self._choose(task, sizes, batch, entries))
             self._bound[key] = bound
-            if training:
-                self.plan = replace(self.plan, choices={**self._wished, **bound.choices.as_dict()})
+        if training:
+            self.plan = replace(self.plan, choices={**self._wished, **bound.choices.as_dict()})
         return bound
 
     def _choose(self, task: ScheduledTask, sizes: Mapping[str, int], batch: int, entries: float = 0.0) -> StepChoices:

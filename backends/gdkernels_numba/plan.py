@@ -190,7 +190,7 @@ def choose(
 
 
 def _private_gradients_pay(footprint: StepFootprint, format: Format, caches: Caches, threads: int) -> bool:
-    """Whether threads fetch less from each other if each sums the gradients of its own rows."""
+    """Return whether threads fetch less from each other if each sums the gradients of its own rows."""
     gradients = footprint.weight_bytes if format.bf16 else footprint.weight_bytes / 2
     most = (
         _PRIVATE_BF16 if format.bf16 else _PRIVATE_FEW_ROWS if _has_few_rows(footprint, caches, threads) else _PRIVATE
@@ -199,7 +199,7 @@ def _private_gradients_pay(footprint: StepFootprint, format: Format, caches: Cac
 
 
 def _has_few_rows(footprint: StepFootprint, caches: Caches, threads: int) -> bool:
-    """Whether a step takes as long as reading the weights."""
+    """Return whether a step takes as long as reading the weights."""
     limit = _ROWS_OF_A_THREAD * threads if threads > 1 else _ROWS_ALONE
     if footprint.weight_bytes > caches.last:
         limit = max(limit, _ROWS_BEYOND_CACHES)
@@ -207,7 +207,7 @@ def _has_few_rows(footprint: StepFootprint, caches: Caches, threads: int) -> boo
 
 
 def _is_uneven(footprint: StepFootprint, threads: int) -> bool:
-    """Whether threads that share squares of rows would wait too long for the one with the most."""
+    """Return whether threads that share squares of rows would wait too long for the one with the most."""
     most = min(footprint.batch, padded(-(-footprint.batch // threads), GRANULE))
     waits = most * threads / footprint.batch - 1.0
     return waits > _UNEVEN and waits * footprint.flops > _UNEVEN_FLOPS

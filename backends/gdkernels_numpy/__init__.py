@@ -1,4 +1,7 @@
-"""The reference backend: the definition on NumPy, on any CPU."""
+"""The reference backend: the definition on NumPy, on any CPU.
+
+It compiles nothing: its namespace and its threads are all that belongs here. README.md in this folder explains them.
+"""
 
 from contextlib import AbstractContextManager
 from typing import Any
@@ -8,6 +11,7 @@ import numpy.typing as npt
 
 from gdkernels.backend import Backend, host_array
 from gdkernels.system.cached_property import cached_property
+from gdkernels.system.forks import undivided
 from gdkernels_numpy.threads import blas_threads, threads_for
 
 __all__ = ["NumPyBackend"]
@@ -26,7 +30,8 @@ class NumPyBackend(Backend):
 
     @cached_property
     def xp(self) -> Any:
-        import gdkernels_numpy.namespace
+        with undivided:
+            import gdkernels_numpy.namespace
 
         return gdkernels_numpy.namespace
 

@@ -49,6 +49,24 @@ class Turns:
         self._before: list[int] = []
         self._begin()
 
+    def before_fork(self) -> None:
+        """Wait until no other thread is in a large product: a fork ends the threads of BLAS, which it would wait for.
+
+        `after_fork_in_parent` or `after_fork` follows.
+        """
+        self._lock.acquire()
+        if not self._own.inside:
+            self._waiting[True] += 1  # as one of a small product: no other large one begins
+            try:
+                self._turn.wait_for(lambda: self._small or not self._inside)
+            finally:
+                self._waiting[True] -= 1
+                self._turn.notify_all()
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+        self._lock.release()
+
     def after_fork(self) -> None:
         """Begin anew after a fork, because the threads that were inside are not in this process."""
         if self._inside and self._small:
@@ -128,5 +146,7 @@ def _turns() -> Turns:
     found = ThreadpoolController().select(user_api="blas").lib_controllers
     turns = Turns([(library.get_num_threads, library.set_num_threads) for library in found])
     if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=turns.after_fork)
+        os.register_at_fork(
+            before=turns.before_fork, after_in_parent=turns.after_fork_in_parent, after_in_child=turns.after_fork
+        )
     return turns

@@ -36,7 +36,7 @@ def epilogues_believed() -> dict[str, Any]:
 
 
 def persistent_kernel() -> dict[str, str]:
-    """Return, by precision, whether the kernel for narrow networks does a few steps right, or what is wrong."""
+    """Return, by precision, whether the kernel for narrow networks does a few steps right, or the problem."""
     from gdkernels_cupy import CuPyBackend
     from gdkernels_cupy.choice import ChosenExecutable
 

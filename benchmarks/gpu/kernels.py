@@ -1,4 +1,4 @@
-"""What compilers make of the kernels, without a GPU: registers, frames and shared memory, for six architectures.
+"""The kernels as compilers make them, without a GPU: registers, frames and shared memory, for six architectures.
 
 ``python -m benchmarks.gpu.kernels LIBNVRTC … --out FILE`` takes libraries of NVRTC by their paths, compiles what a few
 networks need with each, and writes a table.
@@ -50,7 +50,7 @@ _GRAPHS: dict[str, Program] = {
 
 @dataclass(frozen=True)
 class Row:
-    """What ptxas says of a module: the largest over its kernels, or of the training kernel."""
+    """The figures that ptxas gives for a module: the largest over its kernels, or those of the training kernel."""
 
     registers: int
     frame: int
@@ -127,7 +127,7 @@ def _texts(capability: int) -> Iterator[tuple[str, str, int, str | None] | tuple
     for name, (program, precision) in _NARROW.items():
         title = f"persistent: {name}, {precision}"
         try:
-            source = next(sources_of(program, program.widths, precision, ARCHITECTURES[capability]))
+            source = next(sources_of(program, precision, ARCHITECTURES[capability]))
         except ScheduleError as error:
             yield title, str(error)
             continue

@@ -1,4 +1,4 @@
-"""Who trains a case on a GPU: gdkernels by several of its executables, PyTorch eager and compiled, and JAX."""
+"""The participants on a GPU: gdkernels by several of its executables, PyTorch eager and compiled, and JAX."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from gdkernels.definition.network import Arrays, Slots
 from gdkernels.errors import InputError
 from gdkernels.randomness import row_keys
 
-__all__ = ["arrays_by_name", "check_prediction", "check_run", "keys_of_run"]
+__all__ = ["arrays_by_name", "check_epochs", "check_prediction", "check_run", "keys_of_run"]
 
 
 def arrays_by_name(parameters: Arrays, slots: Slots | None = None) -> dict[str, Any]:
@@ -26,18 +26,24 @@ def arrays_by_name(parameters: Arrays, slots: Slots | None = None) -> dict[str, 
     return named
 
 
-def keys_of_run(program: Program, state: State, records: int, batch_size: int) -> npt.NDArray[np.int32] | None:
+def keys_of_run(
+    program: Program, state: State, records: int, batch_size: int, epochs: int = 1
+) -> npt.NDArray[np.int32] | None:
     """Return the keys of the random numbers of a run, for each record in the order of the run; None if none are drawn.
 
     Parameters
     ----------
     state
         Before the run.
+    records
+        The number of records of each epoch.
     """
     if not program.draws:
         return None
     batch = records if program.part_of_batch else batch_size
-    return row_keys(state.seed, state.step, records, batch, state.first)
+    steps = -(-records // batch)
+    of_epochs = [row_keys(state.seed, state.step + k * steps, records, batch, state.first) for k in range(epochs)]
+    return np.concatenate(of_epochs)
 
 
 def check_run(
@@ -72,8 +78,7 @@ def check_run(
     order = np.asarray(order)
     if order.size == 0:
         raise InputError("there are no records to train on")
-    if order.min() < 0 or order.max() >= records:
-        raise InputError(f"the order names row {order.min()} to {order.max()} of {records} rows")
+    _check_rows(order, records)
     if batch_size < 1:
         raise InputError(f"a batch has at least one record, got batch_size {batch_size}")
     steps = -(-len(order) // batch_size)
@@ -82,6 +87,30 @@ def check_run(
             f"{len(order)} records in batches of {batch_size} take {steps} steps, got {len(learning_rates)} "
             "learning rates"
         )
+
+
+def check_epochs(
+    program: Program,
+    parameters: Arrays,
+    x: Any,
+    y: Any,
+    orders: npt.NDArray[np.int64],
+    batch_size: int,
+    learning_rates: npt.NDArray[np.float64],
+    sample_weight: Any = None,
+) -> None:
+    """Refuse arguments of `Executable.run_epochs` that do not fit the program, the network or each other.
+
+    Raises
+    ------
+    InputError
+        As for `check_run`; and if there are no epochs, or not as many orders as rates.
+    """
+    if np.ndim(orders) != 2 or np.ndim(learning_rates) != 2 or not 0 < len(orders) == len(learning_rates):
+        shapes = f"{list(np.shape(orders))} and {list(np.shape(learning_rates))}"
+        raise InputError(f"orders and learning rates must be [epochs, …], for as many epochs, got {shapes}")
+    check_run(program, parameters, x, y, orders[0], batch_size, learning_rates[0], sample_weight)
+    _check_rows(orders, x.shape[0])
 
 
 def check_prediction(program: Program, parameters: Arrays, x: Any) -> None:
@@ -98,6 +127,11 @@ def check_prediction(program: Program, parameters: Arrays, x: Any) -> None:
         raise InputError(f"x {tuple(x.shape)} must be [records, {inputs}]")
     if x.shape[1] != inputs:
         raise InputError(f"x has {x.shape[1]} columns, the network {inputs} inputs")
+
+
+def _check_rows(order: npt.NDArray[np.int64], records: int) -> None:
+    if order.min() < 0 or order.max() >= records:
+        raise InputError(f"the order names row {order.min()} to {order.max()} of {records} rows")
 
 
 def _check_parameters(program: Program, parameters: Arrays) -> None:

@@ -152,6 +152,36 @@ class Executable(ABC):
             gradient, or None if the program does not ask for it.
         """
 
+    def run_epochs(
+        self,
+        state: State,
+        x: Any,
+        y: Any,
+        orders: npt.NDArray[np.int64],
+        batch_size: int,
+        learning_rates: npt.NDArray[np.float64],
+        sample_weight: Any = None,
+    ) -> list[tuple[float, float | None]]:
+        """Do what `run` does for one epoch after the other, and return what it returns for each.
+
+        Parameters
+        ----------
+        orders, learning_rates
+            Those of each epoch: [epochs, records] and [epochs, steps].
+        """
+        weights = () if sample_weight is None else (sample_weight,)
+        return [
+            self.run(state, x, y, order, batch_size, rates, *weights)
+            for order, rates in zip(orders, learning_rates, strict=True)
+        ]
+
+    def with_program(self, program: Program) -> Executable | None:
+        """Return an executable for a program that differs from this one's in numbers alone, such as the rate and λ.
+
+        It shares the memory of this one, so that one of them runs at a time. None means that there is none.
+        """
+        return None
+
     @abstractmethod
     def predict(self, parameters: Arrays, x: Any) -> Any:
         """Return the network's output [records, outputs]."""

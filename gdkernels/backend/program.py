@@ -99,7 +99,7 @@ class Program:
 
     @cached_property
     def parameters(self) -> Mapping[str, Parameter]:
-        """What the block says of each of its parameters and constants, by name."""
+        """The declarations of the block's parameters and constants, by name."""
         return parameters_of(self.block, self.inputs)
 
     @cached_property
@@ -119,7 +119,7 @@ class Program:
 
     @cached_property
     def widths(self) -> tuple[int, ...]:
-        """How many numbers a record has in each matrix on the way, from the inputs to the outputs."""
+        """The numbers of a record in each matrix on the way, from the inputs to the outputs."""
         return (self.inputs, *self.block.widths(self.inputs))
 
     @cached_property
@@ -167,7 +167,7 @@ class Program:
         """Whether blocks compute something else in training than in prediction: with random numbers."""
         return self.optimizer is not None and layers_in(self.block) is None and _draws(self.block, self.inputs)
 
-    @property
+    @cached_property
     def slots(self) -> int:
         """The number of arrays that the optimizer carries for each parameter."""
         return 0 if self.optimizer is None else self.optimizer.slots

@@ -185,7 +185,7 @@ class _Rounding:
 
 
 def self_test(backend: Backend, device: str) -> float:
-    """Train a small network for an epoch on `device` and return the largest relative error of what it moved.
+    """Train a small network for an epoch on `device` and return the largest relative error of the parameters' changes.
 
     Three layers, a last batch that is smaller, Adam; in float32 where the backend can do it.
 

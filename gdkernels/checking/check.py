@@ -51,7 +51,7 @@ def check_mode() -> str:
     Raises
     ------
     InputError
-        Where it says something else.
+        If it says something else.
     """
     mode = os.environ.get(_VARIABLE) or _MODES[0]
     if mode not in _MODES:
@@ -78,7 +78,7 @@ class SelfCheck:
     Parameters
     ----------
     short
-        What is raised where copies do not fit.
+        The error that is raised if copies do not fit.
     variables
         Environment variables that the libraries below read, and that change results.
     """
@@ -256,7 +256,7 @@ class SelfCheck:
     # ---- predictions
 
     def wrong_prediction(self, parameters: Arrays, x: Any, output: Any) -> str | None:
-        """Return what is wrong with some rows of a prediction, or None."""
+        """Return the problem of some rows of a prediction, or None."""
         rows = np.unique(np.linspace(0, x.shape[0] - 1, rows_to_check(self._program.widths)).astype(np.int64))
         xp, precision = self._namespace(parameters), self._plan.precision
         with self._backend.on_device(self._plan.device), np.errstate(all="ignore"):

@@ -18,19 +18,19 @@ __all__ = ["CheckedExecutable"]
 
 
 class CheckedExecutable(Executable):
-    """Runs what is compiled where it does what the definition does, and the definition where it does not.
+    """Runs compiled code if it does what the definition does, and the definition if it does not.
 
     Parameters
     ----------
     compiled
-        What is compiled for this program and plan.
+        The executable that is compiled for this program and plan.
     name
-        What it is called in warnings.
+        Its name in warnings.
 
     Attributes
     ----------
     ways
-        Which of the two runs, and why.
+        The one of the two that runs, and the reason.
     """
 
     checks_itself = True

@@ -60,7 +60,7 @@ class SampledRows:
     order
         The numbers of the caller's rows, for both steps.
     counts
-        How often each row is in each step: [steps, rows].
+        The number of times that each row is in each step: [steps, rows].
     """
 
     x: Any
@@ -112,7 +112,7 @@ def steps_of(
     state, sample
         With arrays of `xp`.
     precision
-        What is computed in: where a precision rounds the operands of products, so does this.
+        The precision of the computation: if it rounds the operands of products, so does this.
     """
     real = _converting(precision, xp)
     parameters = {name: real(a) for name, a in state.parameters.items()}
@@ -200,7 +200,7 @@ def problem_of(
 
 
 def _distances(found: Computed, wanted: Computed, precision: str, xp: Any) -> dict[str, float]:
-    """Return how far everything is from what is wanted, as a share of that."""
+    """Return the distance of each array from the wanted one, as a share of that."""
     numbers = {name: _off_number(found.numbers[name], value, precision) for name, value in wanted.numbers.items()}
     moved = {
         name: _norm(found.moved[name] - array, xp) / _size(array, precision, xp) for name, array in wanted.moved.items()
@@ -211,7 +211,7 @@ def _distances(found: Computed, wanted: Computed, precision: str, xp: Any) -> di
 def _too_far(
     off: Mapping[str, float], usual: Mapping[str, float], rounding: Mapping[str, float], precision: str
 ) -> list[tuple[str, float, float]]:
-    """Return the name of what is too far from what is wanted, its distance, and what is allowed."""
+    """Return the name of an array that is too far from the wanted one, its distance, and the limit."""
     allowed = {name: bound(usual[name], precision, 100) + rounding.get(name, 0.0) for name in off}
     return [(name, off[name], allowed[name]) for name in off if not off[name] <= allowed[name]]
 

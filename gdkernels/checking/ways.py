@@ -29,9 +29,10 @@ class Way:
     name
         In words.
     executable
-        What runs it.
+        The executable that runs it.
     checked
-        What is compared with the definition in its place: of one kernel, with its work shared out differently.
+        The executables that are compared with the definition in its place: of one kernel, with its work divided
+        differently.
     batch
         The records of a checked step at least.
     identity
@@ -60,7 +61,7 @@ class Ways:
     Attributes
     ----------
     passed_over
-        What was wrong with the ways that are not used, by what they are called.
+        The reasons against the ways that are not used, by their names.
     """
 
     def __init__(
@@ -90,7 +91,7 @@ class Ways:
         Raises
         ------
         BackendError
-            Where none does, and the definition does not know the precision.
+            If none does, and the definition does not know the precision.
         """
         problems: list[str] = []
         for way in ways:
@@ -131,7 +132,7 @@ class Ways:
         Raises
         ------
         BackendError
-            Where products of arrays do not know the precision.
+            If products of arrays do not know the precision.
         """
         precision = self._plan.precision
         if precision != storage_dtype(precision):

@@ -1,4 +1,4 @@
-"""``gdkernels backends``: what is installed, what can run, what each of the others lacks, and which would be chosen."""
+"""``gdkernels backends``: the installed backends, whether each can run, what it lacks, and the automatic choice."""
 
 import json
 from argparse import Namespace
@@ -6,6 +6,7 @@ from typing import Any
 
 from gdkernels.cli.arguments import network_sizes, whole
 from gdkernels.cli.options import add_explain, add_where
+from gdkernels.cli.streams import say
 from gdkernels.dispatch.explanation import Explanation
 from gdkernels.errors import BackendError, InputError
 from gdkernels.models.mlp import MLP
@@ -49,9 +50,9 @@ def run(args: Namespace) -> None:
 
     records = inventory.report()
     if args.json:
-        print(json.dumps({"backends": inventory.as_dicts(records)}, indent=2, allow_nan=False))
+        say(json.dumps({"backends": inventory.as_dicts(records)}, indent=2, allow_nan=False))
     else:
-        print("\n".join(inventory.lines(records)))
+        say("\n".join(inventory.lines(records)))
     wrong = [f"{r.name} on {d.name}" for r in records for d in r.devices if d.problem is not None]
     if wrong:
         raise DeviceError(f"{', '.join(wrong)}: not what the definition computes; choose another with --backend")
@@ -62,7 +63,7 @@ def _explain(args: Namespace) -> None:
         raise InputError("--explain needs a network: --sizes 784-512-10, and --batch, --records and --epochs")
     trainer = Trainer(MLP(args.sizes), batch_size=args.batch)
     explanation = Explanation(args.backend, args.device, args.precision, trainer.workload(args.records, args.epochs))
-    print(json.dumps(explanation.as_dict(), indent=2, allow_nan=False) if args.json else explanation.as_text())
+    say(json.dumps(explanation.as_dict(), indent=2, allow_nan=False) if args.json else explanation.as_text())
 
 
 class DeviceError(BackendError):

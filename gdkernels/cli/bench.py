@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from gdkernels.backend import PRECISIONS
 from gdkernels.cli.arguments import at_least, names_of, positive, sizes, whole
 from gdkernels.cli.outputs import say_beside, write_or_beside
+from gdkernels.cli.streams import say
 from gdkernels.errors import FileError, GdkernelsError, InputError
 from gdkernels.system.printable import one_line
 
@@ -141,7 +142,7 @@ def run(args: Namespace) -> None:
                 written[path] = write_or_beside(partial(writer, results, overwrite=args.force), path)
             except FileError as error:
                 failed.append(error)
-    print(as_json(results) if args.json else as_text(results))
+    say(as_json(results) if args.json else as_text(results))
     if failed:
         raise FileError("; ".join(map(str, failed)))
     say_beside(written)
@@ -192,14 +193,15 @@ def _cases(args: Namespace, folder: Path) -> list[PreparedCase]:
     if args.target and not args.data:
         raise InputError("--target names a column of a table; give --data TABLE too")
     batch = args.batch or 256
+    networks = list(dict.fromkeys(args.sizes or ()))  # one that is given twice is one row
     if args.data:
-        hidden = args.sizes or [(256,)]
+        hidden = networks or [(256,)]
         return [planning.prepared(args.data, args.target, widths, batch, folder) for widths in hidden]
-    if args.sizes:
-        for widths in args.sizes:
+    if networks:
+        for widths in networks:
             if len(widths) < 2:
                 raise InputError(f"--sizes {widths[0]} lacks the outputs; give inputs and outputs at least, as in 8-1")
-        return [planning.case_of(widths, batch) for widths in args.sizes]
+        return [planning.case_of(widths, batch) for widths in networks]
     if args.batch is not None:
         raise InputError("--batch is for networks of your own; give --sizes or --data too")
     return [planning.case_of(*case) for case in planning.SWEEP]
@@ -216,7 +218,7 @@ def _goal(args: Namespace, case: PreparedCase, folder: Path) -> TrainingGoal | N
 
 
 def _counts(text: str) -> tuple[int, ...]:
-    return tuple(whole(1)(part) for part in text.split(","))
+    return tuple(dict.fromkeys(whole(1)(part) for part in text.split(",")))
 
 
 @contextmanager

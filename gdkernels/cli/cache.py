@@ -7,6 +7,7 @@ from argparse import Namespace
 from typing import Any
 
 from gdkernels.cli.options import add_output
+from gdkernels.cli.streams import say
 from gdkernels.errors import FileError
 
 __all__ = ["add_to"]
@@ -33,7 +34,7 @@ def add_to(commands: Any) -> None:
 
 
 def run(args: Namespace) -> None:
-    """Clear the folder if that was asked for, and print what is in it."""
+    """Clear the folder if you asked for that, and print its content."""
     from gdkernels.system.cache_contents import clear_cache, read_cache
     from gdkernels.system.cache_folder import cache_folder
 
@@ -44,10 +45,10 @@ def run(args: Namespace) -> None:
     removed = sum(e.bytes for e in before) - sum(e.bytes for e in entries)
     if args.json:
         told = {"folder": str(folder), "entries": [vars(e) for e in entries]}
-        print(json.dumps(told | ({"removed_bytes": removed} if args.clear else {}), indent=2))
+        say(json.dumps(told | ({"removed_bytes": removed} if args.clear else {}), indent=2))
         return
-    print(f"{folder}{'' if entries else ': nothing'}")
+    say(f"{folder}{'' if entries else ': nothing'}")
     for entry in entries:
-        print(f"  {entry.what}: {entry.count:,}, {entry.bytes / 1e6:,.1f} MB")
+        say(f"  {entry.what}: {entry.count:,}, {entry.bytes / 1e6:,.1f} MB")
     if args.clear:
-        print(f"removed {removed / 1e6:,.1f} MB")
+        say(f"removed {removed / 1e6:,.1f} MB")

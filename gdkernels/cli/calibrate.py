@@ -9,6 +9,7 @@ from typing import Any
 
 from gdkernels.backend import PRECISIONS
 from gdkernels.cli.arguments import name_of, positive
+from gdkernels.cli.streams import say
 from gdkernels.dispatch.calibration import Calibration, destination, keep
 
 __all__ = ["add_to"]
@@ -48,7 +49,7 @@ def run(args: Namespace) -> None:
         print(f"measuring for about {args.seconds:g} s; leave the machine alone", file=sys.stderr)
     calibration = calibrate(args.precision, seconds=args.seconds, anyway=args.force)
     file = keep(calibration)
-    print(calibration.as_json().rstrip() if args.json else _text(calibration, str(file)))
+    say(calibration.as_json().rstrip() if args.json else _text(calibration, str(file)))
 
 
 def _text(calibration: Calibration, file: str) -> str:

@@ -1,4 +1,4 @@
-"""``gdkernels doctor``: what is wrong with this installation, and how to mend it."""
+"""``gdkernels doctor``: the problems of this installation, and how to fix them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from gdkernels.cli.options import add_output
+from gdkernels.cli.streams import say
 from gdkernels.errors import GdkernelsError
 
 __all__ = ["add_to"]
@@ -31,9 +32,9 @@ def run(args: Namespace) -> None:
 
     findings = doctor.examine()
     if args.json:
-        print(json.dumps({"findings": [asdict(f) for f in findings]}, indent=2))
+        say(json.dumps({"findings": [asdict(f) for f in findings]}, indent=2))
     else:
-        print("\n".join(doctor.lines(findings)))
+        say("\n".join(doctor.lines(findings)))
     problems = [f.subject for f in findings if f.level == "problem"]
     if problems:
         raise ProblemsError(f"{len(problems)} to mend: {', '.join(dict.fromkeys(problems))}")

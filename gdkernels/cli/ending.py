@@ -22,7 +22,7 @@ class Ended(KeyboardInterrupt):
 
 @contextmanager
 def ending() -> Iterator[None]:
-    """Within this context, have these signals raise `Ended`, unless somebody handles or ignores them already.
+    """Within this context, have these signals raise `Ended`, unless they are handled or ignored already.
 
     By default they would end the process on the spot; the first process of a container would not hear them at all.
     """

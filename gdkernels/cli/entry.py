@@ -47,14 +47,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     failure = 1
     try:
         with ending(), printing(), _messages(), keywords_as(option):
-            parsed = _parser().parse_args(arguments)
+            try:
+                parsed = _parser().parse_args(arguments)
+            except SystemExit:  # --help and --version
+                flush()
+                raise
             failure = getattr(parsed, "failure_code", 1)
             parsed.arguments, parsed.stdout_is_closed = arguments, stdout_is_closed
             check_outputs(parsed)
             with claimed(parsed):
                 parsed.run(parsed)
             flush()
-    except SystemExit as exit_:  # --help and --version
+    except SystemExit as exit_:
         return int(exit_.code or 0)
     except Interrupted as error:
         return _failed(f"{error}; --resume continues from it", 128 + error.signal)

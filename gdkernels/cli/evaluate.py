@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
 from gdkernels.cli import pictures
 from gdkernels.cli.options import add_data, add_output, add_plot, add_where
 from gdkernels.cli.outputs import say_beside, write_or_beside
+from gdkernels.cli.streams import say
 from gdkernels.errors import InputError
 from gdkernels.tabular import Evaluation, TabularPredictor
 
@@ -55,33 +56,31 @@ def run(args: Namespace) -> None:
             plot = write_or_beside(picture, args.plot)
     finally:
         # Even if the picture cannot be written: the figures are not lost then.
-        if args.json:
-            print(json.dumps({"model": args.model, **evaluation, "plot": plot}, indent=2))
-        else:
-            _print(predictor, evaluation, plot)
+        told = {"model": args.model, **evaluation, "plot": plot}
+        say(json.dumps(told, indent=2) if args.json else "\n".join(_lines(predictor, evaluation, plot)))
     say_beside({args.plot: plot})
 
 
-def _print(predictor: TabularPredictor, evaluation: Evaluation, plot: str | None) -> None:
-    print(f"{', '.join(predictor.preparation_.targets)!r} on {evaluation.records:,} records")
-    print(", ".join(f"{name} {value:.4g}" for name, value in evaluation.metrics.items()))
+def _lines(predictor: TabularPredictor, evaluation: Evaluation, plot: str | None) -> Iterator[str]:
+    yield f"{', '.join(predictor.preparation_.targets)!r} on {evaluation.records:,} records"
+    yield ", ".join(f"{name} {value:.4g}" for name, value in evaluation.metrics.items())
     if evaluation.by_class is not None:
         for told in evaluation["classes"]:
             shares = [
                 f"{name} {'none' if told[name] is None else format(told[name], '.3f')}"
                 for name in ("precision", "recall")
             ]
-            print(f"  {told['label']}: {', '.join(shares)}, {told['records']:,} records")
-        _print_confusion(evaluation.by_class)
+            yield f"  {told['label']}: {', '.join(shares)}, {told['records']:,} records"
+        yield from _confusion(evaluation.by_class)
     if plot is not None:
-        print(plot)
+        yield plot
 
 
-def _print_confusion(by_class: Mapping[str, Any]) -> None:
+def _confusion(by_class: Mapping[str, Any]) -> Iterator[str]:
     if by_class["confusion"] is not None:
-        print("confusion matrix, a row for each true class, a column for each predicted:")
-        print("\n".join("  " + " ".join(f"{n:>7,}" for n in row) for row in by_class["confusion"]))
+        yield "confusion matrix, a row for each true class, a column for each predicted:"
+        yield from ("  " + " ".join(f"{n:>7,}" for n in row) for row in by_class["confusion"])
     else:
-        print(f"confused most often, of {len(by_class['classes']):,} classes:")
+        yield f"confused most often, of {len(by_class['classes']):,} classes:"
         for told in by_class["confused"]:
-            print(f"  {told['true']} taken for {told['predicted']}: {told['records']:,} records")
+            yield f"  {told['true']} taken for {told['predicted']}: {told['records']:,} records"

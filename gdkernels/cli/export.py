@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gdkernels.cli.options import add_output
+from gdkernels.cli.streams import say
 from gdkernels.errors import InputError
 from gdkernels.interchange.onnx import INPUTS
 from gdkernels.tabular import TabularPredictor
@@ -39,8 +40,8 @@ def run(args: Namespace) -> None:
     kinds = {kind.name: INPUTS[kind.kind] for kind in predictor.preparation_.columns if kind.features}
     outputs = ["prediction"] if predictor.preparation_.classes is None else ["label", "probabilities"]
     if args.json:
-        print(json.dumps({"model": args.model, "out": args.out, "inputs": kinds, "outputs": outputs}, indent=2))
+        say(json.dumps({"model": args.model, "out": args.out, "inputs": kinds, "outputs": outputs}, indent=2))
         return
-    print(f"{args.out}: {', '.join(outputs)} of {len(kinds)} columns, each an input [records, 1]")
+    say(f"{args.out}: {', '.join(outputs)} of {len(kinds)} columns, each an input [records, 1]")
     for what in dict.fromkeys(kinds.values()):
-        print(f"  {what}: {', '.join(name for name, is_ in kinds.items() if is_ == what)}")
+        say(f"  {what}: {', '.join(name for name, is_ in kinds.items() if is_ == what)}")

@@ -1,4 +1,4 @@
-"""``gdkernels inspect``: what is in a model file."""
+"""``gdkernels inspect``: the content of a model file."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from gdkernels.cli.options import add_output
 from gdkernels.definition.naming import describe
 from gdkernels.tables.report import columns_line
 from gdkernels.tabular import TabularPredictor
+from gdkernels.tabular.results import shape_in_words
 
 __all__ = ["add_to"]
 
@@ -35,6 +36,7 @@ def run(args: Namespace) -> None:
         "task": preparation.task,
         "targets": list(preparation.targets),
         "classes": None if preparation.classes is None else preparation.classes.tolist(),
+        "network": shape_in_words(mlp),
         "sizes": list(mlp.sizes),
         "activation": [describe(f)["name"] for f in mlp.activations],
         "parameters": mlp.parameter_count,
@@ -47,8 +49,7 @@ def run(args: Namespace) -> None:
         return
     task = told["task"] + (f" in {len(told['classes'])} classes" if told["classes"] else "")
     print(f"{args.model}: {task} of {', '.join(told['targets'])!r}, trained on {told['data']}")
-    print(f"layers   {'-'.join(map(str, told['sizes']))}, {', '.join(dict.fromkeys(told['activation']))}, "
-          f"{told['parameters']:,} parameters, {told['precision']}")  # fmt: skip
+    print(f"layers   {told['network']}, {told['parameters']:,} parameters, {told['precision']}")
     print(f"columns  {columns_line(preparation)}")
     figures = ", ".join(f"{k} {v:.4g}" for k, v in (told["metrics"] or {}).items() if v is not None)
     print(f"test     {figures or 'none'}")

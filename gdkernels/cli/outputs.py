@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import stat
+import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -22,11 +24,11 @@ __all__ = ["check_outputs", "claimed", "say_beside", "write_or_beside"]
 _WHOLE = ("out", "plot", "report")
 _WRITTEN = (*_WHOLE, "log_json")
 _READ = ("data", "model", "a", "b")
-_CHECKPOINT = re.compile(r"lock|step-\d{12}\.safetensors")
+_CHECKPOINT = re.compile(r"lock|step-\d{12}\.safetensors|network-\d+")
 
 
 def check_outputs(args: Namespace) -> None:
-    """Refuse outputs that would destroy an input, a checkpoint or each other, whatever --force says.
+    """Refuse outputs that would destroy an input, a checkpoint, a stream or each other, whatever --force says.
 
     Raises
     ------
@@ -44,9 +46,14 @@ def check_outputs(args: Namespace) -> None:
         for name, path in written:
             if _same(path, read):
                 raise InputError(f"{name} {path} is a file that this command reads; give the output another name")
+    for name, path in written:
+        if (stream := _stream_to(path)) is not None:
+            raise InputError(f"{name} {path} is where {stream} goes; give the output another name")
     checkpoints = getattr(args, "checkpoint", None)
     if checkpoints is not None:
         for name, path in written:
+            if _same(path, checkpoints):
+                raise InputError(f"--checkpoint and {name} name the same place, {path}; give two")
             inside = Path(os.path.realpath(checkpoints)) in Path(os.path.realpath(path)).parents
             if inside and _CHECKPOINT.fullmatch(Path(path).name):
                 raise InputError(f"{name} {path} is a name of checkpoints in {checkpoints}; give it another name")
@@ -109,6 +116,16 @@ def _inputs(args: Namespace) -> Iterator[str]:
                     yield from (os.path.join(item, name) for name in os.listdir(item))
             elif os.path.exists(item):  # the name of a built-in data set is no file
                 yield item
+
+
+def _stream_to(path: str) -> str | None:
+    """Return which stream the caller sent to the file `path`, which would be lost, or mixed with what is written."""
+    for name, stream in (("stdout", sys.stdout), ("stderr", sys.stderr)):
+        with suppress(OSError, ValueError, AttributeError):  # there is no such file yet, or the stream is none
+            found = os.fstat(stream.fileno())
+            if stat.S_ISREG(found.st_mode) and os.path.samestat(found, os.stat(path)):
+                return name
+    return None
 
 
 def _same(one: str, other: str) -> bool:

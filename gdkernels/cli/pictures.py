@@ -39,7 +39,7 @@ def check(path: str, *, overwrite: bool) -> None:
     InputError
         For a suffix that is no format, or where matplotlib is not installed.
     FileError
-        Where the file exists already and `overwrite` is false, or cannot be written.
+        If the file exists already and `overwrite` is false, or cannot be written.
     """
     if _format(path) not in _DATES:
         raise InputError(f"cannot write {path}: the name of a picture ends in .png, .svg or .pdf; give it such a name")
@@ -65,7 +65,7 @@ def write(figure: Figure, path: str, *, overwrite: bool) -> None:
     Raises
     ------
     FileError
-        Where the file exists already and `overwrite` is false, or cannot be written; nothing is left behind.
+        If the file exists already and `overwrite` is false, or cannot be written; nothing is left behind.
     """
     import matplotlib
 

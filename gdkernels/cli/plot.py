@@ -10,6 +10,7 @@ from gdkernels import plots
 from gdkernels.cli import pictures
 from gdkernels.cli.arguments import Parser, finite, layers, name_of, positive, whole
 from gdkernels.cli.options import add_data, add_where
+from gdkernels.cli.streams import say
 from gdkernels.definition import optimizers
 from gdkernels.errors import FileError
 from gdkernels.models import load_network
@@ -109,7 +110,7 @@ def _run(draw: Any, args: Namespace) -> None:
     """Draw and write; a file that cannot be written is refused before."""
     pictures.check(args.out, overwrite=args.force)
     pictures.write(draw(args), args.out, overwrite=args.force)
-    print(args.out)
+    say(args.out)
 
 
 def _loss(args: Namespace) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 
 from gdkernels.cli.options import add_data, add_output, add_where
 from gdkernels.cli.outputs import say_beside
-from gdkernels.cli.streams import data_stream
+from gdkernels.cli.streams import data_stream, say
 from gdkernels.errors import InputError
 from gdkernels.system.atomic_files import check_destination, write_atomically
 from gdkernels.tables import Preparation
@@ -71,9 +71,9 @@ def run(args: Namespace) -> None:
     records, seconds = sum(counts), time.perf_counter() - began
     if args.json:
         told = {"model": args.model, "records": records, "out": out, "seconds": seconds}
-        print(json.dumps(told, indent=2))
+        say(json.dumps(told, indent=2))
     else:
-        print(f"{records:,} predictions of {', '.join(predictor.preparation_.targets)!r} in {seconds:.2f} s: {out}")
+        say(f"{records:,} predictions of {', '.join(predictor.preparation_.targets)!r} in {seconds:.2f} s: {out}")
     say_beside({args.out: out})
 
 

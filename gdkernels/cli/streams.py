@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import IO
+from typing import Any
 
 from gdkernels.system.printable import Printable, one_line
 
@@ -53,23 +53,24 @@ def printing() -> Iterator[None]:
         sys.stdout = before
 
 
-def data_stream() -> IO[str]:
+def data_stream() -> Any:
     """Return stdout for data: unchanged to a file or a program, with control characters spelled out on a terminal."""
     if isinstance(sys.stdout, Printable) and not sys.stdout.isatty():
-        return sys.stdout.raw  # type: ignore[no-any-return]
+        return Printable(sys.stdout.raw, spelled=False)
     return sys.stdout
 
 
 def say(text: str) -> None:
-    """Print to stdout; if its reader is gone, go on without output."""
+    """Print to stdout, at once; if its reader is gone, go on without output: what the command did, it did."""
     try:
-        print(text, flush=True)
+        print(text)
+        flush()
     except BrokenPipeError:
         stop_writing()
 
 
 def flush() -> None:
-    """Write out what was printed, so that it fails now and not when Python ends.
+    """Write the buffer of stdout, so that an error comes now and not when Python ends.
 
     Raises
     ------
@@ -84,7 +85,7 @@ def flush() -> None:
 
 
 def stop_writing() -> None:
-    """Have stdout go nowhere from now on: what is left in its buffer would fail once more when Python ends."""
+    """Have stdout go nowhere from now on: the rest of its buffer would fail once more when Python ends."""
     with suppress(OSError):  # it may be no file at all, where somebody calls from Python
         number, null = sys.stdout.fileno(), os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, number)

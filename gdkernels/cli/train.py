@@ -10,6 +10,7 @@ from typing import Any
 from gdkernels.cli import pictures
 from gdkernels.cli.options import add_train
 from gdkernels.cli.outputs import say_beside, write_or_beside
+from gdkernels.cli.streams import say
 from gdkernels.cli.watching import watched
 from gdkernels.errors import DivergenceError, InputError
 from gdkernels.plots import loss_curves
@@ -66,7 +67,7 @@ def _deliver(args: Namespace, predictor: TabularPredictor) -> None:
                 written["plot"] = write_or_beside(picture, args.plot)
     finally:
         # Even if a file cannot be written: the results of the training are not lost then.
-        print(_json(args, result, written) if args.json else _text(args, result, written))
+        say(_json(args, result, written) if args.json else _text(args, result, written))
     say_beside({args.out: written["model"], args.plot: written["plot"]})
 
 

@@ -38,7 +38,7 @@ def watched(args: Namespace) -> Iterator[None]:
     Raises
     ------
     FileError
-        Where the log cannot be written.
+        If the log cannot be written.
     """
     before = _log.level
     with ExitStack() as stack:
@@ -77,10 +77,22 @@ class _Log(logging.FileHandler):
     def __init__(self, path: str) -> None:
         super().__init__(path, encoding="utf-8")
         self.setFormatter(JsonLines())
+        self._failed = False
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (the name is logging's)
-        _log.removeHandler(self)
-        _log.warning("%s cannot be written any more; training goes on without this log", self.baseFilename)
+        self._give_up("training goes on without this log")
+
+    def close(self) -> None:
+        try:
+            super().close()
+        except OSError:  # what is left in its buffer
+            self._give_up("this log is not complete")
+
+    def _give_up(self, so: str) -> None:
+        if not self._failed:
+            self._failed = True
+            _log.removeHandler(self)
+            _log.warning("%s cannot be written any more; %s", self.baseFilename, so)
 
 
 def _file(path: str) -> _Log:

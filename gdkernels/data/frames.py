@@ -56,7 +56,7 @@ class Frame:
     columns
         By name, in the frame's order.
     name
-        What messages call it.
+        Its name in messages.
     whole
         Returns all of it as an array, where that needs no conversion.
     """
@@ -72,7 +72,7 @@ class Frame:
         Raises
         ------
         InputError
-            Where two of its columns have one name.
+            If two of its columns have one name.
         """
         whole = None
         if isinstance(value, np.ndarray):  # asked for each prediction, so that it must take no time
@@ -100,7 +100,7 @@ class Frame:
         Raises
         ------
         InputError
-            Where a column is missing, or holds no numbers; it names the column.
+            If a column is missing, or holds no numbers; it names the column.
         """
         names = self.names if wanted is None else tuple(wanted)
         if missing := [column for column in names if column not in self._columns]:

@@ -127,7 +127,7 @@ class OrderedRecords:
 
 
 def changed(data: Records, order: npt.NDArray[np.int64], of: str = "") -> tuple[int, str] | None:
-    """Find values that are no longer finite because somebody has written into the memory of the data.
+    """Find values that are no longer finite because something has written into the memory of the data.
 
     Parameters
     ----------

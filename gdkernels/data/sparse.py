@@ -129,7 +129,7 @@ class DensePiece:
     columns, own
         The numbers of the columns, of which the first `own` have entries; the rest is 0.
     dense
-        What the rows hold in these columns.
+        The content of the rows in these columns.
     """
 
     rows: npt.NDArray[np.int64]
@@ -174,6 +174,19 @@ class _ByEntries(Executable):
         entries = x.entries(self._dtype)
         return self._executable.run(state, entries, y, order, batch_size, learning_rates, sample_weight)
 
+    def run_epochs(
+        self,
+        state: State,
+        x: Any,
+        y: Any,
+        orders: npt.NDArray[np.int64],
+        batch_size: int,
+        learning_rates: npt.NDArray[np.float64],
+        sample_weight: Any = None,
+    ) -> list[tuple[float, float | None]]:
+        entries = x.entries(self._dtype)
+        return self._executable.run_epochs(state, entries, y, orders, batch_size, learning_rates, sample_weight)
+
     def predict(self, parameters: Arrays, x: Any) -> Any:
         return self._executable.predict(parameters, x.entries(self._dtype))
 
@@ -213,7 +226,7 @@ class _BySparseRows(Executable):
     def _step(
         self, state: State, x: SparseRows, y: Any, batch: npt.NDArray[np.int64], rate: float, sample_weight: Any
     ) -> tuple[float, float]:
-        """Take the step of a batch, and return E before it and the norm of the gradient, 0 where nobody asks for it."""
+        """Take the step of a batch, and return E before it and the norm of the gradient, 0 if it was not asked for."""
         binding, xp, first = self._binding, self._binding.xp, self._first
         # Added up on the host, where it can be said which rows are meant; NumPy's arrays are the CPU's own.
         of_first = {name: np.zeros(tuple(state.parameters[name].shape), binding.dtype) for name in first}

@@ -6,7 +6,7 @@ from typing import Any
 
 from gdkernels.data.frames import ColumnNames, Frame, numbers_of
 from gdkernels.data.sparse import SparseRows
-from gdkernels.definition.losses import CrossEntropy, Loss, Poisson, is_classifier
+from gdkernels.definition.losses import BinaryCrossEntropy, CrossEntropy, Loss, Poisson
 from gdkernels.dispatch.binding import Binding
 from gdkernels.errors import InputError
 
@@ -179,7 +179,7 @@ def _check_range(binding: Binding, y: Any, loss: Loss, name: str) -> None:
     xp = binding.xp
     if isinstance(loss, Poisson) and float(xp.min(y)) < 0:
         raise InputError(f"{name} holds {float(xp.min(y)):g}; the poisson loss takes counts or rates of at least 0")
-    if is_classifier(loss) and (float(xp.min(y)) < 0 or float(xp.max(y)) > 1):
+    if isinstance(loss, (BinaryCrossEntropy, CrossEntropy)) and (float(xp.min(y)) < 0 or float(xp.max(y)) > 1):
         raise InputError(
             f"{name} holds values from {float(xp.min(y)):g} to {float(xp.max(y)):g}; for {type(loss).__name__} they "
             "must lie between 0 and 1, or be class indices with one output for each class"

@@ -28,7 +28,7 @@ __all__ = [
 
 
 class Layer(NamedTuple):
-    """What belongs to one layer: its weights and biases, or their gradients, or their optimizer slots.
+    """The arrays of one layer: its weights and biases, or their gradients, or their optimizer slots.
 
     ``W`` has the shape (inputs, units), ``b`` the shape (units,); ``b`` is None in a network without biases.
     """

@@ -15,7 +15,7 @@ Fold = TypeVar("Fold")
 
 @dataclass
 class _Shared:
-    """What the losses of all the epochs of a fit share: the numbers, and by rule how far it is with them."""
+    """The part that the losses of all the epochs of a fit share: the numbers, and how far each rule has read them."""
 
     numbers: list[float]
     folded: dict[Callable[[Any, float], Any], tuple[int, Any]] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""What a network is trained for: a loss, a penalty on weights, and what the gradient is of."""
+"""The objective of training: a loss, a penalty on weights, and the sum or mean that the gradient is of."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Objective", "checked_reduction"]
 
 @dataclass(frozen=True)
 class Objective:
-    """What gradient descent makes small.
+    """The quantity that gradient descent makes small.
 
     Attributes
     ----------

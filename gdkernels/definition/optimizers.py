@@ -16,7 +16,7 @@ Slots = tuple[Any, ...]
 
 
 class Optimizer(ABC):
-    """How a parameter moves, given its gradient.
+    """The rule by which a parameter moves, given its gradient.
 
     Attributes
     ----------

@@ -162,6 +162,11 @@ class ReduceOnPlateau(Schedule):
         return _Plateau(best, waited + 1, factor)
 
 
+def watches_losses(schedule: ScheduleFunction) -> bool:
+    """Return whether the factor may depend on the losses: it does not for those built-in ones that are named here."""
+    return type(schedule) not in (Constant, Step, Exponential, Cosine, InverseScaling)
+
+
 def _check_gamma(schedule: Schedule) -> None:
     check_number(schedule, "gamma", lambda v: v > 0, "a finite number above 0")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -12,13 +11,16 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from packaging.requirements import Requirement
+from packaging.version import InvalidVersion, Version
+
 from gdkernels.diagnostics import inventory
-from gdkernels.dispatch import registry
+from gdkernels.dispatch import choosing
 from gdkernels.errors import GdkernelsError
 from gdkernels.system.cache_contents import read_cache
 from gdkernels.system.cache_folder import cache_folder, unusable
 
-__all__ = ["Finding", "examine", "lines"]
+__all__ = ["Diagnosis", "examine", "lines"]
 
 _CGROUP = Path("/sys/fs/cgroup/cpu.max")
 _LITTLE_SPACE = 1 << 30
@@ -29,7 +31,7 @@ _ONE_OF = (("cupy", "cupy-cuda11x", "cupy-cuda12x", "cupy-cuda13x"),)
 
 
 @dataclass(frozen=True)
-class Finding:
+class Diagnosis:
     """The result of one check.
 
     Attributes
@@ -43,105 +45,104 @@ class Finding:
     text: str
 
 
-def examine() -> list[Finding]:
+def examine() -> list[Diagnosis]:
     """Look at versions, backends, caches, threads and space; each device does a small training step."""
     return [*_machine(), *_versions(), *_choice(), *_backends(), *_cache(), *_threads(), *_space()]
 
 
-def lines(findings: list[Finding]) -> list[str]:
+def lines(diagnoses: list[Diagnosis]) -> list[str]:
     """Return the report as aligned text, problems marked."""
-    width = max(len(f.subject) for f in findings)
+    width = max(len(d.subject) for d in diagnoses)
     marks = {"ok": "ok     ", "note": "note   ", "problem": "PROBLEM"}
-    return [f"{marks[f.level]}  {f.subject:{width}}  {f.text}" for f in findings]
+    return [f"{marks[d.level]}  {d.subject:{width}}  {d.text}" for d in diagnoses]
 
 
-def _machine() -> Iterator[Finding]:
-    yield Finding("python", "ok", f"{platform.python_version()} on {platform.platform()}")
+def _machine() -> Iterator[Diagnosis]:
+    yield Diagnosis("python", "ok", f"{platform.python_version()} on {platform.platform()}")
 
 
-def _versions() -> Iterator[Finding]:
+def _versions() -> Iterator[Diagnosis]:
     """Compare the installed versions with those that this version of gdkernels requires."""
-    yield Finding("gdkernels", "ok", metadata.version("gdkernels"))
+    yield Diagnosis("gdkernels", "ok", metadata.version("gdkernels"))
+    extras = ("", *(metadata.metadata("gdkernels").get_all("Provides-Extra") or ()))
     installed: dict[str, str] = {}
-    for wish in metadata.requires("gdkernels") or ():
-        found = re.match(r"([A-Za-z0-9_.-]+)(?:\[[^]]*\])?(?:>=([0-9.]+))?", wish)
-        if found is None or found[1] == "gdkernels":
+    for wish in map(Requirement, metadata.requires("gdkernels") or ()):
+        applies = [extra for extra in extras if wish.marker is None or wish.marker.evaluate({"extra": extra})]
+        if wish.name == "gdkernels" or not applies:
             continue
-        name, least, extra = found[1], found[2] or "0", "extra ==" in wish
-        try:
-            installed[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            if not extra:
-                yield Finding(name, "problem", f"is not installed: pip install '{name}>={least}'")
-            continue
-        if _numbers(installed[name]) < _numbers(least):
-            yield Finding(name, "problem", f"{installed[name]} is too old: pip install --upgrade '{name}>={least}'")
+        version, needed = _version(wish.name), f"{wish.name}{wish.specifier}"
+        if version is not None:
+            installed[wish.name] = version
+            if not _satisfies(version, wish):
+                yield Diagnosis(wish.name, "problem", f"{version} is too old: pip install --upgrade '{needed}'")
+        elif "" in applies:
+            yield Diagnosis(wish.name, "problem", f"is not installed: pip install '{needed}'")
     for rivals in _ONE_OF:
         several = [name for name in rivals if _version(name)]
         if len(several) > 1:
-            yield Finding(
+            yield Diagnosis(
                 several[0], "problem", f"{' and '.join(several)} bring the same package: pip uninstall all but one"
             )
-    yield Finding("packages", "ok", ", ".join(f"{name} {version}" for name, version in sorted(installed.items())))
+    yield Diagnosis("packages", "ok", ", ".join(f"{name} {version}" for name, version in sorted(installed.items())))
 
 
-def _choice() -> Iterator[Finding]:
+def _choice() -> Iterator[Diagnosis]:
     """Say which backend and device are the default."""
     try:
-        choice, warnings = registry.decide()
+        choice, warnings = choosing.decide()
     except GdkernelsError as error:
-        yield Finding("default", "problem", str(error))
+        yield Diagnosis("default", "problem", str(error))
         return
-    yield Finding("default", "ok", f"{choice.backend.name} on {choice.device}: {choice.reason}")
+    yield Diagnosis("default", "ok", f"{choice.backend.name} on {choice.device}: {choice.reason}")
     for warning in warnings:
-        yield Finding("default", "problem", warning)
+        yield Diagnosis("default", "problem", warning)
 
 
-def _backends() -> Iterator[Finding]:
+def _backends() -> Iterator[Diagnosis]:
     for record in inventory.report():
         if record.problem is not None:
-            yield Finding(record.name, "note", record.problem)
+            yield Diagnosis(record.name, "note", record.problem)
         for device in record.devices:
             name = f"{record.name} {device.name}"
             if device.problem is None:
-                yield Finding(name, "ok", f"a training step is right, within {device.error:.1e} of float64")
+                yield Diagnosis(name, "ok", f"a training step is right, within {device.error:.1e} of float64")
             else:
-                yield Finding(name, "problem", f"{device.problem}; update {record.source}, or use another --backend")
+                yield Diagnosis(name, "problem", f"{device.problem}; update {record.source}, or use another --backend")
 
 
-def _cache() -> Iterator[Finding]:
+def _cache() -> Iterator[Diagnosis]:
     folder = cache_folder()
     problem = unusable(folder)
     if problem is None:
         size = sum(entry.bytes for entry in read_cache())
-        yield Finding("cache", "ok", f"{folder}, {size / 1e6:.1f} MB")
+        yield Diagnosis("cache", "ok", f"{folder}, {size / 1e6:.1f} MB")
     else:
-        yield Finding(
+        yield Diagnosis(
             "cache",
             "problem",
             f"{folder} {problem}, so each process compiles anew; GDKERNELS_CACHE names another place",
         )
 
 
-def _threads() -> Iterator[Finding]:
+def _threads() -> Iterator[Diagnosis]:
     from threadpoolctl import threadpool_info
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     set_ = {name: os.environ[name] for name in _VARIABLES if name in os.environ}
     said = "".join(f", {name}={value}" for name, value in set_.items())
-    yield Finding("threads", "ok", f"{cores} cores may be used{said}")
+    yield Diagnosis("threads", "ok", f"{cores} cores may be used{said}")
     for name, value in set_.items():
         if not (value.isdigit() and int(value) > 0):
-            yield Finding("threads", "problem", f"{name}={value!r} is no number of threads: unset it or set a number")
+            yield Diagnosis("threads", "problem", f"{name}={value!r} is no number of threads: unset it or set a number")
     for library in threadpool_info():
         if library["num_threads"] > cores:
             name, count = library["internal_api"], library["num_threads"]
             text = f"{name} starts {count} threads on {cores} cores, and they wait for each other"
-            yield Finding("threads", "problem", f"{text}: export OMP_NUM_THREADS={cores}")
+            yield Diagnosis("threads", "problem", f"{text}: export OMP_NUM_THREADS={cores}")
     quota = _quota()
     if quota is not None and quota < cores:
         text = f"this container gets {quota:g} cores' time but sees {cores}"
-        yield Finding("threads", "problem", f"{text}: export OMP_NUM_THREADS={max(1, round(quota))}")
+        yield Diagnosis("threads", "problem", f"{text}: export OMP_NUM_THREADS={max(1, round(quota))}")
 
 
 def _quota() -> float | None:
@@ -153,11 +154,15 @@ def _quota() -> float | None:
         return None
 
 
-def _space() -> Iterator[Finding]:
-    folder = tempfile.gettempdir()
+def _space() -> Iterator[Diagnosis]:
+    try:
+        folder = tempfile.gettempdir()
+    except FileNotFoundError as error:
+        yield Diagnosis("space", "problem", f"{error.strerror}: set TMPDIR to a folder that can be written")
+        return
     free = shutil.disk_usage(folder).free
     level = "note" if free < _LITTLE_SPACE else "ok"
-    yield Finding("space", level, f"{free / 1e9:.1f} GB free in {folder}, where temporary files go")
+    yield Diagnosis("space", level, f"{free / 1e9:.1f} GB free in {folder}, where temporary files go")
 
 
 def _version(name: str) -> str | None:
@@ -167,9 +172,9 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _numbers(version: str) -> tuple[int, ...]:
-    """Return the numbers that a version begins with, without zeros at its end."""
-    numbers = [int(part) for part in re.match(r"[0-9.]*", version)[0].strip(".").split(".") if part]  # type: ignore[index]
-    while numbers and not numbers[-1]:
-        numbers.pop()
-    return tuple(numbers)
+def _satisfies(version: str, wish: Requirement) -> bool:
+    """Return whether a version is one that a requirement, which is a lower bound, allows."""
+    try:
+        return wish.specifier.contains(Version(version), prereleases=True)
+    except InvalidVersion:  # it cannot be compared
+        return True

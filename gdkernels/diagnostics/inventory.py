@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from gdkernels.backend import Backend
-from gdkernels.dispatch import registry
+from gdkernels.dispatch import choosing, registry
 from gdkernels.errors import BackendError, GdkernelsError
 from gdkernels.system.notebook import html_table
 
@@ -77,7 +77,7 @@ def report() -> Report:
     """
     found = [registry.prepared(each) for each in registry.find().values()]
     try:
-        choice, _ = registry.decide()
+        choice, _ = choosing.decide()
         default = (choice.backend.name, choice.device)
     except GdkernelsError:  # the environment names a backend that is not there, or nothing can run: no default
         default = ("", "")

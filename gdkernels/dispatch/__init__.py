@@ -1,4 +1,4 @@
-"""Which backend, device and plan run a workload: finding plug-ins, estimating times, choosing, explaining, binding.
+"""The choice of a backend, a device and a plan for a workload: finding plug-ins, estimating, choosing, explaining.
 
 Code here decides where a workload runs, and estimates its time and memory.
 The computation itself belongs to `gdkernels.definition` and `gdkernels.backend`.

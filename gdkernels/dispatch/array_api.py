@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.backend import Backend, Plan, host_array
-from gdkernels.dispatch import registry
+from gdkernels.dispatch import choosing
 from gdkernels.dispatch.binding import DLPACK_HOST, namespace_of
-from gdkernels.dispatch.registry import Choice
+from gdkernels.dispatch.choosing import Choice
 from gdkernels.dispatch.workload import Workload
 from gdkernels.errors import GdkernelsError
 
@@ -58,7 +58,7 @@ class NativeBackend(Backend):
 
 
 def to_host(x: Any) -> npt.NDArray[Any]:
-    """Return a NumPy copy of an array of any library, from whatever device it is on."""
+    """Return a NumPy copy of an array of any library, from any device."""
     import array_api_compat
 
     try:
@@ -76,7 +76,7 @@ def choose_for(
     planned: Plan | None = None,
     failed: Mapping[str, str] | None = None,
 ) -> Choice:
-    """Return the choice of `registry.choose`, or X's own namespace if the user named no backend and none reaches X.
+    """Return the choice of `choosing.choose`, or X's own namespace if the user named no backend and none reaches X.
 
     Arrays that are on a device already are not moved for the sake of an estimate: there, priority decides. If the user
     named no backend, the place of the plan `planned` comes first, if it is available.
@@ -88,10 +88,10 @@ def choose_for(
     )
     if planned is not None and not named:
         with suppress(GdkernelsError):
-            choice = registry.choose(planned.backend, planned.device, precision)
+            choice = choosing.choose(planned.backend, planned.device, precision)
             if _reaches(choice, X):
                 return replace(choice, reason="where the checkpoint was written", guessed=True)
-    choice = registry.choose(backend, device, precision, work if on_host(X) else None, failed or {})
+    choice = choosing.choose(backend, device, precision, work if on_host(X) else None, failed or {})
     if named or _reaches(choice, X):
         return choice
     return Choice(NativeBackend(X), str(X.device), f"the data is on {X.device}, which no other backend reaches")

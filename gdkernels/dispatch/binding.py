@@ -21,7 +21,7 @@ from gdkernels.dispatch.workload import Workload
 from gdkernels.errors import InputError
 from gdkernels.system.cached_property import cached_property
 
-__all__ = ["DLPACK_HOST", "Binding", "located", "moved", "namespace_of"]
+__all__ = ["DLPACK_HOST", "Binding", "moved", "namespace_of"]
 
 _log = logging.getLogger("gdkernels")
 
@@ -55,6 +55,9 @@ class Binding:
     def dtype(self) -> str:
         """The type in which arrays are stored."""
         return storage_dtype(self.precision)
+
+    def __str__(self) -> str:
+        return f"{self.backend.name} on {self.device} in {self.precision}"
 
     def executable(
         self,
@@ -108,6 +111,11 @@ class Binding:
     def on_host(self) -> bool:
         """Whether arrays are in the host's memory."""
         return self.device == "cpu"
+
+    def same_place(self, other: "Binding") -> bool:
+        """Return whether arrays of this binding are those of another."""
+        mine, theirs = ((b.backend.name, b.device, b.precision) for b in (self, other))
+        return mine == theirs
 
     def choices_of(self, plan: Plan | None) -> Mapping[str, Any] | None:
         """Return the choices of a plan, perhaps from a file, that can be repeated here, or None.
@@ -234,8 +242,3 @@ def moved(state: State, old: Binding, new: Binding) -> State:
 
     slots = {name: tuple(map(there, arrays)) for name, arrays in state.slots.items()}
     return replace(state, parameters={name: there(a) for name, a in state.parameters.items()}, slots=slots)
-
-
-def located(binding: Binding) -> str:
-    """Return in a few words where something runs."""
-    return f"{binding.backend.name} on {binding.device} in {binding.precision}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gdkernels.backend import Plan
-from gdkernels.dispatch import registry
+from gdkernels.dispatch import choosing
 from gdkernels.dispatch.estimates import Estimate, fastest, in_words, not_worth
 from gdkernels.dispatch.workload import Workload
 
@@ -25,12 +25,12 @@ class Explanation:
     Raises
     ------
     BackendError, InputError
-        As `gdkernels.dispatch.registry.decide`.
+        As `gdkernels.dispatch.choosing.decide`.
     """
 
     def __init__(self, backend: str, device: str | None, precision: str, work: Workload) -> None:
         self._work = work
-        self._choice, _ = registry.decide(backend, device, precision, work)
+        self._choice, _ = choosing.decide(backend, device, precision, work)
         plan = Plan(*self._place, precision)
         self._why = self._choice.backend.why(work.program, plan, work.sizes)
         here = [e for e in self._choice.estimates if (e.candidate.backend, e.candidate.device) == self._place]

@@ -69,7 +69,9 @@ class Footprint:
         return f"at most {gigabytes(self.total)}: {parts}"
 
 
-def footprint(work: Workload, precision: str, *, compiled: bool, rows: int, records: int, judged: int) -> Footprint:
+def footprint(
+    work: Workload, precision: str, *, compiled: bool, rows: int | None, records: int, evaluated: int
+) -> Footprint:
     """Return the memory that a job will need.
 
     Parameters
@@ -77,17 +79,18 @@ def footprint(work: Workload, precision: str, *, compiled: bool, rows: int, reco
     compiled
         Whether its steps are compiled: then only values for the backward pass are kept for each record.
     rows
-        The number of records of a batch that are computed at a time.
+        The number of records of a batch that are computed at a time; None is all of them.
     records
         Bytes of the windows of records, where they are read from files.
-    judged
+    evaluated
         The number of records that are predicted at a time.
     """
+    rows = work.batch if rows is None else min(work.batch, rows)
     once, each = _step(work, precision, compiled, rows)
     # Predictions take so many records at a time that their widest layer has no more numbers than this.
-    made = 0 if compiled else _MADE * min(judged * max(work.sizes), _PREDICTED)
-    judging = _itemsize(precision) * (made + _OUTPUTS * judged * work.sizes[-1])
-    return Footprint(memory.used(), records, _state_bytes(work.program, precision) + once, each * rows, judging)
+    made = 0 if compiled else _MADE * min(evaluated * max(work.sizes), _PREDICTED)
+    evaluation = _itemsize(precision) * (made + _OUTPUTS * evaluated * work.sizes[-1])
+    return Footprint(memory.used(), records, _state_bytes(work.program, precision) + once, each * rows, evaluation)
 
 
 def rows_that_fit(work: Workload, precision: str, *, compiled: bool) -> int:

@@ -1,4 +1,4 @@
-"""Which of several places a job is given to: by estimates, by priority, and by its size where nobody measured a place.
+"""The preferred place for a job: by estimates, by priority, and by the job's size where nobody measured a place.
 
 A place of higher priority is there for a reason, so one without an estimate comes before those with one. A device of
 its own, such as a GPU, is the exception: for small work it is slower than the host, however fast it is.

@@ -51,14 +51,14 @@ class Workload:
     records: int
     epochs: int = 1
 
-    @cached_property
+    @property
     def batch(self) -> int:
         """Records in a full batch, and no more than there are."""
         return min(self.batch_size, self.records)
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """How many numbers a record has in each matrix on the way: inputs, the units of each layer, outputs."""
+        """The numbers of a record in each matrix on the way: inputs, the units of each layer, outputs."""
         return self.program.widths
 
     @property
@@ -119,7 +119,7 @@ class Workload:
 
     @cached_property
     def _traced(self) -> tuple[list[Node], str, Mapping[str, int]]:
-        """What a step computes, the name of the batch, and the other sizes by name."""
+        """The graph of a step, the name of the batch, and the other sizes by name."""
         if self.program.optimizer is None:
             forward = self.program.trace_forward()
             return [forward.output], forward.batch.name, forward.sizes

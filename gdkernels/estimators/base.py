@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from contextlib import suppress
-from typing import Any, ClassVar, Self
+from functools import partial
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -15,25 +17,50 @@ from sklearn.utils.validation import check_is_fitted
 from gdkernels.backend import Backend, Program, storage_dtype
 from gdkernels.data.sparse import taking
 from gdkernels.data.validation import place_inputs
-from gdkernels.definition.activations import Activation, identity
+from gdkernels.definition.activations import Activation
+from gdkernels.definition.blocks import Sequential
+from gdkernels.definition.blocks.names import names_inside
 from gdkernels.definition.losses import Loss, link_of
-from gdkernels.definition.naming import describe, resolve
+from gdkernels.definition.naming import describe
 from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import Optimizer
-from gdkernels.dispatch.array_api import to_host
 from gdkernels.dispatch.binding import Binding, namespace_of
-from gdkernels.dispatch.registry import choose
+from gdkernels.dispatch.choosing import choose
 from gdkernels.errors import BackendError
+from gdkernels.estimators.arrays import (
+    OfChains,
+    arrays_by_name,
+    chain_sizes,
+    check_present,
+    has_arrays,
+    keep_arrays,
+    on_host,
+    one_array,
+)
 from gdkernels.estimators.descend import descend
 from gdkernels.estimators.fitted_network import FittedNetwork
 from gdkernels.estimators.inputs import Given, Passes, checked_inputs, is_source, rows_of
 from gdkernels.estimators.lbfgs import fit_by_lbfgs
 from gdkernels.estimators.parameters import CONSTRAINTS
 from gdkernels.estimators.problem import PresentRate, Problem, Stall
-from gdkernels.estimators.rules import initial_parameters, optimizer_of
-from gdkernels.models.mlp import MLP
-from gdkernels.network import BoundNetwork
+from gdkernels.estimators.rules import optimizer_of
+from gdkernels.estimators.shape import (
+    asks_for_blocks,
+    check_hidden,
+    hidden_activations,
+    initial_chain,
+    plain_sizes,
+    structure_of,
+)
+from gdkernels.models.mlp import model_of
+from gdkernels.models.network import Network
+from gdkernels.network import BoundNetwork, Structure
 from gdkernels.system.hushed_logs import hushed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gdkernels.definition.blocks import Block
 
 __all__ = ["BaseMLP"]
 
@@ -41,16 +68,6 @@ __all__ = ["BaseMLP"]
 def _float_type(a: Any) -> str:
     """Return the type in which to compute with an array: float32 for float32, else float64."""
     return "float32" if "float32" in str(a.dtype) else "float64"
-
-
-def _on_host(a: Any) -> Any:
-    return a if namespace_of(a) is None else to_host(a)
-
-
-def _resolved(activation: Any) -> Activation:
-    logistic = isinstance(activation, str) and activation == "logistic"
-    f: Activation = resolve("activation", "sigmoid" if logistic else activation)
-    return f
 
 
 class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
@@ -86,6 +103,15 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
     backend: str | Backend
     device: str | None
     precision: str | None
+    # Estimators that an older version pickled have none of these.
+    network: Block | None = None
+    residual: bool = False
+    norm: str | None = None
+    dropout: float = 0.0
+
+    coefs_: Any = OfChains()
+    intercepts_: Any = OfChains()
+    n_layers_: Any = OfChains()
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = CONSTRAINTS
 
@@ -148,8 +174,8 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
     ) -> Self:
         if incremental and self.early_stopping:  # one epoch is nothing to stop early
             raise ValueError("partial_fit does not support early_stopping=True")
-        hidden = self._hidden_sizes()
-        first = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
+        check_hidden(self)
+        first = not has_arrays(self) or not (self.warm_start or incremental)
         train: Given | Passes
         if y is None and is_source(X):
             train = self._passes(X, first=first, incremental=incremental)
@@ -158,17 +184,22 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
             train = given = self._given(X, y, sample_weight, first=first, incremental=incremental)
         held_out = None if validation is None else self._judged(*validation)
         random = check_random_state(self.random_state)
-        sizes = (given.x.shape[1], *hidden, given.targets.shape[1])
-        live = self._begin(given.x, sizes, random, first=first)
+        live = self._begin(given.x, given.targets.shape[1], random, first=first)
         problem = Problem(
-            self._objective(), self._loss_scale, PresentRate(self), self._strata, self._score_of, vars(self)["_stall"]
+            self._objective(),
+            self._loss_scale,
+            PresentRate(self),
+            self._strata,
+            self._score_of,
+            vars(self)["_stall"],
+            partial(self._show, live),
         )
         if self.solver == "lbfgs":
             fit_by_lbfgs(self, problem, live, given, held_out)
         else:
             descend(self, problem, live, train, held_out, random, incremental=incremental)
         self.__dict__.pop("_carried", None)
-        self.coefs_, self.intercepts_ = live.show()
+        self._show(live)
         return self
 
     def _passes(self, source: Any, *, first: bool, incremental: bool) -> Passes:
@@ -186,48 +217,42 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
     def _learn_from(self, passes: Passes) -> None:
         """Learn from all the batches what the first alone does not tell."""
 
-    def _hidden_sizes(self) -> list[int]:
-        sizes = self.hidden_layer_sizes
-        found = list(sizes) if hasattr(sizes, "__iter__") else [sizes]
-        if any(n <= 0 for n in found):
-            raise ValueError(f"hidden_layer_sizes must be > 0, got {found}.")
-        return [int(n) for n in found]
-
-    def _activations(self) -> tuple[Activation, ...]:
-        """Return the activation of each hidden layer."""
-        hidden = len(self._hidden_sizes())
-        given = self.activation
-        listed = given if isinstance(given, (list, tuple)) else [given] * hidden
-        if len(listed) != hidden:
-            raise ValueError(f"{len(listed)} activations given for {hidden} hidden layers")
-        return tuple(_resolved(f) for f in listed)
-
-    def _begin(self, X: Any, sizes: tuple[int, ...], random: np.random.RandomState, *, first: bool) -> FittedNetwork:
+    def _begin(self, X: Any, outputs: int, random: np.random.RandomState, *, first: bool) -> FittedNetwork:
         """Return the network to train: a new one, or the present one."""
-        precision = self.precision or self._precision_of(X, first=first)
+        precision, ends = self.precision or self._precision_of(X, first=first), (int(X.shape[1]), outputs)
         if not first:
-            present = (self.coefs_[0].shape[0], *(W.shape[1] for W in self.coefs_))
-            if present != sizes:
-                raise ValueError(
-                    f"training goes on with layers of {present} units, but parameters and data ask for {sizes}: "
-                    "set warm_start=False and call fit to begin anew"
-                )
+            self._check_goes_on(*ends)
             self._watch()
             return self._network(X, precision)
-        self.n_layers_, self.n_outputs_ = len(sizes), sizes[-1]
+        structure = structure_of(self, *ends, self._output())
+        self.n_outputs_ = structure.outputs
         output = describe(self._output())["name"]
         self.out_activation_ = "logistic" if output == "sigmoid" else output
         self._reset_figures()
-        hidden = self._activations()
-        alone = identity if isinstance(self.activation, (list, tuple)) else _resolved(self.activation)
-        functions = (*hidden, hidden[-1] if hidden else alone)
-        start = initial_parameters(sizes, functions, random, storage_dtype(self.precision or _float_type(X)))
-        self.coefs_, self.intercepts_ = [W for W, _ in start], [b for _, b in start]
+        self._keep_structure(structure)
+        dtype = storage_dtype(self.precision or _float_type(X))
+        if asks_for_blocks(self):
+            structure.check_memory()
+            self._seed = int(random.randint(2**31 - 1))
+            drawn = structure.initial_parameters(self._seed)
+            keep_arrays(self, {name: a.astype(dtype, copy=False) for name, a in drawn.items()}, structure)
+        else:
+            keep_arrays(self, initial_chain(self, structure.sizes, random, dtype), structure)
         return self._network(X, precision)
+
+    def _check_goes_on(self, inputs: int, outputs: int) -> None:
+        """Refuse to go on with another network than the parameters ask for."""
+        if "coefs_" in vars(self) and plain_sizes(self, inputs, outputs) == chain_sizes(self):
+            self.__dict__.pop("_structure", None)
+            return
+        structure = structure_of(self, inputs, outputs, self._output())
+        if structure != vars(self).get("_structure"):
+            check_present(self, structure)
+            self._keep_structure(structure)
 
     def _precision_of(self, X: Any, *, first: bool) -> str:
         """Return the precision that scikit-learn would train in: the first call fixes it, and lbfgs returns float64."""
-        found = _float_type(X if first else self.coefs_[0])
+        found = _float_type(X if first else one_array(self))
         if self.solver != "lbfgs" or namespace_of(X) is not None:
             return found
         with suppress(BackendError):  # a backend that has no float64
@@ -254,8 +279,27 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
         elif self.best_loss_ is None:
             self.best_loss_ = math.inf
 
+    # ---- the parameters, of which scikit-learn shows those of chains as coefs_ and intercepts_
+
+    @property
+    def parameters_(self) -> Mapping[str, Any]:
+        """The arrays of the network by name, constants among them; change what is in them, not which they are."""
+        if not has_arrays(self):  # a NotFittedError would be an AttributeError as well, but say less
+            raise AttributeError(f"this {type(self).__name__} is not fitted yet, and has no parameters_")
+        return MappingProxyType(arrays_by_name(self))
+
+    def _show(self, live: FittedNetwork) -> None:
+        """Take over the arrays of the network."""
+        keep_arrays(self, live.show(), live.network.structure)
+
+    def _keep_structure(self, structure: Structure) -> None:
+        """Remember what a network of blocks is; what a plain chain is follows from its arrays and `activation`."""
+        self.__dict__.pop("_structure", None)
+        if asks_for_blocks(self):
+            self._structure = structure
+
     def _network(self, like: Any, precision: str) -> FittedNetwork:
-        """Return the network of `coefs_` and `intercepts_`, which may have been set by hand or come from a file.
+        """Return the network of the present arrays, which may have been set by hand or come from a file.
 
         Parameters
         ----------
@@ -263,25 +307,26 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
             What the parameters are shown like, where the network has to be made.
         """
         live: FittedNetwork | None = vars(self).get("_live")
-        sizes = (self.coefs_[0].shape[0], *(W.shape[1] for W in self.coefs_))
-        wanted = (sizes, self._activations(), precision, self.backend, self.device)
+        kept: Structure | None = vars(self).get("_structure")
+        shape = (chain_sizes(self), hidden_activations(self)) if kept is None else kept
+        wanted = (shape, precision, self.backend, self.device)
         if live is None or live.made_of != wanted:
-            mlp = MLP(
-                sizes,
-                activation=wanted[1],
-                output=self._output(),
-                seed=0,
-                backend=self.backend,
-                device=self.device,
-                precision=precision,
-            )
+            seed = vars(self).get("_seed", 0)
+            model = self._model(seed=seed, backend=self.backend, device=self.device, precision=precision)
             carried = None if live is None else live.carried()
             if carried is not None:
                 self._carried = carried  # for `partial_fit` to go on with, wherever it computes now
-            live = FittedNetwork(mlp, like, wanted)
-        live.follow(self.coefs_, self.intercepts_)
+            live = FittedNetwork(model, like, wanted)
+        live.follow(arrays_by_name(self))
         self._live = live
         return live
+
+    def _model(self, **settings: Any) -> Network:
+        """Return a network of the fitted structure."""
+        structure: Structure | None = vars(self).get("_structure")
+        if structure is None:
+            structure = Structure.of_sizes(chain_sizes(self), hidden_activations(self), self._output(), True)
+        return model_of(BoundNetwork(structure, **settings))
 
     # ---- what can be asked afterwards
 
@@ -318,7 +363,7 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
         if self.precision is not None:
             return given
         xp = namespace_of(given) or np
-        wide = "float64" in (str(xp.result_type(X.dtype, given.dtype)), _float_type(self.coefs_[0]))
+        wide = "float64" in (str(xp.result_type(X.dtype, given.dtype)), _float_type(one_array(self)))
         return xp.astype(given, xp.float64 if wide else xp.float32, copy=False)
 
     def _linked(self, raw: Any) -> Any:
@@ -327,21 +372,26 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
             return link_of(self._objective())(raw, xp=namespace_of(raw) or np)
 
     def _fitted(self) -> FittedNetwork:
-        return self._network(self.coefs_[0], self.precision or _float_type(self.coefs_[0]))
+        like = one_array(self)
+        return self._network(like, self.precision or _float_type(like))
 
     def hidden_outputs(self, X: Any) -> list[Any]:
-        """Return what each hidden layer puts out [records, units], in the place of X, the first layer first."""
+        """Return what each hidden layer puts out [records, units], in the place of X, the first layer first.
+
+        Of a network of blocks, each block that stands before the output layer.
+        """
         check_is_fitted(self)
         x = rows_of(checked_inputs(self, X))
         network = self._fitted().network
-        layers = network.structure.layers
-        assert layers is not None, "an estimator's network is a chain"
+        whole = network.structure.block
+        assert isinstance(whole, Sequential), "an estimator's network ends with the output layer"
 
         def outputs(binding: Binding) -> list[Any]:
             a, found = place_inputs(binding, x, network.inputs), []
-            for k, layer in enumerate(layers[:-1]):
-                program, own = Program(layer, int(a.shape[1])), {"W": f"W{k}", "b": f"b{k}"}
-                parameters = {name: network.parameters[own[name]] for name in program.parameters}
+            names = tuple(network.parameters)
+            for k, block in enumerate(whole.blocks[:-1]):
+                program = Program(block, int(a.shape[1]))
+                parameters = {own: network.parameters[name] for own, name in names_inside(names, k)}
                 a = taking(a, binding.executable(program), program, binding).predict(parameters, a)
                 found.append(binding.give_back(a, x))
             return found
@@ -349,10 +399,11 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
         with hushed():
             return network.computing(x, outputs)
 
-    def to_mlp(self, **settings: Any) -> MLP:
+    def to_mlp(self, **settings: Any) -> Network:
         """Return the fitted network as a `gdkernels.MLP`: to save it, to export it to ONNX, to train it further.
 
-        ``extra["classes"]`` has the labels of a classifier, and an exported model answers them.
+        What is no chain of dense layers comes as a `gdkernels.Network`. ``extra["classes"]`` has the labels of a
+        classifier, and an exported model answers them.
 
         Parameters
         ----------
@@ -361,13 +412,10 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
             estimator unless it is given.
         """
         check_is_fitted(self)
-        sizes = (self.coefs_[0].shape[0], *(W.shape[1] for W in self.coefs_))
-        given = {"precision": self.precision or _float_type(self.coefs_[0])} | settings
-        mlp = MLP(sizes, activation=self._activations(), output=self._output(), **given)
-        layers = [(_on_host(W), _on_host(b)) for W, b in zip(self.coefs_, self.intercepts_, strict=True)]
-        mlp.set_parameters(layers)
-        mlp.network.train_for(Objective(self._objective()))
-        return mlp
+        model = self._model(**{"precision": self.precision or _float_type(one_array(self))} | settings)
+        model.set_parameters({name: on_host(a) for name, a in arrays_by_name(self).items()})
+        model.network.train_for(Objective(self._objective()))
+        return model
 
     def update_rule(self) -> Optimizer:
         """Return the rule by which `solver` moves the parameters along the gradient; a subclass may return another one.

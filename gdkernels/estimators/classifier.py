@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from gdkernels import metrics
 from gdkernels.backend import Backend
 from gdkernels.definition.activations import Activation, identity, sigmoid, softmax
+from gdkernels.definition.blocks import Block
 from gdkernels.definition.losses import BinaryCrossEntropy, CrossEntropy, Loss, link_of
 from gdkernels.definition.naming import names, resolve
 from gdkernels.dispatch.array_api import to_host
@@ -25,7 +26,7 @@ from gdkernels.estimators.base import BaseMLP
 from gdkernels.estimators.inputs import Given, Passes, beside, checked_records, checked_weights
 from gdkernels.estimators.parameters import CONSTRAINTS, check_solver, keep_parameters, pair
 from gdkernels.estimators.rules import log_probabilities
-from gdkernels.models.mlp import MLP
+from gdkernels.models.network import Network
 
 __all__ = ["MLPClassifier"]
 
@@ -61,13 +62,23 @@ beta_2, epsilon, n_iter_no_change, max_fun
     backend, device, precision
         Where to compute, as for `gdkernels.MLP`. Without a `precision`, what comes out has the type that it has in
         scikit-learn: float32 where the X of the first fit and that of the prediction are, else float64.
+    network
+        A block, of `gdkernels.blocks` or your own: everything before the output layer. The estimator adds a dense layer
+        with as many units as there are outputs. None is dense layers by `hidden_layer_sizes` and `activation`, which,
+        like `residual`, `norm` and `dropout`, stay at their defaults beside a `network`.
+    residual, norm, dropout
+        What stands around the hidden layers, as for `gdkernels.MLP`: skip connections, "layer" for layer norm, and the
+        share of their outputs that training drops.
 
     Attributes
     ----------
     classes_
         The labels, sorted.
     coefs_, intercepts_
-        The weights and the biases of each layer, arrays of the kind of X, where X is.
+        The weights and the biases of each layer, arrays of the kind of X, where X is. A network that is no chain of
+        dense layers has no such, and no `n_layers_`.
+    parameters_
+        All the arrays of a network of any shape, by name.
     loss_curve_, validation_loss_curve_
         The loss of each epoch, measured on the way and with the penalty; and on the validation data, without it.
     n_iter_, t_, loss_, best_loss_, validation_scores_, best_validation_score_, n_layers_, n_outputs_, \
@@ -76,6 +87,9 @@ out_activation_, n_features_in_, feature_names_in_
 
     Notes
     -----
+    A network made by `network`, `residual`, `norm` or `dropout` starts from the initial values that its blocks state,
+    drawn by `random_state`, and not from scikit-learn's.
+
     When loss or parameters stop being finite, training ends with a `ConvergenceWarning`, and the parameters are those
     of the last epoch at whose end they were finite.
     """
@@ -121,6 +135,10 @@ out_activation_, n_features_in_, feature_names_in_
         backend: str | Backend = "auto",
         device: str | None = None,
         precision: str | None = None,
+        network: Block | None = None,
+        residual: bool = False,
+        norm: str | None = None,
+        dropout: float = 0.0,
     ) -> None:
         keep_parameters(self, locals())
 
@@ -223,8 +241,8 @@ out_activation_, n_features_in_, feature_names_in_
             return self._score_there(X, y, sample_weight)
         return float(super().score(X, y, sample_weight))
 
-    def to_mlp(self, **settings: Any) -> MLP:
-        """Return the fitted network as a `gdkernels.MLP`; see `MLPRegressor.to_mlp`."""
+    def to_mlp(self, **settings: Any) -> Network:
+        """Return the fitted network as a `gdkernels.MLP`, or `gdkernels.Network`; see `MLPRegressor.to_mlp`."""
         mlp = super().to_mlp(**settings)
         if not self._several:
             mlp.extra["classes"] = self._labels().tolist()

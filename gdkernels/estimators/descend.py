@@ -54,12 +54,12 @@ def descend(
     e.n_iter_ = 0
 
     # Where training goes on from parameters with a score, these are the ones to beat.
-    best = [live.mlp.parameters] if e.early_stopping and e.best_validation_score_ > -math.inf else []
+    best = [live.model.parameters] if e.early_stopping and e.best_validation_score_ > -math.inf else []
     evaluate = _evaluation(e, problem, live, held_out) if e.early_stopping and held_out is not None else None
     size = _batch_size(e, train)
     reported = ReportedLoss(train, size)
     descent = EpochFollower(
-        e, problem, train, reported, evaluate, lambda: best.__setitem__(slice(None), [live.mlp.parameters])
+        e, problem, train, reported, evaluate, lambda: best.__setitem__(slice(None), [live.model.parameters])
     )
     trainer = _trainer(e, problem, live, size, incremental=incremental)
     trainer.runner.order = _order(e, train, reported, random)
@@ -85,7 +85,7 @@ def descend(
     if descent.fell_back:
         warnings.warn(descent.fell_back, stacklevel=USER)
     if best:
-        live.mlp.set_parameters(best[0])
+        live.model.set_parameters(best[0])
 
 
 def _conclude(
@@ -100,7 +100,7 @@ def _conclude(
     """Say how training ended."""
     if history.diverged:
         first = train.first if isinstance(train, Passes) else train
-        if not (history.epochs or math.isfinite(live.mlp.loss(first.rows, first.targets))):
+        if not (history.epochs or math.isfinite(live.model.loss(first.rows, first.targets))):
             raise ValueError(NOT_FINITE)
         descent.diverged()
         warnings.warn(history.stopped, ConvergenceWarning, stacklevel=USER + 1)
@@ -162,7 +162,7 @@ def _trainer(estimator: Any, problem: Problem, live: FittedNetwork, size: int, *
     trainer = live.trainer
     if not incremental or trainer is None or trainer.settings != Settings.checked(**settings, outputs=2):
         carried = (live.carried() or vars(e).get("_carried")) if incremental else None
-        trainer = Trainer(live.mlp, **settings)
+        trainer = Trainer(live.model, **settings)
         live.begin(trainer, carried)
     return trainer
 
@@ -177,7 +177,7 @@ def _evaluation(estimator: Any, problem: Problem, live: FittedNetwork, held_out:
     weights = {} if held_out.sample_weight is None else {"sample_weight": held_out.sample_weight}
 
     def by_scorer(epoch: Epoch) -> float:
-        estimator.coefs_, estimator.intercepts_ = live.show()
+        problem.show()
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "X does not have valid feature names")
             return float(scorer(estimator, held_out.x, held_out.y, **weights))

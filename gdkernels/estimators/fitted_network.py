@@ -1,15 +1,14 @@
-"""The network behind an estimator's `coefs_`: on its backend, with the trainer that `partial_fit` goes on with."""
+"""The network behind an estimator's arrays: on its backend, with the trainer that `partial_fit` goes on with."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from gdkernels.definition.chain import by_layer, by_name
+from gdkernels.definition.network import Arrays
 from gdkernels.dispatch.binding import namespace_of
-from gdkernels.models.mlp import MLP
+from gdkernels.models.network import Network
 from gdkernels.training.optimizer_state import Carried
 from gdkernels.training.trainer import Trainer
 
@@ -21,7 +20,7 @@ class FittedNetwork:
 
     Parameters
     ----------
-    mlp
+    model
         The network.
     like
         An array of the kind, and on the device, in which the estimator shows them.
@@ -29,43 +28,35 @@ class FittedNetwork:
         What the network was made of: another wish needs another one.
     """
 
-    def __init__(self, mlp: MLP, like: Any, made_of: Any) -> None:
-        self.mlp, self.made_of = mlp, made_of
-        self.network = mlp.network
+    def __init__(self, model: Network, like: Any, made_of: Any) -> None:
+        self.model, self.made_of = model, made_of
+        self.network = model.network
         self.trainer: Trainer | None = None
         xp = namespace_of(like)
         self._like = np.empty((0, 0)) if xp is None else xp.asarray(like[:0, ...], copy=True)
-        self._shown: list[Any] = []
+        self._shown: dict[str, Any] = {}
 
-    def show(self) -> tuple[list[Any], list[Any]]:
-        """Return weights and biases: the network's own arrays where they can be, so that both change together."""
-        binding, parameters = self.network.binding, by_layer(self.network.parameters)
+    def show(self) -> dict[str, Any]:
+        """Return the parameters by name: the network's own arrays where they can be, so that both change together."""
+        binding = self.network.binding
         assert binding is not None
-        layers = [[binding.give_back(a, self._like) for a in layer] for layer in parameters]
-        self._shown = [a for layer in layers for a in layer]
-        for shown, own in zip(self._shown, (a for layer in parameters for a in layer), strict=True):
-            if isinstance(shown, np.ndarray) and shown is not own:
+        self._shown = {name: binding.give_back(a, self._like) for name, a in self.network.parameters.items()}
+        for name, shown in self._shown.items():
+            if isinstance(shown, np.ndarray) and shown is not self.network.parameters[name]:
                 shown.flags.writeable = False  # a copy of what is on a device: changing it would change nothing
-        return [W for W, _ in layers], [b for _, b in layers]
+        return dict(self._shown)
 
-    def follow(self, coefs: Sequence[Any], intercepts: Sequence[Any]) -> None:
+    def follow(self, given: Arrays) -> None:
         """Take over parameters that somebody else has put in the place of those shown."""
-        given = [a for layer in zip(coefs, intercepts, strict=True) for a in layer]
-        if len(given) == len(self._shown) and all(a is b for a, b in zip(given, self._shown, strict=True)):
+        if given.keys() == self._shown.keys() and all(a is self._shown[name] for name, a in given.items()):
             return
-        if self.network.binding is None and all(isinstance(a, np.ndarray) for a in given):
+        if self.network.binding is None and all(isinstance(a, np.ndarray) for a in given.values()):
             # Where to compute is chosen when the work is known.
-            self.network.parameters = by_name(list(zip(coefs, intercepts, strict=True)))
-            self._shown = given
-            return
-        with self.network.bound(self._like) as binding:
-            self.network.parameters = by_name(
-                [
-                    (binding.place(W, "coefs_"), binding.place(b, "intercepts_"))
-                    for W, b in zip(coefs, intercepts, strict=True)
-                ]
-            )
-        self._shown = given
+            self.network.parameters = dict(given)
+        else:
+            with self.network.bound(self._like) as binding:
+                self.network.parameters = {name: binding.place(a, name) for name, a in given.items()}
+        self._shown = dict(given)
 
     def carried(self) -> Carried | None:
         """Return what the optimizer carries from step to step, on the host."""

@@ -109,7 +109,7 @@ class Passes:
 
     @property
     def records(self) -> int:
-        """How many the last pass had."""
+        """The number of records in the last pass."""
         return sum(records for records, _ in self.sizes)
 
     @property

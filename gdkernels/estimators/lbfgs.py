@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
@@ -39,8 +39,8 @@ def fit_by_lbfgs(estimator: Any, problem: Problem, live: FittedNetwork, given: G
     objective = Objective(problem.loss, l2=float(e.alpha), l2_in_loss=True)
     network.train_for(objective)
     binding = network.bind(given.x)
-    shown = _Shown(problem, objective)
     program = network.structure.program(objective, Gradient(), weighted=given.sample_weight is not None)
+    shown = _Shown(problem, objective, program.decaying)
     start = {name: binding.to_numpy(a) for name, a in network.parameters.items()}
     place = Place(network, given.x, lambda there: _placed(there, network, objective, given), wide=e.precision is None)
     validated = (
@@ -78,13 +78,14 @@ class _Shown:
     What is minimised divides neither, so that value and gradient belong together.
     """
 
-    def __init__(self, problem: Problem, objective: Objective) -> None:
+    def __init__(self, problem: Problem, objective: Objective, penalised: Collection[str]) -> None:
         self.loss, self._scale, self._l2 = Objective(problem.shown_loss), problem.loss_scale, objective.l2
+        self._penalised = penalised
 
     def __call__(self, value: float, parameters: Arrays, total_weight: float) -> float:
         if self._scale == 1:
             return value
-        squares = sum(float(np.vdot(a, a)) for name, a in parameters.items() if name.startswith("W"))
+        squares = sum(float(np.vdot(a, a)) for name, a in parameters.items() if name in self._penalised)
         penalty = 0.5 * float(self._l2) * squares / total_weight
         return (value - penalty) / self._scale + penalty
 

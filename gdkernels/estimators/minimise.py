@@ -73,10 +73,13 @@ class _Objective:
     ----------
     program
         With the optimizer `rules.Gradient`: a step of it changes nothing, and leaves the gradient in the slots.
+    start
+        The initial values of the parameters, and the constants.
     """
 
-    def __init__(self, program: Program, place: Place) -> None:
+    def __init__(self, program: Program, place: Place, start: Arrays) -> None:
         self._program, self._place = program, place
+        self._constants = {name: start[name] for name in start if name not in program.trained}
         self._shapes = {name: program.parameters[name].shape for name in program.trained}
         self._ready: tuple[Records, Executable, float] | None = None
 
@@ -95,21 +98,21 @@ class _Objective:
             executable = taking(records.x, binding.executable(self._program), self._program, binding)
             self._ready = records, executable, 1.0 / records.total_weight
         _, executable, share = self._ready
-        parameters = {name: binding.place(a, "parameters") for name, a in self.split(vector).items()}
-        slots = {name: (binding.xp.zeros_like(a),) for name, a in parameters.items()}
+        parameters = {name: binding.place(a, "parameters") for name, a in self.named(vector).items()}
+        slots = {name: (binding.xp.zeros_like(parameters[name]),) for name in self._program.trained}
         state, order = State(parameters, slots), np.arange(len(records))
         weights = () if records.weights is None else (records.weights,)
         error, _ = executable.run(state, records.x, records.y, order, len(order), np.ones(1), *weights)
         gradients = [binding.to_numpy(a).ravel() for (a,) in state.slots.values()]
         return error * share, np.concatenate(gradients).astype(np.float64, copy=False)
 
-    def split(self, vector: Vector) -> dict[str, Any]:
-        """Return the parts of a vector by the names of the parameters, without copying."""
+    def named(self, vector: Vector) -> dict[str, Any]:
+        """Return the parts of a vector by the names of the parameters, without copying, and the constants."""
         parts, start = {}, 0
         for name, shape in self._shapes.items():
             end = start + math.prod(shape)
             parts[name], start = vector[start:end].reshape(shape), end
-        return parts
+        return {**parts, **self._constants}
 
 
 def minimise(
@@ -129,7 +132,7 @@ def minimise(
     place
         Where it is computed: the records there.
     start
-        NumPy arrays.
+        NumPy arrays by name, constants among them.
     max_iter, max_fun, tol
         The largest number of iterations and of evaluations; where no entry of the gradient is larger, it ends.
     each
@@ -138,7 +141,7 @@ def minimise(
     Returns
     -------
     tuple
-        SciPy's result, and the parameters as float64 NumPy arrays.
+        SciPy's result, and the parameters as float64 NumPy arrays, beside the constants.
     """
     from scipy.optimize import OptimizeResult, minimize
 
@@ -147,16 +150,16 @@ def minimise(
             "L-BFGS needs a loss that is the same each time, and this network draws random numbers in training, as "
             "Dropout does; use another solver"
         )
-    objective = _Objective(program, place)
+    objective = _Objective(program, place, start)
     done = 0
 
     def callback(intermediate_result: OptimizeResult) -> None:
         nonlocal done
         done += 1
-        if each(done, float(intermediate_result.fun), objective.split(intermediate_result.x)):
+        if each(done, float(intermediate_result.fun), objective.named(intermediate_result.x)):
             raise StopIteration
 
-    vector = np.concatenate([np.asarray(a, np.float64).ravel() for a in start.values()])
+    vector = np.concatenate([np.asarray(start[name], np.float64).ravel() for name in program.trained])
     options = {"maxiter": max_iter, "maxfun": max_fun, "gtol": tol}
     result = minimize(objective, vector, jac=True, method="L-BFGS-B", options=options, callback=callback)
-    return result, objective.split(result.x)
+    return result, objective.named(result.x)

@@ -10,12 +10,17 @@ import numpy as np
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 
 from gdkernels.backend import PRECISIONS, Backend
+from gdkernels.definition.blocks import Block
 from gdkernels.definition.naming import names
 
 __all__ = ["CONSTRAINTS", "check_solver", "keep_parameters", "pair"]
 
 # What scikit-learn checks parameters against.
 CONSTRAINTS: dict[str, list[Any]] = {
+    "network": [Block, None],
+    "residual": ["boolean"],
+    "norm": [str, None],  # which they are is said with the reason why others are not
+    "dropout": [Interval(Real, 0, 1, closed="left")],
     "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
     "activation": [StrOptions({"logistic", *names("activation")}), callable, list, tuple],
     "solver": [StrOptions({"lbfgs", "sgd", "adam"})],

@@ -17,7 +17,7 @@ __all__ = ["PresentRate", "Problem", "Stall"]
 
 @dataclass
 class Stall:
-    """How many epochs in a row have brought no improvement; it goes on from one `partial_fit` to the next."""
+    """The number of epochs in a row without improvement; it goes on from one `partial_fit` to the next."""
 
     epochs: int = 0
 
@@ -60,6 +60,8 @@ class Problem:
         Returns the score of a network on some records.
     stall
         How many epochs have brought no improvement.
+    show
+        Has the estimator show the present parameters as its own.
     """
 
     loss: Loss
@@ -68,6 +70,7 @@ class Problem:
     strata: Callable[[Given], Any]
     score: Callable[[BoundNetwork, Given], float]
     stall: Stall
+    show: Callable[[], None]
 
     @property
     def shown_loss(self) -> Loss:

@@ -1,4 +1,4 @@
-"""Where scikit-learn's formulas differ from ours: its update rules and its initial weights."""
+"""scikit-learn's own formulas where they differ from ours: its update rules and its initial weights."""
 
 from __future__ import annotations
 

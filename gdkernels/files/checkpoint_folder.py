@@ -29,7 +29,7 @@ class Folder:
     path
         It is made if its parent exists.
     keep
-        How many checkpoints stay.
+        The number of checkpoints that stay.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Whether what a file told as JSON is of the type that is expected: a digest does not say that it makes sense."""
+"""Checks that the JSON in a file has the expected types: a right digest does not tell that the content makes sense."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a graph costs: floating-point operations, bytes, and memory, for given sizes."""
+"""The cost of a graph: floating-point operations, bytes, and memory, for given sizes."""
 
 import math
 from collections.abc import Iterable, Mapping

@@ -54,7 +54,7 @@ Values = dict[int, Any]
 
 
 class Context:
-    """What a run of a graph needs besides the values: the namespace, the sizes, and what an array looks like.
+    """The surroundings of a run of a graph: the namespace, the sizes, and an array to make others like.
 
     Sizes are looked up when they are first asked for: most functions never do.
     """

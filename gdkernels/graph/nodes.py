@@ -1,4 +1,4 @@
-"""What is recorded: nodes and sizes, which answer every Python operator, and their shapes.
+"""The nodes and sizes that tracing records, which answer every Python operator, and their shapes.
 
 Equal nodes are one node, sizes are symbols (`Dim`) compared by identity, and numbers that belong to the program rather
 than to an array (constants, sizes, the learning rate, the step count) stay float64 scalars until they meet an array.

@@ -1,4 +1,4 @@
-"""What a graph is made of: the elementwise operations, the kinds of values, and what can be said of them beforehand."""
+"""The vocabulary of a graph: elementwise operations, kinds of values, and the bounds that are known beforehand."""
 
 from __future__ import annotations
 

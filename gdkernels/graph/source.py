@@ -1,4 +1,4 @@
-"""Where in the user's own code a recorded operation was written."""
+"""The line of your own code that recorded an operation."""
 
 import linecache
 import os

@@ -108,7 +108,8 @@ def _linear_layers(tensors: dict[str, Any], name: str) -> list[tuple[Any, ...]]:
         prefix, _, kind = key.rpartition(".")
         if kind not in {"weight", "bias"} or tensor.ndim != (2 if kind == "weight" else 1) or tensor.dtype.kind != "f":
             raise FileError(
-                f"{name}: {key!r} {tensor.dtype} {list(tensor.shape)} is not of a Linear layer; only such can be taken"
+                f"{name}: {key!r} {tensor.dtype} {list(tensor.shape)} is not of a Linear layer, and a "
+                "file tells of others neither kind nor place; pass the nn.Sequential itself"
             )
         order = tuple(int(part) if part.isdigit() else part for part in re.split(r"(\d+)", prefix))
         found.setdefault(order, {})[kind] = tensor

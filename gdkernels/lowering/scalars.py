@@ -23,13 +23,14 @@ def known_of_steps(
     done
         The steps before the first of these.
     records, batch
-        How many records the run uses, and how many of them each step but perhaps the last.
+        How many records an epoch uses, and how many of them each of its steps but perhaps the last.
     """
     steps = np.arange(float(len(learning_rates)))
+    in_epoch = steps % -(-records // batch)
     return {
         "learning_rate": np.asarray(learning_rates, np.float64),
         "t": done + 1.0 + steps,
-        "B": np.minimum(batch, records - batch * steps),
+        "B": np.minimum(batch, records - batch * in_epoch),
         "l2": l2,
     }
 

@@ -5,12 +5,12 @@ reduces over it accumulates. A node that does neither belongs to the update. A r
 clipping by norm, adds a second phase to the update.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from gdkernels.graph.derivative import topological
 from gdkernels.graph.namespace import Graph
 from gdkernels.graph.nodes import Dim, Node
-from gdkernels.graph.operations import ELEMENTWISE, MOVES
+from gdkernels.graph.operations import ELEMENTWISE, MOVES, REAL
 from gdkernels.lowering.buffers import assign_buffers
 from gdkernels.lowering.loops import is_loaded, make_loop, operands
 from gdkernels.lowering.moves import folded, move_of
@@ -77,6 +77,7 @@ def schedule(
         tile.store(value_of(outputs[PREDICTION]))
     tile.find_aliases()
     tile.store_what_crosses()
+    tile.store_what_is_read_often()
     tile.order()
     if any(tile.reads_entries(s) for s in tile.result.tile):
         raise ScheduleError(f"{entries} is needed as a whole, and not only its entries that are not 0")
@@ -251,6 +252,36 @@ class _Tile:
                     self.store(node)
                     pending.append(node)
 
+    def store_what_is_read_often(self) -> None:
+        """Store what later stages would compute again from several matrices, where storing it takes fewer loads.
+
+        So each block of a residual network adds to the sum that is stored, and not to the outputs of all blocks before.
+        """
+        while True:
+            again: dict[int, tuple[Node, set[int]]] = {}
+            for root in (*self.result.stored.values(), *(value_of(r.args[0]) for r in self.reductions)):
+                stage = self.stages[root.id]
+                for node in self._computed_for(root, stage):
+                    if self.stages[node.id] < stage and node.dtype == REAL and kind_of(node, self.batch) == MATRIX:
+                        again.setdefault(node.id, (node, set()))[1].add(stage)
+            # A load for each matrix in each of these stages, instead of one store, and one load in each.
+            dear = [k for k, (node, stages) in again.items() if len(stages) * (self._loads(node, stages) - 1) > 1]
+            if not dear:
+                return
+            self.store(again[max(dear)][0])  # what is inside it may then be computed only once
+
+    def _loads(self, node: Node, stages: Iterable[int]) -> int:
+        """Return how many matrices a later stage loads to compute `node` again."""
+        found: set[int] = set()
+        pending, stage = [node], max(stages)
+        while pending:
+            for operand in operands(self.result, pending.pop(), stage):
+                if not is_loaded(self.result, operand):
+                    pending.append(operand)
+                elif operand.id in self.result.stored:
+                    found.add(operand.id)
+        return len(found)
+
     def _computed_for(self, root: Node, stage: int) -> Iterator[Node]:
         """Yield what a loop of this stage computes on the way to `root`, which comes last of all."""
         seen: set[int] = set()
@@ -297,6 +328,6 @@ class _Tile:
 
 
 def _stays_below(other: Node, z: Node, k: Node) -> bool:
-    """Whether `other` is c·z with c ≥ 0 and `k` is 0: then it is on the same side of `k` as z."""
+    """Return whether `other` is c·z with c ≥ 0 and `k` is 0: then it is on the same side of `k` as z."""
     scaled = other.op == "multiply" and other.args[0].op == "constant" and other.args[1] is z
     return scaled and k.attribute == 0 and other.args[0].attribute >= 0

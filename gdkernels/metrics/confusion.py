@@ -1,4 +1,4 @@
-"""Which classes are taken for which: pairs that occurred are counted, so that many classes take little memory."""
+"""Confused classes: counts of the pairs that occurred, so that many classes take little memory."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ Array = npt.NDArray[Any]
 
 
 class Confusion:
-    """How many records there are of each true class that were given each class; grows by `add`.
+    """The number of records of each true class that were given each class; grows by `add`.
 
     Parameters
     ----------
     classes
-        How many there are.
+        The number of records.
     """
 
     def __init__(self, classes: int) -> None:

@@ -13,7 +13,7 @@ from gdkernels.definition.losses import Loss
 from gdkernels.models.network import Network
 from gdkernels.network import BoundNetwork, Structure
 
-__all__ = ["MLP", "load_network"]
+__all__ = ["MLP", "load_network", "model_of"]
 
 
 class MLP(Network):
@@ -69,7 +69,7 @@ class MLP(Network):
     @property
     def bias(self) -> bool:
         """Whether layers have biases."""
-        return any(not parameter.decays for parameter in self.network.structure.parameters.values())
+        return any(name.startswith("b") for name in self.network.structure.parameters)
 
     @property
     def parameters(self) -> Any:
@@ -85,6 +85,11 @@ class MLP(Network):
 
     def _by_layer(self, named: dict[str, Any]) -> Any:
         return named if self.network.structure.layers is None else by_layer(named)
+
+
+def model_of(network: BoundNetwork, extra: dict[str, Any] | None = None) -> Network:
+    """Return the model that holds a network: an `MLP` if it is a chain of dense layers."""
+    return (Network if network.structure.layers is None else MLP).of(network, {} if extra is None else extra)
 
 
 def load_network(
@@ -110,5 +115,4 @@ def load_network(
     """
     from gdkernels.network.saving import read_network
 
-    network, extra = read_network(path, backend=backend, device=device, objects=objects)
-    return (Network if network.structure.layers is None else MLP).of(network, extra)
+    return model_of(*read_network(path, backend=backend, device=device, objects=objects))

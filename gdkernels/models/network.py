@@ -124,7 +124,7 @@ class Network:
 
     @property
     def block(self) -> Block:
-        """What it computes, but for the activation of the outputs."""
+        """The network's computation, without the activation of the outputs."""
         return self.network.structure.block
 
     @property
@@ -134,7 +134,7 @@ class Network:
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """How many numbers a record has on the way: inputs, the units of each layer in turn, outputs."""
+        """The numbers of a record on the way: inputs, the units of each layer in turn, outputs."""
         return self.network.structure.sizes
 
     @property
@@ -189,7 +189,7 @@ class Network:
 
     @property
     def parameter_count(self) -> int:
-        """How many numbers training changes."""
+        """The number of values that training changes."""
         return self.network.parameter_count
 
     def set_parameters(self, parameters: Mapping[str, Any] | Sequence[Sequence[Any]]) -> None:
@@ -277,12 +277,23 @@ class Network:
         if starts > 1:
             trainer, history = best_of_starts(self, X, Y, settings, run, int(starts))
         else:
-            last = self._trainer
-            same = last is not None and last.settings == Settings.checked(**settings, outputs=self.network.outputs)
-            trainer = last if last is not None and same else Trainer(self, **settings)
+            trainer = self.trainer(**settings)
             history = trainer.fit(X, Y, **run)
         self._trainer = trainer
         return history
+
+    def trainer(self, **settings: Any) -> Trainer:
+        """Return the trainer that a fit with these settings uses: the last one if it has the same, or else a new one.
+
+        Parameters
+        ----------
+        settings
+            Those of `Trainer`.
+        """
+        last = self._trainer
+        same = last is not None and last.settings == Settings.checked(**settings, outputs=self.network.outputs)
+        self._trainer = last if last is not None and same else Trainer(self, **settings)
+        return self._trainer
 
     # ---- predictions
 
@@ -401,6 +412,8 @@ class Network:
         return f"{type(self).__name__}({'inputs not known yet' if self._network is None else self._network})"
 
     def _repr_html_(self) -> str:
+        if self._network is None:
+            return html_table(repr(self), (), ())
         structure = self.network.structure
         heads = ("layer", "inputs → units", "activation") if structure.layers is not None else ("name", "shape", "kind")
         return html_table(repr(self), (*heads, "parameters"), structure.rows())

@@ -20,8 +20,8 @@ from gdkernels.data.validation import RecordSpec, place_inputs
 from gdkernels.definition.losses import Loss
 from gdkernels.definition.network import Arrays
 from gdkernels.definition.objective import Objective, checked_reduction
-from gdkernels.dispatch import registry
-from gdkernels.dispatch.binding import Binding, located
+from gdkernels.dispatch import choosing
+from gdkernels.dispatch.binding import Binding
 from gdkernels.dispatch.workload import Workload
 from gdkernels.errors import BackendError, InputError, unknown_name
 from gdkernels.network.places import Places
@@ -81,7 +81,7 @@ class BoundNetwork:
         self._executables: dict[Program, Executable] = {}
         self._places = Places(backend, device)
         if backend != "auto" or device is not None:  # a place that the user named fails before loading data
-            registry.choose(backend, device, precision or "float32")
+            choosing.choose(backend, device, precision or "float32")
         structure.check_memory()
         self.parameters: dict[str, Any] = structure.initial_parameters(self.seed)
 
@@ -124,7 +124,7 @@ class BoundNetwork:
         wanted: str | Backend = "auto" if backend is None else backend
         if backend is None and self.binding is not None and device in self.binding.backend.devices():
             wanted = self.binding.backend
-        choice = registry.choose(wanted, device, self.precision or "float32")
+        choice = choosing.choose(wanted, device, self.precision or "float32")
         self._backend, self._places = choice.backend, self._places.named(choice.backend, choice.device)
         if self.binding is not None:
             self._rebind(Binding(choice.backend, choice.device, self.binding.precision, choice.reason))
@@ -142,10 +142,24 @@ class BoundNetwork:
             A plan whose backend and device are used if the user named none and they are available here.
         """
         if self.binding is None:
-            precision = self._precision or ("float64" if "float64" in _dtype_name(X) else "float32")
-            self._places.first(self._rebind, X, self._job(X, workload), precision, planned)
+            self._places.first(self._rebind, X, self._job(X, workload), self._precision_for(X), planned)
             assert self.binding is not None
         return self.binding
+
+    def join(self, binding: Binding, X: Any) -> bool:
+        """Compute where another network does, and return whether this one may: it may not if it has another place.
+
+        Parameters
+        ----------
+        X
+            The data, whose type decides the precision if nobody has said it.
+        """
+        if self.binding is None and self._places.admit(binding) and self._precision_for(X) == binding.precision:
+            self._rebind(binding)
+        return self.binding is binding or (self.binding is not None and self.binding.same_place(binding))
+
+    def _precision_for(self, X: Any) -> str:
+        return self._precision or ("float64" if "float64" in _dtype_name(X) else "float32")
 
     def leave(self, error: BackendError, X: Any, workload: Callable[[int], Workload] | None = None) -> bool:
         """Move to the next backend after an `error` of this one; return whether there is one to move to.
@@ -190,7 +204,7 @@ class BoundNetwork:
         return (workload or self._prediction)(records) if records else None
 
     def _prediction(self, records: int) -> Workload:
-        return self.structure.workload(self.structure.program(), records, records)
+        return Workload(self.structure.program(), records, records)
 
     def _rebind(self, binding: Binding) -> None:
         old = self.binding
@@ -237,7 +251,7 @@ class BoundNetwork:
 
     @property
     def parameter_count(self) -> int:
-        """How many numbers training changes."""
+        """The number of values that training changes."""
         told = self.structure.parameters
         return sum(math.prod(told[name].shape) for name in self.structure.trained)
 
@@ -312,7 +326,7 @@ class BoundNetwork:
         return self._executables[program]
 
     def __str__(self) -> str:
-        where = located(self.binding) if self.binding is not None else f"backend {self.backend}, not yet bound"
+        where = self.binding if self.binding is not None else f"backend {self.backend}, not yet bound"
         return f"{self.structure}, {self.parameter_count:,} parameters, {where}"
 
 

@@ -1,4 +1,4 @@
-"""The places where a network may compute, one after the other: what was asked for, and what has failed."""
+"""The places where a network may compute, one after the other: the one you asked for, and those that have failed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Move = Callable[[Binding], None]
 
 
 class Places:
-    """Chooses where a network computes. A backend that fails is followed by the next, unless somebody named it.
+    """Chooses where a network computes. A backend that fails is followed by the next, unless you named it.
 
     Parameters
     ----------
@@ -31,6 +31,12 @@ class Places:
         self._backend, self._device = backend, device
         self._failed: dict[str, str] = {}  # backends, and what they failed with
         self._left = list(left)
+
+    def admit(self, binding: Binding) -> bool:
+        """Return whether a binding is no other place than the user named, and none has failed so far."""
+        named = self._backend if isinstance(self._backend, str) else self._backend.name
+        fits = named in ("auto", binding.backend.name) and self._device in (None, binding.device)
+        return fits and not self._failed
 
     def named(self, backend: Backend, device: str) -> Places:
         """Return the only place there is from now on."""

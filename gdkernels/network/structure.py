@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from gdkernels import randomness
 from gdkernels.backend.program import Program
@@ -24,7 +25,6 @@ from gdkernels.definition.network import Arrays
 from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import Optimizer
 from gdkernels.dispatch.footprint import check_initial
-from gdkernels.dispatch.workload import Workload
 from gdkernels.errors import InputError, unknown_name
 from gdkernels.system.cached_property import cached_property
 
@@ -124,7 +124,7 @@ class Structure:
 
     @cached_property
     def parameters(self) -> Mapping[str, Parameter]:
-        """What the block says of its parameters and constants, by name."""
+        """The declarations of the block's parameters and constants, by name."""
         return parameters_of(self.block, self.inputs)
 
     @cached_property
@@ -156,7 +156,7 @@ class Structure:
 
     @cached_property
     def sizes(self) -> tuple[int, ...]:
-        """How many numbers a record has in each matrix on the way: of a chain, the inputs and each layer's units."""
+        """The numbers of a record in each matrix on the way: of a chain, the inputs and each layer's units."""
         return (self.inputs, *self.block.widths(self.inputs))
 
     @property
@@ -207,10 +207,6 @@ class Structure:
         block = self.block if raw else self.whole
         return Program(block, self.inputs, objective if trains else None, optimizer, gradient_norm, weighted)
 
-    def workload(self, program: Program, batch_size: int, records: int, epochs: int = 1) -> Workload:
-        """Return the workload of running a program of this structure on so many records."""
-        return Workload(program, batch_size, records, epochs)
-
     # ---- parameters
 
     def check_memory(self) -> None:
@@ -221,6 +217,11 @@ class Structure:
         """Return the initial parameters of a `restart`, as NumPy arrays."""
         generator = randomness.generator(seed, "weights", restart)
         return initial_values(self.parameters, generator)
+
+    def constants(self) -> dict[str, npt.NDArray[np.float64]]:
+        """Return the constants of the blocks, by name: all that training leaves alone."""
+        anything = randomness.generator(0, "weights", 0)  # which they do not use
+        return {name: told.drawn(anything) for name, told in self.parameters.items() if not told.trains}
 
     def checked_parameters(
         self, parameters: Mapping[str, Any] | Sequence[Sequence[Any]], like: Arrays

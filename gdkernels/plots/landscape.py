@@ -6,8 +6,9 @@ Nothing here draws. Errors and slopes are those of the definition, in float64.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import lt
 from typing import Any
 
 import numpy as np
@@ -15,86 +16,72 @@ import numpy.typing as npt
 
 from gdkernels.data.records import place_records
 from gdkernels.definition import gradient
-from gdkernels.definition.chain import Layer, Layers, by_layer, by_name
+from gdkernels.definition.chain import Layers, by_layer, by_name
 from gdkernels.definition.losses import Loss
-from gdkernels.definition.network import forward
+from gdkernels.definition.network import Arrays, forward
 from gdkernels.errors import InputError
 from gdkernels.models.network import Network
 from gdkernels.network import BoundNetwork
 from gdkernels.training.history import Epoch
 
-__all__ = ["Landscape", "Parameter", "Path"]
+__all__ = ["Landscape", "Path", "Point", "SingleParameter"]
 
 Floats = npt.NDArray[np.float64]
 
-_SPELLING = re.compile(r"(?:W(?P<W>\d+)\[(?P<i>\d+), ?(?P<j>\d+)\]|b(?P<b>\d+)\[(?P<k>\d+)\])")
+# The parameters of a network: layer by layer of a chain of dense layers, else by name.
+Point = Layers | Arrays
+
+_SPELLING = re.compile(r"(?P<name>[A-Za-z_][A-Za-z0-9_/]*)\[(?P<index>\d+(?:, ?\d+)?)\]")
 
 
 @dataclass(frozen=True)
-class Parameter:
-    """One weight or bias of a network, by the names of the model file: "W0[1,2]", "b0[2]".
+class SingleParameter:
+    """One number among the parameters of a network, by the names of the model file: "W0[1,2]", "scale1/0[2]".
 
     Attributes
     ----------
-    layer
-        The number of the layer, from 0.
+    name
+        The name of the array.
     index
-        Of a weight: its input and its unit; of a bias: its unit.
+        Of a weight: its input and its unit; of a bias and its like: its unit.
     """
 
-    layer: int
+    name: str
     index: tuple[int, ...]
 
     @classmethod
-    def of(cls, spelling: str) -> Parameter:
+    def of(cls, spelling: str) -> SingleParameter:
         """Return the parameter that is spelled so.
 
         Raises
         ------
         InputError
-            If it is neither a weight nor a bias.
+            If it is no name with one or two indices.
         """
         found = _SPELLING.fullmatch(spelling)
         if found is None:
             raise InputError(
                 f"{spelling!r} is no parameter; a weight of the first layer is 'W0[input,unit]', a bias 'b0[unit]'"
             )
-        if found["W"] is not None:
-            return cls(int(found["W"]), (int(found["i"]), int(found["j"])))
-        return cls(int(found["b"]), (int(found["k"]),))
+        return cls(found["name"], tuple(int(k) for k in found["index"].split(",")))
 
     def __str__(self) -> str:
-        return f"{'W' if self.is_weight else 'b'}{self.layer}[{','.join(map(str, self.index))}]"
+        return f"{self.name}[{','.join(map(str, self.index))}]"
 
-    @property
-    def is_weight(self) -> bool:
-        return len(self.index) == 2
-
-    def read(self, layers: Layers) -> float:
-        """Return its value in `layers`, or its slope where these are gradients.
+    def read(self, point: Point) -> float:
+        """Return its value at `point`, or its slope where that holds gradients.
 
         Raises
         ------
         InputError
             If the network has no such parameter.
         """
-        array = self._array(layers)
-        if array is None or any(k >= n for k, n in zip(self.index, array.shape, strict=True)):
-            shapes = ", ".join(
-                f"{kind}{k} {list(a.shape)}"
-                for k, layer in enumerate(layers)
-                for kind, a in zip("Wb", layer, strict=True)
-                if a is not None
-            )
+        arrays = named(point)
+        array = arrays.get(self.name)
+        if array is None or array.ndim != len(self.index) or not all(map(lt, self.index, array.shape)):
+            shapes = ", ".join(f"{name} {list(a.shape)}" for name, a in arrays.items())
             raise InputError(f"the network has no parameter {self}; it has {shapes}")
         return float(array[self.index])
-
-    def write(self, layers: Layers, value: float) -> None:
-        """Set its value in `layers`, in place."""
-        self._array(layers)[self.index] = value
-
-    def _array(self, layers: Layers) -> Any:
-        return layers[self.layer][0 if self.is_weight else 1] if self.layer < len(layers) else None
 
 
 class Path:
@@ -105,7 +92,8 @@ class Path:
     Attributes
     ----------
     points
-        For each epoch all the parameters, NumPy arrays in float64; the first are those before training.
+        For each epoch all the parameters, NumPy arrays in float64; the first are those before training. Each is a
+        `gdkernels.Layer` for each layer, and of what is no chain of dense layers a dictionary by name.
 
     Examples
     --------
@@ -115,7 +103,7 @@ class Path:
 
     def __init__(self, mlp: Network) -> None:
         self._mlp = mlp
-        self.points: list[tuple[Layer, ...]] = []
+        self.points: list[Any] = []
         self._keep()
 
     def __call__(self, epoch: Epoch) -> None:
@@ -124,16 +112,19 @@ class Path:
     def __len__(self) -> int:
         return len(self.points)
 
-    def along(self, *parameters: Parameter) -> Floats:
+    def along(self, *parameters: SingleParameter) -> Floats:
         """Return the values of some parameters [points, parameters]."""
         return np.array([[p.read(point) for p in parameters] for point in self.points])
 
     def _keep(self) -> None:
-        self.points.append(_doubles(by_layer(self._mlp.network.host_parameters())))
+        network = self._mlp.network
+        self.points.append(_shown(network, _doubles(network.host_parameters())))
 
 
 class Landscape:
     """The mean error of a network on some records, as a function of its parameters; without any penalty on weights.
+
+    It is the error of predictions: dropout has no part in it.
 
     Parameters
     ----------
@@ -147,7 +138,8 @@ class Landscape:
     Attributes
     ----------
     here
-        The parameters of the network, NumPy arrays in float64.
+        The parameters of the network, NumPy arrays in float64: a `gdkernels.Layer` for each layer, and of what is no
+        chain of dense layers a dictionary by name.
 
     Raises
     ------
@@ -156,36 +148,36 @@ class Landscape:
     """
 
     def __init__(self, mlp: Network, X: Any, Y: Any, *, loss: str | Loss | None = None) -> None:
-        self._here = {n: np.array(a, dtype=np.float64) for n, a in mlp.network.host_parameters().items()}
-        self.here = by_layer(self._here)
+        self._here = _doubles(mlp.network.host_parameters())
+        self.here = _shown(mlp.network, self._here)
         network = mlp.network
         objective = network.objective_for(loss)
         double = BoundNetwork(network.structure, seed=network.seed, backend="numpy", precision="float64")
         records = place_records(double.bind(X), X, Y, None, spec=network.expects(objective))
         self._loss, self._x, self._y = objective.loss, records.x, records.y
-        self._program = network.structure.program(objective)
+        self._program, self._network = network.structure.program(objective), double
 
-    def error(self, layers: Layers) -> float:
-        """Return the mean of the loss over the records where the network has these parameters."""
+    def error(self, layers: Point) -> float:
+        """Return the mean of the loss over the records where the network has these parameters, as `here` has them."""
         with np.errstate(all="ignore"):
-            raw = forward(self._program.block, by_name(layers), self._x, xp=np)
+            raw = forward(self._program.block, named(layers), self._x, xp=np)
             return float(np.mean(self._loss(raw, self._y, xp=np)))
 
-    def gradient(self, layers: Layers) -> tuple[Layer, ...]:
-        """Return the gradient of `error`: a `gdkernels.Layer` for each layer."""
-        return by_layer(self._gradient(by_name(layers)))
+    def gradient(self, layers: Point) -> Any:
+        """Return the gradient of `error`, as `here` is."""
+        return _shown(self._network, self._gradient(named(layers)))
 
     def named_gradient(self) -> dict[str, Any]:
         """Return the gradient of the mean error at the network's parameters, by their names."""
         return self._gradient(self._here)
 
-    def _gradient(self, arrays: dict[str, Any]) -> dict[str, Any]:
+    def _gradient(self, arrays: Arrays) -> dict[str, Any]:
         program = self._program
         settings: dict[str, Any] = {"trained": program.trained, "loss": self._loss, "xp": np}
         with np.errstate(all="ignore"):
             return gradient(program.block, arrays, self._x, self._y, **settings)[1]
 
-    def errors(self, parameters: Sequence[Parameter], values: Floats, *, at: Layers | None = None) -> Floats:
+    def errors(self, parameters: Sequence[SingleParameter], values: Floats, *, at: Point | None = None) -> Floats:
         """Return the errors [...] where `parameters` have the `values` [..., parameters].
 
         Parameters
@@ -196,21 +188,30 @@ class Landscape:
         found = [self.error(moved) for moved in self._moved(parameters, values, at)]
         return np.array(found).reshape(values.shape[:-1])
 
-    def slopes(self, parameters: Sequence[Parameter], values: Floats, *, at: Layers | None = None) -> Floats:
+    def slopes(self, parameters: Sequence[SingleParameter], values: Floats, *, at: Point | None = None) -> Floats:
         """Return the slopes ∂E/∂parameter [..., parameters] where `parameters` have the `values` [..., parameters]."""
-        gradients = [self.gradient(moved) for moved in self._moved(parameters, values, at)]
+        gradients = [self._gradient(moved) for moved in self._moved(parameters, values, at)]
         return np.array([[p.read(g) for p in parameters] for g in gradients]).reshape(values.shape)
 
-    def _moved(self, parameters: Sequence[Parameter], values: Floats, at: Layers | None) -> Any:
+    def _moved(self, parameters: Sequence[SingleParameter], values: Floats, at: Point | None) -> Iterator[Arrays]:
         """Yield the parameters of the network at each of the `values`; each is valid until the next."""
-        layers = _doubles(self.here if at is None else at)
+        arrays = _doubles(self._here if at is None else named(at))
         for parameter in parameters:
-            parameter.read(layers)
+            parameter.read(arrays)
         for point in values.reshape(-1, len(parameters)):
             for parameter, value in zip(parameters, point, strict=True):
-                parameter.write(layers, value)
-            yield layers
+                arrays[parameter.name][parameter.index] = value
+            yield arrays
 
 
-def _doubles(layers: Layers) -> tuple[Layer, ...]:
-    return tuple(Layer(*(None if a is None else np.array(a, dtype=np.float64) for a in layer)) for layer in layers)
+def named(point: Point) -> Arrays:
+    """Return parameters by name."""
+    return point if isinstance(point, Mapping) else by_name(point)
+
+
+def _doubles(arrays: Arrays) -> dict[str, Any]:
+    return {name: np.array(a, dtype=np.float64) for name, a in arrays.items()}
+
+
+def _shown(network: BoundNetwork, arrays: dict[str, Any]) -> Any:
+    return arrays if network.structure.layers is None else by_layer(arrays)

@@ -37,9 +37,14 @@ def weights_by_layer(mlp: Network, *, ax: Axes | None = None) -> Axes:
     Returns
     -------
     Axes
-        With a filled outline for each layer, all of one height.
+        With a filled outline for each matrix of weights, all of one height.
+
+    Raises
+    ------
+    InputError
+        If the network has none.
     """
-    weights = _weights(mlp.network.host_parameters())
+    weights = _weights(mlp, mlp.network.host_parameters())
     ax = style.axes_or_new(ax)
     _ridges(ax, [np.asarray(a, dtype=np.float64).reshape(-1) for a in weights.values()], _names(weights))
     ax.axvline(0.0, color=style.GREY, linewidth=0.8, linestyle=":")
@@ -70,10 +75,10 @@ def gradients_by_layer(mlp: Network, X: Any, Y: Any, *, loss: str | Loss | None 
     Raises
     ------
     InputError
-        For records that do not fit the network, or where all slopes are 0.
+        For records that do not fit the network, where all slopes are 0, or where there are no matrices of weights.
     """
     landscape = Landscape(mlp, X, Y, loss=loss)
-    slopes = _weights(landscape.named_gradient())
+    slopes = _weights(mlp, landscape.named_gradient())
     sizes = [np.abs(a).reshape(-1) for a in slopes.values()]
     if not any(size.any() for size in sizes):
         raise InputError("all slopes are 0, which a logarithmic axis cannot show: the network is at a critical point")
@@ -105,8 +110,12 @@ def _ridges(ax: Axes, values: Sequence[npt.NDArray[np.float64]], names: Sequence
     ax.set_ylim(-0.15, len(values))
 
 
-def _weights(named: dict[str, Any]) -> dict[str, Any]:
-    return {name: a for name, a in named.items() if a.ndim == 2}
+def _weights(mlp: Network, arrays: dict[str, Any]) -> dict[str, Any]:
+    """Return the matrices that training changes, by name."""
+    found = {name: arrays[name] for name in mlp.network.structure.trained if arrays[name].ndim == 2}
+    if not found:
+        raise InputError("the network has no matrices of weights to draw")
+    return found
 
 
 def _names(weights: dict[str, Any]) -> list[str]:

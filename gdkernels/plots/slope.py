@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from gdkernels.definition.chain import Layers
 from gdkernels.errors import InputError
 from gdkernels.plots import style
-from gdkernels.plots.landscape import Floats, Landscape, Parameter, Path
+from gdkernels.plots.landscape import Floats, Landscape, Path, Point, SingleParameter
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -64,7 +63,7 @@ def error_over_weight(
         For a parameter that the network does not have, or limits that are none.
     """
     at = landscape.here if path is None else path.points[0]
-    one = Parameter.of(parameter)
+    one = SingleParameter.of(parameter)
     steps = np.array([[one.read(at)]]) if path is None else path.along(one)
     heights = [landscape.error(at)] if path is None else [landscape.error(p) for p in path.points]
     ax = style.axes_or_new(ax)
@@ -116,7 +115,7 @@ def several_starts(
     """
     if not paths:
         raise InputError("several_starts needs a path at least")
-    one = Parameter.of(parameter)
+    one = SingleParameter.of(parameter)
     ax = style.axes_or_new(ax)
     everywhere = np.concatenate([path.along(one) for path in paths])
     shown, values, errors = _curve(
@@ -149,7 +148,7 @@ def _limits(shown: Floats, margin: float) -> tuple[float, float]:
 
 
 def _curve(
-    landscape: Landscape, one: Parameter, at: Layers, limits: tuple[float, float], points: int
+    landscape: Landscape, one: SingleParameter, at: Point, limits: tuple[float, float], points: int
 ) -> tuple[tuple[float, float], Floats, Floats]:
     """Return the limits, and values between them with the errors there."""
     if not (np.isfinite(limits).all() and limits[0] < limits[1]):
@@ -158,7 +157,7 @@ def _curve(
     return limits, values, landscape.errors([one], values[:, None], at=at)
 
 
-def _tangent(ax: Axes, landscape: Landscape, one: Parameter, at: Layers, span: float) -> None:
+def _tangent(ax: Axes, landscape: Landscape, one: SingleParameter, at: Point, span: float) -> None:
     value, slope = one.read(at), one.read(landscape.gradient(at))
     ends = np.array([-0.5, 0.5]) * _TANGENT * span
     label = f"slope at the start: {style.number(slope)}"
@@ -174,7 +173,7 @@ def _stairs(ax: Axes, values: Floats, heights: Floats) -> None:
 
 
 def _frame(ax: Axes, limits: tuple[float, float], heights: npt.ArrayLike) -> None:
-    """Show all of the curve and the steps, and a little below, whatever tangents do."""
+    """Show all of the curve and the steps, and a little below, however long the tangents are."""
     every = np.asarray(heights)
     finite = every[np.isfinite(every)]
     low, high = float(finite.min()), float(finite.max())

@@ -9,7 +9,7 @@ import numpy as np
 
 from gdkernels.errors import InputError
 from gdkernels.plots import style
-from gdkernels.plots.landscape import Floats, Landscape, Parameter, Path
+from gdkernels.plots.landscape import Floats, Landscape, Path, SingleParameter
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -169,7 +169,7 @@ class _View:
     """A grid over two parameters with the errors there."""
 
     landscape: Landscape
-    parameters: tuple[Parameter, Parameter]
+    parameters: tuple[SingleParameter, SingleParameter]
     labels: tuple[str, str]
     limits: tuple[tuple[float, float], tuple[float, float]]
     at: Any
@@ -187,7 +187,7 @@ class _View:
         points: int,
         labels: tuple[str, str] | None,
     ) -> _View:
-        parameters = (Parameter.of(names[0]), Parameter.of(names[1]))
+        parameters = (SingleParameter.of(names[0]), SingleParameter.of(names[1]))
         if parameters[0] == parameters[1]:
             raise InputError(f"a surface needs two different parameters, not {names[0]!r} twice")
         at = landscape.here if path is None else path.points[-1]

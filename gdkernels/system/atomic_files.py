@@ -103,11 +103,10 @@ def check_destination(path: str | os.PathLike[str], *, overwrite: bool) -> None:
                 else f"the folder {folder} does not exist; create it first"
             )
             raise FileError(f"cannot write {path}: {what}")
-        if os.path.lexists(path):
-            if not overwrite:
-                raise _exists(path)
-            if path.exists() and not path.is_file():
-                raise FileError(f"cannot write {path}: it is not a regular file; choose another name")
+        if path.exists() and not path.is_file():
+            raise FileError(f"cannot write {path}: it is not a regular file; choose another name")
+        if os.path.lexists(path) and not overwrite:
+            raise _exists(path)
         if not os.access(folder, os.W_OK | os.X_OK):
             raise FileError(f"cannot write {path}: no permission to write in the folder {folder}; choose another")
     except OSError as error:

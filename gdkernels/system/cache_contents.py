@@ -1,4 +1,4 @@
-"""The contents of the cache folder, by their names; all can be removed but what was measured or is in use."""
+"""The contents of the cache folder, by their names; all can be removed but measurements and files in use."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _KINDS = (
 
 @dataclass(frozen=True)
 class CacheEntry:
-    """Some of what is in the cache: what it is, how many files or folders, and their bytes."""
+    """A kind of content of the cache: its name, the number of its files or folders, and their bytes."""
 
     what: str
     count: int
@@ -37,7 +37,7 @@ class CacheEntry:
 
 
 def read_cache() -> list[CacheEntry]:
-    """Return what is in the cache folder that gdkernels itself keeps there."""
+    """Return the content that gdkernels itself keeps in the cache folder."""
     folder = cache_folder()
     found: dict[str, list[int]] = {}
     for path, what, _ in _files(folder):
@@ -49,7 +49,7 @@ def read_cache() -> list[CacheEntry]:
 
 
 def clear_cache() -> str | None:
-    """Remove compiled code, timed choices, and prepared records that nobody holds; return why not, where it cannot be.
+    """Remove compiled code, timed choices, and prepared records that are not in use; return the problem if that fails.
 
     Records of which it is unknown whether somebody uses them, as on a file system without locks, are removed too.
     """

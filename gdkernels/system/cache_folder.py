@@ -20,10 +20,17 @@ def cache_folder() -> Path:
     for folder in caches:
         if os.path.isabs(folder):
             return Path(folder) / "gdkernels"
+    user = os.getuid() if hasattr(os, "getuid") else "user"
+    return _temporary_folder() / f"gdkernels-{user}"
+
+
+def _temporary_folder() -> Path:
     import tempfile  # which loads what most programs never need
 
-    user = os.getuid() if hasattr(os, "getuid") else "user"
-    return Path(tempfile.gettempdir()) / f"gdkernels-{user}"
+    try:
+        return Path(tempfile.gettempdir())
+    except FileNotFoundError:  # nothing here can be written: `unusable` says so of the folder's name
+        return Path(os.environ.get("TMPDIR") or os.sep)
 
 
 def unusable(path: Path) -> str | None:
@@ -39,7 +46,7 @@ def unusable(path: Path) -> str | None:
 
 
 def untrusted(path: Path) -> str | None:
-    """Return why files in the folder, which exists, may be somebody else's; None if it is the user's own.
+    """Return why the files of the folder, which exists, may not be the user's own; None if they are.
 
     Raises
     ------

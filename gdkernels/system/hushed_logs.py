@@ -14,7 +14,7 @@ _HUSHED: ContextVar[bool] = ContextVar("hushed", default=False)
 
 @contextmanager
 def hushed() -> Iterator[None]:
-    """Log at DEBUG what is logged at INFO elsewhere."""
+    """Log at DEBUG the records that are logged at INFO elsewhere."""
     logger = logging.getLogger("gdkernels")
     if _lowered not in logger.filters:
         logger.addFilter(_lowered)

@@ -1,4 +1,4 @@
-"""What need not be found out twice: small JSON files in the user's own cache folder, and in nobody else's."""
+"""Findings that are kept between processes: small JSON files in a cache folder that belongs to the user alone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["keep", "kept"]
 
 
 def kept(kind: str, key: str) -> Any:
-    """Return what was kept of that kind under that key, or None; `key` says all that it depends on."""
+    """Return the finding of that kind under that key, or None; `key` holds all that it depends on."""
     path = cache_folder() / _name(kind, key)
     try:
         return None if untrusted(path.parent) is not None else loads(path.read_bytes())

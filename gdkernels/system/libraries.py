@@ -19,7 +19,7 @@ def lack_of(module: str, error: Exception, install: str) -> str:
     Parameters
     ----------
     error
-        What the import raised: a library that is there may raise anything.
+        The error of the import: a library that is there may raise anything.
     install
         The command that installs it.
     """

@@ -1,4 +1,4 @@
-"""Whose class a value is of, without an import: what is one of a library's comes from somebody who has loaded it."""
+"""The library of a value's class, found without an import: whoever passes a frame of pandas has loaded pandas."""
 
 from __future__ import annotations
 

@@ -19,8 +19,9 @@ __all__ = ["Lock", "Owner", "try_lock"]
 _NUMBER = re.compile(rb"\d{0,20}\n?")  # all that a lock file holds: the number of the process
 _LONGEST = 32
 _HELD = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES}
-# What flock() answers where there are no locks, and where the server that keeps those of a network is away.
-_NONE = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
+# What flock() answers where there are no locks, and where the server that keeps those of a network is away. EINVAL is
+# for operations that do not exist, and ours does: some file systems answer it in place of ENOTSUP.
+_NONE = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
 
 
 @dataclass(frozen=True)
@@ -77,9 +78,9 @@ def try_lock(path: Path, *, create: bool = True) -> Lock | Owner:
     Raises
     ------
     FileError
-        Where the file is no lock of ours: a link, or something with content of its own.
+        If the file is no lock of ours: a link, or something with content of its own.
     OSError
-        Where it cannot be opened.
+        If it cannot be opened.
     """
     while True:
         lock = _opened(path, create=create)

@@ -1,4 +1,4 @@
-"""Text that a terminal shows and does not obey: names in tables and files are whatever somebody wrote."""
+"""Text that a terminal shows and does not obey: names in tables and files can hold anything."""
 
 from __future__ import annotations
 
@@ -25,17 +25,23 @@ def one_line(text: str) -> str:
 class Printable:
     """A stream of text to which everything is written as `printable` spells it; in all else it is the stream.
 
+    Parameters
+    ----------
+    spelled
+        False for what is data, which are written as they are.
+
     Attributes
     ----------
     raw
         The stream itself, for data that go to a file.
     """
 
-    def __init__(self, raw: Any) -> None:
+    def __init__(self, raw: Any, *, spelled: bool = True) -> None:
         self.raw = raw
+        self._spelled = spelled
 
     def write(self, text: str) -> int:
-        """Write `text`, spelled out.
+        """Write `text`.
 
         Raises
         ------
@@ -43,7 +49,7 @@ class Printable:
             If it cannot be written; the file that it names is the stream.
         """
         try:
-            return int(self.raw.write(printable(text)))
+            return int(self.raw.write(printable(text) if self._spelled else text))
         except OSError as error:
             raise OSError(error.errno, error.strerror, getattr(self.raw, "name", None)) from error
 

@@ -1,4 +1,4 @@
-"""Time and memory by phase, if somebody asks for a profile: of reading, compiling, training and the rest."""
+"""Time and memory by phase, if you ask for a profile: of reading, compiling, training and the rest."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def profiled() -> Iterator[Profile]:
 
 @contextmanager
 def phase(name: str) -> Iterator[None]:
-    """Mark a phase; this costs next to nothing unless somebody measures."""
+    """Mark a phase; this costs next to nothing unless a profile is measured."""
     profile = _profile.get()
     if profile is None:
         yield

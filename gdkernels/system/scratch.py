@@ -1,4 +1,4 @@
-"""Folders for as long as somebody works in them: held by a lock, so that others know whether one was left behind."""
+"""Temporary folders, held by a lock while a process works in them, so that others know whether one was left behind."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LOCK = ".lock"
 
 @dataclass(frozen=True)
 class Scratch:
-    """A folder that somebody made with `scratch_folder`.
+    """A folder that `scratch_folder` made.
 
     Attributes
     ----------
@@ -37,7 +37,7 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
     Raises
     ------
     OSError
-        Where it cannot be made.
+        If it cannot be made.
     """
     # The lock comes first and goes last: a folder without one would be nobody's for a moment.
     lock, folder = _new(parent)
@@ -61,7 +61,7 @@ def scratch_folders(parent: Path) -> list[Scratch]:
 
 
 def remove_left_behind(parent: Path, *, unknown: bool = False) -> None:
-    """Remove the folders of those who ended without doing so; where that is `unknown`, only if it is said."""
+    """Remove the folders of processes that ended without doing so; if that is `unknown`, only on request."""
     for folder, lock in _looked_at(parent):
         if _state(folder, lock) in ("left behind", *(["unknown"] if unknown else [])):
             _remove(folder)
@@ -80,7 +80,7 @@ def _new(parent: Path) -> tuple[Lock, Path]:
 
 
 def _looked_at(parent: Path) -> Iterator[tuple[Path, Lock | None]]:
-    """Yield each folder with its lock where nobody else holds that."""
+    """Yield each folder with its lock, or with None if another process holds that."""
     if not parent.is_dir():
         return
     locks = {path.with_suffix("") for path in parent.glob(f"*{_LOCK}")}

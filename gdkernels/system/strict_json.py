@@ -1,4 +1,4 @@
-"""JSON as the standard has it, and no larger than a computer's numbers: files are whatever somebody wrote."""
+"""JSON as the standard has it, and no larger than a computer's numbers: files can hold anything."""
 
 from __future__ import annotations
 

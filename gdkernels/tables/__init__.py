@@ -5,9 +5,10 @@ Training on a table, and every choice that goes with it, belongs to `gdkernels.t
 """
 
 from gdkernels.tables.builtin import BUILT_IN
+from gdkernels.tables.column_data import Text
 from gdkernels.tables.preparation import Preparation
 from gdkernels.tables.read import parts, read
-from gdkernels.tables.table import Table, Text
+from gdkernels.tables.table import Table
 from gdkernels.tables.task import folds, split, task_of
 
 __all__ = ["BUILT_IN", "Preparation", "Table", "Text", "folds", "parts", "read", "split", "task_of"]

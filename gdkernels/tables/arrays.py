@@ -15,7 +15,8 @@ from gdkernels.files.arrays import Rows, members_of, rows_of
 from gdkernels.system import memory
 from gdkernels.system.memory import gigabytes
 from gdkernels.tables.cells import Cells
-from gdkernels.tables.table import Column, Floats, Text, UnreadTable
+from gdkernels.tables.column_data import Column, Floats, Text
+from gdkernels.tables.table import UnreadTable
 
 __all__ = ["read_npy", "read_npz"]
 
@@ -147,7 +148,7 @@ def _array(file: IO[bytes], size: int, path: Path) -> npt.NDArray[Any]:
     Raises
     ------
     InputError
-        Where it needs more memory than there is; a few compressed bytes can become any number.
+        If it needs more memory than there is; a few compressed bytes can become any number.
     """
     file.seek(0)
     version = np.lib.format.read_magic(file)

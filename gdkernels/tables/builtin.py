@@ -25,7 +25,7 @@ def read_built_in(name: str) -> UnreadTable:
     Raises
     ------
     InputError
-        Where it needs scikit-learn, which is not installed or broken; it says how to mend that.
+        If it needs scikit-learn, which is not installed or broken; it says how to mend that.
     """
     target = BUILT_IN[name][0]
     if name == "penguins":

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Block", "Cells", "Distinct"]
+__all__ = ["CellBlock", "Cells", "Distinct"]
 
 Rows = npt.NDArray[Any] | slice
 
@@ -34,7 +34,7 @@ class Distinct:
     places: npt.NDArray[np.int32]
 
 
-class Block:
+class CellBlock:
     """Some thousand cells of a column.
 
     Attributes
@@ -83,10 +83,9 @@ class Cells:
     texts, counts
         For each block its cells in one string, and how many they are.
     rows
-        Which of these the column has; None for all of them.
+        Those of these that the column has; None for all of them.
     delimiter
-        What divides the cells of a record in the file, as it tells what a comma may mean; None where they are of no
-        text file.
+        The delimiter of the file, which tells what a comma may mean; None for cells of no text file.
     """
 
     def __init__(self, blocks: Sequence[str], counts: Sequence[int], delimiter: str | None) -> None:
@@ -113,7 +112,7 @@ class Cells:
 
     @property
     def characters(self) -> int:
-        """How many there are in all, about."""
+        """About how many characters there are in all."""
         return sum(map(len, self.texts))
 
     def holds_line_ends(self) -> bool:
@@ -128,14 +127,14 @@ class Cells:
         """Return so many cells that `texts` hold, each of them some with NUL between."""
         return cls([_BETWEEN.join(texts)], [count], delimiter)
 
-    def blocks(self) -> Iterator[Block]:
+    def blocks(self) -> Iterator[CellBlock]:
         """Yield the cells, some thousands at a time."""
         if self.rows is not None:
             if cells := self.tolist():
-                yield Block(_BETWEEN.join(cells), len(cells))
+                yield CellBlock(_BETWEEN.join(cells), len(cells))
             return
         for text, count in zip(self.texts, self.counts, strict=True):
-            yield Block(text, count)
+            yield CellBlock(text, count)
 
     def tolist(self) -> list[str]:
         """Return all the cells."""

@@ -10,10 +10,11 @@ import numpy as np
 
 from gdkernels.errors import InputError
 from gdkernels.tables.cells import Cells
+from gdkernels.tables.column_data import Column, Floats, NumberColumn, Text, finding_of, number_or_nan, number_text
 from gdkernels.tables.dates import moment_of
 from gdkernels.tables.meaning import labels_of, read_as
 from gdkernels.tables.reading import NUMBER, Finding, Reading
-from gdkernels.tables.table import Column, Floats, NumberColumn, Table, Text, finding_of, number_or_nan, number_text
+from gdkernels.tables.table import Table
 
 __all__ = [
     "CLOCK_PARTS",
@@ -80,7 +81,7 @@ def numbers_of(table: Table, name: str, reading: Reading | None = None) -> Float
     Parameters
     ----------
     reading
-        What its cells mean to a model; None is what was found, while one is trained.
+        The meaning of its cells to a model; None takes the one that was found, while a model is trained.
 
     Raises
     ------

@@ -26,11 +26,12 @@ from gdkernels.tables.checked import (
     numbers_of,
     split,
 )
+from gdkernels.tables.column_data import Column, Floats, Text, number_text
 from gdkernels.tables.dates import is_clock
 from gdkernels.tables.meaning import read_as
 from gdkernels.tables.reading import MISSING, NUMBER, TEXT, Reading, date_reading
 from gdkernels.tables.scaling import median, skewness
-from gdkernels.tables.table import Column, Floats, Table, Text, number_text
+from gdkernels.tables.table import Table
 
 __all__ = [
     "FIRST_NUMBERS",
@@ -120,7 +121,7 @@ def _log_offset(values: Floats) -> float | None:
 
 @dataclass(frozen=True)
 class Category:
-    """A value of several, a feature each; rare ones are pooled, and what was never seen joins them."""
+    """A value of several, a feature each; rare ones are pooled, and unseen values join them."""
 
     name: str
     why: str
@@ -168,7 +169,7 @@ class Category:
 
     @property
     def encodings(self) -> Floats:
-        """The features of each level, of rare ones, of a gap, and last of what is unknown."""
+        """The features of each level, of rare ones, of a gap, and last of unknown values."""
         count = len(self.levels) + self.other + self.gaps
         return np.vstack([np.eye(count), np.full(count, np.nan)])[:, : len(self.features)]
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from gdkernels.tables.table import Floats
+from gdkernels.tables.column_data import Floats
 
 __all__ = ["Decimals", "decimals"]
 
@@ -52,7 +52,7 @@ class Decimals:
     others
         The numbers of those cells, ascending.
     starts, ends
-        Where each cell begins and ends in the text.
+        The places in the text where each cell begins and ends.
     padded
         Whether a cell begins with a zero before another figure, after a sign or none.
     """
@@ -127,7 +127,7 @@ def _values(bytes_: Bytes, starts: Places, points: Places, ends: Places) -> tupl
 
 
 def _whole(windows: Words, ends: Places, figures: Places) -> tuple[Words, Words]:
-    """Return the whole numbers of so many figures before `ends`, and what is not 0 where one of these is none."""
+    """Return the whole numbers of so many figures before `ends`, and words that are not 0 where a figure is none."""
     whole, bad = _word(windows, ends, figures)
     for before in range(_WORD, min(int(figures.max()), _BEFORE), _WORD):
         more, bad_too = _word(windows, ends - before, figures - before)

@@ -10,7 +10,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from gdkernels.tables.cells import Block
+from gdkernels.tables.cells import CellBlock
+from gdkernels.tables.column_data import Floats
 from gdkernels.tables.dates import ISO, patterns_of
 from gdkernels.tables.numbers import PLAIN, NumberFormat, is_code, number_formats_of
 from gdkernels.tables.plain import PlainNumbers, plain_numbers
@@ -26,7 +27,6 @@ from gdkernels.tables.reading import (
     number_reading,
     with_gaps,
 )
-from gdkernels.tables.table import Floats
 
 __all__ = ["MOSTLY", "Evidence"]
 
@@ -53,7 +53,7 @@ _SWAPPED = {
 
 @dataclass
 class _Seen:
-    """How many cells follow the same formats, and the first of them."""
+    """The number of cells that follow the same formats, and the first of them."""
 
     count: int
     row: int
@@ -62,12 +62,12 @@ class _Seen:
 
 
 class Evidence:
-    """Which formats the cells of a column follow, gathered part by part.
+    """The formats that the cells of a column follow, gathered part by part.
 
     Parameters
     ----------
     delimiter
-        What divides the cells of a record, or None.
+        The text that divides the cells of a record, or None.
     missing
         Spellings that the user said are gaps.
     """
@@ -81,7 +81,7 @@ class Evidence:
         self._truths: set[str] | None = set()  # how "true" and "false" are spelled, None where there is other text
         self._any = False
 
-    def add(self, block: Block, first: int = 0) -> Floats | None:
+    def add(self, block: CellBlock, first: int = 0) -> Floats | None:
         """Add cells, and return them as numbers where all are plain ones.
 
         Parameters
@@ -125,7 +125,7 @@ class Evidence:
                 self._codes = seen
         return None
 
-    def _add_plain(self, block: Block, plain: PlainNumbers, first: int) -> bool:
+    def _add_plain(self, block: CellBlock, plain: PlainNumbers, first: int) -> bool:
         """Add cells that are plain numbers; return False where a closer look is needed."""
         present = ~np.isnan(plain.values)
         count = int(np.count_nonzero(present))
@@ -150,7 +150,7 @@ class Evidence:
         return True
 
     def finding(self) -> Finding:
-        """Return what was found in all that was added."""
+        """Return the finding over all that was added."""
         found = self._finding()
         if not self._missing:
             return found
@@ -186,7 +186,7 @@ class Evidence:
         return self._unsettled(fits, best, total, as_number)
 
     def _settled(self, fits: Counter[Format], total: int, number: Reading | None) -> Finding:
-        """Return what is found where formats are left that all cells follow."""
+        """Return the finding if formats are left that all cells follow."""
         left = [style for style, count in fits.items() if count == total]
         styles = [style for style in left if isinstance(style, NumberFormat)]
         if not styles:
@@ -208,7 +208,7 @@ class Evidence:
         return Finding(TEXT, doubt, number=number)
 
     def _date(self, left: list[str]) -> Finding:
-        """Return what is found where all cells are dates; patterns that differ in meaning are a doubt."""
+        """Return the finding if all cells are dates; patterns that differ in meaning are a doubt."""
         ordered = sorted(left, key=lambda pattern: (pattern != ISO, "%z" in pattern))
         swapped = [p for p in ordered if any(p.replace(a, b) in left for a, b in _SWAPPED.items() if a in p)]
         two_digits = [p for p in ordered if "%y" in p]
@@ -219,7 +219,7 @@ class Evidence:
         return Finding(TEXT, Doubt(seen.row, seen.cell, "may be more than one day, as may all others like it", choices))
 
     def _unsettled(self, fits: Counter[Format], best: Format, total: int, number: Reading | None) -> Finding:
-        """Return what is found where no format fits all cells."""
+        """Return the finding if no format fits all cells."""
         style = self._preferred(fits, best) if isinstance(best, NumberFormat) else best
         others = [seen for key, seen in self._seen.items() if best not in key]
         others += [seen for text, seen in self._odd.items() if not _is_gap(text, best)]

@@ -24,9 +24,10 @@ import numpy.typing as npt
 from gdkernels.errors import InputError
 from gdkernels.system.libraries import is_missing, lack_of
 from gdkernels.tables.cells import Cells
+from gdkernels.tables.column_data import Column, Text
 from gdkernels.tables.reading import BOOLEAN, Finding
 from gdkernels.tables.streams import INSTALL
-from gdkernels.tables.table import Column, Text, UnreadTable
+from gdkernels.tables.table import UnreadTable
 from gdkernels.tables.values import whole_column
 
 __all__ = ["ARROW", "PARQUET", "command", "polars", "read_frame"]
@@ -44,7 +45,7 @@ def polars(purpose: str) -> Any:
     Raises
     ------
     InputError
-        Where it is not installed, or broken; it says what it is needed for and how to mend that.
+        If it is not installed, or broken; it says what it is needed for and how to mend that.
     """
     try:
         import polars
@@ -61,7 +62,7 @@ def read_frame(path: Path, records: int) -> Iterator[UnreadTable]:
     Raises
     ------
     InputError
-        Where the file is damaged, needs more memory than there is, or holds neither numbers nor text.
+        If the file is damaged, needs more memory than there is, or holds neither numbers nor text.
     """
     if find_spec("polars") is None:
         raise _missing(f"read {path}")
@@ -151,12 +152,12 @@ class _Reader:
             return False
 
     def tables(self, path: Path) -> Iterator[UnreadTable]:
-        """Yield what it reads.
+        """Yield the tables that it reads.
 
         Raises
         ------
         InputError
-            Where it refuses the file, or comes to its end over it.
+            If it refuses the file, or comes to its end over it.
         """
         try:
             while "done" not in (told := self._told()):

@@ -26,8 +26,9 @@ import polars as pl
 from gdkernels.errors import InputError
 from gdkernels.system import memory
 from gdkernels.tables.cells import Cells
+from gdkernels.tables.column_data import Column, NumberColumn, Text
 from gdkernels.tables.polars_columns import raw_polars_column
-from gdkernels.tables.table import Column, NumberColumn, Text, UnreadTable
+from gdkernels.tables.table import UnreadTable
 
 __all__ = ["main"]
 
@@ -44,7 +45,7 @@ _WORK, _STILL_SECONDS = 0.01, 10
 
 
 def main() -> None:
-    """Answer until nobody asks any more."""
+    """Answer until no more requests come."""
     begun, room = memory.data(), _limit_memory()
     watch = _Watch()
     # Whatever a library prints goes elsewhere: stdout carries the answers.
@@ -65,7 +66,7 @@ def main() -> None:
 
 
 def _limit_memory() -> float:
-    """Have a file refused that needs more memory than there is, in place of the system's ending somebody for it.
+    """Refuse a file that needs more memory than there is, before the system ends a process for it.
 
     Return how much there is.
     """
@@ -134,7 +135,7 @@ def _parts(path: Path, source: str, records: int) -> Iterator[UnreadTable]:
 
 
 def _scan(path: Path) -> pl.LazyFrame:
-    """Return the frame in a file of this very name, whatever characters it has."""
+    """Return the frame in a file of this very name, which may have any characters."""
     with path.open("rb") as file:
         if file.read(4) == PARQUET:
             return pl.scan_parquet(path, glob=False)

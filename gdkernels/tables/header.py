@@ -26,14 +26,14 @@ def checked_names(
     records
         Some that follow.
     line
-        How messages name it.
+        Its name in messages.
     sure
         Whether somebody said that it is a header.
 
     Raises
     ------
     InputError
-        Where a name is missing or there twice, or the line looks like a record.
+        If a name is missing or there twice, or the line looks like a record.
     """
     names = list(_without_ends(first))
     option = keyword("header", False)

@@ -8,8 +8,9 @@ import numpy as np
 
 from gdkernels.errors import InputError
 from gdkernels.tables.cells import Cells
+from gdkernels.tables.column_data import Column, NumberColumn, Text, finding_of
 from gdkernels.tables.meaning import column_of, labels_of, settled
-from gdkernels.tables.table import Column, NumberColumn, Table, Text, UnreadTable, finding_of
+from gdkernels.tables.table import Table, UnreadTable
 
 __all__ = ["joined", "settled_table"]
 
@@ -20,7 +21,7 @@ def joined(tables: Sequence[Table], source: str) -> Table:
     Raises
     ------
     InputError
-        Where there are none.
+        If there are none.
     """
     if len(tables) == 1:
         return _checked(Table(tables[0].columns, source, tables[0].targets))

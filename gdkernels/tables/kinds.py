@@ -1,4 +1,4 @@
-"""Choosing what becomes of each column, by what is in it, or by what the user said."""
+"""Choosing the use of each column, by its content or by the user's options."""
 
 from __future__ import annotations
 
@@ -11,23 +11,13 @@ import numpy as np
 from gdkernels.errors import InputError, keyword
 from gdkernels.tables.cells import Cells
 from gdkernels.tables.checked import as_labels, numbers_of
+from gdkernels.tables.column_data import Column, Floats, NumberColumn, Rows, Text, finding_of, number_text, taken
 from gdkernels.tables.columns import Category, Date, Dropped, Kind, Number
 from gdkernels.tables.dates import BARE, moment_of
 from gdkernels.tables.meaning import read_as, with_missing
 from gdkernels.tables.reading import NUMBER, Finding, Reading, date_reading, reading_of, with_gaps
 from gdkernels.tables.scaling import count_distinct
-from gdkernels.tables.table import (
-    Column,
-    Floats,
-    NumberColumn,
-    Rows,
-    Table,
-    Text,
-    finding_of,
-    no_column,
-    number_text,
-    taken,
-)
+from gdkernels.tables.table import Table, no_column
 
 __all__ = ["Choices", "are_bare_dates", "are_whole", "choose", "refuse_doubts", "reread"]
 
@@ -54,14 +44,14 @@ class Choices:
     read
         By column, what its cells mean, in the words of `Reading`.
     missing
-        What spells a gap, besides what always does.
+        Spellings of a gap, besides those that always count.
     identifiers
         Columns that are known to number the records, though a sample of them does not show it.
 
     Raises
     ------
     InputError
-        Where one column is said to be two things.
+        If one column is said to be two things.
     """
 
     ignore: Collection[str] = ()
@@ -88,7 +78,7 @@ class Choices:
         return {*self.ignore, *self.keep, *self.categorical, *self.numeric, *self.read}
 
     def refined(self, name: str, finding: Finding) -> Finding:
-        """Return what was found about a column as far as nothing else was said of it."""
+        """Return the finding about a column, unless the user said something else of it."""
         if name in self.read:
             return Finding(with_gaps(self._lenient(name, reading_of(name, self.read[name])), self.missing))
         ambiguous = finding.doubt is not None and finding.doubt.formats
@@ -101,7 +91,7 @@ class Choices:
 
 
 def reread(table: Table, choices: Choices) -> Table:
-    """Return a table whose columns are read as the user said; what was not said stays as it was found.
+    """Return a table whose columns are read as the user said; the others stay as they were found.
 
     Raises
     ------
@@ -145,14 +135,14 @@ def choose(table: Table, names: Collection[str], rows: Rows, choices: Choices) -
 
 
 def refuse_doubts(findings: Mapping[str, Finding], source: str, otherwise: str | None = None) -> None:
-    """Refuse columns of which nobody can tell what they mean, all of them at once.
+    """Refuse columns whose meaning nobody can tell, all of them at once.
 
     Parameters
     ----------
     source
-        Where the columns are from.
+        The origin of the columns.
     otherwise
-        What can be done, in place of taking a column as text or leaving it out.
+        The advice, in place of taking a column as text or leaving it out.
 
     Raises
     ------

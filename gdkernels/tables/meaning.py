@@ -8,12 +8,12 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from gdkernels.tables.cells import Block, Cells
+from gdkernels.tables.cells import CellBlock, Cells
+from gdkernels.tables.column_data import Column, Floats, NumberColumn, Text, factorized, finding_of, number_labels
 from gdkernels.tables.evidence import Evidence
 from gdkernels.tables.numbers import PLAIN
 from gdkernels.tables.plain import plain_numbers
 from gdkernels.tables.reading import NUMBER, Finding, Reading, with_gaps
-from gdkernels.tables.table import Column, Floats, NumberColumn, Text, factorized, finding_of, number_labels
 
 __all__ = ["column_of", "labels_of", "read_as", "settled", "with_missing"]
 
@@ -40,7 +40,7 @@ def column_of(cells: Cells, finding: Finding) -> Column:
     return _column_of(cells, cells.blocks(), finding)
 
 
-def _column_of(cells: Cells, blocks: Iterable[Block], finding: Finding) -> Column:
+def _column_of(cells: Cells, blocks: Iterable[CellBlock], finding: Finding) -> Column:
     reading = finding.reading
     if reading.kind != "number":
         return replace(_text(cells, blocks, reading), finding=finding)
@@ -52,7 +52,7 @@ def _column_of(cells: Cells, blocks: Iterable[Block], finding: Finding) -> Colum
 
 
 def read_as(column: Column, reading: Reading) -> Column:
-    """Return a column as `reading` says, whatever it was taken for; cells that cannot be are marked as wrong."""
+    """Return a column as `reading` says, also if it was read otherwise; cells that do not fit are marked as wrong."""
     if isinstance(column, np.ndarray):
         if reading.kind == "number":
             return _without(column, reading)
@@ -69,7 +69,7 @@ def read_as(column: Column, reading: Reading) -> Column:
 
 
 def with_missing(column: Column, missing: Collection[str]) -> Column:
-    """Return a column in which these spell gaps too; what its cells mean is told anew without them."""
+    """Return a column in which these spell gaps too; the meaning of its cells is decided anew without them."""
     gaps = tuple(map(str.strip, missing))
     if set(gaps) <= set(finding_of(column).reading.gaps):
         return column
@@ -102,7 +102,7 @@ def _joined(parts: Sequence[Floats]) -> Floats:
     return np.concatenate(parts) if parts else np.empty(0, np.float64)
 
 
-def _numbers(block: Block, reading: Reading) -> tuple[Floats, Mask | None]:
+def _numbers(block: CellBlock, reading: Reading) -> tuple[Floats, Mask | None]:
     """Return the numbers that cells spell, NaN where they spell none, and which of those are no gaps."""
     style = reading.number_format
     if style == PLAIN and reading.gaps == NUMBER.gaps and (plain := plain_numbers(block)) is not None:
@@ -123,7 +123,7 @@ def _without(values: Floats, reading: Reading) -> Floats:
     return np.where(np.isin(values, reading.sentinels), np.nan, values) if reading.sentinels else values
 
 
-def _text(cells: Cells, blocks: Iterable[Block], reading: Reading, *, folded_gaps: bool = False) -> Text:
+def _text(cells: Cells, blocks: Iterable[CellBlock], reading: Reading, *, folded_gaps: bool = False) -> Text:
     """Return cells as text without spaces around it."""
     known: dict[str, int] = {}
     places: dict[str, int] = {}

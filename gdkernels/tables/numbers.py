@@ -32,12 +32,12 @@ _EXAMPLE = re.compile(r"(?P<before>\D*?)(?P<sign>)1(?P<group>[., ']?)234(?P<deci
 
 @dataclass(frozen=True)
 class NumberFormat:
-    """How numbers are written.
+    """A way to write numbers.
 
     Attributes
     ----------
     decimal, group
-        What divides the decimals, and the thousands; a group of "" is none.
+        The signs before the decimals, and between thousands; "" is none.
     before, after
         The currency or the unit that each has.
     """
@@ -58,7 +58,7 @@ class NumberFormat:
         Raises
         ------
         ValueError
-            Where it is none: any number but one with the figures 1234.5.
+            If it is none: any number but one with the figures 1234.5.
         """
         found = _EXAMPLE.fullmatch(example.translate(_SPELLED))
         if found is None or found["group"] == found["decimal"]:
@@ -118,14 +118,14 @@ def _shape(text: str) -> str:
 
 @dataclass(frozen=True)
 class _Layout:
-    """Where the parts of a number are, which its shape tells: thousands of cells have the same.
+    """The places of a number's parts, which its shape tells: thousands of cells have the same.
 
     Attributes
     ----------
     start, body
-        Where the figures begin, and their shape.
+        The place where the figures begin, and their shape.
     exponent
-        Where that is, as a slice that is empty for none.
+        Its place, as a slice that is empty for none.
     """
 
     before: str

@@ -14,8 +14,9 @@ import numpy as np
 
 from gdkernels.errors import InputError
 from gdkernels.system.loaded import is_of as _is
+from gdkernels.tables.column_data import Column, NumberColumn, Text
 from gdkernels.tables.meaning import labels_of
-from gdkernels.tables.table import Column, NumberColumn, Table, Text
+from gdkernels.tables.table import Table
 from gdkernels.tables.values import plain_column, whole_column
 
 __all__ = ["SOURCE", "own_labels", "paths_of", "table_of", "target_cells", "with_target"]
@@ -59,12 +60,12 @@ def with_target(table: Table, y: Any, names: Sequence[str] | None = None) -> Tab
     Parameters
     ----------
     names
-        What to call them; None is the names that `y` has, or "target".
+        Their names; None takes those that `y` has, or "target".
 
     Raises
     ------
     InputError
-        Where it has another number of records, or a column has that name already.
+        If it has another number of records, or a column has that name already.
     """
     targets = [(name, _column(values, name)) for name, values in _named_targets(y, names)]
     if names is not None and len(names) != len(targets):

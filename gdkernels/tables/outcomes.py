@@ -12,11 +12,12 @@ import numpy.typing as npt
 from gdkernels.errors import InputError, keyword
 from gdkernels.files.schema import require_fields
 from gdkernels.tables.checked import label_of, numbers_of
+from gdkernels.tables.column_data import Column, Floats, Rows, finding_of, number_or_nan, number_text
 from gdkernels.tables.columns import FIRST_NUMBERS
 from gdkernels.tables.meaning import labels_of, read_as
 from gdkernels.tables.reading import NUMBER, TEXT, Reading
 from gdkernels.tables.scaling import Scaling, skewness
-from gdkernels.tables.table import Column, Floats, Rows, Table, finding_of, number_or_nan, number_text
+from gdkernels.tables.table import Table
 
 __all__ = ["Classes", "Numbers", "labels"]
 
@@ -41,7 +42,7 @@ class Classes:
     Attributes
     ----------
     reading
-        How its cells are read: which are gaps, and whether they are truth values.
+        The reading of its cells: which are gaps, and whether they are truth values.
     """
 
     target: str
@@ -55,7 +56,7 @@ class Classes:
         Raises
         ------
         InputError
-            Where there is nothing to learn.
+            If there is nothing to learn.
         """
         found = sorted(set(labels(table, target).tolist()))
         if len(found) < 2:
@@ -109,7 +110,7 @@ class Classes:
 
 @dataclass(frozen=True)
 class Numbers:
-    """How the numbers of a regression become those that a network is trained on.
+    """The targets of a regression, and the way from their numbers to those that a network is trained on.
 
     Attributes
     ----------
@@ -121,7 +122,7 @@ class Numbers:
         The range of each target in training. What is restored through an exponential is kept inside it: a small error
         of the logarithm far out is a gross one of the number.
     readings
-        How the cells of each target are read; those of the first version are plain numbers.
+        The reading of each target's cells; those of the first version are plain numbers.
     """
 
     targets: tuple[str, ...]
@@ -138,7 +139,7 @@ class Numbers:
         Raises
         ------
         InputError
-            Where there is nothing to learn.
+            If there is nothing to learn.
         """
         readings = tuple(_number_reading(table.columns[name]) for name in targets)
         whole = np.column_stack([numbers_of(table, name) for name in targets])

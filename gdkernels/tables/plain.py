@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gdkernels.tables.cells import Block
+from gdkernels.tables.cells import CellBlock
+from gdkernels.tables.column_data import Floats
 from gdkernels.tables.decimals import decimals
 from gdkernels.tables.numbers import plain_number
 from gdkernels.tables.reading import NUMBER
-from gdkernels.tables.table import Floats
 
 __all__ = ["PlainNumbers", "plain_numbers"]
 
@@ -29,14 +29,14 @@ class PlainNumbers:
     values
         NaN for the usual gaps.
     gaps
-        How these are spelled.
+        The spellings of these.
     """
 
     values: Floats
     gaps: frozenset[str]
 
 
-def plain_numbers(block: Block) -> PlainNumbers | None:
+def plain_numbers(block: CellBlock) -> PlainNumbers | None:
     """Return cells as plain numbers; None where one is neither a number nor a usual gap, or a code."""
     text = block.text
     if "_" in text or not text.isascii():  # float() takes 1_000, and other scripts' digits

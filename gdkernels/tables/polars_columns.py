@@ -9,8 +9,8 @@ import polars as pl
 
 from gdkernels.errors import InputError
 from gdkernels.tables.cells import Cells
+from gdkernels.tables.column_data import Column
 from gdkernels.tables.meaning import settled
-from gdkernels.tables.table import Column
 from gdkernels.tables.values import boolean_values, whole_column
 
 __all__ = ["polars_column", "raw_polars_column"]
@@ -19,12 +19,12 @@ _EXACT = 2.0**53  # from here on, float64 cannot tell whole numbers apart
 
 
 def polars_column(series: Any, name: str, source: str) -> Column:
-    """Return a series as numbers or text; what text means is told from all of it.
+    """Return a series as numbers or text; the meaning of text is decided from all of it.
 
     Raises
     ------
     InputError
-        Where it holds neither.
+        If it holds neither.
     """
     raw = raw_polars_column(series, name, source)
     return settled(raw) if isinstance(raw, Cells) else raw

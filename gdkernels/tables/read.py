@@ -12,6 +12,7 @@ from gdkernels.system.progress import RecordCount
 from gdkernels.tables.arrays import read_npy, read_npz
 from gdkernels.tables.builtin import BUILT_IN, read_built_in
 from gdkernels.tables.cells import Cells
+from gdkernels.tables.column_data import Column, finding_of
 from gdkernels.tables.evidence import Evidence
 from gdkernels.tables.frames import ARROW, PARQUET, read_frame
 from gdkernels.tables.joining import joined, settled_table
@@ -19,7 +20,7 @@ from gdkernels.tables.meaning import column_of, read_as
 from gdkernels.tables.objects import SOURCE, paths_of, table_of
 from gdkernels.tables.reading import TEXT, Finding
 from gdkernels.tables.refused import refuse_other_kinds
-from gdkernels.tables.table import Column, Table, UnreadTable, finding_of
+from gdkernels.tables.table import Table, UnreadTable
 from gdkernels.tables.text import TextOptions, read_text
 
 __all__ = ["Data", "Paths", "findings_in", "parts", "read", "source_of"]
@@ -48,16 +49,16 @@ def read(data: Data, *, header: bool | None = None, skip_rows: int = 0, progress
     header
         Whether text files begin with the names of the columns; None refuses a first line that looks like a record.
     skip_rows
-        How many lines of a text file come before that.
+        The number of lines of a text file before that.
     progress
         Whether to count the records on stderr; None means on a terminal, when it takes longer than a second.
 
     Raises
     ------
     FileError
-        Where a file cannot be read.
+        If a file cannot be read.
     InputError
-        Where its content cannot be used; the message names the place.
+        If its content cannot be used; the message names the place.
     """
     if (paths := paths_of(data)) is None:
         return joined([table_of(data)], source_of(data))
@@ -84,10 +85,10 @@ def parts(
     Parameters
     ----------
     findings
-        What the cells of each column mean; text of others stays as it is. None decides it over all the parts, which
+        The meaning of each column's cells; text of others stays as it is. None decides it over all the parts, which
         goes through the data twice.
     options
-        What was said of text files.
+        The form of text files.
     """
     if (paths := paths_of(data)) is None:
         table = table_of(data)
@@ -120,11 +121,11 @@ def findings_in(
     Parameters
     ----------
     missing
-        What spells a gap, besides what always does.
+        Spellings of a gap, besides those that always count.
     records
-        How many are in memory at a time, at most.
+        The largest number in memory at a time.
     options
-        What was said of text files.
+        The form of text files.
     """
     if (paths := paths_of(data)) is None:
         return {name: finding_of(column) for name, column in table_of(data).columns.items()}
@@ -204,7 +205,7 @@ def _parts_of_file(path: Path, records: int, options: TextOptions) -> Iterator[U
 
 
 def _state(path: Path) -> tuple[int, ...]:
-    """Return what changes when somebody writes to the file, or puts another in its place; nothing where it is gone."""
+    """Return a state that changes when something writes to the file or replaces it; empty if it is gone."""
     try:
         status = path.stat()
     except OSError:

@@ -138,7 +138,7 @@ def reading_of(column: str, words: str) -> Reading:
     Raises
     ------
     InputError
-        Where they mean none.
+        If they mean none.
     """
     if words == _TEXT:
         return TEXT
@@ -158,16 +158,16 @@ def reading_of(column: str, words: str) -> Reading:
 
 @dataclass(frozen=True)
 class Doubt:
-    """Why nobody can tell what a column means.
+    """The reason why nobody can tell what a column means.
 
     Attributes
     ----------
     row, cell
         A cell that shows it, by the number of its record.
     what
-        What is wrong with it.
+        The problem.
     formats
-        What would settle it, in the words of ``--read``.
+        The readings that would settle it, in the words of ``--read``.
     numeric
         Whether the others are numbers.
     """
@@ -179,7 +179,7 @@ class Doubt:
     numeric: bool = True
 
     def message(self, name: str, otherwise: str | None = None) -> str:
-        """Return what is wrong, and what can be done: to take the column as text or leave it out, or `otherwise`."""
+        """Return the problem and the advice: to take the column as text or leave it out, or `otherwise`."""
         shown = repr(self.cell if len(self.cell) <= 40 else self.cell[:40] + "…")
         text = otherwise or f"say {keyword('categorical', [name])} or {keyword('ignore', [name])}"
         if self.formats:
@@ -197,11 +197,11 @@ class Finding:
     Attributes
     ----------
     reading
-        What they mean; text where there is a doubt.
+        The meaning of the cells; text if there is a doubt.
     doubt
         Why that cannot be told, or None.
     note
-        What the user should know of it.
+        A remark for the user.
     number
         The reading as numbers that fits most cells, for who says that they are; None where no cell is one.
     """

@@ -30,7 +30,7 @@ _MARKUP = ("<!doctype html", "<html", "<?xml", "<table")
 
 
 def refuse_other_kinds(path: Path) -> None:
-    """Refuse what is no table of a kind that is read, but that people have tables in; say what to do.
+    """Refuse files that people keep tables in but that are not read, and say what to do.
 
     Nothing is said of a path where there is no file.
 
@@ -60,7 +60,7 @@ def _is_pipe(path: Path) -> bool:
 
 
 def _kind(path: Path) -> tuple[str, str] | None:
-    """Return what a file is and what to do, or None where it may be a table; what is damaged may be one."""
+    """Return the kind of a file and what to do, or None if it may be a table; a damaged file may be one."""
     try:
         with path.open("rb") as file:
             start = file.read(8)

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 
 from gdkernels.tables.checked import label_of
+from gdkernels.tables.column_data import Column, Text, finding_of, numbers_in
 from gdkernels.tables.columns import Kind
 from gdkernels.tables.kinds import Choices, choose
-from gdkernels.tables.preparation import Preparation, gaps_of
+from gdkernels.tables.preparation import Preparation
 from gdkernels.tables.scaling import count_distinct
-from gdkernels.tables.table import Column, Table, Text, finding_of, listed, numbers_in
+from gdkernels.tables.table import Table, listed
+from gdkernels.tables.target_columns import gaps_of
 
 __all__ = ["column_reports", "columns_line", "describe_target", "example"]
 
@@ -25,7 +27,7 @@ def column_reports(
     Parameters
     ----------
     kinds
-        What becomes of them, where that is known.
+        The kinds that they become, where these are known.
     """
     if kinds is None:
         names = [name for name in table.names if name not in targets]

@@ -21,9 +21,9 @@ class Sample(Generic[Part]):
     Parameters
     ----------
     most
-        How many are kept; all where there are no more.
+        The number that is kept; all if there are no more.
     generator
-        What the keys are drawn by.
+        The generator of the keys.
     take
         Returns the records of a part with these numbers.
     """

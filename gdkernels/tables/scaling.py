@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from gdkernels.errors import InputError
-from gdkernels.tables.table import Floats
+from gdkernels.tables.column_data import Floats
 
 __all__ = ["Scaling", "count_distinct", "median", "skewness"]
 

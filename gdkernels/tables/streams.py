@@ -76,7 +76,7 @@ class _Lines:
         Raises
         ------
         InputError
-            Where a line or a cell is too long; it names the line.
+            If a line or a cell is too long; it names the line.
         """
         self._seen += len(block)
         line_end = max(map(block.rfind, _LINE_ENDS))
@@ -105,7 +105,7 @@ class _Lines:
 
 
 class _BoundedLines(io.BufferedIOBase):
-    """Bytes of a stream of which `_Lines` has seen each before somebody keeps it."""
+    """Bytes of a stream, each of which `_Lines` sees before it is kept."""
 
     def __init__(self, stream: IO[bytes], lines: _Lines) -> None:
         self._stream, self._lines = stream, lines
@@ -129,12 +129,12 @@ class _BoundedLines(io.BufferedIOBase):
 
 
 def encoding_of(path: Path) -> str:
-    """Return the encoding of a text file: by its mark, UTF-8 if all of it is, or else Windows-1252, which is said.
+    """Return the encoding of a text file: by its mark, UTF-8 if all of it is, or else Windows-1252, with a message.
 
     Raises
     ------
     InputError
-        Where it is no text, or has a line that does not end.
+        If it is no text, or has a line that does not end.
     """
     with open_bytes(path) as file:
         start = file.read(4)

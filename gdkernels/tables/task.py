@@ -6,7 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.errors import InputError
-from gdkernels.tables.table import Table, Text, numbers_in
+from gdkernels.tables.column_data import Text, numbers_in
+from gdkernels.tables.table import Table
 
 __all__ = ["TASKS", "folds", "split", "task_of"]
 
@@ -46,7 +47,7 @@ def split(
     Raises
     ------
     InputError
-        Where no row would be left.
+        If no row would be left.
     """
     if share == 0:
         return np.arange(n), np.arange(0)
@@ -73,7 +74,7 @@ def folds(
     Raises
     ------
     InputError
-        Where there are fewer rows than parts.
+        If there are fewer rows than parts.
     """
     if n < count:
         raise InputError(f"{n:,} records are too few for {count} parts; add some")

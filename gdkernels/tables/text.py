@@ -37,7 +37,7 @@ class TextOptions:
     header
         Whether the first line names the columns; None refuses one that looks like a record.
     skip_rows
-        How many lines come before it.
+        The number of lines before it.
     """
 
     header: bool | None = None
@@ -46,7 +46,7 @@ class TextOptions:
 
 @dataclass(frozen=True)
 class _Form:
-    """How a file is written: what divides its cells, the columns' names, and where its first record is."""
+    """The form of a text file: what divides its cells, the columns' names, and where its first record is."""
 
     delimiter: str
     names: list[str]
@@ -142,7 +142,7 @@ def _form(path: Path, encoding: str, options: TextOptions) -> _Form:
     Raises
     ------
     InputError
-        Where it is no header, and nobody said that it is a record.
+        If it is no header, and nobody said that it is a record.
     """
     skipped, said = options.skip_rows, None
     with open_text(path, encoding) as file:
@@ -174,7 +174,7 @@ def _form(path: Path, encoding: str, options: TextOptions) -> _Form:
 
 
 def _first_line(path: Path, encoding: str, skipped: int, said: str | None) -> tuple[str, list[str], str]:
-    """Return the delimiter, that which divides the first line into most cells, the cells, and what was wrong."""
+    """Return the delimiter, which divides the first line into most cells, these cells, and the problem."""
     best: tuple[str, list[str]] = (said or ",", [])
     problem = "it must hold the names of the columns"
     for delimiter in DELIMITERS if said is None else (said,):

@@ -14,9 +14,9 @@ import numpy.typing as npt
 
 from gdkernels.errors import InputError
 from gdkernels.tables.cells import Cells
+from gdkernels.tables.column_data import Column, NumberColumn, Text, factorized, number_text
 from gdkernels.tables.meaning import settled
 from gdkernels.tables.reading import BOOLEAN, Finding
-from gdkernels.tables.table import Column, NumberColumn, Text, factorized, number_text
 
 __all__ = ["boolean_values", "plain_column", "text_column", "whole_column"]
 

@@ -16,8 +16,8 @@ import numpy as np
 
 from gdkernels.errors import InputError
 from gdkernels.tables.cells import Cells
+from gdkernels.tables.column_data import Column, NumberColumn, Text
 from gdkernels.tables.frames import polars
-from gdkernels.tables.table import Column, NumberColumn, Text
 
 __all__ = ["cells_of", "check_format", "write_csv", "writer_for"]
 

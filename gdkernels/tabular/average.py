@@ -28,7 +28,7 @@ def averaged(networks: Sequence[Sequence[Layer]]) -> Layers:
     Raises
     ------
     InputError
-        Where the networks have different shapes.
+        If the networks have different shapes.
     """
     if len({tuple(tuple(layer.W.shape) for layer in network) for network in networks}) != 1:
         raise InputError("only networks of the same sizes can be averaged")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +19,9 @@ from gdkernels.system.memory import gigabytes
 from gdkernels.system.profiling import phase
 from gdkernels.system.progress import RecordCount
 from gdkernels.system.scratch import remove_left_behind, scratch_folder
-from gdkernels.tables.read import Data
-from gdkernels.tables.reading import Finding
 from gdkernels.tables.table import Table
-from gdkernels.tables.text import TextOptions
-from gdkernels.tabular.survey import PARTS, TRAIN, RandomParts, TableSurvey, numbered
+from gdkernels.tabular.survey import PARTS, TRAIN, RandomParts, TableSurvey
+from gdkernels.tabular.table_parts import TableParts
 
 __all__ = ["PreparedFiles", "converted"]
 
@@ -67,18 +65,11 @@ class PreparedFiles:
 
 @contextmanager
 def converted(
-    data: Data,
-    target: Sequence[str] | None,
+    parts: TableParts,
     found: TableSurvey,
     draw: RandomParts,
     prepare: Callable[[Table], dict[str, Array]],
     record_bytes: int,
-    *,
-    drop_missing: bool,
-    records: int,
-    findings: Mapping[str, Finding] | None = None,
-    options: TextOptions | None = None,
-    progress: bool | None = None,
 ) -> Iterator[PreparedFiles]:
     """Write what `prepare` makes of a table's records to a folder of the cache, which is removed in the end.
 
@@ -92,7 +83,7 @@ def converted(
     Raises
     ------
     FileError
-        Where there is not enough room on the disk, it cannot be written, or the data are changed.
+        If there is not enough room on the disk, it cannot be written, or the data are changed.
     """
     parent = cache_folder() / TABLES
     if (problem := unusable(parent)) is not None:
@@ -108,10 +99,7 @@ def converted(
         with scratch_folder(parent) as folder:
             files = PreparedFiles(folder)
             with phase("preparing"):
-                tables = numbered(
-                    data, target, drop_missing=drop_missing, records=records, findings=findings, options=options
-                )
-                _write(files, tables, found, draw, prepare, progress)
+                _write(files, parts, found, draw, prepare)
             yield files
     except OSError as error:
         raise FileError(f"cannot write into {parent}: {(error.strerror or str(error)).lower()}") from error
@@ -119,15 +107,14 @@ def converted(
 
 def _write(
     folder: PreparedFiles,
-    tables: Iterator[tuple[Table, npt.NDArray[np.int64]]],
+    parts: TableParts,
     found: TableSurvey,
     draw: RandomParts,
     prepare: Callable[[Table], dict[str, Array]],
-    progress: bool | None,
 ) -> None:
     writers: dict[tuple[int, str], _ArrayWriter] = {}
-    with ExitStack() as stack, RecordCount("preparing", progress) as bar:
-        for table, numbers in tables:
+    with ExitStack() as stack, RecordCount("preparing", parts.progress) as bar:
+        for table, numbers in parts.numbered():
             which = draw.of(int(numbers[0]), int(numbers[-1] - numbers[0]) + 1)[numbers - numbers[0]]
             which[np.isin(numbers, list(found.firsts))] = TRAIN
             for what, array in prepare(table).items():

@@ -13,7 +13,7 @@ from gdkernels.dispatch.binding import Binding
 from gdkernels.errors import DivergenceError
 from gdkernels.system.progress import RecordCount
 from gdkernels.tabular.fitting import PreparedRows, diverged, kth
-from gdkernels.training.epoch_runner import Pace
+from gdkernels.training.epoch_values import Pace
 from gdkernels.training.trainer import Trainer
 
 __all__ = ["CrossValidation", "cross_validated"]
@@ -31,7 +31,7 @@ class CrossValidation:
     Attributes
     ----------
     networks
-        How many were trained, each without another part of the rows.
+        The number of networks, each trained without another part of the rows.
     loss
         The mean over those rows, each predicted by the network that was trained without it, after so many epochs.
     tried
@@ -92,20 +92,20 @@ def cross_validated(
     Raises
     ------
     DivergenceError
-        Where one of them diverges.
+        If one of them diverges.
     """
     first = settings["l2"]
     with RecordCount("cross-validating", progress) as bar:
 
-        def judged(l2: float) -> tuple[float, int]:
+        def evaluated(l2: float) -> tuple[float, int]:
             trainers = [Trainer(kth(network, k), **settings | {"l2": l2}) for k in range(len(draws))]
             return _lowest(trainers, draws, epochs, patience, bar)
 
-        found = {first: judged(first)}
+        found = {first: evaluated(first)}
         if search and first > 0:
             for step in (STEP, 1 / STEP):
                 if _best(found) == first:
-                    _follow(found, judged, [first * step**k for k in range(1, MOST_STEPS + 1)])
+                    _follow(found, evaluated, [first * step**k for k in range(1, MOST_STEPS + 1)])
     l2 = _best(found)
     loss, epoch = found[l2]
     return CrossValidation(len(draws), l2, epoch, loss, {penalty: reached for penalty, (reached, _) in found.items()})
@@ -116,11 +116,11 @@ def _best(found: dict[float, tuple[float, int]]) -> float:
 
 
 def _follow(
-    found: dict[float, tuple[float, int]], judged: Callable[[float], tuple[float, int]], penalties: Sequence[float]
+    found: dict[float, tuple[float, int]], evaluated: Callable[[float], tuple[float, int]], penalties: Sequence[float]
 ) -> None:
     """Try one penalty after the other until the loss does not fall any more."""
     for l2 in penalties:
-        found[l2] = judged(l2)
+        found[l2] = evaluated(l2)
         if _best(found) != l2:
             return
 

@@ -49,7 +49,7 @@ def l2(records: int) -> float:
 
 
 def epochs(records: int) -> int:
-    """Return how many passes there are at most: enough for wine, the slowest; what is done sooner, patience ends."""
+    """Return the largest number of passes: enough for wine, the slowest; patience ends quicker ones."""
     return 1000 if records <= SMALL else 200
 
 

@@ -13,13 +13,13 @@ from gdkernels.errors import keyword
 from gdkernels.randomness import generator
 from gdkernels.system.progress import RecordCount
 from gdkernels.tables import Preparation, Table, parts
+from gdkernels.tables.column_data import Floats, Text, numbers_in
 from gdkernels.tables.joining import joined
 from gdkernels.tables.kinds import are_whole, reread
-from gdkernels.tables.preparation import gaps_of, with_targets
 from gdkernels.tables.read import Data, source_of
 from gdkernels.tables.report import column_reports, columns_line, describe_target, example
 from gdkernels.tables.sample import Sample
-from gdkernels.tables.table import Floats, Text, numbers_in
+from gdkernels.tables.target_columns import gaps_of, with_targets
 from gdkernels.tabular.out_of_core import checked_findings, records_at_once, sample_size, width_of
 from gdkernels.tabular.settings import TabularSettings
 
@@ -33,19 +33,19 @@ class TableDescription(Mapping[str, Any]):
     Attributes
     ----------
     data
-        Where the table is from.
+        The origin of the table.
     records
-        How many it has.
+        Their number.
     target
-        What is to be predicted: the task, the share of each class or the range of each number, and how many records
-        lack it; None where nobody says what it is.
+        The target: the task, the share of each class or the range of each number, and the number of records that lack
+        it; None if no target was named.
     columns
         For each column its ``kind``, ``why``, how its cells are ``read`` (in the words of the keyword ``read``), how
         many inputs of the network it makes (``features``), its ``gaps``, how many ``distinct`` values it has, and what
         they are ``such_as``.
     sample
-        How many of the records the figures are of where the table was read in parts, drawn at random: how cells are
-        read, gaps, and the range of numbers are of all records even then. None where all figures are.
+        The number of records, drawn at random, that the figures are of if the table was read in parts. The reading of
+        cells, gaps, and the range of numbers are of all records even then. None if all figures are.
     """
 
     data: str
@@ -99,7 +99,7 @@ def described(settings: TabularSettings, table: Table, identifiers: Sequence[str
     Raises
     ------
     InputError
-        Where columns are not there or cannot be used.
+        If columns are not there or cannot be used.
     """
     choices = replace(settings.choices, identifiers=identifiers)
     table = reread(table, choices)
@@ -132,7 +132,7 @@ def described_in_parts(settings: TabularSettings, data: Data, allowed: int) -> T
     Raises
     ------
     InputError
-        Where columns are not there or cannot be used.
+        If columns are not there or cannot be used.
     """
     width = width_of(settings, data)
     at_once = records_at_once(width, allowed)

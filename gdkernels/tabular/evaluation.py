@@ -1,4 +1,4 @@
-"""How good predictions are: from sums that grow part by part, and keep but a sample of the records."""
+"""The evaluation of predictions: figures from sums that grow part by part, with a sample of the records."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from gdkernels.metrics.streaming import ClassSums, Sums
 from gdkernels.randomness import generator
 from gdkernels.system.progress import RecordCount
 from gdkernels.tables import Preparation, parts
-from gdkernels.tables.preparation import checked_targets, complete
 from gdkernels.tables.read import Data, source_of
 from gdkernels.tables.sample import Sample
+from gdkernels.tables.target_columns import checked_targets, complete
 from gdkernels.tables.text import TextOptions
 from gdkernels.tabular.prediction import Prediction, PreparedNetwork
 
@@ -32,7 +32,7 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True, eq=False)
 class Evaluation(Mapping[str, Any]):
-    """How good a model's predictions are, on records with the truth in them.
+    """The figures of a model's predictions on records with the truth in them.
 
     It can be read like a dict: ``records``, ``metrics`` and, of classes, ``classes`` and ``confusion``; of more than
     100 classes, ``confusion`` is None and ``confused`` lists the 100 pairs that are confused most often.
@@ -40,7 +40,7 @@ class Evaluation(Mapping[str, Any]):
     Attributes
     ----------
     records
-        How many there were.
+        The number of records.
     metrics
         Of a regression ``r2``, ``rmse`` and ``mae``; of classes ``accuracy`` and ``log_loss``.
     by_class
@@ -50,7 +50,7 @@ class Evaluation(Mapping[str, Any]):
         Of at most 100,000 of the records, drawn at random: class indices and labels, or numbers in the target's own
         terms.
     pairs
-        Which classes were taken for which, however many there are; None for a regression.
+        The classes that were taken for each other, of any number; None for a regression.
     """
 
     records: int
@@ -88,7 +88,7 @@ def evaluated(
     Raises
     ------
     InputError
-        Where the table has no records, or lacks what the model needs.
+        If the table has no records, or lacks what the model needs.
     """
     preparation = model.preparation
     evaluation = EvaluationInParts(preparation)
@@ -152,7 +152,7 @@ class EvaluationInParts:
             self._confusion.add(truth, np.concatenate(predicted))
 
     def result(self) -> Evaluation | None:
-        """Return what it came to; None without a record."""
+        """Return the evaluation; None without a record."""
         if not self.records:
             return None
         truth, predicted = (np.concatenate(arrays) for arrays in zip(*self._drawn.parts(), strict=True))

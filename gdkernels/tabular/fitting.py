@@ -65,7 +65,7 @@ def fit(
     Raises
     ------
     DivergenceError
-        Where one of them diverges.
+        If one of them diverges.
     """
     made: list[MLP] = []
     histories: list[History] = []
@@ -119,7 +119,7 @@ def _of_layers(made: list[MLP], network: dict[str, Any]) -> Network:
 
 
 def _of_blocks(made: list[MLP], network: dict[str, Any]) -> Network:
-    """Return the mean of their blocks, which are whatever they are."""
+    """Return the mean of their blocks, which can be any."""
     place = {name: network[name] for name in ("output", "seed", "backend", "device", "precision")}
     whole = Network(Mean(*(mlp.block for mlp in made)), made[0].inputs, **place)
     named = [mlp.network.host_parameters() for mlp in made]

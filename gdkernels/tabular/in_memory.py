@@ -12,7 +12,7 @@ from gdkernels.system.profiling import phase
 from gdkernels.tables import Preparation, Table
 from gdkernels.tables.kinds import reread
 from gdkernels.tables.outcomes import labels
-from gdkernels.tables.preparation import checked_targets, with_targets
+from gdkernels.tables.target_columns import checked_targets, with_targets
 from gdkernels.tabular import defaults
 from gdkernels.tabular.cross_validation import cross_validated
 from gdkernels.tabular.evaluation import EvaluationInParts
@@ -39,9 +39,9 @@ def fit_in_memory(settings: TabularSettings, table: Table) -> TabularResult:
     Raises
     ------
     InputError
-        Where the table cannot be learned from as the settings say.
+        If the table cannot be learned from as the settings say.
     DivergenceError
-        Where training diverges.
+        If training diverges.
     """
     table = reread(table, settings.choices)
     if settings.drop_missing:

@@ -23,10 +23,10 @@ from gdkernels.system.profiling import phase
 from gdkernels.tables import Preparation, Table, parts
 from gdkernels.tables.kinds import refuse_doubts
 from gdkernels.tables.objects import paths_of
-from gdkernels.tables.preparation import checked_targets
 from gdkernels.tables.read import Data, findings_in, source_of
 from gdkernels.tables.reading import NUMBER, Finding
 from gdkernels.tables.table import no_column
+from gdkernels.tables.target_columns import checked_targets
 from gdkernels.tabular import defaults
 from gdkernels.tabular.conversion import PreparedFiles, converted
 from gdkernels.tabular.evaluation import Evaluation, EvaluationInParts
@@ -42,6 +42,7 @@ from gdkernels.tabular.prediction import PreparedNetwork
 from gdkernels.tabular.results import TabularResult
 from gdkernels.tabular.settings import TabularSettings
 from gdkernels.tabular.survey import PARTS, RandomParts, TableSurvey, survey
+from gdkernels.tabular.table_parts import TableParts
 from gdkernels.tabular.targets import check_range, network_targets, task_and_loss, truth_of
 
 __all__ = ["checked_findings", "fit_out_of_core", "memory_for", "records_at_once", "sample_size", "width_of"]
@@ -60,7 +61,7 @@ def memory_for(settings: TabularSettings, data: Data) -> int | None:
     Raises
     ------
     InputError
-        Where memory is said of a table that is in memory already.
+        If memory is said of a table that is in memory already.
     """
     paths = paths_of(data)
     if paths is None:
@@ -102,7 +103,7 @@ def checked_findings(settings: TabularSettings, data: Data, records: int) -> dic
     Raises
     ------
     InputError
-        Where that cannot be told, nor was said.
+        If that cannot be told, nor was said.
     """
     choices = settings.choices
     findings = findings_in(
@@ -133,16 +134,15 @@ def fit_out_of_core(settings: TabularSettings, data: Data, allowed: int) -> Tabu
     Raises
     ------
     InputError, FileError
-        Where the table cannot be learned from as the settings say, or the disk has no room for it.
+        If the table cannot be learned from as the settings say, or the disk has no room for it.
     DivergenceError
-        Where training diverges.
+        If training diverges.
     """
     if (settings.average or 1) > 1:
         raise InputError(
             f"{keyword('average')} is for tables that fit into memory; leave it out, or allow more by "
             f"{keyword('memory')}"
         )
-    options = settings.options
     columns = width_of(settings, data)
     records = records_at_once(columns, allowed)
     with phase("reading"):
@@ -150,15 +150,11 @@ def fit_out_of_core(settings: TabularSettings, data: Data, allowed: int) -> Tabu
     share = defaults.VALIDATION if settings.validation is None else settings.validation
     draw = RandomParts(settings.seed, settings.test, share)
     most = sample_size(columns, allowed)
-    reading: dict[str, Any] = {
-        "drop_missing": settings.drop_missing,
-        "records": records,
-        "findings": findings,
-        "options": options,
-        "progress": settings.progress,
-    }
+    whole = TableParts(
+        data, settings.target, records, settings.drop_missing, findings, settings.options, settings.progress
+    )
     with phase("surveying"):
-        found = survey(data, settings.target, settings.task_said, draw, most=most, **reading)
+        found = survey(whole, settings.task_said, draw, most=most)
     targets = checked_targets(found.sample, settings.target, settings.task_said)
     task, loss = task_and_loss(settings, found.sample, targets)
     preparation = _preparation(settings, found, targets, task, loss)
@@ -177,7 +173,7 @@ def fit_out_of_core(settings: TabularSettings, data: Data, allowed: int) -> Tabu
         return kept | {"truth": truth_of(preparation, part, y)}
 
     record_bytes = dtype.itemsize * (len(preparation.features) + outputs) + 8 * len(targets)
-    with converted(data, settings.target, found, draw, prepare, record_bytes, **reading) as files:
+    with converted(whole, found, draw, prepare, record_bytes) as files:
         network = network_arguments(settings, task, loss, counts["train"], len(preparation.features), outputs)
         trainer = trainer_arguments(settings, loss, counts["train"])
         run = run_arguments(settings, counts["train"], counts["validation"])

@@ -57,7 +57,7 @@ class PreparedNetwork:
         Raises
         ------
         FileError
-            Where it keeps none, or one that does not fit the network.
+            If it keeps none, or one that does not fit the network.
         """
         if "preparation" not in network.extra:
             raise FileError(
@@ -72,13 +72,13 @@ class PreparedNetwork:
         classes = preparation.classes
         outputs = len(preparation.targets) if classes is None else len(classes)
         fits = {outputs, 1 if outputs == 2 else outputs}
-        if network.sizes[0] != len(preparation.features) or network.sizes[-1] not in fits:
+        if network.inputs != len(preparation.features) or network.network.outputs not in fits:
             raise FileError(f"cannot read the model {os.fspath(path)}: its columns do not fit its network")
         return cls(network, preparation)
 
     @property
     def records_read(self) -> int:
-        """How many records of a table to read at a time."""
+        """The number of records of a table to read at a time."""
         return _within(_CELL * (len(self.preparation.columns) + len(self.preparation.targets)))
 
     def predict(self, table: Table) -> Prediction:
@@ -105,7 +105,7 @@ class PreparedNetwork:
 
     @property
     def _predicted(self) -> int:
-        """How many records to predict at a time."""
+        """The number of records to predict at a time."""
         network = self.network.network
         return _within(_UNIT * network.structure.widest + _OUTPUT * network.outputs)
 
@@ -130,7 +130,7 @@ class PreparedNetwork:
         Raises
         ------
         InputError
-            Where there are no records, or a column is missing or holds what it cannot.
+            If there are no records, or a column is missing or holds what it cannot.
         """
         with RecordCount("predicting", progress) as bar:
             for part in parts(data, self.records_read, findings=self.preparation.findings, options=options):

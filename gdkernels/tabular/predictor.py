@@ -64,7 +64,7 @@ class TabularPredictor:
         Whether text files begin with the names of the columns; None expects them, and rejects a first line that looks
         like a record.
     skip_rows
-        How many lines to skip at the beginning of a text file.
+        The number of lines to skip at the beginning of a text file.
     drop_missing
         Whether to leave out records without a target instead of rejecting the table.
     class_weight
@@ -75,8 +75,8 @@ class TabularPredictor:
         Names, or objects and functions as `Network.fit` takes them. A loss of None is cross-entropy for classes, and
         squared errors for numbers.
     residual, norm, dropout
-        What stands around the hidden layers, as for `MLP`: skip connections, "layer" for layer norm, and the share of
-        their outputs that is dropped in training.
+        Skip connections around the hidden layers, "layer" for layer norm, and the share of their outputs that is
+        dropped in training, as for `MLP`.
     learning_rate, momentum, nesterov
         Settings of an optimizer that is given by name; the momentum is that of "sgd", 0.9 for None.
     l2
@@ -95,7 +95,7 @@ class TabularPredictor:
         average. None is five, ten from 1,000 to 10,000 rows, and one with `hidden`, with `starts`, and beyond 100,000
         rows.
     retries
-        How often to go back and continue at half the learning rate if training diverges.
+        The number of times to go back and continue at half the learning rate if training diverges.
     seed
         The seed of all random choices.
     test
@@ -106,7 +106,7 @@ class TabularPredictor:
         Train in windows of this much memory, in bytes or as "512MB", on files that may be larger; None does so only if
         the table would not fit.
     backend, device, precision
-        Where to compute, and how exactly, as for `Network`.
+        The place and the precision of the computation, as for `Network`.
     explain
         Whether to keep, as ``explanation_``, how long each backend was estimated to take, and why one was chosen.
     checkpoint, every, keep, resume
@@ -120,7 +120,7 @@ class TabularPredictor:
     network : Network
         The trained network; its inputs are prepared by ``preparation_``.
     preparation_ : gdkernels.tables.Preparation
-        What becomes of each column.
+        The preparation of each column.
     result_ : TabularResult
         Everything about the fit; ``print(predictor.result_.as_text())`` prints the command's summary. A predictor that
         was loaded has neither this nor ``histories_``, ``history_`` and ``explanation_``.
@@ -258,7 +258,7 @@ class TabularPredictor:
         Raises
         ------
         InputError
-            Where columns are not there or cannot be used.
+            If columns are not there or cannot be used.
         """
         settings = TabularSettings.checked(self.get_params())
         if y is None and (allowed := memory_for(settings, X)) is not None:
@@ -282,13 +282,13 @@ class TabularPredictor:
         Raises
         ------
         InputError
-            Where a keyword or the table cannot be used; it names the keyword, or the record and the column.
+            If a keyword or the table cannot be used; it names the keyword, or the record and the column.
         BackendError
             For a backend or device that was named and cannot run here.
         DivergenceError
-            Where training diverges.
+            If training diverges.
         Interrupted
-            Where a signal ends a fit that keeps checkpoints; with ``resume=True`` the next fit goes on from there.
+            If a signal ends a fit that keeps checkpoints; with ``resume=True`` the next fit goes on from there.
         """
         settings = TabularSettings.checked(self.get_params())
         settings.check_place()
@@ -311,7 +311,7 @@ class TabularPredictor:
         return self
 
     def _remember(self, model: PreparedNetwork, labels: PassedLabels | None) -> None:
-        """Become a predictor that is fitted: set what follows from its network and what the network keeps."""
+        """Become a predictor that is fitted: set the attributes that follow from its network."""
         preparation = model.preparation
         self._model, self._labels = model, labels
         self.network, self.preparation_ = model.network, preparation
@@ -343,7 +343,7 @@ class TabularPredictor:
         Raises
         ------
         InputError
-            Where nothing has been fitted, a column is missing or holds what it cannot, or there are no records.
+            If nothing has been fitted, a column is missing or holds what it cannot, or there are no records.
         """
         return np.concatenate([prediction.values for _, prediction in self.predict_parts(X)])
 
@@ -353,7 +353,7 @@ class TabularPredictor:
         Raises
         ------
         InputError
-            Where numbers are predicted; else as for `predict`.
+            If numbers are predicted; else as for `predict`.
         """
         if self._fitted().preparation.classes is None:
             raise InputError("predict_proba is for classes; this predicts numbers: call predict")
@@ -383,7 +383,7 @@ class TabularPredictor:
         Raises
         ------
         InputError
-            Where nothing has been fitted, the table has no records, or lacks what the model needs.
+            If nothing has been fitted, the table has no records, or lacks what the model needs.
         """
         model = self._fitted()
         data = X if y is None else with_target(self._read(X), y, model.preparation.targets)
@@ -428,7 +428,7 @@ class TabularPredictor:
         Raises
         ------
         InputError
-            Where nothing has been fitted.
+            If nothing has been fitted.
         FileError
             If the file exists and `overwrite` is not set, or cannot be written; nothing is ever half-written.
         """
@@ -456,7 +456,7 @@ class TabularPredictor:
         Raises
         ------
         FileError
-            Where the file cannot be read, or holds a network without a preparation.
+            If the file cannot be read, or holds a network without a preparation.
         InputError
             If a function that is not built in is missing from `objects`.
         """
@@ -473,7 +473,7 @@ class TabularPredictor:
         Raises
         ------
         FileError
-            Where it keeps none, or one that does not fit.
+            If it keeps none, or one that does not fit.
         """
         model = PreparedNetwork.of(network, path)
         targets, task = model.preparation.targets, model.preparation.task
@@ -499,7 +499,7 @@ class TabularPredictor:
         Raises
         ------
         InputError
-            Where the package onnx is missing, or nothing has been fitted.
+            If the package onnx is missing, or nothing has been fitted.
         FileError
             If the file exists and `overwrite` is not set, or cannot be written; nothing is ever half-written.
         """

@@ -21,7 +21,16 @@ from gdkernels.tabular.cross_validation import CrossValidation
 from gdkernels.tabular.evaluation import Evaluation
 from gdkernels.training.history import History
 
-__all__ = ["TabularResult"]
+__all__ = ["TabularResult", "shape_in_words"]
+
+
+def shape_in_words(network: Network) -> str:
+    """Return the sizes and the activations of a chain, and the blocks of another network."""
+    structure = network.network.structure
+    if structure.layers is None:
+        return f"{structure.inputs} → {block_in_words(structure.block)}"
+    names = dict.fromkeys(describe(f)["name"] for f in network.activations)
+    return ", ".join(["-".join(map(str, structure.sizes)), *names])
 
 
 @dataclass(frozen=True)
@@ -31,25 +40,25 @@ class TabularResult:
     Attributes
     ----------
     source
-        Where the table was read from.
+        The origin of the table.
     preparation
-        What became of the columns.
+        The preparation of the columns.
     network
         The trained network.
     histories
         Of the networks that were averaged, often one.
     settings
-        How they were trained: those that were chosen for you too.
+        The settings of the training, with those that were chosen for you.
     rows
-        How many were for "train", "validation" and "test".
+        The number of rows for "train", "validation" and "test".
     class_records
-        How many records each class has, by its label; None for a regression.
+        The number of records of each class, by its label; None for a regression.
     test
-        How good it is on the rows kept from training and stopping; None where there were none.
+        The figures on the rows kept from training and stopping; None if there were none.
     seconds
         Of the whole fit, with validation and all starts; the throughput is that of the training passes alone.
     cross_validation
-        What the rows left out chose, where they did.
+        The choice by the rows left out, if there was one.
     explanation
         Why it ran where it did, if that was asked for.
     """
@@ -95,6 +104,7 @@ class TabularResult:
             "origin": history.origin,
             "reason": history.reason,
             "plan": history.plan.as_dict(),
+            "network": shape_in_words(self.network),
             "sizes": list(self.network.sizes),
             "activation": [describe(f)["name"] for f in self.network.activations],
             "parameters": self.network.parameter_count,
@@ -131,13 +141,6 @@ class TabularResult:
         summary = "\n".join(f"{name:<9}{text}" for name, text in lines.items())
         return summary if self.explanation is None else f"{summary}\n{self.explanation.as_text()}"
 
-    def _shape(self) -> str:
-        structure = self.network.network.structure
-        if structure.layers is None:
-            return f"{structure.inputs} → {block_in_words(structure.block)}"
-        names = dict.fromkeys(describe(f)["name"] for f in self.network.activations)
-        return ", ".join(["-".join(map(str, structure.sizes)), *names])
-
     def _lines(self) -> dict[str, str]:
         history, settings = self.history, self._plain_settings()
         classes = self.preparation.classes
@@ -156,7 +159,7 @@ class TabularResult:
             if settings["class_weight"] == "balanced":
                 lines["classes"] += "; weighted so that each counts the same"
         lines |= {
-            "network": f"{self._shape()}, "
+            "network": f"{shape_in_words(self.network)}, "
             f"{self.network.parameter_count:,} parameters; {settings['loss']}, {settings['optimizer']['name']} at "
             f"{settings['optimizer']['learning_rate']:g}, batches of {self._batch()}, l2 {settings['l2']:.2g}",
             "ran on": f"{history.backend}, {history.device}, {history.precision}, {history.origin}: {history.reason}",

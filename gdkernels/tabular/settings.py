@@ -11,7 +11,7 @@ from gdkernels.backend import Backend
 from gdkernels.definition import optimizers
 from gdkernels.definition.naming import describe, resolve
 from gdkernels.definition.optimizers import Optimizer
-from gdkernels.dispatch import registry
+from gdkernels.dispatch import choosing
 from gdkernels.errors import InputError, keyword, unknown_name
 from gdkernels.system.memory import parse_bytes
 from gdkernels.system.ranges import POSITIVE, SHARE, NumberRange, at_least, whole
@@ -59,9 +59,9 @@ class TabularSettings:
     target
         The columns to be predicted; None is what the table itself names.
     choices
-        What was said of other columns.
+        The choices for other columns.
     options
-        What was said of text files.
+        The form of text files.
     optimizer
         With the learning rate and the momentum that were said.
     loss, schedule
@@ -174,9 +174,9 @@ class TabularSettings:
         Raises
         ------
         BackendError, InputError
-            Where they cannot, or are not known.
+            If they cannot, or are not known.
         """
-        registry.choose(self.backend, self.device, self.precision)
+        choosing.choose(self.backend, self.device, self.precision)
 
     @property
     def loss_name(self) -> str | None:

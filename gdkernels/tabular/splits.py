@@ -1,4 +1,4 @@
-"""Which rows are for the test, and which each network is trained and validated on."""
+"""The split of a table's rows: those for the test, and those that each network is trained and validated on."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class RowSplit:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many rows are for what; training and validation of the first network."""
+        """The number of rows for each purpose; training and validation of the first network."""
         train, validation = self.networks[0]
         return {"train": len(train), "validation": len(validation), "test": len(self.test)}
 
@@ -69,7 +69,7 @@ def _is_single(settings: TabularSettings, records: int) -> bool:
 
 
 def _is_folded(settings: TabularSettings, records: int) -> bool:
-    """Return whether each network leaves out another part of the rows, as long as nothing else is said."""
+    """Return whether each network leaves out another part of the rows: unless the user said otherwise."""
     said = settings.average is not None or settings.validation is not None
     return records >= defaults.FEWEST and not _is_single(settings, records) and not said
 

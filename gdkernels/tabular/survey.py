@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from gdkernels.errors import InputError
 from gdkernels.randomness import generator
 from gdkernels.system.progress import RecordCount
+from gdkernels.tables.column_data import Text, numbers_in
 from gdkernels.tables.joining import joined
 from gdkernels.tables.outcomes import labels
-from gdkernels.tables.preparation import checked_targets, gaps_of
-from gdkernels.tables.read import Data, parts
-from gdkernels.tables.reading import Finding
 from gdkernels.tables.sample import Sample
-from gdkernels.tables.table import Table, Text, numbers_in
-from gdkernels.tables.text import TextOptions
+from gdkernels.tables.table import Table
+from gdkernels.tables.target_columns import checked_targets
+from gdkernels.tabular.table_parts import TableParts
 
-__all__ = ["PARTS", "TRAIN", "RandomParts", "TableSurvey", "numbered", "survey"]
+__all__ = ["PARTS", "TRAIN", "RandomParts", "TableSurvey", "survey"]
 
 PARTS = ("train", "validation", "test")
 TRAIN, VALIDATION, TEST = range(len(PARTS))
@@ -35,7 +32,7 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class RandomParts:
-    """Which records are for training, validation and test: each drawn by itself, by its number in the data."""
+    """A random split of records into training, validation and test: each drawn by itself, by its number in the data."""
 
     seed: int
     test: float
@@ -62,7 +59,7 @@ class TableSurvey:
     learn
         Those of its rows that are not for the test.
     counts
-        How many records there are in each of `PARTS`.
+        The number of records in each of `PARTS`.
     labels
         By label of the target, the same; None where there are too many for classes.
     firsts
@@ -79,31 +76,13 @@ class TableSurvey:
     identifiers: tuple[str, ...]
 
 
-def survey(
-    data: Data,
-    target: Sequence[str] | None,
-    task: str,
-    draw: RandomParts,
-    *,
-    drop_missing: bool,
-    most: int,
-    records: int,
-    findings: Mapping[str, Finding] | None = None,
-    options: TextOptions | None = None,
-    progress: bool | None = None,
-) -> TableSurvey:
+def survey(parts: TableParts, task: str, draw: RandomParts, *, most: int) -> TableSurvey:
     """Go through a table once.
 
     Parameters
     ----------
     most
-        How many records the sample has.
-    records
-        How many are in memory at a time.
-    findings, options
-        What the cells of each column mean, and what was said of text files.
-    progress
-        Whether to count the records on stderr; None means on a terminal.
+        The number of records in the sample.
 
     Raises
     ------
@@ -119,11 +98,9 @@ def survey(
     witnesses: list[tuple[Table, Array]] = []
     extremes: dict[tuple[str, bool], tuple[float, Table, Array]] = {}
     ranges: dict[str, tuple[float, float] | None] = {}
-    with RecordCount("surveying", progress) as bar:
-        for table, numbers in numbered(
-            data, target, drop_missing=drop_missing, records=records, findings=findings, options=options
-        ):
-            names = checked_targets(table, target, task)
+    with RecordCount("surveying", parts.progress) as bar:
+        for table, numbers in parts.numbered():
+            names = checked_targets(table, parts.target, task)
             which = draw.of(int(numbers[0]), int(numbers[-1] - numbers[0]) + 1)[numbers - numbers[0]]
             if found is not None:
                 distinct, first, place = np.unique(labels(table, names[0]).astype(str), True, True)
@@ -164,37 +141,6 @@ def survey(
         frozenset(firsts),
         tuple(numbering),
     )
-
-
-def numbered(
-    data: Data,
-    target: Sequence[str] | None,
-    *,
-    drop_missing: bool,
-    records: int,
-    findings: Mapping[str, Finding] | None = None,
-    options: TextOptions | None = None,
-) -> Iterator[tuple[Table, npt.NDArray[np.int64]]]:
-    """Yield a table in parts that are not empty, and the number of each record in the whole.
-
-    Raises
-    ------
-    InputError
-        Where there are no records.
-    """
-    done, kept = 0, 0
-    for part in parts(data, records, findings=findings, options=options):
-        numbers, table = np.arange(done, done + len(part)), part
-        done += len(part)
-        if drop_missing:
-            gaps = [gaps_of(part.columns[name]) for name in target or part.targets if name in part.columns]
-            rows = ~np.any(gaps, axis=0) if gaps else np.ones(len(part), bool)
-            table, numbers = (part, numbers) if rows.all() else (part.take(rows), numbers[rows])
-        if len(table):
-            kept += len(table)
-            yield table, numbers
-    if not kept:
-        raise InputError("the data have no records to learn from")
 
 
 def _counts(place: Array, which: Array, count: int) -> Array:

@@ -20,12 +20,12 @@ Array = npt.NDArray[Any]
 
 
 def task_and_loss(settings: TabularSettings, table: Table, targets: tuple[str, ...]) -> tuple[str, str]:
-    """Return the task and the name of the loss; each follows from the other where only one is said.
+    """Return the task and the name of the loss; each follows from the other if only one was given.
 
     Raises
     ------
     InputError
-        Where they do not go together, or the targets do not go with them.
+        If they do not go together, or the targets do not go with them.
     """
     task, loss = settings.task, settings.loss_name
     if task == "auto" and loss in CLASS_LOSSES:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,71 +13,24 @@ import numpy.typing as npt
 
 from gdkernels import randomness
 from gdkernels.backend import Executable, State
-from gdkernels.backend.program import Program
 from gdkernels.data.batches import Batches
 from gdkernels.data.records import OrderedRecords, Piece, Records, changed, place_records
 from gdkernels.data.rounding import SAMPLE, warn_of_rounding
-from gdkernels.data.sparse import taking
 from gdkernels.data.stored import Stored
 from gdkernels.data.stored.windows import ShuffledWindows, Windows, place_stored
 from gdkernels.dispatch.binding import Binding, all_finite, moved
 from gdkernels.dispatch.workload import Workload
 from gdkernels.errors import BackendError, DivergenceError, FileError, InputError
-from gdkernels.network import BoundNetwork, Structure
+from gdkernels.network import BoundNetwork
 from gdkernels.training.checkpointing import Middle
+from gdkernels.training.epoch_values import EpochTotals, Pace, Segments
 from gdkernels.training.optimizer_state import OptimizerState
+from gdkernels.training.prepared_steps import PreparedSteps
 from gdkernels.training.settings import Settings
 
-__all__ = ["EpochRunner", "EpochTotals", "Order", "Pace", "Segments"]
+__all__ = ["EpochRunner", "Order"]
 
 Order = Callable[[int, int], Any]
-
-
-@dataclass(frozen=True)
-class Pace:
-    """The state of a fit that the learning rate depends on, besides the settings.
-
-    Attributes
-    ----------
-    began
-        The epochs done before the fit, within which the schedule counts.
-    epochs
-        The largest number of epochs of the fit; None outside a fit.
-    losses
-        The losses of its epochs so far, which a schedule watches.
-    halvings
-        The number of times that the rate was halved because training diverged.
-    """
-
-    began: int = 0
-    epochs: int | None = None
-    losses: Sequence[float] = ()
-    halvings: int = 0
-
-
-@dataclass(frozen=True)
-class Segments:
-    """An epoch in parts, so that a fit can stop between steps.
-
-    Attributes
-    ----------
-    steps
-        The number of steps in a part.
-    between
-        A function that gets the position in the epoch after each part but the last.
-    """
-
-    steps: Callable[[int], int]
-    between: Callable[[Middle], None]
-
-
-@dataclass(frozen=True)
-class EpochTotals:
-    """E over a pass, the mean norm of the gradient if it was asked for, and the rate of the last step."""
-
-    error: float
-    norm: float | None
-    rate: float
 
 
 class EpochRunner:
@@ -108,25 +60,16 @@ class EpochRunner:
         self.epochs_done = 0
         self.optimizer_state = OptimizerState(network, settings.optimizer)
         self.each_step: Callable[[float], None] | None = None
-        self._programs: dict[tuple[Structure, bool, bool], Program] = {}
-        self._prepared: tuple[Structure, bool, bool, int, bool] | None = None
-        self._executable: Executable | None = None
+        self._steps = PreparedSteps(network, settings)
         self._looked = False
-        self._for_sparse: tuple[Executable, Executable] | None = None
 
-    # ---- program and executable
+    # ---- before an epoch
 
     def workload(
         self, records: int, epochs: int = 1, *, gradient_norm: bool = False, weighted: bool = False
     ) -> Workload:
         """Return the workload of training on so many records, by which a backend is chosen."""
-        structure, settings = self.network.structure, self.settings
-        key = structure, gradient_norm, weighted
-        if key not in self._programs:
-            self._programs[key] = structure.program(
-                settings.objective, settings.optimizer, gradient_norm=gradient_norm, weighted=weighted
-            )
-        return structure.workload(self._programs[key], settings.batch_size, records, epochs)
+        return self._steps.workload(records, epochs, gradient_norm=gradient_norm, weighted=weighted)
 
     def prepare(
         self, workload: Workload, choices: Mapping[str, Any] | None = None, *, sparse: bool = False
@@ -135,37 +78,21 @@ class EpochRunner:
 
         Batches of `sparse` records are never split to fit into memory: they are dense a piece at a time.
         """
-        binding, program = self._bind(None), workload.program
-        prepared = self.network.structure, program.gradient_norm, program.weighted, workload.batch, sparse
-        if self._executable is None or self._prepared != prepared or choices is not None:
-            made = binding.executable(program, workload, choices, by_pieces=sparse)
-            self._prepared, self._executable = prepared, made
-        return self._executable
+        return self._steps.prepare(self._bind(None), workload, choices, sparse=sparse)
 
-    def _prepared_for(self, records: int, gradient_norm: bool, data: Records | Windows | Batches) -> Executable:
-        """Return the executable for an epoch of so many records, and make it only if it is not ready."""
+    def take(self, executable: Executable, workload: Workload) -> None:
+        """Run the steps of this workload by an executable that somebody else has made, until `give_back`."""
         self._bind(None)
-        batch = min(self.settings.batch_size, records)
-        wanted = self.network.structure, gradient_norm, data.weighted, batch, data.sparse
-        if self._executable is not None and self._prepared == wanted:
-            return self._executable
-        workload = self.workload(records, gradient_norm=gradient_norm, weighted=data.weighted)
-        return self.prepare(workload, sparse=data.sparse)
+        self._steps.take(executable, workload)
 
-    def _taking(self, records: Records, executable: Executable, gradient_norm: bool) -> Executable:
-        """Return what runs the steps on these records: the executable itself, unless they are sparse."""
-        if not records.sparse:
-            return executable
-        if self._for_sparse is None or self._for_sparse[0] is not executable:
-            program = self.workload(1, gradient_norm=gradient_norm, weighted=records.weighted).program
-            self._for_sparse = executable, taking(records.x, executable, program, self._bind(None))
-        return self._for_sparse[1]
+    def give_back(self) -> None:
+        """Let go of the executable that was taken, so that the next epoch has one of its own."""
+        self._steps.forget()
 
     @property
     def executable(self) -> Executable:
         """The executable of the steps, once one was prepared."""
-        assert self._executable is not None
-        return self._executable
+        return self._steps.executable
 
     def place(self, X: Any, Y: Any, sample_weight: Any = None, *, of: str = "") -> Records | Windows:
         """Return the records on the device, or windows of them if they are in files and too many."""
@@ -199,7 +126,7 @@ class EpochRunner:
         """Bind the network, and move the optimizer's slots to its place."""
         binding = self.network.binding or self.network.bind(X)
         if self.optimizer_state.follow(binding):
-            self._prepared, self._executable = None, None
+            self._steps.forget()
         return binding
 
     # ---- state
@@ -247,7 +174,7 @@ class EpochRunner:
             return self._run_batches(data, pace, gradient_norm)
         records = len(data)
         batch = min(self.settings.batch_size, records)
-        executable = self._prepared_for(records, gradient_norm, data)
+        self._steps.be_ready(self._bind(None), records, data, gradient_norm=gradient_norm)
         arranged = self._arranged(data, records, batch)
         rates = self._rates(arranged.steps, pace)
         used = arranged.digest() if segments else ""
@@ -265,8 +192,8 @@ class EpochRunner:
                 while middle.steps < piece.last:
                     part = slice(middle.steps, min(middle.steps + at_a_time, piece.last))
                     rows = piece.order[(part.start - piece.first) * batch : (part.stop - piece.first) * batch]
-                    runs = self._taking(here, executable, gradient_norm)
-                    error, norm = runs.run(middle.state, here.x, here.y, rows, batch, rates[part], *weights)
+                    executable = self._steps.on(here)
+                    error, norm = executable.run(middle.state, here.x, here.y, rows, batch, rates[part], *weights)
                     middle.error += error
                     middle.norms += (norm or 0.0) * (part.stop - part.start)
                     middle.steps = part.stop
@@ -276,7 +203,41 @@ class EpochRunner:
                         self.each_step(error)
                     if segments and middle.steps < arranged.steps:
                         segments.between(middle)
-        return self._end_epoch(middle, gradient_norm, float(rates[-1]))
+        return self._end_epoch(middle, records, gradient_norm, float(rates[-1]))
+
+    def run_epochs(self, data: Records, pace: Pace, epochs: int, *, gradient_norm: bool = False) -> list[EpochTotals]:
+        """Do what `run` does so many times, at once; what is returned ends before an epoch that diverges.
+
+        Raises
+        ------
+        DivergenceError
+            If the first of them diverges.
+        """
+        records = len(data)
+        batch = min(self.settings.batch_size, records)
+        self._steps.be_ready(self._bind(None), records, data, gradient_norm=gradient_norm)
+        coming = range(self.epochs_done, self.epochs_done + epochs)
+        orders = np.stack([self._order_of(epoch, records) for epoch in coming])
+        rates = np.stack([self._rates(-(-records // batch), pace, epoch) for epoch in coming])
+        state, weights = self._copied_state(), () if data.weights is None else (data.weights,)
+        found = self._steps.on(data).run_epochs(state, data.x, data.y, orders, batch, rates, *weights)
+        finite = all(math.isfinite(error) for error, _ in found)
+        if finite and all_finite(*state.parameters.values(), xp=data.binding.xp):
+            self.restore(state)
+            self.epochs_done += epochs
+            return [
+                EpochTotals(records, error, norm if gradient_norm else None, float(rate))
+                for (error, norm), rate in zip(found, rates[:, -1], strict=True)
+            ]
+        done: list[EpochTotals] = []
+        while len(done) < epochs:  # again, one by one, up to the epoch that went wrong
+            try:
+                done.append(self.run(data, pace, gradient_norm=gradient_norm))
+            except DivergenceError:
+                if not done:
+                    raise
+                break
+        return done
 
     def _run_batches(self, batches: Batches, pace: Pace, gradient_norm: bool) -> EpochTotals:
         """Run an epoch of the user's batches: one step for each, as they come."""
@@ -302,9 +263,9 @@ class EpochRunner:
 
         def step(part: Records, rate: npt.NDArray[np.float64]) -> tuple[float, float | None]:
             weights = () if part.weights is None else (part.weights,)
-            executable = self._prepared_for(batches.size, gradient_norm, batches)
-            runs = self._taking(part, executable, gradient_norm)
-            return runs.run(middle.state, part.x, part.y, np.arange(len(part)), len(part), rate, *weights)
+            self._steps.be_ready(part.binding, batches.size, batches, gradient_norm=gradient_norm)
+            executable = self._steps.on(part)
+            return executable.run(middle.state, part.x, part.y, np.arange(len(part)), len(part), rate, *weights)
 
         for k, given in enumerate(batches.records(place)):
             part, done = given, middle.state.step
@@ -323,21 +284,23 @@ class EpochRunner:
             if self.each_step:
                 self.each_step(error)
         self._check_finite(middle, float(rates[-1]))
-        return self._end_epoch(middle, gradient_norm, float(rates[-1]))
+        return self._end_epoch(middle, len(batches), gradient_norm, float(rates[-1]))
 
     def _arranged(self, data: Records | Windows, records: int, batch: int) -> OrderedRecords | ShuffledWindows:
         """Return the records in the order of the next epoch."""
         if isinstance(data, Windows):
             return data.shuffled(batch, self.network.seed, self.epochs_done)
-        order = (self.order or self._shuffled)(self.epochs_done, records)
-        return OrderedRecords(data, _checked_order(order, records), batch)
+        return OrderedRecords(data, self._order_of(self.epochs_done, records), batch)
+
+    def _order_of(self, epoch: int, records: int) -> npt.NDArray[np.int64]:
+        return _checked_order((self.order or self._shuffled)(epoch, records), records)
 
     def _shuffled(self, epoch: int, records: int) -> npt.NDArray[np.int64]:
         return randomness.generator(self.network.seed, "order", epoch).permutation(records)
 
-    def _rates(self, steps: int, pace: Pace) -> npt.NDArray[np.float64]:
-        """Return the learning rate of each step of the next epoch."""
-        position = self.epochs_done - pace.began + np.arange(steps) / steps
+    def _rates(self, steps: int, pace: Pace, epoch: int | None = None) -> npt.NDArray[np.float64]:
+        """Return the learning rate of each step of an epoch, the next one for None."""
+        position = (self.epochs_done if epoch is None else epoch) - pace.began + np.arange(steps) / steps
         factor = self.settings.schedule(position, epochs=pace.epochs, losses=pace.losses)
         halved = self.settings.optimizer.learning_rate * 0.5**pace.halvings
         return np.broadcast_to(np.asarray(factor, dtype=np.float64), (steps,)) * halved
@@ -346,10 +309,10 @@ class EpochRunner:
         """Return a copy that steps may change in place, so that the state of the last epoch's end stays."""
         return self.state().copy(self._bind(None).xp)
 
-    def _end_epoch(self, middle: Middle, gradient_norm: bool, rate: float) -> EpochTotals:
+    def _end_epoch(self, middle: Middle, records: int, gradient_norm: bool, rate: float) -> EpochTotals:
         self.restore(middle.state)
         self.epochs_done += 1
-        return EpochTotals(middle.error, middle.norms / middle.steps if gradient_norm else None, rate)
+        return EpochTotals(records, middle.error, middle.norms / middle.steps if gradient_norm else None, rate)
 
     def _check_finite(self, middle: Middle, rate: float, piece: Piece | None = None, batch: int = 1) -> None:
         """Raise `DivergenceError` if the steps led to values that are not finite, or `InputError` if the data did."""

@@ -56,9 +56,14 @@ class Evaluator:
         self._measured = measured
 
     @property
+    def measures(self) -> bool:
+        """Whether there is anything to measure after an epoch."""
+        return self.held_out is not None or bool(self._metrics)
+
+    @property
     def at_once(self) -> int:
         """The number of records that are predicted at a time."""
-        return self._measured.judged if isinstance(self._measured, Windows) else len(self._measured or ())
+        return self._measured.evaluated_at_once if isinstance(self._measured, Windows) else len(self._measured or ())
 
     def validation_loss(self, epoch: int) -> float | None:
         """Return the mean error of the records held out, if there are any, after the epoch of this number."""

@@ -4,31 +4,42 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol, TypeVar
 
 from gdkernels.data.batches import Batches
 from gdkernels.data.records import Records
 from gdkernels.data.stored.windows import Windows
 from gdkernels.definition.loss_sequence import Losses
+from gdkernels.definition.schedules import watches_losses
 from gdkernels.dispatch.binding import Binding
 from gdkernels.errors import BackendError, DivergenceError, GdkernelsError
 from gdkernels.system.hashing import sha256
 from gdkernels.system.profiling import phase
 from gdkernels.training.checkpointing import Checkpointer, Middle, Run
-from gdkernels.training.epoch_runner import EpochRunner, EpochTotals, Pace, Segments
+from gdkernels.training.epoch_runner import EpochRunner
+from gdkernels.training.epoch_values import EpochTotals, Pace, Segments
 from gdkernels.training.history import Epoch, Stop, StopReason
-from gdkernels.training.placement import Placed, Placement
-from gdkernels.training.progress import Progress
+from gdkernels.training.placement import Placed, Where
 from gdkernels.training.settings import FitSettings
 
 __all__ = ["Callback", "Fit"]
 
 _log = logging.getLogger("gdkernels")
 
+_AT_ONCE = 0.1  # seconds of epochs before anybody can interrupt, or see the bar move
+_MOST_ROWS = 1 << 22  # whose order is there at once
+
 Callback = Callable[[Epoch], Any]
 
 Done = TypeVar("Done")
+
+
+class Watcher(Protocol):
+    """What sees the epochs of a fit as they end, such as its progress bar."""
+
+    def update(self, epoch: Epoch) -> None:
+        """See an epoch that is done."""
 
 
 class Fit:
@@ -51,14 +62,14 @@ class Fit:
     def __init__(
         self,
         runner: EpochRunner,
-        placement: Placement,
+        placement: Where,
         asked: FitSettings,
         run: Run,
         checkpointer: Checkpointer | None,
     ) -> None:
         self._runner, self._placement, self._asked = runner, placement, asked
         self._run, self._checkpointer = run, checkpointer
-        self._losses = Losses.of()  # those by which the epochs of the history are judged
+        self._losses: Sequence[float] = ()  # those that the epochs of the history are compared by
         self._segments: Segments | None = None
         if checkpointer is not None:
             multiply_adds = runner.network.structure.multiply_adds
@@ -82,15 +93,16 @@ class Fit:
             state, runner.epochs_done = found
             runner.restore(state)
 
-    def until_stopped(self, callbacks: Iterable[Callback], bar: Progress) -> None:
+    def until_stopped(self, callbacks: Iterable[Callback], bar: Watcher) -> None:
         """Train, and leave the network with the final parameters of the fit."""
         run, history, network = self._run, self._run.history, self._runner.network
-        self._losses = Losses.of(record.watched for record in history.epochs)
+        self._losses = losses = Losses.of([record.watched for record in history.epochs])
         for record in history.epochs:
             bar.update(record)
+        callbacks = tuple(callbacks)
         while history.stop is None:
             try:
-                record = self._epoch()
+                *before, record = self._epochs(1 if callbacks else self._at_once())
             except DivergenceError as error:
                 run.middle = None
                 if run.retries < self._asked.retries:
@@ -103,18 +115,17 @@ class Fit:
                 if self._checkpointer is not None:
                     self._checkpointer.rescue(self._runner.state(), run, self._runner.epochs_done)
                 raise
-            history.epochs.append(record)
-            self._losses = self._losses.then(record.watched)
-            told = {"event": "epoch", **vars(record)}
-            _log.debug("epoch %d: loss %.4g", record.number, record.loss, extra={"told": told})
-            bar.update(record)
-            if record.watched < run.best_loss:
-                history.best_epoch, run.best_loss = record.number, record.watched
-                run.best = network.copied_parameters() if self._asked.patience is not None else None
+            for one in before:  # which nobody asked to look at
+                self._note(one, bar)
+                self._losses = losses = losses.then(one.watched)
+            self._note(record, bar)
             ended = [callback(record) is True for callback in callbacks]
             by_callback = Stop(StopReason.CALLBACK, "a callback asked for it") if any(ended) else None
             history.stop = by_callback or self._asked.ending(history)
-            if self._checkpointer is not None and history.stop is None:
+            if history.stop is not None:
+                break
+            self._losses = losses = losses.then(record.watched)
+            if self._checkpointer is not None:
                 self._checkpointer.between_steps(self._runner.state(), run, self._runner.epochs_done)
         if self._checkpointer is not None:
             self._checkpointer.write(self._runner.state(), run, self._runner.epochs_done)
@@ -123,12 +134,66 @@ class Fit:
         elif history.epochs:
             history.best_epoch = history.epochs[-1].number
 
+    def _note(self, record: Epoch, bar: Watcher) -> None:
+        """Add an epoch to the history, show it, and remember it if it is the best so far."""
+        self._run.history.epochs.append(record)
+        told = {"event": "epoch", **vars(record)}
+        _log.debug("epoch %d: loss %.4g", record.number, record.loss, extra={"told": told})
+        bar.update(record)
+        run, history = self._run, self._run.history
+        if record.watched < run.best_loss:
+            history.best_epoch, run.best_loss = record.number, record.watched
+            keeps = self._asked.patience is not None
+            run.best = self._runner.network.copied_parameters() if keeps else None
+
+    def _at_once(self) -> int:
+        """Return how many epochs can be run before anything looks at the network or the losses."""
+        asked, now, history = self._asked, self._placement.now, self._run.history
+        train, schedule = now.train, self._runner.settings.schedule
+        looked_at = (
+            asked.patience is not None
+            or asked.stop_gradient_norm is not None
+            or now.evaluator.measures
+            or self._checkpointer is not None
+            or self._runner.each_step is not None
+            or watches_losses(schedule)
+        )
+        if looked_at or not isinstance(train, Records) or not history.epochs:
+            return 1
+        by_time = int(_AT_ONCE / max(history.epochs[-1].seconds, 1e-9))
+        left = asked.epochs - len(history.epochs)
+        return max(1, min(by_time, left, _MOST_ROWS // len(train)))
+
+    def _epochs(self, count: int) -> list[Epoch]:
+        """Run some epochs; after a single one, measure the network."""
+        train = self._placement.now.train
+        if count == 1 or not isinstance(train, Records):
+            return [self._epoch()]
+        runner, began, done = self._runner, time.perf_counter(), self._runner.epochs_done
+        with phase("training"):
+            found = self._wherever(lambda now: self._steps(now, count))
+        seconds = (time.perf_counter() - began) / len(found)
+        assert len(found) == runner.epochs_done - done
+        weight = train.total_weight
+        return [
+            Epoch(
+                number=done + k,
+                loss=totals.error / weight,
+                validation_loss=None,
+                learning_rate=totals.rate,
+                seconds=seconds,
+                samples_per_second=totals.records / seconds,
+                gradient_norm=totals.norm,
+            )
+            for k, totals in enumerate(found, start=1)
+        ]
+
     def _epoch(self) -> Epoch:
         """Run an epoch, and measure the network after it."""
         run, runner = self._run, self._runner
         began = time.perf_counter() - (run.middle.seconds if run.middle else 0.0)
         with phase("training"):
-            totals = self._wherever(self._steps)
+            (totals,) = self._wherever(self._steps)
             run.middle = None
         seconds = time.perf_counter() - began
         with phase("validating"):
@@ -142,20 +207,24 @@ class Fit:
             validation_loss=validation_loss,
             learning_rate=totals.rate,
             seconds=seconds,
-            samples_per_second=len(train) / seconds,
+            samples_per_second=totals.records / seconds,
             gradient_norm=totals.norm,
             metrics=metrics,
         )
 
-    def _steps(self, now: Placed) -> EpochTotals:
-        """Run the steps of an epoch."""
+    def _steps(self, now: Placed, count: int = 1) -> list[EpochTotals]:
+        """Run the steps of some epochs."""
         run, runner, asked = self._run, self._runner, self._asked
         pace = Pace(run.began, asked.epochs, self._losses, run.retries)
         before, done = runner.state(), runner.epochs_done
         try:
-            totals = runner.run(
-                now.train, pace, gradient_norm=asked.with_norm, middle=run.middle, segments=self._segments
-            )
+            if count > 1 and isinstance(now.train, Records):
+                totals = runner.run_epochs(now.train, pace, count, gradient_norm=asked.with_norm)
+            else:
+                one = runner.run(
+                    now.train, pace, gradient_norm=asked.with_norm, middle=run.middle, segments=self._segments
+                )
+                totals = [one]
             now.binding.backend.synchronize(now.binding.device)
         except BackendError:  # an epoch that nobody has seen the end of is none
             runner.epochs_done = done
@@ -168,7 +237,7 @@ class Fit:
         return totals
 
     def _wherever(self, work: Callable[[Placed], Done]) -> Done:
-        """Return what `work` makes of what is placed; where a backend fails that nobody named, on the next one.
+        """Return the result of `work` on the placed data; if a backend fails that nobody named, on the next one.
 
         Steps go on from the last epoch's end, or from its middle if that is known to the step.
         """

@@ -58,7 +58,7 @@ class Start:
 
 
 class StopReason(Enum):
-    """Why training ended."""
+    """The reason why training ended."""
 
     ALL_EPOCHS = "all epochs are done"
     PATIENCE = "the loss has not fallen any more"
@@ -69,7 +69,7 @@ class StopReason(Enum):
 
 @dataclass(frozen=True)
 class Stop:
-    """Why a fit ended: the reason, and a sentence with its figures."""
+    """The end of a fit: its reason, and a sentence with the figures."""
 
     reason: StopReason
     sentence: str
@@ -97,7 +97,7 @@ class History:
     Attributes
     ----------
     backend, device, precision, origin, plan
-        Where the steps ran; `origin` is "compiled" or "definition".
+        The place where the steps ran; `origin` is "compiled" or "definition".
     reason
         Why they ran there.
     stop

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 from gdkernels.backend import Executable, Plan, storage_dtype
 from gdkernels.data.batches import Batches
@@ -24,13 +24,13 @@ from gdkernels.training.epoch_runner import EpochRunner
 from gdkernels.training.evaluator import Evaluator
 from gdkernels.training.history import History
 
-__all__ = ["Given", "Placed", "Placement"]
+__all__ = ["FitData", "Placed", "Placement", "Where"]
 
 _log = logging.getLogger("gdkernels")
 
 
 @dataclass(frozen=True)
-class Given:
+class FitData:
     """The data of a fit, as the user gave them; `batches` where they are a source of those."""
 
     X: Any
@@ -47,16 +47,32 @@ class Given:
 
 @dataclass(frozen=True)
 class Placed:
-    """What a fit runs on, all of one binding."""
+    """The data that a fit runs on, all of one binding."""
 
     binding: Binding
+    job: Workload
     train: Records | Windows | Batches
+    sparse: bool
     evaluator: Evaluator
     executable: Executable
 
 
+class Where(Protocol):
+    """The place where a fit runs, and the way to another one."""
+
+    @property
+    def now(self) -> Placed:
+        """What the fit runs on now."""
+
+    def elsewhere(self, error: BackendError) -> bool:
+        """Move to the next backend after an error of this one; return whether there is one."""
+
+    def tell(self, history: History) -> None:
+        """Write into the history of a fit where it runs now, and what that takes."""
+
+
 class Placement:
-    """Places what was given where the network computes; where that backend fails, on the next one.
+    """Places the data where the network computes; if that backend fails, on the next one.
 
     Parameters
     ----------
@@ -77,7 +93,7 @@ class Placement:
     def __init__(
         self,
         runner: EpochRunner,
-        given: Given,
+        given: FitData,
         metrics: dict[str, Metric],
         workload: Callable[[int], Workload],
         planned: Plan | None,
@@ -89,7 +105,7 @@ class Placement:
 
     @property
     def now(self) -> Placed:
-        """What was given, where the network computes now.
+        """The data, where the network computes now.
 
         Raises
         ------
@@ -113,7 +129,7 @@ class Placement:
         history.plan, history.origin, history.reason = now.executable.plan, now.executable.origin, now.binding.reason
         history.memory = None
         if now.binding.on_host:
-            needs = _footprint(now, self._job(now.train))
+            needs = _footprint(now)
             told = needs.as_dict()
             history.memory = told["total"]
             _log.info("memory: %s", needs, extra={"told": {"event": "memory", **told}})
@@ -130,21 +146,20 @@ class Placement:
         network, runner, batches = self._runner.network, self._runner, self._given.batches
         first = self._given.first
         binding = self._context.enter_context(network.bound(first[0], self._workload, self._planned))
+        job = self._workload(1)
         if binding.on_host:
-            check_state(self._workload(1), binding.precision)
+            check_state(job, binding.precision)
         with phase("checking records"), network.naming(*first):
             given = self._given
             data = runner.place(given.X, given.Y, given.sample_weight) if batches is None else batches
             train, held_out = self._held_out(data)
+        job, sparse = replace(job, records=train.size if isinstance(train, Batches) else len(train)), train.sparse
         evaluator = Evaluator(network, train, held_out, self._metrics)
         planned = self._planned
         with phase("compiling"):
             choices = None if planned is None else binding.choices_of(planned)
-            executable = runner.prepare(self._job(train), choices, sparse=train.sparse)
-        return Placed(binding, train, evaluator, executable)
-
-    def _job(self, train: Records | Windows | Batches) -> Workload:
-        return replace(self._workload(1), records=train.size if isinstance(train, Batches) else len(train))
+            executable = runner.prepare(job, choices, sparse=sparse)
+        return Placed(binding, job, train, sparse, evaluator, executable)
 
     def _held_out(
         self, data: Records | Windows | Batches
@@ -169,16 +184,16 @@ class Placement:
         return data.split(validation, self._runner.network.seed)
 
 
-def _footprint(now: Placed, job: Workload) -> Footprint:
+def _footprint(now: Placed) -> Footprint:
     """Return what a fit takes of the host's memory."""
-    executable, evaluator = now.executable, now.evaluator
+    job, executable, evaluator = now.job, now.executable, now.evaluator
     precision = executable.plan.precision
-    at_once = most_rows(job.sizes[0], storage_dtype(precision)) if now.train.sparse else job.batch
+    at_once = most_rows(job.sizes[0], storage_dtype(precision)) if now.sparse else None
     return footprint(
         job,
         precision,
         compiled=executable.origin == "compiled",
-        rows=min(job.batch, executable.plan.choices.get("rows_at_a_time", at_once)),
+        rows=executable.plan.choices.get("rows_at_a_time", at_once),
         records=max((d.bytes for d in (now.train, evaluator.held_out) if isinstance(d, Windows)), default=0),
-        judged=evaluator.at_once,
+        evaluated=evaluator.at_once,
     )

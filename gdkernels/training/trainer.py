@@ -13,16 +13,17 @@ from gdkernels.data.stored import Stored
 from gdkernels.definition.losses import Loss
 from gdkernels.definition.optimizers import Optimizer
 from gdkernels.definition.schedules import ScheduleFunction
-from gdkernels.dispatch.binding import Binding, located
+from gdkernels.dispatch.binding import Binding
 from gdkernels.dispatch.workload import Workload
 from gdkernels.errors import InputError
 from gdkernels.metrics import Metric
 from gdkernels.network import BoundNetwork
 from gdkernels.training.checkpointing import Cadence, Checkpointer, Run
-from gdkernels.training.epoch_runner import EpochRunner, Order, Pace
+from gdkernels.training.epoch_runner import EpochRunner, Order
+from gdkernels.training.epoch_values import Pace
 from gdkernels.training.fit import Callback, Fit
 from gdkernels.training.history import History
-from gdkernels.training.placement import Given, Placement
+from gdkernels.training.placement import FitData, Placement
 from gdkernels.training.progress import Progress
 from gdkernels.training.settings import FitSettings, Settings
 
@@ -112,7 +113,7 @@ class Trainer:
     def workload(
         self, records: int, epochs: int = 1, *, gradient_norm: bool = False, weighted: bool = False
     ) -> Workload:
-        """Return the workload of training on so many records, by which `gdkernels.dispatch.registry.decide` chooses."""
+        """Return the workload of training on so many records, by which `gdkernels.dispatch.choosing.decide` chooses."""
         return self.runner.workload(records, epochs, gradient_norm=gradient_norm, weighted=weighted)
 
     def epoch(self, X: Any, Y: Any = None, *, sample_weight: Any = None) -> float:
@@ -140,7 +141,7 @@ class Trainer:
         """
         batches = self._batches(X, Y, 1)
         weighted = _weighted(X if batches is None else batches, sample_weight)
-        network, given = self.mlp.network, Given(X, Y, sample_weight, None, batches)
+        network, given = self.mlp.network, FitData(X, Y, sample_weight, None, batches)
 
         def run(_: Binding) -> float:
             with network.naming(*given.first):
@@ -254,7 +255,7 @@ class Trainer:
             if checkpoint is not None:
                 checkpointer = stack.enter_context(Checkpointer(checkpoint, cadence, keep, resume=resume))
             planned = None if checkpointer is None else checkpointer.plan
-            given = Given(X, Y, sample_weight, validation, batches)
+            given = FitData(X, Y, sample_weight, validation, batches)
             placement = Placement(runner, given, asked.metrics, workload, planned, stack)
             now = placement.now
             history = History(now.executable.plan, now.executable.origin, now.binding.reason)
@@ -265,8 +266,7 @@ class Trainer:
                 fit.resume()
             self._fit_began = run.began
             fit.until_stopped(callbacks, stack.enter_context(Progress(asked.epochs, progress)))
-            where = located(placement.now.binding)
-            _log.info("trained %d epochs on %s (%s)", len(history.epochs), where, history.origin)
+            _log.info("trained %d epochs on %s (%s)", len(history.epochs), placement.now.binding, history.origin)
             return history
 
     @staticmethod

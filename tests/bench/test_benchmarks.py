@@ -2,6 +2,7 @@
 
 import os
 import pkgutil
+import shutil
 import subprocess
 import sys
 
@@ -11,7 +12,17 @@ import benchmarks
 from benchmarks import checkout
 
 MODULES = [m.name for m in pkgutil.walk_packages(benchmarks.__path__, "benchmarks.") if ".test_" not in m.name]
-COMMANDS = ("choice", "estimators", "gpu", "low_precision", "peers_grid", "raw_tables", "same_bits", "stored")
+COMMANDS = (
+    "choice",
+    "estimators",
+    "gpu",
+    "house_figures",
+    "low_precision",
+    "peers_grid",
+    "raw_tables",
+    "same_bits",
+    "stored",
+)
 
 # Imports every module that is named, in a process that has none of the libraries.
 IMPORTS = """
@@ -33,6 +44,13 @@ def test_every_module_imports_without_the_libraries_that_it_compares():
     assert len(MODULES) > 15
 
 
+def test_a_bound_fit_changes_rooms_rarely():
+    """In the first arrangement of rooms it was 122 times."""
+    command = [sys.executable, "-m", "benchmarks.room_changes"]
+    done = subprocess.run(command, env=os.environ | checkout.environment(), capture_output=True, text=True, check=True)
+    assert 10 < int(done.stdout.split()[0]) < 40, done.stdout
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_it_is_a_command_from_any_folder(name, tmp_path):
     command = [sys.executable, "-m", f"benchmarks.{name}", "--help"]
@@ -40,3 +58,28 @@ def test_it_is_a_command_from_any_folder(name, tmp_path):
     done = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert f"usage: python -m benchmarks.{name}" in done.stdout
+
+
+@pytest.fixture
+def changed_checkout(tmp_path):
+    """A checkout of which the records of an epoch come in another order."""
+    for name in ("gdkernels", "backends"):
+        shutil.copytree(checkout.ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    file = tmp_path / "gdkernels/training/epoch_runner.py"
+    before = file.read_text("utf-8")
+    file.write_text(before.replace('"order", epoch', '"order", epoch + 1'), encoding="utf-8")
+    assert file.read_text("utf-8") != before
+    return tmp_path
+
+
+def test_two_checkouts_are_told_apart_by_their_bits(changed_checkout):
+    for other, code, last in (
+        (checkout.ROOT, 0, "1 same, 0 different, 0 that neither can do here"),
+        (changed_checkout, 1, "0 same, 1 different, 0 that neither can do here"),
+    ):
+        only = ("--only", "numpy, batches of one")
+        command = [sys.executable, "-m", "benchmarks.same_bits", checkout.ROOT, other, *only]
+        variables = os.environ | checkout.environment()
+        done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+        assert done.returncode == code, done.stderr
+        assert done.stdout.splitlines()[-1] == last

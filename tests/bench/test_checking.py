@@ -1,4 +1,4 @@
-"""What results are compared with, and how far they may be off."""
+"""The check of results against the definition, and its bounds."""
 
 import numpy as np
 import pytest

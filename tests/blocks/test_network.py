@@ -125,6 +125,8 @@ def test_a_chain_of_dense_blocks_is_the_mlp():
 
 def test_keywords_of_mlp_put_blocks_around_its_layers():
     mlp = gd.MLP([5, 8, 8, 6, 2], residual=True, norm="layer", bias=False, seed=0)
+    assert not mlp.bias  # the shift of a norm is none
+    assert gd.MLP([5, 8, 8, 2], residual=True, norm="layer").bias
     dense = [blocks.Dense(n, f, False) for n, f in ((8, "relu"), (8, "relu"), (6, "relu"), (2, "identity"))]
     norm = blocks.LayerNorm()
     assert mlp.block == blocks.Sequential(dense[0], blocks.Residual(norm, dense[1]), norm, dense[2], norm, dense[3])

@@ -10,7 +10,7 @@ from plugins import working
 
 import gdkernels as gd
 from gdkernels.cli import main
-from gdkernels.dispatch import registry
+from gdkernels.dispatch import choosing, registry
 from gdkernels.dispatch.calibration import Candidate, keep
 from gdkernels.dispatch.estimates import plan_choices
 from gdkernels.dispatch.workload import Workload
@@ -33,32 +33,32 @@ class TestChoice:
 
     def test_threads_compare_with_fewer_at_their_place_and_places_with_each_other(self):
         keep(made({TWO: {"steps": 0.92}, ONE: {"steps": 1.0}, NUMPY: {"steps": 0.95}}))
-        assert registry.choose(work=self.SMALL).backend.name == "numpy"  # one thread of numba's is what it beats
+        assert choosing.choose(work=self.SMALL).backend.name == "numpy"  # one thread of numba's is what it beats
 
     def test_threads_that_may_not_run_are_not_chosen(self, monkeypatch):
         monkeypatch.setattr("gdkernels_numba.NumbaBackend.threads", lambda self, device: (1,))
         assert plan_choices(registry.get("numba"), "cpu", "float32", self.LARGE, VERSIONS) == {}
-        assert [str(e.candidate) for e in registry.choose(work=self.LARGE).estimates] == [
+        assert [str(e.candidate) for e in choosing.choose(work=self.LARGE).estimates] == [
             "numba on cpu, 1 thread",
             "numpy on cpu",
         ]
 
     def test_the_fastest_is_chosen_and_told_why(self, caplog):
         with caplog.at_level(logging.INFO, "gdkernels"):
-            choice = registry.choose(work=self.SMALL)
+            choice = choosing.choose(work=self.SMALL)
         assert (choice.backend.name, choice.device) == ("numba", "cpu")
         assert choice.reason.startswith("estimated at 164 µs a step by the calibration of this machine, numpy at 1 s")
         assert choice.reason in caplog.text
         keep(made({ONE: {"steps": 1.0}, NUMPY: {"steps": 1e-3}}))
-        assert registry.choose(work=self.SMALL).backend.name == "numpy"
+        assert choosing.choose(work=self.SMALL).backend.name == "numpy"
 
     def test_the_same_work_and_prices_give_the_same_choice(self):
-        first, second = (registry.decide(work=self.LARGE)[0] for _ in range(2))
+        first, second = (choosing.decide(work=self.LARGE)[0] for _ in range(2))
         assert first == second
 
     def test_without_work_it_goes_by_priority(self):
         keep(made({ONE: {"steps": 1.0}, NUMPY: {"steps": 1e-3}}))
-        choice = registry.choose()
+        choice = choosing.choose()
         assert (choice.backend.name, choice.estimates) == ("numba", ())
 
     def test_training_has_the_threads_in_its_plan(self):
@@ -81,16 +81,16 @@ class TestChoice:
 
     def test_what_is_asked_for_goes_before_estimates(self, monkeypatch):
         keep(made({ONE: {"steps": 1.0}, NUMPY: {"steps": 1e-3}}))
-        assert registry.choose("numba", work=self.SMALL).reason == "as asked for"
+        assert choosing.choose("numba", work=self.SMALL).reason == "as asked for"
         monkeypatch.setenv("GDKERNELS_BACKEND", "numba")
-        assert registry.choose(work=self.SMALL).reason == "set by GDKERNELS_BACKEND"
+        assert choosing.choose(work=self.SMALL).reason == "set by GDKERNELS_BACKEND"
 
     def test_what_cannot_be_recorded_goes_by_priority(self):
         def odd(z, *, xp):
             raise RuntimeError("not like this")
 
         job = Workload(varied(self.SMALL.program, activations=(odd, odd), widths=(4, 4, 4)), 8, 80)
-        choice = registry.choose(work=job)
+        choice = choosing.choose(work=job)
         assert choice.backend.name == "numba"
         assert all("cannot be recorded" in e.source for e in choice.estimates)
 
@@ -108,26 +108,26 @@ class TestOthers:
     def test_unknown_ones_go_by_priority(self, plugins):
         plugins.add("high", working("high", priority=9))
         keep(made({Candidate("known", "cpu"): {"steps": 1.0}}, versions=registry.versions()))
-        choice = registry.choose(work=self.JOB)
+        choice = choosing.choose(work=self.JOB)
         assert (choice.backend.name, choice.reason) == ("high", "the best that can run here")
         unknown = [e.source for e in choice.estimates if e.seconds is None]
         assert unknown == ["not measured (`gdkernels calibrate` does): by priority"] * 3
 
     def test_each_precision_has_prices_of_its_own(self, plugins):
         plugins.add("narrow", working("narrow", precisions=["bfloat16"], devices=["cpu", "card:0"]))
-        unknown = registry.choose(precision="bfloat16", work=self.JOB)
+        unknown = choosing.choose(precision="bfloat16", work=self.JOB)
         assert {e.source for e in unknown.estimates} == {
             "not measured (`gdkernels calibrate --precision bfloat16` does): by priority"
         }
         prices = {Candidate("narrow", "cpu"): {"steps": 1.0}, Candidate("narrow", "card:0"): {"steps": 0.5}}
         keep(made(prices, precision="bfloat16", versions=registry.versions()))
-        choice = registry.choose(precision="bfloat16", work=self.JOB)
+        choice = choosing.choose(precision="bfloat16", work=self.JOB)
         assert (choice.backend.name, choice.device) == ("narrow", "card:0")
         assert choice.reason.startswith("estimated at 500 ms a step by the calibration of this machine")
 
     def test_a_lower_one_that_is_unknown_is_not_chosen(self):
         keep(made({Candidate("known", "cpu"): {"steps": 1.0}}, versions=registry.versions()))
-        assert registry.choose(work=self.JOB).backend.name == "known"
+        assert choosing.choose(work=self.JOB).backend.name == "known"
 
     def test_moving_the_data_counts(self):
         # The card is a thousand times as fast; the data reach it at a second for each kilobyte.
@@ -137,9 +137,9 @@ class TestOthers:
         }
         keep(made(prices, versions=registry.versions()))
         for epochs, device in ((1, "cpu"), (1000, "card:0")):
-            choice = registry.choose(work=work(epochs=epochs))
+            choice = choosing.choose(work=work(epochs=epochs))
             assert (choice.backend.name, choice.device) == ("known", device)
-        assert registry.choose(device="cpu", work=work(epochs=1000)).device == "cpu"
+        assert choosing.choose(device="cpu", work=work(epochs=1000)).device == "cpu"
 
 
 @pytest.mark.usefixtures("kept")

@@ -10,7 +10,7 @@ from plugins import working
 
 import gdkernels as gd
 from gdkernels.cli import main
-from gdkernels.dispatch import registry
+from gdkernels.dispatch import choosing, registry
 from gdkernels.dispatch.calibration import Candidate, keep
 from gdkernels.dispatch.preference import UNMEASURED_FLOPS
 from gdkernels.testing.cases import varied
@@ -33,7 +33,7 @@ def measured(prices, **changes):
 
 
 def chosen(job=PENGUINS, **asked):
-    choice = registry.choose(work=job, **asked)
+    choice = choosing.choose(work=job, **asked)
     return choice.backend.name, choice.device
 
 
@@ -42,7 +42,7 @@ def test_the_two_jobs_are_on_either_side():
 
 
 def test_small_work_stays_on_the_host_and_the_reason_says_why():
-    choice = registry.choose(work=PENGUINS)
+    choice = choosing.choose(work=PENGUINS)
     assert (choice.backend.name, choice.device) == ("host", "cpu")
     assert choice.reason == (
         "the best that can run here; card on card:0, which is not measured (`gdkernels calibrate` measures it), is not "
@@ -51,7 +51,7 @@ def test_small_work_stays_on_the_host_and_the_reason_says_why():
 
 
 def test_large_work_goes_there_and_the_reason_says_so():
-    choice = registry.choose(work=LARGE)
+    choice = choosing.choose(work=LARGE)
     assert (choice.backend.name, choice.device) == ("card", "card:0")
     assert choice.reason == (
         "the best that can run here: card on card:0, which is not measured (`gdkernels calibrate` measures it), is "
@@ -62,7 +62,7 @@ def test_large_work_goes_there_and_the_reason_says_so():
 def test_a_place_without_a_price_does_not_end_the_comparison():
     measured({HOST: {"steps": 1.0}, Candidate("plain", "cpu"): {"steps": 1e-3}})
     assert chosen() == ("plain", "cpu")
-    reason = registry.choose(work=PENGUINS).reason
+    reason = choosing.choose(work=PENGUINS).reason
     assert reason.startswith("estimated at 1 ms a step by the calibration of this machine, host at 1 s; card on card:0")
 
 
@@ -77,7 +77,7 @@ def test_one_without_a_price_between_two_that_have_one_hides_neither(plugins):
 def test_a_measured_device_goes_by_its_price(job, price, place):
     measured({CARD: {"steps": price}, SECOND: {"steps": 3.0}, HOST: {"steps": 1.0}})
     assert chosen(job) == place
-    assert "not measured" not in registry.choose(work=job).reason
+    assert "not measured" not in choosing.choose(work=job).reason
 
 
 @pytest.mark.parametrize("job", [PENGUINS, LARGE], ids=["small", "large"])
@@ -92,12 +92,12 @@ def test_prices_of_another_version_are_none(caplog):
     measured({CARD: {"steps": 1e-6}, HOST: {"steps": 1.0}}, versions={**registry.versions(), "numpy": "0"})
     assert chosen() == ("host", "cpu")
     assert chosen(LARGE) == ("card", "card:0")
-    assert "`gdkernels calibrate` measures it" in registry.choose(work=PENGUINS).reason
+    assert "`gdkernels calibrate` measures it" in choosing.choose(work=PENGUINS).reason
     assert "is of other versions, and ignored; `gdkernels calibrate` makes a new one" in caplog.text
 
 
 def test_a_precision_that_the_host_has_not_goes_there_whatever_its_size():
-    choice = registry.choose(precision="tf32", work=PENGUINS)
+    choice = choosing.choose(precision="tf32", work=PENGUINS)
     assert (choice.backend.name, choice.reason.split(" (")[0]) == ("card", "the best that can run here")
 
 

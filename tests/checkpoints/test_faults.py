@@ -1,4 +1,4 @@
-"""Whatever stops a run or damages a file, a run that goes on ends with the bits of one that was never disturbed."""
+"""A run that was stopped, or whose file was damaged, ends with the bits of one that was never disturbed."""
 
 import contextlib
 import errno
@@ -100,7 +100,9 @@ def test_a_folder_that_cannot_be_made(tmp_path):
         fit(trainer(), tmp_path / "file")
 
 
-@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP], ids=lambda n: errno.errorcode[n])
+@pytest.mark.parametrize(
+    "number", [errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL], ids=lambda n: errno.errorcode[n]
+)
 def test_a_file_system_without_locks(tmp_path, monkeypatch, caplog, number):
     def flock(descriptor, operation):
         raise OSError(number, os.strerror(number))

@@ -1,4 +1,4 @@
-"""Whatever is in a table, it is learned or refused in one line; so is another one that is to be predicted."""
+"""Any table is learned or refused in one line; so is another one that is to be predicted."""
 
 import csv
 import io

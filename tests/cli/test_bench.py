@@ -10,8 +10,9 @@ from made_results import results
 from gdkernels.bench.measuring import ceilings, throughput
 from gdkernels.bench.results import read
 from gdkernels.bench.sampling import interleaving
-from gdkernels.cli import bench
+from gdkernels.cli import bench, main
 from gdkernels.errors import FileError
+from gdkernels.system.printable import Printable
 
 
 @pytest.fixture(autouse=True)
@@ -41,6 +42,12 @@ def test_a_table_on_stdout_and_a_file(command, tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, "openpty"), reason="there are no pseudo-terminals here")
+def test_what_is_given_twice_is_measured_once(command):
+    outcome = command(*SMALL, "--sizes", "4-6-2", "--threads", "1,1", "--run", "forward", "--json")
+    assert outcome.code == 0
+    assert len(outcome.json["rows"]) == 1
+
+
 def test_a_terminal_without_a_size_shows_progress(monkeypatch):
     terminal, end = os.openpty()  # of no lines and no columns
     os.set_blocking(terminal, False)
@@ -137,6 +144,19 @@ def test_one_file_that_cannot_be_written_costs_neither_the_other_nor_the_table(
     assert outcome.err == "gdkernels: cannot write r.json: no space left on device\n"
     assert (tmp_path / "r.html").exists()
     assert "8-32-1 × 32: epoch" in outcome.out
+
+
+def test_what_could_not_be_written_is_said_although_nobody_reads_the_table(measured, tmp_path, monkeypatch, capsys):
+    def gone(*_, **__):
+        raise BrokenPipeError
+
+    def full(*_, **__):
+        raise FileError("cannot write r.json: no space left on device")
+
+    monkeypatch.setattr("gdkernels.bench.results.file.write", full)
+    monkeypatch.setattr(Printable, "write", gone)
+    assert main(["bench", "--out", str(tmp_path / "r.json")]) == 2
+    assert capsys.readouterr().err == "gdkernels: cannot write r.json: no space left on device\n"
 
 
 def test_results_whose_name_was_taken_meanwhile_are_written_beside(command, tmp_path, monkeypatch):

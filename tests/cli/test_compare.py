@@ -166,6 +166,15 @@ def test_clocks_that_differ_are_said(command, tmp_path):
     assert "1.000 … 1.020" in outcome.out
 
 
+def test_a_row_that_is_there_twice_hides_nothing(refused, file_of):
+    a = file_of("a.json", STEADY)
+    slower = measured(*[1.2] * 5)
+    skipped = replace(OUR_ROW, status="skipped", reason="no", repeats=())
+    for rows in ([slower, STEADY], [STEADY, slower], [skipped, STEADY]):
+        for first, second in ((a, file_of("b.json", *rows)), (file_of("b.json", *rows), a)):
+            refused(r"b.json is damaged: rows\[1\] is rows\[0\] once more: numba", "compare", first, second)
+
+
 def test_a_file_that_is_none_is_one_line(refused, tmp_path):
     (tmp_path / "a.json").write_text("{}")
     refused("no benchmark results", "compare", tmp_path / "a.json", tmp_path / "a.json")

@@ -1,4 +1,4 @@
-"""Whatever is wrong is one line on stderr, the right exit code, and nothing written."""
+"""Every error is one line on stderr, with the right exit code, and nothing is written."""
 
 import errno
 import os
@@ -323,20 +323,38 @@ def test_as_a_module():
     assert done.stderr.count("\n") == 1
 
 
-def test_a_reader_that_stops_reading_is_no_traceback():
+def unread(*arguments):
+    """Run a command whose output nobody reads; return its exit code and what it says on stderr."""
     read, write = os.pipe()
     os.close(read)
-    done = process(*QUICK, stdout=write, stderr=subprocess.PIPE, text=True)
+    done = process(*arguments, stdout=write, stderr=subprocess.PIPE, text=True)
     os.close(write)
-    assert (done.returncode, done.stderr) == (1, "")
+    return done.returncode, done.stderr
+
+
+def test_a_reader_that_stops_reading_is_no_traceback():
+    assert unread("describe", "diabetes") == (1, "")
+
+
+def test_work_that_was_done_is_done_although_nobody_reads_of_it(tmp_path):
+    model, table, picture = (str(tmp_path / name) for name in ("m", "p.csv", "p.png"))
+    assert unread(*QUICK, "--out", model) == (0, "")
+    assert unread("predict", model, "diabetes", "--out", table) == (0, "")
+    assert unread("evaluate", model, "diabetes", "--plot", picture) == (0, "")
+    assert all(Path(name).exists() for name in (model, table, picture))
+    assert unread("doctor") == (0, "")  # 1 would be a problem of the installation
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full, which is always full")
 @pytest.mark.parametrize("unbuffered", ["", "1"])
-def test_a_full_stdout_is_a_line(unbuffered, monkeypatch):
+@pytest.mark.parametrize("command", ["train", "predict"])
+def test_a_full_stdout_is_a_line(unbuffered, command, monkeypatch, tmp_path):
     monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
+    if command == "predict":
+        process(*QUICK, "--out", str(tmp_path / "m"), stdout=subprocess.DEVNULL)
+    line = QUICK if command == "train" else ("predict", str(tmp_path / "m"), "diabetes")
     with Path("/dev/full").open("w") as full:
-        done = process(*QUICK, stdout=full, stderr=subprocess.PIPE, text=True)
+        done = process(*line, stdout=full, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 1
     assert done.stderr.startswith("gdkernels: cannot write to stdout: no space left on device; ")
     assert done.stderr.count("\n") == 1

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -14,6 +15,7 @@ from gdkernels.system.memory import Room
 from gdkernels.system.scratch import scratch_folder
 from gdkernels.tabular import conversion, out_of_core
 from gdkernels.tabular.survey import RandomParts, survey
+from gdkernels.tabular.table_parts import TableParts
 
 N = 6000
 QUICK = ["--hidden", "8", "--epochs", "3", "--memory", "300kB", "--json", "--backend", "numpy"]
@@ -86,7 +88,7 @@ def test_arrays(files, capsys, name):
 def test_the_same_again_whatever_the_parts(files, capsys, monkeypatch):
     arguments = [files / "t.csv", "--target", "y", "--ignore", "kind"]
     first = train(capsys, *arguments)
-    monkeypatch.setattr(out_of_core, "survey", lambda *a, **k: survey(*a, **k | {"records": 777}))
+    monkeypatch.setattr(out_of_core, "survey", lambda parts, *a, **k: survey(replace(parts, records=777), *a, **k))
     second = train(capsys, *arguments)
     assert first["rows"] == second["rows"]
     assert train(capsys, *arguments, "--seed", "1")["rows"] != first["rows"]
@@ -104,9 +106,7 @@ def test_resumed(files, capsys):
 
 
 def test_the_survey_sees_all_records(files, table):
-    found = survey(
-        [str(files / "t.csv")], ["y"], "auto", RandomParts(0, 0.2, 0.1), drop_missing=False, most=1000, records=500
-    )
+    found = survey(TableParts([str(files / "t.csv")], ["y"], records=500), "auto", RandomParts(0, 0.2, 0.1), most=1000)
     y = np.asarray(found.sample.columns["y"])
     assert len(found.sample) <= 1002
     assert (y.min(), y.max()) == (min(table["y"]), max(table["y"]))

@@ -59,6 +59,22 @@ def test_without_a_home_the_cache_is_among_temporary_folders(homeless, tmp_path,
     assert cache_folder() == Path("/elsewhere/gdkernels")
 
 
+def test_without_a_home_and_a_place_for_temporary_files_work_is_done(homeless, tmp_path, monkeypatch, capsys):
+    def none():
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    monkeypatch.setattr("tempfile.gettempdir", none)
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "file"))  # in which nobody can make a folder, root neither
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("GDKERNELS_BACKEND", "numpy")
+    assert main([*TRAIN, "--out", str(tmp_path / "m")]) == 0
+    assert main(["predict", str(tmp_path / "m"), "diabetes"]) == 0
+    assert main(["cache"]) == 0
+    assert capsys.readouterr().err == ""
+    assert main(["doctor"]) == 1
+    assert "set TMPDIR to a folder that can be written" in capsys.readouterr().out
+
+
 # ---- closed streams
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from gdkernels.cli import main
 from gdkernels.models import mlp
 from gdkernels.system import atomic_files
 
@@ -24,6 +25,19 @@ def untrained(monkeypatch):
 def model(command, numbers, tmp_path):
     assert command("train", numbers, *TRAIN, "--out", tmp_path / "m.st").code == 0
     return tmp_path / "m.st"
+
+
+@pytest.fixture
+def main_to(monkeypatch, capsys):
+    """Return what runs a command with one of its streams appended to a file, and returns its code and errors."""
+
+    def run(stream, path, *arguments):
+        with open(path, "a") as file, monkeypatch.context() as changed:
+            changed.setattr(sys, stream, file)
+            code = main([str(argument) for argument in arguments])
+        return code, capsys.readouterr().err + path.read_text()
+
+    return run
 
 
 @pytest.mark.parametrize("option", ["--out", "--log-json", "--plot"])
@@ -68,9 +82,40 @@ def test_other_commands_write_over_no_input(refused, numbers, model):
 
 
 def test_the_names_of_checkpoints_are_theirs(refused, numbers, tmp_path, untrained):
-    for name in ("lock", "step-000000000012.safetensors"):
+    for name in ("lock", "step-000000000012.safetensors", "network-1"):
         refused("is a name of checkpoints in", "train", numbers, *TRAIN, "--checkpoint", tmp_path / "c", "--out",
                 tmp_path / "c" / name)  # fmt: skip
+
+
+@pytest.mark.parametrize("option", ["--out", "--plot", "--log-json"])
+def test_nor_is_the_folder_of_checkpoints_an_output(refused, numbers, tmp_path, untrained, option):
+    same = tmp_path / "run.png"  # which is not there before the training
+    refused(f"--checkpoint and {option} name the same place", "train", numbers, *TRAIN, "--checkpoint", same, option,
+            f"{tmp_path}/./run.png")  # fmt: skip
+    assert not same.exists()
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_what_goes_to_a_stream_is_not_replaced(main_to, numbers, tmp_path, untrained, stream):
+    (tmp_path / "kept").write_text("before\n")
+    (tmp_path / "link").symlink_to("kept")
+    for name in ("kept", "link"):
+        code, said = main_to(stream, tmp_path / "kept", "train", numbers, *TRAIN, "--out", tmp_path / name, "--force")
+        assert code == 2
+        assert f"is where {stream} goes; give the output another name" in said
+    assert main_to(stream, tmp_path / "kept", "train", numbers, *TRAIN, "--log-json", tmp_path / "kept")[0] == 2
+    assert (tmp_path / "kept").read_text().startswith("before\n")
+
+
+def test_nor_by_the_name_of_the_stream(numbers, tmp_path):
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "backends")])
+    line = f"{sys.executable} -m gdkernels train {numbers} --target y --out /dev/stdout --force >> kept"
+    (tmp_path / "kept").write_text("before\n")
+    done = subprocess.run(["sh", "-c", line], env=os.environ | {"PYTHONPATH": paths}, cwd=tmp_path,
+                          capture_output=True, text=True, check=False)  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr == "gdkernels: --out /dev/stdout is where stdout goes; give the output another name\n"
+    assert (tmp_path / "kept").read_text() == "before\n"
 
 
 def test_a_log_is_appended_to_logs_alone(refused, command, numbers, tmp_path):

@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+import re
 
 import numpy as np
 import polars as pl
@@ -221,6 +222,17 @@ def test_inspect(command, model, classifier):
     text = command("inspect", model).out
     for part in ("regression of 'price'", "layers ", "town: category", "house_id: dropped, 0 inputs; an identifier"):
         assert part in text
+
+
+def test_inspect_shows_blocks(command, raw, tmp_path):
+    settings = ["--residual", "--hidden", "8,8", "--epochs", "1", "--out", tmp_path / "m"]
+    trained = command("train", raw, "--target", "price", *settings)
+    told = command("inspect", tmp_path / "m", "--json").json
+    assert re.fullmatch(
+        r"\d+ → Sequential\(Dense\(8, relu\), Residual\(Dense\(8, relu\)\), Dense\(1\)\)", told["network"]
+    )
+    for text in (trained.out, command("inspect", tmp_path / "m").out):
+        assert f"{told['network']}, {told['parameters']:,} parameters" in text
 
 
 def test_describe(command, raw):

@@ -3,6 +3,7 @@
 import json
 import logging
 from datetime import datetime
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -80,6 +81,28 @@ def test_a_log_that_cannot_be_written(command, numbers, tmp_path, refused, monke
     outcome = command("train", numbers, "--target", "y", *QUICK, "--log-json", tmp_path / "log")
     assert outcome.code == 0
     assert outcome.err.count("log cannot be written any more; training goes on without") == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full, which is always full")
+def test_a_log_on_a_full_disk_costs_nothing(command, numbers, tmp_path):
+    """What is left in its buffer cannot be written when it is closed either."""
+    outcome = command("train", numbers, "--target", "y", *QUICK, "--log-json", "/dev/full", "--out", tmp_path / "m")
+    assert outcome.code == 0, outcome.err
+    assert outcome.err.count("full cannot be written any more; training goes on without") == 1
+    assert (tmp_path / "m").exists()
+
+
+def test_a_log_whose_disk_is_full_at_the_end_is_said_to_lack_something(command, numbers, tmp_path, monkeypatch):
+    close = logging.FileHandler.close
+
+    def full(handler):
+        close(handler)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(logging.FileHandler, "close", full)
+    outcome = command("train", numbers, "--target", "y", *QUICK, "--log-json", tmp_path / "log")
+    assert outcome.code == 0, outcome.err
+    assert outcome.err.count("log cannot be written any more; this log is not complete") == 1
 
 
 def test_logging_is_left_as_it_was(command, numbers, tmp_path):

@@ -1,4 +1,4 @@
-"""What the files in ``data/`` were made by: the networks, the runs and the commands, by public names alone.
+"""The networks, the runs and the commands that made the files in ``data/``, by public names alone.
 
 `make_data` writes the files and the tests read them, so both take everything that must agree from here. A change here
 makes the files of an earlier version useless: add a network or a run, and leave those that are there as they are.

@@ -1,4 +1,4 @@
-"""Which networks go to the persistent kernel, and what keeps it from being used where it fails or is wrong."""
+"""The choice of the persistent kernel for narrow networks, and the checks that keep a wrong one from being used."""
 
 import logging
 import types
@@ -11,7 +11,7 @@ from persistent_twin import TwinDevice, TwinKernels
 
 from gdkernels.backend import verification
 from gdkernels.checking import ways
-from gdkernels.dispatch import registry
+from gdkernels.dispatch import choosing
 from gdkernels.dispatch.explanation import Explanation
 from gdkernels.dispatch.workload import Workload
 from gdkernels.errors import BackendError
@@ -93,8 +93,8 @@ def test_more_records_than_it_numbers_go_to_graphs(host, hopper, monkeypatch):
     ],
 )
 def test_explain_says_which_engine_runs_a_network(host, hopper, monkeypatch, precision, why):
-    choice = registry.Choice(OnHost(), "cuda:0", "as asked for")
-    monkeypatch.setattr(registry, "decide", lambda *given: (choice, None))
+    choice = choosing.Choice(OnHost(), "cuda:0", "as asked for")
+    monkeypatch.setattr(choosing, "decide", lambda *given: (choice, None))
     case = CASES["relu-sse"]
     told = Explanation("cupy", "cuda:0", precision, Workload(case.program, 8, 100))
     assert told.as_text().splitlines()[-1].startswith(why)

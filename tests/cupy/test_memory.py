@@ -1,4 +1,4 @@
-"""What fits on a device and what does not: batches in parts, data that stays on the host, nothing lost."""
+"""Work that does not fit on a device: batches in parts, data that stays on the host, nothing lost."""
 
 import gc
 import logging

@@ -1,4 +1,4 @@
-"""Where a step differs from PyTorch's, as docs/api/definition.md says: each difference, and what it comes to."""
+"""The differences between a step and PyTorch's, as docs/api/definition.md lists them, with their sizes."""
 
 import inspect
 

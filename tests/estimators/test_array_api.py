@@ -34,6 +34,21 @@ def host(a, device):
 
 @pytest.mark.parametrize("device", DEVICES, ids=str)
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_networks_of_blocks(device, solver):
+    b = gd.blocks
+    network = b.Sequential(b.Dense(5, "tanh"), b.Residual(b.LayerNorm(), b.Dense(5)), b.Periodic(2))
+    there, here = (MLPRegressor(network=network, max_iter=5, random_state=0, solver=solver) for _ in range(2))
+    there.fit(strict(X, device), strict(NUMBERS, device))
+    here.fit(X, NUMBERS)
+    assert list(there.parameters_) == list(here.parameters_)
+    for name, array in there.parameters_.items():
+        np.testing.assert_allclose(host(array, device), here.parameters_[name], rtol=2e-3, atol=1e-4, err_msg=name)
+    np.testing.assert_allclose(host(there.predict(strict(X, device)), device), here.predict(X), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(there.to_mlp().predict(X)[:, 0], here.predict(X), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("device", DEVICES, ids=str)
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
 def test_classifier(device, solver, monkeypatch):
     there, here = (MLPClassifier(**SETTINGS, solver=solver) for _ in range(2))
     x = strict(X, device)
@@ -49,7 +64,7 @@ def test_classifier(device, solver, monkeypatch):
 
     if device == DEVICES[1]:
         monkeypatch.setattr(NativeBackend, "to_numpy", copied)
-        assert there._live.mlp.backend == "array-api"
+        assert there._live.model.backend == "array-api"
     labels, probabilities = there.predict(x), there.predict_proba(x)
     monkeypatch.undo()
     np.testing.assert_array_equal(host(labels, device), here.predict(X))
@@ -96,7 +111,7 @@ def test_other_libraries_on_the_cpu_train_compiled(library):
     there, here = MLPRegressor(**SETTINGS).fit(convert(X), convert(NUMBERS)), MLPRegressor(**SETTINGS).fit(X, NUMBERS)
     assert type(there.coefs_[0]) is type(there.predict(convert(X))) is type(convert(X))
     np.testing.assert_array_equal(np.asarray(there.predict(convert(X))), here.predict(X))
-    assert there._live.mlp.backend == here._live.mlp.backend != "array-api"
+    assert there._live.model.backend == here._live.model.backend != "array-api"
 
 
 def test_a_network_finds_its_data_wherever_it_is():

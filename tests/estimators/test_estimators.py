@@ -1,4 +1,4 @@
-"""What scikit-learn's users ask for besides: validation data, scorers, weights, losses, frames, and no crash."""
+"""Wishes of scikit-learn's users: validation data, scorers, weights, losses, frames, and no crash."""
 
 import copy
 import os

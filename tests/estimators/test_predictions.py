@@ -1,4 +1,4 @@
-"""What comes out: labels of a single class, logarithms of probabilities that are nearly 0 or 1."""
+"""Predictions at the edges: labels of a single class, logarithms of probabilities that are nearly 0 or 1."""
 
 import numpy as np
 import pytest

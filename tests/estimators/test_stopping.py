@@ -1,4 +1,4 @@
-"""When training ends, and with which parameters."""
+"""The end of training, and the parameters that it leaves."""
 
 import warnings
 

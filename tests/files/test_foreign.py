@@ -121,3 +121,15 @@ def test_files_that_cannot_be_read(tmp_path, content):
         (tmp_path / "w").write_bytes(content)
     with pytest.raises(gd.FileError, match="cannot read the weights"):
         gd.from_torch(tmp_path / "w")
+
+
+def test_a_file_takes_no_objects(tmp_path):
+    save_file(linear(4, 3, 2), tmp_path / "w")
+    with pytest.raises(gd.InputError, match="objects are of a module"):
+        gd.from_torch(tmp_path / "w", objects={})
+
+
+def test_neither_a_module_nor_a_file():
+    for given in (None, {"0.weight": X}, MLPRegressor()):
+        with pytest.raises(gd.InputError, match=f"takes an nn.Sequential or the path .*, got {type(given).__name__}"):
+            gd.from_torch(given)

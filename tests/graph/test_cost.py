@@ -1,4 +1,4 @@
-"""What a graph costs, against counts by hand."""
+"""The cost of a graph, against counts by hand."""
 
 from itertools import pairwise
 

@@ -1,4 +1,4 @@
-"""What cannot be traced says which operation, in which of the user's lines, and what to do."""
+"""Errors of tracing name the operation and the line of your code, and say what to do."""
 
 import math
 import re

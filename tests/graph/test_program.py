@@ -1,4 +1,4 @@
-"""Whole programs: the trace of a training step computes what the definition does, on NumPy and on another graph."""
+"""Traces of training steps compute what the definition does, on NumPy and on another graph."""
 
 import expected
 import numpy as np

@@ -1,12 +1,15 @@
-"""What a schedule keeps, computes again, and puts into phases."""
+"""A schedule keeps some values, computes others again, and divides the work into phases."""
 
 import pytest
 
+from gdkernels.backend.program import Program
 from gdkernels.definition import activations, losses
+from gdkernels.definition.blocks import Dense, LayerNorm, Residual, Sequential
 from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import SGD, Adam
 from gdkernels.lowering.schedule import PREDICTION, schedule
 from gdkernels.lowering.steps import Accumulation, Gather, Loop, Product, ScheduleError, kind_of
+from gdkernels.lowering.task import schedule_training
 from gdkernels.testing.cases import chained, varied
 
 
@@ -91,3 +94,15 @@ def test_shapes_that_have_no_place_are_named():
     turned = graph.expand_dims(graph.sum(next(n for n in graph.nodes if n.attribute == "x"), axis=1), axis=0)
     with pytest.raises(ScheduleError, match="has a shape"):
         kind_of(turned, traced.batch)
+
+
+@pytest.mark.parametrize("depth", [2, 12])
+def test_a_loop_of_a_residual_network_reads_no_more_where_it_is_deeper(depth):
+    block = Sequential(Dense(7), *[Residual(LayerNorm(), Dense(7, "relu"))] * depth, Dense(3))
+    program = Program(block, 5, Objective(losses.sse), SGD())
+    task = schedule_training(program, {"exp", "tanh"})
+    matrices = [
+        [n for n in loop.reads if len(n.shape) == 2 and n.shape[0] is task.batch] for loop in task.schedule.loops
+    ]
+    assert max(map(len, matrices)) <= 6
+    assert len(set(task.recipes.values())) <= 25  # the blocks share their loops

@@ -1,4 +1,4 @@
-"""What does not fit into memory: said before, split with the same result, or refused with what would fit."""
+"""Work that does not fit into memory is announced, split with the same result, or refused with what would fit."""
 
 import logging
 import re

@@ -1,4 +1,4 @@
-"""Where a backend fails that nobody named, the next one goes on from the same state, and nothing is lost."""
+"""If a backend fails that nobody named, the next one goes on from the same state, and nothing is lost."""
 
 import numpy as np
 import pytest

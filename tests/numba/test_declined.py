@@ -1,4 +1,4 @@
-"""What cannot be compiled runs as the definition, and says why; what can be follows every change of the definition."""
+"""Programs that cannot be compiled run as the definition and say why; the others follow each change of it."""
 
 import logging
 
@@ -10,7 +10,7 @@ from gdkernels_numba.cpu import features
 
 from gdkernels.backend import Plan
 from gdkernels.definition import activations, losses, network
-from gdkernels.dispatch import registry
+from gdkernels.dispatch import choosing
 from gdkernels.errors import BackendError
 from gdkernels.testing.cases import varied
 
@@ -94,7 +94,7 @@ def test_bfloat16_is_refused_where_the_processor_has_no_product_for_it(monkeypat
     backend = NumbaBackend()
     assert backend.precisions == ("float64", "float32")
     with pytest.raises(BackendError, match="'numba' cannot do precision 'bfloat16' here: this processor has no AVX512"):
-        registry.decide(backend, precision="bfloat16")
+        choosing.decide(backend, precision="bfloat16")
     assert backend.lacks("tf32") is None
 
 

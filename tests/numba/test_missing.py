@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import gdkernels as gd
-from gdkernels.dispatch import registry
+from gdkernels.dispatch import choosing, registry
 
 
 @pytest.fixture
@@ -15,10 +15,10 @@ def without_numba(monkeypatch):
     monkeypatch.setattr(gdkernels_numba, "find_spec", lambda name: None)
     for variable in ("GDKERNELS_BACKEND", "GDKERNELS_DEVICE"):
         monkeypatch.delenv(variable, raising=False)
-    for cached in (registry._found, registry._warn_once):
+    for cached in (registry._found, choosing._warn_once):
         cached.cache_clear()
     yield
-    for cached in (registry._found, registry._warn_once):
+    for cached in (registry._found, choosing._warn_once):
         cached.cache_clear()
 
 

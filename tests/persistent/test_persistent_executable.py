@@ -1,13 +1,8 @@
-"""What the narrow kernel declines, and how it is started on a GPU: by a stand-in for CuPy that takes notes."""
-
-import re
-import sys
-import types
+"""The narrow kernel declines what does not fit, and does many steps in several launches: on its twin."""
 
 import numpy as np
 import pytest
 from gdkernels_cupy.persistent import DeviceProperties, PersistentExecutable, applies
-from gdkernels_cupy.persistent.cuda import CudaLaunchDevice
 from gdkernels_cupy.persistent.fitting import fitting, tasks_of
 from gdkernels_cupy.persistent.shape import FORMATS, most_sums
 from persistent_runs import Run, bits, errors, program
@@ -64,7 +59,7 @@ def test_what_fits_on_a_hopper(run_program, widths, precision):
 )
 def test_gradients_leave_the_registers_where_there_are_too_few(run_program, widths, precision, choices, parked):
     tasks = tasks_of(varied(run_program, widths=widths))
-    source = next(fitting(*tasks, widths, precision, HOPPER.shared_bytes, choices))
+    source = next(fitting(*tasks, precision, HOPPER.shared_bytes, choices))
     assert source.spilled_gradients == parked
     assert source.step.sums_per_thread <= most_sums(FORMATS[precision], source.warps)
     slots = {k: g.split.slots for k, g in source.step.gradient_of.items()}
@@ -76,7 +71,7 @@ def test_gradients_leave_the_registers_where_there_are_too_few(run_program, widt
 def test_a_plan_that_keeps_too_much_in_registers_is_declined():
     tasks = tasks_of(program(*[relu] * 7, widths=(64,) * 9))
     with pytest.raises(ScheduleError, match="with 8 warps its gradients take 128 registers of a thread, at most 112"):
-        next(fitting(*tasks, (64,) * 9, "bfloat16", HOPPER.shared_bytes, {"parked": 0}))
+        next(fitting(*tasks, "bfloat16", HOPPER.shared_bytes, {"parked": 0}))
 
 
 def test_an_older_gpu_has_less_room():
@@ -187,10 +182,10 @@ def test_ctas_that_wait_for_one_that_never_comes_give_up(folder):
 
 def test_under_a_sanitizer_they_wait_for_ever(monkeypatch):
     tasks = tasks_of(program(relu, widths=(5, 7, 3)))
-    usual = next(fitting(*tasks, (5, 7, 3), "bfloat16", HOPPER.shared_bytes, {})).text
+    usual = next(fitting(*tasks, "bfloat16", HOPPER.shared_bytes, {})).text
     assert "BARRIER_NANOSECONDS = 5000000000ull" in usual
     monkeypatch.setenv("GDKERNELS_PATIENT_BARRIERS", "1")
-    assert "BARRIER_NANOSECONDS = 0ull" in next(fitting(*tasks, (5, 7, 3), "bfloat16", HOPPER.shared_bytes, {})).text
+    assert "BARRIER_NANOSECONDS = 0ull" in next(fitting(*tasks, "bfloat16", HOPPER.shared_bytes, {})).text
 
 
 def test_a_barrier_that_two_launches_share_is_caught(folder, monkeypatch):
@@ -226,155 +221,6 @@ def test_the_plan_names_what_can_change_bits(folder):
     assert state.step == 3
 
 
-# ---- on a GPU
-
-
-class Array:
-    """A device array as far as an argument of a kernel is one."""
-
-    def __init__(self, values, device=0):
-        self.values = values
-        self.data = types.SimpleNamespace(ptr=values.ctypes.data)
-        self.shape = values.shape
-        self.device = types.SimpleNamespace(id=device)
-
-    def __getitem__(self, key):
-        return Array(self.values[key])
-
-    def reshape(self, *shape):
-        return Array(self.values.reshape(*shape))
-
-    def copy(self):
-        return Array(self.values.copy(), self.device.id)
-
-
-@pytest.fixture
-def cupy(monkeypatch):
-    """Return a stand-in that notes every launch, on a device with 4 processors, each with room for one CTA."""
-    cupy = types.ModuleType("cupy")
-    cupy.launched, cupy.modules, cupy.asked = [], [], {}
-
-    class Device:
-        compute_capability = "90"
-
-        def __init__(self, number):
-            self.number = number
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *error):
-            pass
-
-    class Kernel:
-        def __init__(self, name, spilled):
-            self.name, self.local_size_bytes = name, spilled
-            self.kernel = self
-            self.ptr = name
-
-        def __setattr__(self, name, value):
-            if name == "max_dynamic_shared_size_bytes":
-                cupy.asked[self.name] = value
-            object.__setattr__(self, name, value)
-
-        def __call__(self, grid, block, arguments, shared_mem, *, enable_cooperative_groups):
-            assert grid[0] <= 4 or not enable_cooperative_groups, "CuPy would start fewer"
-            barrier = arguments[12].values.copy() if self.name == "train" else None
-            cupy.launched.append((self.name, grid, block, arguments, shared_mem, enable_cooperative_groups, barrier))
-
-    cupy.spills = lambda code: 0
-
-    class RawModule:
-        def __init__(self, code, options):
-            cupy.modules.append((code, options))
-
-        def get_function(self, name):
-            return Kernel(name, cupy.spills(cupy.modules[-1][0]))
-
-    cupy.RawModule, cupy.ndarray = RawModule, Array
-    cupy.asarray = lambda a: Array(np.array(a))
-    cupy.ascontiguousarray = lambda a, dtype: a if isinstance(a, Array) else Array(np.ascontiguousarray(a, dtype))
-    cupy.zeros = lambda count, dtype: Array(np.zeros(count, dtype))
-    cupy.asnumpy = lambda a: a.values
-    runtime = types.SimpleNamespace(deviceGetAttribute=lambda what, device: {16: 4, 97: 232448}[what])
-    driver = types.SimpleNamespace(occupancyMaxActiveBlocksPerMultiprocessor=lambda kernel, threads, shared: 1)
-    cupy.cuda = types.ModuleType("cupy.cuda")
-    cupy.cuda.Device, cupy.cuda.runtime, cupy.cuda.driver = Device, runtime, driver
-    monkeypatch.setitem(sys.modules, "cupy", cupy)
-    monkeypatch.setitem(sys.modules, "cupy.cuda", cupy.cuda)
-    return cupy
-
-
-def test_a_launch_on_a_gpu(cupy):
-    run = Run(program(relu, relu, relu), (64,) * 5, 1000, 1000)
-    executable = PersistentExecutable(run.program, Plan("cupy", "cuda:0", "bfloat16"), CudaLaunchDevice(0))
-    state = verification.start(run.program, run.parameters, lambda a: Array(np.array(a)))
-    executable.run(state, Array(run.x), Array(run.y), run.order, 1000, run.rates)
-
-    ((code, options),) = cupy.modules
-    assert "KERNEL train(" in code
-    assert options == ("-std=c++17",)
-    assert [launch[0] for launch in cupy.launched] == ["round_weights", "round_inputs", "train"]
-    _, grid, block, arguments, shared, cooperative, barrier = cupy.launched[-1]
-    assert cooperative, "all CTAs have to be resident: the driver refuses the launch otherwise"
-    assert grid == (4,), "no more CTAs than fit at once, however many tiles there are"
-    assert block == (256,)
-    assert cupy.asked == {"train": shared, "predict": shared}, "above 48 KiB it has to be asked for"
-    assert shared > 48 << 10
-    assert barrier.tolist() == [0], "the barrier counts from zero"
-    assert [type(a) for a in arguments[-3:]] == [np.int32] * 3
-    assert arguments[5] == 0, "no weights of records: a null pointer"
-    assert arguments[0].values.tolist()[:2] == [state.parameters[name].data.ptr for name in ("W0", "b0")]
-    assert arguments[6].values.dtype == np.int32
-    assert len(cupy.launched[1][3]) == 3
-    assert type(cupy.launched[1][3][2]) is np.int64
-
-
-def test_arrays_on_another_device_are_an_error_that_names_both(cupy):
-    run = Run(program(relu), (5, 7, 3), 23, 8)
-    executable = PersistentExecutable(run.program, Plan("cupy", "cuda:0", "bfloat16"), CudaLaunchDevice(0))
-    state = verification.start(run.program, run.parameters, lambda a: Array(np.array(a)))
-    with pytest.raises(BackendError, match="an array is on cuda:1, but the work is on cuda:0"):
-        executable.run(state, Array(run.x, device=1), Array(run.y), run.order, 8, run.rates)
-    assert cupy.launched == []
-
-
-# Of two gradients: how many leave the registers, the warps, the steps that are unrolled.
-VARIANTS = [(0, 8, 4), (0, 8, 1), (0, 4, 1), (1, 8, 1), (1, 4, 1), (2, 8, 1), (2, 4, 1)]
-
-
-def variant(code):
-    warps, at_once = map(int, re.search(r"WARPS = (\d+), AT_ONCE = (\d+)", code).groups())
-    return code.count("if (tile == cta()) d"), warps, at_once
-
-
-@pytest.mark.parametrize("count", range(len(VARIANTS) + 1))
-def test_a_kernel_that_spills_is_made_otherwise_or_declined(cupy, count):
-    cupy.spills = lambda code: 16 - count if variant(code) in VARIANTS[:count] else 0
-    run = Run(program(relu), (5, 7, 3), 23, 8)
-    executable = PersistentExecutable(run.program, Plan("cupy", "cuda:0", "bfloat16"), CudaLaunchDevice(0))
-    if count < len(VARIANTS):
-        source, kernels = executable.bind((5, 7, 3))
-        assert (source.spilled_gradients, source.warps, source.at_once) == VARIANTS[count]
-        assert kernels.local_bytes() == 0
-    else:
-        with pytest.raises(ScheduleError, match="however it is compiled, a thread spills 9 bytes or more"):
-            executable.bind((5, 7, 3))
-    assert [variant(code) for code, _ in cupy.modules] == VARIANTS[: count + 1]
-
-
-def test_a_plan_of_a_larger_gpu_starts_what_is_resident_and_says_so(cupy, caplog):
-    run = Run(program(relu), (5, 7, 3), 2000, 2000)
-    plan = Plan("cupy", "cuda:0", "bfloat16", {"ctas": 132})
-    executable = PersistentExecutable(run.program, plan, CudaLaunchDevice(0))
-    state = verification.start(run.program, run.parameters, lambda a: Array(np.array(a)))
-    with caplog.at_level("WARNING", "gdkernels"):
-        executable.run(state, Array(run.x), Array(run.y), run.order, 2000, run.rates)
-    assert cupy.launched[-1][1] == (4,)
-    assert executable.plan.choices["ctas"] == 4
-    assert "132 CTAs are not resident on cuda:0 at the same time, only 4 are" in caplog.text
-
-
 def test_memory_that_runs_out_does_so_before_anything_moves(folder):
     """Every allocation of a run comes before its first launch of a step."""
     run, device, happened = Run(program(relu), (5, 7, 3), 23, 8), TwinDevice(folder), []
@@ -394,16 +240,3 @@ def test_memory_that_runs_out_does_so_before_anything_moves(folder):
         executable.run(state, run.x, run.y, run.order, 8, run.rates)
     assert happened.count("train") == 3
     assert "zeros" not in happened[happened.index("train") :]
-
-
-def test_what_is_asked_of_cupy_exists():
-    cupy = pytest.importorskip("cupy")
-    from cupy.cuda import driver, function
-
-    assert hasattr(driver, "occupancyMaxActiveBlocksPerMultiprocessor")
-    assert hasattr(function.Function, "ptr")
-    assert hasattr(cupy.RawKernel, "max_dynamic_shared_size_bytes")
-    assert hasattr(cupy.RawKernel, "local_size_bytes")
-    assert hasattr(cupy.cuda.runtime, "deviceGetAttribute")
-    assert cupy.cuda.runtime.cudaDevAttrMultiProcessorCount == 16
-    assert cupy.cuda.runtime.cudaDevAttrMaxSharedMemoryPerBlockOptin == 97

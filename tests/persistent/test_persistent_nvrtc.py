@@ -43,7 +43,7 @@ TARGETS = [("four of 64", "sm_80"), ("four of 64", "sm_90a"), *((name, "sm_90") 
 def _source(name, architecture="sm_90"):
     run_program, widths, precision, warps, parked = KERNELS[name]
     tasks, wished = tasks_of(varied(run_program, widths=widths)), {"warps": warps, "parked": parked}
-    return next(fitting(*tasks, widths, precision, SHARED[architecture], wished))
+    return next(fitting(*tasks, precision, SHARED[architecture], wished))
 
 
 def _spilled(log):
@@ -65,7 +65,7 @@ def test_what_is_spilled_is_seen(nvrtc):
     """As many registers as a thread may have are not enough for all the sums: ptxas, and the instructions, say so."""
     run_program, widths, *_ = KERNELS["too many sums"]
     tasks, wished = tasks_of(varied(run_program, widths=widths)), {"parked": 0, "at_once": 1}
-    kept = next(fitting(*tasks, widths, "tf32", SHARED["sm_90"], wished))
+    kept = next(fitting(*tasks, "tf32", SHARED["sm_90"], wished))
     cubin, _, log = compiled(nvrtc, kept.text, "sm_90")
     found = instructions(cubin, "train")
     assert found.count("product") == kept.step.matrix_instructions

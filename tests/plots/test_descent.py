@@ -8,7 +8,7 @@ from pictures import BIAS, WEIGHT, on_a_line
 import gdkernels as gd
 from gdkernels import plots
 from gdkernels.plots import examples
-from gdkernels.plots.landscape import Parameter
+from gdkernels.plots.landscape import SingleParameter
 
 STEP = 1e-5
 
@@ -36,7 +36,7 @@ def test_a_path_is_every_step_of_the_descent():
     descent = examples.line((-2.0, 2.0), seed=3)
     _, path = descent.go(gd.SGD(0.1), 12)
     point = np.array([-2.0, 2.0])
-    along = path.along(Parameter.of(WEIGHT), Parameter.of(BIAS))
+    along = path.along(SingleParameter.of(WEIGHT), SingleParameter.of(BIAS))
     assert len(path) == len(along) == 13
     for k in range(13):
         np.testing.assert_allclose(along[k], point, rtol=1e-6, atol=1e-8)
@@ -62,7 +62,7 @@ def test_errors_and_slopes_of_a_deep_network(loss, Y):
     X = [[0.5, -1.0], [2.0, 0.3], [-1.5, 1.0]]
     landscape = plots.Landscape(mlp, X, Y, loss=loss)
     assert landscape.error(landscape.here) == pytest.approx(mlp.loss(X, Y, loss=loss), rel=1e-6)
-    parameters = [Parameter.of(name) for name in ("W0[1,2]", "b0[3]", "W1[2,0]")]
+    parameters = [SingleParameter.of(name) for name in ("W0[1,2]", "b0[3]", "W1[2,0]")]
     places = np.random.default_rng(0).normal(size=(2, 5, 3))
     errors, slopes = landscape.errors(parameters, places), landscape.slopes(parameters, places)
     assert (errors.shape, slopes.shape) == ((2, 5), (2, 5, 3))
@@ -75,22 +75,75 @@ def test_a_landscape_is_a_copy():
     mlp = gd.MLP([1, 1], seed=0, backend="numpy")
     landscape = plots.Landscape(mlp, [[1.0]], [5.0])
     before = landscape.error(landscape.here)
-    landscape.errors([Parameter.of(WEIGHT)], np.array([[100.0]]))
+    landscape.errors([SingleParameter.of(WEIGHT)], np.array([[100.0]]))
     mlp.set_parameters([[[[7.0]], [1.0]]])
     assert landscape.error(landscape.here) == before
 
 
-@pytest.mark.parametrize("name", ["W0[0]", "b0[0,1]", "W0", "w0[0,0]", "W-1[0,0]", "", "W0[0,0] "])
+@pytest.mark.parametrize("name", ["W0", "W-1[0,0]", "", "W0[0,0] ", "W0[-1,0]", "W0[0,0,0]", "0[0]"])
 def test_what_is_no_parameter(name):
     with pytest.raises(gd.InputError, match="is no parameter; a weight of the first layer is"):
-        Parameter.of(name)
+        SingleParameter.of(name)
 
 
-@pytest.mark.parametrize("name", ["W0[1,0]", "W0[0,1]", "b0[0]", "W1[0,0]"])
+@pytest.mark.parametrize("name", ["W0[1,0]", "W0[0,1]", "W0[0]", "w0[0,0]", "b0[0]", "b0[0,1]", "W1[0,0]"])
 def test_parameters_that_the_network_lacks(name):
     landscape = plots.Landscape(gd.MLP([1, 1], bias=False, backend="numpy"), [[1.0]], [1.0])
     with pytest.raises(gd.InputError, match=rf"no parameter {name[:2]}\[.*it has W0 \[1, 1\]$"):
         plots.error_over_weight(landscape, name)
+
+
+# ---- networks that are no chain
+
+
+def blocks_of_several_kinds():
+    """Return a network with parameters of one and of two dimensions, in one block of several, and constants."""
+    b = gd.blocks
+    inner = b.Residual(b.LayerNorm(), b.Dense(4, "tanh"))
+    return gd.Network(b.Sequential(b.Periodic(2), inner, b.Gated(4), b.Dense(1)), 1, seed=0, backend="numpy")
+
+
+INPUTS = np.linspace(-1, 1, 12)[:, None]
+
+
+def test_a_landscape_of_blocks_goes_by_name():
+    net = blocks_of_several_kinds()
+    path = plots.Path(net)
+    start = net.parameters
+    net.fit(INPUTS, INPUTS**2, epochs=6, batch_size=12, optimizer=gd.SGD(0.1), callbacks=[path])
+    assert set(path.points[0]) == set(start)
+    np.testing.assert_array_equal(path.points[0]["V2"], start["V2"])
+    np.testing.assert_allclose(path.points[-1]["scale1/0"], net.parameters["scale1/0"], rtol=1e-12)
+    landscape = plots.Landscape(net, INPUTS, INPUTS**2)
+    assert landscape.error(landscape.here) == pytest.approx(net.loss(INPUTS, INPUTS**2), rel=1e-6)
+    names = ["frequency0[1]", "scale1/0[2]", "W1/1[0,3]", "V2[1,2]", "c2[0]", "b3[0]"]
+    parameters = [SingleParameter.of(name) for name in names]
+    assert [str(p) for p in parameters] == names
+    place = path.along(*parameters)[2]
+    slopes = landscape.slopes(parameters, place, at=path.points[2])
+    measured = central(lambda *v: float(landscape.errors(parameters, np.array(v), at=path.points[2])), *place)
+    np.testing.assert_allclose(slopes, measured, rtol=1e-5, atol=1e-9)
+    assert np.abs(slopes).min() > 1e-6, "else nothing is tried here"
+    assert landscape.gradient(landscape.here).keys() == start.keys() - {"spread0", "phase0"}
+
+
+def test_blocks_are_drawn():
+    net = blocks_of_several_kinds()
+    path = plots.Path(net)
+    net.fit(INPUTS, INPUTS**2, epochs=3, batch_size=12, optimizer=gd.SGD(0.1), callbacks=[path])
+    landscape = plots.Landscape(net, INPUTS, INPUTS**2)
+    ax = plots.error_over_weight(landscape, "scale1/0[2]", path=path, points=5)
+    np.testing.assert_array_equal(named(ax, "descent").get_xdata(), [point["scale1/0"][2] for point in path.points])
+    ax = plots.several_starts(landscape, "V2[1,2]", [path], points=5)
+    np.testing.assert_array_equal(
+        next(line for line in ax.lines if line.get_label() == "_descent").get_xdata(),
+        [point["V2"][1, 2] for point in path.points],
+    )
+    ax = plots.error_surface(landscape, ("W3[0,0]", "b3[0]"), path=path, points=5)
+    ends = [[point["W3"][0, 0], point["b3"][0]] for point in path.points]
+    np.testing.assert_array_equal(np.transpose(named(ax, "descent").get_data()), ends)
+    with pytest.raises(gd.InputError, match=r"no parameter spread0\[0,0\]; it has frequency0 \[4\]"):
+        plots.error_over_weight(landscape, "spread0[0,0]")  # a constant has no slope
 
 
 # ---- over one parameter
@@ -99,7 +152,7 @@ def test_parameters_that_the_network_lacks(name):
 def test_the_slope_and_the_steps():
     landscape, path = examples.one_weight(2.0).go(gd.SGD(0.01), 5)
     ax = plots.error_over_weight(landscape, WEIGHT, path=path)
-    steps = path.along(Parameter.of(WEIGHT))[:, 0]
+    steps = path.along(SingleParameter.of(WEIGHT))[:, 0]
     assert steps[:2] == pytest.approx([2.0, 2.24])
     values, errors = named(ax, "error").get_data()
     np.testing.assert_allclose(errors, (3 * values - 10) ** 2)
@@ -125,15 +178,14 @@ def test_several_starts_reach_several_minima():
     descents = [examples.wave(start, seed=0).go(gd.SGD(0.02), 300) for start in (0.3, 1.6, 3.2, 5.4)]
     landscape = descents[0][0]
     ax = plots.several_starts(landscape, WEIGHT, [path for _, path in descents])
-    ends = [float(path.along(Parameter.of(WEIGHT))[-1, 0]) for _, path in descents]
+    ends = [float(path.along(SingleParameter.of(WEIGHT))[-1, 0]) for _, path in descents]
     for k, (end, (_, path)) in enumerate(zip(ends, descents, strict=True), 1):
         marker = named(ax, f"start {k}")
         np.testing.assert_allclose(marker.get_xdata(), [end])
-        assert central(lambda w: float(landscape.errors([Parameter.of(WEIGHT)], np.array([w]))), end) == pytest.approx(
-            0, abs=1e-3
-        )
+        slope = central(lambda w: float(landscape.errors([SingleParameter.of(WEIGHT)], np.array([w]))), end)
+        assert slope == pytest.approx(0, abs=1e-3)
         drawn = [line for line in ax.lines if line.get_label() == "_descent"][k - 1]
-        np.testing.assert_array_equal(drawn.get_xdata(), path.along(Parameter.of(WEIGHT))[:, 0])
+        np.testing.assert_array_equal(drawn.get_xdata(), path.along(SingleParameter.of(WEIGHT))[:, 0])
     assert len({round(end, 2) for end in ends}) == 3
     assert ends[1] == pytest.approx(ends[2], abs=1e-3)
     (lowest,) = ax.texts
@@ -147,7 +199,7 @@ def test_the_surface_with_path_and_arrows():
     descent = examples.line((-2.0, 2.0), seed=0)
     landscape, path = on_a_line()
     ax = plots.error_surface(landscape, (WEIGHT, BIAS), path=path)
-    steps = path.along(Parameter.of(WEIGHT), Parameter.of(BIAS))
+    steps = path.along(SingleParameter.of(WEIGHT), SingleParameter.of(BIAS))
     np.testing.assert_array_equal(np.transpose(named(ax, "descent").get_data()), steps)
     np.testing.assert_array_equal(np.ravel(named(ax, "start").get_data()), steps[0])
     np.testing.assert_array_equal(np.ravel(named(ax, "end").get_data()), steps[-1])
@@ -166,7 +218,7 @@ def test_the_surface_in_three_dimensions():
     landscape, path = on_a_line()
     ax = plots.error_surface_3d(landscape, (WEIGHT, BIAS), path=path)
     assert ax.name == "3d"
-    steps = path.along(Parameter.of(WEIGHT), Parameter.of(BIAS))
+    steps = path.along(SingleParameter.of(WEIGHT), SingleParameter.of(BIAS))
     w, b, heights = named(ax, "descent").get_data_3d()
     np.testing.assert_array_equal([w, b], steps.T)
     np.testing.assert_allclose(heights, [line_error(descent, *step) for step in steps])

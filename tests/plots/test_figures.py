@@ -146,6 +146,19 @@ def test_gradients_by_layer():
         plots.gradients_by_layer(mlp, X, [0.0, 0.0])
 
 
+def test_of_blocks_the_weights_that_training_changes_are_drawn():
+    b = gd.blocks
+    net = gd.Network(b.Sequential(b.Periodic(3), b.Gated(4), b.Dense(1)), 2, seed=0, backend="numpy")
+    X = np.random.default_rng(0).normal(size=(9, 2))
+    for ax in (plots.weights_by_layer(net), plots.gradients_by_layer(net, X, X[:, 0])):
+        names = [t.get_text() for t in ax.get_yticklabels()]
+        assert names == ["W2  (4 → 1)", "V1  (12 → 4)", "W1  (12 → 4)"]  # not the matrix of Periodic, a constant
+    norm = gd.Network(b.LayerNorm(), 2, backend="numpy")
+    for draw in (plots.weights_by_layer, lambda net: plots.gradients_by_layer(net, X, X)):
+        with pytest.raises(gd.InputError, match="no matrices of weights to draw"):
+            draw(norm)
+
+
 # ---- throughput
 
 

@@ -1,4 +1,4 @@
-"""What becomes of each kind of column, learned from training rows."""
+"""Each kind of column becomes features, as learned from training rows."""
 
 from datetime import datetime, timedelta
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gdkernels.tables.cells import Block
+from gdkernels.tables.cells import CellBlock
 from gdkernels.tables.decimals import decimals
 from gdkernels.tables.plain import plain_numbers
 
@@ -85,7 +85,7 @@ USUAL = st.sampled_from(["", "NA", "nan", "-", " NA ", "n/a", "?", "é"])
 def test_plain_numbers_are_those_and_the_usual_gaps(cells):
     """`plain_numbers` gives what a loop over the cells does."""
     text = "\0".join(cells)
-    found = plain_numbers(Block(text, len(cells)))
+    found = plain_numbers(CellBlock(text, len(cells)))
     wanted = one_by_one(cells)
     assert (found is None) == (wanted is None)
     if found is not None:

@@ -1,4 +1,4 @@
-"""What cells mean is looked for where there is text, and only there."""
+"""The meaning of cells is looked for where there is text, and only there."""
 
 from importlib import import_module
 

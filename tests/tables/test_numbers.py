@@ -8,10 +8,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gdkernels.tables import evidence, meaning
-from gdkernels.tables.cells import Block, Cells
+from gdkernels.tables.cells import CellBlock, Cells
+from gdkernels.tables.column_data import NumberColumn
 from gdkernels.tables.evidence import Evidence
 from gdkernels.tables.meaning import settled
-from gdkernels.tables.table import NumberColumn
 
 NAN = np.nan
 
@@ -99,12 +99,12 @@ def test_groups_are_read_again(values):
     [["1", "+2"], ["1.5e+00", "2.5e-01"], ["1.234", "0.125"], ["1.234", "-.125"], ["1.234", "+1234.125"], ["1.5", ""]],
 )
 def test_all_of_these_are_read_at_once(cells):
-    assert Evidence(",").add(Block("\0".join(cells), len(cells))) is not None
+    assert Evidence(",").add(CellBlock("\0".join(cells), len(cells))) is not None
 
 
 @pytest.mark.parametrize("cells", [["+4915123456789", "1"], ["1.234", "-12.345"], ["1.5", "007"], ["1.5", "- "]])
 def test_at_these_a_closer_look_is_taken(cells):
-    assert Evidence(",").add(Block("\0".join(cells), len(cells))) is None
+    assert Evidence(",").add(CellBlock("\0".join(cells), len(cells))) is None
 
 
 PLAIN = st.builds(

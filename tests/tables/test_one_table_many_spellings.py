@@ -13,8 +13,8 @@ from gdkernels.errors import InputError
 from gdkernels.tables import Preparation, parts, read
 from gdkernels.tables import text as text_module
 from gdkernels.tables.checked import dates_of, numbers_of, split
+from gdkernels.tables.column_data import finding_of
 from gdkernels.tables.reading import Finding
-from gdkernels.tables.table import finding_of
 
 GAPS = ["", "NA", "n/a", "null", "-", "None", "?", "#N/A", "."]
 DATES = {

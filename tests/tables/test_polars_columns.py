@@ -1,4 +1,4 @@
-"""What a column of polars is in a table: whole numbers to the last figure, whatever gaps there are between them."""
+"""A column of polars in a table: whole numbers to the last figure, whatever gaps there are between them."""
 
 import numpy as np
 import polars as pl

@@ -1,4 +1,4 @@
-"""What was learned about the columns goes there and back, through JSON too."""
+"""A preparation goes from columns to features and back, through JSON too."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What people have tables in that is not read: one line says what it is, and what to do."""
+"""Files with tables that are not read: one line says what such a file is, and what to do."""
 
 import bz2
 import gzip

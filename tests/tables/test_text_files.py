@@ -5,7 +5,7 @@ import pytest
 
 from gdkernels.errors import InputError
 from gdkernels.tables import read
-from gdkernels.tables.table import finding_of
+from gdkernels.tables.column_data import finding_of
 
 
 @pytest.fixture

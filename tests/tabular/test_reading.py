@@ -1,4 +1,4 @@
-"""What a model learned of how cells are read is kept, shown, and applied to every other table."""
+"""A model keeps how it read its cells, shows it, and applies it to every other table."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Whether each GPU computes: tried in a process of its own, so that one that chose a CPU makes no context on any.
+"""A trial of each GPU in a process of its own, so that a process that chose a CPU makes no context on any GPU.
 
 ``python -m gdkernels_cupy.cuda.trial`` tries them all and writes what is wrong with each as JSON.
 """

@@ -22,7 +22,7 @@ _log = logging.getLogger("gdkernels")
 
 @dataclass(frozen=True)
 class BoundSteps:
-    """What a step calls, for even and odd steps: what gathers ahead of it, and the rest."""
+    """The calls of a step, for even and odd steps: those that gather ahead of it, and the rest."""
 
     gathers: tuple[list[Callable[[], None]], ...]
     rest: tuple[list[Callable[[], None]], ...]

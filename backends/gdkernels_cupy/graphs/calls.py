@@ -21,7 +21,7 @@ CONTROL = ("step", "first", "order", "table", "records", *DATA)  # eight bytes e
 
 
 class DeviceAddresses(Protocol):
-    """Where things are on the device."""
+    """The addresses of things on the device."""
 
     @property
     def control(self) -> int: ...

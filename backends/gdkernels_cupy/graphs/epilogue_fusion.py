@@ -1,4 +1,4 @@
-"""What can be done inside a product rather than after it: found in the graph, never assumed.
+"""The operations that a product can do itself, rather than a kernel after it: found in the graph, never assumed.
 
 A product may add the bias, take relu or gelu and leave what its slope needs; the product of the way back may multiply
 by that slope, and sum the columns of what it gets; the product for a gradient may sum the columns of its right operand;
@@ -83,7 +83,7 @@ class FusedUpdate:
 
 @dataclass
 class FusedEpilogues:
-    """What the products take over.
+    """The operations that the products take over.
 
     Attributes
     ----------

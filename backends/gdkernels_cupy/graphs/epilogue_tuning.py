@@ -1,4 +1,4 @@
-"""Which epilogues gain on a device: a step is timed with and without each, once per shape, and the choice is kept.
+"""The choice of epilogues that gain on a device: a step is timed with and without each, once per shape, and kept.
 
 What is chosen is part of the plan. It is also kept in the user's cache folder, so that the next process neither times
 again nor, where two choices are equally fast, chooses otherwise.

@@ -1,4 +1,4 @@
-"""How work is shared out among threads: from shapes alone, so that sums have one order."""
+"""The shapes of launches: work is divided among threads by sizes alone, so that sums have one order."""
 
 from __future__ import annotations
 

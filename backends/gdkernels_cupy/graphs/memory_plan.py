@@ -1,4 +1,4 @@
-"""What a run needs on the device, known before it starts; and into how many parts a batch has to be split."""
+"""The memory that a run needs on the device, known before it starts, and the parts that a batch is split into."""
 
 from __future__ import annotations
 

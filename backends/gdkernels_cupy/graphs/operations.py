@@ -156,7 +156,7 @@ class SumByCode:
 
 @dataclass(frozen=True)
 class ProductEpilogue:
-    """What a product does to its result before it is stored.
+    """The operation that a product applies to its result before storing it.
 
     Attributes
     ----------

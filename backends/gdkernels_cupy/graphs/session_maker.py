@@ -27,7 +27,7 @@ _log = logging.getLogger("gdkernels")
 
 @dataclass(frozen=True)
 class SessionKey:
-    """What a session is made for; smaller last batches are added to it as they come."""
+    """The sizes that a session is made for; smaller last batches are added to it as they come."""
 
     task: ScheduledTask
     widths: tuple[int, ...]

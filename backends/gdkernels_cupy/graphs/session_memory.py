@@ -1,4 +1,4 @@
-"""Where a session has its buffers, the numbers of a step, and the arrays of its caller."""
+"""The memory of a session: its buffers, the numbers of a step, and the arrays of its caller."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class DeviceArray:
 
 @dataclass(frozen=True)
 class SessionAddresses:
-    """Where the buffers of a list and the numbers of a step are.
+    """The addresses of a list's buffers and of the numbers of a step.
 
     Attributes
     ----------

@@ -84,7 +84,7 @@ def fixed_source() -> str:
 @cache
 def kernel_name(kernel: LoopKernel) -> str:
     """Return a name that no other text has."""
-    return f"loop_{hashlib.sha256(_LoopWriter(kernel).text('NAME').encode()).hexdigest()[:16]}"
+    return f"loop_{hashlib.sha256(_CudaLoopWriter(kernel).text('NAME').encode()).hexdigest()[:16]}"
 
 
 @cache
@@ -94,7 +94,7 @@ def kernel_source(kernel: LoopKernel) -> str:
     Its parameters are the rows and columns, then a pointer for every read, output and reduction, in order; a matrix'
     pointer is followed by its pitch.
     """
-    return _LoopWriter(kernel).text(kernel_name(kernel))
+    return _CudaLoopWriter(kernel).text(kernel_name(kernel))
 
 
 def module_text(lists: Iterable[OperationList]) -> str:
@@ -105,7 +105,7 @@ def module_text(lists: Iterable[OperationList]) -> str:
     return preamble() + fixed_source() + "".join(kernel_source(kernels[name]) for name in sorted(kernels))
 
 
-class _LoopWriter:
+class _CudaLoopWriter:
     def __init__(self, kernel: LoopKernel) -> None:
         self.kernel, self.recipe = kernel, kernel.recipe
         self.real = _TYPES[kernel.real]

@@ -1,4 +1,4 @@
-"""What a step does as text, free of the names of classes and buffers: what is kept on disk is found by it."""
+"""A step as text, free of the names of classes and buffers: choices on disk are found by it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the values of a step are: parameters, gradients and those of a micro-batch, in the storage that reads need."""
+"""The storage of a step's values: parameters, gradients and those of a micro-batch, in the form that readers need."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["MicroBatch", "ValueStore", "auxiliary", "size_of"]
 
 @dataclass
 class MicroBatch:
-    """Where the values of a micro-batch are, by the number of the node: in full, and as the operand of products."""
+    """The places of a micro-batch's values, by the number of the node: in full, and as the operand of products."""
 
     rows: int
     first: int

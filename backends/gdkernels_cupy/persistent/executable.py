@@ -230,7 +230,7 @@ class PersistentExecutable(Executable):
                 raise ScheduleError(reason)
             tasks, shared = (self._step, self._prediction), properties.shared_bytes
             least = math.inf
-            for source in fitting(*tasks, widths, self.plan.precision, shared, self._wished):
+            for source in fitting(*tasks, self.plan.precision, shared, self._wished):
                 kernels = self._device.compile(source)
                 spilled = kernels.local_bytes()
                 if not spilled:

@@ -1,4 +1,4 @@
-"""Which persistent kernel fits a network and a device: the sources in the order in which they are tried."""
+"""The search for a persistent kernel that fits a network and a device: the sources in the order of trying."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def applies(program: Program, widths: Sequence[int], precision: str, properties:
     if reason is None:
         try:
             step, prediction = tasks_of(program)
-            next(fitting(step, prediction, widths, precision, properties.shared_bytes, {}))
+            next(fitting(step, prediction, precision, properties.shared_bytes, {}))
         except (TraceError, ScheduleError) as error:
             return str(error)
     return reason
 
 
-def sources_of(program: Program, widths: Sequence[int], precision: str, shared_bytes: int) -> Iterator[KernelSource]:
+def sources_of(program: Program, precision: str, shared_bytes: int) -> Iterator[KernelSource]:
     """Yield the sources that fit a device with so much shared memory a CTA, in the order in which they are tried.
 
     Raises
@@ -52,7 +52,7 @@ def sources_of(program: Program, widths: Sequence[int], precision: str, shared_b
     TraceError, ScheduleError
         Where none does.
     """
-    yield from fitting(*tasks_of(program), widths, precision, shared_bytes, {})
+    yield from fitting(*tasks_of(program), precision, shared_bytes, {})
 
 
 def unfit(widths: Sequence[int], precision: str, properties: DeviceProperties) -> str | None:
@@ -77,7 +77,6 @@ def tasks_of(program: Program) -> tuple[ScheduledTask | None, ScheduledTask]:
 def fitting(
     step: ScheduledTask | None,
     prediction: ScheduledTask,
-    widths: Sequence[int],
     precision: str,
     shared_bytes: int,
     wished: Mapping[str, Any],
@@ -99,7 +98,8 @@ def fitting(
     reasons: dict[int, str] = {}
     found = False
     sizes, form = prediction.sizes, FORMATS[precision]
-    parts = range(len(widths) if step is not None else 1)
+    gradients = 0 if step is None else sum(a.left is not None for a in step.schedule.accumulations)
+    parts = range(gradients + 1)
     spilled, shapes = _values(wished, PLAN_SPILLED, parts), _values(wished, "warps", _WARPS)
     for spilled_gradients, warps in product(spilled, shapes):
         for at_once in dict.fromkeys(_values(wished, "at_once", (1 if spilled_gradients else form.at_once[warps], 1))):

@@ -22,7 +22,7 @@ class OperandTile:
 
 @dataclass
 class TileLayout:
-    """Where the values of a tile are, and what waits for what.
+    """The places of a tile's values, and which steps wait for which.
 
     Attributes
     ----------

@@ -35,7 +35,7 @@ class WeightGradient:
 
 
 class KernelMemory:
-    """What a kernel for one task at given sizes needs, on the chip and off it.
+    """The memory that a kernel for one task at given sizes needs, on the chip and off it.
 
     Parameters
     ----------
@@ -127,13 +127,13 @@ class KernelMemory:
 
     @property
     def sums_per_thread(self) -> int:
-        """How many sums of weight gradients a thread has in registers at most."""
+        """The largest number of sums of weight gradients that a thread has in registers."""
         kept = sum(g.split.slots for k, g in self.gradient_of.items() if k not in self.spilled_gradients)
         return kept + max((self.gradient_of[k].split.slots for k in self.spilled_gradients), default=0)
 
     @property
     def matrix_instructions(self) -> int:
-        """How many matrix instructions a tile has in the code, where loops over the rows are partly unrolled."""
+        """The number of matrix instructions of a tile in the code, where loops over the rows are partly unrolled."""
         count = 0
         for step in self.schedule.tile:
             if isinstance(step, Product):

@@ -1,4 +1,4 @@
-"""How a narrow network lies on the chip: padded widths, shares of the warps, and the limits."""
+"""The shape of a narrow network on the chip: padded widths, shares of the warps, and the limits."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -60,7 +60,7 @@ def padded(width: int) -> int:
 
 @dataclass(frozen=True)
 class GradientSplit:
-    """Who sums which part of a weight gradient: `up` × `across` groups of blocks, `shares` of the rows.
+    """The division of a weight gradient among warps: `up` × `across` groups of blocks, `shares` of the rows.
 
     Attributes
     ----------
@@ -76,12 +76,12 @@ class GradientSplit:
 
     @property
     def blocks(self) -> int:
-        """How many blocks of 16 × 16 a warp has at most."""
+        """The largest number of blocks of 16 × 16 that a warp has."""
         return -(-self.rows // 16 // self.up) * -(-self.columns // 16 // self.across)
 
     @property
     def slots(self) -> int:
-        """How many sums a thread keeps."""
+        """The number of sums that a thread keeps."""
         return 8 * self.blocks
 
     @property
@@ -91,7 +91,7 @@ class GradientSplit:
 
     @property
     def positions(self) -> int:
-        """How many places there are in one share, with those of blocks that do not exist."""
+        """The number of places in one share, with those of blocks that do not exist."""
         return self.slots * 32 * self.up * self.across
 
 

@@ -22,7 +22,7 @@ _PATIENT = "GDKERNELS_PATIENT_BARRIERS"
 
 @dataclass(frozen=True)
 class KernelSource:
-    """What is compiled, and what the host has to know of it.
+    """The text that is compiled, and the facts about it that the host needs.
 
     Attributes
     ----------

@@ -54,7 +54,7 @@ class UpdateText:
         return lines
 
     def _reads_totals(self, phase: int, totals: Iterable[Node]) -> bool:
-        """Whether what every CTA does in this phase needs these totals."""
+        """Return whether the work of every CTA in this phase needs these totals."""
         known = {n.id for n in totals}
         numbers = self.memory.schedule.numbers[phase]
         reads = [n for loop in self.memory.schedule.updates[phase].values() for n in loop.reads]

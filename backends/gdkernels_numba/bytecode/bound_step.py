@@ -47,7 +47,7 @@ class BoundStep:
         self.writers = [InstructionWriter(self.layout, kernels, k) for k in range(choices.threads)]
         self._write_streams()
         self._arrays = {id(stream): stream.array() for writer in self.writers for stream in writer.streams}
-        self._results = np.frombuffer(self._memory, np.float64, 2, self.layout.results - self._memory.ctypes.data)
+        self._totals = np.frombuffer(self._memory, np.float64, 2, self.layout.results - self._memory.ctypes.data)
         self._barrier = np.frombuffer(
             self._memory, np.int64, BARRIER_BYTES // WORD, self.layout.barrier - self._memory.ctypes.data
         )
@@ -164,6 +164,7 @@ class BoundStep:
             update=updates[0],
             second_update=updates[1],
             after=at(writer.after),
+            totals=layout.results,
         )
         return np.array(context, np.int64)
 
@@ -191,44 +192,48 @@ class BoundStep:
         arrays: Mapping[str, Array],
         order: npt.NDArray[np.int64] | None,
         records: int,
-        steps: int,
+        times: tuple[int, int],
         scalars: Mapping[str, npt.NDArray[np.float64] | float],
-    ) -> tuple[float, float]:
-        """Do `steps` steps on the arrays of the caller, C-contiguous and of this precision, by the names of the inputs.
+    ) -> npt.NDArray[np.float64]:
+        """Run on the arrays of the caller, C-contiguous and of this precision, by the names of the inputs.
 
         Parameters
         ----------
         order
-            The rows to use; None uses all, from the first to the last.
+            The rows to use, epoch after epoch; None uses all, from the first to the last.
         records
-            How many rows to use.
+            The number of rows that an epoch uses.
+        times
+            The numbers of epochs, and of the steps of each.
         scalars
             The numbers that differ between steps, for each step.
 
         Returns
         -------
-        tuple
-            The sums over the steps of E and of the gradient's norm.
+        array
+            The sums over the steps of each epoch of E and of the gradient's norm: [epochs, 2].
         """
+        epochs, steps = times
         with self._lock:
             self._patch(arrays)
             known: dict[str, npt.NDArray[np.float64] | float] = {
                 **{k: float(v) for k, v in self.sizes.items()},
                 **scalars,
             }
-            numbers = scalar_table(self.layout.scalars, known, steps)
-            totals = self._results
-            totals[:] = 0.0
+            numbers = scalar_table(self.layout.scalars, known, epochs * steps)
+            results = np.zeros((epochs, 2))
+            self._totals[:] = 0.0
             for context in self._contexts:
                 context[CONTEXT.order] = 0 if order is None else order.ctypes.data
                 context[CONTEXT.records], context[CONTEXT.steps] = records, steps
                 context[CONTEXT.scalars] = numbers.ctypes.data
+                context[CONTEXT.epochs], context[CONTEXT.results] = epochs, results.ctypes.data
             interpret = self.kernels.interpreter
             self._barrier[:] = 0  # a run that was given up may have left something
             for gradient in self._cleared:
                 gradient[:] = 0
             run_on_threads([partial(interpret, context.ctypes.data) for context in self._contexts], self._give_up)
-            return float(totals[0]), float(totals[1])
+            return results
 
     def _give_up(self) -> None:
         """End the run of threads that wait for one that will never come."""

@@ -89,7 +89,7 @@ def write_column_parallel(writer: InstructionWriter, prediction: Node | None) ->
 
 
 def _reduces_rows(writer: InstructionWriter, loop: Loop) -> bool:
-    """Whether a loop needs all columns of a row at once."""
+    """Return whether a loop needs all columns of a row at once."""
     return any(kind_of(n, writer.layout.task.batch) == COLUMN for n in loop.reductions)
 
 

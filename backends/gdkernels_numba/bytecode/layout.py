@@ -135,11 +135,11 @@ class StepLayout:
         return kind_of(node, self.task.batch)
 
     def is_kept_as_row(self, node: Node) -> bool:
-        """Whether weights, or their gradient, have one column. They are then stored as a row, without padding."""
+        """Return whether weights, or their gradient, have one column: they are then stored as a row, unpadded."""
         return self.size(node, 1) == 1 and not self.format.bf16
 
     def is_private(self, accumulation: Accumulation | RowSums | EntrySums) -> bool:
-        """Whether each thread has a gradient of its own, which its tiles add to.
+        """Return whether each thread has a gradient of its own, which its tiles add to.
 
         In bfloat16 the sums of columns are such, unless threads share units: what stays of the batch is rounded.
         """
@@ -323,7 +323,7 @@ def _read_by_rows(task: ScheduledTask) -> frozenset[str]:
 
 
 def runs_over(step: object, node: Node) -> bool:
-    """Whether `step` is a loop over matrices of the width of `node`."""
+    """Return whether `step` is a loop over matrices of the width of `node`."""
     if not isinstance(step, Loop) or step.kind != MATRIX:
         return False
     shape = step.outputs[0] if step.outputs else value_of(step.reductions[0].args[0])

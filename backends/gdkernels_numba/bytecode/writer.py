@@ -41,7 +41,7 @@ __all__ = ["Factors", "InstructionWriter", "Patch"]
 
 
 class Factors(NamedTuple):
-    """How the kernel of a gradient reads the two factors that it multiplies over the batch.
+    """The form in which the kernel of a gradient reads the two factors that it multiplies over the batch.
 
     Attributes
     ----------

@@ -4,7 +4,6 @@ import ctypes
 import hashlib
 import logging
 import os
-import threading
 import time
 from collections.abc import Callable
 from functools import cache
@@ -15,6 +14,7 @@ from typing import Any
 from gdkernels.errors import FileError
 from gdkernels.system.atomic_files import write_atomically
 from gdkernels.system.cache_folder import cache_folder, unusable
+from gdkernels.system.forks import undivided
 from gdkernels.system.libraries import lack_of
 from gdkernels_numba.cpu.features import machine_name, target_features
 
@@ -29,13 +29,6 @@ _SUFFIX = ".o"
 _CHECKSUM = 32  # bytes of SHA-256 in front of the code: a damaged file is compiled again
 
 
-# LLVM has locks of its own, which a fork would leave to a thread that the child has not: who forks waits until nobody
-# is in there.
-_llvm = threading.RLock()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_llvm.acquire, after_in_parent=_llvm.release, after_in_child=_llvm.release)
-
-
 class Code:
     """Machine code in memory; keep it as long as anything may call it."""
 
@@ -43,7 +36,7 @@ class Code:
         self._engine = engine
 
     def address(self, name: str) -> int:
-        with _llvm:
+        with undivided:
             return int(self._engine.get_function_address(name))
 
 
@@ -57,7 +50,8 @@ def digest(*parts: str) -> str:
 def why_no_llvm() -> str | None:
     """Return why llvmlite, which is installed, cannot be imported, with what would mend that; None where it can."""
     try:
-        import llvmlite.binding  # noqa: F401
+        with undivided:
+            import llvmlite.binding  # noqa: F401
     except Exception as error:  # a library that is broken raises anything
         return f"it takes llvmlite, {lack_of('llvmlite', error, _INSTALL)}"
     return None
@@ -70,7 +64,8 @@ def why_no_numba() -> str | None:
     if threads.lstrip("-").isdigit() and int(threads) < 1:
         return f"NUMBA_NUM_THREADS={threads} is no number of threads: unset it, or set it to 1 or more"
     try:
-        from numba.core import config
+        with undivided:
+            from numba.core import config
     except Exception as error:  # a library that is broken raises anything, also over its environment variables
         return f"it takes numba, {lack_of('numba', error, _INSTALL)}"
     if config.DISABLE_JIT:
@@ -92,7 +87,7 @@ def load(key: str, write_ir: Callable[[], str], what: str) -> Code:
     what
         The code's name in the message that is logged if compiling takes more than a second.
     """
-    with _llvm:
+    with undivided:
         return _loaded(key, write_ir, what)
 
 

@@ -16,6 +16,7 @@ from gdkernels_numba.vm.fields import STRIDED, WORD, StridedAddress, fields_of, 
 _Fields = TypeVar("_Fields", bound=tuple[Any, ...])
 
 INTERPRETER = "gdkernels_interpreter"  # what the compiled interpreter is called
+TOTALS = 2  # of an epoch: E and the norm of the gradient
 END = 0  # stands after the last instruction of a stream, in place of an opcode
 
 
@@ -441,6 +442,9 @@ class ThreadContext(NamedTuple):
     records: Annotated[int, "how many rows are used; set for every run"] = 0
     steps: Annotated[int, "how many steps are done; set for every run"] = 0
     scalars: Annotated[int, "for each step, the numbers that differ from step to step; set for every run"] = 0
+    epochs: Annotated[int, "how often so many rows are used, each time by the next numbers; set for every run"] = 1
+    totals: Annotated[int, "the sums of E and of the gradient's norm over the steps of an epoch"] = 0
+    results: Annotated[int, "where those of each epoch go; set for every run"] = 0
     start: Annotated[int, "the place in the order where the batch begins; set for every step"] = 0
 
 
@@ -505,4 +509,4 @@ BARRIER_BYTES = 2 * LINE
 
 def generated_constants() -> str:
     """Return all offsets as text: what the interpreter is compiled with beside its own source."""
-    return repr((INSTRUCTIONS, LAST_MOVE, HEADER, CONTEXT, STRIDED, BARRIER_WORDS))
+    return repr((INSTRUCTIONS, LAST_MOVE, HEADER, CONTEXT, STRIDED, BARRIER_WORDS, TOTALS))

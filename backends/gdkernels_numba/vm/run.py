@@ -9,7 +9,7 @@ from numba import cfunc, types
 from gdkernels_numba.vm.blocks import run_on_blocks
 from gdkernels_numba.vm.context import barrier_wait, compiled
 from gdkernels_numba.vm.fields import WORD
-from gdkernels_numba.vm.instructions import BARRIER_WORDS, CONTEXT, INTERPRETER
+from gdkernels_numba.vm.instructions import BARRIER_WORDS, CONTEXT, INTERPRETER, TOTALS
 from gdkernels_numba.vm.intrinsics import call, load_atomic, set_number, set_word, word
 from gdkernels_numba.vm.rows import run_on_rows
 
@@ -17,16 +17,10 @@ __all__ = ["interpreter_ir"]
 
 
 @compiled
-def run_step(context: int, step: int) -> None:
-    """Do one step: this thread's rows of the batch, then its share of the parameters."""
-    thread, threads, size = (
-        word(context, CONTEXT.thread),
-        word(context, CONTEXT.threads),
-        word(context, CONTEXT.batch),
-    )
-    start = step * size
+def run_step(context: int, step: int, start: int, batch: int) -> None:
+    """Do one step: this thread's rows of the batch, which begins at `start`; then its share of the parameters."""
     set_word(context, CONTEXT.start, start)
-    batch = min(size, word(context, CONTEXT.records) - start)
+    thread, threads = word(context, CONTEXT.thread), word(context, CONTEXT.threads)
     count = word(context, CONTEXT.scalar_count)
     for k in range(count):
         set_word(word(context, CONTEXT.numbers), k, word(word(context, CONTEXT.scalars), step * count + k))
@@ -55,6 +49,22 @@ def run_step(context: int, step: int) -> None:
     barrier_wait(context)
 
 
+@compiled
+def run_epoch(context: int, epoch: int) -> None:
+    """Do the steps of one epoch, and put its totals where the caller finds them."""
+    size, records, steps = word(context, CONTEXT.batch), word(context, CONTEXT.records), word(context, CONTEXT.steps)
+    step, given_up = 0, word(context, CONTEXT.barrier) + BARRIER_WORDS.given_up
+    while step < steps and load_atomic(given_up) == 0:
+        batch = min(size, records - step * size)
+        run_step(context, epoch * steps + step, epoch * records + step * size, batch)
+        step += 1
+    if word(context, CONTEXT.thread) == 0:  # which added them up
+        totals, results = word(context, CONTEXT.totals), word(context, CONTEXT.results) + epoch * TOTALS * WORD
+        for k in range(TOTALS):
+            set_word(results, k, word(totals, k))
+            set_number(totals + WORD * k, 0.0)
+
+
 def interpret(context: int) -> None:
     """Do a whole run as one of its threads."""
     call(word(context, CONTEXT.float_state), (word(context, CONTEXT.saved_state), 1))
@@ -62,10 +72,10 @@ def interpret(context: int) -> None:
     barrier_wait(context)
     run_on_blocks(context, word(context, CONTEXT.transposes), 0, 0)
     barrier_wait(context)
-    step, given_up = 0, word(context, CONTEXT.barrier) + BARRIER_WORDS.given_up
-    while step < word(context, CONTEXT.steps) and load_atomic(given_up) == 0:
-        run_step(context, step)
-        step += 1
+    epoch, given_up = 0, word(context, CONTEXT.barrier) + BARRIER_WORDS.given_up
+    while epoch < word(context, CONTEXT.epochs) and load_atomic(given_up) == 0:
+        run_epoch(context, epoch)
+        epoch += 1
     run_on_blocks(context, word(context, CONTEXT.after), 0, 0)
     call(word(context, CONTEXT.float_state), (word(context, CONTEXT.saved_state), 0))
 

@@ -19,7 +19,7 @@ from gdkernels.definition import activations, losses
 from gdkernels.definition.chain import chain
 from gdkernels.definition.naming import resolve
 from gdkernels.definition.objective import Objective
-from gdkernels.dispatch import registry
+from gdkernels.dispatch import choosing, registry
 from gdkernels.dispatch.calibration import Calibration, Candidate
 from gdkernels.dispatch.workload import Workload
 from gdkernels.errors import GdkernelsError
@@ -103,7 +103,7 @@ def calibrate(
     """
     everyone = candidates(precision)
     if not everyone:
-        registry.decide(precision=precision)  # raises, and says of each backend why
+        choosing.decide(precision=precision)  # raises, and says of each backend why
     most = max((c.threads or 1 for c in everyone), default=1)
     if own_threads:
         everyone = list(dict.fromkeys(replace(c, threads=None) for c in everyone))

@@ -92,7 +92,7 @@ def crossovers(rows: Sequence[BenchRow]) -> list[Crossover]:
 
 
 def _leader(rows: Sequence[BenchRow]) -> Participant | None:
-    """Return who is surely the fastest; None where that cannot be told, or where there is nobody else."""
+    """Return the participant that is surely the fastest; None if that cannot be told, or if there is no other."""
     first, *others = sorted(rows, key=lambda row: row.seconds)
     if not others or any(other.interval[0] <= first.interval[1] for other in others):
         return None

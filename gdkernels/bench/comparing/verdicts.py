@@ -74,9 +74,9 @@ class Comparison:
     Attributes
     ----------
     machines
-        How the machines differ; if they do, times say nothing about the code.
+        The differences between the machines; if there are any, times say nothing about the code.
     changes
-        How versions and commits differ.
+        The differences between versions and commits.
     rows
         Each row of A that B has too, with its verdict.
     missing
@@ -94,7 +94,7 @@ class Comparison:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many rows got each verdict."""
+        """The number of rows with each verdict."""
         counted = Counter(compared.verdict.verdict for compared in self.rows)
         return {name: counted[name] for name in VERDICTS}
 
@@ -135,7 +135,7 @@ def _where(row: BenchRow) -> str:
 
 
 def _lack(a: BenchRow, b: BenchRow | None) -> str | None:
-    """Return why nobody can judge a row of A, however quiet the machine is; None if somebody can."""
+    """Return why a row of A cannot be compared, however quiet the machine is; None if it can."""
     if "refused" in (a.status, b and b.status):
         return "refused in " + " and ".join(n for n, r in (("A", a), ("B", b)) if r and r.status == "refused")
     if a.status == "skipped":  # there is nothing that could have become slower

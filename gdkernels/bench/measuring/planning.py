@@ -92,8 +92,8 @@ class BenchPlan:
     left_out
         Participants that cannot take part.
     repeats
-        How often everything is measured, each time in new processes. From five on, a row that others may compare is
-        measured in further processes, until its time over them is known or the limit is reached.
+        The number of times that everything is measured, each in new processes. From five on, a row that others may
+        compare is measured in further processes, until its time over them is known or the limit is reached.
     seconds
         The time limit of all of it.
     share
@@ -140,7 +140,7 @@ def prepared(
     Parameters
     ----------
     folder
-        Where participants find the prepared arrays.
+        The folder in which participants find the prepared arrays.
     """
     table = read(list(data))
     preparation = Preparation.fit(table, target or None)

@@ -37,7 +37,7 @@ class Adapter(ABC):
 
     @abstractmethod
     def ready(self) -> None:
-        """Import the library, and open the device; `load` reports what is not installed."""
+        """Import the library, and open the device; `load` reports a library that is not installed."""
 
     @abstractmethod
     def load(self, task: TrainingTask) -> None:
@@ -140,7 +140,7 @@ def imported(module: str) -> Any:
     Raises
     ------
     UnsuitableError
-        Where it is not installed, with the command that installs it.
+        If it is not installed, with the command that installs it.
     """
     try:
         return importlib.import_module(module)

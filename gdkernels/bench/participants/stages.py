@@ -64,7 +64,7 @@ class BackendStages:
     task
         The network, its data and how it is trained.
     backend, device, precision
-        Where it runs; the device None is the backend's first.
+        The place where it runs; the device None is the backend's first.
     """
 
     def __init__(

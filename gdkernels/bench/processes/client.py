@@ -57,7 +57,7 @@ class StageCheck:
     check
         The comparison with the definition.
     claimed_seconds, late_seconds
-        How long a chain of calls took until the participant called it done, and how much later its results came.
+        The time of a chain of calls until the participant called it done, and the delay of its results after that.
     """
 
     check: DefinitionCheck

@@ -42,7 +42,7 @@ _STYLE = {
 
 @dataclass(frozen=True)
 class Chart:
-    """A picture with its heading, and what it shows in words."""
+    """A picture with its heading, and its content in words."""
 
     title: str
     text: str

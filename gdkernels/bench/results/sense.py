@@ -1,8 +1,9 @@
-"""Whether results can have been measured: their types do not tell."""
+"""Checks that results can have been measured, which their types do not tell."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from gdkernels.bench.results.model import BenchResults, BenchRow, ProcessSamples
 from gdkernels.errors import InputError
@@ -14,11 +15,14 @@ _SHORTEST, _LONGEST = 1e-15, 1e12  # seconds of anything that was timed
 
 
 def check_samples(results: BenchResults) -> None:
-    """Raise `InputError` with the place of what nobody can have measured."""
+    """Raise `InputError` with the place of a figure that cannot have been measured."""
     versions = results.environment.get("versions", {})
     if not isinstance(versions, dict) or not all(isinstance(v, str) or v is None for v in versions.values()):
         raise InputError("environment.versions must be an object of texts")
+    seen: dict[Any, int] = {}
     for k, row in enumerate(results.rows):
+        if (first := seen.setdefault(row.key, k)) != k:  # either could hide what the other says
+            raise InputError(f"rows[{k}] is rows[{first}] once more: {row.participant} at {row.case}, {row.stage}")
         for what in _wrong(row):
             raise InputError(f"rows[{k}]{what}")
 

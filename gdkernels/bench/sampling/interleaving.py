@@ -1,4 +1,4 @@
-"""Interleaving: whatever is compared takes turns, until you know the median of each as well as you asked for."""
+"""Interleaving: participants take turns until the median of each is known as well as you asked for."""
 
 from __future__ import annotations
 

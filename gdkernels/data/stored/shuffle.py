@@ -109,7 +109,7 @@ class Shuffle:
     Attributes
     ----------
     windows, steps
-        How many there are.
+        Their number.
     """
 
     def __init__(self, layout: Layout, batch: int, seed: int, epoch: int) -> None:

@@ -171,7 +171,7 @@ class Windows:
         return self.window * self._reader.window_bytes
 
     @property
-    def judged(self) -> int:
+    def evaluated_at_once(self) -> int:
         """The number of records in memory at a time during prediction, which needs room of its own."""
         rows = self.bytes // prediction_bytes(
             self._reader.spec.widest, self._reader.spec.outputs, self.binding.precision
@@ -205,7 +205,7 @@ class Windows:
 
     def parts(self) -> Iterator[Records]:
         """Yield all of them in the file's order, in parts small enough for their predictions to have room as well."""
-        together = max(1, self.judged // self.layout.size)
+        together = max(1, self.evaluated_at_once // self.layout.size)
         room = [self._reader.empty(together * self.layout.size) for _ in range(2)]
 
         def load(number: int) -> _Host:

@@ -1,4 +1,4 @@
-"""What a block is: a frozen value with parameters by name, and a few lines of `xp`."""
+"""The base of all blocks: a frozen value with parameters by name, and a few lines of `xp`."""
 
 from __future__ import annotations  # np.random.Generator, as an annotation, would load numpy.random
 
@@ -21,7 +21,7 @@ Initial = float | Callable[[tuple[int, ...], "np.random.Generator"], npt.NDArray
 
 
 class Parameter(NamedTuple):
-    """What a block says of one of its parameters.
+    """A block's declaration of one of its parameters.
 
     Attributes
     ----------

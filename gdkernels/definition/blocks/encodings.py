@@ -72,7 +72,7 @@ class Periodic(Block):
 
 @dataclass(frozen=True)
 class PiecewiseLinear(Block):
-    """How far each input has come through each of its bins, from 0 to 1 (arXiv:2203.05556).
+    """Piecewise linear encoding: how far each input has come through each of its bins, from 0 to 1 (arXiv:2203.05556).
 
     The first bin goes on below its edge, and the last above.
 

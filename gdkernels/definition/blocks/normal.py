@@ -44,7 +44,7 @@ class LayerNorm(Block):
     def __call__(self, p: Values, a: Any, *, xp: Any, random: Any = None) -> Any:
         centred = a - xp.mean(a, axis=-1, keepdims=True)
         variance = xp.mean(centred * centred, axis=-1, keepdims=True)
-        a = centred / xp.sqrt(variance + self.epsilon)
+        a = centred * (1.0 / xp.sqrt(variance + self.epsilon))  # a division for each record, not for each unit
         return a * p["scale"] + p["shift"] if self.affine else a
 
 

@@ -43,9 +43,9 @@ class Checkpointer:
     path
         The folder.
     cadence
-        How often to write one.
+        The cadence of writing one.
     keep
-        How many of them to keep.
+        The number of them to keep.
     resume
         Whether to resume from the newest intact one.
 
@@ -100,7 +100,7 @@ class Checkpointer:
         return min(most, int(self._cadence.amount)) if self._cadence.unit == "steps" else most
 
     def follow(self, binding: Binding) -> None:
-        """Take what is written from another place from now on."""
+        """Write from another place from now on."""
         self._binding = binding
 
     # ---- resuming

@@ -12,7 +12,7 @@ import gdkernels as gd
 from gdkernels.bench.participants.adapter import Adapter, Order
 from gdkernels.bench.participants.stages import Arrays, BackendStages, PlacedStage, Stage
 from gdkernels.bench.participants.task import TrainingTask
-from gdkernels.dispatch import registry
+from gdkernels.dispatch import choosing
 
 __all__ = ["GdkernelsAdapter"]
 
@@ -24,7 +24,7 @@ class GdkernelsAdapter(Adapter):
 
     def ready(self) -> None:
         me = self.participant
-        self._backend = registry.choose(me.name, me.device, me.precision).backend
+        self._backend = choosing.choose(me.name, me.device, me.precision).backend
         self._backend.asarray(np.zeros((1, 1)), dtype="float32", device=me.device)
         self._synchronize()
 

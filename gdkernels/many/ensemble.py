@@ -1,0 +1,174 @@
+"""An ensemble: models whose predictions are averaged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gdkernels.definition.blocks import Mean
+from gdkernels.definition.blocks.names import inside
+from gdkernels.definition.losses import BinaryCrossEntropy
+from gdkernels.errors import InputError
+from gdkernels.models.network import Network
+
+__all__ = ["Ensemble"]
+
+Array = npt.NDArray[Any]
+
+
+class Ensemble:
+    """Models that predict together: the mean of their outputs, or of their probabilities.
+
+    Parameters
+    ----------
+    models
+        Trained networks with as many inputs and outputs; of any shapes. One may come several times, and then counts as
+        often.
+
+    Raises
+    ------
+    InputError
+        For models that do not fit each other.
+    """
+
+    def __init__(self, models: Sequence[Network]) -> None:
+        self.models = tuple(models)
+        if not self.models or not all(isinstance(model, Network) for model in self.models):
+            raise InputError("an Ensemble is made of at least one Network or MLP")
+        shapes = {(model.inputs, model.network.outputs) for model in self.models}
+        if len(shapes) > 1:
+            told = ", ".join(f"{inputs} → {outputs}" for inputs, outputs in sorted(shapes))
+            raise InputError(f"the models of an Ensemble have as many inputs and outputs, got {told}")
+        if len({self._classifies(model) for model in self.models}) > 1:
+            raise InputError("the models of an Ensemble all tell classes, or none does")
+
+    @staticmethod
+    def _classifies(model: Network) -> bool:
+        objective = model.network.objective
+        return objective is not None and objective.classifies
+
+    def predict(self, X: Any) -> Array:
+        """Return the mean of the outputs [records, outputs], or the classes that are most probable on average.
+
+        The result is a NumPy array.
+        """
+        mean = self._mean(X)
+        objective = self.models[0].network.objective
+        if objective is None or not objective.classifies:
+            return mean
+        if isinstance(objective.loss, BinaryCrossEntropy):
+            classes = (mean > 0.5).astype(np.int64)
+            return classes[:, 0] if mean.shape[1] == 1 else classes
+        return np.asarray(mean.argmax(axis=1))
+
+    def predict_proba(self, X: Any) -> Array:
+        """Return the mean of the probabilities [records, outputs].
+
+        Raises
+        ------
+        InputError
+            If the models were not trained with a cross-entropy.
+        """
+        if not self._classifies(self.models[0]):
+            raise InputError("predict_proba needs models that were trained with a cross-entropy")
+        return self._mean(X)
+
+    def _mean(self, X: Any) -> Array:
+        found = [_outputs(model, X) for model in self._once()]
+        counts = [sum(model is one for one in self.models) for model in self._once()]
+        total: Array = np.zeros_like(found[0], dtype=np.float64)
+        for count, output in zip(counts, found, strict=True):
+            total += count * output
+        return (total / len(self.models)).astype(found[0].dtype)
+
+    def _once(self) -> list[Network]:
+        return list({id(model): model for model in self.models}.values())
+
+    def network(self) -> Network:
+        """Return one network with these outputs, to be saved, exported, or trained on: the mean of blocks side by side.
+
+        Its outputs are means of probabilities if the models tell classes. Where a model comes several times, so does
+        its block.
+        """
+        first = self.models[0].network
+        blocks = [model.network.structure.whole for model in self.models]
+        made = Network(Mean(*blocks), first.inputs, seed=first.seed)
+        among = {
+            inside(name, k): array
+            for k, model in enumerate(self.models)
+            for name, array in model.network.host_parameters().items()
+        }
+        made.set_parameters(among)
+        return made
+
+    @classmethod
+    def selected(
+        cls,
+        models: Sequence[Network],
+        X: Any,
+        Y: Any,
+        *,
+        size: int = 20,
+        loss: Callable[[Array, Array], float] | None = None,
+    ) -> Ensemble:
+        """Return the ensemble that a greedy search finds on data that no model has seen (Caruana et al. 2004).
+
+        It begins with the best model, and then takes, again and again, the one that lowers the loss of the mean most; a
+        model may be taken several times. The best of the ensembles on the way is returned.
+
+        Parameters
+        ----------
+        X, Y
+            The data: [records, inputs], and targets as for `Network.fit`.
+        size
+            The most models.
+        loss
+            A function (targets, mean outputs) of NumPy arrays; None is the squared error, and of classes the log loss.
+
+        Raises
+        ------
+        InputError
+            If no model has a finite loss there.
+        """
+        if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1:
+            raise InputError(f"size must be a whole number of at least 1, got {size!r}")
+        whole = cls(models)
+        outputs = [np.asarray(_outputs(model, X), np.float64) for model in whole.models]
+        measure = loss or (_log_loss if cls._classifies(whole.models[0]) else _squared_error)
+        targets, total = np.asarray(Y), np.zeros_like(outputs[0])
+        taken: list[int] = []
+        best: tuple[float, list[int]] = (np.inf, [])
+        for _ in range(size):
+            losses = [measure(targets, (total + one) / (len(taken) + 1)) for one in outputs]
+            finite = [k for k, value in enumerate(losses) if np.isfinite(value)]
+            if not finite:
+                raise InputError("no model has a finite loss on these data")
+            chosen = min(finite, key=losses.__getitem__)
+            taken = [*taken, chosen]
+            total = total + outputs[chosen]
+            if losses[chosen] < best[0]:
+                best = losses[chosen], taken
+        return cls([whole.models[k] for k in best[1]])
+
+
+def _outputs(model: Network, X: Any) -> Array:
+    """Return the outputs of a model, which are probabilities where it tells classes."""
+    network = model.network
+    return network.computing(X, lambda binding: binding.to_numpy(network.place_and_predict(X)))
+
+
+def _squared_error(targets: Array, mean: Array) -> float:
+    return float(np.mean((np.reshape(targets, mean.shape) - mean) ** 2))
+
+
+def _log_loss(targets: Array, mean: Array) -> float:
+    likely = np.clip(mean, 1e-15, 1.0)
+    if targets.ndim == 2 and targets.shape == mean.shape and mean.shape[1] > 1:
+        return float(-np.mean(np.sum(targets * np.log(likely), axis=1)))
+    if mean.shape[1] == 1:
+        of_true = np.where(np.reshape(targets, (-1, 1)) > 0.5, likely, np.clip(1.0 - mean, 1e-15, 1.0))
+        return float(-np.mean(np.log(of_true)))
+    return float(-np.mean(np.log(likely[np.arange(len(likely)), targets.reshape(-1).astype(np.int64)])))

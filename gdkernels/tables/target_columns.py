@@ -1,0 +1,89 @@
+"""The target columns of a table: which they are, that they have no gaps, and the records that have them all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from gdkernels.errors import InputError, keyword
+from gdkernels.tables.checked import numbers_of
+from gdkernels.tables.column_data import Column, NumberColumn, Text, finding_of, numbers_in
+from gdkernels.tables.kinds import refuse_doubts
+from gdkernels.tables.table import Table, listed, no_column
+
+__all__ = ["checked_targets", "complete", "gaps_of", "with_targets"]
+
+
+def checked_targets(table: Table, target: str | Sequence[str] | None, task: str = "auto") -> tuple[str, ...]:
+    """Return the names of the targets, which are there and have no gaps.
+
+    Raises
+    ------
+    InputError
+        Otherwise; it says which columns there are, or how many records have gaps.
+    """
+    given = (target,) if isinstance(target, str) else tuple(target or table.targets)
+    if not given:
+        raise InputError(
+            f"say which column of {table.source} is to be predicted: {keyword('target', 'COLUMN')}; it has "
+            f"{listed(table.names)}"
+        )
+    names = tuple(dict.fromkeys(_resolved(table, name) for name in given))
+    for name in names:
+        if task != "classification":
+            found = {name: finding_of(table.columns[name])}
+            refuse_doubts(found, table.source, f"say {keyword('task', 'classification')} if these are names of classes")
+        gaps = gaps_of(table.columns[name])
+        if gaps.any():
+            raise InputError(
+                f"the target {name!r} has no value in {gaps.sum():,} of {len(gaps):,} records of {table.source}, first "
+                f"in record {table.first + int(np.argmax(gaps)) + 1:,}; fill them in or say "
+                f"{keyword('drop_missing', True)}"
+            )
+        if task != "classification" and not isinstance(table.columns[name], Text):
+            numbers_of(table, name)  # infinity is refused with its place
+    return names
+
+
+def with_targets(table: Table, target: str | Sequence[str] | None) -> Table:
+    """Return the table of the records that have all the targets.
+
+    Raises
+    ------
+    InputError
+        If none has.
+    """
+    kept = complete(table, target)
+    if not len(kept):
+        given = (target,) if isinstance(target, str) else tuple(target or table.targets)
+        raise InputError(f"no record of {table.source} has a value of {listed(given)}: there is nothing to learn")
+    return kept
+
+
+def complete(table: Table, target: str | Sequence[str] | None) -> Table:
+    """Return the table of the records that have all the targets, which may be none."""
+    given = (target,) if isinstance(target, str) else tuple(target or table.targets)
+    gaps = [gaps_of(table.columns[_resolved(table, name)]) for name in given]
+    kept = ~np.any(gaps, axis=0) if gaps else np.ones(len(table), bool)
+    return table if kept.all() else table.take(kept)
+
+
+def gaps_of(column: Column) -> npt.NDArray[np.bool_]:
+    """Return which records have no value."""
+    if isinstance(column, Text):
+        return column.codes < 0
+    gaps = np.isnan(numbers_in(column))
+    wrong = column.wrong if isinstance(column, NumberColumn) else None
+    return gaps if wrong is None else gaps & ~wrong
+
+
+def _resolved(table: Table, name: str) -> str:
+    if name in table.columns:
+        return name
+    if name[:1] == "-" and name[1:].isdigit() and table.names == tuple(map(str, range(len(table.names)))):
+        position = len(table.names) + int(name)
+        if 0 <= position < len(table.names):
+            return table.names[position]
+    raise no_column(name, table.names, table.source)

@@ -1,0 +1,172 @@
+"""`gd.fit_many`: each model comes out as its own fit would leave it, whatever is trained beside it."""
+
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import gdkernels as gd
+from gdkernels import blocks
+from gdkernels.errors import InputError
+
+RANDOM = np.random.default_rng(0)
+X = RANDOM.standard_normal((150, 5)).astype(np.float32)
+Y = np.sin(X[:, :2]) + 0.1 * X[:, 2:4]
+BLOCK = blocks.Sequential(
+    blocks.Dense(9, "tanh"), blocks.Dropout(0.2), blocks.Residual(blocks.Dense(9)), blocks.Dense(2)
+)
+MAKERS = {
+    "plain": lambda seed, backend: gd.MLP([5, 8, 2], seed=seed, backend=backend),
+    "deep": lambda seed, backend: gd.MLP([5, 7, 6, 2], activation="tanh", bias=False, seed=seed, backend=backend),
+    "normed": lambda seed, backend: gd.MLP([5, 8, 8, 2], residual=True, norm="layer", seed=seed, backend=backend),
+    "blocks": lambda seed, backend: gd.Network(BLOCK, 5, seed=seed, backend=backend),
+}
+SETTINGS = [
+    {},
+    {"optimizer": gd.SGD(0.01, momentum=0.9), "batch_size": 32},
+    {"optimizer": gd.SGD(0.03, momentum=0.5, nesterov=True), "l2": 0.1, "batch_size": 150},
+    {"optimizer": gd.AdamW(0.003), "schedule": "cosine", "clip_norm": 0.5},
+    {"optimizer": "rmsprop", "schedule": "reduce_on_plateau", "l2": 0.01, "l2_in_loss": True},
+    {"loss": "huber", "reduction": "sum", "optimizer": gd.SGD(1e-4)},
+]
+ROWS = [None, np.arange(0, 150, 2), RANDOM.integers(0, 150, 70), X[:, 0] > 0]
+
+
+def alone(model, given, rows, **run):
+    weights = run.pop("sample_weight", None)
+    at = slice(None) if rows is None else rows
+    if weights is not None:
+        run["sample_weight"] = weights[at]
+    return model.fit(X[at], Y[at], progress=False, **given, **run)
+
+
+def bits(model):
+    arrays = model.network.host_parameters()
+    return {name: np.asarray(a).tobytes() for name, a in arrays.items()}
+
+
+def same(model, history, other, wanted):
+    assert bits(model) == bits(other)
+    assert history.loss == wanted.loss
+    assert history.validation_loss == wanted.validation_loss
+    assert history.learning_rate == wanted.learning_rate
+    assert (history.best_epoch, history.stop, history.origin) == (wanted.best_epoch, wanted.stop, wanted.origin)
+
+
+@settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    drawn=st.lists(
+        st.tuples(st.sampled_from(sorted(MAKERS)), st.integers(0, 3), st.integers(0, 5), st.integers(0, 3)),
+        min_size=1,
+        max_size=7,
+    ),
+    threads=st.sampled_from([1, 2, 3]),
+    run=st.sampled_from(
+        [{}, {"validation": 0.3}, {"validation": 0.3, "patience": 2}, {"patience": 1}, {"validation": (X[:40], Y[:40])}]
+    ),
+    weighted=st.booleans(),
+)
+def test_bits_are_those_of_fits_alone(drawn, threads, run, weighted):
+    def models():
+        return [MAKERS[kind](seed, "numba") for kind, seed, _, _ in drawn]
+
+    given, rows = [SETTINGS[k] for _, _, k, _ in drawn], [ROWS[k] for *_, k in drawn]
+    run = {"epochs": 4, **run} | ({"sample_weight": 0.5 + (X[:, 1] > 0)} if weighted else {})
+    found, wanted = models(), models()
+    histories = gd.fit_many(found, X, Y, settings=given, rows=rows, threads=threads, **run)
+    for model, history, other, one, at in zip(found, histories, wanted, given, rows, strict=True):
+        same(model, history, other, alone(other, one, at, **run))
+
+
+@pytest.mark.parametrize("backend", ["numpy", "numba", "auto"])
+def test_on_every_backend(backend):
+    found, wanted = ([MAKERS["plain"](k, backend) for k in range(3)] for _ in range(2))
+    histories = gd.fit_many(found, X, Y, epochs=3)
+    for model, history, other in zip(found, histories, wanted, strict=True):
+        same(model, history, other, other.fit(X, Y, epochs=3, progress=False))
+
+
+def test_a_second_call_goes_on():
+    found, wanted = ([MAKERS["plain"](k, "numba") for k in range(3)] for _ in range(2))
+    gd.fit_many(found, X, Y, epochs=3)
+    kept = found[:2]  # as a search by halving does
+    histories = gd.fit_many(kept, X, Y, epochs=4)
+    for model, history, other in zip(kept, histories, wanted, strict=False):
+        other.fit(X, Y, epochs=3, progress=False)
+        same(model, history, other, other.fit(X, Y, epochs=4, progress=False))
+    third = found[2].fit(X, Y, epochs=4, progress=False)  # a fit alone goes on, too
+    wanted[2].fit(X, Y, epochs=3, progress=False)
+    same(found[2], third, wanted[2], wanted[2].fit(X, Y, epochs=4, progress=False))
+
+
+def test_one_that_diverges_does_not_disturb_the_others():
+    found, wanted = ([MAKERS["plain"](k, "numba") for k in range(4)] for _ in range(2))
+    given = [{"optimizer": gd.SGD(1e6 if k == 1 else 0.01)} for k in range(4)]
+    histories = gd.fit_many(found, X, Y, epochs=5, settings=given, threads=2)
+    assert [h.diverged for h in histories] == [False, True, False, False]
+    for model, history, other, one in zip(found, histories, wanted, given, strict=True):
+        same(model, history, other, other.fit(X, Y, epochs=5, progress=False, **one))
+
+
+def test_an_error_ends_all_and_names_itself(monkeypatch):
+    def order(epoch, records):
+        raise RuntimeError("an order of my own")
+
+    models = [MAKERS["plain"](k, "numba") for k in range(6)]
+    given = [{"order": order} if k == 3 else {} for k in range(6)]
+    with pytest.raises(RuntimeError, match="an order of my own"):
+        gd.fit_many(models, X, Y, epochs=50, settings=given, threads=2)
+    assert not [t for t in threading.enumerate() if t.name.startswith("gdkernels-many")]
+
+
+def test_classes():
+    classes = (X[:, 0] > 0).astype(int) + (X[:, 1] > 0)
+    found, wanted = ([gd.MLP([5, 8, 3], seed=k, backend="numba") for k in range(3)] for _ in range(2))
+    histories = gd.fit_many(found, X, classes, epochs=3, settings={"loss": "cross_entropy"}, validation=0.2)
+    for model, history, other in zip(found, histories, wanted, strict=True):
+        same(
+            model, history, other, other.fit(X, classes, epochs=3, loss="cross_entropy", validation=0.2, progress=False)
+        )
+
+
+MLPS = [gd.MLP([5, 4, 2], seed=k) for k in range(2)]
+
+
+@pytest.mark.parametrize(
+    ("models", "arguments", "said"),
+    [
+        ([], {}, "at least one model"),
+        ([MLPS[0], MLPS[0]], {}, "among the models twice"),
+        ([MLPS[0], "mlp"], {}, r"models\[1\] must be a Network"),
+        (MLPS, {"settings": [{}]}, "one for each of the 2 models, got 1"),
+        (MLPS, {"settings": {"rate": 1}}, r"settings\[0\] has 'rate'; known are optimizer"),
+        (MLPS, {"settings": [{}, {"optimizer": "sdg"}]}, "sdg"),
+        (MLPS, {"rows": [None]}, "an entry for each of the 2 models, got 1"),
+        (MLPS, {"rows": [None, [[1]]]}, r"rows\[1\] must be a list"),
+        (MLPS, {"rows": [None, [0, 150]]}, r"rows\[1\] names row 150 of 150"),
+        (MLPS, {"rows": [[-1], None]}, r"rows\[0\] names row -1 of 150"),
+        (MLPS, {"threads": 0}, "threads must be"),
+        (MLPS, {"validation": 1.5}, "validation must be a share"),
+        (MLPS, {"epochs": 0}, "epochs must be"),
+        ([gd.MLP([4, 2], seed=0)], {}, "X"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_any_training(models, arguments, said):
+    before = [bits(m) for m in models if isinstance(m, gd.Network)]
+    with pytest.raises(InputError, match=said):
+        gd.fit_many(models, X, Y, **{"epochs": 1} | arguments)
+    assert [bits(m) for m in models if isinstance(m, gd.Network)] == before
+
+
+def test_code_and_memory_are_shared_by_models_that_differ_in_numbers(monkeypatch):
+    from gdkernels_numba.bytecode import bound_step
+
+    made = []
+    init = bound_step.BoundStep.__init__
+    monkeypatch.setattr(bound_step.BoundStep, "__init__", lambda self, *a: (made.append(1), init(self, *a))[1])
+    models = [MAKERS["plain"](k, "numba") for k in range(12)]
+    given = [{"optimizer": gd.SGD(0.001 * (k + 1), momentum=0.9), "l2": 0.01 * (k + 1)} for k in range(12)]
+    gd.fit_many(models, X, Y, epochs=2, settings=given, threads=2)
+    assert len(made) <= 2
