@@ -37,7 +37,10 @@ def instructions():
 
 
 def device_operations():
-    names = ("BeginStep", "GatherRows", "MatrixProduct", "LoopPass", "ColumnSums", "Total", "Cast", "RecordNumbers")
+    names = (
+        "BeginStep", "GatherRows", "CopyColumns", "LookUpRows", "SumByCode", "MatrixProduct", "LoopPass", "ColumnSums",
+        "Total", "Cast", "RecordNumbers",
+    )  # fmt: skip
     kinds = [getattr(operations, name) for name in names]
     return rows(kinds, lambda kind: [field.name for field in dataclasses.fields(kind)])
 

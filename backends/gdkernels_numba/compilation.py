@@ -15,10 +15,11 @@ from gdkernels_numba.cpu import jit
 from gdkernels_numba.ir.functions import FUNCTIONS
 from gdkernels_numba.ir.vector import Format
 from gdkernels_numba.kernels.bfloat16 import BF16_PACKING, write_bf16_packing
+from gdkernels_numba.kernels.coded import CODED_MOVES, write_coded_moves
 from gdkernels_numba.kernels.elementwise import write_loop
 from gdkernels_numba.kernels.matmul import products_of, write_products
 from gdkernels_numba.kernels.pack import MOVES, write_moves
-from gdkernels_numba.vm.instructions import INTERPRETER, generated_constants
+from gdkernels_numba.vm.instructions import INTERPRETER, MOVES_BY_NUMBER, generated_constants
 
 __all__ = ["Compiled", "Kernels", "code_of_loops", "compile_program", "loop_name", "without_numbers"]
 
@@ -50,15 +51,20 @@ class Compiled:
     owner: jit.Code
 
 
-def compile_program(program: Program, format: Format) -> Compiled:
+def compile_program(program: Program, format: Format, *, entries: bool = False) -> Compiled:
     """Return the code for `program`.
+
+    Parameters
+    ----------
+    entries
+        Whether x comes as its entries that are not 0.
 
     Raises
     ------
     TraceError, ScheduleError
         If this engine cannot run the program.
     """
-    prediction, step = _tasks(without_numbers(program))
+    prediction, step = _tasks(without_numbers(program), entries)
     tasks = [prediction] if step is None else [prediction, step]
     names: dict[Recipe, str] = {}
     for task in tasks:
@@ -66,7 +72,12 @@ def compile_program(program: Program, format: Format) -> Compiled:
             names.setdefault(recipe, loop_name(len(names)))
     code = code_of_loops(format, tuple(names))
     loops = {loop: code.address(names[recipe]) for task in tasks for loop, recipe in task.recipes.items()}
-    return Compiled(replace(shared_kernels(format), loops=loops), prediction, step, code)
+    shared = shared_kernels(format)
+    if any(task.schedule.moves or task.schedule.takes_entries for task in tasks):
+        moving = _moves_by_number(format)
+        address = {**shared.address, **{name: moving.address(name) for name in CODED_MOVES}}
+        shared = replace(shared, owner=(*shared.owner, moving), address=address)
+    return Compiled(replace(shared, loops=loops), prediction, step, code)
 
 
 def without_numbers(program: Program) -> Program:
@@ -80,9 +91,9 @@ def without_numbers(program: Program) -> Program:
 
 
 @remembered(16)  # sparse rows come and go between a few widths
-def _tasks(program: Program) -> tuple[ScheduledTask, ScheduledTask | None]:
-    step = None if program.optimizer is None else schedule_training(program, FUNCTIONS.keys())
-    return schedule_prediction(program, FUNCTIONS.keys()), step
+def _tasks(program: Program, entries: bool) -> tuple[ScheduledTask, ScheduledTask | None]:
+    step = None if program.optimizer is None else schedule_training(program, FUNCTIONS.keys(), entries=entries)
+    return schedule_prediction(program, FUNCTIONS.keys(), entries=entries), step
 
 
 @lru_cache(maxsize=256)
@@ -93,6 +104,15 @@ def code_of_loops(format: Format, recipes: tuple[Recipe, ...]) -> jit.Code:
         write_loop(module, loop_name(k), recipe, format)
     text = str(module)
     return jit.load(jit.digest(text), lambda: text, "the loops of a program")
+
+
+@lru_cache(maxsize=8)
+def _moves_by_number(format: Format) -> jit.Code:
+    """Return the kernels of `CODED_MOVES`, for the programs that need them."""
+    module = ir.Module("moves")
+    write_coded_moves(module, format, {name: layout.at for name, layout in MOVES_BY_NUMBER.items()})
+    text = str(module)
+    return jit.load(jit.digest(text), lambda: text, "moves by number")
 
 
 def loop_name(k: int) -> str:

@@ -13,14 +13,17 @@ import numpy.typing as npt
 
 from gdkernels.backend import Executable, Plan, State
 from gdkernels.backend.arguments import arrays_by_name, check_epochs, check_prediction, keys_of_run
+from gdkernels.backend.entries import Entries
 from gdkernels.backend.program import Program
 from gdkernels.definition.network import Arrays
 from gdkernels.lowering.elementwise import as_loaded
 from gdkernels.lowering.scalars import known_of_steps
+from gdkernels.lowering.steps import EntryProduct, Product, ScheduleError
 from gdkernels.lowering.task import ScheduledTask
+from gdkernels.system.cached_property import cached_property
 from gdkernels_numba.bytecode.arena import pitch_of
 from gdkernels_numba.bytecode.bound_step import BoundStep
-from gdkernels_numba.compilation import Compiled, without_numbers
+from gdkernels_numba.compilation import Compiled, compile_program, without_numbers
 from gdkernels_numba.cpu.features import caches, cores
 from gdkernels_numba.plan import StepChoices, StepFootprint, choose
 
@@ -52,7 +55,7 @@ class FusedExecutable(Executable):
         program: Program,
         compiled: Compiled,
         plan: Plan,
-        bound: dict[tuple[bool, int], BoundStep] | None = None,
+        bound: dict[tuple[bool, bool, int], BoundStep] | None = None,
     ) -> None:
         self.plan = plan
         self._program, self._compiled = program, compiled
@@ -61,6 +64,28 @@ class FusedExecutable(Executable):
         self._bound = {} if bound is None else bound
 
     # ---- the contract
+
+    @property
+    def takes_entries(self) -> bool:
+        return self._by_entries is not None
+
+    @cached_property
+    def _by_entries(self) -> Compiled | None:
+        """The code where x is known by its entries; None where the network needs all of x, or products round it."""
+        form = self._compiled.kernels.format
+        if form.bf16:
+            return None
+        try:
+            return compile_program(self._program, form, entries=True)
+        except ScheduleError as error:
+            _log.info("sparse rows are made dense: %s", error)
+            return None
+
+    def _code(self, x: Any) -> Compiled:
+        if not isinstance(x, Entries):
+            return self._compiled
+        assert self._by_entries is not None, "entries come where they are taken"
+        return self._by_entries
 
     def run(
         self,
@@ -86,19 +111,21 @@ class FusedExecutable(Executable):
         sample_weight: Any = None,
     ) -> list[tuple[float, float | None]]:
         orders = np.ascontiguousarray(orders, np.int64)
-        x, y = self._contiguous(x), self._contiguous(y)
+        code, y = self._code(x), self._contiguous(y)
+        x = x if isinstance(x, Entries) else self._contiguous(x)
         weights = None if sample_weight is None else self._contiguous(sample_weight)
         check_epochs(self._program, state.parameters, x, y, orders, batch_size, learning_rates, weights)
-        task = self._compiled.step
+        task = code.step
         assert task is not None, "what has an optimizer has a step"
         (epochs, steps), records = learning_rates.shape, orders.shape[1]
         # By the full batch, also where these rows are only the last and smaller one: the plan of a fit stays one plan.
-        bound = self._bind(task, batch_size)
+        bound = self._bind(code, task, batch_size, x)
 
         trained = {name: self._writable(state.parameters[name]) for name in self._program.trained}
         state.parameters = {**state.parameters, **trained}
         state.slots = {name: tuple(map(self._writable, slots)) for name, slots in state.slots.items()}
-        arrays = {"x": x, "y": y, **arrays_by_name(state.parameters, state.slots)}
+        rows = x.arrays("x") if isinstance(x, Entries) else {"x": x}
+        arrays = {**rows, "y": y, **arrays_by_name(state.parameters, state.slots)}
         if weights is not None:
             arrays["sample_weight"] = weights[orders.ravel()]
         keys = keys_of_run(self._program, state, records, batch_size, epochs)
@@ -112,19 +139,19 @@ class FusedExecutable(Executable):
         return [(float(e), float(n) / steps if with_norm else None) for e, n in results]
 
     def predict(self, parameters: Arrays, x: Any) -> Any:
-        x = self._contiguous(x)
+        code, x = self._code(x), x if isinstance(x, Entries) else self._contiguous(x)
         check_prediction(self._program, parameters, x)
         output = np.empty((x.shape[0], self._program.outputs), self._dtype)
         if x.shape[0]:
             # A power of two, so that a few sets of instruction streams serve any number of rows.
             rows = min(1 << (x.shape[0] - 1).bit_length(), _PREDICTED_ROWS)
-            bound = self._bind(self._compiled.prediction, rows)
-            plain = {name: self._contiguous(a) for name, a in parameters.items()}
-            arrays = {"x": x, "prediction": output, **arrays_by_name(plain)}
+            bound = self._bind(code, code.prediction, rows, x)
+            plain = arrays_by_name({name: self._contiguous(a) for name, a in parameters.items()})
             for start in range(0, x.shape[0], rows):
-                part = {**arrays, "x": x[start : start + rows], "prediction": output[start : start + rows]}
-                count = len(part["x"])
-                bound.run(part, None, count, (1, 1), {"B": np.array([float(count)])})
+                stop = min(start + rows, x.shape[0])
+                part = x.rows(start, stop).arrays("x") if isinstance(x, Entries) else {"x": x[start:stop]}
+                arrays = {**part, **plain, "prediction": output[start:stop]}
+                bound.run(arrays, None, stop - start, (1, 1), {"B": np.array([float(stop - start)])})
         return output
 
     def with_program(self, program: Program) -> FusedExecutable | None:
@@ -141,37 +168,45 @@ class FusedExecutable(Executable):
 
     # ---- sizes
 
-    def _bind(self, task: ScheduledTask, batch: int) -> BoundStep:
-        training = task.output is None
-        key = (training, batch)
+    def _bind(self, code: Compiled, task: ScheduledTask, batch: int, x: Any) -> BoundStep:
+        training, entries = task.output is None, x.per_row if isinstance(x, Entries) else 0.0
+        key = (training, isinstance(x, Entries), batch)
         bound = self._bound.get(key)
         if bound is None:
             sizes = task.sizes_with(batch)
             alike = [k for k in self._bound if k[0] == training]
             for old in alike if training else alike[: 1 - _KEPT_PREDICTIONS]:
                 del self._bound[old]  # before the new one takes its memory
-            bound = BoundStep(task, self._compiled.kernels, sizes, self._choose(task, sizes, batch))
+            bound = BoundStep(task, code.kernels, sizes, self._choose(task, sizes, batch, entries))
             self._bound[key] = bound
         if training:
             self.plan = replace(self.plan, choices={**self._wished, **bound.choices.as_dict()})
         return bound
 
-    def _choose(self, task: ScheduledTask, sizes: Mapping[str, int], batch: int) -> StepChoices:
+    def _choose(self, task: ScheduledTask, sizes: Mapping[str, int], batch: int, entries: float = 0.0) -> StepChoices:
         form = self._compiled.kernels.format
-        weights = sum(math.prod(p.shape) for p in self._program.parameters.values() if len(p.shape) == 2)
+        tile, shapes = task.schedule.tile, {name: p.shape for name, p in self._program.parameters.items()}
+        products = {s.weights.attribute for s in tile if isinstance(s, Product)}
+        by_entry = {s.weights.attribute for s in tile if isinstance(s, EntryProduct)}
+        weights = sum(math.prod(shapes[name]) for name in products)
+        moved = sum(math.prod(shape) for name, shape in shapes.items() if len(shape) == 2 and name not in products)
+        multiplied = weights + sum(entries * shapes[name][1] for name in by_entry)
         training = task.output is None
         kept = [b for b in task.schedule.buffers if b.kept]
         row_bytes = sum(-(-sizes[b.width.name] // form.panel) * pitch_of(sizes[b.width.name], form) for b in kept)
         narrower = 2 if form.bf16 else 1  # what products read
         footprint = StepFootprint(
             batch=batch,
-            flops=(6.0 if training else 2.0) * weights * batch,
+            flops=(6.0 if training else 2.0) * multiplied * batch,
             row_bytes=row_bytes // narrower,
             widest_bytes=max(self._program.widths) * form.size,
             weight_bytes=weights * form.size * (2 if training else 1) // narrower,
+            moved_bytes=moved * form.size if training else 0,
             alone=not training,
         )
-        return choose(footprint, form, caches(), cores(), self._wished)
+        if by_entry:  # each thread has its rows
+            wished = {**self._wished, "by_units": False}
+        return choose(footprint, form, caches(), cores(), wished if by_entry else self._wished)
 
     # ---- arrays
 

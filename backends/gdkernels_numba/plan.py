@@ -55,7 +55,9 @@ class StepFootprint:
     widest_bytes
         Bytes of a row of the widest layer.
     weight_bytes
-        Bytes of the weights and their transposes.
+        Bytes of the weights that products read, and of their transposes.
+    moved_bytes
+        Bytes of the tables that the update moves besides.
     alone
         Whether a run is a single step, as a prediction is.
     """
@@ -65,6 +67,7 @@ class StepFootprint:
     row_bytes: int
     widest_bytes: int
     weight_bytes: int
+    moved_bytes: int = 0
     alone: bool = False
 
 
@@ -141,7 +144,7 @@ def choose(
     threads = wished.get("threads")
     private = _private_gradients_pay(footprint, format, caches, cores if threads is None else int(threads))
     if threads is None:
-        updates = _PER_BYTE * footprint.weight_bytes
+        updates = _PER_BYTE * (footprint.weight_bytes + footprint.moved_bytes)
         whole = footprint.flops + updates + _PER_ROW_BYTE * footprint.batch * footprint.row_bytes
         least = _BREAK_EVEN_ALONE if footprint.alone else _BREAK_EVEN_PRIVATE if private else _BREAK_EVEN
         threads = 1 if whole < least else cores

@@ -116,6 +116,11 @@ class Executable(ABC):
     plan: Plan
     checks_itself: ClassVar[bool] = False
 
+    @property
+    def takes_entries(self) -> bool:
+        """Whether x may also be `gdkernels.backend.entries.Entries`, on the host; most executables need not."""
+        return False
+
     @abstractmethod
     def run(
         self,

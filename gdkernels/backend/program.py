@@ -1,5 +1,6 @@
 """A program: a network with what trains it, as a backend gets it."""
 
+import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -11,8 +12,8 @@ from gdkernels.definition.chain import layers_in
 from gdkernels.definition.network import Arrays, Slots
 from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import Optimizer
-from gdkernels.errors import TraceError
-from gdkernels.graph import remembered, topological
+from gdkernels.errors import InputError, TraceError
+from gdkernels.graph import cost, remembered, topological
 from gdkernels.graph.namespace import Graph
 from gdkernels.graph.nodes import Dim, Node
 from gdkernels.graph.operations import INT, SCALAR
@@ -43,7 +44,7 @@ class TracedStep:
     batch
         The size B of the batch.
     sizes
-        The other sizes, by name. Equal numbers are one size.
+        The other sizes, by name, those of values on the way included. Equal numbers are one size.
     error, norm
         E before the step; the norm of the gradient, or None if the program does not ask for it.
     results
@@ -120,6 +121,46 @@ class Program:
     def widths(self) -> tuple[int, ...]:
         """The numbers of a record in each matrix on the way, from the inputs to the outputs."""
         return (self.inputs, *self.block.widths(self.inputs))
+
+    @cached_property
+    def codes(self) -> Mapping[int, int]:
+        """For the inputs that are codes of categories, by their number, how many categories there are.
+
+        Raises
+        ------
+        InputError
+            If rows of a table are looked up by anything else: nobody could check it before it is used.
+        """
+        if layers_in(self.block) is not None:
+            return {}
+        try:
+            traced = self.trace_forward()
+        except TraceError:  # it only predicts, as a definition
+            return {}
+        found: dict[int, int] = {}
+        for node in topological(traced.output):
+            if node.op == "take":
+                table, numbers = node.args
+                source = numbers.args[0] if numbers.op == "to_int" else numbers
+                if source.op != "column" or source.args[0].attribute != "x":
+                    raise InputError(
+                        "a network can look up rows by the columns of X alone, whose codes are checked before they are "
+                        f"used; {type(self.block).__name__} looks some up by numbers that it computes"
+                    )
+                rows, k = traced.sizes[str(table.shape[0])], int(source.attribute)
+                found[k] = min(rows, found.get(k, rows))
+        return found
+
+    @cached_property
+    def multiply_adds(self) -> int:
+        """The multiply-adds in the products of a record's forward pass."""
+        if layers_in(self.block) is None:
+            try:
+                traced = self.trace_forward()
+                return cost([traced.output], {**traced.sizes, str(traced.batch): 1}, itemsize=1).product_flops // 2
+            except TraceError:  # it only predicts, as a definition
+                pass
+        return sum(math.prod(p.shape) for p in self.parameters.values() if len(p.shape) == 2)
 
     @cached_property
     def draws(self) -> bool:
@@ -229,7 +270,7 @@ class Program:
         results: dict[str, Node] = {}
         for name, mine in names.items():
             results |= {name: new_parameters[name], **dict(zip(mine, new_slots[name], strict=True))}
-        return TracedStep(graph, batch, _sizes(dims), error, norm, results)
+        return TracedStep(graph, batch, _sizes(graph), error, norm, results)
 
     def trace_forward(self) -> TracedForward:
         """Record a forward pass.
@@ -241,7 +282,7 @@ class Program:
         """
         graph, batch, dims, parameters = self._begin_trace()
         output = self.forward(parameters, graph.input("x", (batch, dims[self.inputs])), xp=graph)
-        return TracedForward(graph, batch, _sizes(dims), output)
+        return TracedForward(graph, batch, _sizes(graph), output)
 
     def trace_drawing(self) -> TracedForward:
         """Record a forward pass as training has it, with the input ``row_keys``.
@@ -255,14 +296,14 @@ class Program:
         random = RandomNumbers(graph.input("row_keys", (batch,), INT))
         x = graph.input("x", (batch, dims[self.inputs]))
         output = network.forward(self.block, parameters, x, random=random, xp=graph)
-        return TracedForward(graph, batch, _sizes(dims), output)
+        return TracedForward(graph, batch, _sizes(graph), output)
 
     def _begin_trace(self) -> tuple[Graph, Dim, dict[int, Dim], dict[str, Node]]:
         graph = Graph()
         batch = graph.dim("B")
         shapes = {name: parameter.shape for name, parameter in self.parameters.items()}
         numbers = dict.fromkeys(n for shape in ((self.inputs,), *shapes.values(), (self.outputs,)) for n in shape)
-        dims = {n: graph.dim(f"n{n}") for n in numbers}
+        dims = {n: graph.dim(f"n{n}", n) for n in numbers}
         inputs = {name: graph.input(name, tuple(dims[n] for n in shape)) for name, shape in shapes.items()}
         return graph, batch, dims, inputs
 
@@ -287,5 +328,5 @@ def _text(output: Node) -> list[tuple[Any, ...]]:
     return lines
 
 
-def _sizes(dims: Mapping[int, Dim]) -> dict[str, int]:
-    return {dim.name: n for n, dim in dims.items()}
+def _sizes(graph: Graph) -> dict[str, int]:
+    return {dim.name: n for n, dim in graph.widths.items()}

@@ -188,13 +188,16 @@ class SelfCheck:
         return steps_of(self._program, state, given, call.rates, precision, xp)
 
     def _drawn(self, call: Call, sample: SampledRows) -> tuple[Call, SampledRows]:
-        """Return the same work on random data and parameters; targets that are numbers stay."""
+        """Return the same work on random data and parameters; codes, and targets that are numbers, stay."""
         random, xp = np.random.default_rng(0), self._backend.xp
 
         def put(a: Any) -> Any:
             return self._backend.asarray(a, dtype=storage_dtype(self._plan.precision), device=self._plan.device)
 
-        x = put(random.standard_normal(tuple(sample.x.shape)).astype(np.float32))
+        numbers = random.standard_normal(tuple(sample.x.shape)).astype(np.float32)
+        for k in self._program.codes:  # codes stay
+            numbers[:, k] = self._backend.to_numpy(sample.x[:, k])
+        x = put(numbers)
         y = put(abs(random.standard_normal(tuple(sample.y.shape))).astype(np.float32))
         y = sample.y if bool(xp.all(xp.isfinite(sample.y))) else y
         weight = None if sample.sample_weight is None else put(np.ones(len(sample.counts[0]), np.float32))

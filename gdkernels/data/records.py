@@ -156,7 +156,7 @@ def changed(data: Records, order: npt.NDArray[np.int64], of: str = "") -> tuple[
 
 def place_records(binding: Binding, X: Any, Y: Any, sample_weight: Any, *, spec: RecordSpec, of: str = "") -> Records:
     """Return the user's data on the device, checked; messages put `of` before the names."""
-    x = place_inputs(binding, X, spec.inputs, f"{of}X", spec.names.inputs)
+    x = place_inputs(binding, X, spec.inputs, f"{of}X", spec.names.inputs, spec.codes)
     records = x.shape[0]
     y = place_targets(binding, Y, records, spec.outputs, spec.loss, f"{of}Y", f"{of}X", spec.names.outputs)
     if sample_weight is None:

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gdkernels.backend import Executable, State
+from gdkernels.backend import Executable, Plan, State
 from gdkernels.backend.arguments import check_prediction, check_run
 from gdkernels.backend.definition_executable import bind
+from gdkernels.backend.entries import Entries
 from gdkernels.backend.gradient_accumulation import in_steps, summing, take_step
 from gdkernels.backend.program import Program
 from gdkernels.definition.network import Arrays
@@ -42,6 +43,7 @@ class SparseRows:
 
     def __init__(self, matrix: Any) -> None:
         self._matrix, self.shape, self.dtype = matrix, tuple(matrix.shape), matrix.dtype
+        self._entries: dict[str, Entries] = {}
 
     def __len__(self) -> int:
         return int(self._matrix.shape[0])
@@ -59,6 +61,31 @@ class SparseRows:
                 f"{name} has the shape {self.shape}; the network has {inputs} inputs, so it must be [records, {inputs}]"
             )
         return self
+
+    def entries(self, dtype: str) -> Entries:
+        """Return the entries in this type; they are kept, and share the matrix' memory where they can.
+
+        Raises
+        ------
+        InputError
+            If the matrix is damaged: compiled code would read memory that is none of its own.
+        """
+        if dtype not in self._entries:
+            starts, columns = (np.asarray(a) for a in (self._matrix.indptr, self._matrix.indices))
+            whole = len(starts) == len(self) + 1 and starts[0] == 0 and bool((np.diff(starts) >= 0).all())
+            count = int(starts[-1]) if whole else 0
+            within = min(len(columns), len(self._matrix.data)) >= count
+            if not (whole and within) or (
+                count and not 0 <= columns[:count].min() <= columns[:count].max() < self.shape[1]
+            ):
+                raise InputError("X is a damaged sparse matrix: its indices do not fit its shape; see X.check_format()")
+            self._entries[dtype] = Entries(
+                np.ascontiguousarray(starts, np.int64),
+                np.ascontiguousarray(columns, np.int32),
+                np.ascontiguousarray(self._matrix.data, dtype),
+                (len(self), int(self.shape[1])),
+            )
+        return self._entries[dtype]
 
     def pieces(self, order: npt.NDArray[np.int64], dtype: str) -> Iterator[DensePiece]:
         """Go through these rows in this order, some at a time, dense in this type."""
@@ -118,7 +145,50 @@ def most_rows(inputs: int, dtype: str) -> int:
 
 def taking(x: Any, executable: Executable, program: Program, binding: Binding) -> Executable:
     """Return what runs the program of `executable` on x: itself, unless x is sparse."""
-    return _BySparseRows(executable, program, binding) if isinstance(x, SparseRows) else executable
+    if not isinstance(x, SparseRows):
+        return executable
+    by_entries = executable.takes_entries and x.shape[1] <= np.iinfo(np.int32).max
+    return _ByEntries(executable, binding) if by_entries else _BySparseRows(executable, program, binding)
+
+
+class _ByEntries(Executable):
+    """Runs what takes the entries of sparse rows as they are."""
+
+    def __init__(self, executable: Executable, binding: Binding) -> None:
+        self.origin, self._executable, self._dtype = executable.origin, executable, binding.dtype
+
+    @property
+    def plan(self) -> Plan:  # type: ignore[override]
+        return self._executable.plan
+
+    def run(
+        self,
+        state: State,
+        x: Any,
+        y: Any,
+        order: npt.NDArray[np.int64],
+        batch_size: int,
+        learning_rates: npt.NDArray[np.float64],
+        sample_weight: Any = None,
+    ) -> tuple[float, float | None]:
+        entries = x.entries(self._dtype)
+        return self._executable.run(state, entries, y, order, batch_size, learning_rates, sample_weight)
+
+    def run_epochs(
+        self,
+        state: State,
+        x: Any,
+        y: Any,
+        orders: npt.NDArray[np.int64],
+        batch_size: int,
+        learning_rates: npt.NDArray[np.float64],
+        sample_weight: Any = None,
+    ) -> list[tuple[float, float | None]]:
+        entries = x.entries(self._dtype)
+        return self._executable.run_epochs(state, entries, y, orders, batch_size, learning_rates, sample_weight)
+
+    def predict(self, parameters: Arrays, x: Any) -> Any:
+        return self._executable.predict(parameters, x.entries(self._dtype))
 
 
 class _BySparseRows(Executable):

@@ -1,7 +1,7 @@
 """Checks of inputs and targets: values that the loss can take, in the shape of the network's output."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from gdkernels.data.frames import ColumnNames, Frame, numbers_of
@@ -27,6 +27,8 @@ class RecordSpec:
         The loss that Y is for.
     names
         The columns of the frames that the network was trained on, if any.
+    codes
+        For the inputs that are codes of categories, by their number, how many categories there are.
     """
 
     inputs: int
@@ -34,10 +36,16 @@ class RecordSpec:
     widest: int
     loss: Loss
     names: ColumnNames
+    codes: Mapping[int, int] = field(default_factory=dict)
 
 
 def place_inputs(
-    binding: Binding, value: Any, inputs: int, name: str = "X", columns: Sequence[str] | None = None
+    binding: Binding,
+    value: Any,
+    inputs: int,
+    name: str = "X",
+    columns: Sequence[str] | None = None,
+    codes: Mapping[int, int] | None = None,
 ) -> Any:
     """Return `value` on the device as [records, inputs]; sparse rows stay as they are.
 
@@ -45,11 +53,14 @@ def place_inputs(
     ----------
     columns
         Those of a frame that are the inputs, in this order; None is all of them.
+    codes
+        As in `RecordSpec`.
 
     Raises
     ------
     InputError
-        For a column that is missing, the wrong number of columns or axes, no rows, or values that are not finite.
+        For a column that is missing, the wrong number of columns or axes, no rows, values that are not finite, or that
+        are no code where codes are expected.
     """
     if isinstance(value, SparseRows):
         return value.checked(inputs, name)
@@ -64,6 +75,8 @@ def place_inputs(
     if x.shape[0] == 0:
         raise InputError(f"{name} has no rows")
     binding.check_finite(x, name, columns, value)
+    for k, categories in (codes or {}).items():
+        _check_codes(binding, x[:, k], categories, name, k, columns)
     return x
 
 
@@ -132,6 +145,20 @@ def place_weights(binding: Binding, value: Any, records: int, name: str, inputs_
         row = int(xp.argmax(xp.astype(wrong, w.dtype)))
         raise InputError(f"{name} holds {float(w[row]):g} in row {row}; weights are finite numbers of at least 0")
     return w
+
+
+def _check_codes(
+    binding: Binding, column: Any, categories: int, name: str, number: int, columns: Sequence[str] | None
+) -> None:
+    xp = binding.xp
+    wrong = xp.logical_not((column >= 0) & (column <= categories - 1) & (column == xp.floor(column)))
+    if bool(xp.any(wrong)):
+        row = int(xp.argmax(xp.astype(wrong, column.dtype)))
+        where = f"row {row}, column {number}" if columns is None else f"record {row + 1:,}, column {columns[number]!r}"
+        raise InputError(
+            f"{name} holds {float(column[row]):g} in {where}; the network looks up a category there, by a whole number "
+            f"from 0 to {categories - 1}"
+        )
 
 
 def _one_hot(binding: Binding, y: Any, classes: int, name: str) -> Any:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from gdkernels.graph.derivative import topological
 from gdkernels.graph.nodes import Dim, Node
-from gdkernels.graph.operations import COMPARISONS, ELEMENTWISE, INT, LOGICAL, SCALAR
+from gdkernels.graph.operations import COMPARISONS, ELEMENTWISE, INT, LOGICAL, MOVES, SCALAR
 
 __all__ = ["Cost", "cost"]
 
@@ -77,11 +77,16 @@ def cost(outputs: Iterable[Node], sizes: Mapping[str, int], *, itemsize: int) ->
         if node.op in _FREE or node.dtype == SCALAR:
             continue
         operations += 1
-        moved += size(node) + sum(size(a) for a in node.args)
+        # Of a table, only the rows that are looked up are read.
+        moved += 2 * size(node) if node.op in MOVES else size(node) + sum(size(a) for a in node.args)
         kept += size(node)
         if node.op == "matmul":
             inner = node.args[0].shape[1]
             product_flops += 2 * elements(node) * (sizes[inner.name] if isinstance(inner, Dim) else inner)
+        elif node.op == "add_rows":
+            other_flops += elements(node.args[1])
+        elif node.op in MOVES:
+            continue
         elif node.op in ELEMENTWISE:
             other_flops += 0 if node.op in _NO_ARITHMETIC or node.dtype == INT else elements(node)
         else:

@@ -6,7 +6,9 @@ evenly.
 """
 
 from collections.abc import Callable, Sequence
+from itertools import accumulate, pairwise
 
+from gdkernels.graph.moves import units
 from gdkernels.graph.namespace import Graph
 from gdkernels.graph.nodes import Node, Shape
 from gdkernels.graph.operations import BITWISE, COMPARISONS, CONVERSIONS, LOGICAL
@@ -143,6 +145,23 @@ def _unsqueeze(graph: Graph, node: Node, ct: Node) -> tuple[Node | None, ...]:
     return (ct,)
 
 
+def _beside_nothing(graph: Graph, node: Node, ct: Node) -> tuple[Node | None, ...]:
+    """Put the columns where they come from, and 0 on both sides of them."""
+    (a,) = node.args
+    first, last = node.attribute if node.op == "columns" else (node.attribute, node.attribute + 1)
+    ct = ct if node.op == "columns" else graph.expand_dims(ct, axis=1)
+    sides = [
+        graph.broadcast_to(0.0, (a.shape[0], graph.width(count))) if count else None
+        for count in (first, units(a) - last)
+    ]
+    return (graph.concat([part for part in (sides[0], ct, sides[1]) if part is not None], axis=1),)
+
+
+def _concat(graph: Graph, node: Node, ct: Node) -> tuple[Node | None, ...]:
+    edges = [0, *accumulate(map(units, node.args))]
+    return tuple(graph.columns(ct, first, last) for first, last in pairwise(edges))
+
+
 _RULES: dict[str, Rule] = dict.fromkeys(COMPARISONS | LOGICAL | BITWISE | CONVERSIONS, _zero) | {
     "sign": _zero,
     "detach": _zero,
@@ -169,6 +188,11 @@ _RULES: dict[str, Rule] = dict.fromkeys(COMPARISONS | LOGICAL | BITWISE | CONVER
     "min": _reduced_extremum,
     "matmul": _matmul,
     "transpose": _transpose,
+    "column": _beside_nothing,
+    "columns": _beside_nothing,
+    "concat": _concat,
+    "take": lambda graph, node, ct: (graph.add_rows(node.args[1], ct, node.args[0].shape), None),
+    "add_rows": lambda graph, node, ct: (None, graph.take(ct, node.args[0], axis=0)),
     "broadcast_to": lambda graph, node, ct: (ct,),
     "expand_dims": lambda graph, node, ct: (graph.squeeze(ct, node.attribute),),
     "squeeze": _unsqueeze,

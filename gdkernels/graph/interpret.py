@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from gdkernels.errors import InputError
+from gdkernels.graph.codes import sum_by_code
 from gdkernels.graph.derivative import topological
 from gdkernels.graph.namespace import Graph, detach
 from gdkernels.graph.nodes import Dim, Node, Recorded
@@ -77,8 +78,14 @@ class Context:
         pairs = zip(self._inputs, self._arrays, strict=True)
         return next(array for node, array in pairs if node.dtype == REAL and hasattr(array, "dtype"))
 
+    def size(self, dim: Dim) -> Any:
+        """Return the number that a size stands for; while this is recorded, the size that does there."""
+        if dim in self.sizes or dim.size is None:
+            return self.sizes[dim]
+        return self.xp.width(dim.size) if isinstance(self.xp, Graph) else dim.size
+
     def shape(self, node: Node) -> tuple[Any, ...]:
-        return tuple(self.sizes[d] if isinstance(d, Dim) else d for d in node.shape)
+        return tuple(self.size(d) if isinstance(d, Dim) else d for d in node.shape)
 
     def full(self, value: float, shape: tuple[Any, ...] = ()) -> Any:
         """Return an array of one number, with the precision and on the device of the inputs."""
@@ -190,7 +197,7 @@ def _constant(node: Node, context: Context, values: Values) -> Any:
 
 
 def _dim(node: Node, context: Context, values: Values) -> Any:
-    size = context.sizes[node.attribute]
+    size = context.size(node.attribute)
     return size if isinstance(size, Dim) else float(size)
 
 
@@ -244,6 +251,28 @@ def _to_real(node: Node, context: Context, values: Values) -> Any:
     return context.xp.astype(values[node.args[0].id], context.like.dtype)
 
 
+def _columns(node: Node, context: Context, values: Values) -> Any:
+    value = values[node.args[0].id]
+    return value[:, node.attribute] if node.op == "column" else value[:, slice(*node.attribute)]
+
+
+def _concat(node: Node, context: Context, values: Values) -> Any:
+    return context.xp.concat([values[a.id] for a in node.args], axis=1)
+
+
+def _take(node: Node, context: Context, values: Values) -> Any:
+    table, codes = (values[a.id] for a in node.args)
+    return context.xp.take(table, codes, axis=0)
+
+
+def _add_rows(node: Node, context: Context, values: Values) -> Any:
+    codes, rows = (values[a.id] for a in node.args)
+    shape = context.shape(node)
+    if isinstance(context.xp, Graph):
+        return context.xp.add_rows(codes, rows, shape)
+    return sum_by_code(codes, rows, shape[0], xp=context.xp)
+
+
 def _detach(node: Node, context: Context, values: Values) -> Any:
     return detach(values[node.args[0].id])
 
@@ -263,4 +292,9 @@ _SPECIAL: dict[str, Callable[[Node, Context, Values], Any]] = {
     "detach": _detach,
     "to_int": _to_int,
     "to_real": _to_real,
+    "column": _columns,
+    "columns": _columns,
+    "concat": _concat,
+    "take": _take,
+    "add_rows": _add_rows,
 }

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from gdkernels.errors import TraceError
+from gdkernels.graph import moves
 from gdkernels.graph.nodes import (
     Dim,
     Node,
@@ -48,17 +49,28 @@ class Graph:
 
     def __init__(self) -> None:
         self.nodes: list[Node] = []
+        self.widths: dict[int, Dim] = {}  # the sizes whose numbers are known, by these
         self._known: dict[tuple[Any, ...], Node] = {}
 
     # ---- making nodes
 
-    def dim(self, name: str) -> Dim:
-        """Return a size that stays a symbol; each call makes a new one."""
-        return Dim(name, self)
+    def dim(self, name: str, size: int | None = None) -> Dim:
+        """Return a size that stays a symbol; each call makes a new one. The number may be known all the same."""
+        dim = Dim(name, self, size)
+        if size is not None:
+            self.widths[size] = dim
+        return dim
+
+    def width(self, size: int) -> Dim | int:
+        """Return the size that stands for this number; 1 stands for itself unless it has a symbol here."""
+        known = self.widths.get(size)
+        if known is not None or size == 1:
+            return 1 if known is None else known
+        return self.dim(f"n{size}", size)
 
     def input(self, name: str, shape: Shape = (), dtype: str = REAL) -> Node:
         """Record an input; a name stands for one input."""
-        node = self._node("input", (), name, shape, dtype)
+        node = self.node("input", (), name, shape, dtype)
         if not same_shape(node.shape, shape) or node.dtype != dtype:
             raise TraceError(f"there is an input {name!r} already, of shape {list(node.shape)}")
         return node
@@ -70,18 +82,18 @@ class Graph:
                 raise TraceError(f"an array of another trace cannot enter this one{user_line()}")
             return value
         if isinstance(value, Dim):
-            return self._node("dim", (), value, (), SCALAR)
+            return self.node("dim", (), value, (), SCALAR)
         if isinstance(value, bool):
-            return self._node("constant", (), value, (), BOOL)
+            return self.node("constant", (), value, (), BOOL)
         if isinstance(value, numbers.Real):  # also a NumPy number, which is no array
             number = float(value)
-            return self._node("constant", (), number, (), SCALAR, key=("constant", number.hex()))
+            return self.node("constant", (), number, (), SCALAR, key=("constant", number.hex()))
         raise TraceError(
             f"a value of type {type(value).__module__}.{type(value).__name__} cannot enter a trace{user_line()}; "
             "only what the function is given, and numbers, can"
         )
 
-    def _node(
+    def node(
         self,
         op: str,
         args: tuple[Node, ...],
@@ -90,6 +102,7 @@ class Graph:
         dtype: str,
         key: tuple[Any, ...] | None = None,
     ) -> Node:
+        """Record an operation, unless it is known."""
         # Shapes follow from the operands, except where the operation carries its own.
         key = key or (op, tuple(a.id for a in args), attribute, shape if op == "broadcast_to" else None)
         node = self._known.get(key)
@@ -103,7 +116,7 @@ class Graph:
         """Return a node that computes what `node` does, and that is another one for each `name`."""
         shown = node.op in ("squeeze", "expand_dims", "broadcast_to", "transpose")  # a value, in another shape
         args = tuple(self.apart(a, name) for a in node.args) if shown else node.args
-        return self._node(node.op, args, node.attribute, node.shape, node.dtype, key=("apart", node.id, name))
+        return self.node(node.op, args, node.attribute, node.shape, node.dtype, key=("apart", node.id, name))
 
     def __getattr__(self, name: str) -> Callable[..., Node]:
         if name.startswith("__"):
@@ -149,7 +162,7 @@ class Graph:
             dtype = SCALAR if all(a.dtype == SCALAR for a in args) and op != "to_real" else REAL
             if op == "where" and all(a.dtype == BOOL for a in operands):
                 dtype = BOOL
-        return self._node(op, args, None, shape, dtype)
+        return self.node(op, args, None, shape, dtype)
 
     # ---- the rest of the namespace
 
@@ -177,7 +190,7 @@ class Graph:
             return a
         number = a.attribute if a.op == "constant" and a.dtype == SCALAR else math.nan
         if -(2**31) <= number < 2**31 and number == int(number):
-            return self._node("constant", (), int(number), (), INT, key=("integer", int(number)))
+            return self.node("constant", (), int(number), (), INT, key=("integer", int(number)))
         raise TraceError(
             f"{op} of integers and of something else cannot be traced{user_line()}; xp.astype(a, xp.int32) makes "
             "integers of an array, and numbers beside them must be whole and fit into 32 bits"
@@ -217,14 +230,14 @@ class Graph:
             raise TraceError(f"matmul: shapes {list(a.shape)} and {list(b.shape)} do not fit{user_line()}")
         if a.dtype != REAL or b.dtype != REAL:
             raise TraceError(f"matmul takes numbers{user_line()}: use xp.astype to make numbers of {a.dtype} arrays")
-        return self._node("matmul", (a, b), None, (a.shape[0], b.shape[1]), REAL)
+        return self.node("matmul", (a, b), None, (a.shape[0], b.shape[1]), REAL)
 
     def matrix_transpose(self, a: Node) -> Node:
         if a.ndim != 2:
             raise TraceError(f"a transpose needs two dimensions, got {list(a.shape)}{user_line()}")
         if a.op == "transpose":
             return a.args[0]
-        return self._node("transpose", (a,), None, a.shape[::-1], a.dtype)
+        return self.node("transpose", (a,), None, a.shape[::-1], a.dtype)
 
     def permute_dims(self, a: Node, axes: Sequence[int]) -> Node:
         order = [k + a.ndim if k < 0 else k for k in axes]
@@ -239,7 +252,7 @@ class Graph:
         if not same_shape(broadcast_shapes("broadcast_to", [node.shape, tuple(shape)]), tuple(shape)):
             raise TraceError(f"{list(node.shape)} does not broadcast to {list(shape)}{user_line()}")
         source = node.args[0] if node.op == "broadcast_to" else node
-        return self._node("broadcast_to", (source,), None, tuple(shape), node.dtype)
+        return self.node("broadcast_to", (source,), None, tuple(shape), node.dtype)
 
     def expand_dims(self, a: Node, *, axis: int = 0) -> Node:
         given, axis = axis, axis + a.ndim + 1 if axis < 0 else axis
@@ -249,7 +262,7 @@ class Graph:
         number = _number_within(a)
         if number is not None:
             return self.broadcast_to(number, shape)
-        return self._node("expand_dims", (a,), axis, shape, a.dtype)
+        return self.node("expand_dims", (a,), axis, shape, a.dtype)
 
     def squeeze(self, a: Node, axis: int | tuple[int, ...]) -> Node:
         axes = axes_of(a, axis)
@@ -261,7 +274,7 @@ class Graph:
         number = _number_within(a)
         if number is not None:
             return self.broadcast_to(number, shape)
-        return self._node("squeeze", (a,), axes, shape, a.dtype)
+        return self.node("squeeze", (a,), axes, shape, a.dtype)
 
     def _reduce(self, op: str, a: Any, axis: int | tuple[int, ...] | None, keepdims: bool) -> Node:
         node = self.lift(a)
@@ -277,7 +290,7 @@ class Graph:
             if number is not None and number.op == "constant" and number.attribute == 0:
                 result = self.broadcast_to(number, shape)  # as the gradient of a parameter that nothing depends on
             else:
-                result = self._node(op, (node,), wide, shape, REAL)
+                result = self.node(op, (node,), wide, shape, REAL)
         else:
             result = node
         return result if keepdims or not axes else self.squeeze(result, axes)
@@ -298,11 +311,34 @@ class Graph:
             total = total / node.shape[k]
         return total
 
+    # ---- columns, and rows by their numbers
+
+    def column(self, a: Node, k: int) -> Node:
+        """Record column `k` of a [records, units], as numbers [records]."""
+        return moves.column(self, a, k)
+
+    def columns(self, a: Node, start: int | None, stop: int | None) -> Node:
+        """Record the columns of a [records, units] from `start` to `stop`, as a slice means them."""
+        return moves.columns(self, a, start, stop)
+
+    def concat(self, arrays: Sequence[Any], *, axis: int | None = 0) -> Node:
+        return moves.concat(self, [self.lift(a) for a in arrays], axis)
+
+    def take(self, a: Node, indices: Node, *, axis: int | None = None) -> Node:
+        return moves.take(self, self.lift(a), self.lift(indices), axis)
+
+    def add_rows(self, codes: Node, rows: Node, table: Shape) -> Node:
+        """Record for each row of a table of this shape the sum of the `rows` with its number among `codes`."""
+        return self.node("add_rows", (codes, rows), None, table, REAL, key=("add_rows", codes.id, rows.id, table))
+
     def detach(self, a: Node) -> Node:
-        return self._node("detach", (a,), None, a.shape, a.dtype)
+        return self.node("detach", (a,), None, a.shape, a.dtype)
 
 
-_NOT_FUNCTIONS = {"apart", "apply", "detach", "dim", "e", "has", "inf", "input", "int32", "lift", "nan", "pi"}
+_NOT_FUNCTIONS = {
+    "add_rows", "apart", "apply", "column", "columns", "detach", "dim", "e", "has", "inf", "input", "int32", "lift",
+    "nan", "node", "pi", "width",
+}  # fmt: skip
 _COMPOSED = frozenset(name for name in vars(Graph) if not name.startswith("_")) - _NOT_FUNCTIONS
 
 

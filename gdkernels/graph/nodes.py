@@ -6,6 +6,7 @@ than to an array (constants, sizes, the learning rate, the step count) stay floa
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -128,13 +129,17 @@ class Recorded:
 
 
 class Dim(Recorded):
-    """A size that stays a symbol: usable as a scalar (``1 / x.shape[0]``), equal only to itself."""
+    """A size that stays a symbol: usable as a scalar (``1 / x.shape[0]``), equal only to itself.
 
-    __slots__ = ("graph", "name")
+    Where the number is known all the same, it is `size`: columns are counted by it.
+    """
 
-    def __init__(self, name: str, graph: Graph) -> None:
+    __slots__ = ("graph", "name", "size")
+
+    def __init__(self, name: str, graph: Graph, size: int | None = None) -> None:
         self.name = name
         self.graph = graph
+        self.size = size
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Dim):
@@ -211,13 +216,18 @@ class Node(Recorded):
 
     def __getitem__(self, key: Any) -> Node:
         keys = key if isinstance(key, tuple) else (key,)
-        whole = [k is None or k is ... or (isinstance(k, slice) and k == slice(None)) for k in keys]
+        if self.ndim == 2 and len(keys) == 2 and _is_whole(keys[0]):
+            if isinstance(keys[1], numbers.Integral) and not isinstance(keys[1], bool):
+                return self.graph.column(self, int(keys[1]))
+            if isinstance(keys[1], slice) and keys[1] != slice(None) and keys[1].step in (None, 1):
+                return self.graph.columns(self, keys[1].start, keys[1].stop)
+        whole = [k is None or _is_whole(k) for k in keys]
         taken = sum(k is not None and k is not ... for k in keys)
         ellipses = sum(k is ... for k in keys)
         if not all(whole) or taken > self.ndim or ellipses > 1:
             raise TraceError(
                 f"indexing an array of {self.ndim} dimensions with [{_key_text(keys)}] cannot be traced{user_line()}; "
-                "only new axes can, such as a[:, None]: use xp.where and sums over an axis to select"
+                "only new axes such as a[:, None], a column a[:, 2] and columns a[:, 2:5] can: use xp.where to select"
             )
         result, axis = self, 0
         for k in keys:
@@ -286,6 +296,10 @@ def axes_of(a: Node, axis: int | tuple[int, ...] | None) -> tuple[int, ...]:
     return axes
 
 
+def _is_whole(key: Any) -> bool:
+    return key is ... or (isinstance(key, slice) and key == slice(None))
+
+
 def _not_namespace(graph: Graph, called: str, name: str) -> str:
     use = f"xp.{name}, the namespace that the function is given" if graph.has(name) else "functions of xp only"
     return f"numpy.{called} cannot be traced{user_line()}; use {use}"
@@ -294,7 +308,9 @@ def _not_namespace(graph: Graph, called: str, name: str) -> str:
 def _key_text(keys: tuple[Any, ...]) -> str:
     def text(k: Any) -> str:
         if isinstance(k, slice):
-            return ":".join("" if part is None else text(part) for part in (k.start, k.stop))
+            return ":".join(
+                "" if part is None else text(part) for part in (k.start, k.stop, *([] if k.step is None else [k.step]))
+            )
         return "..." if k is ... else "an array" if isinstance(k, Node) else repr(k)
 
     return ", ".join(map(text, keys))

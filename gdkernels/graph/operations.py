@@ -11,6 +11,7 @@ __all__ = [
     "INT",
     "INT_ARITHMETIC",
     "LOGICAL",
+    "MOVES",
     "PYTHON_COMPARISONS",
     "REAL",
     "SCALAR",
@@ -39,6 +40,9 @@ ELEMENTWISE: dict[str, int] = (
     | dict.fromkeys(sorted(BITWISE), 2)
     | dict.fromkeys(sorted(CONVERSIONS), 1)
 )
+
+# What copies numbers and computes none: a column, some columns, arrays side by side, rows of a table by their numbers.
+MOVES = frozenset({"column", "columns", "concat", "take"})
 
 REAL = "real"  # an array of the program's precision
 BOOL = "bool"

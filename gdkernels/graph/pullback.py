@@ -63,7 +63,8 @@ def trace(
     return _trace(f, tuple(("B", "n")[:rank] for rank in ranks), elementwise)
 
 
-Pattern = tuple[tuple[Any, ...], ...]  # for each input its sizes; sizes that are equal are one
+# For each input its sizes: 1, a name, or a name with the number. Sizes that are equal are one.
+Pattern = tuple[tuple[Any, ...], ...]
 
 
 def _trace(
@@ -74,7 +75,7 @@ def _trace(
     for shape in pattern:
         for size in shape:
             if size not in dims:
-                dims[size] = graph.dim(str(size))
+                dims[size] = graph.dim(size) if isinstance(size, str) else graph.dim(*size)
     reals = len(pattern) - integers
     inputs = [
         graph.input(f"a{k}", tuple(dims[size] for size in shape), REAL if k < reals else INT)
@@ -99,11 +100,11 @@ def _pattern(own: Iterable[Shape], of_records: Iterable[Shape]) -> Pattern:
 
     def name(size: Any) -> Any:
         if not isinstance(size, Dim):
-            return 1 if size == 1 else f"n{size}"
+            return 1 if size == 1 else (f"n{size}", int(size))
         told = size.name
         while symbols.setdefault(told, size) is not size:
             told += "'"
-        return told
+        return told, size.size
 
     named = tuple(tuple(map(name, shape)) for shape in own)
     return named + tuple(("B", *map(name, shape)) for shape in of_records)

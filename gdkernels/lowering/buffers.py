@@ -3,12 +3,25 @@
 from collections.abc import Mapping, Set
 
 from gdkernels.graph.nodes import Dim, Node
-from gdkernels.lowering.steps import MATRIX, Accumulation, Buffer, Gather, Loop, Product, Step, StepSchedule, wide_dims
+from gdkernels.lowering.steps import (
+    MATRIX,
+    Accumulation,
+    Buffer,
+    Copy,
+    EntryProduct,
+    Gather,
+    LookUp,
+    Loop,
+    Product,
+    Step,
+    StepSchedule,
+    wide_dims,
+)
 
 __all__ = ["assign_buffers"]
 
 
-def assign_buffers(result: StepSchedule, stored: Mapping[int, Node], kept: Set[int]) -> None:
+def assign_buffers(result: StepSchedule, stored: Mapping[int, Node], kept: Set[int], whole: Set[int]) -> None:
     """Give every stored matrix of the tile a buffer.
 
     Parameters
@@ -17,6 +30,8 @@ def assign_buffers(result: StepSchedule, stored: Mapping[int, Node], kept: Set[i
         The matrices, by the number of the node.
     kept
         Which of them are read again after the batch.
+    whole
+        Which of these are read as they are.
     """
     last_read = {n.id: at for at, step in enumerate(result.tile) for n in _read(step)}
     heirs = _heirs(result.tile, stored, kept, last_read)
@@ -32,18 +47,18 @@ def assign_buffers(result: StepSchedule, stored: Mapping[int, Node], kept: Set[i
         for node in _written(step):
             heir = heir_of(node.id)
             if heir not in place:
-                place[heir] = _take(result, node, free, kept=heir in kept)
+                place[heir] = _take(result, node, free, kept=heir in kept, whole=heir in whole)
             result.buffer_of[node.id] = place[heir]
         for node in {n.id: n for n in _read(step)}.values():
             if last_read[node.id] == at and node.id not in heirs and not result.buffers[place[node.id]].kept:
                 free.setdefault(_width(node).name, []).append(place[node.id])
 
 
-def _take(result: StepSchedule, node: Node, free: dict[str, list[int]], *, kept: bool) -> int:
+def _take(result: StepSchedule, node: Node, free: dict[str, list[int]], *, kept: bool, whole: bool) -> int:
     width = _width(node)
     if free.get(width.name) and not kept:
         return free[width.name].pop()
-    result.buffers.append(Buffer(width, kept))
+    result.buffers.append(Buffer(width, kept, whole))
     return len(result.buffers) - 1
 
 
@@ -80,10 +95,12 @@ def _read(step: Step) -> list[Node]:
         return [step.left]
     if isinstance(step, Accumulation):
         return [n for n in (step.left, step.right) if n is not None]
+    if isinstance(step, (Copy, LookUp)):
+        return [source for source in step.sources if len(wide_dims(source.shape)) == 2]
     return [n for n in step.reads if len(wide_dims(n.shape)) == 2] if isinstance(step, Loop) else []
 
 
 def _written(step: Step) -> list[Node]:
-    if isinstance(step, (Gather, Product)):
+    if isinstance(step, (Copy, EntryProduct, Gather, LookUp, Product)):
         return [step.node] if len(wide_dims(step.node.shape)) == 2 else []
     return list(step.outputs) if isinstance(step, Loop) and step.kind == MATRIX else []

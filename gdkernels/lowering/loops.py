@@ -3,12 +3,12 @@
 from collections.abc import Iterable
 
 from gdkernels.graph.nodes import Node
-from gdkernels.graph.operations import SCALAR
+from gdkernels.graph.operations import MOVES, SCALAR
 from gdkernels.lowering.steps import Loop, StepSchedule, value_of
 
 __all__ = ["is_loaded", "make_loop", "operands"]
 
-_RESULTS = frozenset({"input", "sum", "max", "min", "matmul", "constant", "dim"})
+_RESULTS = frozenset({"input", "sum", "max", "min", "matmul", "constant", "dim", "add_rows"}) | MOVES
 
 
 def operands(result: StepSchedule, node: Node, stage: int) -> tuple[Node, ...]:

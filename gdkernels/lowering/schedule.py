@@ -10,9 +10,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from gdkernels.graph.derivative import topological
 from gdkernels.graph.namespace import Graph
 from gdkernels.graph.nodes import Dim, Node
-from gdkernels.graph.operations import ELEMENTWISE, REAL
+from gdkernels.graph.operations import ELEMENTWISE, MOVES, REAL
 from gdkernels.lowering.buffers import assign_buffers
 from gdkernels.lowering.loops import is_loaded, make_loop, operands
+from gdkernels.lowering.moves import folded, move_of
 from gdkernels.lowering.steps import (
     COLUMN,
     MATRIX,
@@ -20,8 +21,14 @@ from gdkernels.lowering.steps import (
     UNITS,
     WEIGHTS,
     Accumulation,
+    Copy,
+    EntryProduct,
+    EntrySums,
     Gather,
+    LookUp,
+    Loop,
     Product,
+    RowSums,
     ScheduleError,
     StepSchedule,
     has_dim,
@@ -40,7 +47,9 @@ _REDUCTIONS = frozenset({"sum", "max", "min"})
 _NOT_ORDERED = frozenset({"squeeze", "expand_dims", "detach"})
 
 
-def schedule(graph: Graph, batch: Dim, outputs: Mapping[str, Node], totals: Sequence[Node] = ()) -> StepSchedule:
+def schedule(
+    graph: Graph, batch: Dim, outputs: Mapping[str, Node], totals: Sequence[Node] = (), entries: str | None = None
+) -> StepSchedule:
     """Put a step, or a prediction, in order.
 
     Parameters
@@ -51,14 +60,17 @@ def schedule(graph: Graph, batch: Dim, outputs: Mapping[str, Node], totals: Sequ
         New values, by the name of the parameter or slot that they replace; or one matrix, called "prediction".
     totals
         Further numbers that the step returns.
+    entries
+        The input of which a backend is given those entries that are not 0, if there is one.
 
     Raises
     ------
     ScheduleError
         If the graph is not that of a step over independent rows; it names the value that does not fit.
     """
-    tile = _Tile(graph, batch)
+    tile = _Tile(graph, batch, entries)
     nodes = [n for n in topological(*outputs.values(), *totals) if n.op not in _NOT_ORDERED]
+    tile.folded = folded(nodes, outputs.values())
     for node in nodes:
         tile.classify(node)
     if PREDICTION in outputs:
@@ -67,7 +79,9 @@ def schedule(graph: Graph, batch: Dim, outputs: Mapping[str, Node], totals: Sequ
     tile.store_what_crosses()
     tile.store_what_is_read_often()
     tile.order()
-    assign_buffers(tile.result, tile.result.stored, tile.kept)
+    if any(tile.reads_entries(s) for s in tile.result.tile):
+        raise ScheduleError(f"{entries} is needed as a whole, and not only its entries that are not 0")
+    assign_buffers(tile.result, tile.result.stored, tile.kept, tile.whole)
     if PREDICTION not in outputs:
         order_update(tile.result, nodes, batch, outputs, totals)
     return tile.result
@@ -76,16 +90,21 @@ def schedule(graph: Graph, batch: Dim, outputs: Mapping[str, Node], totals: Sequ
 class _Tile:
     """The part of a schedule that runs inside a tile of rows."""
 
-    def __init__(self, graph: Graph, batch: Dim) -> None:
-        self.graph, self.batch = graph, batch
+    def __init__(self, graph: Graph, batch: Dim, entries: str | None) -> None:
+        self.graph, self.batch, self.entries = graph, batch, entries
         self.result = StepSchedule()
         self.stages = self.result.stages
         self.kept: set[int] = set()
-        self.products: list[Product] = []
+        self.whole: set[int] = set()
+        self.folded: set[int] = set()
+        self.moves: list[Copy | LookUp] = []
+        self.products: list[Product | EntryProduct] = []
         self.over_batch: set[int] = set()  # what waits for the whole batch
         self.reductions: list[Node] = []  # along the units, or of everything in the tile
 
     def store(self, node: Node) -> None:
+        if self._is_entries(node):
+            raise ScheduleError(f"{node} is needed as a whole, and not only its entries that are not 0")
         self.result.stored.setdefault(node.id, node)
 
     # ---- what each node is
@@ -97,13 +116,21 @@ class _Tile:
             self.over_batch.add(node.id)
             if in_tile:
                 raise ScheduleError(f"{node} needs a sum over the batch before the batch is done")
+        if node.id in self.folded:
+            return
         if node.op == "matmul":
             self._classify_product(node, in_tile)
+        elif node.op in MOVES:
+            self._classify_move(node)
+        elif node.op == "add_rows":
+            self._classify_row_sums(node)
         elif node.op in _REDUCTIONS:
             self._classify_reduction(node)
         elif node.op in _COMPUTED:
             kind_of(node, self.batch)
         elif node.op == "input" and in_tile:
+            if self._is_entries(node):
+                return
             if kind_of(node, self.batch) == MATRIX:
                 self.store(node)
             else:
@@ -119,14 +146,51 @@ class _Tile:
                 raise ScheduleError(f"{node} is not a product of rows with weights")
             self.stages[node.id] += 1
             left = value_of(a)
+            if self._is_entries(left) and b.op != "transpose":
+                self.products.append(EntryProduct(node, weights))
+                self.store(node)
+                return
             self._check_matrix(left)
             self.products.append(Product(node, left, weights, b.op == "transpose"))
             self.store(left)
             self.store(node)
         elif a.op == "transpose" and has_dim(a, self.batch) and has_dim(b, self.batch):
-            self._accumulate(Accumulation(node, value_of(a.args[0]), value_of(b)))
+            left, right = value_of(a.args[0]), value_of(b)
+            if self._is_entries(left):
+                self._sum_rows(EntrySums(node, right))
+            else:
+                self._accumulate(Accumulation(node, left, right))
         else:
             raise ScheduleError(f"{node} is a product that has nothing to do with the batch")
+
+    def _classify_move(self, node: Node) -> None:
+        self.stages[node.id] += 1
+        move = move_of(node, self.batch, self.folded)
+        self.moves.append(move)
+        for source in move.sources:
+            if kind_of(source, self.batch) == MATRIX:
+                self.store(source)
+        if kind_of(node, self.batch) == MATRIX:
+            self.store(node)
+        else:
+            self.result.columns.append(node)
+
+    def _classify_row_sums(self, node: Node) -> None:
+        codes, right = node.args[0], value_of(node.args[1])
+        if not any(isinstance(m, LookUp) and m.codes is codes for m in self.moves):
+            raise ScheduleError(f"{node} sums rows by numbers that nothing is looked up by")
+        self._sum_rows(RowSums(node, codes, right))
+
+    def _sum_rows(self, sums: RowSums | EntrySums) -> None:
+        self._check_matrix(sums.right)
+        self.store(sums.right)
+        self.kept.add(sums.right.id)
+        self.whole.add(sums.right.id)
+        self.over_batch.add(sums.node.id)
+        self.result.row_sums.append(sums)
+
+    def _is_entries(self, node: Node) -> bool:
+        return self.entries is not None and node.op == "input" and node.attribute == self.entries
 
     def _classify_reduction(self, node: Node) -> None:
         argument = value_of(node.args[0])
@@ -238,6 +302,7 @@ class _Tile:
         steps += [Gather(n) for n in (*result.stored.values(), *result.columns) if n.op == "input"]
         result.columns += [r for r in self.reductions if r.id not in self.over_batch]
         for stage in range(max(self.stages.values(), default=0) + 1):
+            steps += [m for m in self.moves if self.stages[m.node.id] == stage]
             steps += [p for p in self.products if self.stages[p.node.id] == stage]
             groups: dict[str, tuple[list[Node], list[Node]]] = {}
             for node in sorted(result.stored.values(), key=lambda n: n.id):
@@ -252,6 +317,10 @@ class _Tile:
             for a in result.accumulations:
                 if max(self.stages[o.id] for o in a.operands) == stage:
                     steps.append(a)
+
+    def reads_entries(self, step: object) -> bool:
+        """Return whether a loop needs all numbers of what only has entries."""
+        return isinstance(step, Loop) and any(map(self._is_entries, step.reads))
 
     def _extent(self, node: Node) -> str:
         """Return the name of the size of a matrix' rows, or an empty string for a column."""

@@ -13,9 +13,15 @@ __all__ = [
     "WEIGHTS",
     "Accumulation",
     "Buffer",
+    "Copy",
+    "EntryProduct",
+    "EntrySums",
     "Gather",
+    "LookUp",
     "Loop",
+    "Part",
     "Product",
+    "RowSums",
     "ScheduleError",
     "Step",
     "StepSchedule",
@@ -50,6 +56,56 @@ class Product:
     left: Node
     weights: Node
     transposed: bool
+
+
+@dataclass(frozen=True)
+class Part:
+    """So many columns of `source`, a matrix or a column, from `first` on; without a source, so many columns of 0."""
+
+    source: Node | None
+    first: int
+    count: int
+
+
+@dataclass(frozen=True)
+class Copy:
+    """`node` = the parts side by side."""
+
+    node: Node
+    parts: tuple[Part, ...]
+
+    @property
+    def sources(self) -> tuple[Node, ...]:
+        return tuple(part.source for part in self.parts if part.source is not None)
+
+
+@dataclass(frozen=True)
+class LookUp:
+    """`node` = for each row of the tile that row of the parameter `table` whose number stands in a column of `source`.
+
+    Attributes
+    ----------
+    codes
+        The node of the numbers, by which the gradient of the table is summed.
+    """
+
+    node: Node
+    table: Node
+    codes: Node
+    source: Node
+    column: int
+
+    @property
+    def sources(self) -> tuple[Node, ...]:
+        return (self.source,)
+
+
+@dataclass(frozen=True)
+class EntryProduct:
+    """`node` = the inputs, of which the entries are known that are not 0, times the parameter `weights`."""
+
+    node: Node
+    weights: Node
 
 
 @dataclass(frozen=True)
@@ -90,7 +146,38 @@ class Accumulation:
         return (self.right,) if self.left is None else (self.left, self.right)
 
 
-Step = Gather | Product | Loop | Accumulation
+@dataclass(frozen=True)
+class RowSums:
+    """`node` = for each row of a table the sum of those rows of `right` in the batch that have its number in `codes`.
+
+    The sums are taken in the order of the batch.
+    """
+
+    node: Node
+    codes: Node
+    right: Node
+
+    @property
+    def operands(self) -> tuple[Node, ...]:
+        return (self.right,)
+
+
+@dataclass(frozen=True)
+class EntrySums:
+    """`node` = the inputs, of which the entries are known that are not 0, transposed, times `right`.
+
+    The sums are taken in the order of the batch.
+    """
+
+    node: Node
+    right: Node
+
+    @property
+    def operands(self) -> tuple[Node, ...]:
+        return (self.right,)
+
+
+Step = Gather | Copy | LookUp | EntryProduct | Product | Loop | Accumulation
 
 
 @dataclass(frozen=True)
@@ -101,10 +188,13 @@ class Buffer:
     ----------
     kept
         Whether it is read again after the batch: an accumulation reads it.
+    whole
+        Whether it is read as it is, of the whole batch at once: sums by code are.
     """
 
     width: Dim
     kept: bool
+    whole: bool = False
 
 
 @dataclass
@@ -123,6 +213,8 @@ class StepSchedule:
         Values with one number a row.
     accumulations
         The sums over the batch, in the order in which they become known.
+    row_sums
+        The sums over the batch by code or by entry.
     numbers
         For each phase of the update, the loop that computes its numbers from totals, or None if none is needed.
     updates
@@ -141,11 +233,22 @@ class StepSchedule:
     buffer_of: dict[int, int] = field(default_factory=dict)
     columns: list[Node] = field(default_factory=list)
     accumulations: list[Accumulation] = field(default_factory=list)
+    row_sums: list[RowSums | EntrySums] = field(default_factory=list)
     numbers: list[Loop | None] = field(default_factory=list)
     updates: list[dict[str, Loop]] = field(default_factory=list)
     written: dict[str, tuple[str, ...]] = field(default_factory=dict)
     aliases: dict[int, Node] = field(default_factory=dict)
     stages: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def moves(self) -> list[Copy | LookUp]:
+        """The steps of the tile that copy columns or look up rows."""
+        return [s for s in self.tile if isinstance(s, (Copy, LookUp))]
+
+    @property
+    def takes_entries(self) -> bool:
+        """Whether a product takes entries that are not 0."""
+        return any(isinstance(s, EntryProduct) for s in self.tile)
 
     @property
     def loops(self) -> list[Loop]:

@@ -11,7 +11,7 @@ from gdkernels.graph.nodes import Dim, Node
 from gdkernels.graph.operations import REAL
 from gdkernels.lowering.elementwise import Recipe, recipe_of
 from gdkernels.lowering.schedule import PREDICTION, schedule
-from gdkernels.lowering.steps import StepSchedule, value_of
+from gdkernels.lowering.steps import ScheduleError, StepSchedule, value_of
 
 __all__ = ["DATA", "ScheduledTask", "schedule_prediction", "schedule_training"]
 
@@ -50,18 +50,25 @@ class ScheduledTask:
     norm: Node | None = None
     output: Node | None = None
 
+    def refuse_moves(self, engine: str) -> None:
+        """Raise `ScheduleError` if columns are copied or rows looked up; for engines that do not do that."""
+        if self.schedule.moves:
+            raise ScheduleError(f"{engine} does not look up rows by code, or put columns side by side")
+
     def sizes_with(self, batch: int) -> dict[str, int]:
         """Return the value of every size by its name."""
         return {**self.sizes, str(self.batch): batch}
 
 
-def schedule_training(program: Program, functions: Set[str]) -> ScheduledTask:
+def schedule_training(program: Program, functions: Set[str], *, entries: bool = False) -> ScheduledTask:
     """Return the training step of `program`.
 
     Parameters
     ----------
     functions
         The functions of the backend besides arithmetic.
+    entries
+        Whether x comes as its entries that are not 0.
 
     Raises
     ------
@@ -70,7 +77,7 @@ def schedule_training(program: Program, functions: Set[str]) -> ScheduledTask:
     """
     traced = program.trace(l2_as_input=True)
     totals = [traced.error, *([] if traced.norm is None else [traced.norm])]
-    result = schedule(traced.graph, traced.batch, traced.results, totals)
+    result = schedule(traced.graph, traced.batch, traced.results, totals, "x" if entries else None)
     return ScheduledTask(
         result,
         traced.batch,
@@ -83,10 +90,10 @@ def schedule_training(program: Program, functions: Set[str]) -> ScheduledTask:
     )
 
 
-def schedule_prediction(program: Program, functions: Set[str]) -> ScheduledTask:
+def schedule_prediction(program: Program, functions: Set[str], *, entries: bool = False) -> ScheduledTask:
     """Return the forward pass of `program`; arguments and errors are those of `schedule_training`."""
     traced = program.trace_forward()
-    result = schedule(traced.graph, traced.batch, {PREDICTION: traced.output})
+    result = schedule(traced.graph, traced.batch, {PREDICTION: traced.output}, entries="x" if entries else None)
     recipes = _recipes(result, traced.batch, functions)
     output = value_of(traced.output)
     parameters = _parameters(traced.graph)

@@ -16,6 +16,7 @@ from gdkernels.definition import gradient
 from gdkernels.definition.activations import Activation
 from gdkernels.definition.blocks import Block
 from gdkernels.definition.blocks.checks import check_block
+from gdkernels.definition.blocks.columns import named
 from gdkernels.definition.losses import BinaryCrossEntropy, Loss
 from gdkernels.definition.optimizers import Optimizer
 from gdkernels.definition.schedules import ScheduleFunction
@@ -64,7 +65,9 @@ class Network:
 
     _trainer: Trainer | None = None  # the one that the next fit goes on with
     _network: BoundNetwork | None = None
-    _made: Callable[[int], BoundNetwork] | None = None  # where the number of inputs is not known yet
+    _made: Callable[[int, Sequence[str] | None], BoundNetwork] | None = (
+        None  # where the number of inputs is not known yet
+    )
 
     def __init__(
         self,
@@ -79,8 +82,9 @@ class Network:
     ) -> None:
         check_block("a network", block)
 
-        def made(inputs: int) -> BoundNetwork:
-            structure = Structure.checked(block, inputs, output)
+        def made(inputs: int, names: Sequence[str] | None = None) -> BoundNetwork:
+            own = block if names is None else named(block, names)
+            structure = Structure.checked(own, inputs, output)
             return BoundNetwork(structure, seed=seed, backend=backend, device=device, precision=precision)
 
         self.extra: dict[str, Any] = {}
@@ -112,10 +116,10 @@ class Network:
     def _known(self, X: Any) -> BoundNetwork:
         """Return the network, and make it for the columns of X first if there is none."""
         if self._network is None and self._made is not None:
-            inputs = _columns(X)
+            inputs, names = _columns(X)
             if inputs is None:
                 raise InputError("X must be [records, inputs], so that the network knows its inputs; or pass inputs=")
-            self._network = self._made(inputs)
+            self._network = self._made(inputs, names)
         return self.network
 
     @property
@@ -415,12 +419,12 @@ class Network:
         return html_table(repr(self), (*heads, "parameters"), structure.rows())
 
 
-def _columns(X: Any) -> int | None:
-    """Return the number of columns of X, or None if it is no table."""
+def _columns(X: Any) -> tuple[int | None, tuple[str, ...] | None]:
+    """Return the number of columns of X, None if it is no table, and their names, None if they have none."""
     stored = Stored.of(X, None, None)
     first = X if stored is None else stored.sample(1)[0]
     frame = Frame.of(first, "X")
     if frame is not None:
-        return len(frame.names)
+        return len(frame.names), frame.names
     shape: tuple[int, ...] = tuple(first.shape) if hasattr(first, "shape") else np.asarray(first).shape
-    return int(shape[1]) if len(shape) == 2 else None
+    return int(shape[1]) if len(shape) == 2 else None, None

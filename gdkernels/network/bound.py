@@ -97,7 +97,8 @@ class BoundNetwork:
 
     def expects(self, objective: Objective) -> RecordSpec:
         """Return the specification of records for this objective, to train or to measure the network."""
-        return RecordSpec(self.inputs, self.outputs, self.structure.widest, objective.loss, self.names)
+        structure = self.structure
+        return RecordSpec(self.inputs, self.outputs, structure.widest, objective.loss, self.names, structure.codes)
 
     # ---- where it computes
 
@@ -290,7 +291,7 @@ class BoundNetwork:
 
     def place_and_predict(self, X: Any, objective: Objective | None = None) -> Any:
         """Check and place the user's inputs, and return `predict` of them, or with an objective `raw`."""
-        x = place_inputs(self.bind(X), X, self.inputs, columns=self.names.inputs)
+        x = place_inputs(self.bind(X), X, self.inputs, columns=self.names.inputs, codes=self.structure.codes)
         return self.predict(x) if objective is None else self.raw(x, objective)
 
     def raw(self, x: Any, objective: Objective) -> Any:

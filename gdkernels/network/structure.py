@@ -144,6 +144,11 @@ class Structure:
             return tuple(layer.activation for layer in self.layers[:-1])
         return tuple(f for f in functions_in(self.block) if f is not identity)
 
+    @cached_property
+    def codes(self) -> Mapping[int, int]:
+        """For the inputs that are codes of categories, by their number, how many categories there are."""
+        return self.program().codes
+
     @property
     def whole(self) -> Block:
         """The block with the activation of the outputs."""
@@ -162,7 +167,7 @@ class Structure:
     @property
     def multiply_adds(self) -> int:
         """The multiply-adds in the products of a record's forward pass."""
-        return sum(math.prod(p.shape) for p in self.parameters.values() if len(p.shape) == 2)
+        return self.program().multiply_adds
 
     def with_link(self, objective: Objective) -> Structure:
         """Return the structure whose output is the link of the objective's loss, if that has one.

@@ -16,8 +16,10 @@ from gdkernels.definition import activations, losses
 from gdkernels.definition.blocks import (
     Activated,
     Block,
+    Columns,
     Dense,
     Dropout,
+    Embedding,
     Gated,
     LayerNorm,
     Mean,
@@ -275,6 +277,15 @@ def _cases_of_blocks(base: Program) -> dict[str, Case]:
         "scale": of(Scale(), Dense(7, tanh), Scale(0.5), Dense(3)),
         "periodic": of(Periodic(3, 0.3), Dense(7, tanh), Dense(3)),
         "piecewise linear": of(PiecewiseLinear(((-1.0, 0.0, 0.5, 2.0),) * 4 + ((0.0, 1.0),)), Dense(7, tanh), Dense(3)),
+        "embeddings": of(
+            Columns([(0, Embedding(4, 3)), (-1, Embedding(9, 1)), ((1, 0), Dense(2, tanh))], rest="passthrough"),
+            Dense(6, tanh),
+            Dense(3),
+        ),
+        "embeddings, everything": of(Embedding((4, 9, 30, 2, 3), (3, 1, 17, 2, 5)), Dense(6), Dense(3), **everything),
+        "columns inside": of(
+            Dense(7, tanh), Columns({range(3): Dense(4, relu), (6, 3): Gated(2)}, rest="passthrough"), Dense(3)
+        ),
         "mean": of(Mean(Sequential(Dense(7, tanh), Dense(3)), Dense(3))),
         "biases with one gradient": of(Dense(7, tanh), Mean(Dense(3), Dense(3)), **everything),
         "widths that are equal": of(Dense(5, tanh), Dense(5, relu), Dense(5), **everything),
@@ -328,6 +339,8 @@ def data_of(case: Case) -> Data:
         for name, told in case.program.parameters.items()
     }
     x, y = draw(case.records, case.program.inputs), draw(case.records, case.program.outputs)
+    for k, categories in case.program.codes.items():
+        x[:, k] = random.integers(0, categories, case.records)
     assert case.program.objective is not None
     loss = case.program.objective.loss
     if loss is losses.poisson:

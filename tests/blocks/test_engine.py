@@ -1,7 +1,7 @@
 """Networks of blocks on the CPU engine: every block on every plan, beside the definition in float64."""
 
 import itertools
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -13,11 +13,15 @@ from gdkernels.backend.program import Program
 from gdkernels.definition import losses
 from gdkernels.definition.blocks import (
     Activated,
+    Block,
+    Columns,
     Dense,
     Dropout,
+    Embedding,
     Gated,
     LayerNorm,
     Mean,
+    Parameter,
     Periodic,
     PiecewiseLinear,
     Residual,
@@ -28,6 +32,23 @@ from gdkernels.definition.blocks.block import initial_values
 from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import SGD, Adam, AdamW
 from gdkernels.testing.cases import Bilinear, Tied
+
+
+@dataclass(frozen=True)
+class SharedTable(Block):
+    """The rows of a table by code, and their products with all its rows: one parameter in two places."""
+
+    rows: int
+
+    def parameters(self, inputs):
+        return {"E": Parameter((self.rows, 5), lambda shape, random: random.normal(size=shape))}
+
+    def outputs(self, inputs):
+        return self.rows
+
+    def __call__(self, p, a, *, xp, random=None):
+        return xp.matmul(xp.tanh(xp.take(p["E"], xp.astype(a[:, 0], xp.int32), axis=0)), xp.matrix_transpose(p["E"]))
+
 
 NETWORKS = {
     "residual": (Dense(33, "relu"), Residual(Dense(33, "tanh")), Residual(Dense(70, "relu"), Dense(33)), Dense(3)),
@@ -43,6 +64,19 @@ NETWORKS = {
     "piecewise linear": (Dense(3), PiecewiseLinear(((-1.0, 0.0, 0.4, 2.0),) * 3), Dense(3)),
     "tied": (Dense(33, "tanh"), Tied(17), Dense(3)),
     "dropout": (Dropout(0.2), Dense(33, "tanh"), Residual(Dense(33, "relu"), Dropout(0.5)), Dropout(0.1), Dense(3)),
+    "embeddings": (
+        Columns([(0, Embedding(7, 5)), (-1, Embedding(130, 1)), (0, Dense(3, "tanh"))], rest=Dense(9, "tanh")),
+        Dense(3),
+    ),
+    "wide embedding": (Columns({-1: Embedding(200, 70)}, rest="drop"), LayerNorm(), Dense(3)),
+    "nothing but embeddings": (Embedding(4, 2),),
+    "columns inside": (
+        Dense(20, "tanh"),
+        Columns({range(7): Dense(4, "relu"), (9, 3, 12): Gated(5), -1: Periodic(3, 0.2)}, rest="passthrough"),
+        Residual(Columns([((5, 4), Dense(2)), (slice(6, 10), "passthrough")], rest=LayerNorm())),
+        Dense(3),
+    ),
+    "a table in two places": (SharedTable(70), Dense(3)),
     "softmax inside": (Dense(9, "softmax"), Residual(Dense(9, "softmax")), Dense(4)),
 }
 PLANS = {
@@ -102,6 +136,8 @@ def check(name, plan, threads, setting, precision, shape):
     start = {n: a + 0.1 * random.standard_normal(a.shape) for n, a in initial_values(p.parameters, random).items()}
     start = {n: a.astype(np.float32) for n, a in start.items()}
     x, y = (random.standard_normal((records, n), dtype=np.float32) for n in (inputs, p.outputs))
+    for k, categories in p.codes.items():
+        x[:, k] = random.integers(0, categories, records)
     weights = np.floor(random.uniform(0.0, 4.0, records)).astype(np.float32) if p.weighted else None
     order, rates = random.permutation(records), 0.01 * random.uniform(0.5, 1.0, -(-records // batch))
 

@@ -19,8 +19,14 @@ COLLECTIVE = re.compile(r"__syncthreads|over_lanes|block_total|block_columns")
 FIXED = (
     "begin",
     "next_batch",
-    *(f"{what}_{to}" for what in ("gather_float64", "column_sums_float64") for to in ("float64",)),
-    *(f"{what}_{to}" for what in ("gather_float32", "column_sums_float32") for to in ("float32", "bfloat16")),
+    *(f"{what}_float64_float64" for what in ("gather", "column_sums", "copy_columns", "look_up")),
+    *(
+        f"{what}_float32_{to}"
+        for what in ("gather", "column_sums", "copy_columns", "look_up")
+        for to in ("float32", "bfloat16")
+    ),
+    "sum_by_code_float64",
+    "sum_by_code_float32",
     "cast_float32_bfloat16",
     "total",
     "record",

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from gdkernels.graph import Graph, derivative, interpret, vjp
-from gdkernels.graph.operations import COMPARISONS, ELEMENTWISE
+from gdkernels.graph.operations import COMPARISONS, ELEMENTWISE, MOVES
 
 B, N, M = 3, 4, 2
 
@@ -164,6 +164,7 @@ def test_reductions_shapes_and_products(name):
 
 def test_every_operation_has_a_rule_and_every_rule_is_reached():
     shapes = {"sum", "max", "min", "matmul", "transpose", "broadcast_to", "expand_dims", "squeeze", "detach"}
+    shapes |= MOVES | {"add_rows"}  # tests/graph/test_moves.py
     assert set(derivative._RULES) == set(ELEMENTWISE) | shapes
     assert set(ELEMENTWISE) > COMPARISONS
 

@@ -12,7 +12,7 @@ from gdkernels.lowering.steps import NUMBER
 from gdkernels.lowering.task import DATA
 from gdkernels_cupy.graphs import operations as ops
 from gdkernels_cupy.graphs.launch_shapes import ACROSS, THREADS, LaunchShape, launch_shape_of
-from gdkernels_cupy.graphs.operations import DeviceBuffer, OperationList
+from gdkernels_cupy.graphs.operations import BYTES, DeviceBuffer, OperationList
 from gdkernels_cupy.graphs.source import kernel_name
 
 __all__ = ["CONTROL", "DeviceAddresses", "KernelCall", "calls_of", "next_batch"]
@@ -62,6 +62,12 @@ def calls_of(operation: ops.Operation, op_list: OperationList, batch: int, at: D
         return [KernelCall("begin", LaunchShape((1, 1), (32, 1)), arguments)]
     if isinstance(operation, ops.GatherRows):
         return [_gather(operation, at)]
+    if isinstance(operation, ops.CopyColumns):
+        return [_copy_columns(operation, at)]
+    if isinstance(operation, ops.LookUpRows):
+        return [_look_up(operation, at)]
+    if isinstance(operation, ops.SumByCode):
+        return [_sum_by_code(operation, at)]
     if isinstance(operation, ops.LoopPass):
         return [_loop(operation, at)]
     if isinstance(operation, ops.ColumnSums):
@@ -100,6 +106,38 @@ def _gather(op: ops.GatherRows, at: DeviceAddresses) -> KernelCall:
         _l(op.pitch),
     )
     return KernelCall(f"gather_{real}_{op.target.storage}", shape, arguments)
+
+
+def _copy_columns(op: ops.CopyColumns, at: DeviceAddresses) -> KernelCall:
+    real = "float64" if op.target.storage == "float64" else "float32"
+    shape = launch_shape_of(op.rows, op.count, row_wise=False)
+    source = (_p(0), _l(0)) if op.source is None else _columns(op.source, op.source_column, op.rows, at)
+    arguments = (_i(op.rows), _i(op.count), *source, *_columns(op.target, op.column, op.rows, at))
+    return KernelCall(f"copy_columns_{real}_{op.target.storage}", shape, arguments)
+
+
+def _look_up(op: ops.LookUpRows, at: DeviceAddresses) -> KernelCall:
+    table, target = op.table, op.target
+    sizes = _i(target.rows), _i(target.columns)
+    codes = (*_columns(op.codes, op.column, target.rows, at), _i(table.rows - 1))
+    shape = launch_shape_of(target.rows, target.columns, row_wise=False)
+    arguments = (*sizes, *codes, *_matrix(table, at), *_matrix(target, at))
+    return KernelCall(f"look_up_{table.storage}_{target.storage}", shape, arguments)
+
+
+def _sum_by_code(op: ops.SumByCode, at: DeviceAddresses) -> KernelCall:
+    values, target = op.values, op.target
+    sizes = _i(values.rows), _i(values.columns)
+    codes = (*_columns(op.codes, op.column, values.rows, at), _i(target.rows - 1))
+    shape = launch_shape_of(values.rows, values.columns, row_wise=False)
+    arguments = (*sizes, *codes, *_matrix(values, at), *_matrix(target, at))
+    return KernelCall(f"sum_by_code_{target.storage}", shape, arguments)
+
+
+def _columns(buffer: DeviceBuffer, column: int, rows: int, at: DeviceAddresses) -> tuple[Any, Any]:
+    """Return where a column begins, and the elements from row to row: a vector is a single column."""
+    step = buffer.pitch if buffer.rows == rows and (rows != 1 or buffer.columns != 1) else 1
+    return _p(at.of(buffer) + column * BYTES[buffer.storage]), _l(step)
 
 
 def _loop(op: ops.LoopPass, at: DeviceAddresses) -> KernelCall:

@@ -131,6 +131,9 @@ class _Finder:
         self.products = {s.node.id: s for s in steps if isinstance(s, Product)}
         self.multiplied = {s.left.id for s in steps if isinstance(s, Product)}
         self.multiplied |= {o.id for s in steps if isinstance(s, Accumulation) for o in s.operands}
+        self.exact |= {s.right.id for s in task.schedule.row_sums if rounds}
+        self.moved = {n.id for s in task.schedule.moves for n in s.sources}
+        self.moved |= {s.right.id for s in task.schedule.row_sums}
 
     # ---- what happens to a product's result
 
@@ -217,7 +220,7 @@ class _Finder:
 
     def _is_only_read_by(self, node: Node, *loops: Loop) -> bool:
         others = [n.id for other in self.loops if all(other is not loop for loop in loops) for n in other.reads]
-        return node.id not in others and node.id not in self.multiplied
+        return node.id not in others and node.id not in self.multiplied | self.moved
 
     # ---- sums over the batch
 

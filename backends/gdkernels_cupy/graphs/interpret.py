@@ -52,6 +52,9 @@ class Interpreter:
         self._run: dict[type, Callable[[Any], None]] = {
             ops.BeginStep: self._begin,
             ops.GatherRows: self._gather,
+            ops.CopyColumns: self._copy_columns,
+            ops.LookUpRows: self._look_up,
+            ops.SumByCode: self._sum_by_code,
             ops.MatrixProduct: self.multiply,
             ops.LoopPass: self._loop,
             ops.ColumnSums: self._column_sums,
@@ -121,6 +124,22 @@ class Interpreter:
     def _gather(self, op: ops.GatherRows) -> None:
         rows = self._arrays[op.source][self._order[op.first : op.first + op.rows]]
         self.write(op.target, rows if op.target.rows == op.rows and op.target.columns == op.columns else rows[None, :])
+
+    def _copy_columns(self, op: ops.CopyColumns) -> None:
+        values: Any = 0.0
+        if op.source is not None:
+            values = _as_columns(self.read(op.source), op.rows)[:, op.source_column : op.source_column + op.count]
+        place = _as_columns(self.bits(op.target), op.rows)[:, op.column : op.column + op.count]
+        place[...] = to_bfloat16(values) if op.target.storage == "bfloat16" else values
+
+    def _look_up(self, op: ops.LookUpRows) -> None:
+        self.write(op.target, self.read(op.table)[self._codes(op.codes, op.column, op.table.rows)])
+
+    def _sum_by_code(self, op: ops.SumByCode) -> None:
+        np.add.at(self.bits(op.target), self._codes(op.codes, op.column, op.target.rows), self.read(op.values))
+
+    def _codes(self, codes: DeviceBuffer, column: int, rows: int) -> npt.NDArray[np.int64]:
+        return np.asarray(np.clip(np.nan_to_num(self.read(codes)[:, column]), 0, rows - 1), np.int64)
 
     def multiply(self, op: ops.MatrixProduct) -> None:
         """Run one product with its epilogue."""
@@ -245,6 +264,11 @@ def round_to_tf32(values: Any) -> npt.NDArray[np.float32]:
     bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
     rounded = (bits + 0xFFF + ((bits >> 13) & 1)) & np.uint32(0xFFFFE000)
     return np.where(np.isfinite(values), rounded.view(np.float32), values)
+
+
+def _as_columns(values: Array, rows: int) -> Array:
+    """Return a matrix of so many rows as it is, and a vector as a single column."""
+    return values if len(values) == rows else values.T
 
 
 def _packed(bits: Array, width: int) -> Array:

@@ -11,8 +11,12 @@ from gdkernels.lowering.steps import (
     MATRIX,
     NUMBER,
     Accumulation,
+    Copy,
+    EntryProduct,
+    LookUp,
     Loop,
     Product,
+    RowSums,
     kind_of,
     value_of,
 )
@@ -134,9 +138,11 @@ class _Lowering:
         Whether a value is positive shows in bfloat16 as well: so relu's slope needs no more.
         """
         stored = {n.id for n in self.schedule.stored.values()}
+        moved = {n.id for step in self.schedule.moves for n in step.sources}
+        moved |= {s.right.id for s in self.schedule.row_sums}
         if not self.operand_storage:
             return stored
-        found = (stored - multiplied) | self.summed_later
+        found = (stored - multiplied) | self.summed_later | moved
         for loop in self.loops:
             recipe = self.task.recipes[id(loop)]
             found |= {n.id for k, n in enumerate(loop.reads) if n.id in stored and not recipe.only_sign(k)}
@@ -167,6 +173,12 @@ class _Lowering:
             elif isinstance(step, Loop):
                 if id(step) not in self.fused.skipped:
                     self._loop(step, self._tile_reads(step, at), at)
+            elif isinstance(step, Copy):
+                self._copy(step, at)
+            elif isinstance(step, LookUp):
+                self._look_up(step, at)
+            elif isinstance(step, EntryProduct):
+                raise AssertionError("this engine is given whole rows")
             elif step.node.id in self.fused.updates:
                 # Weights may move only after the last product that needs them as they were.
                 name = self.fused.updates[step.node.id].name
@@ -174,11 +186,35 @@ class _Lowering:
             elif step.node.id not in self.fused.summed:
                 self._accumulate(step, at)
             self.operations += late.pop(k, [])
+        for sums in self.schedule.row_sums:
+            if isinstance(sums, RowSums):
+                self._sum_rows(sums, at)
 
     def _gather(self, node: Node, at: MicroBatch) -> None:
         columns = self.values.size(node.shape[1]) if kind_of(node, self.batch) == MATRIX else 1
         for target in self.values.store(node, at):
             self.operations.append(ops.GatherRows(str(node.attribute), at.first, at.rows, columns, target))
+
+    def _copy(self, step: Copy, at: MicroBatch) -> None:
+        for target in self.values.store(step.node, at):
+            column = 0
+            for part in step.parts:
+                source = None if part.source is None else at.full[part.source.id]
+                self.operations.append(ops.CopyColumns(source, part.first, target, column, at.rows, part.count))
+                column += part.count
+
+    def _look_up(self, step: LookUp, at: MicroBatch) -> None:
+        codes, table = at.full[step.source.id], self.parameters[step.table.attribute]
+        for target in self.values.store(step.node, at):
+            self.operations.append(ops.LookUpRows(codes, step.column, table, target))
+
+    def _sum_rows(self, sums: RowSums, at: MicroBatch) -> None:
+        step = next(s for s in self.schedule.tile if isinstance(s, LookUp) and s.codes is sums.codes)
+        target = self.values.gradient(sums.node)
+        if not at.piece:
+            self.operations.append(ops.CopyColumns(None, 0, target, 0, target.rows, target.columns))
+        codes, values = at.full[step.source.id], at.full[sums.right.id]
+        self.operations.append(ops.SumByCode(codes, step.column, values, target))
 
     def _product(self, step: Product, at: MicroBatch) -> None:
         name = step.weights.attribute

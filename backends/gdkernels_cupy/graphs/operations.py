@@ -18,8 +18,10 @@ __all__ = [
     "BeginStep",
     "Cast",
     "ColumnSums",
+    "CopyColumns",
     "DeviceBuffer",
     "GatherRows",
+    "LookUpRows",
     "LoopKernel",
     "LoopPass",
     "MatrixProduct",
@@ -27,6 +29,7 @@ __all__ = [
     "OperationList",
     "ProductEpilogue",
     "RecordNumbers",
+    "SumByCode",
     "Total",
     "matrix",
     "vector",
@@ -96,6 +99,59 @@ class GatherRows:
 
     def access(self) -> MemoryAccess:
         return MemoryAccess((), ((self.target.name, self.target.bytes),))
+
+
+@dataclass(frozen=True)
+class CopyColumns:
+    """Some columns of one matrix, or 0 where there is no source, become columns of another, in its storage.
+
+    A vector is a matrix of a single column here.
+
+    Attributes
+    ----------
+    source_column, column
+        The first of them in the source, and in the target.
+    rows, count
+        How many rows, and how many columns.
+    """
+
+    source: DeviceBuffer | None
+    source_column: int
+    target: DeviceBuffer
+    column: int
+    rows: int
+    count: int
+
+    def access(self) -> MemoryAccess:
+        reads = () if self.source is None else (self.source.name,)
+        return MemoryAccess(reads, ((self.target.name, self.target.bytes),))
+
+
+@dataclass(frozen=True)
+class LookUpRows:
+    """For each row, the row of a table whose number stands in a column of `codes`, in the target's storage."""
+
+    codes: DeviceBuffer
+    column: int
+    table: DeviceBuffer
+    target: DeviceBuffer
+
+    def access(self) -> MemoryAccess:
+        return MemoryAccess((self.codes.name, self.table.name), ((self.target.name, self.target.bytes),))
+
+
+@dataclass(frozen=True)
+class SumByCode:
+    """Each row of `values` is added to that row of `target` whose number stands in a column of `codes`, in turn."""
+
+    codes: DeviceBuffer
+    column: int
+    values: DeviceBuffer
+    target: DeviceBuffer
+
+    def access(self) -> MemoryAccess:
+        reads = (self.codes.name, self.values.name, self.target.name)
+        return MemoryAccess(reads, ((self.target.name, self.target.bytes),))
 
 
 @dataclass(frozen=True)
@@ -267,7 +323,19 @@ class RecordNumbers:
         return MemoryAccess((), ())
 
 
-Operation = BeginStep | GatherRows | MatrixProduct | LoopPass | ColumnSums | Total | Cast | RecordNumbers
+Operation = (
+    BeginStep
+    | GatherRows
+    | CopyColumns
+    | LookUpRows
+    | SumByCode
+    | MatrixProduct
+    | LoopPass
+    | ColumnSums
+    | Total
+    | Cast
+    | RecordNumbers
+)
 
 
 @dataclass(frozen=True)

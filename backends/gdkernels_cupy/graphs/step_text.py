@@ -19,6 +19,9 @@ __all__ = ["nodes_text", "step_text"]
 _WORDS: dict[type, str] = {
     ops.BeginStep: "begin",
     ops.GatherRows: "gather",
+    ops.CopyColumns: "copy columns",
+    ops.LookUpRows: "look up rows",
+    ops.SumByCode: "sum by code",
     ops.MatrixProduct: "product",
     ops.LoopPass: "loop",
     ops.ColumnSums: "column sums",

@@ -69,7 +69,9 @@ def unfit(widths: Sequence[int], precision: str, properties: DeviceProperties) -
 def tasks_of(program: Program) -> tuple[ScheduledTask | None, ScheduledTask]:
     """Return the step of a program, if it has one, and its prediction, as they are scheduled for this engine."""
     step = schedule_training(program, CUDA_FUNCTIONS) if program.optimizer is not None else None
-    return step, schedule_prediction(program, CUDA_FUNCTIONS)
+    prediction = schedule_prediction(program, CUDA_FUNCTIONS)
+    prediction.refuse_moves("it")
+    return step, prediction
 
 
 def fitting(

@@ -2,7 +2,7 @@
 
 import threading
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import product
 from typing import Any
@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from gdkernels.lowering.scalars import scalar_table
 from gdkernels.lowering.task import ScheduledTask
-from gdkernels_numba.bytecode.arena import Arena, allocate
+from gdkernels_numba.bytecode.arena import Arena, Matrix, allocate, panels_of
 from gdkernels_numba.bytecode.column_parallel import changed_on_the_way, columns_of_thread, write_column_parallel
 from gdkernels_numba.bytecode.layout import StepLayout
 from gdkernels_numba.bytecode.row_parallel import write_row_parallel
@@ -51,9 +51,14 @@ class BoundStep:
         self._barrier = np.frombuffer(
             self._memory, np.int64, BARRIER_BYTES // WORD, self.layout.barrier - self._memory.ctypes.data
         )
+        self._cleared = [self._bytes(matrix) for matrix in self.layout.cleared]
         self._contexts = [self._context(k) for k in range(choices.threads)]
         self._last: dict[str, weakref.ref[Array]] = {}
         self._lock = threading.Lock()
+
+    def _bytes(self, matrix: Matrix) -> Array:
+        count = panels_of(matrix.columns, self.kernels.format) * matrix.panel
+        return np.frombuffer(self._memory, np.uint8, count, matrix.address - self._memory.ctypes.data)
 
     @staticmethod
     def measure(task: ScheduledTask, kernels: Kernels, sizes: Mapping[str, int], choices: StepChoices) -> int:
@@ -70,8 +75,12 @@ class BoundStep:
         for writer in self.writers:
             write_tile(writer, task.output)
         for (name, matrix), (k, writer) in product(layout.parameters.items(), enumerate(self.writers)):
-            first, stop = (layout.rows(name) * j // len(self.writers) for j in (k, k + 1))
+            flat = layout.is_flat(name)
+            rows = layout.numbers(name) // matrix.columns if flat else layout.rows(name)
+            first, stop = (rows * j // len(self.writers) for j in (k, k + 1))
             writer.write_parameter(name, matrix, first, stop, back=task.output is None)
+            if flat and writer is self.writers[-1]:
+                writer.write_rest(name, matrix, layout.numbers(name) % matrix.columns)
         for writer, name, first, stop in self._shared(n for n in layout.parameters if n in layout.copied):
             columns = layout.parameters[name].columns
             blocks = ForBlocks(rows=layout.rows(name), columns=columns, first=first, stop=stop)
@@ -91,15 +100,19 @@ class BoundStep:
         phases = range(len(self.task.schedule.updates))
         names = [n for n in layout.parameters if "." not in n]
         if not self.choices.column_parallel:
-            for phase, (writer, name, first, stop) in product(phases, list(self._shared(names))):
-                write_blocks(writer, phase, name, first, stop)
+            self._write_shared(names)
             return
+        self._write_shared([n for n in names if layout.is_flat(n)])
         # The columns that the thread multiplied with, and may still have in its cache.
         changed = changed_on_the_way(layout).values()
         for phase, writer, name in product(phases, self.writers, names):
-            if name not in changed:
+            if name not in changed and not layout.is_flat(name):
                 for start, stop in columns_of_thread(writer, layout.parameters[name].columns):
                     write_columns(writer, phase, name, start, stop)
+
+    def _write_shared(self, names: Sequence[str]) -> None:
+        for phase, (writer, name, first, stop) in product(range(len(self.task.schedule.updates)), self._shared(names)):
+            write_blocks(writer, phase, name, first, stop)
 
     def _shared(self, names: Iterable[str]) -> Iterator[tuple[InstructionWriter, str, int, int]]:
         """Give each thread consecutive blocks of each parameter, so that all threads have about the same work."""
@@ -217,6 +230,8 @@ class BoundStep:
                 context[CONTEXT.epochs], context[CONTEXT.results] = epochs, results.ctypes.data
             interpret = self.kernels.interpreter
             self._barrier[:] = 0  # a run that was given up may have left something
+            for gradient in self._cleared:
+                gradient[:] = 0
             run_on_threads([partial(interpret, context.ctypes.data) for context in self._contexts], self._give_up)
             return results
 

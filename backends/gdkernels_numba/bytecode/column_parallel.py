@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from gdkernels.graph.nodes import Node
 from gdkernels.graph.operations import SCALAR
-from gdkernels.lowering.steps import COLUMN, Gather, Loop, Product, kind_of
+from gdkernels.lowering.steps import COLUMN, Accumulation, Copy, EntryProduct, Gather, LookUp, Loop, Product, kind_of
 from gdkernels_numba.bytecode.layout import StepLayout, runs_over
 from gdkernels_numba.bytecode.update import write_change, write_gradient, written_by
 from gdkernels_numba.bytecode.writer import InstructionWriter
@@ -33,7 +33,7 @@ def changed_on_the_way(layout: StepLayout) -> dict[int, str]:
         if isinstance(step, Product):
             last[step.weights.attribute] = step
             known[step.node.id] = k
-        elif isinstance(step, Gather):
+        elif isinstance(step, (Copy, EntryProduct, Gather, LookUp)):
             known[step.node.id] = k
         elif isinstance(step, Loop):
             known.update((n.id, k) for n in step.outputs)
@@ -43,6 +43,8 @@ def changed_on_the_way(layout: StepLayout) -> dict[int, str]:
         if loop is None or not product.transposed or layout.is_kept_as_row(product.weights):
             continue
         summed = layout.accumulated_for(name)
+        if not all(isinstance(a, Accumulation) for a in summed):
+            continue
         mine = {a.node.id for a in summed}
         at = known[product.node.id]
         waits = any(known.get(o.id, at) >= at for a in summed for o in a.operands)
@@ -66,6 +68,10 @@ def write_column_parallel(writer: InstructionWriter, prediction: Node | None) ->
                 writer.tile.add(Barrier())
             _write_gather(writer, step, gathered)
             gathered += 1
+        elif isinstance(step, (Copy, EntryProduct, LookUp)):
+            writer.tile.add(Barrier())
+            if writer.thread == 0:
+                writer.write_move(step)
         elif isinstance(step, Product):
             writer.tile.add(Barrier())
             fused = following if isinstance(following, Loop) and runs_over(following, step.node) else None
@@ -178,6 +184,7 @@ def _write_back(
                 loop = layout.task.schedule.updates[0][changed]
                 written = written_by(writer, changed, loop, row=first)
                 for accumulation in layout.accumulated_for(changed):
+                    assert isinstance(accumulation, Accumulation), "what is summed by code is not changed on the way"
                     write_gradient(writer, writer.tile, accumulation, written, row=first)
                 write_change(writer, writer.tile, changed, loop, row=first)
         if fused is not None:

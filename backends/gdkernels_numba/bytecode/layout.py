@@ -1,5 +1,6 @@
 """The memory of a bound step: parameters, values of the whole batch, values of a tile, and numbers."""
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -7,7 +8,20 @@ import numpy.typing as npt
 
 from gdkernels.graph.nodes import Node
 from gdkernels.graph.operations import SCALAR
-from gdkernels.lowering.steps import MATRIX, UNITS, Accumulation, Buffer, Loop, Product, kind_of, value_of
+from gdkernels.lowering.steps import (
+    MATRIX,
+    UNITS,
+    Accumulation,
+    Buffer,
+    EntryProduct,
+    EntrySums,
+    LookUp,
+    Loop,
+    Product,
+    RowSums,
+    kind_of,
+    value_of,
+)
 from gdkernels.lowering.task import ScheduledTask
 from gdkernels_numba.bytecode.arena import Arena, Matrix, panels_of, pitch_of
 from gdkernels_numba.bytecode.packed import PackedOperands
@@ -36,6 +50,11 @@ class StepLayout:
         The value of each dimension, by its name.
     parameters
         The matrices of parameters and slots, by the name of the input.
+    plain
+        The names of the other parameters, of which a prediction reads some rows where the caller has them.
+    flat
+        The names of the parameters of which a step reads some rows: they and their slots are kept number after number,
+        without padding, as panels of which only the last row may be narrower.
     transposes
         The transposes of weights that are multiplied from the other side. A single column has none: it is a row.
     packed
@@ -44,6 +63,10 @@ class StepLayout:
         Numbers that the host computes for every step; they come first among a thread's numbers.
     totals
         Sums over the batch or the parameters; each thread has its part, then all have the number.
+    zeros
+        A row of a panel that nobody writes to.
+    codes
+        Where the numbers of rows are that the batch looks up, by the number of their node.
     phase_of
         The phase of the update in which a total is known, by the number of its node.
     """
@@ -54,7 +77,11 @@ class StepLayout:
         self.task, self.sizes, self.choices, self.format = task, sizes, choices, format
         self._arena = arena
         result, threads = task.schedule, range(choices.threads)
-        self.parameters = {name: self._parameter(node) for name, node in task.parameters.items()}
+        by_rows = _read_by_rows(task)
+        self.plain, self.flat = (by_rows, frozenset[str]()) if task.output is not None else (frozenset[str](), by_rows)
+        self.parameters = {
+            name: self._parameter(name, node) for name, node in task.parameters.items() if name not in self.plain
+        }
         self.transposes = {
             p.weights.attribute: arena.matrix(self._padded(self.size(p.weights, 1)), self.size(p.weights, 0))
             for p in result.tile
@@ -71,6 +98,9 @@ class StepLayout:
         # Otherwise a block of a gradient is used as soon as it is there.
         self.whole_gradients = choices.tile_local_gradients or (len(result.updates) > 1 and not choices.column_parallel)
         self.gradients = self._make_gradients()
+        summed = {s.codes.id for s in result.row_sums if isinstance(s, RowSums)}
+        looked_up = [s for s in result.tile if isinstance(s, LookUp) and s.codes.id in summed]
+        self.codes = {s.codes.id: arena.take(WORD * sizes["B"]) for s in looked_up}
 
         loops = result.loops
         self.scalars = list({n.id: n for loop in loops for n in loop.reads if n.dtype == SCALAR}.values())
@@ -88,6 +118,7 @@ class StepLayout:
         self.operand_base = [arena.take(WORD * operands) for _ in threads]
         self.saved_state = [arena.take(16) for _ in threads]
         self.barrier = arena.take(BARRIER_BYTES)
+        self.zeros = arena.take(PANEL_BYTES)
         self.results = arena.take(2 * _NUMBER)
 
     # ---- what there is
@@ -107,18 +138,22 @@ class StepLayout:
         """Return whether weights, or their gradient, have one column: they are then stored as a row, unpadded."""
         return self.size(node, 1) == 1 and not self.format.bf16
 
-    def is_private(self, accumulation: Accumulation) -> bool:
+    def is_private(self, accumulation: Accumulation | RowSums | EntrySums) -> bool:
         """Return whether each thread has a gradient of its own, which its tiles add to.
 
         In bfloat16 the sums of columns are such, unless threads share units: what stays of the batch is rounded.
         """
+        if not isinstance(accumulation, Accumulation):
+            return False
         rounded = self.format.bf16 and not self.choices.column_parallel
         return self.choices.tile_local_gradients or (rounded and accumulation.left is None)
 
     def _padded(self, count: int) -> int:
         return padded(count, self.format.padding)
 
-    def _parameter(self, node: Node) -> Matrix:
+    def _parameter(self, name: str, node: Node) -> Matrix:
+        if self.is_flat(name):
+            return self._arena.matrix(self.rows(name), self.format.panel)
         if self.kind(node) == UNITS:
             return self._arena.matrix(1, self.size(node, 0))
         if self.is_kept_as_row(node):
@@ -145,7 +180,7 @@ class StepLayout:
         return threads
 
     def _is_whole(self, buffer: Buffer) -> bool:
-        return buffer.kept and not self.choices.tile_local_gradients and not self.format.bf16
+        return buffer.whole or (buffer.kept and not self.choices.tile_local_gradients and not self.format.bf16)
 
     def _make_gradients(self) -> list[dict[int, Matrix]]:
         """Return for each thread, by the accumulated node, the matrix that it is accumulated in.
@@ -162,6 +197,12 @@ class StepLayout:
             blocks.clear()
             for name in self.task.schedule.updates[-1] if self.task.schedule.updates else ():
                 for k, a in enumerate(self.accumulated_for(name)):
+                    if not isinstance(a, Accumulation):
+                        if a.node.id not in shared:
+                            of = self.parameters[name]
+                            shared[a.node.id] = arena.matrix(of.rows, of.columns)
+                        mine[a.node.id] = shared[a.node.id]
+                        continue
                     left, right = self.factors(a)
                     columns = self.size(right, 1)
                     if left is not None and not self.whole_gradients:
@@ -225,12 +266,14 @@ class StepLayout:
         panel, columns = self.format.panel, self.parameters[name].columns
         high = np.minimum(panel, self.rows(name) - panel * np.arange(panels_of(self.rows(name), self.format)))
         wide = [pitch_of(min(panel, columns - k), self.format) / self.format.size for k in range(0, columns, panel)]
-        terms = 0 if self.choices.tile_local_gradients else self.sizes["B"]
+        terms = 0 if self.choices.tile_local_gradients or self.is_flat(name) else self.sizes["B"]
         of_terms = _TERMS_OF_SUM if self.kind(self.task.parameters[name]) == UNITS else _TERMS_OF_PRODUCT
         return np.outer(high, wide).ravel() * (1.0 + _COPY * (name in self.copied) + terms / of_terms)
 
     def rows(self, name: str) -> int:
-        """Return how many rows a parameter has, without those that pad it for its transpose."""
+        """Return how many rows a parameter is kept in, without those that pad it for its transpose."""
+        if self.is_flat(name):
+            return panels_of(self.numbers(name), self.format)
         node = self.task.parameters[name]
         return 1 if self.kind(node) == UNITS or self.is_kept_as_row(node) else self.size(node, 0)
 
@@ -239,11 +282,44 @@ class StepLayout:
         left, right = accumulation.left, accumulation.right
         return (right, left) if left is not None and self.is_kept_as_row(right) else (left, right)
 
-    def accumulated_for(self, name: str) -> list[Accumulation]:
+    @property
+    def cleared(self) -> list[Matrix]:
+        """The gradients that are 0 before a step, but for a run that was given up."""
+        return [self.gradients[0][s.node.id] for s in self.task.schedule.row_sums if s.node.id in self.gradients[0]]
+
+    def is_flat(self, name: str) -> bool:
+        """Whether a parameter or slot is kept number after number."""
+        return name.split(".", maxsplit=1)[0] in self.flat
+
+    def numbers(self, name: str) -> int:
+        """Return how many numbers a parameter has."""
+        return math.prod(self.size(self.task.parameters[name], axis) for axis in (0, 1))
+
+    def rows_of(self, name: str, matrix: Matrix | None = None) -> StridedAddress:
+        """Return where the rows of a parameter, or of a matrix like it, are; what the caller has is patched later."""
+        if name in self.plain or name in self.flat:
+            address = 0 if name in self.plain else (matrix or self.parameters[name]).address
+            return StridedAddress(address, self.size(self.task.parameters[name], 1) * self.format.size, PANEL_BYTES)
+        matrix = matrix or self.parameters[name]
+        step = self.format.size if self.is_kept_as_row(self.task.parameters[name]) else matrix.pitch
+        return StridedAddress(matrix.address, step, matrix.panel)
+
+    def accumulated_for(self, name: str) -> list[Accumulation | RowSums | EntrySums]:
         """Return the gradients that the update of a parameter reads."""
         result = self.task.schedule
         read = {n.id for phase in result.updates if name in phase for n in phase[name].reads}
-        return [a for a in result.accumulations if a.node.id in read]
+        sums: list[Accumulation | RowSums | EntrySums] = [*result.accumulations, *result.row_sums]
+        return [a for a in sums if a.node.id in read]
+
+
+def _read_by_rows(task: ScheduledTask) -> frozenset[str]:
+    """Return the parameters of which a tile reads some rows, and nothing else."""
+    tile = task.schedule.tile
+    rows = {s.table.attribute for s in tile if isinstance(s, LookUp)}
+    rows |= {s.weights.attribute for s in tile if isinstance(s, EntryProduct)}
+    multiplied = {s.weights.attribute for s in tile if isinstance(s, Product)}
+    read = {n.attribute for s in tile if isinstance(s, Loop) for n in s.reads if n.op == "input"}
+    return frozenset(rows - multiplied - read)
 
 
 def runs_over(step: object, node: Node) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from gdkernels.graph.nodes import Node
-from gdkernels.lowering.steps import UNITS, WEIGHTS, Accumulation, Loop, value_of
+from gdkernels.lowering.steps import UNITS, WEIGHTS, Accumulation, EntrySums, Loop, RowSums, value_of
 from gdkernels_numba.bytecode.layout import StepLayout
 from gdkernels_numba.bytecode.packed import NOWHERE, PackedOperands
 from gdkernels_numba.bytecode.stream import InstructionStream
@@ -12,7 +12,11 @@ from gdkernels_numba.cpu.features import caches
 from gdkernels_numba.vm.fields import StridedAddress
 from gdkernels_numba.vm.instructions import (
     AddBlock,
+    AddByCode,
+    AddEntries,
     AddToResult,
+    ClearByCode,
+    ClearEntries,
     ForBlocks,
     LoopOverBlock,
     LoopOverNumbers,
@@ -27,6 +31,9 @@ __all__ = [
     "write_blocks", "write_change", "write_columns", "write_copies", "write_gradient", "write_numbers", "write_result",
     "written_by",
 ]  # fmt: skip
+
+
+_ALL = 1 << 62  # beyond every number of a parameter
 
 
 def write_numbers(writer: InstructionWriter, phase: int, totals: Sequence[Node]) -> None:
@@ -122,17 +129,100 @@ def _write_update(writer: InstructionWriter, phase: int, name: str, columns: int
     layout, stream = writer.layout, writer.updates[phase]
     loop = layout.task.schedule.updates[phase].get(name)
     # A gradient without a place of its own is computed again for every phase.
-    due = layout.accumulated_for(name) if phase == 0 or not layout.whole_gradients else []
+    summed = layout.accumulated_for(name)
+    by_code = [a for a in summed if not isinstance(a, Accumulation)]
+    due = [a for a in summed if phase == 0 or not layout.whole_gradients]
     if loop is None and not due:
         return
+    if phase == 0:
+        for sums in by_code:
+            _write_row_sums(writer, stream, name, sums, blocks, start, columns)
+    if name in layout.flat:
+        assert loop is not None, "what is read by rows alone has no gradient that must be computed first"
+        _write_flat_change(writer, stream, name, loop, blocks)
+    else:
+        _write_change_of_blocks(writer, stream, name, loop, due, blocks, start, columns)
+    if phase == len(writer.updates) - 1:
+        for sums in by_code:
+            _write_row_sums(writer, stream, name, sums, blocks, start, columns, clear=True)
+
+
+def _write_change_of_blocks(
+    writer: InstructionWriter,
+    stream: InstructionStream,
+    name: str,
+    loop: Loop | None,
+    due: Sequence[Accumulation | RowSums | EntrySums],
+    blocks: range,
+    start: int,
+    columns: int,
+) -> None:
+    layout = writer.layout
     written = written_by(writer, name, loop, column=start)
     with stream.with_body(ForBlocks(rows=layout.rows(name), columns=columns, first=blocks.start, stop=blocks.stop)):
         for accumulation in due:
-            write_gradient(writer, stream, accumulation, written, column=start)
+            if isinstance(accumulation, Accumulation):
+                write_gradient(writer, stream, accumulation, written, column=start)
         if loop is not None:
             write_change(writer, stream, name, loop, column=start)
             if loop.outputs and name in layout.copied:
                 write_copies(writer, stream, name, column=start)
+
+
+def _write_flat_change(
+    writer: InstructionWriter, stream: InstructionStream, name: str, loop: Loop, blocks: range
+) -> None:
+    """Write the loop over blocks of a parameter that is kept number after number; the last row may be narrower."""
+    layout, panel = writer.layout, writer.format.panel
+    rows, rest = divmod(layout.numbers(name), panel)
+    stop = min(blocks.stop, -(-rows // panel))
+    if blocks.start < stop:
+        with stream.with_body(ForBlocks(rows=rows, columns=panel, first=blocks.start, stop=stop)):
+            write_change(writer, stream, name, loop)
+    if rest and blocks.stop * panel > rows:
+        with stream.with_body(ForBlocks(rows=1, columns=rest, first=0, stop=1)):
+            write_change(writer, stream, name, loop, row=rows)
+
+
+def _write_row_sums(
+    writer: InstructionWriter,
+    stream: InstructionStream,
+    name: str,
+    sums: RowSums | EntrySums,
+    blocks: range,
+    start: int,
+    columns: int,
+    *,
+    clear: bool = False,
+) -> None:
+    """Write the sums by code in this thread's blocks of a table's gradient, which were 0; or set them to 0 again."""
+    layout, matrix = writer.layout, writer.layout.gradients[writer.thread][sums.node.id]
+    right, _ = layout.buffer(sums.right, writer.thread)
+    square = writer.format.panel**2
+    low, high, first, stop = 0, _ALL, blocks.start, blocks.stop
+    to = layout.rows_of(name, matrix)
+    if name in layout.flat:
+        low, high, first, stop = first * square, stop * square, 0, _ALL
+    elif layout.is_kept_as_row(layout.task.parameters[name]):  # then columns are rows
+        low, high = (start + k * writer.format.panel for k in (first, stop))
+        high, first, stop = min(high, start + columns), 0, _ALL
+    else:
+        to = to._replace(base=layout.at_column(matrix, start))
+    d = StridedAddress(layout.at_column(right, start if stop < _ALL else 0), right.pitch, right.panel)
+    columns = columns if stop < _ALL else right.columns
+    mine = {"columns": columns, "low": low, "high": high, "first": first, "stop": stop}
+    if isinstance(sums, RowSums):
+        codes = layout.codes[sums.codes.id]
+        if clear:
+            stream.add(ClearByCode(kernel=writer.kernel("clear_by_code"), **mine, codes=codes, to=to))
+        else:
+            stream.add(AddByCode(kernel=writer.kernel("add_by_code"), **mine, codes=codes, d=d, to=to))
+    elif clear:
+        cleared = ClearEntries(kernel=writer.kernel("clear_entries"), **mine, starts=0, numbers=0, to=to)
+        writer.add_with_entries(stream, cleared)
+    else:
+        added = AddEntries(kernel=writer.kernel("add_entries"), **mine, starts=0, numbers=0, values=0, d=d, to=to)
+        writer.add_with_entries(stream, added)
 
 
 def write_change(
@@ -229,11 +319,11 @@ def _replaced(writer: InstructionWriter, name: str, loop: Loop, row: int, column
 
 
 def _gradient_address(
-    writer: InstructionWriter, accumulation: Accumulation, kind: str, row: int, column: int
+    writer: InstructionWriter, accumulation: Accumulation | RowSums | EntrySums, kind: str, row: int, column: int
 ) -> StridedAddress:
     layout = writer.layout
     matrix = layout.gradients[0 if layout.is_private(accumulation) else writer.thread][accumulation.node.id]
-    if kind != UNITS and not layout.whole_gradients:
+    if kind != UNITS and not layout.whole_gradients and isinstance(accumulation, Accumulation):
         return StridedAddress(matrix.address)
     return layout.in_blocks(matrix, row, column)
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from gdkernels.graph.nodes import Node
 from gdkernels.lowering.schedule import PREDICTION
-from gdkernels.lowering.steps import COLUMN, Gather, Loop, Product
+from gdkernels.lowering.steps import COLUMN, Copy, EntryProduct, Gather, LookUp, Loop, Part, Product
 from gdkernels_numba.bytecode.arena import Matrix
 from gdkernels_numba.bytecode.layout import StepLayout
 from gdkernels_numba.bytecode.packed import PackedForms
@@ -16,15 +16,21 @@ from gdkernels_numba.vm.fields import StridedAddress
 from gdkernels_numba.vm.instructions import (
     GATHER_COLUMN,
     GATHER_PANELS,
+    INSTRUCTIONS,
     LOAD_PARAMETER,
+    LOOK_UP_ROWS,
+    MULTIPLY_ENTRIES,
     SCATTER_ROWS,
     STORE_PARAMETER,
+    CopyColumns,
     DotRows,
     GatherColumn,
     GatherPanels,
     LoadParameter,
+    LookUpRows,
     LoopOverColumn,
     LoopOverTile,
+    MultiplyEntries,
     MultiplyTile,
     PackTile,
     ScatterRows,
@@ -102,9 +108,16 @@ class InstructionWriter:
         """Let this thread bring rows of a parameter or slot in, and out again if it changes."""
         if first == stop:
             return
+        self._write_rows(name, matrix, first, stop - first, matrix.columns, back=back)
+
+    def write_rest(self, name: str, matrix: Matrix, columns: int) -> None:
+        """Let this thread bring the last, narrower row of a flat parameter or slot in, and out again."""
+        if columns:
+            self._write_rows(name, matrix, matrix.rows - 1, 1, columns, back=True)
+
+    def _write_rows(self, name: str, matrix: Matrix, first: int, rows: int, columns: int, *, back: bool) -> None:
         row = matrix.columns * self.format.size
         panels = StridedAddress(matrix.block(0, first), matrix.pitch, matrix.panel)
-        rows, columns = stop - first, matrix.columns
         load = LoadParameter(
             kernel=self.kernel("rows_in"), rows=rows, columns=columns, plain=0, plain_row=row, panels=panels
         )
@@ -120,6 +133,15 @@ class InstructionWriter:
     ) -> None:
         """Append an instruction whose word at `field` takes the address of the caller's array `name`."""
         self.patches.append(Patch(stream, stream.add(instruction) + field, name, offset))
+
+    def add_with_entries(self, stream: InstructionStream, instruction: tuple[Any, ...]) -> int:
+        """Append an instruction that reads the entries of x, which the caller has; returns the word where it begins."""
+        fields = INSTRUCTIONS[type(instruction)].at
+        begin = stream.add(instruction)
+        for field, name in (("starts", "x.starts"), ("numbers", "x.columns"), ("values", "x.values")):
+            if hasattr(fields, field):
+                self.patches.append(Patch(stream, begin + getattr(fields, field), name, 0))
+        return begin
 
     def forms(self, node: Node) -> PackedForms:
         """Return where a tile's value is in bfloat16."""
@@ -177,6 +199,85 @@ class InstructionWriter:
             pitch=matrix.pitch,
         )
         self._add_patched(self.tile, rows, GATHER_PANELS.at.plain, name, start * size)
+
+    def _write_entry_product(self, step: EntryProduct) -> None:
+        """Write the product of the caller's entries with weights."""
+        layout, name = self.layout, step.weights.attribute
+        result, c = layout.buffer(step.node, self.thread)
+        begin = self.add_with_entries(
+            self.tile,
+            MultiplyEntries(
+                kernel=self.kernel("multiply_entries"),
+                columns=result.columns,
+                starts=0,
+                numbers=0,
+                values=0,
+                w=layout.rows_of(name),
+                c=c,
+                c_pitch=result.pitch,
+            ),
+        )
+        if name in layout.plain:
+            self.patches.append(Patch(self.tile, begin + MULTIPLY_ENTRIES.at.w.base, name, 0))
+
+    def write_move(self, step: Copy | EntryProduct | LookUp) -> None:
+        """Write a copy of columns, the rows that are looked up, or a product with entries, in all columns."""
+        if isinstance(step, EntryProduct):
+            self._write_entry_product(step)
+        elif isinstance(step, LookUp):
+            self._write_look_up(step)
+        else:
+            column = 0
+            for part in step.parts:
+                self._write_copy(step.node, part, column)
+                column += part.count
+        if self.layout.kind(step.node) != COLUMN:
+            self.write_packed(step.node)
+
+    def _write_look_up(self, step: LookUp) -> None:
+        layout, name = self.layout, step.table.attribute
+        source, numbers = layout.buffer(step.source, self.thread)
+        result, to = layout.buffer(step.node, self.thread)
+        begin = self.tile.add(
+            LookUpRows(
+                kernel=self.kernel("look_up"),
+                columns=result.columns,
+                last=layout.size(step.table, 0) - 1,
+                numbers=numbers._replace(base=layout.at_column(source, step.column)),
+                numbers_pitch=source.pitch,
+                table=layout.rows_of(name),
+                to=to,
+                pitch=result.pitch,
+                kept=layout.codes.get(step.codes.id, 0),
+            )
+        )
+        if name in layout.plain:
+            self.patches.append(Patch(self.tile, begin + LOOK_UP_ROWS.at.table.base, name, 0))
+
+    def _write_copy(self, node: Node, part: Part, column: int) -> None:
+        source, source_pitch = (
+            (StridedAddress(self.layout.zeros), 0) if part.source is None else self._moved(part.source)
+        )
+        to, pitch = self._moved(node)
+        self.tile.add(
+            CopyColumns(
+                kernel=self.kernel("copy_columns"),
+                columns=part.count,
+                source=source,
+                source_pitch=source_pitch,
+                source_column=part.first,
+                to=to,
+                pitch=pitch,
+                column=column,
+            )
+        )
+
+    def _moved(self, node: Node) -> tuple[StridedAddress, int]:
+        """Return where a matrix or a column of the tile is, and the bytes from row to row."""
+        if self.layout.kind(node) == COLUMN:
+            return self.layout.in_tile(node, self.thread), self.format.size
+        matrix, address = self.layout.buffer(node, self.thread)
+        return address, matrix.pitch
 
     def write_scatter(self, prediction: Node) -> None:
         matrix, address = self.layout.buffer(prediction, self.thread)

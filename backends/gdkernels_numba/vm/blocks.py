@@ -4,11 +4,13 @@ from gdkernels_numba.vm.context import address, compiled, operand, set_operands,
 from gdkernels_numba.vm.fields import WORD
 from gdkernels_numba.vm.instructions import (
     ADD_BLOCK,
+    ADD_BY_CODE,
     ADD_TO_RESULT,
     CONTEXT,
     END,
     FOR_BLOCKS,
     HEADER,
+    LAST_MOVE,
     LOAD_PARAMETER,
     LOOP_OVER_BLOCK,
     LOOP_OVER_NUMBERS,
@@ -112,6 +114,9 @@ def run_on_blocks(context: int, stream: int, batch: int, busy: int) -> None:
         if opcode == FOR_BLOCKS.opcode:
             run_blocks(context, i, batch, busy)
             length += word(i, FOR_BLOCKS.at.body)
+        elif opcode <= LAST_MOVE:
+            start, order = word(context, CONTEXT.start), word(context, CONTEXT.order)
+            call(word(i, ADD_BY_CODE.at.kernel), (i, 0, batch, start, order))
         elif opcode == LOOP_OVER_NUMBERS.opcode:
             loop = LOOP_OVER_NUMBERS.at
             operands = set_operands(context, i + WORD * LOOP_OVER_NUMBERS.size, word(i, loop.operands), 0, 0)

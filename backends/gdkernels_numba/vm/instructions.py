@@ -105,6 +105,46 @@ class DotRows(NamedTuple):
     body: Annotated[int, "words of the instructions that are run on the result"] = 0
 
 
+class CopyColumns(NamedTuple):
+    """Copy columns of a matrix of the tile into another."""
+
+    kernel: Annotated[int, "`copy_columns`"]
+    columns: Annotated[int, "how many columns are copied"]
+    source: Annotated[StridedAddress, "the panels that they come from"]
+    source_pitch: Annotated[int, "bytes from row to row of these"]
+    source_column: Annotated[int, "the first column there"]
+    to: Annotated[StridedAddress, "the panels that they go to"]
+    pitch: Annotated[int, "bytes from row to row of these"]
+    column: Annotated[int, "the first column there"]
+
+
+class LookUpRows(NamedTuple):
+    """Copy, for each row of the tile, the row of a table whose number stands there, and keep the number."""
+
+    kernel: Annotated[int, "`look_up`"]
+    columns: Annotated[int, "columns of the table"]
+    last: Annotated[int, "the last row of the table"]
+    numbers: Annotated[StridedAddress, "the number of the first row"]
+    numbers_pitch: Annotated[int, "bytes from row to row of the matrix in which it is a column"]
+    table: Annotated[StridedAddress, "the table"]
+    to: Annotated[StridedAddress, "the panels that the rows go to"]
+    pitch: Annotated[int, "bytes from row to row of these"]
+    kept: Annotated[int, "where the numbers of the whole batch are kept as integers, or 0"]
+
+
+class MultiplyEntries(NamedTuple):
+    """Multiply the rows of a tile, of which the entries are known that are not 0, by weights: c = x w."""
+
+    kernel: Annotated[int, "`multiply_entries`"]
+    columns: Annotated[int, "columns of the result"]
+    starts: Annotated[int, "where the caller's rows begin among the entries; set for every run"]
+    numbers: Annotated[int, "the columns of the entries; set for every run"]
+    values: Annotated[int, "the entries; set for every run"]
+    w: Annotated[StridedAddress, "the weights"]
+    c: Annotated[StridedAddress, "the result"]
+    c_pitch: Annotated[int, "bytes from row to row of it"]
+
+
 class LoopOverTile(NamedTuple):
     """Run an elementwise loop on matrices of the tile, panel by panel."""
 
@@ -258,6 +298,66 @@ class PackBlock(NamedTuple):
     back_pitch: Annotated[int, "bytes from pair of columns to pair of columns of it"]
 
 
+# ---- on the rows of a table that the batch has looked up, in blocks of this thread
+
+
+class AddByCode(NamedTuple):
+    """Add each row of the batch to the row of a table's gradient that its code names, in the order of the batch."""
+
+    kernel: Annotated[int, "`add_by_code`"]
+    columns: Annotated[int, "columns of the gradient"]
+    low: Annotated[int, "this thread's first number, counted row after row"]
+    high: Annotated[int, "the number after its last one"]
+    first: Annotated[int, "its first block"]
+    stop: Annotated[int, "the block after its last one"]
+    codes: Annotated[int, "the codes of the batch"]
+    d: Annotated[StridedAddress, "what is added"]
+    to: Annotated[StridedAddress, "the gradient"]
+
+
+class ClearByCode(NamedTuple):
+    """Set the rows of a table's gradient to 0 that the codes of the batch name: all others are 0."""
+
+    kernel: Annotated[int, "`clear_by_code`"]
+    columns: Annotated[int, "columns of the gradient"]
+    low: Annotated[int, "this thread's first number, counted row after row"]
+    high: Annotated[int, "the number after its last one"]
+    first: Annotated[int, "its first block"]
+    stop: Annotated[int, "the block after its last one"]
+    codes: Annotated[int, "the codes of the batch"]
+    to: Annotated[StridedAddress, "the gradient"]
+
+
+class AddEntries(NamedTuple):
+    """Add a block's part of xᵀ d to a gradient, x being known by its entries, in the order of the batch."""
+
+    kernel: Annotated[int, "`add_entries`"]
+    columns: Annotated[int, "columns of the gradient"]
+    low: Annotated[int, "this thread's first number, counted row after row"]
+    high: Annotated[int, "the number after its last one"]
+    first: Annotated[int, "its first block"]
+    stop: Annotated[int, "the block after its last one"]
+    starts: Annotated[int, "where the caller's rows begin among the entries; set for every run"]
+    numbers: Annotated[int, "the columns of the entries; set for every run"]
+    values: Annotated[int, "the entries; set for every run"]
+    d: Annotated[StridedAddress, "the second factor"]
+    to: Annotated[StridedAddress, "the gradient"]
+
+
+class ClearEntries(NamedTuple):
+    """Set the rows of a gradient to 0 that the batch has entries for: all others are 0."""
+
+    kernel: Annotated[int, "`clear_entries`"]
+    columns: Annotated[int, "columns of the gradient"]
+    low: Annotated[int, "this thread's first number, counted row after row"]
+    high: Annotated[int, "the number after its last one"]
+    first: Annotated[int, "its first block"]
+    stop: Annotated[int, "the block after its last one"]
+    starts: Annotated[int, "where the caller's rows begin among the entries; set for every run"]
+    numbers: Annotated[int, "the columns of the entries; set for every run"]
+    to: Annotated[StridedAddress, "the gradient"]
+
+
 # ---- between the parts of a step, and before and after a run
 
 
@@ -345,6 +445,7 @@ class ThreadContext(NamedTuple):
     epochs: Annotated[int, "how often so many rows are used, each time by the next numbers; set for every run"] = 1
     totals: Annotated[int, "the sums of E and of the gradient's norm over the steps of an epoch"] = 0
     results: Annotated[int, "where those of each epoch go; set for every run"] = 0
+    start: Annotated[int, "the place in the order where the batch begins; set for every step"] = 0
 
 
 class BarrierWords(NamedTuple):
@@ -355,6 +456,24 @@ class BarrierWords(NamedTuple):
     given_up: int
 
 
+# What moves by number comes first. Its kernels read the fields themselves, and so it is told by its opcode alone.
+COPY_COLUMNS = _instruction(CopyColumns)
+LOOK_UP_ROWS = _instruction(LookUpRows)
+MULTIPLY_ENTRIES = _instruction(MultiplyEntries)
+ADD_BY_CODE = _instruction(AddByCode)
+CLEAR_BY_CODE = _instruction(ClearByCode)
+ADD_ENTRIES = _instruction(AddEntries)
+CLEAR_ENTRIES = _instruction(ClearEntries)
+LAST_MOVE = len(INSTRUCTIONS)
+MOVES_BY_NUMBER: dict[str, InstructionLayout[Any]] = {
+    "copy_columns": COPY_COLUMNS,
+    "look_up": LOOK_UP_ROWS,
+    "multiply_entries": MULTIPLY_ENTRIES,
+    "add_by_code": ADD_BY_CODE,
+    "clear_by_code": CLEAR_BY_CODE,
+    "add_entries": ADD_ENTRIES,
+    "clear_entries": CLEAR_ENTRIES,
+}  # by the kernel
 GATHER_PANELS = _instruction(GatherPanels)
 GATHER_COLUMN = _instruction(GatherColumn)
 MULTIPLY_TILE = _instruction(MultiplyTile)
@@ -390,4 +509,4 @@ BARRIER_BYTES = 2 * LINE
 
 def generated_constants() -> str:
     """Return all offsets as text: what the interpreter is compiled with beside its own source."""
-    return repr((INSTRUCTIONS, HEADER, CONTEXT, STRIDED, BARRIER_WORDS, TOTALS))
+    return repr((INSTRUCTIONS, LAST_MOVE, HEADER, CONTEXT, STRIDED, BARRIER_WORDS, TOTALS))

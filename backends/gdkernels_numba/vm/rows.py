@@ -9,12 +9,14 @@ from gdkernels_numba.vm.instructions import (
     ADD_TILE_SUMS,
     BARRIER,
     CONTEXT,
+    COPY_COLUMNS,
     DOT_ROWS,
     END,
     FOR_BLOCKS,
     GATHER_COLUMN,
     GATHER_PANELS,
     HEADER,
+    LAST_MOVE,
     LOOP_OVER_COLUMN,
     LOOP_OVER_TILE,
     MULTIPLY_TILE,
@@ -197,6 +199,8 @@ def run_on_rows(context: int, stream: int, start: int, row: int, rows: int, goes
         elif opcode == DOT_ROWS.opcode:
             run_dots(context, i, row, rows)
             length += word(i, DOT_ROWS.at.body)
+        elif opcode <= LAST_MOVE:
+            call(word(i, COPY_COLUMNS.at.kernel), (i, row, rows, start + row, word(context, CONTEXT.order)))
         elif opcode == GATHER_PANELS.opcode:
             run_gather(context, i, row, rows, start)
         elif opcode == GATHER_COLUMN.opcode:  # in the order of the run already

@@ -19,6 +19,7 @@ __all__ = ["interpreter_ir"]
 @compiled
 def run_step(context: int, step: int, start: int, batch: int) -> None:
     """Do one step: this thread's rows of the batch, which begins at `start`; then its share of the parameters."""
+    set_word(context, CONTEXT.start, start)
     thread, threads = word(context, CONTEXT.thread), word(context, CONTEXT.threads)
     count = word(context, CONTEXT.scalar_count)
     for k in range(count):

@@ -123,7 +123,7 @@ class _BlockReader:
         name, count = f"{stored.x.name}{where}", sum(stop - first for first, stop in bounds)
         places = (None, None, None) if into is None else into.arrays
         raw_x, raw_y = stored.x.gather(bounds, places[0]), stored.y.gather(bounds, places[1])
-        x = place_inputs(binding, raw_x, self.spec.inputs, name)
+        x = place_inputs(binding, raw_x, self.spec.inputs, name, codes=self.spec.codes)
         y = place_targets(binding, raw_y, count, self.spec.outputs, self.spec.loss, f"{stored.y.name}{where}", name)
         if stored.weights is None:
             return _Host(x, y, None)

@@ -4,6 +4,7 @@ A user's own is a subclass of `Block`. Training, files and backends know blocks 
 """
 
 from gdkernels.definition.blocks.block import Block, Parameter
+from gdkernels.definition.blocks.columns import Columns, Embedding
 from gdkernels.definition.blocks.compose import Mean, Residual, Sequential
 from gdkernels.definition.blocks.dense import Activated, Dense, InitialWeights
 from gdkernels.definition.blocks.dropout import Dropout
@@ -14,8 +15,10 @@ from gdkernels.definition.blocks.normal import LayerNorm, Scale
 __all__ = [
     "Activated",
     "Block",
+    "Columns",
     "Dense",
     "Dropout",
+    "Embedding",
     "Gated",
     "InitialWeights",
     "LayerNorm",

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy.typing as npt
 
 from gdkernels.definition.blocks.block import Block, Parameter, Values
 from gdkernels.definition.blocks.checks import check_block
-from gdkernels.definition.blocks.names import inside, names_inside
+from gdkernels.definition.blocks.names import among_all, with_their_own
 from gdkernels.errors import InputError
 
 __all__ = ["Mean", "Residual", "Sequential"]
-
-Told = TypeVar("Told")
 
 
 @dataclass(frozen=True, init=False)
@@ -38,10 +36,10 @@ class Sequential(Block):
         object.__setattr__(self, "blocks", blocks)
 
     def parameters(self, inputs: int) -> Mapping[str, Parameter]:
-        return _among_all(block.parameters(width) for block, width in self._placed(inputs))
+        return among_all(block.parameters(width) for block, width in self._placed(inputs))
 
     def constants(self, inputs: int) -> Mapping[str, npt.NDArray[Any]]:
-        return _among_all(block.constants(width) for block, width in self._placed(inputs))
+        return among_all(block.constants(width) for block, width in self._placed(inputs))
 
     def outputs(self, inputs: int) -> int:
         for block in self.blocks:
@@ -58,7 +56,7 @@ class Sequential(Block):
             inputs = block.outputs(inputs)
 
     def __call__(self, p: Values, a: Any, *, xp: Any, random: Any = None) -> Any:
-        for block, own, drawing in _with_their_own(self.blocks, p, random):
+        for block, own, drawing in with_their_own(self.blocks, p, random):
             a = block(own, a, xp=xp, random=drawing)
         return a
 
@@ -113,10 +111,10 @@ class Mean(Block):
         object.__setattr__(self, "blocks", blocks)
 
     def parameters(self, inputs: int) -> Mapping[str, Parameter]:
-        return _among_all(block.parameters(inputs) for block in self.blocks)
+        return among_all(block.parameters(inputs) for block in self.blocks)
 
     def constants(self, inputs: int) -> Mapping[str, npt.NDArray[Any]]:
-        return _among_all(block.constants(inputs) for block in self.blocks)
+        return among_all(block.constants(inputs) for block in self.blocks)
 
     def outputs(self, inputs: int) -> int:
         found = {block.outputs(inputs) for block in self.blocks}
@@ -129,19 +127,6 @@ class Mean(Block):
 
     def __call__(self, p: Values, a: Any, *, xp: Any, random: Any = None) -> Any:
         outputs = (
-            block(own, a, xp=xp, random=drawing) for block, own, drawing in _with_their_own(self.blocks, p, random)
+            block(own, a, xp=xp, random=drawing) for block, own, drawing in with_their_own(self.blocks, p, random)
         )
         return reduce(add, outputs) / float(len(self.blocks))
-
-
-def _among_all(told: Iterable[Mapping[str, Told]]) -> dict[str, Told]:
-    """Return what several blocks tell by name, one mapping from each, under the names among all of them."""
-    return {inside(name, k): one for k, named in enumerate(told) for name, one in named.items()}
-
-
-def _with_their_own(blocks: Iterable[Block], p: Values, random: Any) -> Iterator[tuple[Block, dict[str, Any], Any]]:
-    """Yield each of several blocks with its own parameters and constants, and with what draws its numbers."""
-    names = tuple(p)
-    for k, block in enumerate(blocks):
-        own = {name: p[full] for name, full in names_inside(names, k)}
-        yield block, own, None if random is None else random.inside(k)

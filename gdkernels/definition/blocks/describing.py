@@ -9,6 +9,7 @@ from itertools import groupby
 from typing import Any
 
 from gdkernels.definition.blocks.block import Block
+from gdkernels.definition.blocks.columns import Columns, Embedding
 from gdkernels.definition.blocks.compose import Mean, Residual, Sequential
 from gdkernels.definition.blocks.dense import Activated, Dense
 from gdkernels.definition.blocks.dropout import Dropout
@@ -22,8 +23,10 @@ __all__ = ["BY_NAME", "block_in_words", "describe_block", "functions_in", "resto
 
 BY_NAME: dict[str, type[Block]] = {
     "activated": Activated,
+    "columns": Columns,
     "dense": Dense,
     "dropout": Dropout,
+    "embedding": Embedding,
     "gated": Gated,
     "layer_norm": LayerNorm,
     "mean": Mean,
@@ -91,6 +94,8 @@ def block_in_words(block: Block) -> str:
     """Return a block as somebody would write it, without what it has by default."""
     told: list[str] = []
     skipped = False
+    if isinstance(block, Columns):
+        return _columns_in_words(block)
     fields: tuple[dataclasses.Field[Any], ...] = dataclasses.fields(block) if dataclasses.is_dataclass(block) else ()
     for field in fields:
         value = getattr(block, field.name)
@@ -101,14 +106,28 @@ def block_in_words(block: Block) -> str:
     return f"{type(block).__name__}({', '.join(told)})"
 
 
+def _columns_in_words(block: Columns) -> str:
+    def words(one: Any) -> str:
+        return "'passthrough'" if one == Sequential() else _words(one)
+
+    told = [f"{{{', '.join(f'{key}: {words(one)}' for key, one in block.with_keys())}}}"]
+    return f"Columns({', '.join([*told, *([] if block.rest is None else [f'rest={words(block.rest)}'])])})"
+
+
 def functions_in(block: Block) -> Iterator[Any]:
     """Yield the functions that a block has among its fields, and those of the blocks in it, in order."""
     for value in _fields(block).values():
-        for one in value if isinstance(value, tuple) else (value,):
-            if isinstance(one, Block):
-                yield from functions_in(one)
-            elif callable(one):
-                yield one
+        yield from _functions_within(value)
+
+
+def _functions_within(value: Any) -> Iterator[Any]:
+    if isinstance(value, tuple):
+        for one in value:
+            yield from _functions_within(one)
+    elif isinstance(value, Block):
+        yield from functions_in(value)
+    elif callable(value):
+        yield value
 
 
 def _fields(block: Block) -> dict[str, Any]:

@@ -7,11 +7,16 @@ in a chain of dense layers are ``W0``, ``b0``, ``W1``, …. No name has a dot: w
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
+from typing import Any, TypeVar
 
 from gdkernels.errors import InputError
 
-__all__ = ["check_name", "inside", "names_inside"]
+__all__ = ["among_all", "check_name", "inside", "names_inside", "with_their_own"]
+
+Told = TypeVar("Told")
+Inner = TypeVar("Inner")
 
 _PLACE = re.compile(r"[0-9]+(?:/[0-9]+)*$")
 
@@ -42,3 +47,18 @@ def _outside(name: str, number: int) -> str | None:
         return None
     first, _, rest = place[0].partition("/")
     return f"{name[: place.start()]}{rest}" if first == str(number) else None
+
+
+def among_all(told: Iterable[Mapping[str, Told]]) -> dict[str, Told]:
+    """Return what several blocks tell by name, one mapping from each, under the names among all of them."""
+    return {inside(name, k): one for k, named in enumerate(told) for name, one in named.items()}
+
+
+def with_their_own(
+    blocks: Iterable[Inner], p: Mapping[str, Any], random: Any
+) -> Iterator[tuple[Inner, dict[str, Any], Any]]:
+    """Yield each of several blocks with its own parameters and constants, and with what draws its numbers."""
+    names = tuple(p)
+    for k, block in enumerate(blocks):
+        own = {name: p[full] for name, full in names_inside(names, k)}
+        yield block, own, None if random is None else random.inside(k)

@@ -97,6 +97,17 @@ class _GraphWriter:
             return b.op(_REDUCTIONS[op], operands[0], b.constant(node.attribute, np.int64), keepdims=1)
         if op in _COMPOSED:
             return _COMPOSED[op](b, lambda v: b.constant(v, dtype), *operands)
+        if op == "to_int":
+            return b.cast(operands[0], np.int32)
+        if op == "column":
+            return b.op("Gather", operands[0], b.constant(node.attribute, np.int64), axis=1)
+        if op == "columns":
+            ends = [b.constant([edge], np.int64) for edge in node.attribute]
+            return b.op("Slice", operands[0], *ends, b.constant([1], np.int64))
+        if op == "concat":
+            return b.op("Concat", *operands, axis=1)
+        if op == "take":
+            return b.op("Gather", *operands, axis=0)
         if op == "transpose":
             return b.op("Transpose", operands[0], perm=[1, 0])
         if op == "broadcast_to":

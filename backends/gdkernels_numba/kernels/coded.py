@@ -1,0 +1,240 @@
+"""Kernels that move by number: columns of one matrix into another, rows of a table, and sums of rows by their codes.
+
+Most programs need none of them, so that they are compiled for those that do. Each reads the fields of its instruction
+itself, so that the interpreter calls them all alike. Matrices are panels: `down` is from row to row of the batch,
+`pitch` from row to row of a panel, `across` from panel to panel.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from llvmlite import ir
+
+from gdkernels_numba.ir.emit import I32, I64, Function, Variable
+from gdkernels_numba.ir.vector import Format, Vectors
+
+__all__ = ["CODED_MOVES", "write_coded_moves"]
+
+# The instruction; the tile's first row in the batch and how many it has, or 0 and all of the batch; the place of the
+# first of them in the order of the run; and that order, or 0 for all rows in turn.
+_ARGUMENTS = ("at", "row", "rows", "place", "order")
+
+
+def write_coded_moves(module: ir.Module, format: Format, fields: Mapping[str, Any]) -> None:
+    """Add the kernels of `CODED_MOVES` to `module`.
+
+    Parameters
+    ----------
+    fields
+        For each kernel, its instruction with the offset of each field in words in place of the field.
+    """
+    for name, write in CODED_MOVES.items():
+        function = _Reading(module, name, fields[name])
+        write(function, Vectors(function, format))
+        function.finish()
+
+
+class _Reading(Function):
+    """A function under construction whose attributes are also the fields of its instruction, `to.down` as to_down."""
+
+    def __init__(self, module: ir.Module, name: str, fields: Any) -> None:
+        super().__init__(module, name, _ARGUMENTS)
+        for field, offset in fields._asdict().items():
+            parts = offset._asdict() if hasattr(offset, "_asdict") else {"": offset}
+            for part, word in parts.items():
+                at = self.pointer(self.add(self.at, 8 * word))
+                self.arguments[f"{field}_{part}" if part else field] = self.builder.load(at, typ=I64)
+
+    def in_tile(self, field: str) -> Any:
+        """Return where the strided address `field` leads, so far down as the first row."""
+        return self.add(self.arguments[f"{field}_base"], self.multiply(self.row, self.arguments[f"{field}_down"]))
+
+
+def _copy_columns(f: _Reading, v: Vectors) -> None:
+    """Write the columns from `source_column` on into those from `column` on, both counted from a first panel on."""
+    form, log2 = v.format, v.format.panel.bit_length() - 1
+    inside = f.integer(form.panel - 1)
+
+    def place(base: Any, across: Any, column: Any) -> Any:
+        panels = f.multiply(f.builder.ashr(column, f.integer(log2)), across)
+        return f.add(base, panels, f.multiply(f.builder.and_(column, inside), form.size))
+
+    first_source, first_target = f.in_tile("source"), f.in_tile("to")
+    with f.loop(f.rows) as k:
+        source = f.add(first_source, f.multiply(k, f.source_pitch))
+        target = f.add(first_target, f.multiply(k, f.pitch))
+        done = f.variable(0)
+        with f.repeat(lambda: f.is_less(done.get(), f.columns)):
+            here, there = f.add(f.source_column, done.get()), f.add(f.column, done.get())
+            room = [f.subtract(form.panel, f.builder.and_(column, inside)) for column in (here, there)]
+            count = f.least(f.subtract(f.columns, done.get()), f.least(*room))
+            a, b = place(source, f.source_across, here), place(target, f.to_across, there)
+            with _vectors(f, v, count) as (offset, mask):
+                value = v.load_masked(f.add(a, offset), mask)
+                v.store_masked(value, f.add(b, offset), mask)
+            done.set(f.add(done.get(), count))
+
+
+def _look_up(f: _Reading, v: Vectors) -> None:
+    """Write rows of a table, and keep their numbers as integers.
+
+    What is no number from 0 to `last` becomes the nearest: callers refuse it before.
+    """
+    form = v.format
+    last, zero = f.builder.sitofp(f.last, form.scalar), ir.Constant(form.scalar, 0.0)
+    numbers, to = f.in_tile("numbers"), f.in_tile("to")
+    with f.loop(f.rows) as k:
+        number = v.load_scalar(f.add(numbers, f.multiply(k, f.numbers_pitch)))
+        number = f.builder.select(f.builder.fcmp_ordered(">", number, zero), number, zero)  # also of what is no number
+        number = f.builder.select(f.builder.fcmp_ordered("<", number, last), number, last)
+        code = f.builder.fptosi(number, I64)
+        with f.builder.if_then(f.is_less(0, f.kept)):
+            f.builder.store(code, f.pointer(f.add(f.kept, f.multiply(f.add(f.row, k), 8))))
+        source = f.add(f.table_base, f.multiply(code, f.table_down))
+        target = f.add(to, f.multiply(k, f.pitch))
+        with _panels(f, v) as (panel, columns), _vectors(f, v, columns) as (offset, mask):
+            a = f.add(source, f.multiply(panel, f.table_across), offset)
+            b = f.add(target, f.multiply(panel, f.to_across), offset)
+            v.store(v.load_masked(a, mask), b)
+
+
+def _multiply_entries(f: _Reading, v: Vectors) -> None:
+    """Write c = x w, where the entries of x are known that are not 0."""
+    form, first_c = v.format, f.in_tile("c")
+
+    def block(c: Any, column: Any, first: Any, stop: Any, across: int) -> None:
+        """Write `across` vectors of a row from `column` on; only a single one may have columns that are none."""
+        panel = f.builder.ashr(column, f.integer(form.panel.bit_length() - 1))
+        inside = f.multiply(f.builder.and_(column, f.integer(form.panel - 1)), form.size)
+        w = f.add(f.w_base, f.multiply(panel, f.w_across), inside)
+        mask = v.first_lanes(f.subtract(f.columns, column))
+        sums = [Variable(f, v.constant(0.0)) for _ in range(across)]
+        with f.loop(stop, start=first) as e:
+            row = f.add(w, f.multiply(_number(f, e), f.w_down))
+            value = v.broadcast(f.add(f.values, f.multiply(e, form.size)))
+            for k, total in enumerate(sums):
+                at = f.add(row, k * form.bytes)
+                weights = v.load_masked(at, mask) if across == 1 else v.load(at, align=form.size)
+                total.set(v.fma(value, weights, total.get()))
+        to = f.add(c, f.multiply(panel, f.c_across), inside)
+        for k, total in enumerate(sums):
+            v.store(total.get(), f.add(to, k * form.bytes))
+
+    with f.loop(f.rows) as k:
+        first, stop = _entries_of(f, k)
+        c, column = f.add(first_c, f.multiply(k, f.c_pitch)), f.variable(0)
+        wide = form.panel // form.lanes
+        with f.repeat(lambda: f.is_less(f.add(column.get(), form.panel - 1), f.columns)):
+            block(c, column.get(), first, stop, wide)
+            column.set(f.add(column.get(), form.panel))
+        with f.repeat(lambda: f.is_less(column.get(), f.columns)):
+            block(c, column.get(), first, stop, 1)
+            column.set(f.add(column.get(), form.lanes))
+
+
+def _add_entries(f: _Reading, v: Vectors) -> None:
+    """Add the rows of d, each times an entry of x, to the rows of the target that the entries are for: xᵀ d."""
+    with f.loop(f.rows) as k:
+        first, stop = _entries_of(f, k)
+        with f.loop(stop, start=first) as e:
+            value = v.broadcast(f.add(f.values, f.multiply(e, v.format.size)))
+            with _vectors_of_row(f, v, _number(f, e)) as (panel, offset, mask, target):
+                d = f.add(f.d_base, f.multiply(k, f.d_down), f.multiply(panel, f.d_across), offset)
+                total = v.fma(value, v.load_masked(d, mask), v.load_masked(target, mask))
+                v.store_masked(total, target, mask)
+
+
+def _clear_entries(f: _Reading, v: Vectors) -> None:
+    with f.loop(f.rows) as k:
+        first, stop = _entries_of(f, k)
+        with f.loop(stop, start=first) as e, _vectors_of_row(f, v, _number(f, e)) as (_, _, mask, target):
+            v.store_masked(v.constant(0.0), target, mask)
+
+
+def _entries_of(f: _Reading, k: Any) -> tuple[Any, Any]:
+    """Return the first entry of row `k`, and the one behind its last."""
+    place = f.add(f.place, k)
+    record = f.variable(place)
+    with f.builder.if_then(f.builder.icmp_signed("!=", f.order, f.integer(0))):
+        record.set(f.builder.load(f.pointer(f.add(f.order, f.multiply(place, 8))), typ=I64))
+    at = f.add(f.starts, f.multiply(record.get(), 8))
+    first, stop = (f.builder.load(f.pointer(f.add(at, offset)), typ=I64) for offset in (0, 8))
+    return first, stop
+
+
+def _number(f: _Reading, e: Any) -> Any:
+    """Return the column of an entry."""
+    return f.builder.sext(f.builder.load(f.pointer(f.add(f.numbers, f.multiply(e, 4))), typ=I32), I64)
+
+
+def _add_by_code(f: _Reading, v: Vectors) -> None:
+    """Add rows of d to the rows of the target that `codes` name, in turn."""
+    with f.loop(f.rows) as k, _vectors_of_row(f, v, _code(f, k)) as (panel, offset, mask, target):
+        d = f.add(f.d_base, f.multiply(k, f.d_down), f.multiply(panel, f.d_across), offset)
+        v.store_masked(v.add(v.load_masked(target, mask), v.load_masked(d, mask)), target, mask)
+
+
+def _clear_by_code(f: _Reading, v: Vectors) -> None:
+    with f.loop(f.rows) as k, _vectors_of_row(f, v, _code(f, k)) as (_, _, mask, target):
+        v.store_masked(v.constant(0.0), target, mask)
+
+
+def _code(f: _Reading, k: Any) -> Any:
+    return f.builder.load(f.pointer(f.add(f.codes, f.multiply(k, 8))), typ=I64)
+
+
+@contextmanager
+def _vectors_of_row(f: _Reading, v: Vectors, number: Any) -> Iterator[tuple[Any, Any, Any, Any]]:
+    """Go through the vectors of a row of the target that this thread has.
+
+    Yields the panel, the offset in it, which lanes are columns, and the address.
+    """
+    log2, panel_columns = f.integer(v.format.panel.bit_length() - 1), f.integer(v.format.panel)
+    panels = f.builder.ashr(f.add(f.columns, v.format.panel - 1), log2)
+    block = f.multiply(f.builder.ashr(number, log2), panels)
+    row = f.add(f.to_base, f.multiply(number, f.to_down))
+    before = f.multiply(number, f.columns)
+    begin, end = _most(f, f.subtract(f.low, before), 0), f.least(f.subtract(f.high, before), f.columns)
+    with f.loop(panels) as panel:
+        here = f.add(block, panel)
+        mine = f.builder.and_(f.is_less(f.subtract(f.first, 1), here), f.is_less(here, f.stop))
+        with f.builder.if_then(mine):
+            edge = f.multiply(panel, panel_columns)
+            first = _most(f, begin, edge)
+            count = f.subtract(f.least(end, f.add(edge, panel_columns)), first)
+            start = f.multiply(f.subtract(first, edge), v.format.size)
+            with _vectors(f, v, count) as (further, mask):
+                offset = f.add(start, further)
+                yield panel, offset, mask, f.add(row, f.multiply(panel, f.to_across), offset)
+
+
+def _most(f: _Reading, a: Any, b: Any) -> Any:
+    a, b = f.integer(a), f.integer(b)
+    return f.builder.select(f.builder.icmp_signed(">", a, b), a, b)
+
+
+@contextmanager
+def _panels(f: _Reading, v: Vectors) -> Iterator[tuple[Any, Any]]:
+    """Go through the panels of `columns` columns; yields the number of each, and how many columns it has."""
+    with f.loop(f.columns, step=v.format.panel) as first:
+        panel = f.builder.ashr(first, f.integer(v.format.panel.bit_length() - 1))
+        yield panel, f.least(f.subtract(f.columns, first), v.format.panel)
+
+
+@contextmanager
+def _vectors(f: _Reading, v: Vectors, columns: Any) -> Iterator[tuple[Any, Any]]:
+    """Go through the vectors of some columns; yields the offset of each in bytes, and which lanes are columns."""
+    with f.loop(columns, step=v.format.lanes) as column:
+        yield f.multiply(column, v.format.size), v.first_lanes(f.subtract(columns, column))
+
+
+CODED_MOVES: dict[str, Callable[[_Reading, Vectors], None]] = {
+    "copy_columns": _copy_columns,
+    "look_up": _look_up,
+    "add_by_code": _add_by_code,
+    "clear_by_code": _clear_by_code,
+    "multiply_entries": _multiply_entries,
+    "add_entries": _add_entries,
+    "clear_entries": _clear_entries,
+}

@@ -1,0 +1,140 @@
+"""Recording what moves numbers and computes none: columns, arrays side by side, rows of a table by their numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from gdkernels.errors import TraceError
+from gdkernels.graph.nodes import Dim, Node, is_one, same_size
+from gdkernels.graph.operations import BOOL, INT, REAL
+from gdkernels.graph.source import user_line
+
+if TYPE_CHECKING:
+    from gdkernels.graph.namespace import Graph
+
+__all__ = ["column", "columns", "concat", "take", "units"]
+
+
+def units(a: Node) -> int:
+    """Return how many columns a [records, units] has.
+
+    Raises
+    ------
+    TraceError
+        If the number is not known while the function is traced.
+    """
+    size = a.shape[-1] if a.ndim else 1
+    number = size.size if isinstance(size, Dim) else size
+    if a.ndim != 2 or number is None:
+        raise TraceError(
+            f"an array of the shape {list(a.shape)} cannot be taken apart{user_line()}: it is no matrix, or of any "
+            "width, so that its columns cannot be counted"
+        )
+    return number
+
+
+def column(graph: Graph, a: Node, k: int) -> Node:
+    """Return column `k`, as numbers [records]."""
+    count = units(a)
+    if not -count <= k < count:
+        raise TraceError(f"there is no column {k} among {count}{user_line()}")
+    k %= count
+    a, k = _origin(a, k)
+    if is_one(a.shape[1]):
+        return graph.squeeze(a, 1)
+    if a.op == "broadcast_to":
+        source = a.args[0]
+        if source.ndim == 2 and is_one(source.shape[1]):
+            return graph.broadcast_to(graph.squeeze(source, 1), a.shape[:1])
+        if source.ndim == 0:
+            return graph.broadcast_to(source, a.shape[:1])
+    return graph.node("column", (a,), k, a.shape[:1], a.dtype)
+
+
+def columns(graph: Graph, a: Node, start: int | None, stop: int | None) -> Node:
+    """Return the columns from `start` to `stop`, as a slice means them."""
+    count = units(a)
+    first, last, _ = slice(start, stop).indices(count)
+    if last <= first:
+        raise TraceError(f"there are no columns from {start} to {stop} among {count}{user_line()}")
+    if last - first == count:
+        return a
+    if a.op == "concat":
+        parts, at = [], 0
+        for part in a.args:
+            here = units(part)
+            low, high = max(first, at), min(last, at + here)
+            if low < high:
+                parts.append(columns(graph, part, low - at, high - at))
+            at += here
+        return concat(graph, parts, 1)
+    if a.op == "columns":
+        inner = a.attribute[0]
+        return columns(graph, a.args[0], inner + first, inner + last)
+    width = graph.width(last - first)
+    if a.op == "broadcast_to" and (not a.args[0].ndim or is_one(a.args[0].shape[-1])):
+        return graph.broadcast_to(a.args[0], (a.shape[0], width))
+    if is_one(width):
+        return graph.expand_dims(column(graph, a, first), axis=1)
+    return graph.node("columns", (a,), (first, last), (a.shape[0], width), a.dtype)
+
+
+def concat(graph: Graph, arrays: Sequence[Node], axis: int | None) -> Node:
+    """Return arrays [records, units] side by side."""
+    if axis not in (1, -1) or not arrays or any(a.ndim != 2 for a in arrays):
+        shown = ", ".join(str(list(a.shape)) for a in arrays)
+        raise TraceError(f"only arrays [records, units] can be put together, along axis 1; got {shown}{user_line()}")
+    if any(a.dtype in (BOOL, INT) for a in arrays) or any(
+        not same_size(a.shape[0], arrays[0].shape[0]) for a in arrays
+    ):
+        raise TraceError(f"concat takes numbers, as many rows in each{user_line()}")
+    parts: list[Node] = []
+    for a in (part for whole in arrays for part in (whole.args if whole.op == "concat" else (whole,))):
+        before = _stretch(parts[-1]) if parts else None
+        here = _stretch(a)
+        if before is not None and here is not None and before[0] is here[0] and before[2] == here[1]:
+            parts[-1] = columns(graph, here[0], before[1], here[2])
+        else:
+            parts.append(a)
+    if len(parts) == 1:
+        return parts[0]
+    width = graph.width(sum(map(units, parts)))
+    return graph.node("concat", tuple(parts), None, (arrays[0].shape[0], width), REAL)
+
+
+def take(graph: Graph, a: Node, indices: Node, axis: int | None) -> Node:
+    """Return the rows of a table [rows, units] with these numbers, a row for each record."""
+    if axis != 0 or a.ndim != 2 or indices.ndim != 1:
+        raise TraceError(
+            f"take: only rows of a table can be taken while it is traced, xp.take(table, codes, axis=0); "
+            f"got {list(a.shape)} and {list(indices.shape)} along {axis}{user_line()}"
+        )
+    if indices.dtype != INT:
+        raise TraceError(f"the numbers of rows are whole: xp.astype(codes, xp.int32){user_line()}")
+    return graph.node("take", (a, indices), None, (indices.shape[0], a.shape[1]), REAL)
+
+
+def _origin(a: Node, k: int) -> tuple[Node, int]:
+    """Return where column `k` comes from: an array that is not made of columns of others, and the number there."""
+    while True:
+        if a.op == "columns":
+            a, k = a.args[0], a.attribute[0] + k
+        elif a.op == "concat":
+            for part in a.args:
+                if k < units(part):
+                    break
+                k -= units(part)
+            a = part
+        else:
+            return a, k
+
+
+def _stretch(a: Node) -> tuple[Node, int, int] | None:
+    """Return which columns of which array these are, if they are just that."""
+    if a.op == "columns":
+        return a.args[0], *a.attribute
+    if a.op == "expand_dims" and a.args[0].op == "column":
+        k = a.args[0].attribute
+        return a.args[0].args[0], k, k + 1
+    return None
