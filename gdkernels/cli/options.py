@@ -14,7 +14,7 @@ from gdkernels.definition.naming import names
 from gdkernels.tables import BUILT_IN
 from gdkernels.tables.task import TASKS
 from gdkernels.tabular import defaults
-from gdkernels.tabular.settings import CLASS_WEIGHTS, RANGES
+from gdkernels.tabular.settings import CLASS_WEIGHTS, ENCODINGS, RANGES
 
 __all__ = ["add_columns", "add_data", "add_explain", "add_memory", "add_output", "add_plot", "add_train", "add_where"]
 
@@ -162,6 +162,13 @@ def add_train(commands: Any) -> ArgumentParser:
         type=name_of("norm", NORMS, NO_BATCH_NORM),
         metavar="NAME",
         help="layer normalises what layers take (none)",
+    )
+    network.add_argument(
+        "--encoding",
+        type=name_of("encoding", ENCODINGS),
+        default="none",
+        metavar="NAME",
+        help="piecewise adds to each number how far it has come through bins between quantiles (none)",
     )
     network.add_argument(
         "--dropout",

@@ -77,7 +77,7 @@ def cross_validated(
     Parameters
     ----------
     network
-        The arguments of `MLP`.
+        The arguments of `network_of`.
     draws
         For each network the rows to train on, and those left out.
     settings

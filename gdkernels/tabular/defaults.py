@@ -38,6 +38,11 @@ def hidden(records: int) -> tuple[int, ...]:
     return (256,) if records <= SMALL else (128, 128)
 
 
+def hidden_of_encoded(records: int) -> tuple[int, ...]:
+    """Return how many units the hidden layers have where numbers are encoded: a second layer pays from FEW rows on."""
+    return (256,) if records < FEW else (128, 128)
+
+
 def l2(records: int) -> float:
     """Return λ of the penalty ½λ‖W‖² for so many training records.
 

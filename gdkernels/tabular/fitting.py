@@ -16,10 +16,10 @@ from gdkernels.definition.chain import by_layer
 from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import Optimizer
 from gdkernels.errors import DivergenceError, keyword
-from gdkernels.models.mlp import MLP
 from gdkernels.models.network import Network
 from gdkernels.randomness import generator
 from gdkernels.tabular.average import averaged, averaged_sizes
+from gdkernels.tabular.encoding import network_of
 from gdkernels.training.checkpointing import subfolder
 from gdkernels.training.history import History
 
@@ -51,7 +51,7 @@ def fit(
     Parameters
     ----------
     network
-        The arguments of `MLP`; the first network has its seed, the others seeds drawn by it.
+        The arguments of `network_of`; the first network has its seed, the others seeds drawn by it.
     draws
         For each network the rows to train and to validate on.
     run
@@ -67,7 +67,7 @@ def fit(
     DivergenceError
         If one of them diverges.
     """
-    made: list[MLP] = []
+    made: list[Network] = []
     histories: list[History] = []
     for k, (train, validation) in enumerate(draws):
         mlp = kth(network, k)
@@ -90,13 +90,13 @@ def diverged(epoch: int, optimizer: Optimizer) -> DivergenceError:
     )
 
 
-def kth(network: dict[str, Any], k: int) -> MLP:
+def kth(network: dict[str, Any], k: int) -> Network:
     """Return the network, before training, that is the k-th of several with these arguments."""
     seed = network["seed"] if k == 0 else int(generator(network["seed"], "average", k).integers(2**32))
-    return MLP(**network | {"seed": seed})
+    return network_of(network, seed)
 
 
-def _side_by_side(made: list[MLP], network: dict[str, Any]) -> Network:
+def _side_by_side(made: list[Network], network: dict[str, Any]) -> Network:
     whole = _of_layers(made, network) if made[0].network.structure.layers is not None else _of_blocks(made, network)
     # It predicts what its parts were trained for; nothing else knows whether it puts out classes.
     objective = made[0].network.objective
@@ -111,14 +111,14 @@ def balanced(classes: Array) -> Array:
     return np.asarray((len(classes) / (len(counts) * counts))[places])
 
 
-def _of_layers(made: list[MLP], network: dict[str, Any]) -> Network:
+def _of_layers(made: list[Network], network: dict[str, Any]) -> Network:
     """Return one chain of layers, with the units of all of them."""
-    whole = MLP(**network | {"sizes": averaged_sizes(network["sizes"], len(made))})
+    whole = network_of(network | {"sizes": averaged_sizes(network["sizes"], len(made))})
     whole.set_parameters(averaged([by_layer(mlp.network.host_parameters()) for mlp in made]))
     return whole
 
 
-def _of_blocks(made: list[MLP], network: dict[str, Any]) -> Network:
+def _of_blocks(made: list[Network], network: dict[str, Any]) -> Network:
     """Return the mean of their blocks, which can be any."""
     place = {name: network[name] for name in ("output", "seed", "backend", "device", "precision")}
     whole = Network(Mean(*(mlp.block for mlp in made)), made[0].inputs, **place)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy.typing as npt
+
 from gdkernels.dispatch.explanation import Explanation
-from gdkernels.models.mlp import MLP
 from gdkernels.tabular import defaults
+from gdkernels.tabular.encoding import encoding_of, network_of
 from gdkernels.tabular.settings import CLASS_LOSSES, TabularSettings, name_of
 from gdkernels.training.trainer import Trainer
 
@@ -14,14 +16,24 @@ __all__ = ["explanation_of", "network_arguments", "run_arguments", "settings_as_
 
 
 def network_arguments(
-    settings: TabularSettings, task: str, loss: str, records: int, inputs: int, outputs: int
+    settings: TabularSettings, task: str, loss: str, records: int, outputs: int, sample: npt.NDArray[Any]
 ) -> dict[str, Any]:
-    """Return the arguments of `MLP` for so many training records."""
-    hidden = defaults.hidden(records) if settings.hidden is None else settings.hidden
+    """Return the arguments of `network_of` for so many training records.
+
+    Parameters
+    ----------
+    sample
+        Training rows as they are prepared, or some of them.
+    """
+    encoding = encoding_of(settings.encoding, sample)
+    hidden = settings.hidden
+    if hidden is None:
+        hidden = defaults.hidden(records) if encoding is None else defaults.hidden_of_encoded(records)
     if settings.residual and settings.hidden is None and len(hidden) == 1:  # a skip leads past the second of two
         hidden *= 2
     return {
-        "sizes": [inputs, *hidden, outputs],
+        "sizes": [sample.shape[1], *hidden, outputs],
+        "encoding": encoding,
         "activation": settings.activation,
         "residual": settings.residual,
         "norm": settings.norm,
@@ -84,7 +96,7 @@ def explanation_of(
     """Return why it runs where it does, if that was asked for."""
     if not settings.explain:
         return None
-    work = Trainer(MLP(**network), **trainer).workload(records, epochs)
+    work = Trainer(network_of(network), **trainer).workload(records, epochs)
     return Explanation(settings.backend, settings.device, settings.precision, work)  # type: ignore[arg-type]
 
 

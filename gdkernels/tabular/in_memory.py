@@ -67,7 +67,7 @@ def fit_in_memory(settings: TabularSettings, table: Table) -> TabularResult:
         x, y = preparation.transform(table), preparation.transform_targets(table)
     check_range(y, table, targets, settings.precision)
     outputs, network_y = network_targets(preparation, loss, y)
-    network = network_arguments(settings, task, loss, counts["train"], x.shape[1], outputs)
+    network = network_arguments(settings, task, loss, counts["train"], outputs, x[rows.learn])
     trainer = trainer_arguments(settings, loss, counts["train"])
     run = run_arguments(settings, counts["train"], counts["validation"])
 

@@ -164,6 +164,7 @@ def fit_out_of_core(settings: TabularSettings, data: Data, allowed: int) -> Tabu
         raise InputError(f"none of the {total:,} records is left to train on; lower {keyword('test')}")
     dtype = np.dtype(storage_dtype(settings.precision))
     outputs, _ = network_targets(preparation, loss, preparation.transform_targets(found.sample))
+    sample = preparation.transform(found.sample)[found.learn]
 
     def prepare(part: Table) -> dict[str, npt.NDArray[Any]]:
         y = preparation.transform_targets(part)
@@ -174,7 +175,7 @@ def fit_out_of_core(settings: TabularSettings, data: Data, allowed: int) -> Tabu
 
     record_bytes = dtype.itemsize * (len(preparation.features) + outputs) + 8 * len(targets)
     with converted(whole, found, draw, prepare, record_bytes) as files:
-        network = network_arguments(settings, task, loss, counts["train"], len(preparation.features), outputs)
+        network = network_arguments(settings, task, loss, counts["train"], outputs, sample)
         trainer = trainer_arguments(settings, loss, counts["train"])
         run = run_arguments(settings, counts["train"], counts["validation"])
         train, validation = (_rows(settings, files, part, counts[part], preparation, allowed) for part in PARTS[:2])

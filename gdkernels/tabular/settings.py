@@ -22,7 +22,7 @@ from gdkernels.tables.text import TextOptions
 from gdkernels.tabular import defaults
 from gdkernels.training.checkpointing import Cadence
 
-__all__ = ["CLASS_LOSSES", "CLASS_WEIGHTS", "RANGES", "TabularSettings", "name_of"]
+__all__ = ["CLASS_LOSSES", "CLASS_WEIGHTS", "ENCODINGS", "RANGES", "TabularSettings", "name_of"]
 
 CLASS_LOSSES = ("cross_entropy", "binary_cross_entropy")
 
@@ -48,6 +48,7 @@ RANGES: dict[str, NumberRange] = {
 _NEEDED = ("dropout", "starts", "retries", "seed", "test", "keep", "skip_rows")
 _LISTS = ("ignore", "keep_columns", "categorical", "numeric", "missing")
 CLASS_WEIGHTS = ("none", "balanced")
+ENCODINGS = ("none", "piecewise")
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ class TabularSettings:
     residual: bool
     norm: str | None
     dropout: float
+    encoding: str
     loss: Any
     optimizer: Optimizer
     schedule: Any
@@ -141,6 +143,8 @@ class TabularSettings:
         weight = rest["class_weight"] or "none"
         if weight not in CLASS_WEIGHTS:
             raise unknown_name("class weight", weight, CLASS_WEIGHTS)
+        if rest["encoding"] not in ENCODINGS:
+            raise unknown_name("encoding", str(rest["encoding"]), ENCODINGS)
         for name, value in (("loss", rest["loss"]), ("schedule", rest["schedule"])):
             if value is not None:
                 resolve(name, value)  # type: ignore[arg-type]

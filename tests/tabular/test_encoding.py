@@ -1,0 +1,87 @@
+"""The encoding of a table's numbers: bins between quantiles of the training rows, inside the network."""
+
+import numpy as np
+import pytest
+
+import gdkernels as gd
+from gdkernels import blocks
+from gdkernels.errors import InputError
+from gdkernels.tabular.encoding import encoding_of, network_of
+
+RANDOM = np.random.default_rng(0)
+
+
+def table(rows, seed=0):
+    random = np.random.default_rng(seed)
+    x, kind = random.uniform(-3, 3, rows), random.choice(["a", "b", "c"], rows)
+    few = random.integers(0, 4, rows)
+    y = np.where(x > 1, 2.0, np.where(x > -1, -1.0, 0.5)) + few + (kind == "a")
+    return {"x": x, "few": few, "kind": kind, "y": y}
+
+
+def test_numbers_of_many_values_are_encoded_beside_themselves():
+    x = np.stack([RANDOM.normal(size=900), RANDOM.integers(0, 5, 900), RANDOM.exponential(size=900)], axis=1)
+    block = encoding_of("piecewise", x)
+    assert isinstance(block, blocks.Columns)
+    assert block.outputs(3) == 3 + 2 * 8
+    assert encoding_of("piecewise", np.tile(x, (12, 1))).outputs(3) == 3 + 2 * 24
+    assert encoding_of("none", x) is None
+    assert encoding_of("piecewise", x[:499]) is None
+    assert encoding_of("piecewise", x[:, 1:2]) is None
+
+
+def test_a_value_that_is_everywhere_is_an_edge_of_its_own():
+    x = np.where(RANDOM.random(1000) < 0.6, 0.0, RANDOM.exponential(size=1000))[:, None]
+    (_, inner) = encoding_of("piecewise", x).blocks[1]
+    assert inner.edges[0][0] == 0.0
+    assert len(inner.edges[0]) < 9
+
+
+def test_steps_are_learned_where_a_smooth_network_blurs_them(tmp_path):
+    data = table(700)
+    found = {}
+    for encoding in ("none", "piecewise"):
+        made = gd.TabularPredictor(target="y", encoding=encoding, seed=0, epochs=60, average=2, progress=False)
+        made.fit(data)
+        fresh = table(400, seed=1)
+        truth = fresh.pop("y")
+        found[encoding] = float(np.mean((np.asarray(made.predict(fresh)).ravel() - truth) ** 2))
+    assert found["piecewise"] < 0.8 * found["none"]
+    made.save(tmp_path / "m.gd")
+    again = gd.load(tmp_path / "m.gd")
+    assert np.array_equal(np.asarray(again.predict(fresh)), np.asarray(made.predict(fresh)))
+    assert "PiecewiseLinear" in str(again.network)
+
+
+def test_small_tables_stay_as_they_were():
+    data = table(300)
+    predictions = [
+        gd.TabularPredictor(target="y", encoding=encoding, seed=0, epochs=3, progress=False).fit(data).predict(data)
+        for encoding in ("none", "piecewise")
+    ]
+    assert np.array_equal(*map(np.asarray, predictions))
+
+
+def test_the_network_is_the_encoding_and_the_layers():
+    x = RANDOM.normal(size=(600, 2))
+    arguments = {
+        "sizes": [2, 16, 1],
+        "encoding": encoding_of("piecewise", x),
+        "activation": "relu",
+        "residual": False,
+        "norm": None,
+        "dropout": 0.0,
+        "output": "identity",
+        "seed": 3,
+        "backend": "auto",
+        "device": None,
+        "precision": "float32",
+    }
+    net = network_of(arguments, 5)
+    assert (net.inputs, net.network.outputs, net.seed) == (2, 1, 5)
+    assert net.network.structure.block.blocks[0] == arguments["encoding"]
+
+
+def test_what_is_none_is_refused():
+    with pytest.raises(InputError, match="unknown encoding 'quantile'"):
+        gd.TabularPredictor(target="y", encoding="quantile").fit(table(100))
