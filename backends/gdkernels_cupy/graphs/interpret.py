@@ -133,10 +133,13 @@ class Interpreter:
         place[...] = to_bfloat16(values) if op.target.storage == "bfloat16" else values
 
     def _look_up(self, op: ops.LookUpRows) -> None:
-        self.write(op.target, self.read(op.table)[self._codes(op.codes, op.column, op.table.rows)])
+        rows = self.read(op.table)[self._codes(op.codes, op.column, op.table.rows)]
+        place = self.bits(op.target)[:, op.first : op.first + op.table.columns]
+        place[...] = to_bfloat16(rows) if op.target.storage == "bfloat16" else rows
 
     def _sum_by_code(self, op: ops.SumByCode) -> None:
-        np.add.at(self.bits(op.target), self._codes(op.codes, op.column, op.target.rows), self.read(op.values))
+        values = self.read(op.values)[:, op.first : op.first + op.target.columns]
+        np.add.at(self.bits(op.target), self._codes(op.codes, op.column, op.target.rows), values)
 
     def _codes(self, codes: DeviceBuffer, column: int, rows: int) -> npt.NDArray[np.int64]:
         return np.asarray(np.clip(np.nan_to_num(self.read(codes)[:, column]), 0, rows - 1), np.int64)

@@ -129,12 +129,19 @@ class CopyColumns:
 
 @dataclass(frozen=True)
 class LookUpRows:
-    """For each row, the row of a table whose number stands in a column of `codes`, in the target's storage."""
+    """For each row, the row of a table whose number stands in a column of `codes`, in the target's storage.
+
+    Attributes
+    ----------
+    first
+        The column of the target that the first one becomes.
+    """
 
     codes: DeviceBuffer
     column: int
     table: DeviceBuffer
     target: DeviceBuffer
+    first: int
 
     def access(self) -> MemoryAccess:
         return MemoryAccess((self.codes.name, self.table.name), ((self.target.name, self.target.bytes),))
@@ -142,12 +149,19 @@ class LookUpRows:
 
 @dataclass(frozen=True)
 class SumByCode:
-    """Each row of `values` is added to that row of `target` whose number stands in a column of `codes`, in turn."""
+    """Each row of `values` is added to that row of `target` whose number stands in a column of `codes`, in turn.
+
+    Attributes
+    ----------
+    first
+        The first of the columns of `values` that are added.
+    """
 
     codes: DeviceBuffer
     column: int
     values: DeviceBuffer
     target: DeviceBuffer
+    first: int
 
     def access(self) -> MemoryAccess:
         reads = (self.codes.name, self.values.name, self.target.name)
