@@ -62,9 +62,9 @@ def calls_of(operation: ops.Operation, op_list: OperationList, batch: int, at: D
         return [KernelCall("begin", LaunchShape((1, 1), (32, 1)), arguments)]
     if isinstance(operation, ops.GatherRows):
         return [_gather(operation, at)]
-    if isinstance(operation, ops.CopyColumns):
+    if isinstance(operation, ops.ColumnCopy):
         return [_copy_columns(operation, at)]
-    if isinstance(operation, ops.LookUpRows):
+    if isinstance(operation, ops.TableLookUp):
         return [_look_up(operation, at)]
     if isinstance(operation, ops.SumByCode):
         return [_sum_by_code(operation, at)]
@@ -108,7 +108,7 @@ def _gather(op: ops.GatherRows, at: DeviceAddresses) -> KernelCall:
     return KernelCall(f"gather_{real}_{op.target.storage}", shape, arguments)
 
 
-def _copy_columns(op: ops.CopyColumns, at: DeviceAddresses) -> KernelCall:
+def _copy_columns(op: ops.ColumnCopy, at: DeviceAddresses) -> KernelCall:
     real = "float64" if op.target.storage == "float64" else "float32"
     shape = launch_shape_of(op.rows, op.count, row_wise=False)
     source = (_p(0), _l(0)) if op.source is None else _columns(op.source, op.source_column, op.rows, at)
@@ -116,7 +116,7 @@ def _copy_columns(op: ops.CopyColumns, at: DeviceAddresses) -> KernelCall:
     return KernelCall(f"copy_columns_{real}_{op.target.storage}", shape, arguments)
 
 
-def _look_up(op: ops.LookUpRows, at: DeviceAddresses) -> KernelCall:
+def _look_up(op: ops.TableLookUp, at: DeviceAddresses) -> KernelCall:
     table, target = op.table, op.target
     sizes = _i(target.rows), _i(table.columns)
     codes = (*_columns(op.codes, op.column, target.rows, at), _i(table.rows - 1))

@@ -17,11 +17,10 @@ __all__ = [
     "BYTES",
     "BeginStep",
     "Cast",
+    "ColumnCopy",
     "ColumnSums",
-    "CopyColumns",
     "DeviceBuffer",
     "GatherRows",
-    "LookUpRows",
     "LoopKernel",
     "LoopPass",
     "MatrixProduct",
@@ -30,6 +29,7 @@ __all__ = [
     "ProductEpilogue",
     "RecordNumbers",
     "SumByCode",
+    "TableLookUp",
     "Total",
     "matrix",
     "vector",
@@ -102,7 +102,7 @@ class GatherRows:
 
 
 @dataclass(frozen=True)
-class CopyColumns:
+class ColumnCopy:
     """Some columns of one matrix, or 0 where there is no source, become columns of another, in its storage.
 
     A vector is a matrix of a single column here.
@@ -128,7 +128,7 @@ class CopyColumns:
 
 
 @dataclass(frozen=True)
-class LookUpRows:
+class TableLookUp:
     """For each row, the row of a table whose number stands in a column of `codes`, in the target's storage.
 
     Attributes
@@ -340,8 +340,8 @@ class RecordNumbers:
 Operation = (
     BeginStep
     | GatherRows
-    | CopyColumns
-    | LookUpRows
+    | ColumnCopy
+    | TableLookUp
     | SumByCode
     | MatrixProduct
     | LoopPass
