@@ -60,7 +60,10 @@ def test_an_import_loads_nothing_before_it_is_asked_for():
 import sys, gdkernels
 assert not {"numpy", "gdkernels.definition", "gdkernels.models.mlp"} & set(sys.modules), sorted(sys.modules)
 assert set(gdkernels.__all__) <= set(dir(gdkernels))
-gdkernels.MLP([2, 1])
+made = gdkernels.MLP
+unused = {"numpy.random", "_hashlib", "gdkernels.backend.verification", "gdkernels.checking.check"}
+assert not unused & set(sys.modules), unused & set(sys.modules)
+made([2, 1])
 assert not {"numba", "cupy", "polars", "matplotlib", "gdkernels_numba"} & set(sys.modules), sorted(sys.modules)
 slow = {"importlib.metadata", "importlib.resources", "subprocess", "gdkernels.interchange.foreign"}  # to load
 assert not slow & set(sys.modules), slow & set(sys.modules)

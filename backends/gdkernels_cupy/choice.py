@@ -13,7 +13,8 @@ import numpy.typing as npt
 from gdkernels.backend import Backend, Executable, Plan, State
 from gdkernels.backend.arguments import check_run
 from gdkernels.backend.program import Program
-from gdkernels.checking.check import Call, SelfCheck, check_mode
+from gdkernels.checking.check import Call, SelfCheck
+from gdkernels.checking.mode import check_mode
 from gdkernels.checking.ways import Way, Ways
 from gdkernels.definition.network import Arrays
 from gdkernels.errors import BackendError

@@ -102,8 +102,8 @@ class NumbaBackend(Backend):
 
     def compile(self, program: Program, plan: Plan) -> Executable | None:
         with undivided:
-            from gdkernels.checking.check import check_mode
             from gdkernels.checking.checked_executable import CheckedExecutable
+            from gdkernels.checking.mode import check_mode
             from gdkernels_numba.compilation import compile_program
             from gdkernels_numba.cpu.features import bf16_route, float_lanes
             from gdkernels_numba.executable import FusedExecutable

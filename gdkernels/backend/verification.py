@@ -1,5 +1,7 @@
 """The distance of a backend from the definition in float64: the measure, the reference, and a small self-test."""
 
+from __future__ import annotations  # np.random.Generator, as an annotation, would load numpy.random
+
 import math
 from collections.abc import Callable, Iterator
 from typing import Any

@@ -18,6 +18,7 @@ from gdkernels.backend import Backend, Executable, Plan, State, storage_dtype
 from gdkernels.backend.arguments import arrays_by_name
 from gdkernels.backend.program import Program
 from gdkernels.backend.verification import bound
+from gdkernels.checking.mode import check_mode
 from gdkernels.checking.reference import (
     STEPS,
     Computed,
@@ -32,31 +33,14 @@ from gdkernels.checking.reference import (
     steps_of,
 )
 from gdkernels.definition.network import Arrays
-from gdkernels.errors import unknown_name
 from gdkernels.system.kept import keep, kept
 
-__all__ = ["Call", "SelfCheck", "check_mode"]
+__all__ = ["Call", "SelfCheck"]
 
 _log = logging.getLogger("gdkernels")
 
-_VARIABLE = "GDKERNELS_CHECK"
-_MODES = ("once", "always", "never")
 _LARGE = 2_000_000  # parameters above which the definition runs on the device
 _STILL, _MOVING = 1e-4, 1e-3  # of the weights: what moves less hides in what storing them rounds
-
-
-def check_mode() -> str:
-    """Return "once", or what GDKERNELS_CHECK says: "always" ignores earlier findings, "never" checks nothing.
-
-    Raises
-    ------
-    InputError
-        If it says something else.
-    """
-    mode = os.environ.get(_VARIABLE) or _MODES[0]
-    if mode not in _MODES:
-        raise unknown_name(_VARIABLE, mode, _MODES)
-    return mode
 
 
 @dataclass(frozen=True)

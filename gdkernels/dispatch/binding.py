@@ -12,8 +12,7 @@ from gdkernels.backend import Backend, Executable, Plan, State, host_array, stor
 from gdkernels.backend.definition_executable import bind
 from gdkernels.backend.gradient_accumulation import AccumulatingExecutable
 from gdkernels.backend.program import Program
-from gdkernels.checking.check import check_mode
-from gdkernels.checking.checked_executable import CheckedExecutable
+from gdkernels.checking.mode import check_mode
 from gdkernels.dispatch.estimates import plan_choices
 from gdkernels.dispatch.footprint import rows_that_fit
 from gdkernels.dispatch.registry import versions
@@ -92,6 +91,8 @@ class Binding:
         plan = Plan(self.backend.name, self.device, self.precision, own)
         made = bind(self.backend, program, plan)
         if check_mode() == "always" and made.origin == "compiled" and not made.checks_itself:
+            from gdkernels.checking.checked_executable import CheckedExecutable  # rarely needed, and much to load
+
             made = CheckedExecutable(self.backend, program, plan, made, f"what {self.backend.name} compiles")
         if work is None or by_pieces or not self.on_host:
             return made

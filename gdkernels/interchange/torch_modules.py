@@ -14,7 +14,7 @@ import numpy as np
 
 from gdkernels.definition import activations
 from gdkernels.definition.activations import Activation, identity
-from gdkernels.definition.blocks import Activated, Block, Dense, Dropout, LayerNorm, Scale, Sequential
+from gdkernels.definition.blocks import Activated, Block, Dense, Dropout, Embedding, LayerNorm, Scale, Sequential
 from gdkernels.definition.blocks.names import inside
 from gdkernels.definition.chain import NO_BATCH_NORM
 from gdkernels.definition.naming import resolve
@@ -197,6 +197,15 @@ def _dropout(module: Any, told: str) -> list[_Placed]:
     return [_Placed(Dropout(module.p), {}, None, told)] if module.p else []
 
 
+def _embedding(module: Any, told: str) -> list[_Placed]:
+    """Return the block for one column of codes; PyTorch has the same table for several, and a block one for each."""
+    for name in ("max_norm", "padding_idx"):
+        if getattr(module, name) is not None:
+            raise InputError(f"from_torch cannot take {told}: {name} is {getattr(module, name)}, which no block has")
+    block = Embedding(module.num_embeddings, module.embedding_dim)
+    return [_Placed(block, {"table0": module.weight}, 1, told)]
+
+
 def _flatten(module: Any, told: str) -> list[_Placed]:
     if (module.start_dim, module.end_dim) != (1, -1):
         raise InputError(f"from_torch cannot take {told}: records are flat already, and it would join them")
@@ -230,6 +239,7 @@ def _plain(f: Activation) -> Callable[[Any, str], Activation]:
 
 _BLOCKS: dict[str, Callable[[Any, str], list[_Placed]]] = {
     "Dropout": _dropout,
+    "Embedding": _embedding,
     "Flatten": _flatten,
     "Identity": lambda module, told: [],
     "LayerNorm": _layer_norm,
@@ -254,7 +264,6 @@ _REFUSED = {
     "SyncBatchNorm": _BATCH_NORM,
     "DataParallel": "pass its .module",
     "DistributedDataParallel": "pass its .module",
-    "Embedding": "there is no such block; a Linear layer on one-hot columns computes the same",
     "LogSoftmax": "leave it out: the loss 'cross_entropy' takes logits",
     "OptimizedModule": "pass the module that was compiled, its ._orig_mod",
 }

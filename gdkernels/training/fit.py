@@ -148,8 +148,12 @@ class Fit:
 
     def _at_once(self) -> int:
         """Return how many epochs can be run before anything looks at the network or the losses."""
-        asked, now, history = self._asked, self._placement.now, self._run.history
-        train, schedule = now.train, self._runner.settings.schedule
+        asked, history = self._asked, self._run.history
+        left = asked.epochs - len(history.epochs)
+        if left == 1 or not history.epochs:  # how long one takes is not known yet
+            return 1
+        now, schedule = self._placement.now, self._runner.settings.schedule
+        train = now.train
         looked_at = (
             asked.patience is not None
             or asked.stop_gradient_norm is not None
@@ -158,10 +162,9 @@ class Fit:
             or self._runner.each_step is not None
             or watches_losses(schedule)
         )
-        if looked_at or not isinstance(train, Records) or not history.epochs:
+        if looked_at or not isinstance(train, Records):
             return 1
         by_time = int(_AT_ONCE / max(history.epochs[-1].seconds, 1e-9))
-        left = asked.epochs - len(history.epochs)
         return max(1, min(by_time, left, _MOST_ROWS // len(train)))
 
     def _epochs(self, count: int) -> list[Epoch]:

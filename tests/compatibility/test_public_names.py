@@ -52,6 +52,11 @@ NAMES = {
         History.starts
         History.stopped
         History.validation_loss
+        Ensemble(models)
+        Ensemble.network()
+        Ensemble.predict(X)
+        Ensemble.predict_proba(X)
+        Ensemble.selected(models, X, Y, size, loss)
         History.epochs
         History.origin
         History.plan
@@ -130,6 +135,8 @@ NAMES = {
             retries, checkpoint, every, keep, resume, progress)
         __version__
         activations
+        fit_many(
+            models, X, Y, epochs, settings, rows, sample_weight, validation, patience, threads, progress)
         from_sklearn(estimator, **settings)
         from_torch(path, activation, output, **settings)
         load(path, backend, device, objects)

@@ -203,7 +203,9 @@ LINEAR = nn.Linear(5, 4)
         (lambda: nn.Flatten(0), "cannot take Flatten at 1: records are flat already"),
         (lambda: nn.Dropout(1.0), "rate must be a number of at least 0 and below 1"),
         (lambda: nn.Dropout1d(), "cannot take Dropout1d at 1"),
-        (lambda: nn.Embedding(3, 4), "cannot take Embedding at 1: "),
+        (lambda: nn.Embedding(3, 4), "Embedding at 1 takes 1 numbers, but Linear at 0 gives 4"),
+        (lambda: nn.Embedding(3, 4, padding_idx=0), "cannot take Embedding at 1: padding_idx is 0"),
+        (lambda: nn.Embedding(3, 4, max_norm=1.0), "cannot take Embedding at 1: max_norm is 1.0"),
         (lambda: nn.LayerNorm([2, 2]), "cannot take LayerNorm at 1: it normalises over 2 dimensions"),
         (lambda: nn.LayerNorm(5), "LayerNorm at 1 takes 5 numbers, but Linear at 0 gives 4"),
         (lambda: nn.Sequential(nn.ReLU(), nn.Linear(3, 2)), "Linear at 1.1 takes 3 numbers, but Linear at 0 gives 4"),
@@ -259,3 +261,14 @@ def test_weights_that_are_not_finite(value):
     model.bias.data[1] = value
     with pytest.raises(gd.InputError, match="the parameters of b0 are not all finite"):
         gd.from_torch(model)
+
+
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+def test_codes_are_looked_up_as_there(backend):
+    module = nn.Sequential(nn.Embedding(6, 4), nn.Flatten(), nn.ReLU(), nn.Linear(4, 2))
+    codes = np.array([[3], [0], [5], [3]])
+    with torch.no_grad():
+        wanted = module(torch.from_numpy(codes)).numpy()
+    ours = gd.from_torch(module, backend=backend)
+    np.testing.assert_allclose(ours.predict(codes), wanted, atol=1e-6)
+    assert ours.inputs == 1

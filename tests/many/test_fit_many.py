@@ -44,7 +44,7 @@ def alone(model, given, rows, **run):
 
 def bits(model):
     arrays = model.network.host_parameters()
-    return {name: np.asarray(a).tobytes() for name, a in arrays.items()}
+    return {name: np.asarray(a, np.float32).tobytes() for name, a in arrays.items()}
 
 
 def same(model, history, other, wanted):
