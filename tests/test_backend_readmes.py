@@ -38,7 +38,7 @@ def instructions():
 
 def device_operations():
     names = (
-        "BeginStep", "GatherRows", "CopyColumns", "LookUpRows", "SumByCode", "MatrixProduct", "LoopPass", "ColumnSums",
+        "BeginStep", "GatherRows", "ColumnCopy", "TableLookUp", "SumByCode", "MatrixProduct", "LoopPass", "ColumnSums",
         "Total", "Cast", "RecordNumbers",
     )  # fmt: skip
     kinds = [getattr(operations, name) for name in names]

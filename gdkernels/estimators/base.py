@@ -387,7 +387,7 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
         assert isinstance(whole, Sequential), "an estimator's network ends with the output layer"
 
         def outputs(binding: Binding) -> list[Any]:
-            a, found = place_inputs(binding, x, network.inputs), []
+            a, found = place_inputs(binding, x, network.inputs, codes=network.structure.codes), []
             names = tuple(network.parameters)
             for k, block in enumerate(whole.blocks[:-1]):
                 program = Program(block, int(a.shape[1]))

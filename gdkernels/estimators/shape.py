@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from gdkernels.definition.activations import Activation, identity
 from gdkernels.definition.blocks import Dense, Sequential
+from gdkernels.definition.blocks.columns import named
 from gdkernels.definition.chain import by_name
 from gdkernels.definition.naming import resolve
 from gdkernels.estimators.rules import initial_parameters
@@ -77,6 +78,8 @@ def structure_of(estimator: Any, inputs: int, outputs: int, output: Activation) 
         sizes = (inputs, *_hidden_sizes(estimator), outputs)
         around = {name: getattr(estimator, name) for name in ("residual", "norm", "dropout")}
         return Structure.of_sizes(sizes, hidden_activations(estimator), output, True, **around)
+    names = vars(estimator).get("feature_names_in_")
+    block = block if names is None else named(block, list(names))
     # The blocks of a chain and the output layer are named as if they had been written in one.
     hidden = block.blocks if type(block) is Sequential else (block,)
     last = hidden[-1] if hidden else None

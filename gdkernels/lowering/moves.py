@@ -6,14 +6,21 @@ from gdkernels.graph.moves import units
 from gdkernels.graph.nodes import Dim, Node
 from gdkernels.lowering.steps import MATRIX, Copy, LookUp, Part, ScheduleError, has_dim, kind_of, value_of
 
-__all__ = ["folded", "move_of"]
+__all__ = ["folded", "moves_of"]
 
-_FOLDABLE = frozenset({"column", "columns", "to_int"})
-_CODES = {"take": 1, "add_rows": 0}  # which operand holds the numbers of rows
+# What may be taken where it comes from, or put where it goes to, by the operation that reads it, and as which operand.
+_FOLDABLE: dict[str | tuple[str, int], frozenset[str]] = {
+    "concat": frozenset({"column", "columns", "take"}),
+    ("take", 1): frozenset({"to_int", "column"}),
+    ("add_rows", 0): frozenset({"to_int", "column"}),
+    ("add_rows", 1): frozenset({"columns"}),
+    ("to_int", 0): frozenset({"column"}),
+}
+_NEVER_ALONE = frozenset({"column", "columns", "take", "to_int"})
 
 
 def folded(nodes: Sequence[Node], outputs: Iterable[Node]) -> set[int]:
-    """Return the columns that are only parts of others, or only codes: they are taken where they come from.
+    """Return the columns and rows that are only parts of others, or only codes: they have no place of their own.
 
     Parameters
     ----------
@@ -23,17 +30,19 @@ def folded(nodes: Sequence[Node], outputs: Iterable[Node]) -> set[int]:
     found: set[int] = set()
     read = {value_of(n).id for n in outputs}
     for node in reversed(nodes):
-        if node.op in _FOLDABLE and node.id not in read:
+        alone = node.op in _NEVER_ALONE and node.id not in read
+        if alone:
             found.add(node.id)
-            continue
         for k, operand in enumerate(map(value_of, node.args)):
-            if not (operand.op in _FOLDABLE and (node.op == "concat" or k == _CODES.get(node.op))):
+            foldable = _FOLDABLE.get(node.op) or _FOLDABLE.get((node.op, k)) or frozenset()
+            # What converts numbers for others than lookups is computed like any number.
+            if operand.op not in foldable or (node.op == "to_int" and not alone):
                 read.add(operand.id)
     return found
 
 
-def move_of(node: Node, batch: Dim, folded: set[int]) -> Copy | LookUp:
-    """Return the step that computes a node which only moves numbers.
+def moves_of(node: Node, batch: Dim, folded: set[int]) -> list[Copy | LookUp]:
+    """Return the steps that compute a node which only moves numbers.
 
     Raises
     ------
@@ -41,16 +50,25 @@ def move_of(node: Node, batch: Dim, folded: set[int]) -> Copy | LookUp:
         If it moves something else than columns of the tile and rows of parameters.
     """
     if node.op == "take":
-        return _look_up(node, batch, folded)
-    parts = tuple(_part(value_of(a)) for a in node.args) if node.op == "concat" else (_part(node),)
-    move = Copy(node, parts)
-    for source in move.sources:
+        return [_look_up(node, node, 0, batch, folded)]
+    moves: list[Copy | LookUp] = []
+    parts: list[Part] = []
+    at = 0
+    for value in map(value_of, node.args) if node.op == "concat" else (node,):
+        part = _part(value, at)
+        if value.id in folded and value.op == "take":
+            moves.append(_look_up(value, node, at, batch, folded))
+        else:
+            parts.append(part)
+        at += part.count
+    copy = Copy(node, tuple(parts))
+    for source in copy.sources:
         if kind_of(source, batch) != MATRIX and source.op not in ("input", "column", "sum", "max", "min"):
             raise ScheduleError(f"{source} is put beside others without being stored")
-    return move
+    return [*moves, copy]
 
 
-def _look_up(node: Node, batch: Dim, folded: set[int]) -> LookUp:
+def _look_up(node: Node, into: Node, to: int, batch: Dim, folded: set[int]) -> LookUp:
     table, codes = node.args
     column = value_of(codes.args[0]) if codes.op == "to_int" else codes
     if table.op != "input" or has_dim(table, batch):
@@ -60,15 +78,15 @@ def _look_up(node: Node, batch: Dim, folded: set[int]) -> LookUp:
     source = value_of(column.args[0])
     if kind_of(source, batch) != MATRIX:
         raise ScheduleError(f"{node} looks up rows by a column of something that is no matrix")
-    return LookUp(node, table, codes, source, column.attribute)
+    return LookUp(into, table, codes, source, column.attribute, to)
 
 
-def _part(node: Node) -> Part:
+def _part(node: Node, to: int) -> Part:
     """Return where the numbers of a node are: in another one of which it takes columns, or in itself."""
     if node.op == "columns":
-        return Part(value_of(node.args[0]), node.attribute[0], units(node))
+        return Part(value_of(node.args[0]), node.attribute[0], units(node), to)
     if node.op == "column":
-        return Part(value_of(node.args[0]), node.attribute, 1)
+        return Part(value_of(node.args[0]), node.attribute, 1, to)
     count = units(node) if node.ndim == 2 else 1
     zero = node.op == "broadcast_to" and node.args[0].op == "constant" and node.args[0].attribute == 0
-    return Part(None if zero else node, 0, count)
+    return Part(None if zero else node, 0, count, to)

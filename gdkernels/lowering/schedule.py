@@ -13,7 +13,7 @@ from gdkernels.graph.nodes import Dim, Node
 from gdkernels.graph.operations import ELEMENTWISE, MOVES, REAL
 from gdkernels.lowering.buffers import assign_buffers
 from gdkernels.lowering.loops import is_loaded, make_loop, operands
-from gdkernels.lowering.moves import folded, move_of
+from gdkernels.lowering.moves import folded, moves_of
 from gdkernels.lowering.steps import (
     COLUMN,
     MATRIX,
@@ -165,11 +165,11 @@ class _Tile:
 
     def _classify_move(self, node: Node) -> None:
         self.stages[node.id] += 1
-        move = move_of(node, self.batch, self.folded)
-        self.moves.append(move)
-        for source in move.sources:
-            if kind_of(source, self.batch) == MATRIX:
-                self.store(source)
+        for move in moves_of(node, self.batch, self.folded):
+            self.moves.append(move)
+            for source in move.sources:
+                if kind_of(source, self.batch) == MATRIX:
+                    self.store(source)
         if kind_of(node, self.batch) == MATRIX:
             self.store(node)
         else:
@@ -179,7 +179,8 @@ class _Tile:
         codes, right = node.args[0], value_of(node.args[1])
         if not any(isinstance(m, LookUp) and m.codes is codes for m in self.moves):
             raise ScheduleError(f"{node} sums rows by numbers that nothing is looked up by")
-        self._sum_rows(RowSums(node, codes, right))
+        first = right.attribute[0] if right.id in self.folded else 0
+        self._sum_rows(RowSums(node, codes, value_of(right.args[0]) if right.id in self.folded else right, first))
 
     def _sum_rows(self, sums: RowSums | EntrySums) -> None:
         self._check_matrix(sums.right)

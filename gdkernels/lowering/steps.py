@@ -60,16 +60,20 @@ class Product:
 
 @dataclass(frozen=True)
 class Part:
-    """So many columns of `source`, a matrix or a column, from `first` on; without a source, so many columns of 0."""
+    """So many columns of `source`, a matrix or a column, from `first` on become those from `to` on.
+
+    Without a source, they become 0.
+    """
 
     source: Node | None
     first: int
     count: int
+    to: int = 0
 
 
 @dataclass(frozen=True)
 class Copy:
-    """`node` = the parts side by side."""
+    """`node` = the parts side by side, beside what is looked up into it."""
 
     node: Node
     parts: tuple[Part, ...]
@@ -81,12 +85,16 @@ class Copy:
 
 @dataclass(frozen=True)
 class LookUp:
-    """`node` = for each row of the tile that row of the parameter `table` whose number stands in a column of `source`.
+    """For each row of the tile, that row of the parameter `table` whose number stands in a column of `source`.
 
     Attributes
     ----------
+    node
+        The matrix that it becomes a part of, or all.
     codes
         The node of the numbers, by which the gradient of the table is summed.
+    to
+        The column of `node` that its first one becomes.
     """
 
     node: Node
@@ -94,6 +102,7 @@ class LookUp:
     codes: Node
     source: Node
     column: int
+    to: int = 0
 
     @property
     def sources(self) -> tuple[Node, ...]:
@@ -148,14 +157,15 @@ class Accumulation:
 
 @dataclass(frozen=True)
 class RowSums:
-    """`node` = for each row of a table the sum of those rows of `right` in the batch that have its number in `codes`.
+    """`node` = for each row of a table the sum of those rows of the batch that have its number in `codes`.
 
-    The sums are taken in the order of the batch.
+    What is summed are as many columns of `right` as the table has, from `first` on, in the order of the batch.
     """
 
     node: Node
     codes: Node
     right: Node
+    first: int = 0
 
     @property
     def operands(self) -> tuple[Node, ...]:

@@ -261,3 +261,21 @@ def test_what_an_interrupted_run_has_added_is_forgotten():
     for gradient in bound._cleared:
         gradient[:] = 0x40  # a step was given up between its sums and its end
     np.testing.assert_array_equal(trained(), first)
+
+
+def test_estimators_take_columns_by_number_and_by_the_names_of_a_frame():
+    pandas = pytest.importorskip("pandas")
+    estimators = pytest.importorskip("gdkernels.estimators")
+    frame, scores = pandas.DataFrame(X, columns=["town", "area", "rooms", "kind"]), []
+    for key, x in ((0, X), ("town", frame)):
+        block = Sequential(Columns({key: Embedding(40, 6)}, rest="passthrough"), Dense(32, "relu"))
+        model = estimators.MLPRegressor(
+            network=block, max_iter=150, learning_rate_init=0.01, random_state=0, precision="float64"
+        ).fit(x, Y.ravel())
+        scores.append(model.score(x, Y.ravel()))
+        assert model.hidden_outputs(x)[0].shape == (RECORDS, 9)
+        wrong = frame.assign(town=40) if key == "town" else X + 40
+        for use in (model.predict, model.hidden_outputs):
+            with pytest.raises(InputError, match="by a whole number from 0 to 39"):
+                use(wrong)
+    assert scores[0] == scores[1] > 0.9

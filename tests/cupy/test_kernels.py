@@ -79,7 +79,7 @@ def twin(twins):
 def written(operation, op_list):
     """Return the buffers that an operation writes."""
     match operation:
-        case ops.GatherRows() | ops.ColumnSums() | ops.Cast() | ops.CopyColumns() | ops.LookUpRows() | ops.SumByCode():
+        case ops.GatherRows() | ops.ColumnSums() | ops.Cast() | ops.ColumnCopy() | ops.TableLookUp() | ops.SumByCode():
             return [operation.target]
         case ops.LoopPass():
             groups = [w for w in operation.writes if isinstance(w, tuple)]
@@ -128,7 +128,7 @@ def is_exact(operation):
     if isinstance(operation, ops.LoopPass):
         recipe = operation.kernel.recipe
         return not recipe.reductions and not operation.column_parts and {i.op for i in recipe.code} <= PLAIN
-    moves = ops.GatherRows | ops.CopyColumns | ops.LookUpRows | ops.SumByCode | ops.Cast
+    moves = ops.GatherRows | ops.ColumnCopy | ops.TableLookUp | ops.SumByCode | ops.Cast
     return isinstance(operation, ops.BeginStep | moves | ops.MatrixProduct)
 
 

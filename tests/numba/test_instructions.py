@@ -14,6 +14,7 @@ from gdkernels_numba.vm.instructions import (
     END,
     HEADER,
     INSTRUCTIONS,
+    MOVES_BY_NUMBER,
     Barrier,
     Header,
     LoopOverTile,
@@ -83,9 +84,16 @@ class TestEveryInstruction:
                 words_of(wrong)
 
     def test_every_field_is_read(self, kind):
-        """By the interpreter, where something runs the instruction."""
+        """By the interpreter, where something runs the instruction; or by the kernel that is called with it."""
         constant = re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).upper()
         source = "".join(path.read_text("utf-8") for path in READS)
+        if INSTRUCTIONS[kind] in MOVES_BY_NUMBER.values():
+            kernels = (ROOM / "kernels" / "coded.py").read_text("utf-8")
+            for field in fields_of(kind):
+                whole = rf"\bf\.{field.name}{'_base' if field.strided else ''}\b"
+                in_tile = rf'in_tile\("{field.name}"\)'
+                assert field.name == "kernel" or re.search(f"{whole}|{in_tile}", kernels), field.name
+            return
         assert f"{constant}.opcode" in source
         for field in fields_of(kind):
             assert re.search(rf"\.{field.name}\b", source), field.name

@@ -62,9 +62,9 @@ def calls_of(operation: ops.Operation, op_list: OperationList, batch: int, at: D
         return [KernelCall("begin", LaunchShape((1, 1), (32, 1)), arguments)]
     if isinstance(operation, ops.GatherRows):
         return [_gather(operation, at)]
-    if isinstance(operation, ops.CopyColumns):
+    if isinstance(operation, ops.ColumnCopy):
         return [_copy_columns(operation, at)]
-    if isinstance(operation, ops.LookUpRows):
+    if isinstance(operation, ops.TableLookUp):
         return [_look_up(operation, at)]
     if isinstance(operation, ops.SumByCode):
         return [_sum_by_code(operation, at)]
@@ -108,7 +108,7 @@ def _gather(op: ops.GatherRows, at: DeviceAddresses) -> KernelCall:
     return KernelCall(f"gather_{real}_{op.target.storage}", shape, arguments)
 
 
-def _copy_columns(op: ops.CopyColumns, at: DeviceAddresses) -> KernelCall:
+def _copy_columns(op: ops.ColumnCopy, at: DeviceAddresses) -> KernelCall:
     real = "float64" if op.target.storage == "float64" else "float32"
     shape = launch_shape_of(op.rows, op.count, row_wise=False)
     source = (_p(0), _l(0)) if op.source is None else _columns(op.source, op.source_column, op.rows, at)
@@ -116,21 +116,23 @@ def _copy_columns(op: ops.CopyColumns, at: DeviceAddresses) -> KernelCall:
     return KernelCall(f"copy_columns_{real}_{op.target.storage}", shape, arguments)
 
 
-def _look_up(op: ops.LookUpRows, at: DeviceAddresses) -> KernelCall:
+def _look_up(op: ops.TableLookUp, at: DeviceAddresses) -> KernelCall:
     table, target = op.table, op.target
-    sizes = _i(target.rows), _i(target.columns)
+    sizes = _i(target.rows), _i(table.columns)
     codes = (*_columns(op.codes, op.column, target.rows, at), _i(table.rows - 1))
-    shape = launch_shape_of(target.rows, target.columns, row_wise=False)
-    arguments = (*sizes, *codes, *_matrix(table, at), *_matrix(target, at))
+    shape = launch_shape_of(target.rows, table.columns, row_wise=False)
+    to = _p(at.of(target) + op.first * BYTES[target.storage]), _l(target.pitch)
+    arguments = (*sizes, *codes, *_matrix(table, at), *to)
     return KernelCall(f"look_up_{table.storage}_{target.storage}", shape, arguments)
 
 
 def _sum_by_code(op: ops.SumByCode, at: DeviceAddresses) -> KernelCall:
     values, target = op.values, op.target
-    sizes = _i(values.rows), _i(values.columns)
+    sizes = _i(values.rows), _i(target.columns)
     codes = (*_columns(op.codes, op.column, values.rows, at), _i(target.rows - 1))
-    shape = launch_shape_of(values.rows, values.columns, row_wise=False)
-    arguments = (*sizes, *codes, *_matrix(values, at), *_matrix(target, at))
+    shape = launch_shape_of(values.rows, target.columns, row_wise=False)
+    added = _p(at.of(values) + op.first * BYTES[values.storage]), _l(values.pitch)
+    arguments = (*sizes, *codes, *added, *_matrix(target, at))
     return KernelCall(f"sum_by_code_{target.storage}", shape, arguments)
 
 

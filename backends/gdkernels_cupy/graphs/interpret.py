@@ -52,8 +52,8 @@ class Interpreter:
         self._run: dict[type, Callable[[Any], None]] = {
             ops.BeginStep: self._begin,
             ops.GatherRows: self._gather,
-            ops.CopyColumns: self._copy_columns,
-            ops.LookUpRows: self._look_up,
+            ops.ColumnCopy: self._copy_columns,
+            ops.TableLookUp: self._look_up,
             ops.SumByCode: self._sum_by_code,
             ops.MatrixProduct: self.multiply,
             ops.LoopPass: self._loop,
@@ -125,18 +125,21 @@ class Interpreter:
         rows = self._arrays[op.source][self._order[op.first : op.first + op.rows]]
         self.write(op.target, rows if op.target.rows == op.rows and op.target.columns == op.columns else rows[None, :])
 
-    def _copy_columns(self, op: ops.CopyColumns) -> None:
+    def _copy_columns(self, op: ops.ColumnCopy) -> None:
         values: Any = 0.0
         if op.source is not None:
             values = _as_columns(self.read(op.source), op.rows)[:, op.source_column : op.source_column + op.count]
         place = _as_columns(self.bits(op.target), op.rows)[:, op.column : op.column + op.count]
         place[...] = to_bfloat16(values) if op.target.storage == "bfloat16" else values
 
-    def _look_up(self, op: ops.LookUpRows) -> None:
-        self.write(op.target, self.read(op.table)[self._codes(op.codes, op.column, op.table.rows)])
+    def _look_up(self, op: ops.TableLookUp) -> None:
+        rows = self.read(op.table)[self._codes(op.codes, op.column, op.table.rows)]
+        place = self.bits(op.target)[:, op.first : op.first + op.table.columns]
+        place[...] = to_bfloat16(rows) if op.target.storage == "bfloat16" else rows
 
     def _sum_by_code(self, op: ops.SumByCode) -> None:
-        np.add.at(self.bits(op.target), self._codes(op.codes, op.column, op.target.rows), self.read(op.values))
+        values = self.read(op.values)[:, op.first : op.first + op.target.columns]
+        np.add.at(self.bits(op.target), self._codes(op.codes, op.column, op.target.rows), values)
 
     def _codes(self, codes: DeviceBuffer, column: int, rows: int) -> npt.NDArray[np.int64]:
         return np.asarray(np.clip(np.nan_to_num(self.read(codes)[:, column]), 0, rows - 1), np.int64)

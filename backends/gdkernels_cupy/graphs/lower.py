@@ -197,24 +197,22 @@ class _Lowering:
 
     def _copy(self, step: Copy, at: MicroBatch) -> None:
         for target in self.values.store(step.node, at):
-            column = 0
             for part in step.parts:
                 source = None if part.source is None else at.full[part.source.id]
-                self.operations.append(ops.CopyColumns(source, part.first, target, column, at.rows, part.count))
-                column += part.count
+                self.operations.append(ops.ColumnCopy(source, part.first, target, part.to, at.rows, part.count))
 
     def _look_up(self, step: LookUp, at: MicroBatch) -> None:
         codes, table = at.full[step.source.id], self.parameters[step.table.attribute]
         for target in self.values.store(step.node, at):
-            self.operations.append(ops.LookUpRows(codes, step.column, table, target))
+            self.operations.append(ops.TableLookUp(codes, step.column, table, target, step.to))
 
     def _sum_rows(self, sums: RowSums, at: MicroBatch) -> None:
         step = next(s for s in self.schedule.tile if isinstance(s, LookUp) and s.codes is sums.codes)
         target = self.values.gradient(sums.node)
         if not at.piece:
-            self.operations.append(ops.CopyColumns(None, 0, target, 0, target.rows, target.columns))
+            self.operations.append(ops.ColumnCopy(None, 0, target, 0, target.rows, target.columns))
         codes, values = at.full[step.source.id], at.full[sums.right.id]
-        self.operations.append(ops.SumByCode(codes, step.column, values, target))
+        self.operations.append(ops.SumByCode(codes, step.column, values, target, sums.first))
 
     def _product(self, step: Product, at: MicroBatch) -> None:
         name = step.weights.attribute

@@ -17,11 +17,10 @@ __all__ = [
     "BYTES",
     "BeginStep",
     "Cast",
+    "ColumnCopy",
     "ColumnSums",
-    "CopyColumns",
     "DeviceBuffer",
     "GatherRows",
-    "LookUpRows",
     "LoopKernel",
     "LoopPass",
     "MatrixProduct",
@@ -30,6 +29,7 @@ __all__ = [
     "ProductEpilogue",
     "RecordNumbers",
     "SumByCode",
+    "TableLookUp",
     "Total",
     "matrix",
     "vector",
@@ -102,7 +102,7 @@ class GatherRows:
 
 
 @dataclass(frozen=True)
-class CopyColumns:
+class ColumnCopy:
     """Some columns of one matrix, or 0 where there is no source, become columns of another, in its storage.
 
     A vector is a matrix of a single column here.
@@ -128,13 +128,20 @@ class CopyColumns:
 
 
 @dataclass(frozen=True)
-class LookUpRows:
-    """For each row, the row of a table whose number stands in a column of `codes`, in the target's storage."""
+class TableLookUp:
+    """For each row, the row of a table whose number stands in a column of `codes`, in the target's storage.
+
+    Attributes
+    ----------
+    first
+        The column of the target that the first one becomes.
+    """
 
     codes: DeviceBuffer
     column: int
     table: DeviceBuffer
     target: DeviceBuffer
+    first: int
 
     def access(self) -> MemoryAccess:
         return MemoryAccess((self.codes.name, self.table.name), ((self.target.name, self.target.bytes),))
@@ -142,12 +149,19 @@ class LookUpRows:
 
 @dataclass(frozen=True)
 class SumByCode:
-    """Each row of `values` is added to that row of `target` whose number stands in a column of `codes`, in turn."""
+    """Each row of `values` is added to that row of `target` whose number stands in a column of `codes`, in turn.
+
+    Attributes
+    ----------
+    first
+        The first of the columns of `values` that are added.
+    """
 
     codes: DeviceBuffer
     column: int
     values: DeviceBuffer
     target: DeviceBuffer
+    first: int
 
     def access(self) -> MemoryAccess:
         reads = (self.codes.name, self.values.name, self.target.name)
@@ -326,8 +340,8 @@ class RecordNumbers:
 Operation = (
     BeginStep
     | GatherRows
-    | CopyColumns
-    | LookUpRows
+    | ColumnCopy
+    | TableLookUp
     | SumByCode
     | MatrixProduct
     | LoopPass

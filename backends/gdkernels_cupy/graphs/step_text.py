@@ -19,8 +19,8 @@ __all__ = ["nodes_text", "step_text"]
 _WORDS: dict[type, str] = {
     ops.BeginStep: "begin",
     ops.GatherRows: "gather",
-    ops.CopyColumns: "copy columns",
-    ops.LookUpRows: "look up rows",
+    ops.ColumnCopy: "copy columns",
+    ops.TableLookUp: "look up rows",
     ops.SumByCode: "sum by code",
     ops.MatrixProduct: "product",
     ops.LoopPass: "loop",

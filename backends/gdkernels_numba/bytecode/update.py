@@ -208,20 +208,27 @@ def _write_row_sums(
         high, first, stop = min(high, start + columns), 0, _ALL
     else:
         to = to._replace(base=layout.at_column(matrix, start))
-    d = StridedAddress(layout.at_column(right, start if stop < _ALL else 0), right.pitch, right.panel)
-    columns = columns if stop < _ALL else right.columns
+    shift = start if stop < _ALL else 0
+    columns = columns if stop < _ALL else layout.size(layout.task.parameters[name], 1)
+    d = StridedAddress(right.address, right.pitch, right.panel)
     mine = {"columns": columns, "low": low, "high": high, "first": first, "stop": stop}
     if isinstance(sums, RowSums):
         codes = layout.codes[sums.codes.id]
         if clear:
             stream.add(ClearByCode(kernel=writer.kernel("clear_by_code"), **mine, codes=codes, to=to))
         else:
-            stream.add(AddByCode(kernel=writer.kernel("add_by_code"), **mine, codes=codes, d=d, to=to))
+            stream.add(
+                AddByCode(
+                    kernel=writer.kernel("add_by_code"), **mine, codes=codes, d=d, shift=shift + sums.first, to=to
+                )
+            )
     elif clear:
         cleared = ClearEntries(kernel=writer.kernel("clear_entries"), **mine, starts=0, numbers=0, to=to)
         writer.add_with_entries(stream, cleared)
     else:
-        added = AddEntries(kernel=writer.kernel("add_entries"), **mine, starts=0, numbers=0, values=0, d=d, to=to)
+        added = AddEntries(
+            kernel=writer.kernel("add_entries"), **mine, starts=0, numbers=0, values=0, d=d, shift=shift, to=to
+        )
         writer.add_with_entries(stream, added)
 
 

@@ -227,11 +227,10 @@ class InstructionWriter:
         elif isinstance(step, LookUp):
             self._write_look_up(step)
         else:
-            column = 0
             for part in step.parts:
-                self._write_copy(step.node, part, column)
-                column += part.count
-        if self.layout.kind(step.node) != COLUMN:
+                self._write_copy(step.node, part)
+        looked_up_beside = isinstance(step, LookUp) and step.node.op == "concat"  # what is copied there comes after it
+        if self.layout.kind(step.node) != COLUMN and not looked_up_beside:
             self.write_packed(step.node)
 
     def _write_look_up(self, step: LookUp) -> None:
@@ -241,20 +240,21 @@ class InstructionWriter:
         begin = self.tile.add(
             LookUpRows(
                 kernel=self.kernel("look_up"),
-                columns=result.columns,
+                columns=layout.size(step.table, 1),
                 last=layout.size(step.table, 0) - 1,
                 numbers=numbers._replace(base=layout.at_column(source, step.column)),
                 numbers_pitch=source.pitch,
                 table=layout.rows_of(name),
                 to=to,
                 pitch=result.pitch,
+                column=step.to,
                 kept=layout.codes.get(step.codes.id, 0),
             )
         )
         if name in layout.plain:
             self.patches.append(Patch(self.tile, begin + LOOK_UP_ROWS.at.table.base, name, 0))
 
-    def _write_copy(self, node: Node, part: Part, column: int) -> None:
+    def _write_copy(self, node: Node, part: Part) -> None:
         source, source_pitch = (
             (StridedAddress(self.layout.zeros), 0) if part.source is None else self._moved(part.source)
         )
@@ -268,7 +268,7 @@ class InstructionWriter:
                 source_column=part.first,
                 to=to,
                 pitch=pitch,
-                column=column,
+                column=part.to,
             )
         )
 

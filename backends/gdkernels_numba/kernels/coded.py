@@ -52,32 +52,15 @@ class _Reading(Function):
 
 
 def _copy_columns(f: _Reading, v: Vectors) -> None:
-    """Write the columns from `source_column` on into those from `column` on, both counted from a first panel on."""
-    form, log2 = v.format, v.format.panel.bit_length() - 1
-    inside = f.integer(form.panel - 1)
-
-    def place(base: Any, across: Any, column: Any) -> Any:
-        panels = f.multiply(f.builder.ashr(column, f.integer(log2)), across)
-        return f.add(base, panels, f.multiply(f.builder.and_(column, inside), form.size))
-
+    """Write the columns from `source_column` on into those from `column` on."""
     first_source, first_target = f.in_tile("source"), f.in_tile("to")
     with f.loop(f.rows) as k:
         source = f.add(first_source, f.multiply(k, f.source_pitch))
-        target = f.add(first_target, f.multiply(k, f.pitch))
-        done = f.variable(0)
-        with f.repeat(lambda: f.is_less(done.get(), f.columns)):
-            here, there = f.add(f.source_column, done.get()), f.add(f.column, done.get())
-            room = [f.subtract(form.panel, f.builder.and_(column, inside)) for column in (here, there)]
-            count = f.least(f.subtract(f.columns, done.get()), f.least(*room))
-            a, b = place(source, f.source_across, here), place(target, f.to_across, there)
-            with _vectors(f, v, count) as (offset, mask):
-                value = v.load_masked(f.add(a, offset), mask)
-                v.store_masked(value, f.add(b, offset), mask)
-            done.set(f.add(done.get(), count))
+        _copy_row(f, v, source, f.source_across, f.source_column, f.add(first_target, f.multiply(k, f.pitch)))
 
 
 def _look_up(f: _Reading, v: Vectors) -> None:
-    """Write rows of a table, and keep their numbers as integers.
+    """Write rows of a table into the columns from `column` on, and keep their numbers as integers.
 
     What is no number from 0 to `last` becomes the nearest: callers refuse it before.
     """
@@ -92,11 +75,31 @@ def _look_up(f: _Reading, v: Vectors) -> None:
         with f.builder.if_then(f.is_less(0, f.kept)):
             f.builder.store(code, f.pointer(f.add(f.kept, f.multiply(f.add(f.row, k), 8))))
         source = f.add(f.table_base, f.multiply(code, f.table_down))
-        target = f.add(to, f.multiply(k, f.pitch))
-        with _panels(f, v) as (panel, columns), _vectors(f, v, columns) as (offset, mask):
-            a = f.add(source, f.multiply(panel, f.table_across), offset)
-            b = f.add(target, f.multiply(panel, f.to_across), offset)
-            v.store(v.load_masked(a, mask), b)
+        _copy_row(f, v, source, f.table_across, f.integer(0), f.add(to, f.multiply(k, f.pitch)))
+
+
+def _copy_row(f: _Reading, v: Vectors, source: Any, across: Any, first: Any, target: Any) -> None:
+    """Write `columns` numbers of a row, from the column `first` on, into the target's from `column` on."""
+    done = f.variable(0)
+    with f.repeat(lambda: f.is_less(done.get(), f.columns)):
+        here, there = f.add(first, done.get()), f.add(f.column, done.get())
+        count = f.least(f.subtract(f.columns, done.get()), f.least(_room(f, v, here), _room(f, v, there)))
+        a, b = _place(f, v, source, across, here), _place(f, v, target, f.to_across, there)
+        with _vectors(f, v, count) as (offset, mask):
+            v.store_masked(v.load_masked(f.add(a, offset), mask), f.add(b, offset), mask)
+        done.set(f.add(done.get(), count))
+
+
+def _place(f: _Reading, v: Vectors, base: Any, across: Any, column: Any) -> Any:
+    """Return where a column of a row is, whose first panel is at `base`."""
+    panel = f.builder.ashr(column, f.integer(v.format.panel.bit_length() - 1))
+    inside = f.builder.and_(column, f.integer(v.format.panel - 1))
+    return f.add(base, f.multiply(panel, across), f.multiply(inside, v.format.size))
+
+
+def _room(f: _Reading, v: Vectors, column: Any) -> Any:
+    """Return how many columns there are from this one to the end of its panel."""
+    return f.subtract(v.format.panel, f.builder.and_(column, f.integer(v.format.panel - 1)))
 
 
 def _multiply_entries(f: _Reading, v: Vectors) -> None:
@@ -139,8 +142,8 @@ def _add_entries(f: _Reading, v: Vectors) -> None:
         first, stop = _entries_of(f, k)
         with f.loop(stop, start=first) as e:
             value = v.broadcast(f.add(f.values, f.multiply(e, v.format.size)))
-            with _vectors_of_row(f, v, _number(f, e)) as (panel, offset, mask, target):
-                d = f.add(f.d_base, f.multiply(k, f.d_down), f.multiply(panel, f.d_across), offset)
+            with _vectors_of_row(f, v, _number(f, e)) as (column, offset, mask, target):
+                d = f.add(_of_d(f, v, k, column), offset)
                 total = v.fma(value, v.load_masked(d, mask), v.load_masked(target, mask))
                 v.store_masked(total, target, mask)
 
@@ -170,8 +173,8 @@ def _number(f: _Reading, e: Any) -> Any:
 
 def _add_by_code(f: _Reading, v: Vectors) -> None:
     """Add rows of d to the rows of the target that `codes` name, in turn."""
-    with f.loop(f.rows) as k, _vectors_of_row(f, v, _code(f, k)) as (panel, offset, mask, target):
-        d = f.add(f.d_base, f.multiply(k, f.d_down), f.multiply(panel, f.d_across), offset)
+    with f.loop(f.rows) as k, _vectors_of_row(f, v, _code(f, k)) as (column, offset, mask, target):
+        d = f.add(_of_d(f, v, k, column), offset)
         v.store_masked(v.add(v.load_masked(target, mask), v.load_masked(d, mask)), target, mask)
 
 
@@ -180,15 +183,20 @@ def _clear_by_code(f: _Reading, v: Vectors) -> None:
         v.store_masked(v.constant(0.0), target, mask)
 
 
+def _of_d(f: _Reading, v: Vectors, k: Any, column: Any) -> Any:
+    """Return where row `k` of d is that is added to the target's columns from this one on."""
+    return _place(f, v, f.add(f.d_base, f.multiply(k, f.d_down)), f.d_across, f.add(column, f.shift))
+
+
 def _code(f: _Reading, k: Any) -> Any:
     return f.builder.load(f.pointer(f.add(f.codes, f.multiply(k, 8))), typ=I64)
 
 
 @contextmanager
 def _vectors_of_row(f: _Reading, v: Vectors, number: Any) -> Iterator[tuple[Any, Any, Any, Any]]:
-    """Go through the vectors of a row of the target that this thread has.
+    """Go through the vectors of a row of the target that this thread has, in runs that lie in one panel of d each.
 
-    Yields the panel, the offset in it, which lanes are columns, and the address.
+    Yields the column where the run begins, the offset in it, which lanes are columns, and the address.
     """
     log2, panel_columns = f.integer(v.format.panel.bit_length() - 1), f.integer(v.format.panel)
     panels = f.builder.ashr(f.add(f.columns, v.format.panel - 1), log2)
@@ -196,30 +204,25 @@ def _vectors_of_row(f: _Reading, v: Vectors, number: Any) -> Iterator[tuple[Any,
     row = f.add(f.to_base, f.multiply(number, f.to_down))
     before = f.multiply(number, f.columns)
     begin, end = _most(f, f.subtract(f.low, before), 0), f.least(f.subtract(f.high, before), f.columns)
+    shift = f.arguments.get("shift", f.integer(0))
     with f.loop(panels) as panel:
         here = f.add(block, panel)
         mine = f.builder.and_(f.is_less(f.subtract(f.first, 1), here), f.is_less(here, f.stop))
         with f.builder.if_then(mine):
             edge = f.multiply(panel, panel_columns)
-            first = _most(f, begin, edge)
-            count = f.subtract(f.least(end, f.add(edge, panel_columns)), first)
-            start = f.multiply(f.subtract(first, edge), v.format.size)
-            with _vectors(f, v, count) as (further, mask):
-                offset = f.add(start, further)
-                yield panel, offset, mask, f.add(row, f.multiply(panel, f.to_across), offset)
+            done, limit = f.variable(_most(f, begin, edge)), f.least(end, f.add(edge, panel_columns))
+            with f.repeat(lambda: f.is_less(done.get(), limit)):
+                column = done.get()
+                count = f.least(f.subtract(limit, column), _room(f, v, f.add(column, shift)))
+                target = _place(f, v, row, f.to_across, column)
+                with _vectors(f, v, count) as (offset, mask):
+                    yield column, offset, mask, f.add(target, offset)
+                done.set(f.add(column, count))
 
 
 def _most(f: _Reading, a: Any, b: Any) -> Any:
     a, b = f.integer(a), f.integer(b)
     return f.builder.select(f.builder.icmp_signed(">", a, b), a, b)
-
-
-@contextmanager
-def _panels(f: _Reading, v: Vectors) -> Iterator[tuple[Any, Any]]:
-    """Go through the panels of `columns` columns; yields the number of each, and how many columns it has."""
-    with f.loop(f.columns, step=v.format.panel) as first:
-        panel = f.builder.ashr(first, f.integer(v.format.panel.bit_length() - 1))
-        yield panel, f.least(f.subtract(f.columns, first), v.format.panel)
 
 
 @contextmanager

@@ -129,6 +129,7 @@ class LookUpRows(NamedTuple):
     table: Annotated[StridedAddress, "the table"]
     to: Annotated[StridedAddress, "the panels that the rows go to"]
     pitch: Annotated[int, "bytes from row to row of these"]
+    column: Annotated[int, "the column there that the first one becomes"]
     kept: Annotated[int, "where the numbers of the whole batch are kept as integers, or 0"]
 
 
@@ -311,7 +312,8 @@ class AddByCode(NamedTuple):
     first: Annotated[int, "its first block"]
     stop: Annotated[int, "the block after its last one"]
     codes: Annotated[int, "the codes of the batch"]
-    d: Annotated[StridedAddress, "what is added"]
+    d: Annotated[StridedAddress, "the matrix of which rows are added"]
+    shift: Annotated[int, "the column in it from which on they are"]
     to: Annotated[StridedAddress, "the gradient"]
 
 
@@ -341,6 +343,7 @@ class AddEntries(NamedTuple):
     numbers: Annotated[int, "the columns of the entries; set for every run"]
     values: Annotated[int, "the entries; set for every run"]
     d: Annotated[StridedAddress, "the second factor"]
+    shift: Annotated[int, "the column in it from which on it is taken"]
     to: Annotated[StridedAddress, "the gradient"]
 
 
