@@ -6,6 +6,7 @@ from typing import Any
 
 from gdkernels.dispatch.explanation import Explanation
 from gdkernels.models.mlp import MLP
+from gdkernels.system.threads import at_most
 from gdkernels.tabular import defaults
 from gdkernels.tabular.settings import CLASS_LOSSES, TabularSettings, name_of
 from gdkernels.training.trainer import Trainer
@@ -31,6 +32,7 @@ def network_arguments(
         "backend": settings.backend,
         "device": settings.device,
         "precision": settings.precision,
+        "threads": settings.threads,
     }
 
 
@@ -85,7 +87,8 @@ def explanation_of(
     if not settings.explain:
         return None
     work = Trainer(MLP(**network), **trainer).workload(records, epochs)
-    return Explanation(settings.backend, settings.device, settings.precision, work)  # type: ignore[arg-type]
+    with at_most(settings.threads):
+        return Explanation(settings.backend, settings.device, settings.precision, work)  # type: ignore[arg-type]
 
 
 def _l2(settings: TabularSettings, records: int) -> float:
