@@ -18,6 +18,7 @@ def load(
     *,
     backend: str | Backend = "auto",
     device: str | None = None,
+    threads: int | None = None,
     objects: Mapping[str, Callable[..., Any]] | None = None,
 ) -> Network | TabularPredictor:
     """Return the model that was saved: an `MLP`, another `Network`, or the predictor of a raw table.
@@ -28,8 +29,8 @@ def load(
 
     Parameters
     ----------
-    backend, device
-        The place of the computation, as for `MLP`.
+    backend, device, threads
+        The place of the computation, and the most threads to compute on, as for `MLP`.
     objects
         Your own functions, by name: files keep no code.
 
@@ -40,7 +41,7 @@ def load(
     InputError
         If a function that is not built in is missing from `objects`.
     """
-    network = load_network(path, backend=backend, device=device, objects=objects)
+    network = load_network(path, backend=backend, device=device, threads=threads, objects=objects)
     if "preparation" in network.extra:
-        return TabularPredictor.of_network(network, path, backend, device)
+        return TabularPredictor.of_network(network, path, backend, device, threads)
     return network

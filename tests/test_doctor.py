@@ -19,7 +19,7 @@ def sound(plugins, monkeypatch, tmp_path):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("GDKERNELS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("threadpoolctl.threadpool_info", lambda: [{"internal_api": "openblas", "num_threads": 1}])
-    monkeypatch.setattr(doctor, "_CGROUP", tmp_path / "none")
+    monkeypatch.setattr(doctor, "cpu_quota", lambda: None)
 
 
 def problems():
@@ -125,11 +125,18 @@ def test_a_number_of_threads_that_is_none(monkeypatch, value):
     assert f"OMP_NUM_THREADS={value!r} is no number of threads" in problems()["threads"]
 
 
-@pytest.mark.parametrize(("text", "wrong"), [("50000 100000", True), ("max 100000", False), ("garbage", False)])
-def test_a_container_with_less_time_than_cores(tmp_path, monkeypatch, text, wrong):
-    (tmp_path / "cpu.max").write_text(text)
-    monkeypatch.setattr(doctor, "_CGROUP", tmp_path / "cpu.max")
-    assert ("gets 0.5 cores' time" in problems().get("threads", "")) is wrong
+@pytest.mark.parametrize(("quota", "said"), [(0.5, True), (None, False), (1e6, False)])
+def test_a_container_with_less_time_than_cores(monkeypatch, quota, said):
+    monkeypatch.setattr(doctor, "cpu_quota", lambda: quota)
+    notes = [f.text for f in doctor.examine() if (f.subject, f.level) == ("threads", "note")]
+    assert any("gets 0.5 cores' time" in text and "OMP_NUM_THREADS=1" in text for text in notes) is said
+
+
+def test_the_number_of_threads_and_why(monkeypatch):
+    monkeypatch.setenv("GDKERNELS_THREADS", "1")
+    assert "1 thread (GDKERNELS_THREADS=1) at most" in next(f.text for f in doctor.examine() if f.subject == "threads")
+    monkeypatch.setenv("GDKERNELS_THREADS", "few")
+    assert "GDKERNELS_THREADS='few' is no number of threads" in problems()["threads"]
 
 
 # ---- the command

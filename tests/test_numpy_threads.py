@@ -150,9 +150,9 @@ def interrupt(*_):
     raise KeyboardInterrupt
 
 def both():
-    with turns.taken(True):
+    with turns.taken(1):
         assert setting[0] == 1
-    with turns.taken(False):
+    with turns.taken(None):
         assert setting[0] == 4
 
 signal.signal(signal.SIGALRM, interrupt)

@@ -69,3 +69,25 @@ slow = {"importlib.metadata", "importlib.resources", "subprocess", "gdkernels.in
 assert not slow & set(sys.modules), slow & set(sys.modules)
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_system_without_what_only_unix_has(tmp_path):
+    """Windows has none of these modules: nothing is known to fail there, but nobody has tried."""
+    code = """
+import sys
+for name in ("fcntl", "resource", "termios", "pwd", "grp"):
+    sys.modules[name] = None  # importing it fails
+import numpy as np
+import gdkernels as gd
+from gdkernels.cli import main
+folder = sys.argv[1]
+for backend in ("numpy", "numba"):
+    mlp = gd.MLP([3, 4, 1], seed=0, backend=backend)
+    x = np.ones((32, 3))
+    assert len(mlp.fit(x, x[:, :1], epochs=2, checkpoint=f"{folder}/{backend}").epochs) == 2
+    mlp.save(f"{folder}/{backend}.gd")
+    assert (gd.load(f"{folder}/{backend}.gd").predict(x) == mlp.predict(x)).all()
+assert main(["cache"]) == 0
+"""
+    ended = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr

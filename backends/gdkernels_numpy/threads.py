@@ -3,15 +3,18 @@
 The threads of BLAS wait for each other in a loop. When another process had one of the cores, a product of 3e7 FLOPs
 took 24 ms on two threads instead of 0.25 ms on one, and a training of one second took a minute.
 
-The number belongs to the process, and the bits of a product depend on it. So Python threads with small products and
-those with large ones take turns: none changes what another computes.
+The number belongs to the process, and the bits of a product depend on it. So Python threads whose products want
+different numbers take turns: none changes what another computes.
 """
 
 import os
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache
+
+from gdkernels.system.threads import asked_bound
 
 __all__ = ["blas_threads", "threads_for"]
 
@@ -20,13 +23,20 @@ SMALL = 100_000_000
 
 
 def threads_for(flops: int) -> AbstractContextManager[None]:
-    """Return a context in which products run on one thread if the largest takes few `flops`, or else on all."""
-    return _turns().taken(flops <= SMALL)
+    """Return a context in which products run on one thread if the largest takes few `flops`, or else on all allowed."""
+    return _turns().taken(1 if flops <= SMALL else _allowed())
 
 
 def blas_threads() -> int:
     """Return how many threads large products run on."""
-    return _turns().most()
+    most, allowed = _turns().most(), _allowed()
+    return most if allowed is None else min(most, allowed)
+
+
+def _allowed() -> int | None:
+    """Return the most threads that somebody or a container's quota allows; None leaves the number to BLAS."""
+    bound = asked_bound()
+    return None if bound is None else bound.threads
 
 
 class _Own(threading.local):
@@ -36,7 +46,7 @@ class _Own(threading.local):
 
 
 class Turns:
-    """Sets the threads of products to one, or to as many as there were, for the whole process within `taken`.
+    """Sets the most threads of products, or leaves as many as there were, for the whole process within `taken`.
 
     Parameters
     ----------
@@ -50,17 +60,17 @@ class Turns:
         self._begin()
 
     def before_fork(self) -> None:
-        """Wait until no other thread is in a large product: a fork ends the threads of BLAS, which it would wait for.
+        """Wait until no other thread is in a product on several: a fork ends BLAS's, which it would wait for.
 
         `after_fork_in_parent` or `after_fork` follows.
         """
         self._lock.acquire()
         if not self._own.inside:
-            self._waiting[True] += 1  # as one of a small product: no other large one begins
+            self._waiting[1] += 1  # as one of a small product: no other large one begins
             try:
-                self._turn.wait_for(lambda: self._small or not self._inside)
+                self._turn.wait_for(lambda: self._most == 1 or not self._inside)
             finally:
-                self._waiting[True] -= 1
+                self._waiting[1] -= 1
                 self._turn.notify_all()
 
     def after_fork_in_parent(self) -> None:
@@ -69,7 +79,7 @@ class Turns:
 
     def after_fork(self) -> None:
         """Begin anew after a fork, because the threads that were inside are not in this process."""
-        if self._inside and self._small:
+        if self._inside and self._most is not None:
             self._set(self._before)
         self._begin()
 
@@ -78,24 +88,24 @@ class Turns:
         self._lock = threading.RLock()
         self._turn = threading.Condition(self._lock)
         self._own = _Own()
-        self._small, self._inside = False, 0
-        self._waiting = {True: 0, False: 0}
+        self._most: int | None = None
+        self._inside = 0
+        self._waiting: Counter[int | None] = Counter()
 
     def most(self) -> int:
-        """Return the number of threads of large products."""
+        """Return the number of threads of products that nobody bounds."""
         with self._lock:
-            now = self._before if self._inside and self._small else [get() for get, _ in self._libraries]
-            return max(now, default=1)
+            return max(self._before if self._inside and self._most is not None else self._now(), default=1)
 
     @contextmanager
-    def taken(self, small: bool) -> Iterator[None]:
-        """Wait for those of the other kind to end; inside another context of this thread, the number stays."""
+    def taken(self, most: int | None) -> Iterator[None]:
+        """Wait for those who want another number to end; inside another context of this thread, the number stays."""
         if self._own.inside:
             yield
             return
         interrupted = None
         try:
-            self._enter(small)
+            self._enter(most)
             yield
         finally:
             while self._own.inside:
@@ -106,32 +116,35 @@ class Turns:
             if interrupted is not None:
                 raise interrupted
 
-    def _enter(self, small: bool) -> None:
+    def _enter(self, most: int | None) -> None:
         with self._lock:
-            self._waiting[small] += 1
+            self._waiting[most] += 1
             try:
-                self._turn.wait_for(lambda: self._is_next(small))
+                self._turn.wait_for(lambda: self._is_next(most))
             finally:
-                self._waiting[small] -= 1
+                self._waiting[most] -= 1
                 self._turn.notify_all()  # those that let this one go first
             first = not self._inside
-            if first and small:
-                self._before = [get() for get, _ in self._libraries]
-            self._small, self._inside, self._own.inside = small, self._inside + 1, True
-            if first and small:
-                self._set([1] * len(self._libraries))
+            if first:
+                self._before = self._now()
+            self._most, self._inside, self._own.inside = most, self._inside + 1, True
+            if first and most is not None:
+                self._set([min(most, before) for before in self._before])
 
-    def _is_next(self, small: bool) -> bool:
-        if self._small == small:
-            return not self._waiting[not small]  # or they would never come in
+    def _is_next(self, most: int | None) -> bool:
+        if self._most == most:
+            return self._waiting.total() == self._waiting[most]  # or the others would never come in
         return not self._inside
 
     def _leave(self) -> None:
         with self._lock:
-            if self._inside == 1 and self._small:
+            if self._inside == 1 and self._most is not None:
                 self._set(self._before)
             self._turn.notify_all()
             self._inside, self._own.inside = self._inside - 1, False
+
+    def _now(self) -> list[int]:
+        return [get() for get, _ in self._libraries]
 
     def _set(self, numbers: list[int]) -> None:
         for (_, put), number in zip(self._libraries, numbers, strict=True):

@@ -10,6 +10,7 @@ from gdkernels.cli.streams import say
 from gdkernels.dispatch.explanation import Explanation
 from gdkernels.errors import BackendError, InputError
 from gdkernels.models.mlp import MLP
+from gdkernels.system.threads import at_most, checked_threads
 from gdkernels.training.trainer import Trainer
 
 __all__ = ["add_to"]
@@ -62,7 +63,9 @@ def _explain(args: Namespace) -> None:
     if args.sizes is None:
         raise InputError("--explain needs a network: --sizes 784-512-10, and --batch, --records and --epochs")
     trainer = Trainer(MLP(args.sizes), batch_size=args.batch)
-    explanation = Explanation(args.backend, args.device, args.precision, trainer.workload(args.records, args.epochs))
+    work = trainer.workload(args.records, args.epochs)
+    with at_most(checked_threads(args.threads)):
+        explanation = Explanation(args.backend, args.device, args.precision, work)
     say(json.dumps(explanation.as_dict(), indent=2, allow_nan=False) if args.json else explanation.as_text())
 
 

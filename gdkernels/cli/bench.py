@@ -76,7 +76,12 @@ def add_to(commands: Any) -> None:
         metavar="NAME,…",
         help=f"precisions to measure: {', '.join(PRECISIONS)} (float32)",
     )
-    who.add_argument("--threads", type=_counts, metavar="N,…", help="threads that each participant may use (all cores)")
+    who.add_argument(
+        "--threads",
+        type=_counts,
+        metavar="N,…",
+        help="threads that each participant may use (as training would)",
+    )
     who.add_argument(
         "--peers",
         type=names_of("peer"),
@@ -162,9 +167,9 @@ class RefusedError(GdkernelsError):
 def _measure(args: Namespace) -> BenchResults:
     from gdkernels.bench.measuring import planning
     from gdkernels.bench.measuring.measure import benchmark, parts
-    from gdkernels.system.machine import cores
+    from gdkernels.system.threads import thread_bound
 
-    threads = args.threads or (cores(),)
+    threads = args.threads or (thread_bound().threads,)
     able, left_out = planning.participants(args.backends, args.devices, args.precisions, threads, args.peers)
     if not able:
         raise InputError("no participant can run: " + "; ".join(f"{one.participant}: {one.reason}" for one in left_out))

@@ -43,7 +43,7 @@ def run(args: Namespace) -> None:
         pictures.check(args.plot, overwrite=args.force)
     elif args.force:
         raise InputError("--force says that --plot may replace a file; give --plot FILE too")
-    predictor = TabularPredictor.load(args.model, backend=args.backend, device=args.device)
+    predictor = TabularPredictor.load(args.model, backend=args.backend, device=args.device, threads=args.threads)
     predictor.set_params(header=args.header, skip_rows=args.skip_rows)
     if args.plot is not None:
         pictures.check_classes(predictor.preparation_)

@@ -11,6 +11,7 @@ from gdkernels.cli.watching import add_watching
 from gdkernels.definition import optimizers
 from gdkernels.definition.chain import NO_BATCH_NORM, NORMS
 from gdkernels.definition.naming import names
+from gdkernels.system.ranges import whole
 from gdkernels.tables import BUILT_IN
 from gdkernels.tables.task import TASKS
 from gdkernels.tabular import defaults
@@ -90,6 +91,12 @@ def add_where(parser: Any, *, precision: bool = True) -> None:
     where = parser.add_argument_group("where to run")
     where.add_argument("--backend", default="auto", metavar="NAME", help="such as numpy or cupy (auto: the best here)")
     where.add_argument("--device", metavar="NAME", help="such as cpu or cuda:0")
+    where.add_argument(
+        "--threads",
+        type=number(whole(1)),
+        metavar="N",
+        help="the most threads to compute on (the cores, or fewer by GDKERNELS_THREADS or a container's quota)",
+    )
     if precision:
         where.add_argument(
             "--precision",

@@ -123,7 +123,7 @@ def _loss(args: Namespace) -> Any:
 
 
 def _predictions(args: Namespace) -> Any:
-    predictor = TabularPredictor.load(args.model, backend=args.backend, device=args.device)
+    predictor = TabularPredictor.load(args.model, backend=args.backend, device=args.device, threads=args.threads)
     predictor.set_params(header=args.header, skip_rows=args.skip_rows)
     pictures.check_classes(predictor.preparation_)
     return pictures.draw(pictures.compared(predictor.preparation_, predictor.evaluate(args.data)))

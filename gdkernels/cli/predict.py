@@ -54,7 +54,7 @@ def run(args: Namespace) -> None:
         raise InputError("stdout is closed, and predictions go there; give --out FILE")
     elif args.force:
         raise InputError("--force says that --out may replace a file; give --out FILE too")
-    predictor = TabularPredictor.load(args.model, backend=args.backend, device=args.device)
+    predictor = TabularPredictor.load(args.model, backend=args.backend, device=args.device, threads=args.threads)
     predictor.set_params(header=args.header, skip_rows=args.skip_rows)
     began = time.perf_counter()
     counts: list[int] = []

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path
 
 from packaging.requirements import Requirement
 from packaging.version import InvalidVersion, Version
 
 from gdkernels.diagnostics import inventory
 from gdkernels.dispatch import choosing
-from gdkernels.errors import GdkernelsError
+from gdkernels.errors import GdkernelsError, InputError
+from gdkernels.system import machine, threads
 from gdkernels.system.cache_contents import read_cache
 from gdkernels.system.cache_folder import cache_folder, unusable
+from gdkernels.system.control_groups import cpu_quota
 
 __all__ = ["Diagnosis", "examine", "lines"]
 
-_CGROUP = Path("/sys/fs/cgroup/cpu.max")
 _LITTLE_SPACE = 1 << 30
-_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", threads.VARIABLE)
 
 # Distributions of which only one may be installed: they bring the same package.
 _ONE_OF = (("cupy", "cupy-cuda11x", "cupy-cuda12x", "cupy-cuda13x"),)
@@ -127,10 +129,12 @@ def _cache() -> Iterator[Diagnosis]:
 def _threads() -> Iterator[Diagnosis]:
     from threadpoolctl import threadpool_info
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = machine.cores()
     set_ = {name: os.environ[name] for name in _VARIABLES if name in os.environ}
     said = "".join(f", {name}={value}" for name, value in set_.items())
-    yield Diagnosis("threads", "ok", f"{cores} cores may be used{said}")
+    with suppress(InputError):  # the variable is among those below
+        bound = threads.thread_bound()
+        yield Diagnosis("threads", "ok", f"{threads.in_words(bound.threads, None, bound)} at most{said}")
     for name, value in set_.items():
         if not (value.isdigit() and int(value) > 0):
             yield Diagnosis("threads", "problem", f"{name}={value!r} is no number of threads: unset it or set a number")
@@ -139,19 +143,11 @@ def _threads() -> Iterator[Diagnosis]:
             name, count = library["internal_api"], library["num_threads"]
             text = f"{name} starts {count} threads on {cores} cores, and they wait for each other"
             yield Diagnosis("threads", "problem", f"{text}: export OMP_NUM_THREADS={cores}")
-    quota = _quota()
+    quota = cpu_quota()
     if quota is not None and quota < cores:
-        text = f"this container gets {quota:g} cores' time but sees {cores}"
-        yield Diagnosis("threads", "problem", f"{text}: export OMP_NUM_THREADS={max(1, round(quota))}")
-
-
-def _quota() -> float | None:
-    """Return how many cores' time a container may use, where it is limited (Linux, control groups v2)."""
-    try:
-        most, period = _CGROUP.read_text(encoding="ascii").split()
-        return None if most == "max" else int(most) / int(period)
-    except (OSError, ValueError):
-        return None
+        text = f"this container gets {quota:g} cores' time but sees {cores}; gdkernels goes by that"
+        fitting = max(1, math.ceil(quota))
+        yield Diagnosis("threads", "note", f"{text}, and other libraries would if you export OMP_NUM_THREADS={fitting}")
 
 
 def _space() -> Iterator[Diagnosis]:

@@ -19,6 +19,7 @@ from gdkernels.dispatch.registry import versions
 from gdkernels.dispatch.workload import Workload
 from gdkernels.errors import InputError
 from gdkernels.system.cached_property import cached_property
+from gdkernels.system.machine import cores
 
 __all__ = ["DLPACK_HOST", "Binding", "moved", "namespace_of"]
 
@@ -121,12 +122,13 @@ class Binding:
     def choices_of(self, plan: Plan | None) -> Mapping[str, Any] | None:
         """Return the choices of a plan, perhaps from a file, that can be repeated here, or None.
 
-        More threads than there are cores would wait for each other.
+        A plan keeps its threads where somebody allows fewer now, because bits can depend on their number. But more
+        threads than there are cores would wait for each other.
         """
         if plan is None or (plan.backend, plan.device) != (self.backend.name, self.device):
             return None
         threads, rows = (plan.choices.get(name, 1) for name in ("threads", "rows_at_a_time"))
-        fits = isinstance(threads, int) and threads <= max(self.backend.threads(self.device), default=1)
+        fits = isinstance(threads, int) and threads <= max([cores(), *self.backend.threads(self.device)])
         return plan.choices if fits and isinstance(rows, int) and rows >= 1 else None
 
     def place(self, value: Any, name: str) -> Any:

@@ -108,6 +108,7 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
     residual: bool = False
     norm: str | None = None
     dropout: float = 0.0
+    threads: int | None = None
 
     coefs_: Any = OfChains()
     intercepts_: Any = OfChains()
@@ -309,10 +310,11 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
         live: FittedNetwork | None = vars(self).get("_live")
         kept: Structure | None = vars(self).get("_structure")
         shape = (chain_sizes(self), hidden_activations(self)) if kept is None else kept
-        wanted = (shape, precision, self.backend, self.device)
+        wanted = (shape, precision, self.backend, self.device, self.threads)
         if live is None or live.made_of != wanted:
             seed = vars(self).get("_seed", 0)
-            model = self._model(seed=seed, backend=self.backend, device=self.device, precision=precision)
+            place = {"backend": self.backend, "device": self.device, "threads": self.threads}
+            model = self._model(seed=seed, precision=precision, **place)
             carried = None if live is None else live.carried()
             if carried is not None:
                 self._carried = carried  # for `partial_fit` to go on with, wherever it computes now

@@ -69,6 +69,8 @@ beta_2, epsilon, n_iter_no_change, max_fun
     residual, norm, dropout
         What stands around the hidden layers, as for `gdkernels.MLP`: skip connections, "layer" for layer norm, and the
         share of their outputs that training drops.
+    threads
+        The most threads to compute on, as for `gdkernels.MLP`.
 
     Attributes
     ----------
@@ -139,6 +141,7 @@ out_activation_, n_features_in_, feature_names_in_
         residual: bool = False,
         norm: str | None = None,
         dropout: float = 0.0,
+        threads: int | None = None,
     ) -> None:
         keep_parameters(self, locals())
 

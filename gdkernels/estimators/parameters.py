@@ -50,6 +50,7 @@ CONSTRAINTS: dict[str, list[Any]] = {
     "backend": [str, Backend],
     "device": [str, None],
     "precision": [StrOptions(set(PRECISIONS)), None],
+    "threads": [Interval(Integral, 1, None, closed="left"), None],
 }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,7 +16,9 @@ from gdkernels.errors import BackendError, InputError
 from gdkernels.many.workers import Executables, GivenUpError, run_jobs
 from gdkernels.models.network import Network
 from gdkernels.network import BoundNetwork
+from gdkernels.system.machine import cores
 from gdkernels.system.progress import progress_bar
+from gdkernels.system.threads import ThreadBound, asked_bound, at_most
 from gdkernels.training.checkpointing import Run
 from gdkernels.training.evaluator import Evaluator
 from gdkernels.training.fit import Fit
@@ -69,8 +70,8 @@ def fit_many(
     validation, patience
         As for `Network.fit`; a share is taken of each model's rows.
     threads
-        The number of models that are trained at the same time. None is what the backend uses on this machine, and one
-        where models would wait for each other.
+        The number of models that are trained at the same time. None is the smallest number of threads that a model and
+        this process may have, as `Network` explains, and one where models would wait for each other.
     progress
         Whether to show a bar; None means on a terminal, when it takes longer than a second.
 
@@ -101,6 +102,7 @@ def fit_many(
     jobs = [
         _Job(trainer, *given, at, validation, asked) for trainer, given, at in zip(trainers, work, chosen, strict=True)
     ]
+    at_once = _threads(threads, [model.network for model in models], [job.train.binding for job in jobs])
     bar = progress_bar(progress, total=len(models), unit="model")
 
     def done() -> None:
@@ -109,7 +111,7 @@ def fit_many(
                 bar.update()
 
     try:
-        return run_jobs([job.run for job in jobs], _threads(threads, [job.train.binding for job in jobs]), done)
+        return run_jobs([job.run for job in jobs], at_once, done)
     finally:
         if bar is not None:
             bar.close()
@@ -146,10 +148,11 @@ class _Job:
         executable = executables.of(binding, work.program, choices)
         runner.take(executable, work)
         try:
-            history = History(executable.plan, executable.origin, binding.reason)
+            bound = ThreadBound(1, "each model has one") if choices else None
+            history = History(executable.plan, executable.origin, binding.reason, thread_bound=bound)
             placed = Placed(binding, work, train, False, Evaluator(network, train, held_out, {}), executable)
             run = Run(history, began=runner.epochs_done)
-            with binding.backend.on_device(binding.device):
+            with at_most(network.threads), binding.backend.on_device(binding.device):
                 Fit(runner, _Here(placed), self.asked, run, None).until_stopped((), _Watched(gives_up))
             return history
         finally:
@@ -271,9 +274,14 @@ def _rows(given: Any, count: int) -> list[Rows | None]:
     return found
 
 
-def _threads(wanted: int | None, bindings: Sequence[Binding]) -> int:
+def _threads(wanted: int | None, networks: Sequence[BoundNetwork], bindings: Sequence[Binding]) -> int:
     """Return how many models are trained at the same time."""
     if wanted is not None and (isinstance(wanted, bool) or not isinstance(wanted, (int, np.integer)) or wanted < 1):
         raise InputError(f"threads must be a whole number of at least 1 or None, got {wanted!r}")
-    most = min(max(b.backend.threads(b.device), default=1) for b in bindings)
-    return int(min(most if wanted is None else min(wanted, os.cpu_count() or 1), len(bindings)))
+    if wanted is None:
+        most = min(max(b.backend.threads(b.device), default=1) for b in bindings)
+        most = min([most, *(n.threads for n in networks if n.threads is not None)])
+    else:  # variables such as OMP_NUM_THREADS=1 often mean that somebody else starts the threads, as here
+        bound = asked_bound()
+        most = min(wanted, cores() if bound is None else min(cores(), bound.threads))
+    return int(min(most, len(bindings)))

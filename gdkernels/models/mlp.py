@@ -36,7 +36,7 @@ class MLP(Network):
         a record; None does not.
     dropout
         The share of the outputs of each hidden layer that is dropped, at random, in each step of training.
-    seed, backend, device, precision
+    seed, backend, device, precision, threads
         As for `gdkernels.Network`.
 
     Raises
@@ -61,9 +61,12 @@ class MLP(Network):
         backend: str | Backend = "auto",
         device: str | None = None,
         precision: str | None = "float32",
+        threads: int | None = None,
     ) -> None:
         structure = Structure.of_sizes(sizes, activation, output, bias, residual=residual, norm=norm, dropout=dropout)
-        self._network = BoundNetwork(structure, seed=seed, backend=backend, device=device, precision=precision)
+        self._network = BoundNetwork(
+            structure, seed=seed, backend=backend, device=device, precision=precision, threads=threads
+        )
         self.extra = {}
 
     @property
@@ -97,6 +100,7 @@ def load_network(
     *,
     backend: str | Backend = "auto",
     device: str | None = None,
+    threads: int | None = None,
     objects: Mapping[str, Callable[..., Any]] | None = None,
 ) -> Network:
     """Return the network that was saved, whatever else the file keeps: an `MLP` if it is a chain of dense layers.
@@ -115,4 +119,4 @@ def load_network(
     """
     from gdkernels.network.saving import read_network
 
-    return model_of(*read_network(path, backend=backend, device=device, objects=objects))
+    return model_of(*read_network(path, backend=backend, device=device, threads=threads, objects=objects))

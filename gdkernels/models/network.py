@@ -54,6 +54,9 @@ class Network:
         training or prediction, when the work is known. Until then the parameters are NumPy arrays on the host.
     precision
         "float64", "float32", "tf32" or "bfloat16"; None follows the data: float64 for float64, else float32.
+    threads
+        The most threads to compute on. None takes the cores that this process may use, or fewer by GDKERNELS_THREADS or
+        a container's quota. A small step runs on one thread in any case.
 
     Raises
     ------
@@ -79,13 +82,16 @@ class Network:
         backend: str | Backend = "auto",
         device: str | None = None,
         precision: str | None = "float32",
+        threads: int | None = None,
     ) -> None:
         check_block("a network", block)
 
         def made(inputs: int, names: Sequence[str] | None = None) -> BoundNetwork:
             own = block if names is None else named(block, names)
             structure = Structure.checked(own, inputs, output)
-            return BoundNetwork(structure, seed=seed, backend=backend, device=device, precision=precision)
+            return BoundNetwork(
+                structure, seed=seed, backend=backend, device=device, precision=precision, threads=threads
+            )
 
         self.extra: dict[str, Any] = {}
         if inputs is None:

@@ -26,6 +26,7 @@ from gdkernels.dispatch.workload import Workload
 from gdkernels.errors import BackendError, InputError, unknown_name
 from gdkernels.network.places import Places
 from gdkernels.network.structure import Structure
+from gdkernels.system.threads import at_most, checked_threads
 
 __all__ = ["BoundNetwork"]
 
@@ -44,7 +45,7 @@ class BoundNetwork:
         The structure of the network.
     seed
         The seed of everything random; None draws one.
-    backend, device, precision
+    backend, device, precision, threads
         As for `gdkernels.MLP`.
 
     Attributes
@@ -56,6 +57,8 @@ class BoundNetwork:
         The last objective it was trained for; None before training.
     binding
         The place where it computes; None until that is known.
+    threads
+        The most threads that it computes on; None sets no bound of its own.
     names
         The columns of the frames that it was trained on; none where those were arrays.
     """
@@ -68,8 +71,10 @@ class BoundNetwork:
         backend: str | Backend = "auto",
         device: str | None = None,
         precision: str | None = "float32",
+        threads: int | None = None,
     ) -> None:
         self.structure = structure
+        self.threads = checked_threads(threads)
         self.seed = randomness.checked_seed(seed)
         self.objective: Objective | None = None
         self.names = ColumnNames()
@@ -194,10 +199,11 @@ class BoundNetwork:
     def bound(
         self, X: Any = None, workload: Callable[[int], Workload] | None = None, planned: Plan | None = None
     ) -> Iterator[Binding]:
-        """Bind as `bind` does, and make the device the current one, for libraries that have such a thing."""
-        binding = self.bind(X, workload, planned)
-        with binding.backend.on_device(binding.device):
-            yield binding
+        """Bind as `bind` does, and make the device the current one and `threads` the most, for what computes here."""
+        with at_most(self.threads):
+            binding = self.bind(X, workload, planned)
+            with binding.backend.on_device(binding.device):
+                yield binding
 
     def _job(self, X: Any, workload: Callable[[int], Workload] | None) -> Workload | None:
         records = records_in(X)

@@ -45,6 +45,7 @@ def read_network(
     *,
     backend: str | Backend,
     device: str | None,
+    threads: int | None,
     objects: Mapping[str, Callable[..., Any]] | None,
 ) -> tuple[BoundNetwork, dict[str, Any]]:
     """Return a network from a file, and the other contents of its model; see `gdkernels.load`."""
@@ -52,7 +53,12 @@ def read_network(
     try:
         structure = _structure(path, tensors, metadata, objects)
         network = BoundNetwork(
-            structure, seed=metadata["seed"], backend=backend, device=device, precision=metadata["precision"]
+            structure,
+            seed=metadata["seed"],
+            backend=backend,
+            device=device,
+            precision=metadata["precision"],
+            threads=threads,
         )
         loss, extra = metadata["loss"], metadata["extra"]
     except (KeyError, TypeError, AttributeError) as error:

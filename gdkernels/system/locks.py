@@ -112,8 +112,10 @@ def _opened(path: Path, *, create: bool) -> Lock | Owner:
 
 def _flock(descriptor: int) -> bool | None:
     """Return True where the file is locked now, None where another has it, False where there are no locks."""
-    import fcntl
-
+    try:
+        import fcntl
+    except ImportError:  # not a Unix
+        return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import re
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from gdkernels.errors import InputError
+from gdkernels.system.control_groups import folders
 
 __all__ = ["Room", "data", "gigabytes", "limit", "parse_bytes", "peak", "room", "used"]
 
 _MEMINFO = Path("/proc/meminfo")
 _STATUS = Path("/proc/self/status")
-_CGROUP = Path("/proc/self/cgroup")
-_CGROUPS = Path("/sys/fs/cgroup")
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 # By resource limit, the memory of this process that counts towards it.
@@ -94,19 +92,9 @@ def gigabytes(size: float) -> str:
 
 def _cgroup_limits() -> list[tuple[Path, int]]:
     """Return the folder and the limit of each control group that this process is in, its own and those around it."""
-    found = []
-    with suppress(OSError):
-        for line in _CGROUP.read_text(encoding="utf-8").splitlines():
-            number, kinds, path = line.split(":", 2)
-            if number == "0" or "memory" in kinds.split(","):
-                root, name = (
-                    (_CGROUPS, "memory.max") if number == "0" else (_CGROUPS / "memory", "memory.limit_in_bytes")
-                )
-                # Inside a container, its own group is where the root seems to be.
-                inner = root / path.lstrip("/")
-                folders = [inner, *inner.parents] if inner.is_dir() else [root]
-                found += [(f, _number(f / name)) for f in folders if f.is_relative_to(root)]
-    return [(folder, most) for folder, most in found if most is not None]
+    names = ("memory.max", "memory.limit_in_bytes")  # of versions 2 and 1
+    limits = [(folder, _number(folder / name)) for folder in folders("memory") for name in names]
+    return [(folder, most) for folder, most in limits if most is not None]
 
 
 def _resource_limits() -> list[tuple[str, int]]:

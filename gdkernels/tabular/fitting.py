@@ -120,7 +120,7 @@ def _of_layers(made: list[Network], network: dict[str, Any]) -> Network:
 
 def _of_blocks(made: list[Network], network: dict[str, Any]) -> Network:
     """Return the mean of their blocks, which can be any."""
-    place = {name: network[name] for name in ("output", "seed", "backend", "device", "precision")}
+    place = {name: network[name] for name in ("output", "seed", "backend", "device", "precision", "threads")}
     whole = Network(Mean(*(mlp.block for mlp in made)), made[0].inputs, **place)
     named = [mlp.network.host_parameters() for mlp in made]
     whole.set_parameters({inside(name, k): a for k, arrays in enumerate(named) for name, a in arrays.items()})

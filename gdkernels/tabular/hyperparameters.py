@@ -7,6 +7,7 @@ from typing import Any
 import numpy.typing as npt
 
 from gdkernels.dispatch.explanation import Explanation
+from gdkernels.system.threads import at_most
 from gdkernels.tabular import defaults
 from gdkernels.tabular.encoding import encoding_of, network_of
 from gdkernels.tabular.settings import CLASS_LOSSES, TabularSettings, name_of
@@ -43,6 +44,7 @@ def network_arguments(
         "backend": settings.backend,
         "device": settings.device,
         "precision": settings.precision,
+        "threads": settings.threads,
     }
 
 
@@ -97,7 +99,8 @@ def explanation_of(
     if not settings.explain:
         return None
     work = Trainer(network_of(network), **trainer).workload(records, epochs)
-    return Explanation(settings.backend, settings.device, settings.precision, work)  # type: ignore[arg-type]
+    with at_most(settings.threads):
+        return Explanation(settings.backend, settings.device, settings.precision, work)  # type: ignore[arg-type]
 
 
 def _l2(settings: TabularSettings, records: int) -> float:

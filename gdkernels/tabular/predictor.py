@@ -108,8 +108,8 @@ class TabularPredictor:
     memory
         Train in windows of this much memory, in bytes or as "512MB", on files that may be larger; None does so only if
         the table would not fit.
-    backend, device, precision
-        The place and the precision of the computation, as for `Network`.
+    backend, device, precision, threads
+        The place and the precision of the computation, and the most threads to compute on, as for `Network`.
     explain
         Whether to keep, as ``explanation_``, how long each backend was estimated to take, and why one was chosen.
     checkpoint, every, keep, resume
@@ -212,6 +212,7 @@ class TabularPredictor:
         backend: str | Backend = "auto",
         device: str | None = None,
         precision: str = "float32",
+        threads: int | None = None,
         explain: bool = False,
         checkpoint: str | os.PathLike[str] | None = None,
         every: str = "5min",
@@ -445,6 +446,7 @@ class TabularPredictor:
         *,
         backend: str | Backend = "auto",
         device: str | None = None,
+        threads: int | None = None,
         objects: Mapping[str, Callable[..., Any]] | None = None,
     ) -> Self:
         """Return the predictor that `save` or ``gdkernels train --out`` wrote.
@@ -464,13 +466,17 @@ class TabularPredictor:
         InputError
             If a function that is not built in is missing from `objects`.
         """
-        return cls.of_network(
-            load_network(path, backend=backend, device=device, objects=objects), path, backend, device
-        )
+        network = load_network(path, backend=backend, device=device, threads=threads, objects=objects)
+        return cls.of_network(network, path, backend, device, threads)
 
     @classmethod
     def of_network(
-        cls, network: Network, path: str | os.PathLike[str], backend: str | Backend = "auto", device: str | None = None
+        cls,
+        network: Network,
+        path: str | os.PathLike[str],
+        backend: str | Backend = "auto",
+        device: str | None = None,
+        threads: int | None = None,
     ) -> Self:
         """Return the predictor of a network that was read from `path`, with the preparation that it keeps.
 
@@ -489,6 +495,7 @@ class TabularPredictor:
             backend=backend,
             device=device,
             precision=network.precision or "float32",
+            threads=threads,
         )
         predictor._remember(model, labels)
         return predictor

@@ -116,6 +116,7 @@ class TabularResult:
             "averaged": [{"epochs": len(h.epochs), "best_epoch": h.best_epoch} for h in self.histories],
             "cross_validation": None if self.cross_validation is None else self.cross_validation.as_dict(),
             "memory": history.memory,
+            "threads": history.threads,
             "seconds": self.seconds,
             "samples_per_second": history.samples_per_second,
             "explanation": None if self.explanation is None else self.explanation.as_dict(),
@@ -166,6 +167,7 @@ class TabularResult:
             "trained": (f"{several} networks, put side by side as their average; " if several > 1 else "")
             + f"{epochs} epochs on {self.rows['train']:,} rows in {self.seconds:.2f} s, "
             f"{history.samples_per_second:,.0f} samples/s",
+            **({"threads": history.threads} if history.threads else {}),
             "memory": "that of the device"
             if history.memory is None
             else f"at most {gigabytes(history.memory)}, as said before training",

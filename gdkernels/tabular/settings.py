@@ -15,6 +15,7 @@ from gdkernels.dispatch import choosing
 from gdkernels.errors import InputError, keyword, unknown_name
 from gdkernels.system.memory import parse_bytes
 from gdkernels.system.ranges import POSITIVE, SHARE, NumberRange, at_least, whole
+from gdkernels.system.threads import checked_threads
 from gdkernels.tables.kinds import Choices
 from gdkernels.tables.reading import reading_of
 from gdkernels.tables.task import TASKS
@@ -40,6 +41,7 @@ RANGES: dict[str, NumberRange] = {
     "average": whole(1),
     "retries": whole(0),
     "seed": whole(0),
+    "threads": whole(1),
     "test": SHARE,
     "validation": SHARE,
     "keep": whole(1),
@@ -101,6 +103,7 @@ class TabularSettings:
     backend: str | Backend
     device: str | None
     precision: str
+    threads: int | None
     explain: bool
     checkpoint: str | os.PathLike[str] | None
     every: str
@@ -173,13 +176,14 @@ class TabularSettings:
         )
 
     def check_place(self) -> None:
-        """Find out whether the backend and the device can run here.
+        """Find out whether the backend and the device can run here, on as many threads as somebody allows.
 
         Raises
         ------
         BackendError, InputError
             If they cannot, or are not known.
         """
+        checked_threads(self.threads)
         choosing.choose(self.backend, self.device, self.precision)
 
     @property

@@ -8,6 +8,7 @@ from typing import Any
 
 from gdkernels.backend import Plan
 from gdkernels.system.notebook import html_table
+from gdkernels.system.threads import ThreadBound, in_words
 
 __all__ = ["Epoch", "History", "Start", "Stop", "StopReason"]
 
@@ -112,6 +113,8 @@ class History:
     memory
         The most bytes of the host's memory that the process would use, as estimated before training; None if training
         ran on a device with its own memory.
+    thread_bound
+        The most threads that the steps might have, and why; None where a device has its own.
     starts
         All starts, if there were several; the epochs are those of the best.
     """
@@ -123,6 +126,7 @@ class History:
     stop: Stop | None = None
     best_epoch: int | None = None
     memory: int | None = None
+    thread_bound: ThreadBound | None = None
     starts: tuple[Start, ...] = ()
 
     @property
@@ -148,6 +152,12 @@ class History:
     @property
     def precision(self) -> str:
         return self.plan.precision
+
+    @property
+    def threads(self) -> str:
+        """The number of threads of the steps, and why there are no more; "" where a device has its own."""
+        bound, choices = self.thread_bound, self.plan.choices
+        return "" if bound is None else in_words(choices.get("threads"), choices.get("blas_threads"), bound)
 
     @property
     def loss(self) -> list[float]:
@@ -211,6 +221,7 @@ class History:
             "diverged": self.diverged,
             "best_epoch": self.best_epoch,
             "memory": self.memory,
+            "threads": self.threads,
             "epochs": [vars(e) for e in self.epochs],
             "starts": [vars(s) for s in self.starts],
         }

@@ -20,6 +20,7 @@ from gdkernels.dispatch.workload import Workload
 from gdkernels.errors import BackendError, InputError
 from gdkernels.metrics import Metric
 from gdkernels.system.profiling import phase
+from gdkernels.system.threads import thread_bound
 from gdkernels.training.epoch_runner import EpochRunner
 from gdkernels.training.evaluator import Evaluator
 from gdkernels.training.history import History
@@ -127,7 +128,7 @@ class Placement:
         """Write into the history of a fit where it runs now, and what that takes."""
         now = self.now
         history.plan, history.origin, history.reason = now.executable.plan, now.executable.origin, now.binding.reason
-        history.memory = None
+        history.memory, history.thread_bound = None, thread_bound() if now.binding.on_host else None
         if now.binding.on_host:
             needs = _footprint(now)
             told = needs.as_dict()

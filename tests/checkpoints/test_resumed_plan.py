@@ -76,7 +76,8 @@ def test_a_plan_is_repeated_with_its_choices(tmp_path, monkeypatch, caplog):
     history = fit(made := trainer("numba"), tmp_path / "c", epochs=4)
     assert told(made, history) == expected
     assert "to rounding" not in caplog.text
-    monkeypatch.setattr("gdkernels_numba.cpu.features.cores", lambda: 2)  # fewer than the plan has threads
+    for name in ("gdkernels_numba.cpu.features.cores", "gdkernels.dispatch.binding.cores"):
+        monkeypatch.setattr(name, lambda: 2)  # fewer than the plan has threads
     assert fit(trainer("numba"), tmp_path / "d", epochs=4).plan.choices["threads"] == 1
     assert "another plan or other versions (threads 3" in caplog.text
 

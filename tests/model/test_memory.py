@@ -11,7 +11,7 @@ import pytest
 
 import gdkernels as gd
 from gdkernels.errors import InputError
-from gdkernels.system import memory
+from gdkernels.system import control_groups, memory
 from gdkernels.system.memory import Room, gigabytes, parse_bytes
 
 RNG = np.random.default_rng(2)
@@ -55,10 +55,10 @@ def test_the_least_of_all_limits_counts(tmp_path, monkeypatch):
     for attribute, name in (
         ("_MEMINFO", "meminfo"),
         ("_STATUS", "status"),
-        ("_CGROUP", "cgroup"),
-        ("_CGROUPS", "groups"),
     ):
         monkeypatch.setattr(memory, attribute, tmp_path / name)
+    monkeypatch.setattr(control_groups, "_MEMBERSHIP", tmp_path / "cgroup")
+    monkeypatch.setattr(control_groups, "_MOUNTED", groups)
     monkeypatch.setattr(memory, "_resource_limits", list)
     assert memory.room() == Room(6000 * 1024, "what the machine has left")
     assert memory.limit() == Room(8000 * 1024, "the memory of the machine")
@@ -157,7 +157,7 @@ SCRIPT = """
 import sys
 import numpy as np
 import gdkernels as gd
-from gdkernels.system import memory
+from gdkernels.system import control_groups, memory
 
 backend, records, hidden, batch = sys.argv[1], *map(int, sys.argv[2:])
 mlp = gd.MLP([20, hidden, hidden, 5], seed=0, activation="gelu", backend=backend)

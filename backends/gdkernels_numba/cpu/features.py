@@ -1,12 +1,12 @@
 """The processor: its vectors, caches and cores."""
 
 import ctypes
-import os
 import platform
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+
+from gdkernels.system.threads import thread_bound
 
 __all__ = [
     "AMX_BF16",
@@ -126,13 +126,5 @@ def _bytes(size: str) -> int:
 
 
 def cores() -> int:
-    """Return how many threads may run: the cores that this process may use, or fewer if the environment asks for it."""
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min([available, *_wished(("NUMBA_NUM_THREADS", "OMP_NUM_THREADS"))]))
-
-
-def _wished(names: Iterable[str]) -> Iterable[int]:
-    for name in names:
-        first = os.environ.get(name, "").split(",")[0].strip()
-        if first.isdigit() and int(first) > 0:
-            yield int(first)
+    """Return how many threads may run, each on a core of its own."""
+    return thread_bound().threads

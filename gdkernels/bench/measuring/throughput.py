@@ -184,6 +184,7 @@ class Throughput:
 
 
 def _samples_of(samples: Sequence[CallSample], before: StageCheck, after: StageCheck) -> ProcessSamples:
+    joules = tuple(s.joules for s in samples if s.joules is not None)
     return ProcessSamples(
         tuple(s.seconds for s in samples),
         tuple(s.host_seconds for s in samples),
@@ -192,4 +193,6 @@ def _samples_of(samples: Sequence[CallSample], before: StageCheck, after: StageC
         after.check,
         tuple(s.clock_seconds for s in samples if s.clock_seconds is not None),
         tuple(s.product_seconds for s in samples if s.product_seconds is not None),
+        joules if len(joules) == len(samples) else (),
+        next((s.no_energy for s in samples if s.no_energy is not None), None),
     )

@@ -91,6 +91,8 @@ class CallSample:
         The calls that the seconds are the mean of.
     clock_seconds, product_seconds
         The readings of the interference probe just before and after: their mean, and the larger. None on a GPU.
+    joules, no_energy
+        The energy of a call, or why nobody can tell.
     """
 
     seconds: float
@@ -98,6 +100,8 @@ class CallSample:
     calls: int
     clock_seconds: float | None = None
     product_seconds: float | None = None
+    joules: float | None = None
+    no_energy: str | None = None
 
 
 @dataclass(frozen=True)

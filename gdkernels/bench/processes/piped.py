@@ -18,7 +18,13 @@ from gdkernels.errors import GdkernelsError
 __all__ = ["PipedProcess", "ProcessError", "answer_with", "thread_settings"]
 
 # BLAS libraries, OpenMP and Numba read these when they start.
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+_THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+    "GDKERNELS_THREADS",
+)
 
 
 class ProcessError(ParticipantError):

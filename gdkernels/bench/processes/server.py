@@ -23,6 +23,7 @@ from gdkernels.bench.participants.participant import Participant, UnsuitableErro
 from gdkernels.bench.participants.stages import PlacedStage, Stage
 from gdkernels.bench.participants.task import TrainingTask
 from gdkernels.bench.processes.piped import answer_with
+from gdkernels.bench.sampling.energy import EnergyMeter, NoEnergyError, energy_meter
 from gdkernels.bench.sampling.interference import InterferenceProbe
 from gdkernels.errors import DivergenceError
 
@@ -58,6 +59,11 @@ class _Server:
         self._probe = InterferenceProbe(adapter.participant.threads) if cpu else None
         adapter.ready()
         self._import_seconds = time.monotonic() - started
+        self._energy: EnergyMeter | str  # or why there is none
+        try:
+            self._energy = energy_meter(adapter.participant.device)
+        except NoEnergyError as reason:
+            self._energy = str(reason)
         self._stages: dict[PlacedStage, Stage] = {}
         self._steps = 1
         self._answers: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
@@ -133,6 +139,7 @@ class _Server:
         readings = [self._probe.read()] if self._probe else []
         stage.launch()  # off the clock: another participant has just had the caches
         stage.wait()
+        self._joules()
         calls, host, began = 0, 0.0, clock()
         while True:
             launched = clock()
@@ -143,6 +150,7 @@ class _Server:
             seconds = clock() - began
             if seconds >= question["time"]:
                 break
+        joules = self._joules()
         if self._probe:
             readings.append(self._probe.read())
         return {
@@ -151,7 +159,18 @@ class _Server:
             "calls": calls,
             "clock_seconds": statistics.fmean(r.clock_seconds for r in readings) if readings else None,
             "product_seconds": max((r.product_seconds for r in readings), default=None),
+            "joules": None if joules is None else joules / calls,
+            "no_energy": self._energy if isinstance(self._energy, str) else None,
         }
+
+    def _joules(self) -> float | None:
+        """Return the joules since the last call; None where nobody can tell."""
+        if not isinstance(self._energy, str):
+            try:
+                return self._energy.joules()
+            except NoEnergyError as reason:
+                self._energy = str(reason)
+        return None
 
     def _time_steps(self, question: dict[str, Any]) -> dict[str, Any]:
         """Time more and more steps, until they fill the time; the next question begins with as many."""

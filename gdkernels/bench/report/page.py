@@ -11,7 +11,7 @@ from string import Template
 
 from gdkernels.bench.participants.participant import labels
 from gdkernels.bench.report.charts import charts, colours
-from gdkernels.bench.report.text import si
+from gdkernels.bench.report.text import joules, si
 from gdkernels.bench.results.model import BenchResults, BenchRow
 from gdkernels.system.atomic_files import write_atomically
 
@@ -118,6 +118,7 @@ def _times(results: BenchResults, rows: Sequence[BenchRow]) -> str:
             _Cell(f"{row.samples_per_second:,.0f}", row.samples_per_second, relative),
             _Cell(f"{row.spread:.1%}" if row.spread < 10 else "?", min(row.spread, 1e9)),
             _Cell(_seconds(row.seconds), row.seconds),
+            _Cell("–" if row.joules is None else joules(row.joules), -1.0 if row.joules is None else row.joules),
             _Cell(f"{row.host_seconds / row.seconds:.0%}", row.host_seconds / row.seconds),
             _Cell(si(row.flops_per_second, "FLOP/s"), row.flops_per_second),
             _Cell(f"{share:.0%}" if ceiling else "–", share),
@@ -133,6 +134,7 @@ def _times(results: BenchResults, rows: Sequence[BenchRow]) -> str:
         "records/s",
         "±",
         "a call",
+        "energy",
         "host",
         "rate",
         "of ceiling",
@@ -189,6 +191,10 @@ def _left_out(results: BenchResults) -> str:
     for row in results.rows:
         if not row.repeats:
             reasons.setdefault((row.status, str(row.participant), row.reason or ""), []).append(
+                f"{row.case}: {row.stage}"
+            )
+        elif row.no_energy is not None:
+            reasons.setdefault(("no energy", str(row.participant), row.no_energy), []).append(
                 f"{row.case}: {row.stage}"
             )
     rows = (

@@ -8,7 +8,7 @@ from typing import Any
 from gdkernels.bench.participants.participant import labels
 from gdkernels.bench.results.model import BenchResults, BenchRow
 
-__all__ = ["as_text", "si", "table"]
+__all__ = ["as_text", "joules", "si", "table"]
 
 _BAR = 20
 _EIGHTHS = " ▏▎▍▌▋▊▉"
@@ -16,7 +16,14 @@ _EIGHTHS = " ▏▎▍▌▋▊▉"
 
 def as_text(results: BenchResults) -> str:
     """Return the results for a terminal."""
-    parts = [_environment(results), *_groups(results), *_first_calls(results), *_targets(results), *_left_out(results)]
+    parts = [
+        _environment(results),
+        *_groups(results),
+        *_first_calls(results),
+        *_targets(results),
+        *_no_energy(results),
+        *_left_out(results),
+    ]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -26,6 +33,14 @@ def si(value: float, unit: str = "") -> str:
         if abs(value) >= 0.9995 * factor:
             return f"{value / factor:.3g} {prefix}{unit}"
     return f"{value:.3g}{f' {unit}' if unit else ''}"
+
+
+def joules(value: float) -> str:
+    """Return an energy in the unit in which it is best read."""
+    for factor, unit in ((1.0, "J"), (1e-3, "mJ")):
+        if value >= factor:
+            return f"{value / factor:.3g} {unit}"
+    return f"{value * 1e6:.3g} µJ"
 
 
 def _environment(results: BenchResults) -> str:
@@ -64,14 +79,16 @@ def _groups(results: BenchResults) -> Iterator[str]:
                 f"{row.samples_per_second:,.0f}",
                 f"± {row.spread:.1%}" if row.spread < 10 else "± ?",
                 si(row.flops_per_second, "FLOP/s"),
+                "" if row.joules is None else joules(row.joules),
                 _share(results, row),
                 f"{row.error.error:.1e}",
                 row.origin or "",
             )
             for row in members
         ]
-        heads = ("", "", "samples/s", "", "", "of ceiling", "error", "origin")
-        yield title + "\n" + table(heads, lines, "llrrrrrl")
+        each = "" if all(row.joules is None for row in members) else f"a{'n' * (first.stage == 'epoch')} {first.stage}"
+        heads = ("", "", "samples/s", "", "", each, "of ceiling", "error", "origin")
+        yield title + "\n" + table(heads, lines, "llrrrrrrl")
 
 
 def _first_calls(results: BenchResults) -> Iterator[str]:
@@ -106,6 +123,15 @@ def _targets(results: BenchResults) -> Iterator[str]:
             lines.append((names[target.participant], _seconds(target.seconds), f"{target.epochs:g} epochs"))
     seeds = max(len(t.runs) for t in reached)
     yield f"{reached[0].case} to {goal}, seconds, the median of {seeds} seeds\n" + table(("", "", ""), lines, "lrl")
+
+
+def _no_energy(results: BenchResults) -> Iterator[str]:
+    reasons: dict[str, None] = {}
+    for row in results.rows:
+        if row.no_energy is not None:
+            reasons[f"  {row.participant.device}: {row.no_energy}"] = None
+    if reasons:
+        yield "energy that could not be measured\n" + "\n".join(reasons)
 
 
 def _left_out(results: BenchResults) -> Iterator[str]:

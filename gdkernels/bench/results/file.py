@@ -85,5 +85,6 @@ def _summary(row: BenchRow) -> dict[str, Any]:
         "interval_seconds": [low, high] if low > 0 else None,
         "samples_per_second": row.samples_per_second,
         "flops_per_second": row.flops_per_second,
+        "joules": row.joules,
         "error": row.error.error,
     }

@@ -67,6 +67,10 @@ class ProcessSamples:
         The error of the same work in the same process, before and after the sampling.
     clock_seconds, product_seconds
         The readings of the interference probe beside each sample; empty on devices other than a CPU.
+    joules
+        The energy of a call in each sample; empty where nobody can tell.
+    no_energy
+        Why nobody can tell; None where it was measured, or in results of a version that did not try.
     """
 
     seconds: tuple[float, ...]
@@ -76,6 +80,8 @@ class ProcessSamples:
     after: DefinitionCheck
     clock_seconds: tuple[float, ...] = ()
     product_seconds: tuple[float, ...] = ()
+    joules: tuple[float, ...] = ()
+    no_energy: str | None = None
 
 
 @dataclass(frozen=True)
@@ -149,6 +155,18 @@ class BenchRow:
     @property
     def flops_per_second(self) -> float:
         return self.flops / self.seconds
+
+    @property
+    def joules(self) -> float | None:
+        """The energy of a call, over all calls of all samples: counters step too coarsely for a median of these."""
+        known = [r for r in self.repeats if r.joules]
+        calls = sum(sum(r.calls) for r in known)
+        return sum(j * n for r in known for j, n in zip(r.joules, r.calls, strict=True)) / calls if calls else None
+
+    @property
+    def no_energy(self) -> str | None:
+        """Why there are no `joules`; None where there are some, or in results of a version that did not try."""
+        return None if self.joules is not None else next((r.no_energy for r in self.repeats if r.no_energy), None)
 
     @property
     def error(self) -> DefinitionCheck:

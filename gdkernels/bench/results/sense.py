@@ -46,5 +46,9 @@ def _wrong_samples(repeat: ProcessSamples) -> Iterator[str]:
             yield f"{name} must be times above 0"
     counts = {len(repeat.seconds), len(repeat.host_seconds), len(repeat.calls)}
     clocks = {len(repeat.clock_seconds), len(repeat.product_seconds)}
+    if not all(0 <= j <= _LONGEST for j in repeat.joules):
+        yield "joules must be energies of at least 0"
+    if len(repeat.joules) not in (0, len(repeat.seconds)):
+        yield "joules must have as many samples as seconds"
     if len(counts) > 1 or len(clocks) > 1 or not clocks <= {0, *counts}:
         yield "seconds must have as many samples as all that was timed beside them"
