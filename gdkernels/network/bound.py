@@ -22,6 +22,7 @@ from gdkernels.definition.network import Arrays
 from gdkernels.definition.objective import Objective, checked_reduction
 from gdkernels.dispatch import choosing
 from gdkernels.dispatch.binding import Binding
+from gdkernels.dispatch.shared_executables import shared
 from gdkernels.dispatch.workload import Workload
 from gdkernels.errors import BackendError, InputError, unknown_name
 from gdkernels.network.places import Places
@@ -321,6 +322,8 @@ class BoundNetwork:
 
     def _executable(self, program: Program) -> Executable:
         assert self.binding is not None
+        if shared() is not None:  # nobody keeps what is shared
+            return self.binding.executable(program)
         if program not in self._executables:
             self._executables[program] = self.binding.executable(program)
         return self._executables[program]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from gdkernels.data.batches import Batches
 from gdkernels.data.records import Records
@@ -23,7 +23,7 @@ from gdkernels.training.history import Epoch, Stop, StopReason
 from gdkernels.training.placement import Placed, Where
 from gdkernels.training.settings import FitSettings
 
-__all__ = ["Callback", "Fit"]
+__all__ = ["Callback", "Fit", "ForesightedCallback"]
 
 _log = logging.getLogger("gdkernels")
 
@@ -33,6 +33,17 @@ _MOST_ROWS = 1 << 22  # whose order is there at once
 Callback = Callable[[Epoch], Any]
 
 Done = TypeVar("Done")
+
+
+@runtime_checkable
+class ForesightedCallback(Protocol):
+    """A callback that knows how many epochs it will let pass, so that these can run at once."""
+
+    def __call__(self, epoch: Epoch) -> Any:
+        """See an epoch that is done; True ends training."""
+
+    def next_look(self) -> int:
+        """Return after how many further epochs it may end training at the earliest, or change or read anything."""
 
 
 class Watcher(Protocol):
@@ -102,7 +113,7 @@ class Fit:
         callbacks = tuple(callbacks)
         while history.stop is None:
             try:
-                *before, record = self._epochs(1 if callbacks else self._at_once())
+                *before, record = self._epochs(self._at_once(callbacks))
             except DivergenceError as error:
                 run.middle = None
                 if run.retries < self._asked.retries:
@@ -115,8 +126,10 @@ class Fit:
                 if self._checkpointer is not None:
                     self._checkpointer.rescue(self._runner.state(), run, self._runner.epochs_done)
                 raise
-            for one in before:  # which nobody asked to look at
+            for one in before:  # which end nothing
                 self._note(one, bar)
+                for callback in callbacks:
+                    callback(one)
                 self._losses = losses = losses.then(one.watched)
             self._note(record, bar)
             ended = [callback(record) is True for callback in callbacks]
@@ -146,8 +159,11 @@ class Fit:
             keeps = self._asked.patience is not None
             run.best = self._runner.network.copied_parameters() if keeps else None
 
-    def _at_once(self) -> int:
+    def _at_once(self, callbacks: Sequence[Callback]) -> int:
         """Return how many epochs can be run before anything looks at the network or the losses."""
+        looks = [callback.next_look() if isinstance(callback, ForesightedCallback) else 1 for callback in callbacks]
+        if looks and min(looks) <= 1:
+            return 1
         asked, now, history = self._asked, self._placement.now, self._run.history
         train, schedule = now.train, self._runner.settings.schedule
         looked_at = (
@@ -162,7 +178,7 @@ class Fit:
             return 1
         by_time = int(_AT_ONCE / max(history.epochs[-1].seconds, 1e-9))
         left = asked.epochs - len(history.epochs)
-        return max(1, min(by_time, left, _MOST_ROWS // len(train)))
+        return max(1, min(by_time, left, _MOST_ROWS // len(train), *looks))
 
     def _epochs(self, count: int) -> list[Epoch]:
         """Run some epochs; after a single one, measure the network."""
