@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar
 
 from gdkernels.data.batches import Batches
 from gdkernels.data.records import Records
@@ -23,27 +23,17 @@ from gdkernels.training.history import Epoch, Stop, StopReason
 from gdkernels.training.placement import Placed, Where
 from gdkernels.training.settings import FitSettings
 
-__all__ = ["Callback", "Fit", "ForesightedCallback"]
+__all__ = ["Callback", "Fit"]
 
 _log = logging.getLogger("gdkernels")
 
 _AT_ONCE = 0.1  # seconds of epochs before anybody can interrupt, or see the bar move
 _MOST_ROWS = 1 << 22  # whose order is there at once
 
+# One with a method `next_look` says after how many further epochs it may end training, or read or change anything.
 Callback = Callable[[Epoch], Any]
 
 Done = TypeVar("Done")
-
-
-@runtime_checkable
-class ForesightedCallback(Protocol):
-    """A callback that knows how many epochs it will let pass, so that these can run at once."""
-
-    def __call__(self, epoch: Epoch) -> Any:
-        """See an epoch that is done; True ends training."""
-
-    def next_look(self) -> int:
-        """Return after how many further epochs it may end training at the earliest, or change or read anything."""
 
 
 class Watcher(Protocol):
@@ -161,7 +151,7 @@ class Fit:
 
     def _at_once(self, callbacks: Sequence[Callback]) -> int:
         """Return how many epochs can be run before anything looks at the network or the losses."""
-        looks = [callback.next_look() if isinstance(callback, ForesightedCallback) else 1 for callback in callbacks]
+        looks = [getattr(callback, "next_look", _after_one)() for callback in callbacks]
         if looks and min(looks) <= 1:
             return 1
         asked, now, history = self._asked, self._placement.now, self._run.history
@@ -314,6 +304,10 @@ class Fit:
             "precision": network.precision,
             **self._runner.settings.as_dict(),
         }
+
+
+def _after_one() -> int:
+    return 1
 
 
 def _digest(*parts: Records | Windows | None) -> str:
