@@ -10,11 +10,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import joblib
+import numpy as np
 from sklearn.pipeline import Pipeline
 
 from gdkernels.system.memory import room
 
-__all__ = ["Prefixes", "last_step"]
+__all__ = ["Prefixes"]
 
 _SHARE = 0.25  # of the memory that is free, for what the steps put out
 
@@ -47,8 +48,7 @@ class Prefixes:
                     self._keep(key, found)
                 else:
                     found = self._taken(key)
-            # The rows are for the next step to change, if it does.
-            return copy.copy(found[0]), found[1]
+            return _copied(found[0]), found[1]
 
         return known
 
@@ -77,16 +77,15 @@ class Prefixes:
                 pipeline.memory = None
 
 
-def last_step(estimator: Any) -> Any:
-    """Return what an estimator ends with: itself, unless it is a pipeline."""
-    *_, last = [estimator, *(pipeline.steps[-1][1] for pipeline in _pipelines(estimator))]
-    return last
-
-
 def _pipelines(estimator: Any) -> Iterator[Pipeline]:
     while isinstance(estimator, Pipeline) and estimator.steps:
         yield estimator
         estimator = estimator.steps[-1][1]
+
+
+def _copied(rows: Any) -> Any:
+    """Return a copy for the next step, which may write into it; of an array in its own order, by which sums round."""
+    return copy.copy(rows) if isinstance(rows, np.ndarray) or not hasattr(rows, "copy") else rows.copy()
 
 
 def _key(transformer: Any, X: Any, y: Any, params: Any) -> str | None:

@@ -13,7 +13,7 @@ from sklearn.base import clone
 
 from gdkernels.dispatch.shared_executables import Executables, shared, sharing
 from gdkernels.estimators.base import BaseMLP
-from gdkernels.estimators.prefixes import Prefixes, last_step
+from gdkernels.estimators.prefixes import Prefixes
 
 __all__ = ["GridSearchCV", "RandomizedSearchCV"]
 
@@ -30,7 +30,7 @@ class _Batching:
     def fit(self, X: Any, y: Any = None, **params: Any) -> Self:
         """Fit the candidates on the folds, as scikit-learn's search does, and return self."""
         own, self.n_batched_ = self.estimator, 0
-        if not isinstance(last_step(own), BaseMLP):
+        if not _has_networks(own):
             return super().fit(X, y, **params)  # type: ignore[misc,no-any-return]
         self._fits = fits = _Fits(own)
         self.estimator = fits.prototype()
@@ -91,6 +91,12 @@ class _Fits:
         return estimator
 
 
+def _has_networks(estimator: Any) -> bool:
+    """Return whether an estimator is one of ours, or made of one, such as a pipeline."""
+    parts = estimator.get_params(deep=True).values() if hasattr(estimator, "get_params") else ()
+    return any(isinstance(part, BaseMLP) for part in (estimator, *parts))
+
+
 def _make_plain(estimator: Any) -> None:
     """Make an estimator like any other of what a prototype has made."""
     for name in ("fit", "__sklearn_clone__"):
@@ -102,7 +108,7 @@ class GridSearchCV(_Batching, model_selection.GridSearchCV):  # type: ignore[mis
 
     Parameters, attributes and results are scikit-learn's: scores, predictions and the best setting are those of its own
     search with the same estimator, to the bit. It pays where the estimator is an `MLPClassifier` or an `MLPRegressor`,
-    or a pipeline that ends with one: candidates that differ in numbers have one code and one memory, and the first
+    or made of one, such as a pipeline: candidates that differ in numbers have one code and one memory, and the first
     steps of a pipeline are fitted once for each fold and setting of theirs. Other estimators are fitted as in
     scikit-learn.
 

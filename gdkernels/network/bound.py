@@ -322,10 +322,11 @@ class BoundNetwork:
 
     def _executable(self, program: Program) -> Executable:
         assert self.binding is not None
-        if shared() is not None:  # nobody keeps what is shared
-            return self.binding.executable(program)
         if program not in self._executables:
-            self._executables[program] = self.binding.executable(program)
+            made = self.binding.executable(program)
+            if shared() is not None and made.with_program(program) is not None:
+                return made  # nobody keeps what is shared
+            self._executables[program] = made
         return self._executables[program]
 
     def __str__(self) -> str:

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.stats import loguniform
-from sklearn import model_selection
+from sklearn import config_context, model_selection
 from sklearn.base import BaseEstimator, TransformerMixin, clone
-from sklearn.compose import ColumnTransformer
+from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
 from sklearn.decomposition import PCA
 from sklearn.linear_model import Ridge
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -85,6 +85,10 @@ def test_results_are_those_of_scikit_learn(data, names, classifies, piped, singl
         assert found.n_batched_ == 3 * len(found.cv_results_["params"])
 
 
+def cube(y):
+    return y**3
+
+
 class Counted(TransformerMixin, BaseEstimator):
     """Says how often it was fitted, with which factor."""
 
@@ -141,9 +145,13 @@ def test_of_estimators_all_fits_are_batched():
             make_pipeline(make_pipeline(StandardScaler(), PCA(3)), MLPRegressor(**SMALL)),
             {"mlpregressor": [MLPRegressor(**SMALL), MLPRegressor(**SMALL | {"solver": "sgd"}), Ridge()]},
         ),
+        (
+            TransformedTargetRegressor(MLPRegressor(**SMALL), func=np.cbrt, inverse_func=cube),
+            {"regressor__alpha": [1, 2]},
+        ),
         (MLPRegressor(**SMALL), {"learning_rate_init": [0.01, 1e4], "solver": ["sgd"]}),
     ],
-    ids=["other", "numpy", "in place", "columns", "steps", "diverging"],
+    ids=["other", "numpy", "in place", "columns", "steps", "target", "diverging"],
 )
 @pytest.mark.filterwarnings("ignore:Scoring failed")
 @pytest.mark.filterwarnings("ignore:One or more of the test scores")
@@ -167,12 +175,36 @@ def test_a_candidate_that_fails_fails_alone():
         GridSearchCV(MLPRegressor(**SMALL), grid, cv=FOLDS, error_score="raise").fit(X, NUMBERS)
 
 
-def test_several_scores_weights_and_callables():
+def test_several_scores_and_weights():
     choices = {"scoring": ["r2", "neg_mean_absolute_error"], "refit": "r2", "cv": FOLDS}
     weights = np.abs(X[:, 0])
     grid = {"alpha": [0.1, 1.0]}
     wanted = model_selection.GridSearchCV(MLPRegressor(**SMALL), grid, **choices).fit(X, NUMBERS, sample_weight=weights)
     same(GridSearchCV(MLPRegressor(**SMALL), grid, **choices).fit(X, NUMBERS, sample_weight=weights), wanted)
+
+
+def test_weights_that_are_routed():
+    with config_context(enable_metadata_routing=True):
+        mlp = MLPRegressor(**SMALL).set_fit_request(sample_weight=True).set_score_request(sample_weight=True)
+        choices = {"param_grid": {"net__alpha": [0.1, 1.0]}, "cv": FOLDS}
+        estimator = Pipeline([("scale", StandardScaler().set_fit_request(sample_weight=True)), ("net", mlp)])
+        weights = np.abs(X[:, 0])
+        wanted = model_selection.GridSearchCV(estimator, **choices).fit(X, NUMBERS, sample_weight=weights)
+        found = GridSearchCV(estimator, **choices).fit(X, NUMBERS, sample_weight=weights)
+    same(found, wanted)
+    assert found.n_batched_ == 6
+
+
+def test_frames_keep_their_names():
+    frame = pytest.importorskip("pandas").DataFrame(X, columns=list("abcd"))
+    columns = ColumnTransformer([("some", StandardScaler(), ["a", "c"])]).set_output(transform="pandas")
+    estimator = make_pipeline(columns, PCA(2, random_state=0), MLPRegressor(**SMALL))
+    grid = {"mlpregressor__alpha": [0.1, 1.0], "pca__n_components": [1, 2]}
+    wanted = model_selection.GridSearchCV(estimator, grid, cv=FOLDS).fit(frame, NUMBERS)
+    found = GridSearchCV(estimator, grid, cv=FOLDS).fit(frame, NUMBERS)
+    np.testing.assert_equal(results(found), results(wanted))
+    np.testing.assert_array_equal(found.predict(frame), wanted.predict(frame))
+    assert found.feature_names_in_.tolist() == list("abcd")
 
 
 def test_a_search_stays_an_estimator_like_any_other():
