@@ -140,8 +140,9 @@ class Fit:
     def _note(self, record: Epoch, bar: Watcher) -> None:
         """Add an epoch to the history, show it, and remember it if it is the best so far."""
         self._run.history.epochs.append(record)
-        told = {"event": "epoch", **vars(record)}
-        _log.debug("epoch %d: loss %.4g", record.number, record.loss, extra={"told": told})
+        if _log.isEnabledFor(logging.DEBUG):
+            told = {"event": "epoch", **vars(record)}
+            _log.debug("epoch %d: loss %.4g", record.number, record.loss, extra={"told": told})
         bar.update(record)
         run, history = self._run, self._run.history
         if record.watched < run.best_loss:
