@@ -62,6 +62,7 @@ class FusedExecutable(Executable):
         self._dtype = np.dtype(compiled.kernels.format.dtype)
         self._wished = dict(plan.choices)
         self._bound = {} if bound is None else bound
+        self._planned_by: BoundStep | None = None
 
     # ---- the contract
 
@@ -154,8 +155,12 @@ class FusedExecutable(Executable):
                 bound.run(arrays, None, stop - start, (1, 1), {"B": np.array([float(stop - start)])})
         return output
 
+    @cached_property
+    def _without_numbers(self) -> Program:
+        return without_numbers(self._program)
+
     def with_program(self, program: Program) -> FusedExecutable | None:
-        if without_numbers(program) != without_numbers(self._program):
+        if without_numbers(program) != self._without_numbers:
             return None
         return FusedExecutable(program, self._compiled, replace(self.plan, choices=self._wished), self._bound)
 
@@ -179,8 +184,9 @@ class FusedExecutable(Executable):
                 del self._bound[old]  # before the new one takes its memory
             bound = BoundStep(task, code.kernels, sizes, self._choose(task, sizes, batch, entries))
             self._bound[key] = bound
-        if training:
+        if training and self._planned_by is not bound:
             self.plan = replace(self.plan, choices={**self._wished, **bound.choices.as_dict()})
+            self._planned_by = bound
         return bound
 
     def _choose(self, task: ScheduledTask, sizes: Mapping[str, int], batch: int, entries: float = 0.0) -> StepChoices:

@@ -163,8 +163,13 @@ class ReduceOnPlateau(Schedule):
 
 
 def watches_losses(schedule: ScheduleFunction) -> bool:
-    """Return whether the factor may depend on the losses: it does not for those built-in ones that are named here."""
-    return type(schedule) not in (Constant, Step, Exponential, Cosine, InverseScaling)
+    """Return whether the factor may depend on the losses.
+
+    It does not for the built-in ones that are named here, nor where an attribute `watches_losses` of the schedule is
+    False.
+    """
+    named = type(schedule) in (Constant, Step, Exponential, Cosine, InverseScaling)
+    return not named and bool(getattr(schedule, "watches_losses", True))
 
 
 def _check_gamma(schedule: Schedule) -> None:

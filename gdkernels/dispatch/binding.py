@@ -16,6 +16,7 @@ from gdkernels.checking.mode import check_mode
 from gdkernels.dispatch.estimates import plan_choices
 from gdkernels.dispatch.footprint import rows_that_fit
 from gdkernels.dispatch.registry import versions
+from gdkernels.dispatch.shared_executables import shared
 from gdkernels.dispatch.workload import Workload
 from gdkernels.errors import InputError
 from gdkernels.system.cached_property import cached_property
@@ -90,11 +91,12 @@ class Binding:
             choices = plan_choices(self.backend, self.device, self.precision, work, versions())
         own = {k: v for k, v in (choices or {}).items() if k != "rows_at_a_time"}
         plan = Plan(self.backend.name, self.device, self.precision, own)
-        made = bind(self.backend, program, plan)
-        if check_mode() == "always" and made.origin == "compiled" and not made.checks_itself:
-            from gdkernels.checking.checked_executable import CheckedExecutable  # rarely needed, and much to load
-
-            made = CheckedExecutable(self.backend, program, plan, made, f"what {self.backend.name} compiles")
+        others = shared()
+        made = (
+            self._made(program, plan)
+            if others is None
+            else others.of(self, program, own, lambda: self._made(program, plan))
+        )
         if work is None or by_pieces or not self.on_host:
             return made
         rows = (choices or {}).get("rows_at_a_time")
@@ -108,6 +110,14 @@ class Binding:
             f"{rows:,}",
         )
         return AccumulatingExecutable(self.backend, program, plan, rows)
+
+    def _made(self, program: Program, plan: Plan) -> Executable:
+        made = bind(self.backend, program, plan)
+        if check_mode() == "always" and made.origin == "compiled" and not made.checks_itself:
+            from gdkernels.checking.checked_executable import CheckedExecutable  # rarely needed, and much to load
+
+            made = CheckedExecutable(self.backend, program, plan, made, f"what {self.backend.name} compiles")
+        return made
 
     @cached_property
     def on_host(self) -> bool:

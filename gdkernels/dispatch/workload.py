@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from gdkernels.backend import storage_dtype
 from gdkernels.backend.program import Program
+from gdkernels.graph import remembered
 from gdkernels.graph.cost import Cost, cost
 from gdkernels.graph.nodes import Node
 from gdkernels.system.cached_property import cached_property
@@ -30,6 +31,8 @@ QUANTITIES = (
 )
 
 _LINE = 64  # bytes of a cache line and of the widest vectors: what a row takes is a multiple of that
+
+_Traced = tuple[list[Node], str, Mapping[str, int]]
 
 
 @dataclass(frozen=True)
@@ -118,19 +121,35 @@ class Workload:
         return still.bytes_kept, -(-(whole.bytes_kept - still.bytes_kept) // self.batch)
 
     @cached_property
-    def _traced(self) -> tuple[list[Node], str, Mapping[str, int]]:
-        """The graph of a step, the name of the batch, and the other sizes by name."""
-        if self.program.optimizer is None:
-            forward = self.program.trace_forward()
-            return [forward.output], forward.batch.name, forward.sizes
-        step = self.program.trace()
-        return [step.error, *step.results.values()], step.batch.name, step.sizes
+    def _traced(self) -> _Traced:
+        return _traced(_alike(self.program))
 
     def _costs(self, itemsize: int) -> tuple[Cost, Cost, int]:
-        """Return the cost of a step, that without any records, and the bytes of parameters and slots."""
-        outputs, batch, own = self._traced
-        line = _LINE // itemsize
-        sizes = {name: -(-n // line) * line for name, n in own.items()}
-        whole = cost(outputs, sizes | {batch: self.batch}, itemsize=itemsize)
-        still = cost(outputs, sizes | {batch: 0}, itemsize=itemsize)
-        return whole, still, still.bytes_least
+        return _costs(_alike(self.program), self.batch, itemsize)
+
+
+def _alike(program: Program) -> Program:
+    """Return a program that costs as much: the same one for every λ, and so for all the fits of a search."""
+    objective = program.objective
+    return program if objective is None or not objective.l2 else replace(program, objective=replace(objective, l2=0.1))
+
+
+@remembered(16)
+def _traced(program: Program) -> _Traced:
+    """Return the graph of a step, the name of the batch, and the other sizes by name."""
+    if program.optimizer is None:
+        forward = program.trace_forward()
+        return [forward.output], forward.batch.name, forward.sizes
+    step = program.trace()
+    return [step.error, *step.results.values()], step.batch.name, step.sizes
+
+
+@remembered(64)
+def _costs(program: Program, records: int, itemsize: int) -> tuple[Cost, Cost, int]:
+    """Return the cost of a step, that without any records, and the bytes of parameters and slots."""
+    outputs, batch, own = _traced(program)
+    line = _LINE // itemsize
+    sizes = {name: -(-n // line) * line for name, n in own.items()}
+    whole = cost(outputs, sizes | {batch: records}, itemsize=itemsize)
+    still = cost(outputs, sizes | {batch: 0}, itemsize=itemsize)
+    return whole, still, still.bytes_least

@@ -13,5 +13,6 @@ except Exception as error:  # a library that is broken raises anything
 
 from gdkernels.estimators.classifier import MLPClassifier
 from gdkernels.estimators.regressor import MLPRegressor
+from gdkernels.estimators.search import GridSearchCV, RandomizedSearchCV
 
-__all__ = ["MLPClassifier", "MLPRegressor"]
+__all__ = ["GridSearchCV", "MLPClassifier", "MLPRegressor", "RandomizedSearchCV"]

@@ -12,8 +12,10 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import get_scorer
 
+from gdkernels.dispatch.shared_executables import shared
 from gdkernels.estimators.fitted_network import FittedNetwork
 from gdkernels.estimators.inputs import Given, Passes, split_rows
+from gdkernels.estimators.orders import Orders
 from gdkernels.estimators.problem import Problem
 from gdkernels.estimators.reported_loss import ReportedLoss
 from gdkernels.estimators.stopping import EpochFollower
@@ -58,11 +60,12 @@ def descend(
     evaluate = _evaluation(e, problem, live, held_out) if e.early_stopping and held_out is not None else None
     size = _batch_size(e, train)
     reported = ReportedLoss(train, size)
+    orders = Orders(train.records, random if e.shuffle else None, reported.begin)
     descent = EpochFollower(
-        e, problem, train, reported, evaluate, lambda: best.__setitem__(slice(None), [live.model.parameters])
+        e, problem, train, reported, orders, evaluate, lambda: best.__setitem__(slice(None), [live.model.parameters])
     )
     trainer = _trainer(e, problem, live, size, incremental=incremental)
-    trainer.runner.order = _order(e, train, reported, random)
+    trainer.runner.order = orders
     trainer.runner.each_step = reported.step if reported.differs else None
 
     def told(callback: Callable[[Epoch], Any]) -> Callable[[Epoch], Any]:
@@ -73,7 +76,7 @@ def descend(
             **train.as_training(),
             epochs=1 if incremental else int(e.max_iter),
             validation=None if held_out is None else held_out.as_validation(),
-            callbacks=[descent.ends, *map(told, e.callbacks or ())],
+            callbacks=[descent, *map(told, e.callbacks or ())],
             progress=e.progress,
         )
     except KeyboardInterrupt:
@@ -82,6 +85,8 @@ def descend(
         _conclude(e, live, train, history, descent, incremental=incremental)
     finally:
         trainer.runner.order = trainer.runner.each_step = None  # they know the records, which are not the estimator's
+        if shared() is not None:
+            trainer.runner.give_back()
     if descent.fell_back:
         warnings.warn(descent.fell_back, stacklevel=USER)
     if best:
@@ -126,26 +131,6 @@ def _batch_size(estimator: Any, train: Given | Passes) -> int:
             "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=USER + 1
         )
     return min(size, records)
-
-
-def _order(
-    estimator: Any, train: Given | Passes, reported: ReportedLoss, random: np.random.RandomState
-) -> Callable[[int, int], Any]:
-    """Return what draws the order of an epoch as scikit-learn does."""
-    rows, last = np.arange(train.records), -1
-
-    def order(epoch: int, records: int) -> Any:
-        nonlocal rows, last
-        again, last = epoch == last, epoch  # an epoch that was broken off where a backend failed
-        # As sklearn.utils.shuffle does, which looks at its arguments for longer than an epoch.
-        if estimator.shuffle and not again:
-            drawn = np.arange(records)
-            random.shuffle(drawn)
-            rows = rows[drawn]
-        reported.begin(rows)
-        return rows
-
-    return order
 
 
 def _trainer(estimator: Any, problem: Problem, live: FittedNetwork, size: int, *, incremental: bool) -> Trainer:

@@ -29,6 +29,8 @@ class PresentRate:
     itself in a circle would stay taken until Python's garbage collector runs, which looks at no sizes.
     """
 
+    watches_losses = False  # who changes the rate says when
+
     def __init__(self, estimator: Any) -> None:
         self._estimator = weakref.ref(estimator)
 

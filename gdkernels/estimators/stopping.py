@@ -7,12 +7,14 @@ from collections.abc import Callable
 from typing import Any
 
 from gdkernels.estimators.inputs import Given, Passes
+from gdkernels.estimators.orders import Orders
 from gdkernels.estimators.problem import Problem
 from gdkernels.estimators.reported_loss import ReportedLoss
 from gdkernels.training.history import Epoch
 
 __all__ = ["EpochFollower"]
 
+_MANY = 1 << 20
 _SMALLEST_RATE = 1e-6  # an adaptive rate is not lowered any further
 
 
@@ -27,6 +29,8 @@ class EpochFollower:
         What an epoch goes through; it tells how many records that were.
     reported
         What the loss of an epoch is, as scikit-learn reports it.
+    orders
+        The orders of the epochs.
     evaluate
         Returns the validation score of the present parameters; None where the training loss is watched.
     keep
@@ -44,17 +48,27 @@ class EpochFollower:
         problem: Problem,
         train: Given | Passes,
         reported: ReportedLoss,
+        orders: Orders,
         evaluate: Callable[[Epoch], float] | None,
         keep: Callable[[], None],
     ) -> None:
         self.estimator, self._problem, self._train = estimator, problem, train
-        self._reported, self._evaluate, self._keep = reported, evaluate, keep
+        self._reported, self._orders, self._evaluate, self._keep = reported, orders, evaluate, keep
         self.fell_back = ""
         self._lowest: float | None = None  # the validation loss to beat, once the score was NaN
 
-    def ends(self, epoch: Epoch) -> bool:
+    def next_look(self) -> int:
+        """Return after how many further epochs training may end, or its rate change, at the earliest."""
+        e = self.estimator
+        if self._evaluate is not None or (e.solver == "sgd" and e.learning_rate == "invscaling"):
+            return 1
+        # As if none of them improved.
+        return max(1, int(min(e.n_iter_no_change - self._problem.stall.epochs, _MANY)) + 1)
+
+    def __call__(self, epoch: Epoch) -> bool:
         """Take note of an epoch, and return whether it is the last."""
         e = self.estimator
+        self._orders.ended()
         e.n_iter_ += 1
         e.t_ += self._train.records
         e.loss_ = self._reported.end(epoch.loss)
@@ -72,6 +86,7 @@ class EpochFollower:
     def diverged(self) -> None:
         """Take note of an epoch whose loss or parameters were not finite."""
         e = self.estimator
+        self._orders.broken_off()
         e.n_iter_ += 1
         e.loss_curve_.append(math.nan)
         if self._evaluate is not None:

@@ -12,8 +12,9 @@ import numpy.typing as npt
 
 from gdkernels.data.records import Records, place_records
 from gdkernels.dispatch.binding import Binding
+from gdkernels.dispatch.shared_executables import Executables
 from gdkernels.errors import BackendError, InputError
-from gdkernels.many.workers import Executables, GivenUpError, run_jobs
+from gdkernels.many.workers import GivenUpError, run_jobs
 from gdkernels.models.network import Network
 from gdkernels.network import BoundNetwork
 from gdkernels.system.machine import cores
@@ -145,7 +146,9 @@ class _Job:
         binding = train.binding
         work = runner.workload(len(train), self.asked.epochs, weighted=train.weighted)
         choices = {"threads": 1} if binding.backend.threads(binding.device) else {}
-        executable = executables.of(binding, work.program, choices)
+        executable = executables.of(
+            binding, work.program, choices, lambda: binding.executable(work.program, choices=choices)
+        )
         runner.take(executable, work)
         try:
             bound = ThreadBound(1, "each model has one") if choices else None

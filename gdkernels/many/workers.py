@@ -6,35 +6,17 @@ import itertools
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from gdkernels.backend import Executable
-from gdkernels.backend.program import Program
-from gdkernels.dispatch.binding import Binding
+from gdkernels.dispatch.shared_executables import Executables
 
-__all__ = ["Executables", "GivenUpError", "run_jobs"]
+__all__ = ["GivenUpError", "run_jobs"]
 
 Result = TypeVar("Result")
 
 
 class GivenUpError(Exception):
     """A job ends because another one failed, or somebody interrupts."""
-
-
-class Executables:
-    """The executables of one thread: programs that differ in numbers alone share code and memory."""
-
-    def __init__(self) -> None:
-        self._kept: list[tuple[Binding, dict[str, Any], Executable]] = []
-
-    def of(self, binding: Binding, program: Program, choices: dict[str, Any]) -> Executable:
-        """Return an executable for a program with these choices of the plan."""
-        for where, chosen, executable in self._kept:
-            if where is binding and chosen == choices and (found := executable.with_program(program)) is not None:
-                return found
-        made = binding.executable(program, choices=choices)
-        self._kept.append((binding, choices, made))
-        return made
 
 
 def run_jobs(

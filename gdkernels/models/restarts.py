@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from gdkernels.dispatch.shared_executables import Executables, sharing
 from gdkernels.training.checkpointing import subfolder
 from gdkernels.training.history import History, Start
 from gdkernels.training.trainer import Trainable, Trainer
@@ -25,12 +26,14 @@ def best_of_starts(
     network = mlp.network
     tried: list[Start] = []
     best: tuple[float, Any] = (math.inf, None)
+    executables = Executables()
     for number in range(starts):
         if number:
             network.restart(number)
         trainer = Trainer(mlp, **settings)
         folder = run["checkpoint"] and {"checkpoint": subfolder(run["checkpoint"], f"start-{number + 1}")}
-        history = trainer.fit(X, Y, **run | (folder or {}))
+        with sharing(executables):
+            history = trainer.fit(X, Y, **run | (folder or {}))
         reached = _final_loss(history)
         tried.append(Start(number, reached, len(history.epochs), history.stopped))
         if best[1] is None or reached < best[0]:

@@ -22,6 +22,7 @@ from gdkernels.definition.network import Arrays
 from gdkernels.definition.objective import Objective, checked_reduction
 from gdkernels.dispatch import choosing
 from gdkernels.dispatch.binding import Binding
+from gdkernels.dispatch.shared_executables import shared
 from gdkernels.dispatch.workload import Workload
 from gdkernels.errors import BackendError, InputError, unknown_name
 from gdkernels.network.places import Places
@@ -328,7 +329,10 @@ class BoundNetwork:
     def _executable(self, program: Program) -> Executable:
         assert self.binding is not None
         if program not in self._executables:
-            self._executables[program] = self.binding.executable(program)
+            made = self.binding.executable(program)
+            if shared() is not None and made.with_program(program) is not None:
+                return made  # nobody keeps what is shared
+            self._executables[program] = made
         return self._executables[program]
 
     def __str__(self) -> str:

@@ -11,6 +11,7 @@ import os
 import platform
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,7 @@ def commit(folder: Path) -> str | None:
     return found + ("+changes" if changed else "")
 
 
+@cache
 def _first_processor() -> dict[str, str]:
     pairs = (line.partition(":") for line in _read(_CPUINFO).split("\n\n")[0].splitlines())
     return {name.strip(): value.strip() for name, _, value in pairs}

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from gdkernels.data.records import Records
 from gdkernels.dispatch.binding import Binding
+from gdkernels.dispatch.shared_executables import Executables, sharing
 from gdkernels.errors import DivergenceError
 from gdkernels.system.progress import RecordCount
 from gdkernels.tabular.fitting import PreparedRows, diverged, kth
@@ -95,7 +96,7 @@ def cross_validated(
         If one of them diverges.
     """
     first = settings["l2"]
-    with RecordCount("cross-validating", progress) as bar:
+    with RecordCount("cross-validating", progress) as bar, sharing(Executables()):
 
         def evaluated(l2: float) -> tuple[float, int]:
             trainers = [Trainer(kth(network, k), **settings | {"l2": l2}) for k in range(len(draws))]

@@ -15,6 +15,7 @@ from gdkernels.definition.blocks.names import inside
 from gdkernels.definition.chain import by_layer
 from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import Optimizer
+from gdkernels.dispatch.shared_executables import Executables, sharing
 from gdkernels.errors import DivergenceError, keyword
 from gdkernels.models.network import Network
 from gdkernels.randomness import generator
@@ -68,12 +69,14 @@ def fit(
         If one of them diverges.
     """
     made: list[Network] = []
+    executables = Executables()
     histories: list[History] = []
     for k, (train, validation) in enumerate(draws):
         mlp = kth(network, k)
         held_out = (validation.x, validation.y, validation.weights) if len(validation) else None
         own = {"checkpoint": subfolder(run["checkpoint"], f"network-{k + 1}")} if run["checkpoint"] else {}
-        history = mlp.fit(train.x, train.y, sample_weight=train.weights, validation=held_out, **run | own)
+        with sharing(executables):
+            history = mlp.fit(train.x, train.y, sample_weight=train.weights, validation=held_out, **run | own)
         if history.diverged:
             raise diverged(len(history.epochs) + 1, run["optimizer"])
         made.append(mlp)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -217,7 +217,7 @@ class EpochRunner:
         batch = min(self.settings.batch_size, records)
         self._steps.be_ready(self._bind(None), records, data, gradient_norm=gradient_norm)
         coming = range(self.epochs_done, self.epochs_done + epochs)
-        orders = np.stack([self._order_of(epoch, records) for epoch in coming])
+        orders = _checked_orders([(self.order or self._shuffled)(epoch, records) for epoch in coming], records)
         rates = np.stack([self._rates(-(-records // batch), pace, epoch) for epoch in coming])
         state, weights = self._copied_state(), () if data.weights is None else (data.weights,)
         found = self._steps.on(data).run_epochs(state, data.x, data.y, orders, batch, rates, *weights)
@@ -303,7 +303,10 @@ class EpochRunner:
         position = (self.epochs_done if epoch is None else epoch) - pace.began + np.arange(steps) / steps
         factor = self.settings.schedule(position, epochs=pace.epochs, losses=pace.losses)
         halved = self.settings.optimizer.learning_rate * 0.5**pace.halvings
-        return np.broadcast_to(np.asarray(factor, dtype=np.float64), (steps,)) * halved
+        factors = np.asarray(factor, dtype=np.float64)
+        if not factors.ndim:  # as it often is; broadcasting takes longer
+            return np.full(steps, factors * halved)
+        return np.broadcast_to(factors, (steps,)) * halved
 
     def _copied_state(self) -> State:
         """Return a copy that steps may change in place, so that the state of the last epoch's end stays."""
@@ -330,6 +333,15 @@ class EpochRunner:
             f"{'the loss' if not math.isfinite(middle.error) else 'a parameter'} stopped being finite in epoch "
             f"{epoch}; {before}. Lower the learning rate ({rate:g}), set clip_norm, or scale the data"
         )
+
+
+def _checked_orders(drawn: Sequence[Any], records: int) -> npt.NDArray[np.int64]:
+    """Return the orders of some epochs [epochs, records], looked at together where they are arrays of such."""
+    if all(isinstance(rows, np.ndarray) and rows.dtype == np.int64 and rows.shape == (records,) for rows in drawn):
+        whole: npt.NDArray[np.int64] = np.stack(drawn)
+        if whole.min() >= 0 and whole.max() < records:
+            return whole
+    return np.stack([_checked_order(rows, records) for rows in drawn])
 
 
 def _checked_order(rows: Any, records: int) -> npt.NDArray[np.int64]:

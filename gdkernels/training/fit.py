@@ -30,6 +30,7 @@ _log = logging.getLogger("gdkernels")
 _AT_ONCE = 0.1  # seconds of epochs before anybody can interrupt, or see the bar move
 _MOST_ROWS = 1 << 22  # whose order is there at once
 
+# One with a method `next_look` says after how many further epochs it may end training, or read or change anything.
 Callback = Callable[[Epoch], Any]
 
 Done = TypeVar("Done")
@@ -102,7 +103,7 @@ class Fit:
         callbacks = tuple(callbacks)
         while history.stop is None:
             try:
-                *before, record = self._epochs(1 if callbacks else self._at_once())
+                *before, record = self._epochs(self._at_once(callbacks))
             except DivergenceError as error:
                 run.middle = None
                 if run.retries < self._asked.retries:
@@ -115,8 +116,10 @@ class Fit:
                 if self._checkpointer is not None:
                     self._checkpointer.rescue(self._runner.state(), run, self._runner.epochs_done)
                 raise
-            for one in before:  # which nobody asked to look at
+            for one in before:  # which end nothing
                 self._note(one, bar)
+                for callback in callbacks:
+                    callback(one)
                 self._losses = losses = losses.then(one.watched)
             self._note(record, bar)
             ended = [callback(record) is True for callback in callbacks]
@@ -137,8 +140,9 @@ class Fit:
     def _note(self, record: Epoch, bar: Watcher) -> None:
         """Add an epoch to the history, show it, and remember it if it is the best so far."""
         self._run.history.epochs.append(record)
-        told = {"event": "epoch", **vars(record)}
-        _log.debug("epoch %d: loss %.4g", record.number, record.loss, extra={"told": told})
+        if _log.isEnabledFor(logging.DEBUG):
+            told = {"event": "epoch", **vars(record)}
+            _log.debug("epoch %d: loss %.4g", record.number, record.loss, extra={"told": told})
         bar.update(record)
         run, history = self._run, self._run.history
         if record.watched < run.best_loss:
@@ -146,11 +150,14 @@ class Fit:
             keeps = self._asked.patience is not None
             run.best = self._runner.network.copied_parameters() if keeps else None
 
-    def _at_once(self) -> int:
+    def _at_once(self, callbacks: Sequence[Callback]) -> int:
         """Return how many epochs can be run before anything looks at the network or the losses."""
         asked, history = self._asked, self._run.history
         left = asked.epochs - len(history.epochs)
         if left == 1 or not history.epochs:  # how long one takes is not known yet
+            return 1
+        looks = [getattr(callback, "next_look", _after_one)() for callback in callbacks]
+        if looks and min(looks) <= 1:
             return 1
         now, schedule = self._placement.now, self._runner.settings.schedule
         train = now.train
@@ -165,7 +172,7 @@ class Fit:
         if looked_at or not isinstance(train, Records):
             return 1
         by_time = int(_AT_ONCE / max(history.epochs[-1].seconds, 1e-9))
-        return max(1, min(by_time, left, _MOST_ROWS // len(train)))
+        return max(1, min(by_time, left, _MOST_ROWS // len(train), *looks))
 
     def _epochs(self, count: int) -> list[Epoch]:
         """Run some epochs; after a single one, measure the network."""
@@ -301,6 +308,10 @@ class Fit:
             "precision": network.precision,
             **self._runner.settings.as_dict(),
         }
+
+
+def _after_one() -> int:
+    return 1
 
 
 def _digest(*parts: Records | Windows | None) -> str:

@@ -192,7 +192,9 @@ class Trainer:
             Stop when the validation loss, or the training loss if there is none, has not fallen for so many epochs,
             and keep the parameters of the best epoch.
         callbacks
-            Functions that get the `Epoch` just done; one that returns True ends training.
+            Functions that get the `Epoch` just done; one that returns True ends training. Epochs run one at a time
+            unless each has a method `next_look`, which returns after how many further epochs it may end training, or
+            read or change anything.
         metrics
             Names ("r2", "rmse", "mae", "accuracy", "log_loss") or functions (target, prediction) of NumPy arrays. If
             the measured records have weights, a function gets (target, prediction, sample_weight).

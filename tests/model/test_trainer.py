@@ -8,6 +8,8 @@ import pytest
 
 import gdkernels as gd
 from gdkernels import randomness
+from gdkernels.training.epoch_runner import EpochRunner
+from gdkernels.training.history import StopReason
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((103, 5)).astype(np.float32)
@@ -241,3 +243,34 @@ def test_an_order_of_ones_own():
     for wrong in (np.arange(5), np.arange(103.0), np.arange(103) + 1, np.arange(103) - 1):
         with pytest.raises(gd.InputError, match="order must return 103 numbers of rows"):
             gd.Trainer(network(), order=lambda epoch, records, wrong=wrong: wrong).epoch(X, Y)
+
+
+class Patient:
+    """A callback that looks at the network after every fourth epoch, and ends training after the eighth."""
+
+    def __init__(self):
+        self.seen = []
+
+    def next_look(self):
+        return 4 - len(self.seen) % 4
+
+    def __call__(self, epoch):
+        self.seen.append(epoch.number)
+        return len(self.seen) == 8
+
+
+def test_a_callback_can_let_epochs_run_at_once(monkeypatch):
+    X = np.random.default_rng(0).standard_normal((64, 3)).astype(np.float32)
+    at_once, run_epochs = [], EpochRunner.run_epochs
+    monkeypatch.setattr("gdkernels.training.fit._AT_ONCE", 1e9)  # however long the first one takes
+    monkeypatch.setattr(
+        EpochRunner, "run_epochs", lambda self, *a, **k: (at_once.append(a[2]), run_epochs(self, *a, **k))[1]
+    )
+    patient, watched = Patient(), gd.MLP([3, 4, 1], seed=0, backend="numpy")
+    history = watched.fit(X, X[:, :1], epochs=20, callbacks=[patient], progress=False)
+    assert patient.seen == list(range(1, 9))
+    assert history.stop.reason is StopReason.CALLBACK
+    assert at_once == [3, 4]
+    alone = gd.MLP([3, 4, 1], seed=0, backend="numpy")
+    assert alone.fit(X, X[:, :1], epochs=8, callbacks=[lambda epoch: None], progress=False).loss == history.loss
+    np.testing.assert_array_equal(alone.predict(X), watched.predict(X))
