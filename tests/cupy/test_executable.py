@@ -3,6 +3,7 @@
 import logging
 import types
 from dataclasses import replace
+from itertools import cycle
 
 import numpy as np
 import pytest
@@ -15,17 +16,23 @@ from host_cupy import CaptureError
 from host_runs import OnHost, Run
 
 from gdkernels.backend import Plan, verification
-from gdkernels.definition import activations
+from gdkernels.definition import activations, losses
 from gdkernels.definition.optimizers import SGD
 from gdkernels.errors import BackendError, InputError
 from gdkernels.testing import BackendConformance
-from gdkernels.testing.cases import CASES, compare, on_backend, on_numpy, varied
+from gdkernels.testing.cases import CASES, compare, on_backend, on_numpy_once, varied
 
 
 @pytest.fixture
 def every_epilogue(host, monkeypatch):
     """Keep every trusted epilogue, as the choice by a clock without noise does, which is tested elsewhere."""
     monkeypatch.setattr("gdkernels_cupy.graphs.session_maker.chosen", lambda trusted, seconds: trusted)
+
+
+# What an activation and a loss become is the kernels' affair, which other tests compare for every case. Here each
+# activation comes with one loss, and each loss with an activation; the other pairs come where there is time.
+PAIRS = {f"{activation}-{loss}" for activation in activations.BY_NAME for loss in losses.BY_NAME}
+FEW = {f"{activation}-{loss}" for activation, loss in zip(activations.BY_NAME, cycle(losses.BY_NAME), strict=False)}
 
 
 class TestExecutable(BackendConformance):
@@ -35,12 +42,26 @@ class TestExecutable(BackendConformance):
     def backend(self, every_epilogue):
         return OnHost()
 
+    @pytest.mark.parametrize(
+        "name",
+        [pytest.param(name, marks=pytest.mark.slow) if name in PAIRS - FEW else name for name in CASES],
+    )
+    def test_training_is_the_definition(self, backend, device, name):
+        super().test_training_is_the_definition(backend, device, name)
+
+
+def test_each_activation_and_each_loss_is_among_the_few():
+    assert {name.split("-")[0] for name in FEW} == set(activations.BY_NAME)
+    assert {name.split("-")[1] for name in FEW} == set(losses.BY_NAME)
+    assert set(CASES) >= PAIRS
+
 
 @pytest.mark.parametrize("precision", ["float64", "tf32", "bfloat16"])
 @pytest.mark.parametrize("name", ["wide", "everything", "relu-sse", "softmax-cross_entropy"])
 def test_the_other_precisions(every_epilogue, precision, name):
     found = on_backend(OnHost(), "cuda:0", precision, CASES[name], 1)
-    compare(found, on_numpy(CASES[name], precision), on_numpy(CASES[name], "float64"), precision)
+    own, wanted = (on_numpy_once(CASES[name], p, 1) for p in (precision, "float64"))
+    compare(found, own, wanted, precision)
 
 
 # ---- graphs
