@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import threadpoolctl
+from nvrtc_compiler import NVRTC
 from plugins import Plugins
 
 
@@ -166,8 +167,17 @@ def no_calibration_of_whoever_runs_the_tests(request: pytest.FixtureRequest, mon
 
 
 @pytest.fixture(scope="session")
-def nvrtc():
-    """Return the binding of NVRTC that CuPy brings."""
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of the session, which all its workers share, for what takes seconds to make."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "made"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def nvrtc(made: Path) -> NVRTC:
+    """Return NVRTC by the binding that CuPy brings."""
     pytest.importorskip("cupy", reason="CuPy is not installed: it brings the binding of NVRTC")
     from cupy_backends.cuda.libs import nvrtc
 
@@ -175,4 +185,4 @@ def nvrtc():
         nvrtc.getVersion()
     except Exception as error:
         pytest.skip(f"NVRTC cannot be loaded ({error}): pip install nvidia-cuda-nvrtc")
-    return nvrtc
+    return NVRTC(nvrtc, made)

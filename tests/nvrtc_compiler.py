@@ -1,10 +1,14 @@
 """CUDA text compiled without a device, by NVRTC, and the machine's instructions that came of it."""
 
+import hashlib
+import pickle
 import struct
-from functools import cache
-from typing import NamedTuple
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
+from made_once import made_once
 
 # As CuPy 14 has them: it adds the second, under which subnormal float32 numbers count as zero, and the third.
 OPTIONS = ("-std=c++17", "-ftz=true", "--device-as-default-execution-space", "--ptxas-options=-v")
@@ -20,17 +24,30 @@ class Compiled(NamedTuple):
     log: str
 
 
-@cache
-def compiled(nvrtc, text, architecture):
-    """Return what a text is compiled to; one that does not compile fails the test with the compiler's words."""
-    program = nvrtc.createProgram(text, "kernels.cu", [], [])
-    try:
-        nvrtc.compileProgram(program, [f"-arch={architecture}", *OPTIONS])
-    except nvrtc.NVRTCError:
-        pytest.fail(nvrtc.getProgramLog(program)[:2000])
-    ptx = nvrtc.getPTX(program)
-    log = nvrtc.getProgramLog(program)
-    return Compiled(nvrtc.getCUBIN(program), ptx.decode() if isinstance(ptx, bytes) else ptx, log)
+@dataclass(frozen=True)
+class NVRTC:
+    """CuPy's binding of NVRTC, and a folder for what it compiled."""
+
+    binding: Any
+    folder: Path
+
+    def compiled(self, text, architecture):
+        """Return what a text is compiled to; one that does not compile fails the test with the compiler's words."""
+        told = "\0".join([text, architecture, *OPTIONS])
+        path = self.folder / f"{hashlib.sha256(told.encode()).hexdigest()[:20]}.nvrtc"
+        made_once(path, lambda part: part.write_bytes(pickle.dumps(self._compile(text, architecture))))
+        return Compiled(*pickle.loads(path.read_bytes()))
+
+    def _compile(self, text, architecture):
+        nvrtc = self.binding
+        program = nvrtc.createProgram(text, "kernels.cu", [], [])
+        try:
+            nvrtc.compileProgram(program, [f"-arch={architecture}", *OPTIONS])
+        except nvrtc.NVRTCError:
+            pytest.fail(nvrtc.getProgramLog(program)[:2000])
+        ptx = nvrtc.getPTX(program)
+        log = nvrtc.getProgramLog(program)
+        return nvrtc.getCUBIN(program), ptx.decode() if isinstance(ptx, bytes) else ptx, log
 
 
 def instructions(cubin, kernel):

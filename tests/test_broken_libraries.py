@@ -72,7 +72,7 @@ def test_a_broken_numba(broken, package, text):
 )
 def test_variables_that_keep_numba_from_compiling(tmp_path, variable, value, message):
     env = environment(GDKERNELS_CACHE=str(tmp_path), **{variable: value})
-    train = ("train", "diabetes", "--epochs", "2", "--hidden", "3")
+    train = ("train", "penguins", "--epochs", "2", "--hidden", "3")
     code, error = command(*train, env=env)
     assert code == 0
     assert f"backend 'numba' cannot run here: {message}" in error
@@ -112,7 +112,7 @@ def test_a_broken_polars_is_not_a_damaged_file(broken, tmp_path):
 @pytest.mark.parametrize(
     ("package", "arguments", "mend"),
     [
-        ("polars", ("predict", "m", "diabetes", "--out", "p.parquet"), "pip install --upgrade polars"),
+        ("polars", ("predict", "m", "penguins", "--out", "p.parquet"), "pip install --upgrade polars"),
         ("matplotlib", ("plot", "slope", "--out", "s.png"), 'pip install --upgrade "gdkernels[plot]"'),
         ("sklearn", ("describe", "digits"), 'pip install --upgrade "gdkernels[sklearn]"'),
         ("onnx", ("export", "m", "m.onnx"), "pip install --upgrade 'gdkernels[onnx]'"),
@@ -120,7 +120,7 @@ def test_a_broken_polars_is_not_a_damaged_file(broken, tmp_path):
 )
 def test_other_libraries(broken, tmp_path, package, arguments, mend):
     if "m" in arguments:
-        train = ("train", "diabetes", "--epochs", "2", "--hidden", "3", "--backend", "numpy", "--out", "m")
+        train = ("train", "penguins", "--epochs", "2", "--hidden", "3", "--backend", "numpy", "--out", "m")
         assert command(*train, env=environment(), cwd=tmp_path) == (0, "")
     code, error = command(*arguments, env=broken(package), cwd=tmp_path)
     assert code == 2

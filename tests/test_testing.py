@@ -6,12 +6,13 @@ from types import SimpleNamespace
 import array_api_compat.numpy
 import numpy as np
 import pytest
+from few_cases import FEW, FEW_CASES, PAIRS
 from gdkernels_numpy import NumPyBackend
 
 from gdkernels.backend import verification
 from gdkernels.backend.definition_executable import DefinitionExecutable
 from gdkernels.backend.verification import relative_error
-from gdkernels.definition import network
+from gdkernels.definition import activations, losses, network
 from gdkernels.testing import BackendConformance, cases, conformance
 from gdkernels.testing.cases import CASES
 
@@ -284,3 +285,10 @@ def test_a_failure_says_what_is_off_and_by_how_much():
     backend = Namespace(sqrt=lambda a: np.sqrt(a) * np.float32(1.05))
     with pytest.raises(AssertionError, match=r"in float64, after one step, \w+ is off by \d\.\de-\d\d; at most 1"):
         BackendConformance().test_training_is_the_definition(backend, "cpu", "adam")
+
+
+def test_few_cases_hold_each_activation_each_loss_and_all_the_others():
+    assert {name.split("-")[0] for name in FEW} == set(activations.BY_NAME)
+    assert {name.split("-")[1] for name in FEW} == set(losses.BY_NAME)
+    assert cases.CASES.keys() >= PAIRS
+    assert {name for name in FEW_CASES if isinstance(name, str)} == cases.CASES.keys() - (PAIRS - FEW)

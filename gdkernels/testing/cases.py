@@ -395,7 +395,7 @@ def numpy_state(case: Case, precision: str) -> State:
     return verification.start(case.program, data_of(case).parameters, lambda a: np.array(a, dtype=dtype))
 
 
-def on_numpy(case: Case, precision: str) -> Result:
+def on_numpy(case: Case, precision: str, epochs: int | None = None) -> Result:
     data = data_of(case)
     state = numpy_state(case, precision)
 
@@ -412,7 +412,7 @@ def on_numpy(case: Case, precision: str) -> Result:
             sample_weight=data.sample_weight,
         )
 
-    return all_runs(data, state, run, np.asarray)
+    return all_runs(data, state, run, np.asarray, epochs=epochs)
 
 
 # Shared by all the backends of a test session.

@@ -185,7 +185,8 @@ class BackendConformance:
             # In float64, where an epoch shows at 1e-10 what is wrong, a hundred steps would show no more.
             epochs = 1 if precision == "float64" else self.epochs
             found = on_backend(backend, device, precision, case, epochs)
-            compare(found, on_numpy_once(case, precision), on_numpy_once(case, "float64"), precision)
+            own, wanted = (on_numpy_once(case, p, epochs) for p in (precision, "float64"))
+            compare(found, own, wanted, precision)
 
     @pytest.mark.parametrize("what", ["forward", "gradient", "update"])
     def test_a_changed_definition_is_followed(

@@ -259,7 +259,8 @@ def test_interrupted_is_130(refused, numbers, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(mlp.MLP, "fit", interrupt)
-    refused("interrupted", "train", numbers, "--target", "y", "--out", tmp_path / "m", code=130)
+    alone = "--epochs", 2, "--average", 1  # or several are trained before, to choose how long
+    refused("interrupted", "train", numbers, "--target", "y", *alone, "--out", tmp_path / "m", code=130)
 
 
 @pytest.mark.parametrize(
@@ -274,7 +275,7 @@ def test_what_nobody_expected_is_1(refused, numbers, monkeypatch, error, pattern
         raise error
 
     monkeypatch.setattr(mlp.MLP, "fit", fail)
-    refused(pattern, "train", numbers, "--target", "y", code=1)
+    refused(pattern, "train", numbers, "--target", "y", "--epochs", 2, "--average", 1, code=1)
 
 
 @pytest.mark.parametrize("arguments", [["train", "no.csv"], ["train", "digits", "--epochs", "0"]])

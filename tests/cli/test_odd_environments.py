@@ -32,6 +32,14 @@ def shell(tmp_path, line):
     )
 
 
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """Return the bytes of a model."""
+    folder = tmp_path_factory.mktemp("model")
+    shell(folder, f"{shlex.join(TRAIN)} --out m")
+    return (folder / "m").read_bytes()
+
+
 # ---- no home
 
 
@@ -91,8 +99,8 @@ def test_errors_never_go_to_stdout(tmp_path):
     assert (done.returncode, done.stdout) == (2, "")
 
 
-def test_predictions_that_nobody_could_read_are_refused_at_once(tmp_path):
-    shell(tmp_path, f"{shlex.join(TRAIN)} --out m")
+def test_predictions_that_nobody_could_read_are_refused_at_once(tmp_path, model):
+    (tmp_path / "m").write_bytes(model)
     done = shell(tmp_path, "predict m diabetes >&-")
     assert done.returncode == 2
     assert "stdout is closed, and predictions go there; give --out FILE" in done.stderr
@@ -104,8 +112,8 @@ def test_predictions_that_nobody_could_read_are_refused_at_once(tmp_path):
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)])
-def test_a_signal_leaves_no_temporary_file(tmp_path, number, code):
-    shell(tmp_path, f"{shlex.join(TRAIN)} --out m")
+def test_a_signal_leaves_no_temporary_file(tmp_path, model, number, code):
+    (tmp_path / "m").write_bytes(model)
     header = "age,sex,bmi,bp,s1,s2,s3,s4,s5,s6\n"  # those of the model: prediction takes seconds
     (tmp_path / "t.csv").write_text(header + "0,0,0,0,0,0,0,0,0,0\n" * 2_000_000)
     run = subprocess.Popen(

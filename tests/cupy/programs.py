@@ -57,7 +57,12 @@ def kernels(precision):
 @cache
 def module(precision):
     """Return one text with all the kernels of a precision."""
-    return preamble() + fixed_source() + "".join(kernel_source(k) for k in kernels(precision).values())
+    return text_with(kernels(precision).values())
+
+
+def text_with(some):
+    """Return one text with some kernels, and with those that every module has."""
+    return preamble() + fixed_source() + "".join(map(kernel_source, some))
 
 
 def started(name, precision, make=Interpreter, **options):

@@ -19,11 +19,11 @@ from gdkernels.testing.cases import CASES, data_of
 
 
 @pytest.fixture
-def hopper(monkeypatch, twins):
+def hopper(monkeypatch, made):
     """Let the persistent kernel's own twin be the device."""
     from gdkernels_cupy import choice
 
-    monkeypatch.setattr(choice, "CudaLaunchDevice", lambda number: TwinDevice(twins))
+    monkeypatch.setattr(choice, "CudaLaunchDevice", lambda number: TwinDevice(made))
     monkeypatch.setattr(choice, "properties_of", lambda number: DeviceProperties(90, 232448))
     ways._warn_once.cache_clear()
     return choice
@@ -177,14 +177,14 @@ PLANTED = {
 
 
 @pytest.mark.parametrize("what", PLANTED)
-def test_a_persistent_kernel_that_is_wrong_here_is_not_used(checked, twins, monkeypatch, caplog, what):
+def test_a_persistent_kernel_that_is_wrong_here_is_not_used(checked, made, monkeypatch, caplog, what):
     before, after = PLANTED[what]
 
     def change(text):
         assert before in text
         return text.replace(before, after)
 
-    monkeypatch.setattr(checked, "CudaLaunchDevice", lambda number: TwinDevice(twins, change=change))
+    monkeypatch.setattr(checked, "CudaLaunchDevice", lambda number: TwinDevice(made, change=change))
     with caplog.at_level(logging.WARNING, "gdkernels"):
         run = persistent_run()
         run.epoch()
@@ -194,7 +194,7 @@ def test_a_persistent_kernel_that_is_wrong_here_is_not_used(checked, twins, monk
     assert run.executable.plan.choices["kernel"] == "graphs"
 
 
-def test_the_check_has_several_tiles_for_few_ctas_and_then_all(checked, twins):
+def test_the_check_has_several_tiles_for_few_ctas_and_then_all(checked, made):
     run = persistent_run()
     run.epoch()
     (few, usual), batch = run.executable._last.to_check(run.case.widths)
@@ -203,8 +203,8 @@ def test_the_check_has_several_tiles_for_few_ctas_and_then_all(checked, twins):
     assert batch == 5 * 16 * run.executable.plan.choices["warps"]
 
 
-def test_where_memory_for_the_persistent_kernel_runs_out_graphs_go_on(host, hopper, twins, monkeypatch, caplog):
-    device = TwinDevice(twins)
+def test_where_memory_for_the_persistent_kernel_runs_out_graphs_go_on(host, hopper, made, monkeypatch, caplog):
+    device = TwinDevice(made)
 
     def full(count, dtype):
         raise DeviceMemoryError("no room for an image")

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from few_cases import FEW_CASES
 from gdkernels_cupy import CuPyBackend
 from gdkernels_cupy.graphs import captured_graphs, session
 from gdkernels_cupy.graphs.epilogue_fusion import EPILOGUES
@@ -16,7 +17,7 @@ from gdkernels.definition import activations
 from gdkernels.definition.optimizers import SGD
 from gdkernels.errors import BackendError, InputError
 from gdkernels.testing import BackendConformance
-from gdkernels.testing.cases import CASES, compare, on_backend, on_numpy, varied
+from gdkernels.testing.cases import CASES, compare, on_backend, on_numpy_once, varied
 
 
 @pytest.fixture
@@ -32,12 +33,17 @@ class TestExecutable(BackendConformance):
     def backend(self, every_epilogue):
         return OnHost()
 
+    @pytest.mark.parametrize("name", FEW_CASES)
+    def test_training_is_the_definition(self, backend, device, name):
+        super().test_training_is_the_definition(backend, device, name)
+
 
 @pytest.mark.parametrize("precision", ["float64", "tf32", "bfloat16"])
 @pytest.mark.parametrize("name", ["wide", "everything", "relu-sse", "softmax-cross_entropy"])
 def test_the_other_precisions(every_epilogue, precision, name):
     found = on_backend(OnHost(), "cuda:0", precision, CASES[name], 1)
-    compare(found, on_numpy(CASES[name], precision), on_numpy(CASES[name], "float64"), precision)
+    own, wanted = (on_numpy_once(CASES[name], p, 1) for p in (precision, "float64"))
+    compare(found, own, wanted, precision)
 
 
 # ---- graphs

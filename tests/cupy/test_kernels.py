@@ -69,9 +69,9 @@ class Kernels(Interpreter):
 
 
 @pytest.fixture(scope="session")
-def twin(twins):
+def twin(made):
     def make(precision, direction=1, change=lambda text: text):
-        return Twin(change(module(precision)), twins, direction=direction)
+        return Twin(change(module(precision)), made, direction=direction)
 
     return make
 

@@ -1,6 +1,7 @@
 """The list of operations, run by its interpreter, is the definition: for everything that is compiled."""
 
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 import array_api_compat.numpy
@@ -19,7 +20,7 @@ from gdkernels.definition.blocks.dense import InitialWeights
 from gdkernels.definition.optimizers import SGD, AdamW
 from gdkernels.lowering.task import schedule_training
 from gdkernels.testing import BackendConformance
-from gdkernels.testing.cases import CASES, compare, on_backend, on_numpy, varied
+from gdkernels.testing.cases import CASES, compare, on_backend, on_numpy_once, varied
 
 RELU = replace(CASES["wide"].program, optimizer=SGD())
 
@@ -30,12 +31,6 @@ class TestInterpreted(BackendConformance):
     @pytest.fixture
     def backend(self):
         return Interpreted()
-
-
-def check(backend, case, precisions=("float64", "float32")):
-    for precision in precisions:
-        found = on_backend(backend, "cpu", precision, case, 1)
-        compare(found, on_numpy(case, precision), on_numpy(case, "float64"), precision)
 
 
 SETTINGS = {
@@ -54,19 +49,25 @@ SETTINGS = {
 }
 
 
-SOME_EPILOGUES = [
-    (), ("bias",), ("relu",), ("relu", "drelu"), ("relu", "drelu", "drelu sums"), ("gelu",), ("gelu", "dgelu"),
-    ("gelu", "dgelu", "dgelu sums", "sums"), ("sums",), ("update",),
+ROUTES = [
+    EPILOGUES, (), ("bias",), ("relu",), ("relu", "drelu"), ("relu", "drelu", "drelu sums"), ("gelu",),
+    ("gelu", "dgelu"), ("gelu", "dgelu", "dgelu sums", "sums"), ("sums",), ("update",),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("pieces", [1, 3])
-@pytest.mark.parametrize("epilogues", [EPILOGUES, *SOME_EPILOGUES])
-def test_every_route_is_the_definition(epilogues, pieces):
-    for changes in SETTINGS.values():
+WAYS = list(product((1, 3), ("float64", "float32", "bfloat16")))  # pieces and precision
+
+
+@pytest.mark.parametrize("turn", [0, *(pytest.param(turn, marks=pytest.mark.slow) for turn in range(1, len(WAYS)))])
+@pytest.mark.parametrize("epilogues", ROUTES)
+def test_every_route_is_the_definition(epilogues, turn):
+    """Every setting goes every route in one of the ways, by turns; in the others where there is time."""
+    for k, changes in enumerate(SETTINGS.values(), start=ROUTES.index(epilogues) + turn):
+        pieces, precision = WAYS[k % len(WAYS)]
         program = varied(RELU, **changes, widths=(9, 13, 11, 3))
         case = replace(CASES["narrow in, wide out"], program=program, steps=3)
-        check(Interpreted(epilogues, pieces), case, ("float64", "float32", "bfloat16"))
+        found = on_backend(Interpreted(epilogues, pieces), "cpu", precision, case, 1)
+        compare(found, on_numpy_once(case, precision, 1), on_numpy_once(case, "float64", 1), precision)
 
 
 def operations(program, epilogues=EPILOGUES, precision="float32", pieces=(8,), widths=(9, 13, 11, 3)):

@@ -2,7 +2,6 @@
 
 import ctypes
 import hashlib
-import os
 import re
 import shutil
 import subprocess
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from made_once import made_once
 
 FOLDERS = (Path(__file__).parent, Path(__file__).parents[1] / "persistent")
 INCLUDED = [f"-I{folder}" for folder in FOLDERS]
@@ -74,14 +74,10 @@ def compiled(text, directory, flags):
             f"{{ twin::launch({name}, shape, a, {str(collective).lower()}, order); }}"
         )
     source = "\n".join(lines) + "\n"
+    # Without optimization: what that takes is more than it saves in the few calls that a test makes.
+    command = [compiler, "-std=c++17", "-O0", "-shared", "-fPIC", "-w", *flags, *INCLUDED, "-x", "c++", "-", "-o"]
     target = Path(directory) / f"{digest(source, flags)}.so"
-    if not target.exists():
-        path = target.with_suffix(f".{os.getpid()}.cpp")
-        path.write_text(source)
-        command = [compiler, "-std=c++17", "-O1", "-shared", "-fPIC", "-w", *flags, *INCLUDED, str(path), "-o"]
-        part = f"{target}.{os.getpid()}"
-        subprocess.run([*command, part], check=True)
-        Path(part).replace(target)
+    made_once(target, lambda part: subprocess.run([*command, str(part)], input=source.encode(), check=True))
     return str(target)
 
 

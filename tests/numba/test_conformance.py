@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from few_cases import FEW_CASES
 from gdkernels_numba import NumbaBackend
 
 from gdkernels.testing import BackendConformance
@@ -49,3 +50,7 @@ class TestByUnits(BackendConformance):
     @pytest.fixture
     def backend(self, checking):
         return checking(ByUnits)
+
+    @pytest.mark.parametrize("name", FEW_CASES)
+    def test_training_is_the_definition(self, backend, device, name):
+        super().test_training_is_the_definition(backend, device, name)

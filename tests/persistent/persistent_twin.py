@@ -10,14 +10,16 @@ import numpy as np
 import pytest
 from gdkernels_cupy.persistent.kernel import SIGNATURES
 from gdkernels_cupy.persistent.launch_device import DeviceProperties
+from made_once import made_once
 
 SCHEDULES = (0, 1, 7)  # warps in order, reversed, in a random order
 HEADERS = tuple(Path(__file__).parent / name for name in ("host_primitives.h", "twin.h", "fibers.h"))
 
 _GXX = shutil.which("g++")
 
+# Hardly optimized: what more takes to compile is more than it saves in the few steps that a test runs.
 OPTIONS = (
-    "-std=c++17", "-O1", "-march=native", "-fno-strict-aliasing", "-fno-gnu-unique", "-Wno-unknown-pragmas", "-fPIC",
+    "-std=c++17", "-Og", "-march=native", "-fno-strict-aliasing", "-fno-gnu-unique", "-Wno-unknown-pragmas", "-fPIC",
     f"-I{Path(__file__).parent}",
 )  # fmt: skip
 
@@ -33,27 +35,29 @@ def build(text, folder, *, banks=False, ucontext=False):
     shims = "\n".join(_shim(name, signature) for name, signature in SIGNATURES.items() if f"KERNEL {name}(" in text)
     flags = [*(["-DTWIN_BANKS"] if banks else []), *(["-DTWIN_UCONTEXT"] if ucontext else [])]
     name = digest(f"{text}{shims}{flags}")
-    library = folder / f"{name}.so"
-    if not library.exists():
-        source = folder / f"{name}.cpp"
-        source.write_text(f"{text}\n{shims}\n")
-        options = [*OPTIONS, *flags]
-        included = ["-include", str(precompiled(folder, options))]
-        command = [_GXX, *options, "-shared", *included, str(source), "-o", str(library)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    options = [*OPTIONS, *flags]
+
+    def make(part):
+        command = [_GXX, *options, "-shared", "-include", str(precompiled(folder, options)), "-x", "c++", "-"]
+        source = f"{text}\n{shims}\n"
+        done = subprocess.run([*command, "-o", str(part)], input=source, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr[:4000]
-    return Library(ctypes.CDLL(str(library)))
+
+    return Library(ctypes.CDLL(str(made_once(folder / f"{name}.so", make))))
 
 
 def precompiled(folder, options):
     """Return the header that every twin begins with, beside what is compiled of it once: a third of the time else."""
     place = folder / digest(repr(options))
+    place.mkdir(exist_ok=True)
     header = place / HEADERS[1].name
-    if not header.exists():
-        place.mkdir(exist_ok=True)
-        command = [_GXX, *options, "-x", "c++-header", str(HEADERS[1]), "-o", f"{header}.gch"]
-        subprocess.run(command, check=True, capture_output=True)
+
+    def make(part):
         shutil.copy2(HEADERS[1], header)  # the same file to `#pragma once`, where what is compiled does not fit
+        command = [_GXX, *options, "-x", "c++-header", str(HEADERS[1]), "-o", str(part)]
+        subprocess.run(command, check=True, capture_output=True)
+
+    made_once(Path(f"{header}.gch"), make)
     return header
 
 

@@ -87,9 +87,9 @@ def test_a_function_that_cannot_be_traced_is_declined():
     assert "use xp.where" in applies(program(branching), (4, 4, 1), "bfloat16", HOPPER)
 
 
-def test_wrong_input_is_refused_before_anything_runs(folder):
+def test_wrong_input_is_refused_before_anything_runs(made):
     run = Run(program(relu), (5, 7, 3), 23, 8)
-    executable = PersistentExecutable(run.program, Plan("cupy", "cuda:0", "bfloat16"), TwinDevice(folder))
+    executable = PersistentExecutable(run.program, Plan("cupy", "cuda:0", "bfloat16"), TwinDevice(made))
     state = verification.start(run.program, run.parameters, np.array)
     with pytest.raises(InputError, match="row 0 to 23 of 23 rows"):
         executable.run(state, run.x, run.y, np.arange(24), 8, run.rates)
@@ -100,17 +100,17 @@ def test_wrong_input_is_refused_before_anything_runs(folder):
     with pytest.raises(InputError, match="x has 4 columns, the network 5 inputs"):
         executable.predict(state.parameters, run.x[:, :4])
     wide = Run(program(relu), (5, 70, 3), 23, 8)
-    executable = PersistentExecutable(wide.program, Plan("cupy", "cuda:0", "bfloat16"), TwinDevice(folder))
+    executable = PersistentExecutable(wide.program, Plan("cupy", "cuda:0", "bfloat16"), TwinDevice(made))
     with pytest.raises(ScheduleError, match="at most 64"):
         executable.run(
             verification.start(wide.program, wide.parameters, np.array), wide.x, wide.y, wide.order, 8, wide.rates
         )
 
 
-def test_many_steps_are_several_launches_of_one_run(folder, monkeypatch):
+def test_many_steps_are_several_launches_of_one_run(made, monkeypatch):
     monkeypatch.setattr("gdkernels_cupy.persistent.executable._FIRST_STEPS", 2)
     run = Run(program(relu), (5, 7, 3), 37, 8)
-    assert max(errors(run.on_twin(TwinDevice(folder), warps=4), run.reference()).values()) < 1e-3
+    assert max(errors(run.on_twin(TwinDevice(made), warps=4), run.reference()).values()) < 1e-3
 
 
 class Clock:
@@ -133,8 +133,8 @@ class Clock:
     ("seconds", "counts"),
     [(1e-5, [16, 128, 156]), (1e-3, [16, 128, 156]), (1 / 256, [16, *[51] * 5, 29]), (0.1, [16] * 18 + [12])],
 )
-def test_launches_grow_to_a_fifth_of_a_second_with_the_same_bits(folder, monkeypatch, seconds, counts):
-    run, device = Run(program(relu), (2, 3, 1), 300, 1), TwinDevice(folder, ctas=1)
+def test_launches_grow_to_a_fifth_of_a_second_with_the_same_bits(made, monkeypatch, seconds, counts):
+    run, device = Run(program(relu), (2, 3, 1), 300, 1), TwinDevice(made, ctas=1)
     wanted = bits(run.on_twin(device, warps=4))
     clock = Clock(device, seconds)
     monkeypatch.setattr("gdkernels_cupy.persistent.executable.perf_counter", lambda: clock.now)
@@ -144,9 +144,9 @@ def test_launches_grow_to_a_fifth_of_a_second_with_the_same_bits(folder, monkeyp
     assert clock.waits == len(counts) - 1, "between launches Ctrl-C is heard"
 
 
-def test_an_interrupt_between_launches_changes_nothing(folder, monkeypatch):
+def test_an_interrupt_between_launches_changes_nothing(made, monkeypatch):
     monkeypatch.setattr("gdkernels_cupy.persistent.executable._FIRST_STEPS", 1)
-    run, device = Run(program(relu), (5, 7, 3), 23, 8), TwinDevice(folder)
+    run, device = Run(program(relu), (5, 7, 3), 23, 8), TwinDevice(made)
 
     def pressed():
         raise KeyboardInterrupt
@@ -161,14 +161,14 @@ def test_an_interrupt_between_launches_changes_nothing(folder, monkeypatch):
     assert state.step == 0
 
 
-def test_ctas_that_wait_for_one_that_never_comes_give_up(folder):
+def test_ctas_that_wait_for_one_that_never_comes_give_up(made):
     """It is an error that loses nothing, in place of a process that hangs."""
 
     def change(text):
         assert "        arrive(counter);" in text
         return text.replace("        arrive(counter);", "        if (cta() != 1 || phase < 3) arrive(counter);")
 
-    run, device = Run(program(relu), (5, 7, 3), 300, 300), TwinDevice(folder, ctas=3, change=change)
+    run, device = Run(program(relu), (5, 7, 3), 300, 300), TwinDevice(made, ctas=3, change=change)
     executable = PersistentExecutable(run.program, Plan("cupy", "cuda:0", "bfloat16", {"warps": 4}), device)
     state = verification.start(run.program, run.parameters, np.array)
     order, rates = np.tile(run.order, 4), np.tile(run.rates, 4)
@@ -188,13 +188,13 @@ def test_under_a_sanitizer_they_wait_for_ever(monkeypatch):
     assert "BARRIER_NANOSECONDS = 0ull" in next(fitting(*tasks, "bfloat16", HOPPER.shared_bytes, {})).text
 
 
-def test_a_barrier_that_two_launches_share_is_caught(folder, monkeypatch):
+def test_a_barrier_that_two_launches_share_is_caught(made, monkeypatch):
     """It would let CTAs through that have not met; the twin's barrier counts as the device's does."""
     monkeypatch.setattr("gdkernels_cupy.persistent.executable._FIRST_STEPS", 1)
     monkeypatch.setattr("gdkernels_cupy.persistent.executable._GROWTH", 1)
     run = Run(program(relu, relu), (20, 33, 17, 5), 300, 100)
     launch = TwinKernels.launch
-    wanted = bits(run.on_twin(TwinDevice(folder, ctas=3), warps=4))
+    wanted = bits(run.on_twin(TwinDevice(made, ctas=3), warps=4))
     first = []
 
     def shared(self, name, ctas, shared_bytes, arguments, *, together):
@@ -204,13 +204,13 @@ def test_a_barrier_that_two_launches_share_is_caught(folder, monkeypatch):
         return launch(self, name, ctas, shared_bytes, arguments, together=together)
 
     monkeypatch.setattr(TwinKernels, "launch", shared)
-    seen = [bits(run.on_twin(TwinDevice(folder, ctas=3, schedule=s), warps=4)) for s in SCHEDULES]
+    seen = [bits(run.on_twin(TwinDevice(made, ctas=3, schedule=s), warps=4)) for s in SCHEDULES]
     assert any(found != wanted for found in seen)
 
 
-def test_the_plan_names_what_can_change_bits(folder):
+def test_the_plan_names_what_can_change_bits(made):
     run = Run(program(relu), (5, 7, 3), 23, 8)
-    device = TwinDevice(folder, ctas=3)
+    device = TwinDevice(made, ctas=3)
     executable = PersistentExecutable(run.program, Plan("cupy", "cuda:0", "bfloat16"), device)
     state = verification.start(run.program, run.parameters, np.array)
     executable.run(state, run.x, run.y, run.order, 8, run.rates)
@@ -221,9 +221,9 @@ def test_the_plan_names_what_can_change_bits(folder):
     assert state.step == 3
 
 
-def test_memory_that_runs_out_does_so_before_anything_moves(folder):
+def test_memory_that_runs_out_does_so_before_anything_moves(made):
     """Every allocation of a run comes before its first launch of a step."""
-    run, device, happened = Run(program(relu), (5, 7, 3), 23, 8), TwinDevice(folder), []
+    run, device, happened = Run(program(relu), (5, 7, 3), 23, 8), TwinDevice(made), []
     zeros, launch = device.zeros, TwinKernels.launch
     device.zeros = lambda *given: happened.append("zeros") or zeros(*given)
 

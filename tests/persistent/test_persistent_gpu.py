@@ -49,13 +49,13 @@ def on_gpu(run, device, repeats=1):
 
 @pytest.mark.parametrize("name", RUNS)
 @pytest.mark.parametrize(("records", "batch_size"), [(300, 300), (1000, 128), (5, 1), (40_000, 40_000)])
-def test_it_agrees_with_float64_and_with_the_twin(folder, device, name, records, batch_size):
+def test_it_agrees_with_float64_and_with_the_twin(made, device, name, records, batch_size):
     run_program, widths, precision = RUNS[name]
     run = Run(run_program, widths, records, batch_size, precision)
     (found,) = on_gpu(run, device)
     assert max(errors(found, run.reference()).values()) <= BOUND
     if records <= 300:
-        twin = run.on_twin(TwinDevice(folder, ctas=2))
+        twin = run.on_twin(TwinDevice(made, ctas=2))
         assert max(errors(found, {k: np.asarray(a, np.float64) for k, a in twin.items()}).values()) <= BOUND
 
 

@@ -15,11 +15,11 @@ _run = cache(lambda: Run(program(activations.relu, activations.tanh, gradient_no
 _reference = cache(lambda: _run().reference())
 
 
-def _noticed(folder, change):
+def _noticed(made, change):
     """Return what gives a changed kernel away, or None."""
     results = []
     for schedule in SCHEDULES:
-        device = TwinDevice(folder, schedule=schedule, change=change)
+        device = TwinDevice(made, schedule=schedule, change=change)
         try:
             found = _run().on_twin(device, warps=4, parked=1)
         except TwinError as error:
@@ -84,8 +84,8 @@ MUTANTS = {
 }
 
 
-def test_nothing_is_noticed_without_a_change(folder):
-    assert _noticed(folder, lambda text: text) is None
+def test_nothing_is_noticed_without_a_change(made):
+    assert _noticed(made, lambda text: text) is None
 
 
 # Barriers and copies always; indices of every kind where there is time.
@@ -95,5 +95,5 @@ ALWAYS = 15
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.slow) if k >= ALWAYS else name for k, name in enumerate(MUTANTS)]
 )
-def test_it_is_noticed(folder, name):
-    assert _noticed(folder, MUTANTS[name]) is not None
+def test_it_is_noticed(made, name):
+    assert _noticed(made, MUTANTS[name]) is not None

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import gdkernels_cupy
 import pytest
-from nvrtc_compiler import compiled
 
 HEADER = (Path(gdkernels_cupy.__file__).parent / "persistent" / "primitives.cuh").read_text("utf-8")
 DEVICE = HEADER[: HEADER.index('#include "host_primitives.h"')]
@@ -129,7 +128,7 @@ extern "C" __global__ void probe_sync(uint32_t* barrier, float* out) {
 
 def entries(nvrtc, header):
     text = f"constexpr int WARPS = 4;\nconstexpr unsigned long long BARRIER_NANOSECONDS = 5ull;\n{header}{PROBES}"
-    ptx = compiled(nvrtc, text, "sm_90").ptx
+    ptx = nvrtc.compiled(text, "sm_90").ptx
     return {part.split("(")[0].strip(): part for part in ptx.split(".entry ")[1:]}
 
 

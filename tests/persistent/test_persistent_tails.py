@@ -9,6 +9,6 @@ from gdkernels.backend import Plan
 
 
 @pytest.mark.parametrize("name", tails.NAMES)
-def test_values_and_slopes(folder, name):
-    device, plan = TwinDevice(folder, ctas=1), Plan("cupy", "cuda:0", "tf32", {"warps": 4})
+def test_values_and_slopes(made, name):
+    device, plan = TwinDevice(made, ctas=1), Plan("cupy", "cuda:0", "tf32", {"warps": 4})
     tails.check_executable(name, PersistentExecutable(tails.program(name), plan, device))

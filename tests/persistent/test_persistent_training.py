@@ -67,58 +67,58 @@ RUNS = {
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_training_agrees_with_float64_that_rounds_alike(folder, name):
+def test_training_agrees_with_float64_that_rounds_alike(made, name):
     run_program, widths, records, batch_size, precision, choices = RUNS[name]
     run = Run(run_program, widths, records, batch_size, precision)
-    found = run.on_twin(TwinDevice(folder, ctas=2), **{"warps": 4} | choices)
+    found = run.on_twin(TwinDevice(made, ctas=2), **{"warps": 4} | choices)
     wrong = {k: e for k, e in errors(found, run.reference()).items() if not e <= BOUND}
     assert not wrong
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "tf32"])
-def test_the_order_of_warps_changes_no_bit(folder, precision):
+def test_the_order_of_warps_changes_no_bit(made, precision):
     run = Run(program(tanh, relu, gradient_norm=True), (20, 33, 17, 5), 200, 150, precision)
-    found = [bits(run.on_twin(TwinDevice(folder, ctas=3, schedule=s), warps=4)) for s in SCHEDULES]
+    found = [bits(run.on_twin(TwinDevice(made, ctas=3, schedule=s), warps=4)) for s in SCHEDULES]
     assert found[0] == found[1] == found[2]
 
 
 @pytest.mark.parametrize("ctas", [1, 2, 5])
-def test_any_grid_gives_the_result_and_the_same_one_again(folder, ctas):
+def test_any_grid_gives_the_result_and_the_same_one_again(made, ctas):
     run = Run(program(relu, relu), (12, 32, 16, 4), 330, 300, epochs=2)
-    device = TwinDevice(folder, ctas=ctas)
+    device = TwinDevice(made, ctas=ctas)
     found = run.on_twin(device, warps=4, ctas=ctas)
     assert max(errors(found, run.reference()).values()) <= BOUND
     assert bits(found) == bits(run.on_twin(device, warps=4, ctas=ctas))
 
 
-def test_fibers_switch_alike_in_assembly_and_in_ucontext(folder):
+def test_fibers_switch_alike_in_assembly_and_in_ucontext(made):
     run = Run(program(relu), (5, 7, 3), 23, 8)
-    found = [bits(run.on_twin(TwinDevice(folder, ucontext=u), warps=4)) for u in (False, True)]
+    found = [bits(run.on_twin(TwinDevice(made, ucontext=u), warps=4)) for u in (False, True)]
     assert found[0] == found[1]
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "tf32"])
 @pytest.mark.parametrize("width", [16, 32, 48, 64])
-def test_no_two_lanes_meet_in_a_bank(folder, precision, width):
-    device = TwinDevice(folder, banks=True)
+def test_no_two_lanes_meet_in_a_bank(made, precision, width):
+    device = TwinDevice(made, banks=True)
     Run(program(relu), (width,) * 3, 20, 20, precision).on_twin(device, warps=4)
     assert device.mma > 0
     assert device.conflicts == 0
 
 
-def test_what_is_not_finite_is_seen(folder):
+def test_what_is_not_finite_is_seen(made):
     run = Run(program(relu), (5, 7, 3), 23, 8)
     run.x[run.order[3], 1] = np.nan
-    assert np.isnan(run.on_twin(TwinDevice(folder), warps=4)["the loss"])
+    assert np.isnan(run.on_twin(TwinDevice(made), warps=4)["the loss"])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["bfloat16", "tf32"])
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if max(case.widths) <= 64])
-def test_every_case_of_the_conformance_suite(folder, name, precision):
+def test_every_case_of_the_conformance_suite(made, name, precision):
     case = CASES[name]
     run = Run(case.program, case.widths, case.records, case.batch_size, precision)
-    found = [run.on_twin(TwinDevice(folder, schedule=s), warps=4) for s in SCHEDULES]
+    found = [run.on_twin(TwinDevice(made, schedule=s), warps=4) for s in SCHEDULES]
     assert bits(found[0]) == bits(found[1]) == bits(found[2])
     assert max(errors(found[0], run.reference()).values()) <= BOUND
 
