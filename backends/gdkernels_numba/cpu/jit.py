@@ -3,7 +3,6 @@
 import ctypes
 import hashlib
 import logging
-import os
 import time
 from collections.abc import Callable
 from functools import cache
@@ -18,7 +17,7 @@ from gdkernels.system.forks import undivided
 from gdkernels.system.libraries import lack_of
 from gdkernels_numba.cpu.features import machine_name, target_features
 
-__all__ = ["Code", "digest", "function_of", "is_kept", "load", "why_no_llvm", "why_no_numba"]
+__all__ = ["Code", "digest", "function_of", "load", "why_no_llvm"]
 
 _log = logging.getLogger("gdkernels")
 
@@ -42,7 +41,7 @@ class Code:
 
 def digest(*parts: str) -> str:
     """Return a name for code that is made of these parts, by these compilers, for this machine."""
-    whole = "\0".join((version("llvmlite"), version("numba"), machine_name(), _REVISION, *parts))
+    whole = "\0".join((version("llvmlite"), machine_name(), _REVISION, *parts))
     return hashlib.sha256(whole.encode()).hexdigest()[:32]
 
 
@@ -55,28 +54,6 @@ def why_no_llvm() -> str | None:
     except Exception as error:  # a library that is broken raises anything
         return f"it takes llvmlite, {lack_of('llvmlite', error, _INSTALL)}"
     return None
-
-
-@cache
-def why_no_numba() -> str | None:
-    """Return why Numba, which is installed, cannot compile here, with what would mend that; None where it can."""
-    threads = os.environ.get("NUMBA_NUM_THREADS", "").strip()
-    if threads.lstrip("-").isdigit() and int(threads) < 1:
-        return f"NUMBA_NUM_THREADS={threads} is no number of threads: unset it, or set it to 1 or more"
-    try:
-        with undivided:
-            from numba.core import config
-    except Exception as error:  # a library that is broken raises anything, also over its environment variables
-        return f"it takes numba, {lack_of('numba', error, _INSTALL)}"
-    if config.DISABLE_JIT:
-        return "Numba compiles nothing while NUMBA_DISABLE_JIT is set, as tools for coverage do: unset it"
-    return None
-
-
-def is_kept(key: str) -> bool:
-    """Return whether the code called `key` is in the cache, whole."""
-    folder = _folder()
-    return folder is not None and _read(folder / (key + _SUFFIX)) is not None
 
 
 def load(key: str, write_ir: Callable[[], str], what: str) -> Code:
