@@ -132,7 +132,7 @@ def shared_kernels(format: Format) -> Kernels:
             write_bf16_packing(module, format)
         text = str(module)
         what = f"products of {format.dtype}, {format.lanes} at a time"
-        kernels = jit.load(jit.digest(text), lambda: text, what)
+        kernels = jit.load(jit.digest(text), lambda: text, what, announced=True)
         interpreter = jit.load(jit.digest(*interpreter_sources()), _interpreter_ir, "the interpreter")
         names = (*products_of(format), *MOVES, *(BF16_PACKING if format.bf16 else ()))
         address = {name: kernels.address(name) for name in names}

@@ -1,12 +1,15 @@
 """The cache of compiled code: whole files, of the user's own, in a place that others cannot write to."""
 
+import io
 import logging
 import os
 import subprocess
 import sys
 
 import pytest
+from gdkernels_numba import compilation
 from gdkernels_numba.cpu import jit
+from gdkernels_numba.ir.vector import Format
 from gdkernels_numba.vm.instructions import INTERPRETER
 
 IR = "define void @nothing(i64 %a) {\n  ret void\n}\n"
@@ -135,6 +138,33 @@ def test_a_full_disk_is_survived(directory, monkeypatch, caplog):
     jit.function_of(load(), "nothing", 1)(0)
     assert "no space left" in caplog.text
     assert not list(directory.iterdir())
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_terminal_is_told_once_what_takes_a_while(directory, monkeypatch, caplog):
+    monkeypatch.setattr(compilation, "_shared", {})
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    with caplog.at_level(logging.INFO, "gdkernels"):
+        compilation.shared_kernels(Format("float32", 4))
+        compilation._shared.clear()
+        compilation.shared_kernels(Format("float32", 4))
+    line = f"compiling the engine for this processor, which takes some seconds; the next start finds it in {directory}"
+    assert terminal.getvalue() == f"gdkernels: {line}\n"
+    assert [record.message for record in caplog.records].count(line) == 1
+
+
+def test_a_stream_that_is_no_terminal_is_told_nothing(directory, monkeypatch, capsys):
+    jit.load("a" * 8, lambda: IR, "nothing", announced=True)
+    terminal = Terminal()
+    terminal.close()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr(Terminal, "isatty", lambda self: True)
+    jit.load("b" * 8, lambda: IR, "nothing", announced=True)  # one that has gone ends nothing
+    assert capsys.readouterr().err == ""
 
 
 def test_keys_tell_code_apart(monkeypatch):

@@ -15,6 +15,7 @@ from gdkernels.system.atomic_files import write_atomically
 from gdkernels.system.cache_folder import cache_folder, unusable
 from gdkernels.system.forks import undivided
 from gdkernels.system.libraries import lack_of
+from gdkernels.system.progress import announce
 from gdkernels_numba.cpu.features import machine_name, target_features
 
 __all__ = ["Code", "digest", "function_of", "load", "why_no_llvm"]
@@ -56,22 +57,27 @@ def why_no_llvm() -> str | None:
     return None
 
 
-def load(key: str, write_ir: Callable[[], str], what: str) -> Code:
+def load(key: str, write_ir: Callable[[], str], what: str, *, announced: bool = False) -> Code:
     """Return the code called `key`: from the cache, or compiled from the IR that `write_ir` returns.
 
     Parameters
     ----------
     what
         The code's name in the message that is logged if compiling takes more than a second.
+    announced
+        Whether to say before it is compiled that this takes a while.
     """
     with undivided:
-        return _loaded(key, write_ir, what)
+        return _loaded(key, write_ir, what, announced)
 
 
-def _loaded(key: str, write_ir: Callable[[], str], what: str) -> Code:
+def _loaded(key: str, write_ir: Callable[[], str], what: str, announced: bool) -> Code:
     folder = _folder()
     machine_code = None if folder is None else _read(folder / (key + _SUFFIX))
     if machine_code is None:
+        if announced:
+            later = "" if folder is None else f"; the next start finds it in {folder}"
+            announce(f"compiling the engine for this processor, which takes some seconds{later}")
         started = time.perf_counter()
         text = write_ir()
         machine_code = _compile(text)
