@@ -17,7 +17,7 @@ from gdkernels.definition.optimizers import SGD
 from gdkernels.lowering.steps import MATRIX
 from gdkernels.lowering.task import schedule_training
 
-pytest.importorskip("numba", reason="the CPU engine needs numba")
+pytest.importorskip("llvmlite", reason="the CPU engine needs llvmlite")
 
 from gdkernels_numba.bytecode.arena import allocate
 from gdkernels_numba.compilation import code_of_loops, loop_name

@@ -131,8 +131,8 @@ def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
 def cache_directory(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Compile into a folder that workers, child processes and later sessions share, and not into the user's.
 
-    The CPU engine takes ten seconds to compile its interpreter. Its code is kept by a digest of all that it is made of,
-    so that what a change makes new is compiled again. ``pytest --cache-clear`` empties the folder.
+    The CPU engine takes a second or two to compile. Its code is kept by a digest of all that it is made of, so that
+    what a change makes new is compiled again. ``pytest --cache-clear`` empties the folder.
     """
     from gdkernels_numba.cpu import jit
 

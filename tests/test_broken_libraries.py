@@ -52,41 +52,28 @@ def command(*arguments, env, cwd=None):
 
 
 @pytest.mark.parametrize("text", TEXTS)
-@pytest.mark.parametrize("package", ["numba", "llvmlite"])
-def test_a_broken_numba(broken, package, text):
-    env = broken(package, TEXTS[text])
+def test_a_broken_llvmlite(broken, text):
+    env = broken("llvmlite", TEXTS[text])
     auto = run("-c", FIT, "auto", env=env)
     assert auto.stdout == "numpy definition\n", auto.stderr
     named = run("-c", FIT, "numba", env=env).stderr.splitlines()[-1]
     assert named.startswith("gdkernels.errors.BackendError: backend 'numba' cannot run here: it takes")
-    assert f"{package}, which is installed but cannot be imported" in named
+    assert "llvmlite, which is installed but cannot be imported" in named
     assert named.endswith('run pip install --upgrade "gdkernels[numba]"')
 
 
-@pytest.mark.parametrize(
-    ("variable", "value", "message"),
-    [
-        ("NUMBA_DISABLE_JIT", "1", "Numba compiles nothing while NUMBA_DISABLE_JIT is set"),
-        ("NUMBA_NUM_THREADS", "0", "NUMBA_NUM_THREADS=0 is no number of threads: unset it, or set it to 1 or more"),
-    ],
-)
-def test_variables_that_keep_numba_from_compiling(tmp_path, variable, value, message):
-    env = environment(GDKERNELS_CACHE=str(tmp_path), **{variable: value})
-    train = ("train", "penguins", "--epochs", "2", "--hidden", "3")
-    code, error = command(*train, env=env)
-    assert code == 0
-    assert f"backend 'numba' cannot run here: {message}" in error
-    assert error.endswith("; falling back")
-    code, error = command(*train, "--backend", "numba", env=env)
-    assert code == 2
-    assert error.startswith(f"gdkernels: backend 'numba' cannot run here: {message}")
+@pytest.mark.parametrize("variable", ["NUMBA_DISABLE_JIT=1", "NUMBA_NUM_THREADS=0"])
+def test_the_engine_needs_nothing_of_numba(broken, variable):
+    """Its name is of the time when Numba compiled its interpreter. The cache is empty here."""
+    done = run("-c", FIT, "numba", env=broken("numba", **dict([variable.split("=")])))
+    assert (done.stdout, done.stderr) == ("numba compiled\n", "")
 
 
 def test_the_tools_say_so_too(broken):
-    env = broken("numba")
+    env = broken("llvmlite")
     backends = run("-m", "gdkernels", "backends", env=env)
     assert backends.returncode == 0, backends.stderr
-    assert f"it takes numba, which is installed but cannot be imported (ImportError: {REASON})" in backends.stdout
+    assert f"it takes llvmlite, which is installed but cannot be imported (ImportError: {REASON})" in backends.stdout
     assert "numpy  cpu  PASS" in backends.stdout
     doctor = run("-m", "gdkernels", "doctor", env=env)
     assert "PROBLEM  default" in doctor.stdout

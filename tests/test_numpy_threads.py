@@ -14,6 +14,8 @@ from gdkernels_numpy import NumPyBackend, threads
 import gdkernels as gd
 
 THREADS = 3
+SMALL = 1_000_000
+TINY = 18_000
 
 
 @pytest.fixture
@@ -26,9 +28,31 @@ def count(monkeypatch):
 
 
 def test_small_products_run_on_one_thread(count):
-    with NumPyBackend().for_products(1000):
+    with NumPyBackend().for_products(SMALL):
         assert count() == 1
     assert count() == THREADS
+
+
+@pytest.mark.parametrize("only_openblas", [True, False])
+def test_nothing_is_set_for_products_that_openblas_computes_on_one_thread(count, only_openblas, monkeypatch):
+    monkeypatch.setattr(threads, "_only_openblas", lambda: only_openblas)
+    with NumPyBackend().for_products(TINY):
+        assert count() == (THREADS if only_openblas else 1)
+    with NumPyBackend().for_products(TINY + 1):
+        assert count() == 1
+
+
+def test_tiny_products_have_the_same_bits_on_any_number_of_threads():
+    if not threads._only_openblas():
+        pytest.skip("NumPy's BLAS is not OpenBLAS")
+    generator = np.random.default_rng(0)
+    for rows, depth, columns in [(1, 90, 100), (1, 9000, 1), (3, 3000, 1), (20, 21, 21), (1, 1, 9000)]:
+        assert 2 * rows * depth * columns <= TINY
+        a, b = (generator.standard_normal(shape, np.float32) for shape in ((rows, depth), (depth, columns)))
+        with threadpoolctl.threadpool_limits(1, "blas"):
+            alone = a @ b
+        with threadpoolctl.threadpool_limits(THREADS, "blas"):
+            np.testing.assert_array_equal(a @ b, alone)
 
 
 def test_large_products_run_on_all(count):
@@ -37,7 +61,7 @@ def test_large_products_run_on_all(count):
 
 
 def test_an_error_ends_it(count):
-    with pytest.raises(KeyError), NumPyBackend().for_products(1000):
+    with pytest.raises(KeyError), NumPyBackend().for_products(SMALL):
         raise KeyError
     assert count() == THREADS
 
@@ -46,12 +70,12 @@ def test_it_ends_with_the_last_of_several(count):
     entered, leave = threading.Event(), threading.Event()
 
     def other():
-        with NumPyBackend().for_products(1000):
+        with NumPyBackend().for_products(SMALL):
             entered.set()
             leave.wait()
 
     thread = threading.Thread(target=other)
-    with NumPyBackend().for_products(1000):
+    with NumPyBackend().for_products(SMALL):
         thread.start()
         entered.wait()
     assert count() == 1
@@ -74,7 +98,7 @@ def test_small_and_large_products_take_turns(count):
                         errors.append((flops, count()))
             seen.append(flops)
 
-    workers = [threading.Thread(target=work, args=a) for a in 3 * [(1000, 1)] + 3 * [(10**9, THREADS)]]
+    workers = [threading.Thread(target=work, args=a) for a in 3 * [(SMALL, 1)] + 3 * [(10**9, THREADS)]]
     for worker in workers:
         worker.start()
     for worker in workers:
@@ -86,15 +110,15 @@ def test_small_and_large_products_take_turns(count):
 
 
 def test_within_products_of_ones_own_nothing_waits(count):
-    with NumPyBackend().for_products(1000), NumPyBackend().for_products(10**9):
+    with NumPyBackend().for_products(SMALL), NumPyBackend().for_products(10**9):
         assert count() == 1
-    with NumPyBackend().for_products(10**9), NumPyBackend().for_products(1000):
+    with NumPyBackend().for_products(10**9), NumPyBackend().for_products(SMALL):
         assert count() == THREADS
 
 
 def test_a_fork_begins_anew(count):
     turns = threads._turns()
-    with NumPyBackend().for_products(1000):
+    with NumPyBackend().for_products(SMALL):
         turns.after_fork()  # as in a child of this thread's process, while another is inside
         assert count() == THREADS
         with NumPyBackend().for_products(10**9):
@@ -137,7 +161,7 @@ def test_the_blas_of_this_numpy():
     if not libraries:
         pytest.skip("NumPy's BLAS is none that threadpoolctl knows")
     before = [library.get_num_threads() for library in libraries]
-    with NumPyBackend().for_products(1000):
+    with NumPyBackend().for_products(SMALL):
         assert {library.get_num_threads() for library in libraries} == {1}
     assert [library.get_num_threads() for library in libraries] == before
 
@@ -205,7 +229,7 @@ def test_a_fork_waits_for_large_products_of_other_threads(count):
         worker.join()
     with NumPyBackend().for_products(10**9):
         fork()  # of its own it waits for none
-    with NumPyBackend().for_products(1000):
+    with NumPyBackend().for_products(SMALL):
         fork()
     assert count() == THREADS
 

@@ -1,4 +1,6 @@
-"""The CPU backend: the definition traced, fused and compiled, a whole epoch in one call.
+"""The CPU backend: the definition traced, fused and compiled by LLVM, a whole epoch in one call.
+
+It is called "numba" from the time when Numba compiled its interpreter. It needs llvmlite alone.
 
 This module fulfils the contract of `gdkernels.backend`. README.md in this folder explains what runs in which order.
 Code that knows no processor belongs to `gdkernels.lowering`.
@@ -38,17 +40,10 @@ class NumbaBackend(Backend):
     def unavailable(self) -> str | None:
         from gdkernels_numba.cpu.jit import why_no_llvm
 
-        missing = [name for name in ("numba", "llvmlite") if find_spec(name) is None]
-        if not missing:
+        if find_spec("llvmlite") is not None:
             return why_no_llvm()
         gain = "with it, training is compiled, and several times as fast"
-        return f'{" and ".join(missing)} must be installed; {gain}: pip install "gdkernels[numba]"'
-
-    def prepare(self) -> str | None:
-        with undivided:
-            from gdkernels_numba.compilation import why_no_interpreter
-
-        return why_no_interpreter()
+        return f'llvmlite must be installed; {gain}: pip install "gdkernels[numba]"'
 
     def expected(self) -> bool:
         return True  # every machine has a CPU: only an installation is missing

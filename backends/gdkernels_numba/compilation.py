@@ -132,7 +132,7 @@ def shared_kernels(format: Format) -> Kernels:
             write_bf16_packing(module, format)
         text = str(module)
         what = f"products of {format.dtype}, {format.lanes} at a time"
-        kernels = jit.load(jit.digest(text), lambda: text, what)
+        kernels = jit.load(jit.digest(text), lambda: text, what, announced=True)
         interpreter = jit.load(jit.digest(*interpreter_sources()), _interpreter_ir, "the interpreter")
         names = (*products_of(format), *MOVES, *(BF16_PACKING if format.bf16 else ()))
         address = {name: kernels.address(name) for name in names}
@@ -141,34 +141,19 @@ def shared_kernels(format: Format) -> Kernels:
     return _shared[format]
 
 
-def why_no_interpreter() -> str | None:
-    """Return why there is no interpreter here, with what would mend that; None where it is kept or can be compiled."""
-    if _shared or jit.is_kept(jit.digest(*interpreter_sources())):
-        return None
-    return jit.why_no_numba()
-
-
 def interpreter_sources() -> list[str]:
-    """Return the text that the interpreter is made of, without importing Numba to compile it."""
+    """Return the text that the interpreter is made of: its code is kept by that, and a kept one need not be written."""
     from importlib.resources import files
 
     package = files("gdkernels_numba")
     room = sorted(
         (file for file in (package / "vm").iterdir() if file.name.endswith(".py")), key=lambda file: file.name
     )
-    return [generated_constants(), *(file.read_text("utf-8") for file in (*room, package / "ir" / "vector.py"))]
+    writers = [package / "ir" / name for name in ("emit.py", "translate.py", "vector.py")]
+    return [generated_constants(), *(file.read_text("utf-8") for file in (*room, *writers))]
 
 
 def _interpreter_ir() -> str:
-    import logging
+    from gdkernels_numba.vm.run import interpreter_ir
 
-    # At DEBUG, Numba logs thousands of lines about itself, which nobody wants who debugs a program of their own.
-    log = logging.getLogger("numba")
-    level = log.level
-    log.setLevel(max(level, logging.WARNING))
-    try:
-        from gdkernels_numba.vm.run import interpreter_ir
-
-        return interpreter_ir()
-    finally:
-        log.setLevel(level)
+    return interpreter_ir()

@@ -147,12 +147,16 @@ class FusedExecutable(Executable):
             # A power of two, so that a few sets of instruction streams serve any number of rows.
             rows = min(1 << (x.shape[0] - 1).bit_length(), _PREDICTED_ROWS)
             bound = self._bind(code, code.prediction, rows, x)
-            plain = arrays_by_name({name: self._contiguous(a) for name, a in parameters.items()})
+            contiguous, dtype = np.ascontiguousarray, self._dtype
+            arrays = {name: contiguous(a, dtype) for name, a in parameters.items()}
             for start in range(0, x.shape[0], rows):
                 stop = min(start + rows, x.shape[0])
-                part = x.rows(start, stop).arrays("x") if isinstance(x, Entries) else {"x": x[start:stop]}
-                arrays = {**part, **plain, "prediction": output[start:stop]}
-                bound.run(arrays, None, stop - start, (1, 1), {"B": np.array([float(stop - start)])})
+                if isinstance(x, Entries):
+                    arrays |= x.rows(start, stop).arrays("x")
+                else:
+                    arrays["x"] = x[start:stop]
+                arrays["prediction"] = output[start:stop]
+                bound.run(arrays, None, stop - start, (1, 1), {"B": float(stop - start)})
         return output
 
     @cached_property

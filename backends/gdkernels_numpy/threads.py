@@ -11,8 +11,9 @@ import os
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
+from typing import Any
 
 from gdkernels.system.threads import asked_bound
 
@@ -21,9 +22,15 @@ __all__ = ["blas_threads", "threads_for"]
 # About 2 ms on one core: larger products are worth the waiting of threads for each other.
 SMALL = 100_000_000
 
+# OpenBLAS computes products of a matrix and a vector on one thread below 9,216 multiply-adds, and others below 262,144
+# (its interface/gemv.c and gemm.c), whatever the number is: nobody has to set it, or to wait, and bits are the same.
+_ALONE = 18_000
+
 
 def threads_for(flops: int) -> AbstractContextManager[None]:
     """Return a context in which products run on one thread if the largest takes few `flops`, or else on all allowed."""
+    if flops <= _ALONE and _only_openblas():
+        return nullcontext()
     return _turns().taken(1 if flops <= SMALL else _allowed())
 
 
@@ -152,12 +159,21 @@ class Turns:
 
 
 @cache
-def _turns() -> Turns:
+def _libraries() -> list[Any]:
     from threadpoolctl import ThreadpoolController
 
-    # Its own context managers restore what they found, which is wrong where two Python threads overlap: hence ours.
-    found = ThreadpoolController().select(user_api="blas").lib_controllers
-    turns = Turns([(library.get_num_threads, library.set_num_threads) for library in found])
+    return list(ThreadpoolController().select(user_api="blas").lib_controllers)
+
+
+@cache
+def _only_openblas() -> bool:
+    return all(library.internal_api == "openblas" for library in _libraries())
+
+
+@cache
+def _turns() -> Turns:
+    # The context managers of threadpoolctl restore what they found, which is wrong where two Python threads overlap.
+    turns = Turns([(library.get_num_threads, library.set_num_threads) for library in _libraries()])
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(
             before=turns.before_fork, after_in_parent=turns.after_fork_in_parent, after_in_child=turns.after_fork

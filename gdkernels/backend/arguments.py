@@ -19,9 +19,11 @@ __all__ = ["arrays_by_name", "check_epochs", "check_prediction", "check_run", "k
 
 def arrays_by_name(parameters: Arrays, slots: Slots | None = None) -> dict[str, Any]:
     """Return the arrays by the names that `Program.trace` gives them: ``W0``, ``W0.0`` (a slot), ``b0``, …."""
+    if not slots:
+        return dict(parameters)
     named: dict[str, Any] = {}
     for name, array in parameters.items():
-        mine = (slots or {}).get(name, ())
+        mine = slots.get(name, ())
         named |= {name: array, **dict(zip(slot_names(name, len(mine)), mine, strict=True))}
     return named
 
@@ -135,11 +137,13 @@ def _check_rows(order: npt.NDArray[np.int64], records: int) -> None:
 
 
 def _check_parameters(program: Program, parameters: Arrays) -> None:
+    if {name: a.shape for name, a in parameters.items()} == program.shapes:
+        return  # at once, because it is asked before each prediction
     if parameters.keys() != program.parameters.keys():
         raise InputError(
             f"the parameters {', '.join(parameters)} are not those of the program: {', '.join(program.parameters)}"
         )
-    for name, told in program.parameters.items():
+    for name, told in program.shapes.items():
         shape = tuple(parameters[name].shape)
-        if shape != told.shape:
-            raise InputError(f"{name} {shape} does not fit the program, where it is {told.shape}")
+        if shape != told:
+            raise InputError(f"{name} {shape} does not fit the program, where it is {told}")

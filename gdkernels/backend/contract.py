@@ -28,6 +28,8 @@ def storage_dtype(precision: str) -> str:
 
 def host_array(x: Any, dtype: npt.DTypeLike | None = None) -> npt.NDArray[Any]:
     """Return `x` as a NumPy array: a list, or an array in the host's memory of any library that speaks DLPack."""
+    if type(x) is np.ndarray and (dtype is None or x.dtype == dtype):  # as nearly always
+        return x
     if hasattr(x, "__dlpack__") and not hasattr(x, "__array__"):
         x = np.from_dlpack(x)
     with np.errstate(over="ignore"):  # what is too large is refused later, with its place

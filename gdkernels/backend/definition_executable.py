@@ -1,8 +1,7 @@
 """The definition itself as an executable, on any backend's namespace."""
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +13,7 @@ from gdkernels.backend.arguments import check_prediction, check_run, keys_of_run
 from gdkernels.backend.program import Program
 from gdkernels.definition.network import Arrays
 from gdkernels.errors import InputError
+from gdkernels.system.cached_property import cached_property
 
 __all__ = ["DefinitionExecutable", "bind"]
 
@@ -50,7 +50,8 @@ class DefinitionExecutable(Executable):
         # Summed on the device, in float64 where it has that, so that no step waits for the host.
         total: Any = 0.0
         norms: Any = 0.0
-        with self._context(batch_size):
+        # Overflow is reported once, when the loss of the epoch is checked, and not by warnings on the way.
+        with self._backend.on_device(self.plan.device), self._products(batch_size), np.errstate(all="ignore"):
             for k, learning_rate in enumerate(learning_rates):
                 # Slices end where the array does, because the standard does not define slices beyond the end.
                 part = slice(k * batch_size, min((k + 1) * batch_size, len(order)))
@@ -79,23 +80,25 @@ class DefinitionExecutable(Executable):
         size = max(1, _CHUNK_ELEMENTS // max(self._program.widths))
         count = x.shape[0]
         xp = self._backend.xp
-        with self._context(min(size, count)):
+        with self._backend.on_device(self.plan.device), self._products(min(size, count)), np.errstate(all="ignore"):
+            if count <= size:
+                return self._program.forward(parameters, x, xp=xp)
             parts = [
-                self._program.forward(parameters, x[k : min(k + size, count), :], xp=xp)
-                for k in range(0, max(1, count), size)
+                self._program.forward(parameters, x[k : min(k + size, count), :], xp=xp) for k in range(0, count, size)
             ]
-            return parts[0] if len(parts) == 1 else xp.concat(parts, axis=0)
+            return xp.concat(parts, axis=0)
 
     def _wide(self, a: Any) -> Any:
         xp = self._backend.xp
         return xp.astype(a, xp.float64) if "float64" in self._backend.precisions else a
 
-    @contextmanager
-    def _context(self, rows: int) -> Iterator[None]:
-        flops = 2 * rows * max((math.prod(p.shape) for p in self._program.parameters.values()), default=0)
-        # Overflow is reported once, when the loss of the epoch is checked, and not by warnings on the way.
-        with self._backend.on_device(self.plan.device), self._backend.for_products(flops), np.errstate(all="ignore"):
-            yield
+    @cached_property
+    def _largest(self) -> int:
+        """The most numbers that a parameter has."""
+        return max((math.prod(p.shape) for p in self._program.parameters.values()), default=0)
+
+    def _products(self, rows: int) -> AbstractContextManager[Any]:
+        return self._backend.for_products(2 * rows * self._largest)
 
     def _check_dtypes(self, before: Arrays, after: Arrays) -> None:
         for name, old in before.items():

@@ -103,6 +103,11 @@ class Program:
         return parameters_of(self.block, self.inputs)
 
     @cached_property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """The shapes of the parameters and constants, by name."""
+        return {name: parameter.shape for name, parameter in self.parameters.items()}
+
+    @cached_property
     def trained(self) -> tuple[str, ...]:
         """The names of the parameters that training changes."""
         return tuple(name for name, parameter in self.parameters.items() if parameter.trains)

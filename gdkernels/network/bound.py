@@ -85,6 +85,7 @@ class BoundNetwork:
         self._backend = backend
         self.binding: Binding | None = None
         self._executables: dict[Program, Executable] = {}
+        self._last: tuple[Program, Executable] | None = None  # programs are compared by all that they are made of
         self._places = Places(backend, device)
         if backend != "auto" or device is not None:  # a place that the user named fails before loading data
             choosing.choose(backend, device, precision or "float32")
@@ -190,7 +191,8 @@ class BoundNetwork:
         """Return what `compute` makes of the binding, which it may do again: on the next backend where one fails."""
         while True:
             try:
-                with self.bound(X, workload) as binding:
+                binding = self.bind(X, workload)
+                with binding.backend.on_device(binding.device):
                     return compute(binding)
             except BackendError as error:
                 if not self.leave(error, X, workload):
@@ -220,7 +222,7 @@ class BoundNetwork:
             return binding.place(a if old is None else old.to_numpy(a), "parameters")
 
         self.parameters = {name: move(a) for name, a in self.parameters.items()}
-        self.binding, self._executables = binding, {}
+        self.binding, self._executables, self._last = binding, {}, None
 
     # ---- parameters
 
@@ -328,12 +330,16 @@ class BoundNetwork:
 
     def _executable(self, program: Program) -> Executable:
         assert self.binding is not None
+        last = self._last
+        if last is not None and last[0] is program:
+            return last[1]
         if program not in self._executables:
             made = self.binding.executable(program)
             if shared() is not None and made.with_program(program) is not None:
                 return made  # nobody keeps what is shared
             self._executables[program] = made
-        return self._executables[program]
+        self._last = (program, self._executables[program])
+        return self._last[1]
 
     def __str__(self) -> str:
         where = self.binding if self.binding is not None else f"backend {self.backend}, not yet bound"

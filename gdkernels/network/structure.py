@@ -202,10 +202,17 @@ class Structure:
 
         With an objective, the output of the program is the input of the loss: logits if the loss has a link.
         """
+        if objective is None and optimizer is None and not gradient_norm and not weighted:
+            return self._prediction
         raw = objective is not None and objective.link is not identity
         trains = optimizer is not None
         block = self.block if raw else self.whole
         return Program(block, self.inputs, objective if trains else None, optimizer, gradient_norm, weighted)
+
+    @cached_property
+    def _prediction(self) -> Program:
+        """The program of a prediction: what it finds out about itself is found out once."""
+        return Program(self.whole, self.inputs)
 
     # ---- parameters
 

@@ -2,13 +2,14 @@
 
 import logging
 import sys
+from contextlib import suppress
 from importlib.util import find_spec
 from typing import Any
 
 from gdkernels.system.libraries import first_line
 from gdkernels.system.notebook import in_notebook
 
-__all__ = ["RecordCount", "progress_bar"]
+__all__ = ["RecordCount", "announce", "progress_bar"]
 
 _log = logging.getLogger("gdkernels")
 
@@ -32,6 +33,14 @@ def progress_bar(show: bool | None, **options: Any) -> Any:
         _log.info("no progress is shown: tqdm cannot be imported (%s)", first_line(error))
         return None
     return tqdm(delay=0 if show else _DELAY_SECONDS, leave=bool(show), **options)
+
+
+def announce(line: str) -> None:
+    """Say what is being done: on a terminal and in a notebook, where somebody waits, and in the log."""
+    _log.info("%s", line)
+    if _wanted(None):
+        with suppress(OSError, ValueError):  # the terminal has gone: the work goes on
+            print(f"gdkernels: {line}", file=sys.stderr, flush=True)
 
 
 class RecordCount:

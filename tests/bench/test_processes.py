@@ -15,7 +15,7 @@ TASK = TrainingTask((6, 16, 12, 2), 16, 64)
 @pytest.mark.parametrize("backend", ["numpy", "numba"])
 def test_every_stage_of_an_honest_backend_is_the_definition(process, backend):
     if backend == "numba":
-        pytest.importorskip("numba", reason="numba is not installed")
+        pytest.importorskip("llvmlite", reason="llvmlite is not installed")
     participant = process(backend)
     first = participant.load(TASK)
     assert first.import_seconds > 0

@@ -59,7 +59,7 @@ def test_a_backend_that_is_not_there_is_replaced(tmp_path, monkeypatch, caplog):
 
 def test_a_plan_is_repeated_with_its_choices(tmp_path, monkeypatch, caplog):
     """The bits are those of the plan that was begun with, whatever this machine would choose now."""
-    pytest.importorskip("numba")
+    pytest.importorskip("llvmlite")
 
     def calibrated(threads):
         monkeypatch.setattr("gdkernels.dispatch.binding.plan_choices", lambda *_: {"threads": threads})
@@ -117,7 +117,7 @@ def test_another_number_of_threads_of_blas(tmp_path, caplog):
 
 
 def test_choices_that_no_plan_can_have(tmp_path):
-    pytest.importorskip("numba")
+    pytest.importorskip("llvmlite")
     stopped(tmp_path / "c", "numba")
     plan = told_in(tmp_path / "c")["plan"]
     rewrite(tmp_path / "c", plan=plan | {"choices": plan["choices"] | {"product_depth": 3}})

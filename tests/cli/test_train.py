@@ -86,7 +86,7 @@ def test_classes_are_learned(trained_classes):
 
 @pytest.mark.usefixtures("one_thread")
 def test_digits(command):
-    backend = "numba" if find_spec("numba") else "numpy"  # equal to rounding, and several times as fast
+    backend = "numba" if find_spec("llvmlite") else "numpy"  # equal to rounding, and several times as fast
     assert (
         command("train", "digits", "--json", "--seed", 100, "--backend", backend).json["metrics"]["accuracy"] >= 0.965
     )

@@ -180,7 +180,7 @@ def test_a_run_goes_on_from_its_checkpoint(name: str, tmp_path: Path, caplog: py
     does not repeat a plan that asks for more threads than there are cores.
     """
     if name.startswith("numba"):
-        pytest.importorskip("numba", reason="Numba is not installed")
+        pytest.importorskip("llvmlite", reason="llvmlite is not installed")
     caplog.set_level(logging.INFO, "gdkernels")
     shutil.copytree(DATA / "checkpoints" / name, tmp_path / "c")
     found, before = kept.run(name, DATA, tmp_path / "c"), expected("ends.npz", name)
@@ -201,7 +201,7 @@ def test_a_run_goes_on_from_its_checkpoint(name: str, tmp_path: Path, caplog: py
 def test_a_run_is_what_it_was(name: str, tmp_path: Path) -> None:
     """A run that nobody stopped comes to the same, with checkpoints and without."""
     if name.startswith("numba"):
-        pytest.importorskip("numba", reason="Numba is not installed")
+        pytest.importorskip("llvmlite", reason="llvmlite is not installed")
     before = expected("ends.npz", name)
     whole, without = kept.run(name, DATA, tmp_path / "c"), kept.run(name, DATA)
     same = is_repeated(before.pop("plan"), whole["plan"])

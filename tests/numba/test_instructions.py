@@ -149,8 +149,10 @@ def test_the_key_of_the_interpreters_code_is_made_of_all_that_it_is_compiled_fro
         imported |= {n.module for n in ast.walk(ast.parse(text)) if isinstance(n, ast.ImportFrom)}
     others = {m for m in imported if m.startswith("gdkernels") and not m.startswith("gdkernels_numba.vm.")}
     # What `features` says of the processor is part of every key.
-    assert others == {"gdkernels_numba.ir.vector", "gdkernels_numba.cpu.features"}
-    assert (ROOM / "ir" / "vector.py").read_text("utf-8") in sources
+    writers = {"gdkernels_numba.ir.emit", "gdkernels_numba.ir.translate", "gdkernels_numba.ir.vector"}
+    assert others == writers | {"gdkernels_numba.cpu.features"}
+    for module in writers:
+        assert (ROOM / "ir" / f"{module.rpartition('.')[2]}.py").read_text("utf-8") in sources
 
 
 def test_another_order_of_fields_gives_another_key(monkeypatch):

@@ -1,4 +1,4 @@
-"""Without Numba everything runs on NumPy, and what installing it would give is said once."""
+"""Without llvmlite everything runs on NumPy, and what installing it would give is said once."""
 
 import logging
 
@@ -11,7 +11,7 @@ from gdkernels.dispatch import choosing, registry
 
 
 @pytest.fixture
-def without_numba(monkeypatch):
+def without_llvmlite(monkeypatch):
     monkeypatch.setattr(gdkernels_numba, "find_spec", lambda name: None)
     for variable in ("GDKERNELS_BACKEND", "GDKERNELS_DEVICE"):
         monkeypatch.delenv(variable, raising=False)
@@ -22,7 +22,7 @@ def without_numba(monkeypatch):
         cached.cache_clear()
 
 
-def test_it_is_said_once_what_installing_it_would_give(without_numba, caplog):
+def test_it_is_said_once_what_installing_it_would_give(without_llvmlite, caplog):
     X = np.ones((8, 2))
     with caplog.at_level(logging.WARNING, logger="gdkernels"):
         for _ in range(2):
@@ -35,6 +35,6 @@ def test_it_is_said_once_what_installing_it_would_give(without_numba, caplog):
     assert "several times as fast" in said[0]
 
 
-def test_asking_for_it_fails_loudly(without_numba):
-    with pytest.raises(gd.BackendError, match="numba and llvmlite must be installed"):
+def test_asking_for_it_fails_loudly(without_llvmlite):
+    with pytest.raises(gd.BackendError, match="llvmlite must be installed"):
         gd.MLP([2, 1], backend="numba")

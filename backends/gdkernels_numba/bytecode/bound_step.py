@@ -24,7 +24,7 @@ from gdkernels_numba.cpu.threads import run_on_threads
 from gdkernels_numba.ir.vector import GRANULE
 from gdkernels_numba.plan import GRAIN, StepChoices
 from gdkernels_numba.vm.fields import WORD
-from gdkernels_numba.vm.instructions import BARRIER_BYTES, BARRIER_WORDS, CONTEXT, ForBlocks, ThreadContext
+from gdkernels_numba.vm.instructions import BARRIER_BYTES, BARRIER_WORDS, CONTEXT, TOTALS, ForBlocks, ThreadContext
 
 __all__ = ["BoundStep"]
 
@@ -47,12 +47,19 @@ class BoundStep:
         self.writers = [InstructionWriter(self.layout, kernels, k) for k in range(choices.threads)]
         self._write_streams()
         self._arrays = {id(stream): stream.array() for writer in self.writers for stream in writer.streams}
-        self._totals = np.frombuffer(self._memory, np.float64, 2, self.layout.results - self._memory.ctypes.data)
+        self._totals = np.frombuffer(self._memory, np.float64, TOTALS, self.layout.results - self._memory.ctypes.data)
         self._barrier = np.frombuffer(
             self._memory, np.int64, BARRIER_BYTES // WORD, self.layout.barrier - self._memory.ctypes.data
         )
+        self._of_one_epoch = np.empty((1, TOTALS))  # addresses take a while to ask for
+        self._address_of_one = self._of_one_epoch.ctypes.data
         self._cleared = [self._bytes(matrix) for matrix in self.layout.cleared]
         self._contexts = [self._context(k) for k in range(choices.threads)]
+        self._jobs = [partial(kernels.interpreter, context.ctypes.data) for context in self._contexts]
+        self._patches: dict[str, list[tuple[Array, int, int]]] = {}
+        for writer in self.writers:
+            for stream, word, name, offset in writer.patches:
+                self._patches.setdefault(name, []).append((self._arrays[id(stream)], word, offset))
         self._last: dict[str, weakref.ref[Array]] = {}
         self._lock = threading.Lock()
 
@@ -177,15 +184,12 @@ class BoundStep:
         its address.
         """
         last = self._last
-        moved = {
-            name: array.ctypes.data for name, array in arrays.items() if name not in last or last[name]() is not array
-        }
-        if moved:
-            for writer in self.writers:
-                for stream, word, name, offset in writer.patches:
-                    if name in moved:
-                        self._arrays[id(stream)][word] = moved[name] + offset
-            self._last = {name: weakref.ref(array) for name, array in arrays.items()}
+        for name, array in arrays.items():
+            if name in last and last[name]() is array:
+                continue
+            address, last[name] = array.ctypes.data, weakref.ref(array)
+            for stream, word, offset in self._patches.get(name, ()):
+                stream[word] = address + offset
 
     def run(
         self,
@@ -216,24 +220,28 @@ class BoundStep:
         epochs, steps = times
         with self._lock:
             self._patch(arrays)
-            known: dict[str, npt.NDArray[np.float64] | float] = {
-                **{k: float(v) for k, v in self.sizes.items()},
-                **scalars,
-            }
-            numbers = scalar_table(self.layout.scalars, known, epochs * steps)
-            results = np.zeros((epochs, 2))
-            self._totals[:] = 0.0
+            numbers = self._numbers(scalars, epochs * steps)
+            results = self._of_one_epoch if epochs == 1 else np.empty((epochs, TOTALS))
+            address = self._address_of_one if epochs == 1 else results.ctypes.data
+            results[:] = self._totals[:] = 0.0
             for context in self._contexts:
                 context[CONTEXT.order] = 0 if order is None else order.ctypes.data
                 context[CONTEXT.records], context[CONTEXT.steps] = records, steps
-                context[CONTEXT.scalars] = numbers.ctypes.data
-                context[CONTEXT.epochs], context[CONTEXT.results] = epochs, results.ctypes.data
-            interpret = self.kernels.interpreter
+                context[CONTEXT.scalars] = 0 if numbers is None else numbers.ctypes.data
+                context[CONTEXT.epochs], context[CONTEXT.results] = epochs, address
             self._barrier[:] = 0  # a run that was given up may have left something
             for gradient in self._cleared:
                 gradient[:] = 0
-            run_on_threads([partial(interpret, context.ctypes.data) for context in self._contexts], self._give_up)
-            return results
+            run_on_threads(self._jobs, self._give_up)
+            return results.copy() if epochs == 1 else results
+
+    def _numbers(
+        self, scalars: Mapping[str, npt.NDArray[np.float64] | float], steps: int
+    ) -> npt.NDArray[np.float64] | None:
+        """Return the numbers that differ between steps, for each step; predictions have none."""
+        if not self.layout.scalars:
+            return None
+        return scalar_table(self.layout.scalars, {k: float(v) for k, v in self.sizes.items()} | dict(scalars), steps)
 
     def _give_up(self) -> None:
         """End the run of threads that wait for one that will never come."""

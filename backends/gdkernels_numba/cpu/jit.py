@@ -3,7 +3,6 @@
 import ctypes
 import hashlib
 import logging
-import os
 import time
 from collections.abc import Callable
 from functools import cache
@@ -16,9 +15,10 @@ from gdkernels.system.atomic_files import write_atomically
 from gdkernels.system.cache_folder import cache_folder, unusable
 from gdkernels.system.forks import undivided
 from gdkernels.system.libraries import lack_of
+from gdkernels.system.progress import announce
 from gdkernels_numba.cpu.features import machine_name, target_features
 
-__all__ = ["Code", "digest", "function_of", "is_kept", "load", "why_no_llvm", "why_no_numba"]
+__all__ = ["Code", "digest", "function_of", "load", "why_no_llvm"]
 
 _log = logging.getLogger("gdkernels")
 
@@ -42,7 +42,7 @@ class Code:
 
 def digest(*parts: str) -> str:
     """Return a name for code that is made of these parts, by these compilers, for this machine."""
-    whole = "\0".join((version("llvmlite"), version("numba"), machine_name(), _REVISION, *parts))
+    whole = "\0".join((version("llvmlite"), machine_name(), _REVISION, *parts))
     return hashlib.sha256(whole.encode()).hexdigest()[:32]
 
 
@@ -57,44 +57,27 @@ def why_no_llvm() -> str | None:
     return None
 
 
-@cache
-def why_no_numba() -> str | None:
-    """Return why Numba, which is installed, cannot compile here, with what would mend that; None where it can."""
-    threads = os.environ.get("NUMBA_NUM_THREADS", "").strip()
-    if threads.lstrip("-").isdigit() and int(threads) < 1:
-        return f"NUMBA_NUM_THREADS={threads} is no number of threads: unset it, or set it to 1 or more"
-    try:
-        with undivided:
-            from numba.core import config
-    except Exception as error:  # a library that is broken raises anything, also over its environment variables
-        return f"it takes numba, {lack_of('numba', error, _INSTALL)}"
-    if config.DISABLE_JIT:
-        return "Numba compiles nothing while NUMBA_DISABLE_JIT is set, as tools for coverage do: unset it"
-    return None
-
-
-def is_kept(key: str) -> bool:
-    """Return whether the code called `key` is in the cache, whole."""
-    folder = _folder()
-    return folder is not None and _read(folder / (key + _SUFFIX)) is not None
-
-
-def load(key: str, write_ir: Callable[[], str], what: str) -> Code:
+def load(key: str, write_ir: Callable[[], str], what: str, *, announced: bool = False) -> Code:
     """Return the code called `key`: from the cache, or compiled from the IR that `write_ir` returns.
 
     Parameters
     ----------
     what
         The code's name in the message that is logged if compiling takes more than a second.
+    announced
+        Whether to say before it is compiled that this takes a while.
     """
     with undivided:
-        return _loaded(key, write_ir, what)
+        return _loaded(key, write_ir, what, announced)
 
 
-def _loaded(key: str, write_ir: Callable[[], str], what: str) -> Code:
+def _loaded(key: str, write_ir: Callable[[], str], what: str, announced: bool) -> Code:
     folder = _folder()
     machine_code = None if folder is None else _read(folder / (key + _SUFFIX))
     if machine_code is None:
+        if announced:
+            later = "" if folder is None else f"; the next start finds it in {folder}"
+            announce(f"compiling the engine for this processor, which takes some seconds{later}")
         started = time.perf_counter()
         text = write_ir()
         machine_code = _compile(text)

@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 
 from gdkernels.errors import BackendError
@@ -106,7 +106,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget)
 
 
-def run_on_threads(jobs: list[Job], give_up: Job = lambda: None) -> None:
+def run_on_threads(jobs: Sequence[Job], give_up: Job = lambda: None) -> None:
     """Run `jobs` at the same time, the first on this thread; they may wait for each other.
 
     Each gets a thread that is idle or new: a job that waited in a queue for another that waits for it would never end.

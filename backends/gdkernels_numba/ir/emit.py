@@ -21,13 +21,13 @@ class Variable:
 
     def __init__(self, function: "Function", value: ir.Value) -> None:
         self._builder = function.builder
-        self._type = value.type
+        self.type = value.type
         with self._builder.goto_entry_block():
             self._slot = self._builder.alloca(value.type)
         self.set(value)
 
     def get(self) -> Any:
-        return self._builder.load(self._slot, typ=self._type)
+        return self._builder.load(self._slot, typ=self.type)
 
     def set(self, value: ir.Value) -> None:
         self._builder.store(value, self._slot)
@@ -36,9 +36,9 @@ class Variable:
 class Function:
     """A function of 64-bit integers under construction; its arguments are attributes."""
 
-    def __init__(self, module: ir.Module, name: str, arguments: Sequence[str]) -> None:
+    def __init__(self, module: ir.Module, name: str, arguments: Sequence[str], result: ir.Type = VOID) -> None:
         self.module = module
-        self.ir = ir.Function(module, ir.FunctionType(VOID, [I64] * len(arguments)), name)
+        self.ir = ir.Function(module, ir.FunctionType(result, [I64] * len(arguments)), name)
         self.arguments = dict(zip(arguments, self.ir.args, strict=True))
         # Allocations go to a block of their own, which every loop is behind.
         entry = self.ir.append_basic_block("entry")

@@ -1,6 +1,6 @@
 """The work of a thread on its blocks of the parameters: gradients of the whole batch, updates, and other layouts."""
 
-from gdkernels_numba.vm.context import address, compiled, operand, set_operands, terms, terms_at_once, vectors
+from gdkernels_numba.vm.context import address, operand, set_operands, terms, terms_at_once, vectors
 from gdkernels_numba.vm.fields import WORD
 from gdkernels_numba.vm.instructions import (
     ADD_BLOCK,
@@ -27,7 +27,6 @@ from gdkernels_numba.vm.intrinsics import call, number, set_number, word
 __all__ = ["run_blocks", "run_on_blocks"]
 
 
-@compiled
 def run_gradient(context: int, i: int, down: int, across: int, rows: int, count: int, batch: int) -> None:
     """Compute a block of the gradient of a weight matrix from the whole batch."""
     at = SUM_GRADIENT.at
@@ -49,7 +48,6 @@ def run_gradient(context: int, i: int, down: int, across: int, rows: int, count:
         k += here
 
 
-@compiled
 def run_on_block(context: int, i: int, down: int, across: int, rows: int, columns: int, batch: int, busy: int) -> None:
     """Run an instruction on the block of `rows` by `columns` that is `down` below the first and `across` beside it."""
     opcode, count = word(i, HEADER.opcode), vectors(context, columns)
@@ -87,7 +85,6 @@ def run_on_block(context: int, i: int, down: int, across: int, rows: int, column
         call(word(i, add.kernel), (rows, count, source, target, word(i, add.pitch)))
 
 
-@compiled
 def run_blocks(context: int, i: int, batch: int, busy: int) -> None:
     """Run the body of the instruction at `i` on each of its blocks."""
     at = FOR_BLOCKS.at
@@ -105,7 +102,6 @@ def run_blocks(context: int, i: int, batch: int, busy: int) -> None:
             inner += WORD * word(inner, HEADER.length)
 
 
-@compiled
 def run_on_blocks(context: int, stream: int, batch: int, busy: int) -> None:
     """Run the stream of an update, or one before or after all steps; `busy` threads had rows."""
     i = stream

@@ -1,41 +1,26 @@
 """The tools of the interpreter: reading words and addresses, and waiting for other threads."""
 
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
-
-from numba import njit
-
 from gdkernels_numba.vm.fields import STRIDED, WORD, StridedAddress
 from gdkernels_numba.vm.instructions import BARRIER_WORDS, CONTEXT
 from gdkernels_numba.vm.intrinsics import add_atomic, leave_core, load_atomic, pause, set_word, word
 
 __all__ = [
-    "address", "barrier_wait", "compiled", "operand", "set_operands", "terms", "terms_at_once", "vectors",
+    "address", "barrier_wait", "operand", "set_operands", "terms", "terms_at_once", "vectors",
 ]  # fmt: skip
-
-_F = TypeVar("_F", bound=Callable[..., Any])
 
 _SPINS = 250  # some 13 µs; then the core is left to others
 
 
-def compiled(function: _F) -> _F:
-    """Let Numba compile `function`, without checks of divisions and the like."""
-    return cast(_F, njit(nogil=True, error_model="numpy")(function))
-
-
-@compiled
 def address(at: int, field: StridedAddress, down: int, across: int) -> int:
     """Return where the strided address in the words at `field` leads, so far `down` and `across`."""
     return int(word(at, field.base) + down * word(at, field.down) + across * word(at, field.across))
 
 
-@compiled
 def operand(operands: int, k: int, down: int, across: int) -> int:
     """Return where the strided address number `k` of those at `operands` leads."""
     return address(operands + k * WORD * len(STRIDED), STRIDED, down, across)
 
 
-@compiled
 def set_operands(context: int, operands: int, count: int, down: int, across: int) -> int:
     """Write where the `count` strided addresses at `operands` lead, for a loop to find; returns where that is."""
     found = word(context, CONTEXT.operands)
@@ -44,7 +29,6 @@ def set_operands(context: int, operands: int, count: int, down: int, across: int
     return int(found)
 
 
-@compiled
 def barrier_wait(context: int) -> None:
     """Wait until all threads are here, or until one never will be; nobody uses the results then."""
     threads = word(context, CONTEXT.threads)
@@ -68,21 +52,18 @@ def barrier_wait(context: int) -> None:
                 pause()
 
 
-@compiled
 def vectors(context: int, columns: int) -> int:
     """Return how many registers hold so many numbers."""
     log2 = word(context, CONTEXT.lanes_log2)
     return int((columns + (1 << log2) - 1) >> log2)
 
 
-@compiled
 def terms(context: int, rows: int) -> int:
     """Return how many terms of a sum over the batch these rows make."""
     bf16 = word(context, CONTEXT.bf16)
     return int((rows + bf16) >> bf16)
 
 
-@compiled
 def terms_at_once(chunk: int, left: int) -> int:
     """Return how many of the terms that are left to sum in registers; a small rest goes with the last chunk."""
     return int(left if left <= chunk + (chunk >> 2) else chunk)

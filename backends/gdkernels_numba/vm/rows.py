@@ -2,7 +2,7 @@
 
 from gdkernels_numba.ir.vector import GRANULE, LINE, PANEL_BYTES
 from gdkernels_numba.vm.blocks import run_blocks
-from gdkernels_numba.vm.context import address, barrier_wait, compiled, set_operands, terms, terms_at_once, vectors
+from gdkernels_numba.vm.context import address, barrier_wait, set_operands, terms, terms_at_once, vectors
 from gdkernels_numba.vm.fields import WORD
 from gdkernels_numba.vm.instructions import (
     ADD_TILE_GRADIENT,
@@ -28,7 +28,6 @@ from gdkernels_numba.vm.intrinsics import call, word
 __all__ = ["run_on_rows"]
 
 
-@compiled
 def run_loop(context: int, i: int, row: int, rows: int, panel: int) -> None:
     """Run the loop at `i` on one panel of a tile."""
     at, width = LOOP_OVER_TILE.at, word(context, CONTEXT.panel)
@@ -38,7 +37,6 @@ def run_loop(context: int, i: int, row: int, rows: int, panel: int) -> None:
     call(word(i, at.kernel), (rows, columns, word(i, at.pitch), operands, first))
 
 
-@compiled
 def run_pack(context: int, i: int, row: int, rows: int, panel: int) -> None:
     """Write the forms of one panel of a tile that products need."""
     at, width = PACK_TILE.at, word(context, CONTEXT.panel)
@@ -64,7 +62,6 @@ def run_pack(context: int, i: int, row: int, rows: int, panel: int) -> None:
     )  # fmt: skip
 
 
-@compiled
 def run_on_panel(context: int, i: int, row: int, rows: int, panel: int) -> None:
     if word(i, HEADER.opcode) == LOOP_OVER_TILE.opcode:
         run_loop(context, i, row, rows, panel)
@@ -72,7 +69,6 @@ def run_on_panel(context: int, i: int, row: int, rows: int, panel: int) -> None:
         run_pack(context, i, row, rows, panel)
 
 
-@compiled
 def run_body(context: int, i: int, words: int, row: int, rows: int, panel: int) -> None:
     """Run the instructions in the `words` words from `i` on one panel of a tile."""
     end = i + WORD * words
@@ -81,7 +77,6 @@ def run_body(context: int, i: int, words: int, row: int, rows: int, panel: int) 
         i += WORD * word(i, HEADER.length)
 
 
-@compiled
 def run_product(context: int, i: int, row: int, rows: int) -> None:
     """Multiply the rows of a tile with weights, panel by panel; a fused loop finds each panel in the cache."""
     at = MULTIPLY_TILE.at
@@ -109,7 +104,6 @@ def run_product(context: int, i: int, row: int, rows: int) -> None:
         columns -= width
 
 
-@compiled
 def run_tile_gradient(context: int, i: int, row: int, rows: int, goes_on: int) -> None:
     """Add the tile's part to the gradient of a weight matrix."""
     at = ADD_TILE_GRADIENT.at
@@ -135,7 +129,6 @@ def run_tile_gradient(context: int, i: int, row: int, rows: int, goes_on: int) -
         depth -= width
 
 
-@compiled
 def run_tile_sums(context: int, i: int, row: int, rows: int, goes_on: int) -> None:
     at = ADD_TILE_SUMS.at
     width, columns = word(context, CONTEXT.panel), word(i, at.columns)
@@ -148,7 +141,6 @@ def run_tile_sums(context: int, i: int, row: int, rows: int, goes_on: int) -> No
         columns -= width
 
 
-@compiled
 def run_gather(context: int, i: int, row: int, rows: int, start: int) -> None:
     """Copy the rows of a tile; the batch begins at `start` of the order."""
     at, order = GATHER_PANELS.at, word(context, CONTEXT.order)
@@ -159,7 +151,6 @@ def run_gather(context: int, i: int, row: int, rows: int, start: int) -> None:
     call(word(i, at.kernel), (rows, word(i, at.columns), plain, plain_row, to, word(i, at.pitch), to_panel, numbers))
 
 
-@compiled
 def run_dots(context: int, i: int, row: int, rows: int) -> None:
     """Multiply the rows of a tile with one row of weights."""
     at = DOT_ROWS.at
@@ -171,7 +162,6 @@ def run_dots(context: int, i: int, row: int, rows: int) -> None:
     run_body(context, i + WORD * DOT_ROWS.size, word(i, at.body), row, rows, 0)
 
 
-@compiled
 def run_scatter(i: int, row: int, rows: int, start: int) -> None:
     """Copy the rows of a tile to the caller's array."""
     at = SCATTER_ROWS.at
@@ -181,7 +171,6 @@ def run_scatter(i: int, row: int, rows: int, start: int) -> None:
     call(word(i, at.kernel), (rows, word(i, at.columns), plain, plain_row, source, word(i, at.pitch), panel))
 
 
-@compiled
 def run_on_rows(context: int, stream: int, start: int, row: int, rows: int, goes_on: int) -> None:
     """Run the stream of a tile: `rows` rows from `row` of the batch, which begins at `start` of the order."""
     i, width = stream, word(context, CONTEXT.panel)
@@ -190,7 +179,7 @@ def run_on_rows(context: int, stream: int, start: int, row: int, rows: int, goes
         if opcode == MULTIPLY_TILE.opcode:
             run_product(context, i, row, rows)
             length += word(i, MULTIPLY_TILE.at.body)
-        elif opcode == LOOP_OVER_TILE.opcode or opcode == PACK_TILE.opcode:  # noqa: PLR1714  # Numba knows no sets
+        elif opcode in (LOOP_OVER_TILE.opcode, PACK_TILE.opcode):
             columns = word(i, LOOP_OVER_TILE.at.columns if opcode == LOOP_OVER_TILE.opcode else PACK_TILE.at.columns)
             panel = 0
             while panel * width < columns:

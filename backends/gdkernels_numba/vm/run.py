@@ -1,13 +1,14 @@
 """The interpreter: one function does a whole run, reading instruction streams and calling kernels at their addresses.
 
-Numba compiles this file as it stands, and those whose functions it calls. Everything is a 64-bit integer, in most
-cases an address. Threads meet only at barriers, and add in a fixed order.
+`gdkernels_numba.ir.translate` compiles this file as it stands, and those whose functions it calls. Everything is a
+64-bit integer, in most cases an address. Threads meet only at barriers, and add in a fixed order.
 """
 
-from numba import cfunc, types
+from llvmlite import ir
 
+from gdkernels_numba.ir.translate import translate
 from gdkernels_numba.vm.blocks import run_on_blocks
-from gdkernels_numba.vm.context import barrier_wait, compiled
+from gdkernels_numba.vm.context import barrier_wait
 from gdkernels_numba.vm.fields import WORD
 from gdkernels_numba.vm.instructions import BARRIER_WORDS, CONTEXT, INTERPRETER, TOTALS
 from gdkernels_numba.vm.intrinsics import call, load_atomic, set_number, set_word, word
@@ -16,7 +17,6 @@ from gdkernels_numba.vm.rows import run_on_rows
 __all__ = ["interpreter_ir"]
 
 
-@compiled
 def run_step(context: int, step: int, start: int, batch: int) -> None:
     """Do one step: this thread's rows of the batch, which begins at `start`; then its share of the parameters."""
     set_word(context, CONTEXT.start, start)
@@ -49,7 +49,6 @@ def run_step(context: int, step: int, start: int, batch: int) -> None:
     barrier_wait(context)
 
 
-@compiled
 def run_epoch(context: int, epoch: int) -> None:
     """Do the steps of one epoch, and put its totals where the caller finds them."""
     size, records, steps = word(context, CONTEXT.batch), word(context, CONTEXT.records), word(context, CONTEXT.steps)
@@ -81,19 +80,7 @@ def interpret(context: int) -> None:
 
 
 def interpreter_ir() -> str:
-    """Return what Numba makes of `interpret`, as a function `INTERPRETER` of one 64-bit integer."""
-    import llvmlite.binding as llvm
-
-    compiled = cfunc(types.void(types.int64), nopython=True, error_model="numpy")(interpret)
-    module = llvm.parse_assembly(compiled.inspect_llvm())
-    # The wrapper that Numba adds would report exceptions, of which there are none, with the help of its run-time
-    # library; without it the code stands alone, and a process that finds it in the cache need not import Numba.
-    module.get_function(compiled.native_name).linkage = "internal"
-    return f"""{module}
-define void @{INTERPRETER}(i64 %context) {{
-  %result = alloca ptr
-  %exception = alloca ptr
-  call i32 @{compiled.native_name.removeprefix("cfunc.")}(ptr %result, ptr %exception, i64 %context)
-  ret void
-}}
-"""
+    """Return `interpret` and what it calls as LLVM IR, in a function `INTERPRETER`."""
+    module = ir.Module("interpreter")
+    translate(module, interpret, INTERPRETER)
+    return str(module)
