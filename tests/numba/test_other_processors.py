@@ -34,6 +34,7 @@ def run(command, cache, lanes):
     assert "runs, 0 wrong" in ended.stdout
 
 
+@pytest.mark.slow
 def test_this_processor(tmp_path):
     from gdkernels_numba.cpu.features import float_lanes
 
