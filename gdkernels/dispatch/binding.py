@@ -234,9 +234,9 @@ def _entry(given: Any, shape: tuple[int, ...], row: int, column: int) -> float |
 
 def all_finite(*arrays: Any, xp: Any) -> bool:
     """Return whether all entries of `arrays` are finite; if they are, in one pass and without temporary arrays."""
-    first, *others = arrays
-    # The sum of their squares holds any infinity and NaN as well; if it overflows, the rest decides.
-    if not others and isinstance(first, np.ndarray) and first.size <= _SMALL and math.isfinite(np.vdot(first, first)):
+    alone = arrays[0] if len(arrays) == 1 else None
+    # The sum of its squares holds any infinity and NaN as well; if it overflows, the rest decides.
+    if isinstance(alone, np.ndarray) and alone.size <= _SMALL and math.isfinite(np.vdot(alone, alone)):
         return True
     with np.errstate(all="ignore"):
         # Infinities and NaN survive in a sum, but a sum that overflows proves nothing.

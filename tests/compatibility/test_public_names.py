@@ -280,6 +280,8 @@ NAMES = {
         storage_dtype(precision)
     """,
     "gdkernels.estimators": """
+        GridSearchCV(estimator, param_grid, scoring, n_jobs, refit, cv)
+        RandomizedSearchCV(estimator, param_distributions, n_iter, scoring, n_jobs, refit, cv)
         MLPClassifier(
             hidden_layer_sizes, activation, solver, alpha, batch_size, learning_rate, learning_rate_init, power_t,
             max_iter, shuffle, random_state, tol, verbose, warm_start, momentum, nesterovs_momentum, early_stopping,
