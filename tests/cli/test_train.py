@@ -136,6 +136,7 @@ def test_json_is_one_object_with_everything(command, numbers, tmp_path):
         "origin": str,
         "reason": str,
         "plan": dict,
+        "network": str,
         "sizes": list,
         "activation": list,
         "parameters": int,
@@ -147,6 +148,7 @@ def test_json_is_one_object_with_everything(command, numbers, tmp_path):
         "averaged": list,
         "cross_validation": type(None),
         "memory": int,
+        "threads": str,
         "seconds": float,
         "samples_per_second": float,
         "model": str,
@@ -194,7 +196,8 @@ def test_the_summary_says_where_it_ran_and_why(command, classes, tmp_path):
     ):
         assert part in text
     assert "memory   at most " in text
-    assert len(text.splitlines()) == 11
+    assert "threads  " in text
+    assert len(text.splitlines()) == 12
 
 
 def test_without_test_rows_there_are_no_figures(command, numbers):
