@@ -8,7 +8,7 @@ import numpy.typing as npt
 from gdkernels.graph.derivative import topological
 from gdkernels.graph.nodes import Node
 
-__all__ = ["known_of_steps", "scalar_table"]
+__all__ = ["ScalarTable", "known_of_steps", "scalar_table"]
 
 _NUMPY_NAMES = {"pow": "power"}
 
@@ -38,24 +38,35 @@ def known_of_steps(
 def scalar_table(
     nodes: Sequence[Node], known: Mapping[str, npt.NDArray[np.float64] | float], steps: int
 ) -> npt.NDArray[np.float64]:
-    """Return the values of `nodes` [steps, nodes].
+    """Return the values of `nodes` [steps, nodes]; see `ScalarTable`."""
+    return ScalarTable(nodes).values(known, steps)
 
-    Parameters
-    ----------
-    known
-        Inputs and sizes by name: for each step, or one for all.
-    """
-    table = np.empty((steps, len(nodes)))
-    values: dict[int, npt.NDArray[np.float64] | float] = {}
-    with np.errstate(all="ignore"):
-        for node in topological(*nodes):
-            if node.op in ("input", "dim"):
-                values[node.id] = known[str(node.attribute)]
-            elif node.op == "constant":
-                values[node.id] = node.attribute
-            else:
-                function = getattr(np, _NUMPY_NAMES.get(node.op, node.op))
-                values[node.id] = function(*(values[a.id] for a in node.args))
-    for k, node in enumerate(nodes):
-        table[:, k] = values[node.id]
-    return table
+
+class ScalarTable:
+    """The values of some nodes for each step, computed in an order that is found once."""
+
+    def __init__(self, nodes: Sequence[Node]) -> None:
+        self._nodes, self._order = tuple(nodes), topological(*nodes)
+
+    def values(self, known: Mapping[str, npt.NDArray[np.float64] | float], steps: int) -> npt.NDArray[np.float64]:
+        """Return the values [steps, nodes].
+
+        Parameters
+        ----------
+        known
+            Inputs and sizes by name: for each step, or one for all.
+        """
+        table = np.empty((steps, len(self._nodes)))
+        values: dict[int, npt.NDArray[np.float64] | float] = {}
+        with np.errstate(all="ignore"):
+            for node in self._order:
+                if node.op in ("input", "dim"):
+                    values[node.id] = known[str(node.attribute)]
+                elif node.op == "constant":
+                    values[node.id] = node.attribute
+                else:
+                    function = getattr(np, _NUMPY_NAMES.get(node.op, node.op))
+                    values[node.id] = function(*(values[a.id] for a in node.args))
+        for k, node in enumerate(self._nodes):
+            table[:, k] = values[node.id]
+        return table

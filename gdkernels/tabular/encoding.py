@@ -58,7 +58,8 @@ def network_of(arguments: dict[str, Any], seed: int | None = None) -> Network:
     if encoding is None:
         return MLP(**given)
     inputs, *units = given.pop("sizes")
-    place = {name: given.pop(name) for name in ("output", "seed", "backend", "device", "precision")}
+    named = ("output", "seed", "backend", "device", "precision", "threads")
+    place = {name: given.pop(name) for name in named if name in given}
     inner = Structure.of_sizes(
         [encoding.outputs(inputs), *units], given.pop("activation"), "identity", bias=True, **given
     )

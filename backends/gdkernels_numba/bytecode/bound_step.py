@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gdkernels.lowering.scalars import scalar_table
+from gdkernels.lowering.scalars import ScalarTable
 from gdkernels.lowering.task import ScheduledTask
 from gdkernels_numba.bytecode.arena import Arena, Matrix, allocate, panels_of
 from gdkernels_numba.bytecode.column_parallel import changed_on_the_way, columns_of_thread, write_column_parallel
@@ -44,6 +44,7 @@ class BoundStep:
         self.task, self.kernels, self.sizes, self.choices = task, kernels, sizes, choices
         self._memory, base = allocate(self.measure(task, kernels, sizes, choices))
         self.layout = StepLayout(task, sizes, choices, kernels.format, Arena(kernels.format, base))
+        self._scalars = ScalarTable(self.layout.scalars)
         self.writers = [InstructionWriter(self.layout, kernels, k) for k in range(choices.threads)]
         self._write_streams()
         self._arrays = {id(stream): stream.array() for writer in self.writers for stream in writer.streams}
@@ -241,7 +242,7 @@ class BoundStep:
         """Return the numbers that differ between steps, for each step; predictions have none."""
         if not self.layout.scalars:
             return None
-        return scalar_table(self.layout.scalars, {k: float(v) for k, v in self.sizes.items()} | dict(scalars), steps)
+        return self._scalars.values({k: float(v) for k, v in self.sizes.items()} | dict(scalars), steps)
 
     def _give_up(self) -> None:
         """End the run of threads that wait for one that will never come."""
