@@ -32,7 +32,7 @@ def test_a_second_prediction_finds_all_but_the_record_as_it_was(backend, monkeyp
 
     monkeypatch.setattr(Program, "__hash__", again)
     monkeypatch.setattr(Program, "__init__", again)
-    monkeypatch.setattr(bound_step, "scalar_table", again)
+    monkeypatch.setattr(bound_step.ScalarTable, "values", again)
     monkeypatch.setattr(bound_step, "partial", again)
     np.testing.assert_array_equal(mlp.predict(ONE.copy()), first)
     np.testing.assert_allclose(mlp.predict(2 * ONE), by_hand(mlp, 2 * ONE), rtol=1e-5)
