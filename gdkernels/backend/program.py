@@ -17,6 +17,7 @@ from gdkernels.graph import cost, remembered, topological
 from gdkernels.graph.namespace import Graph
 from gdkernels.graph.nodes import Dim, Node
 from gdkernels.graph.operations import INT, SCALAR
+from gdkernels.graph.text import nodes_text
 from gdkernels.randomness import RandomNumbers
 from gdkernels.system.cached_property import cached_property
 
@@ -317,20 +318,10 @@ class Program:
 def _draws(block: Block, inputs: int) -> bool:
     program = Program(block, inputs)
     try:
-        drawing = _text(program.trace_drawing().output)
+        drawing = nodes_text([program.trace_drawing().output])
     except TraceError:  # raised again by whoever runs what it is to draw
         return True
-    return drawing != _text(program.trace_forward().output)
-
-
-def _text(output: Node) -> list[tuple[Any, ...]]:
-    """Return what a node computes, equal for equal work."""
-    at: dict[int, int] = {}
-    lines = []
-    for node in topological(output):
-        at[node.id] = len(at)
-        lines.append((node.op, str(node.attribute), [at[a.id] for a in node.args]))
-    return lines
+    return drawing != nodes_text([program.trace_forward().output])
 
 
 def _sizes(graph: Graph) -> dict[str, int]:

@@ -12,6 +12,7 @@ from gdkernels.definition.blocks import Mean
 from gdkernels.definition.blocks.names import inside
 from gdkernels.definition.losses import BinaryCrossEntropy
 from gdkernels.errors import InputError
+from gdkernels.metrics import log_loss, rmse
 from gdkernels.models.network import Network
 
 __all__ = ["Ensemble"]
@@ -126,7 +127,7 @@ class Ensemble:
         size
             The most models.
         loss
-            A function (targets, mean outputs) of NumPy arrays; None is the squared error, and of classes the log loss.
+            A function (targets, mean outputs) of NumPy arrays; None is the RMSE, and of classes the log loss.
 
         Raises
         ------
@@ -137,7 +138,7 @@ class Ensemble:
             raise InputError(f"size must be a whole number of at least 1, got {size!r}")
         whole = cls(models)
         outputs = [np.asarray(_outputs(model, X), np.float64) for model in whole.models]
-        measure = loss or (_log_loss if cls._classifies(whole.models[0]) else _squared_error)
+        measure = loss or (_log_loss if cls._classifies(whole.models[0]) else rmse)
         targets, total = np.asarray(Y), np.zeros_like(outputs[0])
         taken: list[int] = []
         best: tuple[float, list[int]] = (np.inf, [])
@@ -160,15 +161,7 @@ def _outputs(model: Network, X: Any) -> Array:
     return network.computing(X, lambda binding: binding.to_numpy(network.place_and_predict(X)))
 
 
-def _squared_error(targets: Array, mean: Array) -> float:
-    return float(np.mean((np.reshape(targets, mean.shape) - mean) ** 2))
-
-
 def _log_loss(targets: Array, mean: Array) -> float:
-    likely = np.clip(mean, 1e-15, 1.0)
-    if targets.ndim == 2 and targets.shape == mean.shape and mean.shape[1] > 1:
-        return float(-np.mean(np.sum(targets * np.log(likely), axis=1)))
-    if mean.shape[1] == 1:
-        of_true = np.where(np.reshape(targets, (-1, 1)) > 0.5, likely, np.clip(1.0 - mean, 1e-15, 1.0))
-        return float(-np.mean(np.log(of_true)))
-    return float(-np.mean(np.log(likely[np.arange(len(likely)), targets.reshape(-1).astype(np.int64)])))
+    """Return the log loss of classes, which may come by their numbers."""
+    numbers = mean.shape[1] > 1 and targets.size == len(mean)
+    return log_loss(np.eye(mean.shape[1])[targets.ravel().astype(np.int64)] if numbers else targets, mean)

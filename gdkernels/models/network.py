@@ -283,23 +283,29 @@ class Network:
         if starts > 1:
             trainer, history = best_of_starts(self, X, Y, settings, run, int(starts))
         else:
-            trainer = self.trainer(**settings)
+            trainer = self._trainer_with(settings)
             history = trainer.fit(X, Y, **run)
         self._trainer = trainer
         return history
 
     def trainer(self, **settings: Any) -> Trainer:
-        """Return the trainer that a fit with these settings uses: the last one if it has the same, or else a new one.
+        """Return the trainer that goes on where a fit with these settings ended; a new one if the last had others.
 
         Parameters
         ----------
         settings
             Those of `Trainer`.
         """
-        last = self._trainer
-        same = last is not None and last.settings == Settings.checked(**settings, outputs=self.network.outputs)
-        self._trainer = last if last is not None and same else Trainer(self, **settings)
+        self._trainer = self._trainer_with(settings)
         return self._trainer
+
+    def _trainer_with(self, settings: Mapping[str, Any]) -> Trainer:
+        last, others = self._trainer, dict(settings)
+        order = others.pop("order", None)
+        wanted = Settings.checked(**others, outputs=self.network.outputs)
+        if last is not None and last.runner.order is order and last.settings == wanted:
+            return last
+        return Trainer(self, **settings)
 
     # ---- predictions
 

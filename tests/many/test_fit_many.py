@@ -101,6 +101,19 @@ def test_a_second_call_goes_on():
     same(found[2], third, wanted[2], wanted[2].fit(X, Y, epochs=4, progress=False))
 
 
+def test_an_order_of_your_own_is_a_setting_like_the_others():
+    def order(epoch, records):
+        return np.random.default_rng(epoch).permutation(records)
+
+    found, wanted = ([MAKERS["plain"](k, "numba") for k in range(2)] for _ in range(2))
+    trainers = [gd.Trainer(model, order=order) for model in wanted]
+    for _ in range(2):  # the second goes on
+        histories = gd.fit_many(found, X, Y, epochs=2, settings={"order": order})
+        for model, history, other, trainer in zip(found, histories, wanted, trainers, strict=True):
+            same(model, history, other, trainer.fit(X, Y, epochs=2, progress=False))
+    assert found[0].fit(X, Y, epochs=1, progress=False).epochs[0].number == 1, "without it, another training begins"
+
+
 def test_one_that_diverges_does_not_disturb_the_others():
     found, wanted = ([MAKERS["plain"](k, "numba") for k in range(4)] for _ in range(2))
     given = [{"optimizer": gd.SGD(1e6 if k == 1 else 0.01)} for k in range(4)]

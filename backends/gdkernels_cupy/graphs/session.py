@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gdkernels.graph.text import nodes_text
 from gdkernels.lowering.task import DATA, ScheduledTask
 from gdkernels.system.hashing import sha256
 from gdkernels_cupy.cuda.device import CudaDevice
@@ -25,7 +26,7 @@ from gdkernels_cupy.graphs.memory_plan import plan_memory
 from gdkernels_cupy.graphs.operations import BYTES, DeviceBuffer, OperationList
 from gdkernels_cupy.graphs.session_memory import SUMS, DeviceArray, SessionAddresses
 from gdkernels_cupy.graphs.source import module_text
-from gdkernels_cupy.graphs.step_text import nodes_text, step_text
+from gdkernels_cupy.graphs.step_text import step_text
 
 __all__ = ["GraphSession"]
 

@@ -7,13 +7,11 @@ from collections.abc import Iterable
 from dataclasses import fields
 from typing import Any
 
-from gdkernels.graph import topological
-from gdkernels.graph.nodes import Node
 from gdkernels_cupy.graphs import operations as ops
 from gdkernels_cupy.graphs.operations import DeviceBuffer, LoopKernel, Operation
 from gdkernels_cupy.graphs.source import kernel_name
 
-__all__ = ["nodes_text", "step_text"]
+__all__ = ["step_text"]
 
 # These words stand in the keys of files: a class may be renamed, its word may not.
 _WORDS: dict[type, str] = {
@@ -52,14 +50,3 @@ def _plain(value: Any, buffers: dict[str, int]) -> Any:
     if isinstance(value, tuple):
         return [_plain(v, buffers) for v in value]
     return value
-
-
-def nodes_text(nodes: Iterable[Node]) -> str:
-    """Return how numbers are computed as text: what the host does for each step."""
-    wanted = list(nodes)
-    at: dict[int, int] = {}
-    lines = []
-    for node in topological(*wanted):
-        at[node.id] = len(at)
-        lines.append([node.op, str(node.attribute), [at[a.id] for a in node.args]])
-    return json.dumps([lines, [at[n.id] for n in wanted]])
