@@ -34,7 +34,7 @@ class NumbaBackend(Backend):
 
     name = "numba"
     priority = 10
-    compiles_weighted = compiles_drawing = True
+    compiles_weighted = compiles_drawing = compiles_moving = True
     contract = 2
 
     def unavailable(self) -> str | None:

@@ -203,9 +203,9 @@ class Backend(ABC):
         The name that users give; among the backends that can run, the highest priority is the default.
     precisions
         What it can do here of "float64", "float32", "tf32" and "bfloat16".
-    compiles_weighted, compiles_drawing
-        Whether `compile` takes programs that are weighted, and that draw random numbers; if not, gdkernels runs their
-        definition.
+    compiles_weighted, compiles_drawing, compiles_moving
+        Whether `compile` takes programs that are weighted, that draw random numbers, and that pick columns, join them
+        or look up rows of tables; if not, gdkernels runs their definition.
     contract
         The version of this contract that `compile` is written for; the present one is `CONTRACT`. Say it where you
         have a `compile` of your own.
@@ -216,6 +216,7 @@ class Backend(ABC):
     precisions: ClassVar[tuple[str, ...]] = ("float64", "float32")
     compiles_weighted: ClassVar[bool] = False
     compiles_drawing: ClassVar[bool] = False
+    compiles_moving: ClassVar[bool] = False
     contract: ClassVar[int] = 1
 
     @abstractmethod

@@ -112,7 +112,11 @@ class DefinitionExecutable(Executable):
 
 def bind(backend: Backend, program: Program, plan: Plan) -> Executable:
     """Return the backend's executable for `program`, or the definition itself if the backend compiles none."""
-    takes = (backend.compiles_weighted or not program.weighted) and (backend.compiles_drawing or not program.draws)
+    takes = (
+        (backend.compiles_weighted or not program.weighted)
+        and (backend.compiles_drawing or not program.draws)
+        and (backend.compiles_moving or not program.moves)
+    )
     compiled = backend.compile(program, plan) if takes else None
     if compiled is not None:
         return compiled
