@@ -17,8 +17,6 @@ import numpy.typing as npt
 
 from gdkernels.backend import Backend, Executable, Plan, host_array, storage_dtype
 from gdkernels.backend.program import Program
-from gdkernels.errors import TraceError
-from gdkernels.lowering.steps import ScheduleError
 from gdkernels.system.cached_property import cached_property
 from gdkernels.system.forks import undivided
 
@@ -111,10 +109,6 @@ class NumbaBackend(Backend):
         lanes = plan.choices.get("vector_width", here.lanes)
         route = plan.choices.get("product_route", here.route)
         form = replace(here, lanes=lanes // 2 if dtype == "float64" else lanes, route=route)
-        try:
-            compiled = FusedExecutable(program, compile_program(program, form), plan)
-        except (TraceError, ScheduleError) as error:
-            _log.info("the definition runs as it is, because it cannot be compiled: %s", error)
-            return None
+        compiled = FusedExecutable(program, compile_program(program, form), plan)
         # A processor computes what it computed in the tests: here it is checked by those, or where somebody asks.
         return CheckedExecutable(self, program, plan, compiled, _ENGINE) if check_mode() == "always" else compiled

@@ -16,9 +16,10 @@ from gdkernels.backend.arguments import arrays_by_name, check_epochs, check_pred
 from gdkernels.backend.entries import Entries
 from gdkernels.backend.program import Program
 from gdkernels.definition.network import Arrays
+from gdkernels.errors import ScheduleError
 from gdkernels.lowering.elementwise import as_loaded
 from gdkernels.lowering.scalars import known_of_steps
-from gdkernels.lowering.steps import EntryProduct, Product, ScheduleError
+from gdkernels.lowering.steps import EntryProduct, Product
 from gdkernels.lowering.task import ScheduledTask
 from gdkernels.system.cached_property import cached_property
 from gdkernels_numba.bytecode.arena import pitch_of

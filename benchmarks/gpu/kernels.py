@@ -20,7 +20,7 @@ from gdkernels.definition import activations, losses
 from gdkernels.definition.chain import chain
 from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import SGD, Adam, Optimizer
-from gdkernels.lowering.steps import ScheduleError
+from gdkernels.errors import ScheduleError
 
 __all__ = ["ARCHITECTURES", "Compiler", "main"]
 

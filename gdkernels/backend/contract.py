@@ -113,11 +113,14 @@ class Executable(ABC):
     checks_itself
         Whether it compares what is compiled with the definition by itself; if not, gdkernels does where
         ``GDKERNELS_CHECK=always`` asks for it.
+    remark
+        Why the definition runs on a backend that compiles others; empty where there is nothing to say.
     """
 
     origin: str
     plan: Plan
     checks_itself: ClassVar[bool] = False
+    remark: str = ""
 
     @property
     def takes_entries(self) -> bool:
@@ -285,7 +288,13 @@ class Backend(ABC):
         return None
 
     def compile(self, program: Program, plan: Plan) -> Executable | None:
-        """Return an executable for `program`, or None to run the definition on the namespace."""
+        """Return an executable for `program`, or None to run the definition on the namespace.
+
+        Raises
+        ------
+        TraceError, ScheduleError
+            If the program cannot be compiled: its definition runs then, and the user is told the reason.
+        """
         return None
 
     def why(self, program: Program, plan: Plan, widths: tuple[int, ...]) -> str:

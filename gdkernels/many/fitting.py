@@ -152,7 +152,7 @@ class _Job:
         runner.take(executable, work)
         try:
             bound = ThreadBound(1, "each model has one") if choices else None
-            history = History(executable.plan, executable.origin, binding.reason, thread_bound=bound)
+            history = History(executable.plan, executable.origin, binding.why(executable), thread_bound=bound)
             placed = Placed(binding, work, train, False, Evaluator(network, train, held_out, {}), executable)
             run = Run(history, began=runner.epochs_done)
             with at_most(network.threads), binding.backend.on_device(binding.device):

@@ -127,7 +127,8 @@ class Placement:
     def tell(self, history: History) -> None:
         """Write into the history of a fit where it runs now, and what that takes."""
         now = self.now
-        history.plan, history.origin, history.reason = now.executable.plan, now.executable.origin, now.binding.reason
+        history.plan, history.origin = now.executable.plan, now.executable.origin
+        history.reason = now.binding.why(now.executable)
         history.memory, history.thread_bound = None, thread_bound() if now.binding.on_host else None
         if now.binding.on_host:
             needs = _footprint(now)

@@ -260,7 +260,7 @@ class Trainer:
             given = FitData(X, Y, sample_weight, validation, batches)
             placement = Placement(runner, given, asked.metrics, workload, planned, stack)
             now = placement.now
-            history = History(now.executable.plan, now.executable.origin, now.binding.reason)
+            history = History(now.executable.plan, now.executable.origin, now.binding.why(now.executable))
             placement.tell(history)
             run = Run(history, began=runner.epochs_done, start=runner.state() if asked.retries else None)
             fit = Fit(runner, placement, asked, run, checkpointer)

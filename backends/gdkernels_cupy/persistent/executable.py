@@ -16,10 +16,9 @@ from gdkernels.backend import Executable, Plan, State
 from gdkernels.backend.arguments import arrays_by_name, check_prediction, check_run
 from gdkernels.backend.program import Program
 from gdkernels.definition.network import Arrays, Slots
-from gdkernels.errors import BackendError
+from gdkernels.errors import BackendError, ScheduleError
 from gdkernels.graph.text import nodes_text
 from gdkernels.lowering.scalars import known_of_steps, scalar_table
-from gdkernels.lowering.steps import ScheduleError
 from gdkernels.system.hashing import sha256
 from gdkernels_cupy.persistent.fitting import PLAN_SPILLED, fitting, tasks_of, unfit
 from gdkernels_cupy.persistent.launch_device import LaunchDevice, LoadedKernels

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from gdkernels.errors import ScheduleError
 from gdkernels.graph.nodes import Node
-from gdkernels.lowering.steps import MATRIX, Accumulation, Gather, Loop, Product, ScheduleError, Step, kind_of
+from gdkernels.lowering.steps import MATRIX, Accumulation, Gather, Loop, Product, Step, kind_of
 from gdkernels.lowering.task import ScheduledTask
 from gdkernels_cupy.persistent.shape import padded
 

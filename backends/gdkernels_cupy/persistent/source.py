@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-from gdkernels.lowering.steps import ScheduleError
+from gdkernels.errors import ScheduleError
 from gdkernels.lowering.task import ScheduledTask
 from gdkernels_cupy.persistent.kernel import KernelText
 from gdkernels_cupy.persistent.memory import KernelMemory
