@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -67,7 +68,14 @@ def _named(name: str) -> Group:
         ) from error
     if problem is not None:
         raise BackendError(f"group {name!r} cannot be used here: {problem}")
-    return kind()
+    group = kind()
+    if group.rank:  # whatever there is to say, rank 0 says it too
+        logging.getLogger("gdkernels").addFilter(_of_errors)
+    return group
+
+
+def _of_errors(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.ERROR
 
 
 @cache
