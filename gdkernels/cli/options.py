@@ -274,6 +274,20 @@ def add_train(commands: Any) -> ArgumentParser:
     )
 
     add_where(parser)
+    ranks = parser.add_argument_group("several processes")
+    ranks.add_argument(
+        "--group",
+        default="auto",
+        metavar="NAME",
+        help="the processes that train together: mpi, none, or a plug-in's name (auto: mpi under mpiexec or srun)",
+    )
+    ranks.add_argument(
+        "--shards",
+        type=number(RANGES["shards"]),
+        metavar="N",
+        help="parts of each batch that are summed in a fixed order: the same number gives the same bits on any "
+        "number of processes (one for each)",
+    )
     add_explain(parser, "show how long each backend was estimated to take, and why one was chosen")
     stopping = parser.add_argument_group("checkpoints")
     stopping.add_argument(

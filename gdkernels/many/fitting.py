@@ -14,6 +14,10 @@ from gdkernels.data.records import Records, place_records
 from gdkernels.dispatch.binding import Binding
 from gdkernels.dispatch.shared_executables import Executables
 from gdkernels.errors import BackendError, InputError
+from gdkernels.groups import Group, joined
+from gdkernels.groups.agreement import guarded
+from gdkernels.groups.sharding import threads_of_ranks
+from gdkernels.many.dealing import dealt
 from gdkernels.many.workers import GivenUpError, run_jobs
 from gdkernels.models.network import Network
 from gdkernels.network import BoundNetwork
@@ -28,11 +32,11 @@ from gdkernels.training.placement import Placed
 from gdkernels.training.settings import FitSettings
 from gdkernels.training.trainer import Trainer
 
-__all__ = ["fit_many"]
+__all__ = ["TRAINER_SETTINGS", "fit_many"]
 
 Rows = npt.NDArray[np.int64]
 
-_SETTINGS = ("optimizer", "loss", "batch_size", "schedule", "l2", "l2_in_loss", "clip_norm", "reduction")
+TRAINER_SETTINGS = ("optimizer", "loss", "batch_size", "schedule", "l2", "l2_in_loss", "clip_norm", "reduction")
 
 
 def fit_many(
@@ -47,6 +51,7 @@ def fit_many(
     validation: float | tuple[Any, ...] | None = None,
     patience: int | None = None,
     threads: int | None = None,
+    group: str | Group | None = None,
     progress: bool | None = None,
 ) -> list[History]:
     """Train many models on the same data, several at the same time, and return their histories.
@@ -73,6 +78,8 @@ def fit_many(
     threads
         The number of models that are trained at the same time. None is the smallest number of threads that a model and
         this process may have, as `Network` explains, and one where models would wait for each other.
+    group
+        The processes that the models are dealt to, as for `Trainer`; all of them have all models in the end.
     progress
         Whether to show a bar; None means on a terminal, when it takes longer than a second.
 
@@ -104,7 +111,9 @@ def fit_many(
         _Job(trainer, *given, at, validation, asked) for trainer, given, at in zip(trainers, work, chosen, strict=True)
     ]
     at_once = _threads(threads, [model.network for model in models], [job.train.binding for job in jobs])
-    bar = progress_bar(progress, total=len(models), unit="model")
+    ranks = joined(group)
+    mine = range(ranks.rank, len(jobs), ranks.size)
+    bar = progress_bar(False if ranks.rank else progress, total=len(mine), unit="model")
 
     def done() -> None:
         if bar is not None:
@@ -112,7 +121,15 @@ def fit_many(
                 bar.update()
 
     try:
-        return run_jobs([job.run for job in jobs], at_once, done)
+        if ranks.size == 1:
+            return run_jobs([job.run for job in jobs], at_once, done)
+        with guarded(ranks), at_most(threads_of_ranks(ranks)[ranks.rank]):
+            own = run_jobs([jobs[k].run for k in mine], min(at_once, len(mine) or 1), done)
+            found = dealt(ranks, len(jobs), lambda k: (jobs[k].state(), own[mine.index(k)]))
+            for k, (arrays, _) in enumerate(found):
+                if k not in mine:
+                    jobs[k].restore(arrays)
+            return [history for _, history in found]
     finally:
         if bar is not None:
             bar.close()
@@ -160,6 +177,29 @@ class _Job:
             return history
         finally:
             runner.give_back()
+
+    def state(self) -> dict[str, Any]:
+        """Return by name what the fit leaves, on the host."""
+        runner, to_host = self.trainer.runner, self.train.binding.to_numpy
+        state = runner.state()
+        counts = {"steps": np.array([state.step, runner.epochs_done])}
+        slots = {f"slot {k} {n}": to_host(a) for n, each in state.slots.items() for k, a in enumerate(each)}
+        return counts | slots | {f"parameter {name}": to_host(a) for name, a in state.parameters.items()}
+
+    def restore(self, arrays: Mapping[str, Any]) -> None:
+        """Become what the fit left on another rank."""
+        runner, binding = self.trainer.runner, self.train.binding
+        state = runner.state()
+
+        def placed(name: str) -> Any:
+            return binding.place(arrays[name], "parameters")
+
+        state.parameters = {name: placed(f"parameter {name}") for name in state.parameters}
+        state.slots = {
+            name: tuple(placed(f"slot {k} {name}") for k in range(len(each))) for name, each in state.slots.items()
+        }
+        state.step, runner.epochs_done = (int(n) for n in arrays["steps"])
+        runner.restore(state)
 
 
 @dataclass(frozen=True)
@@ -256,8 +296,10 @@ def _settings(given: Any, count: int) -> list[dict[str, Any]]:
         raise InputError(f"settings must be a dictionary, or one for each of the {count} models, got {len(each)}")
     found = [dict(one) for one in each]
     for k, one in enumerate(found):
-        if unknown := sorted(one.keys() - {*_SETTINGS, "order"}):
-            raise InputError(f"settings[{k}] has {', '.join(map(repr, unknown))}; known are {', '.join(_SETTINGS)}")
+        if unknown := sorted(one.keys() - {*TRAINER_SETTINGS, "order"}):
+            raise InputError(
+                f"settings[{k}] has {', '.join(map(repr, unknown))}; known are {', '.join(TRAINER_SETTINGS)}"
+            )
     return found
 
 

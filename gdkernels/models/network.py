@@ -22,6 +22,7 @@ from gdkernels.definition.optimizers import Optimizer
 from gdkernels.definition.schedules import ScheduleFunction
 from gdkernels.dispatch.binding import Binding
 from gdkernels.errors import InputError
+from gdkernels.groups import Group
 from gdkernels.metrics import Metric
 from gdkernels.models.restarts import best_of_starts
 from gdkernels.network import BoundNetwork, Structure
@@ -228,6 +229,8 @@ class Network:
         validation: float | tuple[Any, ...] | None = None,
         patience: int | None = None,
         starts: int = 1,
+        group: str | Group | None = None,
+        shards: int | None = None,
         callbacks: Iterable[Callback] = (),
         metrics: Iterable[str | Metric] = (),
         stop_gradient_norm: float | None = None,
@@ -261,6 +264,8 @@ class Network:
             "l2_in_loss": l2_in_loss,
             "clip_norm": clip_norm,
             "reduction": reduction,
+            "group": group,
+            "shards": shards,
         }
         run: dict[str, Any] = {
             "epochs": epochs,
@@ -301,9 +306,10 @@ class Network:
 
     def _trainer_with(self, settings: Mapping[str, Any]) -> Trainer:
         last, others = self._trainer, dict(settings)
-        order = others.pop("order", None)
+        order, group, shards = (others.pop(name, None) for name in ("order", "group", "shards"))
         wanted = Settings.checked(**others, outputs=self.network.outputs)
         if last is not None and last.runner.order is order and last.settings == wanted:
+            last.share(group, shards)
             return last
         return Trainer(self, **settings)
 

@@ -9,9 +9,12 @@ from functools import partial
 from typing import Any, TypeVar
 
 from gdkernels.data.records import Records
+from gdkernels.definition.optimizers import Optimizer
 from gdkernels.dispatch.binding import Binding
 from gdkernels.dispatch.shared_executables import Executables, sharing
 from gdkernels.errors import DivergenceError
+from gdkernels.groups import Group, joined
+from gdkernels.groups.agreement import guarded
 from gdkernels.system.progress import RecordCount
 from gdkernels.tabular.fitting import PreparedRows, diverged, kth
 from gdkernels.training.epoch_values import Pace
@@ -95,12 +98,16 @@ def cross_validated(
     DivergenceError
         If one of them diverges.
     """
-    first = settings["l2"]
+    first, group = settings["l2"], joined(settings.get("group"))
+    own = {name: value for name, value in settings.items() if name not in ("group", "shards")}
     with RecordCount("cross-validating", progress) as bar, sharing(Executables()):
 
         def evaluated(l2: float) -> tuple[float, int]:
-            trainers = [Trainer(kth(network, k), **settings | {"l2": l2}) for k in range(len(draws))]
-            return _lowest(trainers, draws, epochs, patience, bar)
+            mine = range(group.rank, len(draws), group.size)
+            trainers = [Trainer(kth(network, k), **own | {"l2": l2}, group="none") for k in mine]
+            left = [_LeftOut(trainer, draws[k], epochs) for trainer, k in zip(trainers, mine, strict=True)]
+            with guarded(group):
+                return _lowest(left, _Turns(group, len(draws), own["optimizer"]), epochs, patience, bar)
 
         found = {first: evaluated(first)}
         if search and first > 0:
@@ -126,21 +133,47 @@ def _follow(
             return
 
 
-def _lowest(
-    trainers: Sequence[Trainer],
-    draws: Sequence[tuple[PreparedRows, PreparedRows]],
-    epochs: int,
-    patience: int,
-    bar: RecordCount,
-) -> tuple[float, int]:
+@dataclass(frozen=True)
+class _Turns:
+    """Networks that are dealt to ranks in turn."""
+
+    group: Group
+    count: int
+    optimizer: Optimizer
+
+    def all_of(self, mine: list[float]) -> list[float]:
+        """Return a number of each network, in their order, from those of this rank's networks."""
+        if self.group.size == 1:
+            return mine
+        told = self.group.gather_numbers([*mine, *[0.0] * (-(-self.count // self.group.size) - len(mine))])
+        found: list[float] = told.T.reshape(-1)[: self.count].tolist()
+        return found
+
+    def errors(self, left: Sequence[_LeftOut], epoch: int) -> list[float]:
+        """Do an epoch of each network, and return their errors."""
+        if self.group.size == 1:
+            return [one.epoch(epoch) for one in left]
+        mine: list[float] = []
+        for one in left:
+            try:
+                mine.append(one.epoch(epoch))
+            except DivergenceError:
+                mine.append(math.nan)
+        found = self.all_of(mine)
+        if any(map(math.isnan, found)):
+            raise diverged(epoch, self.optimizer)
+        return found
+
+
+def _lowest(left: Sequence[_LeftOut], turns: _Turns, epochs: int, patience: int, bar: RecordCount) -> tuple[float, int]:
     """Return the lowest mean loss over all rows left out, and in which epoch it was."""
-    left = [_LeftOut(trainer, parts, epochs) for trainer, parts in zip(trainers, draws, strict=True)]
-    whole = sum(one.weight for one in left)
+    whole = sum(turns.all_of([one.weight for one in left]))
     best = (math.inf, 1)
     for epoch in range(1, epochs + 1):
         error = 0.0
+        for each in turns.errors(left, epoch):
+            error += each
         for one in left:
-            error += one.epoch(epoch)
             bar.update(one.trained)
         best = min(best, (error / whole, epoch))
         if epoch - best[1] >= patience:

@@ -57,6 +57,8 @@ def trainer_arguments(settings: TabularSettings, loss: str, records: int) -> dic
         "schedule": settings.schedule,
         "l2": _l2(settings, records),
         "clip_norm": settings.clip_norm,
+        "group": settings.group,
+        "shards": settings.shards,
     }
 
 
@@ -81,7 +83,7 @@ def settings_as_told(
 ) -> dict[str, Any]:
     """Return what a result tells of them."""
     return {
-        **trainer,
+        **{name: value for name, value in trainer.items() if name not in ("group", "shards")},
         "loss": name_of("loss", trainer["loss"]),
         "schedule": name_of("schedule", trainer["schedule"]),
         "epochs": run["epochs"],

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from gdkernels.backend import Backend
 from gdkernels.dispatch.explanation import Explanation
 from gdkernels.errors import InputError
+from gdkernels.groups import Group
 from gdkernels.models.mlp import load_network
 from gdkernels.models.network import Network
 from gdkernels.system.profiling import phase
@@ -213,6 +214,8 @@ class TabularPredictor:
         device: str | None = None,
         precision: str = "float32",
         threads: int | None = None,
+        group: str | Group | None = None,
+        shards: int | None = None,
         explain: bool = False,
         checkpoint: str | os.PathLike[str] | None = None,
         every: str = "5min",

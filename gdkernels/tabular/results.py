@@ -117,6 +117,7 @@ class TabularResult:
             "cross_validation": None if self.cross_validation is None else self.cross_validation.as_dict(),
             "memory": history.memory,
             "threads": history.threads,
+            "ranks": None if history.ranks is None else vars(history.ranks),
             "seconds": self.seconds,
             "samples_per_second": history.samples_per_second,
             "explanation": None if self.explanation is None else self.explanation.as_dict(),
@@ -168,6 +169,7 @@ class TabularResult:
             + f"{epochs} epochs on {self.rows['train']:,} rows in {self.seconds:.2f} s, "
             f"{history.samples_per_second:,.0f} samples/s",
             **({"threads": history.threads} if history.threads else {}),
+            **({"ranks": str(history.ranks)} if history.ranks is not None else {}),
             "memory": "that of the device"
             if history.memory is None
             else f"at most {gigabytes(history.memory)}, as said before training",

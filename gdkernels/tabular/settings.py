@@ -13,6 +13,7 @@ from gdkernels.definition.naming import describe, resolve
 from gdkernels.definition.optimizers import Optimizer
 from gdkernels.dispatch import choosing
 from gdkernels.errors import InputError, keyword, unknown_name
+from gdkernels.groups import Group
 from gdkernels.system.memory import parse_bytes
 from gdkernels.system.ranges import POSITIVE, SHARE, NumberRange, at_least, whole
 from gdkernels.system.threads import checked_threads
@@ -42,6 +43,7 @@ RANGES: dict[str, NumberRange] = {
     "retries": whole(0),
     "seed": whole(0),
     "threads": whole(1),
+    "shards": whole(1),
     "test": SHARE,
     "validation": SHARE,
     "keep": whole(1),
@@ -104,6 +106,8 @@ class TabularSettings:
     device: str | None
     precision: str
     threads: int | None
+    group: str | Group | None
+    shards: int | None
     explain: bool
     checkpoint: str | os.PathLike[str] | None
     every: str

@@ -21,6 +21,7 @@ from gdkernels.data.stored.windows import ShuffledWindows, Windows, place_stored
 from gdkernels.dispatch.binding import Binding, all_finite, moved
 from gdkernels.dispatch.workload import Workload
 from gdkernels.errors import BackendError, DivergenceError, FileError, InputError
+from gdkernels.groups.sharding import Sharding
 from gdkernels.network import BoundNetwork
 from gdkernels.training.checkpointing import Middle
 from gdkernels.training.epoch_values import EpochTotals, Pace, Segments
@@ -88,6 +89,15 @@ class EpochRunner:
     def give_back(self) -> None:
         """Let go of the executable that was taken, so that the next epoch has one of its own."""
         self._steps.forget()
+
+    def share(self, sharding: Sharding) -> None:
+        """Split each batch into these shards from now on."""
+        self._steps.share(sharding)
+
+    @property
+    def sharding(self) -> Sharding:
+        """The shards of each batch, and the ranks that have them."""
+        return self._steps.sharding
 
     @property
     def executable(self) -> Executable:

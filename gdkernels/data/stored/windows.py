@@ -21,12 +21,14 @@ from gdkernels.errors import FileError, InputError
 from gdkernels.files.arrays import Bounds
 from gdkernels.system import memory
 from gdkernels.system.cached_property import cached_property
+from gdkernels.system.hashing import sha256
 
 __all__ = ["ShuffledWindows", "Windows", "default_memory", "place_stored"]
 
 _DEFAULT = 10**9
 # The number of blocks that are read and checked at once: each costs calls, and their conversion costs memory.
 _AT_ONCE = TOGETHER // 8
+_OUTLINED = 64  # records by which ranks find out that they have others
 _INDICES = 32  # bytes a record: the order of this window and of the next, each once more as it is put together
 
 Array = npt.NDArray[Any]
@@ -182,6 +184,14 @@ class Windows:
         """Add to a digest what distinguishes these records from others."""
         digest.update(repr(self.layout).encode() + self._reader.stored.digest.encode())
 
+    @property
+    def outline(self) -> str:
+        """What distinguishes these records from most others, by a few of them."""
+        found = sha256(repr((self.layout, self._reader.stored.shape)).encode())
+        for array in self._reader.stored.sample(_OUTLINED):
+            found.update(np.ascontiguousarray(array).tobytes())
+        return found.hexdigest()
+
     def split(self, share: float, seed: int) -> tuple[Windows, Windows]:
         """Return the records to train on, and a `share` of them, drawn in each block by the seed, to validate on.
 
@@ -205,16 +215,28 @@ class Windows:
 
     def parts(self) -> Iterator[Records]:
         """Yield all of them in the file's order, in parts small enough for their predictions to have room as well."""
-        together = max(1, self.evaluated_at_once // self.layout.size)
+        return (part for _, part in self.parts_of(0, 1) if len(part))
+
+    @property
+    def part_count(self) -> int:
+        """The number of these parts, some of which may have no records."""
+        return -(-self.layout.blocks // self._blocks_of_a_part)
+
+    @property
+    def _blocks_of_a_part(self) -> int:
+        return max(1, self.evaluated_at_once // self.layout.size)
+
+    def parts_of(self, rank: int, ranks: int) -> Iterator[tuple[int, Records]]:
+        """Yield the parts of one of several ranks that take turns, with their numbers; some may have no records."""
+        together = self._blocks_of_a_part
         room = [self._reader.empty(together * self.layout.size) for _ in range(2)]
 
-        def load(number: int) -> _Host:
+        def load(number: int) -> tuple[int, _Host]:
             blocks = range(number * together, min(self.layout.blocks, (number + 1) * together))
-            return self.load(blocks, room[number % 2])
+            return number, self.load(blocks, room[number // ranks % 2])
 
-        for part in ahead(load, range(-(-self.layout.blocks // together))):
-            if len(part.x):
-                yield self.moved(part)
+        for number, part in ahead(load, range(rank, self.part_count, ranks)):
+            yield number, self.moved(part)
 
     def load(self, blocks: Sequence[int], into: _Host) -> _Host:
         """Read blocks to the beginning of a place, and return the part of it that they take."""
