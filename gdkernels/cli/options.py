@@ -15,7 +15,7 @@ from gdkernels.system.ranges import whole
 from gdkernels.tables import BUILT_IN
 from gdkernels.tables.task import TASKS
 from gdkernels.tabular import defaults
-from gdkernels.tabular.settings import CLASS_WEIGHTS, ENCODINGS, RANGES
+from gdkernels.tabular.settings import CLASS_WEIGHTS, ENCODINGS, OUTSIDE, RANGES
 
 __all__ = ["add_columns", "add_data", "add_explain", "add_memory", "add_output", "add_plot", "add_train", "add_where"]
 
@@ -266,6 +266,33 @@ def add_train(commands: Any) -> ArgumentParser:
         metavar="SHARE",
         help="share of the other rows that decides when to stop "
         f"(another part for each network; {defaults.VALIDATION:g} with --hidden, --starts or --average)",
+    )
+    rows.add_argument(
+        "--split",
+        default="random",
+        metavar="RULE",
+        help="how rows are set aside: random; time or time:COLUMN, the last ones by a column of dates or numbers; "
+        "group:COLUMN, all rows of some groups (%(default)s)",
+    )
+    rows.add_argument(
+        "--test-file",
+        metavar="FILE",
+        help="measure the figures on this table, and set no rows aside for them",
+    )
+    rows.add_argument(
+        "--outside",
+        type=name_of("way to go on outside the training range", OUTSIDE),
+        default="extrapolate",
+        metavar="NAME",
+        help="what numbers and dates beyond those of training are taken for: hold, the nearest of those; extrapolate, "
+        "what they are, so that a trend goes on (%(default)s)",
+    )
+    rows.add_argument(
+        "--bounds",
+        default="auto",
+        metavar="LOW:HIGH",
+        help="the lowest and the highest number to predict, either may be left out; auto is from 0 on if no target is "
+        "below 0, none sets none (%(default)s)",
     )
     add_memory(
         rows,

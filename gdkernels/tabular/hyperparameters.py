@@ -91,6 +91,7 @@ def settings_as_told(
         "seed": settings.seed,
         "average": average,
         "class_weight": settings.class_weight,
+        "split": str(settings.split),
     }
 
 

@@ -106,6 +106,17 @@ class TabularPredictor:
         The share of the rows to keep from training and from stopping; the figures are measured on them.
     validation
         The share of the other rows that decides when to stop; None is another part for each network.
+    split
+        How rows are set aside: "random"; "time" or "time:COLUMN", the last ones by a column of dates or numbers;
+        "group:COLUMN", all rows of some groups.
+    test_file
+        A table to measure the figures on, as `fit` takes one, with the target in it; no rows are set aside then.
+    outside
+        What numbers and dates beyond those of training are taken for: "hold", the nearest of those; "extrapolate", what
+        they are, so that a trend goes on.
+    bounds
+        The lowest and the highest number to predict, such as (0, 1), (0, None) or "0:1"; "auto" is from 0 on if no
+        target is below 0, and None sets none.
     memory
         Train in windows of this much memory, in bytes or as "512MB", on files that may be larger; None does so only if
         the table would not fit.
@@ -209,6 +220,10 @@ class TabularPredictor:
         seed: int = 0,
         test: float = defaults.TEST,
         validation: float | None = None,
+        split: str = "random",
+        test_file: Any = None,
+        outside: str = "extrapolate",
+        bounds: Any = "auto",
         memory: int | str | None = None,
         backend: str | Backend = "auto",
         device: str | None = None,

@@ -18,13 +18,15 @@ from gdkernels.system.memory import parse_bytes
 from gdkernels.system.ranges import POSITIVE, SHARE, NumberRange, at_least, whole
 from gdkernels.system.threads import checked_threads
 from gdkernels.tables.kinds import Choices
+from gdkernels.tables.outcomes import Bounds
 from gdkernels.tables.reading import reading_of
 from gdkernels.tables.task import TASKS
 from gdkernels.tables.text import TextOptions
 from gdkernels.tabular import defaults
+from gdkernels.tabular.split_rules import SplitRule
 from gdkernels.training.checkpointing import Cadence
 
-__all__ = ["CLASS_LOSSES", "CLASS_WEIGHTS", "ENCODINGS", "RANGES", "TabularSettings", "name_of"]
+__all__ = ["CLASS_LOSSES", "CLASS_WEIGHTS", "ENCODINGS", "OUTSIDE", "RANGES", "TabularSettings", "name_of"]
 
 CLASS_LOSSES = ("cross_entropy", "binary_cross_entropy")
 
@@ -53,6 +55,7 @@ _NEEDED = ("dropout", "starts", "retries", "seed", "test", "keep", "skip_rows")
 _LISTS = ("ignore", "keep_columns", "categorical", "numeric", "missing")
 CLASS_WEIGHTS = ("none", "balanced")
 ENCODINGS = ("none", "piecewise")
+OUTSIDE = ("extrapolate", "hold")
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,8 @@ class TabularSettings:
         With the learning rate and the momentum that were said.
     loss, schedule
         As they were given: a name, or an object.
+    test
+        0 where the figures are measured on a file of their own.
     memory
         In bytes.
     """
@@ -101,6 +106,10 @@ class TabularSettings:
     seed: int
     test: float
     validation: float | None
+    split: SplitRule
+    test_file: Any
+    outside: str
+    bounds: Bounds
     memory: int | None
     backend: str | Backend
     device: str | None
@@ -152,6 +161,8 @@ class TabularSettings:
             raise unknown_name("class weight", weight, CLASS_WEIGHTS)
         if rest["encoding"] not in ENCODINGS:
             raise unknown_name("encoding", str(rest["encoding"]), ENCODINGS)
+        if rest["outside"] not in OUTSIDE:
+            raise unknown_name("way to go on outside the training range", str(rest["outside"]), OUTSIDE)
         for name, value in (("loss", rest["loss"]), ("schedule", rest["schedule"])):
             if value is not None:
                 resolve(name, value)  # type: ignore[arg-type]
@@ -159,6 +170,11 @@ class TabularSettings:
         for one in activations if isinstance(activations, (list, tuple)) else [activations]:
             resolve("activation", one)
         memory = rest["memory"]
+        if rest["test_file"] is not None:
+            if rest["test"] not in (0, defaults.TEST):
+                raise InputError(f"{keyword('test')} sets rows aside, and {keyword('test_file')} brings some; say one")
+            rest["test"] = 0.0
+        split = SplitRule.of(rest["split"])
         return cls(
             **rest
             | {
@@ -170,8 +186,11 @@ class TabularSettings:
                     columns["numeric"],
                     formats,
                     columns["missing"],
+                    aside=split.aside,
                 ),
                 "options": TextOptions(header, skip_rows),
+                "split": split,
+                "bounds": _bounds(rest["bounds"]),
                 "class_weight": weight,
                 "hidden": None if rest["hidden"] is None else _units(rest["hidden"]),
                 "optimizer": optimizer,
@@ -216,6 +235,22 @@ def _names(name: str, value: Any) -> tuple[str, ...]:
     if not isinstance(items, Sequence) or not all(isinstance(item, (str, int)) for item in items):
         raise InputError(f"{keyword(name)} must be the name of a column, or a list of such names; got {value!r}")
     return tuple(map(str, items))
+
+
+def _bounds(given: Any) -> Bounds:
+    """Return the bounds of predictions: as they are, or as LOW:HIGH, of which either may be left out."""
+    if given is None or given in ("auto", "none"):
+        return None if given in (None, "none") else "auto"
+    pair = given.split(":") if isinstance(given, str) else given
+    try:
+        low, high = (None if bound in (None, "") else float(bound) for bound in pair)
+    except (TypeError, ValueError):
+        low, high = 1.0, 0.0
+    if (low is None and high is None) or not (low is None or high is None or low < high):
+        raise InputError(
+            f"{keyword('bounds')} must be auto, none, or LOW:HIGH, of which either may be left out; got {given!r}"
+        )
+    return low, high
 
 
 def _units(hidden: Any) -> tuple[int, ...]:
