@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from gdkernels.backend import Executable
 from gdkernels.data.batches import Batches
 from gdkernels.data.records import Records, changed
 from gdkernels.data.stored.windows import Windows
@@ -28,6 +29,8 @@ class Evaluator:
         The records that it trains on, and those that it is validated on, if any.
     metrics
         The functions by name.
+    executable
+        What predicts the inputs of the loss; None lets the network make it.
 
     Raises
     ------
@@ -41,7 +44,9 @@ class Evaluator:
         train: Records | Windows | Batches,
         held_out: Records | Windows | None,
         metrics: dict[str, Metric],
+        executable: Executable | None = None,
     ) -> None:
+        self._executable = executable
         self._network, self.held_out, self._metrics = network, held_out, metrics
         self._measured: Records | Windows | None = held_out
         measured = train if held_out is None else held_out
@@ -70,7 +75,7 @@ class Evaluator:
         held_out = self.held_out
         if held_out is None:
             return None
-        errors = (self._network.error(p) for p in held_out.parts())
+        errors = (self._network.error(p, by=self._executable) for p in held_out.parts())
         error = sum(errors) / held_out.total_weight
         if math.isfinite(error) or not isinstance(held_out, Records):
             return error
