@@ -20,7 +20,7 @@ from gdkernels.groups.sharding import threads_of_ranks
 from gdkernels.many.dealing import dealt
 from gdkernels.many.workers import GivenUpError, run_jobs
 from gdkernels.models.network import Network
-from gdkernels.network import BoundNetwork
+from gdkernels.network import BoundNetwork, Structure
 from gdkernels.system.machine import cores
 from gdkernels.system.progress import progress_bar
 from gdkernels.system.threads import ThreadBound, asked_bound, at_most
@@ -107,8 +107,10 @@ def fit_many(
         if at is not None and (at.min() < 0 or at.max() >= len(train)):
             wrong = at.min() if at.min() < 0 else at.max()
             raise InputError(f"rows[{k}] names row {wrong} of {len(train)}")
+    places, paces = _Places(), _Paces()
     jobs = [
-        _Job(trainer, *given, at, validation, asked) for trainer, given, at in zip(trainers, work, chosen, strict=True)
+        _Job(trainer, *given, at, validation, asked, places, paces)
+        for trainer, given, at in zip(trainers, work, chosen, strict=True)
     ]
     at_once = _threads(threads, [model.network for model in models], [job.train.binding for job in jobs])
     ranks = joined(group)
@@ -153,6 +155,8 @@ class _Job:
     rows: Rows | None
     validation: float | tuple[Any, ...] | None
     asked: FitSettings
+    places: _Places
+    paces: _Paces
 
     def run(self, executables: Executables, gives_up: Callable[[], bool]) -> History:
         """Return the history of the fit."""
@@ -162,18 +166,22 @@ class _Job:
             train, held_out = train.split(self.validation, network.seed)
         binding = train.binding
         work = runner.workload(len(train), self.asked.epochs, weighted=train.weighted)
-        choices = {"threads": 1} if binding.backend.threads(binding.device) else {}
+        choices, bound = self.places.of(binding)
         executable = executables.of(
             binding, work.program, choices, lambda: binding.executable(work.program, choices=choices)
         )
         runner.take(executable, work)
         try:
-            bound = ThreadBound(1, "each model has one") if choices else None
             history = History(executable.plan, executable.origin, binding.why(executable), thread_bound=bound)
-            placed = Placed(binding, work, train, False, Evaluator(network, train, held_out, {}), executable)
+            evaluator = Evaluator(network, train, held_out, {}, executable=executable)
+            pace = self.paces.of(network.structure, work.batch)
+            seconds = None if pace is None else pace * len(train)
+            placed = Placed(binding, work, train, False, evaluator, executable, seconds)
             run = Run(history, began=runner.epochs_done)
             with at_most(network.threads), binding.backend.on_device(binding.device):
                 Fit(runner, _Here(placed), self.asked, run, None).until_stopped((), _Watched(gives_up))
+            if history.epochs:
+                self.paces.note(network.structure, work.batch, history.epochs[-1].seconds / len(train))
             return history
         finally:
             runner.give_back()
@@ -200,6 +208,36 @@ class _Job:
         }
         state.step, runner.epochs_done = (int(n) for n in arrays["steps"])
         runner.restore(state)
+
+
+class _Places:
+    """The choices of a plan for each place where models compute: one thread each, where the number matters."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[Binding, dict[str, Any], ThreadBound | None]] = {}
+
+    def of(self, binding: Binding) -> tuple[dict[str, Any], ThreadBound | None]:
+        """Return the choices, and what bounds the threads."""
+        if id(binding) not in self._known:
+            counts = binding.backend.threads(binding.device)
+            bound = ThreadBound(1, "each model has one") if counts else None
+            self._known[id(binding)] = binding, {"threads": 1} if counts else {}, bound
+        return self._known[id(binding)][1:]
+
+
+class _Paces:
+    """How long a record takes in networks of one structure, so that the next one's epochs are run at once."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[Structure, int], float] = {}
+
+    def of(self, structure: Structure, batch: int) -> float | None:
+        """Return the seconds of a record in batches of this size; None for the first network of its structure."""
+        return self._known.get((structure, batch))
+
+    def note(self, structure: Structure, batch: int, seconds: float) -> None:
+        """Remember what one took."""
+        self._known[structure, batch] = seconds
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from gdkernels.data.records import OrderedRecords, Piece, Records, changed, plac
 from gdkernels.data.rounding import SAMPLE, warn_of_rounding
 from gdkernels.data.stored import Stored
 from gdkernels.data.stored.windows import ShuffledWindows, Windows, place_stored
+from gdkernels.definition.schedules import is_constant
 from gdkernels.dispatch.binding import Binding, all_finite, moved
 from gdkernels.dispatch.workload import Workload
 from gdkernels.errors import BackendError, DivergenceError, FileError, InputError
@@ -228,7 +229,7 @@ class EpochRunner:
         self._steps.be_ready(self._bind(None), records, data, gradient_norm=gradient_norm)
         coming = range(self.epochs_done, self.epochs_done + epochs)
         orders = _checked_orders([(self.order or self._shuffled)(epoch, records) for epoch in coming], records)
-        rates = np.stack([self._rates(-(-records // batch), pace, epoch) for epoch in coming])
+        rates = self._rates_of_epochs(-(-records // batch), pace, coming)
         state, weights = self._copied_state(), () if data.weights is None else (data.weights,)
         found = self._steps.on(data).run_epochs(state, data.x, data.y, orders, batch, rates, *weights)
         finite = all(math.isfinite(error) for error, _ in found)
@@ -317,6 +318,12 @@ class EpochRunner:
         if not factors.ndim:  # as it often is; broadcasting takes longer
             return np.full(steps, factors * halved)
         return np.broadcast_to(factors, (steps,)) * halved
+
+    def _rates_of_epochs(self, steps: int, pace: Pace, coming: Sequence[int]) -> npt.NDArray[np.float64]:
+        """Return the learning rates of several epochs, [epochs, steps]."""
+        if is_constant(self.settings.schedule):
+            return np.broadcast_to(self._rates(steps, pace, coming[0]), (len(coming), steps))
+        return np.stack([self._rates(steps, pace, epoch) for epoch in coming])
 
     def _copied_state(self) -> State:
         """Return a copy that steps may change in place, so that the state of the last epoch's end stays."""

@@ -154,7 +154,8 @@ class Fit:
                 self._note(one, bar)
                 for callback in callbacks:
                     callback(one)
-                self._losses = losses = losses.then(one.watched)
+            if before:
+                self._losses = losses = losses.then(*[one.watched for one in before])
             self._note(record, bar)
             ended = [callback(record) is True for callback in callbacks]
             asked = bool(callbacks) and self._together.any(any(ended))
@@ -193,14 +194,15 @@ class Fit:
         """Return how many epochs can be run before anything looks at the network or the losses."""
         asked, history = self._asked, self._run.history
         left = asked.epochs - len(history.epochs)
-        if left == 1 or not history.epochs:  # how long one takes is not known yet
+        now = self._placement.now
+        seconds = history.epochs[-1].seconds if history.epochs else now.seconds
+        if left == 1 or seconds is None:
             return 1
         looks = [getattr(callback, "next_look", _after_one)() for callback in callbacks]
         looks = [self._together.least(min(looks))] if looks else []
         if looks and min(looks) <= 1:
             return 1
-        now, schedule = self._placement.now, self._runner.settings.schedule
-        train = now.train
+        schedule, train = self._runner.settings.schedule, now.train
         looked_at = (
             asked.patience is not None
             or asked.stop_gradient_norm is not None
@@ -211,7 +213,7 @@ class Fit:
         )
         if looked_at or not isinstance(train, Records):
             return 1
-        by_time = int(_AT_ONCE / max(history.epochs[-1].seconds, 1e-9))
+        by_time = int(_AT_ONCE / max(seconds, 1e-9))
         return max(1, min(by_time, left, _MOST_ROWS // len(train), *looks))
 
     def _epochs(self, count: int) -> list[Epoch]:

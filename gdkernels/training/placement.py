@@ -49,7 +49,13 @@ class FitData:
 
 @dataclass(frozen=True)
 class Placed:
-    """The data that a fit runs on, all of one binding."""
+    """The data that a fit runs on, all of one binding.
+
+    Attributes
+    ----------
+    seconds
+        How long an epoch takes here, where a fit before this one has found it out.
+    """
 
     binding: Binding
     job: Workload
@@ -57,6 +63,7 @@ class Placed:
     sparse: bool
     evaluator: Evaluator
     executable: Executable
+    seconds: float | None = None
 
 
 class Where(Protocol):

@@ -180,6 +180,25 @@ def test_code_and_memory_are_shared_by_models_that_differ_in_numbers(monkeypatch
     init = bound_step.BoundStep.__init__
     monkeypatch.setattr(bound_step.BoundStep, "__init__", lambda self, *a: (made.append(1), init(self, *a))[1])
     models = [MAKERS["plain"](k, "numba") for k in range(12)]
-    given = [{"optimizer": gd.SGD(0.001 * (k + 1), momentum=0.9), "l2": 0.01 * (k + 1)} for k in range(12)]
+    given = [
+        {
+            "optimizer": gd.SGD(0.001 * (k + 1), momentum=0.05 * (k + 1)),
+            "l2": 0.01 * (k + 1),
+            "clip_norm": 0.5 + k,
+        }
+        for k in range(12)
+    ]
     gd.fit_many(models, X, Y, epochs=2, settings=given, threads=2)
     assert len(made) <= 2
+
+
+def test_other_constants_of_an_optimizer_make_no_new_code(monkeypatch):
+    from gdkernels_numba.cpu import jit
+
+    def fit(k):
+        optimizer = gd.AdamW(0.001, beta1=0.5 + k, beta2=0.7 + k, epsilon=0.1 + k, weight_decay=0.1 + k)
+        MAKERS["plain"](0, "numba").fit(X, Y, epochs=1, l2=0.1 + k, clip_norm=1 + k, optimizer=optimizer)
+
+    fit(0.0)
+    monkeypatch.setattr(jit, "load", lambda *_: pytest.fail("code is looked up again"))
+    fit(0.1)

@@ -80,7 +80,7 @@ class PersistentExecutable(Executable):
         step = source.step
         assert step is not None, "what has an optimizer has a step"
         device = self._device
-        steps, l2 = len(learning_rates), self._program.l2
+        steps = len(learning_rates)
         batch = min(batch_size, len(order))
         ctas = self._ctas(source, kernels, batch)
 
@@ -92,7 +92,9 @@ class PersistentExecutable(Executable):
         arrays = self._addresses(source, parameters, slots)
         weights, image = self._rounded(source, kernels, arrays, x)
         known: dict[str, Any] = {name: float(n) for name, n in self._prediction.sizes.items()}
-        known |= known_of_steps(learning_rates, done=state.step, records=len(order), batch=batch, l2=l2)
+        known |= known_of_steps(
+            learning_rates, done=state.step, records=len(order), batch=batch, numbers=self._program.numbers
+        )
         scalars = device.put(scalar_table(step.scalars, known, steps).astype(np.float32).reshape(-1))
         rows = device.put(np.ascontiguousarray(order, np.int32))
         partial = device.zeros(ctas * step.partial.size, "float32")

@@ -45,6 +45,7 @@ class BoundStep:
         self._memory, base = allocate(self.measure(task, kernels, sizes, choices))
         self.layout = StepLayout(task, sizes, choices, kernels.format, Arena(kernels.format, base))
         self._scalars = ScalarTable(self.layout.scalars)
+        self._sizes: dict[str, npt.NDArray[np.float64] | float] = {name: float(n) for name, n in sizes.items()}
         self.writers = [InstructionWriter(self.layout, kernels, k) for k in range(choices.threads)]
         self._write_streams()
         self._arrays = {id(stream): stream.array() for writer in self.writers for stream in writer.streams}
@@ -198,7 +199,7 @@ class BoundStep:
         order: npt.NDArray[np.int64] | None,
         records: int,
         times: tuple[int, int],
-        scalars: Mapping[str, npt.NDArray[np.float64] | float],
+        scalars: dict[str, npt.NDArray[np.float64] | float],
     ) -> npt.NDArray[np.float64]:
         """Run on the arrays of the caller, C-contiguous and of this precision, by the names of the inputs.
 
@@ -237,12 +238,12 @@ class BoundStep:
             return results.copy() if epochs == 1 else results
 
     def _numbers(
-        self, scalars: Mapping[str, npt.NDArray[np.float64] | float], steps: int
+        self, scalars: dict[str, npt.NDArray[np.float64] | float], steps: int
     ) -> npt.NDArray[np.float64] | None:
         """Return the numbers that differ between steps, for each step; predictions have none."""
         if not self.layout.scalars:
             return None
-        return self._scalars.values({k: float(v) for k, v in self.sizes.items()} | dict(scalars), steps)
+        return self._scalars.values(self._sizes | scalars, steps)
 
     def _give_up(self) -> None:
         """End the run of threads that wait for one that will never come."""
