@@ -13,7 +13,7 @@ from gdkernels.graph.source import user_line
 if TYPE_CHECKING:
     from gdkernels.graph.namespace import Graph
 
-__all__ = ["column", "columns", "concat", "take", "units"]
+__all__ = ["column", "columns", "concat", "row_outer", "take", "units"]
 
 
 def units(a: Node) -> int:
@@ -113,6 +113,14 @@ def take(graph: Graph, a: Node, indices: Node, axis: int | None) -> Node:
     if indices.dtype != INT:
         raise TraceError(f"the numbers of rows are whole: xp.astype(codes, xp.int32){user_line()}")
     return graph.node("take", (a, indices), None, (indices.shape[0], a.shape[1]), REAL)
+
+
+def row_outer(graph: Graph, a: Node, d: Node) -> Node:
+    """Return for each record the products of all its numbers in `a` with all those in `d`, side by side."""
+    if a.ndim != 2 or d.ndim != 2 or not same_size(a.shape[0], d.shape[0]) or {a.dtype, d.dtype} & {BOOL, INT}:
+        raise TraceError(f"row_outer takes numbers [records, units], got {list(a.shape)} and {list(d.shape)}")
+    width = graph.width(units(a) * units(d))
+    return graph.node("row_outer", (a, d), None, (a.shape[0], width), REAL)
 
 
 def _origin(a: Node, k: int) -> tuple[Node, int]:

@@ -32,7 +32,7 @@ __all__ = ["fit_many"]
 
 Rows = npt.NDArray[np.int64]
 
-_SETTINGS = ("optimizer", "loss", "batch_size", "schedule", "l2", "l2_in_loss", "clip_norm", "reduction")
+_SETTINGS = ("optimizer", "loss", "batch_size", "schedule", "l2", "l2_in_loss", "clip_norm", "reduction", "solver")
 
 
 def fit_many(

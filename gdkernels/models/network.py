@@ -20,6 +20,7 @@ from gdkernels.definition.blocks.columns import named
 from gdkernels.definition.losses import BinaryCrossEntropy, Loss
 from gdkernels.definition.optimizers import Optimizer
 from gdkernels.definition.schedules import ScheduleFunction
+from gdkernels.definition.solvers import Solver
 from gdkernels.dispatch.binding import Binding
 from gdkernels.errors import InputError
 from gdkernels.metrics import Metric
@@ -224,6 +225,7 @@ class Network:
         l2_in_loss: bool = False,
         clip_norm: float | None = None,
         reduction: str = "mean",
+        solver: str | Solver | None = None,
         sample_weight: Any = None,
         validation: float | tuple[Any, ...] | None = None,
         patience: int | None = None,
@@ -261,6 +263,7 @@ class Network:
             "l2_in_loss": l2_in_loss,
             "clip_norm": clip_norm,
             "reduction": reduction,
+            "solver": solver,
         }
         run: dict[str, Any] = {
             "epochs": epochs,

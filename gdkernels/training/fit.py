@@ -17,7 +17,7 @@ from gdkernels.errors import BackendError, DivergenceError, GdkernelsError
 from gdkernels.system.hashing import sha256
 from gdkernels.system.profiling import phase
 from gdkernels.training.checkpointing import Checkpointer, Middle, Run
-from gdkernels.training.epoch_runner import EpochRunner
+from gdkernels.training.runner import Runner
 from gdkernels.training.epoch_values import EpochTotals, Pace, Segments
 from gdkernels.training.history import Epoch, Stop, StopReason
 from gdkernels.training.placement import Placed, Where
@@ -62,7 +62,7 @@ class Fit:
 
     def __init__(
         self,
-        runner: EpochRunner,
+        runner: Runner,
         placement: Where,
         asked: FitSettings,
         run: Run,
@@ -71,6 +71,7 @@ class Fit:
         self._runner, self._placement, self._asked = runner, placement, asked
         self._run, self._checkpointer = run, checkpointer
         self._losses: Sequence[float] = ()  # those that the epochs of the history are compared by
+        self._solved: Stop | None = None  # why a solver ends training
         self._segments: Segments | None = None
         if checkpointer is not None:
             multiply_adds = runner.network.structure.multiply_adds
@@ -86,7 +87,7 @@ class Fit:
         window = {"records at a time": train.window} if isinstance(train, Windows) else {}
         data = {"data": _digest(train, now.evaluator.held_out)}
         identity = self._identity() | self._asked.identity() | window | data
-        slots = runner.settings.optimizer.slots
+        slots = runner.slots
         found = self._checkpointer.begin(
             identity, network.binding, self._run, network.host_parameters(), network.structure.trained, slots
         )
@@ -124,7 +125,7 @@ class Fit:
             self._note(record, bar)
             ended = [callback(record) is True for callback in callbacks]
             by_callback = Stop(StopReason.CALLBACK, "a callback asked for it") if any(ended) else None
-            history.stop = by_callback or self._asked.ending(history)
+            history.stop = by_callback or self._solved or self._asked.ending(history)
             if history.stop is not None:
                 break
             self._losses = losses = losses.then(record.watched)
@@ -184,6 +185,7 @@ class Fit:
             found = self._wherever(lambda now: self._steps(now, count))
         seconds = (time.perf_counter() - began) / len(found)
         assert len(found) == runner.epochs_done - done
+        self._solved = found[-1].stop
         weight = train.total_weight
         return [
             Epoch(
@@ -194,6 +196,7 @@ class Fit:
                 seconds=seconds,
                 samples_per_second=totals.records / seconds,
                 gradient_norm=totals.norm,
+                **totals.figures,
             )
             for k, totals in enumerate(found, start=1)
         ]
@@ -204,7 +207,7 @@ class Fit:
         began = time.perf_counter() - (run.middle.seconds if run.middle else 0.0)
         with phase("training"):
             (totals,) = self._wherever(self._steps)
-            run.middle = None
+            run.middle, self._solved = None, totals.stop
         seconds = time.perf_counter() - began
         with phase("validating"):
             validation_loss, metrics = self._wherever(
@@ -220,6 +223,7 @@ class Fit:
             samples_per_second=totals.records / seconds,
             gradient_norm=totals.norm,
             metrics=metrics,
+            **totals.figures,
         )
 
     def _steps(self, now: Placed, count: int = 1) -> list[EpochTotals]:
