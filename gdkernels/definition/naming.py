@@ -1,7 +1,7 @@
 """Names of the definition's values: what a user types, and what a file keeps.
 
-Everywhere a built-in activation, loss, optimizer, schedule or solver can be named, an object can stand in its place: the
-built-in with other parameters, or the user's own. Files keep the name and the parameters, never code.
+Everywhere a built-in activation, loss, optimizer, schedule or solver can be named, an object can stand in its place:
+the built-in with other parameters, or the user's own. Files keep the name and the parameters, never code.
 """
 
 import dataclasses

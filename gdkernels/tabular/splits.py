@@ -12,7 +12,7 @@ from gdkernels.definition.naming import describe, resolve
 from gdkernels.randomness import generator
 from gdkernels.tables import folds, split
 from gdkernels.tabular import defaults
-from gdkernels.tabular.settings import TabularSettings
+from gdkernels.tabular.settings import TabularSettings, chooses_penalty
 
 __all__ = ["RowSplit", "is_cross_validated", "split_rows"]
 
@@ -81,4 +81,5 @@ def is_cross_validated(settings: TabularSettings, records: int) -> bool:
     """
     constant = describe(resolve("schedule", settings.schedule)) == describe(resolve("schedule", "constant"))
     changed = settings.checkpoint is not None or settings.retries or settings.patience == 0 or not constant
+    changed = changed or chooses_penalty(settings)
     return _is_folded(settings, records) and not defaults.FEW < records <= defaults.SMALL and not changed

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from gdkernels.training.checkpointing import Middle
 from gdkernels.training.history import Stop
@@ -69,5 +70,5 @@ class EpochTotals:
     error: float
     norm: float | None
     rate: float
-    figures: Mapping[str, float] = field(default_factory=dict)
+    figures: dict[str, Any] = field(default_factory=dict)
     stop: Stop | None = None

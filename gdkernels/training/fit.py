@@ -17,10 +17,10 @@ from gdkernels.errors import BackendError, DivergenceError, GdkernelsError
 from gdkernels.system.hashing import sha256
 from gdkernels.system.profiling import phase
 from gdkernels.training.checkpointing import Checkpointer, Middle, Run
-from gdkernels.training.runner import Runner
 from gdkernels.training.epoch_values import EpochTotals, Pace, Segments
 from gdkernels.training.history import Epoch, Stop, StopReason
 from gdkernels.training.placement import Placed, Where
+from gdkernels.training.runner import Runner
 from gdkernels.training.settings import FitSettings
 
 __all__ = ["Callback", "Fit"]

@@ -224,7 +224,8 @@ class _HostSums:
 
     def summed(self, rows: Any) -> Vector:
         """Return the sum of some rows."""
-        return np.sum(self._written(rows), axis=1, dtype=np.float64)
+        total: Vector = np.sum(self._written(rows), axis=1, dtype=np.float64)
+        return total
 
     def total(self) -> Array:
         """Return JᵀJ of all rows."""

@@ -90,7 +90,8 @@ def _roots(second: Array) -> Array:
     if not np.isfinite(second).all():
         return np.full(second.shape, np.nan)
     if second.shape[1] == 1 or not np.any(second - diagonal[:, :, None] * np.eye(second.shape[1])):
-        return np.sqrt(np.maximum(diagonal, 0.0))[:, :, None] * np.eye(second.shape[1])
+        roots: Array = np.sqrt(np.maximum(diagonal, 0.0))
+        return roots[:, :, None] * np.eye(second.shape[1])
     values, vectors = np.linalg.eigh(0.5 * (second + np.swapaxes(second, 1, 2)))
     return np.asarray(vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :])
 

@@ -233,9 +233,9 @@ def _step(solver: LevenbergMarquardt, problem: LeastSquaresProblem, here: _Here,
                 ratio = gained / promised
                 damping *= max(1.0 / 3.0, 1.0 - (2.0 * ratio - 1.0) ** 3)
                 return _Tried(damping, 2.0, point, error, gained / value)
-        if now.dtype == "float32" and problem.wide:
-            if promised <= _PROMISED * value or damping <= _DAMPED * largest:
-                return _Tried(damping, 2.0, wider=True)
+        said_all = promised <= _PROMISED * value or damping <= _DAMPED * largest
+        if now.dtype == "float32" and problem.wide and said_all:
+            return _Tried(damping, 2.0, wider=True)
         damping, growth = damping * growth, growth * 2.0
     return _Tried(damping, growth, wider=now.dtype == "float32" and problem.wide)
 

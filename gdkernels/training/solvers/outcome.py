@@ -43,7 +43,7 @@ class Outcome:
     memory: Memory
     norm: float
     length: float = 1.0
-    figures: Mapping[str, float] = field(default_factory=dict)
+    figures: dict[str, Any] = field(default_factory=dict)
     stop: Stop | None = None
 
 

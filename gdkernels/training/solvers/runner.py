@@ -120,7 +120,7 @@ class SolverRunner:
 
     def state(self) -> State:
         """Return the state at the end of the last epoch."""
-        slots: dict[str, tuple[Any, ...]] = {name: () for name in self.network.structure.trained}
+        slots: dict[str, tuple[Any, ...]] = dict.fromkeys(self.network.structure.trained, ())
         return State(self.network.parameters, slots, self._steps, self.network.seed, memory=self._memory)
 
     def restore(self, state: State) -> None:
