@@ -83,6 +83,8 @@ class State:
         That of the random numbers that blocks draw in training.
     first
         Where a run has only a part of a batch: the place in the batch of its first record.
+    memory
+        What a solver keeps from one iteration to the next, by name: arrays of the host, which nobody writes into.
     """
 
     parameters: dict[str, Any]
@@ -90,6 +92,7 @@ class State:
     step: int = 0
     seed: int = 0
     first: int = 0
+    memory: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
 
     def copy(self, xp: Any) -> State:
         """Return a state that shares no array with this one."""

@@ -188,7 +188,14 @@ def add_train(commands: Any) -> ArgumentParser:
 
     small = f"{defaults.SMALL:,}"
     training = parser.add_argument_group("training")
-    _add_name(training, "optimizer", defaults.OPTIMIZER)
+    training.add_argument(
+        "--optimizer",
+        type=name_of("optimizer", (*names("optimizer"), *names("solver"))),
+        default=defaults.OPTIMIZER,
+        metavar="NAME",
+        help=f"{', '.join(names('optimizer'))}; or a solver, which takes all rows in each step: "
+        f"lm, for small networks, or lbfgs ({defaults.OPTIMIZER})",
+    )
     rates = ", ".join(f"{name} {kind().learning_rate:g}" for name, kind in optimizers.BY_NAME.items())
     training.add_argument(
         "--learning-rate", type=number(RANGES["learning_rate"]), metavar="RATE", help=f"learning rate ({rates})"

@@ -36,7 +36,9 @@ __all__ = ["TRAINER_SETTINGS", "fit_many"]
 
 Rows = npt.NDArray[np.int64]
 
-TRAINER_SETTINGS = ("optimizer", "loss", "batch_size", "schedule", "l2", "l2_in_loss", "clip_norm", "reduction")
+TRAINER_SETTINGS = (
+    "optimizer", "loss", "batch_size", "schedule", "l2", "l2_in_loss", "clip_norm", "reduction", "solver",
+)  # fmt: skip
 
 
 def fit_many(

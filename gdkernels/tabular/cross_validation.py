@@ -187,6 +187,7 @@ class _LeftOut:
     def __init__(self, trainer: Trainer, parts: tuple[PreparedRows, PreparedRows], epochs: int) -> None:
         self._trainer, self._parts, self._epochs = trainer, parts, epochs
         self._placed: tuple[Records, Records] | None = None
+        self._ended = False  # a solver has nothing left to gain: the network stays as it is
         self.trained, self.weight = self._there(lambda records, others: (len(records), others.total_weight))
 
     def epoch(self, number: int) -> float:
@@ -195,10 +196,11 @@ class _LeftOut:
 
         def run(records: Records, others: Records) -> float:
             try:
-                if runner.epochs_done == before:
-                    runner.run(records, Pace())
+                if runner.epochs_done == before and not self._ended:
+                    self._ended = runner.run(records, Pace()).stop is not None
             except DivergenceError:
-                raise diverged(number, self._trainer.settings.optimizer) from None
+                settings = self._trainer.settings
+                raise diverged(number, None if settings.solver else settings.optimizer) from None
             return network.error(others)
 
         return self._there(run)

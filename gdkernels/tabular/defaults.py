@@ -43,6 +43,11 @@ def hidden_of_encoded(records: int) -> tuple[int, ...]:
     return (256,) if records < FEW else (128, 128)
 
 
+def hidden_of_least_squares(inputs: int, outputs: int) -> tuple[int, ...]:
+    """Return how many units the hidden layer has for Levenberg–Marquardt: some 600 parameters, so that it is quick."""
+    return (max(4, min(30, 600 // (inputs + outputs + 1))),)
+
+
 def l2(records: int) -> float:
     """Return λ of the penalty ½λ‖W‖² for so many training records.
 

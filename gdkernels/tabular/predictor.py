@@ -74,7 +74,8 @@ class TabularPredictor:
         The units of the hidden layers: 64, (128, 64), or () for none; None goes by the number of records.
     activation, loss, optimizer, schedule
         Names, or objects and functions as `Network.fit` takes them. A loss of None is cross-entropy for classes, and
-        squared errors for numbers.
+        squared errors for numbers. In place of an optimizer, "lm", "lbfgs" or a `Solver`: then a `hidden` of None is a
+        layer small enough for it.
     residual, norm, dropout
         Skip connections around the hidden layers, "layer" for layer norm, and the share of their outputs that is
         dropped in training, as for `MLP`.

@@ -173,8 +173,8 @@ class TabularResult:
                 lines["classes"] += "; weighted so that each counts the same"
         lines |= {
             "network": f"{shape_in_words(self.network)}, "
-            f"{self.network.parameter_count:,} parameters; {settings['loss']}, {settings['optimizer']['name']} at "
-            f"{settings['optimizer']['learning_rate']:g}, batches of {self._batch()}, l2 {settings['l2']:.2g}",
+            f"{self.network.parameter_count:,} parameters; {settings['loss']}, {self._steps(settings['optimizer'])}, "
+            f"{self._penalty(settings['l2'])}",
             "ran on": f"{history.backend}, {history.device}, {history.precision}, {history.origin}: {history.reason}",
             "trained": (f"{several} networks, put side by side as their average; " if several > 1 else "")
             + f"{epochs} epochs on {self.rows['train']:,} rows in {self.seconds:.2f} s, "
@@ -203,6 +203,18 @@ class TabularResult:
     def _records(self) -> int:
         """The number of records of the table."""
         return sum(self.rows.values())
+
+    def _steps(self, optimizer: Mapping[str, Any]) -> str:
+        if "learning_rate" not in optimizer:  # a solver
+            return f"{optimizer['name']} on all rows in each step"
+        return f"{optimizer['name']} at {optimizer['learning_rate']:g}, batches of {self._batch()}"
+
+    def _penalty(self, l2: float) -> str:
+        effective = self.history.effective_parameters
+        if effective is None:
+            return f"l2 {l2:.2g}"
+        chosen = self.history.epochs[-1].penalty or 0.0
+        return f"l2 {chosen:.2g} by the evidence, with {effective:.1f} effective parameters"
 
     def _batch(self) -> str:
         size, rows = self.settings["batch_size"], self.rows["train"]

@@ -9,8 +9,9 @@ from typing import Any
 
 from gdkernels.backend import Backend
 from gdkernels.definition import optimizers
-from gdkernels.definition.naming import describe, resolve
+from gdkernels.definition.naming import describe, names, resolve
 from gdkernels.definition.optimizers import Optimizer
+from gdkernels.definition.solvers import LevenbergMarquardt, Solver
 from gdkernels.dispatch import choosing
 from gdkernels.errors import InputError, keyword, unknown_name
 from gdkernels.groups import Group
@@ -26,7 +27,9 @@ from gdkernels.tabular import defaults
 from gdkernels.tabular.split_rules import SplitRule
 from gdkernels.training.checkpointing import Cadence
 
-__all__ = ["CLASS_LOSSES", "CLASS_WEIGHTS", "ENCODINGS", "OUTSIDE", "RANGES", "TabularSettings", "name_of"]
+__all__ = [
+    "CLASS_LOSSES", "CLASS_WEIGHTS", "ENCODINGS", "OUTSIDE", "RANGES", "TabularSettings", "chooses_penalty", "name_of",
+]  # fmt: skip
 
 CLASS_LOSSES = ("cross_entropy", "binary_cross_entropy")
 
@@ -71,7 +74,7 @@ class TabularSettings:
     options
         The form of text files.
     optimizer
-        With the learning rate and the momentum that were said.
+        With the learning rate and the momentum that were said; or a solver in its place.
     loss, schedule
         As they were given: a name, or an object.
     test
@@ -93,7 +96,7 @@ class TabularSettings:
     dropout: float
     encoding: str
     loss: Any
-    optimizer: Optimizer
+    optimizer: Optimizer | Solver
     schedule: Any
     l2: float | None
     clip_norm: float | None
@@ -169,6 +172,8 @@ class TabularSettings:
         activations = rest["activation"]
         for one in activations if isinstance(activations, (list, tuple)) else [activations]:
             resolve("activation", one)
+        if isinstance(optimizer, Solver):
+            _check_for_solver(optimizer, rest)
         memory = rest["memory"]
         if rest["test_file"] is not None:
             if rest["test"] not in (0, defaults.TEST):
@@ -229,6 +234,11 @@ def name_of(kind: Any, value: Any) -> str:
     return str(describe(resolve(kind, value))["name"])
 
 
+def chooses_penalty(settings: TabularSettings) -> bool:
+    """Return whether the solver chooses the penalty by itself."""
+    return isinstance(settings.optimizer, LevenbergMarquardt) and settings.optimizer.bayes
+
+
 def _names(name: str, value: Any) -> tuple[str, ...]:
     """Return the columns that were named: one or several, numbers where they have no other names."""
     items = [value] if isinstance(value, (str, int)) else value
@@ -262,8 +272,25 @@ def _units(hidden: Any) -> tuple[int, ...]:
     return tuple(map(int, units))
 
 
-def _optimizer(given: Any, rate: Any, momentum: Any, nesterov: Any) -> Optimizer:
-    """Return the optimizer by its name, with what else was said of it, or as it was given."""
+def _check_for_solver(solver: Solver, given: Mapping[str, Any]) -> None:
+    """Refuse what goes with optimizers beside a solver."""
+    name = describe(solver)["name"]
+    constant = describe(resolve("schedule", given["schedule"])) == describe(resolve("schedule", "constant"))
+    said = {
+        "batch_size": given["batch_size"] is not None,
+        "schedule": not constant,
+        "clip_norm": given["clip_norm"] is not None,
+    }
+    if wrong := [option for option, is_said in said.items() if is_said]:
+        raise InputError(
+            f"{keyword(wrong[0])} is for optimizers; {name} uses all the rows in each step, without a rate"
+        )
+    if isinstance(solver, LevenbergMarquardt) and solver.bayes and given["l2"]:
+        raise InputError(f"{keyword('l2')} is chosen by LevenbergMarquardt(bayes=True): leave it out")
+
+
+def _optimizer(given: Any, rate: Any, momentum: Any, nesterov: Any) -> Optimizer | Solver:
+    """Return the optimizer or solver by its name, with what else was said of it, or as it was given."""
     options: dict[str, Any] = {name: value for name, value, said in (
         ("learning_rate", rate, rate is not None),
         ("momentum", momentum, momentum is not None),
@@ -275,8 +302,14 @@ def _optimizer(given: Any, rate: Any, momentum: Any, nesterov: Any) -> Optimizer
             raise InputError(
                 f"{keyword(name)} goes with an optimizer's name; set it in the {type(given).__name__} instead"
             )
-        found: Optimizer = resolve("optimizer", given)
+        kind: Any = "solver" if isinstance(given, Solver) else "optimizer"
+        found: Optimizer | Solver = resolve(kind, given)
         return found
+    if given in names("solver"):
+        if options:
+            raise InputError(f"{keyword(next(iter(options)))} is for optimizers; {given} has none")
+        solver: Solver = resolve("solver", given)
+        return solver
     resolve("optimizer", given)  # refuses a name that is not known
     if given == "sgd":
         options.setdefault("momentum", defaults.MOMENTUM)

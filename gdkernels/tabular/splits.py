@@ -13,7 +13,7 @@ from gdkernels.randomness import generator
 from gdkernels.tables import Table, folds, split
 from gdkernels.tables.grouped import folds_of_groups, split_groups
 from gdkernels.tabular import defaults
-from gdkernels.tabular.settings import TabularSettings
+from gdkernels.tabular.settings import TabularSettings, chooses_penalty
 from gdkernels.tabular.split_rules import latest_from, moment_text
 
 __all__ = ["RowSplit", "is_cross_validated", "split_rows"]
@@ -141,4 +141,5 @@ def is_cross_validated(settings: TabularSettings, records: int) -> bool:
     """
     constant = describe(resolve("schedule", settings.schedule)) == describe(resolve("schedule", "constant"))
     changed = settings.checkpoint is not None or settings.retries or settings.patience == 0 or not constant
+    changed = changed or chooses_penalty(settings)
     return _is_folded(settings, records) and not defaults.FEW < records <= defaults.SMALL and not changed

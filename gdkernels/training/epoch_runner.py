@@ -14,10 +14,8 @@ import numpy.typing as npt
 from gdkernels import randomness
 from gdkernels.backend import Executable, State
 from gdkernels.data.batches import Batches
-from gdkernels.data.records import OrderedRecords, Piece, Records, changed, place_records
-from gdkernels.data.rounding import SAMPLE, warn_of_rounding
-from gdkernels.data.stored import Stored
-from gdkernels.data.stored.windows import ShuffledWindows, Windows, place_stored
+from gdkernels.data.records import OrderedRecords, Piece, Records, changed
+from gdkernels.data.stored.windows import ShuffledWindows, Windows
 from gdkernels.definition.schedules import is_constant
 from gdkernels.dispatch.binding import Binding, all_finite, moved
 from gdkernels.dispatch.workload import Workload
@@ -28,11 +26,11 @@ from gdkernels.training.checkpointing import Middle
 from gdkernels.training.epoch_values import EpochTotals, Pace, Segments
 from gdkernels.training.optimizer_state import OptimizerState
 from gdkernels.training.prepared_steps import PreparedSteps
+from gdkernels.training.record_placer import RecordPlacer
+from gdkernels.training.runner import Order
 from gdkernels.training.settings import Settings
 
-__all__ = ["EpochRunner", "Order"]
-
-Order = Callable[[int, int], Any]
+__all__ = ["EpochRunner"]
 
 
 class EpochRunner:
@@ -63,9 +61,19 @@ class EpochRunner:
         self.optimizer_state = OptimizerState(network, settings.optimizer)
         self.each_step: Callable[[float], None] | None = None
         self._steps = PreparedSteps(network, settings)
-        self._looked = False
+        self._placer = RecordPlacer(network, settings.objective, self._follow)
 
     # ---- before an epoch
+
+    @property
+    def slots(self) -> int:
+        """The number of arrays that the optimizer carries for each parameter."""
+        return self.settings.optimizer.slots
+
+    @property
+    def workspace(self) -> int:
+        """0: what a step takes is estimated from its graph."""
+        return 0
 
     def workload(
         self, records: int, epochs: int = 1, *, gradient_norm: bool = False, weighted: bool = False
@@ -107,38 +115,22 @@ class EpochRunner:
 
     def place(self, X: Any, Y: Any, sample_weight: Any = None, *, of: str = "") -> Records | Windows:
         """Return the records on the device, or windows of them if they are in files and too many."""
-        stored = Stored.of(X, Y, sample_weight)
-        if stored is None:
-            records = self.place_records(X, Y, sample_weight, of=of)
-            if not of:
-                self._look_at(X, Y)
-            return records
-        binding, batch = self._bind(stored), min(self.settings.batch_size, len(stored))
-        placed = place_stored(binding, stored, spec=self.network.expects(self.settings.objective), batch=batch)
+        placed = self._placer.place(X, Y, sample_weight, batch=self.settings.batch_size, of=of)
         if self.order is not None and isinstance(placed, Windows):
             raise InputError("order= needs all records in memory: allow more by memory=, or leave it to the shuffle")
-        if not of:
-            self._look_at(*stored.sample(SAMPLE))
         return placed
-
-    def _look_at(self, X: Any, Y: Any) -> None:
-        """Warn once of numbers to train on that the precision cannot tell apart."""
-        if not self._looked:
-            self._looked = True
-            for given, name in ((X, "X"), (Y, "Y")):
-                warn_of_rounding(self._bind(None), given, name)
 
     def place_records(self, X: Any, Y: Any, sample_weight: Any = None, *, of: str = "") -> Records:
         """Return the user's arrays as records on the device, checked."""
-        spec = self.network.expects(self.settings.objective)
-        return place_records(self._bind(X), X, Y, sample_weight, spec=spec, of=of)
+        return self._placer.place_records(X, Y, sample_weight, of=of)
 
     def _bind(self, X: Any) -> Binding:
         """Bind the network, and move the optimizer's slots to its place."""
-        binding = self.network.binding or self.network.bind(X)
+        return self._placer.bind(X)
+
+    def _follow(self, binding: Binding) -> None:
         if self.optimizer_state.follow(binding):
             self._steps.forget()
-        return binding
 
     # ---- state
 
@@ -255,7 +247,7 @@ class EpochRunner:
         steps = batches.steps or 1  # the rate stays as at the beginning while that is unknown
         rates = self._rates(steps, pace)
         binding, middle = self._bind(None), Middle(self._copied_state())
-        self._look_at(*batches.sample[:2])
+        self._placer.look_at(*batches.sample[:2])
 
         def job(records: int) -> Workload:
             return self.workload(records, gradient_norm=gradient_norm, weighted=batches.weighted)
