@@ -92,6 +92,7 @@ class Fit:
         )
         if found is not None:
             state, runner.epochs_done = found
+            runner.order_stream = self._run.order_stream
             runner.restore(state)
 
     def until_stopped(self, callbacks: Iterable[Callback], bar: Watcher) -> None:
