@@ -130,6 +130,11 @@ class Executable(ABC):
         """Whether x may also be `gdkernels.backend.entries.Entries`, on the host; most executables need not."""
         return False
 
+    @property
+    def takes_keyed_orders(self) -> bool:
+        """Whether an order may also be `gdkernels.randomness.KeyedOrder`, computed where it is used; few need it."""
+        return False
+
     @abstractmethod
     def run(
         self,
@@ -148,7 +153,8 @@ class Executable(ABC):
         x, y
             Arrays of this backend on the plan's device: [records, inputs] and [records, outputs].
         order
-            Row numbers in the order in which they are used; the last batch may be smaller.
+            Row numbers in the order in which they are used; the last batch may be smaller. `numpy.asarray` gives them
+            where it is a keyed order, which it is only where `takes_keyed_orders` says so.
         learning_rates
             The rate of each step.
         sample_weight
@@ -176,7 +182,7 @@ class Executable(ABC):
         Parameters
         ----------
         orders, learning_rates
-            Those of each epoch: [epochs, records] and [epochs, steps].
+            Those of each epoch: [epochs, records] and [epochs, steps]. Keyed orders come one for each epoch.
         """
         weights = () if sample_weight is None else (sample_weight,)
         return [

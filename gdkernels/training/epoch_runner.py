@@ -22,6 +22,7 @@ from gdkernels.dispatch.workload import Workload
 from gdkernels.errors import BackendError, DivergenceError, FileError, InputError
 from gdkernels.groups.sharding import Sharding
 from gdkernels.network import BoundNetwork
+from gdkernels.randomness import KeyedOrder, epoch_order
 from gdkernels.training.checkpointing import Middle
 from gdkernels.training.epoch_values import EpochTotals, Pace, Segments
 from gdkernels.training.optimizer_state import OptimizerState
@@ -49,6 +50,8 @@ class EpochRunner:
     ----------
     epochs_done
         The number of epochs so far, which determines the shuffle of the next one.
+    order_stream
+        The stream of `gdkernels.randomness.epoch_order` that shuffles: an older one where a checkpoint began with it.
     optimizer_state
         The slots of the optimizer.
     each_step
@@ -58,6 +61,7 @@ class EpochRunner:
     def __init__(self, network: BoundNetwork, settings: Settings, order: Order | None = None) -> None:
         self.network, self.settings, self.order = network, settings, order
         self.epochs_done = 0
+        self.order_stream = randomness.ORDER_STREAM
         self.optimizer_state = OptimizerState(network, settings.optimizer)
         self.each_step: Callable[[float], None] | None = None
         self._steps = PreparedSteps(network, settings)
@@ -194,7 +198,7 @@ class EpochRunner:
                 weights = () if here.weights is None else (here.weights,)
                 while middle.steps < piece.last:
                     part = slice(middle.steps, min(middle.steps + at_a_time, piece.last))
-                    rows = piece.order[(part.start - piece.first) * batch : (part.stop - piece.first) * batch]
+                    rows: Any = piece.order[(part.start - piece.first) * batch : (part.stop - piece.first) * batch]
                     executable = self._steps.on(here)
                     error, norm = executable.run(middle.state, here.x, here.y, rows, batch, rates[part], *weights)
                     middle.error += error
@@ -220,10 +224,12 @@ class EpochRunner:
         batch = min(self.settings.batch_size, records)
         self._steps.be_ready(self._bind(None), records, data, gradient_norm=gradient_norm)
         coming = range(self.epochs_done, self.epochs_done + epochs)
-        orders = _checked_orders([(self.order or self._shuffled)(epoch, records) for epoch in coming], records)
+        executable, drawn = self._steps.on(data), [self._order_of(epoch, records) for epoch in coming]
+        keyed = executable.takes_keyed_orders and all(isinstance(order, KeyedOrder) for order in drawn)
+        orders: Any = drawn if keyed else np.stack([np.asarray(order) for order in drawn])
         rates = self._rates_of_epochs(-(-records // batch), pace, coming)
         state, weights = self._copied_state(), () if data.weights is None else (data.weights,)
-        found = self._steps.on(data).run_epochs(state, data.x, data.y, orders, batch, rates, *weights)
+        found = executable.run_epochs(state, data.x, data.y, orders, batch, rates, *weights)
         finite = all(math.isfinite(error) for error, _ in found)
         if finite and all_finite(*state.parameters.values(), xp=data.binding.xp):
             self.restore(state)
@@ -293,13 +299,13 @@ class EpochRunner:
         """Return the records in the order of the next epoch."""
         if isinstance(data, Windows):
             return data.shuffled(batch, self.network.seed, self.epochs_done)
-        return OrderedRecords(data, self._order_of(self.epochs_done, records), batch)
+        keyed = self._steps.on(data).takes_keyed_orders
+        return OrderedRecords(data, self._order_of(self.epochs_done, records), batch, keyed=keyed)
 
-    def _order_of(self, epoch: int, records: int) -> npt.NDArray[np.int64]:
-        return _checked_order((self.order or self._shuffled)(epoch, records), records)
-
-    def _shuffled(self, epoch: int, records: int) -> npt.NDArray[np.int64]:
-        return randomness.generator(self.network.seed, "order", epoch).permutation(records)
+    def _order_of(self, epoch: int, records: int) -> npt.NDArray[np.int64] | KeyedOrder:
+        if self.order is not None:
+            return _checked_order(self.order(epoch, records), records)
+        return epoch_order(self.network.seed, epoch, records, self.order_stream)
 
     def _rates(self, steps: int, pace: Pace, epoch: int | None = None) -> npt.NDArray[np.float64]:
         """Return the learning rate of each step of an epoch, the next one for None."""
@@ -342,15 +348,6 @@ class EpochRunner:
             f"{'the loss' if not math.isfinite(middle.error) else 'a parameter'} stopped being finite in epoch "
             f"{epoch}; {before}. Lower the learning rate ({rate:g}), set clip_norm, or scale the data"
         )
-
-
-def _checked_orders(drawn: Sequence[Any], records: int) -> npt.NDArray[np.int64]:
-    """Return the orders of some epochs [epochs, records], looked at together where they are arrays of such."""
-    if all(isinstance(rows, np.ndarray) and rows.dtype == np.int64 and rows.shape == (records,) for rows in drawn):
-        whole: npt.NDArray[np.int64] = np.stack(drawn)
-        if whole.min() >= 0 and whole.max() < records:
-            return whole
-    return np.stack([_checked_order(rows, records) for rows in drawn])
 
 
 def _checked_order(rows: Any, records: int) -> npt.NDArray[np.int64]:

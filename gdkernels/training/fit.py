@@ -102,6 +102,7 @@ class Fit:
         )
         if found is not None:
             state, runner.epochs_done = found
+            runner.order_stream = self._run.order_stream
             runner.restore(state)
 
     def agree(self) -> None:

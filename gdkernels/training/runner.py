@@ -28,6 +28,7 @@ class Runner(Protocol):
     settings: Settings
     epochs_done: int
     order: Order | None
+    order_stream: int
     each_step: Callable[[float], None] | None
 
     @property

@@ -308,6 +308,7 @@ class Trainer:
             history = History(now.executable.plan, now.executable.origin, now.binding.why(now.executable))
             placement.tell(history)
             run = Run(history, began=runner.epochs_done, start=runner.state() if asked.retries else None)
+            run.order_stream = runner.order_stream
             fit = Fit(runner, placement, asked, run, checkpointer, together)
             fit.agree()
             if checkpointer is not None:

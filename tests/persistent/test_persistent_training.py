@@ -10,6 +10,7 @@ from persistent_twin import HEADERS, SCHEDULES, TwinDevice, digest
 from gdkernels.definition import activations, losses
 from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import SGD, Adam, AdamW, RMSprop
+from gdkernels.randomness import KeyedOrder
 from gdkernels.testing.cases import CASES, Adagrad, chained, log_cosh, mish
 
 # A number close to a tie rounds the other way in float32, and is off by one unit of its last place: 2^-8 or 2^-11.
@@ -104,6 +105,16 @@ def test_no_two_lanes_meet_in_a_bank(made, precision, width):
     Run(program(relu), (width,) * 3, 20, 20, precision).on_twin(device, warps=4)
     assert device.mma > 0
     assert device.conflicts == 0
+
+
+def test_a_keyed_order_is_computed_by_the_kernel(made):
+    run = Run(*RUNS["three matrices"][:4], precision="bfloat16")
+    order = KeyedOrder.of(5, 1, len(run.x))[3:]  # not from the beginning, as after a checkpoint
+    run.rates = run.rates[: -(-len(order) // run.batch_size)]
+    found = []
+    for run.order in (np.asarray(order), order):
+        found.append(bits(run.on_twin(TwinDevice(made), warps=4)))
+    assert found[0] == found[1]
 
 
 def test_what_is_not_finite_is_seen(made):

@@ -16,8 +16,10 @@ from gdkernels.definition.network import Arrays
 from gdkernels.lowering.elementwise import as_loaded
 from gdkernels.lowering.scalars import known_of_steps, scalar_table
 from gdkernels.lowering.task import ScheduledTask, schedule_prediction, schedule_training
+from gdkernels.randomness import KeyedOrder
 from gdkernels_cupy.cuda.device import check_device, describe, device, free_bytes
 from gdkernels_cupy.cuda.errors import DeviceMemoryError, as_backend_errors
+from gdkernels_cupy.cuda.keyed_order import ready_order
 from gdkernels_cupy.cuda.pinned import is_on_host
 from gdkernels_cupy.graphs.memory_plan import bytes_of, shares
 from gdkernels_cupy.graphs.operations import OperationList
@@ -54,18 +56,20 @@ class CudaGraphExecutable(Executable):
 
     # ---- the contract
 
+    takes_keyed_orders = True
+
     def run(
         self,
         state: State,
         x: Any,
         y: Any,
-        order: npt.NDArray[np.int64],
+        order: npt.NDArray[np.int64] | KeyedOrder,
         batch_size: int,
         learning_rates: npt.NDArray[np.float64],
         sample_weight: Any = None,
     ) -> tuple[float, float | None]:
         widths = self._program.widths
-        order = np.ascontiguousarray(order, np.int64)
+        order = ready_order(order, np.int64)
         with device(self._number).lock, self._on_device():
             arrays = {"x": self._contiguous(x), "y": self._contiguous(y)}
             if sample_weight is not None:
@@ -75,7 +79,7 @@ class CudaGraphExecutable(Executable):
             assert self._training is not None, "what has an optimizer has a step"
             keys = keys_of_run(self._program, state, len(order), batch_size)
             if keys is not None:
-                arrays, order = self._with_keys(arrays, order, keys)
+                arrays, order = self._with_keys(arrays, np.asarray(order), keys)
             steps, numbers = len(learning_rates), self._program.numbers
             batch = min(batch_size, len(order))
             streamed = any(map(is_on_host, arrays.values()))

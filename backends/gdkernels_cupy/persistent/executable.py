@@ -19,7 +19,9 @@ from gdkernels.definition.network import Arrays, Slots
 from gdkernels.errors import BackendError, ScheduleError
 from gdkernels.graph.text import nodes_text
 from gdkernels.lowering.scalars import known_of_steps, scalar_table
+from gdkernels.randomness import KeyedOrder
 from gdkernels.system.hashing import sha256
+from gdkernels_cupy.cuda.keyed_order import order_words, ready_order
 from gdkernels_cupy.persistent.fitting import PLAN_SPILLED, fitting, tasks_of, unfit
 from gdkernels_cupy.persistent.launch_device import LaunchDevice, LoadedKernels
 from gdkernels_cupy.persistent.shape import FORMATS, padded
@@ -49,6 +51,7 @@ class PersistentExecutable(Executable):
     """
 
     origin = "compiled"
+    takes_keyed_orders = True
 
     def __init__(
         self,
@@ -69,7 +72,7 @@ class PersistentExecutable(Executable):
         state: State,
         x: Any,
         y: Any,
-        order: npt.NDArray[np.int64],
+        order: npt.NDArray[np.int64] | KeyedOrder,
         batch_size: int,
         learning_rates: npt.NDArray[np.float64],
         sample_weight: Any = None,
@@ -96,7 +99,7 @@ class PersistentExecutable(Executable):
             learning_rates, done=state.step, records=len(order), batch=batch, numbers=self._program.numbers
         )
         scalars = device.put(scalar_table(step.scalars, known, steps).astype(np.float32).reshape(-1))
-        rows = device.put(np.ascontiguousarray(order, np.int32))
+        rows = self._put_order(source, kernels, order)
         partial = device.zeros(ctas * step.partial.size, "float32")
         gradients = device.zeros(step.gradients, "float32")
         totals = device.zeros(ctas * sum(map(len, step.totals)), "float32")
@@ -260,6 +263,18 @@ class PersistentExecutable(Executable):
         arrays = arrays_by_name(parameters, slots)
         found = [self._device.address(arrays[n]) if n in arrays else 0 for n in source.order]
         return self._device.put(np.asarray(found, np.uint64))
+
+    def _put_order(
+        self, source: KernelSource, kernels: LoadedKernels, order: npt.NDArray[np.int64] | KeyedOrder
+    ) -> Any:
+        """Return the numbers of an order on the device; those of a keyed one are computed there."""
+        order = ready_order(order, np.int32)
+        if not isinstance(order, KeyedOrder):
+            return self._device.put(order)
+        there, words = self._device.zeros(len(order), "int32"), self._device.put(order_words(order))
+        ctas = min(4 * kernels.resident(), -(-len(order) // (32 * source.warps)))
+        kernels.launch("fill_order", ctas, 0, (words, order.first, len(order), there), together=False)
+        return there
 
     def _rounded(self, source: KernelSource, kernels: LoadedKernels, arrays: Any, x: Any) -> tuple[Any, Any]:
         """Return the weights and the inputs as products read them."""

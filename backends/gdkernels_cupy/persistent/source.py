@@ -8,6 +8,7 @@ from importlib.resources import files
 
 from gdkernels.errors import ScheduleError
 from gdkernels.lowering.task import ScheduledTask
+from gdkernels_cupy.cuda.keyed_order import order_text
 from gdkernels_cupy.persistent.kernel import KernelText
 from gdkernels_cupy.persistent.memory import KernelMemory
 from gdkernels_cupy.persistent.shape import OperandFormat, most_sums
@@ -97,7 +98,8 @@ def _text(form: OperandFormat, warps: int, predict: KernelMemory, step: KernelMe
     parts = [f"constexpr int WARPS = {warps}, AT_ONCE = {form.at_once[warps]};"]
     parts += [f"constexpr unsigned long long BARRIER_NANOSECONDS = {nanoseconds}ull;  // 0: for ever"]
     parts += map(_header, ("primitives.cuh", form.header, "tile.cuh"))
-    parts += [KernelText(step or predict).rounding_text()]
+    parts += ["#define ORDER_FN FN", order_text()]
+    parts += [KernelText(step or predict).preparing_text()]
     parts += [KernelText(memory).text() for memory in (predict, step) if memory is not None]
     return "\n".join(parts)
 

@@ -17,6 +17,7 @@ from gdkernels.dispatch.workload import Workload
 from gdkernels.errors import DivergenceError, InputError, keyword
 from gdkernels.groups.sharding import ALONE, Sharding
 from gdkernels.network import BoundNetwork
+from gdkernels.randomness import ORDER_STREAM
 from gdkernels.training.checkpointing import Middle
 from gdkernels.training.epoch_values import EpochTotals, Pace, Segments
 from gdkernels.training.record_placer import RecordPlacer
@@ -45,8 +46,8 @@ class SolverRunner:
     ----------
     epochs_done
         The number of epochs so far.
-    order
-        None: a solver looks at all records, in any order.
+    order, order_stream
+        None, and the present one: a solver looks at all records, in any order.
     each_step
         Called with E after each iteration.
     """
@@ -54,6 +55,7 @@ class SolverRunner:
     def __init__(self, network: BoundNetwork, settings: Settings) -> None:
         self.network, self.settings = network, settings
         self.order: Order | None = None
+        self.order_stream = ORDER_STREAM
         self.each_step: Callable[[float], None] | None = None
         self.epochs_done = 0
         assert settings.solver is not None
