@@ -21,6 +21,7 @@ from gdkernels.tables.reading import reading_of
 from gdkernels.tables.task import TASKS
 from gdkernels.tables.text import TextOptions
 from gdkernels.tabular import defaults
+from gdkernels.tabular.effort import QUICK, TIME_LIMIT, check_effort, seconds_of
 from gdkernels.training.checkpointing import Cadence
 
 __all__ = ["CLASS_LOSSES", "CLASS_WEIGHTS", "ENCODINGS", "RANGES", "TabularSettings", "name_of"]
@@ -50,7 +51,7 @@ RANGES: dict[str, NumberRange] = {
 _NEEDED = ("dropout", "starts", "retries", "seed", "test", "keep", "skip_rows")
 _LISTS = ("ignore", "keep_columns", "categorical", "numeric", "missing")
 CLASS_WEIGHTS = ("none", "balanced")
-ENCODINGS = ("none", "piecewise")
+ENCODINGS = ("auto", "none", "piecewise")
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,8 @@ class TabularSettings:
         With the learning rate and the momentum that were said.
     loss, schedule
         As they were given: a name, or an object.
+    time_limit
+        The seconds of the search; None without one.
     memory
         In bytes.
     """
@@ -95,6 +98,9 @@ class TabularSettings:
     patience: int | None
     starts: int
     average: int | None
+    quick: bool
+    best: bool
+    time_limit: float | None
     retries: int
     seed: int
     test: float
@@ -120,7 +126,8 @@ class TabularSettings:
         InputError
             For a keyword that cannot be, or that does not go with another; the message names both.
         """
-        rest = dict(given)
+        check_effort(given)
+        rest = dict(given) | {n: v for n, v in QUICK.items() if given["quick"] and given[n] is None}
         columns = {
             name: _names(name, rest.pop(name))
             for name in ("ignore", "keep_columns", "categorical", "numeric", "missing")
@@ -171,6 +178,9 @@ class TabularSettings:
                 "class_weight": weight,
                 "hidden": None if rest["hidden"] is None else _units(rest["hidden"]),
                 "optimizer": optimizer,
+                "time_limit": seconds_of(TIME_LIMIT if rest["time_limit"] is None else rest["time_limit"])
+                if rest["best"]
+                else None,
                 "memory": None if memory is None else parse_bytes(memory, keyword("memory")),
             }
         )
