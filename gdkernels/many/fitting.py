@@ -49,6 +49,7 @@ def fit_many(
     epochs: int,
     settings: Mapping[str, Any] | Sequence[Mapping[str, Any]] = (),
     rows: Sequence[Any] | None = None,
+    validation_rows: Sequence[Any] | None = None,
     sample_weight: Any = None,
     validation: float | tuple[Any, ...] | None = None,
     patience: int | None = None,
@@ -77,6 +78,9 @@ def fit_many(
         may come more than once; None for a model, or for all, is all rows.
     validation, patience
         As for `Network.fit`; a share is taken of each model's rows.
+    validation_rows
+        For each model the rows of the data to validate it on, such as those of the fold that it leaves out; instead of
+        `validation`.
     threads
         The number of models that are trained at the same time. None is the smallest number of threads that a model and
         this process may have, as `Network` explains, and one where models would wait for each other.
@@ -102,17 +106,20 @@ def fit_many(
     asked = FitSettings.checked(
         epochs=epochs, patience=patience, metrics=(), stop_gradient_norm=None, gradient_norm=False, retries=0
     )
-    chosen = _rows(rows, len(models))
+    if validation_rows is not None and validation is not None:
+        raise InputError("validation and validation_rows say twice what to validate on; leave one of them out")
+    chosen, left_out = _rows(rows, len(models)), _rows(validation_rows, len(models), "validation_rows")
     data = _SharedData(X, Y, sample_weight, validation)
     work = [data.of(trainer, asked, len(models)) for trainer in trainers]
-    for k, (at, (train, _)) in enumerate(zip(chosen, work, strict=True)):
-        if at is not None and (at.min() < 0 or at.max() >= len(train)):
-            wrong = at.min() if at.min() < 0 else at.max()
-            raise InputError(f"rows[{k}] names row {wrong} of {len(train)}")
+    for name, each in (("rows", chosen), ("validation_rows", left_out)):
+        for k, (at, (train, _)) in enumerate(zip(each, work, strict=True)):
+            if at is not None and (at.min() < 0 or at.max() >= len(train)):
+                wrong = at.min() if at.min() < 0 else at.max()
+                raise InputError(f"{name}[{k}] names row {wrong} of {len(train)}")
     places, paces = _Places(), _Paces()
     jobs = [
-        _Job(trainer, *given, at, validation, asked, places, paces)
-        for trainer, given, at in zip(trainers, work, chosen, strict=True)
+        _Job(trainer, *given, at, out, validation, asked, places, paces)
+        for trainer, given, at, out in zip(trainers, work, chosen, left_out, strict=True)
     ]
     at_once = _threads(threads, [model.network for model in models], [job.train.binding for job in jobs])
     ranks = joined(group)
@@ -149,12 +156,15 @@ class _Job:
         The records of all models, and those to validate on if the user gave some.
     rows
         Those of the model; None is all.
+    left_out
+        Those to validate it on, where they are among the records of all models.
     """
 
     trainer: Trainer
     train: Records
     held_out: Records | None
     rows: Rows | None
+    left_out: Rows | None
     validation: float | tuple[Any, ...] | None
     asked: FitSettings
     places: _Places
@@ -164,7 +174,9 @@ class _Job:
         """Return the history of the fit."""
         runner, network = self.trainer.runner, self.trainer.mlp.network
         train, held_out = self.train if self.rows is None else self.train.take(self.rows), self.held_out
-        if isinstance(self.validation, (int, float)):
+        if self.left_out is not None:
+            held_out = self.train.take(self.left_out)
+        elif isinstance(self.validation, (int, float)):
             train, held_out = train.split(self.validation, network.seed)
         binding = train.binding
         work = runner.workload(len(train), self.asked.epochs, weighted=train.weighted)
@@ -343,18 +355,18 @@ def _settings(given: Any, count: int) -> list[dict[str, Any]]:
     return found
 
 
-def _rows(given: Any, count: int) -> list[Rows | None]:
+def _rows(given: Any, count: int, what: str = "rows") -> list[Rows | None]:
     if given is None:
         return [None] * count
     if len(given) != count:
-        raise InputError(f"rows must have an entry for each of the {count} models, got {len(given)}")
+        raise InputError(f"{what} must have an entry for each of the {count} models, got {len(given)}")
     found: list[Rows | None] = []
     for k, one in enumerate(given):
         array = None if one is None else np.asarray(one)
         if array is not None and array.dtype == bool and array.ndim == 1:
             array = np.flatnonzero(array)
         if array is not None and (array.ndim != 1 or not array.size or array.dtype.kind not in "iu"):
-            raise InputError(f"rows[{k}] must be a list of numbers of rows, or True and False for each row")
+            raise InputError(f"{what}[{k}] must be a list of numbers of rows, or True and False for each row")
         found.append(None if array is None else array.astype(np.int64))
     return found
 

@@ -19,6 +19,7 @@ from gdkernels.tables import Preparation
 from gdkernels.tables.report import columns_line
 from gdkernels.tabular.cross_validation import CrossValidation
 from gdkernels.tabular.evaluation import Evaluation, in_words
+from gdkernels.tabular.search import Search
 from gdkernels.training.history import History
 
 __all__ = ["TabularResult", "shape_in_words"]
@@ -64,6 +65,8 @@ class TabularResult:
         What you should know before you trust the figures.
     cross_validation
         The choice by the rows left out, if there was one.
+    search
+        The search of ``best``, if there was one.
     explanation
         Why it ran where it did, if that was asked for.
     """
@@ -80,6 +83,7 @@ class TabularResult:
     test_said: str = "rows kept from training and stopping"
     remarks: tuple[str, ...] = ()
     cross_validation: CrossValidation | None = None
+    search: Search | None = None
     explanation: Explanation | None = None
 
     @property
@@ -126,6 +130,7 @@ class TabularResult:
             "starts": [vars(start) for start in history.starts],
             "averaged": [{"epochs": len(h.epochs), "best_epoch": h.best_epoch} for h in self.histories],
             "cross_validation": None if self.cross_validation is None else self.cross_validation.as_dict(),
+            "search": None if self.search is None else self.search.as_dict(),
             "memory": history.memory,
             "threads": history.threads,
             "ranks": None if history.ranks is None else vars(history.ranks),
@@ -188,6 +193,8 @@ class TabularResult:
         }
         if self.cross_validation is not None:
             lines["chosen"] = self.cross_validation.as_text()
+        if self.search is not None:
+            lines["chosen"] = self.search.as_text()
         if history.starts:
             reached = ", ".join(f"{start.loss:.4g}" for start in history.starts)
             lines["starts"] = f"{len(history.starts)}, with the losses {reached}; the lowest was kept"

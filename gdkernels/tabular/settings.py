@@ -24,6 +24,7 @@ from gdkernels.tables.reading import reading_of
 from gdkernels.tables.task import TASKS
 from gdkernels.tables.text import TextOptions
 from gdkernels.tabular import defaults
+from gdkernels.tabular.effort import QUICK, TIME_LIMIT, check_effort, seconds_of
 from gdkernels.tabular.split_rules import SplitRule
 from gdkernels.training.checkpointing import Cadence
 
@@ -57,7 +58,7 @@ RANGES: dict[str, NumberRange] = {
 _NEEDED = ("dropout", "starts", "retries", "seed", "test", "keep", "skip_rows")
 _LISTS = ("ignore", "keep_columns", "categorical", "numeric", "missing")
 CLASS_WEIGHTS = ("none", "balanced")
-ENCODINGS = ("none", "piecewise")
+ENCODINGS = ("auto", "none", "piecewise")
 OUTSIDE = ("extrapolate", "hold")
 
 
@@ -79,6 +80,8 @@ class TabularSettings:
         As they were given: a name, or an object.
     test
         0 where the figures are measured on a file of their own.
+    time_limit
+        The seconds of the search; None without one.
     memory
         In bytes.
     """
@@ -105,6 +108,9 @@ class TabularSettings:
     patience: int | None
     starts: int
     average: int | None
+    quick: bool
+    best: bool
+    time_limit: float | None
     retries: int
     seed: int
     test: float
@@ -136,7 +142,8 @@ class TabularSettings:
         InputError
             For a keyword that cannot be, or that does not go with another; the message names both.
         """
-        rest = dict(given)
+        check_effort(given)
+        rest = dict(given) | {n: v for n, v in QUICK.items() if given["quick"] and given[n] is None}
         columns = {
             name: _names(name, rest.pop(name))
             for name in ("ignore", "keep_columns", "categorical", "numeric", "missing")
@@ -199,6 +206,9 @@ class TabularSettings:
                 "class_weight": weight,
                 "hidden": None if rest["hidden"] is None else _units(rest["hidden"]),
                 "optimizer": optimizer,
+                "time_limit": seconds_of(TIME_LIMIT if rest["time_limit"] is None else rest["time_limit"])
+                if rest["best"]
+                else None,
                 "memory": None if memory is None else parse_bytes(memory, keyword("memory")),
             }
         )

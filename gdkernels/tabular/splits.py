@@ -71,7 +71,7 @@ def split_rows(settings: TabularSettings, table: Table, classes: npt.NDArray[Any
     learn, test = split(len(table), settings.test, generator(settings.seed, "test"), numbers)
     learn_numbers = numbers[learn] if numbers is not None else None
     if _is_folded(settings, len(learn)):
-        count = defaults.folds(len(learn))
+        count = 5 if settings.best else defaults.folds(len(learn))
         parts = folds(len(learn), count, generator(settings.seed, "validation"), learn_numbers)
         return RowSplit(learn, test, [(learn[train], learn[left_out]) for train, left_out in parts])
     networks = []
