@@ -195,8 +195,8 @@ def add_train(commands: Any) -> ArgumentParser:
         type=name_of("optimizer", (*names("optimizer"), *names("solver"))),
         default=defaults.OPTIMIZER,
         metavar="NAME",
-        help=f"{', '.join(names('optimizer'))}; or a solver, which takes all rows in each step: "
-        f"lm, for small networks, or lbfgs ({defaults.OPTIMIZER})",
+        help=f"{', '.join(names('optimizer'))}; or a solver, which takes all rows in each step: lm, for small "
+        f"networks, or lbfgs ({defaults.OPTIMIZER})",
     )
     rates = ", ".join(f"{name} {kind().learning_rate:g}" for name, kind in optimizers.BY_NAME.items())
     training.add_argument(

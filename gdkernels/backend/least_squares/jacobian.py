@@ -18,6 +18,7 @@ from gdkernels.graph.record_wise import record_wise
 __all__ = ["Jacobian", "jacobian_of"]
 
 Array = npt.NDArray[Any]
+ToHost = Callable[[Any], Array]
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,8 @@ class Jacobian:
         def rows(cotangent: Any) -> _Rows:
             available = {**kept, self.cotangent.id: cotangent}
             run_steps(self._backward, context, available)
-            return _Rows(self, [tuple(available[n.id] for n in c.factors) for c in self._columns], len(x))
+            factors = [tuple(available[n.id] for n in c.factors) for c in self._columns]
+            return _Rows(self, factors, int(x.shape[0]))
 
         return values[self.output.id], rows
 
@@ -129,14 +131,14 @@ class Jacobian:
         given = [x if node.attribute == "x" else arrays[node.attribute] for node in self._inputs]
         return Context(self._inputs, given, xp), {n.id: a for n, a in zip(self._inputs, given, strict=True)}
 
-    def ways_back(self, arrays: Mapping[str, Any], *, xp: Any) -> list[Any]:
+    def ways_back(self, arrays: Mapping[str, Any], to_host: ToHost, *, xp: Any) -> list[Array]:
         """Return for each array that is computed of parameters its derivative [numbers of it, all parameters].
 
         It is a matrix of the host's, in float64; for nearly all networks there is none.
         """
-        return [self._derivative(way, arrays, xp) for way in self._ways_back]
+        return [self._derivative(way, arrays, to_host, xp) for way in self._ways_back]
 
-    def _derivative(self, way: _WayBack, arrays: Mapping[str, Any], xp: Any) -> Array:
+    def _derivative(self, way: _WayBack, arrays: Mapping[str, Any], to_host: ToHost, xp: Any) -> Array:
         found = np.zeros((way.size, self.parameters))
         nodes = [n for n in self._inputs if n.attribute in arrays]
         context = Context(nodes, [arrays[n.attribute] for n in nodes], xp)
@@ -149,7 +151,7 @@ class Jacobian:
             values[way.cotangent.id] = cotangent
             run_steps(way.steps, context, values)
             for node, place in way.results:
-                found[k, place] = np.asarray(values[node.id]).ravel()
+                found[k, place] = to_host(values[node.id]).ravel()
         return found
 
     @property

@@ -110,7 +110,7 @@ class NormalEquations:
         xp, count = self._backend.xp, self.parameters
         arrays = self._arrays(vector, constants, dtype)
         with np.errstate(all="ignore"):
-            ways_back = self._jacobian.ways_back(arrays, xp=xp)
+            ways_back = self._jacobian.ways_back(arrays, self._backend.to_numpy, xp=xp)
             sums: _Sums = (_HostSums if _on_host(arrays) else _DeviceSums)(self, dtype, ways_back)
             error, gradient = 0.0, np.zeros(count)
             for x, y, weights in tiles:
