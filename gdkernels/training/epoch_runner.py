@@ -17,7 +17,7 @@ from gdkernels.data.batches import Batches
 from gdkernels.data.records import OrderedRecords, Piece, Records, changed, place_records
 from gdkernels.data.rounding import SAMPLE, warn_of_rounding
 from gdkernels.data.stored import Stored
-from gdkernels.data.stored.windows import ShuffledWindows, Windows, place_stored
+from gdkernels.data.stored.windows import DealtWindows, ShuffledWindows, Windows, place_stored
 from gdkernels.dispatch.binding import Binding, all_finite, moved
 from gdkernels.dispatch.workload import Workload
 from gdkernels.errors import BackendError, DivergenceError, FileError, InputError
@@ -113,7 +113,9 @@ class EpochRunner:
                 self._look_at(X, Y)
             return records
         binding, batch = self._bind(stored), min(self.settings.batch_size, len(stored))
-        placed = place_stored(binding, stored, spec=self.network.expects(self.settings.objective), batch=batch)
+        placed = place_stored(
+            binding, stored, spec=self.network.expects(self.settings.objective), batch=batch, sharding=self.sharding
+        )
         if self.order is not None and isinstance(placed, Windows):
             raise InputError("order= needs all records in memory: allow more by memory=, or leave it to the shuffle")
         if not of:
@@ -296,7 +298,9 @@ class EpochRunner:
         self._check_finite(middle, float(rates[-1]))
         return self._end_epoch(middle, len(batches), gradient_norm, float(rates[-1]))
 
-    def _arranged(self, data: Records | Windows, records: int, batch: int) -> OrderedRecords | ShuffledWindows:
+    def _arranged(
+        self, data: Records | Windows, records: int, batch: int
+    ) -> OrderedRecords | ShuffledWindows | DealtWindows:
         """Return the records in the order of the next epoch."""
         if isinstance(data, Windows):
             return data.shuffled(batch, self.network.seed, self.epochs_done)
@@ -333,8 +337,9 @@ class EpochRunner:
         if math.isfinite(middle.error) and all_finite(*arrays, xp=self._bind(None).xp):
             return
         epoch, before = self.epochs_done + 1, "the parameters are those before it"
-        if piece is not None and (found := changed(piece.records, piece.order)) is not None:
-            place, what = found
+        here = None if piece is None else np.flatnonzero(piece.order >= 0)  # others are of other ranks
+        if piece is not None and here is not None and (found := changed(piece.records, piece.order[here])) is not None:
+            place, what = int(here[found[0]]), found[1]
             raise InputError(
                 f"{what}, used in step {piece.first + place // batch + 1} of epoch {epoch}: it was finite when "
                 f"training began, so something writes into the data meanwhile; {before}"
