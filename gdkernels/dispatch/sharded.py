@@ -9,7 +9,7 @@ from typing import Any
 
 from gdkernels.backend import Plan
 from gdkernels.backend.program import Program
-from gdkernels.backend.sharded_executable import SHARDS, ShardedExecutable
+from gdkernels.backend.sharded_executable import SHARDS, Sharded, ShardedExecutable
 from gdkernels.dispatch.binding import Binding
 from gdkernels.dispatch.footprint import rows_that_fit
 from gdkernels.dispatch.workload import Workload
@@ -24,7 +24,7 @@ _ROWS = "rows_at_a_time"
 
 def sharded_executable(
     binding: Binding, program: Program, work: Workload, choices: Mapping[str, Any] | None, sharding: Sharding
-) -> ShardedExecutable:
+) -> Sharded:
     """Return a program in shards; on the host, those that do not fit into memory are computed in parts.
 
     Raises
@@ -37,7 +37,8 @@ def sharded_executable(
     plan = Plan(binding.backend.name, binding.device, binding.precision, own)
     if given.get(_ROWS) is not None:
         return ShardedExecutable(binding.backend, program, plan, sharding, given[_ROWS])
-    made = ShardedExecutable(binding.backend, program, plan, sharding)
+    compiled = binding.backend.compile_shards(program, plan, sharding)
+    made = compiled if isinstance(compiled, Sharded) else ShardedExecutable(binding.backend, program, plan, sharding)
     if not binding.on_host:
         return made
     of_shard = -(-work.batch // sharding.shards)

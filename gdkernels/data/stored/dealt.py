@@ -91,8 +91,8 @@ class DealtShuffle:
 
         def share(rows: int) -> int:
             part = rows_of_shard(shard, self.shards, rows)
-            return part.stop - part.start
+            return int(part.stop - part.start)
 
         if steps < self.steps:
-            return int(steps * share(self.batch))
+            return steps * share(self.batch)
         return (steps - 1) * share(self.batch) + share(self.rows_of(steps - 1))
