@@ -20,6 +20,7 @@ from gdkernels.definition.network import Arrays
 from gdkernels.groups import TreeSum, rows_of_shard
 from gdkernels.groups.sharding import Sharding
 from gdkernels.lowering.elementwise import as_loaded
+from gdkernels.lowering.scalars import known_of_steps
 from gdkernels.randomness import row_keys
 from gdkernels_numba.bytecode.shard_step import ShardStep
 from gdkernels_numba.executable import FusedExecutable
@@ -79,10 +80,9 @@ class FusedShards(Sharded):
         learning_rates: npt.NDArray[np.float64],
         sample_weight: Any = None,
     ) -> tuple[float, float | None]:
-        began, program = time.perf_counter(), self._program
+        began, program, order = time.perf_counter(), self._program, np.ascontiguousarray(order, np.int64)
         check_shards(program, self._sharding, state, x, y, order, batch_size, learning_rates, sample_weight)
         self.settle(state, batch_size)
-        order = np.ascontiguousarray(order, np.int64)
         state.parameters = {
             **state.parameters,
             **{name: self._writable(state.parameters[name]) for name in program.trained},
@@ -96,23 +96,25 @@ class FusedShards(Sharded):
         if sample_weight is not None:
             arrays["sample_weight"] = self._contiguous(sample_weight)[order]
         self._on_all(lambda step: step.begin(arrays))
+        records, l2 = len(order), program.l2
+        known = known_of_steps(learning_rates, done=state.step, records=records, batch=batch_size, l2=l2)
+        numbers = self._steps[0].bound.numbers(known, len(learning_rates))
         total = norms = 0.0
-        for k, rate in enumerate(learning_rates):
+        for k in range(len(learning_rates)):
             batch = order[k * batch_size : (k + 1) * batch_size]
-            error, norm = self._step(state, arrays, batch, k * batch_size, float(rate))
+            of_step = None if numbers is None else numbers[k]
+            error, norm = self._step(state, arrays, batch, k * batch_size, of_step)
             total, norms = total + error, norms + norm
         self._steps[0].end()
         self.spent.whole += time.perf_counter() - began
         return total, norms / len(learning_rates) if program.gradient_norm else None
 
     def _step(
-        self, state: State, arrays: dict[str, Array], batch: Array, place: int, rate: float
+        self, state: State, arrays: dict[str, Array], batch: Array, place: int, numbers: Array | None
     ) -> tuple[float, float]:
         """Take the step of a batch, which begins at `place` of the order, and return E before it and the norm."""
         tree, shards, program = self._sum, self._sharding.shards, self._program
         assert tree is not None
-        known = {"learning_rate": rate, "t": state.step + 1.0, "B": float(len(batch)), "l2": program.l2}
-        numbers = self._steps[0].bound.numbers({name: np.array([value]) for name, value in known.items()}, 1)
 
         def gradient(number: int, step: ShardStep) -> None:
             part = rows_of_shard(number, shards, len(batch))

@@ -74,15 +74,23 @@ def check_shards(
     learning_rates: npt.NDArray[np.float64],
     sample_weight: Any = None,
 ) -> None:
-    """Check the arguments of a run with the rows of this rank alone: others may be numbers that mean nothing here."""
-    mine = []
-    for start in range(0, len(order), batch_size):
-        batch = order[start : start + batch_size]
-        mine += [batch[rows_of_shard(shard, sharding.shards, len(batch))] for shard in sharding.mine]
-    rows = np.concatenate(mine)
-    given = np.zeros(len(order), np.int64)
-    given[: len(rows)] = rows
-    check_run(program, state.parameters, x, y, given, batch_size, learning_rates, sample_weight)
+    """Refuse arguments of a run that do not fit, among the rows those of this rank: others may mean nothing here.
+
+    Raises
+    ------
+    InputError
+        As for `check_run`.
+    """
+    starts = range(0, len(order), batch_size) if batch_size > 0 else ()
+    if batch_size < 1 or not starts or len(learning_rates) != len(starts):  # it names what is wrong
+        check_run(program, state.parameters, x, y, order, batch_size, learning_rates, sample_weight)
+    largest = 0  # of the rows, where negative ones are larger than all others
+    for start in starts:
+        batch = order[start : start + batch_size].view(np.uint64)
+        parts = (batch[rows_of_shard(shard, sharding.shards, len(batch))] for shard in sharding.mine)
+        largest = max(largest, *(int(part.max()) for part in parts if len(part)), 0)
+    row = np.array([largest], np.uint64).view(np.int64)
+    check_run(program, state.parameters, x, y, row, 1, learning_rates[:1], sample_weight)
 
 
 class ShardedExecutable(Sharded):
@@ -152,7 +160,7 @@ class ShardedExecutable(Sharded):
         sample_weight: Any = None,
     ) -> tuple[float, float | None]:
         """Do the steps of all ranks; of the rows that `order` names, only those of this rank's shards are looked at."""
-        began = time.perf_counter()
+        began, order = time.perf_counter(), np.ascontiguousarray(order, np.int64)
         check_shards(self._program, self._sharding, state, x, y, order, batch_size, learning_rates, sample_weight)
         weights = None if sample_weight is None else self._backend.to_numpy(sample_weight)
         with self._on_device(), np.errstate(all="ignore"):
