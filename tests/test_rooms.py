@@ -53,6 +53,7 @@ ROOMS = {
         "plan",
         "bytecode",
         "executable",
+        "shards",
         "ceilings",
         "__init__",
     ),

@@ -10,12 +10,13 @@ import atexit
 import os
 import sys
 import time
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 from gdkernels.errors import BackendError
 from gdkernels.groups.contract import Bytes, Group, offsets
-from gdkernels.groups.launchers import forget_launcher, launched
+from gdkernels.groups.launchers import Launched, forget_launcher, launched
 from gdkernels.system.libraries import first_line
 from gdkernels.system.machine import cores
 
@@ -53,13 +54,13 @@ class MPIGroup(Group):
     def __init__(self) -> None:
         self._mpi: Any = _mpi()
         started = launched()
+        if started is not None and _is_of_another(started.variable, self._mpi.get_vendor()[0]):
+            raise _another(started, self._mpi)  # which would end this process when it begins
+        if not self._mpi.Is_initialized():
+            self._mpi.Init_thread(self._mpi.THREAD_SERIALIZED)
         world = self._mpi.COMM_WORLD
         if started is not None and world.Get_size() != started.size:
-            library = self._mpi.Get_library_version().splitlines()[0].split(",")[0].strip("\0 ")
-            raise BackendError(
-                f"{started.size} processes were started ({started.variable}), but this one finds {world.Get_size()} in "
-                f"{library}: that mpiexec belongs to another MPI; start by the mpiexec beside {sys.executable}"
-            )
+            raise _another(started, self._mpi)
         self._world, self._ends = world.Dup(), world.Dup()
         self.rank, self.size = world.Get_rank(), world.Get_size()
         here = world.Split_type(self._mpi.COMM_TYPE_SHARED)
@@ -114,9 +115,29 @@ class MPIGroup(Group):
 
 
 def _mpi() -> Any:
+    """Return mpi4py's module; MPI itself begins later, once it is known to be the launcher's."""
     import mpi4py
 
-    mpi4py.rc.thread_level = "serialized"
-    from mpi4py import MPI
+    if "mpi4py.MPI" not in sys.modules:
+        mpi4py.rc.initialize = False
+        mpi4py.rc.finalize = True
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # that the launcher is suspicious, which is refused
+        from mpi4py import MPI
 
     return MPI
+
+
+def _is_of_another(variable: str, vendor: str) -> bool:
+    """Return whether the launcher that sets a variable cannot start processes of this MPI."""
+    if variable.startswith("OMPI_"):
+        return vendor != "Open MPI"
+    return variable.startswith("PMI_") and vendor == "Open MPI"
+
+
+def _another(started: Launched, mpi: Any) -> BackendError:
+    library = mpi.Get_library_version().splitlines()[0].split(",")[0].strip("\0 ")
+    return BackendError(
+        f"{started.size} processes were started ({started.variable}), but each is alone in {library}: the launcher "
+        f"belongs to another MPI; start by the mpiexec beside {sys.executable}, or by srun --mpi=pmix or --mpi=pmi2"
+    )

@@ -166,6 +166,23 @@ class FusedExecutable(Executable):
 
     # ---- sizes
 
+    def shard_choices(self, batch: int) -> StepChoices:
+        """Return the choices for a step of so many rows that one thread does alone."""
+        task = self._compiled.step
+        assert task is not None, "what has an optimizer has a step"
+        self._wished |= {"threads": 1, "by_units": False}
+        return self._choose(task, task.sizes_with(batch), batch)
+
+    @property
+    def has_whole_gradients(self) -> bool:
+        """Whether each gradient can have a place of its own, from which it is exchanged; those of tables have none."""
+        return self._compiled.step is not None and not self._compiled.step.schedule.row_sums
+
+    @property
+    def compiled(self) -> Compiled:
+        """The code of the program."""
+        return self._compiled
+
     def _bind(self, code: Compiled, task: ScheduledTask, batch: int, x: Any) -> BoundStep:
         training, entries = task.output is None, x.per_row if isinstance(x, Entries) else 0.0
         key = (training, isinstance(x, Entries), batch)

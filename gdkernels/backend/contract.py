@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from gdkernels.backend.program import Program
 from gdkernels.definition.network import Arrays
+from gdkernels.groups.sharding import Sharding
 
 __all__ = ["CONTRACT", "PRECISIONS", "Backend", "Executable", "Plan", "State", "host_array", "storage_dtype"]
 
@@ -303,6 +304,13 @@ class Backend(ABC):
         ------
         TraceError, ScheduleError
             If the program cannot be compiled: its definition runs then, and the user is told the reason.
+        """
+        return None
+
+    def compile_shards(self, program: Program, plan: Plan, sharding: Sharding) -> Executable | None:
+        """Return a `gdkernels.backend.sharded_executable.Sharded` of this rank's shards, or None for what sums theirs.
+
+        The default computes the gradient of each shard by `compile`, and the step by the definition.
         """
         return None
 

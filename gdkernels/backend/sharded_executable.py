@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -28,7 +29,7 @@ from gdkernels.groups import TreeSum, rows_of_shard
 from gdkernels.groups.sharding import Sharding
 from gdkernels.system.threads import at_most
 
-__all__ = ["SHARDS", "ShardedExecutable", "Spent"]
+__all__ = ["SHARDS", "Sharded", "ShardedExecutable", "Spent", "check_shards"]
 
 SHARDS = "shards"  # among the choices of a plan
 
@@ -46,7 +47,53 @@ class Spent:
     exchanging: float = 0.0
 
 
-class ShardedExecutable(Executable):
+class Sharded(Executable):
+    """An executable of a group: it runs the shards of this rank, and the steps of all.
+
+    Attributes
+    ----------
+    spent
+        The seconds so far.
+    """
+
+    spent: Spent
+
+    @abstractmethod
+    def settle(self, state: State, batch_size: int) -> None:
+        """Make the choices of the plan that are made when sizes are known; the state does not change."""
+
+
+def check_shards(
+    program: Program,
+    sharding: Sharding,
+    state: State,
+    x: Any,
+    y: Any,
+    order: npt.NDArray[np.int64],
+    batch_size: int,
+    learning_rates: npt.NDArray[np.float64],
+    sample_weight: Any = None,
+) -> None:
+    """Refuse arguments of a run that do not fit, among the rows those of this rank: others may mean nothing here.
+
+    Raises
+    ------
+    InputError
+        As for `check_run`.
+    """
+    starts = range(0, len(order), batch_size) if batch_size > 0 else ()
+    if batch_size < 1 or not starts or len(learning_rates) != len(starts):  # it names what is wrong
+        check_run(program, state.parameters, x, y, order, batch_size, learning_rates, sample_weight)
+    largest = 0  # of the rows, where negative ones are larger than all others
+    for start in starts:
+        batch = order[start : start + batch_size].view(np.uint64)
+        parts = (batch[rows_of_shard(shard, sharding.shards, len(batch))] for shard in sharding.mine)
+        largest = max(largest, *(int(part.max()) for part in parts if len(part)), 0)
+    row = np.array([largest], np.uint64).view(np.int64)
+    check_run(program, state.parameters, x, y, row, 1, learning_rates[:1], sample_weight)
+
+
+class ShardedExecutable(Sharded):
     """Runs a program on the shards of this rank; the definition computes the step from the sum over all shards.
 
     Parameters
@@ -54,10 +101,6 @@ class ShardedExecutable(Executable):
     rows
         The most rows of a shard that are computed at a time.
 
-    Attributes
-    ----------
-    spent
-        The seconds so far.
     """
 
     def __init__(
@@ -117,8 +160,8 @@ class ShardedExecutable(Executable):
         sample_weight: Any = None,
     ) -> tuple[float, float | None]:
         """Do the steps of all ranks; of the rows that `order` names, only those of this rank's shards are looked at."""
-        began = time.perf_counter()
-        self._check(state, x, y, order, batch_size, learning_rates, sample_weight)
+        began, order = time.perf_counter(), np.ascontiguousarray(order, np.int64)
+        check_shards(self._program, self._sharding, state, x, y, order, batch_size, learning_rates, sample_weight)
         weights = None if sample_weight is None else self._backend.to_numpy(sample_weight)
         with self._on_device(), np.errstate(all="ignore"):
             total, norm = in_steps(
@@ -133,20 +176,6 @@ class ShardedExecutable(Executable):
 
     def _on_device(self) -> AbstractContextManager[Any]:
         return self._backend.on_device(self.plan.device)
-
-    def _check(self, state: State, x: Any, y: Any, order: Any, batch_size: int, rates: Any, sample_weight: Any) -> None:
-        """Check the arguments, with the rows of this rank alone: others may be numbers that mean nothing here."""
-        mine = [
-            order[start : start + batch_size][
-                rows_of_shard(shard, self._sharding.shards, min(batch_size, len(order) - start))
-            ]
-            for start in range(0, len(order), batch_size)
-            for shard in self._sharding.mine
-        ]
-        rows = np.concatenate(mine)
-        given = np.zeros(len(order), np.int64)
-        given[: len(rows)] = rows
-        check_run(self._program, state.parameters, x, y, given, batch_size, rates, sample_weight)
 
     def _step(
         self,
@@ -176,9 +205,10 @@ class ShardedExecutable(Executable):
             return flat, error, float(len(rows)) if weights is None else float(np.sum(weights[rows], dtype=np.float64))
 
         for number, (flat, error, weight) in zip(self._sharding.mine, self._each(gradient, tree), strict=True):
-            tree.add(number, flat, (error, weight))
+            tree.add(number, flat, np.array([error, weight]))
         began = time.perf_counter()
-        summed, error, weight = tree.exchanged()
+        summed, totals = tree.exchanged()
+        error, weight = totals.tolist()
         self.spent.exchanging += time.perf_counter() - began
         gradients = {
             name: self._backend.asarray(view, dtype=str(view.dtype), device=self.plan.device)
@@ -238,7 +268,7 @@ class ShardedExecutable(Executable):
             trained = [state.parameters[name] for name in self._program.trained]
             length = sum(math.prod(a.shape) for a in trained)
             dtype = self._backend.to_numpy(trained[0]).dtype
-            self._sum = TreeSum(self._sharding.group, self._sharding.shards, length, dtype)
+            self._sum = TreeSum(self._sharding.group, self._sharding.shards, length, dtype, totals=2)
         return self._sum
 
     def _buffer(self, place: int, tree: TreeSum) -> Array:

@@ -9,10 +9,11 @@ from typing import Any
 
 from gdkernels.backend import Plan
 from gdkernels.backend.program import Program
-from gdkernels.backend.sharded_executable import SHARDS, ShardedExecutable
+from gdkernels.backend.sharded_executable import SHARDS, Sharded, ShardedExecutable
 from gdkernels.dispatch.binding import Binding
 from gdkernels.dispatch.footprint import rows_that_fit
 from gdkernels.dispatch.workload import Workload
+from gdkernels.errors import ScheduleError, TraceError
 from gdkernels.groups.sharding import Sharding
 
 __all__ = ["sharded_executable"]
@@ -24,7 +25,7 @@ _ROWS = "rows_at_a_time"
 
 def sharded_executable(
     binding: Binding, program: Program, work: Workload, choices: Mapping[str, Any] | None, sharding: Sharding
-) -> ShardedExecutable:
+) -> Sharded:
     """Return a program in shards; on the host, those that do not fit into memory are computed in parts.
 
     Raises
@@ -37,7 +38,12 @@ def sharded_executable(
     plan = Plan(binding.backend.name, binding.device, binding.precision, own)
     if given.get(_ROWS) is not None:
         return ShardedExecutable(binding.backend, program, plan, sharding, given[_ROWS])
-    made = ShardedExecutable(binding.backend, program, plan, sharding)
+    try:
+        compiled = binding.backend.compile_shards(program, plan, sharding)
+    except (TraceError, ScheduleError) as error:
+        _log.info("the definition runs as it is, because it cannot be compiled: %s", error)
+        compiled = None
+    made = compiled if isinstance(compiled, Sharded) else ShardedExecutable(binding.backend, program, plan, sharding)
     if not binding.on_host:
         return made
     of_shard = -(-work.batch // sharding.shards)

@@ -14,6 +14,7 @@ from gdkernels.groups.contract import Group
 
 __all__ = ["agree", "end_together", "from_rank_0", "guarded"]
 
+_DIGEST = 64  # characters of a SHA-256, which tells nobody anything
 _GRACE = 1.0  # seconds within which the others come to the same error, or have not got it
 
 
@@ -32,8 +33,7 @@ def agree(group: Group, told: Mapping[str, Any], how: str = "give all ranks the 
     for rank, one in enumerate(everybody):
         for name in {**first, **one}:
             if one.get(name) != first.get(name):
-                what, mine, others = _difference(name, one.get(name), first.get(name))
-                raise InputError(f"rank {rank} has {what} {mine}, and rank 0 has {others}: {how}")
+                raise InputError(f"rank {rank} has {_difference(name, one.get(name), first.get(name))}: {how}")
 
 
 def from_rank_0(group: Group, make: Callable[[], bytes] | None) -> bytes:
@@ -86,13 +86,15 @@ def _code(error: BaseException) -> int:
     return 130 if isinstance(error, KeyboardInterrupt) else 1
 
 
-def _difference(name: str, mine: Any, others: Any) -> tuple[str, str, str]:
-    """Return where two values differ, as far inside as dictionaries go."""
+def _difference(name: str, mine: Any, others: Any) -> str:
+    """Return in words how two values differ, as far inside as dictionaries go."""
     if isinstance(mine, dict) and isinstance(others, dict):
         for key in {**others, **mine}:
             if mine.get(key) != others.get(key):
                 return _difference(f"{name}: {key}", mine.get(key), others.get(key))
-    return name, _short(mine), _short(others)
+    if isinstance(mine, str) and isinstance(others, str) and len(mine) == len(others) == _DIGEST:
+        return f"other {name} than rank 0"
+    return f"{name} {_short(mine)}, and rank 0 has {_short(others)}"
 
 
 def _short(value: Any) -> str:

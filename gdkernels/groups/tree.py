@@ -18,11 +18,10 @@ import numpy.typing as npt
 from gdkernels.errors import InputError
 from gdkernels.groups.contract import Group
 
-__all__ = ["TOTALS", "TreeSum", "merged", "rows_of_shard", "shards_of_rank"]
+__all__ = ["TreeSum", "merged", "rows_of_shard", "shards_of_rank"]
 
 Vector = npt.NDArray[Any]
 
-TOTALS = 2  # numbers in float64 that go with a vector
 _SHORT = 1 << 14  # bytes of a vector that goes to everybody
 
 
@@ -75,7 +74,7 @@ class _Stack:
 
 
 class TreeSum:
-    """The sum of a vector, and of `TOTALS` numbers in float64, over the shards of all ranks.
+    """The sum of a vector, and of some numbers in float64, over the shards of all ranks.
 
     Parameters
     ----------
@@ -83,6 +82,8 @@ class TreeSum:
         The number of shards of all ranks, at least one for each.
     length, dtype
         Those of a vector.
+    totals
+        How many numbers in float64 go with it.
 
     Attributes
     ----------
@@ -95,10 +96,10 @@ class TreeSum:
         If there are fewer shards than ranks.
     """
 
-    def __init__(self, group: Group, shards: int, length: int, dtype: npt.DTypeLike) -> None:
+    def __init__(self, group: Group, shards: int, length: int, dtype: npt.DTypeLike, *, totals: int) -> None:
         if shards < group.size:
             raise InputError(f"{shards} shards cannot be shared by {group.size} ranks: take at least as many")
-        self._group, self.length = group, length
+        self._group, self.length, self._bytes = group, length, 8 * totals
         self.dtype = np.dtype(dtype)
         ranks = range(group.size)
         self._of_ranks = [self._subtrees(shards_of_rank(rank, group.size, shards)) for rank in ranks]
@@ -110,13 +111,13 @@ class TreeSum:
         self._totals = _Stack()
         # In bytes: the cuts of the subtrees, and behind them the totals of each, all in one message.
         mine, width = len(self._of_ranks[group.rank]), self.dtype.itemsize
-        self._sent = [mine * ((stop - start) * width + 8 * TOTALS) for start, stop in self._cuts]
+        self._sent = [mine * ((stop - start) * width + self._bytes) for start, stop in self._cuts]
         start, stop = self._cuts[group.rank]
-        self._received = [len(of) * ((stop - start) * width + 8 * TOTALS) for of in self._of_ranks]
+        self._received = [len(of) * ((stop - start) * width + self._bytes) for of in self._of_ranks]
         alone = group.size == 1
         self._send = np.empty(0 if alone else self._sent[0] if short else sum(self._sent), np.uint8)
         self._got = np.empty(0 if alone else sum(self._received), np.uint8)
-        self._whole = np.empty(0 if alone or short else length, self.dtype)
+        self._whole = np.empty(0 if alone or short else length, self.dtype)  # its memory is taken when it is used
 
     @staticmethod
     def _subtrees(shards: range) -> list[tuple[int, int]]:
@@ -130,28 +131,32 @@ class TreeSum:
         """How many subtrees of this rank wait for the shards to come."""
         return len(self._stack.subtrees)
 
-    def add(self, shard: int, vector: Vector, totals: tuple[float, float]) -> None:
-        """Add a shard of this rank, one after the other; the vector is used up."""
+    def add(self, shard: int, vector: Vector, totals: npt.NDArray[np.float64]) -> None:
+        """Add a shard of this rank, one after the other; both are used up."""
         self._stack.push(shard, 1, vector)
-        self._totals.push(shard, 1, np.array(totals, np.float64))
+        self._totals.push(shard, 1, totals)
 
-    def exchanged(self) -> tuple[Vector, float, float]:
-        """Return the sums over the shards of all ranks; valid until the next sum is exchanged."""
+    def exchanged(self, into: Vector | None = None) -> tuple[Vector, npt.NDArray[np.float64]]:
+        """Return the sums over the shards of all ranks, valid until the next sum is exchanged, or in `into`."""
         mine, totals = self._stack.subtrees, self._totals.subtrees
         self._stack, self._totals = _Stack(), _Stack()
         if self._group.size == 1:
             vector, sums = _root(mine), _root(totals)
-            return vector, float(sums[0]), float(sums[1])
-        self._pack([v for _, _, v in mine], [t for _, _, t in totals])
-        if self._short:
-            self._group.all_gather(self._send, self._got, self._received)
         else:
-            self._group.all_to_all(self._send, self._sent, self._got, self._received)
-        vector, sums = self._summed()
-        if not self._short:
-            self._group.all_gather(vector, self._whole, [stop - start for start, stop in self._cuts])
-            vector = self._whole
-        return vector, float(sums[0]), float(sums[1])
+            self._pack([v for _, _, v in mine], [t for _, _, t in totals])
+            if self._short:
+                self._group.all_gather(self._send, self._got, self._received)
+            else:
+                self._group.all_to_all(self._send, self._sent, self._got, self._received)
+            vector, sums = self._summed()
+        if self._group.size > 1 and not self._short:
+            whole = self._whole if into is None else into
+            self._group.all_gather(vector, whole, [stop - start for start, stop in self._cuts])
+            return whole, sums
+        if into is not None and vector is not into:
+            into[:] = vector
+            vector = into
+        return vector, sums
 
     def _pack(self, vectors: list[Vector], totals: list[Vector]) -> None:
         at, width = 0, self.dtype.itemsize
@@ -161,8 +166,8 @@ class TreeSum:
                 self._send[at : at + n] = vector[start:stop].view(np.uint8)
                 at += n
             for total in totals:
-                self._send[at : at + 8 * TOTALS] = total.view(np.uint8)
-                at += 8 * TOTALS
+                self._send[at : at + self._bytes] = total.view(np.uint8)
+                at += self._bytes
 
     def _summed(self) -> tuple[Vector, Vector]:
         start, stop = self._cuts[self._group.rank]
@@ -173,8 +178,8 @@ class TreeSum:
                 vectors.push(first, count, _as(self.dtype, self._got[at : at + n]))
                 at += n
             for first, count in of:
-                totals.push(first, count, _as(np.dtype(np.float64), self._got[at : at + 8 * TOTALS]))
-                at += 8 * TOTALS
+                totals.push(first, count, _as(np.dtype(np.float64), self._got[at : at + self._bytes]))
+                at += self._bytes
         return vectors.root(), totals.root()
 
 

@@ -16,7 +16,7 @@ from gdkernels.definition.chain import by_layer
 from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import Optimizer
 from gdkernels.dispatch.shared_executables import Executables, sharing
-from gdkernels.errors import DivergenceError, keyword
+from gdkernels.errors import DivergenceError, InputError, keyword
 from gdkernels.groups import joined
 from gdkernels.groups.sharding import threads_of_ranks
 from gdkernels.many.dealing import Done, dealt
@@ -73,6 +73,11 @@ def fit(
     DivergenceError
         If one of them diverges.
     """
+    if len(draws) > 1 and run.get("shards") is not None:
+        raise InputError(
+            f"{keyword('shards')} splits the batches of a single network, and {len(draws)} are trained here, each by "
+            f"one rank: leave it out, or give {keyword('average', 1)}"
+        )
     executables, group = Executables(), joined(run.get("group"))
     made = [kth(network, k) for k in range(len(draws))]
     alone = len(draws) == 1  # only then the ranks share a network; several are dealt to them

@@ -15,7 +15,7 @@ from gdkernels import randomness
 from gdkernels.backend import Executable, State
 from gdkernels.data.batches import Batches
 from gdkernels.data.records import OrderedRecords, Piece, Records, changed
-from gdkernels.data.stored.windows import ShuffledWindows, Windows
+from gdkernels.data.stored.windows import DealtWindows, ShuffledWindows, Windows
 from gdkernels.definition.schedules import is_constant
 from gdkernels.dispatch.binding import Binding, all_finite, moved
 from gdkernels.dispatch.workload import Workload
@@ -119,7 +119,7 @@ class EpochRunner:
 
     def place(self, X: Any, Y: Any, sample_weight: Any = None, *, of: str = "") -> Records | Windows:
         """Return the records on the device, or windows of them if they are in files and too many."""
-        placed = self._placer.place(X, Y, sample_weight, batch=self.settings.batch_size, of=of)
+        placed = self._placer.place(X, Y, sample_weight, batch=self.settings.batch_size, of=of, sharding=self.sharding)
         if self.order is not None and isinstance(placed, Windows):
             raise InputError("order= needs all records in memory: allow more by memory=, or leave it to the shuffle")
         return placed
@@ -295,7 +295,9 @@ class EpochRunner:
         self._check_finite(middle, float(rates[-1]))
         return self._end_epoch(middle, len(batches), gradient_norm, float(rates[-1]))
 
-    def _arranged(self, data: Records | Windows, records: int, batch: int) -> OrderedRecords | ShuffledWindows:
+    def _arranged(
+        self, data: Records | Windows, records: int, batch: int
+    ) -> OrderedRecords | ShuffledWindows | DealtWindows:
         """Return the records in the order of the next epoch."""
         if isinstance(data, Windows):
             return data.shuffled(batch, self.network.seed, self.epochs_done)
@@ -338,8 +340,10 @@ class EpochRunner:
         if math.isfinite(middle.error) and all_finite(*arrays, xp=self._bind(None).xp):
             return
         epoch, before = self.epochs_done + 1, "the parameters are those before it"
-        if piece is not None and (found := changed(piece.records, piece.order)) is not None:
-            place, what = found
+        order = np.empty(0, np.int64) if piece is None else np.asarray(piece.order)
+        here = np.flatnonzero(order >= 0)  # others are of other ranks
+        if piece is not None and (found := changed(piece.records, order[here])) is not None:
+            place, what = int(here[found[0]]), found[1]
             raise InputError(
                 f"{what}, used in step {piece.first + place // batch + 1} of epoch {epoch}: it was finite when "
                 f"training began, so something writes into the data meanwhile; {before}"

@@ -122,8 +122,8 @@ class Fit:
         self._together.agree(
             {
                 "network and settings": self._identity() | self._asked.identity(),
-                "initial parameters": _digest_of_arrays(self._host_parameters()),
                 "plan": now.executable.plan.as_dict(),
+                "initial parameters": _digest_of_arrays(self._host_parameters()),
                 "data": _digest(*whole),
                 "data in files": [part.outline for part in parts if isinstance(part, Windows)],
             }

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from gdkernels.backend import Executable, Plan, storage_dtype
-from gdkernels.backend.sharded_executable import ShardedExecutable
+from gdkernels.backend.sharded_executable import Sharded
 from gdkernels.data.batches import Batches
 from gdkernels.data.records import Records
 from gdkernels.data.sparse import most_rows
@@ -174,7 +174,7 @@ class Placement:
         with phase("compiling"):
             choices = None if planned is None else binding.choices_of(planned)
             executable = runner.prepare(job, choices, sparse=sparse)
-            if isinstance(executable, ShardedExecutable):
+            if isinstance(executable, Sharded):
                 executable.settle(runner.state(), min(runner.settings.batch_size, job.records))
         return Placed(binding, job, train, sparse, evaluator, executable)
 

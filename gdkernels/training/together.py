@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from gdkernels.backend import Plan
-from gdkernels.backend.sharded_executable import SHARDS, ShardedExecutable
+from gdkernels.backend.sharded_executable import SHARDS, Sharded
 from gdkernels.dispatch import registry
 from gdkernels.dispatch.workload import Workload
 from gdkernels.errors import InputError
@@ -140,7 +140,7 @@ class Together:
 
     def told(self, executable: Any) -> Ranks | None:
         """Return what the history tells of the ranks; None for a fit as any other."""
-        if not isinstance(executable, ShardedExecutable):
+        if not isinstance(executable, Sharded):
             return None
         spent = executable.spent
         times = self.group.gather_numbers([spent.whole, spent.exchanging])
