@@ -169,7 +169,7 @@ def test_what_a_compiler_made_of_a_variant_is_known_to_the_next_process(cupy):
 
 def test_trials_end_in_time_and_the_next_process_decides_alike(cupy, monkeypatch):
     cupy.spills = lambda code: 0 if variant(code) == VARIANTS[-1] else 300
-    clock = partial(next, count(0, 2))
+    clock = partial(next, count(0, 3))
     monkeypatch.setattr(
         "gdkernels_cupy.persistent.executable.first_in_registers", partial(first_in_registers, clock=clock)
     )
