@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.graph.text import nodes_text
+from gdkernels.lowering.scalars import ScalarTable
 from gdkernels.lowering.task import DATA, ScheduledTask
 from gdkernels.randomness import KeyedOrder
 from gdkernels.system.hashing import sha256
@@ -85,6 +86,7 @@ class GraphSession:
         self.batch = sum(self.pieces)
         planned = [self._planned(p) for p in pieces]
         self.op_list = planned[0].op_list
+        self.scalars = ScalarTable(self.op_list.scalars)
         self._count = self.op_list.numbers + self.op_list.numbers % 2  # so that what follows stays aligned
         self._numbers = device.allocate(SessionAddresses.bytes(self._count))
         self._memory = device.allocate(max(p.bytes for p in planned))
