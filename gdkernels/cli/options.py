@@ -242,6 +242,13 @@ def add_train(commands: Any) -> ArgumentParser:
         f"{defaults.FEW:,} to {small} rows; 1 with --hidden or --starts, and for more than {defaults.LARGE:,} rows)",
     )
     training.add_argument(
+        "--search",
+        type=number(RANGES["search"]),
+        metavar="N",
+        help="try N settings: draw what is left open of --hidden, --learning-rate, --l2 and --batch-size at random, "
+        "train the networks together, and join those that do best together on the validation rows",
+    )
+    training.add_argument(
         "--retries",
         type=number(RANGES["retries"]),
         default=0,

@@ -26,6 +26,7 @@ from gdkernels.tabular.hyperparameters import (
 )
 from gdkernels.tabular.prediction import PreparedNetwork
 from gdkernels.tabular.results import TabularResult
+from gdkernels.tabular.search import search_rows, searched
 from gdkernels.tabular.settings import TabularSettings
 from gdkernels.tabular.splits import is_cross_validated, split_rows
 from gdkernels.tabular.targets import check_range, network_targets, task_and_loss, truth_of
@@ -48,7 +49,8 @@ def fit_in_memory(settings: TabularSettings, table: Table) -> TabularResult:
         table = with_targets(table, settings.target)
     targets = checked_targets(table, settings.target, settings.task_said)
     task, loss = task_and_loss(settings, table, targets)
-    rows = split_rows(settings, len(table), labels(table, targets[0]) if task == "classification" else None)
+    splitting = settings if settings.search is None else search_rows(settings)
+    rows = split_rows(splitting, len(table), labels(table, targets[0]) if task == "classification" else None)
     counts, learn = rows.counts, len(rows.learn)
     with phase("preparing"):
         preparation = Preparation.fit(
@@ -77,8 +79,11 @@ def fit_in_memory(settings: TabularSettings, table: Table) -> TabularResult:
 
     draws = [(prepared(train), prepared(validation)) for train, validation in rows.networks]
     began = time.perf_counter()
-    choice = None
-    if is_cross_validated(settings, learn):
+    choice, found = None, None
+    if settings.search is not None:
+        found = searched(settings, network, draws[0], trainer, run)
+        trainer = found.trainer
+    elif is_cross_validated(settings, learn):
         choice = cross_validated(
             network,
             draws if learn <= defaults.FEW else draws[:1],
@@ -91,7 +96,7 @@ def fit_in_memory(settings: TabularSettings, table: Table) -> TabularResult:
         trainer["l2"] = choice.l2
         if choice.networks == len(draws):  # they stop together
             run |= {"epochs": choice.epochs, "patience": None}
-    mlp, histories = fit(network, draws, run={**trainer, **run})
+    mlp, histories = fit(network, draws, run={**trainer, **run}) if found is None else (found.network, found.histories)
     seconds = time.perf_counter() - began
     with phase("judging"):
         evaluation = EvaluationInParts(preparation)
@@ -103,12 +108,13 @@ def fit_in_memory(settings: TabularSettings, table: Table) -> TabularResult:
         preparation=preparation,
         network=mlp,
         histories=tuple(histories),
-        settings=settings_as_told(settings, trainer, run, len(draws)),
+        settings=settings_as_told(settings, trainer, run, len(histories)),
         rows=counts,
         class_records=_class_records(preparation, y),
         test=evaluation.result(),
         seconds=seconds,
         cross_validation=choice,
+        search=None if found is None else found.search,
         explanation=explanation_of(settings, network, trainer, counts["train"], run["epochs"]),
     )
 

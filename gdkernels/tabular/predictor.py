@@ -99,6 +99,10 @@ class TabularPredictor:
         rows.
     retries
         The number of times to go back and continue at half the learning rate if training diverges.
+    search
+        The number of settings to try: what you leave open of `hidden`, `learning_rate`, `l2` and `batch_size` is drawn
+        at random, the networks are trained together, and those that do best together on the validation rows, a fifth
+        unless `validation` says otherwise, become one that predicts their average. None does not search.
     seed
         The seed of all random choices.
     test
@@ -205,6 +209,7 @@ class TabularPredictor:
         starts: int = 1,
         average: int | None = None,
         retries: int = 0,
+        search: int | None = None,
         seed: int = 0,
         test: float = defaults.TEST,
         validation: float | None = None,

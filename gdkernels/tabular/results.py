@@ -19,6 +19,7 @@ from gdkernels.tables import Preparation
 from gdkernels.tables.report import columns_line
 from gdkernels.tabular.cross_validation import CrossValidation
 from gdkernels.tabular.evaluation import Evaluation
+from gdkernels.tabular.search import Search
 from gdkernels.training.history import History
 
 __all__ = ["TabularResult", "shape_in_words"]
@@ -73,6 +74,7 @@ class TabularResult:
     test: Evaluation | None
     seconds: float
     cross_validation: CrossValidation | None = None
+    search: Search | None = None
     explanation: Explanation | None = None
 
     @property
@@ -115,6 +117,7 @@ class TabularResult:
             "starts": [vars(start) for start in history.starts],
             "averaged": [{"epochs": len(h.epochs), "best_epoch": h.best_epoch} for h in self.histories],
             "cross_validation": None if self.cross_validation is None else self.cross_validation.as_dict(),
+            "search": None if self.search is None else self.search.as_dict(),
             "memory": history.memory,
             "threads": history.threads,
             "seconds": self.seconds,
@@ -168,13 +171,13 @@ class TabularResult:
             + f"{epochs} epochs on {self.rows['train']:,} rows in {self.seconds:.2f} s, "
             f"{history.samples_per_second:,.0f} samples/s",
             **({"threads": history.threads} if history.threads else {}),
-            "memory": "that of the device"
-            if history.memory is None
-            else f"at most {gigabytes(history.memory)}, as said before training",
+            **self._memory(),
             "stopped": f"{history.stopped}; the parameters are those of epoch {', '.join(best)}",
         }
         if self.cross_validation is not None:
             lines["chosen"] = self.cross_validation.as_text()
+        if self.search is not None:
+            lines["searched"] = self.search.as_text()
         if history.starts:
             reached = ", ".join(f"{start.loss:.4g}" for start in history.starts)
             lines["starts"] = f"{len(history.starts)}, with the losses {reached}; the lowest was kept"
@@ -184,6 +187,12 @@ class TabularResult:
         else:
             lines["test"] = "none, as no rows were kept for it"
         return lines
+
+    def _memory(self) -> dict[str, str]:
+        """Return the line of memory; none where nobody has estimated it, as for many networks."""
+        if self.history.memory is not None:
+            return {"memory": f"at most {gigabytes(self.history.memory)}, as said before training"}
+        return {} if self.history.device == "cpu" else {"memory": "that of the device"}
 
     def _batch(self) -> str:
         size, rows = self.settings["batch_size"], self.rows["train"]

@@ -40,6 +40,7 @@ RANGES: dict[str, NumberRange] = {
     "starts": whole(1),
     "average": whole(1),
     "retries": whole(0),
+    "search": whole(1),
     "seed": whole(0),
     "threads": whole(1),
     "test": SHARE,
@@ -67,6 +68,8 @@ class TabularSettings:
         The form of text files.
     optimizer
         With the learning rate and the momentum that were said.
+    rate_is_open
+        Whether nobody said the learning rate.
     loss, schedule
         As they were given: a name, or an object.
     memory
@@ -87,6 +90,7 @@ class TabularSettings:
     encoding: str
     loss: Any
     optimizer: Optimizer
+    rate_is_open: bool
     schedule: Any
     l2: float | None
     clip_norm: float | None
@@ -96,6 +100,7 @@ class TabularSettings:
     starts: int
     average: int | None
     retries: int
+    search: int | None
     seed: int
     test: float
     validation: float | None
@@ -137,12 +142,15 @@ class TabularSettings:
         formats = {str(name): str(words) for name, words in (read or {}).items()}
         for name, words in formats.items():
             reading_of(name, words)
+        rate_is_open = rest["learning_rate"] is None and isinstance(rest["optimizer"], str)
         optimizer = _optimizer(*(rest.pop(name) for name in ("optimizer", "learning_rate", "momentum", "nesterov")))
         if rest["task"] not in ("auto", *TASKS):
             raise unknown_name("task", rest["task"], ("auto", *TASKS))
         if rest["checkpoint"] is None and rest["resume"]:
             raise InputError(f"{keyword('resume')} goes on from checkpoints; give {keyword('checkpoint', 'DIR')} too")
         Cadence.parse(rest["every"])
+        if rest["search"] is not None:
+            _check_search(rest)
         weight = rest["class_weight"] or "none"
         if weight not in CLASS_WEIGHTS:
             raise unknown_name("class weight", weight, CLASS_WEIGHTS)
@@ -171,6 +179,7 @@ class TabularSettings:
                 "class_weight": weight,
                 "hidden": None if rest["hidden"] is None else _units(rest["hidden"]),
                 "optimizer": optimizer,
+                "rate_is_open": rate_is_open,
                 "memory": None if memory is None else parse_bytes(memory, keyword("memory")),
             }
         )
@@ -221,6 +230,20 @@ def _units(hidden: Any) -> tuple[int, ...]:
             f"{keyword('hidden')} must be the units of each hidden layer, such as (128, 64); got {hidden!r}"
         )
     return tuple(map(int, units))
+
+
+def _check_search(given: Mapping[str, Any]) -> None:
+    """Refuse a search with keywords that say otherwise."""
+    others = {"average": None, "starts": 1, "retries": 0, "memory": None}
+    for name in (name for name, usual in others.items() if given[name] != usual):
+        raise InputError(
+            f"{keyword('search')} does not go with {keyword(name)}: it trains many networks in memory, drops those "
+            "that diverge, and averages the best"
+        )
+    if given["validation"] == 0:
+        raise InputError(
+            f"{keyword('search')} compares networks on validation rows: leave out {keyword('validation', 0)}"
+        )
 
 
 def _optimizer(given: Any, rate: Any, momentum: Any, nesterov: Any) -> Optimizer:
