@@ -11,7 +11,7 @@ import numpy as np
 
 from gdkernels.dispatch.binding import Binding
 from gdkernels.errors import InputError, Interrupted
-from gdkernels.many.jobs import Checkpoints, Job, Paces, Places, Rows
+from gdkernels.many.jobs import Checkpoints, Job, Paces, PlanChoices, Rows
 from gdkernels.many.shared_data import SharedData
 from gdkernels.many.workers import run_jobs
 from gdkernels.models.network import Network
@@ -110,7 +110,7 @@ def fit_many(
         if at is not None and (at.min() < 0 or at.max() >= len(train)):
             wrong = at.min() if at.min() < 0 else at.max()
             raise InputError(f"rows[{k}] names row {wrong} of {len(train)}")
-    places, paces = Places(), Paces()
+    places, paces = PlanChoices(), Paces()
     jobs = [
         Job(trainer, *given, at, validation, asked, places, paces, k, checkpoints)
         for k, (trainer, given, at) in enumerate(zip(trainers, work, chosen, strict=True))

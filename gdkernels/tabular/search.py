@@ -18,7 +18,7 @@ from gdkernels.tabular.fitting import PreparedRows, diverged, kth
 from gdkernels.tabular.settings import TabularSettings
 from gdkernels.training.history import History
 
-__all__ = ["Candidate", "Found", "Search", "search_rows", "searched"]
+__all__ = ["Search", "SearchedNetwork", "TriedSetting", "search_rows", "searched"]
 
 _log = logging.getLogger("gdkernels")
 
@@ -29,7 +29,7 @@ _SHAPES = ((64,), (128,), (256,), (64, 64), (128, 128), (256, 256), (128, 128, 1
 
 
 @dataclass(frozen=True)
-class Candidate:
+class TriedSetting:
     """A setting that was tried, with the lowest loss of its network on the validation rows.
 
     Attributes
@@ -58,10 +58,10 @@ class Candidate:
 class Search:
     """What a search has tried: the candidates in the order in which they were drawn, the default first."""
 
-    tried: tuple[Candidate, ...]
+    tried: tuple[TriedSetting, ...]
 
     @property
-    def best(self) -> Candidate:
+    def best(self) -> TriedSetting:
         """The one with the lowest loss."""
         return min(self.tried, key=lambda one: one.loss)
 
@@ -81,7 +81,7 @@ class Search:
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchedNetwork:
     """The network that a search found, the histories of its members, and the settings of the best of them."""
 
     network: Network
@@ -96,7 +96,7 @@ def searched(
     draw: tuple[PreparedRows, PreparedRows],
     trainer: dict[str, Any],
     run: Mapping[str, Any],
-) -> Found:
+) -> SearchedNetwork:
     """Train networks with settings drawn at random, and join those that do best together on the validation rows.
 
     Parameters
@@ -136,7 +136,7 @@ def searched(
     chosen = Ensemble.selected([models[k] for k in able], held_out.x, held_out.y, size=_MOST_IN_ENSEMBLE)
     counts = [sum(model is one for one in chosen.models) for model in models]
     tried = [
-        _candidate(arguments, how, history, count)
+        _tried(arguments, how, history, count)
         for (arguments, how), history, count in zip(drawn, histories, counts, strict=True)
     ]
     search = Search(tuple(tried))
@@ -144,7 +144,7 @@ def searched(
     members = sorted((k for k in able if counts[k]), key=lambda k: tried[k].loss)
     best = drawn[tried.index(search.best)][1]
     whole = chosen.network() if len(members) > 1 else models[members[0]]
-    return Found(whole, [histories[k] for k in members], search, best)
+    return SearchedNetwork(whole, [histories[k] for k in members], search, best)
 
 
 def _drawn(
@@ -176,9 +176,9 @@ def _between(ends: tuple[float, float], share: float) -> float:
     return float(low * (high / low) ** share)
 
 
-def _candidate(arguments: dict[str, Any], how: dict[str, Any], history: History, weight: int) -> Candidate:
+def _tried(arguments: dict[str, Any], how: dict[str, Any], history: History, weight: int) -> TriedSetting:
     reached = [epoch.watched for epoch in history.epochs if epoch.number == history.best_epoch]
-    return Candidate(
+    return TriedSetting(
         hidden=tuple(arguments["sizes"][1:-1]),
         learning_rate=how["optimizer"].learning_rate,
         l2=how["l2"],
