@@ -256,14 +256,23 @@ def add_train(commands: Any) -> ArgumentParser:
         help=f"train one network for at most {QUICK['epochs']} epochs instead of the average of several",
     )
     training.add_argument(
+        "--search",
+        type=number(RANGES["search"]),
+        metavar="N",
+        help="try N settings: draw at random what is left open of the network, its encoding, --dropout, "
+        "--learning-rate, --l2 and --batch-size, train the networks together, and keep the ensemble that does best on "
+        "the validation rows",
+    )
+    training.add_argument(
         "--best",
         action="store_true",
-        help="try settings drawn at random until --time-limit, and keep the best ensemble of them",
+        help="try such settings until --time-limit, each with a network for every fifth of the rows that is left out",
     )
     training.add_argument(
         "--time-limit",
         metavar="TIME",
-        help=f"how long --best takes: 90s, 10min, 2h ({TIME_LIMIT / 60:.0f}min); the default settings are always tried",
+        help=f"after which --best ({TIME_LIMIT / 60:.0f}min) and --search (none) begin no further settings: 90s, 10min, "
+        "2h; the default settings are always tried",
     )
     training.add_argument(
         "--retries",

@@ -26,7 +26,7 @@ from gdkernels.training.placement import Placed
 from gdkernels.training.settings import FitSettings
 from gdkernels.training.trainer import Trainer
 
-__all__ = ["Checkpoints", "Job", "Paces", "Places", "Rows"]
+__all__ = ["Checkpoints", "Job", "Paces", "PlanChoices", "Rows"]
 
 Rows = npt.NDArray[np.int64]
 
@@ -73,7 +73,7 @@ class Job:
     left_out: Rows | None
     validation: float | tuple[Any, ...] | None
     asked: FitSettings
-    places: Places
+    places: PlanChoices
     paces: Paces
     number: int
     checkpoints: Checkpoints | None
@@ -147,7 +147,7 @@ class Job:
         runner.restore(state)
 
 
-class Places:
+class PlanChoices:
     """The choices of a plan for each place where models compute: one thread each, where the number matters."""
 
     def __init__(self) -> None:

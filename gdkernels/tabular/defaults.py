@@ -10,6 +10,7 @@ OPTIMIZER = "adam"  # at its usual rate of 1e-3; 3e-3 was worse on all but wine
 MOMENTUM = 0.9  # for --optimizer sgd, which on its own is slow
 
 VALIDATION = 0.1  # of the rows not held out; 0.15 and 0.2 gave the same
+SEARCH_VALIDATION = 0.2  # for a search, which compares many networks on the same rows
 TEST = 0.2
 
 FEWEST, FEW, SMALL, LARGE = 20, 1000, 10_000, 100_000  # rows
