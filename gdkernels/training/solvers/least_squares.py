@@ -17,7 +17,10 @@ __all__ = ["LeastSquaresProblem", "damped_iteration"]
 
 # Below so many parameters, products in float32 save no time that anybody would notice.
 _FEW = 150
+_AT_ONCE = 48  # unknowns that are found together, as NumPy has no solver for triangles
 _MOST_DAMPING = 1e16  # in shares of the largest entry on the diagonal: there, a step is too short to change anything
+# How fast the damping falls at most: on two spirals, 0.2 took a fifth fewer steps than Nielsen's third.
+_LEAST_SHARE = 0.2
 # Products in float32 have said what they can where a step fails that promised so little, or was damped so little.
 _PROMISED, _DAMPED = 1e-3, 1e-5
 
@@ -36,6 +39,10 @@ class LeastSquaresProblem(Protocol):
     @property
     def penalties(self) -> Vector:
         """The penalty on each parameter, in the unit of E."""
+
+    @property
+    def room(self) -> Any:
+        """Memory for a system with a row and a column more than there are parameters."""
 
     @property
     def wide(self) -> bool:
@@ -208,8 +215,10 @@ class _Tried:
 
 def _step(solver: LevenbergMarquardt, problem: LeastSquaresProblem, here: _Here, now: _Damping) -> _Tried:
     """Try steps, each damped more than the one before, until one lowers what is minimised."""
-    system = np.multiply(here.normal.hessian, here.share, dtype=np.float64)
-    diagonal = np.einsum("ii->i", system)  # a view: what is written there is in the system
+    system = problem.room
+    count = len(here.vector)
+    np.multiply(here.normal.hessian, here.share, out=system[:count, :count])
+    diagonal = np.einsum("ii->i", system)[:count]  # a view: what is written there is in the system
     own = diagonal + here.penalties
     largest = float(own.max())
     if largest <= 0:  # nothing depends on anything
@@ -231,7 +240,7 @@ def _step(solver: LevenbergMarquardt, problem: LeastSquaresProblem, here: _Here,
             gained = value - here.value(point, error)
             if gained > 0 and promised > 0:
                 ratio = gained / promised
-                damping *= max(1.0 / 3.0, 1.0 - (2.0 * ratio - 1.0) ** 3)
+                damping *= max(_LEAST_SHARE, 1.0 - (2.0 * ratio - 1.0) ** 3)
                 return _Tried(damping, 2.0, point, error, gained / value)
         said_all = promised <= _PROMISED * value or damping <= _DAMPED * largest
         if now.dtype == "float32" and problem.wide and said_all:
@@ -241,9 +250,30 @@ def _step(solver: LevenbergMarquardt, problem: LeastSquaresProblem, here: _Here,
 
 
 def _solved(system: Any, slope: Vector) -> Vector | None:
-    """Return the step that the damped system asks for, None where it has no solution."""
+    """Return the step that the damped system asks for, None where it has no solution.
+
+    Parameters
+    ----------
+    system
+        Its lower triangle, with a row below it, which is overwritten.
+    """
+    count = len(slope)
+    system[count, :count] = -slope
+    system[count, count] = np.finfo(np.float64).max  # anything that is large enough
     try:
-        step: Vector = np.linalg.solve(system, -slope)
+        factor = np.linalg.cholesky(system)
     except np.linalg.LinAlgError:
         return None
+    # The last row of the factor is what solving with its lower triangle would have found.
+    step = _solved_upper(factor[:count, :count], factor[count, :count])
     return step if np.isfinite(step).all() else None
+
+
+def _solved_upper(lower: Any, right: Vector) -> Vector:
+    """Return x with Lᵀ x = right, for a lower triangle L: from the last unknowns to the first, some at a time."""
+    x = np.empty(len(right))
+    for stop in range(len(right), 0, -_AT_ONCE):
+        start = max(0, stop - _AT_ONCE)
+        left = right[start:stop] - lower[stop:, start:stop].T @ x[stop:]
+        x[start:stop] = np.linalg.solve(lower[start:stop, start:stop].T, left)
+    return x
