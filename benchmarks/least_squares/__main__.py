@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks import checkout
 from benchmarks.least_squares.methods import METHODS, Path, evidence_and_adam, missing
-from benchmarks.least_squares.problems import PROBLEMS, Problem, diabetes, parameter_count
+from benchmarks.least_squares.problems import PROBLEMS, FitProblem, diabetes, parameter_count
 from benchmarks.least_squares.product import measured_products
 from gdkernels.bench.environment import environment
 
@@ -49,7 +49,8 @@ def main(arguments: list[str] | None = None) -> int:
             if name == "none":
                 continue
             for seed in range(options.seeds):
-                found = {m: METHODS[m](PROBLEMS[name], seed, options.seconds) for m in methods}
+                every = {m: METHODS[m](PROBLEMS[name], seed, options.seconds) for m in methods}
+                found = {m: path for m, path in every.items() if path}
                 results["paths"][f"{name}, seed {seed}"] = found
                 print("\n".join(_lines(PROBLEMS[name], seed, found, options.seconds)), flush=True)
         results["products"] = [speed.as_dict() for speed in _shown(measured_products())]
@@ -72,7 +73,7 @@ def _told(seed: int) -> dict[str, Any]:
     return {"seed": seed, **found}
 
 
-def _lines(problem: Problem, seed: int, found: dict[str, Path], seconds: float) -> list[str]:
+def _lines(problem: FitProblem, seed: int, found: dict[str, Path], seconds: float) -> list[str]:
     records = len(problem.records()[0])
     lines = [f"{problem.name}: {records:,} records, {parameter_count(problem.sizes)} parameters, seed {seed}"]
     for name, path in found.items():

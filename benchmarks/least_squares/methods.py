@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import gdkernels as gd
-from benchmarks.least_squares.problems import Array, Problem, initial_layers
+from benchmarks.least_squares.problems import Array, FitProblem, initial_layers, parameter_count
 
 __all__ = ["METHODS", "Path", "evidence_and_adam", "missing"]
 
@@ -20,16 +20,16 @@ Path = list[tuple[float, float]]
 _RATES = (3e-3, 1e-2)  # of Adam, of which the better counts: that the others need none is not their merit alone
 
 
-def _network(problem: Problem, seed: int, precision: str) -> gd.MLP:
+def _network(problem: FitProblem, seed: int, precision: str) -> gd.MLP:
     model = gd.MLP(list(problem.sizes), activation="tanh", seed=0, precision=precision, threads=1)
     model.set_parameters(initial_layers(problem.sizes, seed))
     return model
 
 
-def by_solver(solver: gd.Solver, precision: str = "float64") -> Callable[[Problem, int, float], Path]:
+def by_solver(solver: gd.Solver, precision: str = "float64") -> Callable[[FitProblem, int, float], Path]:
     """Return the method of one of our solvers."""
 
-    def run(problem: Problem, seed: int, seconds: float) -> Path:
+    def run(problem: FitProblem, seed: int, seconds: float) -> Path:
         X, Y = problem.records()
         _network(problem, seed, precision).fit(X, Y, epochs=1, solver=solver, progress=False)  # loads what it needs
         path: Path = []
@@ -45,7 +45,7 @@ def by_solver(solver: gd.Solver, precision: str = "float64") -> Callable[[Proble
     return run
 
 
-def by_adam(problem: Problem, seed: int, seconds: float) -> Path:
+def by_adam(problem: FitProblem, seed: int, seconds: float) -> Path:
     """Adam, compiled, in float32, at the better of two rates, which fall to 0 at the end of the time."""
     X, Y = (a.astype("float32") for a in problem.records())
     batch = 32 if len(X) < 1000 else 64
@@ -72,7 +72,7 @@ def by_adam(problem: Problem, seed: int, seconds: float) -> Path:
     return min(paths, key=lambda path: path[-1][1])
 
 
-def by_scipys_lbfgs(problem: Problem, seed: int, seconds: float) -> Path:
+def by_scipys_lbfgs(problem: FitProblem, seed: int, seconds: float) -> Path:
     """SciPy's L-BFGS-B on our compiled gradient, as the estimators have it."""
     from scipy.optimize import minimize
 
@@ -111,14 +111,16 @@ def by_scipys_lbfgs(problem: Problem, seed: int, seconds: float) -> Path:
     return path
 
 
-def by_scipys_least_squares(method: str) -> Callable[[Problem, int, float], Path]:
+def by_scipys_least_squares(method: str) -> Callable[[FitProblem, int, float], Path]:
     """Return SciPy's least_squares with an analytic Jacobian: "trf", or MINPACK's "lm"."""
 
-    def run(problem: Problem, seed: int, seconds: float) -> Path:
+    def run(problem: FitProblem, seed: int, seconds: float) -> Path:
         from scipy.optimize import least_squares
 
         X, Y = problem.records()
         layers = initial_layers(problem.sizes, seed)
+        if method == "lm" and Y.size < parameter_count(problem.sizes):
+            return []  # MINPACK refuses that
         shapes = [a.shape for layer in layers for a in layer]
         ends = np.cumsum([int(np.prod(s)) for s in shapes])[:-1]
 
@@ -164,7 +166,7 @@ def by_scipys_least_squares(method: str) -> Callable[[Problem, int, float], Path
     return run
 
 
-def by_torch(problem: Problem, seed: int, seconds: float) -> Path:
+def by_torch(problem: FitProblem, seed: int, seconds: float) -> Path:
     """torch-levenberg-marquardt, in float64."""
     import torch
     import torch_levenberg_marquardt as tlm  # type: ignore[import-not-found]
@@ -194,7 +196,7 @@ def by_torch(problem: Problem, seed: int, seconds: float) -> Path:
     return path
 
 
-METHODS: dict[str, Callable[[Problem, int, float], Path]] = {
+METHODS: dict[str, Callable[[FitProblem, int, float], Path]] = {
     "lm": by_solver(gd.LevenbergMarquardt()),
     "adam": by_adam,
     "lbfgs": by_solver(gd.LBFGS()),

@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["PROBLEMS", "Problem", "diabetes", "initial_layers", "parameter_count"]
+__all__ = ["PROBLEMS", "FitProblem", "diabetes", "initial_layers", "parameter_count"]
 
 Array = npt.NDArray[np.float64]
 
@@ -17,7 +17,7 @@ _LENGTHS = np.array([1, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2])  # of the parts of a
 
 
 @dataclass(frozen=True)
-class Problem:
+class FitProblem:
     """Records, and the sizes of the tanh network that is to fit them.
 
     Attributes
@@ -76,12 +76,12 @@ def hand() -> tuple[Array, Array]:
 PROBLEMS = {
     p.name: p
     for p in (
-        Problem("sine", sine, (1, 10, 1), sooner=10, lower=1 / 10),
-        Problem("peaks", peaks, (2, 20, 20, 1), sooner=4, lower=1 / 10),
-        Problem("spirals", spirals, (2, 20, 20, 1), sooner=10, lower=1 / 10),
-        Problem("robot", robot, (8, 30, 1), sooner=10, lower=1 / 5),
-        Problem("robot-841", robot, (8, 24, 24, 1), sooner=1),
-        Problem("hand", hand, (5, 20, 20, 2), sooner=1),
+        FitProblem("sine", sine, (1, 10, 1), sooner=10, lower=1 / 10),
+        FitProblem("peaks", peaks, (2, 20, 20, 1), sooner=4, lower=1 / 10),
+        FitProblem("spirals", spirals, (2, 20, 20, 1), sooner=10, lower=1 / 10),
+        FitProblem("robot", robot, (8, 30, 1), sooner=10, lower=1 / 5),
+        FitProblem("robot-841", robot, (8, 24, 24, 1), sooner=1),
+        FitProblem("hand", hand, (5, 20, 20, 2), sooner=1),
     )
 }
 

@@ -10,7 +10,7 @@ import numpy as np
 from gdkernels.backend.least_squares import Normal
 from gdkernels.definition.solvers import LevenbergMarquardt
 from gdkernels.training.history import Stop
-from gdkernels.training.solvers.evidence import Evidence
+from gdkernels.training.solvers.evidence import BayesianEvidence
 from gdkernels.training.solvers.outcome import Memory, Outcome, Vector, converged, not_finite
 
 __all__ = ["LeastSquaresProblem", "damped_iteration"]
@@ -75,19 +75,21 @@ class _Damping:
     damping: float
     growth: float
     dtype: str
-    evidence: Evidence | None
+    evidence: BayesianEvidence | None
 
     @classmethod
     def of(cls, memory: Memory, solver: LevenbergMarquardt, problem: LeastSquaresProblem, count: int) -> _Damping:
         kept = memory.get("damping")
         if kept is None or kept.shape != (7,):
             narrow = not problem.wide or (count > _FEW and not solver.bayes)
-            return cls(0.0, 2.0, "float32" if narrow else "float64", Evidence.first() if solver.bayes else None)
+            return cls(0.0, 2.0, "float32" if narrow else "float64", BayesianEvidence.first() if solver.bayes else None)
         damping, growth, wide, *evidence = kept.tolist()
-        return cls(damping, growth, "float64" if wide else "float32", Evidence(*evidence) if solver.bayes else None)
+        return cls(
+            damping, growth, "float64" if wide else "float32", BayesianEvidence(*evidence) if solver.bayes else None
+        )
 
     def as_memory(self) -> Memory:
-        evidence = Evidence.first() if self.evidence is None else self.evidence
+        evidence = BayesianEvidence.first() if self.evidence is None else self.evidence
         return {"damping": np.array([self.damping, self.growth, self.dtype == "float64", *evidence.as_numbers()])}
 
 
@@ -102,7 +104,7 @@ def damped_iteration(
         If no step can be chosen, because the error or its derivatives are not finite.
     """
     now = _Damping.of(memory, solver, problem, len(vector))
-    here = _Here.at(problem, vector, now)
+    here = _Point.at(problem, vector, now)
     settled = False
     if now.evidence is not None and now.damping:
         evidence = now.evidence.judged(here.normal, vector, problem)
@@ -116,11 +118,11 @@ def damped_iteration(
                 why = f"no entry of the gradient is larger than {solver.gradient_tolerance:g}"
                 return here.ended(now, norm, converged(why))
             now = replace(now, dtype="float64")
-            here = _Here.at(problem, vector, now)
+            here = _Point.at(problem, vector, now)
         tried = _step(solver, problem, here, now)
         if tried.wider:
             now = replace(now, dtype="float64", damping=tried.damping, growth=2.0)
-            here = _Here.at(problem, vector, now)
+            here = _Point.at(problem, vector, now)
             continue
         break
     now = replace(now, damping=tried.damping, growth=tried.growth)
@@ -135,17 +137,17 @@ def damped_iteration(
 
 
 @dataclass(frozen=True)
-class _Here:
+class _Point:
     """The point of an iteration: its error and derivatives, with the penalty."""
 
     problem: LeastSquaresProblem
     vector: Vector
     normal: Normal
-    evidence: Evidence | None
+    evidence: BayesianEvidence | None
     slope: Vector
 
     @classmethod
-    def at(cls, problem: LeastSquaresProblem, vector: Vector, now: _Damping) -> _Here:
+    def at(cls, problem: LeastSquaresProblem, vector: Vector, now: _Damping) -> _Point:
         normal = problem.normal(vector, now.dtype)
         if not np.isfinite(normal.error):
             raise not_finite("the loss")
@@ -154,11 +156,13 @@ class _Here:
         return cls._of(problem, vector, normal, now.evidence)
 
     @classmethod
-    def _of(cls, problem: LeastSquaresProblem, vector: Vector, normal: Normal, evidence: Evidence | None) -> _Here:
+    def _of(
+        cls, problem: LeastSquaresProblem, vector: Vector, normal: Normal, evidence: BayesianEvidence | None
+    ) -> _Point:
         share, penalties = (1.0, problem.penalties) if evidence is None else (evidence.error, evidence.penalty)
         return cls(problem, vector, normal, evidence, share * normal.gradient + penalties * vector)
 
-    def weighed(self, evidence: Evidence) -> _Here:
+    def weighed(self, evidence: BayesianEvidence) -> _Point:
         """Return the same point with other weights of error and penalty."""
         return self._of(self.problem, self.vector, self.normal, evidence)
 
@@ -213,7 +217,7 @@ class _Tried:
     wider: bool = False
 
 
-def _step(solver: LevenbergMarquardt, problem: LeastSquaresProblem, here: _Here, now: _Damping) -> _Tried:
+def _step(solver: LevenbergMarquardt, problem: LeastSquaresProblem, here: _Point, now: _Damping) -> _Tried:
     """Try steps, each damped more than the one before, until one lowers what is minimised."""
     system = problem.room
     count = len(here.vector)
