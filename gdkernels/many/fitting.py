@@ -189,6 +189,7 @@ class _Job:
     def restore(self, arrays: Mapping[str, Any]) -> None:
         """Become what the fit left on another rank."""
         runner, binding = self.trainer.runner, self.train.binding
+        runner.optimizer_state.follow(binding)
         state = runner.state()
 
         def placed(name: str) -> Any:
