@@ -19,9 +19,7 @@ import numpy.typing as npt
 
 from gdkernels.backend import Backend, Executable, Plan, host_array, storage_dtype
 from gdkernels.backend.program import Program
-from gdkernels.errors import TraceError
 from gdkernels.groups.sharding import Sharding
-from gdkernels.lowering.steps import ScheduleError
 from gdkernels.system.cached_property import cached_property
 from gdkernels.system.forks import undivided
 
@@ -40,7 +38,7 @@ class NumbaBackend(Backend):
 
     name = "numba"
     priority = 10
-    compiles_weighted = compiles_drawing = True
+    compiles_weighted = compiles_drawing = compiles_moving = True
     contract = 2
 
     def unavailable(self) -> str | None:
@@ -107,8 +105,6 @@ class NumbaBackend(Backend):
             from gdkernels.checking.mode import check_mode
 
         compiled = self._compiled(program, plan)
-        if compiled is None:
-            return None
         # A processor computes what it computed in the tests: here it is checked by those, or where somebody asks.
         return CheckedExecutable(self, program, plan, compiled, _ENGINE) if check_mode() == "always" else compiled
 
@@ -117,11 +113,11 @@ class NumbaBackend(Backend):
             from gdkernels_numba.shards import FusedShards
 
         fused = self._compiled(program, plan)
-        if fused is None or not fused.has_whole_gradients:
+        if not fused.has_whole_gradients:
             return None
         return FusedShards(program, fused, fused.plan, sharding)
 
-    def _compiled(self, program: Program, plan: Plan) -> FusedExecutable | None:
+    def _compiled(self, program: Program, plan: Plan) -> FusedExecutable:
         with undivided:
             from gdkernels_numba.compilation import compile_program
             from gdkernels_numba.cpu.features import bf16_route, float_lanes
@@ -135,8 +131,4 @@ class NumbaBackend(Backend):
         lanes = plan.choices.get("vector_width", here.lanes)
         route = plan.choices.get("product_route", here.route)
         form = replace(here, lanes=lanes // 2 if dtype == "float64" else lanes, route=route)
-        try:
-            return FusedExecutable(program, compile_program(program, form), plan)
-        except (TraceError, ScheduleError) as error:
-            _log.info("the definition runs as it is, because it cannot be compiled: %s", error)
-            return None
+        return FusedExecutable(program, compile_program(program, form), plan)

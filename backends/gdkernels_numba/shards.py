@@ -96,8 +96,8 @@ class FusedShards(Sharded):
         if sample_weight is not None:
             arrays["sample_weight"] = self._contiguous(sample_weight)[order]
         self._on_all(lambda step: step.begin(arrays))
-        records, l2 = len(order), program.l2
-        known = known_of_steps(learning_rates, done=state.step, records=records, batch=batch_size, l2=l2)
+        records, given = len(order), program.numbers
+        known = known_of_steps(learning_rates, done=state.step, records=records, batch=batch_size, numbers=given)
         numbers = self._steps[0].bound.numbers(known, len(learning_rates))
         total = norms = 0.0
         for k in range(len(learning_rates)):

@@ -64,6 +64,7 @@ def run(args: Namespace) -> None:
 def _lines(predictor: TabularPredictor, evaluation: Evaluation, plot: str | None) -> Iterator[str]:
     yield f"{', '.join(predictor.preparation_.targets)!r} on {evaluation.records:,} records"
     yield ", ".join(f"{name} {value:.4g}" for name, value in evaluation.metrics.items())
+    yield from (f"{name:<9}{text}" for name, text in evaluation.lines().items())
     if evaluation.by_class is not None:
         for told in evaluation["classes"]:
             shares = [

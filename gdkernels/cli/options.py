@@ -15,7 +15,8 @@ from gdkernels.system.ranges import whole
 from gdkernels.tables import BUILT_IN
 from gdkernels.tables.task import TASKS
 from gdkernels.tabular import defaults
-from gdkernels.tabular.settings import CLASS_WEIGHTS, ENCODINGS, RANGES
+from gdkernels.tabular.effort import QUICK, TIME_LIMIT
+from gdkernels.tabular.settings import CLASS_WEIGHTS, ENCODINGS, OUTSIDE, RANGES
 
 __all__ = ["add_columns", "add_data", "add_explain", "add_memory", "add_output", "add_plot", "add_train", "add_where"]
 
@@ -173,9 +174,10 @@ def add_train(commands: Any) -> ArgumentParser:
     network.add_argument(
         "--encoding",
         type=name_of("encoding", ENCODINGS),
-        default="none",
+        default="auto",
         metavar="NAME",
-        help="piecewise adds to each number how far it has come through bins between quantiles (none)",
+        help="piecewise adds to each number how far it has come through bins between quantiles; none does not "
+        f"(auto: piecewise from {defaults.ENCODED} training rows on)",
     )
     network.add_argument(
         "--dropout",
@@ -188,7 +190,14 @@ def add_train(commands: Any) -> ArgumentParser:
 
     small = f"{defaults.SMALL:,}"
     training = parser.add_argument_group("training")
-    _add_name(training, "optimizer", defaults.OPTIMIZER)
+    training.add_argument(
+        "--optimizer",
+        type=name_of("optimizer", (*names("optimizer"), *names("solver"))),
+        default=defaults.OPTIMIZER,
+        metavar="NAME",
+        help=f"{', '.join(names('optimizer'))}; or a solver, which takes all rows in each step: lm, for small "
+        f"networks, or lbfgs ({defaults.OPTIMIZER})",
+    )
     rates = ", ".join(f"{name} {kind().learning_rate:g}" for name, kind in optimizers.BY_NAME.items())
     training.add_argument(
         "--learning-rate", type=number(RANGES["learning_rate"]), metavar="RATE", help=f"learning rate ({rates})"
@@ -242,6 +251,21 @@ def add_train(commands: Any) -> ArgumentParser:
         f"{defaults.FEW:,} to {small} rows; 1 with --hidden or --starts, and for more than {defaults.LARGE:,} rows)",
     )
     training.add_argument(
+        "--quick",
+        action="store_true",
+        help=f"train one network for at most {QUICK['epochs']} epochs instead of the average of several",
+    )
+    training.add_argument(
+        "--best",
+        action="store_true",
+        help="try settings drawn at random until --time-limit, and keep the best ensemble of them",
+    )
+    training.add_argument(
+        "--time-limit",
+        metavar="TIME",
+        help=f"how long --best takes: 90s, 10min, 2h ({TIME_LIMIT / 60:.0f}min); the default settings are always tried",
+    )
+    training.add_argument(
         "--retries",
         type=number(RANGES["retries"]),
         default=0,
@@ -266,6 +290,33 @@ def add_train(commands: Any) -> ArgumentParser:
         metavar="SHARE",
         help="share of the other rows that decides when to stop "
         f"(another part for each network; {defaults.VALIDATION:g} with --hidden, --starts or --average)",
+    )
+    rows.add_argument(
+        "--split",
+        default="random",
+        metavar="RULE",
+        help="how rows are set aside: random; time or time:COLUMN, the last ones by a column of dates or numbers; "
+        "group:COLUMN, all rows of some groups (%(default)s)",
+    )
+    rows.add_argument(
+        "--test-file",
+        metavar="FILE",
+        help="measure the figures on this table, and set no rows aside for them",
+    )
+    rows.add_argument(
+        "--outside",
+        type=name_of("way to go on outside the training range", OUTSIDE),
+        default="extrapolate",
+        metavar="NAME",
+        help="what numbers and dates beyond those of training are taken for: hold, the nearest of those; extrapolate, "
+        "what they are, so that a trend goes on (%(default)s)",
+    )
+    rows.add_argument(
+        "--bounds",
+        default="auto",
+        metavar="LOW:HIGH",
+        help="the lowest and the highest number to predict, either may be left out; auto is from 0 on if no target is "
+        "below 0, none sets none (%(default)s)",
     )
     add_memory(
         rows,

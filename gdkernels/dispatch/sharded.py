@@ -13,6 +13,7 @@ from gdkernels.backend.sharded_executable import SHARDS, Sharded, ShardedExecuta
 from gdkernels.dispatch.binding import Binding
 from gdkernels.dispatch.footprint import rows_that_fit
 from gdkernels.dispatch.workload import Workload
+from gdkernels.errors import ScheduleError, TraceError
 from gdkernels.groups.sharding import Sharding
 
 __all__ = ["sharded_executable"]
@@ -37,7 +38,11 @@ def sharded_executable(
     plan = Plan(binding.backend.name, binding.device, binding.precision, own)
     if given.get(_ROWS) is not None:
         return ShardedExecutable(binding.backend, program, plan, sharding, given[_ROWS])
-    compiled = binding.backend.compile_shards(program, plan, sharding)
+    try:
+        compiled = binding.backend.compile_shards(program, plan, sharding)
+    except (TraceError, ScheduleError) as error:
+        _log.info("the definition runs as it is, because it cannot be compiled: %s", error)
+        compiled = None
     made = compiled if isinstance(compiled, Sharded) else ShardedExecutable(binding.backend, program, plan, sharding)
     if not binding.on_host:
         return made

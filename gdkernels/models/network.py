@@ -20,6 +20,7 @@ from gdkernels.definition.blocks.columns import named
 from gdkernels.definition.losses import BinaryCrossEntropy, Loss
 from gdkernels.definition.optimizers import Optimizer
 from gdkernels.definition.schedules import ScheduleFunction
+from gdkernels.definition.solvers import Solver
 from gdkernels.dispatch.binding import Binding
 from gdkernels.errors import InputError
 from gdkernels.groups import Group
@@ -225,6 +226,7 @@ class Network:
         l2_in_loss: bool = False,
         clip_norm: float | None = None,
         reduction: str = "mean",
+        solver: str | Solver | None = None,
         sample_weight: Any = None,
         validation: float | tuple[Any, ...] | None = None,
         patience: int | None = None,
@@ -266,6 +268,7 @@ class Network:
             "reduction": reduction,
             "group": group,
             "shards": shards,
+            "solver": solver,
         }
         run: dict[str, Any] = {
             "epochs": epochs,

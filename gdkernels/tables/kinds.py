@@ -19,7 +19,7 @@ from gdkernels.tables.reading import NUMBER, Finding, Reading, date_reading, rea
 from gdkernels.tables.scaling import count_distinct
 from gdkernels.tables.table import Table, no_column
 
-__all__ = ["Choices", "are_bare_dates", "are_whole", "choose", "refuse_doubts", "reread"]
+__all__ = ["Choices", "are_bare_dates", "are_whole", "choose", "refuse_doubts", "reread", "sentinel_of"]
 
 FEW = 20  # of fewer records, all may differ by chance
 NUMBERING = "an identifier: consecutive integers"
@@ -47,6 +47,10 @@ class Choices:
         Spellings of a gap, besides those that always count.
     identifiers
         Columns that are known to number the records, though a sample of them does not show it.
+    gaps
+        By column, further spellings of a gap.
+    aside
+        Columns that serve another purpose, and which: they are no inputs unless another option names them.
 
     Raises
     ------
@@ -61,6 +65,8 @@ class Choices:
     read: Mapping[str, str] = field(default_factory=dict)
     missing: Collection[str] = ()
     identifiers: Collection[str] = ()
+    aside: Mapping[str, str] = field(default_factory=dict)
+    gaps: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         told = {
@@ -101,14 +107,14 @@ def reread(table: Table, choices: Choices) -> Table:
     for name in choices.read:
         if name not in table.columns:
             raise no_column(name, table.names, table.source)
-    if not choices.read and not choices.missing and not choices.numeric:
+    if not choices.read and not choices.missing and not choices.numeric and not choices.gaps:
         return table
     columns = {name: _reread(name, column, choices) for name, column in table.columns.items()}
     return Table(columns, table.source, table.targets, table.first)
 
 
 def _reread(name: str, column: Column, choices: Choices) -> Column:
-    column = with_missing(column, choices.missing)
+    column = with_missing(column, (*choices.missing, *choices.gaps.get(name, ())))
     found = finding_of(column)
     refined = choices.refined(name, found)
     if refined == found:
@@ -165,6 +171,8 @@ def _choose(table: Table, name: str, rows: Rows, choices: Choices) -> Kind:
         return Dropped(name, "ignored, as asked for")
     if name in choices.identifiers:
         return Dropped(name, NUMBERING)
+    if name in choices.aside and name not in choices.named:
+        return Dropped(name, choices.aside[name])
     found = finding_of(column)
     if name in choices.numeric:
         values = numbers_of(table, name)
@@ -216,7 +224,7 @@ def _said(column: Column, values: Floats, rows: Rows, found: Finding) -> str:
                 else ("cells that are no such numbers count as gaps")
             )
             said.append(f"{count:,} {counts}")
-    if (sentinel := _sentinel(values[rows])) is not None:
+    if (sentinel := sentinel_of(values[rows])) is not None:
         count = int(np.sum(values[rows] == sentinel))
         shown = number_text(sentinel)
         said.append(f"{shown} is in {count:,} records, far from the others: if it means a gap, say "
@@ -224,7 +232,7 @@ def _said(column: Column, values: Floats, rows: Rows, found: Finding) -> str:
     return "; ".join(said)
 
 
-def _sentinel(values: Floats) -> float | None:
+def sentinel_of(values: Floats) -> float | None:
     """Return a value that is often there and far from all others, as one for "nothing" is; None where there is none."""
     finite = np.isfinite(values)
     present = values if finite.all() else values[finite]

@@ -15,7 +15,7 @@ from gdkernels.tables.column_data import Floats
 from gdkernels.tables.columns import Dropped, Kind
 from gdkernels.tables.kinds import Choices, choose, reread
 from gdkernels.tables.objects import table_of
-from gdkernels.tables.outcomes import Classes, Numbers
+from gdkernels.tables.outcomes import Bounds, Classes, Numbers
 from gdkernels.tables.reading import Finding
 from gdkernels.tables.scaling import Scaling
 from gdkernels.tables.table import Table, listed, no_column
@@ -44,12 +44,16 @@ class Preparation:
         The scaling of the features.
     outcome
         The form of the targets.
+    borders
+        The lowest and the highest of each feature in training [2, features], at which those beyond are held; None lets
+        the network go on there.
     """
 
     task: str
     columns: tuple[Kind, ...]
     scaling: Scaling
     outcome: Classes | Numbers
+    borders: Floats | None = None
 
     @classmethod
     def fit(
@@ -101,6 +105,40 @@ class Preparation:
             If columns are not there or cannot be used, targets do not fit the task, or there is nothing to learn.
         """
         choices = Choices(ignore, keep, categorical, numeric, read or {}, missing, identifiers)
+        return cls.by_choices(
+            table,
+            target,
+            choices,
+            task=task,
+            rows=rows,
+            standardise_targets=standardise_targets,
+            standardise_inputs=standardise_inputs,
+        )
+
+    @classmethod
+    def by_choices(
+        cls,
+        table: Any,
+        target: str | Sequence[str] | None,
+        choices: Choices,
+        *,
+        task: str = "auto",
+        rows: npt.NDArray[np.int64] | None = None,
+        hold: bool = False,
+        offsets: Sequence[float | None] | None = None,
+        bounds: Bounds = "auto",
+        standardise_targets: bool = True,
+        standardise_inputs: bool = True,
+    ) -> Preparation:
+        """Do what `fit` does, with all that was said of the columns in one value.
+
+        Parameters
+        ----------
+        hold
+            Whether numbers and dates beyond those of training are taken for the nearest of these.
+        offsets, bounds
+            Of the targets of a regression, as `Numbers.fit` takes them.
+        """
         table = reread(table_of(table), choices)
         targets = checked_targets(table, target, task)
         chosen_task = task_of(table, targets) if task == "auto" else task
@@ -113,9 +151,11 @@ class Preparation:
                     f"classes are one target, not {len(targets)}; leave out some, or say "
                     f"{keyword('task', 'regression')}"
                 )
-            outcome = Classes.fit(train, targets[0])
+            outcome = Classes.fit(table, targets[0])  # a split by time or group may keep a class from training
         else:
-            outcome = Numbers.fit(table, targets, chosen, standardise=standardise_targets)
+            outcome = Numbers.fit(
+                table, targets, chosen, standardise=standardise_targets, offsets=offsets, bounds=bounds
+            )
         inputs = [name for name in table.names if name not in targets]
         kinds = choose(table, inputs, chosen, choices)
         features = [feature for kind in kinds for feature in kind.features]
@@ -123,10 +163,12 @@ class Preparation:
             said = "; ".join(f"{kind.name!r}: {kind.why}" for kind in kinds[:4])
             what = f"no column to predict from is left ({said})" if kinds else "has no column besides the target"
             raise InputError(f"{table.source}: {what}; add one, or name one with {keyword('keep_columns')}")
-        scaling = Scaling.none(len(features))
+        scaling, borders = Scaling.none(len(features)), None
         if standardise_inputs:
-            scaling = Scaling.fit(*_known(_encode(train, kinds), features))
-        return cls(chosen_task, tuple(kinds), scaling, outcome)
+            encoded, _ = _known(_encode(train, kinds), features)
+            scaling = Scaling.fit(encoded, features)
+            borders = np.array([encoded.min(axis=0), encoded.max(axis=0)]) if hold else None
+        return cls(chosen_task, tuple(kinds), scaling, outcome, borders)
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -167,8 +209,11 @@ class Preparation:
         """
         table = table_of(table)
         self._check_columns(table, self.inputs)
+        encoded = _encode(table, self.columns)
+        if self.borders is not None:
+            encoded = np.clip(encoded, *self.borders)  # what is unknown stays so
         with np.errstate(over="ignore"):
-            z = np.nan_to_num(self.scaling.apply(_encode(table, self.columns)), nan=0.0)
+            z = np.nan_to_num(self.scaling.apply(encoded), nan=0.0)
         return z / np.hypot(1, z / REACH)
 
     def transform_targets(self, table: Any) -> npt.NDArray[Any]:
@@ -215,7 +260,7 @@ class Preparation:
             "columns": [columns.to_json(kind) for kind in self.columns],
             "scaling": self.scaling.to_json(),
             "outcome": self.outcome.to_json(),
-        }
+        } | ({} if self.borders is None else {"borders": self.borders.tolist()})
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Preparation:
@@ -230,8 +275,11 @@ class Preparation:
             kinds = tuple(columns.from_json(kind) for kind in value["columns"])
             task = value["task"]
             outcome = (Classes if task == "classification" else Numbers).from_json(value["outcome"])
-            made = cls(task, kinds, Scaling.from_json(value["scaling"]), outcome)
+            borders = None if "borders" not in value else np.array(value["borders"], np.float64)
+            made = cls(task, kinds, Scaling.from_json(value["scaling"]), outcome, borders)
             sound = task in TASKS and len(made.features) == len(made.scaling.mean)
+            if borders is not None:
+                sound &= borders.shape == (2, len(made.features)) and bool((borders[0] <= borders[1]).all())
         except (KeyError, TypeError, ValueError, AttributeError, IndexError):
             sound = False
         if not sound:

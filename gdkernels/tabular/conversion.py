@@ -20,7 +20,8 @@ from gdkernels.system.profiling import phase
 from gdkernels.system.progress import RecordCount
 from gdkernels.system.scratch import remove_left_behind, scratch_folder
 from gdkernels.tables.table import Table
-from gdkernels.tabular.survey import PARTS, TRAIN, RandomParts, TableSurvey
+from gdkernels.tabular.part_rules import PARTS, TRAIN, PartRule
+from gdkernels.tabular.survey import TableSurvey
 from gdkernels.tabular.table_parts import TableParts
 
 __all__ = ["PreparedFiles", "converted"]
@@ -67,7 +68,7 @@ class PreparedFiles:
 def converted(
     parts: TableParts,
     found: TableSurvey,
-    draw: RandomParts,
+    rule: PartRule,
     prepare: Callable[[Table], dict[str, Array]],
     record_bytes: int,
 ) -> Iterator[PreparedFiles]:
@@ -99,7 +100,7 @@ def converted(
         with scratch_folder(parent) as folder:
             files = PreparedFiles(folder)
             with phase("preparing"):
-                _write(files, parts, found, draw, prepare)
+                _write(files, parts, found, rule, prepare)
             yield files
     except OSError as error:
         raise FileError(f"cannot write into {parent}: {(error.strerror or str(error)).lower()}") from error
@@ -109,13 +110,13 @@ def _write(
     folder: PreparedFiles,
     parts: TableParts,
     found: TableSurvey,
-    draw: RandomParts,
+    rule: PartRule,
     prepare: Callable[[Table], dict[str, Array]],
 ) -> None:
     writers: dict[tuple[int, str], _ArrayWriter] = {}
     with ExitStack() as stack, RecordCount("preparing", parts.progress) as bar:
         for table, numbers in parts.numbered():
-            which = draw.of(int(numbers[0]), int(numbers[-1] - numbers[0]) + 1)[numbers - numbers[0]]
+            which = rule.places(table, numbers)
             which[np.isin(numbers, list(found.firsts))] = TRAIN
             for what, array in prepare(table).items():
                 for k, part in enumerate(PARTS):

@@ -91,7 +91,7 @@ def fit(
         with sharing(executables):
             history = made[k].fit(train.x, train.y, sample_weight=train.weights, validation=held_out, **run | own)
         if history.diverged:
-            raise diverged(len(history.epochs) + 1, run["optimizer"])
+            raise diverged(len(history.epochs) + 1, run.get("optimizer"))
         return history
 
     def job(k: int) -> Done:
@@ -113,8 +113,13 @@ def fit(
     return whole, histories
 
 
-def diverged(epoch: int, optimizer: Optimizer) -> DivergenceError:
-    """Return the error for a training that diverged."""
+def diverged(epoch: int, optimizer: Optimizer | None) -> DivergenceError:
+    """Return the error for a training that diverged; None stands for a solver, which has no rate."""
+    if optimizer is None:
+        return DivergenceError(
+            f"training found no step in epoch {epoch}, because the loss or its derivative is not finite; choose "
+            f"another {keyword('seed')} or {keyword('activation')}, or an optimizer"
+        )
     return DivergenceError(
         f"training diverged in epoch {epoch}; lower {keyword('learning_rate')} (it was {optimizer.learning_rate:g}), "
         f"or limit the gradient with {keyword('clip_norm', 1)}"

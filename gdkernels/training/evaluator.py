@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from gdkernels.backend import Executable
 from gdkernels.data.batches import Batches
 from gdkernels.data.records import Records, changed
 from gdkernels.data.stored.windows import Windows
@@ -34,6 +35,8 @@ class Evaluator:
         The functions by name.
     sharding
         The shards that records are measured in, and the ranks that have them.
+    executable
+        What predicts the inputs of the loss; None lets the network make it.
 
     Raises
     ------
@@ -48,7 +51,9 @@ class Evaluator:
         held_out: Records | Windows | None,
         metrics: dict[str, Metric],
         sharding: Sharding = ALONE,
+        executable: Executable | None = None,
     ) -> None:
+        self._executable = executable
         self._network, self.held_out, self._metrics = network, held_out, metrics
         self._shared = SharedMeasuring(network, sharding) if sharding.splits else None
         self._measured: Records | Windows | None = held_out
@@ -79,7 +84,8 @@ class Evaluator:
         if held_out is None:
             return None
         if self._shared is None:
-            error = sum(self._network.error(p) for p in held_out.parts()) / held_out.total_weight
+            errors = (self._network.error(p, by=self._executable) for p in held_out.parts())
+            error = sum(errors) / held_out.total_weight
         else:
             error = self._shared.error(held_out) / held_out.total_weight
         if math.isfinite(error) or not isinstance(held_out, Records):

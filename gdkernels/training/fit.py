@@ -20,10 +20,10 @@ from gdkernels.groups import SerialGroup
 from gdkernels.system.hashing import sha256
 from gdkernels.system.profiling import phase
 from gdkernels.training.checkpointing import Checkpointer, Middle, Run
-from gdkernels.training.epoch_runner import EpochRunner
 from gdkernels.training.epoch_values import EpochTotals, Pace, Segments
 from gdkernels.training.history import Epoch, Stop, StopReason
 from gdkernels.training.placement import Placed, Where
+from gdkernels.training.runner import Runner
 from gdkernels.training.settings import FitSettings
 from gdkernels.training.together import Together
 
@@ -68,7 +68,7 @@ class Fit:
 
     def __init__(
         self,
-        runner: EpochRunner,
+        runner: Runner,
         placement: Where,
         asked: FitSettings,
         run: Run,
@@ -79,6 +79,7 @@ class Fit:
         self._runner, self._placement, self._asked = runner, placement, asked
         self._run, self._checkpointer = run, checkpointer
         self._losses: Sequence[float] = ()  # those that the epochs of the history are compared by
+        self._solved: Stop | None = None  # why a solver ends training
         self._segments: Segments | None = None
         if checkpointer is not None:
             multiply_adds = runner.network.structure.multiply_adds
@@ -95,12 +96,13 @@ class Fit:
         # Others than rank 0 take its word for the data, which may be in files that they read a part of.
         digest = _digest(train, now.evaluator.held_out) if not self._together.group.rank else ""
         identity = self._identity() | self._asked.identity() | window | {"data": digest}
-        slots = runner.settings.optimizer.slots
+        slots = runner.slots
         found = self._checkpointer.begin(
             identity, network.binding, self._run, network.host_parameters(), network.structure.trained, slots
         )
         if found is not None:
             state, runner.epochs_done = found
+            runner.order_stream = self._run.order_stream
             runner.restore(state)
 
     def agree(self) -> None:
@@ -154,12 +156,13 @@ class Fit:
                 self._note(one, bar)
                 for callback in callbacks:
                     callback(one)
-                self._losses = losses = losses.then(one.watched)
+            if before:
+                self._losses = losses = losses.then(*[one.watched for one in before])
             self._note(record, bar)
             ended = [callback(record) is True for callback in callbacks]
             asked = bool(callbacks) and self._together.any(any(ended))
             by_callback = Stop(StopReason.CALLBACK, "a callback asked for it") if asked else None
-            history.stop = by_callback or self._asked.ending(history)
+            history.stop = by_callback or self._solved or self._asked.ending(history)
             if history.stop is not None:
                 break
             self._losses = losses = losses.then(record.watched)
@@ -193,14 +196,15 @@ class Fit:
         """Return how many epochs can be run before anything looks at the network or the losses."""
         asked, history = self._asked, self._run.history
         left = asked.epochs - len(history.epochs)
-        if left == 1 or not history.epochs:  # how long one takes is not known yet
+        now = self._placement.now
+        seconds = history.epochs[-1].seconds if history.epochs else now.seconds
+        if left == 1 or seconds is None:
             return 1
         looks = [getattr(callback, "next_look", _after_one)() for callback in callbacks]
         looks = [self._together.least(min(looks))] if looks else []
         if looks and min(looks) <= 1:
             return 1
-        now, schedule = self._placement.now, self._runner.settings.schedule
-        train = now.train
+        schedule, train = self._runner.settings.schedule, now.train
         looked_at = (
             asked.patience is not None
             or asked.stop_gradient_norm is not None
@@ -211,7 +215,7 @@ class Fit:
         )
         if looked_at or not isinstance(train, Records):
             return 1
-        by_time = int(_AT_ONCE / max(history.epochs[-1].seconds, 1e-9))
+        by_time = int(_AT_ONCE / max(seconds, 1e-9))
         return max(1, min(by_time, left, _MOST_ROWS // len(train), *looks))
 
     def _epochs(self, count: int) -> list[Epoch]:
@@ -224,6 +228,7 @@ class Fit:
             found = self._wherever(lambda now: self._steps(now, count))
         seconds = (time.perf_counter() - began) / len(found)
         assert len(found) == runner.epochs_done - done
+        self._solved = found[-1].stop
         weight = train.total_weight
         return [
             Epoch(
@@ -234,6 +239,7 @@ class Fit:
                 seconds=seconds,
                 samples_per_second=totals.records / seconds,
                 gradient_norm=totals.norm,
+                **totals.figures,
             )
             for k, totals in enumerate(found, start=1)
         ]
@@ -244,7 +250,7 @@ class Fit:
         began = time.perf_counter() - (run.middle.seconds if run.middle else 0.0)
         with phase("training"):
             (totals,) = self._wherever(self._steps)
-            run.middle = None
+            run.middle, self._solved = None, totals.stop
         seconds = time.perf_counter() - began
         with phase("validating"):
             validation_loss, metrics = self._wherever(
@@ -260,6 +266,7 @@ class Fit:
             samples_per_second=totals.records / seconds,
             gradient_norm=totals.norm,
             metrics=metrics,
+            **totals.figures,
         )
 
     def _steps(self, now: Placed, count: int = 1) -> list[EpochTotals]:

@@ -22,11 +22,14 @@ class Epoch:
     number
         The number of the epoch, from 1, counted over all the fits of a trainer.
     loss, validation_loss
-        Means per record. The training loss is measured on the way, each batch before its step.
+        Means per record. The training loss is measured on the way, each batch before its step; by a solver, after it.
     learning_rate
-        The learning rate of the last step.
+        The learning rate of the last step; of a solver, the length of its step along the direction it chose.
     gradient_norm
         The mean over the steps of the norm of the gradient, if you asked for it.
+    damping, effective_parameters, penalty
+        With a solver that has them: λ after the step; and of Levenberg–Marquardt with ``bayes=True`` how many
+        parameters the data determine, and the penalty that was chosen, as `l2` would be given.
     metrics
         The metrics on the validation data, or on the training data if there is none.
     seconds, samples_per_second
@@ -41,6 +44,9 @@ class Epoch:
     samples_per_second: float
     gradient_norm: float | None = None
     metrics: dict[str, float] = field(default_factory=dict)
+    damping: float | None = None
+    effective_parameters: float | None = None
+    penalty: float | None = None
 
     @property
     def watched(self) -> float:
@@ -98,6 +104,7 @@ class StopReason(Enum):
     PATIENCE = "the loss has not fallen any more"
     CRITICAL_POINT = "the gradient has vanished"
     CALLBACK = "a callback asked for it"
+    CONVERGED = "the solver has nothing left to gain"
     DIVERGED = "loss or parameters stopped being finite"
 
 
@@ -119,6 +126,7 @@ class Stop:
             "all ": StopReason.ALL_EPOCHS,
             "the gradient": StopReason.CRITICAL_POINT,
             "a callback": StopReason.CALLBACK,
+            "converged": StopReason.CONVERGED,
         }
         reasons = (reason for beginning, reason in known.items() if sentence.startswith(beginning))
         return cls(next(reasons, StopReason.PATIENCE), sentence)
@@ -210,6 +218,11 @@ class History:
     @property
     def gradient_norm(self) -> list[float | None]:
         return [e.gradient_norm for e in self.epochs]
+
+    @property
+    def effective_parameters(self) -> float | None:
+        """How many parameters the data determine, of Levenberg–Marquardt with ``bayes=True``; else None."""
+        return self.epochs[-1].effective_parameters if self.epochs else None
 
     @property
     def seconds(self) -> float:

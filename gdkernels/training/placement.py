@@ -22,9 +22,9 @@ from gdkernels.errors import BackendError, InputError
 from gdkernels.metrics import Metric
 from gdkernels.system.profiling import phase
 from gdkernels.system.threads import thread_bound
-from gdkernels.training.epoch_runner import EpochRunner
 from gdkernels.training.evaluator import Evaluator
 from gdkernels.training.history import History
+from gdkernels.training.runner import Runner
 
 __all__ = ["FitData", "Placed", "Placement", "Where"]
 
@@ -49,7 +49,13 @@ class FitData:
 
 @dataclass(frozen=True)
 class Placed:
-    """The data that a fit runs on, all of one binding."""
+    """The data that a fit runs on, all of one binding.
+
+    Attributes
+    ----------
+    seconds
+        How long an epoch takes here, where a fit before this one has found it out.
+    """
 
     binding: Binding
     job: Workload
@@ -57,6 +63,7 @@ class Placed:
     sparse: bool
     evaluator: Evaluator
     executable: Executable
+    seconds: float | None = None
 
 
 class Where(Protocol):
@@ -94,7 +101,7 @@ class Placement:
 
     def __init__(
         self,
-        runner: EpochRunner,
+        runner: Runner,
         given: FitData,
         metrics: dict[str, Metric],
         workload: Callable[[int], Workload],
@@ -133,10 +140,11 @@ class Placement:
     def tell(self, history: History) -> None:
         """Write into the history of a fit where it runs now, and what that takes."""
         now = self.now
-        history.plan, history.origin, history.reason = now.executable.plan, now.executable.origin, now.binding.reason
+        history.plan, history.origin = now.executable.plan, now.executable.origin
+        history.reason = now.binding.why(now.executable)
         history.memory, history.thread_bound = None, thread_bound() if now.binding.on_host else None
         if now.binding.on_host:
-            needs = _footprint(now)
+            needs = _footprint(now, self._runner.workspace)
             told = needs.as_dict()
             history.memory = told["total"]
             _log.info("memory: %s", needs, extra={"told": {"event": "memory", **told}})
@@ -193,12 +201,12 @@ class Placement:
         return data.split(validation, self._runner.network.seed)
 
 
-def _footprint(now: Placed) -> Footprint:
-    """Return what a fit takes of the host's memory."""
+def _footprint(now: Placed, workspace: int) -> Footprint:
+    """Return what a fit takes of the host's memory, `workspace` bytes of it for what a solver computes with."""
     job, executable, evaluator = now.job, now.executable, now.evaluator
     precision = executable.plan.precision
     at_once = most_rows(job.sizes[0], storage_dtype(precision)) if now.sparse else None
-    return footprint(
+    found = footprint(
         job,
         precision,
         compiled=executable.origin == "compiled",
@@ -206,3 +214,4 @@ def _footprint(now: Placed) -> Footprint:
         records=max((d.bytes for d in (now.train, evaluator.held_out) if isinstance(d, Windows)), default=0),
         evaluated=evaluator.at_once,
     )
+    return replace(found, step=workspace) if workspace else found

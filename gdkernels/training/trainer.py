@@ -15,6 +15,7 @@ from gdkernels.data.stored import Stored
 from gdkernels.definition.losses import Loss
 from gdkernels.definition.optimizers import Optimizer
 from gdkernels.definition.schedules import ScheduleFunction
+from gdkernels.definition.solvers import Solver
 from gdkernels.dispatch.binding import Binding
 from gdkernels.dispatch.workload import Workload
 from gdkernels.errors import InputError
@@ -24,13 +25,15 @@ from gdkernels.groups.sharding import checked_shards
 from gdkernels.metrics import Metric
 from gdkernels.network import BoundNetwork
 from gdkernels.training.checkpointing import Cadence, Checkpointer, Run
-from gdkernels.training.epoch_runner import EpochRunner, Order
+from gdkernels.training.epoch_runner import EpochRunner
 from gdkernels.training.epoch_values import Pace
 from gdkernels.training.fit import Callback, Fit
 from gdkernels.training.history import History
 from gdkernels.training.placement import FitData, Placement
 from gdkernels.training.progress import Progress
+from gdkernels.training.runner import Order, Runner
 from gdkernels.training.settings import FitSettings, Settings
+from gdkernels.training.solvers import SolverRunner
 from gdkernels.training.together import Together
 
 __all__ = ["Trainer"]
@@ -46,7 +49,7 @@ class Trainable(Protocol):
 
 
 class Trainer:
-    """Trains an `MLP` by gradient descent, and keeps the optimizer's arrays from step to step.
+    """Trains an `MLP` by gradient descent or with a solver, and keeps what either carries from step to step.
 
     Parameters
     ----------
@@ -71,6 +74,9 @@ class Trainer:
         The largest norm of all the gradients together; longer ones are scaled down to it.
     reduction
         "mean": steps use the gradient of E/B, B the records in the batch; "sum": that of E.
+    solver
+        "lm", "lbfgs", or a `Solver` such as `LevenbergMarquardt`, in place of an optimizer: each epoch is then one
+        iteration over all the records, without batches, learning rates or schedules.
     order
         A function (epochs done, records) that returns the rows of the next epoch, as many as there are records, in the
         order in which they are used; None shuffles them by the network's seed.
@@ -99,6 +105,7 @@ class Trainer:
         l2_in_loss: bool = False,
         clip_norm: float | None = None,
         reduction: str = "mean",
+        solver: str | Solver | None = None,
         order: Order | None = None,
         group: str | Group | None = None,
         shards: int | None = None,
@@ -114,9 +121,16 @@ class Trainer:
             l2_in_loss=l2_in_loss,
             clip_norm=clip_norm,
             reduction=reduction,
+            solver=solver,
         )
+        if self.settings.solver is not None and order is not None:
+            raise InputError("order= is for an optimizer: a solver looks at all the records in each iteration")
         network.train_for(self.settings.objective)
-        self.runner = EpochRunner(network, self.settings, order)
+        self.runner: Runner = (
+            EpochRunner(network, self.settings, order)
+            if self.settings.solver is None
+            else SolverRunner(network, self.settings)
+        )
         self._fit_began = 0
         self.share(group, shards)
 
@@ -291,9 +305,10 @@ class Trainer:
             place = partial(Placement, runner, given, asked.metrics, workload)
             placement = self._placed_by_rank_0(place, planned, stack)
             now = placement.now
-            history = History(now.executable.plan, now.executable.origin, now.binding.reason)
+            history = History(now.executable.plan, now.executable.origin, now.binding.why(now.executable))
             placement.tell(history)
             run = Run(history, began=runner.epochs_done, start=runner.state() if asked.retries else None)
+            run.order_stream = runner.order_stream
             fit = Fit(runner, placement, asked, run, checkpointer, together)
             fit.agree()
             if checkpointer is not None:
@@ -324,9 +339,10 @@ class Trainer:
         together.plan_of_rank_0(plan)
         return made[0]
 
-    @staticmethod
-    def _batches(X: Any, Y: Any, epochs: int) -> Batches | None:
+    def _batches(self, X: Any, Y: Any, epochs: int) -> Batches | None:
         """Return the batches where X is a source of them."""
+        if self.settings.solver is not None and Y is None and not isinstance(X, Stored):
+            raise InputError("a solver looks at all records in each iteration: give X and Y, or Stored, not batches")
         return None if Y is not None or isinstance(X, Stored) else Batches(X, epochs)
 
 

@@ -57,6 +57,7 @@ class BoundStep:
         arena = Arena(kernels.format, base)
         self.layout = StepLayout(task, sizes, choices, kernels.format, arena, whole_gradients=whole)
         self._scalars = ScalarTable(self.layout.scalars)
+        self._sizes: dict[str, npt.NDArray[np.float64] | float] = {name: float(n) for name, n in sizes.items()}
         self.writers = [InstructionWriter(self.layout, kernels, k) for k in range(choices.threads)]
         self._write_streams()
         self._arrays = {id(stream): stream.array() for writer in self.writers for stream in writer.streams}
@@ -215,7 +216,7 @@ class BoundStep:
             for stream, word, offset in self._patches.get(name, ()):
                 stream[word] = address + offset
 
-    def numbers(self, scalars: Mapping[str, npt.NDArray[np.float64] | float], steps: int) -> Array | None:
+    def numbers(self, scalars: dict[str, npt.NDArray[np.float64] | float], steps: int) -> Array | None:
         """Return the numbers that differ between steps, [steps, numbers]; None if there are none."""
         return self._numbers(scalars, steps)
 
@@ -241,7 +242,7 @@ class BoundStep:
         order: npt.NDArray[np.int64] | None,
         records: int,
         times: tuple[int, int],
-        scalars: Mapping[str, npt.NDArray[np.float64] | float],
+        scalars: dict[str, npt.NDArray[np.float64] | float],
     ) -> npt.NDArray[np.float64]:
         """Run on the arrays of the caller, C-contiguous and of this precision, by the names of the inputs.
 
@@ -280,12 +281,12 @@ class BoundStep:
             return results.copy() if epochs == 1 else results
 
     def _numbers(
-        self, scalars: Mapping[str, npt.NDArray[np.float64] | float], steps: int
+        self, scalars: dict[str, npt.NDArray[np.float64] | float], steps: int
     ) -> npt.NDArray[np.float64] | None:
         """Return the numbers that differ between steps, for each step; predictions have none."""
         if not self.layout.scalars:
             return None
-        return self._scalars.values({k: float(v) for k, v in self.sizes.items()} | dict(scalars), steps)
+        return self._scalars.values(self._sizes | scalars, steps)
 
     def _give_up(self) -> None:
         """End the run of threads that wait for one that will never come."""

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gdkernels.lowering.steps import Accumulation, ScheduleError
+from gdkernels.errors import ScheduleError
+from gdkernels.lowering.steps import Accumulation
 from gdkernels.lowering.task import ScheduledTask
 from gdkernels_numba.bytecode.arena import panels_of
 from gdkernels_numba.bytecode.bound_step import BoundStep
