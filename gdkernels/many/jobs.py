@@ -134,6 +134,7 @@ class Job:
     def restore(self, arrays: Mapping[str, Any]) -> None:
         """Become what the fit left on another rank."""
         runner, binding = self.trainer.runner, self.train.binding
+        runner.optimizer_state.follow(binding)
         state = runner.state()
 
         def placed(name: str) -> Any:
