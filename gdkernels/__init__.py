@@ -23,6 +23,7 @@ from gdkernels.system.moved import keep_old_names
 from gdkernels.system.version import __version__ as __version__
 
 __all__ = [
+    "LBFGS",
     "MLP",
     "SGD",
     "Adam",
@@ -36,9 +37,11 @@ __all__ = [
     "InputError",
     "Interrupted",
     "Layer",
+    "LevenbergMarquardt",
     "Network",
     "Optimizer",
     "RMSprop",
+    "Solver",
     "Stored",
     "TabularPredictor",
     "TraceError",
@@ -62,6 +65,7 @@ if TYPE_CHECKING:
     from gdkernels.definition import activations, blocks, losses, optimizers, schedules
     from gdkernels.definition.chain import Layer
     from gdkernels.definition.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
+    from gdkernels.definition.solvers import LBFGS, LevenbergMarquardt, Solver
     from gdkernels.loading import load
     from gdkernels.many import Ensemble, fit_many
     from gdkernels.models import MLP, Network
@@ -73,6 +77,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "definition.chain": ("Layer",),
     "definition.optimizers": ("SGD", "Adam", "AdamW", "Optimizer", "RMSprop"),
+    "definition.solvers": ("LBFGS", "LevenbergMarquardt", "Solver"),
     "data.stored": ("Stored",),
     "loading": ("load",),
     "many": ("Ensemble", "fit_many"),

@@ -4,13 +4,15 @@ A user's own is a subclass of `Optimizer` with a `rule` and the number of its `s
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from gdkernels.definition.checks import check_number
 from gdkernels.errors import InputError
 
-__all__ = ["SGD", "Adam", "AdamW", "Optimizer", "RMSprop"]
+__all__ = ["SGD", "Adam", "AdamW", "Optimizer", "RMSprop", "numbers_of", "with_numbers"]
 
 Slots = tuple[Any, ...]
 
@@ -26,11 +28,16 @@ class Optimizer(ABC):
         How many arrays of the parameter's shape the rule carries from step to step; they start at zero.
     weight_decay
         The share of the learning rate by which weights, not biases, shrink before the rule is applied.
+    numbers
+        The names of the attributes that `rule` and the decay only compute with, and never branch on unless they are 0:
+        compiled code takes them as inputs, so that other values need no other code. A class with a `rule` of its own
+        says its own; without, its values are compiled in.
     """
 
     learning_rate: float
     slots: ClassVar[int] = 0
     weight_decay: float = 0.0
+    numbers: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def rule(self, w: Any, g: Any, slots: Slots, *, learning_rate: Any, t: Any, xp: Any) -> tuple[Any, Slots]:
@@ -54,6 +61,7 @@ class SGD(Optimizer):
     learning_rate: float = 1e-2
     momentum: float = 0.0
     nesterov: bool = False
+    numbers: ClassVar[tuple[str, ...]] = ("learning_rate", "momentum")
 
     def __post_init__(self) -> None:
         _check_rate(self)
@@ -83,6 +91,7 @@ class RMSprop(Optimizer):
     rho: float = 0.9
     epsilon: float = 1e-8
     slots: ClassVar[int] = 1
+    numbers: ClassVar[tuple[str, ...]] = ("learning_rate", "rho", "epsilon")
 
     def __post_init__(self) -> None:
         _check_rate(self)
@@ -103,6 +112,7 @@ class Adam(Optimizer):
     beta2: float = 0.999
     epsilon: float = 1e-8
     slots: ClassVar[int] = 2
+    numbers: ClassVar[tuple[str, ...]] = ("learning_rate", "beta1", "beta2", "epsilon")
 
     def __post_init__(self) -> None:
         _check_rate(self)
@@ -122,10 +132,32 @@ class AdamW(Adam):
     """Adam with decay of the weights apart from the gradient (Loshchilov & Hutter 2019, arXiv:1711.05101)."""
 
     weight_decay: float = 1e-2
+    numbers: ClassVar[tuple[str, ...]] = (*Adam.numbers, "weight_decay")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_number(self, "weight_decay", lambda v: v >= 0, "a finite number of at least 0")
+
+
+def numbers_of(optimizer: Optimizer) -> dict[str, float]:
+    """Return the numbers that compiled steps of an optimizer take as inputs, by the names of its attributes.
+
+    A number that is 0 is none of them: terms vanish with it, and slots.
+    """
+    classes = type(optimizer).__mro__
+    declares, rules = (next(k for k, c in enumerate(classes) if name in vars(c)) for name in ("numbers", "rule"))
+    if declares > rules:  # the rule is not the one that they were declared for
+        return {}
+    found = {name: getattr(optimizer, name) for name in optimizer.numbers}
+    return {name: float(value) for name, value in found.items() if isinstance(value, (int, float)) and value != 0}
+
+
+def with_numbers(optimizer: Optimizer, numbers: Mapping[str, Any]) -> Optimizer:
+    """Return an optimizer with other numbers, which may be the nodes that stand for them while it is traced."""
+    changed = copy(optimizer)
+    for name, value in numbers.items():
+        object.__setattr__(changed, name, value)  # nodes would fail the checks of the constructor
+    return changed
 
 
 def _check_rate(optimizer: Optimizer) -> None:

@@ -13,6 +13,7 @@ VALIDATION = 0.1  # of the rows not held out; 0.15 and 0.2 gave the same
 TEST = 0.2
 
 FEWEST, FEW, SMALL, LARGE = 20, 1000, 10_000, 100_000  # rows
+ENCODED = 500  # training rows from which on numbers are encoded: with fewer, the edges are noise
 
 # Several networks are trained and averaged; each leaves out another part of the rows, which says when it stops.
 # Up to FEW rows, a part is a rough measure: all networks choose the penalty together, and the epoch in which they stop
@@ -41,6 +42,16 @@ def hidden(records: int) -> tuple[int, ...]:
 def hidden_of_encoded(records: int) -> tuple[int, ...]:
     """Return how many units the hidden layers have where numbers are encoded: a second layer pays from FEW rows on."""
     return (256,) if records < FEW else (128, 128)
+
+
+def hidden_of_least_squares(inputs: int, outputs: int) -> tuple[int, ...]:
+    """Return how many units the hidden layer has for Levenberg–Marquardt: some 600 parameters, so that it is quick."""
+    return (max(4, min(30, 600 // (inputs + outputs + 1))),)
+
+
+def bins(records: int) -> int:
+    """Return in how many bins a number is encoded."""
+    return 8 if records <= SMALL else 24
 
 
 def l2(records: int) -> float:

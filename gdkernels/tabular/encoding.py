@@ -19,11 +19,12 @@ from gdkernels.tabular import defaults
 
 __all__ = ["encoding_of", "network_of"]
 
-_FEWEST_ROWS = 500  # with fewer, the edges are noise: hitters (263 rows) lost R² 0.02
 _FEW_VALUES = 10  # a column of so many is told apart without bins
+_MOST_BINS = 1024  # of all columns: beyond, the first layer takes all the time, and most bins are noise
+_FEWEST_BINS = 4
 
 
-def encoding_of(kind: str, x: npt.NDArray[Any]) -> Columns | None:
+def encoding_of(kind: str, x: npt.NDArray[Any], bins: int | None = None) -> Columns | None:
     """Return the block that encodes the numbers among the prepared inputs; None if there are none to encode.
 
     Parameters
@@ -32,12 +33,14 @@ def encoding_of(kind: str, x: npt.NDArray[Any]) -> Columns | None:
         One of `gdkernels.tabular.settings.ENCODINGS`.
     x
         Training rows [records, inputs], or a sample of them.
+    bins
+        How many bins a number has; None goes by the number of rows.
     """
-    if kind == "none" or len(x) < _FEWEST_ROWS:
+    if kind == "none" or (kind == "auto" and len(x) < defaults.ENCODED):
         return None
-    bins = 8 if len(x) <= defaults.SMALL else 24
     encoded = tuple(k for k in range(x.shape[1]) if len(np.unique(x[:, k])) > _FEW_VALUES)
-    if not encoded:
+    bins = min(bins or defaults.bins(len(x)), _MOST_BINS // max(1, len(encoded)))
+    if not encoded or bins < _FEWEST_BINS:
         return None
     block = PiecewiseLinear.of(x[:, encoded], bins)
     return Columns([(range(x.shape[1]), "passthrough"), (encoded, block)])

@@ -31,6 +31,7 @@ from gdkernels.tabular.hyperparameters import (
 from gdkernels.tabular.prediction import PreparedNetwork
 from gdkernels.tabular.remarks import remarks_after, remarks_on
 from gdkernels.tabular.results import TabularResult
+from gdkernels.tabular.search import searched
 from gdkernels.tabular.settings import TabularSettings
 from gdkernels.tabular.splits import is_cross_validated, split_rows
 from gdkernels.tabular.targets import check_range, network_targets, task_and_loss, truth_of
@@ -90,8 +91,13 @@ def fit_in_memory(settings: TabularSettings, table: Table) -> TabularResult:
 
     draws = [(prepared(train), prepared(validation)) for train, validation in rows.networks]
     began = time.perf_counter()
-    choice = None
-    if is_cross_validated(settings, learn):
+    choice, search = None, None
+    if settings.best:
+        assert settings.time_limit is not None
+        mlp, histories, search = searched(
+            settings, network, trainer, run, prepared(np.arange(len(x))), rows.networks, seconds=settings.time_limit
+        )
+    elif is_cross_validated(settings, learn):
         choice = cross_validated(
             network,
             draws if learn <= defaults.FEW else draws[:1],
@@ -104,7 +110,8 @@ def fit_in_memory(settings: TabularSettings, table: Table) -> TabularResult:
         trainer["l2"] = choice.l2
         if choice.networks == len(draws):  # they stop together
             run |= {"epochs": choice.epochs, "patience": None}
-    mlp, histories = fit(network, draws, run={**trainer, **run})
+    if search is None:
+        mlp, histories = fit(network, draws, run={**trainer, **run})
     seconds = time.perf_counter() - began
     model = PreparedNetwork(mlp, preparation)
     test: Evaluation | None
@@ -132,6 +139,7 @@ def fit_in_memory(settings: TabularSettings, table: Table) -> TabularResult:
         remarks=(*remarks, *remarks_after(settings, test)),
         seconds=seconds,
         cross_validation=choice,
+        search=search,
         explanation=explanation_of(settings, network, trainer, counts["train"], run["epochs"]),
     )
 

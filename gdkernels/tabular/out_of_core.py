@@ -150,6 +150,8 @@ def fit_out_of_core(settings: TabularSettings, data: Data, allowed: int) -> Tabu
             f"{keyword('average')} is for tables that fit into memory; leave it out, or allow more by "
             f"{keyword('memory')}"
         )
+    if settings.best:
+        raise InputError(f"{keyword('best', True)} is for tables that fit into memory; leave it out")
     columns = width_of(settings, data)
     records = records_at_once(columns, allowed)
     with phase("reading"):

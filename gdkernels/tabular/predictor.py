@@ -12,6 +12,7 @@ import numpy.typing as npt
 from gdkernels.backend import Backend
 from gdkernels.dispatch.explanation import Explanation
 from gdkernels.errors import InputError
+from gdkernels.groups import Group
 from gdkernels.models.mlp import load_network
 from gdkernels.models.network import Network
 from gdkernels.system.profiling import phase
@@ -74,13 +75,14 @@ class TabularPredictor:
         The units of the hidden layers: 64, (128, 64), or () for none; None goes by the number of records.
     activation, loss, optimizer, schedule
         Names, or objects and functions as `Network.fit` takes them. A loss of None is cross-entropy for classes, and
-        squared errors for numbers.
+        squared errors for numbers. In place of an optimizer, "lm", "lbfgs" or a `Solver`: then a `hidden` of None is a
+        layer small enough for it.
     residual, norm, dropout
         Skip connections around the hidden layers, "layer" for layer norm, and the share of their outputs that is
         dropped in training, as for `MLP`.
     encoding
         "piecewise" gives the network, beside each number, how far it has come through bins between quantiles of the
-        training rows. It helps from 500 rows on, below which it does nothing; "none" does not.
+        training rows; "auto" does so from 500 training rows on, and "none" does not.
     learning_rate, momentum, nesterov
         Settings of an optimizer that is given by name; the momentum is that of "sgd", 0.9 for None.
     l2
@@ -98,6 +100,14 @@ class TabularPredictor:
         The number of networks to train, each with validation rows of its own, and to join into one that predicts their
         average. None is five, ten from 1,000 to 10,000 rows, and one with `hidden`, with `starts`, and beyond 100,000
         rows.
+    quick
+        Whether to train a single network, for at most 100 epochs, in seconds instead of the average of several.
+    best
+        Whether to use all of ``time_limit``: settings are drawn at random, each is tried on the rows that other
+        networks of it were trained without, and the best ensemble of them is kept.
+    time_limit
+        How long that takes: seconds, or as in "90s", "10min", "2h"; None is five minutes. The default settings are
+        always tried, and may take longer.
     retries
         The number of times to go back and continue at half the learning rate if training diverges.
     seed
@@ -202,7 +212,7 @@ class TabularPredictor:
         residual: bool = False,
         norm: str | None = None,
         dropout: float = 0.0,
-        encoding: str = "none",
+        encoding: str = "auto",
         loss: Any = None,
         optimizer: Any = defaults.OPTIMIZER,
         learning_rate: float | None = None,
@@ -216,6 +226,9 @@ class TabularPredictor:
         patience: int | None = None,
         starts: int = 1,
         average: int | None = None,
+        quick: bool = False,
+        best: bool = False,
+        time_limit: float | str | None = None,
         retries: int = 0,
         seed: int = 0,
         test: float = defaults.TEST,
@@ -229,6 +242,8 @@ class TabularPredictor:
         device: str | None = None,
         precision: str = "float32",
         threads: int | None = None,
+        group: str | Group | None = None,
+        shards: int | None = None,
         explain: bool = False,
         checkpoint: str | os.PathLike[str] | None = None,
         every: str = "5min",

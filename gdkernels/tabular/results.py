@@ -20,6 +20,7 @@ from gdkernels.tables.report import columns_line
 from gdkernels.tabular.cross_validation import CrossValidation
 from gdkernels.tabular.drift import ColumnProfile
 from gdkernels.tabular.evaluation import Evaluation, in_words
+from gdkernels.tabular.search import Search
 from gdkernels.training.history import History
 
 __all__ = ["TabularResult", "shape_in_words"]
@@ -69,6 +70,8 @@ class TabularResult:
         The columns as they were in training, with which records to predict are compared.
     cross_validation
         The choice by the rows left out, if there was one.
+    search
+        The search of ``best``, if there was one.
     explanation
         Why it ran where it did, if that was asked for.
     """
@@ -87,6 +90,7 @@ class TabularResult:
     remarks: tuple[str, ...] = ()
     profiles: tuple[ColumnProfile, ...] = ()
     cross_validation: CrossValidation | None = None
+    search: Search | None = None
     explanation: Explanation | None = None
 
     @property
@@ -133,8 +137,10 @@ class TabularResult:
             "starts": [vars(start) for start in history.starts],
             "averaged": [{"epochs": len(h.epochs), "best_epoch": h.best_epoch} for h in self.histories],
             "cross_validation": None if self.cross_validation is None else self.cross_validation.as_dict(),
+            "search": None if self.search is None else self.search.as_dict(),
             "memory": history.memory,
             "threads": history.threads,
+            "ranks": None if history.ranks is None else vars(history.ranks),
             "seconds": self.seconds,
             "samples_per_second": history.samples_per_second,
             "explanation": None if self.explanation is None else self.explanation.as_dict(),
@@ -180,13 +186,14 @@ class TabularResult:
                 lines["classes"] += "; weighted so that each counts the same"
         lines |= {
             "network": f"{shape_in_words(self.network)}, "
-            f"{self.network.parameter_count:,} parameters; {settings['loss']}, {settings['optimizer']['name']} at "
-            f"{settings['optimizer']['learning_rate']:g}, batches of {self._batch()}, l2 {settings['l2']:.2g}",
+            f"{self.network.parameter_count:,} parameters; {settings['loss']}, {self._steps(settings['optimizer'])}, "
+            f"{self._penalty(settings['l2'])}",
             "ran on": f"{history.backend}, {history.device}, {history.precision}, {history.origin}: {history.reason}",
             "trained": (f"{several} networks, put side by side as their average; " if several > 1 else "")
             + f"{epochs} epochs on {self.rows['train']:,} rows in {self.seconds:.2f} s, "
             f"{history.samples_per_second:,.0f} samples/s",
             **({"threads": history.threads} if history.threads else {}),
+            **({"ranks": str(history.ranks)} if history.ranks is not None else {}),
             "memory": "that of the device"
             if history.memory is None
             else f"at most {gigabytes(history.memory)}, as said before training",
@@ -194,6 +201,8 @@ class TabularResult:
         }
         if self.cross_validation is not None:
             lines["chosen"] = self.cross_validation.as_text()
+        if self.search is not None:
+            lines["chosen"] = self.search.as_text()
         if history.starts:
             reached = ", ".join(f"{start.loss:.4g}" for start in history.starts)
             lines["starts"] = f"{len(history.starts)}, with the losses {reached}; the lowest was kept"
@@ -209,6 +218,18 @@ class TabularResult:
     def _records(self) -> int:
         """The number of records of the table."""
         return sum(count for part, count in self.rows.items() if part != "test" or not self.separate_test)
+
+    def _steps(self, optimizer: Mapping[str, Any]) -> str:
+        if "learning_rate" not in optimizer:  # a solver
+            return f"{optimizer['name']} on all rows in each step"
+        return f"{optimizer['name']} at {optimizer['learning_rate']:g}, batches of {self._batch()}"
+
+    def _penalty(self, l2: float) -> str:
+        effective = self.history.effective_parameters
+        if effective is None:
+            return f"l2 {l2:.2g}"
+        chosen = self.history.epochs[-1].penalty or 0.0
+        return f"l2 {chosen:.2g} by the evidence, with {effective:.1f} effective parameters"
 
     def _batch(self) -> str:
         size, rows = self.settings["batch_size"], self.rows["train"]

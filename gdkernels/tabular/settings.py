@@ -9,10 +9,12 @@ from typing import Any
 
 from gdkernels.backend import Backend
 from gdkernels.definition import optimizers
-from gdkernels.definition.naming import describe, resolve
+from gdkernels.definition.naming import describe, names, resolve
 from gdkernels.definition.optimizers import Optimizer
+from gdkernels.definition.solvers import LevenbergMarquardt, Solver
 from gdkernels.dispatch import choosing
 from gdkernels.errors import InputError, keyword, unknown_name
+from gdkernels.groups import Group
 from gdkernels.system.memory import parse_bytes
 from gdkernels.system.ranges import POSITIVE, SHARE, NumberRange, at_least, whole
 from gdkernels.system.threads import checked_threads
@@ -22,10 +24,13 @@ from gdkernels.tables.reading import reading_of
 from gdkernels.tables.task import TASKS
 from gdkernels.tables.text import TextOptions
 from gdkernels.tabular import defaults
+from gdkernels.tabular.effort import QUICK, TIME_LIMIT, check_effort, seconds_of
 from gdkernels.tabular.split_rules import SplitRule
 from gdkernels.training.checkpointing import Cadence
 
-__all__ = ["CLASS_LOSSES", "CLASS_WEIGHTS", "ENCODINGS", "OUTSIDE", "RANGES", "TabularSettings", "name_of"]
+__all__ = [
+    "CLASS_LOSSES", "CLASS_WEIGHTS", "ENCODINGS", "OUTSIDE", "RANGES", "TabularSettings", "chooses_penalty", "name_of",
+]  # fmt: skip
 
 CLASS_LOSSES = ("cross_entropy", "binary_cross_entropy")
 
@@ -44,6 +49,7 @@ RANGES: dict[str, NumberRange] = {
     "retries": whole(0),
     "seed": whole(0),
     "threads": whole(1),
+    "shards": whole(1),
     "test": SHARE,
     "validation": SHARE,
     "keep": whole(1),
@@ -52,7 +58,7 @@ RANGES: dict[str, NumberRange] = {
 _NEEDED = ("dropout", "starts", "retries", "seed", "test", "keep", "skip_rows")
 _LISTS = ("ignore", "keep_columns", "categorical", "numeric", "missing")
 CLASS_WEIGHTS = ("none", "balanced")
-ENCODINGS = ("none", "piecewise")
+ENCODINGS = ("auto", "none", "piecewise")
 OUTSIDE = ("extrapolate", "hold")
 
 
@@ -69,11 +75,13 @@ class TabularSettings:
     options
         The form of text files.
     optimizer
-        With the learning rate and the momentum that were said.
+        With the learning rate and the momentum that were said; or a solver in its place.
     loss, schedule
         As they were given: a name, or an object.
     test
         0 where the figures are measured on a file of their own.
+    time_limit
+        The seconds of the search; None without one.
     memory
         In bytes.
     """
@@ -91,7 +99,7 @@ class TabularSettings:
     dropout: float
     encoding: str
     loss: Any
-    optimizer: Optimizer
+    optimizer: Optimizer | Solver
     schedule: Any
     l2: float | None
     clip_norm: float | None
@@ -100,6 +108,9 @@ class TabularSettings:
     patience: int | None
     starts: int
     average: int | None
+    quick: bool
+    best: bool
+    time_limit: float | None
     retries: int
     seed: int
     test: float
@@ -113,6 +124,8 @@ class TabularSettings:
     device: str | None
     precision: str
     threads: int | None
+    group: str | Group | None
+    shards: int | None
     explain: bool
     checkpoint: str | os.PathLike[str] | None
     every: str
@@ -129,7 +142,8 @@ class TabularSettings:
         InputError
             For a keyword that cannot be, or that does not go with another; the message names both.
         """
-        rest = dict(given)
+        check_effort(given)
+        rest = dict(given) | {n: v for n, v in QUICK.items() if given["quick"] and given[n] is None}
         columns = {
             name: _names(name, rest.pop(name))
             for name in ("ignore", "keep_columns", "categorical", "numeric", "missing")
@@ -168,6 +182,8 @@ class TabularSettings:
         activations = rest["activation"]
         for one in activations if isinstance(activations, (list, tuple)) else [activations]:
             resolve("activation", one)
+        if isinstance(optimizer, Solver):
+            _check_for_solver(optimizer, rest)
         memory = rest["memory"]
         if rest["test_file"] is not None:
             if rest["test"] not in (0, defaults.TEST):
@@ -192,6 +208,9 @@ class TabularSettings:
                 "class_weight": weight,
                 "hidden": None if rest["hidden"] is None else _units(rest["hidden"]),
                 "optimizer": optimizer,
+                "time_limit": seconds_of(TIME_LIMIT if rest["time_limit"] is None else rest["time_limit"])
+                if rest["best"]
+                else None,
                 "memory": None if memory is None else parse_bytes(memory, keyword("memory")),
             }
         )
@@ -227,6 +246,11 @@ def name_of(kind: Any, value: Any) -> str:
     return str(describe(resolve(kind, value))["name"])
 
 
+def chooses_penalty(settings: TabularSettings) -> bool:
+    """Return whether the solver chooses the penalty by itself."""
+    return isinstance(settings.optimizer, LevenbergMarquardt) and settings.optimizer.bayes
+
+
 def _names(name: str, value: Any) -> tuple[str, ...]:
     """Return the columns that were named: one or several, numbers where they have no other names."""
     items = [value] if isinstance(value, (str, int)) else value
@@ -260,8 +284,25 @@ def _units(hidden: Any) -> tuple[int, ...]:
     return tuple(map(int, units))
 
 
-def _optimizer(given: Any, rate: Any, momentum: Any, nesterov: Any) -> Optimizer:
-    """Return the optimizer by its name, with what else was said of it, or as it was given."""
+def _check_for_solver(solver: Solver, given: Mapping[str, Any]) -> None:
+    """Refuse what goes with optimizers beside a solver."""
+    name = describe(solver)["name"]
+    constant = describe(resolve("schedule", given["schedule"])) == describe(resolve("schedule", "constant"))
+    said = {
+        "batch_size": given["batch_size"] is not None,
+        "schedule": not constant,
+        "clip_norm": given["clip_norm"] is not None,
+    }
+    if wrong := [option for option, is_said in said.items() if is_said]:
+        raise InputError(
+            f"{keyword(wrong[0])} is for optimizers; {name} uses all the rows in each step, without a rate"
+        )
+    if isinstance(solver, LevenbergMarquardt) and solver.bayes and given["l2"]:
+        raise InputError(f"{keyword('l2')} is chosen by LevenbergMarquardt(bayes=True): leave it out")
+
+
+def _optimizer(given: Any, rate: Any, momentum: Any, nesterov: Any) -> Optimizer | Solver:
+    """Return the optimizer or solver by its name, with what else was said of it, or as it was given."""
     options: dict[str, Any] = {name: value for name, value, said in (
         ("learning_rate", rate, rate is not None),
         ("momentum", momentum, momentum is not None),
@@ -273,8 +314,14 @@ def _optimizer(given: Any, rate: Any, momentum: Any, nesterov: Any) -> Optimizer
             raise InputError(
                 f"{keyword(name)} goes with an optimizer's name; set it in the {type(given).__name__} instead"
             )
-        found: Optimizer = resolve("optimizer", given)
+        kind: Any = "solver" if isinstance(given, Solver) else "optimizer"
+        found: Optimizer | Solver = resolve(kind, given)
         return found
+    if given in names("solver"):
+        if options:
+            raise InputError(f"{keyword(next(iter(options)))} is for optimizers; {given} has none")
+        solver: Solver = resolve("solver", given)
+        return solver
     resolve("optimizer", given)  # refuses a name that is not known
     if given == "sgd":
         options.setdefault("momentum", defaults.MOMENTUM)

@@ -13,7 +13,7 @@ from gdkernels.randomness import generator
 from gdkernels.tables import Table, folds, split
 from gdkernels.tables.grouped import folds_of_groups, split_groups
 from gdkernels.tabular import defaults
-from gdkernels.tabular.settings import TabularSettings
+from gdkernels.tabular.settings import TabularSettings, chooses_penalty
 from gdkernels.tabular.split_rules import latest_from, moment_text
 
 __all__ = ["RowSplit", "is_cross_validated", "split_rows"]
@@ -71,7 +71,7 @@ def split_rows(settings: TabularSettings, table: Table, classes: npt.NDArray[Any
     learn, test = split(len(table), settings.test, generator(settings.seed, "test"), numbers)
     learn_numbers = numbers[learn] if numbers is not None else None
     if _is_folded(settings, len(learn)):
-        count = defaults.folds(len(learn))
+        count = 5 if settings.best else defaults.folds(len(learn))
         parts = folds(len(learn), count, generator(settings.seed, "validation"), learn_numbers)
         return RowSplit(learn, test, [(learn[train], learn[left_out]) for train, left_out in parts])
     networks = []
@@ -148,4 +148,5 @@ def is_cross_validated(settings: TabularSettings, records: int) -> bool:
     """
     constant = describe(resolve("schedule", settings.schedule)) == describe(resolve("schedule", "constant"))
     changed = settings.checkpoint is not None or settings.retries or settings.patience == 0 or not constant
+    changed = changed or chooses_penalty(settings)
     return _is_folded(settings, records) and not defaults.FEW < records <= defaults.SMALL and not changed

@@ -243,6 +243,7 @@ NAMES = {
         Backend.choices()
         Backend.compile(program, plan)
         Backend.compiles_drawing
+        Backend.compiles_moving
         Backend.compiles_weighted
         Backend.devices()
         Backend.expected()

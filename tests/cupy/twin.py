@@ -19,6 +19,7 @@ COLLECTIVE = re.compile(r"__syncthreads|over_lanes|block_total|block_columns")
 FIXED = (
     "begin",
     "next_batch",
+    "fill_order",
     *(f"{what}_float64_float64" for what in ("gather", "column_sums", "copy_columns", "look_up")),
     *(
         f"{what}_float32_{to}"

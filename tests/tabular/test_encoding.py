@@ -26,7 +26,8 @@ def test_numbers_of_many_values_are_encoded_beside_themselves():
     assert block.outputs(3) == 3 + 2 * 8
     assert encoding_of("piecewise", np.tile(x, (12, 1))).outputs(3) == 3 + 2 * 24
     assert encoding_of("none", x) is None
-    assert encoding_of("piecewise", x[:499]) is None
+    assert encoding_of("auto", x[:499]) is None
+    assert encoding_of("auto", x[:500]) == encoding_of("piecewise", x[:500])
     assert encoding_of("piecewise", x[:, 1:2]) is None
 
 
@@ -57,7 +58,7 @@ def test_small_tables_stay_as_they_were():
     data = table(300)
     predictions = [
         gd.TabularPredictor(target="y", encoding=encoding, seed=0, epochs=3, progress=False).fit(data).predict(data)
-        for encoding in ("none", "piecewise")
+        for encoding in ("none", "auto")
     ]
     assert np.array_equal(*map(np.asarray, predictions))
 

@@ -15,7 +15,9 @@ from gdkernels_cupy.graphs.launch_shapes import ACROSS, THREADS, LaunchShape, la
 from gdkernels_cupy.graphs.operations import BYTES, DeviceBuffer, OperationList
 from gdkernels_cupy.graphs.source import kernel_name
 
-__all__ = ["CONTROL", "DeviceAddresses", "KernelCall", "calls_of", "next_batch"]
+__all__ = ["CONTROL", "DeviceAddresses", "KernelCall", "calls_of", "fill_order", "next_batch"]
+
+_MOST_BLOCKS = 4096  # of a kernel whose threads take more numbers where there are more
 
 CONTROL = ("step", "first", "order", "table", "records", *DATA)  # eight bytes each
 
@@ -91,6 +93,12 @@ def calls_of(operation: ops.Operation, op_list: OperationList, batch: int, at: D
 def next_batch(batch: int, at: DeviceAddresses) -> KernelCall:
     """Return the call that lets the next batch begin where the last one ended, for what is gathered ahead."""
     return KernelCall("next_batch", LaunchShape((1, 1), (1, 1)), (_p(at.control), _l(batch)))
+
+
+def fill_order(words: int, first: int, count: int, order: int) -> KernelCall:
+    """Return the call that writes the numbers of the records at some places of a keyed order."""
+    shape = LaunchShape((min(-(-count // THREADS), _MOST_BLOCKS), 1), (THREADS, 1))
+    return KernelCall("fill_order", shape, (_p(words), _l(first), _l(count), _p(order)))
 
 
 def _gather(op: ops.GatherRows, at: DeviceAddresses) -> KernelCall:

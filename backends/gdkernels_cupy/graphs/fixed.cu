@@ -30,6 +30,12 @@ extern "C" __global__ void next_batch(Control* control, long long batch) {
     control->step += 1;
 }
 
+// The numbers of the records at some places of a keyed order, from `first` on.
+extern "C" __global__ void fill_order(const unsigned* words, long long first, long long count, long long* order) {
+    for (long long k = blockIdx.x * blockDim.x + threadIdx.x; k < count; k += gridDim.x * blockDim.x)
+        order[k] = order_at(words, static_cast<unsigned>(first + k));
+}
+
 // The rows of a source that are next in the order, from the `first` of the batch on, next to each other.
 template <class T, class S>
 __device__ inline void gather(const Control* control, int source, long long first, int rows, int columns, S* to,

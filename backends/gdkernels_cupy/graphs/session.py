@@ -13,12 +13,15 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.graph.text import nodes_text
+from gdkernels.lowering.scalars import ScalarTable
 from gdkernels.lowering.task import DATA, ScheduledTask
+from gdkernels.randomness import KeyedOrder
 from gdkernels.system.hashing import sha256
-from gdkernels_cupy.cuda.device import CudaDevice
+from gdkernels_cupy.cuda.device import CudaDevice, DeviceMemory
+from gdkernels_cupy.cuda.keyed_order import order_words
 from gdkernels_cupy.graphs import operations as ops
 from gdkernels_cupy.graphs.bound_steps import BoundSteps, StepBinder, bound_call, do
-from gdkernels_cupy.graphs.calls import calls_of
+from gdkernels_cupy.graphs.calls import calls_of, fill_order
 from gdkernels_cupy.graphs.captured_graphs import MOST_NODES, CapturedGraphs
 from gdkernels_cupy.graphs.epilogue_fusion import OVERWRITING
 from gdkernels_cupy.graphs.lower import lower
@@ -83,6 +86,7 @@ class GraphSession:
         self.batch = sum(self.pieces)
         planned = [self._planned(p) for p in pieces]
         self.op_list = planned[0].op_list
+        self.scalars = ScalarTable(self.op_list.scalars)
         self._count = self.op_list.numbers + self.op_list.numbers % 2  # so that what follows stays aligned
         self._numbers = device.allocate(SessionAddresses.bytes(self._count))
         self._memory = device.allocate(max(p.bytes for p in planned))
@@ -189,7 +193,7 @@ class GraphSession:
         self,
         parameters: Mapping[str, Any],
         sources: Mapping[str, DeviceArray],
-        order: npt.NDArray[np.int64],
+        order: npt.NDArray[np.int64] | KeyedOrder,
         table: npt.NDArray[np.float64],
     ) -> tuple[float, float]:
         """Do a step for each row of `table` and put the results into `parameters`; nothing changes if that fails.
@@ -210,7 +214,7 @@ class GraphSession:
         full = len(table) - (rest > 0)
         sums = np.zeros(SUMS)
         with self.device.working():
-            rows_there, table_there = self.device.put(order), self.device.put(table)
+            rows_there, table_there = self._put_order(order), self.device.put(table)
             control = self._control(sources, rows_there.address, table_there.address)
             counts = {rows: count for rows, count in ((self.batch, full), (rest, 1)) if rows and count}
             captured = {rows: count for rows, count in counts.items() if self._is_captured(rows)}
@@ -238,16 +242,17 @@ class GraphSession:
         self,
         parameters: Mapping[str, Any],
         sources: Mapping[str, DeviceArray],
-        order: npt.NDArray[np.int64],
+        order: npt.NDArray[np.int64] | KeyedOrder,
         table: npt.NDArray[np.float64],
     ) -> float:
         """Return what a step on a full batch takes here; arguments are those of `run`, and nothing of them changes."""
-        full = len(order) // self.batch
+        full = min(len(order) // self.batch, max(1, _TIMED_ROWS // self.batch))
+        order = np.asarray(order[: full * self.batch])
         one = self._seconds_of(1, parameters, sources, order, table)
         count = min(_TIMED_ROWS // self.batch, round(_TIMED_SECONDS / one), MOST_NODES // self._nodes[self.batch])
         if count <= 1:
             return one
-        rows = np.resize(order[: full * self.batch], count * self.batch)
+        rows = np.resize(order, count * self.batch)
         numbers = np.resize(table[:full], (count, table.shape[1]))
         return self._seconds_of(count, parameters, sources, rows, numbers) / count
 
@@ -287,6 +292,14 @@ class GraphSession:
             return self.device.captured([partial(self._launch, rows, count)])
 
         self._graphs.prepare(counts, self._nodes, once, capture)
+
+    def _put_order(self, order: npt.NDArray[np.int64] | KeyedOrder) -> DeviceMemory:
+        """Return memory with the numbers of an order; those of a keyed one are computed there."""
+        if not isinstance(order, KeyedOrder):
+            return self.device.put(order)
+        there, words = self.device.allocate(8 * len(order)), self.device.put(order_words(order))
+        bound_call(fill_order(words.address, order.first, len(order), there.address), self._module)()
+        return there
 
     def _upload_control(self, control: npt.NDArray[np.int64]) -> None:
         """Let a run begin at its first step: its own work, and what is fetched ahead."""

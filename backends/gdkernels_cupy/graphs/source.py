@@ -13,6 +13,7 @@ import numpy as np
 from gdkernels.graph.operations import COMPARISONS, LOGICAL
 from gdkernels.lowering.elementwise import ELEMENT, INTEGERS, ROW, SINGLE, UNIT, Instruction
 from gdkernels.lowering.steps import NUMBER
+from gdkernels_cupy.cuda.keyed_order import order_text
 from gdkernels_cupy.graphs.operations import LoopKernel, LoopPass, OperationList
 
 __all__ = [
@@ -78,7 +79,8 @@ def preamble() -> str:
 @cache
 def fixed_source() -> str:
     """Return the kernels that are the same for every program."""
-    return files("gdkernels_cupy.graphs").joinpath("fixed.cu").read_text("utf-8")
+    orders = "#define ORDER_FN __device__ inline\n" + order_text()
+    return orders + files("gdkernels_cupy.graphs").joinpath("fixed.cu").read_text("utf-8")
 
 
 @cache
