@@ -315,10 +315,9 @@ def add_train(commands: Any) -> ArgumentParser:
     rows.add_argument(
         "--outside",
         type=name_of("way to go on outside the training range", OUTSIDE),
-        default="extrapolate",
         metavar="NAME",
         help="what numbers and dates beyond those of training are taken for: hold, the nearest of those; extrapolate, "
-        "what they are, so that a trend goes on (%(default)s)",
+        "what they are, so that a trend goes on (hold with --split time, else extrapolate)",
     )
     rows.add_argument(
         "--bounds",

@@ -10,12 +10,14 @@ import numpy.typing as npt
 
 from gdkernels.system.profiling import phase
 from gdkernels.tables import Preparation, Table
+from gdkernels.tables.cross_fit import CrossFit
 from gdkernels.tables.kinds import reread
 from gdkernels.tables.outcomes import labels
 from gdkernels.tables.target_columns import checked_targets, with_targets
 from gdkernels.tabular import defaults
 from gdkernels.tabular.cross_validation import cross_validated
 from gdkernels.tabular.decisions import decided
+from gdkernels.tabular.drift import profiles_of
 from gdkernels.tabular.evaluation import Evaluation, EvaluationInParts
 from gdkernels.tabular.fitting import PreparedRows, balanced, fit
 from gdkernels.tabular.holdout import check_test_file, measured_on
@@ -73,6 +75,9 @@ def fit_in_memory(settings: TabularSettings, table: Table) -> TabularResult:
             standardise_targets=loss != "poisson",
         )
         x, y = preparation.transform(table), preparation.transform_targets(table)
+        own = table.take(rows.learn)
+        if (cross_fit := CrossFit.of(preparation, own, rows.learn)) is not None:
+            x[rows.learn] = cross_fit.transform(own, rows.learn)
     remarks += remarks_on(settings, table, preparation, rows.learn)
     check_range(y, table, targets, settings.precision)
     check_test_file(settings, preparation)
@@ -126,10 +131,12 @@ def fit_in_memory(settings: TabularSettings, table: Table) -> TabularResult:
         network=mlp,
         histories=tuple(histories),
         settings=settings_as_told(settings, trainer, run, len(histories)),
-        rows=counts,
+        rows=counts if test is None else counts | {"test": test.records},
         class_records=_class_records(preparation, y),
         test=test,
         test_said=said,
+        separate_test=settings.test_file is not None,
+        profiles=tuple(profiles_of(own, preparation)),
         remarks=(*remarks, *remarks_after(settings, test)),
         seconds=seconds,
         cross_validation=choice,

@@ -22,6 +22,7 @@ from gdkernels.system import memory
 from gdkernels.system.memory import gigabytes
 from gdkernels.system.profiling import phase
 from gdkernels.tables import Preparation, Table, parts
+from gdkernels.tables.cross_fit import CrossFit
 from gdkernels.tables.kinds import refuse_doubts, reread
 from gdkernels.tables.objects import paths_of
 from gdkernels.tables.read import Data, findings_in, source_of
@@ -30,6 +31,7 @@ from gdkernels.tables.table import no_column
 from gdkernels.tables.target_columns import checked_targets
 from gdkernels.tabular.conversion import PreparedFiles, converted
 from gdkernels.tabular.decisions import Decisions, decided
+from gdkernels.tabular.drift import profiles_of
 from gdkernels.tabular.evaluation import Evaluation, EvaluationInParts
 from gdkernels.tabular.fitting import PreparedRows, fit
 from gdkernels.tabular.holdout import check_test_file, measured_on
@@ -40,7 +42,7 @@ from gdkernels.tabular.hyperparameters import (
     settings_as_told,
     trainer_arguments,
 )
-from gdkernels.tabular.part_rules import PARTS, part_rule
+from gdkernels.tabular.part_rules import PARTS, TEST, part_rule
 from gdkernels.tabular.prediction import PreparedNetwork
 from gdkernels.tabular.remarks import remarks_after, remarks_on
 from gdkernels.tabular.results import TabularResult
@@ -165,8 +167,7 @@ def fit_out_of_core(settings: TabularSettings, data: Data, allowed: int) -> Tabu
     targets = checked_targets(found.sample, settings.target, settings.task_said)
     task, loss = task_and_loss(settings, found.sample, targets)
     with phase("trying"):
-        held_out = np.isin(np.arange(len(found.sample)), found.validation)
-        of_one = found.learn[~held_out[found.learn]], found.validation
+        of_one = np.setdiff1d(found.learn, found.validation), found.validation
         decisions = decided(settings, found.sample, targets, task, loss, [of_one])
         remarks = [*decisions.remarks, *in_time_order(settings, found.sample, targets, task, loss)]
     preparation = _preparation(settings, found, targets, task, loss, decisions)
@@ -179,11 +180,15 @@ def fit_out_of_core(settings: TabularSettings, data: Data, allowed: int) -> Tabu
     dtype = np.dtype(storage_dtype(settings.precision))
     outputs, _ = network_targets(preparation, loss, preparation.transform_targets(found.sample))
     sample = preparation.transform(found.sample)[found.learn]
+    cross_fit = CrossFit.of(preparation, found.sample.take(found.learn), found.numbers[found.learn])
 
-    def prepare(part: Table) -> dict[str, npt.NDArray[Any]]:
+    def prepare(part: Table, numbers: npt.NDArray[Any], places: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
         y = preparation.transform_targets(part)
         check_range(y, part, targets, settings.precision)
-        kept = {"x": preparation.transform(part).astype(dtype), "y": network_targets(preparation, loss, y)[1]}
+        x = preparation.transform(part)
+        if cross_fit is not None and (own := places != TEST).any():
+            x[own] = cross_fit.transform(part.take(own), numbers[own])
+        kept = {"x": x.astype(dtype), "y": network_targets(preparation, loss, y)[1]}
         kept["y"] = kept["y"].astype(np.int32 if kept["y"].dtype.kind == "i" else dtype)
         return kept | {"truth": truth_of(preparation, part, y)}
 
@@ -209,10 +214,12 @@ def fit_out_of_core(settings: TabularSettings, data: Data, allowed: int) -> Tabu
         network=mlp,
         histories=tuple(histories),
         settings=settings_as_told(settings, trainer, run, 1),
-        rows=counts,
+        rows=counts if test is None else counts | {"test": test.records},
         class_records=_class_records(preparation, found),
         test=test,
         test_said=said,
+        separate_test=settings.test_file is not None,
+        profiles=tuple(profiles_of(found.sample.take(found.learn), preparation)),
         remarks=(*remarks, *remarks_after(settings, test)),
         seconds=seconds,
         explanation=explanation_of(settings, network, trainer, counts["train"], run["epochs"]),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from gdkernels.system.version import __version__
 from gdkernels.tables import Preparation
 from gdkernels.tables.report import columns_line
 from gdkernels.tabular.cross_validation import CrossValidation
+from gdkernels.tabular.drift import ColumnProfile
 from gdkernels.tabular.evaluation import Evaluation, in_words
 from gdkernels.tabular.search import Search
 from gdkernels.training.history import History
@@ -61,8 +62,12 @@ class TabularResult:
         Of the whole fit, with validation and all starts; the throughput is that of the training passes alone.
     test_said
         What the rows of the test are, for people.
+    separate_test
+        Whether those rows are of a table of their own.
     remarks
         What you should know before you trust the figures.
+    profiles
+        The columns as they were in training, with which records to predict are compared.
     cross_validation
         The choice by the rows left out, if there was one.
     search
@@ -81,7 +86,9 @@ class TabularResult:
     test: Evaluation | None
     seconds: float
     test_said: str = "rows kept from training and stopping"
+    separate_test: bool = False
     remarks: tuple[str, ...] = ()
+    profiles: tuple[ColumnProfile, ...] = ()
     cross_validation: CrossValidation | None = None
     search: Search | None = None
     explanation: Explanation | None = None
@@ -145,6 +152,7 @@ class TabularResult:
         kept = ("data", "target", "task", "rows", "metrics", "by_class", "settings", "epochs", "best_epoch")
         return {
             "preparation": self.preparation.to_json(),
+            "profiles": [asdict(profile) for profile in self.profiles],
             "versions": {"gdkernels": __version__, "numpy": np.__version__, "python": platform.python_version()},
             "history": [
                 {"loss": h.loss, "validation_loss": h.validation_loss, "best_epoch": h.best_epoch, "stopped": h.stopped}
@@ -207,7 +215,7 @@ class TabularResult:
     @property
     def _records(self) -> int:
         """The number of records of the table."""
-        return sum(self.rows.values())
+        return sum(count for part, count in self.rows.items() if part != "test" or not self.separate_test)
 
     def _steps(self, optimizer: Mapping[str, Any]) -> str:
         if "learning_rate" not in optimizer:  # a solver

@@ -177,6 +177,9 @@ class TabularSettings:
             raise unknown_name("class weight", weight, CLASS_WEIGHTS)
         if rest["encoding"] not in ENCODINGS:
             raise unknown_name("encoding", str(rest["encoding"]), ENCODINGS)
+        split = SplitRule.of(rest["split"])
+        if rest["outside"] is None:
+            rest["outside"] = "hold" if split.kind == "time" else "extrapolate"
         if rest["outside"] not in OUTSIDE:
             raise unknown_name("way to go on outside the training range", str(rest["outside"]), OUTSIDE)
         for name, value in (("loss", rest["loss"]), ("schedule", rest["schedule"])):
@@ -192,7 +195,6 @@ class TabularSettings:
             if rest["test"] not in (0, defaults.TEST):
                 raise InputError(f"{keyword('test')} sets rows aside, and {keyword('test_file')} brings some; say one")
             rest["test"] = 0.0
-        split = SplitRule.of(rest["split"])
         return cls(
             **rest
             | {

@@ -48,9 +48,9 @@ class RowSplit:
 def split_rows(settings: TabularSettings, table: Table, classes: npt.NDArray[Any] | None) -> RowSplit:
     """Set rows aside as the settings say.
 
-    At random or by group, each network has validation rows of its own, so that none is kept from all of them. In time,
-    they are the last ones before the test, for all networks: rows between those that it was trained on would tell a
-    network nothing of how it predicts later ones.
+    Each network has validation rows of its own, so that none is kept from all of them: at random, some groups, or a
+    stretch of time. Where you say how many networks there are or how many rows to validate on, those of a split by time
+    are the last ones before the test.
 
     Parameters
     ----------
@@ -92,10 +92,17 @@ def _in_time(settings: TabularSettings, table: Table, moments: npt.NDArray[np.fl
         column = settings.split.resolved(table).column
         assert column is not None
         said = f"rows, the last ones by {column!r}, from {moment_text(table, column, edge)} on"
+    times = moments[learn]
+    if _is_folded(settings, len(learn)):
+        edges = np.unique(np.quantile(times, np.linspace(0, 1, defaults.folds(len(learn)) + 1)[1:-1]))
+        stretch = np.searchsorted(edges, times, side="right")
+        parts = [(learn[stretch != k], learn[stretch == k]) for k in np.unique(stretch).tolist()]
+        if len(parts) > 1:
+            return RowSplit(learn, test, parts, said)
     train, validation = learn, learn[:0]
     if (share := _validation(settings)) > 0:
-        edge = latest_from(moments[learn], share, "validation")
-        train, validation = learn[moments[learn] < edge], learn[moments[learn] >= edge]
+        edge = latest_from(times, share, "validation")
+        train, validation = learn[times < edge], learn[times >= edge]
     return RowSplit(learn, test, [(train, validation)] * _networks(settings, len(learn)), said)
 
 
