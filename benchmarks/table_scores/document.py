@@ -21,14 +21,16 @@ def table_of_scores(content: dict[str, Any]) -> str:
     scores = [Score(**row) for row in content["scores"]]
     who = [name for name in _ORDER if any(score.participant == name for score in scores)]
     heads = ["table", "splits", "figure", *who, f"gain on {HGB}", *([f"gain on {BEFORE}"] if BEFORE in who else [])]
-    lines = []
+    lines: list[str] = []
     for apart, title in ((False, "the tables of the goal"), (True, "tables kept apart")):
         some = [score for score in scores if score.apart == apart and score.participant in who]
         if not some:
             continue
-        lines += [f"| {' | '.join([f'**{title}**', *heads[1:]])} |", "|---" * len(heads) + "|"] if not lines else [
-            f"| **{title}** " + "| " * (len(heads) - 1) + "|"
-        ]
+        lines += (
+            [f"| {' | '.join([f'**{title}**', *heads[1:]])} |", "|---" * len(heads) + "|"]
+            if not lines
+            else [f"| **{title}** " + "| " * (len(heads) - 1) + "|"]
+        )
         for name in dict.fromkeys(score.table for score in some):
             lines.append(_line([score for score in some if score.table == name], who))
         ranks = mean_ranks(some, [name for name in who if _everywhere(some, name)])

@@ -11,6 +11,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -79,8 +80,9 @@ def _boosted(split: SplitTable, seed: int) -> Predictions:
     columns, train = [], split.x[split.train]
     for k, text in enumerate(split.text):
         if text:  # a level that no training row has is a gap
-            levels = {value: float(j) for j, value in enumerate(sorted({v for v in train[:, k] if isinstance(v, str)}))}
-            column = np.array([levels.get(value, np.nan) if isinstance(value, str) else np.nan for value in split.x[:, k]])
+            known = sorted({value for value in train[:, k] if isinstance(value, str)})
+            levels = {value: float(number) for number, value in enumerate(known)}
+            column = np.array([levels.get(value, np.nan) for value in split.x[:, k]])
         else:
             column = split.x[:, k].astype(float)
         columns.append(column)
@@ -94,18 +96,13 @@ def _mlp(split: SplitTable, seed: int) -> Predictions:
     numbers = split.classes is None
     y = split.y[split.train]
     bounds = (float(y.min()), float(y.max())) if numbers else (0.0, 0.0)
-    model = pipeline(
-        split.text, classes=not numbers, log=split.log, bounds=bounds, seed=seed, early_stopping=True
-    )
+    model = pipeline(split.text, classes=not numbers, log=split.log, bounds=bounds, seed=seed, early_stopping=True)
     return _predicted(model, split)
 
 
 def _pytabkit(kind: str) -> Callable[[SplitTable, int], Predictions]:
     def learned(split: SplitTable, seed: int) -> Predictions:
-        import pandas
-        import pytabkit
-        import torch
-
+        pandas, pytabkit, torch = map(import_module, ("pandas", "pytabkit", "torch"))
         torch.set_num_threads(1)
         columns: dict[str, Any] = {}
         train = np.zeros(len(split.x), bool)

@@ -102,7 +102,6 @@ def cross_validated(
     """
     first = settings["l2"]
     with RecordCount("cross-validating", progress) as bar, sharing(Executables()):
-
         spent = [0.0]
 
         def evaluated(l2: float) -> Lowest:

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.data.stored import Stored
-from gdkernels.definition.blocks import Mean
-from gdkernels.definition.blocks.names import inside
+from gdkernels.definition.blocks import Mean, Sequential
+from gdkernels.definition.blocks.names import among_all, inside, names_inside
 from gdkernels.definition.chain import by_layer
 from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import Optimizer
@@ -19,6 +19,7 @@ from gdkernels.dispatch.shared_executables import Executables, sharing
 from gdkernels.errors import DivergenceError, keyword
 from gdkernels.models.network import Network
 from gdkernels.randomness import generator
+from gdkernels.tabular import defaults
 from gdkernels.tabular.average import averaged, averaged_sizes
 from gdkernels.tabular.encoding import network_of
 from gdkernels.training.checkpointing import subfolder
@@ -45,7 +46,11 @@ class PreparedRows:
 
 
 def fit(
-    network: dict[str, Any], draws: Sequence[tuple[PreparedRows, PreparedRows]], *, run: dict[str, Any]
+    network: dict[str, Any],
+    draws: Sequence[tuple[PreparedRows, PreparedRows]],
+    *,
+    run: dict[str, Any],
+    most_work: float | None = None,
 ) -> tuple[Network, list[History]]:
     """Train a network for each draw, and average them.
 
@@ -57,6 +62,8 @@ def fit(
         For each network the rows to train and to validate on.
     run
         Those of `MLP.fit`.
+    most_work
+        The multiply-adds after which no further network is trained, once there are a few; None is no limit.
 
     Returns
     -------
@@ -71,7 +78,10 @@ def fit(
     made: list[Network] = []
     executables = Executables()
     histories: list[History] = []
+    work = 0.0
     for k, (train, validation) in enumerate(draws):
+        if most_work is not None and k >= defaults.AT_LEAST and work > most_work:
+            break
         mlp = kth(network, k)
         held_out = (validation.x, validation.y, validation.weights) if len(validation) else None
         own = {"checkpoint": subfolder(run["checkpoint"], f"network-{k + 1}")} if run["checkpoint"] else {}
@@ -81,6 +91,7 @@ def fit(
             raise diverged(len(history.epochs) + 1, run["optimizer"])
         made.append(mlp)
         histories.append(history)
+        work += 3.0 * len(history.epochs) * len(train) * mlp.network.structure.multiply_adds
     whole: Network = made[0] if len(made) == 1 else _side_by_side(made, network)
     return whole, histories
 
@@ -122,9 +133,18 @@ def _of_layers(made: list[Network], network: dict[str, Any]) -> Network:
 
 
 def _of_blocks(made: list[Network], network: dict[str, Any]) -> Network:
-    """Return the mean of their blocks, which can be any."""
+    """Return the mean of their blocks, which can be any; numbers are encoded once for all of them."""
     place = {name: network[name] for name in ("output", "seed", "backend", "device", "precision", "threads")}
-    whole = Network(Mean(*(mlp.block for mlp in made)), made[0].inputs, **place)
     named = [mlp.network.host_parameters() for mlp in made]
-    whole.set_parameters({inside(name, k): a for k, arrays in enumerate(named) for name, a in arrays.items()})
+    blocks = [mlp.block for mlp in made]
+    encoding = network.get("encoding")
+    if encoding is None:
+        whole = Network(Mean(*blocks), made[0].inputs, **place)
+        whole.set_parameters(among_all(named))
+        return whole
+    after = [block.blocks[1] for block in blocks if isinstance(block, Sequential)]
+    whole = Network(Sequential(encoding, Mean(*after)), made[0].inputs, **place)
+    edges = {full: named[0][full] for _, full in names_inside(tuple(named[0]), 0)}
+    own = [{ours: a[full] for ours, full in names_inside(tuple(a), 1)} for a in named]
+    whole.set_parameters(edges | {inside(name, 1): a for name, a in among_all(own).items()})
     return whole

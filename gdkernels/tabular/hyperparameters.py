@@ -48,14 +48,14 @@ def network_arguments(
     }
 
 
-def trainer_arguments(settings: TabularSettings, loss: str, records: int) -> dict[str, Any]:
+def trainer_arguments(settings: TabularSettings, loss: str, records: int, *, encoded: bool) -> dict[str, Any]:
     """Return how a network is trained on so many records: the arguments of `Trainer`."""
     return {
         "optimizer": settings.optimizer,
         "loss": loss if settings.loss is None else settings.loss,
         "batch_size": settings.batch_size or defaults.batch_size(records),
         "schedule": settings.schedule,
-        "l2": _l2(settings, records),
+        "l2": _l2(settings, records, encoded),
         "clip_norm": settings.clip_norm,
     }
 
@@ -103,8 +103,8 @@ def explanation_of(
         return Explanation(settings.backend, settings.device, settings.precision, work)  # type: ignore[arg-type]
 
 
-def _l2(settings: TabularSettings, records: int) -> float:
+def _l2(settings: TabularSettings, records: int, encoded: bool) -> float:
     if settings.l2 is not None:
         return float(settings.l2)
     # AdamW decays weights itself.
-    return 0.0 if name_of("optimizer", settings.optimizer) == "adamw" else defaults.l2(records)
+    return 0.0 if name_of("optimizer", settings.optimizer) == "adamw" else defaults.l2(records, encoded=encoded)

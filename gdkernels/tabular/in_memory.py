@@ -28,7 +28,7 @@ from gdkernels.tabular.prediction import PreparedNetwork
 from gdkernels.tabular.results import TabularResult
 from gdkernels.tabular.search import searched
 from gdkernels.tabular.settings import TabularSettings
-from gdkernels.tabular.splits import is_cross_validated, split_rows
+from gdkernels.tabular.splits import is_cross_validated, is_folded, split_rows
 from gdkernels.tabular.targets import check_range, network_targets, task_and_loss, truth_of
 
 __all__ = ["fit_in_memory"]
@@ -69,7 +69,7 @@ def fit_in_memory(settings: TabularSettings, table: Table) -> TabularResult:
     check_range(y, table, targets, settings.precision)
     outputs, network_y = network_targets(preparation, loss, y)
     network = network_arguments(settings, task, loss, counts["train"], outputs, x[rows.learn])
-    trainer = trainer_arguments(settings, loss, counts["train"])
+    trainer = trainer_arguments(settings, loss, counts["train"], encoded=network["encoding"] is not None)
     run = run_arguments(settings, counts["train"], counts["validation"])
 
     def prepared(chosen: npt.NDArray[Any]) -> PreparedRows:
@@ -98,7 +98,8 @@ def fit_in_memory(settings: TabularSettings, table: Table) -> TabularResult:
         if choice.networks == len(draws):  # they stop together
             run |= {"epochs": choice.epochs, "patience": None}
     if search is None:
-        mlp, histories = fit(network, draws, run={**trainer, **run})
+        folded = is_folded(settings, learn) and len(draws) > defaults.AT_LEAST
+        mlp, histories = fit(network, draws, run={**trainer, **run}, most_work=defaults.MOST_WORK if folded else None)
     seconds = time.perf_counter() - began
     with phase("judging"):
         evaluation = EvaluationInParts(preparation)
@@ -110,7 +111,7 @@ def fit_in_memory(settings: TabularSettings, table: Table) -> TabularResult:
         preparation=preparation,
         network=mlp,
         histories=tuple(histories),
-        settings=settings_as_told(settings, trainer, run, len(draws)),
+        settings=settings_as_told(settings, trainer, run, len(draws) if search else len(histories)),
         rows=counts,
         class_records=_class_records(preparation, y),
         test=evaluation.result(),

@@ -10,21 +10,20 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from gdkernels.definition import optimizers
 from gdkernels.definition.blocks import Block, Mean
 from gdkernels.definition.blocks.names import among_all
 from gdkernels.definition.objective import Objective
+from gdkernels.definition.optimizers import Adam
 from gdkernels.many import fit_many, selected_greedily
 from gdkernels.models.network import Network
 from gdkernels.randomness import generator
 from gdkernels.system.progress import progress_bar
-from gdkernels.tabular import defaults
 from gdkernels.tabular.encoding import encoding_of
 from gdkernels.tabular.fitting import PreparedRows, diverged, kth
 from gdkernels.tabular.settings import TabularSettings
@@ -72,7 +71,8 @@ class Search:
         """Return a line."""
         return (
             f"{len(self.taken)} of {self.tried} settings that were tried in {self.seconds:.0f} s, with a loss of "
-            f"{self.loss:.4g} together on rows that they were trained without; the default settings have {self.first:.4g}"
+            f"{self.loss:.4g} together on rows that they were trained without; that of the default settings is "
+            f"{self.first:.4g}"
         )
 
 
@@ -116,7 +116,8 @@ def searched(
     DivergenceError
         If the first candidate diverges; others are dropped.
     """
-    began, found, tried = time.perf_counter(), [], 0
+    began, tried = time.perf_counter(), 0
+    found: list[_Candidate] = []
     bar = progress_bar(settings.progress, desc="searching", total=round(seconds), unit="s")
     with suppress(OSError):  # the terminal has gone: the work goes on
         while tried == 0 or (time.perf_counter() - began) * (tried + 1) / tried <= seconds:
@@ -161,8 +162,8 @@ def _drawn(
         network["dropout"] = dropout
     if settings.l2 is None:
         trainer["l2"] *= penalty
-    if settings.optimizer == optimizers.BY_NAME[defaults.OPTIMIZER]():
-        trainer["optimizer"] = replace(settings.optimizer, learning_rate=settings.optimizer.learning_rate * rate)
+    if settings.optimizer == Adam():  # as where nobody says another
+        trainer["optimizer"] = Adam(Adam().learning_rate * rate)
     if settings.batch_size is None:
         trainer["batch_size"] = max(16, int(trainer["batch_size"] * batch))
     return network, trainer

@@ -14,7 +14,7 @@ from gdkernels.tables import folds, split
 from gdkernels.tabular import defaults
 from gdkernels.tabular.settings import TabularSettings
 
-__all__ = ["RowSplit", "is_cross_validated", "split_rows"]
+__all__ = ["RowSplit", "is_cross_validated", "is_folded", "split_rows"]
 
 Indices = npt.NDArray[np.int64]
 
@@ -51,7 +51,7 @@ def split_rows(settings: TabularSettings, records: int, classes: npt.NDArray[Any
     numbers = None if classes is None else np.unique(classes.astype(str), return_inverse=True)[1]
     learn, test = split(records, settings.test, generator(settings.seed, "test"), numbers)
     learn_numbers = numbers[learn] if numbers is not None else None
-    if _is_folded(settings, len(learn)):
+    if is_folded(settings, len(learn)):
         count = 5 if settings.best else defaults.folds(len(learn))
         parts = folds(len(learn), count, generator(settings.seed, "validation"), learn_numbers)
         return RowSplit(learn, test, [(learn[train], learn[left_out]) for train, left_out in parts])
@@ -68,7 +68,7 @@ def _is_single(settings: TabularSettings, records: int) -> bool:
     return records > defaults.LARGE or settings.hidden is not None or settings.starts > 1
 
 
-def _is_folded(settings: TabularSettings, records: int) -> bool:
+def is_folded(settings: TabularSettings, records: int) -> bool:
     """Return whether each network leaves out another part of the rows: unless the user said otherwise."""
     said = settings.average is not None or settings.validation is not None
     return records >= defaults.FEWEST and not _is_single(settings, records) and not said
@@ -81,4 +81,4 @@ def is_cross_validated(settings: TabularSettings, records: int) -> bool:
     """
     constant = describe(resolve("schedule", settings.schedule)) == describe(resolve("schedule", "constant"))
     changed = settings.checkpoint is not None or settings.retries or settings.patience == 0 or not constant
-    return _is_folded(settings, records) and not defaults.FEW < records <= defaults.SMALL and not changed
+    return is_folded(settings, records) and not defaults.FEW < records <= defaults.SMALL and not changed
