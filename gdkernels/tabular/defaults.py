@@ -63,8 +63,8 @@ def l2(records: int, *, encoded: bool = False) -> float:
 
     A prior of the weights that does not depend on how much data there is has this form: its weight against the mean
     loss falls as 1/records. Of 2, 4 and 8, with gaps punched into small tables, 4 was the best or near it on all:
-    diabetes prefers 8 (R² 0.43 against 0.41), house prices and petals 4. Where numbers are encoded, each weight
-    sees few records, and 1 was better than 4 from FEW records on: on wine (log loss 0.940 against 0.947), bikes and air.
+    diabetes prefers 8 (R² 0.43 against 0.41), house prices and petals 4. Where numbers are encoded, each
+    weight sees few records, and from FEW on 1 was better than 4 on wine (log loss 0.940, not 0.947), bikes and air.
     """
     return (1.0 if encoded and records >= FEW else 4.0) / records
 

@@ -48,14 +48,15 @@ def encoding_of(kind: str, x: npt.NDArray[Any], bins: int | None = None) -> Colu
 
 def encoding_in_words(block: Block) -> tuple[str, Block] | None:
     """Return what an encoding does, and the block that follows it; None for a network that does not begin with one."""
-    if not isinstance(block, Sequential) or len(block.blocks) != 2 or not isinstance(block.blocks[0], Columns):
+    parts = block.blocks if isinstance(block, Sequential) else ()
+    encoding = parts[0] if len(parts) == 2 else None
+    if not isinstance(encoding, Columns):
         return None
-    encoding, rest = block.blocks
     bins = [inner for _, inner in encoding.blocks if isinstance(inner, PiecewiseLinear)]
     if len(bins) != 1:
         return None
     most = max(len(edges) - 1 for edges in bins[0].edges)
-    return f"{len(bins[0].edges)} of them also in up to {most} bins", rest
+    return f"{len(bins[0].edges)} of them also in up to {most} bins", parts[1]
 
 
 def network_of(arguments: dict[str, Any], seed: int | None = None) -> Network:
