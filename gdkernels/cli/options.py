@@ -247,8 +247,9 @@ def add_train(commands: Any) -> ArgumentParser:
         type=number(RANGES["average"]),
         metavar="N",
         help="train N networks, each with validation rows of its own, and join them into one that predicts their "
-        f"average ({defaults.folds(1)}, each without another part of the rows; {defaults.folds(defaults.SMALL)} for "
-        f"{defaults.FEW:,} to {small} rows; 1 with --hidden or --starts, and for more than {defaults.LARGE:,} rows)",
+        f"average ({defaults.folds(1)}, each without another part of the rows; up to "
+        f"{defaults.folds(defaults.SMALL)} for {defaults.FEW:,} to {small} rows; 1 with --hidden or --starts, and for "
+        f"more than {defaults.LARGE:,} rows)",
     )
     training.add_argument(
         "--quick",
@@ -271,8 +272,8 @@ def add_train(commands: Any) -> ArgumentParser:
     training.add_argument(
         "--time-limit",
         metavar="TIME",
-        help=f"after which --best ({TIME_LIMIT / 60:.0f}min) and --search (none) begin no further settings: 90s, 10min, "
-        "2h; the default settings are always tried",
+        help=f"after which --best ({TIME_LIMIT / 60:.0f}min) and --search (never) begin no further settings: 90s, "
+        "10min, 2h; the default settings are always tried",
     )
     training.add_argument(
         "--retries",

@@ -30,6 +30,8 @@ __all__ = ["Checkpoints", "Job", "Paces", "PlanChoices", "Rows"]
 
 Rows = npt.NDArray[np.int64]
 
+_MEMORY = "memory "  # before the names of what a solver keeps
+
 
 @dataclass(frozen=True)
 class Checkpoints:
@@ -129,12 +131,13 @@ class Job:
         state = runner.state()
         counts = {"steps": np.array([state.step, runner.epochs_done])}
         slots = {f"slot {k} {n}": to_host(a) for n, each in state.slots.items() for k, a in enumerate(each)}
-        return counts | slots | {f"parameter {name}": to_host(a) for name, a in state.parameters.items()}
+        kept = {f"{_MEMORY}{name}": a for name, a in state.memory.items()}
+        return counts | slots | kept | {f"parameter {name}": to_host(a) for name, a in state.parameters.items()}
 
     def restore(self, arrays: Mapping[str, Any]) -> None:
         """Become what the fit left on another rank."""
         runner, binding = self.trainer.runner, self.train.binding
-        runner.optimizer_state.follow(binding)
+        runner.follow(binding)
         state = runner.state()
 
         def placed(name: str) -> Any:
@@ -144,6 +147,7 @@ class Job:
         state.slots = {
             name: tuple(placed(f"slot {k} {name}") for k in range(len(each))) for name, each in state.slots.items()
         }
+        state.memory = {name.removeprefix(_MEMORY): a for name, a in arrays.items() if name.startswith(_MEMORY)}
         state.step, runner.epochs_done = (int(n) for n in arrays["steps"])
         runner.restore(state)
 

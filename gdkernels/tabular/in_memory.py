@@ -33,7 +33,7 @@ from gdkernels.tabular.remarks import remarks_after, remarks_on
 from gdkernels.tabular.results import TabularResult
 from gdkernels.tabular.search import search_rows, searched
 from gdkernels.tabular.settings import TabularSettings
-from gdkernels.tabular.splits import is_cross_validated, split_rows
+from gdkernels.tabular.splits import is_cross_validated, is_folded, split_rows
 from gdkernels.tabular.targets import check_range, network_targets, task_and_loss, truth_of
 from gdkernels.tabular.time_order import in_time_order
 
@@ -83,7 +83,7 @@ def fit_in_memory(settings: TabularSettings, table: Table) -> TabularResult:
     check_test_file(settings, preparation)
     outputs, network_y = network_targets(preparation, loss, y)
     network = network_arguments(settings, task, loss, counts["train"], outputs, x[rows.learn])
-    trainer = trainer_arguments(settings, loss, counts["train"])
+    trainer = trainer_arguments(settings, loss, counts["train"], encoded=network["encoding"] is not None)
     run = run_arguments(settings, counts["train"], counts["validation"])
 
     def prepared(chosen: npt.NDArray[Any]) -> PreparedRows:
@@ -112,7 +112,11 @@ def fit_in_memory(settings: TabularSettings, table: Table) -> TabularResult:
         trainer["l2"] = choice.l2
         if choice.networks == len(draws):  # they stop together
             run |= {"epochs": choice.epochs, "patience": None}
-    mlp, histories = fit(network, draws, run={**trainer, **run}) if found is None else (found.network, found.histories)
+    if found is None:
+        folded = is_folded(settings, learn) and len(draws) > defaults.AT_LEAST
+        mlp, histories = fit(network, draws, run={**trainer, **run}, most_work=defaults.MOST_WORK if folded else None)
+    else:
+        mlp, histories = found.network, found.histories
     seconds = time.perf_counter() - began
     model = PreparedNetwork(mlp, preparation)
     test: Evaluation | None

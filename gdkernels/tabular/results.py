@@ -19,6 +19,7 @@ from gdkernels.tables import Preparation
 from gdkernels.tables.report import columns_line
 from gdkernels.tabular.cross_validation import CrossValidation
 from gdkernels.tabular.drift import ColumnProfile
+from gdkernels.tabular.encoding import encoding_in_words
 from gdkernels.tabular.evaluation import Evaluation, in_words
 from gdkernels.tabular.search import Search
 from gdkernels.training.history import History
@@ -30,7 +31,11 @@ def shape_in_words(network: Network) -> str:
     """Return the sizes and the activations of a chain, and the blocks of another network."""
     structure = network.network.structure
     if structure.layers is None:
-        return f"{structure.inputs} → {block_in_words(structure.block)}"
+        encoded = encoding_in_words(structure.block)
+        if encoded is None:
+            return f"{structure.inputs} → {block_in_words(structure.block)}"
+        told, rest = encoded
+        return f"{structure.inputs} inputs, {told} → {block_in_words(rest)}"
     names = dict.fromkeys(describe(f)["name"] for f in network.activations)
     return ", ".join(["-".join(map(str, structure.sizes)), *names])
 

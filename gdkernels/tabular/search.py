@@ -124,7 +124,7 @@ class Search:
 
 @dataclass(frozen=True)
 class Found:
-    """The network that a search found, the histories of its members, and the trainer's arguments of the best setting."""
+    """The network that a search found, the histories of its members, and how the best of them was trained."""
 
     network: Network
     histories: list[History]
