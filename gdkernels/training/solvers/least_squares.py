@@ -18,6 +18,7 @@ __all__ = ["LeastSquaresProblem", "damped_iteration"]
 # Below so many parameters, products in float32 save no time that anybody would notice.
 _FEW = 150
 _AT_ONCE = 48  # unknowns that are found together, as NumPy has no solver for triangles
+_LITTLE = 1e-4  # the share of what is minimised that an iteration gains where the evidence is at its end
 _MOST_DAMPING = 1e16  # in shares of the largest entry on the diagonal: there, a step is too short to change anything
 # How fast the damping falls at most: on two spirals, 0.2 took a fifth fewer steps than Nielsen's third.
 _LEAST_SHARE = 0.2
@@ -131,7 +132,7 @@ def damped_iteration(
     stop = None
     if tried.error <= solver.error_goal * problem.total_weight:
         stop = converged(f"the mean loss has come down to {solver.error_goal:g}")
-    elif settled and tried.gain <= 1e-6:
+    elif settled and tried.gain <= _LITTLE:
         stop = converged("the penalty has settled, and the error with it")
     return Outcome(tried.vector, tried.error, now.as_memory(), norm, figures=here.figures(now), stop=stop)
 
