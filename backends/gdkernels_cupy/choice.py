@@ -17,8 +17,7 @@ from gdkernels.checking.check import Call, SelfCheck
 from gdkernels.checking.mode import check_mode
 from gdkernels.checking.ways import Way, Ways
 from gdkernels.definition.network import Arrays
-from gdkernels.errors import BackendError
-from gdkernels.lowering.steps import ScheduleError
+from gdkernels.errors import BackendError, ScheduleError
 from gdkernels.randomness import KeyedOrder
 from gdkernels.system.cached_property import cached_property
 from gdkernels_cupy.cuda.device import check_device, free_bytes

@@ -148,7 +148,7 @@ def step_against_interpreter(name: str, precision: str) -> dict[str, float]:
     interpreter = Interpreter(lower(task, sizes, precision, (len(order),), epilogues), precision)
     before = start(case.program, data.parameters, lambda a: np.asarray(a, dtype))
     interpreter.load(dict(named_arrays(before)))
-    known = {**sizes, "learning_rate": case.learning_rate, "t": 1, "l2": case.program.l2}
+    known = {**sizes, "learning_rate": case.learning_rate, "t": 1, **case.program.numbers}
     scalars = scalar_table(interpreter.op_list.scalars, {n: float(v) for n, v in known.items()}, 1)[0]
     interpreter.step({"x": data.x.astype(dtype), "y": data.y.astype(dtype)}, order, scalars)
     wanted = interpreter.store()

@@ -22,7 +22,7 @@ from benchmarks.gpu.typical import TYPICAL, network
 from gdkernels.backend.program import Program
 from gdkernels.definition import activations
 from gdkernels.definition.optimizers import SGD, Adam
-from gdkernels.lowering.steps import ScheduleError
+from gdkernels.errors import ScheduleError
 
 __all__ = ["ARCHITECTURES", "Compiler", "main"]
 

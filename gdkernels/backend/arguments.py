@@ -24,7 +24,9 @@ def arrays_by_name(parameters: Arrays, slots: Slots | None = None) -> dict[str, 
     named: dict[str, Any] = {}
     for name, array in parameters.items():
         mine = slots.get(name, ())
-        named |= {name: array, **dict(zip(slot_names(name, len(mine)), mine, strict=True))}
+        named[name] = array
+        if mine:
+            named |= zip(slot_names(name, len(mine)), mine, strict=True)
     return named
 
 

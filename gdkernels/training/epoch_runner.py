@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -14,24 +14,24 @@ import numpy.typing as npt
 from gdkernels import randomness
 from gdkernels.backend import Executable, State
 from gdkernels.data.batches import Batches
-from gdkernels.data.records import OrderedRecords, Piece, Records, changed, place_records
-from gdkernels.data.rounding import SAMPLE, warn_of_rounding
-from gdkernels.data.stored import Stored
-from gdkernels.data.stored.windows import ShuffledWindows, Windows, place_stored
+from gdkernels.data.records import OrderedRecords, Piece, Records, changed
+from gdkernels.data.stored.windows import DealtWindows, ShuffledWindows, Windows
+from gdkernels.definition.schedules import is_constant
 from gdkernels.dispatch.binding import Binding, all_finite, moved
 from gdkernels.dispatch.workload import Workload
 from gdkernels.errors import BackendError, DivergenceError, FileError, InputError
+from gdkernels.groups.sharding import Sharding
 from gdkernels.network import BoundNetwork
 from gdkernels.randomness import KeyedOrder, epoch_order
 from gdkernels.training.checkpointing import Middle
 from gdkernels.training.epoch_values import EpochTotals, Pace, Segments
 from gdkernels.training.optimizer_state import OptimizerState
 from gdkernels.training.prepared_steps import PreparedSteps
+from gdkernels.training.record_placer import RecordPlacer
+from gdkernels.training.runner import Order
 from gdkernels.training.settings import Settings
 
-__all__ = ["EpochRunner", "Order"]
-
-Order = Callable[[int, int], Any]
+__all__ = ["EpochRunner"]
 
 
 class EpochRunner:
@@ -65,9 +65,19 @@ class EpochRunner:
         self.optimizer_state = OptimizerState(network, settings.optimizer)
         self.each_step: Callable[[float], None] | None = None
         self._steps = PreparedSteps(network, settings)
-        self._looked = False
+        self._placer = RecordPlacer(network, settings.objective, self.follow)
 
     # ---- before an epoch
+
+    @property
+    def slots(self) -> int:
+        """The number of arrays that the optimizer carries for each parameter."""
+        return self.settings.optimizer.slots
+
+    @property
+    def workspace(self) -> int:
+        """0: what a step takes is estimated from its graph."""
+        return 0
 
     def workload(
         self, records: int, epochs: int = 1, *, gradient_norm: bool = False, weighted: bool = False
@@ -93,6 +103,15 @@ class EpochRunner:
         """Let go of the executable that was taken, so that the next epoch has one of its own."""
         self._steps.forget()
 
+    def share(self, sharding: Sharding) -> None:
+        """Split each batch into these shards from now on."""
+        self._steps.share(sharding)
+
+    @property
+    def sharding(self) -> Sharding:
+        """The shards of each batch, and the ranks that have them."""
+        return self._steps.sharding
+
     @property
     def executable(self) -> Executable:
         """The executable of the steps, once one was prepared."""
@@ -100,38 +119,23 @@ class EpochRunner:
 
     def place(self, X: Any, Y: Any, sample_weight: Any = None, *, of: str = "") -> Records | Windows:
         """Return the records on the device, or windows of them if they are in files and too many."""
-        stored = Stored.of(X, Y, sample_weight)
-        if stored is None:
-            records = self.place_records(X, Y, sample_weight, of=of)
-            if not of:
-                self._look_at(X, Y)
-            return records
-        binding, batch = self._bind(stored), min(self.settings.batch_size, len(stored))
-        placed = place_stored(binding, stored, spec=self.network.expects(self.settings.objective), batch=batch)
+        placed = self._placer.place(X, Y, sample_weight, batch=self.settings.batch_size, of=of, sharding=self.sharding)
         if self.order is not None and isinstance(placed, Windows):
             raise InputError("order= needs all records in memory: allow more by memory=, or leave it to the shuffle")
-        if not of:
-            self._look_at(*stored.sample(SAMPLE))
         return placed
-
-    def _look_at(self, X: Any, Y: Any) -> None:
-        """Warn once of numbers to train on that the precision cannot tell apart."""
-        if not self._looked:
-            self._looked = True
-            for given, name in ((X, "X"), (Y, "Y")):
-                warn_of_rounding(self._bind(None), given, name)
 
     def place_records(self, X: Any, Y: Any, sample_weight: Any = None, *, of: str = "") -> Records:
         """Return the user's arrays as records on the device, checked."""
-        spec = self.network.expects(self.settings.objective)
-        return place_records(self._bind(X), X, Y, sample_weight, spec=spec, of=of)
+        return self._placer.place_records(X, Y, sample_weight, of=of)
 
     def _bind(self, X: Any) -> Binding:
         """Bind the network, and move the optimizer's slots to its place."""
-        binding = self.network.binding or self.network.bind(X)
+        return self._placer.bind(X)
+
+    def follow(self, binding: Binding) -> None:
+        """Move the optimizer's slots to this place."""
         if self.optimizer_state.follow(binding):
             self._steps.forget()
-        return binding
 
     # ---- state
 
@@ -224,7 +228,7 @@ class EpochRunner:
         executable, drawn = self._steps.on(data), [self._order_of(epoch, records) for epoch in coming]
         keyed = executable.takes_keyed_orders and all(isinstance(order, KeyedOrder) for order in drawn)
         orders: Any = drawn if keyed else np.stack([np.asarray(order) for order in drawn])
-        rates = np.stack([self._rates(-(-records // batch), pace, epoch) for epoch in coming])
+        rates = self._rates_of_epochs(-(-records // batch), pace, coming)
         state, weights = self._copied_state(), () if data.weights is None else (data.weights,)
         found = executable.run_epochs(state, data.x, data.y, orders, batch, rates, *weights)
         finite = all(math.isfinite(error) for error, _ in found)
@@ -250,7 +254,7 @@ class EpochRunner:
         steps = batches.steps or 1  # the rate stays as at the beginning while that is unknown
         rates = self._rates(steps, pace)
         binding, middle = self._bind(None), Middle(self._copied_state())
-        self._look_at(*batches.sample[:2])
+        self._placer.look_at(*batches.sample[:2])
 
         def job(records: int) -> Workload:
             return self.workload(records, gradient_norm=gradient_norm, weighted=batches.weighted)
@@ -292,7 +296,9 @@ class EpochRunner:
         self._check_finite(middle, float(rates[-1]))
         return self._end_epoch(middle, len(batches), gradient_norm, float(rates[-1]))
 
-    def _arranged(self, data: Records | Windows, records: int, batch: int) -> OrderedRecords | ShuffledWindows:
+    def _arranged(
+        self, data: Records | Windows, records: int, batch: int
+    ) -> OrderedRecords | ShuffledWindows | DealtWindows:
         """Return the records in the order of the next epoch."""
         if isinstance(data, Windows):
             return data.shuffled(batch, self.network.seed, self.epochs_done)
@@ -314,6 +320,12 @@ class EpochRunner:
             return np.full(steps, factors * halved)
         return np.broadcast_to(factors, (steps,)) * halved
 
+    def _rates_of_epochs(self, steps: int, pace: Pace, coming: Sequence[int]) -> npt.NDArray[np.float64]:
+        """Return the learning rates of several epochs, [epochs, steps]."""
+        if is_constant(self.settings.schedule):
+            return np.broadcast_to(self._rates(steps, pace, coming[0]), (len(coming), steps))
+        return np.stack([self._rates(steps, pace, epoch) for epoch in coming])
+
     def _copied_state(self) -> State:
         """Return a copy that steps may change in place, so that the state of the last epoch's end stays."""
         return self.state().copy(self._bind(None).xp)
@@ -329,8 +341,10 @@ class EpochRunner:
         if math.isfinite(middle.error) and all_finite(*arrays, xp=self._bind(None).xp):
             return
         epoch, before = self.epochs_done + 1, "the parameters are those before it"
-        if piece is not None and (found := changed(piece.records, piece.order)) is not None:
-            place, what = found
+        order = np.empty(0, np.int64) if piece is None else np.asarray(piece.order)
+        here = np.flatnonzero(order >= 0)  # others are of other ranks
+        if piece is not None and (found := changed(piece.records, order[here])) is not None:
+            place, what = int(here[found[0]]), found[1]
             raise InputError(
                 f"{what}, used in step {piece.first + place // batch + 1} of epoch {epoch}: it was finite when "
                 f"training began, so something writes into the data meanwhile; {before}"

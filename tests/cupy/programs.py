@@ -96,6 +96,6 @@ def started(name, precision, make=Interpreter, **options):
         arrays["row_keys"] = np.empty(len(data.x), dtype)
         arrays["row_keys"][rows] = as_loaded(keys, dtype)
     known = task.sizes_with(len(rows)) | {"learning_rate": case.learning_rate, "t": 1.0}
-    known["l2"] = case.program.l2
+    known |= case.program.numbers
     scalars = scalar_table(interpreter.op_list.scalars, {n: float(v) for n, v in known.items()}, 1)[0]
     return interpreter, (arrays, rows, scalars)

@@ -13,6 +13,7 @@ from host_cupy import CaptureError
 from host_runs import OnHost, Run
 
 from gdkernels.backend import Plan, verification
+from gdkernels.backend.definition_executable import bind
 from gdkernels.definition import activations
 from gdkernels.definition.optimizers import SGD
 from gdkernels.errors import BackendError, InputError
@@ -206,8 +207,10 @@ def test_what_cannot_be_compiled_runs_as_it_is_or_says_why(host, caplog):
 
     program = varied(CASES["adam"].program, activations=(cumulative, activations.tanh, activations.identity))
     with caplog.at_level(logging.INFO, "gdkernels"):
-        assert CuPyBackend().compile(program, Plan("cupy", "cuda:0", "float32")) is None
-    assert "cumulative_sum" in caplog.text
+        executable = bind(CuPyBackend(), program, Plan("cupy", "cuda:0", "float32"))
+    assert executable.origin == "definition"
+    assert "cumulative_sum" in executable.remark
+    assert executable.remark in caplog.text
     with pytest.raises(BackendError, match=r"bfloat16 needs a program that can be compiled.*cumulative_sum"):
         CuPyBackend().compile(program, Plan("cupy", "cuda:0", "bfloat16"))
 

@@ -11,8 +11,7 @@ from persistent_twin import SCHEDULES, TwinDevice, TwinKernels
 from benchmarks.gpu.typical import TYPICAL
 from gdkernels.backend import Plan, verification
 from gdkernels.definition import activations, losses
-from gdkernels.errors import BackendError, InputError
-from gdkernels.lowering.steps import ScheduleError
+from gdkernels.errors import BackendError, InputError, ScheduleError
 from gdkernels.testing.cases import varied
 
 relu, tanh, gelu = activations.relu, activations.tanh, activations.gelu

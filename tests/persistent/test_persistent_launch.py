@@ -15,8 +15,7 @@ from persistent_runs import Run, program
 
 from gdkernels.backend import Plan, verification
 from gdkernels.definition import activations
-from gdkernels.errors import BackendError
-from gdkernels.lowering.steps import ScheduleError
+from gdkernels.errors import BackendError, ScheduleError
 
 relu = activations.relu
 

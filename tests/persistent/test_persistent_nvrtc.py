@@ -14,7 +14,7 @@ from benchmarks.gpu.typical import TYPICAL
 from gdkernels.backend import Plan
 from gdkernels.definition import activations, losses
 from gdkernels.definition.optimizers import SGD, Adam
-from gdkernels.lowering.steps import ScheduleError
+from gdkernels.errors import ScheduleError
 from gdkernels.testing.cases import varied
 
 relu, tanh, gelu, silu = activations.relu, activations.tanh, activations.gelu, activations.silu

@@ -79,14 +79,14 @@ class CudaGraphExecutable(Executable):
             keys = keys_of_run(self._program, state, len(order), batch_size)
             if keys is not None:
                 arrays, order = self._with_keys(arrays, np.asarray(order), keys)
-            steps, l2 = len(learning_rates), self._program.l2
+            steps, numbers = len(learning_rates), self._program.numbers
             batch = min(batch_size, len(order))
             streamed = any(map(is_on_host, arrays.values()))
             parameters = {name: self._contiguous(a) for name, a in state.parameters.items()}
             slots = {name: tuple(map(self._contiguous, moved)) for name, moved in state.slots.items()}
             named = arrays_by_name(parameters, slots)
             sources = {name: DeviceArray(a.data.ptr, a.shape[0]) for name, a in arrays.items()}
-            known = known_of_steps(learning_rates, done=state.step, records=len(order), batch=batch, l2=l2)
+            known = known_of_steps(learning_rates, done=state.step, records=len(order), batch=batch, numbers=numbers)
 
             def table(session: GraphSession) -> npt.NDArray[np.float64]:
                 return self._table(session, known)

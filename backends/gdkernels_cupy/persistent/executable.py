@@ -16,10 +16,9 @@ from gdkernels.backend import Executable, Plan, State
 from gdkernels.backend.arguments import arrays_by_name, check_prediction, check_run
 from gdkernels.backend.program import Program
 from gdkernels.definition.network import Arrays, Slots
-from gdkernels.errors import BackendError
+from gdkernels.errors import BackendError, ScheduleError
 from gdkernels.graph.text import nodes_text
 from gdkernels.lowering.scalars import ScalarTable, known_of_steps
-from gdkernels.lowering.steps import ScheduleError
 from gdkernels.randomness import KeyedOrder
 from gdkernels.system.hashing import sha256
 from gdkernels_cupy.cuda.keyed_order import order_words, ready_order
@@ -86,7 +85,7 @@ class PersistentExecutable(Executable):
         step = source.step
         assert step is not None, "what has an optimizer has a step"
         device = self._device
-        steps, l2 = len(learning_rates), self._program.l2
+        steps = len(learning_rates)
         batch = min(batch_size, len(order))
         ctas = self._ctas(source, kernels, batch)
 
@@ -98,7 +97,9 @@ class PersistentExecutable(Executable):
         arrays = self._addresses(source, parameters, slots)
         weights, image = self._rounded(source, kernels, arrays, x)
         known: dict[str, Any] = {name: float(n) for name, n in self._prediction.sizes.items()}
-        known |= known_of_steps(learning_rates, done=state.step, records=len(order), batch=batch, l2=l2)
+        known |= known_of_steps(
+            learning_rates, done=state.step, records=len(order), batch=batch, numbers=self._program.numbers
+        )
         if widths not in self._scalars:
             self._scalars[widths] = ScalarTable(step.scalars)
         scalars = device.put(self._scalars[widths].values(known, steps).astype(np.float32).reshape(-1))

@@ -8,8 +8,7 @@ from itertools import product
 from typing import Any
 
 from gdkernels.backend.program import Program
-from gdkernels.errors import TraceError
-from gdkernels.lowering.steps import ScheduleError
+from gdkernels.errors import ScheduleError, TraceError
 from gdkernels.lowering.task import ScheduledTask, schedule_prediction, schedule_training
 from gdkernels_cupy.graphs.source import CUDA_FUNCTIONS
 from gdkernels_cupy.persistent.launch_device import DeviceProperties

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from gdkernels.errors import ScheduleError
 from gdkernels.graph.nodes import Node
 from gdkernels.graph.operations import SCALAR
-from gdkernels.lowering.steps import MATRIX, Accumulation, Gather, Loop, Product, ScheduleError, Step, kind_of
+from gdkernels.lowering.steps import MATRIX, Accumulation, Gather, Loop, Product, Step, kind_of
 from gdkernels.lowering.task import ScheduledTask
 from gdkernels_cupy.persistent.shape import padded
 

@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from gdkernels.errors import ScheduleError
 from gdkernels.graph.nodes import Node
 from gdkernels.graph.operations import SCALAR
-from gdkernels.lowering.steps import UNITS, WEIGHTS, Accumulation, Loop, Product, ScheduleError, kind_of
+from gdkernels.lowering.steps import UNITS, WEIGHTS, Accumulation, Loop, Product, kind_of
 from gdkernels.lowering.task import ScheduledTask
 from gdkernels_cupy.persistent.layout import TileLayout
 from gdkernels_cupy.persistent.shape import GradientSplit, OperandFormat, most_sums, padded, split_gradient

@@ -7,7 +7,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from gdkernels.lowering.steps import ScheduleError
+from gdkernels.errors import ScheduleError
 from gdkernels.lowering.task import ScheduledTask
 from gdkernels_cupy.cuda.keyed_order import order_text
 from gdkernels_cupy.persistent.kernel import KernelText

@@ -2,20 +2,10 @@
 
 from collections.abc import Sequence
 
+from gdkernels.errors import ScheduleError
 from gdkernels.graph.nodes import Dim, Node
 from gdkernels.graph.operations import SCALAR
-from gdkernels.lowering.steps import (
-    COLUMN,
-    MATRIX,
-    UNITS,
-    Accumulation,
-    Gather,
-    Loop,
-    Product,
-    ScheduleError,
-    Step,
-    value_of,
-)
+from gdkernels.lowering.steps import COLUMN, MATRIX, UNITS, Accumulation, Gather, Loop, Product, Step, value_of
 from gdkernels_cupy.persistent.memory import KernelMemory
 from gdkernels_cupy.persistent.shape import padded
 from gdkernels_cupy.persistent.text import body_of

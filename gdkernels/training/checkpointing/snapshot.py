@@ -20,6 +20,7 @@ from gdkernels.training.history import Epoch, Stop
 __all__ = ["checked", "progress_of", "put_progress", "state_from", "tensors_of"]
 
 _MOST = 1 << 62  # of anything that is counted
+_MEMORY = "solver/"  # before the names of what a solver keeps: no parameter is called so
 _FIRST_STREAM = 1  # which shuffled the records before checkpoints said so
 
 ToHost = Callable[[Any], npt.NDArray[Any]]
@@ -31,6 +32,7 @@ def tensors_of(state: State, run: Run, to_host: ToHost) -> Tensors:
     history: a file's header would not hold that of many epochs.
     """
     tensors = _named("", state.parameters, to_host) | _named_slots("", state.slots, to_host)
+    tensors |= _named_memory("", state)
     tensors["history"] = _figures(run.history.epochs)
     if run.middle is not None:
         now = run.middle.state
@@ -40,6 +42,7 @@ def tensors_of(state: State, run: Run, to_host: ToHost) -> Tensors:
     if run.start is not None:
         start = run.start
         tensors |= _named("start.", start.parameters, to_host) | _named_slots("start.", start.slots, to_host)
+        tensors |= _named_memory("start.", start)
     return tensors
 
 
@@ -97,6 +100,11 @@ def state_from(
         {name: array(name, a) for name, a in parameters.items()},
         {name: tuple(array(s, parameters[name]) for s in slot_names(name, slots)) for name in trained},
         checked(step, int),
+        memory={
+            name.removeprefix(f"{prefix}{_MEMORY}"): np.array(tensor)
+            for name, tensor in tensors.items()
+            if name.startswith(f"{prefix}{_MEMORY}")
+        },
     )
 
 
@@ -145,6 +153,10 @@ def _real(value: Any) -> float:
 
 def _named(prefix: str, parameters: Arrays, to_host: ToHost) -> Tensors:
     return {f"{prefix}{name}": to_host(a) for name, a in parameters.items()}
+
+
+def _named_memory(prefix: str, state: State) -> Tensors:
+    return {f"{prefix}{_MEMORY}{name}": np.ascontiguousarray(a) for name, a in state.memory.items()}
 
 
 def _named_slots(prefix: str, slots: Slots, to_host: ToHost) -> Tensors:
