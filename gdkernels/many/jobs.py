@@ -105,7 +105,7 @@ class Job:
         seconds = None if pace is None else pace * len(train)
         placed = Placed(binding, work, train, False, evaluator, executable, seconds)
         run = Run(history, began=runner.epochs_done)
-        fit = Fit(runner, _Here(placed), self.asked, run, checkpointer)
+        fit = Fit(runner, _Here(placed), self.asked, run, checkpointer, unseen=True)
         try:
             with at_most(network.threads), binding.backend.on_device(binding.device):
                 if checkpointer is not None:

@@ -240,6 +240,50 @@ class EpochRunner:
                 break
         return done
 
+    def run_and_look(
+        self,
+        data: Records,
+        pace: Callable[[], Pace],
+        epochs: int,
+        look: Callable[[EpochTotals, float], bool],
+        *,
+        gradient_norm: bool = False,
+    ) -> None:
+        """Do what `run` does up to so many times, on one copy of the state, and let somebody look after each epoch.
+
+        Parameters
+        ----------
+        pace
+            Asked before each epoch.
+        look
+            A function of an epoch's totals and seconds that returns whether to go on. The network's parameters are
+            those after the epoch; the next one changes them in place.
+
+        Raises
+        ------
+        DivergenceError, InputError
+            As for `run`.
+        """
+        records = len(data)
+        batch = min(self.settings.batch_size, records)
+        self._steps.be_ready(self._bind(None), records, data, gradient_norm=gradient_norm)
+        executable, xp = self._steps.on(data), data.binding.xp
+        weights = () if data.weights is None else (data.weights,)
+        state = self._copied_state()
+        for _ in range(epochs):
+            before, began = state.copy(xp), time.perf_counter()
+            order, rates = self._order_of(self.epochs_done, records), self._rates(-(-records // batch), pace())
+            self.restore(before)
+            error, norm = executable.run(state, data.x, data.y, order, batch, rates, *weights)
+            if not (math.isfinite(error) and all_finite(*state.parameters.values(), xp=xp)):
+                self.run(data, pace(), gradient_norm=gradient_norm)  # which finds out what went wrong
+                raise AssertionError("an epoch that diverged has come out well")
+            self.restore(state)
+            self.epochs_done += 1
+            seconds = time.perf_counter() - began
+            if not look(EpochTotals(records, error, norm if gradient_norm else None, float(rates[-1])), seconds):
+                return
+
     def _run_batches(self, batches: Batches, pace: Pace, gradient_norm: bool) -> EpochTotals:
         """Run an epoch of the user's batches: one step for each, as they come."""
         steps = batches.steps or 1  # the rate stays as at the beginning while that is unknown
