@@ -47,9 +47,9 @@ def fit_many(
 ) -> list[History]:
     """Train many models on the same data, several at the same time, and return their histories.
 
-    Each model comes out as `Network.fit` with a single thread would leave it, to the bit. Data are placed once, code is
-    compiled once for models that differ only in numbers, and each thread takes the next model. A second call with the
-    same settings goes on where the first ended.
+    Each model comes out as `Network.fit` with a single thread would leave it, to the bit; a model alone, as its own fit
+    would. Data are placed once, code is compiled once for models that differ only in numbers, and each thread takes the
+    next model. A second call with the same settings goes on where the first ended.
 
     Parameters
     ----------
@@ -110,9 +110,9 @@ def fit_many(
         if at is not None and (at.min() < 0 or at.max() >= len(train)):
             wrong = at.min() if at.min() < 0 else at.max()
             raise InputError(f"rows[{k}] names row {wrong} of {len(train)}")
-    places, paces = PlanChoices(), Paces()
+    plans, paces = PlanChoices(single=len(models) == 1 and threads is None), Paces()
     jobs = [
-        Job(trainer, *given, at, validation, asked, places, paces, k, checkpoints)
+        Job(trainer, *given, at, validation, asked, plans, paces, k, checkpoints)
         for k, (trainer, given, at) in enumerate(zip(trainers, work, chosen, strict=True))
     ]
     at_once = _threads(threads, [model.network for model in models], [job.train.binding for job in jobs])
