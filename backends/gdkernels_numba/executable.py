@@ -17,9 +17,10 @@ from gdkernels.backend.arguments import arrays_by_name, check_epochs, check_pred
 from gdkernels.backend.entries import Entries
 from gdkernels.backend.program import Program
 from gdkernels.definition.network import Arrays
+from gdkernels.errors import ScheduleError
 from gdkernels.lowering.elementwise import as_loaded
 from gdkernels.lowering.scalars import known_of_steps
-from gdkernels.lowering.steps import EntryProduct, Product, ScheduleError
+from gdkernels.lowering.steps import EntryProduct, Product
 from gdkernels.lowering.task import ScheduledTask
 from gdkernels.system.cached_property import cached_property
 from gdkernels_numba.bytecode.arena import pitch_of
@@ -164,6 +165,23 @@ class FusedExecutable(Executable):
         return BoundStep.measure(task, self._compiled.kernels, sizes, self._choose(task, sizes, batch_size))
 
     # ---- sizes
+
+    def shard_choices(self, batch: int) -> StepChoices:
+        """Return the choices for a step of so many rows that one thread does alone."""
+        task = self._compiled.step
+        assert task is not None, "what has an optimizer has a step"
+        self._wished |= {"threads": 1, "by_units": False}
+        return self._choose(task, task.sizes_with(batch), batch)
+
+    @property
+    def has_whole_gradients(self) -> bool:
+        """Whether each gradient can have a place of its own, from which it is exchanged; those of tables have none."""
+        return self._compiled.step is not None and not self._compiled.step.schedule.row_sums
+
+    @property
+    def compiled(self) -> Compiled:
+        """The code of the program."""
+        return self._compiled
 
     def _bind(self, code: Compiled, task: ScheduledTask, batch: int, x: Any) -> BoundStep:
         training, entries = task.output is None, x.per_row if isinstance(x, Entries) else 0.0

@@ -18,7 +18,7 @@ from gdkernels.errors import InputError, TraceError
 from gdkernels.graph import cost, remembered, topological
 from gdkernels.graph.namespace import Graph
 from gdkernels.graph.nodes import Dim, Node
-from gdkernels.graph.operations import INT, SCALAR
+from gdkernels.graph.operations import INT, MOVES, SCALAR
 from gdkernels.graph.text import nodes_text
 from gdkernels.randomness import RandomNumbers
 from gdkernels.system.cached_property import cached_property
@@ -177,6 +177,16 @@ class Program:
     def draws(self) -> bool:
         """Whether blocks compute something else in training than in prediction: with random numbers."""
         return self.optimizer is not None and layers_in(self.block) is None and _draws(self.block, self.inputs)
+
+    @cached_property
+    def moves(self) -> bool:
+        """Whether blocks copy numbers to another place: pick columns, join them, or look up rows of tables."""
+        if layers_in(self.block) is not None:
+            return False
+        try:
+            return any(node.op in MOVES for node in topological(self.trace_forward().output))
+        except TraceError:  # raised again by a backend that traces it
+            return False
 
     @cached_property
     def slots(self) -> int:

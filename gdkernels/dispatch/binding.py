@@ -63,6 +63,10 @@ class Binding:
     def __str__(self) -> str:
         return f"{self.backend.name} on {self.device} in {self.precision}"
 
+    def why(self, executable: Executable) -> str:
+        """Return why steps run here, and why as a definition where others would be compiled."""
+        return f"{self.reason}; {executable.remark}" if executable.remark else self.reason
+
     def executable(
         self,
         program: Program,

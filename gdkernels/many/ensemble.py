@@ -21,7 +21,7 @@ from gdkernels.metrics import log_loss, rmse
 from gdkernels.models.mlp import load_network, model_of
 from gdkernels.models.network import Network
 
-__all__ = ["Ensemble"]
+__all__ = ["Ensemble", "selected_greedily"]
 
 Array = npt.NDArray[Any]
 
@@ -238,20 +238,40 @@ class Ensemble:
         whole = cls(models)
         outputs = [np.asarray(_outputs(model, X), np.float64) for model in whole.models]
         measure = loss or (_log_loss if cls._classifies(whole.models[0]) else rmse)
-        targets, total = np.asarray(Y), np.zeros_like(outputs[0])
-        taken: list[int] = []
-        best: tuple[float, list[int]] = (np.inf, [])
-        for _ in range(size):
-            losses = [measure(targets, (total + one) / (len(taken) + 1)) for one in outputs]
-            finite = [k for k, value in enumerate(losses) if np.isfinite(value)]
-            if not finite:
-                raise InputError("no model has a finite loss on these data")
-            chosen = min(finite, key=losses.__getitem__)
-            taken = [*taken, chosen]
-            total = total + outputs[chosen]
-            if losses[chosen] < best[0]:
-                best = losses[chosen], taken
-        return cls([whole.models[k] for k in best[1]])
+        targets = np.asarray(Y)
+        taken = selected_greedily(outputs, lambda mean: measure(targets, mean), size)
+        return cls([whole.models[k] for k in taken])
+
+
+def selected_greedily(outputs: Sequence[Array], measure: Callable[[Array], float], size: int) -> list[int]:
+    """Return the places of the outputs whose mean a greedy search finds best; one may come several times.
+
+    Parameters
+    ----------
+    measure
+        The loss of a mean.
+    size
+        The most outputs.
+
+    Raises
+    ------
+    InputError
+        If none has a finite loss.
+    """
+    total = np.zeros_like(outputs[0])
+    taken: list[int] = []
+    best: tuple[float, list[int]] = (np.inf, [])
+    for _ in range(size):
+        losses = [measure((total + one) / (len(taken) + 1)) for one in outputs]
+        finite = [k for k, value in enumerate(losses) if np.isfinite(value)]
+        if not finite:
+            raise InputError("no model has a finite loss on these data")
+        chosen = min(finite, key=losses.__getitem__)
+        taken = [*taken, chosen]
+        total = total + outputs[chosen]
+        if losses[chosen] < best[0]:
+            best = losses[chosen], taken
+    return best[1]
 
 
 def _outputs(model: Network, X: Any) -> Array:

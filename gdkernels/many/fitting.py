@@ -11,6 +11,10 @@ import numpy as np
 
 from gdkernels.dispatch.binding import Binding
 from gdkernels.errors import InputError, Interrupted
+from gdkernels.groups import Group, joined
+from gdkernels.groups.agreement import guarded
+from gdkernels.groups.sharding import threads_of_ranks
+from gdkernels.many.dealing import dealt
 from gdkernels.many.jobs import Checkpoints, Job, Paces, PlanChoices, Rows
 from gdkernels.many.shared_data import SharedData
 from gdkernels.many.workers import run_jobs
@@ -18,14 +22,16 @@ from gdkernels.models.network import Network
 from gdkernels.network import BoundNetwork
 from gdkernels.system.machine import cores
 from gdkernels.system.progress import progress_bar
-from gdkernels.system.threads import asked_bound
+from gdkernels.system.threads import asked_bound, at_most
 from gdkernels.training.checkpointing import Cadence, StopSignals
 from gdkernels.training.history import History
 from gdkernels.training.settings import FitSettings
 
-__all__ = ["fit_many"]
+__all__ = ["TRAINER_SETTINGS", "fit_many"]
 
-_SETTINGS = ("optimizer", "loss", "batch_size", "schedule", "l2", "l2_in_loss", "clip_norm", "reduction")
+TRAINER_SETTINGS = (
+    "optimizer", "loss", "batch_size", "schedule", "l2", "l2_in_loss", "clip_norm", "reduction", "solver",
+)  # fmt: skip
 
 
 def fit_many(
@@ -36,10 +42,12 @@ def fit_many(
     epochs: int,
     settings: Mapping[str, Any] | Sequence[Mapping[str, Any]] = (),
     rows: Sequence[Any] | None = None,
+    validation_rows: Sequence[Any] | None = None,
     sample_weight: Any = None,
     validation: float | tuple[Any, ...] | None = None,
     patience: int | None = None,
     threads: int | None = None,
+    group: str | Group | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     every: str = "5min",
     resume: bool = False,
@@ -66,9 +74,14 @@ def fit_many(
         may come more than once; None for a model, or for all, is all rows.
     validation, patience
         As for `Network.fit`; a share is taken of each model's rows.
+    validation_rows
+        For each model the rows of the data to validate it on, such as those of the fold that it leaves out; instead of
+        `validation`.
     threads
         The number of models that are trained at the same time. None is the smallest number of threads that a model and
         this process may have, as `Network` explains, and one where models would wait for each other.
+    group
+        The processes that the models are dealt to, as for `Trainer`; all of them have all models in the end.
     checkpoint
         A folder, with one for each model in it: its checkpoint when it is done, and others on the way. On SIGINT,
         SIGTERM or SIGHUP, the models that are trained finish their epoch, write theirs, and `Interrupted` is raised.
@@ -103,20 +116,25 @@ def fit_many(
         raise InputError("resume=True goes on from checkpoints: say in which folder they are, checkpoint=…")
     cadence = Cadence.parse(every)
     checkpoints = None if checkpoint is None else Checkpoints(checkpoint, cadence, resume)
-    chosen = _rows(rows, len(models))
+    if validation_rows is not None and validation is not None:
+        raise InputError("validation and validation_rows say twice what to validate on; leave one of them out")
+    chosen, left_out = _rows(rows, len(models)), _rows(validation_rows, len(models), "validation_rows")
     data = SharedData(X, Y, sample_weight, validation)
     work = [data.of(trainer, asked, len(models)) for trainer in trainers]
-    for k, (at, (train, _)) in enumerate(zip(chosen, work, strict=True)):
-        if at is not None and (at.min() < 0 or at.max() >= len(train)):
-            wrong = at.min() if at.min() < 0 else at.max()
-            raise InputError(f"rows[{k}] names row {wrong} of {len(train)}")
+    for name, each in (("rows", chosen), ("validation_rows", left_out)):
+        for k, (at, (train, _)) in enumerate(zip(each, work, strict=True)):
+            if at is not None and (at.min() < 0 or at.max() >= len(train)):
+                wrong = at.min() if at.min() < 0 else at.max()
+                raise InputError(f"{name}[{k}] names row {wrong} of {len(train)}")
     plans, paces = PlanChoices(single=len(models) == 1 and threads is None), Paces()
     jobs = [
-        Job(trainer, *given, at, validation, asked, plans, paces, k, checkpoints)
-        for k, (trainer, given, at) in enumerate(zip(trainers, work, chosen, strict=True))
+        Job(trainer, *given, at, out, validation, asked, plans, paces, k, checkpoints)
+        for k, (trainer, given, at, out) in enumerate(zip(trainers, work, chosen, left_out, strict=True))
     ]
     at_once = _threads(threads, [model.network for model in models], [job.train.binding for job in jobs])
-    bar = progress_bar(progress, total=len(models), unit="model")
+    ranks = joined(group)
+    mine = range(ranks.rank, len(jobs), ranks.size)
+    bar = progress_bar(False if ranks.rank else progress, total=len(mine), unit="model")
     try:
         with nullcontext() if checkpoints is None else StopSignals() as signals:
 
@@ -126,7 +144,18 @@ def fit_many(
                 told = f"{signals.asked.name} ended training; the checkpoints are in {os.fspath(checkpoint or '')}"
                 return Interrupted(told, int(signals.asked))
 
-            return run_jobs([job.run for job in jobs], at_once, _shown_by(bar), asked_to_end)
+            def histories(jobs: Sequence[Job], threads: int) -> list[History]:
+                return run_jobs([job.run for job in jobs], threads, _shown_by(bar), asked_to_end)
+
+            if ranks.size == 1:
+                return histories(jobs, at_once)
+            with guarded(ranks), at_most(threads_of_ranks(ranks)[ranks.rank]):
+                own = histories([jobs[k] for k in mine], min(at_once, len(mine) or 1))
+                found = dealt(ranks, len(jobs), lambda k: (jobs[k].state(), own[mine.index(k)]))
+            for k, (arrays, _) in enumerate(found):
+                if k not in mine:
+                    jobs[k].restore(arrays)
+            return [history for _, history in found]
     finally:
         if bar is not None:
             bar.close()
@@ -167,23 +196,25 @@ def _settings(given: Any, count: int) -> list[dict[str, Any]]:
         raise InputError(f"settings must be a dictionary, or one for each of the {count} models, got {len(each)}")
     found = [dict(one) for one in each]
     for k, one in enumerate(found):
-        if unknown := sorted(one.keys() - {*_SETTINGS, "order"}):
-            raise InputError(f"settings[{k}] has {', '.join(map(repr, unknown))}; known are {', '.join(_SETTINGS)}")
+        if unknown := sorted(one.keys() - {*TRAINER_SETTINGS, "order"}):
+            raise InputError(
+                f"settings[{k}] has {', '.join(map(repr, unknown))}; known are {', '.join(TRAINER_SETTINGS)}"
+            )
     return found
 
 
-def _rows(given: Any, count: int) -> list[Rows | None]:
+def _rows(given: Any, count: int, what: str = "rows") -> list[Rows | None]:
     if given is None:
         return [None] * count
     if len(given) != count:
-        raise InputError(f"rows must have an entry for each of the {count} models, got {len(given)}")
+        raise InputError(f"{what} must have an entry for each of the {count} models, got {len(given)}")
     found: list[Rows | None] = []
     for k, one in enumerate(given):
         array = None if one is None else np.asarray(one)
         if array is not None and array.dtype == bool and array.ndim == 1:
             array = np.flatnonzero(array)
         if array is not None and (array.ndim != 1 or not array.size or array.dtype.kind not in "iu"):
-            raise InputError(f"rows[{k}] must be a list of numbers of rows, or True and False for each row")
+            raise InputError(f"{what}[{k}] must be a list of numbers of rows, or True and False for each row")
         found.append(None if array is None else array.astype(np.int64))
     return found
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +29,8 @@ from gdkernels.training.trainer import Trainer
 __all__ = ["Checkpoints", "Job", "Paces", "PlanChoices", "Rows"]
 
 Rows = npt.NDArray[np.int64]
+
+_MEMORY = "memory "  # before the names of what a solver keeps
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,8 @@ class Job:
         The records of all models, and those to validate on if the user gave some.
     rows
         Those of the model; None is all.
+    left_out
+        Those to validate it on, where they are among the records of all models.
     number
         That of the model among all.
     """
@@ -68,11 +72,11 @@ class Job:
     train: Records
     held_out: Records | None
     rows: Rows | None
+    left_out: Rows | None
     validation: float | tuple[Any, ...] | None
     asked: FitSettings
     plans: PlanChoices
     paces: Paces
-
     number: int
     checkpoints: Checkpoints | None
 
@@ -91,7 +95,9 @@ class Job:
     ) -> History:
         runner, network = self.trainer.runner, self.trainer.mlp.network
         train, held_out = self.train if self.rows is None else self.train.take(self.rows), self.held_out
-        if isinstance(self.validation, (int, float)):
+        if self.left_out is not None:
+            held_out = self.train.take(self.left_out)
+        elif isinstance(self.validation, (int, float)):
             train, held_out = train.split(self.validation, network.seed)
         binding = train.binding
         work = runner.workload(len(train), self.asked.epochs, weighted=train.weighted)
@@ -102,8 +108,8 @@ class Job:
             binding, work.program, choices or {}, lambda: binding.executable(work.program, work, choices)
         )
         runner.take(executable, work)
-        history = History(executable.plan, executable.origin, binding.reason, thread_bound=bound)
-        evaluator = Evaluator(network, train, held_out, {}, executable)
+        history = History(executable.plan, executable.origin, binding.why(executable), thread_bound=bound)
+        evaluator = Evaluator(network, train, held_out, {}, executable=executable)
         pace = self.paces.of(network.structure, work.batch)
         seconds = None if pace is None else pace * len(train)
         placed = Placed(binding, work, train, False, evaluator, executable, seconds)
@@ -120,6 +126,32 @@ class Job:
         if history.epochs:
             self.paces.note(network.structure, work.batch, history.epochs[-1].seconds / len(train))
         return history
+
+    def state(self) -> dict[str, Any]:
+        """Return by name what the fit leaves, on the host."""
+        runner, to_host = self.trainer.runner, self.train.binding.to_numpy
+        state = runner.state()
+        counts = {"steps": np.array([state.step, runner.epochs_done])}
+        slots = {f"slot {k} {n}": to_host(a) for n, each in state.slots.items() for k, a in enumerate(each)}
+        kept = {f"{_MEMORY}{name}": a for name, a in state.memory.items()}
+        return counts | slots | kept | {f"parameter {name}": to_host(a) for name, a in state.parameters.items()}
+
+    def restore(self, arrays: Mapping[str, Any]) -> None:
+        """Become what the fit left on another rank."""
+        runner, binding = self.trainer.runner, self.train.binding
+        runner.follow(binding)
+        state = runner.state()
+
+        def placed(name: str) -> Any:
+            return binding.place(arrays[name], "parameters")
+
+        state.parameters = {name: placed(f"parameter {name}") for name in state.parameters}
+        state.slots = {
+            name: tuple(placed(f"slot {k} {name}") for k in range(len(each))) for name, each in state.slots.items()
+        }
+        state.memory = {name.removeprefix(_MEMORY): a for name, a in arrays.items() if name.startswith(_MEMORY)}
+        state.step, runner.epochs_done = (int(n) for n in arrays["steps"])
+        runner.restore(state)
 
 
 class PlanChoices:

@@ -38,6 +38,13 @@ NAMES = {
         GdkernelsError
         History
         History.as_dict()
+        History.effective_parameters
+        LBFGS(memory, gradient_tolerance)
+        LevenbergMarquardt(bayes, damping, gradient_tolerance, step_tolerance, error_goal)
+        Solver
+        solvers
+        Trainer(solver)
+        MLP.fit(solver)
         History.backend
         History.best_epoch
         History.device
@@ -248,6 +255,7 @@ NAMES = {
         Backend.choices()
         Backend.compile(program, plan)
         Backend.compiles_drawing
+        Backend.compiles_moving
         Backend.compiles_weighted
         Backend.devices()
         Backend.expected()

@@ -29,7 +29,7 @@ class Interpreted(NumPyBackend):
 
     name = "interpreted"
     precisions = PRECISIONS
-    compiles_weighted = compiles_drawing = True
+    compiles_weighted = compiles_drawing = compiles_moving = True
 
     def __init__(self, epilogues=EPILOGUES, pieces=1, change=lambda op_list: op_list):
         self.epilogues, self.pieces, self.change = epilogues, pieces, change

@@ -80,6 +80,20 @@ def test_bits_are_those_of_fits_alone(drawn, threads, run, weighted):
         same(model, history, other, alone(other, one, at, **run))
 
 
+def test_each_is_validated_on_rows_of_its_own():
+    parts = [(np.arange(50, 150), np.arange(50)), (np.r_[0:50, 100:150], np.arange(50, 100))]
+    found, wanted = ([MAKERS["plain"](k, "numba") for k in range(2)] for _ in range(2))
+    rows, left_out = zip(*parts, strict=True)
+    run = {"epochs": 6, "patience": 2}
+    histories = gd.fit_many(found, X, Y, rows=rows, validation_rows=left_out, **run)
+    for model, history, other, (at, out) in zip(found, histories, wanted, parts, strict=True):
+        same(model, history, other, alone(other, {}, at, validation=(X[out], Y[out]), **run))
+    with pytest.raises(InputError, match="leave one of them out"):
+        gd.fit_many(found, X, Y, epochs=1, validation=0.1, validation_rows=left_out)
+    with pytest.raises(InputError, match=r"validation_rows\[1\] names row 150 of 150"):
+        gd.fit_many(found, X, Y, epochs=1, validation_rows=[None, [150]])
+
+
 @pytest.mark.parametrize("backend", ["numpy", "numba", "auto"])
 def test_on_every_backend(backend):
     found, wanted = ([MAKERS["plain"](k, backend) for k in range(3)] for _ in range(2))

@@ -38,7 +38,7 @@ def test_it_joins_the_networks_that_do_best_together(table, tmp_path):
     assert len(members) == len(found.histories_)
     assert search.best in members
     assert found.result_.settings["l2"] == search.best.l2
-    assert "searched of 6 settings, the lowest validation loss" in found.result_.as_text()
+    assert "searched of 6 settings, tried in" in found.result_.as_text()
     assert len(json.loads(json.dumps(found.result_.as_dict()))["search"]["tried"]) == 6
     found.save(tmp_path / "model.gd")
     loaded = gd.TabularPredictor.load(tmp_path / "model.gd")
@@ -83,6 +83,9 @@ def test_after_a_signal_it_goes_on_to_the_bit(tmp_path, monkeypatch):
     [
         ({"search": 0}, "search must be a whole number of at least 1"),
         ({"average": 3}, "search does not go with average"),
+        ({"quick": True}, "quick=True and search exclude each other"),
+        ({"checkpoint": "c", "time_limit": "9s"}, "search and a time limit does not go with checkpoint"),
+        ({"optimizer": "lm"}, "search draws rates and batches of an optimizer"),
         ({"starts": 2}, "search does not go with starts"),
         ({"retries": 1}, "search does not go with retries"),
         ({"memory": "1GB"}, "search does not go with memory"),
