@@ -26,7 +26,7 @@ from gdkernels.training.placement import Placed
 from gdkernels.training.settings import FitSettings
 from gdkernels.training.trainer import Trainer
 
-__all__ = ["Checkpoints", "Job", "Paces", "PlanChoices", "Rows"]
+__all__ = ["Checkpoints", "FitJob", "Paces", "PlanChoices", "Rows"]
 
 Rows = npt.NDArray[np.int64]
 
@@ -53,7 +53,7 @@ class Checkpoints:
 
 
 @dataclass(frozen=True)
-class Job:
+class FitJob:
     """The fit of one model.
 
     Attributes

@@ -225,9 +225,10 @@ class EpochRunner:
         batch = min(self.settings.batch_size, records)
         self._steps.be_ready(self._bind(None), records, data, gradient_norm=gradient_norm)
         coming = range(self.epochs_done, self.epochs_done + epochs)
-        executable, drawn = self._steps.on(data), [self._order_of(epoch, records) for epoch in coming]
+        executable, drawn = self._steps.on(data), self._orders_of(coming, records)
         keyed = executable.takes_keyed_orders and all(isinstance(order, KeyedOrder) for order in drawn)
-        orders: Any = drawn if keyed else np.stack([np.asarray(order) for order in drawn])
+        whole = keyed or isinstance(drawn, np.ndarray)
+        orders: Any = drawn if whole else np.stack([np.asarray(order) for order in drawn])
         rates = self._rates_of_epochs(-(-records // batch), pace, coming)
         state, weights = self._copied_state(), () if data.weights is None else (data.weights,)
         found = executable.run_epochs(state, data.x, data.y, orders, batch, rates, *weights)
@@ -354,6 +355,17 @@ class EpochRunner:
         if self.order is not None:
             return _checked_order(self.order(epoch, records), records)
         return epoch_order(self.network.seed, epoch, records, self.order_stream)
+
+    def _orders_of(self, epochs: Sequence[int], records: int) -> Sequence[Any] | npt.NDArray[np.int64]:
+        """Return the orders of several epochs; those of a user's function are looked at together, if they can be."""
+        if self.order is None:
+            return [self._order_of(epoch, records) for epoch in epochs]
+        drawn = [self.order(epoch, records) for epoch in epochs]
+        if all(isinstance(rows, np.ndarray) and rows.dtype == np.int64 and rows.shape == (records,) for rows in drawn):
+            whole: npt.NDArray[np.int64] = np.stack(drawn)
+            if whole.min() >= 0 and whole.max() < records:
+                return whole
+        return [_checked_order(rows, records) for rows in drawn]
 
     def _rates(self, steps: int, pace: Pace, epoch: int | None = None) -> npt.NDArray[np.float64]:
         """Return the learning rate of each step of an epoch, the next one for None."""
