@@ -18,16 +18,24 @@ import numpy.typing as npt
 from gdkernels.errors import InputError
 from gdkernels.groups.contract import Group
 
-__all__ = ["TreeSum", "merged", "rows_of_shard", "shards_of_rank"]
+__all__ = ["SHORT", "TreeSum", "merged", "rows_of_shard", "shards_of_rank", "subtrees_of"]
 
 Vector = npt.NDArray[Any]
 
-_SHORT = 1 << 14  # bytes of a vector that goes to everybody
+SHORT = 1 << 14  # bytes of a vector that goes to everybody
 
 
 def shards_of_rank(rank: int, ranks: int, shards: int) -> range:
     """Return the shards of a rank."""
     return range(rank * shards // ranks, (rank + 1) * shards // ranks)
+
+
+def subtrees_of(rank: int, ranks: int, shards: int) -> list[tuple[int, int]]:
+    """Return the first shard of each subtree that a rank has, and how many it has."""
+    stack = _Stack()
+    for shard in shards_of_rank(rank, ranks, shards):
+        stack.push(shard, 1, None)
+    return [(first, count) for first, count, _ in stack.subtrees]
 
 
 def rows_of_shard(shard: int, shards: int, rows: int) -> slice:
@@ -102,8 +110,8 @@ class TreeSum:
         self._group, self.length, self._bytes = group, length, 8 * totals
         self.dtype = np.dtype(dtype)
         ranks = range(group.size)
-        self._of_ranks = [self._subtrees(shards_of_rank(rank, group.size, shards)) for rank in ranks]
-        short = length * self.dtype.itemsize <= _SHORT
+        self._of_ranks = [subtrees_of(rank, group.size, shards) for rank in ranks]
+        short = length * self.dtype.itemsize <= SHORT
         cuts = [length * rank // group.size for rank in range(group.size + 1)]
         self._cuts = [(0, length)] * group.size if short else [*pairwise(cuts)]
         self._short = short
@@ -118,13 +126,6 @@ class TreeSum:
         self._send = np.empty(0 if alone else self._sent[0] if short else sum(self._sent), np.uint8)
         self._got = np.empty(0 if alone else sum(self._received), np.uint8)
         self._whole = np.empty(0 if alone or short else length, self.dtype)  # its memory is taken when it is used
-
-    @staticmethod
-    def _subtrees(shards: range) -> list[tuple[int, int]]:
-        stack = _Stack()
-        for shard in shards:
-            stack.push(shard, 1, None)
-        return [(first, count) for first, count, _ in stack.subtrees]
 
     @property
     def depth(self) -> int:

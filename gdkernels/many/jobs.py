@@ -19,6 +19,7 @@ from gdkernels.many.workers import GivenUpError
 from gdkernels.network import Structure
 from gdkernels.system.threads import ThreadBound, at_most
 from gdkernels.training.checkpointing import Cadence, Checkpointer, Run, subfolder
+from gdkernels.training.epoch_runner import EpochRunner
 from gdkernels.training.evaluator import Evaluator
 from gdkernels.training.fit import Fit
 from gdkernels.training.history import Epoch, History
@@ -134,7 +135,8 @@ class Job:
     def restore(self, arrays: Mapping[str, Any]) -> None:
         """Become what the fit left on another rank."""
         runner, binding = self.trainer.runner, self.train.binding
-        runner.optimizer_state.follow(binding)
+        if isinstance(runner, EpochRunner):
+            runner.optimizer_state.follow(binding)
         state = runner.state()
 
         def placed(name: str) -> Any:
