@@ -130,9 +130,8 @@ class FusedShards(Sharded):
 
         for number, vector, totals in self._gradients(gradient, tree):
             tree.add(number, vector, totals)
-        began = time.perf_counter()
-        summed, sums = tree.exchanged(into=self._steps[0].exchanged)
-        self.spent.exchanging += time.perf_counter() - began
+        with self.spent.on_exchange():
+            summed, sums = tree.exchanged(into=self._steps[0].exchanged)
         found: list[tuple[float, float]] = []
 
         def update(step: ShardStep) -> None:

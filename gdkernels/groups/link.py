@@ -30,7 +30,7 @@ class Link:
         subtrees = max(len(subtrees_of(rank, ranks, shards)) for rank in range(ranks))
         if size <= SHORT:
             return self.alpha + subtrees * size * (ranks - 1) / self.beta
-        return 2 * self.alpha + (subtrees + 1) * size * (ranks - 1) / ranks / self.beta
+        return (subtrees + 2) * self.alpha + (subtrees + 1) * size * (ranks - 1) / ranks / self.beta
 
 
 def measured(group: Group) -> Link:
