@@ -15,7 +15,7 @@ from gdkernels.groups import Group, joined
 from gdkernels.groups.agreement import guarded
 from gdkernels.groups.sharding import threads_of_ranks
 from gdkernels.many.dealing import dealt
-from gdkernels.many.jobs import Checkpoints, Job, Paces, Places, Rows
+from gdkernels.many.jobs import Checkpoints, Job, Paces, PlanChoices, Rows
 from gdkernels.many.shared_data import SharedData
 from gdkernels.many.workers import run_jobs
 from gdkernels.models.network import Network
@@ -126,7 +126,7 @@ def fit_many(
             if at is not None and (at.min() < 0 or at.max() >= len(train)):
                 wrong = at.min() if at.min() < 0 else at.max()
                 raise InputError(f"{name}[{k}] names row {wrong} of {len(train)}")
-    places, paces = Places(), Paces()
+    places, paces = PlanChoices(), Paces()
     jobs = [
         Job(trainer, *given, at, out, validation, asked, places, paces, k, checkpoints)
         for k, (trainer, given, at, out) in enumerate(zip(trainers, work, chosen, left_out, strict=True))

@@ -26,9 +26,11 @@ from gdkernels.training.placement import Placed
 from gdkernels.training.settings import FitSettings
 from gdkernels.training.trainer import Trainer
 
-__all__ = ["Checkpoints", "Job", "Paces", "Places", "Rows"]
+__all__ = ["Checkpoints", "Job", "Paces", "PlanChoices", "Rows"]
 
 Rows = npt.NDArray[np.int64]
+
+_MEMORY = "memory "  # before the names of what a solver keeps
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ class Job:
     left_out: Rows | None
     validation: float | tuple[Any, ...] | None
     asked: FitSettings
-    places: Places
+    places: PlanChoices
     paces: Paces
     number: int
     checkpoints: Checkpoints | None
@@ -129,11 +131,13 @@ class Job:
         state = runner.state()
         counts = {"steps": np.array([state.step, runner.epochs_done])}
         slots = {f"slot {k} {n}": to_host(a) for n, each in state.slots.items() for k, a in enumerate(each)}
-        return counts | slots | {f"parameter {name}": to_host(a) for name, a in state.parameters.items()}
+        kept = {f"{_MEMORY}{name}": a for name, a in state.memory.items()}
+        return counts | slots | kept | {f"parameter {name}": to_host(a) for name, a in state.parameters.items()}
 
     def restore(self, arrays: Mapping[str, Any]) -> None:
         """Become what the fit left on another rank."""
         runner, binding = self.trainer.runner, self.train.binding
+        runner.follow(binding)
         state = runner.state()
 
         def placed(name: str) -> Any:
@@ -143,11 +147,12 @@ class Job:
         state.slots = {
             name: tuple(placed(f"slot {k} {name}") for k in range(len(each))) for name, each in state.slots.items()
         }
+        state.memory = {name.removeprefix(_MEMORY): a for name, a in arrays.items() if name.startswith(_MEMORY)}
         state.step, runner.epochs_done = (int(n) for n in arrays["steps"])
         runner.restore(state)
 
 
-class Places:
+class PlanChoices:
     """The choices of a plan for each place where models compute: one thread each, where the number matters."""
 
     def __init__(self) -> None:

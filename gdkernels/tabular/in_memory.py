@@ -31,9 +31,9 @@ from gdkernels.tabular.hyperparameters import (
 from gdkernels.tabular.prediction import PreparedNetwork
 from gdkernels.tabular.remarks import remarks_after, remarks_on
 from gdkernels.tabular.results import TabularResult
-from gdkernels.tabular.search import searched
+from gdkernels.tabular.search import search_rows, searched
 from gdkernels.tabular.settings import TabularSettings
-from gdkernels.tabular.splits import is_cross_validated, split_rows
+from gdkernels.tabular.splits import is_cross_validated, is_folded, split_rows
 from gdkernels.tabular.targets import check_range, network_targets, task_and_loss, truth_of
 from gdkernels.tabular.time_order import in_time_order
 
@@ -55,7 +55,8 @@ def fit_in_memory(settings: TabularSettings, table: Table) -> TabularResult:
         table = with_targets(table, settings.target)
     targets = checked_targets(table, settings.target, settings.task_said)
     task, loss = task_and_loss(settings, table, targets)
-    rows = split_rows(settings, table, labels(table, targets[0]) if task == "classification" else None)
+    splitting = search_rows(settings) if settings.searches else settings
+    rows = split_rows(splitting, table, labels(table, targets[0]) if task == "classification" else None)
     counts, learn = rows.counts, len(rows.learn)
     with phase("trying"):
         decisions = decided(settings, table, targets, task, loss, rows.networks)
@@ -84,7 +85,7 @@ def fit_in_memory(settings: TabularSettings, table: Table) -> TabularResult:
     check_test_file(settings, preparation)
     outputs, network_y = network_targets(preparation, loss, y)
     network = network_arguments(settings, task, loss, counts["train"], outputs, x[rows.learn])
-    trainer = trainer_arguments(settings, loss, counts["train"])
+    trainer = trainer_arguments(settings, loss, counts["train"], encoded=network["encoding"] is not None)
     run = run_arguments(settings, counts["train"], counts["validation"])
 
     def prepared(chosen: npt.NDArray[Any]) -> PreparedRows:
@@ -93,12 +94,13 @@ def fit_in_memory(settings: TabularSettings, table: Table) -> TabularResult:
 
     draws = [(prepared(train), prepared(validation)) for train, validation in rows.networks]
     began = time.perf_counter()
-    choice, search = None, None
-    if settings.best:
-        assert settings.time_limit is not None
-        mlp, histories, search = searched(
-            settings, network, trainer, run, prepared(np.arange(len(x))), rows.networks, seconds=settings.time_limit
-        )
+    choice, found = None, None
+    if settings.searches:
+        place = np.empty(len(x), np.int64)
+        place[rows.learn] = np.arange(learn)
+        parts = [(place[train], place[left_out]) for train, left_out in rows.networks]
+        found = searched(settings, network, trainer, run, prepared(rows.learn), parts)
+        trainer = found.trainer
     elif is_cross_validated(settings, learn):
         choice = cross_validated(
             network,
@@ -112,8 +114,11 @@ def fit_in_memory(settings: TabularSettings, table: Table) -> TabularResult:
         trainer["l2"] = choice.l2
         if choice.networks == len(draws):  # they stop together
             run |= {"epochs": choice.epochs, "patience": None}
-    if search is None:
-        mlp, histories = fit(network, draws, run={**trainer, **run})
+    if found is None:
+        folded = is_folded(settings, learn) and len(draws) > defaults.AT_LEAST
+        mlp, histories = fit(network, draws, run={**trainer, **run}, most_work=defaults.MOST_WORK if folded else None)
+    else:
+        mlp, histories = found.network, found.histories
     seconds = time.perf_counter() - began
     model = PreparedNetwork(mlp, preparation)
     test: Evaluation | None
@@ -131,7 +136,7 @@ def fit_in_memory(settings: TabularSettings, table: Table) -> TabularResult:
         preparation=preparation,
         network=mlp,
         histories=tuple(histories),
-        settings=settings_as_told(settings, trainer, run, len(draws)),
+        settings=settings_as_told(settings, trainer, run, len(histories)),
         rows=counts if test is None else counts | {"test": test.records},
         class_records=_class_records(preparation, y),
         test=test,
@@ -141,7 +146,7 @@ def fit_in_memory(settings: TabularSettings, table: Table) -> TabularResult:
         remarks=(*remarks, *remarks_after(settings, test)),
         seconds=seconds,
         cross_validation=choice,
-        search=search,
+        search=None if found is None else found.search,
         explanation=explanation_of(settings, network, trainer, counts["train"], run["epochs"]),
     )
 

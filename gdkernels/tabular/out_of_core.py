@@ -150,8 +150,9 @@ def fit_out_of_core(settings: TabularSettings, data: Data, allowed: int) -> Tabu
             f"{keyword('average')} is for tables that fit into memory; leave it out, or allow more by "
             f"{keyword('memory')}"
         )
-    if settings.best:
-        raise InputError(f"{keyword('best', True)} is for tables that fit into memory; leave it out")
+    for name in ("best", "search"):
+        if getattr(settings, name):
+            raise InputError(f"{keyword(name)} is for tables that fit into memory; leave it out, or take fewer records")
     columns = width_of(settings, data)
     records = records_at_once(columns, allowed)
     with phase("reading"):
@@ -196,7 +197,7 @@ def fit_out_of_core(settings: TabularSettings, data: Data, allowed: int) -> Tabu
     record_bytes = dtype.itemsize * (len(preparation.features) + outputs) + 8 * len(targets)
     with converted(whole, found, rule, prepare, record_bytes) as files:
         network = network_arguments(settings, task, loss, counts["train"], outputs, sample)
-        trainer = trainer_arguments(settings, loss, counts["train"])
+        trainer = trainer_arguments(settings, loss, counts["train"], encoded=network["encoding"] is not None)
         run = run_arguments(settings, counts["train"], counts["validation"])
         train, validation = (_rows(settings, files, part, counts[part], preparation, allowed) for part in PARTS[:2])
         began = time.perf_counter()

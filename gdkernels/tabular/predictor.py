@@ -98,18 +98,22 @@ class TabularPredictor:
         The number of initial weights to train from; the best network is kept.
     average
         The number of networks to train, each with validation rows of its own, and to join into one that predicts their
-        average. None is five, ten from 1,000 to 10,000 rows, and one with `hidden`, with `starts`, and beyond 100,000
-        rows.
+        average. None is five, up to ten from 1,000 to 10,000 rows where they do not take long, and one with `hidden`,
+        with `starts`, and beyond 100,000 rows.
     quick
         Whether to train a single network, for at most 100 epochs, in seconds instead of the average of several.
-    best
-        Whether to use all of ``time_limit``: settings are drawn at random, each is tried on the rows that other
-        networks of it were trained without, and the best ensemble of them is kept.
-    time_limit
-        How long that takes: seconds, or as in "90s", "10min", "2h"; None is five minutes. The default settings are
-        always tried, and may take longer.
     retries
         The number of times to go back and continue at half the learning rate if training diverges.
+    search
+        The number of settings to try: what you leave open of the network, `dropout`, `learning_rate`, `l2` and
+        `batch_size` is drawn at random, and the ensemble is kept that does best on the validation rows, a fifth unless
+        `validation` says otherwise. None does not search.
+    best
+        Whether to use all of `time_limit` for such a search, in which each setting is tried by five networks, on the
+        rows that each was trained without.
+    time_limit
+        After which a search begins no further settings: seconds, or as in "90s", "10min", "2h". None is five minutes
+        for `best`, and no limit for `search` alone. The default settings are always tried, and may take longer.
     seed
         The seed of all random choices.
     test
@@ -230,6 +234,7 @@ class TabularPredictor:
         best: bool = False,
         time_limit: float | str | None = None,
         retries: int = 0,
+        search: int | None = None,
         seed: int = 0,
         test: float = defaults.TEST,
         validation: float | None = None,

@@ -19,6 +19,7 @@ from gdkernels.tables import Preparation
 from gdkernels.tables.report import columns_line
 from gdkernels.tabular.cross_validation import CrossValidation
 from gdkernels.tabular.drift import ColumnProfile
+from gdkernels.tabular.encoding import encoding_in_words
 from gdkernels.tabular.evaluation import Evaluation, in_words
 from gdkernels.tabular.search import Search
 from gdkernels.training.history import History
@@ -30,7 +31,11 @@ def shape_in_words(network: Network) -> str:
     """Return the sizes and the activations of a chain, and the blocks of another network."""
     structure = network.network.structure
     if structure.layers is None:
-        return f"{structure.inputs} → {block_in_words(structure.block)}"
+        encoded = encoding_in_words(structure.block)
+        if encoded is None:
+            return f"{structure.inputs} → {block_in_words(structure.block)}"
+        told, rest = encoded
+        return f"{structure.inputs} inputs, {told} → {block_in_words(rest)}"
     names = dict.fromkeys(describe(f)["name"] for f in network.activations)
     return ", ".join(["-".join(map(str, structure.sizes)), *names])
 
@@ -194,15 +199,13 @@ class TabularResult:
             f"{history.samples_per_second:,.0f} samples/s",
             **({"threads": history.threads} if history.threads else {}),
             **({"ranks": str(history.ranks)} if history.ranks is not None else {}),
-            "memory": "that of the device"
-            if history.memory is None
-            else f"at most {gigabytes(history.memory)}, as said before training",
+            **self._memory(),
             "stopped": f"{history.stopped}; the parameters are those of epoch {', '.join(best)}",
         }
         if self.cross_validation is not None:
             lines["chosen"] = self.cross_validation.as_text()
         if self.search is not None:
-            lines["chosen"] = self.search.as_text()
+            lines["searched"] = self.search.as_text()
         if history.starts:
             reached = ", ".join(f"{start.loss:.4g}" for start in history.starts)
             lines["starts"] = f"{len(history.starts)}, with the losses {reached}; the lowest was kept"
@@ -230,6 +233,12 @@ class TabularResult:
             return f"l2 {l2:.2g}"
         chosen = self.history.epochs[-1].penalty or 0.0
         return f"l2 {chosen:.2g} by the evidence, with {effective:.1f} effective parameters"
+
+    def _memory(self) -> dict[str, str]:
+        """Return the line of memory; none where nobody has estimated it, as for many networks."""
+        if self.history.memory is not None:
+            return {"memory": f"at most {gigabytes(self.history.memory)}, as said before training"}
+        return {} if self.history.device == "cpu" else {"memory": "that of the device"}
 
     def _batch(self) -> str:
         size, rows = self.settings["batch_size"], self.rows["train"]

@@ -16,7 +16,7 @@ from gdkernels.tabular import defaults
 from gdkernels.tabular.settings import TabularSettings, chooses_penalty
 from gdkernels.tabular.split_rules import latest_from, moment_text
 
-__all__ = ["RowSplit", "is_cross_validated", "split_rows"]
+__all__ = ["RowSplit", "is_cross_validated", "is_folded", "split_rows"]
 
 Indices = npt.NDArray[np.int64]
 
@@ -70,7 +70,7 @@ def split_rows(settings: TabularSettings, table: Table, classes: npt.NDArray[Any
     numbers = None if classes is None else np.unique(classes.astype(str), return_inverse=True)[1]
     learn, test = split(len(table), settings.test, generator(settings.seed, "test"), numbers)
     learn_numbers = numbers[learn] if numbers is not None else None
-    if _is_folded(settings, len(learn)):
+    if is_folded(settings, len(learn)):
         parts = folds(len(learn), _folds(settings, len(learn)), generator(settings.seed, "validation"), learn_numbers)
         return RowSplit(learn, test, [(learn[train], learn[left_out]) for train, left_out in parts])
     networks = []
@@ -92,7 +92,7 @@ def _in_time(settings: TabularSettings, table: Table, moments: npt.NDArray[np.fl
         assert column is not None
         said = f"rows, the last ones by {column!r}, from {moment_text(table, column, edge)} on"
     times = moments[learn]
-    if _is_folded(settings, len(learn)):
+    if is_folded(settings, len(learn)):
         edges = np.unique(np.quantile(times, np.linspace(0, 1, _folds(settings, len(learn)) + 1)[1:-1]))
         stretch = np.searchsorted(edges, times, side="right")
         parts = [(learn[stretch != k], learn[stretch == k]) for k in np.unique(stretch).tolist()]
@@ -109,7 +109,7 @@ def _by_group(settings: TabularSettings, groups: Indices, labels: list[str]) -> 
     learn, test = split_groups(groups, settings.test, generator(settings.seed, "test"), "the test")
     held = len(np.unique(groups[test]))
     said = f"rows, all of {held:,} of the {len(labels):,} groups by {settings.split.column!r}"
-    if _is_folded(settings, len(learn)):
+    if is_folded(settings, len(learn)):
         parts = folds_of_groups(groups[learn], _folds(settings, len(learn)), generator(settings.seed, "validation"))
         return RowSplit(learn, test, [(learn[train], learn[left_out]) for train, left_out in parts], said)
     networks = []
@@ -139,7 +139,7 @@ def _is_single(settings: TabularSettings, records: int) -> bool:
     return records > defaults.LARGE or settings.hidden is not None or settings.starts > 1
 
 
-def _is_folded(settings: TabularSettings, records: int) -> bool:
+def is_folded(settings: TabularSettings, records: int) -> bool:
     """Return whether each network leaves out another part of the rows: unless the user said otherwise."""
     said = settings.average is not None or settings.validation is not None
     return records >= defaults.FEWEST and not _is_single(settings, records) and not said
@@ -153,4 +153,4 @@ def is_cross_validated(settings: TabularSettings, records: int) -> bool:
     constant = describe(resolve("schedule", settings.schedule)) == describe(resolve("schedule", "constant"))
     changed = settings.checkpoint is not None or settings.retries or settings.patience == 0 or not constant
     changed = changed or chooses_penalty(settings)
-    return _is_folded(settings, records) and not defaults.FEW < records <= defaults.SMALL and not changed
+    return is_folded(settings, records) and not defaults.FEW < records <= defaults.SMALL and not changed

@@ -76,9 +76,9 @@ class Trial:
                 x[learn] = cross_fit.transform(table.take(learn), learn)
             outputs, network_y = network_targets(preparation, self.loss, y)
             network = network_arguments(settings, self.task, self.loss, len(self.train), outputs, x[learn])
-            trainer = trainer_arguments(settings, self.loss, len(self.train))
+            trainer = trainer_arguments(settings, self.loss, len(self.train), encoded=network["encoding"] is not None)
             run = run_arguments(settings, len(self.train), len(self.validation))
-            epochs = max(_EPOCHS, _STEPS * trainer["batch_size"] // len(self.train))
+            epochs = max(_EPOCHS, _STEPS * trainer.get("batch_size", len(self.train)) // len(self.train))
             run |= {"epochs": min(run["epochs"], epochs), "patience": min(run["patience"] or _PATIENCE, _PATIENCE)}
 
             def prepared(chosen: npt.NDArray[np.int64]) -> PreparedRows:

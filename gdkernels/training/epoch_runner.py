@@ -65,7 +65,7 @@ class EpochRunner:
         self.optimizer_state = OptimizerState(network, settings.optimizer)
         self.each_step: Callable[[float], None] | None = None
         self._steps = PreparedSteps(network, settings)
-        self._placer = RecordPlacer(network, settings.objective, self._follow)
+        self._placer = RecordPlacer(network, settings.objective, self.follow)
 
     # ---- before an epoch
 
@@ -132,7 +132,8 @@ class EpochRunner:
         """Bind the network, and move the optimizer's slots to its place."""
         return self._placer.bind(X)
 
-    def _follow(self, binding: Binding) -> None:
+    def follow(self, binding: Binding) -> None:
+        """Move the optimizer's slots to this place."""
         if self.optimizer_state.follow(binding):
             self._steps.forget()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from itertools import accumulate
@@ -72,7 +73,8 @@ class SharedMeasuring:
                 for _, part in ([next(dealt)] if first + self._group.rank < windows.part_count else [])
             ]
             flat = [
-                np.ascontiguousarray(array, np.float64).reshape(len(array), -1) for array in (here[0] if here else [])
+                np.ascontiguousarray(array, np.float64).reshape(len(array), math.prod(array.shape[1:]))
+                for array in (here[0] if here else [])
             ]
             width = self._group.gather_json([a.shape[1] for a in flat])[0]
             told = np.concatenate(flat, axis=1) if flat else np.empty((0, sum(width)))

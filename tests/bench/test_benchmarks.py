@@ -17,6 +17,7 @@ COMMANDS = (
     "estimators",
     "gpu",
     "house_figures",
+    "least_squares",
     "low_precision",
     "peers_grid",
     "raw_tables",

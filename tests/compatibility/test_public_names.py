@@ -38,6 +38,13 @@ NAMES = {
         GdkernelsError
         History
         History.as_dict()
+        History.effective_parameters
+        LBFGS(memory, gradient_tolerance)
+        LevenbergMarquardt(bayes, damping, gradient_tolerance, step_tolerance, error_goal)
+        Solver
+        solvers
+        Trainer(solver)
+        MLP.fit(solver)
         History.backend
         History.best_epoch
         History.device
@@ -53,9 +60,12 @@ NAMES = {
         History.stopped
         History.validation_loss
         Ensemble(models)
+        Ensemble.export_onnx(path, overwrite)
+        Ensemble.load(path, backend, device, threads, objects)
         Ensemble.network()
         Ensemble.predict(X)
         Ensemble.predict_proba(X)
+        Ensemble.save(path, overwrite)
         Ensemble.selected(models, X, Y, size, loss)
         History.epochs
         History.origin
@@ -118,6 +128,7 @@ NAMES = {
         MLP.to(device, backend)
         Optimizer
         Optimizer.rule(w, g, slots, learning_rate, t, xp)
+        Optimizer.numbers
         Optimizer.slots
         Optimizer.weight_decay
         RMSprop(learning_rate, rho, epsilon)
@@ -138,7 +149,8 @@ NAMES = {
         __version__
         activations
         fit_many(
-            models, X, Y, epochs, settings, rows, sample_weight, validation, patience, threads, progress)
+            models, X, Y, epochs, settings, rows, sample_weight, validation, patience, threads, checkpoint, every,
+            resume, progress)
         from_sklearn(estimator, **settings)
         from_torch(path, activation, output, **settings)
         load(path, backend, device, objects)
@@ -446,7 +458,7 @@ OPTIONS = {
         --activation --average --backend --batch-size --categorical --checkpoint --class-weight --clip-norm
         --debug --device --drop-missing --epochs --every --explain --force --hidden --ignore --json --keep
         --l2 --learning-rate --log-json --loss --memory --momentum --nesterov --numeric --optimizer --out
-        --patience --plot --precision --profile --resume --retries --schedule --seed --starts --target
+        --patience --plot --precision --profile --resume --retries --schedule --search --seed --starts --target
         --task --test --validation
     """,
     "describe": "--categorical --debug --ignore --json --keep --numeric --target --task",

@@ -17,7 +17,7 @@ from gdkernels.errors import BackendError
 from gdkernels.testing.cases import CASES, varied
 
 
-def test_an_epilogue_that_swallows_nan_is_not_used(host, monkeypatch):
+def test_an_epilogue_that_swallows_nan_is_used_if_the_user_says_so(host, monkeypatch, caplog):
     def swallowing(*given):
         standin.matmul(*given)
         out = standin.matrix(given[2][2], given[3][2])
@@ -25,10 +25,20 @@ def test_an_epilogue_that_swallows_nan_is_not_used(host, monkeypatch):
             np.nan_to_num(out, copy=False)
 
     monkeypatch.setattr(cublaslt, "matmul", lambda *given: host.execute(lambda: swallowing(*given)))
-    run = Run("wide")
-    run.epoch()
+    with caplog.at_level(logging.WARNING, "gdkernels"):
+        run = Run("wide")
+        run.epoch()
     assert "relu" not in run.executable.plan.choices["epilogues"]
     assert "update" in run.executable.plan.choices["epilogues"]
+    assert "could take over relu in float32, and make numbers of NaN there" in caplog.text
+    assert "GDKERNELS_MAY_LOSE_NAN=1 lets products do it" in caplog.text
+
+    monkeypatch.setenv("GDKERNELS_MAY_LOSE_NAN", "1")
+    with caplog.at_level(logging.WARNING, "gdkernels"):
+        run = Run("wide")
+        run.epoch()
+    assert "relu" in run.executable.plan.choices["epilogues"]
+    assert "that is not seen in a hidden layer before" in caplog.text
 
 
 def test_what_cublas_has_not_is_done_otherwise(host, monkeypatch):

@@ -10,6 +10,7 @@ from typing import Any
 from gdkernels_cupy.cuda.device import CudaDevice
 from gdkernels_cupy.graphs import operations as ops
 from gdkernels_cupy.graphs.calls import KernelCall, calls_of, next_batch
+from gdkernels_cupy.graphs.grouping import Launch, grouped
 from gdkernels_cupy.graphs.memory_plan import NEXT
 from gdkernels_cupy.graphs.operations import OperationList
 from gdkernels_cupy.graphs.products import Matmul, UnsupportedProductError, shape_key
@@ -61,28 +62,29 @@ class StepBinder:
         UnsupportedProductError
             Where cuBLAS has no algorithm for a product.
         """
+        launches = grouped(op_list, streamed=self._streamed)
         if not self._streamed:
-            return BoundSteps(([],), (self._bound_list(op_list, op_list.operations, at, module),))
+            return BoundSteps(([],), (self._bound_list(op_list, launches, at, module),))
         gathers, rest = [], []
         for suffix in ("", NEXT):
             here = replace(at, suffix=suffix)
             ahead = replace(here, ahead=True)
             first = bound_call(next_batch(self._batch, ahead), module)
-            fetched = [op for op in op_list.operations if isinstance(op, ops.GatherRows)]
+            fetched = [op for op in launches if isinstance(op, ops.GatherRows)]
             gathers.append([first, *self._bound_list(op_list, fetched, ahead, module)])
-            others = [op for op in op_list.operations if not isinstance(op, ops.GatherRows)]
+            others = [op for op in launches if not isinstance(op, ops.GatherRows)]
             rest.append(self._bound_list(op_list, others, here, module))
         return BoundSteps(tuple(gathers), tuple(rest))
 
     def _bound_list(
-        self, op_list: OperationList, operations: Iterable[ops.Operation], at: SessionAddresses, module: Any
+        self, op_list: OperationList, launches: Iterable[Launch], at: SessionAddresses, module: Any
     ) -> list[Callable[[], None]]:
         bound: list[Callable[[], None]] = []
-        for operation in operations:
-            if isinstance(operation, ops.MatrixProduct):
-                bound.append(self._bound_product(operation, at))
+        for launch in launches:
+            if isinstance(launch, ops.MatrixProduct):
+                bound.append(self._bound_product(launch, at))
             else:
-                bound += [bound_call(call, module) for call in calls_of(operation, op_list, self._batch, at)]
+                bound += [bound_call(call, module) for call in calls_of(launch, op_list, self._batch, at)]
         return bound
 
     def _bound_product(self, product: ops.MatrixProduct, at: SessionAddresses) -> Callable[[], None]:

@@ -95,14 +95,17 @@ class ShardStep:
 
         Parameters
         ----------
+        arrays
+            As for `begin`; where the step draws, ``row_keys`` are those of these rows.
         place
-            The place of these rows in what the caller has of each record in the order of the run.
+            The place of these rows in the weights, which come in the order of the run.
         numbers
             Those of the step.
         """
-        along = {n: place * arrays[n].itemsize for n in ("sample_weight", "row_keys") if n in arrays}
-        if along:
-            self.bound.patch(arrays, along)
+        if "sample_weight" in arrays:
+            self.bound.patch(arrays, {"sample_weight": place * arrays["sample_weight"].itemsize})
+        elif "row_keys" in arrays:
+            self.bound.patch(arrays)
         context = self._of_rows
         context[CONTEXT.order], context[CONTEXT.records] = order.ctypes.data, len(order)
         context[CONTEXT.scalars] = 0 if numbers is None else numbers.ctypes.data
