@@ -95,7 +95,9 @@ NAMES = {
         blocks
         TabularPredictor(target, task, ignore, keep_columns, categorical, numeric, drop_missing, class_weight)
         TabularPredictor.describe(X, y)
-        TabularPredictor.evaluate(X, y, drop_missing)
+        TabularPredictor.drift(X)
+        TabularPredictor.drift_in_parts()
+        TabularPredictor.evaluate(X, y, drop_missing, importance)
         TabularPredictor.export_onnx(path, overwrite)
         TabularPredictor.fit(X, y)
         TabularPredictor.get_params(deep)
