@@ -24,7 +24,7 @@ Found = TypeVar("Found")
 STEP = 4.0  # from one penalty to the next: halves and doubles can hardly be told apart
 MOST_STEPS = 4
 # A gain is one if it is more than this share of the loss before training: of a penalty, and of an epoch for patience.
-GAIN, GAIN_OF_EPOCH = 5e-4, 1e-4
+GAIN, GAIN_OF_EPOCH = 2e-4, 3e-5
 # Multiply-adds of forward and backward passes, after which no further penalty is tried: some seconds of one core.
 MOST_WORK = 3e11
 

@@ -128,7 +128,7 @@ def searched(
             elif not tried:
                 raise diverged(1, trainer["optimizer"])
             if len(found) > KEPT:
-                found.remove(max(found[1:], key=lambda one: one.loss))
+                found.pop(max(range(1, len(found)), key=lambda k: found[k].loss))
             tried += 1
             if bar is not None:
                 bar.update(min(bar.total, round(time.perf_counter() - began)) - bar.n)
