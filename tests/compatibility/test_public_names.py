@@ -136,7 +136,8 @@ NAMES = {
         __version__
         activations
         fit_many(
-            models, X, Y, epochs, settings, rows, validation_rows, sample_weight, validation, patience, threads, progress)
+            models, X, Y, epochs, settings, rows, validation_rows, sample_weight, validation, patience, threads,
+            progress)
         from_sklearn(estimator, **settings)
         from_torch(path, activation, output, **settings)
         load(path, backend, device, objects)
