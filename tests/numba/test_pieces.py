@@ -85,10 +85,11 @@ executable = compiled(data.program, threads=3, pieces=3, **PLANS[sys.argv[1]])
 wanted = bits(data.run(compiled(data.program, threads=1, pieces=3, **PLANS[sys.argv[1]]), 64)[1])
 word, end = getattr(TURN_WORDS, sys.argv[2]), time.monotonic() + 30
 data.run(executable, 64)
-while not word_of(executable, word) and time.monotonic() < end:
+happened = False  # a word may be 0 again after the next run
+while not (happened := happened or bool(word_of(executable, word))) and time.monotonic() < end:
     assert bits(data.run(executable, 64)[1]) == wanted
 assert bits(data.run(executable, 64)[1]) == wanted
-raise SystemExit(0 if word_of(executable, word) else "that never happened")
+raise SystemExit(0 if happened else "that never happened")
 """
 
 
