@@ -33,7 +33,7 @@ from gdkernels.tabular.fitting import PreparedRows, diverged, kth
 from gdkernels.tabular.settings import TabularSettings
 from gdkernels.training.history import History
 
-__all__ = ["SearchResult", "Search", "TriedSetting", "search_rows", "searched"]
+__all__ = ["Search", "SearchResult", "TriedSetting", "search_rows", "searched"]
 
 Array = npt.NDArray[Any]
 Rows = npt.NDArray[np.int64]
