@@ -23,6 +23,7 @@ COMMANDS = (
     "raw_tables",
     "same_bits",
     "stored",
+    "table_scores",
 )
 
 # Imports every module that is named, in a process that has none of the libraries.

@@ -1,5 +1,6 @@
 """Operations that run in one launch wait for nothing of each other, and do what they do alone."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -136,3 +137,13 @@ def test_gathers_of_streamed_data_stay_alone():
     interpreter, _ = started("wide", "float32")
     launches = grouped(interpreter.op_list, streamed=True)
     assert sum(isinstance(launch, ops.GatherRows) for launch in launches) == 2
+
+
+@pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
+def test_groups_compile_and_nothing_spills(nvrtc, architecture):
+    names, precision = (("adam", "wide norm"), "float32") if architecture == "sm_80" else (("softmax-mse",), "bfloat16")
+    lists = [grouped(started(name, precision)[0].op_list) for name in names]
+    _, ptx, log = nvrtc.compiled(module_text(lists), architecture)
+    assert ptx.count(".entry group_") >= 2 * len(names)
+    assert set(re.findall(r"(\d+) bytes spill (?:stores|loads)", log)) == {"0"}
+    assert max(int(n) for n in re.findall(r"Used (\d+) registers", log)) <= 128
