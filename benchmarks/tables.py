@@ -1,4 +1,4 @@
-"""Write tables of README.md and of two pages of the manual from the committed results: ``python -m benchmarks.tables``.
+"""Write tables of README.md and of three pages of the manual from committed results: ``python -m benchmarks.tables``.
 
 A table stands between ``<!-- results/NAME.json … -->`` and ``<!-- end -->``; nothing in between is typed. Files of
 `gdkernels bench` and `benchmarks.low_precision` come alone, those of `benchmarks.peers_grid` several in a row.
@@ -15,6 +15,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.grid_results import GridResult, GridRow
+from benchmarks.table_scores.document import table_of_scores
 from gdkernels.bench.comparing.ratios import summarised
 from gdkernels.bench.participants.participant import labels
 from gdkernels.bench.participants.task import TrainingTask
@@ -23,7 +24,8 @@ from gdkernels.bench.results import read
 from gdkernels.bench.results.model import BenchResults, BenchRow
 
 FOLDER = Path(__file__).parent
-DOCUMENTS = (FOLDER / "README.md", FOLDER.parent / "README.md", FOLDER.parent / "docs" / "index.md")
+DOCS = FOLDER.parent / "docs"
+DOCUMENTS = (FOLDER / "README.md", FOLDER.parent / "README.md", DOCS / "index.md", DOCS / "tables.md")
 BFLOAT16, FLOAT32, AUTOCAST = "gdkernels-numba-bf16", "gdkernels-numba", "torch-bf16"
 MARKED = re.compile(r"(<!-- (results/[^>]+\.json) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -47,6 +49,9 @@ def main(arguments: list[str]) -> int:
 def written(paths: list[Path]) -> str:
     """Return the table of some files of results."""
     contents = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    if "scores" in contents[0]:
+        (content,) = contents
+        return table_of_scores(content)
     if "ends" in contents[0]:
         (content,) = contents
         return table_of_errors(content) + "\n" + table_of_ends(content)

@@ -13,6 +13,7 @@ __all__ = [
     "GdkernelsError",
     "InputError",
     "Interrupted",
+    "ScheduleError",
     "TraceError",
     "keyword",
     "keywords_as",
@@ -50,6 +51,10 @@ class TraceError(GdkernelsError, TypeError):
     """A function cannot be recorded; the message names the operation and your line."""
 
     exit_code = 2
+
+
+class ScheduleError(GdkernelsError):
+    """A graph that does not fall into tiles, accumulations and updates; the definition itself can still run."""
 
 
 class DivergenceError(GdkernelsError, ArithmeticError):

@@ -18,8 +18,7 @@ import numpy.typing as npt
 
 from gdkernels.backend import PRECISIONS, Backend, Executable, Plan, host_array, storage_dtype
 from gdkernels.backend.program import Program
-from gdkernels.errors import BackendError, InputError, TraceError
-from gdkernels.lowering.steps import ScheduleError
+from gdkernels.errors import BackendError, InputError, ScheduleError, TraceError
 from gdkernels.system.cached_property import cached_property
 from gdkernels_cupy.cuda import trial
 from gdkernels_cupy.cuda.errors import as_backend_errors, last_line, mark_used, was_forked
@@ -57,7 +56,7 @@ class CuPyBackend(Backend):
 
     name = "cupy"
     priority = 20
-    compiles_weighted = compiles_drawing = True
+    compiles_weighted = compiles_drawing = compiles_moving = True
     contract = 2
 
     def unavailable(self) -> str | None:
@@ -213,8 +212,7 @@ class CuPyBackend(Backend):
                     f"{plan.precision} needs a program that can be compiled, and this one cannot ({error}); "
                     "choose precision='float32'"
                 ) from error
-            _log.info("the definition runs as it is, because it cannot be compiled: %s", error)
-            return None
+            raise
 
     def why(self, program: Program, plan: Plan, widths: tuple[int, ...]) -> str:
         from gdkernels_cupy.choice import ChosenExecutable

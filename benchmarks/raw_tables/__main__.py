@@ -27,7 +27,7 @@ from gdkernels import cli
 from gdkernels.bench.environment import environment
 from gdkernels.metrics import r2
 from gdkernels.randomness import generator
-from gdkernels.tables import Preparation, read, split
+from gdkernels.tables import Preparation, Text, read, split
 from gdkernels.tables.outcomes import Numbers, labels
 from gdkernels.tabular import defaults
 
@@ -134,10 +134,10 @@ def _theirs(raw: RawTable, path: Path, seed: int, row: TableScores) -> None:
     outcome = Preparation.fit(table, raw.target, rows=rest).outcome
     log = isinstance(outcome, Numbers) and outcome.logs[0]
     bounds = (0.0, 0.0) if classes else (truth[rest].min(), truth[rest].max())
-    x = plain(table, names)
+    x, text = plain(table, names), [isinstance(table.columns[name], Text) for name in names]
     for name, settings in PIPELINES.items():
         began = time.perf_counter()
-        mlp = pipeline(table, names, classes=classes, log=log, bounds=bounds, seed=seed, **settings)
+        mlp = pipeline(text, classes=classes, log=log, bounds=bounds, seed=seed, **settings)
         predicted = mlp.fit(x[rest], truth[rest]).predict(x[test])
         row.seconds[name].append(time.perf_counter() - began)
         row.scores[name].append(float(np.mean(predicted == truth[test])) if classes else r2(truth[test], predicted))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy.typing as npt
 
 from gdkernels.tables import Table, Text
 
-__all__ = ["PIPELINES", "pipeline", "plain"]
+__all__ = ["PIPELINES", "pipeline", "plain", "scaled"]
 
 PIPELINES: dict[str, dict[str, Any]] = {"default": {}, "early stopping": {"early_stopping": True}}
 
@@ -26,36 +27,43 @@ def _objects(table: Table, name: str) -> npt.NDArray[Any]:
     return np.asarray(column, object)
 
 
+def scaled(text: Sequence[bool]) -> Any:
+    """Return the preparation of columns: the median for gaps, and scales; for those of `text`, a column a level."""
+    from sklearn.compose import ColumnTransformer
+    from sklearn.impute import SimpleImputer
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+    numbers = make_pipeline(SimpleImputer(strategy="median", add_indicator=True), StandardScaler())
+    categories = make_pipeline(
+        SimpleImputer(strategy="constant", fill_value="missing"), OneHotEncoder(handle_unknown="ignore")
+    )
+    is_text, places = np.array(text, bool), np.arange(len(text))
+    return ColumnTransformer([("numbers", numbers, places[~is_text]), ("categories", categories, places[is_text])])
+
+
 def pipeline(
-    table: Table, names: list[str], *, classes: bool, log: bool, bounds: tuple[float, float], seed: int, **more: Any
+    text: Sequence[bool], *, classes: bool, log: bool, bounds: tuple[float, float], seed: int, **more: Any
 ) -> Any:
-    """Return the estimator, for `plain(table, names)`.
+    """Return the estimator, for columns as `plain` returns them.
 
     Parameters
     ----------
+    text
+        Of each column, whether it is text.
     log
         Whether to learn the logarithm of the target; predictions are then clipped to `bounds`.
     more
         Further arguments of the MLP; it trains up to 1,000 epochs, because its default of 200 ends too soon.
     """
-    from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
-    from sklearn.impute import SimpleImputer
+    from sklearn.compose import TransformedTargetRegressor
     from sklearn.neural_network import MLPClassifier, MLPRegressor
     from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+    from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-    text = [isinstance(table.columns[name], Text) for name in names]
-    numbers = make_pipeline(SimpleImputer(strategy="median", add_indicator=True), StandardScaler())
-    categories = make_pipeline(
-        SimpleImputer(strategy="constant", fill_value="missing"), OneHotEncoder(handle_unknown="ignore")
-    )
-    places = np.arange(len(names))
-    prepared = ColumnTransformer(
-        [("numbers", numbers, places[~np.array(text)]), ("categories", categories, places[text])]
-    )
     settings = {"max_iter": 1000, "random_state": seed, **more}
     if classes:
-        return make_pipeline(prepared, MLPClassifier(**settings))
+        return make_pipeline(scaled(text), MLPClassifier(**settings))
     target = (
         make_pipeline(FunctionTransformer(np.log, _exponential(bounds), check_inverse=False), StandardScaler())
         if log
@@ -64,7 +72,7 @@ def pipeline(
     mlp = TransformedTargetRegressor(
         MLPRegressor(**settings), transformer=target or StandardScaler(), check_inverse=False
     )
-    return make_pipeline(prepared, mlp)
+    return make_pipeline(scaled(text), mlp)
 
 
 def _exponential(bounds: tuple[float, float]) -> Any:

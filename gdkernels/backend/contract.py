@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from gdkernels.backend.program import Program
 from gdkernels.definition.network import Arrays
+from gdkernels.groups.sharding import Sharding
 
 __all__ = ["CONTRACT", "PRECISIONS", "Backend", "Executable", "Plan", "State", "host_array", "storage_dtype"]
 
@@ -116,15 +117,23 @@ class Executable(ABC):
     checks_itself
         Whether it compares what is compiled with the definition by itself; if not, gdkernels does where
         ``GDKERNELS_CHECK=always`` asks for it.
+    remark
+        Why the definition runs on a backend that compiles others; empty where there is nothing to say.
     """
 
     origin: str
     plan: Plan
     checks_itself: ClassVar[bool] = False
+    remark: str = ""
 
     @property
     def takes_entries(self) -> bool:
         """Whether x may also be `gdkernels.backend.entries.Entries`, on the host; most executables need not."""
+        return False
+
+    @property
+    def takes_keyed_orders(self) -> bool:
+        """Whether an order may also be `gdkernels.randomness.KeyedOrder`, computed where it is used; few need it."""
         return False
 
     @abstractmethod
@@ -145,7 +154,8 @@ class Executable(ABC):
         x, y
             Arrays of this backend on the plan's device: [records, inputs] and [records, outputs].
         order
-            Row numbers in the order in which they are used; the last batch may be smaller.
+            Row numbers in the order in which they are used; the last batch may be smaller. `numpy.asarray` gives them
+            where it is a keyed order, which it is only where `takes_keyed_orders` says so.
         learning_rates
             The rate of each step.
         sample_weight
@@ -173,7 +183,7 @@ class Executable(ABC):
         Parameters
         ----------
         orders, learning_rates
-            Those of each epoch: [epochs, records] and [epochs, steps].
+            Those of each epoch: [epochs, records] and [epochs, steps]. Keyed orders come one for each epoch.
         """
         weights = () if sample_weight is None else (sample_weight,)
         return [
@@ -206,9 +216,9 @@ class Backend(ABC):
         The name that users give; among the backends that can run, the highest priority is the default.
     precisions
         What it can do here of "float64", "float32", "tf32" and "bfloat16".
-    compiles_weighted, compiles_drawing
-        Whether `compile` takes programs that are weighted, and that draw random numbers; if not, gdkernels runs their
-        definition.
+    compiles_weighted, compiles_drawing, compiles_moving
+        Whether `compile` takes programs that are weighted, that draw random numbers, and that pick columns, join them
+        or look up rows of tables; if not, gdkernels runs their definition.
     contract
         The version of this contract that `compile` is written for; the present one is `CONTRACT`. Say it where you
         have a `compile` of your own.
@@ -219,6 +229,7 @@ class Backend(ABC):
     precisions: ClassVar[tuple[str, ...]] = ("float64", "float32")
     compiles_weighted: ClassVar[bool] = False
     compiles_drawing: ClassVar[bool] = False
+    compiles_moving: ClassVar[bool] = False
     contract: ClassVar[int] = 1
 
     @abstractmethod
@@ -287,7 +298,20 @@ class Backend(ABC):
         return None
 
     def compile(self, program: Program, plan: Plan) -> Executable | None:
-        """Return an executable for `program`, or None to run the definition on the namespace."""
+        """Return an executable for `program`, or None to run the definition on the namespace.
+
+        Raises
+        ------
+        TraceError, ScheduleError
+            If the program cannot be compiled: its definition runs then, and the user is told the reason.
+        """
+        return None
+
+    def compile_shards(self, program: Program, plan: Plan, sharding: Sharding) -> Executable | None:
+        """Return a `gdkernels.backend.sharded_executable.Sharded` of this rank's shards, or None for what sums theirs.
+
+        The default computes the gradient of each shard by `compile`, and the step by the definition.
+        """
         return None
 
     def why(self, program: Program, plan: Plan, widths: tuple[int, ...]) -> str:

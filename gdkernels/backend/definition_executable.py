@@ -1,5 +1,6 @@
 """The definition itself as an executable, on any backend's namespace."""
 
+import logging
 import math
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -12,10 +13,12 @@ from gdkernels.backend import Backend, Executable, Plan, State
 from gdkernels.backend.arguments import check_prediction, check_run, keys_of_run
 from gdkernels.backend.program import Program
 from gdkernels.definition.network import Arrays
-from gdkernels.errors import InputError
+from gdkernels.errors import InputError, ScheduleError, TraceError
 from gdkernels.system.cached_property import cached_property
 
 __all__ = ["DefinitionExecutable", "bind"]
+
+_log = logging.getLogger("gdkernels")
 
 # Rows in one prediction: this bounds the memory for the activations of a wide network.
 _CHUNK_ELEMENTS = 1 << 24
@@ -26,8 +29,8 @@ class DefinitionExecutable(Executable):
 
     origin = "definition"
 
-    def __init__(self, backend: Backend, program: Program, plan: Plan) -> None:
-        self.plan = plan
+    def __init__(self, backend: Backend, program: Program, plan: Plan, *, remark: str = "") -> None:
+        self.plan, self.remark = plan, remark
         self._backend = backend
         self._program = program
 
@@ -112,8 +115,27 @@ class DefinitionExecutable(Executable):
 
 def bind(backend: Backend, program: Program, plan: Plan) -> Executable:
     """Return the backend's executable for `program`, or the definition itself if the backend compiles none."""
-    takes = (backend.compiles_weighted or not program.weighted) and (backend.compiles_drawing or not program.draws)
-    compiled = backend.compile(program, plan) if takes else None
+    lacks = [
+        what
+        for takes, needed, what in (
+            (backend.compiles_weighted, program.weighted, "that are weighted"),
+            (backend.compiles_drawing, program.draws, "that draw random numbers"),
+            (backend.compiles_moving, program.moves, "that pick columns or look up rows"),
+        )
+        if needed and not takes
+    ]
+    remark = f"it compiles no programs {' or '.join(lacks)}" if lacks and backend.contract > 1 else ""
+    compiled = None
+    if not lacks:
+        try:
+            compiled = backend.compile(program, plan)
+        except (TraceError, ScheduleError) as error:
+            remark = f"it cannot be compiled: {error}"
     if compiled is not None:
         return compiled
-    return DefinitionExecutable(backend, program, replace(plan, choices={**plan.choices, **backend.choices()}))
+    if remark:
+        remark = f"the definition runs as it is, because {remark}"
+        _log.info("%s", remark)
+    return DefinitionExecutable(
+        backend, program, replace(plan, choices={**plan.choices, **backend.choices()}), remark=remark
+    )

@@ -15,7 +15,8 @@ from gdkernels.system.ranges import whole
 from gdkernels.tables import BUILT_IN
 from gdkernels.tables.task import TASKS
 from gdkernels.tabular import defaults
-from gdkernels.tabular.settings import CLASS_WEIGHTS, ENCODINGS, RANGES
+from gdkernels.tabular.effort import QUICK, TIME_LIMIT
+from gdkernels.tabular.settings import CLASS_WEIGHTS, ENCODINGS, OUTSIDE, RANGES
 
 __all__ = ["add_columns", "add_data", "add_explain", "add_memory", "add_output", "add_plot", "add_train", "add_where"]
 
@@ -173,9 +174,10 @@ def add_train(commands: Any) -> ArgumentParser:
     network.add_argument(
         "--encoding",
         type=name_of("encoding", ENCODINGS),
-        default="none",
+        default="auto",
         metavar="NAME",
-        help="piecewise adds to each number how far it has come through bins between quantiles (none)",
+        help="piecewise adds to each number how far it has come through bins between quantiles; none does not "
+        f"(auto: piecewise from {defaults.ENCODED} training rows on)",
     )
     network.add_argument(
         "--dropout",
@@ -245,8 +247,33 @@ def add_train(commands: Any) -> ArgumentParser:
         type=number(RANGES["average"]),
         metavar="N",
         help="train N networks, each with validation rows of its own, and join them into one that predicts their "
-        f"average ({defaults.folds(1)}, each without another part of the rows; {defaults.folds(defaults.SMALL)} for "
-        f"{defaults.FEW:,} to {small} rows; 1 with --hidden or --starts, and for more than {defaults.LARGE:,} rows)",
+        f"average ({defaults.folds(1)}, each without another part of the rows; up to "
+        f"{defaults.folds(defaults.SMALL)} for {defaults.FEW:,} to {small} rows; 1 with --hidden or --starts, and for "
+        f"more than {defaults.LARGE:,} rows)",
+    )
+    training.add_argument(
+        "--quick",
+        action="store_true",
+        help=f"train one network for at most {QUICK['epochs']} epochs instead of the average of several",
+    )
+    training.add_argument(
+        "--search",
+        type=number(RANGES["search"]),
+        metavar="N",
+        help="try N settings: draw at random what is left open of the network, its encoding, --dropout, "
+        "--learning-rate, --l2 and --batch-size, train the networks together, and keep the ensemble that does best on "
+        "the validation rows",
+    )
+    training.add_argument(
+        "--best",
+        action="store_true",
+        help="try such settings until --time-limit, each with a network for every fifth of the rows that is left out",
+    )
+    training.add_argument(
+        "--time-limit",
+        metavar="TIME",
+        help=f"after which --best ({TIME_LIMIT / 60:.0f}min) and --search (never) begin no further settings: 90s, "
+        "10min, 2h; the default settings are always tried",
     )
     training.add_argument(
         "--retries",
@@ -274,6 +301,32 @@ def add_train(commands: Any) -> ArgumentParser:
         help="share of the other rows that decides when to stop "
         f"(another part for each network; {defaults.VALIDATION:g} with --hidden, --starts or --average)",
     )
+    rows.add_argument(
+        "--split",
+        default="random",
+        metavar="RULE",
+        help="how rows are set aside: random; time or time:COLUMN, the last ones by a column of dates or numbers; "
+        "group:COLUMN, all rows of some groups (%(default)s)",
+    )
+    rows.add_argument(
+        "--test-file",
+        metavar="FILE",
+        help="measure the figures on this table, and set no rows aside for them",
+    )
+    rows.add_argument(
+        "--outside",
+        type=name_of("way to go on outside the training range", OUTSIDE),
+        metavar="NAME",
+        help="what numbers and dates beyond those of training are taken for: hold, the nearest of those; extrapolate, "
+        "what they are, so that a trend goes on (hold with --split time, else extrapolate)",
+    )
+    rows.add_argument(
+        "--bounds",
+        default="auto",
+        metavar="LOW:HIGH",
+        help="the lowest and the highest number to predict, either may be left out; auto is from 0 on if no target is "
+        "below 0, none sets none (%(default)s)",
+    )
     add_memory(
         rows,
         "train in windows of this much memory, such as 512MB or 2GB, on a table that may be larger (by default only if "
@@ -281,6 +334,20 @@ def add_train(commands: Any) -> ArgumentParser:
     )
 
     add_where(parser)
+    ranks = parser.add_argument_group("several processes")
+    ranks.add_argument(
+        "--group",
+        default="auto",
+        metavar="NAME",
+        help="the processes that train together: mpi, none, or a plug-in's name (auto: mpi under mpiexec or srun)",
+    )
+    ranks.add_argument(
+        "--shards",
+        type=number(RANGES["shards"]),
+        metavar="N",
+        help="parts of each batch that are summed in a fixed order: the same number gives the same bits on any "
+        "number of processes (one for each)",
+    )
     add_explain(parser, "show how long each backend was estimated to take, and why one was chosen")
     stopping = parser.add_argument_group("checkpoints")
     stopping.add_argument(

@@ -128,12 +128,23 @@ def restore(kind: Kind, description: Mapping[str, Any], objects: Mapping[str, An
 
 def _built_in(value: Any) -> tuple[str, str] | None:
     """Return kind and name of a built-in, of a built-in's class, or of an object of that very class."""
+    if isinstance(value, type):
+        return _OF_CLASS.get(value)
+    return _OF_CLASS.get(type(value)) or _OF_FUNCTION.get(id(value))
+
+
+def _classes() -> dict[type, tuple[str, str]]:
+    found: dict[type, tuple[str, str]] = {}
     for kind, table in KINDS.items():
-        for name, found in table.items():
-            family = found if isinstance(found, type) else type(found)
-            if value is found or (dataclasses.is_dataclass(family) and (value is family or type(value) is family)):
-                return kind, name
-    return None
+        for name, value in table.items():
+            family = value if isinstance(value, type) else type(value)
+            if dataclasses.is_dataclass(family):
+                found.setdefault(family, (kind, name))
+    return found
+
+
+_OF_CLASS = _classes()
+_OF_FUNCTION = {id(value): (kind, name) for kind, table in KINDS.items() for name, value in table.items()}
 
 
 def _fields(value: Any) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from itertools import accumulate, pairwise
 
 from gdkernels.graph.moves import units
 from gdkernels.graph.namespace import Graph
-from gdkernels.graph.nodes import Node, Shape
+from gdkernels.graph.nodes import Node, Shape, is_one
 from gdkernels.graph.operations import BITWISE, COMPARISONS, CONVERSIONS, LOGICAL
 
 __all__ = ["operand_cotangents", "topological", "unbroadcast", "vjp", "vjps"]
@@ -162,12 +162,16 @@ def _beside_nothing(graph: Graph, node: Node, ct: Node) -> tuple[Node | None, ..
         graph.broadcast_to(0.0, (a.shape[0], graph.width(count))) if count else None
         for count in (first, units(a) - last)
     ]
-    return (graph.concat([part for part in (sides[0], ct, sides[1]) if part is not None], axis=1),)
+    whole = graph.concat([part for part in (sides[0], ct, sides[1]) if part is not None], axis=1)
+    return (graph.broadcast_to(whole, a.shape),)
 
 
 def _concat(graph: Graph, node: Node, ct: Node) -> tuple[Node | None, ...]:
     edges = [0, *accumulate(map(units, node.args))]
-    return tuple(graph.columns(ct, first, last) for first, last in pairwise(edges))
+    return tuple(
+        graph.expand_dims(graph.column(ct, first), axis=1) if is_one(a.shape[1]) else graph.columns(ct, first, last)
+        for a, (first, last) in zip(node.args, pairwise(edges), strict=True)
+    )
 
 
 def _row_outer(graph: Graph, node: Node, ct: Node) -> tuple[Node | None, ...]:

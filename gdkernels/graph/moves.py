@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from gdkernels.errors import TraceError
 from gdkernels.graph.nodes import Dim, Node, is_one, same_size
-from gdkernels.graph.operations import BOOL, INT, REAL
+from gdkernels.graph.operations import BOOL, ELEMENTWISE, INT, REAL
 from gdkernels.graph.source import user_line
 
 if TYPE_CHECKING:
@@ -100,7 +100,8 @@ def concat(graph: Graph, arrays: Sequence[Node], axis: int | None) -> Node:
     if len(parts) == 1:
         return parts[0]
     width = graph.width(sum(map(units, parts)))
-    return graph.node("concat", tuple(parts), None, (arrays[0].shape[0], width), REAL)
+    placed = (_placed(graph, part) for part in parts)
+    return graph.node("concat", tuple(placed), None, (arrays[0].shape[0], width), REAL)
 
 
 def take(graph: Graph, a: Node, indices: Node, axis: int | None) -> Node:
@@ -113,6 +114,20 @@ def take(graph: Graph, a: Node, indices: Node, axis: int | None) -> Node:
     if indices.dtype != INT:
         raise TraceError(f"the numbers of rows are whole: xp.astype(codes, xp.int32){user_line()}")
     return graph.node("take", (a, indices), None, (indices.shape[0], a.shape[1]), REAL)
+
+
+def _placed(graph: Graph, part: Node) -> Node:
+    """Return a part of `concat` with a place of its own: a computed column becomes a matrix of one unit.
+
+    Columns that are only taken, and reductions, have one.
+    """
+    value = part
+    while value.op in ("expand_dims", "squeeze", "detach"):
+        value = value.args[0]
+    if not is_one(part.shape[1]) or value.op not in ELEMENTWISE:
+        return part
+    unit = graph.widths[1] if 1 in graph.widths else graph.dim("n1", 1)
+    return graph.broadcast_to(part, (part.shape[0], unit))
 
 
 def row_outer(graph: Graph, a: Node, d: Node) -> Node:

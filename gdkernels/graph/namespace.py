@@ -145,6 +145,7 @@ class Graph:
             args = tuple(self._as_integer(op, a) for a in args)
         else:
             _check_kinds(op, args)
+        args = self._stretched(args)
         shape = broadcast_shapes(op, [a.shape for a in args])
         # An operation on broadcast operands is done before broadcasting.
         if any(a.op == "broadcast_to" for a in args):
@@ -163,6 +164,21 @@ class Graph:
             if op == "where" and all(a.dtype == BOOL for a in operands):
                 dtype = BOOL
         return self.node(op, args, None, shape, dtype)
+
+    def _stretched(self, args: tuple[Node, ...]) -> tuple[Node, ...]:
+        """Return operands of which matrices of one unit are columns, where they are stretched to the width of others.
+
+        A size is a symbol here, also one whose number is 1.
+        """
+        widths = [a.shape[-1] for a in args if a.ndim == 2]
+        if all(is_one(w) or same_size(w, widths[0]) for w in widths):
+            return args
+        return tuple(
+            self.expand_dims(moves.column(self, a, 0), axis=1)
+            if a.ndim == 2 and isinstance(width := a.shape[1], Dim) and width.size == 1
+            else a
+            for a in args
+        )
 
     # ---- the rest of the namespace
 
@@ -323,6 +339,13 @@ class Graph:
 
     def concat(self, arrays: Sequence[Any], *, axis: int | None = 0) -> Node:
         return moves.concat(self, [self.lift(a) for a in arrays], axis)
+
+    def stack(self, arrays: Sequence[Any], *, axis: int = 0) -> Node:
+        columns = [self.lift(a) for a in arrays]
+        if axis not in (1, -1) or any(a.ndim != 1 for a in columns):
+            shown = ", ".join(str(list(a.shape)) for a in columns)
+            raise TraceError(f"stack takes numbers [records], along axis 1; got {shown}{user_line()}")
+        return self.concat([self.expand_dims(a, axis=1) for a in columns], axis=1)
 
     def take(self, a: Node, indices: Node, *, axis: int | None = None) -> Node:
         return moves.take(self, self.lift(a), self.lift(indices), axis)

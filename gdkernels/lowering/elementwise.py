@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gdkernels.errors import ScheduleError
 from gdkernels.graph.nodes import Dim, Node
 from gdkernels.graph.operations import BITWISE, COMPARISONS, CONVERSIONS, INT, SCALAR
 from gdkernels.lowering.loops import is_loaded, operands
-from gdkernels.lowering.steps import COLUMN, MATRIX, NUMBER, UNITS, Loop, ScheduleError, StepSchedule, kind_of, value_of
+from gdkernels.lowering.steps import COLUMN, MATRIX, NUMBER, UNITS, Loop, StepSchedule, kind_of, value_of
 
 __all__ = ["ELEMENT", "INTEGERS", "ROW", "SINGLE", "UNIT", "Instruction", "Recipe", "as_loaded", "recipe_of"]
 

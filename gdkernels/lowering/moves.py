@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Sequence
 
+from gdkernels.errors import ScheduleError
 from gdkernels.graph.moves import units
 from gdkernels.graph.nodes import Dim, Node
-from gdkernels.lowering.steps import MATRIX, Copy, LookUp, Part, ScheduleError, has_dim, kind_of, value_of
+from gdkernels.lowering.steps import MATRIX, Copy, LookUp, Part, has_dim, kind_of, value_of
 
 __all__ = ["folded", "moves_of"]
 

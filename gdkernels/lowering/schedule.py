@@ -7,6 +7,7 @@ clipping by norm, adds a second phase to the update.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from gdkernels.errors import ScheduleError
 from gdkernels.graph.derivative import topological
 from gdkernels.graph.namespace import Graph
 from gdkernels.graph.nodes import Dim, Node
@@ -29,7 +30,6 @@ from gdkernels.lowering.steps import (
     Loop,
     Product,
     RowSums,
-    ScheduleError,
     StepSchedule,
     has_dim,
     kind_of,

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from gdkernels.errors import GdkernelsError
+from gdkernels.errors import ScheduleError
 from gdkernels.graph.nodes import Dim, Node, Shape
 
 __all__ = [
@@ -22,7 +22,6 @@ __all__ = [
     "Part",
     "Product",
     "RowSums",
-    "ScheduleError",
     "Step",
     "StepSchedule",
     "has_dim",
@@ -35,10 +34,6 @@ __all__ = [
 MATRIX, COLUMN, WEIGHTS, UNITS, NUMBER = "matrix", "column", "weights", "units", "number"
 
 _VIEWS = frozenset({"squeeze", "expand_dims", "detach"})
-
-
-class ScheduleError(GdkernelsError):
-    """A graph that does not fall into tiles, accumulations and updates; the definition itself can still run."""
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
 from gdkernels.backend.program import Program
+from gdkernels.errors import ScheduleError
 from gdkernels.graph.namespace import Graph
 from gdkernels.graph.nodes import Dim, Node
 from gdkernels.graph.operations import REAL
 from gdkernels.lowering.elementwise import Recipe, recipe_of
 from gdkernels.lowering.schedule import PREDICTION, schedule
-from gdkernels.lowering.steps import ScheduleError, StepSchedule, value_of
+from gdkernels.lowering.steps import StepSchedule, value_of
 
 __all__ = ["DATA", "ScheduledTask", "schedule_prediction", "schedule_training"]
 
@@ -75,7 +76,7 @@ def schedule_training(program: Program, functions: Set[str], *, entries: bool = 
     TraceError, ScheduleError
         If a function of the program cannot be traced, or its step cannot be compiled.
     """
-    traced = program.trace(l2_as_input=True)
+    traced = program.trace(numbers_as_inputs=True)
     totals = [traced.error, *([] if traced.norm is None else [traced.norm])]
     result = schedule(traced.graph, traced.batch, traced.results, totals, "x" if entries else None)
     return ScheduledTask(

@@ -2,21 +2,11 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from gdkernels.errors import ScheduleError
 from gdkernels.graph.nodes import Dim, Node
 from gdkernels.graph.operations import ELEMENTWISE, REAL
 from gdkernels.lowering.loops import make_loop
-from gdkernels.lowering.steps import (
-    NUMBER,
-    UNITS,
-    WEIGHTS,
-    Loop,
-    ScheduleError,
-    StepSchedule,
-    has_dim,
-    kind_of,
-    value_of,
-    wide_dims,
-)
+from gdkernels.lowering.steps import NUMBER, UNITS, WEIGHTS, Loop, StepSchedule, has_dim, kind_of, value_of, wide_dims
 
 __all__ = ["order_update"]
 

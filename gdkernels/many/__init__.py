@@ -4,7 +4,7 @@ What is the same for all of them is done once: data are placed, and code is comp
 rooms below; searches and ensembles of tables stand above.
 """
 
-from gdkernels.many.ensemble import Ensemble
+from gdkernels.many.ensemble import Ensemble, selected_greedily
 from gdkernels.many.fitting import fit_many
 
-__all__ = ["Ensemble", "fit_many"]
+__all__ = ["Ensemble", "fit_many", "selected_greedily"]

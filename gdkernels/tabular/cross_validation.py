@@ -6,12 +6,15 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from gdkernels.data.records import Records
+from gdkernels.definition.optimizers import Optimizer
 from gdkernels.dispatch.binding import Binding
 from gdkernels.dispatch.shared_executables import Executables, sharing
 from gdkernels.errors import DivergenceError
+from gdkernels.groups import Group, joined
+from gdkernels.groups.agreement import guarded
 from gdkernels.system.progress import RecordCount
 from gdkernels.tabular.fitting import PreparedRows, diverged, kth
 from gdkernels.training.epoch_values import Pace
@@ -23,6 +26,10 @@ Found = TypeVar("Found")
 
 STEP = 4.0  # from one penalty to the next: halves and doubles can hardly be told apart
 MOST_STEPS = 4
+# A gain is one if it is more than this share of the loss before training: of a penalty, and of an epoch for patience.
+GAIN, GAIN_OF_EPOCH = 2e-4, 3e-5
+# Multiply-adds of forward and backward passes, after which no further penalty is tried: some seconds of one core.
+MOST_WORK = 3e11
 
 
 @dataclass(frozen=True)
@@ -84,7 +91,8 @@ def cross_validated(
     settings
         Those of `Trainer`.
     search
-        Whether to try penalties above that of the settings, in steps of four, or else below, while the loss falls.
+        Whether to try penalties above that of the settings, in steps of four, or else below, while the loss falls. It
+        ends where there is nothing to gain, where penalties make no difference, and after `MOST_WORK`.
     epochs, patience
         The largest number of epochs, and after how many without a lower loss to end.
     progress
@@ -95,21 +103,44 @@ def cross_validated(
     DivergenceError
         If one of them diverges.
     """
-    first = settings["l2"]
+    first, group = settings["l2"], joined(settings.get("group"))
+    own = {name: value for name, value in settings.items() if name not in ("group", "shards")}
     with RecordCount("cross-validating", progress) as bar, sharing(Executables()):
+        spent = [0.0]
 
-        def evaluated(l2: float) -> tuple[float, int]:
-            trainers = [Trainer(kth(network, k), **settings | {"l2": l2}) for k in range(len(draws))]
-            return _lowest(trainers, draws, epochs, patience, bar)
+        def evaluated(l2: float) -> Lowest:
+            mine = range(group.rank, len(draws), group.size)
+            trainers = [Trainer(kth(network, k), **own | {"l2": l2}, group="none") for k in mine]
+            left = [_LeftOut(trainer, draws[k], epochs) for trainer, k in zip(trainers, mine, strict=True)]
+            with guarded(group):
+                lowest = _lowest(left, _Turns(group, len(draws), own.get("optimizer")), epochs, patience, bar)
+            spent.append(lowest.work)
+            return lowest
 
-        found = {first: evaluated(first)}
-        if search and first > 0:
+        def may_go_on() -> bool:
+            return sum(spent) + spent[-1] <= MOST_WORK
+
+        start = evaluated(first)
+        found, least = {first: (start.loss, start.epoch)}, GAIN * start.before
+        if search and first > 0 and start.loss > least:
             for step in (STEP, 1 / STEP):
-                if _best(found) == first:
-                    _follow(found, evaluated, [first * step**k for k in range(1, MOST_STEPS + 1)])
+                penalties = [first * step**k for k in range(1, MOST_STEPS + 1)]
+                _follow(found, lambda l2: evaluated(l2)[:2], penalties, may_go_on, least)
+                told = [loss for loss, _ in found.values()]
+                if _best(found) != first or (len(told) > 1 and abs(told[1] - told[0]) <= least):
+                    break
     l2 = _best(found)
     loss, epoch = found[l2]
     return CrossValidation(len(draws), l2, epoch, loss, {penalty: reached for penalty, (reached, _) in found.items()})
+
+
+class Lowest(NamedTuple):
+    """The lowest mean loss over all rows left out, in which epoch it was, the loss before, and the multiply-adds."""
+
+    loss: float
+    epoch: int
+    before: float
+    work: float
 
 
 def _best(found: dict[float, tuple[float, int]]) -> float:
@@ -117,35 +148,74 @@ def _best(found: dict[float, tuple[float, int]]) -> float:
 
 
 def _follow(
-    found: dict[float, tuple[float, int]], evaluated: Callable[[float], tuple[float, int]], penalties: Sequence[float]
+    found: dict[float, tuple[float, int]],
+    evaluated: Callable[[float], tuple[float, int]],
+    penalties: Sequence[float],
+    may_go_on: Callable[[], bool] = lambda: True,
+    least: float = 0.0,
 ) -> None:
-    """Try one penalty after the other until the loss does not fall any more."""
+    """Try one penalty after the other until the loss does not fall any more, or by no more than `least`."""
     for l2 in penalties:
+        if not may_go_on():
+            return
+        before = found[_best(found)][0]
         found[l2] = evaluated(l2)
-        if _best(found) != l2:
+        if not found[l2][0] < before - least:
             return
 
 
-def _lowest(
-    trainers: Sequence[Trainer],
-    draws: Sequence[tuple[PreparedRows, PreparedRows]],
-    epochs: int,
-    patience: int,
-    bar: RecordCount,
-) -> tuple[float, int]:
+@dataclass(frozen=True)
+class _Turns:
+    """Networks that are dealt to ranks in turn."""
+
+    group: Group
+    count: int
+    optimizer: Optimizer | None
+
+    def all_of(self, mine: list[float]) -> list[float]:
+        """Return a number of each network, in their order, from those of this rank's networks."""
+        if self.group.size == 1:
+            return mine
+        told = self.group.gather_numbers([*mine, *[0.0] * (-(-self.count // self.group.size) - len(mine))])
+        found: list[float] = told.T.reshape(-1)[: self.count].tolist()
+        return found
+
+    def errors(self, left: Sequence[_LeftOut], epoch: int) -> list[float]:
+        """Do an epoch of each network, and return their errors."""
+        if self.group.size == 1:
+            return [one.epoch(epoch) for one in left]
+        mine: list[float] = []
+        for one in left:
+            try:
+                mine.append(one.epoch(epoch))
+            except DivergenceError:
+                mine.append(math.nan)
+        found = self.all_of(mine)
+        if any(map(math.isnan, found)):
+            raise diverged(epoch, self.optimizer)
+        return found
+
+
+def _lowest(left: Sequence[_LeftOut], turns: _Turns, epochs: int, patience: int, bar: RecordCount) -> Lowest:
     """Return the lowest mean loss over all rows left out, and in which epoch it was."""
-    left = [_LeftOut(trainer, parts, epochs) for trainer, parts in zip(trainers, draws, strict=True)]
-    whole = sum(one.weight for one in left)
-    best = (math.inf, 1)
+    whole = sum(turns.all_of([one.weight for one in left]))
+    before = sum(turns.all_of([one.before for one in left])) / whole
+    if not math.isfinite(before):
+        before = 0.0
+    work = sum(turns.all_of([float(one.multiply_adds) for one in left]))
+    best, gained = (math.inf, 1), (math.inf, 1)
     for epoch in range(1, epochs + 1):
         error = 0.0
+        for each in turns.errors(left, epoch):
+            error += each
         for one in left:
-            error += one.epoch(epoch)
             bar.update(one.trained)
         best = min(best, (error / whole, epoch))
-        if epoch - best[1] >= patience:
+        if best[0] < gained[0] - GAIN_OF_EPOCH * before:
+            gained = best
+        if epoch - gained[1] >= patience:
             break
-    return best
+    return Lowest(*best, before, 3.0 * epoch * work)
 
 
 class _LeftOut:
@@ -155,7 +225,11 @@ class _LeftOut:
         self._trainer, self._parts, self._epochs = trainer, parts, epochs
         self._placed: tuple[Records, Records] | None = None
         self._ended = False  # a solver has nothing left to gain: the network stays as it is
-        self.trained, self.weight = self._there(lambda records, others: (len(records), others.total_weight))
+        network = trainer.mlp.network
+        self.trained, self.weight, self.before = self._there(
+            lambda records, others: (len(records), others.total_weight, network.error(others))
+        )
+        self.multiply_adds = self.trained * network.structure.multiply_adds
 
     def epoch(self, number: int) -> float:
         """Do an epoch of this number, and return the error of the rows left out."""

@@ -9,8 +9,9 @@ from typing import Any
 from gdkernels.backend import Plan
 from gdkernels.system.notebook import html_table
 from gdkernels.system.threads import ThreadBound, in_words
+from gdkernels.training.efficiency import Efficiency
 
-__all__ = ["Epoch", "History", "Start", "Stop", "StopReason"]
+__all__ = ["Epoch", "History", "Ranks", "Start", "Stop", "StopReason"]
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,46 @@ class Epoch:
     def watched(self) -> float:
         """The loss that patience watches: the validation loss if there is one."""
         return self.loss if self.validation_loss is None else self.validation_loss
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """The ranks that trained together.
+
+    Attributes
+    ----------
+    group
+        The name of their group.
+    ranks, shards
+        How many they were, and the shards of each batch, on which alone the bits depend.
+    communication
+        The share of its time that the slowest rank exchanged sums, or waited for the others.
+    waiting
+        The same share of the quickest rank, which waits for the slowest.
+    slowest
+        The rank that computed longest.
+    expected
+        What was expected of them before they trained; None if nobody knew.
+    """
+
+    group: str
+    ranks: int
+    shards: int
+    communication: float
+    waiting: float
+    slowest: int
+    expected: Efficiency | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return all of it as JSON can hold it."""
+        return vars(self) | {"expected": None if self.expected is None else self.expected.as_dict()}
+
+    def __str__(self) -> str:
+        ranks = f"{self.ranks} rank{'s' * (self.ranks > 1)} of {self.group}"
+        told = f"{ranks}, bits of {self.shards} shards: repeat with --shards {self.shards}"
+        if self.ranks == 1:
+            return told
+        return f"{told}; {self.communication:.0%} of the time in exchange, rank {self.slowest} the slowest"
 
 
 @dataclass(frozen=True)
@@ -125,6 +166,8 @@ class History:
         The most threads that the steps might have, and why; None where a device has its own.
     starts
         All starts, if there were several; the epochs are those of the best.
+    ranks
+        The ranks that trained together, or the shards that one process summed; None for a fit of one process.
     """
 
     plan: Plan
@@ -136,6 +179,7 @@ class History:
     memory: int | None = None
     thread_bound: ThreadBound | None = None
     starts: tuple[Start, ...] = ()
+    ranks: Ranks | None = None
 
     @property
     def stopped(self) -> str:
@@ -237,4 +281,5 @@ class History:
             "threads": self.threads,
             "epochs": [vars(e) for e in self.epochs],
             "starts": [vars(s) for s in self.starts],
+            "ranks": None if self.ranks is None else self.ranks.as_dict(),
         }

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from gdkernels.backend import Executable, Plan, storage_dtype
+from gdkernels.backend.sharded_executable import Sharded
 from gdkernels.data.batches import Batches
 from gdkernels.data.records import Records
 from gdkernels.data.sparse import most_rows
@@ -48,7 +49,13 @@ class FitData:
 
 @dataclass(frozen=True)
 class Placed:
-    """The data that a fit runs on, all of one binding."""
+    """The data that a fit runs on, all of one binding.
+
+    Attributes
+    ----------
+    seconds
+        How long an epoch takes here, where a fit before this one has found it out.
+    """
 
     binding: Binding
     job: Workload
@@ -56,6 +63,7 @@ class Placed:
     sparse: bool
     evaluator: Evaluator
     executable: Executable
+    seconds: float | None = None
 
 
 class Where(Protocol):
@@ -121,13 +129,19 @@ class Placement:
         return self._now
 
     def elsewhere(self, error: BackendError) -> bool:
-        """Move to the next backend after an error of this one; return whether there is one."""
+        """Move to the next backend after an error of this one; return whether there is one.
+
+        Ranks stay where they are: the others would not know where to follow.
+        """
+        if self._runner.sharding.group.size > 1:
+            return False
         return self._runner.network.leave(error, self._given.first[0], self._workload)
 
     def tell(self, history: History) -> None:
         """Write into the history of a fit where it runs now, and what that takes."""
         now = self.now
-        history.plan, history.origin, history.reason = now.executable.plan, now.executable.origin, now.binding.reason
+        history.plan, history.origin = now.executable.plan, now.executable.origin
+        history.reason = now.binding.why(now.executable)
         history.memory, history.thread_bound = None, thread_bound() if now.binding.on_host else None
         if now.binding.on_host:
             needs = _footprint(now, self._runner.workspace)
@@ -155,11 +169,13 @@ class Placement:
             data = runner.place(given.X, given.Y, given.sample_weight) if batches is None else batches
             train, held_out = self._held_out(data)
         job, sparse = replace(job, records=train.size if isinstance(train, Batches) else len(train)), train.sparse
-        evaluator = Evaluator(network, train, held_out, self._metrics)
+        evaluator = Evaluator(network, train, held_out, self._metrics, runner.sharding)
         planned = self._planned
         with phase("compiling"):
             choices = None if planned is None else binding.choices_of(planned)
             executable = runner.prepare(job, choices, sparse=sparse)
+            if isinstance(executable, Sharded):
+                executable.settle(runner.state(), min(runner.settings.batch_size, job.records))
         return Placed(binding, job, train, sparse, evaluator, executable)
 
     def _held_out(

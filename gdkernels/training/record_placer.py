@@ -11,6 +11,7 @@ from gdkernels.data.stored import Stored
 from gdkernels.data.stored.windows import Windows, place_stored
 from gdkernels.definition.objective import Objective
 from gdkernels.dispatch.binding import Binding
+from gdkernels.groups.sharding import ALONE, Sharding
 from gdkernels.network import BoundNetwork
 
 __all__ = ["RecordPlacer"]
@@ -39,7 +40,9 @@ class RecordPlacer:
         self._follow(binding)
         return binding
 
-    def place(self, X: Any, Y: Any, sample_weight: Any = None, *, batch: int, of: str = "") -> Records | Windows:
+    def place(
+        self, X: Any, Y: Any, sample_weight: Any = None, *, batch: int, of: str = "", sharding: Sharding = ALONE
+    ) -> Records | Windows:
         """Return the records on the device, or windows of them, for batches of a size, if they are in files."""
         stored = Stored.of(X, Y, sample_weight)
         if stored is None:
@@ -48,7 +51,7 @@ class RecordPlacer:
                 self.look_at(X, Y)
             return records
         binding, spec = self.bind(stored), self._network.expects(self._objective)
-        placed = place_stored(binding, stored, spec=spec, batch=min(batch, len(stored)))
+        placed = place_stored(binding, stored, spec=spec, batch=min(batch, len(stored)), sharding=sharding)
         if not of:
             self.look_at(*stored.sample(SAMPLE))
         return placed

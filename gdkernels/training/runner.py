@@ -9,7 +9,9 @@ from gdkernels.backend import Executable, State
 from gdkernels.data.batches import Batches
 from gdkernels.data.records import Records
 from gdkernels.data.stored.windows import Windows
+from gdkernels.dispatch.binding import Binding
 from gdkernels.dispatch.workload import Workload
+from gdkernels.groups.sharding import Sharding
 from gdkernels.network import BoundNetwork
 from gdkernels.training.checkpointing import Middle
 from gdkernels.training.epoch_values import EpochTotals, Pace, Segments
@@ -27,11 +29,19 @@ class Runner(Protocol):
     settings: Settings
     epochs_done: int
     order: Order | None
+    order_stream: int
     each_step: Callable[[float], None] | None
 
     @property
     def executable(self) -> Executable:
         """The executable of the steps, once one was prepared."""
+
+    @property
+    def sharding(self) -> Sharding:
+        """The shards of each batch, and the ranks that have them."""
+
+    def share(self, sharding: Sharding) -> None:
+        """Split each batch into these shards from now on."""
 
     @property
     def slots(self) -> int:
@@ -62,6 +72,9 @@ class Runner(Protocol):
 
     def place_records(self, X: Any, Y: Any, sample_weight: Any = None, *, of: str = "") -> Records:
         """Return the user's arrays as records on the device, checked."""
+
+    def follow(self, binding: Binding) -> None:
+        """Move what is carried from step to step to this place."""
 
     def state(self) -> State:
         """Return the state at the end of the last epoch."""

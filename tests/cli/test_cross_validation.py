@@ -64,6 +64,28 @@ def test_without_a_search_the_penalty_stays_and_patience_ends_it(draws):
     assert "too)" not in choice.as_text()
 
 
+def test_where_there_is_nothing_to_gain_no_further_penalty_is_tried():
+    x = np.repeat([[0.0, 1.0, 2.0]], 60, axis=0)
+    parts = [
+        tuple(PreparedRows(x[rows], 0.0 * x[rows, :1]) for rows in part)
+        for part in folds(60, 3, np.random.default_rng(1))
+    ]
+    choice = cross_validated(NETWORK, parts, settings=SETTINGS, search=True, epochs=60, patience=60)
+    assert [*choice.tried] == [0.02]
+
+
+def test_penalties_that_make_no_difference_end_the_search(draws, monkeypatch):
+    monkeypatch.setattr("gdkernels.tabular.cross_validation.GAIN", 0.05)
+    choice = cross_validated(NETWORK, draws, settings=SETTINGS, search=True, epochs=5, patience=5)
+    assert [*choice.tried] == [0.02, 0.08]
+    assert choice.l2 == 0.02
+
+
+def test_a_search_ends_when_its_work_is_done(draws, monkeypatch):
+    monkeypatch.setattr("gdkernels.tabular.cross_validation.MOST_WORK", 1.0)
+    assert [*cross_validated(NETWORK, draws, settings=SETTINGS, search=True, epochs=9, patience=9).tried] == [0.02]
+
+
 @pytest.mark.parametrize(
     ("reached", "tried"),
     [({4: 0.9, 16: 0.8, 64: 0.85}, [1, 4, 16, 64]), ({4: 1.2}, [1, 4]), ({4: 0.9, 16: 0.9}, [1, 4, 16])],

@@ -7,8 +7,9 @@ from gdkernels.definition import activations, losses
 from gdkernels.definition.blocks import Dense, LayerNorm, Residual, Sequential
 from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import SGD, Adam
+from gdkernels.errors import ScheduleError
 from gdkernels.lowering.schedule import PREDICTION, schedule
-from gdkernels.lowering.steps import Accumulation, Gather, Loop, Product, ScheduleError, kind_of
+from gdkernels.lowering.steps import Accumulation, Gather, Loop, Product, kind_of
 from gdkernels.lowering.task import schedule_training
 from gdkernels.testing.cases import chained, varied
 

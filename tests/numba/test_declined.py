@@ -9,6 +9,7 @@ from gdkernels_numba import NumbaBackend
 from gdkernels_numba.cpu import features
 
 from gdkernels.backend import Plan
+from gdkernels.backend.definition_executable import bind
 from gdkernels.definition import activations, losses, network
 from gdkernels.dispatch import choosing
 from gdkernels.errors import BackendError
@@ -19,8 +20,10 @@ PLAN = Plan("numba", "cpu", "float32")
 
 def declined(wanted, caplog):
     with caplog.at_level(logging.INFO, "gdkernels"):
-        assert NumbaBackend().compile(wanted, PLAN) is None
-    return caplog.text
+        executable = bind(NumbaBackend(), wanted, PLAN)
+    assert executable.origin == "definition"
+    assert executable.remark in caplog.text
+    return executable.remark
 
 
 @pytest.mark.parametrize(

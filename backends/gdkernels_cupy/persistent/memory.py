@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from gdkernels.errors import ScheduleError
 from gdkernels.graph.nodes import Node
 from gdkernels.graph.operations import SCALAR
-from gdkernels.lowering.steps import UNITS, WEIGHTS, Accumulation, Loop, Product, ScheduleError, kind_of
+from gdkernels.lowering.steps import UNITS, WEIGHTS, Accumulation, Loop, Product, kind_of
 from gdkernels.lowering.task import ScheduledTask
 from gdkernels_cupy.persistent.layout import TileLayout
 from gdkernels_cupy.persistent.shape import GradientSplit, OperandFormat, most_sums, padded, split_gradient
@@ -41,8 +42,8 @@ class KernelMemory:
     ----------
     order
         The names of the parameters and slots, as their addresses follow one another.
-    tight
-        As `TileLayout.of` has it.
+    tight, recomputes
+        As `TileLayout.of` has them.
     spilled_gradients
         How many gradients, the largest, leave the registers between tiles: they wait where a CTA leaves its gradients.
 
@@ -72,11 +73,12 @@ class KernelMemory:
         order: Sequence[str],
         *,
         tight: bool,
+        recomputes: bool = False,
         spilled_gradients: int = 0,
     ) -> None:
         self.task, self.sizes, self.form, self.warps = task, sizes, form, warps
         self.schedule = task.schedule
-        self.layout = TileLayout.of(task, sizes, tight=tight)
+        self.layout = TileLayout.of(task, sizes, tight=tight, recomputes=recomputes)
         self.order = tuple(order)
         self.results = [n for n in (task.error, task.norm) if n is not None]
         self.biases = self._biases()

@@ -13,6 +13,7 @@ from gdkernels.backend import State
 from gdkernels.backend.program import slot_names
 from gdkernels.definition.network import Arrays, Slots
 from gdkernels.files.schema import is_of
+from gdkernels.randomness import ORDER_STREAM
 from gdkernels.training.checkpointing.run import Middle, Run
 from gdkernels.training.history import Epoch, Stop
 
@@ -20,6 +21,7 @@ __all__ = ["checked", "progress_of", "put_progress", "state_from", "tensors_of"]
 
 _MOST = 1 << 62  # of anything that is counted
 _MEMORY = "solver/"  # before the names of what a solver keeps: no parameter is called so
+_FIRST_STREAM = 1  # which shuffled the records before checkpoints said so
 
 ToHost = Callable[[Any], npt.NDArray[Any]]
 Tensors = dict[str, npt.NDArray[Any]]
@@ -58,6 +60,7 @@ def progress_of(state: State, run: Run, epochs_done: int) -> dict[str, Any]:
         "failed": run.failed,
         "stopped": history.stopped,
         "diverged": history.diverged,
+        "order_stream": run.order_stream,
         "figures": _names(history.epochs),
         "middle": middle
         and {
@@ -121,6 +124,9 @@ def put_progress(
     run.began, run.best_loss = checked(told["began"], int), _real(told["best_loss"])
     history.epochs.extend(_epochs(tensors["history"], told["figures"], run.began))
     run.retries, run.failed = checked(told["retries"], int), checked(told["failed"], int | None)
+    run.order_stream = checked(told.get("order_stream", _FIRST_STREAM), int)
+    if not _FIRST_STREAM <= run.order_stream <= ORDER_STREAM:
+        raise ValueError(f"a newer version shuffled its records, by stream {run.order_stream}")
     if told["start"] is not None:
         run.start = state_from(tensors, parameters, trained, slots, told["start"], "start.")
     if any(name.startswith("best.") for name in tensors):

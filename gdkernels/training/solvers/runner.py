@@ -14,8 +14,10 @@ from gdkernels.data.stored.windows import Windows
 from gdkernels.definition.solvers import LBFGS, LevenbergMarquardt, Solver
 from gdkernels.dispatch.binding import Binding
 from gdkernels.dispatch.workload import Workload
-from gdkernels.errors import DivergenceError, InputError
+from gdkernels.errors import DivergenceError, InputError, keyword
+from gdkernels.groups.sharding import ALONE, Sharding
 from gdkernels.network import BoundNetwork
+from gdkernels.randomness import ORDER_STREAM
 from gdkernels.training.checkpointing import Middle
 from gdkernels.training.epoch_values import EpochTotals, Pace, Segments
 from gdkernels.training.record_placer import RecordPlacer
@@ -44,8 +46,8 @@ class SolverRunner:
     ----------
     epochs_done
         The number of epochs so far.
-    order
-        None: a solver looks at all records, in any order.
+    order, order_stream
+        None, and the present one: a solver looks at all records, in any order.
     each_step
         Called with E after each iteration.
     """
@@ -53,21 +55,42 @@ class SolverRunner:
     def __init__(self, network: BoundNetwork, settings: Settings) -> None:
         self.network, self.settings = network, settings
         self.order: Order | None = None
+        self.order_stream = ORDER_STREAM
         self.each_step: Callable[[float], None] | None = None
         self.epochs_done = 0
         assert settings.solver is not None
         self._method = _method_of(network, settings, settings.solver)
         self._memory: Memory = {}
         self._steps = 0
-        self._placer = RecordPlacer(network, settings.objective, self._follow)
+        self._placer = RecordPlacer(network, settings.objective, self.follow)
         self._bound: Binding | None = None
 
-    def _follow(self, binding: Binding) -> None:
+    def follow(self, binding: Binding) -> None:
+        """Compute at this place from now on."""
         if self._bound is not binding:
             self._method.forget()
             self._bound = binding
 
     # ---- before an epoch
+
+    @property
+    def sharding(self) -> Sharding:
+        """None are split: an iteration is about all the records, in one process."""
+        return ALONE
+
+    def share(self, sharding: Sharding) -> None:
+        """Refuse shards.
+
+        Raises
+        ------
+        InputError
+            If there are any.
+        """
+        if sharding.splits:
+            raise InputError(
+                "a solver looks at all the records in each iteration, in one process: leave out "
+                f"{keyword('group')} and {keyword('shards')}, or choose an optimizer"
+            )
 
     @property
     def executable(self) -> Executable:

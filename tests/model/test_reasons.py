@@ -1,0 +1,43 @@
+"""A history says why the definition ran where a backend compiles others."""
+
+import json
+
+import numpy as np
+from gdkernels_numpy import NumPyBackend
+
+import gdkernels as gd
+from gdkernels.errors import TraceError
+
+X = np.random.default_rng(0).normal(size=(40, 3))
+Y = X[:, :1]
+
+
+def smallest_of_all(z, *, xp):
+    return z - xp.min(z)
+
+
+def test_a_block_that_has_no_fused_form():
+    history = gd.MLP([3, 4, 1], activation=smallest_of_all, backend="numba").fit(X, Y, epochs=1)
+    assert history.origin == "definition"
+    assert history.reason.startswith("as asked for; the definition runs as it is, because it cannot be compiled: ")
+    assert "extremum" in history.reason
+    assert history.reason in json.dumps(history.as_dict(), ensure_ascii=False)
+    assert gd.MLP([3, 4, 1], backend="numba").fit(X, Y, epochs=1).reason == "as asked for"
+
+
+def test_many_models_say_it_too():
+    models = [gd.MLP([3, 4, 1], activation=smallest_of_all, backend="numba", seed=k) for k in range(2)]
+    for history in gd.fit_many(models, X, Y, epochs=1):
+        assert "cannot be compiled" in history.reason
+
+
+def test_a_plug_in_that_declines_a_program_by_an_error():
+    class Choosy(NumPyBackend):
+        contract = 2
+
+        def compile(self, program, plan):
+            raise TraceError("it knows no tanh")
+
+    history = gd.MLP([3, 4, 1], backend=Choosy()).fit(X, Y, epochs=1)
+    assert history.origin == "definition"
+    assert history.reason.endswith("it cannot be compiled: it knows no tanh")
