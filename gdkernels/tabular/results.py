@@ -178,9 +178,7 @@ class TabularResult:
             + f"{epochs} epochs on {self.rows['train']:,} rows in {self.seconds:.2f} s, "
             f"{history.samples_per_second:,.0f} samples/s",
             **({"threads": history.threads} if history.threads else {}),
-            "memory": "that of the device"
-            if history.memory is None
-            else f"at most {gigabytes(history.memory)}, as said before training",
+            **self._memory(),
             "stopped": f"{history.stopped}; the parameters are those of epoch {', '.join(best)}",
         }
         if self.cross_validation is not None:
@@ -196,6 +194,13 @@ class TabularResult:
         else:
             lines["test"] = "none, as no rows were kept for it"
         return lines
+
+    def _memory(self) -> dict[str, str]:
+        """Return a line on memory; none where many networks were trained at a time on the host."""
+        memory = self.history.memory
+        if memory is not None:
+            return {"memory": f"at most {gigabytes(memory)}, as said before training"}
+        return {} if self.history.device == "cpu" else {"memory": "that of the device"}
 
     def _batch(self) -> str:
         size, rows = self.settings["batch_size"], self.rows["train"]
