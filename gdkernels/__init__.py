@@ -23,6 +23,7 @@ from gdkernels.system.moved import keep_old_names
 from gdkernels.system.version import __version__ as __version__
 
 __all__ = [
+    "LBFGS",
     "MLP",
     "SGD",
     "Adam",
@@ -36,9 +37,11 @@ __all__ = [
     "InputError",
     "Interrupted",
     "Layer",
+    "LevenbergMarquardt",
     "Network",
     "Optimizer",
     "RMSprop",
+    "Solver",
     "Stored",
     "TabularPredictor",
     "TraceError",
@@ -53,15 +56,17 @@ __all__ = [
     "optimizers",
     "plots",
     "schedules",
+    "solvers",
     "tables",
 ]
 
 if TYPE_CHECKING:
     from gdkernels import plots, tables
     from gdkernels.data.stored import Stored
-    from gdkernels.definition import activations, blocks, losses, optimizers, schedules
+    from gdkernels.definition import activations, blocks, losses, optimizers, schedules, solvers
     from gdkernels.definition.chain import Layer
     from gdkernels.definition.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
+    from gdkernels.definition.solvers import LBFGS, LevenbergMarquardt, Solver
     from gdkernels.loading import load
     from gdkernels.many import Ensemble, fit_many
     from gdkernels.models import MLP, Network
@@ -73,6 +78,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "definition.chain": ("Layer",),
     "definition.optimizers": ("SGD", "Adam", "AdamW", "Optimizer", "RMSprop"),
+    "definition.solvers": ("LBFGS", "LevenbergMarquardt", "Solver"),
     "data.stored": ("Stored",),
     "loading": ("load",),
     "many": ("Ensemble", "fit_many"),
@@ -84,7 +90,8 @@ _HOMES = {
 }
 _MODULE_OF = {name: f"gdkernels.{home}" for home, names in _HOMES.items() for name in names}
 _MODULES = {
-    name: f"gdkernels.definition.{name}" for name in ("activations", "blocks", "losses", "optimizers", "schedules")
+    name: f"gdkernels.definition.{name}"
+    for name in ("activations", "blocks", "losses", "optimizers", "schedules", "solvers")
 }
 _MODULES |= {name: f"gdkernels.{name}" for name in ("plots", "tables")}
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import threadpoolctl
-from nvrtc_compiler import NVRTC
+from nvrtc_compiler import NVRTC, library_of_cuda_12
 from plugins import Plugins
 
 
@@ -186,3 +186,12 @@ def nvrtc(made: Path) -> NVRTC:
     except Exception as error:
         pytest.skip(f"NVRTC cannot be loaded ({error}): pip install nvidia-cuda-nvrtc")
     return NVRTC(nvrtc, made)
+
+
+@pytest.fixture(scope="session")
+def nvrtc_12(made: Path) -> NVRTC:
+    """Return NVRTC of CUDA 12, which makes other machine code of the same text."""
+    library = library_of_cuda_12()
+    if library is None:
+        pytest.skip("NVRTC of CUDA 12 is not installed: pip install nvidia-cuda-nvrtc-cu12")
+    return NVRTC(library, made, "12")

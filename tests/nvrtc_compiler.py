@@ -1,8 +1,10 @@
 """CUDA text compiled without a device, by NVRTC, and the machine's instructions that came of it."""
 
+import ctypes
 import hashlib
 import pickle
 import struct
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,10 +32,11 @@ class NVRTC:
 
     binding: Any
     folder: Path
+    name: str = "13"
 
     def compiled(self, text, architecture):
         """Return what a text is compiled to; one that does not compile fails the test with the compiler's words."""
-        told = "\0".join([text, architecture, *OPTIONS])
+        told = "\0".join([self.name, text, architecture, *OPTIONS])
         path = self.folder / f"{hashlib.sha256(told.encode()).hexdigest()[:20]}.nvrtc"
         made_once(path, lambda part: part.write_bytes(pickle.dumps(self._compile(text, architecture))))
         return Compiled(*pickle.loads(path.read_bytes()))
@@ -48,6 +51,54 @@ class NVRTC:
         ptx = nvrtc.getPTX(program)
         log = nvrtc.getProgramLog(program)
         return nvrtc.getCUBIN(program), ptx.decode() if isinstance(ptx, bytes) else ptx, log
+
+
+class NVRTCError(Exception):
+    """What a library of NVRTC refuses."""
+
+
+class Library:
+    """A library of NVRTC by its path, behind the functions that CuPy's binding has."""
+
+    NVRTCError = NVRTCError
+
+    def __init__(self, path):
+        self._library = ctypes.CDLL(str(path))
+
+    def createProgram(self, text, name, headers, names):  # noqa: N802 (as CuPy has it)
+        program = ctypes.c_void_p()
+        self._call("nvrtcCreateProgram", ctypes.byref(program), text.encode(), name.encode(), 0, None, None)
+        return program
+
+    def compileProgram(self, program, options):  # noqa: N802 (as CuPy has it)
+        given = (ctypes.c_char_p * len(options))(*(option.encode() for option in options))
+        self._call("nvrtcCompileProgram", program, len(options), given)
+
+    def getProgramLog(self, program):  # noqa: N802 (as CuPy has it)
+        return self._bytes("ProgramLog", program)[:-1].decode(errors="replace")
+
+    def getPTX(self, program):  # noqa: N802 (as CuPy has it)
+        return self._bytes("PTX", program)[:-1]
+
+    def getCUBIN(self, program):  # noqa: N802 (as CuPy has it)
+        return self._bytes("CUBIN", program)
+
+    def _bytes(self, what, program):
+        size = ctypes.c_size_t()
+        self._call(f"nvrtcGet{what}Size", program, ctypes.byref(size))
+        found = ctypes.create_string_buffer(size.value)
+        self._call(f"nvrtcGet{what}", program, found)
+        return found.raw
+
+    def _call(self, name, *arguments):
+        if status := getattr(self._library, name)(*arguments):
+            raise NVRTCError(f"{name} answers {status}")
+
+
+def library_of_cuda_12():
+    """Return NVRTC of CUDA 12 where its wheel is installed, or None."""
+    found = (Path(p, "nvidia/cuda_nvrtc/lib/libnvrtc.so.12") for p in sys.path)
+    return next((Library(path) for path in found if path.exists()), None)
 
 
 def instructions(cubin, kernel):

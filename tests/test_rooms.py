@@ -15,6 +15,7 @@ ROOMS = {
         "errors",
         "logs",
         "system",
+        "groups",
         "randomness",
         "metrics",
         "graph",
@@ -52,9 +53,11 @@ ROOMS = {
         "plan",
         "bytecode",
         "executable",
+        "shards",
         "ceilings",
         "__init__",
     ),
+    "backends/gdkernels_mpi": ("__init__",),
     "backends/gdkernels_cupy": ("cuda", "graphs", "persistent", "choice", "__init__"),
 }
 MODULES_IN_THE_ROOT = 6

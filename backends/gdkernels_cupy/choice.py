@@ -18,6 +18,7 @@ from gdkernels.checking.mode import check_mode
 from gdkernels.checking.ways import Way, Ways
 from gdkernels.definition.network import Arrays
 from gdkernels.errors import BackendError, ScheduleError
+from gdkernels.randomness import KeyedOrder
 from gdkernels.system.cached_property import cached_property
 from gdkernels_cupy.cuda.device import check_device, free_bytes
 from gdkernels_cupy.cuda.errors import DeviceFailedError, DeviceMemoryError, as_backend_errors
@@ -50,7 +51,7 @@ class ChosenExecutable(Executable):
         Where the program is not one that is compiled.
     """
 
-    checks_itself = True
+    checks_itself = takes_keyed_orders = True
 
     def __init__(self, program: Program, plan: Plan, number: int, backend: Backend) -> None:
         self._program, self._wished, self._number, self._backend = program, plan, number, backend
@@ -79,7 +80,7 @@ class ChosenExecutable(Executable):
         state: State,
         x: Any,
         y: Any,
-        order: npt.NDArray[np.int64],
+        order: npt.NDArray[np.int64] | KeyedOrder,
         batch_size: int,
         learning_rates: npt.NDArray[np.float64],
         sample_weight: Any = None,
@@ -92,14 +93,15 @@ class ChosenExecutable(Executable):
                 check_device(x.device.id, self._number)
                 check_device(y.device.id, self._number)
             self._last = self._believed(call)
+            given: Any = order if self._last.takes_keyed_orders else np.asarray(order)
             try:
-                return self._last.run(state, x, y, order, batch_size, learning_rates, sample_weight)
+                return self._last.run(state, x, y, given, batch_size, learning_rates, sample_weight)
             except DeviceMemoryError as error:
                 if not isinstance(self._last, PersistentExecutable):
                     raise
                 _log.warning("CUDA graphs run this epoch: %s", error)
             self._last = self._graphs
-            return self._last.run(state, x, y, order, batch_size, learning_rates, sample_weight)
+            return self._last.run(state, x, y, given, batch_size, learning_rates, sample_weight)
 
     def predict(self, parameters: Arrays, x: Any) -> Any:
         with as_backend_errors(self._device):

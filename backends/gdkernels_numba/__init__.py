@@ -6,19 +6,25 @@ This module fulfils the contract of `gdkernels.backend`. README.md in this folde
 Code that knows no processor belongs to `gdkernels.lowering`.
 """
 
+from __future__ import annotations
+
 import logging
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from gdkernels.backend import Backend, Executable, Plan, host_array, storage_dtype
 from gdkernels.backend.program import Program
+from gdkernels.groups.sharding import Sharding
 from gdkernels.system.cached_property import cached_property
 from gdkernels.system.forks import undivided
+
+if TYPE_CHECKING:
+    from gdkernels_numba.executable import FusedExecutable
 
 __all__ = ["NumbaBackend"]
 
@@ -97,6 +103,22 @@ class NumbaBackend(Backend):
         with undivided:
             from gdkernels.checking.checked_executable import CheckedExecutable
             from gdkernels.checking.mode import check_mode
+
+        compiled = self._compiled(program, plan)
+        # A processor computes what it computed in the tests: here it is checked by those, or where somebody asks.
+        return CheckedExecutable(self, program, plan, compiled, _ENGINE) if check_mode() == "always" else compiled
+
+    def compile_shards(self, program: Program, plan: Plan, sharding: Sharding) -> Executable | None:
+        with undivided:
+            from gdkernels_numba.shards import FusedShards
+
+        fused = self._compiled(program, plan)
+        if not fused.has_whole_gradients:
+            return None
+        return FusedShards(program, fused, fused.plan, sharding)
+
+    def _compiled(self, program: Program, plan: Plan) -> FusedExecutable:
+        with undivided:
             from gdkernels_numba.compilation import compile_program
             from gdkernels_numba.cpu.features import bf16_route, float_lanes
             from gdkernels_numba.executable import FusedExecutable
@@ -109,6 +131,4 @@ class NumbaBackend(Backend):
         lanes = plan.choices.get("vector_width", here.lanes)
         route = plan.choices.get("product_route", here.route)
         form = replace(here, lanes=lanes // 2 if dtype == "float64" else lanes, route=route)
-        compiled = FusedExecutable(program, compile_program(program, form), plan)
-        # A processor computes what it computed in the tests: here it is checked by those, or where somebody asks.
-        return CheckedExecutable(self, program, plan, compiled, _ENGINE) if check_mode() == "always" else compiled
+        return FusedExecutable(program, compile_program(program, form), plan)

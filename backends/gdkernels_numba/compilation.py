@@ -7,7 +7,6 @@ from functools import lru_cache
 from llvmlite import ir
 
 from gdkernels.backend.program import Program
-from gdkernels.definition.optimizers import BY_NAME
 from gdkernels.graph import remembered
 from gdkernels.lowering.elementwise import Recipe
 from gdkernels.lowering.task import ScheduledTask, schedule_prediction, schedule_training
@@ -21,7 +20,7 @@ from gdkernels_numba.kernels.matmul import products_of, write_products
 from gdkernels_numba.kernels.pack import MOVES, write_moves
 from gdkernels_numba.vm.instructions import INTERPRETER, MOVES_BY_NUMBER, generated_constants
 
-__all__ = ["Compiled", "Kernels", "code_of_loops", "compile_program", "loop_name", "without_numbers"]
+__all__ = ["Compiled", "Kernels", "code_of_loops", "compile_program", "loop_name"]
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ def compile_program(program: Program, format: Format, *, entries: bool = False) 
     TraceError, ScheduleError
         If this engine cannot run the program.
     """
-    prediction, step = _tasks(without_numbers(program), entries)
+    prediction, step = _tasks(program.without_numbers, entries)
     tasks = [prediction] if step is None else [prediction, step]
     names: dict[Recipe, str] = {}
     for task in tasks:
@@ -78,16 +77,6 @@ def compile_program(program: Program, format: Format, *, entries: bool = False) 
         address = {**shared.address, **{name: moving.address(name) for name in CODED_MOVES}}
         shared = replace(shared, owner=(*shared.owner, moving), address=address)
     return Compiled(replace(shared, loops=loops), prediction, step, code)
-
-
-def without_numbers(program: Program) -> Program:
-    """Return a program with other numbers that compiled steps take as inputs: one for all that share their code."""
-    objective, optimizer = program.objective, program.optimizer
-    if objective is not None and objective.l2:
-        objective = replace(objective, l2=1.0)
-    if type(optimizer) in BY_NAME.values():  # a user's own may read its rate in its rule
-        optimizer = replace(optimizer, learning_rate=1.0)  # type: ignore[type-var]  # the built-in ones are dataclasses
-    return replace(program, objective=objective, optimizer=optimizer)
 
 
 @remembered(16)  # sparse rows come and go between a few widths

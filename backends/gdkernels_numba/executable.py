@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import replace
 from typing import Any
 
@@ -24,7 +25,7 @@ from gdkernels.lowering.task import ScheduledTask
 from gdkernels.system.cached_property import cached_property
 from gdkernels_numba.bytecode.arena import pitch_of
 from gdkernels_numba.bytecode.bound_step import BoundStep
-from gdkernels_numba.compilation import Compiled, compile_program, without_numbers
+from gdkernels_numba.compilation import Compiled, compile_program
 from gdkernels_numba.cpu.features import caches, cores
 from gdkernels_numba.plan import StepChoices, StepFootprint, choose
 
@@ -42,27 +43,16 @@ class FusedExecutable(Executable):
     """An executable that does whole runs in one call of compiled code.
 
     It binds a step when it first sees its sizes, and keeps the bound steps of the sizes used last.
-
-    Parameters
-    ----------
-    bound
-        The bound steps of another executable of this program but for its numbers, to share.
     """
 
     origin = "compiled"
 
-    def __init__(
-        self,
-        program: Program,
-        compiled: Compiled,
-        plan: Plan,
-        bound: dict[tuple[bool, bool, int], BoundStep] | None = None,
-    ) -> None:
+    def __init__(self, program: Program, compiled: Compiled, plan: Plan) -> None:
         self.plan = plan
         self._program, self._compiled = program, compiled
         self._dtype = np.dtype(compiled.kernels.format.dtype)
         self._wished = dict(plan.choices)
-        self._bound = {} if bound is None else bound
+        self._bound: dict[tuple[bool, bool, int], BoundStep] = {}
         self._planned_by: BoundStep | None = None
 
     # ---- the contract
@@ -133,8 +123,8 @@ class FusedExecutable(Executable):
         keys = keys_of_run(self._program, state, records, batch_size, epochs)
         if keys is not None:
             arrays["row_keys"] = as_loaded(keys, self._dtype)
-        rates, l2 = np.ravel(learning_rates), self._program.l2
-        scalars = known_of_steps(rates, done=state.step, records=records, batch=batch_size, l2=l2)
+        rates, numbers = np.ravel(learning_rates), self._program.numbers
+        scalars = known_of_steps(rates, done=state.step, records=records, batch=batch_size, numbers=numbers)
         results = bound.run(arrays, orders, records, (epochs, steps), scalars)
         state.step += epochs * steps
         with_norm = self._program.gradient_norm
@@ -160,14 +150,12 @@ class FusedExecutable(Executable):
                 bound.run(arrays, None, stop - start, (1, 1), {"B": float(stop - start)})
         return output
 
-    @cached_property
-    def _without_numbers(self) -> Program:
-        return without_numbers(self._program)
-
     def with_program(self, program: Program) -> FusedExecutable | None:
-        if without_numbers(program) != self._without_numbers:
+        if program.without_numbers != self._program.without_numbers:
             return None
-        return FusedExecutable(program, self._compiled, replace(self.plan, choices=self._wished), self._bound)
+        other = copy(self)  # with the code, the bound steps and what is known of both
+        vars(other).update(_program=program)
+        return other
 
     def workspace(self, batch_size: int) -> int:
         task = self._compiled.step
@@ -177,6 +165,23 @@ class FusedExecutable(Executable):
         return BoundStep.measure(task, self._compiled.kernels, sizes, self._choose(task, sizes, batch_size))
 
     # ---- sizes
+
+    def shard_choices(self, batch: int) -> StepChoices:
+        """Return the choices for a step of so many rows that one thread does alone."""
+        task = self._compiled.step
+        assert task is not None, "what has an optimizer has a step"
+        self._wished |= {"threads": 1, "by_units": False}
+        return self._choose(task, task.sizes_with(batch), batch)
+
+    @property
+    def has_whole_gradients(self) -> bool:
+        """Whether each gradient can have a place of its own, from which it is exchanged; those of tables have none."""
+        return self._compiled.step is not None and not self._compiled.step.schedule.row_sums
+
+    @property
+    def compiled(self) -> Compiled:
+        """The code of the program."""
+        return self._compiled
 
     def _bind(self, code: Compiled, task: ScheduledTask, batch: int, x: Any) -> BoundStep:
         training, entries = task.output is None, x.per_row if isinstance(x, Entries) else 0.0

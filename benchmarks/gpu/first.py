@@ -30,9 +30,12 @@ __all__ = [
 
 def epilogues_believed() -> dict[str, Any]:
     """Return, by precision, which epilogues of cuBLAS do what the list says: NaN, zeros, α ≠ 1 and β = 1 included."""
-    from gdkernels_cupy.graphs.probe import trusted_epilogues
+    from gdkernels_cupy.graphs.probe import probed
 
-    return {precision: list(trusted_epilogues(0, precision)) for precision in PRECISIONS}
+    found = {precision: probed(0, precision) for precision in PRECISIONS}
+    return {
+        precision: {"right": list(right), "but for NaN": list(losing)} for precision, (right, losing) in found.items()
+    }
 
 
 def persistent_kernel() -> dict[str, str]:
@@ -145,7 +148,7 @@ def step_against_interpreter(name: str, precision: str) -> dict[str, float]:
     interpreter = Interpreter(lower(task, sizes, precision, (len(order),), epilogues), precision)
     before = start(case.program, data.parameters, lambda a: np.asarray(a, dtype))
     interpreter.load(dict(named_arrays(before)))
-    known = {**sizes, "learning_rate": case.learning_rate, "t": 1, "l2": case.program.l2}
+    known = {**sizes, "learning_rate": case.learning_rate, "t": 1, **case.program.numbers}
     scalars = scalar_table(interpreter.op_list.scalars, {n: float(v) for n, v in known.items()}, 1)[0]
     interpreter.step({"x": data.x.astype(dtype), "y": data.y.astype(dtype)}, order, scalars)
     wanted = interpreter.store()

@@ -10,16 +10,18 @@ import argparse
 import ctypes
 import re
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
+from benchmarks.gpu.typical import TYPICAL, network
 from gdkernels.backend.program import Program
-from gdkernels.definition import activations, losses
-from gdkernels.definition.chain import chain
-from gdkernels.definition.objective import Objective
-from gdkernels.definition.optimizers import SGD, Adam, Optimizer
+from gdkernels.definition import activations
+from gdkernels.definition.optimizers import SGD, Adam
 from gdkernels.errors import ScheduleError
 
 __all__ = ["ARCHITECTURES", "Compiler", "main"]
@@ -30,21 +32,9 @@ ARCHITECTURES = {80: 166912, 86: 101376, 89: 101376, 90: 232448, 100: 232448, 12
 _OPTIONS = ("-std=c++17", "-ftz=true", "--device-as-default-execution-space", "--ptxas-options=-v")
 
 
-def _program(function: activations.Activation, widths: tuple[int, ...], optimizer: Optimizer) -> Program:
-    functions = (*[function] * (len(widths) - 2), activations.identity)
-    return Program(chain(widths[1:], functions), widths[0], objective=Objective(losses.sse), optimizer=optimizer)
-
-
-_RELU, _GELU = activations.relu, activations.gelu
-_NARROW: dict[str, tuple[Program, str]] = {
-    "four of 64, relu": (_program(_RELU, (64,) * 5, SGD()), "bfloat16"),
-    "four of 64, gelu, Adam": (_program(_GELU, (64,) * 5, Adam()), "bfloat16"),
-    "three of 64, relu": (_program(_RELU, (64,) * 4, SGD()), "tf32"),
-    "20-48-32-3, relu": (_program(_RELU, (20, 48, 32, 3), Adam()), "tf32"),
-}
 _GRAPHS: dict[str, Program] = {
-    "three of 256, relu": _program(_RELU, (256,) * 4, SGD()),
-    "three of 256, gelu, Adam": _program(_GELU, (256,) * 4, Adam()),
+    "three of 256, relu": network(activations.relu, (256,) * 4, SGD()),
+    "three of 256, gelu, Adam": network(activations.gelu, (256,) * 4, Adam()),
 }
 
 
@@ -90,7 +80,7 @@ class Compiler:
             raise RuntimeError(f"{name} answers {status}")
 
 
-def row_of(log: str, kernel: str | None, seconds: float) -> Row:
+def row_of(log: str, seconds: float, kernel: str | None = None) -> Row:
     """Return the figures of one kernel, or the largest over all of a module."""
     parts = [part for part in log.split("Compiling entry function")[1:] if kernel is None or f"'{kernel}'" in part]
 
@@ -106,15 +96,13 @@ def row_of(log: str, kernel: str | None, seconds: float) -> Row:
     )
 
 
-def _texts(capability: int) -> Iterator[tuple[str, str, int, str | None] | tuple[str, str]]:
-    """Yield each module: its name, its text, the shared memory that a launch asks for, and which kernel is looked at.
-
-    Where a network does not fit on the chip, yield its name and why.
-    """
+def _modules() -> Iterator[tuple[str, str]]:
+    """Yield the modules of CUDA graphs: names and texts."""
+    from gdkernels_cupy.graphs.calls import module_text
     from gdkernels_cupy.graphs.epilogue_fusion import EPILOGUES, applicable
+    from gdkernels_cupy.graphs.grouping import grouped
     from gdkernels_cupy.graphs.lower import lower
-    from gdkernels_cupy.graphs.source import CUDA_FUNCTIONS, module_text
-    from gdkernels_cupy.persistent.fitting import sources_of
+    from gdkernels_cupy.graphs.source import CUDA_FUNCTIONS
 
     from gdkernels.lowering.task import schedule_training
 
@@ -123,23 +111,54 @@ def _texts(capability: int) -> Iterator[tuple[str, str, int, str | None] | tuple
         for precision in ("float64", "float32", "bfloat16"):
             chosen = [e for e in EPILOGUES if e in applicable(precision)]
             lists = [lower(task, task.sizes_with(1024), precision, (1024,), e) for e in (chosen, ())]
-            yield f"graphs: {name}, {precision}", module_text(lists), 0, None
-    for name, (program, precision) in _NARROW.items():
-        title = f"persistent: {name}, {precision}"
-        try:
-            source = next(sources_of(program, precision, ARCHITECTURES[capability]))
-        except ScheduleError as error:
-            yield title, str(error)
-            continue
-        yield title, source.text, source.shared_bytes, "train"
+            yield f"graphs: {name}, {precision}", module_text(map(grouped, lists))
+
+
+class _Trial:
+    """A device of which only a compiler is there: what it makes of variants is tried as on a GPU."""
+
+    def __init__(self, compiler: Compiler, capability: int) -> None:
+        from gdkernels_cupy.persistent.launch_device import DeviceProperties
+
+        self.properties = DeviceProperties(capability, ARCHITECTURES[capability])
+        self._compiler, self._capability, self.rows = compiler, capability, list[Row]()
+
+    def describe(self) -> Any:
+        return [self._compiler.name, self._capability]
+
+    def compile(self, source: Any) -> Any:
+        log, seconds = self._compiler.compile(source.text, self._capability)
+        self.rows.append(row_of(log, seconds, "train"))
+        return self
+
+    def local_bytes(self) -> int:
+        return self.rows[-1].frame
+
+
+def _persistent(compiler: Compiler, capability: int, program: Program, precision: str) -> str:
+    """Return the columns of a persistent kernel, or why there is none."""
+    from gdkernels_cupy.persistent.fitting import sources_of
+    from gdkernels_cupy.persistent.trials import first_in_registers
+
+    trial = _Trial(compiler, capability)
+    try:
+        sources = sources_of(program, precision, ARCHITECTURES[capability])
+        source, _ = first_in_registers(sources, trial, clock=time.process_time)  # type: ignore[arg-type]
+    except ScheduleError as error:
+        return f"declined: {error} | | | | |"
+    row, how = trial.rows[-1], f"{source.warps} warps"
+    how += f", {source.spilled_gradients} gradients spilled" if source.spilled_gradients else ""
+    how += ", computed again" if source.recomputes else ""
+    shared = source.shared_bytes + row.static_shared
+    return f"{how} | {len(trial.rows)} | {row.registers} | {row.frame} | {row.spilled} | {shared} |"
 
 
 _BEGIN = """# What compilers make of the kernels
 
 No GPU took part: these are the words of ptxas, in registers a thread and bytes. For a module of CUDA graphs they are
 the largest over its kernels; for a persistent kernel, those of training, by the first of its variants that fits on the
-chip. A frame without spills is the local memory that a function takes for arguments out of the ordinary, or an array
-that is indexed. `python -m benchmarks.gpu.kernels` writes this file.
+chip and takes a frame of at most 256 bytes. A frame without spills is the local memory that a function takes for
+arguments out of the ordinary, or an array that is indexed. `python -m benchmarks.gpu.kernels` writes this file.
 
 """
 
@@ -147,23 +166,20 @@ that is indexed. `python -m benchmarks.gpu.kernels` writes this file.
 def table(compilers: list[Compiler]) -> str:
     """Return the table as Markdown."""
     lines = [
-        "| kernels | architecture | compiler | registers | frame | spilled | shared memory |",
-        "|---|---|---|---|---|---|---|",
+        "| kernels | architecture | compiler | variant | tried | registers | frame | spilled | shared memory |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for capability in ARCHITECTURES:
-        for found in _texts(capability):
-            if len(found) == 2:
-                lines.append(f"| {found[0]} | sm_{capability} | – | declined: {found[1]} | | | |")
-                continue
-            name, text, shared, kernel = found
-            for compiler in compilers:
-                log, seconds = compiler.compile(text, capability)
-                row = row_of(log, kernel, seconds)
-                lines.append(
-                    f"| {name} | sm_{capability} | {compiler.name} | {row.registers} | {row.frame} | {row.spilled} | "
-                    f"{shared + row.static_shared} |"
-                )
-                print(lines[-1], f"{seconds:.1f} s", file=sys.stderr, flush=True)
+        for compiler in compilers:
+            begin = f"sm_{capability} | {compiler.name}"
+            for name, text in _modules():
+                row = row_of(*compiler.compile(text, capability))
+                figures = f"{row.registers} | {row.frame} | {row.spilled} | {row.static_shared}"
+                lines.append(f"| {name} | {begin} | | | {figures} |")
+            for name, (program, precision) in TYPICAL.items():
+                found = _persistent(compiler, capability, program, precision)
+                lines.append(f"| persistent: {name}, {precision} | {begin} | {found}")
+                print(lines[-1], file=sys.stderr, flush=True)
     return "\n".join(lines) + "\n"
 
 
@@ -173,7 +189,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("libraries", nargs="+", metavar="LIBNVRTC", help="a libnvrtc.so")
     parser.add_argument("--out", required=True, metavar="FILE")
     options = parser.parse_args(arguments)
-    Path(options.out).write_text(_BEGIN + table([Compiler(path) for path in options.libraries]), "utf-8")
+    compilers = [Compiler(path) for path in options.libraries]
+    with tempfile.TemporaryDirectory() as empty, patch.dict("os.environ", GDKERNELS_CACHE=empty):  # nothing is known
+        Path(options.out).write_text(_BEGIN + table(compilers), "utf-8")
     return 0
 
 

@@ -82,7 +82,9 @@ def _boosted(split: SplitTable, seed: int) -> Predictions:
         if text:  # a level that no training row has is a gap
             known = sorted({value for value in train[:, k] if isinstance(value, str)})
             levels = {value: float(number) for number, value in enumerate(known)}
-            column = np.array([levels.get(value, np.nan) for value in split.x[:, k]])
+            column = np.array(
+                [levels.get(value, np.nan) if isinstance(value, str) else np.nan for value in split.x[:, k]]
+            )
         else:
             column = split.x[:, k].astype(float)
         columns.append(column)

@@ -12,7 +12,7 @@ from gdkernels.backend.contract import State
 from gdkernels.backend.program import Program, slot_names
 from gdkernels.definition.network import Arrays, Slots
 from gdkernels.errors import InputError
-from gdkernels.randomness import row_keys
+from gdkernels.randomness import KeyedOrder, row_keys
 
 __all__ = ["arrays_by_name", "check_epochs", "check_prediction", "check_run", "keys_of_run"]
 
@@ -24,7 +24,9 @@ def arrays_by_name(parameters: Arrays, slots: Slots | None = None) -> dict[str, 
     named: dict[str, Any] = {}
     for name, array in parameters.items():
         mine = slots.get(name, ())
-        named |= {name: array, **dict(zip(slot_names(name, len(mine)), mine, strict=True))}
+        named[name] = array
+        if mine:
+            named |= zip(slot_names(name, len(mine)), mine, strict=True)
     return named
 
 
@@ -53,7 +55,7 @@ def check_run(
     parameters: Arrays,
     x: Any,
     y: Any,
-    order: npt.NDArray[np.int64],
+    order: npt.NDArray[np.int64] | KeyedOrder,
     batch_size: int,
     learning_rates: npt.NDArray[np.float64],
     sample_weight: Any = None,
@@ -77,8 +79,7 @@ def check_run(
     if given != ([records] if program.weighted else None):
         wanted = f"takes sample_weight [{records}]" if program.weighted else "takes no sample_weight"
         raise InputError(f"this program {wanted}, got {given}")
-    order = np.asarray(order)
-    if order.size == 0:
+    if len(order) == 0:
         raise InputError("there are no records to train on")
     _check_rows(order, records)
     if batch_size < 1:
@@ -112,7 +113,8 @@ def check_epochs(
         shapes = f"{list(np.shape(orders))} and {list(np.shape(learning_rates))}"
         raise InputError(f"orders and learning rates must be [epochs, …], for as many epochs, got {shapes}")
     check_run(program, parameters, x, y, orders[0], batch_size, learning_rates[0], sample_weight)
-    _check_rows(orders, x.shape[0])
+    if len(orders) > 1:
+        _check_rows(orders[1:], x.shape[0])
 
 
 def check_prediction(program: Program, parameters: Arrays, x: Any) -> None:
@@ -131,7 +133,12 @@ def check_prediction(program: Program, parameters: Arrays, x: Any) -> None:
         raise InputError(f"x has {x.shape[1]} columns, the network {inputs} inputs")
 
 
-def _check_rows(order: npt.NDArray[np.int64], records: int) -> None:
+def _check_rows(order: npt.NDArray[np.int64] | KeyedOrder, records: int) -> None:
+    if isinstance(order, KeyedOrder):
+        if order.records > records:
+            raise InputError(f"the order names row 0 to {order.records - 1} of {records} rows")
+        return
+    order = np.asarray(order)
     if order.min() < 0 or order.max() >= records:
         raise InputError(f"the order names row {order.min()} to {order.max()} of {records} rows")
 

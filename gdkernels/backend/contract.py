@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from gdkernels.backend.program import Program
 from gdkernels.definition.network import Arrays
+from gdkernels.groups.sharding import Sharding
 
 __all__ = ["CONTRACT", "PRECISIONS", "Backend", "Executable", "Plan", "State", "host_array", "storage_dtype"]
 
@@ -83,6 +84,8 @@ class State:
         That of the random numbers that blocks draw in training.
     first
         Where a run has only a part of a batch: the place in the batch of its first record.
+    memory
+        What a solver keeps from one iteration to the next, by name: arrays of the host, which nobody writes into.
     """
 
     parameters: dict[str, Any]
@@ -90,6 +93,7 @@ class State:
     step: int = 0
     seed: int = 0
     first: int = 0
+    memory: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
 
     def copy(self, xp: Any) -> State:
         """Return a state that shares no array with this one."""
@@ -127,6 +131,11 @@ class Executable(ABC):
         """Whether x may also be `gdkernels.backend.entries.Entries`, on the host; most executables need not."""
         return False
 
+    @property
+    def takes_keyed_orders(self) -> bool:
+        """Whether an order may also be `gdkernels.randomness.KeyedOrder`, computed where it is used; few need it."""
+        return False
+
     @abstractmethod
     def run(
         self,
@@ -145,7 +154,8 @@ class Executable(ABC):
         x, y
             Arrays of this backend on the plan's device: [records, inputs] and [records, outputs].
         order
-            Row numbers in the order in which they are used; the last batch may be smaller.
+            Row numbers in the order in which they are used; the last batch may be smaller. `numpy.asarray` gives them
+            where it is a keyed order, which it is only where `takes_keyed_orders` says so.
         learning_rates
             The rate of each step.
         sample_weight
@@ -173,7 +183,7 @@ class Executable(ABC):
         Parameters
         ----------
         orders, learning_rates
-            Those of each epoch: [epochs, records] and [epochs, steps].
+            Those of each epoch: [epochs, records] and [epochs, steps]. Keyed orders come one for each epoch.
         """
         weights = () if sample_weight is None else (sample_weight,)
         return [
@@ -294,6 +304,13 @@ class Backend(ABC):
         ------
         TraceError, ScheduleError
             If the program cannot be compiled: its definition runs then, and the user is told the reason.
+        """
+        return None
+
+    def compile_shards(self, program: Program, plan: Plan, sharding: Sharding) -> Executable | None:
+        """Return a `gdkernels.backend.sharded_executable.Sharded` of this rank's shards, or None for what sums theirs.
+
+        The default computes the gradient of each shard by `compile`, and the step by the definition.
         """
         return None
 

@@ -4,6 +4,7 @@ import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from gdkernels.definition import network
@@ -11,6 +12,7 @@ from gdkernels.definition.blocks.block import Block, Parameter, parameters_of
 from gdkernels.definition.chain import layers_in
 from gdkernels.definition.network import Arrays, Slots
 from gdkernels.definition.objective import Objective
+from gdkernels.definition.optimizer_numbers import numbers_of, with_numbers
 from gdkernels.definition.optimizers import Optimizer
 from gdkernels.errors import InputError, TraceError
 from gdkernels.graph import cost, remembered, topological
@@ -26,7 +28,10 @@ __all__ = ["Program", "TracedForward", "TracedStep", "slot_names"]
 # The attributes of the objective that a program of 0.1 had itself, with their values in a program that only predicts.
 _OF_THE_OBJECTIVE = {"loss": None, "reduction": "mean", "l2_in_loss": False, "clip_norm": None}
 
+_OPTIMIZER = "optimizer."  # begins the names of the inputs that are numbers of the optimizer; no parameter's has a dot
 
+
+@lru_cache(maxsize=4096)
 def slot_names(name: str, count: int) -> tuple[str, ...]:
     """Return the names of the optimizer's slots of a parameter: ``W0.0``, ``W0.1``, …."""
     return tuple(f"{name}.{s}" for s in range(count))
@@ -101,7 +106,7 @@ class Program:
     @cached_property
     def parameters(self) -> Mapping[str, Parameter]:
         """The declarations of the block's parameters and constants, by name."""
-        return parameters_of(self.block, self.inputs)
+        return _declared(self.block, self.inputs)
 
     @cached_property
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
@@ -188,10 +193,33 @@ class Program:
         """The number of arrays that the optimizer carries for each parameter."""
         return 0 if self.optimizer is None else self.optimizer.slots
 
-    @property
-    def l2(self) -> float:
-        """λ of the penalty, 0 where there is none."""
-        return 0.0 if self.objective is None else float(self.objective.l2)
+    @cached_property
+    def numbers(self) -> Mapping[str, float]:
+        """The numbers of a training that compiled steps take as inputs, by the names of the inputs."""
+        objective, found = self.objective, {}
+        if objective is not None and objective.l2:
+            found["l2"] = float(objective.l2)
+        if objective is not None and objective.clip_norm is not None:
+            found["clip_norm"] = float(objective.clip_norm)
+        own = {} if self.optimizer is None else numbers_of(self.optimizer)
+        return found | {f"{_OPTIMIZER}{name}": value for name, value in own.items() if name != "learning_rate"}
+
+    @cached_property
+    def without_numbers(self) -> "Program":
+        """The program with other numbers in place of these and of the rate: one for all that share their code."""
+        own = () if self.optimizer is None else numbers_of(self.optimizer)
+        numbers = dict.fromkeys([*self.numbers, *(f"{_OPTIMIZER}{name}" for name in own)], 0.5)
+        return self._with(numbers) if numbers else self
+
+    def _with(self, numbers: Mapping[str, Any]) -> "Program":
+        """Return the program with other values of `numbers`, which may be nodes."""
+        of_optimizer = {n.removeprefix(_OPTIMIZER): v for n, v in numbers.items() if n.startswith(_OPTIMIZER)}
+        of_objective = {n: v for n, v in numbers.items() if not n.startswith(_OPTIMIZER)}
+        return replace(
+            self,
+            objective=replace(self.objective, **of_objective) if of_objective and self.objective else self.objective,
+            optimizer=with_numbers(self.optimizer, of_optimizer) if of_optimizer and self.optimizer else self.optimizer,
+        )
 
     if not TYPE_CHECKING:  # so that a type checker still finds misspelt names
 
@@ -219,16 +247,9 @@ class Program:
         t: Any,
         sample_weight: Any = None,
         row_keys: Any = None,
-        l2: Any = None,
         xp: Any,
     ) -> tuple[Any, Any, dict[str, Any], dict[str, tuple[Any, ...]]]:
-        """Return E, the norm or None, new parameters and new slots, by the definition.
-
-        Parameters
-        ----------
-        l2
-            The node that stands for the program's λ during recording, if it has one.
-        """
+        """Return E, the norm or None, new parameters and new slots, by the definition."""
         assert self.objective is not None, "a program that only predicts has no step"
         assert self.optimizer is not None, "a program that only predicts has no step"
         assert self.weighted == (sample_weight is not None), "weights come with the programs that ask for them"
@@ -241,7 +262,7 @@ class Program:
             y,
             trained=self.trained,
             decaying=self.decaying,
-            objective=self.objective if l2 is None else replace(self.objective, l2=l2),
+            objective=self.objective,
             optimizer=self.optimizer,
             learning_rate=learning_rate,
             t=t,
@@ -251,14 +272,14 @@ class Program:
             xp=xp,
         )
 
-    def trace(self, *, l2_as_input: bool = False) -> TracedStep:
+    def trace(self, *, numbers_as_inputs: bool = False) -> TracedStep:
         """Record one training step.
 
         Parameters
         ----------
-        l2_as_input
-            Whether λ becomes the input ``l2``, a number like ``learning_rate``, rather than a constant: then what is
-            compiled serves every λ.
+        numbers_as_inputs
+            Whether `numbers` become inputs like ``learning_rate``, rather than constants: then what is compiled serves
+            all their values.
 
         Raises
         ------
@@ -271,7 +292,8 @@ class Program:
         slots = {
             name: tuple(graph.input(slot, parameters[name].shape) for slot in mine) for name, mine in names.items()
         }
-        error, norm, new_parameters, new_slots = self.train_step(
+        inputs = {name: graph.input(name, dtype=SCALAR) for name in self.numbers if numbers_as_inputs}
+        error, norm, new_parameters, new_slots = self._with(inputs).train_step(
             parameters,
             slots,
             graph.input("x", (batch, dims[self.inputs])),
@@ -280,7 +302,6 @@ class Program:
             t=graph.input("t", dtype=SCALAR),
             sample_weight=graph.input("sample_weight", (batch,)) if self.weighted else None,
             row_keys=graph.input("row_keys", (batch,), INT) if self.draws else None,
-            l2=graph.input("l2", dtype=SCALAR) if l2_as_input and self.l2 else None,
             xp=graph,
         )
         results: dict[str, Node] = {}
@@ -322,6 +343,9 @@ class Program:
         dims = {n: graph.dim(f"n{n}", n) for n in numbers}
         inputs = {name: graph.input(name, tuple(dims[n] for n in shape)) for name, shape in shapes.items()}
         return graph, batch, dims, inputs
+
+
+_declared = remembered(256)(parameters_of)  # asked anew for each of many models of one shape
 
 
 @remembered(64)

@@ -33,6 +33,7 @@ from gdkernels.checking.reference import (
     steps_of,
 )
 from gdkernels.definition.network import Arrays
+from gdkernels.randomness import KeyedOrder
 from gdkernels.system.kept import keep, kept
 
 __all__ = ["Call", "SelfCheck"]
@@ -50,7 +51,7 @@ class Call:
     state: State
     x: Any
     y: Any
-    order: npt.NDArray[np.int64]
+    order: npt.NDArray[np.int64] | KeyedOrder
     batch: int
     rates: npt.NDArray[np.float64]
     sample_weight: Any = None

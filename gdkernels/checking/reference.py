@@ -16,6 +16,7 @@ from gdkernels.backend.arguments import arrays_by_name, keys_of_run
 from gdkernels.backend.program import Program
 from gdkernels.backend.verification import bound, with_rounded_products
 from gdkernels.definition.network import Arrays
+from gdkernels.randomness import KeyedOrder
 
 __all__ = [
     "STEPS",
@@ -72,7 +73,7 @@ class SampledRows:
     @classmethod
     def of(
         cls,
-        order: npt.NDArray[np.int64],
+        order: npt.NDArray[np.int64] | KeyedOrder,
         batch: int,
         rows: int,
         take: Callable[[npt.NDArray[np.int64]], tuple[Any, Any, Any]],

@@ -30,6 +30,7 @@ from gdkernels.cli import (
 from gdkernels.cli.arguments import Parser, option
 from gdkernels.cli.ending import Ended, ending
 from gdkernels.cli.outputs import check_outputs, claimed
+from gdkernels.cli.ranks import CommandRanks
 from gdkernels.cli.streams import STDOUT, OneLine, flush, open_streams, printing, stop_writing
 from gdkernels.errors import DivergenceError, GdkernelsError, Interrupted, keywords_as
 from gdkernels.system.printable import one_line, printable
@@ -44,9 +45,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = "--debug" in arguments  # looked for before parsing, which may fail itself
     with contextlib.suppress(AttributeError):  # a name that the terminal cannot show must not end a finished training
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    failure = 1
+    failure, ranks = 1, CommandRanks(arguments)
+
+    def failed(error: BaseException, message: str, code: int) -> int:
+        return _failed(message, code) if ranks.failed(error, one_line(message), code) else code
+
     try:
-        with ending(), printing(), _messages(), keywords_as(option):
+        with ending(), printing(), _messages(quiet=ranks.is_quiet), keywords_as(option):
             try:
                 parsed = _parser().parse_args(arguments)
             except SystemExit:  # --help and --version
@@ -54,6 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 raise
             failure = getattr(parsed, "failure_code", 1)
             parsed.arguments, parsed.stdout_is_closed = arguments, stdout_is_closed
+            ranks.join(parsed)
             check_outputs(parsed)
             with claimed(parsed):
                 parsed.run(parsed)
@@ -61,11 +67,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit as exit_:
         return int(exit_.code or 0)
     except Interrupted as error:
-        return _failed(f"{error}; --resume continues from it", 128 + error.signal)
+        return failed(error, f"{error}; --resume continues from it", 128 + error.signal)
     except Ended as error:
-        return _failed(str(error), 128 + error.signal)
-    except KeyboardInterrupt:
-        return _failed("interrupted", 130)
+        return failed(error, str(error), 128 + error.signal)
+    except KeyboardInterrupt as error:
+        return failed(error, "interrupted", 130)
     except BrokenPipeError:  # whoever read our output has seen enough
         stop_writing()
         return failure
@@ -73,15 +79,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if debug:
             print(printable(traceback.format_exc()), end="", file=sys.stderr)
         if isinstance(error, GdkernelsError):
-            return _failed(str(error), error.exit_code)
+            return failed(error, str(error), error.exit_code)
         if isinstance(error, MemoryError):
-            return _failed("out of memory; use fewer records, a smaller network or a smaller --batch-size", failure)
+            message = "out of memory; use fewer records, a smaller network or a smaller --batch-size"
+            return failed(error, message, failure)
         if isinstance(error, OSError) and error.filename == STDOUT:
-            return _failed(
-                f"cannot write to stdout: {str(error.strerror).lower()}; the output is not complete", failure
-            )
+            what = f"cannot write to stdout: {str(error.strerror).lower()}; the output is not complete"
+            return failed(error, what, failure)
         hint = "" if debug else "; --debug shows where"
-        return _failed(f"{type(error).__name__}: {error}{hint}", failure)
+        return failed(error, f"{type(error).__name__}: {error}{hint}", failure)
     return 0
 
 
@@ -111,10 +117,10 @@ def _failed(message: str, code: int) -> int:
 
 
 @contextlib.contextmanager
-def _messages() -> Iterator[None]:
+def _messages(*, quiet: bool) -> Iterator[None]:
     """Show what the library warns of on stderr, one line each."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setLevel(logging.WARNING)
+    handler.setLevel(logging.CRITICAL if quiet else logging.WARNING)
     handler.setFormatter(OneLine())
     # A divergence ends the command with a line of its own.
     handler.addFilter(lambda record: not any(isinstance(a, DivergenceError) for a in record.args or ()))

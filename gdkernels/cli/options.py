@@ -16,7 +16,7 @@ from gdkernels.tables import BUILT_IN
 from gdkernels.tables.task import TASKS
 from gdkernels.tabular import defaults
 from gdkernels.tabular.effort import QUICK, TIME_LIMIT
-from gdkernels.tabular.settings import CLASS_WEIGHTS, ENCODINGS, RANGES
+from gdkernels.tabular.settings import CLASS_WEIGHTS, ENCODINGS, OUTSIDE, RANGES
 
 __all__ = ["add_columns", "add_data", "add_explain", "add_memory", "add_output", "add_plot", "add_train", "add_where"]
 
@@ -190,7 +190,14 @@ def add_train(commands: Any) -> ArgumentParser:
 
     small = f"{defaults.SMALL:,}"
     training = parser.add_argument_group("training")
-    _add_name(training, "optimizer", defaults.OPTIMIZER)
+    training.add_argument(
+        "--optimizer",
+        type=name_of("optimizer", (*names("optimizer"), *names("solver"))),
+        default=defaults.OPTIMIZER,
+        metavar="NAME",
+        help=f"{', '.join(names('optimizer'))}; or a solver, which takes all rows in each step: lm, for small "
+        f"networks, or lbfgs ({defaults.OPTIMIZER})",
+    )
     rates = ", ".join(f"{name} {kind().learning_rate:g}" for name, kind in optimizers.BY_NAME.items())
     training.add_argument(
         "--learning-rate", type=number(RANGES["learning_rate"]), metavar="RATE", help=f"learning rate ({rates})"
@@ -250,14 +257,23 @@ def add_train(commands: Any) -> ArgumentParser:
         help=f"train one network for at most {QUICK['epochs']} epochs instead of the average of several",
     )
     training.add_argument(
+        "--search",
+        type=number(RANGES["search"]),
+        metavar="N",
+        help="try N settings: draw at random what is left open of the network, its encoding, --dropout, "
+        "--learning-rate, --l2 and --batch-size, train the networks together, and keep the ensemble that does best on "
+        "the validation rows",
+    )
+    training.add_argument(
         "--best",
         action="store_true",
-        help="try settings drawn at random until --time-limit, and keep the best ensemble of them",
+        help="try such settings until --time-limit, each with a network for every fifth of the rows that is left out",
     )
     training.add_argument(
         "--time-limit",
         metavar="TIME",
-        help=f"how long --best takes: 90s, 10min, 2h ({TIME_LIMIT / 60:.0f}min); the default settings are always tried",
+        help=f"after which --best ({TIME_LIMIT / 60:.0f}min) and --search (never) begin no further settings: 90s, "
+        "10min, 2h; the default settings are always tried",
     )
     training.add_argument(
         "--retries",
@@ -285,6 +301,32 @@ def add_train(commands: Any) -> ArgumentParser:
         help="share of the other rows that decides when to stop "
         f"(another part for each network; {defaults.VALIDATION:g} with --hidden, --starts or --average)",
     )
+    rows.add_argument(
+        "--split",
+        default="random",
+        metavar="RULE",
+        help="how rows are set aside: random; time or time:COLUMN, the last ones by a column of dates or numbers; "
+        "group:COLUMN, all rows of some groups (%(default)s)",
+    )
+    rows.add_argument(
+        "--test-file",
+        metavar="FILE",
+        help="measure the figures on this table, and set no rows aside for them",
+    )
+    rows.add_argument(
+        "--outside",
+        type=name_of("way to go on outside the training range", OUTSIDE),
+        metavar="NAME",
+        help="what numbers and dates beyond those of training are taken for: hold, the nearest of those; extrapolate, "
+        "what they are, so that a trend goes on (hold with --split time, else extrapolate)",
+    )
+    rows.add_argument(
+        "--bounds",
+        default="auto",
+        metavar="LOW:HIGH",
+        help="the lowest and the highest number to predict, either may be left out; auto is from 0 on if no target is "
+        "below 0, none sets none (%(default)s)",
+    )
     add_memory(
         rows,
         "train in windows of this much memory, such as 512MB or 2GB, on a table that may be larger (by default only if "
@@ -292,6 +334,20 @@ def add_train(commands: Any) -> ArgumentParser:
     )
 
     add_where(parser)
+    ranks = parser.add_argument_group("several processes")
+    ranks.add_argument(
+        "--group",
+        default="auto",
+        metavar="NAME",
+        help="the processes that train together: mpi, none, or a plug-in's name (auto: mpi under mpiexec or srun)",
+    )
+    ranks.add_argument(
+        "--shards",
+        type=number(RANGES["shards"]),
+        metavar="N",
+        help="parts of each batch that are summed in a fixed order: the same number gives the same bits on any "
+        "number of processes (one for each)",
+    )
     add_explain(parser, "show how long each backend was estimated to take, and why one was chosen")
     stopping = parser.add_argument_group("checkpoints")
     stopping.add_argument(

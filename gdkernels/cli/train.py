@@ -13,6 +13,8 @@ from gdkernels.cli.outputs import say_beside, write_or_beside
 from gdkernels.cli.streams import say
 from gdkernels.cli.watching import watched
 from gdkernels.errors import DivergenceError, InputError
+from gdkernels.groups import joined
+from gdkernels.groups.agreement import from_rank_0
 from gdkernels.plots import loss_curves
 from gdkernels.system.atomic_files import check_destination
 from gdkernels.system.profiling import phase
@@ -47,7 +49,13 @@ def run(args: Namespace) -> None:
             predictor.fit(args.data)
         except DivergenceError as error:
             raise DivergenceError(f"{error}; nothing was written") from error
-        _deliver(args, predictor)
+        group = joined(args.group)
+
+        def deliver() -> bytes:
+            _deliver(args, predictor)
+            return b""
+
+        from_rank_0(group, None if group.rank else deliver)  # nobody ends before the results are written
 
 
 def _deliver(args: Namespace, predictor: TabularPredictor) -> None:

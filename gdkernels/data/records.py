@@ -14,6 +14,7 @@ from gdkernels.data.sparse import SparseRows
 from gdkernels.data.validation import RecordSpec, place_inputs, place_targets, place_weights
 from gdkernels.dispatch.binding import Binding
 from gdkernels.errors import InputError
+from gdkernels.randomness import KeyedOrder
 from gdkernels.system.hashing import sha256
 
 __all__ = ["OrderedRecords", "Piece", "Records", "changed", "place_records", "records_in"]
@@ -105,28 +106,38 @@ class Piece:
     """
 
     records: Records
-    order: npt.NDArray[np.int64]
+    order: npt.NDArray[np.int64] | KeyedOrder
     first: int
     last: int
 
 
 class OrderedRecords:
-    """Records in the order of an epoch, in a single piece."""
+    """Records in the order of an epoch, in a single piece.
 
-    def __init__(self, records: Records, order: npt.NDArray[np.int64], batch: int) -> None:
-        self._records, self._order = records, order
+    Parameters
+    ----------
+    keyed
+        Whether a keyed order may stay one; if not, its numbers are computed once.
+    """
+
+    def __init__(
+        self, records: Records, order: npt.NDArray[np.int64] | KeyedOrder, batch: int, *, keyed: bool = False
+    ) -> None:
+        self._records, self._drawn = records, order
+        self._order = order if keyed else np.asarray(order)
         self.steps = -(-len(order) // batch)
 
     def digest(self) -> str:
-        """Return the SHA-256 of the order."""
-        return sha256(self._order.tobytes()).hexdigest()
+        """Return the SHA-256 of the order, whoever computes it."""
+        drawn = self._drawn
+        return sha256(drawn.text.encode() if isinstance(drawn, KeyedOrder) else drawn.tobytes()).hexdigest()
 
     def pieces(self, step: int) -> Generator[Piece]:
         """Yield the piece in which the epoch's step `step` is."""
         yield Piece(self._records, self._order, 0, self.steps)
 
 
-def changed(data: Records, order: npt.NDArray[np.int64], of: str = "") -> tuple[int, str] | None:
+def changed(data: Records, order: npt.NDArray[np.int64] | KeyedOrder, of: str = "") -> tuple[int, str] | None:
     """Find values that are no longer finite because something has written into the memory of the data.
 
     Parameters
@@ -141,7 +152,7 @@ def changed(data: Records, order: npt.NDArray[np.int64], of: str = "") -> tuple[
     tuple
         The place in `order` of the first such row, and the value; None if all are finite.
     """
-    found = None
+    found, order = None, np.asarray(order)
     for name, array in (("X", data.x), ("Y", data.y), ("sample_weight", data.weights)):
         if array is None or isinstance(array, SparseRows):
             continue

@@ -38,12 +38,12 @@ class Losses(Sequence[float]):
         numbers = list(losses)
         return cls(_Shared(numbers), len(numbers))
 
-    def then(self, loss: float) -> Losses:
-        """Return these losses and one more."""
+    def then(self, *losses: float) -> Losses:
+        """Return these losses and some more."""
         if len(self.shared.numbers) > self.length:  # another went on from here before
-            return Losses.of([*self, loss])
-        self.shared.numbers.append(loss)
-        return Losses(self.shared, self.length + 1)
+            return Losses.of([*self, *losses])
+        self.shared.numbers.extend(losses)
+        return Losses(self.shared, self.length + len(losses))
 
     def fold(self, rule: Callable[[Fold, float], Fold], start: Fold) -> Fold:
         """Return what `rule` makes of all the losses, from `start` on, looking at each once in the whole fit."""

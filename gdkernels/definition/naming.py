@@ -1,7 +1,7 @@
 """Names of the definition's values: what a user types, and what a file keeps.
 
-Everywhere a built-in activation, loss, optimizer or schedule can be named, an object can stand in its place: the
-built-in with other parameters, or the user's own. Files keep the name and the parameters, never code.
+Everywhere a built-in activation, loss, optimizer, schedule or solver can be named, an object can stand in its place:
+the built-in with other parameters, or the user's own. Files keep the name and the parameters, never code.
 """
 
 import dataclasses
@@ -10,18 +10,19 @@ from typing import Any, Literal
 
 import numpy as np
 
-from gdkernels.definition import activations, losses, optimizers, schedules
+from gdkernels.definition import activations, losses, optimizers, schedules, solvers
 from gdkernels.errors import InputError, unknown_name
 
 __all__ = ["KINDS", "Kind", "describe", "names", "resolve", "restore"]
 
-Kind = Literal["activation", "loss", "optimizer", "schedule"]
+Kind = Literal["activation", "loss", "optimizer", "schedule", "solver"]
 
 KINDS: dict[str, Mapping[str, Any]] = {
     "activation": activations.BY_NAME,
     "loss": losses.BY_NAME,
     "optimizer": optimizers.BY_NAME,
     "schedule": schedules.BY_NAME,
+    "solver": solvers.BY_NAME,
 }
 
 _WANTED = {
@@ -29,7 +30,10 @@ _WANTED = {
     "loss": "a function loss(prediction, target, *, xp)",
     "optimizer": "an Optimizer",
     "schedule": "a function factor(epoch, *, epochs, losses)",
+    "solver": "a Solver",
 }
+
+_CLASSES: dict[str, type] = {"optimizer": optimizers.Optimizer, "solver": solvers.Solver}
 
 
 def names(kind: Kind) -> tuple[str, ...]:
@@ -38,12 +42,12 @@ def names(kind: Kind) -> tuple[str, ...]:
 
 
 def resolve(kind: Kind, value: Any) -> Any:
-    """Return the activation, loss, optimizer or schedule that a user means by `value`.
+    """Return the activation, loss, optimizer, schedule or solver that a user means by `value`.
 
     Parameters
     ----------
     kind
-        "activation", "loss", "optimizer" or "schedule".
+        "activation", "loss", "optimizer", "schedule" or "solver".
     value
         A name, a built-in class, or an object or function to be used as it is.
 
@@ -54,17 +58,21 @@ def resolve(kind: Kind, value: Any) -> Any:
     """
     if isinstance(value, str):
         if value not in KINDS[kind]:
+            if kind == "optimizer" and value in KINDS["solver"]:
+                raise InputError(f"{value!r} is a solver, not an optimizer: pass it as solver={value!r}")
             raise unknown_name(kind, value, KINDS[kind], hint=f"Or pass your own: {_WANTED[kind]}.")
         found = KINDS[kind][value]
         return found() if isinstance(found, type) else found
     meant = _built_in(value)
     if meant is not None and meant[0] != kind:
+        if (kind, meant[0]) == ("optimizer", "solver"):
+            raise InputError(f"{meant[1]!r} is a solver, not an optimizer: pass it as solver=…")
         raise InputError(f"{meant[1]!r} is {_with_article(meant[0])}, not {_with_article(kind)}")
     if isinstance(value, type):
         if meant is None:
             raise InputError(f"{kind} must be an object, got the class {value.__name__}: pass {value.__name__}(…)")
         return value()
-    if not (isinstance(value, optimizers.Optimizer) if kind == "optimizer" else callable(value)):
+    if not (isinstance(value, _CLASSES[kind]) if kind in _CLASSES else callable(value)):
         raise InputError(
             f"{kind} must be a name ({', '.join(KINDS[kind])}) or {_WANTED[kind]}, got {value!r} "
             f"of type {type(value).__name__}"
@@ -120,12 +128,23 @@ def restore(kind: Kind, description: Mapping[str, Any], objects: Mapping[str, An
 
 def _built_in(value: Any) -> tuple[str, str] | None:
     """Return kind and name of a built-in, of a built-in's class, or of an object of that very class."""
+    if isinstance(value, type):
+        return _OF_CLASS.get(value)
+    return _OF_CLASS.get(type(value)) or _OF_FUNCTION.get(id(value))
+
+
+def _classes() -> dict[type, tuple[str, str]]:
+    found: dict[type, tuple[str, str]] = {}
     for kind, table in KINDS.items():
-        for name, found in table.items():
-            family = found if isinstance(found, type) else type(found)
-            if value is found or (dataclasses.is_dataclass(family) and (value is family or type(value) is family)):
-                return kind, name
-    return None
+        for name, value in table.items():
+            family = value if isinstance(value, type) else type(value)
+            if dataclasses.is_dataclass(family):
+                found.setdefault(family, (kind, name))
+    return found
+
+
+_OF_CLASS = _classes()
+_OF_FUNCTION = {id(value): (kind, name) for kind, table in KINDS.items() for name, value in table.items()}
 
 
 def _fields(value: Any) -> tuple[str, ...]:

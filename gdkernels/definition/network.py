@@ -10,6 +10,7 @@ A network is a block, and its parameters are arrays by name. Rows are records: t
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import reduce
+from numbers import Real
 from operator import add
 from typing import Any
 
@@ -126,7 +127,7 @@ def update(
     for name, g in gradients.items():
         w, decay = parameters[name], optimizer.weight_decay if name in decaying else 0.0
         scaled = g if scale is None else g * scale
-        w = w - (learning_rate * decay) * w if decay else w
+        w = w if _is_nought(decay) else w - (learning_rate * decay) * w
         parameters[name], slots[name] = optimizer.rule(w, scaled, slots[name], learning_rate=learning_rate, t=t, xp=xp)
     return parameters, slots
 
@@ -236,8 +237,13 @@ def step_along(
 
 
 def _is_penalised(objective: Objective) -> bool:
-    """Return whether there is a penalty: λ is a number above 0, or the node that stands for one."""
-    return not (isinstance(objective.l2, (int, float)) and objective.l2 == 0)
+    """Return whether there is a penalty."""
+    return not _is_nought(objective.l2)
+
+
+def _is_nought(value: Any) -> bool:
+    """Return whether a setting is the number 0, and not the node that stands for one while a program is traced."""
+    return isinstance(value, Real) and value == 0
 
 
 def _sum(numbers: Iterable[Any]) -> Any:

@@ -33,9 +33,9 @@ class Objective:
     """
 
     loss: Loss
-    l2: Any = 0.0  # a number; the node that stands for it while a program is traced
+    l2: Any = 0.0  # a number; the node that stands for it while a program is traced, as for clip_norm
     l2_in_loss: bool = False
-    clip_norm: float | None = None
+    clip_norm: Any = None
     reduction: str = "mean"
 
     @classmethod

@@ -26,11 +26,16 @@ class Optimizer(ABC):
         How many arrays of the parameter's shape the rule carries from step to step; they start at zero.
     weight_decay
         The share of the learning rate by which weights, not biases, shrink before the rule is applied.
+    numbers
+        The names of the attributes that `rule` and the decay only compute with, and never branch on unless they are 0:
+        compiled code takes them as inputs, so that other values need no other code. A class with a `rule` of its own
+        says its own; without, its values are compiled in.
     """
 
     learning_rate: float
     slots: ClassVar[int] = 0
     weight_decay: float = 0.0
+    numbers: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def rule(self, w: Any, g: Any, slots: Slots, *, learning_rate: Any, t: Any, xp: Any) -> tuple[Any, Slots]:
@@ -54,6 +59,7 @@ class SGD(Optimizer):
     learning_rate: float = 1e-2
     momentum: float = 0.0
     nesterov: bool = False
+    numbers: ClassVar[tuple[str, ...]] = ("learning_rate", "momentum")
 
     def __post_init__(self) -> None:
         _check_rate(self)
@@ -83,6 +89,7 @@ class RMSprop(Optimizer):
     rho: float = 0.9
     epsilon: float = 1e-8
     slots: ClassVar[int] = 1
+    numbers: ClassVar[tuple[str, ...]] = ("learning_rate", "rho", "epsilon")
 
     def __post_init__(self) -> None:
         _check_rate(self)
@@ -103,6 +110,7 @@ class Adam(Optimizer):
     beta2: float = 0.999
     epsilon: float = 1e-8
     slots: ClassVar[int] = 2
+    numbers: ClassVar[tuple[str, ...]] = ("learning_rate", "beta1", "beta2", "epsilon")
 
     def __post_init__(self) -> None:
         _check_rate(self)
@@ -122,6 +130,7 @@ class AdamW(Adam):
     """Adam with decay of the weights apart from the gradient (Loshchilov & Hutter 2019, arXiv:1711.05101)."""
 
     weight_decay: float = 1e-2
+    numbers: ClassVar[tuple[str, ...]] = (*Adam.numbers, "weight_decay")
 
     def __post_init__(self) -> None:
         super().__post_init__()

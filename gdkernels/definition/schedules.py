@@ -162,6 +162,11 @@ class ReduceOnPlateau(Schedule):
         return _Plateau(best, waited + 1, factor)
 
 
+def is_constant(schedule: ScheduleFunction) -> bool:
+    """Return whether the factor is 1 in every step."""
+    return type(schedule) is Constant and not schedule.warmup
+
+
 def watches_losses(schedule: ScheduleFunction) -> bool:
     """Return whether the factor may depend on the losses.
 

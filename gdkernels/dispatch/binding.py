@@ -238,9 +238,10 @@ def _entry(given: Any, shape: tuple[int, ...], row: int, column: int) -> float |
 
 def all_finite(*arrays: Any, xp: Any) -> bool:
     """Return whether all entries of `arrays` are finite; if they are, in one pass and without temporary arrays."""
-    alone = arrays[0] if len(arrays) == 1 else None
-    # The sum of its squares holds any infinity and NaN as well; if it overflows, the rest decides.
-    if isinstance(alone, np.ndarray) and alone.size <= _SMALL and math.isfinite(np.vdot(alone, alone)):
+    # The sum of squares holds any infinity and NaN as well; if it overflows, the rest decides.
+    if all(type(a) is np.ndarray and a.size <= _SMALL for a in arrays) and math.isfinite(
+        sum(float(np.vdot(a, a)) for a in arrays)
+    ):
         return True
     with np.errstate(all="ignore"):
         # Infinities and NaN survive in a sum, but a sum that overflows proves nothing.

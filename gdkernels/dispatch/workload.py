@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 
 from gdkernels.backend import storage_dtype
@@ -122,16 +122,10 @@ class Workload:
 
     @cached_property
     def _traced(self) -> _Traced:
-        return _traced(_alike(self.program))
+        return _traced(self.program.without_numbers)
 
     def _costs(self, itemsize: int) -> tuple[Cost, Cost, int]:
-        return _costs(_alike(self.program), self.batch, itemsize)
-
-
-def _alike(program: Program) -> Program:
-    """Return a program that costs as much: the same one for every λ, and so for all the fits of a search."""
-    objective = program.objective
-    return program if objective is None or not objective.l2 else replace(program, objective=replace(objective, l2=0.1))
+        return _costs(self.program.without_numbers, self.batch, itemsize)
 
 
 @remembered(16)

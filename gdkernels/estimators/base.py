@@ -24,6 +24,7 @@ from gdkernels.definition.losses import Loss, link_of
 from gdkernels.definition.naming import describe
 from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import Optimizer
+from gdkernels.definition.solvers import Solver
 from gdkernels.dispatch.binding import Binding, namespace_of
 from gdkernels.dispatch.choosing import choose
 from gdkernels.errors import BackendError
@@ -41,7 +42,7 @@ from gdkernels.estimators.descend import descend
 from gdkernels.estimators.fitted_network import FittedNetwork
 from gdkernels.estimators.inputs import Given, Passes, checked_inputs, is_source, rows_of
 from gdkernels.estimators.lbfgs import fit_by_lbfgs
-from gdkernels.estimators.parameters import CONSTRAINTS
+from gdkernels.estimators.parameters import CONSTRAINTS, is_stochastic, solver_name
 from gdkernels.estimators.problem import PresentRate, Problem, Stall
 from gdkernels.estimators.rules import optimizer_of
 from gdkernels.estimators.shape import (
@@ -52,6 +53,7 @@ from gdkernels.estimators.shape import (
     plain_sizes,
     structure_of,
 )
+from gdkernels.estimators.solve import fit_by_solver
 from gdkernels.models.mlp import model_of
 from gdkernels.models.network import Network
 from gdkernels.network import BoundNetwork, Structure
@@ -76,7 +78,7 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
     hidden_layer_sizes: Any
     activation: Any
     loss: Any
-    solver: str
+    solver: str | Solver
     alpha: float
     batch_size: Any
     learning_rate: str
@@ -195,8 +197,10 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
             vars(self)["_stall"],
             partial(self._show, live),
         )
-        if self.solver == "lbfgs":
+        if isinstance(self.solver, str) and self.solver == "lbfgs":
             fit_by_lbfgs(self, problem, live, given, held_out)
+        elif not is_stochastic(self):
+            fit_by_solver(self, problem, live, given, held_out)
         else:
             descend(self, problem, live, train, held_out, random, incremental=incremental)
         self.__dict__.pop("_carried", None)
@@ -205,8 +209,9 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
 
     def _passes(self, source: Any, *, first: bool, incremental: bool) -> Passes:
         """Return what goes through the batches of a source; with `first`, once already, to learn what they hold."""
-        if self.solver == "lbfgs":
-            raise ValueError("lbfgs needs all the records at once: give X and y, or choose another solver")
+        if not is_stochastic(self):
+            name = solver_name(self)
+            raise ValueError(f"{name} needs all the records at once: give X and y, or choose another solver")
         passes = Passes(source, lambda x, y, w: self._given(x, y, w, first=False, incremental=True), int(self.max_iter))
         x, y, weights = passes.sample
         passes.first = self._given(x, y, weights, first=first, incremental=incremental)
@@ -252,9 +257,9 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
             self._keep_structure(structure)
 
     def _precision_of(self, X: Any, *, first: bool) -> str:
-        """Return the precision that scikit-learn would train in: the first call fixes it, and lbfgs returns float64."""
+        """Return the precision that scikit-learn would train in: the first call fixes it; solvers take float64."""
         found = _float_type(X if first else one_array(self))
-        if self.solver != "lbfgs" or namespace_of(X) is not None:
+        if is_stochastic(self) or namespace_of(X) is not None:
             return found
         with suppress(BackendError):  # a backend that has no float64
             choose(self.backend, self.device, "float64")
@@ -274,7 +279,7 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
 
     def _watch(self) -> None:
         """Begin with the figures by which training ends, where an earlier fit had others or none."""
-        if self.early_stopping and self.solver != "lbfgs":
+        if self.early_stopping and is_stochastic(self):
             if self.validation_scores_ is None:
                 self.validation_scores_, self.best_validation_score_ = [], -math.inf
         elif self.best_loss_ is None:

@@ -20,6 +20,7 @@ from gdkernels.definition.activations import Activation, identity, sigmoid, soft
 from gdkernels.definition.blocks import Block
 from gdkernels.definition.losses import BinaryCrossEntropy, CrossEntropy, Loss, link_of
 from gdkernels.definition.naming import names, resolve
+from gdkernels.definition.solvers import Solver
 from gdkernels.dispatch.array_api import to_host
 from gdkernels.dispatch.binding import namespace_of
 from gdkernels.estimators.base import BaseMLP
@@ -108,7 +109,7 @@ out_activation_, n_features_in_, feature_names_in_
         hidden_layer_sizes: int | Sequence[int] = (100,),
         activation: Any = "relu",
         *,
-        solver: str = "adam",
+        solver: str | Solver = "adam",
         alpha: float = 0.0001,
         batch_size: int | str = "auto",
         learning_rate: str = "constant",

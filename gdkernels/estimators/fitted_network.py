@@ -9,6 +9,7 @@ import numpy as np
 from gdkernels.definition.network import Arrays
 from gdkernels.dispatch.binding import namespace_of
 from gdkernels.models.network import Network
+from gdkernels.training.epoch_runner import EpochRunner
 from gdkernels.training.optimizer_state import Carried
 from gdkernels.training.trainer import Trainer
 
@@ -60,10 +61,11 @@ class FittedNetwork:
 
     def carried(self) -> Carried | None:
         """Return what the optimizer carries from step to step, on the host."""
-        return None if self.trainer is None else self.trainer.runner.optimizer_state.carried()
+        runner = None if self.trainer is None else self.trainer.runner
+        return runner.optimizer_state.carried() if isinstance(runner, EpochRunner) else None
 
     def begin(self, trainer: Trainer, carried: Carried | None) -> None:
         """Train with `trainer` from now on, and with what another one carried if its optimizer has as many slots."""
         self.trainer = trainer
-        if carried is not None:
+        if carried is not None and isinstance(trainer.runner, EpochRunner):
             trainer.runner.optimizer_state.take_over(carried, self.network.bind(self._like))

@@ -20,12 +20,12 @@ from gdkernels.estimators.fitted_network import FittedNetwork
 from gdkernels.estimators.inputs import Given
 from gdkernels.estimators.minimise import Place, minimise
 from gdkernels.estimators.problem import Problem
-from gdkernels.estimators.rules import Gradient
 from gdkernels.network import BoundNetwork
 from gdkernels.training.history import Epoch
 from gdkernels.training.progress import Progress
+from gdkernels.training.solvers import Gradient
 
-__all__ = ["fit_by_lbfgs"]
+__all__ = ["Shown", "fit_by_lbfgs"]
 
 _ASKED_FOR = 99  # SciPy's status where a callback ended it
 
@@ -40,7 +40,7 @@ def fit_by_lbfgs(estimator: Any, problem: Problem, live: FittedNetwork, given: G
     network.train_for(objective)
     binding = network.bind(given.x)
     program = network.structure.program(objective, Gradient(), weighted=given.sample_weight is not None)
-    shown = _Shown(problem, objective, program.decaying)
+    shown = Shown(problem, objective, program.decaying)
     start = {name: binding.to_numpy(a) for name, a in network.parameters.items()}
     place = Place(network, given.x, lambda there: _placed(there, network, objective, given), wide=e.precision is None)
     validated = (
@@ -72,7 +72,7 @@ def fit_by_lbfgs(estimator: Any, problem: Problem, live: FittedNetwork, given: G
         )
 
 
-class _Shown:
+class Shown:
     """The reported loss of a value and parameters: the penalty, and the loss of the records divided as in scikit-learn.
 
     What is minimised divides neither, so that value and gradient belong together.
@@ -96,7 +96,7 @@ def _placed(binding: Binding, network: BoundNetwork, objective: Objective, given
 
 def _iteration(
     estimator: Any,
-    shown: _Shown,
+    shown: Shown,
     network: BoundNetwork,
     place: Place,
     validated: Place | None,

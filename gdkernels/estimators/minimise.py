@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -11,14 +10,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gdkernels.backend import Executable, State
 from gdkernels.backend.program import Program
 from gdkernels.data.records import Records
-from gdkernels.data.sparse import taking
 from gdkernels.definition.network import Arrays
 from gdkernels.dispatch.binding import Binding
-from gdkernels.errors import BackendError, InputError
+from gdkernels.errors import BackendError
 from gdkernels.network import BoundNetwork
+from gdkernels.training.solvers import ValueAndGradient
+from gdkernels.training.solvers.value import check_draws_nothing, named_parts
 
 __all__ = ["Place", "minimise"]
 
@@ -72,7 +71,7 @@ class _Objective:
     Parameters
     ----------
     program
-        With the optimizer `rules.Gradient`: a step of it changes nothing, and leaves the gradient in the slots.
+        With the optimizer `Gradient`: a step of it changes nothing, and leaves the gradient in the slots.
     start
         The initial values of the parameters, and the constants.
     """
@@ -80,8 +79,7 @@ class _Objective:
     def __init__(self, program: Program, place: Place, start: Arrays) -> None:
         self._program, self._place = program, place
         self._constants = {name: start[name] for name in start if name not in program.trained}
-        self._shapes = {name: program.parameters[name].shape for name in program.trained}
-        self._ready: tuple[Records, Executable, float] | None = None
+        self._ready: tuple[Records, ValueAndGradient, float] | None = None
 
     def __call__(self, vector: Vector) -> tuple[float, Vector]:
         while True:
@@ -95,24 +93,15 @@ class _Objective:
     def _here(self, vector: Vector) -> tuple[float, Vector]:
         records, binding = self._place.records, self._place.binding
         if self._ready is None or self._ready[0] is not records:
-            executable = taking(records.x, binding.executable(self._program), self._program, binding)
-            self._ready = records, executable, 1.0 / records.total_weight
-        _, executable, share = self._ready
-        parameters = {name: binding.place(a, "parameters") for name, a in self.named(vector).items()}
-        slots = {name: (binding.xp.zeros_like(parameters[name]),) for name in self._program.trained}
-        state, order = State(parameters, slots), np.arange(len(records))
-        weights = () if records.weights is None else (records.weights,)
-        error, _ = executable.run(state, records.x, records.y, order, len(order), np.ones(1), *weights)
-        gradients = [binding.to_numpy(a).ravel() for (a,) in state.slots.values()]
-        return error * share, np.concatenate(gradients).astype(np.float64, copy=False)
+            ready = ValueAndGradient(self._program, binding, self._constants)
+            self._ready = records, ready, 1.0 / records.total_weight
+        _, at, share = self._ready
+        error, gradient = at(vector, records)
+        return error * share, gradient
 
     def named(self, vector: Vector) -> dict[str, Any]:
         """Return the parts of a vector by the names of the parameters, without copying, and the constants."""
-        parts, start = {}, 0
-        for name, shape in self._shapes.items():
-            end = start + math.prod(shape)
-            parts[name], start = vector[start:end].reshape(shape), end
-        return {**parts, **self._constants}
+        return {**named_parts(vector, self._program), **self._constants}
 
 
 def minimise(
@@ -145,11 +134,7 @@ def minimise(
     """
     from scipy.optimize import OptimizeResult, minimize
 
-    if program.draws:
-        raise InputError(
-            "L-BFGS needs a loss that is the same each time, and this network draws random numbers in training, as "
-            "Dropout does; use another solver"
-        )
+    check_draws_nothing(program, "L-BFGS")
     objective = _Objective(program, place, start)
     done = 0
 

@@ -11,9 +11,10 @@ from sklearn.utils._param_validation import Interval, Options, StrOptions
 
 from gdkernels.backend import PRECISIONS, Backend
 from gdkernels.definition.blocks import Block
-from gdkernels.definition.naming import names
+from gdkernels.definition.naming import describe, names
+from gdkernels.definition.solvers import Solver
 
-__all__ = ["CONSTRAINTS", "check_solver", "keep_parameters", "pair"]
+__all__ = ["CONSTRAINTS", "check_solver", "is_stochastic", "keep_parameters", "pair", "solver_name"]
 
 # What scikit-learn checks parameters against.
 CONSTRAINTS: dict[str, list[Any]] = {
@@ -23,7 +24,7 @@ CONSTRAINTS: dict[str, list[Any]] = {
     "dropout": [Interval(Real, 0, 1, closed="left")],
     "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
     "activation": [StrOptions({"logistic", *names("activation")}), callable, list, tuple],
-    "solver": [StrOptions({"lbfgs", "sgd", "adam"})],
+    "solver": [StrOptions({"lbfgs", "sgd", "adam", "lm"}), Solver],
     "alpha": [Interval(Real, 0, None, closed="left")],
     "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
     "learning_rate": [StrOptions({"constant", "invscaling", "adaptive"})],
@@ -56,9 +57,22 @@ CONSTRAINTS: dict[str, list[Any]] = {
 
 def check_solver(estimator: Any) -> bool:
     """Return True where an estimator can be fitted in parts; raise AttributeError, as scikit-learn does, elsewhere."""
-    if estimator.solver == "lbfgs":
-        raise AttributeError("partial_fit is only available for stochastic optimizers. lbfgs is not stochastic.")
+    if not is_stochastic(estimator):
+        raise AttributeError(
+            f"partial_fit is only available for stochastic optimizers. {solver_name(estimator)} is not stochastic."
+        )
     return True
+
+
+def is_stochastic(estimator: Any) -> bool:
+    """Return whether the solver takes batches; the others look at all records in each iteration."""
+    return isinstance(estimator.solver, str) and estimator.solver in ("adam", "sgd")
+
+
+def solver_name(estimator: Any) -> str:
+    """Return the solver as messages call it."""
+    given = estimator.solver
+    return given if isinstance(given, str) else str(describe(given)["name"])
 
 
 def keep_parameters(estimator: Any, given: Mapping[str, Any]) -> None:

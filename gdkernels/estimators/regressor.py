@@ -15,6 +15,7 @@ from gdkernels.definition.activations import Activation
 from gdkernels.definition.blocks import Block
 from gdkernels.definition.losses import Loss, link_of
 from gdkernels.definition.naming import names, resolve
+from gdkernels.definition.solvers import Solver
 from gdkernels.dispatch.binding import namespace_of
 from gdkernels.estimators.base import BaseMLP
 from gdkernels.estimators.inputs import Given, checked_records, checked_weights
@@ -94,7 +95,7 @@ out_activation_, n_features_in_, feature_names_in_
         hidden_layer_sizes: int | Sequence[int] = (100,),
         activation: Any = "relu",
         *,
-        solver: str = "adam",
+        solver: str | Solver = "adam",
         alpha: float = 0.0001,
         batch_size: int | str = "auto",
         learning_rate: str = "constant",

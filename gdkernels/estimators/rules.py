@@ -17,7 +17,7 @@ from gdkernels.definition.losses import sse
 from gdkernels.definition.optimizers import SGD, Optimizer, Slots
 from gdkernels.graph import detach
 
-__all__ = ["Gradient", "initial_parameters", "log_probabilities", "mean_over_outputs", "optimizer_of"]
+__all__ = ["initial_parameters", "log_probabilities", "mean_over_outputs", "optimizer_of"]
 
 
 @dataclass(frozen=True)
@@ -50,17 +50,6 @@ class _Momentum(Optimizer):
         step = learning_rate * g
         v = self.momentum * slots[0] - step
         return w + (self.momentum * v - step if self.nesterov else v), (v,)
-
-
-@dataclass(frozen=True)
-class Gradient(Optimizer):
-    """Leaves the parameters as they are, and the gradient, times the rate, in the slot: how a minimiser asks for it."""
-
-    learning_rate: float = 1.0
-    slots: ClassVar[int] = 1
-
-    def rule(self, w: Any, g: Any, slots: Slots, *, learning_rate: Any, t: Any, xp: Any) -> tuple[Any, Slots]:
-        return w, (learning_rate * g,)
 
 
 def optimizer_of(estimator: Any) -> Optimizer:

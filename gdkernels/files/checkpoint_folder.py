@@ -108,15 +108,15 @@ class Folder:
         return path
 
 
-def subfolder(path: str | os.PathLike[str], name: str) -> Path:
-    """Return where one of several fits that share a folder keeps its checkpoints.
+def subfolder(path: str | os.PathLike[str], name: str, *, make: bool = True) -> Path:
+    """Return where one of several fits that share a folder keeps its checkpoints; `make` makes that folder.
 
     Raises
     ------
     FileError
         If the folder cannot be made, or something in it that should be a folder is a link to elsewhere.
     """
-    found = _made(path) / name
+    found = (_made(path) if make else Path(path)) / name
     if found.is_symlink():
         raise FileError(
             f"cannot keep checkpoints in {found}: it is a symbolic link to another place; remove it, or choose another "

@@ -13,7 +13,7 @@ from gdkernels.graph.namespace import Graph
 from gdkernels.graph.nodes import Node, Shape, is_one
 from gdkernels.graph.operations import BITWISE, COMPARISONS, CONVERSIONS, LOGICAL
 
-__all__ = ["topological", "vjp", "vjps"]
+__all__ = ["operand_cotangents", "topological", "unbroadcast", "vjp", "vjps"]
 
 # (graph, node, cotangent) -> a cotangent per operand; None where the value does not depend on it smoothly.
 Rule = Callable[[Graph, Node, Node], tuple[Node | None, ...]]
@@ -64,16 +64,24 @@ def vjps(output: Node, wrt: Sequence[Node], cotangent: Node) -> list[Node]:
         incoming = cotangents.get(node.id)
         if incoming is None or node.id in wanted or node.id not in leading:
             continue
-        for operand, part in zip(node.args, _RULES[node.op](graph, node, incoming), strict=True):
+        for operand, part in zip(node.args, operand_cotangents(node, incoming), strict=True):
             if part is not None and operand.id in leading:
-                share = _unbroadcast(graph, part, operand.shape)
+                share = unbroadcast(graph, part, operand.shape)
                 seen = cotangents.get(operand.id)
                 cotangents[operand.id] = share if seen is None else seen + share
     nothing = graph.lift(0.0)
     return [cotangents.get(n.id, graph.broadcast_to(nothing, n.shape)) for n in wrt]
 
 
-def _unbroadcast(graph: Graph, a: Node, shape: Shape) -> Node:
+def operand_cotangents(node: Node, cotangent: Node) -> tuple[Node | None, ...]:
+    """Return for each operand of a node its share of the node's cotangent; None where it has none.
+
+    A share still has the shape that the operand was repeated to: `unbroadcast` sums it up.
+    """
+    return _RULES[node.op](node.graph, node, cotangent)
+
+
+def unbroadcast(graph: Graph, a: Node, shape: Shape) -> Node:
     """Sum `a` over the axes along which an operand of `shape` was repeated."""
     extra = a.ndim - len(shape)
     repeated = tuple(k for k in range(extra, a.ndim) if isinstance(shape[k - extra], int))
@@ -166,6 +174,17 @@ def _concat(graph: Graph, node: Node, ct: Node) -> tuple[Node | None, ...]:
     )
 
 
+def _row_outer(graph: Graph, node: Node, ct: Node) -> tuple[Node | None, ...]:
+    a, d = node.args
+    count = units(d)
+    of_units = [graph.columns(ct, k * count, (k + 1) * count) for k in range(units(a))]
+    slopes = [graph.sum(part * d, axis=1, keepdims=True) for part in of_units]
+    total = of_units[0] * graph.columns(a, 0, 1)
+    for k, part in enumerate(of_units[1:], start=1):
+        total = total + part * graph.columns(a, k, k + 1)
+    return graph.concat(slopes, axis=1), total
+
+
 _RULES: dict[str, Rule] = dict.fromkeys(COMPARISONS | LOGICAL | BITWISE | CONVERSIONS, _zero) | {
     "sign": _zero,
     "detach": _zero,
@@ -196,6 +215,7 @@ _RULES: dict[str, Rule] = dict.fromkeys(COMPARISONS | LOGICAL | BITWISE | CONVER
     "columns": _beside_nothing,
     "concat": _concat,
     "take": lambda graph, node, ct: (graph.add_rows(node.args[1], ct, node.args[0].shape), None),
+    "row_outer": _row_outer,
     "add_rows": lambda graph, node, ct: (None, graph.take(ct, node.args[0], axis=0)),
     "broadcast_to": lambda graph, node, ct: (ct,),
     "expand_dims": lambda graph, node, ct: (graph.squeeze(ct, node.attribute),),

@@ -265,6 +265,14 @@ def _take(node: Node, context: Context, values: Values) -> Any:
     return context.xp.take(table, codes, axis=0)
 
 
+def _row_outer(node: Node, context: Context, values: Values) -> Any:
+    a, d = (values[n.id] for n in node.args)
+    if isinstance(context.xp, Graph):
+        return context.xp.row_outer(a, d)
+    products = context.xp.expand_dims(a, axis=2) * context.xp.expand_dims(d, axis=1)
+    return context.xp.reshape(products, (a.shape[0], a.shape[1] * d.shape[1]))
+
+
 def _add_rows(node: Node, context: Context, values: Values) -> Any:
     codes, rows = (values[a.id] for a in node.args)
     shape = context.shape(node)
@@ -297,4 +305,5 @@ _SPECIAL: dict[str, Callable[[Node, Context, Values], Any]] = {
     "concat": _concat,
     "take": _take,
     "add_rows": _add_rows,
+    "row_outer": _row_outer,
 }

@@ -13,7 +13,7 @@ from gdkernels.graph.source import user_line
 if TYPE_CHECKING:
     from gdkernels.graph.namespace import Graph
 
-__all__ = ["column", "columns", "concat", "take", "units"]
+__all__ = ["column", "columns", "concat", "row_outer", "take", "units"]
 
 
 def units(a: Node) -> int:
@@ -128,6 +128,14 @@ def _placed(graph: Graph, part: Node) -> Node:
         return part
     unit = graph.widths[1] if 1 in graph.widths else graph.dim("n1", 1)
     return graph.broadcast_to(part, (part.shape[0], unit))
+
+
+def row_outer(graph: Graph, a: Node, d: Node) -> Node:
+    """Return for each record the products of all its numbers in `a` with all those in `d`, side by side."""
+    if a.ndim != 2 or d.ndim != 2 or not same_size(a.shape[0], d.shape[0]) or {a.dtype, d.dtype} & {BOOL, INT}:
+        raise TraceError(f"row_outer takes numbers [records, units], got {list(a.shape)} and {list(d.shape)}")
+    width = graph.width(units(a) * units(d))
+    return graph.node("row_outer", (a, d), None, (a.shape[0], width), REAL)
 
 
 def _origin(a: Node, k: int) -> tuple[Node, int]:

@@ -354,13 +354,21 @@ class Graph:
         """Record for each row of a table of this shape the sum of the `rows` with its number among `codes`."""
         return self.node("add_rows", (codes, rows), None, table, REAL, key=("add_rows", codes.id, rows.id, table))
 
+    def row_outer(self, a: Node, d: Node) -> Node:
+        """Record for each record the products of all its numbers in `a` with all those in `d`, side by side.
+
+        Of a [records, m] and d [records, n] it is [records, m·n]: for a weight matrix its part of the gradient that
+        each record has, where a product would have summed them up.
+        """
+        return moves.row_outer(self, a, d)
+
     def detach(self, a: Node) -> Node:
         return self.node("detach", (a,), None, a.shape, a.dtype)
 
 
 _NOT_FUNCTIONS = {
     "add_rows", "apart", "apply", "column", "columns", "detach", "dim", "e", "has", "inf", "input", "int32", "lift",
-    "nan", "node", "pi", "width",
+    "nan", "node", "pi", "row_outer", "width",
 }  # fmt: skip
 _COMPOSED = frozenset(name for name in vars(Graph) if not name.startswith("_")) - _NOT_FUNCTIONS
 

@@ -14,7 +14,7 @@ _NUMPY_NAMES = {"pow": "power"}
 
 
 def known_of_steps(
-    learning_rates: npt.NDArray[np.float64], *, done: int, records: int, batch: int, l2: float
+    learning_rates: npt.NDArray[np.float64], *, done: int, records: int, batch: int, numbers: Mapping[str, float]
 ) -> dict[str, npt.NDArray[np.float64] | float]:
     """Return the numbers that the steps of a run take as inputs, by the names of the inputs.
 
@@ -24,6 +24,8 @@ def known_of_steps(
         The steps before the first of these.
     records, batch
         How many records an epoch uses, and how many of them each of its steps but perhaps the last.
+    numbers
+        Those of the program: `Program.numbers`.
     """
     steps = np.arange(float(len(learning_rates)))
     in_epoch = steps % -(-records // batch)
@@ -31,7 +33,7 @@ def known_of_steps(
         "learning_rate": np.asarray(learning_rates, np.float64),
         "t": done + 1.0 + steps,
         "B": np.minimum(batch, records - batch * in_epoch),
-        "l2": l2,
+        **numbers,
     }
 
 

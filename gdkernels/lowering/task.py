@@ -76,7 +76,7 @@ def schedule_training(program: Program, functions: Set[str], *, entries: bool = 
     TraceError, ScheduleError
         If a function of the program cannot be traced, or its step cannot be compiled.
     """
-    traced = program.trace(l2_as_input=True)
+    traced = program.trace(numbers_as_inputs=True)
     totals = [traced.error, *([] if traced.norm is None else [traced.norm])]
     result = schedule(traced.graph, traced.batch, traced.results, totals, "x" if entries else None)
     return ScheduledTask(

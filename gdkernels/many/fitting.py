@@ -2,37 +2,36 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import nullcontext, suppress
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from gdkernels.data.records import Records, place_records
 from gdkernels.dispatch.binding import Binding
-from gdkernels.dispatch.shared_executables import Executables
-from gdkernels.errors import BackendError, InputError
-from gdkernels.many.workers import GivenUpError, run_jobs
+from gdkernels.errors import InputError, Interrupted
+from gdkernels.groups import Group, joined
+from gdkernels.groups.agreement import guarded
+from gdkernels.groups.sharding import threads_of_ranks
+from gdkernels.many.dealing import dealt
+from gdkernels.many.jobs import Checkpoints, FitJob, Paces, PlanChoices, Rows
+from gdkernels.many.shared_data import SharedData
+from gdkernels.many.workers import run_jobs
 from gdkernels.models.network import Network
 from gdkernels.network import BoundNetwork
 from gdkernels.system.machine import cores
 from gdkernels.system.progress import progress_bar
-from gdkernels.system.threads import ThreadBound, asked_bound, at_most
-from gdkernels.training.checkpointing import Run
-from gdkernels.training.evaluator import Evaluator
-from gdkernels.training.fit import Fit
-from gdkernels.training.history import Epoch, History
-from gdkernels.training.placement import Placed
+from gdkernels.system.threads import asked_bound, at_most
+from gdkernels.training.checkpointing import Cadence, StopSignals
+from gdkernels.training.history import History
 from gdkernels.training.settings import FitSettings
-from gdkernels.training.trainer import Trainer
 
-__all__ = ["fit_many"]
+__all__ = ["TRAINER_SETTINGS", "fit_many"]
 
-Rows = npt.NDArray[np.int64]
-
-_SETTINGS = ("optimizer", "loss", "batch_size", "schedule", "l2", "l2_in_loss", "clip_norm", "reduction")
+TRAINER_SETTINGS = (
+    "optimizer", "loss", "batch_size", "schedule", "l2", "l2_in_loss", "clip_norm", "reduction", "solver",
+)  # fmt: skip
 
 
 def fit_many(
@@ -48,13 +47,17 @@ def fit_many(
     validation: float | tuple[Any, ...] | None = None,
     patience: int | None = None,
     threads: int | None = None,
+    group: str | Group | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    every: str = "5min",
+    resume: bool = False,
     progress: bool | None = None,
 ) -> list[History]:
     """Train many models on the same data, several at the same time, and return their histories.
 
-    Each model comes out as `Network.fit` with a single thread would leave it, to the bit. Data are placed once, code is
-    compiled once for models that differ only in numbers, and each thread takes the next model. A second call with the
-    same settings goes on where the first ended.
+    Each model comes out as `Network.fit` with a single thread would leave it, to the bit; a model alone, as its own fit
+    would. Data are placed once, code is compiled once for models that differ only in numbers, and each thread takes the
+    next model. A second call with the same settings goes on where the first ended.
 
     Parameters
     ----------
@@ -77,8 +80,16 @@ def fit_many(
     threads
         The number of models that are trained at the same time. None is the smallest number of threads that a model and
         this process may have, as `Network` explains, and one where models would wait for each other.
+    group
+        The processes that the models are dealt to, as for `Trainer`; all of them have all models in the end.
+    checkpoint
+        A folder, with one for each model in it: its checkpoint when it is done, and others on the way. On SIGINT,
+        SIGTERM or SIGHUP, the models that are trained finish their epoch, write theirs, and `Interrupted` is raised.
+    every, resume
+        As for `Network.fit`. A model that was done is not trained again.
     progress
-        Whether to show a bar; None means on a terminal, when it takes longer than a second.
+        Whether to show a bar, with the lowest loss so far; None means on a terminal, when it takes longer than a
+        second.
 
     Returns
     -------
@@ -91,164 +102,80 @@ def fit_many(
         For data that does not fit a network, and for settings that are not possible; before any training.
     BackendError
         If the place where the models compute fails. Those that were done have their parameters.
+    FileError
+        If the checkpoints cannot be kept or resumed from.
+    Interrupted
+        After a signal, where there are checkpoints.
     """
     models = _checked_models(models)
     trainers = [model.trainer(**given) for model, given in zip(models, _settings(settings, len(models)), strict=True)]
     asked = FitSettings.checked(
         epochs=epochs, patience=patience, metrics=(), stop_gradient_norm=None, gradient_norm=False, retries=0
     )
+    if resume and checkpoint is None:
+        raise InputError("resume=True goes on from checkpoints: say in which folder they are, checkpoint=…")
+    cadence = Cadence.parse(every)
+    checkpoints = None if checkpoint is None else Checkpoints(checkpoint, cadence, resume)
     if validation_rows is not None and validation is not None:
         raise InputError("validation and validation_rows say twice what to validate on; leave one of them out")
     chosen, left_out = _rows(rows, len(models)), _rows(validation_rows, len(models), "validation_rows")
-    data = _SharedData(X, Y, sample_weight, validation)
+    data = SharedData(X, Y, sample_weight, validation)
     work = [data.of(trainer, asked, len(models)) for trainer in trainers]
     for name, each in (("rows", chosen), ("validation_rows", left_out)):
         for k, (at, (train, _)) in enumerate(zip(each, work, strict=True)):
             if at is not None and (at.min() < 0 or at.max() >= len(train)):
                 wrong = at.min() if at.min() < 0 else at.max()
                 raise InputError(f"{name}[{k}] names row {wrong} of {len(train)}")
+    plans, paces = PlanChoices(single=len(models) == 1 and threads is None), Paces()
     jobs = [
-        _Job(trainer, *given, at, out, validation, asked)
-        for trainer, given, at, out in zip(trainers, work, chosen, left_out, strict=True)
+        FitJob(trainer, *given, at, out, validation, asked, plans, paces, k, checkpoints)
+        for k, (trainer, given, at, out) in enumerate(zip(trainers, work, chosen, left_out, strict=True))
     ]
     at_once = _threads(threads, [model.network for model in models], [job.train.binding for job in jobs])
-    bar = progress_bar(progress, total=len(models), unit="model")
-
-    def done() -> None:
-        if bar is not None:
-            with suppress(OSError):  # the terminal has gone: the work goes on
-                bar.update()
-
+    ranks = joined(group)
+    mine = range(ranks.rank, len(jobs), ranks.size)
+    bar = progress_bar(False if ranks.rank else progress, total=len(mine), unit="model")
     try:
-        return run_jobs([job.run for job in jobs], at_once, done)
+        with nullcontext() if checkpoints is None else StopSignals() as signals:
+
+            def asked_to_end() -> Interrupted | None:
+                if signals is None or signals.asked is None:
+                    return None
+                told = f"{signals.asked.name} ended training; the checkpoints are in {os.fspath(checkpoint or '')}"
+                return Interrupted(told, int(signals.asked))
+
+            def histories(jobs: Sequence[FitJob], threads: int) -> list[History]:
+                return run_jobs([job.run for job in jobs], threads, _shown_by(bar), asked_to_end)
+
+            if ranks.size == 1:
+                return histories(jobs, at_once)
+            with guarded(ranks), at_most(threads_of_ranks(ranks)[ranks.rank]):
+                own = histories([jobs[k] for k in mine], min(at_once, len(mine) or 1))
+                found = dealt(ranks, len(jobs), lambda k: (jobs[k].state(), own[mine.index(k)]))
+            for k, (arrays, _) in enumerate(found):
+                if k not in mine:
+                    jobs[k].restore(arrays)
+            return [history for _, history in found]
     finally:
         if bar is not None:
             bar.close()
 
 
-@dataclass(frozen=True)
-class _Job:
-    """The fit of one model.
+def _shown_by(bar: Any) -> Callable[[History], None]:
+    """Return a function that shows on a bar that another model is done, and the lowest loss so far."""
+    lowest = np.inf
 
-    Attributes
-    ----------
-    train, held_out
-        The records of all models, and those to validate on if the user gave some.
-    rows
-        Those of the model; None is all.
-    left_out
-        Those to validate it on, where they are among the records of all models.
-    """
+    def done(history: History) -> None:
+        nonlocal lowest
+        if bar is None:
+            return
+        reached = [epoch.watched for epoch in history.epochs if epoch.number == history.best_epoch]
+        lowest = min([lowest, *reached])
+        with suppress(OSError):  # the terminal has gone: the work goes on
+            bar.set_postfix_str(f"lowest loss {lowest:.4g}", refresh=False)
+            bar.update()
 
-    trainer: Trainer
-    train: Records
-    held_out: Records | None
-    rows: Rows | None
-    left_out: Rows | None
-    validation: float | tuple[Any, ...] | None
-    asked: FitSettings
-
-    def run(self, executables: Executables, gives_up: Callable[[], bool]) -> History:
-        """Return the history of the fit."""
-        runner, network = self.trainer.runner, self.trainer.mlp.network
-        train, held_out = self.train if self.rows is None else self.train.take(self.rows), self.held_out
-        if self.left_out is not None:
-            held_out = self.train.take(self.left_out)
-        elif isinstance(self.validation, (int, float)):
-            train, held_out = train.split(self.validation, network.seed)
-        binding = train.binding
-        work = runner.workload(len(train), self.asked.epochs, weighted=train.weighted)
-        choices = {"threads": 1} if binding.backend.threads(binding.device) else {}
-        executable = executables.of(
-            binding, work.program, choices, lambda: binding.executable(work.program, choices=choices)
-        )
-        runner.take(executable, work)
-        try:
-            bound = ThreadBound(1, "each model has one") if choices else None
-            history = History(executable.plan, executable.origin, binding.why(executable), thread_bound=bound)
-            placed = Placed(binding, work, train, False, Evaluator(network, train, held_out, {}), executable)
-            run = Run(history, began=runner.epochs_done)
-            with at_most(network.threads), binding.backend.on_device(binding.device):
-                Fit(runner, _Here(placed), self.asked, run, None).until_stopped((), _Watched(gives_up))
-            return history
-        finally:
-            runner.give_back()
-
-
-@dataclass(frozen=True)
-class _Here:
-    """The one place of a fit: where it fails, all fits do."""
-
-    now: Placed
-
-    def elsewhere(self, error: BackendError) -> bool:
-        return False
-
-    def tell(self, history: History) -> None:
-        pass
-
-
-@dataclass(frozen=True)
-class _Watched:
-    """Ends a fit between two epochs if all are to be given up."""
-
-    gives_up: Callable[[], bool]
-
-    def update(self, epoch: Epoch) -> None:
-        if self.gives_up():
-            raise GivenUpError
-
-
-class _SharedData:
-    """Data on the devices of models: placed once for those that expect the same."""
-
-    def __init__(self, X: Any, Y: Any, sample_weight: Any, validation: Any) -> None:
-        self._given = X, Y, sample_weight
-        if isinstance(validation, tuple) and len(validation) not in (2, 3):
-            raise InputError(
-                f"validation must be a share, (X, Y) or (X, Y, sample_weight), got {len(validation)} things"
-            )
-        share = isinstance(validation, (int, float)) and 0 < validation < 1
-        if not (share or validation is None or isinstance(validation, tuple)):
-            raise InputError(f"validation must be a share between 0 and 1, (X, Y) or None, got {validation!r}")
-        self._validation = validation if isinstance(validation, tuple) else None
-        self._bindings: list[Binding] = []
-        self._placed: list[tuple[Binding, Any, tuple[Records, Records | None]]] = []
-
-    def of(self, trainer: Trainer, asked: FitSettings, models: int) -> tuple[Records, Records | None]:
-        """Return the records for a model, and those to validate it on if the user gave some."""
-        network = trainer.mlp.network
-        X, Y, weights = self._given
-        binding = self._bound(network, trainer, asked, models)
-        with network.naming(X, Y):
-            spec = network.expects(trainer.settings.objective)
-        key = spec.inputs, spec.outputs, spec.loss, spec.names
-        for where, what, records in self._placed:
-            if where is binding and what == key:
-                return records
-        train = place_records(binding, X, Y, weights, spec=spec)
-        if train.sparse:
-            raise InputError("fit_many takes dense X; fit models on sparse rows one by one")
-        held_out = None
-        if self._validation is not None:
-            one, other, *more = self._validation
-            held_out = place_records(binding, one, other, *(more or [None]), spec=spec, of="the validation ")
-        self._placed.append((binding, key, (train, held_out)))
-        return train, held_out
-
-    def _bound(self, network: BoundNetwork, trainer: Trainer, asked: FitSettings, models: int) -> Binding:
-        """Return where a network computes: where one before it does, unless it has its own place."""
-        X, _, weights = self._given
-        for binding in self._bindings:
-            if network.join(binding, X):
-                return binding
-
-        def work(records: int) -> Any:
-            return trainer.workload(records, asked.epochs * models, weighted=weights is not None)
-
-        binding = network.bind(X, work)
-        self._bindings.append(binding)
-        return binding
+    return done
 
 
 def _checked_models(models: Any) -> list[Network]:
@@ -269,8 +196,10 @@ def _settings(given: Any, count: int) -> list[dict[str, Any]]:
         raise InputError(f"settings must be a dictionary, or one for each of the {count} models, got {len(each)}")
     found = [dict(one) for one in each]
     for k, one in enumerate(found):
-        if unknown := sorted(one.keys() - {*_SETTINGS, "order"}):
-            raise InputError(f"settings[{k}] has {', '.join(map(repr, unknown))}; known are {', '.join(_SETTINGS)}")
+        if unknown := sorted(one.keys() - {*TRAINER_SETTINGS, "order"}):
+            raise InputError(
+                f"settings[{k}] has {', '.join(map(repr, unknown))}; known are {', '.join(TRAINER_SETTINGS)}"
+            )
     return found
 
 

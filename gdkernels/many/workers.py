@@ -22,7 +22,8 @@ class GivenUpError(Exception):
 def run_jobs(
     jobs: Sequence[Callable[[Executables, Callable[[], bool]], Result]],
     threads: int,
-    done: Callable[[], None],
+    done: Callable[[Result], None],
+    ends: Callable[[], BaseException | None] = lambda: None,
 ) -> list[Result]:
     """Return the results of some jobs, which threads take one after the other.
 
@@ -31,7 +32,9 @@ def run_jobs(
     Parameters
     ----------
     done
-        Called on this thread for each job that is done.
+        Called on this thread with the result of each job that is done.
+    ends
+        Asked on the way for an error to raise, because somebody wants all to end; the other jobs are given up.
 
     Raises
     ------
@@ -41,16 +44,16 @@ def run_jobs(
     results: dict[int, Result] = {}
     numbers, failed = itertools.count(), threading.Event()
 
+    def given_up() -> bool:
+        return failed.is_set() or ends() is not None
+
     def work() -> None:
         executables = Executables()
-        while not failed.is_set() and (k := next(numbers)) < len(jobs):  # counting is atomic
-            results[k] = jobs[k](executables, failed.is_set)
+        while not given_up() and (k := next(numbers)) < len(jobs):  # counting is atomic
+            results[k] = jobs[k](executables, given_up)
 
     if threads == 1:
-        executables = Executables()
-        for k, job in enumerate(jobs):
-            results[k] = job(executables, failed.is_set)
-            done()
+        _run_in_turn(jobs, results, done, ends)
         return [results[k] for k in range(len(jobs))]
     with ThreadPoolExecutor(threads, "gdkernels-many") as pool:
         pending = {pool.submit(work) for _ in range(threads)}
@@ -58,12 +61,32 @@ def run_jobs(
         try:
             while pending:
                 ended, pending = wait(pending, timeout=0.1, return_when=FIRST_COMPLETED)
-                for _ in range(len(results) - seen):
-                    done()
-                    seen += 1
+                new = [*results.values()][seen:]
+                for result in new:
+                    done(result)
+                seen += len(new)
+                if (error := ends()) is not None:
+                    raise error
                 for future in ended:
                     future.result()
         except BaseException:
             failed.set()
             raise
     return [results[k] for k in range(len(jobs))]
+
+
+def _run_in_turn(
+    jobs: Sequence[Callable[[Executables, Callable[[], bool]], Result]],
+    results: dict[int, Result],
+    done: Callable[[Result], None],
+    ends: Callable[[], BaseException | None],
+) -> None:
+    executables = Executables()
+    for k, job in enumerate(jobs):
+        if (error := ends()) is not None:
+            raise error
+        try:
+            results[k] = job(executables, lambda: ends() is not None)
+        except GivenUpError:
+            raise ends() or AssertionError("nobody has asked for an end") from None
+        done(results[k])

@@ -59,6 +59,11 @@ class Sums:
             self._mean = self._mean + away * (weight / whole)
         self._weight = whole
 
+    @property
+    def spread(self) -> float:
+        """The mean squared deviation of the targets from their mean, over all records and outputs."""
+        return float(np.mean(self._spread)) / self._weight if self._weight else math.nan
+
     def figure(self, name: str) -> float:
         """Return a figure by its name in `gdkernels.metrics.METRICS`."""
         if not self._weight:

@@ -20,8 +20,10 @@ from gdkernels.definition.blocks.columns import named
 from gdkernels.definition.losses import BinaryCrossEntropy, Loss
 from gdkernels.definition.optimizers import Optimizer
 from gdkernels.definition.schedules import ScheduleFunction
+from gdkernels.definition.solvers import Solver
 from gdkernels.dispatch.binding import Binding
 from gdkernels.errors import InputError
+from gdkernels.groups import Group
 from gdkernels.metrics import Metric
 from gdkernels.models.restarts import best_of_starts
 from gdkernels.network import BoundNetwork, Structure
@@ -224,10 +226,13 @@ class Network:
         l2_in_loss: bool = False,
         clip_norm: float | None = None,
         reduction: str = "mean",
+        solver: str | Solver | None = None,
         sample_weight: Any = None,
         validation: float | tuple[Any, ...] | None = None,
         patience: int | None = None,
         starts: int = 1,
+        group: str | Group | None = None,
+        shards: int | None = None,
         callbacks: Iterable[Callback] = (),
         metrics: Iterable[str | Metric] = (),
         stop_gradient_norm: float | None = None,
@@ -261,6 +266,9 @@ class Network:
             "l2_in_loss": l2_in_loss,
             "clip_norm": clip_norm,
             "reduction": reduction,
+            "group": group,
+            "shards": shards,
+            "solver": solver,
         }
         run: dict[str, Any] = {
             "epochs": epochs,
@@ -301,9 +309,10 @@ class Network:
 
     def _trainer_with(self, settings: Mapping[str, Any]) -> Trainer:
         last, others = self._trainer, dict(settings)
-        order = others.pop("order", None)
+        order, group, shards = (others.pop(name, None) for name in ("order", "group", "shards"))
         wanted = Settings.checked(**others, outputs=self.network.outputs)
         if last is not None and last.runner.order is order and last.settings == wanted:
+            last.share(group, shards)
             return last
         return Trainer(self, **settings)
 

@@ -307,12 +307,19 @@ class BoundNetwork:
         """Return the input of the objective's loss: logits if the loss has a link."""
         return self._predicted(self.structure.program(objective), x)
 
-    def error(self, records: Records, objective: Objective | None = None) -> float:
-        """Return E, without a penalty, of records on the device, by the last objective unless one is given."""
+    def error(self, records: Records, objective: Objective | None = None, by: Executable | None = None) -> float:
+        """Return E, without a penalty, of records on the device, by the last objective unless one is given.
+
+        Parameters
+        ----------
+        by
+            An executable whose predictions are inputs of the loss; None makes one.
+        """
         chosen = objective or self.objective
         assert chosen is not None
         assert self.binding is not None
-        raw, xp = self.raw(records.x, chosen), self.binding.xp
+        xp = self.binding.xp
+        raw = self.raw(records.x, chosen) if by is None else by.predict(self.parameters, records.x)
         with np.errstate(all="ignore"):
             value = chosen.loss(raw, records.y, xp=xp)
             value = value if records.weights is None else records.weights * value

@@ -26,6 +26,7 @@ from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import Optimizer
 from gdkernels.dispatch.footprint import check_initial
 from gdkernels.errors import InputError, unknown_name
+from gdkernels.graph import remembered
 from gdkernels.system.cached_property import cached_property
 
 __all__ = ["Structure"]
@@ -98,15 +99,10 @@ class Structure:
                 "a residual leads past a hidden layer that is as wide as the one before it, such as the second in "
                 f"{[inputs, 64, 64, units[-1]]}; there is none in {[inputs, *units]}"
             )
-        block = stack(
-            units,
-            functions,
-            bias=bool(bias),
-            residual=bool(residual),
-            norm=norm is not None,
-            dropout=Dropout(dropout).rate,
+        chosen = resolve("activation", output)
+        return _of_layers(
+            (inputs, *units), functions, chosen, bool(bias), bool(residual), norm is not None, Dropout(dropout).rate
         )
-        return cls(block, inputs, resolve("activation", output))
 
     def check(self) -> None:
         """Raise `InputError` if the block's parameters cannot be, or its blocks do not fit each other."""
@@ -186,7 +182,7 @@ class Structure:
                 f"{describe(link)['name']!r}, but the network's output is {describe(self.output)['name']!r}; "
                 "leave it at 'identity'"
             )
-        return replace(self, output=link)
+        return _with_output(self, link)
 
     # ---- what is run
 
@@ -310,6 +306,25 @@ class Structure:
             )
             for k, (inputs, layer) in enumerate(zip(self.sizes, self.layers, strict=False))
         ]
+
+
+@remembered(256)  # so that many models of one shape find out once what follows from it
+def _of_layers(
+    sizes: tuple[int, ...],
+    functions: tuple[Activation, ...],
+    output: Activation,
+    bias: bool,
+    residual: bool,
+    norm: bool,
+    dropout: float,
+) -> Structure:
+    inputs, *units = sizes
+    return Structure(stack(units, functions, bias=bias, residual=residual, norm=norm, dropout=dropout), inputs, output)
+
+
+@remembered(256)
+def _with_output(structure: Structure, output: Activation) -> Structure:
+    return replace(structure, output=output)
 
 
 def _count(parameter: Parameter) -> int:

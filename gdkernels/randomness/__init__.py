@@ -1,10 +1,12 @@
 """Random numbers, each named by what it is for, so that every backend begins with the same bits and sees the same.
 
-NumPy draws on the host, from a stream, what is drawn once or once an epoch: weights, splits, orders. What blocks draw
-in each step is a hash of where it is used, in whatever namespace runs the step. The rooms that draw decide what.
+NumPy draws on the host, from a stream, what is drawn once or once an epoch: weights, splits, orders of few records. The
+order of many records, and what blocks draw in each step, is a hash of where it is used, wherever the step runs. The
+rooms that draw decide what.
 """
 
 from gdkernels.randomness.counter_based import RandomNumbers, row_keys
 from gdkernels.randomness.generators import checked_seed, generator
+from gdkernels.randomness.keyed_order import ORDER_STREAM, KeyedOrder, epoch_order
 
-__all__ = ["RandomNumbers", "checked_seed", "generator", "row_keys"]
+__all__ = ["ORDER_STREAM", "KeyedOrder", "RandomNumbers", "checked_seed", "epoch_order", "generator", "row_keys"]

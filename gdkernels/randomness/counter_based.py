@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["RandomNumbers", "mixed", "row_keys"]
+__all__ = ["RandomNumbers", "keys_of", "mixed", "row_keys"]
 
 _FIRST = 0x1E3779B9  # what every key begins with, because the hash of 0 is 0
 
@@ -29,6 +29,18 @@ def mixed(a: Any) -> Any:
     a = (a ^ ((a >> 16) & 0xFFFF)) * 0x7FEB352D
     a = (a ^ ((a >> 15) & 0x1FFFF)) * (0x846CA68B - 2**32)
     return a ^ ((a >> 16) & 0xFFFF)
+
+
+def keys_of(keys: npt.NDArray[np.int32], *numbers: int) -> npt.NDArray[np.int32]:
+    """Return, for each of some keys, that of what it names together with these whole numbers of at least 0."""
+    for number in numbers:
+        left = number
+        while True:
+            keys = _with(keys, _int32(left))
+            left >>= 32
+            if not left:
+                break
+    return keys
 
 
 def row_keys(seed: int, step: int, records: int, batch: int, first: int = 0) -> npt.NDArray[np.int32]:
@@ -45,12 +57,7 @@ def row_keys(seed: int, step: int, records: int, batch: int, first: int = 0) -> 
     first
         The place in its batch of the first record, where that is not the first of all.
     """
-    key = np.array([_FIRST], np.int32)
-    while True:
-        key = _with(key, _int32(seed))
-        seed >>= 32
-        if not seed:
-            break
+    key = keys_of(np.array([_FIRST], np.int32), seed)
     steps = step + np.arange(-(-records // batch))
     of_steps = _with(_with(key, _int32(steps)), _int32(steps >> 32))
     return _with(np.repeat(of_steps, batch)[:records], _int32(first + np.arange(records) % batch))

@@ -16,10 +16,12 @@ from gdkernels.tables.column_data import Column, Floats, Rows, finding_of, numbe
 from gdkernels.tables.columns import FIRST_NUMBERS
 from gdkernels.tables.meaning import labels_of, read_as
 from gdkernels.tables.reading import NUMBER, TEXT, Reading
-from gdkernels.tables.scaling import Scaling, skewness
+from gdkernels.tables.scaling import Scaling, median, skewness
 from gdkernels.tables.table import Table
 
-__all__ = ["Classes", "Numbers", "labels"]
+__all__ = ["Bounds", "Classes", "Numbers", "bounds_text", "labels", "offset_of"]
+
+Bounds = str | tuple[float | None, float | None] | None  # "auto", or the lowest and the highest
 
 SKEWED = 1.0
 
@@ -123,6 +125,10 @@ class Numbers:
         of the logarithm far out is a gross one of the number.
     readings
         The reading of each target's cells; those of the first version are plain numbers.
+    offsets
+        What is added to each target before the logarithm: 0, but for numbers from 0 on; () for 0 everywhere.
+    bounds
+        The lowest and the highest prediction of each target, None for no bound; () for none anywhere.
     """
 
     targets: tuple[str, ...]
@@ -131,10 +137,29 @@ class Numbers:
     low: tuple[float, ...]
     high: tuple[float, ...]
     readings: tuple[Reading, ...] = ()
+    offsets: tuple[float, ...] = ()
+    bounds: tuple[tuple[float | None, ...], ...] = ()
 
     @classmethod
-    def fit(cls, table: Table, targets: Sequence[str], rows: Rows, *, standardise: bool) -> Numbers:
+    def fit(
+        cls,
+        table: Table,
+        targets: Sequence[str],
+        rows: Rows,
+        *,
+        standardise: bool,
+        offsets: Sequence[float | None] | None = None,
+        bounds: Bounds = "auto",
+    ) -> Numbers:
         """Learn from the training rows.
+
+        Parameters
+        ----------
+        offsets
+            For each target what to add before its logarithm, None for no logarithm; None decides by the skewness, for
+            targets above 0.
+        bounds
+            The lowest and the highest that may be predicted; "auto" is 0 and none, if no target is below 0.
 
         Raises
         ------
@@ -148,21 +173,32 @@ class Numbers:
             raise InputError("the target has the same value in every record: there is nothing to learn")
         # A row that is held out must have a logarithm too.
         positive = whole.min(axis=0) > 0
-        logs = tuple(bool(standardise and p and _logarithmic(v)) for v, p in zip(values.T, positive, strict=True))
-        scaling = Scaling.fit(_logged(values, logs), targets) if standardise else None
+        if offsets is None:
+            logs = tuple(bool(standardise and p and _logarithmic(v)) for v, p in zip(values.T, positive, strict=True))
+            added: tuple[float, ...] = ()
+        else:
+            logs = tuple(offset is not None for offset in offsets)
+            added = tuple(offset or 0.0 for offset in offsets)
+        scaling = Scaling.fit(_logged(values, logs, added), targets) if standardise else None
         low, high = tuple(values.min(axis=0).tolist()), tuple(values.max(axis=0).tolist())
-        return cls(tuple(targets), logs, scaling, low, high, readings)
+        kept = tuple(_bounds_of(name, column, bounds) for name, column in zip(targets, whole.T, strict=True))
+        return cls(tuple(targets), logs, scaling, low, high, readings, added, kept)
 
     def transform(self, table: Table) -> Floats:
         """Return the numbers that the network is to put out [records, outputs]."""
         values = self.values(table)
         for k, name in enumerate(self.targets):
-            if self.logs[k] and (values[:, k] <= 0).any():
-                row = int(np.argmax(values[:, k] <= 0))
-                raise InputError(
-                    f"{table.place(row, name)}: {values[row, k]:g} is not above 0, as all that were trained on are"
+            offset = self.offsets[k] if self.offsets else 0.0
+            wrong = values[:, k] < 0 if offset else values[:, k] <= 0
+            if self.logs[k] and wrong.any():
+                row = int(np.argmax(wrong))
+                limit = (
+                    "is below 0, as none that was trained on is"
+                    if offset
+                    else ("is not above 0, as all that were trained on are")
                 )
-        logged = _logged(values, self.logs)
+                raise InputError(f"{table.place(row, name)}: {values[row, k]:g} {limit}")
+        logged = _logged(values, self.logs, self.offsets)
         return logged if self.scaling is None else self.scaling.apply(logged)
 
     def values(self, table: Table) -> Floats:
@@ -175,8 +211,12 @@ class Numbers:
         values = values if self.scaling is None else self.scaling.undo(values)
         for k, log in enumerate(self.logs):
             if log:
+                offset = self.offsets[k] if self.offsets else 0.0
                 with np.errstate(over="ignore"):
-                    values[:, k] = np.clip(np.exp(values[:, k]), self.low[k], self.high[k])
+                    values[:, k] = np.clip(np.exp(values[:, k]) - offset, self.low[k], self.high[k])
+        for k, (lowest, highest) in enumerate(self.bounds):
+            if lowest is not None or highest is not None:
+                values[:, k] = np.clip(values[:, k], lowest, highest)
         return values[:, 0] if values.shape[1] == 1 else values
 
     def to_json(self) -> dict[str, Any]:
@@ -187,6 +227,8 @@ class Numbers:
             "low": list(self.low),
             "high": list(self.high),
             "readings": [reading.to_json() for reading in self.readings],
+            "offsets": list(self.offsets),
+            "bounds": [list(bounds) for bounds in self.bounds],
         }
 
     @classmethod
@@ -200,7 +242,15 @@ class Numbers:
         readings = tuple(map(Reading.from_json, value.get("readings", ())))
         if len(readings) not in (0, len(rest[0])) or any(reading.kind != "number" for reading in readings):
             raise ValueError("no readings of the targets")
-        return cls(rest[0], rest[1], scaling, rest[2], rest[3], readings)
+        offsets, bounds = tuple(value.get("offsets", ())), tuple(map(tuple, value.get("bounds", ())))
+        require_fields(cls, {"offsets": offsets, "bounds": bounds})
+        if (
+            {len(offsets), len(bounds)} - {0, len(rest[0])}
+            or any(len(pair) != 2 for pair in bounds)
+            or min(offsets, default=0) < 0
+        ):
+            raise ValueError("no offsets or bounds of the targets")
+        return cls(rest[0], rest[1], scaling, rest[2], rest[3], readings, offsets, bounds)
 
 
 def _values(table: Table, targets: Sequence[str], readings: Sequence[Reading]) -> Floats:
@@ -218,9 +268,39 @@ def _logarithmic(values: Floats) -> bool:
     return skewness(values) > SKEWED and abs(skewness(np.log(values))) < skewness(values)
 
 
-def _logged(values: Floats, logs: Sequence[bool]) -> Floats:
+def _logged(values: Floats, logs: Sequence[bool], offsets: Sequence[float]) -> Floats:
     result = values.copy()
     for k, log in enumerate(logs):
         if log:
-            result[:, k] = np.log(values[:, k])
+            result[:, k] = np.log(values[:, k] + offsets[k]) if offsets else np.log(values[:, k])
     return result
+
+
+def offset_of(values: Floats) -> float | None:
+    """Return what to add before a logarithm to skewed numbers from 0 on: 1 to counts; None where that is no way."""
+    if values.min() != 0 or skewness(values) <= SKEWED:
+        return None
+    positive = values[values > 0]
+    offset = 1.0 if np.all(values == np.round(values)) else median(positive)
+    return offset if abs(skewness(np.log(values + offset))) < skewness(values) else None
+
+
+def _bounds_of(name: str, values: Floats, bounds: Bounds) -> tuple[float | None, float | None]:
+    """Return the bounds of the predictions of a target with these values."""
+    if bounds == "auto":
+        return (0.0 if values.min() >= 0 else None), None
+    if bounds is None or isinstance(bounds, str):
+        return None, None
+    low, high = bounds
+    for value in (float(values.min()), float(values.max())):
+        if (low is not None and value < low) or (high is not None and value > high):
+            raise InputError(
+                f"the target {name!r} has the value {value:g}, beyond {keyword('bounds', bounds_text(bounds))}; widen "
+                "the bounds, or correct it"
+            )
+    return low, high
+
+
+def bounds_text(bounds: tuple[float | None, float | None]) -> str:
+    """Return bounds as ``--bounds`` takes them: 0:1, or 0: without an upper one."""
+    return ":".join("" if bound is None else f"{bound:g}" for bound in bounds)

@@ -81,5 +81,6 @@ def columns_line(preparation: Preparation) -> str:
     if dropped:
         parts.append(f"{len(dropped):,} left out ({listed([k.name for k in dropped])})")
     logs = getattr(preparation.outcome, "logs", ())
-    log = "; the target is skewed, so its logarithm is learned" if any(logs) else ""
+    added = any(getattr(preparation.outcome, "offsets", ()))
+    log = f"; the target is skewed, so its logarithm{' from 0 on' if added else ''} is learned" if any(logs) else ""
     return f"{', '.join(parts)}: {len(preparation.features):,} inputs{log}"

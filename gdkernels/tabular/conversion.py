@@ -20,7 +20,8 @@ from gdkernels.system.profiling import phase
 from gdkernels.system.progress import RecordCount
 from gdkernels.system.scratch import remove_left_behind, scratch_folder
 from gdkernels.tables.table import Table
-from gdkernels.tabular.survey import PARTS, TRAIN, RandomParts, TableSurvey
+from gdkernels.tabular.part_rules import PARTS, TRAIN, PartRule
+from gdkernels.tabular.survey import TableSurvey
 from gdkernels.tabular.table_parts import TableParts
 
 __all__ = ["PreparedFiles", "converted"]
@@ -67,8 +68,8 @@ class PreparedFiles:
 def converted(
     parts: TableParts,
     found: TableSurvey,
-    draw: RandomParts,
-    prepare: Callable[[Table], dict[str, Array]],
+    rule: PartRule,
+    prepare: Callable[[Table, Array, Array], dict[str, Array]],
     record_bytes: int,
 ) -> Iterator[PreparedFiles]:
     """Write what `prepare` makes of a table's records to a folder of the cache, which is removed in the end.
@@ -76,7 +77,7 @@ def converted(
     Parameters
     ----------
     prepare
-        Returns for some records the arrays to be kept, by name.
+        Returns for some records, with their numbers and their places in `PARTS`, the arrays to be kept, by name.
     record_bytes
         About what a record will take.
 
@@ -99,7 +100,7 @@ def converted(
         with scratch_folder(parent) as folder:
             files = PreparedFiles(folder)
             with phase("preparing"):
-                _write(files, parts, found, draw, prepare)
+                _write(files, parts, found, rule, prepare)
             yield files
     except OSError as error:
         raise FileError(f"cannot write into {parent}: {(error.strerror or str(error)).lower()}") from error
@@ -109,15 +110,15 @@ def _write(
     folder: PreparedFiles,
     parts: TableParts,
     found: TableSurvey,
-    draw: RandomParts,
-    prepare: Callable[[Table], dict[str, Array]],
+    rule: PartRule,
+    prepare: Callable[[Table, Array, Array], dict[str, Array]],
 ) -> None:
     writers: dict[tuple[int, str], _ArrayWriter] = {}
     with ExitStack() as stack, RecordCount("preparing", parts.progress) as bar:
         for table, numbers in parts.numbered():
-            which = draw.of(int(numbers[0]), int(numbers[-1] - numbers[0]) + 1)[numbers - numbers[0]]
+            which = rule.places(table, numbers)
             which[np.isin(numbers, list(found.firsts))] = TRAIN
-            for what, array in prepare(table).items():
+            for what, array in prepare(table, numbers, which).items():
                 for k, part in enumerate(PARTS):
                     rows = array[which == k]
                     if len(rows):

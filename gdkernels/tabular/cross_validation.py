@@ -9,9 +9,12 @@ from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 from gdkernels.data.records import Records
+from gdkernels.definition.optimizers import Optimizer
 from gdkernels.dispatch.binding import Binding
 from gdkernels.dispatch.shared_executables import Executables, sharing
 from gdkernels.errors import DivergenceError
+from gdkernels.groups import Group, joined
+from gdkernels.groups.agreement import guarded
 from gdkernels.system.progress import RecordCount
 from gdkernels.tabular.fitting import PreparedRows, diverged, kth
 from gdkernels.training.epoch_values import Pace
@@ -100,13 +103,17 @@ def cross_validated(
     DivergenceError
         If one of them diverges.
     """
-    first = settings["l2"]
+    first, group = settings["l2"], joined(settings.get("group"))
+    own = {name: value for name, value in settings.items() if name not in ("group", "shards")}
     with RecordCount("cross-validating", progress) as bar, sharing(Executables()):
         spent = [0.0]
 
         def evaluated(l2: float) -> Lowest:
-            trainers = [Trainer(kth(network, k), **settings | {"l2": l2}) for k in range(len(draws))]
-            lowest = _lowest(trainers, draws, epochs, patience, bar)
+            mine = range(group.rank, len(draws), group.size)
+            trainers = [Trainer(kth(network, k), **own | {"l2": l2}, group="none") for k in mine]
+            left = [_LeftOut(trainer, draws[k], epochs) for trainer, k in zip(trainers, mine, strict=True)]
+            with guarded(group):
+                lowest = _lowest(left, _Turns(group, len(draws), own.get("optimizer")), epochs, patience, bar)
             spent.append(lowest.work)
             return lowest
 
@@ -157,31 +164,58 @@ def _follow(
             return
 
 
-def _lowest(
-    trainers: Sequence[Trainer],
-    draws: Sequence[tuple[PreparedRows, PreparedRows]],
-    epochs: int,
-    patience: int,
-    bar: RecordCount,
-) -> Lowest:
-    """Train, and return the lowest mean loss over all rows left out."""
-    left = [_LeftOut(trainer, parts, epochs) for trainer, parts in zip(trainers, draws, strict=True)]
-    whole = sum(one.weight for one in left)
-    before = sum(one.before for one in left) / whole
+@dataclass(frozen=True)
+class _Turns:
+    """Networks that are dealt to ranks in turn."""
+
+    group: Group
+    count: int
+    optimizer: Optimizer | None
+
+    def all_of(self, mine: list[float]) -> list[float]:
+        """Return a number of each network, in their order, from those of this rank's networks."""
+        if self.group.size == 1:
+            return mine
+        told = self.group.gather_numbers([*mine, *[0.0] * (-(-self.count // self.group.size) - len(mine))])
+        found: list[float] = told.T.reshape(-1)[: self.count].tolist()
+        return found
+
+    def errors(self, left: Sequence[_LeftOut], epoch: int) -> list[float]:
+        """Do an epoch of each network, and return their errors."""
+        if self.group.size == 1:
+            return [one.epoch(epoch) for one in left]
+        mine: list[float] = []
+        for one in left:
+            try:
+                mine.append(one.epoch(epoch))
+            except DivergenceError:
+                mine.append(math.nan)
+        found = self.all_of(mine)
+        if any(map(math.isnan, found)):
+            raise diverged(epoch, self.optimizer)
+        return found
+
+
+def _lowest(left: Sequence[_LeftOut], turns: _Turns, epochs: int, patience: int, bar: RecordCount) -> Lowest:
+    """Return the lowest mean loss over all rows left out, and in which epoch it was."""
+    whole = sum(turns.all_of([one.weight for one in left]))
+    before = sum(turns.all_of([one.before for one in left])) / whole
     if not math.isfinite(before):
         before = 0.0
+    work = sum(turns.all_of([float(one.multiply_adds) for one in left]))
     best, gained = (math.inf, 1), (math.inf, 1)
     for epoch in range(1, epochs + 1):
         error = 0.0
+        for each in turns.errors(left, epoch):
+            error += each
         for one in left:
-            error += one.epoch(epoch)
             bar.update(one.trained)
         best = min(best, (error / whole, epoch))
         if best[0] < gained[0] - GAIN_OF_EPOCH * before:
             gained = best
         if epoch - gained[1] >= patience:
             break
-    return Lowest(*best, before, 3.0 * epoch * sum(one.multiply_adds for one in left))
+    return Lowest(*best, before, 3.0 * epoch * work)
 
 
 class _LeftOut:
@@ -190,6 +224,7 @@ class _LeftOut:
     def __init__(self, trainer: Trainer, parts: tuple[PreparedRows, PreparedRows], epochs: int) -> None:
         self._trainer, self._parts, self._epochs = trainer, parts, epochs
         self._placed: tuple[Records, Records] | None = None
+        self._ended = False  # a solver has nothing left to gain: the network stays as it is
         network = trainer.mlp.network
         self.trained, self.weight, self.before = self._there(
             lambda records, others: (len(records), others.total_weight, network.error(others))
@@ -202,10 +237,11 @@ class _LeftOut:
 
         def run(records: Records, others: Records) -> float:
             try:
-                if runner.epochs_done == before:
-                    runner.run(records, Pace())
+                if runner.epochs_done == before and not self._ended:
+                    self._ended = runner.run(records, Pace()).stop is not None
             except DivergenceError:
-                raise diverged(number, self._trainer.settings.optimizer) from None
+                settings = self._trainer.settings
+                raise diverged(number, None if settings.solver else settings.optimizer) from None
             return network.error(others)
 
         return self._there(run)

@@ -10,6 +10,7 @@ OPTIMIZER = "adam"  # at its usual rate of 1e-3; 3e-3 was worse on all but wine
 MOMENTUM = 0.9  # for --optimizer sgd, which on its own is slow
 
 VALIDATION = 0.1  # of the rows not held out; 0.15 and 0.2 gave the same
+SEARCH_VALIDATION = 0.2  # for a search, which compares many networks on the same rows
 TEST = 0.2
 
 FEWEST, FEW, SMALL, LARGE = 20, 1000, 10_000, 100_000  # rows
@@ -46,6 +47,11 @@ def hidden(records: int) -> tuple[int, ...]:
 def hidden_of_encoded(records: int) -> tuple[int, ...]:
     """Return how many units the hidden layers have where numbers are encoded: a second layer pays from FEW rows on."""
     return (256,) if records < FEW else (128, 128)
+
+
+def hidden_of_least_squares(inputs: int, outputs: int) -> tuple[int, ...]:
+    """Return how many units the hidden layer has for Levenberg–Marquardt: some 600 parameters, so that it is quick."""
+    return (max(4, min(30, 600 // (inputs + outputs + 1))),)
 
 
 def bins(records: int) -> int:

@@ -21,7 +21,9 @@ from gdkernels.tables.report import column_reports, columns_line, describe_targe
 from gdkernels.tables.sample import Sample
 from gdkernels.tables.target_columns import gaps_of, with_targets
 from gdkernels.tabular.out_of_core import checked_findings, records_at_once, sample_size, width_of
+from gdkernels.tabular.remarks import remarks_on
 from gdkernels.tabular.settings import TabularSettings
+from gdkernels.tabular.time_order import ordering_column
 
 __all__ = ["TableDescription", "described", "described_in_parts"]
 
@@ -43,6 +45,8 @@ class TableDescription(Mapping[str, Any]):
         For each column its ``kind``, ``why``, how its cells are ``read`` (in the words of the keyword ``read``), how
         many inputs of the network it makes (``features``), its ``gaps``, how many ``distinct`` values it has, and what
         they are ``such_as``.
+    remarks
+        What you should know before you train.
     sample
         The number of records, drawn at random, that the figures are of if the table was read in parts. The reading of
         cells, gaps, and the range of numbers are of all records even then. None if all figures are.
@@ -53,11 +57,13 @@ class TableDescription(Mapping[str, Any]):
     target: dict[str, Any] | None
     columns: list[dict[str, Any]]
     sample: int | None = None
+    remarks: tuple[str, ...] = ()
     _line: str = field(default="", repr=False)
 
     def as_dict(self) -> dict[str, Any]:
         """Return all of it as JSON can hold it."""
         told = {"data": self.data, "records": self.records, "target": self.target, "columns": self.columns}
+        told["remarks"] = list(self.remarks)
         return told if self.sample is None else told | {"sample": self.sample}
 
     def __getitem__(self, name: str) -> Any:
@@ -78,6 +84,7 @@ class TableDescription(Mapping[str, Any]):
         if self.target is not None:
             lines.append(f"target   {', '.join(targets)}: {self.target['task']}{_of(self.target)}")
             lines.append(f"columns  {self._line}")
+        lines += [f"note     {remark}" for remark in self.remarks]
         width = min(30, max((len(c["name"]) for c in self.columns), default=0))
         for c in self.columns:
             values = f"{c['distinct']:,} values, {example(c)}" + (f"; {c['gaps']:,} gaps" if c["gaps"] else "")
@@ -104,26 +111,23 @@ def described(settings: TabularSettings, table: Table, identifiers: Sequence[str
     choices = replace(settings.choices, identifiers=identifiers)
     table = reread(table, choices)
     preparation, target = None, None
+    remarks: list[str] = []
     if settings.target or table.targets:
         whole = with_targets(table, settings.target)
-        preparation = Preparation.fit(
-            whole,
-            settings.target,
-            task=settings.task,
-            ignore=choices.ignore,
-            keep=choices.keep,
-            categorical=choices.categorical,
-            numeric=choices.numeric,
-            read=choices.read,
-            missing=choices.missing,
-            identifiers=identifiers,
-            standardise_inputs=False,
+        preparation = Preparation.by_choices(
+            whole, settings.target, choices, task=settings.task, standardise_inputs=False
         )
+        remarks = remarks_on(settings, whole, preparation, np.arange(len(whole)))
         target = describe_target(preparation, whole) | {"gaps": len(table) - len(whole)}
     targets, kinds = (preparation.targets, preparation.columns) if preparation else ((), None)
     columns = column_reports(table, targets, choices, kinds)
     line = columns_line(preparation) if preparation else ""
-    return TableDescription(table.source, len(table), target, columns, _line=line)
+    if (ordering := ordering_column(table)) is not None and settings.split.kind == "random":
+        remarks.append(
+            f"the rows are in order of {ordering!r}; to measure a model on what comes later, say "
+            f"{keyword('split', 'time:' + ordering)}"
+        )
+    return TableDescription(table.source, len(table), target, columns, remarks=tuple(remarks), _line=line)
 
 
 def described_in_parts(settings: TabularSettings, data: Data, allowed: int) -> TableDescription:

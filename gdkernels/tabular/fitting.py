@@ -16,9 +16,14 @@ from gdkernels.definition.chain import by_layer
 from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import Optimizer
 from gdkernels.dispatch.shared_executables import Executables, sharing
-from gdkernels.errors import DivergenceError, keyword
+from gdkernels.errors import DivergenceError, InputError, keyword
+from gdkernels.groups import joined
+from gdkernels.groups.sharding import threads_of_ranks
+from gdkernels.many.dealing import Done, dealt
+from gdkernels.many.fitting import TRAINER_SETTINGS
 from gdkernels.models.network import Network
 from gdkernels.randomness import generator
+from gdkernels.system.threads import at_most
 from gdkernels.tabular import defaults
 from gdkernels.tabular.average import averaged, averaged_sizes
 from gdkernels.tabular.encoding import network_of
@@ -75,29 +80,65 @@ def fit(
     DivergenceError
         If one of them diverges.
     """
-    made: list[Network] = []
-    executables = Executables()
-    histories: list[History] = []
-    work = 0.0
-    for k, (train, validation) in enumerate(draws):
-        if most_work is not None and k >= defaults.AT_LEAST and work > most_work:
-            break
-        mlp = kth(network, k)
+    if len(draws) > 1 and run.get("shards") is not None:
+        raise InputError(
+            f"{keyword('shards')} splits the batches of a single network, and {len(draws)} are trained here, each by "
+            f"one rank: leave it out, or give {keyword('average', 1)}"
+        )
+    executables, group = Executables(), joined(run.get("group"))
+    made = [kth(network, k) for k in range(len(draws))]
+    alone = len(draws) == 1  # only then the ranks share a network; several are dealt to them
+
+    def fitted(k: int) -> History:
+        train, validation = draws[k]
         held_out = (validation.x, validation.y, validation.weights) if len(validation) else None
-        own = {"checkpoint": subfolder(run["checkpoint"], f"network-{k + 1}")} if run["checkpoint"] else {}
+        own: dict[str, Any] = {} if alone else {"group": "none", "shards": None}
+        if run["checkpoint"]:
+            own["checkpoint"] = subfolder(run["checkpoint"], f"network-{k + 1}", make=not (alone and group.rank))
         with sharing(executables):
-            history = mlp.fit(train.x, train.y, sample_weight=train.weights, validation=held_out, **run | own)
+            history = made[k].fit(train.x, train.y, sample_weight=train.weights, validation=held_out, **run | own)
         if history.diverged:
-            raise diverged(len(history.epochs) + 1, run["optimizer"])
-        made.append(mlp)
-        histories.append(history)
-        work += 3.0 * len(history.epochs) * len(train) * mlp.network.structure.multiply_adds
+            raise diverged(len(history.epochs) + 1, run.get("optimizer"))
+        return history
+
+    def job(k: int) -> Done:
+        history = fitted(k)
+        return made[k].network.host_parameters(), history
+
+    def enough(histories: Sequence[History]) -> bool:
+        """Return whether the networks so far took as much work as there may be."""
+        if most_work is None or len(histories) < defaults.AT_LEAST:
+            return False
+        steps = [len(history.epochs) * len(train) for history, (train, _) in zip(histories, draws, strict=False)]
+        return 3.0 * sum(steps) * made[0].network.structure.multiply_adds > most_work
+
+    histories: list[History] = []
+    if alone or group.size == 1:
+        while len(histories) < len(draws) and not enough(histories):
+            histories.append(fitted(len(histories)))
+        del made[len(histories) :]
+    else:  # the ranks train all of them; those are kept that one rank would have trained
+        with at_most(threads_of_ranks(group)[group.rank]):
+            found = dealt(group, len(draws), job)
+        while len(histories) < len(draws) and not enough(histories):
+            histories.append(found[len(histories)][1])
+        del made[len(histories) :], found[len(histories) :]
+        for mlp, (parameters, _) in zip(made, found, strict=True):
+            mlp.trainer(
+                **{name: run[name] for name in TRAINER_SETTINGS if name in run}
+            )  # it predicts what it was trained for
+            mlp.set_parameters(parameters)
     whole: Network = made[0] if len(made) == 1 else _side_by_side(made, network)
     return whole, histories
 
 
-def diverged(epoch: int, optimizer: Optimizer) -> DivergenceError:
-    """Return the error for a training that diverged."""
+def diverged(epoch: int, optimizer: Optimizer | None) -> DivergenceError:
+    """Return the error for a training that diverged; None stands for a solver, which has no rate."""
+    if optimizer is None:
+        return DivergenceError(
+            f"training found no step in epoch {epoch}, because the loss or its derivative is not finite; choose "
+            f"another {keyword('seed')} or {keyword('activation')}, or an optimizer"
+        )
     return DivergenceError(
         f"training diverged in epoch {epoch}; lower {keyword('learning_rate')} (it was {optimizer.learning_rate:g}), "
         f"or limit the gradient with {keyword('clip_norm', 1)}"

@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy.typing as npt
 
+from gdkernels.definition.solvers import LevenbergMarquardt, Solver
 from gdkernels.dispatch.explanation import Explanation
 from gdkernels.system.threads import at_most
 from gdkernels.tabular import defaults
 from gdkernels.tabular.encoding import encoding_of, network_of
-from gdkernels.tabular.settings import CLASS_LOSSES, TabularSettings, name_of
+from gdkernels.tabular.settings import CLASS_LOSSES, TabularSettings, chooses_penalty, name_of
 from gdkernels.training.trainer import Trainer
 
 __all__ = ["explanation_of", "network_arguments", "run_arguments", "settings_as_told", "trainer_arguments"]
@@ -26,10 +27,14 @@ def network_arguments(
     sample
         Training rows as they are prepared, or some of them.
     """
-    encoding = encoding_of(settings.encoding, sample)
+    solves = isinstance(settings.optimizer, LevenbergMarquardt)  # which is for few inputs
+    encoding = None if solves and settings.encoding == "auto" else encoding_of(settings.encoding, sample)
     hidden = settings.hidden
     if hidden is None:
-        hidden = defaults.hidden(records) if encoding is None else defaults.hidden_of_encoded(records)
+        if solves:
+            hidden = defaults.hidden_of_least_squares(sample.shape[1], outputs)
+        else:
+            hidden = defaults.hidden(records) if encoding is None else defaults.hidden_of_encoded(records)
     if settings.residual and settings.hidden is None and len(hidden) == 1:  # a skip leads past the second of two
         hidden *= 2
     return {
@@ -50,19 +55,26 @@ def network_arguments(
 
 def trainer_arguments(settings: TabularSettings, loss: str, records: int, *, encoded: bool) -> dict[str, Any]:
     """Return how a network is trained on so many records: the arguments of `Trainer`."""
+    chosen = loss if settings.loss is None else settings.loss
+    if isinstance(settings.optimizer, Solver):
+        return {"solver": settings.optimizer, "loss": chosen, "l2": _l2(settings, records, encoded)}
     return {
         "optimizer": settings.optimizer,
-        "loss": loss if settings.loss is None else settings.loss,
+        "loss": chosen,
         "batch_size": settings.batch_size or defaults.batch_size(records),
         "schedule": settings.schedule,
         "l2": _l2(settings, records, encoded),
         "clip_norm": settings.clip_norm,
+        "group": settings.group,
+        "shards": settings.shards,
     }
 
 
 def run_arguments(settings: TabularSettings, records: int, validation: int) -> dict[str, Any]:
     """Return how long it is trained, and how it can be stopped: the other arguments of `MLP.fit`."""
-    patience = settings.patience if settings.patience is not None else defaults.patience(records) * bool(validation)
+    # What the evidence has chosen needs no rows to say when to stop.
+    stops = bool(validation) and not chooses_penalty(settings)
+    patience = settings.patience if settings.patience is not None else defaults.patience(records) * stops
     return {
         "epochs": settings.epochs or defaults.epochs(records),
         "patience": patience or None,
@@ -80,15 +92,18 @@ def settings_as_told(
     settings: TabularSettings, trainer: dict[str, Any], run: dict[str, Any], average: int
 ) -> dict[str, Any]:
     """Return what a result tells of them."""
+    solver = trainer.get("solver")
+    told = trainer if solver is None else {"optimizer": solver, "batch_size": None, "schedule": "constant"} | trainer
     return {
-        **trainer,
+        **{name: value for name, value in told.items() if name not in ("group", "shards", "solver")},
         "loss": name_of("loss", trainer["loss"]),
-        "schedule": name_of("schedule", trainer["schedule"]),
+        "schedule": name_of("schedule", told["schedule"]),
         "epochs": run["epochs"],
         "patience": run["patience"] or 0,
         "seed": settings.seed,
         "average": average,
         "class_weight": settings.class_weight,
+        "split": str(settings.split),
     }
 
 
@@ -106,5 +121,7 @@ def explanation_of(
 def _l2(settings: TabularSettings, records: int, encoded: bool) -> float:
     if settings.l2 is not None:
         return float(settings.l2)
+    if isinstance(settings.optimizer, Solver):
+        return 0.0 if chooses_penalty(settings) else defaults.l2(records)
     # AdamW decays weights itself.
     return 0.0 if name_of("optimizer", settings.optimizer) == "adamw" else defaults.l2(records, encoded=encoded)

@@ -6,6 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +22,19 @@ from gdkernels.system import memory
 from gdkernels.system.memory import gigabytes
 from gdkernels.system.profiling import phase
 from gdkernels.tables import Preparation, Table, parts
-from gdkernels.tables.kinds import refuse_doubts
+from gdkernels.tables.cross_fit import CrossFit
+from gdkernels.tables.kinds import refuse_doubts, reread
 from gdkernels.tables.objects import paths_of
 from gdkernels.tables.read import Data, findings_in, source_of
 from gdkernels.tables.reading import NUMBER, Finding
 from gdkernels.tables.table import no_column
 from gdkernels.tables.target_columns import checked_targets
-from gdkernels.tabular import defaults
 from gdkernels.tabular.conversion import PreparedFiles, converted
+from gdkernels.tabular.decisions import Decisions, decided
+from gdkernels.tabular.drift import profiles_of
 from gdkernels.tabular.evaluation import Evaluation, EvaluationInParts
 from gdkernels.tabular.fitting import PreparedRows, fit
+from gdkernels.tabular.holdout import check_test_file, measured_on
 from gdkernels.tabular.hyperparameters import (
     explanation_of,
     network_arguments,
@@ -38,12 +42,15 @@ from gdkernels.tabular.hyperparameters import (
     settings_as_told,
     trainer_arguments,
 )
+from gdkernels.tabular.part_rules import PARTS, TEST, part_rule
 from gdkernels.tabular.prediction import PreparedNetwork
+from gdkernels.tabular.remarks import remarks_after, remarks_on
 from gdkernels.tabular.results import TabularResult
 from gdkernels.tabular.settings import TabularSettings
-from gdkernels.tabular.survey import PARTS, RandomParts, TableSurvey, survey
+from gdkernels.tabular.survey import TableSurvey, survey
 from gdkernels.tabular.table_parts import TableParts
 from gdkernels.tabular.targets import check_range, network_targets, task_and_loss, truth_of
+from gdkernels.tabular.time_order import in_time_order
 
 __all__ = ["checked_findings", "fit_out_of_core", "memory_for", "records_at_once", "sample_size", "width_of"]
 
@@ -143,40 +150,52 @@ def fit_out_of_core(settings: TabularSettings, data: Data, allowed: int) -> Tabu
             f"{keyword('average')} is for tables that fit into memory; leave it out, or allow more by "
             f"{keyword('memory')}"
         )
-    if settings.best:
-        raise InputError(f"{keyword('best', True)} is for tables that fit into memory; leave it out")
+    for name in ("best", "search"):
+        if getattr(settings, name):
+            raise InputError(f"{keyword(name)} is for tables that fit into memory; leave it out, or take fewer records")
     columns = width_of(settings, data)
     records = records_at_once(columns, allowed)
     with phase("reading"):
         findings = checked_findings(settings, data, records)
-    share = defaults.VALIDATION if settings.validation is None else settings.validation
-    draw = RandomParts(settings.seed, settings.test, share)
     most = sample_size(columns, allowed)
     whole = TableParts(
         data, settings.target, records, settings.drop_missing, findings, settings.options, settings.progress
     )
     with phase("surveying"):
-        found = survey(whole, settings.task_said, draw, most=most)
+        rule = part_rule(settings, whole, most=most)
+        found = survey(whole, settings.task_said, rule, seed=settings.seed, most=most)
     targets = checked_targets(found.sample, settings.target, settings.task_said)
     task, loss = task_and_loss(settings, found.sample, targets)
-    preparation = _preparation(settings, found, targets, task, loss)
+    with phase("trying"):
+        of_one = np.setdiff1d(found.learn, found.validation), found.validation
+        decisions = decided(settings, found.sample, targets, task, loss, [of_one])
+        remarks = [*decisions.remarks, *in_time_order(settings, found.sample, targets, task, loss)]
+    preparation = _preparation(settings, found, targets, task, loss, decisions)
+    remarks += remarks_on(settings, reread(found.sample, decisions.choices), preparation, found.learn)
     counts = dict(zip(PARTS, found.counts.tolist(), strict=True))
     if not counts["train"]:
         total = sum(counts.values())
         raise InputError(f"none of the {total:,} records is left to train on; lower {keyword('test')}")
+    check_test_file(settings, preparation)
     dtype = np.dtype(storage_dtype(settings.precision))
     outputs, _ = network_targets(preparation, loss, preparation.transform_targets(found.sample))
-    sample = preparation.transform(found.sample)[found.learn]
+    learn = found.sample.take(found.learn)
+    encoded = preparation.encode(learn)
+    sample, profiles = preparation.scaled(encoded), profiles_of(learn, preparation, encoded)
+    cross_fit = CrossFit.of(preparation, learn, found.numbers[found.learn])
 
-    def prepare(part: Table) -> dict[str, npt.NDArray[Any]]:
+    def prepare(part: Table, numbers: npt.NDArray[Any], places: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
         y = preparation.transform_targets(part)
         check_range(y, part, targets, settings.precision)
-        kept = {"x": preparation.transform(part).astype(dtype), "y": network_targets(preparation, loss, y)[1]}
+        x = preparation.transform(part)
+        if cross_fit is not None and (own := places != TEST).any():
+            x[own] = cross_fit.transform(part.take(own), numbers[own])
+        kept = {"x": x.astype(dtype), "y": network_targets(preparation, loss, y)[1]}
         kept["y"] = kept["y"].astype(np.int32 if kept["y"].dtype.kind == "i" else dtype)
         return kept | {"truth": truth_of(preparation, part, y)}
 
     record_bytes = dtype.itemsize * (len(preparation.features) + outputs) + 8 * len(targets)
-    with converted(whole, found, draw, prepare, record_bytes) as files:
+    with converted(whole, found, rule, prepare, record_bytes) as files:
         network = network_arguments(settings, task, loss, counts["train"], outputs, sample)
         trainer = trainer_arguments(settings, loss, counts["train"], encoded=network["encoding"] is not None)
         run = run_arguments(settings, counts["train"], counts["validation"])
@@ -185,38 +204,50 @@ def fit_out_of_core(settings: TabularSettings, data: Data, allowed: int) -> Tabu
         mlp, histories = fit(network, [(train, validation)], run={**trainer, **run})
         seconds = time.perf_counter() - began
         with phase("judging"):
-            test = _evaluated(PreparedNetwork(mlp, preparation), files, counts["test"], records)
+            model = PreparedNetwork(mlp, preparation)
+            test: Evaluation | None
+            if settings.test_file is not None:
+                test, said = measured_on(settings, model)
+            else:
+                test, said = _evaluated(model, files, counts["test"], records), rule.said
     return TabularResult(
         source=found.sample.source,
         preparation=preparation,
         network=mlp,
         histories=tuple(histories),
         settings=settings_as_told(settings, trainer, run, 1),
-        rows=counts,
+        rows=counts if test is None else counts | {"test": test.records},
         class_records=_class_records(preparation, found),
         test=test,
+        test_said=said,
+        separate_test=settings.test_file is not None,
+        profiles=tuple(profiles),
+        remarks=(*remarks, *remarks_after(settings, test)),
         seconds=seconds,
         explanation=explanation_of(settings, network, trainer, counts["train"], run["epochs"]),
     )
 
 
 def _preparation(
-    settings: TabularSettings, found: TableSurvey, targets: Sequence[str], task: str, loss: str
+    settings: TabularSettings,
+    found: TableSurvey,
+    targets: Sequence[str],
+    task: str,
+    loss: str,
+    decisions: Decisions,
 ) -> Preparation:
     """Learn from the sample; what only all records show, the survey has seen."""
-    choices = settings.choices
-    return Preparation.fit(
+    named = settings.choices.named
+    identifiers = [name for name in found.identifiers if name not in named]
+    return Preparation.by_choices(
         found.sample,
         targets,
+        replace(decisions.choices, identifiers=identifiers),
         task=task,
         rows=found.learn,
-        ignore=choices.ignore,
-        keep=choices.keep,
-        categorical=choices.categorical,
-        numeric=choices.numeric,
-        read=choices.read,
-        missing=choices.missing,
-        identifiers=[name for name in found.identifiers if name not in choices.named],
+        hold=settings.outside == "hold",
+        offsets=decisions.offsets,
+        bounds=settings.bounds,
         standardise_targets=loss != "poisson",
     )
 

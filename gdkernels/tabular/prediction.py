@@ -18,7 +18,7 @@ from gdkernels.tables.read import PART, Data, source_of
 from gdkernels.tables.text import TextOptions
 from gdkernels.tabular.kept import check_kept
 
-__all__ = ["Prediction", "PreparedNetwork"]
+__all__ = ["Prediction", "PreparedNetwork", "records_prepared"]
 
 PIECE = 128 << 20  # bytes, about, that records take at a time on their way to predictions
 # Bytes of a cell of the table as it is read; of a feature while it is prepared; of a unit of the network; of a
@@ -140,6 +140,11 @@ class PreparedNetwork:
                         bar.update(len(table))
             if not bar.done:
                 raise InputError(f"{source_of(data)} has no records")
+
+
+def records_prepared(preparation: Preparation) -> int:
+    """Return how many records of a table to read and prepare at a time."""
+    return _within(_CELL * len(preparation.columns) + _FEATURE * len(preparation.features))
 
 
 def _within(record: int) -> int:

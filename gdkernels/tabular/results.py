@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -18,8 +18,9 @@ from gdkernels.system.version import __version__
 from gdkernels.tables import Preparation
 from gdkernels.tables.report import columns_line
 from gdkernels.tabular.cross_validation import CrossValidation
+from gdkernels.tabular.drift import ColumnProfile
 from gdkernels.tabular.encoding import encoding_in_words
-from gdkernels.tabular.evaluation import Evaluation
+from gdkernels.tabular.evaluation import Evaluation, in_words
 from gdkernels.tabular.search import Search
 from gdkernels.training.history import History
 
@@ -56,13 +57,22 @@ class TabularResult:
     settings
         The settings of the training, with those that were chosen for you.
     rows
-        The number of rows for "train", "validation" and "test".
+        The number of rows for "train", "validation" and "test"; the latter are rows of the table unless a file of their
+        own was given.
     class_records
         The number of records of each class, by its label; None for a regression.
     test
         The figures on the rows kept from training and stopping; None if there were none.
     seconds
         Of the whole fit, with validation and all starts; the throughput is that of the training passes alone.
+    test_said
+        What the rows of the test are, for people.
+    separate_test
+        Whether those rows are of a table of their own.
+    remarks
+        What you should know before you trust the figures.
+    profiles
+        The columns as they were in training, with which records to predict are compared.
     cross_validation
         The choice by the rows left out, if there was one.
     search
@@ -80,6 +90,10 @@ class TabularResult:
     class_records: dict[str, int] | None
     test: Evaluation | None
     seconds: float
+    test_said: str = "rows kept from training and stopping"
+    separate_test: bool = False
+    remarks: tuple[str, ...] = ()
+    profiles: tuple[ColumnProfile, ...] = ()
     cross_validation: CrossValidation | None = None
     search: Search | None = None
     explanation: Explanation | None = None
@@ -103,7 +117,11 @@ class TabularResult:
             "task": self.preparation.task,
             "classes": None if self.preparation.classes is None else self.preparation.classes.tolist(),
             "rows": self.rows,
+            "test_rows": None if self.test is None else self.test_said,
+            "remarks": list(self.remarks),
             "metrics": {} if self.test is None else self.test["metrics"],
+            "baseline": {} if self.test is None else self.test["baseline"],
+            "calibration": None if self.test is None else self.test.calibration,
             "by_class": None if self.test is None else self.test.by_class,
             "class_shares": self._class_shares(),
             "columns": self.preparation.describe(),
@@ -127,6 +145,7 @@ class TabularResult:
             "search": None if self.search is None else self.search.as_dict(),
             "memory": history.memory,
             "threads": history.threads,
+            "ranks": None if history.ranks is None else history.ranks.as_dict(),
             "seconds": self.seconds,
             "samples_per_second": history.samples_per_second,
             "explanation": None if self.explanation is None else self.explanation.as_dict(),
@@ -138,6 +157,7 @@ class TabularResult:
         kept = ("data", "target", "task", "rows", "metrics", "by_class", "settings", "epochs", "best_epoch")
         return {
             "preparation": self.preparation.to_json(),
+            "profiles": [asdict(profile) for profile in self.profiles],
             "versions": {"gdkernels": __version__, "numpy": np.__version__, "python": platform.python_version()},
             "history": [
                 {"loss": h.loss, "validation_loss": h.validation_loss, "best_epoch": h.best_epoch, "stopped": h.stopped}
@@ -149,8 +169,12 @@ class TabularResult:
     def as_text(self, more: Mapping[str, str] | None = None) -> str:
         """Return a summary, a line for each thing; `more` are lines of the caller's, by their names."""
         lines = self._lines() | dict(more or {})
-        summary = "\n".join(f"{name:<9}{text}" for name, text in lines.items())
-        return summary if self.explanation is None else f"{summary}\n{self.explanation.as_text()}"
+        summary = "\n".join(f"{name:<9}{text}" for name, text in [*lines.items(), *(("note", r) for r in self.remarks)])
+        if self.explanation is None:
+            return summary
+        expected = None if self.history.ranks is None else self.history.ranks.expected
+        of_ranks = "" if expected is None else f"\nthe ranks were expected to be {expected}"
+        return f"{summary}\n{self.explanation.as_text()}{of_ranks}"
 
     def _lines(self) -> dict[str, str]:
         history, settings = self.history, self._plain_settings()
@@ -161,7 +185,7 @@ class TabularResult:
         best = [str(h.best_epoch) for h in self.histories]
         best = best[:1] if len(set(best)) == 1 else best
         lines = {
-            "data": f"{self.source}: {sum(self.rows.values()):,} records of "
+            "data": f"{self.source}: {self._records:,} records of "
             f"{len(self.preparation.columns):,} columns; {task} of {self.target!r}",
             "columns": columns_line(self.preparation),
         }
@@ -171,35 +195,53 @@ class TabularResult:
                 lines["classes"] += "; weighted so that each counts the same"
         lines |= {
             "network": f"{shape_in_words(self.network)}, "
-            f"{self.network.parameter_count:,} parameters; {settings['loss']}, {settings['optimizer']['name']} at "
-            f"{settings['optimizer']['learning_rate']:g}, batches of {self._batch()}, l2 {settings['l2']:.2g}",
+            f"{self.network.parameter_count:,} parameters; {settings['loss']}, {self._steps(settings['optimizer'])}, "
+            f"{self._penalty(settings['l2'])}",
             "ran on": f"{history.backend}, {history.device}, {history.precision}, {history.origin}: {history.reason}",
             "trained": (f"{several} networks, put side by side as their average; " if several > 1 else "")
             + f"{epochs} epochs on {self.rows['train']:,} rows in {self.seconds:.2f} s, "
             f"{history.samples_per_second:,.0f} samples/s",
             **({"threads": history.threads} if history.threads else {}),
+            **({"ranks": str(history.ranks)} if history.ranks is not None else {}),
             **self._memory(),
             "stopped": f"{history.stopped}; the parameters are those of epoch {', '.join(best)}",
         }
         if self.cross_validation is not None:
             lines["chosen"] = self.cross_validation.as_text()
         if self.search is not None:
-            lines["chosen"] = self.search.as_text()
+            lines["searched"] = self.search.as_text()
         if history.starts:
             reached = ", ".join(f"{start.loss:.4g}" for start in history.starts)
             lines["starts"] = f"{len(history.starts)}, with the losses {reached}; the lowest was kept"
         if self.test is not None:
-            figures = ", ".join(f"{name} {value:.4g}" for name, value in self.test.metrics.items())
-            lines["test"] = f"{figures} on {self.rows['test']:,} rows kept from training and stopping"
+            shown = [name for name in self.test.metrics if name not in ("balanced_accuracy", "brier")]
+            lines["test"] = f"{in_words(self.test.metrics, shown)} on {self.test.records:,} {self.test_said}"
+            lines |= self.test.lines()
         else:
             lines["test"] = "none, as no rows were kept for it"
         return lines
 
+    @property
+    def _records(self) -> int:
+        """The number of records of the table."""
+        return sum(count for part, count in self.rows.items() if part != "test" or not self.separate_test)
+
+    def _steps(self, optimizer: Mapping[str, Any]) -> str:
+        if "learning_rate" not in optimizer:  # a solver
+            return f"{optimizer['name']} on all rows in each step"
+        return f"{optimizer['name']} at {optimizer['learning_rate']:g}, batches of {self._batch()}"
+
+    def _penalty(self, l2: float) -> str:
+        effective = self.history.effective_parameters
+        if effective is None:
+            return f"l2 {l2:.2g}"
+        chosen = self.history.epochs[-1].penalty or 0.0
+        return f"l2 {chosen:.2g} by the evidence, with {effective:.1f} effective parameters"
+
     def _memory(self) -> dict[str, str]:
-        """Return a line on memory; none where many networks were trained at a time on the host."""
-        memory = self.history.memory
-        if memory is not None:
-            return {"memory": f"at most {gigabytes(memory)}, as said before training"}
+        """Return the line of memory; none where nobody has estimated it, as for many networks."""
+        if self.history.memory is not None:
+            return {"memory": f"at most {gigabytes(self.history.memory)}, as said before training"}
         return {} if self.history.device == "cpu" else {"memory": "that of the device"}
 
     def _batch(self) -> str:

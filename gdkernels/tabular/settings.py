@@ -9,22 +9,28 @@ from typing import Any
 
 from gdkernels.backend import Backend
 from gdkernels.definition import optimizers
-from gdkernels.definition.naming import describe, resolve
+from gdkernels.definition.naming import describe, names, resolve
 from gdkernels.definition.optimizers import Optimizer
+from gdkernels.definition.solvers import LevenbergMarquardt, Solver
 from gdkernels.dispatch import choosing
 from gdkernels.errors import InputError, keyword, unknown_name
+from gdkernels.groups import Group
 from gdkernels.system.memory import parse_bytes
 from gdkernels.system.ranges import POSITIVE, SHARE, NumberRange, at_least, whole
 from gdkernels.system.threads import checked_threads
 from gdkernels.tables.kinds import Choices
+from gdkernels.tables.outcomes import Bounds
 from gdkernels.tables.reading import reading_of
 from gdkernels.tables.task import TASKS
 from gdkernels.tables.text import TextOptions
 from gdkernels.tabular import defaults
-from gdkernels.tabular.effort import QUICK, TIME_LIMIT, check_effort, seconds_of
+from gdkernels.tabular.effort import QUICK, check_effort, time_limit_of
+from gdkernels.tabular.split_rules import SplitRule
 from gdkernels.training.checkpointing import Cadence
 
-__all__ = ["CLASS_LOSSES", "CLASS_WEIGHTS", "ENCODINGS", "RANGES", "TabularSettings", "name_of"]
+__all__ = [
+    "CLASS_LOSSES", "CLASS_WEIGHTS", "ENCODINGS", "OUTSIDE", "RANGES", "TabularSettings", "chooses_penalty", "name_of",
+]  # fmt: skip
 
 CLASS_LOSSES = ("cross_entropy", "binary_cross_entropy")
 
@@ -41,8 +47,10 @@ RANGES: dict[str, NumberRange] = {
     "starts": whole(1),
     "average": whole(1),
     "retries": whole(0),
+    "search": whole(1),
     "seed": whole(0),
     "threads": whole(1),
+    "shards": whole(1),
     "test": SHARE,
     "validation": SHARE,
     "keep": whole(1),
@@ -52,6 +60,7 @@ _NEEDED = ("dropout", "starts", "retries", "seed", "test", "keep", "skip_rows")
 _LISTS = ("ignore", "keep_columns", "categorical", "numeric", "missing")
 CLASS_WEIGHTS = ("none", "balanced")
 ENCODINGS = ("auto", "none", "piecewise")
+OUTSIDE = ("extrapolate", "hold")
 
 
 @dataclass(frozen=True)
@@ -67,9 +76,13 @@ class TabularSettings:
     options
         The form of text files.
     optimizer
-        With the learning rate and the momentum that were said.
+        With the learning rate and the momentum that were said; or a solver in its place.
+    rate_is_open
+        Whether nobody said the learning rate.
     loss, schedule
         As they were given: a name, or an object.
+    test
+        0 where the figures are measured on a file of their own.
     time_limit
         The seconds of the search; None without one.
     memory
@@ -89,7 +102,8 @@ class TabularSettings:
     dropout: float
     encoding: str
     loss: Any
-    optimizer: Optimizer
+    optimizer: Optimizer | Solver
+    rate_is_open: bool
     schedule: Any
     l2: float | None
     clip_norm: float | None
@@ -102,14 +116,21 @@ class TabularSettings:
     best: bool
     time_limit: float | None
     retries: int
+    search: int | None
     seed: int
     test: float
     validation: float | None
+    split: SplitRule
+    test_file: Any
+    outside: str
+    bounds: Bounds
     memory: int | None
     backend: str | Backend
     device: str | None
     precision: str
     threads: int | None
+    group: str | Group | None
+    shards: int | None
     explain: bool
     checkpoint: str | os.PathLike[str] | None
     every: str
@@ -144,6 +165,7 @@ class TabularSettings:
         formats = {str(name): str(words) for name, words in (read or {}).items()}
         for name, words in formats.items():
             reading_of(name, words)
+        rate_is_open = rest["learning_rate"] is None and isinstance(rest["optimizer"], str)
         optimizer = _optimizer(*(rest.pop(name) for name in ("optimizer", "learning_rate", "momentum", "nesterov")))
         if rest["task"] not in ("auto", *TASKS):
             raise unknown_name("task", rest["task"], ("auto", *TASKS))
@@ -155,13 +177,24 @@ class TabularSettings:
             raise unknown_name("class weight", weight, CLASS_WEIGHTS)
         if rest["encoding"] not in ENCODINGS:
             raise unknown_name("encoding", str(rest["encoding"]), ENCODINGS)
+        split = SplitRule.of(rest["split"])
+        if rest["outside"] is None:
+            rest["outside"] = "hold" if split.kind == "time" else "extrapolate"
+        if rest["outside"] not in OUTSIDE:
+            raise unknown_name("way to go on outside the training range", str(rest["outside"]), OUTSIDE)
         for name, value in (("loss", rest["loss"]), ("schedule", rest["schedule"])):
             if value is not None:
                 resolve(name, value)  # type: ignore[arg-type]
         activations = rest["activation"]
         for one in activations if isinstance(activations, (list, tuple)) else [activations]:
             resolve("activation", one)
+        if isinstance(optimizer, Solver):
+            _check_for_solver(optimizer, rest)
         memory = rest["memory"]
+        if rest["test_file"] is not None:
+            if rest["test"] not in (0, defaults.TEST):
+                raise InputError(f"{keyword('test')} sets rows aside, and {keyword('test_file')} brings some; say one")
+            rest["test"] = 0.0
         return cls(
             **rest
             | {
@@ -173,14 +206,16 @@ class TabularSettings:
                     columns["numeric"],
                     formats,
                     columns["missing"],
+                    aside=split.aside,
                 ),
                 "options": TextOptions(header, skip_rows),
+                "split": split,
+                "bounds": _bounds(rest["bounds"]),
                 "class_weight": weight,
                 "hidden": None if rest["hidden"] is None else _units(rest["hidden"]),
                 "optimizer": optimizer,
-                "time_limit": seconds_of(TIME_LIMIT if rest["time_limit"] is None else rest["time_limit"])
-                if rest["best"]
-                else None,
+                "time_limit": time_limit_of(rest),
+                "rate_is_open": rate_is_open,
                 "memory": None if memory is None else parse_bytes(memory, keyword("memory")),
             }
         )
@@ -195,6 +230,11 @@ class TabularSettings:
         """
         checked_threads(self.threads)
         choosing.choose(self.backend, self.device, self.precision)
+
+    @property
+    def searches(self) -> bool:
+        """Whether settings are tried that are drawn at random."""
+        return self.best or self.search is not None
 
     @property
     def loss_name(self) -> str | None:
@@ -216,12 +256,33 @@ def name_of(kind: Any, value: Any) -> str:
     return str(describe(resolve(kind, value))["name"])
 
 
+def chooses_penalty(settings: TabularSettings) -> bool:
+    """Return whether the solver chooses the penalty by itself."""
+    return isinstance(settings.optimizer, LevenbergMarquardt) and settings.optimizer.bayes
+
+
 def _names(name: str, value: Any) -> tuple[str, ...]:
     """Return the columns that were named: one or several, numbers where they have no other names."""
     items = [value] if isinstance(value, (str, int)) else value
     if not isinstance(items, Sequence) or not all(isinstance(item, (str, int)) for item in items):
         raise InputError(f"{keyword(name)} must be the name of a column, or a list of such names; got {value!r}")
     return tuple(map(str, items))
+
+
+def _bounds(given: Any) -> Bounds:
+    """Return the bounds of predictions: as they are, or as LOW:HIGH, of which either may be left out."""
+    if given is None or given in ("auto", "none"):
+        return None if given in (None, "none") else "auto"
+    pair = given.split(":") if isinstance(given, str) else given
+    try:
+        low, high = (None if bound in (None, "") else float(bound) for bound in pair)
+    except (TypeError, ValueError):
+        low, high = 1.0, 0.0
+    if (low is None and high is None) or not (low is None or high is None or low < high):
+        raise InputError(
+            f"{keyword('bounds')} must be auto, none, or LOW:HIGH, of which either may be left out; got {given!r}"
+        )
+    return low, high
 
 
 def _units(hidden: Any) -> tuple[int, ...]:
@@ -233,8 +294,30 @@ def _units(hidden: Any) -> tuple[int, ...]:
     return tuple(map(int, units))
 
 
-def _optimizer(given: Any, rate: Any, momentum: Any, nesterov: Any) -> Optimizer:
-    """Return the optimizer by its name, with what else was said of it, or as it was given."""
+def _check_for_solver(solver: Solver, given: Mapping[str, Any]) -> None:
+    """Refuse what goes with optimizers beside a solver."""
+    name = describe(solver)["name"]
+    constant = describe(resolve("schedule", given["schedule"])) == describe(resolve("schedule", "constant"))
+    said = {
+        "batch_size": given["batch_size"] is not None,
+        "schedule": not constant,
+        "clip_norm": given["clip_norm"] is not None,
+    }
+    if wrong := [option for option, is_said in said.items() if is_said]:
+        raise InputError(
+            f"{keyword(wrong[0])} is for optimizers; {name} uses all the rows in each step, without a rate"
+        )
+    for name_of_search in ("best", "search"):
+        if given[name_of_search]:
+            raise InputError(
+                f"{keyword(name_of_search)} draws rates and batches of an optimizer, and {name} has none: leave one out"
+            )
+    if isinstance(solver, LevenbergMarquardt) and solver.bayes and given["l2"]:
+        raise InputError(f"{keyword('l2')} is chosen by LevenbergMarquardt(bayes=True): leave it out")
+
+
+def _optimizer(given: Any, rate: Any, momentum: Any, nesterov: Any) -> Optimizer | Solver:
+    """Return the optimizer or solver by its name, with what else was said of it, or as it was given."""
     options: dict[str, Any] = {name: value for name, value, said in (
         ("learning_rate", rate, rate is not None),
         ("momentum", momentum, momentum is not None),
@@ -246,8 +329,14 @@ def _optimizer(given: Any, rate: Any, momentum: Any, nesterov: Any) -> Optimizer
             raise InputError(
                 f"{keyword(name)} goes with an optimizer's name; set it in the {type(given).__name__} instead"
             )
-        found: Optimizer = resolve("optimizer", given)
+        kind: Any = "solver" if isinstance(given, Solver) else "optimizer"
+        found: Optimizer | Solver = resolve(kind, given)
         return found
+    if given in names("solver"):
+        if options:
+            raise InputError(f"{keyword(next(iter(options)))} is for optimizers; {given} has none")
+        solver: Solver = resolve("solver", given)
+        return solver
     resolve("optimizer", given)  # refuses a name that is not known
     if given == "sgd":
         options.setdefault("momentum", defaults.MOMENTUM)

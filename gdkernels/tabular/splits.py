@@ -10,9 +10,11 @@ import numpy.typing as npt
 
 from gdkernels.definition.naming import describe, resolve
 from gdkernels.randomness import generator
-from gdkernels.tables import folds, split
+from gdkernels.tables import Table, folds, split
+from gdkernels.tables.grouped import folds_of_groups, split_groups
 from gdkernels.tabular import defaults
-from gdkernels.tabular.settings import TabularSettings
+from gdkernels.tabular.settings import TabularSettings, chooses_penalty
+from gdkernels.tabular.split_rules import latest_from, moment_text
 
 __all__ = ["RowSplit", "is_cross_validated", "is_folded", "split_rows"]
 
@@ -27,11 +29,14 @@ class RowSplit:
     ----------
     networks
         Of the latter, for each network to be averaged, the rows to train on and those to validate on.
+    said
+        The rows of the test, for people.
     """
 
     learn: Indices
     test: Indices
     networks: list[tuple[Indices, Indices]]
+    said: str = "rows kept from training and stopping"
 
     @property
     def counts(self) -> dict[str, int]:
@@ -40,27 +45,93 @@ class RowSplit:
         return {"train": len(train), "validation": len(validation), "test": len(self.test)}
 
 
-def split_rows(settings: TabularSettings, records: int, classes: npt.NDArray[Any] | None) -> RowSplit:
-    """Draw the rows; each network has validation rows of its own, so that none is kept from all of them.
+def split_rows(settings: TabularSettings, table: Table, classes: npt.NDArray[Any] | None) -> RowSplit:
+    """Set rows aside as the settings say.
+
+    Each network has validation rows of its own, so that none is kept from all of them: at random, some groups, or a
+    stretch of time. Where you say how many networks there are or how many rows to validate on, those of a split by time
+    are the last ones before the test.
 
     Parameters
     ----------
     classes
         The label of each record, so that each class is held out in the same share; None for numbers.
+
+    Raises
+    ------
+    InputError
+        If there are too few records, or groups, or the column of the split is not there or does not fit.
     """
+    rule = settings.split.resolved(table)
+    if rule.kind == "time":
+        return _in_time(settings, table, rule.moments(table))
+    if rule.kind == "group":
+        return _by_group(settings, *rule.groups(table))
     numbers = None if classes is None else np.unique(classes.astype(str), return_inverse=True)[1]
-    learn, test = split(records, settings.test, generator(settings.seed, "test"), numbers)
+    learn, test = split(len(table), settings.test, generator(settings.seed, "test"), numbers)
     learn_numbers = numbers[learn] if numbers is not None else None
     if is_folded(settings, len(learn)):
-        count = 5 if settings.best else defaults.folds(len(learn))
-        parts = folds(len(learn), count, generator(settings.seed, "validation"), learn_numbers)
+        parts = folds(len(learn), _folds(settings, len(learn)), generator(settings.seed, "validation"), learn_numbers)
         return RowSplit(learn, test, [(learn[train], learn[left_out]) for train, left_out in parts])
-    share = defaults.VALIDATION if settings.validation is None else settings.validation
     networks = []
-    for k in range(settings.average or (1 if _is_single(settings, len(learn)) else defaults.folds(len(learn)))):
-        train, validation = split(len(learn), share, generator(settings.seed, "validation", k), learn_numbers)
+    for k in range(_networks(settings, len(learn))):
+        train, validation = split(
+            len(learn), _validation(settings), generator(settings.seed, "validation", k), learn_numbers
+        )
         networks.append((learn[train], learn[validation]))
     return RowSplit(learn, test, networks)
+
+
+def _in_time(settings: TabularSettings, table: Table, moments: npt.NDArray[np.float64]) -> RowSplit:
+    everything = np.arange(len(moments))
+    learn, test, said = everything, everything[:0], ""
+    if settings.test:
+        edge = latest_from(moments, settings.test, "the test")
+        learn, test = np.flatnonzero(moments < edge), np.flatnonzero(moments >= edge)
+        column = settings.split.resolved(table).column
+        assert column is not None
+        said = f"rows, the last ones by {column!r}, from {moment_text(table, column, edge)} on"
+    times = moments[learn]
+    if is_folded(settings, len(learn)):
+        edges = np.unique(np.quantile(times, np.linspace(0, 1, _folds(settings, len(learn)) + 1)[1:-1]))
+        stretch = np.searchsorted(edges, times, side="right")
+        parts = [(learn[stretch != k], learn[stretch == k]) for k in np.unique(stretch).tolist()]
+        if len(parts) > 1:
+            return RowSplit(learn, test, parts, said)
+    train, validation = learn, learn[:0]
+    if (share := _validation(settings)) > 0:
+        edge = latest_from(times, share, "validation")
+        train, validation = learn[times < edge], learn[times >= edge]
+    return RowSplit(learn, test, [(train, validation)] * _networks(settings, len(learn)), said)
+
+
+def _by_group(settings: TabularSettings, groups: Indices, labels: list[str]) -> RowSplit:
+    learn, test = split_groups(groups, settings.test, generator(settings.seed, "test"), "the test")
+    held = len(np.unique(groups[test]))
+    said = f"rows, all of {held:,} of the {len(labels):,} groups by {settings.split.column!r}"
+    if is_folded(settings, len(learn)):
+        parts = folds_of_groups(groups[learn], _folds(settings, len(learn)), generator(settings.seed, "validation"))
+        return RowSplit(learn, test, [(learn[train], learn[left_out]) for train, left_out in parts], said)
+    networks = []
+    for k in range(_networks(settings, len(learn))):
+        random = generator(settings.seed, "validation", k)
+        train, validation = split_groups(groups[learn], _validation(settings), random, "validation")
+        networks.append((learn[train], learn[validation]))
+    return RowSplit(learn, test, networks, said)
+
+
+def _validation(settings: TabularSettings) -> float:
+    return defaults.VALIDATION if settings.validation is None else settings.validation
+
+
+def _folds(settings: TabularSettings, records: int) -> int:
+    """Return in how many parts rows are cut of which each network leaves out another."""
+    return 5 if settings.best else defaults.folds(records)
+
+
+def _networks(settings: TabularSettings, records: int) -> int:
+    """Return how many networks are averaged, on so many rows that are not for the test."""
+    return settings.average or (1 if _is_single(settings, records) else defaults.folds(records))
 
 
 def _is_single(settings: TabularSettings, records: int) -> bool:
@@ -81,4 +152,5 @@ def is_cross_validated(settings: TabularSettings, records: int) -> bool:
     """
     constant = describe(resolve("schedule", settings.schedule)) == describe(resolve("schedule", "constant"))
     changed = settings.checkpoint is not None or settings.retries or settings.patience == 0 or not constant
+    changed = changed or chooses_penalty(settings)
     return is_folded(settings, records) and not defaults.FEW < records <= defaults.SMALL and not changed

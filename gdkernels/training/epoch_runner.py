@@ -14,23 +14,24 @@ import numpy.typing as npt
 from gdkernels import randomness
 from gdkernels.backend import Executable, State
 from gdkernels.data.batches import Batches
-from gdkernels.data.records import OrderedRecords, Piece, Records, changed, place_records
-from gdkernels.data.rounding import SAMPLE, warn_of_rounding
-from gdkernels.data.stored import Stored
-from gdkernels.data.stored.windows import ShuffledWindows, Windows, place_stored
+from gdkernels.data.records import OrderedRecords, Piece, Records, changed
+from gdkernels.data.stored.windows import DealtWindows, ShuffledWindows, Windows
+from gdkernels.definition.schedules import is_constant
 from gdkernels.dispatch.binding import Binding, all_finite, moved
 from gdkernels.dispatch.workload import Workload
 from gdkernels.errors import BackendError, DivergenceError, FileError, InputError
+from gdkernels.groups.sharding import Sharding
 from gdkernels.network import BoundNetwork
+from gdkernels.randomness import KeyedOrder, epoch_order
 from gdkernels.training.checkpointing import Middle
 from gdkernels.training.epoch_values import EpochTotals, Pace, Segments
 from gdkernels.training.optimizer_state import OptimizerState
 from gdkernels.training.prepared_steps import PreparedSteps
+from gdkernels.training.record_placer import RecordPlacer
+from gdkernels.training.runner import Order
 from gdkernels.training.settings import Settings
 
-__all__ = ["EpochRunner", "Order"]
-
-Order = Callable[[int, int], Any]
+__all__ = ["EpochRunner"]
 
 
 class EpochRunner:
@@ -49,6 +50,8 @@ class EpochRunner:
     ----------
     epochs_done
         The number of epochs so far, which determines the shuffle of the next one.
+    order_stream
+        The stream of `gdkernels.randomness.epoch_order` that shuffles: an older one where a checkpoint began with it.
     optimizer_state
         The slots of the optimizer.
     each_step
@@ -58,12 +61,23 @@ class EpochRunner:
     def __init__(self, network: BoundNetwork, settings: Settings, order: Order | None = None) -> None:
         self.network, self.settings, self.order = network, settings, order
         self.epochs_done = 0
+        self.order_stream = randomness.ORDER_STREAM
         self.optimizer_state = OptimizerState(network, settings.optimizer)
         self.each_step: Callable[[float], None] | None = None
         self._steps = PreparedSteps(network, settings)
-        self._looked = False
+        self._placer = RecordPlacer(network, settings.objective, self.follow)
 
     # ---- before an epoch
+
+    @property
+    def slots(self) -> int:
+        """The number of arrays that the optimizer carries for each parameter."""
+        return self.settings.optimizer.slots
+
+    @property
+    def workspace(self) -> int:
+        """0: what a step takes is estimated from its graph."""
+        return 0
 
     def workload(
         self, records: int, epochs: int = 1, *, gradient_norm: bool = False, weighted: bool = False
@@ -89,6 +103,15 @@ class EpochRunner:
         """Let go of the executable that was taken, so that the next epoch has one of its own."""
         self._steps.forget()
 
+    def share(self, sharding: Sharding) -> None:
+        """Split each batch into these shards from now on."""
+        self._steps.share(sharding)
+
+    @property
+    def sharding(self) -> Sharding:
+        """The shards of each batch, and the ranks that have them."""
+        return self._steps.sharding
+
     @property
     def executable(self) -> Executable:
         """The executable of the steps, once one was prepared."""
@@ -96,38 +119,23 @@ class EpochRunner:
 
     def place(self, X: Any, Y: Any, sample_weight: Any = None, *, of: str = "") -> Records | Windows:
         """Return the records on the device, or windows of them if they are in files and too many."""
-        stored = Stored.of(X, Y, sample_weight)
-        if stored is None:
-            records = self.place_records(X, Y, sample_weight, of=of)
-            if not of:
-                self._look_at(X, Y)
-            return records
-        binding, batch = self._bind(stored), min(self.settings.batch_size, len(stored))
-        placed = place_stored(binding, stored, spec=self.network.expects(self.settings.objective), batch=batch)
+        placed = self._placer.place(X, Y, sample_weight, batch=self.settings.batch_size, of=of, sharding=self.sharding)
         if self.order is not None and isinstance(placed, Windows):
             raise InputError("order= needs all records in memory: allow more by memory=, or leave it to the shuffle")
-        if not of:
-            self._look_at(*stored.sample(SAMPLE))
         return placed
-
-    def _look_at(self, X: Any, Y: Any) -> None:
-        """Warn once of numbers to train on that the precision cannot tell apart."""
-        if not self._looked:
-            self._looked = True
-            for given, name in ((X, "X"), (Y, "Y")):
-                warn_of_rounding(self._bind(None), given, name)
 
     def place_records(self, X: Any, Y: Any, sample_weight: Any = None, *, of: str = "") -> Records:
         """Return the user's arrays as records on the device, checked."""
-        spec = self.network.expects(self.settings.objective)
-        return place_records(self._bind(X), X, Y, sample_weight, spec=spec, of=of)
+        return self._placer.place_records(X, Y, sample_weight, of=of)
 
     def _bind(self, X: Any) -> Binding:
         """Bind the network, and move the optimizer's slots to its place."""
-        binding = self.network.binding or self.network.bind(X)
+        return self._placer.bind(X)
+
+    def follow(self, binding: Binding) -> None:
+        """Move the optimizer's slots to this place."""
         if self.optimizer_state.follow(binding):
             self._steps.forget()
-        return binding
 
     # ---- state
 
@@ -191,7 +199,7 @@ class EpochRunner:
                 weights = () if here.weights is None else (here.weights,)
                 while middle.steps < piece.last:
                     part = slice(middle.steps, min(middle.steps + at_a_time, piece.last))
-                    rows = piece.order[(part.start - piece.first) * batch : (part.stop - piece.first) * batch]
+                    rows: Any = piece.order[(part.start - piece.first) * batch : (part.stop - piece.first) * batch]
                     executable = self._steps.on(here)
                     error, norm = executable.run(middle.state, here.x, here.y, rows, batch, rates[part], *weights)
                     middle.error += error
@@ -217,10 +225,13 @@ class EpochRunner:
         batch = min(self.settings.batch_size, records)
         self._steps.be_ready(self._bind(None), records, data, gradient_norm=gradient_norm)
         coming = range(self.epochs_done, self.epochs_done + epochs)
-        orders = _checked_orders([(self.order or self._shuffled)(epoch, records) for epoch in coming], records)
-        rates = np.stack([self._rates(-(-records // batch), pace, epoch) for epoch in coming])
+        executable, drawn = self._steps.on(data), self._orders_of(coming, records)
+        keyed = executable.takes_keyed_orders and all(isinstance(order, KeyedOrder) for order in drawn)
+        whole = keyed or isinstance(drawn, np.ndarray)
+        orders: Any = drawn if whole else np.stack([np.asarray(order) for order in drawn])
+        rates = self._rates_of_epochs(-(-records // batch), pace, coming)
         state, weights = self._copied_state(), () if data.weights is None else (data.weights,)
-        found = self._steps.on(data).run_epochs(state, data.x, data.y, orders, batch, rates, *weights)
+        found = executable.run_epochs(state, data.x, data.y, orders, batch, rates, *weights)
         finite = all(math.isfinite(error) for error, _ in found)
         if finite and all_finite(*state.parameters.values(), xp=data.binding.xp):
             self.restore(state)
@@ -239,12 +250,57 @@ class EpochRunner:
                 break
         return done
 
+    def run_and_look(
+        self,
+        data: Records,
+        pace: Callable[[], Pace],
+        epochs: int,
+        look: Callable[[EpochTotals, float], bool],
+        *,
+        gradient_norm: bool = False,
+    ) -> None:
+        """Do what `run` does up to so many times, on one copy of the state, and let somebody look after each epoch.
+
+        Parameters
+        ----------
+        pace
+            Asked before each epoch.
+        look
+            A function of an epoch's totals and seconds that returns whether to go on. The network's parameters are
+            those after the epoch; the next one changes them in place.
+
+        Raises
+        ------
+        DivergenceError, InputError
+            As for `run`.
+        """
+        records = len(data)
+        batch = min(self.settings.batch_size, records)
+        self._steps.be_ready(self._bind(None), records, data, gradient_norm=gradient_norm)
+        executable, xp = self._steps.on(data), data.binding.xp
+        weights = () if data.weights is None else (data.weights,)
+        state = self._copied_state()
+        for _ in range(epochs):
+            before, began = state.copy(xp), time.perf_counter()
+            drawn, rates = self._order_of(self.epochs_done, records), self._rates(-(-records // batch), pace())
+            order: Any = drawn if executable.takes_keyed_orders else np.asarray(drawn)
+            self.restore(before)
+            error, norm = executable.run(state, data.x, data.y, order, batch, rates, *weights)
+            if not (math.isfinite(error) and all_finite(*state.parameters.values(), xp=xp)):
+                self.run(data, pace(), gradient_norm=gradient_norm)  # which finds out what went wrong
+                raise AssertionError("an epoch that diverged has come out well")
+            self.restore(state)
+            self.epochs_done += 1
+            seconds = time.perf_counter() - began
+            if not look(EpochTotals(records, error, norm if gradient_norm else None, float(rates[-1])), seconds):
+                return
+
     def _run_batches(self, batches: Batches, pace: Pace, gradient_norm: bool) -> EpochTotals:
         """Run an epoch of the user's batches: one step for each, as they come."""
         steps = batches.steps or 1  # the rate stays as at the beginning while that is unknown
         rates = self._rates(steps, pace)
         binding, middle = self._bind(None), Middle(self._copied_state())
-        self._look_at(*batches.sample[:2])
+        self._placer.look_at(*batches.sample[:2])
 
         def job(records: int) -> Workload:
             return self.workload(records, gradient_norm=gradient_norm, weighted=batches.weighted)
@@ -286,17 +342,30 @@ class EpochRunner:
         self._check_finite(middle, float(rates[-1]))
         return self._end_epoch(middle, len(batches), gradient_norm, float(rates[-1]))
 
-    def _arranged(self, data: Records | Windows, records: int, batch: int) -> OrderedRecords | ShuffledWindows:
+    def _arranged(
+        self, data: Records | Windows, records: int, batch: int
+    ) -> OrderedRecords | ShuffledWindows | DealtWindows:
         """Return the records in the order of the next epoch."""
         if isinstance(data, Windows):
             return data.shuffled(batch, self.network.seed, self.epochs_done)
-        return OrderedRecords(data, self._order_of(self.epochs_done, records), batch)
+        keyed = self._steps.on(data).takes_keyed_orders
+        return OrderedRecords(data, self._order_of(self.epochs_done, records), batch, keyed=keyed)
 
-    def _order_of(self, epoch: int, records: int) -> npt.NDArray[np.int64]:
-        return _checked_order((self.order or self._shuffled)(epoch, records), records)
+    def _order_of(self, epoch: int, records: int) -> npt.NDArray[np.int64] | KeyedOrder:
+        if self.order is not None:
+            return _checked_order(self.order(epoch, records), records)
+        return epoch_order(self.network.seed, epoch, records, self.order_stream)
 
-    def _shuffled(self, epoch: int, records: int) -> npt.NDArray[np.int64]:
-        return randomness.generator(self.network.seed, "order", epoch).permutation(records)
+    def _orders_of(self, epochs: Sequence[int], records: int) -> Sequence[Any] | npt.NDArray[np.int64]:
+        """Return the orders of several epochs; those of a user's function are looked at together, if they can be."""
+        if self.order is None:
+            return [self._order_of(epoch, records) for epoch in epochs]
+        drawn = [self.order(epoch, records) for epoch in epochs]
+        if all(isinstance(rows, np.ndarray) and rows.dtype == np.int64 and rows.shape == (records,) for rows in drawn):
+            whole: npt.NDArray[np.int64] = np.stack(drawn)
+            if whole.min() >= 0 and whole.max() < records:
+                return whole
+        return [_checked_order(rows, records) for rows in drawn]
 
     def _rates(self, steps: int, pace: Pace, epoch: int | None = None) -> npt.NDArray[np.float64]:
         """Return the learning rate of each step of an epoch, the next one for None."""
@@ -307,6 +376,12 @@ class EpochRunner:
         if not factors.ndim:  # as it often is; broadcasting takes longer
             return np.full(steps, factors * halved)
         return np.broadcast_to(factors, (steps,)) * halved
+
+    def _rates_of_epochs(self, steps: int, pace: Pace, coming: Sequence[int]) -> npt.NDArray[np.float64]:
+        """Return the learning rates of several epochs, [epochs, steps]."""
+        if is_constant(self.settings.schedule):
+            return np.broadcast_to(self._rates(steps, pace, coming[0]), (len(coming), steps))
+        return np.stack([self._rates(steps, pace, epoch) for epoch in coming])
 
     def _copied_state(self) -> State:
         """Return a copy that steps may change in place, so that the state of the last epoch's end stays."""
@@ -323,8 +398,10 @@ class EpochRunner:
         if math.isfinite(middle.error) and all_finite(*arrays, xp=self._bind(None).xp):
             return
         epoch, before = self.epochs_done + 1, "the parameters are those before it"
-        if piece is not None and (found := changed(piece.records, piece.order)) is not None:
-            place, what = found
+        order = np.empty(0, np.int64) if piece is None else np.asarray(piece.order)
+        here = np.flatnonzero(order >= 0)  # others are of other ranks
+        if piece is not None and (found := changed(piece.records, order[here])) is not None:
+            place, what = int(here[found[0]]), found[1]
             raise InputError(
                 f"{what}, used in step {piece.first + place // batch + 1} of epoch {epoch}: it was finite when "
                 f"training began, so something writes into the data meanwhile; {before}"
@@ -333,15 +410,6 @@ class EpochRunner:
             f"{'the loss' if not math.isfinite(middle.error) else 'a parameter'} stopped being finite in epoch "
             f"{epoch}; {before}. Lower the learning rate ({rate:g}), set clip_norm, or scale the data"
         )
-
-
-def _checked_orders(drawn: Sequence[Any], records: int) -> npt.NDArray[np.int64]:
-    """Return the orders of some epochs [epochs, records], looked at together where they are arrays of such."""
-    if all(isinstance(rows, np.ndarray) and rows.dtype == np.int64 and rows.shape == (records,) for rows in drawn):
-        whole: npt.NDArray[np.int64] = np.stack(drawn)
-        if whole.min() >= 0 and whole.max() < records:
-            return whole
-    return np.stack([_checked_order(rows, records) for rows in drawn])
 
 
 def _checked_order(rows: Any, records: int) -> npt.NDArray[np.int64]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from gdkernels.training.checkpointing import Middle
+from gdkernels.training.history import Stop
 
 __all__ = ["EpochTotals", "Pace", "Segments"]
 
@@ -50,9 +52,23 @@ class Segments:
 
 @dataclass(frozen=True)
 class EpochTotals:
-    """The records of a pass, E over them, the mean norm of the gradient if asked for, and the rate of the last step."""
+    """The totals of a pass.
+
+    Attributes
+    ----------
+    records, error
+        The records of a pass, and E over them.
+    norm, rate
+        The mean norm of the gradient if asked for, and the rate of the last step.
+    figures
+        What else an epoch of a solver tells, by the names of the fields of `Epoch`.
+    stop
+        Why a solver ends training with this epoch; None where it goes on.
+    """
 
     records: int
     error: float
     norm: float | None
     rate: float
+    figures: dict[str, Any] = field(default_factory=dict)
+    stop: Stop | None = None

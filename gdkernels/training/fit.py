@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
+
+import numpy as np
 
 from gdkernels.data.batches import Batches
 from gdkernels.data.records import Records
@@ -14,6 +16,7 @@ from gdkernels.definition.loss_sequence import Losses
 from gdkernels.definition.schedules import watches_losses
 from gdkernels.dispatch.binding import Binding
 from gdkernels.errors import BackendError, DivergenceError, GdkernelsError
+from gdkernels.groups import SerialGroup
 from gdkernels.system.hashing import sha256
 from gdkernels.system.profiling import phase
 from gdkernels.training.checkpointing import Checkpointer, Middle, Run
@@ -21,7 +24,9 @@ from gdkernels.training.epoch_runner import EpochRunner
 from gdkernels.training.epoch_values import EpochTotals, Pace, Segments
 from gdkernels.training.history import Epoch, Stop, StopReason
 from gdkernels.training.placement import Placed, Where
+from gdkernels.training.runner import Runner
 from gdkernels.training.settings import FitSettings
+from gdkernels.training.together import Together
 
 __all__ = ["Callback", "Fit"]
 
@@ -58,19 +63,30 @@ class Fit:
         The state of the fit; its history grows.
     checkpointer
         The writer of checkpoints; None if the user asked for none.
+    together
+        The ranks that train together.
+    unseen
+        Whether nobody else reads or keeps the network's parameters meanwhile: then epochs that are looked at in between
+        change one copy of them.
     """
 
     def __init__(
         self,
-        runner: EpochRunner,
+        runner: Runner,
         placement: Where,
         asked: FitSettings,
         run: Run,
         checkpointer: Checkpointer | None,
+        together: Together | None = None,
+        *,
+        unseen: bool = False,
     ) -> None:
+        self._together = together or Together(SerialGroup(), None)
+        self._unseen = unseen and checkpointer is None and self._together.alone
         self._runner, self._placement, self._asked = runner, placement, asked
         self._run, self._checkpointer = run, checkpointer
-        self._losses: Sequence[float] = ()  # those that the epochs of the history are compared by
+        self._losses = Losses.of()  # those that the epochs of the history are compared by
+        self._solved: Stop | None = None  # why a solver ends training
         self._segments: Segments | None = None
         if checkpointer is not None:
             multiply_adds = runner.network.structure.multiply_adds
@@ -84,15 +100,41 @@ class Fit:
         assert not isinstance(train, Batches)
         assert network.binding is not None
         window = {"records at a time": train.window} if isinstance(train, Windows) else {}
-        data = {"data": _digest(train, now.evaluator.held_out)}
-        identity = self._identity() | self._asked.identity() | window | data
-        slots = runner.settings.optimizer.slots
+        # Others than rank 0 take its word for the data, which may be in files that they read a part of.
+        digest = _digest(train, now.evaluator.held_out) if not self._together.group.rank else ""
+        identity = self._identity() | self._asked.identity() | window | {"data": digest}
+        slots = runner.slots
         found = self._checkpointer.begin(
             identity, network.binding, self._run, network.host_parameters(), network.structure.trained, slots
         )
         if found is not None:
             state, runner.epochs_done = found
+            runner.order_stream = self._run.order_stream
             runner.restore(state)
+
+    def agree(self) -> None:
+        """Compare network, settings and data of all ranks.
+
+        Raises
+        ------
+        InputError
+            If they differ.
+        """
+        if self._together.alone:
+            return
+        now = self._placement.now
+        train, held_out = now.train, now.evaluator.held_out
+        parts = [None if isinstance(part, Batches) else part for part in (train, held_out)]
+        whole = [part for part in parts if not isinstance(part, Windows)]
+        self._together.agree(
+            {
+                "network and settings": self._identity() | self._asked.identity(),
+                "plan": now.executable.plan.as_dict(),
+                "initial parameters": _digest_of_arrays(self._host_parameters()),
+                "data": _digest(*whole),
+                "data in files": [part.outline for part in parts if isinstance(part, Windows)],
+            }
+        )
 
     def until_stopped(self, callbacks: Iterable[Callback], bar: Watcher) -> None:
         """Train, and leave the network with the final parameters of the fit."""
@@ -103,7 +145,11 @@ class Fit:
         callbacks = tuple(callbacks)
         while history.stop is None:
             try:
-                *before, record = self._epochs(self._at_once(callbacks))
+                if (count := self._at_once(callbacks)) == 1 and self._may_look_at(callbacks):
+                    self._look_at_epochs(bar)
+                    losses = self._losses
+                    continue
+                *before, record = self._together.compared(self._epochs(count), self._host_parameters())
             except DivergenceError as error:
                 run.middle = None
                 if run.retries < self._asked.retries:
@@ -120,11 +166,13 @@ class Fit:
                 self._note(one, bar)
                 for callback in callbacks:
                     callback(one)
-                self._losses = losses = losses.then(one.watched)
+            if before:
+                self._losses = losses = losses.then(*[one.watched for one in before])
             self._note(record, bar)
             ended = [callback(record) is True for callback in callbacks]
-            by_callback = Stop(StopReason.CALLBACK, "a callback asked for it") if any(ended) else None
-            history.stop = by_callback or self._asked.ending(history)
+            asked = bool(callbacks) and self._together.any(any(ended))
+            by_callback = Stop(StopReason.CALLBACK, "a callback asked for it") if asked else None
+            history.stop = by_callback or self._solved or self._asked.ending(history)
             if history.stop is not None:
                 break
             self._losses = losses = losses.then(record.watched)
@@ -136,6 +184,10 @@ class Fit:
             network.set_parameters(run.best)
         elif history.epochs:
             history.best_epoch = history.epochs[-1].number
+
+    def _host_parameters(self) -> dict[str, Any]:
+        """Return the parameters on the host, which only ranks compare."""
+        return {} if self._together.alone else self._runner.network.host_parameters()
 
     def _note(self, record: Epoch, bar: Watcher) -> None:
         """Add an epoch to the history, show it, and remember it if it is the best so far."""
@@ -154,25 +206,69 @@ class Fit:
         """Return how many epochs can be run before anything looks at the network or the losses."""
         asked, history = self._asked, self._run.history
         left = asked.epochs - len(history.epochs)
-        if left == 1 or not history.epochs:  # how long one takes is not known yet
+        now = self._placement.now
+        seconds = history.epochs[-1].seconds if history.epochs else now.seconds
+        if left == 1 or seconds is None:
             return 1
         looks = [getattr(callback, "next_look", _after_one)() for callback in callbacks]
+        looks = [self._together.least(min(looks))] if looks else []
         if looks and min(looks) <= 1:
             return 1
-        now, schedule = self._placement.now, self._runner.settings.schedule
         train = now.train
-        looked_at = (
+        if self._is_looked_at or not isinstance(train, Records):
+            return 1
+        by_time = int(_AT_ONCE / max(seconds, 1e-9))
+        return max(1, min(by_time, left, _MOST_ROWS // len(train), *looks))
+
+    @property
+    def _is_looked_at(self) -> bool:
+        """Whether the fit itself looks at the network or the losses after each epoch."""
+        asked = self._asked
+        return (
             asked.patience is not None
             or asked.stop_gradient_norm is not None
-            or now.evaluator.measures
+            or self._placement.now.evaluator.measures
             or self._checkpointer is not None
             or self._runner.each_step is not None
-            or watches_losses(schedule)
+            or watches_losses(self._runner.settings.schedule)
         )
-        if looked_at or not isinstance(train, Records):
-            return 1
-        by_time = int(_AT_ONCE / max(history.epochs[-1].seconds, 1e-9))
-        return max(1, min(by_time, left, _MOST_ROWS // len(train), *looks))
+
+    def _may_look_at(self, callbacks: Sequence[Callback]) -> bool:
+        """Return whether `_look_at_epochs` does the rest of the fit."""
+        train = self._placement.now.train
+        whole = isinstance(train, Records) and not train.sparse and isinstance(self._runner, EpochRunner)
+        stepwise = self._runner.each_step is not None
+        return self._unseen and whole and not stepwise and not callbacks and self._is_looked_at
+
+    def _look_at_epochs(self, bar: Watcher) -> None:
+        """Run the rest of the epochs, each measured before the next."""
+        run, runner, asked, history = self._run, self._runner, self._asked, self._run.history
+
+        def look(totals: EpochTotals, seconds: float) -> bool:
+            record = self._measured(totals, seconds)
+            self._note(record, bar)
+            history.stop = asked.ending(history)
+            if history.stop is None:
+                self._losses = self._losses.then(record.watched)
+            return history.stop is None
+
+        def go_on(now: Placed) -> None:
+            assert isinstance(now.train, Records)
+            assert isinstance(runner, EpochRunner)
+            left = asked.epochs - len(history.epochs)
+            try:
+                runner.run_and_look(
+                    now.train,
+                    lambda: Pace(run.began, asked.epochs, self._losses, run.retries),
+                    left,
+                    look,
+                    gradient_norm=asked.with_norm,
+                )
+            finally:
+                history.plan, history.origin = runner.executable.plan, runner.executable.origin
+
+        with phase("training"):
+            self._wherever(go_on)
 
     def _epochs(self, count: int) -> list[Epoch]:
         """Run some epochs; after a single one, measure the network."""
@@ -184,6 +280,7 @@ class Fit:
             found = self._wherever(lambda now: self._steps(now, count))
         seconds = (time.perf_counter() - began) / len(found)
         assert len(found) == runner.epochs_done - done
+        self._solved = found[-1].stop
         weight = train.total_weight
         return [
             Epoch(
@@ -194,18 +291,23 @@ class Fit:
                 seconds=seconds,
                 samples_per_second=totals.records / seconds,
                 gradient_norm=totals.norm,
+                **totals.figures,
             )
             for k, totals in enumerate(found, start=1)
         ]
 
     def _epoch(self) -> Epoch:
         """Run an epoch, and measure the network after it."""
-        run, runner = self._run, self._runner
+        run = self._run
         began = time.perf_counter() - (run.middle.seconds if run.middle else 0.0)
         with phase("training"):
             (totals,) = self._wherever(self._steps)
-            run.middle = None
-        seconds = time.perf_counter() - began
+            run.middle, self._solved = None, totals.stop
+        return self._measured(totals, time.perf_counter() - began)
+
+    def _measured(self, totals: EpochTotals, seconds: float) -> Epoch:
+        """Return the record of the epoch just done, with what the network does on the records held out."""
+        runner = self._runner
         with phase("validating"):
             validation_loss, metrics = self._wherever(
                 lambda now: (now.evaluator.validation_loss(runner.epochs_done), now.evaluator.metrics())
@@ -220,6 +322,7 @@ class Fit:
             samples_per_second=totals.records / seconds,
             gradient_norm=totals.norm,
             metrics=metrics,
+            **totals.figures,
         )
 
     def _steps(self, now: Placed, count: int = 1) -> list[EpochTotals]:
@@ -312,6 +415,13 @@ class Fit:
 
 def _after_one() -> int:
     return 1
+
+
+def _digest_of_arrays(arrays: Mapping[str, Any]) -> str:
+    found = sha256()
+    for name, array in arrays.items():
+        found.update(name.encode() + np.ascontiguousarray(array).tobytes())
+    return found.hexdigest()
 
 
 def _digest(*parts: Records | Windows | None) -> str:

@@ -9,8 +9,9 @@ from typing import Any
 from gdkernels.backend import Plan
 from gdkernels.system.notebook import html_table
 from gdkernels.system.threads import ThreadBound, in_words
+from gdkernels.training.efficiency import Efficiency
 
-__all__ = ["Epoch", "History", "Start", "Stop", "StopReason"]
+__all__ = ["Epoch", "History", "Ranks", "Start", "Stop", "StopReason"]
 
 
 @dataclass(frozen=True)
@@ -22,11 +23,14 @@ class Epoch:
     number
         The number of the epoch, from 1, counted over all the fits of a trainer.
     loss, validation_loss
-        Means per record. The training loss is measured on the way, each batch before its step.
+        Means per record. The training loss is measured on the way, each batch before its step; by a solver, after it.
     learning_rate
-        The learning rate of the last step.
+        The learning rate of the last step; of a solver, the length of its step along the direction it chose.
     gradient_norm
         The mean over the steps of the norm of the gradient, if you asked for it.
+    damping, effective_parameters, penalty
+        With a solver that has them: λ after the step; and of Levenberg–Marquardt with ``bayes=True`` how many
+        parameters the data determine, and the penalty that was chosen, as `l2` would be given.
     metrics
         The metrics on the validation data, or on the training data if there is none.
     seconds, samples_per_second
@@ -41,11 +45,54 @@ class Epoch:
     samples_per_second: float
     gradient_norm: float | None = None
     metrics: dict[str, float] = field(default_factory=dict)
+    damping: float | None = None
+    effective_parameters: float | None = None
+    penalty: float | None = None
 
     @property
     def watched(self) -> float:
         """The loss that patience watches: the validation loss if there is one."""
         return self.loss if self.validation_loss is None else self.validation_loss
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """The ranks that trained together.
+
+    Attributes
+    ----------
+    group
+        The name of their group.
+    ranks, shards
+        How many they were, and the shards of each batch, on which alone the bits depend.
+    communication
+        The share of its time that the slowest rank exchanged sums, or waited for the others.
+    waiting
+        The same share of the quickest rank, which waits for the slowest.
+    slowest
+        The rank that computed longest.
+    expected
+        What was expected of them before they trained; None if nobody knew.
+    """
+
+    group: str
+    ranks: int
+    shards: int
+    communication: float
+    waiting: float
+    slowest: int
+    expected: Efficiency | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return all of it as JSON can hold it."""
+        return vars(self) | {"expected": None if self.expected is None else self.expected.as_dict()}
+
+    def __str__(self) -> str:
+        ranks = f"{self.ranks} rank{'s' * (self.ranks > 1)} of {self.group}"
+        told = f"{ranks}, bits of {self.shards} shards: repeat with --shards {self.shards}"
+        if self.ranks == 1:
+            return told
+        return f"{told}; {self.communication:.0%} of the time in exchange, rank {self.slowest} the slowest"
 
 
 @dataclass(frozen=True)
@@ -65,6 +112,7 @@ class StopReason(Enum):
     PATIENCE = "the loss has not fallen any more"
     CRITICAL_POINT = "the gradient has vanished"
     CALLBACK = "a callback asked for it"
+    CONVERGED = "the solver has nothing left to gain"
     DIVERGED = "loss or parameters stopped being finite"
 
 
@@ -86,6 +134,7 @@ class Stop:
             "all ": StopReason.ALL_EPOCHS,
             "the gradient": StopReason.CRITICAL_POINT,
             "a callback": StopReason.CALLBACK,
+            "converged": StopReason.CONVERGED,
         }
         reasons = (reason for beginning, reason in known.items() if sentence.startswith(beginning))
         return cls(next(reasons, StopReason.PATIENCE), sentence)
@@ -117,6 +166,8 @@ class History:
         The most threads that the steps might have, and why; None where a device has its own.
     starts
         All starts, if there were several; the epochs are those of the best.
+    ranks
+        The ranks that trained together, or the shards that one process summed; None for a fit of one process.
     """
 
     plan: Plan
@@ -128,6 +179,7 @@ class History:
     memory: int | None = None
     thread_bound: ThreadBound | None = None
     starts: tuple[Start, ...] = ()
+    ranks: Ranks | None = None
 
     @property
     def stopped(self) -> str:
@@ -174,6 +226,11 @@ class History:
     @property
     def gradient_norm(self) -> list[float | None]:
         return [e.gradient_norm for e in self.epochs]
+
+    @property
+    def effective_parameters(self) -> float | None:
+        """How many parameters the data determine, of Levenberg–Marquardt with ``bayes=True``; else None."""
+        return self.epochs[-1].effective_parameters if self.epochs else None
 
     @property
     def seconds(self) -> float:
@@ -224,4 +281,5 @@ class History:
             "threads": self.threads,
             "epochs": [vars(e) for e in self.epochs],
             "starts": [vars(s) for s in self.starts],
+            "ranks": None if self.ranks is None else self.ranks.as_dict(),
         }

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from gdkernels.backend import Executable, Plan, storage_dtype
+from gdkernels.backend.sharded_executable import Sharded
 from gdkernels.data.batches import Batches
 from gdkernels.data.records import Records
 from gdkernels.data.sparse import most_rows
@@ -21,9 +22,9 @@ from gdkernels.errors import BackendError, InputError
 from gdkernels.metrics import Metric
 from gdkernels.system.profiling import phase
 from gdkernels.system.threads import thread_bound
-from gdkernels.training.epoch_runner import EpochRunner
 from gdkernels.training.evaluator import Evaluator
 from gdkernels.training.history import History
+from gdkernels.training.runner import Runner
 
 __all__ = ["FitData", "Placed", "Placement", "Where"]
 
@@ -48,7 +49,13 @@ class FitData:
 
 @dataclass(frozen=True)
 class Placed:
-    """The data that a fit runs on, all of one binding."""
+    """The data that a fit runs on, all of one binding.
+
+    Attributes
+    ----------
+    seconds
+        How long an epoch takes here, where a fit before this one has found it out.
+    """
 
     binding: Binding
     job: Workload
@@ -56,6 +63,7 @@ class Placed:
     sparse: bool
     evaluator: Evaluator
     executable: Executable
+    seconds: float | None = None
 
 
 class Where(Protocol):
@@ -93,7 +101,7 @@ class Placement:
 
     def __init__(
         self,
-        runner: EpochRunner,
+        runner: Runner,
         given: FitData,
         metrics: dict[str, Metric],
         workload: Callable[[int], Workload],
@@ -121,7 +129,12 @@ class Placement:
         return self._now
 
     def elsewhere(self, error: BackendError) -> bool:
-        """Move to the next backend after an error of this one; return whether there is one."""
+        """Move to the next backend after an error of this one; return whether there is one.
+
+        Ranks stay where they are: the others would not know where to follow.
+        """
+        if self._runner.sharding.group.size > 1:
+            return False
         return self._runner.network.leave(error, self._given.first[0], self._workload)
 
     def tell(self, history: History) -> None:
@@ -131,7 +144,7 @@ class Placement:
         history.reason = now.binding.why(now.executable)
         history.memory, history.thread_bound = None, thread_bound() if now.binding.on_host else None
         if now.binding.on_host:
-            needs = _footprint(now)
+            needs = _footprint(now, self._runner.workspace)
             told = needs.as_dict()
             history.memory = told["total"]
             _log.info("memory: %s", needs, extra={"told": {"event": "memory", **told}})
@@ -156,11 +169,13 @@ class Placement:
             data = runner.place(given.X, given.Y, given.sample_weight) if batches is None else batches
             train, held_out = self._held_out(data)
         job, sparse = replace(job, records=train.size if isinstance(train, Batches) else len(train)), train.sparse
-        evaluator = Evaluator(network, train, held_out, self._metrics)
+        evaluator = Evaluator(network, train, held_out, self._metrics, runner.sharding)
         planned = self._planned
         with phase("compiling"):
             choices = None if planned is None else binding.choices_of(planned)
             executable = runner.prepare(job, choices, sparse=sparse)
+            if isinstance(executable, Sharded):
+                executable.settle(runner.state(), min(runner.settings.batch_size, job.records))
         return Placed(binding, job, train, sparse, evaluator, executable)
 
     def _held_out(
@@ -186,12 +201,12 @@ class Placement:
         return data.split(validation, self._runner.network.seed)
 
 
-def _footprint(now: Placed) -> Footprint:
-    """Return what a fit takes of the host's memory."""
+def _footprint(now: Placed, workspace: int) -> Footprint:
+    """Return what a fit takes of the host's memory, `workspace` bytes of it for what a solver computes with."""
     job, executable, evaluator = now.job, now.executable, now.evaluator
     precision = executable.plan.precision
     at_once = most_rows(job.sizes[0], storage_dtype(precision)) if now.sparse else None
-    return footprint(
+    found = footprint(
         job,
         precision,
         compiled=executable.origin == "compiled",
@@ -199,3 +214,4 @@ def _footprint(now: Placed) -> Footprint:
         records=max((d.bytes for d in (now.train, evaluator.held_out) if isinstance(d, Windows)), default=0),
         evaluated=evaluator.at_once,
     )
+    return replace(found, step=workspace) if workspace else found

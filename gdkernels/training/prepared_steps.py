@@ -12,7 +12,10 @@ from gdkernels.data.records import Records
 from gdkernels.data.sparse import taking
 from gdkernels.data.stored.windows import Windows
 from gdkernels.dispatch.binding import Binding
+from gdkernels.dispatch.sharded import sharded_executable
 from gdkernels.dispatch.workload import Workload
+from gdkernels.errors import InputError
+from gdkernels.groups.sharding import ALONE, Sharding
 from gdkernels.network import BoundNetwork, Structure
 from gdkernels.training.settings import Settings
 
@@ -28,10 +31,16 @@ class PreparedSteps:
         The network whose parameters the steps change.
     settings
         The settings of training.
+
+    Attributes
+    ----------
+    sharding
+        The shards of each batch, and the ranks that have them.
     """
 
     def __init__(self, network: BoundNetwork, settings: Settings) -> None:
         self._network, self._settings = network, settings
+        self.sharding = ALONE
         self._programs: dict[tuple[Structure, bool, bool], Program] = {}
         self._for: tuple[Structure, bool, bool, int] | None = None
         self._sparse = False
@@ -61,7 +70,12 @@ class PreparedSteps:
         program = workload.program
         wanted = self._network.structure, program.gradient_norm, program.weighted, workload.batch
         if self._executable is None or (self._for, self._sparse) != (wanted, sparse) or choices is not None:
-            self._executable = binding.executable(program, workload, choices, by_pieces=sparse)
+            if self.sharding.splits:
+                if sparse:
+                    raise InputError("sparse rows cannot be shared by ranks or shards: make them dense, or group=None")
+                self._executable = sharded_executable(binding, program, workload, choices, self.sharding)
+            else:
+                self._executable = binding.executable(program, workload, choices, by_pieces=sparse)
             self._for, self._sparse = wanted, sparse
         return self._executable
 
@@ -91,6 +105,12 @@ class PreparedSteps:
             program = self.workload(batch, 1, gradient_norm=norm, weighted=weighted).program
             self._on_sparse = self.executable, taking(records.x, self.executable, program, records.binding)
         return self._on_sparse[1]
+
+    def share(self, sharding: Sharding) -> None:
+        """Compute in these shards from now on."""
+        if sharding != self.sharding:
+            self.sharding = sharding
+            self.forget()
 
     def forget(self) -> None:
         """Let go of the executable, because the network computes elsewhere now."""

@@ -35,6 +35,10 @@ class Progress:
         figures = [f"loss {epoch.loss:.4g}"]
         if epoch.validation_loss is not None:
             figures.append(f"validation {epoch.validation_loss:.4g}")
+        if epoch.damping is not None:
+            figures.append(f"damping {epoch.damping:.2g}")
+        if epoch.effective_parameters is not None:
+            figures.append(f"{epoch.effective_parameters:.1f} effective parameters")
         figures.append(f"{epoch.samples_per_second:,.0f} samples/s")
         try:
             self._bar.set_postfix_str(", ".join(figures), refresh=False)

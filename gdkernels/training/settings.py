@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,11 +12,14 @@ from gdkernels.definition.naming import describe, resolve
 from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import Optimizer
 from gdkernels.definition.schedules import ScheduleFunction
+from gdkernels.definition.solvers import LevenbergMarquardt, Solver
 from gdkernels.errors import InputError
 from gdkernels.metrics import Metric, resolve_metrics
 from gdkernels.training.history import History, Stop, StopReason
 
 __all__ = ["FitSettings", "Settings"]
+
+_OF_OPTIMIZERS = ("optimizer", "schedule", "batch_size", "clip_norm")
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,7 @@ class Settings:
     optimizer: Optimizer
     batch_size: int
     schedule: ScheduleFunction
+    solver: Solver | None = None
 
     @classmethod
     def checked(
@@ -36,6 +40,7 @@ class Settings:
         optimizer: str | Optimizer = "adam",
         batch_size: int = 64,
         schedule: str | ScheduleFunction = "constant",
+        solver: str | Solver | None = None,
         **objective: Any,
     ) -> Settings:
         """Return settings for a network of so many `outputs`, names resolved; the rest is for `Objective.checked`.
@@ -45,18 +50,38 @@ class Settings:
         InputError
             For unknown names and numbers out of range.
         """
-        return cls(
+        found = cls(
             objective=Objective.checked(**objective, outputs=outputs),
             optimizer=resolve("optimizer", optimizer),
             batch_size=_whole("batch_size", batch_size, 1),
             schedule=resolve("schedule", schedule),
         )
+        return found if solver is None else found._solved_by(resolve("solver", solver))
+
+    def _solved_by(self, solver: Solver) -> Settings:
+        """Return the settings with a solver, which has no use for those of an optimizer."""
+        usual = Settings.checked(outputs=1)
+        for name in ("optimizer", "batch_size", "schedule"):
+            if getattr(self, name) != getattr(usual, name):
+                raise InputError(
+                    f"{name} goes with an optimizer, and {type(solver).__name__} is a solver, which chooses its steps "
+                    "from all the records: leave it out"
+                )
+        if self.objective.clip_norm is not None:
+            raise InputError(f"clip_norm goes with an optimizer, and {type(solver).__name__} is a solver: leave it out")
+        if isinstance(solver, LevenbergMarquardt) and solver.bayes and self.objective.l2:
+            raise InputError("LevenbergMarquardt(bayes=True) chooses the penalty by itself: leave l2 at 0")
+        return replace(self, solver=solver)
 
     def as_dict(self) -> dict[str, Any]:
         """Return all settings as JSON can hold them; a checkpoint and a fit that resumes must agree on them."""
         functions = {"optimizer": self.optimizer, "loss": self.objective.loss, "schedule": self.schedule}
         numbers = {"batch_size": self.batch_size} | self.objective.as_dict()
-        return {name: describe(f) for name, f in functions.items()} | {n: v for n, v in numbers.items() if n != "loss"}
+        told = {name: describe(f) for name, f in functions.items()} | {n: v for n, v in numbers.items() if n != "loss"}
+        if self.solver is None:
+            return told
+        own = {name: value for name, value in told.items() if name not in _OF_OPTIMIZERS}
+        return {"solver": describe(self.solver), **own}
 
 
 @dataclass(frozen=True)

@@ -4,28 +4,37 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
+from functools import cache, partial
 from typing import Any, Protocol
 
+from gdkernels.backend import Plan
 from gdkernels.data.batches import Batches
 from gdkernels.data.stored import Stored
 from gdkernels.definition.losses import Loss
 from gdkernels.definition.optimizers import Optimizer
 from gdkernels.definition.schedules import ScheduleFunction
+from gdkernels.definition.solvers import Solver
 from gdkernels.dispatch.binding import Binding
 from gdkernels.dispatch.workload import Workload
 from gdkernels.errors import InputError
+from gdkernels.groups import Group, joined
+from gdkernels.groups.launchers import launched
+from gdkernels.groups.sharding import checked_shards
 from gdkernels.metrics import Metric
 from gdkernels.network import BoundNetwork
 from gdkernels.training.checkpointing import Cadence, Checkpointer, Run
-from gdkernels.training.epoch_runner import EpochRunner, Order
+from gdkernels.training.epoch_runner import EpochRunner
 from gdkernels.training.epoch_values import Pace
 from gdkernels.training.fit import Callback, Fit
 from gdkernels.training.history import History
 from gdkernels.training.placement import FitData, Placement
 from gdkernels.training.progress import Progress
+from gdkernels.training.runner import Order, Runner
 from gdkernels.training.settings import FitSettings, Settings
+from gdkernels.training.solvers import SolverRunner
+from gdkernels.training.together import Together
 
 __all__ = ["Trainer"]
 
@@ -40,7 +49,7 @@ class Trainable(Protocol):
 
 
 class Trainer:
-    """Trains an `MLP` by gradient descent, and keeps the optimizer's arrays from step to step.
+    """Trains an `MLP` by gradient descent or with a solver, and keeps what either carries from step to step.
 
     Parameters
     ----------
@@ -65,9 +74,18 @@ class Trainer:
         The largest norm of all the gradients together; longer ones are scaled down to it.
     reduction
         "mean": steps use the gradient of E/B, B the records in the batch; "sum": that of E.
+    solver
+        "lm", "lbfgs", or a `Solver` such as `LevenbergMarquardt`, in place of an optimizer: each epoch is then one
+        iteration over all the records, without batches, learning rates or schedules.
     order
         A function (epochs done, records) that returns the rows of the next epoch, as many as there are records, in the
         order in which they are used; None shuffles them by the network's seed.
+    group
+        The processes that train together: "mpi" for those that one mpiexec has started, another plug-in's name, or a
+        `gdkernels.groups.Group`; None is this process alone. All of them make the same calls with the same arguments.
+    shards
+        The parts of each batch that are summed in one fixed tree, at least one for each rank. Bits depend on their
+        number, and not on the ranks; None is one for each rank, or for each of their threads where that pays.
 
     Raises
     ------
@@ -87,7 +105,10 @@ class Trainer:
         l2_in_loss: bool = False,
         clip_norm: float | None = None,
         reduction: str = "mean",
+        solver: str | Solver | None = None,
         order: Order | None = None,
+        group: str | Group | None = None,
+        shards: int | None = None,
     ) -> None:
         self.mlp, network = mlp, mlp.network
         self.settings = Settings.checked(
@@ -100,10 +121,25 @@ class Trainer:
             l2_in_loss=l2_in_loss,
             clip_norm=clip_norm,
             reduction=reduction,
+            solver=solver,
         )
+        if self.settings.solver is not None and order is not None:
+            raise InputError("order= is for an optimizer: a solver looks at all the records in each iteration")
         network.train_for(self.settings.objective)
-        self.runner = EpochRunner(network, self.settings, order)
+        self.runner: Runner = (
+            EpochRunner(network, self.settings, order)
+            if self.settings.solver is None
+            else SolverRunner(network, self.settings)
+        )
         self._fit_began = 0
+        self.share(group, shards)
+
+    def share(self, group: str | Group | None, shards: int | None = None) -> None:
+        """Go on with these ranks and shards; see the arguments `group` and `shards`."""
+        self.group = joined(group)
+        self.shards = checked_shards(shards, self.group)
+        if group is None:
+            _warn_if_launched()
 
     @property
     def epochs_done(self) -> int:
@@ -143,6 +179,9 @@ class Trainer:
         weighted = _weighted(X if batches is None else batches, sample_weight)
         network, given = self.mlp.network, FitData(X, Y, sample_weight, None, batches)
 
+        together = Together(self.group, self.shards)
+        self.runner.share(together.sharding(self.workload(self.settings.batch_size), None))
+
         def run(_: Binding) -> float:
             with network.naming(*given.first):
                 data = self.runner.place(X, Y, sample_weight) if batches is None else batches
@@ -151,10 +190,11 @@ class Trainer:
         def job(records: int) -> Workload:
             return self.workload(records, weighted=weighted)
 
-        if batches is not None and batches.once:
-            with network.bound(given.first[0], job) as binding:
-                return run(binding)
-        return network.computing(given.first[0], run, job)
+        with together.computing():
+            if batches is not None and batches.once:
+                with network.bound(given.first[0], job) as binding:
+                    return run(binding)
+            return network.computing(given.first[0], run, job)
 
     def fit(
         self,
@@ -251,30 +291,73 @@ class Trainer:
         def workload(records: int) -> Workload:
             return self.workload(records, asked.epochs, gradient_norm=asked.with_norm, weighted=weighted)
 
-        runner = self.runner
+        runner, together = self.runner, Together(self.group, self.shards)
         with ExitStack() as stack:
+            stack.enter_context(together.computing())
             checkpointer: Checkpointer | None = None
             if checkpoint is not None:
-                checkpointer = stack.enter_context(Checkpointer(checkpoint, cadence, keep, resume=resume))
+                checkpointer = stack.enter_context(
+                    Checkpointer(checkpoint, cadence, keep, resume=resume, group=self.group)
+                )
             planned = None if checkpointer is None else checkpointer.plan
+            runner.share(together.sharding(workload(self.settings.batch_size), planned))
             given = FitData(X, Y, sample_weight, validation, batches)
-            placement = Placement(runner, given, asked.metrics, workload, planned, stack)
+            place = partial(Placement, runner, given, asked.metrics, workload)
+            placement = self._placed_by_rank_0(place, planned, stack)
             now = placement.now
             history = History(now.executable.plan, now.executable.origin, now.binding.why(now.executable))
             placement.tell(history)
             run = Run(history, began=runner.epochs_done, start=runner.state() if asked.retries else None)
-            fit = Fit(runner, placement, asked, run, checkpointer)
+            run.order_stream = runner.order_stream
+            fit = Fit(runner, placement, asked, run, checkpointer, together)
+            fit.agree()
+            expected = together.expected(now.job, now.binding, runner.sharding)
             if checkpointer is not None:
                 fit.resume()
             self._fit_began = run.began
-            fit.until_stopped(callbacks, stack.enter_context(Progress(asked.epochs, progress)))
+            fit.until_stopped(
+                callbacks, stack.enter_context(Progress(asked.epochs, progress if not self.group.rank else False))
+            )
+            history.ranks = together.told(runner.executable, expected)
             _log.info("trained %d epochs on %s (%s)", len(history.epochs), placement.now.binding, history.origin)
             return history
 
-    @staticmethod
-    def _batches(X: Any, Y: Any, epochs: int) -> Batches | None:
+    def _placed_by_rank_0(
+        self, place: Callable[[Plan | None, ExitStack], Placement], planned: Plan | None, stack: ExitStack
+    ) -> Placement:
+        """Return the placement of the data; rank 0 chooses where, and how."""
+        together = Together(self.group, self.shards)
+        if together.alone:
+            return place(planned, stack)
+        if self.group.rank:
+            return place(together.plan_of_rank_0(None), stack)
+        made: list[Placement] = []
+
+        def plan() -> Plan:
+            made.append(place(planned, stack))
+            return made[0].now.executable.plan
+
+        together.plan_of_rank_0(plan)
+        return made[0]
+
+    def _batches(self, X: Any, Y: Any, epochs: int) -> Batches | None:
         """Return the batches where X is a source of them."""
+        if self.settings.solver is not None and Y is None and not isinstance(X, Stored):
+            raise InputError("a solver looks at all records in each iteration: give X and Y, or Stored, not batches")
         return None if Y is not None or isinstance(X, Stored) else Batches(X, epochs)
+
+
+@cache
+def _warn_if_launched() -> None:
+    started = launched()
+    if started is not None and not started.rank:
+        _log.warning(
+            "%s=%d says that %d processes were started, and each trains a network of its own: group='mpi' has them "
+            "train one, and group='none' says that this is meant",
+            started.variable,
+            started.size,
+            started.size,
+        )
 
 
 def _weighted(data: Any, sample_weight: Any) -> bool:

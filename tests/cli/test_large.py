@@ -14,7 +14,8 @@ from gdkernels.system import memory
 from gdkernels.system.memory import Room
 from gdkernels.system.scratch import scratch_folder
 from gdkernels.tabular import conversion, out_of_core
-from gdkernels.tabular.survey import RandomParts, survey
+from gdkernels.tabular.part_rules import RandomParts
+from gdkernels.tabular.survey import survey
 from gdkernels.tabular.table_parts import TableParts
 
 N = 6000
@@ -106,7 +107,8 @@ def test_resumed(files, capsys):
 
 
 def test_the_survey_sees_all_records(files, table):
-    found = survey(TableParts([str(files / "t.csv")], ["y"], records=500), "auto", RandomParts(0, 0.2, 0.1), most=1000)
+    parts = TableParts([str(files / "t.csv")], ["y"], records=500)
+    found = survey(parts, "auto", RandomParts(0, 0.2, 0.1), seed=0, most=1000)
     y = np.asarray(found.sample.columns["y"])
     assert len(found.sample) <= 1002
     assert (y.min(), y.max()) == (min(table["y"]), max(table["y"]))

@@ -72,7 +72,7 @@ def test_a_linear_target_is_learned(trained_numbers):
     result, _ = trained_numbers
     assert result["task"] == "regression"
     assert result["metrics"]["r2"] > 0.95
-    assert set(result["metrics"]) == {"r2", "rmse", "mae"}
+    assert set(result["metrics"]) == set(result["baseline"]) == {"r2", "rmse", "mae"}
     assert result["metrics"]["mae"] < result["metrics"]["rmse"] < 50
 
 
@@ -81,7 +81,7 @@ def test_classes_are_learned(trained_classes):
     assert result["task"] == "classification"
     assert result["classes"] == [0, 10, 20]
     assert result["metrics"]["accuracy"] > 0.8
-    assert set(result["metrics"]) == {"accuracy", "log_loss"}
+    assert set(result["metrics"]) == set(result["baseline"]) == {"accuracy", "log_loss", "balanced_accuracy", "brier"}
 
 
 @pytest.mark.usefixtures("one_thread")
@@ -126,7 +126,11 @@ def test_json_is_one_object_with_everything(command, numbers, tmp_path):
         "task": str,
         "classes": type(None),
         "rows": dict,
+        "test_rows": str,
+        "remarks": list,
         "metrics": dict,
+        "baseline": dict,
+        "calibration": type(None),
         "by_class": type(None),
         "class_shares": type(None),
         "columns": list,
@@ -198,7 +202,9 @@ def test_the_summary_says_where_it_ran_and_why(command, classes, tmp_path):
         assert part in text
     assert "memory   at most " in text
     assert "threads  " in text
-    assert len(text.splitlines()) == 12
+    assert "baseline accuracy 0." in text
+    assert "note     'y' was read as 3 classes, as it holds few whole numbers; say --task regression if" in text
+    assert len(text.splitlines()) == 15
 
 
 def test_without_test_rows_there_are_no_figures(command, numbers):

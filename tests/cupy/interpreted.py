@@ -61,7 +61,7 @@ class _Lists(Executable):
         full = self._interpreter(task, min(batch_size, len(order)))
         full.load(dict(verification.named_arrays(state)))
         lasting = max(full.offsets[b.name] + b.bytes for b in full.op_list.lasting)
-        known = {**task.sizes, "l2": self._program.l2}
+        known = {**task.sizes, **self._program.numbers}
         for k, rate in enumerate(learning_rates):
             rows = order[k * batch_size : (k + 1) * batch_size]
             interpreter = full

@@ -17,6 +17,7 @@ from gdkernels.backend.definition_executable import bind
 from gdkernels.definition import activations
 from gdkernels.definition.optimizers import SGD
 from gdkernels.errors import BackendError, InputError
+from gdkernels.randomness import KeyedOrder
 from gdkernels.testing import BackendConformance
 from gdkernels.testing.cases import CASES, compare, on_backend, on_numpy_once, varied
 
@@ -61,6 +62,19 @@ def test_an_epoch_is_a_few_graphs(host, monkeypatch):
     run.state = run.start()
     assert run.epoch() == first
     assert host.graphs == graphs, "what is captured is launched again, with other arrays and rates"
+
+
+def test_a_keyed_order_is_computed_on_the_device(host):
+    found = []
+    for name in ("wide", "dropout"):
+        order = KeyedOrder.of(1, 2, CASES[name].records)[1:]
+        for given in (order, np.asarray(order)):
+            run = Run(name)
+            rates = np.full(-(-len(order) // run.case.batch_size), 0.01)
+            run.executable.run(run.state, run.x, run.y, given, run.case.batch_size, rates)
+            found.append(run.bits)
+    assert found[0] == found[1]
+    assert found[2] == found[3]
 
 
 def test_a_last_batch_of_another_size_makes_nothing_anew(host):

@@ -5,8 +5,9 @@ from functools import partial
 
 import numpy as np
 import pytest
+from gdkernels_cupy.cuda.keyed_order import order_words
 from gdkernels_cupy.graphs import operations as ops
-from gdkernels_cupy.graphs.calls import CONTROL, calls_of
+from gdkernels_cupy.graphs.calls import CONTROL, calls_of, fill_order
 from gdkernels_cupy.graphs.interpret import Interpreter, to_bfloat16
 from gdkernels_cupy.graphs.operations import OperationList, matrix
 from programs import module, started
@@ -14,6 +15,7 @@ from twin import HEADERS, Twin, digest
 
 from gdkernels.lowering.allocation import ALIGNMENT
 from gdkernels.lowering.task import DATA
+from gdkernels.randomness import KeyedOrder
 from gdkernels.testing.cases import CASES
 
 PLAIN = frozenset({
@@ -106,6 +108,8 @@ def differences(name, precision, twins, *, pieces=None, poison=False):
             wanted._run[type(operation)](operation)
             found.run(operation)
         off = [relative(found.numbers, wanted.numbers), relative(found.sums, wanted.sums)]
+        if isinstance(operation, ops.RecordNumbers) and list(found.cells[:2]) != [1, len(found._order)]:
+            off.append(np.inf)  # the next step does not begin where this one ended
         for buffer in written(operation, wanted.op_list):
             a, b = found.read(buffer), wanted.read(buffer)
             if buffer in getattr(operation, "reductions", ()) and buffer.storage == "float64" and a.size > 1:
@@ -213,3 +217,28 @@ def test_a_twin_is_built_anew_for_other_headers(tmp_path):
     assert digest("text", ()) == digest("text", ())
     included = {name for h in HEADERS for name in re.findall(r'#include "(.+)"', h.read_text())}
     assert included <= {h.name for h in HEADERS}
+
+
+# ---- keyed orders
+
+
+def first_difference(a, b):
+    return int(np.flatnonzero(a != b)[0]) if (a != b).any() else None
+
+
+@pytest.mark.parametrize(("records", "first", "stop"), [(1, 0, 1), (1000, 0, 1000), (65_537, 300, 65_537)])
+def test_the_device_computes_the_order_that_numpy_does(twin, records, first, stop):
+    order = KeyedOrder.of(2**33 + 7, 5, records)[first:stop]
+    words, found = order_words(order), np.full(len(order), -1, np.int64)
+    call = fill_order(words.ctypes.data, order.first, len(order), found.ctypes.data)
+    twin("float32")(call.name, call.shape.grid, call.shape.block, call.arguments)
+    assert first_difference(found, np.asarray(order)) is None
+
+
+def test_a_device_that_walks_no_cycle_is_caught(twin):
+    order = KeyedOrder.of(0, 0, 1000)
+    words, found = order_words(order), np.full(len(order), -1, np.int64)
+    call = fill_order(words.ctypes.data, 0, len(order), found.ctypes.data)
+    once = twin("float32", change=lambda text: text.replace("while (place >= records)", "while (false)"))
+    once(call.name, call.shape.grid, call.shape.block, call.arguments)
+    assert first_difference(found, np.asarray(order)) is not None

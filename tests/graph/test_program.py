@@ -1,5 +1,7 @@
 """Traces of training steps compute what the definition does, on NumPy and on another graph."""
 
+import dataclasses
+
 import expected
 import numpy as np
 import pytest
@@ -98,6 +100,84 @@ def test_the_trace_of_a_step_computes_the_step(name, dtype, tolerance):
         # A few units in the last place of the largest: scalars are gathered, so products associate differently.
         largest = np.abs(wanted[key]).max()
         np.testing.assert_allclose(value, wanted[key], rtol=tolerance, atol=8 * tolerance * largest, err_msg=key)
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_numbers_as_inputs_compute_the_same_step(name):
+    p = PROGRAMS[name]
+    *_, named = state(p)
+    wanted = interpret(outputs(p.trace()).values(), named, xp=np)
+    nodes = outputs(p.trace(numbers_as_inputs=True))
+    for value, one in zip(interpret(nodes.values(), named | dict(p.numbers), xp=np), wanted, strict=True):
+        np.testing.assert_allclose(value, one, rtol=1e-14)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"optimizer": SGD(0.1, momentum=0.3)},
+        {"optimizer": SGD(0.1, momentum=0.99, nesterov=True)},
+        {"optimizer": RMSprop(rho=0.5, epsilon=1.0)},
+        {"optimizer": Adam(beta1=0.5, beta2=0.25, epsilon=1e-3)},
+        {"optimizer": AdamW(weight_decay=0.5)},
+        {"l2": 0.5},
+        {"clip_norm": 2.0},
+    ],
+    ids=str,
+)
+def test_programs_with_other_numbers_are_one_without(changed):
+    other = {name: dataclasses.replace(o, **_OTHER[type(o)]) for name, o in changed.items() if name == "optimizer"}
+    one = program(**changed)
+    two = program(**(other or {name: value / 3 for name, value in changed.items()}))
+    assert one.numbers.keys() == two.numbers.keys()
+    assert one.numbers != two.numbers
+    assert one.without_numbers == two.without_numbers
+    graphs = [structure(outputs(p.trace(numbers_as_inputs=True))) for p in (one, two)]
+    assert graphs[0] == graphs[1]
+
+
+_OTHER = {
+    SGD: {"momentum": 0.7},
+    RMSprop: {"rho": 0.7, "epsilon": 0.1},
+    Adam: {"beta1": 0.7, "beta2": 0.8, "epsilon": 0.1},
+    AdamW: {"beta1": 0.7, "beta2": 0.8, "epsilon": 0.1, "weight_decay": 0.1},
+}
+
+
+@pytest.mark.parametrize(
+    ("one", "two"),
+    [
+        ({"optimizer": SGD()}, {"optimizer": SGD(momentum=0.9)}),
+        ({"optimizer": SGD(momentum=0.9)}, {"optimizer": SGD(momentum=0.9, nesterov=True)}),
+        ({"optimizer": Adam()}, {"optimizer": Adam(beta1=0.0)}),
+        ({"optimizer": AdamW()}, {"optimizer": AdamW(weight_decay=0.0)}),
+        ({"l2": 0.1}, {}),
+        ({"clip_norm": 0.1}, {}),
+    ],
+)
+def test_a_number_that_is_0_or_missing_makes_another_program(one, two):
+    assert program(**one).without_numbers != program(**two).without_numbers
+
+
+def test_a_rule_of_your_own_says_itself_which_numbers_it_takes():
+    class Branching(Adam):  # inherits names of numbers that its rule branches on
+        def rule(self, w, g, slots, *, learning_rate, t, xp):
+            return (w - learning_rate * g, slots) if self.beta1 > 0.5 else (w, slots)
+
+    @dataclasses.dataclass(frozen=True)
+    class Signed(Optimizer):
+        learning_rate: float = 0.1
+        share: float = 0.25
+        numbers = ("learning_rate", "share")
+
+        def rule(self, w, g, slots, *, learning_rate, t, xp):
+            return w - learning_rate * self.share * xp.sign(g), ()
+
+    assert program(optimizer=Branching()).numbers == {}
+    program(optimizer=Branching()).trace(numbers_as_inputs=True)
+    assert program(optimizer=Signed()).numbers == {"optimizer.share": 0.25}
+    assert program(optimizer=Signed()).without_numbers == program(optimizer=Signed(0.3, 0.5)).without_numbers
+    assert Lion().numbers == ()
 
 
 @pytest.mark.parametrize("name", ["identity", "tanh", "relu", "sse", "mse", "l2", "sum", "no bias"])

@@ -3,18 +3,19 @@
 import numpy as np
 import pytest
 from gdkernels_cupy.persistent import DeviceProperties, PersistentExecutable, applies
-from gdkernels_cupy.persistent.fitting import fitting, tasks_of
+from gdkernels_cupy.persistent.fitting import fitting, sources_of, tasks_of
 from gdkernels_cupy.persistent.shape import FORMATS, most_sums
 from persistent_runs import Run, bits, errors, program
 from persistent_twin import SCHEDULES, TwinDevice, TwinKernels
 
+from benchmarks.gpu.typical import TYPICAL
 from gdkernels.backend import Plan, verification
 from gdkernels.definition import activations, losses
 from gdkernels.errors import BackendError, InputError, ScheduleError
 from gdkernels.testing.cases import varied
 
 relu, tanh, gelu = activations.relu, activations.tanh, activations.gelu
-HOPPER, AMPERE = DeviceProperties(90, 232448), DeviceProperties(80, 166912)
+HOPPER, ADA = DeviceProperties(90, 232448), DeviceProperties(89, 101376)
 
 
 @pytest.mark.parametrize(
@@ -24,7 +25,7 @@ HOPPER, AMPERE = DeviceProperties(90, 232448), DeviceProperties(80, 166912)
         (program(relu), (8, 8, 2), "float32", HOPPER, "bfloat16 and tf32, not in float32"),
         (program(relu), (8, 8, 2), "float64", HOPPER, "not in float64"),
         (program(relu), (8, 8, 2), "bfloat16", DeviceProperties(75, 65536), "capability 8.0, the device has 7.5"),
-        (program(*[gelu] * 6), (64,) * 8, "bfloat16", HOPPER, "of 232448 bytes on the chip; with 4 warps it takes"),
+        (program(*[gelu] * 6), (64,) * 8, "bfloat16", ADA, "of 101376 bytes on the chip; with 4 warps it takes"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_declined_with_the_reason(run_program, widths, precision, properties, words):
@@ -73,10 +74,28 @@ def test_a_plan_that_keeps_too_much_in_registers_is_declined():
         next(fitting(*tasks, "bfloat16", HOPPER.shared_bytes, {"parked": 0}))
 
 
-def test_an_older_gpu_has_less_room():
-    widths = (64,) * 5
-    assert applies(program(*[relu] * 3, widths=widths), widths, "bfloat16", AMPERE) is None
-    assert "of 166912 bytes on the chip" in applies(program(*[gelu] * 3, widths=widths), widths, "bfloat16", AMPERE)
+# The typical networks that stay with CUDA graphs, by the room that a CTA has on the chip.
+DECLINED = {101376: {"three of 64, relu", "seven of 64, relu"}, 166912: set(), 232448: set()}
+
+
+@pytest.mark.parametrize("shared_bytes", DECLINED)
+def test_of_fourteen_typical_networks_these_do_not_fit(shared_bytes):
+    found = set()
+    for name, (typical, precision) in TYPICAL.items():
+        reason = applies(typical, typical.widths, precision, DeviceProperties(80, shared_bytes))
+        if reason is not None:
+            assert f"of {shared_bytes} bytes on the chip" in reason
+            found.add(name)
+    assert len(TYPICAL) == 14
+    assert found == DECLINED[shared_bytes]
+
+
+def test_what_fits_is_kept_and_only_then_computed_again():
+    classes, precision = TYPICAL["four of 64, gelu, Adam, classes"]
+    for shared_bytes, recomputes in ((232448, False), (166912, True), (101376, True)):
+        sources = list(sources_of(classes, precision, shared_bytes))
+        assert {source.recomputes for source in sources} == {recomputes}
+        assert all(source.shared_bytes <= shared_bytes for source in sources)
 
 
 def test_a_function_that_cannot_be_traced_is_declined():
@@ -214,7 +233,7 @@ def test_the_plan_names_what_can_change_bits(made):
     state = verification.start(run.program, run.parameters, np.array)
     executable.run(state, run.x, run.y, run.order, 8, run.rates)
     assert executable.plan.choices == {
-        "kernel": "narrow", "warps": 8, "at_once": 4, "parked": 0, "ctas": 3,
+        "kernel": "narrow", "warps": 8, "at_once": 4, "parked": 0, "recomputed": False, "ctas": 3,
     }  # fmt: skip
     assert executable.workspace(8) > 0
     assert state.step == 3

@@ -3,11 +3,14 @@
 import re
 import sys
 import types
+from functools import partial
+from itertools import count
 
 import numpy as np
 import pytest
 from gdkernels_cupy.persistent import PersistentExecutable
 from gdkernels_cupy.persistent.cuda import CudaLaunchDevice
+from gdkernels_cupy.persistent.trials import first_in_registers
 from persistent_runs import Run, program
 
 from gdkernels.backend import Plan, verification
@@ -37,7 +40,7 @@ class Array:
 
 
 @pytest.fixture
-def cupy(monkeypatch):
+def cupy(monkeypatch, tmp_path):
     """Return a stand-in that notes every launch, on a device with 4 processors, each with room for one CTA."""
     cupy = types.ModuleType("cupy")
     cupy.launched, cupy.modules, cupy.asked = [], [], {}
@@ -88,6 +91,8 @@ def cupy(monkeypatch):
     driver = types.SimpleNamespace(occupancyMaxActiveBlocksPerMultiprocessor=lambda kernel, threads, shared: 1)
     cupy.cuda = types.ModuleType("cupy.cuda")
     cupy.cuda.Device, cupy.cuda.runtime, cupy.cuda.driver = Device, runtime, driver
+    monkeypatch.setattr("gdkernels_cupy.persistent.cuda.describe", lambda number: {"device": "a stand-in"})
+    monkeypatch.setenv("GDKERNELS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setitem(sys.modules, "cupy", cupy)
     monkeypatch.setitem(sys.modules, "cupy.cuda", cupy.cuda)
     return cupy
@@ -127,8 +132,9 @@ def test_arrays_on_another_device_are_an_error_that_names_both(cupy):
     assert cupy.launched == []
 
 
-# Of two gradients: how many leave the registers, the warps, the steps that are unrolled.
-VARIANTS = [(0, 8, 4), (0, 8, 1), (0, 4, 1), (1, 8, 1), (1, 4, 1), (2, 8, 1), (2, 4, 1)]
+# Of two gradients: how many leave the registers, the warps, the steps that may be unrolled; there is one of them only,
+# so that another number of steps makes the same code.
+VARIANTS = [(0, 8, 4), (0, 4, 1), (1, 8, 1), (1, 4, 1), (2, 8, 1), (2, 4, 1)]
 
 
 def variant(code):
@@ -136,19 +142,42 @@ def variant(code):
     return code.count("if (tile == cta()) d"), warps, at_once
 
 
-@pytest.mark.parametrize("count", range(len(VARIANTS) + 1))
-def test_a_kernel_that_spills_is_made_otherwise_or_declined(cupy, count):
-    cupy.spills = lambda code: 16 - count if variant(code) in VARIANTS[:count] else 0
+@pytest.mark.parametrize("bad", range(len(VARIANTS) + 1))
+def test_a_kernel_that_spills_is_made_otherwise_or_declined(cupy, bad):
+    cupy.spills = lambda code: 300 - bad if variant(code) in VARIANTS[:bad] else 256
     run = Run(program(relu), (5, 7, 3), 23, 8)
     executable = PersistentExecutable(run.program, Plan("cupy", "cuda:0", "bfloat16"), CudaLaunchDevice(0))
-    if count < len(VARIANTS):
+    if bad < len(VARIANTS):
         source, kernels = executable.bind((5, 7, 3))
-        assert (source.spilled_gradients, source.warps, source.at_once) == VARIANTS[count]
-        assert kernels.local_bytes() == 0
+        assert (source.spilled_gradients, source.warps, source.at_once) == VARIANTS[bad]
+        assert kernels.local_bytes() == 256
     else:
-        with pytest.raises(ScheduleError, match="however it is compiled, a thread spills 9 bytes or more"):
+        with pytest.raises(ScheduleError, match="however it was compiled, a thread spills 294 bytes or more"):
             executable.bind((5, 7, 3))
-    assert [variant(code) for code, _ in cupy.modules] == VARIANTS[: count + 1]
+    assert [variant(code) for code, _ in cupy.modules] == VARIANTS[: bad + 1]
+
+
+def test_what_a_compiler_made_of_a_variant_is_known_to_the_next_process(cupy):
+    cupy.spills = lambda code: 300 if variant(code) in VARIANTS[:2] else 32  # as of a sine
+    for compiled in (VARIANTS[:3], VARIANTS[2:3]):
+        cupy.modules.clear()
+        executable = PersistentExecutable(program(relu), Plan("cupy", "cuda:0", "bfloat16"), CudaLaunchDevice(0))
+        executable.bind((5, 7, 3))
+        assert [variant(code) for code, _ in cupy.modules] == compiled
+
+
+def test_trials_end_in_time_and_the_next_process_decides_alike(cupy, monkeypatch):
+    cupy.spills = lambda code: 0 if variant(code) == VARIANTS[-1] else 300
+    clock = partial(next, count(0, 3))
+    monkeypatch.setattr(
+        "gdkernels_cupy.persistent.executable.first_in_registers", partial(first_in_registers, clock=clock)
+    )
+    for compiled in (VARIANTS[:3], []):
+        cupy.modules.clear()
+        executable = PersistentExecutable(program(relu), Plan("cupy", "cuda:0", "bfloat16"), CudaLaunchDevice(0))
+        with pytest.raises(ScheduleError, match="spills 300 bytes or more of its registers, at most 256 are used"):
+            executable.bind((5, 7, 3))
+        assert [variant(code) for code, _ in cupy.modules] == compiled
 
 
 def test_a_plan_of_a_larger_gpu_starts_what_is_resident_and_says_so(cupy, caplog):

@@ -6,9 +6,11 @@ from random import Random
 import pytest
 from gdkernels_cupy.persistent import DeviceProperties, PersistentExecutable, applies
 from gdkernels_cupy.persistent.fitting import fitting, tasks_of
+from gdkernels_cupy.persistent.trials import FRAME
 from nvrtc_compiler import instructions
 from persistent_runs import program
 
+from benchmarks.gpu.typical import TYPICAL
 from gdkernels.backend import Plan
 from gdkernels.definition import activations, losses
 from gdkernels.definition.optimizers import SGD, Adam
@@ -21,7 +23,7 @@ INSTRUCTION = {
     "bfloat16": "mma.sync.aligned.m16n8k16.row.col.f32.bf16",
     "tf32": "mma.sync.aligned.m16n8k8.row.col.f32.tf32",
 }
-SHARED = {"sm_80": 166912, "sm_90": 232448, "sm_90a": 232448}
+SHARED = {"sm_80": 166912, "sm_86": 101376, "sm_90": 232448, "sm_90a": 232448}
 
 # name: program, widths, precision, warps, gradients that leave the registers
 KERNELS = {
@@ -48,12 +50,14 @@ ARCHITECTURE = {
     "small in tf32": "sm_80",
     "small": "sm_90a",
 }
-LARGE = ("seven of 64", "much kept", "three of 64 in tf32", "too many sums")  # sm_80 has too little room on the chip
+# What has too little room on the chip.
+LARGE = {name: {"sm_80", "sm_86"} for name in ("seven of 64", "three of 64 in tf32", "too many sums")}
+LARGE |= {name: {"sm_86"} for name in ("four of 64", "64 classes, a norm", "small in tf32")}
 TARGETS = [
     pytest.param(name, a, marks=[] if a == ARCHITECTURE[name] else [pytest.mark.slow])
     for name in KERNELS
     for a in SHARED
-    if not (name in LARGE and a == "sm_80")
+    if a not in LARGE.get(name, ())
 ]
 
 
@@ -72,7 +76,7 @@ def _spilled(log):
 def test_it_compiles_and_nothing_spills(nvrtc, name, architecture):
     cubin, _, log = nvrtc.compiled(_source(name, architecture).text, architecture)
     assert len(cubin) > 10_000
-    assert len(re.findall(r"Used \d+ registers", log)) == 4
+    assert len(re.findall(r"Used \d+ registers", log)) == 5
     assert set(re.findall(r"(\d+) bytes spill (?:stores|loads)", log)) == {"0"}
     assert "local" not in instructions(cubin, "train")
     assert "warning" not in log
@@ -96,19 +100,47 @@ class Compiler:
 
     def __init__(self, nvrtc, architecture):
         self.nvrtc, self.architecture = nvrtc, architecture
-        self.properties = DeviceProperties(int(architecture[3:5]), SHARED[architecture])
+        self.properties, self.tried = DeviceProperties(int(architecture[3:5]), SHARED[architecture]), 0
+
+    def describe(self):
+        return [self.nvrtc.name, self.architecture]
 
     def compile(self, source):
         self.cubin, _, self.log = self.nvrtc.compiled(source.text, self.architecture)
+        self.tried += 1
         return self
 
     def local_bytes(self):
         return _spilled(self.log)
 
 
+def bound(run_program, widths, precision, device):
+    """Return the source that is chosen on a device."""
+    return PersistentExecutable(run_program, Plan("cupy", "cuda:0", precision), device).bind(tuple(widths))[0]
+
+
+# A typical network, an architecture, the compiler that finds its variant, and how many variants that takes.
+TRIALS = [
+    pytest.param("2-64-64-64-3, sine, Adam", "sm_86", "nvrtc_12", 1),  # a sine has a frame
+    pytest.param("2-64-64-64-3, sine, Adam", "sm_86", "nvrtc", 1, marks=pytest.mark.slow),
+    pytest.param("three of 64, relu", "sm_90", "nvrtc_12", 1),
+    pytest.param("four of 64, gelu, Adam, classes", "sm_86", "nvrtc", 1),
+    pytest.param("four of 64, gelu, Adam, classes", "sm_86", "nvrtc_12", 2, marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize(("name", "architecture", "compiler", "tried"), TRIALS)
+def test_a_small_frame_is_no_reason_to_decline(request, cache, name, architecture, compiler, tried):
+    typical, precision = TYPICAL[name]
+    device = Compiler(request.getfixturevalue(compiler), architecture)
+    bound(typical, typical.widths, precision, device)
+    assert 0 < device.local_bytes() <= FRAME
+    assert device.tried == tried
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(60))
-def test_any_network_runs_without_spills_or_is_declined(nvrtc, seed):
+def test_any_network_nearly_keeps_to_registers_or_is_declined(nvrtc, cache, seed):
     random = Random(seed)
     count = random.randint(2, 7)
     widths = [[random.choice([16, 32, 48, 64])] * count, [random.randint(1, 64) for _ in range(count)]][seed % 2]
@@ -126,10 +158,10 @@ def test_any_network_runs_without_spills_or_is_declined(nvrtc, seed):
         return
     declined = ""
     try:
-        PersistentExecutable(run_program, Plan("cupy", "cuda:0", precision), device).bind(tuple(widths))
+        bound(run_program, widths, precision, device)
     except ScheduleError as error:
         declined = str(error)
-    assert ("local" in instructions(device.cubin, "train")) == ("however it is compiled, a thread spills" in declined)
+    assert (device.local_bytes() > FRAME) == ("however it was compiled, a thread spills" in declined)
 
 
 @pytest.mark.parametrize("name", ["four of 64", "three of 64 in tf32", "too many sums", "small"])

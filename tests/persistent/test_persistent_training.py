@@ -4,12 +4,14 @@ import re
 
 import numpy as np
 import pytest
+from gdkernels_cupy.persistent.fitting import fitting, tasks_of
 from persistent_runs import MOMENTUM, Run, bits, errors, program
 from persistent_twin import HEADERS, SCHEDULES, TwinDevice, digest
 
 from gdkernels.definition import activations, losses
 from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import SGD, Adam, AdamW, RMSprop
+from gdkernels.randomness import KeyedOrder
 from gdkernels.testing.cases import CASES, Adagrad, chained, log_cosh, mish
 
 # A number close to a tie rounds the other way in float32, and is off by one unit of its last place: 2^-8 or 2^-11.
@@ -104,6 +106,38 @@ def test_no_two_lanes_meet_in_a_bank(made, precision, width):
     Run(program(relu), (width,) * 3, 20, 20, precision).on_twin(device, warps=4)
     assert device.mma > 0
     assert device.conflicts == 0
+
+
+def test_a_keyed_order_is_computed_by_the_kernel(made):
+    run = Run(*RUNS["three matrices"][:4], precision="bfloat16")
+    order = KeyedOrder.of(5, 1, len(run.x))[3:]  # not from the beginning, as after a checkpoint
+    run.rates = run.rates[: -(-len(order) // run.batch_size)]
+    found = []
+    for run.order in (np.asarray(order), order):
+        found.append(bits(run.on_twin(TwinDevice(made), warps=4)))
+    assert found[0] == found[1]
+
+
+ONCE_MORE = {
+    "gelu and classes": (
+        program(gelu, gelu, loss=losses.cross_entropy, optimizer=Adam()), (20, 64, 48, 10), 70, "bfloat16",
+    ),
+    "a function of the user's, a norm": (
+        program(mish, tanh, loss=log_cosh, weighted=True, clip_norm=1.0), (40, 33, 17, 5), 70, "tf32",
+    ),
+    "no bias": (program(gelu, bias=False), (7, 20, 3), 70, "bfloat16"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ONCE_MORE)
+def test_what_is_computed_again_has_the_bits_of_what_is_kept(made, name):
+    run_program, widths, records, precision = ONCE_MORE[name]
+    run = Run(run_program, widths, records, records, precision)
+    source = next(fitting(*tasks_of(run.program), precision, 1 << 20, {"warps": 4, "recomputed": True}))
+    assert source.step.layout.again
+    assert not source.step.layout.kept
+    found = [bits(run.on_twin(TwinDevice(made, schedule=7), warps=4, recomputed=again)) for again in (False, True)]
+    assert found[0] == found[1]
 
 
 def test_what_is_not_finite_is_seen(made):

@@ -14,13 +14,14 @@ from gdkernels.backend.arguments import arrays_by_name, check_prediction, check_
 from gdkernels.backend.program import Program
 from gdkernels.definition.network import Arrays
 from gdkernels.lowering.elementwise import as_loaded
-from gdkernels.lowering.scalars import known_of_steps, scalar_table
-from gdkernels.lowering.task import ScheduledTask, schedule_prediction, schedule_training
+from gdkernels.lowering.scalars import known_of_steps
+from gdkernels.lowering.task import schedule_prediction, schedule_training
+from gdkernels.randomness import KeyedOrder
 from gdkernels_cupy.cuda.device import check_device, describe, device, free_bytes
 from gdkernels_cupy.cuda.errors import DeviceMemoryError, as_backend_errors
+from gdkernels_cupy.cuda.keyed_order import ready_order
 from gdkernels_cupy.cuda.pinned import is_on_host
 from gdkernels_cupy.graphs.memory_plan import bytes_of, shares
-from gdkernels_cupy.graphs.operations import OperationList
 from gdkernels_cupy.graphs.products import UnsupportedProductError
 from gdkernels_cupy.graphs.session import GraphSession
 from gdkernels_cupy.graphs.session_maker import SessionKey, SessionMaker, TrainingRun, rest_of
@@ -54,18 +55,20 @@ class CudaGraphExecutable(Executable):
 
     # ---- the contract
 
+    takes_keyed_orders = True
+
     def run(
         self,
         state: State,
         x: Any,
         y: Any,
-        order: npt.NDArray[np.int64],
+        order: npt.NDArray[np.int64] | KeyedOrder,
         batch_size: int,
         learning_rates: npt.NDArray[np.float64],
         sample_weight: Any = None,
     ) -> tuple[float, float | None]:
         widths = self._program.widths
-        order = np.ascontiguousarray(order, np.int64)
+        order = ready_order(order, np.int64)
         with device(self._number).lock, self._on_device():
             arrays = {"x": self._contiguous(x), "y": self._contiguous(y)}
             if sample_weight is not None:
@@ -75,18 +78,18 @@ class CudaGraphExecutable(Executable):
             assert self._training is not None, "what has an optimizer has a step"
             keys = keys_of_run(self._program, state, len(order), batch_size)
             if keys is not None:
-                arrays, order = self._with_keys(arrays, order, keys)
-            steps, l2 = len(learning_rates), self._program.l2
+                arrays, order = self._with_keys(arrays, np.asarray(order), keys)
+            steps, numbers = len(learning_rates), self._program.numbers
             batch = min(batch_size, len(order))
             streamed = any(map(is_on_host, arrays.values()))
             parameters = {name: self._contiguous(a) for name, a in state.parameters.items()}
             slots = {name: tuple(map(self._contiguous, moved)) for name, moved in state.slots.items()}
             named = arrays_by_name(parameters, slots)
             sources = {name: DeviceArray(a.data.ptr, a.shape[0]) for name, a in arrays.items()}
-            known = known_of_steps(learning_rates, done=state.step, records=len(order), batch=batch, l2=l2)
+            known = known_of_steps(learning_rates, done=state.step, records=len(order), batch=batch, numbers=numbers)
 
             def table(session: GraphSession) -> npt.NDArray[np.float64]:
-                return self._table(session.task, session.op_list, widths, known)
+                return self._table(session, known)
 
             def timed(session: GraphSession) -> float:
                 return session.seconds(named, sources, order, table(session))
@@ -132,7 +135,7 @@ class CudaGraphExecutable(Executable):
             if x.shape[0]:
                 rows = self._rows_at_a_time(widths, x.shape[0])
                 session = self._predicted_by(SessionKey(self._prediction, widths, rows))
-                table = self._table(self._prediction, session.op_list, widths, {"B": float(rows)})
+                table = self._table(session, {"B": float(rows)})
                 plain = {name: self._contiguous(a) for name, a in parameters.items()}
                 session.predict(
                     arrays_by_name(plain), DeviceArray(x.data.ptr, x.shape[0]), self._program.inputs, output, table
@@ -200,13 +203,12 @@ class CudaGraphExecutable(Executable):
         session = next(s for key, s in reversed(self._sessions.items()) if key.task is self._training)
         return ["graphs", describe(self._number), session.identity()]
 
-    def _table(
-        self, task: ScheduledTask, op_list: OperationList, widths: tuple[int, ...], known: Mapping[str, Any]
-    ) -> npt.NDArray[np.float64]:
+    @staticmethod
+    def _table(session: GraphSession, known: Mapping[str, Any]) -> npt.NDArray[np.float64]:
         """Return zero, one, and the numbers that the host knows, for each step."""
-        sizes = {name: float(n) for name, n in task.sizes.items()}
+        sizes = {name: float(n) for name, n in session.task.sizes.items()}
         steps = max(np.size(v) for v in known.values())
-        found = scalar_table(op_list.scalars, {**sizes, **known}, steps)
+        found = session.scalars.values({**sizes, **known}, steps)
         return np.concatenate([np.broadcast_to([0.0, 1.0], (steps, 2)), found], axis=1)
 
     # ---- arrays

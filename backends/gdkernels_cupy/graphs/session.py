@@ -13,19 +13,22 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.graph.text import nodes_text
+from gdkernels.lowering.scalars import ScalarTable
 from gdkernels.lowering.task import DATA, ScheduledTask
+from gdkernels.randomness import KeyedOrder
 from gdkernels.system.hashing import sha256
-from gdkernels_cupy.cuda.device import CudaDevice
+from gdkernels_cupy.cuda.device import CudaDevice, DeviceMemory
+from gdkernels_cupy.cuda.keyed_order import order_words
 from gdkernels_cupy.graphs import operations as ops
 from gdkernels_cupy.graphs.bound_steps import BoundSteps, StepBinder, bound_call, do
-from gdkernels_cupy.graphs.calls import calls_of
+from gdkernels_cupy.graphs.calls import calls_of, fill_order, module_text
 from gdkernels_cupy.graphs.captured_graphs import MOST_NODES, CapturedGraphs
 from gdkernels_cupy.graphs.epilogue_fusion import OVERWRITING
+from gdkernels_cupy.graphs.grouping import Launch, grouped
 from gdkernels_cupy.graphs.lower import lower
 from gdkernels_cupy.graphs.memory_plan import plan_memory
 from gdkernels_cupy.graphs.operations import BYTES, DeviceBuffer, OperationList
 from gdkernels_cupy.graphs.session_memory import SUMS, DeviceArray, SessionAddresses
-from gdkernels_cupy.graphs.source import module_text
 from gdkernels_cupy.graphs.step_text import step_text
 
 __all__ = ["GraphSession"]
@@ -83,6 +86,7 @@ class GraphSession:
         self.batch = sum(self.pieces)
         planned = [self._planned(p) for p in pieces]
         self.op_list = planned[0].op_list
+        self.scalars = ScalarTable(self.op_list.scalars)
         self._count = self.op_list.numbers + self.op_list.numbers % 2  # so that what follows stays aligned
         self._numbers = device.allocate(SessionAddresses.bytes(self._count))
         self._memory = device.allocate(max(p.bytes for p in planned))
@@ -93,7 +97,7 @@ class GraphSession:
         self._graphs = CapturedGraphs()
         self._texts: dict[int, str] = {}
         self._binder = StepBinder(device, precision, self.batch, algorithms, streamed=streamed)
-        self._module = device.kernels(module_text(p.op_list for p in planned))
+        self._module = device.kernels(module_text(self._launches(p.op_list) for p in planned))
         for rows, plan in zip(map(sum, pieces), planned, strict=True):
             self._take_in(rows, plan, self._module)
         self._used = dict.fromkeys(self._steps, _CAPTURED_AT)
@@ -102,6 +106,9 @@ class GraphSession:
         sizes = self.task.sizes_with(sum(pieces))
         op_list = lower(self.task, sizes, self.precision, pieces, self.epilogues)
         return _PlannedList(op_list, *plan_memory(op_list, streamed=self.streamed))
+
+    def _launches(self, op_list: OperationList) -> tuple[Launch, ...]:
+        return grouped(op_list, streamed=self.streamed)
 
     def _take_in(self, rows: int, plan: _PlannedList, module: Any) -> None:
         self._at[rows] = SessionAddresses(self._memory.address, plan.offsets, self._numbers.address, self._count)
@@ -126,7 +133,7 @@ class GraphSession:
         same = [n.id for n in plan.op_list.scalars] == [n.id for n in self.op_list.scalars]
         if plan.bytes > self._memory.size or not (stays and same) or plan.op_list.numbers != self.op_list.numbers:
             return False
-        self._take_in(rows, plan, self.device.kernels(module_text([plan.op_list])))
+        self._take_in(rows, plan, self.device.kernels(module_text([self._launches(plan.op_list)])))
         self._used[rows] = 0
         for old in [r for r in self._steps if r not in (self.batch, rows)][:-_KEPT_RESTS]:
             for kept in (self._at, self._steps, self._nodes, self._texts, self._used):
@@ -136,7 +143,7 @@ class GraphSession:
 
     def identity(self) -> list[Any]:
         """Return what JSON can hold, and what results of this session depend on besides its device."""
-        kernels = sha256(module_text([self.op_list]).encode()).hexdigest()
+        kernels = sha256(module_text([self._launches(self.op_list)]).encode()).hexdigest()
         scalars = nodes_text(self.op_list.scalars)
         mine = {key: self.algorithms[key] for key in sorted(self._binder.products)}
         return [self._texts[self.batch], kernels, scalars, mine, self.streamed]
@@ -189,7 +196,7 @@ class GraphSession:
         self,
         parameters: Mapping[str, Any],
         sources: Mapping[str, DeviceArray],
-        order: npt.NDArray[np.int64],
+        order: npt.NDArray[np.int64] | KeyedOrder,
         table: npt.NDArray[np.float64],
     ) -> tuple[float, float]:
         """Do a step for each row of `table` and put the results into `parameters`; nothing changes if that fails.
@@ -210,7 +217,7 @@ class GraphSession:
         full = len(table) - (rest > 0)
         sums = np.zeros(SUMS)
         with self.device.working():
-            rows_there, table_there = self.device.put(order), self.device.put(table)
+            rows_there, table_there = self._put_order(order), self.device.put(table)
             control = self._control(sources, rows_there.address, table_there.address)
             counts = {rows: count for rows, count in ((self.batch, full), (rest, 1)) if rows and count}
             captured = {rows: count for rows, count in counts.items() if self._is_captured(rows)}
@@ -238,16 +245,17 @@ class GraphSession:
         self,
         parameters: Mapping[str, Any],
         sources: Mapping[str, DeviceArray],
-        order: npt.NDArray[np.int64],
+        order: npt.NDArray[np.int64] | KeyedOrder,
         table: npt.NDArray[np.float64],
     ) -> float:
         """Return what a step on a full batch takes here; arguments are those of `run`, and nothing of them changes."""
-        full = len(order) // self.batch
+        full = min(len(order) // self.batch, max(1, _TIMED_ROWS // self.batch))
+        order = np.asarray(order[: full * self.batch])
         one = self._seconds_of(1, parameters, sources, order, table)
         count = min(_TIMED_ROWS // self.batch, round(_TIMED_SECONDS / one), MOST_NODES // self._nodes[self.batch])
         if count <= 1:
             return one
-        rows = np.resize(order[: full * self.batch], count * self.batch)
+        rows = np.resize(order, count * self.batch)
         numbers = np.resize(table[:full], (count, table.shape[1]))
         return self._seconds_of(count, parameters, sources, rows, numbers) / count
 
@@ -287,6 +295,14 @@ class GraphSession:
             return self.device.captured([partial(self._launch, rows, count)])
 
         self._graphs.prepare(counts, self._nodes, once, capture)
+
+    def _put_order(self, order: npt.NDArray[np.int64] | KeyedOrder) -> DeviceMemory:
+        """Return memory with the numbers of an order; those of a keyed one are computed there."""
+        if not isinstance(order, KeyedOrder):
+            return self.device.put(order)
+        there, words = self.device.allocate(8 * len(order)), self.device.put(order_words(order))
+        bound_call(fill_order(words.address, order.first, len(order), there.address), self._module)()
+        return there
 
     def _upload_control(self, control: npt.NDArray[np.int64]) -> None:
         """Let a run begin at its first step: its own work, and what is fetched ahead."""

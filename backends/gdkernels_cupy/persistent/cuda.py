@@ -82,7 +82,7 @@ class CudaKernels:
         names = [name for name in SIGNATURES if name != "train" or source.step is not None]
         self._kernels = {name: module.get_function(name) for name in names}
         for name in names:
-            if not name.startswith("round"):
+            if name in ("train", "predict"):
                 # Above 48 KiB it is given only where it is asked for.
                 self._kernels[name].max_dynamic_shared_size_bytes = source.shared_bytes
 

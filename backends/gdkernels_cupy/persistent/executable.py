@@ -18,12 +18,15 @@ from gdkernels.backend.program import Program
 from gdkernels.definition.network import Arrays, Slots
 from gdkernels.errors import BackendError, ScheduleError
 from gdkernels.graph.text import nodes_text
-from gdkernels.lowering.scalars import known_of_steps, scalar_table
+from gdkernels.lowering.scalars import ScalarTable, known_of_steps
+from gdkernels.randomness import KeyedOrder
 from gdkernels.system.hashing import sha256
-from gdkernels_cupy.persistent.fitting import PLAN_SPILLED, fitting, tasks_of, unfit
+from gdkernels_cupy.cuda.keyed_order import order_words, ready_order
+from gdkernels_cupy.persistent.fitting import PLAN_RECOMPUTES, PLAN_SPILLED, fitting, tasks_of, unfit
 from gdkernels_cupy.persistent.launch_device import LaunchDevice, LoadedKernels
 from gdkernels_cupy.persistent.shape import FORMATS, padded
 from gdkernels_cupy.persistent.source import BARRIER_SECONDS, KernelSource
+from gdkernels_cupy.persistent.trials import first_in_registers
 
 __all__ = ["PLAN_KERNEL", "PersistentExecutable"]
 
@@ -49,6 +52,7 @@ class PersistentExecutable(Executable):
     """
 
     origin = "compiled"
+    takes_keyed_orders = True
 
     def __init__(
         self,
@@ -62,6 +66,7 @@ class PersistentExecutable(Executable):
         self._step, self._prediction = tasks_of(program)
         self._wished = dict(plan.choices)
         self._bound = {} if bound is None else bound
+        self._scalars: dict[tuple[int, ...], ScalarTable] = {}
         self._last: KernelSource | None = None
 
     def run(
@@ -69,7 +74,7 @@ class PersistentExecutable(Executable):
         state: State,
         x: Any,
         y: Any,
-        order: npt.NDArray[np.int64],
+        order: npt.NDArray[np.int64] | KeyedOrder,
         batch_size: int,
         learning_rates: npt.NDArray[np.float64],
         sample_weight: Any = None,
@@ -80,7 +85,7 @@ class PersistentExecutable(Executable):
         step = source.step
         assert step is not None, "what has an optimizer has a step"
         device = self._device
-        steps, l2 = len(learning_rates), self._program.l2
+        steps = len(learning_rates)
         batch = min(batch_size, len(order))
         ctas = self._ctas(source, kernels, batch)
 
@@ -92,9 +97,13 @@ class PersistentExecutable(Executable):
         arrays = self._addresses(source, parameters, slots)
         weights, image = self._rounded(source, kernels, arrays, x)
         known: dict[str, Any] = {name: float(n) for name, n in self._prediction.sizes.items()}
-        known |= known_of_steps(learning_rates, done=state.step, records=len(order), batch=batch, l2=l2)
-        scalars = device.put(scalar_table(step.scalars, known, steps).astype(np.float32).reshape(-1))
-        rows = device.put(np.ascontiguousarray(order, np.int32))
+        known |= known_of_steps(
+            learning_rates, done=state.step, records=len(order), batch=batch, numbers=self._program.numbers
+        )
+        if widths not in self._scalars:
+            self._scalars[widths] = ScalarTable(step.scalars)
+        scalars = device.put(self._scalars[widths].values(known, steps).astype(np.float32).reshape(-1))
+        rows = self._put_order(source, kernels, order)
         partial = device.zeros(ctas * step.partial.size, "float32")
         gradients = device.zeros(step.gradients, "float32")
         totals = device.zeros(ctas * sum(map(len, step.totals)), "float32")
@@ -129,6 +138,7 @@ class PersistentExecutable(Executable):
                 "warps": source.warps,
                 "at_once": source.at_once,
                 PLAN_SPILLED: source.spilled_gradients,
+                PLAN_RECOMPUTES: source.recomputes,
                 "ctas": ctas,
             },
         )
@@ -198,8 +208,9 @@ class PersistentExecutable(Executable):
         Few CTAs with many tiles fetch inputs ahead, and their sums have an order; those of a run meet in the barrier.
         """
         source, kernels = self.bind(widths)
-        choices = {"warps": source.warps, "at_once": source.at_once, PLAN_SPILLED: source.spilled_gradients}
-        plan = replace(self.plan, choices={**choices, "ctas": min(_FEW_CTAS, kernels.resident())})
+        choices = {"warps": source.warps, "at_once": source.at_once, "ctas": min(_FEW_CTAS, kernels.resident())}
+        choices |= {PLAN_SPILLED: source.spilled_gradients, PLAN_RECOMPUTES: source.recomputes}
+        plan = replace(self.plan, choices=choices)
         few = PersistentExecutable(self._program, plan, self._device, self._bound)
         return (few, self), _TILES * 16 * source.warps
 
@@ -214,13 +225,13 @@ class PersistentExecutable(Executable):
     # ---- what runs
 
     def bind(self, widths: tuple[int, ...]) -> tuple[KernelSource, LoadedKernels]:
-        """Return what runs networks of these widths: of what fits, the first that keeps to registers.
+        """Return what runs networks of these widths: of what fits, the first that nearly keeps to registers.
 
         Raises
         ------
         ScheduleError
-            Where nothing fits, or everything spills: where it does, among the products of a tile or once a step, the
-            device does not say.
+            Where nothing fits, or everything spills more: where it does, among the products of a tile or once a step,
+            the device does not say.
         """
         if widths not in self._bound:
             properties = self._device.properties
@@ -228,16 +239,8 @@ class PersistentExecutable(Executable):
             if reason is not None:
                 raise ScheduleError(reason)
             tasks, shared = (self._step, self._prediction), properties.shared_bytes
-            least = math.inf
-            for source in fitting(*tasks, self.plan.precision, shared, self._wished):
-                kernels = self._device.compile(source)
-                spilled = kernels.local_bytes()
-                if not spilled:
-                    self._bound[widths] = source, kernels
-                    break
-                least = min(least, spilled)
-            else:
-                raise ScheduleError(f"however it is compiled, a thread spills {least} bytes or more of its registers")
+            sources = fitting(*tasks, self.plan.precision, shared, self._wished)
+            self._bound[widths] = _, kernels = first_in_registers(sources, self._device)
             if "ctas" in self._wished and self._wished["ctas"] > kernels.resident():
                 _log.warning(
                     "the plan's %d CTAs are not resident on %s at the same time, only %d are: bits may differ",
@@ -258,6 +261,18 @@ class PersistentExecutable(Executable):
         arrays = arrays_by_name(parameters, slots)
         found = [self._device.address(arrays[n]) if n in arrays else 0 for n in source.order]
         return self._device.put(np.asarray(found, np.uint64))
+
+    def _put_order(
+        self, source: KernelSource, kernels: LoadedKernels, order: npt.NDArray[np.int64] | KeyedOrder
+    ) -> Any:
+        """Return the numbers of an order on the device; those of a keyed one are computed there."""
+        order = ready_order(order, np.int32)
+        if not isinstance(order, KeyedOrder):
+            return self._device.put(order)
+        there, words = self._device.zeros(len(order), "int32"), self._device.put(order_words(order))
+        ctas = min(4 * kernels.resident(), -(-len(order) // (32 * source.warps)))
+        kernels.launch("fill_order", ctas, 0, (words, order.first, len(order), there), together=False)
+        return there
 
     def _rounded(self, source: KernelSource, kernels: LoadedKernels, arrays: Any, x: Any) -> tuple[Any, Any]:
         """Return the weights and the inputs as products read them."""

@@ -15,9 +15,10 @@ from gdkernels_cupy.persistent.launch_device import DeviceProperties
 from gdkernels_cupy.persistent.shape import FORMATS, WIDEST
 from gdkernels_cupy.persistent.source import KernelSource, write_source
 
-__all__ = ["PLAN_SPILLED", "applies", "fitting", "sources_of", "tasks_of", "unfit"]
+__all__ = ["PLAN_RECOMPUTES", "PLAN_SPILLED", "applies", "fitting", "sources_of", "tasks_of", "unfit"]
 
 PLAN_SPILLED = "parked"  # what plans call the gradients that are spilled: a format
+PLAN_RECOMPUTES = "recomputed"
 
 _WARPS = (8, 4)  # in a CTA, in the order in which they are tried
 _OLDEST = 80  # compute capability with these matrix instructions and asynchronous copies
@@ -82,12 +83,14 @@ def fitting(
 ) -> Iterator[KernelSource]:
     """Yield the sources that fit, best ones first: with few gradients that leave the registers between tiles.
 
-    Among those, with many warps in a CTA, and with more than one step of a gradient unrolled.
+    Among those, with many warps in a CTA, and with more than one step of a gradient unrolled. Where none of all these
+    fits, what the way back needs is computed again rather than kept.
 
     Parameters
     ----------
     wished
-        Which of them a plan names, as ``parked`` (the gradients that are spilled), ``warps`` and ``at_once``.
+        Which of them a plan names, as ``parked`` (the gradients that are spilled), ``recomputed``, ``warps`` and
+        ``at_once``.
 
     Raises
     ------
@@ -95,23 +98,25 @@ def fitting(
         Where none fits; it says why, for each number of warps, of the one that needs the fewest registers.
     """
     reasons: dict[int, str] = {}
-    found = False
     sizes, form = prediction.sizes, FORMATS[precision]
     gradients = 0 if step is None else sum(a.left is not None for a in step.schedule.accumulations)
     parts = range(gradients + 1)
     spilled, shapes = _values(wished, PLAN_SPILLED, parts), _values(wished, "warps", _WARPS)
-    for spilled_gradients, warps in product(spilled, shapes):
-        for at_once in dict.fromkeys(_values(wished, "at_once", (1 if spilled_gradients else form.at_once[warps], 1))):
-            try:
-                unrolled = replace(form, at_once={warps: at_once})
-                yield write_source(
-                    step, prediction, sizes, unrolled, warps, shared_bytes, spilled_gradients=spilled_gradients
-                )
-                found = True
-            except ScheduleError as error:
-                reasons[warps] = str(error)
-    if not found:
-        raise ScheduleError("; ".join(reasons.values()))
+    for recomputes in _values(wished, PLAN_RECOMPUTES, (False, True)):
+        found = False
+        for spilled_gradients, warps in product(spilled, shapes):
+            usual = (1 if spilled_gradients else form.at_once[warps], 1)
+            for at_once in dict.fromkeys(_values(wished, "at_once", usual)):
+                try:
+                    unrolled = replace(form, at_once={warps: at_once})
+                    how: dict[str, Any] = {"spilled_gradients": spilled_gradients, "recomputes": recomputes}
+                    yield write_source(step, prediction, sizes, unrolled, warps, shared_bytes, **how)
+                    found = True
+                except ScheduleError as error:
+                    reasons[warps] = str(error)
+        if found:
+            return
+    raise ScheduleError("; ".join(reasons.values()))
 
 
 def _values(wished: Mapping[str, Any], name: str, usual: Iterable[int]) -> Iterable[int]:

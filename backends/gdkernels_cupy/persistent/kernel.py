@@ -20,6 +20,7 @@ SIGNATURES = {
         "float* const* state, const Element* weights, const Element* image, const float* x, float* output, int records"
     ),
     "round_weights": "float* const* state, Element* weights",
+    "fill_order": "const uint32_t* words, int first, int count, int* order",
     "round_inputs": "const float* x, Element* image, long long records",
 }
 
@@ -37,8 +38,8 @@ class KernelText:
         body = [*self._addresses(), *(self._steps() if training else self._predict())]
         return f"KERNEL {name}({SIGNATURES[name]}) {{\n{indented(body)}}}\n"
 
-    def rounding_text(self) -> str:
-        """Return the kernels that make what products read."""
+    def preparing_text(self) -> str:
+        """Return the kernels that make what products read, and the order of the records."""
         inputs = self.memory.task.inputs
         lines = []
         for name, node in self.memory.multiplied():
@@ -48,6 +49,9 @@ class KernelText:
                 f"round_rows<{padded(across)}>(weights + {to}, state[{source}], {down}, {padded(down)}, {across});"
             )
         return (
+            f"KERNEL fill_order({SIGNATURES['fill_order']}) {{\n"
+            "    for (int k = cta() * THREADS + thread(); k < count; k += ctas() * THREADS)\n"
+            "        order[k] = (int)order_at(words, first + k);\n}\n"
             f"KERNEL round_weights({SIGNATURES['round_weights']}) {{\n{indented(lines)}}}\n"
             f"KERNEL round_inputs({SIGNATURES['round_inputs']}) {{\n"
             f"    round_rows<{padded(inputs)}>(image, x, records, records, {inputs});\n}}\n"

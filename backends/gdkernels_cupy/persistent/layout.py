@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from gdkernels.errors import ScheduleError
 from gdkernels.graph.nodes import Node
+from gdkernels.graph.operations import SCALAR
 from gdkernels.lowering.steps import MATRIX, Accumulation, Gather, Loop, Product, Step, kind_of
 from gdkernels.lowering.task import ScheduledTask
 from gdkernels_cupy.persistent.shape import padded
@@ -33,6 +35,9 @@ class TileLayout:
         Memory for operands, and which of it a value has; the input's own is not among them.
     kept
         What a later section needs in full precision.
+    again
+        Products of the way forward that are done again before a step, by its number and that of their result, each with
+        the loops over it, in place of keeping what they made.
     signs
         Reads, as the number of the step and of the value, that only ask whether the value is above or below 0.
     reloaded
@@ -47,12 +52,15 @@ class TileLayout:
     tiles: list[OperandTile] = field(default_factory=list)
     tile_of: dict[int, int] = field(default_factory=dict)
     kept: dict[int, Node] = field(default_factory=dict)
+    again: dict[int, dict[int, list[Loop]]] = field(default_factory=dict)
     signs: set[tuple[int, int]] = field(default_factory=set)
     reloaded: set[int] = field(default_factory=set)
     barrier_before: set[tuple[str, int]] = field(default_factory=set)
 
     @classmethod
-    def of(cls, task: ScheduledTask, sizes: Mapping[str, int], *, tight: bool) -> "TileLayout":
+    def of(
+        cls, task: ScheduledTask, sizes: Mapping[str, int], *, tight: bool, recomputes: bool = False
+    ) -> "TileLayout":
         """Lay out the tile of a task.
 
         Parameters
@@ -61,6 +69,8 @@ class TileLayout:
             The value of each dimension, by its name.
         tight
             Whether memory that was just read is written again, at the price of one more barrier each time.
+        recomputes
+            Whether what follows from a product alone is computed again on the way back, in place of being kept.
 
         Raises
         ------
@@ -69,7 +79,7 @@ class TileLayout:
         """
         layout = cls(task, sizes)
         layout._find_sections()
-        layout._find_reads()
+        layout._find_reads(recomputes)
         layout._share_memory(tight)
         return layout
 
@@ -97,7 +107,8 @@ class TileLayout:
             elif isinstance(step, Loop):
                 self.section |= {n.id: now for n in step.outputs}
 
-    def _find_reads(self) -> None:
+    def _find_reads(self, recomputes: bool) -> None:
+        made_by = self._repeatable() if recomputes else {}
         now, accumulated = 0, set[int]()  # since the last product
         for at, step in enumerate(self.task.schedule.tile):
             now += isinstance(step, Product)
@@ -114,8 +125,33 @@ class TileLayout:
                     continue
                 if self.task.recipes[id(step)].only_sign(load):
                     self.signs.add((at, node.id))
+                elif recomputes and node.id in self.product_of:
+                    self.again.setdefault(at, {}).setdefault(node.id, [])
+                elif node.id in made_by:
+                    loop = made_by[node.id]
+                    loops = self.again.setdefault(at, {}).setdefault(self._product_in(loop), [])
+                    if loop not in loops:
+                        loops.append(loop)
                 else:
                     self.kept[node.id] = node
+
+    def _repeatable(self) -> dict[int, Loop]:
+        """Return the loops that read no matrix but one product, by what they make: it can be multiplied again."""
+        found: dict[int, Loop] = {}
+        for step in self.task.schedule.tile:
+            if isinstance(step, Loop) and step.kind == MATRIX and not step.reductions:
+                matrices = [n for n in step.reads if n.dtype != SCALAR and self.is_matrix(n)]
+                if len(matrices) == 1 and matrices[0].id in self.product_of:
+                    found |= {n.id: step for n in step.outputs}
+        return found
+
+    @cached_property
+    def product_of(self) -> dict[int, Product]:
+        """The products by the number of their result."""
+        return {s.node.id: s for s in self.task.schedule.tile if isinstance(s, Product)}
+
+    def _product_in(self, loop: Loop) -> int:
+        return next(n.id for n in loop.reads if n.id in self.product_of)
 
     # ---- memory for operands
 
@@ -156,7 +192,8 @@ class TileLayout:
         if isinstance(step, Accumulation):
             return [n for n in step.operands if n.op != "input"]
         if isinstance(step, Loop):
-            return [n for n in step.reads if (at, n.id) in self.signs]
+            again = [self.product_of[k].left for k in self.again.get(at, ())]
+            return [n for n in step.reads if (at, n.id) in self.signs] + [n for n in again if n.op != "input"]
         return [step.left] if isinstance(step, Product) and at in self.reloaded else []
 
     @staticmethod

@@ -42,8 +42,8 @@ class KernelMemory:
     ----------
     order
         The names of the parameters and slots, as their addresses follow one another.
-    tight
-        As `TileLayout.of` has it.
+    tight, recomputes
+        As `TileLayout.of` has them.
     spilled_gradients
         How many gradients, the largest, leave the registers between tiles: they wait where a CTA leaves its gradients.
 
@@ -73,11 +73,12 @@ class KernelMemory:
         order: Sequence[str],
         *,
         tight: bool,
+        recomputes: bool = False,
         spilled_gradients: int = 0,
     ) -> None:
         self.task, self.sizes, self.form, self.warps = task, sizes, form, warps
         self.schedule = task.schedule
-        self.layout = TileLayout.of(task, sizes, tight=tight)
+        self.layout = TileLayout.of(task, sizes, tight=tight, recomputes=recomputes)
         self.order = tuple(order)
         self.results = [n for n in (task.error, task.norm) if n is not None]
         self.biases = self._biases()

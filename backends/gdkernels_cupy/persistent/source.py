@@ -5,9 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 from gdkernels.errors import ScheduleError
 from gdkernels.lowering.task import ScheduledTask
+from gdkernels_cupy.cuda.keyed_order import order_text
 from gdkernels_cupy.persistent.kernel import KernelText
 from gdkernels_cupy.persistent.memory import KernelMemory
 from gdkernels_cupy.persistent.shape import OperandFormat, most_sums
@@ -36,6 +38,7 @@ class KernelSource:
     warps: int
     at_once: int
     spilled_gradients: int
+    recomputes: bool
     predict: KernelMemory
     step: KernelMemory | None
     order: tuple[str, ...]
@@ -54,6 +57,7 @@ def write_source(
     shared_bytes: int,
     *,
     spilled_gradients: int = 0,
+    recomputes: bool = False,
 ) -> KernelSource:
     """Return the source for networks of these widths.
 
@@ -67,6 +71,8 @@ def write_source(
         What a CTA can have of shared memory.
     spilled_gradients
         How many gradients leave the registers between tiles.
+    recomputes
+        Whether what the way back needs is computed again, in place of being kept.
 
     Raises
     ------
@@ -77,16 +83,17 @@ def write_source(
     predict = KernelMemory(prediction, sizes, form, warps, order, tight=False)
     training = None
     if step is not None:
-        training = KernelMemory(step, sizes, form, warps, order, tight=False, spilled_gradients=spilled_gradients)
+        how: dict[str, Any] = {"recomputes": recomputes, "spilled_gradients": spilled_gradients}
+        training = KernelMemory(step, sizes, form, warps, order, tight=False, **how)
         if training.shared.size > shared_bytes:
-            training = KernelMemory(step, sizes, form, warps, order, tight=True, spilled_gradients=spilled_gradients)
+            training = KernelMemory(step, sizes, form, warps, order, tight=True, **how)
         if training.sums_per_thread > most_sums(form, warps):
             raise ScheduleError(
                 f"with {warps} warps its gradients take {training.sums_per_thread} registers of a thread, "
                 f"at most {most_sums(form, warps)} are free"
             )
     text = _text(form, warps, predict, training)
-    source = KernelSource(text, warps, form.at_once[warps], spilled_gradients, predict, training, order)
+    source = KernelSource(text, warps, form.at_once[warps], spilled_gradients, recomputes, predict, training, order)
     if source.shared_bytes > shared_bytes:
         raise ScheduleError(f"with {warps} warps it takes {source.shared_bytes} of {shared_bytes} bytes on the chip")
     return source
@@ -97,7 +104,8 @@ def _text(form: OperandFormat, warps: int, predict: KernelMemory, step: KernelMe
     parts = [f"constexpr int WARPS = {warps}, AT_ONCE = {form.at_once[warps]};"]
     parts += [f"constexpr unsigned long long BARRIER_NANOSECONDS = {nanoseconds}ull;  // 0: for ever"]
     parts += map(_header, ("primitives.cuh", form.header, "tile.cuh"))
-    parts += [KernelText(step or predict).rounding_text()]
+    parts += ["#define ORDER_FN FN", order_text()]
+    parts += [KernelText(step or predict).preparing_text()]
     parts += [KernelText(memory).text() for memory in (predict, step) if memory is not None]
     return "\n".join(parts)
 

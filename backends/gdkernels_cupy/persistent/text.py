@@ -10,15 +10,23 @@ from gdkernels_cupy.persistent.memory import KernelMemory
 __all__ = ["body_of", "indented", "scalar_lines"]
 
 
-def body_of(recipe: Recipe, given: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return statements, and what stands for each result of a recipe; `given` are its operands."""
+def body_of(recipe: Recipe, given: Sequence[str], prefix: str = "e") -> tuple[list[str], list[str]]:
+    """Return statements, and what stands for each result of a recipe.
+
+    Parameters
+    ----------
+    given
+        Its operands.
+    prefix
+        What the names that the statements declare begin with.
+    """
     lines, names = [], list(given)
     for k, i in enumerate(recipe.code[len(given) :], start=len(given)):
         if i.op == "constant":
             names.append(f"({constant_text(i.value, 'float')})")
         else:
-            lines.append(f"const auto e{k} = {operation_text(i.op, [names[a] for a in i.arguments], 'float')};")
-            names.append(f"e{k}")
+            lines.append(f"const auto {prefix}{k} = {operation_text(i.op, [names[a] for a in i.arguments], 'float')};")
+            names.append(f"{prefix}{k}")
     return lines, names
 
 

@@ -126,13 +126,48 @@ class TileText:
             "}",
         ]
 
+    def _again(
+        self, at: int, product: Product, loops: Sequence[Loop], given: dict[int, str]
+    ) -> tuple[list[str], list[str]]:
+        """Return what does a product of the way forward again, and the loops over it, element by element.
+
+        Nothing is stored: `given` is told the names.
+        """
+        k, n = self.memory.layout.columns(product.left), self.memory.layout.columns(product.node)
+        name, transposed = f"v{product.node.id}_{at}", "true" if product.transposed else "false"
+        given[product.node.id] = f"{name}[n][e]"
+        lines = [
+            f"float {name}[{n // 8}][4];",
+            "{",
+            f"    uint32_t left[{k} / DEPTH][4];",
+            f"    load_left<{k}>(left, {self._tile_name(product.left)});",
+            f"    product<{k}, {n}, {transposed}>({name}, left, weights_{product.weights.attribute});",
+            "}",
+        ]
+        elements: list[str] = []
+        for loop in loops:
+            for node in loop.reads:
+                if node.id not in given:
+                    assert not self._read(at, loop, node, given), "all else that it reads is there"
+            recipe = self.memory.task.recipes[id(loop)]
+            body, names = body_of(recipe, [given[node.id] for node in loop.reads], f"again{loop.outputs[0].id}_")
+            elements += body
+            given |= {node.id: names[result] for node, result in zip(loop.outputs, recipe.outputs, strict=True)}
+        return lines, elements
+
     def _loop(self, at: int, loop: Loop) -> list[str]:
         lines: list[str] = []
+        elements: list[str] = []
         given: dict[int, str] = {}
+        for product, loops in self.memory.layout.again.get(at, {}).items():
+            before, each = self._again(at, self.memory.layout.product_of[product], loops, given)
+            lines, elements = lines + before, elements + each
         for node in loop.reads:
-            lines += self._read(at, loop, node, given)
+            if node.id not in given:
+                lines += self._read(at, loop, node, given)
         recipe = self.memory.task.recipes[id(loop)]
         body, names = body_of(recipe, [given[n.id] for n in loop.reads])
+        body = elements + body
         matrix = loop.kind == MATRIX
         results = (*loop.outputs, *(value_of(r.args[0]) for r in loop.reductions))
         dimension = results[0].shape[1] if matrix else None
@@ -157,15 +192,7 @@ class TileText:
         if matrix:
             assert isinstance(dimension, Dim)
             blocks = padded(self.memory.sizes[dimension.name]) // 8
-            lines += [
-                "#pragma unroll",
-                f"for (int n = 0; n < {blocks}; n++)",
-                "#pragma unroll",
-                "    for (int e = 0; e < 4; e++) {",
-                *(["        const int column = 8 * n + 2 * t + (e & 1);"] if "column" in "".join(body) else []),
-                *(f"        {line}" for line in body),
-                "    }",
-            ]
+            lines += _each_element(blocks, body)
         else:
             lines += ["#pragma unroll", "for (int h = 0; h < 2; h++) {", *(f"    {line}" for line in body), "}"]
         return lines + after
@@ -205,3 +232,16 @@ class TileText:
     def _crosses(self, at: int, node: Node) -> bool:
         now = sum(isinstance(s, Product) for s in self.memory.schedule.tile[:at])
         return self.memory.layout.section[node.id] != now
+
+
+def _each_element(blocks: int, body: Sequence[str]) -> list[str]:
+    """Return a loop over what a thread has of a matrix of so many blocks of 8 columns."""
+    return [
+        "#pragma unroll",
+        f"for (int n = 0; n < {blocks}; n++)",
+        "#pragma unroll",
+        "    for (int e = 0; e < 4; e++) {",
+        *(["        const int column = 8 * n + 2 * t + (e & 1);"] if "column" in "".join(body) else []),
+        *(f"        {line}" for line in body),
+        "    }",
+    ]

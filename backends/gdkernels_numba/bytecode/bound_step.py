@@ -38,13 +38,26 @@ class BoundStep:
     ----------
     sizes
         The value of each dimension, by its name; "B" is that of a full batch.
+    whole_gradients
+        Whether every gradient has a place of its own, for a caller that changes them before the update.
     """
 
-    def __init__(self, task: ScheduledTask, kernels: Kernels, sizes: Mapping[str, int], choices: StepChoices) -> None:
+    def __init__(
+        self,
+        task: ScheduledTask,
+        kernels: Kernels,
+        sizes: Mapping[str, int],
+        choices: StepChoices,
+        *,
+        whole_gradients: bool = False,
+    ) -> None:
         self.task, self.kernels, self.sizes, self.choices = task, kernels, sizes, choices
-        self._memory, base = allocate(self.measure(task, kernels, sizes, choices))
-        self.layout = StepLayout(task, sizes, choices, kernels.format, Arena(kernels.format, base))
+        whole = whole_gradients
+        self._memory, base = allocate(self.measure(task, kernels, sizes, choices, whole_gradients=whole))
+        arena = Arena(kernels.format, base)
+        self.layout = StepLayout(task, sizes, choices, kernels.format, arena, whole_gradients=whole)
         self._scalars = ScalarTable(self.layout.scalars)
+        self._sizes: dict[str, npt.NDArray[np.float64] | float] = {name: float(n) for name, n in sizes.items()}
         self.writers = [InstructionWriter(self.layout, kernels, k) for k in range(choices.threads)]
         self._write_streams()
         self._arrays = {id(stream): stream.array() for writer in self.writers for stream in writer.streams}
@@ -69,10 +82,17 @@ class BoundStep:
         return np.frombuffer(self._memory, np.uint8, count, matrix.address - self._memory.ctypes.data)
 
     @staticmethod
-    def measure(task: ScheduledTask, kernels: Kernels, sizes: Mapping[str, int], choices: StepChoices) -> int:
+    def measure(
+        task: ScheduledTask,
+        kernels: Kernels,
+        sizes: Mapping[str, int],
+        choices: StepChoices,
+        *,
+        whole_gradients: bool = False,
+    ) -> int:
         """Return how many bytes it needs."""
         arena = Arena(kernels.format)
-        StepLayout(task, sizes, choices, kernels.format, arena)
+        StepLayout(task, sizes, choices, kernels.format, arena, whole_gradients=whole_gradients)
         return arena.size
 
     # ---- instruction streams
@@ -176,6 +196,30 @@ class BoundStep:
         )
         return np.array(context, np.int64)
 
+    # ---- for a caller that runs its own streams in this memory
+
+    @property
+    def memory(self) -> Array:
+        """The bytes of everything that it has."""
+        return self._memory
+
+    @property
+    def context(self) -> npt.NDArray[np.int64]:
+        """A copy of what the first thread's interpreter is given."""
+        return self._contexts[0].copy()
+
+    def patch(self, arrays: Mapping[str, Array], places: Mapping[str, int] | None = None) -> None:
+        """Have the streams read the caller's arrays, or what begins so many bytes further on in them."""
+        self._patch(arrays)
+        for name, further in (places or {}).items():
+            address = arrays[name].ctypes.data + further
+            for stream, word, offset in self._patches.get(name, ()):
+                stream[word] = address + offset
+
+    def numbers(self, scalars: dict[str, npt.NDArray[np.float64] | float], steps: int) -> Array | None:
+        """Return the numbers that differ between steps, [steps, numbers]; None if there are none."""
+        return self._numbers(scalars, steps)
+
     # ---- runs
 
     def _patch(self, arrays: Mapping[str, Array]) -> None:
@@ -198,7 +242,7 @@ class BoundStep:
         order: npt.NDArray[np.int64] | None,
         records: int,
         times: tuple[int, int],
-        scalars: Mapping[str, npt.NDArray[np.float64] | float],
+        scalars: dict[str, npt.NDArray[np.float64] | float],
     ) -> npt.NDArray[np.float64]:
         """Run on the arrays of the caller, C-contiguous and of this precision, by the names of the inputs.
 
@@ -237,12 +281,12 @@ class BoundStep:
             return results.copy() if epochs == 1 else results
 
     def _numbers(
-        self, scalars: Mapping[str, npt.NDArray[np.float64] | float], steps: int
+        self, scalars: dict[str, npt.NDArray[np.float64] | float], steps: int
     ) -> npt.NDArray[np.float64] | None:
         """Return the numbers that differ between steps, for each step; predictions have none."""
         if not self.layout.scalars:
             return None
-        return self._scalars.values({k: float(v) for k, v in self.sizes.items()} | dict(scalars), steps)
+        return self._scalars.values(self._sizes | scalars, steps)
 
     def _give_up(self) -> None:
         """End the run of threads that wait for one that will never come."""

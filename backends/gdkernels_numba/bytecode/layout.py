@@ -67,12 +67,21 @@ class StepLayout:
         A row of a panel that nobody writes to.
     codes
         Where the numbers of rows are that the batch looks up, by the number of their node.
+    whole_gradients
+        Whether every gradient has a place of its own; a caller that wants them asks for it.
     phase_of
         The phase of the update in which a total is known, by the number of its node.
     """
 
     def __init__(
-        self, task: ScheduledTask, sizes: Mapping[str, int], choices: StepChoices, format: Format, arena: Arena
+        self,
+        task: ScheduledTask,
+        sizes: Mapping[str, int],
+        choices: StepChoices,
+        format: Format,
+        arena: Arena,
+        *,
+        whole_gradients: bool = False,
     ) -> None:
         self.task, self.sizes, self.choices, self.format = task, sizes, choices, format
         self._arena = arena
@@ -96,7 +105,8 @@ class StepLayout:
         if choices.column_parallel:  # all threads need what one finds out about a row
             self._columns = self._columns[:1] * choices.threads
         # Otherwise a block of a gradient is used as soon as it is there.
-        self.whole_gradients = choices.tile_local_gradients or (len(result.updates) > 1 and not choices.column_parallel)
+        in_phases = len(result.updates) > 1 and not choices.column_parallel
+        self.whole_gradients = whole_gradients or choices.tile_local_gradients or in_phases
         self.gradients = self._make_gradients()
         summed = {s.codes.id for s in result.row_sums if isinstance(s, RowSums)}
         looked_up = [s for s in result.tile if isinstance(s, LookUp) and s.codes.id in summed]
@@ -281,6 +291,13 @@ class StepLayout:
         """Return what is multiplied over the batch, the first transposed; the sums of columns have no first."""
         left, right = accumulation.left, accumulation.right
         return (right, left) if left is not None and self.is_kept_as_row(right) else (left, right)
+
+    @property
+    def gradient_span(self) -> tuple[int, int]:
+        """The addresses where the gradients of the first thread begin and end, with what pads them."""
+        found = self.gradients[0].values()
+        first = min(m.address for m in found)
+        return first, max(m.address + panels_of(m.columns, self.format) * m.panel for m in found)
 
     @property
     def cleared(self) -> list[Matrix]:

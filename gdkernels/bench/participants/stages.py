@@ -163,8 +163,8 @@ class _EpochStage(Stage):
 
     def start(self) -> Arrays:
         stages = self._stages
-        stream = randomness.generator(stages.mlp.seed, "order", stages.trainer.epochs_done)
-        return stages.parameters() | {"order": stream.permutation(len(stages.host[0]))}
+        order = randomness.epoch_order(stages.mlp.seed, stages.trainer.epochs_done, len(stages.host[0]))
+        return stages.parameters() | {"order": np.asarray(order)}
 
     def launch(self) -> None:
         self._stages.trainer.epoch(*self._data)

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.data.records import Piece, Records
+from gdkernels.data.stored.dealt import DealtShuffle, Part
 from gdkernels.data.stored.prefetch import ahead
 from gdkernels.data.stored.shuffle import TOGETHER, Layout, Shuffle
 from gdkernels.data.stored.stored import Stored
@@ -19,14 +20,18 @@ from gdkernels.dispatch.binding import Binding
 from gdkernels.dispatch.footprint import prediction_bytes
 from gdkernels.errors import FileError, InputError
 from gdkernels.files.arrays import Bounds
+from gdkernels.groups.sharding import ALONE, Sharding
+from gdkernels.groups.tree import rows_of_shard
 from gdkernels.system import memory
 from gdkernels.system.cached_property import cached_property
+from gdkernels.system.hashing import sha256
 
 __all__ = ["ShuffledWindows", "Windows", "default_memory", "place_stored"]
 
 _DEFAULT = 10**9
 # The number of blocks that are read and checked at once: each costs calls, and their conversion costs memory.
 _AT_ONCE = TOGETHER // 8
+_OUTLINED = 64  # records by which ranks find out that they have others
 _INDICES = 32  # bytes a record: the order of this window and of the next, each once more as it is put together
 
 Array = npt.NDArray[Any]
@@ -136,8 +141,8 @@ class Windows:
 
     sparse = False
 
-    def __init__(self, binding: Binding, reader: _BlockReader, layout: Layout) -> None:
-        self.binding, self.layout = binding, layout
+    def __init__(self, binding: Binding, reader: _BlockReader, layout: Layout, sharding: Sharding = ALONE) -> None:
+        self.binding, self.layout, self.sharding = binding, layout, sharding
         self._reader = reader
 
     def __len__(self) -> int:
@@ -152,13 +157,18 @@ class Windows:
         """The divisor that makes E a mean: the sum of the weights, or the number of records."""
         if not self.weighted:
             return len(self)
-        total = 0.0
-        for block in range(self.layout.blocks):
-            weights, rows = self._reader.weights(*self.layout.bounds(block)), self.layout.rows_of([block])
-            total += float(np.sum(weights if rows is None else weights[rows], dtype=np.float64))
+        group, total = self.sharding.group, 0.0
+        mine = [self._weight_of(block) for block in range(group.rank, self.layout.blocks, group.size)]
+        everybody = [np.frombuffer(data) for data in group.gather_bytes(np.array(mine).tobytes())]
+        for block in range(self.layout.blocks):  # in the order of one process, whoever has read them
+            total += float(everybody[block % group.size][block // group.size])
         if not total:
             raise InputError(f"none of the {len(self):,} records has a weight above 0; at least one has to count")
         return total
+
+    def _weight_of(self, block: int) -> float:
+        weights, rows = self._reader.weights(*self.layout.bounds(block)), self.layout.rows_of([block])
+        return float(np.sum(weights if rows is None else weights[rows], dtype=np.float64))
 
     @property
     def window(self) -> int:
@@ -182,6 +192,14 @@ class Windows:
         """Add to a digest what distinguishes these records from others."""
         digest.update(repr(self.layout).encode() + self._reader.stored.digest.encode())
 
+    @property
+    def outline(self) -> str:
+        """What distinguishes these records from most others, by a few of them."""
+        found = sha256(repr((self.layout, self._reader.stored.shape)).encode())
+        for array in self._reader.stored.sample(_OUTLINED):
+            found.update(np.ascontiguousarray(array).tobytes())
+        return found.hexdigest()
+
     def split(self, share: float, seed: int) -> tuple[Windows, Windows]:
         """Return the records to train on, and a `share` of them, drawn in each block by the seed, to validate on.
 
@@ -191,7 +209,7 @@ class Windows:
             If either would have no records, or none with a weight.
         """
         parts = [
-            Windows(self.binding, self._reader, replace(self.layout, share=share, held=held, seed=seed))
+            Windows(self.binding, self._reader, replace(self.layout, share=share, held=held, seed=seed), self.sharding)
             for held in (False, True)
         ]
         if not all(map(len, parts)):
@@ -199,22 +217,36 @@ class Windows:
         train, held_out = parts
         return train, held_out
 
-    def shuffled(self, batch: int, seed: int, epoch: int) -> ShuffledWindows:
+    def shuffled(self, batch: int, seed: int, epoch: int) -> ShuffledWindows | DealtWindows:
         """Return them in the order of an epoch."""
+        if self.sharding.splits:
+            return DealtWindows(self, DealtShuffle(self.layout, self.sharding.shards, batch, seed, epoch))
         return ShuffledWindows(self, Shuffle(self.layout, batch, seed, epoch))
 
     def parts(self) -> Iterator[Records]:
         """Yield all of them in the file's order, in parts small enough for their predictions to have room as well."""
-        together = max(1, self.evaluated_at_once // self.layout.size)
+        return (part for _, part in self.parts_of(0, 1) if len(part))
+
+    @property
+    def part_count(self) -> int:
+        """The number of these parts, some of which may have no records."""
+        return -(-self.layout.blocks // self._blocks_of_a_part)
+
+    @property
+    def _blocks_of_a_part(self) -> int:
+        return max(1, self.evaluated_at_once // self.layout.size // self.sharding.shards)
+
+    def parts_of(self, rank: int, ranks: int) -> Iterator[tuple[int, Records]]:
+        """Yield the parts of one of several ranks that take turns, with their numbers; some may have no records."""
+        together = self._blocks_of_a_part
         room = [self._reader.empty(together * self.layout.size) for _ in range(2)]
 
-        def load(number: int) -> _Host:
+        def load(number: int) -> tuple[int, _Host]:
             blocks = range(number * together, min(self.layout.blocks, (number + 1) * together))
-            return self.load(blocks, room[number % 2])
+            return number, self.load(blocks, room[number // ranks % 2])
 
-        for part in ahead(load, range(-(-self.layout.blocks // together))):
-            if len(part.x):
-                yield self.moved(part)
+        for number, part in ahead(load, range(rank, self.part_count, ranks)):
+            yield number, self.moved(part)
 
     def load(self, blocks: Sequence[int], into: _Host) -> _Host:
         """Read blocks to the beginning of a place, and return the part of it that they take."""
@@ -231,6 +263,31 @@ class Windows:
                 into.part(done, done + count).take(self._reader.read(bounds, None), rows)
             done += count
         return into.part(0, done)
+
+    def load_parts(self, parts: Sequence[Part], into: _Host) -> int:
+        """Read parts of blocks to the beginning of a place, and return how many records these are."""
+        done, whole = 0, [self._bounds_of(part) for part in parts]
+        self._reader.expect([bounds for bounds, _ in whole])
+        for first in range(0, len(whole), _AT_ONCE):
+            some = whole[first : first + _AT_ONCE]
+            counts = [stop - start if rows is None else len(rows) for (start, stop), rows in some]
+            place = into.part(done, done + sum(counts))
+            if all(rows is None for _, rows in some):
+                place.take(self._reader.read([bounds for bounds, _ in some], place))
+            else:
+                for (bounds, rows), stop, count in zip(some, np.cumsum(counts).tolist(), counts, strict=True):
+                    place.part(stop - count, stop).take(self._reader.read([bounds], None), rows)
+            done += sum(counts)
+        return done
+
+    def _bounds_of(self, part: Part) -> tuple[tuple[int, int], npt.NDArray[np.int64] | None]:
+        """Return the records to read for a part, and which of these belong to it; None is all."""
+        block, first, stop = part
+        start, rows = self.layout.bounds(block)[0], self.layout.rows_of([block])
+        if rows is None:
+            return (start + first, start + stop), None
+        mine = rows[first:stop]
+        return (start + int(mine[0]), start + int(mine[-1]) + 1), mine - mine[0]
 
     def empty(self, records: int) -> _Host:
         return self._reader.empty(records)
@@ -281,7 +338,54 @@ class ShuffledWindows:
             yield Piece(windows.moved(host), order, *shuffle.steps_of(window))
 
 
-def place_stored(binding: Binding, stored: Stored, *, spec: RecordSpec, batch: int) -> Records | Windows:
+class DealtWindows:
+    """The records of the shards of this rank in the order of an epoch, piece by piece.
+
+    An order names the records of all shards; those of other ranks' shards are -1 in it.
+    """
+
+    def __init__(self, windows: Windows, shuffle: DealtShuffle) -> None:
+        self._windows, self._shuffle = windows, shuffle
+        self.steps = shuffle.steps
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the order."""
+        return self._shuffle.digest()
+
+    def pieces(self, step: int) -> Generator[Piece]:
+        """Yield the windows from that of the epoch's step `step` on."""
+        windows, shuffle = self._windows, self._shuffle
+        shards, mine = windows.sharding.shards, windows.sharding.mine
+        rows = shuffle.steps_of_a_window * sum(_length(rows_of_shard(s, shards, shuffle.batch)) for s in mine)
+        room = [windows.empty(max(1, rows)) for _ in range(2)]
+
+        def load(window: int) -> tuple[_Host, npt.NDArray[np.int64]]:
+            place, (first, last) = room[window % 2], shuffle.steps_of(window)
+            order = np.full(sum(map(shuffle.rows_of, range(first, last))), -1, np.int64)
+            done = 0
+            for shard in mine:
+                count = windows.load_parts(shuffle.parts(window, shard), place.part(done, len(place.x)))
+                permuted, at = done + shuffle.permutation(window, shard), 0
+                for k in range(first, last):
+                    part = rows_of_shard(shard, shards, shuffle.rows_of(k))
+                    begin = (k - first) * shuffle.batch
+                    order[begin + part.start : begin + part.stop] = permuted[at : at + _length(part)]
+                    at += _length(part)
+                done += count
+            return place.part(0, max(1, done)), order
+
+        begin = step // shuffle.steps_of_a_window
+        for window, (host, order) in enumerate(ahead(load, range(begin, shuffle.windows)), begin):
+            yield Piece(windows.moved(host), order, *shuffle.steps_of(window))
+
+
+def _length(rows: slice) -> int:
+    return int(rows.stop - rows.start)
+
+
+def place_stored(
+    binding: Binding, stored: Stored, *, spec: RecordSpec, batch: int, sharding: Sharding = ALONE
+) -> Records | Windows:
     """Return records in files, checked: all of them on the device where their memory is enough, or windows.
 
     Raises
@@ -294,7 +398,7 @@ def place_stored(binding: Binding, stored: Stored, *, spec: RecordSpec, batch: i
     whole = records * (reader.record_bytes + _INDICES // 2) <= allowed
     window = records if whole else allowed // reader.window_bytes
     size = max(1, window // TOGETHER)
-    windows = Windows(binding, reader, Layout(records, size, window // size))
+    windows = Windows(binding, reader, Layout(records, size, window // size), sharding)
     if whole:
         found = windows.moved(windows.load(range(windows.layout.blocks), windows.empty(records)))
         if found.weighted and not found.total_weight:

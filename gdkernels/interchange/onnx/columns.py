@@ -30,6 +30,10 @@ _SPACES = "".join(rf"\x{{{code:x}}}" for code in range(sys.maxunicode) if chr(co
 def add_inputs(b: Builder, preparation: Preparation) -> str:
     """Add the columns as inputs, and return the network's [records, features] in float64."""
     encoded = b.columns([_ENCODERS[kind.kind](b, kind) for kind in preparation.columns if kind.features])
+    if preparation.borders is not None:  # what is unknown, NaN, stays so in Where; Min and Max do not say
+        low, high = (b.constant(border) for border in preparation.borders)
+        encoded = b.op("Where", b.op("Less", encoded, low), low, encoded)
+        encoded = b.op("Where", b.op("Greater", encoded, high), high, encoded)
     z = b.op("Sub", encoded, b.constant(preparation.scaling.mean))
     z = b.op("Div", z, b.constant(preparation.scaling.scale))
     z = b.op("Where", b.op("IsNaN", z), b.constant(0.0), z)
@@ -154,7 +158,14 @@ def _restored(b: Builder, outcome: Numbers, values: str) -> str:
     if outcome.scaling is not None:
         values = b.op("Mul", values, b.constant(outcome.scaling.scale))
         values = b.op("Add", values, b.constant(outcome.scaling.mean))
-    if not any(outcome.logs):
-        return values
-    clipped = b.op("Min", b.op("Max", b.op("Exp", values), b.constant(outcome.low)), b.constant(outcome.high))
-    return clipped if all(outcome.logs) else b.op("Where", b.constant(outcome.logs, bool), clipped, values)
+    if any(outcome.logs):
+        raised = b.op("Exp", values)
+        if any(outcome.offsets):
+            raised = b.op("Sub", raised, b.constant(outcome.offsets))
+        clipped = b.op("Min", b.op("Max", raised, b.constant(outcome.low)), b.constant(outcome.high))
+        values = clipped if all(outcome.logs) else b.op("Where", b.constant(outcome.logs, bool), clipped, values)
+    for side, operation, none in ((0, "Max", -np.inf), (1, "Min", np.inf)):
+        bounds = np.array([none if pair[side] is None else pair[side] for pair in outcome.bounds], np.float64)
+        if np.isfinite(bounds).any():
+            values = b.op(operation, values, b.constant(bounds))
+    return values

@@ -8,5 +8,6 @@ from gdkernels.files.checkpoint_folder import subfolder
 from gdkernels.training.checkpointing.cadence import Cadence
 from gdkernels.training.checkpointing.checkpointer import Checkpointer
 from gdkernels.training.checkpointing.run import Middle, Run
+from gdkernels.training.checkpointing.signals import StopSignals
 
-__all__ = ["Cadence", "Checkpointer", "Middle", "Run", "subfolder"]
+__all__ = ["Cadence", "Checkpointer", "Middle", "Run", "StopSignals", "subfolder"]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -19,9 +21,12 @@ from gdkernels.dispatch.binding import Binding
 from gdkernels.errors import FileError, InputError, Interrupted
 from gdkernels.files.checkpoint_folder import Folder
 from gdkernels.files.model_file import Tensors
+from gdkernels.groups import Group, SerialGroup
+from gdkernels.groups.agreement import from_rank_0
 from gdkernels.system.profiling import phase
 from gdkernels.training.checkpointing.cadence import Cadence
 from gdkernels.training.checkpointing.run import Run
+from gdkernels.training.checkpointing.sent import Found, in_bytes, of_bytes
 from gdkernels.training.checkpointing.signals import StopSignals
 from gdkernels.training.checkpointing.snapshot import checked, progress_of, put_progress, state_from, tensors_of
 
@@ -48,6 +53,8 @@ class Checkpointer:
         The number of them to keep.
     resume
         Whether to resume from the newest intact one.
+    group
+        The ranks of the fit. Rank 0 alone has the folder, and says when to write; the others are told what it reads.
 
     Attributes
     ----------
@@ -62,23 +69,50 @@ class Checkpointer:
         For a number of checkpoints below 1.
     """
 
-    def __init__(self, path: str | os.PathLike[str], cadence: Cadence, keep: int, *, resume: bool) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        cadence: Cadence,
+        keep: int,
+        *,
+        resume: bool,
+        group: Group | None = None,
+    ) -> None:
         if isinstance(keep, bool) or not isinstance(keep, (int, np.integer)) or keep < 1:
             raise InputError(f"keep must be a number of checkpoints of at least 1, got {keep!r}")
         self._cadence = cadence
-        self._folder = Folder(path, int(keep))
+        self._group = group or SerialGroup()
+        self._path = path
+        self._folder: Folder | None = None
         self._signals = StopSignals()
         self._last = (time.monotonic(), 0, 0)
         self._identity: dict[str, Any] = {}
         self._binding: Binding
         try:
-            if not resume:
-                self._refuse_others()
-            self._found = self._folder.newest() if resume else None
+            self._found = self._shared(partial(self._opened, int(keep), resume=resume))
             self.plan = None if self._found is None else _plan_of(*self._found)
         except BaseException:
-            self._folder.close()
+            self._close()
             raise
+
+    def _opened(self, keep: int, *, resume: bool) -> Found | None:
+        """Take the folder, and return the checkpoint to go on from."""
+        self._folder = Folder(self._path, keep)
+        if resume:
+            return self._folder.newest()
+        self._refuse_others(self._folder)
+        return None
+
+    def _shared(self, read: Callable[[], Found | None]) -> Found | None:
+        """Return on all ranks what rank 0 reads."""
+        if self._group.size == 1:
+            return read()
+        told = from_rank_0(self._group, None if self._group.rank else lambda: in_bytes(read()))
+        return of_bytes(told)
+
+    def _close(self) -> None:
+        if self._folder is not None:
+            self._folder.close()
 
     def __enter__(self) -> Self:
         self._signals.__enter__()
@@ -86,7 +120,7 @@ class Checkpointer:
 
     def __exit__(self, *_: object) -> None:
         self._signals.__exit__()
-        self._folder.close()
+        self._close()
 
     def segment(self, multiply_adds: int, batch: int) -> int:
         """Return how many steps run at a time. Sizes alone decide, so that sums have the same order every time.
@@ -105,11 +139,12 @@ class Checkpointer:
 
     # ---- resuming
 
-    def _refuse_others(self) -> None:
+    @staticmethod
+    def _refuse_others(folder: Folder) -> None:
         """Raise `FileError` if the folder has checkpoints already, because a new fit would remove them in the end."""
-        if self._folder.files():
+        if folder.files():
             raise FileError(
-                f"{self._folder.path} has checkpoints already; resume=True (on the command line: --resume) goes on "
+                f"{folder.path} has checkpoints already; resume=True (on the command line: --resume) goes on "
                 "from them, or choose another folder"
             )
 
@@ -174,7 +209,7 @@ class Checkpointer:
     def _check_identity(self, path: os.PathLike[str], told: Mapping[str, Any]) -> None:
         before = told["identity"]
         for name, now in self._identity.items():
-            if before.get(name) != now:
+            if before.get(name) != now and not (name == "data" and self._group.rank):
                 differ = "the data differ" if name == "data" else _difference(name, now, before.get(name))
                 raise FileError(
                     f"cannot go on from {path}: {differ}; resume with what it was begun with, or choose another folder"
@@ -210,12 +245,24 @@ class Checkpointer:
         """
         now = (time.monotonic(), epochs_done, (run.middle.state if run.middle else state).step)
         seconds, epochs, steps = (a - b for a, b in zip(now, self._last, strict=True))
-        if not (self._signals.asked or self._cadence.due(seconds=seconds, epochs=int(epochs), steps=int(steps))):
+        due = self._cadence.due(seconds=seconds, epochs=int(epochs), steps=int(steps))
+        asked, due = self._agreed(self._signals.asked, due=due)
+        if not (asked or due):
             return
         written = self.write(state, run, epochs_done)
-        if self._signals.asked:
-            where = f"its checkpoint is in {self._folder.path}" if written else "its checkpoint could not be written"
-            raise Interrupted(f"{self._signals.asked.name} ended training; {where}", int(self._signals.asked))
+        if asked:
+            if self._group.size > 1:
+                self._group.barrier()  # nobody ends while rank 0 writes
+            where = f"its checkpoint is in {self._path}" if written else "its checkpoint could not be written"
+            raise Interrupted(f"{asked.name} ended training; {where}", int(asked))
+
+    def _agreed(self, asked: signal.Signals | None, *, due: bool) -> tuple[signal.Signals | None, bool]:
+        """Return the signal that any rank has got, and whether rank 0 finds a checkpoint due: clocks differ."""
+        if self._group.size == 1:
+            return asked, due
+        told = self._group.gather_numbers([asked or 0, due], np.int64)
+        number = int(told[:, 0].max())
+        return signal.Signals(number) if number else None, bool(told[0, 1])
 
     def rescue(self, state: State, run: Run, epochs_done: int) -> None:
         """Write a checkpoint of the end of the last epoch, if there is no newer one, before an error ends the fit.
@@ -231,6 +278,10 @@ class Checkpointer:
         """Write a checkpoint, and return whether that worked: a full disk does not end training."""
         binding = self._binding
         binding.backend.synchronize(binding.device)
+        step = (run.middle.state if run.middle else state).step
+        self._last = (time.monotonic(), epochs_done, step)
+        if self._folder is None:  # rank 0 writes
+            return True
         tensors: Tensors = tensors_of(state, run, lambda a: np.ascontiguousarray(binding.to_numpy(a)))
         told = {
             "identity": dict(self._identity),
@@ -238,8 +289,6 @@ class Checkpointer:
             "versions": registry.versions(),
             **progress_of(state, run, epochs_done),
         }
-        step = (run.middle.state if run.middle else state).step
-        self._last = (time.monotonic(), epochs_done, step)
         try:
             with phase("checkpoints"):
                 path = self._folder.write(step, tensors, told)

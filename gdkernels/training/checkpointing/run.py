@@ -8,6 +8,7 @@ from typing import Any
 
 from gdkernels.backend import State
 from gdkernels.dispatch.binding import Binding, moved
+from gdkernels.randomness import ORDER_STREAM
 from gdkernels.training.history import History
 
 __all__ = ["Middle", "Run"]
@@ -53,6 +54,8 @@ class Run:
         The number of retries at half the learning rate, and the epoch of the last divergence.
     middle
         The position within an epoch; None at the end of one.
+    order_stream
+        The stream that shuffles the records, of `gdkernels.randomness.epoch_order`.
     """
 
     history: History
@@ -63,6 +66,7 @@ class Run:
     retries: int = 0
     failed: int | None = None
     middle: Middle | None = None
+    order_stream: int = ORDER_STREAM
 
     def move(self, old: Binding, new: Binding) -> None:
         """Move all arrays that it keeps from one place to another."""

@@ -13,12 +13,15 @@ from gdkernels.backend import State
 from gdkernels.backend.program import slot_names
 from gdkernels.definition.network import Arrays, Slots
 from gdkernels.files.schema import is_of
+from gdkernels.randomness import ORDER_STREAM
 from gdkernels.training.checkpointing.run import Middle, Run
 from gdkernels.training.history import Epoch, Stop
 
 __all__ = ["checked", "progress_of", "put_progress", "state_from", "tensors_of"]
 
 _MOST = 1 << 62  # of anything that is counted
+_MEMORY = "solver/"  # before the names of what a solver keeps: no parameter is called so
+_FIRST_STREAM = 1  # which shuffled the records before checkpoints said so
 
 ToHost = Callable[[Any], npt.NDArray[Any]]
 Tensors = dict[str, npt.NDArray[Any]]
@@ -29,6 +32,7 @@ def tensors_of(state: State, run: Run, to_host: ToHost) -> Tensors:
     history: a file's header would not hold that of many epochs.
     """
     tensors = _named("", state.parameters, to_host) | _named_slots("", state.slots, to_host)
+    tensors |= _named_memory("", state)
     tensors["history"] = _figures(run.history.epochs)
     if run.middle is not None:
         now = run.middle.state
@@ -38,6 +42,7 @@ def tensors_of(state: State, run: Run, to_host: ToHost) -> Tensors:
     if run.start is not None:
         start = run.start
         tensors |= _named("start.", start.parameters, to_host) | _named_slots("start.", start.slots, to_host)
+        tensors |= _named_memory("start.", start)
     return tensors
 
 
@@ -55,6 +60,7 @@ def progress_of(state: State, run: Run, epochs_done: int) -> dict[str, Any]:
         "failed": run.failed,
         "stopped": history.stopped,
         "diverged": history.diverged,
+        "order_stream": run.order_stream,
         "figures": _names(history.epochs),
         "middle": middle
         and {
@@ -94,6 +100,11 @@ def state_from(
         {name: array(name, a) for name, a in parameters.items()},
         {name: tuple(array(s, parameters[name]) for s in slot_names(name, slots)) for name in trained},
         checked(step, int),
+        memory={
+            name.removeprefix(f"{prefix}{_MEMORY}"): np.array(tensor)
+            for name, tensor in tensors.items()
+            if name.startswith(f"{prefix}{_MEMORY}")
+        },
     )
 
 
@@ -113,6 +124,9 @@ def put_progress(
     run.began, run.best_loss = checked(told["began"], int), _real(told["best_loss"])
     history.epochs.extend(_epochs(tensors["history"], told["figures"], run.began))
     run.retries, run.failed = checked(told["retries"], int), checked(told["failed"], int | None)
+    run.order_stream = checked(told.get("order_stream", _FIRST_STREAM), int)
+    if not _FIRST_STREAM <= run.order_stream <= ORDER_STREAM:
+        raise ValueError(f"a newer version shuffled its records, by stream {run.order_stream}")
     if told["start"] is not None:
         run.start = state_from(tensors, parameters, trained, slots, told["start"], "start.")
     if any(name.startswith("best.") for name in tensors):
@@ -139,6 +153,10 @@ def _real(value: Any) -> float:
 
 def _named(prefix: str, parameters: Arrays, to_host: ToHost) -> Tensors:
     return {f"{prefix}{name}": to_host(a) for name, a in parameters.items()}
+
+
+def _named_memory(prefix: str, state: State) -> Tensors:
+    return {f"{prefix}{_MEMORY}{name}": np.ascontiguousarray(a) for name, a in state.memory.items()}
 
 
 def _named_slots(prefix: str, slots: Slots, to_host: ToHost) -> Tensors:

@@ -1,0 +1,146 @@
+"""The group of MPI: `mpiexec -n 4 gdkernels train …`, by mpi4py and any MPI that it finds.
+
+Starting and stopping ranks, and carrying bytes between them, belong here. README.md in this folder explains what runs.
+Only the calls of mpi4py on buffers are used, whose names begin with a capital: the others pickle.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+from gdkernels.errors import BackendError
+from gdkernels.groups.contract import Bytes, Group, offsets
+from gdkernels.groups.launchers import Launched, forget_launcher, launched
+from gdkernels.system.libraries import first_line
+from gdkernels.system.machine import cores
+
+__all__ = ["MPIGroup"]
+
+_SPIN = 50e-6  # seconds of asking without a pause
+_YIELD = 2e-3  # and of leaving the core to others in between; then the rank sleeps
+_SLEEP = 50e-6
+_SLOWEST = 2e8  # bytes a second of a message on its way
+_INSTALL = "pip install mpi4py mpich, and start by the mpiexec beside that Python"
+
+
+class MPIGroup(Group):
+    """The processes that one mpiexec has started.
+
+    Raises
+    ------
+    BackendError
+        If a launcher says that there are others, but MPI finds none: it belongs to another MPI.
+    """
+
+    name = "mpi"
+
+    @classmethod
+    def unavailable(cls) -> str | None:
+        try:
+            _mpi()
+        except Exception as error:  # mpi4py raises what the dynamic linker says
+            started = launched()
+            who = (
+                "" if started is None else f"{started.variable}={started.size} says that {started.size} were started, "
+            )
+            return f"{who}MPI cannot be loaded ({first_line(error)}): {_INSTALL}"
+        return None
+
+    def __init__(self) -> None:
+        self._mpi: Any = _mpi()
+        started = launched()
+        if started is not None and _is_of_another(started.variable, self._mpi.get_vendor()[0]):
+            raise _another(started, self._mpi)  # which would end this process when it begins
+        if not self._mpi.Is_initialized():
+            self._mpi.Init_thread(self._mpi.THREAD_SERIALIZED)
+        world = self._mpi.COMM_WORLD
+        if started is not None and world.Get_size() != started.size:
+            raise _another(started, self._mpi)
+        self._world, self._ends = world.Dup(), world.Dup()
+        self.rank, self.size = world.Get_rank(), world.Get_size()
+        here = world.Split_type(self._mpi.COMM_TYPE_SHARED)
+        self.local_rank, self.local_size = here.Get_rank(), here.Get_size()
+        here.Free()
+        self._crowded = self.local_size > cores()
+        self._underway = False  # a message that an interrupt left alone: MPI could not be finished
+        forget_launcher()
+        atexit.register(self._at_exit)
+
+    def carry_to_each(self, send: Bytes, sent: Sequence[int], got: Bytes, received: Sequence[int]) -> None:
+        byte = self._mpi.BYTE
+        self._wait(
+            self._world.Ialltoallv([send, (sent, offsets(sent)), byte], [got, (received, offsets(received)), byte]),
+            send.size + got.size,
+        )
+
+    def carry_to_all(self, send: Bytes, got: Bytes, received: Sequence[int]) -> None:
+        byte = self._mpi.BYTE
+        request = self._world.Iallgatherv([send, send.size, byte], [got, (received, offsets(received)), byte])
+        self._wait(request, send.size + got.size)
+
+    def abort(self, code: int) -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self._world.Abort(code)
+        os._exit(code)  # an MPI that has ended already does not end us
+
+    def all_stop_here(self, seconds: float) -> bool:
+        request, until = self._ends.Ibarrier(), time.monotonic() + seconds
+        while not request.Test():
+            if time.monotonic() > until:
+                return False
+            time.sleep(1e-3)
+        return True
+
+    def _wait(self, request: Any, size: int) -> None:
+        """Wait for a message without keeping a core that another rank needs; signals are heard meanwhile."""
+        if request.Test():
+            return
+        self._underway = True
+        began, patience = time.perf_counter(), _YIELD + size / _SLOWEST
+        while not request.Test():
+            waited = time.perf_counter() - began
+            if waited > patience:  # nobody sends yet; a message on its way goes on only while it is asked for
+                time.sleep(_SLEEP)
+            elif self._crowded or waited > _SPIN:
+                os.sched_yield()
+        self._underway = False
+
+    def _at_exit(self) -> None:
+        if self._underway:
+            self.abort(1)
+
+
+def _mpi() -> Any:
+    """Return mpi4py's module; MPI itself begins later, once it is known to be the launcher's."""
+    import mpi4py
+
+    if "mpi4py.MPI" not in sys.modules:
+        mpi4py.rc.initialize = False
+        mpi4py.rc.finalize = True
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # that the launcher is suspicious, which is refused
+        from mpi4py import MPI
+
+    return MPI
+
+
+def _is_of_another(variable: str, vendor: str) -> bool:
+    """Return whether the launcher that sets a variable cannot start processes of this MPI."""
+    if variable.startswith("OMPI_"):
+        return vendor != "Open MPI"
+    return variable.startswith("PMI_") and vendor == "Open MPI"
+
+
+def _another(started: Launched, mpi: Any) -> BackendError:
+    library = mpi.Get_library_version().splitlines()[0].split(",")[0].strip("\0 ")
+    return BackendError(
+        f"{started.size} processes were started ({started.variable}), but each is alone in {library}: the launcher "
+        f"belongs to another MPI; start by the mpiexec beside {sys.executable}, or by srun --mpi=pmix or --mpi=pmi2"
+    )

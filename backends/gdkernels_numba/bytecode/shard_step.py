@@ -1,0 +1,228 @@
+"""A step in parts: gradients of some rows at a time, the exchange that is the caller's, then the update.
+
+The interpreter and the memory are those of a bound step. It is called once to bring the parameters in, for the gradient
+of each shard, for the update of each step, and to bring the parameters out: each call with streams of its own, which
+leave out the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gdkernels.errors import ScheduleError
+from gdkernels.lowering.steps import Accumulation
+from gdkernels.lowering.task import ScheduledTask
+from gdkernels_numba.bytecode.arena import panels_of
+from gdkernels_numba.bytecode.bound_step import BoundStep
+from gdkernels_numba.bytecode.stream import InstructionStream
+from gdkernels_numba.bytecode.update import write_change, write_copies, write_gradient, write_numbers, write_result
+from gdkernels_numba.compilation import Kernels
+from gdkernels_numba.plan import StepChoices
+from gdkernels_numba.vm.fields import WORD
+from gdkernels_numba.vm.instructions import CONTEXT, TOTALS, ForBlocks
+
+__all__ = ["ShardStep"]
+
+Array = npt.NDArray[Any]
+
+_PADDED = 1.1  # times the numbers: with more, they are exchanged without what pads them
+
+
+class ShardStep:
+    """A step whose gradients are exchanged before the update; it runs on the caller's thread.
+
+    Parameters
+    ----------
+    choices
+        Those of one thread, which shares rows with none.
+
+    Attributes
+    ----------
+    gradients
+        The gradients of the last shard, as they are in memory; the update uses what is in here.
+    length
+        How many numbers of them are exchanged: all, or without those that pad them where these are many.
+    totals
+        The sums over the rows of the last shard, such as E, in float64.
+
+    Raises
+    ------
+    ScheduleError
+        If gradients are summed by code, which have no place as a whole.
+    """
+
+    def __init__(self, task: ScheduledTask, kernels: Kernels, sizes: Mapping[str, int], choices: StepChoices) -> None:
+        if task.schedule.row_sums:
+            raise ScheduleError("the engine does not exchange the gradients of tables")
+        self.bound = bound = BoundStep(task, kernels, sizes, choices, whole_gradients=True)
+        self._memory = bound.memory
+        layout, self._writer = bound.layout, bound.writers[0]
+        first, stop = layout.gradient_span
+        self.gradients = self._at(first, stop - first, kernels.format.dtype)
+        self._places = self._places_of_numbers(first)
+        self.length = len(self.gradients) if self._places is None else len(self._places)
+        count = len(layout.totals)
+        self._partials = self._at(layout.part_base, WORD * count, np.float64)
+        in_rows = [k for k, node in enumerate(layout.totals) if layout.phase_of[node.id] == 0]
+        self._in_rows = np.array(in_rows, np.int64)
+        self._results = np.empty(TOTALS)
+        self._streams: list[Array] = []  # which the contexts point to
+        none, gradient = self._kept(InstructionStream()), self._kept(self._gradient_stream())
+        updates = [self._kept(stream) for stream in self._update_streams()]
+        inner = bound.context
+        tile, before, after = (int(inner[k]) for k in (CONTEXT.tile, CONTEXT.before, CONTEXT.after))
+        transposes = int(inner[CONTEXT.transposes])
+        alone = {"before": none, "transposes": none, "after": none, "second_update": 0, "epochs": 1, "steps": 1}
+        self._bring_in = self._context(before=before, transposes=transposes, after=none, epochs=0)
+        self._bring_out = self._context(before=none, transposes=none, after=after, epochs=0)
+        self._of_rows = self._context(**alone, tile=tile, update=gradient)
+        self._of_update = self._context(
+            **alone | {"second_update": updates[1] if len(updates) > 1 else 0},
+            tile=none,
+            update=updates[0],
+            records=1,
+            partial_count=0,
+        )
+        contexts = (self._bring_in, self._of_rows, self._of_update, self._bring_out)
+        self._jobs = [partial(kernels.interpreter, context.ctypes.data) for context in contexts]
+
+    def begin(self, arrays: Mapping[str, Array]) -> None:
+        """Bring the parameters in; `arrays` are the caller's, by the names of the inputs."""
+        self.bound.patch(arrays)
+        self._jobs[0]()
+
+    def gradient(self, arrays: Mapping[str, Array], order: Array, place: int, numbers: Array | None) -> None:
+        """Compute `gradients` and `totals` of the rows that `order` names.
+
+        Parameters
+        ----------
+        arrays
+            As for `begin`; where the step draws, ``row_keys`` are those of these rows.
+        place
+            The place of these rows in the weights, which come in the order of the run.
+        numbers
+            Those of the step.
+        """
+        if "sample_weight" in arrays:
+            self.bound.patch(arrays, {"sample_weight": place * arrays["sample_weight"].itemsize})
+        elif "row_keys" in arrays:
+            self.bound.patch(arrays)
+        context = self._of_rows
+        context[CONTEXT.order], context[CONTEXT.records] = order.ctypes.data, len(order)
+        context[CONTEXT.scalars] = 0 if numbers is None else numbers.ctypes.data
+        self._jobs[1]()
+
+    @property
+    def totals(self) -> npt.NDArray[np.float64]:
+        found: npt.NDArray[np.float64] = self._partials[self._in_rows]
+        return found
+
+    @property
+    def exchanged(self) -> Array | None:
+        """The gradients where they are, if all of them are exchanged."""
+        return self.gradients if self._places is None else None
+
+    def copy_to(self, vector: Array) -> None:
+        """Copy what is exchanged."""
+        if self._places is None:
+            vector[:] = self.gradients
+        else:
+            np.take(self.gradients, self._places, out=vector)
+
+    def put(self, vector: Array) -> None:
+        """Have the update use the sum that was exchanged."""
+        if self._places is None:
+            if vector is not self.gradients:
+                self.gradients[:] = vector
+        else:
+            self.gradients[self._places] = vector
+
+    def clear(self) -> None:
+        """Set the gradients and the totals to those of no rows."""
+        self.gradients[:] = 0
+        self._partials[:] = 0.0
+
+    def update(self, totals: npt.NDArray[np.float64], numbers: Array | None) -> tuple[float, float]:
+        """Take the step along `gradients`, with the sums over all rows; return E and the norm of the gradient."""
+        self._partials[:] = 0.0
+        self._partials[self._in_rows] = totals
+        context = self._of_update
+        context[CONTEXT.scalars] = 0 if numbers is None else numbers.ctypes.data
+        self._jobs[2]()
+        return float(self._results[0]), float(self._results[1])
+
+    def end(self) -> None:
+        """Bring the parameters out, to where they came from."""
+        self._jobs[3]()
+
+    # ---- streams
+
+    def _gradient_stream(self) -> InstructionStream:
+        layout, stream = self.bound.layout, InstructionStream()
+        for name in self._names:
+            summed = [a for a in layout.accumulated_for(name) if isinstance(a, Accumulation)]
+            if summed:
+                with stream.with_body(self._blocks(name)):
+                    for accumulation in summed:
+                        write_gradient(self._writer, stream, accumulation, [])
+        return stream
+
+    def _update_streams(self) -> list[InstructionStream]:
+        layout, task, writer = self.bound.layout, self.bound.task, self._writer
+        before, writer.updates = writer.updates, [InstructionStream() for _ in writer.updates]
+        for phase, stream in enumerate(writer.updates):
+            write_numbers(writer, phase, [n for n in layout.totals if layout.phase_of[n.id] == phase])
+            for name in self._names:
+                loop = task.schedule.updates[phase].get(name)
+                if loop is not None:
+                    with stream.with_body(self._blocks(name)):
+                        write_change(writer, stream, name, loop)
+                        if loop.outputs and name in layout.copied:
+                            write_copies(writer, stream, name)
+        for k, node in enumerate((task.error, task.norm)):
+            if node is not None:
+                write_result(writer, node, layout.results + WORD * k)
+        made, writer.updates = writer.updates, before
+        return made
+
+    def _places_of_numbers(self, first: int) -> npt.NDArray[np.int64] | None:
+        """Return where in `gradients` the numbers are that nothing pads; None where there are few others."""
+        layout, size, found = self.bound.layout, self.bound.kernels.format.size, []
+        for name in self._names:
+            for accumulation in layout.accumulated_for(name):
+                matrix = layout.gradients[0][accumulation.node.id]
+                columns = np.array([layout.at_column(matrix, column) for column in range(matrix.columns)])
+                rows = matrix.pitch * np.arange(layout.rows(name))
+                found.append((rows[:, None] + columns - first).ravel() // size)
+        places = np.concatenate(found)
+        return places if len(self.gradients) > _PADDED * len(places) else None
+
+    @property
+    def _names(self) -> list[str]:
+        return [name for name in self.bound.layout.parameters if "." not in name]
+
+    def _blocks(self, name: str) -> ForBlocks:
+        layout, columns = self.bound.layout, self.bound.layout.parameters[name].columns
+        form = self.bound.kernels.format
+        stop = panels_of(layout.rows(name), form) * panels_of(columns, form)
+        return ForBlocks(rows=layout.rows(name), columns=columns, first=0, stop=stop)
+
+    def _kept(self, stream: InstructionStream) -> int:
+        self._streams.append(stream.array())
+        return int(self._streams[-1].ctypes.data)
+
+    def _context(self, **words: int) -> npt.NDArray[np.int64]:
+        context = self.bound.context
+        context[CONTEXT.results] = self._results.ctypes.data
+        for name, value in words.items():
+            context[getattr(CONTEXT, name)] = value
+        return context
+
+    def _at(self, address: int, size: int, dtype: Any) -> Array:
+        start = address - self._memory.ctypes.data
+        return self._memory[start : start + size].view(dtype)

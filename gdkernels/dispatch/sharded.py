@@ -1,0 +1,55 @@
+"""The executable of a group: shards of each batch, of the plan that rank 0 has chosen."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from gdkernels.backend import Plan
+from gdkernels.backend.program import Program
+from gdkernels.backend.sharded_executable import SHARDS, Sharded, ShardedExecutable
+from gdkernels.dispatch.binding import Binding
+from gdkernels.dispatch.footprint import rows_that_fit
+from gdkernels.dispatch.workload import Workload
+from gdkernels.errors import ScheduleError, TraceError
+from gdkernels.groups.sharding import Sharding
+
+__all__ = ["sharded_executable"]
+
+_log = logging.getLogger("gdkernels")
+
+_ROWS = "rows_at_a_time"
+
+
+def sharded_executable(
+    binding: Binding, program: Program, work: Workload, choices: Mapping[str, Any] | None, sharding: Sharding
+) -> Sharded:
+    """Return a program in shards; on the host, those that do not fit into memory are computed in parts.
+
+    Raises
+    ------
+    InputError
+        If not even a single record fits.
+    """
+    given = choices or {}
+    own = {name: value for name, value in given.items() if name not in (_ROWS, SHARDS)}
+    plan = Plan(binding.backend.name, binding.device, binding.precision, own)
+    if given.get(_ROWS) is not None:
+        return ShardedExecutable(binding.backend, program, plan, sharding, given[_ROWS])
+    try:
+        compiled = binding.backend.compile_shards(program, plan, sharding)
+    except (TraceError, ScheduleError) as error:
+        _log.info("the definition runs as it is, because it cannot be compiled: %s", error)
+        compiled = None
+    made = compiled if isinstance(compiled, Sharded) else ShardedExecutable(binding.backend, program, plan, sharding)
+    if not binding.on_host:
+        return made
+    of_shard = -(-work.batch // sharding.shards)
+    at_once = replace(work, batch_size=min(work.batch, of_shard * sharding.threads))
+    rows = rows_that_fit(at_once, binding.precision, compiled=made.origin == "compiled") // sharding.threads
+    if rows >= of_shard:
+        return made
+    _log.warning("a shard of %s records does not fit into memory: it is computed in parts of %s", f"{of_shard:,}", rows)
+    return ShardedExecutable(binding.backend, program, plan, sharding, max(1, rows))

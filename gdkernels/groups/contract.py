@@ -1,0 +1,151 @@
+"""The contract between gdkernels and a group of processes, which a plug-in fulfils."""
+
+from __future__ import annotations
+
+import json
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from gdkernels.errors import InputError
+
+__all__ = ["Bytes", "Group", "offsets"]
+
+Bytes = npt.NDArray[np.uint8]
+
+
+class Group(ABC):
+    """Several processes, the ranks, that train one network together.
+
+    A plug-in moves bytes: it implements `carry_to_each`, `carry_to_all`, `abort` and `unavailable`. The rest is ours,
+    on top of these, and checks every length before anything is sent. All ranks call the same methods in the same order.
+
+    Attributes
+    ----------
+    name
+        The name that users give, that of its entry point.
+    rank, size
+        The number of this process, from 0, and how many there are.
+    local_rank, local_size
+        The same among the processes of this machine.
+    """
+
+    name: ClassVar[str]
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+    local_size: int = 1
+
+    @classmethod
+    def unavailable(cls) -> str | None:
+        """Return why there can be no such group here, with the command that would fix it; None if there can.
+
+        It is asked before the class is called, which joins the group.
+        """
+        return None
+
+    # ---- what a plug-in implements
+
+    @abstractmethod
+    def carry_to_each(self, send: Bytes, sent: Sequence[int], got: Bytes, received: Sequence[int]) -> None:
+        """Send so many bytes of `send` to each rank, one behind the other, and receive so many of each in `got`."""
+
+    @abstractmethod
+    def carry_to_all(self, send: Bytes, got: Bytes, received: Sequence[int]) -> None:
+        """Send all of `send` to every rank, and receive so many bytes of each in `got`, one behind the other."""
+
+    @abstractmethod
+    def abort(self, code: int) -> None:
+        """End all ranks at once with this exit code; it does not return."""
+
+    def all_stop_here(self, seconds: float) -> bool:
+        """Return whether all ranks call this within so many seconds of each other, as after an error that all have.
+
+        Other messages may be on their way. A group that cannot tell says no, and is then aborted.
+        """
+        return self.size == 1
+
+    # ---- what is ours
+
+    def all_to_all(
+        self, send: npt.NDArray[Any], sent: Sequence[int], got: npt.NDArray[Any], received: Sequence[int]
+    ) -> None:
+        """Send so many entries of `send` to each rank, and receive so many of each in `got`.
+
+        Raises
+        ------
+        InputError
+            If the lengths do not fit the arrays, or each other where both are known.
+        """
+        self._check("send", send, sent, sum(sent))
+        self._check("got", got, received, sum(received))
+        if send.dtype != got.dtype or sent[self.rank] != received[self.rank]:
+            raise InputError("what a rank sends to itself is what it receives, in one type")
+        width = send.itemsize
+        self.carry_to_each(_bytes(send), [n * width for n in sent], _bytes(got), [n * width for n in received])
+
+    def all_gather(self, send: npt.NDArray[Any], got: npt.NDArray[Any], received: Sequence[int]) -> None:
+        """Send all of `send` to every rank, and receive so many entries of each in `got`; raises as `all_to_all`."""
+        self._check("send", send, received, received[self.rank])
+        self._check("got", got, received, sum(received))
+        if send.dtype != got.dtype:
+            raise InputError("what a rank sends has the type of what it receives")
+        self.carry_to_all(_bytes(send), _bytes(got), [n * send.itemsize for n in received])
+
+    def gather_bytes(self, data: bytes) -> list[bytes]:
+        """Return what each rank gives, in the order of the ranks; the lengths may differ."""
+        if self.size == 1:
+            return [data]
+        lengths = self.gather_numbers([len(data)], np.int64)[:, 0].tolist()
+        got = np.empty(sum(lengths), np.uint8)
+        self.all_gather(np.frombuffer(data, np.uint8), got, lengths)
+        stops = [*accumulate(lengths)]
+        return [got[stop - n : stop].tobytes() for n, stop in zip(lengths, stops, strict=True)]
+
+    def gather_numbers(self, numbers: Sequence[Any] | npt.NDArray[Any], dtype: Any = np.float64) -> npt.NDArray[Any]:
+        """Return the numbers of each rank, [ranks, numbers]; all give as many."""
+        mine = np.ascontiguousarray(numbers, dtype)
+        got = np.empty((self.size, mine.size), mine.dtype)
+        self.all_gather(mine, got.reshape(-1), [mine.size] * self.size)
+        return got
+
+    def gather_json(self, told: Any) -> list[Any]:
+        """Return what each rank tells, as JSON can hold it."""
+        return [json.loads(one) for one in self.gather_bytes(json.dumps(told).encode())]
+
+    def broadcast(self, data: bytes | None, source: int = 0) -> bytes:
+        """Return the data of one rank; what the others give does not matter."""
+        return self.gather_bytes(data if data is not None and self.rank == source else b"")[source]
+
+    def barrier(self) -> None:
+        """Wait until all ranks are here."""
+        self.gather_numbers([0], np.uint8)
+
+    def any(self, flag: bool) -> bool:
+        """Return whether any rank says so."""
+        return bool(self.gather_numbers([flag], np.uint8).any())
+
+    def _check(self, name: str, array: npt.NDArray[Any], counts: Sequence[int], total: int) -> None:
+        if len(counts) != self.size or min(counts) < 0:
+            raise InputError(f"there are {self.size} ranks, and {name} has the lengths {list(counts)}")
+        if not array.flags.c_contiguous or array.size != total:
+            raise InputError(f"{name} must be an array of {total} entries in one piece, got {list(array.shape)}")
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(rank {self.rank} of {self.size})"
+
+
+def offsets(counts: Sequence[int]) -> list[int]:
+    """Return where each part begins if so many come one behind the other."""
+    return [0, *accumulate(counts)][:-1]
+
+
+def _bytes(array: npt.NDArray[Any]) -> Bytes:
+    if not math.prod(array.shape):
+        return np.empty(0, np.uint8)
+    return array.reshape(-1).view(np.uint8)

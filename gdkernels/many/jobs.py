@@ -1,0 +1,217 @@
+"""The fit of one model among many, on the executables that its thread shares."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gdkernels.data.records import Records
+from gdkernels.dispatch.binding import Binding
+from gdkernels.dispatch.shared_executables import Executables
+from gdkernels.errors import BackendError
+from gdkernels.many.workers import GivenUpError
+from gdkernels.network import Structure
+from gdkernels.system.threads import ThreadBound, at_most, thread_bound
+from gdkernels.training.checkpointing import Cadence, Checkpointer, Run, subfolder
+from gdkernels.training.evaluator import Evaluator
+from gdkernels.training.fit import Fit
+from gdkernels.training.history import Epoch, History
+from gdkernels.training.placement import Placed
+from gdkernels.training.settings import FitSettings
+from gdkernels.training.trainer import Trainer
+
+__all__ = ["Checkpoints", "FitJob", "Paces", "PlanChoices", "Rows"]
+
+Rows = npt.NDArray[np.int64]
+
+_MEMORY = "memory "  # before the names of what a solver keeps
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """The checkpoints of many fits: a folder for each, in one for all.
+
+    Attributes
+    ----------
+    folder, cadence, resume
+        As for `gdkernels.Trainer.fit`.
+    """
+
+    folder: str | os.PathLike[str]
+    cadence: Cadence
+    resume: bool
+
+    def of(self, number: int) -> Checkpointer:
+        """Return what writes those of one model."""
+        return Checkpointer(subfolder(self.folder, f"model-{number + 1:04d}"), self.cadence, 1, resume=self.resume)
+
+
+@dataclass(frozen=True)
+class FitJob:
+    """The fit of one model.
+
+    Attributes
+    ----------
+    train, held_out
+        The records of all models, and those to validate on if the user gave some.
+    rows
+        Those of the model; None is all.
+    left_out
+        Those to validate it on, where they are among the records of all models.
+    number
+        That of the model among all.
+    """
+
+    trainer: Trainer
+    train: Records
+    held_out: Records | None
+    rows: Rows | None
+    left_out: Rows | None
+    validation: float | tuple[Any, ...] | None
+    asked: FitSettings
+    plans: PlanChoices
+    paces: Paces
+    number: int
+    checkpoints: Checkpoints | None
+
+    def run(self, executables: Executables, gives_up: Callable[[], bool]) -> History:
+        """Return the history of the fit."""
+        with ExitStack() as stack:
+            checkpointer = None if self.checkpoints is None else stack.enter_context(self.checkpoints.of(self.number))
+            stack.callback(self.trainer.runner.give_back)
+            binding = self.train.binding
+            stack.enter_context(at_most(self.trainer.mlp.network.threads))
+            stack.enter_context(binding.backend.on_device(binding.device))
+            return self._fit(executables, gives_up, checkpointer)
+
+    def _fit(
+        self, executables: Executables, gives_up: Callable[[], bool], checkpointer: Checkpointer | None
+    ) -> History:
+        runner, network = self.trainer.runner, self.trainer.mlp.network
+        train, held_out = self.train if self.rows is None else self.train.take(self.rows), self.held_out
+        if self.left_out is not None:
+            held_out = self.train.take(self.left_out)
+        elif isinstance(self.validation, (int, float)):
+            train, held_out = train.split(self.validation, network.seed)
+        binding = train.binding
+        work = runner.workload(len(train), self.asked.epochs, weighted=train.weighted)
+        usual, bound = self.plans.of(binding)
+        planned = None if checkpointer is None else binding.choices_of(checkpointer.plan)
+        choices = usual if planned is None else planned
+        executable = executables.of(
+            binding, work.program, choices or {}, lambda: binding.executable(work.program, work, choices)
+        )
+        runner.take(executable, work)
+        history = History(executable.plan, executable.origin, binding.why(executable), thread_bound=bound)
+        evaluator = Evaluator(network, train, held_out, {}, executable=executable)
+        pace = self.paces.of(network.structure, work.batch)
+        seconds = None if pace is None else pace * len(train)
+        placed = Placed(binding, work, train, False, evaluator, executable, seconds)
+        run = Run(history, began=runner.epochs_done)
+        fit = Fit(runner, _Here(placed), self.asked, run, checkpointer, unseen=True)
+        try:
+            if checkpointer is not None:
+                fit.resume()
+            fit.until_stopped((), _Watched(gives_up))
+        except GivenUpError:
+            if checkpointer is not None:
+                checkpointer.rescue(runner.state(), run, runner.epochs_done)
+            raise
+        if history.epochs:
+            self.paces.note(network.structure, work.batch, history.epochs[-1].seconds / len(train))
+        return history
+
+    def state(self) -> dict[str, Any]:
+        """Return by name what the fit leaves, on the host."""
+        runner, to_host = self.trainer.runner, self.train.binding.to_numpy
+        state = runner.state()
+        counts = {"steps": np.array([state.step, runner.epochs_done])}
+        slots = {f"slot {k} {n}": to_host(a) for n, each in state.slots.items() for k, a in enumerate(each)}
+        kept = {f"{_MEMORY}{name}": a for name, a in state.memory.items()}
+        return counts | slots | kept | {f"parameter {name}": to_host(a) for name, a in state.parameters.items()}
+
+    def restore(self, arrays: Mapping[str, Any]) -> None:
+        """Become what the fit left on another rank."""
+        runner, binding = self.trainer.runner, self.train.binding
+        runner.follow(binding)
+        state = runner.state()
+
+        def placed(name: str) -> Any:
+            return binding.place(arrays[name], "parameters")
+
+        state.parameters = {name: placed(f"parameter {name}") for name in state.parameters}
+        state.slots = {
+            name: tuple(placed(f"slot {k} {name}") for k in range(len(each))) for name, each in state.slots.items()
+        }
+        state.memory = {name.removeprefix(_MEMORY): a for name, a in arrays.items() if name.startswith(_MEMORY)}
+        state.step, runner.epochs_done = (int(n) for n in arrays["steps"])
+        runner.restore(state)
+
+
+class PlanChoices:
+    """The choices of a plan for each place where models compute: one thread each, where the number matters.
+
+    Parameters
+    ----------
+    single
+        Whether there is one model: it has all the threads that its own fit would have.
+    """
+
+    def __init__(self, *, single: bool) -> None:
+        self._single = single
+        self._known: dict[int, tuple[Binding, dict[str, Any], ThreadBound | None]] = {}
+
+    def of(self, binding: Binding) -> tuple[dict[str, Any] | None, ThreadBound | None]:
+        """Return the choices, None for those of a fit alone, and what bounds the threads."""
+        if self._single:
+            return None, thread_bound() if binding.on_host else None
+        if id(binding) not in self._known:
+            counts = binding.backend.threads(binding.device)
+            bound = ThreadBound(1, "each model has one") if counts else None
+            self._known[id(binding)] = binding, {"threads": 1} if counts else {}, bound
+        return self._known[id(binding)][1:]
+
+
+class Paces:
+    """How long a record takes in networks of one structure, so that the next one's epochs are run at once."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[Structure, int], float] = {}
+
+    def of(self, structure: Structure, batch: int) -> float | None:
+        """Return the seconds of a record in batches of this size; None for the first network of its structure."""
+        return self._known.get((structure, batch))
+
+    def note(self, structure: Structure, batch: int, seconds: float) -> None:
+        """Remember what one took."""
+        self._known[structure, batch] = seconds
+
+
+@dataclass(frozen=True)
+class _Here:
+    """The one place of a fit: where it fails, all fits do."""
+
+    now: Placed
+
+    def elsewhere(self, error: BackendError) -> bool:
+        return False
+
+    def tell(self, history: History) -> None:
+        pass
+
+
+@dataclass(frozen=True)
+class _Watched:
+    """Ends a fit between two epochs if all are to be given up."""
+
+    gives_up: Callable[[], bool]
+
+    def update(self, epoch: Epoch) -> None:
+        if self.gives_up():
+            raise GivenUpError

@@ -1,0 +1,203 @@
+"""Levenberg–Marquardt on a network: its normal equations where it computes, the memory that they take, the records."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from gdkernels.backend import Executable, Plan
+from gdkernels.backend.definition_executable import DefinitionExecutable
+from gdkernels.backend.least_squares import Normal, NormalEquations
+from gdkernels.backend.program import Program
+from gdkernels.data.records import Records
+from gdkernels.data.stored.windows import Windows
+from gdkernels.definition.solvers import LevenbergMarquardt
+from gdkernels.dispatch.binding import Binding
+from gdkernels.dispatch.workload import Workload
+from gdkernels.errors import InputError
+from gdkernels.network import BoundNetwork
+from gdkernels.system import memory as system_memory
+from gdkernels.system.memory import gigabytes
+from gdkernels.training.settings import Settings
+from gdkernels.training.solvers.least_squares import damped_iteration
+from gdkernels.training.solvers.method import penalties_of, rounded
+from gdkernels.training.solvers.outcome import Memory, Outcome, Vector
+from gdkernels.training.solvers.value import check_draws_nothing
+
+__all__ = ["DampedLeastSquares", "workspace_of"]
+
+_log = logging.getLogger("gdkernels")
+
+_MANY = 1500  # parameters, beyond which an iteration takes longer than it gains
+_LARGE = 31 << 20  # bytes; glibc's idea does not rise above 32 MiB
+_ALONE = 1_000_000  # FLOPs of a product that runs on one thread
+
+
+def workspace_of(parameters: int, tile_bytes: int) -> int:
+    """Return the bytes of an iteration: JᵀJ, the sum of a tile, the damped system and LAPACK's copy, and a tile."""
+    return 32 * parameters * parameters + tile_bytes
+
+
+class DampedLeastSquares:
+    """Iterations of Levenberg–Marquardt on a network.
+
+    Parameters
+    ----------
+    network, settings
+        As a trainer has them.
+    solver
+        How to solve.
+    """
+
+    def __init__(self, network: BoundNetwork, settings: Settings, solver: LevenbergMarquardt) -> None:
+        self._network, self._settings, self._solver = network, settings, solver
+        self._made: tuple[Binding, Program, NormalEquations, Executable] | None = None
+        self._data: _Data | None = None
+        self._alone = self._warned = False
+
+    @property
+    def executable(self) -> Executable:
+        assert self._made is not None
+        return self._made[3]
+
+    @property
+    def workspace(self) -> int:
+        assert self._made is not None
+        equations = self._made[2]
+        return workspace_of(equations.parameters, 8 * equations.rows("float64") * equations.parameters)
+
+    def prepare(self, binding: Binding, workload: Workload, choices: Mapping[str, Any] | None) -> Executable:
+        program = self._network.structure.program(self._settings.objective)
+        if self._made is not None and self._made[0] is binding and self._made[1] == program:
+            return self._made[3]
+        check_draws_nothing(workload.program, "Levenberg–Marquardt")
+        self._check_size()
+        equations = NormalEquations(binding.backend, binding.device, program, self._settings.objective.loss)
+        _keep_freed_memory()
+        plan = Plan(binding.backend.name, binding.device, binding.precision, binding.backend.choices())
+        executable = DefinitionExecutable(binding.backend, workload.program, plan)
+        self._made = binding, program, equations, executable
+        return executable
+
+    def _check_size(self) -> None:
+        """Warn of a network that is too large to be worth it, and refuse one that does not fit into memory."""
+        count = self._network.parameter_count
+        need, room = workspace_of(count, 1 << 23), system_memory.room()
+        others = "use optimizer='adam', or solver='lbfgs'"
+        if room is not None and need > room.bytes:
+            raise InputError(
+                f"Levenberg–Marquardt needs {gigabytes(need)} for the {count:,} parameters of this network, but only "
+                f"{room} is available: {others}"
+            )
+        if count > _MANY and not self._warned:
+            self._warned = True
+            _log.warning(
+                "%s parameters are many for Levenberg–Marquardt, whose iterations take %s and the cube of their number "
+                "in time: beyond about %s, %s",
+                f"{count:,}",
+                gigabytes(need),
+                f"{_MANY:,}",
+                others,
+            )
+
+    def take(self, executable: Executable) -> None:
+        self._alone = executable.plan.choices.get("threads") == 1
+
+    def forget(self) -> None:
+        self._made, self._data, self._alone = None, None, False
+
+    def iterate(self, binding: Binding, data: Records | Windows, vector: Vector, memory: Memory) -> Outcome:
+        assert self._made is not None
+        if data.sparse:
+            raise InputError("Levenberg–Marquardt takes dense X; pass X.toarray(), or use another solver or optimizer")
+        _, program, equations, _ = self._made
+        objective = self._settings.objective
+        constants = {n: a for n, a in self._network.parameters.items() if n not in program.trained}
+        if self._data is None or self._data.of is not data:
+            whole = data.total_weight
+            self._data = _Data(data, equations, whole, penalties_of(program, objective, whole))
+        penalties = self._data.penalties
+        targets = program.outputs if equations.takes_squares else None
+        problem = _Problem(binding, equations, constants, self._data, targets)
+        tile = min(len(data), equations.rows("float32"))
+        flops = _ALONE if self._alone else 2 * tile * len(vector) ** 2
+        with binding.backend.for_products(flops):
+            outcome = damped_iteration(self._solver, problem, vector, memory)
+        if objective.l2_in_loss:
+            outcome = replace(outcome, error=outcome.error + 0.5 * float(np.sum(penalties * outcome.vector**2)))
+        return outcome
+
+
+@cache
+def _keep_freed_memory() -> None:
+    """Have the C library keep blocks of the size of a system when they are freed, for the next factorisation.
+
+    glibc gives large blocks back to the system at once, and the first touch of a new one takes as long as half of its
+    factorisation. A larger block, which nobody touches, raises its idea of what is large.
+    """
+    np.empty(_LARGE, np.uint8)
+
+
+class _Data:
+    """Records in tiles, which are made once where all records are in memory."""
+
+    def __init__(self, of: Records | Windows, equations: NormalEquations, whole: float, penalties: Vector) -> None:
+        self.of, self.total_weight, self.penalties = of, whole, penalties
+        self._equations = equations
+        self.room = np.empty((equations.parameters + 1,) * 2)
+        self._kept: tuple[str, list[tuple[Any, Any, Any]]] | None = None
+
+    def tiles(self, dtype: str) -> Iterable[tuple[Any, Any, Any]]:
+        """Return all the records, some at a time."""
+        parts = ((part.x, part.y, part.weights) for part in self.of.parts())
+        if isinstance(self.of, Windows):
+            return self._equations.tiles(parts, dtype)
+        if self._kept is None or self._kept[0] != dtype:
+            self._kept = None  # before the others take their memory
+            self._kept = dtype, list(self._equations.tiles(parts, dtype))
+        return self._kept[1]
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """The points of a network, as the formulas want them."""
+
+    binding: Binding
+    equations: NormalEquations
+    constants: Mapping[str, Any]
+    data: _Data
+    targets: int | None
+
+    @property
+    def records(self) -> int:
+        return len(self.data.of)
+
+    @property
+    def total_weight(self) -> float:
+        return self.data.total_weight
+
+    @property
+    def penalties(self) -> Vector:
+        return self.data.penalties
+
+    @property
+    def room(self) -> Any:
+        return self.data.room
+
+    @property
+    def wide(self) -> bool:
+        return "float64" in self.binding.backend.precisions
+
+    def rounded(self, vector: Vector) -> Vector:
+        return rounded(vector, self.binding.dtype)
+
+    def normal(self, vector: Vector, dtype: str) -> Normal:
+        return self.equations.at(vector, self.constants, self.data.tiles(dtype), dtype)
+
+    def error(self, vector: Vector, dtype: str) -> float:
+        return self.equations.error(vector, self.constants, self.data.tiles(dtype), dtype)

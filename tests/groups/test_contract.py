@@ -1,0 +1,169 @@
+"""Groups: the conformance suite on threads and on one process, plug-ins, launchers, and what ranks must share."""
+
+import numpy as np
+import pytest
+from thread_group import on_ranks
+
+import gdkernels as gd
+from gdkernels.errors import BackendError, InputError
+from gdkernels.groups import SerialGroup, TreeSum, joined, registry
+from gdkernels.groups.agreement import agree, from_rank_0, guarded
+from gdkernels.groups.launchers import forget_launcher, launched
+from gdkernels.groups.sharding import checked_shards, threads_of_ranks
+from gdkernels.groups.tree import merged, rows_of_shard, shards_of_rank
+from gdkernels.system.threads import ThreadBound
+from gdkernels.testing.groups import CHECKS
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_conformance_of_one_process(check):
+    check(SerialGroup())
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_conformance_of_three_threads(check):
+    on_ranks(3, check)
+
+
+def test_the_conformance_suite_finds_a_group_that_mixes_up_ranks():
+    class Mixed(SerialGroup):
+        size = 2
+
+        def carry_to_all(self, send, got, received):
+            got[:] = 0
+
+        carry_to_each = carry_to_all
+
+    with pytest.raises(AssertionError, match="ranks count from 0"):
+        CHECKS[0](Mixed())
+
+
+@pytest.mark.parametrize("shards", [1, 2, 3, 6, 7, 8, 15])
+def test_leaves_merge_like_a_binary_counter(shards):
+    def by_halves(first, count):  # the largest power of two goes to the left
+        if count == 1:
+            return str(first)
+        left = 1 << ((count - 1).bit_length() - 1)
+        return f"({by_halves(first, left)}+{by_halves(first + left, count - left)})"
+
+    class Sum(str):
+        def __add__(self, other):
+            return Sum(f"({self!s}+{other!s})")
+
+    assert merged(Sum(k) for k in range(shards)) == by_halves(0, shards)
+
+
+def test_every_row_and_every_shard_has_one_place():
+    for shards in (1, 3, 8):
+        for rows in (0, 1, 7, 64):
+            parts = [rows_of_shard(s, shards, rows) for s in range(shards)]
+            assert [r for part in parts for r in range(part.start, part.stop)] == list(range(rows))
+        for ranks in range(1, shards + 1):
+            assert [s for r in range(ranks) for s in shards_of_rank(r, ranks, shards)] == list(range(shards))
+            assert all(shards_of_rank(r, ranks, shards) for r in range(ranks))
+
+
+def test_fewer_shards_than_ranks_are_refused():
+    with pytest.raises(InputError, match="2 shards cannot be shared by 3 ranks"):
+        on_ranks(3, lambda group: TreeSum(group, 2, 4, np.float32, totals=1))
+    with pytest.raises(InputError, match="2 shards cannot be shared by 3 ranks"):
+        on_ranks(3, lambda group: checked_shards(2, group))
+    with pytest.raises(InputError, match="shards must be a whole number"):
+        gd.Trainer(gd.MLP([1, 1]), shards=0)
+
+
+def test_the_first_difference_between_ranks_is_named():
+    def told(group):
+        agree(group, {"settings": {"l2": 0.0, "seed": group.rank // 2}, "data": "a" * 64})
+
+    with pytest.raises(InputError, match="rank 2 has settings: seed 1, and rank 0 has 0: give all ranks the same"):
+        on_ranks(3, told)
+    with pytest.raises(InputError, match="rank 1 has other data than rank 0"):
+        on_ranks(2, lambda group: agree(group, {"data": str(group.rank) * 64}))
+
+
+def test_an_error_of_rank_0_is_raised_by_all():
+    def fails():
+        raise gd.FileError("no such folder")
+
+    def work(group):
+        with pytest.raises(gd.FileError, match="no such folder"):
+            from_rank_0(group, None if group.rank else fails)
+        return from_rank_0(group, None if group.rank else lambda: b"told")
+
+    assert on_ranks(3, work) == [b"told"] * 3
+
+
+def test_an_error_that_all_have_is_raised_and_one_alone_ends_all(capfd, monkeypatch):
+    monkeypatch.setattr("gdkernels.groups.agreement._GRACE", 0.2)
+
+    def all_fail(group):
+        with pytest.raises(InputError), guarded(group):
+            raise InputError("for all")
+        return True
+
+    assert all(on_ranks(3, all_fail))
+
+    def one_fails(group):
+        with guarded(group):
+            if group.rank == 1:
+                raise InputError("for one")
+            group.barrier()
+
+    with pytest.raises(SystemExit) as ended:
+        on_ranks(3, one_fails)
+    assert ended.value.code == 2
+    assert "gdkernels: rank 1 of 3: for one" in capfd.readouterr().err
+
+
+def test_threads_are_divided_by_the_ranks_that_share_the_cores(monkeypatch):
+    monkeypatch.setattr("gdkernels.groups.sharding._cores", lambda: [0, 1, 2, 3])
+    monkeypatch.setattr("gdkernels.groups.sharding.thread_bound", lambda: ThreadBound(4, ""))
+    assert on_ranks(2, threads_of_ranks) == [[2, 2]] * 2
+    assert on_ranks(3, threads_of_ranks) == [[1, 1, 1]] * 3
+    assert threads_of_ranks(SerialGroup()) == [4]
+
+
+@pytest.mark.parametrize(
+    ("environment", "found"),
+    [
+        ({}, None),
+        ({"OMPI_COMM_WORLD_SIZE": "4", "OMPI_COMM_WORLD_RANK": "2"}, (4, 2)),
+        ({"PMI_SIZE": "3", "PMI_RANK": "1"}, (3, 1)),
+        ({"SLURM_STEP_NUM_TASKS": "8", "SLURM_PROCID": "7", "PMI_SIZE": "1"}, (8, 7)),
+        ({"SLURM_NTASKS": "8", "SLURM_PROCID": "0"}, None),  # of the whole job: a session without srun has it too
+        ({"WORLD_SIZE": "4", "RANK": "1"}, None),
+        ({"PMI_SIZE": "1", "PMI_RANK": "0"}, None),
+        ({"PMI_SIZE": "many"}, None),
+    ],
+)
+def test_launchers_are_told_apart(environment, found):
+    started = launched(environment)
+    assert (None if started is None else (started.size, started.rank)) == found
+    environment |= {"HOME": "/", "OMPI_ALLOW_RUN_AS_ROOT": "1", "PMIX_RANK": "0"}
+    forget_launcher(environment)
+    assert launched(environment) is None
+    assert environment.keys() >= {"HOME", "OMPI_ALLOW_RUN_AS_ROOT"}
+    assert "PMIX_RANK" not in environment
+
+
+def test_a_group_is_named_found_or_given(monkeypatch):
+    assert joined(None) is joined("serial") is joined("none")
+    mine = SerialGroup()
+    assert joined(mine) is mine
+    with pytest.raises(InputError, match="unknown group 'nccl'.*pip install 'gdkernels\\[mpi\\]'"):
+        joined("nccl")
+    with pytest.raises(InputError, match="must be a name"):
+        joined(3)
+
+    class Point:
+        value = "broken:Group"
+
+        def load(self):
+            raise ImportError("libmpi.so is missing")
+
+    monkeypatch.setattr(registry, "_points", lambda: {"broken": (Point(),), "two": (Point(), Point())})
+    with pytest.raises(BackendError, match="the plug-in of group 'broken' is broken .*libmpi.so is missing"):
+        joined("broken")
+    with pytest.raises(InputError, match="two groups are named 'two'"):
+        joined("two")

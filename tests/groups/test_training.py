@@ -1,0 +1,235 @@
+"""Training on several ranks: bits depend on the shards alone, whatever the backend, the settings and the data."""
+
+import hashlib
+
+import numpy as np
+import pytest
+from thread_group import on_ranks
+
+import gdkernels as gd
+from gdkernels.errors import FileError, InputError
+
+STREAM = np.random.default_rng(0)
+X = STREAM.standard_normal((203, 6)).astype(np.float32)  # the last batch is smaller, and some of its shards are
+Y = np.stack([np.sin(X[:, 0]), X[:, 1] * X[:, 2], X[:, 3]], axis=1)
+CLASSES = (X[:, 0] + X[:, 1] > 0).astype(int) + (X[:, 2] > 1)
+WEIGHTS = STREAM.random(len(X))
+SHARDS = 6
+
+BACKENDS = ("numpy", "numba")
+
+SETTINGS = {
+    "sgd": {"optimizer": "sgd"},
+    "adam, clipped": {"optimizer": "adam", "clip_norm": 0.3, "gradient_norm": True},
+    "weights, l2 in the loss": {"sample_weight": WEIGHTS, "l2": 0.01, "l2_in_loss": True, "gradient_norm": True},
+    "sums, validation, patience": {"reduction": "sum", "validation": 0.25, "patience": 1, "metrics": ["r2", "mae"]},
+    "a schedule that watches the loss": {"schedule": "reduce_on_plateau", "epochs": 6},
+}
+
+
+def digest(model):
+    arrays = model.network.host_parameters().values()
+    return hashlib.sha256(b"".join(np.ascontiguousarray(a).tobytes() for a in arrays)).hexdigest()
+
+
+def trained(group, shards=SHARDS, backend="numpy", sizes=(6, 9, 3), data=(X, Y), **settings):
+    network = {name: settings.pop(name) for name in ("dropout", "norm", "precision") if name in settings}
+    model = gd.MLP(sizes, seed=0, backend=backend, **network)
+    run = {"epochs": 4, "batch_size": 40, "optimizer": "adam"} | settings
+    history = model.fit(*data, group=group, shards=shards, progress=False, **run)
+    told = [(e.loss, e.validation_loss, e.gradient_norm, e.metrics) for e in history.epochs]
+    return digest(model), told, history
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("name", SETTINGS)
+def test_bits_depend_on_the_shards_alone(backend, name):
+    settings = SETTINGS[name]
+    bits, told, _ = trained(None, backend=backend, **settings)
+    for size in (2, 3):
+        for found in on_ranks(size, lambda group: trained(group, backend=backend, **settings)):
+            assert found[:2] == (bits, told)
+    # And they are those of a step on the whole batch, to rounding.
+    whole = trained(None, 1, backend=backend, **settings)[1]
+    for (loss, *_), (other, *_) in zip(told, whole, strict=True):
+        assert loss == pytest.approx(other, rel=2e-5)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_networks_of_all_kinds_have_the_bits_of_their_shards(backend):
+    for settings in (
+        {"dropout": 0.3, "norm": "layer"},
+        {"sizes": (6, 9, 3), "data": (X, CLASSES), "loss": "cross_entropy", "metrics": ["accuracy"]},
+        {"precision": "float64"},
+        {"sizes": (6, 1), "data": (X, Y[:, 0])},
+    ):
+        one = trained(None, backend=backend, **settings)
+        two = on_ranks(2, lambda group, settings=settings: trained(group, backend=backend, **settings))
+        assert {found[0] for found in two} == {one[0]}
+        assert two[0][1] == one[1]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_single_shard_is_a_fit_as_any_other(backend):
+    alone = trained(None, None, backend=backend)
+    assert trained(None, 1, backend=backend)[:2] == alone[:2] == trained("serial", None, backend=backend)[:2]
+    assert alone[2].ranks is None
+    assert "shards" not in alone[2].plan.choices
+
+
+def test_a_rank_with_several_threads_gives_the_same_bits(monkeypatch):
+    monkeypatch.setattr("gdkernels.training.together._FLOPS_OF_A_SHARD", 1.0)
+    for backend in BACKENDS:
+        one = trained(None, backend=backend, validation=0.2)
+        monkeypatch.setattr("gdkernels.training.together.threads_of_ranks", lambda group: [4] * group.size)
+        assert trained(None, backend=backend, validation=0.2)[:2] == one[:2]
+        assert on_ranks(2, lambda group, backend=backend: trained(group, None, backend=backend)[2].ranks.shards)[0] == 8
+        monkeypatch.undo()
+        monkeypatch.setattr("gdkernels.training.together._FLOPS_OF_A_SHARD", 1.0)
+
+
+def test_the_history_tells_of_the_ranks():
+    history = on_ranks(3, lambda group: trained(group, None)[2])[1]
+    ranks = history.ranks
+    assert (ranks.group, ranks.ranks, ranks.shards) == ("threads", 3, 3)
+    assert 0 <= ranks.communication <= 1
+    assert ranks.slowest in range(3)
+    assert history.as_dict()["ranks"]["shards"] == 3
+    assert str(ranks).startswith("3 ranks of threads, bits of 3 shards: repeat with --shards 3")
+
+
+def test_epochs_of_the_trainer_and_batches_of_the_user_are_shared():
+    def epochs(group):
+        model = gd.MLP([6, 9, 3], seed=0, backend="numpy")
+        trainer = gd.Trainer(model, batch_size=40, group=group, shards=SHARDS)
+        losses = [trainer.epoch(X, Y), trainer.epoch(X, Y, sample_weight=WEIGHTS)]
+        parts = [(X[k : k + 30], Y[k : k + 30]) for k in range(0, 203, 30)]
+        losses += trainer.fit(parts, epochs=2).loss
+        return digest(model), losses
+
+    one = epochs(None)
+    assert on_ranks(3, epochs) == [one] * 3
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_records_in_files_are_dealt_to_the_shards(backend, tmp_path):
+    many = np.random.default_rng(1).standard_normal((3001, 16)).astype(np.float32)
+    for name, array in (("x", many), ("y", many[:, :1]), ("w", np.abs(many[:, 1]))):
+        np.save(tmp_path / f"{name}.npy", array)
+
+    def stored(group, shards=SHARDS, weights=None, **more):
+        weights = weights and tmp_path / f"{weights}.npy"
+        data = gd.Stored(tmp_path / "x.npy", tmp_path / "y.npy", weights, memory="100kB")
+        settings = {"epochs": 2, "batch_size": 100, "metrics": ["r2"] if more else []} | more
+        return trained(group, shards, backend, (16, 4, 1), (data,), **settings)
+
+    for settings in ({}, {"weights": "w", "validation": 0.2}):
+        one = stored(None, **settings)
+        three = on_ranks(3, lambda group, settings=settings: stored(group, **settings))
+        assert {found[0] for found in three} == {one[0]}
+        assert three[2][1] == one[1]
+        assert stored(None, 1, **settings)[1][-1][0] == pytest.approx(one[1][-1][0], rel=0.1)
+
+
+def test_checkpoints_go_on_with_another_number_of_ranks(tmp_path):
+    class StoppedError(Exception):
+        pass
+
+    def fitted(group, epochs, stop=None, **more):
+        def callback(epoch):
+            if epoch.number == stop:
+                raise StoppedError
+
+        shards = more.pop("shards", None)
+        folder = {"checkpoint": tmp_path / "run", "every": "1 epochs"} | more
+        return trained(group, shards, "numba", epochs=epochs, callbacks=[callback], **folder)
+
+    with pytest.raises(StoppedError):
+        on_ranks(3, lambda group: fitted(group, 6, stop=3))
+    with pytest.raises(InputError, match="the bits of 3 shards, which 4 ranks cannot share"):
+        on_ranks(4, lambda group: fitted(group, 6, resume=True))
+    with pytest.raises(InputError, match="the bits of 3 shards, and shards=5 was asked for"):
+        fitted(None, 6, resume=True, shards=5)
+    with pytest.raises(FileError, match="has checkpoints already"):
+        on_ranks(2, lambda group: fitted(group, 6))
+    resumed = on_ranks(2, lambda group: fitted(group, 6, resume=True))
+    whole = trained(None, 3, "numba", epochs=6)
+    assert {found[0] for found in resumed} == {whole[0]}
+    assert [losses[0] for losses in resumed[1][1]] == [losses[0] for losses in whole[1]]
+    assert len(list((tmp_path / "run").glob("step-*"))) == 3
+
+
+def test_ranks_that_disagree_are_named():
+    def other(group):
+        data = (X, Y + (group.rank == 1)) if other.what == "data" else (X, Y)
+        settings = {"batch_size": 40 + group.rank} if other.what == "settings" else {}
+        return trained(group, data=data, **settings)
+
+    for other.what, message in (("data", "rank 1 has other data"), ("settings", "batch_size 41, and rank 0 has 40")):
+        with pytest.raises(InputError, match=message):
+            on_ranks(2, other)
+
+    def drifting(group):
+        def change(epoch):
+            if group.rank == 1 and epoch.number == 2:
+                network = drifting.models[group.rank].network
+                network.parameters = {n: a + np.float32(1e-3) for n, a in network.parameters.items()}
+
+        model = drifting.models[group.rank] = gd.MLP([6, 3], seed=0, backend="numpy")
+        model.fit(X, Y, epochs=4, callbacks=[change], group=group)
+
+    drifting.models = {}
+    with pytest.raises(InputError, match="rank 1 has other parameters or losses than rank 0 after epoch 3"):
+        on_ranks(2, drifting)
+
+
+def test_a_callback_of_any_rank_ends_all_and_divergence_comes_to_all():
+    def fitted(group):
+        history = trained(group, callbacks=[lambda epoch: group.rank == 1 and epoch.number == 2])[2]
+        return len(history.epochs), history.stopped
+
+    assert on_ranks(3, fitted) == [(2, "a callback asked for it")] * 3
+    found = on_ranks(2, lambda group: trained(group, optimizer=gd.SGD(1e30), retries=1)[2])
+    assert [history.diverged for history in found] == [True, True]
+
+
+def test_many_models_and_tables_are_dealt_to_ranks_as_jobs():
+    def many(group):
+        models = [gd.MLP([6, 4, 3], seed=seed, backend="numpy") for seed in range(5)]
+        histories = gd.fit_many(models, X, Y, epochs=2, group=group)
+        histories += gd.fit_many(models, X, Y, epochs=1, group=group)  # it goes on where the first ended
+        return [digest(m) for m in models], [h.loss for h in histories]
+
+    one = many(None)
+    assert on_ranks(3, many) == [one] * 3
+
+    table = {f"x{k}": X[:, k] for k in range(6)} | {"y": Y[:, 0]}
+
+    def tabular(group):
+        predictor = gd.TabularPredictor("y", epochs=3, average=3, seed=0, group=group, backend="numpy").fit(table)
+        return digest(predictor.network), predictor.metrics_, predictor.result_.cross_validation
+
+    assert on_ranks(2, tabular) == [tabular(None)] * 2
+    with pytest.raises(InputError, match="shards splits the batches of a single network, and 3 are trained here"):
+        gd.TabularPredictor("y", average=3, epochs=1, shards=4).fit(table)
+
+    def single(group):
+        settings = {"hidden": 8, "epochs": 3, "seed": 0, "shards": 4, "backend": "numpy"}
+        predictor = gd.TabularPredictor("y", group=group, **settings).fit(table)
+        return digest(predictor.network), predictor.result_.history.ranks.shards
+
+    assert on_ranks(2, single) == [single(None)] * 2
+
+
+@pytest.mark.parametrize(("alpha", "beta", "hidden"), [(0.06, 1e9, 20), (0.03, 2e6, 2000)])
+def test_the_expected_step_is_that_of_the_network(caplog, alpha, beta, hidden):
+    """On a network of known latency and bandwidth, where these are most of a step."""
+    settings = {"backend": "numba", "sizes": (6, hidden, 3), "epochs": 2, "batch_size": 102}
+    history = on_ranks(2, lambda group: trained(group, 2, **settings)[2], alpha=alpha, beta=beta)[0]
+    expected = history.ranks.expected
+    assert expected.alpha == pytest.approx(alpha, rel=0.1)
+    assert beta > 1e8 or expected.beta == pytest.approx(beta, rel=0.1)
+    assert history.epochs[1].seconds / 2 == pytest.approx(expected.step, rel=0.15)
+    assert expected.share < 0.5
+    assert "2 ranks are expected to be" in caplog.text
+    assert "% efficient: a step is expected to take" in caplog.text
