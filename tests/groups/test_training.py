@@ -113,13 +113,13 @@ def test_epochs_of_the_trainer_and_batches_of_the_user_are_shared():
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_records_in_files_are_dealt_to_the_shards(backend, tmp_path):
-    many = np.random.default_rng(1).standard_normal((3001, 16)).astype(np.float32)
+    many = np.random.default_rng(1).standard_normal((1501, 16)).astype(np.float32)
     for name, array in (("x", many), ("y", many[:, :1]), ("w", np.abs(many[:, 1]))):
         np.save(tmp_path / f"{name}.npy", array)
 
     def stored(group, shards=SHARDS, weights=None, **more):
         weights = weights and tmp_path / f"{weights}.npy"
-        data = gd.Stored(tmp_path / "x.npy", tmp_path / "y.npy", weights, memory="100kB")
+        data = gd.Stored(tmp_path / "x.npy", tmp_path / "y.npy", weights, memory="60kB")
         settings = {"epochs": 2, "batch_size": 100, "metrics": ["r2"] if more else []} | more
         return trained(group, shards, backend, (16, 4, 1), (data,), **settings)
 
