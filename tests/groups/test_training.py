@@ -4,6 +4,7 @@ import hashlib
 
 import numpy as np
 import pytest
+from strict_backend import StrictBackend
 from thread_group import on_ranks
 
 import gdkernels as gd
@@ -233,3 +234,10 @@ def test_the_expected_step_is_that_of_the_network(caplog, alpha, beta, hidden):
     assert expected.share < 0.5
     assert "2 ranks are expected to be" in caplog.text
     assert "% efficient: a step is expected to take" in caplog.text
+
+
+def test_any_namespace_can_be_shared():
+    backend = StrictBackend()  # whose second device does not let NumPy read its arrays
+    settings = {"backend": backend, "validation": 0.2, "sample_weight": WEIGHTS, "clip_norm": 0.3, "epochs": 2}
+    one = trained(None, **settings)
+    assert {found[0] for found in on_ranks(2, lambda group: trained(group, **settings))} == {one[0]}
