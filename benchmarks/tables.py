@@ -1,4 +1,4 @@
-"""Write tables of README.md and of three pages of the manual from the committed results: ``python -m benchmarks.tables``.
+"""Write tables of README.md and of three pages of the manual from committed results: ``python -m benchmarks.tables``.
 
 A table stands between ``<!-- results/NAME.json … -->`` and ``<!-- end -->``; nothing in between is typed. Files of
 `gdkernels bench` and `benchmarks.low_precision` come alone, those of `benchmarks.peers_grid` several in a row.

@@ -56,13 +56,14 @@ __all__ = [
     "optimizers",
     "plots",
     "schedules",
+    "solvers",
     "tables",
 ]
 
 if TYPE_CHECKING:
     from gdkernels import plots, tables
     from gdkernels.data.stored import Stored
-    from gdkernels.definition import activations, blocks, losses, optimizers, schedules
+    from gdkernels.definition import activations, blocks, losses, optimizers, schedules, solvers
     from gdkernels.definition.chain import Layer
     from gdkernels.definition.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
     from gdkernels.definition.solvers import LBFGS, LevenbergMarquardt, Solver
@@ -89,7 +90,8 @@ _HOMES = {
 }
 _MODULE_OF = {name: f"gdkernels.{home}" for home, names in _HOMES.items() for name in names}
 _MODULES = {
-    name: f"gdkernels.definition.{name}" for name in ("activations", "blocks", "losses", "optimizers", "schedules")
+    name: f"gdkernels.definition.{name}"
+    for name in ("activations", "blocks", "losses", "optimizers", "schedules", "solvers")
 }
 _MODULES |= {name: f"gdkernels.{name}" for name in ("plots", "tables")}
 

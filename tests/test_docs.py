@@ -38,6 +38,7 @@ PUBLIC = {
     "gdkernels.optimizers": gd.optimizers,
     "gdkernels.plots": plots,
     "gdkernels.schedules": gd.schedules,
+    "gdkernels.solvers": gd.solvers,
     "gdkernels.tables": tables,
     "gdkernels.testing": testing,
 }

@@ -102,10 +102,11 @@ def _launched(operations: list[Any], precision: str, launches: int = 1) -> float
     from gdkernels_cupy.graphs import operations as ops
     from gdkernels_cupy.graphs.calls import calls_of
     from gdkernels_cupy.graphs.interpret import to_bfloat16
+    from gdkernels_cupy.graphs.jobs import fixed_source
     from gdkernels_cupy.graphs.operations import OperationList
     from gdkernels_cupy.graphs.products import Matmul
     from gdkernels_cupy.graphs.session_memory import SessionAddresses
-    from gdkernels_cupy.graphs.source import fixed_source, preamble
+    from gdkernels_cupy.graphs.source import preamble
 
     gpu = device(0)
     buffers = {b.name: b for op in operations if isinstance(op, ops.MatrixProduct) for b in (op.left, op.right, op.out)}

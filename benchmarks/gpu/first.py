@@ -30,9 +30,12 @@ __all__ = [
 
 def epilogues_believed() -> dict[str, Any]:
     """Return, by precision, which epilogues of cuBLAS do what the list says: NaN, zeros, α ≠ 1 and β = 1 included."""
-    from gdkernels_cupy.graphs.probe import trusted_epilogues
+    from gdkernels_cupy.graphs.probe import probed
 
-    return {precision: list(trusted_epilogues(0, precision)) for precision in PRECISIONS}
+    found = {precision: probed(0, precision) for precision in PRECISIONS}
+    return {
+        precision: {"right": list(right), "but for NaN": list(losing)} for precision, (right, losing) in found.items()
+    }
 
 
 def persistent_kernel() -> dict[str, str]:

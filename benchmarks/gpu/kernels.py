@@ -98,9 +98,11 @@ def row_of(log: str, seconds: float, kernel: str | None = None) -> Row:
 
 def _modules() -> Iterator[tuple[str, str]]:
     """Yield the modules of CUDA graphs: names and texts."""
+    from gdkernels_cupy.graphs.calls import module_text
     from gdkernels_cupy.graphs.epilogue_fusion import EPILOGUES, applicable
+    from gdkernels_cupy.graphs.grouping import grouped
     from gdkernels_cupy.graphs.lower import lower
-    from gdkernels_cupy.graphs.source import CUDA_FUNCTIONS, module_text
+    from gdkernels_cupy.graphs.source import CUDA_FUNCTIONS
 
     from gdkernels.lowering.task import schedule_training
 
@@ -109,7 +111,7 @@ def _modules() -> Iterator[tuple[str, str]]:
         for precision in ("float64", "float32", "bfloat16"):
             chosen = [e for e in EPILOGUES if e in applicable(precision)]
             lists = [lower(task, task.sizes_with(1024), precision, (1024,), e) for e in (chosen, ())]
-            yield f"graphs: {name}, {precision}", module_text(lists)
+            yield f"graphs: {name}, {precision}", module_text(map(grouped, lists))
 
 
 class _Trial:

@@ -21,7 +21,7 @@ def table_of_scores(content: dict[str, Any]) -> str:
     scores = [Score(**row) for row in content["scores"]]
     who = [name for name in _ORDER if any(score.participant == name for score in scores)]
     heads = ["table", "splits", "figure", *who, f"gain on {HGB}", *([f"gain on {BEFORE}"] if BEFORE in who else [])]
-    lines = []
+    lines: list[str] = []
     for apart, title in ((False, "the tables of the goal"), (True, "tables kept apart")):
         some = [score for score in scores if score.apart == apart and score.participant in who]
         if not some:

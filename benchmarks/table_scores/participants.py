@@ -11,6 +11,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,8 @@ def _boosted(split: SplitTable, seed: int) -> Predictions:
     columns, train = [], split.x[split.train]
     for k, text in enumerate(split.text):
         if text:  # a level that no training row has is a gap
-            levels = {value: float(j) for j, value in enumerate(sorted({v for v in train[:, k] if isinstance(v, str)}))}
+            known = sorted({value for value in train[:, k] if isinstance(value, str)})
+            levels = {value: float(number) for number, value in enumerate(known)}
             column = np.array(
                 [levels.get(value, np.nan) if isinstance(value, str) else np.nan for value in split.x[:, k]]
             )
@@ -102,10 +104,7 @@ def _mlp(split: SplitTable, seed: int) -> Predictions:
 
 def _pytabkit(kind: str) -> Callable[[SplitTable, int], Predictions]:
     def learned(split: SplitTable, seed: int) -> Predictions:
-        import pandas
-        import pytabkit
-        import torch
-
+        pandas, pytabkit, torch = map(import_module, ("pandas", "pytabkit", "torch"))
         torch.set_num_threads(1)
         columns: dict[str, Any] = {}
         train = np.zeros(len(split.x), bool)

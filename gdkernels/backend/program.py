@@ -12,7 +12,8 @@ from gdkernels.definition.blocks.block import Block, Parameter, parameters_of
 from gdkernels.definition.chain import layers_in
 from gdkernels.definition.network import Arrays, Slots
 from gdkernels.definition.objective import Objective
-from gdkernels.definition.optimizers import Optimizer, numbers_of, with_numbers
+from gdkernels.definition.optimizer_numbers import numbers_of, with_numbers
+from gdkernels.definition.optimizers import Optimizer
 from gdkernels.errors import InputError, TraceError
 from gdkernels.graph import cost, remembered, topological
 from gdkernels.graph.namespace import Graph

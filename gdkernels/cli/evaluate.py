@@ -30,6 +30,11 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "--drop-missing", action="store_true", help="leave out records without a target instead of rejecting the table"
     )
+    parser.add_argument(
+        "--importance",
+        action="store_true",
+        help="show by how much the figure gets worse when the cells of a column are dealt out among the records",
+    )
     add_where(parser, precision=False)
     add_plot(parser, "predicted against true and the residuals, or the confusion matrix,")
     parser.add_argument("--force", action="store_true", help="replace that file if it exists")
@@ -47,7 +52,7 @@ def run(args: Namespace) -> None:
     predictor.set_params(header=args.header, skip_rows=args.skip_rows)
     if args.plot is not None:
         pictures.check_classes(predictor.preparation_)
-    evaluation = predictor.evaluate(args.data, drop_missing=args.drop_missing)
+    evaluation = predictor.evaluate(args.data, drop_missing=args.drop_missing, importance=args.importance)
     plot = None
     try:
         if args.plot is not None:
@@ -73,8 +78,18 @@ def _lines(predictor: TabularPredictor, evaluation: Evaluation, plot: str | None
             ]
             yield f"  {told['label']}: {', '.join(shares)}, {told['records']:,} records"
         yield from _confusion(evaluation.by_class)
+    if evaluation.importance is not None:
+        yield from _importance(evaluation.importance)
     if plot is not None:
         yield plot
+
+
+def _importance(found: Mapping[str, Any]) -> Iterator[str]:
+    how = "drop of r2" if found["figure"] == "r2" else "rise of log_loss"
+    yield f"importance: {how} when a column is dealt out among {found['records']:,} records, ± standard error:"
+    width = min(30, max(len(told["column"]) for told in found["columns"]))
+    for told in found["columns"]:
+        yield f"  {told['column']:<{width}}  {told['importance']:>8.4f} ± {told['standard_error']:.4f}"
 
 
 def _confusion(by_class: Mapping[str, Any]) -> Iterator[str]:

@@ -247,8 +247,9 @@ def add_train(commands: Any) -> ArgumentParser:
         type=number(RANGES["average"]),
         metavar="N",
         help="train N networks, each with validation rows of its own, and join them into one that predicts their "
-        f"average ({defaults.folds(1)}, each without another part of the rows; {defaults.folds(defaults.SMALL)} for "
-        f"{defaults.FEW:,} to {small} rows; 1 with --hidden or --starts, and for more than {defaults.LARGE:,} rows)",
+        f"average ({defaults.folds(1)}, each without another part of the rows; up to "
+        f"{defaults.folds(defaults.SMALL)} for {defaults.FEW:,} to {small} rows; 1 with --hidden or --starts, and for "
+        f"more than {defaults.LARGE:,} rows)",
     )
     training.add_argument(
         "--quick",
@@ -256,14 +257,23 @@ def add_train(commands: Any) -> ArgumentParser:
         help=f"train one network for at most {QUICK['epochs']} epochs instead of the average of several",
     )
     training.add_argument(
+        "--search",
+        type=number(RANGES["search"]),
+        metavar="N",
+        help="try N settings: draw at random what is left open of the network, its encoding, --dropout, "
+        "--learning-rate, --l2 and --batch-size, train the networks together, and keep the ensemble that does best on "
+        "the validation rows",
+    )
+    training.add_argument(
         "--best",
         action="store_true",
-        help="try settings drawn at random until --time-limit, and keep the best ensemble of them",
+        help="try such settings until --time-limit, each with a network for every fifth of the rows that is left out",
     )
     training.add_argument(
         "--time-limit",
         metavar="TIME",
-        help=f"how long --best takes: 90s, 10min, 2h ({TIME_LIMIT / 60:.0f}min); the default settings are always tried",
+        help=f"after which --best ({TIME_LIMIT / 60:.0f}min) and --search (never) begin no further settings: 90s, "
+        "10min, 2h; the default settings are always tried",
     )
     training.add_argument(
         "--retries",
@@ -306,10 +316,9 @@ def add_train(commands: Any) -> ArgumentParser:
     rows.add_argument(
         "--outside",
         type=name_of("way to go on outside the training range", OUTSIDE),
-        default="extrapolate",
         metavar="NAME",
         help="what numbers and dates beyond those of training are taken for: hold, the nearest of those; extrapolate, "
-        "what they are, so that a trend goes on (%(default)s)",
+        "what they are, so that a trend goes on (hold with --split time, else extrapolate)",
     )
     rows.add_argument(
         "--bounds",

@@ -23,7 +23,7 @@ __all__ = ["check_outputs", "claimed", "say_beside", "write_or_beside"]
 # Arguments of any command that name files: to be written whole, to be written to, and to be read.
 _WHOLE = ("out", "plot", "report")
 _WRITTEN = (*_WHOLE, "log_json")
-_READ = ("data", "model", "a", "b")
+_READ = ("data", "test_file", "model", "a", "b")
 _CHECKPOINT = re.compile(r"lock|step-\d{12}\.safetensors|network-\d+")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from argparse import Namespace
 from collections.abc import Iterator
@@ -13,10 +14,12 @@ from gdkernels.cli.outputs import say_beside
 from gdkernels.cli.streams import data_stream, say
 from gdkernels.errors import InputError
 from gdkernels.system.atomic_files import check_destination, write_atomically
+from gdkernels.system.printable import one_line
 from gdkernels.tables import Preparation
 from gdkernels.tables.table import Table, no_column
 from gdkernels.tables.writing import Part, cells_of, check_format, write_csv, writer_for
 from gdkernels.tabular import Prediction, TabularPredictor
+from gdkernels.tabular.drift import Drift
 
 __all__ = ["add_to"]
 
@@ -57,36 +60,39 @@ def run(args: Namespace) -> None:
     predictor = TabularPredictor.load(args.model, backend=args.backend, device=args.device, threads=args.threads)
     predictor.set_params(header=args.header, skip_rows=args.skip_rows)
     began = time.perf_counter()
-    counts: list[int] = []
     typed = args.out is not None and args.out.lower().endswith(".parquet")
-    stream = _predictions(predictor, args.data, args.keep, counts, typed=typed)
+    drift = predictor.drift_in_parts()
+    stream = _predictions(predictor, args.data, args.keep, drift, typed=typed)
     if args.out is not None:
         out = str(write_atomically(args.out, writer_for(args.out, stream), overwrite=args.force, or_beside=True))
     elif args.json:
-        _print_json(stream)
+        _print_json(stream, drift)
         return
     else:
         write_csv(data_stream(), stream)
+        _say_drift(drift)
         return
-    records, seconds = sum(counts), time.perf_counter() - began
+    records, seconds = drift.records, time.perf_counter() - began
     if args.json:
         told = {"model": args.model, "records": records, "out": out, "seconds": seconds}
+        told["columns"] = drift.as_dicts()
         say(json.dumps(told, indent=2))
     else:
         say(f"{records:,} predictions of {', '.join(predictor.preparation_.targets)!r} in {seconds:.2f} s: {out}")
+        _say_drift(drift)
     say_beside({args.out: out})
 
 
 def _predictions(
-    predictor: TabularPredictor, data: list[str], keep: list[str], counts: list[int], *, typed: bool
+    predictor: TabularPredictor, data: list[str], keep: list[str], drift: Drift, *, typed: bool
 ) -> Iterator[Part]:
-    """Yield the names and the columns of the result, part by part; add to `counts` how many records each has."""
+    """Yield the names and the columns of the result, part by part; add the records to `drift`."""
     for table, prediction in predictor.predict_parts(data):
         for name in keep:
             if name not in table.columns:
                 raise no_column(name, table.names, table.source)
         yield _part(predictor.preparation_, table, prediction, keep, typed=typed)
-        counts.append(len(table))
+        drift.add(table)
 
 
 def _part(preparation: Preparation, table: Table, prediction: Prediction, keep: list[str], *, typed: bool) -> Part:
@@ -100,7 +106,13 @@ def _part(preparation: Preparation, table: Table, prediction: Prediction, keep: 
     return list(columns), list(columns.values())
 
 
-def _print_json(stream: Iterator[Part]) -> None:
+def _say_drift(drift: Drift) -> None:
+    """Say on stderr what the records have that training had not: beside the predictions, never among them."""
+    for line in drift.lines():
+        print(f"gdkernels: {one_line(line)}", file=sys.stderr)
+
+
+def _print_json(stream: Iterator[Part], drift: Drift) -> None:
     """Print one object with a list of all the predictions, without ever holding more than a part of them."""
     records = 0
     for names, columns in stream:
@@ -108,4 +120,4 @@ def _print_json(stream: Iterator[Part]) -> None:
             print('{"predictions": [' if records == 0 else ",")
             print(json.dumps(dict(zip(names, row, strict=True)), allow_nan=False), end="")
             records += 1
-    print(f'\n], "records": {records}}}')
+    print(f'\n], "records": {records}, "columns": {json.dumps(drift.as_dicts(), allow_nan=False)}}}')

@@ -4,15 +4,13 @@ A user's own is a subclass of `Optimizer` with a `rule` and the number of its `s
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from copy import copy
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from gdkernels.definition.checks import check_number
 from gdkernels.errors import InputError
 
-__all__ = ["SGD", "Adam", "AdamW", "Optimizer", "RMSprop", "numbers_of", "with_numbers"]
+__all__ = ["SGD", "Adam", "AdamW", "Optimizer", "RMSprop"]
 
 Slots = tuple[Any, ...]
 
@@ -137,27 +135,6 @@ class AdamW(Adam):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_number(self, "weight_decay", lambda v: v >= 0, "a finite number of at least 0")
-
-
-def numbers_of(optimizer: Optimizer) -> dict[str, float]:
-    """Return the numbers that compiled steps of an optimizer take as inputs, by the names of its attributes.
-
-    A number that is 0 is none of them: terms vanish with it, and slots.
-    """
-    classes = type(optimizer).__mro__
-    declares, rules = (next(k for k, c in enumerate(classes) if name in vars(c)) for name in ("numbers", "rule"))
-    if declares > rules:  # the rule is not the one that they were declared for
-        return {}
-    found = {name: getattr(optimizer, name) for name in optimizer.numbers}
-    return {name: float(value) for name, value in found.items() if isinstance(value, (int, float)) and value != 0}
-
-
-def with_numbers(optimizer: Optimizer, numbers: Mapping[str, Any]) -> Optimizer:
-    """Return an optimizer with other numbers, which may be the nodes that stand for them while it is traced."""
-    changed = copy(optimizer)
-    for name, value in numbers.items():
-        object.__setattr__(changed, name, value)  # nodes would fail the checks of the constructor
-    return changed
 
 
 def _check_rate(optimizer: Optimizer) -> None:

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from gdkernels.definition.blocks import Mean
-from gdkernels.definition.blocks.names import inside
-from gdkernels.definition.losses import BinaryCrossEntropy
-from gdkernels.errors import InputError
+from gdkernels.backend import Backend
+from gdkernels.definition.activations import identity
+from gdkernels.definition.blocks import Activated, Mean
+from gdkernels.definition.blocks.names import inside, names_inside
+from gdkernels.definition.losses import BinaryCrossEntropy, Loss
+from gdkernels.definition.naming import describe, restore
+from gdkernels.definition.objective import Objective
+from gdkernels.errors import FileError, InputError
 from gdkernels.metrics import log_loss, rmse
+from gdkernels.models.mlp import load_network, model_of
 from gdkernels.models.network import Network
 
 __all__ = ["Ensemble", "selected_greedily"]
 
 Array = npt.NDArray[Any]
+
+_KEY = "ensemble"  # among the other contents of a model file
 
 
 class Ensemble:
@@ -104,6 +112,97 @@ class Ensemble:
         }
         made.set_parameters(among)
         return made
+
+    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        """Write the ensemble to one file, in which `gdkernels.load` finds `network`, and `load` all its models.
+
+        Raises
+        ------
+        FileError
+            If the file exists and `overwrite` is not set, or cannot be written; nothing is ever half-written.
+        """
+        once = self._once()
+        members = [next(k for k, one in enumerate(once) if one is model) for model in self.models]
+        loss = None if (loss := self._loss()) is None else describe(loss)
+        network = self.network()
+        network.extra[_KEY] = {"members": members, "loss": loss}
+        network.save(path, overwrite=overwrite)
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        backend: str | Backend = "auto",
+        device: str | None = None,
+        threads: int | None = None,
+        objects: Mapping[str, Callable[..., Any]] | None = None,
+    ) -> Ensemble:
+        """Return the ensemble that `save` wrote.
+
+        Parameters
+        ----------
+        backend, device, threads, objects
+            As for `gdkernels.load`.
+
+        Raises
+        ------
+        FileError
+            If the file is missing, damaged, or holds no ensemble.
+        InputError
+            If a function that is not built in is missing from `objects`.
+        """
+        whole = load_network(path, backend=backend, device=device, threads=threads, objects=objects)
+        told, block = whole.extra.get(_KEY), whole.network.structure.whole
+        numbers = told.get("members") if isinstance(told, dict) else None
+        if not (
+            isinstance(told, dict)
+            and isinstance(numbers, list)
+            and isinstance(block, Mean)
+            and len(numbers) == len(block.blocks)
+            and all(type(number) is int for number in numbers)
+        ):
+            raise FileError(f"{os.fspath(path)} holds no ensemble; gdkernels.load returns what it holds")
+        loss = None if told.get("loss") is None else restore("loss", told["loss"], objects)
+        arrays, made = whole.network.host_parameters(), dict[int, Network]()
+        for k, number in enumerate(numbers):
+            if number not in made:
+                given: Any = block.blocks[k]
+                activated = isinstance(given, Activated)
+                one = Network(
+                    given.block if activated else given,
+                    whole.inputs,
+                    output=given.activation if activated else identity,
+                    seed=whole.network.seed + k,
+                    backend=backend,
+                    device=device,
+                    precision=whole.network.precision,
+                    threads=threads,
+                )
+                one.set_parameters({name: arrays[full] for name, full in names_inside(tuple(arrays), k)})
+                if loss is not None:
+                    one.network.train_for(Objective(loss))
+                made[number] = model_of(one.network)
+        return cls([made[number] for number in numbers])
+
+    def export_onnx(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        """Write an ONNX model that predicts what the ensemble does; see `Network.export_onnx`.
+
+        Models of one shape stand side by side in it: their weights are stacked, so that it has as many operations as
+        one of them. A model that comes several times is computed once.
+
+        Raises
+        ------
+        InputError, TraceError, FileError
+            As for `Network.export_onnx`.
+        """
+        from gdkernels.interchange.onnx import write_onnx
+
+        write_onnx(self.network().network, path, loss=self._loss(), overwrite=overwrite)
+
+    def _loss(self) -> Loss | None:
+        objective = self.models[0].network.objective
+        return None if objective is None else objective.loss
 
     @classmethod
     def selected(

@@ -17,9 +17,8 @@ from gdkernels.dispatch.shared_executables import Executables
 from gdkernels.errors import BackendError
 from gdkernels.many.workers import GivenUpError
 from gdkernels.network import Structure
-from gdkernels.system.threads import ThreadBound, at_most
+from gdkernels.system.threads import ThreadBound, at_most, thread_bound
 from gdkernels.training.checkpointing import Cadence, Checkpointer, Run, subfolder
-from gdkernels.training.epoch_runner import EpochRunner
 from gdkernels.training.evaluator import Evaluator
 from gdkernels.training.fit import Fit
 from gdkernels.training.history import Epoch, History
@@ -27,9 +26,11 @@ from gdkernels.training.placement import Placed
 from gdkernels.training.settings import FitSettings
 from gdkernels.training.trainer import Trainer
 
-__all__ = ["Checkpoints", "Job", "Paces", "Places", "Rows"]
+__all__ = ["Checkpoints", "FitJob", "Paces", "PlanChoices", "Rows"]
 
 Rows = npt.NDArray[np.int64]
+
+_MEMORY = "memory "  # before the names of what a solver keeps
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Checkpoints:
 
 
 @dataclass(frozen=True)
-class Job:
+class FitJob:
     """The fit of one model.
 
     Attributes
@@ -74,7 +75,7 @@ class Job:
     left_out: Rows | None
     validation: float | tuple[Any, ...] | None
     asked: FitSettings
-    places: Places
+    plans: PlanChoices
     paces: Paces
     number: int
     checkpoints: Checkpoints | None
@@ -84,6 +85,9 @@ class Job:
         with ExitStack() as stack:
             checkpointer = None if self.checkpoints is None else stack.enter_context(self.checkpoints.of(self.number))
             stack.callback(self.trainer.runner.give_back)
+            binding = self.train.binding
+            stack.enter_context(at_most(self.trainer.mlp.network.threads))
+            stack.enter_context(binding.backend.on_device(binding.device))
             return self._fit(executables, gives_up, checkpointer)
 
     def _fit(
@@ -97,11 +101,11 @@ class Job:
             train, held_out = train.split(self.validation, network.seed)
         binding = train.binding
         work = runner.workload(len(train), self.asked.epochs, weighted=train.weighted)
-        alone, bound = self.places.of(binding)
+        usual, bound = self.plans.of(binding)
         planned = None if checkpointer is None else binding.choices_of(checkpointer.plan)
-        choices = alone if planned is None else planned
+        choices = usual if planned is None else planned
         executable = executables.of(
-            binding, work.program, choices, lambda: binding.executable(work.program, choices=choices)
+            binding, work.program, choices or {}, lambda: binding.executable(work.program, work, choices)
         )
         runner.take(executable, work)
         history = History(executable.plan, executable.origin, binding.why(executable), thread_bound=bound)
@@ -110,12 +114,11 @@ class Job:
         seconds = None if pace is None else pace * len(train)
         placed = Placed(binding, work, train, False, evaluator, executable, seconds)
         run = Run(history, began=runner.epochs_done)
-        fit = Fit(runner, _Here(placed), self.asked, run, checkpointer)
+        fit = Fit(runner, _Here(placed), self.asked, run, checkpointer, unseen=True)
         try:
-            with at_most(network.threads), binding.backend.on_device(binding.device):
-                if checkpointer is not None:
-                    fit.resume()
-                fit.until_stopped((), _Watched(gives_up))
+            if checkpointer is not None:
+                fit.resume()
+            fit.until_stopped((), _Watched(gives_up))
         except GivenUpError:
             if checkpointer is not None:
                 checkpointer.rescue(runner.state(), run, runner.epochs_done)
@@ -130,13 +133,13 @@ class Job:
         state = runner.state()
         counts = {"steps": np.array([state.step, runner.epochs_done])}
         slots = {f"slot {k} {n}": to_host(a) for n, each in state.slots.items() for k, a in enumerate(each)}
-        return counts | slots | {f"parameter {name}": to_host(a) for name, a in state.parameters.items()}
+        kept = {f"{_MEMORY}{name}": a for name, a in state.memory.items()}
+        return counts | slots | kept | {f"parameter {name}": to_host(a) for name, a in state.parameters.items()}
 
     def restore(self, arrays: Mapping[str, Any]) -> None:
         """Become what the fit left on another rank."""
         runner, binding = self.trainer.runner, self.train.binding
-        if isinstance(runner, EpochRunner):
-            runner.optimizer_state.follow(binding)
+        runner.follow(binding)
         state = runner.state()
 
         def placed(name: str) -> Any:
@@ -146,18 +149,28 @@ class Job:
         state.slots = {
             name: tuple(placed(f"slot {k} {name}") for k in range(len(each))) for name, each in state.slots.items()
         }
+        state.memory = {name.removeprefix(_MEMORY): a for name, a in arrays.items() if name.startswith(_MEMORY)}
         state.step, runner.epochs_done = (int(n) for n in arrays["steps"])
         runner.restore(state)
 
 
-class Places:
-    """The choices of a plan for each place where models compute: one thread each, where the number matters."""
+class PlanChoices:
+    """The choices of a plan for each place where models compute: one thread each, where the number matters.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    single
+        Whether there is one model: it has all the threads that its own fit would have.
+    """
+
+    def __init__(self, *, single: bool) -> None:
+        self._single = single
         self._known: dict[int, tuple[Binding, dict[str, Any], ThreadBound | None]] = {}
 
-    def of(self, binding: Binding) -> tuple[dict[str, Any], ThreadBound | None]:
-        """Return the choices, and what bounds the threads."""
+    def of(self, binding: Binding) -> tuple[dict[str, Any] | None, ThreadBound | None]:
+        """Return the choices, None for those of a fit alone, and what bounds the threads."""
+        if self._single:
+            return None, thread_bound() if binding.on_host else None
         if id(binding) not in self._known:
             counts = binding.backend.threads(binding.device)
             bound = ThreadBound(1, "each model has one") if counts else None

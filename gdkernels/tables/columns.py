@@ -14,21 +14,19 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.files.schema import require_fields
+from gdkernels.tables.categories import Category
 from gdkernels.tables.checked import (
     CLOCK_PARTS,
     DAY_PARTS,
     PARTS,
-    as_labels,
     dates_of,
     days_of,
-    is_whole,
-    label_of,
     numbers_of,
     split,
 )
-from gdkernels.tables.column_data import Column, Floats, Text, number_text
+from gdkernels.tables.column_data import Floats, Text, number_text
 from gdkernels.tables.dates import is_clock
-from gdkernels.tables.meaning import read_as
+from gdkernels.tables.dropped import Dropped
 from gdkernels.tables.reading import MISSING, NUMBER, TEXT, Reading, date_reading
 from gdkernels.tables.scaling import median, skewness
 from gdkernels.tables.table import Table
@@ -46,24 +44,9 @@ __all__ = [
 # A gap tells something of its own where it is not an accident: an indicator for less would be noise.
 GAPS = 0.01
 SKEWED = 1.0  # a normal distribution has 0, an exponential one 2
-RARE = 5  # a value of fewer training rows is pooled with the other rare ones
-MOST_LEVELS = 100
 
 # How the first version read what it trained on.
 FIRST_NUMBERS = replace(NUMBER, gaps=MISSING)
-
-
-@dataclass(frozen=True)
-class Dropped:
-    """A column that is not used."""
-
-    name: str
-    why: str
-    kind: str = "dropped"
-    features: tuple[str, ...] = ()
-
-    def encode(self, table: Table) -> Floats:
-        return np.zeros((len(table), 0))
 
 
 @dataclass(frozen=True)
@@ -117,86 +100,6 @@ def _log_offset(values: Floats) -> float | None:
     # With zeros, the scale on which a logarithm bends is that of what is not zero.
     offset = 0.0 if values.min() > 0 else median(values[values > 0])
     return offset if abs(skewness(np.log(values + offset))) < skewness(values) else None
-
-
-@dataclass(frozen=True)
-class Category:
-    """A value of several, a feature each; rare ones are pooled, and unseen values join them."""
-
-    name: str
-    why: str
-    levels: tuple[str, ...]
-    other: bool
-    gaps: bool
-    kind: str = "category"
-    reading: Reading = TEXT
-
-    @classmethod
-    def fit(cls, name: str, column: Column, note: str = "") -> Category | Dropped:
-        """Learn from the training rows; `note` is what else is said of the column."""
-        text = as_labels(column)
-        counts = _counts(text)
-        gaps = int(np.sum(text.codes < 0))
-        frequent = [level for level, count in counts.items() if count >= RARE]
-        kept = sorted(sorted(frequent, key=lambda level: -counts[level])[:MOST_LEVELS])
-        pooled = sum(counts.values()) - sum(counts[level] for level in kept)
-        other, has_gaps = pooled >= RARE, gaps >= RARE
-        if len(kept) + other + has_gaps < 2:
-            if len(counts) <= 1 and not gaps:
-                return Dropped(name, f"constant: {next(iter(counts), None)!r} in every training row")
-            return Dropped(name, f"fewer than two values are in at least {RARE} training rows")
-        why = [*([note] if note else []), f"{len(counts):,} values"]
-        if len(counts) > len(kept):
-            why.append(f"{len(counts) - len(kept):,} rare ones pooled" if other else "the rare ones count as average")
-        if gaps:
-            why.append(f"{gaps:,} gaps are a value of their own" if has_gaps else "gaps count as average")
-        return cls(name, "; ".join(why), tuple(kept), other, has_gaps, reading=text.finding.reading)
-
-    @property
-    def features(self) -> tuple[str, ...]:
-        whole = [f"{self.name}={level}" for level in self.levels]
-        whole += [f"{self.name} other"] * self.other + [f"{self.name} missing"] * self.gaps
-        return tuple(whole[:1] if len(whole) == 2 else whole)  # of two, the second says the same
-
-    def encode(self, table: Table) -> Floats:
-        text = as_labels(read_as(table.columns[self.name], self.reading))
-        rows = self.rows
-        wanted = np.array([rows.get(level, self.unseen) for level in text.levels], np.int64)
-        encoded: Floats = self.encodings[text.lookup(wanted, self.missing)]
-        return encoded
-
-    # What follows is how a cell becomes features, here and in the ONNX model that is made of it.
-
-    @property
-    def encodings(self) -> Floats:
-        """The features of each level, of rare ones, of a gap, and last of unknown values."""
-        count = len(self.levels) + self.other + self.gaps
-        return np.vstack([np.eye(count), np.full(count, np.nan)])[:, : len(self.features)]
-
-    @property
-    def rows(self) -> dict[str, int]:
-        """By the text of a cell, without spaces around it, the row of `encodings` that it takes; others are unseen."""
-        known = {level: k for k, level in enumerate(self.levels)}
-        return known | {f"{level}.0": k for level, k in known.items() if is_whole(level)}
-
-    @property
-    def unseen(self) -> int:
-        """The row of a value that was rare, or not there in training."""
-        return len(self.levels) if self.other else len(self.levels) + self.gaps
-
-    @property
-    def missing(self) -> int:
-        """The row of a gap."""
-        return len(self.levels) + self.other if self.gaps else self.unseen
-
-
-def _counts(text: Text) -> dict[str, int]:
-    numbers = np.bincount(text.codes[text.codes >= 0], minlength=len(text.levels))
-    counts: dict[str, int] = {}
-    for level, count in zip(text.levels, numbers.tolist(), strict=True):
-        if count:
-            counts[label_of(level)] = counts.get(label_of(level), 0) + count
-    return counts
 
 
 def _median_of_counted(values: Floats, counts: npt.NDArray[np.int64]) -> float:
@@ -269,7 +172,7 @@ def to_json(kind: Kind) -> dict[str, Any]:
 
 def from_json(value: Mapping[str, Any]) -> Kind:
     """Return what `to_json` described, or the first version did; ValueError, KeyError or TypeError where it is none."""
-    given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in value.items()}
+    given: dict[str, Any] = {k: _as_tuples(v) for k, v in value.items()}
     reading = given.pop("reading", None)
     made = _KINDS[given["kind"]]
     require_fields(made, given)
@@ -291,6 +194,10 @@ def _first_reading(kind: Number | Category | Date) -> Reading:
     if isinstance(kind, Date):
         return replace(date_reading(kind.pattern), gaps=MISSING)
     return FIRST_NUMBERS if isinstance(kind, Number) else TEXT
+
+
+def _as_tuples(value: Any) -> Any:
+    return tuple(map(_as_tuples, value)) if isinstance(value, list) else value
 
 
 def _as_floats(value: Any) -> Any:

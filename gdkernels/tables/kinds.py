@@ -19,7 +19,7 @@ from gdkernels.tables.reading import NUMBER, Finding, Reading, date_reading, rea
 from gdkernels.tables.scaling import count_distinct
 from gdkernels.tables.table import Table, no_column
 
-__all__ = ["Choices", "are_bare_dates", "are_whole", "choose", "refuse_doubts", "reread", "sentinel_of"]
+__all__ = ["Choices", "are_bare_dates", "are_whole", "choose", "is_code", "refuse_doubts", "reread", "sentinel_of"]
 
 FEW = 20  # of fewer records, all may differ by chance
 NUMBERING = "an identifier: consecutive integers"
@@ -29,6 +29,7 @@ WHOLE = 2.0**53  # from here on, float64 cannot tell whole numbers apart
 SENTINEL_SHARE, SENTINEL_RECORDS, SENTINEL_DISTINCT = 0.01, 5, 10
 
 _ID = re.compile(r"(^|[\s_.\-#])(p?id|uuid|guid|key|index|idx|nr|no|number|code)\.?$", re.IGNORECASE)
+_PLACE = re.compile(r"(^|[\s_.\-])(zip|zip_?code|postcode|plz|postal)\.?$", re.IGNORECASE)
 _CAMEL_ID = re.compile(r"[a-z](Id|ID|Key|Index)$")
 
 
@@ -123,8 +124,15 @@ def _reread(name: str, column: Column, choices: Choices) -> Column:
     return again if isinstance(again, np.ndarray) else replace(again, finding=refined)
 
 
-def choose(table: Table, names: Collection[str], rows: Rows, choices: Choices) -> list[Kind]:
+def choose(
+    table: Table, names: Collection[str], rows: Rows, choices: Choices, targets: Floats | None = None
+) -> list[Kind]:
     """Return what becomes of the columns `names`: their kind by the whole table, the rest by the training `rows`.
+
+    Parameters
+    ----------
+    targets
+        What is to be predicted [training rows, outputs], for columns of many values; None for numbers of no use there.
 
     Raises
     ------
@@ -137,7 +145,7 @@ def choose(table: Table, names: Collection[str], rows: Rows, choices: Choices) -
             raise no_column(name, table.names, table.source)
     told = {*choices.ignore, *choices.categorical}
     refuse_doubts({name: finding_of(table.columns[name]) for name in names if name not in told}, table.source)
-    return [_choose(table, name, rows, choices) for name in names]
+    return [_choose(table, name, rows, choices, targets) for name in names]
 
 
 def refuse_doubts(findings: Mapping[str, Finding], source: str, otherwise: str | None = None) -> None:
@@ -165,7 +173,7 @@ def refuse_doubts(findings: Mapping[str, Finding], source: str, otherwise: str |
         raise InputError(head + ". ".join(told))
 
 
-def _choose(table: Table, name: str, rows: Rows, choices: Choices) -> Kind:
+def _choose(table: Table, name: str, rows: Rows, choices: Choices, targets: Floats | None) -> Kind:
     column = table.columns[name]
     if name in choices.ignore:
         return Dropped(name, "ignored, as asked for")
@@ -178,10 +186,10 @@ def _choose(table: Table, name: str, rows: Rows, choices: Choices) -> Kind:
         values = numbers_of(table, name)
         return Number.fit(name, values[rows], _number_reading(found), _said(column, values, rows, found))
     if name in choices.categorical:
-        return Category.fit(name, taken(as_labels(column), rows))
+        return Category.fit(name, taken(as_labels(column), rows), targets=targets)
     kept = name in choices.keep
     if isinstance(column, Text):
-        return _text(name, column, rows, found, kept)
+        return _text(name, column, rows, found, kept, targets)
     values = numbers_of(table, name)
     if are_bare_dates(values):
         reading = date_reading(BARE)
@@ -198,7 +206,7 @@ def _number_reading(found: Finding) -> Reading:
     return found.reading if found.reading.kind == "number" else found.number or NUMBER
 
 
-def _text(name: str, column: Text, rows: Rows, found: Finding, kept: bool) -> Kind:
+def _text(name: str, column: Text, rows: Rows, found: Finding, kept: bool, targets: Floats | None) -> Kind:
     if found.reading.kind == "date":
         return Date.fit(name, column.take(rows), found.reading)
     present = column.codes[column.codes >= 0]
@@ -208,7 +216,7 @@ def _text(name: str, column: Text, rows: Rows, found: Finding, kept: bool) -> Ki
     differ = len(present) <= len(column.levels) and len(np.unique(present)) == len(present)
     if not kept and len(present) >= FEW and differ:
         return Dropped(name, "an identifier: all its text differs" + (f"; {note}" if note else ""))
-    return Category.fit(name, column.take(rows), note)
+    return Category.fit(name, column.take(rows), note, targets)
 
 
 def _said(column: Column, values: Floats, rows: Rows, found: Finding) -> str:
@@ -282,6 +290,16 @@ def are_whole(values: Floats) -> bool:
     """Return whether all are whole numbers: mostly, the first few tell."""
     pieces = (values[first : first + _PIECE] for first in range(0, len(values), _PIECE))
     return all((piece == np.round(piece)).all() for piece in pieces)
+
+
+def is_code(name: str, values: Floats) -> bool:
+    """Return whether numbers may be codes: whole, several records to each, and under a name of such."""
+    if not (_ID.search(name) or _CAMEL_ID.search(name) or _PLACE.search(name)):
+        return False
+    present = values[np.isfinite(values)]
+    if not len(present) or present.min() < 0 or not are_whole(present):
+        return False
+    return 2 < count_distinct(present) <= len(present) / 2
 
 
 def _identifier(name: str, values: Floats) -> str | None:

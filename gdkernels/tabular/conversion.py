@@ -69,7 +69,7 @@ def converted(
     parts: TableParts,
     found: TableSurvey,
     rule: PartRule,
-    prepare: Callable[[Table], dict[str, Array]],
+    prepare: Callable[[Table, Array, Array], dict[str, Array]],
     record_bytes: int,
 ) -> Iterator[PreparedFiles]:
     """Write what `prepare` makes of a table's records to a folder of the cache, which is removed in the end.
@@ -77,7 +77,7 @@ def converted(
     Parameters
     ----------
     prepare
-        Returns for some records the arrays to be kept, by name.
+        Returns for some records, with their numbers and their places in `PARTS`, the arrays to be kept, by name.
     record_bytes
         About what a record will take.
 
@@ -111,14 +111,14 @@ def _write(
     parts: TableParts,
     found: TableSurvey,
     rule: PartRule,
-    prepare: Callable[[Table], dict[str, Array]],
+    prepare: Callable[[Table, Array, Array], dict[str, Array]],
 ) -> None:
     writers: dict[tuple[int, str], _ArrayWriter] = {}
     with ExitStack() as stack, RecordCount("preparing", parts.progress) as bar:
         for table, numbers in parts.numbered():
             which = rule.places(table, numbers)
             which[np.isin(numbers, list(found.firsts))] = TRAIN
-            for what, array in prepare(table).items():
+            for what, array in prepare(table, numbers, which).items():
                 for k, part in enumerate(PARTS):
                     rows = array[which == k]
                     if len(rows):

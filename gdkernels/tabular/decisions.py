@@ -1,20 +1,21 @@
-"""Decisions that validation rows make before the training: a logarithm of the target, values that stand for a gap."""
+"""Decisions of validation rows before the training: logarithms of the target, values that mean gaps, codes."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from gdkernels.errors import InputError
+from gdkernels.errors import InputError, keyword
 from gdkernels.randomness import generator
 from gdkernels.tables import Table, Text
 from gdkernels.tables.checked import numbers_of
 from gdkernels.tables.column_data import Floats, number_text
-from gdkernels.tables.kinds import Choices, sentinel_of
+from gdkernels.tables.kinds import Choices, is_code, sentinel_of
 from gdkernels.tables.outcomes import offset_of
 from gdkernels.tabular.settings import TabularSettings
 from gdkernels.tabular.trial import MOST_ROWS, Trial
@@ -24,6 +25,7 @@ __all__ = ["Decisions", "decided"]
 Indices = npt.NDArray[np.int64]
 
 _FEWEST_ROWS = 100
+_MOST_CODES = 5  # columns: each takes a training
 _VALIDATION = 0.25  # of the rows of a trial at least, where networks leave out different ones
 _ERRORS = 1.0  # standard errors of a difference from which on it counts
 
@@ -59,57 +61,97 @@ def decided(
         The rows to train and to validate on, of the networks that are going to be trained.
     """
     learn = np.sort(np.concatenate(networks[0]))
-    gaps = _sentinels(settings, table, targets, learn)
+    proposals = [*_sentinels(settings, table, targets, learn), *_codes(settings, table, targets, learn)]
     offset = _offset(table, targets, task, loss, learn)
     found = Decisions(settings.choices)
-    if len(learn) < _FEWEST_ROWS or not len(networks[0][1]) or (not gaps and offset is None):
+    if len(learn) < _FEWEST_ROWS or not len(networks[0][1]) or (not proposals and offset is None):
         return found
     trial = _trial(settings, table, targets, task, loss, networks)
-    plain = None
     as_it_is: tuple[float | None, ...] | None = None if offset is None else (None,)
-    if gaps:
-        others = replace(settings.choices, gaps=gaps)
-        losses, plain = _losses(trial, others, as_it_is), _losses(trial, settings.choices, as_it_is)
+    plain = _losses(trial, settings.choices, as_it_is)
+    for proposal in proposals:
+        choices = proposal.applied_to(found.choices)
+        losses = _losses(trial, choices, as_it_is)
         better = _is_lower(losses, plain)
-        shown = ", ".join(f"{spelled[0]} in {name!r}" for name, spelled in gaps.items())
         verdict = (
-            f"taken for a gap, with which the error of validation rows {_change(losses, plain)}"
-            if better
-            else ("used as a number: as a gap it does not predict validation rows better")
+            f"{proposal.taken}: the error of validation rows {_change(losses, plain)}" if better else proposal.left
         )
-        found = Decisions(
-            others if better else settings.choices, None, (f"{shown} is far from the others, and {verdict}",)
-        )
-        plain = losses if better else plain
+        found = replace(found, remarks=(*found.remarks, f"{proposal.what}, and {verdict}"))
+        if better:
+            found, plain = replace(found, choices=choices), losses
     if offset is not None:
         losses = _losses(trial, found.choices, (offset,))
-        plain = _losses(trial, found.choices, as_it_is) if plain is None else plain
         if _is_lower(losses, plain):
             remark = (
-                f"{targets[0]!r} has zeros and is skewed: the logarithm of {offset:.4g} + it is learned, with which "
-                f"the error of validation rows {_change(losses, plain)}"
+                f"{targets[0]!r} has zeros and is skewed, and the logarithm of {offset:.4g} + it is learned: the error "
+                f"of validation rows {_change(losses, plain)}"
             )
             return replace(found, offsets=(offset,), remarks=(*found.remarks, remark))
     return found
 
 
-def _sentinels(
+@dataclass(frozen=True)
+class _Proposal:
+    """Another use of some columns.
+
+    Attributes
+    ----------
+    gaps, categorical
+        What it adds to the choices.
+    what, taken, left
+        What was seen, and what becomes of it, for people.
+    """
+
+    what: str
+    taken: str
+    left: str
+    gaps: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    categorical: tuple[str, ...] = ()
+
+    def applied_to(self, choices: Choices) -> Choices:
+        """Return the choices with it."""
+        return replace(
+            choices, gaps={**choices.gaps, **self.gaps}, categorical=(*choices.categorical, *self.categorical)
+        )
+
+
+def _unnamed_numbers(
     settings: TabularSettings, table: Table, targets: Sequence[str], learn: Indices
-) -> dict[str, tuple[str, ...]]:
-    """Return by column the value that may stand for a gap; of columns whose reading you named, none."""
+) -> Iterator[tuple[str, Floats]]:
+    """Yield the columns of numbers of which you said nothing, with those of the rows that are not for the test."""
     choices = settings.choices
     passed = {*targets, *choices.read, *choices.ignore, *choices.categorical, *choices.numeric, *choices.aside}
-    found: dict[str, tuple[str, ...]] = {}
     for name, column in table.columns.items():
-        if name in passed or isinstance(column, Text):
-            continue
-        try:
-            sentinel = sentinel_of(numbers_of(table, name)[learn])
-        except InputError:
-            continue  # the preparation says what is wrong with it
+        if name not in passed and not isinstance(column, Text):
+            with suppress(InputError):  # the preparation says what is wrong with it
+                yield name, numbers_of(table, name)[learn]
+
+
+def _sentinels(settings: TabularSettings, table: Table, targets: Sequence[str], learn: Indices) -> list[_Proposal]:
+    """Return the proposal to take values that stand far from all others for gaps, if there are any."""
+    found = {}
+    for name, values in _unnamed_numbers(settings, table, targets, learn):
+        sentinel = sentinel_of(values)
         if sentinel is not None:
             found[name] = (number_text(sentinel),)
-    return found
+    shown = " and ".join(f"{spelled[0]} in {name!r}" for name, spelled in found.items())
+    left = "used as a number: as a gap it does not predict validation rows better"
+    return [_Proposal(f"{shown} is far from the others", "taken for a gap", left, gaps=found)] if found else []
+
+
+def _codes(settings: TabularSettings, table: Table, targets: Sequence[str], learn: Indices) -> list[_Proposal]:
+    """Return the proposal to take numbers that look like codes for names, one for each column."""
+    return [
+        _Proposal(
+            f"the numbers in {name!r} look like codes",
+            f"taken for names ({keyword('numeric', [name])} takes them for numbers)",
+            f"used as numbers: as names they do not predict validation rows better ({keyword('categorical', [name])} "
+            "takes them for names)",
+            categorical=(name,),
+        )
+        for name, values in _unnamed_numbers(settings, table, targets, learn)
+        if is_code(name, values)
+    ][:_MOST_CODES]
 
 
 def _offset(table: Table, targets: Sequence[str], task: str, loss: str, learn: Indices) -> float | None:
@@ -130,11 +172,14 @@ def _trial(
 ) -> Trial:
     """Return a trial on some of the rows, none of which are those of the test."""
     learn = np.sort(np.concatenate(networks[0]))
-    held_out = networks[0][1]
-    for _, validation in networks[1:]:
-        if len(held_out) < _VALIDATION * len(learn):
-            held_out = np.union1d(held_out, validation)
     random = generator(settings.seed, "trial")
+    if settings.split.kind == "random":
+        held_out = random.permutation(learn)[: math.ceil(_VALIDATION * len(learn))]
+    else:  # rows of times or groups that are not trained on
+        held_out = networks[0][1]
+        for _, validation in networks[1:]:
+            if len(held_out) < _VALIDATION * len(learn):
+                held_out = np.union1d(held_out, validation)
     validation = np.sort(random.permutation(held_out)[: math.ceil(MOST_ROWS * _VALIDATION)])
     train = np.sort(random.permutation(np.setdiff1d(learn, held_out))[:MOST_ROWS])
     rows = np.concatenate([train, validation])

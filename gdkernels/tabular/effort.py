@@ -9,7 +9,7 @@ from typing import Any
 from gdkernels.errors import InputError, keyword
 from gdkernels.system.ranges import POSITIVE
 
-__all__ = ["QUICK", "TIME_LIMIT", "check_effort", "seconds_of"]
+__all__ = ["QUICK", "TIME_LIMIT", "check_effort", "seconds_of", "time_limit_of"]
 
 TIME_LIMIT = 300.0  # seconds of `best`, if nobody says
 # What `quick` sets unless it was said: one network, and no long wait for a lower loss.
@@ -45,18 +45,36 @@ def check_effort(given: Mapping[str, Any]) -> None:
     for name in ("quick", "best"):
         if not isinstance(given[name], bool):
             raise InputError(f"{keyword(name)} must be True or False, got {given[name]!r}")
-    if given["quick"] and given["best"]:
-        raise InputError(f"{keyword('quick', True)} and {keyword('best', True)} exclude each other; leave one out")
+    asked = [name for name in ("best", "search") if given[name] not in (None, False)]
+    if given["quick"] and asked:
+        raise InputError(f"{keyword('quick', True)} and {keyword(asked[0])} exclude each other; leave one out")
     if given["time_limit"] is not None:
         seconds_of(given["time_limit"])
-        if not given["best"]:
-            raise InputError(f"{keyword('time_limit')} is the time that {keyword('best', True)} takes; say that too")
-    if not given["best"]:
-        return
-    without = {"average": None, "starts": 1, "retries": 0, "checkpoint": None, "memory": None}
-    for name, unsaid in without.items():
-        if given[name] != unsaid:
+        if not asked:
             raise InputError(
-                f"{keyword(name)} does not go with {keyword('best', True)}, which trains many networks its own way; "
-                "leave one of them out"
+                f"{keyword('time_limit')} is the time that {keyword('best', True)} or {keyword('search')} takes; say "
+                "one of them too"
             )
+    if not asked:
+        return
+    unsaid = {"average": None, "starts": 1, "retries": 0, "memory": None, "shards": None}
+    if time_limit_of(given) is not None:  # another time would begin other settings
+        unsaid |= {"checkpoint": None}
+    for name, usual in unsaid.items():
+        if given[name] != usual:
+            limit = " and a time limit" if name == "checkpoint" else ""
+            raise InputError(
+                f"{keyword(asked[0])}{limit} does not go with {keyword(name)}: it trains many networks in memory, its "
+                "own way; leave one of them out"
+            )
+    if given["validation"] == 0:
+        raise InputError(
+            f"{keyword(asked[0])} compares networks on rows left out: leave out {keyword('validation', 0)}"
+        )
+
+
+def time_limit_of(given: Mapping[str, Any]) -> float | None:
+    """Return the seconds after which no further settings are tried; None where their number alone ends the search."""
+    if given["time_limit"] is not None:
+        return seconds_of(given["time_limit"])
+    return TIME_LIMIT if given["best"] else None

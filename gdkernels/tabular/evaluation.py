@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,12 +16,14 @@ from gdkernels.metrics.reliability import BINS, Reliability
 from gdkernels.metrics.streaming import ClassSums, Sums
 from gdkernels.randomness import generator
 from gdkernels.system.progress import RecordCount
-from gdkernels.tables import Preparation, parts
+from gdkernels.tables import Preparation, Table, parts
+from gdkernels.tables.joining import joined
 from gdkernels.tables.read import Data, source_of
 from gdkernels.tables.sample import Sample
 from gdkernels.tables.target_columns import checked_targets, complete
 from gdkernels.tables.text import TextOptions
 from gdkernels.tabular.baseline import UNEVEN, baseline_of_classes, baseline_of_numbers
+from gdkernels.tabular.importance import IMPORTANCE_ROWS, permutation_importance
 from gdkernels.tabular.prediction import Prediction, PreparedNetwork
 
 __all__ = ["Evaluation", "EvaluationInParts", "evaluated", "in_words"]
@@ -58,6 +60,9 @@ class Evaluation(Mapping[str, Any]):
         Of classes, whether the probability of the predicted class is the share that is right: ``error`` is the mean
         difference over ``bins`` of equal width, ``by_chance`` that of right probabilities in so few records. None for a
         regression.
+    importance
+        If it was asked for, by how much ``figure`` gets worse when the cells of a column are dealt out among the
+        ``records``: a list of ``columns``, each with its ``importance`` and the ``standard_error``.
     truth, predicted
         Of at most 100,000 of the records, drawn at random: class indices and labels, or numbers in the target's own
         terms.
@@ -72,12 +77,14 @@ class Evaluation(Mapping[str, Any]):
     predicted: Array = field(repr=False)
     pairs: Confusion | None = field(default=None, repr=False)
     baseline: dict[str, float] = field(default_factory=dict)
+    importance: dict[str, Any] | None = field(default=None, repr=False)
     calibration: dict[str, Any] | None = field(default=None, repr=False)
 
     def as_dict(self) -> dict[str, Any]:
         """Return what JSON can hold; figures that are not finite are None."""
         told = {"records": self.records, "metrics": _finite(self.metrics), "baseline": _finite(self.baseline)}
-        return told | {"calibration": self.calibration, **(self.by_class or {})}
+        told |= {"calibration": self.calibration, **(self.by_class or {})}
+        return told if self.importance is None else told | {"importance": self.importance}
 
     def __getitem__(self, name: str) -> Any:
         return self.as_dict()[name]
@@ -132,10 +139,16 @@ def evaluated(
     data: Data,
     *,
     drop_missing: bool = False,
+    importance: bool = False,
     options: TextOptions | None = None,
     progress: bool | None = None,
 ) -> Evaluation:
     """Predict a table part by part, and return how good that is.
+
+    Parameters
+    ----------
+    importance
+        Whether to measure the importance of each column, on records drawn at random.
 
     Raises
     ------
@@ -144,6 +157,9 @@ def evaluated(
     """
     preparation = model.preparation
     evaluation = EvaluationInParts(preparation)
+    drawn: Sample[Table] = Sample(
+        IMPORTANCE_ROWS, generator(0, "importance"), lambda part, rows: part.take(rows).copy()
+    )
     with RecordCount("evaluating", progress) as bar:
         for part in parts(data, model.records_read, findings=preparation.findings, options=options):
             table = complete(part, preparation.targets) if drop_missing else part
@@ -152,10 +168,15 @@ def evaluated(
                 indices = preparation.classes is not None
                 truth = preparation.transform_targets(table) if indices else preparation.target_values(table)
                 evaluation.add(truth, (prediction for _, prediction in model.in_pieces(table)))
+                if importance:
+                    drawn.add(table, len(table))
                 bar.update(len(table))
     result = evaluation.result()
     if result is None:
         raise InputError(f"{source_of(data)} has no records{' that have a target' if drop_missing else ''}")
+    if importance:
+        sample = joined([part for part in drawn.parts() if len(part)], source_of(data))
+        return replace(result, importance=permutation_importance(model, sample, progress))
     return result
 
 
@@ -228,6 +249,7 @@ class EvaluationInParts:
             predicted,
             self._confusion,
             baseline_of_classes(true),
+            None,
             {"error": found.error, "by_chance": found.by_chance, "bins": found.bins()},
         )
 

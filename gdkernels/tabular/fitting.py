@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.data.stored import Stored
-from gdkernels.definition.blocks import Mean
-from gdkernels.definition.blocks.names import inside
+from gdkernels.definition.blocks import Mean, Sequential
+from gdkernels.definition.blocks.names import among_all, inside, names_inside
 from gdkernels.definition.chain import by_layer
 from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import Optimizer
@@ -24,6 +24,7 @@ from gdkernels.many.fitting import TRAINER_SETTINGS
 from gdkernels.models.network import Network
 from gdkernels.randomness import generator
 from gdkernels.system.threads import at_most
+from gdkernels.tabular import defaults
 from gdkernels.tabular.average import averaged, averaged_sizes
 from gdkernels.tabular.encoding import network_of
 from gdkernels.training.checkpointing import subfolder
@@ -50,7 +51,11 @@ class PreparedRows:
 
 
 def fit(
-    network: dict[str, Any], draws: Sequence[tuple[PreparedRows, PreparedRows]], *, run: dict[str, Any]
+    network: dict[str, Any],
+    draws: Sequence[tuple[PreparedRows, PreparedRows]],
+    *,
+    run: dict[str, Any],
+    most_work: float | None = None,
 ) -> tuple[Network, list[History]]:
     """Train a network for each draw, and average them.
 
@@ -62,6 +67,8 @@ def fit(
         For each network the rows to train and to validate on.
     run
         Those of `MLP.fit`.
+    most_work
+        The multiply-adds after which no further network is trained, once there are a few; None is no limit.
 
     Returns
     -------
@@ -98,12 +105,24 @@ def fit(
         history = fitted(k)
         return made[k].network.host_parameters(), history
 
+    def enough(histories: Sequence[History]) -> bool:
+        """Return whether the networks so far took as much work as there may be."""
+        if most_work is None or len(histories) < defaults.AT_LEAST:
+            return False
+        steps = [len(history.epochs) * len(train) for history, (train, _) in zip(histories, draws, strict=False)]
+        return 3.0 * sum(steps) * made[0].network.structure.multiply_adds > most_work
+
+    histories: list[History] = []
     if alone or group.size == 1:
-        histories = [fitted(k) for k in range(len(draws))]
-    else:
+        while len(histories) < len(draws) and not enough(histories):
+            histories.append(fitted(len(histories)))
+        del made[len(histories) :]
+    else:  # the ranks train all of them; those are kept that one rank would have trained
         with at_most(threads_of_ranks(group)[group.rank]):
             found = dealt(group, len(draws), job)
-        histories = [history for _, history in found]
+        while len(histories) < len(draws) and not enough(histories):
+            histories.append(found[len(histories)][1])
+        del made[len(histories) :], found[len(histories) :]
         for mlp, (parameters, _) in zip(made, found, strict=True):
             mlp.trainer(
                 **{name: run[name] for name in TRAINER_SETTINGS if name in run}
@@ -155,9 +174,18 @@ def _of_layers(made: list[Network], network: dict[str, Any]) -> Network:
 
 
 def _of_blocks(made: list[Network], network: dict[str, Any]) -> Network:
-    """Return the mean of their blocks, which can be any."""
+    """Return the mean of their blocks, which can be any; numbers are encoded once for all of them."""
     place = {name: network[name] for name in ("output", "seed", "backend", "device", "precision", "threads")}
-    whole = Network(Mean(*(mlp.block for mlp in made)), made[0].inputs, **place)
     named = [mlp.network.host_parameters() for mlp in made]
-    whole.set_parameters({inside(name, k): a for k, arrays in enumerate(named) for name, a in arrays.items()})
+    blocks = [mlp.block for mlp in made]
+    encoding = network.get("encoding")
+    if encoding is None:
+        whole = Network(Mean(*blocks), made[0].inputs, **place)
+        whole.set_parameters(among_all(named))
+        return whole
+    after = [block.blocks[1] for block in blocks if isinstance(block, Sequential)]
+    whole = Network(Sequential(encoding, Mean(*after)), made[0].inputs, **place)
+    edges = {full: named[0][full] for _, full in names_inside(tuple(named[0]), 0)}
+    own = [{ours: a[full] for ours, full in names_inside(tuple(a), 1)} for a in named]
+    whole.set_parameters(edges | {inside(name, 1): a for name, a in among_all(own).items()})
     return whole

@@ -27,10 +27,11 @@ def network_arguments(
     sample
         Training rows as they are prepared, or some of them.
     """
-    encoding = encoding_of(settings.encoding, sample)
+    solves = isinstance(settings.optimizer, LevenbergMarquardt)  # which is for few inputs
+    encoding = None if solves and settings.encoding == "auto" else encoding_of(settings.encoding, sample)
     hidden = settings.hidden
     if hidden is None:
-        if isinstance(settings.optimizer, LevenbergMarquardt):
+        if solves:
             hidden = defaults.hidden_of_least_squares(sample.shape[1], outputs)
         else:
             hidden = defaults.hidden(records) if encoding is None else defaults.hidden_of_encoded(records)
@@ -52,17 +53,17 @@ def network_arguments(
     }
 
 
-def trainer_arguments(settings: TabularSettings, loss: str, records: int) -> dict[str, Any]:
+def trainer_arguments(settings: TabularSettings, loss: str, records: int, *, encoded: bool) -> dict[str, Any]:
     """Return how a network is trained on so many records: the arguments of `Trainer`."""
     chosen = loss if settings.loss is None else settings.loss
     if isinstance(settings.optimizer, Solver):
-        return {"solver": settings.optimizer, "loss": chosen, "l2": _l2(settings, records)}
+        return {"solver": settings.optimizer, "loss": chosen, "l2": _l2(settings, records, encoded)}
     return {
         "optimizer": settings.optimizer,
         "loss": chosen,
         "batch_size": settings.batch_size or defaults.batch_size(records),
         "schedule": settings.schedule,
-        "l2": _l2(settings, records),
+        "l2": _l2(settings, records, encoded),
         "clip_norm": settings.clip_norm,
         "group": settings.group,
         "shards": settings.shards,
@@ -117,10 +118,10 @@ def explanation_of(
         return Explanation(settings.backend, settings.device, settings.precision, work)  # type: ignore[arg-type]
 
 
-def _l2(settings: TabularSettings, records: int) -> float:
+def _l2(settings: TabularSettings, records: int, encoded: bool) -> float:
     if settings.l2 is not None:
         return float(settings.l2)
     if isinstance(settings.optimizer, Solver):
         return 0.0 if chooses_penalty(settings) else defaults.l2(records)
     # AdamW decays weights itself.
-    return 0.0 if name_of("optimizer", settings.optimizer) == "adamw" else defaults.l2(records)
+    return 0.0 if name_of("optimizer", settings.optimizer) == "adamw" else defaults.l2(records, encoded=encoded)

@@ -10,12 +10,14 @@ import numpy.typing as npt
 
 from gdkernels.system.profiling import phase
 from gdkernels.tables import Preparation, Table
+from gdkernels.tables.cross_fit import CrossFit
 from gdkernels.tables.kinds import reread
 from gdkernels.tables.outcomes import labels
 from gdkernels.tables.target_columns import checked_targets, with_targets
 from gdkernels.tabular import defaults
 from gdkernels.tabular.cross_validation import cross_validated
 from gdkernels.tabular.decisions import decided
+from gdkernels.tabular.drift import profiles_of
 from gdkernels.tabular.evaluation import Evaluation, EvaluationInParts
 from gdkernels.tabular.fitting import PreparedRows, balanced, fit
 from gdkernels.tabular.holdout import check_test_file, measured_on
@@ -29,9 +31,9 @@ from gdkernels.tabular.hyperparameters import (
 from gdkernels.tabular.prediction import PreparedNetwork
 from gdkernels.tabular.remarks import remarks_after, remarks_on
 from gdkernels.tabular.results import TabularResult
-from gdkernels.tabular.search import searched
+from gdkernels.tabular.search import search_rows, searched
 from gdkernels.tabular.settings import TabularSettings
-from gdkernels.tabular.splits import is_cross_validated, split_rows
+from gdkernels.tabular.splits import is_cross_validated, is_folded, split_rows
 from gdkernels.tabular.targets import check_range, network_targets, task_and_loss, truth_of
 from gdkernels.tabular.time_order import in_time_order
 
@@ -53,7 +55,8 @@ def fit_in_memory(settings: TabularSettings, table: Table) -> TabularResult:
         table = with_targets(table, settings.target)
     targets = checked_targets(table, settings.target, settings.task_said)
     task, loss = task_and_loss(settings, table, targets)
-    rows = split_rows(settings, table, labels(table, targets[0]) if task == "classification" else None)
+    splitting = search_rows(settings) if settings.searches else settings
+    rows = split_rows(splitting, table, labels(table, targets[0]) if task == "classification" else None)
     counts, learn = rows.counts, len(rows.learn)
     with phase("trying"):
         decisions = decided(settings, table, targets, task, loss, rows.networks)
@@ -71,13 +74,18 @@ def fit_in_memory(settings: TabularSettings, table: Table) -> TabularResult:
             bounds=settings.bounds,
             standardise_targets=loss != "poisson",
         )
-        x, y = preparation.transform(table), preparation.transform_targets(table)
+        encoded, y = preparation.encode(table), preparation.transform_targets(table)
+        x = preparation.scaled(encoded)
+        own = table.take(rows.learn)
+        if (cross_fit := CrossFit.of(preparation, own, rows.learn)) is not None:
+            x[rows.learn] = cross_fit.transform(own, rows.learn)
+        profiles = profiles_of(own, preparation, encoded[rows.learn])
     remarks += remarks_on(settings, table, preparation, rows.learn)
     check_range(y, table, targets, settings.precision)
     check_test_file(settings, preparation)
     outputs, network_y = network_targets(preparation, loss, y)
     network = network_arguments(settings, task, loss, counts["train"], outputs, x[rows.learn])
-    trainer = trainer_arguments(settings, loss, counts["train"])
+    trainer = trainer_arguments(settings, loss, counts["train"], encoded=network["encoding"] is not None)
     run = run_arguments(settings, counts["train"], counts["validation"])
 
     def prepared(chosen: npt.NDArray[Any]) -> PreparedRows:
@@ -86,12 +94,13 @@ def fit_in_memory(settings: TabularSettings, table: Table) -> TabularResult:
 
     draws = [(prepared(train), prepared(validation)) for train, validation in rows.networks]
     began = time.perf_counter()
-    choice, search = None, None
-    if settings.best:
-        assert settings.time_limit is not None
-        mlp, histories, search = searched(
-            settings, network, trainer, run, prepared(np.arange(len(x))), rows.networks, seconds=settings.time_limit
-        )
+    choice, found = None, None
+    if settings.searches:
+        place = np.empty(len(x), np.int64)
+        place[rows.learn] = np.arange(learn)
+        parts = [(place[train], place[left_out]) for train, left_out in rows.networks]
+        found = searched(settings, network, trainer, run, prepared(rows.learn), parts)
+        trainer = found.trainer
     elif is_cross_validated(settings, learn):
         choice = cross_validated(
             network,
@@ -105,8 +114,11 @@ def fit_in_memory(settings: TabularSettings, table: Table) -> TabularResult:
         trainer["l2"] = choice.l2
         if choice.networks == len(draws):  # they stop together
             run |= {"epochs": choice.epochs, "patience": None}
-    if search is None:
-        mlp, histories = fit(network, draws, run={**trainer, **run})
+    if found is None:
+        folded = is_folded(settings, learn) and len(draws) > defaults.AT_LEAST
+        mlp, histories = fit(network, draws, run={**trainer, **run}, most_work=defaults.MOST_WORK if folded else None)
+    else:
+        mlp, histories = found.network, found.histories
     seconds = time.perf_counter() - began
     model = PreparedNetwork(mlp, preparation)
     test: Evaluation | None
@@ -124,15 +136,17 @@ def fit_in_memory(settings: TabularSettings, table: Table) -> TabularResult:
         preparation=preparation,
         network=mlp,
         histories=tuple(histories),
-        settings=settings_as_told(settings, trainer, run, len(draws)),
-        rows=counts,
+        settings=settings_as_told(settings, trainer, run, len(histories)),
+        rows=counts if test is None else counts | {"test": test.records},
         class_records=_class_records(preparation, y),
         test=test,
         test_said=said,
+        separate_test=settings.test_file is not None,
+        profiles=tuple(profiles),
         remarks=(*remarks, *remarks_after(settings, test)),
         seconds=seconds,
         cross_validation=choice,
-        search=search,
+        search=None if found is None else found.search,
         explanation=explanation_of(settings, network, trainer, counts["train"], run["epochs"]),
     )
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from gdkernels.errors import FileError
 from gdkernels.files.schema import is_of
+from gdkernels.tabular.drift import kept_profiles
 
 __all__ = ["check_history", "check_kept"]
 
@@ -35,6 +36,10 @@ def check_kept(extra: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
     settings = extra.get("settings")
     if settings is not None and not (isinstance(settings, dict) and isinstance(settings.get("loss"), str)):
         raise _damaged(path, "settings")
+    try:
+        kept_profiles(extra)
+    except TypeError:
+        raise _damaged(path, "profiles") from None
     check_history(extra, path)
 
 

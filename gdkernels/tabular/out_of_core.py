@@ -22,6 +22,7 @@ from gdkernels.system import memory
 from gdkernels.system.memory import gigabytes
 from gdkernels.system.profiling import phase
 from gdkernels.tables import Preparation, Table, parts
+from gdkernels.tables.cross_fit import CrossFit
 from gdkernels.tables.kinds import refuse_doubts, reread
 from gdkernels.tables.objects import paths_of
 from gdkernels.tables.read import Data, findings_in, source_of
@@ -30,6 +31,7 @@ from gdkernels.tables.table import no_column
 from gdkernels.tables.target_columns import checked_targets
 from gdkernels.tabular.conversion import PreparedFiles, converted
 from gdkernels.tabular.decisions import Decisions, decided
+from gdkernels.tabular.drift import profiles_of
 from gdkernels.tabular.evaluation import Evaluation, EvaluationInParts
 from gdkernels.tabular.fitting import PreparedRows, fit
 from gdkernels.tabular.holdout import check_test_file, measured_on
@@ -40,7 +42,7 @@ from gdkernels.tabular.hyperparameters import (
     settings_as_told,
     trainer_arguments,
 )
-from gdkernels.tabular.part_rules import PARTS, part_rule
+from gdkernels.tabular.part_rules import PARTS, TEST, part_rule
 from gdkernels.tabular.prediction import PreparedNetwork
 from gdkernels.tabular.remarks import remarks_after, remarks_on
 from gdkernels.tabular.results import TabularResult
@@ -148,8 +150,9 @@ def fit_out_of_core(settings: TabularSettings, data: Data, allowed: int) -> Tabu
             f"{keyword('average')} is for tables that fit into memory; leave it out, or allow more by "
             f"{keyword('memory')}"
         )
-    if settings.best:
-        raise InputError(f"{keyword('best', True)} is for tables that fit into memory; leave it out")
+    for name in ("best", "search"):
+        if getattr(settings, name):
+            raise InputError(f"{keyword(name)} is for tables that fit into memory; leave it out, or take fewer records")
     columns = width_of(settings, data)
     records = records_at_once(columns, allowed)
     with phase("reading"):
@@ -164,8 +167,7 @@ def fit_out_of_core(settings: TabularSettings, data: Data, allowed: int) -> Tabu
     targets = checked_targets(found.sample, settings.target, settings.task_said)
     task, loss = task_and_loss(settings, found.sample, targets)
     with phase("trying"):
-        held_out = np.isin(np.arange(len(found.sample)), found.validation)
-        of_one = found.learn[~held_out[found.learn]], found.validation
+        of_one = np.setdiff1d(found.learn, found.validation), found.validation
         decisions = decided(settings, found.sample, targets, task, loss, [of_one])
         remarks = [*decisions.remarks, *in_time_order(settings, found.sample, targets, task, loss)]
     preparation = _preparation(settings, found, targets, task, loss, decisions)
@@ -177,19 +179,25 @@ def fit_out_of_core(settings: TabularSettings, data: Data, allowed: int) -> Tabu
     check_test_file(settings, preparation)
     dtype = np.dtype(storage_dtype(settings.precision))
     outputs, _ = network_targets(preparation, loss, preparation.transform_targets(found.sample))
-    sample = preparation.transform(found.sample)[found.learn]
+    learn = found.sample.take(found.learn)
+    encoded = preparation.encode(learn)
+    sample, profiles = preparation.scaled(encoded), profiles_of(learn, preparation, encoded)
+    cross_fit = CrossFit.of(preparation, learn, found.numbers[found.learn])
 
-    def prepare(part: Table) -> dict[str, npt.NDArray[Any]]:
+    def prepare(part: Table, numbers: npt.NDArray[Any], places: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
         y = preparation.transform_targets(part)
         check_range(y, part, targets, settings.precision)
-        kept = {"x": preparation.transform(part).astype(dtype), "y": network_targets(preparation, loss, y)[1]}
+        x = preparation.transform(part)
+        if cross_fit is not None and (own := places != TEST).any():
+            x[own] = cross_fit.transform(part.take(own), numbers[own])
+        kept = {"x": x.astype(dtype), "y": network_targets(preparation, loss, y)[1]}
         kept["y"] = kept["y"].astype(np.int32 if kept["y"].dtype.kind == "i" else dtype)
         return kept | {"truth": truth_of(preparation, part, y)}
 
     record_bytes = dtype.itemsize * (len(preparation.features) + outputs) + 8 * len(targets)
     with converted(whole, found, rule, prepare, record_bytes) as files:
         network = network_arguments(settings, task, loss, counts["train"], outputs, sample)
-        trainer = trainer_arguments(settings, loss, counts["train"])
+        trainer = trainer_arguments(settings, loss, counts["train"], encoded=network["encoding"] is not None)
         run = run_arguments(settings, counts["train"], counts["validation"])
         train, validation = (_rows(settings, files, part, counts[part], preparation, allowed) for part in PARTS[:2])
         began = time.perf_counter()
@@ -208,10 +216,12 @@ def fit_out_of_core(settings: TabularSettings, data: Data, allowed: int) -> Tabu
         network=mlp,
         histories=tuple(histories),
         settings=settings_as_told(settings, trainer, run, 1),
-        rows=counts,
+        rows=counts if test is None else counts | {"test": test.records},
         class_records=_class_records(preparation, found),
         test=test,
         test_said=said,
+        separate_test=settings.test_file is not None,
+        profiles=tuple(profiles),
         remarks=(*remarks, *remarks_after(settings, test)),
         seconds=seconds,
         explanation=explanation_of(settings, network, trainer, counts["train"], run["epochs"]),

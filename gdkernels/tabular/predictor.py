@@ -16,12 +16,13 @@ from gdkernels.groups import Group
 from gdkernels.models.mlp import load_network
 from gdkernels.models.network import Network
 from gdkernels.system.profiling import phase
-from gdkernels.tables import Preparation, Table, read
+from gdkernels.tables import Preparation, Table, parts, read
 from gdkernels.tables.objects import with_target
 from gdkernels.tables.read import Data
 from gdkernels.tables.text import TextOptions
 from gdkernels.tabular import defaults
 from gdkernels.tabular.description import TableDescription, described, described_in_parts
+from gdkernels.tabular.drift import Drift, kept_profiles
 from gdkernels.tabular.estimator import parameters_of, set_parameters, short_form, tags_for
 from gdkernels.tabular.evaluation import Evaluation, evaluated
 from gdkernels.tabular.in_memory import fit_in_memory
@@ -97,18 +98,22 @@ class TabularPredictor:
         The number of initial weights to train from; the best network is kept.
     average
         The number of networks to train, each with validation rows of its own, and to join into one that predicts their
-        average. None is five, ten from 1,000 to 10,000 rows, and one with `hidden`, with `starts`, and beyond 100,000
-        rows.
+        average. None is five, up to ten from 1,000 to 10,000 rows where they do not take long, and one with `hidden`,
+        with `starts`, and beyond 100,000 rows.
     quick
         Whether to train a single network, for at most 100 epochs, in seconds instead of the average of several.
-    best
-        Whether to use all of ``time_limit``: settings are drawn at random, each is tried on the rows that other
-        networks of it were trained without, and the best ensemble of them is kept.
-    time_limit
-        How long that takes: seconds, or as in "90s", "10min", "2h"; None is five minutes. The default settings are
-        always tried, and may take longer.
     retries
         The number of times to go back and continue at half the learning rate if training diverges.
+    search
+        The number of settings to try: what you leave open of the network, `dropout`, `learning_rate`, `l2` and
+        `batch_size` is drawn at random, and the ensemble is kept that does best on the validation rows, a fifth unless
+        `validation` says otherwise. None does not search.
+    best
+        Whether to use all of `time_limit` for such a search, in which each setting is tried by five networks, on the
+        rows that each was trained without.
+    time_limit
+        After which a search begins no further settings: seconds, or as in "90s", "10min", "2h". None is five minutes
+        for `best`, and no limit for `search` alone. The default settings are always tried, and may take longer.
     seed
         The seed of all random choices.
     test
@@ -122,7 +127,7 @@ class TabularPredictor:
         A table to measure the figures on, as `fit` takes one, with the target in it; no rows are set aside then.
     outside
         What numbers and dates beyond those of training are taken for: "hold", the nearest of those; "extrapolate", what
-        they are, so that a trend goes on.
+        they are, so that a trend goes on. None is "hold" with a split by time, and else "extrapolate".
     bounds
         The lowest and the highest number to predict, such as (0, 1), (0, None) or "0:1"; "auto" is from 0 on if no
         target is below 0, and None sets none.
@@ -229,12 +234,13 @@ class TabularPredictor:
         best: bool = False,
         time_limit: float | str | None = None,
         retries: int = 0,
+        search: int | None = None,
         seed: int = 0,
         test: float = defaults.TEST,
         validation: float | None = None,
         split: str = "random",
         test_file: Any = None,
-        outside: str = "extrapolate",
+        outside: str | None = None,
         bounds: Any = "auto",
         memory: int | str | None = None,
         backend: str | Backend = "auto",
@@ -400,7 +406,7 @@ class TabularPredictor:
         for table, prediction in self._fitted().predict_parts(X, options=self._options, progress=self.progress):
             yield table, prediction if self._labels is None else self._labels.applied_to(prediction)
 
-    def evaluate(self, X: Data, y: Any = None, *, drop_missing: bool = False) -> Evaluation:
+    def evaluate(self, X: Data, y: Any = None, *, drop_missing: bool = False, importance: bool = False) -> Evaluation:
         """Predict the target of each record of a table, compare, and return the figures.
 
         Parameters
@@ -409,6 +415,8 @@ class TabularPredictor:
             As for `fit`.
         drop_missing
             Whether to leave out records without a target instead of rejecting the table.
+        importance
+            Whether to measure the importance of each column, by dealing out its cells among the records.
 
         Returns
         -------
@@ -422,7 +430,40 @@ class TabularPredictor:
         """
         model = self._fitted()
         data = X if y is None else with_target(self._read(X), y, model.preparation.targets)
-        return evaluated(model, data, drop_missing=drop_missing, options=self._options, progress=self.progress)
+        return evaluated(
+            model,
+            data,
+            drop_missing=drop_missing,
+            importance=importance,
+            options=self._options,
+            progress=self.progress,
+        )
+
+    def drift(self, X: Data) -> list[dict[str, Any]]:
+        """Return for each column of a table the share that training has not seen.
+
+        Returns
+        -------
+        list of dict
+            For each column ``out_of_range`` (numbers and dates beyond those of training), ``unseen`` (names that were
+            not there, or too rare to be learned) and ``missing``; and ``trained``, the range and shares of training.
+
+        Raises
+        ------
+        InputError
+            As `predict`.
+        """
+        found = self.drift_in_parts()
+        model = self._fitted()
+        for part in parts(X, model.records_read, findings=model.preparation.findings, options=self._options):
+            if len(part):
+                found.add(part)
+        return found.as_dicts()
+
+    def drift_in_parts(self) -> Drift:
+        """Return what measures the `drift` of tables that are added to it, such as those of `predict_parts`."""
+        model = self._fitted()
+        return Drift(model.preparation, kept_profiles(model.network.extra))
 
     def score(self, X: Data, y: Any = None) -> float:
         """Return R², or of classes the accuracy, on a table with the target in it or beside it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,8 @@ from gdkernels.system.version import __version__
 from gdkernels.tables import Preparation
 from gdkernels.tables.report import columns_line
 from gdkernels.tabular.cross_validation import CrossValidation
+from gdkernels.tabular.drift import ColumnProfile
+from gdkernels.tabular.encoding import encoding_in_words
 from gdkernels.tabular.evaluation import Evaluation, in_words
 from gdkernels.tabular.search import Search
 from gdkernels.training.history import History
@@ -29,7 +31,11 @@ def shape_in_words(network: Network) -> str:
     """Return the sizes and the activations of a chain, and the blocks of another network."""
     structure = network.network.structure
     if structure.layers is None:
-        return f"{structure.inputs} → {block_in_words(structure.block)}"
+        encoded = encoding_in_words(structure.block)
+        if encoded is None:
+            return f"{structure.inputs} → {block_in_words(structure.block)}"
+        told, rest = encoded
+        return f"{structure.inputs} inputs, {told} → {block_in_words(rest)}"
     names = dict.fromkeys(describe(f)["name"] for f in network.activations)
     return ", ".join(["-".join(map(str, structure.sizes)), *names])
 
@@ -61,8 +67,12 @@ class TabularResult:
         Of the whole fit, with validation and all starts; the throughput is that of the training passes alone.
     test_said
         What the rows of the test are, for people.
+    separate_test
+        Whether those rows are of a table of their own.
     remarks
         What you should know before you trust the figures.
+    profiles
+        The columns as they were in training, with which records to predict are compared.
     cross_validation
         The choice by the rows left out, if there was one.
     search
@@ -81,7 +91,9 @@ class TabularResult:
     test: Evaluation | None
     seconds: float
     test_said: str = "rows kept from training and stopping"
+    separate_test: bool = False
     remarks: tuple[str, ...] = ()
+    profiles: tuple[ColumnProfile, ...] = ()
     cross_validation: CrossValidation | None = None
     search: Search | None = None
     explanation: Explanation | None = None
@@ -145,6 +157,7 @@ class TabularResult:
         kept = ("data", "target", "task", "rows", "metrics", "by_class", "settings", "epochs", "best_epoch")
         return {
             "preparation": self.preparation.to_json(),
+            "profiles": [asdict(profile) for profile in self.profiles],
             "versions": {"gdkernels": __version__, "numpy": np.__version__, "python": platform.python_version()},
             "history": [
                 {"loss": h.loss, "validation_loss": h.validation_loss, "best_epoch": h.best_epoch, "stopped": h.stopped}
@@ -190,15 +203,13 @@ class TabularResult:
             f"{history.samples_per_second:,.0f} samples/s",
             **({"threads": history.threads} if history.threads else {}),
             **({"ranks": str(history.ranks)} if history.ranks is not None else {}),
-            "memory": "that of the device"
-            if history.memory is None
-            else f"at most {gigabytes(history.memory)}, as said before training",
+            **self._memory(),
             "stopped": f"{history.stopped}; the parameters are those of epoch {', '.join(best)}",
         }
         if self.cross_validation is not None:
             lines["chosen"] = self.cross_validation.as_text()
         if self.search is not None:
-            lines["chosen"] = self.search.as_text()
+            lines["searched"] = self.search.as_text()
         if history.starts:
             reached = ", ".join(f"{start.loss:.4g}" for start in history.starts)
             lines["starts"] = f"{len(history.starts)}, with the losses {reached}; the lowest was kept"
@@ -213,7 +224,7 @@ class TabularResult:
     @property
     def _records(self) -> int:
         """The number of records of the table."""
-        return sum(self.rows.values())
+        return sum(count for part, count in self.rows.items() if part != "test" or not self.separate_test)
 
     def _steps(self, optimizer: Mapping[str, Any]) -> str:
         if "learning_rate" not in optimizer:  # a solver
@@ -226,6 +237,12 @@ class TabularResult:
             return f"l2 {l2:.2g}"
         chosen = self.history.epochs[-1].penalty or 0.0
         return f"l2 {chosen:.2g} by the evidence, with {effective:.1f} effective parameters"
+
+    def _memory(self) -> dict[str, str]:
+        """Return the line of memory; none where nobody has estimated it, as for many networks."""
+        if self.history.memory is not None:
+            return {"memory": f"at most {gigabytes(self.history.memory)}, as said before training"}
+        return {} if self.history.device == "cpu" else {"memory": "that of the device"}
 
     def _batch(self) -> str:
         size, rows = self.settings["batch_size"], self.rows["train"]

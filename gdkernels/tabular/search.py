@@ -1,14 +1,16 @@
-"""As many settings as there is time for, drawn at random, and the ensemble of those that fit rows left out best.
+"""Settings drawn at random, and the ensemble of those that fit rows left out best.
 
 Each candidate is a network for each part of the rows, trained without that part. What they predict there is judged on
-all the rows together, and a greedy search takes the candidates whose mean is best (Caruana et al. 2004). The first
+all the rows together, and a greedy choice takes the candidates whose mean is best (Caruana et al. 2004). The first
 candidate is what a fit does by default.
 """
 
 from __future__ import annotations
 
+import itertools
+import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -16,13 +18,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gdkernels.definition import optimizers
 from gdkernels.definition.blocks import Block, Mean
 from gdkernels.definition.blocks.names import among_all
 from gdkernels.definition.objective import Objective
+from gdkernels.groups import Group, joined
 from gdkernels.many import fit_many, selected_greedily
 from gdkernels.models.network import Network
 from gdkernels.randomness import generator
+from gdkernels.system.machine import cores
 from gdkernels.system.progress import progress_bar
 from gdkernels.tabular import defaults
 from gdkernels.tabular.encoding import encoding_of
@@ -30,184 +33,292 @@ from gdkernels.tabular.fitting import PreparedRows, diverged, kth
 from gdkernels.tabular.settings import TabularSettings
 from gdkernels.training.history import History
 
-__all__ = ["Search", "searched"]
+__all__ = ["Found", "Search", "TriedSetting", "search_rows", "searched"]
 
 Array = npt.NDArray[Any]
 Rows = npt.NDArray[np.int64]
+Parts = Sequence[tuple[Rows, Rows]]
+
+_log = logging.getLogger("gdkernels")
 
 SIZE = 10  # candidates of the ensemble, of which one may count several times
-KEPT = 40  # candidates that are remembered, the best ones
+KEPT = 40  # candidates whose networks are remembered, the best ones and the first
 _HIDDEN = ((256,), (128, 128), (256, 128), (256, 256), (64, 64), (128, 128, 128))
 _BINS = (None, 4, 8, 8, 16, 24, 48)
 _DROPOUT = (0.0, 0.0, 0.0, 0.1, 0.2)
 
 
 @dataclass(frozen=True)
+class TriedSetting:
+    """A setting that was tried.
+
+    Attributes
+    ----------
+    hidden
+        The units of its hidden layers.
+    encoded
+        Whether numbers are encoded.
+    loss
+        That of its networks on the rows that each was trained without; infinite if one diverged.
+    epochs
+        The most that a network of it was trained.
+    weight
+        How often it counts in the ensemble; 0 for most.
+    """
+
+    hidden: tuple[int, ...]
+    encoded: bool
+    dropout: float
+    learning_rate: float
+    l2: float
+    batch_size: int
+    loss: float
+    epochs: int
+    weight: int = 0
+
+    def __str__(self) -> str:
+        shape = "-".join(map(str, self.hidden)) or "no hidden layer"
+        more = f", dropout {self.dropout:g}" if self.dropout else ""
+        return f"{shape}, rate {self.learning_rate:.2g}, l2 {self.l2:.2g}, batches of {self.batch_size}{more}"
+
+
+@dataclass(frozen=True)
 class Search:
-    """What a search did.
+    """What a search has tried.
 
     Attributes
     ----------
     tried
-        The number of candidates, each of several networks.
-    taken
-        How often each of those in the ensemble counts.
-    first, loss
-        The loss of the rows left out by the default settings, and by the ensemble.
+        The settings in the order in which they were drawn, the default first.
+    loss
+        The loss of the ensemble on the rows left out.
     seconds
         The time that it took.
     """
 
-    tried: int
-    taken: tuple[int, ...]
-    first: float
+    tried: tuple[TriedSetting, ...]
     loss: float
     seconds: float
 
+    @property
+    def best(self) -> TriedSetting:
+        """The one with the lowest loss."""
+        return min(self.tried, key=lambda one: one.loss)
+
     def as_dict(self) -> dict[str, Any]:
         """Return all of it as JSON can hold it."""
-        return asdict(self) | {"taken": list(self.taken)}
+        tried = [asdict(one) | {"loss": one.loss if np.isfinite(one.loss) else None} for one in self.tried]
+        return {"tried": tried, "loss": self.loss, "seconds": self.seconds}
 
     def as_text(self) -> str:
         """Return a line."""
+        members = sum(one.weight > 0 for one in self.tried)
+        failed = sum(not np.isfinite(one.loss) for one in self.tried)
+        together = f"{members} of them predict together" if members > 1 else "it predicts alone"
         return (
-            f"{len(self.taken)} of {self.tried} settings that were tried in {self.seconds:.0f} s, with a loss of "
-            f"{self.loss:.4g} together on rows that they were trained without; the default settings have {self.first:.4g}"
+            f"of {len(self.tried)} settings, tried in {self.seconds:.0f} s, the lowest loss on rows left out, "
+            f"{self.best.loss:.4g}, has {self.best}; the default has {self.tried[0].loss:.4g}. {together}, with "
+            f"{self.loss:.4g}{f'; {failed} diverged' if failed else ''}"
         )
 
 
 @dataclass(frozen=True)
-class _Candidate:
-    """One of the settings, and what came of it: networks by their parameters, and what they say of rows left out."""
+class Found:
+    """The network that a search found, the histories of its members, and how the best of them was trained."""
 
-    networks: tuple[tuple[Block, dict[str, Array]], ...]
-    histories: tuple[History, ...]
-    left_out: Array
-    loss: float
+    network: Network
+    histories: list[History]
+    search: Search
+    trainer: dict[str, Any]
+
+
+@dataclass
+class _Candidate:
+    """Arguments of networks and of their trainer, and what came of them: what the networks say of rows left out."""
+
+    network: dict[str, Any]
+    trainer: dict[str, Any]
+    histories: list[History]
+    loss: float = np.inf
+    left_out: Array | None = None
+    models: tuple[tuple[Block, dict[str, Array]], ...] = ()
+
+    def told(self, weight: int) -> TriedSetting:
+        return TriedSetting(
+            hidden=tuple(self.network["sizes"][1:-1]),
+            encoded=self.network["encoding"] is not None,
+            dropout=self.network["dropout"],
+            learning_rate=self.trainer["optimizer"].learning_rate,
+            l2=self.trainer["l2"],
+            batch_size=self.trainer["batch_size"],
+            loss=self.loss,
+            epochs=max(len(history.epochs) for history in self.histories),
+            weight=weight,
+        )
 
 
 def searched(
     settings: TabularSettings,
     network: dict[str, Any],
     trainer: dict[str, Any],
-    run: dict[str, Any],
+    run: Mapping[str, Any],
     rows: PreparedRows,
-    parts: Sequence[tuple[Rows, Rows]],
-    *,
-    seconds: float,
-) -> tuple[Network, list[History], Search]:
-    """Train candidates until the time is over, and return their ensemble as one network.
+    parts: Parts,
+) -> Found:
+    """Train candidates, so many or until the time is over, and return their ensemble as one network.
 
     Parameters
     ----------
-    network, trainer
-        The arguments of `network_of` and of `Trainer`: those of the first candidate.
-    run
-        The epochs, the patience and the progress.
+    settings
+        ``search`` is the number of candidates, and ``time_limit`` the seconds after which no further ones begin.
+    network, trainer, run
+        The arguments of `network_of`, of `Trainer` and of a fit: those of the first candidate.
     rows
         All the rows that may be learned from.
     parts
         For each network of a candidate the rows to train on, and those left out.
-    seconds
-        After which no further candidate begins.
 
     Raises
     ------
     DivergenceError
-        If the first candidate diverges; others are dropped.
+        If all candidates diverge.
     """
-    began, found, tried = time.perf_counter(), [], 0
-    bar = progress_bar(settings.progress, desc="searching", total=round(seconds), unit="s")
-    with suppress(OSError):  # the terminal has gone: the work goes on
-        while tried == 0 or (time.perf_counter() - began) * (tried + 1) / tried <= seconds:
-            own = (network, trainer) if not tried else _drawn(settings, network, trainer, rows, tried)
-            candidate = _trained(*own, run, rows, parts)
-            if candidate is not None:
-                found = [*found, candidate]
-            elif not tried:
-                raise diverged(1, trainer["optimizer"])
-            if len(found) > KEPT:
-                found.remove(max(found[1:], key=lambda one: one.loss))
-            tried += 1
-            if bar is not None:
+    began, seconds = time.perf_counter(), settings.time_limit
+    group = joined(trainer.get("group"))
+    trainer = {name: value for name, value in trainer.items() if name not in ("group", "shards")}
+    judge, candidates = _Judge(network, trainer, rows, parts), list[_Candidate]()
+    bar = None if seconds is None else progress_bar(settings.progress, desc="searching", total=round(seconds), unit="s")
+    while count := _of_next_round(settings, group, len(candidates), time.perf_counter() - began, len(parts)):
+        drawn = [_drawn(settings, network, trainer, rows, k) for k in range(len(candidates), len(candidates) + count)]
+        candidates += _trained(drawn, run, group, rows, parts, judge, shown=None if bar is None else False)
+        _forget(candidates)
+        if bar is not None:
+            with suppress(OSError):  # the terminal has gone: the work goes on
+                bar.set_postfix_str(f"lowest loss {min(one.loss for one in candidates):.4g}", refresh=False)
                 bar.update(min(bar.total, round(time.perf_counter() - began)) - bar.n)
     if bar is not None:
         bar.close()
-    judge = _Judge(network, trainer, rows, parts)
-    taken = selected_greedily([one.left_out for one in found], judge.loss, SIZE)
-    mean = np.mean([found[k].left_out for k in taken], axis=0)
-    places = sorted(set(taken))
-    search = Search(
-        tried, tuple(taken.count(k) for k in places), found[0].loss, judge.loss(mean), time.perf_counter() - began
-    )
-    histories = [history for k in places for history in found[k].histories]
-    return _whole([one for k in taken for one in found[k].networks], network, trainer), histories, search
+    able = [one for one in candidates if one.left_out is not None]
+    if not able:
+        raise diverged(min(len(h.epochs) for one in candidates for h in one.histories) + 1, trainer["optimizer"])
+    taken = [able[k] for k in selected_greedily([judge.said(one) for one in able], judge.loss, SIZE)]
+    tried = tuple(one.told(sum(one is other for other in taken)) for one in candidates)
+    loss = judge.loss(np.mean([judge.said(one) for one in taken], axis=0))
+    search = Search(tried, loss, time.perf_counter() - began)
+    _log.info("search: %s", search.as_text(), extra={"told": {"event": "search", **search.as_dict()}})
+    members = sorted((one for one in able if any(one is other for other in taken)), key=lambda one: one.loss)
+    histories = [history for one in members for history in one.histories]
+    whole = _whole([model for one in taken for model in one.models], network, trainer)
+    return Found(whole, histories, search, members[0].trainer)
+
+
+def search_rows(settings: TabularSettings) -> TabularSettings:
+    """Return the settings by which the rows of a search are split.
+
+    So many settings are compared on the same validation rows, which are more than usual; as many as there is time for,
+    on rows that another network of each is trained without.
+    """
+    if settings.best:
+        return settings
+    share = defaults.SEARCH_VALIDATION if settings.validation is None else settings.validation
+    return replace(settings, validation=share, average=1)
+
+
+def _of_next_round(settings: TabularSettings, group: Group, tried: int, elapsed: float, parts: int) -> int:
+    """Return how many candidates are trained next; 0 ends the search. Rank 0 says it for all."""
+    count = _of_next_round_alone(settings, tried, elapsed, parts)
+    return count if group.size == 1 else int(group.gather_numbers([count])[0, 0])
+
+
+def _of_next_round_alone(settings: TabularSettings, tried: int, elapsed: float, parts: int) -> int:
+    left = None if settings.search is None else settings.search - tried
+    if settings.time_limit is None:
+        assert left is not None
+        return left
+    together = 1 if not tried else max(1, cores() // parts)
+    if left is not None:
+        together = min(together, left)
+    in_time = tried == 0 or elapsed * (tried + together) / tried <= settings.time_limit
+    return together if in_time else 0
 
 
 def _drawn(
     settings: TabularSettings, network: dict[str, Any], trainer: dict[str, Any], rows: PreparedRows, number: int
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the arguments of a candidate: drawn where nobody has said them."""
+    """Return the arguments of a candidate: drawn where nobody has said them; the first is the default."""
+    if number == 0:
+        return network, trainer
+    # The same numbers are drawn for each, whatever is left open.
     draw = generator(settings.seed, "search", number)
     hidden, bins, dropout = (options[draw.integers(len(options))] for options in (_HIDDEN, _BINS, _DROPOUT))
     rate, penalty, batch = 2 ** draw.uniform(-1.5, 1.5), 4 ** draw.uniform(-2.0, 2.0), 2.0 ** draw.integers(-1, 2)
-    network = network | {"seed": int(draw.integers(2**32))}
-    trainer = dict(trainer)
-    inputs, *units, outputs = network["sizes"]
-    network["sizes"] = [inputs, *(units if settings.hidden is not None else hidden), outputs]  # type: ignore[misc]
+    network, trainer = network | {"seed": int(draw.integers(2**32))}, dict(trainer)
+    if settings.hidden is None and not (settings.residual and len(hidden) < 2):  # type: ignore[arg-type]
+        network["sizes"] = [network["sizes"][0], *hidden, network["sizes"][-1]]  # type: ignore[misc]
     if settings.encoding == "auto" and network["encoding"] is not None:
         network["encoding"] = None if bins is None else encoding_of("piecewise", np.asarray(rows.x), bins)  # type: ignore[arg-type]
     if not settings.dropout and not network["residual"]:
         network["dropout"] = dropout
     if settings.l2 is None:
         trainer["l2"] *= penalty
-    if settings.optimizer == optimizers.BY_NAME[defaults.OPTIMIZER]():
-        trainer["optimizer"] = replace(settings.optimizer, learning_rate=settings.optimizer.learning_rate * rate)
+    if settings.rate_is_open:
+        usual = trainer["optimizer"]
+        trainer["optimizer"] = replace(usual, learning_rate=usual.learning_rate * rate)
     if settings.batch_size is None:
         trainer["batch_size"] = max(16, int(trainer["batch_size"] * batch))
     return network, trainer
 
 
 def _trained(
-    network: dict[str, Any],
-    trainer: dict[str, Any],
-    run: dict[str, Any],
+    drawn: Sequence[tuple[dict[str, Any], dict[str, Any]]],
+    run: Mapping[str, Any],
+    group: Group,
     rows: PreparedRows,
-    parts: Sequence[tuple[Rows, Rows]],
-) -> _Candidate | None:
-    """Return a candidate, trained; None if a network of it diverges."""
-    made = [kth(network, k) for k in range(len(parts))]
+    parts: Parts,
+    judge: _Judge,
+    *,
+    shown: bool | None,
+) -> list[_Candidate]:
+    """Return candidates of these arguments, all their networks trained at once; `shown` is whether to show a bar."""
+    made = [[kth(network, k) for k in range(len(parts))] for network, _ in drawn]
     histories = fit_many(
-        made,
+        list(itertools.chain(*made)),
         rows.x,
         rows.y,
         sample_weight=rows.weights,
-        rows=[train for train, _ in parts],
-        validation_rows=[left_out for _, left_out in parts],
-        settings=trainer,
+        rows=[train for train, _ in parts] * len(drawn),
+        validation_rows=[left_out for _, left_out in parts] * len(drawn),
+        settings=[trainer for _, trainer in drawn for _ in parts],
         epochs=run["epochs"],
         patience=run["patience"],
-        threads=None,
-        progress=False,
+        group=group,
+        checkpoint=run["checkpoint"],
+        every=run["every"],
+        resume=run["resume"],
+        progress=run["progress"] if shown is None else shown,
     )
-    if any(history.diverged for history in histories):
-        return None
-    judge = _Judge(network, trainer, rows, parts)
-    left_out = np.concatenate([judge.raw(one, k) for k, one in enumerate(made)])
-    networks = tuple((one.block, one.network.host_parameters()) for one in made)
-    return _Candidate(networks, tuple(histories), left_out, judge.loss(left_out))
+    found = []
+    for k, ((network, trainer), models) in enumerate(zip(drawn, made, strict=True)):
+        one = _Candidate(network, trainer, histories[k * len(parts) : (k + 1) * len(parts)])
+        if not any(history.diverged for history in one.histories):
+            one.left_out = np.concatenate([judge.raw(model, part) for part, model in enumerate(models)])
+            one.loss = judge.loss(one.left_out)
+            one.models = tuple((model.block, model.network.host_parameters()) for model in models)
+        found.append(one)
+    return found
+
+
+def _forget(candidates: Sequence[_Candidate]) -> None:
+    """Let go of the networks of candidates that would hardly be chosen, beyond so many."""
+    able = [one for one in candidates[1:] if one.left_out is not None]
+    for one in sorted(able, key=lambda one: one.loss)[KEPT:]:
+        one.left_out, one.models = None, ()
 
 
 class _Judge:
     """The loss of what networks say of the rows that they were trained without."""
 
-    def __init__(
-        self,
-        network: dict[str, Any],
-        trainer: dict[str, Any],
-        rows: PreparedRows,
-        parts: Sequence[tuple[Rows, Rows]],
-    ) -> None:
+    def __init__(self, network: dict[str, Any], trainer: dict[str, Any], rows: PreparedRows, parts: Parts) -> None:
         outputs = network["sizes"][-1]
         self._objective = Objective.checked(trainer["loss"], outputs=outputs)
         self._rows, self._parts = rows, parts
@@ -223,6 +334,11 @@ class _Judge:
         x = np.asarray(self._rows.x)[self._parts[k][1]]
         bound = network.network
         return bound.computing(x, lambda there: there.to_numpy(bound.place_and_predict(x, self._objective)))
+
+    def said(self, candidate: _Candidate) -> Array:
+        """Return what the networks of a candidate put out for all these rows."""
+        assert candidate.left_out is not None, "it is among those that are remembered"
+        return candidate.left_out
 
     def loss(self, raw: Array) -> float:
         """Return the mean loss of raw outputs."""

@@ -24,7 +24,7 @@ from gdkernels.tables.reading import reading_of
 from gdkernels.tables.task import TASKS
 from gdkernels.tables.text import TextOptions
 from gdkernels.tabular import defaults
-from gdkernels.tabular.effort import QUICK, TIME_LIMIT, check_effort, seconds_of
+from gdkernels.tabular.effort import QUICK, check_effort, time_limit_of
 from gdkernels.tabular.split_rules import SplitRule
 from gdkernels.training.checkpointing import Cadence
 
@@ -47,6 +47,7 @@ RANGES: dict[str, NumberRange] = {
     "starts": whole(1),
     "average": whole(1),
     "retries": whole(0),
+    "search": whole(1),
     "seed": whole(0),
     "threads": whole(1),
     "shards": whole(1),
@@ -76,6 +77,8 @@ class TabularSettings:
         The form of text files.
     optimizer
         With the learning rate and the momentum that were said; or a solver in its place.
+    rate_is_open
+        Whether nobody said the learning rate.
     loss, schedule
         As they were given: a name, or an object.
     test
@@ -100,6 +103,7 @@ class TabularSettings:
     encoding: str
     loss: Any
     optimizer: Optimizer | Solver
+    rate_is_open: bool
     schedule: Any
     l2: float | None
     clip_norm: float | None
@@ -112,6 +116,7 @@ class TabularSettings:
     best: bool
     time_limit: float | None
     retries: int
+    search: int | None
     seed: int
     test: float
     validation: float | None
@@ -160,6 +165,7 @@ class TabularSettings:
         formats = {str(name): str(words) for name, words in (read or {}).items()}
         for name, words in formats.items():
             reading_of(name, words)
+        rate_is_open = rest["learning_rate"] is None and isinstance(rest["optimizer"], str)
         optimizer = _optimizer(*(rest.pop(name) for name in ("optimizer", "learning_rate", "momentum", "nesterov")))
         if rest["task"] not in ("auto", *TASKS):
             raise unknown_name("task", rest["task"], ("auto", *TASKS))
@@ -171,6 +177,9 @@ class TabularSettings:
             raise unknown_name("class weight", weight, CLASS_WEIGHTS)
         if rest["encoding"] not in ENCODINGS:
             raise unknown_name("encoding", str(rest["encoding"]), ENCODINGS)
+        split = SplitRule.of(rest["split"])
+        if rest["outside"] is None:
+            rest["outside"] = "hold" if split.kind == "time" else "extrapolate"
         if rest["outside"] not in OUTSIDE:
             raise unknown_name("way to go on outside the training range", str(rest["outside"]), OUTSIDE)
         for name, value in (("loss", rest["loss"]), ("schedule", rest["schedule"])):
@@ -186,7 +195,6 @@ class TabularSettings:
             if rest["test"] not in (0, defaults.TEST):
                 raise InputError(f"{keyword('test')} sets rows aside, and {keyword('test_file')} brings some; say one")
             rest["test"] = 0.0
-        split = SplitRule.of(rest["split"])
         return cls(
             **rest
             | {
@@ -206,9 +214,8 @@ class TabularSettings:
                 "class_weight": weight,
                 "hidden": None if rest["hidden"] is None else _units(rest["hidden"]),
                 "optimizer": optimizer,
-                "time_limit": seconds_of(TIME_LIMIT if rest["time_limit"] is None else rest["time_limit"])
-                if rest["best"]
-                else None,
+                "time_limit": time_limit_of(rest),
+                "rate_is_open": rate_is_open,
                 "memory": None if memory is None else parse_bytes(memory, keyword("memory")),
             }
         )
@@ -223,6 +230,11 @@ class TabularSettings:
         """
         checked_threads(self.threads)
         choosing.choose(self.backend, self.device, self.precision)
+
+    @property
+    def searches(self) -> bool:
+        """Whether settings are tried that are drawn at random."""
+        return self.best or self.search is not None
 
     @property
     def loss_name(self) -> str | None:
@@ -295,6 +307,11 @@ def _check_for_solver(solver: Solver, given: Mapping[str, Any]) -> None:
         raise InputError(
             f"{keyword(wrong[0])} is for optimizers; {name} uses all the rows in each step, without a rate"
         )
+    for name_of_search in ("best", "search"):
+        if given[name_of_search]:
+            raise InputError(
+                f"{keyword(name_of_search)} draws rates and batches of an optimizer, and {name} has none: leave one out"
+            )
     if isinstance(solver, LevenbergMarquardt) and solver.bayes and given["l2"]:
         raise InputError(f"{keyword('l2')} is chosen by LevenbergMarquardt(bayes=True): leave it out")
 

@@ -16,7 +16,7 @@ from gdkernels.tabular import defaults
 from gdkernels.tabular.settings import TabularSettings, chooses_penalty
 from gdkernels.tabular.split_rules import latest_from, moment_text
 
-__all__ = ["RowSplit", "is_cross_validated", "split_rows"]
+__all__ = ["RowSplit", "is_cross_validated", "is_folded", "split_rows"]
 
 Indices = npt.NDArray[np.int64]
 
@@ -48,9 +48,9 @@ class RowSplit:
 def split_rows(settings: TabularSettings, table: Table, classes: npt.NDArray[Any] | None) -> RowSplit:
     """Set rows aside as the settings say.
 
-    At random or by group, each network has validation rows of its own, so that none is kept from all of them. In time,
-    they are the last ones before the test, for all networks: rows between those that it was trained on would tell a
-    network nothing of how it predicts later ones.
+    Each network has validation rows of its own, so that none is kept from all of them: at random, some groups, or a
+    stretch of time. Where you say how many networks there are or how many rows to validate on, those of a split by time
+    are the last ones before the test.
 
     Parameters
     ----------
@@ -70,9 +70,8 @@ def split_rows(settings: TabularSettings, table: Table, classes: npt.NDArray[Any
     numbers = None if classes is None else np.unique(classes.astype(str), return_inverse=True)[1]
     learn, test = split(len(table), settings.test, generator(settings.seed, "test"), numbers)
     learn_numbers = numbers[learn] if numbers is not None else None
-    if _is_folded(settings, len(learn)):
-        count = 5 if settings.best else defaults.folds(len(learn))
-        parts = folds(len(learn), count, generator(settings.seed, "validation"), learn_numbers)
+    if is_folded(settings, len(learn)):
+        parts = folds(len(learn), _folds(settings, len(learn)), generator(settings.seed, "validation"), learn_numbers)
         return RowSplit(learn, test, [(learn[train], learn[left_out]) for train, left_out in parts])
     networks = []
     for k in range(_networks(settings, len(learn))):
@@ -92,10 +91,17 @@ def _in_time(settings: TabularSettings, table: Table, moments: npt.NDArray[np.fl
         column = settings.split.resolved(table).column
         assert column is not None
         said = f"rows, the last ones by {column!r}, from {moment_text(table, column, edge)} on"
+    times = moments[learn]
+    if is_folded(settings, len(learn)):
+        edges = np.unique(np.quantile(times, np.linspace(0, 1, _folds(settings, len(learn)) + 1)[1:-1]))
+        stretch = np.searchsorted(edges, times, side="right")
+        parts = [(learn[stretch != k], learn[stretch == k]) for k in np.unique(stretch).tolist()]
+        if len(parts) > 1:
+            return RowSplit(learn, test, parts, said)
     train, validation = learn, learn[:0]
     if (share := _validation(settings)) > 0:
-        edge = latest_from(moments[learn], share, "validation")
-        train, validation = learn[moments[learn] < edge], learn[moments[learn] >= edge]
+        edge = latest_from(times, share, "validation")
+        train, validation = learn[times < edge], learn[times >= edge]
     return RowSplit(learn, test, [(train, validation)] * _networks(settings, len(learn)), said)
 
 
@@ -103,8 +109,8 @@ def _by_group(settings: TabularSettings, groups: Indices, labels: list[str]) -> 
     learn, test = split_groups(groups, settings.test, generator(settings.seed, "test"), "the test")
     held = len(np.unique(groups[test]))
     said = f"rows, all of {held:,} of the {len(labels):,} groups by {settings.split.column!r}"
-    if _is_folded(settings, len(learn)):
-        parts = folds_of_groups(groups[learn], defaults.folds(len(learn)), generator(settings.seed, "validation"))
+    if is_folded(settings, len(learn)):
+        parts = folds_of_groups(groups[learn], _folds(settings, len(learn)), generator(settings.seed, "validation"))
         return RowSplit(learn, test, [(learn[train], learn[left_out]) for train, left_out in parts], said)
     networks = []
     for k in range(_networks(settings, len(learn))):
@@ -118,6 +124,11 @@ def _validation(settings: TabularSettings) -> float:
     return defaults.VALIDATION if settings.validation is None else settings.validation
 
 
+def _folds(settings: TabularSettings, records: int) -> int:
+    """Return in how many parts rows are cut of which each network leaves out another."""
+    return 5 if settings.best else defaults.folds(records)
+
+
 def _networks(settings: TabularSettings, records: int) -> int:
     """Return how many networks are averaged, on so many rows that are not for the test."""
     return settings.average or (1 if _is_single(settings, records) else defaults.folds(records))
@@ -128,7 +139,7 @@ def _is_single(settings: TabularSettings, records: int) -> bool:
     return records > defaults.LARGE or settings.hidden is not None or settings.starts > 1
 
 
-def _is_folded(settings: TabularSettings, records: int) -> bool:
+def is_folded(settings: TabularSettings, records: int) -> bool:
     """Return whether each network leaves out another part of the rows: unless the user said otherwise."""
     said = settings.average is not None or settings.validation is not None
     return records >= defaults.FEWEST and not _is_single(settings, records) and not said
@@ -142,4 +153,4 @@ def is_cross_validated(settings: TabularSettings, records: int) -> bool:
     constant = describe(resolve("schedule", settings.schedule)) == describe(resolve("schedule", "constant"))
     changed = settings.checkpoint is not None or settings.retries or settings.patience == 0 or not constant
     changed = changed or chooses_penalty(settings)
-    return _is_folded(settings, records) and not defaults.FEW < records <= defaults.SMALL and not changed
+    return is_folded(settings, records) and not defaults.FEW < records <= defaults.SMALL and not changed

@@ -36,6 +36,8 @@ class TableSurvey:
     sample
         Records that stand for all: a uniform sample, and with them the first of each label, and the lowest and the
         highest of each target.
+    numbers
+        Those of its records in the whole table.
     learn, validation
         Those of its rows that are not for the test, and those that are for validation.
     counts
@@ -49,6 +51,7 @@ class TableSurvey:
     """
 
     sample: Table
+    numbers: npt.NDArray[np.int64]
     learn: npt.NDArray[np.int64]
     validation: npt.NDArray[np.int64]
     counts: npt.NDArray[np.int64]
@@ -74,14 +77,14 @@ def survey(parts: TableParts, task: str, rule: PartRule, *, seed: int, most: int
     FileError, InputError
         As `gdkernels.tables.read`, and for targets that are missing or have gaps.
     """
-    sample: Sample[tuple[Table, Array]] = Sample(
-        most, generator(seed, "sample"), lambda part, rows: (part[0].take(rows).copy(), part[1][rows])
+    sample: Sample[tuple[Table, Array, Array]] = Sample(
+        most, generator(seed, "sample"), lambda part, rows: (part[0].take(rows).copy(), part[1][rows], part[2][rows])
     )
     counts = np.zeros(len(PARTS), np.int64)
     found: dict[str, npt.NDArray[np.int64]] | None = None if task == "regression" else {}
     firsts: dict[int, int] = {}  # by the number of a label's first record, what it was drawn for
-    witnesses: list[tuple[Table, Array]] = []
-    extremes: dict[tuple[str, bool], tuple[float, Table, Array]] = {}
+    witnesses: list[tuple[Table, Array, Array]] = []
+    extremes: dict[tuple[str, bool], tuple[float, Table, Array, Array]] = {}
     ranges: dict[str, tuple[float, float] | None] = {}
     with RecordCount("surveying", parts.progress) as bar:
         for table, numbers in parts.numbered():
@@ -104,23 +107,24 @@ def survey(parts: TableParts, task: str, rule: PartRule, *, seed: int, most: int
                     if rule.free:
                         firsts[int(numbers[row])] = int(which[row])
                         which[row] = TRAIN
-                    witnesses.append((table.take(np.array([row])).copy(), which[[row]]))
+                    witnesses.append((table.take(np.array([row])).copy(), which[[row]], numbers[[row]]))
                 for label, each in zip(distinct.tolist(), _counts(place, which, len(distinct)), strict=True):
                     found[label] += each
             for name in names:
-                _widen(extremes, table, name, which)
+                _widen(extremes, table, name, which, numbers)
             for name, column in table.columns.items():
                 if name not in names and ranges.get(name, (0, 0)) is not None:
                     ranges[name] = _range(column, ranges.get(name))
             counts += np.bincount(which, minlength=len(PARTS))
-            sample.add((table, which), len(table))
+            sample.add((table, which, numbers), len(table))
             bar.update(len(table))
     total = int(counts.sum())
-    chosen = sample.parts() + witnesses + [(table, which) for _, table, which in extremes.values()]
-    which = np.concatenate([w for _, w in chosen])
+    chosen = sample.parts() + witnesses + [extreme[1:] for extreme in extremes.values()]
+    which = np.concatenate([w for _, w, _ in chosen])
     numbering = [name for name, span in ranges.items() if span is not None and span[1] - span[0] == total - 1]
     return TableSurvey(
-        joined([t for t, _ in chosen], chosen[0][0].source),
+        joined([t for t, _, _ in chosen], chosen[0][0].source),
+        np.concatenate([numbers for _, _, numbers in chosen]),
         np.flatnonzero(which != TEST),
         np.flatnonzero(which == VALIDATION),
         counts,
@@ -135,7 +139,13 @@ def _counts(place: Array, which: Array, count: int) -> Array:
     return np.bincount(place.reshape(-1) * size + which, minlength=count * size).reshape(count, size)
 
 
-def _widen(extremes: dict[tuple[str, bool], tuple[float, Table, Array]], table: Table, name: str, which: Array) -> None:
+def _widen(
+    extremes: dict[tuple[str, bool], tuple[float, Table, Array, Array]],
+    table: Table,
+    name: str,
+    which: Array,
+    numbers: Array,
+) -> None:
     """Keep the record with the lowest and that with the highest number of a target."""
     column = table.columns[name]
     values = numbers_in(column)
@@ -146,7 +156,7 @@ def _widen(extremes: dict[tuple[str, bool], tuple[float, Table, Array]], table: 
         best = extremes.get((name, high))
         if best is None or (values[row] > best[0] if high else values[row] < best[0]):
             rows = np.array([row])
-            extremes[name, high] = float(values[row]), table.take(rows).copy(), which[rows]
+            extremes[name, high] = float(values[row]), table.take(rows).copy(), which[rows], numbers[rows]
 
 
 def _range(column: Any, before: tuple[float, float] | None) -> tuple[float, float] | None:

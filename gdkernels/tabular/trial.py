@@ -12,6 +12,7 @@ from gdkernels.errors import DivergenceError, InputError
 from gdkernels.system.hushed_logs import silenced
 from gdkernels.tables import Preparation, Table
 from gdkernels.tables.column_data import Floats
+from gdkernels.tables.cross_fit import CrossFit
 from gdkernels.tables.kinds import Choices, reread
 from gdkernels.tabular.evaluation import Evaluation, EvaluationInParts
 from gdkernels.tabular.fitting import PreparedRows, balanced, fit
@@ -23,7 +24,7 @@ from gdkernels.tabular.targets import network_targets, truth_of
 __all__ = ["MOST_ROWS", "Trial"]
 
 MOST_ROWS = 5000  # of the table in a trial: it is to take seconds
-_EPOCHS, _PATIENCE = 100, 10
+_STEPS, _EPOCHS, _PATIENCE = 8000, 20, 20  # at most so many steps, but so many epochs even of many rows
 _LOWEST = 1e-15
 
 
@@ -71,11 +72,14 @@ class Trial:
             )
             table = reread(self.table, choices)
             x, y = preparation.transform(table), preparation.transform_targets(table)
+            if (cross_fit := CrossFit.of(preparation, table.take(learn), learn)) is not None:
+                x[learn] = cross_fit.transform(table.take(learn), learn)
             outputs, network_y = network_targets(preparation, self.loss, y)
             network = network_arguments(settings, self.task, self.loss, len(self.train), outputs, x[learn])
-            trainer = trainer_arguments(settings, self.loss, len(self.train))
+            trainer = trainer_arguments(settings, self.loss, len(self.train), encoded=network["encoding"] is not None)
             run = run_arguments(settings, len(self.train), len(self.validation))
-            run |= {"epochs": min(run["epochs"], _EPOCHS), "patience": min(run["patience"] or _PATIENCE, _PATIENCE)}
+            epochs = max(_EPOCHS, _STEPS * trainer.get("batch_size", len(self.train)) // len(self.train))
+            run |= {"epochs": min(run["epochs"], epochs), "patience": min(run["patience"] or _PATIENCE, _PATIENCE)}
 
             def prepared(chosen: npt.NDArray[np.int64]) -> PreparedRows:
                 weights = balanced(y[chosen]) if settings.class_weight == "balanced" else None

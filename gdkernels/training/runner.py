@@ -9,6 +9,7 @@ from gdkernels.backend import Executable, State
 from gdkernels.data.batches import Batches
 from gdkernels.data.records import Records
 from gdkernels.data.stored.windows import Windows
+from gdkernels.dispatch.binding import Binding
 from gdkernels.dispatch.workload import Workload
 from gdkernels.groups.sharding import Sharding
 from gdkernels.network import BoundNetwork
@@ -71,6 +72,9 @@ class Runner(Protocol):
 
     def place_records(self, X: Any, Y: Any, sample_weight: Any = None, *, of: str = "") -> Records:
         """Return the user's arrays as records on the device, checked."""
+
+    def follow(self, binding: Binding) -> None:
+        """Move what is carried from step to step to this place."""
 
     def state(self) -> State:
         """Return the state at the end of the last epoch."""

@@ -17,11 +17,13 @@ COMMANDS = (
     "estimators",
     "gpu",
     "house_figures",
+    "least_squares",
     "low_precision",
     "peers_grid",
     "raw_tables",
     "same_bits",
     "stored",
+    "table_scores",
 )
 
 # Imports every module that is named, in a process that has none of the libraries.

@@ -38,6 +38,13 @@ NAMES = {
         GdkernelsError
         History
         History.as_dict()
+        History.effective_parameters
+        LBFGS(memory, gradient_tolerance)
+        LevenbergMarquardt(bayes, damping, gradient_tolerance, step_tolerance, error_goal)
+        Solver
+        solvers
+        Trainer(solver)
+        MLP.fit(solver)
         History.backend
         History.best_epoch
         History.device
@@ -54,9 +61,12 @@ NAMES = {
         History.stopped
         History.validation_loss
         Ensemble(models)
+        Ensemble.export_onnx(path, overwrite)
+        Ensemble.load(path, backend, device, threads, objects)
         Ensemble.network()
         Ensemble.predict(X)
         Ensemble.predict_proba(X)
+        Ensemble.save(path, overwrite)
         Ensemble.selected(models, X, Y, size, loss)
         History.epochs
         History.origin
@@ -85,7 +95,9 @@ NAMES = {
         blocks
         TabularPredictor(target, task, ignore, keep_columns, categorical, numeric, drop_missing, class_weight)
         TabularPredictor.describe(X, y)
-        TabularPredictor.evaluate(X, y, drop_missing)
+        TabularPredictor.drift(X)
+        TabularPredictor.drift_in_parts()
+        TabularPredictor.evaluate(X, y, drop_missing, importance)
         TabularPredictor.export_onnx(path, overwrite)
         TabularPredictor.fit(X, y)
         TabularPredictor.get_params(deep)
@@ -117,6 +129,7 @@ NAMES = {
         MLP.to(device, backend)
         Optimizer
         Optimizer.rule(w, g, slots, learning_rate, t, xp)
+        Optimizer.numbers
         Optimizer.slots
         Optimizer.weight_decay
         RMSprop(learning_rate, rho, epsilon)
@@ -137,7 +150,8 @@ NAMES = {
         __version__
         activations
         fit_many(
-            models, X, Y, epochs, settings, rows, sample_weight, validation, patience, threads, group, progress)
+            models, X, Y, epochs, settings, rows, validation_rows, sample_weight, validation, patience, threads, group,
+            checkpoint, every, resume, progress)
         from_sklearn(estimator, **settings)
         from_torch(path, activation, output, **settings)
         load(path, backend, device, objects)
@@ -468,7 +482,7 @@ OPTIONS = {
         --activation --average --backend --batch-size --categorical --checkpoint --class-weight --clip-norm
         --debug --device --drop-missing --epochs --every --explain --force --group --hidden --ignore --json --keep
         --l2 --learning-rate --log-json --loss --memory --momentum --nesterov --numeric --optimizer --out
-        --patience --plot --precision --profile --resume --retries --schedule --seed --shards --starts --target
+        --patience --plot --precision --profile --resume --retries --schedule --search --seed --shards --starts --target
         --task --test --validation
     """,
     "describe": "--categorical --debug --ignore --json --keep --numeric --target --task",

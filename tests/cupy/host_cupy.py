@@ -18,7 +18,7 @@ import standin
 from gdkernels_cupy.cuda import cublaslt, errors
 from gdkernels_cupy.cuda import device as device_module
 from gdkernels_cupy.graphs import session
-from gdkernels_cupy.graphs.probe import trusted_epilogues
+from gdkernels_cupy.graphs.probe import probed
 from programs import module
 from twin import Twin
 
@@ -357,7 +357,7 @@ def install(monkeypatch, directory, free=1 << 30):
     device_module._device.cache_clear()
     monkeypatch.setattr(device_module, "_problems", {})
     monkeypatch.setattr(errors, "_used_by", set())
-    trusted_epilogues.cache_clear()
+    probed.cache_clear()
     monkeypatch.setattr(session, "_TIMED_SECONDS", 6e-4)  # a few steps: a made-up clock has no noise
     monkeypatch.setattr(session, "_REPEATS", 2)
     return host

@@ -5,10 +5,13 @@ from functools import cache
 
 import numpy as np
 from gdkernels_cupy.graphs import operations as ops
+from gdkernels_cupy.graphs.calls import jobs_of
 from gdkernels_cupy.graphs.epilogue_fusion import EPILOGUES
+from gdkernels_cupy.graphs.grouping import OperationGroup, grouped
 from gdkernels_cupy.graphs.interpret import Interpreter
+from gdkernels_cupy.graphs.jobs import fixed_source, group_source, kernel_source
 from gdkernels_cupy.graphs.lower import lower
-from gdkernels_cupy.graphs.source import CUDA_FUNCTIONS, fixed_source, kernel_name, kernel_source, preamble
+from gdkernels_cupy.graphs.source import CUDA_FUNCTIONS, kernel_name, preamble
 
 from gdkernels.backend import verification
 from gdkernels.backend.arguments import keys_of_run
@@ -56,8 +59,20 @@ def kernels(precision):
 
 @cache
 def module(precision):
-    """Return one text with all the kernels of a precision."""
-    return text_with(kernels(precision).values())
+    """Return one text with all the kernels of a precision, groups among them."""
+    return text_with(kernels(precision).values()) + "".join(sorted(groups(precision)))
+
+
+@cache
+def groups(precision):
+    """Return the text of the kernel of every group of every program."""
+    return {
+        group_source(jobs_of(launch))
+        for name in CASES
+        for epilogues in (EPILOGUES, ())
+        for launch in grouped(list_of(training(name), name, precision, epilogues))
+        if isinstance(launch, OperationGroup) and len(launch.members) > 1
+    }
 
 
 def text_with(some):

@@ -56,7 +56,7 @@ def test_a_network_whose_kernels_all_spill_goes_to_graphs_which_is_said(
     host, hopper, monkeypatch, caplog, choices, level
 ):
     """A plan that names the other kernel cannot be repeated: that is a warning."""
-    right, spilling = hopper.CudaLaunchDevice(0), types.SimpleNamespace(local_bytes=lambda: 24)
+    right, spilling = hopper.CudaLaunchDevice(0), types.SimpleNamespace(local_bytes=lambda: 624)
     compile_right, widths = right.compile, CASES["relu-sse"].widths
 
     def compiled(source):
@@ -70,7 +70,7 @@ def test_a_network_whose_kernels_all_spill_goes_to_graphs_which_is_said(
         run.epoch()
     assert run.executable.plan.choices["kernel"] == "graphs"
     said = [(r.levelname, r.getMessage()) for r in caplog.records if "persistent" in r.getMessage()]
-    why = "CUDA graphs run it, not the persistent kernel: however it is compiled, a thread spills 24"
+    why = "CUDA graphs run it, not the persistent kernel: however it was compiled, a thread spills 624"
     assert [name for name, _ in said] == [level]
     assert why in said[0][1]
 

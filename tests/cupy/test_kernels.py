@@ -108,6 +108,8 @@ def differences(name, precision, twins, *, pieces=None, poison=False):
             wanted._run[type(operation)](operation)
             found.run(operation)
         off = [relative(found.numbers, wanted.numbers), relative(found.sums, wanted.sums)]
+        if isinstance(operation, ops.RecordNumbers) and list(found.cells[:2]) != [1, len(found._order)]:
+            off.append(np.inf)  # the next step does not begin where this one ended
         for buffer in written(operation, wanted.op_list):
             a, b = found.read(buffer), wanted.read(buffer)
             if buffer in getattr(operation, "reductions", ()) and buffer.storage == "float64" and a.size > 1:

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 from gdkernels_cupy.graphs import operations as ops
-from gdkernels_cupy.graphs.source import fixed_source, kernel_source, preamble
+from gdkernels_cupy.graphs.jobs import fixed_source, kernel_source
+from gdkernels_cupy.graphs.source import preamble
 from interpreted import Interpreted
 from programs import list_of, training
 from test_kernels import differences, is_exact
@@ -173,16 +174,16 @@ KERNELS = {
         "shared[thread][k] = sums[k];",
     ),
     "a barrier in the tree of block_columns": (
-        "shared[thread + apart * blockDim.x][k];\n        __syncthreads();",
-        "shared[thread + apart * blockDim.x][k];",
+        "shared[thread + apart * at.threads_x][k];\n        __syncthreads();",
+        "shared[thread + apart * at.threads_x][k];",
     ),
-    "the barrier of column_sums": ("= sum;\n    __syncthreads();\n    if (threadIdx.y", "= sum;\n    if (threadIdx.y"),
-    "the barrier of begin": ("control->step;\n    __syncthreads();", "control->step;"),
+    "the barrier of column_sums": ("= sum;\n    __syncthreads();\n    if (at.y", "= sum;\n    if (at.y"),
+    "a step that stays the same": ("control->step += 1;\n    control->first", "control->first"),
     "half of the lanes": ("int apart = lanes / 2", "int apart = lanes / 4"),
-    "the neighbour's columns": ("const int c = ELEMENTS * (blockIdx.y", "const int c = 1 + ELEMENTS * (blockIdx.y"),
-    "rows that are not the batch's": ("control->order[at]", "control->order[at - begin]"),
+    "the neighbour's columns": ("const int c = ELEMENTS * (at.block_y", "const int c = 1 + ELEMENTS * (at.block_y"),
+    "rows that are not the batch's": ("control->order[next]", "control->order[next - begin]"),
     "sums that overwrite": ("*to = accumulate ? *to + sum : sum;", "*to = sum;"),
-    "a total that overwrites": ("accumulate && threadIdx.x == 0 ? *number", "false ? *number"),
+    "a total that overwrites": ("accumulate && at.x == 0 ? *number", "false ? *number"),
     "bfloat16 cut off": ("0x7fffu + ((bits >> 16) & 1u)", "0u"),
     "a larger that swallows NaN": ("a >= b || a != a", "a >= b"),
 }

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from gdkernels_cupy.graphs.source import kernel_source
+from gdkernels_cupy.graphs.jobs import kernel_source
 from programs import kernels, text_with
 
 from gdkernels.lowering.elementwise import ELEMENT, ROW, UNIT

@@ -17,7 +17,7 @@ from gdkernels.errors import BackendError
 from gdkernels.testing.cases import CASES, varied
 
 
-def test_an_epilogue_that_swallows_nan_is_not_used(host, monkeypatch):
+def test_an_epilogue_that_swallows_nan_is_used_if_the_user_says_so(host, monkeypatch, caplog):
     def swallowing(*given):
         standin.matmul(*given)
         out = standin.matrix(given[2][2], given[3][2])
@@ -25,10 +25,20 @@ def test_an_epilogue_that_swallows_nan_is_not_used(host, monkeypatch):
             np.nan_to_num(out, copy=False)
 
     monkeypatch.setattr(cublaslt, "matmul", lambda *given: host.execute(lambda: swallowing(*given)))
-    run = Run("wide")
-    run.epoch()
+    with caplog.at_level(logging.WARNING, "gdkernels"):
+        run = Run("wide")
+        run.epoch()
     assert "relu" not in run.executable.plan.choices["epilogues"]
     assert "update" in run.executable.plan.choices["epilogues"]
+    assert "could take over relu in float32, and make numbers of NaN there" in caplog.text
+    assert "GDKERNELS_MAY_LOSE_NAN=1 lets products do it" in caplog.text
+
+    monkeypatch.setenv("GDKERNELS_MAY_LOSE_NAN", "1")
+    with caplog.at_level(logging.WARNING, "gdkernels"):
+        run = Run("wide")
+        run.epoch()
+    assert "relu" in run.executable.plan.choices["epilogues"]
+    assert "that is not seen in a hidden layer before" in caplog.text
 
 
 def test_what_cublas_has_not_is_done_otherwise(host, monkeypatch):
@@ -138,3 +148,52 @@ def test_heuristics_are_not_asked_for_during_a_capture(host, monkeypatch):
     monkeypatch.setattr(session.GraphSession, "_launch", asking)
     with pytest.raises(CaptureError, match="a heuristic while a graph is captured"):
         Run("adam", epilogues=EPILOGUES).epoch()
+
+
+# ---- candidates
+
+
+def candidates(monkeypatch, host, seconds, refused=()):
+    """Let cublasLt offer as many algorithms as there are numbers, each of which takes so long; return which ran."""
+    ran = []
+
+    def offered(handle, descriptor, layouts, workspace, count=8):
+        found = []
+        for k in range(len(seconds)):
+            (result,) = standin.algorithms(handle, descriptor, layouts, workspace)
+            result.algorithm.data[1] = k
+            found.append(result)
+        return found
+
+    def matmul(*given):
+        k = given[5].data[1]
+        if k in refused:
+            raise cublaslt.CublasLtError("cublasLtMatmul: as planted", cublaslt.NOT_SUPPORTED)
+        ran.append(k)
+        clock[0] += seconds[k]
+        host.multiply(*given)
+
+    clock = [0.0]
+    monkeypatch.setattr(cublaslt, "algorithms", offered)
+    monkeypatch.setattr(cublaslt, "matmul", matmul)
+    monkeypatch.setattr("gdkernels_cupy.graphs.bound_steps.perf_counter", lambda: clock[0])
+    return ran
+
+
+@pytest.mark.parametrize(
+    ("seconds", "refused", "taken"),
+    [((3.0, 1.0, 2.0), (), 1), ((1.0, 0.97), (), 0), ((3.0, 1.0, 2.0), (1,), 2), ((4.0, 3.0, 3.0, 3.0, 1.0), (), 1)],
+    ids=["the fastest", "in doubt the first", "not what is refused", "of the first four"],
+)
+def test_the_fastest_of_a_few_algorithms_is_taken_and_kept(host, monkeypatch, seconds, refused, taken):
+    ran = candidates(monkeypatch, host, seconds, refused)
+    chosen = []
+    for _ in range(2):  # as the next process does, which times nothing
+        run = Run("wide", epilogues=())
+        ran.clear()
+        run.epoch()
+        algorithms = run.executable.plan.choices["algorithms"]
+        assert {cublaslt.Algorithm.from_hex(a).data[1] for a in algorithms.values()} == {taken}
+        chosen.append((algorithms, set(ran)))
+    assert chosen[0][0] == chosen[1][0]
+    assert chosen[1][1] == {taken}

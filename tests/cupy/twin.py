@@ -15,7 +15,9 @@ from made_once import made_once
 FOLDERS = (Path(__file__).parent, Path(__file__).parents[1] / "persistent")
 INCLUDED = [f"-I{folder}" for folder in FOLDERS]
 HEADERS = (FOLDERS[0] / "twin.h", FOLDERS[1] / "fibers.h")
-COLLECTIVE = re.compile(r"__syncthreads|over_lanes|block_total|block_columns")
+COLLECTIVE = re.compile(
+    r"__syncthreads|over_lanes|block_total|block_columns|place_in|total_job|total_record_job|column_sums_job"
+)
 FIXED = (
     "begin",
     "next_batch",
@@ -31,8 +33,8 @@ FIXED = (
     "cast_float32_bfloat16",
     "total",
     "record",
+    "total_record",
 )  # fmt: skip
-FIXED_COLLECTIVE = ("begin", "total", "column_sums")
 
 
 class Twin:
@@ -67,9 +69,11 @@ def compiled(text, directory, flags):
     if compiler is None:
         pytest.skip("g++ is not installed: the host twins of the kernels need it")
     lines = ['#include "twin.h"', text]
-    bodies = dict(re.findall(r'extern "C" __global__ void (loop_\w+|total|begin|record)\((.*?\n)}\n', text, re.DOTALL))
-    for name in (*FIXED, *(n for n in bodies if n.startswith("loop_"))):
-        collective = bool(COLLECTIVE.search(bodies.get(name, ""))) or name.startswith(FIXED_COLLECTIVE)
+    kernels = dict(re.findall(r'extern "C" __global__ void (\w+)\((.*?\n)}\n', text, re.DOTALL))
+    loops = dict(re.findall(r"__device__ inline void (loop_\w+)_job\((.*?\n)}\n", text, re.DOTALL))
+    generated = (n for n in kernels if n.startswith(("loop_", "group_")))
+    for name in dict.fromkeys((*FIXED, *generated)):
+        collective = bool(COLLECTIVE.search(kernels.get(name, "") + loops.get(name, "")))
         lines.append(
             f'extern "C" void host_{name}(const unsigned* shape, void** a, int order) '
             f"{{ twin::launch({name}, shape, a, {str(collective).lower()}, order); }}"

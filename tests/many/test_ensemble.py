@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import gdkernels as gd
-from gdkernels.errors import InputError
+from gdkernels.errors import FileError, InputError
 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.standard_normal((200, 4)).astype(np.float32)
@@ -64,6 +64,70 @@ def test_it_is_a_network_that_is_saved(tmp_path):
     np.testing.assert_allclose(network.predict(X), ensemble.predict_proba(X), rtol=1e-5, atol=1e-6)
     network.save(tmp_path / "e.gd")
     np.testing.assert_allclose(gd.load(tmp_path / "e.gd").predict(X), network.predict(X), rtol=1e-6)
+
+
+@pytest.mark.parametrize("loss", ["sse", "cross_entropy"])
+def test_it_is_saved_and_loaded(tmp_path, loss):
+    models = trained() if loss == "sse" else trained("cross_entropy", 3, CLASSES)
+    ensemble = gd.Ensemble([models[0], models[2], models[0], models[3]])
+    ensemble.save(tmp_path / "e.gd")
+    loaded = gd.Ensemble.load(tmp_path / "e.gd")
+    assert loaded.models[0] is loaded.models[2]
+    assert len(set(map(id, loaded.models))) == 3
+    np.testing.assert_allclose(loaded.predict(X), ensemble.predict(X), rtol=1e-6)
+    if loss == "cross_entropy":
+        np.testing.assert_allclose(loaded.predict_proba(X), ensemble.predict_proba(X), rtol=1e-6)
+    whole = gd.load(tmp_path / "e.gd")
+    np.testing.assert_allclose(whole.predict(X), ensemble.network().predict(X), rtol=1e-6)
+    models[0].save(tmp_path / "one.gd")
+    with pytest.raises(FileError, match="holds no ensemble"):
+        gd.Ensemble.load(tmp_path / "one.gd")
+
+
+def run_onnx(path):
+    runtime = pytest.importorskip("onnxruntime")
+    session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(None, {"x": X}), strict=True))
+
+
+def operations(path):
+    return [node.op_type for node in pytest.importorskip("onnx").load(path).graph.node]
+
+
+@pytest.mark.parametrize("make", ["plain", "normed", "encoded"])
+def test_models_of_one_shape_stand_side_by_side_in_onnx(tmp_path, make):
+    makers = {
+        "plain": lambda k: gd.MLP([4, 8, 8, 3], seed=k, backend="numba"),
+        "normed": lambda k: gd.MLP([4, 8, 8, 3], residual=True, norm="layer", seed=k, backend="numba"),
+        "encoded": lambda k: gd.Network(
+            gd.blocks.Columns([(range(4), gd.blocks.Dense(6, "tanh")), ([0], "passthrough")]), 4, seed=k
+        ),
+    }
+    if make == "encoded":
+        models = [
+            gd.Network(gd.blocks.Sequential(m.block, gd.blocks.Dense(3)), 4, seed=k)
+            for k, m in enumerate([makers[make](0)] * 3)
+        ]
+    else:
+        models = [makers[make](k) for k in range(3)]
+    other = gd.MLP([4, 5, 3], seed=9)
+    gd.fit_many([*models, other], X, CLASSES, epochs=3, settings={"loss": "cross_entropy"})
+    ensemble = gd.Ensemble([*models, models[0], other])
+    ensemble.export_onnx(tmp_path / "e.onnx")
+    models[0].export_onnx(tmp_path / "one.onnx")
+    found = run_onnx(tmp_path / "e.onnx")
+    np.testing.assert_allclose(found["probabilities"], ensemble.predict_proba(X), rtol=1e-4, atol=1e-6)
+    assert np.array_equal(found["label"], ensemble.predict(X))
+    products = [operations(tmp_path / name).count("MatMul") for name in ("e.onnx", "one.onnx")]
+    alone = 3 if make == "encoded" else 1  # columns are picked one network after the other
+    assert products[0] == alone * products[1] + 2
+
+
+def test_an_ensemble_of_numbers_in_onnx(tmp_path):
+    ensemble = gd.Ensemble(trained())
+    ensemble.export_onnx(tmp_path / "e.onnx")
+    np.testing.assert_allclose(run_onnx(tmp_path / "e.onnx")["prediction"], ensemble.predict(X), rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize(

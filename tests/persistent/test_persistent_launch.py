@@ -132,8 +132,8 @@ def test_arrays_on_another_device_are_an_error_that_names_both(cupy):
     assert cupy.launched == []
 
 
-# Of two gradients: how many leave the registers, the warps, the steps that may be unrolled; there is one of them only, so
-# that another number of steps makes the same code.
+# Of two gradients: how many leave the registers, the warps, the steps that may be unrolled; there is one of them only,
+# so that another number of steps makes the same code.
 VARIANTS = [(0, 8, 4), (0, 4, 1), (1, 8, 1), (1, 4, 1), (2, 8, 1), (2, 4, 1)]
 
 

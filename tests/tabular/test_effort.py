@@ -30,31 +30,30 @@ def test_best_is_an_ensemble_that_is_no_worse_than_the_default_settings_on_rows_
     data = table(classes=classes)
     made = gd.TabularPredictor("y", best=True, time_limit="1s", epochs=15, seed=1, progress=False).fit(data)
     search = made.result_.search
-    assert search.tried >= 1
-    assert len(search.taken) <= search.tried
-    assert search.loss <= search.first
-    assert len(made.histories_) == 5 * len(search.taken)
-    assert f"settings that were tried in {search.seconds:.0f} s" in made.result_.as_text()
-    assert json.loads(json.dumps(made.result_.as_dict()))["search"]["taken"] == list(search.taken)
+    members = [one for one in search.tried if one.weight]
+    assert search.loss <= search.tried[0].loss
+    assert len(made.histories_) == 5 * len(members)
+    assert f"settings, tried in {search.seconds:.0f} s" in made.result_.as_text()
+    assert len(json.loads(json.dumps(made.result_.as_dict()))["search"]["tried"]) == len(search.tried)
     made.save(tmp_path / "m")
     assert np.array_equal(gd.load(tmp_path / "m").predict(data), made.predict(data))
 
 
-def test_best_goes_on_to_other_settings_which_keep_what_was_said(monkeypatch):
-    drawn = []
-    real = gd.tabular.search.fit_many
-
-    def seen(models, *arguments, **keywords):
-        drawn.append((models[0].network.structure, keywords["settings"]))
-        return real(models, *arguments, **keywords)
-
-    monkeypatch.setattr("gdkernels.tabular.search.fit_many", seen)
+def test_best_goes_on_to_other_settings_which_keep_what_was_said():
     keywords = {"hidden": 8, "l2": 0.01, "average": None, "epochs": 2, "progress": False}
     made = gd.TabularPredictor("y", best=True, time_limit=3, **keywords).fit(table())
-    assert made.result_.search.tried == len(drawn) > 2
-    assert {settings["l2"] for _, settings in drawn} == {0.01}
-    assert len({settings["optimizer"].learning_rate for _, settings in drawn}) == len(drawn)
-    assert all(8 in structure.block.widths(structure.inputs) for structure, _ in drawn)
+    tried = made.result_.search.tried
+    assert len(tried) > 2
+    assert {(one.hidden, one.l2) for one in tried} == {((8,), 0.01)}
+    assert len({one.learning_rate for one in tried}) == len(tried)
+
+
+def test_a_number_and_a_time_limit_end_a_search_whichever_comes_first():
+    keywords = {"hidden": 8, "epochs": 2, "progress": False, "seed": 1}
+    made = gd.TabularPredictor("y", search=3, time_limit="1h", **keywords).fit(table())
+    assert len(made.result_.search.tried) == 3
+    made = gd.TabularPredictor("y", search=10**6, time_limit=0.2, **keywords).fit(table())
+    assert 1 <= len(made.result_.search.tried) < 1000
 
 
 @pytest.mark.parametrize(("said", "seconds"), [(3, 3.0), ("90s", 90.0), ("1.5 min", 90.0), ("2h", 7200.0), ("7", 7.0)])

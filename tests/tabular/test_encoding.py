@@ -25,6 +25,7 @@ def test_numbers_of_many_values_are_encoded_beside_themselves():
     assert isinstance(block, blocks.Columns)
     assert block.outputs(3) == 3 + 2 * 8
     assert encoding_of("piecewise", np.tile(x, (12, 1))).outputs(3) == 3 + 2 * 24
+    assert encoding_of("piecewise", x, 5).outputs(3) == 3 + 2 * 5
     assert encoding_of("none", x) is None
     assert encoding_of("auto", x[:499]) is None
     assert encoding_of("auto", x[:500]) == encoding_of("piecewise", x[:500])
@@ -36,6 +37,35 @@ def test_a_value_that_is_everywhere_is_an_edge_of_its_own():
     (_, inner) = encoding_of("piecewise", x).blocks[1]
     assert inner.edges[0][0] == 0.0
     assert len(inner.edges[0]) < 9
+
+
+def test_wide_tables_have_fewer_bins_or_none():
+    x = RANDOM.normal(size=(2000, 40))
+    assert encoding_of("auto", x).outputs(40) == 40 + 40 * 10
+    assert encoding_of("auto", x[:600]).outputs(40) == 40 + 40 * 8
+    assert encoding_of("auto", np.hstack([x, x])) is None
+
+
+def test_an_average_encodes_once_and_is_the_mean_of_its_networks(monkeypatch):
+    made = []
+    real = gd.tabular.fitting.kth
+    monkeypatch.setattr("gdkernels.tabular.fitting.kth", lambda *a: made.append(real(*a)) or made[-1])
+    predictor = gd.TabularPredictor("y", average=3, epochs=2, progress=False).fit(table(800))
+    x = RANDOM.normal(size=(20, predictor.network.inputs)).astype(np.float32)
+    mean = np.mean([one.predict(x) for one in made], axis=0)
+    np.testing.assert_allclose(predictor.network.predict(x), mean, rtol=1e-5, atol=1e-6)
+    encoding, rest = predictor.network.block.blocks
+    assert isinstance(encoding, blocks.Columns)
+    assert isinstance(rest, blocks.Mean)
+    assert "of them also in up to 8 bins → Mean(3 × " in predictor.result_.as_text()
+
+
+def test_a_few_networks_are_enough_where_they_take_long(monkeypatch):
+    keywords = {"target": "y", "epochs": 1, "progress": False, "quick": False}
+    assert len(gd.TabularPredictor(**keywords).fit(table(1300)).histories_) == 10
+    monkeypatch.setattr("gdkernels.tabular.defaults.MOST_WORK", 1.0)
+    made = gd.TabularPredictor(**keywords).fit(table(1300))
+    assert len(made.histories_) == made.result_.settings["average"] == 5
 
 
 def test_steps_are_learned_where_a_smooth_network_blurs_them(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -11,11 +12,13 @@ from gdkernels.lowering.elementwise import ELEMENT
 from gdkernels.lowering.steps import NUMBER
 from gdkernels.lowering.task import DATA
 from gdkernels_cupy.graphs import operations as ops
+from gdkernels_cupy.graphs.grouping import Launch, OperationGroup, RecordedTotal
+from gdkernels_cupy.graphs.jobs import FIXED, Job, fixed_source, group_name, group_source, job_of_loop, kernel_source
 from gdkernels_cupy.graphs.launch_shapes import ACROSS, THREADS, LaunchShape, launch_shape_of
 from gdkernels_cupy.graphs.operations import BYTES, DeviceBuffer, OperationList
-from gdkernels_cupy.graphs.source import kernel_name
+from gdkernels_cupy.graphs.source import kernel_name, loop_job, preamble
 
-__all__ = ["CONTROL", "DeviceAddresses", "KernelCall", "calls_of", "fill_order", "next_batch"]
+__all__ = ["CONTROL", "DeviceAddresses", "KernelCall", "calls_of", "fill_order", "jobs_of", "module_text", "next_batch"]
 
 _MOST_BLOCKS = 4096  # of a kernel whose threads take more numbers where there are more
 
@@ -50,17 +53,21 @@ class KernelCall:
 Arguments = tuple[Any, ...]
 
 
-def calls_of(operation: ops.Operation, op_list: OperationList, batch: int, at: DeviceAddresses) -> list[KernelCall]:
-    """Return the calls for an operation that is no product.
+def calls_of(
+    operation: Launch | RecordedTotal, op_list: OperationList, batch: int, at: DeviceAddresses
+) -> list[KernelCall]:
+    """Return the calls for a launch that is no product.
 
     Parameters
     ----------
     batch
         The records of a full batch: how far the order moves on from step to step.
     """
+    if isinstance(operation, OperationGroup):
+        return _group(operation, op_list, batch, at)
     if isinstance(operation, ops.BeginStep):
         count = OperationList.FIRST + len(op_list.scalars)
-        arguments: Arguments = (_p(at.control), _i(count), _l(batch), _p(at.number(0)), _p(at.float32_number(0)))
+        arguments: Arguments = (_p(at.control), _i(count), _p(at.number(0)), _p(at.float32_number(0)))
         return [KernelCall("begin", LaunchShape((1, 1), (32, 1)), arguments)]
     if isinstance(operation, ops.GatherRows):
         return [_gather(operation, at)]
@@ -75,19 +82,72 @@ def calls_of(operation: ops.Operation, op_list: OperationList, batch: int, at: D
     if isinstance(operation, ops.ColumnSums):
         return [_column_sums(operation, at)]
     if isinstance(operation, ops.Total):
-        parts = operation.parts
-        arguments = (_i(parts.columns), _p(at.of(parts)), _p(at.number(operation.number)), _i(operation.accumulate))
-        return [KernelCall("total", LaunchShape((1, 1), (THREADS, 1)), arguments)]
+        return [KernelCall("total", LaunchShape((1, 1), (THREADS, 1)), _total(operation, at))]
+    if isinstance(operation, RecordedTotal):
+        arguments = (*_total(operation.total, at), *_record(operation.record, batch, at))
+        return [KernelCall("total_record", LaunchShape((1, 1), (THREADS, 1)), arguments)]
     if isinstance(operation, ops.Cast):
         source, target = operation.source, operation.target
         shape = launch_shape_of(source.rows, source.columns, row_wise=False)
         arguments = (_i(source.rows), _i(source.columns), *_matrix(source, at), *_matrix(target, at))
         return [KernelCall(f"cast_{source.storage}_{target.storage}", shape, arguments)]
     assert isinstance(operation, ops.RecordNumbers)
-    first, *rest = operation.numbers
+    return [KernelCall("record", LaunchShape((1, 1), (1, 1)), _record(operation, batch, at))]
+
+
+def _total(op: ops.Total, at: DeviceAddresses) -> Arguments:
+    return _i(op.parts.columns), _p(at.of(op.parts)), _p(at.number(op.number)), _i(op.accumulate)
+
+
+def _record(op: ops.RecordNumbers, batch: int, at: DeviceAddresses) -> Arguments:
+    first, *rest = op.numbers
     second = rest[0] if rest else first
-    arguments = (_i(len(operation.numbers)), _p(at.number(first)), _p(at.number(second)), _p(at.sums_at))
-    return [KernelCall("record", LaunchShape((1, 1), (1, 1)), arguments)]
+    numbers = _p(at.number(first)), _p(at.number(second))
+    return _i(len(op.numbers)), *numbers, _p(at.sums_at), _p(at.control), _l(batch)
+
+
+def jobs_of(group: OperationGroup) -> tuple[Job, ...]:
+    """Return the jobs of a group's members."""
+    nothing = OperationList((), (), {}, {}, (), 0)
+    loops = [m.kernel for m in group.members if isinstance(m, ops.LoopPass)]
+    known = FIXED | {job.name: job for job in map(job_of_loop, loops)}
+    return tuple(known[call.name] for m in group.members for call in calls_of(m, nothing, 1, _Nowhere()))
+
+
+class _Nowhere:
+    """Addresses where only the names of kernels are asked for."""
+
+    control = sums_at = 0
+
+    def of(self, buffer: DeviceBuffer) -> int:
+        return 0
+
+    def number(self, cell: int) -> int:
+        return 0
+
+    float32_number = number
+
+
+def _group(group: OperationGroup, op_list: OperationList, batch: int, at: DeviceAddresses) -> list[KernelCall]:
+    calls = [call for member in group.members for call in calls_of(member, op_list, batch, at)]
+    if len(calls) == 1:
+        return calls
+    shapes = [(*call.shape.grid, *call.shape.block) for call in calls]
+    arguments = tuple(a for shape, call in zip(shapes, calls, strict=True) for a in (*map(_i, shape), *call.arguments))
+    grid = sum(call.shape.blocks for call in calls), 1
+    return [KernelCall(group_name(jobs_of(group)), LaunchShape(grid, (THREADS, 1)), arguments)]
+
+
+def module_text(lists: Iterable[Iterable[Launch]]) -> str:
+    """Return a module with the kernels of some lists of launches, each once."""
+    launches = [launch for one in lists for launch in one]
+    groups = [g for g in launches if isinstance(g, OperationGroup) and len(g.members) > 1]
+    members = [m for g in launches if isinstance(g, OperationGroup) for m in g.members]
+    alone = {kernel_source(op.kernel) for op in launches if isinstance(op, ops.LoopPass)}
+    together = {loop_job(m.kernel) for m in members if isinstance(m, ops.LoopPass)}
+    together = {text for text in together if not any(kernel.startswith(text) for kernel in alone)}
+    kernels = {group_source(jobs_of(g)) for g in groups}
+    return preamble() + fixed_source() + "".join((*sorted(alone), *sorted(together), *sorted(kernels)))
 
 
 def next_batch(batch: int, at: DeviceAddresses) -> KernelCall:

@@ -9,18 +9,13 @@ struct Control {
     const void* sources[4];   // the caller's arrays
 };
 
-// The numbers of the next step become current, as float64 and as float32.
-extern "C" __global__ void begin(Control* control, int count, long long batch, double* numbers, float* float32_numbers) {
-    const long long step = control->step;
-    __syncthreads();
-    for (int k = threadIdx.x; k < count; k += blockDim.x) {
-        const double value = control->table[step * count + k];
+// The numbers of a step become current, as float64 and as float32.
+__device__ inline void begin_job(const Place& at, const Control* control, int count, double* numbers,
+                                 float* float32_numbers) {
+    for (int k = at.x; k < count; k += at.threads_x) {
+        const double value = control->table[control->step * count + k];
         numbers[k] = value;
         float32_numbers[k] = static_cast<float>(value);
-    }
-    if (threadIdx.x == 0) {
-        control->first = step * batch;
-        control->step = step + 1;
     }
 }
 
@@ -38,16 +33,16 @@ extern "C" __global__ void fill_order(const unsigned* words, long long first, lo
 
 // The rows of a source that are next in the order, from the `first` of the batch on, next to each other.
 template <class T, class S>
-__device__ inline void gather(const Control* control, int source, long long first, int rows, int columns, S* to,
-                              long long pitch) {
+__device__ inline void gather_job(const Place& at, const Control* control, int source, long long first, int rows,
+                                  int columns, S* to, long long pitch) {
     const T* from = static_cast<const T*>(control->sources[source]);
     const long long begin = control->first + first, last = control->records - 1;
-    const int thread = blockIdx.y * blockDim.x + threadIdx.x, threads = gridDim.y * blockDim.x;
+    const int thread = at.block_y * at.threads_x + at.x, threads = at.blocks_y * at.threads_x;
     // The caller's rows are next to each other: they begin where vector loads may only if their length and start allow.
     const bool in_fours = columns % ELEMENTS == 0 && reinterpret_cast<unsigned long long>(from) % alignof(Four<T>) == 0;
-    for (int r = blockIdx.x * blockDim.y + threadIdx.y; r < rows; r += gridDim.x * blockDim.y) {
-        const long long at = begin + r;
-        const long long row = control->order ? control->order[at] : at < last ? at : last;
+    for (int r = at.block_x * at.threads_y + at.y; r < rows; r += at.blocks_x * at.threads_y) {
+        const long long next = begin + r;
+        const long long row = control->order ? control->order[next] : next < last ? next : last;
         const T* values = from + row * columns;
         S* target = to + r * pitch;
         if (in_fours) {
@@ -62,15 +57,6 @@ __device__ inline void gather(const Control* control, int source, long long firs
         }
     }
 }
-
-#define GATHER(NAME, T, S)                                                                                             \
-    extern "C" __global__ void NAME(const Control* control, int source, long long first, int rows, int columns, S* to, \
-                                    long long pitch) {                                                                 \
-        gather<T>(control, source, first, rows, columns, to, pitch);                                                   \
-    }
-GATHER(gather_float64_float64, double, double)
-GATHER(gather_float32_float32, float, float)
-GATHER(gather_float32_bfloat16, float, bfloat16)
 
 // Some columns of one matrix, or 0, become columns of another; `pitch` elements from row to row.
 template <class T, class S>
@@ -144,10 +130,11 @@ SUM_BY_CODE(sum_by_code_float64, double)
 SUM_BY_CODE(sum_by_code_float32, float)
 
 // A copy in another storage.
-extern "C" __global__ void cast_float32_bfloat16(int rows, int columns, const float* from, long long pitch, bfloat16* to,
-                                                 long long to_pitch) {
-    for (int r = blockIdx.x * blockDim.y + threadIdx.y; r < rows; r += gridDim.x * blockDim.y)
-        for (int c = ELEMENTS * (blockIdx.y * blockDim.x + threadIdx.x); c < columns; c += ELEMENTS * gridDim.y * blockDim.x) {
+__device__ inline void cast_job(const Place& at, int rows, int columns, const float* from, long long pitch, bfloat16* to,
+                                long long to_pitch) {
+    for (int r = at.block_x * at.threads_y + at.y; r < rows; r += at.blocks_x * at.threads_y)
+        for (int c = ELEMENTS * (at.block_y * at.threads_x + at.x); c < columns;
+             c += ELEMENTS * at.blocks_y * at.threads_x) {
             const Four<float> values = load(from + r * pitch + c);
             Four<bfloat16> result;
             for (int k = 0; k < ELEMENTS; k++) result.at[k] = stored<bfloat16>(values.at[k]);
@@ -157,42 +144,45 @@ extern "C" __global__ void cast_float32_bfloat16(int rows, int columns, const fl
 
 // out[part] = the sums of the columns of the part's rows: each thread adds up every eighth row, then the eight are added.
 template <class T, class S>
-__device__ inline void column_sums(int rows, int columns, const S* values, long long pitch, int chunk, T* out,
-                                   long long out_pitch, int accumulate) {
+__device__ inline void column_sums_job(const Place& at, int rows, int columns, const S* values, long long pitch,
+                                       int chunk, T* out, long long out_pitch, int accumulate) {
     constexpr int ACROSS = 32, DOWN = THREADS / ACROSS;
     __shared__ T sums[DOWN][ACROSS];
-    const int c = blockIdx.x * ACROSS + threadIdx.x;
-    const int begin = blockIdx.y * chunk, end = begin + chunk < rows ? begin + chunk : rows;
+    const int c = at.block_x * ACROSS + at.x;
+    const int begin = at.block_y * chunk, end = begin + chunk < rows ? begin + chunk : rows;
     T sum = 0;
     if (c < columns)
-        for (int r = begin + threadIdx.y; r < end; r += DOWN) sum += widened<T>(values[r * pitch + c]);
-    sums[threadIdx.y][threadIdx.x] = sum;
+        for (int r = begin + at.y; r < end; r += DOWN) sum += widened<T>(values[r * pitch + c]);
+    sums[at.y][at.x] = sum;
     __syncthreads();
-    if (threadIdx.y == 0 && c < columns) {
-        T* to = out + blockIdx.y * out_pitch + c;
-        for (int k = 1; k < DOWN; k++) sum += sums[k][threadIdx.x];
+    if (at.y == 0 && c < columns) {
+        T* to = out + at.block_y * out_pitch + c;
+        for (int k = 1; k < DOWN; k++) sum += sums[k][at.x];
         *to = accumulate ? *to + sum : sum;
     }
 }
 
-#define COLUMN_SUMS(NAME, T, S)                                                                                        \
-    extern "C" __global__ void NAME(int rows, int columns, const S* values, long long pitch, int chunk, T* out,        \
-                                    long long out_pitch, int accumulate) {                                             \
-        column_sums(rows, columns, values, pitch, chunk, out, out_pitch, accumulate);                                  \
-    }
-COLUMN_SUMS(column_sums_float64_float64, double, double)
-COLUMN_SUMS(column_sums_float32_float32, float, float)
-COLUMN_SUMS(column_sums_float32_bfloat16, float, bfloat16)
-
 // A number = the sum of what the blocks of a loop left; one block.
-extern "C" __global__ void total(int count, const double* parts, double* number, int accumulate) {
-    double sum = accumulate && threadIdx.x == 0 ? *number : 0.0;
-    for (int k = threadIdx.x; k < count; k += blockDim.x) sum += parts[k];
-    block_total(sum, number);
+__device__ inline void total_job(const Place& at, int count, const double* parts, double* number, int accumulate) {
+    double sum = accumulate && at.x == 0 ? *number : 0.0;
+    for (int k = at.x; k < count; k += at.threads_x) sum += parts[k];
+    block_total(at, sum, number);
 }
 
-// Numbers of this step are added to the sums over the run.
-extern "C" __global__ void record(int count, const double* first, const double* second, double* sums) {
+// Numbers of this step are added to the sums over the run, and the next step begins where this one ended; one thread.
+__device__ inline void record_job(const Place& at, int count, const double* first, const double* second, double* sums,
+                                  Control* control, long long batch) {
+    if (at.x || at.y) return;
     sums[0] += *first;
     if (count > 1) sums[1] += *second;
+    control->step += 1;
+    control->first = control->step * batch;
+}
+
+// Both: the thread that records is the one that has written the total.
+__device__ inline void total_record_job(const Place& at, int parts_count, const double* parts, double* number,
+                                        int accumulate, int count, const double* first, const double* second,
+                                        double* sums, Control* control, long long batch) {
+    total_job(at, parts_count, parts, number, accumulate);
+    record_job(at, count, first, second, sums, control, batch);
 }

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from gdkernels.lowering.allocation import allocate
 from gdkernels.lowering.task import ScheduledTask
 from gdkernels_cupy.cuda.errors import DeviceMemoryError
+from gdkernels_cupy.graphs.grouping import grouped
 from gdkernels_cupy.graphs.lower import lower
 from gdkernels_cupy.graphs.operations import GatherRows, OperationList
 
@@ -26,7 +27,7 @@ def plan_memory(op_list: OperationList, *, streamed: bool = False) -> tuple[dict
     if streamed:
         targets = [op.target for op in op_list.operations if isinstance(op, GatherRows)]
         lasting += [(b.name + which, b.bytes) for b in targets for which in ("", NEXT)]
-    return allocate([op.access() for op in op_list.operations], lasting)
+    return allocate([launch.access() for launch in grouped(op_list, streamed=streamed)], lasting)
 
 
 def bytes_of(

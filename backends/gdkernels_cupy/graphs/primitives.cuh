@@ -10,6 +10,23 @@
 constexpr int ELEMENTS = 4;  // neighbours in a row, which a thread takes at once
 constexpr int THREADS = 256;
 
+// Where a thread stands in the work of one operation, which may be a part of a launch: its block and the number of blocks
+// along the rows (x) and the columns (y), and the thread in its block and the number of those.
+struct Place {
+    int block_x, block_y, blocks_x, blocks_y, x, y, threads_x, threads_y;
+};
+__device__ inline Place here() {
+    return {static_cast<int>(blockIdx.x),  static_cast<int>(blockIdx.y),  static_cast<int>(gridDim.x),
+            static_cast<int>(gridDim.y),   static_cast<int>(threadIdx.x), static_cast<int>(threadIdx.y),
+            static_cast<int>(blockDim.x),  static_cast<int>(blockDim.y)};
+}
+// The same for block `block` of an operation that has a launch together with others; `threads` have been renumbered.
+__device__ inline Place place_in(int block, int blocks_x, int blocks_y, int threads_x, int threads_y) {
+    const int thread = threadIdx.x;
+    return {block % blocks_x, block / blocks_x, blocks_x, blocks_y, thread % threads_x, thread / threads_x, threads_x,
+            threads_y};
+}
+
 // A host takes a vector from any address, a device does not: the host's header looks at each.
 #ifndef CHECK_ADDRESS
 #define CHECK_ADDRESS(address, bytes)
@@ -105,26 +122,26 @@ template <class T> __device__ inline T over_lanes(T value, int lanes, T (*both)(
 }
 
 // What the threads of a block that have the same columns add up to, in a fixed order: every thread has ELEMENTS columns of
-// its own, and the threads with the same threadIdx.x share them.
-template <class T> __device__ inline void block_columns(const T (&sums)[ELEMENTS], int columns, T* to) {
+// its own, and the threads with the same at.x share them.
+template <class T> __device__ inline void block_columns(const Place& at, const T (&sums)[ELEMENTS], int columns, T* to) {
     __shared__ T shared[THREADS][ELEMENTS];
-    const int thread = threadIdx.y * blockDim.x + threadIdx.x;
+    const int thread = at.y * at.threads_x + at.x;
     for (int k = 0; k < ELEMENTS; k++) shared[thread][k] = sums[k];
     __syncthreads();
-    for (int apart = blockDim.y / 2; apart; apart /= 2) {
-        if (threadIdx.y < apart)
-            for (int k = 0; k < ELEMENTS; k++) shared[thread][k] += shared[thread + apart * blockDim.x][k];
+    for (int apart = at.threads_y / 2; apart; apart /= 2) {
+        if (at.y < apart)
+            for (int k = 0; k < ELEMENTS; k++) shared[thread][k] += shared[thread + apart * at.threads_x][k];
         __syncthreads();
     }
-    const int c = ELEMENTS * (blockIdx.y * blockDim.x + threadIdx.x);
+    const int c = ELEMENTS * (at.block_y * at.threads_x + at.x);
     for (int k = 0; k < ELEMENTS; k++)
-        if (threadIdx.y == 0 && c + k < columns) to[c + k] = shared[thread][k];
+        if (at.y == 0 && c + k < columns) to[c + k] = shared[thread][k];
 }
 
 // The sum over the threads of a block, in a fixed order; only the first thread writes it.
-__device__ inline void block_total(double value, double* to) {
+__device__ inline void block_total(const Place& at, double value, double* to) {
     __shared__ double sums[THREADS];
-    const int thread = threadIdx.y * blockDim.x + threadIdx.x;
+    const int thread = at.y * at.threads_x + at.x;
     sums[thread] = value;
     __syncthreads();
     for (int apart = THREADS / 2; apart; apart /= 2) {

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import logging
+import os
 from functools import cache
 
 import numpy as np
 
 from gdkernels_cupy.cuda.cublaslt import CublasLtError
 from gdkernels_cupy.cuda.device import CudaDevice, device
-from gdkernels_cupy.graphs.epilogue_fusion import applicable
+from gdkernels_cupy.graphs.epilogue_fusion import EPILOGUES, applicable
 from gdkernels_cupy.graphs.interpret import Interpreter
 from gdkernels_cupy.graphs.operations import DeviceBuffer, MatrixProduct, OperationList, ProductEpilogue, matrix, vector
 from gdkernels_cupy.graphs.products import Matmul
 
-__all__ = ["probed_products", "trusted_epilogues"]
+__all__ = ["MAY_LOSE_NAN", "probed", "probed_products", "trusted_epilogues"]
 
 _log = logging.getLogger("gdkernels")
 
@@ -26,14 +27,50 @@ _ROWS, _COLUMNS, _INNER = 48, 40, 24  # of a product that any algorithm takes
 _ALLOWED = {"float64": 1e-12, "float32": 4e-5, "tf32": 1e-3, "bfloat16": 4e-3}
 
 
-@cache
+# Whoever sets it prefers speed: where a product makes a number of NaN, training does not see NaN in a hidden layer.
+MAY_LOSE_NAN = "GDKERNELS_MAY_LOSE_NAN"
+
+
 def trusted_epilogues(number: int, precision: str) -> tuple[str, ...]:
-    """Return which of `EPILOGUES` the GPU of that number does as the interpreter does: NaN and zeros included."""
-    found = []
+    """Return which of `EPILOGUES` the GPU of that number does as the interpreter does: NaN and zeros included.
+
+    Those that only lose NaN are among them where the user says so.
+    """
+    right, losing = probed(number, precision)
+    if not losing:
+        return right
+    allowed = os.environ.get(MAY_LOSE_NAN) == "1"
+    _tell_of_nan(number, precision, losing, allowed=allowed)
+    return tuple(e for e in EPILOGUES if e in right or (allowed and e in losing))
+
+
+@cache
+def probed(number: int, precision: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the epilogues that a GPU does rightly, and those of which that is so but for NaN, which become numbers."""
+    right, losing = [], []
     for kind, products in probed_products(precision).items():
         if all(_agrees(number, product, precision) for product in products):
-            found.append(kind)
-    return tuple(found)
+            right.append(kind)
+        elif all(_agrees(number, product, precision, with_nan=False) for product in products):
+            losing.append(kind)
+    return tuple(right), tuple(losing)
+
+
+@cache
+def _tell_of_nan(number: int, precision: str, losing: tuple[str, ...], *, allowed: bool) -> None:
+    names = ", ".join(losing)
+    if allowed:
+        _log.warning(
+            "products on cuda:%d take over %s in %s, though they make numbers of NaN: that is not seen in a hidden "
+            "layer before a loss or a parameter is NaN (%s=1)",
+            number, names, precision, MAY_LOSE_NAN,
+        )  # fmt: skip
+        return
+    _log.warning(
+        "products on cuda:%d could take over %s in %s, and make numbers of NaN there, so kernels of their own do that: "
+        "up to two launches more a step for each hidden layer. %s=1 lets products do it; training may then not see NaN",
+        number, names, precision, MAY_LOSE_NAN,
+    )  # fmt: skip
 
 
 def probed_products(precision: str) -> dict[str, list[MatrixProduct]]:
@@ -87,7 +124,7 @@ class _Both(Interpreter):
 
     control = sums_at = 0
 
-    def __init__(self, gpu: CudaDevice, product: MatrixProduct, precision: str) -> None:
+    def __init__(self, gpu: CudaDevice, product: MatrixProduct, precision: str, *, with_nan: bool = True) -> None:
         e = product.epilogue
         self.buffers = [b for b in (product.left, product.right, product.out, e.bias, e.auxiliary) if b is not None]
         super().__init__(OperationList((), tuple(self.buffers), {}, {}, (), 4), precision)
@@ -101,8 +138,8 @@ class _Both(Interpreter):
                 values = random.integers(-8, 9, shape) / 4.0
                 if b is e.auxiliary:  # where gelu bends, and beyond; but not where NaN is multiplied by its slope
                     values = 4.0 * values
-                    values[3], values[5, 2] = 1.0, np.nan
-                elif b is product.left and not product.transpose_left and not (e.is_slope and e.bias):
+                    values[3], values[5, 2] = 1.0, np.nan if with_nan else 2.0
+                elif with_nan and b is product.left and not product.transpose_left and not (e.is_slope and e.bias):
                     values[3, 1] = np.nan
                 self.write(b, values)
         self.numbers[:] = 0.0, 1.0, -0.25, 0.5
@@ -118,9 +155,9 @@ class _Both(Interpreter):
         return self.number(len(self.numbers)) + 4 * cell
 
 
-def _agrees(number: int, product: MatrixProduct, precision: str) -> bool:
+def _agrees(number: int, product: MatrixProduct, precision: str, *, with_nan: bool = True) -> bool:
     gpu = device(number)
-    both = _Both(gpu, product, precision)
+    both = _Both(gpu, product, precision, with_nan=with_nan)
     numbers = np.concatenate([both.numbers.view(np.uint8), both.numbers.astype(np.float32).view(np.uint8)])
     gpu.upload(both.there.address, both.memory)
     gpu.upload(both.number(0), numbers)

@@ -8,6 +8,7 @@ belongs to its rows, which is where its epilogues put it.
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,10 @@ from gdkernels_cupy.graphs.calls import DeviceAddresses
 from gdkernels_cupy.graphs.operations import DeviceBuffer, MatrixProduct
 
 __all__ = ["Matmul", "UnsupportedProductError", "shape_key"]
+
+# Of the algorithms that cublasLt thinks fastest, so many are timed; in doubt its first stays, so that noise decides
+# nothing.
+_CANDIDATES, _FASTER = 4, 0.95
 
 _TYPES = {"float64": DataType.R_64F, "float32": DataType.R_32F, "bfloat16": DataType.R_16BF}
 _COMPUTE = {
@@ -141,6 +146,32 @@ class Matmul:
             there = self._next() or (known is not None and self.choose(handle, None))
             known = None
         return False
+
+    def take_fastest(self, run: Callable[[], None], seconds: Callable[[Callable[[], None]], float]) -> None:
+        """Take the fastest of the first few algorithms, after `settle`; the first one stays unless another is faster.
+
+        Parameters
+        ----------
+        run
+            Runs the product once.
+        seconds
+            Returns what a run takes.
+        """
+        if not self._others:
+            return
+        assert self.algorithm is not None
+        best, least = self.algorithm, seconds(run)
+        for candidate in self._others[: _CANDIDATES - 1]:
+            self.algorithm = candidate
+            try:
+                found = seconds(run)
+            except CublasLtError as error:
+                if error.status != cublaslt.NOT_SUPPORTED:
+                    raise
+                continue
+            if found < _FASTER * least:
+                best, least = candidate, found
+        self.algorithm = best
 
     def __call__(self, handle: cublaslt.Handle, workspace: int, stream: int) -> None:
         assert self.algorithm is not None

@@ -21,14 +21,14 @@ from gdkernels_cupy.cuda.device import CudaDevice, DeviceMemory
 from gdkernels_cupy.cuda.keyed_order import order_words
 from gdkernels_cupy.graphs import operations as ops
 from gdkernels_cupy.graphs.bound_steps import BoundSteps, StepBinder, bound_call, do
-from gdkernels_cupy.graphs.calls import calls_of, fill_order
+from gdkernels_cupy.graphs.calls import calls_of, fill_order, module_text
 from gdkernels_cupy.graphs.captured_graphs import MOST_NODES, CapturedGraphs
 from gdkernels_cupy.graphs.epilogue_fusion import OVERWRITING
+from gdkernels_cupy.graphs.grouping import Launch, grouped
 from gdkernels_cupy.graphs.lower import lower
 from gdkernels_cupy.graphs.memory_plan import plan_memory
 from gdkernels_cupy.graphs.operations import BYTES, DeviceBuffer, OperationList
 from gdkernels_cupy.graphs.session_memory import SUMS, DeviceArray, SessionAddresses
-from gdkernels_cupy.graphs.source import module_text
 from gdkernels_cupy.graphs.step_text import step_text
 
 __all__ = ["GraphSession"]
@@ -97,7 +97,7 @@ class GraphSession:
         self._graphs = CapturedGraphs()
         self._texts: dict[int, str] = {}
         self._binder = StepBinder(device, precision, self.batch, algorithms, streamed=streamed)
-        self._module = device.kernels(module_text(p.op_list for p in planned))
+        self._module = device.kernels(module_text(self._launches(p.op_list) for p in planned))
         for rows, plan in zip(map(sum, pieces), planned, strict=True):
             self._take_in(rows, plan, self._module)
         self._used = dict.fromkeys(self._steps, _CAPTURED_AT)
@@ -106,6 +106,9 @@ class GraphSession:
         sizes = self.task.sizes_with(sum(pieces))
         op_list = lower(self.task, sizes, self.precision, pieces, self.epilogues)
         return _PlannedList(op_list, *plan_memory(op_list, streamed=self.streamed))
+
+    def _launches(self, op_list: OperationList) -> tuple[Launch, ...]:
+        return grouped(op_list, streamed=self.streamed)
 
     def _take_in(self, rows: int, plan: _PlannedList, module: Any) -> None:
         self._at[rows] = SessionAddresses(self._memory.address, plan.offsets, self._numbers.address, self._count)
@@ -130,7 +133,7 @@ class GraphSession:
         same = [n.id for n in plan.op_list.scalars] == [n.id for n in self.op_list.scalars]
         if plan.bytes > self._memory.size or not (stays and same) or plan.op_list.numbers != self.op_list.numbers:
             return False
-        self._take_in(rows, plan, self.device.kernels(module_text([plan.op_list])))
+        self._take_in(rows, plan, self.device.kernels(module_text([self._launches(plan.op_list)])))
         self._used[rows] = 0
         for old in [r for r in self._steps if r not in (self.batch, rows)][:-_KEPT_RESTS]:
             for kept in (self._at, self._steps, self._nodes, self._texts, self._used):
@@ -140,7 +143,7 @@ class GraphSession:
 
     def identity(self) -> list[Any]:
         """Return what JSON can hold, and what results of this session depend on besides its device."""
-        kernels = sha256(module_text([self.op_list]).encode()).hexdigest()
+        kernels = sha256(module_text([self._launches(self.op_list)]).encode()).hexdigest()
         scalars = nodes_text(self.op_list.scalars)
         mine = {key: self.algorithms[key] for key in sorted(self._binder.products)}
         return [self._texts[self.batch], kernels, scalars, mine, self.streamed]

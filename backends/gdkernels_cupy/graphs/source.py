@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 
@@ -14,15 +14,15 @@ from gdkernels.graph.operations import COMPARISONS, LOGICAL
 from gdkernels.lowering.elementwise import ELEMENT, INTEGERS, ROW, SINGLE, UNIT, Instruction
 from gdkernels.lowering.steps import NUMBER
 from gdkernels_cupy.cuda.keyed_order import order_text
-from gdkernels_cupy.graphs.operations import LoopKernel, LoopPass, OperationList
+from gdkernels_cupy.graphs.operations import LoopKernel
 
 __all__ = [
     "CUDA_FUNCTIONS",
     "constant_text",
-    "fixed_source",
+    "fixed_text",
     "kernel_name",
-    "kernel_source",
-    "module_text",
+    "loop_job",
+    "loop_parameters",
     "operation_text",
     "preamble",
 ]
@@ -77,8 +77,8 @@ def preamble() -> str:
 
 
 @cache
-def fixed_source() -> str:
-    """Return the kernels that are the same for every program."""
+def fixed_text() -> str:
+    """Return the functions that are the same for every program."""
     orders = "#define ORDER_FN __device__ inline\n" + order_text()
     return orders + files("gdkernels_cupy.graphs").joinpath("fixed.cu").read_text("utf-8")
 
@@ -86,25 +86,18 @@ def fixed_source() -> str:
 @cache
 def kernel_name(kernel: LoopKernel) -> str:
     """Return a name that no other text has."""
-    return f"loop_{hashlib.sha256(_CudaLoopWriter(kernel).text('NAME').encode()).hexdigest()[:16]}"
+    return f"loop_{hashlib.sha256(_CudaLoopWriter(kernel).job('NAME').encode()).hexdigest()[:16]}"
 
 
 @cache
-def kernel_source(kernel: LoopKernel) -> str:
-    """Return the text of a loop's kernel.
-
-    Its parameters are the rows and columns, then a pointer for every read, output and reduction, in order; a matrix'
-    pointer is followed by its pitch.
-    """
-    return _CudaLoopWriter(kernel).text(kernel_name(kernel))
+def loop_job(kernel: LoopKernel) -> str:
+    """Return the text of a loop, as a function of the place where a thread stands in it."""
+    return _CudaLoopWriter(kernel).job(kernel_name(kernel))
 
 
-def module_text(lists: Iterable[OperationList]) -> str:
-    """Return a module with the kernels of some lists, each once."""
-    kernels = {
-        kernel_name(op.kernel): op.kernel for op_list in lists for op in op_list.operations if isinstance(op, LoopPass)
-    }
-    return preamble() + fixed_source() + "".join(kernel_source(kernels[name]) for name in sorted(kernels))
+def loop_parameters(kernel: LoopKernel) -> list[str]:
+    """Return the parameters of that function after the place."""
+    return _CudaLoopWriter(kernel).parameters()
 
 
 class _CudaLoopWriter:
@@ -120,14 +113,14 @@ class _CudaLoopWriter:
 
     # ---- the parts
 
-    def text(self, name: str) -> str:
-        parameters = ["int rows", "int columns", *self._parameters()]
+    def job(self, name: str) -> str:
+        """Return a function for the threads at a place."""
         body = self._numbers() if self.recipe.kind == NUMBER else self._pass()
-        lines = [f'extern "C" __global__ void {name}({", ".join(parameters)}) {{', *_indented(body), "}"]
-        return "\n".join(lines) + "\n"
+        parameters = ", ".join(["const Place& at", *self.parameters()])
+        return "\n".join([f"__device__ inline void {name}_job({parameters}) {{", *_indented(body), "}"]) + "\n"
 
-    def _parameters(self) -> list[str]:
-        found = []
+    def parameters(self) -> list[str]:
+        found = ["int rows", "int columns"]
         for j, (k, storage) in enumerate(zip(self.loads, self.kernel.reads, strict=True)):
             found.append(f"const {_TYPES[storage]}* x{j}")
             if self.recipe.code[k].rate == ELEMENT:
@@ -155,32 +148,34 @@ class _CudaLoopWriter:
         lines += [f"{self.real} column{j}[ELEMENTS] = {{}};" for j in self.kernel.summed]
         if self.recipe.row_wise:
             # All lanes of a warp take part in its reductions: also those whose row lies beyond the last.
-            lines.append("for (int first = blockIdx.x * blockDim.y; first < rows; first += gridDim.x * blockDim.y) {")
-            inner = ["const int row = first + threadIdx.y;", "const long long r = row < rows ? row : rows - 1;"]
+            lines.append(
+                "for (int first = at.block_x * at.threads_y; first < rows; first += at.blocks_x * at.threads_y) {"
+            )
+            inner = ["const int row = first + at.y;", "const long long r = row < rows ? row : rows - 1;"]
             inner.append("const int end = row < rows ? columns : 0;")
         else:
             lines.append(
-                "for (long long r = blockIdx.x * blockDim.y + threadIdx.y; r < rows; r += gridDim.x * blockDim.y) {"
+                "for (long long r = at.block_x * at.threads_y + at.y; r < rows; r += at.blocks_x * at.threads_y) {"
             )
             inner = ["const int end = columns;"]
         lines += [*_indented(inner + self._row()), "}"]
-        where = "blockIdx.y * gridDim.x + blockIdx.x"
-        lines += [f"block_total(total{j}, z{j} + {where});" for j in totals]
+        where = "at.block_y * at.blocks_x + at.block_x"
+        lines += [f"block_total(at, total{j}, z{j} + {where});" for j in totals]
         return lines + [
-            f"block_columns(column{j}, columns, s{j} + blockIdx.x * s{j}_pitch);" for j in self.kernel.summed
+            f"block_columns(at, column{j}, columns, s{j} + at.block_x * s{j}_pitch);" for j in self.kernel.summed
         ]
 
     def _row(self) -> list[str]:
         lines = self._instructions(ROW)
         rows = [(j, op) for j, (op, _, to_row) in enumerate(self.recipe.reductions) if to_row]
         lines += [f"{self.real} reduced{j} = {_IDENTITY[op]};" for j, op in rows]
-        start = "threadIdx.x" if self.recipe.row_wise else "(blockIdx.y * blockDim.x + threadIdx.x)"
-        stride = "blockDim.x" if self.recipe.row_wise else "gridDim.y * blockDim.x"
+        start = "at.x" if self.recipe.row_wise else "(at.block_y * at.threads_x + at.x)"
+        stride = "at.threads_x" if self.recipe.row_wise else "at.blocks_y * at.threads_x"
         lines.append(f"for (int c = ELEMENTS * {start}; c < end; c += ELEMENTS * {stride}) {{")
         lines += [*_indented(self._elements()), "}"]
         for j, op in rows:
-            lines.append(f"reduced{j} = over_lanes<{self.real}>(reduced{j}, blockDim.x, {_BOTH[op]});")
-            lines.append(f"if (threadIdx.x == 0 && row < rows) z{j}[r] = reduced{j};")
+            lines.append(f"reduced{j} = over_lanes<{self.real}>(reduced{j}, at.threads_x, {_BOTH[op]});")
+            lines.append(f"if (at.x == 0 && row < rows) z{j}[r] = reduced{j};")
         return lines
 
     def _elements(self) -> list[str]:

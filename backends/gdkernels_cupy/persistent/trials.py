@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterable
 from time import perf_counter
 
-from gdkernels.lowering.steps import ScheduleError
+from gdkernels.errors import ScheduleError
 from gdkernels.system.hashing import sha256
 from gdkernels.system.kept import keep, kept
 from gdkernels_cupy.persistent.launch_device import LaunchDevice, LoadedKernels

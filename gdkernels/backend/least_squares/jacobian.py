@@ -174,18 +174,24 @@ class _Rows:
     records: int
 
     def write(self, into: Array, ways_back: list[Array]) -> None:
-        """Write them to a NumPy array [parameters, records], a parameter a row: then each product is a long one."""
+        """Write them to the first columns of a NumPy array [records, …]."""
         for place in self.jacobian.untouched:
-            into[place] = 0.0
+            into[:, place] = 0.0
         for columns, factors in zip(self.jacobian.columns, self.factors, strict=True):
             if columns.place is None:
-                into += ways_back[columns.shared].T.astype(into.dtype) @ _joined(factors, self.records, np).T
-            elif len(factors) == 1:
-                into[columns.place] = factors[0].T
+                back = ways_back[columns.shared].astype(into.dtype)
+                into[:, : self.jacobian.parameters] += _joined(factors, self.records, np) @ back
+                continue
+            there = into[:, columns.place]
+            if len(factors) == 1:
+                there[:] = factors[0]
+                continue
+            a, d = factors
+            if 1 in (a.shape[1], d.shape[1]):  # long products rather than many of one number
+                np.multiply(a, d, out=there)
             else:
-                a, d = (np.ascontiguousarray(f.T) for f in factors)
-                products = into[columns.place].reshape(len(a), len(d), self.records)
-                np.multiply(a[:, None, :], d[None, :, :], out=products)
+                products = there.reshape(self.records, a.shape[1], d.shape[1])  # a view
+                np.multiply(a[:, :, None], d[:, None, :], out=products)
 
     def joined(self, ways_back: list[Any], *, xp: Any) -> Any:
         """Return them as an array [records, parameters] of the namespace."""

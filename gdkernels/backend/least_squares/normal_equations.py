@@ -26,7 +26,10 @@ Part = tuple[Any, Any, Any]
 
 @dataclass(frozen=True)
 class Normal:
-    """The error E of all records at a point, its gradient, and the second derivative of Gauss and Newton."""
+    """The error E of all records at a point, its gradient, and the second derivative of Gauss and Newton.
+
+    The arrays are those of the equations that made it, and last until these are asked for another point.
+    """
 
     error: float
     gradient: Vector
@@ -46,12 +49,14 @@ class Tiles:
     bytes: int
 
     def rows(self, parameters: int, itemsize: int) -> int:
-        """Return the records of a tile: more where the sum of products, a matrix of its own, would cost more."""
-        return max(64, self.bytes // (itemsize * max(1, parameters)), parameters // 2)
+        """Return the records of a tile: more where the product, a matrix of its own, would cost more than they."""
+        return max(64, self.bytes // (itemsize * max(1, parameters)), min(2 * parameters, _ENOUGH))
 
 
-# On the host, of a core's share of its caches; elsewhere, of memory.
-HOST, DEVICE = Tiles(1 << 22), Tiles(1 << 28)
+_ENOUGH = 2048  # records, beyond which a product gets no faster
+
+# On the host, of the cache of a core; elsewhere, of memory.
+HOST, DEVICE = Tiles(1 << 20), Tiles(1 << 28)
 
 
 class NormalEquations:
@@ -72,7 +77,7 @@ class NormalEquations:
         self._jacobian = jacobian_of(program)
         self._loss = output_loss(loss, program.outputs)
         self._tiles = HOST if device == "cpu" else DEVICE
-        self._room: dict[str, tuple[Array, Array]] = {}
+        self._room: dict[str, tuple[Array, Array, Array]] = {}
         factor = self._loss.factor
         # What takes a slope apart into those of the residuals, if the same does for all records.
         self._apart = None if factor is None or np.linalg.matrix_rank(factor) < len(factor) else np.linalg.inv(factor)
@@ -107,38 +112,37 @@ class NormalEquations:
 
     def at(self, vector: Vector, constants: Mapping[str, Any], tiles: Iterable[Part], dtype: str) -> Normal:
         """Return what a step needs at a point, computed in `dtype` and added up."""
-        xp, count = self._backend.xp, self.parameters
+        xp = self._backend.xp
         arrays = self._arrays(vector, constants, dtype)
         with np.errstate(all="ignore"):
             ways_back = self._jacobian.ways_back(arrays, self._backend.to_numpy, xp=xp)
             sums: _Sums = (_HostSums if _on_host(arrays) else _DeviceSums)(self, dtype, ways_back)
-            error, gradient = 0.0, np.zeros(count)
+            error = 0.0
             for x, y, weights in tiles:
                 prediction, rows = self._jacobian.at(arrays, x, xp=xp)
                 value, slope = self._loss.value_and_slope(prediction, y, xp=xp)
                 error += self._summed(value, weights)
-                gradient += self._add(sums, rows, prediction, y, slope, weights)
-            return Normal(error, gradient, sums.total())
+                self._add(sums, rows, prediction, y, slope, weights)
+            return Normal(error, *sums.total())
 
-    def _add(self, sums: _Sums, rows: Any, prediction: Any, y: Any, slope: Any, weights: Any) -> Vector:
-        """Add the rows of a tile, and return its part of the gradient."""
+    def _add(self, sums: _Sums, rows: Any, prediction: Any, y: Any, slope: Any, weights: Any) -> None:
+        """Add the rows of a tile, and its part of the gradient."""
         xp, outputs = self._backend.xp, self._program.outputs
         factor, apart = self._loss.factor, self._apart
         root = None if weights is None else xp.expand_dims(xp.sqrt(weights), axis=1)
-        found: Vector = np.zeros(self.parameters)
         if factor is not None and apart is not None:
             for k in range(outputs):
                 cotangent = self._repeated(factor[:, k], slope)
                 residual = _weighted_sum(slope, apart[k], xp=xp)
                 if root is not None:
                     cotangent, residual = cotangent * root, residual * root[:, 0]
-                found += sums.add(rows(cotangent), residual)
-            return found
+                sums.add(rows(cotangent), residual)
+            return
         roots = self._loss.factors(*(np.asarray(self._backend.to_numpy(a), np.float64) for a in (prediction, y)))
         for k in range(outputs):
             cotangent = self._placed(roots[:, :, k], slope)
             sums.add(rows(cotangent if root is None else cotangent * root), None)
-        return sums.summed(rows(slope if weights is None else slope * xp.expand_dims(weights, axis=1)))
+        sums.add_sum(rows(slope if weights is None else slope * xp.expand_dims(weights, axis=1)))
 
     def _placed(self, a: Array, like: Any) -> Any:
         dtype = str(like.dtype).rsplit(".", 1)[-1]
@@ -181,12 +185,17 @@ class NormalEquations:
             return a
         return self._backend.asarray(a, dtype=dtype, device=self._device)
 
-    def room(self, dtype: str) -> tuple[Array, Array]:
-        """Return memory for a tile's rows on the host, and for their product, which is kept."""
+    def room(self, dtype: str) -> tuple[Array, Array, Array]:
+        """Return memory that is kept: for a tile's rows on the host, for their product, and for the sum of these.
+
+        There is a column more than parameters, for residuals, and some of zeros: BLAS likes multiples of eight.
+        """
         if dtype not in self._room:
             self._room.clear()
-            count = self.parameters
-            self._room[dtype] = np.empty(count * self.rows(dtype), dtype), np.empty((count, count), dtype)
+            width = -(-(self.parameters + 1) // 8) * 8
+            square = (width, width)
+            rows = np.zeros((self.rows(dtype), width), dtype)
+            self._room[dtype] = rows, np.empty(square, dtype), np.empty(square)
         return self._room[dtype]
 
     @property
@@ -201,35 +210,32 @@ class NormalEquations:
 
 
 class _HostSums:
-    """JᵀJ and Jᵀr of NumPy's arrays. BLAS computes half of a symmetric product, if NumPy sees that it is one."""
+    """JᵀJ and Jᵀr of NumPy's arrays, in one product: the residuals stand beside J.
+
+    BLAS computes half of a symmetric product, if NumPy sees that it is one.
+    """
 
     def __init__(self, of: NormalEquations, dtype: str, ways_back: list[Array]) -> None:
-        self._rows, self._product = of.room(dtype)
+        self._rows, self._product, self._total = of.room(dtype)
         self._count, self._ways_back = of.parameters, ways_back
-        self._total: Array | None = None
+        self._total[:] = 0.0
 
-    def _written(self, rows: Any) -> Array:
-        into = self._rows[: self._count * rows.records].reshape(self._count, rows.records)
-        rows.write(into, self._ways_back)
-        return into
+    def add(self, rows: Any, residual: Any) -> None:
+        """Add some rows, and what they multiply in the gradient, if there is something."""
+        J = self._rows[: rows.records]
+        rows.write(J, self._ways_back)
+        J[:, self._count] = 0.0 if residual is None else residual
+        self._total += np.matmul(J.T, J, out=self._product)
 
-    def add(self, rows: Any, residual: Any) -> Vector:
-        """Add some rows, and return their product with the residuals, if there are some."""
-        J = self._written(rows)
-        if self._total is None:
-            self._total = np.matmul(J, J.T)
-        else:
-            self._total += np.matmul(J, J.T, out=self._product)
-        return np.zeros(self._count) if residual is None else (J @ residual).astype(np.float64)
+    def add_sum(self, rows: Any) -> None:
+        """Add the sum of some rows to the gradient."""
+        J = self._rows[: rows.records]
+        rows.write(J, self._ways_back)
+        self._total[self._count, : self._count] += np.sum(J[:, : self._count], axis=0, dtype=np.float64)
 
-    def summed(self, rows: Any) -> Vector:
-        """Return the sum of some rows."""
-        total: Vector = np.sum(self._written(rows), axis=1, dtype=np.float64)
-        return total
-
-    def total(self) -> Array:
-        """Return JᵀJ of all rows."""
-        return np.zeros((self._count,) * 2) if self._total is None else self._total
+    def total(self) -> tuple[Vector, Array]:
+        """Return the gradient, and JᵀJ, of all rows, in the memory that the next sums will have."""
+        return self._total[self._count, : self._count], self._total[: self._count, : self._count]
 
 
 class _DeviceSums:
@@ -239,20 +245,22 @@ class _DeviceSums:
         self._backend, self._count = of.backend, of.parameters
         self._ways_back = [of.backend.asarray(a.astype(dtype), dtype=dtype, device=of.device) for a in ways_back]
         self._total: Any = None
+        self._gradient: Vector = np.zeros(self._count)
 
-    def add(self, rows: Any, residual: Any) -> Vector:
+    def add(self, rows: Any, residual: Any) -> None:
         xp = self._backend.xp
         J = rows.joined(self._ways_back, xp=xp)
         product = xp.matmul(xp.matrix_transpose(J), J)
         self._total = product if self._total is None else self._total + product
-        return np.zeros(self._count) if residual is None else self._host(xp.matmul(xp.matrix_transpose(J), residual))
+        if residual is not None:
+            self._gradient += self._host(xp.matmul(xp.matrix_transpose(J), residual))
 
-    def summed(self, rows: Any) -> Vector:
+    def add_sum(self, rows: Any) -> None:
         xp = self._backend.xp
-        return self._host(xp.sum(rows.joined(self._ways_back, xp=xp), axis=0))
+        self._gradient += self._host(xp.sum(rows.joined(self._ways_back, xp=xp), axis=0))
 
-    def total(self) -> Array:
-        return np.zeros((self._count,) * 2) if self._total is None else self._backend.to_numpy(self._total)
+    def total(self) -> tuple[Vector, Array]:
+        return self._gradient, np.zeros((self._count,) * 2) if self._total is None else self._host(self._total)
 
     def _host(self, a: Any) -> Vector:
         return np.asarray(self._backend.to_numpy(a), np.float64)

@@ -17,6 +17,7 @@ from gdkernels.system.atomic_files import check_destination, write_atomically
 from gdkernels.system.libraries import lack_of
 
 if TYPE_CHECKING:
+    from gdkernels.definition.losses import Loss
     from gdkernels.network import BoundNetwork
     from gdkernels.tables import Preparation
 
@@ -36,6 +37,7 @@ def write_onnx(
     *,
     preparation: Preparation | None = None,
     classes: Sequence[Any] | None = None,
+    loss: Loss | None = None,
     overwrite: bool = False,
 ) -> None:
     """Write a network as an ONNX model that predicts what the network does.
@@ -48,6 +50,8 @@ def write_onnx(
     ----------
     classes
         The labels of a classifier without a preparation; None makes them the numbers of the classes.
+    loss
+        The loss that the network was trained for, if it does not know itself.
 
     Raises
     ------
@@ -64,36 +68,44 @@ def write_onnx(
         lack = lack_of("onnx", error, "pip install 'gdkernels[onnx]'")
         raise InputError(f"ONNX needs the package onnx, {lack}") from None
     check_destination(path, overwrite=overwrite)
-    content = _model(network, preparation, classes).SerializeToString(deterministic=True)
+    content = _model(network, preparation, classes, loss).SerializeToString(deterministic=True)
     write_atomically(path, lambda file: file.write(content), overwrite=overwrite)
 
 
-def _model(network: BoundNetwork, preparation: Preparation | None, classes: Sequence[Any] | None) -> Any:
+def _model(
+    network: BoundNetwork, preparation: Preparation | None, classes: Sequence[Any] | None, loss: Loss | None
+) -> Any:
     from gdkernels.backend import storage_dtype
+    from gdkernels.definition.blocks import Mean
+    from gdkernels.definition.losses import is_classifier
     from gdkernels.interchange.onnx.builder import Builder
     from gdkernels.interchange.onnx.columns import add_inputs, add_predictions
     from gdkernels.interchange.onnx.graph import emit
+    from gdkernels.interchange.onnx.side_by_side import emit_mean
     from gdkernels.system.version import __version__
 
     structure, dtype = network.structure, storage_dtype(network.precision or "float32")
-    traced = structure.program().trace_forward()
     builder = Builder()
     if preparation is None:
-        inputs = {"x": builder.input("x", dtype, network.inputs)}
+        x = builder.input("x", dtype, network.inputs)
     else:
-        inputs = {"x": builder.cast(add_inputs(builder, preparation), dtype)}
+        x = builder.cast(add_inputs(builder, preparation), dtype)
     arrays = network.host_parameters()
-    inputs |= {name: builder.constant(a, dtype) for name, a in arrays.items()}
-    sizes = traced.sizes
-    output = emit(builder, traced.output, inputs, sizes, dtype)
+    if isinstance(structure.whole, Mean):
+        output = emit_mean(builder, structure.whole, network.inputs, x, arrays, dtype)
+    else:
+        traced = structure.program().trace_forward()
+        inputs = {"x": x} | {name: builder.constant(a, dtype) for name, a in arrays.items()}
+        output = emit(builder, traced.output, inputs, traced.sizes, dtype)
+    trained_for = loss if network.objective is None else network.objective.loss
     metadata = {"precision": network.precision or "float32", "sizes": json.dumps(structure.sizes)}
     if preparation is not None:
         add_predictions(builder, preparation.outcome, output, network.outputs)
         metadata["targets"] = json.dumps(preparation.targets)
     elif classes is not None:
         _add_labels(builder, classes, network.outputs, output, dtype)
-    elif network.objective is not None and network.objective.classifies:
-        _add_classes(builder, network.objective.loss, network.outputs, output, dtype)
+    elif trained_for is not None and is_classifier(trained_for):
+        _add_classes(builder, trained_for, network.outputs, output, dtype)
     else:
         builder.output("prediction", output, dtype, network.outputs)
     return builder.model("gdkernels", __version__, metadata)

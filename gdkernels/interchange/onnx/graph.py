@@ -12,7 +12,7 @@ from gdkernels.graph.nodes import Dim, Node
 from gdkernels.graph.operations import REAL, SCALAR
 from gdkernels.interchange.onnx.builder import Builder
 
-__all__ = ["emit"]
+__all__ = ["ANY_RANK", "emit"]
 
 _DIRECT = {
     "negative": "Neg",
@@ -94,7 +94,9 @@ class _GraphWriter:
         if op in _DIRECT:
             return b.op(_DIRECT[op], *operands)
         if op in _REDUCTIONS:
-            return b.op(_REDUCTIONS[op], operands[0], b.constant(node.attribute, np.int64), keepdims=1)
+            # Counted from the last axis, because networks side by side have one more before them.
+            axes = [axis - len(node.args[0].shape) for axis in node.attribute]
+            return b.op(_REDUCTIONS[op], operands[0], b.constant(axes, np.int64), keepdims=1)
         if op in _COMPOSED:
             return _COMPOSED[op](b, lambda v: b.constant(v, dtype), *operands)
         if op == "to_int":
@@ -155,3 +157,6 @@ def _not_equal(b: Builder, constant: Constant, x: str, y: str) -> str:
 
 
 _COMPOSED: dict[str, Callable[..., str]] = {"expm1": _expm1, "log1p": _log1p, "not_equal": _not_equal}
+
+# Operations that do the same to each of several arrays that are stacked.
+ANY_RANK = frozenset({*_DIRECT, *_REDUCTIONS, *_COMPOSED, "input", "constant", "dim", "detach"})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,7 @@ __all__ = ["DampedLeastSquares", "workspace_of"]
 _log = logging.getLogger("gdkernels")
 
 _MANY = 1500  # parameters, beyond which an iteration takes longer than it gains
+_LARGE = 31 << 20  # bytes; glibc's idea does not rise above 32 MiB
 _ALONE = 1_000_000  # FLOPs of a product that runs on one thread
 
 
@@ -76,6 +78,7 @@ class DampedLeastSquares:
         check_draws_nothing(workload.program, "Levenberg–Marquardt")
         self._check_size()
         equations = NormalEquations(binding.backend, binding.device, program, self._settings.objective.loss)
+        _keep_freed_memory()
         plan = Plan(binding.backend.name, binding.device, binding.precision, binding.backend.choices())
         executable = DefinitionExecutable(binding.backend, workload.program, plan)
         self._made = binding, program, equations, executable
@@ -130,12 +133,23 @@ class DampedLeastSquares:
         return outcome
 
 
+@cache
+def _keep_freed_memory() -> None:
+    """Have the C library keep blocks of the size of a system when they are freed, for the next factorisation.
+
+    glibc gives large blocks back to the system at once, and the first touch of a new one takes as long as half of its
+    factorisation. A larger block, which nobody touches, raises its idea of what is large.
+    """
+    np.empty(_LARGE, np.uint8)
+
+
 class _Data:
     """Records in tiles, which are made once where all records are in memory."""
 
     def __init__(self, of: Records | Windows, equations: NormalEquations, whole: float, penalties: Vector) -> None:
         self.of, self.total_weight, self.penalties = of, whole, penalties
         self._equations = equations
+        self.room = np.empty((equations.parameters + 1,) * 2)
         self._kept: tuple[str, list[tuple[Any, Any, Any]]] | None = None
 
     def tiles(self, dtype: str) -> Iterable[tuple[Any, Any, Any]]:
@@ -160,12 +174,20 @@ class _Problem:
     targets: int | None
 
     @property
+    def records(self) -> int:
+        return len(self.data.of)
+
+    @property
     def total_weight(self) -> float:
         return self.data.total_weight
 
     @property
     def penalties(self) -> Vector:
         return self.data.penalties
+
+    @property
+    def room(self) -> Any:
+        return self.data.room
 
     @property
     def wide(self) -> bool:

@@ -14,13 +14,13 @@ from gdkernels.training.solvers.outcome import Vector
 if TYPE_CHECKING:
     from gdkernels.training.solvers.least_squares import LeastSquaresProblem
 
-__all__ = ["Evidence"]
+__all__ = ["BayesianEvidence"]
 
-_SETTLED = 1e-3  # the change of a weight, as a share of it, below which it counts as settled
+_SETTLED = 3e-3  # the change of a weight, as a share of it, below which it counts as settled
 
 
 @dataclass(frozen=True)
-class Evidence:
+class BayesianEvidence:
     """The weights β of the error and α of the penalty ½‖w‖², and the parameters that the data determine.
 
     Attributes
@@ -39,14 +39,14 @@ class Evidence:
     started: float
 
     @classmethod
-    def first(cls) -> Evidence:
+    def first(cls) -> BayesianEvidence:
         """Return the weights to begin with: a weak penalty."""
         return cls(1.0, 1e-2, 0.0, 0.0)
 
     def as_numbers(self) -> tuple[float, float, float, float]:
         return self.error, self.penalty, self.effective, self.started
 
-    def judged(self, normal: Normal, vector: Vector, problem: LeastSquaresProblem) -> Evidence:
+    def judged(self, normal: Normal, vector: Vector, problem: LeastSquaresProblem) -> BayesianEvidence:
         """Return the weights that the data at a point speak for; the present ones where that cannot be computed."""
         count = len(vector)
         system = self.error * normal.hessian
@@ -64,9 +64,9 @@ class Evidence:
             left = targets * problem.total_weight - effective
             if left > 0 and normal.error > 0:
                 error = left / (2.0 * normal.error)
-        return Evidence(error, effective / squares, effective, 1.0)
+        return BayesianEvidence(error, effective / squares, effective, 1.0)
 
-    def agrees(self, before: Evidence) -> bool:
+    def agrees(self, before: BayesianEvidence) -> bool:
         """Return whether the weights have settled."""
         pairs = ((self.error, before.error), (self.penalty, before.penalty))
         return before.started > 0 and all(abs(new - old) <= _SETTLED * old for new, old in pairs)

@@ -10,20 +10,28 @@ import numpy as np
 from gdkernels.backend.least_squares import Normal
 from gdkernels.definition.solvers import LevenbergMarquardt
 from gdkernels.training.history import Stop
-from gdkernels.training.solvers.evidence import Evidence
+from gdkernels.training.solvers.evidence import BayesianEvidence
 from gdkernels.training.solvers.outcome import Memory, Outcome, Vector, converged, not_finite
 
 __all__ = ["LeastSquaresProblem", "damped_iteration"]
 
-# Below so many parameters, products in float32 save no time that anybody would notice.
-_FEW = 150
+# Products of fewer FLOPs save no time in float32 that anybody would notice.
+_FEW_FLOPS = 2e7
+_AT_ONCE = 48  # unknowns that are found together, as NumPy has no solver for triangles
+_LITTLE = 1e-4  # the share of what is minimised that an iteration gains where the evidence is at its end
 _MOST_DAMPING = 1e16  # in shares of the largest entry on the diagonal: there, a step is too short to change anything
+# How fast the damping falls at most: on two spirals, 0.2 took a fifth fewer steps than Nielsen's third.
+_LEAST_SHARE = 0.2
 # Products in float32 have said what they can where a step fails that promised so little, or was damped so little.
 _PROMISED, _DAMPED = 1e-3, 1e-5
 
 
 class LeastSquaresProblem(Protocol):
     """What is known of the points that a solver may choose."""
+
+    @property
+    def records(self) -> int:
+        """How many records there are."""
 
     @property
     def total_weight(self) -> float:
@@ -36,6 +44,10 @@ class LeastSquaresProblem(Protocol):
     @property
     def penalties(self) -> Vector:
         """The penalty on each parameter, in the unit of E."""
+
+    @property
+    def room(self) -> Any:
+        """Memory for a system with a row and a column more than there are parameters."""
 
     @property
     def wide(self) -> bool:
@@ -68,19 +80,21 @@ class _Damping:
     damping: float
     growth: float
     dtype: str
-    evidence: Evidence | None
+    evidence: BayesianEvidence | None
 
     @classmethod
     def of(cls, memory: Memory, solver: LevenbergMarquardt, problem: LeastSquaresProblem, count: int) -> _Damping:
         kept = memory.get("damping")
         if kept is None or kept.shape != (7,):
-            narrow = not problem.wide or (count > _FEW and not solver.bayes)
-            return cls(0.0, 2.0, "float32" if narrow else "float64", Evidence.first() if solver.bayes else None)
+            narrow = not problem.wide or (problem.records * count**2 > _FEW_FLOPS and not solver.bayes)
+            return cls(0.0, 2.0, "float32" if narrow else "float64", BayesianEvidence.first() if solver.bayes else None)
         damping, growth, wide, *evidence = kept.tolist()
-        return cls(damping, growth, "float64" if wide else "float32", Evidence(*evidence) if solver.bayes else None)
+        return cls(
+            damping, growth, "float64" if wide else "float32", BayesianEvidence(*evidence) if solver.bayes else None
+        )
 
     def as_memory(self) -> Memory:
-        evidence = Evidence.first() if self.evidence is None else self.evidence
+        evidence = BayesianEvidence.first() if self.evidence is None else self.evidence
         return {"damping": np.array([self.damping, self.growth, self.dtype == "float64", *evidence.as_numbers()])}
 
 
@@ -95,7 +109,7 @@ def damped_iteration(
         If no step can be chosen, because the error or its derivatives are not finite.
     """
     now = _Damping.of(memory, solver, problem, len(vector))
-    here = _Here.at(problem, vector, now)
+    here = _Point.at(problem, vector, now)
     settled = False
     if now.evidence is not None and now.damping:
         evidence = now.evidence.judged(here.normal, vector, problem)
@@ -109,11 +123,11 @@ def damped_iteration(
                 why = f"no entry of the gradient is larger than {solver.gradient_tolerance:g}"
                 return here.ended(now, norm, converged(why))
             now = replace(now, dtype="float64")
-            here = _Here.at(problem, vector, now)
+            here = _Point.at(problem, vector, now)
         tried = _step(solver, problem, here, now)
         if tried.wider:
             now = replace(now, dtype="float64", damping=tried.damping, growth=2.0)
-            here = _Here.at(problem, vector, now)
+            here = _Point.at(problem, vector, now)
             continue
         break
     now = replace(now, damping=tried.damping, growth=tried.growth)
@@ -122,23 +136,23 @@ def damped_iteration(
     stop = None
     if tried.error <= solver.error_goal * problem.total_weight:
         stop = converged(f"the mean loss has come down to {solver.error_goal:g}")
-    elif settled and tried.gain <= 1e-6:
+    elif settled and tried.gain <= _LITTLE:
         stop = converged("the penalty has settled, and the error with it")
     return Outcome(tried.vector, tried.error, now.as_memory(), norm, figures=here.figures(now), stop=stop)
 
 
 @dataclass(frozen=True)
-class _Here:
+class _Point:
     """The point of an iteration: its error and derivatives, with the penalty."""
 
     problem: LeastSquaresProblem
     vector: Vector
     normal: Normal
-    evidence: Evidence | None
+    evidence: BayesianEvidence | None
     slope: Vector
 
     @classmethod
-    def at(cls, problem: LeastSquaresProblem, vector: Vector, now: _Damping) -> _Here:
+    def at(cls, problem: LeastSquaresProblem, vector: Vector, now: _Damping) -> _Point:
         normal = problem.normal(vector, now.dtype)
         if not np.isfinite(normal.error):
             raise not_finite("the loss")
@@ -147,11 +161,13 @@ class _Here:
         return cls._of(problem, vector, normal, now.evidence)
 
     @classmethod
-    def _of(cls, problem: LeastSquaresProblem, vector: Vector, normal: Normal, evidence: Evidence | None) -> _Here:
+    def _of(
+        cls, problem: LeastSquaresProblem, vector: Vector, normal: Normal, evidence: BayesianEvidence | None
+    ) -> _Point:
         share, penalties = (1.0, problem.penalties) if evidence is None else (evidence.error, evidence.penalty)
         return cls(problem, vector, normal, evidence, share * normal.gradient + penalties * vector)
 
-    def weighed(self, evidence: Evidence) -> _Here:
+    def weighed(self, evidence: BayesianEvidence) -> _Point:
         """Return the same point with other weights of error and penalty."""
         return self._of(self.problem, self.vector, self.normal, evidence)
 
@@ -206,10 +222,12 @@ class _Tried:
     wider: bool = False
 
 
-def _step(solver: LevenbergMarquardt, problem: LeastSquaresProblem, here: _Here, now: _Damping) -> _Tried:
+def _step(solver: LevenbergMarquardt, problem: LeastSquaresProblem, here: _Point, now: _Damping) -> _Tried:
     """Try steps, each damped more than the one before, until one lowers what is minimised."""
-    system = np.multiply(here.normal.hessian, here.share, dtype=np.float64)
-    diagonal = np.einsum("ii->i", system)  # a view: what is written there is in the system
+    system = problem.room
+    count = len(here.vector)
+    np.multiply(here.normal.hessian, here.share, out=system[:count, :count])
+    diagonal = np.einsum("ii->i", system)[:count]  # a view: what is written there is in the system
     own = diagonal + here.penalties
     largest = float(own.max())
     if largest <= 0:  # nothing depends on anything
@@ -231,7 +249,7 @@ def _step(solver: LevenbergMarquardt, problem: LeastSquaresProblem, here: _Here,
             gained = value - here.value(point, error)
             if gained > 0 and promised > 0:
                 ratio = gained / promised
-                damping *= max(1.0 / 3.0, 1.0 - (2.0 * ratio - 1.0) ** 3)
+                damping *= max(_LEAST_SHARE, 1.0 - (2.0 * ratio - 1.0) ** 3)
                 return _Tried(damping, 2.0, point, error, gained / value)
         said_all = promised <= _PROMISED * value or damping <= _DAMPED * largest
         if now.dtype == "float32" and problem.wide and said_all:
@@ -241,9 +259,30 @@ def _step(solver: LevenbergMarquardt, problem: LeastSquaresProblem, here: _Here,
 
 
 def _solved(system: Any, slope: Vector) -> Vector | None:
-    """Return the step that the damped system asks for, None where it has no solution."""
+    """Return the step that the damped system asks for, None where it has no solution.
+
+    Parameters
+    ----------
+    system
+        Its lower triangle, with a row below it, which is overwritten.
+    """
+    count = len(slope)
+    system[count, :count] = -slope
+    system[count, count] = np.finfo(np.float64).max  # anything that is large enough
     try:
-        step: Vector = np.linalg.solve(system, -slope)
+        factor = np.linalg.cholesky(system)
     except np.linalg.LinAlgError:
         return None
+    # The last row of the factor is what solving with its lower triangle would have found.
+    step = _solved_upper(factor[:count, :count], factor[count, :count])
     return step if np.isfinite(step).all() else None
+
+
+def _solved_upper(lower: Any, right: Vector) -> Vector:
+    """Return x with Lᵀ x = right, for a lower triangle L: from the last unknowns to the first, some at a time."""
+    x = np.empty(len(right))
+    for stop in range(len(right), 0, -_AT_ONCE):
+        start = max(0, stop - _AT_ONCE)
+        left = right[start:stop] - lower[stop:, start:stop].T @ x[stop:]
+        x[start:stop] = np.linalg.solve(lower[start:stop, start:stop].T, left)
+    return x

@@ -62,10 +62,11 @@ class SolverRunner:
         self._method = _method_of(network, settings, settings.solver)
         self._memory: Memory = {}
         self._steps = 0
-        self._placer = RecordPlacer(network, settings.objective, self._follow)
+        self._placer = RecordPlacer(network, settings.objective, self.follow)
         self._bound: Binding | None = None
 
-    def _follow(self, binding: Binding) -> None:
+    def follow(self, binding: Binding) -> None:
+        """Compute at this place from now on."""
         if self._bound is not binding:
             self._method.forget()
             self._bound = binding

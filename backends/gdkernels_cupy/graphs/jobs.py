@@ -1,0 +1,129 @@
+"""The kernels of a list of operations as jobs: functions of a place, of which kernels and groups of jobs are made."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from gdkernels_cupy.graphs.operations import LoopKernel
+from gdkernels_cupy.graphs.source import fixed_text, kernel_name, loop_job, loop_parameters
+
+__all__ = ["FIXED", "Job", "fixed_source", "group_name", "group_source", "job_of_loop", "kernel_source"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A function of a place.
+
+    Attributes
+    ----------
+    name
+        That of the kernel which does nothing else.
+    function
+        As it is called.
+    parameters
+        Those after the place, each as "type name".
+    """
+
+    name: str
+    function: str
+    parameters: tuple[str, ...]
+
+    def called(self, place: str, suffix: str = "") -> str:
+        """Return the call with the parameters as arguments."""
+        names = [f"{p.rsplit(' ', 1)[1]}{suffix}" for p in self.parameters]
+        return f"{self.function}({', '.join([place, *names])});"
+
+    def declared(self, suffix: str = "") -> list[str]:
+        """Return the parameters."""
+        return [f"{p}{suffix}" for p in self.parameters]
+
+    @property
+    def kernel(self) -> str:
+        """The text of the kernel."""
+        parameters = ", ".join(self.declared())
+        return f'extern "C" __global__ void {self.name}({parameters}) {{\n    {self.called("here()")}\n}}\n'
+
+
+def _job(name: str, function: str, parameters: str) -> Job:
+    return Job(name, function, tuple(parameters.split(", ")))
+
+
+def _fixed() -> dict[str, Job]:
+    cuda = {"float64": "double", "float32": "float", "bfloat16": "bfloat16"}
+    found = [
+        _job("begin", "begin_job", "const Control* control, int count, double* numbers, float* float32_numbers"),
+        _job("total", "total_job", _TOTAL),
+        _job("record", "record_job", _RECORD),
+        _job("total_record", "total_record_job", f"{_TOTAL.replace('int count', 'int parts_count')}, {_RECORD}"),
+        _job(
+            "cast_float32_bfloat16", "cast_job",
+            "int rows, int columns, const float* from, long long pitch, bfloat16* to, long long to_pitch",
+        ),
+    ]  # fmt: skip
+    for real, storage in (("float64", "float64"), ("float32", "float32"), ("float32", "bfloat16")):
+        types, to = f"<{cuda[real]}, {cuda[storage]}>", cuda[storage]
+        found += [
+            _job(
+                f"gather_{real}_{storage}", f"gather_job{types}",
+                f"const Control* control, int source, long long first, int rows, int columns, {to}* to, "
+                "long long pitch",
+            ),
+            _job(
+                f"column_sums_{real}_{storage}", f"column_sums_job{types}",
+                f"int rows, int columns, const {to}* values, long long pitch, int chunk, {cuda[real]}* out, "
+                "long long out_pitch, int accumulate",
+            ),
+        ]  # fmt: skip
+    return {job.name: job for job in found}
+
+
+_TOTAL = "int count, const double* parts, double* number, int accumulate"
+_RECORD = "int count, const double* first, const double* second, double* sums, Control* control, long long batch"
+
+FIXED = _fixed()
+
+
+def fixed_source() -> str:
+    """Return the kernels that are the same for every program."""
+    return fixed_text() + "".join(job.kernel for job in FIXED.values())
+
+
+def job_of_loop(kernel: LoopKernel) -> Job:
+    """Return the job of a loop, whose text is to be there."""
+    name = kernel_name(kernel)
+    return Job(name, f"{name}_job", tuple(loop_parameters(kernel)))
+
+
+def kernel_source(kernel: LoopKernel) -> str:
+    """Return the text of a loop's job and kernel.
+
+    The parameters are the rows and columns, then a pointer for every read, output and reduction, in order; a matrix'
+    pointer is followed by its pitch.
+    """
+    return loop_job(kernel) + job_of_loop(kernel).kernel
+
+
+def group_name(jobs: Iterable[Job]) -> str:
+    """Return the name of the kernel of a group."""
+    return f"group_{hashlib.sha256(' '.join(job.name for job in jobs).encode()).hexdigest()[:16]}"
+
+
+def group_source(jobs: tuple[Job, ...]) -> str:
+    """Return the kernel of a group: for each job its blocks and threads along both dimensions, then its parameters."""
+    shape = ("blocks_x", "blocks_y", "threads_x", "threads_y")
+    parameters, body = [], ["int block = blockIdx.x;"]
+    for k, job in enumerate(jobs):
+        here = [f"{name}{k}" for name in shape]
+        parameters += [f"int {name}" for name in here] + job.declared(f"_{k}")
+        place = f"place_in(block, {', '.join(here)})"
+        body += [
+            f"if (block < {here[0]} * {here[1]}) {{",
+            f"    if (threadIdx.x < {here[2]} * {here[3]}) {job.called(place, f'_{k}')}",
+            "    return;",
+            "}",
+            f"block -= {here[0]} * {here[1]};",
+        ]
+    lines = "".join(f"    {line}\n" for line in body)
+    return f'extern "C" __global__ void {group_name(jobs)}({", ".join(parameters)}) {{\n{lines}}}\n'
