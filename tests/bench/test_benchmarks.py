@@ -13,6 +13,7 @@ from benchmarks import checkout
 
 MODULES = [m.name for m in pkgutil.walk_packages(benchmarks.__path__, "benchmarks.") if ".test_" not in m.name]
 COMMANDS = (
+    "busy_cores",
     "choice",
     "estimators",
     "gpu",

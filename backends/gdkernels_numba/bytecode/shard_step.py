@@ -39,7 +39,7 @@ class ShardStep:
     Parameters
     ----------
     choices
-        Those of one thread, which shares rows with none.
+        Those of one thread, with one piece.
 
     Attributes
     ----------
@@ -68,10 +68,12 @@ class ShardStep:
         self.length = len(self.gradients) if self._places is None else len(self._places)
         count = len(layout.totals)
         self._partials = self._at(layout.part_base, WORD * count, np.float64)
+        self._found = self._at(layout.found, WORD * count, np.float64)
         in_rows = [k for k, node in enumerate(layout.totals) if layout.phase_of[node.id] == 0]
         self._in_rows = np.array(in_rows, np.int64)
         self._results = np.empty(TOTALS)
         self._streams: list[Array] = []  # which the contexts point to
+        self._tables: list[Array] = []  # by which they are found
         none, gradient = self._kept(InstructionStream()), self._kept(self._gradient_stream())
         updates = [self._kept(stream) for stream in self._update_streams()]
         inner = bound.context
@@ -119,7 +121,7 @@ class ShardStep:
 
     @property
     def totals(self) -> npt.NDArray[np.float64]:
-        found: npt.NDArray[np.float64] = self._partials[self._in_rows]
+        found: npt.NDArray[np.float64] = self._found[self._in_rows]
         return found
 
     @property
@@ -145,12 +147,12 @@ class ShardStep:
     def clear(self) -> None:
         """Set the gradients and the totals to those of no rows."""
         self.gradients[:] = 0
-        self._partials[:] = 0.0
+        self._found[:] = 0.0
 
     def update(self, totals: npt.NDArray[np.float64], numbers: Array | None) -> tuple[float, float]:
         """Take the step along `gradients`, with the sums over all rows; return E and the norm of the gradient."""
         self._partials[:] = 0.0
-        self._partials[self._in_rows] = totals
+        self._found[self._in_rows] = totals
         context = self._of_update
         context[CONTEXT.scalars] = 0 if numbers is None else numbers.ctypes.data
         self._jobs[2]()
@@ -219,6 +221,8 @@ class ShardStep:
     def _context(self, **words: int) -> npt.NDArray[np.int64]:
         context = self.bound.context
         context[CONTEXT.results] = self._results.ctypes.data
+        self._tables.append(np.array([context.ctypes.data]))
+        context[CONTEXT.contexts] = self._tables[-1].ctypes.data
         for name, value in words.items():
             context[getattr(CONTEXT, name)] = value
         return context
