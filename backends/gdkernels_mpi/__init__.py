@@ -114,7 +114,7 @@ class MPIGroup(Group):
 
     def _at_exit(self) -> None:
         if self._underway:
-            self.abort(1)
+            self.abort(130)
 
 
 def _mpi() -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from itertools import accumulate
@@ -66,22 +65,18 @@ class SharedMeasuring:
 
     def in_parts(self, windows: Windows) -> Iterator[list[Any]]:
         """Yield targets and predictions, and weights if there are some, of all the parts in their order."""
-        dealt, ranks = self._dealt(windows), self._group.size
+        dealt, ranks, rank = self._dealt(windows), self._group.size, self._group.rank
+        widths = [self._network.outputs] * 2 + [1] * windows.weighted
         for first in range(0, windows.part_count, ranks):
-            here = [
-                self._network.targets_and_predictions(part)
-                for _, part in ([next(dealt)] if first + self._group.rank < windows.part_count else [])
-            ]
-            flat = [
-                np.ascontiguousarray(array, np.float64).reshape(len(array), math.prod(array.shape[1:]))
-                for array in (here[0] if here else [])
-            ]
-            width = self._group.gather_json([a.shape[1] for a in flat])[0]
-            told = np.concatenate(flat, axis=1) if flat else np.empty((0, sum(width)))
-            for data in self._group.gather_bytes(np.ascontiguousarray(told).tobytes()):
-                rows = np.frombuffer(data, np.float64).reshape(-1, sum(width))
+            mine = b""
+            if first + rank < windows.part_count:
+                measured = self._network.targets_and_predictions(next(dealt)[1])
+                columns = [np.asarray(a, np.float64).reshape(len(a), w) for a, w in zip(measured, widths, strict=True)]
+                mine = np.concatenate(columns, axis=1).tobytes()
+            for data in self._group.gather_bytes(mine):
+                rows = np.frombuffer(data, np.float64).reshape(-1, sum(widths))
                 if len(rows):
-                    parts = np.split(rows, [*accumulate(width)][:-1], axis=1)
+                    parts = np.split(rows, [*accumulate(widths)][:-1], axis=1)
                     yield [*parts[:2], *(weights[:, 0] for weights in parts[2:])]
 
     def _dealt(self, windows: Windows) -> Iterator[tuple[int, Records]]:

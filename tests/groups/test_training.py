@@ -4,6 +4,7 @@ import hashlib
 
 import numpy as np
 import pytest
+from strict_backend import StrictBackend
 from thread_group import on_ranks
 
 import gdkernels as gd
@@ -113,13 +114,13 @@ def test_epochs_of_the_trainer_and_batches_of_the_user_are_shared():
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_records_in_files_are_dealt_to_the_shards(backend, tmp_path):
-    many = np.random.default_rng(1).standard_normal((3001, 16)).astype(np.float32)
+    many = np.random.default_rng(1).standard_normal((1501, 16)).astype(np.float32)
     for name, array in (("x", many), ("y", many[:, :1]), ("w", np.abs(many[:, 1]))):
         np.save(tmp_path / f"{name}.npy", array)
 
     def stored(group, shards=SHARDS, weights=None, **more):
         weights = weights and tmp_path / f"{weights}.npy"
-        data = gd.Stored(tmp_path / "x.npy", tmp_path / "y.npy", weights, memory="100kB")
+        data = gd.Stored(tmp_path / "x.npy", tmp_path / "y.npy", weights, memory="60kB")
         settings = {"epochs": 2, "batch_size": 100, "metrics": ["r2"] if more else []} | more
         return trained(group, shards, backend, (16, 4, 1), (data,), **settings)
 
@@ -233,3 +234,10 @@ def test_the_expected_step_is_that_of_the_network(caplog, alpha, beta, hidden):
     assert expected.share < 0.5
     assert "2 ranks are expected to be" in caplog.text
     assert "% efficient: a step is expected to take" in caplog.text
+
+
+def test_any_namespace_can_be_shared():
+    backend = StrictBackend()  # whose second device does not let NumPy read its arrays
+    settings = {"backend": backend, "validation": 0.2, "sample_weight": WEIGHTS, "clip_norm": 0.3, "epochs": 2}
+    one = trained(None, **settings)
+    assert {found[0] for found in on_ranks(2, lambda group: trained(group, **settings))} == {one[0]}

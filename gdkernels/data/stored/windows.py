@@ -266,28 +266,36 @@ class Windows:
 
     def load_parts(self, parts: Sequence[Part], into: _Host) -> int:
         """Read parts of blocks to the beginning of a place, and return how many records these are."""
-        done, whole = 0, [self._bounds_of(part) for part in parts]
+        done, whole = 0, self._read_for(parts)
         self._reader.expect([bounds for bounds, _ in whole])
         for first in range(0, len(whole), _AT_ONCE):
             some = whole[first : first + _AT_ONCE]
-            counts = [stop - start if rows is None else len(rows) for (start, stop), rows in some]
-            place = into.part(done, done + sum(counts))
-            if all(rows is None for _, rows in some):
-                place.take(self._reader.read([bounds for bounds, _ in some], place))
+            bounds, rows = [one for one, _ in some], [own for _, own in some]
+            count = sum(map(len, rows))
+            place = into.part(done, done + count)
+            if count == sum(stop - start for start, stop in bounds):
+                place.take(self._reader.read(bounds, place))
             else:
-                for (bounds, rows), stop, count in zip(some, np.cumsum(counts).tolist(), counts, strict=True):
-                    place.part(stop - count, stop).take(self._reader.read([bounds], None), rows)
-            done += sum(counts)
+                before = np.cumsum([0, *(stop - start for start, stop in bounds)])
+                own = np.concatenate([k + each for k, each in zip(before, rows, strict=False)])
+                place.take(self._reader.read(bounds, None), own)
+            done += count
         return done
 
-    def _bounds_of(self, part: Part) -> tuple[tuple[int, int], npt.NDArray[np.int64] | None]:
-        """Return the records to read for a part, and which of these belong to it; None is all."""
-        block, first, stop = part
-        start, rows = self.layout.bounds(block)[0], self.layout.rows_of([block])
-        if rows is None:
-            return (start + first, start + stop), None
-        mine = rows[first:stop]
-        return (start + int(mine[0]), start + int(mine[-1]) + 1), mine - mine[0]
+    def _read_for(self, parts: Sequence[Part]) -> list[tuple[tuple[int, int], npt.NDArray[np.int64]]]:
+        """Return for each part the records to read, and which of these belong to it."""
+        blocks = [block for block, _, _ in parts]
+        edges, found = [self.layout.bounds(block) for block in blocks], []
+        rows, size, at = self.layout.rows_of(blocks), 0, 0
+        counts = self.layout.counts
+        for (block, first, stop), (start, end) in zip(parts, edges, strict=True):
+            if rows is None:
+                found.append(((start + first, start + stop), np.arange(stop - first)))
+                continue
+            mine = rows[at + first : at + stop] - size  # by their places in the block
+            found.append(((start + int(mine[0]), start + int(mine[-1]) + 1), mine - mine[0]))
+            at, size = at + int(counts[block]), size + end - start
+        return found
 
     def empty(self, records: int) -> _Host:
         return self._reader.empty(records)
