@@ -32,18 +32,19 @@ SHAPES = {
 # Of a slower participant a smaller share of the epochs is timed.
 SHARE = {"jax.vmap": 0.2, "torch bmm": 0.05}
 OURS = ("loop of fits", "fit_many, 1 thread", "fit_many", "engine, 1 thread", "engine")
-PEERS = ("jax.vmap", "torch bmm")
+PEERS = ("joblib", "jax.vmap", "torch bmm")
 
 Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
 class Task:
-    """Models to train: their sizes, batch and number, and the epochs of each."""
+    """Models to train: their sizes and batch, and the epochs of each; all of them, or only one."""
 
     sizes: tuple[tuple[int, ...], ...]
     batch: int
     epochs: int
+    only: int | None = None
 
     @property
     def models(self) -> int:
@@ -79,6 +80,8 @@ def _models(task: Task) -> tuple[list[Any], list[dict[str, Any]]]:
 
     models, settings = [], []
     for k, rate in enumerate(task.rates()):
+        if task.only not in (None, k):
+            continue
         model, orders = gd.MLP(task.sizes[k], seed=k, backend="numba"), task.orders(k)
         model.set_parameters(task.weights(k))
         models.append(model)
@@ -134,6 +137,31 @@ def _engine(task: Task, threads: int) -> tuple[Callable[[], Any], Callable[[], A
             list(pool.map(trained, range(threads)))
 
     return run, lambda: [state.parameters for *_, state, _, _ in jobs]
+
+
+def _joblib_fit(task: Task, k: int) -> dict[str, Array]:
+    one = Task(task.sizes, task.batch, task.epochs, only=k)
+    run, parameters = _loop(one)
+    run()
+    return dict(parameters()[0])
+
+
+def _joblib(task: Task) -> tuple[Callable[[], Any], Callable[[], Any]]:
+    """Fit each model in one of several processes, as `joblib` starts them."""
+    from joblib import Parallel, delayed
+
+    pool, short = Parallel(n_jobs=os.cpu_count()), Task(task.sizes[:4], task.batch, 1)
+    pool(delayed(_joblib_fit)(short, k) for k in range(short.models))  # they have started, and loaded code
+    begin = [
+        {f"{n}{j}": a for j, p in enumerate(task.weights(k)) for n, a in zip("Wb", p, strict=True)}
+        for k in range(task.models)
+    ]
+    found: list[Any] = [begin]
+
+    def run() -> None:
+        found[0] = pool(delayed(_joblib_fit)(task, k) for k in range(task.models))
+
+    return run, lambda: found[0]
 
 
 def _jax(task: Task) -> tuple[Callable[[], Any], Callable[[], Any]]:
@@ -210,7 +238,7 @@ def participant(name: str, task: Task) -> tuple[Callable[[], Any], Callable[[], 
         return _fit_many(task, threads)
     if name.startswith("engine"):
         return _engine(task, threads)
-    return {"jax.vmap": _jax, "torch bmm": _torch}[name](task)
+    return {"joblib": _joblib, "jax.vmap": _jax, "torch bmm": _torch}[name](task)
 
 
 def _serve(pipe: Any, name: str) -> None:
@@ -234,7 +262,7 @@ class Process:
         self.name = name
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, name), daemon=True)
+        self._process = context.Process(target=_serve, args=(theirs, name))
         self._process.start()
 
     def ask(self, task: Task) -> Any:
@@ -244,7 +272,8 @@ class Process:
 
     def close(self) -> None:
         self._pipe.send(None)
-        self._process.join()
+        self._process.join(10)
+        self._process.terminate()  # processes of joblib may keep it
 
 
 def compared(names: list[str], tasks: dict[str, Task], rounds: int) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -18,7 +18,7 @@ from matplotlib import pyplot as plt
 from safetensors.numpy import save_file
 
 import gdkernels as gd
-from gdkernels import backend, estimators, graph, logs, plots, tables, testing
+from gdkernels import backend, estimators, graph, groups, logs, plots, tables, testing
 from gdkernels.cli import main
 from gdkernels.cli.entry import _parser
 from gdkernels.tabular import defaults
@@ -32,6 +32,7 @@ PUBLIC = {
     "gdkernels.backend": backend,
     "gdkernels.estimators": estimators,
     "gdkernels.graph": graph,
+    "gdkernels.groups": groups,
     "gdkernels.logs": logs,
     "gdkernels.losses": gd.losses,
     "gdkernels.optimizers": gd.optimizers,

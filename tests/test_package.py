@@ -23,7 +23,7 @@ def wheel(tmp_path_factory):
 
 def test_top_level_names_of_the_wheel(wheel):
     packages = {name.split("/")[0] for name in wheel if ".dist-info/" not in name}
-    assert packages == {"gdkernels", "gdkernels_cupy", "gdkernels_numba", "gdkernels_numpy"}
+    assert packages == {"gdkernels", "gdkernels_cupy", "gdkernels_mpi", "gdkernels_numba", "gdkernels_numpy"}
 
 
 def test_the_wheel_is_typed_and_carries_the_licence(wheel):

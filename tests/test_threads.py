@@ -266,17 +266,27 @@ def test_the_command_line(tmp_path, capsys, monkeypatch):
     assert "GDKERNELS_THREADS='some' is no number of threads" in capsys.readouterr().err
 
 
-def test_a_resumed_fit_keeps_the_threads_of_its_plan(tmp_path, monkeypatch):
+def test_a_resumed_fit_keeps_the_pieces_of_its_plan(tmp_path, monkeypatch):
     pytest.importorskip("numba")
     monkeypatch.setattr("gdkernels.dispatch.binding.plan_choices", lambda *_: {"threads": 2})
 
-    def fit(epochs, resume, **place):
-        mlp = gd.MLP([256, 64, 64], seed=0, backend="numba", **place)
-        folder = tmp_path / "c"
-        return mlp.fit(X, Y, epochs=epochs, batch_size=2048, checkpoint=folder, every="1 epochs", resume=resume)
+    def fit(folder, resume=False, ends=9):
+        mlp = gd.MLP([256, 64, 64], seed=0, backend="numba")
 
-    assert fit(1, False).plan.choices["threads"] == 2
+        def end(epoch):
+            if epoch.number == ends:
+                raise InterruptedError
+
+        kept = {"checkpoint": tmp_path / folder, "every": "1 epochs", "resume": resume, "callbacks": [end]}
+        return mlp.fit(X, Y, epochs=4, batch_size=2048, **kept), [p.W.tobytes() for p in mlp.parameters]
+
+    history, wanted = fit("whole")
+    pieces = history.plan.choices["pieces"]
+    assert history.plan.choices["threads"] == 2 <= pieces
+    with pytest.raises(InterruptedError):
+        fit("c", ends=2)
     monkeypatch.setenv("GDKERNELS_THREADS", "1")
-    history = fit(1, True)
-    assert history.plan.choices["threads"] == 2
-    assert history.threads == "2 threads, as in the plan of the checkpoint (GDKERNELS_THREADS=1)"
+    history, resumed = fit("c", resume=True)
+    assert (history.plan.choices["threads"], history.plan.choices["pieces"]) == (1, pieces)
+    assert history.threads == "1 thread (GDKERNELS_THREADS=1)"
+    assert resumed == wanted

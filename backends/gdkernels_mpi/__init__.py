@@ -25,6 +25,7 @@ __all__ = ["MPIGroup"]
 _SPIN = 50e-6  # seconds of asking without a pause
 _YIELD = 2e-3  # and of leaving the core to others in between; then the rank sleeps
 _SLEEP = 50e-6
+_SLOWEST = 2e8  # bytes a second of a message on its way
 _INSTALL = "pip install mpi4py mpich, and start by the mpiexec beside that Python"
 
 
@@ -74,12 +75,14 @@ class MPIGroup(Group):
     def carry_to_each(self, send: Bytes, sent: Sequence[int], got: Bytes, received: Sequence[int]) -> None:
         byte = self._mpi.BYTE
         self._wait(
-            self._world.Ialltoallv([send, (sent, offsets(sent)), byte], [got, (received, offsets(received)), byte])
+            self._world.Ialltoallv([send, (sent, offsets(sent)), byte], [got, (received, offsets(received)), byte]),
+            send.size + got.size,
         )
 
     def carry_to_all(self, send: Bytes, got: Bytes, received: Sequence[int]) -> None:
         byte = self._mpi.BYTE
-        self._wait(self._world.Iallgatherv([send, send.size, byte], [got, (received, offsets(received)), byte]))
+        request = self._world.Iallgatherv([send, send.size, byte], [got, (received, offsets(received)), byte])
+        self._wait(request, send.size + got.size)
 
     def abort(self, code: int) -> None:
         sys.stdout.flush()
@@ -95,15 +98,15 @@ class MPIGroup(Group):
             time.sleep(1e-3)
         return True
 
-    def _wait(self, request: Any) -> None:
+    def _wait(self, request: Any, size: int) -> None:
         """Wait for a message without keeping a core that another rank needs; signals are heard meanwhile."""
         if request.Test():
             return
         self._underway = True
-        began = time.perf_counter()
+        began, patience = time.perf_counter(), _YIELD + size / _SLOWEST
         while not request.Test():
             waited = time.perf_counter() - began
-            if waited > _YIELD:
+            if waited > patience:  # nobody sends yet; a message on its way goes on only while it is asked for
                 time.sleep(_SLEEP)
             elif self._crowded or waited > _SPIN:
                 os.sched_yield()

@@ -34,6 +34,7 @@ __all__ = ["FusedExecutable"]
 _log = logging.getLogger("gdkernels")
 
 _PREDICTED_ROWS = 1 << 20  # at a time
+_FEW = 16  # rows that are copied sooner than their address is found
 _KEPT_PREDICTIONS = 4  # sizes whose instruction streams are kept, such as those of the validation and the test records
 
 Array = npt.NDArray[Any]
@@ -133,6 +134,9 @@ class FusedExecutable(Executable):
     def predict(self, parameters: Arrays, x: Any) -> Any:
         code, x = self._code(x), x if isinstance(x, Entries) else self._contiguous(x)
         check_prediction(self._program, parameters, x)
+        if not isinstance(x, Entries) and 0 < x.shape[0] <= _FEW:
+            bound = self._bind(code, code.prediction, 1 << (x.shape[0] - 1).bit_length(), x)
+            return bound.predict({name: self._contiguous(a) for name, a in parameters.items()}, x)
         output = np.empty((x.shape[0], self._program.outputs), self._dtype)
         if x.shape[0]:
             # A power of two, so that a few sets of instruction streams serve any number of rows.
@@ -170,7 +174,7 @@ class FusedExecutable(Executable):
         """Return the choices for a step of so many rows that one thread does alone."""
         task = self._compiled.step
         assert task is not None, "what has an optimizer has a step"
-        self._wished |= {"threads": 1, "by_units": False}
+        self._wished |= {"threads": 1, "pieces": 1, "by_units": False}
         return self._choose(task, task.sizes_with(batch), batch)
 
     @property

@@ -37,6 +37,12 @@ _PRIVATE_BF16 = 1.5
 # even shares would take, and beyond this many operations in the meantime, threads share the units instead.
 _UNEVEN = 0.2
 _UNEVEN_FLOPS = 10e6
+# Where every piece sums gradients of its own and a step is more than `_LONG`, some 2 ms of a thread, pieces are about
+# so much work, and at most so many: a thread whose core is taken then holds up little. The additional sums of gradients
+# take less than a hundredth of such steps.
+_LONG = 200e6
+_WORK_OF_PIECE = 40e6
+_MOST_PIECES = 16
 _MOST = 1 << 20  # that a plan may ask for, of anything
 _ROW_BLOCK = 12  # a multiple of the rows of the usual micro-kernels
 GRAIN = 4  # rows of a thread, and of a tile, are a multiple of this: even shares count for more than full kernels
@@ -77,13 +83,16 @@ class StepChoices:
 
     Attributes
     ----------
+    pieces
+        Into how many pieces the rows of a batch are cut, each with sums of its own, which are added in a fixed order.
+        Bits depend on them, and not on the threads that compute them.
     tile_rows
         Rows that go forward and back together.
     tile_local_gradients
-        Whether every tile adds to the gradients of its thread at once, so that its activations never leave the cache;
+        Whether every tile adds to the gradients of its piece at once, so that its activations never leave the cache;
         otherwise those of the whole batch are kept, and gradients are computed from all of it.
     column_parallel
-        Whether threads share the units of every layer instead of the rows of the batch, and weights are kept once.
+        Whether the pieces are of the units of every layer instead of the rows of the batch, and weights are kept once.
     product_depth, sums_depth
         How many terms, or pairs of them in bfloat16, are summed in registers at a time, along the units and along the
         batch.
@@ -94,6 +103,7 @@ class StepChoices:
     """
 
     threads: int
+    pieces: int
     tile_rows: int
     tile_local_gradients: bool
     column_parallel: bool
@@ -121,7 +131,7 @@ def check(wished: Mapping[str, Any], format: Format) -> None:
         It names the choice.
     """
     steps = {"product_depth": format.left_panel, "sums_depth": format.left_panel if format.bf16 else 1}
-    known = ("threads", "tile_rows", "product_depth", "sums_depth", "vector_width", "blas_threads")
+    known = ("threads", "pieces", "tile_rows", "product_depth", "sums_depth", "vector_width", "blas_threads")
     for name, value in wished.items():
         if name in _STORED.values():
             sound = isinstance(value, bool)
@@ -142,25 +152,30 @@ def choose(
 ) -> StepChoices:
     """Return the choices for a step, and keep those in `wished`."""
     threads = wished.get("threads")
-    private = _private_gradients_pay(footprint, format, caches, cores if threads is None else int(threads))
+    together = wished.get("pieces", cores if threads is None else threads)
+    private = _private_gradients_pay(footprint, format, caches, int(together))
+    updates = _PER_BYTE * (footprint.weight_bytes + footprint.moved_bytes)
+    whole = footprint.flops + updates + _PER_ROW_BYTE * footprint.batch * footprint.row_bytes
     if threads is None:
-        updates = _PER_BYTE * (footprint.weight_bytes + footprint.moved_bytes)
-        whole = footprint.flops + updates + _PER_ROW_BYTE * footprint.batch * footprint.row_bytes
         least = _BREAK_EVEN_ALONE if footprint.alone else _BREAK_EVEN_PRIVATE if private else _BREAK_EVEN
         threads = 1 if whole < least else cores
         if updates < _BREAK_EVEN:
             threads = min(threads, footprint.batch)
     threads = max(1, int(threads))
-    share = -(-footprint.batch // threads)
+    pieces = int(wished.get("pieces", threads))
+    share = -(-footprint.batch // pieces)
 
     tile_local = wished.get(_TILE_LOCAL_GRADIENTS)
     if tile_local is None:
-        overflows = footprint.batch * footprint.row_bytes > threads * caches.second
-        pays = overflows or (private and threads > 1)
+        overflows = footprint.batch * footprint.row_bytes > pieces * caches.second
+        pays = overflows or (private and pieces > 1)
         tile_local = pays and 2 * footprint.weight_bytes <= caches.second and not wished.get(_COLUMN_PARALLEL)
+    if tile_local and threads > 1 and not format.bf16 and "pieces" not in wished and "tile_rows" not in wished:
+        pieces = threads if whole <= _LONG else max(threads, min(_MOST_PIECES, int(whole / _WORK_OF_PIECE)))
+        share = -(-footprint.batch // pieces)
     column_parallel = wished.get(_COLUMN_PARALLEL)
     if column_parallel is None:
-        pays = _is_uneven(footprint, threads) if format.bf16 else _has_few_rows(footprint, caches, threads)
+        pays = _is_uneven(footprint, pieces) if format.bf16 else _has_few_rows(footprint, caches, pieces)
         column_parallel = pays and footprint.batch * footprint.widest_bytes <= caches.second and not tile_local
     tile_rows = wished.get("tile_rows")
     if tile_rows is None:
@@ -179,6 +194,7 @@ def choose(
     depth = max(format.panel, rows_in_cache // format.panel * format.panel)
     return StepChoices(
         threads=threads,
+        pieces=pieces,
         tile_rows=tile_rows,
         tile_local_gradients=bool(tile_local),
         column_parallel=bool(column_parallel),

@@ -66,7 +66,7 @@ class FusedShards(Sharded):
         self.plan = replace(self.plan, choices={**self.plan.choices, **choices.as_dict()})
         one = self._steps[0]
         self._sum = TreeSum(
-            self._sharding.group, self._sharding.shards, len(one.gradients), self._dtype, totals=len(one.totals)
+            self._sharding.group, self._sharding.shards, one.length, self._dtype, totals=len(one.totals)
         )
         self._copies.clear()
 
@@ -130,15 +130,12 @@ class FusedShards(Sharded):
 
         for number, vector, totals in self._gradients(gradient, tree):
             tree.add(number, vector, totals)
-        began = time.perf_counter()
-        first = self._steps[0].gradients
-        summed, sums = tree.exchanged(into=first)
-        self.spent.exchanging += time.perf_counter() - began
+        with self.spent.on_exchange():
+            summed, sums = tree.exchanged(into=self._steps[0].exchanged)
         found: list[tuple[float, float]] = []
 
         def update(step: ShardStep) -> None:
-            if step.gradients is not summed:
-                step.gradients[:] = summed
+            step.put(summed)
             found.append(step.update(sums, numbers))
 
         self._on_all(update)
@@ -154,8 +151,9 @@ class FusedShards(Sharded):
             step = self._steps[0]
             for number in mine:
                 gradient(number, step)
-                last = number == mine[-1]  # whose gradient nothing overwrites before the sum is there
-                yield number, step.gradients if last else self._copy(step, tree.depth), step.totals
+                # Nothing overwrites the gradient of the last one before the sum is there.
+                whole = step.exchanged if number == mine[-1] else None
+                yield number, self._copy(step, tree.depth) if whole is None else whole, step.totals
             return
 
         def several(worker: int) -> list[tuple[Array, npt.NDArray[np.float64]]]:
@@ -175,8 +173,8 @@ class FusedShards(Sharded):
 
     def _copy(self, step: ShardStep, place: int) -> Array:
         while place >= len(self._copies):
-            self._copies.append(np.empty_like(step.gradients))
-        self._copies[place][:] = step.gradients
+            self._copies.append(np.empty(step.length, self._dtype))
+        step.copy_to(self._copies[place])
         return self._copies[place]
 
     def _on_all(self, work: Callable[[ShardStep], None]) -> None:

@@ -9,12 +9,14 @@ from typing import Any
 
 from threadpoolctl import threadpool_limits
 
+import gdkernels as gd
 from benchmarks import checkout
-from benchmarks.least_squares.methods import METHODS, Path, evidence_and_adam, missing
+from benchmarks.least_squares.methods import METHODS, Path, evidence_and_adam, missing, to_matlabs_goal
 from benchmarks.least_squares.problems import PROBLEMS, FitProblem, diabetes, parameter_count
 from benchmarks.least_squares.product import measured_products
 from gdkernels.bench.environment import environment
 
+_SOLVERS = {"lm": gd.LevenbergMarquardt(), "lbfgs": gd.LBFGS()}
 _USUAL = "lm,adam,lbfgs,scipy-lbfgs,scipy-trf,minpack,torch-lm"
 
 
@@ -54,6 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
                 results["paths"][f"{name}, seed {seed}"] = found
                 print("\n".join(_lines(PROBLEMS[name], seed, found, options.seconds)), flush=True)
         results["products"] = [speed.as_dict() for speed in _shown(measured_products())]
+        results["MATLAB's sine"] = {name: _on_matlabs_sine(name, solver) for name, solver in _SOLVERS.items()}
         results["diabetes"] = [_told(seed) for seed in range(options.seeds)]
     if options.json:
         checkout.write_json(options.json, results)
@@ -64,6 +67,12 @@ def _shown(speeds: list[Any]) -> list[Any]:
     for speed in speeds:
         print(speed, flush=True)
     return speeds
+
+
+def _on_matlabs_sine(name: str, solver: gd.Solver) -> dict[str, float]:
+    seconds, reached_it = to_matlabs_goal(solver)
+    print(f"MATLAB's sine, 1-5-1 to 0.002: {name} {1e3 * seconds:.1f} ms, {reached_it} of 30 trials", flush=True)
+    return {"seconds": seconds, "reached": reached_it}
 
 
 def _told(seed: int) -> dict[str, Any]:

@@ -113,7 +113,8 @@ def check_epochs(
         shapes = f"{list(np.shape(orders))} and {list(np.shape(learning_rates))}"
         raise InputError(f"orders and learning rates must be [epochs, …], for as many epochs, got {shapes}")
     check_run(program, parameters, x, y, orders[0], batch_size, learning_rates[0], sample_weight)
-    _check_rows(orders, x.shape[0])
+    if len(orders) > 1:
+        _check_rows(orders[1:], x.shape[0])
 
 
 def check_prediction(program: Program, parameters: Arrays, x: Any) -> None:

@@ -61,11 +61,16 @@ class Plan:
         }
 
     def unlike(self, other: Plan) -> list[str]:
-        """Return in words how this plan differs from another: in its place, or in some of its choices."""
+        """Return in words how this plan differs from another: in its place, or in some of its choices.
+
+        Threads are no difference where the plan says into how many pieces a batch is cut: bits follow from those.
+        """
         if (self.backend, self.device) != (other.backend, other.device):
             return [f"{self.backend} on {self.device}"]
         mine, theirs = (json.loads(json.dumps(dict(plan.choices))) for plan in (self, other))
-        return [f"{name} {value}" for name, value in mine.items() if name not in theirs or theirs[name] != value]
+        changes_nothing = {"threads"} if "pieces" in mine else set()
+        told = ((name, value) for name, value in mine.items() if name not in changes_nothing)
+        return [f"{name} {value}" for name, value in told if name not in theirs or theirs[name] != value]
 
 
 @dataclass

@@ -11,7 +11,7 @@ import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass, replace
 from typing import Any
@@ -41,10 +41,19 @@ _Gradient = Callable[[int, int, int], tuple[Array, float, float]]
 
 @dataclass
 class Spent:
-    """The seconds of a rank: in all, and those in which it exchanged sums, or waited for others to do so."""
+    """The seconds of a rank: in all, those in which it exchanged sums or waited for others, and its CPU's in these."""
 
     whole: float = 0.0
     exchanging: float = 0.0
+    cpu_exchanging: float = 0.0
+
+    @contextmanager
+    def on_exchange(self) -> Iterator[None]:
+        """Count the time within as exchange."""
+        began, cpu = time.perf_counter(), time.thread_time()
+        yield
+        self.exchanging += time.perf_counter() - began
+        self.cpu_exchanging += time.thread_time() - cpu
 
 
 class Sharded(Executable):
@@ -206,10 +215,9 @@ class ShardedExecutable(Sharded):
 
         for number, (flat, error, weight) in zip(self._sharding.mine, self._each(gradient, tree), strict=True):
             tree.add(number, flat, np.array([error, weight]))
-        began = time.perf_counter()
-        summed, totals = tree.exchanged()
+        with self.spent.on_exchange():
+            summed, totals = tree.exchanged()
         error, weight = totals.tolist()
-        self.spent.exchanging += time.perf_counter() - began
         gradients = {
             name: self._backend.asarray(view, dtype=str(view.dtype), device=self.plan.device)
             for name, view in self._views(summed, state.parameters).items()

@@ -30,7 +30,7 @@ from gdkernels.cli import (
 from gdkernels.cli.arguments import Parser, option
 from gdkernels.cli.ending import Ended, ending
 from gdkernels.cli.outputs import check_outputs, claimed
-from gdkernels.cli.ranks import Ranks
+from gdkernels.cli.ranks import CommandRanks
 from gdkernels.cli.streams import STDOUT, OneLine, flush, open_streams, printing, stop_writing
 from gdkernels.errors import DivergenceError, GdkernelsError, Interrupted, keywords_as
 from gdkernels.system.printable import one_line, printable
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = "--debug" in arguments  # looked for before parsing, which may fail itself
     with contextlib.suppress(AttributeError):  # a name that the terminal cannot show must not end a finished training
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    failure, ranks = 1, Ranks(arguments)
+    failure, ranks = 1, CommandRanks(arguments)
 
     def failed(error: BaseException, message: str, code: int) -> int:
         return _failed(message, code) if ranks.failed(error, one_line(message), code) else code

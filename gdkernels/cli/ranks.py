@@ -13,14 +13,14 @@ from gdkernels.groups import Group, SerialGroup, joined
 from gdkernels.groups.agreement import end_together
 from gdkernels.groups.launchers import WORLD_SIZE, launched, world_size
 
-__all__ = ["Ranks"]
+__all__ = ["CommandRanks"]
 
 _log = logging.getLogger("gdkernels")
 
 _WRITTEN = ("out", "plot", "log_json")  # by rank 0 alone
 
 
-class Ranks:
+class CommandRanks:
     """The ranks of a command, of which there is one until `join`.
 
     Parameters

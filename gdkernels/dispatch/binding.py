@@ -139,14 +139,18 @@ class Binding:
     def choices_of(self, plan: Plan | None) -> Mapping[str, Any] | None:
         """Return the choices of a plan, perhaps from a file, that can be repeated here, or None.
 
-        A plan keeps its threads where somebody allows fewer now, because bits can depend on their number. But more
-        threads than there are cores would wait for each other.
+        A plan that says into how many pieces a batch is cut gets as many threads as are allowed now: its bits do not
+        depend on them. Others keep their threads, but more than there are cores would wait for each other.
         """
         if plan is None or (plan.backend, plan.device) != (self.backend.name, self.device):
             return None
         threads, rows = (plan.choices.get(name, 1) for name in ("threads", "rows_at_a_time"))
-        fits = isinstance(threads, int) and threads <= max([cores(), *self.backend.threads(self.device)])
-        return plan.choices if fits and isinstance(rows, int) and rows >= 1 else None
+        if not (isinstance(threads, int) and isinstance(rows, int) and rows >= 1):
+            return None
+        allowed = self.backend.threads(self.device)
+        if "pieces" in plan.choices and allowed:
+            return {**plan.choices, "threads": min(threads, max(allowed))}
+        return plan.choices if threads <= max([cores(), *allowed]) else None
 
     def place(self, value: Any, name: str) -> Any:
         """Return `value` as an array of numbers on the device, in the precision.

@@ -9,7 +9,6 @@ tree, and all gather the results. Short ones go to everybody, who all do the sam
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -18,16 +17,24 @@ import numpy.typing as npt
 from gdkernels.errors import InputError
 from gdkernels.groups.contract import Group
 
-__all__ = ["TreeSum", "merged", "rows_of_shard", "shards_of_rank"]
+__all__ = ["SHORT", "TreeSum", "merged", "rows_of_shard", "shards_of_rank", "subtrees_of"]
 
 Vector = npt.NDArray[Any]
 
-_SHORT = 1 << 14  # bytes of a vector that goes to everybody
+SHORT = 1 << 14  # bytes of a vector that goes to everybody
 
 
 def shards_of_rank(rank: int, ranks: int, shards: int) -> range:
     """Return the shards of a rank."""
     return range(rank * shards // ranks, (rank + 1) * shards // ranks)
+
+
+def subtrees_of(rank: int, ranks: int, shards: int) -> list[tuple[int, int]]:
+    """Return the first shard of each subtree that a rank has, and how many it has."""
+    stack = _Stack()
+    for shard in shards_of_rank(rank, ranks, shards):
+        stack.push(shard, 1, None)
+    return [(first, count) for first, count, _ in stack.subtrees]
 
 
 def rows_of_shard(shard: int, shards: int, rows: int) -> slice:
@@ -99,32 +106,13 @@ class TreeSum:
     def __init__(self, group: Group, shards: int, length: int, dtype: npt.DTypeLike, *, totals: int) -> None:
         if shards < group.size:
             raise InputError(f"{shards} shards cannot be shared by {group.size} ranks: take at least as many")
-        self._group, self.length, self._bytes = group, length, 8 * totals
+        self._group, self.length, self._count = group, length, totals
         self.dtype = np.dtype(dtype)
-        ranks = range(group.size)
-        self._of_ranks = [self._subtrees(shards_of_rank(rank, group.size, shards)) for rank in ranks]
-        short = length * self.dtype.itemsize <= _SHORT
-        cuts = [length * rank // group.size for rank in range(group.size + 1)]
-        self._cuts = [(0, length)] * group.size if short else [*pairwise(cuts)]
-        self._short = short
-        self._stack = _Stack()
-        self._totals = _Stack()
-        # In bytes: the cuts of the subtrees, and behind them the totals of each, all in one message.
-        mine, width = len(self._of_ranks[group.rank]), self.dtype.itemsize
-        self._sent = [mine * ((stop - start) * width + self._bytes) for start, stop in self._cuts]
-        start, stop = self._cuts[group.rank]
-        self._received = [len(of) * ((stop - start) * width + self._bytes) for of in self._of_ranks]
-        alone = group.size == 1
-        self._send = np.empty(0 if alone else self._sent[0] if short else sum(self._sent), np.uint8)
-        self._got = np.empty(0 if alone else sum(self._received), np.uint8)
-        self._whole = np.empty(0 if alone or short else length, self.dtype)  # its memory is taken when it is used
-
-    @staticmethod
-    def _subtrees(shards: range) -> list[tuple[int, int]]:
-        stack = _Stack()
-        for shard in shards:
-            stack.push(shard, 1, None)
-        return [(first, count) for first, count, _ in stack.subtrees]
+        self._of_ranks = [subtrees_of(rank, group.size, shards) for rank in range(group.size)]
+        self._stack, self._totals = _Stack(), _Stack()
+        if group.size > 1:
+            short = length * self.dtype.itemsize <= SHORT
+            self._messages = _ToEverybody(self) if short else _ToOwners(self)
 
     @property
     def depth(self) -> int:
@@ -143,44 +131,84 @@ class TreeSum:
         if self._group.size == 1:
             vector, sums = _root(mine), _root(totals)
         else:
-            self._pack([v for _, _, v in mine], [t for _, _, t in totals])
-            if self._short:
-                self._group.all_gather(self._send, self._got, self._received)
-            else:
-                self._group.all_to_all(self._send, self._sent, self._got, self._received)
-            vector, sums = self._summed()
-        if self._group.size > 1 and not self._short:
-            whole = self._whole if into is None else into
-            self._group.all_gather(vector, whole, [stop - start for start, stop in self._cuts])
-            return whole, sums
+            vectors, numbers = [v for _, _, v in mine], [t for _, _, t in totals]
+            vector, sums = self._messages.exchanged(vectors, numbers, into)
         if into is not None and vector is not into:
             into[:] = vector
             vector = into
         return vector, sums
 
-    def _pack(self, vectors: list[Vector], totals: list[Vector]) -> None:
-        at, width = 0, self.dtype.itemsize
-        for start, stop in self._cuts[:1] if self._short else self._cuts:
-            n = (stop - start) * width
-            for vector in vectors:
-                self._send[at : at + n] = vector[start:stop].view(np.uint8)
-                at += n
-            for total in totals:
-                self._send[at : at + self._bytes] = total.view(np.uint8)
-                at += self._bytes
+    @property
+    def group(self) -> Group:
+        return self._group
 
-    def _summed(self) -> tuple[Vector, Vector]:
-        start, stop = self._cuts[self._group.rank]
-        at, n = 0, (stop - start) * self.dtype.itemsize
-        vectors, totals = _Stack(), _Stack()
-        for of in self._of_ranks:
+    @property
+    def of_ranks(self) -> list[list[tuple[int, int]]]:
+        """The subtrees of each rank: the first shard, and how many."""
+        return self._of_ranks
+
+    @property
+    def totals(self) -> int:
+        """How many numbers in float64 go with a vector."""
+        return self._count
+
+
+class _ToEverybody:
+    """Short vectors: each rank sends its subtrees, with their totals, and all do the same sums."""
+
+    def __init__(self, tree: TreeSum) -> None:
+        self._tree, self._width = tree, tree.length * tree.dtype.itemsize + 8 * tree.totals
+        self._counts = [len(of) * self._width for of in tree.of_ranks]
+        self._send = np.empty(self._counts[tree.group.rank], np.uint8)
+        self._got = np.empty(sum(self._counts), np.uint8)
+
+    def exchanged(self, vectors: list[Vector], totals: list[Vector], into: Vector | None) -> tuple[Vector, Vector]:
+        tree, at, stop = self._tree, 0, self._width - 8 * self._tree.totals
+        for vector, numbers in zip(vectors, totals, strict=True):
+            self._send[at : at + stop] = vector.view(np.uint8)
+            self._send[at + stop : at + self._width] = numbers.view(np.uint8)
+            at += self._width
+        tree.group.all_gather(self._send, self._got, self._counts)
+        found, sums, at = _Stack(), _Stack(), 0
+        for of in tree.of_ranks:
             for first, count in of:
-                vectors.push(first, count, _as(self.dtype, self._got[at : at + n]))
-                at += n
-            for first, count in of:
-                totals.push(first, count, _as(np.dtype(np.float64), self._got[at : at + self._bytes]))
-                at += self._bytes
-        return vectors.root(), totals.root()
+                found.push(first, count, _as(tree.dtype, self._got[at : at + stop]))
+                sums.push(first, count, _as(np.dtype(np.float64), self._got[at + stop : at + self._width]))
+                at += self._width
+        return found.root(), sums.root()
+
+
+class _ToOwners:
+    """Long vectors: a rank owns a cut of each, which the others send it from where it lies, one subtree at a time."""
+
+    def __init__(self, tree: TreeSum) -> None:
+        self._tree, ranks, rank = tree, tree.group.size, tree.group.rank
+        self._cuts = np.diff([tree.length * r // ranks for r in range(ranks + 1)]).tolist()
+        self._of_totals = [len(of) * tree.totals for of in tree.of_ranks]
+        self._rounds = range(max(map(len, tree.of_ranks)))
+        self._received = [[self._cuts[rank] * (k < len(of)) for of in tree.of_ranks] for k in self._rounds]
+        self._got = [np.empty(sum(counts), tree.dtype) for counts in self._received]
+        self._whole: Vector | None = None
+
+    def exchanged(self, vectors: list[Vector], totals: list[Vector], into: Vector | None) -> tuple[Vector, Vector]:
+        tree, group, mine = self._tree, self._tree.group, self._cuts[self._tree.group.rank]
+        none = np.empty(0, tree.dtype)
+        for k in self._rounds:
+            send, sent = (vectors[k], self._cuts) if k < len(vectors) else (none, [0] * group.size)
+            group.all_to_all(send, sent, self._got[k], self._received[k])
+        numbers = np.empty(sum(self._of_totals))
+        group.all_gather(np.concatenate(totals), numbers, self._of_totals)
+        found, sums, at = _Stack(), _Stack(), 0
+        for rank, of in enumerate(tree.of_ranks):
+            for k, (first, count) in enumerate(of):
+                begin = sum(self._received[k][:rank])
+                found.push(first, count, self._got[k][begin : begin + mine])
+                sums.push(first, count, numbers[at : at + tree.totals])
+                at += tree.totals
+        if into is None:
+            into = self._whole = np.empty(tree.length, tree.dtype) if self._whole is None else self._whole
+        group.all_gather(found.root(), into, self._cuts)
+        return into, sums.root()
 
 
 def _root(subtrees: list[tuple[int, int, Vector]]) -> Vector:

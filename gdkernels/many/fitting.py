@@ -15,7 +15,7 @@ from gdkernels.groups import Group, joined
 from gdkernels.groups.agreement import guarded
 from gdkernels.groups.sharding import threads_of_ranks
 from gdkernels.many.dealing import dealt
-from gdkernels.many.jobs import Checkpoints, Job, Paces, PlanChoices, Rows
+from gdkernels.many.jobs import Checkpoints, FitJob, Paces, PlanChoices, Rows
 from gdkernels.many.shared_data import SharedData
 from gdkernels.many.workers import run_jobs
 from gdkernels.models.network import Network
@@ -55,9 +55,9 @@ def fit_many(
 ) -> list[History]:
     """Train many models on the same data, several at the same time, and return their histories.
 
-    Each model comes out as `Network.fit` with a single thread would leave it, to the bit. Data are placed once, code is
-    compiled once for models that differ only in numbers, and each thread takes the next model. A second call with the
-    same settings goes on where the first ended.
+    Each model comes out as `Network.fit` with a single thread would leave it, to the bit; a model alone, as its own fit
+    would. Data are placed once, code is compiled once for models that differ only in numbers, and each thread takes the
+    next model. A second call with the same settings goes on where the first ended.
 
     Parameters
     ----------
@@ -126,9 +126,9 @@ def fit_many(
             if at is not None and (at.min() < 0 or at.max() >= len(train)):
                 wrong = at.min() if at.min() < 0 else at.max()
                 raise InputError(f"{name}[{k}] names row {wrong} of {len(train)}")
-    places, paces = PlanChoices(), Paces()
+    plans, paces = PlanChoices(single=len(models) == 1 and threads is None), Paces()
     jobs = [
-        Job(trainer, *given, at, out, validation, asked, places, paces, k, checkpoints)
+        FitJob(trainer, *given, at, out, validation, asked, plans, paces, k, checkpoints)
         for k, (trainer, given, at, out) in enumerate(zip(trainers, work, chosen, left_out, strict=True))
     ]
     at_once = _threads(threads, [model.network for model in models], [job.train.binding for job in jobs])
@@ -144,7 +144,7 @@ def fit_many(
                 told = f"{signals.asked.name} ended training; the checkpoints are in {os.fspath(checkpoint or '')}"
                 return Interrupted(told, int(signals.asked))
 
-            def histories(jobs: Sequence[Job], threads: int) -> list[History]:
+            def histories(jobs: Sequence[FitJob], threads: int) -> list[History]:
                 return run_jobs([job.run for job in jobs], threads, _shown_by(bar), asked_to_end)
 
             if ranks.size == 1:

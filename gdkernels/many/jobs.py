@@ -17,7 +17,7 @@ from gdkernels.dispatch.shared_executables import Executables
 from gdkernels.errors import BackendError
 from gdkernels.many.workers import GivenUpError
 from gdkernels.network import Structure
-from gdkernels.system.threads import ThreadBound, at_most
+from gdkernels.system.threads import ThreadBound, at_most, thread_bound
 from gdkernels.training.checkpointing import Cadence, Checkpointer, Run, subfolder
 from gdkernels.training.evaluator import Evaluator
 from gdkernels.training.fit import Fit
@@ -26,7 +26,7 @@ from gdkernels.training.placement import Placed
 from gdkernels.training.settings import FitSettings
 from gdkernels.training.trainer import Trainer
 
-__all__ = ["Checkpoints", "Job", "Paces", "PlanChoices", "Rows"]
+__all__ = ["Checkpoints", "FitJob", "Paces", "PlanChoices", "Rows"]
 
 Rows = npt.NDArray[np.int64]
 
@@ -53,7 +53,7 @@ class Checkpoints:
 
 
 @dataclass(frozen=True)
-class Job:
+class FitJob:
     """The fit of one model.
 
     Attributes
@@ -75,7 +75,7 @@ class Job:
     left_out: Rows | None
     validation: float | tuple[Any, ...] | None
     asked: FitSettings
-    places: PlanChoices
+    plans: PlanChoices
     paces: Paces
     number: int
     checkpoints: Checkpoints | None
@@ -85,6 +85,9 @@ class Job:
         with ExitStack() as stack:
             checkpointer = None if self.checkpoints is None else stack.enter_context(self.checkpoints.of(self.number))
             stack.callback(self.trainer.runner.give_back)
+            binding = self.train.binding
+            stack.enter_context(at_most(self.trainer.mlp.network.threads))
+            stack.enter_context(binding.backend.on_device(binding.device))
             return self._fit(executables, gives_up, checkpointer)
 
     def _fit(
@@ -98,11 +101,11 @@ class Job:
             train, held_out = train.split(self.validation, network.seed)
         binding = train.binding
         work = runner.workload(len(train), self.asked.epochs, weighted=train.weighted)
-        alone, bound = self.places.of(binding)
+        usual, bound = self.plans.of(binding)
         planned = None if checkpointer is None else binding.choices_of(checkpointer.plan)
-        choices = alone if planned is None else planned
+        choices = usual if planned is None else planned
         executable = executables.of(
-            binding, work.program, choices, lambda: binding.executable(work.program, choices=choices)
+            binding, work.program, choices or {}, lambda: binding.executable(work.program, work, choices)
         )
         runner.take(executable, work)
         history = History(executable.plan, executable.origin, binding.why(executable), thread_bound=bound)
@@ -111,12 +114,11 @@ class Job:
         seconds = None if pace is None else pace * len(train)
         placed = Placed(binding, work, train, False, evaluator, executable, seconds)
         run = Run(history, began=runner.epochs_done)
-        fit = Fit(runner, _Here(placed), self.asked, run, checkpointer)
+        fit = Fit(runner, _Here(placed), self.asked, run, checkpointer, unseen=True)
         try:
-            with at_most(network.threads), binding.backend.on_device(binding.device):
-                if checkpointer is not None:
-                    fit.resume()
-                fit.until_stopped((), _Watched(gives_up))
+            if checkpointer is not None:
+                fit.resume()
+            fit.until_stopped((), _Watched(gives_up))
         except GivenUpError:
             if checkpointer is not None:
                 checkpointer.rescue(runner.state(), run, runner.epochs_done)
@@ -153,13 +155,22 @@ class Job:
 
 
 class PlanChoices:
-    """The choices of a plan for each place where models compute: one thread each, where the number matters."""
+    """The choices of a plan for each place where models compute: one thread each, where the number matters.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    single
+        Whether there is one model: it has all the threads that its own fit would have.
+    """
+
+    def __init__(self, *, single: bool) -> None:
+        self._single = single
         self._known: dict[int, tuple[Binding, dict[str, Any], ThreadBound | None]] = {}
 
-    def of(self, binding: Binding) -> tuple[dict[str, Any], ThreadBound | None]:
-        """Return the choices, and what bounds the threads."""
+    def of(self, binding: Binding) -> tuple[dict[str, Any] | None, ThreadBound | None]:
+        """Return the choices, None for those of a fit alone, and what bounds the threads."""
+        if self._single:
+            return None, thread_bound() if binding.on_host else None
         if id(binding) not in self._known:
             counts = binding.backend.threads(binding.device)
             bound = ThreadBound(1, "each model has one") if counts else None

@@ -21,6 +21,7 @@ __all__ = ["Category"]
 
 RARE = 5  # a value of fewer training rows is pooled with the other rare ones
 MOST_LEVELS = 100  # that have an input each; beside more, the mean of the target by value is a number
+MOST_MEANS = 10_000  # further values that have a mean of their own; it takes a row of inputs for each
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,9 @@ class Category:
 
     def _with_means(self, text: Text, counts: Mapping[str, int], targets: Floats) -> Category:
         """Return the column with the mean of the targets by value, of the rare ones too."""
-        repeated = sorted(level for level, count in counts.items() if count > 1 and level not in self.rows)
-        wider = replace(self, more=tuple(repeated))
+        repeated = [level for level, count in counts.items() if count > 1 and level not in self.rows]
+        most = sorted(repeated, key=lambda level: -counts[level])[:MOST_MEANS]
+        wider = replace(self, more=tuple(sorted(most)))
         codes = wider.codes(text)
         if not differ(codes, targets, len(wider.encodings)):
             return self

@@ -15,7 +15,10 @@ from gdkernels.tables.table import Table
 
 __all__ = ["CrossFit"]
 
-_FOLDS = 10
+# Of ten, the mean of a rare value is nearly that of all others of it: lower where a row is higher, which a network sees
+# through. Log loss of 300 names in 2,000 rows was 0.618 with ten, 0.591 with three and 0.586 without means; R² of 600
+# names in 3,000 rows was 0.558, 0.556 and 0.504.
+_FOLDS = 3
 
 Numbers = npt.NDArray[np.int64]
 

@@ -27,7 +27,7 @@ Found = TypeVar("Found")
 STEP = 4.0  # from one penalty to the next: halves and doubles can hardly be told apart
 MOST_STEPS = 4
 # A gain is one if it is more than this share of the loss before training: of a penalty, and of an epoch for patience.
-GAIN, GAIN_OF_EPOCH = 5e-4, 1e-4
+GAIN, GAIN_OF_EPOCH = 2e-4, 3e-5
 # Multiply-adds of forward and backward passes, after which no further penalty is tried: some seconds of one core.
 MOST_WORK = 3e11
 
@@ -127,9 +127,9 @@ def cross_validated(
                 penalties = [first * step**k for k in range(1, MOST_STEPS + 1)]
                 _follow(found, lambda l2: evaluated(l2)[:2], penalties, may_go_on, least)
                 told = [loss for loss, _ in found.values()]
-                if _best(found, least) != first or (len(told) > 1 and abs(told[1] - told[0]) <= least):
+                if _best(found) != first or (len(told) > 1 and abs(told[1] - told[0]) <= least):
                     break
-    l2 = _best(found, least)
+    l2 = _best(found)
     loss, epoch = found[l2]
     return CrossValidation(len(draws), l2, epoch, loss, {penalty: reached for penalty, (reached, _) in found.items()})
 
@@ -143,13 +143,8 @@ class Lowest(NamedTuple):
     work: float
 
 
-def _best(found: dict[float, tuple[float, int]], least: float = 0.0) -> float:
-    """Return the penalty with the lowest loss: one that was tried later only if it gains at least so much."""
-    best, *others = found
-    for l2 in others:
-        if found[l2][0] < found[best][0] - least:
-            best = l2
-    return best
+def _best(found: dict[float, tuple[float, int]]) -> float:
+    return min(found, key=lambda l2: found[l2][0])
 
 
 def _follow(
@@ -159,12 +154,13 @@ def _follow(
     may_go_on: Callable[[], bool] = lambda: True,
     least: float = 0.0,
 ) -> None:
-    """Try one penalty after the other until the loss does not fall any more."""
+    """Try one penalty after the other until the loss does not fall any more, or by no more than `least`."""
     for l2 in penalties:
         if not may_go_on():
             return
+        before = found[_best(found)][0]
         found[l2] = evaluated(l2)
-        if _best(found, least) != l2:
+        if not found[l2][0] < before - least:
             return
 
 

@@ -11,11 +11,12 @@ import numpy.typing as npt
 
 from gdkernels.files.schema import require_fields
 from gdkernels.tables import Preparation, Table
-from gdkernels.tables.checked import as_labels, dates_of, days_of, numbers_of
+from gdkernels.tables.checked import DAY_PARTS, as_labels, dates_of, days_of, numbers_of
 from gdkernels.tables.column_data import Floats, number_text
 from gdkernels.tables.columns import Category, Date, Dropped, Kind
 from gdkernels.tables.dates import is_clock
 from gdkernels.tables.meaning import read_as
+from gdkernels.tables.target_columns import gaps_of
 
 __all__ = ["ColumnProfile", "Drift", "kept_profiles", "profiles_of"]
 
@@ -47,13 +48,20 @@ class ColumnProfile:
         return cls(**value)
 
 
-def profiles_of(table: Table, preparation: Preparation) -> list[ColumnProfile]:
-    """Return the profile of each column that is used, in the rows of training."""
-    found = []
+def profiles_of(table: Table, preparation: Preparation, encoded: Floats) -> list[ColumnProfile]:
+    """Return the profile of each column that is used, in the rows of training.
+
+    Parameters
+    ----------
+    encoded
+        The features of these rows, among which are the days of their dates, with gaps filled from between them.
+    """
+    found, places = [], {feature: place for place, feature in enumerate(preparation.features)}
     for kind in preparation.columns:
         if isinstance(kind, Dropped):
             continue
-        values, missing, unseen = _cells(table, kind)
+        place = places.get(f"{kind.name} {DAY_PARTS[0]}") if isinstance(kind, Date) else None
+        values, missing, unseen = _cells(table, kind, None if place is None else encoded[:, place])
         ends: tuple[float | None, float | None] = (None, None)
         if values is not None and not missing.all():
             ends = float(np.nanmin(values)), float(np.nanmax(values))
@@ -122,8 +130,16 @@ class Drift:
         return str(np.datetime64(int(value), "D")) if name in dates else number_text(value)
 
 
-def _cells(table: Table, kind: Kind) -> tuple[Floats | None, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """Return a column's numbers, or days, if it has such, and masks of its gaps and of its unknown names."""
+def _cells(
+    table: Table, kind: Kind, days: Floats | None = None
+) -> tuple[Floats | None, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Return a column's numbers, or days, if it has such, and masks of its gaps and of its unknown names.
+
+    Parameters
+    ----------
+    days
+        Those of a column of dates, where they are known: reading a million takes seconds.
+    """
     assert not isinstance(kind, Dropped)
     nothing = np.zeros(len(table), bool)
     if isinstance(kind, Category):
@@ -131,6 +147,9 @@ def _cells(table: Table, kind: Kind) -> tuple[Floats | None, npt.NDArray[np.bool
         known = kind.rows
         return None, text.codes < 0, text.lookup(np.array([level not in known for level in text.levels], bool), False)
     if isinstance(kind, Date):
+        if days is not None:
+            column = read_as(table.columns[kind.name], kind.reading)
+            return days, gaps_of(column), nothing
         text = dates_of(table, kind.name, kind.reading)
         if is_clock(kind.pattern):
             return None, text.codes < 0, nothing

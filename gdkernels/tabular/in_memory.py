@@ -74,10 +74,12 @@ def fit_in_memory(settings: TabularSettings, table: Table) -> TabularResult:
             bounds=settings.bounds,
             standardise_targets=loss != "poisson",
         )
-        x, y = preparation.transform(table), preparation.transform_targets(table)
+        encoded, y = preparation.encode(table), preparation.transform_targets(table)
+        x = preparation.scaled(encoded)
         own = table.take(rows.learn)
         if (cross_fit := CrossFit.of(preparation, own, rows.learn)) is not None:
             x[rows.learn] = cross_fit.transform(own, rows.learn)
+        profiles = profiles_of(own, preparation, encoded[rows.learn])
     remarks += remarks_on(settings, table, preparation, rows.learn)
     check_range(y, table, targets, settings.precision)
     check_test_file(settings, preparation)
@@ -140,7 +142,7 @@ def fit_in_memory(settings: TabularSettings, table: Table) -> TabularResult:
         test=test,
         test_said=said,
         separate_test=settings.test_file is not None,
-        profiles=tuple(profiles_of(own, preparation)),
+        profiles=tuple(profiles),
         remarks=(*remarks, *remarks_after(settings, test)),
         seconds=seconds,
         cross_validation=choice,

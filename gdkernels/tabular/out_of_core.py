@@ -179,8 +179,10 @@ def fit_out_of_core(settings: TabularSettings, data: Data, allowed: int) -> Tabu
     check_test_file(settings, preparation)
     dtype = np.dtype(storage_dtype(settings.precision))
     outputs, _ = network_targets(preparation, loss, preparation.transform_targets(found.sample))
-    sample = preparation.transform(found.sample)[found.learn]
-    cross_fit = CrossFit.of(preparation, found.sample.take(found.learn), found.numbers[found.learn])
+    learn = found.sample.take(found.learn)
+    encoded = preparation.encode(learn)
+    sample, profiles = preparation.scaled(encoded), profiles_of(learn, preparation, encoded)
+    cross_fit = CrossFit.of(preparation, learn, found.numbers[found.learn])
 
     def prepare(part: Table, numbers: npt.NDArray[Any], places: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
         y = preparation.transform_targets(part)
@@ -219,7 +221,7 @@ def fit_out_of_core(settings: TabularSettings, data: Data, allowed: int) -> Tabu
         test=test,
         test_said=said,
         separate_test=settings.test_file is not None,
-        profiles=tuple(profiles_of(found.sample.take(found.learn), preparation)),
+        profiles=tuple(profiles),
         remarks=(*remarks, *remarks_after(settings, test)),
         seconds=seconds,
         explanation=explanation_of(settings, network, trainer, counts["train"], run["epochs"]),

@@ -145,7 +145,7 @@ class TabularResult:
             "search": None if self.search is None else self.search.as_dict(),
             "memory": history.memory,
             "threads": history.threads,
-            "ranks": None if history.ranks is None else vars(history.ranks),
+            "ranks": None if history.ranks is None else history.ranks.as_dict(),
             "seconds": self.seconds,
             "samples_per_second": history.samples_per_second,
             "explanation": None if self.explanation is None else self.explanation.as_dict(),
@@ -170,7 +170,11 @@ class TabularResult:
         """Return a summary, a line for each thing; `more` are lines of the caller's, by their names."""
         lines = self._lines() | dict(more or {})
         summary = "\n".join(f"{name:<9}{text}" for name, text in [*lines.items(), *(("note", r) for r in self.remarks)])
-        return summary if self.explanation is None else f"{summary}\n{self.explanation.as_text()}"
+        if self.explanation is None:
+            return summary
+        expected = None if self.history.ranks is None else self.history.ranks.expected
+        of_ranks = "" if expected is None else f"\nthe ranks were expected to be {expected}"
+        return f"{summary}\n{self.explanation.as_text()}{of_ranks}"
 
     def _lines(self) -> dict[str, str]:
         history, settings = self.history, self._plain_settings()

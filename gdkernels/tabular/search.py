@@ -33,7 +33,7 @@ from gdkernels.tabular.fitting import PreparedRows, diverged, kth
 from gdkernels.tabular.settings import TabularSettings
 from gdkernels.training.history import History
 
-__all__ = ["Found", "Search", "TriedSetting", "search_rows", "searched"]
+__all__ = ["Search", "SearchedNetwork", "TriedSetting", "search_rows", "searched"]
 
 Array = npt.NDArray[Any]
 Rows = npt.NDArray[np.int64]
@@ -123,7 +123,7 @@ class Search:
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchedNetwork:
     """The network that a search found, the histories of its members, and how the best of them was trained."""
 
     network: Network
@@ -164,7 +164,7 @@ def searched(
     run: Mapping[str, Any],
     rows: PreparedRows,
     parts: Parts,
-) -> Found:
+) -> SearchedNetwork:
     """Train candidates, so many or until the time is over, and return their ensemble as one network.
 
     Parameters
@@ -209,7 +209,7 @@ def searched(
     members = sorted((one for one in able if any(one is other for other in taken)), key=lambda one: one.loss)
     histories = [history for one in members for history in one.histories]
     whole = _whole([model for one in taken for model in one.models], network, trainer)
-    return Found(whole, histories, search, members[0].trainer)
+    return SearchedNetwork(whole, histories, search, members[0].trainer)
 
 
 def search_rows(settings: TabularSettings) -> TabularSettings:

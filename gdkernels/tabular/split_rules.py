@@ -122,7 +122,9 @@ def moments_of(table: Table, name: str) -> Floats:
     if not isinstance(column, Text):
         found = numbers_of(table, name)  # days such as 20240131 are in order as they are
     elif _are_dates(column):
-        found = column.lookup(days_of(column.levels, column.finding.reading.format)[:, 0], np.nan)
+        used, places = np.unique(column.codes, return_inverse=True)  # part of a table keeps the text of all of it
+        days = days_of([column.levels[code] for code in used.tolist() if code >= 0], column.finding.reading.format)
+        found = np.append([np.nan] * int((used < 0).any()), days[:, 0])[places.reshape(-1)]
     else:
         raise InputError(
             f"column {name!r} of {table.source} holds neither dates nor numbers, so that it orders no rows in time; "

@@ -71,8 +71,7 @@ def split_rows(settings: TabularSettings, table: Table, classes: npt.NDArray[Any
     learn, test = split(len(table), settings.test, generator(settings.seed, "test"), numbers)
     learn_numbers = numbers[learn] if numbers is not None else None
     if is_folded(settings, len(learn)):
-        count = 5 if settings.best else defaults.folds(len(learn))
-        parts = folds(len(learn), count, generator(settings.seed, "validation"), learn_numbers)
+        parts = folds(len(learn), _folds(settings, len(learn)), generator(settings.seed, "validation"), learn_numbers)
         return RowSplit(learn, test, [(learn[train], learn[left_out]) for train, left_out in parts])
     networks = []
     for k in range(_networks(settings, len(learn))):
@@ -94,7 +93,7 @@ def _in_time(settings: TabularSettings, table: Table, moments: npt.NDArray[np.fl
         said = f"rows, the last ones by {column!r}, from {moment_text(table, column, edge)} on"
     times = moments[learn]
     if is_folded(settings, len(learn)):
-        edges = np.unique(np.quantile(times, np.linspace(0, 1, defaults.folds(len(learn)) + 1)[1:-1]))
+        edges = np.unique(np.quantile(times, np.linspace(0, 1, _folds(settings, len(learn)) + 1)[1:-1]))
         stretch = np.searchsorted(edges, times, side="right")
         parts = [(learn[stretch != k], learn[stretch == k]) for k in np.unique(stretch).tolist()]
         if len(parts) > 1:
@@ -111,7 +110,7 @@ def _by_group(settings: TabularSettings, groups: Indices, labels: list[str]) -> 
     held = len(np.unique(groups[test]))
     said = f"rows, all of {held:,} of the {len(labels):,} groups by {settings.split.column!r}"
     if is_folded(settings, len(learn)):
-        parts = folds_of_groups(groups[learn], defaults.folds(len(learn)), generator(settings.seed, "validation"))
+        parts = folds_of_groups(groups[learn], _folds(settings, len(learn)), generator(settings.seed, "validation"))
         return RowSplit(learn, test, [(learn[train], learn[left_out]) for train, left_out in parts], said)
     networks = []
     for k in range(_networks(settings, len(learn))):
@@ -123,6 +122,11 @@ def _by_group(settings: TabularSettings, groups: Indices, labels: list[str]) -> 
 
 def _validation(settings: TabularSettings) -> float:
     return defaults.VALIDATION if settings.validation is None else settings.validation
+
+
+def _folds(settings: TabularSettings, records: int) -> int:
+    """Return in how many parts rows are cut of which each network leaves out another."""
+    return 5 if settings.best else defaults.folds(records)
 
 
 def _networks(settings: TabularSettings, records: int) -> int:

@@ -225,9 +225,10 @@ class EpochRunner:
         batch = min(self.settings.batch_size, records)
         self._steps.be_ready(self._bind(None), records, data, gradient_norm=gradient_norm)
         coming = range(self.epochs_done, self.epochs_done + epochs)
-        executable, drawn = self._steps.on(data), [self._order_of(epoch, records) for epoch in coming]
+        executable, drawn = self._steps.on(data), self._orders_of(coming, records)
         keyed = executable.takes_keyed_orders and all(isinstance(order, KeyedOrder) for order in drawn)
-        orders: Any = drawn if keyed else np.stack([np.asarray(order) for order in drawn])
+        whole = keyed or isinstance(drawn, np.ndarray)
+        orders: Any = drawn if whole else np.stack([np.asarray(order) for order in drawn])
         rates = self._rates_of_epochs(-(-records // batch), pace, coming)
         state, weights = self._copied_state(), () if data.weights is None else (data.weights,)
         found = executable.run_epochs(state, data.x, data.y, orders, batch, rates, *weights)
@@ -248,6 +249,51 @@ class EpochRunner:
                     raise
                 break
         return done
+
+    def run_and_look(
+        self,
+        data: Records,
+        pace: Callable[[], Pace],
+        epochs: int,
+        look: Callable[[EpochTotals, float], bool],
+        *,
+        gradient_norm: bool = False,
+    ) -> None:
+        """Do what `run` does up to so many times, on one copy of the state, and let somebody look after each epoch.
+
+        Parameters
+        ----------
+        pace
+            Asked before each epoch.
+        look
+            A function of an epoch's totals and seconds that returns whether to go on. The network's parameters are
+            those after the epoch; the next one changes them in place.
+
+        Raises
+        ------
+        DivergenceError, InputError
+            As for `run`.
+        """
+        records = len(data)
+        batch = min(self.settings.batch_size, records)
+        self._steps.be_ready(self._bind(None), records, data, gradient_norm=gradient_norm)
+        executable, xp = self._steps.on(data), data.binding.xp
+        weights = () if data.weights is None else (data.weights,)
+        state = self._copied_state()
+        for _ in range(epochs):
+            before, began = state.copy(xp), time.perf_counter()
+            drawn, rates = self._order_of(self.epochs_done, records), self._rates(-(-records // batch), pace())
+            order: Any = drawn if executable.takes_keyed_orders else np.asarray(drawn)
+            self.restore(before)
+            error, norm = executable.run(state, data.x, data.y, order, batch, rates, *weights)
+            if not (math.isfinite(error) and all_finite(*state.parameters.values(), xp=xp)):
+                self.run(data, pace(), gradient_norm=gradient_norm)  # which finds out what went wrong
+                raise AssertionError("an epoch that diverged has come out well")
+            self.restore(state)
+            self.epochs_done += 1
+            seconds = time.perf_counter() - began
+            if not look(EpochTotals(records, error, norm if gradient_norm else None, float(rates[-1])), seconds):
+                return
 
     def _run_batches(self, batches: Batches, pace: Pace, gradient_norm: bool) -> EpochTotals:
         """Run an epoch of the user's batches: one step for each, as they come."""
@@ -309,6 +355,17 @@ class EpochRunner:
         if self.order is not None:
             return _checked_order(self.order(epoch, records), records)
         return epoch_order(self.network.seed, epoch, records, self.order_stream)
+
+    def _orders_of(self, epochs: Sequence[int], records: int) -> Sequence[Any] | npt.NDArray[np.int64]:
+        """Return the orders of several epochs; those of a user's function are looked at together, if they can be."""
+        if self.order is None:
+            return [self._order_of(epoch, records) for epoch in epochs]
+        drawn = [self.order(epoch, records) for epoch in epochs]
+        if all(isinstance(rows, np.ndarray) and rows.dtype == np.int64 and rows.shape == (records,) for rows in drawn):
+            whole: npt.NDArray[np.int64] = np.stack(drawn)
+            if whole.min() >= 0 and whole.max() < records:
+                return whole
+        return [_checked_order(rows, records) for rows in drawn]
 
     def _rates(self, steps: int, pace: Pace, epoch: int | None = None) -> npt.NDArray[np.float64]:
         """Return the learning rate of each step of an epoch, the next one for None."""

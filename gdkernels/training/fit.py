@@ -20,6 +20,7 @@ from gdkernels.groups import SerialGroup
 from gdkernels.system.hashing import sha256
 from gdkernels.system.profiling import phase
 from gdkernels.training.checkpointing import Checkpointer, Middle, Run
+from gdkernels.training.epoch_runner import EpochRunner
 from gdkernels.training.epoch_values import EpochTotals, Pace, Segments
 from gdkernels.training.history import Epoch, Stop, StopReason
 from gdkernels.training.placement import Placed, Where
@@ -64,6 +65,9 @@ class Fit:
         The writer of checkpoints; None if the user asked for none.
     together
         The ranks that train together.
+    unseen
+        Whether nobody else reads or keeps the network's parameters meanwhile: then epochs that are looked at in between
+        change one copy of them.
     """
 
     def __init__(
@@ -74,11 +78,14 @@ class Fit:
         run: Run,
         checkpointer: Checkpointer | None,
         together: Together | None = None,
+        *,
+        unseen: bool = False,
     ) -> None:
         self._together = together or Together(SerialGroup(), None)
+        self._unseen = unseen and checkpointer is None and self._together.alone
         self._runner, self._placement, self._asked = runner, placement, asked
         self._run, self._checkpointer = run, checkpointer
-        self._losses: Sequence[float] = ()  # those that the epochs of the history are compared by
+        self._losses = Losses.of()  # those that the epochs of the history are compared by
         self._solved: Stop | None = None  # why a solver ends training
         self._segments: Segments | None = None
         if checkpointer is not None:
@@ -138,8 +145,11 @@ class Fit:
         callbacks = tuple(callbacks)
         while history.stop is None:
             try:
-                found = self._epochs(self._at_once(callbacks))
-                *before, record = self._together.compared(found, self._host_parameters())
+                if (count := self._at_once(callbacks)) == 1 and self._may_look_at(callbacks):
+                    self._look_at_epochs(bar)
+                    losses = self._losses
+                    continue
+                *before, record = self._together.compared(self._epochs(count), self._host_parameters())
             except DivergenceError as error:
                 run.middle = None
                 if run.retries < self._asked.retries:
@@ -204,19 +214,61 @@ class Fit:
         looks = [self._together.least(min(looks))] if looks else []
         if looks and min(looks) <= 1:
             return 1
-        schedule, train = self._runner.settings.schedule, now.train
-        looked_at = (
-            asked.patience is not None
-            or asked.stop_gradient_norm is not None
-            or now.evaluator.measures
-            or self._checkpointer is not None
-            or self._runner.each_step is not None
-            or watches_losses(schedule)
-        )
-        if looked_at or not isinstance(train, Records):
+        train = now.train
+        if self._is_looked_at or not isinstance(train, Records):
             return 1
         by_time = int(_AT_ONCE / max(seconds, 1e-9))
         return max(1, min(by_time, left, _MOST_ROWS // len(train), *looks))
+
+    @property
+    def _is_looked_at(self) -> bool:
+        """Whether the fit itself looks at the network or the losses after each epoch."""
+        asked = self._asked
+        return (
+            asked.patience is not None
+            or asked.stop_gradient_norm is not None
+            or self._placement.now.evaluator.measures
+            or self._checkpointer is not None
+            or self._runner.each_step is not None
+            or watches_losses(self._runner.settings.schedule)
+        )
+
+    def _may_look_at(self, callbacks: Sequence[Callback]) -> bool:
+        """Return whether `_look_at_epochs` does the rest of the fit."""
+        train = self._placement.now.train
+        whole = isinstance(train, Records) and not train.sparse and isinstance(self._runner, EpochRunner)
+        stepwise = self._runner.each_step is not None
+        return self._unseen and whole and not stepwise and not callbacks and self._is_looked_at
+
+    def _look_at_epochs(self, bar: Watcher) -> None:
+        """Run the rest of the epochs, each measured before the next."""
+        run, runner, asked, history = self._run, self._runner, self._asked, self._run.history
+
+        def look(totals: EpochTotals, seconds: float) -> bool:
+            record = self._measured(totals, seconds)
+            self._note(record, bar)
+            history.stop = asked.ending(history)
+            if history.stop is None:
+                self._losses = self._losses.then(record.watched)
+            return history.stop is None
+
+        def go_on(now: Placed) -> None:
+            assert isinstance(now.train, Records)
+            assert isinstance(runner, EpochRunner)
+            left = asked.epochs - len(history.epochs)
+            try:
+                runner.run_and_look(
+                    now.train,
+                    lambda: Pace(run.began, asked.epochs, self._losses, run.retries),
+                    left,
+                    look,
+                    gradient_norm=asked.with_norm,
+                )
+            finally:
+                history.plan, history.origin = runner.executable.plan, runner.executable.origin
+
+        with phase("training"):
+            self._wherever(go_on)
 
     def _epochs(self, count: int) -> list[Epoch]:
         """Run some epochs; after a single one, measure the network."""
@@ -246,12 +298,16 @@ class Fit:
 
     def _epoch(self) -> Epoch:
         """Run an epoch, and measure the network after it."""
-        run, runner = self._run, self._runner
+        run = self._run
         began = time.perf_counter() - (run.middle.seconds if run.middle else 0.0)
         with phase("training"):
             (totals,) = self._wherever(self._steps)
             run.middle, self._solved = None, totals.stop
-        seconds = time.perf_counter() - began
+        return self._measured(totals, time.perf_counter() - began)
+
+    def _measured(self, totals: EpochTotals, seconds: float) -> Epoch:
+        """Return the record of the epoch just done, with what the network does on the records held out."""
+        runner = self._runner
         with phase("validating"):
             validation_loss, metrics = self._wherever(
                 lambda now: (now.evaluator.validation_loss(runner.epochs_done), now.evaluator.metrics())

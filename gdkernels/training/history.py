@@ -9,6 +9,7 @@ from typing import Any
 from gdkernels.backend import Plan
 from gdkernels.system.notebook import html_table
 from gdkernels.system.threads import ThreadBound, in_words
+from gdkernels.training.efficiency import Efficiency
 
 __all__ = ["Epoch", "History", "Ranks", "Start", "Stop", "StopReason"]
 
@@ -70,6 +71,8 @@ class Ranks:
         The same share of the quickest rank, which waits for the slowest.
     slowest
         The rank that computed longest.
+    expected
+        What was expected of them before they trained; None if nobody knew.
     """
 
     group: str
@@ -78,6 +81,11 @@ class Ranks:
     communication: float
     waiting: float
     slowest: int
+    expected: Efficiency | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return all of it as JSON can hold it."""
+        return vars(self) | {"expected": None if self.expected is None else self.expected.as_dict()}
 
     def __str__(self) -> str:
         ranks = f"{self.ranks} rank{'s' * (self.ranks > 1)} of {self.group}"
@@ -273,5 +281,5 @@ class History:
             "threads": self.threads,
             "epochs": [vars(e) for e in self.epochs],
             "starts": [vars(s) for s in self.starts],
-            "ranks": None if self.ranks is None else vars(self.ranks),
+            "ranks": None if self.ranks is None else self.ranks.as_dict(),
         }

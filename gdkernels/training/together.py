@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,17 +14,23 @@ import numpy as np
 from gdkernels.backend import Plan
 from gdkernels.backend.sharded_executable import SHARDS, Sharded
 from gdkernels.dispatch import registry
+from gdkernels.dispatch.binding import Binding
 from gdkernels.dispatch.workload import Workload
 from gdkernels.errors import InputError
 from gdkernels.groups import Group
 from gdkernels.groups.agreement import agree, from_rank_0, guarded
+from gdkernels.groups.link import measured
 from gdkernels.groups.sharding import Sharding, threads_of_ranks
 from gdkernels.system.hashing import sha256
 from gdkernels.system.threads import at_most
+from gdkernels.training.efficiency import Efficiency
 from gdkernels.training.history import Epoch, Ranks
 
 __all__ = ["Together"]
 
+_log = logging.getLogger("gdkernels")
+
+_WORTH = 0.5  # a rank should do at least this share of what it does alone
 _FLOPS_OF_A_SHARD = 2e7  # in a step; with less, waking a thread for it takes as long
 
 
@@ -41,7 +47,6 @@ class Together:
 
     def __init__(self, group: Group, shards: int | None) -> None:
         self.group, self._shards = group, shards
-        self._began = time.perf_counter()
 
     @property
     def alone(self) -> bool:
@@ -97,6 +102,19 @@ class Together:
         if not self.alone:
             agree(self.group, {"versions": registry.versions(), **told})
 
+    def expected(self, job: Workload, binding: Binding, sharding: Sharding) -> Efficiency | None:
+        """Return what is expected of the ranks, and warn where they would wait for each other more than compute."""
+        if self.alone:
+            return None
+        found = Efficiency.of(job, binding, sharding, measured(self.group))
+        if found is not None and found.share < _WORTH:
+            _log.warning(
+                "%d ranks are expected to be %s; fewer ranks or larger batches make more of them",
+                self.group.size,
+                found,
+            )
+        return found
+
     # ---- during it
 
     def compared(self, epochs: Sequence[Epoch], parameters: Mapping[str, Any]) -> list[Epoch]:
@@ -138,7 +156,7 @@ class Together:
 
     # ---- after it
 
-    def told(self, executable: Any) -> Ranks | None:
+    def told(self, executable: Any, expected: Efficiency | None) -> Ranks | None:
         """Return what the history tells of the ranks; None for a fit as any other."""
         if not isinstance(executable, Sharded):
             return None
@@ -154,4 +172,5 @@ class Together:
             communication=float(times[slowest, 1]) / whole,
             waiting=float(1.0 - computing.min() / whole),
             slowest=slowest,
+            expected=expected,
         )

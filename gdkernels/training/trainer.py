@@ -311,13 +311,14 @@ class Trainer:
             run.order_stream = runner.order_stream
             fit = Fit(runner, placement, asked, run, checkpointer, together)
             fit.agree()
+            expected = together.expected(now.job, now.binding, runner.sharding)
             if checkpointer is not None:
                 fit.resume()
             self._fit_began = run.began
             fit.until_stopped(
                 callbacks, stack.enter_context(Progress(asked.epochs, progress if not self.group.rank else False))
             )
-            history.ranks = together.told(runner.executable)
+            history.ranks = together.told(runner.executable, expected)
             _log.info("trained %d epochs on %s (%s)", len(history.epochs), placement.now.binding, history.origin)
             return history
 

@@ -13,6 +13,7 @@ from benchmarks import checkout
 
 MODULES = [m.name for m in pkgutil.walk_packages(benchmarks.__path__, "benchmarks.") if ".test_" not in m.name]
 COMMANDS = (
+    "busy_cores",
     "choice",
     "estimators",
     "gpu",
@@ -23,6 +24,7 @@ COMMANDS = (
     "raw_tables",
     "same_bits",
     "stored",
+    "table_scores",
 )
 
 # Imports every module that is named, in a process that has none of the libraries.

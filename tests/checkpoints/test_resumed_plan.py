@@ -8,6 +8,7 @@ from stopped_fits import rewrite, stopped, told_in
 from training import fit, told, trainer
 
 import gdkernels as gd
+from gdkernels.backend import Plan
 from gdkernels.dispatch import choosing
 
 
@@ -78,8 +79,19 @@ def test_a_plan_is_repeated_with_its_choices(tmp_path, monkeypatch, caplog):
     assert "to rounding" not in caplog.text
     for name in ("gdkernels_numba.cpu.features.cores", "gdkernels.dispatch.binding.cores"):
         monkeypatch.setattr(name, lambda: 2)  # fewer than the plan has threads
-    assert fit(trainer("numba"), tmp_path / "d", epochs=4).plan.choices["threads"] == 1
-    assert "another plan or other versions (threads 3" in caplog.text
+    history = fit(made := trainer("numba"), tmp_path / "d", epochs=4)
+    assert (history.plan.choices["threads"], history.plan.choices["pieces"]) == (2, 3)
+    assert told(made, history) == expected
+    assert "to rounding" not in caplog.text
+
+
+def test_threads_change_bits_only_where_a_plan_has_no_pieces():
+    def plan(**choices):
+        return Plan("numba", "cpu", "float32", choices)
+
+    assert plan(threads=3, tile_rows=8).unlike(plan(threads=2, tile_rows=8, pieces=2)) == ["threads 3"]
+    assert plan(threads=3, pieces=3).unlike(plan(threads=2, pieces=3)) == []
+    assert plan(threads=2, pieces=3).unlike(plan(threads=2, pieces=2)) == ["pieces 3"]
 
 
 def test_other_versions_are_said(tmp_path, caplog):

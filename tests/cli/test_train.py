@@ -151,6 +151,8 @@ def test_json_is_one_object_with_everything(command, numbers, tmp_path):
         "starts": list,
         "averaged": list,
         "cross_validation": type(None),
+        "search": type(None),
+        "ranks": type(None),
         "memory": int,
         "threads": str,
         "seconds": float,

@@ -54,6 +54,7 @@ NAMES = {
         History.loss
         History.memory
         History.precision
+        History.ranks
         History.samples_per_second
         History.seconds
         History.starts
@@ -94,7 +95,9 @@ NAMES = {
         blocks
         TabularPredictor(target, task, ignore, keep_columns, categorical, numeric, drop_missing, class_weight)
         TabularPredictor.describe(X, y)
-        TabularPredictor.evaluate(X, y, drop_missing)
+        TabularPredictor.drift(X)
+        TabularPredictor.drift_in_parts()
+        TabularPredictor.evaluate(X, y, drop_missing, importance)
         TabularPredictor.export_onnx(path, overwrite)
         TabularPredictor.fit(X, y)
         TabularPredictor.get_params(deep)
@@ -139,7 +142,7 @@ NAMES = {
         SGD.nesterov
         Stored(X, Y, sample_weight, memory)
         TraceError
-        Trainer(mlp, optimizer, loss, batch_size, schedule, l2, l2_in_loss, clip_norm, reduction, order)
+        Trainer(mlp, optimizer, loss, batch_size, schedule, l2, l2_in_loss, clip_norm, reduction, order, group, shards)
         Trainer.epoch(X, Y, sample_weight)
         Trainer.fit(
             X, Y, epochs, sample_weight, validation, patience, callbacks, metrics, stop_gradient_norm, gradient_norm,
@@ -147,8 +150,8 @@ NAMES = {
         __version__
         activations
         fit_many(
-            models, X, Y, epochs, settings, rows, sample_weight, validation, patience, threads, checkpoint, every,
-            resume, progress)
+            models, X, Y, epochs, settings, rows, validation_rows, sample_weight, validation, patience, threads, group,
+            checkpoint, every, resume, progress)
         from_sklearn(estimator, **settings)
         from_torch(path, activation, output, **settings)
         load(path, backend, device, objects)
@@ -391,6 +394,29 @@ NAMES = {
         one_weight(start)
         wave(start, seed)
     """,
+    "gdkernels.groups": """
+        Group
+        Group.abort(code)
+        Group.all_gather(send, got, received)
+        Group.all_stop_here(seconds)
+        Group.all_to_all(send, sent, got, received)
+        Group.any(flag)
+        Group.barrier()
+        Group.broadcast(data, source)
+        Group.carry_to_all(send, got, received)
+        Group.carry_to_each(send, sent, got, received)
+        Group.gather_bytes(data)
+        Group.gather_json(told)
+        Group.gather_numbers(numbers, dtype)
+        Group.unavailable()
+        SerialGroup()
+        TreeSum(group, shards, length, dtype, totals)
+        TreeSum.add(shard, vector, totals)
+        TreeSum.exchanged(into)
+        joined(group)
+        rows_of_shard(shard, shards, rows)
+        shards_of_rank(rank, ranks, shards)
+    """,
     "gdkernels.graph": """
         COMPARISONS
         Cost
@@ -454,9 +480,9 @@ ATTRIBUTES = {
 OPTIONS = {
     "train": """
         --activation --average --backend --batch-size --categorical --checkpoint --class-weight --clip-norm
-        --debug --device --drop-missing --epochs --every --explain --force --hidden --ignore --json --keep
+        --debug --device --drop-missing --epochs --every --explain --force --group --hidden --ignore --json --keep
         --l2 --learning-rate --log-json --loss --memory --momentum --nesterov --numeric --optimizer --out
-        --patience --plot --precision --profile --resume --retries --schedule --search --seed --starts --target
+        --patience --plot --precision --profile --resume --retries --schedule --search --seed --shards --starts --target
         --task --test --validation
     """,
     "describe": "--categorical --debug --ignore --json --keep --numeric --target --task",

@@ -27,6 +27,8 @@ ESTIMATORS = [
     for early in (False, True)
     for backend in ("numpy", "numba")
 ]
+# It stops by nothing but itself, and computes the same on both backends.
+ESTIMATORS += [MLPRegressor(**SMALL | {"max_iter": 8, "solver": "lm", "backend": "numpy"})]
 
 IN_PARTS = "partial_fit refuses early_stopping=True"
 TOO_FEW = "a tenth of its records is too few to validate on"

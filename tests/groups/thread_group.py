@@ -30,7 +30,7 @@ class ThreadGroup(Group):
 
     def carry_to_each(self, send, sent, got, received) -> None:
         edges = [sum(sent[:r]) for r in range(self.size + 1)]
-        parts = self._exchanged([send[a:b].copy() for a, b in pairwise(edges)], len(send))
+        parts = self._exchanged([send[a:b].copy() for a, b in pairwise(edges)], len(send) - sent[self.rank])
         self._take([part[self.rank] for part in parts], got, received)
 
     def carry_to_all(self, send, got, received) -> None:
@@ -54,8 +54,7 @@ class ThreadGroup(Group):
         found = list(self.ranks.sent)
         until = time.perf_counter() + self.ranks.alpha + size / self.ranks.beta
         self.ranks.barrier.wait(30)
-        while time.perf_counter() < until:
-            time.sleep(0)
+        time.sleep(max(0.0, until - time.perf_counter()))
         return found
 
     @staticmethod

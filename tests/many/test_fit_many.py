@@ -128,13 +128,30 @@ def test_an_order_of_your_own_is_a_setting_like_the_others():
     assert found[0].fit(X, Y, epochs=1, progress=False).epochs[0].number == 1, "without it, another training begins"
 
 
-def test_one_that_diverges_does_not_disturb_the_others():
+@pytest.mark.parametrize("run", [{}, {"validation": 0.2}, {"validation": 0.2, "patience": 2}], ids=str)
+@pytest.mark.parametrize("late", [False, True])
+def test_one_that_diverges_does_not_disturb_the_others(late, run):
     found, wanted = ([MAKERS["plain"](k, "numba") for k in range(4)] for _ in range(2))
-    given = [{"optimizer": gd.SGD(1e6 if k == 1 else 0.01)} for k in range(4)]
-    histories = gd.fit_many(found, X, Y, epochs=5, settings=given, threads=2)
-    assert [h.diverged for h in histories] == [False, True, False, False]
+    wrong = {"schedule": gd.schedules.Exponential(gamma=30.0)} if late else {"optimizer": gd.SGD(1e6)}
+    given = [{"optimizer": gd.SGD(0.01)} | (wrong if k == 1 else {}) for k in range(4)]
+    run = {"epochs": 10, **run}
+    histories = gd.fit_many(found, X, Y, settings=given, threads=2, **run)
+    assert histories[1].diverged or "patience" in run
+    assert (len(histories[1].epochs) > 1) is late
     for model, history, other, one in zip(found, histories, wanted, given, strict=True):
-        same(model, history, other, other.fit(X, Y, epochs=5, progress=False, **one))
+        same(model, history, other, other.fit(X, Y, progress=False, **run, **one))
+
+
+@pytest.mark.parametrize("run", [{}, {"validation": (X[:40], Y[:40])}], ids=["all", "validated"])
+def test_data_that_change_are_named(run):
+    x = X.copy()
+
+    def order(epoch, records):
+        x[3, 2] = np.nan if epoch == 2 else x[3, 2]
+        return np.arange(records)
+
+    with pytest.raises(InputError, match="so something writes into the data meanwhile"):
+        gd.fit_many([MAKERS["plain"](0, "numba")], x, Y, epochs=6, settings={"order": order}, **run)
 
 
 def test_an_error_ends_all_and_names_itself(monkeypatch):

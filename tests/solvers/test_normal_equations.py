@@ -167,6 +167,7 @@ def test_a_constant_second_derivative_is_found_by_the_trace():
 
 
 def test_the_tiles_of_a_few_parameters_and_of_many():
-    tiles = Tiles(1 << 22)
-    assert tiles.rows(31, 8) == (1 << 22) // (8 * 31)
-    assert tiles.rows(3000, 4) == 1500  # or adding up the products of tiles would cost more than these
+    tiles = Tiles(1 << 20)
+    assert tiles.rows(31, 8) == (1 << 20) // (8 * 31)
+    assert tiles.rows(841, 4) == 1682  # or adding up the products of tiles would cost more than these
+    assert tiles.rows(3000, 4) == 2048

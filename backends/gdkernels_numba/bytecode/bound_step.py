@@ -11,22 +11,26 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.lowering.scalars import ScalarTable
+from gdkernels.lowering.schedule import PREDICTION
 from gdkernels.lowering.task import ScheduledTask
 from gdkernels_numba.bytecode.arena import Arena, Matrix, allocate, panels_of
 from gdkernels_numba.bytecode.column_parallel import changed_on_the_way, columns_of_thread, write_column_parallel
 from gdkernels_numba.bytecode.layout import StepLayout
 from gdkernels_numba.bytecode.row_parallel import write_row_parallel
 from gdkernels_numba.bytecode.stream import InstructionStream
+from gdkernels_numba.bytecode.turn_state import TurnState
 from gdkernels_numba.bytecode.update import write_blocks, write_columns, write_copies, write_numbers, write_result
 from gdkernels_numba.bytecode.writer import InstructionWriter
 from gdkernels_numba.compilation import Kernels
-from gdkernels_numba.cpu.threads import run_on_threads
-from gdkernels_numba.ir.vector import GRANULE
+from gdkernels_numba.ir.vector import GRANULE, LINE
 from gdkernels_numba.plan import GRAIN, StepChoices
 from gdkernels_numba.vm.fields import WORD
-from gdkernels_numba.vm.instructions import BARRIER_BYTES, BARRIER_WORDS, CONTEXT, TOTALS, ForBlocks, ThreadContext
+from gdkernels_numba.vm.instructions import CONTEXT, TOTALS, ForBlocks, ThreadContext
 
 __all__ = ["BoundStep"]
+
+# The words of a context that differ between runs, in the order in which a run tells them.
+_DIFFERS = [CONTEXT.order, CONTEXT.records, CONTEXT.steps, CONTEXT.scalars, CONTEXT.epochs, CONTEXT.results]
 
 Array = npt.NDArray[Any]
 
@@ -58,28 +62,41 @@ class BoundStep:
         self.layout = StepLayout(task, sizes, choices, kernels.format, arena, whole_gradients=whole)
         self._scalars = ScalarTable(self.layout.scalars)
         self._sizes: dict[str, npt.NDArray[np.float64] | float] = {name: float(n) for name, n in sizes.items()}
-        self.writers = [InstructionWriter(self.layout, kernels, k) for k in range(choices.threads)]
+        self.writers = [InstructionWriter(self.layout, kernels, k) for k in range(self.layout.contexts)]
         self._write_streams()
-        self._arrays = {id(stream): stream.array() for writer in self.writers for stream in writer.streams}
+        self._streams = [
+            {id(stream): self._in_bank(bank, stream.array()) for writer in self.writers for stream in writer.streams}
+            for bank in range(2 if self.layout.shift else 1)
+        ]
         self._totals = np.frombuffer(self._memory, np.float64, TOTALS, self.layout.results - self._memory.ctypes.data)
-        self._barrier = np.frombuffer(
-            self._memory, np.int64, BARRIER_BYTES // WORD, self.layout.barrier - self._memory.ctypes.data
-        )
+        words = self.layout.turn_bytes // WORD
+        turns = np.frombuffer(self._memory, np.int64, words, self.layout.turns - self._memory.ctypes.data)
+        self._turns = TurnState(turns, self.layout.claims)
         self._of_one_epoch = np.empty((1, TOTALS))  # addresses take a while to ask for
         self._address_of_one = self._of_one_epoch.ctypes.data
-        self._cleared = [self._bytes(matrix) for matrix in self.layout.cleared]
-        self._contexts = [self._context(k) for k in range(choices.threads)]
-        self._jobs = [partial(kernels.interpreter, context.ctypes.data) for context in self._contexts]
+        banks = range(len(self._streams))
+        self._cleared = [self._bytes(matrix, self.layout.shift * k) for matrix in self.layout.cleared for k in banks]
+        self._addresses = np.zeros(self.layout.contexts * len(banks), np.int64)
+        self._contexts = np.array([self._context(k, bank) for bank in banks for k in range(self.layout.contexts)])
+        self._addresses[:] = self._contexts.ctypes.data + self._contexts.strides[0] * np.arange(len(self._contexts))
+        self._told: tuple[int, ...] = ()
+        self._rows: tuple[Array, Array] | None = None
+        self._jobs = [partial(kernels.interpreter, int(address)) for address in self._addresses[: choices.threads]]
         self._patches: dict[str, list[tuple[Array, int, int]]] = {}
-        for writer in self.writers:
+        for streams, writer in product(self._streams, self.writers):
             for stream, word, name, offset in writer.patches:
-                self._patches.setdefault(name, []).append((self._arrays[id(stream)], word, offset))
+                self._patches.setdefault(name, []).append((streams[id(stream)], word, offset))
         self._last: dict[str, weakref.ref[Array]] = {}
         self._lock = threading.Lock()
 
-    def _bytes(self, matrix: Matrix) -> Array:
+    def _bytes(self, matrix: Matrix, shift: int) -> Array:
         count = panels_of(matrix.columns, self.kernels.format) * matrix.panel
-        return np.frombuffer(self._memory, np.uint8, count, matrix.address - self._memory.ctypes.data)
+        return np.frombuffer(self._memory, np.uint8, count, matrix.address + shift - self._memory.ctypes.data)
+
+    def _in_bank(self, bank: int, stream: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Return a stream whose addresses are those of a bank: they alone are numbers as large."""
+        first, stop = self.layout.bank
+        return stream + bank * self.layout.shift * ((first <= stream) & (stream < stop))
 
     @staticmethod
     def measure(
@@ -100,14 +117,14 @@ class BoundStep:
     def _write_streams(self) -> None:
         task, layout = self.task, self.layout
         write_tile = write_column_parallel if self.choices.column_parallel else write_row_parallel
-        for writer in self.writers:
+        for writer in self.writers[: layout.tile_contexts]:
             write_tile(writer, task.output)
-        for (name, matrix), (k, writer) in product(layout.parameters.items(), enumerate(self.writers)):
+        for (name, matrix), (k, writer) in product(layout.parameters.items(), enumerate(self._updating)):
             flat = layout.is_flat(name)
             rows = layout.numbers(name) // matrix.columns if flat else layout.rows(name)
-            first, stop = (rows * j // len(self.writers) for j in (k, k + 1))
+            first, stop = (rows * j // layout.update_pieces for j in (k, k + 1))
             writer.write_parameter(name, matrix, first, stop, back=task.output is None)
-            if flat and writer is self.writers[-1]:
+            if flat and writer is self._updating[-1]:
                 writer.write_rest(name, matrix, layout.numbers(name) % matrix.columns)
         for writer, name, first, stop in self._shared(n for n in layout.parameters if n in layout.copied):
             columns = layout.parameters[name].columns
@@ -115,13 +132,18 @@ class BoundStep:
             with writer.transposes.with_body(blocks):
                 write_copies(writer, writer.transposes, name)
         for phase in range(len(task.schedule.updates)):
-            for writer in self.writers:
+            for writer in self._updating:
                 write_numbers(writer, phase, [n for n in layout.totals if layout.phase_of[n.id] == phase])
         if task.output is None:
             for k, node in enumerate((task.error, task.norm)):
                 if node is not None:
                     write_result(self.writers[0], node, layout.results + WORD * k)
             self._write_updates()
+
+    @property
+    def _updating(self) -> list[InstructionWriter]:
+        """The writers of the pieces of an update."""
+        return self.writers[: self.layout.update_pieces]
 
     def _write_updates(self) -> None:
         layout = self.layout
@@ -131,9 +153,9 @@ class BoundStep:
             self._write_shared(names)
             return
         self._write_shared([n for n in names if layout.is_flat(n)])
-        # The columns that the thread multiplied with, and may still have in its cache.
+        # The columns that the thread of this piece multiplied with, and may still have in its cache.
         changed = changed_on_the_way(layout).values()
-        for phase, writer, name in product(phases, self.writers, names):
+        for phase, writer, name in product(phases, self._updating, names):
             if name not in changed and not layout.is_flat(name):
                 for start, stop in columns_of_thread(writer, layout.parameters[name].columns):
                     write_columns(writer, phase, name, start, stop)
@@ -143,33 +165,39 @@ class BoundStep:
             write_blocks(writer, phase, name, first, stop)
 
     def _shared(self, names: Iterable[str]) -> Iterator[tuple[InstructionWriter, str, int, int]]:
-        """Give each thread consecutive blocks of each parameter, so that all threads have about the same work."""
+        """Give each piece consecutive blocks of each parameter, so that all pieces are about the same work."""
         costs = {name: self.layout.block_costs(name) for name in names}
-        threads = len(self.writers)
-        loads = np.zeros(threads)
+        pieces = self.layout.update_pieces
+        loads = np.zeros(pieces)
         for name, cost in sorted(costs.items(), key=lambda item: -float(item[1].sum())):
-            wanting = np.maximum((loads.sum() + cost.sum()) / threads - loads, 0.0)
+            wanting = np.maximum((loads.sum() + cost.sum()) / pieces - loads, 0.0)
             edges = np.cumsum(wanting / wanting.sum() * cost.sum())
-            thread_of = np.minimum(np.searchsorted(edges, np.cumsum(cost) - cost / 2), threads - 1)
-            loads += np.bincount(thread_of, cost, threads)
-            bounds = np.searchsorted(thread_of, range(threads + 1))
-            for writer, first, stop in zip(self.writers, bounds[:-1], bounds[1:], strict=True):
+            piece_of = np.minimum(np.searchsorted(edges, np.cumsum(cost) - cost / 2), pieces - 1)
+            loads += np.bincount(piece_of, cost, pieces)
+            bounds = np.searchsorted(piece_of, range(pieces + 1))
+            for writer, first, stop in zip(self._updating, bounds[:-1], bounds[1:], strict=True):
                 if first < stop:
                     yield writer, name, int(first), int(stop)
 
-    def _context(self, thread: int) -> npt.NDArray[np.int64]:
-        layout, choices, writer, form = self.layout, self.choices, self.writers[thread], self.kernels.format
+    def _context(self, number: int, bank: int) -> npt.NDArray[np.int64]:
+        layout, choices, writer, form = self.layout, self.choices, self.writers[number], self.kernels.format
+        shift, banks = bank * layout.shift, len(self._streams)
 
         def at(stream: InstructionStream) -> int:
-            return self._arrays[id(stream)].ctypes.data
+            return self._streams[bank][id(stream)].ctypes.data
 
         updates = [*(at(t) for t in writer.updates), 0, 0]
         context = ThreadContext(
-            thread=thread,
+            thread=number,
             threads=choices.threads,
-            barrier=layout.barrier,
+            contexts=self._addresses.ctypes.data,
+            in_bank=layout.contexts,
+            banks=banks,
+            turns=layout.turns,
+            claims=layout.turns + layout.claims,
+            watched=layout.turns if banks > 1 else layout.zeros,
             float_state=self.kernels.address["float_state"],
-            saved_state=layout.saved_state[thread],
+            saved_state=layout.saved_state[number] if number < choices.threads else 0,
             panel=form.panel,
             lanes_log2=form.lanes.bit_length() - 1,
             product_depth=choices.product_depth,
@@ -180,12 +208,20 @@ class BoundStep:
             tile_rows=choices.tile_rows,
             grain=GRANULE if form.bf16 and not choices.tile_local_gradients else GRAIN,
             all_rows=int(choices.column_parallel),
-            operands=layout.operand_base[thread],
+            row_pieces=choices.pieces,
+            tiles=layout.tiles,
+            by_piece=int(layout.by_piece),
+            segments=1 + self._barriers(),
+            update_pieces=layout.update_pieces,
+            updates=len(writer.updates),
+            operands=layout.operand_base[number] + shift,
             scalar_count=len(layout.scalars),
-            numbers=layout.number_base[thread],
-            partials=layout.part_base,
+            numbers=layout.number_base[number] + shift,
+            partials=layout.part_base + number * layout.part_bytes + shift,
             partial_bytes=layout.part_bytes,
             partial_count=len(layout.totals),
+            found=layout.found + shift,
+            gradient_bytes=layout.gradient_bytes,
             before=at(writer.before),
             transposes=at(writer.transposes),
             tile=at(writer.tile),
@@ -194,7 +230,11 @@ class BoundStep:
             after=at(writer.after),
             totals=layout.results,
         )
-        return np.array(context, np.int64)
+        return np.array([*context, *[0] * (-len(context) % (2 * LINE // WORD))], np.int64)  # each in lines of its own
+
+    def _barriers(self) -> int:
+        """Return how often the pieces of the rows wait for each other; all do alike."""
+        return self.writers[0].barriers
 
     # ---- for a caller that runs its own streams in this memory
 
@@ -206,7 +246,8 @@ class BoundStep:
     @property
     def context(self) -> npt.NDArray[np.int64]:
         """A copy of what the first thread's interpreter is given."""
-        return self._contexts[0].copy()
+        copied: npt.NDArray[np.int64] = self._contexts[0].copy()
+        return copied
 
     def patch(self, arrays: Mapping[str, Array], places: Mapping[str, int] | None = None) -> None:
         """Have the streams read the caller's arrays, or what begins so many bytes further on in them."""
@@ -269,16 +310,37 @@ class BoundStep:
             results = self._of_one_epoch if epochs == 1 else np.empty((epochs, TOTALS))
             address = self._address_of_one if epochs == 1 else results.ctypes.data
             results[:] = self._totals[:] = 0.0
-            for context in self._contexts:
-                context[CONTEXT.order] = 0 if order is None else order.ctypes.data
-                context[CONTEXT.records], context[CONTEXT.steps] = records, steps
-                context[CONTEXT.scalars] = 0 if numbers is None else numbers.ctypes.data
-                context[CONTEXT.epochs], context[CONTEXT.results] = epochs, address
-            self._barrier[:] = 0  # a run that was given up may have left something
-            for gradient in self._cleared:
+            rows = 0 if order is None else order.ctypes.data
+            self._tell(rows, records, steps, 0 if numbers is None else numbers.ctypes.data, epochs, address)
+            for gradient in self._cleared:  # a run that was given up may have left something
                 gradient[:] = 0
-            run_on_threads(self._jobs, self._give_up)
+            self._turns.run(self._jobs)
             return results.copy() if epochs == 1 else results
+
+    def predict(self, parameters: Mapping[str, Array], x: Array) -> Array:
+        """Return the predictions of a few rows, which go through arrays of its own: to find addresses takes longer."""
+        rows = len(x)
+        with self._lock:
+            own_x, own_y = self._own(x.shape[1])
+            own_x[:rows] = x
+            self._patch({**parameters, "x": own_x, PREDICTION: own_y})
+            numbers = self._numbers({"B": float(rows)}, 1)
+            self._tell(0, rows, 1, 0 if numbers is None else numbers.ctypes.data, 1, self._address_of_one)
+            self._turns.run(self._jobs)
+            return own_y[:rows].copy()
+
+    def _own(self, columns: int) -> tuple[Array, Array]:
+        """Return rows of its own, as many as it is bound to, and their predictions."""
+        if self._rows is None:
+            output, rows, dtype = self.task.output, self.sizes["B"], self.kernels.format.dtype
+            assert output is not None, "a training has no predictions"
+            self._rows = np.empty((rows, columns), dtype), np.empty((rows, self.layout.size(output, 1)), dtype)
+        return self._rows
+
+    def _tell(self, *told: int) -> None:
+        """Write what differs between runs into the contexts, in the order of `_DIFFERS`."""
+        if told != self._told:
+            self._contexts[:, _DIFFERS] = self._told = told
 
     def _numbers(
         self, scalars: dict[str, npt.NDArray[np.float64] | float], steps: int
@@ -287,7 +349,3 @@ class BoundStep:
         if not self.layout.scalars:
             return None
         return self._scalars.values(self._sizes | scalars, steps)
-
-    def _give_up(self) -> None:
-        """End the run of threads that wait for one that will never come."""
-        self._barrier[BARRIER_WORDS.given_up // WORD] = 1

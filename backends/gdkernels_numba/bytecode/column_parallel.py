@@ -1,7 +1,7 @@
-"""Column-parallel tiles: threads share the units of each layer, and every weight is read once forward and once back.
+"""Column-parallel tiles: the pieces are of the units of each layer, and weights are read once forward and once back.
 
 If a batch has few rows, a step takes as long as reading and writing the weights. So the weights have one layout only,
-and each thread reads its own part of it. On the way back, a thread changes a block of weights as soon as it has
+and each piece reads its own part of it. On the way back, a piece changes a block of weights as soon as it has
 multiplied with it, while the block is in the cache.
 """
 
@@ -14,7 +14,7 @@ from gdkernels_numba.bytecode.layout import StepLayout, runs_over
 from gdkernels_numba.bytecode.update import write_change, write_gradient, written_by
 from gdkernels_numba.bytecode.writer import InstructionWriter
 from gdkernels_numba.vm.fields import StridedAddress
-from gdkernels_numba.vm.instructions import Barrier, ForBlocks, MultiplyBack
+from gdkernels_numba.vm.instructions import ForBlocks, MultiplyBack
 
 __all__ = ["changed_on_the_way", "columns_of_thread", "write_column_parallel"]
 
@@ -54,7 +54,7 @@ def changed_on_the_way(layout: StepLayout) -> dict[int, str]:
 
 
 def write_column_parallel(writer: InstructionWriter, prediction: Node | None) -> None:
-    """Write what this thread does to the whole batch, and where it waits for the others."""
+    """Write what this piece does to the whole batch, and where the others must have come as far."""
     layout = writer.layout
     steps = layout.task.schedule.tile
     changed = changed_on_the_way(layout)
@@ -65,26 +65,26 @@ def write_column_parallel(writer: InstructionWriter, prediction: Node | None) ->
         following = steps[k + 1] if k + 1 < len(steps) else None
         if isinstance(step, Gather):
             if k and not isinstance(steps[k - 1], Gather):
-                writer.tile.add(Barrier())
+                writer.write_barrier()
             _write_gather(writer, step, gathered)
             gathered += 1
         elif isinstance(step, (Copy, EntryProduct, LookUp)):
-            writer.tile.add(Barrier())
-            if writer.thread == 0:
+            writer.write_barrier()
+            if writer.number == 0:
                 writer.write_move(step)
         elif isinstance(step, Product):
-            writer.tile.add(Barrier())
+            writer.write_barrier()
             fused = following if isinstance(following, Loop) and runs_over(following, step.node) else None
             if fused is not None and _reduces_rows(writer, fused):
                 fused = None
             _write_product(writer, step, fused, changed.get(step.node.id))
             done = k + (fused is not None)
         elif isinstance(step, Loop):
-            writer.tile.add(Barrier())
+            writer.write_barrier()
             _write_shared_loop(writer, step)
     if prediction is not None:
-        writer.tile.add(Barrier())
-        if writer.thread == 0:
+        writer.write_barrier()
+        if writer.number == 0:
             writer.write_scatter(prediction)
 
 
@@ -94,10 +94,10 @@ def _reduces_rows(writer: InstructionWriter, loop: Loop) -> bool:
 
 
 def columns_of_thread(writer: InstructionWriter, columns: int) -> Iterator[tuple[int, int]]:
-    """Yield this thread's columns: from and to, in pieces that begin a panel or lie in one."""
-    width, panel, threads = writer.format.padding, writer.format.panel, writer.layout.choices.threads
+    """Yield this piece's columns: from and to, in pieces that begin a panel or lie in one."""
+    width, panel, pieces = writer.format.padding, writer.format.panel, writer.layout.choices.pieces
     vectors = -(-columns // width)
-    start, stop = (k * vectors // threads * width for k in (writer.thread, writer.thread + 1))
+    start, stop = (k * vectors // pieces * width for k in (writer.number, writer.number + 1))
     stop = min(stop, columns)
     if start % panel and start < stop:
         inside = min(stop, start - start % panel + panel)
@@ -108,10 +108,10 @@ def columns_of_thread(writer: InstructionWriter, columns: int) -> Iterator[tuple
 
 
 def _write_gather(writer: InstructionWriter, step: Gather, number: int) -> None:
-    """Let this thread gather its columns; the threads take turns at arrays too narrow to be shared."""
-    layout, threads = writer.layout, writer.layout.choices.threads
-    if layout.kind(step.node) == COLUMN or layout.size(step.node, 1) < threads * writer.format.padding:
-        if number % threads == writer.thread:
+    """Let this piece gather its columns; the pieces take turns at arrays too narrow to be shared."""
+    layout, pieces = writer.layout, writer.layout.choices.pieces
+    if layout.kind(step.node) == COLUMN or layout.size(step.node, 1) < pieces * writer.format.padding:
+        if number % pieces == writer.number:
             writer.write_gather(step)
             writer.write_packed(step.node)
         return
@@ -128,7 +128,7 @@ def _write_loop(writer: InstructionWriter, step: Loop, start: int = 0, stop: int
 
 def _write_shared_loop(writer: InstructionWriter, step: Loop) -> None:
     if step.kind == COLUMN or _reduces_rows(writer, step):
-        if writer.thread == 0:
+        if writer.number == 0:
             _write_loop(writer, step)
         return
     for start, stop in columns_of_thread(writer, writer.layout.columns_of(step)):
@@ -137,10 +137,10 @@ def _write_shared_loop(writer: InstructionWriter, step: Loop) -> None:
 
 def _write_product(writer: InstructionWriter, step: Product, fused: Loop | None, changed: str | None) -> None:
     layout = writer.layout
-    result, _ = layout.buffer(step.node, writer.thread)
+    result, _ = layout.buffer(step.node, writer.number)
     kept_as_row = layout.is_kept_as_row(step.weights)
     if kept_as_row and not step.transposed:
-        if writer.thread == 0:
+        if writer.number == 0:
             with writer.write_product(step):
                 if fused is not None:
                     writer.write_loop(fused)
@@ -160,8 +160,8 @@ def _write_back(
 ) -> None:
     """Multiply with rows `start` to `stop` of the weights, panel by panel, and change each block after that."""
     layout, panel = writer.layout, writer.format.panel
-    left, _ = layout.buffer(step.left, writer.thread)
-    result, _ = layout.buffer(step.node, writer.thread)
+    left, _ = layout.buffer(step.left, writer.number)
+    result, _ = layout.buffer(step.node, writer.number)
     weights = layout.parameters[step.weights.attribute]
     first = start
     while first < stop:

@@ -26,9 +26,9 @@ from gdkernels.lowering.task import ScheduledTask
 from gdkernels_numba.bytecode.arena import Arena, Matrix, panels_of, pitch_of
 from gdkernels_numba.bytecode.packed import PackedOperands
 from gdkernels_numba.ir.vector import PANEL_BYTES, Format, padded
-from gdkernels_numba.plan import StepChoices
+from gdkernels_numba.plan import GRAIN, StepChoices
 from gdkernels_numba.vm.fields import WORD, StridedAddress
-from gdkernels_numba.vm.instructions import BARRIER_BYTES
+from gdkernels_numba.vm.instructions import TURN_BYTES, TURN_WORDS
 
 __all__ = ["StepLayout", "runs_over"]
 
@@ -39,6 +39,12 @@ _NUMBER = 8
 _COPY = 0.6
 _TERMS_OF_PRODUCT = 13.0
 _TERMS_OF_SUM = 3.0
+# An update is cut finer where it takes long, so that a thread whose core is taken holds up little of it: so many of the
+# units above, some 0.3 ms, are a piece, but a thread has no more than so many of them.
+_COST_OF_PIECE = 2e6
+_MOST_PIECES = 16
+# The most memory that is there twice. A step that leaves more takes so long that it would not be repeated.
+_MOST_IN_BANK = 16 << 20
 
 
 class StepLayout:
@@ -60,9 +66,17 @@ class StepLayout:
     packed
         The operands of products in bfloat16, with their transposes; None in other precisions.
     scalars
-        Numbers that the host computes for every step; they come first among a thread's numbers.
+        Numbers that the host computes for every step; they come first among a context's numbers.
     totals
-        Sums over the batch or the parameters; each thread has its part, then all have the number.
+        Sums over the batch or the parameters; each piece has its part, then all have the number.
+    by_piece
+        Whether every piece of the rows has a context of its own; otherwise every thread has one, for any piece.
+    contexts, tile_contexts, update_pieces, tiles
+        How many contexts there are, and how many run tiles; into how many pieces an update is cut, and a piece of rows.
+    bank
+        Where what a phase of rows writes begins and ends.
+    shift
+        The bytes from there to the same memory again, the second bank; 0 if there is none.
     zeros
         A row of a panel that nobody writes to.
     codes
@@ -85,7 +99,12 @@ class StepLayout:
     ) -> None:
         self.task, self.sizes, self.choices, self.format = task, sizes, choices, format
         self._arena = arena
-        result, threads = task.schedule, range(choices.threads)
+        result, pieces = task.schedule, choices.pieces
+        self.by_piece = choices.column_parallel or format.bf16
+        self.tile_contexts = pieces if self.by_piece else choices.threads
+        share = padded(-(-sizes["B"] // pieces), GRAIN)
+        whole = self.by_piece or choices.tile_local_gradients or choices.threads == 1
+        self.tiles = 1 if whole else -(-share // choices.tile_rows)
         by_rows = _read_by_rows(task)
         self.plain, self.flat = (by_rows, frozenset[str]()) if task.output is not None else (frozenset[str](), by_rows)
         self.parameters = {
@@ -98,15 +117,18 @@ class StepLayout:
             if not choices.column_parallel and not format.bf16
         }
         self.packed = PackedOperands(task, sizes, choices, arena) if format.bf16 else None
+        self.update_pieces = pieces * self._pieces_of_share()
+        self.contexts = max(choices.threads, pieces, self.update_pieces)
+        bank = arena.take(0)
         self._buffers = self._make_buffers()
-        self._columns = [
-            {n.id: arena.take(self._padded(choices.tile_rows) * format.size) for n in result.columns} for _ in threads
-        ]
-        if choices.column_parallel:  # all threads need what one finds out about a row
-            self._columns = self._columns[:1] * choices.threads
+        rows = self._padded(choices.tile_rows) * format.size
+        self._columns = [{n.id: arena.take(rows) for n in result.columns} for _ in range(self.tile_contexts)]
+        if choices.column_parallel:  # all pieces need what one finds out about a row
+            self._columns = self._columns[:1] * self.tile_contexts
         # Otherwise a block of a gradient is used as soon as it is there.
         in_phases = len(result.updates) > 1 and not choices.column_parallel
         self.whole_gradients = whole_gradients or choices.tile_local_gradients or in_phases
+        self.row_gradients = self._make_row_gradients()
         self.gradients = self._make_gradients()
         summed = {s.codes.id for s in result.row_sums if isinstance(s, RowSums)}
         looked_up = [s for s in result.tile if isinstance(s, LookUp) and s.codes.id in summed]
@@ -121,13 +143,20 @@ class StepLayout:
         made = [n for loop in result.numbers if loop is not None for n in loop.outputs]
         self._numbers = {n.id: k for k, n in enumerate([*self.scalars, *self.totals, *made])}
         self._parts = {n.id: k for k, n in enumerate(self.totals)}
-        self.number_base = [arena.take(_NUMBER * len(self._numbers)) for _ in threads]
+        self.number_base = [arena.take(_NUMBER * len(self._numbers)) for _ in range(self.contexts)]
         self.part_bytes = -(-_NUMBER * max(1, len(self.totals)) // 64) * 64
-        self.part_base = arena.take(self.part_bytes * choices.threads)
+        self.part_base = arena.take(self.part_bytes * self.contexts)
+        self.found = arena.take(self.part_bytes * pieces * self.tiles)
         operands = max(len(loop.reads) + len(loop.outputs) + len(loop.reductions) for loop in loops) if loops else 0
-        self.operand_base = [arena.take(WORD * operands) for _ in threads]
-        self.saved_state = [arena.take(16) for _ in threads]
-        self.barrier = arena.take(BARRIER_BYTES)
+        self.operand_base = [arena.take(WORD * operands) for _ in range(self.contexts)]
+        self.bank = bank, arena.take(0)
+        size = self.bank[1] - self.bank[0]
+        repeats = choices.threads > 1 and task.output is None and not self.by_piece and size <= _MOST_IN_BANK
+        self.shift = arena.take(size) - bank if repeats else 0
+        self.saved_state = [arena.take(16) for _ in range(choices.threads)]
+        self.claims = TURN_WORDS.threads + choices.threads * TURN_BYTES
+        self.turn_bytes = self.claims + TURN_BYTES * max(pieces * self.tiles, self.update_pieces)
+        self.turns = arena.take(self.turn_bytes)
         self.zeros = arena.take(PANEL_BYTES)
         self.results = arena.take(2 * _NUMBER)
 
@@ -149,9 +178,9 @@ class StepLayout:
         return self.size(node, 1) == 1 and not self.format.bf16
 
     def is_private(self, accumulation: Accumulation | RowSums | EntrySums) -> bool:
-        """Return whether each thread has a gradient of its own, which its tiles add to.
+        """Return whether each piece has a gradient of its own, which its tiles add to.
 
-        In bfloat16 the sums of columns are such, unless threads share units: what stays of the batch is rounded.
+        In bfloat16 the sums of columns are such, unless pieces are of units: what stays of the batch is rounded.
         """
         if not isinstance(accumulation, Accumulation):
             return False
@@ -171,12 +200,12 @@ class StepLayout:
         return self._arena.matrix(self._padded(self.size(node, 0)), self.size(node, 1))
 
     def _make_buffers(self) -> list[list[tuple[Matrix, bool]]]:
-        """Return for each thread its buffers, and whether they hold the whole batch."""
+        """Return for each context its buffers, and whether they hold the whole batch."""
         # Products read bfloat16 in whole squares.
         rows = self._padded(self.sizes["B"]) if self.format.bf16 else self.sizes["B"]
         shared: dict[int, Matrix] = {}
-        threads = []
-        for _ in range(self.choices.threads):
+        contexts = []
+        for _ in range(self.tile_contexts):
             buffers = []
             for k, buffer in enumerate(self.task.schedule.buffers):
                 whole, width = self._is_whole(buffer), self.sizes[buffer.width.name]
@@ -186,73 +215,100 @@ class StepLayout:
                     buffers.append((shared[k], True))
                 else:
                     buffers.append((self._arena.matrix(self.choices.tile_rows, width), False))
-            threads.append(buffers)
-        return threads
+            contexts.append(buffers)
+        # An update reads only what holds the whole batch, whatever its piece.
+        return contexts + contexts[:1] * (self.contexts - len(contexts))
+
+    def _pieces_of_share(self) -> int:
+        """Return into how many pieces each thread's share of an update is cut."""
+        result = self.task.schedule
+        # A total over the parameters is summed over the pieces, so their number would change its bits.
+        if self.choices.threads == 1 or self.by_piece or len(result.updates) != 1 or result.row_sums:
+            return 1
+        cost = sum(float(self.block_costs(name).sum()) for name in self.parameters if "." not in name)
+        return max(1, min(_MOST_PIECES, int(cost / self.choices.pieces / _COST_OF_PIECE)))
 
     def _is_whole(self, buffer: Buffer) -> bool:
         return buffer.whole or (buffer.kept and not self.choices.tile_local_gradients and not self.format.bf16)
 
+    def _make_row_gradients(self) -> dict[int, Matrix]:
+        """Return the matrices that are summed by the codes or the entries of rows."""
+        made = {}
+        for name in self.task.schedule.updates[-1] if self.task.schedule.updates else ():
+            for a in self.accumulated_for(name):
+                if not isinstance(a, Accumulation):
+                    of = self.parameters[name]
+                    made[a.node.id] = self._arena.matrix(of.rows, of.columns)
+        return made
+
     def _make_gradients(self) -> list[dict[int, Matrix]]:
-        """Return for each thread, by the accumulated node, the matrix that it is accumulated in.
+        """Return for each piece, by the accumulated node, the matrix that it is accumulated in.
 
         A block is enough where the update follows at once; a norm needs all gradients first; depth-first tiles add to
-        every gradient in turn, each thread to its own.
+        every gradient in turn, each piece to its own.
         """
         arena, panel = self._arena, self.format.panel
         shared: dict[int, Matrix] = {}
         blocks: list[Matrix] = []
-        threads = []
-        for _ in range(self.choices.threads):
-            mine: dict[int, Matrix] = {}
+        pieces = []
+        for number in range(max(self.choices.pieces, self.update_pieces)):
+            mine: dict[int, Matrix] = dict(self.row_gradients)
             blocks.clear()
             for name in self.task.schedule.updates[-1] if self.task.schedule.updates else ():
-                for k, a in enumerate(self.accumulated_for(name)):
-                    if not isinstance(a, Accumulation):
-                        if a.node.id not in shared:
-                            of = self.parameters[name]
-                            shared[a.node.id] = arena.matrix(of.rows, of.columns)
-                        mine[a.node.id] = shared[a.node.id]
-                        continue
+                summed = [a for a in self.accumulated_for(name) if isinstance(a, Accumulation)]
+                for k, a in enumerate(summed):
                     left, right = self.factors(a)
                     columns = self.size(right, 1)
                     if left is not None and not self.whole_gradients:
                         if k == len(blocks):
                             blocks.append(arena.matrix(panel, panel))
                         mine[a.node.id] = blocks[k]
-                    elif self.is_private(a) or a.node.id not in shared:
+                    elif a.node.id not in shared or (self.is_private(a) and number < self.choices.pieces):
                         rows = 1 if left is None else self._padded(self.size(left, 1))
                         mine[a.node.id] = shared[a.node.id] = arena.matrix(rows, columns)
                     else:
                         mine[a.node.id] = shared[a.node.id]
-            threads.append(mine)
-        return threads
+            pieces.append(mine)
+        return pieces
+
+    @property
+    def gradient_bytes(self) -> int:
+        """The bytes from the gradients of a piece to those of the next, if tiles of any thread add to them."""
+        if self.by_piece or not self.choices.tile_local_gradients or self.choices.pieces == 1:
+            return 0
+        private = [a.node.id for a in self.task.schedule.accumulations if a.node.id in self.gradients[0]]
+        return self.gradients[1][private[0]].address - self.gradients[0][private[0]].address if private else 0
 
     # ---- where it is
 
-    def buffer(self, node: Node, thread: int) -> tuple[Matrix, StridedAddress]:
+    def buffer(self, node: Node, context: int) -> tuple[Matrix, StridedAddress]:
         """Return the matrix of a tile's value, and its address."""
-        matrix, whole = self._buffers[thread][self.task.schedule.buffer_of[node.id]]
+        matrix, whole = self._buffers[context][self.task.schedule.buffer_of[node.id]]
         return matrix, matrix.strided(follows_rows=whole)
 
-    def number(self, node: Node, thread: int) -> int:
-        return self.number_base[thread] + _NUMBER * self._numbers[node.id]
+    def number(self, node: Node, context: int) -> int:
+        return self.number_base[context] + _NUMBER * self._numbers[node.id]
 
-    def part(self, node: Node, thread: int) -> int:
-        """Return where a thread adds up its part of a total."""
-        return self.part_base + thread * self.part_bytes + _NUMBER * self._parts[node.id]
+    def part(self, node: Node, context: int) -> int:
+        """Return where a context adds up its part of a total."""
+        return self.part_base + context * self.part_bytes + _NUMBER * self._parts[node.id]
 
-    def in_tile(self, node: Node, thread: int, column: int = 0) -> StridedAddress:
+    def part_of_rows(self, node: Node) -> int:
+        """Return where the first piece of the rows leaves its part of a total."""
+        return self.found + _NUMBER * self._parts[node.id]
+
+    def in_tile(self, node: Node, context: int, column: int = 0) -> StridedAddress:
         """Return the address of an operand of a loop over a tile, from a column on."""
         if node.id in self.task.schedule.buffer_of:
-            matrix, address = self.buffer(node, thread)
+            matrix, address = self.buffer(node, context)
             return address._replace(base=self.at_column(matrix, column))
-        if node.id in self._columns[thread]:
-            return StridedAddress(self._columns[thread][node.id])
+        if node.id in self._columns[context]:
+            return StridedAddress(self._columns[context][node.id])
         if node.id in self._parts:
-            return StridedAddress(self.part(node, thread))
+            return StridedAddress(self.part(node, context))
         if node.op == "input" and node.dtype != SCALAR:
             return StridedAddress(self.at_column(self.parameters[node.attribute], column), 0, PANEL_BYTES)
-        return StridedAddress(self.number(node, thread))
+        return StridedAddress(self.number(node, context))
 
     def at_column(self, matrix: Matrix, column: int) -> int:
         """Return the address of a column in the first row of a matrix."""

@@ -82,10 +82,10 @@ class PackedOperands:
         nodes = multiplied | first | second
         self._values: list[dict[int, PackedForms]] = []
         begin = arena.size
-        for thread in range(choices.threads):
-            if thread == 0 or choices.tile_local_gradients:
+        for number in range(choices.pieces):
+            if number == 0 or choices.tile_local_gradients:
                 kept = {k: self._kept(node, k in first, k in second) for k, node in nodes.items()}
-            if thread == 0 or not choices.column_parallel:
+            if number == 0 or not choices.column_parallel:
                 values = {k: self._with_left(kept[k], node, k in multiplied) for k, node in nodes.items()}
             self._values.append(values)
         self.distant_rows = not choices.tile_local_gradients and arena.size - begin > caches().last // 2
@@ -115,6 +115,6 @@ class PackedOperands:
             StridedAddress(left.address, 0, left.panel), forms.right, forms.transposed, forms.right_pitch
         )
 
-    def of(self, node: Node, thread: int) -> PackedForms | None:
+    def of(self, node: Node, piece: int) -> PackedForms | None:
         """Return the forms of a tile's value, if a product reads it."""
-        return self._values[thread].get(node.id)
+        return self._values[piece].get(node.id)

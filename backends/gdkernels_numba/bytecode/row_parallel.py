@@ -1,4 +1,4 @@
-"""Row-parallel tiles: each thread takes its rows of the batch through all layers, forward and back."""
+"""Row-parallel tiles: each piece of the batch goes through all layers, forward and back."""
 
 from gdkernels.graph.nodes import Node
 from gdkernels.lowering.steps import Accumulation, Copy, EntryProduct, Gather, LookUp, Loop, Product
@@ -11,7 +11,7 @@ __all__ = ["write_row_parallel"]
 
 
 def write_row_parallel(writer: InstructionWriter, prediction: Node | None) -> None:
-    """Write what happens to every tile of this thread's rows."""
+    """Write what happens to every tile of a piece's rows."""
     steps = writer.layout.task.schedule.tile
     done = -1
     for k, step in enumerate(steps):
@@ -47,8 +47,9 @@ def _write_loop(writer: InstructionWriter, step: Loop) -> None:
 def _write_accumulation(writer: InstructionWriter, step: Accumulation) -> None:
     layout = writer.layout
     first, second = layout.factors(step)
-    right, d = layout.buffer(second, writer.thread)
-    target = layout.gradients[writer.thread].get(step.node.id)
+    right, d = layout.buffer(second, writer.number)
+    # A thread's tiles are those of any piece: which one shifts the address.
+    target = layout.gradients[writer.number if layout.by_piece else 0].get(step.node.id)
     if target is None:
         return  # no update reads it
     if first is None:

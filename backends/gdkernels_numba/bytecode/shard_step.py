@@ -30,6 +30,8 @@ __all__ = ["ShardStep"]
 
 Array = npt.NDArray[Any]
 
+_PADDED = 1.1  # times the numbers: with more, they are exchanged without what pads them
+
 
 class ShardStep:
     """A step whose gradients are exchanged before the update; it runs on the caller's thread.
@@ -37,12 +39,14 @@ class ShardStep:
     Parameters
     ----------
     choices
-        Those of one thread, which shares rows with none.
+        Those of one thread, with one piece.
 
     Attributes
     ----------
     gradients
-        The gradients of the last shard, with what pads them; the update uses what is in here.
+        The gradients of the last shard, as they are in memory; the update uses what is in here.
+    length
+        How many numbers of them are exchanged: all, or without those that pad them where these are many.
     totals
         The sums over the rows of the last shard, such as E, in float64.
 
@@ -60,12 +64,16 @@ class ShardStep:
         layout, self._writer = bound.layout, bound.writers[0]
         first, stop = layout.gradient_span
         self.gradients = self._at(first, stop - first, kernels.format.dtype)
+        self._places = self._places_of_numbers(first)
+        self.length = len(self.gradients) if self._places is None else len(self._places)
         count = len(layout.totals)
         self._partials = self._at(layout.part_base, WORD * count, np.float64)
+        self._found = self._at(layout.found, WORD * count, np.float64)
         in_rows = [k for k, node in enumerate(layout.totals) if layout.phase_of[node.id] == 0]
         self._in_rows = np.array(in_rows, np.int64)
         self._results = np.empty(TOTALS)
         self._streams: list[Array] = []  # which the contexts point to
+        self._tables: list[Array] = []  # by which they are found
         none, gradient = self._kept(InstructionStream()), self._kept(self._gradient_stream())
         updates = [self._kept(stream) for stream in self._update_streams()]
         inner = bound.context
@@ -113,18 +121,38 @@ class ShardStep:
 
     @property
     def totals(self) -> npt.NDArray[np.float64]:
-        found: npt.NDArray[np.float64] = self._partials[self._in_rows]
+        found: npt.NDArray[np.float64] = self._found[self._in_rows]
         return found
+
+    @property
+    def exchanged(self) -> Array | None:
+        """The gradients where they are, if all of them are exchanged."""
+        return self.gradients if self._places is None else None
+
+    def copy_to(self, vector: Array) -> None:
+        """Copy what is exchanged."""
+        if self._places is None:
+            vector[:] = self.gradients
+        else:
+            np.take(self.gradients, self._places, out=vector)
+
+    def put(self, vector: Array) -> None:
+        """Have the update use the sum that was exchanged."""
+        if self._places is None:
+            if vector is not self.gradients:
+                self.gradients[:] = vector
+        else:
+            self.gradients[self._places] = vector
 
     def clear(self) -> None:
         """Set the gradients and the totals to those of no rows."""
         self.gradients[:] = 0
-        self._partials[:] = 0.0
+        self._found[:] = 0.0
 
     def update(self, totals: npt.NDArray[np.float64], numbers: Array | None) -> tuple[float, float]:
         """Take the step along `gradients`, with the sums over all rows; return E and the norm of the gradient."""
         self._partials[:] = 0.0
-        self._partials[self._in_rows] = totals
+        self._found[self._in_rows] = totals
         context = self._of_update
         context[CONTEXT.scalars] = 0 if numbers is None else numbers.ctypes.data
         self._jobs[2]()
@@ -164,6 +192,18 @@ class ShardStep:
         made, writer.updates = writer.updates, before
         return made
 
+    def _places_of_numbers(self, first: int) -> npt.NDArray[np.int64] | None:
+        """Return where in `gradients` the numbers are that nothing pads; None where there are few others."""
+        layout, size, found = self.bound.layout, self.bound.kernels.format.size, []
+        for name in self._names:
+            for accumulation in layout.accumulated_for(name):
+                matrix = layout.gradients[0][accumulation.node.id]
+                columns = np.array([layout.at_column(matrix, column) for column in range(matrix.columns)])
+                rows = matrix.pitch * np.arange(layout.rows(name))
+                found.append((rows[:, None] + columns - first).ravel() // size)
+        places = np.concatenate(found)
+        return places if len(self.gradients) > _PADDED * len(places) else None
+
     @property
     def _names(self) -> list[str]:
         return [name for name in self.bound.layout.parameters if "." not in name]
@@ -181,6 +221,8 @@ class ShardStep:
     def _context(self, **words: int) -> npt.NDArray[np.int64]:
         context = self.bound.context
         context[CONTEXT.results] = self._results.ctypes.data
+        self._tables.append(np.array([context.ctypes.data]))
+        context[CONTEXT.contexts] = self._tables[-1].ctypes.data
         for name, value in words.items():
             context[getattr(CONTEXT, name)] = value
         return context

@@ -23,7 +23,7 @@ from gdkernels_numba.vm.instructions import (
     PackBlock,
     SumColumns,
     SumGradient,
-    SumOverThreads,
+    SumOverPieces,
     TransposeBlock,
 )
 
@@ -37,19 +37,24 @@ _ALL = 1 << 62  # beyond every number of a parameter
 
 
 def write_numbers(writer: InstructionWriter, phase: int, totals: Sequence[Node]) -> None:
-    """Write the computation of a phase's numbers, which every thread does alike."""
+    """Write the computation of a phase's numbers, which every piece does alike."""
     layout, stream = writer.layout, writer.updates[phase]
     for node in totals:
-        stream.add(SumOverThreads(source=layout.part(node, 0), target=layout.number(node, writer.thread)))
+        target = layout.number(node, writer.number)
+        if phase == 0:  # a total over the batch
+            source, sums, parts = layout.part_of_rows(node), layout.choices.pieces, layout.tiles
+        else:
+            source, sums, parts = layout.part(node, 0), 1, layout.update_pieces
+        stream.add(SumOverPieces(source=source, sums=sums, parts=parts, target=target))
     loop = layout.task.schedule.numbers[phase]
     if loop is not None:
-        operands = [StridedAddress(layout.number(n, writer.thread)) for n in (*loop.reads, *loop.outputs)]
+        operands = [StridedAddress(layout.number(n, writer.number)) for n in (*loop.reads, *loop.outputs)]
         stream.add(LoopOverNumbers(kernel=writer.kernels.loops[id(loop)]), operands=operands)
 
 
 def write_result(writer: InstructionWriter, node: Node, to: int) -> None:
     """Write the addition of a number to the result of the run, for every batch."""
-    source = writer.layout.number(value_of(node), writer.thread)
+    source = writer.layout.number(value_of(node), writer.number)
     writer.updates[-1].add(AddToResult(source=source, target=to))
 
 
@@ -195,9 +200,9 @@ def _write_row_sums(
     *,
     clear: bool = False,
 ) -> None:
-    """Write the sums by code in this thread's blocks of a table's gradient, which were 0; or set them to 0 again."""
-    layout, matrix = writer.layout, writer.layout.gradients[writer.thread][sums.node.id]
-    right, _ = layout.buffer(sums.right, writer.thread)
+    """Write the sums by code in this piece's blocks of a table's gradient, which were 0; or set them to 0 again."""
+    layout, matrix = writer.layout, writer.layout.gradients[writer.number][sums.node.id]
+    right, _ = layout.buffer(sums.right, writer.number)
     square = writer.format.panel**2
     low, high, first, stop = 0, _ALL, blocks.start, blocks.stop
     to = layout.rows_of(name, matrix)
@@ -245,9 +250,9 @@ def write_change(
         elif node.op == "input" and layout.kind(node) in (WEIGHTS, UNITS):
             operands.append(layout.in_blocks(layout.parameters[node.attribute], row, column))
         else:
-            operands.append(StridedAddress(layout.number(node, writer.thread)))
+            operands.append(StridedAddress(layout.number(node, writer.number)))
     operands += _replaced(writer, name, loop, row, column)
-    operands += [StridedAddress(layout.part(n, writer.thread)) for n in loop.reductions]
+    operands += [StridedAddress(layout.part(n, writer.number)) for n in loop.reductions]
     block = LoopOverBlock(kernel=writer.kernels.loops[id(loop)], pitch=layout.parameters[name].pitch)
     stream.add(block, operands=operands)
 
@@ -271,7 +276,7 @@ def write_gradient(
         return
     first, second = layout.factors(accumulation)
     if first is None:
-        right, _ = layout.buffer(second, writer.thread)
+        right, _ = layout.buffer(second, writer.number)
         stream.add(
             SumColumns(
                 kernel=writer.kernel("column_sums"),
@@ -329,17 +334,17 @@ def _gradient_address(
     writer: InstructionWriter, accumulation: Accumulation | RowSums | EntrySums, kind: str, row: int, column: int
 ) -> StridedAddress:
     layout = writer.layout
-    matrix = layout.gradients[0 if layout.is_private(accumulation) else writer.thread][accumulation.node.id]
+    matrix = layout.gradients[0 if layout.is_private(accumulation) else writer.number][accumulation.node.id]
     if kind != UNITS and not layout.whole_gradients and isinstance(accumulation, Accumulation):
         return StridedAddress(matrix.address)
     return layout.in_blocks(matrix, row, column)
 
 
 def _write_private_gradients(writer: InstructionWriter, stream: InstructionStream, accumulation: Accumulation) -> None:
-    """Add the other threads' gradients to the first one's."""
+    """Add the other pieces' gradients to the first one's."""
     layout = writer.layout
     target = layout.gradients[0][accumulation.node.id]
-    for other in range(1, layout.choices.threads):
+    for other in range(1, layout.choices.pieces):
         source = layout.gradients[other][accumulation.node.id]
         stream.add(
             AddBlock(
@@ -347,6 +352,6 @@ def _write_private_gradients(writer: InstructionWriter, stream: InstructionStrea
                 source=layout.in_blocks(source),
                 target=layout.in_blocks(target),
                 pitch=target.pitch,
-                thread=other,
+                piece=other,
             )
         )

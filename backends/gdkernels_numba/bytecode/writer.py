@@ -1,4 +1,4 @@
-"""The writer of a thread's instruction streams, and how each kind of step on a tile is written."""
+"""The writer of a context's instruction streams, and how each kind of step on a tile is written."""
 
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
@@ -22,6 +22,7 @@ from gdkernels_numba.vm.instructions import (
     MULTIPLY_ENTRIES,
     SCATTER_ROWS,
     STORE_PARAMETER,
+    Barrier,
     CopyColumns,
     DotRows,
     GatherColumn,
@@ -78,7 +79,7 @@ class Patch(NamedTuple):
 
 
 class InstructionWriter:
-    """Writes the streams of one thread.
+    """Writes the streams of one context: those of a piece, and of the tiles of any piece that its thread may do.
 
     Attributes
     ----------
@@ -87,15 +88,18 @@ class InstructionWriter:
         or, if there is a total over the parameters, in two; and at the end.
     patches
         Which words are set for every run.
+    barriers
+        How often the tile waits for the other pieces.
     """
 
-    def __init__(self, layout: StepLayout, kernels: Kernels, thread: int) -> None:
-        self.layout, self.kernels, self.thread = layout, kernels, thread
+    def __init__(self, layout: StepLayout, kernels: Kernels, number: int) -> None:
+        self.layout, self.kernels, self.number = layout, kernels, number
         self.format = kernels.format
         self.before, self.transposes, self.tile = InstructionStream(), InstructionStream(), InstructionStream()
         self.updates = [InstructionStream() for _ in layout.task.schedule.updates]
         self.after = InstructionStream()
         self.patches: list[Patch] = []
+        self.barriers = 0
 
     @property
     def streams(self) -> tuple[InstructionStream, ...]:
@@ -104,14 +108,19 @@ class InstructionWriter:
     def kernel(self, name: str) -> int:
         return self.kernels.address[name]
 
+    def write_barrier(self) -> None:
+        """Let the other pieces of a tile come as far as this one."""
+        self.tile.add(Barrier())
+        self.barriers += 1
+
     def write_parameter(self, name: str, matrix: Matrix, first: int, stop: int, *, back: bool) -> None:
-        """Let this thread bring rows of a parameter or slot in, and out again if it changes."""
+        """Let this piece bring rows of a parameter or slot in, and out again if it changes."""
         if first == stop:
             return
         self._write_rows(name, matrix, first, stop - first, matrix.columns, back=back)
 
     def write_rest(self, name: str, matrix: Matrix, columns: int) -> None:
-        """Let this thread bring the last, narrower row of a flat parameter or slot in, and out again."""
+        """Let this piece bring the last, narrower row of a flat parameter or slot in, and out again."""
         if columns:
             self._write_rows(name, matrix, matrix.rows - 1, 1, columns, back=True)
 
@@ -146,14 +155,14 @@ class InstructionWriter:
     def forms(self, node: Node) -> PackedForms:
         """Return where a tile's value is in bfloat16."""
         packed = self.layout.packed
-        found = packed.of(node, self.thread) if packed is not None else None
+        found = packed.of(node, self.number) if packed is not None else None
         return found or PackedForms()
 
     def factors(self, first: Node, second: Node) -> Factors:
         """Return how a kernel reads the factors of `first`ᵀ `second`."""
         if self.layout.packed is None:
-            left, a = self.layout.buffer(first, self.thread)
-            right, d = self.layout.buffer(second, self.thread)
+            left, a = self.layout.buffer(first, self.number)
+            right, d = self.layout.buffer(second, self.number)
             return Factors(
                 kernel=self.kernel("product_transposed"),
                 first=a,
@@ -185,11 +194,11 @@ class InstructionWriter:
         size, name = self.format.size, step.node.attribute
         kernel = self.kernel("rows_in")
         if self.layout.kind(step.node) == COLUMN:
-            to = self.layout.in_tile(step.node, self.thread).base
+            to = self.layout.in_tile(step.node, self.number).base
             column = GatherColumn(kernel=kernel, plain=0, plain_row=size, to=to)
             self._add_patched(self.tile, column, GATHER_COLUMN.at.plain, name, 0)
             return
-        matrix, address = self.layout.buffer(step.node, self.thread)
+        matrix, address = self.layout.buffer(step.node, self.number)
         rows = GatherPanels(
             kernel=kernel,
             columns=(matrix.columns if stop is None else stop) - start,
@@ -203,7 +212,7 @@ class InstructionWriter:
     def _write_entry_product(self, step: EntryProduct) -> None:
         """Write the product of the caller's entries with weights."""
         layout, name = self.layout, step.weights.attribute
-        result, c = layout.buffer(step.node, self.thread)
+        result, c = layout.buffer(step.node, self.number)
         begin = self.add_with_entries(
             self.tile,
             MultiplyEntries(
@@ -235,8 +244,8 @@ class InstructionWriter:
 
     def _write_look_up(self, step: LookUp) -> None:
         layout, name = self.layout, step.table.attribute
-        source, numbers = layout.buffer(step.source, self.thread)
-        result, to = layout.buffer(step.node, self.thread)
+        source, numbers = layout.buffer(step.source, self.number)
+        result, to = layout.buffer(step.node, self.number)
         begin = self.tile.add(
             LookUpRows(
                 kernel=self.kernel("look_up"),
@@ -275,12 +284,12 @@ class InstructionWriter:
     def _moved(self, node: Node) -> tuple[StridedAddress, int]:
         """Return where a matrix or a column of the tile is, and the bytes from row to row."""
         if self.layout.kind(node) == COLUMN:
-            return self.layout.in_tile(node, self.thread), self.format.size
-        matrix, address = self.layout.buffer(node, self.thread)
+            return self.layout.in_tile(node, self.number), self.format.size
+        matrix, address = self.layout.buffer(node, self.number)
         return address, matrix.pitch
 
     def write_scatter(self, prediction: Node) -> None:
-        matrix, address = self.layout.buffer(prediction, self.thread)
+        matrix, address = self.layout.buffer(prediction, self.number)
         scatter = ScatterRows(
             kernel=self.kernel("rows_out"),
             columns=matrix.columns,
@@ -294,8 +303,8 @@ class InstructionWriter:
     def write_product(self, step: Product, start: int = 0, stop: int | None = None) -> AbstractContextManager[None]:
         """Write a product's columns from `start` to `stop`; what you add inside runs on each of their panels."""
         layout, name = self.layout, step.weights.attribute
-        left, a = layout.buffer(step.left, self.thread)
-        result, c = layout.buffer(step.node, self.thread)
+        left, a = layout.buffer(step.left, self.number)
+        result, c = layout.buffer(step.node, self.number)
         depth, pitch = left.columns, left.pitch
         weights = layout.parameters[name]
         if layout.packed is not None:
@@ -333,7 +342,7 @@ class InstructionWriter:
         layout, forms = self.layout, self.forms(node)
         if layout.packed is None or forms == PackedForms():
             return
-        matrix, source = layout.buffer(node, self.thread)
+        matrix, source = layout.buffer(node, self.number)
         forms = forms.from_column(start, self.format)
         self.tile.add(
             PackTile(
@@ -353,10 +362,10 @@ class InstructionWriter:
         layout, kernel = self.layout, self.kernels.loops[id(step)]
         nodes = (*step.reads, *step.outputs, *step.reductions)
         if step.kind == COLUMN:
-            self.tile.add(LoopOverColumn(kernel=kernel), operands=[layout.in_tile(n, self.thread) for n in nodes])
+            self.tile.add(LoopOverColumn(kernel=kernel), operands=[layout.in_tile(n, self.number) for n in nodes])
             return
         columns = layout.columns_of(step)
         loop = LoopOverTile(
             kernel=kernel, columns=(columns if stop is None else stop) - start, pitch=layout.pitch(columns)
         )
-        self.tile.add(loop, operands=[layout.in_tile(n, self.thread, start) for n in nodes])
+        self.tile.add(loop, operands=[layout.in_tile(n, self.number, start) for n in nodes])

@@ -19,9 +19,19 @@ class _ThreadJob:
     def __init__(self, job: Job, give_up: Job, cores: TakenCores) -> None:
         self.job, self.give_up, self.cores = job, give_up, cores
         self.over = False
+        self._begins: dict[str, bool] = {}
         self.error: BaseException | None = None
         # No `threading.Event`: an interrupt within its Python code leaves its lock held, and both wait for ever.
         self._told: SimpleQueue[None] = SimpleQueue()
+
+    def begin(self) -> bool:
+        """Return whether the job may begin: not if it was spared before."""
+        return self._begins.setdefault("begins", True)  # one of two threads is first, and asks again as it likes
+
+    def spare(self) -> None:
+        """End it, unless it has begun."""
+        if not self._begins.setdefault("begins", False):
+            self.over = True
 
     def end(self) -> None:
         self.over = True
@@ -53,7 +63,7 @@ class _Worker:
             while True:
                 self._wake.get()
                 task = self._task
-                if task is not None and not task.over:
+                if task is not None and not task.over and task.begin():
                     task.cores.take()
                     task.job()
                     task.end()
@@ -106,7 +116,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget)
 
 
-def run_on_threads(jobs: Sequence[Job], give_up: Job = lambda: None) -> None:
+def run_on_threads(jobs: Sequence[Job], give_up: Job = lambda: None, *, spare: bool = False) -> None:
     """Run `jobs` at the same time, the first on this thread; they may wait for each other.
 
     Each gets a thread that is idle or new: a job that waited in a queue for another that waits for it would never end.
@@ -116,6 +126,8 @@ def run_on_threads(jobs: Sequence[Job], give_up: Job = lambda: None) -> None:
     give_up
         Called if one job cannot be done: the others must then end, whatever they wait for. Jobs that wait for nothing
         do not need it.
+    spare
+        Whether the first job does what is left to do: when it ends, no other begins that has not.
 
     Raises
     ------
@@ -133,6 +145,9 @@ def run_on_threads(jobs: Sequence[Job], give_up: Job = lambda: None) -> None:
         for worker, task in zip(workers, tasks, strict=True):
             worker.start(task)
         jobs[0]()
+        if spare:
+            for task in tasks:
+                task.spare()
     except BaseException as error:
         interrupted = error
         give_up()

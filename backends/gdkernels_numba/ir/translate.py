@@ -252,6 +252,8 @@ class _Translation:
             for each in found[1:]:
                 result = self._f.builder.or_(result, each)
             return result
+        if isinstance(op, ast.NotIn):
+            return self._f.builder.not_(self._compare(node, ast.In(), left, right))
         if type(op) not in _COMPARISONS:
             raise self._error(node)
         a, b = self._integer(node, left), self._integer(node, right)

@@ -1,4 +1,4 @@
-"""The work of a thread on its blocks of the parameters: gradients of the whole batch, updates, and other layouts."""
+"""The work of a piece on its blocks of the parameters: gradients of the whole batch, updates, and other layouts."""
 
 from gdkernels_numba.vm.context import address, operand, set_operands, terms, terms_at_once, vectors
 from gdkernels_numba.vm.fields import WORD
@@ -19,7 +19,7 @@ from gdkernels_numba.vm.instructions import (
     STORE_PARAMETER,
     SUM_COLUMNS,
     SUM_GRADIENT,
-    SUM_OVER_THREADS,
+    SUM_OVER_PIECES,
     TRANSPOSE_BLOCK,
 )
 from gdkernels_numba.vm.intrinsics import call, number, set_number, word
@@ -79,7 +79,7 @@ def run_on_block(context: int, i: int, down: int, across: int, rows: int, column
         back_form = address(i, pack.back, down, across) if word(i, pack.back.base) else 0
         pitches = (word(i, pack.right_pitch), word(i, pack.back_pitch))
         call(word(i, pack.kernel), (rows, columns, source, source_pitch, right, pitches[0], back_form, pitches[1]))
-    elif opcode == ADD_BLOCK.opcode and word(i, ADD_BLOCK.at.thread) < busy:
+    elif opcode == ADD_BLOCK.opcode and word(i, ADD_BLOCK.at.piece) < busy:
         add = ADD_BLOCK.at
         source, target = address(i, add.source, down, across), address(i, add.target, down, across)
         call(word(i, add.kernel), (rows, count, source, target, word(i, add.pitch)))
@@ -102,8 +102,21 @@ def run_blocks(context: int, i: int, batch: int, busy: int) -> None:
             inner += WORD * word(inner, HEADER.length)
 
 
+def run_sum(i: int, part_bytes: int) -> None:
+    """Add up the parts of a total: those of one sum after the other."""
+    at, total = SUM_OVER_PIECES.at, 0.0
+    part = word(i, at.source)
+    for _group in range(word(i, at.sums)):
+        inner = 0.0
+        for _part in range(word(i, at.parts)):
+            inner += number(part)
+            part += part_bytes
+        total += inner
+    set_number(word(i, at.target), total)
+
+
 def run_on_blocks(context: int, stream: int, batch: int, busy: int) -> None:
-    """Run the stream of an update, or one before or after all steps; `busy` threads had rows."""
+    """Run the stream of an update, or one before or after all steps; `busy` pieces had rows."""
     i = stream
     while i != 0 and word(i, HEADER.opcode) != END:
         opcode, length = word(i, HEADER.opcode), word(i, HEADER.length)
@@ -117,11 +130,8 @@ def run_on_blocks(context: int, stream: int, batch: int, busy: int) -> None:
             loop = LOOP_OVER_NUMBERS.at
             operands = set_operands(context, i + WORD * LOOP_OVER_NUMBERS.size, word(i, loop.operands), 0, 0)
             call(word(i, loop.kernel), (0, 0, 0, operands, 1))
-        elif opcode == SUM_OVER_THREADS.opcode:
-            total = 0.0
-            for k in range(word(context, CONTEXT.threads)):
-                total += number(word(i, SUM_OVER_THREADS.at.source) + k * word(context, CONTEXT.partial_bytes))
-            set_number(word(i, SUM_OVER_THREADS.at.target), total)
+        elif opcode == SUM_OVER_PIECES.opcode:
+            run_sum(i, word(context, CONTEXT.partial_bytes))
         elif opcode == ADD_TO_RESULT.opcode:
             source, target = word(i, ADD_TO_RESULT.at.source), word(i, ADD_TO_RESULT.at.target)
             set_number(target, number(target) + number(source))

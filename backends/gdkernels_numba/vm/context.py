@@ -1,14 +1,10 @@
-"""The tools of the interpreter: reading words and addresses, and waiting for other threads."""
+"""The tools of the interpreter: reading words and addresses, and counting vectors and terms."""
 
 from gdkernels_numba.vm.fields import STRIDED, WORD, StridedAddress
-from gdkernels_numba.vm.instructions import BARRIER_WORDS, CONTEXT
-from gdkernels_numba.vm.intrinsics import add_atomic, leave_core, load_atomic, pause, set_word, word
+from gdkernels_numba.vm.instructions import CONTEXT
+from gdkernels_numba.vm.intrinsics import set_word, word
 
-__all__ = [
-    "address", "barrier_wait", "operand", "set_operands", "terms", "terms_at_once", "vectors",
-]  # fmt: skip
-
-_SPINS = 250  # some 13 µs; then the core is left to others
+__all__ = ["address", "operand", "set_operands", "terms", "terms_at_once", "vectors"]
 
 
 def address(at: int, field: StridedAddress, down: int, across: int) -> int:
@@ -27,29 +23,6 @@ def set_operands(context: int, operands: int, count: int, down: int, across: int
     for k in range(count):
         set_word(found, k, operand(operands, k, down, across))
     return int(found)
-
-
-def barrier_wait(context: int) -> None:
-    """Wait until all threads are here, or until one never will be; nobody uses the results then."""
-    threads = word(context, CONTEXT.threads)
-    if threads == 1:
-        return
-    barrier = word(context, CONTEXT.barrier)
-    generation = load_atomic(barrier + BARRIER_WORDS.generation)
-    if add_atomic(barrier + BARRIER_WORDS.arrived, 1) == threads - 1:
-        add_atomic(barrier + BARRIER_WORDS.arrived, -threads)
-        add_atomic(barrier + BARRIER_WORDS.generation, 1)
-    else:
-        spins = 0
-        while (
-            load_atomic(barrier + BARRIER_WORDS.generation) == generation
-            and load_atomic(barrier + BARRIER_WORDS.given_up) == 0
-        ):
-            spins += 1
-            if spins > _SPINS:
-                leave_core()
-            else:
-                pause()
 
 
 def vectors(context: int, columns: int) -> int:

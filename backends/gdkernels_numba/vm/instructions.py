@@ -260,13 +260,13 @@ class SumColumns(NamedTuple):
 
 
 class AddBlock(NamedTuple):
-    """Add a block of another thread's gradient, if that thread had rows."""
+    """Add a block of another piece's gradient, if that piece had rows."""
 
     kernel: Annotated[int, "`add`"]
-    source: Annotated[StridedAddress, "the other thread's gradient"]
-    target: Annotated[StridedAddress, "the first thread's gradient"]
+    source: Annotated[StridedAddress, "the other piece's gradient"]
+    target: Annotated[StridedAddress, "the first piece's gradient"]
     pitch: Annotated[int, "bytes from row to row of both"]
-    thread: Annotated[int, "the other thread"]
+    piece: Annotated[int, "the other piece"]
 
 
 class LoopOverBlock(NamedTuple):
@@ -299,7 +299,7 @@ class PackBlock(NamedTuple):
     back_pitch: Annotated[int, "bytes from pair of columns to pair of columns of it"]
 
 
-# ---- on the rows of a table that the batch has looked up, in blocks of this thread
+# ---- on the rows of a table that the batch has looked up, in blocks of this piece
 
 
 class AddByCode(NamedTuple):
@@ -307,7 +307,7 @@ class AddByCode(NamedTuple):
 
     kernel: Annotated[int, "`add_by_code`"]
     columns: Annotated[int, "columns of the gradient"]
-    low: Annotated[int, "this thread's first number, counted row after row"]
+    low: Annotated[int, "this piece's first number, counted row after row"]
     high: Annotated[int, "the number after its last one"]
     first: Annotated[int, "its first block"]
     stop: Annotated[int, "the block after its last one"]
@@ -322,7 +322,7 @@ class ClearByCode(NamedTuple):
 
     kernel: Annotated[int, "`clear_by_code`"]
     columns: Annotated[int, "columns of the gradient"]
-    low: Annotated[int, "this thread's first number, counted row after row"]
+    low: Annotated[int, "this piece's first number, counted row after row"]
     high: Annotated[int, "the number after its last one"]
     first: Annotated[int, "its first block"]
     stop: Annotated[int, "the block after its last one"]
@@ -335,7 +335,7 @@ class AddEntries(NamedTuple):
 
     kernel: Annotated[int, "`add_entries`"]
     columns: Annotated[int, "columns of the gradient"]
-    low: Annotated[int, "this thread's first number, counted row after row"]
+    low: Annotated[int, "this piece's first number, counted row after row"]
     high: Annotated[int, "the number after its last one"]
     first: Annotated[int, "its first block"]
     stop: Annotated[int, "the block after its last one"]
@@ -352,7 +352,7 @@ class ClearEntries(NamedTuple):
 
     kernel: Annotated[int, "`clear_entries`"]
     columns: Annotated[int, "columns of the gradient"]
-    low: Annotated[int, "this thread's first number, counted row after row"]
+    low: Annotated[int, "this piece's first number, counted row after row"]
     high: Annotated[int, "the number after its last one"]
     first: Annotated[int, "its first block"]
     stop: Annotated[int, "the block after its last one"]
@@ -365,7 +365,7 @@ class ClearEntries(NamedTuple):
 
 
 class Barrier(NamedTuple):
-    """Wait until every thread of the run is here."""
+    """End a piece of a tile: the next one begins when all pieces have come as far."""
 
 
 class LoopOverNumbers(NamedTuple):
@@ -375,10 +375,12 @@ class LoopOverNumbers(NamedTuple):
     operands: Annotated[int, "how many strided addresses follow; only their bases count"] = 0
 
 
-class SumOverThreads(NamedTuple):
-    """Add up the parts of a total that the threads have found, always in the same order."""
+class SumOverPieces(NamedTuple):
+    """Add up the parts of a total that the pieces of a phase have found, always in the same order."""
 
-    source: Annotated[int, "the first thread's part; the next is `partial_bytes` further"]
+    source: Annotated[int, "the first part; the next is `partial_bytes` further"]
+    sums: Annotated[int, "how many sums of parts are added up"]
+    parts: Annotated[int, "how many parts each of them has"]
     target: Annotated[int, "the total"]
 
 
@@ -412,11 +414,16 @@ class StoreParameter(NamedTuple):
 
 
 class ThreadContext(NamedTuple):
-    """The context of a thread: the places of its streams and its memory, and the cut of a step."""
+    """A context: the places of streams and of the memory that they use, and the cut of a run."""
 
-    thread: Annotated[int, "which thread this is"]
-    threads: Annotated[int, "how many there are"]
-    barrier: Annotated[int, "where `BARRIER_WORDS` are"]
+    thread: Annotated[int, "the thread that a run with this context is"]
+    threads: Annotated[int, "how many threads there are"]
+    contexts: Annotated[int, "where the addresses of all contexts are, those of the second bank after the first's"]
+    in_bank: Annotated[int, "how many contexts a bank has"]
+    banks: Annotated[int, "2 if what a phase of rows writes is there twice, so that another thread can repeat it"]
+    turns: Annotated[int, "where `TURN_WORDS` are, then those of each thread, then the claims"]
+    claims: Annotated[int, "where the claims are"]
+    watched: Annotated[int, "where the turn is, or 0: this phase of rows is over when it is another than `turn`"]
     float_state: Annotated[int, "the kernel that flushes denormals, and configures tiles of AMX, or undoes that"]
     saved_state: Annotated[int, "where it keeps what it found"]
     panel: Annotated[int, "columns of a panel, and rows of a block"]
@@ -427,36 +434,65 @@ class ThreadContext(NamedTuple):
     bf16: Annotated[int, "1 if a term of a sum is a pair of bfloat16 numbers, else 0"]
     batch: Annotated[int, "rows of a full batch"]
     tile_rows: Annotated[int, "rows of a full tile"]
-    grain: Annotated[int, "threads share the rows of a batch in multiples of this"]
-    all_rows: Annotated[int, "1 if every thread runs on all rows of the batch, else 0"]
+    grain: Annotated[int, "a batch is cut into multiples of so many rows"]
+    all_rows: Annotated[int, "1 if every piece is some columns of all rows of the batch, else 0"]
+    row_pieces: Annotated[int, "into how many pieces a batch is cut"]
+    tiles: Annotated[int, "how many tiles of a piece are claimed one by one; 1 if a piece is claimed whole"]
+    by_piece: Annotated[int, "1 if each piece of the rows has its own context, 0 if each thread has"]
+    segments: Annotated[int, "how many phases of rows a step has: one more than `Barrier`"]
+    update_pieces: Annotated[int, "into how many pieces an update is cut, and what comes before and after a run"]
+    updates: Annotated[int, "how many phases of updates a step has"]
     operands: Annotated[int, "where the addresses are put that a loop runs on"]
     scalar_count: Annotated[int, "how many numbers differ from step to step"]
-    numbers: Annotated[int, "this thread's single numbers; those that differ from step to step come first"]
-    partials: Annotated[int, "the first thread's parts of the totals"]
-    partial_bytes: Annotated[int, "bytes to the next thread's"]
+    numbers: Annotated[int, "this context's single numbers; those that differ from step to step come first"]
+    partials: Annotated[int, "this context's parts of the totals"]
+    partial_bytes: Annotated[int, "bytes to the next one's"]
     partial_count: Annotated[int, "how many totals there are"]
+    found: Annotated[int, "the parts of the totals that the first piece of the rows has found"]
+    gradient_bytes: Annotated[int, "bytes from a piece's gradients to those of the next"]
     before: Annotated[int, "the stream that is run once, before all others"]
-    transposes: Annotated[int, "the stream that is run once when all threads have done that"]
+    transposes: Annotated[int, "the stream that is run once when that is done"]
     tile: Annotated[int, "the stream that is run on every tile"]
-    update: Annotated[int, "the stream that is run on every batch when all threads have run theirs on its tiles"]
-    second_update: Annotated[int, "the stream that is run when all threads have done that, or 0"]
+    update: Annotated[int, "the stream that is run on every batch when all its rows are done"]
+    second_update: Annotated[int, "the stream that is run when that is done, or 0"]
     after: Annotated[int, "the stream that is run once, in the end"]
+    totals: Annotated[int, "the sums of E and of the gradient's norm over the steps of an epoch"]
     order: Annotated[int, "the numbers of the rows to use, or 0 for all in turn; set for every run"] = 0
     records: Annotated[int, "how many rows are used; set for every run"] = 0
     steps: Annotated[int, "how many steps are done; set for every run"] = 0
     scalars: Annotated[int, "for each step, the numbers that differ from step to step; set for every run"] = 0
     epochs: Annotated[int, "how often so many rows are used, each time by the next numbers; set for every run"] = 1
-    totals: Annotated[int, "the sums of E and of the gradient's norm over the steps of an epoch"] = 0
-    results: Annotated[int, "where those of each epoch go; set for every run"] = 0
+    results: Annotated[int, "where the totals of each epoch go; set for every run"] = 0
     start: Annotated[int, "the place in the order where the batch begins; set for every step"] = 0
+    gradient_shift: Annotated[int, "bytes from the first piece's gradients to this one's; set for every piece"] = 0
+    turn: Annotated[int, "the turn in which this phase of rows runs; set for every piece"] = 0
+    resume: Annotated[int, "where the next segment of the tile begins; set by every one"] = 0
 
 
-class BarrierWords(NamedTuple):
-    """The offsets of the barrier's words, in bytes; the first has a line of the cache for itself."""
+class TurnWords(NamedTuple):
+    """The offsets, in bytes, of the words that all threads share; those that change often have lines for themselves."""
 
-    arrived: int
-    generation: int
+    turn: int
     given_up: int
+    repeated: int
+    alone_until: int
+    together_until: int
+    leader: int
+    patience: int
+    rate: int
+    threads: int
+
+
+class WordsOfThread(NamedTuple):
+    """The offsets, in bytes, of the words of a thread."""
+
+    inside: int
+    spent: int
+    lost: int
+    phases: int
+    began: int
+    phase: int
+    clock: int
 
 
 # What moves by number comes first. Its kernels read the fields themselves, and so it is told by its opcode alone.
@@ -497,7 +533,7 @@ TRANSPOSE_BLOCK = _instruction(TransposeBlock)
 PACK_BLOCK = _instruction(PackBlock)
 BARRIER = _instruction(Barrier)
 LOOP_OVER_NUMBERS = _instruction(LoopOverNumbers)
-SUM_OVER_THREADS = _instruction(SumOverThreads)
+SUM_OVER_PIECES = _instruction(SumOverPieces)
 ADD_TO_RESULT = _instruction(AddToResult)
 LOAD_PARAMETER = _instruction(LoadParameter)
 STORE_PARAMETER = _instruction(StoreParameter)
@@ -505,11 +541,33 @@ STORE_PARAMETER = _instruction(StoreParameter)
 HEADER = offsets_of(Header)
 CONTEXT = offsets_of(ThreadContext)
 
-# How many threads have come, how often all have, and whether one of them never will.
-BARRIER_WORDS = BarrierWords(arrived=0, generation=LINE, given_up=LINE + WORD)
-BARRIER_BYTES = 2 * LINE
+# What a turn is made of: the number of its phase; how often that was repeated, and the bank; and behind the turn, in
+# the word that all read, how many of its pieces are done.
+COUNT_BITS, ATTEMPT_BITS = 16, 16
+
+# Apart, so that no processor fetches one with the other.
+TURN_BYTES = 2 * LINE
+# The turn with the number of pieces that are done in it; whether the run is given up; how many phases were repeated;
+# until when one thread works alone, until when all work together, which one is alone, for how long what was faster
+# is kept (negative if that was all together), and the speed of all together while one tries whether it is faster, else
+# 0; then the words of each thread.
+TURN_WORDS = TurnWords(
+    turn=0,
+    given_up=TURN_BYTES,
+    repeated=TURN_BYTES + WORD,
+    alone_until=2 * TURN_BYTES,
+    together_until=2 * TURN_BYTES + WORD,
+    leader=2 * TURN_BYTES + 2 * WORD,
+    patience=2 * TURN_BYTES + 3 * WORD,
+    rate=2 * TURN_BYTES + 4 * WORD,
+    threads=3 * TURN_BYTES,
+)
+# In which bank it is, plus one; since it last decided, how long it has run and has waited for one that is late, in
+# nanoseconds, and how many phases are done; when its turn began, and which phase that was; room for the system's clock.
+WORDS_OF_THREAD = WordsOfThread(*(k * WORD for k in range(7)))
 
 
 def generated_constants() -> str:
     """Return all offsets as text: what the interpreter is compiled with beside its own source."""
-    return repr((INSTRUCTIONS, LAST_MOVE, HEADER, CONTEXT, STRIDED, BARRIER_WORDS, TOTALS))
+    words = (COUNT_BITS, ATTEMPT_BITS, TURN_BYTES, TURN_WORDS, WORDS_OF_THREAD, TOTALS)
+    return repr((INSTRUCTIONS, LAST_MOVE, HEADER, CONTEXT, STRIDED, words))

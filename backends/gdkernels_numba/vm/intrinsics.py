@@ -1,5 +1,6 @@
 """Operations that Python lacks, for code that is translated: memory at an address, calls, waiting for threads."""
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +11,10 @@ from gdkernels_numba.ir.emit import I32, I64, VOID, Function
 from gdkernels_numba.ir.translate import Intrinsic
 from gdkernels_numba.vm.fields import WORD
 
-__all__ = ["add_atomic", "call", "leave_core", "load_atomic", "number", "pause", "set_number", "set_word", "word"]
+__all__ = [
+    "add_atomic", "call", "exchange", "leave_core", "load_atomic", "nanoseconds", "number", "pause", "rest",
+    "set_number", "set_word", "store_atomic", "word",
+]  # fmt: skip
 
 
 def _pointer(f: Function, address: Any, index: Any) -> Any:
@@ -58,6 +62,29 @@ def load_atomic(f: Function, address: Any) -> Any:
 
 
 @Intrinsic
+def store_atomic(f: Function, address: Any, value: Any) -> None:
+    f.builder.store_atomic(value, f.builder.inttoptr(address, I64.as_pointer()), "seq_cst", WORD)
+
+
+@Intrinsic
+def exchange(f: Function, address: Any, expected: Any, value: Any) -> Any:
+    """Put `value` at `address` if `expected` is there, unseen by other threads; returns 1 if it was, else 0."""
+    done = f.builder.cmpxchg(f.builder.inttoptr(address, I64.as_pointer()), expected, value, "seq_cst", "seq_cst")
+    return f.builder.zext(f.builder.extract_value(done, 1), I64)
+
+
+@Intrinsic
+def nanoseconds(f: Function, room: Any) -> Any:
+    """Return the time of a clock that only goes forward, with two words of `room` to read it; 0 where there is none."""
+    clock = getattr(time, "CLOCK_MONOTONIC", None)
+    if clock is None:
+        return ir.Constant(I64, 0)
+    f.call("clock_gettime", I32, ir.Constant(I32, clock), f.pointer(room))
+    seconds = f.builder.load(f.pointer(room), typ=I64)
+    return f.add(f.multiply(seconds, 10**9), f.builder.load(f.pointer(f.add(room, WORD)), typ=I64))
+
+
+@Intrinsic
 def pause(f: Function) -> None:
     """Tell the processor that this thread only waits."""
     if has_control_register():  # x86
@@ -68,3 +95,9 @@ def pause(f: Function) -> None:
 def leave_core(f: Function) -> None:
     """Let other threads run."""
     f.call("sched_yield", I32)
+
+
+@Intrinsic
+def rest(f: Function) -> None:
+    """Sleep for a fraction of a millisecond."""
+    f.call("usleep", I32, ir.Constant(I32, 200))

@@ -1,8 +1,8 @@
-"""The work of a thread on a tile, which is some rows of the batch, forward and back."""
+"""The work of a piece on a tile, which is some rows of the batch, forward and back."""
 
 from gdkernels_numba.ir.vector import GRANULE, LINE, PANEL_BYTES
 from gdkernels_numba.vm.blocks import run_blocks
-from gdkernels_numba.vm.context import address, barrier_wait, set_operands, terms, terms_at_once, vectors
+from gdkernels_numba.vm.context import address, set_operands, terms, terms_at_once, vectors
 from gdkernels_numba.vm.fields import WORD
 from gdkernels_numba.vm.instructions import (
     ADD_TILE_GRADIENT,
@@ -10,6 +10,7 @@ from gdkernels_numba.vm.instructions import (
     BARRIER,
     CONTEXT,
     COPY_COLUMNS,
+    COUNT_BITS,
     DOT_ROWS,
     END,
     FOR_BLOCKS,
@@ -23,7 +24,7 @@ from gdkernels_numba.vm.instructions import (
     PACK_TILE,
     SCATTER_ROWS,
 )
-from gdkernels_numba.vm.intrinsics import call, word
+from gdkernels_numba.vm.intrinsics import call, load_atomic, word
 
 __all__ = ["run_on_rows"]
 
@@ -115,7 +116,8 @@ def run_tile_gradient(context: int, i: int, row: int, rows: int, goes_on: int) -
         word(i, at.a_pitch),
         word(i, at.a_panel),
     )
-    first, to_pitch, to_panel = word(i, at.to.base), word(i, at.to.down), word(i, at.to.across)
+    first = word(i, at.to.base) + word(context, CONTEXT.gradient_shift)
+    to_pitch, to_panel = word(i, at.to.down), word(i, at.to.across)
     while depth > 0:
         d, to, columns, here = address(i, at.d, row, 0), first, word(i, at.columns), min(width, depth)
         while columns > 0:
@@ -132,7 +134,7 @@ def run_tile_gradient(context: int, i: int, row: int, rows: int, goes_on: int) -
 def run_tile_sums(context: int, i: int, row: int, rows: int, goes_on: int) -> None:
     at = ADD_TILE_SUMS.at
     width, columns = word(context, CONTEXT.panel), word(i, at.columns)
-    d, to = address(i, at.d, row, 0), word(i, at.to)
+    d, to = address(i, at.d, row, 0), word(i, at.to) + word(context, CONTEXT.gradient_shift)
     while columns > 0:
         across = vectors(context, min(width, columns))
         call(word(i, at.kernel), (rows, across, d, word(i, at.d_pitch), to, goes_on))
@@ -171,11 +173,16 @@ def run_scatter(i: int, row: int, rows: int, start: int) -> None:
     call(word(i, at.kernel), (rows, word(i, at.columns), plain, plain_row, source, word(i, at.pitch), panel))
 
 
-def run_on_rows(context: int, stream: int, start: int, row: int, rows: int, goes_on: int) -> None:
-    """Run the stream of a tile: `rows` rows from `row` of the batch, which begins at `start` of the order."""
+def run_on_rows(context: int, stream: int, start: int, row: int, rows: int, goes_on: int) -> int:
+    """Run the stream of a tile: `rows` rows from `row` of the batch, which begins at `start` of the order.
+
+    It ends early if another thread repeats all this. Returns where it ended.
+    """
     i, width = stream, word(context, CONTEXT.panel)
-    while word(i, HEADER.opcode) != END:
-        opcode, length = word(i, HEADER.opcode), word(i, HEADER.length)
+    watched, turn = word(context, CONTEXT.watched), word(context, CONTEXT.turn)
+    opcode = word(i, HEADER.opcode)
+    while opcode not in (END, BARRIER.opcode) and load_atomic(watched) >> COUNT_BITS == turn:
+        length = word(i, HEADER.length)
         if opcode == MULTIPLY_TILE.opcode:
             run_product(context, i, row, rows)
             length += word(i, MULTIPLY_TILE.at.body)
@@ -206,9 +213,9 @@ def run_on_rows(context: int, stream: int, start: int, row: int, rows: int, goes
             call(word(i, loop.kernel), (1, rows, 0, operands, 1))
         elif opcode == SCATTER_ROWS.opcode:
             run_scatter(i, row, rows, start)
-        elif opcode == BARRIER.opcode:
-            barrier_wait(context)
         elif opcode == FOR_BLOCKS.opcode:
             run_blocks(context, i, rows, 0)
             length += word(i, FOR_BLOCKS.at.body)
         i += WORD * length
+        opcode = word(i, HEADER.opcode)
+    return int(i)

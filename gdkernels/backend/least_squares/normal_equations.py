@@ -49,12 +49,14 @@ class Tiles:
     bytes: int
 
     def rows(self, parameters: int, itemsize: int) -> int:
-        """Return the records of a tile: more where the sum of products, a matrix of its own, would cost more."""
-        return max(64, self.bytes // (itemsize * max(1, parameters)), parameters // 2)
+        """Return the records of a tile: more where the product, a matrix of its own, would cost more than they."""
+        return max(64, self.bytes // (itemsize * max(1, parameters)), min(2 * parameters, _ENOUGH))
 
 
-# On the host, of a core's share of its caches; elsewhere, of memory.
-HOST, DEVICE = Tiles(1 << 22), Tiles(1 << 28)
+_ENOUGH = 2048  # records, beyond which a product gets no faster
+
+# On the host, of the cache of a core; elsewhere, of memory.
+HOST, DEVICE = Tiles(1 << 20), Tiles(1 << 28)
 
 
 class NormalEquations:

@@ -174,6 +174,10 @@ class _Problem:
     targets: int | None
 
     @property
+    def records(self) -> int:
+        return len(self.data.of)
+
+    @property
     def total_weight(self) -> float:
         return self.data.total_weight
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BayesianEvidence"]
 
-_SETTLED = 1e-3  # the change of a weight, as a share of it, below which it counts as settled
+_SETTLED = 3e-3  # the change of a weight, as a share of it, below which it counts as settled
 
 
 @dataclass(frozen=True)

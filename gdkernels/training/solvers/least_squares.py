@@ -15,9 +15,10 @@ from gdkernels.training.solvers.outcome import Memory, Outcome, Vector, converge
 
 __all__ = ["LeastSquaresProblem", "damped_iteration"]
 
-# Below so many parameters, products in float32 save no time that anybody would notice.
-_FEW = 150
+# Products of fewer FLOPs save no time in float32 that anybody would notice.
+_FEW_FLOPS = 2e7
 _AT_ONCE = 48  # unknowns that are found together, as NumPy has no solver for triangles
+_LITTLE = 1e-4  # the share of what is minimised that an iteration gains where the evidence is at its end
 _MOST_DAMPING = 1e16  # in shares of the largest entry on the diagonal: there, a step is too short to change anything
 # How fast the damping falls at most: on two spirals, 0.2 took a fifth fewer steps than Nielsen's third.
 _LEAST_SHARE = 0.2
@@ -27,6 +28,10 @@ _PROMISED, _DAMPED = 1e-3, 1e-5
 
 class LeastSquaresProblem(Protocol):
     """What is known of the points that a solver may choose."""
+
+    @property
+    def records(self) -> int:
+        """How many records there are."""
 
     @property
     def total_weight(self) -> float:
@@ -81,7 +86,7 @@ class _Damping:
     def of(cls, memory: Memory, solver: LevenbergMarquardt, problem: LeastSquaresProblem, count: int) -> _Damping:
         kept = memory.get("damping")
         if kept is None or kept.shape != (7,):
-            narrow = not problem.wide or (count > _FEW and not solver.bayes)
+            narrow = not problem.wide or (problem.records * count**2 > _FEW_FLOPS and not solver.bayes)
             return cls(0.0, 2.0, "float32" if narrow else "float64", BayesianEvidence.first() if solver.bayes else None)
         damping, growth, wide, *evidence = kept.tolist()
         return cls(
@@ -131,7 +136,7 @@ def damped_iteration(
     stop = None
     if tried.error <= solver.error_goal * problem.total_weight:
         stop = converged(f"the mean loss has come down to {solver.error_goal:g}")
-    elif settled and tried.gain <= 1e-6:
+    elif settled and tried.gain <= _LITTLE:
         stop = converged("the penalty has settled, and the error with it")
     return Outcome(tried.vector, tried.error, now.as_memory(), norm, figures=here.figures(now), stop=stop)
 

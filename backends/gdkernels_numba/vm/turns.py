@@ -1,0 +1,233 @@
+"""Turns: how threads share the pieces of a phase, without waiting for one whose core has been taken.
+
+A turn is an attempt at a phase. Threads claim its pieces one by one, each first those next to its own number. Whoever
+finds none left waits until the last one is done. The phase's number, the attempt, the bank of memory and the number of
+pieces that are done are one word, which changes at once or not at all.
+
+A thread can lose its core in the middle of a piece, for milliseconds. If the phase is one of rows and there are two
+banks, a thread that waits then begins the phase anew in the other bank: what the late one still writes is in the first
+bank, and nobody reads it. Phases of updates change parameters in place. There others must wait, and if they wait for
+much of their time, one of them tries whether it is faster alone, and works so for a while.
+"""
+
+from gdkernels_numba.vm.instructions import (
+    ATTEMPT_BITS,
+    CONTEXT,
+    COUNT_BITS,
+    TURN_BYTES,
+    TURN_WORDS,
+    WORDS_OF_THREAD,
+)
+from gdkernels_numba.vm.intrinsics import (
+    add_atomic,
+    exchange,
+    leave_core,
+    load_atomic,
+    nanoseconds,
+    pause,
+    rest,
+    set_word,
+    store_atomic,
+    word,
+)
+from gdkernels_numba.vm.phases import phase_of_rows, phases_of_run, pieces_of_phase, run_piece
+
+__all__ = ["take_turns"]
+
+_MILLISECOND = 1_000_000
+_HERE, _FIRST = 0, 1  # words behind an address, and attempts
+_BRIEFLY = 60  # spins that a thread has to begin with its own piece, before another does it
+_SPINS = 250  # some 10 µs; then a thread is late, and the core is left to others
+_PATIENCE = 4  # a thread is also late only if it is waited for so much shorter than the others have worked
+_REPEATED = 2 * _MILLISECOND  # a phase that takes longer is not repeated: it takes a thread less long to come back
+_SECOND = 1_000 * _MILLISECOND
+_WINDOW = 40 * _MILLISECOND  # after so long, it is decided whether a thread works alone
+_SHORTEST, _LONGEST = 40 * _MILLISECOND, 640 * _MILLISECOND  # the times until this is decided again
+_EARLY = 4  # or already when so large a part of that is lost
+_OFTEN = 3  # a trial pays if a third of the time is lost that one thread alone would lose
+
+
+def words_of(context: int, thread: int) -> int:
+    """Return where the words of a thread are."""
+    return int(word(context, CONTEXT.turns) + TURN_WORDS.threads + thread * TURN_BYTES)
+
+
+def turn_now(context: int) -> int:
+    return int(load_atomic(word(context, CONTEXT.turns)) >> COUNT_BITS)
+
+
+def is_over(context: int, turn: int) -> int:
+    """Return whether a turn has ended, or the run is given up."""
+    given_up = load_atomic(word(context, CONTEXT.turns) + TURN_WORDS.given_up)
+    return 1 if turn_now(context) != turn or given_up else 0
+
+
+def attempt_of(turn: int) -> int:
+    """Return twice the number of the attempt, plus the bank."""
+    return turn - (turn >> ATTEMPT_BITS << ATTEMPT_BITS)
+
+
+def bank_of(turn: int) -> int:
+    attempt = attempt_of(turn)
+    return attempt - (attempt >> 1 << 1)
+
+
+def claim(context: int, piece: int, turn: int) -> int:
+    """Return 1 if this thread now has a piece of the turn, and 0 if another has it."""
+    at = word(context, CONTEXT.claims) + piece * TURN_BYTES
+    before = load_atomic(at)
+    # One that is claimed in a later turn is not claimed again by a thread that is late.
+    return int(exchange(at, before, turn + 1)) if before < turn + 1 else 0
+
+
+def finish(context: int, turn: int, count: int) -> None:
+    """Count a piece as done, unless the turn is over; after the last one, the next phase begins in the same bank."""
+    at = word(context, CONTEXT.turns)
+    now, done = load_atomic(at), 0
+    while now >> COUNT_BITS == turn and done == 0:
+        if now + 1 - (turn << COUNT_BITS) < count:
+            done = exchange(at, now, now + 1)
+        else:
+            following = ((turn >> ATTEMPT_BITS) + 1 << ATTEMPT_BITS) + bank_of(turn)
+            done = exchange(at, now, following << COUNT_BITS)
+        now = load_atomic(at)
+
+
+def wait_briefly(context: int, turn: int) -> None:
+    spins = 0
+    while spins < _BRIEFLY and is_over(context, turn) == 0:
+        pause()
+        spins += 1
+
+
+def someone_is_in(context: int, bank: int) -> int:
+    found = 0
+    for thread in range(word(context, CONTEXT.threads)):
+        if load_atomic(words_of(context, thread) + WORDS_OF_THREAD.inside) == bank + 1:
+            found = 1
+    return found
+
+
+def repeat(context: int, turn: int) -> None:
+    """Begin the phase anew in the other bank, if nobody is late in there."""
+    at, bank = word(context, CONTEXT.turns), bank_of(turn)
+    now = load_atomic(at)
+    if now >> COUNT_BITS == turn and someone_is_in(context, 1 - bank) == 0:
+        again = turn - bank + 2 + (1 - bank)
+        if exchange(at, now, again << COUNT_BITS):
+            add_atomic(at + TURN_WORDS.repeated, 1)
+
+
+def wait(context: int, turn: int, began: int, repeats: int) -> None:
+    """Wait until the last piece of a turn is done, or repeat the phase."""
+    mine = words_of(context, word(context, CONTEXT.thread))
+    clock = mine + WORDS_OF_THREAD.clock
+    spins, since = 0, 0
+    while is_over(context, turn) == 0:
+        spins += 1
+        if spins <= _SPINS:
+            pause()
+        else:
+            now = nanoseconds(clock)
+            if since == 0:
+                since = now
+            worked = since - began
+            if repeats and now - since > worked // _PATIENCE and worked * word(context, CONTEXT.threads) < _REPEATED:
+                repeat(context, turn)
+            leave_core()
+    if since:
+        lost = word(mine + WORDS_OF_THREAD.lost, _HERE) + nanoseconds(clock) - since
+        set_word(mine + WORDS_OF_THREAD.lost, _HERE, lost)
+
+
+def count_turn(context: int, phase: int, now: int) -> None:
+    """Count the time and the phases since the last turn of this thread, and decide when there are enough."""
+    mine = words_of(context, word(context, CONTEXT.thread))
+    before = word(mine + WORDS_OF_THREAD.began, _HERE)
+    if before:
+        spent = word(mine + WORDS_OF_THREAD.spent, _HERE) + now - before
+        phases = word(mine + WORDS_OF_THREAD.phases, _HERE) + phase - word(mine + WORDS_OF_THREAD.phase, _HERE)
+        set_word(mine + WORDS_OF_THREAD.spent, _HERE, spent)
+        set_word(mine + WORDS_OF_THREAD.phases, _HERE, phases)
+        lost = word(mine + WORDS_OF_THREAD.lost, _HERE)
+        if spent > _WINDOW or lost > _WINDOW // _EARLY:
+            decide(context, now, phases * _SECOND // spent, spent, lost)
+            set_word(mine + WORDS_OF_THREAD.spent, _HERE, 0)
+            set_word(mine + WORDS_OF_THREAD.lost, _HERE, 0)
+            set_word(mine + WORDS_OF_THREAD.phases, _HERE, 0)
+    set_word(mine + WORDS_OF_THREAD.began, _HERE, now)
+    set_word(mine + WORDS_OF_THREAD.phase, _HERE, phase)
+
+
+def decide(context: int, now: int, rate: int, spent: int, lost: int) -> None:
+    """Decide whether one thread works alone for a while: the faster way, after a trial if others are often late."""
+    threads, shared = word(context, CONTEXT.threads), word(context, CONTEXT.turns)
+    together, patience = load_atomic(shared + TURN_WORDS.rate), load_atomic(shared + TURN_WORDS.patience)
+    if together:
+        store_atomic(shared + TURN_WORDS.rate, 0)
+        if rate > together:
+            patience = min(_LONGEST, 2 * max(_SHORTEST, patience))
+            store_atomic(shared + TURN_WORDS.alone_until, now + patience)
+        else:
+            patience = max(-_LONGEST, 2 * min(-_SHORTEST, patience))
+            store_atomic(shared + TURN_WORDS.alone_until, 0)
+            store_atomic(shared + TURN_WORDS.together_until, now - patience)
+        store_atomic(shared + TURN_WORDS.patience, patience)
+    elif now > load_atomic(shared + TURN_WORDS.together_until) and now > load_atomic(shared + TURN_WORDS.alone_until):
+        if _OFTEN * lost * threads > spent * (threads - 1):
+            store_atomic(shared + TURN_WORDS.rate, max(rate, 1))
+            store_atomic(shared + TURN_WORDS.leader, word(context, CONTEXT.thread))
+            store_atomic(shared + TURN_WORDS.alone_until, now + _LONGEST)
+        else:
+            store_atomic(shared + TURN_WORDS.patience, 0)
+
+
+def take_pieces(context: int, turn: int, alone: int) -> None:
+    """Claim pieces and do them, until none is left."""
+    thread, threads = word(context, CONTEXT.thread), word(context, CONTEXT.threads)
+    phase, bank = turn >> ATTEMPT_BITS, bank_of(turn)
+    watched = turn if word(context, CONTEXT.banks) > 1 else 0
+    count = pieces_of_phase(context, phase)
+    first = thread * count // threads
+    own = (thread + 1) * count // threads - first
+    tried = 0
+    while tried < count and is_over(context, turn) == 0:
+        if tried == own and alone == 0:
+            wait_briefly(context, turn)
+        piece = first + tried if first + tried < count else first + tried - count
+        if claim(context, piece, turn):
+            run_piece(context, phase, piece, bank, watched)
+            finish(context, turn, count)
+        tried += 1
+
+
+def take_turn(context: int, turn: int) -> None:
+    """Take part in a turn, or sleep while another thread works alone."""
+    shared, thread, phase = word(context, CONTEXT.turns), word(context, CONTEXT.thread), turn >> ATTEMPT_BITS
+    mine = words_of(context, thread)
+    now = nanoseconds(mine + WORDS_OF_THREAD.clock)
+    alone = 1 if now < load_atomic(shared + TURN_WORDS.alone_until) else 0
+    if alone and load_atomic(shared + TURN_WORDS.leader) != thread:
+        set_word(mine + WORDS_OF_THREAD.began, _HERE, 0)
+        rest()
+    else:
+        count_turn(context, phase, now)
+        repeats = 0
+        if word(context, CONTEXT.banks) > 1:
+            repeats = phase_of_rows(context, phase)
+        if repeats:
+            store_atomic(mine + WORDS_OF_THREAD.inside, bank_of(turn) + 1)
+        take_pieces(context, turn, alone)
+        if repeats:
+            store_atomic(mine + WORDS_OF_THREAD.inside, 0)
+        wait(context, turn, now, repeats)
+
+
+def take_turns(context: int) -> None:
+    """Take part in a whole run, as one of its threads."""
+    last, given_up = phases_of_run(context), word(context, CONTEXT.turns) + TURN_WORDS.given_up
+    set_word(words_of(context, word(context, CONTEXT.thread)) + WORDS_OF_THREAD.began, _HERE, 0)
+    turn = turn_now(context)
+    while turn >> ATTEMPT_BITS < last and load_atomic(given_up) == 0:
+        take_turn(context, turn)
+        turn = turn_now(context)

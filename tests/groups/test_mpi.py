@@ -1,0 +1,256 @@
+"""The group of MPI, started by a real mpiexec: the same files from any number of ranks, and faults that end all."""
+
+import ast
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import gdkernels as gd
+from gdkernels.groups import registry
+
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+MPIEXEC = shutil.which("mpiexec", path=str(BIN)) or shutil.which("mpiexec")
+GDKERNELS = (sys.executable, "-m", "gdkernels")
+
+# The calls of mpi4py that pickle what they are given: those in lower case.
+PICKLING = {
+    *("send", "recv", "isend", "irecv", "bsend", "ssend", "sendrecv", "bcast", "scatter", "gather", "allgather"),
+    *("alltoall", "reduce", "allreduce", "scan", "exscan", "py2f", "mprobe", "Get_object"),
+}
+
+
+def installed():
+    try:
+        import mpi4py  # noqa: F401
+    except ImportError:
+        return "mpi4py is not installed: pip install 'gdkernels[mpi]' mpich"
+    if "mpi" not in registry.names():
+        return "the group mpi is not among the entry points: install gdkernels again"
+    if MPIEXEC is None:
+        return "there is no mpiexec beside this Python: pip install mpich"
+    return None
+
+
+needs_mpi = pytest.mark.skipif(installed() is not None, reason=str(installed()))
+
+
+def environment(**more):
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "backends"), *filter(None, [os.environ.get("PYTHONPATH")])])
+    allowed = {
+        "OMPI_ALLOW_RUN_AS_ROOT": "1",
+        "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+        "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
+    }
+    return os.environ | allowed | {"PYTHONPATH": paths} | more
+
+
+def run(command, **settings):
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=60, env=environment(), check=False, **settings
+    )
+
+
+def on_ranks(count, *command, **settings):
+    return run([MPIEXEC, "-n", str(count), *map(str, command)], **settings)
+
+
+@pytest.fixture
+def records(tmp_path):
+    stream = np.random.default_rng(0)
+    x = stream.standard_normal((400, 5)).astype(np.float32)
+    np.savez(tmp_path / "d.npz", X=x, Y=np.sin(x[:, :1]))
+    return tmp_path
+
+
+def test_nothing_is_pickled():
+    called = set()
+    for path in (ROOT / "backends/gdkernels_mpi").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Attribute):
+                called.add(node.attr)
+            assert not (isinstance(node, (ast.Import, ast.ImportFrom)) and "pickle" in ast.unparse(node)), path
+    assert {"Ialltoallv", "Iallgatherv"} <= called
+    assert not called & PICKLING
+
+
+@needs_mpi
+def test_the_conformance_suite():
+    done = on_ranks(3, sys.executable, "-m", "gdkernels.testing.groups", "mpi")
+    assert done.returncode == 0, done.stderr
+    passed = done.stdout.splitlines()
+    assert passed[-1] == "PASS training gives the bits of one process, on 3 ranks of mpi"
+    assert len(passed) == 7
+
+
+@needs_mpi
+def test_the_command_line_gives_one_result_and_the_same_file(records):
+    command = (
+        *GDKERNELS,
+        "train",
+        "d.npz",
+        "--hidden",
+        "8",
+        "--backend",
+        "numpy",
+        "--epochs",
+        "3",
+        "--shards",
+        "3",
+        "--json",
+    )
+    three = on_ranks(3, *command, "--out", "three.st", cwd=records)
+    assert three.returncode == 0, three.stderr
+    told = json.loads(three.stdout)
+    assert told["ranks"] | {"communication": 0, "waiting": 0, "slowest": 0} == {
+        "group": "mpi",
+        "ranks": 3,
+        "shards": 3,
+        "communication": 0,
+        "waiting": 0,
+        "slowest": 0,
+    }
+    one = run([*command, "--out", "one.st"], cwd=records)
+    assert one.returncode == 0, one.stderr
+    assert (records / "one.st").read_bytes() == (records / "three.st").read_bytes()
+
+
+KILLED = """
+import hashlib, os, sys, time
+import numpy as np
+import gdkernels as gd
+from gdkernels.groups import joined
+
+what, folder = sys.argv[1:]
+group = joined("mpi")
+x = np.random.default_rng(0).standard_normal((203, 6)).astype(np.float32)
+
+def callback(epoch):
+    if epoch.number == 3 and group.rank == group.size - 1 and what != "resume":
+        print(time.time(), flush=True)
+        if what == "kill":
+            os.kill(os.getpid(), 9)
+        raise ValueError("one rank fails")
+
+model = gd.MLP([6, 9, 1], seed=0, backend="numpy")
+shards = 4 if what != "resume" else None
+model.fit(x, x[:, :1], epochs=6, batch_size=40, group=group, shards=shards, callbacks=[callback], checkpoint=folder,
+          every="1 epochs", resume=True)
+if not group.rank:
+    print(hashlib.sha256(b"".join(np.asarray(a).tobytes() for layer in model.parameters for a in layer)).hexdigest())
+"""
+
+
+def whole():
+    x = np.random.default_rng(0).standard_normal((203, 6)).astype(np.float32)
+    model = gd.MLP([6, 9, 1], seed=0, backend="numpy")
+    model.fit(x, x[:, :1], epochs=6, batch_size=40, shards=4)
+    return hashlib.sha256(b"".join(np.asarray(a).tobytes() for layer in model.parameters for a in layer)).hexdigest()
+
+
+@needs_mpi
+def test_a_killed_job_goes_on_with_fewer_ranks_to_the_same_bits(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(KILLED)
+    killed = on_ranks(4, sys.executable, script, "kill", tmp_path / "run")
+    gone = time.time()
+    assert killed.returncode != 0
+    assert gone - float(killed.stdout.split()[0]) < 5
+    resumed = on_ranks(2, sys.executable, script, "resume", tmp_path / "run")
+    assert resumed.returncode == 0, resumed.stderr
+    assert resumed.stdout.split()[-1] == whole()
+
+
+@needs_mpi
+def test_an_exception_on_one_rank_ends_all_with_its_message(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(KILLED)
+    failed = on_ranks(3, sys.executable, script, "raise", tmp_path / "run")
+    gone = time.time()
+    assert failed.returncode != 0
+    assert "gdkernels: rank 2 of 3: ValueError: one rank fails" in failed.stderr
+    assert gone - float(failed.stdout.split()[0]) < 5
+
+
+@needs_mpi
+def test_a_signal_writes_a_checkpoint_and_ends_all(records):
+    command = (
+        *GDKERNELS,
+        "train",
+        "d.npz",
+        "--hidden",
+        "8",
+        "--epochs",
+        "100000",
+        "--patience",
+        "0",
+        "--checkpoint",
+        "run",
+    )
+    started = subprocess.Popen(
+        [MPIEXEC, "-n", "2", *command, "--every", "1 epochs"],
+        cwd=records, env=environment(), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    until = time.monotonic() + 40
+    while not list(records.glob("run/network-1/step-*")):
+        assert time.monotonic() < until, started.communicate(timeout=1)
+        assert started.poll() is None, started.communicate()
+        time.sleep(0.05)
+    started.send_signal(signal.SIGTERM)
+    began = time.monotonic()
+    _, told = started.communicate(timeout=10)
+    assert time.monotonic() - began < 5
+    assert started.returncode != 0
+    if "Open MPI" not in run([MPIEXEC, "--version"]).stdout:  # which kills half a second after the signal
+        assert "SIGTERM ended training; its checkpoint is in run/network-1" in told
+    resumed = run([*command, "--epochs", "1", "--shards", "2", "--resume"], cwd=records)
+    assert "epochs is 1 and was 100000" in resumed.stderr, "the checkpoint is intact, and of 2 shards"
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"PMI_SIZE": "2", "PMI_RANK": "0"}, "PMI_SIZE=2 says that 2 were started, MPI cannot be loaded"),
+        ({"OMPI_COMM_WORLD_SIZE": "3", "OMPI_COMM_WORLD_RANK": "0"}, "OMPI_COMM_WORLD_SIZE=3 says that 3"),
+        ({"SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "0"}, "SLURM_STEP_NUM_TASKS=2 says that 2"),
+    ],
+)
+def test_a_launcher_without_mpi_is_refused(records, variables, message):
+    (records / "mpi4py.py").write_text("raise ImportError('cannot load MPI library')")
+    if "mpi" not in registry.names():
+        pytest.skip("the group mpi is not among the entry points: install gdkernels again")
+    paths = os.pathsep.join([str(records), str(ROOT), str(ROOT / "backends")])
+    command = [*GDKERNELS, "train", "d.npz", "--out", "model.st", "--checkpoint", "run"]
+    before = sorted(records.iterdir())
+    done = subprocess.run(
+        command, cwd=records, env=environment() | variables | {"PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "pip install mpi4py mpich" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert sorted(records.iterdir()) == before
+
+
+def test_other_ranks_leave_errors_to_rank_0_and_world_size_alone_only_warns(records):
+    quiet = subprocess.run(
+        [*GDKERNELS, "train", "d.npz", "--epochs", "none"], cwd=records,
+        env=environment(PMI_SIZE="2", PMI_RANK="1"), capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+    assert (quiet.returncode, quiet.stdout, quiet.stderr) == (2, "", "")
+    warned = subprocess.run(
+        [*GDKERNELS, "train", "d.npz", "--hidden", "4", "--epochs", "1", "--backend", "numpy"], cwd=records,
+        env=environment(WORLD_SIZE="4"), capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+    assert warned.returncode == 0
+    assert "WORLD_SIZE=4 says that there are other processes" in warned.stderr
