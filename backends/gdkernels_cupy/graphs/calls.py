@@ -13,7 +13,15 @@ from gdkernels.lowering.steps import NUMBER
 from gdkernels.lowering.task import DATA
 from gdkernels_cupy.graphs import operations as ops
 from gdkernels_cupy.graphs.grouping import Launch, OperationGroup, RecordedTotal
-from gdkernels_cupy.graphs.jobs import FIXED, Job, fixed_source, group_name, group_source, job_of_loop, kernel_source
+from gdkernels_cupy.graphs.jobs import (
+    FIXED,
+    KernelJob,
+    fixed_source,
+    group_name,
+    group_source,
+    job_of_loop,
+    kernel_source,
+)
 from gdkernels_cupy.graphs.launch_shapes import ACROSS, THREADS, LaunchShape, launch_shape_of
 from gdkernels_cupy.graphs.operations import BYTES, DeviceBuffer, OperationList
 from gdkernels_cupy.graphs.source import kernel_name, loop_job, preamble
@@ -106,7 +114,7 @@ def _record(op: ops.RecordNumbers, batch: int, at: DeviceAddresses) -> Arguments
     return _i(len(op.numbers)), *numbers, _p(at.sums_at), _p(at.control), _l(batch)
 
 
-def jobs_of(group: OperationGroup) -> tuple[Job, ...]:
+def jobs_of(group: OperationGroup) -> tuple[KernelJob, ...]:
     """Return the jobs of a group's members."""
     nothing = OperationList((), (), {}, {}, (), 0)
     loops = [m.kernel for m in group.members if isinstance(m, ops.LoopPass)]

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from gdkernels_cupy.graphs.operations import LoopKernel
 from gdkernels_cupy.graphs.source import fixed_text, kernel_name, loop_job, loop_parameters
 
-__all__ = ["FIXED", "Job", "fixed_source", "group_name", "group_source", "job_of_loop", "kernel_source"]
+__all__ = ["FIXED", "KernelJob", "fixed_source", "group_name", "group_source", "job_of_loop", "kernel_source"]
 
 
 @dataclass(frozen=True)
-class Job:
+class KernelJob:
     """A function of a place.
 
     Attributes
@@ -46,11 +46,11 @@ class Job:
         return f'extern "C" __global__ void {self.name}({parameters}) {{\n    {self.called("here()")}\n}}\n'
 
 
-def _job(name: str, function: str, parameters: str) -> Job:
-    return Job(name, function, tuple(parameters.split(", ")))
+def _job(name: str, function: str, parameters: str) -> KernelJob:
+    return KernelJob(name, function, tuple(parameters.split(", ")))
 
 
-def _fixed() -> dict[str, Job]:
+def _fixed() -> dict[str, KernelJob]:
     cuda = {"float64": "double", "float32": "float", "bfloat16": "bfloat16"}
     found = [
         _job("begin", "begin_job", "const Control* control, int count, double* numbers, float* float32_numbers"),
@@ -90,10 +90,10 @@ def fixed_source() -> str:
     return fixed_text() + "".join(job.kernel for job in FIXED.values())
 
 
-def job_of_loop(kernel: LoopKernel) -> Job:
+def job_of_loop(kernel: LoopKernel) -> KernelJob:
     """Return the job of a loop, whose text is to be there."""
     name = kernel_name(kernel)
-    return Job(name, f"{name}_job", tuple(loop_parameters(kernel)))
+    return KernelJob(name, f"{name}_job", tuple(loop_parameters(kernel)))
 
 
 def kernel_source(kernel: LoopKernel) -> str:
@@ -105,12 +105,12 @@ def kernel_source(kernel: LoopKernel) -> str:
     return loop_job(kernel) + job_of_loop(kernel).kernel
 
 
-def group_name(jobs: Iterable[Job]) -> str:
+def group_name(jobs: Iterable[KernelJob]) -> str:
     """Return the name of the kernel of a group."""
     return f"group_{hashlib.sha256(' '.join(job.name for job in jobs).encode()).hexdigest()[:16]}"
 
 
-def group_source(jobs: tuple[Job, ...]) -> str:
+def group_source(jobs: tuple[KernelJob, ...]) -> str:
     """Return the kernel of a group: for each job its blocks and threads along both dimensions, then its parameters."""
     shape = ("blocks_x", "blocks_y", "threads_x", "threads_y")
     parameters, body = [], ["int block = blockIdx.x;"]
