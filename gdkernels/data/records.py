@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -25,23 +25,26 @@ class Records:
     """Arrays of `binding`: x [records, inputs], y [records, outputs] and, where there are weights, [records].
 
     x may be `SparseRows`, which stay on the host.
+
+    Attributes
+    ----------
+    weighted, sparse
+        Whether there are weights, and whether x is `SparseRows`.
     """
 
     binding: Binding
     x: Any
     y: Any
     weights: Any = None
+    weighted: bool = field(init=False)
+    sparse: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "weighted", self.weights is not None)
+        object.__setattr__(self, "sparse", isinstance(self.x, SparseRows))
 
     def __len__(self) -> int:
         return int(self.x.shape[0])
-
-    @property
-    def weighted(self) -> bool:
-        return self.weights is not None
-
-    @property
-    def sparse(self) -> bool:
-        return isinstance(self.x, SparseRows)
 
     @property
     def total_weight(self) -> float:

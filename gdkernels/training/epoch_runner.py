@@ -348,8 +348,9 @@ class EpochRunner:
         """Return the records in the order of the next epoch."""
         if isinstance(data, Windows):
             return data.shuffled(batch, self.network.seed, self.epochs_done)
-        keyed = self._steps.on(data).takes_keyed_orders
-        return OrderedRecords(data, self._order_of(self.epochs_done, records), batch, keyed=keyed)
+        order = self._order_of(self.epochs_done, records)
+        keyed = isinstance(order, KeyedOrder) and self._steps.on(data).takes_keyed_orders
+        return OrderedRecords(data, order, batch, keyed=keyed)
 
     def _order_of(self, epoch: int, records: int) -> npt.NDArray[np.int64] | KeyedOrder:
         if self.order is not None:

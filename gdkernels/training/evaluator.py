@@ -55,7 +55,8 @@ class Evaluator:
     ) -> None:
         self._executable = executable
         self._network, self.held_out, self._metrics = network, held_out, metrics
-        self._shared = SharedMeasuring(network, sharding) if sharding.splits else None
+        splits = sharding is not ALONE and sharding.splits
+        self._shared = SharedMeasuring(network, sharding) if splits else None
         self._measured: Records | Windows | None = held_out
         measured = train if held_out is None else held_out
         if not metrics:

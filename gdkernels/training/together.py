@@ -20,7 +20,7 @@ from gdkernels.errors import InputError
 from gdkernels.groups import Group
 from gdkernels.groups.agreement import agree, from_rank_0, guarded
 from gdkernels.groups.link import measured
-from gdkernels.groups.sharding import Sharding, threads_of_ranks
+from gdkernels.groups.sharding import ALONE, Sharding, threads_of_ranks
 from gdkernels.system.hashing import sha256
 from gdkernels.system.threads import at_most
 from gdkernels.training.efficiency import Efficiency
@@ -73,6 +73,8 @@ class Together:
             If the checkpoint has fewer shards than there are ranks, or others than were asked for.
         """
         size = self.group.size
+        if size == 1 and planned is None and self._shards in (None, 1):
+            return ALONE
         before = None if planned is None else int(planned.choices.get(SHARDS, 1))
         if before is not None and self._shards not in (None, before):
             raise InputError(f"the checkpoint has the bits of {before} shards, and shards={self._shards} was asked for")

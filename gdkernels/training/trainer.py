@@ -40,6 +40,8 @@ __all__ = ["Trainer"]
 
 _log = logging.getLogger("gdkernels")
 
+_ALONE = joined(None)
+
 
 class Trainable(Protocol):
     """An object that can be trained: a `gdkernels.MLP`, or anything else that holds a network."""
@@ -136,8 +138,8 @@ class Trainer:
 
     def share(self, group: str | Group | None, shards: int | None = None) -> None:
         """Go on with these ranks and shards; see the arguments `group` and `shards`."""
-        self.group = joined(group)
-        self.shards = checked_shards(shards, self.group)
+        self.group = _ALONE if group is None else joined(group)
+        self.shards = None if shards is None else checked_shards(shards, self.group)
         if group is None:
             _warn_if_launched()
 
@@ -305,7 +307,7 @@ class Trainer:
             place = partial(Placement, runner, given, asked.metrics, workload)
             placement = self._placed_by_rank_0(place, planned, stack)
             now = placement.now
-            history = History(now.executable.plan, now.executable.origin, now.binding.why(now.executable))
+            history = History(now.executable.plan, now.executable.origin, "")  # told next
             placement.tell(history)
             run = Run(history, began=runner.epochs_done, start=runner.state() if asked.retries else None)
             run.order_stream = runner.order_stream
