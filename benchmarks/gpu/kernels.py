@@ -175,7 +175,7 @@ def table(compilers: list[Compiler]) -> str:
             for name, text in _modules():
                 row = row_of(*compiler.compile(text, capability))
                 figures = f"{row.registers} | {row.frame} | {row.spilled} | {row.static_shared}"
-                lines.append(f"| {name} | {begin} | | | {figures} |")
+                lines.append(f"| {name} | {begin} | – | – | {figures} |")
             for name, (program, precision) in TYPICAL.items():
                 found = _persistent(compiler, capability, program, precision)
                 lines.append(f"| persistent: {name}, {precision} | {begin} | {found}")

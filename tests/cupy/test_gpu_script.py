@@ -153,9 +153,9 @@ def test_the_table_of_kernels_has_a_row_for_each_compiler_or_says_why_not(monkey
         library = pathfinder.load_nvidia_dynamic_lib("nvrtc").abs_path
     except Exception as error:
         pytest.skip(f"NVRTC is not found: {error}")
-    narrow = kernels._NARROW["20-48-32-3, relu"]
+    narrow = kernels.TYPICAL["20-48-32-3, relu, Adam"]
     monkeypatch.setattr(kernels, "ARCHITECTURES", {90: 232448, 120: 9000})
-    monkeypatch.setattr(kernels, "_NARROW", {"small": narrow})
+    monkeypatch.setattr(kernels, "TYPICAL", {"small": narrow})
     monkeypatch.setattr(kernels, "_GRAPHS", {"small": varied(narrow[0], widths=(8, 8, 8, 3))})
     compile_right, said = kernels.Compiler.compile, {}
 
@@ -169,9 +169,13 @@ def test_the_table_of_kernels_has_a_row_for_each_compiler_or_says_why_not(monkey
     out = tmp_path / "kernels.md"
     assert kernels.main([library, library, "--out", str(out)]) == 0
     rows = [line.split(" | ") for line in out.read_text().splitlines() if line.startswith(("| graphs", "| persistent"))]
-    assert len(rows) == 2 * 2 * 3 + 2 + 1, "three precisions and a kernel, by two compilers; one does not fit"
-    assert [row[3][:9] for row in rows if row[2] == "–"] == ["declined:"]
-    measured = [list(map(int, (cell.strip(" |") for cell in row[3:]))) for row in rows if row[2] != "–"]
+    assert len(rows) == 2 * 2 * (3 + 1), "three precisions and a kernel, by two compilers"
+    declined = [row for row in rows if row[3].startswith("declined:")]
+    assert [row[1] for row in declined] == ["sm_120"] * 2, "one does not fit"
+    assert [row[3:5] for row in rows if row[0].startswith("| persistent") and row not in declined] == [
+        ["8 warps", "1"]
+    ] * 2
+    measured = [list(map(int, (cell.strip(" |") for cell in row[5:]))) for row in rows if row not in declined]
     assert all(8 < registers <= 255 and spilled == 0 for registers, _, spilled, _ in measured)
     assert max(shared for *_, shared in measured) > 20_000
 

