@@ -63,7 +63,7 @@ def second_derivatives(loss, z, y):
 
 
 @pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["", "weighted"])
-@pytest.mark.parametrize("loss", LOSSES, ids=str)
+@pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: getattr(loss, "__name__", loss))
 def test_against_finite_differences(loss, weights, monkeypatch):
     monkeypatch.setattr(normal_equations, "HOST", Tiles(64 * 8 * 30))  # several tiles
     monkeypatch.setattr(Tiles, "rows", lambda self, parameters, itemsize: 7)
