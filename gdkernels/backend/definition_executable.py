@@ -20,8 +20,9 @@ __all__ = ["DefinitionExecutable", "bind"]
 
 _log = logging.getLogger("gdkernels")
 
-# Rows in one prediction: this bounds the memory for the activations of a wide network.
-_CHUNK_ELEMENTS = 1 << 24
+# Numbers of the widest layer in one prediction. On the host, a block makes several such arrays, and few of them stay in
+# a processor's cache; a device has room, and takes long to begin.
+_ON_THE_HOST, _ON_A_DEVICE = 1 << 19, 1 << 24
 
 
 class DefinitionExecutable(Executable):
@@ -80,7 +81,8 @@ class DefinitionExecutable(Executable):
 
     def predict(self, parameters: Arrays, x: Any) -> Any:
         check_prediction(self._program, parameters, x)
-        size = max(1, _CHUNK_ELEMENTS // max(self._program.widths))
+        elements = _ON_THE_HOST if self.plan.device == "cpu" else _ON_A_DEVICE
+        size = max(1, elements // max(self._program.widths))
         count = x.shape[0]
         xp = self._backend.xp
         with self._backend.on_device(self.plan.device), self._products(min(size, count)), np.errstate(all="ignore"):

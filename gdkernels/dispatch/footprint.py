@@ -26,7 +26,7 @@ __all__ = [
 _SMALL = 1 << 26
 # The most intermediate numbers that an activation makes for each unit, and a loss for each output.
 _MADE, _OUTPUTS = 20, 6
-_PREDICTED = 1 << 24
+_PREDICTED = 1 << 19
 # Freed memory that the system's allocator keeps, and the libraries' own.
 _SLACK = 1 << 25
 

@@ -170,8 +170,8 @@ class Graph:
 
         A size is a symbol here, also one whose number is 1.
         """
-        widths = [a.shape[-1] for a in args if a.ndim == 2]
-        if all(is_one(w) or same_size(w, widths[0]) for w in widths):
+        widths = {a.shape[1] for a in args if a.ndim == 2 and not is_one(a.shape[1])}
+        if len(widths) < 2:
             return args
         return tuple(
             self.expand_dims(moves.column(self, a, 0), axis=1)

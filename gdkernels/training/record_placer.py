@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakMethod
 
 from gdkernels.data.records import Records, place_records
 from gdkernels.data.rounding import SAMPLE, warn_of_rounding
@@ -31,13 +32,15 @@ class RecordPlacer:
     """
 
     def __init__(self, network: BoundNetwork, objective: Objective, follow: Callable[[Binding], None]) -> None:
-        self._network, self._objective, self._follow = network, objective, follow
+        # Its owner gives a method of its own: a cycle would keep networks and their memory until somebody collects it.
+        self._network, self._objective, self._follow = network, objective, WeakMethod(follow)
         self._looked = False
 
     def bind(self, X: Any) -> Binding:
         """Return the binding of the network, and choose it first if there is none."""
         binding = self._network.binding or self._network.bind(X)
-        self._follow(binding)
+        if (follow := self._follow()) is not None:
+            follow(binding)
         return binding
 
     def place(

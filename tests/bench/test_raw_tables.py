@@ -50,7 +50,7 @@ def test_the_pipeline_takes_gaps_categories_and_a_logarithm():
     table = Table.of({"x": [None if v > 1.5 else v for v in x.tolist()], "kind": kinds})
     y = np.exp(3 * x)
     values = plain(table, ["x", "kind"])
-    made = pipeline(table, ["x", "kind"], classes=False, log=True, bounds=(y.min(), 10.0), seed=0).fit(values, y)
+    made = pipeline([False, True], classes=False, log=True, bounds=(y.min(), 10.0), seed=0).fit(values, y)
     predicted = made.predict(values)
     assert predicted.max() == 10.0
     inside = (y < 5) & (x < 1.5)
