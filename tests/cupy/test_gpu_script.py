@@ -147,6 +147,7 @@ def test_without_a_sanitizer_that_is_said(monkeypatch, tmp_path):
     assert first.sanitized("memcheck", "adam", "float32", "graphs") == "compute-sanitizer is not installed"
 
 
+@pytest.mark.slow
 def test_the_table_of_kernels_has_a_row_for_each_compiler_or_says_why_not(monkeypatch, tmp_path):
     pathfinder = pytest.importorskip("cuda.pathfinder", reason="it finds NVRTC")
     try:

@@ -122,9 +122,9 @@ def bound(run_program, widths, precision, device):
 
 # A typical network, an architecture, the compiler that finds its variant, and how many variants that takes at most.
 TRIALS = [
-    pytest.param("2-64-64-64-3, sine, Adam", "sm_86", "nvrtc_12", 1),  # a sine has a frame
+    pytest.param("2-64-64-64-3, sine, Adam", "sm_86", "nvrtc_12", 1, marks=pytest.mark.slow),  # a sine has a frame
     pytest.param("2-64-64-64-3, sine, Adam", "sm_86", "nvrtc", 1, marks=pytest.mark.slow),
-    pytest.param("three of 64, relu", "sm_90", "nvrtc_12", 1),
+    pytest.param("three of 64, relu", "sm_90", "nvrtc_12", 1),  # a frame that is small
     pytest.param("four of 64, gelu, Adam, classes", "sm_86", "nvrtc", 2),
     pytest.param("four of 64, gelu, Adam, classes", "sm_86", "nvrtc_12", 2, marks=pytest.mark.slow),
 ]
