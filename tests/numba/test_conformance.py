@@ -46,6 +46,7 @@ class TestNumba(BackendConformance):
         return checking(AlwaysCompiled)
 
 
+@pytest.mark.slow  # test_plans and the pairs of tests/blocks have this plan in the gate
 class TestByUnits(BackendConformance):
     @pytest.fixture
     def backend(self, checking):
