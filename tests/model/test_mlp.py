@@ -195,9 +195,7 @@ def test_large_predictions_in_parts_equal_those_in_one(monkeypatch):
 
     mlp = gd.MLP([4, 8, 2], seed=0, backend="numpy", precision="float64")
     whole = mlp.predict(X)
-    monkeypatch.setattr(
-        gdkernels.backend.definition_executable, "_ON_THE_HOST", 56
-    )  # seven rows of the widest layer
+    monkeypatch.setattr(gdkernels.backend.definition_executable, "_ON_THE_HOST", 56)  # seven rows of the widest layer
     np.testing.assert_allclose(mlp.predict(X), whole, rtol=1e-13)
 
 
