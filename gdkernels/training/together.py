@@ -64,7 +64,7 @@ class Together:
 
     # ---- before the first step
 
-    def sharding(self, job: Workload, planned: Plan | None) -> Sharding:
+    def sharding(self, job: Callable[[], Workload], planned: Plan | None) -> Sharding:
         """Return the shards of each batch: as asked for, as in the plan of a checkpoint, or one for each thread.
 
         Raises
@@ -84,7 +84,7 @@ class Together:
                 f"go on with at most {before}, or begin anew with more shards"
             )
         threads = threads_of_ranks(self.group) if size > 1 or self._shards not in (None, 1) else [1]
-        pays = max(1, int(job.step_flops / size / _FLOPS_OF_A_SHARD)) if max(threads) > 1 else 1
+        pays = max(1, int(job().step_flops / size / _FLOPS_OF_A_SHARD)) if max(threads) > 1 else 1
         shards = before or self._shards or (1 if size == 1 else size * min(*threads, pays))
         return Sharding(self.group, shards, min(threads[self.group.rank], pays))
 

@@ -182,7 +182,7 @@ class Trainer:
         network, given = self.mlp.network, FitData(X, Y, sample_weight, None, batches)
 
         together = Together(self.group, self.shards)
-        self.runner.share(together.sharding(self.workload(self.settings.batch_size), None))
+        self.runner.share(together.sharding(lambda: self.workload(self.settings.batch_size), None))
 
         def run(_: Binding) -> float:
             with network.naming(*given.first):
@@ -302,7 +302,7 @@ class Trainer:
                     Checkpointer(checkpoint, cadence, keep, resume=resume, group=self.group)
                 )
             planned = None if checkpointer is None else checkpointer.plan
-            runner.share(together.sharding(workload(self.settings.batch_size), planned))
+            runner.share(together.sharding(lambda: workload(self.settings.batch_size), planned))
             given = FitData(X, Y, sample_weight, validation, batches)
             place = partial(Placement, runner, given, asked.metrics, workload)
             placement = self._placed_by_rank_0(place, planned, stack)
