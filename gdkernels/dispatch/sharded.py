@@ -38,12 +38,14 @@ def sharded_executable(
     plan = Plan(binding.backend.name, binding.device, binding.precision, own)
     if given.get(_ROWS) is not None:
         return ShardedExecutable(binding.backend, program, plan, sharding, given[_ROWS])
+    compiled, remark = None, ""
     try:
         compiled = binding.backend.compile_shards(program, plan, sharding)
     except (TraceError, ScheduleError) as error:
-        _log.info("the definition runs as it is, because it cannot be compiled: %s", error)
-        compiled = None
+        remark = f"the definition runs as it is, because it cannot be compiled: {error}"
+        _log.info("%s", remark)
     made = compiled if isinstance(compiled, Sharded) else ShardedExecutable(binding.backend, program, plan, sharding)
+    made.remark = remark
     if not binding.on_host:
         return made
     of_shard = -(-work.batch // sharding.shards)

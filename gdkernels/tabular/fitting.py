@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.data.stored import Stored
-from gdkernels.definition.blocks import Mean, Sequential
+from gdkernels.definition.blocks import Block, Mean, Sequential
 from gdkernels.definition.blocks.names import among_all, inside, names_inside
 from gdkernels.definition.chain import by_layer
 from gdkernels.definition.objective import Objective
@@ -30,7 +30,7 @@ from gdkernels.tabular.encoding import network_of
 from gdkernels.training.checkpointing import subfolder
 from gdkernels.training.history import History
 
-__all__ = ["PreparedRows", "balanced", "diverged", "fit", "kth"]
+__all__ = ["PreparedRows", "balanced", "diverged", "fit", "kth", "mean_of_blocks"]
 
 Array = npt.NDArray[Any]
 
@@ -173,18 +173,26 @@ def _of_layers(made: list[Network], network: dict[str, Any]) -> Network:
     return whole
 
 
+def mean_of_blocks(blocks: Sequence[Block], parameters: Sequence[dict[str, Array]], network: dict[str, Any]) -> Network:
+    """Return the mean of trained blocks side by side, at the place that the arguments of a network name."""
+    whole = Network(Mean(*blocks), network["sizes"][0], **_place_of(network))
+    whole.set_parameters(among_all(parameters))
+    return whole
+
+
+def _place_of(network: dict[str, Any]) -> dict[str, Any]:
+    return {name: network[name] for name in ("output", "seed", "backend", "device", "precision", "threads")}
+
+
 def _of_blocks(made: list[Network], network: dict[str, Any]) -> Network:
     """Return the mean of their blocks, which can be any; numbers are encoded once for all of them."""
-    place = {name: network[name] for name in ("output", "seed", "backend", "device", "precision", "threads")}
     named = [mlp.network.host_parameters() for mlp in made]
     blocks = [mlp.block for mlp in made]
     encoding = network.get("encoding")
     if encoding is None:
-        whole = Network(Mean(*blocks), made[0].inputs, **place)
-        whole.set_parameters(among_all(named))
-        return whole
+        return mean_of_blocks(blocks, named, network)
     after = [block.blocks[1] for block in blocks if isinstance(block, Sequential)]
-    whole = Network(Sequential(encoding, Mean(*after)), made[0].inputs, **place)
+    whole = Network(Sequential(encoding, Mean(*after)), made[0].inputs, **_place_of(network))
     edges = {full: named[0][full] for _, full in names_inside(tuple(named[0]), 0)}
     own = [{ours: a[full] for ours, full in names_inside(tuple(a), 1)} for a in named]
     whole.set_parameters(edges | {inside(name, 1): a for name, a in among_all(own).items()})

@@ -18,8 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gdkernels.definition.blocks import Block, Mean
-from gdkernels.definition.blocks.names import among_all
+from gdkernels.definition.blocks import Block
 from gdkernels.definition.objective import Objective
 from gdkernels.groups import Group, joined
 from gdkernels.many import fit_many, selected_greedily
@@ -29,7 +28,7 @@ from gdkernels.system.machine import cores
 from gdkernels.system.progress import progress_bar
 from gdkernels.tabular import defaults
 from gdkernels.tabular.encoding import encoding_of
-from gdkernels.tabular.fitting import PreparedRows, diverged, kth
+from gdkernels.tabular.fitting import PreparedRows, diverged, kth, mean_of_blocks
 from gdkernels.tabular.settings import TabularSettings
 from gdkernels.training.history import History
 
@@ -201,14 +200,18 @@ def searched(
     able = [one for one in candidates if one.left_out is not None]
     if not able:
         raise diverged(min(len(h.epochs) for one in candidates for h in one.histories) + 1, trainer["optimizer"])
-    taken = [able[k] for k in selected_greedily([judge.said(one) for one in able], judge.loss, SIZE)]
+    outputs = [one.left_out for one in able if one.left_out is not None]
+    chosen = selected_greedily(outputs, judge.loss, SIZE)
+    taken = [able[k] for k in chosen]
     tried = tuple(one.told(sum(one is other for other in taken)) for one in candidates)
-    loss = judge.loss(np.mean([judge.said(one) for one in taken], axis=0))
+    loss = judge.loss(np.mean([outputs[k] for k in chosen], axis=0))
     search = Search(tried, loss, time.perf_counter() - began)
     _log.info("search: %s", search.as_text(), extra={"told": {"event": "search", **search.as_dict()}})
     members = sorted((one for one in able if any(one is other for other in taken)), key=lambda one: one.loss)
     histories = [history for one in members for history in one.histories]
-    whole = _whole([model for one in taken for model in one.models], network, trainer)
+    blocks, parameters = zip(*(model for one in taken for model in one.models), strict=True)
+    whole = mean_of_blocks(blocks, parameters, network)
+    whole.network.train_for(Objective.checked(trainer["loss"], outputs=network["sizes"][-1]))
     return SearchedNetwork(whole, histories, search, members[0].trainer)
 
 
@@ -335,23 +338,8 @@ class _Judge:
         bound = network.network
         return bound.computing(x, lambda there: there.to_numpy(bound.place_and_predict(x, self._objective)))
 
-    def said(self, candidate: _Candidate) -> Array:
-        """Return what the networks of a candidate put out for all these rows."""
-        assert candidate.left_out is not None, "it is among those that are remembered"
-        return candidate.left_out
-
     def loss(self, raw: Array) -> float:
         """Return the mean loss of raw outputs."""
         with np.errstate(all="ignore"):
             values = self._objective.loss(raw.astype(np.float64), self._y, xp=np)
         return float(np.average(values, weights=self._weights))
-
-
-def _whole(
-    networks: Sequence[tuple[Block, dict[str, Array]]], network: dict[str, Any], trainer: dict[str, Any]
-) -> Network:
-    place = {name: network[name] for name in ("output", "seed", "backend", "device", "precision", "threads")}
-    whole = Network(Mean(*(block for block, _ in networks)), network["sizes"][0], **place)
-    whole.set_parameters(among_all(parameters for _, parameters in networks))
-    whole.network.train_for(Objective.checked(trainer["loss"], outputs=network["sizes"][-1]))
-    return whole
