@@ -33,7 +33,6 @@ from gdkernels.training.placement import FitData, Placement
 from gdkernels.training.progress import Progress
 from gdkernels.training.runner import Order, Runner
 from gdkernels.training.settings import FitSettings, Settings
-from gdkernels.training.solvers import SolverRunner
 from gdkernels.training.together import Together
 
 __all__ = ["Trainer"]
@@ -128,11 +127,13 @@ class Trainer:
         if self.settings.solver is not None and order is not None:
             raise InputError("order= is for an optimizer: a solver looks at all the records in each iteration")
         network.train_for(self.settings.objective)
-        self.runner: Runner = (
-            EpochRunner(network, self.settings, order)
-            if self.settings.solver is None
-            else SolverRunner(network, self.settings)
-        )
+        self.runner: Runner
+        if self.settings.solver is None:
+            self.runner = EpochRunner(network, self.settings, order)
+        else:
+            from gdkernels.training.solvers import SolverRunner  # most fits have none, and do without loading it
+
+            self.runner = SolverRunner(network, self.settings)
         self._fit_began = 0
         self.share(group, shards)
 
