@@ -15,7 +15,7 @@ from gdkernels_numba.cpu.features import Caches
 from gdkernels_numba.ir.vector import Format
 from gdkernels_numba.plan import StepFootprint, choose
 from gdkernels_numba.vm.fields import WORD
-from gdkernels_numba.vm.instructions import TURN_WORDS
+from gdkernels_numba.vm.shared_words import TURN_WORDS
 
 from gdkernels.definition import activations
 
@@ -77,7 +77,7 @@ import os, sys, time
 from engine_runs import Data, bits, compiled, program
 from test_pieces import PLANS, WIDTHS, word_of
 from gdkernels.definition import activations
-from gdkernels_numba.vm.instructions import TURN_WORDS
+from gdkernels_numba.vm.shared_words import TURN_WORDS
 
 os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # threads take the core from each other, all the time
 data = Data(program(activations.relu, activations.tanh), WIDTHS, 3000)

@@ -24,8 +24,10 @@ from gdkernels_numba.bytecode.writer import InstructionWriter
 from gdkernels_numba.compilation import Kernels
 from gdkernels_numba.ir.vector import GRANULE, LINE
 from gdkernels_numba.plan import GRAIN, StepChoices
+from gdkernels_numba.vm.block_instructions import ForBlocks
 from gdkernels_numba.vm.fields import WORD
-from gdkernels_numba.vm.instructions import CONTEXT, TOTALS, ForBlocks, ThreadContext
+from gdkernels_numba.vm.instructions import TOTALS
+from gdkernels_numba.vm.thread_context import CONTEXT, ThreadContext
 
 __all__ = ["BoundStep"]
 

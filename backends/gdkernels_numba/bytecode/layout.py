@@ -28,7 +28,7 @@ from gdkernels_numba.bytecode.packed import PackedOperands
 from gdkernels_numba.ir.vector import PANEL_BYTES, Format, padded
 from gdkernels_numba.plan import GRAIN, StepChoices
 from gdkernels_numba.vm.fields import WORD, StridedAddress
-from gdkernels_numba.vm.instructions import TURN_BYTES, TURN_WORDS
+from gdkernels_numba.vm.shared_words import TURN_BYTES, TURN_WORDS
 
 __all__ = ["StepLayout", "runs_over"]
 

@@ -23,8 +23,10 @@ from gdkernels_numba.bytecode.stream import InstructionStream
 from gdkernels_numba.bytecode.update import write_change, write_copies, write_gradient, write_numbers, write_result
 from gdkernels_numba.compilation import Kernels
 from gdkernels_numba.plan import StepChoices
+from gdkernels_numba.vm.block_instructions import ForBlocks
 from gdkernels_numba.vm.fields import WORD
-from gdkernels_numba.vm.instructions import CONTEXT, TOTALS, ForBlocks
+from gdkernels_numba.vm.instructions import TOTALS
+from gdkernels_numba.vm.thread_context import CONTEXT
 
 __all__ = ["ShardStep"]
 

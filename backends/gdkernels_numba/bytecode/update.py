@@ -9,8 +9,7 @@ from gdkernels_numba.bytecode.packed import NOWHERE, PackedOperands
 from gdkernels_numba.bytecode.stream import InstructionStream
 from gdkernels_numba.bytecode.writer import InstructionWriter
 from gdkernels_numba.cpu.features import caches
-from gdkernels_numba.vm.fields import StridedAddress
-from gdkernels_numba.vm.instructions import (
+from gdkernels_numba.vm.block_instructions import (
     AddBlock,
     AddByCode,
     AddEntries,
@@ -26,6 +25,7 @@ from gdkernels_numba.vm.instructions import (
     SumOverPieces,
     TransposeBlock,
 )
+from gdkernels_numba.vm.fields import StridedAddress
 
 __all__ = [
     "write_blocks", "write_change", "write_columns", "write_copies", "write_gradient", "write_numbers", "write_result",

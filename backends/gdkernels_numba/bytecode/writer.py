@@ -12,6 +12,7 @@ from gdkernels_numba.bytecode.packed import PackedForms
 from gdkernels_numba.bytecode.stream import InstructionStream
 from gdkernels_numba.compilation import Kernels
 from gdkernels_numba.ir.vector import LINE
+from gdkernels_numba.vm.block_instructions import Barrier, LoadParameter, StoreParameter
 from gdkernels_numba.vm.fields import StridedAddress
 from gdkernels_numba.vm.instructions import (
     GATHER_COLUMN,
@@ -22,12 +23,12 @@ from gdkernels_numba.vm.instructions import (
     MULTIPLY_ENTRIES,
     SCATTER_ROWS,
     STORE_PARAMETER,
-    Barrier,
+)
+from gdkernels_numba.vm.tile_instructions import (
     CopyColumns,
     DotRows,
     GatherColumn,
     GatherPanels,
-    LoadParameter,
     LookUpRows,
     LoopOverColumn,
     LoopOverTile,
@@ -35,7 +36,6 @@ from gdkernels_numba.vm.instructions import (
     MultiplyTile,
     PackTile,
     ScatterRows,
-    StoreParameter,
 )
 
 __all__ = ["Factors", "InstructionWriter", "Patch"]

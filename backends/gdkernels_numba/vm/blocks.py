@@ -6,7 +6,6 @@ from gdkernels_numba.vm.instructions import (
     ADD_BLOCK,
     ADD_BY_CODE,
     ADD_TO_RESULT,
-    CONTEXT,
     END,
     FOR_BLOCKS,
     HEADER,
@@ -23,6 +22,7 @@ from gdkernels_numba.vm.instructions import (
     TRANSPOSE_BLOCK,
 )
 from gdkernels_numba.vm.intrinsics import call, number, set_number, word
+from gdkernels_numba.vm.thread_context import CONTEXT
 
 __all__ = ["run_blocks", "run_on_blocks"]
 

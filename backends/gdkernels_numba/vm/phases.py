@@ -7,9 +7,10 @@ others write.
 
 from gdkernels_numba.vm.blocks import run_on_blocks
 from gdkernels_numba.vm.fields import WORD
-from gdkernels_numba.vm.instructions import CONTEXT, HEADER, TOTALS
+from gdkernels_numba.vm.instructions import HEADER, TOTALS
 from gdkernels_numba.vm.intrinsics import number, set_number, set_word, word
 from gdkernels_numba.vm.rows import run_on_rows
+from gdkernels_numba.vm.thread_context import CONTEXT
 
 __all__ = ["LOADING", "phase_in_step", "phase_of_rows", "phases_of_run", "pieces_of_phase", "run_piece", "run_step"]
 

@@ -8,9 +8,7 @@ from gdkernels_numba.vm.instructions import (
     ADD_TILE_GRADIENT,
     ADD_TILE_SUMS,
     BARRIER,
-    CONTEXT,
     COPY_COLUMNS,
-    COUNT_BITS,
     DOT_ROWS,
     END,
     FOR_BLOCKS,
@@ -25,6 +23,8 @@ from gdkernels_numba.vm.instructions import (
     SCATTER_ROWS,
 )
 from gdkernels_numba.vm.intrinsics import call, load_atomic, word
+from gdkernels_numba.vm.shared_words import COUNT_BITS
+from gdkernels_numba.vm.thread_context import CONTEXT
 
 __all__ = ["run_on_rows"]
 

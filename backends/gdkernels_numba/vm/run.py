@@ -7,9 +7,10 @@
 from llvmlite import ir
 
 from gdkernels_numba.ir.translate import translate
-from gdkernels_numba.vm.instructions import CONTEXT, INTERPRETER
+from gdkernels_numba.vm.instructions import INTERPRETER
 from gdkernels_numba.vm.intrinsics import call, word
 from gdkernels_numba.vm.phases import LOADING, phases_of_run, run_piece, run_step
+from gdkernels_numba.vm.thread_context import CONTEXT
 from gdkernels_numba.vm.turns import take_turns
 
 __all__ = ["interpreter_ir"]

@@ -10,14 +10,6 @@ bank, and nobody reads it. Phases of updates change parameters in place. There o
 much of their time, one of them tries whether it is faster alone, and works so for a while.
 """
 
-from gdkernels_numba.vm.instructions import (
-    ATTEMPT_BITS,
-    CONTEXT,
-    COUNT_BITS,
-    TURN_BYTES,
-    TURN_WORDS,
-    WORDS_OF_THREAD,
-)
 from gdkernels_numba.vm.intrinsics import (
     add_atomic,
     exchange,
@@ -31,6 +23,8 @@ from gdkernels_numba.vm.intrinsics import (
     word,
 )
 from gdkernels_numba.vm.phases import phase_of_rows, phases_of_run, pieces_of_phase, run_piece
+from gdkernels_numba.vm.shared_words import ATTEMPT_BITS, COUNT_BITS, TURN_BYTES, TURN_WORDS, WORDS_OF_THREAD
+from gdkernels_numba.vm.thread_context import CONTEXT
 
 __all__ = ["take_turns"]
 
