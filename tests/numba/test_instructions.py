@@ -15,7 +15,7 @@ from gdkernels_numba.vm.thread_context import CONTEXT, ThreadContext
 from gdkernels_numba.vm.tile_instructions import LoopOverTile, MultiplyTile
 
 ROOM = Path(gdkernels_numba.__file__).parent
-READS = [ROOM / "vm" / f"{name}.py" for name in ("run", "turns", "phases", "rows", "blocks", "context")]
+READS = [ROOM / "vm" / f"{name}.py" for name in ("run", "turns", "progress", "phases", "rows", "blocks", "context")]
 
 
 def example(kind, first=1000):

@@ -95,7 +95,13 @@ raise SystemExit(0 if happened else "that never happened")
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system pins no process to a core")
 @pytest.mark.parametrize(
-    ("plan", "word"), [("two phases", "repeated"), ("depth first", "repeated"), ("by units", "alone_until")]
+    ("plan", "word"),
+    [
+        ("two phases", "repeated"),
+        ("two phases", "taken_over"),
+        ("depth first", "repeated"),
+        ("by units", "alone_until"),
+    ],
 )
 def test_a_late_piece_is_computed_again_or_one_thread_works_alone(plan, word):
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([os.path.dirname(__file__), *sys.path])}

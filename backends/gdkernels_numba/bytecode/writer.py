@@ -83,9 +83,9 @@ class InstructionWriter:
 
     Attributes
     ----------
-    before, transposes, tile, updates, after
+    before, transposes, tile, updates, result, after
         What the interpreter runs: once; once after all have done that; for every tile; for every batch, in one phase
-        or, if there is a total over the parameters, in two; and at the end.
+        or, if there is a total over the parameters, in two; after that, if this is the first piece; and at the end.
     patches
         Which words are set for every run.
     barriers
@@ -97,13 +97,13 @@ class InstructionWriter:
         self.format = kernels.format
         self.before, self.transposes, self.tile = InstructionStream(), InstructionStream(), InstructionStream()
         self.updates = [InstructionStream() for _ in layout.task.schedule.updates]
-        self.after = InstructionStream()
+        self.result, self.after = InstructionStream(), InstructionStream()
         self.patches: list[Patch] = []
         self.barriers = 0
 
     @property
     def streams(self) -> tuple[InstructionStream, ...]:
-        return (self.before, self.transposes, self.tile, *self.updates, self.after)
+        return (self.before, self.transposes, self.tile, *self.updates, self.result, self.after)
 
     def kernel(self, name: str) -> int:
         return self.kernels.address[name]

@@ -8,9 +8,9 @@ from typing import Annotated, NamedTuple
 from gdkernels_numba.vm.fields import StridedAddress
 
 __all__ = [
-    "AddBlock", "AddByCode", "AddEntries", "AddToResult", "Barrier", "ClearByCode", "ClearEntries", "ForBlocks",
-    "LoadParameter", "LoopOverBlock", "LoopOverNumbers", "MultiplyBack", "PackBlock", "StoreParameter", "SumColumns",
-    "SumGradient", "SumOverPieces", "TransposeBlock",
+    "AddBlock", "AddByCode", "AddEntries", "AddToResult", "Barrier", "ChangeBlocks", "ClearByCode", "ClearEntries",
+    "ForBlocks", "LoadParameter", "LoopOverBlock", "LoopOverNumbers", "MultiplyBack", "PackBlock", "StoreParameter",
+    "SumColumns", "SumGradient", "SumOverPieces", "TakeBlock", "TransposeBlock",
 ]  # fmt: skip
 
 
@@ -22,6 +22,19 @@ class ForBlocks(NamedTuple):
     first: Annotated[int, "the first block"]
     stop: Annotated[int, "the block after the last one"]
     body: Annotated[int, "words of the instructions that are run on each block"] = 0
+
+
+class ChangeBlocks(NamedTuple):
+    """Run the body on this piece's blocks of a matrix; what follows `TakeBlock` in it is done once, by one thread."""
+
+    rows: Annotated[int, "rows of the matrix"]
+    columns: Annotated[int, "columns of the matrix"]
+    bounds: Annotated[int, "where the first block of each piece is, and the block after the last one"]
+    body: Annotated[int, "words of the instructions that are run on each block"] = 0
+
+
+class TakeBlock(NamedTuple):
+    """Change the block from here on; the body ends here if another thread goes on with this piece."""
 
 
 class MultiplyBack(NamedTuple):

@@ -16,6 +16,7 @@ from gdkernels_numba.vm.block_instructions import (
     AddEntries,
     AddToResult,
     Barrier,
+    ChangeBlocks,
     ClearByCode,
     ClearEntries,
     ForBlocks,
@@ -28,10 +29,20 @@ from gdkernels_numba.vm.block_instructions import (
     SumColumns,
     SumGradient,
     SumOverPieces,
+    TakeBlock,
     TransposeBlock,
 )
 from gdkernels_numba.vm.fields import STRIDED, fields_of, offsets_of
-from gdkernels_numba.vm.shared_words import ATTEMPT_BITS, COUNT_BITS, TURN_BYTES, TURN_WORDS, WORDS_OF_THREAD
+from gdkernels_numba.vm.shared_words import (
+    ATTEMPT_BITS,
+    BLOCK_BITS,
+    COUNT_BITS,
+    HOLDER_BITS,
+    PROGRESS,
+    TURN_BYTES,
+    TURN_WORDS,
+    WORDS_OF_THREAD,
+)
 from gdkernels_numba.vm.thread_context import CONTEXT
 from gdkernels_numba.vm.tile_instructions import (
     AddTileGradient,
@@ -127,6 +138,8 @@ ADD_BLOCK = _instruction(AddBlock)
 LOOP_OVER_BLOCK = _instruction(LoopOverBlock)
 TRANSPOSE_BLOCK = _instruction(TransposeBlock)
 PACK_BLOCK = _instruction(PackBlock)
+CHANGE_BLOCKS = _instruction(ChangeBlocks)
+TAKE_BLOCK = _instruction(TakeBlock)
 BARRIER = _instruction(Barrier)
 LOOP_OVER_NUMBERS = _instruction(LoopOverNumbers)
 SUM_OVER_PIECES = _instruction(SumOverPieces)
@@ -139,5 +152,15 @@ HEADER = offsets_of(Header)
 
 def generated_constants() -> str:
     """Return all offsets as text: what the interpreter is compiled with beside its own source."""
-    words = (COUNT_BITS, ATTEMPT_BITS, TURN_BYTES, TURN_WORDS, WORDS_OF_THREAD, TOTALS)
+    words = (
+        COUNT_BITS,
+        ATTEMPT_BITS,
+        HOLDER_BITS,
+        BLOCK_BITS,
+        PROGRESS,
+        TURN_BYTES,
+        TURN_WORDS,
+        WORDS_OF_THREAD,
+        TOTALS,
+    )
     return repr((INSTRUCTIONS, LAST_MOVE, HEADER, CONTEXT, STRIDED, words))

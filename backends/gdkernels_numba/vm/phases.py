@@ -9,10 +9,14 @@ from gdkernels_numba.vm.blocks import run_on_blocks
 from gdkernels_numba.vm.fields import WORD
 from gdkernels_numba.vm.instructions import HEADER, TOTALS
 from gdkernels_numba.vm.intrinsics import number, set_number, set_word, word
+from gdkernels_numba.vm.progress import begin_change, end_change, is_held
 from gdkernels_numba.vm.rows import run_on_rows
 from gdkernels_numba.vm.thread_context import CONTEXT
 
-__all__ = ["LOADING", "phase_in_step", "phase_of_rows", "phases_of_run", "pieces_of_phase", "run_piece", "run_step"]
+__all__ = [
+    "LOADING", "context_of", "phase_in_step", "phase_of_rows", "phase_of_shared_update", "phases_of_run",
+    "pieces_of_phase", "run_piece", "run_step",
+]  # fmt: skip
 
 LOADING = 2  # phases, before the first step
 
@@ -37,6 +41,12 @@ def phase_of_rows(context: int, phase: int) -> int:
     """Return 1 if this phase is one of rows, which can be repeated where there are two banks; else 0."""
     inside = phase_in_step(context, phase)
     return 1 if inside // word(context, CONTEXT.segments) == 0 else 0
+
+
+def phase_of_shared_update(context: int, phase: int) -> int:
+    """Return 1 if this phase is an update in which a thread can go on with the piece of another; else 0."""
+    later = 1 if phase_in_step(context, phase) >= word(context, CONTEXT.segments) else 0
+    return int(later * word(context, CONTEXT.updates_by_thread))
 
 
 def pieces_of_rows(context: int) -> int:
@@ -107,8 +117,20 @@ def run_rows(context: int, piece: int, segment: int, step: int, start: int, batc
         set_number(found + WORD * k, number(word(context, CONTEXT.partials) + WORD * k))
 
 
+def add_to_totals(context: int, step: int) -> None:
+    """Add to the totals of an epoch, and put them where the caller finds them in the end."""
+    run_on_blocks(context, word(context, CONTEXT.result), 0, 0)
+    steps = word(context, CONTEXT.steps)
+    epoch = step // steps
+    if step == epoch * steps + steps - 1:
+        totals, results = word(context, CONTEXT.totals), word(context, CONTEXT.results) + epoch * TOTALS * WORD
+        for k in range(TOTALS):
+            set_word(results, k, word(totals, k))
+            set_number(totals + WORD * k, 0.0)
+
+
 def run_update(context: int, piece: int, which: int, step: int, start: int, batch: int) -> None:
-    """Do a piece of a phase of an update; the first piece puts an epoch's totals where the caller finds them."""
+    """Do a piece of a phase of an update; the first piece also adds to the totals."""
     set_numbers(context, step, start)
     if which == 0:
         clear_parts(context)
@@ -116,13 +138,12 @@ def run_update(context: int, piece: int, which: int, step: int, start: int, batc
     busy = (batch + share - 1) // share
     stream = word(context, CONTEXT.second_update if which else CONTEXT.update)
     run_on_blocks(context, stream, batch, busy)
-    steps = word(context, CONTEXT.steps)
-    epoch = step // steps
-    if piece == 0 and which == word(context, CONTEXT.updates) - 1 and step == epoch * steps + steps - 1:
-        totals, results = word(context, CONTEXT.totals), word(context, CONTEXT.results) + epoch * TOTALS * WORD
-        for k in range(TOTALS):
-            set_word(results, k, word(totals, k))
-            set_number(totals + WORD * k, 0.0)
+    if piece == 0 and which == word(context, CONTEXT.updates) - 1:
+        if word(context, CONTEXT.updates_by_thread) == 0:
+            add_to_totals(context, step)
+        elif word(context, CONTEXT.skipped) == 0 and is_held(context) and begin_change(context):
+            add_to_totals(context, step)
+            end_change(context)
 
 
 def run_loading(context: int, phase: int) -> None:
@@ -142,7 +163,8 @@ def run_in_step(context: int, bank: int, inside: int, step: int, start: int, bat
         index = piece if word(context, CONTEXT.by_piece) else word(context, CONTEXT.thread)
         run_rows(context_of(context, bank, index), piece, inside, step, start, batch, turn)
     else:
-        run_update(context_of(context, bank, piece), piece, inside - segments, step, start, batch)
+        index = word(context, CONTEXT.thread) if word(context, CONTEXT.updates_by_thread) else piece
+        run_update(context_of(context, bank, index), piece, inside - segments, step, start, batch)
 
 
 def run_piece(context: int, phase: int, piece: int, bank: int, turn: int) -> None:

@@ -5,7 +5,10 @@ from typing import NamedTuple
 from gdkernels_numba.ir.vector import LINE
 from gdkernels_numba.vm.fields import WORD
 
-__all__ = ["ATTEMPT_BITS", "COUNT_BITS", "TURN_BYTES", "TURN_WORDS", "WORDS_OF_THREAD", "TurnWords", "WordsOfThread"]
+__all__ = [
+    "ATTEMPT_BITS", "BLOCK_BITS", "COUNT_BITS", "HOLDER_BITS", "PROGRESS", "TURN_BYTES", "TURN_WORDS",
+    "WORDS_OF_THREAD", "TurnWords", "WordsOfThread",
+]  # fmt: skip
 
 
 class TurnWords(NamedTuple):
@@ -14,6 +17,7 @@ class TurnWords(NamedTuple):
     turn: int
     given_up: int
     repeated: int
+    taken_over: int
     alone_until: int
     together_until: int
     leader: int
@@ -38,16 +42,22 @@ class WordsOfThread(NamedTuple):
 # the word that all read, how many of its pieces are done.
 COUNT_BITS, ATTEMPT_BITS = 16, 16
 
+# How far a piece of an update has come, for another thread to go on with it: the number of its phase, how many blocks
+# are changed, how often it has been taken over, and in the last bit whether a block is being changed.
+HOLDER_BITS, BLOCK_BITS = 8, 16
+PROGRESS = WORD  # bytes from the claim of a piece to its progress
+
 # Apart, so that no processor fetches one with the other.
 TURN_BYTES = 2 * LINE
 # The turn with the number of pieces that are done in it; whether the run is given up; how many phases were repeated;
-# until when one thread works alone, until when all work together, which one is alone, for how long what was faster
-# is kept (negative if that was all together), and the speed of all together while one tries whether it is faster, else
-# 0; then the words of each thread.
+# how often a thread went on with the piece of another; until when one thread works alone, until when all work together,
+# which one is alone, for how long what was faster is kept (negative if that was all together), and the speed of all
+# together while one tries whether it is faster, else 0; then the words of each thread.
 TURN_WORDS = TurnWords(
     turn=0,
     given_up=TURN_BYTES,
     repeated=TURN_BYTES + WORD,
+    taken_over=TURN_BYTES + 2 * WORD,
     alone_until=2 * TURN_BYTES,
     together_until=2 * TURN_BYTES + WORD,
     leader=2 * TURN_BYTES + 2 * WORD,

@@ -33,6 +33,7 @@ class ThreadContext(NamedTuple):
     row_pieces: Annotated[int, "into how many pieces a batch is cut"]
     tiles: Annotated[int, "how many tiles of a piece are claimed one by one; 1 if a piece is claimed whole"]
     by_piece: Annotated[int, "1 if each piece of the rows has its own context, 0 if each thread has"]
+    updates_by_thread: Annotated[int, "1 if updates use the context of the thread, so that others can go on; else 0"]
     segments: Annotated[int, "how many phases of rows a step has: one more than `Barrier`"]
     update_pieces: Annotated[int, "into how many pieces an update is cut, and what comes before and after a run"]
     updates: Annotated[int, "how many phases of updates a step has"]
@@ -49,6 +50,7 @@ class ThreadContext(NamedTuple):
     tile: Annotated[int, "the stream that is run on every tile"]
     update: Annotated[int, "the stream that is run on every batch when all its rows are done"]
     second_update: Annotated[int, "the stream that is run when that is done, or 0"]
+    result: Annotated[int, "the stream that the first piece of the last update runs once, in the end"]
     after: Annotated[int, "the stream that is run once, in the end"]
     totals: Annotated[int, "the sums of E and of the gradient's norm over the steps of an epoch"]
     order: Annotated[int, "the numbers of the rows to use, or 0 for all in turn; set for every run"] = 0
@@ -60,6 +62,10 @@ class ThreadContext(NamedTuple):
     start: Annotated[int, "the place in the order where the batch begins; set for every step"] = 0
     gradient_shift: Annotated[int, "bytes from the first piece's gradients to this one's; set for every piece"] = 0
     turn: Annotated[int, "the turn in which this phase of rows runs; set for every piece"] = 0
+    piece: Annotated[int, "the piece of an update; set for every piece"] = 0
+    progress: Annotated[int, "where it is told how far the piece has come; set for every piece"] = 0
+    holding: Annotated[int, "what is told there while this thread has the piece, or -1; set by every block"] = 0
+    skipped: Annotated[int, "how many of its blocks another thread has changed; set for every piece"] = 0
     resume: Annotated[int, "where the next segment of the tile begins; set by every one"] = 0
 
 

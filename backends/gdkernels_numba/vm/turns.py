@@ -6,8 +6,9 @@ pieces that are done are one word, which changes at once or not at all.
 
 A thread can lose its core in the middle of a piece, for milliseconds. If the phase is one of rows and there are two
 banks, a thread that waits then begins the phase anew in the other bank: what the late one still writes is in the first
-bank, and nobody reads it. Phases of updates change parameters in place. There others must wait, and if they wait for
-much of their time, one of them tries whether it is faster alone, and works so for a while.
+bank, and nobody reads it. Phases of updates change parameters in place. If threads have memory of their own for that,
+one that waits goes on with the piece of the late one, block by block (`progress`). In other plans they must wait, and
+if they wait for much of their time, one of them tries whether it is faster alone, and works so for a while.
 """
 
 from gdkernels_numba.vm.intrinsics import (
@@ -22,7 +23,22 @@ from gdkernels_numba.vm.intrinsics import (
     store_atomic,
     word,
 )
-from gdkernels_numba.vm.phases import phase_of_rows, phases_of_run, pieces_of_phase, run_piece
+from gdkernels_numba.vm.phases import (
+    context_of,
+    phase_of_rows,
+    phase_of_shared_update,
+    phases_of_run,
+    pieces_of_phase,
+    run_piece,
+)
+from gdkernels_numba.vm.progress import (
+    begin_of_phase,
+    complete,
+    hold,
+    may_be_taken_over,
+    next_holder,
+    progress_of,
+)
 from gdkernels_numba.vm.shared_words import ATTEMPT_BITS, COUNT_BITS, TURN_BYTES, TURN_WORDS, WORDS_OF_THREAD
 from gdkernels_numba.vm.thread_context import CONTEXT
 
@@ -112,11 +128,44 @@ def repeat(context: int, turn: int) -> None:
             add_atomic(at + TURN_WORDS.repeated, 1)
 
 
-def wait(context: int, turn: int, began: int, repeats: int) -> None:
-    """Wait until the last piece of a turn is done, or repeat the phase."""
-    mine = words_of(context, word(context, CONTEXT.thread))
+def do_update(context: int, turn: int, piece: int, progress: int, count: int) -> None:
+    """Do a piece of an update from where it has come, as long as no other thread goes on with it."""
+    bank = bank_of(turn)
+    own = context_of(context, bank, word(context, CONTEXT.thread))
+    hold(own, piece, progress)
+    run_piece(context, turn >> ATTEMPT_BITS, piece, bank, 0)
+    if complete(own):
+        finish(context, turn, count)
+
+
+def how_far(context: int, count: int) -> int:
+    """Return a number that changes whenever a piece of an update comes further."""
+    found = 0
+    for piece in range(count):
+        found += load_atomic(progress_of(context, piece))
+    return found
+
+
+def take_over(context: int, turn: int, count: int) -> None:
+    """Go on with the pieces of threads that are late."""
+    for piece in range(count):
+        progress = load_atomic(progress_of(context, piece))
+        mine = 0
+        if may_be_taken_over(progress, turn >> ATTEMPT_BITS):
+            mine = exchange(progress_of(context, piece), progress, next_holder(progress))
+        if mine:
+            add_atomic(word(context, CONTEXT.turns) + TURN_WORDS.taken_over, 1)
+            do_update(context, turn, piece, next_holder(progress), count)
+
+
+def wait(context: int, turn: int, began: int, pieces: int, repeats: int, shared: int) -> None:
+    """Wait until the last piece of a turn is done, repeat the phase, or go on with pieces that others are late with.
+
+    A thread is late with a piece of an update if none comes further for longer than one took here.
+    """
+    mine, count = words_of(context, word(context, CONTEXT.thread)), pieces_of_phase(context, turn >> ATTEMPT_BITS)
     clock = mine + WORDS_OF_THREAD.clock
-    spins, since = 0, 0
+    spins, since, changed, before, worked = 0, 0, 0, 0, 0
     while is_over(context, turn) == 0:
         spins += 1
         if spins <= _SPINS:
@@ -124,9 +173,16 @@ def wait(context: int, turn: int, began: int, repeats: int) -> None:
         else:
             now = nanoseconds(clock)
             if since == 0:
-                since = now
-            worked = since - began
-            if repeats and now - since > worked // _PATIENCE and worked * word(context, CONTEXT.threads) < _REPEATED:
+                since, changed, worked = now, now, now - began
+            if shared:
+                far = how_far(context, count)
+                if far != before:
+                    before, changed = far, now
+                elif now - changed > (worked // pieces if pieces else _REPEATED):
+                    take_over(context, turn, count)
+                    changed = nanoseconds(clock)
+                    since += changed - now  # that was no waiting
+            elif repeats and now - since > worked // _PATIENCE and worked * word(context, CONTEXT.threads) < _REPEATED:
                 repeat(context, turn)
             leave_core()
     if since:
@@ -176,23 +232,29 @@ def decide(context: int, now: int, rate: int, spent: int, lost: int) -> None:
             store_atomic(shared + TURN_WORDS.patience, 0)
 
 
-def take_pieces(context: int, turn: int, alone: int) -> None:
-    """Claim pieces and do them, until none is left."""
+def take_pieces(context: int, turn: int, alone: int, shared: int) -> int:
+    """Claim pieces and do them, until none is left; returns how many."""
     thread, threads = word(context, CONTEXT.thread), word(context, CONTEXT.threads)
     phase, bank = turn >> ATTEMPT_BITS, bank_of(turn)
     watched = turn if word(context, CONTEXT.banks) > 1 else 0
     count = pieces_of_phase(context, phase)
     first = thread * count // threads
     own = (thread + 1) * count // threads - first
-    tried = 0
+    tried, done = 0, 0
     while tried < count and is_over(context, turn) == 0:
         if tried == own and alone == 0:
             wait_briefly(context, turn)
         piece = first + tried if first + tried < count else first + tried - count
         if claim(context, piece, turn):
-            run_piece(context, phase, piece, bank, watched)
-            finish(context, turn, count)
+            done += 1
+            if shared:
+                store_atomic(progress_of(context, piece), begin_of_phase(phase))
+                do_update(context, turn, piece, begin_of_phase(phase), count)
+            else:
+                run_piece(context, phase, piece, bank, watched)
+                finish(context, turn, count)
         tried += 1
+    return done
 
 
 def take_turn(context: int, turn: int) -> None:
@@ -211,10 +273,11 @@ def take_turn(context: int, turn: int) -> None:
             repeats = phase_of_rows(context, phase)
         if repeats:
             store_atomic(mine + WORDS_OF_THREAD.inside, bank_of(turn) + 1)
-        take_pieces(context, turn, alone)
+        shared_update = phase_of_shared_update(context, phase)
+        done = take_pieces(context, turn, alone, shared_update)
         if repeats:
             store_atomic(mine + WORDS_OF_THREAD.inside, 0)
-        wait(context, turn, now, repeats)
+        wait(context, turn, now, done, repeats, shared_update)
 
 
 def take_turns(context: int) -> None:
