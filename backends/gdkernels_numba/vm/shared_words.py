@@ -22,7 +22,7 @@ class TurnWords(NamedTuple):
     together_until: int
     leader: int
     patience: int
-    rate: int
+    rate_alone: int
     threads: int
 
 
@@ -51,8 +51,8 @@ PROGRESS = WORD  # bytes from the claim of a piece to its progress
 TURN_BYTES = 2 * LINE
 # The turn with the number of pieces that are done in it; whether the run is given up; how many phases were repeated;
 # how often a thread went on with the piece of another; until when one thread works alone, until when all work together,
-# which one is alone, for how long what was faster is kept (negative if that was all together), and the speed of all
-# together while one tries whether it is faster, else 0; then the words of each thread.
+# which one is alone, for how long what was faster is kept (negative if that was all together), and during a trial the
+# speed of one alone, or -1 until that is known, else 0; then the words of each thread.
 TURN_WORDS = TurnWords(
     turn=0,
     given_up=TURN_BYTES,
@@ -62,7 +62,7 @@ TURN_WORDS = TurnWords(
     together_until=2 * TURN_BYTES + WORD,
     leader=2 * TURN_BYTES + 2 * WORD,
     patience=2 * TURN_BYTES + 3 * WORD,
-    rate=2 * TURN_BYTES + 4 * WORD,
+    rate_alone=2 * TURN_BYTES + 4 * WORD,
     threads=3 * TURN_BYTES,
 )
 # In which bank it is, plus one; since it last decided, how long it has run and has waited for one that is late, in

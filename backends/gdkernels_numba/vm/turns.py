@@ -54,6 +54,7 @@ _SECOND = 1_000 * _MILLISECOND
 _WINDOW = 40 * _MILLISECOND  # after so long, it is decided whether a thread works alone
 _SHORTEST, _LONGEST = 40 * _MILLISECOND, 640 * _MILLISECOND  # the times until this is decided again
 _EARLY = 4  # or already when so large a part of that is lost
+_TRIAL = -1  # in place of the speed of one thread alone, while it is measured
 _OFTEN = 3  # a trial pays if a third of the time is lost that one thread alone would lose
 
 
@@ -118,14 +119,16 @@ def someone_is_in(context: int, bank: int) -> int:
     return found
 
 
-def repeat(context: int, turn: int) -> None:
-    """Begin the phase anew in the other bank, if nobody is late in there."""
+def repeat(context: int, turn: int) -> int:
+    """Begin the phase anew in the other bank, if nobody is late in there; returns 1 if this thread has done so."""
+    done = 0
     at, bank = word(context, CONTEXT.turns), bank_of(turn)
     now = load_atomic(at)
     if now >> COUNT_BITS == turn and someone_is_in(context, 1 - bank) == 0:
         again = turn - bank + 2 + (1 - bank)
-        if exchange(at, now, again << COUNT_BITS):
-            add_atomic(at + TURN_WORDS.repeated, 1)
+        done = exchange(at, now, again << COUNT_BITS)
+        add_atomic(at + TURN_WORDS.repeated, done)
+    return int(done)
 
 
 def do_update(context: int, turn: int, piece: int, progress: int, count: int) -> None:
@@ -183,7 +186,7 @@ def wait(context: int, turn: int, began: int, pieces: int, repeats: int, shared:
                     changed = nanoseconds(clock)
                     since += changed - now  # that was no waiting
             elif repeats and now - since > worked // _PATIENCE and worked * word(context, CONTEXT.threads) < _REPEATED:
-                repeat(context, turn)
+                since -= worked * repeat(context, turn)  # that is done again
             leave_core()
     if since:
         lost = word(mine + WORDS_OF_THREAD.lost, _HERE) + nanoseconds(clock) - since
@@ -200,7 +203,8 @@ def count_turn(context: int, phase: int, now: int) -> None:
         set_word(mine + WORDS_OF_THREAD.spent, _HERE, spent)
         set_word(mine + WORDS_OF_THREAD.phases, _HERE, phases)
         lost = word(mine + WORDS_OF_THREAD.lost, _HERE)
-        if spent > _WINDOW or lost > _WINDOW // _EARLY:
+        tries = load_atomic(word(context, CONTEXT.turns) + TURN_WORDS.rate_alone)
+        if spent > _WINDOW or (tries == 0 and lost > _WINDOW // _EARLY):
             decide(context, now, phases * _SECOND // spent, spent, lost)
             set_word(mine + WORDS_OF_THREAD.spent, _HERE, 0)
             set_word(mine + WORDS_OF_THREAD.lost, _HERE, 0)
@@ -210,22 +214,30 @@ def count_turn(context: int, phase: int, now: int) -> None:
 
 
 def decide(context: int, now: int, rate: int, spent: int, lost: int) -> None:
-    """Decide whether one thread works alone for a while: the faster way, after a trial if others are often late."""
+    """Decide whether one thread works alone for a while: the faster way, after a trial if others are often late.
+
+    First one thread is alone for a window, then all work together for one, and the speeds are compared. The window that
+    led to the trial does not count: it was an unlucky one.
+    """
     threads, shared = word(context, CONTEXT.threads), word(context, CONTEXT.turns)
-    together, patience = load_atomic(shared + TURN_WORDS.rate), load_atomic(shared + TURN_WORDS.patience)
-    if together:
-        store_atomic(shared + TURN_WORDS.rate, 0)
-        if rate > together:
+    alone, patience = load_atomic(shared + TURN_WORDS.rate_alone), load_atomic(shared + TURN_WORDS.patience)
+    until = load_atomic(shared + TURN_WORDS.alone_until)
+    leads = 1 if load_atomic(shared + TURN_WORDS.leader) == word(context, CONTEXT.thread) else 0
+    if alone == _TRIAL and leads:
+        store_atomic(shared + TURN_WORDS.rate_alone, max(rate, 1))
+        store_atomic(shared + TURN_WORDS.alone_until, 0)
+    elif alone > 0 and leads:
+        store_atomic(shared + TURN_WORDS.rate_alone, 0)
+        if alone > rate:
             patience = min(_LONGEST, 2 * max(_SHORTEST, patience))
             store_atomic(shared + TURN_WORDS.alone_until, now + patience)
         else:
             patience = max(-_LONGEST, 2 * min(-_SHORTEST, patience))
-            store_atomic(shared + TURN_WORDS.alone_until, 0)
             store_atomic(shared + TURN_WORDS.together_until, now - patience)
         store_atomic(shared + TURN_WORDS.patience, patience)
-    elif now > load_atomic(shared + TURN_WORDS.together_until) and now > load_atomic(shared + TURN_WORDS.alone_until):
+    elif alone == 0 and now > max(until, load_atomic(shared + TURN_WORDS.together_until)):
         if _OFTEN * lost * threads > spent * (threads - 1):
-            store_atomic(shared + TURN_WORDS.rate, max(rate, 1))
+            store_atomic(shared + TURN_WORDS.rate_alone, _TRIAL)
             store_atomic(shared + TURN_WORDS.leader, word(context, CONTEXT.thread))
             store_atomic(shared + TURN_WORDS.alone_until, now + _LONGEST)
         else:
