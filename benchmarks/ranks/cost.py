@@ -1,8 +1,8 @@
 """What a rank costs: its CPU time beside one process on its share of the batch, and an exchange beside MPI's own sum.
 
-``python -m benchmarks.ranks`` measures the CPU time of a rank of two whose messages go nowhere, in turns with a process
-that trains on half of each batch. ``mpiexec -n 2 python -m benchmarks.ranks --exchange`` measures exchanges of
-gradients, in turns with MPI_Allreduce.
+``python -m benchmarks.ranks.cost`` measures the CPU time of a rank of two whose messages go nowhere, in turns with a
+process that trains on half of each batch. ``mpiexec -n 2 python -m benchmarks.ranks.cost --exchange`` measures
+exchanges of gradients, in turns with MPI_Allreduce.
 """
 
 from __future__ import annotations
