@@ -28,7 +28,7 @@ from gdkernels_cupy.persistent.shape import FORMATS, padded
 from gdkernels_cupy.persistent.source import BARRIER_SECONDS, KernelSource
 from gdkernels_cupy.persistent.trials import first_in_registers
 
-__all__ = ["PLAN_KERNEL", "PersistentExecutable"]
+__all__ = ["PLAN_KERNEL", "PersistentExecutable", "launched"]
 
 _log = logging.getLogger("gdkernels")
 
@@ -120,7 +120,7 @@ class PersistentExecutable(Executable):
             )  # fmt: skip
             kernels.launch("train", ctas, source.shared_bytes, arguments, together=True)
 
-        launches = self._launched(steps, launch)
+        launches = launched(device, steps, launch)
         if (device.to_numpy(barriers)[:launches] >= _GAVE_UP).any():
             raise BackendError(
                 f"the CTAs of a persistent kernel waited for each other on {self.plan.device} for longer than "
@@ -145,25 +145,6 @@ class PersistentExecutable(Executable):
         found = device.to_numpy(results).astype(np.float64).reshape(steps, numbers)
         norm = math.fsum(found[:, 1]) / steps if self._program.gradient_norm else None
         return math.fsum(found[:, 0]), norm
-
-    def _launched(self, steps: int, launch: Callable[[int, int, int], None]) -> int:
-        """Launch the kernel until all steps are done, for about `_LAUNCH_SECONDS` each time; return how often.
-
-        `launch` takes the number of the launch, its first step, and how many it does: however they are shared out, the
-        bits are the same.
-        """
-        number = start = 0
-        count = _FIRST_STEPS
-        while start < steps:
-            count = min(count, steps - start)
-            began = perf_counter()
-            launch(number, start, count)
-            number, start = number + 1, start + count
-            if start < steps:
-                self._device.wait()
-                fitting = int(count * _LAUNCH_SECONDS / max(perf_counter() - began, 1e-9))
-                count = max(_FIRST_STEPS, min(fitting, _GROWTH * count, _MOST_STEPS))
-        return number
 
     def predict(self, parameters: Arrays, x: Any) -> Any:
         check_prediction(self._program, parameters, x)
@@ -286,3 +267,23 @@ class PersistentExecutable(Executable):
         kernels.launch("round_weights", -(-kernel.weights.size // rows), 0, (arrays, weights), together=False)
         kernels.launch("round_inputs", ctas, 0, (x, image, records), together=False)
         return weights, image
+
+
+def launched(device: LaunchDevice, steps: int, launch: Callable[[int, int, int], None]) -> int:
+    """Launch a kernel until all steps are done, for about `_LAUNCH_SECONDS` each time; return how often.
+
+    `launch` takes the number of the launch, its first step, and how many it does: however they are shared out, the bits
+    are the same.
+    """
+    number = start = 0
+    count = _FIRST_STEPS
+    while start < steps:
+        count = min(count, steps - start)
+        began = perf_counter()
+        launch(number, start, count)
+        number, start = number + 1, start + count
+        if start < steps:
+            device.wait()
+            fitting = int(count * _LAUNCH_SECONDS / max(perf_counter() - began, 1e-9))
+            count = max(_FIRST_STEPS, min(fitting, _GROWTH * count, _MOST_STEPS))
+    return number

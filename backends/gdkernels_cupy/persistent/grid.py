@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
-__all__ = ["OWN_MODEL", "SHARED_MODEL", "CtaSharing"]
+__all__ = ["SHARED_MODEL", "CtaSharing", "OwnModel"]
 
 
 class CtaSharing(Protocol):
@@ -18,9 +20,14 @@ class CtaSharing(Protocol):
         The statement after which the CTAs of a model read what the others wrote.
     """
 
-    cta: str
-    ctas: str
-    sync: str
+    @property
+    def cta(self) -> str: ...
+
+    @property
+    def ctas(self) -> str: ...
+
+    @property
+    def sync(self) -> str: ...
 
     def gradient_sum(self, first: str, stride: int) -> str:
         """Return the sum of what the CTAs left at a place of their gradients; `stride` lies between two of them."""
@@ -69,10 +76,20 @@ class _SharedModel:
         return []  # every step fetches them
 
 
-class _OwnModel:
-    """Weights and biases stay on the chip from step to step, and so do totals."""
+@dataclass(frozen=True)
+class OwnModel:
+    """A CTA with a model of its own: weights, biases and totals stay on the chip from step to step.
 
-    cta, ctas, sync = "0", "1", "cta_sync();"
+    Attributes
+    ----------
+    on_chip
+        Where parameters and slots are on the chip, in bytes, by their place in the order; none where they are off it.
+    """
+
+    on_chip: Sequence[int] = ()
+    cta = "0"
+    ctas = "1"
+    sync = "cta_sync();"
 
     def gradient_sum(self, first: str, stride: int) -> str:
         return f"*({first})"
@@ -84,7 +101,7 @@ class _OwnModel:
         return []
 
     def array(self, place: int) -> str:
-        return f"array{place}"
+        return f"((float*)(shared() + {self.on_chip[place]}))" if self.on_chip else f"state[{place}]"
 
     def new_weight(self, name: str, offset: int, columns: int, value: str) -> str:
         return f"*at<{columns}>(weights_{name}, i, j) = rounded({value});"
@@ -94,4 +111,3 @@ class _OwnModel:
 
 
 SHARED_MODEL: CtaSharing = _SharedModel()
-OWN_MODEL: CtaSharing = _OwnModel()

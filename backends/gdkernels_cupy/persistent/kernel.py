@@ -41,7 +41,6 @@ class KernelText:
 
     def preparing_text(self) -> str:
         """Return the kernels that make what products read, and the order of the records."""
-        inputs = self.memory.task.inputs
         lines = []
         for name, node in self.memory.multiplied():
             down, across = self.memory.size(node, 0), self.memory.size(node, 1)
@@ -54,6 +53,13 @@ class KernelText:
             "    for (int k = cta() * THREADS + thread(); k < count; k += ctas() * THREADS)\n"
             "        order[k] = (int)order_at(words, first + k);\n}\n"
             f"KERNEL round_weights({SIGNATURES['round_weights']}) {{\n{indented(lines)}}}\n"
+            f"{self.rounding_text()}"
+        )
+
+    def rounding_text(self) -> str:
+        """Return the kernel that makes the image of the inputs."""
+        inputs = self.memory.task.inputs
+        return (
             f"KERNEL round_inputs({SIGNATURES['round_inputs']}) {{\n"
             f"    round_rows<{padded(inputs)}>(image, x, records, records, {inputs});\n}}\n"
         )
