@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from copy import copy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from gdkernels.backend import Executable, Plan, State
+from gdkernels.backend import Executable, Job, Plan, State
 from gdkernels.backend.arguments import arrays_by_name, check_epochs, check_prediction, keys_of_run
 from gdkernels.backend.entries import Entries
 from gdkernels.backend.program import Program
@@ -29,7 +29,7 @@ from gdkernels_numba.compilation import Compiled, compile_program
 from gdkernels_numba.cpu.features import caches, cores
 from gdkernels_numba.plan import StepChoices, StepFootprint, choose
 
-__all__ = ["FusedExecutable"]
+__all__ = ["FusedExecutable", "PreparedRun"]
 
 _log = logging.getLogger("gdkernels")
 
@@ -38,6 +38,36 @@ _FEW = 16  # rows that are copied sooner than their address is found
 _KEPT_PREDICTIONS = 4  # sizes whose instruction streams are kept, such as those of the validation and the test records
 
 Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class PreparedRun:
+    """The epochs of a state, ready to run.
+
+    Attributes
+    ----------
+    bound
+        Where they run.
+    arrays, orders, records, times, scalars
+        As for `BoundStep.run`.
+    with_norm
+        Whether the norm of the gradient is asked for.
+    """
+
+    bound: BoundStep
+    state: State
+    arrays: Mapping[str, Array]
+    orders: npt.NDArray[np.int64]
+    records: int
+    times: tuple[int, int]
+    scalars: dict[str, npt.NDArray[np.float64] | float]
+    with_norm: bool
+
+    def ended(self, results: npt.NDArray[np.float64]) -> list[tuple[float, float | None]]:
+        """Count the steps, and return what `Executable.run_epochs` does, from the sums of each epoch."""
+        epochs, steps = self.times
+        self.state.step += epochs * steps
+        return [(e, n / steps if self.with_norm else None) for e, n in results.tolist()]
 
 
 class FusedExecutable(Executable):
@@ -103,6 +133,29 @@ class FusedExecutable(Executable):
         learning_rates: npt.NDArray[np.float64],
         sample_weight: Any = None,
     ) -> list[tuple[float, float | None]]:
+        run = self._prepared(state, x, y, orders, batch_size, learning_rates, sample_weight)
+        return run.ended(run.bound.run(run.arrays, run.orders, run.records, run.times, run.scalars))
+
+    def run_many(self, jobs: Iterable[Job], threads: int = 1) -> Iterator[list[tuple[float, float | None]]]:
+        from gdkernels_numba.many import run_jobs
+
+        return run_jobs(jobs, threads, FusedExecutable)
+
+    def prepared(self, job: Job) -> PreparedRun:
+        """Return a job of this executable with its arguments checked, and with where it runs."""
+        given = job.state, job.x, job.y, job.orders, job.batch_size, job.learning_rates
+        return self._prepared(*given, job.sample_weight)
+
+    def _prepared(
+        self,
+        state: State,
+        x: Any,
+        y: Any,
+        orders: npt.NDArray[np.int64],
+        batch_size: int,
+        learning_rates: npt.NDArray[np.float64],
+        sample_weight: Any,
+    ) -> PreparedRun:
         orders = np.ascontiguousarray(orders, np.int64)
         code, y = self._code(x), self._contiguous(y)
         x = x if isinstance(x, Entries) else self._contiguous(x)
@@ -126,10 +179,9 @@ class FusedExecutable(Executable):
             arrays["row_keys"] = as_loaded(keys, self._dtype)
         rates, numbers = np.ravel(learning_rates), self._program.numbers
         scalars = known_of_steps(rates, done=state.step, records=records, batch=batch_size, numbers=numbers)
-        results = bound.run(arrays, orders, records, (epochs, steps), scalars)
-        state.step += epochs * steps
-        with_norm = self._program.gradient_norm
-        return [(float(e), float(n) / steps if with_norm else None) for e, n in results]
+        return PreparedRun(
+            bound, state, arrays, orders, records, (epochs, steps), scalars, self._program.gradient_norm
+        )
 
     def predict(self, parameters: Arrays, x: Any) -> Any:
         code, x = self._code(x), x if isinstance(x, Entries) else self._contiguous(x)

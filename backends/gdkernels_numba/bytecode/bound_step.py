@@ -20,6 +20,7 @@ from gdkernels_numba.bytecode.row_parallel import write_row_parallel
 from gdkernels_numba.bytecode.stream import InstructionStream
 from gdkernels_numba.bytecode.turn_state import TurnState
 from gdkernels_numba.bytecode.update import write_blocks, write_columns, write_copies, write_numbers, write_result
+from gdkernels_numba.bytecode.workspace import Workspace
 from gdkernels_numba.bytecode.writer import InstructionWriter
 from gdkernels_numba.compilation import Kernels
 from gdkernels_numba.ir.vector import GRANULE, LINE
@@ -57,8 +58,8 @@ class BoundStep:
     ) -> None:
         self.task, self.kernels, self.sizes, self.choices = task, kernels, sizes, choices
         whole = whole_gradients
-        self._memory, base = allocate(self.measure(task, kernels, sizes, choices, whole_gradients=whole))
-        arena = Arena(kernels.format, base)
+        self._memory, self._base = allocate(self.measure(task, kernels, sizes, choices, whole_gradients=whole))
+        arena = Arena(kernels.format, self._base)
         self.layout = StepLayout(task, sizes, choices, kernels.format, arena, whole_gradients=whole)
         self._scalars = ScalarTable(self.layout.scalars)
         self._sizes: dict[str, npt.NDArray[np.float64] | float] = {name: float(n) for name, n in sizes.items()}
@@ -235,6 +236,26 @@ class BoundStep:
     def _barriers(self) -> int:
         """Return how often the pieces of the rows wait for each other; all do alike."""
         return self.writers[0].barriers
+
+    # ---- for threads that each run it on their own
+
+    @property
+    def is_of_one_thread(self) -> bool:
+        """Whether one thread does it, and `workspace` makes copies for others."""
+        return self.choices.threads == 1
+
+    def arrays_in_order(self, arrays: Mapping[str, Array]) -> list[Array]:
+        """Return the arrays of the caller that streams read, in the order that the patches of a workspace count them."""
+        return [arrays[name] for name in self._patches]
+
+    def workspace(self) -> Workspace:
+        """Return a copy with memory of its own."""
+        assert self.is_of_one_thread
+        (streams,) = self._streams
+        patches = [(*one, k) for k, places in enumerate(self._patches.values()) for one in places]
+        size = self._memory.ctypes.data + self._memory.size - self._base
+        told = ((stream, word, k, offset) for stream, word, offset, k in patches)
+        return Workspace(self._base, size, self._contexts, list(streams.values()), told)
 
     # ---- for a caller that runs its own streams in this memory
 
