@@ -18,7 +18,7 @@ from gdkernels_cupy.persistent.shape import OperandFormat, most_sums, padded
 from gdkernels_cupy.persistent.source import kernel_parts
 from gdkernels_cupy.persistent.text import indented
 
-__all__ = ["JOB", "ManySource", "many_sources"]
+__all__ = ["FEW_RECORDS", "JOB", "ManySource", "many_sources"]
 
 # What a CTA is told of its model: a struct of the kernel, as NumPy fills it.
 _FIELDS = (
@@ -39,7 +39,7 @@ _FIELDS = (
 )
 JOB = np.dtype([(name, kind) for name, _, kind in _FIELDS])
 
-_FEW = 64  # records of a batch that four warps take as one tile
+FEW_RECORDS = 64  # of a batch, which four warps take as one tile
 _SIGNATURES = {
     "train_many": "const Job* jobs, int start, int count",
     "round_inputs": "const float* x, Element* image, long long records",
@@ -81,11 +81,14 @@ class ManySource:
 
 
 def many_sources(
-    step: ScheduledTask, precision: str, shared_bytes: int, wished: Mapping[str, Any], batch: int
+    step: ScheduledTask, precision: str, shared_bytes: int, wished: Mapping[str, Any], *, few: bool
 ) -> Iterator[ManySource]:
     """Yield the sources that fit a CTA, best ones first, as `gdkernels_cupy.persistent.fitting.fitting` does.
 
-    Batches that fit one tile of four warps have those tried first: more would have nothing to do.
+    Parameters
+    ----------
+    few
+        Whether batches have at most `FEW_RECORDS`: then four warps are tried first, as more would have nothing to do.
 
     Raises
     ------
@@ -96,7 +99,7 @@ def many_sources(
     def make(form: OperandFormat, warps: int, **how: Any) -> ManySource:
         return _source(step, form, warps, shared_bytes, **how)
 
-    yield from variants(step, precision, wished, make, (4, 8) if batch <= _FEW else (8, 4))
+    yield from variants(step, precision, wished, make, (4, 8) if few else (8, 4))
 
 
 def _source(step: ScheduledTask, form: OperandFormat, warps: int, shared_bytes: int, **how: Any) -> ManySource:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Any
 
@@ -19,6 +19,7 @@ from gdkernels.definition.network import Arrays, Slots
 from gdkernels.errors import BackendError, ScheduleError
 from gdkernels.graph.text import nodes_text
 from gdkernels.lowering.scalars import ScalarTable, known_of_steps
+from gdkernels.lowering.task import ScheduledTask
 from gdkernels.randomness import KeyedOrder
 from gdkernels.system.hashing import sha256
 from gdkernels_cupy.cuda.keyed_order import order_words, ready_order
@@ -42,6 +43,16 @@ _GAVE_UP = 1 << 30  # of a barrier's counter, which CTAs do not come to
 _FEW_CTAS, _TILES = 2, 5  # of what is compared with the definition
 
 
+@dataclass(frozen=True)
+class MadeKernels:
+    """What executables share whose programs differ in numbers alone: what was traced, and what was compiled of it."""
+
+    step: ScheduledTask | None
+    prediction: ScheduledTask
+    bound: dict[tuple[int, ...], tuple[KernelSource, LoadedKernels]] = field(default_factory=dict)
+    scalars: dict[tuple[int, ...], ScalarTable] = field(default_factory=dict)
+
+
 class PersistentExecutable(Executable):
     """Whole runs in one launch of a kernel, or a few.
 
@@ -59,15 +70,20 @@ class PersistentExecutable(Executable):
         program: Program,
         plan: Plan,
         device: LaunchDevice,
-        bound: dict[tuple[int, ...], tuple[KernelSource, LoadedKernels]] | None = None,
+        made: MadeKernels | None = None,
     ) -> None:
         self.plan = plan
         self._program, self._device = program, device
-        self._step, self._prediction = tasks_of(program)
-        self._wished = dict(plan.choices)
-        self._bound = {} if bound is None else bound
-        self._scalars: dict[tuple[int, ...], ScalarTable] = {}
+        self._made = made or MadeKernels(*tasks_of(program))
+        self._step, self._prediction = self._made.step, self._made.prediction
+        self._wished_plan, self._wished = plan, dict(plan.choices)
+        self._bound, self._scalars = self._made.bound, self._made.scalars
         self._last: KernelSource | None = None
+
+    def with_program(self, program: Program) -> PersistentExecutable | None:
+        if program.without_numbers != self._program.without_numbers:
+            return None
+        return PersistentExecutable(program, self._wished_plan, self._device, self._made)
 
     def run(
         self,
@@ -192,7 +208,7 @@ class PersistentExecutable(Executable):
         choices = {"warps": source.warps, "at_once": source.at_once, "ctas": min(_FEW_CTAS, kernels.resident())}
         choices |= {PLAN_SPILLED: source.spilled_gradients, PLAN_RECOMPUTES: source.recomputes}
         plan = replace(self.plan, choices=choices)
-        few = PersistentExecutable(self._program, plan, self._device, self._bound)
+        few = PersistentExecutable(self._program, plan, self._device, self._made)
         return (few, self), _TILES * 16 * source.warps
 
     def identity(self) -> list[Any]:

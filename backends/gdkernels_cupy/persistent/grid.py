@@ -104,7 +104,7 @@ class OwnModel:
         return f"((float*)(shared() + {self.on_chip[place]}))" if self.on_chip else f"state[{place}]"
 
     def new_weight(self, name: str, offset: int, columns: int, value: str) -> str:
-        return f"*at<{columns}>(weights_{name}, i, j) = rounded({value});"
+        return f"*::at<{columns}>(weights_{name}, i, j) = rounded({value});"
 
     def new_bias(self, name: str, value: str) -> list[str]:
         return [f"bias_{name}[at] = {value};"]
