@@ -129,8 +129,8 @@ def shared_kernels(format: Format) -> Kernels:
         interpreter = jit.load(jit.digest(*interpreter_sources()), _interpreter_ir, "the interpreter")
         names = (*products_of(format), *MOVES, *(BF16_PACKING if format.bf16 else ()))
         address = {name: kernels.address(name) for name in names}
-        called = (jit.function_of(interpreter, name, 1) for name in (INTERPRETER, JOB_TAKER))
-        _shared[format] = Kernels(format, (kernels, interpreter), address, *called)
+        interpret, take_jobs = (jit.function_of(interpreter, name, 1) for name in (INTERPRETER, JOB_TAKER))
+        _shared[format] = Kernels(format, (kernels, interpreter), address, interpret, take_jobs)
     return _shared[format]
 
 

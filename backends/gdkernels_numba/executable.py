@@ -179,9 +179,7 @@ class FusedExecutable(Executable):
             arrays["row_keys"] = as_loaded(keys, self._dtype)
         rates, numbers = np.ravel(learning_rates), self._program.numbers
         scalars = known_of_steps(rates, done=state.step, records=records, batch=batch_size, numbers=numbers)
-        return PreparedRun(
-            bound, state, arrays, orders, records, (epochs, steps), scalars, self._program.gradient_norm
-        )
+        return PreparedRun(bound, state, arrays, orders, records, (epochs, steps), scalars, self._program.gradient_norm)
 
     def predict(self, parameters: Arrays, x: Any) -> Any:
         code, x = self._code(x), x if isinstance(x, Entries) else self._contiguous(x)

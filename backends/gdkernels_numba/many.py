@@ -52,7 +52,7 @@ def run_jobs(jobs: Iterable[Job], threads: int, fused: type[FusedExecutable]) ->
             if prepared is None or not prepared.bound.is_of_one_thread:
                 queue.add_done(job.run())
             else:
-                queue.add(prepared)
+                queue.add(job, prepared)
             while queue.has_enough:
                 queue.work()
             yield from queue.finished()
@@ -68,10 +68,18 @@ def run_jobs(jobs: Iterable[Job], threads: int, fused: type[FusedExecutable]) ->
 class _Waiting:
     """A job that is in the queue, with all that the row of it leads to."""
 
+    job: Job
     prepared: PreparedRun
     row: npt.NDArray[np.int64]
     results: npt.NDArray[np.float64]
     kept: tuple[Any, ...]
+    published: float
+
+    def end(self) -> Totals:
+        """Tell the job how long it took, and return what it returns."""
+        seconds = 1e-9 * int(self.row[JOB.nanoseconds])
+        self.job.seconds = seconds or time.perf_counter() - self.published
+        return self.prepared.ended(self.results)
 
     @property
     def is_done(self) -> bool:
@@ -121,7 +129,7 @@ class _Queue:
         """Add a job that is done."""
         self._jobs.append(totals)
 
-    def add(self, prepared: PreparedRun) -> None:
+    def add(self, job: Job, prepared: PreparedRun) -> None:
         """Publish a job."""
         bound = prepared.bound
         shape = self._shape(bound)
@@ -140,7 +148,7 @@ class _Queue:
             results=results.ctypes.data,
         )
         words = np.array([*row, *(array.ctypes.data for array in arrays)], np.int64)
-        waiting = _Waiting(prepared, words, results, (numbers, arrays, orders))
+        waiting = _Waiting(job, prepared, words, results, (numbers, arrays, orders), time.perf_counter())
         self._jobs.append(waiting)
         self._begun.append(waiting)
         self._words[QUEUE.slots // WORD + self._published % SLOTS] = words.ctypes.data
@@ -190,7 +198,7 @@ class _Queue:
             if isinstance(first, _Waiting):
                 if not first.is_done:
                     return
-                totals = first.prepared.ended(first.results)
+                totals = first.end()
             else:
                 totals = first
             self._jobs.popleft()

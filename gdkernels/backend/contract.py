@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -210,8 +211,8 @@ class Executable(ABC):
         Yields
         ------
         list
-            What `run_epochs` returns, for one job after the other in their order. Whoever stops before the end must not
-            use the states of those that have not come.
+            What `run_epochs` returns, for one job after the other in their order; `seconds` of the job are known then.
+            Whoever stops before the end must not use the states of those that have not come.
         """
         for job in jobs:
             yield job.run()
@@ -232,7 +233,7 @@ class Executable(ABC):
         return 0
 
 
-@dataclass(frozen=True)
+@dataclass
 class Job:
     """Epochs of one training among many.
 
@@ -242,6 +243,8 @@ class Job:
         What does them.
     state, x, y, orders, batch_size, learning_rates, sample_weight
         As for `Executable.run_epochs`.
+    seconds
+        How long they took, once they are done.
     """
 
     executable: Executable
@@ -252,13 +255,17 @@ class Job:
     batch_size: int
     learning_rates: npt.NDArray[np.float64]
     sample_weight: Any = None
+    seconds: float = 0.0
 
     def run(self) -> list[tuple[float, float | None]]:
         """Do it now, and return what `Executable.run_epochs` returns."""
         # A third party's backend need not know the argument: it is passed only if the program asks for it.
         weights = () if self.sample_weight is None else (self.sample_weight,)
         given = self.state, self.x, self.y, self.orders, self.batch_size, self.learning_rates
-        return self.executable.run_epochs(*given, *weights)
+        began = time.perf_counter()
+        found = self.executable.run_epochs(*given, *weights)
+        self.seconds = time.perf_counter() - began
+        return found
 
 
 class Backend(ABC):

@@ -16,6 +16,7 @@ from gdkernels.groups.agreement import guarded
 from gdkernels.groups.sharding import threads_of_ranks
 from gdkernels.many.dealing import dealt
 from gdkernels.many.jobs import Checkpoints, FitJob, Paces, PlanChoices, Rows
+from gdkernels.many.one_pass import in_one_pass
 from gdkernels.many.shared_data import SharedData
 from gdkernels.many.workers import run_jobs
 from gdkernels.models.network import Network
@@ -145,7 +146,11 @@ def fit_many(
                 return Interrupted(told, int(signals.asked))
 
             def histories(jobs: Sequence[FitJob], threads: int) -> list[History]:
-                return run_jobs([job.run for job in jobs], threads, _shown_by(bar), asked_to_end)
+                shown = _shown_by(bar)
+                found = in_one_pass(dict(enumerate(jobs)), threads, shown)
+                left = [k for k in range(len(jobs)) if k not in found]
+                found |= zip(left, run_jobs([jobs[k].run for k in left], threads, shown, asked_to_end), strict=True)
+                return [found[k] for k in range(len(jobs))]
 
             if ranks.size == 1:
                 return histories(jobs, at_once)

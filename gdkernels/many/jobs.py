@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gdkernels.backend import Job
 from gdkernels.data.records import Records
 from gdkernels.dispatch.binding import Binding
 from gdkernels.dispatch.shared_executables import Executables
@@ -26,7 +28,7 @@ from gdkernels.training.placement import Placed
 from gdkernels.training.settings import FitSettings
 from gdkernels.training.trainer import Trainer
 
-__all__ = ["Checkpoints", "FitJob", "Paces", "PlanChoices", "Rows"]
+__all__ = ["BegunFit", "Checkpoints", "FitJob", "Paces", "PlanChoices", "Rows"]
 
 Rows = npt.NDArray[np.int64]
 
@@ -85,14 +87,37 @@ class FitJob:
         with ExitStack() as stack:
             checkpointer = None if self.checkpoints is None else stack.enter_context(self.checkpoints.of(self.number))
             stack.callback(self.trainer.runner.give_back)
-            binding = self.train.binding
-            stack.enter_context(at_most(self.trainer.mlp.network.threads))
-            stack.enter_context(binding.backend.on_device(binding.device))
-            return self._fit(executables, gives_up, checkpointer)
+            self._enter(stack)
+            return self._run(self._made(executables, checkpointer), gives_up)
 
-    def _fit(
-        self, executables: Executables, gives_up: Callable[[], bool], checkpointer: Checkpointer | None
-    ) -> History:
+    def begin(self, executables: Executables) -> BegunFit | None:
+        """Return the fit as a job for others to run; None if it has to be run by `run`."""
+        if self.checkpoints is not None:
+            return None
+        with ExitStack() as stack:
+            self._enter(stack)
+            made = self._made(executables, None)
+            job = made.fit.job()
+            if job is None:
+                self.trainer.runner.give_back()
+                return None
+            return BegunFit(self, made, job)
+
+    def end(self, begun: BegunFit, found: list[tuple[float, float | None]]) -> History | None:
+        """Return the history of a fit whose job has returned this; None if it has diverged, and `run` shows where."""
+        with ExitStack() as stack:
+            stack.callback(self.trainer.runner.give_back)
+            self._enter(stack)
+            return begun.made.run.history if begun.made.fit.follow_job(begun.job, found) else None
+
+    def _enter(self, stack: ExitStack) -> None:
+        """Compute where the network does until the stack is left."""
+        binding = self.train.binding
+        stack.enter_context(at_most(self.trainer.mlp.network.threads))
+        stack.enter_context(binding.backend.on_device(binding.device))
+
+    def _made(self, executables: Executables, checkpointer: Checkpointer | None) -> _MadeFit:
+        """Return the fit, with the executable of this thread for it."""
         runner, network = self.trainer.runner, self.trainer.mlp.network
         train, held_out = self.train if self.rows is None else self.train.take(self.rows), self.held_out
         if self.left_out is not None:
@@ -114,18 +139,31 @@ class FitJob:
         seconds = None if pace is None else pace * len(train)
         placed = Placed(binding, work, train, False, evaluator, executable, seconds)
         run = Run(history, began=runner.epochs_done)
-        fit = Fit(runner, _Here(placed), self.asked, run, checkpointer, unseen=True)
+        return _MadeFit(
+            Fit(runner, _Here(placed), self.asked, run, checkpointer, unseen=True), run, checkpointer, placed
+        )
+
+    def _run(self, made: _MadeFit, gives_up: Callable[[], bool]) -> History:
+        runner, run, history = self.trainer.runner, made.run, made.run.history
         try:
-            if checkpointer is not None:
-                fit.resume()
-            fit.until_stopped((), _Watched(gives_up))
+            if made.checkpointer is not None:
+                made.fit.resume()
+            made.fit.until_stopped((), _Watched(gives_up))
         except GivenUpError:
-            if checkpointer is not None:
-                checkpointer.rescue(runner.state(), run, runner.epochs_done)
+            if made.checkpointer is not None:
+                made.checkpointer.rescue(runner.state(), run, runner.epochs_done)
             raise
         if history.epochs:
-            self.paces.note(network.structure, work.batch, history.epochs[-1].seconds / len(train))
+            structure, seconds = self.trainer.mlp.network.structure, history.epochs[-1].seconds
+            self.paces.note(structure, made.placed.job.batch, seconds / made.placed.job.records)
         return history
+
+    @property
+    def kind(self) -> tuple[Any, ...]:
+        """How much there is to compute for a record, and what fits that share code and memory have in common."""
+        shapes = [p.shape for p in self.trainer.mlp.network.structure.parameters.values()]
+        rows = len(self.train) if self.rows is None else len(self.rows)
+        return sum(map(math.prod, shapes)), shapes, self.trainer.settings.batch_size, rows
 
     def state(self) -> dict[str, Any]:
         """Return by name what the fit leaves, on the host."""
@@ -152,6 +190,25 @@ class FitJob:
         state.memory = {name.removeprefix(_MEMORY): a for name, a in arrays.items() if name.startswith(_MEMORY)}
         state.step, runner.epochs_done = (int(n) for n in arrays["steps"])
         runner.restore(state)
+
+
+@dataclass(frozen=True)
+class _MadeFit:
+    """A fit that can be run."""
+
+    fit: Fit
+    run: Run
+    checkpointer: Checkpointer | None
+    placed: Placed
+
+
+@dataclass(frozen=True)
+class BegunFit:
+    """A fit whose epochs are a job that somebody else runs."""
+
+    of: FitJob
+    made: _MadeFit
+    job: Job
 
 
 class PlanChoices:

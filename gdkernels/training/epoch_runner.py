@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels import randomness
-from gdkernels.backend import Executable, State
+from gdkernels.backend import Executable, Job, State
 from gdkernels.data.batches import Batches
 from gdkernels.data.records import OrderedRecords, Piece, Records, changed
 from gdkernels.data.stored.windows import DealtWindows, ShuffledWindows, Windows
@@ -221,25 +221,10 @@ class EpochRunner:
         DivergenceError
             If the first of them diverges.
         """
-        records = len(data)
-        batch = min(self.settings.batch_size, records)
-        self._steps.be_ready(self._bind(None), records, data, gradient_norm=gradient_norm)
-        coming = range(self.epochs_done, self.epochs_done + epochs)
-        executable, drawn = self._steps.on(data), self._orders_of(coming, records)
-        keyed = executable.takes_keyed_orders and all(isinstance(order, KeyedOrder) for order in drawn)
-        whole = keyed or isinstance(drawn, np.ndarray)
-        orders: Any = drawn if whole else np.stack([np.asarray(order) for order in drawn])
-        rates = self._rates_of_epochs(-(-records // batch), pace, coming)
-        state, weights = self._copied_state(), () if data.weights is None else (data.weights,)
-        found = executable.run_epochs(state, data.x, data.y, orders, batch, rates, *weights)
-        finite = all(math.isfinite(error) for error, _ in found)
-        if finite and all_finite(*state.parameters.values(), xp=data.binding.xp):
-            self.restore(state)
-            self.epochs_done += epochs
-            return [
-                EpochTotals(records, error, norm if gradient_norm else None, float(rate))
-                for (error, norm), rate in zip(found, rates[:, -1], strict=True)
-            ]
+        job = self.job(data, pace, epochs, gradient_norm=gradient_norm)
+        totals = self.follow_job(job, job.run(), data, gradient_norm=gradient_norm)
+        if totals is not None:
+            return totals
         done: list[EpochTotals] = []
         while len(done) < epochs:  # again, one by one, up to the epoch that went wrong
             try:
@@ -249,6 +234,37 @@ class EpochRunner:
                     raise
                 break
         return done
+
+    def job(self, data: Records, pace: Pace, epochs: int, *, gradient_norm: bool = False) -> Job:
+        """Return the next epochs as a job, which changes a copy of the state; `follow_job` then goes there."""
+        records = len(data)
+        batch = min(self.settings.batch_size, records)
+        self._steps.be_ready(self._bind(None), records, data, gradient_norm=gradient_norm)
+        coming = range(self.epochs_done, self.epochs_done + epochs)
+        executable, drawn = self._steps.on(data), self._orders_of(coming, records)
+        keyed = executable.takes_keyed_orders and all(isinstance(order, KeyedOrder) for order in drawn)
+        whole = keyed or isinstance(drawn, np.ndarray)
+        orders: Any = drawn if whole else np.stack([np.asarray(order) for order in drawn])
+        rates = self._rates_of_epochs(-(-records // batch), pace, coming)
+        return Job(executable, self._copied_state(), data.x, data.y, orders, batch, rates, data.weights)
+
+    def follow_job(
+        self, job: Job, found: list[tuple[float, float | None]], data: Records, *, gradient_norm: bool = False
+    ) -> list[EpochTotals] | None:
+        """Go to the state in which a job has ended, and return the totals of its epochs, from what it has returned.
+
+        If it has diverged, nothing changes, and the result is None.
+        """
+        finite = all(math.isfinite(error) for error, _ in found)
+        if not (finite and all_finite(*job.state.parameters.values(), xp=data.binding.xp)):
+            return None
+        self.restore(job.state)
+        self.epochs_done += len(found)
+        records = len(data)
+        return [
+            EpochTotals(records, error, norm if gradient_norm else None, float(rate))
+            for (error, norm), rate in zip(found, job.learning_rates[:, -1], strict=True)
+        ]
 
     def run_and_look(
         self,

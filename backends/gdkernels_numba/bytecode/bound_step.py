@@ -245,7 +245,7 @@ class BoundStep:
         return self.choices.threads == 1
 
     def arrays_in_order(self, arrays: Mapping[str, Array]) -> list[Array]:
-        """Return the arrays of the caller that streams read, in the order that the patches of a workspace count them."""
+        """Return those of the caller's arrays that streams use, in the order that a workspace numbers them."""
         return [arrays[name] for name in self._patches]
 
     def workspace(self) -> Workspace:

@@ -51,7 +51,10 @@ class Workspace:
 
         starts = np.cumsum([0, *(len(stream) for stream in streams)])
         words = moved(np.concatenate([*streams, [END]]))
-        at = {stream.ctypes.data: words.ctypes.data + int(words.itemsize * k) for stream, k in zip(streams, starts)}
+        at = {
+            stream.ctypes.data: words.ctypes.data + int(words.itemsize * k)
+            for stream, k in zip(streams, starts[:-1], strict=True)
+        }
         own = moved(contexts)
         addresses = own.ctypes.data + own.strides[0] * np.arange(len(own))
         own[:, CONTEXT.contexts] = addresses.ctypes.data

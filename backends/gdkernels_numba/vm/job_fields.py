@@ -22,13 +22,16 @@ class JobRow(NamedTuple):
     epochs: Annotated[int, "as in `ThreadContext`"]
     results: Annotated[int, "as in `ThreadContext`"]
     done: Annotated[int, "1 when it is done"] = 0
+    nanoseconds: Annotated[int, "how long it took; 0 where the system has no clock for that"] = 0
+    clock: Annotated[int, "room to read the clock"] = 0
+    more_clock: Annotated[int, "more of it"] = 0
 
 
 class WorkspaceRecord(NamedTuple):
     """A copy of a bound step, with memory and streams of its own."""
 
     contexts: Annotated[int, "where the addresses of its contexts are"]
-    count: Annotated[int, "how many of them there are"]
+    context_count: Annotated[int, "how many of them there are"]
     patches: Annotated[int, "where the `Patch`es are"]
     patch_count: Annotated[int, "how many of them there are"]
 

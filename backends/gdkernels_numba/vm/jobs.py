@@ -5,7 +5,7 @@ Jobs are published while others run. Nothing of what a thread reads or writes in
 
 from gdkernels_numba.vm.fields import WORD
 from gdkernels_numba.vm.instructions import CONTEXT
-from gdkernels_numba.vm.intrinsics import exchange, load_atomic, pause, rest, set_word, store_atomic, word
+from gdkernels_numba.vm.intrinsics import exchange, load_atomic, nanoseconds, pause, rest, set_word, store_atomic, word
 from gdkernels_numba.vm.job_fields import JOB, PATCH, QUEUE, SLOTS, WORKER, WORKSPACE
 from gdkernels_numba.vm.run import interpret
 
@@ -35,7 +35,7 @@ def do_job(workspace: int, row: int) -> None:
         set_word(word(patch, PATCH.where), 0, address)
         patch += _PATCH_BYTES
     contexts = word(workspace, WORKSPACE.contexts)
-    for k in range(word(workspace, WORKSPACE.count)):
+    for k in range(word(workspace, WORKSPACE.context_count)):
         context = word(contexts, k)
         set_word(context, CONTEXT.order, word(row, JOB.order))
         set_word(context, CONTEXT.records, word(row, JOB.records))
@@ -55,7 +55,10 @@ def take_jobs(worker: int) -> None:
         number = claim_job(queue)
         if number >= 0:
             row = word(queue + QUEUE.slots, number - number // SLOTS * SLOTS)
+            clock = row + WORD * JOB.clock
+            began = nanoseconds(clock)
             do_job(word(word(worker, WORKER.workspaces), word(row, JOB.shape)), row)
+            set_word(row, JOB.nanoseconds, nanoseconds(clock) - began)
             store_atomic(row + WORD * JOB.done, 1)
             left -= 1
             spins = 0
