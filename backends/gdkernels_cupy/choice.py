@@ -191,6 +191,10 @@ class ChosenExecutable(Executable):
         return f"cuda:{self._number}"
 
     @property
+    def is_one_of_many(self) -> bool:
+        return self.of_many and self._own is not None
+
+    @property
     def of_many(self) -> bool:
         """Whether the plan is that of a model beside others."""
         return bool(self._wished.choices.get(PLAN_MANY))
@@ -322,6 +326,8 @@ def together(jobs: Sequence[Job], number: int) -> Iterator[Found | None]:
     for group in groups.values():
         for part in _that_fit(group, number):
             found |= _done(part, number)
+            for k, _, job in part:
+                jobs[k].seconds = job.seconds
     return (found.get(k) for k in range(len(jobs)))
 
 

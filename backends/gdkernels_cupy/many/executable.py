@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -113,8 +114,11 @@ class OwnCtaExecutable(Executable):
                 own.program, job.state.parameters, job.x, job.y, job.orders, job.batch_size, job.learning_rates,
                 job.sample_weight,
             )  # fmt: skip
+        began = perf_counter()
         found = train_together(self.code, self._device, [(own.program, job) for own, job in jobs])
+        seconds = perf_counter() - began
         for own, job in jobs:
+            job.seconds = seconds
             own.note(self.code.bind(batch_of(job))[0])
         return found
 
