@@ -124,13 +124,19 @@ class Executable(ABC):
         Whether it compares what is compiled with the definition by itself; if not, gdkernels does where
         ``GDKERNELS_CHECK=always`` asks for it.
     remark
-        Why the definition runs on a backend that compiles others; empty where there is nothing to say.
+        Why the definition runs on a backend that compiles others, or how a model beside others runs; empty where there
+        is nothing to say.
     """
 
     origin: str
     plan: Plan
     checks_itself: ClassVar[bool] = False
     remark: str = ""
+
+    @property
+    def is_one_of_many(self) -> bool:
+        """Whether `run_many` does its jobs beside those of other models, in about the time of one."""
+        return False
 
     @property
     def takes_entries(self) -> bool:
@@ -280,6 +286,9 @@ class Backend(ABC):
     compiles_weighted, compiles_drawing, compiles_moving
         Whether `compile` takes programs that are weighted, that draw random numbers, and that pick columns, join them
         or look up rows of tables; if not, gdkernels runs their definition.
+    trains_together
+        Whether its executables do jobs of many models in about the time of one, where the choice "many" of a plan asks
+        for it: models that are looked at in between then wait for each other after each epoch.
     contract
         The version of this contract that `compile` is written for; the present one is `CONTRACT`. Say it where you
         have a `compile` of your own.
@@ -291,6 +300,7 @@ class Backend(ABC):
     compiles_weighted: ClassVar[bool] = False
     compiles_drawing: ClassVar[bool] = False
     compiles_moving: ClassVar[bool] = False
+    trains_together: ClassVar[bool] = False
     contract: ClassVar[int] = 1
 
     @abstractmethod

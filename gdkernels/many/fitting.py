@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 
 from gdkernels.dispatch.binding import Binding
+from gdkernels.dispatch.shared_executables import Executables
 from gdkernels.errors import InputError, Interrupted
 from gdkernels.groups import Group, joined
 from gdkernels.groups.agreement import guarded
 from gdkernels.groups.sharding import threads_of_ranks
 from gdkernels.many.dealing import dealt
 from gdkernels.many.jobs import Checkpoints, FitJob, Paces, PlanChoices, Rows
+from gdkernels.many.meeting import MOST_AT_A_TIME, Meeting
 from gdkernels.many.one_pass import in_one_pass
 from gdkernels.many.shared_data import SharedData
 from gdkernels.many.workers import run_jobs
@@ -149,7 +151,7 @@ def fit_many(
                 shown = _shown_by(bar)
                 found = in_one_pass(dict(enumerate(jobs)), threads, shown)
                 left = [k for k in range(len(jobs)) if k not in found]
-                found |= zip(left, run_jobs([jobs[k].run for k in left], threads, shown, asked_to_end), strict=True)
+                found |= zip(left, _in_turn([jobs[k] for k in left], threads, shown, asked_to_end), strict=True)
                 return [found[k] for k in range(len(jobs))]
 
             if ranks.size == 1:
@@ -164,6 +166,22 @@ def fit_many(
     finally:
         if bar is not None:
             bar.close()
+
+
+def _in_turn(
+    jobs: Sequence[FitJob], threads: int, done: Callable[[History], None], ends: Callable[[], BaseException | None]
+) -> list[History]:
+    """Return the histories of fits on some threads; where a backend trains many at once, they meet after each epoch."""
+    together = sum(job.train.binding.backend.trains_together for job in jobs) > 1
+    if not together:
+        return run_jobs([job.run for job in jobs], threads, done, ends)
+    at_once = min(len(jobs), MOST_AT_A_TIME)
+    meeting = Meeting(len(jobs), at_once)
+
+    def attending(job: FitJob) -> Callable[[Executables, Callable[[], bool]], History]:
+        return lambda executables, gives_up: meeting.attend(lambda: job.run(executables, gives_up))
+
+    return run_jobs([attending(job) for job in jobs], at_once, done, ends, lambda: meeting.executables)
 
 
 def _shown_by(bar: Any) -> Callable[[History], None]:

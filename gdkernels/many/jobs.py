@@ -212,7 +212,7 @@ class BegunFit:
 
 
 class PlanChoices:
-    """The choices of a plan for each place where models compute: one thread each, where the number matters.
+    """The choices of a plan for each place where models compute: one thread each, or a share of a launch.
 
     Parameters
     ----------
@@ -231,7 +231,9 @@ class PlanChoices:
         if id(binding) not in self._known:
             counts = binding.backend.threads(binding.device)
             bound = ThreadBound(1, "each model has one") if counts else None
-            self._known[id(binding)] = binding, {"threads": 1} if counts else {}, bound
+            choices: dict[str, Any] = {"threads": 1} if counts else {}
+            choices |= {"many": True} if binding.backend.trains_together else {}
+            self._known[id(binding)] = binding, choices, bound
         return self._known[id(binding)][1:]
 
 

@@ -6,6 +6,7 @@ from gdkernels.errors import ScheduleError
 from gdkernels.graph.nodes import Dim, Node
 from gdkernels.graph.operations import SCALAR
 from gdkernels.lowering.steps import COLUMN, MATRIX, UNITS, Accumulation, Gather, Loop, Product, Step, value_of
+from gdkernels_cupy.persistent.grid import SHARED_MODEL, CtaSharing
 from gdkernels_cupy.persistent.memory import KernelMemory
 from gdkernels_cupy.persistent.shape import padded
 from gdkernels_cupy.persistent.text import body_of
@@ -18,8 +19,8 @@ _REDUCE = {"sum": ("added", "0.f"), "max": ("larger", "-INFINITY"), "min": ("sma
 class TileText:
     """Writes a tile; `record` and `x_tile` are there already."""
 
-    def __init__(self, memory: KernelMemory) -> None:
-        self.memory = memory
+    def __init__(self, memory: KernelMemory, sharing: CtaSharing = SHARED_MODEL) -> None:
+        self.memory, self.sharing = memory, sharing
 
     def lines(self) -> list[str]:
         """Return what is done with a tile."""
@@ -120,7 +121,7 @@ class TileText:
         return [
             "{",
             f"    {self.memory.gradient_of[k].split.text} d{k};",
-            f"    if (tile == cta()) d{k}.clear(); else d{k}.read({place});",
+            f"    if (tile == {self.sharing.cta}) d{k}.clear(); else d{k}.read({place});",
             f"    {add}",
             f"    d{k}.write({place});",
             "}",
