@@ -21,7 +21,8 @@ def run_alone(context: int) -> None:
     for epoch in range(word(context, CONTEXT.epochs)):
         for step in range(steps):
             batch = min(size, records - step * size)
-            run_step(context, epoch * steps + step, epoch * records + step * size, batch)
+            ended = epoch if step == steps - 1 else -1
+            run_step(context, epoch * steps + step, epoch * records + step * size, batch, ended)
     for piece in range(word(context, CONTEXT.update_pieces)):
         run_piece(context, phases_of_run(context) - 1, piece, 0, 0)
 
