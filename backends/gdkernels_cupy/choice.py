@@ -27,6 +27,8 @@ from gdkernels_cupy.graphs.executable import CudaGraphExecutable
 from gdkernels_cupy.persistent.cuda import CudaLaunchDevice, properties_of
 from gdkernels_cupy.persistent.executable import PLAN_KERNEL, PersistentExecutable
 from gdkernels_cupy.persistent.fitting import applies
+from gdkernels_cupy.persistent.proof import proven_on, unproven
+from gdkernels_cupy.persistent.shape import FORMATS, WIDEST
 
 __all__ = ["ChosenExecutable"]
 
@@ -66,6 +68,17 @@ class ChosenExecutable(Executable):
     def passed_over(self) -> dict[str, str]:
         """The reasons against the ways that are not used, by their names."""
         return self._search.passed_over
+
+    @property
+    def remark(self) -> str:  # type: ignore[override]
+        """What runs a network that is narrow enough for the persistent kernel, and why."""
+        widths = self._program.widths
+        if max(widths) > WIDEST:
+            return ""
+        try:
+            return self.why(widths)
+        except BackendError:  # the run will say so
+            return ""
 
     @property
     def origin(self) -> str:  # type: ignore[override]
@@ -161,7 +174,7 @@ class ChosenExecutable(Executable):
         if widths not in self._by_widths:
             try:
                 persistent = self._persistent(widths)
-                self._by_widths[widths] = persistent, "the persistent kernel runs it"
+                self._by_widths[widths] = persistent, _why_persistent(self._wished.precision, self._number)
             except (DeviceFailedError, DeviceMemoryError):
                 raise
             except (ScheduleError, BackendError) as reason:
@@ -175,13 +188,20 @@ class ChosenExecutable(Executable):
         wished = self._wished.choices.get("kernel", PLAN_KERNEL)
         if wished != PLAN_KERNEL:
             raise ScheduleError(f"the plan asks for {wished}")
-        reason = applies(self._program, widths, self._wished.precision, properties_of(self._number))
+        precision = self._wished.precision
+        reason = applies(self._program, widths, precision, properties_of(self._number))
+        reason = reason or unproven(precision, self._number)
         if reason is not None:
             raise ScheduleError(reason)
         with as_backend_errors(self._device):
             persistent = PersistentExecutable(self._program, self._wished, CudaLaunchDevice(self._number))
             persistent.bind(widths)
         return persistent
+
+
+def _why_persistent(precision: str, number: int) -> str:
+    how = f", measured on such a device on {proven_on(number)}" if FORMATS[precision].in_parts else ""
+    return f"the persistent kernel runs it{how}"
 
 
 def _by_graphs(name: str, graphs: CudaGraphExecutable) -> Way:

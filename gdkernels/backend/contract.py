@@ -123,7 +123,8 @@ class Executable(ABC):
         Whether it compares what is compiled with the definition by itself; if not, gdkernels does where
         ``GDKERNELS_CHECK=always`` asks for it.
     remark
-        Why the definition runs on a backend that compiles others; empty where there is nothing to say.
+        Why the definition runs on a backend that compiles others, or which of several engines runs; empty where
+        there is nothing to say.
     """
 
     origin: str

@@ -23,7 +23,9 @@ def program(*functions, **options):
 
 
 def rounded(a, precision):
-    """Return float64 numbers as matrix instructions take them: bfloat16 to even, tf32 away from zero."""
+    """Return float64 numbers as products take them: bfloat16 rounds to even, tf32 away from zero, float32 not."""
+    if precision == "float32":
+        return np.asarray(a, np.float64)
     bits = np.asarray(a, np.float32).view(np.uint32)
     if precision == "bfloat16":
         bits = (bits + np.uint32(0x7FFF) + (bits >> 16 & 1)) & np.uint32(0xFFFF0000)

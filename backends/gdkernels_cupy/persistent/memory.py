@@ -78,7 +78,7 @@ class KernelMemory:
     ) -> None:
         self.task, self.sizes, self.form, self.warps = task, sizes, form, warps
         self.schedule = task.schedule
-        self.layout = TileLayout.of(task, sizes, tight=tight, recomputes=recomputes)
+        self.layout = TileLayout.of(task, sizes, tight=tight, recomputes=recomputes, reloads=form.in_parts)
         self.order = tuple(order)
         self.results = [n for n in (task.error, task.norm) if n is not None]
         self.biases = self._biases()
@@ -135,15 +135,16 @@ class KernelMemory:
 
     @property
     def matrix_instructions(self) -> int:
-        """The number of matrix instructions of a tile in the code, where loops over the rows are partly unrolled."""
+        """The number of matrix instructions of a tile in the code, where loops are partly unrolled."""
         count = 0
         for step in self.schedule.tile:
             if isinstance(step, Product):
                 columns = self.layout.columns(step.node)
-                count += self.layout.columns(step.left) // self.form.depth * columns // 8
+                steps = 1 if self.form.in_parts else self.layout.columns(step.left) // self.form.depth
+                count += self.form.instructions * steps * columns // 8
         for g in self.gradient_of.values():
             steps = min(16 * self.warps // self.form.depth // g.split.shares, self.form.at_once[self.warps])
-            count += steps * 2 * g.split.blocks
+            count += self.form.instructions * steps * 2 * g.split.blocks
         return count
 
     def _lay_out(self) -> None:

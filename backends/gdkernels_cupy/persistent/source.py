@@ -103,7 +103,8 @@ def _text(form: OperandFormat, warps: int, predict: KernelMemory, step: KernelMe
     nanoseconds = 0 if os.environ.get(_PATIENT) else BARRIER_SECONDS * 1_000_000_000
     parts = [f"constexpr int WARPS = {warps}, AT_ONCE = {form.at_once[warps]};"]
     parts += [f"constexpr unsigned long long BARRIER_NANOSECONDS = {nanoseconds}ull;  // 0: for ever"]
-    parts += map(_header, ("primitives.cuh", form.header, "tile.cuh"))
+    parts += [f"constexpr bool IN_PARTS = {'true' if form.in_parts else 'false'};  // operands, as products take them"]
+    parts += map(_header, ("primitives.cuh", form.header, "tile.cuh", *(["float32.cuh"] if form.in_parts else [])))
     parts += ["#define ORDER_FN FN", order_text()]
     parts += [KernelText(step or predict).preparing_text()]
     parts += [KernelText(memory).text() for memory in (predict, step) if memory is not None]
