@@ -1,5 +1,7 @@
 """The narrow kernel declines what does not fit, and does many steps in several launches: on its twin."""
 
+import re
+
 import numpy as np
 import pytest
 from gdkernels_cupy.persistent import DeviceProperties, PersistentExecutable, applies
@@ -12,7 +14,7 @@ from benchmarks.gpu.typical import TYPICAL
 from gdkernels.backend import Plan, verification
 from gdkernels.definition import activations, losses
 from gdkernels.errors import BackendError, InputError, ScheduleError
-from gdkernels.testing.cases import varied
+from gdkernels.testing.cases import CASES, varied
 
 relu, tanh, gelu = activations.relu, activations.tanh, activations.gelu
 HOPPER, ADA = DeviceProperties(90, 232448), DeviceProperties(89, 101376)
@@ -104,6 +106,17 @@ def test_of_fourteen_typical_networks_these_do_not_fit(shared_bytes):
                 found[k].add(name)
     assert len(TYPICAL) == 14
     assert found == (DECLINED[shared_bytes], DECLINED_IN_FLOAT32[shared_bytes])
+
+
+@pytest.mark.parametrize("name", ["residual", "layer norm of the inputs"])
+def test_what_the_text_of_blocks_names_is_declared(name):
+    """Names of their parameters have a slash, and predictions read numbers that follow from the widths."""
+    text = next(sources_of(CASES[name].program, "tf32", 1 << 20)).text
+    for kernel in re.split(r"KERNEL (?=train|predict)", text)[1:]:
+        used = set(re.findall(r"\b(?:s\d+|weights_\w+|bias_\w+)\b", kernel))
+        assert used <= set(re.findall(r"const float (s\d+) =", kernel)) | set(re.findall(r"\* const (\w+) =", kernel))
+        assert len(used) > 3
+    assert "/" not in "".join(re.findall(r"\w+_W\S*", text))
 
 
 def test_what_fits_is_kept_and_only_then_computed_again():

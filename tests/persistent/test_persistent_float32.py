@@ -2,14 +2,14 @@
 
 import numpy as np
 import pytest
-from persistent_runs import MOMENTUM, Run, bits, errors, program
+from persistent_runs import MOMENTUM, NARROW, Run, bits, errors, program, run_of_case
 from persistent_twin import SCHEDULES, TwinDevice
 
 from gdkernels.backend import verification
 from gdkernels.definition import activations, losses
 from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import AdamW
-from gdkernels.testing.cases import CASES, chained
+from gdkernels.testing.cases import chained
 
 relu, tanh, gelu = activations.relu, activations.tanh, activations.gelu
 ALL = tuple(activations.BY_NAME.values())
@@ -60,10 +60,9 @@ def test_training_is_as_exact_as_float32(made, name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name, case in CASES.items() if max(case.widths) <= 64])
+@pytest.mark.parametrize("name", NARROW)
 def test_every_case_of_the_conformance_suite_in_float32(made, name):
-    case = CASES[name]
-    run = Run(case.program, case.widths, case.records, case.batch_size, "float32")
+    run = run_of_case(name, "float32")
     found = [run.on_twin(TwinDevice(made, schedule=s), warps=4) for s in SCHEDULES]
     assert bits(found[0]) == bits(found[1]) == bits(found[2])
     assert too_far(found[0], run) == {}

@@ -6,7 +6,7 @@ from gdkernels.errors import ScheduleError
 from gdkernels.graph.nodes import Dim, Node
 from gdkernels.graph.operations import SCALAR
 from gdkernels.lowering.steps import COLUMN, MATRIX, UNITS, Accumulation, Gather, Loop, Product, Step, value_of
-from gdkernels_cupy.persistent.memory import KernelMemory
+from gdkernels_cupy.persistent.memory import KernelMemory, bias_word, weights_word
 from gdkernels_cupy.persistent.shape import padded
 from gdkernels_cupy.persistent.text import body_of
 
@@ -82,13 +82,15 @@ class TileText:
         return [
             *lines,
             f"float v{step.node.id}[{n // 8}][4];",
-            f"product<{k}, {n}, {transposed}>(v{step.node.id}, {left}, weights_{step.weights.attribute});",
+            f"product<{k}, {n}, {transposed}>(v{step.node.id}, {left}, {weights_word(step.weights.attribute)});",
         ]
 
     def _product_of_parts(self, name: str, step: Product) -> str:
         k, n = self.memory.layout.columns(step.left), self.memory.layout.columns(step.node)
         shape = f"{k}, {n}, {'true' if step.transposed else 'false'}"
-        return f"product_of_parts<{shape}>({name}, {self._tile_name(step.left)}, weights_{step.weights.attribute});"
+        return (
+            f"product_of_parts<{shape}>({name}, {self._tile_name(step.left)}, {weights_word(step.weights.attribute)});"
+        )
 
     def _operand(self, node: Node, lefts: set[int]) -> list[str]:
         """Return what makes a value an operand, and what keeps it for the way back."""
@@ -148,7 +150,7 @@ class TileText:
             "{",
             f"    uint32_t left[{k} / DEPTH][4];",
             f"    load_left<{k}>(left, {self._tile_name(product.left)});",
-            f"    product<{k}, {n}, {transposed}>({name}, left, weights_{product.weights.attribute});",
+            f"    product<{k}, {n}, {transposed}>({name}, left, {weights_word(product.weights.attribute)});",
             "}",
         ]
         if self.memory.form.in_parts:
@@ -220,7 +222,7 @@ class TileText:
             return []
         kind = self.memory.kind(node)
         if kind == UNITS:
-            given[node.id] = f"bias_{node.attribute}[column]"
+            given[node.id] = f"{bias_word(node.attribute)}[column]"
         elif kind == COLUMN:
             given[node.id] = f"v{node.id}[{'e >> 1' if loop.kind == MATRIX else 'h'}]"
         elif kind != MATRIX:
