@@ -164,14 +164,15 @@ def _write_change_of_blocks(
 ) -> None:
     layout = writer.layout
     written = written_by(writer, name, loop, column=start)
-    with stream.with_body(ForBlocks(rows=layout.rows(name), columns=columns, first=blocks.start, stop=blocks.stop)):
-        for accumulation in due:
-            if isinstance(accumulation, Accumulation):
-                write_gradient(writer, stream, accumulation, written, column=start)
-        if loop is not None:
-            write_change(writer, stream, name, loop, column=start)
-            if loop.outputs and name in layout.copied:
-                write_copies(writer, stream, name, column=start)
+    for part in layout.computed_blocks(name, blocks):
+        with stream.with_body(ForBlocks(rows=layout.rows(name), columns=columns, first=part.start, stop=part.stop)):
+            for accumulation in due:
+                if isinstance(accumulation, Accumulation):
+                    write_gradient(writer, stream, accumulation, written, column=start)
+            if loop is not None:
+                write_change(writer, stream, name, loop, column=start)
+                if loop.outputs and name in layout.copied:
+                    write_copies(writer, stream, name, column=start)
 
 
 def _write_flat_change(

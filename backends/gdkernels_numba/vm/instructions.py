@@ -133,6 +133,21 @@ class LookUpRows(NamedTuple):
     kept: Annotated[int, "where the numbers of the whole batch are kept as integers, or 0"]
 
 
+class MultiplyRows(NamedTuple):
+    """Multiply, for each row of the tile, all its numbers in a matrix with all those in another, side by side."""
+
+    kernel: Annotated[int, "`multiply_rows`"]
+    left_columns: Annotated[int, "columns of the first matrix"]
+    right_columns: Annotated[int, "columns of the other, whose products with one number stand side by side"]
+    left: Annotated[StridedAddress, "the first matrix"]
+    left_pitch: Annotated[int, "bytes from row to row of it"]
+    right: Annotated[StridedAddress, "the other"]
+    right_pitch: Annotated[int, "bytes from row to row of it"]
+    to: Annotated[StridedAddress, "the panels that the products go to"]
+    pitch: Annotated[int, "bytes from row to row of these"]
+    column: Annotated[int, "the column there that the first product becomes"]
+
+
 class MultiplyEntries(NamedTuple):
     """Multiply the rows of a tile, of which the entries are known that are not 0, by weights: c = x w."""
 
@@ -498,6 +513,7 @@ class WordsOfThread(NamedTuple):
 # What moves by number comes first. Its kernels read the fields themselves, and so it is told by its opcode alone.
 COPY_COLUMNS = _instruction(CopyColumns)
 LOOK_UP_ROWS = _instruction(LookUpRows)
+MULTIPLY_ROWS = _instruction(MultiplyRows)
 MULTIPLY_ENTRIES = _instruction(MultiplyEntries)
 ADD_BY_CODE = _instruction(AddByCode)
 CLEAR_BY_CODE = _instruction(ClearByCode)
@@ -507,6 +523,7 @@ LAST_MOVE = len(INSTRUCTIONS)
 MOVES_BY_NUMBER: dict[str, InstructionLayout[Any]] = {
     "copy_columns": COPY_COLUMNS,
     "look_up": LOOK_UP_ROWS,
+    "multiply_rows": MULTIPLY_ROWS,
     "multiply_entries": MULTIPLY_ENTRIES,
     "add_by_code": ADD_BY_CODE,
     "clear_by_code": CLEAR_BY_CODE,
