@@ -53,6 +53,7 @@ ROOMS = {
         "plan",
         "bytecode",
         "executable",
+        "products",
         "shards",
         "ceilings",
         "__init__",

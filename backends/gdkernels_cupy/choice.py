@@ -103,9 +103,9 @@ class ChosenExecutable(Executable):
 
     @property
     def remark(self) -> str:  # type: ignore[override]
-        """What runs a network that is narrow enough for the persistent kernel, and why."""
+        """How a model beside others runs, or what runs a network that is narrow enough for the persistent kernel."""
         widths = self._program.widths
-        if max(widths) > WIDEST:
+        if not self.of_many and max(widths) > WIDEST:
             return ""
         try:
             return self.why(widths)
@@ -191,11 +191,6 @@ class ChosenExecutable(Executable):
             reason, how = self._shared.own, self._chosen(widths)[1]
             return f"one model after the other, as no CTA has one of its own ({reason}): {how}"
         return self._chosen(widths)[1]
-
-    @property
-    def remark(self) -> str:  # type: ignore[override]
-        """How a model beside others runs."""
-        return self.why(self._program.widths) if self.of_many else ""
 
     # ---- ways, the fastest first
 

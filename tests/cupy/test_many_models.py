@@ -1,7 +1,5 @@
 """Many models on CUDA: on a CTA of their own in one launch where they fit, one after the other where they do not."""
 
-import logging
-
 import numpy as np
 import pytest
 from gdkernels_cupy import choice

@@ -5,11 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from gdkernels_cupy.many.executable import OwnCtaExecutable
-from gdkernels_cupy.many.source import many_sources
 from gdkernels_cupy.persistent.executable import PersistentExecutable
-from gdkernels_cupy.persistent.fitting import tasks_of
-from persistent_runs import MOMENTUM, Run, errors, program
-from persistent_twin import SCHEDULES, TwinDevice
+from persistent_runs import Run, program
+from persistent_twin import TwinDevice
 
 from gdkernels.backend import Job, Plan, verification
 from gdkernels.definition import activations, losses

@@ -130,11 +130,12 @@ class BoundStep:
         write_tile = write_column_parallel if self.choices.column_parallel else write_row_parallel
         for writer in self.writers[: layout.tile_contexts]:
             write_tile(writer, task.output)
+        changed = {name for names in task.schedule.written.values() for name in names}
         for (name, matrix), (k, writer) in product(layout.parameters.items(), enumerate(self._updating)):
             flat = layout.is_flat(name)
             rows = layout.numbers(name) // matrix.columns if flat else layout.rows(name)
             first, stop = (rows * j // layout.update_pieces for j in (k, k + 1))
-            writer.write_parameter(name, matrix, first, stop, back=task.output is None)
+            writer.write_parameter(name, matrix, first, stop, back=name in changed)
             if flat and writer is self._updating[-1]:
                 writer.write_rest(name, matrix, layout.numbers(name) % matrix.columns)
         for writer, name, first, stop in self._shared(n for n in layout.parameters if n in layout.copied):

@@ -348,7 +348,19 @@ class StepLayout:
         wide = [pitch_of(min(panel, columns - k), self.format) / self.format.size for k in range(0, columns, panel)]
         terms = 0 if self.choices.tile_local_gradients or self.is_flat(name) else self.sizes["B"]
         of_terms = _TERMS_OF_SUM if self.kind(self.task.parameters[name]) == UNITS else _TERMS_OF_PRODUCT
-        return np.outer(high, wide).ravel() * (1.0 + _COPY * (name in self.copied) + terms / of_terms)
+        sizes = np.outer(high, wide)
+        if name in self.task.schedule.symmetric:
+            sizes = np.tril(sizes)
+        return sizes.ravel() * (1.0 + _COPY * (name in self.copied) + terms / of_terms)
+
+    def computed_blocks(self, name: str, blocks: range) -> list[range]:
+        """Return those of some blocks of a parameter that are computed: of a symmetric one, the lower triangle's."""
+        if name not in self.task.schedule.symmetric:
+            return [blocks]
+        across = panels_of(self.parameters[name].columns, self.format)
+        rows = (range(row * across, row * across + row + 1) for row in range(across))
+        parts = [range(max(row.start, blocks.start), min(row.stop, blocks.stop)) for row in rows]
+        return [part for part in parts if part]
 
     def rows(self, name: str) -> int:
         """Return how many rows a parameter is kept in, without those that pad it for its transpose."""

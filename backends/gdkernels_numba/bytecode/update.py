@@ -176,8 +176,9 @@ def _write_change_of_blocks(
     columns: int,
 ) -> None:
     rows = writer.layout.rows(name)
-    with stream.with_body(ForBlocks(rows=rows, columns=columns, first=blocks.start, stop=blocks.stop)):
-        _write_body(writer, stream, name, loop, due, start)
+    for part in writer.layout.computed_blocks(name, blocks):
+        with stream.with_body(ForBlocks(rows=rows, columns=columns, first=part.start, stop=part.stop)):
+            _write_body(writer, stream, name, loop, due, start)
 
 
 def _write_body(

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from gdkernels.graph.nodes import Node
 from gdkernels.lowering.schedule import PREDICTION
-from gdkernels.lowering.steps import COLUMN, Copy, EntryProduct, Gather, LookUp, Loop, Part, Product
+from gdkernels.lowering.steps import COLUMN, Copy, EntryProduct, Gather, LookUp, Loop, Outer, Part, Product
 from gdkernels_numba.bytecode.arena import Matrix
 from gdkernels_numba.bytecode.layout import StepLayout
 from gdkernels_numba.bytecode.packed import PackedForms
@@ -33,6 +33,7 @@ from gdkernels_numba.vm.tile_instructions import (
     LoopOverColumn,
     LoopOverTile,
     MultiplyEntries,
+    MultiplyRows,
     MultiplyTile,
     PackTile,
     ScatterRows,
@@ -229,10 +230,12 @@ class InstructionWriter:
         if name in layout.plain:
             self.patches.append(Patch(self.tile, begin + MULTIPLY_ENTRIES.at.w.base, name, 0))
 
-    def write_move(self, step: Copy | EntryProduct | LookUp) -> None:
-        """Write a copy of columns, the rows that are looked up, or a product with entries, in all columns."""
+    def write_move(self, step: Copy | EntryProduct | LookUp | Outer) -> None:
+        """Write, in all columns, a copy of columns, rows that are looked up, a product with entries or one of rows."""
         if isinstance(step, EntryProduct):
             self._write_entry_product(step)
+        elif isinstance(step, Outer):
+            self._write_outer(step)
         elif isinstance(step, LookUp):
             self._write_look_up(step)
         else:
@@ -262,6 +265,28 @@ class InstructionWriter:
         )
         if name in layout.plain:
             self.patches.append(Patch(self.tile, begin + LOOK_UP_ROWS.at.table.base, name, 0))
+
+    def _write_outer(self, step: Outer) -> None:
+        layout = self.layout
+        left, right = step.left, step.right
+        if layout.size(right, 1) == 1:  # long rows of products rather than many of one number; their order is the same
+            left, right = right, left
+        (first, a), (second, d) = layout.buffer(left, self.number), layout.buffer(right, self.number)
+        result, to = layout.buffer(step.node, self.number)
+        self.tile.add(
+            MultiplyRows(
+                kernel=self.kernel("multiply_rows"),
+                left_columns=first.columns,
+                right_columns=second.columns,
+                left=a,
+                left_pitch=first.pitch,
+                right=d,
+                right_pitch=second.pitch,
+                to=to,
+                pitch=result.pitch,
+                column=step.to,
+            )
+        )
 
     def _write_copy(self, node: Node, part: Part) -> None:
         source, source_pitch = (

@@ -55,6 +55,7 @@ from gdkernels_numba.vm.tile_instructions import (
     LoopOverColumn,
     LoopOverTile,
     MultiplyEntries,
+    MultiplyRows,
     MultiplyTile,
     PackTile,
     ScatterRows,
@@ -105,6 +106,7 @@ def _instruction(kind: type[_Fields]) -> InstructionLayout[_Fields]:
 # What moves by number comes first. Its kernels read the fields themselves, and so it is told by its opcode alone.
 COPY_COLUMNS = _instruction(CopyColumns)
 LOOK_UP_ROWS = _instruction(LookUpRows)
+MULTIPLY_ROWS = _instruction(MultiplyRows)
 MULTIPLY_ENTRIES = _instruction(MultiplyEntries)
 ADD_BY_CODE = _instruction(AddByCode)
 CLEAR_BY_CODE = _instruction(ClearByCode)
@@ -114,6 +116,7 @@ LAST_MOVE = len(INSTRUCTIONS)
 MOVES_BY_NUMBER: dict[str, InstructionLayout[Any]] = {
     "copy_columns": COPY_COLUMNS,
     "look_up": LOOK_UP_ROWS,
+    "multiply_rows": MULTIPLY_ROWS,
     "multiply_entries": MULTIPLY_ENTRIES,
     "add_by_code": ADD_BY_CODE,
     "clear_by_code": CLEAR_BY_CODE,

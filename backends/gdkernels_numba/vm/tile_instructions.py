@@ -6,7 +6,7 @@ from gdkernels_numba.vm.fields import StridedAddress
 
 __all__ = [
     "AddTileGradient", "AddTileSums", "CopyColumns", "DotRows", "GatherColumn", "GatherPanels", "LookUpRows",
-    "LoopOverColumn", "LoopOverTile", "MultiplyEntries", "MultiplyTile", "PackTile", "ScatterRows",
+    "LoopOverColumn", "LoopOverTile", "MultiplyEntries", "MultiplyRows", "MultiplyTile", "PackTile", "ScatterRows",
 ]  # fmt: skip
 
 
@@ -83,6 +83,21 @@ class LookUpRows(NamedTuple):
     pitch: Annotated[int, "bytes from row to row of these"]
     column: Annotated[int, "the column there that the first one becomes"]
     kept: Annotated[int, "where the numbers of the whole batch are kept as integers, or 0"]
+
+
+class MultiplyRows(NamedTuple):
+    """Multiply, for each row of the tile, all its numbers in a matrix with all those in another, side by side."""
+
+    kernel: Annotated[int, "`multiply_rows`"]
+    left_columns: Annotated[int, "columns of the first matrix"]
+    right_columns: Annotated[int, "columns of the other, whose products with one number stand side by side"]
+    left: Annotated[StridedAddress, "the first matrix"]
+    left_pitch: Annotated[int, "bytes from row to row of it"]
+    right: Annotated[StridedAddress, "the other"]
+    right_pitch: Annotated[int, "bytes from row to row of it"]
+    to: Annotated[StridedAddress, "the panels that the products go to"]
+    pitch: Annotated[int, "bytes from row to row of these"]
+    column: Annotated[int, "the column there that the first product becomes"]
 
 
 class MultiplyEntries(NamedTuple):

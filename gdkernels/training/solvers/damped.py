@@ -19,7 +19,7 @@ from gdkernels.data.stored.windows import Windows
 from gdkernels.definition.solvers import LevenbergMarquardt
 from gdkernels.dispatch.binding import Binding
 from gdkernels.dispatch.workload import Workload
-from gdkernels.errors import InputError
+from gdkernels.errors import InputError, ScheduleError, TraceError
 from gdkernels.network import BoundNetwork
 from gdkernels.system import memory as system_memory
 from gdkernels.system.memory import gigabytes
@@ -69,7 +69,7 @@ class DampedLeastSquares:
     def workspace(self) -> int:
         assert self._made is not None
         equations = self._made[2]
-        return workspace_of(equations.parameters, 8 * equations.rows("float64") * equations.parameters)
+        return workspace_of(equations.parameters, equations.workspace)
 
     def prepare(self, binding: Binding, workload: Workload, choices: Mapping[str, Any] | None) -> Executable:
         program = self._network.structure.program(self._settings.objective)
@@ -77,10 +77,20 @@ class DampedLeastSquares:
             return self._made[3]
         check_draws_nothing(workload.program, "Levenberg–Marquardt")
         self._check_size()
-        equations = NormalEquations(binding.backend, binding.device, program, self._settings.objective.loss)
+        backend, loss = binding.backend, self._settings.objective.loss
+        own = {"threads": 1} if self._alone else {}
+        plan = Plan(backend.name, binding.device, binding.precision, {**(choices or {}), **own})
+        products, remark = None, ""
+        try:
+            products = backend.compile_products(program, plan)
+        except (TraceError, ScheduleError) as error:
+            remark = f"the definition runs as it is, because it cannot be compiled: {error}"
+            _log.info("%s", remark)
+        equations = NormalEquations(backend, binding.device, program, loss, products)
         _keep_freed_memory()
-        plan = Plan(binding.backend.name, binding.device, binding.precision, binding.backend.choices())
-        executable = DefinitionExecutable(binding.backend, workload.program, plan)
+        told = backend.choices() if products is None else {**products.choices, **backend.choices()}
+        executable = _Iterations(backend, workload.program, replace(plan, choices=told), remark=remark)
+        executable.origin = "definition" if products is None else "compiled"
         self._made = binding, program, equations, executable
         return executable
 
@@ -106,7 +116,9 @@ class DampedLeastSquares:
             )
 
     def take(self, executable: Executable) -> None:
-        self._alone = executable.plan.choices.get("threads") == 1
+        alone = executable.plan.choices.get("threads") == 1
+        if alone != self._alone:
+            self._made, self._data, self._alone = None, None, alone
 
     def forget(self) -> None:
         self._made, self._data, self._alone = None, None, False
@@ -131,6 +143,10 @@ class DampedLeastSquares:
         if objective.l2_in_loss:
             outcome = replace(outcome, error=outcome.error + 0.5 * float(np.sum(penalties * outcome.vector**2)))
         return outcome
+
+
+class _Iterations(DefinitionExecutable):
+    """What a history tells of iterations: their plan, and where they come from."""
 
 
 @cache
