@@ -28,7 +28,7 @@ from gdkernels_cupy.persistent.cuda import CudaLaunchDevice, properties_of
 from gdkernels_cupy.persistent.executable import PLAN_KERNEL, PersistentExecutable
 from gdkernels_cupy.persistent.fitting import applies
 
-__all__ = ["ChosenExecutable"]
+__all__ = ["ChosenExecutable", "persistent_runs", "ways_of"]
 
 _log = logging.getLogger("gdkernels")
 
@@ -58,9 +58,7 @@ class ChosenExecutable(Executable):
         self._graphs = CudaGraphExecutable(program, plan, number)
         self._last: Executable = self._graphs
         self._by_widths: dict[tuple[int, ...], tuple[Executable, str]] = {}
-        check = SelfCheck(backend, program, plan, short=(DeviceMemoryError,), variables=_CHANGE_PRODUCTS)
-        fatal = DeviceFailedError, DeviceMemoryError
-        self._search = Ways(check, backend, program, plan, last={"kernel": _DEFINITION}, fatal=fatal)
+        self._search = ways_of(backend, program, plan)
 
     @property
     def passed_over(self) -> dict[str, str]:
@@ -182,6 +180,19 @@ class ChosenExecutable(Executable):
             persistent = PersistentExecutable(self._program, self._wished, CudaLaunchDevice(self._number))
             persistent.bind(widths)
         return persistent
+
+
+def ways_of(backend: Backend, program: Program, plan: Plan) -> Ways:
+    """Return the search for a way that computes a program rightly, of which the definition is the last."""
+    check = SelfCheck(backend, program, plan, short=(DeviceMemoryError,), variables=_CHANGE_PRODUCTS)
+    fatal = DeviceFailedError, DeviceMemoryError
+    return Ways(check, backend, program, plan, last={"kernel": _DEFINITION}, fatal=fatal)
+
+
+def persistent_runs(program: Program, plan: Plan, number: int) -> bool:
+    """Return whether the persistent kernel is for such programs; whether it fits is another question."""
+    wished = plan.choices.get("kernel", PLAN_KERNEL) == PLAN_KERNEL
+    return wished and applies(program, program.widths, plan.precision, properties_of(number)) is None
 
 
 def _by_graphs(name: str, graphs: CudaGraphExecutable) -> Way:
