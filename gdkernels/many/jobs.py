@@ -261,6 +261,9 @@ class _Here:
     def elsewhere(self, error: BackendError) -> bool:
         return False
 
+    def note(self, history: History) -> None:
+        history.plan, history.origin = self.now.executable.plan, self.now.executable.origin
+
     def tell(self, history: History) -> None:
         pass
 
