@@ -36,7 +36,10 @@ def solve_positive(matrix: Any, share: float, diagonal: Array, right: Array, wor
         Memory for a matrix with a row and a column more, which is overwritten.
     """
     lapack, system = _lapack(), work[: len(right), : len(right)]
-    np.multiply(matrix, share, out=system)
+    if share == 1.0:
+        system[:] = matrix
+    else:
+        np.multiply(matrix, share, out=system, dtype=np.float64)
     np.einsum("ii->i", system)[:] = diagonal
     found = _by_numpy(right, work) if lapack is None else _by_lapack(lapack, right, work)
     return found if found is not None and np.isfinite(found).all() else None
