@@ -120,8 +120,12 @@ class NumbaBackend(Backend):
 
     def compile_products(self, program: Program, plan: Plan) -> Products | None:
         with undivided:
+            from gdkernels_numba.cpu.features import float_lanes
+            from gdkernels_numba.ir.vector import Format
+            from gdkernels_numba.plan import check
             from gdkernels_numba.products import FusedProducts
 
+        check(plan.choices, Format("float32", float_lanes(), ""))
         return FusedProducts(program, plan)
 
     def _compiled(self, program: Program, plan: Plan) -> FusedExecutable:

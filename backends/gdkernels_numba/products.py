@@ -43,8 +43,8 @@ class FusedProducts(Products):
         self._task = _scheduled(self._program)
         tasks_of(self._program, False)  # its predictions are needed too
         self._width = self._task.sizes[str(self._task.parameters[SUM_OF_PRODUCTS].shape[0])]
-        self._bound: dict[str, BoundStep] = {}
-        self._predictions: dict[str, FusedExecutable] = {}
+        self._bound: dict[np.dtype[Any], BoundStep] = {}
+        self._predictions: dict[np.dtype[Any], FusedExecutable] = {}
 
     @property
     def choices(self) -> dict[str, Any]:
@@ -56,19 +56,18 @@ class FusedProducts(Products):
         return max(_FEWEST, min(_MOST, caches().second // row // _FEWEST * _FEWEST))
 
     def add(self, arrays: Mapping[str, Array], x: Array, y: Array, r: Array, total: Array) -> None:
-        bound, rows = self._bind(total.dtype.name), len(x)
+        bound, rows = self._bind(total.dtype), len(x)
         batch = bound.sizes["B"]
         steps = -(-rows // batch)
         given = {**arrays, "x": x, "y": y, "sample_weight": r, SUM_OF_PRODUCTS: total}
-        of_steps = np.minimum(batch, rows - batch * np.arange(float(steps)))
-        bound.run(given, None, rows, (1, steps), {"B": of_steps})
+        scalars = {"B": np.minimum(batch, rows - batch * np.arange(float(steps)))} if bound.layout.scalars else {}
+        bound.run(given, None, rows, (1, steps), scalars)
 
     def predict(self, arrays: Mapping[str, Array], x: Array) -> Array:
-        dtype = x.dtype.name
-        if dtype not in self._predictions:
-            compiled = compile_program(self._program, self._format(dtype))
-            self._predictions[dtype] = FusedExecutable(self._program, compiled, self._plan)
-        predicted: Array = self._predictions[dtype].predict(dict(arrays), x)
+        if x.dtype not in self._predictions:
+            compiled = compile_program(self._program, self._format(x.dtype.name))
+            self._predictions[x.dtype] = FusedExecutable(self._program, compiled, self._plan)
+        predicted: Array = self._predictions[x.dtype].predict(dict(arrays), x)
         return predicted
 
     def workspace(self, dtype: str) -> int:
@@ -80,10 +79,10 @@ class FusedProducts(Products):
         lanes = self._plan.choices.get("vector_width", float_lanes())
         return Format(dtype, lanes // 2 if dtype == "float64" else lanes, "")
 
-    def _bind(self, dtype: str) -> BoundStep:
+    def _bind(self, dtype: np.dtype[Any]) -> BoundStep:
         if dtype not in self._bound:
             self._bound.clear()  # before the other takes its memory
-            form, rows = self._format(dtype), self.rows(dtype)
+            form, rows = self._format(dtype.name), self.rows(dtype.name)
             task = self._task
             self._bound[dtype] = BoundStep(
                 task, kernels_of([task], form), task.sizes_with(rows), self._choices(form, rows)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -64,6 +63,16 @@ _ENOUGH = 2048  # records, beyond which a product gets no faster
 HOST, DEVICE = Tiles(1 << 20), Tiles(1 << 28)
 
 
+@dataclass(frozen=True)
+class _Predicted:
+    """The network's outputs at a point, for tiles that are kept, and the error there."""
+
+    vector: Vector
+    tiles: list[Part]
+    predictions: list[Any]
+    error: float
+
+
 class NormalEquations:
     """TileSums over all records of what a step of least squares needs.
 
@@ -87,7 +96,9 @@ class NormalEquations:
         self._loss = output_loss(loss, program.outputs)
         self._tiles = HOST if device == "cpu" else DEVICE
         self._room: dict[str, tuple[Array, ...]] = {}
-        self._predicted: tuple[Vector, Any, list[Any]] | None = None
+        self._predicted: _Predicted | None = None
+        self._point: tuple[str, Array, dict[str, Array]] | None = None
+        self._cotangents: dict[tuple[int, int], Array] = {}
         factor = self._loss.factor
         # What takes a slope apart into those of the residuals, if the same does for all records.
         self._apart = None if factor is None or np.linalg.matrix_rank(factor) < len(factor) else np.linalg.inv(factor)
@@ -115,14 +126,15 @@ class NormalEquations:
         xp, total = self._backend.xp, 0.0
         arrays = self._arrays(vector, constants, dtype)
         predictions = []
+        keeps = self._products is not None and isinstance(tiles, list)
         with np.errstate(all="ignore"):
             for x, y, weights in tiles:
                 prediction = self._predict(arrays, x)
                 total += self._summed(self._loss.value(prediction, y, xp=xp), weights)
-                if self._products is not None and isinstance(tiles, list):
+                if keeps:
                     predictions.append(prediction)
-        # Where the error falls, its derivatives are asked for next.
-        self._predicted = (vector, tiles, predictions) if predictions else None
+        if isinstance(tiles, list) and keeps:  # where the error falls, its derivatives are asked for next
+            self._predicted = _Predicted(vector, tiles, predictions, total)
         return total
 
     def _predict(self, arrays: Mapping[str, Any], x: Any) -> Any:
@@ -134,13 +146,16 @@ class NormalEquations:
         """Return what a step needs at a point, computed in `dtype` and added up."""
         xp, known = self._backend.xp, self._predicted
         arrays = self._arrays(vector, constants, dtype)
-        predictions: Iterable[Any] = repeat(None)
-        if known is not None and known[1] is tiles and np.array_equal(known[0], vector):
-            predictions = known[2]
         with np.errstate(all="ignore"):
             sums, error = self._sums(arrays, dtype), 0.0
-            for (x, y, weights), seen in zip(tiles, predictions, strict=False):
-                prediction = sums.begin(x, seen)
+            if known is not None and known.tiles is tiles and (known.vector == vector).all():
+                error = known.error
+                for (x, y, weights), prediction in zip(known.tiles, known.predictions, strict=True):
+                    sums.begin(x, prediction)
+                    self._add(sums, prediction, y, self._loss.slope(prediction, y, xp=xp), weights)
+                return Normal(error, *sums.total())
+            for x, y, weights in tiles:
+                prediction = sums.begin(x, None)
                 value, slope = self._loss.value_and_slope(prediction, y, xp=xp)
                 error += self._summed(value, weights)
                 self._add(sums, prediction, y, slope, weights)
@@ -162,7 +177,7 @@ class NormalEquations:
         root = None if weights is None else xp.expand_dims(xp.sqrt(weights), axis=1)
         if factor is not None and apart is not None:
             for k in range(outputs):
-                cotangent = self._repeated(factor[:, k], slope)
+                cotangent = self._cotangent(k, factor[:, k], slope)
                 residual = _weighted_sum(slope, apart[k], xp=xp)
                 if root is not None:
                     cotangent, residual = cotangent * root, residual * root[:, 0]
@@ -178,6 +193,15 @@ class NormalEquations:
         dtype = str(like.dtype).rsplit(".", 1)[-1]
         return self._backend.asarray(np.ascontiguousarray(a, dtype), dtype=dtype, device=self._device)
 
+    def _cotangent(self, k: int, shares: Array, like: Any) -> Any:
+        """Return what weights the outputs of each record alike; compiled code has it in memory that is kept."""
+        if self._products is None:
+            return self._repeated(shares, like)
+        key = k, len(like)
+        if key not in self._cotangents:
+            self._cotangents[key] = np.ascontiguousarray(self._repeated(shares, like))
+        return self._cotangents[key]
+
     def _repeated(self, shares: Array, like: Any) -> Any:
         """Return a matrix like another, each row of it these shares."""
         if isinstance(like, np.ndarray):
@@ -192,8 +216,20 @@ class NormalEquations:
         return float(xp.sum(xp.astype(value, xp.float64) if "float64" in self._backend.precisions else value))
 
     def _arrays(self, vector: Vector, constants: Mapping[str, Any], dtype: str) -> dict[str, Any]:
+        if self._products is not None:
+            return self._in_place(vector, constants, dtype)
         fixed = {n: self._backend.asarray(a, dtype=dtype, device=self._device) for n, a in constants.items()}
         return {**self.named(vector, dtype), **fixed}
+
+    def _in_place(self, vector: Vector, constants: Mapping[str, Any], dtype: str) -> dict[str, Any]:
+        """Return the parameters as the same arrays each time, whose addresses compiled code knows."""
+        if self._point is None or self._point[0] != dtype:
+            whole, shapes = np.empty(len(vector), dtype), self._program.shapes
+            views = {name: whole[place].reshape(shapes[name]) for name, place in self._jacobian.slices.items()}
+            self._point, self._cotangents = (dtype, whole, views), {}
+        _, whole, views = self._point
+        whole[:] = vector
+        return {**views, **{n: np.ascontiguousarray(a, dtype) for n, a in constants.items()}} if constants else views
 
     def tiles(self, parts: Iterable[Part], dtype: str) -> Iterator[Part]:
         """Yield the records of all parts, so many at a time, in `dtype`."""

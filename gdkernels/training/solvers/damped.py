@@ -35,6 +35,7 @@ _log = logging.getLogger("gdkernels")
 
 _MANY = 1500  # parameters, beyond which an iteration takes longer than it gains
 _LARGE = 31 << 20  # bytes; glibc's idea does not rise above 32 MiB
+_SMALL = 190  # parameters, up to which OpenBLAS factorises on one thread, whatever the number is
 _ALONE = 1_000_000  # FLOPs of a product that runs on one thread
 
 
@@ -136,13 +137,20 @@ class DampedLeastSquares:
         penalties = self._data.penalties
         targets = program.outputs if equations.takes_squares else None
         problem = _Problem(binding, equations, constants, self._data, targets)
-        tile = min(len(data), equations.rows("float32"))
-        flops = _ALONE if self._alone else 2 * tile * len(vector) ** 2
-        with binding.backend.for_products(flops):
+        flops = _largest_product(equations, len(data))
+        with binding.backend.for_products(min(flops, _ALONE) if self._alone else flops):
             outcome = damped_iteration(self._solver, problem, vector, memory)
         if objective.l2_in_loss:
             outcome = replace(outcome, error=outcome.error + 0.5 * float(np.sum(penalties * outcome.vector**2)))
         return outcome
+
+
+def _largest_product(equations: NormalEquations, records: int) -> int:
+    """Return the FLOPs of the largest product of an iteration that BLAS computes."""
+    count = equations.parameters
+    if not equations.compiled:
+        return 2 * min(records, equations.rows("float32")) * count**2
+    return count**3 // 3 if count > _SMALL else 0
 
 
 class _Iterations(DefinitionExecutable):
