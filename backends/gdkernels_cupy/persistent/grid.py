@@ -18,6 +18,8 @@ class CtaSharing(Protocol):
         The number of this CTA among those of its model, and how many these are.
     sync
         The statement after which the CTAs of a model read what the others wrote.
+    tiles
+        What declares the number of tiles of a step, and of the CTAs that have one where that matters.
     """
 
     @property
@@ -28,6 +30,9 @@ class CtaSharing(Protocol):
 
     @property
     def sync(self) -> str: ...
+
+    @property
+    def tiles(self) -> str: ...
 
     def gradient_sum(self, first: str, stride: int) -> str:
         """Return the sum of what the CTAs left at a place of their gradients; `stride` lies between two of them."""
@@ -50,6 +55,7 @@ class CtaSharing(Protocol):
 
 class _SharedModel:
     cta, ctas, sync = "cta()", "ctas()", "grid_sync(barrier, phase);"
+    tiles = "const int tiles = (rows + ROWS - 1) / ROWS, active = tiles < ctas() ? tiles : ctas();"
 
     def gradient_sum(self, first: str, stride: int) -> str:
         return f"ordered_sum({first}, active, {stride})"
@@ -90,6 +96,7 @@ class OwnModel:
     cta = "0"
     ctas = "1"
     sync = "cta_sync();"
+    tiles = "const int tiles = (rows + ROWS - 1) / ROWS;"
 
     def gradient_sum(self, first: str, stride: int) -> str:
         return f"*({first})"
