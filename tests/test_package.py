@@ -42,7 +42,7 @@ def test_what_is_in_the_wheel_besides_python(wheel):
         *(f"gdkernels/tables/data/{name}" for name in ("ORIGIN.md", "penguins.csv")),
         *(f"gdkernels_cupy/graphs/{name}" for name in ("fixed.cu", "primitives.cuh")),
         "gdkernels_cupy/cuda/keyed_order.cuh",
-        *(f"gdkernels_cupy/persistent/{name}.cuh" for name in ("bf16", "primitives", "tf32", "tile")),
+        *(f"gdkernels_cupy/persistent/{name}.cuh" for name in ("bf16", "float32", "primitives", "tf32", "tile")),
         "gdkernels/bench/report/page.html",
     }
     tests = {name for name in wheel if Path(name).name.startswith("test_")}

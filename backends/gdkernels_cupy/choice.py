@@ -29,6 +29,8 @@ from gdkernels_cupy.many.executable import PLAN_MANY, OwnCtaExecutable
 from gdkernels_cupy.persistent.cuda import CudaLaunchDevice, properties_of
 from gdkernels_cupy.persistent.executable import PLAN_KERNEL, PersistentExecutable
 from gdkernels_cupy.persistent.fitting import applies
+from gdkernels_cupy.persistent.proof import proven_on, unproven
+from gdkernels_cupy.persistent.shape import FORMATS, WIDEST
 
 __all__ = ["ChosenExecutable"]
 
@@ -98,6 +100,17 @@ class ChosenExecutable(Executable):
     def passed_over(self) -> dict[str, str]:
         """The reasons against the ways that are not used, by their names."""
         return self._search.passed_over
+
+    @property
+    def remark(self) -> str:  # type: ignore[override]
+        """What runs a network that is narrow enough for the persistent kernel, or one of many models, and why."""
+        widths = self._program.widths
+        if max(widths) > WIDEST and not self.of_many:
+            return ""
+        try:
+            return self.why(widths)
+        except BackendError:  # the run will say so
+            return ""
 
     @property
     def origin(self) -> str:  # type: ignore[override]
@@ -178,11 +191,6 @@ class ChosenExecutable(Executable):
             reason, how = self._shared.own, self._chosen(widths)[1]
             return f"one model after the other, as no CTA has one of its own ({reason}): {how}"
         return self._chosen(widths)[1]
-
-    @property
-    def remark(self) -> str:  # type: ignore[override]
-        """How a model beside others runs."""
-        return self.why(self._program.widths) if self.of_many else ""
 
     # ---- ways, the fastest first
 
@@ -268,6 +276,9 @@ class ChosenExecutable(Executable):
         wished = self._wished.choices.get("kernel", PLAN_KERNEL)
         if wished != PLAN_KERNEL:
             return f"the plan asks for {wished}"
+        reason = unproven(self._wished.precision, self._number)
+        if reason is not None:
+            return reason
         try:
             with as_backend_errors(self._device):
                 device = CudaLaunchDevice(self._number)
@@ -286,7 +297,8 @@ class ChosenExecutable(Executable):
             if isinstance(found, str):
                 self._by_widths[widths] = self._graphs, found
             else:
-                self._by_widths[widths] = with_numbers_of(self._program, found), "the persistent kernel runs it"
+                why = _why_persistent(self._wished.precision, self._number)
+                self._by_widths[widths] = with_numbers_of(self._program, found), why
         return self._by_widths[widths]
 
     def _persistent(self, widths: tuple[int, ...]) -> PersistentExecutable | str:
@@ -295,7 +307,9 @@ class ChosenExecutable(Executable):
             wished = self._wished.choices.get("kernel", PLAN_KERNEL)
             if wished != PLAN_KERNEL:
                 raise ScheduleError(f"the plan asks for {wished}")
-            reason = applies(self._program, widths, self._wished.precision, properties_of(self._number))
+            precision = self._wished.precision
+            reason = applies(self._program, widths, precision, properties_of(self._number))
+            reason = reason or unproven(precision, self._number)
             if reason is not None:
                 raise ScheduleError(reason)
             with as_backend_errors(self._device):
@@ -376,6 +390,11 @@ def with_numbers_of(program: Program, executable: Shared) -> Shared:
     found = executable.with_program(program)
     assert found is not None, "they differ in numbers alone"
     return cast("Shared", found)
+
+
+def _why_persistent(precision: str, number: int) -> str:
+    how = f", measured on such a device on {proven_on(number)}" if FORMATS[precision].in_parts else ""
+    return f"the persistent kernel runs it{how}"
 
 
 def _by_graphs(name: str, graphs: CudaGraphExecutable) -> Way:

@@ -8,9 +8,12 @@ from gdkernels_cupy.many.executable import OwnCtaExecutable
 from gdkernels_cupy.many.source import many_sources
 from gdkernels_cupy.persistent.executable import PersistentExecutable
 from gdkernels_cupy.persistent.fitting import tasks_of
-from persistent_runs import MOMENTUM, Run, errors, program
-from persistent_twin import SCHEDULES, TwinDevice
+from gdkernels_cupy.persistent.trials import FRAME
+from nvrtc_compiler import instructions
+from persistent_runs import Run, errors, program
+from persistent_twin import SCHEDULES, TwinDevice, TwinError
 
+from benchmarks.gpu.typical import TYPICAL
 from gdkernels.backend import Job, Plan, verification
 from gdkernels.definition import activations, losses
 from gdkernels.definition.optimizers import SGD, Adam, AdamW
@@ -31,6 +34,7 @@ KINDS = {
     "weights of the records, no bias": (
         program(relu, weighted=True, bias=False, reduction="sum"), (6, 20, 4), "bfloat16", 232448,
     ),
+    "float32, mini-batches of one tile": (program(tanh, optimizer=Adam()), (6, 9, 2), "float32", 232448),
     "parameters off the chip": (program(relu, tanh), (20, 33, 17, 5), "bfloat16", 80000),
     "parameters and gradients off the chip": (
         program(relu, tanh, clip_norm=1.0), (20, 33, 17, 5), "bfloat16", 36000,
@@ -81,7 +85,11 @@ def bits(found):
     return {name: np.asarray(a).tobytes() for name, a in found.items()}
 
 
-@pytest.mark.parametrize("kind", KINDS)
+# The others show what the conformance suite of the persistent kernel shows too.
+ALWAYS = ("a norm, clipped, with decay", "parameters and gradients off the chip")
+
+
+@pytest.mark.parametrize("kind", [k if k in ALWAYS else pytest.param(k, marks=pytest.mark.slow) for k in KINDS])
 def test_a_model_among_others_has_the_bits_of_the_model_alone(made, kind):
     """Alone on this path, and alone by the kernel whose CTAs share a model, with one of them."""
     room = KINDS[kind][3]
@@ -99,3 +107,13 @@ def test_a_model_among_others_has_the_bits_of_the_model_alone(made, kind):
         )
         job = model.job(shared)
         assert bits(model.found(job.run(), job)) == bits(one)
+
+
+# Planted errors, each with what it would be on a device: a race, or a model that reads another's.
+MUTANTS = {
+    "the weights of the step before": ("*::at<", "if (false) *::at<"),
+    "the data of the first model": ("const Job& job = jobs[cta()];", "const Job& job = jobs[0];"),
+    "a step begins before the last one has ended": ("    cta_sync();\n    }\n", "    }\n"),
+    "the epoch does not begin anew": ("step % of_epoch * batch", "step * batch % records"),
+    "the launch before is forgotten": ("(start ? state", "(false ? state"),
+}

@@ -14,7 +14,7 @@ from gdkernels.lowering.task import ScheduledTask
 from gdkernels_cupy.persistent.fitting import variants
 from gdkernels_cupy.persistent.grid import OwnModel
 from gdkernels_cupy.persistent.kernel import KernelText
-from gdkernels_cupy.persistent.memory import KernelMemory, Offsets
+from gdkernels_cupy.persistent.memory import KernelMemory, Offsets, bias_word
 from gdkernels_cupy.persistent.shape import OperandFormat, most_sums, padded
 from gdkernels_cupy.persistent.source import kernel_parts
 from gdkernels_cupy.persistent.text import indented
@@ -202,7 +202,7 @@ class _ManyText:
         for node in self.memory.biases:
             width, source = self.memory.size(node, 0), self._array(node.attribute)
             lines.append(
-                f"for (int c = thread(); c < {padded(width)}; c += THREADS) bias_{node.attribute}[c] = "
+                f"for (int c = thread(); c < {padded(width)}; c += THREADS) {bias_word(node.attribute)}[c] = "
                 f"c < {width} ? {source}[c] : 0.f;"
             )
         return lines

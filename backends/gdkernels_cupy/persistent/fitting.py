@@ -60,7 +60,8 @@ def sources_of(program: Program, precision: str, shared_bytes: int) -> Iterator[
 def unfit(widths: Sequence[int], precision: str, properties: DeviceProperties) -> str | None:
     """Return why no kernel is for such a network, precision or device; None where one may be."""
     if precision not in FORMATS:
-        return f"it computes in {' and '.join(FORMATS)}, not in {precision}"
+        *others, last = FORMATS
+        return f"it computes in {', '.join(others)} and {last}, not in {precision}"
     if max(widths) > WIDEST:
         return f"a layer has {max(widths)} units, at most {WIDEST} stay on the chip"
     if properties.capability < _OLDEST:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from gdkernels_cupy.persistent.memory import bias_word, weights_word
+
 __all__ = ["SHARED_MODEL", "CtaSharing", "OwnModel"]
 
 
@@ -111,10 +113,10 @@ class OwnModel:
         return f"((float*)(shared() + {self.on_chip[place]}))" if self.on_chip else f"state[{place}]"
 
     def new_weight(self, name: str, offset: int, columns: int, value: str) -> str:
-        return f"*::at<{columns}>(weights_{name}, i, j) = rounded({value});"
+        return f"*::at<{columns}>({weights_word(name)}, i, j) = rounded({value});"
 
     def new_bias(self, name: str, value: str) -> list[str]:
-        return [f"bias_{name}[at] = {value};"]
+        return [f"{bias_word(name)}[at] = {value};"]
 
 
 SHARED_MODEL: CtaSharing = _SharedModel()

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from gdkernels_cupy.persistent.grid import SHARED_MODEL, CtaSharing
-from gdkernels_cupy.persistent.memory import KernelMemory
+from gdkernels_cupy.persistent.memory import KernelMemory, bias_word, weights_word
 from gdkernels_cupy.persistent.shape import padded
-from gdkernels_cupy.persistent.text import indented, scalar_lines
+from gdkernels_cupy.persistent.text import indented, scalar_lines, size_lines
 from gdkernels_cupy.persistent.tile_text import TileText
 from gdkernels_cupy.persistent.update_text import UpdateText
 
@@ -78,13 +78,13 @@ class KernelText:
         for name, node in self.memory.multiplied():
             down, across = padded(self.memory.size(node, 0)), padded(self.memory.size(node, 1))
             lines.append(
-                f"gather<{across}>(weights_{name}, weights + {self.memory.weights.offsets[name]}, {down}, "
+                f"gather<{across}>({weights_word(name)}, weights + {self.memory.weights.offsets[name]}, {down}, "
                 "[](int r) { return r; });"
             )
         for node in self.memory.biases:
             width = self.memory.size(node, 0)
             lines.append(
-                f"for (int c = thread(); c < {padded(width)}; c += THREADS) bias_{node.attribute}[c] = "
+                f"for (int c = thread(); c < {padded(width)}; c += THREADS) {bias_word(node.attribute)}[c] = "
                 f"c < {width} ? load_global(state[{self.memory.order.index(node.attribute)}] + c) : 0.f;"
             )
         return lines
@@ -121,6 +121,7 @@ class KernelText:
         columns, width = self.memory.layout.columns(output), self.memory.layout.width(output)
         store = f"store_records<{columns}, {width}>(output, v{output.id}, record);"
         return [
+            *size_lines(self.memory, self.memory.tile_scalars),
             "const int tiles = (records + ROWS - 1) / ROWS;",
             "auto record_of = [=](int tile, int r) -> int {",
             "    return tile * ROWS + r < records ? tile * ROWS + r : -1;",

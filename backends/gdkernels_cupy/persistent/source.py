@@ -122,7 +122,8 @@ def kernel_parts(form: OperandFormat, warps: int) -> list[str]:
     return [
         f"constexpr int WARPS = {warps}, AT_ONCE = {form.at_once[warps]};",
         f"constexpr unsigned long long BARRIER_NANOSECONDS = {nanoseconds}ull;  // 0: for ever",
-        *map(_header, ("primitives.cuh", form.header, "tile.cuh")),
+        f"constexpr bool IN_PARTS = {'true' if form.in_parts else 'false'};  // operands, as products take them",
+        *map(_header, ("primitives.cuh", form.header, "tile.cuh", *(["float32.cuh"] if form.in_parts else []))),
     ]
 
 

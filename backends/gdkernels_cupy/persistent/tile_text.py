@@ -7,7 +7,7 @@ from gdkernels.graph.nodes import Dim, Node
 from gdkernels.graph.operations import SCALAR
 from gdkernels.lowering.steps import COLUMN, MATRIX, UNITS, Accumulation, Gather, Loop, Product, Step, value_of
 from gdkernels_cupy.persistent.grid import SHARED_MODEL, CtaSharing
-from gdkernels_cupy.persistent.memory import KernelMemory
+from gdkernels_cupy.persistent.memory import KernelMemory, bias_word, weights_word
 from gdkernels_cupy.persistent.shape import padded
 from gdkernels_cupy.persistent.text import body_of
 
@@ -71,18 +71,27 @@ class TileText:
     def _product(self, at: int, step: Product) -> list[str]:
         k, n = self.memory.layout.columns(step.left), self.memory.layout.columns(step.node)
         left, lines = f"left{step.left.id}", []
+        transposed = "true" if step.transposed else "false"
+        if self.memory.form.in_parts:
+            return [f"float v{step.node.id}[{n // 8}][4];", self._product_of_parts(f"v{step.node.id}", step)]
         if step.left.op == "input" or at in self.memory.layout.reloaded:
             left = f"left{step.left.id}_{at}"
             lines += [
                 f"uint32_t {left}[{k} / DEPTH][4];",
                 f"load_left<{k}>({left}, {self._tile_name(step.left)});",
             ]
-        transposed = "true" if step.transposed else "false"
         return [
             *lines,
             f"float v{step.node.id}[{n // 8}][4];",
-            f"product<{k}, {n}, {transposed}>(v{step.node.id}, {left}, weights_{step.weights.attribute});",
+            f"product<{k}, {n}, {transposed}>(v{step.node.id}, {left}, {weights_word(step.weights.attribute)});",
         ]
+
+    def _product_of_parts(self, name: str, step: Product) -> str:
+        k, n = self.memory.layout.columns(step.left), self.memory.layout.columns(step.node)
+        shape = f"{k}, {n}, {'true' if step.transposed else 'false'}"
+        return (
+            f"product_of_parts<{shape}>({name}, {self._tile_name(step.left)}, {weights_word(step.weights.attribute)});"
+        )
 
     def _operand(self, node: Node, lefts: set[int]) -> list[str]:
         """Return what makes a value an operand, and what keeps it for the way back."""
@@ -114,7 +123,8 @@ class TileText:
     def _accumulate(self, step: Accumulation) -> list[str]:
         assert step.left is not None
         k = step.node.id
-        add = f"d{k}.add({self._tile_name(step.left)}, {self._tile_name(step.right)});"
+        tiles = f"{self._tile_name(step.left)}, {self._tile_name(step.right)}"
+        add = f"add_parts(d{k}, {tiles});" if self.memory.form.in_parts else f"d{k}.add({tiles});"
         if k not in self.memory.spilled_gradients:
             return [add]
         place = self.memory.place_of(k)
@@ -137,14 +147,16 @@ class TileText:
         k, n = self.memory.layout.columns(product.left), self.memory.layout.columns(product.node)
         name, transposed = f"v{product.node.id}_{at}", "true" if product.transposed else "false"
         given[product.node.id] = f"{name}[n][e]"
-        lines = [
-            f"float {name}[{n // 8}][4];",
+        multiplied = [
             "{",
             f"    uint32_t left[{k} / DEPTH][4];",
             f"    load_left<{k}>(left, {self._tile_name(product.left)});",
-            f"    product<{k}, {n}, {transposed}>({name}, left, weights_{product.weights.attribute});",
+            f"    product<{k}, {n}, {transposed}>({name}, left, {weights_word(product.weights.attribute)});",
             "}",
         ]
+        if self.memory.form.in_parts:
+            multiplied = [self._product_of_parts(name, product)]
+        lines = [f"float {name}[{n // 8}][4];", *multiplied]
         elements: list[str] = []
         for loop in loops:
             for node in loop.reads:
@@ -211,7 +223,7 @@ class TileText:
             return []
         kind = self.memory.kind(node)
         if kind == UNITS:
-            given[node.id] = f"bias_{node.attribute}[column]"
+            given[node.id] = f"{bias_word(node.attribute)}[column]"
         elif kind == COLUMN:
             given[node.id] = f"v{node.id}[{'e >> 1' if loop.kind == MATRIX else 'h'}]"
         elif kind != MATRIX:
