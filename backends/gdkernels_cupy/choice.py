@@ -101,9 +101,9 @@ class ChosenExecutable(Executable):
 
     @property
     def remark(self) -> str:  # type: ignore[override]
-        """How a model beside others runs, or what runs a network that is narrow enough for the persistent kernel."""
+        """What runs a network that is narrow enough for the persistent kernel, or one of many models, and why."""
         widths = self._program.widths
-        if not self.of_many and max(widths) > WIDEST:
+        if max(widths) > WIDEST and not self.of_many:
             return ""
         try:
             return self.why(widths)
@@ -295,10 +295,8 @@ class ChosenExecutable(Executable):
             if isinstance(found, str):
                 self._by_widths[widths] = self._graphs, found
             else:
-                self._by_widths[widths] = (
-                    with_numbers_of(self._program, found),
-                    _why_persistent(self._wished.precision, self._number),
-                )
+                why = _why_persistent(self._wished.precision, self._number)
+                self._by_widths[widths] = with_numbers_of(self._program, found), why
         return self._by_widths[widths]
 
     def _persistent(self, widths: tuple[int, ...]) -> PersistentExecutable | str:

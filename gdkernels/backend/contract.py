@@ -129,8 +129,8 @@ class Executable(ABC):
         Whether it compares what is compiled with the definition by itself; if not, gdkernels does where
         ``GDKERNELS_CHECK=always`` asks for it.
     remark
-        Why the definition runs on a backend that compiles others, which of several engines runs, or how a model
-        beside others runs; empty where there is nothing to say.
+        Why the definition runs on a backend that compiles others, which of several engines runs, or how a model beside
+        others does; empty where there is nothing to say.
     """
 
     origin: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -154,22 +155,24 @@ class _ManyText:
     def text(self) -> str:
         """Return the record of a model and the kernels."""
         fields = "".join(f"    {kind} {name};\n" for name, kind, _ in _FIELDS)
-        body = indented([*self._model(), *self._kernel.addresses(), *self._begin(), *self._steps(), *self._end()])
+        work = [*self._kernel.addresses(), *self._begin(), *self._steps(), *self._end()]
+        body = indented([*self._model("\n".join(work)), *work])
         return (
             f"struct Job {{\n{fields}}};\n"
             f"{self._kernel.rounding_text()}"
             f"KERNEL train_many({_SIGNATURES['train_many']}) {{\n{body}}}\n"
         )
 
-    def _model(self) -> list[str]:
+    def _model(self, work: str) -> list[str]:
+        """Return what of its model a CTA has names for: compilers warn of those that nothing reads."""
         lines = ["const Job& job = jobs[cta()];"]
-        lines += [
-            f"{kind} const {name} = job.{name};" for name, kind, _ in _FIELDS if name not in ("scratch", "unused")
-        ]
+        read = [(name, kind) for name, kind, _ in _FIELDS if re.search(rf"\b{name}\b", work)]
+        lines += [f"{kind} const {name} = job.{name};" for name, kind in read]
         for name in ("partial", "gradients"):
             at = self.scratch.offsets.get(name)
             place = f"(float*)(shared() + {self.chip.offsets[name]})" if at is None else f"job.scratch + {at}"
-            lines.append(f"float* const {name} = {place};")
+            if re.search(rf"\b{name}\b", work):
+                lines.append(f"float* const {name} = {place};")
         return lines
 
     def _begin(self) -> list[str]:

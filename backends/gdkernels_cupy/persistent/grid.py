@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from gdkernels_cupy.persistent.memory import bias_word, weights_word
+
 __all__ = ["SHARED_MODEL", "CtaSharing", "OwnModel"]
 
 
@@ -18,6 +20,8 @@ class CtaSharing(Protocol):
         The number of this CTA among those of its model, and how many these are.
     sync
         The statement after which the CTAs of a model read what the others wrote.
+    tiles
+        What declares the number of tiles of a step, and of the CTAs that have one where that matters.
     """
 
     @property
@@ -28,6 +32,9 @@ class CtaSharing(Protocol):
 
     @property
     def sync(self) -> str: ...
+
+    @property
+    def tiles(self) -> str: ...
 
     def gradient_sum(self, first: str, stride: int) -> str:
         """Return the sum of what the CTAs left at a place of their gradients; `stride` lies between two of them."""
@@ -50,6 +57,7 @@ class CtaSharing(Protocol):
 
 class _SharedModel:
     cta, ctas, sync = "cta()", "ctas()", "grid_sync(barrier, phase);"
+    tiles = "const int tiles = (rows + ROWS - 1) / ROWS, active = tiles < ctas() ? tiles : ctas();"
 
     def gradient_sum(self, first: str, stride: int) -> str:
         return f"ordered_sum({first}, active, {stride})"
@@ -90,6 +98,7 @@ class OwnModel:
     cta = "0"
     ctas = "1"
     sync = "cta_sync();"
+    tiles = "const int tiles = (rows + ROWS - 1) / ROWS;"
 
     def gradient_sum(self, first: str, stride: int) -> str:
         return f"*({first})"
@@ -104,10 +113,10 @@ class OwnModel:
         return f"((float*)(shared() + {self.on_chip[place]}))" if self.on_chip else f"state[{place}]"
 
     def new_weight(self, name: str, offset: int, columns: int, value: str) -> str:
-        return f"*::at<{columns}>(weights_{name}, i, j) = rounded({value});"
+        return f"*::at<{columns}>({weights_word(name)}, i, j) = rounded({value});"
 
     def new_bias(self, name: str, value: str) -> list[str]:
-        return [f"bias_{name}[at] = {value};"]
+        return [f"{bias_word(name)}[at] = {value};"]
 
 
 SHARED_MODEL: CtaSharing = _SharedModel()

@@ -151,14 +151,13 @@ class KernelText:
         weights
             What brings weights and biases onto the chip, if they are not there.
         """
-        cta, ctas = self.sharing.cta, self.sharing.ctas
         lines = [
-            f"const int tiles = (rows + ROWS - 1) / ROWS, active = tiles < {ctas} ? tiles : {ctas};",
+            self.sharing.tiles,
             "auto record_of = [=](int tile, int r) -> int {",
             "    return tile * ROWS + r < rows ? order[first + tile * ROWS + r] : -1;",
             "};",
             *scalar_lines(self.memory, self.memory.tile_scalars),
-            f"if ({cta} < tiles) {{",
+            f"if ({self.sharing.cta} < tiles) {{",
         ]
         inner, update = [*weights], UpdateText(self.memory, self.sharing)
         for g in self.memory.gradient_of.values():
