@@ -1,4 +1,4 @@
-"""Jobs in one pass: what is abandoned, what fails, and what cannot be shared; their bits are the conformance suite's."""
+"""Jobs in one pass: what is abandoned, what fails, what cannot be shared; bits are the conformance suite's subject."""
 
 import itertools
 
