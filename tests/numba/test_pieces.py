@@ -29,7 +29,7 @@ PLANS = {
 
 
 def bound_of(executable):
-    (bound,) = executable._bound.values()
+    (bound,) = executable._bound.by_use.values()
     return bound
 
 

@@ -42,6 +42,8 @@ __all__ = ["BoundStep"]
 # The words of a context that differ between runs, in the order in which a run tells them.
 _DIFFERS = [CONTEXT.order, CONTEXT.records, CONTEXT.steps, CONTEXT.scalars, CONTEXT.epochs, CONTEXT.results]
 
+_MOST_WORKSPACES = 64  # that wait for threads
+
 Array = npt.NDArray[Any]
 
 
@@ -99,6 +101,7 @@ class BoundStep:
                 self._patches.setdefault(name, []).append((streams[id(stream)], word, offset))
         self._last: dict[str, weakref.ref[Array]] = {}
         self._lock = threading.Lock()
+        self._workspaces: list[Workspace] = []
 
     def _bytes(self, matrix: Matrix, shift: int) -> Array:
         count = panels_of(matrix.columns, self.kernels.format) * matrix.panel
@@ -270,8 +273,23 @@ class BoundStep:
         """Return those of the caller's arrays that streams use, in the order that a workspace numbers them."""
         return [arrays[name] for name in self._patches]
 
-    def workspace(self) -> Workspace:
-        """Return a copy with memory of its own."""
+    def let_go(self) -> None:
+        """Forget what the last run was about."""
+        self._last.clear()
+
+    def take_workspace(self) -> Workspace:
+        """Return a copy with memory of its own, for `give_workspace`."""
+        try:
+            return self._workspaces.pop()
+        except IndexError:
+            return self._workspace()
+
+    def give_workspace(self, workspace: Workspace) -> None:
+        """Take a workspace back, for the next who needs one."""
+        if len(self._workspaces) < _MOST_WORKSPACES:
+            self._workspaces.append(workspace)
+
+    def _workspace(self) -> Workspace:
         assert self.is_of_one_thread
         (streams,) = self._streams
         patches = [(*one, k) for k, places in enumerate(self._patches.values()) for one in places]
