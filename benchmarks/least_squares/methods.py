@@ -218,12 +218,13 @@ def missing(name: str) -> str | None:
 
 def _period() -> tuple[Array, Array]:
     x = np.linspace(-1, 1, 41)[:, None]
-    return x, np.sin(np.pi * x)
+    return x, np.asarray(np.sin(np.pi * x), np.float64)
 
 
 def _parity() -> tuple[Array, Array]:
     bits = (np.arange(8)[:, None] >> np.arange(3)) & 1
-    return 2.0 * bits - 1.0, 2.0 * (bits.sum(1, keepdims=True) % 2) - 1.0
+    signs = np.where(bits, 1.0, -1.0)
+    return signs, np.prod(signs, axis=1, keepdims=True)
 
 
 # The two problems of MATLAB's comparison that have no data of their own: sizes, what its outputs are, and its goal.

@@ -45,8 +45,8 @@ class ProductSpeed:
         share = self.compiled / self.matrices
         return (
             f"{self.parameters:,} parameters, {self.records:,} records: JᵀJ with its rows {self.compiled:.0f} GFLOP/s, "
-            f"{share:.2f} of a float32 product's {self.matrices:.0f}; as a definition {self.definition:.0f}; BLAS's syrk "
-            f"alone {self.syrk:.0f}"
+            f"{share:.2f} of a float32 product's {self.matrices:.0f}; as a definition {self.definition:.0f}; "
+            f"BLAS's syrk alone {self.syrk:.0f}"
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from benchmarks.least_squares.methods import Path
-from benchmarks.least_squares.problems import PROBLEMS
+from benchmarks.least_squares.problems import PROBLEMS, parameter_count
 
 __all__ = ["lowest", "reached", "sooner", "table_of_paths", "thinned"]
 
@@ -58,8 +58,7 @@ def table_of_paths(content: dict[str, Any]) -> str:
     ]
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for name, seeds in by_problem.items():
-        sizes = PROBLEMS[name].sizes
-        count = sum((m + 1) * n for m, n in zip(sizes, sizes[1:], strict=False))
+        count = parameter_count(PROBLEMS[name].sizes)
         cells = [name, f"{count:,}", _spread([lowest(s["lm"], seconds) for s in seeds], "{:.1e}")]
         cells += [_times([sooner(s["lm"], s[other], seconds) for s in seeds if other in s]) for other in others]
         shares = [lowest(s["lm"], seconds) / lowest(s["lbfgs"], seconds) for s in seeds if "lbfgs" in s]

@@ -11,6 +11,7 @@ from gdkernels_numba.bytecode.writer import InstructionWriter
 from gdkernels_numba.cpu.features import caches
 from gdkernels_numba.vm.fields import StridedAddress
 from gdkernels_numba.vm.instructions import (
+    STRIP,
     AddBlock,
     AddByCode,
     AddEntries,
@@ -301,6 +302,7 @@ def write_gradient(
             d_pitch=by.second_pitch,
             to=_gradient_address(writer, accumulation, WEIGHTS, row, column),
             to_pitch=by.second_pitch,
+            strip=STRIP * by.unit if layout.task.schedule.symmetric and first is second else 0,
         ),
         operands=written,
     )

@@ -15,6 +15,7 @@ from gdkernels_numba.vm.fields import STRIDED, WORD, StridedAddress, fields_of, 
 
 _Fields = TypeVar("_Fields", bound=tuple[Any, ...])
 
+STRIP = 16  # rows of a block on the diagonal of a symmetric matrix that are computed at a time, up to the diagonal
 INTERPRETER = "gdkernels_interpreter"  # what the compiled interpreter is called
 TOTALS = 2  # of an epoch: E and the norm of the gradient
 END = 0  # stands after the last instruction of a stream, in place of an opcode
@@ -262,6 +263,7 @@ class SumGradient(NamedTuple):
     d_pitch: Annotated[int, "bytes from one term of the sum to the next in it"]
     to: Annotated[StridedAddress, "the gradient"]
     to_pitch: Annotated[int, "bytes from row to row of it"]
+    strip: Annotated[int, "bytes of `STRIP` rows of a symmetric matrix in the first factor; 0 for others"]
     operands: Annotated[int, "how many strided addresses follow: what is written next, and brought near meanwhile"] = 0
 
 
@@ -586,5 +588,5 @@ WORDS_OF_THREAD = WordsOfThread(*(k * WORD for k in range(7)))
 
 def generated_constants() -> str:
     """Return all offsets as text: what the interpreter is compiled with beside its own source."""
-    words = (COUNT_BITS, ATTEMPT_BITS, TURN_BYTES, TURN_WORDS, WORDS_OF_THREAD, TOTALS)
+    words = (STRIP, COUNT_BITS, ATTEMPT_BITS, TURN_BYTES, TURN_WORDS, WORDS_OF_THREAD, TOTALS)
     return repr((INSTRUCTIONS, LAST_MOVE, HEADER, CONTEXT, STRIDED, words))
