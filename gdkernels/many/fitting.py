@@ -12,10 +12,10 @@ import numpy as np
 from gdkernels.dispatch.binding import Binding
 from gdkernels.errors import InputError, Interrupted
 from gdkernels.groups import Group, joined
-from gdkernels.groups.agreement import guarded
+from gdkernels.groups.agreement import agree, guarded
 from gdkernels.groups.sharding import threads_of_ranks
 from gdkernels.many.dealing import dealt
-from gdkernels.many.jobs import Checkpoints, FitJob, Paces, PlanChoices, Rows
+from gdkernels.many.jobs import Checkpoints, FitJob, Paces, PlanChoices, Rows, digest_of
 from gdkernels.many.shared_data import SharedData
 from gdkernels.many.workers import run_jobs
 from gdkernels.models.network import Network
@@ -131,8 +131,11 @@ def fit_many(
         FitJob(trainer, *given, at, out, validation, asked, plans, paces, k, checkpoints)
         for k, (trainer, given, at, out) in enumerate(zip(trainers, work, chosen, left_out, strict=True))
     ]
-    at_once = _threads(threads, [model.network for model in models], [job.train.binding for job in jobs])
     ranks = joined(group)
+    if ranks.size > 1:
+        agree(ranks, {"models": len(models), "data": digest_of([(job.train, job.held_out) for job in jobs])})
+        agree(ranks, {f"model {k}": job.identity() for k, job in enumerate(jobs)})
+    at_once = _threads(threads, [model.network for model in models], [job.train.binding for job in jobs])
     mine = range(ranks.rank, len(jobs), ranks.size)
     bar = progress_bar(False if ranks.rank else progress, total=len(mine), unit="model")
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +17,7 @@ from gdkernels.dispatch.shared_executables import Executables
 from gdkernels.errors import BackendError
 from gdkernels.many.workers import GivenUpError
 from gdkernels.network import Structure
+from gdkernels.system.hashing import sha256
 from gdkernels.system.threads import ThreadBound, at_most, thread_bound
 from gdkernels.training.checkpointing import Cadence, Checkpointer, Run, subfolder
 from gdkernels.training.evaluator import Evaluator
@@ -26,7 +27,7 @@ from gdkernels.training.placement import Placed
 from gdkernels.training.settings import FitSettings
 from gdkernels.training.trainer import Trainer
 
-__all__ = ["Checkpoints", "FitJob", "Paces", "PlanChoices", "Rows"]
+__all__ = ["Checkpoints", "FitJob", "Paces", "PlanChoices", "Rows", "digest_of"]
 
 Rows = npt.NDArray[np.int64]
 
@@ -127,6 +128,14 @@ class FitJob:
             self.paces.note(network.structure, work.batch, history.epochs[-1].seconds / len(train))
         return history
 
+    def identity(self) -> dict[str, Any]:
+        """Return what ranks that deal such jobs among them must share of this one, besides the data."""
+        own: dict[str, Any] = {"seed": self.trainer.mlp.network.seed, **self.trainer.settings.as_dict()}
+        for name, at in (("rows", self.rows), ("validation rows", self.left_out)):
+            own[name] = None if at is None else sha256(np.ascontiguousarray(at).tobytes()).hexdigest()
+        own["validation"] = self.validation if isinstance(self.validation, float) else None
+        return own | self.asked.identity()
+
     def state(self) -> dict[str, Any]:
         """Return by name what the fit leaves, on the host."""
         runner, to_host = self.trainer.runner, self.train.binding.to_numpy
@@ -191,6 +200,14 @@ class Paces:
     def note(self, structure: Structure, batch: int, seconds: float) -> None:
         """Remember what one took."""
         self._known[structure, batch] = seconds
+
+
+def digest_of(data: Iterable[tuple[Records, Records | None]]) -> str:
+    """Return the SHA-256 of all the values of some records, each once."""
+    found, once = sha256(), {id(part): part for pair in data for part in pair if part is not None}
+    for part in once.values():
+        part.add_to(found)
+    return found.hexdigest()
 
 
 @dataclass(frozen=True)
