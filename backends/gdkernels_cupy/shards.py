@@ -90,10 +90,10 @@ class SharedGraphs(Sharded):
             call = Call(state, x, y, rows, min(batch_size, max(1, len(rows))), learning_rates, sample_weight)
             with as_backend_errors(self._wished.device):
                 self._decide(call)
-        found = self._runs.run(state, x, y, mine, batch_size, learning_rates, sample_weight)
         if isinstance(self._runs, ShardedExecutable):
-            self.spent = self._runs.spent
-        else:
+            self._runs.spent = self.spent
+        found = self._runs.run(state, x, y, mine, batch_size, learning_rates, sample_weight)
+        if not isinstance(self._runs, ShardedExecutable):
             self.spent.whole += time.perf_counter() - began
             self.spent.exchanging += self._exchange * len(learning_rates)
         return found

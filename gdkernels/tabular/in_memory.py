@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gdkernels.groups import joined
 from gdkernels.system.profiling import phase
 from gdkernels.tables import Preparation, Table
 from gdkernels.tables.cross_fit import CrossFit
@@ -29,6 +30,7 @@ from gdkernels.tabular.hyperparameters import (
     trainer_arguments,
 )
 from gdkernels.tabular.prediction import PreparedNetwork
+from gdkernels.tabular.ranks import agree_on_data
 from gdkernels.tabular.remarks import remarks_after, remarks_on
 from gdkernels.tabular.results import TabularResult
 from gdkernels.tabular.search import search_rows, searched
@@ -92,6 +94,7 @@ def fit_in_memory(settings: TabularSettings, table: Table) -> TabularResult:
         weights = balanced(y[chosen]) if settings.class_weight == "balanced" else None
         return PreparedRows(x[chosen], network_y[chosen], weights)
 
+    agree_on_data(joined(settings.group), x, network_y)
     draws = [(prepared(train), prepared(validation)) for train, validation in rows.networks]
     began = time.perf_counter()
     choice, found = None, None

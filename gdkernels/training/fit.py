@@ -131,6 +131,10 @@ class Fit:
         whole = [part for part in parts if not isinstance(part, Windows)]
         self._together.agree(
             {
+                "records": {
+                    "training": None if parts[0] is None else len(parts[0]),
+                    "validation": None if parts[1] is None else len(parts[1]),
+                },
                 "network and settings": self._identity() | self._asked.identity(),
                 "plan": now.executable.plan.as_dict() | {"device": now.binding.device.partition(":")[0]},
                 "initial parameters": _digest_of_arrays(self._host_parameters()),

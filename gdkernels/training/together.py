@@ -14,7 +14,6 @@ import numpy as np
 from gdkernels.backend import Plan
 from gdkernels.backend.sharded_executable import SHARDS, Sharded
 from gdkernels.dispatch import registry
-from gdkernels.dispatch.binding import Binding
 from gdkernels.dispatch.workload import Workload
 from gdkernels.errors import InputError
 from gdkernels.groups import Group
@@ -25,6 +24,9 @@ from gdkernels.system.hashing import sha256
 from gdkernels.system.threads import at_most
 from gdkernels.training.efficiency import Efficiency
 from gdkernels.training.history import Epoch, Ranks
+from gdkernels.training.placement import Placed
+from gdkernels.training.runner import Runner
+from gdkernels.training.step_timing import seconds_of_a_step
 
 __all__ = ["Together"]
 
@@ -115,11 +117,12 @@ class Together:
         if not self.alone:
             agree(self.group, {"versions": registry.versions(), **told})
 
-    def expected(self, job: Workload, binding: Binding, sharding: Sharding) -> Efficiency | None:
+    def expected(self, runner: Runner, now: Placed) -> Efficiency | None:
         """Return what is expected of the ranks, and warn where they would wait for each other more than compute."""
         if self.alone:
             return None
-        found = Efficiency.of(job, binding, sharding, measured(self.group))
+        seconds = seconds_of_a_step(self.group, now.executable, runner.state(), now.train, runner.settings.batch_size)
+        found = Efficiency.of(now.job, now.binding, runner.sharding, measured(self.group), seconds)
         if found is not None and found.share < _WORTH:
             _log.warning(
                 "%d ranks are expected to be %s; fewer ranks or larger batches make more of them",

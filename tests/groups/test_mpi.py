@@ -137,7 +137,8 @@ def callback(epoch):
         print(time.time(), flush=True)
         if what == "kill":
             os.kill(os.getpid(), 9)
-        raise ValueError("one rank fails")
+        if what == "raise":
+            raise ValueError("one rank fails")
 
 model = gd.MLP([6, 9, 1], seed=0, backend="numpy")
 shards = 4 if what != "resume" else None
@@ -177,6 +178,16 @@ def test_an_exception_on_one_rank_ends_all_with_its_message(tmp_path):
     assert failed.returncode != 0
     assert "gdkernels: rank 2 of 3: ValueError: one rank fails" in failed.stderr
     assert gone - float(failed.stdout.split()[0]) < 5
+
+
+@needs_mpi
+def test_a_script_that_fails_on_one_rank_after_training_ends_all(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(f"{KILLED}\nif group.rank == 1: raise ValueError('after training')\ngroup.barrier()")
+    failed = on_ranks(2, sys.executable, script, "later", tmp_path / "run")
+    assert failed.returncode != 0
+    assert "ValueError: after training" in failed.stderr
+    assert "gdkernels: rank 1 of 2" in failed.stderr
 
 
 @needs_mpi
