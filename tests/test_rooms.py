@@ -52,6 +52,7 @@ ROOMS = {
         "compilation",
         "plan",
         "bytecode",
+        "many",
         "executable",
         "shards",
         "ceilings",

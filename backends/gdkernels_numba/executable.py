@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,11 +25,12 @@ from gdkernels.lowering.task import ScheduledTask
 from gdkernels.system.cached_property import cached_property
 from gdkernels_numba.bytecode.arena import pitch_of
 from gdkernels_numba.bytecode.bound_step import BoundStep
+from gdkernels_numba.bytecode.prepared_run import PreparedRun
 from gdkernels_numba.compilation import Compiled, compile_program
 from gdkernels_numba.cpu.features import caches, cores
 from gdkernels_numba.plan import StepChoices, StepFootprint, choose
 
-__all__ = ["FusedExecutable", "PreparedRun"]
+__all__ = ["FusedExecutable"]
 
 _log = logging.getLogger("gdkernels")
 
@@ -38,36 +39,6 @@ _FEW = 16  # rows that are copied sooner than their address is found
 _KEPT_PREDICTIONS = 4  # sizes whose instruction streams are kept, such as those of the validation and the test records
 
 Array = npt.NDArray[Any]
-
-
-@dataclass(frozen=True)
-class PreparedRun:
-    """The epochs of a state, ready to run.
-
-    Attributes
-    ----------
-    bound
-        Where they run.
-    arrays, orders, records, times, scalars
-        As for `BoundStep.run`.
-    with_norm
-        Whether the norm of the gradient is asked for.
-    """
-
-    bound: BoundStep
-    state: State
-    arrays: Mapping[str, Array]
-    orders: npt.NDArray[np.int64]
-    records: int
-    times: tuple[int, int]
-    scalars: dict[str, npt.NDArray[np.float64] | float]
-    with_norm: bool
-
-    def ended(self, results: npt.NDArray[np.float64]) -> list[tuple[float, float | None]]:
-        """Count the steps, and return what `Executable.run_epochs` does, from the sums of each epoch."""
-        epochs, steps = self.times
-        self.state.step += epochs * steps
-        return [(e, n / steps if self.with_norm else None) for e, n in results.tolist()]
 
 
 class FusedExecutable(Executable):
@@ -139,7 +110,7 @@ class FusedExecutable(Executable):
     def run_many(self, jobs: Iterable[Job], threads: int = 1) -> Iterator[list[tuple[float, float | None]]]:
         from gdkernels_numba.many import run_jobs
 
-        return run_jobs(jobs, threads, FusedExecutable)
+        return run_jobs(jobs, threads, _prepared)
 
     def prepared(self, job: Job) -> PreparedRun:
         """Return a job of this executable with its arguments checked, and with where it runs."""
@@ -286,3 +257,8 @@ class FusedExecutable(Executable):
     def _writable(self, a: Any) -> Array:
         fits = isinstance(a, np.ndarray) and a.dtype == self._dtype and a.flags.c_contiguous and a.flags.writeable
         return a if fits else np.array(a, self._dtype, order="C")
+
+
+def _prepared(job: Job) -> PreparedRun | None:
+    """Return a job ready to run, or None if it is none for this engine."""
+    return job.executable.prepared(job) if isinstance(job.executable, FusedExecutable) else None

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from gdkernels.backend import Job
 from gdkernels_numba.bytecode.bound_step import BoundStep
+from gdkernels_numba.bytecode.prepared_run import PreparedRun
 from gdkernels_numba.bytecode.workspace import Workspace
 from gdkernels_numba.cpu.threads import OtherThreads
 from gdkernels_numba.ir.vector import LINE
 from gdkernels_numba.vm.fields import WORD
 from gdkernels_numba.vm.instructions import TOTALS
 from gdkernels_numba.vm.job_fields import JOB, QUEUE, SLOTS, JobRow, WorkerRecord
-
-if TYPE_CHECKING:
-    from gdkernels_numba.executable import FusedExecutable, PreparedRun
 
 __all__ = ["run_jobs"]
 
@@ -33,22 +31,21 @@ _A_WHILE = 1e-4  # seconds until it is asked again whether a job is done
 _MANY = 1 << 62
 
 
-def run_jobs(jobs: Iterable[Job], threads: int, fused: type[FusedExecutable]) -> Iterator[Totals]:
+def run_jobs(jobs: Iterable[Job], threads: int, prepare: Callable[[Job], PreparedRun | None]) -> Iterator[Totals]:
     """Yield what each job returns, in their order.
 
     Parameters
     ----------
     threads
         The most jobs that run at the same time.
-    fused
-        The executables whose jobs run here; others run on this thread alone.
+    prepare
+        A function that returns a job ready to run; None if its executable has to run it, on this thread.
     """
     queue = _Queue(threads)
     interrupted: BaseException | None = None
     try:
         for job in jobs:
-            executable = job.executable
-            prepared = executable.prepared(job) if isinstance(executable, fused) else None
+            prepared = prepare(job)
             if prepared is None or not prepared.bound.is_of_one_thread:
                 queue.add_done(job.run())
             else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import time
 from abc import ABC, abstractmethod
@@ -16,6 +17,7 @@ import numpy.typing as npt
 from gdkernels.backend.program import Program
 from gdkernels.definition.network import Arrays
 from gdkernels.groups.sharding import Sharding
+from gdkernels.system.cached_property import cached_property
 
 __all__ = ["CONTRACT", "PRECISIONS", "Backend", "Executable", "Job", "Plan", "State", "host_array", "storage_dtype"]
 
@@ -302,6 +304,13 @@ class Backend(ABC):
     compiles_moving: ClassVar[bool] = False
     trains_together: ClassVar[bool] = False
     contract: ClassVar[int] = 1
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy computes anew what it found out, such as the namespace, which is a module and cannot be copied.
+        found = (cached_property, functools.cached_property)
+        return {
+            name: value for name, value in vars(self).items() if not isinstance(getattr(type(self), name, 0), found)
+        }
 
     @abstractmethod
     def unavailable(self) -> str | None:

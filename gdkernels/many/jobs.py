@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from gdkernels.backend import Job
 from gdkernels.data.records import Records
 from gdkernels.dispatch.binding import Binding
 from gdkernels.dispatch.shared_executables import Executables
 from gdkernels.errors import BackendError
+from gdkernels.many.arguments import Rows
 from gdkernels.many.workers import GivenUpError
 from gdkernels.network import Structure
 from gdkernels.system.threads import ThreadBound, at_most, thread_bound
@@ -28,9 +28,7 @@ from gdkernels.training.placement import Placed
 from gdkernels.training.settings import FitSettings
 from gdkernels.training.trainer import Trainer
 
-__all__ = ["BegunFit", "Checkpoints", "FitJob", "Paces", "PlanChoices", "Rows"]
-
-Rows = npt.NDArray[np.int64]
+__all__ = ["BegunFit", "Checkpoints", "FitJob", "Paces", "PlanChoices"]
 
 _MEMORY = "memory "  # before the names of what a solver keeps
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -88,13 +89,8 @@ class Network:
     ) -> None:
         check_block("a network", block)
 
-        def made(inputs: int, names: Sequence[str] | None = None) -> BoundNetwork:
-            own = block if names is None else named(block, names)
-            structure = Structure.checked(own, inputs, output)
-            return BoundNetwork(
-                structure, seed=seed, backend=backend, device=device, precision=precision, threads=threads
-            )
-
+        how = {"seed": seed, "backend": backend, "device": device, "precision": precision, "threads": threads}
+        made = partial(_bound_network, block, output, how)
         self.extra: dict[str, Any] = {}
         if inputs is None:
             self._made = made
@@ -438,6 +434,17 @@ class Network:
         structure = self.network.structure
         heads = ("layer", "inputs → units", "activation") if structure.layers is not None else ("name", "shape", "kind")
         return html_table(repr(self), (*heads, "parameters"), structure.rows())
+
+
+def _bound_network(
+    block: Block,
+    output: str | Activation,
+    how: Mapping[str, Any],
+    inputs: int,
+    names: Sequence[str] | None = None,
+) -> BoundNetwork:
+    own = block if names is None else named(block, names)
+    return BoundNetwork(Structure.checked(own, inputs, output), **how)
 
 
 def _columns(X: Any) -> tuple[int | None, tuple[str, ...] | None]:

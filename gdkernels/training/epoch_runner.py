@@ -67,6 +67,15 @@ class EpochRunner:
         self._steps = PreparedSteps(network, settings)
         self._placer = RecordPlacer(network, settings.objective, self.follow)
 
+    def __getstate__(self) -> dict[str, Any]:
+        kept = ("network", "settings", "order", "epochs_done", "order_stream", "optimizer_state")
+        return {name: value for name, value in vars(self).items() if name in kept}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # What it runs steps with belongs to the process.
+        EpochRunner.__init__(self, state["network"], state["settings"], state["order"])
+        vars(self).update(state)
+
     # ---- before an epoch
 
     @property

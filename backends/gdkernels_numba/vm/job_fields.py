@@ -32,11 +32,11 @@ class WorkspaceRecord(NamedTuple):
 
     contexts: Annotated[int, "where the addresses of its contexts are"]
     context_count: Annotated[int, "how many of them there are"]
-    patches: Annotated[int, "where the `Patch`es are"]
+    patches: Annotated[int, "where the `PatchRecord`s are"]
     patch_count: Annotated[int, "how many of them there are"]
 
 
-class Patch(NamedTuple):
+class PatchRecord(NamedTuple):
     """A word of a stream that is an address in an array of the caller's."""
 
     where: Annotated[int, "the address of the word"]
@@ -64,7 +64,7 @@ class WorkerRecord(NamedTuple):
 
 JOB = offsets_of(JobRow)
 WORKSPACE = offsets_of(WorkspaceRecord)
-PATCH = offsets_of(Patch)
+PATCH = offsets_of(PatchRecord)
 WORKER = offsets_of(WorkerRecord)
 # How many jobs are taken; how many there are so far; whether there will be no others; then the rows of the jobs, each
 # in the slot that its number has modulo `SLOTS`.
