@@ -59,7 +59,7 @@ ROOMS = {
         "__init__",
     ),
     "backends/gdkernels_mpi": ("__init__",),
-    "backends/gdkernels_cupy": ("cuda", "graphs", "persistent", "choice", "__init__"),
+    "backends/gdkernels_cupy": ("cuda", "graphs", "persistent", "many", "choice", "__init__"),
 }
 MODULES_IN_THE_ROOT = 6
 
