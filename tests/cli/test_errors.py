@@ -89,6 +89,7 @@ def test_help_names_every_option_and_default(command):
         (["train", "digits", "--loss", "binary_cross_entropy"], "for two classes; 'digit' has 10"),
         (["train", "diabetes", "--loss", "cross_entropy"], "different values in 442 records: too many"),
         (["train", "diabetes", "--task", "regression", "--loss", "cross_entropy"], "--loss cross_entropy is not for"),
+        (["train", "diabetes", "--average", "1000000000000"], "--average 1000000000000 needs .* average fewer"),
         (["train", "no.csv"], "no file no.csv"),
     ],
 )  # fmt: skip
