@@ -142,6 +142,7 @@ class Preparation:
         """
         table = reread(table_of(table), choices)
         targets = checked_targets(table, target, task)
+        choices.check_targets(targets)
         chosen_task = task_of(table, targets) if task == "auto" else task
         train = table if rows is None else table.take(rows)
         chosen = slice(None) if rows is None else rows

@@ -165,6 +165,7 @@ def fit_out_of_core(settings: TabularSettings, data: Data, allowed: int) -> Tabu
         rule = part_rule(settings, whole, most=most)
         found = survey(whole, settings.task_said, rule, seed=settings.seed, most=most)
     targets = checked_targets(found.sample, settings.target, settings.task_said)
+    settings.choices.check_targets(targets)
     task, loss = task_and_loss(settings, found.sample, targets)
     with phase("trying"):
         of_one = np.setdiff1d(found.learn, found.validation), found.validation

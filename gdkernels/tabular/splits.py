@@ -9,7 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.definition.naming import describe, resolve
+from gdkernels.errors import InputError, keyword
 from gdkernels.randomness import generator
+from gdkernels.system import memory
 from gdkernels.tables import Table, folds, split
 from gdkernels.tables.grouped import folds_of_groups, split_groups
 from gdkernels.tabular import defaults
@@ -130,8 +132,21 @@ def _folds(settings: TabularSettings, records: int) -> int:
 
 
 def _networks(settings: TabularSettings, records: int) -> int:
-    """Return how many networks are averaged, on so many rows that are not for the test."""
-    return settings.average or (1 if _is_single(settings, records) else defaults.folds(records))
+    """Return how many networks are averaged, on so many rows that are not for the test.
+
+    Raises
+    ------
+    InputError
+        If their rows alone, drawn for each before the first is trained, do not fit into memory.
+    """
+    wanted = settings.average or (1 if _is_single(settings, records) else defaults.folds(records))
+    need = wanted * records * np.dtype(np.int64).itemsize
+    if wanted > records and (left := memory.room()) is not None and need > left.bytes:
+        raise InputError(
+            f"{keyword('average', wanted)} needs {memory.gigabytes(need)} for the rows of each network, but only "
+            f"{left} is available: average fewer; five to ten are usual"
+        )
+    return wanted
 
 
 def _is_single(settings: TabularSettings, records: int) -> bool:
