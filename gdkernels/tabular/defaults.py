@@ -27,6 +27,10 @@ ENCODED = 500  # training rows from which on numbers are encoded: with fewer, th
 # and backward: about ten seconds of one core.
 AT_LEAST, MOST_WORK = 5, 2.5e11
 
+# Of networks that stop together, this work of an epoch lets five look for the moment, and a longer one fewer.
+PATIENCE_TOGETHER, AT_LEAST_TOGETHER = 15, 3
+WORK_OF_STOPPING, MOST_STOPPING, FEWEST_STOPPING = 2.5e9, 5, 2
+
 LOSSES = {"classification": "cross_entropy", "regression": "sse"}
 
 
@@ -37,6 +41,11 @@ def folds(records: int) -> int:
     penalties, five were as good. Of ten, only `AT_LEAST` are trained where these take long.
     """
     return 10 if FEW < records <= SMALL else 5
+
+
+def stopping_together(multiply_adds: float) -> int:
+    """Return how many networks look together for the epoch to stop in, by the multiply-adds of a forward pass."""
+    return int(min(MOST_STOPPING, max(FEWEST_STOPPING, WORK_OF_STOPPING / (5 * multiply_adds + 1))))
 
 
 def hidden(records: int) -> tuple[int, ...]:
@@ -62,6 +71,14 @@ def bins(records: int) -> int:
     if records < FEW:
         return 8
     return 16 if records <= SMALL else 24
+
+
+def bins_of_days(records: int) -> int:
+    """Return in how many bins the number of a day is encoded.
+
+    On air, where sensors fail for days, 16, 64 and 128 bins of 391 days gave R² 0.80, 0.81 and 0.82.
+    """
+    return max(bins(records), min(128, records // 50))
 
 
 def l2(records: int, *, encoded: bool = False) -> float:

@@ -33,7 +33,8 @@ from gdkernels.tabular.remarks import remarks_after, remarks_on
 from gdkernels.tabular.results import TabularResult
 from gdkernels.tabular.search import search_rows, searched
 from gdkernels.tabular.settings import TabularSettings
-from gdkernels.tabular.splits import is_cross_validated, is_folded, split_rows
+from gdkernels.tabular.splits import is_cross_validated, is_folded, split_rows, stops_together
+from gdkernels.tabular.stopping_together import stopped_together
 from gdkernels.tabular.targets import check_range, network_targets, task_and_loss, truth_of
 from gdkernels.tabular.time_order import in_time_order
 
@@ -84,7 +85,7 @@ def fit_in_memory(settings: TabularSettings, table: Table) -> TabularResult:
     check_range(y, table, targets, settings.precision)
     check_test_file(settings, preparation)
     outputs, network_y = network_targets(preparation, loss, y)
-    network = network_arguments(settings, task, loss, counts["train"], outputs, x[rows.learn])
+    network = network_arguments(settings, task, loss, counts["train"], outputs, x[rows.learn], preparation.day_numbers)
     trainer = trainer_arguments(settings, loss, counts["train"], encoded=network["encoding"] is not None)
     run = run_arguments(settings, counts["train"], counts["validation"])
 
@@ -94,7 +95,7 @@ def fit_in_memory(settings: TabularSettings, table: Table) -> TabularResult:
 
     draws = [(prepared(train), prepared(validation)) for train, validation in rows.networks]
     began = time.perf_counter()
-    choice, found = None, None
+    choice, found, stopping = None, None, None
     if settings.searches:
         place = np.empty(len(x), np.int64)
         place[rows.learn] = np.arange(learn)
@@ -114,9 +115,29 @@ def fit_in_memory(settings: TabularSettings, table: Table) -> TabularResult:
         trainer["l2"] = choice.l2
         if choice.networks == len(draws):  # they stop together
             run |= {"epochs": choice.epochs, "patience": None}
+            draws = [(prepared(rows.learn), prepared(rows.learn[:0]))] * len(draws)
+    elif stops_together(settings, learn):
+        train, left_out = rows.together
+        stopping = stopped_together(
+            network,
+            (prepared(train), prepared(left_out)),
+            settings=trainer,
+            epochs=run["epochs"],
+            patience=settings.patience or defaults.PATIENCE_TOGETHER,
+            progress=settings.progress,
+        )
+        run |= {"epochs": stopping.epochs, "patience": None}
+        draws = [(prepared(rows.learn), prepared(rows.learn[:0]))] * len(draws)
     if found is None:
         folded = is_folded(settings, learn) and len(draws) > defaults.AT_LEAST
-        mlp, histories = fit(network, draws, run={**trainer, **run}, most_work=defaults.MOST_WORK if folded else None)
+        mlp, histories = fit(
+            network,
+            draws,
+            run={**trainer, **run},
+            most_work=defaults.MOST_WORK if folded else None,
+            at_least=defaults.AT_LEAST if stopping is None else defaults.AT_LEAST_TOGETHER,
+            scale=1.0 if stopping is None else stopping.scale,
+        )
     else:
         mlp, histories = found.network, found.histories
     seconds = time.perf_counter() - began
@@ -146,6 +167,7 @@ def fit_in_memory(settings: TabularSettings, table: Table) -> TabularResult:
         remarks=(*remarks, *remarks_after(settings, test)),
         seconds=seconds,
         cross_validation=choice,
+        stopping=stopping,
         search=None if found is None else found.search,
         explanation=explanation_of(settings, network, trainer, counts["train"], run["epochs"]),
     )

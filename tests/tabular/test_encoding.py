@@ -65,7 +65,7 @@ def test_a_few_networks_are_enough_where_they_take_long(monkeypatch):
     assert len(gd.TabularPredictor(**keywords).fit(table(1300)).histories_) == 10
     monkeypatch.setattr("gdkernels.tabular.defaults.MOST_WORK", 1.0)
     made = gd.TabularPredictor(**keywords).fit(table(1300))
-    assert len(made.histories_) == made.result_.settings["average"] == 5
+    assert len(made.histories_) == made.result_.settings["average"] == 3
 
 
 def test_steps_are_learned_where_a_smooth_network_blurs_them(tmp_path):
