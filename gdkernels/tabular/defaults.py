@@ -16,19 +16,21 @@ TEST = 0.2
 FEWEST, FEW, SMALL, LARGE = 20, 1000, 10_000, 100_000  # rows
 ENCODED = 500  # training rows from which on numbers are encoded: with fewer, the edges are noise
 
-# Several networks are trained and averaged. Up to FEW rows, the part that one leaves out is a rough measure: all networks
-# choose the penalty together, and the epoch in which they stop (nine small tables with gaps, six splits each: 0.763 on
-# average, 0.745 without the choice, 0.737 when each stops by itself). From there to SMALL rows, a few networks look when
-# their mean fits rows best that none has seen, which is later than for each alone: on wine, with a log loss of 0.94 for
-# the mean of networks that stop by themselves, it was 0.93 so, and 0.91 when they are then trained on all rows. No
-# choice of a penalty was better there than the one below: on house prices, R² 0.90 with one and 0.91 without. Beyond
-# SMALL rows, the first network's part is large enough to choose the penalty, and the price of a second layer is paid
-# back: accuracy 0.83 instead of 0.76 where inputs multiply. Beyond LARGE rows, one network takes its time.
+# Several networks are trained and averaged. Up to FEW rows, the part that one leaves out is a rough measure: all
+# networks choose the penalty together, and the epoch in which they stop (nine small tables with gaps, six splits
+# each: 0.763 on average, 0.745 without the choice, 0.737 when each stops by itself). From there to SMALL rows, a few
+# networks look when their mean fits rows best that none has seen, which is later than for each alone: on wine, with a
+# log loss of 0.94 for the mean of networks that stop by themselves, it was 0.93 so, and 0.91 when they are then
+# trained on all rows. No choice of a penalty was better there than the one below: on house prices, R² 0.90 with one
+# and 0.91 without. Beyond SMALL rows, the first network's part is large enough to choose the penalty, and the price
+# of a second layer is paid back: accuracy 0.83 instead of 0.76 where inputs multiply. Beyond LARGE rows, one network
+# takes its time.
 
 # Five networks gain most of what ten do. Others are trained while all have taken at most so many multiply-adds, forward
 # and backward: about ten seconds of one core.
 AT_LEAST, MOST_WORK = 5, 2.5e11
-# Networks that stop together have been paid for once when they are trained again: three have to do where that takes long.
+# Networks that stop together have been paid for once when they are trained again: three have to do where that takes
+# long.
 AT_LEAST_TOGETHER = 3
 # The loss of a mean is smooth, so that they wait less long for a lower one.
 PATIENCE_TOGETHER = 15

@@ -12,8 +12,14 @@ from gdkernels.tabular.stopping_together import stopped_together
 
 SETTINGS = {"loss": "sse", "optimizer": Adam(1e-2), "batch_size": 16, "l2": 0.001}
 NETWORK = {
-    **{"sizes": [3, 8, 1], "activation": "relu", "output": "identity", "seed": 5},
-    **{"backend": "numpy", "device": None, "precision": "float64", "threads": 1},
+    "sizes": [3, 8, 1],
+    "activation": "relu",
+    "output": "identity",
+    "seed": 5,
+    "backend": "numpy",
+    "device": None,
+    "precision": "float64",
+    "threads": 1,
 }
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(90, 3))
