@@ -12,7 +12,7 @@ import numpy.typing as npt
 from gdkernels.errors import InputError, keyword
 from gdkernels.tables import columns
 from gdkernels.tables.column_data import Floats
-from gdkernels.tables.columns import Dropped, Kind
+from gdkernels.tables.columns import Date, Dropped, Kind
 from gdkernels.tables.kinds import Choices, choose, reread
 from gdkernels.tables.objects import table_of
 from gdkernels.tables.outcomes import Bounds, Classes, Numbers
@@ -176,6 +176,16 @@ class Preparation:
     def features(self) -> tuple[str, ...]:
         """The names of the network's inputs."""
         return tuple(feature for kind in self.columns for feature in kind.features)
+
+    @property
+    def day_numbers(self) -> tuple[int, ...]:
+        """The places of the network's inputs that number the days of a column of dates."""
+        told = [(kind, feature) for kind in self.columns for feature in kind.features]
+        return tuple(
+            k
+            for k, (kind, feature) in enumerate(told)
+            if isinstance(kind, Date) and feature == f"{kind.name} day number"
+        )
 
     @property
     def inputs(self) -> tuple[str, ...]:
