@@ -56,6 +56,12 @@ class Task:
     def samples(self) -> int:
         return self.models * self.epochs * RECORDS
 
+    @property
+    def flops(self) -> int:
+        """FLOPs of the products of a sample in the first model: forward, back but for the inputs, and the gradient."""
+        products = [m * n for m, n in itertools.pairwise(self.sizes[0])]
+        return 6 * sum(products) - 2 * products[0]
+
     def data(self) -> tuple[Array, Array]:
         """Return the records."""
         random, (inputs, *_, outputs) = np.random.default_rng(7), self.sizes[0]
@@ -245,6 +251,9 @@ def participant(name: str, task: Task) -> tuple[Callable[[], Any], Callable[[], 
 
 def _serve(pipe: Any, name: str) -> None:
     while (task := pipe.recv()) is not None:
+        if isinstance(task, int):
+            pipe.send(_multiply_adds(task))
+            continue
         try:
             run, parameters = participant(name, task)
             size = sum(float((np.asarray(a, np.float64) ** 2).sum()) for p in parameters() for a in p.values())
@@ -262,6 +271,12 @@ def _serve(pipe: Any, name: str) -> None:
             get_reusable_executor().shutdown()
 
 
+def _multiply_adds(threads: int) -> float:
+    from gdkernels_numba.ceilings import fma_rate
+
+    return fma_rate(threads)
+
+
 class Process:
     """A participant in a process of its own."""
 
@@ -277,6 +292,11 @@ class Process:
         self._pipe.send(task)
         return self._pipe.recv()
 
+    def multiply_adds(self, threads: int) -> float:
+        """Return the FLOP/s of multiply-adds on so many threads that wait for no memory."""
+        self._pipe.send(threads)
+        return float(self._pipe.recv())
+
     def close(self) -> None:
         self._pipe.send(None)
         self._process.join(10)
@@ -284,7 +304,10 @@ class Process:
 
 
 def compared(names: list[str], tasks: dict[str, Task], rounds: int) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield for each task the best samples/s, and samples for each CPU second, of each participant."""
+    """Yield for each task the best samples/s, and samples for each CPU second, of each participant.
+
+    Then comes the share of the most multiply-adds that all cores can do.
+    """
     processes = [Process(name) for name in names]
     for told, task in tasks.items():
         found: dict[str, list[Any]] = {name: [] for name in names}
@@ -298,6 +321,8 @@ def compared(names: list[str], tasks: dict[str, Task], rounds: int) -> Iterator[
                     epochs = max(1, round(task.epochs * SHARE.get(process.name, 1.0)))
                     found[process.name].append(process.ask(Task(task.sizes, task.batch, epochs)))
         best = {n: tuple(max(a[j] for a in answers) for j in (0, 1)) for n, answers in found.items() if answers}
+        peak = max(processes[0].multiply_adds(os.cpu_count() or 1) for _ in range(rounds))
+        best = {n: (*rates, rates[0] * task.flops / peak) for n, rates in best.items()}
         yield told, best | {n: answer for n, answer in same.items() if isinstance(answer, str)}
     for process in processes:
         process.close()
@@ -306,14 +331,15 @@ def compared(names: list[str], tasks: dict[str, Task], rounds: int) -> Iterator[
 def _print_rows(names: list[str], models: int, epochs: int, rounds: int) -> None:
     tasks = {told: Task((sizes,) * models, batch, epochs) for told, (sizes, batch) in SHAPES.items()}
     print(f"{models} models, {epochs} epochs; M samples/s, and M samples for each second of CPU time")
-    for told, best in compared(names, tasks, rounds):
-        print(told)
+    for row, best in compared(names, tasks, rounds):
+        print(row)
         loop = best[names[0]][0]
         for name, value in best.items():
             if isinstance(value, str):
                 print(f"  {name:<20} {value:.90}")
             else:
-                print(f"  {name:<20} {value[0] / 1e6:8.2f} {value[1] / 1e6:8.2f}   {value[0] / loop:5.2f} of the loop")
+                told = f"{value[0] / loop:5.2f} of the loop, {value[2]:4.0%} of the cores' multiply-adds"
+                print(f"  {name:<20} {value[0] / 1e6:8.2f} {value[1] / 1e6:8.2f}   {told}")
         print(flush=True)
 
 

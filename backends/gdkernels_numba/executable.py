@@ -25,7 +25,7 @@ from gdkernels.lowering.task import ScheduledTask
 from gdkernels.system.cached_property import cached_property
 from gdkernels_numba.bytecode.arena import pitch_of
 from gdkernels_numba.bytecode.bound_step import BoundStep
-from gdkernels_numba.bytecode.bound_steps import BoundSteps
+from gdkernels_numba.bytecode.kept_steps import KeptSteps
 from gdkernels_numba.bytecode.prepared_run import PreparedRun
 from gdkernels_numba.compilation import Compiled, compile_program
 from gdkernels_numba.cpu.features import caches, cores
@@ -55,7 +55,7 @@ class FusedExecutable(Executable):
         self._program, self._compiled = program, compiled
         self._dtype = np.dtype(compiled.kernels.format.dtype)
         self._wished = dict(plan.choices)
-        self._bound = BoundSteps()
+        self._bound = KeptSteps()
         self._planned_by: BoundStep | None = None
 
     # ---- the contract
@@ -219,7 +219,7 @@ class FusedExecutable(Executable):
             alike = [k for k in known if k[0] == training]
             for old in alike if training else alike[: 1 - _KEPT_PREDICTIONS]:
                 del known[old]  # before the new one takes its memory
-            bound = BoundSteps.bound(task, code.kernels, sizes, self._choose(task, sizes, batch, entries))
+            bound = KeptSteps.bound(task, code.kernels, sizes, self._choose(task, sizes, batch, entries))
             known[key] = bound
         if training and self._planned_by is not bound:
             self.plan = replace(self.plan, choices={**self._wished, **bound.choices.as_dict()})

@@ -5,7 +5,7 @@ from collections import OrderedDict
 import numpy as np
 import pytest
 from engine_runs import BOTH, Data, assert_agrees, bits, compiled, needs_bf16, program
-from gdkernels_numba.bytecode.bound_steps import BoundSteps
+from gdkernels_numba.bytecode.kept_steps import KeptSteps
 from gdkernels_numba.cpu.features import AVX512_BF16, Caches
 
 from gdkernels.backend import Plan, verification
@@ -103,7 +103,7 @@ def test_forms_that_are_written_past_the_caches_give_the_same_bits(choices, monk
     found = []
     for size in (1 << 40, 1):
         monkeypatch.setattr("gdkernels_numba.bytecode.packed.caches", lambda size=size: Caches(second=size, last=size))
-        monkeypatch.setattr(BoundSteps, "_idle", OrderedDict())  # which know nothing of these sizes
+        monkeypatch.setattr(KeptSteps, "_idle", OrderedDict())  # which know nothing of these sizes
         executable = compiled(data.program, "bfloat16", **choices)
         found.append(data.run(executable, 96, "bfloat16", 2))
         (bound,) = executable._bound.by_use.values()

@@ -10,13 +10,13 @@ from gdkernels_numba.bytecode.bound_step import BoundStep
 from gdkernels_numba.compilation import Kernels
 from gdkernels_numba.plan import StepChoices
 
-__all__ = ["BoundSteps"]
+__all__ = ["KeptSteps"]
 
 _MOST_IDLE = 8
 _MOST_BYTES = 1 << 20  # of one that waits
 
 
-class BoundSteps:
+class KeptSteps:
     """Bound steps by what they are for.
 
     To write the streams of a small step takes as long as to train it for some epochs. So when nobody has it any more, a
