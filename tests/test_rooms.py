@@ -52,6 +52,7 @@ ROOMS = {
         "compilation",
         "plan",
         "bytecode",
+        "many",
         "executable",
         "products",
         "shards",
@@ -59,7 +60,7 @@ ROOMS = {
         "__init__",
     ),
     "backends/gdkernels_mpi": ("__init__",),
-    "backends/gdkernels_cupy": ("cuda", "graphs", "persistent", "choice", "__init__"),
+    "backends/gdkernels_cupy": ("cuda", "graphs", "persistent", "many", "choice", "shards", "__init__"),
 }
 MODULES_IN_THE_ROOT = 6
 

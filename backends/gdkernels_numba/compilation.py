@@ -19,6 +19,7 @@ from gdkernels_numba.kernels.elementwise import write_loop
 from gdkernels_numba.kernels.matmul import products_of, write_products
 from gdkernels_numba.kernels.pack import MOVES, write_moves
 from gdkernels_numba.vm.instructions import INTERPRETER, MOVES_BY_NUMBER, generated_constants
+from gdkernels_numba.vm.job_fields import JOB_TAKER
 
 __all__ = ["Compiled", "Kernels", "code_of_loops", "compile_program", "kernels_of", "loop_name", "tasks_of"]
 
@@ -29,6 +30,8 @@ class Kernels:
 
     Attributes
     ----------
+    interpreter, job_taker
+        `gdkernels_numba.vm.run.interpret` and `gdkernels_numba.vm.jobs.take_jobs`.
     loops
         For the ``id`` of each loop of the program's schedules, the address of its code.
     """
@@ -37,6 +40,7 @@ class Kernels:
     owner: tuple[jit.Code, ...]
     address: dict[str, int]
     interpreter: Callable[[int], None]
+    job_taker: Callable[[int], None]
     loops: dict[int, int] = field(default_factory=dict)
 
 
@@ -130,8 +134,8 @@ def shared_kernels(format: Format) -> Kernels:
         interpreter = jit.load(jit.digest(*interpreter_sources()), _interpreter_ir, "the interpreter")
         names = (*products_of(format), *MOVES, *(BF16_PACKING if format.bf16 else ()))
         address = {name: kernels.address(name) for name in names}
-        interpret = jit.function_of(interpreter, INTERPRETER, 1)
-        _shared[format] = Kernels(format, (kernels, interpreter), address, interpret)
+        interpret, take_jobs = (jit.function_of(interpreter, name, 1) for name in (INTERPRETER, JOB_TAKER))
+        _shared[format] = Kernels(format, (kernels, interpreter), address, interpret, take_jobs)
     return _shared[format]
 
 
@@ -148,6 +152,6 @@ def interpreter_sources() -> list[str]:
 
 
 def _interpreter_ir() -> str:
-    from gdkernels_numba.vm.run import interpreter_ir
+    from gdkernels_numba.vm.code import interpreter_ir
 
     return interpreter_ir()

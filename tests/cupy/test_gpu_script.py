@@ -7,14 +7,17 @@ import re
 import numpy as np
 import pytest
 import standin
-from gdkernels_cupy import CuPyBackend
+from gdkernels_cupy import CuPyBackend, choice
 from gdkernels_cupy.cuda import cublaslt
 from gdkernels_cupy.graphs.epilogue_fusion import EPILOGUES
+from gdkernels_cupy.persistent import proof
+from gdkernels_cupy.persistent.launch_device import DeviceProperties
+from persistent_twin import TwinDevice
 
-from benchmarks.gpu import costs, device, first, interleaving, kernels
+from benchmarks.gpu import costs, device, first, float32, interleaving, kernels, many_models
 from benchmarks.gpu.__main__ import main
 from benchmarks.gpu.cases import GRID, GPUCase
-from benchmarks.gpu.parts import PARTS, GPUItem
+from benchmarks.gpu.parts import FIRST, PARTS, GPUItem
 from benchmarks.gpu.results import GPUResults
 from gdkernels.checking.check import SelfCheck
 from gdkernels.errors import FileError
@@ -34,7 +37,7 @@ def test_without_a_gpu_it_says_so(monkeypatch, capsys, tmp_path):
 def test_it_lists_its_parts(capsys):
     assert main(["--list"]) == 0
     listed = capsys.readouterr().out
-    assert listed.count("items") == len(PARTS) == 9
+    assert listed.count("items") == len(PARTS) == 10
     assert all(sum(item.seconds for item in part.values()) <= 480 for part in PARTS.values())
     assert all(int(minutes) <= 8 for minutes in re.findall(r"at most (\d+) minutes", listed))
 
@@ -76,6 +79,19 @@ def test_it_stops_in_time_and_says_what_is_left(small, tmp_path, capsys):
     assert main([*command, "--seconds", "380"]) == 0, "but is, where nothing else is left"
 
 
+def test_float32_is_proven_by_all_of_the_first_part_alone(small, host, monkeypatch, tmp_path, capsys):
+    works, fails = GPUItem(lambda: 1, 1), GPUItem(lambda: 1 / 0, 1)
+    for parts, proven in (
+        ({FIRST: {"works": works, "fails": fails}}, False),
+        ({"another part": {"works": works}}, False),
+        ({FIRST: {"works": works, "fails": works}}, True),
+    ):
+        monkeypatch.setattr("benchmarks.gpu.__main__.PARTS", parts)
+        main(["--out", str(tmp_path / "gpu.json")])
+        assert (proof.unproven("float32", 0) is None) == proven
+        assert ("in float32 from now on" in capsys.readouterr().out) == proven
+
+
 def test_results_of_another_machine_are_not_mixed(tmp_path):
     path = tmp_path / "gpu.json"
     GPUResults(path, {"device": "one", "driver": 1}).run("part", "item", lambda: 1)
@@ -115,6 +131,47 @@ def test_the_persistent_kernel_is_compared_whatever_is_kept(host, monkeypatch):
     assert all("it needs compute capability 8.0, the device has 7.5" in words for words in found.values())
     assert set(seen) == {"always"}
     assert os.environ["GDKERNELS_CHECK"] == "never", "as before"
+
+
+def test_the_proof_of_the_kernel_in_float32(host, made, monkeypatch):
+    def with_fault(before, after):
+        def change(text):
+            assert before in text
+            return text.replace(before, after)
+
+        monkeypatch.setattr(float32, "_device", lambda: TwinDevice(made, change=change))
+
+    monkeypatch.setattr(float32, "_RECORDS", 90)
+    monkeypatch.setattr(float32, "_BATCH", 70)
+    monkeypatch.setitem(float32.NETWORKS, "64 wide", float32.NETWORKS["everything"])
+    monkeypatch.setattr(float32, "_device", lambda: TwinDevice(made))
+    assert 0 < float32.agrees("everything")["largest error"] < 1e-5
+    assert float32.same_bits(2) == "2 runs"
+    assert float32.beyond("an infinite input") == "as in float32"
+    with_fault("mma(small, a.low,", "mma(small, a.high,")
+    with pytest.raises(AssertionError, match="further from float64 than float32 explains"):
+        float32.agrees("everything")
+    with_fault("nothing != 0.f", "false")
+    with pytest.raises(AssertionError, match="infinite or NaN in other places|is off by"):
+        float32.beyond("an infinite input")
+
+
+def test_many_models_are_compared_and_timed(host, made, monkeypatch):
+    monkeypatch.setattr(SelfCheck, "problem", lambda *given: None)
+    monkeypatch.setattr(choice, "CudaLaunchDevice", lambda number: TwinDevice(made))
+    monkeypatch.setattr(choice, "properties_of", lambda number: DeviceProperties(90, 232448))
+    for name, value in {"_NETWORKS": ("8-32-32-1, relu",), "_RECORDS": 40, "_EPOCHS": 1}.items():
+        monkeypatch.setattr(many_models, name, value)
+    (said,) = many_models.agree("tf32", models=3, times=1).values()
+    assert said.startswith("3 models, 1 times: {'many': True, 'kernel': 'narrow'")
+    monkeypatch.setattr("benchmarks.many.RECORDS", 20)
+    task = many_models.Task(((8, 32, 32, 1),) * 2, 8, 1)
+    found = many_models._executables(task, "tf32", {"many": True}, 1)
+    assert found["samples a second"] > 0
+    assert found["choices"]["ctas"] == 1
+    monkeypatch.setattr(choice, "unproven", lambda *given: "as planted")
+    with pytest.raises(AssertionError, match=r"no CTA has one of its own \(as planted\)"):
+        many_models.agree("tf32", models=2, times=1)
 
 
 def test_a_step_under_the_sanitizer_is_an_epoch_by_the_kernel_that_is_meant(host):

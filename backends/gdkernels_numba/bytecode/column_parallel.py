@@ -24,8 +24,8 @@ from gdkernels.lowering.steps import (
 from gdkernels_numba.bytecode.layout import StepLayout, runs_over
 from gdkernels_numba.bytecode.update import write_change, write_gradient, written_by
 from gdkernels_numba.bytecode.writer import InstructionWriter
+from gdkernels_numba.vm.block_instructions import ForBlocks, MultiplyBack
 from gdkernels_numba.vm.fields import StridedAddress
-from gdkernels_numba.vm.instructions import ForBlocks, MultiplyBack
 
 __all__ = ["changed_on_the_way", "columns_of_thread", "write_column_parallel"]
 

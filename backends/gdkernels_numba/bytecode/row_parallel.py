@@ -5,7 +5,7 @@ from gdkernels.lowering.steps import Accumulation, Copy, EntryProduct, Gather, L
 from gdkernels_numba.bytecode.layout import runs_over
 from gdkernels_numba.bytecode.writer import InstructionWriter
 from gdkernels_numba.vm.fields import StridedAddress
-from gdkernels_numba.vm.instructions import AddTileGradient, AddTileSums
+from gdkernels_numba.vm.tile_instructions import AddTileGradient, AddTileSums
 
 __all__ = ["write_row_parallel"]
 

@@ -12,6 +12,7 @@ from gdkernels_numba.bytecode.packed import PackedForms
 from gdkernels_numba.bytecode.stream import InstructionStream
 from gdkernels_numba.compilation import Kernels
 from gdkernels_numba.ir.vector import LINE
+from gdkernels_numba.vm.block_instructions import Barrier, LoadParameter, StoreParameter
 from gdkernels_numba.vm.fields import StridedAddress
 from gdkernels_numba.vm.instructions import (
     GATHER_COLUMN,
@@ -22,12 +23,12 @@ from gdkernels_numba.vm.instructions import (
     MULTIPLY_ENTRIES,
     SCATTER_ROWS,
     STORE_PARAMETER,
-    Barrier,
+)
+from gdkernels_numba.vm.tile_instructions import (
     CopyColumns,
     DotRows,
     GatherColumn,
     GatherPanels,
-    LoadParameter,
     LookUpRows,
     LoopOverColumn,
     LoopOverTile,
@@ -36,7 +37,6 @@ from gdkernels_numba.vm.instructions import (
     MultiplyTile,
     PackTile,
     ScatterRows,
-    StoreParameter,
 )
 
 __all__ = ["Factors", "InstructionWriter", "Patch"]
@@ -84,9 +84,9 @@ class InstructionWriter:
 
     Attributes
     ----------
-    before, transposes, tile, updates, after
+    before, transposes, tile, updates, result, after
         What the interpreter runs: once; once after all have done that; for every tile; for every batch, in one phase
-        or, if there is a total over the parameters, in two; and at the end.
+        or, if there is a total over the parameters, in two; after that, if this is the first piece; and at the end.
     patches
         Which words are set for every run.
     barriers
@@ -98,13 +98,13 @@ class InstructionWriter:
         self.format = kernels.format
         self.before, self.transposes, self.tile = InstructionStream(), InstructionStream(), InstructionStream()
         self.updates = [InstructionStream() for _ in layout.task.schedule.updates]
-        self.after = InstructionStream()
+        self.result, self.after = InstructionStream(), InstructionStream()
         self.patches: list[Patch] = []
         self.barriers = 0
 
     @property
     def streams(self) -> tuple[InstructionStream, ...]:
-        return (self.before, self.transposes, self.tile, *self.updates, self.after)
+        return (self.before, self.transposes, self.tile, *self.updates, self.result, self.after)
 
     def kernel(self, name: str) -> int:
         return self.kernels.address[name]

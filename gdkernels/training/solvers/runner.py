@@ -66,6 +66,15 @@ class SolverRunner:
         self._bound: Binding | None = None
         self._ready_for: object = None  # the data that the method was prepared for
 
+    def __getstate__(self) -> dict[str, Any]:
+        kept = ("network", "settings", "epochs_done", "_memory", "_steps")
+        return {name: value for name, value in vars(self).items() if name in kept}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # What it computes with belongs to the process.
+        SolverRunner.__init__(self, state["network"], state["settings"])
+        vars(self).update(state)
+
     def follow(self, binding: Binding) -> None:
         """Compute at this place from now on."""
         if self._bound is not binding:
