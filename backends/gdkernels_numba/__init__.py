@@ -120,13 +120,19 @@ class NumbaBackend(Backend):
 
     def compile_products(self, program: Program, plan: Plan) -> Products | None:
         with undivided:
+            from gdkernels.checking.mode import check_mode
             from gdkernels_numba.cpu.features import float_lanes
             from gdkernels_numba.ir.vector import Format
             from gdkernels_numba.plan import check
             from gdkernels_numba.products import FusedProducts
 
         check(plan.choices, Format("float32", float_lanes(), ""))
-        return FusedProducts(program, plan)
+        fused = FusedProducts(program, plan)
+        if check_mode() != "always":
+            return fused
+        from gdkernels.checking.checked_products import CheckedProducts
+
+        return CheckedProducts(program, fused, _ENGINE)
 
     def _compiled(self, program: Program, plan: Plan) -> FusedExecutable:
         with undivided:

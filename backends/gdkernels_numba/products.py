@@ -14,7 +14,9 @@ from gdkernels.backend.least_squares.products import SUM_OF_PRODUCTS, Products
 from gdkernels.backend.program import Program
 from gdkernels.graph import remembered
 from gdkernels.lowering.task import ScheduledTask, schedule_products
+from gdkernels_numba.bytecode.arena import Arena
 from gdkernels_numba.bytecode.bound_step import BoundStep
+from gdkernels_numba.bytecode.layout import StepLayout
 from gdkernels_numba.compilation import compile_program, kernels_of, tasks_of
 from gdkernels_numba.cpu.features import caches, cores, float_lanes
 from gdkernels_numba.executable import FusedExecutable
@@ -71,9 +73,10 @@ class FusedProducts(Products):
         return predicted
 
     def workspace(self, dtype: str) -> int:
-        task = self._task
-        form, sizes = self._format(dtype), task.sizes_with(self.rows(dtype))
-        return BoundStep.measure(task, kernels_of([task], form), sizes, self._choices(form, sizes["B"]))
+        form, rows = self._format(dtype), self.rows(dtype)
+        arena = Arena(form)
+        StepLayout(self._task, self._task.sizes_with(rows), self._choices(form, rows), form, arena)
+        return arena.size
 
     def _format(self, dtype: str) -> Format:
         lanes = self._plan.choices.get("vector_width", float_lanes())

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 import gdkernels as gd
 from benchmarks.least_squares.problems import Array, FitProblem, initial_layers, parameter_count
@@ -158,7 +159,8 @@ def by_scipys_least_squares(method: str) -> Callable[[FitProblem, int, float], P
         began = time.process_time()
         try:
             tolerances = dict.fromkeys(("xtol", "ftol", "gtol"), 1e-15)
-            least_squares(residuals, start, jacobian, method=method, max_nfev=10**7, **tolerances)
+            with threadpool_limits(1):  # SciPy has a BLAS of its own, which is there only now
+                least_squares(residuals, start, jacobian, method=method, max_nfev=10**7, **tolerances)
         except TimeoutError:
             pass
         return path

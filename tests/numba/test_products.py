@@ -1,5 +1,7 @@
 """JᵀJ, the gradient and the error by compiled code, against the definition in float64."""
 
+import logging
+
 import numpy as np
 import pytest
 from record_wise_blocks import BLOCKS
@@ -7,7 +9,9 @@ from record_wise_blocks import BLOCKS
 import gdkernels as gd
 from gdkernels.backend import Plan
 from gdkernels.backend.least_squares import NormalEquations
+from gdkernels.backend.least_squares.products import Products
 from gdkernels.backend.program import Program
+from gdkernels.checking.checked_products import CheckedProducts
 from gdkernels.definition import activations, losses
 from gdkernels.definition.objective import Objective
 from gdkernels.dispatch import registry
@@ -147,3 +151,47 @@ def test_a_block_whose_output_is_a_sum_that_keeps_its_axis():
     np.testing.assert_allclose(network.predict(x), 2.0 * x[:, :1], atol=1e-9)
     other = gd.Network(BLOCKS["a column"], inputs=3, seed=0, backend="numba", precision="float64")
     assert other.fit(x, x[:, :1], epochs=3, progress=False).origin == "compiled"
+
+
+class Wrong(Products):
+    """Adds up a little too much."""
+
+    choices = None
+
+    def __init__(self, right):
+        self.right = right
+
+    def rows(self, dtype):
+        return self.right.rows(dtype)
+
+    def workspace(self, dtype):
+        return self.right.workspace(dtype)
+
+    def predict(self, arrays, x):
+        return self.right.predict(arrays, x)
+
+    def add(self, arrays, x, y, r, total):
+        self.right.add(arrays, x, y, r, total)
+        total[0, 0] *= 1.01
+
+
+@pytest.mark.parametrize("name", ["dense", "residual", "embedding", "unused"])
+def test_it_is_compared_with_the_definition_where_somebody_asks(name, caplog):
+    program = Program(BLOCKS[name], 3)
+    vector, constants, x, y = drawn(program, 90)
+    right = NUMBA.compile_products(program, Plan("numba", "cpu", "float64", {"threads": 1}))
+    loss = losses.BY_NAME["sse"]
+    expected = NormalEquations(NUMBA, "cpu", program, loss).at(vector, constants, [(x, y, None)], "float64")
+    for products, warned in ((right, False), (Wrong(right), True)):
+        checked = NormalEquations(NUMBA, "cpu", program, loss, CheckedProducts(program, products, "it"))
+        with caplog.at_level(logging.WARNING, "gdkernels"):
+            found = checked.at(vector, constants, [(x, y, None)], "float64")
+        assert ("computes other least squares here than the definition" in caplog.text) is warned
+        np.testing.assert_allclose(np.tril(found.hessian), np.tril(expected.hessian), rtol=1e-9, atol=1e-10)
+        np.testing.assert_allclose(found.gradient, expected.gradient, rtol=1e-9, atol=1e-10)
+
+
+def test_the_variable_asks_for_it(monkeypatch):
+    monkeypatch.setenv("GDKERNELS_CHECK", "always")
+    program = Program(BLOCKS["dense"], 3)
+    assert isinstance(NUMBA.compile_products(program, Plan("numba", "cpu", "float64", {})), CheckedProducts)
