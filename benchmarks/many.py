@@ -15,7 +15,9 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -253,6 +255,11 @@ def _serve(pipe: Any, name: str) -> None:
             pipe.send((task.samples / seconds, task.samples / cpu, cpu, moved / size))
         except Exception as error:  # a library that is missing, or fails
             pipe.send(f"{type(error).__name__}: {error}")
+    if name == "joblib":  # whose processes and folders outlive this one otherwise
+        with suppress(ImportError):
+            from joblib.externals.loky import get_reusable_executor
+
+            get_reusable_executor().shutdown()
 
 
 class Process:
@@ -350,4 +357,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    # Processes find what they run by the name of this module, and not by that of the script that was started.
+    raise SystemExit(import_module("benchmarks.many").main())

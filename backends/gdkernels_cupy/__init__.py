@@ -57,7 +57,7 @@ class CuPyBackend(Backend):
 
     name = "cupy"
     priority = 20
-    compiles_weighted = compiles_drawing = compiles_moving = True
+    compiles_weighted = compiles_drawing = compiles_moving = trains_together = True
     contract = 2
 
     def unavailable(self) -> str | None:

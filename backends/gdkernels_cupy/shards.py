@@ -51,7 +51,7 @@ class SharedGraphs(Sharded):
         self._program, self._number, self._sharding, self._backend = program, number, sharding, backend
         self._wished = plan
         # It runs on the shards of one rank; NCCL comes with the decision.
-        self._alone = CudaGraphExecutable(program, plan, number, self._steps_alone())
+        self._alone = CudaGraphExecutable(program, plan, number, ranks=self._steps_alone())
         self._runs: CudaGraphExecutable | ShardedExecutable = self._alone
         self._exchange = 0.0  # seconds of each step
         self._decided = False
@@ -129,7 +129,7 @@ class SharedGraphs(Sharded):
             self.remark = f"sums go over the host, because {problem}"
             _log.warning("%s", self.remark)
         else:
-            self._runs = CudaGraphExecutable(self._program, plan, number, SharedSteps(self._sharding, carrier))
+            self._runs = CudaGraphExecutable(self._program, plan, number, ranks=SharedSteps(self._sharding, carrier))
             if persistent_runs(self._program, plan, number):
                 self.remark = "CUDA graphs run the shards: the persistent kernel exchanges nothing"
                 _log.info("%s", self.remark)

@@ -1,6 +1,6 @@
 """A program as machine code: its loops compiled, and the schedules that say when each runs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
@@ -19,8 +19,9 @@ from gdkernels_numba.kernels.elementwise import write_loop
 from gdkernels_numba.kernels.matmul import products_of, write_products
 from gdkernels_numba.kernels.pack import MOVES, write_moves
 from gdkernels_numba.vm.instructions import INTERPRETER, MOVES_BY_NUMBER, generated_constants
+from gdkernels_numba.vm.job_fields import JOB_TAKER
 
-__all__ = ["Compiled", "Kernels", "code_of_loops", "compile_program", "loop_name"]
+__all__ = ["Compiled", "Kernels", "code_of_loops", "compile_program", "kernels_of", "loop_name", "tasks_of"]
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class Kernels:
 
     Attributes
     ----------
+    interpreter, job_taker
+        `gdkernels_numba.vm.run.interpret` and `gdkernels_numba.vm.jobs.take_jobs`.
     loops
         For the ``id`` of each loop of the program's schedules, the address of its code.
     """
@@ -37,6 +40,7 @@ class Kernels:
     owner: tuple[jit.Code, ...]
     address: dict[str, int]
     interpreter: Callable[[int], None]
+    job_taker: Callable[[int], None]
     loops: dict[int, int] = field(default_factory=dict)
 
 
@@ -47,7 +51,6 @@ class Compiled:
     kernels: Kernels
     prediction: ScheduledTask
     step: ScheduledTask | None
-    owner: jit.Code
 
 
 def compile_program(program: Program, format: Format, *, entries: bool = False) -> Compiled:
@@ -63,8 +66,13 @@ def compile_program(program: Program, format: Format, *, entries: bool = False) 
     TraceError, ScheduleError
         If this engine cannot run the program.
     """
-    prediction, step = _tasks(program.without_numbers, entries)
-    tasks = [prediction] if step is None else [prediction, step]
+    prediction, step = tasks_of(program.without_numbers, entries)
+    kernels = kernels_of([prediction] if step is None else [prediction, step], format)
+    return Compiled(kernels, prediction, step)
+
+
+def kernels_of(tasks: Sequence[ScheduledTask], format: Format) -> Kernels:
+    """Return the machine code that some tasks need."""
     names: dict[Recipe, str] = {}
     for task in tasks:
         for recipe in task.recipes.values():
@@ -76,11 +84,12 @@ def compile_program(program: Program, format: Format, *, entries: bool = False) 
         moving = _moves_by_number(format)
         address = {**shared.address, **{name: moving.address(name) for name in CODED_MOVES}}
         shared = replace(shared, owner=(*shared.owner, moving), address=address)
-    return Compiled(replace(shared, loops=loops), prediction, step, code)
+    return replace(shared, owner=(*shared.owner, code), loops=loops)
 
 
 @remembered(16)  # sparse rows come and go between a few widths
-def _tasks(program: Program, entries: bool) -> tuple[ScheduledTask, ScheduledTask | None]:
+def tasks_of(program: Program, entries: bool) -> tuple[ScheduledTask, ScheduledTask | None]:
+    """Return a program's prediction and, unless it only predicts, its training step, in order."""
     step = None if program.optimizer is None else schedule_training(program, FUNCTIONS.keys(), entries=entries)
     return schedule_prediction(program, FUNCTIONS.keys(), entries=entries), step
 
@@ -125,8 +134,8 @@ def shared_kernels(format: Format) -> Kernels:
         interpreter = jit.load(jit.digest(*interpreter_sources()), _interpreter_ir, "the interpreter")
         names = (*products_of(format), *MOVES, *(BF16_PACKING if format.bf16 else ()))
         address = {name: kernels.address(name) for name in names}
-        interpret = jit.function_of(interpreter, INTERPRETER, 1)
-        _shared[format] = Kernels(format, (kernels, interpreter), address, interpret)
+        interpret, take_jobs = (jit.function_of(interpreter, name, 1) for name in (INTERPRETER, JOB_TAKER))
+        _shared[format] = Kernels(format, (kernels, interpreter), address, interpret, take_jobs)
     return _shared[format]
 
 
@@ -143,6 +152,6 @@ def interpreter_sources() -> list[str]:
 
 
 def _interpreter_ir() -> str:
-    from gdkernels_numba.vm.run import interpreter_ir
+    from gdkernels_numba.vm.code import interpreter_ir
 
     return interpreter_ir()

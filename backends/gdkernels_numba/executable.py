@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from copy import copy
 from dataclasses import replace
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gdkernels.backend import Executable, Plan, State
+from gdkernels.backend import Executable, Job, Plan, State
 from gdkernels.backend.arguments import arrays_by_name, check_epochs, check_prediction, keys_of_run
 from gdkernels.backend.entries import Entries
 from gdkernels.backend.program import Program
@@ -25,6 +25,8 @@ from gdkernels.lowering.task import ScheduledTask
 from gdkernels.system.cached_property import cached_property
 from gdkernels_numba.bytecode.arena import pitch_of
 from gdkernels_numba.bytecode.bound_step import BoundStep
+from gdkernels_numba.bytecode.bound_steps import BoundSteps
+from gdkernels_numba.bytecode.prepared_run import PreparedRun
 from gdkernels_numba.compilation import Compiled, compile_program
 from gdkernels_numba.cpu.features import caches, cores
 from gdkernels_numba.plan import StepChoices, StepFootprint, choose
@@ -53,7 +55,7 @@ class FusedExecutable(Executable):
         self._program, self._compiled = program, compiled
         self._dtype = np.dtype(compiled.kernels.format.dtype)
         self._wished = dict(plan.choices)
-        self._bound: dict[tuple[bool, bool, int], BoundStep] = {}
+        self._bound = BoundSteps()
         self._planned_by: BoundStep | None = None
 
     # ---- the contract
@@ -103,6 +105,29 @@ class FusedExecutable(Executable):
         learning_rates: npt.NDArray[np.float64],
         sample_weight: Any = None,
     ) -> list[tuple[float, float | None]]:
+        run = self._prepared(state, x, y, orders, batch_size, learning_rates, sample_weight)
+        return run.ended(run.bound.run(run.arrays, run.orders, run.records, run.times, run.scalars))
+
+    def run_many(self, jobs: Iterable[Job], threads: int = 1) -> Iterator[list[tuple[float, float | None]]]:
+        from gdkernels_numba.many import run_jobs
+
+        return run_jobs(jobs, threads, _prepared)
+
+    def prepared(self, job: Job) -> PreparedRun:
+        """Return a job of this executable with its arguments checked, and with where it runs."""
+        given = job.state, job.x, job.y, job.orders, job.batch_size, job.learning_rates
+        return self._prepared(*given, job.sample_weight)
+
+    def _prepared(
+        self,
+        state: State,
+        x: Any,
+        y: Any,
+        orders: npt.NDArray[np.int64],
+        batch_size: int,
+        learning_rates: npt.NDArray[np.float64],
+        sample_weight: Any,
+    ) -> PreparedRun:
         orders = np.ascontiguousarray(orders, np.int64)
         code, y = self._code(x), self._contiguous(y)
         x = x if isinstance(x, Entries) else self._contiguous(x)
@@ -126,10 +151,7 @@ class FusedExecutable(Executable):
             arrays["row_keys"] = as_loaded(keys, self._dtype)
         rates, numbers = np.ravel(learning_rates), self._program.numbers
         scalars = known_of_steps(rates, done=state.step, records=records, batch=batch_size, numbers=numbers)
-        results = bound.run(arrays, orders, records, (epochs, steps), scalars)
-        state.step += epochs * steps
-        with_norm = self._program.gradient_norm
-        return [(float(e), float(n) / steps if with_norm else None) for e, n in results]
+        return PreparedRun(bound, state, arrays, orders, records, (epochs, steps), scalars, self._program.gradient_norm)
 
     def predict(self, parameters: Arrays, x: Any) -> Any:
         code, x = self._code(x), x if isinstance(x, Entries) else self._contiguous(x)
@@ -190,14 +212,15 @@ class FusedExecutable(Executable):
     def _bind(self, code: Compiled, task: ScheduledTask, batch: int, x: Any) -> BoundStep:
         training, entries = task.output is None, x.per_row if isinstance(x, Entries) else 0.0
         key = (training, isinstance(x, Entries), batch)
-        bound = self._bound.get(key)
+        known = self._bound.by_use
+        bound = known.get(key)
         if bound is None:
             sizes = task.sizes_with(batch)
-            alike = [k for k in self._bound if k[0] == training]
+            alike = [k for k in known if k[0] == training]
             for old in alike if training else alike[: 1 - _KEPT_PREDICTIONS]:
-                del self._bound[old]  # before the new one takes its memory
-            bound = BoundStep(task, code.kernels, sizes, self._choose(task, sizes, batch, entries))
-            self._bound[key] = bound
+                del known[old]  # before the new one takes its memory
+            bound = BoundSteps.bound(task, code.kernels, sizes, self._choose(task, sizes, batch, entries))
+            known[key] = bound
         if training and self._planned_by is not bound:
             self.plan = replace(self.plan, choices={**self._wished, **bound.choices.as_dict()})
             self._planned_by = bound
@@ -236,3 +259,8 @@ class FusedExecutable(Executable):
     def _writable(self, a: Any) -> Array:
         fits = isinstance(a, np.ndarray) and a.dtype == self._dtype and a.flags.c_contiguous and a.flags.writeable
         return a if fits else np.array(a, self._dtype, order="C")
+
+
+def _prepared(job: Job) -> PreparedRun | None:
+    """Return a job ready to run, or None if it is none for this engine."""
+    return job.executable.prepared(job) if isinstance(job.executable, FusedExecutable) else None

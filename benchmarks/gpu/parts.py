@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from benchmarks.gpu import conformance, costs, first, interleaving
+from benchmarks.gpu import conformance, costs, first, float32, interleaving
 from benchmarks.gpu.cases import GRID, GPUCase
 from gdkernels.backend import PRECISIONS
 
-__all__ = ["PARTS", "GPUItem"]
+__all__ = ["FIRST", "PARTS", "GPUItem"]
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,12 @@ def _first() -> Items:
         "epilogues that are believed": GPUItem(first.epilogues_believed, 20),
         "the persistent kernel": GPUItem(first.persistent_kernel, 20),
         "1000 runs of the persistent kernel with other bits": GPUItem(same_bits, 20),
+        "1000 runs of the persistent kernel in float32": GPUItem(float32.same_bits, 20),
     }
+    for name in float32.NETWORKS:
+        items[f"the persistent kernel in float32: {name}"] = GPUItem(partial(float32.agrees, name), 10)
+    for name in float32.BEYOND:
+        items[f"the persistent kernel in float32, {name}"] = GPUItem(partial(float32.beyond, name), 3)
     for name in _CASES:
         for precision in PRECISIONS:
             step = partial(first.step_against_interpreter, name, precision)
@@ -87,8 +92,10 @@ def _own(case: GPUCase) -> tuple[str, ...]:
     return ("gdkernels, CUDA graphs",) if case.width <= 64 else ("gdkernels, definition on CuPy",)
 
 
+FIRST = "first minutes"  # after which float32 takes the persistent kernel on such a device
+
 PARTS: dict[str, Items] = {
-    "first minutes": _first(),
+    FIRST: _first(),
     "compute-sanitizer": _sanitized(),
     "conformance, first half": _conformance(range(conformance.SUITE_PARTS // 2)),
     "conformance, second half": _conformance(range(conformance.SUITE_PARTS // 2, conformance.SUITE_PARTS)),

@@ -1,11 +1,32 @@
 """The contract between gdkernels and a backend, and the executable that runs the definition on any of them.
 
-A plug-in imports `Backend`, `Executable`, `Plan` and `State` from here. A `Program` is what an executable runs, and
-`verification` measures how far a backend is from the definition in float64. `gdkernels.dispatch` decides which backend
-runs, and each backend decides how it compiles.
+A plug-in imports `Backend`, `Executable`, `Job`, `Plan` and `State` from here. A `Program` is what an executable runs,
+and `verification` measures how far a backend is from the definition in float64. `gdkernels.dispatch` decides which
+backend runs, and each backend decides how it compiles.
 """
 
-from gdkernels.backend.contract import CONTRACT, PRECISIONS, Backend, Executable, Plan, State, host_array, storage_dtype
+from gdkernels.backend.contract import (
+    CONTRACT,
+    PRECISIONS,
+    Backend,
+    Executable,
+    Job,
+    Plan,
+    State,
+    host_array,
+    storage_dtype,
+)
 from gdkernels.backend.program import Program
 
-__all__ = ["CONTRACT", "PRECISIONS", "Backend", "Executable", "Plan", "Program", "State", "host_array", "storage_dtype"]
+__all__ = [
+    "CONTRACT",
+    "PRECISIONS",
+    "Backend",
+    "Executable",
+    "Job",
+    "Plan",
+    "Program",
+    "State",
+    "host_array",
+    "storage_dtype",
+]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +17,12 @@ import numpy.typing as npt
 from gdkernels.backend.program import Program
 from gdkernels.definition.network import Arrays
 from gdkernels.groups.sharding import Sharding
+from gdkernels.system.cached_property import cached_property
 
-__all__ = ["CONTRACT", "PRECISIONS", "Backend", "Executable", "Plan", "State", "host_array", "storage_dtype"]
+if TYPE_CHECKING:
+    from gdkernels.backend.least_squares.products import Products
+
+__all__ = ["CONTRACT", "PRECISIONS", "Backend", "Executable", "Job", "Plan", "State", "host_array", "storage_dtype"]
 
 PRECISIONS = ("float64", "float32", "tf32", "bfloat16")
 CONTRACT = 2  # 1 had chains of dense layers alone, whose parameters came layer by layer
@@ -123,13 +129,19 @@ class Executable(ABC):
         Whether it compares what is compiled with the definition by itself; if not, gdkernels does where
         ``GDKERNELS_CHECK=always`` asks for it.
     remark
-        Why the definition runs on a backend that compiles others; empty where there is nothing to say.
+        Why the definition runs on a backend that compiles others, which of several engines runs, or how a model beside
+        others does; empty where there is nothing to say.
     """
 
     origin: str
     plan: Plan
     checks_itself: ClassVar[bool] = False
     remark: str = ""
+
+    @property
+    def is_one_of_many(self) -> bool:
+        """Whether `run_many` does its jobs beside those of other models, in about the time of one."""
+        return False
 
     @property
     def takes_entries(self) -> bool:
@@ -196,6 +208,26 @@ class Executable(ABC):
             for order, rates in zip(orders, learning_rates, strict=True)
         ]
 
+    def run_many(self, jobs: Iterable[Job], threads: int = 1) -> Iterator[list[tuple[float, float | None]]]:
+        """Do each job as `run_epochs` of its executable does, to the bit; several at a time where that is faster.
+
+        Parameters
+        ----------
+        jobs
+            Their executables have this one's backend, device and precision, and may share memory. No two jobs have the
+            same state. A job may be made only when it is asked for, while others run.
+        threads
+            The most jobs that run at the same time, this thread's included.
+
+        Yields
+        ------
+        list
+            What `run_epochs` returns, for one job after the other in their order; `seconds` of the job are known then.
+            Whoever stops before the end must not use the states of those that have not come.
+        """
+        for job in jobs:
+            yield job.run()
+
     def with_program(self, program: Program) -> Executable | None:
         """Return an executable for a program that differs from this one's in numbers alone, such as the rate and λ.
 
@@ -212,6 +244,41 @@ class Executable(ABC):
         return 0
 
 
+@dataclass
+class Job:
+    """Epochs of one training among many.
+
+    Attributes
+    ----------
+    executable
+        What does them.
+    state, x, y, orders, batch_size, learning_rates, sample_weight
+        As for `Executable.run_epochs`.
+    seconds
+        How long they took, once they are done.
+    """
+
+    executable: Executable
+    state: State
+    x: Any
+    y: Any
+    orders: npt.NDArray[np.int64]
+    batch_size: int
+    learning_rates: npt.NDArray[np.float64]
+    sample_weight: Any = None
+    seconds: float = 0.0
+
+    def run(self) -> list[tuple[float, float | None]]:
+        """Do it now, and return what `Executable.run_epochs` returns."""
+        # A third party's backend need not know the argument: it is passed only if the program asks for it.
+        weights = () if self.sample_weight is None else (self.sample_weight,)
+        given = self.state, self.x, self.y, self.orders, self.batch_size, self.learning_rates
+        began = time.perf_counter()
+        found = self.executable.run_epochs(*given, *weights)
+        self.seconds = time.perf_counter() - began
+        return found
+
+
 class Backend(ABC):
     """A plug-in that puts arrays on a device family; `compile` makes it fast.
 
@@ -224,6 +291,9 @@ class Backend(ABC):
     compiles_weighted, compiles_drawing, compiles_moving
         Whether `compile` takes programs that are weighted, that draw random numbers, and that pick columns, join them
         or look up rows of tables; if not, gdkernels runs their definition.
+    trains_together
+        Whether its executables do jobs of many models in about the time of one, where the choice "many" of a plan asks
+        for it: models that are looked at in between then wait for each other after each epoch.
     contract
         The version of this contract that `compile` is written for; the present one is `CONTRACT`. Say it where you
         have a `compile` of your own.
@@ -235,7 +305,15 @@ class Backend(ABC):
     compiles_weighted: ClassVar[bool] = False
     compiles_drawing: ClassVar[bool] = False
     compiles_moving: ClassVar[bool] = False
+    trains_together: ClassVar[bool] = False
     contract: ClassVar[int] = 1
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy computes anew what it found out, such as the namespace, which is a module and cannot be copied.
+        found = (cached_property, functools.cached_property)
+        return {
+            name: value for name, value in vars(self).items() if not isinstance(getattr(type(self), name, 0), found)
+        }
 
     @abstractmethod
     def unavailable(self) -> str | None:
@@ -309,6 +387,16 @@ class Backend(ABC):
         ------
         TraceError, ScheduleError
             If the program cannot be compiled: its definition runs then, and the user is told the reason.
+        """
+        return None
+
+    def compile_products(self, program: Program, plan: Plan) -> Products | None:
+        """Return what adds up the products of the Jacobian's rows for solvers, or None for the definition.
+
+        Raises
+        ------
+        TraceError, ScheduleError
+            As for `compile`.
         """
         return None
 

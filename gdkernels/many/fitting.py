@@ -10,12 +10,16 @@ from typing import Any
 import numpy as np
 
 from gdkernels.dispatch.binding import Binding
+from gdkernels.dispatch.shared_executables import Executables
 from gdkernels.errors import InputError, Interrupted
 from gdkernels.groups import Group, joined
 from gdkernels.groups.agreement import agree, guarded
 from gdkernels.groups.sharding import threads_of_ranks
+from gdkernels.many.arguments import check_share, checked_models, checked_rows, checked_settings, of_model, rows_of
 from gdkernels.many.dealing import dealt
-from gdkernels.many.jobs import Checkpoints, FitJob, Paces, PlanChoices, Rows, digest_of
+from gdkernels.many.jobs import Checkpoints, FitJob, Paces, PlanChoices, digest_of
+from gdkernels.many.meeting import MOST_AT_A_TIME, Meeting
+from gdkernels.many.one_pass import in_one_pass
 from gdkernels.many.shared_data import SharedData
 from gdkernels.many.workers import run_jobs
 from gdkernels.models.network import Network
@@ -27,11 +31,7 @@ from gdkernels.training.checkpointing import Cadence, StopSignals
 from gdkernels.training.history import History
 from gdkernels.training.settings import FitSettings
 
-__all__ = ["TRAINER_SETTINGS", "fit_many"]
-
-TRAINER_SETTINGS = (
-    "optimizer", "loss", "batch_size", "schedule", "l2", "l2_in_loss", "clip_norm", "reduction", "solver",
-)  # fmt: skip
+__all__ = ["fit_many"]
 
 
 def fit_many(
@@ -107,8 +107,11 @@ def fit_many(
     Interrupted
         After a signal, where there are checkpoints.
     """
-    models = _checked_models(models)
-    trainers = [model.trainer(**given) for model, given in zip(models, _settings(settings, len(models)), strict=True)]
+    models = checked_models(models)
+    trainers = []
+    for k, (model, given) in enumerate(zip(models, checked_settings(settings, len(models)), strict=True)):
+        with of_model(k, len(models)):
+            trainers.append(model.trainer(**given))
     asked = FitSettings.checked(
         epochs=epochs, patience=patience, metrics=(), stop_gradient_norm=None, gradient_norm=False, retries=0
     )
@@ -118,18 +121,23 @@ def fit_many(
     checkpoints = None if checkpoint is None else Checkpoints(checkpoint, cadence, resume)
     if validation_rows is not None and validation is not None:
         raise InputError("validation and validation_rows say twice what to validate on; leave one of them out")
-    chosen, left_out = _rows(rows, len(models)), _rows(validation_rows, len(models), "validation_rows")
-    data = SharedData(X, Y, sample_weight, validation)
-    work = [data.of(trainer, asked, len(models)) for trainer in trainers]
-    for name, each in (("rows", chosen), ("validation_rows", left_out)):
-        for k, (at, (train, _)) in enumerate(zip(each, work, strict=True)):
-            if at is not None and (at.min() < 0 or at.max() >= len(train)):
-                wrong = at.min() if at.min() < 0 else at.max()
-                raise InputError(f"{name}[{k}] names row {wrong} of {len(train)}")
+    chosen, left_out = checked_rows(rows, len(models)), checked_rows(validation_rows, len(models), "validation_rows")
+    data, work = SharedData(X, Y, sample_weight, validation), []
+    for k, trainer in enumerate(trainers):
+        with of_model(k, len(models)):
+            work.append(data.of(trainer, asked, len(models)))
+    all_rows = zip(chosen, left_out, work, strict=True)
+    checked = [
+        (rows_of(trained_on, train, f"rows[{k}]"), rows_of(measured, train, f"validation_rows[{k}]"))
+        for k, (trained_on, measured, (train, _)) in enumerate(all_rows)
+    ]
+    if isinstance(validation, (int, float)):
+        for k, ((some, _), (train, _)) in enumerate(zip(checked, work, strict=True)):
+            check_share(validation, train if some is None else some, k)
     plans, paces = PlanChoices(single=len(models) == 1 and threads is None), Paces()
     jobs = [
-        FitJob(trainer, *given, at, out, validation, asked, plans, paces, k, checkpoints)
-        for k, (trainer, given, at, out) in enumerate(zip(trainers, work, chosen, left_out, strict=True))
+        FitJob(trainer, *given, *its_rows, validation, asked, plans, paces, k, checkpoints)
+        for k, (trainer, given, its_rows) in enumerate(zip(trainers, work, checked, strict=True))
     ]
     ranks = joined(group)
     if ranks.size > 1:
@@ -148,7 +156,11 @@ def fit_many(
                 return Interrupted(told, int(signals.asked))
 
             def histories(jobs: Sequence[FitJob], threads: int) -> list[History]:
-                return run_jobs([job.run for job in jobs], threads, _shown_by(bar), asked_to_end)
+                shown = _shown_by(bar)
+                found = in_one_pass(dict(enumerate(jobs)), threads, shown)
+                left = [k for k in range(len(jobs)) if k not in found]
+                found |= zip(left, _in_turn([jobs[k] for k in left], threads, shown, asked_to_end), strict=True)
+                return [found[k] for k in range(len(jobs))]
 
             if ranks.size == 1:
                 return histories(jobs, at_once)
@@ -162,6 +174,22 @@ def fit_many(
     finally:
         if bar is not None:
             bar.close()
+
+
+def _in_turn(
+    jobs: Sequence[FitJob], threads: int, done: Callable[[History], None], ends: Callable[[], BaseException | None]
+) -> list[History]:
+    """Return the histories of fits on some threads; where a backend trains many at once, they meet after each epoch."""
+    together = sum(job.train.binding.backend.trains_together for job in jobs) > 1
+    if not together:
+        return run_jobs([job.run for job in jobs], threads, done, ends)
+    at_once = min(len(jobs), MOST_AT_A_TIME)
+    meeting = Meeting(len(jobs), at_once)
+
+    def attending(job: FitJob) -> Callable[[Executables, Callable[[], bool]], History]:
+        return lambda executables, gives_up: meeting.attend(lambda: job.run(executables, gives_up))
+
+    return run_jobs([attending(job) for job in jobs], at_once, done, ends, lambda: meeting.executables)
 
 
 def _shown_by(bar: Any) -> Callable[[History], None]:
@@ -179,47 +207,6 @@ def _shown_by(bar: Any) -> Callable[[History], None]:
             bar.update()
 
     return done
-
-
-def _checked_models(models: Any) -> list[Network]:
-    found = list(models)
-    if not found:
-        raise InputError("fit_many takes at least one model")
-    for k, model in enumerate(found):
-        if not isinstance(model, Network):
-            raise InputError(f"models[{k}] must be a Network or an MLP, got {type(model).__name__}")
-    if len({id(model) for model in found}) < len(found):
-        raise InputError("a model is among the models twice; make another one, such as MLP(…) with another seed")
-    return found
-
-
-def _settings(given: Any, count: int) -> list[dict[str, Any]]:
-    each = [given] * count if isinstance(given, Mapping) or not given else list(given)
-    if len(each) != count:
-        raise InputError(f"settings must be a dictionary, or one for each of the {count} models, got {len(each)}")
-    found = [dict(one) for one in each]
-    for k, one in enumerate(found):
-        if unknown := sorted(one.keys() - {*TRAINER_SETTINGS, "order"}):
-            raise InputError(
-                f"settings[{k}] has {', '.join(map(repr, unknown))}; known are {', '.join(TRAINER_SETTINGS)}"
-            )
-    return found
-
-
-def _rows(given: Any, count: int, what: str = "rows") -> list[Rows | None]:
-    if given is None:
-        return [None] * count
-    if len(given) != count:
-        raise InputError(f"{what} must have an entry for each of the {count} models, got {len(given)}")
-    found: list[Rows | None] = []
-    for k, one in enumerate(given):
-        array = None if one is None else np.asarray(one)
-        if array is not None and array.dtype == bool and array.ndim == 1:
-            array = np.flatnonzero(array)
-        if array is not None and (array.ndim != 1 or not array.size or array.dtype.kind not in "iu"):
-            raise InputError(f"{what}[{k}] must be a list of numbers of rows, or True and False for each row")
-        found.append(None if array is None else array.astype(np.int64))
-    return found
 
 
 def _threads(wanted: int | None, networks: Sequence[BoundNetwork], bindings: Sequence[Binding]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
@@ -9,12 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from gdkernels.backend import Job
 from gdkernels.data.records import Records
 from gdkernels.dispatch.binding import Binding
 from gdkernels.dispatch.shared_executables import Executables
 from gdkernels.errors import BackendError
+from gdkernels.many.arguments import Rows
 from gdkernels.many.workers import GivenUpError
 from gdkernels.network import Structure
 from gdkernels.system.hashing import sha256
@@ -27,9 +29,7 @@ from gdkernels.training.placement import Placed
 from gdkernels.training.settings import FitSettings
 from gdkernels.training.trainer import Trainer
 
-__all__ = ["Checkpoints", "FitJob", "Paces", "PlanChoices", "Rows", "digest_of"]
-
-Rows = npt.NDArray[np.int64]
+__all__ = ["BegunFit", "Checkpoints", "FitJob", "Paces", "PlanChoices", "digest_of"]
 
 _MEMORY = "memory "  # before the names of what a solver keeps
 
@@ -86,14 +86,37 @@ class FitJob:
         with ExitStack() as stack:
             checkpointer = None if self.checkpoints is None else stack.enter_context(self.checkpoints.of(self.number))
             stack.callback(self.trainer.runner.give_back)
-            binding = self.train.binding
-            stack.enter_context(at_most(self.trainer.mlp.network.threads))
-            stack.enter_context(binding.backend.on_device(binding.device))
-            return self._fit(executables, gives_up, checkpointer)
+            self._enter(stack)
+            return self._run(self._made(executables, checkpointer), gives_up)
 
-    def _fit(
-        self, executables: Executables, gives_up: Callable[[], bool], checkpointer: Checkpointer | None
-    ) -> History:
+    def begin(self, executables: Executables) -> BegunFit | None:
+        """Return the fit as a job for others to run; None if it has to be run by `run`."""
+        if self.checkpoints is not None:
+            return None
+        with ExitStack() as stack:
+            self._enter(stack)
+            made = self._made(executables, None)
+            job = made.fit.job()
+            if job is None:
+                self.trainer.runner.give_back()
+                return None
+            return BegunFit(self, made, job)
+
+    def end(self, begun: BegunFit, found: list[tuple[float, float | None]]) -> History | None:
+        """Return the history of a fit whose job has returned this; None if it has diverged, and `run` shows where."""
+        with ExitStack() as stack:
+            stack.callback(self.trainer.runner.give_back)
+            self._enter(stack)
+            return begun.made.run.history if begun.made.fit.follow_job(begun.job, found) else None
+
+    def _enter(self, stack: ExitStack) -> None:
+        """Compute where the network does until the stack is left."""
+        binding = self.train.binding
+        stack.enter_context(at_most(self.trainer.mlp.network.threads))
+        stack.enter_context(binding.backend.on_device(binding.device))
+
+    def _made(self, executables: Executables, checkpointer: Checkpointer | None) -> _MadeFit:
+        """Return the fit, with the executable of this thread for it."""
         runner, network = self.trainer.runner, self.trainer.mlp.network
         train, held_out = self.train if self.rows is None else self.train.take(self.rows), self.held_out
         if self.left_out is not None:
@@ -115,17 +138,23 @@ class FitJob:
         seconds = None if pace is None else pace * len(train)
         placed = Placed(binding, work, train, False, evaluator, executable, seconds)
         run = Run(history, began=runner.epochs_done)
-        fit = Fit(runner, _Here(placed), self.asked, run, checkpointer, unseen=True)
+        return _MadeFit(
+            Fit(runner, _Here(placed), self.asked, run, checkpointer, unseen=True), run, checkpointer, placed
+        )
+
+    def _run(self, made: _MadeFit, gives_up: Callable[[], bool]) -> History:
+        runner, run, history = self.trainer.runner, made.run, made.run.history
         try:
-            if checkpointer is not None:
-                fit.resume()
-            fit.until_stopped((), _Watched(gives_up))
+            if made.checkpointer is not None:
+                made.fit.resume()
+            made.fit.until_stopped((), _Watched(gives_up))
         except GivenUpError:
-            if checkpointer is not None:
-                checkpointer.rescue(runner.state(), run, runner.epochs_done)
+            if made.checkpointer is not None:
+                made.checkpointer.rescue(runner.state(), run, runner.epochs_done)
             raise
         if history.epochs:
-            self.paces.note(network.structure, work.batch, history.epochs[-1].seconds / len(train))
+            structure, seconds = self.trainer.mlp.network.structure, history.epochs[-1].seconds
+            self.paces.note(structure, made.placed.job.batch, seconds / made.placed.job.records)
         return history
 
     def identity(self) -> dict[str, Any]:
@@ -135,6 +164,13 @@ class FitJob:
             own[name] = None if at is None else sha256(np.ascontiguousarray(at).tobytes()).hexdigest()
         own["validation"] = self.validation if isinstance(self.validation, float) else None
         return own | self.asked.identity()
+
+    @property
+    def kind(self) -> tuple[Any, ...]:
+        """How much there is to compute for a record, and what fits that share code and memory have in common."""
+        shapes = [p.shape for p in self.trainer.mlp.network.structure.parameters.values()]
+        rows = len(self.train) if self.rows is None else len(self.rows)
+        return sum(map(math.prod, shapes)), shapes, self.trainer.settings.batch_size, rows
 
     def state(self) -> dict[str, Any]:
         """Return by name what the fit leaves, on the host."""
@@ -163,8 +199,27 @@ class FitJob:
         runner.restore(state)
 
 
+@dataclass(frozen=True)
+class _MadeFit:
+    """A fit that can be run."""
+
+    fit: Fit
+    run: Run
+    checkpointer: Checkpointer | None
+    placed: Placed
+
+
+@dataclass(frozen=True)
+class BegunFit:
+    """A fit whose epochs are a job that somebody else runs."""
+
+    of: FitJob
+    made: _MadeFit
+    job: Job
+
+
 class PlanChoices:
-    """The choices of a plan for each place where models compute: one thread each, where the number matters.
+    """The choices of a plan for each place where models compute: one thread each, or a share of a launch.
 
     Parameters
     ----------
@@ -183,7 +238,9 @@ class PlanChoices:
         if id(binding) not in self._known:
             counts = binding.backend.threads(binding.device)
             bound = ThreadBound(1, "each model has one") if counts else None
-            self._known[id(binding)] = binding, {"threads": 1} if counts else {}, bound
+            choices: dict[str, Any] = {"threads": 1} if counts else {}
+            choices |= {"many": True} if binding.backend.trains_together else {}
+            self._known[id(binding)] = binding, choices, bound
         return self._known[id(binding)][1:]
 
 

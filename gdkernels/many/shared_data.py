@@ -18,6 +18,10 @@ class SharedData:
     """Data on the devices of models: placed once for those that expect the same."""
 
     def __init__(self, X: Any, Y: Any, sample_weight: Any, validation: Any) -> None:
+        if Y is None:
+            raise InputError("fit_many takes X and Y, arrays in memory; batches and Stored are for fits one by one")
+        if hasattr(X, "tocsr"):
+            raise InputError("fit_many takes dense X; fit models on sparse rows one by one")
         self._given = X, Y, sample_weight
         if isinstance(validation, tuple) and len(validation) not in (2, 3):
             raise InputError(

@@ -25,7 +25,7 @@ from gdkernels.dispatch.binding import Binding
 from gdkernels.dispatch.shared_executables import shared
 from gdkernels.dispatch.workload import Workload
 from gdkernels.errors import BackendError, InputError, unknown_name
-from gdkernels.network.places import Places
+from gdkernels.network.places import Places, by_name
 from gdkernels.network.structure import Structure
 from gdkernels.system.threads import at_most, checked_threads
 
@@ -91,6 +91,13 @@ class BoundNetwork:
             choosing.choose(backend, device, precision or "float32")
         structure.check_memory()
         self.parameters: dict[str, Any] = structure.initial_parameters(self.seed)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy, also in another process, has the parameters on the host until it computes. What it computes with is
+        # made anew there.
+        backend = self._backend if isinstance(self._backend, str) else by_name(self._backend)
+        there = {"parameters": self.host_parameters(), "_precision": self.precision, "_backend": backend}
+        return vars(self) | there | {"binding": None, "_executables": {}, "_last": None}
 
     @property
     def inputs(self) -> int:

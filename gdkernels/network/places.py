@@ -6,14 +6,20 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from gdkernels.backend import Backend, Plan
+from gdkernels.dispatch import registry
 from gdkernels.dispatch.array_api import choose_for, on_host
 from gdkernels.dispatch.binding import Binding
 from gdkernels.dispatch.workload import Workload
 from gdkernels.errors import BackendError
 
-__all__ = ["Places"]
+__all__ = ["Places", "by_name"]
 
 Move = Callable[[Binding], None]
+
+
+def by_name(backend: Backend) -> str | Backend:
+    """Return the name by which a backend is found, or the backend itself where it is not found so."""
+    return backend.name if backend.name in registry.find() else backend
 
 
 class Places:
@@ -31,6 +37,11 @@ class Places:
         self._backend, self._device = backend, device
         self._failed: dict[str, str] = {}  # backends, and what they failed with
         self._left = list(left)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy elsewhere finds backends by their names, and tries again those that failed here.
+        backend = self._backend if isinstance(self._backend, str) else by_name(self._backend)
+        return vars(Places(backend, self._device))
 
     def admit(self, binding: Binding) -> bool:
         """Return whether a binding is no other place than the user named, and none has failed so far."""

@@ -19,8 +19,8 @@ from gdkernels.dispatch.shared_executables import Executables, sharing
 from gdkernels.errors import DivergenceError, InputError, keyword
 from gdkernels.groups import joined
 from gdkernels.groups.sharding import threads_of_ranks
+from gdkernels.many.arguments import TRAINER_SETTINGS
 from gdkernels.many.dealing import Done, dealt
-from gdkernels.many.fitting import TRAINER_SETTINGS
 from gdkernels.models.network import Network
 from gdkernels.randomness import generator
 from gdkernels.system.threads import at_most

@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from gdkernels.backend import PRECISIONS, Backend, Executable, Plan, State, storage_dtype, verification
+from gdkernels.backend import PRECISIONS, Backend, Executable, Job, Plan, State, storage_dtype, verification
 from gdkernels.backend.definition_executable import bind
 from gdkernels.backend.program import Program
 from gdkernels.definition import network
@@ -292,6 +292,30 @@ class BackendConformance:
             assert one.step == two.step == 3
             assert math.isclose(loss, sum(parts), rel_tol=1e-6)
             _assert_same_bits(backend, one, two)
+
+    @pytest.mark.parametrize("threads", [1, 3])
+    def test_many_jobs_are_each_one_alone(self, backend: Backend, device: str, threads: int) -> None:
+        # Of two programs and two sizes of a batch, for several epochs, some with a last batch that is smaller; one job
+        # is made only when others have run.
+        for precision in backend.precisions:
+            bound = [self._bind(backend, device, precision, CASES[name]) for name in ("adam", "relu-sse", "adam")]
+            cases = [CASES[name] for name in ("adam", "relu-sse", "adam")]
+
+            def job(k: int, bound: Any = bound, cases: Any = cases, precision: str = precision) -> Job:
+                (executable, x, y), random = bound[k % 3], np.random.default_rng(k)
+                batch, epochs = 4 + 3 * (k % 2), 1 + k % 3
+                orders = np.stack([random.permutation(20) for _ in range(epochs)])
+                rates = random.uniform(0.01, 0.02, (epochs, -(-20 // batch)))
+                state = state_on(backend, device, precision, cases[k % 3].program, data_of(cases[k % 3]))
+                return Job(executable, state, x, y, orders, batch, rates)
+
+            count = 11
+            alone, many = [job(k) for k in range(count)], [job(k) for k in range(count)]
+            wanted = [one.run() for one in alone]
+            assert list(bound[0][0].run_many(iter(many), threads)) == wanted
+            for one, other in zip(many, alone, strict=True):
+                assert one.state.step == other.state.step
+                _assert_same_bits(backend, one.state, other.state)
 
     def test_a_copy_of_the_state_is_left_alone(self, backend: Backend, device: str) -> None:
         case = CASES["adam"]

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels import randomness
-from gdkernels.backend import Executable, State
+from gdkernels.backend import Executable, Job, State
+from gdkernels.backend.arguments import within
 from gdkernels.data.batches import Batches
 from gdkernels.data.records import OrderedRecords, Piece, Records, changed
 from gdkernels.data.stored.windows import DealtWindows, ShuffledWindows, Windows
@@ -22,7 +23,7 @@ from gdkernels.dispatch.workload import Workload
 from gdkernels.errors import BackendError, DivergenceError, FileError, InputError
 from gdkernels.groups.sharding import Sharding
 from gdkernels.network import BoundNetwork
-from gdkernels.randomness import KeyedOrder, epoch_order
+from gdkernels.randomness import KeyedOrder, epoch_order, epoch_orders
 from gdkernels.training.checkpointing import Middle
 from gdkernels.training.epoch_values import EpochTotals, Pace, Segments
 from gdkernels.training.optimizer_state import OptimizerState
@@ -66,6 +67,15 @@ class EpochRunner:
         self.each_step: Callable[[float], None] | None = None
         self._steps = PreparedSteps(network, settings)
         self._placer = RecordPlacer(network, settings.objective, self.follow)
+
+    def __getstate__(self) -> dict[str, Any]:
+        kept = ("network", "settings", "order", "epochs_done", "order_stream", "optimizer_state")
+        return {name: value for name, value in vars(self).items() if name in kept}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # What it runs steps with belongs to the process.
+        EpochRunner.__init__(self, state["network"], state["settings"], state["order"])
+        vars(self).update(state)
 
     # ---- before an epoch
 
@@ -221,25 +231,10 @@ class EpochRunner:
         DivergenceError
             If the first of them diverges.
         """
-        records = len(data)
-        batch = min(self.settings.batch_size, records)
-        self._steps.be_ready(self._bind(None), records, data, gradient_norm=gradient_norm)
-        coming = range(self.epochs_done, self.epochs_done + epochs)
-        executable, drawn = self._steps.on(data), self._orders_of(coming, records)
-        keyed = executable.takes_keyed_orders and all(isinstance(order, KeyedOrder) for order in drawn)
-        whole = keyed or isinstance(drawn, np.ndarray)
-        orders: Any = drawn if whole else np.stack([np.asarray(order) for order in drawn])
-        rates = self._rates_of_epochs(-(-records // batch), pace, coming)
-        state, weights = self._copied_state(), () if data.weights is None else (data.weights,)
-        found = executable.run_epochs(state, data.x, data.y, orders, batch, rates, *weights)
-        finite = all(math.isfinite(error) for error, _ in found)
-        if finite and all_finite(*state.parameters.values(), xp=data.binding.xp):
-            self.restore(state)
-            self.epochs_done += epochs
-            return [
-                EpochTotals(records, error, norm if gradient_norm else None, float(rate))
-                for (error, norm), rate in zip(found, rates[:, -1], strict=True)
-            ]
+        job = self.job(data, pace, epochs, gradient_norm=gradient_norm)
+        totals = self.follow_job(job, job.run(), data, gradient_norm=gradient_norm)
+        if totals is not None:
+            return totals
         done: list[EpochTotals] = []
         while len(done) < epochs:  # again, one by one, up to the epoch that went wrong
             try:
@@ -249,6 +244,37 @@ class EpochRunner:
                     raise
                 break
         return done
+
+    def job(self, data: Records, pace: Pace, epochs: int, *, gradient_norm: bool = False) -> Job:
+        """Return the next epochs as a job, which changes a copy of the state; `follow_job` then goes there."""
+        records = len(data)
+        batch = min(self.settings.batch_size, records)
+        self._steps.be_ready(self._bind(None), records, data, gradient_norm=gradient_norm)
+        coming = range(self.epochs_done, self.epochs_done + epochs)
+        executable, drawn = self._steps.on(data), self._orders_of(coming, records)
+        keyed = executable.takes_keyed_orders and all(isinstance(order, KeyedOrder) for order in drawn)
+        whole = keyed or isinstance(drawn, np.ndarray)
+        orders: Any = drawn if whole else np.stack([np.asarray(order) for order in drawn])
+        rates = self._rates_of_epochs(-(-records // batch), pace, coming)
+        return Job(executable, self._copied_state(), data.x, data.y, orders, batch, rates, data.weights)
+
+    def follow_job(
+        self, job: Job, found: list[tuple[float, float | None]], data: Records, *, gradient_norm: bool = False
+    ) -> list[EpochTotals] | None:
+        """Go to the state in which a job has ended, and return the totals of its epochs, from what it has returned.
+
+        If it has diverged, nothing changes, and the result is None.
+        """
+        finite = all(math.isfinite(error) for error, _ in found)
+        if not (finite and all_finite(*job.state.parameters.values(), xp=data.binding.xp)):
+            return None
+        self.restore(job.state)
+        self.epochs_done += len(found)
+        records = len(data)
+        return [
+            EpochTotals(records, error, norm if gradient_norm else None, float(rate))
+            for (error, norm), rate in zip(found, job.learning_rates[:, -1], strict=True)
+        ]
 
     def run_and_look(
         self,
@@ -357,14 +383,14 @@ class EpochRunner:
             return _checked_order(self.order(epoch, records), records)
         return epoch_order(self.network.seed, epoch, records, self.order_stream)
 
-    def _orders_of(self, epochs: Sequence[int], records: int) -> Sequence[Any] | npt.NDArray[np.int64]:
+    def _orders_of(self, epochs: range, records: int) -> Sequence[Any] | npt.NDArray[np.int64]:
         """Return the orders of several epochs; those of a user's function are looked at together, if they can be."""
         if self.order is None:
-            return [self._order_of(epoch, records) for epoch in epochs]
+            return epoch_orders(self.network.seed, epochs, records, self.order_stream)
         drawn = [self.order(epoch, records) for epoch in epochs]
         if all(isinstance(rows, np.ndarray) and rows.dtype == np.int64 and rows.shape == (records,) for rows in drawn):
             whole: npt.NDArray[np.int64] = np.stack(drawn)
-            if whole.min() >= 0 and whole.max() < records:
+            if within(whole, records):
                 return whole
         return [_checked_order(rows, records) for rows in drawn]
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
+from gdkernels.backend import Job
 from gdkernels.data.batches import Batches
 from gdkernels.data.records import Records
 from gdkernels.data.stored.windows import Windows
@@ -34,6 +35,8 @@ _log = logging.getLogger("gdkernels")
 
 _AT_ONCE = 0.1  # seconds of epochs before anybody can interrupt, or see the bar move
 _MOST_ROWS = 1 << 22  # whose order is there at once
+# Of a job that nobody can interrupt: some tenths of a second at the most, and an order of 16 MB.
+_MOST_ROWS_OF_JOB, _MOST_STEPS_OF_JOB, _MOST_FLOPS_OF_JOB = 1 << 21, 1 << 15, 2e10
 
 # One with a method `next_look` says after how many further epochs it may end training, or read or change anything.
 Callback = Callable[[Epoch], Any]
@@ -140,9 +143,39 @@ class Fit:
             }
         )
 
+    def job(self) -> Job | None:
+        """Return all the epochs as a job, for somebody who runs it and then calls `follow_job`.
+
+        None means that something looks at the network or the losses in between, or that it would take too long.
+        """
+        now, runner, asked = self._placement.now, self._runner, self._asked
+        train, epochs = now.train, self._asked.epochs
+        if self._is_looked_at or not isinstance(train, Records) or train.sparse or not isinstance(runner, EpochRunner):
+            return None
+        rows, steps = epochs * len(train), epochs * -(-len(train) // now.job.batch)
+        flops = 6 * runner.network.structure.multiply_adds * rows
+        if rows > _MOST_ROWS_OF_JOB or steps > _MOST_STEPS_OF_JOB or flops > _MOST_FLOPS_OF_JOB:
+            return None
+        return runner.job(train, self._pace(), epochs, gradient_norm=asked.with_norm)
+
+    def follow_job(self, job: Job, found: list[tuple[float, float | None]]) -> bool:
+        """Take over what a job has done, and return whether it has not diverged; if it has, nothing changes."""
+        train, runner, run, done = self._placement.now.train, self._runner, self._run, self._runner.epochs_done
+        assert isinstance(train, Records)
+        assert isinstance(runner, EpochRunner)
+        totals = runner.follow_job(job, found, train, gradient_norm=self._asked.with_norm)
+        if totals is None:
+            return False
+        run.history.plan, run.history.origin = job.executable.plan, job.executable.origin
+        for record in self._records(train, totals, done, job.seconds / len(totals)):
+            self._note(record)
+        run.history.stop = self._asked.ending(run.history)
+        self._end()
+        return True
+
     def until_stopped(self, callbacks: Iterable[Callback], bar: Watcher) -> None:
         """Train, and leave the network with the final parameters of the fit."""
-        run, history, network = self._run, self._run.history, self._runner.network
+        run, history = self._run, self._run.history
         self._losses = losses = Losses.of([record.watched for record in history.epochs])
         for record in history.epochs:
             bar.update(record)
@@ -167,12 +200,14 @@ class Fit:
                     self._checkpointer.rescue(self._runner.state(), run, self._runner.epochs_done)
                 raise
             for one in before:  # which end nothing
-                self._note(one, bar)
+                self._note(one)
+                bar.update(one)
                 for callback in callbacks:
                     callback(one)
             if before:
                 self._losses = losses = losses.then(*[one.watched for one in before])
-            self._note(record, bar)
+            self._note(record)
+            bar.update(record)
             ended = [callback(record) is True for callback in callbacks]
             asked = bool(callbacks) and self._together.any(any(ended))
             by_callback = Stop(StopReason.CALLBACK, "a callback asked for it") if asked else None
@@ -184,6 +219,11 @@ class Fit:
                 self._checkpointer.between_steps(self._runner.state(), run, self._runner.epochs_done)
         if self._checkpointer is not None:
             self._checkpointer.write(self._runner.state(), run, self._runner.epochs_done)
+        self._end()
+
+    def _end(self) -> None:
+        """Leave the network with the parameters that the fit ends with."""
+        run, history, network = self._run, self._run.history, self._runner.network
         if self._asked.patience is not None and run.best is not None:
             network.set_parameters(run.best)
         elif history.epochs:
@@ -193,13 +233,12 @@ class Fit:
         """Return the parameters on the host, which only ranks compare."""
         return {} if self._together.alone else self._runner.network.host_parameters()
 
-    def _note(self, record: Epoch, bar: Watcher) -> None:
-        """Add an epoch to the history, show it, and remember it if it is the best so far."""
+    def _note(self, record: Epoch) -> None:
+        """Add an epoch to the history, and remember it if it is the best so far."""
         self._run.history.epochs.append(record)
         if _log.isEnabledFor(logging.DEBUG):
             told = {"event": "epoch", **vars(record)}
             _log.debug("epoch %d: loss %.4g", record.number, record.loss, extra={"told": told})
-        bar.update(record)
         run, history = self._run, self._run.history
         if record.watched < run.best_loss:
             history.best_epoch, run.best_loss = record.number, record.watched
@@ -246,11 +285,12 @@ class Fit:
 
     def _look_at_epochs(self, bar: Watcher) -> None:
         """Run the rest of the epochs, each measured before the next."""
-        run, runner, asked, history = self._run, self._runner, self._asked, self._run.history
+        runner, asked, history = self._runner, self._asked, self._run.history
 
         def look(totals: EpochTotals, seconds: float) -> bool:
             record = self._measured(totals, seconds)
-            self._note(record, bar)
+            self._note(record)
+            bar.update(record)
             history.stop = asked.ending(history)
             if history.stop is None:
                 self._losses = self._losses.then(record.watched)
@@ -263,7 +303,7 @@ class Fit:
             try:
                 runner.run_and_look(
                     now.train,
-                    lambda: Pace(run.began, asked.epochs, self._losses, run.retries),
+                    self._pace,
                     left,
                     look,
                     gradient_norm=asked.with_norm,
@@ -285,6 +325,11 @@ class Fit:
         seconds = (time.perf_counter() - began) / len(found)
         assert len(found) == runner.epochs_done - done
         self._solved = found[-1].stop
+        return self._records(train, found, done, seconds)
+
+    @staticmethod
+    def _records(train: Records, found: Sequence[EpochTotals], done: int, seconds: float) -> list[Epoch]:
+        """Return the records of epochs that nobody has looked at, each of so many seconds."""
         weight = train.total_weight
         return [
             Epoch(
@@ -332,7 +377,7 @@ class Fit:
     def _steps(self, now: Placed, count: int = 1) -> list[EpochTotals]:
         """Run the steps of some epochs."""
         run, runner, asked = self._run, self._runner, self._asked
-        pace = Pace(run.began, asked.epochs, self._losses, run.retries)
+        pace = self._pace()
         before, done = runner.state(), runner.epochs_done
         try:
             if count > 1 and isinstance(now.train, Records):
@@ -352,6 +397,9 @@ class Fit:
             # Some choices are made when sizes are known, and what is compiled may turn out wrong.
             self._placement.note(run.history)
         return totals
+
+    def _pace(self) -> Pace:
+        return Pace(self._run.began, self._asked.epochs, self._losses, self._run.retries)
 
     def _wherever(self, work: Callable[[Placed], Done]) -> Done:
         """Return the result of `work` on the placed data; if a backend fails that nobody named, on the next one.

@@ -38,12 +38,18 @@ class OptimizerState:
         self.slots: Any = None
         self.steps = 0
 
+    def __getstate__(self) -> dict[str, Any]:
+        carried = self.carried()
+        return vars(self) | {"_binding": None, "slots": None if carried is None else carried.slots}
+
     def follow(self, binding: Binding) -> bool:
         """Move the slots to the present device of the network, and return whether it is another one."""
         old = self._binding
         if binding is old:
             return False
-        if self.slots is None or old is None:
+        if self.slots is not None and old is None:  # a copy of one that was somewhere else
+            self.slots = self._placed(binding, self.slots)
+        elif self.slots is None or old is None:
             parameters, zeros = self._network.parameters, binding.xp.zeros_like
             self.slots = {
                 name: tuple(zeros(parameters[name]) for _ in range(self._count))
@@ -56,9 +62,9 @@ class OptimizerState:
 
     def carried(self) -> Carried | None:
         """Return the slots on the host; None before there are any."""
-        if self._binding is None:
+        if self.slots is None:
             return None
-        return Carried(_on_host(self.slots, self._binding), self.steps)
+        return Carried(self.slots if self._binding is None else _on_host(self.slots, self._binding), self.steps)
 
     def take_over(self, carried: Carried, binding: Binding) -> None:
         """Continue with the slots of another optimizer, if it has as many."""

@@ -278,6 +278,10 @@ NAMES = {
         Executable
         Executable.predict(parameters, x)
         Executable.run(state, x, y, order, batch_size, learning_rates, sample_weight)
+        Executable.run_epochs(state, x, y, orders, batch_size, learning_rates, sample_weight)
+        Executable.run_many(jobs, threads)
+        Job(executable, state, x, y, orders, batch_size, learning_rates, sample_weight)
+        Job.run()
         Executable.workspace(batch_size)
         PRECISIONS
         Plan(backend, device, precision, choices)

@@ -10,11 +10,13 @@ import standin
 from gdkernels_cupy import CuPyBackend
 from gdkernels_cupy.cuda import cublaslt
 from gdkernels_cupy.graphs.epilogue_fusion import EPILOGUES
+from gdkernels_cupy.persistent import proof
+from persistent_twin import TwinDevice
 
-from benchmarks.gpu import costs, device, first, interleaving, kernels
+from benchmarks.gpu import costs, device, first, float32, interleaving, kernels
 from benchmarks.gpu.__main__ import main
 from benchmarks.gpu.cases import GRID, GPUCase
-from benchmarks.gpu.parts import PARTS, GPUItem
+from benchmarks.gpu.parts import FIRST, PARTS, GPUItem
 from benchmarks.gpu.results import GPUResults
 from gdkernels.checking.check import SelfCheck
 from gdkernels.errors import FileError
@@ -76,6 +78,19 @@ def test_it_stops_in_time_and_says_what_is_left(small, tmp_path, capsys):
     assert main([*command, "--seconds", "380"]) == 0, "but is, where nothing else is left"
 
 
+def test_float32_is_proven_by_all_of_the_first_part_alone(small, host, monkeypatch, tmp_path, capsys):
+    works, fails = GPUItem(lambda: 1, 1), GPUItem(lambda: 1 / 0, 1)
+    for parts, proven in (
+        ({FIRST: {"works": works, "fails": fails}}, False),
+        ({"another part": {"works": works}}, False),
+        ({FIRST: {"works": works, "fails": works}}, True),
+    ):
+        monkeypatch.setattr("benchmarks.gpu.__main__.PARTS", parts)
+        main(["--out", str(tmp_path / "gpu.json")])
+        assert (proof.unproven("float32", 0) is None) == proven
+        assert ("in float32 from now on" in capsys.readouterr().out) == proven
+
+
 def test_results_of_another_machine_are_not_mixed(tmp_path):
     path = tmp_path / "gpu.json"
     GPUResults(path, {"device": "one", "driver": 1}).run("part", "item", lambda: 1)
@@ -115,6 +130,29 @@ def test_the_persistent_kernel_is_compared_whatever_is_kept(host, monkeypatch):
     assert all("it needs compute capability 8.0, the device has 7.5" in words for words in found.values())
     assert set(seen) == {"always"}
     assert os.environ["GDKERNELS_CHECK"] == "never", "as before"
+
+
+def test_the_proof_of_the_kernel_in_float32(host, made, monkeypatch):
+    def with_fault(before, after):
+        def change(text):
+            assert before in text
+            return text.replace(before, after)
+
+        monkeypatch.setattr(float32, "_device", lambda: TwinDevice(made, change=change))
+
+    monkeypatch.setattr(float32, "_RECORDS", 90)
+    monkeypatch.setattr(float32, "_BATCH", 70)
+    monkeypatch.setitem(float32.NETWORKS, "64 wide", float32.NETWORKS["everything"])
+    monkeypatch.setattr(float32, "_device", lambda: TwinDevice(made))
+    assert 0 < float32.agrees("everything")["largest error"] < 1e-5
+    assert float32.same_bits(2) == "2 runs"
+    assert float32.beyond("an infinite input") == "as in float32"
+    with_fault("mma(small, a.low,", "mma(small, a.high,")
+    with pytest.raises(AssertionError, match="further from float64 than float32 explains"):
+        float32.agrees("everything")
+    with_fault("nothing != 0.f", "false")
+    with pytest.raises(AssertionError, match="infinite or NaN in other places|is off by"):
+        float32.beyond("an infinite input")
 
 
 def test_a_step_under_the_sanitizer_is_an_epoch_by_the_kernel_that_is_meant(host):

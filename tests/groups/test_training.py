@@ -260,12 +260,13 @@ def test_a_table_that_one_rank_cannot_read_ends_all(capfd, tmp_path):
 @pytest.mark.parametrize(("alpha", "beta", "hidden"), [(0.06, 1e9, 20), (0.03, 2e6, 2000)])
 def test_the_expected_step_is_that_of_the_network(caplog, alpha, beta, hidden):
     """On a network of known latency and bandwidth, where these are most of a step."""
-    settings = {"backend": "numba", "sizes": (6, hidden, 3), "epochs": 2, "batch_size": 102}
+    settings = {"backend": "numba", "sizes": (6, hidden, 3), "epochs": 3, "batch_size": 102}
     history = on_ranks(2, lambda group: trained(group, 2, **settings)[2], alpha=alpha, beta=beta)[0]
     expected = history.ranks.expected
     assert expected.alpha == pytest.approx(alpha, rel=0.1)
     assert beta > 1e8 or expected.beta == pytest.approx(beta, rel=0.1)
-    assert history.epochs[1].seconds / 2 == pytest.approx(expected.step, rel=0.15)
+    measured = min(epoch.seconds for epoch in history.epochs[1:]) / 2  # the other is what others leave of the cores
+    assert measured == pytest.approx(expected.step, rel=0.15)
     assert expected.share < 0.5
     assert "2 ranks are expected to be" in caplog.text
     assert "% efficient: a step is expected to take" in caplog.text

@@ -191,6 +191,17 @@ MLPS = [gd.MLP([5, 4, 2], seed=k) for k in range(2)]
         (MLPS, {"rows": [None, [[1]]]}, r"rows\[1\] must be a list"),
         (MLPS, {"rows": [None, [0, 150]]}, r"rows\[1\] names row 150 of 150"),
         (MLPS, {"rows": [[-1], None]}, r"rows\[0\] names row -1 of 150"),
+        (MLPS, {"rows": [None, [[1], [1, 2]]]}, r"rows\[1\] must be a list"),
+        (MLPS, {"rows": 5}, "rows must be a list with an entry for each model, got int"),
+        (MLPS, {"rows": [None, np.ones(149, bool)]}, r"rows\[1\] says True or False of 149 rows, and there are 150"),
+        (MLPS, {"rows": [None, np.zeros(150, bool)]}, r"rows\[1\] has no rows"),
+        (MLPS, {"rows": [None, [0, 1]], "sample_weight": np.arange(150) > 1}, r"none of the rows of rows\[1\] has a w"),
+        (MLPS, {"rows": [None, [0]], "validation": 0.5}, r"models\[1\]: validation=0.5 of 1 records leaves 0"),
+        (MLPS, {"settings": "adam"}, "settings must be a dictionary, or one for each"),
+        (MLPS, {"settings": [None, "adam"]}, r"settings\[1\] must be a dictionary"),
+        (MLPS, {"settings": [None, {"batch_size": 0}]}, r"models\[1\]: batch_size must be"),
+        (MLPS[0], {}, r"takes a list of models, got MLP; a single one is \[model\]"),
+        ([MLPS[0], gd.MLP([4, 2], seed=0)], {}, r"models\[1\]: X has the shape"),
         (MLPS, {"threads": 0}, "threads must be"),
         (MLPS, {"validation": 1.5}, "validation must be a share"),
         (MLPS, {"epochs": 0}, "epochs must be"),
@@ -198,10 +209,10 @@ MLPS = [gd.MLP([5, 4, 2], seed=k) for k in range(2)]
     ],
 )
 def test_what_cannot_be_is_refused_before_any_training(models, arguments, said):
-    before = [bits(m) for m in models if isinstance(m, gd.Network)]
+    before = [bits(m) for m in MLPS]
     with pytest.raises(InputError, match=said):
         gd.fit_many(models, X, Y, **{"epochs": 1} | arguments)
-    assert [bits(m) for m in models if isinstance(m, gd.Network)] == before
+    assert [bits(m) for m in MLPS] == before
 
 
 def test_code_and_memory_are_shared_by_models_that_differ_in_numbers(monkeypatch):

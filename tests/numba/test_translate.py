@@ -109,7 +109,7 @@ def of(function, entry=entry):
     module = ir.Module("tested")
     bound = types.FunctionType(entry.__code__, globals() | {"subject": function})
     bound.__annotations__ = {"at": int, "return": type(None)}
-    translate(module, bound, "tested")
+    translate(module, {"tested": bound})
     return machine_code(module)
 
 
@@ -284,7 +284,7 @@ ERRORS = {
 @pytest.mark.parametrize("function", ERRORS, ids=lambda f: f.__name__)
 def test_what_it_does_not_know_is_an_error_with_the_line(function):
     with pytest.raises(SyntaxError) as raised:
-        translate(ir.Module("tested"), function, "tested")
+        translate(ir.Module("tested"), {"tested": function})
     assert f"this compiler does not know {ERRORS[function]}" in raised.value.msg
     assert raised.value.filename == __file__
     lines, first = inspect.getsourcelines(without_result if function is calls_it else function)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from gdkernels.backend.program import Program
 from gdkernels.definition.network import Arrays
 from gdkernels.lowering.elementwise import as_loaded
 from gdkernels.lowering.scalars import known_of_steps
-from gdkernels.lowering.task import schedule_prediction, schedule_training
+from gdkernels.lowering.task import ScheduledTask, schedule_prediction, schedule_training
 from gdkernels.randomness import KeyedOrder
 from gdkernels_cupy.cuda.device import check_device, describe, device, free_bytes
 from gdkernels_cupy.cuda.errors import DeviceMemoryError, as_backend_errors
@@ -36,6 +36,28 @@ _ATTEMPTS = 5  # if memory that the plan took for free is not available
 _KEPT = 3  # numbers of rows whose memory is kept, such as those of the validation and the test records
 
 
+@dataclass(frozen=True)
+class MadeGraphs:
+    """What executables share whose programs differ in numbers alone.
+
+    Attributes
+    ----------
+    sessions
+        Those of the sizes used last.
+    """
+
+    training: ScheduledTask | None
+    prediction: ScheduledTask
+    maker: SessionMaker
+    sessions: dict[SessionKey, GraphSession]
+
+    @classmethod
+    def of(cls, program: Program, plan: Plan, number: int, ranks: SharedSteps | None) -> MadeGraphs:
+        """Return those of a program, with nothing made yet for sizes."""
+        training = schedule_training(program, CUDA_FUNCTIONS) if program.optimizer is not None else None
+        return cls(training, schedule_prediction(program, CUDA_FUNCTIONS), SessionMaker(plan, number, ranks), {})
+
+
 class CudaGraphExecutable(Executable):
     """Whole runs as CUDA graphs on one GPU.
 
@@ -50,15 +72,28 @@ class CudaGraphExecutable(Executable):
 
     origin = "compiled"
 
-    def __init__(self, program: Program, plan: Plan, number: int, ranks: SharedSteps | None = None) -> None:
+    def __init__(
+        self,
+        program: Program,
+        plan: Plan,
+        number: int,
+        *,
+        ranks: SharedSteps | None = None,
+        made: MadeGraphs | None = None,
+    ) -> None:
         self.plan, self._shared = plan, ranks is not None
         self._program, self._number = program, number
-        self._training = schedule_training(program, CUDA_FUNCTIONS) if program.optimizer is not None else None
-        self._prediction = schedule_prediction(program, CUDA_FUNCTIONS)
+        self._made = made or MadeGraphs.of(program, plan, number, ranks)
+        self._training, self._prediction = self._made.training, self._made.prediction
         self._dtype = np.dtype(storage_dtype(plan.precision))
-        self._maker = SessionMaker(plan, number, ranks)
-        self._sessions: dict[SessionKey, GraphSession] = {}
+        self._maker, self._sessions = self._made.maker, self._made.sessions
+        self._wished = plan
         self._widths: tuple[int, ...] | None = None
+
+    def with_program(self, program: Program) -> CudaGraphExecutable | None:
+        if self._shared or program.without_numbers != self._program.without_numbers:
+            return None
+        return CudaGraphExecutable(program, self._wished, self._number, made=self._made)
 
     # ---- the contract
 
@@ -192,7 +227,7 @@ class CudaGraphExecutable(Executable):
             for old in [s for s in self._sessions if s.task is shape.task]:
                 del self._sessions[old]
             self._sessions[shape] = self._maker.for_training(shape, training)
-            self._widths = shape.widths
+        self._widths = shape.widths
         self._note(self._sessions[shape])
         return self._sessions[shape]
 

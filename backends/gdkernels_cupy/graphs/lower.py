@@ -15,6 +15,7 @@ from gdkernels.lowering.steps import (
     EntryProduct,
     LookUp,
     Loop,
+    Outer,
     Product,
     RowSums,
     kind_of,
@@ -204,8 +205,8 @@ class _Lowering:
                 self._copy(step, at)
             elif isinstance(step, LookUp):
                 self._look_up(step, at)
-            elif isinstance(step, EntryProduct):
-                raise AssertionError("this engine is given whole rows")
+            elif isinstance(step, (EntryProduct, Outer)):
+                raise AssertionError("this engine is given whole rows, and no products of them")
             elif step.node.id in self.fused.updates:
                 # Weights may move only after the last product that needs them as they were.
                 name = self.fused.updates[step.node.id].name

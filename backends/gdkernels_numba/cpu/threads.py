@@ -8,7 +8,7 @@ from queue import SimpleQueue
 from gdkernels.errors import BackendError
 from gdkernels_numba.cpu.affinity import TakenCores
 
-__all__ = ["run_on_threads"]
+__all__ = ["OtherThreads", "run_on_threads"]
 
 Job = Callable[[], None]
 
@@ -67,6 +67,7 @@ class _Worker:
                     task.cores.take()
                     task.job()
                     task.end()
+                task = None  # nor does it keep what that worked on
         except BaseException as error:  # also one raised from outside: or others would wait for ever
             self.dead = True
             if self._task is not None and not self._task.over:
@@ -78,6 +79,10 @@ class _Worker:
         self._wake.put(None)
         if self.dead and not task.over:  # it died before it could see the task
             task.fail(RuntimeError("the thread has ended"))
+
+    def forget(self) -> None:
+        """Keep nothing of a task that is over."""
+        self._task = None
 
 
 class _Pool:
@@ -100,6 +105,8 @@ class _Pool:
             return taken
 
     def put_back(self, workers: list[_Worker]) -> None:
+        for worker in workers:
+            worker.forget()
         with self.lock:
             self.idle.extend(workers)
 
@@ -116,16 +123,82 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget)
 
 
-def run_on_threads(jobs: Sequence[Job], give_up: Job = lambda: None, *, spare: bool = False) -> None:
-    """Run `jobs` at the same time, the first on this thread; they may wait for each other.
-
-    Each gets a thread that is idle or new: a job that waited in a queue for another that waits for it would never end.
+class OtherThreads:
+    """Jobs for threads beside this one, each idle or new: a job that waited in a queue for another that waits for it
+    would never end.
 
     Parameters
     ----------
     give_up
         Called if one job cannot be done: the others must then end, whatever they wait for. Jobs that wait for nothing
         do not need it.
+
+    Raises
+    ------
+    BackendError
+        If a thread cannot be started.
+    """
+
+    def __init__(self, jobs: Sequence[Job], give_up: Job = lambda: None) -> None:
+        self._workers = _pool.take(len(jobs))
+        cores = TakenCores()
+        self._tasks = [_ThreadJob(job, give_up, cores) for job in jobs]
+
+    def start(self) -> None:
+        """Begin all jobs."""
+        for worker, task in zip(self._workers, self._tasks, strict=True):
+            worker.start(task)
+
+    def spare(self) -> None:
+        """End those that have not begun."""
+        for task in self._tasks:
+            task.spare()
+
+    def check(self) -> None:
+        """Raise what `wait` would raise of a job that is over already."""
+        for task in self._tasks:
+            if task.error is not None:
+                raise BackendError(
+                    f"a thread of the numba backend ended in the middle of a run ({type(task.error).__name__}: "
+                    f"{task.error}); do not use what the run changed; the next run has a new thread"
+                ) from task.error
+
+    def wait(self, interrupted: BaseException | None = None) -> None:
+        """Wait until all jobs are over.
+
+        Parameters
+        ----------
+        interrupted
+            What has ended the work of this thread; it is raised in the end. All jobs have to end, whatever interrupts:
+            none may go on with memory that its caller has given up.
+
+        Raises
+        ------
+        BackendError
+            If a thread has ended before its job was done.
+        """
+        while True:
+            try:
+                for worker, task in zip(self._workers, self._tasks, strict=True):
+                    if interrupted is not None:
+                        worker.start(task)  # it may not have come to that
+                    task.wait()
+                break
+            except KeyboardInterrupt as error:
+                interrupted = error
+        _pool.put_back([worker for worker in self._workers if not worker.dead])
+        if interrupted is not None:
+            raise interrupted
+        self.check()
+
+
+def run_on_threads(jobs: Sequence[Job], give_up: Job = lambda: None, *, spare: bool = False) -> None:
+    """Run `jobs` at the same time, the first on this thread; they may wait for each other.
+
+    Parameters
+    ----------
+    give_up
+        As for `OtherThreads`.
     spare
         Whether the first job does what is left to do: when it ends, no other begins that has not.
 
@@ -137,36 +210,14 @@ def run_on_threads(jobs: Sequence[Job], give_up: Job = lambda: None, *, spare: b
     if len(jobs) == 1:
         jobs[0]()
         return
-    workers = _pool.take(len(jobs) - 1)
-    cores = TakenCores()
-    tasks = [_ThreadJob(job, give_up, cores) for job in jobs[1:]]
+    others = OtherThreads(jobs[1:], give_up)
     interrupted: BaseException | None = None
     try:
-        for worker, task in zip(workers, tasks, strict=True):
-            worker.start(task)
+        others.start()
         jobs[0]()
         if spare:
-            for task in tasks:
-                task.spare()
+            others.spare()
     except BaseException as error:
         interrupted = error
         give_up()
-    # All have to end, whatever interrupts: none may go on with memory that its caller has given up.
-    while True:
-        try:
-            for worker, task in zip(workers, tasks, strict=True):
-                if interrupted is not None:
-                    worker.start(task)  # it may not have come to that
-                task.wait()
-            break
-        except KeyboardInterrupt as error:
-            interrupted = error
-    _pool.put_back([worker for worker in workers if not worker.dead])
-    if interrupted is not None:
-        raise interrupted
-    for task in tasks:
-        if task.error is not None:
-            raise BackendError(
-                f"a thread of the numba backend ended in the middle of a run ({type(task.error).__name__}: "
-                f"{task.error}); do not use what the run changed; the next run has a new thread"
-            ) from task.error
+    others.wait(interrupted)

@@ -14,7 +14,7 @@ import builtins
 import inspect
 import operator
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, get_type_hints
@@ -46,15 +46,17 @@ class Intrinsic:
         raise TypeError(f"{self.write.__name__} is for code that is translated")
 
 
-def translate(module: ir.Module, function: Callable[..., None], name: str) -> None:
-    """Add `function` to `module` as `name`, and all that it calls.
+def translate(module: ir.Module, functions: Mapping[str, Callable[..., None]]) -> None:
+    """Add functions to `module` by their names, and all that they call.
 
     Raises
     ------
     SyntaxError
         If one of them says what this compiler does not know.
     """
-    _Functions(module).written(function, name)
+    known = _Functions(module)
+    for name, function in functions.items():
+        known.written(function, name)
 
 
 class _Functions:

@@ -4,15 +4,12 @@
 64-bit integer, in most cases an address. Threads share the pieces of each phase, and sums have a fixed order.
 """
 
-from llvmlite import ir
-
-from gdkernels_numba.ir.translate import translate
-from gdkernels_numba.vm.instructions import CONTEXT, INTERPRETER
 from gdkernels_numba.vm.intrinsics import call, word
 from gdkernels_numba.vm.phases import LOADING, phases_of_run, run_piece, run_step
+from gdkernels_numba.vm.thread_context import CONTEXT
 from gdkernels_numba.vm.turns import take_turns
 
-__all__ = ["interpreter_ir"]
+__all__ = ["interpret"]
 
 
 def run_alone(context: int) -> None:
@@ -24,7 +21,8 @@ def run_alone(context: int) -> None:
     for epoch in range(word(context, CONTEXT.epochs)):
         for step in range(steps):
             batch = min(size, records - step * size)
-            run_step(context, epoch * steps + step, epoch * records + step * size, batch)
+            ended = epoch if step == steps - 1 else -1
+            run_step(context, epoch * steps + step, epoch * records + step * size, batch, ended)
     for piece in range(word(context, CONTEXT.update_pieces)):
         run_piece(context, phases_of_run(context) - 1, piece, 0, 0)
 
@@ -37,10 +35,3 @@ def interpret(context: int) -> None:
     else:
         take_turns(context)
     call(word(context, CONTEXT.float_state), (word(context, CONTEXT.saved_state), 0))
-
-
-def interpreter_ir() -> str:
-    """Return `interpret` and what it calls as LLVM IR, in a function `INTERPRETER`."""
-    module = ir.Module("interpreter")
-    translate(module, interpret, INTERPRETER)
-    return str(module)

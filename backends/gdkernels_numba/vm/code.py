@@ -1,0 +1,18 @@
+"""The functions that the host calls, as LLVM IR, with all that they call."""
+
+from llvmlite import ir
+
+from gdkernels_numba.ir.translate import translate
+from gdkernels_numba.vm.instructions import INTERPRETER
+from gdkernels_numba.vm.job_fields import JOB_TAKER
+from gdkernels_numba.vm.jobs import take_jobs
+from gdkernels_numba.vm.run import interpret
+
+__all__ = ["interpreter_ir"]
+
+
+def interpreter_ir() -> str:
+    """Return `interpret` as a function `INTERPRETER`, and `take_jobs` as a function `JOB_TAKER`."""
+    module = ir.Module("interpreter")
+    translate(module, {INTERPRETER: interpret, JOB_TAKER: take_jobs})
+    return str(module)

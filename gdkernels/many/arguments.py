@@ -1,0 +1,118 @@
+"""The arguments of `fit_many`, checked before any model is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sized
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gdkernels.data.records import Records
+from gdkernels.errors import InputError
+from gdkernels.models.network import Network
+
+__all__ = [
+    "TRAINER_SETTINGS", "Rows", "check_share", "checked_models", "checked_rows", "checked_settings", "of_model",
+    "rows_of",
+]  # fmt: skip
+
+TRAINER_SETTINGS = (
+    "optimizer", "loss", "batch_size", "schedule", "l2", "l2_in_loss", "clip_norm", "reduction", "solver",
+)  # fmt: skip
+
+Rows = npt.NDArray[np.int64]
+_Given = npt.NDArray[Any] | None
+
+
+@contextmanager
+def of_model(k: int, count: int) -> Iterator[None]:
+    """Have errors inside say which of several models they are about."""
+    try:
+        yield
+    except InputError as error:
+        raise error if count == 1 else type(error)(f"models[{k}]: {error}") from error.__cause__
+
+
+def checked_models(models: Any) -> list[Network]:
+    """Return the models; raise `InputError` for anything else among them, and if there are none."""
+    if isinstance(models, Network) or not isinstance(models, Iterable):
+        raise InputError(f"fit_many takes a list of models, got {type(models).__name__}; a single one is [model]")
+    found = list(models)
+    if not found:
+        raise InputError("fit_many takes at least one model")
+    for k, model in enumerate(found):
+        if not isinstance(model, Network):
+            raise InputError(f"models[{k}] must be a Network or an MLP, got {type(model).__name__}")
+    if len({id(model) for model in found}) < len(found):
+        raise InputError("a model is among the models twice; make another one, such as MLP(…) with another seed")
+    return found
+
+
+def checked_settings(given: Any, count: int) -> list[dict[str, Any]]:
+    """Return the settings of each model."""
+    if not (isinstance(given, Iterable) or given is None) or isinstance(given, (str, bytes)):
+        raise InputError(f"settings must be a dictionary, or one for each of the {count} models, got {given!r:.40}")
+    each = [{}] * count if given is None else [given] * count if isinstance(given, Mapping) else list(given)
+    if len(each) != count and each:
+        raise InputError(f"settings must be a dictionary, or one for each of the {count} models, got {len(each)}")
+    found = []
+    for k, one in enumerate(each or [{}] * count):
+        if not (one is None or isinstance(one, Mapping)):
+            raise InputError(f"settings[{k}] must be a dictionary of keywords of Trainer, got {one!r:.40}")
+        if unknown := sorted(map(str, (one or {}).keys() - {*TRAINER_SETTINGS, "order"})):
+            raise InputError(
+                f"settings[{k}] has {', '.join(map(repr, unknown))}; known are {', '.join(TRAINER_SETTINGS)}"
+            )
+        found.append(dict(one or {}))
+    return found
+
+
+def checked_rows(given: Any, count: int, what: str = "rows") -> list[_Given]:
+    """Return the rows of each model as numbers, or True and False; None is all."""
+    if given is None:
+        return [None] * count
+    if not isinstance(given, Iterable):
+        raise InputError(f"{what} must be a list with an entry for each model, got {type(given).__name__}")
+    each = list(given)
+    if len(each) != count:
+        raise InputError(f"{what} must have an entry for each of the {count} models, got {len(each)}")
+    return [None if one is None else _numbers(one, f"{what}[{k}]") for k, one in enumerate(each)]
+
+
+def _numbers(one: Any, what: str) -> npt.NDArray[Any]:
+    try:
+        array = np.asarray(one if isinstance(one, Sized) or not isinstance(one, Iterable) else list(one))
+    except ValueError:  # lists of different lengths
+        array = np.empty((0, 0))
+    if array.ndim != 1 or not array.size or array.dtype.kind not in "iub":
+        raise InputError(f"{what} must be a list of numbers of rows, or True and False for each row")
+    return array
+
+
+def rows_of(given: _Given, records: Records, what: str) -> Rows | None:
+    """Return the numbers of rows, which are rows of these records, and of which at least one counts."""
+    if given is None:
+        return None
+    count = len(records)
+    if given.dtype == bool and len(given) != count:
+        raise InputError(f"{what} says True or False of {len(given)} rows, and there are {count}")
+    found = np.flatnonzero(given) if given.dtype == bool else given.astype(np.int64)
+    if not found.size:
+        raise InputError(f"{what} has no rows: all are False")
+    if found.min() < 0 or found.max() >= count:
+        raise InputError(f"{what} names row {found.min() if found.min() < 0 else found.max()} of {count}")
+    if records.weighted and not records.binding.to_numpy(records.weights)[found].any():
+        raise InputError(f"none of the rows of {what} has a weight above 0: leave out those that do not count")
+    return found
+
+
+def check_share(share: float, rows: Sized, k: int) -> None:
+    """Raise `InputError` if a share of the rows of a model leaves none to train or to validate on."""
+    kept = round(len(rows) * share)
+    if not 0 < kept < len(rows):
+        raise InputError(
+            f"models[{k}]: validation={share:g} of {len(rows)} records leaves {kept} to validate on and "
+            f"{len(rows) - kept} to train on; both need at least one"
+        )
