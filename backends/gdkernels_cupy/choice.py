@@ -26,6 +26,7 @@ from gdkernels_cupy.cuda.errors import DeviceFailedError, DeviceMemoryError, as_
 from gdkernels_cupy.cuda.pinned import is_on_host
 from gdkernels_cupy.graphs.executable import CudaGraphExecutable
 from gdkernels_cupy.many.executable import PLAN_MANY, OwnCtaExecutable
+from gdkernels_cupy.many.groups import in_groups
 from gdkernels_cupy.persistent.cuda import CudaLaunchDevice, properties_of
 from gdkernels_cupy.persistent.executable import PLAN_KERNEL, PersistentExecutable
 from gdkernels_cupy.persistent.fitting import applies
@@ -151,13 +152,13 @@ class ChosenExecutable(Executable):
         sample_weight: Any = None,
     ) -> Found:
         job = Job(self, state, x, y, orders, batch_size, learning_rates, sample_weight)
-        found = next(together([job], self._number)) if self.of_many else None
+        found = _together([job], self._number)[0] if self.of_many else None
         return super().run_epochs(*_given(job)) if found is None else found
 
     def run_many(self, jobs: Iterable[Job], threads: int = 1) -> Iterator[Found]:
         """As the contract says: models on a CTA of their own in one launch, the others one after the other."""
         while chunk := list(islice(jobs := iter(jobs), _MOST_MODELS)):
-            for job, found in zip(chunk, together(chunk, self._number), strict=True):
+            for job, found in zip(chunk, _together(chunk, self._number), strict=True):
                 yield job.run() if found is None else found
 
     def own_for(self, job: Job) -> OwnCtaExecutable | None:
@@ -323,57 +324,15 @@ class ChosenExecutable(Executable):
             return why
 
 
-def together(jobs: Sequence[Job], number: int) -> Iterator[Found | None]:
-    """Do the jobs whose models have a CTA of their own, in few launches, and yield for each what `run_epochs` returns.
-
-    For the others it yields None: nothing is done for them.
-    """
-    found: dict[int, Found] = {}
-    groups: dict[tuple[int, int], list[tuple[int, OwnCtaExecutable, Job]]] = {}
-    for k, job in enumerate(jobs):
-        own = job.executable.own_for(job) if isinstance(job.executable, ChosenExecutable) else None
-        if own is not None:
-            whole = replace(job, orders=np.stack([np.asarray(order) for order in job.orders]))
-            groups.setdefault(own.kernel_of(whole), []).append((k, own, whole))
-    for group in groups.values():
-        for part in _that_fit(group, number):
-            found |= _done(part, number)
-            for k, _, job in part:
-                jobs[k].seconds = job.seconds
-    return (found.get(k) for k in range(len(jobs)))
-
-
-def _done(part: Sequence[tuple[int, OwnCtaExecutable, Job]], number: int) -> dict[int, Found]:
-    """Return what jobs give, by number: fewer at a time where memory is short after all, and none that never fits."""
-    try:
-        with as_backend_errors(f"cuda:{number}"):
-            results = part[0][1].together([(own, job) for _, own, job in part])
-        return dict(zip((k for k, _, _ in part), results, strict=True))
-    except DeviceMemoryError as error:
-        if len(part) == 1:
-            _log.warning("CUDA graphs run this model: %s", error)
-            return {}
-    half = len(part) // 2
-    return _done(part[:half], number) | _done(part[half:], number)
-
-
-def _that_fit(
-    group: Sequence[tuple[int, OwnCtaExecutable, Job]], number: int
-) -> Iterator[Sequence[tuple[int, OwnCtaExecutable, Job]]]:
-    """Yield as many jobs at a time as there is memory for, at least one."""
-    start = 0
-    while start < len(group):
-        need, images, stop, free = 0, set[int](), start, _free_on(number)
-        while stop < len(group):
-            _, own, job = group[stop]
-            more, image = own.bytes_for(job)
-            need += more + (0 if id(job.x) in images else image)
-            if need > free and stop > start:
-                break
-            images.add(id(job.x))
-            stop += 1
-        yield group[start:stop]
-        start = stop
+def _together(jobs: Sequence[Job], number: int) -> list[Found | None]:
+    """Do the jobs whose models have a CTA of their own, and return for each what `run_epochs` does; None for others."""
+    chosen = [job.executable for job in jobs]
+    owns = [
+        one.own_for(job) if isinstance(one, ChosenExecutable) else None for one, job in zip(chosen, jobs, strict=True)
+    ]
+    mine = [(own, job) for own, job in zip(owns, jobs, strict=True) if own is not None]
+    found = iter(in_groups(mine, f"cuda:{number}", lambda: _free_on(number)))
+    return [None if own is None else next(found) for own in owns]
 
 
 def _given(job: Job) -> tuple[Any, ...]:

@@ -20,6 +20,7 @@ from gdkernels.testing.cases import CASES, data_of
 __all__ = [
     "TOOLS",
     "a_step",
+    "environment",
     "epilogues_believed",
     "persistent_kernel",
     "repeats",
@@ -52,7 +53,7 @@ def persistent_kernel() -> dict[str, str]:
             return backend.asarray(np.asarray(a), dtype=storage_dtype(precision), device="cuda:0")
 
         rates = np.full(-(-len(data.x) // case.batch_size), case.learning_rate)
-        with _environment(GDKERNELS_CHECK="always"):
+        with environment(GDKERNELS_CHECK="always"):
             state = start(case.program, data.parameters, put)
             executable.run(state, put(data.x), put(data.y), np.arange(len(data.x)), case.batch_size, rates)
         wrong = executable.passed_over.get("the persistent kernel")
@@ -108,7 +109,8 @@ def a_step(name: str, precision: str, kernel: str) -> dict[str, Any]:
 
 
 @contextmanager
-def _environment(**variables: str) -> Iterator[None]:
+def environment(**variables: str) -> Iterator[None]:
+    """Have these variables in the environment meanwhile."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from benchmarks.gpu import conformance, costs, first, float32, interleaving
+from benchmarks.gpu import conformance, costs, first, float32, interleaving, many_models
 from benchmarks.gpu.cases import GRID, GPUCase
+from benchmarks.many import SHAPES
 from gdkernels.backend import PRECISIONS
 
 __all__ = ["FIRST", "PARTS", "GPUItem"]
@@ -45,6 +46,9 @@ def _first() -> Items:
         "1000 runs of the persistent kernel with other bits": GPUItem(same_bits, 20),
         "1000 runs of the persistent kernel in float32": GPUItem(float32.same_bits, 20),
     }
+    for precision in ("tf32", "bfloat16"):
+        agree = partial(many_models.agree, precision)
+        items[f"many models, a CTA for each, in {precision}"] = GPUItem(agree, 40)
     for name in float32.NETWORKS:
         items[f"the persistent kernel in float32: {name}"] = GPUItem(partial(float32.agrees, name), 10)
     for name in float32.BEYOND:
@@ -87,6 +91,17 @@ def _grid(cases: tuple[GPUCase, ...], seconds: float) -> Items:
     }
 
 
+def _many() -> Items:
+    """Return the checks and the rows of many models; float32 is there once the first minutes have proven it."""
+    items = {"a CTA for each, in float32": GPUItem(partial(many_models.agree, "float32"), 40)}
+    rows = [(name, precision, 64) for name in SHAPES for precision in ("float32", "tf32", "bfloat16")]
+    rows += [("8-32-32-1, batch 32", "tf32", models) for models in (1, 16, 256, 1024)]
+    for name, precision, models in rows:
+        row = partial(many_models.speed, name, precision, models=models)
+        items[f"{models} models of {name}, {precision}"] = GPUItem(row, 30)
+    return items
+
+
 def _own(case: GPUCase) -> tuple[str, ...]:
     """Return our own slower ways, which show the gain of the persistent kernel and of compiling."""
     return ("gdkernels, CUDA graphs",) if case.width <= 64 else ("gdkernels, definition on CuPy",)
@@ -104,4 +119,5 @@ PARTS: dict[str, Items] = {
     "grid, 256 wide": _grid(GRID[4:7], 110),
     "grid, 1024 wide": _grid(GRID[7:10], 120),
     "grid, 4096 wide": _grid(GRID[10:], 155),
+    "many models": _many(),
 }

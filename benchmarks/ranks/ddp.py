@@ -106,8 +106,8 @@ def started(participant: str, network: int, python: str) -> list[float]:
         subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | place | {"RANK": str(rank)})
         for rank in range(_RANKS)
     ]
-    texts = [rank.communicate()[0] for rank in ranks]
-    return list(json.loads(texts[0].splitlines()[-1]))
+    first, *_ = [rank.communicate()[0] for rank in ranks]
+    return list(json.loads(first.splitlines()[-1]))
 
 
 def main() -> None:

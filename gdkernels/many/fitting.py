@@ -21,7 +21,7 @@ from gdkernels.many.jobs import Checkpoints, FitJob, Paces, PlanChoices, digest_
 from gdkernels.many.meeting import MOST_AT_A_TIME, Meeting
 from gdkernels.many.one_pass import in_one_pass
 from gdkernels.many.shared_data import SharedData
-from gdkernels.many.workers import run_jobs
+from gdkernels.many.workers import GivenUpError, run_jobs
 from gdkernels.models.network import Network
 from gdkernels.network import BoundNetwork
 from gdkernels.system.machine import cores
@@ -187,9 +187,12 @@ def _in_turn(
     meeting = Meeting(len(jobs), at_once)
 
     def attending(job: FitJob) -> Callable[[Executables, Callable[[], bool]], History]:
-        return lambda executables, gives_up: meeting.attend(lambda: job.run(executables, gives_up))
+        return lambda executables, gives_up: meeting.attend(lambda: job.run(executables, gives_up), gives_up)
 
-    return run_jobs([attending(job) for job in jobs], at_once, done, ends, lambda: meeting.executables)
+    try:
+        return run_jobs([attending(job) for job in jobs], at_once, done, ends, lambda: meeting.executables)
+    except GivenUpError as given_up:
+        raise meeting.error or given_up from None
 
 
 def _shown_by(bar: Any) -> Callable[[History], None]:

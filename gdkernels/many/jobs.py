@@ -157,6 +157,13 @@ class FitJob:
             self.paces.note(structure, made.placed.job.batch, seconds / made.placed.job.records)
         return history
 
+    @property
+    def kind(self) -> tuple[Any, ...]:
+        """How much there is to compute for a record, and what fits that share code and memory have in common."""
+        shapes = [p.shape for p in self.trainer.mlp.network.structure.parameters.values()]
+        rows = len(self.train) if self.rows is None else len(self.rows)
+        return sum(map(math.prod, shapes)), shapes, self.trainer.settings.batch_size, rows
+
     def identity(self) -> dict[str, Any]:
         """Return what ranks that deal such jobs among them must share of this one, besides the data."""
         own: dict[str, Any] = {"seed": self.trainer.mlp.network.seed, **self.trainer.settings.as_dict()}
@@ -164,13 +171,6 @@ class FitJob:
             own[name] = None if at is None else sha256(np.ascontiguousarray(at).tobytes()).hexdigest()
         own["validation"] = self.validation if isinstance(self.validation, float) else None
         return own | self.asked.identity()
-
-    @property
-    def kind(self) -> tuple[Any, ...]:
-        """How much there is to compute for a record, and what fits that share code and memory have in common."""
-        shapes = [p.shape for p in self.trainer.mlp.network.structure.parameters.values()]
-        rows = len(self.train) if self.rows is None else len(self.rows)
-        return sum(map(math.prod, shapes)), shapes, self.trainer.settings.batch_size, rows
 
     def state(self) -> dict[str, Any]:
         """Return by name what the fit leaves, on the host."""

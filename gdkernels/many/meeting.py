@@ -23,6 +23,8 @@ __all__ = ["MOST_AT_A_TIME", "Meeting"]
 
 MOST_AT_A_TIME = 256  # fits: each has a thread
 
+_PATIENCE = 0.5  # seconds after which one that waits asks whether all are given up
+
 Result = TypeVar("Result")
 Found = list[tuple[float, float | None]]  # of the epochs of a job
 
@@ -41,6 +43,8 @@ class Meeting:
     ----------
     executables
         Those of all fits, whose steps are done here: one has a turn at a time.
+    error
+        The first of a fit.
     """
 
     def __init__(self, fits: int, threads: int) -> None:
@@ -48,11 +52,17 @@ class Meeting:
         self._to_come, self._under_way = fits - threads, threads
         self._asked: list[Job] = []
         self._found: dict[int, Found] = {}
-        self._broken = False
+        self._gives_up: Callable[[], bool] = lambda: False
+        self.error: BaseException | None = None
         self.executables = Executables(lambda one: _MetExecutable(one, self) if one.is_one_of_many else one)
 
-    def attend(self, fit: Callable[[], Result]) -> Result:
+    def attend(self, fit: Callable[[], Result], gives_up: Callable[[], bool]) -> Result:
         """Return what a fit gives, which computes while all others wait for steps.
+
+        Parameters
+        ----------
+        gives_up
+            Whether all are to be given up.
 
         Raises
         ------
@@ -60,10 +70,11 @@ class Meeting:
             If another one failed.
         """
         with self._turn:
+            self._gives_up = gives_up
             try:
                 result = fit()
-            except BaseException:
-                self._broken = True
+            except BaseException as error:
+                self.error = self.error or (None if isinstance(error, GivenUpError) else error)
                 self._turn.notify_all()
                 raise
             if self._to_come:
@@ -77,12 +88,12 @@ class Meeting:
         """Return what a job gives, done with those of all other fits."""
         self._asked.append(job)
         while id(job) not in self._found:
-            if self._broken:
+            if self.error is not None or self._gives_up():
                 raise GivenUpError
             if len(self._asked) == self._under_way:
                 self._do_all()
             else:
-                self._turn.wait()
+                self._turn.wait(_PATIENCE)
         return self._found.pop(id(job))
 
     def _do_all(self) -> None:

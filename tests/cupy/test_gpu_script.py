@@ -7,13 +7,14 @@ import re
 import numpy as np
 import pytest
 import standin
-from gdkernels_cupy import CuPyBackend
+from gdkernels_cupy import CuPyBackend, choice
 from gdkernels_cupy.cuda import cublaslt
 from gdkernels_cupy.graphs.epilogue_fusion import EPILOGUES
 from gdkernels_cupy.persistent import proof
+from gdkernels_cupy.persistent.launch_device import DeviceProperties
 from persistent_twin import TwinDevice
 
-from benchmarks.gpu import costs, device, first, float32, interleaving, kernels
+from benchmarks.gpu import costs, device, first, float32, interleaving, kernels, many_models
 from benchmarks.gpu.__main__ import main
 from benchmarks.gpu.cases import GRID, GPUCase
 from benchmarks.gpu.parts import FIRST, PARTS, GPUItem
@@ -36,7 +37,7 @@ def test_without_a_gpu_it_says_so(monkeypatch, capsys, tmp_path):
 def test_it_lists_its_parts(capsys):
     assert main(["--list"]) == 0
     listed = capsys.readouterr().out
-    assert listed.count("items") == len(PARTS) == 9
+    assert listed.count("items") == len(PARTS) == 10
     assert all(sum(item.seconds for item in part.values()) <= 480 for part in PARTS.values())
     assert all(int(minutes) <= 8 for minutes in re.findall(r"at most (\d+) minutes", listed))
 
@@ -153,6 +154,24 @@ def test_the_proof_of_the_kernel_in_float32(host, made, monkeypatch):
     with_fault("nothing != 0.f", "false")
     with pytest.raises(AssertionError, match="infinite or NaN in other places|is off by"):
         float32.beyond("an infinite input")
+
+
+def test_many_models_are_compared_and_timed(host, made, monkeypatch):
+    monkeypatch.setattr(SelfCheck, "problem", lambda *given: None)
+    monkeypatch.setattr(choice, "CudaLaunchDevice", lambda number: TwinDevice(made))
+    monkeypatch.setattr(choice, "properties_of", lambda number: DeviceProperties(90, 232448))
+    for name, value in {"_NETWORKS": ("8-32-32-1, relu",), "_RECORDS": 40, "_EPOCHS": 1}.items():
+        monkeypatch.setattr(many_models, name, value)
+    (said,) = many_models.agree("tf32", models=3, times=1).values()
+    assert said.startswith("3 models, 1 times: {'many': True, 'kernel': 'narrow'")
+    monkeypatch.setattr("benchmarks.many.RECORDS", 20)
+    task = many_models.Task(((8, 32, 32, 1),) * 2, 8, 1)
+    found = many_models._executables(task, "tf32", {"many": True}, 1)
+    assert found["samples a second"] > 0
+    assert found["choices"]["ctas"] == 1
+    monkeypatch.setattr(choice, "unproven", lambda *given: "as planted")
+    with pytest.raises(AssertionError, match=r"no CTA has one of its own \(as planted\)"):
+        many_models.agree("tf32", models=2, times=1)
 
 
 def test_a_step_under_the_sanitizer_is_an_epoch_by_the_kernel_that_is_meant(host):

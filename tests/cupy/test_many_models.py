@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from gdkernels_cupy import choice
+from gdkernels_cupy.cuda.errors import DeviceMemoryError
 from gdkernels_cupy.persistent.launch_device import DeviceProperties
 from host_runs import OnHost
 from persistent_twin import TwinDevice, TwinKernels
@@ -109,3 +110,24 @@ def test_those_that_do_not_fit_run_one_after_the_other_and_say_why(launches, wid
     assert launches == []
     assert all("one model after the other, as no CTA has one of its own" in history.reason for history in found)
     assert all(why in history.reason for history in found)
+
+
+def test_where_memory_is_short_fewer_train_at_a_time(launches, monkeypatch):
+    """By what is free beforehand, or where an allocation fails all the same."""
+    many, given = models(4), {"optimizer": gd.SGD(0.01), "batch_size": 16}
+    gd.fit_many(many, X, Y, epochs=2, settings=given)
+    zeros = TwinDevice.zeros
+
+    def short(device, count, dtype):
+        if dtype == "float32" and count > 300:  # the parameters of more than one model
+            raise DeviceMemoryError("as planted")
+        return zeros(device, count, dtype)
+
+    for free, allocating in ((1 << 30, short), (1, zeros)):
+        launches.clear()
+        monkeypatch.setattr(choice, "_free_on", lambda number, free=free: free)
+        monkeypatch.setattr(TwinDevice, "zeros", allocating)
+        again = models(4)
+        gd.fit_many(again, X, Y, epochs=2, settings=given)
+        assert launches == [1, 1, 1, 1]
+        assert list(map(bits, again)) == list(map(bits, many))

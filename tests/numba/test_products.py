@@ -43,12 +43,12 @@ def compiled(program, loss, dtype="float64", **choices):
     return NormalEquations(NUMBA, "cpu", program, loss, products)
 
 
-def compare(program, dtype, records, loss="sse", weights=None, threads=1):
+def compare(program, dtype, records, loss="sse", weights=None, **choices):
     vector, constants, x, y = drawn(program, records, loss)
     function = Objective.checked(loss, outputs=program.outputs).loss
     definition, parts = NormalEquations(NUMBA, "cpu", program, function), [(x, y, weights)]
     expected = definition.at(vector, constants, definition.tiles(parts, "float64"), "float64")
-    fused = compiled(program, function, dtype, threads=threads)
+    fused = compiled(program, function, dtype, **choices)
     tiles = list(fused.tiles(parts, dtype))
     found = fused.at(vector, constants, tiles, dtype)
     assert found.error == pytest.approx(expected.error, rel=TOLERANCE[dtype])
@@ -73,10 +73,11 @@ def test_each_block_as_the_definition_has_it(name, dtype):
     compare(program, dtype, 700)
 
 
-@pytest.mark.parametrize("name", activations.BY_NAME)
-def test_each_activation(name):
-    compare(program_of(gd.blocks.Dense(5, name), gd.blocks.Dense(2)), "float64", 40)
-    compare(program_of(gd.blocks.Dense(5, name), gd.blocks.Dense(2)), "float32", 40)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_every_activation(dtype):
+    """Side by side in one network: each has columns of J of its own, and one compilation serves them all."""
+    ways = [gd.blocks.Sequential(gd.blocks.Dense(3, name), gd.blocks.Dense(2)) for name in activations.BY_NAME]
+    compare(program_of(gd.blocks.Mean(*ways)), dtype, 40)
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -100,6 +101,14 @@ def test_awkward_sizes(widths, dtype):
     rows = compiled(program, losses.BY_NAME["sse"]).rows(dtype)
     for records in (1, 97, min(rows, 600) + 1):
         compare(program, dtype, records)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("vector_width", [4, 8])
+def test_narrower_vectors(vector_width):
+    program = program_of(gd.blocks.Dense(17, "tanh"), gd.blocks.Dense(9, "tanh"), gd.blocks.Dense(2))
+    compare(program, "float64", 50, vector_width=vector_width)
+    compare(program, "float32", 50, vector_width=vector_width)
 
 
 def test_bits_do_not_depend_on_threads():

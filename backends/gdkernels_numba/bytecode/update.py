@@ -28,6 +28,7 @@ from gdkernels_numba.vm.block_instructions import (
     TransposeBlock,
 )
 from gdkernels_numba.vm.fields import StridedAddress
+from gdkernels_numba.vm.instructions import STRIP
 
 __all__ = [
     "write_blocks", "write_change", "write_changes", "write_columns", "write_copies", "write_gradient", "write_numbers",
@@ -330,6 +331,7 @@ def write_gradient(
             d_pitch=by.second_pitch,
             to=_gradient_address(writer, accumulation, WEIGHTS, row, column),
             to_pitch=by.second_pitch,
+            strip=STRIP * by.unit if layout.task.schedule.symmetric and first is second else 0,
         ),
         operands=written,
     )

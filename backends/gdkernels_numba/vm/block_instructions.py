@@ -61,6 +61,7 @@ class SumGradient(NamedTuple):
     d_pitch: Annotated[int, "bytes from one term of the sum to the next in it"]
     to: Annotated[StridedAddress, "the gradient"]
     to_pitch: Annotated[int, "bytes from row to row of it"]
+    strip: Annotated[int, "bytes of `STRIP` rows of a symmetric matrix in the first factor; 0 for others"]
     operands: Annotated[int, "how many strided addresses follow: what is written next, and brought near meanwhile"] = 0
 
 

@@ -17,6 +17,7 @@ from gdkernels_numba.vm.instructions import (
     MULTIPLY_BACK,
     PACK_BLOCK,
     STORE_PARAMETER,
+    STRIP,
     SUM_COLUMNS,
     SUM_GRADIENT,
     SUM_OVER_PIECES,
@@ -40,6 +41,10 @@ def run_gradient(context: int, i: int, down: int, across: int, rows: int, count:
     d_pitch, to_pitch, written = word(i, at.d_pitch), word(i, at.to_pitch), word(i, at.operands)
     a, d = address(i, at.a, down, 0), address(i, at.d, 0, across)
     to = address(i, at.to, down, across)
+    # Of a block on the diagonal of a symmetric matrix, rows end with the diagonal.
+    strip, high = word(i, at.strip), rows
+    if strip and down == across:
+        high = STRIP
     k = 0
     while k < depth:
         here = terms_at_once(chunk, depth - k)
@@ -47,7 +52,15 @@ def run_gradient(context: int, i: int, down: int, across: int, rows: int, count:
         soon = 0
         if chunks_left < written:
             soon = operand(i + WORD * SUM_GRADIENT.size, chunks_left, down, across)
-        call(kernel, (rows, here, count, a, a_pitch, a_panel, d, d_pitch, to, to_pitch, k, soon))
+        row, first, target = 0, a, to
+        while row < rows:
+            some, wide = min(high, rows - row), count
+            if high < rows:
+                wide = min(count, vectors(context, row + some))
+            call(kernel, (some, here, wide, first, a_pitch, a_panel, d, d_pitch, target, to_pitch, k, soon))
+            row += high
+            first += strip
+            target += high * to_pitch
         a += chunk * a_term
         d += chunk * d_pitch
         k += here

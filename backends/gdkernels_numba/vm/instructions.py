@@ -63,6 +63,7 @@ from gdkernels_numba.vm.tile_instructions import (
 
 _Fields = TypeVar("_Fields", bound=tuple[Any, ...])
 
+STRIP = 16  # rows of a block on the diagonal of a symmetric matrix that are computed at a time, up to the diagonal
 INTERPRETER = "gdkernels_interpreter"  # what the compiled interpreter is called
 TOTALS = 2  # of an epoch: E and the norm of the gradient
 END = 0  # stands after the last instruction of a stream, in place of an opcode
@@ -156,6 +157,7 @@ HEADER = offsets_of(Header)
 def generated_constants() -> str:
     """Return all offsets as text: what the interpreter is compiled with beside its own source."""
     words = (
+        STRIP,
         COUNT_BITS,
         ATTEMPT_BITS,
         HOLDER_BITS,

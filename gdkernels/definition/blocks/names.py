@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from gdkernels.errors import InputError
 
-__all__ = ["among_all", "check_name", "inside", "names_inside", "with_their_own"]
+__all__ = ["among_all", "check_name", "inside", "names_inside", "place_of", "with_their_own"]
 
 Told = TypeVar("Told")
 Inner = TypeVar("Inner")
@@ -32,6 +32,12 @@ def inside(name: str, number: int) -> str:
     """Return the name that a parameter of one of several blocks has among all of them."""
     place = _PLACE.search(name)
     return f"{name}{number}" if place is None else f"{name[: place.start()]}{number}/{place[0]}"
+
+
+def place_of(name: str) -> tuple[int, ...]:
+    """Return where the block of a parameter stands, from the outside in; () for a block that nothing holds."""
+    place = _PLACE.search(name)
+    return () if place is None else tuple(map(int, place[0].split("/")))
 
 
 @lru_cache(maxsize=1024)

@@ -35,6 +35,8 @@ _log = logging.getLogger("gdkernels")
 
 _MANY = 1500  # parameters, beyond which an iteration takes longer than it gains
 _LARGE = 31 << 20  # bytes; glibc's idea does not rise above 32 MiB
+_FAR = 200.0  # beyond it, fits of tanh networks to targets of that size ended with saturated units
+_LINEAR = 2  # arrays of parameters that a linear model has, which nothing saturates
 _SMALL = 190  # parameters, up to which OpenBLAS factorises on one thread, whatever the number is
 _ALONE = 1_000_000  # FLOPs of a product that runs on one thread
 
@@ -134,6 +136,8 @@ class DampedLeastSquares:
         if self._data is None or self._data.of is not data:
             whole = data.total_weight
             self._data = _Data(data, equations, whole, penalties_of(program, objective, whole))
+            if not memory and equations.takes_squares:
+                self._warn_of_scale(binding, data)
         penalties = self._data.penalties
         targets = program.outputs if equations.takes_squares else None
         problem = _Problem(binding, equations, constants, self._data, targets)
@@ -143,6 +147,20 @@ class DampedLeastSquares:
         if objective.l2_in_loss:
             outcome = replace(outcome, error=outcome.error + 0.5 * float(np.sum(penalties * outcome.vector**2)))
         return outcome
+
+    def _warn_of_scale(self, binding: Binding, data: Records | Windows) -> None:
+        """Warn of targets that outputs are far from in the beginning: the way there leads over saturated units."""
+        first = next(iter(data.parts()), None)
+        scale = (
+            0.0 if first is None else float(np.sqrt(np.mean(np.square(binding.to_numpy(first.y), dtype=np.float64))))
+        )
+        if scale > _FAR and len(self._network.structure.trained) > _LINEAR:
+            _log.warning(
+                "the targets are of the order of %.0e, and the outputs of a network begin near 1: Levenberg–Marquardt "
+                "may end early, with units that are saturated; subtract the mean of the targets and divide by their "
+                "standard deviation, as TabularPredictor does",
+                scale,
+            )
 
 
 def _largest_product(equations: NormalEquations, records: int) -> int:
