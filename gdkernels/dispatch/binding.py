@@ -167,6 +167,8 @@ class Binding:
         InputError
             For text, ragged lists, or an array on a device that this backend does not reach.
         """
+        if hasattr(value, "toarray") and hasattr(value, "nnz"):
+            raise InputError(f"{name} is a sparse matrix, which MLPClassifier and MLPRegressor take: pass X.toarray()")
         array = value if self.backend.owns(value) else self._from_elsewhere(value, name)
         numeric = ("bool", "integral", "real floating")
         host = isinstance(array, np.ndarray)
