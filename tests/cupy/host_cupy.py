@@ -22,7 +22,7 @@ from gdkernels_cupy.graphs.probe import probed
 from programs import module
 from twin import Twin
 
-SIZES = {"int": 4, "long long": 8}
+SIZES = {"double": 8, "int": 4, "long long": 8}
 CALLER = "what the caller's stream still has to do"
 
 
