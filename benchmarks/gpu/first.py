@@ -62,6 +62,8 @@ def persistent_kernel() -> dict[str, str]:
     return found
 
 
+_TIMES = 1000  # runs whose bits are compared
+
 TOOLS = ("memcheck", "racecheck", "synccheck")  # of compute-sanitizer
 
 
@@ -160,8 +162,8 @@ def step_against_interpreter(name: str, precision: str) -> dict[str, float]:
     }
 
 
-def repeats(name: str, precision: str, times: int = 1000) -> int:
-    """Return how many of so many runs from one start end in other bits than the first: 0 is right."""
+def repeats(name: str, precision: str) -> int:
+    """Return how many of many runs from one start end in other bits than the first: 0 is right."""
     from gdkernels_cupy import CuPyBackend
 
     case, data, backend = CASES[name], data_of(CASES[name]), CuPyBackend()
@@ -174,7 +176,7 @@ def repeats(name: str, precision: str, times: int = 1000) -> int:
     x, y = put(data.x), put(data.y)
     rates = np.full(-(-len(data.x) // case.batch_size), case.learning_rate)
     seen: list[bytes] = []
-    for _ in range(times):
+    for _ in range(_TIMES):
         state = start(case.program, data.parameters, put)
         loss, _ = executable.run(state, x, y, np.arange(len(data.x)), case.batch_size, rates)
         arrays = [a.tobytes() for _, a in named_arrays(state, backend.to_numpy)]

@@ -16,7 +16,7 @@ from benchmarks.gpu.cases import GRID, GPUCase
 from benchmarks.many import SHAPES
 from gdkernels.backend import PRECISIONS
 
-__all__ = ["FIRST", "PARTS", "GPUItem"]
+__all__ = ["FIRST", "PARTS", "SHORT", "GPUItem"]
 
 
 @dataclass(frozen=True)
@@ -116,8 +116,17 @@ PARTS: dict[str, Items] = {
     "conformance, second half": _conformance(range(conformance.SUITE_PARTS // 2, conformance.SUITE_PARTS)),
     "costs": _costs(),
     "grid, 64 and 128 wide": _grid(GRID[:4], 110),
-    "grid, 256 wide": _grid(GRID[4:7], 110),
-    "grid, 1024 wide": _grid(GRID[7:10], 120),
-    "grid, 4096 wide": _grid(GRID[10:], 155),
+    "grid, 64 wide in float32": _grid(GRID[4:7], 110),
+    "grid, 256 wide": _grid(GRID[7:10], 110),
+    "grid, 1024 wide": _grid(GRID[10:13], 120),
+    "grid, 4096 wide": _grid(GRID[13:], 155),
     "many models": _many(),
+}
+
+# What fits into a quarter of an hour on a device that is lent: whether the kernels are right, and what float32 gains.
+SHORT: dict[str, Items] = {
+    FIRST: PARTS[FIRST],
+    "tests marked gpu": {"the persistent kernel": GPUItem(conformance.marked_tests, 150)},
+    "grid, 64 wide in float32": PARTS["grid, 64 wide in float32"],
+    "grid, 64 and 128 wide": PARTS["grid, 64 and 128 wide"],
 }

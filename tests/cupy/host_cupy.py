@@ -26,7 +26,7 @@ from programs import module
 from thread_group import Ranks, ThreadGroup
 from twin import Twin
 
-SIZES = {"int": 4, "long long": 8}
+SIZES = {"double": 8, "int": 4, "long long": 8}
 CALLER = "what the caller's stream still has to do"
 
 

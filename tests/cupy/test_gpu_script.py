@@ -9,7 +9,7 @@ import pytest
 import standin
 from gdkernels_cupy import CuPyBackend, choice
 from gdkernels_cupy.cuda import cublaslt
-from gdkernels_cupy.graphs.epilogue_fusion import EPILOGUES
+from gdkernels_cupy.graphs.epilogue_fusion import applicable
 from gdkernels_cupy.persistent import proof
 from gdkernels_cupy.persistent.launch_device import DeviceProperties
 from persistent_twin import TwinDevice
@@ -17,7 +17,7 @@ from persistent_twin import TwinDevice
 from benchmarks.gpu import costs, device, first, float32, interleaving, kernels, many_models
 from benchmarks.gpu.__main__ import main
 from benchmarks.gpu.cases import GRID, GPUCase
-from benchmarks.gpu.parts import FIRST, PARTS, GPUItem
+from benchmarks.gpu.parts import FIRST, PARTS, SHORT, GPUItem
 from benchmarks.gpu.results import GPUResults
 from gdkernels.checking.check import SelfCheck
 from gdkernels.errors import FileError
@@ -112,15 +112,16 @@ def test_what_is_not_finite_is_written_as_a_word(tmp_path):
 # ---- what it measures, on the stand-in: figures of no device, but of work that was done
 
 
-def test_the_first_minutes(host):
+def test_the_first_minutes(host, monkeypatch):
     believed = first.epilogues_believed()
     assert set(believed) == {"float64", "float32", "tf32", "bfloat16"}
-    assert believed["float32"] == {"right": list(EPILOGUES), "but for NaN": []}
-    assert believed["bfloat16"]["right"] == ["bias", "relu", "drelu", "gelu", "update"]
+    assert believed["float32"] == {"right": list(applicable("float32")), "but for NaN": []}
+    assert believed["bfloat16"]["right"] == ["bias", "relu", "bias rows", "drelu", "gelu", "update"]
     off = first.step_against_interpreter("norm of a clipped gradient", "bfloat16")
     assert set(off) >= {"the loss", "W0", "b2", "W0.0"}
     assert max(off.values()) < 1e-3
-    assert first.repeats("adam", "float32", 3) == 0
+    monkeypatch.setattr(first, "_TIMES", 3)
+    assert first.repeats("adam", "float32") == 0
 
 
 def test_the_persistent_kernel_is_compared_whatever_is_kept(host, monkeypatch):
@@ -146,7 +147,8 @@ def test_the_proof_of_the_kernel_in_float32(host, made, monkeypatch):
     monkeypatch.setitem(float32.NETWORKS, "64 wide", float32.NETWORKS["everything"])
     monkeypatch.setattr(float32, "_device", lambda: TwinDevice(made))
     assert 0 < float32.agrees("everything")["largest error"] < 1e-5
-    assert float32.same_bits(2) == "2 runs"
+    monkeypatch.setattr(float32, "_TIMES", 2)
+    assert float32.same_bits() == "2 runs"
     assert float32.beyond("an infinite input") == "as in float32"
     with_fault("mma(small, a.low,", "mma(small, a.high,")
     with pytest.raises(AssertionError, match="further from float64 than float32 explains"):
@@ -172,6 +174,27 @@ def test_many_models_are_compared_and_timed(host, made, monkeypatch):
     monkeypatch.setattr(choice, "unproven", lambda *given: "as planted")
     with pytest.raises(AssertionError, match=r"no CTA has one of its own \(as planted\)"):
         many_models.agree("tf32", models=2, times=1)
+
+
+@pytest.mark.slow
+def test_the_first_part_runs_to_its_end_and_proves_float32(host, made, monkeypatch, tmp_path, capsys):
+    for module in (first, float32):
+        monkeypatch.setattr(module, "_TIMES", 2)
+    monkeypatch.setattr(float32, "_RECORDS", 300)
+    monkeypatch.setattr(float32, "_BATCH", 200)
+    monkeypatch.setattr(float32, "_device", lambda: TwinDevice(made))
+    monkeypatch.setattr("benchmarks.gpu.__main__.describe", lambda: {"device": "the host"})
+    assert main(["--part", "1", "--out", str(tmp_path / "gpu.json"), "--seconds", "9000"]) == 0, capsys.readouterr().out
+    assert proof.unproven("float32", 0) is None
+
+
+def test_the_short_way_decides_in_a_quarter_of_an_hour(small, monkeypatch, tmp_path):
+    needed = [sum(item.seconds for item in part.values()) for part in SHORT.values()]
+    assert sum(needed[:3]) <= 840
+    assert SHORT[FIRST] is PARTS[FIRST]
+    monkeypatch.setattr("benchmarks.gpu.__main__.SHORT", {"three": {"works": GPUItem(lambda: 3, 700)}})
+    assert main(["--short", "--out", str(tmp_path / "gpu.json")]) == 0
+    assert list(json.loads((tmp_path / "gpu.json").read_text())["parts"]) == ["three"]
 
 
 def test_a_step_under_the_sanitizer_is_an_epoch_by_the_kernel_that_is_meant(host):
@@ -274,7 +297,8 @@ def test_the_grid_is_that_of_the_question():
         (64, 262144, "bfloat16"),
         (128, 262144, "bfloat16"),
     ]
-    assert len(GRID) == 13
+    assert len(GRID) == 16
+    assert {r.precision for r in GRID if r.width == 64} == {"bfloat16", "float32"}
     row = GPUCase(64, 1 << 14, "bfloat16")
     assert row.flops == 6 * row.batch * 64**2 * 4 - 2 * row.batch * 64**2
 

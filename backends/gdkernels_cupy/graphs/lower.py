@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from gdkernels.graph.nodes import Node
 from gdkernels.graph.operations import SCALAR
+from gdkernels.lowering.elementwise import Recipe
 from gdkernels.lowering.steps import (
     COLUMN,
     MATRIX,
@@ -65,6 +67,10 @@ def lower(
     return _Lowering(task, sizes, precision, pieces, frozenset(epilogues), dealt).op_list()
 
 
+# Numbers of a batch's records that one block sums in the time of a launch, beside the updates.
+_SUMMED_AT_ONCE = 1 << 12
+
+
 class _Lowering:
     def __init__(
         self,
@@ -92,9 +98,11 @@ class _Lowering:
         self.numbers: dict[int, int] = {}
         multiplied = self._multiplied()
         in_full = self._in_full(multiplied)
-        self.values = ValueStore(sizes, task.batch, self.real, self.operand_storage, multiplied, in_full)
+        bordered = self.fused.bordered
+        self.values = ValueStore(sizes, task.batch, self.real, self.operand_storage, multiplied, in_full, bordered)
         self.parameters = {name: self.values.parameter(name, node) for name, node in task.parameters.items()}
         self.copies: dict[str, DeviceBuffer] = {}
+        self.borders: dict[str, ops.BiasRows] = {}
 
     # ---- the whole
 
@@ -104,7 +112,8 @@ class _Lowering:
         if self.operand_storage:
             weights = [s.weights.attribute for s in steps if isinstance(s, Product)]
             self.copies = {n: self.values.operand_copy(self.parameters[n]) for n in dict.fromkeys(weights)}
-        self.operations.append(ops.BeginStep())
+            self._add_borders()
+        self.operations += [ops.BeginStep(), *self.borders.values()]
         sums = None if self.dealt is None else self._shards(self.dealt)
         first = 0
         for piece, rows in enumerate(self.pieces if sums is None else ()):
@@ -116,7 +125,8 @@ class _Lowering:
             record = [self.numbers[n.id] for n in (self.task.error, self.task.norm) if n is not None]
             self.operations.append(ops.RecordNumbers(tuple(record)))
         output = None if self.task.output is None else at.full[self.task.output.id]
-        lasting = [*self.parameters.values(), *self.copies.values(), *([] if output is None else [output])]
+        copies = [self.borders[n].weights if n in self.borders else copy for n, copy in self.copies.items()]
+        lasting = [*self.parameters.values(), *copies, *([] if output is None else [output])]
         lasting += [] if sums is None else sums.buffers
         return OperationList(
             tuple(self.operations), tuple(lasting), self.parameters, self.copies, self.scalars, self._count, output
@@ -136,6 +146,21 @@ class _Lowering:
                     self._tile(MicroBatch(rows, sum(self.pieces[:shard]), shard))
         sums.exchange()
         return sums
+
+    def _add_borders(self) -> None:
+        """Give the copies of weights room for the bias below them, and for what makes ones."""
+        for step in self.schedule.tile:
+            fused = self.fused.products.get(step.node.id) if isinstance(step, Product) else None
+            if fused is None or not fused.bias_rows:
+                continue
+            assert isinstance(step, Product)
+            name, ones = step.weights.attribute, fused.result.id in self.fused.bordered
+            copy, bias = self.copies[name], self.parameters[str(fused.bias)]
+            pitch = ops.padded(copy.columns) if ones else copy.pitch
+            self.copies[name] = replace(copy, pitch=pitch)
+            columns = pitch if ones else copy.columns
+            whole = replace(copy, rows=ops.padded(copy.rows), columns=columns, pitch=pitch)
+            self.borders[name] = ops.BiasRows(bias, whole, copy.rows, copy.columns, ones)
 
     def _number_scalars(self) -> None:
         """Give every number its place: zero, one, what the host knows, what the device finds out."""
@@ -221,7 +246,8 @@ class _Lowering:
     def _gather(self, node: Node, at: MicroBatch) -> None:
         columns = self.values.size(node.shape[1]) if kind_of(node, self.batch) == MATRIX else 1
         for target in self.values.store(node, at):
-            self.operations.append(ops.GatherRows(str(node.attribute), at.first, at.rows, columns, target))
+            border = node.id in self.fused.bordered and target is at.operand.get(node.id)
+            self.operations.append(ops.GatherRows(str(node.attribute), at.first, at.rows, columns, target, border))
 
     def _copy(self, step: Copy, at: MicroBatch) -> None:
         for target in self.values.store(step.node, at):
@@ -249,15 +275,15 @@ class _Lowering:
         result = step.node if fused is None else fused.result
         targets = self.values.store(result, at)
         epilogue = ops.ProductEpilogue() if fused is None else self._epilogue(fused, targets[0], at)
-        self.operations.append(
-            ops.MatrixProduct(
-                self.values.operand(step.left, at), weights, targets[0], False, step.transposed, epilogue=epilogue
-            )
-        )
+        left, out = self.values.operand(step.left, at), targets[0]
+        if fused is not None and fused.bias_rows:
+            weights = self.borders[name].weights
+            left, out = ops.with_border(left), replace(out, columns=weights.columns)
+        self.operations.append(ops.MatrixProduct(left, weights, out, False, step.transposed, epilogue=epilogue))
         self.operations += [ops.Cast(targets[0], other) for other in targets[1:]]
 
     def _epilogue(self, fused: FusedProduct, target: DeviceBuffer, at: MicroBatch) -> ops.ProductEpilogue:
-        bias = None if fused.bias is None else self.parameters[fused.bias]
+        bias = None if fused.bias is None or fused.bias_rows else self.parameters[fused.bias]
         if fused.sums is not None:
             bias = self.values.gradient(fused.sums)
         if fused.auxiliary is None:
@@ -293,6 +319,11 @@ class _Lowering:
         at: MicroBatch,
     ) -> None:
         recipe = self.task.recipes[id(step)]
+        factor = _factor_of_sum(recipe) if step.kind == COLUMN and columns <= _SUMMED_AT_ONCE else None
+        if factor is not None and isinstance(column := reads[0], DeviceBuffer):
+            number = self.numbers[step.reductions[0].id]
+            self.operations.append(ops.Total(column, number, at.adds, factor))
+            return
         real = "float64" if step.kind == NUMBER else self.real
         shape = launch_shape_of(rows, columns, row_wise=recipe.row_wise)
         summed = [k for k, n in enumerate(step.outputs) if n.id in self.summed_in_loops]
@@ -396,3 +427,19 @@ class _Lowering:
         if node.id in self.numbers:
             return self.numbers[node.id]
         return self.parameters[node.attribute] if node.op == "input" else self.values.gradient(node)
+
+
+def _factor_of_sum(recipe: Recipe) -> float | None:
+    """Return c where a loop does nothing but sum c · what it reads over the batch; None for any other."""
+    if recipe.outputs or len(recipe.reductions) != 1:
+        return None
+    op, at, to_row = recipe.reductions[0]
+    if op != "sum" or to_row or at != len(recipe.code) - 1 or [i.op for i in recipe.code].count("load") != 1:
+        return None
+    match recipe.code[1:]:
+        case ():
+            return 1.0
+        case (constant, product) if (constant.op, product.op) == ("constant", "multiply"):
+            return float(constant.value) if set(product.arguments) == {0, 1} else None
+        case _:
+            return None

@@ -6,7 +6,7 @@ the order of epilogues are tested on every machine.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from gdkernels.graph.nodes import Node
@@ -17,6 +17,7 @@ __all__ = [
     "BYTES",
     "AddSpan",
     "BeginStep",
+    "BiasRows",
     "Cast",
     "ColumnCopy",
     "ColumnSums",
@@ -37,10 +38,15 @@ __all__ = [
     "TableLookUp",
     "Total",
     "matrix",
+    "padded",
     "vector",
+    "with_border",
 ]
 
 BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "uint8": 1}
+
+# The parts in bfloat16 that a float32 bias is the sum of, so the ones that stand beside what its weights multiply.
+TERMS = 3
 
 # Elements that a thread takes at once; 16 bytes of the narrowest storage, so that every row can be loaded in vectors.
 PITCH = 8
@@ -64,6 +70,16 @@ class DeviceBuffer:
 def matrix(name: str, rows: int, columns: int, storage: str) -> DeviceBuffer:
     """Return a matrix whose rows begin where vector loads may."""
     return DeviceBuffer(name, rows, columns, -(-columns // PITCH) * PITCH, storage)
+
+
+def padded(columns: int) -> int:
+    """Return the columns of a matrix to whose right there is a border of ones, and zeros up to where vectors end."""
+    return -(-(columns + TERMS) // PITCH) * PITCH
+
+
+def with_border(buffer: DeviceBuffer) -> DeviceBuffer:
+    """Return the same memory with all the columns that it has."""
+    return replace(buffer, columns=buffer.pitch)
 
 
 def vector(name: str, size: int, storage: str) -> DeviceBuffer:
@@ -90,6 +106,8 @@ class GatherRows:
         How many; the target of a single column is a vector.
     target
         Where they go, in its storage.
+    border
+        Whether ones and zeros follow each of them.
     """
 
     source: str
@@ -97,6 +115,7 @@ class GatherRows:
     rows: int
     columns: int
     target: DeviceBuffer
+    border: bool = False
 
     @property
     def pitch(self) -> int:
@@ -311,11 +330,12 @@ class ColumnSums:
 
 @dataclass(frozen=True)
 class Total:
-    """A number = the sum of what the blocks of a loop left, added to what it is if so said."""
+    """A number = the sum of a vector, as the blocks of a loop leave one, times a factor; added to it if so said."""
 
     parts: DeviceBuffer
     number: int
     accumulate: bool
+    factor: float = 1.0
 
     def access(self) -> MemoryAccess:
         return MemoryAccess((self.parts.name,), ())
@@ -330,6 +350,30 @@ class Cast:
 
     def access(self) -> MemoryAccess:
         return MemoryAccess((self.source.name,), ((self.target.name, self.target.bytes),))
+
+
+@dataclass(frozen=True)
+class BiasRows:
+    """The border of weights in bfloat16: below them the parts of the bias, which ones in the other operand add.
+
+    Attributes
+    ----------
+    weights
+        With the border. What else it has is zero.
+    rows, columns
+        Of the weights without it.
+    ones
+        Whether the product shall end in ones itself, for the next product: then they stand right of the first part.
+    """
+
+    bias: DeviceBuffer
+    weights: DeviceBuffer
+    rows: int
+    columns: int
+    ones: bool
+
+    def access(self) -> MemoryAccess:
+        return MemoryAccess((self.bias.name,), ((self.weights.name, self.weights.bytes),))
 
 
 @dataclass(frozen=True)
@@ -423,6 +467,7 @@ Operation = (
     | ColumnSums
     | Total
     | Cast
+    | BiasRows
     | RecordNumbers
     | AddSpan
     | KeepNumber

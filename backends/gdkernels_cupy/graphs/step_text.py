@@ -25,6 +25,7 @@ _WORDS: dict[type, str] = {
     ops.ColumnSums: "column sums",
     ops.Total: "total",
     ops.Cast: "cast",
+    ops.BiasRows: "bias rows",
     ops.RecordNumbers: "record",
     ops.AddSpan: "add",
     ops.KeepNumber: "keep",

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gdkernels.graph.nodes import Dim, Node
 from gdkernels.lowering.steps import COLUMN, kind_of
-from gdkernels_cupy.graphs.operations import DeviceBuffer, matrix, vector
+from gdkernels_cupy.graphs.operations import DeviceBuffer, matrix, padded, vector
 
 __all__ = ["MicroBatch", "ValueStore", "auxiliary", "size_of"]
 
@@ -44,6 +44,8 @@ class ValueStore:
         The storage of what products read where that is another one.
     multiplied, in_full
         What products read of the tile, and what is kept in the storage of loops, by the number of the node.
+    bordered
+        What has ones to its right as an operand.
 
     Attributes
     ----------
@@ -59,9 +61,10 @@ class ValueStore:
         operands: str | None,
         multiplied: Set[int],
         in_full: Set[int],
+        bordered: Set[int] = frozenset(),
     ) -> None:
         self._sizes, self._batch, self._real, self._operands = sizes, batch, real, operands
-        self._multiplied, self._in_full = multiplied, in_full
+        self._multiplied, self._in_full, self._bordered = multiplied, in_full, bordered
         self.gradients: dict[int, DeviceBuffer] = {}
 
     def parameter(self, name: str, node: Node) -> DeviceBuffer:
@@ -91,7 +94,10 @@ class ValueStore:
             at.full[node.id] = self.new(node, at, self._real)
             buffers.append(at.full[node.id])
         if self._operands and node.id in self._multiplied:
-            at.operand[node.id] = self.new(node, at, self._operands)
+            operand = self.new(node, at, self._operands)
+            if node.id in self._bordered:
+                operand = replace(operand, pitch=padded(operand.columns))
+            at.operand[node.id] = operand
             buffers.append(at.operand[node.id])
         return tuple(buffers)
 
