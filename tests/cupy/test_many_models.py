@@ -131,3 +131,15 @@ def test_where_memory_is_short_fewer_train_at_a_time(launches, monkeypatch):
         gd.fit_many(again, X, Y, epochs=2, settings=given)
         assert launches == [1, 1, 1, 1]
         assert list(map(bits, again)) == list(map(bits, many))
+
+
+def test_a_kernel_that_is_wrong_here_gives_way_and_the_history_says_why(launches, made, monkeypatch):
+    def change(text):
+        return text.replace("= rounded(new", "= rounded(0.5f * new") if "train_many" in text else text
+
+    monkeypatch.setattr(choice, "CudaLaunchDevice", lambda number: TwinDevice(made, change=change))
+    monkeypatch.delenv("GDKERNELS_CHECK")
+    found = gd.fit_many(models(2), X, Y, epochs=2, settings={"optimizer": gd.SGD(0.01), "batch_size": 16})
+    assert set(launches) == {1}, "those of the check"
+    assert {history.plan.choices["ctas"] for history in found} == {2}, "the kernel whose CTAs share a model"
+    assert all("no CTA has one of its own (the loss is off by" in history.reason for history in found)
