@@ -33,7 +33,7 @@ from gdkernels_cupy.persistent.fitting import applies
 from gdkernels_cupy.persistent.proof import proven_on, unproven
 from gdkernels_cupy.persistent.shape import FORMATS, WIDEST
 
-__all__ = ["ChosenExecutable"]
+__all__ = ["ChosenExecutable", "persistent_runs", "ways_of"]
 
 _log = logging.getLogger("gdkernels")
 
@@ -89,9 +89,7 @@ class ChosenExecutable(Executable):
         self._graphs = with_numbers_of(program, self._shared.graphs)
         self._last: Executable = self._graphs
         self._by_widths: dict[tuple[int, ...], tuple[Executable, str]] = {}
-        check = SelfCheck(backend, program, plan, short=(DeviceMemoryError,), variables=_CHANGE_PRODUCTS)
-        fatal, last = (DeviceFailedError, DeviceMemoryError), {"kernel": _DEFINITION}
-        self._search = Ways(check, backend, program, plan, last=last, fatal=fatal, known=self._shared.problems)
+        self._search = ways_of(backend, program, plan, self._shared.problems)
 
     def with_program(self, program: Program) -> ChosenExecutable | None:
         if program.without_numbers != self._program.without_numbers:
@@ -356,6 +354,20 @@ def with_numbers_of(program: Program, executable: Shared) -> Shared:
 def _why_persistent(precision: str, number: int) -> str:
     how = f", measured on such a device on {proven_on(number)}" if FORMATS[precision].in_parts else ""
     return f"the persistent kernel runs it{how}"
+
+
+def ways_of(backend: Backend, program: Program, plan: Plan, known: KnownProblems | None = None) -> Ways:
+    """Return the search for a way that computes a program rightly, of which the definition is the last."""
+    check = SelfCheck(backend, program, plan, short=(DeviceMemoryError,), variables=_CHANGE_PRODUCTS)
+    fatal = DeviceFailedError, DeviceMemoryError
+    return Ways(check, backend, program, plan, last={"kernel": _DEFINITION}, fatal=fatal, known=known)
+
+
+def persistent_runs(program: Program, plan: Plan, number: int) -> bool:
+    """Return whether the persistent kernel is for such programs; whether it fits is another question."""
+    wished = plan.choices.get("kernel", PLAN_KERNEL) == PLAN_KERNEL
+    reason = applies(program, program.widths, plan.precision, properties_of(number))
+    return wished and (reason or unproven(plan.precision, number)) is None
 
 
 def _by_graphs(name: str, graphs: CudaGraphExecutable) -> Way:

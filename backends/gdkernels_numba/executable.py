@@ -25,6 +25,7 @@ from gdkernels.lowering.task import ScheduledTask
 from gdkernels.system.cached_property import cached_property
 from gdkernels_numba.bytecode.arena import pitch_of
 from gdkernels_numba.bytecode.bound_step import BoundStep
+from gdkernels_numba.bytecode.bound_steps import BoundSteps
 from gdkernels_numba.bytecode.prepared_run import PreparedRun
 from gdkernels_numba.compilation import Compiled, compile_program
 from gdkernels_numba.cpu.features import caches, cores
@@ -54,7 +55,7 @@ class FusedExecutable(Executable):
         self._program, self._compiled = program, compiled
         self._dtype = np.dtype(compiled.kernels.format.dtype)
         self._wished = dict(plan.choices)
-        self._bound: dict[tuple[bool, bool, int], BoundStep] = {}
+        self._bound = BoundSteps()
         self._planned_by: BoundStep | None = None
 
     # ---- the contract
@@ -211,14 +212,15 @@ class FusedExecutable(Executable):
     def _bind(self, code: Compiled, task: ScheduledTask, batch: int, x: Any) -> BoundStep:
         training, entries = task.output is None, x.per_row if isinstance(x, Entries) else 0.0
         key = (training, isinstance(x, Entries), batch)
-        bound = self._bound.get(key)
+        known = self._bound.by_use
+        bound = known.get(key)
         if bound is None:
             sizes = task.sizes_with(batch)
-            alike = [k for k in self._bound if k[0] == training]
+            alike = [k for k in known if k[0] == training]
             for old in alike if training else alike[: 1 - _KEPT_PREDICTIONS]:
-                del self._bound[old]  # before the new one takes its memory
-            bound = BoundStep(task, code.kernels, sizes, self._choose(task, sizes, batch, entries))
-            self._bound[key] = bound
+                del known[old]  # before the new one takes its memory
+            bound = BoundSteps.bound(task, code.kernels, sizes, self._choose(task, sizes, batch, entries))
+            known[key] = bound
         if training and self._planned_by is not bound:
             self.plan = replace(self.plan, choices={**self._wished, **bound.choices.as_dict()})
             self._planned_by = bound

@@ -99,7 +99,7 @@ class _Queue:
         self._begun: deque[_Waiting] = deque()  # of these, those that may not be done
         self._shapes: dict[int, tuple[int, BoundStep]] = {}
         self._at = np.zeros((threads, _SHAPES), np.int64)  # the workspaces of each thread
-        self._workspaces: list[Workspace] = []
+        self._workspaces: list[tuple[BoundStep, Workspace]] = []
         self._most_ahead = 2 * threads - 1
         records = [
             WorkerRecord(self._words.ctypes.data, int(at.ctypes.data), _MANY if k else 1, int(k > 0))
@@ -166,13 +166,18 @@ class _Queue:
         if found is None:
             if len(self._shapes) == _SHAPES:
                 self._drain()
-                self._shapes, self._workspaces = {}, []
+                self._give_back()
             found = self._shapes[id(bound)] = len(self._shapes), bound
             for at in self._at:
-                workspace = bound.workspace()
-                self._workspaces.append(workspace)
+                workspace = bound.take_workspace()
+                self._workspaces.append((bound, workspace))
                 at[found[0]] = workspace.address
         return found[0]
+
+    def _give_back(self) -> None:
+        for bound, workspace in self._workspaces:
+            bound.give_workspace(workspace)
+        self._shapes, self._workspaces = {}, []
 
     def work(self) -> None:
         """Do one of the jobs, or wait a while if all are taken."""
@@ -210,10 +215,15 @@ class _Queue:
             What has interrupted.
         """
         self._close()
-        if self._others is not None:
-            self._others.wait(interrupted)
-        elif interrupted is not None:
+        try:
+            if self._others is not None:
+                self._others.wait(interrupted)
+        finally:
+            self._jobs.clear()
+            self._begun.clear()
+        if interrupted is not None:
             raise interrupted
+        self._give_back()  # after an error, a thread may have left in the middle of a job
 
     def _close(self) -> None:
         self._words[QUEUE.taken // WORD] = max(self._published, int(self._words[QUEUE.taken // WORD]))

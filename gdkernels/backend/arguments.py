@@ -14,7 +14,7 @@ from gdkernels.definition.network import Arrays, Slots
 from gdkernels.errors import InputError
 from gdkernels.randomness import KeyedOrder, row_keys
 
-__all__ = ["arrays_by_name", "check_epochs", "check_prediction", "check_run", "keys_of_run"]
+__all__ = ["arrays_by_name", "check_epochs", "check_prediction", "check_run", "keys_of_run", "within"]
 
 
 def arrays_by_name(parameters: Arrays, slots: Slots | None = None) -> dict[str, Any]:
@@ -138,9 +138,14 @@ def _check_rows(order: npt.NDArray[np.int64] | KeyedOrder, records: int) -> None
         if order.records > records:
             raise InputError(f"the order names row 0 to {order.records - 1} of {records} rows")
         return
-    order = np.asarray(order)
-    if order.min() < 0 or order.max() >= records:
+    order = np.asarray(order, np.int64)
+    if not within(order, records):
         raise InputError(f"the order names row {order.min()} to {order.max()} of {records} rows")
+
+
+def within(rows: npt.NDArray[np.int64], records: int) -> bool:
+    """Return whether all rows are among so many records."""
+    return bool(rows.view(np.uint64).max() < records)  # what is below 0 is very large there
 
 
 def _check_parameters(program: Program, parameters: Arrays) -> None:

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,9 @@ from gdkernels.backend.program import Program
 from gdkernels.definition.network import Arrays
 from gdkernels.groups.sharding import Sharding
 from gdkernels.system.cached_property import cached_property
+
+if TYPE_CHECKING:
+    from gdkernels.backend.least_squares.products import Products
 
 __all__ = ["CONTRACT", "PRECISIONS", "Backend", "Executable", "Job", "Plan", "State", "host_array", "storage_dtype"]
 
@@ -384,6 +387,16 @@ class Backend(ABC):
         ------
         TraceError, ScheduleError
             If the program cannot be compiled: its definition runs then, and the user is told the reason.
+        """
+        return None
+
+    def compile_products(self, program: Program, plan: Plan) -> Products | None:
+        """Return what adds up the products of the Jacobian's rows for solvers, or None for the definition.
+
+        Raises
+        ------
+        TraceError, ScheduleError
+            As for `compile`.
         """
         return None
 

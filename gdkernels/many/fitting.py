@@ -13,11 +13,11 @@ from gdkernels.dispatch.binding import Binding
 from gdkernels.dispatch.shared_executables import Executables
 from gdkernels.errors import InputError, Interrupted
 from gdkernels.groups import Group, joined
-from gdkernels.groups.agreement import guarded
+from gdkernels.groups.agreement import agree, guarded
 from gdkernels.groups.sharding import threads_of_ranks
 from gdkernels.many.arguments import check_share, checked_models, checked_rows, checked_settings, of_model, rows_of
 from gdkernels.many.dealing import dealt
-from gdkernels.many.jobs import Checkpoints, FitJob, Paces, PlanChoices
+from gdkernels.many.jobs import Checkpoints, FitJob, Paces, PlanChoices, digest_of
 from gdkernels.many.meeting import MOST_AT_A_TIME, Meeting
 from gdkernels.many.one_pass import in_one_pass
 from gdkernels.many.shared_data import SharedData
@@ -139,8 +139,11 @@ def fit_many(
         FitJob(trainer, *given, *its_rows, validation, asked, plans, paces, k, checkpoints)
         for k, (trainer, given, its_rows) in enumerate(zip(trainers, work, checked, strict=True))
     ]
-    at_once = _threads(threads, [model.network for model in models], [job.train.binding for job in jobs])
     ranks = joined(group)
+    if ranks.size > 1:
+        agree(ranks, {"models": len(models), "data": digest_of([(job.train, job.held_out) for job in jobs])})
+        agree(ranks, {f"model {k}": job.identity() for k, job in enumerate(jobs)})
+    at_once = _threads(threads, [model.network for model in models], [job.train.binding for job in jobs])
     mine = range(ranks.rank, len(jobs), ranks.size)
     bar = progress_bar(False if ranks.rank else progress, total=len(mine), unit="model")
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +19,7 @@ from gdkernels.errors import BackendError
 from gdkernels.many.arguments import Rows
 from gdkernels.many.workers import GivenUpError
 from gdkernels.network import Structure
+from gdkernels.system.hashing import sha256
 from gdkernels.system.threads import ThreadBound, at_most, thread_bound
 from gdkernels.training.checkpointing import Cadence, Checkpointer, Run, subfolder
 from gdkernels.training.evaluator import Evaluator
@@ -28,7 +29,7 @@ from gdkernels.training.placement import Placed
 from gdkernels.training.settings import FitSettings
 from gdkernels.training.trainer import Trainer
 
-__all__ = ["BegunFit", "Checkpoints", "FitJob", "Paces", "PlanChoices"]
+__all__ = ["BegunFit", "Checkpoints", "FitJob", "Paces", "PlanChoices", "digest_of"]
 
 _MEMORY = "memory "  # before the names of what a solver keeps
 
@@ -167,6 +168,14 @@ class FitJob:
         rows = len(self.train) if self.rows is None else len(self.rows)
         return sum(map(math.prod, shapes)), shapes, self.trainer.settings.batch_size, rows
 
+    def identity(self) -> dict[str, Any]:
+        """Return what ranks that deal such jobs among them must share of this one, besides the data."""
+        own: dict[str, Any] = {"seed": self.trainer.mlp.network.seed, **self.trainer.settings.as_dict()}
+        for name, at in (("rows", self.rows), ("validation rows", self.left_out)):
+            own[name] = None if at is None else sha256(np.ascontiguousarray(at).tobytes()).hexdigest()
+        own["validation"] = self.validation if isinstance(self.validation, float) else None
+        return own | self.asked.identity()
+
     def state(self) -> dict[str, Any]:
         """Return by name what the fit leaves, on the host."""
         runner, to_host = self.trainer.runner, self.train.binding.to_numpy
@@ -258,6 +267,14 @@ class Paces:
         self._known[structure, batch] = seconds
 
 
+def digest_of(data: Iterable[tuple[Records, Records | None]]) -> str:
+    """Return the SHA-256 of all the values of some records, each once."""
+    found, once = sha256(), {id(part): part for pair in data for part in pair if part is not None}
+    for part in once.values():
+        part.add_to(found)
+    return found.hexdigest()
+
+
 @dataclass(frozen=True)
 class _Here:
     """The one place of a fit: where it fails, all fits do."""
@@ -266,6 +283,9 @@ class _Here:
 
     def elsewhere(self, error: BackendError) -> bool:
         return False
+
+    def note(self, history: History) -> None:
+        history.plan, history.origin = self.now.executable.plan, self.now.executable.origin
 
     def tell(self, history: History) -> None:
         pass

@@ -21,9 +21,9 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.randomness.counter_based import keys_of, mixed
-from gdkernels.randomness.generators import generator
+from gdkernels.randomness.generators import generator, generators
 
-__all__ = ["KEYED_ABOVE", "ORDER_STREAM", "ROUNDS", "KeyedOrder", "epoch_order"]
+__all__ = ["KEYED_ABOVE", "ORDER_STREAM", "ROUNDS", "KeyedOrder", "epoch_order", "epoch_orders"]
 
 # Checkpoints hold the number of the stream. 1 permutes any number of records by NumPy, 2 keys many of them.
 ORDER_STREAM = 2
@@ -44,6 +44,16 @@ def epoch_order(seed: int, epoch: int, records: int, stream: int = ORDER_STREAM)
     if stream >= 2 and records > KEYED_ABOVE:
         return KeyedOrder.of(seed, epoch, records)
     return generator(seed, "order", epoch).permutation(records)
+
+
+def epoch_orders(seed: int, epochs: range, records: int, stream: int = ORDER_STREAM) -> Indices | list[KeyedOrder]:
+    """Return what `epoch_order` returns for each of some epochs: an array [epochs, records], or what computes them."""
+    if stream >= 2 and records > KEYED_ABOVE:
+        return [KeyedOrder.of(seed, epoch, records) for epoch in epochs]
+    found = np.empty((len(epochs), records), np.int64)
+    for order, drawing in zip(found, generators(seed, "order", epochs), strict=True):
+        order[:] = drawing.permutation(records)
+    return found
 
 
 @dataclass(frozen=True)

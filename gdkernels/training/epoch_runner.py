@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from gdkernels import randomness
 from gdkernels.backend import Executable, Job, State
+from gdkernels.backend.arguments import within
 from gdkernels.data.batches import Batches
 from gdkernels.data.records import OrderedRecords, Piece, Records, changed
 from gdkernels.data.stored.windows import DealtWindows, ShuffledWindows, Windows
@@ -22,7 +23,7 @@ from gdkernels.dispatch.workload import Workload
 from gdkernels.errors import BackendError, DivergenceError, FileError, InputError
 from gdkernels.groups.sharding import Sharding
 from gdkernels.network import BoundNetwork
-from gdkernels.randomness import KeyedOrder, epoch_order
+from gdkernels.randomness import KeyedOrder, epoch_order, epoch_orders
 from gdkernels.training.checkpointing import Middle
 from gdkernels.training.epoch_values import EpochTotals, Pace, Segments
 from gdkernels.training.optimizer_state import OptimizerState
@@ -382,14 +383,14 @@ class EpochRunner:
             return _checked_order(self.order(epoch, records), records)
         return epoch_order(self.network.seed, epoch, records, self.order_stream)
 
-    def _orders_of(self, epochs: Sequence[int], records: int) -> Sequence[Any] | npt.NDArray[np.int64]:
+    def _orders_of(self, epochs: range, records: int) -> Sequence[Any] | npt.NDArray[np.int64]:
         """Return the orders of several epochs; those of a user's function are looked at together, if they can be."""
         if self.order is None:
-            return [self._order_of(epoch, records) for epoch in epochs]
+            return epoch_orders(self.network.seed, epochs, records, self.order_stream)
         drawn = [self.order(epoch, records) for epoch in epochs]
         if all(isinstance(rows, np.ndarray) and rows.dtype == np.int64 and rows.shape == (records,) for rows in drawn):
             whole: npt.NDArray[np.int64] = np.stack(drawn)
-            if whole.min() >= 0 and whole.max() < records:
+            if within(whole, records):
                 return whole
         return [_checked_order(rows, records) for rows in drawn]
 

@@ -7,6 +7,7 @@ from typing import Any
 import array_api_compat.numpy
 import numpy as np
 import pytest
+from few_cases import FEW_CASES
 from gdkernels_cupy.graphs import operations as ops
 from gdkernels_cupy.graphs.epilogue_fusion import EPILOGUES
 from gdkernels_cupy.graphs.lower import lower
@@ -31,6 +32,13 @@ class TestInterpreted(BackendConformance):
     @pytest.fixture
     def backend(self):
         return Interpreted()
+
+
+@pytest.mark.parametrize("name", FEW_CASES)
+def test_the_sum_over_shards_is_that_of_the_batch(name):
+    """Five shards of which some are larger, and none has a row where the last batch is small."""
+    found = on_backend(Interpreted(shards=5), "cpu", "float32", CASES[name], 1)
+    compare(found, *(on_numpy_once(CASES[name], p, 1) for p in ("float32", "float64")), "float32")
 
 
 SETTINGS = {

@@ -34,6 +34,9 @@ FIXED = (
     "total",
     "record",
     "total_record",
+    "add_float64",
+    "add_float32",
+    "keep_number",
 )  # fmt: skip
 
 

@@ -1,8 +1,11 @@
 """Every way of cutting a step up gives the definition's result, whatever the sizes."""
 
+from collections import OrderedDict
+
 import numpy as np
 import pytest
 from engine_runs import BOTH, Data, assert_agrees, bits, compiled, needs_bf16, program
+from gdkernels_numba.bytecode.bound_steps import BoundSteps
 from gdkernels_numba.cpu.features import AVX512_BF16, Caches
 
 from gdkernels.backend import Plan, verification
@@ -100,9 +103,10 @@ def test_forms_that_are_written_past_the_caches_give_the_same_bits(choices, monk
     found = []
     for size in (1 << 40, 1):
         monkeypatch.setattr("gdkernels_numba.bytecode.packed.caches", lambda size=size: Caches(second=size, last=size))
+        monkeypatch.setattr(BoundSteps, "_idle", OrderedDict())  # which know nothing of these sizes
         executable = compiled(data.program, "bfloat16", **choices)
         found.append(data.run(executable, 96, "bfloat16", 2))
-        (bound,) = executable._bound.values()
+        (bound,) = executable._bound.by_use.values()
         words = {word for stream in bound.writers[0].streams for word in stream.words}
         for what, distant in (("weights", size == 1), ("rows", size == 1 and not bound.choices.tile_local_gradients)):
             assert (bound.kernels.address[f"pack_bf16_distant_{what}"] in words) == distant, what

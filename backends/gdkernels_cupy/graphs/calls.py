@@ -26,7 +26,17 @@ from gdkernels_cupy.graphs.launch_shapes import ACROSS, THREADS, LaunchShape, la
 from gdkernels_cupy.graphs.operations import BYTES, DeviceBuffer, OperationList
 from gdkernels_cupy.graphs.source import kernel_name, loop_job, preamble
 
-__all__ = ["CONTROL", "DeviceAddresses", "KernelCall", "calls_of", "fill_order", "jobs_of", "module_text", "next_batch"]
+__all__ = [
+    "CONTROL",
+    "DeviceAddresses",
+    "KernelCall",
+    "address_of",
+    "calls_of",
+    "fill_order",
+    "jobs_of",
+    "module_text",
+    "next_batch",
+]
 
 _MOST_BLOCKS = 4096  # of a kernel whose threads take more numbers where there are more
 
@@ -99,6 +109,11 @@ def calls_of(
         shape = launch_shape_of(source.rows, source.columns, row_wise=False)
         arguments = (_i(source.rows), _i(source.columns), *_matrix(source, at), *_matrix(target, at))
         return [KernelCall(f"cast_{source.storage}_{target.storage}", shape, arguments)]
+    if isinstance(operation, ops.AddSpan):
+        return [_add(operation, at)]
+    if isinstance(operation, ops.KeepNumber):
+        arguments = (_p(at.number(operation.number)), _p(at.of(operation.target)))
+        return [KernelCall("keep_number", LaunchShape((1, 1), (1, 1)), arguments)]
     assert isinstance(operation, ops.RecordNumbers)
     return [KernelCall("record", LaunchShape((1, 1), (1, 1)), _record(operation, batch, at))]
 
@@ -156,6 +171,18 @@ def module_text(lists: Iterable[Iterable[Launch]]) -> str:
     together = {text for text in together if not any(kernel.startswith(text) for kernel in alone)}
     kernels = {group_source(jobs_of(g)) for g in groups}
     return preamble() + fixed_source() + "".join((*sorted(alone), *sorted(together), *sorted(kernels)))
+
+
+def address_of(span: ops.Span, at: DeviceAddresses) -> int:
+    """Return where a span begins."""
+    return at.of(span.buffers[0]) + span.first * BYTES[span.storage]
+
+
+def _add(op: ops.AddSpan, at: DeviceAddresses) -> KernelCall:
+    count = op.target.count
+    shape = LaunchShape((max(1, min(-(-count // THREADS), _MOST_BLOCKS)), 1), (THREADS, 1))
+    arguments = (_l(count), _p(address_of(op.source, at)), _p(address_of(op.target, at)))
+    return KernelCall(f"add_{op.target.storage}", shape, arguments)
 
 
 def next_batch(batch: int, at: DeviceAddresses) -> KernelCall:

@@ -24,8 +24,9 @@ from gdkernels_cupy.cuda.pinned import is_on_host
 from gdkernels_cupy.graphs.memory_plan import bytes_of, shares
 from gdkernels_cupy.graphs.products import UnsupportedProductError
 from gdkernels_cupy.graphs.session import GraphSession
-from gdkernels_cupy.graphs.session_maker import SessionKey, SessionMaker, TrainingRun, rest_of
+from gdkernels_cupy.graphs.session_maker import SessionKey, SessionMaker, TrainingRun
 from gdkernels_cupy.graphs.session_memory import DeviceArray
+from gdkernels_cupy.graphs.shared_steps import SharedSteps
 from gdkernels_cupy.graphs.source import CUDA_FUNCTIONS
 
 __all__ = ["CudaGraphExecutable"]
@@ -51,24 +52,38 @@ class MadeGraphs:
     sessions: dict[SessionKey, GraphSession]
 
     @classmethod
-    def of(cls, program: Program, plan: Plan, number: int) -> MadeGraphs:
+    def of(cls, program: Program, plan: Plan, number: int, ranks: SharedSteps | None) -> MadeGraphs:
         """Return those of a program, with nothing made yet for sizes."""
         training = schedule_training(program, CUDA_FUNCTIONS) if program.optimizer is not None else None
-        return cls(training, schedule_prediction(program, CUDA_FUNCTIONS), SessionMaker(plan, number), {})
+        return cls(training, schedule_prediction(program, CUDA_FUNCTIONS), SessionMaker(plan, number, ranks), {})
 
 
 class CudaGraphExecutable(Executable):
     """Whole runs as CUDA graphs on one GPU.
 
     What depends on sizes is made when they are first seen, and kept for the sizes used last.
+
+    Parameters
+    ----------
+    ranks
+        The ranks that share each batch; of an order, only the rows of this rank's shards are then looked at, and the
+        others are -1.
     """
 
     origin = "compiled"
 
-    def __init__(self, program: Program, plan: Plan, number: int, made: MadeGraphs | None = None) -> None:
-        self.plan = plan
+    def __init__(
+        self,
+        program: Program,
+        plan: Plan,
+        number: int,
+        *,
+        ranks: SharedSteps | None = None,
+        made: MadeGraphs | None = None,
+    ) -> None:
+        self.plan, self._shared = plan, ranks is not None
         self._program, self._number = program, number
-        self._made = made or MadeGraphs.of(program, plan, number)
+        self._made = made or MadeGraphs.of(program, plan, number, ranks)
         self._training, self._prediction = self._made.training, self._made.prediction
         self._dtype = np.dtype(storage_dtype(plan.precision))
         self._maker, self._sessions = self._made.maker, self._made.sessions
@@ -76,9 +91,9 @@ class CudaGraphExecutable(Executable):
         self._widths: tuple[int, ...] | None = None
 
     def with_program(self, program: Program) -> CudaGraphExecutable | None:
-        if program.without_numbers != self._program.without_numbers:
+        if self._shared or program.without_numbers != self._program.without_numbers:
             return None
-        return CudaGraphExecutable(program, self._wished, self._number, self._made)
+        return CudaGraphExecutable(program, self._wished, self._number, made=self._made)
 
     # ---- the contract
 
@@ -101,7 +116,8 @@ class CudaGraphExecutable(Executable):
             if sample_weight is not None:
                 arrays["sample_weight"] = self._contiguous(sample_weight)
             x, y, weights = map(arrays.get, ("x", "y", "sample_weight"))
-            check_run(self._program, state.parameters, x, y, order, batch_size, learning_rates, weights)
+            if not self._shared:  # their executable has looked at it
+                check_run(self._program, state.parameters, x, y, order, batch_size, learning_rates, weights)
             assert self._training is not None, "what has an optimizer has a step"
             keys = keys_of_run(self._program, state, len(order), batch_size)
             if keys is not None:
@@ -203,7 +219,7 @@ class CudaGraphExecutable(Executable):
         rest, session = training.records % shape.batch, self._sessions.get(shape)
         try:
             with device(self._number).working():
-                there = session is not None and (not rest or session.add(rest_of(rest, session.pieces)))
+                there = session is not None and (not rest or session.add(self._maker.rest(rest, session.pieces)))
         except UnsupportedProductError:  # an epilogue that this last batch cannot have: then no batch has it
             there = False
         if not there:
@@ -249,10 +265,10 @@ class CudaGraphExecutable(Executable):
         """
         import cupy
 
-        by_row = np.zeros(len(arrays["x"]), np.int32)
-        by_row[order] = keys
-        if not np.array_equal(by_row[order], keys):
-            at = cupy.asarray(order)
+        by_row, used = np.zeros(len(arrays["x"]), np.int32), order >= 0
+        by_row[order[used]] = keys[used]
+        if not np.array_equal(by_row[order[used]], keys[used]):
+            at = cupy.asarray(np.maximum(order, 0))
             arrays = {name: cupy.take(cupy.asarray(a), at, axis=0) for name, a in arrays.items()}
             by_row, order = keys, np.arange(len(order))
         return {**arrays, "row_keys": self._contiguous(as_loaded(by_row, self._dtype))}, order

@@ -186,3 +186,20 @@ __device__ inline void total_record_job(const Place& at, int parts_count, const 
     total_job(at, parts_count, parts, number, accumulate);
     record_job(at, count, first, second, sums, control, batch);
 }
+
+// The numbers of a span are added to those of another: one sum of the tree over shards.
+template <class T> __device__ inline void add_span(long long count, const T* from, T* to) {
+    for (long long k = blockIdx.x * blockDim.x + threadIdx.x; k < count; k += gridDim.x * blockDim.x) to[k] += from[k];
+}
+
+extern "C" __global__ void add_float64(long long count, const double* from, double* to) {
+    add_span(count, from, to);
+}
+extern "C" __global__ void add_float32(long long count, const float* from, float* to) {
+    add_span(count, from, to);
+}
+
+// A number of the step, before the next shard has it.
+extern "C" __global__ void keep_number(const double* number, double* to) {
+    *to = *number;
+}

@@ -61,6 +61,8 @@ class Interpreter:
             ops.Total: self._total,
             ops.Cast: self._cast,
             ops.RecordNumbers: self._record,
+            ops.AddSpan: self._add,
+            ops.KeepNumber: self._keep,
         }
 
     # ---- in and out
@@ -230,6 +232,17 @@ class Interpreter:
     def _record(self, op: ops.RecordNumbers) -> None:
         for k, number in enumerate(op.numbers):
             self.sums[k] += self.numbers[number]
+
+    def _add(self, op: ops.AddSpan) -> None:
+        source, target = self._numbers_of(op.source), self._numbers_of(op.target)
+        np.add(target, source, out=target)
+
+    def _keep(self, op: ops.KeepNumber) -> None:
+        self.bits(op.target)[0, 0] = self.numbers[op.number]
+
+    def _numbers_of(self, span: ops.Span) -> Array:
+        begin = self.offsets[span.buffers[0].name] + span.first * BYTES[span.storage]
+        return self.memory[begin : begin + span.count * BYTES[span.storage]].view(_DTYPES[span.storage])
 
 
 def evaluate(recipe: Recipe, loads: list[Any], real: Any) -> list[Any]:

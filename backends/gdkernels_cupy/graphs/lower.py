@@ -15,6 +15,7 @@ from gdkernels.lowering.steps import (
     EntryProduct,
     LookUp,
     Loop,
+    Outer,
     Product,
     RowSums,
     kind_of,
@@ -32,13 +33,19 @@ from gdkernels_cupy.graphs.epilogue_fusion import (
 )
 from gdkernels_cupy.graphs.launch_shapes import ROW_COLUMNS, chunks_of, launch_shape_of
 from gdkernels_cupy.graphs.operations import DeviceBuffer, LoopKernel, OperationList, matrix, vector
+from gdkernels_cupy.graphs.shard_sums import DealtShards, ShardSums
 from gdkernels_cupy.graphs.value_store import MicroBatch, ValueStore, auxiliary, size_of
 
 __all__ = ["lower"]
 
 
 def lower(
-    task: ScheduledTask, sizes: Mapping[str, int], precision: str, pieces: Sequence[int], epilogues: Iterable[str]
+    task: ScheduledTask,
+    sizes: Mapping[str, int],
+    precision: str,
+    pieces: Sequence[int],
+    epilogues: Iterable[str],
+    dealt: DealtShards | None = None,
 ) -> OperationList:
     """Return the list for these sizes.
 
@@ -51,8 +58,11 @@ def lower(
         the update, so that the result is that of the whole batch.
     epilogues
         What may be done inside products: of `gdkernels_cupy.graphs.epilogue_fusion.EPILOGUES`.
+    dealt
+        The rank for which the list is, where the pieces are the shards of all ranks: it has those of this rank, and
+        sums of one fixed tree.
     """
-    return _Lowering(task, sizes, precision, pieces, frozenset(epilogues)).op_list()
+    return _Lowering(task, sizes, precision, pieces, frozenset(epilogues), dealt).op_list()
 
 
 class _Lowering:
@@ -63,8 +73,9 @@ class _Lowering:
         precision: str,
         pieces: Sequence[int],
         epilogues: frozenset[str],
+        dealt: DealtShards | None,
     ) -> None:
-        self.task, self.sizes, self.pieces = task, sizes, pieces
+        self.task, self.sizes, self.pieces, self.dealt = task, sizes, pieces, dealt
         self.schedule, self.batch = task.schedule, task.batch
         self.real = "float64" if precision == "float64" else "float32"
         self.operand_storage = "bfloat16" if precision == "bfloat16" else None
@@ -94,9 +105,10 @@ class _Lowering:
             weights = [s.weights.attribute for s in steps if isinstance(s, Product)]
             self.copies = {n: self.values.operand_copy(self.parameters[n]) for n in dict.fromkeys(weights)}
         self.operations.append(ops.BeginStep())
+        sums = None if self.dealt is None else self._shards(self.dealt)
         first = 0
-        for piece, rows in enumerate(self.pieces):
-            at = MicroBatch(rows, first, piece)
+        for piece, rows in enumerate(self.pieces if sums is None else ()):
+            at = MicroBatch(rows, first, piece, adds=piece > 0)
             self._tile(at)
             first += rows
         if self.task.output is None:
@@ -105,9 +117,25 @@ class _Lowering:
             self.operations.append(ops.RecordNumbers(tuple(record)))
         output = None if self.task.output is None else at.full[self.task.output.id]
         lasting = [*self.parameters.values(), *self.copies.values(), *([] if output is None else [output])]
+        lasting += [] if sums is None else sums.buffers
         return OperationList(
             tuple(self.operations), tuple(lasting), self.parameters, self.copies, self.scalars, self._count, output
         )
+
+    def _shards(self, dealt: DealtShards) -> ShardSums:
+        """Sum over the shards of this rank, and over those of all ranks."""
+        nodes = {
+            n.id: n for n in (*(a.node for a in self.schedule.accumulations), *(s.node for s in self.schedule.row_sums))
+        }
+        found = [r for loop in self.loops for r in loop.reductions if kind_of(r, self.batch) == NUMBER]
+        sums = ShardSums(dealt, self.values, list(nodes.values()), [self.numbers[r.id] for r in found], self.operations)
+        for shard in dealt.mine:
+            rows = self.pieces[shard]
+            with sums.shard(shard, empty=not rows):
+                if rows:
+                    self._tile(MicroBatch(rows, sum(self.pieces[:shard]), shard))
+        sums.exchange()
+        return sums
 
     def _number_scalars(self) -> None:
         """Give every number its place: zero, one, what the host knows, what the device finds out."""
@@ -177,8 +205,8 @@ class _Lowering:
                 self._copy(step, at)
             elif isinstance(step, LookUp):
                 self._look_up(step, at)
-            elif isinstance(step, EntryProduct):
-                raise AssertionError("this engine is given whole rows")
+            elif isinstance(step, (EntryProduct, Outer)):
+                raise AssertionError("this engine is given whole rows, and no products of them")
             elif step.node.id in self.fused.updates:
                 # Weights may move only after the last product that needs them as they were.
                 name = self.fused.updates[step.node.id].name
@@ -209,7 +237,7 @@ class _Lowering:
     def _sum_rows(self, sums: RowSums, at: MicroBatch) -> None:
         step = next(s for s in self.schedule.tile if isinstance(s, LookUp) and s.codes is sums.codes)
         target = self.values.gradient(sums.node)
-        if not at.piece:
+        if not at.adds:
             self.operations.append(ops.ColumnCopy(None, 0, target, 0, target.rows, target.columns))
         codes, values = at.full[step.source.id], at.full[sums.right.id]
         self.operations.append(ops.SumByCode(codes, step.column, values, target, sums.first))
@@ -286,7 +314,7 @@ class _Lowering:
                 parts.append(at.full[node.id])
             else:
                 parts.append(vector(f"parts of {node.op} {node.id} of {at.piece}", shape.blocks, "float64"))
-                totals.append(ops.Total(parts[-1], self.numbers[node.id], accumulate=at.piece > 0))
+                totals.append(ops.Total(parts[-1], self.numbers[node.id], accumulate=at.adds))
         column_parts = tuple(at.column_parts[step.outputs[k].id] for k in summed)
         self.operations.append(ops.LoopPass(kernel, rows, columns, reads, writes, tuple(parts), column_parts))
         self.operations += totals
@@ -304,7 +332,7 @@ class _Lowering:
                 self.values.operand(step.right, at),
                 target,
                 transpose_left=True,
-                beta=1.0 if at.piece else 0.0,
+                beta=1.0 if at.adds else 0.0,
                 epilogue=self._sums(step),
             )
         )
@@ -317,7 +345,7 @@ class _Lowering:
             parts = matrix(f"parts of {target.name} of {at.piece}", chunks, target.columns, self.real)
             self.operations.append(ops.ColumnSums(values, chunk, parts))
             values, chunk = parts, chunks
-        self.operations.append(ops.ColumnSums(values, chunk, target, accumulate=at.piece > 0))
+        self.operations.append(ops.ColumnSums(values, chunk, target, accumulate=at.adds))
 
     def _sums(self, step: Accumulation) -> ops.ProductEpilogue:
         """Return the epilogue that sums the columns of the right operand on the way, if they are wanted."""

@@ -15,12 +15,16 @@ from gdkernels.lowering.elementwise import Recipe
 
 __all__ = [
     "BYTES",
+    "AddSpan",
     "BeginStep",
     "Cast",
     "ColumnCopy",
     "ColumnSums",
     "DeviceBuffer",
+    "ExchangeSpans",
     "GatherRows",
+    "GatherSpans",
+    "KeepNumber",
     "LoopKernel",
     "LoopPass",
     "MatrixProduct",
@@ -28,6 +32,7 @@ __all__ = [
     "OperationList",
     "ProductEpilogue",
     "RecordNumbers",
+    "Span",
     "SumByCode",
     "TableLookUp",
     "Total",
@@ -337,6 +342,76 @@ class RecordNumbers:
         return MemoryAccess((), ())
 
 
+@dataclass(frozen=True)
+class Span:
+    """Some numbers of buffers that lie one behind the other in memory, from the `first` of the first buffer on."""
+
+    buffers: tuple[DeviceBuffer, ...]
+    first: int
+    count: int
+
+    @property
+    def storage(self) -> str:
+        return self.buffers[0].storage
+
+    @property
+    def bytes(self) -> int:
+        return self.count * BYTES[self.storage]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(b.name for b in self.buffers)
+
+    @property
+    def writes(self) -> tuple[tuple[str, int], ...]:
+        return tuple((b.name, b.bytes) for b in self.buffers)
+
+
+@dataclass(frozen=True)
+class AddSpan:
+    """The numbers of `source` are added to those of `target`."""
+
+    source: Span
+    target: Span
+
+    def access(self) -> MemoryAccess:
+        return MemoryAccess((*self.source.names, *self.target.names), self.target.writes)
+
+
+@dataclass(frozen=True)
+class KeepNumber:
+    """A number of the step becomes the only one of `target`, before the next shard has it."""
+
+    number: int
+    target: DeviceBuffer
+
+    def access(self) -> MemoryAccess:
+        return MemoryAccess((), ((self.target.name, self.target.bytes),))
+
+
+@dataclass(frozen=True)
+class ExchangeSpans:
+    """Spans go to other ranks, and others come from them: each with the rank, in the order in which both name them."""
+
+    sent: tuple[tuple[int, Span], ...]
+    received: tuple[tuple[int, Span], ...]
+
+    def access(self) -> MemoryAccess:
+        reads = dict.fromkeys(name for _, span in self.sent for name in span.names)
+        return MemoryAccess(tuple(reads), tuple(w for _, span in self.received for w in span.writes))
+
+
+@dataclass(frozen=True)
+class GatherSpans:
+    """`target` = the `mine` of every rank, as long as each other, one behind the other."""
+
+    mine: Span
+    target: Span
+
+    def access(self) -> MemoryAccess:
+        return MemoryAccess(self.mine.names, self.target.writes)
+
+
 Operation = (
     BeginStep
     | GatherRows
@@ -349,6 +424,10 @@ Operation = (
     | Total
     | Cast
     | RecordNumbers
+    | AddSpan
+    | KeepNumber
+    | ExchangeSpans
+    | GatherSpans
 )
 
 

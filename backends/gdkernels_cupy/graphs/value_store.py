@@ -14,11 +14,15 @@ __all__ = ["MicroBatch", "ValueStore", "auxiliary", "size_of"]
 
 @dataclass
 class MicroBatch:
-    """The places of a micro-batch's values, by the number of the node: in full, and as the operand of products."""
+    """The places of a micro-batch's values, by the number of the node: in full, and as the operand of products.
+
+    With `adds`, what is summed over the batch is added to the sums of those before it.
+    """
 
     rows: int
     first: int
     piece: int
+    adds: bool = False
     full: dict[int, DeviceBuffer] = field(default_factory=dict)
     operand: dict[int, DeviceBuffer] = field(default_factory=dict)
     column_parts: dict[int, DeviceBuffer] = field(default_factory=dict)
@@ -98,12 +102,13 @@ class ValueStore:
     def gradient(self, node: Node) -> DeviceBuffer:
         """Return where a sum over the batch is, the same for all micro-batches."""
         if node.id not in self.gradients:
-            sizes = [self.size(d) for d in node.shape if isinstance(d, Dim)]
-            name = f"gradient {node.id}"
-            self.gradients[node.id] = (
-                matrix(name, sizes[0], sizes[1], self._real) if len(sizes) == 2 else vector(name, sizes[0], self._real)
-            )
+            self.gradients[node.id] = self.sum_over_rows(node, f"gradient {node.id}")
         return self.gradients[node.id]
+
+    def sum_over_rows(self, node: Node, name: str) -> DeviceBuffer:
+        """Return a new buffer for a sum over the batch."""
+        sizes = [self.size(d) for d in node.shape if isinstance(d, Dim)]
+        return matrix(name, sizes[0], sizes[1], self._real) if len(sizes) == 2 else vector(name, sizes[0], self._real)
 
 
 def size_of(dim: Dim | int, sizes: Mapping[str, int]) -> int:

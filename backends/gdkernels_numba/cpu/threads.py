@@ -67,6 +67,7 @@ class _Worker:
                     task.cores.take()
                     task.job()
                     task.end()
+                task = None  # nor does it keep what that worked on
         except BaseException as error:  # also one raised from outside: or others would wait for ever
             self.dead = True
             if self._task is not None and not self._task.over:
@@ -78,6 +79,10 @@ class _Worker:
         self._wake.put(None)
         if self.dead and not task.over:  # it died before it could see the task
             task.fail(RuntimeError("the thread has ended"))
+
+    def forget(self) -> None:
+        """Keep nothing of a task that is over."""
+        self._task = None
 
 
 class _Pool:
@@ -100,6 +105,8 @@ class _Pool:
             return taken
 
     def put_back(self, workers: list[_Worker]) -> None:
+        for worker in workers:
+            worker.forget()
         with self.lock:
             self.idle.extend(workers)
 
