@@ -106,8 +106,12 @@ def test_a_model_that_diverges_disturbs_no_other(launches):
     ],
 )
 def test_those_that_do_not_fit_run_one_after_the_other_and_say_why(launches, widths, precision, why):
-    found = gd.fit_many(models(2, widths, precision), X, Y, epochs=2)
+    many, given = models(2, widths, precision), [settings(k) for k in range(2)]
+    found = gd.fit_many(many, X, Y, epochs=2, settings=given)
     assert launches == []
+    alone = models(2, widths, precision)[1]
+    alone.fit(X, Y, epochs=2, progress=False, **given[1])
+    assert bits(alone) == bits(many[1]), "with the code that was made for another momentum"
     assert all("one model after the other, as no CTA has one of its own" in history.reason for history in found)
     assert all(why in history.reason for history in found)
 
