@@ -41,6 +41,7 @@ _MOST_MODELS = 4096  # in a launch: their orders and numbers are in the host's m
 _MOST_RECORDS = 2**31 - 1  # which the persistent kernel numbers
 Found = list[tuple[float, float | None]]  # what `run_epochs` returns
 
+_OWN_WAY = "a CTA for each model"
 _DEFINITION = "definition"  # what plans call it
 
 # Environment variables by which NVIDIA's libraries multiply otherwise.
@@ -184,10 +185,11 @@ class ChosenExecutable(Executable):
 
     def why(self, widths: tuple[int, ...]) -> str:
         """Return in words what runs networks of these widths, and why."""
-        if self.of_many and self._own is not None:
-            return "each model has a CTA of its own"
         if self.of_many:
-            reason, how = self._shared.own, self._chosen(widths)[1]
+            reason = self.passed_over.get(_OWN_WAY) if self._own is not None else self._shared.own
+            if reason is None:
+                return "each model has a CTA of its own"
+            how = self._chosen(widths)[1]
             return f"one model after the other, as no CTA has one of its own ({reason}): {how}"
         return self._chosen(widths)[1]
 
@@ -261,7 +263,7 @@ class ChosenExecutable(Executable):
         except ScheduleError as reason:  # whatever is tried, the compiler spills registers
             self._shared.own = str(reason)
         else:
-            yield Way("a CTA for each model", own, checked, batch, checked[0].identity)
+            yield Way(_OWN_WAY, own, checked, batch, checked[0].identity)
 
     @property
     def _own(self) -> OwnCtaExecutable | None:

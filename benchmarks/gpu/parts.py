@@ -98,7 +98,10 @@ def _many() -> Items:
     rows += [("8-32-32-1, batch 32", "tf32", models) for models in (1, 16, 256, 1024)]
     for name, precision, models in rows:
         row = partial(many_models.speed, name, precision, models=models)
-        items[f"{models} models of {name}, {precision}"] = GPUItem(row, 30)
+        items[f"{models} models of {name}, {precision}"] = GPUItem(row, 25)
+    for tool in first.TOOLS:
+        step = partial(first.sanitized, tool, "relu-sse", "bfloat16", "many")
+        items[f"{tool} on relu-sse in bfloat16 by a CTA for each model"] = GPUItem(step, 20)
     return items
 
 

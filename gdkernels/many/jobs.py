@@ -107,7 +107,10 @@ class FitJob:
         with ExitStack() as stack:
             stack.callback(self.trainer.runner.give_back)
             self._enter(stack)
-            return begun.made.run.history if begun.made.fit.follow_job(begun.job, found) else None
+            if not begun.made.fit.follow_job(begun.job, found):
+                return None
+            begun.made.tell_why()
+            return begun.made.run.history
 
     def _enter(self, stack: ExitStack) -> None:
         """Compute where the network does until the stack is left."""
@@ -152,6 +155,7 @@ class FitJob:
             if made.checkpointer is not None:
                 made.checkpointer.rescue(runner.state(), run, runner.epochs_done)
             raise
+        made.tell_why()
         if history.epochs:
             structure, seconds = self.trainer.mlp.network.structure, history.epochs[-1].seconds
             self.paces.note(structure, made.placed.job.batch, seconds / made.placed.job.records)
@@ -207,6 +211,10 @@ class _MadeFit:
     run: Run
     checkpointer: Checkpointer | None
     placed: Placed
+
+    def tell_why(self) -> None:
+        """Have the history say what has run: a way that does not do what the definition does has given way."""
+        self.run.history.reason = self.placed.binding.why(self.placed.executable)
 
 
 @dataclass(frozen=True)

@@ -106,8 +106,12 @@ def test_a_model_that_diverges_disturbs_no_other(launches):
     ],
 )
 def test_those_that_do_not_fit_run_one_after_the_other_and_say_why(launches, widths, precision, why):
-    found = gd.fit_many(models(2, widths, precision), X, Y, epochs=2)
+    many, given = models(2, widths, precision), [settings(k) for k in range(2)]
+    found = gd.fit_many(many, X, Y, epochs=2, settings=given)
     assert launches == []
+    alone = models(2, widths, precision)[1]
+    alone.fit(X, Y, epochs=2, progress=False, **given[1])
+    assert bits(alone) == bits(many[1]), "with the code that was made for another momentum"
     assert all("one model after the other, as no CTA has one of its own" in history.reason for history in found)
     assert all(why in history.reason for history in found)
 
@@ -131,3 +135,15 @@ def test_where_memory_is_short_fewer_train_at_a_time(launches, monkeypatch):
         gd.fit_many(again, X, Y, epochs=2, settings=given)
         assert launches == [1, 1, 1, 1]
         assert list(map(bits, again)) == list(map(bits, many))
+
+
+def test_a_kernel_that_is_wrong_here_gives_way_and_the_history_says_why(launches, made, monkeypatch):
+    def change(text):
+        return text.replace("= rounded(new", "= rounded(0.5f * new") if "train_many" in text else text
+
+    monkeypatch.setattr(choice, "CudaLaunchDevice", lambda number: TwinDevice(made, change=change))
+    monkeypatch.delenv("GDKERNELS_CHECK")
+    found = gd.fit_many(models(2), X, Y, epochs=2, settings={"optimizer": gd.SGD(0.01), "batch_size": 16})
+    assert set(launches) == {1}, "those of the check"
+    assert {history.plan.choices["ctas"] for history in found} == {2}, "the kernel whose CTAs share a model"
+    assert all("no CTA has one of its own (the loss is off by" in history.reason for history in found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -48,13 +49,22 @@ class ManyCode:
         self._same = program.without_numbers
         self.precision, self._wished, self._device = precision, dict(wished), device
         self._step = schedule_training(program, CUDA_FUNCTIONS)
+        self._step.refuse_moves("it")
         self._bound: dict[bool, tuple[ManySource, LoadedKernels]] = {}
         self._scalars: ScalarTable | None = None
+        self._program, self._repeating = program, dict[str, ManyCode]()
         next(many_sources(self._step, precision, device.properties.shared_bytes, self._wished, few=True))
 
     def serves(self, program: Program) -> bool:
         """Return whether a program differs from this one in numbers alone."""
         return program.without_numbers == self._same
+
+    def repeating(self, choices: Mapping[str, Any]) -> ManyCode:
+        """Return the code of the same models for a plan with these choices; made once."""
+        key = json.dumps(dict(choices))
+        if key not in self._repeating:
+            self._repeating[key] = ManyCode(self._program, self.precision, choices, self._device)
+        return self._repeating[key]
 
     def bind(self, batch: int) -> tuple[ManySource, LoadedKernels]:
         """Return the kernel for batches of this size: of what fits, the first that nearly keeps to registers.

@@ -70,7 +70,8 @@ class OwnCtaExecutable(Executable):
         """
         source, _ = self.code.bind(batch)
         plan = replace(self._wished_plan, choices={**self._wished, **_choices(source)})
-        return (OwnCtaExecutable(self.program, plan, self._device, self._predictor),), _TILES * 16 * source.warps
+        code = self.code.repeating(plan.choices)
+        return (OwnCtaExecutable(self.program, plan, self._device, self._predictor, code),), _TILES * 16 * source.warps
 
     def kernel_of(self, job: Job) -> tuple[int, int]:
         """Return what jobs have in common that one launch can do."""

@@ -119,10 +119,11 @@ def _text(form: OperandFormat, warps: int, predict: KernelMemory, step: KernelMe
 def kernel_parts(form: OperandFormat, warps: int) -> list[str]:
     """Return the texts that every kernel begins with."""
     nanoseconds = 0 if os.environ.get(_PATIENT) else BARRIER_SECONDS * 1_000_000_000
+    parts = "true" if form.in_parts else "false"
     return [
         f"constexpr int WARPS = {warps}, AT_ONCE = {form.at_once[warps]};",
         f"constexpr unsigned long long BARRIER_NANOSECONDS = {nanoseconds}ull;  // 0: for ever",
-        f"constexpr bool IN_PARTS = {'true' if form.in_parts else 'false'};  // operands, as products take them",
+        *([f"constexpr bool IN_PARTS = {parts};  // operands, as products take them"] if form.size == 4 else []),
         *map(_header, ("primitives.cuh", form.header, "tile.cuh", *(["float32.cuh"] if form.in_parts else []))),
     ]
 
