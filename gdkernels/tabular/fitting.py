@@ -21,6 +21,7 @@ from gdkernels.groups import joined
 from gdkernels.groups.sharding import threads_of_ranks
 from gdkernels.many.arguments import TRAINER_SETTINGS
 from gdkernels.many.dealing import Done, dealt
+from gdkernels.many.fitting import fit_many
 from gdkernels.models.network import Network
 from gdkernels.randomness import generator
 from gdkernels.system.threads import at_most
@@ -119,7 +120,12 @@ def fit(
         return 3.0 * sum(steps) * made[0].network.structure.multiply_adds > most_work
 
     histories: list[History] = []
-    if alone or group.size == 1:
+    if group.size == 1 and _are_alike(draws, run):
+        steps = 3.0 * run["epochs"] * len(draws[0][0]) * made[0].network.structure.multiply_adds
+        if most_work is not None:
+            del made[max(at_least, int(most_work // max(steps, 1.0)) + 1) :]
+        histories = _at_once(made, draws[0][0], run)
+    elif alone or group.size == 1:
         while len(histories) < len(draws) and not enough(histories):
             histories.append(fitted(len(histories)))
         del made[len(histories) :]
@@ -139,6 +145,31 @@ def fit(
             _stretch(one, scale)
     whole: Network = made[0] if len(made) == 1 else _side_by_side(made, network)
     return whole, histories
+
+
+def _are_alike(draws: Sequence[tuple[PreparedRows, PreparedRows]], run: dict[str, Any]) -> bool:
+    """Return whether several networks learn from the same rows for as long, so that all can be trained at once."""
+    first, validation = draws[0]
+    same = len(draws) > 1 and all(train is first for train, _ in draws) and not len(validation)
+    return same and not (run["checkpoint"] or run.get("retries") or run.get("patience") or run.get("starts", 1) > 1)
+
+
+def _at_once(made: Sequence[Network], rows: PreparedRows, run: dict[str, Any]) -> list[History]:
+    """Train networks on the same rows, each on a thread of its own, and return their histories."""
+    histories = fit_many(
+        made,
+        rows.x,
+        rows.y,
+        sample_weight=rows.weights,
+        settings={name: run[name] for name in TRAINER_SETTINGS if name in run},
+        epochs=run["epochs"],
+        group="none",
+        progress=run.get("progress"),
+    )
+    for history in histories:
+        if history.diverged:
+            raise diverged(len(history.epochs) + 1, run.get("optimizer"))
+    return histories
 
 
 def diverged(epoch: int, optimizer: Optimizer | None) -> DivergenceError:

@@ -16,24 +16,21 @@ from gdkernels.groups import Group, joined
 from gdkernels.groups.agreement import guarded
 from gdkernels.models.mlp import load_network
 from gdkernels.models.network import Network
-from gdkernels.system.profiling import phase
-from gdkernels.tables import Preparation, Table, parts, read
-from gdkernels.tables.objects import with_target
+from gdkernels.tables import Preparation, Table
 from gdkernels.tables.read import Data
 from gdkernels.tables.text import TextOptions
 from gdkernels.tabular import defaults
-from gdkernels.tabular.description import TableDescription, described, described_in_parts
-from gdkernels.tabular.drift import Drift, kept_profiles
+from gdkernels.tabular.description import TableDescription
+from gdkernels.tabular.drift import Drift
 from gdkernels.tabular.estimator import parameters_of, set_parameters, short_form, tags_for
-from gdkernels.tabular.evaluation import Evaluation, evaluated
-from gdkernels.tabular.in_memory import fit_in_memory
-from gdkernels.tabular.out_of_core import fit_out_of_core, memory_for
+from gdkernels.tabular.evaluation import Evaluation
+from gdkernels.tabular.fitted import FittedModel
+from gdkernels.tabular.from_data import description_of, trained_on
 from gdkernels.tabular.passed_labels import PassedLabels
 from gdkernels.tabular.prediction import Prediction, PreparedNetwork
 from gdkernels.tabular.ranks import agree_on_keywords
 from gdkernels.tabular.results import TabularResult
 from gdkernels.tabular.settings import TabularSettings
-from gdkernels.tabular.targets import network_targets
 from gdkernels.training.history import History
 
 __all__ = ["TabularPredictor"]
@@ -303,13 +300,7 @@ class TabularPredictor:
         InputError
             If columns are not there or cannot be used.
         """
-        settings = TabularSettings.checked(self.get_params())
-        if y is None and (allowed := memory_for(settings, X)) is not None:
-            return described_in_parts(settings, X, allowed)
-        table = _read(X, settings)
-        if y is None:
-            return described(settings, table)
-        return described(settings.without_target(), with_target(table, y, settings.target))
+        return description_of(TabularSettings.checked(self.get_params()), X, y)
 
     def fit(self, X: Data, y: Any = None) -> Self:
         """Train on a table, and return the predictor itself.
@@ -338,23 +329,9 @@ class TabularPredictor:
         group = joined(settings.group)
         with guarded(group):
             agree_on_keywords(group, self.get_params())
-            return self._fitted_on(settings, X, y)
-
-    def _fitted_on(self, settings: TabularSettings, X: Data, y: Any) -> Self:
-        data = X
-        if y is not None:
-            data = with_target(_read(X, settings), y, settings.target)
-            settings = settings.without_target()
-        if (allowed := memory_for(settings, data)) is not None:
-            result = fit_out_of_core(settings, data, allowed)
-            labels = None
-        else:
-            with phase("reading"):
-                table = _read(data, settings)
-            result = fit_in_memory(settings, table)
-            labels = PassedLabels.of_fit(X, y, table, result.preparation)
-        result.network.extra = result.for_model() | ({} if labels is None else labels.for_model())
-        self._remember(PreparedNetwork(result.network, result.preparation), labels)
+            trained = trained_on(settings, X, y)
+        self._remember(trained.model, trained.labels)
+        result = trained.result
         self.result_, self.histories_, self.history_ = result, result.histories, result.history
         self.explanation_ = result.explanation
         return self
@@ -394,7 +371,7 @@ class TabularPredictor:
         InputError
             If nothing has been fitted, a column is missing or holds what it cannot, or there are no records.
         """
-        return np.concatenate([prediction.values for _, prediction in self.predict_parts(X)])
+        return self._fitted().predict(X)
 
     def predict_proba(self, X: Data) -> npt.NDArray[Any]:
         """Return the probabilities [records, classes] of the classes, in the order of ``classes_``.
@@ -404,15 +381,11 @@ class TabularPredictor:
         InputError
             If numbers are predicted; else as for `predict`.
         """
-        if self._fitted().preparation.classes is None:
-            raise InputError("predict_proba is for classes; this predicts numbers: call predict")
-        found = [prediction.probabilities for _, prediction in self.predict_parts(X)]
-        return np.concatenate([probabilities for probabilities in found if probabilities is not None])
+        return self._fitted().predict_proba(X)
 
     def predict_parts(self, X: Data) -> Iterator[tuple[Table, Prediction]]:
         """Yield a table of any size part by part, each with its predictions; raises what `predict` raises."""
-        for table, prediction in self._fitted().predict_parts(X, options=self._options, progress=self.progress):
-            yield table, prediction if self._labels is None else self._labels.applied_to(prediction)
+        return self._fitted().predict_parts(X)
 
     def evaluate(self, X: Data, y: Any = None, *, drop_missing: bool = False, importance: bool = False) -> Evaluation:
         """Predict the target of each record of a table, compare, and return the figures.
@@ -436,16 +409,7 @@ class TabularPredictor:
         InputError
             If nothing has been fitted, the table has no records, or lacks what the model needs.
         """
-        model = self._fitted()
-        data = X if y is None else with_target(self._read(X), y, model.preparation.targets)
-        return evaluated(
-            model,
-            data,
-            drop_missing=drop_missing,
-            importance=importance,
-            options=self._options,
-            progress=self.progress,
-        )
+        return self._fitted().evaluate(X, y, drop_missing=drop_missing, importance=importance)
 
     def drift(self, X: Data) -> list[dict[str, Any]]:
         """Return for each column of a table the share that training has not seen.
@@ -461,17 +425,11 @@ class TabularPredictor:
         InputError
             As `predict`.
         """
-        found = self.drift_in_parts()
-        model = self._fitted()
-        for part in parts(X, model.records_read, findings=model.preparation.findings, options=self._options):
-            if len(part):
-                found.add(part)
-        return found.as_dicts()
+        return self._fitted().drift_of(X)
 
     def drift_in_parts(self) -> Drift:
         """Return what measures the `drift` of tables that are added to it, such as those of `predict_parts`."""
-        model = self._fitted()
-        return Drift(model.preparation, kept_profiles(model.network.extra))
+        return self._fitted().drift()
 
     def score(self, X: Data, y: Any = None) -> float:
         """Return R², or of classes the accuracy, on a table with the target in it or beside it."""
@@ -486,23 +444,12 @@ class TabularPredictor:
         InputError
             As `evaluate`.
         """
-        preparation = self._fitted().preparation
-        table = self._read(X) if y is None else with_target(self._read(X), y, preparation.targets)
-        loss = self.network.extra["settings"]["loss"]
-        targets = network_targets(preparation, loss, preparation.transform_targets(table))[1]
-        return preparation.transform(table), targets
+        return self._fitted().prepared(X, y)
 
-    @property
-    def _options(self) -> TextOptions:
-        return TextOptions(self.header, self.skip_rows)
-
-    def _read(self, X: Data) -> Table:
-        return read(X, header=self.header, skip_rows=self.skip_rows)
-
-    def _fitted(self) -> PreparedNetwork:
+    def _fitted(self) -> FittedModel:
         if self._model is None:
             raise InputError("this TabularPredictor has learned nothing yet: call fit first, or load one")
-        return self._model
+        return FittedModel(self._model, self._labels, TextOptions(self.header, self.skip_rows), self.progress)
 
     # ---- files
 
@@ -516,7 +463,7 @@ class TabularPredictor:
         FileError
             If the file exists and `overwrite` is not set, or cannot be written; nothing is ever half-written.
         """
-        self._fitted().network.save(path, overwrite=overwrite)
+        self._fitted().model.network.save(path, overwrite=overwrite)
 
     @classmethod
     def load(
@@ -593,11 +540,4 @@ class TabularPredictor:
         FileError
             If the file exists and `overwrite` is not set, or cannot be written; nothing is ever half-written.
         """
-        from gdkernels.interchange.onnx import write_onnx
-
-        model = self._fitted()
-        write_onnx(model.network.network, path, preparation=model.preparation, overwrite=overwrite)
-
-
-def _read(data: Data, settings: TabularSettings) -> Table:
-    return read(data, header=settings.options.header, skip_rows=settings.options.skip_rows, progress=settings.progress)
+        self._fitted().export_onnx(path, overwrite=overwrite)

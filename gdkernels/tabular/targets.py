@@ -10,6 +10,7 @@ import numpy.typing as npt
 from gdkernels.backend import storage_dtype
 from gdkernels.errors import InputError, keyword
 from gdkernels.tables import Preparation, Table, task_of
+from gdkernels.tables.column_data import Text, finding_of
 from gdkernels.tables.outcomes import labels
 from gdkernels.tabular import defaults
 from gdkernels.tabular.settings import CLASS_LOSSES, TabularSettings
@@ -33,6 +34,8 @@ def task_and_loss(settings: TabularSettings, table: Table, targets: tuple[str, .
     elif task == "auto":
         task = "regression" if loss == "poisson" else task_of(table, targets)
     loss = loss or defaults.LOSSES[task]
+    if task == "regression":
+        _check_dates(table, targets)
     if (loss in CLASS_LOSSES and task == "regression") or (loss == "poisson" and task == "classification"):
         raise InputError(f"{keyword('loss', loss)} is not for {task}; leave out {keyword('task')} or {keyword('loss')}")
     if settings.class_weight == "balanced" and task != "classification":
@@ -44,6 +47,16 @@ def task_and_loss(settings: TabularSettings, table: Table, targets: tuple[str, .
     return task, loss
 
 
+def _check_dates(table: Table, targets: tuple[str, ...]) -> None:
+    for target in targets:
+        column = table.columns[target]
+        if isinstance(column, Text) and finding_of(column).reading.kind == "date":
+            raise InputError(
+                f"{target!r} holds dates, which cannot be predicted; make a number of them, such as the days since "
+                f"another date, or choose another {keyword('target')}"
+            )
+
+
 def _check_classes(table: Table, targets: tuple[str, ...], loss: str) -> None:
     if len(targets) > 1:
         raise InputError(
@@ -53,6 +66,7 @@ def _check_classes(table: Table, targets: tuple[str, ...], loss: str) -> None:
     if loss == "binary_cross_entropy" and count != 2:
         raise InputError(f"{keyword('loss', loss)} is for two classes; {targets[0]!r} has {count:,}")
     if count > max(1, len(table) // 3):
+        _check_dates(table, targets)
         raise InputError(
             f"{targets[0]!r} has {count:,} different values in {len(table):,} records: too many for classes; "
             f"use {keyword('task', 'regression')} if they are numbers, or another {keyword('target')}"

@@ -286,6 +286,8 @@ def test_a_table_that_does_not_fit_is_2(refused, model, tmp_path, change, patter
         (["train", "RAW", "--target", "size"], "'size' has no value in .* records .*--drop-missing"),
         (["train", "RAW", "--target", "price", "--ignore", "twn"], "no column 'twn'"),
         (["train", "RAW", "--target", "price", "--numeric", "town"], "'(North|South|East)' is not a number"),
+        (["train", "RAW", "--target", "sold"], "'sold' holds dates, which cannot be predicted"),
+        (["train", "RAW", "--target", "sold", "--task", "regression"], "such as the days since another date"),
         (["train", "RAW", "--target", "house_id"], "300 different values in 300 records: too many for classes"),
         (["train", "RAW", "--target", "town", "--target", "price"], "'(North|South|East)' is not a number"),
         (["train", "RAW", "--target", "price", "--class-weight", "balanced"], "is for classes"),

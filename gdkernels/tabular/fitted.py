@@ -1,0 +1,107 @@
+"""What a fitted predictor does: it predicts tables, compares, measures drift, and is written to files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gdkernels.errors import InputError
+from gdkernels.tables import Table, parts, read
+from gdkernels.tables.objects import with_target
+from gdkernels.tables.read import Data
+from gdkernels.tables.text import TextOptions
+from gdkernels.tabular.drift import Drift, kept_profiles
+from gdkernels.tabular.evaluation import Evaluation, evaluated
+from gdkernels.tabular.passed_labels import PassedLabels
+from gdkernels.tabular.prediction import Prediction, PreparedNetwork
+from gdkernels.tabular.targets import network_targets
+
+__all__ = ["FittedModel"]
+
+
+@dataclass(frozen=True)
+class FittedModel:
+    """A network with its preparation, the labels of its classes, and how tables are read for it.
+
+    Attributes
+    ----------
+    options
+        The form of text files.
+    progress
+        Whether to show a bar; None shows it on a terminal.
+    """
+
+    model: PreparedNetwork
+    labels: PassedLabels | None
+    options: TextOptions
+    progress: bool | None
+
+    def predict_parts(self, X: Data) -> Iterator[tuple[Table, Prediction]]:
+        """Yield a table part by part, each with its predictions."""
+        for table, prediction in self.model.predict_parts(X, options=self.options, progress=self.progress):
+            yield table, prediction if self.labels is None else self.labels.applied_to(prediction)
+
+    def predict(self, X: Data) -> npt.NDArray[Any]:
+        """Return the number or the class of each record."""
+        return np.concatenate([prediction.values for _, prediction in self.predict_parts(X)])
+
+    def predict_proba(self, X: Data) -> npt.NDArray[Any]:
+        """Return the probabilities of the classes.
+
+        Raises
+        ------
+        InputError
+            If numbers are predicted.
+        """
+        if self.model.preparation.classes is None:
+            raise InputError("predict_proba is for classes; this predicts numbers: call predict")
+        found = [prediction.probabilities for _, prediction in self.predict_parts(X)]
+        return np.concatenate([probabilities for probabilities in found if probabilities is not None])
+
+    def evaluate(self, X: Data, y: Any, *, drop_missing: bool, importance: bool) -> Evaluation:
+        """Return the figures on a table with the target in it, or beside it."""
+        return evaluated(
+            self.model,
+            X if y is None else self._with_target(X, y),
+            drop_missing=drop_missing,
+            importance=importance,
+            options=self.options,
+            progress=self.progress,
+        )
+
+    def drift(self) -> Drift:
+        """Return what measures the drift of tables that are added to it."""
+        return Drift(self.model.preparation, kept_profiles(self.model.network.extra))
+
+    def drift_of(self, X: Data) -> list[dict[str, Any]]:
+        """Return for each column of a table the share that training has not seen."""
+        found, findings = self.drift(), self.model.preparation.findings
+        for part in parts(X, self.model.records_read, findings=findings, options=self.options):
+            if len(part):
+                found.add(part)
+        return found.as_dicts()
+
+    def prepared(self, X: Data, y: Any) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        """Return the inputs and the targets of a table as the network takes them."""
+        preparation = self.model.preparation
+        table = self._read(X) if y is None else self._with_target(X, y)
+        loss = self.model.network.extra["settings"]["loss"]
+        targets = network_targets(preparation, loss, preparation.transform_targets(table))[1]
+        return preparation.transform(table), targets
+
+    def export_onnx(self, path: str | os.PathLike[str], *, overwrite: bool) -> None:
+        """Write an ONNX model that takes raw columns."""
+        from gdkernels.interchange.onnx import write_onnx
+
+        write_onnx(self.model.network.network, path, preparation=self.model.preparation, overwrite=overwrite)
+
+    def _with_target(self, X: Data, y: Any) -> Table:
+        return with_target(self._read(X), y, self.model.preparation.targets)
+
+    def _read(self, X: Data) -> Table:
+        return read(X, header=self.options.header, skip_rows=self.options.skip_rows)
