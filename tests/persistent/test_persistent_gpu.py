@@ -105,4 +105,4 @@ def test_many_models_are_each_one_alone_and_what_the_twin_makes_of_them(made, de
         on_twin = job(k, twin, np.array, runs[0].x, runs[0].y)
         on_twin.run()
         exact = {name: np.asarray(a, np.float64) for name, a in verification.named_arrays(on_twin.state)}
-        assert max(errors(found, exact).values()) <= BOUND
+        assert max(errors(found, exact).values()) <= BOUNDS[precision]
