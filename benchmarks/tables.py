@@ -15,6 +15,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.grid_results import GridResult, GridRow
+from benchmarks.least_squares.summary import table_of_paths
 from benchmarks.table_scores.document import table_of_scores
 from gdkernels.bench.comparing.ratios import summarised
 from gdkernels.bench.participants.participant import labels
@@ -52,6 +53,9 @@ def written(paths: list[Path]) -> str:
     if "scores" in contents[0]:
         (content,) = contents
         return table_of_scores(content)
+    if "paths" in contents[0]:
+        (content,) = contents
+        return table_of_paths(content)
     if "ends" in contents[0]:
         (content,) = contents
         return table_of_errors(content) + "\n" + table_of_ends(content)

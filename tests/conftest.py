@@ -100,6 +100,19 @@ def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput"):
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # of child processes, and of what is loaded later
         threadpoolctl.threadpool_limits(int(os.environ["OPENBLAS_NUM_THREADS"]), user_api="blas")
+    _keep_byte_code(config)
+
+
+def _keep_byte_code(config: pytest.Config) -> None:
+    """Have child processes keep Python's byte code, even where you have told Python to keep none.
+
+    They are hundreds, and to load gdkernels from its source takes longer than most of what they show.
+    ``pytest --cache-clear`` empties the folder.
+    """
+    cache = getattr(config, "cache", None)
+    if cache is not None:
+        os.environ["PYTHONPYCACHEPREFIX"] = str(cache.mkdir("bytecode"))
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

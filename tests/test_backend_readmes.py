@@ -39,7 +39,7 @@ def instructions():
 def device_operations():
     names = (
         "BeginStep", "GatherRows", "ColumnCopy", "TableLookUp", "SumByCode", "MatrixProduct", "LoopPass", "ColumnSums",
-        "Total", "Cast", "RecordNumbers",
+        "Total", "Cast", "BiasRows", "RecordNumbers", "AddSpan", "KeepNumber", "ExchangeSpans", "GatherSpans",
     )  # fmt: skip
     kinds = [getattr(operations, name) for name in names]
     return rows(kinds, lambda kind: [field.name for field in dataclasses.fields(kind)])

@@ -49,6 +49,8 @@ MEASURING = (
     "doctor",
 )  # what they do is for a machine and not for its tests: only parsed
 
+COMPILED = ("docs/many.md",)  # trainings enough for compiling to take less time than running the definition
+
 BLOCK = re.compile(r"^```(\S+)\n(.*?)^```\n(?:\n```text\n(.*?)^```$)?", re.DOTALL | re.MULTILINE)
 PICTURE = re.compile(r"^\.\. plot::\n(?: +:[^\n]*\n)*\n(.*)", re.DOTALL | re.MULTILINE)
 
@@ -97,6 +99,8 @@ def folder(tmp_path, monkeypatch):
 @pytest.mark.filterwarnings("ignore:Stochastic Optimizer")  # examples are short
 @pytest.mark.parametrize("page", [page for page in PAGES if any(examples(page))])
 def test_python_examples(page, folder, monkeypatch, capsys):
+    if page in COMPILED:
+        monkeypatch.setenv("GDKERNELS_BACKEND", "numba")
     monkeypatch.setattr(plt, "show", lambda: None)
     plt.switch_backend("agg")
     namespace = {"__name__": "__main__"}

@@ -31,6 +31,8 @@ def test_the_same_bits_as_numpy(dtype, a, b):
     operands = [v if isinstance(w, str) else w for v, w in ((first, a), (second, b))]
     plain = [np.asarray(v, dtype=dtype) for v in operands]
     same_bits(xp.where(condition, *operands), np.where(condition, *plain))
+    few = [v[:9] if isinstance(v, np.ndarray) else v for v in operands]
+    same_bits(xp.where(condition[:9], *few), np.where(condition[:9], *(v[:9] if v.ndim else v for v in plain)))
 
 
 @pytest.mark.parametrize(("a", "b"), [("array", 0.0), (0.0, "array"), ("array", "array"), (2.0, "array")])
@@ -57,6 +59,7 @@ def test_broadcasting_strides_and_what_is_left_to_numpy():
     same_bits(xp.where(condition, integers, -integers), np.where(condition, integers, -integers))
     same_bits(xp.where(condition, a, b.astype(np.float64)), np.where(condition, a, b.astype(np.float64)))
     assert xp.where(np.asarray(True), a, b) is not None
+    assert xp.where(True, 0.0, a[0]).tolist() == [0.0] * 5
     assert xp.where(np.asarray(True), 1.0, np.float32(2)) == 1
 
 

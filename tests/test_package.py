@@ -42,7 +42,7 @@ def test_what_is_in_the_wheel_besides_python(wheel):
         *(f"gdkernels/tables/data/{name}" for name in ("ORIGIN.md", "penguins.csv")),
         *(f"gdkernels_cupy/graphs/{name}" for name in ("fixed.cu", "primitives.cuh")),
         "gdkernels_cupy/cuda/keyed_order.cuh",
-        *(f"gdkernels_cupy/persistent/{name}.cuh" for name in ("bf16", "primitives", "tf32", "tile")),
+        *(f"gdkernels_cupy/persistent/{name}.cuh" for name in ("bf16", "float32", "primitives", "tf32", "tile")),
         "gdkernels/bench/report/page.html",
     }
     tests = {name for name in wheel if Path(name).name.startswith("test_")}
@@ -62,7 +62,8 @@ import sys, gdkernels
 assert not {"numpy", "gdkernels.definition", "gdkernels.models.mlp"} & set(sys.modules), sorted(sys.modules)
 assert set(gdkernels.__all__) <= set(dir(gdkernels))
 made = gdkernels.MLP
-unused = {"numpy.random", "_hashlib", "gdkernels.backend.verification", "gdkernels.checking.check"}
+unused = {"numpy.random", "_hashlib", "gdkernels.training", "gdkernels.backend.verification"}
+unused |= {"socket", "gdkernels.checking.check"}
 assert not unused & set(sys.modules), unused & set(sys.modules)
 made([2, 1])
 assert not {"numba", "cupy", "polars", "matplotlib", "gdkernels_numba"} & set(sys.modules), sorted(sys.modules)

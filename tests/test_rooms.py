@@ -54,12 +54,13 @@ ROOMS = {
         "bytecode",
         "many",
         "executable",
+        "products",
         "shards",
         "ceilings",
         "__init__",
     ),
     "backends/gdkernels_mpi": ("__init__",),
-    "backends/gdkernels_cupy": ("cuda", "graphs", "persistent", "choice", "__init__"),
+    "backends/gdkernels_cupy": ("cuda", "graphs", "persistent", "many", "choice", "shards", "__init__"),
 }
 MODULES_IN_THE_ROOT = 6
 

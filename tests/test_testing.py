@@ -6,13 +6,14 @@ from types import SimpleNamespace
 import array_api_compat.numpy
 import numpy as np
 import pytest
-from few_cases import FEW, FEW_CASES, PAIRS
+from few_cases import FEW, FEW_CASES, FUSED, FUSED_CASES, PAIRS
 from gdkernels_numpy import NumPyBackend
 
 from gdkernels.backend import verification
 from gdkernels.backend.definition_executable import DefinitionExecutable
 from gdkernels.backend.verification import relative_error
 from gdkernels.definition import activations, losses, network
+from gdkernels.definition.chain import layers_in
 from gdkernels.testing import BackendConformance, cases, conformance
 from gdkernels.testing.cases import CASES
 
@@ -292,3 +293,12 @@ def test_few_cases_hold_each_activation_each_loss_and_all_the_others():
     assert {name.split("-")[1] for name in FEW} == set(losses.BY_NAME)
     assert cases.CASES.keys() >= PAIRS
     assert {name for name in FEW_CASES if isinstance(name, str)} == cases.CASES.keys() - (PAIRS - FEW)
+
+
+def test_fused_cases_hold_all_but_pairs_that_no_loop_computes():
+    left = cases.CASES.keys() - {name for name in FUSED_CASES if isinstance(name, str)}
+    assert PAIRS - left >= FEW | FUSED
+    assert len(left) > 20
+    for name in left:  # the activation is in hidden layers alone: the last one's is the loss's own link
+        *_, last = layers_in(cases.CASES[name].program.block)
+        assert last.activation is activations.identity

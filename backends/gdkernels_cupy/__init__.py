@@ -19,6 +19,7 @@ import numpy.typing as npt
 from gdkernels.backend import PRECISIONS, Backend, Executable, Plan, host_array, storage_dtype
 from gdkernels.backend.program import Program
 from gdkernels.errors import BackendError, InputError, ScheduleError, TraceError
+from gdkernels.groups.sharding import Sharding
 from gdkernels.system.cached_property import cached_property
 from gdkernels_cupy.cuda import trial
 from gdkernels_cupy.cuda.errors import as_backend_errors, last_line, mark_used, was_forked
@@ -56,7 +57,7 @@ class CuPyBackend(Backend):
 
     name = "cupy"
     priority = 20
-    compiles_weighted = compiles_drawing = compiles_moving = True
+    compiles_weighted = compiles_drawing = compiles_moving = trains_together = True
     contract = 2
 
     def unavailable(self) -> str | None:
@@ -213,6 +214,16 @@ class CuPyBackend(Backend):
                     "choose precision='float32'"
                 ) from error
             raise
+
+    def compile_shards(self, program: Program, plan: Plan, sharding: Sharding) -> Executable | None:
+        from gdkernels_cupy.cuda.device import problem_of
+        from gdkernels_cupy.shards import SharedGraphs
+
+        number = _number(plan.device)
+        with as_backend_errors(plan.device):
+            if problem_of(number) is not None:
+                return None  # `compile` says why
+        return SharedGraphs(program, plan, number, sharding, self)
 
     def why(self, program: Program, plan: Plan, widths: tuple[int, ...]) -> str:
         from gdkernels_cupy.choice import ChosenExecutable

@@ -3,40 +3,68 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from dataclasses import replace
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from gdkernels.backend import Backend, Executable, Plan, State
+from gdkernels.backend import Backend, Executable, Job, Plan, State
 from gdkernels.backend.arguments import check_run
 from gdkernels.backend.program import Program
 from gdkernels.checking.check import Call, SelfCheck
 from gdkernels.checking.mode import check_mode
-from gdkernels.checking.ways import Way, Ways
+from gdkernels.checking.ways import KnownProblems, Way, Ways
 from gdkernels.definition.network import Arrays
-from gdkernels.errors import BackendError, ScheduleError
+from gdkernels.errors import BackendError, ScheduleError, TraceError
 from gdkernels.randomness import KeyedOrder
 from gdkernels.system.cached_property import cached_property
 from gdkernels_cupy.cuda.device import check_device, free_bytes
 from gdkernels_cupy.cuda.errors import DeviceFailedError, DeviceMemoryError, as_backend_errors
 from gdkernels_cupy.cuda.pinned import is_on_host
 from gdkernels_cupy.graphs.executable import CudaGraphExecutable
+from gdkernels_cupy.many.executable import PLAN_MANY, OwnCtaExecutable
+from gdkernels_cupy.many.groups import in_groups
 from gdkernels_cupy.persistent.cuda import CudaLaunchDevice, properties_of
 from gdkernels_cupy.persistent.executable import PLAN_KERNEL, PersistentExecutable
 from gdkernels_cupy.persistent.fitting import applies
+from gdkernels_cupy.persistent.proof import proven_on, unproven
+from gdkernels_cupy.persistent.shape import FORMATS, WIDEST
 
-__all__ = ["ChosenExecutable"]
+__all__ = ["ChosenExecutable", "persistent_runs", "ways_of"]
 
 _log = logging.getLogger("gdkernels")
 
+_MOST_MODELS = 4096  # in a launch: their orders and numbers are in the host's memory at the same time
 _MOST_RECORDS = 2**31 - 1  # which the persistent kernel numbers
+Found = list[tuple[float, float | None]]  # what `run_epochs` returns
+
+_OWN_WAY = "a CTA for each model"
 _DEFINITION = "definition"  # what plans call it
 
 # Environment variables by which NVIDIA's libraries multiply otherwise.
 _CHANGE_PRODUCTS = ("NVIDIA_TF32_OVERRIDE", "CUBLAS_EMULATE_SINGLE_PRECISION", "CUBLAS_EMULATION_STRATEGY")
+
+
+@dataclass
+class SharedWays:
+    """What executables share whose programs differ in numbers alone.
+
+    Attributes
+    ----------
+    own
+        What trains each model on a CTA of its own, or why none does; None before anybody has asked.
+    problems
+        What the ways were found to do wrong.
+    """
+
+    graphs: CudaGraphExecutable
+    plain_graphs: CudaGraphExecutable | None = None
+    persistent: dict[tuple[int, ...], PersistentExecutable | str] = field(default_factory=dict)
+    own: OwnCtaExecutable | str | None = None
+    problems: KnownProblems = field(default_factory=dict)
 
 
 class ChosenExecutable(Executable):
@@ -53,19 +81,36 @@ class ChosenExecutable(Executable):
 
     checks_itself = takes_keyed_orders = True
 
-    def __init__(self, program: Program, plan: Plan, number: int, backend: Backend) -> None:
+    def __init__(
+        self, program: Program, plan: Plan, number: int, backend: Backend, shared: SharedWays | None = None
+    ) -> None:
         self._program, self._wished, self._number, self._backend = program, plan, number, backend
-        self._graphs = CudaGraphExecutable(program, plan, number)
+        self._shared = shared or SharedWays(CudaGraphExecutable(program, plan, number))
+        self._graphs = with_numbers_of(program, self._shared.graphs)
         self._last: Executable = self._graphs
         self._by_widths: dict[tuple[int, ...], tuple[Executable, str]] = {}
-        check = SelfCheck(backend, program, plan, short=(DeviceMemoryError,), variables=_CHANGE_PRODUCTS)
-        fatal = DeviceFailedError, DeviceMemoryError
-        self._search = Ways(check, backend, program, plan, last={"kernel": _DEFINITION}, fatal=fatal)
+        self._search = ways_of(backend, program, plan, self._shared.problems)
+
+    def with_program(self, program: Program) -> ChosenExecutable | None:
+        if program.without_numbers != self._program.without_numbers:
+            return None
+        return ChosenExecutable(program, self._wished, self._number, self._backend, self._shared)
 
     @property
     def passed_over(self) -> dict[str, str]:
         """The reasons against the ways that are not used, by their names."""
         return self._search.passed_over
+
+    @property
+    def remark(self) -> str:  # type: ignore[override]
+        """What runs a network that is narrow enough for the persistent kernel, or one of many models, and why."""
+        widths = self._program.widths
+        if max(widths) > WIDEST and not self.of_many:
+            return ""
+        try:
+            return self.why(widths)
+        except BackendError:  # the run will say so
+            return ""
 
     @property
     def origin(self) -> str:  # type: ignore[override]
@@ -86,22 +131,48 @@ class ChosenExecutable(Executable):
         sample_weight: Any = None,
     ) -> tuple[float, float | None]:
         with as_backend_errors(self._device):
-            call = Call(state, x, y, order, min(batch_size, len(order)), learning_rates, sample_weight)
-            if check_mode() != "never":
-                arguments = (state.parameters, x, y, order, batch_size, learning_rates, sample_weight)
-                check_run(self._program, *arguments)
-                check_device(x.device.id, self._number)
-                check_device(y.device.id, self._number)
-            self._last = self._believed(call)
+            self._last = self._way(Call(state, x, y, order, batch_size, learning_rates, sample_weight))
             given: Any = order if self._last.takes_keyed_orders else np.asarray(order)
             try:
                 return self._last.run(state, x, y, given, batch_size, learning_rates, sample_weight)
             except DeviceMemoryError as error:
-                if not isinstance(self._last, PersistentExecutable):
+                if not isinstance(self._last, (PersistentExecutable, OwnCtaExecutable)):
                     raise
                 _log.warning("CUDA graphs run this epoch: %s", error)
             self._last = self._graphs
             return self._last.run(state, x, y, given, batch_size, learning_rates, sample_weight)
+
+    def run_epochs(
+        self,
+        state: State,
+        x: Any,
+        y: Any,
+        orders: npt.NDArray[np.int64],
+        batch_size: int,
+        learning_rates: npt.NDArray[np.float64],
+        sample_weight: Any = None,
+    ) -> Found:
+        job = Job(self, state, x, y, orders, batch_size, learning_rates, sample_weight)
+        found = _together([job], self._number)[0] if self.of_many else None
+        return super().run_epochs(*_given(job)) if found is None else found
+
+    def run_many(self, jobs: Iterable[Job], threads: int = 1) -> Iterator[Found]:
+        """As the contract says: models on a CTA of their own in one launch, the others one after the other."""
+        while chunk := list(islice(jobs := iter(jobs), _MOST_MODELS)):
+            for job, found in zip(chunk, _together(chunk, self._number), strict=True):
+                yield job.run() if found is None else found
+
+    def own_for(self, job: Job) -> OwnCtaExecutable | None:
+        """Return what trains the model of a job on a CTA of its own, if that is how it runs."""
+        if not self.of_many:
+            return None
+        with as_backend_errors(self._device):
+            order, rates = job.orders[0], job.learning_rates[0]
+            found = self._way(Call(job.state, job.x, job.y, order, job.batch_size, rates, job.sample_weight))
+        if not isinstance(found, OwnCtaExecutable):
+            return None
+        self._last = found
+        return found
 
     def predict(self, parameters: Arrays, x: Any) -> Any:
         with as_backend_errors(self._device):
@@ -114,6 +185,12 @@ class ChosenExecutable(Executable):
 
     def why(self, widths: tuple[int, ...]) -> str:
         """Return in words what runs networks of these widths, and why."""
+        if self.of_many:
+            reason = self.passed_over.get(_OWN_WAY) if self._own is not None else self._shared.own
+            if reason is None:
+                return "each model has a CTA of its own"
+            how = self._chosen(widths)[1]
+            return f"one model after the other, as no CTA has one of its own ({reason}): {how}"
         return self._chosen(widths)[1]
 
     # ---- ways, the fastest first
@@ -122,14 +199,29 @@ class ChosenExecutable(Executable):
     def _device(self) -> str:
         return f"cuda:{self._number}"
 
-    def _believed(self, call: Call) -> Executable:
-        """Return the first way that does what the definition does.
+    @property
+    def is_one_of_many(self) -> bool:
+        return self.of_many and self._own is not None
+
+    @property
+    def of_many(self) -> bool:
+        """Whether the plan is that of a model beside others."""
+        return bool(self._wished.choices.get(PLAN_MANY))
+
+    def _way(self, call: Call) -> Executable:
+        """Return the first way that does what the definition does; arguments that do not fit are refused.
 
         Raises
         ------
         BackendError
             Where none does.
         """
+        if check_mode() != "never":
+            arguments = call.x, call.y, call.order, call.batch, call.rates, call.sample_weight
+            check_run(self._program, call.state.parameters, *arguments)
+            check_device(call.x.device.id, self._number)
+            check_device(call.y.device.id, self._number)
+        call = replace(call, batch=min(call.batch, len(call.order)))
         if self._wished.choices.get("kernel") == _DEFINITION:
             return self._search.definition([])
         return self._search.believed(self._ways(self._program.widths, call), call, is_on_host(call.x))
@@ -137,6 +229,8 @@ class ChosenExecutable(Executable):
     def _ways(self, widths: tuple[int, ...], call: Call) -> Iterator[Way]:
         # The persistent kernel keeps rounded inputs on the device: not those that do not fit there.
         fits = not is_on_host(call.x) and len(call.x) <= _MOST_RECORDS
+        if self.of_many and fits:
+            yield from self._own_way(call.batch)
         persistent = self._chosen(widths)[0] if fits else self._graphs
         if isinstance(persistent, PersistentExecutable):
             need = persistent.bytes_for(widths, len(call.x), call.batch, len(call.rates))
@@ -154,34 +248,126 @@ class ChosenExecutable(Executable):
 
     @cached_property
     def _plain_graphs(self) -> CudaGraphExecutable:
-        choices = {**self._wished.choices, "kernel": "graphs", "epilogues": ()}
-        return CudaGraphExecutable(self._program, replace(self._wished, choices=choices), self._number)
+        if self._shared.plain_graphs is None:
+            choices = {**self._wished.choices, "kernel": "graphs", "epilogues": ()}
+            plan = replace(self._wished, choices=choices)
+            self._shared.plain_graphs = CudaGraphExecutable(self._program, plan, self._number)
+        return with_numbers_of(self._program, self._shared.plain_graphs)
+
+    def _own_way(self, batch_size: int) -> Iterator[Way]:
+        own = self._own
+        if own is None:
+            return
+        try:
+            checked, batch = own.to_check(batch_size)
+        except ScheduleError as reason:  # whatever is tried, the compiler spills registers
+            self._shared.own = str(reason)
+        else:
+            yield Way(_OWN_WAY, own, checked, batch, checked[0].identity)
+
+    @property
+    def _own(self) -> OwnCtaExecutable | None:
+        if self._shared.own is None:
+            self._shared.own = self._made_own()
+        found = self._shared.own
+        return None if isinstance(found, str) else with_numbers_of(self._program, found)
+
+    def _made_own(self) -> OwnCtaExecutable | str:
+        """Return what trains a model on a CTA of its own, or why none does."""
+        wished = self._wished.choices.get("kernel", PLAN_KERNEL)
+        if wished != PLAN_KERNEL:
+            return f"the plan asks for {wished}"
+        reason = unproven(self._wished.precision, self._number)
+        if reason is not None:
+            return reason
+        try:
+            with as_backend_errors(self._device):
+                device = CudaLaunchDevice(self._number)
+                return OwnCtaExecutable(self._program, self._wished, device, self._graphs)
+        except (DeviceFailedError, DeviceMemoryError):
+            raise
+        except (TraceError, ScheduleError, BackendError) as reason:
+            return str(reason)
 
     def _chosen(self, widths: tuple[int, ...]) -> tuple[Executable, str]:
         if widths not in self._by_widths:
-            try:
-                persistent = self._persistent(widths)
-                self._by_widths[widths] = persistent, "the persistent kernel runs it"
-            except (DeviceFailedError, DeviceMemoryError):
-                raise
-            except (ScheduleError, BackendError) as reason:
-                why = f"CUDA graphs run it, not the persistent kernel: {reason}"
-                level = logging.WARNING if self._wished.choices.get("kernel") == PLAN_KERNEL else logging.INFO
-                _log.log(level, "%s: %s", "-".join(map(str, widths)), why)
-                self._by_widths[widths] = self._graphs, why
+            known = self._shared.persistent
+            if widths not in known:
+                known[widths] = self._persistent(widths)
+            found = known[widths]
+            if isinstance(found, str):
+                self._by_widths[widths] = self._graphs, found
+            else:
+                why = _why_persistent(self._wished.precision, self._number)
+                self._by_widths[widths] = with_numbers_of(self._program, found), why
         return self._by_widths[widths]
 
-    def _persistent(self, widths: tuple[int, ...]) -> PersistentExecutable:
-        wished = self._wished.choices.get("kernel", PLAN_KERNEL)
-        if wished != PLAN_KERNEL:
-            raise ScheduleError(f"the plan asks for {wished}")
-        reason = applies(self._program, widths, self._wished.precision, properties_of(self._number))
-        if reason is not None:
-            raise ScheduleError(reason)
-        with as_backend_errors(self._device):
-            persistent = PersistentExecutable(self._program, self._wished, CudaLaunchDevice(self._number))
-            persistent.bind(widths)
-        return persistent
+    def _persistent(self, widths: tuple[int, ...]) -> PersistentExecutable | str:
+        """Return the persistent kernel for networks of these widths, or why CUDA graphs run them."""
+        try:
+            wished = self._wished.choices.get("kernel", PLAN_KERNEL)
+            if wished != PLAN_KERNEL:
+                raise ScheduleError(f"the plan asks for {wished}")
+            precision = self._wished.precision
+            reason = applies(self._program, widths, precision, properties_of(self._number))
+            reason = reason or unproven(precision, self._number)
+            if reason is not None:
+                raise ScheduleError(reason)
+            with as_backend_errors(self._device):
+                persistent = PersistentExecutable(self._program, self._wished, CudaLaunchDevice(self._number))
+                persistent.bind(widths)
+            return persistent
+        except (DeviceFailedError, DeviceMemoryError):
+            raise
+        except (ScheduleError, BackendError) as reason:
+            why = f"CUDA graphs run it, not the persistent kernel: {reason}"
+            level = logging.WARNING if self._wished.choices.get("kernel") == PLAN_KERNEL else logging.INFO
+            _log.log(level, "%s: %s", "-".join(map(str, widths)), why)
+            return why
+
+
+def _together(jobs: Sequence[Job], number: int) -> list[Found | None]:
+    """Do the jobs whose models have a CTA of their own, and return for each what `run_epochs` does; None for others."""
+    chosen = [job.executable for job in jobs]
+    owns = [
+        one.own_for(job) if isinstance(one, ChosenExecutable) else None for one, job in zip(chosen, jobs, strict=True)
+    ]
+    mine = [(own, job) for own, job in zip(owns, jobs, strict=True) if own is not None]
+    found = iter(in_groups(mine, f"cuda:{number}", lambda: _free_on(number)))
+    return [None if own is None else next(found) for own in owns]
+
+
+def _given(job: Job) -> tuple[Any, ...]:
+    return job.state, job.x, job.y, job.orders, job.batch_size, job.learning_rates, job.sample_weight
+
+
+Shared = TypeVar("Shared", bound=Executable)
+
+
+def with_numbers_of(program: Program, executable: Shared) -> Shared:
+    """Return an executable for a program that differs from its own in numbers alone."""
+    found = executable.with_program(program)
+    assert found is not None, "they differ in numbers alone"
+    return cast("Shared", found)
+
+
+def _why_persistent(precision: str, number: int) -> str:
+    how = f", measured on such a device on {proven_on(number)}" if FORMATS[precision].in_parts else ""
+    return f"the persistent kernel runs it{how}"
+
+
+def ways_of(backend: Backend, program: Program, plan: Plan, known: KnownProblems | None = None) -> Ways:
+    """Return the search for a way that computes a program rightly, of which the definition is the last."""
+    check = SelfCheck(backend, program, plan, short=(DeviceMemoryError,), variables=_CHANGE_PRODUCTS)
+    fatal = DeviceFailedError, DeviceMemoryError
+    return Ways(check, backend, program, plan, last={"kernel": _DEFINITION}, fatal=fatal, known=known)
+
+
+def persistent_runs(program: Program, plan: Plan, number: int) -> bool:
+    """Return whether the persistent kernel is for such programs; whether it fits is another question."""
+    wished = plan.choices.get("kernel", PLAN_KERNEL) == PLAN_KERNEL
+    reason = applies(program, program.widths, plan.precision, properties_of(number))
+    return wished and (reason or unproven(plan.precision, number)) is None
 
 
 def _by_graphs(name: str, graphs: CudaGraphExecutable) -> Way:

@@ -11,10 +11,11 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from gdkernels.errors import BackendError
+from gdkernels.groups.agreement import end_together
 from gdkernels.groups.contract import Bytes, Group, offsets
 from gdkernels.groups.launchers import Launched, forget_launcher, launched
 from gdkernels.system.libraries import first_line
@@ -71,6 +72,7 @@ class MPIGroup(Group):
         self._underway = False  # a message that an interrupt left alone: MPI could not be finished
         forget_launcher()
         atexit.register(self._at_exit)
+        sys.excepthook = self._uncaught(sys.excepthook)
 
     def carry_to_each(self, send: Bytes, sent: Sequence[int], got: Bytes, received: Sequence[int]) -> None:
         byte = self._mpi.BYTE
@@ -111,6 +113,15 @@ class MPIGroup(Group):
             elif self._crowded or waited > _SPIN:
                 os.sched_yield()
         self._underway = False
+
+    def _uncaught(self, before: Callable[..., Any]) -> Callable[..., Any]:
+        """Return what ends all ranks where a script fails on this one alone: MPI would wait for it for ever."""
+
+        def hook(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+            before(kind, error, trace)
+            end_together(self, error)
+
+        return hook
 
     def _at_exit(self) -> None:
         if self._underway:

@@ -24,6 +24,7 @@ from gdkernels.system.cached_property import cached_property
 from gdkernels.system.forks import undivided
 
 if TYPE_CHECKING:
+    from gdkernels.backend.least_squares.products import Products
     from gdkernels_numba.executable import FusedExecutable
 
 __all__ = ["NumbaBackend"]
@@ -116,6 +117,22 @@ class NumbaBackend(Backend):
         if not fused.has_whole_gradients:
             return None
         return FusedShards(program, fused, fused.plan, sharding)
+
+    def compile_products(self, program: Program, plan: Plan) -> Products | None:
+        with undivided:
+            from gdkernels.checking.mode import check_mode
+            from gdkernels_numba.cpu.features import float_lanes
+            from gdkernels_numba.ir.vector import Format
+            from gdkernels_numba.plan import check
+            from gdkernels_numba.products import FusedProducts
+
+        check(plan.choices, Format("float32", float_lanes(), ""))
+        fused = FusedProducts(program, plan)
+        if check_mode() != "always":
+            return fused
+        from gdkernels.checking.checked_products import CheckedProducts
+
+        return CheckedProducts(program, fused, _ENGINE)
 
     def _compiled(self, program: Program, plan: Plan) -> FusedExecutable:
         with undivided:

@@ -1,6 +1,6 @@
 """A program as machine code: its loops compiled, and the schedules that say when each runs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
@@ -21,7 +21,7 @@ from gdkernels_numba.kernels.pack import MOVES, write_moves
 from gdkernels_numba.vm.instructions import INTERPRETER, MOVES_BY_NUMBER, generated_constants
 from gdkernels_numba.vm.job_fields import JOB_TAKER
 
-__all__ = ["Compiled", "Kernels", "code_of_loops", "compile_program", "loop_name"]
+__all__ = ["Compiled", "Kernels", "code_of_loops", "compile_program", "kernels_of", "loop_name", "tasks_of"]
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,6 @@ class Compiled:
     kernels: Kernels
     prediction: ScheduledTask
     step: ScheduledTask | None
-    owner: jit.Code
 
 
 def compile_program(program: Program, format: Format, *, entries: bool = False) -> Compiled:
@@ -67,8 +66,13 @@ def compile_program(program: Program, format: Format, *, entries: bool = False) 
     TraceError, ScheduleError
         If this engine cannot run the program.
     """
-    prediction, step = _tasks(program.without_numbers, entries)
-    tasks = [prediction] if step is None else [prediction, step]
+    prediction, step = tasks_of(program.without_numbers, entries)
+    kernels = kernels_of([prediction] if step is None else [prediction, step], format)
+    return Compiled(kernels, prediction, step)
+
+
+def kernels_of(tasks: Sequence[ScheduledTask], format: Format) -> Kernels:
+    """Return the machine code that some tasks need."""
     names: dict[Recipe, str] = {}
     for task in tasks:
         for recipe in task.recipes.values():
@@ -80,11 +84,12 @@ def compile_program(program: Program, format: Format, *, entries: bool = False) 
         moving = _moves_by_number(format)
         address = {**shared.address, **{name: moving.address(name) for name in CODED_MOVES}}
         shared = replace(shared, owner=(*shared.owner, moving), address=address)
-    return Compiled(replace(shared, loops=loops), prediction, step, code)
+    return replace(shared, owner=(*shared.owner, code), loops=loops)
 
 
 @remembered(16)  # sparse rows come and go between a few widths
-def _tasks(program: Program, entries: bool) -> tuple[ScheduledTask, ScheduledTask | None]:
+def tasks_of(program: Program, entries: bool) -> tuple[ScheduledTask, ScheduledTask | None]:
+    """Return a program's prediction and, unless it only predicts, its training step, in order."""
     step = None if program.optimizer is None else schedule_training(program, FUNCTIONS.keys(), entries=entries)
     return schedule_prediction(program, FUNCTIONS.keys(), entries=entries), step
 

@@ -20,6 +20,12 @@ _BITS = {np.dtype(np.float32): np.dtype(np.int32), np.dtype(np.float64): np.dtyp
 def where(condition: Any, a: Any, b: Any, /) -> Any:
     """Return `a` where `condition` holds and `b` elsewhere, to the bit."""
     if getattr(condition, "size", 0) < _SMALL:
+        # A single record notices how long `np.where` takes to make an array of a number.
+        plain = type(a) is float and type(b) is type(condition) is np.ndarray
+        if plain and b.dtype in _BITS and b.shape == condition.shape:
+            small = b.copy()
+            np.putmask(small, condition, a)
+            return small
         return np.where(condition, a, b)
     dtype = next((v.dtype for v in (a, b) if isinstance(v, np.ndarray)), None)
     bits = None if dtype is None else _BITS.get(dtype)

@@ -12,7 +12,7 @@ from typing import Any
 import gdkernels.testing
 from benchmarks import checkout
 
-__all__ = ["SUITE_PARTS", "suite_part"]
+__all__ = ["SUITE_PARTS", "marked_tests", "suite_part"]
 
 SUITE_PARTS = 8
 
@@ -23,18 +23,30 @@ def suite_part(number: int) -> dict[str, Any]:
     """Run every eighth test, from the given one on, and return how many passed; a failure is an exception."""
     tests = [line for line in _pytest("--collect-only", "-q").splitlines() if "::" in line]
     chosen = tests[number::SUITE_PARTS]
-    output = _pytest("-q", "-rf", *chosen)
+    return {"tests": len(chosen), **_counts(_pytest("-q", "-rf", *chosen))}
+
+
+def marked_tests() -> dict[str, int]:
+    """Run the tests of the persistent kernel that need a GPU, and return how many passed; a failure is an exception."""
+    return _counts(_pytest("-q", "-rf", "-n", "0", "-m", "gpu", str(checkout.ROOT / "tests" / "persistent")))
+
+
+def _counts(output: str) -> dict[str, int]:
     counts = {word: int(n) for n, word in re.findall(r"(\d+) (passed|failed|skipped|errors?)\b", output)}
     failed = re.findall(r"^FAILED (\S+.*)$", output, re.MULTILINE)
     if counts.get("failed") or counts.get("error") or not counts.get("passed"):
         raise AssertionError(f"{counts}: {'; '.join(failed)[:2000] or output[-2000:]}")
-    return {"tests": len(chosen), **counts}
+    return counts
 
 
 def _pytest(*arguments: str) -> str:
     folder = Path(gdkernels.testing.__file__).parents[2]
     names = [str(folder / a) if a.startswith("gdkernels/") else a for a in arguments]
-    where = [] if any("::" in name for name in names) else [str(Path(gdkernels.testing.__file__).parent)]
+    where = (
+        []
+        if any("::" in name or name.startswith(str(checkout.ROOT)) for name in names)
+        else [str(Path(gdkernels.testing.__file__).parent)]
+    )
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--rootdir", str(folder), *names, *where]
     environment = os.environ | checkout.environment() | {"GDKERNELS_BACKEND": "cupy"}
     done = subprocess.run(

@@ -17,6 +17,7 @@ _PACKAGES = (
 def describe(device: int = 0) -> dict[str, Any]:
     """Return the device, its driver, and the versions of everything that takes part."""
     import cupy
+    from gdkernels_cupy.persistent.proof import source_version
 
     runtime = cupy.cuda.runtime
     properties = runtime.getDeviceProperties(device)
@@ -27,6 +28,7 @@ def describe(device: int = 0) -> dict[str, Any]:
         "memory": int(properties["totalGlobalMem"]),
         "driver": int(runtime.driverGetVersion()),
         "runtime": int(runtime.runtimeGetVersion()),
+        "kernels": source_version()[:16],
         "python": platform.python_version(),
         "platform": platform.platform(),
         "versions": package_versions(_PACKAGES),

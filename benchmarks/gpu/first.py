@@ -20,6 +20,7 @@ from gdkernels.testing.cases import CASES, data_of
 __all__ = [
     "TOOLS",
     "a_step",
+    "environment",
     "epilogues_believed",
     "persistent_kernel",
     "repeats",
@@ -52,7 +53,7 @@ def persistent_kernel() -> dict[str, str]:
             return backend.asarray(np.asarray(a), dtype=storage_dtype(precision), device="cuda:0")
 
         rates = np.full(-(-len(data.x) // case.batch_size), case.learning_rate)
-        with _environment(GDKERNELS_CHECK="always"):
+        with environment(GDKERNELS_CHECK="always"):
             state = start(case.program, data.parameters, put)
             executable.run(state, put(data.x), put(data.y), np.arange(len(data.x)), case.batch_size, rates)
         wrong = executable.passed_over.get("the persistent kernel")
@@ -60,6 +61,8 @@ def persistent_kernel() -> dict[str, str]:
         found[precision] = "right" if used else wrong or executable.why(case.widths)
     return found
 
+
+_TIMES = 1000  # runs whose bits are compared
 
 TOOLS = ("memcheck", "racecheck", "synccheck")  # of compute-sanitizer
 
@@ -72,7 +75,7 @@ def sanitized(tool: str, name: str, precision: str, kernel: str) -> str:
     tool
         One of `TOOLS`.
     kernel
-        "graphs" or "narrow", as plans call them.
+        "graphs" or "narrow", as plans call them; or "many", which is narrow with a CTA for each model.
     """
     program = shutil.which("compute-sanitizer")
     if program is None:
@@ -92,7 +95,8 @@ def a_step(name: str, precision: str, kernel: str) -> dict[str, Any]:
     from gdkernels_cupy import CuPyBackend
 
     case, data, backend = CASES[name], data_of(CASES[name]), CuPyBackend()
-    executable = backend.compile(case.program, Plan("cupy", "cuda:0", precision, {"kernel": kernel}))
+    choices = {"many": True, "kernel": "narrow"} if kernel == "many" else {"kernel": kernel}
+    executable = backend.compile(case.program, Plan("cupy", "cuda:0", precision, choices))
     assert executable is not None, "it was not compiled"
 
     def put(a: Any) -> Any:
@@ -103,12 +107,13 @@ def a_step(name: str, precision: str, kernel: str) -> dict[str, Any]:
     executable.run(state, x, y, np.arange(len(data.x)), case.batch_size, rates)
     executable.predict(state.parameters, x)
     backend.synchronize("cuda:0")
-    assert executable.plan.choices["kernel"] == kernel, "another kernel ran"
+    assert {**executable.plan.choices, **choices} == executable.plan.choices, "another kernel ran"
     return dict(executable.plan.choices)
 
 
 @contextmanager
-def _environment(**variables: str) -> Iterator[None]:
+def environment(**variables: str) -> Iterator[None]:
+    """Have these variables in the environment meanwhile."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:
@@ -158,8 +163,8 @@ def step_against_interpreter(name: str, precision: str) -> dict[str, float]:
     }
 
 
-def repeats(name: str, precision: str, times: int = 1000) -> int:
-    """Return how many of so many runs from one start end in other bits than the first: 0 is right."""
+def repeats(name: str, precision: str) -> int:
+    """Return how many of many runs from one start end in other bits than the first: 0 is right."""
     from gdkernels_cupy import CuPyBackend
 
     case, data, backend = CASES[name], data_of(CASES[name]), CuPyBackend()
@@ -172,7 +177,7 @@ def repeats(name: str, precision: str, times: int = 1000) -> int:
     x, y = put(data.x), put(data.y)
     rates = np.full(-(-len(data.x) // case.batch_size), case.learning_rate)
     seen: list[bytes] = []
-    for _ in range(times):
+    for _ in range(_TIMES):
         state = start(case.program, data.parameters, put)
         loss, _ = executable.run(state, x, y, np.arange(len(data.x)), case.batch_size, rates)
         arrays = [a.tobytes() for _, a in named_arrays(state, backend.to_numpy)]

@@ -114,6 +114,17 @@ def _modules() -> Iterator[tuple[str, str]]:
             yield f"graphs: {name}, {precision}", module_text(map(grouped, lists))
 
 
+# Networks whose kernels for float32 are in the table too: that of the grid, a small one, and one of classes.
+_IN_FLOAT32 = ("three of 64, relu", "8-32-32-1, relu", "30-64-32-10, silu, Adam, classes")
+
+
+def _networks() -> Iterator[tuple[str, Program, str]]:
+    for name, (program, precision) in TYPICAL.items():
+        yield name, program, precision
+        if name in _IN_FLOAT32:
+            yield name, program, "float32"
+
+
 class _Trial:
     """A device of which only a compiler is there: what it makes of variants is tried as on a GPU."""
 
@@ -176,7 +187,7 @@ def table(compilers: list[Compiler]) -> str:
                 row = row_of(*compiler.compile(text, capability))
                 figures = f"{row.registers} | {row.frame} | {row.spilled} | {row.static_shared}"
                 lines.append(f"| {name} | {begin} | – | – | {figures} |")
-            for name, (program, precision) in TYPICAL.items():
+            for name, program, precision in _networks():
                 found = _persistent(compiler, capability, program, precision)
                 lines.append(f"| persistent: {name}, {precision} | {begin} | {found}")
                 print(lines[-1], file=sys.stderr, flush=True)

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from benchmarks.gpu import conformance, costs, first, interleaving
+from benchmarks.gpu import conformance, costs, first, float32, interleaving, many_models
 from benchmarks.gpu.cases import GRID, GPUCase
+from benchmarks.many import SHAPES
 from gdkernels.backend import PRECISIONS
 
-__all__ = ["PARTS", "GPUItem"]
+__all__ = ["FIRST", "PARTS", "SHORT", "GPUItem"]
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,15 @@ def _first() -> Items:
         "epilogues that are believed": GPUItem(first.epilogues_believed, 20),
         "the persistent kernel": GPUItem(first.persistent_kernel, 20),
         "1000 runs of the persistent kernel with other bits": GPUItem(same_bits, 20),
+        "1000 runs of the persistent kernel in float32": GPUItem(float32.same_bits, 20),
     }
+    for precision in ("tf32", "bfloat16"):
+        agree = partial(many_models.agree, precision)
+        items[f"many models, a CTA for each, in {precision}"] = GPUItem(agree, 40)
+    for name in float32.NETWORKS:
+        items[f"the persistent kernel in float32: {name}"] = GPUItem(partial(float32.agrees, name), 10)
+    for name in float32.BEYOND:
+        items[f"the persistent kernel in float32, {name}"] = GPUItem(partial(float32.beyond, name), 3)
     for name in _CASES:
         for precision in PRECISIONS:
             step = partial(first.step_against_interpreter, name, precision)
@@ -82,19 +91,45 @@ def _grid(cases: tuple[GPUCase, ...], seconds: float) -> Items:
     }
 
 
+def _many() -> Items:
+    """Return the checks and the rows of many models; float32 is there once the first minutes have proven it."""
+    items = {"a CTA for each, in float32": GPUItem(partial(many_models.agree, "float32"), 40)}
+    rows = [(name, precision, 64) for name in SHAPES for precision in ("float32", "tf32", "bfloat16")]
+    rows += [("8-32-32-1, batch 32", "tf32", models) for models in (1, 16, 256, 1024)]
+    for name, precision, models in rows:
+        row = partial(many_models.speed, name, precision, models=models)
+        items[f"{models} models of {name}, {precision}"] = GPUItem(row, 25)
+    for tool in first.TOOLS:
+        step = partial(first.sanitized, tool, "relu-sse", "bfloat16", "many")
+        items[f"{tool} on relu-sse in bfloat16 by a CTA for each model"] = GPUItem(step, 20)
+    return items
+
+
 def _own(case: GPUCase) -> tuple[str, ...]:
     """Return our own slower ways, which show the gain of the persistent kernel and of compiling."""
     return ("gdkernels, CUDA graphs",) if case.width <= 64 else ("gdkernels, definition on CuPy",)
 
 
+FIRST = "first minutes"  # after which float32 takes the persistent kernel on such a device
+
 PARTS: dict[str, Items] = {
-    "first minutes": _first(),
+    FIRST: _first(),
     "compute-sanitizer": _sanitized(),
     "conformance, first half": _conformance(range(conformance.SUITE_PARTS // 2)),
     "conformance, second half": _conformance(range(conformance.SUITE_PARTS // 2, conformance.SUITE_PARTS)),
     "costs": _costs(),
     "grid, 64 and 128 wide": _grid(GRID[:4], 110),
-    "grid, 256 wide": _grid(GRID[4:7], 110),
-    "grid, 1024 wide": _grid(GRID[7:10], 120),
-    "grid, 4096 wide": _grid(GRID[10:], 155),
+    "grid, 64 wide in float32": _grid(GRID[4:7], 110),
+    "grid, 256 wide": _grid(GRID[7:10], 110),
+    "grid, 1024 wide": _grid(GRID[10:13], 120),
+    "grid, 4096 wide": _grid(GRID[13:], 155),
+    "many models": _many(),
+}
+
+# What fits into a quarter of an hour on a device that is lent: whether the kernels are right, and what float32 gains.
+SHORT: dict[str, Items] = {
+    FIRST: PARTS[FIRST],
+    "tests marked gpu": {"the persistent kernel": GPUItem(conformance.marked_tests, 150)},
+    "grid, 64 wide in float32": PARTS["grid, 64 wide in float32"],
+    "grid, 64 and 128 wide": PARTS["grid, 64 and 128 wide"],
 }

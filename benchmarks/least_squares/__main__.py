@@ -11,13 +11,14 @@ from threadpoolctl import threadpool_limits
 
 import gdkernels as gd
 from benchmarks import checkout
-from benchmarks.least_squares.methods import METHODS, Path, evidence_and_adam, missing, to_matlabs_goal
+from benchmarks.least_squares.methods import MATLABS, METHODS, Path, evidence_and_adam, missing, to_matlabs_goal
 from benchmarks.least_squares.problems import PROBLEMS, FitProblem, diabetes, parameter_count
 from benchmarks.least_squares.product import measured_products
+from benchmarks.least_squares.summary import lowest, sooner, thinned
 from gdkernels.bench.environment import environment
 
 _SOLVERS = {"lm": gd.LevenbergMarquardt(), "lbfgs": gd.LBFGS()}
-_USUAL = "lm,adam,lbfgs,scipy-lbfgs,scipy-trf,minpack,torch-lm"
+_USUAL = "lm,adam,lbfgs,scipy-trf,torch-lm"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -44,6 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
     results: dict[str, Any] = {
         "command": checkout.command("least_squares", sys.argv[1:] if arguments is None else arguments),
         "environment": environment(),
+        "seconds": options.seconds,
         "paths": {},
     }
     with threadpool_limits(1):
@@ -53,10 +55,10 @@ def main(arguments: list[str] | None = None) -> int:
             for seed in range(options.seeds):
                 every = {m: METHODS[m](PROBLEMS[name], seed, options.seconds) for m in methods}
                 found = {m: path for m, path in every.items() if path}
-                results["paths"][f"{name}, seed {seed}"] = found
+                results["paths"][f"{name}, seed {seed}"] = {m: thinned(path) for m, path in found.items()}
                 print("\n".join(_lines(PROBLEMS[name], seed, found, options.seconds)), flush=True)
         results["products"] = [speed.as_dict() for speed in _shown(measured_products())]
-        results["MATLAB's sine"] = {name: _on_matlabs_sine(name, solver) for name, solver in _SOLVERS.items()}
+        results["MATLAB's problems"] = [_on_matlabs(problem, name) for problem in MATLABS for name in _SOLVERS]
         results["diabetes"] = [_told(seed) for seed in range(options.seeds)]
     if options.json:
         checkout.write_json(options.json, results)
@@ -69,10 +71,10 @@ def _shown(speeds: list[Any]) -> list[Any]:
     return speeds
 
 
-def _on_matlabs_sine(name: str, solver: gd.Solver) -> dict[str, float]:
-    seconds, reached_it = to_matlabs_goal(solver)
-    print(f"MATLAB's sine, 1-5-1 to 0.002: {name} {1e3 * seconds:.1f} ms, {reached_it} of 30 trials", flush=True)
-    return {"seconds": seconds, "reached": reached_it}
+def _on_matlabs(problem: str, name: str) -> dict[str, Any]:
+    seconds, reached_it = to_matlabs_goal(problem, _SOLVERS[name])
+    print(f"MATLAB's {problem}: {name} {1e3 * seconds:.1f} ms, {reached_it} of 30 trials reach its goal", flush=True)
+    return {"problem": problem, "solver": name, "seconds": seconds, "reached": reached_it}
 
 
 def _told(seed: int) -> dict[str, Any]:
@@ -92,22 +94,10 @@ def _lines(problem: FitProblem, seed: int, found: dict[str, Path], seconds: floa
     for name, path in found.items():
         if lm is None or name == "lm":
             continue
-        goal = lowest(path, seconds)
-        theirs, ours = reached(path, goal), reached(lm, goal)
-        share = lowest(lm, seconds) / goal
-        when = "never" if ours is None else f"{(theirs or seconds) / max(ours, 1e-9):.1f} × sooner ({ours:.3f} s)"
+        times, share = sooner(lm, path, seconds), lowest(lm, seconds) / lowest(path, seconds)
+        when = "never" if times is None else f"{times:.1f} × sooner"
         lines.append(f"    lm reaches the end of {name}: {when}; the share of its error in the end: {share:.2g}")
     return lines
-
-
-def lowest(path: Path, seconds: float) -> float:
-    """Return the lowest error by then."""
-    return min((error for when, error in path if when <= seconds), default=float("nan"))
-
-
-def reached(path: Path, error: float) -> float | None:
-    """Return when a path came down to an error; None if it did not."""
-    return next((when for when, value in path if value <= error), None)
 
 
 if __name__ == "__main__":

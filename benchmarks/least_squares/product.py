@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 import gdkernels as gd
+from gdkernels.backend import Plan
 from gdkernels.backend.least_squares import NormalEquations
 
 __all__ = ["ProductSpeed", "measured_products"]
@@ -20,22 +21,32 @@ _REPEATS = 7
 
 @dataclass(frozen=True)
 class ProductSpeed:
-    """GFLOP/s for one network: JᵀJ alone, counted as N·P² FLOPs; with its rows made before; a product of matrices."""
+    """GFLOP/s for one network, counted as N·P² FLOPs.
+
+    Attributes
+    ----------
+    compiled, definition
+        Of JᵀJ in float32 with its rows made before, on Numba and on NumPy.
+    syrk, matrices
+        Of BLAS's symmetric product of rows that are there; and of a product of square float32 matrices.
+    """
 
     parameters: int
     records: int
-    products: float
-    with_rows: float
+    compiled: float
+    definition: float
+    syrk: float
     matrices: float
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
     def __str__(self) -> str:
-        share, whole = self.products / self.matrices, self.with_rows / self.matrices
+        share = self.compiled / self.matrices
         return (
-            f"{self.parameters:,} parameters, {self.records:,} records: JᵀJ {self.products:.0f} GFLOP/s, {share:.2f} "
-            f"of a float32 product's {self.matrices:.0f}; with its rows made before {self.with_rows:.0f}, {whole:.2f}"
+            f"{self.parameters:,} parameters, {self.records:,} records: JᵀJ with its rows {self.compiled:.0f} GFLOP/s, "
+            f"{share:.2f} of a float32 product's {self.matrices:.0f}; as a definition {self.definition:.0f}; "
+            f"BLAS's syrk alone {self.syrk:.0f}"
         )
 
 
@@ -46,37 +57,36 @@ def measured_products(records: int = 8192) -> list[ProductSpeed]:
 
 def _measured(sizes: tuple[int, ...], records: int) -> ProductSpeed:
     draw = np.random.default_rng(0)
-    trainer = gd.Trainer(gd.MLP(list(sizes), activation="tanh", seed=0, threads=1), solver="lm")
+    trainer = gd.Trainer(gd.MLP(list(sizes), activation="tanh", seed=0, threads=1, backend="numba"), solver="lm")
     network, objective = trainer.mlp.network, trainer.settings.objective
     program = network.structure.program(objective)
     X, Y = draw.normal(size=(records, sizes[0])), draw.normal(size=(records, sizes[-1]))
     binding = network.bind(X.astype("float32"))
-    equations = NormalEquations(binding.backend, binding.device, program, objective.loss)
+    plan = Plan(binding.backend.name, binding.device, "float32", {"threads": 1})
     vector = np.concatenate([np.asarray(network.parameters[name], np.float64).ravel() for name in program.trained])
-    tiles = list(equations.tiles([(X, Y, None)], "float32"))
+
+    def derivatives(compiled: bool) -> Callable[[], Any]:
+        products = binding.backend.compile_products(program, plan) if compiled else None
+        equations = NormalEquations(binding.backend, binding.device, program, objective.loss, products)
+        tiles = list(equations.tiles([(X, Y, None)], "float32"))
+        return lambda: equations.at(vector, {}, tiles, "float32")
+
     count = len(vector)
-    whole = _least(lambda: equations.at(vector, {}, tiles, "float32"))
-    rows, product, total = equations.room("float32")
-    J = rows[: len(tiles[0][0])]
-    J[:] = draw.normal(size=J.shape)
-
-    def products() -> None:
-        np.add(total, np.matmul(J.T, J, out=product), out=total)
-
-    alone = _least(products) * records / len(J)
+    rows = draw.normal(size=(2048, count)).astype(np.float32)
     size = max(count, 512)
     a = draw.normal(size=(size, size)).astype(np.float32)
-    flops = float(records) * count * count
-    return ProductSpeed(
-        count, records, flops / alone / 1e9, flops / whole / 1e9, 2.0 * size**3 / _least(lambda: a @ a) / 1e9
-    )
+    # One after the other in each round, so that the processor's clock is the same for all.
+    seconds = _least([derivatives(True), derivatives(False), lambda: rows.T @ rows, lambda: a @ a])
+    flops = float(count) ** 2
+    amounts = (records * flops, records * flops, len(rows) * flops, 2.0 * size**3)
+    return ProductSpeed(count, records, *(n / s / 1e9 for n, s in zip(amounts, seconds, strict=True)))
 
 
-def _least(work: Callable[[], Any]) -> float:
-    work()
-    seconds = []
-    for _ in range(_REPEATS):
-        began = time.process_time()
-        work()
-        seconds.append(time.process_time() - began)
-    return min(seconds)
+def _least(work: list[Callable[[], Any]]) -> list[float]:
+    least = [float("inf")] * len(work)
+    for _ in range(1 + _REPEATS):
+        for k, do in enumerate(work):
+            began = time.process_time()
+            do()
+            least[k] = min(least[k], time.process_time() - began)
+    return least

@@ -44,22 +44,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     }
     if unknown := set(wanted) - learners.keys():
         parser.error(f"nobody is called {', '.join(sorted(unknown))}; known are {', '.join(known)}")
-    for source in sources(options.data):
-        if source.name not in (options.tables or [source.name]) or (source.apart and not options.apart):
-            continue
-        missing = {(source.name, seed, name) for seed in range(options.splits) for name in wanted} - scores.keys()
-        if not missing:
-            continue
-        whole = WholeTable(source)
-        for seed in range(options.splits):
-            split = whole.split(seed)
-            for name in [name for name in wanted if (source.name, seed, name) in missing]:
+    wholes: dict[str, WholeTable] = {}
+    for seed in range(options.splits):  # first a split of each table: interrupted, the file still has all of them
+        for source in sources(options.data):
+            if source.name not in (options.tables or [source.name]) or (source.apart and not options.apart):
+                continue
+            missing = [name for name in wanted if (source.name, seed, name) not in scores]
+            if not missing:
+                continue
+            if source.name not in wholes:
+                wholes[source.name] = WholeTable(source)
+            split = wholes[source.name].split(seed)
+            for name in missing:
                 found = learners[name](split, seed)
                 told = scored(found.values, found.classes, split.y[split.test])
                 score = Score(source.name, seed, name, seconds=round(found.seconds, 2), apart=source.apart, **told)
                 scores[score.key] = score
                 _write(path, scores)
-        print(_line([score for score in scores.values() if score.table == source.name]), flush=True)
+            print(_line([score for score in scores.values() if score.table == source.name]), flush=True)
     for name, rank in mean_ranks(scores.values(), list(dict.fromkeys(s.participant for s in scores.values()))).items():
         print(f"mean rank of {name}: {rank:.2f}")
     return 0

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,9 @@ from gdkernels.backend.program import Program
 from gdkernels.definition.network import Arrays
 from gdkernels.groups.sharding import Sharding
 from gdkernels.system.cached_property import cached_property
+
+if TYPE_CHECKING:
+    from gdkernels.backend.least_squares.products import Products
 
 __all__ = ["CONTRACT", "PRECISIONS", "Backend", "Executable", "Job", "Plan", "State", "host_array", "storage_dtype"]
 
@@ -126,13 +129,19 @@ class Executable(ABC):
         Whether it compares what is compiled with the definition by itself; if not, gdkernels does where
         ``GDKERNELS_CHECK=always`` asks for it.
     remark
-        Why the definition runs on a backend that compiles others; empty where there is nothing to say.
+        Why the definition runs on a backend that compiles others, which of several engines runs, or how a model beside
+        others does; empty where there is nothing to say.
     """
 
     origin: str
     plan: Plan
     checks_itself: ClassVar[bool] = False
     remark: str = ""
+
+    @property
+    def is_one_of_many(self) -> bool:
+        """Whether `run_many` does its jobs beside those of other models, in about the time of one."""
+        return False
 
     @property
     def takes_entries(self) -> bool:
@@ -282,6 +291,9 @@ class Backend(ABC):
     compiles_weighted, compiles_drawing, compiles_moving
         Whether `compile` takes programs that are weighted, that draw random numbers, and that pick columns, join them
         or look up rows of tables; if not, gdkernels runs their definition.
+    trains_together
+        Whether its executables do jobs of many models in about the time of one, where the choice "many" of a plan asks
+        for it: models that are looked at in between then wait for each other after each epoch.
     contract
         The version of this contract that `compile` is written for; the present one is `CONTRACT`. Say it where you
         have a `compile` of your own.
@@ -293,6 +305,7 @@ class Backend(ABC):
     compiles_weighted: ClassVar[bool] = False
     compiles_drawing: ClassVar[bool] = False
     compiles_moving: ClassVar[bool] = False
+    trains_together: ClassVar[bool] = False
     contract: ClassVar[int] = 1
 
     def __getstate__(self) -> dict[str, Any]:
@@ -374,6 +387,16 @@ class Backend(ABC):
         ------
         TraceError, ScheduleError
             If the program cannot be compiled: its definition runs then, and the user is told the reason.
+        """
+        return None
+
+    def compile_products(self, program: Program, plan: Plan) -> Products | None:
+        """Return what adds up the products of the Jacobian's rows for solvers, or None for the definition.
+
+        Raises
+        ------
+        TraceError, ScheduleError
+            As for `compile`.
         """
         return None
 

@@ -81,10 +81,7 @@ class DefinitionExecutable(Executable):
 
     def predict(self, parameters: Arrays, x: Any) -> Any:
         check_prediction(self._program, parameters, x)
-        elements = _ON_THE_HOST if self.plan.device == "cpu" else _ON_A_DEVICE
-        size = max(1, elements // max(self._program.widths))
-        count = x.shape[0]
-        xp = self._backend.xp
+        size, count, xp = self._rows_at_a_time, x.shape[0], self._backend.xp
         with self._backend.on_device(self.plan.device), self._products(min(size, count)), np.errstate(all="ignore"):
             if count <= size:
                 return self._program.forward(parameters, x, xp=xp)
@@ -96,6 +93,12 @@ class DefinitionExecutable(Executable):
     def _wide(self, a: Any) -> Any:
         xp = self._backend.xp
         return xp.astype(a, xp.float64) if "float64" in self._backend.precisions else a
+
+    @cached_property
+    def _rows_at_a_time(self) -> int:
+        """The most rows that a prediction takes through the network together."""
+        elements = _ON_THE_HOST if self.plan.device == "cpu" else _ON_A_DEVICE
+        return max(1, elements // max(self._program.widths))
 
     @cached_property
     def _largest(self) -> int:

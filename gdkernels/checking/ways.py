@@ -15,7 +15,9 @@ from gdkernels.checking.check import Call, SelfCheck
 from gdkernels.definition.network import Arrays
 from gdkernels.errors import BackendError
 
-__all__ = ["Way", "Ways"]
+__all__ = ["KnownProblems", "Way", "Ways"]
+
+KnownProblems = dict[tuple[Hashable, ...], str | None]
 
 _log = logging.getLogger("gdkernels")
 
@@ -57,6 +59,8 @@ class Ways:
         The choices of a plan by which the definition runs.
     fatal
         Errors that are not a way's own: they end the search.
+    known
+        What was found out already, of a program that differs in numbers alone; what is found out is added.
 
     Attributes
     ----------
@@ -73,10 +77,11 @@ class Ways:
         *,
         last: Mapping[str, Any],
         fatal: tuple[type[Exception], ...] = (),
+        known: KnownProblems | None = None,
     ) -> None:
         self._check, self._backend, self._program, self._plan = check, backend, program, plan
         self._last, self._fatal = last, fatal
-        self._problems: dict[tuple[Hashable, ...], str | None] = {}
+        self._problems = {} if known is None else known
         self._predicts: dict[int, Executable] = {}
         self.passed_over: dict[str, str] = {}
 

@@ -38,14 +38,13 @@ from gdkernels.system.printable import one_line, printable
 __all__ = ["main"]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line `arguments`, those of the process for None, and return the exit code."""
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
+def main(arguments: Sequence[str], ranks: CommandRanks) -> int:
+    """Run the command line `arguments` as one of these ranks, and return the exit code."""
     stdout_is_closed = open_streams()
     debug = "--debug" in arguments  # looked for before parsing, which may fail itself
     with contextlib.suppress(AttributeError):  # a name that the terminal cannot show must not end a finished training
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    failure, ranks = 1, CommandRanks(arguments)
+    failure = 1
 
     def failed(error: BaseException, message: str, code: int) -> int:
         return _failed(message, code) if ranks.failed(error, one_line(message), code) else code

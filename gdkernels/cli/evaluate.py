@@ -67,7 +67,8 @@ def run(args: Namespace) -> None:
 
 
 def _lines(predictor: TabularPredictor, evaluation: Evaluation, plot: str | None) -> Iterator[str]:
-    yield f"{', '.join(predictor.preparation_.targets)!r} on {evaluation.records:,} records"
+    many = "record" if evaluation.records == 1 else "records"
+    yield f"{', '.join(predictor.preparation_.targets)!r} on {evaluation.records:,} {many}"
     yield ", ".join(f"{name} {value:.4g}" for name, value in evaluation.metrics.items())
     yield from (f"{name:<9}{text}" for name, text in evaluation.lines().items())
     if evaluation.by_class is not None:

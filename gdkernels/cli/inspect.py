@@ -59,4 +59,5 @@ def run(args: Namespace) -> None:
               f"{history['best_epoch']}; {history['stopped']}")  # fmt: skip
     print("versions " + ", ".join(f"{k} {v}" for k, v in (told["versions"] or {}).items()))
     for c in told["columns"]:
-        print(f"  {c['name']}: {c['kind']}, {c['features']} inputs{'; ' if c['why'] else ''}{c['why']}")
+        inputs = "input" if c["features"] == 1 else "inputs"
+        print(f"  {c['name']}: {c['kind']}, {c['features']} {inputs}{'; ' if c['why'] else ''}{c['why']}")

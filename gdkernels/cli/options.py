@@ -247,9 +247,9 @@ def add_train(commands: Any) -> ArgumentParser:
         type=number(RANGES["average"]),
         metavar="N",
         help="train N networks, each with validation rows of its own, and join them into one that predicts their "
-        f"average ({defaults.folds(1)}, each without another part of the rows; up to "
-        f"{defaults.folds(defaults.SMALL)} for {defaults.FEW:,} to {small} rows; 1 with --hidden or --starts, and for "
-        f"more than {defaults.LARGE:,} rows)",
+        f"average ({defaults.folds(1)}; {defaults.AT_LEAST_TOGETHER} to {defaults.folds(defaults.SMALL)}, by the time "
+        f"they take, for {defaults.FEW:,} to {small} rows; 1 with --hidden or --starts, and for more than "
+        f"{defaults.LARGE:,} rows)",
     )
     training.add_argument(
         "--quick",

@@ -272,6 +272,9 @@ class _Total:
         x, target, *weighted = arrays[count:]
         random = RandomNumbers(weighted.pop()) if self.draws else None
         prediction = forward(self.block, dict(zip(self.names, arrays, strict=False)), x, random=random, xp=xp)
+        sizes = (*prediction.shape[1:], *target.shape[1:])
+        if [getattr(n, "size", n) for n in sizes] == [1, 1]:  # of a sum that keeps its axis, 1 is recorded as such
+            prediction = xp.broadcast_to(prediction, target.shape)
         if not same_shape(prediction.shape, target.shape):
             raise InputError(f"y has the shape {list(target.shape)}; the network's output, {list(prediction.shape)}")
         value = self.loss(prediction, target, xp=xp)

@@ -167,6 +167,8 @@ class Binding:
         InputError
             For text, ragged lists, or an array on a device that this backend does not reach.
         """
+        if hasattr(value, "toarray") and hasattr(value, "nnz"):
+            raise InputError(f"{name} is a sparse matrix, which MLPClassifier and MLPRegressor take: pass X.toarray()")
         array = value if self.backend.owns(value) else self._from_elsewhere(value, name)
         numeric = ("bool", "integral", "real floating")
         host = isinstance(array, np.ndarray)
@@ -243,9 +245,10 @@ def _entry(given: Any, shape: tuple[int, ...], row: int, column: int) -> float |
 def all_finite(*arrays: Any, xp: Any) -> bool:
     """Return whether all entries of `arrays` are finite; if they are, in one pass and without temporary arrays."""
     # The sum of squares holds any infinity and NaN as well; if it overflows, the rest decides.
-    if all(type(a) is np.ndarray and a.size <= _SMALL for a in arrays) and math.isfinite(
-        sum(float(np.vdot(a, a)) for a in arrays)
-    ):
+    for a in arrays:
+        if not (type(a) is np.ndarray and a.size <= _SMALL and math.isfinite(np.vdot(a, a))):
+            break
+    else:
         return True
     with np.errstate(all="ignore"):
         # Infinities and NaN survive in a sum, but a sum that overflows proves nothing.

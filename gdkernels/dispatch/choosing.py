@@ -18,7 +18,7 @@ from gdkernels.dispatch.estimates import Estimate, estimates
 from gdkernels.dispatch.preference import BY_PRIORITY, preferred
 from gdkernels.dispatch.registry import Found
 from gdkernels.dispatch.workload import Workload
-from gdkernels.errors import BackendError, unknown_name
+from gdkernels.errors import BackendError, InputError, unknown_name
 
 __all__ = ["Choice", "choose", "decide"]
 
@@ -97,6 +97,8 @@ def decide(
 
     if isinstance(backend, str):
         found = registry.named(backend, by_backend)
+    elif not isinstance(backend, Backend):
+        raise InputError(f"backend must be a name, such as 'auto', or a Backend, got {backend!r:.60}")
     else:
         found = registry.examined(backend.name, backend, "passed as an object")
         if found.problem is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 
@@ -162,15 +163,18 @@ def _largest(program: Program, needed: Callable[[Program], int], room: int) -> s
     if layers is None:
         return "give its blocks fewer units"
 
-    def scaled(thousandths: int) -> Program:
-        units = [max(1, layer.units * thousandths // 1000) for layer in layers[:-1]]
+    widest = max((layer.units for layer in layers[:-1]), default=0)
+
+    def scaled(width: int) -> Program:
+        units = [max(1, layer.units * width // widest) for layer in layers[:-1]]
         functions = [layer.activation for layer in layers]
         return replace(program, block=chain((*units, layers[-1].units), functions, bias=layers[0].bias))
 
-    fitting = [k for k in range(1, 1000) if needed(scaled(k)) <= room]
-    if not fitting or len(layers) == 1:
+    # A layer of more units than there are bytes does not fit, and ranges have an end.
+    fitting = bisect_right(range(1, min(widest, room)), room, key=lambda width: needed(scaled(width)))
+    if not fitting:
         return "its inputs and outputs alone are too many"
-    return f"{_shape(scaled(fitting[-1]).widths)} would fit"
+    return f"{_shape(scaled(fitting).widths)} would fit"
 
 
 def _shape(sizes: Sequence[int]) -> str:

@@ -23,14 +23,20 @@ class Executables:
 
     Whoever has one uses it before asking for the next, and keeps none: another one may have its memory.
 
+    Parameters
+    ----------
+    each
+        What is given in place of each.
+
     Attributes
     ----------
     trained
         How often one to train with was taken that can be shared.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, each: Callable[[Executable], Executable] = lambda executable: executable) -> None:
         self._kept: list[tuple[Binding, Mapping[str, Any], Executable]] = []
+        self._each = each
         self.trained = 0
 
     def of(
@@ -41,12 +47,12 @@ class Executables:
             if where == binding and chosen == choices and (found := executable.with_program(program)) is not None:
                 self._kept.append(self._kept.pop(k))
                 self.trained += program.optimizer is not None
-                return found
+                return self._each(found)
         made = make()
         if made.with_program(program) is not None:
             self._kept = [*self._kept[1 - _MOST :], (binding, choices, made)]
             self.trained += program.optimizer is not None
-        return made
+        return self._each(made)
 
 
 _SHARED: ContextVar[Executables | None] = ContextVar("shared executables", default=None)

@@ -126,6 +126,8 @@ def subfolder(path: str | os.PathLike[str], name: str, *, make: bool = True) -> 
 
 
 def _made(path: str | os.PathLike[str]) -> Path:
+    if not os.fspath(path):
+        raise FileError("the name of the folder for checkpoints is empty; give one")
     try:
         Path(path).mkdir(exist_ok=True)
     except OSError as error:

@@ -128,6 +128,8 @@ def read_model(path: str | os.PathLike[str]) -> tuple[Tensors, dict[str, Any]]:
 
 def _read(path: str | os.PathLike[str]) -> tuple[int, bytes]:
     """Return where the tensors start, and the whole file, which is not read unless its header agrees with its size."""
+    if not os.fspath(path):
+        raise FileError("the name of the model to read is empty; give its file")
     try:
         if Path(path).exists() and not Path(path).is_file():
             _refuse(path, "it is not a file but a folder or a device")

@@ -134,6 +134,8 @@ def _flat(a: Node) -> Node:
 
 def _one_hot(graph: Graph, codes: Node, table: Node) -> Node:
     """Return [records, rows of the table]: 1 at the row that a record looks up."""
+    if codes.op == "to_int":  # of numbers that are whole: those that compiled steps look rows up by
+        codes = codes.args[0]
     numbers = graph.expand_dims(graph.astype(codes, REAL) if codes.dtype in (INT, BOOL) else codes, axis=1)
     columns = [graph.where(numbers == float(k), graph.ones_like(numbers), 0.0) for k in range(units(table.T))]
     return columns[0] if len(columns) == 1 else graph.concat(columns, axis=1)

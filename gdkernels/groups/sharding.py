@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections import Counter
 from dataclasses import dataclass
 
@@ -68,6 +67,8 @@ def threads_of_ranks(group: Group) -> list[int]:
     """Return for each rank how many threads it may have: the cores, divided by the ranks that share them."""
     if group.size == 1:
         return [thread_bound().threads]
+    import socket  # a single process needs no name
+
     mine = {"host": socket.gethostname(), "cores": _cores(), "most": thread_bound().threads}
     told = group.gather_json(mine)
     users = Counter((one["host"], core) for one in told for core in one["cores"])

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from gdkernels.errors import InputError
 from gdkernels.groups.contract import Group
 
-__all__ = ["SHORT", "TreeSum", "merged", "rows_of_shard", "shards_of_rank", "subtrees_of"]
+__all__ = ["SHORT", "SumStack", "TreeSum", "merged", "rows_of_shard", "shards_of_rank", "subtrees_of"]
 
 Vector = npt.NDArray[Any]
 
@@ -31,7 +31,7 @@ def shards_of_rank(rank: int, ranks: int, shards: int) -> range:
 
 def subtrees_of(rank: int, ranks: int, shards: int) -> list[tuple[int, int]]:
     """Return the first shard of each subtree that a rank has, and how many it has."""
-    stack = _Stack()
+    stack = SumStack()
     for shard in shards_of_rank(rank, ranks, shards):
         stack.push(shard, 1, None)
     return [(first, count) for first, count, _ in stack.subtrees]
@@ -44,14 +44,17 @@ def rows_of_shard(shard: int, shards: int, rows: int) -> slice:
 
 def merged(leaves: Iterable[Any]) -> Any:
     """Return the sum of the leaves of a whole tree, in its order."""
-    stack = _Stack()
+    stack = SumStack()
     for k, leaf in enumerate(leaves):
         stack.push(k, 1, leaf)
     return stack.root()
 
 
-class _Stack:
-    """Subtrees from the left, which are merged as soon as they are siblings; vectors are added in place."""
+class SumStack:
+    """Subtrees from the left, which are merged as soon as they are siblings.
+
+    Vectors are added in place; of everything else, the left one plus the right one takes the place of the left.
+    """
 
     def __init__(self) -> None:
         self.subtrees: list[tuple[int, int, Any]] = []  # the first leaf, the number of leaves, their sum
@@ -109,7 +112,7 @@ class TreeSum:
         self._group, self.length, self._count = group, length, totals
         self.dtype = np.dtype(dtype)
         self._of_ranks = [subtrees_of(rank, group.size, shards) for rank in range(group.size)]
-        self._stack, self._totals = _Stack(), _Stack()
+        self._stack, self._totals = SumStack(), SumStack()
         if group.size > 1:
             short = length * self.dtype.itemsize <= SHORT
             self._messages = _ToEverybody(self) if short else _ToOwners(self)
@@ -127,7 +130,7 @@ class TreeSum:
     def exchanged(self, into: Vector | None = None) -> tuple[Vector, npt.NDArray[np.float64]]:
         """Return the sums over the shards of all ranks, valid until the next sum is exchanged, or in `into`."""
         mine, totals = self._stack.subtrees, self._totals.subtrees
-        self._stack, self._totals = _Stack(), _Stack()
+        self._stack, self._totals = SumStack(), SumStack()
         if self._group.size == 1:
             vector, sums = _root(mine), _root(totals)
         else:
@@ -169,7 +172,7 @@ class _ToEverybody:
             self._send[at + stop : at + self._width] = numbers.view(np.uint8)
             at += self._width
         tree.group.all_gather(self._send, self._got, self._counts)
-        found, sums, at = _Stack(), _Stack(), 0
+        found, sums, at = SumStack(), SumStack(), 0
         for of in tree.of_ranks:
             for first, count in of:
                 found.push(first, count, _as(tree.dtype, self._got[at : at + stop]))
@@ -198,7 +201,7 @@ class _ToOwners:
             group.all_to_all(send, sent, self._got[k], self._received[k])
         numbers = np.empty(sum(self._of_totals))
         group.all_gather(np.concatenate(totals), numbers, self._of_totals)
-        found, sums, at = _Stack(), _Stack(), 0
+        found, sums, at = SumStack(), SumStack(), 0
         for rank, of in enumerate(tree.of_ranks):
             for k, (first, count) in enumerate(of):
                 begin = sum(self._received[k][:rank])
@@ -212,7 +215,7 @@ class _ToOwners:
 
 
 def _root(subtrees: list[tuple[int, int, Vector]]) -> Vector:
-    stack = _Stack()
+    stack = SumStack()
     stack.subtrees = subtrees
     found: Vector = stack.root()
     return found

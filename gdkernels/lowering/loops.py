@@ -8,7 +8,7 @@ from gdkernels.lowering.steps import Loop, StepSchedule, value_of
 
 __all__ = ["is_loaded", "make_loop", "operands"]
 
-_RESULTS = frozenset({"input", "sum", "max", "min", "matmul", "constant", "dim", "add_rows"}) | MOVES
+_RESULTS = frozenset({"input", "sum", "max", "min", "matmul", "constant", "dim", "add_rows", "row_outer"}) | MOVES
 
 
 def operands(result: StepSchedule, node: Node, stage: int) -> tuple[Node, ...]:

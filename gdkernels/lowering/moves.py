@@ -1,23 +1,23 @@
-"""What a tile copies and looks up: where columns come from, and by which column rows of a parameter are looked up."""
+"""What a tile puts into a matrix: columns from elsewhere, rows of a parameter by their numbers, products of rows."""
 
 from collections.abc import Iterable, Sequence
 
 from gdkernels.errors import ScheduleError
 from gdkernels.graph.moves import units
 from gdkernels.graph.nodes import Dim, Node
-from gdkernels.lowering.steps import MATRIX, Copy, LookUp, Part, has_dim, kind_of, value_of
+from gdkernels.lowering.steps import MATRIX, Copy, LookUp, Outer, Part, has_dim, kind_of, value_of
 
 __all__ = ["folded", "moves_of"]
 
 # What may be taken where it comes from, or put where it goes to, by the operation that reads it, and as which operand.
 _FOLDABLE: dict[str | tuple[str, int], frozenset[str]] = {
-    "concat": frozenset({"column", "columns", "take"}),
+    "concat": frozenset({"column", "columns", "row_outer", "take"}),
     ("take", 1): frozenset({"to_int", "column"}),
     ("add_rows", 0): frozenset({"to_int", "column"}),
     ("add_rows", 1): frozenset({"columns"}),
     ("to_int", 0): frozenset({"column"}),
 }
-_NEVER_ALONE = frozenset({"column", "columns", "take", "to_int"})
+_NEVER_ALONE = frozenset({"column", "columns", "row_outer", "take", "to_int"})
 
 
 def folded(nodes: Sequence[Node], outputs: Iterable[Node]) -> set[int]:
@@ -42,7 +42,7 @@ def folded(nodes: Sequence[Node], outputs: Iterable[Node]) -> set[int]:
     return found
 
 
-def moves_of(node: Node, batch: Dim, folded: set[int]) -> list[Copy | LookUp]:
+def moves_of(node: Node, batch: Dim, folded: set[int]) -> list[Copy | LookUp | Outer]:
     """Return the steps that compute a node which only moves numbers.
 
     Raises
@@ -52,13 +52,17 @@ def moves_of(node: Node, batch: Dim, folded: set[int]) -> list[Copy | LookUp]:
     """
     if node.op == "take":
         return [_look_up(node, node, 0, batch, folded)]
-    moves: list[Copy | LookUp] = []
+    if node.op == "row_outer":
+        return [_outer(node, node, 0, batch)]
+    moves: list[Copy | LookUp | Outer] = []
     parts: list[Part] = []
     at = 0
     for value in map(value_of, node.args) if node.op == "concat" else (node,):
         part = _part(value, at)
         if value.id in folded and value.op == "take":
             moves.append(_look_up(value, node, at, batch, folded))
+        elif value.id in folded and value.op == "row_outer":
+            moves.append(_outer(value, node, at, batch))
         else:
             parts.append(part)
         at += part.count
@@ -67,6 +71,13 @@ def moves_of(node: Node, batch: Dim, folded: set[int]) -> list[Copy | LookUp]:
         if kind_of(source, batch) != MATRIX and source.op not in ("input", "column", "sum", "max", "min"):
             raise ScheduleError(f"{source} is put beside others without being stored")
     return [*moves, copy]
+
+
+def _outer(node: Node, into: Node, to: int, batch: Dim) -> Outer:
+    left, right = map(value_of, node.args)
+    if any(kind_of(a, batch) != MATRIX for a in (left, right)):
+        raise ScheduleError(f"{node} multiplies something that is no matrix")
+    return Outer(into, left, right, to)
 
 
 def _look_up(node: Node, into: Node, to: int, batch: Dim, folded: set[int]) -> LookUp:

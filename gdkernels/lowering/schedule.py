@@ -28,6 +28,7 @@ from gdkernels.lowering.steps import (
     Gather,
     LookUp,
     Loop,
+    Outer,
     Product,
     RowSums,
     StepSchedule,
@@ -97,7 +98,7 @@ class _Tile:
         self.kept: set[int] = set()
         self.whole: set[int] = set()
         self.folded: set[int] = set()
-        self.moves: list[Copy | LookUp] = []
+        self.moves: list[Copy | LookUp | Outer] = []
         self.products: list[Product | EntryProduct] = []
         self.over_batch: set[int] = set()  # what waits for the whole batch
         self.reductions: list[Node] = []  # along the units, or of everything in the tile
@@ -120,7 +121,7 @@ class _Tile:
             return
         if node.op == "matmul":
             self._classify_product(node, in_tile)
-        elif node.op in MOVES:
+        elif node.op in MOVES or node.op == "row_outer":
             self._classify_move(node)
         elif node.op == "add_rows":
             self._classify_row_sums(node)

@@ -19,6 +19,7 @@ __all__ = [
     "Gather",
     "LookUp",
     "Loop",
+    "Outer",
     "Part",
     "Product",
     "RowSums",
@@ -105,6 +106,28 @@ class LookUp:
 
 
 @dataclass(frozen=True)
+class Outer:
+    """For each row of the tile, the products of all its numbers in `left` with all those in `right`, side by side.
+
+    Attributes
+    ----------
+    node
+        The matrix that they become a part of, or all.
+    to
+        The column of `node` that the first of them becomes.
+    """
+
+    node: Node
+    left: Node
+    right: Node
+    to: int = 0
+
+    @property
+    def sources(self) -> tuple[Node, ...]:
+        return (self.left, self.right)
+
+
+@dataclass(frozen=True)
 class EntryProduct:
     """`node` = the inputs, of which the entries are known that are not 0, times the parameter `weights`."""
 
@@ -182,7 +205,7 @@ class EntrySums:
         return (self.right,)
 
 
-Step = Gather | Copy | LookUp | EntryProduct | Product | Loop | Accumulation
+Step = Gather | Copy | LookUp | Outer | EntryProduct | Product | Loop | Accumulation
 
 
 @dataclass(frozen=True)
@@ -226,6 +249,8 @@ class StepSchedule:
         For each phase, the loops over the parameters, by the parameter's name; the last phase changes them.
     written
         The parameter and the slots that the outputs of a loop of the last phase replace.
+    symmetric
+        The names of those of which only blocks of the lower triangle are computed, because the caller knows the rest.
     aliases
         For conditions that follow from a stored value, the node that later stages compute instead.
     stages
@@ -242,13 +267,14 @@ class StepSchedule:
     numbers: list[Loop | None] = field(default_factory=list)
     updates: list[dict[str, Loop]] = field(default_factory=list)
     written: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    symmetric: frozenset[str] = frozenset()
     aliases: dict[int, Node] = field(default_factory=dict)
     stages: dict[int, int] = field(default_factory=dict)
 
     @property
-    def moves(self) -> list[Copy | LookUp]:
-        """The steps of the tile that copy columns or look up rows."""
-        return [s for s in self.tile if isinstance(s, (Copy, LookUp))]
+    def moves(self) -> list[Copy | LookUp | Outer]:
+        """The steps of the tile that put columns into a matrix: copied, looked up, or products of others."""
+        return [s for s in self.tile if isinstance(s, (Copy, LookUp, Outer))]
 
     @property
     def takes_entries(self) -> bool:

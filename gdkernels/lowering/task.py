@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
+from gdkernels.backend.least_squares.products import SUM_OF_PRODUCTS, traced_products
 from gdkernels.backend.program import Program
 from gdkernels.errors import ScheduleError
 from gdkernels.graph.namespace import Graph
@@ -12,9 +13,9 @@ from gdkernels.graph.nodes import Dim, Node
 from gdkernels.graph.operations import REAL
 from gdkernels.lowering.elementwise import Recipe, recipe_of
 from gdkernels.lowering.schedule import PREDICTION, schedule
-from gdkernels.lowering.steps import StepSchedule, value_of
+from gdkernels.lowering.steps import COLUMN, StepSchedule, kind_of, value_of
 
-__all__ = ["DATA", "ScheduledTask", "schedule_prediction", "schedule_training"]
+__all__ = ["DATA", "ScheduledTask", "schedule_prediction", "schedule_products", "schedule_training"]
 
 DATA = ("x", "y", "sample_weight", "row_keys")  # the inputs that come with the records
 
@@ -94,11 +95,29 @@ def schedule_training(program: Program, functions: Set[str], *, entries: bool = 
 def schedule_prediction(program: Program, functions: Set[str], *, entries: bool = False) -> ScheduledTask:
     """Return the forward pass of `program`; arguments and errors are those of `schedule_training`."""
     traced = program.trace_forward()
-    result = schedule(traced.graph, traced.batch, {PREDICTION: traced.output}, entries="x" if entries else None)
+    graph, output = traced.graph, traced.output
+    if kind_of(value_of(output), traced.batch) == COLUMN:  # such as a sum over the units: a matrix of one
+        output = graph.broadcast_to(output, (traced.batch, graph.widths[1]))
+    result = schedule(graph, traced.batch, {PREDICTION: output}, entries="x" if entries else None)
     recipes = _recipes(result, traced.batch, functions)
-    output = value_of(traced.output)
-    parameters = _parameters(traced.graph)
-    return ScheduledTask(result, traced.batch, traced.sizes, program.inputs, recipes, parameters, output=output)
+    return ScheduledTask(
+        result, traced.batch, traced.sizes, program.inputs, recipes, _parameters(graph), output=value_of(output)
+    )
+
+
+def schedule_products(program: Program, functions: Set[str]) -> ScheduledTask:
+    """Return what adds JᵀJ of a batch to its sum, as `traced_products` records it: its lower triangle, in blocks.
+
+    Raises
+    ------
+    TraceError, ScheduleError
+        As for `schedule_training`.
+    """
+    traced = traced_products(program)
+    result = schedule(traced.graph, traced.batch, {SUM_OF_PRODUCTS: traced.result})
+    result.symmetric = frozenset({SUM_OF_PRODUCTS})
+    recipes = _recipes(result, traced.batch, functions)
+    return ScheduledTask(result, traced.batch, traced.sizes, program.inputs, recipes, _parameters(traced.graph))
 
 
 def _parameters(graph: Graph) -> dict[str, Node]:

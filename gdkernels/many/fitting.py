@@ -10,16 +10,18 @@ from typing import Any
 import numpy as np
 
 from gdkernels.dispatch.binding import Binding
+from gdkernels.dispatch.shared_executables import Executables
 from gdkernels.errors import InputError, Interrupted
 from gdkernels.groups import Group, joined
-from gdkernels.groups.agreement import guarded
+from gdkernels.groups.agreement import agree, guarded
 from gdkernels.groups.sharding import threads_of_ranks
 from gdkernels.many.arguments import check_share, checked_models, checked_rows, checked_settings, of_model, rows_of
 from gdkernels.many.dealing import dealt
-from gdkernels.many.jobs import Checkpoints, FitJob, Paces, PlanChoices
+from gdkernels.many.jobs import Checkpoints, FitJob, Paces, PlanChoices, digest_of
+from gdkernels.many.meeting import MOST_AT_A_TIME, Meeting
 from gdkernels.many.one_pass import in_one_pass
 from gdkernels.many.shared_data import SharedData
-from gdkernels.many.workers import run_jobs
+from gdkernels.many.workers import GivenUpError, run_jobs
 from gdkernels.models.network import Network
 from gdkernels.network import BoundNetwork
 from gdkernels.system.machine import cores
@@ -137,8 +139,11 @@ def fit_many(
         FitJob(trainer, *given, *its_rows, validation, asked, plans, paces, k, checkpoints)
         for k, (trainer, given, its_rows) in enumerate(zip(trainers, work, checked, strict=True))
     ]
-    at_once = _threads(threads, [model.network for model in models], [job.train.binding for job in jobs])
     ranks = joined(group)
+    if ranks.size > 1:
+        agree(ranks, {"models": len(models), "data": digest_of([(job.train, job.held_out) for job in jobs])})
+        agree(ranks, {f"model {k}": job.identity() for k, job in enumerate(jobs)})
+    at_once = _threads(threads, [model.network for model in models], [job.train.binding for job in jobs])
     mine = range(ranks.rank, len(jobs), ranks.size)
     bar = progress_bar(False if ranks.rank else progress, total=len(mine), unit="model")
     try:
@@ -154,7 +159,7 @@ def fit_many(
                 shown = _shown_by(bar)
                 found = in_one_pass(dict(enumerate(jobs)), threads, shown)
                 left = [k for k in range(len(jobs)) if k not in found]
-                found |= zip(left, run_jobs([jobs[k].run for k in left], threads, shown, asked_to_end), strict=True)
+                found |= zip(left, _in_turn([jobs[k] for k in left], threads, shown, asked_to_end), strict=True)
                 return [found[k] for k in range(len(jobs))]
 
             if ranks.size == 1:
@@ -169,6 +174,25 @@ def fit_many(
     finally:
         if bar is not None:
             bar.close()
+
+
+def _in_turn(
+    jobs: Sequence[FitJob], threads: int, done: Callable[[History], None], ends: Callable[[], BaseException | None]
+) -> list[History]:
+    """Return the histories of fits on some threads; where a backend trains many at once, they meet after each epoch."""
+    together = sum(job.train.binding.backend.trains_together for job in jobs) > 1
+    if not together:
+        return run_jobs([job.run for job in jobs], threads, done, ends)
+    at_once = min(len(jobs), MOST_AT_A_TIME)
+    meeting = Meeting(len(jobs), at_once)
+
+    def attending(job: FitJob) -> Callable[[Executables, Callable[[], bool]], History]:
+        return lambda executables, gives_up: meeting.attend(lambda: job.run(executables, gives_up), gives_up)
+
+    try:
+        return run_jobs([attending(job) for job in jobs], at_once, done, ends, lambda: meeting.executables)
+    except GivenUpError as given_up:
+        raise meeting.error or given_up from None
 
 
 def _shown_by(bar: Any) -> Callable[[History], None]:

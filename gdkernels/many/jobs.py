@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +19,7 @@ from gdkernels.errors import BackendError
 from gdkernels.many.arguments import Rows
 from gdkernels.many.workers import GivenUpError
 from gdkernels.network import Structure
+from gdkernels.system.hashing import sha256
 from gdkernels.system.threads import ThreadBound, at_most, thread_bound
 from gdkernels.training.checkpointing import Cadence, Checkpointer, Run, subfolder
 from gdkernels.training.evaluator import Evaluator
@@ -28,7 +29,7 @@ from gdkernels.training.placement import Placed
 from gdkernels.training.settings import FitSettings
 from gdkernels.training.trainer import Trainer
 
-__all__ = ["BegunFit", "Checkpoints", "FitJob", "Paces", "PlanChoices"]
+__all__ = ["BegunFit", "Checkpoints", "FitJob", "Paces", "PlanChoices", "digest_of"]
 
 _MEMORY = "memory "  # before the names of what a solver keeps
 
@@ -106,7 +107,10 @@ class FitJob:
         with ExitStack() as stack:
             stack.callback(self.trainer.runner.give_back)
             self._enter(stack)
-            return begun.made.run.history if begun.made.fit.follow_job(begun.job, found) else None
+            if not begun.made.fit.follow_job(begun.job, found):
+                return None
+            begun.made.tell_why()
+            return begun.made.run.history
 
     def _enter(self, stack: ExitStack) -> None:
         """Compute where the network does until the stack is left."""
@@ -151,6 +155,7 @@ class FitJob:
             if made.checkpointer is not None:
                 made.checkpointer.rescue(runner.state(), run, runner.epochs_done)
             raise
+        made.tell_why()
         if history.epochs:
             structure, seconds = self.trainer.mlp.network.structure, history.epochs[-1].seconds
             self.paces.note(structure, made.placed.job.batch, seconds / made.placed.job.records)
@@ -162,6 +167,14 @@ class FitJob:
         shapes = [p.shape for p in self.trainer.mlp.network.structure.parameters.values()]
         rows = len(self.train) if self.rows is None else len(self.rows)
         return sum(map(math.prod, shapes)), shapes, self.trainer.settings.batch_size, rows
+
+    def identity(self) -> dict[str, Any]:
+        """Return what ranks that deal such jobs among them must share of this one, besides the data."""
+        own: dict[str, Any] = {"seed": self.trainer.mlp.network.seed, **self.trainer.settings.as_dict()}
+        for name, at in (("rows", self.rows), ("validation rows", self.left_out)):
+            own[name] = None if at is None else sha256(np.ascontiguousarray(at).tobytes()).hexdigest()
+        own["validation"] = self.validation if isinstance(self.validation, float) else None
+        return own | self.asked.identity()
 
     def state(self) -> dict[str, Any]:
         """Return by name what the fit leaves, on the host."""
@@ -199,6 +212,10 @@ class _MadeFit:
     checkpointer: Checkpointer | None
     placed: Placed
 
+    def tell_why(self) -> None:
+        """Have the history say what has run: a way that does not do what the definition does has given way."""
+        self.run.history.reason = self.placed.binding.why(self.placed.executable)
+
 
 @dataclass(frozen=True)
 class BegunFit:
@@ -210,7 +227,7 @@ class BegunFit:
 
 
 class PlanChoices:
-    """The choices of a plan for each place where models compute: one thread each, where the number matters.
+    """The choices of a plan for each place where models compute: one thread each, or a share of a launch.
 
     Parameters
     ----------
@@ -229,7 +246,9 @@ class PlanChoices:
         if id(binding) not in self._known:
             counts = binding.backend.threads(binding.device)
             bound = ThreadBound(1, "each model has one") if counts else None
-            self._known[id(binding)] = binding, {"threads": 1} if counts else {}, bound
+            choices: dict[str, Any] = {"threads": 1} if counts else {}
+            choices |= {"many": True} if binding.backend.trains_together else {}
+            self._known[id(binding)] = binding, choices, bound
         return self._known[id(binding)][1:]
 
 
@@ -248,6 +267,14 @@ class Paces:
         self._known[structure, batch] = seconds
 
 
+def digest_of(data: Iterable[tuple[Records, Records | None]]) -> str:
+    """Return the SHA-256 of all the values of some records, each once."""
+    found, once = sha256(), {id(part): part for pair in data for part in pair if part is not None}
+    for part in once.values():
+        part.add_to(found)
+    return found.hexdigest()
+
+
 @dataclass(frozen=True)
 class _Here:
     """The one place of a fit: where it fails, all fits do."""
@@ -256,6 +283,9 @@ class _Here:
 
     def elsewhere(self, error: BackendError) -> bool:
         return False
+
+    def note(self, history: History) -> None:
+        history.plan, history.origin = self.now.executable.plan, self.now.executable.origin
 
     def tell(self, history: History) -> None:
         pass

@@ -24,6 +24,7 @@ def run_jobs(
     threads: int,
     done: Callable[[Result], None],
     ends: Callable[[], BaseException | None] = lambda: None,
+    executables_of_thread: Callable[[], Executables] = Executables,
 ) -> list[Result]:
     """Return the results of some jobs, which threads take one after the other.
 
@@ -35,6 +36,8 @@ def run_jobs(
         Called on this thread with the result of each job that is done.
     ends
         Asked on the way for an error to raise, because somebody wants all to end; the other jobs are given up.
+    executables_of_thread
+        Makes those of a thread.
 
     Raises
     ------
@@ -48,7 +51,7 @@ def run_jobs(
         return failed.is_set() or ends() is not None
 
     def work() -> None:
-        executables = Executables()
+        executables = executables_of_thread()
         while not given_up() and (k := next(numbers)) < len(jobs):  # counting is atomic
             results[k] = jobs[k](executables, given_up)
 

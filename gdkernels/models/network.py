@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -24,15 +24,16 @@ from gdkernels.definition.schedules import ScheduleFunction
 from gdkernels.definition.solvers import Solver
 from gdkernels.dispatch.binding import Binding
 from gdkernels.errors import InputError
-from gdkernels.groups import Group
-from gdkernels.metrics import Metric
-from gdkernels.models.restarts import best_of_starts
 from gdkernels.network import BoundNetwork, Structure
 from gdkernels.system.notebook import html_table
-from gdkernels.training.fit import Callback
-from gdkernels.training.history import History
-from gdkernels.training.settings import Settings
-from gdkernels.training.trainer import Trainer
+
+if TYPE_CHECKING:
+    from gdkernels.groups import Group
+    from gdkernels.metrics import Metric
+    from gdkernels.models.continuation import Continuation
+    from gdkernels.training.fit import Callback
+    from gdkernels.training.history import History
+    from gdkernels.training.trainer import Trainer
 
 __all__ = ["Network"]
 
@@ -69,7 +70,7 @@ class Network:
         For a backend or device that you name and that cannot run here.
     """
 
-    _trainer: Trainer | None = None  # the one that the next fit goes on with
+    _continuation: Continuation | None = None
     _network: BoundNetwork | None = None
     _made: Callable[[int, Sequence[str] | None], BoundNetwork] | None = (
         None  # where the number of inputs is not known yet
@@ -282,15 +283,7 @@ class Network:
             "resume": resume,
             "progress": progress,
         }
-        if isinstance(starts, bool) or not isinstance(starts, (int, np.integer)) or starts < 1:
-            raise InputError(f"starts must be a whole number of at least 1, got {starts!r}")
-        if starts > 1:
-            trainer, history = best_of_starts(self, X, Y, settings, run, int(starts))
-        else:
-            trainer = self._trainer_with(settings)
-            history = trainer.fit(X, Y, **run)
-        self._trainer = trainer
-        return history
+        return self._fits.fit(X, Y, settings, run, starts)
 
     def trainer(self, **settings: Any) -> Trainer:
         """Return the trainer that goes on where a fit with these settings ended; a new one if the last had others.
@@ -300,17 +293,15 @@ class Network:
         settings
             Those of `Trainer`.
         """
-        self._trainer = self._trainer_with(settings)
-        return self._trainer
+        return self._fits.go_on_with(settings)
 
-    def _trainer_with(self, settings: Mapping[str, Any]) -> Trainer:
-        last, others = self._trainer, dict(settings)
-        order, group, shards = (others.pop(name, None) for name in ("order", "group", "shards"))
-        wanted = Settings.checked(**others, outputs=self.network.outputs)
-        if last is not None and last.runner.order is order and last.settings == wanted:
-            last.share(group, shards)
-            return last
-        return Trainer(self, **settings)
+    @property
+    def _fits(self) -> Continuation:
+        if self._continuation is None:
+            from gdkernels.models.continuation import Continuation  # a model that only predicts never loads training
+
+            self._continuation = Continuation(self)
+        return self._continuation
 
     # ---- predictions
 

@@ -91,6 +91,8 @@ def check_destination(path: str | os.PathLike[str], *, overwrite: bool) -> None:
         If the folder is missing or not writable, the file exists already and `overwrite` is false, or `path` is no
         place for a file.
     """
+    if not os.fspath(path):
+        raise FileError("the name of the file to write is empty; give one")
     path = Path(path)
     try:
         folder = Path(os.path.realpath(path)).parent if overwrite else path.parent

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,7 +77,8 @@ def parse_bytes(size: str | int, name: str = "memory") -> int:
         For anything else.
     """
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]i?)?b?\s*", size.lower()) if isinstance(size, str) else None
-    value = int(float(found[1]) * _UNITS[found[2] or ""]) if found else size
+    number = float(found[1]) * _UNITS[found[2] or ""] if found else math.inf
+    value = int(number) if number < math.inf else size
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise InputError(f"{name} must be a size as in '512MB', '1.5GB' or '2GiB', or a number of bytes, got {size!r}")
     return value

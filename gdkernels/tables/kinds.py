@@ -80,6 +80,21 @@ class Choices:
             if both := sorted({*told[one]} & {*told[other]}):
                 raise InputError(f"column {both[0]!r} cannot be both {keyword(one)} and {keyword(other)}; say one")
 
+    def check_targets(self, targets: Collection[str]) -> None:
+        """Reject what was said of a target and is for inputs.
+
+        Raises
+        ------
+        InputError
+            Then; it names the column.
+        """
+        for name, columns in (("ignore", self.ignore), ("keep_columns", self.keep)):
+            if both := sorted({*columns} & {*targets}):
+                raise InputError(
+                    f"column {both[0]!r} is the target, and {keyword(name)} is for inputs: leave it out, or predict "
+                    "another column"
+                )
+
     @property
     def named(self) -> set[str]:
         return {*self.ignore, *self.keep, *self.categorical, *self.numeric, *self.read}

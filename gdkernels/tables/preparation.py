@@ -12,7 +12,7 @@ import numpy.typing as npt
 from gdkernels.errors import InputError, keyword
 from gdkernels.tables import columns
 from gdkernels.tables.column_data import Floats
-from gdkernels.tables.columns import Dropped, Kind
+from gdkernels.tables.columns import Date, Dropped, Kind
 from gdkernels.tables.kinds import Choices, choose, reread
 from gdkernels.tables.objects import table_of
 from gdkernels.tables.outcomes import Bounds, Classes, Numbers
@@ -142,6 +142,7 @@ class Preparation:
         """
         table = reread(table_of(table), choices)
         targets = checked_targets(table, target, task)
+        choices.check_targets(targets)
         chosen_task = task_of(table, targets) if task == "auto" else task
         train = table if rows is None else table.take(rows)
         chosen = slice(None) if rows is None else rows
@@ -175,6 +176,16 @@ class Preparation:
     def features(self) -> tuple[str, ...]:
         """The names of the network's inputs."""
         return tuple(feature for kind in self.columns for feature in kind.features)
+
+    @property
+    def day_numbers(self) -> tuple[int, ...]:
+        """The places of the network's inputs that number the days of a column of dates."""
+        told = [(kind, feature) for kind in self.columns for feature in kind.features]
+        return tuple(
+            k
+            for k, (kind, feature) in enumerate(told)
+            if isinstance(kind, Date) and feature == f"{kind.name} day number"
+        )
 
     @property
     def inputs(self) -> tuple[str, ...]:

@@ -258,6 +258,8 @@ def _files(paths: Sequence[str]) -> list[Path]:
     """Return the files that `paths` name, those of a folder by name; a built-in set stays a str."""
     found: list[Path] = []
     for item in paths:
+        if not item:  # as of a shell's variable that is not set; it is no word for this folder
+            raise FileError("the name of a table is empty: give a file, a folder or a built-in data set")
         if item in BUILT_IN:
             found.append(item)  # type: ignore[arg-type]
         elif Path(item).is_dir():

@@ -5,24 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
-from gdkernels.data.records import Records
 from gdkernels.definition.optimizers import Optimizer
-from gdkernels.dispatch.binding import Binding
 from gdkernels.dispatch.shared_executables import Executables, sharing
 from gdkernels.errors import DivergenceError
 from gdkernels.groups import Group, joined
 from gdkernels.groups.agreement import guarded
+from gdkernels.network import BoundNetwork
 from gdkernels.system.progress import RecordCount
+from gdkernels.tabular.epoch_by_epoch import EpochByEpoch
 from gdkernels.tabular.fitting import PreparedRows, diverged, kth
-from gdkernels.training.epoch_values import Pace
 from gdkernels.training.trainer import Trainer
 
 __all__ = ["CrossValidation", "cross_validated"]
-
-Found = TypeVar("Found")
 
 STEP = 4.0  # from one penalty to the next: halves and doubles can hardly be told apart
 MOST_STEPS = 4
@@ -111,7 +107,7 @@ def cross_validated(
         def evaluated(l2: float) -> Lowest:
             mine = range(group.rank, len(draws), group.size)
             trainers = [Trainer(kth(network, k), **own | {"l2": l2}, group="none") for k in mine]
-            left = [_LeftOut(trainer, draws[k], epochs) for trainer, k in zip(trainers, mine, strict=True)]
+            left = [EpochByEpoch(trainer, draws[k], epochs) for trainer, k in zip(trainers, mine, strict=True)]
             with guarded(group):
                 lowest = _lowest(left, _Turns(group, len(draws), own.get("optimizer")), epochs, patience, bar)
             spent.append(lowest.work)
@@ -180,14 +176,14 @@ class _Turns:
         found: list[float] = told.T.reshape(-1)[: self.count].tolist()
         return found
 
-    def errors(self, left: Sequence[_LeftOut], epoch: int) -> list[float]:
+    def errors(self, left: Sequence[EpochByEpoch], epoch: int) -> list[float]:
         """Do an epoch of each network, and return their errors."""
         if self.group.size == 1:
-            return [one.epoch(epoch) for one in left]
+            return [one.epoch(epoch, BoundNetwork.error) for one in left]
         mine: list[float] = []
         for one in left:
             try:
-                mine.append(one.epoch(epoch))
+                mine.append(one.epoch(epoch, BoundNetwork.error))
             except DivergenceError:
                 mine.append(math.nan)
         found = self.all_of(mine)
@@ -196,7 +192,7 @@ class _Turns:
         return found
 
 
-def _lowest(left: Sequence[_LeftOut], turns: _Turns, epochs: int, patience: int, bar: RecordCount) -> Lowest:
+def _lowest(left: Sequence[EpochByEpoch], turns: _Turns, epochs: int, patience: int, bar: RecordCount) -> Lowest:
     """Return the lowest mean loss over all rows left out, and in which epoch it was."""
     whole = sum(turns.all_of([one.weight for one in left]))
     before = sum(turns.all_of([one.before for one in left])) / whole
@@ -216,43 +212,3 @@ def _lowest(left: Sequence[_LeftOut], turns: _Turns, epochs: int, patience: int,
         if epoch - gained[1] >= patience:
             break
     return Lowest(*best, before, 3.0 * epoch * work)
-
-
-class _LeftOut:
-    """A training without some of the rows, an epoch at a time, and their error; on the next backend where one fails."""
-
-    def __init__(self, trainer: Trainer, parts: tuple[PreparedRows, PreparedRows], epochs: int) -> None:
-        self._trainer, self._parts, self._epochs = trainer, parts, epochs
-        self._placed: tuple[Records, Records] | None = None
-        self._ended = False  # a solver has nothing left to gain: the network stays as it is
-        network = trainer.mlp.network
-        self.trained, self.weight, self.before = self._there(
-            lambda records, others: (len(records), others.total_weight, network.error(others))
-        )
-        self.multiply_adds = self.trained * network.structure.multiply_adds
-
-    def epoch(self, number: int) -> float:
-        """Do an epoch of this number, and return the error of the rows left out."""
-        runner, network, before = self._trainer.runner, self._trainer.mlp.network, self._trainer.runner.epochs_done
-
-        def run(records: Records, others: Records) -> float:
-            try:
-                if runner.epochs_done == before and not self._ended:
-                    self._ended = runner.run(records, Pace()).stop is not None
-            except DivergenceError:
-                settings = self._trainer.settings
-                raise diverged(number, None if settings.solver else settings.optimizer) from None
-            return network.error(others)
-
-        return self._there(run)
-
-    def _there(self, compute: Callable[[Records, Records], Found]) -> Found:
-        def placed(binding: Binding) -> Found:
-            if self._placed is None or self._placed[0].binding is not binding:
-                place = self._trainer.runner.place_records
-                train, left_out = (place(rows.x, rows.y, rows.weights) for rows in self._parts)
-                self._placed = train, left_out
-            return compute(*self._placed)
-
-        work = partial(self._trainer.workload, epochs=self._epochs)
-        return self._trainer.mlp.network.computing(self._parts[0].x, placed, work)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -29,7 +30,7 @@ def seconds_of(limit: Any) -> float:
         return float(limit)
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", limit) if isinstance(limit, str) else None
     unit = found[2] or "s" if found else ""
-    if found is None or unit not in _UNITS or not float(found[1]) > 0:
+    if found is None or unit not in _UNITS or not 0 < float(found[1]) < math.inf:
         raise InputError(f'{keyword("time_limit")} must be as in "90s", "10min" or "2h", got {limit!r}')
     return float(found[1]) * _UNITS[unit]
 

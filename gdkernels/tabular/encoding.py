@@ -6,6 +6,7 @@ the network, a layer can bend at every edge (Gorishniy et al. 2022, arXiv:2203.0
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ _MOST_BINS = 400
 _FEWEST_BINS = 8
 
 
-def encoding_of(kind: str, x: npt.NDArray[Any], bins: int | None = None) -> Columns | None:
+def encoding_of(kind: str, x: npt.NDArray[Any], bins: int | None = None, *, days: Sequence[int] = ()) -> Columns | None:
     """Return the block that encodes the numbers among the prepared inputs; None if there are none to encode.
 
     Parameters
@@ -36,6 +37,8 @@ def encoding_of(kind: str, x: npt.NDArray[Any], bins: int | None = None) -> Colu
         Training rows [records, inputs], or a sample of them.
     bins
         How many bins a number has; None goes by the number of rows.
+    days
+        The columns that number the days, which have more bins: what happens on a day has no smooth course.
     """
     if kind == "none" or (kind == "auto" and len(x) < defaults.ENCODED):
         return None
@@ -44,8 +47,18 @@ def encoding_of(kind: str, x: npt.NDArray[Any], bins: int | None = None) -> Colu
     if not encoded or most < _FEWEST_BINS:
         return None
     bins = min(bins or defaults.bins(len(x)), most)
-    block = PiecewiseLinear.of(x[:, encoded], bins)
-    return Columns([(range(x.shape[1]), "passthrough"), (encoded, block)])
+    edges = list(PiecewiseLinear.of(x[:, encoded], bins).edges)
+    fine = defaults.bins_of_days(len(x))
+    for place, column in enumerate(encoded):
+        if column in days and fine > bins:
+            edges[place] = _framed(PiecewiseLinear.of(x[:, [column]], fine).edges[0])
+    return Columns([(range(x.shape[1]), "passthrough"), (encoded, PiecewiseLinear(tuple(edges)))])
+
+
+def _framed(edges: tuple[float, ...]) -> tuple[float, ...]:
+    """Return the edges with a wide bin before and after: what goes on beyond them is not as steep as a narrow bin."""
+    width = edges[-1] - edges[0]
+    return (edges[0] - width, *edges, edges[-1] + width)
 
 
 def encoding_in_words(block: Block) -> tuple[str, Block] | None:
@@ -64,6 +77,8 @@ def encoding_in_words(block: Block) -> tuple[str, Block] | None:
 def network_of(arguments: dict[str, Any], seed: int | None = None) -> Network:
     """Return the network, before training, of the arguments of `MLP` with an ``encoding`` among them.
 
+    The ``days`` among them, as `encoding_of` takes them, are for those who choose another encoding.
+
     Parameters
     ----------
     seed
@@ -71,6 +86,7 @@ def network_of(arguments: dict[str, Any], seed: int | None = None) -> Network:
     """
     given = dict(arguments)
     encoding = given.pop("encoding", None)
+    given.pop("days", None)
     if seed is not None:
         given["seed"] = seed
     if encoding is None:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from gdkernels.data.stored import Stored
 from gdkernels.definition.blocks import Block, Mean, Sequential
-from gdkernels.definition.blocks.names import among_all, inside, names_inside
+from gdkernels.definition.blocks.names import among_all, inside, names_inside, place_of
 from gdkernels.definition.chain import by_layer
 from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import Optimizer
@@ -56,6 +56,8 @@ def fit(
     *,
     run: dict[str, Any],
     most_work: float | None = None,
+    at_least: int = defaults.AT_LEAST,
+    scale: float = 1.0,
 ) -> tuple[Network, list[History]]:
     """Train a network for each draw, and average them.
 
@@ -69,6 +71,10 @@ def fit(
         Those of `MLP.fit`.
     most_work
         The multiply-adds after which no further network is trained, once there are a few; None is no limit.
+    at_least
+        How many networks are trained whatever work they take.
+    scale
+        By what the outputs are multiplied in the end, before a link.
 
     Returns
     -------
@@ -107,7 +113,7 @@ def fit(
 
     def enough(histories: Sequence[History]) -> bool:
         """Return whether the networks so far took as much work as there may be."""
-        if most_work is None or len(histories) < defaults.AT_LEAST:
+        if most_work is None or len(histories) < at_least:
             return False
         steps = [len(history.epochs) * len(train) for history, (train, _) in zip(histories, draws, strict=False)]
         return 3.0 * sum(steps) * made[0].network.structure.multiply_adds > most_work
@@ -128,6 +134,9 @@ def fit(
                 **{name: run[name] for name in TRAINER_SETTINGS if name in run}
             )  # it predicts what it was trained for
             mlp.set_parameters(parameters)
+    if scale != 1:
+        for one in made:
+            _stretch(one, scale)
     whole: Network = made[0] if len(made) == 1 else _side_by_side(made, network)
     return whole, histories
 
@@ -149,6 +158,13 @@ def kth(network: dict[str, Any], k: int) -> Network:
     """Return the network, before training, that is the k-th of several with these arguments."""
     seed = network["seed"] if k == 0 else int(generator(network["seed"], "average", k).integers(2**32))
     return network_of(network, seed)
+
+
+def _stretch(network: Network, scale: float) -> None:
+    """Multiply what the last layer puts out."""
+    named = network.network.host_parameters()
+    last = max(map(place_of, named))
+    network.set_parameters({name: a * scale if place_of(name) == last else a for name, a in named.items()})
 
 
 def _side_by_side(made: list[Network], network: dict[str, Any]) -> Network:

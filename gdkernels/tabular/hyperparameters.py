@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy.typing as npt
@@ -18,7 +19,13 @@ __all__ = ["explanation_of", "network_arguments", "run_arguments", "settings_as_
 
 
 def network_arguments(
-    settings: TabularSettings, task: str, loss: str, records: int, outputs: int, sample: npt.NDArray[Any]
+    settings: TabularSettings,
+    task: str,
+    loss: str,
+    records: int,
+    outputs: int,
+    sample: npt.NDArray[Any],
+    days: Sequence[int],
 ) -> dict[str, Any]:
     """Return the arguments of `network_of` for so many training records.
 
@@ -26,9 +33,11 @@ def network_arguments(
     ----------
     sample
         Training rows as they are prepared, or some of them.
+    days
+        The columns of theirs that number the days.
     """
     solves = isinstance(settings.optimizer, LevenbergMarquardt)  # which is for few inputs
-    encoding = None if solves and settings.encoding == "auto" else encoding_of(settings.encoding, sample)
+    encoding = None if solves and settings.encoding == "auto" else encoding_of(settings.encoding, sample, days=days)
     hidden = settings.hidden
     if hidden is None:
         if solves:
@@ -40,6 +49,7 @@ def network_arguments(
     return {
         "sizes": [sample.shape[1], *hidden, outputs],
         "encoding": encoding,
+        "days": tuple(days),
         "activation": settings.activation,
         "residual": settings.residual,
         "norm": settings.norm,

@@ -8,18 +8,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gdkernels.groups import joined
 from gdkernels.system.profiling import phase
 from gdkernels.tables import Preparation, Table
 from gdkernels.tables.cross_fit import CrossFit
 from gdkernels.tables.kinds import reread
 from gdkernels.tables.outcomes import labels
 from gdkernels.tables.target_columns import checked_targets, with_targets
-from gdkernels.tabular import defaults
-from gdkernels.tabular.cross_validation import cross_validated
 from gdkernels.tabular.decisions import decided
 from gdkernels.tabular.drift import profiles_of
 from gdkernels.tabular.evaluation import Evaluation, EvaluationInParts
-from gdkernels.tabular.fitting import PreparedRows, balanced, fit
+from gdkernels.tabular.fitting import PreparedRows, balanced
 from gdkernels.tabular.holdout import check_test_file, measured_on
 from gdkernels.tabular.hyperparameters import (
     explanation_of,
@@ -29,13 +28,15 @@ from gdkernels.tabular.hyperparameters import (
     trainer_arguments,
 )
 from gdkernels.tabular.prediction import PreparedNetwork
+from gdkernels.tabular.ranks import agree_on_data
 from gdkernels.tabular.remarks import remarks_after, remarks_on
 from gdkernels.tabular.results import TabularResult
 from gdkernels.tabular.search import search_rows, searched
 from gdkernels.tabular.settings import TabularSettings
-from gdkernels.tabular.splits import is_cross_validated, is_folded, split_rows
+from gdkernels.tabular.splits import split_rows
 from gdkernels.tabular.targets import check_range, network_targets, task_and_loss, truth_of
 from gdkernels.tabular.time_order import in_time_order
+from gdkernels.tabular.training_plan import TrainingPlan
 
 __all__ = ["fit_in_memory"]
 
@@ -54,6 +55,7 @@ def fit_in_memory(settings: TabularSettings, table: Table) -> TabularResult:
     if settings.drop_missing:
         table = with_targets(table, settings.target)
     targets = checked_targets(table, settings.target, settings.task_said)
+    settings.choices.check_targets(targets)
     task, loss = task_and_loss(settings, table, targets)
     splitting = search_rows(settings) if settings.searches else settings
     rows = split_rows(splitting, table, labels(table, targets[0]) if task == "classification" else None)
@@ -84,7 +86,7 @@ def fit_in_memory(settings: TabularSettings, table: Table) -> TabularResult:
     check_range(y, table, targets, settings.precision)
     check_test_file(settings, preparation)
     outputs, network_y = network_targets(preparation, loss, y)
-    network = network_arguments(settings, task, loss, counts["train"], outputs, x[rows.learn])
+    network = network_arguments(settings, task, loss, counts["train"], outputs, x[rows.learn], preparation.day_numbers)
     trainer = trainer_arguments(settings, loss, counts["train"], encoded=network["encoding"] is not None)
     run = run_arguments(settings, counts["train"], counts["validation"])
 
@@ -92,33 +94,19 @@ def fit_in_memory(settings: TabularSettings, table: Table) -> TabularResult:
         weights = balanced(y[chosen]) if settings.class_weight == "balanced" else None
         return PreparedRows(x[chosen], network_y[chosen], weights)
 
-    draws = [(prepared(train), prepared(validation)) for train, validation in rows.networks]
+    agree_on_data(joined(settings.group), x, network_y)
     began = time.perf_counter()
-    choice, found = None, None
+    plan, found = None, None
     if settings.searches:
         place = np.empty(len(x), np.int64)
         place[rows.learn] = np.arange(learn)
         parts = [(place[train], place[left_out]) for train, left_out in rows.networks]
         found = searched(settings, network, trainer, run, prepared(rows.learn), parts)
-        trainer = found.trainer
-    elif is_cross_validated(settings, learn):
-        choice = cross_validated(
-            network,
-            draws if learn <= defaults.FEW else draws[:1],
-            settings=trainer,
-            search=settings.l2 is None,
-            epochs=run["epochs"],
-            patience=run["patience"] or 0,
-            progress=settings.progress,
-        )
-        trainer["l2"] = choice.l2
-        if choice.networks == len(draws):  # they stop together
-            run |= {"epochs": choice.epochs, "patience": None}
-    if found is None:
-        folded = is_folded(settings, learn) and len(draws) > defaults.AT_LEAST
-        mlp, histories = fit(network, draws, run={**trainer, **run}, most_work=defaults.MOST_WORK if folded else None)
+        mlp, histories, trainer = found.network, found.histories, found.trainer
     else:
-        mlp, histories = found.network, found.histories
+        plan = TrainingPlan.of(settings, rows, prepared, network, trainer, run)
+        mlp, histories = plan.fit()
+        trainer, run, counts = plan.trainer, plan.run, counts | plan.rows
     seconds = time.perf_counter() - began
     model = PreparedNetwork(mlp, preparation)
     test: Evaluation | None
@@ -145,7 +133,8 @@ def fit_in_memory(settings: TabularSettings, table: Table) -> TabularResult:
         profiles=tuple(profiles),
         remarks=(*remarks, *remarks_after(settings, test)),
         seconds=seconds,
-        cross_validation=choice,
+        cross_validation=None if plan is None else plan.cross_validation,
+        stopping=None if plan is None else plan.stopping,
         search=None if found is None else found.search,
         explanation=explanation_of(settings, network, trainer, counts["train"], run["epochs"]),
     )

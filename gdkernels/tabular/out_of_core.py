@@ -165,6 +165,7 @@ def fit_out_of_core(settings: TabularSettings, data: Data, allowed: int) -> Tabu
         rule = part_rule(settings, whole, most=most)
         found = survey(whole, settings.task_said, rule, seed=settings.seed, most=most)
     targets = checked_targets(found.sample, settings.target, settings.task_said)
+    settings.choices.check_targets(targets)
     task, loss = task_and_loss(settings, found.sample, targets)
     with phase("trying"):
         of_one = np.setdiff1d(found.learn, found.validation), found.validation
@@ -196,7 +197,7 @@ def fit_out_of_core(settings: TabularSettings, data: Data, allowed: int) -> Tabu
 
     record_bytes = dtype.itemsize * (len(preparation.features) + outputs) + 8 * len(targets)
     with converted(whole, found, rule, prepare, record_bytes) as files:
-        network = network_arguments(settings, task, loss, counts["train"], outputs, sample)
+        network = network_arguments(settings, task, loss, counts["train"], outputs, sample, preparation.day_numbers)
         trainer = trainer_arguments(settings, loss, counts["train"], encoded=network["encoding"] is not None)
         run = run_arguments(settings, counts["train"], counts["validation"])
         train, validation = (_rows(settings, files, part, counts[part], preparation, allowed) for part in PARTS[:2])

@@ -12,7 +12,8 @@ import numpy.typing as npt
 from gdkernels.backend import Backend
 from gdkernels.dispatch.explanation import Explanation
 from gdkernels.errors import InputError
-from gdkernels.groups import Group
+from gdkernels.groups import Group, joined
+from gdkernels.groups.agreement import guarded
 from gdkernels.models.mlp import load_network
 from gdkernels.models.network import Network
 from gdkernels.system.profiling import phase
@@ -29,6 +30,7 @@ from gdkernels.tabular.in_memory import fit_in_memory
 from gdkernels.tabular.out_of_core import fit_out_of_core, memory_for
 from gdkernels.tabular.passed_labels import PassedLabels
 from gdkernels.tabular.prediction import Prediction, PreparedNetwork
+from gdkernels.tabular.ranks import agree_on_keywords
 from gdkernels.tabular.results import TabularResult
 from gdkernels.tabular.settings import TabularSettings
 from gdkernels.tabular.targets import network_targets
@@ -98,8 +100,8 @@ class TabularPredictor:
         The number of initial weights to train from; the best network is kept.
     average
         The number of networks to train, each with validation rows of its own, and to join into one that predicts their
-        average. None is five, up to ten from 1,000 to 10,000 rows where they do not take long, and one with `hidden`,
-        with `starts`, and beyond 100,000 rows.
+        average. None is five, three to ten from 1,000 to 10,000 rows, by the time they take, and one with `hidden`,
+        with `starts`, and beyond 100,000 rows. Those of up to 10,000 rows stop together, and learn from all rows.
     quick
         Whether to train a single network, for at most 100 epochs, in seconds instead of the average of several.
     retries
@@ -333,6 +335,12 @@ class TabularPredictor:
         """
         settings = TabularSettings.checked(self.get_params())
         settings.check_place()
+        group = joined(settings.group)
+        with guarded(group):
+            agree_on_keywords(group, self.get_params())
+            return self._fitted_on(settings, X, y)
+
+    def _fitted_on(self, settings: TabularSettings, X: Data, y: Any) -> Self:
         data = X
         if y is not None:
             data = with_target(_read(X, settings), y, settings.target)

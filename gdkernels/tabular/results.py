@@ -22,6 +22,7 @@ from gdkernels.tabular.drift import ColumnProfile
 from gdkernels.tabular.encoding import encoding_in_words
 from gdkernels.tabular.evaluation import Evaluation, in_words
 from gdkernels.tabular.search import Search
+from gdkernels.tabular.stopping_together import StoppingTogether
 from gdkernels.training.history import History
 
 __all__ = ["TabularResult", "shape_in_words"]
@@ -75,6 +76,8 @@ class TabularResult:
         The columns as they were in training, with which records to predict are compared.
     cross_validation
         The choice by the rows left out, if there was one.
+    stopping
+        The choice of when networks stop, by rows that none of them had seen, if there was one.
     search
         The search of ``best``, if there was one.
     explanation
@@ -95,6 +98,7 @@ class TabularResult:
     remarks: tuple[str, ...] = ()
     profiles: tuple[ColumnProfile, ...] = ()
     cross_validation: CrossValidation | None = None
+    stopping: StoppingTogether | None = None
     search: Search | None = None
     explanation: Explanation | None = None
 
@@ -142,6 +146,7 @@ class TabularResult:
             "starts": [vars(start) for start in history.starts],
             "averaged": [{"epochs": len(h.epochs), "best_epoch": h.best_epoch} for h in self.histories],
             "cross_validation": None if self.cross_validation is None else self.cross_validation.as_dict(),
+            "stopping_together": None if self.stopping is None else self.stopping.as_dict(),
             "search": None if self.search is None else self.search.as_dict(),
             "memory": history.memory,
             "threads": history.threads,
@@ -208,6 +213,8 @@ class TabularResult:
         }
         if self.cross_validation is not None:
             lines["chosen"] = self.cross_validation.as_text()
+        if self.stopping is not None:
+            lines["chosen"] = self.stopping.as_text()
         if self.search is not None:
             lines["searched"] = self.search.as_text()
         if history.starts:

@@ -259,7 +259,9 @@ def _drawn(
     if settings.hidden is None and not (settings.residual and len(hidden) < 2):  # type: ignore[arg-type]
         network["sizes"] = [network["sizes"][0], *hidden, network["sizes"][-1]]  # type: ignore[misc]
     if settings.encoding == "auto" and network["encoding"] is not None:
-        network["encoding"] = None if bins is None else encoding_of("piecewise", np.asarray(rows.x), bins)  # type: ignore[arg-type]
+        wanted: Any = bins
+        x, days = np.asarray(rows.x), network["days"]
+        network["encoding"] = None if bins is None else encoding_of("piecewise", x, wanted, days=days)
     if not settings.dropout and not network["residual"]:
         network["dropout"] = dropout
     if settings.l2 is None:

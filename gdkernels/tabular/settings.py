@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -26,7 +27,7 @@ from gdkernels.tables.text import TextOptions
 from gdkernels.tabular import defaults
 from gdkernels.tabular.effort import QUICK, check_effort, time_limit_of
 from gdkernels.tabular.split_rules import SplitRule
-from gdkernels.training.checkpointing import Cadence
+from gdkernels.training.checkpointing import USUAL, Cadence
 
 __all__ = [
     "CLASS_LOSSES", "CLASS_WEIGHTS", "ENCODINGS", "OUTSIDE", "RANGES", "TabularSettings", "chooses_penalty", "name_of",
@@ -171,7 +172,8 @@ class TabularSettings:
             raise unknown_name("task", rest["task"], ("auto", *TASKS))
         if rest["checkpoint"] is None and rest["resume"]:
             raise InputError(f"{keyword('resume')} goes on from checkpoints; give {keyword('checkpoint', 'DIR')} too")
-        Cadence.parse(rest["every"])
+        if Cadence.parse(rest["every"]) != Cadence.parse(USUAL) and rest["checkpoint"] is None:
+            raise InputError(f"{keyword('every')} is for checkpoints; give {keyword('checkpoint', 'DIR')} too")
         weight = rest["class_weight"] or "none"
         if weight not in CLASS_WEIGHTS:
             raise unknown_name("class weight", weight, CLASS_WEIGHTS)
@@ -278,9 +280,11 @@ def _bounds(given: Any) -> Bounds:
         low, high = (None if bound in (None, "") else float(bound) for bound in pair)
     except (TypeError, ValueError):
         low, high = 1.0, 0.0
-    if (low is None and high is None) or not (low is None or high is None or low < high):
+    said = [bound for bound in (low, high) if bound is not None]
+    if not said or not all(map(math.isfinite, said)) or (len(said) == 2 and said[0] >= said[1]):
         raise InputError(
-            f"{keyword('bounds')} must be auto, none, or LOW:HIGH, of which either may be left out; got {given!r}"
+            f"{keyword('bounds')} must be auto, none, or LOW:HIGH, LOW below HIGH, of which either may be left out; "
+            f"got {given!r}"
         )
     return low, high
 

@@ -9,14 +9,16 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.definition.naming import describe, resolve
+from gdkernels.errors import InputError, keyword
 from gdkernels.randomness import generator
+from gdkernels.system import memory
 from gdkernels.tables import Table, folds, split
 from gdkernels.tables.grouped import folds_of_groups, split_groups
 from gdkernels.tabular import defaults
 from gdkernels.tabular.settings import TabularSettings, chooses_penalty
 from gdkernels.tabular.split_rules import latest_from, moment_text
 
-__all__ = ["RowSplit", "is_cross_validated", "is_folded", "split_rows"]
+__all__ = ["RowSplit", "is_cross_validated", "is_folded", "split_rows", "stops_together"]
 
 Indices = npt.NDArray[np.int64]
 
@@ -37,6 +39,12 @@ class RowSplit:
     test: Indices
     networks: list[tuple[Indices, Indices]]
     said: str = "rows kept from training and stopping"
+
+    @property
+    def together(self) -> tuple[Indices, Indices]:
+        """The rows for networks that stop together, and those that say when: the last two of the parts left out."""
+        left_out = np.sort(np.concatenate([part for _, part in self.networks[-2:]]))
+        return np.setdiff1d(self.learn, left_out), left_out
 
     @property
     def counts(self) -> dict[str, int]:
@@ -130,8 +138,21 @@ def _folds(settings: TabularSettings, records: int) -> int:
 
 
 def _networks(settings: TabularSettings, records: int) -> int:
-    """Return how many networks are averaged, on so many rows that are not for the test."""
-    return settings.average or (1 if _is_single(settings, records) else defaults.folds(records))
+    """Return how many networks are averaged, on so many rows that are not for the test.
+
+    Raises
+    ------
+    InputError
+        If their rows alone, drawn for each before the first is trained, do not fit into memory.
+    """
+    wanted = settings.average or (1 if _is_single(settings, records) else defaults.folds(records))
+    need = wanted * records * np.dtype(np.int64).itemsize
+    if wanted > records and (left := memory.room()) is not None and need > left.bytes:
+        raise InputError(
+            f"{keyword('average', wanted)} needs {memory.gigabytes(need)} for the rows of each network, but only "
+            f"{left} is available: average fewer; five to ten are usual"
+        )
+    return wanted
 
 
 def _is_single(settings: TabularSettings, records: int) -> bool:
@@ -150,7 +171,15 @@ def is_cross_validated(settings: TabularSettings, records: int) -> bool:
 
     What goes on from checkpoints must not depend on it, and it knows no end of a schedule and no retries.
     """
+    return _goes_by_rows_left_out(settings, records) and not defaults.FEW < records <= defaults.SMALL
+
+
+def stops_together(settings: TabularSettings, records: int) -> bool:
+    """Return whether rows left out say when all networks stop, before the training that is kept."""
+    return _goes_by_rows_left_out(settings, records) and defaults.FEW < records <= defaults.SMALL
+
+
+def _goes_by_rows_left_out(settings: TabularSettings, records: int) -> bool:
     constant = describe(resolve("schedule", settings.schedule)) == describe(resolve("schedule", "constant"))
     changed = settings.checkpoint is not None or settings.retries or settings.patience == 0 or not constant
-    changed = changed or chooses_penalty(settings)
-    return is_folded(settings, records) and not defaults.FEW < records <= defaults.SMALL and not changed
+    return is_folded(settings, records) and not changed and not chooses_penalty(settings)

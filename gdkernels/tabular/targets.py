@@ -37,6 +37,8 @@ def task_and_loss(settings: TabularSettings, table: Table, targets: tuple[str, .
         raise InputError(f"{keyword('loss', loss)} is not for {task}; leave out {keyword('task')} or {keyword('loss')}")
     if settings.class_weight == "balanced" and task != "classification":
         raise InputError(f"{keyword('class_weight', 'balanced')} is for classes; leave it out for numbers")
+    if settings.bounds not in ("auto", None) and task != "regression":
+        raise InputError(f"{keyword('bounds')} is for numbers; leave it out for classes")
     if task == "classification":
         _check_classes(table, targets, loss)
     return task, loss

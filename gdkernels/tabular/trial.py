@@ -75,7 +75,9 @@ class Trial:
             if (cross_fit := CrossFit.of(preparation, table.take(learn), learn)) is not None:
                 x[learn] = cross_fit.transform(table.take(learn), learn)
             outputs, network_y = network_targets(preparation, self.loss, y)
-            network = network_arguments(settings, self.task, self.loss, len(self.train), outputs, x[learn])
+            network = network_arguments(
+                settings, self.task, self.loss, len(self.train), outputs, x[learn], preparation.day_numbers
+            )
             trainer = trainer_arguments(settings, self.loss, len(self.train), encoded=network["encoding"] is not None)
             run = run_arguments(settings, len(self.train), len(self.validation))
             epochs = max(_EPOCHS, _STEPS * trainer.get("batch_size", len(self.train)) // len(self.train))

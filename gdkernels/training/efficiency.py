@@ -40,11 +40,21 @@ class Efficiency:
     share: float
 
     @classmethod
-    def of(cls, work: Workload, binding: Binding, sharding: Sharding, link: Link) -> Efficiency | None:
-        """Return what is expected of a workload; None if nobody knows how long its steps take."""
+    def of(
+        cls, work: Workload, binding: Binding, sharding: Sharding, link: Link, measured: float | None = None
+    ) -> Efficiency | None:
+        """Return what is expected of a workload; None if nobody knows how long its steps take.
+
+        Parameters
+        ----------
+        measured
+            The seconds of a rank's own part of a step; None estimates them.
+        """
         ranks, shards = sharding.group.size, sharding.shards
         most = -(-shards // ranks)  # shards of a rank
         alone, mine = (_step(work, binding, rows) for rows in (work.batch, -(-work.batch * most // shards)))
+        if measured is not None:
+            alone, mine = measured * shards / most, measured
         if alone is None or mine is None:
             return None
         width = 8 if storage_dtype(binding.precision) == "float64" else 4

@@ -131,8 +131,12 @@ class Fit:
         whole = [part for part in parts if not isinstance(part, Windows)]
         self._together.agree(
             {
+                "records": {
+                    "training": None if parts[0] is None else len(parts[0]),
+                    "validation": None if parts[1] is None else len(parts[1]),
+                },
                 "network and settings": self._identity() | self._asked.identity(),
-                "plan": now.executable.plan.as_dict(),
+                "plan": now.executable.plan.as_dict() | {"device": now.binding.device.partition(":")[0]},
                 "initial parameters": _digest_of_arrays(self._host_parameters()),
                 "data": _digest(*whole),
                 "data in files": [part.outline for part in parts if isinstance(part, Windows)],
@@ -305,7 +309,7 @@ class Fit:
                     gradient_norm=asked.with_norm,
                 )
             finally:
-                history.plan, history.origin = runner.executable.plan, runner.executable.origin
+                self._placement.note(history)
 
         with phase("training"):
             self._wherever(go_on)
@@ -391,7 +395,7 @@ class Fit:
             raise
         finally:
             # Some choices are made when sizes are known, and what is compiled may turn out wrong.
-            run.history.plan, run.history.origin = runner.executable.plan, runner.executable.origin
+            self._placement.note(run.history)
         return totals
 
     def _pace(self) -> Pace:

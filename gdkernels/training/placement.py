@@ -76,6 +76,9 @@ class Where(Protocol):
     def elsewhere(self, error: BackendError) -> bool:
         """Move to the next backend after an error of this one; return whether there is one."""
 
+    def note(self, history: History) -> None:
+        """Write into the history of a fit what runs it now: some choices are made when sizes are known."""
+
     def tell(self, history: History) -> None:
         """Write into the history of a fit where it runs now, and what that takes."""
 
@@ -137,11 +140,16 @@ class Placement:
             return False
         return self._runner.network.leave(error, self._given.first[0], self._workload)
 
+    def note(self, history: History) -> None:
+        """Write into the history of a fit what runs it now: some choices are made when sizes are known."""
+        executable, binding = self._runner.executable, self._runner.network.binding
+        assert binding is not None, "what runs is somewhere"
+        history.plan, history.origin, history.reason = executable.plan, executable.origin, binding.why(executable)
+
     def tell(self, history: History) -> None:
         """Write into the history of a fit where it runs now, and what that takes."""
         now = self.now
-        history.plan, history.origin = now.executable.plan, now.executable.origin
-        history.reason = now.binding.why(now.executable)
+        self.note(history)
         history.memory, history.thread_bound = None, thread_bound() if now.binding.on_host else None
         if now.binding.on_host:
             needs = _footprint(now, self._runner.workspace)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +14,6 @@ import numpy as np
 from gdkernels.backend import Plan
 from gdkernels.backend.sharded_executable import SHARDS, Sharded
 from gdkernels.dispatch import registry
-from gdkernels.dispatch.binding import Binding
 from gdkernels.dispatch.workload import Workload
 from gdkernels.errors import InputError
 from gdkernels.groups import Group
@@ -25,6 +24,9 @@ from gdkernels.system.hashing import sha256
 from gdkernels.system.threads import at_most
 from gdkernels.training.efficiency import Efficiency
 from gdkernels.training.history import Epoch, Ranks
+from gdkernels.training.placement import Placed
+from gdkernels.training.runner import Runner
+from gdkernels.training.step_timing import seconds_of_a_step
 
 __all__ = ["Together"]
 
@@ -89,9 +91,20 @@ class Together:
         return Sharding(self.group, shards, min(threads[self.group.rank], pays))
 
     def plan_of_rank_0(self, plan: Callable[[], Plan] | None) -> Plan:
-        """Return the plan that rank 0 makes by `plan`, or raise there what that raises."""
+        """Return the plan that rank 0 makes by `plan`, or raise there what that raises; on this rank's own device."""
         told = from_rank_0(self.group, None if plan is None else lambda: json.dumps(plan().as_dict()).encode())
-        return Plan(**json.loads(told))
+        made = Plan(**json.loads(told))
+        return replace(made, device=self._device_like(made))
+
+    def _device_like(self, plan: Plan) -> str:
+        """Return the device of this rank: where several are there to be had, each rank of a machine has the next."""
+        devices: Sequence[str] = ()
+        if plan.device != "cpu":
+            with suppress(Exception):  # of a backend that is not there: choosing it says so
+                devices = registry.get(plan.backend).devices()
+        if plan.device not in devices:
+            return plan.device
+        return devices[(devices.index(plan.device) + self.group.local_rank) % len(devices)]
 
     def agree(self, told: Mapping[str, Any]) -> None:
         """Compare what all ranks bring to a fit.
@@ -104,11 +117,12 @@ class Together:
         if not self.alone:
             agree(self.group, {"versions": registry.versions(), **told})
 
-    def expected(self, job: Workload, binding: Binding, sharding: Sharding) -> Efficiency | None:
+    def expected(self, runner: Runner, now: Placed) -> Efficiency | None:
         """Return what is expected of the ranks, and warn where they would wait for each other more than compute."""
         if self.alone:
             return None
-        found = Efficiency.of(job, binding, sharding, measured(self.group))
+        seconds = seconds_of_a_step(self.group, now.executable, runner.state(), now.train, runner.settings.batch_size)
+        found = Efficiency.of(now.job, now.binding, runner.sharding, measured(self.group), seconds)
         if found is not None and found.share < _WORTH:
             _log.warning(
                 "%d ranks are expected to be %s; fewer ranks or larger batches make more of them",

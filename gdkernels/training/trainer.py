@@ -314,7 +314,7 @@ class Trainer:
             run.order_stream = runner.order_stream
             fit = Fit(runner, placement, asked, run, checkpointer, together)
             fit.agree()
-            expected = together.expected(now.job, now.binding, runner.sharding)
+            expected = together.expected(runner, now)
             if checkpointer is not None:
                 fit.resume()
             self._fit_began = run.began

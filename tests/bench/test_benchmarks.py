@@ -1,5 +1,6 @@
 """Every module of the studies imports in the gate, without PyTorch and CuPy, and says what its command is for."""
 
+import itertools
 import os
 import pkgutil
 import shutil
@@ -86,3 +87,22 @@ def test_two_checkouts_are_told_apart_by_their_bits(changed_checkout):
         done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
         assert done.returncode == code, done.stderr
         assert done.stdout.splitlines()[-1] == last
+
+
+def test_the_table_of_least_squares_says_what_paths_say():
+    from benchmarks.least_squares.summary import sooner, table_of_paths, thinned
+
+    lm = [(0.1, 1e-2), (0.2, 1e-4), (0.5, 1e-6)]
+    adam, worse = [(1.0, 1e-2), (2.0, 1e-4)], [(1.0, 1e-7)]
+    assert sooner(lm, adam, 3.0) == 10.0
+    assert sooner(lm, worse, 3.0) is None
+    path = [(k / 1000, 1.0 / (1 + k // 2)) for k in range(1000)]
+    short = thinned(path)
+    assert len(short) <= 202
+    assert short[-1] == path[998]
+    assert all(a[1] > b[1] for a, b in itertools.pairwise(short))
+    speed = {"parameters": 301, "compiled": 90.0, "definition": 60.0, "syrk": 80.0, "matrices": 100.0}
+    paths = {f"sine, seed {k}": {"lm": lm, "adam": adam, "lbfgs": adam, "scipy-trf": worse} for k in range(2)}
+    table = table_of_paths({"seconds": 3.0, "paths": paths, "products": [speed]})
+    assert "| sine | 31 | 1.0e-06 (1.0e-06 to 1.0e-06) | 10.0 (10.0 to 10.0) | 10.0 (10.0 to 10.0) | never |" in table
+    assert "| 301 | 90 | 0.90 | 0.60 | 0.80 |" in table

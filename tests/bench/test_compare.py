@@ -9,6 +9,8 @@ from made_results import repeat, results
 from gdkernels.bench.comparing.verdicts import compare, verdict_on
 from gdkernels.bench.sampling.statistics import LEAST_PROCESSES
 
+TRIALS = 100  # of each truth
+
 
 def processes(rng, count, *, slower=1.0, noise=0.01):
     """Return the median seconds of some processes, which differ by `noise`."""
@@ -21,20 +23,20 @@ def processes(rng, count, *, slower=1.0, noise=0.01):
 @pytest.mark.parametrize("count", [5, 9])
 def test_the_truth_is_found_in_at_least_95_percent(slower, verdict, count):
     rng = np.random.default_rng(count)
-    found = [verdict_on(processes(rng, count), processes(rng, count, slower=slower)).verdict for _ in range(300)]
+    found = [verdict_on(processes(rng, count), processes(rng, count, slower=slower)).verdict for _ in range(TRIALS)]
     assert found.count(verdict) >= 0.95 * len(found)
 
 
 @pytest.mark.parametrize("noise", [0.02, 0.05, 0.2])
 def test_noise_is_undecided_rather_than_wrong(noise):
     rng = np.random.default_rng(1)
-    found = [verdict_on(processes(rng, 7, noise=noise), processes(rng, 7, noise=noise)).verdict for _ in range(300)]
+    found = [verdict_on(processes(rng, 7, noise=noise), processes(rng, 7, noise=noise)).verdict for _ in range(TRIALS)]
     assert found.count("SLOWER") + found.count("FASTER") <= 0.05 * len(found)
 
 
 def test_a_change_at_the_tolerance_is_not_decided_by_chance():
     rng = np.random.default_rng(2)
-    found = {verdict_on(processes(rng, 5), processes(rng, 5, slower=1.05)).verdict for _ in range(300)}
+    found = {verdict_on(processes(rng, 5), processes(rng, 5, slower=1.05)).verdict for _ in range(TRIALS)}
     assert "FASTER" not in found
     assert "UNDECIDED" in found
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+import pytest
 from gdkernels_numba import NumbaBackend
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -83,9 +84,23 @@ def drawn(program):
     return start, random.standard_normal((11, 5)), random.standard_normal((11, 2)), random.permutation(11)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
-@given(block=BLOCKS, threads=st.sampled_from([1, 2, 3]), clipped=st.booleans())
+CASES = {"block": BLOCKS, "threads": st.sampled_from([1, 2, 3]), "clipped": st.booleans()}
+
+
+@settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@given(**CASES)
 def test_a_drawn_block_is_compiled_and_agrees_with_float64(block, threads, clipped):
+    check(block, threads, clipped)
+
+
+@pytest.mark.slow
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(**CASES)
+def test_many_drawn_blocks(block, threads, clipped):
+    check(block, threads, clipped)
+
+
+def check(block, threads, clipped):
     program = random_program(block, clip_norm=0.1 if clipped else None)
     start, x, y, order = drawn(program)
     executable = bind(NumbaBackend(), program, Plan("numba", "cpu", "float64", {"threads": threads}))
@@ -103,7 +118,7 @@ def test_a_drawn_block_is_compiled_and_agrees_with_float64(block, threads, clipp
 
 
 def test_nine_of_ten_drawn_blocks_are_compiled():
-    assert len(COMPILED) >= 50, "the test above has run"
+    assert len(COMPILED) >= 25, "the test above has run"
     assert np.mean(COMPILED) >= 0.9
 
 

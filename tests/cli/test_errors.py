@@ -89,7 +89,19 @@ def test_help_names_every_option_and_default(command):
         (["train", "digits", "--loss", "binary_cross_entropy"], "for two classes; 'digit' has 10"),
         (["train", "diabetes", "--loss", "cross_entropy"], "different values in 442 records: too many"),
         (["train", "diabetes", "--task", "regression", "--loss", "cross_entropy"], "--loss cross_entropy is not for"),
+        (["train", "diabetes", "--average", "1000000000000"], "--average 1000000000000 needs .* average fewer"),
+        (["train", "diabetes", "--ignore", "progression"], "'progression' is the target, and --ignore is for inputs"),
+        (["describe", "diabetes", "--keep", "progression"], "'progression' is the target, and --keep is for inputs"),
+        (["train", "digits", "--bounds", "0:9"], "--bounds is for numbers; leave it out for classes"),
+        (["train", "diabetes", "--every", "2h"], "--every is for checkpoints; give --checkpoint DIR too"),
+        *((["train", "diabetes", option, "9" * 400 + unit], f"must be .*as in.*got '9{{400}}{unit}'")
+          for option, unit in (("--every", "epochs"), ("--time-limit", "s"))),
+        (["train", "diabetes", "--memory", "9" * 400 + "GB"], "--memory: must be a size such as 512MB or 2GB"),
         (["train", "no.csv"], "no file no.csv"),
+        (["train", ""], "the name of a table is empty: give a file"),
+        (["train", "diabetes", "--test-file", ""], "the name of a table is empty"),
+        (["train", "diabetes", "--out", ""], "the name of the file to write is empty"),
+        (["predict", "", "diabetes"], "the name of the model to read is empty"),
     ],
 )  # fmt: skip
 def test_what_can_be_mended_is_2(refused, arguments, pattern, monkeypatch):

@@ -8,10 +8,13 @@ as early, or as late, as their events allow.
 """
 
 import ctypes
+import itertools
 import re
 import sys
+import threading
 import types
 import weakref
+from contextlib import contextmanager
 
 import numpy as np
 import standin
@@ -20,9 +23,10 @@ from gdkernels_cupy.cuda import device as device_module
 from gdkernels_cupy.graphs import session
 from gdkernels_cupy.graphs.probe import probed
 from programs import module
+from thread_group import Ranks, ThreadGroup
 from twin import Twin
 
-SIZES = {"int": 4, "long long": 8}
+SIZES = {"double": 8, "int": 4, "long long": 8}
 CALLER = "what the caller's stream still has to do"
 
 
@@ -201,7 +205,7 @@ def _module(host):
         memcpyAsync=host._memcpy,
         memcpy2DAsync=host._memcpy2d,
         memGetInfo=lambda: (host.free, host.total),
-        getDeviceCount=lambda: 2,
+        getDeviceCount=lambda: 4,
         deviceGetAttribute=lambda attribute, device: 0,
         getDeviceProperties=lambda device: {"name": b"the host", "major": 7, "minor": 0, "totalGlobalMem": 1},
         driverGetVersion=lambda: 13000,
@@ -306,7 +310,11 @@ def _module(host):
 
         def __call__(self, grid, block, arguments):
             assert self.sizes is None or [a.nbytes for a in arguments] == self.sizes
-            host.execute(lambda: self.twin(self.name, grid, block, arguments))
+            host.execute(lambda: self.work(grid, block, arguments))
+
+        def work(self, grid, block, arguments):
+            with _one_twin:
+                self.twin(self.name, grid, block, arguments)
 
     class Block:
         def __init__(self, size):
@@ -341,19 +349,114 @@ def _module(host):
         MemoryPointer=lambda memory, offset: types.SimpleNamespace(memory=memory),
     )
     cupy.RawModule = RawModule
+    cupy.cuda.nccl = _nccl(host)
     return cupy
+
+
+# ---- ranks: each thread may have a host of its own
+
+_of_thread = threading.local()
+_one_twin = threading.Lock()  # where a thread of it is, they keep in variables
+
+
+class _OfThread(types.ModuleType):
+    """A module of the host that this thread has."""
+
+    def __init__(self, name, module):
+        super().__init__(name)
+        self.__dict__["module"] = module
+
+    def __getattr__(self, name):
+        return getattr(self.module(), name)
+
+
+def this_host(default):
+    return getattr(_of_thread, "host", default)
+
+
+@contextmanager
+def host_of_rank(directory, free=1 << 30):
+    """Let this thread have a machine of its own, beside that of `install`."""
+    _of_thread.host = Host(directory, free)
+    try:
+        yield _of_thread.host
+    finally:
+        del _of_thread.host
+
+
+def _nccl(host):
+    """NCCL between threads: what is launched, or replayed, moves bytes and waits for the other ranks."""
+
+    class NcclCommunicator:
+        def __init__(self, size, number, rank):
+            self.ranks = _communicators.setdefault(number, Ranks(size))
+            self.group, self.rank = ThreadGroup(self.ranks, rank), rank
+            self.waiting = None
+
+        def send(self, address, size, kind, rank, stream):
+            assert kind == 1
+            opened[-1].append((self, "send", rank, address, size))
+
+        def recv(self, address, size, kind, rank, stream):
+            opened[-1].append((self, "recv", rank, address, size))
+
+        def allGather(self, mine, whole, size, kind, stream):  # noqa: N802 (CuPy's name)
+            assert stream == host.streams[-1].ptr
+            count = self.group.size
+
+            def work():
+                got = np.empty(size * count, np.uint8)
+                self.group.carry_to_all(standin.bytes_at(mine, size).copy(), got, [size] * count)
+                standin.bytes_at(whole, size * count)[:] = got
+
+            host.execute(work)
+
+    opened = []
+
+    def end():
+        calls = opened.pop()
+        comm, ranks = calls[0][0], range(calls[0][0].group.size)
+
+        def work():
+            sent = [[standin.bytes_at(a, n) for _, w, to, a, n in calls if (w, to) == ("send", r)] for r in ranks]
+            places = [[(a, n) for _, w, by, a, n in calls if (w, by) == ("recv", r)] for r in ranks]
+            send = [np.concatenate([np.empty(0, np.uint8), *parts]) for parts in sent]
+            received = [sum(n for _, n in parts) for parts in places]
+            got = np.empty(sum(received), np.uint8)
+            comm.group.carry_to_each(np.concatenate(send), [len(s) for s in send], got, received)
+            at = 0
+            for address, size in (one for parts in places for one in parts):
+                standin.bytes_at(address, size)[:] = got[at : at + size]
+                at += size
+
+        host.execute(work)
+
+    return types.SimpleNamespace(
+        available=True,
+        NCCL_UINT8=1,
+        NcclCommunicator=NcclCommunicator,
+        get_unique_id=lambda: (len(_communicators) + 1000 * next(_numbers), *[-1] * 127),
+        get_version=lambda: 22707,
+        groupStart=lambda: opened.append([]),
+        groupEnd=end,
+    )
+
+
+_communicators = {}
+_numbers = itertools.count()
 
 
 def install(monkeypatch, directory, free=1 << 30):
     """Put a machine where ``import cupy`` finds it, and return it."""
     PENDING.clear()  # what a test before left undone is not for this one to do
     host = Host(directory, free)
-    monkeypatch.setitem(sys.modules, "cupy", host.cupy)
+    monkeypatch.setitem(sys.modules, "cupy", _OfThread("cupy", lambda: this_host(host).cupy))
+    monkeypatch.setitem(sys.modules, "cupy.cuda", _OfThread("cupy.cuda", lambda: this_host(host).cupy.cuda))
     monkeypatch.setattr(cublaslt, "Handle", object)
-    monkeypatch.setattr(cublaslt, "algorithms", host.algorithms)
-    monkeypatch.setattr(cublaslt, "can_run", host.can_run)
-    monkeypatch.setattr(cublaslt, "matmul", host.multiply)
-    monkeypatch.setattr(session, "perf_counter", lambda: host.clock)
+    monkeypatch.setattr(cublaslt, "algorithms", lambda *given: this_host(host).algorithms(*given))
+    monkeypatch.setattr(cublaslt, "can_run", lambda *given: this_host(host).can_run(*given))
+    monkeypatch.setattr(cublaslt, "matmul", lambda *given: this_host(host).multiply(*given))
+    monkeypatch.setattr(session, "perf_counter", lambda: this_host(host).clock)
     device_module._device.cache_clear()
     monkeypatch.setattr(device_module, "_problems", {})
     monkeypatch.setattr(errors, "_used_by", set())

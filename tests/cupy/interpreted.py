@@ -1,14 +1,18 @@
 """Programs run by the interpreter of lists, behind the contract of a backend: what all comparisons then apply to."""
 
 import numpy as np
-from gdkernels_cupy.graphs.epilogue_fusion import EPILOGUES
+from gdkernels_cupy.graphs.epilogue_fusion import EPILOGUES, OVERWRITING
 from gdkernels_cupy.graphs.interpret import Interpreter
 from gdkernels_cupy.graphs.lower import lower
+from gdkernels_cupy.graphs.shard_sums import DealtShards
+from gdkernels_cupy.graphs.shared_steps import SharedSteps
 from gdkernels_cupy.graphs.source import CUDA_FUNCTIONS
 from gdkernels_numpy import NumPyBackend
 
 from gdkernels.backend import PRECISIONS, Executable, storage_dtype, verification
 from gdkernels.backend.arguments import keys_of_run
+from gdkernels.groups import SerialGroup
+from gdkernels.groups.sharding import Sharding
 from gdkernels.lowering.elementwise import as_loaded
 from gdkernels.lowering.scalars import scalar_table
 from gdkernels.lowering.task import schedule_prediction, schedule_training
@@ -25,14 +29,16 @@ class Interpreted(NumPyBackend):
         How many micro-batches a batch is split into.
     change
         What is done to a list before it runs: a mutant.
+    shards
+        How many shards a batch is summed over, in place of micro-batches.
     """
 
     name = "interpreted"
     precisions = PRECISIONS
     compiles_weighted = compiles_drawing = compiles_moving = True
 
-    def __init__(self, epilogues=EPILOGUES, pieces=1, change=lambda op_list: op_list):
-        self.epilogues, self.pieces, self.change = epilogues, pieces, change
+    def __init__(self, epilogues=EPILOGUES, pieces=1, change=lambda op_list: op_list, shards=None):
+        self.epilogues, self.pieces, self.change, self.shards = epilogues, pieces, change, shards
 
     def compile(self, program, plan):
         return _Lists(self, program, plan)
@@ -49,7 +55,11 @@ class _Lists(Executable):
     def _interpreter(self, task, batch):
         count = min(self._backend.pieces, batch) if task.output is None else 1
         rows = [batch // count + (k < batch % count) for k in range(count)]
-        op_list = lower(task, task.sizes_with(batch), self.plan.precision, rows, self._backend.epilogues)
+        sizes, epilogues, dealt = task.sizes_with(batch), self._backend.epilogues, None
+        if self._backend.shards and task.output is None:
+            dealt, epilogues = DealtShards(self._backend.shards), {*epilogues} - OVERWRITING
+            rows = SharedSteps(Sharding(SerialGroup(), dealt.shards)).pieces(batch)
+        op_list = lower(task, sizes, self.plan.precision, rows, epilogues, dealt)
         return Interpreter(self._backend.change(op_list), self.plan.precision)
 
     def run(self, state, x, y, order, batch_size, learning_rates, *weights):

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import cache
+from itertools import product
 
 import numpy as np
 from gdkernels_cupy.graphs import operations as ops
@@ -45,34 +46,33 @@ def list_of(task, name, precision, epilogues=EPILOGUES, pieces=None):
 
 
 @cache
+def _kernels_and_groups(precision):
+    kernels, groups = {}, {}
+    for name in CASES:
+        for task, epilogues in product((training(name), prediction(name)), (EPILOGUES, ())):
+            lowered = list_of(task, name, precision, epilogues)
+            loops = [op.kernel for op in lowered.operations if isinstance(op, ops.LoopPass)]
+            kernels |= {kernel_name(kernel): kernel for kernel in loops}
+            if task is training(name):
+                launches = [launch for launch in grouped(lowered) if isinstance(launch, OperationGroup)]
+                groups |= dict.fromkeys(group_source(jobs_of(one)) for one in launches if len(one.members) > 1)
+    return kernels, tuple(groups)
+
+
 def kernels(precision):
     """Return every kernel of every program of the conformance suite, by its name."""
-    found = {}
-    for name in CASES:
-        for task in (training(name), prediction(name)):
-            for epilogues in (EPILOGUES, ()):
-                for op in list_of(task, name, precision, epilogues).operations:
-                    if isinstance(op, ops.LoopPass):
-                        found[kernel_name(op.kernel)] = op.kernel
-    return found
+    return _kernels_and_groups(precision)[0]
+
+
+def groups(precision):
+    """Return the text of the kernel of every group of every program."""
+    return _kernels_and_groups(precision)[1]
 
 
 @cache
 def module(precision):
     """Return one text with all the kernels of a precision, groups among them."""
     return text_with(kernels(precision).values()) + "".join(sorted(groups(precision)))
-
-
-@cache
-def groups(precision):
-    """Return the text of the kernel of every group of every program."""
-    return {
-        group_source(jobs_of(launch))
-        for name in CASES
-        for epilogues in (EPILOGUES, ())
-        for launch in grouped(list_of(training(name), name, precision, epilogues))
-        if isinstance(launch, OperationGroup) and len(launch.members) > 1
-    }
 
 
 def text_with(some):

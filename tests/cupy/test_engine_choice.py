@@ -1,32 +1,21 @@
 """The choice of the persistent kernel for narrow networks, and the checks that keep a wrong one from being used."""
 
 import logging
+import re
 import types
 
 import pytest
 from gdkernels_cupy.cuda.errors import DeviceMemoryError
-from gdkernels_cupy.persistent.launch_device import DeviceProperties
+from gdkernels_cupy.persistent import proof
 from host_runs import OnHost, Run, in_pinned_memory
 from persistent_twin import TwinDevice, TwinKernels
 
 from gdkernels.backend import verification
-from gdkernels.checking import ways
 from gdkernels.dispatch import choosing
 from gdkernels.dispatch.explanation import Explanation
 from gdkernels.dispatch.workload import Workload
 from gdkernels.errors import BackendError
 from gdkernels.testing.cases import CASES, data_of
-
-
-@pytest.fixture
-def hopper(monkeypatch, made):
-    """Let the persistent kernel's own twin be the device."""
-    from gdkernels_cupy import choice
-
-    monkeypatch.setattr(choice, "CudaLaunchDevice", lambda number: TwinDevice(made))
-    monkeypatch.setattr(choice, "properties_of", lambda number: DeviceProperties(90, 232448))
-    ways._warn_once.cache_clear()
-    return choice
 
 
 def persistent_run(**choices):
@@ -49,6 +38,36 @@ def test_others_go_to_graphs(host, hopper, name, precision):
     run = Run(name, precision)
     run.epoch()
     assert run.executable.plan.choices["kernel"] == "graphs"
+
+
+def test_float32_takes_the_persistent_kernel_where_it_is_proven_and_says_so(host, hopper, monkeypatch):
+    def run():
+        run = Run("relu-sse", "float32")
+        found = run.epoch()[0]
+        return run.executable.plan.choices["kernel"], run.executable.remark, found
+
+    kernel, remark, by_graphs = run()
+    assert kernel == "graphs"
+    assert "not the persistent kernel: in float32 it is used only where it has been measured, and on the host" in remark
+    assert "`python -m benchmarks.gpu --part 1`" in remark
+    proof.keep_proof(0)
+    kernel, remark, by_kernel = run()
+    assert kernel == "narrow"
+    assert re.fullmatch(r"the persistent kernel runs it, measured on such a device on \d{4}-\d\d-\d\d", remark)
+    assert by_kernel == pytest.approx(by_graphs, rel=1e-5)
+    told = dict(proof.describe(0))
+    for what in ("device", "driver", "nvrtc"):
+        monkeypatch.setattr(proof, "describe", lambda number, other=what: {**told, other: "another"})
+        assert run()[0] == "graphs", f"another {what}"
+    monkeypatch.setattr(proof, "describe", lambda number: told)
+    assert run()[0] == "narrow"
+    monkeypatch.setattr(proof, "source_version", lambda: "another")
+    assert run()[0] == "graphs"
+    assert Run("relu-sse", "float32", kernel="narrow").executable.why((5, 7, 6, 3)).startswith("CUDA graphs run it")
+
+
+def test_of_wide_networks_nothing_has_to_be_said(host, hopper):
+    assert Run("wide", "float32").executable.remark == ""
 
 
 @pytest.mark.parametrize(("choices", "level"), [({}, "INFO"), ({"kernel": "narrow"}, "WARNING")])
@@ -88,7 +107,7 @@ def test_more_records_than_it_numbers_go_to_graphs(host, hopper, monkeypatch):
         ("bfloat16", "on cuda:0, the persistent kernel runs it"),
         (
             "float32",
-            "on cuda:0, CUDA graphs run it, not the persistent kernel: it computes in bfloat",
+            "on cuda:0, CUDA graphs run it, not the persistent kernel: in float32 it is used only where it has been",
         ),
     ],
 )

@@ -14,7 +14,7 @@ from gdkernels_cupy.cuda import cublaslt
 from gdkernels_cupy.graphs import epilogue_tuning
 from gdkernels_cupy.graphs import operations as ops
 from gdkernels_cupy.graphs import step_text as step_text_module
-from gdkernels_cupy.graphs.epilogue_fusion import EPILOGUES
+from gdkernels_cupy.graphs.epilogue_fusion import applicable
 from gdkernels_cupy.graphs.step_text import step_text
 from host_runs import Run
 from programs import list_of, training
@@ -26,6 +26,7 @@ from gdkernels.testing.cases import CASES, varied
 
 GELU = (activations.gelu, activations.gelu, activations.identity)
 DESCENT = replace(CASES["wide"].program, optimizer=SGD())
+IN_FLOAT32 = applicable("float32")
 
 
 @pytest.fixture
@@ -70,7 +71,7 @@ def test_what_costs_time_is_left_out(slow, bits, functions, left_out):
     slow += bits
     program = DESCENT if functions is None else varied(DESCENT, activations=functions)
     run = Run("wide", program=program)
-    assert set(EPILOGUES) - set(epilogues_of(run)) == left_out
+    assert set(IN_FLOAT32) - set(epilogues_of(run)) == left_out
 
 
 def test_the_choice_changes_no_result_and_the_plan_repeats_it(host, slow):
@@ -83,7 +84,7 @@ def test_the_choice_changes_no_result_and_the_plan_repeats_it(host, slow):
     assert again.bits == run.bits
     assert again.executable.plan == run.executable.plan
     assert "drelu" not in run.executable.plan.choices["epilogues"]
-    every = Run("wide", program=DESCENT, epilogues=EPILOGUES)
+    every = Run("wide", program=DESCENT, epilogues=IN_FLOAT32)
     every.epoch()
     assert all(np.allclose(a, b, rtol=1e-5) for a, b in zip(_arrays(run), _arrays(every), strict=True))
 
@@ -157,7 +158,7 @@ def test_what_is_kept_is_not_believed_blindly(host, slow, cache, text):
 def test_a_folder_of_others_is_neither_read_nor_written(host, slow, cache):
     cache.mkdir()
     cache.chmod(0o777)
-    assert epilogues_of(Run("wide", program=DESCENT)) == EPILOGUES
+    assert epilogues_of(Run("wide", program=DESCENT)) == IN_FLOAT32
     assert list(cache.iterdir()) == []
 
 
@@ -172,13 +173,13 @@ def test_a_choice_may_ask_for_what_cublas_has_not(host, slow, monkeypatch):
     monkeypatch.setattr(cublaslt, "algorithms", choosy)
     slow.append(standin.RELU)
     run = Run("wide", program=varied(DESCENT, activations=(activations.relu, activations.tanh, activations.identity)))
-    assert set(EPILOGUES) - set(epilogues_of(run)) == {"relu", "sums"}
+    assert set(IN_FLOAT32) - set(epilogues_of(run)) == {"relu", "sums"}
 
 
 def test_where_no_epilogue_applies_nothing_is_timed(host, monkeypatch):
     monkeypatch.setattr("gdkernels_cupy.graphs.session.GraphSession.seconds", None)
     program = varied(CASES["wide"].program, activations=(activations.tanh,) * 3, bias=False)
-    assert epilogues_of(Run("adam", program=program)) == EPILOGUES
+    assert epilogues_of(Run("adam", program=program)) == IN_FLOAT32
 
 
 def test_in_doubt_an_epilogue_stays():

@@ -8,7 +8,7 @@ import pytest
 from few_cases import FEW_CASES
 from gdkernels_cupy import CuPyBackend
 from gdkernels_cupy.graphs import captured_graphs, session
-from gdkernels_cupy.graphs.epilogue_fusion import EPILOGUES
+from gdkernels_cupy.graphs.epilogue_fusion import applicable
 from host_cupy import CaptureError
 from host_runs import OnHost, Run
 
@@ -20,6 +20,8 @@ from gdkernels.errors import BackendError, InputError
 from gdkernels.randomness import KeyedOrder
 from gdkernels.testing import BackendConformance
 from gdkernels.testing.cases import CASES, compare, on_backend, on_numpy_once, varied
+
+IN_FLOAT32 = applicable("float32")
 
 
 @pytest.fixture
@@ -54,7 +56,7 @@ def test_the_other_precisions(every_epilogue, precision, name):
 def test_an_epoch_is_a_few_graphs(host, monkeypatch):
     monkeypatch.setattr(captured_graphs, "MOST_NODES", 100)
     monkeypatch.setattr(session, "MOST_NODES", 100)
-    run = Run("adam", epilogues=EPILOGUES)
+    run = Run("adam", epilogues=IN_FLOAT32)
     run.case = replace(run.case, batch_size=1)
     first = run.epoch()
     graphs = host.graphs
@@ -78,13 +80,13 @@ def test_a_keyed_order_is_computed_on_the_device(host):
 
 
 def test_a_last_batch_of_another_size_makes_nothing_anew(host):
-    run, graphs = Run("adam", epilogues=EPILOGUES), []
+    run, graphs = Run("adam", epilogues=IN_FLOAT32), []
     for records in (23, 21) * 4:
         before = host.graphs
         run.state = run.start()
         found = run.epoch(records)
         graphs.append(host.graphs - before)
-        alone = Run("adam", epilogues=EPILOGUES)
+        alone = Run("adam", epilogues=IN_FLOAT32)
         captured = host.graphs
         assert alone.epoch(records) == found
         assert alone.bits == run.bits
@@ -95,7 +97,7 @@ def test_a_last_batch_of_another_size_makes_nothing_anew(host):
 
 def test_few_sizes_of_a_last_batch_are_kept(host, monkeypatch):
     monkeypatch.setattr(session, "_KEPT_RESTS", 2)
-    run = Run("adam", epilogues=EPILOGUES)
+    run = Run("adam", epilogues=IN_FLOAT32)
     for records in range(17, 24):
         run.epoch(records)
     (kept,) = run.executable._graphs._sessions.values()
@@ -106,7 +108,7 @@ def test_a_last_batch_of_one_record_has_the_numbers_of_the_others(host):
     """It cannot be split as a full batch is: what it could then do itself needs numbers that the others have not."""
     case = CASES["wide"]
     runs = [
-        Run("wide", program=replace(case.program, optimizer=SGD()), epilogues=EPILOGUES, micro_batches=parts)
+        Run("wide", program=replace(case.program, optimizer=SGD()), epilogues=IN_FLOAT32, micro_batches=parts)
         for parts in (1, 2)
     ]
     records = case.batch_size + 1
@@ -141,7 +143,7 @@ def test_a_plan_says_what_was_chosen_and_repeats_it(host):
     run = Run("wide", program=replace(CASES["wide"].program, optimizer=SGD()))
     run.epoch()
     choices = run.executable.plan.choices
-    assert choices["epilogues"] == EPILOGUES
+    assert choices["epilogues"] == IN_FLOAT32
     assert choices["micro_batches"] == 1
     assert len(choices["algorithms"]) >= 6
     again = Run("wide", program=run.case.program, **choices)
@@ -152,7 +154,7 @@ def test_a_plan_says_what_was_chosen_and_repeats_it(host):
 
 @pytest.mark.parametrize("foreign", ["ff" * 64, "ff", "of another file", 1])
 def test_an_algorithm_of_another_device_is_not_run(host, caplog, foreign):
-    run = Run("adam", epilogues=EPILOGUES)
+    run = Run("adam", epilogues=IN_FLOAT32)
     run.epoch()
     choices = dict(run.executable.plan.choices)
     with caplog.at_level(logging.WARNING, "gdkernels"):

@@ -7,14 +7,17 @@ import re
 import numpy as np
 import pytest
 import standin
-from gdkernels_cupy import CuPyBackend
+from gdkernels_cupy import CuPyBackend, choice
 from gdkernels_cupy.cuda import cublaslt
-from gdkernels_cupy.graphs.epilogue_fusion import EPILOGUES
+from gdkernels_cupy.graphs.epilogue_fusion import applicable
+from gdkernels_cupy.persistent import proof
+from gdkernels_cupy.persistent.launch_device import DeviceProperties
+from persistent_twin import TwinDevice
 
-from benchmarks.gpu import costs, device, first, interleaving, kernels
+from benchmarks.gpu import costs, device, first, float32, interleaving, kernels, many_models
 from benchmarks.gpu.__main__ import main
 from benchmarks.gpu.cases import GRID, GPUCase
-from benchmarks.gpu.parts import PARTS, GPUItem
+from benchmarks.gpu.parts import FIRST, PARTS, SHORT, GPUItem
 from benchmarks.gpu.results import GPUResults
 from gdkernels.checking.check import SelfCheck
 from gdkernels.errors import FileError
@@ -34,7 +37,7 @@ def test_without_a_gpu_it_says_so(monkeypatch, capsys, tmp_path):
 def test_it_lists_its_parts(capsys):
     assert main(["--list"]) == 0
     listed = capsys.readouterr().out
-    assert listed.count("items") == len(PARTS) == 9
+    assert listed.count("items") == len(PARTS) == 10
     assert all(sum(item.seconds for item in part.values()) <= 480 for part in PARTS.values())
     assert all(int(minutes) <= 8 for minutes in re.findall(r"at most (\d+) minutes", listed))
 
@@ -76,6 +79,19 @@ def test_it_stops_in_time_and_says_what_is_left(small, tmp_path, capsys):
     assert main([*command, "--seconds", "380"]) == 0, "but is, where nothing else is left"
 
 
+def test_float32_is_proven_by_all_of_the_first_part_alone(small, host, monkeypatch, tmp_path, capsys):
+    works, fails = GPUItem(lambda: 1, 1), GPUItem(lambda: 1 / 0, 1)
+    for parts, proven in (
+        ({FIRST: {"works": works, "fails": fails}}, False),
+        ({"another part": {"works": works}}, False),
+        ({FIRST: {"works": works, "fails": works}}, True),
+    ):
+        monkeypatch.setattr("benchmarks.gpu.__main__.PARTS", parts)
+        main(["--out", str(tmp_path / "gpu.json")])
+        assert (proof.unproven("float32", 0) is None) == proven
+        assert ("in float32 from now on" in capsys.readouterr().out) == proven
+
+
 def test_results_of_another_machine_are_not_mixed(tmp_path):
     path = tmp_path / "gpu.json"
     GPUResults(path, {"device": "one", "driver": 1}).run("part", "item", lambda: 1)
@@ -96,15 +112,16 @@ def test_what_is_not_finite_is_written_as_a_word(tmp_path):
 # ---- what it measures, on the stand-in: figures of no device, but of work that was done
 
 
-def test_the_first_minutes(host):
+def test_the_first_minutes(host, monkeypatch):
     believed = first.epilogues_believed()
     assert set(believed) == {"float64", "float32", "tf32", "bfloat16"}
-    assert believed["float32"] == {"right": list(EPILOGUES), "but for NaN": []}
-    assert believed["bfloat16"]["right"] == ["bias", "relu", "drelu", "gelu", "update"]
+    assert believed["float32"] == {"right": list(applicable("float32")), "but for NaN": []}
+    assert believed["bfloat16"]["right"] == ["bias", "relu", "bias rows", "drelu", "gelu", "update"]
     off = first.step_against_interpreter("norm of a clipped gradient", "bfloat16")
     assert set(off) >= {"the loss", "W0", "b2", "W0.0"}
     assert max(off.values()) < 1e-3
-    assert first.repeats("adam", "float32", 3) == 0
+    monkeypatch.setattr(first, "_TIMES", 3)
+    assert first.repeats("adam", "float32") == 0
 
 
 def test_the_persistent_kernel_is_compared_whatever_is_kept(host, monkeypatch):
@@ -117,10 +134,74 @@ def test_the_persistent_kernel_is_compared_whatever_is_kept(host, monkeypatch):
     assert os.environ["GDKERNELS_CHECK"] == "never", "as before"
 
 
+def test_the_proof_of_the_kernel_in_float32(host, made, monkeypatch):
+    def with_fault(before, after):
+        def change(text):
+            assert before in text
+            return text.replace(before, after)
+
+        monkeypatch.setattr(float32, "_device", lambda: TwinDevice(made, change=change))
+
+    monkeypatch.setattr(float32, "_RECORDS", 90)
+    monkeypatch.setattr(float32, "_BATCH", 70)
+    monkeypatch.setitem(float32.NETWORKS, "64 wide", float32.NETWORKS["everything"])
+    monkeypatch.setattr(float32, "_device", lambda: TwinDevice(made))
+    assert 0 < float32.agrees("everything")["largest error"] < 1e-5
+    monkeypatch.setattr(float32, "_TIMES", 2)
+    assert float32.same_bits() == "2 runs"
+    assert float32.beyond("an infinite input") == "as in float32"
+    with_fault("mma(small, a.low,", "mma(small, a.high,")
+    with pytest.raises(AssertionError, match="further from float64 than float32 explains"):
+        float32.agrees("everything")
+    with_fault("nothing != 0.f", "false")
+    with pytest.raises(AssertionError, match="infinite or NaN in other places|is off by"):
+        float32.beyond("an infinite input")
+
+
+def test_many_models_are_compared_and_timed(host, made, monkeypatch):
+    monkeypatch.setattr(SelfCheck, "problem", lambda *given: None)
+    monkeypatch.setattr(choice, "CudaLaunchDevice", lambda number: TwinDevice(made))
+    monkeypatch.setattr(choice, "properties_of", lambda number: DeviceProperties(90, 232448))
+    for name, value in {"_NETWORKS": ("8-32-32-1, relu",), "_RECORDS": 40, "_EPOCHS": 1}.items():
+        monkeypatch.setattr(many_models, name, value)
+    (said,) = many_models.agree("tf32", models=3, times=1).values()
+    assert said.startswith("3 models, 1 times: {'many': True, 'kernel': 'narrow'")
+    monkeypatch.setattr("benchmarks.many.RECORDS", 20)
+    task = many_models.Task(((8, 32, 32, 1),) * 2, 8, 1)
+    found = many_models._executables(task, "tf32", {"many": True}, 1)
+    assert found["samples a second"] > 0
+    assert found["choices"]["ctas"] == 1
+    monkeypatch.setattr(choice, "unproven", lambda *given: "as planted")
+    with pytest.raises(AssertionError, match=r"no CTA has one of its own \(as planted\)"):
+        many_models.agree("tf32", models=2, times=1)
+
+
+@pytest.mark.slow
+def test_the_first_part_runs_to_its_end_and_proves_float32(host, made, monkeypatch, tmp_path, capsys):
+    for module in (first, float32):
+        monkeypatch.setattr(module, "_TIMES", 2)
+    monkeypatch.setattr(float32, "_RECORDS", 300)
+    monkeypatch.setattr(float32, "_BATCH", 200)
+    monkeypatch.setattr(float32, "_device", lambda: TwinDevice(made))
+    monkeypatch.setattr("benchmarks.gpu.__main__.describe", lambda: {"device": "the host"})
+    assert main(["--part", "1", "--out", str(tmp_path / "gpu.json"), "--seconds", "9000"]) == 0, capsys.readouterr().out
+    assert proof.unproven("float32", 0) is None
+
+
+def test_the_short_way_decides_in_a_quarter_of_an_hour(small, monkeypatch, tmp_path):
+    needed = [sum(item.seconds for item in part.values()) for part in SHORT.values()]
+    assert sum(needed[:3]) <= 840
+    assert SHORT[FIRST] is PARTS[FIRST]
+    monkeypatch.setattr("benchmarks.gpu.__main__.SHORT", {"three": {"works": GPUItem(lambda: 3, 700)}})
+    assert main(["--short", "--out", str(tmp_path / "gpu.json")]) == 0
+    assert list(json.loads((tmp_path / "gpu.json").read_text())["parts"]) == ["three"]
+
+
 def test_a_step_under_the_sanitizer_is_an_epoch_by_the_kernel_that_is_meant(host):
     assert first.a_step("relu-sse", "float32", "graphs")["kernel"] == "graphs"
-    with pytest.raises(AssertionError, match="another kernel ran"):
-        first.a_step("relu-sse", "bfloat16", "narrow")  # which this device has not
+    for kernel in ("narrow", "many"):  # which this device has not
+        with pytest.raises(AssertionError, match="another kernel ran"):
+            first.a_step("relu-sse", "bfloat16", kernel)
 
 
 @pytest.mark.parametrize("code", [0, 9])
@@ -217,7 +298,8 @@ def test_the_grid_is_that_of_the_question():
         (64, 262144, "bfloat16"),
         (128, 262144, "bfloat16"),
     ]
-    assert len(GRID) == 13
+    assert len(GRID) == 16
+    assert {r.precision for r in GRID if r.width == 64} == {"bfloat16", "float32"}
     row = GPUCase(64, 1 << 14, "bfloat16")
     assert row.flops == 6 * row.batch * 64**2 * 4 - 2 * row.batch * 64**2
 

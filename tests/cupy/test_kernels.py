@@ -81,6 +81,10 @@ def twin(made):
 def written(operation, op_list):
     """Return the buffers that an operation writes."""
     match operation:
+        case ops.GatherRows(border=True):
+            return [ops.with_border(operation.target)]
+        case ops.BiasRows():
+            return [operation.weights]
         case ops.GatherRows() | ops.ColumnSums() | ops.Cast() | ops.ColumnCopy() | ops.TableLookUp() | ops.SumByCode():
             return [operation.target]
         case ops.LoopPass():
@@ -132,7 +136,7 @@ def is_exact(operation):
     if isinstance(operation, ops.LoopPass):
         recipe = operation.kernel.recipe
         return not recipe.reductions and not operation.column_parts and {i.op for i in recipe.code} <= PLAIN
-    moves = ops.GatherRows | ops.ColumnCopy | ops.TableLookUp | ops.SumByCode | ops.Cast
+    moves = ops.GatherRows | ops.ColumnCopy | ops.TableLookUp | ops.SumByCode | ops.Cast | ops.BiasRows
     return isinstance(operation, ops.BeginStep | moves | ops.MatrixProduct)
 
 

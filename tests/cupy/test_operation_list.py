@@ -7,9 +7,12 @@ from typing import Any
 import array_api_compat.numpy
 import numpy as np
 import pytest
+from few_cases import FEW_CASES
 from gdkernels_cupy.graphs import operations as ops
 from gdkernels_cupy.graphs.epilogue_fusion import EPILOGUES
+from gdkernels_cupy.graphs.interpret import Interpreter
 from gdkernels_cupy.graphs.lower import lower
+from gdkernels_cupy.graphs.operations import OperationList, matrix, vector
 from gdkernels_cupy.graphs.source import CUDA_FUNCTIONS
 from interpreted import Interpreted
 
@@ -33,6 +36,13 @@ class TestInterpreted(BackendConformance):
         return Interpreted()
 
 
+@pytest.mark.parametrize("name", FEW_CASES)
+def test_the_sum_over_shards_is_that_of_the_batch(name):
+    """Five shards of which some are larger, and none has a row where the last batch is small."""
+    found = on_backend(Interpreted(shards=5), "cpu", "float32", CASES[name], 1)
+    compare(found, *(on_numpy_once(CASES[name], p, 1) for p in ("float32", "float64")), "float32")
+
+
 SETTINGS = {
     "plain": {},
     "no bias": {"bias": False},
@@ -51,7 +61,7 @@ SETTINGS = {
 
 ROUTES = [
     EPILOGUES, (), ("bias",), ("relu",), ("relu", "drelu"), ("relu", "drelu", "drelu sums"), ("gelu",),
-    ("gelu", "dgelu"), ("gelu", "dgelu", "dgelu sums", "sums"), ("sums",), ("update",),
+    ("gelu", "dgelu"), ("gelu", "dgelu", "dgelu sums", "sums"), ("sums",), ("update",), ("relu", "bias rows"),
 ]  # fmt: skip
 
 
@@ -171,9 +181,43 @@ def test_a_norm_keeps_updates_out_of_products():
 
 def test_bfloat16_sums_what_was_not_rounded():
     found = operations(RELU, precision="bfloat16")
-    assert not [op for op in found if isinstance(op, ops.MatrixProduct) and op.epilogue.kind]
+    kinds = [op.epilogue.kind for op in found if isinstance(op, ops.MatrixProduct)]
+    assert set(kinds) == {"relu", ""}, "no slope, whose sums over the batch would be of rounded values"
     sums = [op for op in found if isinstance(op, ops.ColumnSums)]
     assert {op.values.storage for op in sums} == {"float32"}
+
+
+def test_the_bias_of_a_product_in_bfloat16_is_rows_of_its_weights():
+    found = operations(RELU, precision="bfloat16")
+    borders = [op for op in found if isinstance(op, ops.BiasRows)]
+    first, second = [op for op in found if isinstance(op, ops.MatrixProduct) and op.epilogue.kind]
+    assert [b.ones for b in borders] == [True, False], "the last one multiplies with no bias in bfloat16"
+    assert [p.right for p in (first, second)] == [b.weights for b in borders]
+    assert first.left.columns == first.right.rows == first.left.pitch
+    assert (first.out.name, first.out.columns) == (second.left.name, second.left.columns), "ones, for the next product"
+    gather = next(op for op in found if isinstance(op, ops.GatherRows) and op.target.name == first.left.name)
+    assert gather.border
+    tanh = varied(RELU, activations=(activations.tanh, activations.relu, activations.identity))
+    assert not [op for op in operations(tanh, precision="bfloat16") if isinstance(op, ops.BiasRows)], "nothing has ones"
+
+
+def test_the_parts_of_a_bias_are_exact():
+    op = ops.BiasRows(vector("b", 40, "float32"), matrix("W", 24, 48, "bfloat16"), 20, 40, True)
+    interpreter = Interpreter(OperationList((op,), (op.bias, op.weights), {}, {}, (), 2), "bfloat16")
+    random = np.random.default_rng(0)
+    bias = (random.standard_normal(40) * 2.0 ** random.integers(-60, 60, 40)).astype(np.float32)
+    bias[:3] = np.nan, np.inf, -np.inf
+    interpreter.write(op.bias, bias)
+    interpreter.write(op.weights, 7.0)
+    interpreter.step({}, np.arange(0), np.zeros(0))
+    found = interpreter.read(op.weights)
+    with np.errstate(invalid="ignore"):
+        assert np.array_equal(found[20:23, :40].astype(np.float64).sum(axis=0), bias, equal_nan=True)
+    assert (found[:20, :40] == 7.0).all(), "the weights are not its own"
+    assert found[20, 40:].tolist() == [1.0] * 3 + [0.0] * 5
+    assert not found[:20, 40:].any()
+    assert not found[21:, 40:].any()
+    assert not found[23, :40].any()
 
 
 def test_bfloat16_without_biases_takes_relu_into_its_products():

@@ -31,9 +31,12 @@ FIXED = (
     "sum_by_code_float64",
     "sum_by_code_float32",
     "cast_float32_bfloat16",
-    "total",
+    "bias_rows",
+    *(f"{what}_{of}" for what in ("total", "total_record") for of in ("float64", "float32")),
     "record",
-    "total_record",
+    "add_float64",
+    "add_float32",
+    "keep_number",
 )  # fmt: skip
 
 

@@ -137,7 +137,8 @@ def callback(epoch):
         print(time.time(), flush=True)
         if what == "kill":
             os.kill(os.getpid(), 9)
-        raise ValueError("one rank fails")
+        if what == "raise":
+            raise ValueError("one rank fails")
 
 model = gd.MLP([6, 9, 1], seed=0, backend="numpy")
 shards = 4 if what != "resume" else None
@@ -177,6 +178,16 @@ def test_an_exception_on_one_rank_ends_all_with_its_message(tmp_path):
     assert failed.returncode != 0
     assert "gdkernels: rank 2 of 3: ValueError: one rank fails" in failed.stderr
     assert gone - float(failed.stdout.split()[0]) < 5
+
+
+@needs_mpi
+def test_a_script_that_fails_on_one_rank_after_training_ends_all(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(f"{KILLED}\nif group.rank == 1: raise ValueError('after training')\ngroup.barrier()")
+    failed = on_ranks(2, sys.executable, script, "later", tmp_path / "run")
+    assert failed.returncode != 0
+    assert "ValueError: after training" in failed.stderr
+    assert "gdkernels: rank 1 of 2" in failed.stderr
 
 
 @needs_mpi
@@ -227,7 +238,18 @@ def test_a_launcher_without_mpi_is_refused(records, variables, message):
     if "mpi" not in registry.names():
         pytest.skip("the group mpi is not among the entry points: install gdkernels again")
     paths = os.pathsep.join([str(records), str(ROOT), str(ROOT / "backends")])
-    command = [*GDKERNELS, "train", "d.npz", "--out", "model.st", "--checkpoint", "run"]
+    command = [
+        sys.executable,
+        "-X",
+        "importtime",
+        *GDKERNELS[1:],
+        "train",
+        "d.npz",
+        "--out",
+        "m.st",
+        "--checkpoint",
+        "run",
+    ]
     before = sorted(records.iterdir())
     done = subprocess.run(
         command, cwd=records, env=environment() | variables | {"PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1"},
@@ -236,7 +258,9 @@ def test_a_launcher_without_mpi_is_refused(records, variables, message):
     assert done.returncode == 2
     assert message in done.stderr
     assert "pip install mpi4py mpich" in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+    told = done.stderr.splitlines()
+    assert sum(not line.startswith("import time:") for line in told) == 1
+    assert not any("gdkernels.tabular" in line for line in told), "it is refused before the command is loaded"
     assert sorted(records.iterdir()) == before
 
 

@@ -136,6 +136,8 @@ def test_a_network_too_large_is_refused_before_it_is_drawn(room, monkeypatch):
         for s in (fits, (1000, fits[1] + 40, fits[2] + 40, 10))
     ]
     assert needed[0] <= 10**9 < needed[1]
+    with pytest.raises(InputError, match=r"; 4-(\d{8})-1 would fit"):  # less than a thousandth of what was asked for
+        gd.MLP([4, 10**20, 1])
     with pytest.raises(InputError, match="its inputs and outputs alone are too many"):
         gd.MLP([10**6, 10**6])
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from few_cases import FEW_CASES
+from few_cases import FEW_CASES, FUSED_CASES
 from gdkernels_numba import NumbaBackend
 
 from gdkernels.testing import BackendConformance
@@ -44,6 +44,10 @@ class TestNumba(BackendConformance):
     @pytest.fixture
     def backend(self, checking):
         return checking(AlwaysCompiled)
+
+    @pytest.mark.parametrize("name", FUSED_CASES)
+    def test_training_is_the_definition(self, backend, device, name):
+        super().test_training_is_the_definition(backend, device, name)
 
 
 @pytest.mark.slow  # test_plans and the pairs of tests/blocks have this plan in the gate

@@ -8,24 +8,14 @@ import gdkernels_numba
 import pytest
 from gdkernels_numba import compilation
 from gdkernels_numba.bytecode.stream import InstructionStream
+from gdkernels_numba.vm.block_instructions import Barrier, TransposeBlock
 from gdkernels_numba.vm.fields import StridedAddress, fields_of, offsets_of, words_of
-from gdkernels_numba.vm.instructions import (
-    CONTEXT,
-    END,
-    HEADER,
-    INSTRUCTIONS,
-    MOVES_BY_NUMBER,
-    Barrier,
-    Header,
-    LoopOverTile,
-    MultiplyTile,
-    ThreadContext,
-    TransposeBlock,
-    generated_constants,
-)
+from gdkernels_numba.vm.instructions import END, HEADER, INSTRUCTIONS, MOVES_BY_NUMBER, Header, generated_constants
+from gdkernels_numba.vm.thread_context import CONTEXT, ThreadContext
+from gdkernels_numba.vm.tile_instructions import LoopOverTile, MultiplyTile
 
 ROOM = Path(gdkernels_numba.__file__).parent
-READS = [ROOM / "vm" / f"{name}.py" for name in ("run", "turns", "phases", "rows", "blocks", "context")]
+READS = [ROOM / "vm" / f"{name}.py" for name in ("run", "turns", "progress", "phases", "rows", "blocks", "context")]
 
 
 def example(kind, first=1000):

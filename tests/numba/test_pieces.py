@@ -15,7 +15,7 @@ from gdkernels_numba.cpu.features import Caches
 from gdkernels_numba.ir.vector import Format
 from gdkernels_numba.plan import StepFootprint, choose
 from gdkernels_numba.vm.fields import WORD
-from gdkernels_numba.vm.instructions import TURN_WORDS
+from gdkernels_numba.vm.shared_words import TURN_WORDS
 
 from gdkernels.definition import activations
 
@@ -77,7 +77,7 @@ import os, sys, time
 from engine_runs import Data, bits, compiled, program
 from test_pieces import PLANS, WIDTHS, word_of
 from gdkernels.definition import activations
-from gdkernels_numba.vm.instructions import TURN_WORDS
+from gdkernels_numba.vm.shared_words import TURN_WORDS
 
 os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # threads take the core from each other, all the time
 data = Data(program(activations.relu, activations.tanh), WIDTHS, 3000)
@@ -95,7 +95,13 @@ raise SystemExit(0 if happened else "that never happened")
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system pins no process to a core")
 @pytest.mark.parametrize(
-    ("plan", "word"), [("two phases", "repeated"), ("depth first", "repeated"), ("by units", "alone_until")]
+    ("plan", "word"),
+    [
+        ("two phases", "repeated"),
+        ("two phases", "taken_over"),
+        ("depth first", "repeated"),
+        ("by units", "alone_until"),
+    ],
 )
 def test_a_late_piece_is_computed_again_or_one_thread_works_alone(plan, word):
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([os.path.dirname(__file__), *sys.path])}

@@ -41,13 +41,35 @@ FN void mma_bf16(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1
         },
         [&](const Operands* all, int k, int j) { return half(all[4 * j + k % 8 / 2].b[k >> 3], k); });
 }
+// The least exact of all units: it adds four products at a time, of each of which it drops what lies below the 24 bits of
+// the largest term, cuts the sum off as well, and takes what is below the least normal number for zero, on both sides.
+FN float cut_sum(float c, const double (&products)[4]) {
+    double terms[5] = {c, products[0], products[1], products[2], products[3]}, largest = 0.0, sum = 0.0;
+    for (double term : terms) {
+        if (!std::isfinite(term)) return (float)(terms[0] + terms[1] + terms[2] + terms[3] + terms[4]);
+        largest = std::max(largest, std::fabs(term));
+    }
+    if (largest == 0.0) return 0.f;
+    const double unit = std::ldexp(1.0, std::ilogb(largest) - 23);
+    for (double term : terms) sum += std::trunc(term / unit);
+    if (sum == 0.0) return 0.f;
+    const double last = std::ldexp(1.0, std::max(0, std::ilogb(sum) - 23));
+    sum = std::trunc(sum / last) * last * unit;
+    return std::fabs(sum) < 0x1p-126 ? 0.f : (float)sum;
+}
+FN float of_tf32(uint32_t u) { return float_of(u & 0x7f800000u ? u & ~0x1fffu : 0u); }
 FN void mma_tf32(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-    mma_twin<8>(
-        d, a, b0, b1,
-        [](const Operands* all, int i, int k) {
-            return float_of(all[4 * (i & 7) + k % 4].a[(i >> 3) + 2 * (k >> 2)] & ~0x1fffu);
-        },
-        [](const Operands* all, int k, int j) { return float_of(all[4 * j + k % 4].b[k >> 2] & ~0x1fffu); });
+    const Operands* all = twin::exchange<Operands>("mma", {{a[0], a[1], a[2], a[3]}, {b0, b1}});
+    const int lane = thread() & 31, g = lane >> 2, t = lane & 3;
+    if (lane == 0) twin::count.mma += 1;
+    for (int e = 0; e < 4; e++)
+        for (int half = 0; half < 2; half++) {
+            double products[4];
+            for (int k = 0; k < 4; k++)
+                products[k] = (double)of_tf32(all[4 * g + k].a[(e >> 1) + 2 * half]) *
+                              of_tf32(all[4 * (2 * t + (e & 1)) + k].b[half]);
+            d[e] = cut_sum(d[e], products);
+        }
 }
 template <bool TRANSPOSED> FN void ldmatrix(uint32_t (&r)[4], const void* p) {
     const void* const* all = twin::exchange(TRANSPOSED ? "ldmatrix.trans" : "ldmatrix", p);
@@ -73,6 +95,11 @@ FN void copy16_async(void* to, const void* from, bool valid) {
 }
 FN void copies_wait() { twin::deliver(); }
 FN float shuffle_xor(float v, int mask) { return twin::exchange("shuffle", v)[(thread() & 31) ^ mask]; }
+FN bool any_of_warp(bool is) {
+    const int* all = twin::exchange("any", (int)is);
+    return std::any_of(all, all + 32, [](int i) { return i != 0; });
+}
+FN void warp_sync() { twin::exchange("warp_sync", 0); }
 FN float load_global(const float* p) { return *p; }
 FN void cta_sync() { twin::wait(twin::self->cta->barrier, "cta_sync"); }
 FN void arrive(uint32_t* counter) { *counter += 1; }

@@ -4,13 +4,15 @@ import math
 
 import array_api_compat.numpy
 import numpy as np
+import pytest
+from gdkernels_cupy.persistent import DeviceProperties, applies
 from gdkernels_cupy.persistent.executable import PersistentExecutable
 
 from gdkernels.backend import Plan, verification
 from gdkernels.definition import activations, losses
 from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import SGD
-from gdkernels.testing.cases import chained, varied
+from gdkernels.testing.cases import CASES, chained, varied
 
 MOMENTUM = SGD(momentum=0.9)  # after one step its slot is the gradient, times the rate
 
@@ -23,7 +25,9 @@ def program(*functions, **options):
 
 
 def rounded(a, precision):
-    """Return float64 numbers as matrix instructions take them: bfloat16 to even, tf32 away from zero."""
+    """Return float64 numbers as products take them: bfloat16 rounds to even, tf32 away from zero, float32 not."""
+    if precision == "float32":
+        return np.asarray(a, np.float64)
     bits = np.asarray(a, np.float32).view(np.uint32)
     if precision == "bfloat16":
         bits = (bits + np.uint32(0x7FFF) + (bits >> 16 & 1)) & np.uint32(0xFFFF0000)
@@ -50,7 +54,8 @@ class Run:
 
     def __init__(self, run_program, widths, records, batch_size, precision="bfloat16", epochs=1, seed=0):
         random = np.random.default_rng([seed, *widths, records])
-        self.program, self.widths, self.precision = varied(run_program, widths=widths), widths, precision
+        self.program = run_program if run_program.widths == tuple(widths) else varied(run_program, widths=widths)
+        self.widths, self.precision = widths, precision
         self.batch_size, self.epochs = batch_size, epochs
         self.x = random.standard_normal((records, widths[0]), dtype=np.float32)
         self.y = _targets(run_program.objective.loss, random.standard_normal((records, widths[-1]), dtype=np.float32))
@@ -105,6 +110,18 @@ class Run:
             found["the norm"] = math.fsum(norms) / len(norms)
         found |= dict(verification.named_arrays(state))
         return found | {"the prediction": self.program.forward(state.parameters, x, xp=xp)}
+
+
+NARROW = [name for name, case in CASES.items() if max(case.widths) <= 64]
+
+
+def run_of_case(name, precision):
+    """Return the run of a case of the conformance suite; a case that is not for this kernel is skipped."""
+    case = CASES[name]
+    reason = applies(case.program, case.widths, precision, DeviceProperties(90, 232448))
+    if reason is not None:
+        pytest.skip(reason)
+    return Run(case.program, case.widths, case.records, case.batch_size, precision)
 
 
 def _targets(loss, y):

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gdkernels_cupy.persistent.kernel import SIGNATURES
 from gdkernels_cupy.persistent.launch_device import DeviceProperties
 from made_once import made_once
 
@@ -28,11 +27,11 @@ class TwinError(Exception):
     """What the twin found: threads that do not meet, addresses that do not fit."""
 
 
-def build(text, folder, *, banks=False, ucontext=False):
+def build(text, signatures, folder, *, banks=False, ucontext=False):
     """Return the kernels of a source, compiled for the host."""
     if _GXX is None:
         pytest.skip("the twin needs g++")
-    shims = "\n".join(_shim(name, signature) for name, signature in SIGNATURES.items() if f"KERNEL {name}(" in text)
+    shims = "\n".join(_shim(name, signature) for name, signature in signatures.items())
     flags = [*(["-DTWIN_BANKS"] if banks else []), *(["-DTWIN_UCONTEXT"] if ucontext else [])]
     name = digest(f"{text}{shims}{flags}")
     options = [*OPTIONS, *flags]
@@ -43,7 +42,7 @@ def build(text, folder, *, banks=False, ucontext=False):
         done = subprocess.run([*command, "-o", str(part)], input=source, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr[:4000]
 
-    return Library(ctypes.CDLL(str(made_once(folder / f"{name}.so", make))))
+    return Library(ctypes.CDLL(str(made_once(folder / f"{name}.so", make))), signatures)
 
 
 def precompiled(folder, options):
@@ -80,15 +79,15 @@ extern "C" const char* start_{name}(int blocks, long bytes, unsigned schedule, l
 class Library:
     """Kernels on the host; arrays are NumPy's."""
 
-    def __init__(self, library):
-        self._library = library
+    def __init__(self, library, signatures):
+        self._library, self._signatures = library, signatures
         self.counts = np.zeros(2, np.int64)  # matrix instructions of warps, conflicts of banks
 
     def launch(self, name, blocks, shared_bytes, arguments, schedule=0):
         """Run a kernel; arguments are arrays, integers as they are."""
         function = self._library[f"start_{name}"]
         function.restype = ctypes.c_char_p
-        wide = "long long" in SIGNATURES[name]
+        wide = "long long" in self._signatures[name]
         integer = ctypes.c_longlong if wide else ctypes.c_int
         given = [
             a.ctypes.data_as(ctypes.c_void_p) if isinstance(a, np.ndarray) else None if a is None else integer(a)
@@ -110,7 +109,7 @@ class TwinDevice:
         self.mma = self.conflicts = 0  # of the last training kernel
 
     def compile(self, source):
-        return TwinKernels(self, build(self.change(source.text), self.folder, **self.options))
+        return TwinKernels(self, build(self.change(source.text), source.signatures, self.folder, **self.options))
 
     def contiguous(self, a):
         return np.ascontiguousarray(a, np.float32)
@@ -150,5 +149,5 @@ class TwinKernels:
     def launch(self, name, ctas, shared_bytes, arguments, *, together):
         assert not together or ctas <= self.device.ctas
         self.library.launch(name, ctas, shared_bytes, arguments, self.device.schedule)
-        if name == "train":
+        if name in ("train", "train_many"):
             self.device.mma, self.device.conflicts = map(int, self.library.counts)

@@ -1,5 +1,7 @@
 """The narrow kernel declines what does not fit, and does many steps in several launches: on its twin."""
 
+import re
+
 import numpy as np
 import pytest
 from gdkernels_cupy.persistent import DeviceProperties, PersistentExecutable, applies
@@ -12,7 +14,7 @@ from benchmarks.gpu.typical import TYPICAL
 from gdkernels.backend import Plan, verification
 from gdkernels.definition import activations, losses
 from gdkernels.errors import BackendError, InputError, ScheduleError
-from gdkernels.testing.cases import varied
+from gdkernels.testing.cases import CASES, varied
 
 relu, tanh, gelu = activations.relu, activations.tanh, activations.gelu
 HOPPER, ADA = DeviceProperties(90, 232448), DeviceProperties(89, 101376)
@@ -22,8 +24,7 @@ HOPPER, ADA = DeviceProperties(90, 232448), DeviceProperties(89, 101376)
     ("run_program", "widths", "precision", "properties", "words"),
     [
         (program(relu), (65, 8, 2), "bfloat16", HOPPER, "a layer has 65 units, at most 64"),
-        (program(relu), (8, 8, 2), "float32", HOPPER, "bfloat16 and tf32, not in float32"),
-        (program(relu), (8, 8, 2), "float64", HOPPER, "not in float64"),
+        (program(relu), (8, 8, 2), "float64", HOPPER, "bfloat16, tf32 and float32, not in float64"),
         (program(relu), (8, 8, 2), "bfloat16", DeviceProperties(75, 65536), "capability 8.0, the device has 7.5"),
         (program(*[gelu] * 6), (64,) * 8, "bfloat16", ADA, "of 101376 bytes on the chip; with 4 warps it takes"),
     ],
@@ -75,19 +76,47 @@ def test_a_plan_that_keeps_too_much_in_registers_is_declined():
 
 
 # The typical networks that stay with CUDA graphs, by the room that a CTA has on the chip.
-DECLINED = {101376: {"three of 64, relu", "seven of 64, relu"}, 166912: set(), 232448: set()}
+FOUR = {name for name in TYPICAL if name.startswith("four of 64")}
+DECLINED = {
+    101376: {"three of 64, relu", "seven of 64, relu"},
+    166912: set(),
+    232448: set(),
+}
+DECLINED_IN_FLOAT32 = {
+    101376: {
+        *FOUR,
+        "three of 64, relu",
+        "three of 64, gelu, Adam, classes",
+        "seven of 64, relu",
+        "2-64-64-64-3, sine, Adam",
+    },
+    166912: {*FOUR, "seven of 64, relu"},
+    232448: {"seven of 64, relu"},
+}
 
 
 @pytest.mark.parametrize("shared_bytes", DECLINED)
 def test_of_fourteen_typical_networks_these_do_not_fit(shared_bytes):
-    found = set()
+    found = set(), set()
     for name, (typical, precision) in TYPICAL.items():
-        reason = applies(typical, typical.widths, precision, DeviceProperties(80, shared_bytes))
-        if reason is not None:
-            assert f"of {shared_bytes} bytes on the chip" in reason
-            found.add(name)
+        for k, wanted in enumerate((precision, "float32")):
+            reason = applies(typical, typical.widths, wanted, DeviceProperties(80, shared_bytes))
+            if reason is not None:
+                assert f"of {shared_bytes} bytes on the chip" in reason
+                found[k].add(name)
     assert len(TYPICAL) == 14
-    assert found == DECLINED[shared_bytes]
+    assert found == (DECLINED[shared_bytes], DECLINED_IN_FLOAT32[shared_bytes])
+
+
+@pytest.mark.parametrize("name", ["residual", "layer norm of the inputs"])
+def test_what_the_text_of_blocks_names_is_declared(name):
+    """Names of their parameters have a slash, and predictions read numbers that follow from the widths."""
+    text = next(sources_of(CASES[name].program, "tf32", 1 << 20)).text
+    for kernel in re.split(r"KERNEL (?=train|predict)", text)[1:]:
+        used = set(re.findall(r"\b(?:s\d+|weights_\w+|bias_\w+)\b", kernel))
+        assert used <= set(re.findall(r"const float (s\d+) =", kernel)) | set(re.findall(r"\* const (\w+) =", kernel))
+        assert len(used) > 3
+    assert "/" not in "".join(re.findall(r"\w+_W\S*", text))
 
 
 def test_what_fits_is_kept_and_only_then_computed_again():

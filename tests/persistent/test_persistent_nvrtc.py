@@ -22,6 +22,7 @@ ACTIVATIONS = [getattr(activations, name) for name in activations.__all__ if nam
 INSTRUCTION = {
     "bfloat16": "mma.sync.aligned.m16n8k16.row.col.f32.bf16",
     "tf32": "mma.sync.aligned.m16n8k8.row.col.f32.tf32",
+    "float32": "mma.sync.aligned.m16n8k8.row.col.f32.tf32",
 }
 SHARED = {"sm_80": 166912, "sm_86": 101376, "sm_90": 232448, "sm_90a": 232448}
 
@@ -38,6 +39,7 @@ KERNELS = {
     "too many sums": (program(silu, tanh, optimizer=Adam()), (64,) * 4, "tf32", 4, 2),
     "small in tf32": (program(tanh, relu), (5, 20, 33, 3), "tf32", 8, 0),
     "small": (program(tanh, relu), (5, 20, 33, 3), "bfloat16", 8, 0),
+    "three of 64 in float32": (program(relu, relu), (64,) * 4, "float32", 8, 0),
 }  # fmt: skip
 # One for each, so that every architecture meets both precisions; all where there is time.
 ARCHITECTURE = {
@@ -49,9 +51,11 @@ ARCHITECTURE = {
     "too many sums": "sm_90",
     "small in tf32": "sm_80",
     "small": "sm_90a",
+    "three of 64 in float32": "sm_90",
 }
 # What has too little room on the chip.
 LARGE = {name: {"sm_80", "sm_86"} for name in ("seven of 64", "three of 64 in tf32", "too many sums")}
+LARGE["three of 64 in float32"] = {"sm_80", "sm_86"}
 LARGE |= {name: {"sm_86"} for name in ("four of 64", "64 classes, a norm", "small in tf32")}
 TARGETS = [
     pytest.param(name, a, marks=[] if a == ARCHITECTURE[name] else [pytest.mark.slow])
@@ -165,7 +169,9 @@ def test_any_network_nearly_keeps_to_registers_or_is_declined(nvrtc, cache, seed
     assert (device.local_bytes() > FRAME) == ("however it was compiled, a thread spills" in declined)
 
 
-@pytest.mark.parametrize("name", ["four of 64", "three of 64 in tf32", "too many sums", "small"])
+@pytest.mark.parametrize(
+    "name", ["four of 64", "three of 64 in tf32", "too many sums", "small", "three of 64 in float32"]
+)
 def test_the_matrix_instructions_are_those_meant(nvrtc, name):
     architecture = ARCHITECTURE[name]
     source = _source(name, architecture)

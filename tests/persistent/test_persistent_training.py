@@ -5,14 +5,14 @@ import re
 import numpy as np
 import pytest
 from gdkernels_cupy.persistent.fitting import fitting, tasks_of
-from persistent_runs import MOMENTUM, Run, bits, errors, program
+from persistent_runs import MOMENTUM, NARROW, Run, bits, errors, program, run_of_case
 from persistent_twin import HEADERS, SCHEDULES, TwinDevice, digest
 
 from gdkernels.definition import activations, losses
 from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import SGD, Adam, AdamW, RMSprop
 from gdkernels.randomness import KeyedOrder
-from gdkernels.testing.cases import CASES, Adagrad, chained, log_cosh, mish
+from gdkernels.testing.cases import Adagrad, chained, log_cosh, mish
 
 # A number close to a tie rounds the other way in float32, and is off by one unit of its last place: 2^-8 or 2^-11.
 BOUND = 1e-3
@@ -148,10 +148,9 @@ def test_what_is_not_finite_is_seen(made):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["bfloat16", "tf32"])
-@pytest.mark.parametrize("name", [name for name, case in CASES.items() if max(case.widths) <= 64])
+@pytest.mark.parametrize("name", NARROW)
 def test_every_case_of_the_conformance_suite(made, name, precision):
-    case = CASES[name]
-    run = Run(case.program, case.widths, case.records, case.batch_size, precision)
+    run = run_of_case(name, precision)
     found = [run.on_twin(TwinDevice(made, schedule=s), warps=4) for s in SCHEDULES]
     assert bits(found[0]) == bits(found[1]) == bits(found[2])
     assert max(errors(found[0], run.reference()).values()) <= BOUND

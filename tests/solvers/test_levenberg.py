@@ -248,3 +248,13 @@ def test_too_many_parameters_warn_and_more_than_memory_are_refused(monkeypatch, 
     monkeypatch.setattr(memory, "room", lambda: Room(10**8, "what the machine has left"))
     with pytest.raises(gd.InputError, match=r"needs 137 MB for the 2,001 parameters .* only 100 MB .*: use optimizer="):
         fit(network((3, 400, 1)), X, Y, epochs=1)
+
+
+def test_targets_of_another_scale_are_warned_of(caplog):
+    with caplog.at_level(logging.WARNING, "gdkernels"):
+        fit(network(), Y=SINE, epochs=1)
+        fit(network((1, 1)), Y=1000.0 + SINE, epochs=1)  # nothing saturates there
+        assert not caplog.text
+        fit(network(), Y=1000.0 + SINE, epochs=1)
+    assert "the targets are of the order of 1e+03" in caplog.text
+    assert "divide by their standard deviation" in caplog.text

@@ -77,7 +77,7 @@ def test_bounds(draw, bounds, kept):
     assert high > 2 or kept[1] is not None
 
 
-@pytest.mark.parametrize("bounds", ["1", "1:0", "a:b", ":", (1,), 3, (None, None)])
+@pytest.mark.parametrize("bounds", ["1", "1:0", "a:b", ":", (1,), 3, (None, None), "nan:", "0:inf"])
 def test_what_are_no_bounds(bounds):
     with pytest.raises(gd.InputError, match="bounds must be auto, none, or LOW:HIGH"):
         gd.TabularPredictor("y", bounds=bounds).fit({"a": [1, 2], "y": [1, 2]})

@@ -46,6 +46,19 @@ def test_wide_tables_have_fewer_bins_or_none():
     assert encoding_of("auto", np.hstack([x, x])) is None
 
 
+def test_days_have_finer_bins_between_two_wide_ones():
+    x = np.stack([np.arange(3000) // 10, RANDOM.normal(size=3000)], axis=1).astype(float)
+    (_, inner) = encoding_of("piecewise", x, days=(0,)).blocks[1]
+    days, numbers = inner.edges
+    assert (len(days), len(numbers)) == (3000 // 50 + 3, 17)
+    assert (days[0], days[1], days[-2], days[-1]) == (-299, 0, 299, 598)
+    dates = np.datetime64("2020-01-01") + np.arange(1200)
+    table = {"when": np.datetime_as_string(dates), "y": RANDOM.normal(size=1200)}
+    made = gd.TabularPredictor("y", epochs=1, average=1, progress=False).fit(table)
+    day = made.preparation_.features.index("when day number")
+    assert made.preparation_.day_numbers == (day,)
+
+
 def test_an_average_encodes_once_and_is_the_mean_of_its_networks(monkeypatch):
     made = []
     real = gd.tabular.fitting.kth
@@ -65,7 +78,7 @@ def test_a_few_networks_are_enough_where_they_take_long(monkeypatch):
     assert len(gd.TabularPredictor(**keywords).fit(table(1300)).histories_) == 10
     monkeypatch.setattr("gdkernels.tabular.defaults.MOST_WORK", 1.0)
     made = gd.TabularPredictor(**keywords).fit(table(1300))
-    assert len(made.histories_) == made.result_.settings["average"] == 5
+    assert len(made.histories_) == made.result_.settings["average"] == 3
 
 
 def test_steps_are_learned_where_a_smooth_network_blurs_them(tmp_path):

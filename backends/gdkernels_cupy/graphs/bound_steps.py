@@ -7,14 +7,16 @@ import logging
 import statistics
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from time import perf_counter
 from typing import Any
 
 from gdkernels.system.cached_property import cached_property
 from gdkernels.system.kept import keep, kept
 from gdkernels_cupy.cuda.device import CudaDevice, describe
+from gdkernels_cupy.cuda.nccl import NcclRanks
 from gdkernels_cupy.graphs import operations as ops
-from gdkernels_cupy.graphs.calls import KernelCall, calls_of, next_batch
+from gdkernels_cupy.graphs.calls import KernelCall, address_of, calls_of, next_batch
 from gdkernels_cupy.graphs.grouping import Launch, grouped
 from gdkernels_cupy.graphs.memory_plan import NEXT
 from gdkernels_cupy.graphs.operations import OperationList
@@ -51,6 +53,11 @@ class StepBinder:
         Those of products, by what they were chosen for; others are added.
     streamed
         Whether each step gathers the batch of the next.
+    timed
+        Whether the fastest of several algorithms is taken, rather than the first that cublasLt names, which is the same
+        for all ranks.
+    carrier
+        What carries the sums of a step between ranks.
 
     Attributes
     ----------
@@ -59,10 +66,19 @@ class StepBinder:
     """
 
     def __init__(
-        self, device: CudaDevice, precision: str, batch: int, algorithms: dict[str, str], *, streamed: bool
+        self,
+        device: CudaDevice,
+        precision: str,
+        batch: int,
+        algorithms: dict[str, str],
+        *,
+        streamed: bool,
+        timed: bool = True,
+        carrier: NcclRanks | None = None,
     ) -> None:
         self._device, self._precision, self._batch = device, precision, batch
         self._algorithms, self._streamed = algorithms, streamed
+        self._timed, self._carrier = timed, carrier
         self.products: set[str] = set()
 
     def bound(self, op_list: OperationList, at: SessionAddresses, module: Any) -> BoundSteps:
@@ -94,25 +110,39 @@ class StepBinder:
         for launch in launches:
             if isinstance(launch, ops.MatrixProduct):
                 bound.append(self._bound_product(launch, at))
+            elif isinstance(launch, ops.ExchangeSpans | ops.GatherSpans):
+                bound.append(self._carried(launch, at))
             else:
                 bound += [bound_call(call, module) for call in calls_of(launch, op_list, self._batch, at)]
         return bound
+
+    def _carried(self, operation: ops.ExchangeSpans | ops.GatherSpans, at: SessionAddresses) -> Callable[[], None]:
+        carrier = self._carrier
+        assert carrier is not None, "one rank exchanges nothing"
+        if isinstance(operation, ops.GatherSpans):
+            mine, whole = (address_of(span, at) for span in (operation.mine, operation.target))
+            return partial(carrier.gather, mine, operation.mine.bytes, whole)
+        sent, received = (
+            [(rank, address_of(span, at), span.bytes) for rank, span in spans]
+            for spans in (operation.sent, operation.received)
+        )
+        return partial(carrier.exchange, sent, received)
 
     def _bound_product(self, product: ops.MatrixProduct, at: SessionAddresses) -> Callable[[], None]:
         key = shape_key(product)
         self.products.add(key)
         matmul, known = Matmul(product, self._precision, at), self._algorithms.get(key)
         kept_as = json.dumps([self._described, self._precision, key])
-        if known is None and isinstance(before := kept("algorithms", kept_as), str):
+        if known is None and self._timed and isinstance(before := kept("algorithms", kept_as), str):
             known = before
         handle, workspace, stream = self._device.handle, self._device.workspace.address, self._device.stream
         # It runs once, on memory in which nothing is yet: what cublasLt refuses to run must show before training.
         if not matmul.settle(handle, known, workspace, stream.ptr):
             raise UnsupportedProductError(product, key)
-        if known is None:
+        if known is None and self._timed:
             matmul.take_fastest(lambda: matmul(handle, workspace, stream.ptr), self._seconds)
         assert matmul.algorithm is not None
-        if known is None:
+        if known is None and self._timed:
             keep("algorithms", kept_as, matmul.algorithm.hex())
         self._algorithms[key] = matmul.algorithm.hex()
         if known not in (None, self._algorithms[key]):

@@ -26,7 +26,17 @@ from gdkernels_cupy.graphs.launch_shapes import ACROSS, THREADS, LaunchShape, la
 from gdkernels_cupy.graphs.operations import BYTES, DeviceBuffer, OperationList
 from gdkernels_cupy.graphs.source import kernel_name, loop_job, preamble
 
-__all__ = ["CONTROL", "DeviceAddresses", "KernelCall", "calls_of", "fill_order", "jobs_of", "module_text", "next_batch"]
+__all__ = [
+    "CONTROL",
+    "DeviceAddresses",
+    "KernelCall",
+    "address_of",
+    "calls_of",
+    "fill_order",
+    "jobs_of",
+    "module_text",
+    "next_batch",
+]
 
 _MOST_BLOCKS = 4096  # of a kernel whose threads take more numbers where there are more
 
@@ -90,21 +100,32 @@ def calls_of(
     if isinstance(operation, ops.ColumnSums):
         return [_column_sums(operation, at)]
     if isinstance(operation, ops.Total):
-        return [KernelCall("total", LaunchShape((1, 1), (THREADS, 1)), _total(operation, at))]
+        return [
+            KernelCall(f"total_{operation.parts.storage}", LaunchShape((1, 1), (THREADS, 1)), _total(operation, at))
+        ]
     if isinstance(operation, RecordedTotal):
         arguments = (*_total(operation.total, at), *_record(operation.record, batch, at))
-        return [KernelCall("total_record", LaunchShape((1, 1), (THREADS, 1)), arguments)]
+        name = f"total_record_{operation.total.parts.storage}"
+        return [KernelCall(name, LaunchShape((1, 1), (THREADS, 1)), arguments)]
     if isinstance(operation, ops.Cast):
         source, target = operation.source, operation.target
         shape = launch_shape_of(source.rows, source.columns, row_wise=False)
         arguments = (_i(source.rows), _i(source.columns), *_matrix(source, at), *_matrix(target, at))
         return [KernelCall(f"cast_{source.storage}_{target.storage}", shape, arguments)]
+    if isinstance(operation, ops.AddSpan):
+        return [_add(operation, at)]
+    if isinstance(operation, ops.KeepNumber):
+        arguments = (_p(at.number(operation.number)), _p(at.of(operation.target)))
+        return [KernelCall("keep_number", LaunchShape((1, 1), (1, 1)), arguments)]
+    if isinstance(operation, ops.BiasRows):
+        return [_bias_rows(operation, at)]
     assert isinstance(operation, ops.RecordNumbers)
     return [KernelCall("record", LaunchShape((1, 1), (1, 1)), _record(operation, batch, at))]
 
 
 def _total(op: ops.Total, at: DeviceAddresses) -> Arguments:
-    return _i(op.parts.columns), _p(at.of(op.parts)), _p(at.number(op.number)), _i(op.accumulate)
+    sizes = _i(op.parts.columns), _p(at.of(op.parts)), np.float64(op.factor)
+    return *sizes, _p(at.number(op.number)), _i(op.accumulate)
 
 
 def _record(op: ops.RecordNumbers, batch: int, at: DeviceAddresses) -> Arguments:
@@ -158,6 +179,18 @@ def module_text(lists: Iterable[Iterable[Launch]]) -> str:
     return preamble() + fixed_source() + "".join((*sorted(alone), *sorted(together), *sorted(kernels)))
 
 
+def address_of(span: ops.Span, at: DeviceAddresses) -> int:
+    """Return where a span begins."""
+    return at.of(span.buffers[0]) + span.first * BYTES[span.storage]
+
+
+def _add(op: ops.AddSpan, at: DeviceAddresses) -> KernelCall:
+    count = op.target.count
+    shape = LaunchShape((max(1, min(-(-count // THREADS), _MOST_BLOCKS)), 1), (THREADS, 1))
+    arguments = (_l(count), _p(address_of(op.source, at)), _p(address_of(op.target, at)))
+    return KernelCall(f"add_{op.target.storage}", shape, arguments)
+
+
 def next_batch(batch: int, at: DeviceAddresses) -> KernelCall:
     """Return the call that lets the next batch begin where the last one ended, for what is gathered ahead."""
     return KernelCall("next_batch", LaunchShape((1, 1), (1, 1)), (_p(at.control), _l(batch)))
@@ -180,8 +213,17 @@ def _gather(op: ops.GatherRows, at: DeviceAddresses) -> KernelCall:
         _i(op.columns),
         _p(at.of(op.target)),
         _l(op.pitch),
+        _i(ops.TERMS if op.border else 0),
     )
     return KernelCall(f"gather_{real}_{op.target.storage}", shape, arguments)
+
+
+def _bias_rows(op: ops.BiasRows, at: DeviceAddresses) -> KernelCall:
+    weights = op.weights
+    shape = launch_shape_of(weights.rows, weights.columns, row_wise=False)
+    sizes = _i(weights.rows), _i(weights.columns), _i(op.rows), _i(op.columns)
+    arguments = (*sizes, _i(ops.TERMS), _i(ops.TERMS if op.ones else 0), _p(at.of(op.bias)), *_matrix(weights, at))
+    return KernelCall("bias_rows", shape, arguments)
 
 
 def _copy_columns(op: ops.ColumnCopy, at: DeviceAddresses) -> KernelCall:

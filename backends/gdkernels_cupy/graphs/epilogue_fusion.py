@@ -33,7 +33,7 @@ __all__ = [
     "fuse_epilogues",
 ]
 
-EPILOGUES = ("bias", "relu", "drelu", "drelu sums", "gelu", "dgelu", "dgelu sums", "sums", "update")
+EPILOGUES = ("bias", "relu", "bias rows", "drelu", "drelu sums", "gelu", "dgelu", "dgelu sums", "sums", "update")
 
 # The activations that products can take.
 FUSED_ACTIVATIONS = {"relu": activations.relu, "gelu": activations.gelu}
@@ -47,7 +47,8 @@ _ROUNDING = frozenset({"drelu sums", "dgelu", "dgelu sums", "sums"})
 
 def applicable(precision: str) -> tuple[str, ...]:
     """Return which of `EPILOGUES` can be right in a precision."""
-    return tuple(e for e in EPILOGUES if precision != "bfloat16" or e not in _ROUNDING)
+    other = _ROUNDING if precision == "bfloat16" else {"bias rows"}
+    return tuple(e for e in EPILOGUES if e not in other)
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,8 @@ class FusedProduct:
         What is left for the slope, or was: by the number of the activation's value.
     sums
         The sum over the batch that it makes of its result.
+    bias_rows
+        Whether the bias is rows of the weights: it is not rounded then, whatever the storage of the result.
     """
 
     kind: str
@@ -71,6 +74,7 @@ class FusedProduct:
     bias: str | None = None
     auxiliary: int | None = None
     sums: Node | None = None
+    bias_rows: bool = False
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,8 @@ class FusedEpilogues:
         which sums those are.
     skipped
         The ``id`` of each loop that is not needed any more.
+    bordered
+        Operands that have ones to their right, by the number of the node.
     """
 
     products: dict[int, FusedProduct] = field(default_factory=dict)
@@ -103,6 +109,7 @@ class FusedEpilogues:
     sums_with: dict[int, Node] = field(default_factory=dict)
     summed: set[int] = field(default_factory=set)
     skipped: set[int] = field(default_factory=set)
+    bordered: set[int] = field(default_factory=set)
 
 
 def fuse_epilogues(task: ScheduledTask, epilogues: frozenset[str], *, rounds: bool) -> FusedEpilogues:
@@ -212,11 +219,39 @@ class _Finder:
         """Let a product do the work of the first of its `readers`, if nobody else needs what it was without that."""
         # cuBLAS wants the bias in the storage of the result, and so rounded where that is.
         exact = fused.bias is None or not self.rounds or fused.result.id not in self.multiplied
+        if not exact and self._takes_bias_rows(product, fused, readers[0]):
+            fused, exact = replace(fused, bias_rows=True), True
         if not exact or not self._is_only_read_by(product, *readers):
             return False
+        if fused.bias_rows:
+            self.fused.bordered.add(self.products[product.id].left.id)
         self.fused.products[product.id] = fused
         self.fused.skipped.add(id(readers[0]))
         return True
+
+    def _takes_bias_rows(self, product: Node, fused: FusedProduct, forward: Loop) -> bool:
+        """Return whether the bias can be rows of the weights, and what multiplies them can have ones to its right.
+
+        Of the caller's rows it can; and of what such a product made, as relu of one is one.
+        """
+        if "bias rows" not in self.epilogues or fused.kind != "relu" or fused.auxiliary is not None:
+            return False
+        step = self.products[product.id]
+        others = [s for s in self.products.values() if s is not step and not s.transposed and s.weights is step.weights]
+        before = [p for p in self.fused.products.values() if p.result is step.left and p.bias_rows]
+        gathered = step.left.op == "input" and step.left.id not in self.moved
+        return (
+            not (step.transposed or others or fused.result.id in self.moved)
+            and bool(gathered or before)
+            and self._is_read_by_sign(fused.result, forward)
+        )
+
+    def _is_read_by_sign(self, value: Node, forward: Loop) -> bool:
+        """Return whether loops only ask whether a value is positive: it is there as an operand alone."""
+        reads = (
+            (loop, k) for loop in self.loops if loop is not forward for k, n in enumerate(loop.reads) if n is value
+        )
+        return all(self.task.recipes[id(loop)].only_sign(k) for loop, k in reads)
 
     def _is_only_read_by(self, node: Node, *loops: Loop) -> bool:
         others = [n.id for other in self.loops if all(other is not loop for loop in loops) for n in other.reads]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from gdkernels.backend.program import Program
 from gdkernels.definition.network import Arrays
 from gdkernels.lowering.elementwise import as_loaded
 from gdkernels.lowering.scalars import known_of_steps
-from gdkernels.lowering.task import schedule_prediction, schedule_training
+from gdkernels.lowering.task import ScheduledTask, schedule_prediction, schedule_training
 from gdkernels.randomness import KeyedOrder
 from gdkernels_cupy.cuda.device import check_device, describe, device, free_bytes
 from gdkernels_cupy.cuda.errors import DeviceMemoryError, as_backend_errors
@@ -24,8 +24,9 @@ from gdkernels_cupy.cuda.pinned import is_on_host
 from gdkernels_cupy.graphs.memory_plan import bytes_of, shares
 from gdkernels_cupy.graphs.products import UnsupportedProductError
 from gdkernels_cupy.graphs.session import GraphSession
-from gdkernels_cupy.graphs.session_maker import SessionKey, SessionMaker, TrainingRun, rest_of
+from gdkernels_cupy.graphs.session_maker import SessionKey, SessionMaker, TrainingRun
 from gdkernels_cupy.graphs.session_memory import DeviceArray
+from gdkernels_cupy.graphs.shared_steps import SharedSteps
 from gdkernels_cupy.graphs.source import CUDA_FUNCTIONS
 
 __all__ = ["CudaGraphExecutable"]
@@ -35,23 +36,64 @@ _ATTEMPTS = 5  # if memory that the plan took for free is not available
 _KEPT = 3  # numbers of rows whose memory is kept, such as those of the validation and the test records
 
 
+@dataclass(frozen=True)
+class MadeGraphs:
+    """What executables share whose programs differ in numbers alone.
+
+    Attributes
+    ----------
+    sessions
+        Those of the sizes used last.
+    """
+
+    training: ScheduledTask | None
+    prediction: ScheduledTask
+    maker: SessionMaker
+    sessions: dict[SessionKey, GraphSession]
+
+    @classmethod
+    def of(cls, program: Program, plan: Plan, number: int, ranks: SharedSteps | None) -> MadeGraphs:
+        """Return those of a program, with nothing made yet for sizes."""
+        training = schedule_training(program, CUDA_FUNCTIONS) if program.optimizer is not None else None
+        return cls(training, schedule_prediction(program, CUDA_FUNCTIONS), SessionMaker(plan, number, ranks), {})
+
+
 class CudaGraphExecutable(Executable):
     """Whole runs as CUDA graphs on one GPU.
 
     What depends on sizes is made when they are first seen, and kept for the sizes used last.
+
+    Parameters
+    ----------
+    ranks
+        The ranks that share each batch; of an order, only the rows of this rank's shards are then looked at, and the
+        others are -1.
     """
 
     origin = "compiled"
 
-    def __init__(self, program: Program, plan: Plan, number: int) -> None:
-        self.plan = plan
+    def __init__(
+        self,
+        program: Program,
+        plan: Plan,
+        number: int,
+        *,
+        ranks: SharedSteps | None = None,
+        made: MadeGraphs | None = None,
+    ) -> None:
+        self.plan, self._shared = plan, ranks is not None
         self._program, self._number = program, number
-        self._training = schedule_training(program, CUDA_FUNCTIONS) if program.optimizer is not None else None
-        self._prediction = schedule_prediction(program, CUDA_FUNCTIONS)
+        self._made = made or MadeGraphs.of(program, plan, number, ranks)
+        self._training, self._prediction = self._made.training, self._made.prediction
         self._dtype = np.dtype(storage_dtype(plan.precision))
-        self._maker = SessionMaker(plan, number)
-        self._sessions: dict[SessionKey, GraphSession] = {}
+        self._maker, self._sessions = self._made.maker, self._made.sessions
+        self._wished = plan
         self._widths: tuple[int, ...] | None = None
+
+    def with_program(self, program: Program) -> CudaGraphExecutable | None:
+        if self._shared or program.without_numbers != self._program.without_numbers:
+            return None
+        return CudaGraphExecutable(program, self._wished, self._number, made=self._made)
 
     # ---- the contract
 
@@ -74,7 +116,8 @@ class CudaGraphExecutable(Executable):
             if sample_weight is not None:
                 arrays["sample_weight"] = self._contiguous(sample_weight)
             x, y, weights = map(arrays.get, ("x", "y", "sample_weight"))
-            check_run(self._program, state.parameters, x, y, order, batch_size, learning_rates, weights)
+            if not self._shared:  # their executable has looked at it
+                check_run(self._program, state.parameters, x, y, order, batch_size, learning_rates, weights)
             assert self._training is not None, "what has an optimizer has a step"
             keys = keys_of_run(self._program, state, len(order), batch_size)
             if keys is not None:
@@ -176,7 +219,7 @@ class CudaGraphExecutable(Executable):
         rest, session = training.records % shape.batch, self._sessions.get(shape)
         try:
             with device(self._number).working():
-                there = session is not None and (not rest or session.add(rest_of(rest, session.pieces)))
+                there = session is not None and (not rest or session.add(self._maker.rest(rest, session.pieces)))
         except UnsupportedProductError:  # an epilogue that this last batch cannot have: then no batch has it
             there = False
         if not there:
@@ -184,7 +227,7 @@ class CudaGraphExecutable(Executable):
             for old in [s for s in self._sessions if s.task is shape.task]:
                 del self._sessions[old]
             self._sessions[shape] = self._maker.for_training(shape, training)
-            self._widths = shape.widths
+        self._widths = shape.widths
         self._note(self._sessions[shape])
         return self._sessions[shape]
 
@@ -222,10 +265,10 @@ class CudaGraphExecutable(Executable):
         """
         import cupy
 
-        by_row = np.zeros(len(arrays["x"]), np.int32)
-        by_row[order] = keys
-        if not np.array_equal(by_row[order], keys):
-            at = cupy.asarray(order)
+        by_row, used = np.zeros(len(arrays["x"]), np.int32), order >= 0
+        by_row[order[used]] = keys[used]
+        if not np.array_equal(by_row[order[used]], keys[used]):
+            at = cupy.asarray(np.maximum(order, 0))
             arrays = {name: cupy.take(cupy.asarray(a), at, axis=0) for name, a in arrays.items()}
             by_row, order = keys, np.arange(len(order))
         return {**arrays, "row_keys": self._contiguous(as_loaded(by_row, self._dtype))}, order

@@ -34,7 +34,7 @@ extern "C" __global__ void fill_order(const unsigned* words, long long first, lo
 // The rows of a source that are next in the order, from the `first` of the batch on, next to each other.
 template <class T, class S>
 __device__ inline void gather_job(const Place& at, const Control* control, int source, long long first, int rows,
-                                  int columns, S* to, long long pitch) {
+                                  int columns, S* to, long long pitch, int ones) {
     const T* from = static_cast<const T*>(control->sources[source]);
     const long long begin = control->first + first, last = control->records - 1;
     const int thread = at.block_y * at.threads_x + at.x, threads = at.blocks_y * at.threads_x;
@@ -55,6 +55,8 @@ __device__ inline void gather_job(const Place& at, const Control* control, int s
         } else {
             for (int c = thread; c < columns; c += threads) target[c] = stored<S>(values[c]);
         }
+        if (ones)  // and zeros, where products add the bias
+            for (int c = columns + thread; c < pitch; c += threads) target[c] = stored<S>(T(c < columns + ones));
     }
 }
 
@@ -142,6 +144,26 @@ __device__ inline void cast_job(const Place& at, int rows, int columns, const fl
         }
 }
 
+// The border of weights: below them the parts of a bias, in bfloat16 and together exact; right of the first of them ones
+// for the next product, if it wants some; and zeros.
+__device__ inline void bias_rows_job(const Place& at, int all_rows, int all_columns, int rows, int columns, int terms,
+                                     int ones, const float* bias, bfloat16* to, long long pitch) {
+    const int thread = at.block_y * at.threads_x + at.x, threads = at.blocks_y * at.threads_x;
+    for (int r = at.block_x * at.threads_y + at.y; r < all_rows; r += at.blocks_x * at.threads_y)
+        for (int c = (r < rows ? columns : 0) + thread; c < all_columns; c += threads) {
+            float value = 0.f;
+            if (c < columns && r < rows + terms) {
+                value = bias[c];
+                for (int k = rows; k < r; k++) {
+                    const float part = widened<float>(stored<bfloat16>(value));
+                    value = part - part == 0.f ? value - part : 0.f;
+                }
+            }
+            if (r == rows && c >= columns && c < columns + ones) value = 1.f;
+            to[r * pitch + c] = stored<bfloat16>(value);
+        }
+}
+
 // out[part] = the sums of the columns of the part's rows: each thread adds up every eighth row, then the eight are added.
 template <class T, class S>
 __device__ inline void column_sums_job(const Place& at, int rows, int columns, const S* values, long long pitch,
@@ -162,10 +184,14 @@ __device__ inline void column_sums_job(const Place& at, int rows, int columns, c
     }
 }
 
-// A number = the sum of what the blocks of a loop left; one block.
-__device__ inline void total_job(const Place& at, int count, const double* parts, double* number, int accumulate) {
-    double sum = accumulate && at.x == 0 ? *number : 0.0;
+// A number = the sum of what the blocks of a loop left, or of a number for each record, times a factor; one block.
+template <class T>
+__device__ inline void total_job(const Place& at, int count, const T* parts, double factor, double* number,
+                                 int accumulate) {
+    double sum = 0.0;
     for (int k = at.x; k < count; k += at.threads_x) sum += parts[k];
+    sum *= factor;
+    if (accumulate && at.x == 0) sum += *number;
     block_total(at, sum, number);
 }
 
@@ -180,9 +206,27 @@ __device__ inline void record_job(const Place& at, int count, const double* firs
 }
 
 // Both: the thread that records is the one that has written the total.
-__device__ inline void total_record_job(const Place& at, int parts_count, const double* parts, double* number,
-                                        int accumulate, int count, const double* first, const double* second,
+template <class T>
+__device__ inline void total_record_job(const Place& at, int parts_count, const T* parts, double factor,
+                                        double* number, int accumulate, int count, const double* first, const double* second,
                                         double* sums, Control* control, long long batch) {
-    total_job(at, parts_count, parts, number, accumulate);
+    total_job(at, parts_count, parts, factor, number, accumulate);
     record_job(at, count, first, second, sums, control, batch);
+}
+
+// The numbers of a span are added to those of another: one sum of the tree over shards.
+template <class T> __device__ inline void add_span(long long count, const T* from, T* to) {
+    for (long long k = blockIdx.x * blockDim.x + threadIdx.x; k < count; k += gridDim.x * blockDim.x) to[k] += from[k];
+}
+
+extern "C" __global__ void add_float64(long long count, const double* from, double* to) {
+    add_span(count, from, to);
+}
+extern "C" __global__ void add_float32(long long count, const float* from, float* to) {
+    add_span(count, from, to);
+}
+
+// A number of the step, before the next shard has it.
+extern "C" __global__ void keep_number(const double* number, double* to) {
+    *to = *number;
 }

@@ -31,6 +31,11 @@ class RecordedTotal:
         return self.total.access()
 
 
+_ALONE = (
+    *(ops.MatrixProduct, ops.GatherRows, ops.ColumnCopy, ops.TableLookUp, ops.SumByCode),
+    *(ops.AddSpan, ops.KeepNumber, ops.ExchangeSpans, ops.GatherSpans),
+)
+
 Member = Operation | RecordedTotal
 
 
@@ -89,7 +94,7 @@ class _Grouping:
         return tuple(self._found)
 
     def _may_wait(self, op: Operation, at: int) -> bool:
-        if isinstance(op, ops.MatrixProduct | ops.GatherRows | ops.ColumnCopy | ops.TableLookUp | ops.SumByCode):
+        if isinstance(op, _ALONE):
             return False
         if at > self._last_product >= 0:
             return True
@@ -164,6 +169,8 @@ class _Grouping:
                 writes |= {n for n in op.writes if isinstance(n, int)}
             case ops.Total():
                 writes.add(op.number)
+            case ops.KeepNumber():
+                reads.add(op.number)
             case ops.RecordNumbers():
                 return set(op.numbers), {_CONTROL, _SUMS}
             case RecordedTotal():

@@ -60,7 +60,10 @@ class Interpreter:
             ops.ColumnSums: self._column_sums,
             ops.Total: self._total,
             ops.Cast: self._cast,
+            ops.BiasRows: self._bias_rows,
             ops.RecordNumbers: self._record,
+            ops.AddSpan: self._add,
+            ops.KeepNumber: self._keep,
         }
 
     # ---- in and out
@@ -124,6 +127,10 @@ class Interpreter:
     def _gather(self, op: ops.GatherRows) -> None:
         rows = self._arrays[op.source][self._order[op.first : op.first + op.rows]]
         self.write(op.target, rows if op.target.rows == op.rows and op.target.columns == op.columns else rows[None, :])
+        if op.border:
+            border = np.zeros(op.target.pitch - op.columns, np.float32)
+            border[: ops.TERMS] = 1.0
+            self.bits(ops.with_border(op.target))[:, op.columns :] = to_bfloat16(border)
 
     def _copy_columns(self, op: ops.ColumnCopy) -> None:
         values: Any = 0.0
@@ -222,14 +229,37 @@ class Interpreter:
 
     def _total(self, op: ops.Total) -> None:
         before = self.numbers[op.number] if op.accumulate else 0.0
-        self.numbers[op.number] = before + self.read(op.parts).sum()
+        self.numbers[op.number] = before + op.factor * self.read(op.parts).sum(dtype=np.float64)
 
     def _cast(self, op: ops.Cast) -> None:
         self.write(op.target, self.read(op.source))
 
+    def _bias_rows(self, op: ops.BiasRows) -> None:
+        border = np.zeros((op.weights.rows, op.weights.columns), np.float32)
+        rest = self.read(op.bias)[0].astype(np.float32)
+        for k in range(ops.TERMS):
+            part = from_bfloat16(to_bfloat16(rest))
+            border[op.rows + k, : op.columns] = part
+            rest = np.where(np.isfinite(part), rest - part, np.float32(0.0))
+        if op.ones:
+            border[op.rows, op.columns : op.columns + ops.TERMS] = 1.0
+        bits = self.bits(op.weights)
+        bits[op.rows :], bits[:, op.columns :] = to_bfloat16(border[op.rows :]), to_bfloat16(border[:, op.columns :])
+
     def _record(self, op: ops.RecordNumbers) -> None:
         for k, number in enumerate(op.numbers):
             self.sums[k] += self.numbers[number]
+
+    def _add(self, op: ops.AddSpan) -> None:
+        source, target = self._numbers_of(op.source), self._numbers_of(op.target)
+        np.add(target, source, out=target)
+
+    def _keep(self, op: ops.KeepNumber) -> None:
+        self.bits(op.target)[0, 0] = self.numbers[op.number]
+
+    def _numbers_of(self, span: ops.Span) -> Array:
+        begin = self.offsets[span.buffers[0].name] + span.first * BYTES[span.storage]
+        return self.memory[begin : begin + span.count * BYTES[span.storage]].view(_DTYPES[span.storage])
 
 
 def evaluate(recipe: Recipe, loads: list[Any], real: Any) -> list[Any]:

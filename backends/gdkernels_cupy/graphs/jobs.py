@@ -54,21 +54,31 @@ def _fixed() -> dict[str, KernelJob]:
     cuda = {"float64": "double", "float32": "float", "bfloat16": "bfloat16"}
     found = [
         _job("begin", "begin_job", "const Control* control, int count, double* numbers, float* float32_numbers"),
-        _job("total", "total_job", _TOTAL),
         _job("record", "record_job", _RECORD),
-        _job("total_record", "total_record_job", f"{_TOTAL.replace('int count', 'int parts_count')}, {_RECORD}"),
         _job(
             "cast_float32_bfloat16", "cast_job",
             "int rows, int columns, const float* from, long long pitch, bfloat16* to, long long to_pitch",
         ),
+        _job(
+            "bias_rows", "bias_rows_job",
+            "int all_rows, int all_columns, int rows, int columns, int terms, int ones, const float* bias, "
+            "bfloat16* to, long long pitch",
+        ),
     ]  # fmt: skip
+    for storage in ("float64", "float32"):
+        total = _TOTAL.replace("double* parts", f"{cuda[storage]}* parts")
+        both = f"{total.replace('int count', 'int parts_count')}, {_RECORD}"
+        found += [
+            _job(f"total_{storage}", "total_job", total),
+            _job(f"total_record_{storage}", "total_record_job", both),
+        ]
     for real, storage in (("float64", "float64"), ("float32", "float32"), ("float32", "bfloat16")):
         types, to = f"<{cuda[real]}, {cuda[storage]}>", cuda[storage]
         found += [
             _job(
                 f"gather_{real}_{storage}", f"gather_job{types}",
                 f"const Control* control, int source, long long first, int rows, int columns, {to}* to, "
-                "long long pitch",
+                "long long pitch, int ones",
             ),
             _job(
                 f"column_sums_{real}_{storage}", f"column_sums_job{types}",
@@ -79,7 +89,7 @@ def _fixed() -> dict[str, KernelJob]:
     return {job.name: job for job in found}
 
 
-_TOTAL = "int count, const double* parts, double* number, int accumulate"
+_TOTAL = "int count, const double* parts, double factor, double* number, int accumulate"
 _RECORD = "int count, const double* first, const double* second, double* sums, Control* control, long long batch"
 
 FIXED = _fixed()

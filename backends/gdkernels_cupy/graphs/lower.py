@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from gdkernels.graph.nodes import Node
 from gdkernels.graph.operations import SCALAR
+from gdkernels.lowering.elementwise import Recipe
 from gdkernels.lowering.steps import (
     COLUMN,
     MATRIX,
@@ -15,6 +17,7 @@ from gdkernels.lowering.steps import (
     EntryProduct,
     LookUp,
     Loop,
+    Outer,
     Product,
     RowSums,
     kind_of,
@@ -32,13 +35,19 @@ from gdkernels_cupy.graphs.epilogue_fusion import (
 )
 from gdkernels_cupy.graphs.launch_shapes import ROW_COLUMNS, chunks_of, launch_shape_of
 from gdkernels_cupy.graphs.operations import DeviceBuffer, LoopKernel, OperationList, matrix, vector
+from gdkernels_cupy.graphs.shard_sums import DealtShards, ShardSums
 from gdkernels_cupy.graphs.value_store import MicroBatch, ValueStore, auxiliary, size_of
 
 __all__ = ["lower"]
 
 
 def lower(
-    task: ScheduledTask, sizes: Mapping[str, int], precision: str, pieces: Sequence[int], epilogues: Iterable[str]
+    task: ScheduledTask,
+    sizes: Mapping[str, int],
+    precision: str,
+    pieces: Sequence[int],
+    epilogues: Iterable[str],
+    dealt: DealtShards | None = None,
 ) -> OperationList:
     """Return the list for these sizes.
 
@@ -51,8 +60,15 @@ def lower(
         the update, so that the result is that of the whole batch.
     epilogues
         What may be done inside products: of `gdkernels_cupy.graphs.epilogue_fusion.EPILOGUES`.
+    dealt
+        The rank for which the list is, where the pieces are the shards of all ranks: it has those of this rank, and
+        sums of one fixed tree.
     """
-    return _Lowering(task, sizes, precision, pieces, frozenset(epilogues)).op_list()
+    return _Lowering(task, sizes, precision, pieces, frozenset(epilogues), dealt).op_list()
+
+
+# Numbers of a batch's records that one block sums in the time of a launch, beside the updates.
+_SUMMED_AT_ONCE = 1 << 12
 
 
 class _Lowering:
@@ -63,8 +79,9 @@ class _Lowering:
         precision: str,
         pieces: Sequence[int],
         epilogues: frozenset[str],
+        dealt: DealtShards | None,
     ) -> None:
-        self.task, self.sizes, self.pieces = task, sizes, pieces
+        self.task, self.sizes, self.pieces, self.dealt = task, sizes, pieces, dealt
         self.schedule, self.batch = task.schedule, task.batch
         self.real = "float64" if precision == "float64" else "float32"
         self.operand_storage = "bfloat16" if precision == "bfloat16" else None
@@ -81,9 +98,11 @@ class _Lowering:
         self.numbers: dict[int, int] = {}
         multiplied = self._multiplied()
         in_full = self._in_full(multiplied)
-        self.values = ValueStore(sizes, task.batch, self.real, self.operand_storage, multiplied, in_full)
+        bordered = self.fused.bordered
+        self.values = ValueStore(sizes, task.batch, self.real, self.operand_storage, multiplied, in_full, bordered)
         self.parameters = {name: self.values.parameter(name, node) for name, node in task.parameters.items()}
         self.copies: dict[str, DeviceBuffer] = {}
+        self.borders: dict[str, ops.BiasRows] = {}
 
     # ---- the whole
 
@@ -93,10 +112,12 @@ class _Lowering:
         if self.operand_storage:
             weights = [s.weights.attribute for s in steps if isinstance(s, Product)]
             self.copies = {n: self.values.operand_copy(self.parameters[n]) for n in dict.fromkeys(weights)}
-        self.operations.append(ops.BeginStep())
+            self._add_borders()
+        self.operations += [ops.BeginStep(), *self.borders.values()]
+        sums = None if self.dealt is None else self._shards(self.dealt)
         first = 0
-        for piece, rows in enumerate(self.pieces):
-            at = MicroBatch(rows, first, piece)
+        for piece, rows in enumerate(self.pieces if sums is None else ()):
+            at = MicroBatch(rows, first, piece, adds=piece > 0)
             self._tile(at)
             first += rows
         if self.task.output is None:
@@ -104,10 +125,42 @@ class _Lowering:
             record = [self.numbers[n.id] for n in (self.task.error, self.task.norm) if n is not None]
             self.operations.append(ops.RecordNumbers(tuple(record)))
         output = None if self.task.output is None else at.full[self.task.output.id]
-        lasting = [*self.parameters.values(), *self.copies.values(), *([] if output is None else [output])]
+        copies = [self.borders[n].weights if n in self.borders else copy for n, copy in self.copies.items()]
+        lasting = [*self.parameters.values(), *copies, *([] if output is None else [output])]
+        lasting += [] if sums is None else sums.buffers
         return OperationList(
             tuple(self.operations), tuple(lasting), self.parameters, self.copies, self.scalars, self._count, output
         )
+
+    def _shards(self, dealt: DealtShards) -> ShardSums:
+        """Sum over the shards of this rank, and over those of all ranks."""
+        nodes = {
+            n.id: n for n in (*(a.node for a in self.schedule.accumulations), *(s.node for s in self.schedule.row_sums))
+        }
+        found = [r for loop in self.loops for r in loop.reductions if kind_of(r, self.batch) == NUMBER]
+        sums = ShardSums(dealt, self.values, list(nodes.values()), [self.numbers[r.id] for r in found], self.operations)
+        for shard in dealt.mine:
+            rows = self.pieces[shard]
+            with sums.shard(shard, empty=not rows):
+                if rows:
+                    self._tile(MicroBatch(rows, sum(self.pieces[:shard]), shard))
+        sums.exchange()
+        return sums
+
+    def _add_borders(self) -> None:
+        """Give the copies of weights room for the bias below them, and for what makes ones."""
+        for step in self.schedule.tile:
+            fused = self.fused.products.get(step.node.id) if isinstance(step, Product) else None
+            if fused is None or not fused.bias_rows:
+                continue
+            assert isinstance(step, Product)
+            name, ones = step.weights.attribute, fused.result.id in self.fused.bordered
+            copy, bias = self.copies[name], self.parameters[str(fused.bias)]
+            pitch = ops.padded(copy.columns) if ones else copy.pitch
+            self.copies[name] = replace(copy, pitch=pitch)
+            columns = pitch if ones else copy.columns
+            whole = replace(copy, rows=ops.padded(copy.rows), columns=columns, pitch=pitch)
+            self.borders[name] = ops.BiasRows(bias, whole, copy.rows, copy.columns, ones)
 
     def _number_scalars(self) -> None:
         """Give every number its place: zero, one, what the host knows, what the device finds out."""
@@ -177,8 +230,8 @@ class _Lowering:
                 self._copy(step, at)
             elif isinstance(step, LookUp):
                 self._look_up(step, at)
-            elif isinstance(step, EntryProduct):
-                raise AssertionError("this engine is given whole rows")
+            elif isinstance(step, (EntryProduct, Outer)):
+                raise AssertionError("this engine is given whole rows, and no products of them")
             elif step.node.id in self.fused.updates:
                 # Weights may move only after the last product that needs them as they were.
                 name = self.fused.updates[step.node.id].name
@@ -193,7 +246,8 @@ class _Lowering:
     def _gather(self, node: Node, at: MicroBatch) -> None:
         columns = self.values.size(node.shape[1]) if kind_of(node, self.batch) == MATRIX else 1
         for target in self.values.store(node, at):
-            self.operations.append(ops.GatherRows(str(node.attribute), at.first, at.rows, columns, target))
+            border = node.id in self.fused.bordered and target is at.operand.get(node.id)
+            self.operations.append(ops.GatherRows(str(node.attribute), at.first, at.rows, columns, target, border))
 
     def _copy(self, step: Copy, at: MicroBatch) -> None:
         for target in self.values.store(step.node, at):
@@ -209,7 +263,7 @@ class _Lowering:
     def _sum_rows(self, sums: RowSums, at: MicroBatch) -> None:
         step = next(s for s in self.schedule.tile if isinstance(s, LookUp) and s.codes is sums.codes)
         target = self.values.gradient(sums.node)
-        if not at.piece:
+        if not at.adds:
             self.operations.append(ops.ColumnCopy(None, 0, target, 0, target.rows, target.columns))
         codes, values = at.full[step.source.id], at.full[sums.right.id]
         self.operations.append(ops.SumByCode(codes, step.column, values, target, sums.first))
@@ -221,15 +275,15 @@ class _Lowering:
         result = step.node if fused is None else fused.result
         targets = self.values.store(result, at)
         epilogue = ops.ProductEpilogue() if fused is None else self._epilogue(fused, targets[0], at)
-        self.operations.append(
-            ops.MatrixProduct(
-                self.values.operand(step.left, at), weights, targets[0], False, step.transposed, epilogue=epilogue
-            )
-        )
+        left, out = self.values.operand(step.left, at), targets[0]
+        if fused is not None and fused.bias_rows:
+            weights = self.borders[name].weights
+            left, out = ops.with_border(left), replace(out, columns=weights.columns)
+        self.operations.append(ops.MatrixProduct(left, weights, out, False, step.transposed, epilogue=epilogue))
         self.operations += [ops.Cast(targets[0], other) for other in targets[1:]]
 
     def _epilogue(self, fused: FusedProduct, target: DeviceBuffer, at: MicroBatch) -> ops.ProductEpilogue:
-        bias = None if fused.bias is None else self.parameters[fused.bias]
+        bias = None if fused.bias is None or fused.bias_rows else self.parameters[fused.bias]
         if fused.sums is not None:
             bias = self.values.gradient(fused.sums)
         if fused.auxiliary is None:
@@ -265,6 +319,11 @@ class _Lowering:
         at: MicroBatch,
     ) -> None:
         recipe = self.task.recipes[id(step)]
+        factor = _factor_of_sum(recipe) if step.kind == COLUMN and columns <= _SUMMED_AT_ONCE else None
+        if factor is not None and isinstance(column := reads[0], DeviceBuffer):
+            number = self.numbers[step.reductions[0].id]
+            self.operations.append(ops.Total(column, number, at.adds, factor))
+            return
         real = "float64" if step.kind == NUMBER else self.real
         shape = launch_shape_of(rows, columns, row_wise=recipe.row_wise)
         summed = [k for k, n in enumerate(step.outputs) if n.id in self.summed_in_loops]
@@ -286,7 +345,7 @@ class _Lowering:
                 parts.append(at.full[node.id])
             else:
                 parts.append(vector(f"parts of {node.op} {node.id} of {at.piece}", shape.blocks, "float64"))
-                totals.append(ops.Total(parts[-1], self.numbers[node.id], accumulate=at.piece > 0))
+                totals.append(ops.Total(parts[-1], self.numbers[node.id], accumulate=at.adds))
         column_parts = tuple(at.column_parts[step.outputs[k].id] for k in summed)
         self.operations.append(ops.LoopPass(kernel, rows, columns, reads, writes, tuple(parts), column_parts))
         self.operations += totals
@@ -304,7 +363,7 @@ class _Lowering:
                 self.values.operand(step.right, at),
                 target,
                 transpose_left=True,
-                beta=1.0 if at.piece else 0.0,
+                beta=1.0 if at.adds else 0.0,
                 epilogue=self._sums(step),
             )
         )
@@ -317,7 +376,7 @@ class _Lowering:
             parts = matrix(f"parts of {target.name} of {at.piece}", chunks, target.columns, self.real)
             self.operations.append(ops.ColumnSums(values, chunk, parts))
             values, chunk = parts, chunks
-        self.operations.append(ops.ColumnSums(values, chunk, target, accumulate=at.piece > 0))
+        self.operations.append(ops.ColumnSums(values, chunk, target, accumulate=at.adds))
 
     def _sums(self, step: Accumulation) -> ops.ProductEpilogue:
         """Return the epilogue that sums the columns of the right operand on the way, if they are wanted."""
@@ -368,3 +427,19 @@ class _Lowering:
         if node.id in self.numbers:
             return self.numbers[node.id]
         return self.parameters[node.attribute] if node.op == "input" else self.values.gradient(node)
+
+
+def _factor_of_sum(recipe: Recipe) -> float | None:
+    """Return c where a loop does nothing but sum c · what it reads over the batch; None for any other."""
+    if recipe.outputs or len(recipe.reductions) != 1:
+        return None
+    op, at, to_row = recipe.reductions[0]
+    if op != "sum" or to_row or at != len(recipe.code) - 1 or [i.op for i in recipe.code].count("load") != 1:
+        return None
+    match recipe.code[1:]:
+        case ():
+            return 1.0
+        case (constant, product) if (constant.op, product.op) == ("constant", "multiply"):
+            return float(constant.value) if set(product.arguments) == {0, 1} else None
+        case _:
+            return None

@@ -6,7 +6,7 @@ the order of epilogues are tested on every machine.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from gdkernels.graph.nodes import Node
@@ -15,12 +15,17 @@ from gdkernels.lowering.elementwise import Recipe
 
 __all__ = [
     "BYTES",
+    "AddSpan",
     "BeginStep",
+    "BiasRows",
     "Cast",
     "ColumnCopy",
     "ColumnSums",
     "DeviceBuffer",
+    "ExchangeSpans",
     "GatherRows",
+    "GatherSpans",
+    "KeepNumber",
     "LoopKernel",
     "LoopPass",
     "MatrixProduct",
@@ -28,14 +33,20 @@ __all__ = [
     "OperationList",
     "ProductEpilogue",
     "RecordNumbers",
+    "Span",
     "SumByCode",
     "TableLookUp",
     "Total",
     "matrix",
+    "padded",
     "vector",
+    "with_border",
 ]
 
 BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "uint8": 1}
+
+# The parts in bfloat16 that a float32 bias is the sum of, so the ones that stand beside what its weights multiply.
+TERMS = 3
 
 # Elements that a thread takes at once; 16 bytes of the narrowest storage, so that every row can be loaded in vectors.
 PITCH = 8
@@ -59,6 +70,16 @@ class DeviceBuffer:
 def matrix(name: str, rows: int, columns: int, storage: str) -> DeviceBuffer:
     """Return a matrix whose rows begin where vector loads may."""
     return DeviceBuffer(name, rows, columns, -(-columns // PITCH) * PITCH, storage)
+
+
+def padded(columns: int) -> int:
+    """Return the columns of a matrix to whose right there is a border of ones, and zeros up to where vectors end."""
+    return -(-(columns + TERMS) // PITCH) * PITCH
+
+
+def with_border(buffer: DeviceBuffer) -> DeviceBuffer:
+    """Return the same memory with all the columns that it has."""
+    return replace(buffer, columns=buffer.pitch)
 
 
 def vector(name: str, size: int, storage: str) -> DeviceBuffer:
@@ -85,6 +106,8 @@ class GatherRows:
         How many; the target of a single column is a vector.
     target
         Where they go, in its storage.
+    border
+        Whether ones and zeros follow each of them.
     """
 
     source: str
@@ -92,6 +115,7 @@ class GatherRows:
     rows: int
     columns: int
     target: DeviceBuffer
+    border: bool = False
 
     @property
     def pitch(self) -> int:
@@ -306,11 +330,12 @@ class ColumnSums:
 
 @dataclass(frozen=True)
 class Total:
-    """A number = the sum of what the blocks of a loop left, added to what it is if so said."""
+    """A number = the sum of a vector, as the blocks of a loop leave one, times a factor; added to it if so said."""
 
     parts: DeviceBuffer
     number: int
     accumulate: bool
+    factor: float = 1.0
 
     def access(self) -> MemoryAccess:
         return MemoryAccess((self.parts.name,), ())
@@ -328,6 +353,30 @@ class Cast:
 
 
 @dataclass(frozen=True)
+class BiasRows:
+    """The border of weights in bfloat16: below them the parts of the bias, which ones in the other operand add.
+
+    Attributes
+    ----------
+    weights
+        With the border. What else it has is zero.
+    rows, columns
+        Of the weights without it.
+    ones
+        Whether the product shall end in ones itself, for the next product: then they stand right of the first part.
+    """
+
+    bias: DeviceBuffer
+    weights: DeviceBuffer
+    rows: int
+    columns: int
+    ones: bool
+
+    def access(self) -> MemoryAccess:
+        return MemoryAccess((self.bias.name,), ((self.weights.name, self.weights.bytes),))
+
+
+@dataclass(frozen=True)
 class RecordNumbers:
     """Numbers of this step are added to the sums over the run."""
 
@@ -335,6 +384,76 @@ class RecordNumbers:
 
     def access(self) -> MemoryAccess:
         return MemoryAccess((), ())
+
+
+@dataclass(frozen=True)
+class Span:
+    """Some numbers of buffers that lie one behind the other in memory, from the `first` of the first buffer on."""
+
+    buffers: tuple[DeviceBuffer, ...]
+    first: int
+    count: int
+
+    @property
+    def storage(self) -> str:
+        return self.buffers[0].storage
+
+    @property
+    def bytes(self) -> int:
+        return self.count * BYTES[self.storage]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(b.name for b in self.buffers)
+
+    @property
+    def writes(self) -> tuple[tuple[str, int], ...]:
+        return tuple((b.name, b.bytes) for b in self.buffers)
+
+
+@dataclass(frozen=True)
+class AddSpan:
+    """The numbers of `source` are added to those of `target`."""
+
+    source: Span
+    target: Span
+
+    def access(self) -> MemoryAccess:
+        return MemoryAccess((*self.source.names, *self.target.names), self.target.writes)
+
+
+@dataclass(frozen=True)
+class KeepNumber:
+    """A number of the step becomes the only one of `target`, before the next shard has it."""
+
+    number: int
+    target: DeviceBuffer
+
+    def access(self) -> MemoryAccess:
+        return MemoryAccess((), ((self.target.name, self.target.bytes),))
+
+
+@dataclass(frozen=True)
+class ExchangeSpans:
+    """Spans go to other ranks, and others come from them: each with the rank, in the order in which both name them."""
+
+    sent: tuple[tuple[int, Span], ...]
+    received: tuple[tuple[int, Span], ...]
+
+    def access(self) -> MemoryAccess:
+        reads = dict.fromkeys(name for _, span in self.sent for name in span.names)
+        return MemoryAccess(tuple(reads), tuple(w for _, span in self.received for w in span.writes))
+
+
+@dataclass(frozen=True)
+class GatherSpans:
+    """`target` = the `mine` of every rank, as long as each other, one behind the other."""
+
+    mine: Span
+    target: Span
+
+    def access(self) -> MemoryAccess:
+        return MemoryAccess(self.mine.names, self.target.writes)
 
 
 Operation = (
@@ -348,7 +467,12 @@ Operation = (
     | ColumnSums
     | Total
     | Cast
+    | BiasRows
     | RecordNumbers
+    | AddSpan
+    | KeepNumber
+    | ExchangeSpans
+    | GatherSpans
 )
 
 

@@ -115,6 +115,7 @@ def probed_products(precision: str) -> dict[str, list[MatrixProduct]]:
     }
     for kind in ("relu", "gelu"):
         products[kind] = [product(kind, bias=with_bias) for with_bias in (True, False)]
+    products["bias rows"] = [product("relu")]
     products["relu"] += [product("relu", bias=with_bias, auxiliary=True) for with_bias in (True, False)]
     return {kind: products[kind] for kind in applicable(precision)}
 

@@ -29,6 +29,7 @@ from gdkernels_cupy.graphs.lower import lower
 from gdkernels_cupy.graphs.memory_plan import plan_memory
 from gdkernels_cupy.graphs.operations import BYTES, DeviceBuffer, OperationList
 from gdkernels_cupy.graphs.session_memory import SUMS, DeviceArray, SessionAddresses
+from gdkernels_cupy.graphs.shared_steps import SharedSteps
 from gdkernels_cupy.graphs.step_text import step_text
 
 __all__ = ["GraphSession"]
@@ -62,6 +63,8 @@ class GraphSession:
         Those of an earlier plan, by what they were chosen for; others are added.
     streamed
         Whether data stays in the host's memory: each batch is then fetched while the one before is worked on.
+    ranks
+        The ranks that share each batch; the pieces are then its shards.
     """
 
     def __init__(
@@ -75,7 +78,9 @@ class GraphSession:
         algorithms: dict[str, str],
         *,
         streamed: bool = False,
+        ranks: SharedSteps | None = None,
     ) -> None:
+        self._ranks = ranks
         self.device, self.task, self.precision, self.widths = device, task, precision, widths
         self.algorithms, self.streamed = algorithms, streamed
         pieces = tuple(pieces)
@@ -96,7 +101,10 @@ class GraphSession:
         self._nodes: dict[int, int] = {}
         self._graphs = CapturedGraphs()
         self._texts: dict[int, str] = {}
-        self._binder = StepBinder(device, precision, self.batch, algorithms, streamed=streamed)
+        carrier = None if ranks is None else ranks.carrier
+        self._binder = StepBinder(
+            device, precision, self.batch, algorithms, streamed=streamed, timed=ranks is None, carrier=carrier
+        )
         self._module = device.kernels(module_text(self._launches(p.op_list) for p in planned))
         for rows, plan in zip(map(sum, pieces), planned, strict=True):
             self._take_in(rows, plan, self._module)
@@ -104,7 +112,8 @@ class GraphSession:
 
     def _planned(self, pieces: tuple[int, ...]) -> _PlannedList:
         sizes = self.task.sizes_with(sum(pieces))
-        op_list = lower(self.task, sizes, self.precision, pieces, self.epilogues)
+        dealt = None if self._ranks is None else self._ranks.dealt
+        op_list = lower(self.task, sizes, self.precision, pieces, self.epilogues, dealt)
         return _PlannedList(op_list, *plan_memory(op_list, streamed=self.streamed))
 
     def _launches(self, op_list: OperationList) -> tuple[Launch, ...]:
@@ -220,6 +229,8 @@ class GraphSession:
             rows_there, table_there = self._put_order(order), self.device.put(table)
             control = self._control(sources, rows_there.address, table_there.address)
             counts = {rows: count for rows, count in ((self.batch, full), (rest, 1)) if rows and count}
+            if self._ranks is not None:
+                self._nodes |= self._ranks.nodes_of_all({rows: self._nodes[rows] for rows in counts})
             captured = {rows: count for rows, count in counts.items() if self._is_captured(rows)}
             self._prepare(control, captured)
             self._upload_control(control)

@@ -18,9 +18,10 @@ from gdkernels_cupy.graphs.memory_plan import shares, split
 from gdkernels_cupy.graphs.probe import trusted_epilogues
 from gdkernels_cupy.graphs.products import UnsupportedProductError
 from gdkernels_cupy.graphs.session import GraphSession
+from gdkernels_cupy.graphs.shared_steps import SharedSteps
 from gdkernels_cupy.graphs.step_text import step_text
 
-__all__ = ["SessionKey", "SessionMaker", "TrainingRun", "rest_of"]
+__all__ = ["SessionKey", "SessionMaker", "TrainingRun"]
 
 _log = logging.getLogger("gdkernels")
 
@@ -55,14 +56,19 @@ class TrainingRun:
 class SessionMaker:
     """Makes the sessions of a program's plan on one GPU.
 
+    Parameters
+    ----------
+    ranks
+        The ranks that share each batch of training.
+
     Attributes
     ----------
     algorithms
         Those of cublasLt's for each product, as the plan names them or as they were found.
     """
 
-    def __init__(self, plan: Plan, number: int) -> None:
-        self._precision, self._number = plan.precision, number
+    def __init__(self, plan: Plan, number: int, ranks: SharedSteps | None = None) -> None:
+        self._precision, self._number, self._ranks = plan.precision, number, ranks
         self._wished_epilogues = plan.choices.get("epilogues")
         self._wished = plan.choices.get("micro_batches")
         self.algorithms = dict(plan.choices.get("algorithms", {}))
@@ -83,7 +89,9 @@ class SessionMaker:
     def for_training(self, shape: SessionKey, training: TrainingRun) -> GraphSession:
         """Return what runs steps of a shape."""
         free = free_bytes()
-        if self._wished_epilogues is None:
+        if self._ranks is not None:
+            epilogues = self._ranks.epilogues(self._wished_epilogues, self.trusted())
+        elif self._wished_epilogues is None:
             epilogues = self._tuned_epilogues(shape, training)
         else:
             epilogues = tuple(e for e in self._wished_epilogues if e in self.trusted())
@@ -94,7 +102,7 @@ class SessionMaker:
                     self._number,
                 )
         session = self._fitting(shape, epilogues, self.algorithms, training)
-        if len(session.pieces) > 1 and self._wished is None:
+        if len(session.pieces) > 1 and self._wished is None and self._ranks is None:
             _log.warning(
                 "a batch of %d does not fit into the %.2f GB that are free on cuda:%d: each step is done in %d "
                 "micro-batches, with the same result",
@@ -107,8 +115,8 @@ class SessionMaker:
 
     def split_further(self, shape: SessionKey, said: str) -> bool:
         """Let a batch be split into twice as many parts from now on; return whether that is new."""
-        if self._wished is not None:
-            return False  # a plan names its parts
+        if self._wished is not None or self._ranks is not None:
+            return False  # a plan names its parts, and shards have no parts
         parts = min(2 * self._last_parts, shape.batch)
         if parts == self._last_parts:
             return False
@@ -169,10 +177,11 @@ class SessionMaker:
                         shape.task,
                         shape.widths,
                         self._precision,
-                        [pieces, *([rest_of(rest, pieces)] if rest else [])],
+                        [pieces, *([self.rest(rest, pieces)] if rest else [])],
                         epilogues,
                         algorithms,
                         streamed=shape.streamed,
+                        ranks=None if training is None else self._ranks,
                     )
             except UnsupportedProductError as error:
                 if error.kind not in epilogues:
@@ -184,6 +193,8 @@ class SessionMaker:
     ) -> tuple[int, ...]:
         if training is None:
             return (shape.batch,)
+        if self._ranks is not None:
+            return self._ranks.pieces(shape.batch)
         if self._wished is not None:
             return shares(shape.batch, min(shape.batch, int(self._wished)))
         pieces = split(
@@ -201,7 +212,6 @@ class SessionMaker:
         self._last_parts = len(pieces)
         return pieces
 
-
-def rest_of(rest: int, pieces: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the micro-batches of a smaller last batch: as many as those of a full one."""
-    return shares(rest, min(rest, len(pieces)))
+    def rest(self, rest: int, pieces: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the parts of a smaller last batch: as many micro-batches as those of a full one, or its shards."""
+        return shares(rest, min(rest, len(pieces))) if self._ranks is None else self._ranks.pieces(rest)

@@ -25,7 +25,12 @@ _WORDS: dict[type, str] = {
     ops.ColumnSums: "column sums",
     ops.Total: "total",
     ops.Cast: "cast",
+    ops.BiasRows: "bias rows",
     ops.RecordNumbers: "record",
+    ops.AddSpan: "add",
+    ops.KeepNumber: "keep",
+    ops.ExchangeSpans: "exchange",
+    ops.GatherSpans: "gather ranks",
 }
 
 
@@ -45,7 +50,7 @@ def _plain(value: Any, buffers: dict[str, int]) -> Any:
         return ["buffer", number, value.rows, value.columns, value.pitch, value.storage]
     if isinstance(value, LoopKernel):
         return kernel_name(value)  # the digest of its text
-    if isinstance(value, ops.ProductEpilogue):
+    if isinstance(value, ops.ProductEpilogue | ops.Span):
         return _values(value, buffers)
     if isinstance(value, tuple):
         return [_plain(v, buffers) for v in value]

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gdkernels.graph.nodes import Dim, Node
 from gdkernels.lowering.steps import COLUMN, kind_of
-from gdkernels_cupy.graphs.operations import DeviceBuffer, matrix, vector
+from gdkernels_cupy.graphs.operations import DeviceBuffer, matrix, padded, vector
 
 __all__ = ["MicroBatch", "ValueStore", "auxiliary", "size_of"]
 
 
 @dataclass
 class MicroBatch:
-    """The places of a micro-batch's values, by the number of the node: in full, and as the operand of products."""
+    """The places of a micro-batch's values, by the number of the node: in full, and as the operand of products.
+
+    With `adds`, what is summed over the batch is added to the sums of those before it.
+    """
 
     rows: int
     first: int
     piece: int
+    adds: bool = False
     full: dict[int, DeviceBuffer] = field(default_factory=dict)
     operand: dict[int, DeviceBuffer] = field(default_factory=dict)
     column_parts: dict[int, DeviceBuffer] = field(default_factory=dict)
@@ -40,6 +44,8 @@ class ValueStore:
         The storage of what products read where that is another one.
     multiplied, in_full
         What products read of the tile, and what is kept in the storage of loops, by the number of the node.
+    bordered
+        What has ones to its right as an operand.
 
     Attributes
     ----------
@@ -55,9 +61,10 @@ class ValueStore:
         operands: str | None,
         multiplied: Set[int],
         in_full: Set[int],
+        bordered: Set[int] = frozenset(),
     ) -> None:
         self._sizes, self._batch, self._real, self._operands = sizes, batch, real, operands
-        self._multiplied, self._in_full = multiplied, in_full
+        self._multiplied, self._in_full, self._bordered = multiplied, in_full, bordered
         self.gradients: dict[int, DeviceBuffer] = {}
 
     def parameter(self, name: str, node: Node) -> DeviceBuffer:
@@ -87,7 +94,10 @@ class ValueStore:
             at.full[node.id] = self.new(node, at, self._real)
             buffers.append(at.full[node.id])
         if self._operands and node.id in self._multiplied:
-            at.operand[node.id] = self.new(node, at, self._operands)
+            operand = self.new(node, at, self._operands)
+            if node.id in self._bordered:
+                operand = replace(operand, pitch=padded(operand.columns))
+            at.operand[node.id] = operand
             buffers.append(at.operand[node.id])
         return tuple(buffers)
 
@@ -98,12 +108,13 @@ class ValueStore:
     def gradient(self, node: Node) -> DeviceBuffer:
         """Return where a sum over the batch is, the same for all micro-batches."""
         if node.id not in self.gradients:
-            sizes = [self.size(d) for d in node.shape if isinstance(d, Dim)]
-            name = f"gradient {node.id}"
-            self.gradients[node.id] = (
-                matrix(name, sizes[0], sizes[1], self._real) if len(sizes) == 2 else vector(name, sizes[0], self._real)
-            )
+            self.gradients[node.id] = self.sum_over_rows(node, f"gradient {node.id}")
         return self.gradients[node.id]
+
+    def sum_over_rows(self, node: Node, name: str) -> DeviceBuffer:
+        """Return a new buffer for a sum over the batch."""
+        sizes = [self.size(d) for d in node.shape if isinstance(d, Dim)]
+        return matrix(name, sizes[0], sizes[1], self._real) if len(sizes) == 2 else vector(name, sizes[0], self._real)
 
 
 def size_of(dim: Dim | int, sizes: Mapping[str, int]) -> int:

@@ -7,9 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels_cupy.cuda.device import check_device, describe
-from gdkernels_cupy.persistent.kernel import SIGNATURES
-from gdkernels_cupy.persistent.launch_device import DeviceProperties
-from gdkernels_cupy.persistent.source import KernelSource
+from gdkernels_cupy.persistent.launch_device import CompiledText, DeviceProperties
 
 __all__ = ["CudaLaunchDevice", "properties_of"]
 
@@ -34,7 +32,7 @@ class CudaLaunchDevice:
         self._cupy, self._device = cupy, device
         self.properties = properties_of(device)
 
-    def compile(self, source: KernelSource) -> "CudaKernels":
+    def compile(self, source: CompiledText) -> "CudaKernels":
         with self._cupy.cuda.Device(self._device):
             return CudaKernels(self._cupy, self._device, source)
 
@@ -75,32 +73,31 @@ class CudaLaunchDevice:
 class CudaKernels:
     """A source compiled by NVRTC, which CuPy keeps on disk."""
 
-    def __init__(self, cupy: Any, device: int, source: KernelSource) -> None:
+    def __init__(self, cupy: Any, device: int, source: CompiledText) -> None:
         self._cupy, self._device = cupy, device
         self._threads, self._shared = 32 * source.warps, source.shared_bytes
         module = cupy.RawModule(code=source.text, options=_OPTIONS)
-        names = [name for name in SIGNATURES if name != "train" or source.step is not None]
-        self._kernels = {name: module.get_function(name) for name in names}
-        for name in names:
-            if name in ("train", "predict"):
-                # Above 48 KiB it is given only where it is asked for.
-                self._kernels[name].max_dynamic_shared_size_bytes = source.shared_bytes
+        self._signatures, self._main = source.signatures, source.main
+        self._kernels = {name: module.get_function(name) for name in self._signatures}
+        for name in self._kernels.keys() & {self._main, "predict"}:
+            # Above 48 KiB it is given only where it is asked for.
+            self._kernels[name].max_dynamic_shared_size_bytes = source.shared_bytes
 
     def resident(self) -> int:
         from cupy.cuda import driver, runtime
 
-        kernel = self._kernels.get("train", self._kernels["predict"])
+        kernel = self._kernels[self._main]
         with self._cupy.cuda.Device(self._device):
             blocks = driver.occupancyMaxActiveBlocksPerMultiprocessor(kernel.kernel.ptr, self._threads, self._shared)
             return int(blocks) * int(runtime.deviceGetAttribute(_PROCESSORS, self._device))
 
     def local_bytes(self) -> int:
-        kernel = self._kernels.get("train", self._kernels["predict"])
+        kernel = self._kernels[self._main]
         with self._cupy.cuda.Device(self._device):
             return int(kernel.local_size_bytes)
 
     def launch(self, name: str, ctas: int, shared_bytes: int, arguments: Sequence[Any], *, together: bool) -> None:
-        types = [argument.rsplit(" ", 1)[0] for argument in SIGNATURES[name].split(", ")]
+        types = [argument.rsplit(" ", 1)[0] for argument in self._signatures[name].split(", ")]
         given = tuple(_as_argument(kind, a) for kind, a in zip(types, arguments, strict=True))
         with self._cupy.cuda.Device(self._device):
             # Were not all CTAs resident, those that are would wait for ever: CuPy starts fewer, with a warning.

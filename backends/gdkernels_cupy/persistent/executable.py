@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Any
 
@@ -19,6 +19,7 @@ from gdkernels.definition.network import Arrays, Slots
 from gdkernels.errors import BackendError, ScheduleError
 from gdkernels.graph.text import nodes_text
 from gdkernels.lowering.scalars import ScalarTable, known_of_steps
+from gdkernels.lowering.task import ScheduledTask
 from gdkernels.randomness import KeyedOrder
 from gdkernels.system.hashing import sha256
 from gdkernels_cupy.cuda.keyed_order import order_words, ready_order
@@ -28,7 +29,7 @@ from gdkernels_cupy.persistent.shape import FORMATS, padded
 from gdkernels_cupy.persistent.source import BARRIER_SECONDS, KernelSource
 from gdkernels_cupy.persistent.trials import first_in_registers
 
-__all__ = ["PLAN_KERNEL", "PersistentExecutable"]
+__all__ = ["PLAN_KERNEL", "PersistentExecutable", "launched"]
 
 _log = logging.getLogger("gdkernels")
 
@@ -40,6 +41,16 @@ _FIRST_STEPS, _MOST_STEPS, _GROWTH = 16, 1 << 14, 8
 _LAUNCH_SECONDS = 0.2
 _GAVE_UP = 1 << 30  # of a barrier's counter, which CTAs do not come to
 _FEW_CTAS, _TILES = 2, 5  # of what is compared with the definition
+
+
+@dataclass(frozen=True)
+class MadeKernels:
+    """What executables share whose programs differ in numbers alone: what was traced, and what was compiled of it."""
+
+    step: ScheduledTask | None
+    prediction: ScheduledTask
+    bound: dict[tuple[int, ...], tuple[KernelSource, LoadedKernels]] = field(default_factory=dict)
+    scalars: dict[tuple[int, ...], ScalarTable] = field(default_factory=dict)
 
 
 class PersistentExecutable(Executable):
@@ -59,15 +70,20 @@ class PersistentExecutable(Executable):
         program: Program,
         plan: Plan,
         device: LaunchDevice,
-        bound: dict[tuple[int, ...], tuple[KernelSource, LoadedKernels]] | None = None,
+        made: MadeKernels | None = None,
     ) -> None:
         self.plan = plan
         self._program, self._device = program, device
-        self._step, self._prediction = tasks_of(program)
-        self._wished = dict(plan.choices)
-        self._bound = {} if bound is None else bound
-        self._scalars: dict[tuple[int, ...], ScalarTable] = {}
+        self._made = made or MadeKernels(*tasks_of(program))
+        self._step, self._prediction = self._made.step, self._made.prediction
+        self._wished_plan, self._wished = plan, dict(plan.choices)
+        self._bound, self._scalars = self._made.bound, self._made.scalars
         self._last: KernelSource | None = None
+
+    def with_program(self, program: Program) -> PersistentExecutable | None:
+        if program.without_numbers != self._program.without_numbers:
+            return None
+        return PersistentExecutable(program, self._wished_plan, self._device, self._made)
 
     def run(
         self,
@@ -120,7 +136,7 @@ class PersistentExecutable(Executable):
             )  # fmt: skip
             kernels.launch("train", ctas, source.shared_bytes, arguments, together=True)
 
-        launches = self._launched(steps, launch)
+        launches = launched(device, steps, launch)
         if (device.to_numpy(barriers)[:launches] >= _GAVE_UP).any():
             raise BackendError(
                 f"the CTAs of a persistent kernel waited for each other on {self.plan.device} for longer than "
@@ -145,25 +161,6 @@ class PersistentExecutable(Executable):
         found = device.to_numpy(results).astype(np.float64).reshape(steps, numbers)
         norm = math.fsum(found[:, 1]) / steps if self._program.gradient_norm else None
         return math.fsum(found[:, 0]), norm
-
-    def _launched(self, steps: int, launch: Callable[[int, int, int], None]) -> int:
-        """Launch the kernel until all steps are done, for about `_LAUNCH_SECONDS` each time; return how often.
-
-        `launch` takes the number of the launch, its first step, and how many it does: however they are shared out, the
-        bits are the same.
-        """
-        number = start = 0
-        count = _FIRST_STEPS
-        while start < steps:
-            count = min(count, steps - start)
-            began = perf_counter()
-            launch(number, start, count)
-            number, start = number + 1, start + count
-            if start < steps:
-                self._device.wait()
-                fitting = int(count * _LAUNCH_SECONDS / max(perf_counter() - began, 1e-9))
-                count = max(_FIRST_STEPS, min(fitting, _GROWTH * count, _MOST_STEPS))
-        return number
 
     def predict(self, parameters: Arrays, x: Any) -> Any:
         check_prediction(self._program, parameters, x)
@@ -211,7 +208,7 @@ class PersistentExecutable(Executable):
         choices = {"warps": source.warps, "at_once": source.at_once, "ctas": min(_FEW_CTAS, kernels.resident())}
         choices |= {PLAN_SPILLED: source.spilled_gradients, PLAN_RECOMPUTES: source.recomputes}
         plan = replace(self.plan, choices=choices)
-        few = PersistentExecutable(self._program, plan, self._device, self._bound)
+        few = PersistentExecutable(self._program, plan, self._device, self._made)
         return (few, self), _TILES * 16 * source.warps
 
     def identity(self) -> list[Any]:
@@ -286,3 +283,23 @@ class PersistentExecutable(Executable):
         kernels.launch("round_weights", -(-kernel.weights.size // rows), 0, (arrays, weights), together=False)
         kernels.launch("round_inputs", ctas, 0, (x, image, records), together=False)
         return weights, image
+
+
+def launched(device: LaunchDevice, steps: int, launch: Callable[[int, int, int], None]) -> int:
+    """Launch a kernel until all steps are done, for about `_LAUNCH_SECONDS` each time; return how often.
+
+    `launch` takes the number of the launch, its first step, and how many it does: however they are shared out, the bits
+    are the same.
+    """
+    number = start = 0
+    count = _FIRST_STEPS
+    while start < steps:
+        count = min(count, steps - start)
+        began = perf_counter()
+        launch(number, start, count)
+        number, start = number + 1, start + count
+        if start < steps:
+            device.wait()
+            fitting = int(count * _LAUNCH_SECONDS / max(perf_counter() - began, 1e-9))
+            count = max(_FIRST_STEPS, min(fitting, _GROWTH * count, _MOST_STEPS))
+    return number

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
-from typing import Any
+from typing import Any, TypeVar
 
 from gdkernels.backend.program import Program
 from gdkernels.errors import ScheduleError, TraceError
 from gdkernels.lowering.task import ScheduledTask, schedule_prediction, schedule_training
 from gdkernels_cupy.graphs.source import CUDA_FUNCTIONS
 from gdkernels_cupy.persistent.launch_device import DeviceProperties
-from gdkernels_cupy.persistent.shape import FORMATS, WIDEST
+from gdkernels_cupy.persistent.shape import FORMATS, WIDEST, OperandFormat
 from gdkernels_cupy.persistent.source import KernelSource, write_source
 
-__all__ = ["PLAN_RECOMPUTES", "PLAN_SPILLED", "applies", "fitting", "sources_of", "tasks_of", "unfit"]
+__all__ = ["PLAN_RECOMPUTES", "PLAN_SPILLED", "applies", "fitting", "sources_of", "tasks_of", "unfit", "variants"]
 
 PLAN_SPILLED = "parked"  # what plans call the gradients that are spilled: a format
 PLAN_RECOMPUTES = "recomputed"
+
+Source = TypeVar("Source")
 
 _WARPS = (8, 4)  # in a CTA, in the order in which they are tried
 _OLDEST = 80  # compute capability with these matrix instructions and asynchronous copies
@@ -58,7 +60,8 @@ def sources_of(program: Program, precision: str, shared_bytes: int) -> Iterator[
 def unfit(widths: Sequence[int], precision: str, properties: DeviceProperties) -> str | None:
     """Return why no kernel is for such a network, precision or device; None where one may be."""
     if precision not in FORMATS:
-        return f"it computes in {' and '.join(FORMATS)}, not in {precision}"
+        *others, last = FORMATS
+        return f"it computes in {', '.join(others)} and {last}, not in {precision}"
     if max(widths) > WIDEST:
         return f"a layer has {max(widths)} units, at most {WIDEST} stay on the chip"
     if properties.capability < _OLDEST:
@@ -97,11 +100,32 @@ def fitting(
     ScheduleError
         Where none fits; it says why, for each number of warps, of the one that needs the fewest registers.
     """
+
+    def make(form: OperandFormat, warps: int, **how: Any) -> KernelSource:
+        return write_source(step, prediction, prediction.sizes, form, warps, shared_bytes, **how)
+
+    yield from variants(step, precision, wished, make)
+
+
+def variants(
+    step: ScheduledTask | None,
+    precision: str,
+    wished: Mapping[str, Any],
+    make: Callable[..., Source],
+    warps_in_turn: Sequence[int] = _WARPS,
+) -> Iterator[Source]:
+    """Yield what `make` makes of each variant, in the order of `fitting`; it raises `ScheduleError` where one is none.
+
+    Raises
+    ------
+    ScheduleError
+        As for `fitting`.
+    """
     reasons: dict[int, str] = {}
-    sizes, form = prediction.sizes, FORMATS[precision]
+    form = FORMATS[precision]
     gradients = 0 if step is None else sum(a.left is not None for a in step.schedule.accumulations)
     parts = range(gradients + 1)
-    spilled, shapes = _values(wished, PLAN_SPILLED, parts), _values(wished, "warps", _WARPS)
+    spilled, shapes = _values(wished, PLAN_SPILLED, parts), _values(wished, "warps", warps_in_turn)
     for recomputes in _values(wished, PLAN_RECOMPUTES, (False, True)):
         found = False
         for spilled_gradients, warps in product(spilled, shapes):
@@ -109,8 +133,7 @@ def fitting(
             for at_once in dict.fromkeys(_values(wished, "at_once", usual)):
                 try:
                     unrolled = replace(form, at_once={warps: at_once})
-                    how: dict[str, Any] = {"spilled_gradients": spilled_gradients, "recomputes": recomputes}
-                    yield write_source(step, prediction, sizes, unrolled, warps, shared_bytes, **how)
+                    yield make(unrolled, warps, spilled_gradients=spilled_gradients, recomputes=recomputes)
                     found = True
                 except ScheduleError as error:
                     reasons[warps] = str(error)

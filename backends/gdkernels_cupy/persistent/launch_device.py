@@ -1,14 +1,12 @@
 """The interface through which the executable uses a device."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy.typing as npt
 
-from gdkernels_cupy.persistent.source import KernelSource
-
-__all__ = ["DeviceProperties", "LaunchDevice", "LoadedKernels"]
+__all__ = ["CompiledText", "DeviceProperties", "LaunchDevice", "LoadedKernels"]
 
 
 @dataclass(frozen=True)
@@ -27,14 +25,41 @@ class DeviceProperties:
     shared_bytes: int
 
 
+class CompiledText(Protocol):
+    """What a device needs to know of a source.
+
+    Attributes
+    ----------
+    main
+        The kernel whose registers and CTAs matter.
+    signatures
+        The parameters of each kernel.
+    """
+
+    @property
+    def text(self) -> str: ...
+
+    @property
+    def main(self) -> str: ...
+
+    @property
+    def signatures(self) -> Mapping[str, str]: ...
+
+    @property
+    def warps(self) -> int: ...
+
+    @property
+    def shared_bytes(self) -> int: ...
+
+
 class LoadedKernels(Protocol):
     """A source, compiled."""
 
     def resident(self) -> int:
-        """Return how many CTAs of the training kernel the device runs at the same time."""
+        """Return how many CTAs of the main kernel the device runs at the same time."""
 
     def local_bytes(self) -> int:
-        """Return the bytes that a thread of the training kernel has outside of its registers: what it spills."""
+        """Return the bytes that a thread of the main kernel has outside of its registers: what it spills."""
 
     def launch(self, name: str, ctas: int, shared_bytes: int, arguments: Sequence[Any], *, together: bool) -> None:
         """Start a kernel; if `together`, all its CTAs run at the same time."""
@@ -45,7 +70,7 @@ class LaunchDevice(Protocol):
 
     properties: DeviceProperties
 
-    def compile(self, source: KernelSource) -> LoadedKernels:
+    def compile(self, source: CompiledText) -> LoadedKernels:
         """Return the kernels of a source."""
 
     def contiguous(self, a: Any) -> Any:

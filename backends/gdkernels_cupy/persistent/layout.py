@@ -41,7 +41,7 @@ class TileLayout:
     signs
         Reads, as the number of the step and of the value, that only ask whether the value is above or below 0.
     reloaded
-        Products whose left operand comes from its tile again: registers are needed for a gradient in between.
+        Products whose left operand comes from its tile, as where registers are needed for a gradient in between.
     barrier_before
         Steps that read what other warps wrote in this tile, or values whose memory other warps may be reading.
     """
@@ -59,7 +59,13 @@ class TileLayout:
 
     @classmethod
     def of(
-        cls, task: ScheduledTask, sizes: Mapping[str, int], *, tight: bool, recomputes: bool = False
+        cls,
+        task: ScheduledTask,
+        sizes: Mapping[str, int],
+        *,
+        tight: bool,
+        recomputes: bool = False,
+        reloads: bool = False,
     ) -> "TileLayout":
         """Lay out the tile of a task.
 
@@ -71,6 +77,8 @@ class TileLayout:
             Whether memory that was just read is written again, at the price of one more barrier each time.
         recomputes
             Whether what follows from a product alone is computed again on the way back, in place of being kept.
+        reloads
+            Whether the left operand of every product comes from its tile.
 
         Raises
         ------
@@ -80,6 +88,9 @@ class TileLayout:
         layout = cls(task, sizes)
         layout._find_sections()
         layout._find_reads(recomputes)
+        if reloads:
+            products = enumerate(task.schedule.tile)
+            layout.reloaded = {at for at, s in products if isinstance(s, Product) and s.left.op != "input"}
         layout._share_memory(tight)
         return layout
 

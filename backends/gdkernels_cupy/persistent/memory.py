@@ -1,5 +1,6 @@
 """The memory of a persistent kernel: on the chip, between its CTAs, and for numbers that the host computes."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,7 +12,22 @@ from gdkernels.lowering.task import ScheduledTask
 from gdkernels_cupy.persistent.layout import TileLayout
 from gdkernels_cupy.persistent.shape import GradientSplit, OperandFormat, most_sums, padded, split_gradient
 
-__all__ = ["KernelMemory", "Offsets", "WeightGradient"]
+__all__ = ["KernelMemory", "Offsets", "WeightGradient", "bias_word", "weights_word"]
+
+
+def weights_word(name: str) -> str:
+    """Return what the text of a kernel calls the weights of that name."""
+    return f"weights_{_word(name)}"
+
+
+def bias_word(name: str) -> str:
+    """Return what the text of a kernel calls the bias of that name."""
+    return f"bias_{_word(name)}"
+
+
+def _word(name: str) -> str:
+    """Return a name of a parameter, as W1/0 of the blocks in a residual, as part of a word of C++."""
+    return re.sub(r"\W|_", lambda found: f"_{ord(found[0]):x}_", name)
 
 
 class Offsets:
@@ -78,7 +94,7 @@ class KernelMemory:
     ) -> None:
         self.task, self.sizes, self.form, self.warps = task, sizes, form, warps
         self.schedule = task.schedule
-        self.layout = TileLayout.of(task, sizes, tight=tight, recomputes=recomputes)
+        self.layout = TileLayout.of(task, sizes, tight=tight, recomputes=recomputes, reloads=form.in_parts)
         self.order = tuple(order)
         self.results = [n for n in (task.error, task.norm) if n is not None]
         self.biases = self._biases()
@@ -135,15 +151,16 @@ class KernelMemory:
 
     @property
     def matrix_instructions(self) -> int:
-        """The number of matrix instructions of a tile in the code, where loops over the rows are partly unrolled."""
+        """The number of matrix instructions of a tile in the code, where loops are partly unrolled."""
         count = 0
         for step in self.schedule.tile:
             if isinstance(step, Product):
                 columns = self.layout.columns(step.node)
-                count += self.layout.columns(step.left) // self.form.depth * columns // 8
+                steps = 1 if self.form.in_parts else self.layout.columns(step.left) // self.form.depth
+                count += self.form.instructions * steps * columns // 8
         for g in self.gradient_of.values():
             steps = min(16 * self.warps // self.form.depth // g.split.shares, self.form.at_once[self.warps])
-            count += steps * 2 * g.split.blocks
+            count += self.form.instructions * steps * 2 * g.split.blocks
         return count
 
     def _lay_out(self) -> None:
@@ -151,7 +168,7 @@ class KernelMemory:
         for name, node in self.multiplied():
             down, across = padded(self.size(node, 0)), padded(self.size(node, 1))
             self.weights.take(name, down * across)
-            self.shared.take(f"weights_{name}", down * self.form.pitch(across) * size)
+            self.shared.take(f"{weights_word(name)}", down * self.form.pitch(across) * size)
         inputs = padded(self.task.inputs)
         self.shared.take("inputs", 2 * rows * self.form.pitch(inputs) * size)
         for k, tile in enumerate(self.layout.tiles):
@@ -159,7 +176,7 @@ class KernelMemory:
         for k, node in self.layout.kept.items():
             self.shared.take(f"kept{k}", rows * self.layout.columns(node) * 4)
         for node in self.biases:
-            self.shared.take(f"bias_{node.attribute}", padded(self.size(node, 0)) * 4)
+            self.shared.take(f"{bias_word(node.attribute)}", padded(self.size(node, 0)) * 4)
         for k, g in self.gradient_of.items():
             self.partial.take(f"product{k}", g.split.slots * 32 * self.warps)
             if g.columns is not None:

@@ -81,6 +81,8 @@ FN void copy16_async(void* to, const void* from, bool valid) {
 }
 FN void copies_wait() { asm volatile("cp.async.commit_group;\n\tcp.async.wait_group 0;" ::: "memory"); }
 FN float shuffle_xor(float v, int mask) { return __shfl_xor_sync(0xffffffffu, v, mask); }
+FN bool any_of_warp(bool is) { return __any_sync(0xffffffffu, is); }
+FN void warp_sync() { __syncwarp(); }  // what its lanes have written to shared memory, all of them see
 // What other CTAs have written before a grid_sync.
 FN float load_global(const float* p) {
     float v;

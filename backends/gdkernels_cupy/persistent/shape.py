@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 __all__ = [
     "BF16",
+    "FLOAT32",
     "FORMATS",
     "TF32",
     "WIDEST",
@@ -18,7 +19,7 @@ __all__ = [
 WIDEST = 64  # units in a layer
 
 # Sums of weight gradients that a thread keeps in registers, of 255, by the warps; with more the compiler spills.
-_MOST_SUMS = {"bfloat16": {8: 112, 4: 128}, "tf32": {8: 64, 4: 96}}
+_MOST_SUMS = {"bfloat16": {8: 112, 4: 128}, "tf32": {8: 64, 4: 96}, "float32": {8: 64, 4: 96}}
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class OperandFormat:
         Terms that a matrix instruction sums.
     at_once
         Steps of a gradient that are unrolled, by the warps: the more, the more registers are wanted.
+    in_parts
+        Whether a product multiplies a high and a low part of each operand: three times, in place of once.
     """
 
     precision: str
@@ -42,6 +45,12 @@ class OperandFormat:
     size: int
     depth: int
     at_once: Mapping[int, int]
+    in_parts: bool = False
+
+    @property
+    def instructions(self) -> int:
+        """The number of matrix instructions for a block of a product."""
+        return 3 if self.in_parts else 1
 
     def pitch(self, columns: int) -> int:
         """Return the elements from row to row of a matrix on the chip, as ``pitch`` in the header does."""
@@ -50,7 +59,8 @@ class OperandFormat:
 
 BF16 = OperandFormat("bfloat16", "bf16.cuh", 2, 16, {8: 4, 4: 1})
 TF32 = OperandFormat("tf32", "tf32.cuh", 4, 8, {8: 2, 4: 2})
-FORMATS = {f.precision: f for f in (BF16, TF32)}
+FLOAT32 = OperandFormat("float32", "tf32.cuh", 4, 8, {8: 1, 4: 1}, in_parts=True)
+FORMATS = {f.precision: f for f in (BF16, TF32, FLOAT32)}
 
 
 def padded(width: int) -> int:

@@ -10,11 +10,11 @@ from typing import Any
 from gdkernels.errors import ScheduleError
 from gdkernels.lowering.task import ScheduledTask
 from gdkernels_cupy.cuda.keyed_order import order_text
-from gdkernels_cupy.persistent.kernel import KernelText
+from gdkernels_cupy.persistent.kernel import SIGNATURES, KernelText
 from gdkernels_cupy.persistent.memory import KernelMemory
 from gdkernels_cupy.persistent.shape import OperandFormat, most_sums
 
-__all__ = ["BARRIER_SECONDS", "KernelSource", "write_source"]
+__all__ = ["BARRIER_SECONDS", "KernelSource", "kernel_parts", "write_source"]
 
 BARRIER_SECONDS = 5  # after which CTAs that wait for each other give up
 
@@ -42,6 +42,16 @@ class KernelSource:
     predict: KernelMemory
     step: KernelMemory | None
     order: tuple[str, ...]
+
+    @property
+    def main(self) -> str:
+        """The kernel whose registers and CTAs matter."""
+        return "predict" if self.step is None else "train"
+
+    @property
+    def signatures(self) -> dict[str, str]:
+        """The parameters of each kernel."""
+        return {name: words for name, words in SIGNATURES.items() if name != "train" or self.step is not None}
 
     @property
     def shared_bytes(self) -> int:
@@ -100,14 +110,22 @@ def write_source(
 
 
 def _text(form: OperandFormat, warps: int, predict: KernelMemory, step: KernelMemory | None) -> str:
-    nanoseconds = 0 if os.environ.get(_PATIENT) else BARRIER_SECONDS * 1_000_000_000
-    parts = [f"constexpr int WARPS = {warps}, AT_ONCE = {form.at_once[warps]};"]
-    parts += [f"constexpr unsigned long long BARRIER_NANOSECONDS = {nanoseconds}ull;  // 0: for ever"]
-    parts += map(_header, ("primitives.cuh", form.header, "tile.cuh"))
-    parts += ["#define ORDER_FN FN", order_text()]
+    parts = [*kernel_parts(form, warps), "#define ORDER_FN FN", order_text()]
     parts += [KernelText(step or predict).preparing_text()]
     parts += [KernelText(memory).text() for memory in (predict, step) if memory is not None]
     return "\n".join(parts)
+
+
+def kernel_parts(form: OperandFormat, warps: int) -> list[str]:
+    """Return the texts that every kernel begins with."""
+    nanoseconds = 0 if os.environ.get(_PATIENT) else BARRIER_SECONDS * 1_000_000_000
+    parts = "true" if form.in_parts else "false"
+    return [
+        f"constexpr int WARPS = {warps}, AT_ONCE = {form.at_once[warps]};",
+        f"constexpr unsigned long long BARRIER_NANOSECONDS = {nanoseconds}ull;  // 0: for ever",
+        *([f"constexpr bool IN_PARTS = {parts};  // operands, as products take them"] if form.size == 4 else []),
+        *map(_header, ("primitives.cuh", form.header, "tile.cuh", *(["float32.cuh"] if form.in_parts else []))),
+    ]
 
 
 @cache

@@ -4,10 +4,11 @@ from collections.abc import Iterable, Sequence
 
 from gdkernels.graph.nodes import Node
 from gdkernels.lowering.elementwise import Recipe
+from gdkernels.lowering.scalars import scalar_table
 from gdkernels_cupy.graphs.source import constant_text, operation_text
 from gdkernels_cupy.persistent.memory import KernelMemory
 
-__all__ = ["body_of", "indented", "scalar_lines"]
+__all__ = ["body_of", "indented", "scalar_lines", "size_lines"]
 
 
 def body_of(recipe: Recipe, given: Sequence[str], prefix: str = "e") -> tuple[list[str], list[str]]:
@@ -39,3 +40,9 @@ def scalar_lines(memory: KernelMemory, nodes: Iterable[Node]) -> list[str]:
     """Return how a step reads numbers of the host."""
     at, count = {n.id: k for k, n in enumerate(memory.scalars)}, len(memory.scalars)
     return [f"const float s{n.id} = scalars[step * {count} + {at[n.id]}];" for n in nodes]
+
+
+def size_lines(memory: KernelMemory, nodes: Sequence[Node]) -> list[str]:
+    """Return numbers that follow from the sizes alone, as a prediction has them."""
+    values = scalar_table(nodes, {name: float(n) for name, n in memory.sizes.items()}, 1)[0] if nodes else []
+    return [f"const float s{n.id} = {constant_text(v, 'float')};" for n, v in zip(nodes, values, strict=True)]

@@ -1,4 +1,4 @@
-// Operands in tf32, kept as float32 whose last bits are rounded away. There is no ldmatrix that transposes 32-bit numbers;
+// Operands in tf32, kept as float32 whose last bits are rounded away, unless products take them in parts (float32.cuh). There is no ldmatrix that transposes 32-bit numbers;
 // instead, within every 8 terms of a sum, terms t and t + 4 of the instruction are our terms 2t and 2t + 1: so the
 // sums of one product are the left operand of the next as they are, and every load is conflict-free once groups
 // of 8 columns change places from row to row.
@@ -11,7 +11,8 @@ template <int COLUMNS> FN Element* at(Element* m, int row, int column) {
     const int place = ((row & 3) ^ (row >> 2 & 1)) << 3;  // few different sums for the compiler to keep
     return m + row * pitch<COLUMNS>() + (column & ~31) + ((column & 31) ^ place);
 }
-FN Element rounded(float f) { return float_of(tf32(f)); }
+FN uint32_t element(float f) { return IN_PARTS ? bits_of(f) : tf32(f); }
+FN Element rounded(float f) { return float_of(element(f)); }
 FN void mma(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) { mma_tf32(d, a, b0, b1); }
 
 // The left operand from 16 rows of a matrix, from DEPTH columns on; and from its transpose: 16 columns, DEPTH rows.
@@ -42,7 +43,7 @@ template <int COLUMNS> FN void round_left(uint32_t (&a)[COLUMNS / 8][4], const f
 #pragma unroll
     for (int k = 0; k < COLUMNS / 8; k++)
 #pragma unroll
-        for (int e = 0; e < 4; e++) a[k][(e >> 1) + 2 * (e & 1)] = tf32(v[k][e]);
+        for (int e = 0; e < 4; e++) a[k][(e >> 1) + 2 * (e & 1)] = element(v[k][e]);
 }
 template <int COLUMNS> FN void store_rows(Element* m, const uint32_t (&a)[COLUMNS / 8][4]) {
     const int lane = fresh_lane(), row = 16 * (thread() >> 5) + (lane >> 2), column = 2 * (lane & 3);

@@ -6,7 +6,8 @@ from gdkernels.errors import ScheduleError
 from gdkernels.graph.nodes import Dim, Node
 from gdkernels.graph.operations import SCALAR
 from gdkernels.lowering.steps import COLUMN, MATRIX, UNITS, Accumulation, Gather, Loop, Product, Step, value_of
-from gdkernels_cupy.persistent.memory import KernelMemory
+from gdkernels_cupy.persistent.grid import SHARED_MODEL, CtaSharing
+from gdkernels_cupy.persistent.memory import KernelMemory, bias_word, weights_word
 from gdkernels_cupy.persistent.shape import padded
 from gdkernels_cupy.persistent.text import body_of
 
@@ -18,8 +19,8 @@ _REDUCE = {"sum": ("added", "0.f"), "max": ("larger", "-INFINITY"), "min": ("sma
 class TileText:
     """Writes a tile; `record` and `x_tile` are there already."""
 
-    def __init__(self, memory: KernelMemory) -> None:
-        self.memory = memory
+    def __init__(self, memory: KernelMemory, sharing: CtaSharing = SHARED_MODEL) -> None:
+        self.memory, self.sharing = memory, sharing
 
     def lines(self) -> list[str]:
         """Return what is done with a tile."""
@@ -70,18 +71,27 @@ class TileText:
     def _product(self, at: int, step: Product) -> list[str]:
         k, n = self.memory.layout.columns(step.left), self.memory.layout.columns(step.node)
         left, lines = f"left{step.left.id}", []
+        transposed = "true" if step.transposed else "false"
+        if self.memory.form.in_parts:
+            return [f"float v{step.node.id}[{n // 8}][4];", self._product_of_parts(f"v{step.node.id}", step)]
         if step.left.op == "input" or at in self.memory.layout.reloaded:
             left = f"left{step.left.id}_{at}"
             lines += [
                 f"uint32_t {left}[{k} / DEPTH][4];",
                 f"load_left<{k}>({left}, {self._tile_name(step.left)});",
             ]
-        transposed = "true" if step.transposed else "false"
         return [
             *lines,
             f"float v{step.node.id}[{n // 8}][4];",
-            f"product<{k}, {n}, {transposed}>(v{step.node.id}, {left}, weights_{step.weights.attribute});",
+            f"product<{k}, {n}, {transposed}>(v{step.node.id}, {left}, {weights_word(step.weights.attribute)});",
         ]
+
+    def _product_of_parts(self, name: str, step: Product) -> str:
+        k, n = self.memory.layout.columns(step.left), self.memory.layout.columns(step.node)
+        shape = f"{k}, {n}, {'true' if step.transposed else 'false'}"
+        return (
+            f"product_of_parts<{shape}>({name}, {self._tile_name(step.left)}, {weights_word(step.weights.attribute)});"
+        )
 
     def _operand(self, node: Node, lefts: set[int]) -> list[str]:
         """Return what makes a value an operand, and what keeps it for the way back."""
@@ -113,14 +123,15 @@ class TileText:
     def _accumulate(self, step: Accumulation) -> list[str]:
         assert step.left is not None
         k = step.node.id
-        add = f"d{k}.add({self._tile_name(step.left)}, {self._tile_name(step.right)});"
+        tiles = f"{self._tile_name(step.left)}, {self._tile_name(step.right)}"
+        add = f"add_parts(d{k}, {tiles});" if self.memory.form.in_parts else f"d{k}.add({tiles});"
         if k not in self.memory.spilled_gradients:
             return [add]
         place = self.memory.place_of(k)
         return [
             "{",
             f"    {self.memory.gradient_of[k].split.text} d{k};",
-            f"    if (tile == cta()) d{k}.clear(); else d{k}.read({place});",
+            f"    if (tile == {self.sharing.cta}) d{k}.clear(); else d{k}.read({place});",
             f"    {add}",
             f"    d{k}.write({place});",
             "}",
@@ -136,14 +147,16 @@ class TileText:
         k, n = self.memory.layout.columns(product.left), self.memory.layout.columns(product.node)
         name, transposed = f"v{product.node.id}_{at}", "true" if product.transposed else "false"
         given[product.node.id] = f"{name}[n][e]"
-        lines = [
-            f"float {name}[{n // 8}][4];",
+        multiplied = [
             "{",
             f"    uint32_t left[{k} / DEPTH][4];",
             f"    load_left<{k}>(left, {self._tile_name(product.left)});",
-            f"    product<{k}, {n}, {transposed}>({name}, left, weights_{product.weights.attribute});",
+            f"    product<{k}, {n}, {transposed}>({name}, left, {weights_word(product.weights.attribute)});",
             "}",
         ]
+        if self.memory.form.in_parts:
+            multiplied = [self._product_of_parts(name, product)]
+        lines = [f"float {name}[{n // 8}][4];", *multiplied]
         elements: list[str] = []
         for loop in loops:
             for node in loop.reads:
@@ -210,7 +223,7 @@ class TileText:
             return []
         kind = self.memory.kind(node)
         if kind == UNITS:
-            given[node.id] = f"bias_{node.attribute}[column]"
+            given[node.id] = f"{bias_word(node.attribute)}[column]"
         elif kind == COLUMN:
             given[node.id] = f"v{node.id}[{'e >> 1' if loop.kind == MATRIX else 'h'}]"
         elif kind != MATRIX:

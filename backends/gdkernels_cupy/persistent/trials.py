@@ -6,12 +6,13 @@ import json
 import math
 from collections.abc import Callable, Iterable
 from time import perf_counter
+from typing import Protocol, TypeVar
 
 from gdkernels.errors import ScheduleError
 from gdkernels.system.hashing import sha256
 from gdkernels.system.kept import keep, kept
-from gdkernels_cupy.persistent.launch_device import LaunchDevice, LoadedKernels
-from gdkernels_cupy.persistent.source import KernelSource
+from gdkernels_cupy.persistent.launch_device import CompiledText, LaunchDevice, LoadedKernels
+from gdkernels_cupy.persistent.memory import KernelMemory
 
 __all__ = ["FRAME", "first_in_registers"]
 
@@ -22,10 +23,26 @@ FRAME = 256
 _SECONDS = 5.0  # after which no third variant is compiled: networks that take longer run as CUDA graphs
 
 
+class Variant(CompiledText, Protocol):
+    """A source among others for the same work."""
+
+    @property
+    def spilled_gradients(self) -> int: ...
+
+    @property
+    def recomputes(self) -> bool: ...
+
+    @property
+    def step(self) -> KernelMemory | None: ...
+
+
+Source = TypeVar("Source", bound=Variant)
+
+
 def first_in_registers(
-    sources: Iterable[KernelSource], device: LaunchDevice, clock: Callable[[], float] = perf_counter
-) -> tuple[KernelSource, LoadedKernels]:
-    """Return the first of some sources whose training kernel takes at most `FRAME` bytes a thread, compiled.
+    sources: Iterable[Source], device: LaunchDevice, clock: Callable[[], float] = perf_counter
+) -> tuple[Source, LoadedKernels]:
+    """Return the first of some sources whose main kernel takes at most `FRAME` bytes a thread, compiled.
 
     What a compiler made of a source is kept, and so is that nothing was found: the next process decides alike, and
     compiles nothing that will not be used.

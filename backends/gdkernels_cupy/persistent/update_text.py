@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from gdkernels.graph.nodes import Node
 from gdkernels.graph.operations import SCALAR
 from gdkernels.lowering.steps import WEIGHTS, Loop
+from gdkernels_cupy.persistent.grid import SHARED_MODEL, CtaSharing
 from gdkernels_cupy.persistent.memory import KernelMemory
 from gdkernels_cupy.persistent.text import body_of, scalar_lines
 
@@ -14,8 +15,8 @@ __all__ = ["UpdateText"]
 class UpdateText:
     """Writes the update of every parameter and slot."""
 
-    def __init__(self, memory: KernelMemory) -> None:
-        self.memory = memory
+    def __init__(self, memory: KernelMemory, sharing: CtaSharing = SHARED_MODEL) -> None:
+        self.memory, self.sharing = memory, sharing
 
     def leave_gradients(self) -> list[str]:
         """Return how a CTA leaves its gradients for the others."""
@@ -30,6 +31,17 @@ class UpdateText:
                 lines.append(f"for (int c = thread(); c < {count}; c += THREADS) {to} = {name}[c];")
         return lines
 
+    def leave_totals(self) -> list[str]:
+        """Return how a CTA leaves its sums over the batch for the others."""
+        totals = self.memory.totals[0]
+        if not totals:
+            return []
+        count, values = len(totals), ", ".join(f"n{n.id}" for n in totals)
+        return [
+            f"const float mine[{count}] = {{{values}}};",
+            f"total_of_cta<{count}>({self.sharing.totals_to(0, 0, count)}, mine, parts0);",
+        ]
+
     def lines(self) -> list[str]:
         """Return what follows when all CTAs have left theirs."""
         schedule = self.memory.schedule
@@ -37,8 +49,7 @@ class UpdateText:
         phases = len(schedule.updates)
         if self.memory.totals[0]:
             needed = any(self._reads_totals(phase, self.memory.totals[0]) for phase in range(phases))
-            call = f"total_of_grid<{len(self.memory.totals[0])}>(totals0, totals, active);"
-            lines.append(call if needed else f"if (cta() == 0) {call}")
+            lines += self.sharing.totals(0, 0, len(self.memory.totals[0]), needed=needed)
             lines += [f"const float n{n.id} = totals0[{k}];" for k, n in enumerate(self.memory.totals[0])]
         for phase in range(phases):
             lines += self._number_lines(phase)
@@ -50,7 +61,7 @@ class UpdateText:
                 lines += self._sum_over_parameters(phase + 1)
         results = self.memory.results
         outputs = ", ".join(f"results[{len(results)} * step + {k}] = n{n.id}" for k, n in enumerate(results))
-        lines.append(f"if (cta() == 0 && thread() == 0) {outputs};")
+        lines.append(f"if ({self.sharing.cta} == 0 && thread() == 0) {outputs};")
         return lines
 
     def _reads_totals(self, phase: int, totals: Iterable[Node]) -> bool:
@@ -75,19 +86,20 @@ class UpdateText:
 
     def _sum_over_parameters(self, k: int) -> list[str]:
         totals, before = self.memory.totals[k], len(self.memory.totals[0])
-        count, base = len(totals), f"totals + (long long)ctas() * {before}"
+        count = len(totals)
         values = ", ".join(f"p{n.id}" for n in totals)
         return [
             f"const float part{k}[{count}] = {{{values}}};",
-            f"total_of_cta<{count}>({base} + (long long)cta() * {count}, part{k}, parts{k});",
-            "grid_sync(barrier, phase);",
-            f"total_of_grid<{count}>(totals{k}, {base}, ctas());",
+            f"total_of_cta<{count}>({self.sharing.totals_to(k, before, count)}, part{k}, parts{k});",
+            self.sharing.sync,
+            *self.sharing.totals(k, before, count, needed=True),
             *(f"const float n{n.id} = totals{k}[{m}];" for m, n in enumerate(totals)),
         ]
 
     def _position_loop(self, phase: int, *, last: bool) -> list[str]:
         loops = self.memory.schedule.updates[phase]
-        lines = [f"for (int c = cta() * THREADS + thread(); c < {self.memory.positions()}; c += ctas() * THREADS) {{"]
+        first, stride = f"{self.sharing.cta} * THREADS + thread()", f"{self.sharing.ctas} * THREADS"
+        lines = [f"for (int c = {first}; c < {self.memory.positions()}; c += {stride}) {{"]
         start = 0
         for name in self.memory.updated():
             count = self.memory.positions_of(name)
@@ -119,10 +131,8 @@ class UpdateText:
             source = f"partial + {self.memory.partial.offsets[f'sums{key}']} + at"
         if phase == 0:
             lines.append(f"float g{key} = 0.f;")
-            lines.append(
-                f"for (int share = 0; share < {shares}; share++) "
-                f"g{key} += ordered_sum({source} + share * {share}, active, {self.memory.partial.size});"
-            )
+            sum_of_share = self.sharing.gradient_sum(f"{source} + share * {share}", self.memory.partial.size)
+            lines.append(f"for (int share = 0; share < {shares}; share++) g{key} += {sum_of_share};")
             if not last:
                 lines.append(f"gradients[c] = g{key};")
         else:
@@ -134,7 +144,7 @@ class UpdateText:
         given: dict[int, str] = {}
         for read in loop.reads:
             if read.op == "input" and read.dtype != SCALAR:
-                given[read.id] = f"state[{self.memory.order.index(read.attribute)}][at]"
+                given[read.id] = f"{self.sharing.array(self.memory.order.index(read.attribute))}[at]"
             elif read.id == key:
                 given[read.id] = f"g{key}"
             else:
@@ -147,8 +157,12 @@ class UpdateText:
             for written, k in zip(self.memory.schedule.written[name], recipe.outputs, strict=True):
                 lines.append(f"const float new{self.memory.order.index(written)} = {names[k]};")
             for written in self.memory.schedule.written[name]:
-                lines.append(f"state[{self.memory.order.index(written)}][at] = new{self.memory.order.index(written)};")
-            if weights and name in self.memory.weights.offsets and name in self.memory.schedule.written[name]:
-                place = f"{self.memory.weights.offsets[name]} + i * {g.split.columns} + j"
-                lines.append(f"weights[{place}] = rounded(new{self.memory.order.index(name)});")
+                place = self.memory.order.index(written)
+                lines.append(f"{self.sharing.array(place)}[at] = new{place};")
+            if name in self.memory.schedule.written[name]:
+                new = f"new{self.memory.order.index(name)}"
+                if weights and name in self.memory.weights.offsets:
+                    lines.append(self.sharing.new_weight(name, self.memory.weights.offsets[name], g.split.columns, new))
+                elif any(bias.attribute == name for bias in self.memory.biases):
+                    lines += self.sharing.new_bias(name, new)
         return lines

@@ -19,14 +19,23 @@ from gdkernels_numba.bytecode.layout import StepLayout
 from gdkernels_numba.bytecode.row_parallel import write_row_parallel
 from gdkernels_numba.bytecode.stream import InstructionStream
 from gdkernels_numba.bytecode.turn_state import TurnState
-from gdkernels_numba.bytecode.update import write_blocks, write_columns, write_copies, write_numbers, write_result
+from gdkernels_numba.bytecode.update import (
+    write_blocks,
+    write_changes,
+    write_columns,
+    write_copies,
+    write_numbers,
+    write_result,
+)
 from gdkernels_numba.bytecode.workspace import Workspace
 from gdkernels_numba.bytecode.writer import InstructionWriter
 from gdkernels_numba.compilation import Kernels
 from gdkernels_numba.ir.vector import GRANULE, LINE
 from gdkernels_numba.plan import GRAIN, StepChoices
+from gdkernels_numba.vm.block_instructions import ForBlocks
 from gdkernels_numba.vm.fields import WORD
-from gdkernels_numba.vm.instructions import CONTEXT, TOTALS, ForBlocks, ThreadContext
+from gdkernels_numba.vm.instructions import TOTALS
+from gdkernels_numba.vm.thread_context import CONTEXT, ThreadContext
 
 __all__ = ["BoundStep"]
 
@@ -66,6 +75,7 @@ class BoundStep:
         self._scalars = ScalarTable(self.layout.scalars)
         self._sizes: dict[str, npt.NDArray[np.float64] | float] = {name: float(n) for name, n in sizes.items()}
         self.writers = [InstructionWriter(self.layout, kernels, k) for k in range(self.layout.contexts)]
+        self._kept_bounds: list[npt.NDArray[np.int64]] = []  # which streams point to
         self._write_streams()
         self._streams = [
             {id(stream): self._in_bank(bank, stream.array()) for writer in self.writers for stream in writer.streams}
@@ -123,11 +133,12 @@ class BoundStep:
         write_tile = write_column_parallel if self.choices.column_parallel else write_row_parallel
         for writer in self.writers[: layout.tile_contexts]:
             write_tile(writer, task.output)
+        changed = {name for names in task.schedule.written.values() for name in names}
         for (name, matrix), (k, writer) in product(layout.parameters.items(), enumerate(self._updating)):
             flat = layout.is_flat(name)
             rows = layout.numbers(name) // matrix.columns if flat else layout.rows(name)
             first, stop = (rows * j // layout.update_pieces for j in (k, k + 1))
-            writer.write_parameter(name, matrix, first, stop, back=task.output is None)
+            writer.write_parameter(name, matrix, first, stop, back=name in changed)
             if flat and writer is self._updating[-1]:
                 writer.write_rest(name, matrix, layout.numbers(name) % matrix.columns)
         for writer, name, first, stop in self._shared(n for n in layout.parameters if n in layout.copied):
@@ -135,13 +146,13 @@ class BoundStep:
             blocks = ForBlocks(rows=layout.rows(name), columns=columns, first=first, stop=stop)
             with writer.transposes.with_body(blocks):
                 write_copies(writer, writer.transposes, name)
-        for phase in range(len(task.schedule.updates)):
-            for writer in self._updating:
-                write_numbers(writer, phase, [n for n in layout.totals if layout.phase_of[n.id] == phase])
+        changing = self.writers[: self.choices.threads] if layout.updates_by_thread else self._updating
+        for phase, writer in product(range(len(task.schedule.updates)), changing):
+            write_numbers(writer, phase, [n for n in layout.totals if layout.phase_of[n.id] == phase])
         if task.output is None:
-            for k, node in enumerate((task.error, task.norm)):
+            for (k, node), writer in product(enumerate((task.error, task.norm)), changing):
                 if node is not None:
-                    write_result(self.writers[0], node, layout.results + WORD * k)
+                    write_result(writer, node, layout.results + WORD * k)
             self._write_updates()
 
     @property
@@ -153,6 +164,11 @@ class BoundStep:
         layout = self.layout
         phases = range(len(self.task.schedule.updates))
         names = [n for n in layout.parameters if "." not in n]
+        if layout.updates_by_thread:
+            for (name, bounds), writer in product(self._bounds(names), self.writers[: self.choices.threads]):
+                self._kept_bounds.append(bounds)
+                write_changes(writer, name, bounds.ctypes.data)
+            return
         if not self.choices.column_parallel:
             self._write_shared(names)
             return
@@ -169,7 +185,14 @@ class BoundStep:
             write_blocks(writer, phase, name, first, stop)
 
     def _shared(self, names: Iterable[str]) -> Iterator[tuple[InstructionWriter, str, int, int]]:
-        """Give each piece consecutive blocks of each parameter, so that all pieces are about the same work."""
+        """Give each piece consecutive blocks of each parameter."""
+        for name, bounds in self._bounds(names):
+            for writer, first, stop in zip(self._updating, bounds[:-1], bounds[1:], strict=True):
+                if first < stop:
+                    yield writer, name, int(first), int(stop)
+
+    def _bounds(self, names: Iterable[str]) -> Iterator[tuple[str, npt.NDArray[np.int64]]]:
+        """Yield for each parameter where the blocks of each piece begin; all pieces are about the same work."""
         costs = {name: self.layout.block_costs(name) for name in names}
         pieces = self.layout.update_pieces
         loads = np.zeros(pieces)
@@ -178,10 +201,7 @@ class BoundStep:
             edges = np.cumsum(wanting / wanting.sum() * cost.sum())
             piece_of = np.minimum(np.searchsorted(edges, np.cumsum(cost) - cost / 2), pieces - 1)
             loads += np.bincount(piece_of, cost, pieces)
-            bounds = np.searchsorted(piece_of, range(pieces + 1))
-            for writer, first, stop in zip(self._updating, bounds[:-1], bounds[1:], strict=True):
-                if first < stop:
-                    yield writer, name, int(first), int(stop)
+            yield name, np.searchsorted(piece_of, range(pieces + 1)).astype(np.int64)
 
     def _context(self, number: int, bank: int) -> npt.NDArray[np.int64]:
         layout, choices, writer, form = self.layout, self.choices, self.writers[number], self.kernels.format
@@ -215,6 +235,7 @@ class BoundStep:
             row_pieces=choices.pieces,
             tiles=layout.tiles,
             by_piece=int(layout.by_piece),
+            updates_by_thread=int(layout.updates_by_thread),
             segments=1 + self._barriers(),
             update_pieces=layout.update_pieces,
             updates=len(writer.updates),
@@ -231,6 +252,7 @@ class BoundStep:
             tile=at(writer.tile),
             update=updates[0],
             second_update=updates[1],
+            result=at(writer.result),
             after=at(writer.after),
             totals=layout.results,
         )

@@ -9,12 +9,23 @@ from collections.abc import Iterator
 
 from gdkernels.graph.nodes import Node
 from gdkernels.graph.operations import SCALAR
-from gdkernels.lowering.steps import COLUMN, Accumulation, Copy, EntryProduct, Gather, LookUp, Loop, Product, kind_of
+from gdkernels.lowering.steps import (
+    COLUMN,
+    Accumulation,
+    Copy,
+    EntryProduct,
+    Gather,
+    LookUp,
+    Loop,
+    Outer,
+    Product,
+    kind_of,
+)
 from gdkernels_numba.bytecode.layout import StepLayout, runs_over
 from gdkernels_numba.bytecode.update import write_change, write_gradient, written_by
 from gdkernels_numba.bytecode.writer import InstructionWriter
+from gdkernels_numba.vm.block_instructions import ForBlocks, MultiplyBack
 from gdkernels_numba.vm.fields import StridedAddress
-from gdkernels_numba.vm.instructions import ForBlocks, MultiplyBack
 
 __all__ = ["changed_on_the_way", "columns_of_thread", "write_column_parallel"]
 
@@ -68,7 +79,7 @@ def write_column_parallel(writer: InstructionWriter, prediction: Node | None) ->
                 writer.write_barrier()
             _write_gather(writer, step, gathered)
             gathered += 1
-        elif isinstance(step, (Copy, EntryProduct, LookUp)):
+        elif isinstance(step, (Copy, EntryProduct, LookUp, Outer)):
             writer.write_barrier()
             if writer.number == 0:
                 writer.write_move(step)

@@ -28,7 +28,7 @@ from gdkernels_numba.bytecode.packed import PackedOperands
 from gdkernels_numba.ir.vector import PANEL_BYTES, Format, padded
 from gdkernels_numba.plan import GRAIN, StepChoices
 from gdkernels_numba.vm.fields import WORD, StridedAddress
-from gdkernels_numba.vm.instructions import TURN_BYTES, TURN_WORDS
+from gdkernels_numba.vm.shared_words import TURN_BYTES, TURN_WORDS
 
 __all__ = ["StepLayout", "runs_over"]
 
@@ -71,6 +71,8 @@ class StepLayout:
         Sums over the batch or the parameters; each piece has its part, then all have the number.
     by_piece
         Whether every piece of the rows has a context of its own; otherwise every thread has one, for any piece.
+    updates_by_thread
+        Whether each thread updates in memory of its own, whatever the piece, so that another can go on with it.
     contexts, tile_contexts, update_pieces, tiles
         How many contexts there are, and how many run tiles; into how many pieces an update is cut, and a piece of rows.
     bank
@@ -118,6 +120,7 @@ class StepLayout:
         }
         self.packed = PackedOperands(task, sizes, choices, arena) if format.bf16 else None
         self.update_pieces = pieces * self._pieces_of_share()
+        self.updates_by_thread = self._can_take_over()
         self.contexts = max(choices.threads, pieces, self.update_pieces)
         bank = arena.take(0)
         self._buffers = self._make_buffers()
@@ -228,6 +231,16 @@ class StepLayout:
         cost = sum(float(self.block_costs(name).sum()) for name in self.parameters if "." not in name)
         return max(1, min(_MOST_PIECES, int(cost / self.choices.pieces / _COST_OF_PIECE)))
 
+    def _can_take_over(self) -> bool:
+        """Return whether threads can go on with each other's pieces of an update.
+
+        That is where gradients are computed anew from what stays of the batch, a block at a time. Gradients of pieces
+        are added up in place; what is summed over an update is summed by pieces; tables are summed in place by code.
+        """
+        result, trains = self.task.schedule, self.task.output is None
+        in_place = self.by_piece or self.choices.tile_local_gradients or bool(result.row_sums)
+        return trains and self.choices.threads > 1 and not in_place and len(result.updates) == 1
+
     def _is_whole(self, buffer: Buffer) -> bool:
         return buffer.whole or (buffer.kept and not self.choices.tile_local_gradients and not self.format.bf16)
 
@@ -242,7 +255,7 @@ class StepLayout:
         return made
 
     def _make_gradients(self) -> list[dict[int, Matrix]]:
-        """Return for each piece, by the accumulated node, the matrix that it is accumulated in.
+        """Return for each piece, or each thread, by the accumulated node, the matrix that it is accumulated in.
 
         A block is enough where the update follows at once; a norm needs all gradients first; depth-first tiles add to
         every gradient in turn, each piece to its own.
@@ -251,7 +264,8 @@ class StepLayout:
         shared: dict[int, Matrix] = {}
         blocks: list[Matrix] = []
         pieces = []
-        for number in range(max(self.choices.pieces, self.update_pieces)):
+        by_thread = self.updates_by_thread
+        for number in range(self.choices.threads if by_thread else max(self.choices.pieces, self.update_pieces)):
             mine: dict[int, Matrix] = dict(self.row_gradients)
             blocks.clear()
             for name in self.task.schedule.updates[-1] if self.task.schedule.updates else ():
@@ -263,7 +277,7 @@ class StepLayout:
                         if k == len(blocks):
                             blocks.append(arena.matrix(panel, panel))
                         mine[a.node.id] = blocks[k]
-                    elif a.node.id not in shared or (self.is_private(a) and number < self.choices.pieces):
+                    elif a.node.id not in shared or by_thread or (self.is_private(a) and number < self.choices.pieces):
                         rows = 1 if left is None else self._padded(self.size(left, 1))
                         mine[a.node.id] = shared[a.node.id] = arena.matrix(rows, columns)
                     else:
@@ -334,7 +348,19 @@ class StepLayout:
         wide = [pitch_of(min(panel, columns - k), self.format) / self.format.size for k in range(0, columns, panel)]
         terms = 0 if self.choices.tile_local_gradients or self.is_flat(name) else self.sizes["B"]
         of_terms = _TERMS_OF_SUM if self.kind(self.task.parameters[name]) == UNITS else _TERMS_OF_PRODUCT
-        return np.outer(high, wide).ravel() * (1.0 + _COPY * (name in self.copied) + terms / of_terms)
+        sizes = np.outer(high, wide)
+        if name in self.task.schedule.symmetric:
+            sizes = np.tril(sizes)
+        return sizes.ravel() * (1.0 + _COPY * (name in self.copied) + terms / of_terms)
+
+    def computed_blocks(self, name: str, blocks: range) -> list[range]:
+        """Return those of some blocks of a parameter that are computed: of a symmetric one, the lower triangle's."""
+        if name not in self.task.schedule.symmetric:
+            return [blocks]
+        across = panels_of(self.parameters[name].columns, self.format)
+        rows = (range(row * across, row * across + row + 1) for row in range(across))
+        parts = [range(max(row.start, blocks.start), min(row.stop, blocks.stop)) for row in rows]
+        return [part for part in parts if part]
 
     def rows(self, name: str) -> int:
         """Return how many rows a parameter is kept in, without those that pad it for its transpose."""

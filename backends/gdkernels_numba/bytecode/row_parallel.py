@@ -1,11 +1,11 @@
 """Row-parallel tiles: each piece of the batch goes through all layers, forward and back."""
 
 from gdkernels.graph.nodes import Node
-from gdkernels.lowering.steps import Accumulation, Copy, EntryProduct, Gather, LookUp, Loop, Product
+from gdkernels.lowering.steps import Accumulation, Copy, EntryProduct, Gather, LookUp, Loop, Outer, Product
 from gdkernels_numba.bytecode.layout import runs_over
 from gdkernels_numba.bytecode.writer import InstructionWriter
 from gdkernels_numba.vm.fields import StridedAddress
-from gdkernels_numba.vm.instructions import AddTileGradient, AddTileSums
+from gdkernels_numba.vm.tile_instructions import AddTileGradient, AddTileSums
 
 __all__ = ["write_row_parallel"]
 
@@ -20,7 +20,7 @@ def write_row_parallel(writer: InstructionWriter, prediction: Node | None) -> No
         if isinstance(step, Gather):
             writer.write_gather(step)
             writer.write_packed(step.node)
-        elif isinstance(step, (Copy, EntryProduct, LookUp)):
+        elif isinstance(step, (Copy, EntryProduct, LookUp, Outer)):
             writer.write_move(step)
         elif isinstance(step, Product):
             following = steps[k + 1] if k + 1 < len(steps) else None

@@ -20,11 +20,13 @@ from gdkernels.lowering.task import ScheduledTask
 from gdkernels_numba.bytecode.arena import panels_of
 from gdkernels_numba.bytecode.bound_step import BoundStep
 from gdkernels_numba.bytecode.stream import InstructionStream
-from gdkernels_numba.bytecode.update import write_change, write_copies, write_gradient, write_numbers, write_result
+from gdkernels_numba.bytecode.update import write_change, write_copies, write_gradient, write_numbers
 from gdkernels_numba.compilation import Kernels
 from gdkernels_numba.plan import StepChoices
+from gdkernels_numba.vm.block_instructions import ForBlocks
 from gdkernels_numba.vm.fields import WORD
-from gdkernels_numba.vm.instructions import CONTEXT, TOTALS, ForBlocks
+from gdkernels_numba.vm.instructions import TOTALS
+from gdkernels_numba.vm.thread_context import CONTEXT
 
 __all__ = ["ShardStep"]
 
@@ -79,12 +81,13 @@ class ShardStep:
         inner = bound.context
         tile, before, after = (int(inner[k]) for k in (CONTEXT.tile, CONTEXT.before, CONTEXT.after))
         transposes = int(inner[CONTEXT.transposes])
-        alone = {"before": none, "transposes": none, "after": none, "second_update": 0, "epochs": 1, "steps": 1}
+        empty = dict.fromkeys(("before", "transposes", "result", "after"), none)
+        alone = {**empty, "second_update": 0, "epochs": 1, "steps": 1}
         self._bring_in = self._context(before=before, transposes=transposes, after=none, epochs=0)
         self._bring_out = self._context(before=none, transposes=none, after=after, epochs=0)
         self._of_rows = self._context(**alone, tile=tile, update=gradient)
         self._of_update = self._context(
-            **alone | {"second_update": updates[1] if len(updates) > 1 else 0},
+            **alone | {"result": int(inner[CONTEXT.result]), "second_update": updates[1] if len(updates) > 1 else 0},
             tile=none,
             update=updates[0],
             records=1,
@@ -186,9 +189,6 @@ class ShardStep:
                         write_change(writer, stream, name, loop)
                         if loop.outputs and name in layout.copied:
                             write_copies(writer, stream, name)
-        for k, node in enumerate((task.error, task.norm)):
-            if node is not None:
-                write_result(writer, node, layout.results + WORD * k)
         made, writer.updates = writer.updates, before
         return made
 

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from gdkernels_numba.cpu.threads import run_on_threads
 from gdkernels_numba.vm.fields import WORD
-from gdkernels_numba.vm.instructions import TURN_BYTES, TURN_WORDS, WORDS_OF_THREAD
+from gdkernels_numba.vm.shared_words import TURN_BYTES, TURN_WORDS, WORDS_OF_THREAD
 
 __all__ = ["TurnState"]
 

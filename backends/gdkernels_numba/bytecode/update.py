@@ -9,12 +9,12 @@ from gdkernels_numba.bytecode.packed import NOWHERE, PackedOperands
 from gdkernels_numba.bytecode.stream import InstructionStream
 from gdkernels_numba.bytecode.writer import InstructionWriter
 from gdkernels_numba.cpu.features import caches
-from gdkernels_numba.vm.fields import StridedAddress
-from gdkernels_numba.vm.instructions import (
+from gdkernels_numba.vm.block_instructions import (
     AddBlock,
     AddByCode,
     AddEntries,
     AddToResult,
+    ChangeBlocks,
     ClearByCode,
     ClearEntries,
     ForBlocks,
@@ -24,12 +24,15 @@ from gdkernels_numba.vm.instructions import (
     SumColumns,
     SumGradient,
     SumOverPieces,
+    TakeBlock,
     TransposeBlock,
 )
+from gdkernels_numba.vm.fields import StridedAddress
+from gdkernels_numba.vm.instructions import STRIP
 
 __all__ = [
-    "write_blocks", "write_change", "write_columns", "write_copies", "write_gradient", "write_numbers", "write_result",
-    "written_by",
+    "write_blocks", "write_change", "write_changes", "write_columns", "write_copies", "write_gradient", "write_numbers",
+    "write_result", "written_by",
 ]  # fmt: skip
 
 
@@ -55,7 +58,7 @@ def write_numbers(writer: InstructionWriter, phase: int, totals: Sequence[Node])
 def write_result(writer: InstructionWriter, node: Node, to: int) -> None:
     """Write the addition of a number to the result of the run, for every batch."""
     source = writer.layout.number(value_of(node), writer.number)
-    writer.updates[-1].add(AddToResult(source=source, target=to))
+    writer.result.add(AddToResult(source=source, target=to))
 
 
 def write_copies(writer: InstructionWriter, stream: InstructionStream, name: str, *, column: int = 0) -> None:
@@ -129,6 +132,17 @@ def write_columns(writer: InstructionWriter, phase: int, name: str, start: int, 
     _write_update(writer, phase, name, stop - start, range(blocks), start)
 
 
+def write_changes(writer: InstructionWriter, name: str, bounds: int) -> None:
+    """Write the work on the blocks of a parameter that are those of any piece, by the bounds at an address."""
+    layout, stream = writer.layout, writer.updates[0]
+    loop, summed = layout.task.schedule.updates[0].get(name), layout.accumulated_for(name)
+    if loop is None and not summed:
+        return
+    columns = layout.parameters[name].columns
+    with stream.with_body(ChangeBlocks(rows=layout.rows(name), columns=columns, bounds=bounds)):
+        _write_body(writer, stream, name, loop, summed, 0, taken=True)
+
+
 def _write_update(writer: InstructionWriter, phase: int, name: str, columns: int, blocks: range, start: int) -> None:
     """Write the gradient of each block if it is due, and the loop; columns are counted from `start` on."""
     layout, stream = writer.layout, writer.updates[phase]
@@ -162,16 +176,33 @@ def _write_change_of_blocks(
     start: int,
     columns: int,
 ) -> None:
-    layout = writer.layout
+    rows = writer.layout.rows(name)
+    for part in writer.layout.computed_blocks(name, blocks):
+        with stream.with_body(ForBlocks(rows=rows, columns=columns, first=part.start, stop=part.stop)):
+            _write_body(writer, stream, name, loop, due, start)
+
+
+def _write_body(
+    writer: InstructionWriter,
+    stream: InstructionStream,
+    name: str,
+    loop: Loop | None,
+    due: Sequence[Accumulation | RowSums | EntrySums],
+    start: int,
+    *,
+    taken: bool = False,
+) -> None:
+    """Write the gradient of a block, and then its change; in between the block is taken, if threads go on with it."""
     written = written_by(writer, name, loop, column=start)
-    with stream.with_body(ForBlocks(rows=layout.rows(name), columns=columns, first=blocks.start, stop=blocks.stop)):
-        for accumulation in due:
-            if isinstance(accumulation, Accumulation):
-                write_gradient(writer, stream, accumulation, written, column=start)
-        if loop is not None:
-            write_change(writer, stream, name, loop, column=start)
-            if loop.outputs and name in layout.copied:
-                write_copies(writer, stream, name, column=start)
+    for accumulation in due:
+        if isinstance(accumulation, Accumulation):
+            write_gradient(writer, stream, accumulation, written, column=start)
+    if taken:
+        stream.add(TakeBlock())
+    if loop is not None:
+        write_change(writer, stream, name, loop, column=start)
+        if loop.outputs and name in writer.layout.copied:
+            write_copies(writer, stream, name, column=start)
 
 
 def _write_flat_change(
@@ -300,6 +331,7 @@ def write_gradient(
             d_pitch=by.second_pitch,
             to=_gradient_address(writer, accumulation, WEIGHTS, row, column),
             to_pitch=by.second_pitch,
+            strip=STRIP * by.unit if layout.task.schedule.symmetric and first is second else 0,
         ),
         operands=written,
     )

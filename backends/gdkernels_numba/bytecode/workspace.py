@@ -6,8 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels_numba.bytecode.arena import allocate
-from gdkernels_numba.vm.instructions import CONTEXT, END
+from gdkernels_numba.vm.instructions import END
 from gdkernels_numba.vm.job_fields import WorkspaceRecord
+from gdkernels_numba.vm.thread_context import CONTEXT
 
 __all__ = ["StreamPatch", "Workspace"]
 
@@ -15,7 +16,8 @@ Words = npt.NDArray[np.int64]
 
 # Where a context has the address of a stream.
 _STREAMS = [
-    CONTEXT.before, CONTEXT.transposes, CONTEXT.tile, CONTEXT.update, CONTEXT.second_update, CONTEXT.after,
+    CONTEXT.before, CONTEXT.transposes, CONTEXT.tile, CONTEXT.update, CONTEXT.second_update, CONTEXT.result,
+    CONTEXT.after,
 ]  # fmt: skip
 
 StreamPatch = tuple[Words, int, int, int]  # a stream, the word in it, the number of an array, and the offset there

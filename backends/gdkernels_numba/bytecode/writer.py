@@ -5,13 +5,14 @@ from typing import Any, NamedTuple
 
 from gdkernels.graph.nodes import Node
 from gdkernels.lowering.schedule import PREDICTION
-from gdkernels.lowering.steps import COLUMN, Copy, EntryProduct, Gather, LookUp, Loop, Part, Product
+from gdkernels.lowering.steps import COLUMN, Copy, EntryProduct, Gather, LookUp, Loop, Outer, Part, Product
 from gdkernels_numba.bytecode.arena import Matrix
 from gdkernels_numba.bytecode.layout import StepLayout
 from gdkernels_numba.bytecode.packed import PackedForms
 from gdkernels_numba.bytecode.stream import InstructionStream
 from gdkernels_numba.compilation import Kernels
 from gdkernels_numba.ir.vector import LINE
+from gdkernels_numba.vm.block_instructions import Barrier, LoadParameter, StoreParameter
 from gdkernels_numba.vm.fields import StridedAddress
 from gdkernels_numba.vm.instructions import (
     GATHER_COLUMN,
@@ -22,20 +23,20 @@ from gdkernels_numba.vm.instructions import (
     MULTIPLY_ENTRIES,
     SCATTER_ROWS,
     STORE_PARAMETER,
-    Barrier,
+)
+from gdkernels_numba.vm.tile_instructions import (
     CopyColumns,
     DotRows,
     GatherColumn,
     GatherPanels,
-    LoadParameter,
     LookUpRows,
     LoopOverColumn,
     LoopOverTile,
     MultiplyEntries,
+    MultiplyRows,
     MultiplyTile,
     PackTile,
     ScatterRows,
-    StoreParameter,
 )
 
 __all__ = ["Factors", "InstructionWriter", "Patch"]
@@ -83,9 +84,9 @@ class InstructionWriter:
 
     Attributes
     ----------
-    before, transposes, tile, updates, after
+    before, transposes, tile, updates, result, after
         What the interpreter runs: once; once after all have done that; for every tile; for every batch, in one phase
-        or, if there is a total over the parameters, in two; and at the end.
+        or, if there is a total over the parameters, in two; after that, if this is the first piece; and at the end.
     patches
         Which words are set for every run.
     barriers
@@ -97,13 +98,13 @@ class InstructionWriter:
         self.format = kernels.format
         self.before, self.transposes, self.tile = InstructionStream(), InstructionStream(), InstructionStream()
         self.updates = [InstructionStream() for _ in layout.task.schedule.updates]
-        self.after = InstructionStream()
+        self.result, self.after = InstructionStream(), InstructionStream()
         self.patches: list[Patch] = []
         self.barriers = 0
 
     @property
     def streams(self) -> tuple[InstructionStream, ...]:
-        return (self.before, self.transposes, self.tile, *self.updates, self.after)
+        return (self.before, self.transposes, self.tile, *self.updates, self.result, self.after)
 
     def kernel(self, name: str) -> int:
         return self.kernels.address[name]
@@ -229,10 +230,12 @@ class InstructionWriter:
         if name in layout.plain:
             self.patches.append(Patch(self.tile, begin + MULTIPLY_ENTRIES.at.w.base, name, 0))
 
-    def write_move(self, step: Copy | EntryProduct | LookUp) -> None:
-        """Write a copy of columns, the rows that are looked up, or a product with entries, in all columns."""
+    def write_move(self, step: Copy | EntryProduct | LookUp | Outer) -> None:
+        """Write, in all columns, a copy of columns, rows that are looked up, a product with entries or one of rows."""
         if isinstance(step, EntryProduct):
             self._write_entry_product(step)
+        elif isinstance(step, Outer):
+            self._write_outer(step)
         elif isinstance(step, LookUp):
             self._write_look_up(step)
         else:
@@ -262,6 +265,28 @@ class InstructionWriter:
         )
         if name in layout.plain:
             self.patches.append(Patch(self.tile, begin + LOOK_UP_ROWS.at.table.base, name, 0))
+
+    def _write_outer(self, step: Outer) -> None:
+        layout = self.layout
+        left, right = step.left, step.right
+        if layout.size(right, 1) == 1:  # long rows of products rather than many of one number; their order is the same
+            left, right = right, left
+        (first, a), (second, d) = layout.buffer(left, self.number), layout.buffer(right, self.number)
+        result, to = layout.buffer(step.node, self.number)
+        self.tile.add(
+            MultiplyRows(
+                kernel=self.kernel("multiply_rows"),
+                left_columns=first.columns,
+                right_columns=second.columns,
+                left=a,
+                left_pitch=first.pitch,
+                right=d,
+                right_pitch=second.pitch,
+                to=to,
+                pitch=result.pitch,
+                column=step.to,
+            )
+        )
 
     def _write_copy(self, node: Node, part: Part) -> None:
         source, source_pitch = (

@@ -1,4 +1,4 @@
-"""Kernels that move by number: columns of one matrix into another, rows of a table, and sums of rows by their codes.
+"""Kernels that move by number: columns of one matrix into another, their products, rows of a table, and sums of rows.
 
 Most programs need none of them, so that they are compiled for those that do. Each reads the fields of its instruction
 itself, so that the interpreter calls them all alike. Matrices are panels: `down` is from row to row of the batch,
@@ -76,6 +76,44 @@ def _look_up(f: _Reading, v: Vectors) -> None:
             f.builder.store(code, f.pointer(f.add(f.kept, f.multiply(f.add(f.row, k), 8))))
         source = f.add(f.table_base, f.multiply(code, f.table_down))
         _copy_row(f, v, source, f.table_across, f.integer(0), f.add(to, f.multiply(k, f.pitch)))
+
+
+def _multiply_rows(f: _Reading, v: Vectors) -> None:
+    """Write the products of a row's numbers in `left` with those in `right` into the columns from `column` on.
+
+    All rows are done for one vector of products at a time: where it lies, and which lanes are columns, is the same.
+    """
+    left, right, to = f.in_tile("left"), f.in_tile("right"), f.in_tile("to")
+    column = f.variable(f.column)
+    with f.loop(f.left_columns) as i:
+        number = _place(f, v, left, f.left_across, i)
+        done = f.variable(0)
+        with f.repeat(lambda: f.is_less(done.get(), f.right_columns)):
+            here, there = done.get(), f.add(column.get(), done.get())
+            room = f.least(_room(f, v, here), _room(f, v, there))
+            count = f.least(f.least(f.subtract(f.right_columns, here), room), v.format.lanes)
+            source, target = _place(f, v, right, f.right_across, here), _place(f, v, to, f.to_across, there)
+            with f.builder.if_else(f.is_less(count, v.format.lanes)) as (some, all_lanes):
+                with some:
+                    mask = v.first_lanes(count)
+                    with _rows_of_products(f, number, source, target) as (a, d, c):
+                        v.store_masked(v.multiply(v.broadcast(a), v.load_masked(d, mask)), c, mask)
+                with all_lanes, _rows_of_products(f, number, source, target) as (a, d, c):
+                    product = v.multiply(v.broadcast(a), v.load(d, align=v.format.size))
+                    f.builder.store(product, f.pointer(c)).align = v.format.size
+            done.set(f.add(here, count))
+        column.set(f.add(column.get(), f.right_columns))
+
+
+@contextmanager
+def _rows_of_products(f: _Reading, left: Any, right: Any, to: Any) -> Iterator[tuple[Any, Any, Any]]:
+    """Go through the rows of a tile; yields where they are in the two factors and in their products."""
+    a, d, c = f.variable(left), f.variable(right), f.variable(to)
+    with f.loop(f.rows):
+        yield a.get(), d.get(), c.get()
+        a.set(f.add(a.get(), f.left_pitch))
+        d.set(f.add(d.get(), f.right_pitch))
+        c.set(f.add(c.get(), f.pitch))
 
 
 def _copy_row(f: _Reading, v: Vectors, source: Any, across: Any, first: Any, target: Any) -> None:
@@ -235,6 +273,7 @@ def _vectors(f: _Reading, v: Vectors, columns: Any) -> Iterator[tuple[Any, Any]]
 CODED_MOVES: dict[str, Callable[[_Reading, Vectors], None]] = {
     "copy_columns": _copy_columns,
     "look_up": _look_up,
+    "multiply_rows": _multiply_rows,
     "add_by_code": _add_by_code,
     "clear_by_code": _clear_by_code,
     "multiply_entries": _multiply_entries,

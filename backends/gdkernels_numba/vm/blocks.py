@@ -6,7 +6,7 @@ from gdkernels_numba.vm.instructions import (
     ADD_BLOCK,
     ADD_BY_CODE,
     ADD_TO_RESULT,
-    CONTEXT,
+    CHANGE_BLOCKS,
     END,
     FOR_BLOCKS,
     HEADER,
@@ -17,14 +17,20 @@ from gdkernels_numba.vm.instructions import (
     MULTIPLY_BACK,
     PACK_BLOCK,
     STORE_PARAMETER,
+    STRIP,
     SUM_COLUMNS,
     SUM_GRADIENT,
     SUM_OVER_PIECES,
+    TAKE_BLOCK,
     TRANSPOSE_BLOCK,
 )
-from gdkernels_numba.vm.intrinsics import call, number, set_number, word
+from gdkernels_numba.vm.intrinsics import call, number, set_number, set_word, word
+from gdkernels_numba.vm.progress import begin_change, end_change, is_held
+from gdkernels_numba.vm.thread_context import CONTEXT
 
 __all__ = ["run_blocks", "run_on_blocks"]
+
+_FIRST, _STOP = 0, 1  # words of the bounds
 
 
 def run_gradient(context: int, i: int, down: int, across: int, rows: int, count: int, batch: int) -> None:
@@ -35,6 +41,10 @@ def run_gradient(context: int, i: int, down: int, across: int, rows: int, count:
     d_pitch, to_pitch, written = word(i, at.d_pitch), word(i, at.to_pitch), word(i, at.operands)
     a, d = address(i, at.a, down, 0), address(i, at.d, 0, across)
     to = address(i, at.to, down, across)
+    # Of a block on the diagonal of a symmetric matrix, rows end with the diagonal.
+    strip, high = word(i, at.strip), rows
+    if strip and down == across:
+        high = STRIP
     k = 0
     while k < depth:
         here = terms_at_once(chunk, depth - k)
@@ -42,7 +52,15 @@ def run_gradient(context: int, i: int, down: int, across: int, rows: int, count:
         soon = 0
         if chunks_left < written:
             soon = operand(i + WORD * SUM_GRADIENT.size, chunks_left, down, across)
-        call(kernel, (rows, here, count, a, a_pitch, a_panel, d, d_pitch, to, to_pitch, k, soon))
+        row, first, target = 0, a, to
+        while row < rows:
+            some, wide = min(high, rows - row), count
+            if high < rows:
+                wide = min(count, vectors(context, row + some))
+            call(kernel, (some, here, wide, first, a_pitch, a_panel, d, d_pitch, target, to_pitch, k, soon))
+            row += high
+            first += strip
+            target += high * to_pitch
         a += chunk * a_term
         d += chunk * d_pitch
         k += here
@@ -102,6 +120,35 @@ def run_blocks(context: int, i: int, batch: int, busy: int) -> None:
             inner += WORD * word(inner, HEADER.length)
 
 
+def run_changes(context: int, i: int, batch: int, busy: int) -> None:
+    """Run the body of the instruction at `i` on each of this piece's blocks that no thread has changed yet."""
+    at, piece = CHANGE_BLOCKS.at, word(context, CONTEXT.piece)
+    width, rows, columns = word(context, CONTEXT.panel), word(i, at.rows), word(i, at.columns)
+    panels = (columns + width - 1) // width
+    body = i + WORD * CHANGE_BLOCKS.size
+    end = body + WORD * word(i, at.body)
+    bounds = word(i, at.bounds) + piece * WORD
+    first, stop = word(bounds, _FIRST), word(bounds, _STOP)
+    skipped = min(word(context, CONTEXT.skipped), stop - first)
+    set_word(context, CONTEXT.skipped, word(context, CONTEXT.skipped) - skipped)
+    k = first + skipped
+    while k < stop and is_held(context):
+        down = k // panels
+        across = k - down * panels
+        high, wide = min(width, rows - down * width), min(width, columns - across * width)
+        inner = body
+        while inner < end:
+            goes_on = 1
+            if word(inner, HEADER.opcode) == TAKE_BLOCK.opcode:
+                goes_on = begin_change(context)
+            else:
+                run_on_block(context, inner, down, across, high, wide, batch, busy)
+            inner = inner + WORD * word(inner, HEADER.length) if goes_on else end
+        if is_held(context):
+            end_change(context)
+        k += 1
+
+
 def run_sum(i: int, part_bytes: int) -> None:
     """Add up the parts of a total: those of one sum after the other."""
     at, total = SUM_OVER_PIECES.at, 0.0
@@ -123,6 +170,9 @@ def run_on_blocks(context: int, stream: int, batch: int, busy: int) -> None:
         if opcode == FOR_BLOCKS.opcode:
             run_blocks(context, i, batch, busy)
             length += word(i, FOR_BLOCKS.at.body)
+        elif opcode == CHANGE_BLOCKS.opcode:
+            run_changes(context, i, batch, busy)
+            length += word(i, CHANGE_BLOCKS.at.body)
         elif opcode <= LAST_MOVE:
             start, order = word(context, CONTEXT.start), word(context, CONTEXT.order)
             call(word(i, ADD_BY_CODE.at.kernel), (i, 0, batch, start, order))

@@ -1,8 +1,8 @@
 """The tools of the interpreter: reading words and addresses, and counting vectors and terms."""
 
 from gdkernels_numba.vm.fields import STRIDED, WORD, StridedAddress
-from gdkernels_numba.vm.instructions import CONTEXT
 from gdkernels_numba.vm.intrinsics import set_word, word
+from gdkernels_numba.vm.thread_context import CONTEXT
 
 __all__ = ["address", "operand", "set_operands", "terms", "terms_at_once", "vectors"]
 

@@ -4,10 +4,10 @@ Jobs are published while others run. Nothing of what a thread reads or writes in
 """
 
 from gdkernels_numba.vm.fields import WORD
-from gdkernels_numba.vm.instructions import CONTEXT
 from gdkernels_numba.vm.intrinsics import exchange, load_atomic, nanoseconds, pause, rest, set_word, store_atomic, word
 from gdkernels_numba.vm.job_fields import JOB, PATCH, QUEUE, SLOTS, WORKER, WORKSPACE
 from gdkernels_numba.vm.run import interpret
+from gdkernels_numba.vm.thread_context import CONTEXT
 
 __all__ = ["take_jobs"]
 

@@ -7,11 +7,16 @@ others write.
 
 from gdkernels_numba.vm.blocks import run_on_blocks
 from gdkernels_numba.vm.fields import WORD
-from gdkernels_numba.vm.instructions import CONTEXT, HEADER, TOTALS
+from gdkernels_numba.vm.instructions import HEADER, TOTALS
 from gdkernels_numba.vm.intrinsics import number, set_number, set_word, word
+from gdkernels_numba.vm.progress import begin_change, end_change, is_held
 from gdkernels_numba.vm.rows import run_on_rows
+from gdkernels_numba.vm.thread_context import CONTEXT
 
-__all__ = ["LOADING", "phase_in_step", "phase_of_rows", "phases_of_run", "pieces_of_phase", "run_piece", "run_step"]
+__all__ = [
+    "LOADING", "context_of", "phase_in_step", "phase_of_rows", "phase_of_shared_update", "phases_of_run",
+    "pieces_of_phase", "run_piece", "run_step",
+]  # fmt: skip
 
 LOADING = 2  # phases, before the first step
 
@@ -36,6 +41,12 @@ def phase_of_rows(context: int, phase: int) -> int:
     """Return 1 if this phase is one of rows, which can be repeated where there are two banks; else 0."""
     inside = phase_in_step(context, phase)
     return 1 if inside // word(context, CONTEXT.segments) == 0 else 0
+
+
+def phase_of_shared_update(context: int, phase: int) -> int:
+    """Return 1 if this phase is an update in which a thread can go on with the piece of another; else 0."""
+    later = 1 if phase_in_step(context, phase) >= word(context, CONTEXT.segments) else 0
+    return int(later * word(context, CONTEXT.updates_by_thread))
 
 
 def pieces_of_rows(context: int) -> int:
@@ -63,7 +74,7 @@ def set_numbers(context: int, step: int, start: int) -> None:
 
 def rows_of_piece(context: int, batch: int) -> int:
     """Return how many rows the first piece of a batch has, and all others but the last."""
-    if word(context, CONTEXT.all_rows):
+    if word(context, CONTEXT.all_rows) or word(context, CONTEXT.row_pieces) == 1:
         return batch
     grain, pieces = word(context, CONTEXT.grain), word(context, CONTEXT.row_pieces)
     share = (batch + pieces - 1) // pieces
@@ -106,22 +117,31 @@ def run_rows(context: int, piece: int, segment: int, step: int, start: int, batc
         set_number(found + WORD * k, number(word(context, CONTEXT.partials) + WORD * k))
 
 
-def run_update(context: int, piece: int, which: int, step: int, start: int, batch: int) -> None:
-    """Do a piece of a phase of an update; the first piece puts an epoch's totals where the caller finds them."""
+def add_to_totals(context: int, ended: int) -> None:
+    """Add to the totals of an epoch, and put them where the caller finds them if the epoch has ended."""
+    run_on_blocks(context, word(context, CONTEXT.result), 0, 0)
+    if ended >= 0:
+        totals, results = word(context, CONTEXT.totals), word(context, CONTEXT.results) + ended * TOTALS * WORD
+        for k in range(TOTALS):
+            set_word(results, k, word(totals, k))
+            set_number(totals + WORD * k, 0.0)
+
+
+def run_update(context: int, piece: int, which: int, step: int, start: int, batch: int, ended: int) -> None:
+    """Do a piece of a phase of an update; the first piece also adds to the totals. `ended` is as for `run_in_step`."""
     set_numbers(context, step, start)
     if which == 0:
         clear_parts(context)
     share = rows_of_piece(context, batch)
-    busy = (batch + share - 1) // share
+    busy = 1 if share == batch else (batch + share - 1) // share
     stream = word(context, CONTEXT.second_update if which else CONTEXT.update)
     run_on_blocks(context, stream, batch, busy)
-    steps = word(context, CONTEXT.steps)
-    epoch = step // steps
-    if piece == 0 and which == word(context, CONTEXT.updates) - 1 and step == epoch * steps + steps - 1:
-        totals, results = word(context, CONTEXT.totals), word(context, CONTEXT.results) + epoch * TOTALS * WORD
-        for k in range(TOTALS):
-            set_word(results, k, word(totals, k))
-            set_number(totals + WORD * k, 0.0)
+    if piece == 0 and which == word(context, CONTEXT.updates) - 1:
+        if word(context, CONTEXT.updates_by_thread) == 0:
+            add_to_totals(context, ended)
+        elif word(context, CONTEXT.skipped) == 0 and is_held(context) and begin_change(context):
+            add_to_totals(context, ended)
+            end_change(context)
 
 
 def run_loading(context: int, phase: int) -> None:
@@ -134,14 +154,20 @@ def run_loading(context: int, phase: int) -> None:
         run_on_blocks(context, word(context, CONTEXT.after), 0, 0)
 
 
-def run_in_step(context: int, bank: int, inside: int, step: int, start: int, batch: int, piece: int, turn: int) -> None:
-    """Do a piece of a phase of a step, as the thread that `context` is."""
+def run_in_step(
+    context: int, bank: int, inside: int, step: int, start: int, batch: int, ended: int, piece: int, turn: int
+) -> None:
+    """Do a piece of a phase of a step, as the thread that `context` is.
+
+    The batch begins at `start` of the order. `ended` is the epoch that ends with this step, or -1.
+    """
     segments = word(context, CONTEXT.segments)
     if inside < segments:
         index = piece if word(context, CONTEXT.by_piece) else word(context, CONTEXT.thread)
         run_rows(context_of(context, bank, index), piece, inside, step, start, batch, turn)
     else:
-        run_update(context_of(context, bank, piece), piece, inside - segments, step, start, batch)
+        index = word(context, CONTEXT.thread) if word(context, CONTEXT.updates_by_thread) else piece
+        run_update(context_of(context, bank, index), piece, inside - segments, step, start, batch, ended)
 
 
 def run_piece(context: int, phase: int, piece: int, bank: int, turn: int) -> None:
@@ -153,13 +179,14 @@ def run_piece(context: int, phase: int, piece: int, bank: int, turn: int) -> Non
         step, steps = (phase - LOADING) // phases_of_step(context), word(context, CONTEXT.steps)
         epoch, records, size = step // steps, word(context, CONTEXT.records), word(context, CONTEXT.batch)
         at = (step - epoch * steps) * size
-        run_in_step(context, bank, inside, step, epoch * records + at, min(size, records - at), piece, turn)
+        ended = epoch if step == epoch * steps + steps - 1 else -1
+        run_in_step(context, bank, inside, step, epoch * records + at, min(size, records - at), ended, piece, turn)
 
 
-def run_step(context: int, step: int, start: int, batch: int) -> None:
+def run_step(context: int, step: int, start: int, batch: int, ended: int) -> None:
     """Do all of a step, as the only thread of a run."""
     for inside in range(phases_of_step(context)):
         rows = inside < word(context, CONTEXT.segments)
         count = pieces_of_rows(context) if rows else word(context, CONTEXT.update_pieces)
         for piece in range(count):
-            run_in_step(context, 0, inside, step, start, batch, piece, 0)
+            run_in_step(context, 0, inside, step, start, batch, ended, piece, 0)

@@ -8,9 +8,7 @@ from gdkernels_numba.vm.instructions import (
     ADD_TILE_GRADIENT,
     ADD_TILE_SUMS,
     BARRIER,
-    CONTEXT,
     COPY_COLUMNS,
-    COUNT_BITS,
     DOT_ROWS,
     END,
     FOR_BLOCKS,
@@ -25,6 +23,8 @@ from gdkernels_numba.vm.instructions import (
     SCATTER_ROWS,
 )
 from gdkernels_numba.vm.intrinsics import call, load_atomic, word
+from gdkernels_numba.vm.shared_words import COUNT_BITS
+from gdkernels_numba.vm.thread_context import CONTEXT
 
 __all__ = ["run_on_rows"]
 
@@ -176,16 +176,17 @@ def run_scatter(i: int, row: int, rows: int, start: int) -> None:
 def run_on_rows(context: int, stream: int, start: int, row: int, rows: int, goes_on: int) -> int:
     """Run the stream of a tile: `rows` rows from `row` of the batch, which begins at `start` of the order.
 
-    It ends early if another thread repeats all this. Returns where it ended.
+    It ends early, after a product, if another thread repeats all this. Returns where it ended.
     """
     i, width = stream, word(context, CONTEXT.panel)
     watched, turn = word(context, CONTEXT.watched), word(context, CONTEXT.turn)
-    opcode = word(i, HEADER.opcode)
-    while opcode not in (END, BARRIER.opcode) and load_atomic(watched) >> COUNT_BITS == turn:
+    opcode, repeated = word(i, HEADER.opcode), 0
+    while opcode not in (END, BARRIER.opcode):
         length = word(i, HEADER.length)
         if opcode == MULTIPLY_TILE.opcode:
             run_product(context, i, row, rows)
             length += word(i, MULTIPLY_TILE.at.body)
+            repeated = load_atomic(watched) >> COUNT_BITS != turn
         elif opcode in (LOOP_OVER_TILE.opcode, PACK_TILE.opcode):
             columns = word(i, LOOP_OVER_TILE.at.columns if opcode == LOOP_OVER_TILE.opcode else PACK_TILE.at.columns)
             panel = 0
@@ -217,5 +218,5 @@ def run_on_rows(context: int, stream: int, start: int, row: int, rows: int, goes
             run_blocks(context, i, rows, 0)
             length += word(i, FOR_BLOCKS.at.body)
         i += WORD * length
-        opcode = word(i, HEADER.opcode)
+        opcode = END if repeated else word(i, HEADER.opcode)
     return int(i)

@@ -4,9 +4,9 @@
 64-bit integer, in most cases an address. Threads share the pieces of each phase, and sums have a fixed order.
 """
 
-from gdkernels_numba.vm.instructions import CONTEXT
 from gdkernels_numba.vm.intrinsics import call, word
 from gdkernels_numba.vm.phases import LOADING, phases_of_run, run_piece, run_step
+from gdkernels_numba.vm.thread_context import CONTEXT
 from gdkernels_numba.vm.turns import take_turns
 
 __all__ = ["interpret"]
@@ -21,7 +21,8 @@ def run_alone(context: int) -> None:
     for epoch in range(word(context, CONTEXT.epochs)):
         for step in range(steps):
             batch = min(size, records - step * size)
-            run_step(context, epoch * steps + step, epoch * records + step * size, batch)
+            ended = epoch if step == steps - 1 else -1
+            run_step(context, epoch * steps + step, epoch * records + step * size, batch, ended)
     for piece in range(word(context, CONTEXT.update_pieces)):
         run_piece(context, phases_of_run(context) - 1, piece, 0, 0)
 

@@ -6,18 +6,11 @@ pieces that are done are one word, which changes at once or not at all.
 
 A thread can lose its core in the middle of a piece, for milliseconds. If the phase is one of rows and there are two
 banks, a thread that waits then begins the phase anew in the other bank: what the late one still writes is in the first
-bank, and nobody reads it. Phases of updates change parameters in place. There others must wait, and if they wait for
-much of their time, one of them tries whether it is faster alone, and works so for a while.
+bank, and nobody reads it. Phases of updates change parameters in place. If threads have memory of their own for that,
+one that waits goes on with the piece of the late one, block by block (`progress`). In other plans they must wait, and
+if they wait for much of their time, one of them tries whether it is faster alone, and works so for a while.
 """
 
-from gdkernels_numba.vm.instructions import (
-    ATTEMPT_BITS,
-    CONTEXT,
-    COUNT_BITS,
-    TURN_BYTES,
-    TURN_WORDS,
-    WORDS_OF_THREAD,
-)
 from gdkernels_numba.vm.intrinsics import (
     add_atomic,
     exchange,
@@ -30,7 +23,24 @@ from gdkernels_numba.vm.intrinsics import (
     store_atomic,
     word,
 )
-from gdkernels_numba.vm.phases import phase_of_rows, phases_of_run, pieces_of_phase, run_piece
+from gdkernels_numba.vm.phases import (
+    context_of,
+    phase_of_rows,
+    phase_of_shared_update,
+    phases_of_run,
+    pieces_of_phase,
+    run_piece,
+)
+from gdkernels_numba.vm.progress import (
+    begin_of_phase,
+    complete,
+    hold,
+    may_be_taken_over,
+    next_holder,
+    progress_of,
+)
+from gdkernels_numba.vm.shared_words import ATTEMPT_BITS, COUNT_BITS, TURN_BYTES, TURN_WORDS, WORDS_OF_THREAD
+from gdkernels_numba.vm.thread_context import CONTEXT
 
 __all__ = ["take_turns"]
 
@@ -44,6 +54,7 @@ _SECOND = 1_000 * _MILLISECOND
 _WINDOW = 40 * _MILLISECOND  # after so long, it is decided whether a thread works alone
 _SHORTEST, _LONGEST = 40 * _MILLISECOND, 640 * _MILLISECOND  # the times until this is decided again
 _EARLY = 4  # or already when so large a part of that is lost
+_TRIAL = -1  # in place of the speed of one thread alone, while it is measured
 _OFTEN = 3  # a trial pays if a third of the time is lost that one thread alone would lose
 
 
@@ -108,21 +119,56 @@ def someone_is_in(context: int, bank: int) -> int:
     return found
 
 
-def repeat(context: int, turn: int) -> None:
-    """Begin the phase anew in the other bank, if nobody is late in there."""
+def repeat(context: int, turn: int) -> int:
+    """Begin the phase anew in the other bank, if nobody is late in there; returns 1 if this thread has done so."""
+    done = 0
     at, bank = word(context, CONTEXT.turns), bank_of(turn)
     now = load_atomic(at)
     if now >> COUNT_BITS == turn and someone_is_in(context, 1 - bank) == 0:
         again = turn - bank + 2 + (1 - bank)
-        if exchange(at, now, again << COUNT_BITS):
-            add_atomic(at + TURN_WORDS.repeated, 1)
+        done = exchange(at, now, again << COUNT_BITS)
+        add_atomic(at + TURN_WORDS.repeated, done)
+    return int(done)
 
 
-def wait(context: int, turn: int, began: int, repeats: int) -> None:
-    """Wait until the last piece of a turn is done, or repeat the phase."""
-    mine = words_of(context, word(context, CONTEXT.thread))
+def do_update(context: int, turn: int, piece: int, progress: int, count: int) -> None:
+    """Do a piece of an update from where it has come, as long as no other thread goes on with it."""
+    bank = bank_of(turn)
+    own = context_of(context, bank, word(context, CONTEXT.thread))
+    hold(own, piece, progress)
+    run_piece(context, turn >> ATTEMPT_BITS, piece, bank, 0)
+    if complete(own):
+        finish(context, turn, count)
+
+
+def how_far(context: int, count: int) -> int:
+    """Return a number that changes whenever a piece of an update comes further."""
+    found = 0
+    for piece in range(count):
+        found += load_atomic(progress_of(context, piece))
+    return found
+
+
+def take_over(context: int, turn: int, count: int) -> None:
+    """Go on with the pieces of threads that are late."""
+    for piece in range(count):
+        progress = load_atomic(progress_of(context, piece))
+        mine = 0
+        if may_be_taken_over(progress, turn >> ATTEMPT_BITS):
+            mine = exchange(progress_of(context, piece), progress, next_holder(progress))
+        if mine:
+            add_atomic(word(context, CONTEXT.turns) + TURN_WORDS.taken_over, 1)
+            do_update(context, turn, piece, next_holder(progress), count)
+
+
+def wait(context: int, turn: int, began: int, pieces: int, repeats: int, shared: int) -> None:
+    """Wait until the last piece of a turn is done, repeat the phase, or go on with pieces that others are late with.
+
+    A thread is late with a piece of an update if none comes further for longer than one took here.
+    """
+    mine, count = words_of(context, word(context, CONTEXT.thread)), pieces_of_phase(context, turn >> ATTEMPT_BITS)
     clock = mine + WORDS_OF_THREAD.clock
-    spins, since = 0, 0
+    spins, since, changed, before, worked = 0, 0, 0, 0, 0
     while is_over(context, turn) == 0:
         spins += 1
         if spins <= _SPINS:
@@ -130,10 +176,17 @@ def wait(context: int, turn: int, began: int, repeats: int) -> None:
         else:
             now = nanoseconds(clock)
             if since == 0:
-                since = now
-            worked = since - began
-            if repeats and now - since > worked // _PATIENCE and worked * word(context, CONTEXT.threads) < _REPEATED:
-                repeat(context, turn)
+                since, changed, worked = now, now, now - began
+            if shared:
+                far = how_far(context, count)
+                if far != before:
+                    before, changed = far, now
+                elif now - changed > (worked // pieces if pieces else _REPEATED):
+                    take_over(context, turn, count)
+                    changed = nanoseconds(clock)
+                    since += changed - now  # that was no waiting
+            elif repeats and now - since > worked // _PATIENCE and worked * word(context, CONTEXT.threads) < _REPEATED:
+                since -= worked * repeat(context, turn)  # that is done again
             leave_core()
     if since:
         lost = word(mine + WORDS_OF_THREAD.lost, _HERE) + nanoseconds(clock) - since
@@ -150,7 +203,8 @@ def count_turn(context: int, phase: int, now: int) -> None:
         set_word(mine + WORDS_OF_THREAD.spent, _HERE, spent)
         set_word(mine + WORDS_OF_THREAD.phases, _HERE, phases)
         lost = word(mine + WORDS_OF_THREAD.lost, _HERE)
-        if spent > _WINDOW or lost > _WINDOW // _EARLY:
+        tries = load_atomic(word(context, CONTEXT.turns) + TURN_WORDS.rate_alone)
+        if spent > _WINDOW or (tries == 0 and lost > _WINDOW // _EARLY):
             decide(context, now, phases * _SECOND // spent, spent, lost)
             set_word(mine + WORDS_OF_THREAD.spent, _HERE, 0)
             set_word(mine + WORDS_OF_THREAD.lost, _HERE, 0)
@@ -160,45 +214,59 @@ def count_turn(context: int, phase: int, now: int) -> None:
 
 
 def decide(context: int, now: int, rate: int, spent: int, lost: int) -> None:
-    """Decide whether one thread works alone for a while: the faster way, after a trial if others are often late."""
+    """Decide whether one thread works alone for a while: the faster way, after a trial if others are often late.
+
+    First one thread is alone for a window, then all work together for one, and the speeds are compared. The window that
+    led to the trial does not count: it was an unlucky one.
+    """
     threads, shared = word(context, CONTEXT.threads), word(context, CONTEXT.turns)
-    together, patience = load_atomic(shared + TURN_WORDS.rate), load_atomic(shared + TURN_WORDS.patience)
-    if together:
-        store_atomic(shared + TURN_WORDS.rate, 0)
-        if rate > together:
+    alone, patience = load_atomic(shared + TURN_WORDS.rate_alone), load_atomic(shared + TURN_WORDS.patience)
+    until = load_atomic(shared + TURN_WORDS.alone_until)
+    leads = 1 if load_atomic(shared + TURN_WORDS.leader) == word(context, CONTEXT.thread) else 0
+    if alone == _TRIAL and leads:
+        store_atomic(shared + TURN_WORDS.rate_alone, max(rate, 1))
+        store_atomic(shared + TURN_WORDS.alone_until, 0)
+    elif alone > 0 and leads:
+        store_atomic(shared + TURN_WORDS.rate_alone, 0)
+        if alone > rate:
             patience = min(_LONGEST, 2 * max(_SHORTEST, patience))
             store_atomic(shared + TURN_WORDS.alone_until, now + patience)
         else:
             patience = max(-_LONGEST, 2 * min(-_SHORTEST, patience))
-            store_atomic(shared + TURN_WORDS.alone_until, 0)
             store_atomic(shared + TURN_WORDS.together_until, now - patience)
         store_atomic(shared + TURN_WORDS.patience, patience)
-    elif now > load_atomic(shared + TURN_WORDS.together_until) and now > load_atomic(shared + TURN_WORDS.alone_until):
+    elif alone == 0 and now > max(until, load_atomic(shared + TURN_WORDS.together_until)):
         if _OFTEN * lost * threads > spent * (threads - 1):
-            store_atomic(shared + TURN_WORDS.rate, max(rate, 1))
+            store_atomic(shared + TURN_WORDS.rate_alone, _TRIAL)
             store_atomic(shared + TURN_WORDS.leader, word(context, CONTEXT.thread))
             store_atomic(shared + TURN_WORDS.alone_until, now + _LONGEST)
         else:
             store_atomic(shared + TURN_WORDS.patience, 0)
 
 
-def take_pieces(context: int, turn: int, alone: int) -> None:
-    """Claim pieces and do them, until none is left."""
+def take_pieces(context: int, turn: int, alone: int, shared: int) -> int:
+    """Claim pieces and do them, until none is left; returns how many."""
     thread, threads = word(context, CONTEXT.thread), word(context, CONTEXT.threads)
     phase, bank = turn >> ATTEMPT_BITS, bank_of(turn)
     watched = turn if word(context, CONTEXT.banks) > 1 else 0
     count = pieces_of_phase(context, phase)
     first = thread * count // threads
     own = (thread + 1) * count // threads - first
-    tried = 0
+    tried, done = 0, 0
     while tried < count and is_over(context, turn) == 0:
         if tried == own and alone == 0:
             wait_briefly(context, turn)
         piece = first + tried if first + tried < count else first + tried - count
         if claim(context, piece, turn):
-            run_piece(context, phase, piece, bank, watched)
-            finish(context, turn, count)
+            done += 1
+            if shared:
+                store_atomic(progress_of(context, piece), begin_of_phase(phase))
+                do_update(context, turn, piece, begin_of_phase(phase), count)
+            else:
+                run_piece(context, phase, piece, bank, watched)
+                finish(context, turn, count)
         tried += 1
+    return done
 
 
 def take_turn(context: int, turn: int) -> None:
@@ -217,10 +285,11 @@ def take_turn(context: int, turn: int) -> None:
             repeats = phase_of_rows(context, phase)
         if repeats:
             store_atomic(mine + WORDS_OF_THREAD.inside, bank_of(turn) + 1)
-        take_pieces(context, turn, alone)
+        shared_update = phase_of_shared_update(context, phase)
+        done = take_pieces(context, turn, alone, shared_update)
         if repeats:
             store_atomic(mine + WORDS_OF_THREAD.inside, 0)
-        wait(context, turn, now, repeats)
+        wait(context, turn, now, done, repeats, shared_update)
 
 
 def take_turns(context: int) -> None:

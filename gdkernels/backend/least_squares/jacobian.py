@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gdkernels.backend.least_squares.products import slices_of
 from gdkernels.backend.program import Program
 from gdkernels.graph import remembered, topological, vjps
 from gdkernels.graph.interpret import Context, Dropped, Step, dropping, run_steps, steps_of
 from gdkernels.graph.nodes import Node
 from gdkernels.graph.record_wise import record_wise
+from gdkernels.system.cached_property import cached_property
 
 __all__ = ["Jacobian", "jacobian_of"]
 
@@ -76,6 +78,7 @@ class Jacobian:
         self.slices = slices_of(program)
         self.parameters = max((s.stop for s in self.slices.values()), default=0)
         wrt = [inputs[name] for name in program.trained]
+        self._wrt = wrt
         self._columns: list[_Columns] = []
         self._ways_back: list[_WayBack] = []
         for found in record_wise(self.output, wrt, self.cotangent, traced.batch):
@@ -126,6 +129,20 @@ class Jacobian:
             return _Rows(self, factors, int(x.shape[0]))
 
         return values[self.output.id], rows
+
+    def gradient(self, arrays: Mapping[str, Any], x: Any, cotangent: Any, to_host: ToHost, *, xp: Any) -> Array:
+        """Return the sum of the rows that a cotangent [records, outputs] weights: one vector of the host's."""
+        context, values = self._begin(arrays, x, xp)
+        values[self.cotangent.id] = cotangent
+        results, steps = self._summing
+        run_steps(steps, context, values)
+        return np.concatenate([to_host(values[n.id]).ravel() for n in results])
+
+    @cached_property
+    def _summing(self) -> tuple[list[Node], list[tuple[Step, Dropped]]]:
+        """The gradient of the outputs with respect to each parameter, and the steps to it from the inputs."""
+        results = vjps(self.output, self._wrt, self.cotangent)
+        return results, dropping(steps_of(results), keep={n.id for n in results})
 
     def _begin(self, arrays: Mapping[str, Any], x: Any, xp: Any) -> tuple[Context, dict[int, Any]]:
         given = [x if node.attribute == "x" else arrays[node.attribute] for node in self._inputs]
@@ -193,6 +210,19 @@ class _Rows:
                 products = there.reshape(self.records, a.shape[1], d.shape[1])  # a view
                 np.multiply(a[:, :, None], d[:, None, :], out=products)
 
+    def beside(self, last: Array) -> Array:
+        """Return them, and a column more, as `TracedProducts` has columns: NumPy's arrays, in float64."""
+        own: dict[int, Array] = {}
+        others: list[Array] = []
+        for columns, factors in zip(self.jacobian.columns, self.factors, strict=True):
+            part = _joined(factors, self.records, np)
+            part = np.broadcast_to(part, (self.records, part.shape[1]))
+            if columns.place is None:
+                others.append(part)
+            else:
+                own[columns.place.start] = part
+        return np.concatenate([*(own[start] for start in sorted(own)), *others, last[:, None]], axis=1)
+
     def joined(self, ways_back: list[Any], *, xp: Any) -> Any:
         """Return them as an array [records, parameters] of the namespace."""
         parts: dict[int, Any] = {}
@@ -220,15 +250,6 @@ def _joined(factors: tuple[Any, ...], records: int, xp: Any) -> Any:
     a, d = factors
     products = xp.expand_dims(a, axis=2) * xp.expand_dims(d, axis=1)
     return xp.reshape(products, (records, a.shape[1] * d.shape[1]))
-
-
-def slices_of(program: Program) -> dict[str, slice]:
-    """Return by name where each parameter that is trained stands in a vector of all of them."""
-    found, start = {}, 0
-    for name in program.trained:
-        stop = start + int(np.prod(program.shapes[name]))
-        found[name], start = slice(start, stop), stop
-    return found
 
 
 @remembered(32)

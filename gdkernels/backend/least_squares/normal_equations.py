@@ -12,6 +12,8 @@ import numpy.typing as npt
 from gdkernels.backend import Backend
 from gdkernels.backend.least_squares.jacobian import jacobian_of
 from gdkernels.backend.least_squares.output_loss import output_loss
+from gdkernels.backend.least_squares.products import Products, traced_products
+from gdkernels.backend.least_squares.sums import CompiledSums, DeviceSums, HostSums, TileSums
 from gdkernels.backend.program import Program
 from gdkernels.definition.losses import Loss
 
@@ -28,7 +30,8 @@ Part = tuple[Any, Any, Any]
 class Normal:
     """The error E of all records at a point, its gradient, and the second derivative of Gauss and Newton.
 
-    The arrays are those of the equations that made it, and last until these are asked for another point.
+    Of the last, only the lower triangle counts. The arrays are those of the equations that made it, and last until
+    these are asked for another point.
     """
 
     error: float
@@ -53,14 +56,25 @@ class Tiles:
         return max(64, self.bytes // (itemsize * max(1, parameters)), min(2 * parameters, _ENOUGH))
 
 
+_AT_ONCE = 8192  # records that are given to compiled code, which adds them up in their own precision
 _ENOUGH = 2048  # records, beyond which a product gets no faster
 
 # On the host, of the cache of a core; elsewhere, of memory.
 HOST, DEVICE = Tiles(1 << 20), Tiles(1 << 28)
 
 
+@dataclass(frozen=True)
+class _Predicted:
+    """The network's outputs at a point, for tiles that are kept, and the error there."""
+
+    vector: Vector
+    tiles: list[Part]
+    predictions: list[Any]
+    error: float
+
+
 class NormalEquations:
-    """Sums over all records of what a step of least squares needs.
+    """TileSums over all records of what a step of least squares needs.
 
     Parameters
     ----------
@@ -70,14 +84,21 @@ class NormalEquations:
         A network that predicts; its outputs are what the loss takes.
     loss
         Its second derivative at the outputs takes the place of the square's where it is another.
+    products
+        What the backend has compiled; without it, the definition runs on its namespace.
     """
 
-    def __init__(self, backend: Backend, device: str, program: Program, loss: Loss) -> None:
+    def __init__(
+        self, backend: Backend, device: str, program: Program, loss: Loss, products: Products | None = None
+    ) -> None:
         self._backend, self._device, self._program = backend, device, program
-        self._jacobian = jacobian_of(program)
+        self._jacobian, self._products = jacobian_of(program), products
         self._loss = output_loss(loss, program.outputs)
         self._tiles = HOST if device == "cpu" else DEVICE
-        self._room: dict[str, tuple[Array, Array, Array]] = {}
+        self._room: dict[str, tuple[Array, ...]] = {}
+        self._predicted: _Predicted | None = None
+        self._point: tuple[str, Array, dict[str, Array]] | None = None
+        self._cotangents: dict[tuple[int, int], Array] = {}
         factor = self._loss.factor
         # What takes a slope apart into those of the residuals, if the same does for all records.
         self._apart = None if factor is None or np.linalg.matrix_rank(factor) < len(factor) else np.linalg.inv(factor)
@@ -104,49 +125,82 @@ class NormalEquations:
         """Return E at a point, of records as `tiles` puts them."""
         xp, total = self._backend.xp, 0.0
         arrays = self._arrays(vector, constants, dtype)
+        predictions = []
+        keeps = self._products is not None and isinstance(tiles, list)
         with np.errstate(all="ignore"):
             for x, y, weights in tiles:
-                value = self._loss.value(self._jacobian.predict(arrays, x, xp=xp), y, xp=xp)
-                total += self._summed(value, weights)
+                prediction = self._predict(arrays, x)
+                total += self._summed(self._loss.value(prediction, y, xp=xp), weights)
+                if keeps:
+                    predictions.append(prediction)
+        if isinstance(tiles, list) and keeps:  # where the error falls, its derivatives are asked for next
+            self._predicted = _Predicted(vector, tiles, predictions, total)
         return total
+
+    def _predict(self, arrays: Mapping[str, Any], x: Any) -> Any:
+        if self._products is not None:
+            return self._products.predict(arrays, x)
+        return self._jacobian.predict(arrays, x, xp=self._backend.xp)
 
     def at(self, vector: Vector, constants: Mapping[str, Any], tiles: Iterable[Part], dtype: str) -> Normal:
         """Return what a step needs at a point, computed in `dtype` and added up."""
-        xp = self._backend.xp
+        xp, known = self._backend.xp, self._predicted
         arrays = self._arrays(vector, constants, dtype)
         with np.errstate(all="ignore"):
-            ways_back = self._jacobian.ways_back(arrays, self._backend.to_numpy, xp=xp)
-            sums: _Sums = (_HostSums if _on_host(arrays) else _DeviceSums)(self, dtype, ways_back)
-            error = 0.0
+            sums, error = self._sums(arrays, dtype), 0.0
+            if known is not None and known.tiles is tiles and (known.vector == vector).all():
+                error = known.error
+                for (x, y, weights), prediction in zip(known.tiles, known.predictions, strict=True):
+                    sums.begin(x, prediction)
+                    self._add(sums, prediction, y, self._loss.slope(prediction, y, xp=xp), weights)
+                return Normal(error, *sums.total())
             for x, y, weights in tiles:
-                prediction, rows = self._jacobian.at(arrays, x, xp=xp)
+                prediction = sums.begin(x, None)
                 value, slope = self._loss.value_and_slope(prediction, y, xp=xp)
                 error += self._summed(value, weights)
-                self._add(sums, rows, prediction, y, slope, weights)
+                self._add(sums, prediction, y, slope, weights)
             return Normal(error, *sums.total())
 
-    def _add(self, sums: _Sums, rows: Any, prediction: Any, y: Any, slope: Any, weights: Any) -> None:
+    def _sums(self, arrays: Mapping[str, Any], dtype: str) -> TileSums:
+        ways_back = self._jacobian.ways_back(arrays, self._backend.to_numpy, xp=self._backend.xp)
+        if self._products is not None:
+            traced = traced_products(self._program)
+            return CompiledSums(self._products, traced, self._jacobian, arrays, ways_back, self.room(dtype))
+        if all(isinstance(a, np.ndarray) for a in arrays.values()):
+            return HostSums(self._jacobian, arrays, ways_back, self.room(dtype))
+        return DeviceSums(self._jacobian, arrays, ways_back, self._backend, self._device, dtype)
+
+    def _add(self, sums: TileSums, prediction: Any, y: Any, slope: Any, weights: Any) -> None:
         """Add the rows of a tile, and its part of the gradient."""
         xp, outputs = self._backend.xp, self._program.outputs
         factor, apart = self._loss.factor, self._apart
         root = None if weights is None else xp.expand_dims(xp.sqrt(weights), axis=1)
         if factor is not None and apart is not None:
             for k in range(outputs):
-                cotangent = self._repeated(factor[:, k], slope)
+                cotangent = self._cotangent(k, factor[:, k], slope)
                 residual = _weighted_sum(slope, apart[k], xp=xp)
                 if root is not None:
                     cotangent, residual = cotangent * root, residual * root[:, 0]
-                sums.add(rows(cotangent), residual)
+                sums.add(cotangent, residual)
             return
         roots = self._loss.factors(*(np.asarray(self._backend.to_numpy(a), np.float64) for a in (prediction, y)))
         for k in range(outputs):
             cotangent = self._placed(roots[:, :, k], slope)
-            sums.add(rows(cotangent if root is None else cotangent * root), None)
-        sums.add_sum(rows(slope if weights is None else slope * xp.expand_dims(weights, axis=1)))
+            sums.add(cotangent if root is None else cotangent * root, None)
+        sums.add_sum(slope if weights is None else slope * xp.expand_dims(weights, axis=1))
 
     def _placed(self, a: Array, like: Any) -> Any:
         dtype = str(like.dtype).rsplit(".", 1)[-1]
         return self._backend.asarray(np.ascontiguousarray(a, dtype), dtype=dtype, device=self._device)
+
+    def _cotangent(self, k: int, shares: Array, like: Any) -> Any:
+        """Return what weights the outputs of each record alike; compiled code has it in memory that is kept."""
+        if self._products is None:
+            return self._repeated(shares, like)
+        key = k, len(like)
+        if key not in self._cotangents:
+            self._cotangents[key] = np.ascontiguousarray(self._repeated(shares, like))
+        return self._cotangents[key]
 
     def _repeated(self, shares: Array, like: Any) -> Any:
         """Return a matrix like another, each row of it these shares."""
@@ -162,8 +216,20 @@ class NormalEquations:
         return float(xp.sum(xp.astype(value, xp.float64) if "float64" in self._backend.precisions else value))
 
     def _arrays(self, vector: Vector, constants: Mapping[str, Any], dtype: str) -> dict[str, Any]:
+        if self._products is not None:
+            return self._in_place(vector, constants, dtype)
         fixed = {n: self._backend.asarray(a, dtype=dtype, device=self._device) for n, a in constants.items()}
         return {**self.named(vector, dtype), **fixed}
+
+    def _in_place(self, vector: Vector, constants: Mapping[str, Any], dtype: str) -> dict[str, Any]:
+        """Return the parameters as the same arrays each time, whose addresses compiled code knows."""
+        if self._point is None or self._point[0] != dtype:
+            whole, shapes = np.empty(len(vector), dtype), self._program.shapes
+            views = {name: whole[place].reshape(shapes[name]) for name, place in self._jacobian.slices.items()}
+            self._point, self._cotangents = (dtype, whole, views), {}
+        _, whole, views = self._point
+        whole[:] = vector
+        return {**views, **{n: np.ascontiguousarray(a, dtype) for n, a in constants.items()}} if constants else views
 
     def tiles(self, parts: Iterable[Part], dtype: str) -> Iterator[Part]:
         """Yield the records of all parts, so many at a time, in `dtype`."""
@@ -178,6 +244,9 @@ class NormalEquations:
 
     def rows(self, dtype: str) -> int:
         """Return the most records of a tile."""
+        if self._products is not None:  # which makes tiles of its own
+            own = self._products.rows(dtype)
+            return max(1, _AT_ONCE // own) * own
         return self._tiles.rows(self.parameters, np.dtype(dtype).itemsize)
 
     def _cast(self, a: Any, dtype: str) -> Any:
@@ -185,92 +254,27 @@ class NormalEquations:
             return a
         return self._backend.asarray(a, dtype=dtype, device=self._device)
 
-    def room(self, dtype: str) -> tuple[Array, Array, Array]:
-        """Return memory that is kept: for a tile's rows on the host, for their product, and for the sum of these.
-
-        There is a column more than parameters, for residuals, and some of zeros: BLAS likes multiples of eight.
-        """
+    def room(self, dtype: str) -> tuple[Array, ...]:
+        """Return memory that is kept for the sums of a precision."""
         if dtype not in self._room:
             self._room.clear()
-            width = -(-(self.parameters + 1) // 8) * 8
-            square = (width, width)
-            rows = np.zeros((self.rows(dtype), width), dtype)
-            self._room[dtype] = rows, np.empty(square, dtype), np.empty(square)
+            if self._products is not None:
+                self._room[dtype] = CompiledSums.room(traced_products(self._program).width, dtype)
+            else:
+                self._room[dtype] = HostSums.room(self.parameters, self.rows(dtype), dtype)
         return self._room[dtype]
 
     @property
-    def backend(self) -> Backend:
-        """Where it is computed."""
-        return self._backend
+    def workspace(self) -> int:
+        """About the bytes of a tile of the Jacobian, and of what belongs to it."""
+        if self._products is not None:
+            return self._products.workspace("float64")
+        return 8 * self.rows("float64") * self.parameters
 
     @property
-    def device(self) -> str:
-        """The device of the records."""
-        return self._device
-
-
-class _HostSums:
-    """JᵀJ and Jᵀr of NumPy's arrays, in one product: the residuals stand beside J.
-
-    BLAS computes half of a symmetric product, if NumPy sees that it is one.
-    """
-
-    def __init__(self, of: NormalEquations, dtype: str, ways_back: list[Array]) -> None:
-        self._rows, self._product, self._total = of.room(dtype)
-        self._count, self._ways_back = of.parameters, ways_back
-        self._total[:] = 0.0
-
-    def add(self, rows: Any, residual: Any) -> None:
-        """Add some rows, and what they multiply in the gradient, if there is something."""
-        J = self._rows[: rows.records]
-        rows.write(J, self._ways_back)
-        J[:, self._count] = 0.0 if residual is None else residual
-        self._total += np.matmul(J.T, J, out=self._product)
-
-    def add_sum(self, rows: Any) -> None:
-        """Add the sum of some rows to the gradient."""
-        J = self._rows[: rows.records]
-        rows.write(J, self._ways_back)
-        self._total[self._count, : self._count] += np.sum(J[:, : self._count], axis=0, dtype=np.float64)
-
-    def total(self) -> tuple[Vector, Array]:
-        """Return the gradient, and JᵀJ, of all rows, in the memory that the next sums will have."""
-        return self._total[self._count, : self._count], self._total[: self._count, : self._count]
-
-
-class _DeviceSums:
-    """JᵀJ and Jᵀr on any namespace; they come to the host in the end."""
-
-    def __init__(self, of: NormalEquations, dtype: str, ways_back: list[Array]) -> None:
-        self._backend, self._count = of.backend, of.parameters
-        self._ways_back = [of.backend.asarray(a.astype(dtype), dtype=dtype, device=of.device) for a in ways_back]
-        self._total: Any = None
-        self._gradient: Vector = np.zeros(self._count)
-
-    def add(self, rows: Any, residual: Any) -> None:
-        xp = self._backend.xp
-        J = rows.joined(self._ways_back, xp=xp)
-        product = xp.matmul(xp.matrix_transpose(J), J)
-        self._total = product if self._total is None else self._total + product
-        if residual is not None:
-            self._gradient += self._host(xp.matmul(xp.matrix_transpose(J), residual))
-
-    def add_sum(self, rows: Any) -> None:
-        xp = self._backend.xp
-        self._gradient += self._host(xp.sum(rows.joined(self._ways_back, xp=xp), axis=0))
-
-    def total(self) -> tuple[Vector, Array]:
-        return self._gradient, np.zeros((self._count,) * 2) if self._total is None else self._host(self._total)
-
-    def _host(self, a: Any) -> Vector:
-        return np.asarray(self._backend.to_numpy(a), np.float64)
-
-
-_Sums = _HostSums | _DeviceSums
-
-
-def _on_host(arrays: Mapping[str, Any]) -> bool:
-    return all(isinstance(a, np.ndarray) for a in arrays.values())
+    def compiled(self) -> bool:
+        """Whether the backend has compiled it."""
+        return self._products is not None
 
 
 def _weighted_sum(slope: Any, shares: Array, *, xp: Any) -> Any:

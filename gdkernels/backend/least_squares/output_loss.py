@@ -48,6 +48,7 @@ class OutputLoss:
         self._outputs = outputs
         both = [self._value, self._slope]
         self._steps = dropping(steps_of(both), keep={n.id for n in both})
+        self._steps_of_slope = dropping(steps_of([self._slope]), keep={self._slope.id})
         self._steps_of_value = dropping(steps_of([self._value]), keep={self._value.id})
         self._second = dropping(steps_of(self._curvature), keep={n.id for n in self._curvature})
         same = all(n.op != "input" for n in topological(*self._curvature))
@@ -67,6 +68,12 @@ class OutputLoss:
         context, values = self._begin(prediction, target, xp)
         run_steps(self._steps, context, values)
         return values[self._value.id], values[self._slope.id]
+
+    def slope(self, prediction: Any, target: Any, *, xp: Any) -> Any:
+        """Return the derivative of the loss alone."""
+        context, values = self._begin(prediction, target, xp)
+        run_steps(self._steps_of_slope, context, values)
+        return values[self._slope.id]
 
     def factors(self, prediction: Array, target: Array) -> Array:
         """Return for each record a matrix C with C Cᵀ = its second derivative, as far as that is not negative."""

@@ -7,13 +7,13 @@ in a chain of dense layers are ``W0``, ``b0``, ``W1``, …. No name has a dot: w
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, TypeVar
 
 from gdkernels.errors import InputError
 
-__all__ = ["among_all", "check_name", "inside", "names_inside", "with_their_own"]
+__all__ = ["among_all", "check_name", "inside", "names_inside", "place_of", "with_their_own"]
 
 Told = TypeVar("Told")
 Inner = TypeVar("Inner")
@@ -32,6 +32,12 @@ def inside(name: str, number: int) -> str:
     """Return the name that a parameter of one of several blocks has among all of them."""
     place = _PLACE.search(name)
     return f"{name}{number}" if place is None else f"{name[: place.start()]}{number}/{place[0]}"
+
+
+def place_of(name: str) -> tuple[int, ...]:
+    """Return where the block of a parameter stands, from the outside in; () for a block that nothing holds."""
+    place = _PLACE.search(name)
+    return () if place is None else tuple(map(int, place[0].split("/")))
 
 
 @lru_cache(maxsize=1024)
@@ -54,11 +60,15 @@ def among_all(told: Iterable[Mapping[str, Told]]) -> dict[str, Told]:
     return {inside(name, k): one for k, named in enumerate(told) for name, one in named.items()}
 
 
+@lru_cache(maxsize=1024)
+def _names_of_each(names: tuple[str, ...], count: int) -> tuple[tuple[tuple[str, str], ...], ...]:
+    """Return `names_inside` for each of so many blocks, which a prediction asks for every time."""
+    return tuple(names_inside(names, k) for k in range(count))
+
+
 def with_their_own(
-    blocks: Iterable[Inner], p: Mapping[str, Any], random: Any
+    blocks: Sequence[Inner], p: Mapping[str, Any], random: Any
 ) -> Iterator[tuple[Inner, dict[str, Any], Any]]:
     """Yield each of several blocks with its own parameters and constants, and with what draws its numbers."""
-    names = tuple(p)
-    for k, block in enumerate(blocks):
-        own = {name: p[full] for name, full in names_inside(names, k)}
-        yield block, own, None if random is None else random.inside(k)
+    for k, names in enumerate(_names_of_each(tuple(p), len(blocks))):
+        yield blocks[k], {own: p[full] for own, full in names}, None if random is None else random.inside(k)

@@ -19,7 +19,7 @@ from gdkernels.data.stored.windows import Windows
 from gdkernels.definition.solvers import LevenbergMarquardt
 from gdkernels.dispatch.binding import Binding
 from gdkernels.dispatch.workload import Workload
-from gdkernels.errors import InputError
+from gdkernels.errors import InputError, ScheduleError, TraceError
 from gdkernels.network import BoundNetwork
 from gdkernels.system import memory as system_memory
 from gdkernels.system.memory import gigabytes
@@ -35,6 +35,9 @@ _log = logging.getLogger("gdkernels")
 
 _MANY = 1500  # parameters, beyond which an iteration takes longer than it gains
 _LARGE = 31 << 20  # bytes; glibc's idea does not rise above 32 MiB
+_FAR = 200.0  # beyond it, fits of tanh networks to targets of that size ended with saturated units
+_LINEAR = 2  # arrays of parameters that a linear model has, which nothing saturates
+_SMALL = 190  # parameters, up to which OpenBLAS factorises on one thread, whatever the number is
 _ALONE = 1_000_000  # FLOPs of a product that runs on one thread
 
 
@@ -69,7 +72,7 @@ class DampedLeastSquares:
     def workspace(self) -> int:
         assert self._made is not None
         equations = self._made[2]
-        return workspace_of(equations.parameters, 8 * equations.rows("float64") * equations.parameters)
+        return workspace_of(equations.parameters, equations.workspace)
 
     def prepare(self, binding: Binding, workload: Workload, choices: Mapping[str, Any] | None) -> Executable:
         program = self._network.structure.program(self._settings.objective)
@@ -77,10 +80,20 @@ class DampedLeastSquares:
             return self._made[3]
         check_draws_nothing(workload.program, "Levenberg–Marquardt")
         self._check_size()
-        equations = NormalEquations(binding.backend, binding.device, program, self._settings.objective.loss)
+        backend, loss = binding.backend, self._settings.objective.loss
+        own = {"threads": 1} if self._alone else {}
+        plan = Plan(backend.name, binding.device, binding.precision, {**(choices or {}), **own})
+        products, remark = None, ""
+        try:
+            products = backend.compile_products(program, plan)
+        except (TraceError, ScheduleError) as error:
+            remark = f"the definition runs as it is, because it cannot be compiled: {error}"
+            _log.info("%s", remark)
+        equations = NormalEquations(backend, binding.device, program, loss, products)
         _keep_freed_memory()
-        plan = Plan(binding.backend.name, binding.device, binding.precision, binding.backend.choices())
-        executable = DefinitionExecutable(binding.backend, workload.program, plan)
+        told = backend.choices() if products is None else {**products.choices, **backend.choices()}
+        executable = _Iterations(backend, workload.program, replace(plan, choices=told), remark=remark)
+        executable.origin = "definition" if products is None else "compiled"
         self._made = binding, program, equations, executable
         return executable
 
@@ -106,7 +119,9 @@ class DampedLeastSquares:
             )
 
     def take(self, executable: Executable) -> None:
-        self._alone = executable.plan.choices.get("threads") == 1
+        alone = executable.plan.choices.get("threads") == 1
+        if alone != self._alone:
+            self._made, self._data, self._alone = None, None, alone
 
     def forget(self) -> None:
         self._made, self._data, self._alone = None, None, False
@@ -121,16 +136,43 @@ class DampedLeastSquares:
         if self._data is None or self._data.of is not data:
             whole = data.total_weight
             self._data = _Data(data, equations, whole, penalties_of(program, objective, whole))
+            if not memory and equations.takes_squares:
+                self._warn_of_scale(binding, data)
         penalties = self._data.penalties
         targets = program.outputs if equations.takes_squares else None
         problem = _Problem(binding, equations, constants, self._data, targets)
-        tile = min(len(data), equations.rows("float32"))
-        flops = _ALONE if self._alone else 2 * tile * len(vector) ** 2
-        with binding.backend.for_products(flops):
+        flops = _largest_product(equations, len(data))
+        with binding.backend.for_products(min(flops, _ALONE) if self._alone else flops):
             outcome = damped_iteration(self._solver, problem, vector, memory)
         if objective.l2_in_loss:
             outcome = replace(outcome, error=outcome.error + 0.5 * float(np.sum(penalties * outcome.vector**2)))
         return outcome
+
+    def _warn_of_scale(self, binding: Binding, data: Records | Windows) -> None:
+        """Warn of targets that outputs are far from in the beginning: the way there leads over saturated units."""
+        first = next(iter(data.parts()), None)
+        scale = (
+            0.0 if first is None else float(np.sqrt(np.mean(np.square(binding.to_numpy(first.y), dtype=np.float64))))
+        )
+        if scale > _FAR and len(self._network.structure.trained) > _LINEAR:
+            _log.warning(
+                "the targets are of the order of %.0e, and the outputs of a network begin near 1: Levenberg–Marquardt "
+                "may end early, with units that are saturated; subtract the mean of the targets and divide by their "
+                "standard deviation, as TabularPredictor does",
+                scale,
+            )
+
+
+def _largest_product(equations: NormalEquations, records: int) -> int:
+    """Return the FLOPs of the largest product of an iteration that BLAS computes."""
+    count = equations.parameters
+    if not equations.compiled:
+        return 2 * min(records, equations.rows("float32")) * count**2
+    return count**3 // 3 if count > _SMALL else 0
+
+
+class _Iterations(DefinitionExecutable):
+    """What a history tells of iterations: their plan, and where they come from."""
 
 
 @cache

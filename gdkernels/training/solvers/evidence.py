@@ -49,7 +49,8 @@ class BayesianEvidence:
     def judged(self, normal: Normal, vector: Vector, problem: LeastSquaresProblem) -> BayesianEvidence:
         """Return the weights that the data at a point speak for; the present ones where that cannot be computed."""
         count = len(vector)
-        system = self.error * normal.hessian
+        system = np.tril(self.error * normal.hessian)
+        system += np.tril(system, -1).T
         np.einsum("ii->i", system)[:] += self.penalty
         try:
             trace = float(np.trace(np.linalg.inv(system)))

@@ -64,6 +64,7 @@ class SolverRunner:
         self._steps = 0
         self._placer = RecordPlacer(network, settings.objective, self.follow)
         self._bound: Binding | None = None
+        self._ready_for: object = None  # the data that the method was prepared for
 
     def __getstate__(self) -> dict[str, Any]:
         kept = ("network", "settings", "epochs_done", "_memory", "_steps")
@@ -77,7 +78,7 @@ class SolverRunner:
     def follow(self, binding: Binding) -> None:
         """Compute at this place from now on."""
         if self._bound is not binding:
-            self._method.forget()
+            self.give_back()
             self._bound = binding
 
     # ---- before an epoch
@@ -128,6 +129,7 @@ class SolverRunner:
         self, workload: Workload, choices: Mapping[str, Any] | None = None, *, sparse: bool = False
     ) -> Executable:
         """Return what runs the iterations; what cannot be is refused here, before any work."""
+        self._ready_for = None
         return self._method.prepare(self._placer.bind(None), workload, choices)
 
     def take(self, executable: Executable, workload: Workload) -> None:
@@ -139,6 +141,7 @@ class SolverRunner:
     def give_back(self) -> None:
         """Let go of what was taken."""
         self._method.forget()
+        self._ready_for = None
 
     def place(self, X: Any, Y: Any, sample_weight: Any = None, *, of: str = "") -> Records | Windows:
         """Return the records on the device, or windows of them if they are in files and too many."""
@@ -182,7 +185,9 @@ class SolverRunner:
         if isinstance(data, Batches):
             raise InputError("a solver looks at all records in each iteration: give X and Y, or Stored, not batches")
         binding = self._placer.bind(None)
-        self._method.prepare(binding, self.workload(len(data), weighted=data.weighted), None)
+        if self._ready_for is not data:
+            self._method.prepare(binding, self.workload(len(data), weighted=data.weighted), None)
+            self._ready_for = data
         try:
             outcome = self._method.iterate(binding, data, self._vector(binding), self._memory)
         except DivergenceError as error:

@@ -1,8 +1,8 @@
 """What a rank costs: its CPU time beside one process on its share of the batch, and an exchange beside MPI's own sum.
 
-``python -m benchmarks.ranks`` measures the CPU time of a rank of two whose messages go nowhere, in turns with a process
-that trains on half of each batch. ``mpiexec -n 2 python -m benchmarks.ranks --exchange`` measures exchanges of
-gradients, in turns with MPI_Allreduce.
+``python -m benchmarks.ranks.cost`` measures the CPU time of a rank of two whose messages go nowhere, in turns with a
+process that trains on half of each batch. ``mpiexec -n 2 python -m benchmarks.ranks.cost --exchange`` measures
+exchanges of gradients, in turns with MPI_Allreduce.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import argparse
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -52,16 +53,14 @@ def cpu_of_a_rank(sizes: Sequence[int], batch: int, loss: str, repeats: int) -> 
     model = gd.MLP(list(sizes), seed=0, backend="numba")
     trainer = gd.Trainer(model, loss=loss, optimizer=gd.Adam(1e-9), batch_size=batch)
     program = trainer.workload(batch).program
-    steps = max(4, 2_000_000_000 // (batch * program.multiply_adds * 6) or 4)
+    steps = steps_of(sizes, batch)
     records, rates = 2 * batch, np.full(steps, 1e-9)
-    x = stream.standard_normal((records, sizes[0]), dtype=np.float32)
-    classes = np.eye(sizes[-1], dtype=np.float32)[stream.integers(0, sizes[-1], records)]
-    y = classes if sizes[-1] > 1 else np.sin(x[:, :1])
+    x, y = data_of(sizes, records)
     half = backend.compile(program, Plan("numba", "cpu", "float32", {"threads": 1}))
     rank = backend.compile_shards(program, Plan("numba", "cpu", "float32"), Sharding(Nowhere(), 2, 1))
     assert half is not None
     assert isinstance(rank, Sharded)
-    states = [_state(model), _state(model)]
+    states = [state_of(model), state_of(model)]
     found = []
     for _ in range(repeats + 1):
         orders = [np.concatenate([stream.permutation(records)[:n] for _ in range(steps)]) for n in (batch // 2, batch)]
@@ -74,6 +73,19 @@ def cpu_of_a_rank(sizes: Sequence[int], batch: int, loss: str, repeats: int) -> 
     alone, mine, packing = times.min(axis=0)
     what = f"half alone {alone:.3f} ms, a rank {mine:.3f} ms (median of pairs {ratio:.3f})"
     print(f"{'-'.join(map(str, sizes))} × {batch}: {what}, packing and adding {packing:.3f} ms", flush=True)
+
+
+def steps_of(sizes: Sequence[int], batch: int) -> int:
+    """Return how many steps are timed at a time."""
+    return max(4, 2_000_000_000 // (batch * 6 * sum(m * n for m, n in pairwise(sizes))))
+
+
+def data_of(sizes: Sequence[int], records: int) -> tuple[Any, Any]:
+    """Return inputs, and classes one by one or a number."""
+    stream = np.random.default_rng(0)
+    x = stream.standard_normal((records, sizes[0]), dtype=np.float32)
+    classes = np.eye(sizes[-1], dtype=np.float32)[stream.integers(0, sizes[-1], records)]
+    return x, classes if sizes[-1] > 1 else np.sin(x[:, :1])
 
 
 def exchanges(repeats: int) -> None:
@@ -105,7 +117,7 @@ def _ours(tree: TreeSum, mine: Any, whole: Any, shard: int) -> None:
     tree.exchanged(into=whole)
 
 
-def _state(model: gd.MLP) -> State:
+def state_of(model: gd.MLP) -> State:
     parameters = {name: np.array(a, np.float32) for name, a in model.network.host_parameters().items()}
     return State(parameters, {name: (np.zeros_like(a), np.zeros_like(a)) for name, a in parameters.items()})
 

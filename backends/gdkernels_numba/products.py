@@ -1,0 +1,111 @@
+"""Sums of products of the Jacobian's rows: their tiles and their blocks by the interpreter, in one call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gdkernels.backend import Plan
+from gdkernels.backend.least_squares.products import SUM_OF_PRODUCTS, Products
+from gdkernels.backend.program import Program
+from gdkernels.graph import remembered
+from gdkernels.lowering.task import ScheduledTask, schedule_products
+from gdkernels_numba.bytecode.arena import Arena
+from gdkernels_numba.bytecode.bound_step import BoundStep
+from gdkernels_numba.bytecode.layout import StepLayout
+from gdkernels_numba.compilation import compile_program, kernels_of, tasks_of
+from gdkernels_numba.cpu.features import caches, cores, float_lanes
+from gdkernels_numba.executable import FusedExecutable
+from gdkernels_numba.ir.functions import FUNCTIONS
+from gdkernels_numba.ir.vector import Format
+from gdkernels_numba.plan import StepChoices, StepFootprint, choose
+
+__all__ = ["FusedProducts"]
+
+Array = npt.NDArray[Any]
+
+_FEWEST, _MOST = 256, 2048  # rows whose products are summed before they are added to the others
+
+
+class FusedProducts(Products):
+    """The products of a program, compiled for a precision when it is first asked for.
+
+    Raises
+    ------
+    TraceError, ScheduleError
+        If this engine cannot run them.
+    """
+
+    def __init__(self, program: Program, plan: Plan) -> None:
+        self._program, self._plan = replace(program, objective=None, optimizer=None), plan
+        self._task = _scheduled(self._program)
+        tasks_of(self._program, False)  # its predictions are needed too
+        self._width = self._task.sizes[str(self._task.parameters[SUM_OF_PRODUCTS].shape[0])]
+        self._bound: dict[np.dtype[Any], BoundStep] = {}
+        self._predictions: dict[np.dtype[Any], FusedExecutable] = {}
+
+    @property
+    def choices(self) -> dict[str, Any]:
+        form, rows = self._format("float64"), self.rows("float64")
+        return self._choices(form, rows).as_dict()
+
+    def rows(self, dtype: str) -> int:
+        row = self._width * np.dtype(dtype).itemsize
+        return max(_FEWEST, min(_MOST, caches().second // row // _FEWEST * _FEWEST))
+
+    def add(self, arrays: Mapping[str, Array], x: Array, y: Array, r: Array, total: Array) -> None:
+        bound, rows = self._bind(total.dtype), len(x)
+        batch = bound.sizes["B"]
+        steps = -(-rows // batch)
+        given = {**arrays, "x": x, "y": y, "sample_weight": r, SUM_OF_PRODUCTS: total}
+        scalars = {"B": np.minimum(batch, rows - batch * np.arange(float(steps)))} if bound.layout.scalars else {}
+        bound.run(given, None, rows, (1, steps), scalars)
+
+    def predict(self, arrays: Mapping[str, Array], x: Array) -> Array:
+        if x.dtype not in self._predictions:
+            compiled = compile_program(self._program, self._format(x.dtype.name))
+            self._predictions[x.dtype] = FusedExecutable(self._program, compiled, self._plan)
+        predicted: Array = self._predictions[x.dtype].predict(dict(arrays), x)
+        return predicted
+
+    def workspace(self, dtype: str) -> int:
+        form, rows = self._format(dtype), self.rows(dtype)
+        arena = Arena(form)
+        StepLayout(self._task, self._task.sizes_with(rows), self._choices(form, rows), form, arena)
+        return arena.size
+
+    def _format(self, dtype: str) -> Format:
+        lanes = self._plan.choices.get("vector_width", float_lanes())
+        return Format(dtype, lanes // 2 if dtype == "float64" else lanes, "")
+
+    def _bind(self, dtype: np.dtype[Any]) -> BoundStep:
+        if dtype not in self._bound:
+            self._bound.clear()  # before the other takes its memory
+            form, rows = self._format(dtype.name), self.rows(dtype.name)
+            task = self._task
+            self._bound[dtype] = BoundStep(
+                task, kernels_of([task], form), task.sizes_with(rows), self._choices(form, rows)
+            )
+        return self._bound[dtype]
+
+    def _choices(self, form: Format, rows: int) -> StepChoices:
+        footprint = StepFootprint(
+            batch=rows,
+            flops=float(rows) * self._width**2,
+            row_bytes=self._width * form.size,
+            widest_bytes=self._width * form.size,
+            weight_bytes=self._width**2 * form.size,
+            alone=True,
+        )
+        wished = {name: value for name, value in self._plan.choices.items() if name in ("threads", "pieces")}
+        wished |= {"depth_first": False, "by_units": False}
+        return choose(footprint, form, caches(), cores(), wished)
+
+
+@remembered(16)
+def _scheduled(program: Program) -> ScheduledTask:
+    return schedule_products(program, FUNCTIONS.keys())

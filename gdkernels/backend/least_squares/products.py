@@ -1,0 +1,131 @@
+"""The products of the Jacobian's rows, recorded as one graph: what a backend compiles to add up JᵀJ."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gdkernels.backend.program import Program
+from gdkernels.graph import remembered
+from gdkernels.graph.moves import units
+from gdkernels.graph.namespace import Graph
+from gdkernels.graph.nodes import Dim, Node
+from gdkernels.graph.record_wise import record_wise
+
+__all__ = ["SUM_OF_PRODUCTS", "Products", "TracedProducts", "slices_of", "traced_products"]
+
+SUM_OF_PRODUCTS = "sum of products"  # the name of the input that is added to; no parameter's has a space
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class TracedProducts:
+    """The sum of (J r)ᵀ(J r) over a batch, added to what is there, with a column r beside those of J.
+
+    Attributes
+    ----------
+    graph
+        With the inputs ``x``; ``y``, what each record's outputs are weighted by; ``sample_weight``, which is r;
+        the parameters by name; and `SUM_OF_PRODUCTS`.
+    batch, sizes
+        As in `TracedStep`.
+    result
+        The new sum.
+    places
+        For each column but the last which number it is of the vector of all parameters, as slices one after the other.
+        None are columns of an array that is computed of parameters, in the order of `Jacobian.ways_back`.
+    """
+
+    graph: Graph
+    batch: Dim
+    sizes: Mapping[str, int]
+    result: Node
+    places: tuple[tuple[slice | None, int], ...]
+
+    @property
+    def width(self) -> int:
+        """The number of columns with r."""
+        return 1 + sum(count for _, count in self.places)
+
+
+class Products(ABC):
+    """Adds up products of the Jacobian's rows, compiled by a backend."""
+
+    @property
+    @abstractmethod
+    def choices(self) -> Mapping[str, Any]:
+        """The choices that bits depend on; its plan holds them."""
+
+    @abstractmethod
+    def rows(self, dtype: str) -> int:
+        """Return how many records it adds up at a time: about as many as it likes to be given, or a multiple."""
+
+    @abstractmethod
+    def add(self, arrays: Mapping[str, Array], x: Array, y: Array, r: Array, total: Array) -> None:
+        """Add the products of some records to `total` [width, width], of which the lower triangle counts.
+
+        All arrays are C-contiguous, on the host and of one dtype.
+
+        Parameters
+        ----------
+        arrays
+            The parameters and constants, by name.
+        x, y, r
+            The records; what their outputs are weighted by; and the column beside those of J.
+        """
+
+    @abstractmethod
+    def predict(self, arrays: Mapping[str, Array], x: Array) -> Array:
+        """Return the network's outputs for x."""
+
+    @abstractmethod
+    def workspace(self, dtype: str) -> int:
+        """Return about how many bytes it takes."""
+
+
+def slices_of(program: Program) -> dict[str, slice]:
+    """Return by name where each parameter that is trained stands in a vector of all of them."""
+    found, start = {}, 0
+    for name in program.trained:
+        stop = start + int(np.prod(program.shapes[name]))
+        found[name], start = slice(start, stop), stop
+    return found
+
+
+@remembered(32)
+def traced_products(program: Program) -> TracedProducts:
+    """Record the products of a network's outputs.
+
+    Raises
+    ------
+    InputError
+        If the network computes something of several records together.
+    TraceError
+        If it cannot be recorded.
+    """
+    traced = program.trace_forward()
+    graph, batch, output = traced.graph, traced.batch, traced.output
+    inputs = {node.attribute: node for node in graph.nodes if node.op == "input"}
+    slices = slices_of(program)
+    wrt = [inputs[name] for name in program.trained if name in inputs]
+    cotangent = graph.input("y", output.shape)
+    r = graph.expand_dims(graph.input("sample_weight", (batch,)), axis=1)
+    found = record_wise(output, wrt, cotangent, batch)
+    own = {slices[f.shared.attribute].start: f.columns for f in found if f.shared.op == "input"}
+    of_others = [f.columns for f in found if f.shared.op != "input"]
+    # In the order of the parameters, so that the sum needs no other.
+    of_place = {s.start: s for s in slices.values()}
+    places: list[tuple[slice | None, int]] = [(of_place[start], units(own[start])) for start in sorted(own)]
+    places += [(None, units(columns)) for columns in of_others]
+    J = graph.concat([*(own[start] for start in sorted(own)), *of_others, r], axis=1)
+    width = graph.width(units(J))
+    total = graph.input(SUM_OF_PRODUCTS, (width, width))
+    result = total + graph.matmul(J.T, J)
+    sizes = {dim.name: n for n, dim in graph.widths.items()}
+    return TracedProducts(graph, batch, sizes, result, tuple(places))
