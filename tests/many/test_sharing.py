@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from gdkernels_numba.bytecode import bound_step
+from gdkernels_numba.executable import FusedExecutable
 
 import gdkernels as gd
 from gdkernels.dispatch.shared_executables import Executables, shared, sharing
@@ -75,11 +76,22 @@ def test_what_runs_at_a_time_shares_only_what_is_the_same():
         assert bits(other) == kept
 
 
-def test_nobody_keeps_what_is_shared(bound):
+def test_nobody_keeps_what_is_shared(monkeypatch):
+    made, init = [], FusedExecutable.__init__
+    monkeypatch.setattr(FusedExecutable, "__init__", lambda self, *a: (made.append(1), init(self, *a))[1])
     model = mlp()
     model.fit(X, Y, epochs=1, progress=False)
     with sharing(Executables()):
         inside = model.predict(X)
-    del bound[:]
+    del made[:]
     np.testing.assert_array_equal(model.predict(X), inside)
-    assert len(bound) == 1
+    assert len(made) == 1, "the network has made another executable, of its own"
+
+
+def test_small_steps_wait_for_the_next_model_and_large_ones_do_not(bound):
+    for width, wanted in ((9, 0), (700, 1)):
+        for _ in range(2):
+            del bound[:]
+            models = [gd.MLP([4, width, width, 1], seed=k, backend="numba") for k in range(2)]
+            gd.fit_many(models, X, Y, epochs=1, threads=1)
+        assert len(bound) == wanted
