@@ -9,7 +9,7 @@ from kept_models import content
 import gdkernels as gd
 from gdkernels.cli import main
 from gdkernels.tables.grouped import folds_of_groups, split_groups
-from gdkernels.tabular import in_memory
+from gdkernels.tabular import in_memory, training_plan
 from gdkernels.tabular.time_order import in_time_order, ordering_column
 
 QUICK = {"epochs": 3, "hidden": 4, "backend": "numpy"}
@@ -149,7 +149,7 @@ def test_a_test_file(file, log, tmp_path, capsys):
 
 
 def test_a_test_file_that_does_not_fit_is_refused_before_training(file, log, monkeypatch):
-    monkeypatch.setattr(in_memory, "fit", None)
+    monkeypatch.setattr(training_plan, "fit", None)
     for wrong, message in (
         ({"x": log["x"], "y": log["y"]}, "lacks 2 of the 3 columns"),
         ({**log, "y": [None, *log["y"][1:]]}, "has no value in 1 of 400"),
