@@ -154,7 +154,6 @@ def test_json_is_one_object_with_everything(command, numbers, tmp_path):
         "averaged": list,
         "cross_validation": type(None),
         "search": type(None),
-        "stopping_together": type(None),
         "ranks": type(None),
         "memory": int,
         "threads": str,
