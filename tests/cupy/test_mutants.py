@@ -183,7 +183,8 @@ KERNELS = {
     "the neighbour's columns": ("const int c = ELEMENTS * (at.block_y", "const int c = 1 + ELEMENTS * (at.block_y"),
     "rows that are not the batch's": ("control->order[next]", "control->order[next - begin]"),
     "sums that overwrite": ("*to = accumulate ? *to + sum : sum;", "*to = sum;"),
-    "a total that overwrites": ("accumulate && at.x == 0 ? *number", "false ? *number"),
+    "a total that overwrites": ("if (accumulate && at.x == 0) sum += *number;", ""),
+    "a total without its factor": ("sum *= factor;", ""),
     "bfloat16 cut off": ("0x7fffu + ((bits >> 16) & 1u)", "0u"),
     "a larger that swallows NaN": ("a >= b || a != a", "a >= b"),
 }
