@@ -46,9 +46,6 @@ def _first() -> Items:
         "1000 runs of the persistent kernel with other bits": GPUItem(same_bits, 20),
         "1000 runs of the persistent kernel in float32": GPUItem(float32.same_bits, 20),
     }
-    for precision in ("tf32", "bfloat16"):
-        agree = partial(many_models.agree, precision)
-        items[f"many models, a CTA for each, in {precision}"] = GPUItem(agree, 40)
     for name in float32.NETWORKS:
         items[f"the persistent kernel in float32: {name}"] = GPUItem(partial(float32.agrees, name), 10)
     for name in float32.BEYOND:
@@ -93,12 +90,15 @@ def _grid(cases: tuple[GPUCase, ...], seconds: float) -> Items:
 
 def _many() -> Items:
     """Return the checks and the rows of many models; float32 is there once the first minutes have proven it."""
-    items = {"a CTA for each, in float32": GPUItem(partial(many_models.agree, "float32"), 40)}
+    items = {
+        f"a CTA for each, in {precision}": GPUItem(partial(many_models.agree, precision), 25)
+        for precision in ("float32", "tf32", "bfloat16")
+    }
     rows = [(name, precision, 64) for name in SHAPES for precision in ("float32", "tf32", "bfloat16")]
     rows += [("8-32-32-1, batch 32", "tf32", models) for models in (1, 16, 256, 1024)]
     for name, precision, models in rows:
         row = partial(many_models.speed, name, precision, models=models)
-        items[f"{models} models of {name}, {precision}"] = GPUItem(row, 25)
+        items[f"{models} models of {name}, {precision}"] = GPUItem(row, 24)
     for tool in first.TOOLS:
         step = partial(first.sanitized, tool, "relu-sse", "bfloat16", "many")
         items[f"{tool} on relu-sse in bfloat16 by a CTA for each model"] = GPUItem(step, 20)

@@ -114,6 +114,7 @@ class Placement:
         self._runner, self._given, self._metrics = runner, given, metrics
         self._workload, self._planned, self._context = workload, planned, context
         self._now: Placed | None = None
+        self._told: tuple[int, int, str] | None = None
 
     @property
     def now(self) -> Placed:
@@ -144,7 +145,10 @@ class Placement:
         """Write into the history of a fit what runs it now: some choices are made when sizes are known."""
         executable, binding = self._runner.executable, self._runner.network.binding
         assert binding is not None, "what runs is somewhere"
-        history.plan, history.origin, history.reason = executable.plan, executable.origin, binding.why(executable)
+        history.plan, history.origin = executable.plan, executable.origin
+        told = id(history), id(binding), executable.remark
+        if told != self._told:  # it seldom differs from epoch to epoch
+            self._told, history.reason = told, binding.why(executable)
 
     def tell(self, history: History) -> None:
         """Write into the history of a fit where it runs now, and what that takes."""

@@ -90,7 +90,8 @@ FAST = ("--backend", "numba" if find_spec("llvmlite") else "numpy")
 
 @pytest.mark.usefixtures("one_thread")
 def test_digits(command):
-    assert command("train", "digits", "--json", "--seed", 100, *FAST).json["metrics"]["accuracy"] >= 0.965
+    found = [command("train", "digits", "--json", "--seed", seed, *FAST).json["metrics"] for seed in (100, 101)]
+    assert sum(metrics["accuracy"] for metrics in found) / 2 >= 0.965
 
 
 def test_diabetes(command):
