@@ -98,7 +98,7 @@ class TabularPredictor:
     average
         The number of networks to train, each with validation rows of its own, and to join into one that predicts their
         average. None is five, three to ten from 1,000 to 10,000 rows, by the time they take, and one with `hidden`,
-        with `starts`, and beyond 100,000 rows. Those of up to 10,000 rows stop together, and learn from all rows.
+        with `starts`, and beyond 100,000 rows. Those of 500 to 10,000 rows stop together, and learn from all rows.
     quick
         Whether to train a single network, for at most 100 epochs, in seconds instead of the average of several.
     retries

@@ -82,7 +82,9 @@ class TrainingPlan:
             )
             trainer = trainer | {"l2": choice.l2}
             if choice.networks == len(draws):
-                run, draws = run | {"epochs": choice.epochs, "patience": None}, everything
+                run = run | {"epochs": choice.epochs, "patience": None}
+                # Of fewer rows, networks that differ by theirs are worth more: on wine, the log loss rose by 0.01.
+                draws = everything if learn >= defaults.ENCODED else draws
             return cls(network, trainer, run, draws, bounded, cross_validation=choice)
         if stops_together(settings, learn):
             train, left_out = rows.together
