@@ -19,8 +19,9 @@ from pathlib import Path
 from benchmarks import checkout
 from benchmarks.grid_results import GridFile, GridResult, GridRow, is_bfloat16
 from gdkernels.bench.comparing.ratios import summarised
+from gdkernels.bench.participants.networks import CHAIN, NETWORKS
 from gdkernels.bench.participants.participant import LIBRARIES, Participant, ParticipantError
-from gdkernels.bench.participants.task import GRID, TrainingTask, errors_by_array, random_tasks
+from gdkernels.bench.participants.task import BLOCK_GRID, GRID, TrainingTask, errors_by_array, random_tasks
 from gdkernels.bench.processes.client import ParticipantProcess
 from gdkernels.bench.sampling.interleaving import settle
 from gdkernels.errors import FileError
@@ -54,7 +55,10 @@ _UNITS = {
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the comparison and return the exit code."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.network is not None and options.sizes is None:
+        parser.error("--network is for networks of your own; give --sizes too")
     names = options.peers.split(",")
     unknown = [name for name in names if name not in PARTICIPANTS]
     if unknown:
@@ -103,9 +107,10 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--grid", nargs="?", const="all", metavar="ROWS", help="the grid, or rows of it: 0,3")
     what.add_argument("--sizes", help="inputs, hidden layers, outputs: 784-512-10")
     what.add_argument("--random", type=int, metavar="N", help="so many random tasks")
+    parser.add_argument("--network", choices=list(NETWORKS), help=f"what is made of --sizes ({CHAIN})")
     parser.add_argument("--batch", type=int, default=256, help="records a step (%(default)s)")
     parser.add_argument("--records", type=int, help="records of an epoch (32 batches)")
-    parser.add_argument("--activation", choices=["relu", "tanh", "gelu"], default="relu")
+    parser.add_argument("--activation", choices=["relu", "tanh", "gelu"], help="(that of the task)")
     parser.add_argument("--optimizer", choices=["sgd", "adam"], default="sgd")
     parser.add_argument("--threads", type=int, default=cores(), help="that each participant may use (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the random tasks")
@@ -125,14 +130,23 @@ def _tasks(options: argparse.Namespace) -> list[TrainingTask]:
     if options.random:
         return random_tasks(options.random, options.seed, options.threads, options.least)
     if options.grid:
-        rows = range(len(GRID)) if options.grid == "all" else [int(k) for k in options.grid.split(",")]
-        chosen = [GRID[k] for k in rows]
+        grid = (*GRID, *BLOCK_GRID)
+        rows = range(len(grid)) if options.grid == "all" else [int(k) for k in options.grid.split(",")]
+        chosen = [grid[k] for k in rows]
     else:
         sizes = tuple(int(n) for n in options.sizes.split("-"))
         records = options.records or 32 * options.batch
-        chosen = [TrainingTask(sizes, options.batch, max(1, records // options.batch) * options.batch)]
+        network = options.network or CHAIN
+        activation = NETWORKS[network].activation
+        records = max(1, records // options.batch) * options.batch
+        chosen = [TrainingTask(sizes, options.batch, records, activation, network=network)]
     return [
-        replace(task, activation=options.activation, optimizer=options.optimizer, threads=options.threads)
+        replace(
+            task,
+            activation=options.activation or task.activation,
+            optimizer=options.optimizer,
+            threads=options.threads,
+        )
         for task in chosen
     ]
 

@@ -18,7 +18,7 @@ from gdkernels.dispatch import registry
 QUICK = SWEEP[1], SWEEP[3]
 
 Where = tuple[str, str, str]  # backend, device, precision
-Shape = tuple[tuple[int, ...], int]  # the sizes of the layers, the batch
+Shape = tuple[tuple[int, ...], int, str]  # the sizes of the layers, the batch, and what is made of them
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -12,8 +12,8 @@ from gdkernels.backend.verification import start
 from gdkernels.bench.participants.adapter import Adapter, Order
 from gdkernels.bench.participants.adapters.choose import adapter_of
 from gdkernels.bench.participants.participant import Participant, UnsuitableError
+from gdkernels.bench.participants.stages import Arrays
 from gdkernels.bench.participants.task import TrainingTask
-from gdkernels.definition.chain import by_layer
 from gdkernels.system.machine import cores
 
 __all__ = ["NAMES", "REFERENCE", "ExecutableAdapter", "gpu_adapter_of", "participant_of"]
@@ -77,9 +77,8 @@ class ExecutableAdapter(Adapter):
     def epoch(self) -> None:
         self.train_on(np.random.default_rng(0).permutation(self.task.records))
 
-    def layers(self) -> list[tuple[Any, Any]]:
-        to_numpy = self._backend.to_numpy
-        return [(to_numpy(layer.W), to_numpy(layer.b)) for layer in by_layer(self._state.parameters)]
+    def parameters(self) -> Arrays:
+        return {name: np.array(self._backend.to_numpy(a)) for name, a in self._state.parameters.items()}
 
     def described(self, stage: str) -> dict[str, Any]:
         return {"origin": self._executable.origin, "plan": dict(self._executable.plan.choices)}

@@ -10,8 +10,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gdkernels.backend import State, storage_dtype
-from gdkernels.backend.verification import bound, continue_on_numpy, numpy_namespace, predict_on_numpy, relative_error
+from gdkernels.backend import storage_dtype
+from gdkernels.backend.program import Program
+from gdkernels.backend.verification import (
+    bound,
+    continue_on_numpy,
+    numpy_namespace,
+    predict_on_numpy,
+    relative_error,
+)
+from gdkernels.backend.verification import start as state_before
 from gdkernels.bench.participants.task import TrainingTask
 from gdkernels.definition import network
 
@@ -92,7 +100,8 @@ class Checker:
         Parameters
         ----------
         start
-            The parameters ``W0``, ``b0``, …, and for an epoch the ``order`` of the records.
+            The parameters ``W0``, ``b0``, …, and for an epoch the ``order`` of the records, and the ``step`` that it
+            begins with where blocks draw random numbers: the definition then draws the same.
         results
             The ``output``, or an array for each parameter.
         """
@@ -119,7 +128,8 @@ class Checker:
             bits.update(np.ascontiguousarray(start[name]).tobytes())
         key = stage, precision, bits.digest()
         if key not in self._known:
-            starts = [_shifted(start, precision, sign) for sign in (1, -1)]
+            program = self._task.program()
+            starts = [_shifted(program, start, precision, sign) for sign in (1, -1)]
             exact = _computed(self._task, stage, "float64", start)
             rounds = precision in _ROUNDING
             self._known[key] = [
@@ -148,11 +158,12 @@ def _scale(found: npt.NDArray[np.float64], wanted: npt.NDArray[np.float64]) -> f
     return max(0.0, abs(float(np.vdot(off, wanted))) / size - chance)
 
 
-def _shifted(start: Arrays, precision: str, sign: int) -> Arrays:
+def _shifted(program: Program, start: Arrays, precision: str, sign: int) -> Arrays:
     """Return `start` with its biases moved, in float32, as far as rounding may move the input of a unit."""
     if precision != "float32":
         return start
-    return {name: a + np.float32(sign * _SHIFT) if name.startswith("b") else a for name, a in start.items()}
+    biases = {name for name in program.trained if name not in program.decaying}
+    return {name: a + np.float32(sign * _SHIFT) if name in biases else a for name, a in start.items()}
 
 
 def _computed(
@@ -169,11 +180,11 @@ def _computed(
     dtype = dtype or storage_dtype(precision)
     parameters = {name: start[name].astype(dtype) for name in program.parameters}
     x, y = (a.astype(dtype, copy=False) for a in task.data())
-    slots = {name: tuple(np.zeros_like(a) for _ in range(program.slots)) for name, a in parameters.items()}
-    state = State(parameters, slots)
+    state = state_before(program, parameters, np.array)
     if stage == "forward":
         return {"output": predict_on_numpy(program, parameters, x[: task.batch], precision).astype(np.float64)}
-    if stage == "gradient":
+    xp = numpy_namespace(precision)
+    if stage in ("gradient", "update"):
         assert program.objective is not None
         _, slopes = network.gradient(
             program.block,
@@ -182,10 +193,23 @@ def _computed(
             y[: task.batch],
             trained=program.trained,
             loss=program.objective.loss,
-            xp=numpy_namespace(precision),
+            xp=xp,
         )
-        return {name: a.astype(np.float64) for name, a in slopes.items()}
-    order = np.asarray(start["order"]) if stage == "epoch" else np.arange(min(task.batch, task.records))
+        if stage == "gradient":
+            return {name: a.astype(np.float64) for name, a in slopes.items()}
+        moved, _ = network.update(
+            parameters,
+            slopes,
+            state.slots,
+            decaying=program.decaying,
+            optimizer=task.rule(),
+            learning_rate=task.learning_rate,
+            t=1.0,
+            xp=xp,
+        )
+        return {name: a.astype(np.float64) - start[name] for name, a in moved.items()}
+    state.seed, state.step = task.seed, int(start.get("step", 0))
+    order = np.asarray(start["order"])
     rates = np.full(-(-len(order) // task.batch), task.learning_rate)
     continue_on_numpy(program, state, x, y, order, task.batch, rates, precision)
     return {name: a.astype(np.float64) - start[name] for name, a in state.parameters.items()}

@@ -14,6 +14,7 @@ from benchmarks import checkout
 
 MODULES = [m.name for m in pkgutil.walk_packages(benchmarks.__path__, "benchmarks.") if ".test_" not in m.name]
 COMMANDS = (
+    "blocks",
     "busy_cores",
     "choice",
     "estimators",

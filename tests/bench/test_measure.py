@@ -155,9 +155,9 @@ def test_costs_are_those_of_the_products_and_little_more():
     assert parameters <= update.other_flops <= 4 * parameters
 
 
-@pytest.mark.parametrize(("sizes", "batch"), SWEEP)
-def test_epochs_are_whole_batches_and_affordable(sizes, batch):
-    made = case_of(sizes, batch)
+@pytest.mark.parametrize(("sizes", "batch", "network"), SWEEP)
+def test_epochs_are_whole_batches_and_affordable(sizes, batch, network):
+    made = case_of(sizes, batch, network)
     case, task = made.case, made.task
     assert task.records % batch == 0
     assert case.records == task.records

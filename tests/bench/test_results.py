@@ -28,6 +28,16 @@ def test_fields_of_a_later_writer_are_left_alone(tmp_path):
     assert read(path) == results()
 
 
+def test_files_from_before_there_were_networks_of_blocks_are_read(tmp_path):
+    content = json.loads(as_json(results()))
+    for part in ("rows", "first_calls", "targets"):
+        for one in content[part]:
+            assert one["case"].pop("network") == "chain"
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps(content))
+    assert read(path) == results()
+
+
 def changed(content, place, value):
     *way, last = place
     inside = content

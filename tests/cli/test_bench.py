@@ -75,7 +75,9 @@ def test_json_on_stdout(command):
     [
         (("--sizes", "8"), "lacks the outputs"),
         (("--sizes", "8-x"), "sizes of layers"),
-        (("--batch", "8"), "give --sizes or --data"),
+        (("--batch", "8"), "--batch is for networks of your own; give --sizes or --data"),
+        (("--network", "gated"), "--network is for networks of your own; give --sizes or --data"),
+        (("--network", "gatd"), "unknown network 'gatd'"),
         (("--run", "backward"), "unknown stage 'backward'"),
         (("--backends", "nampy"), "Did you mean 'numpy'"),
         (("--peers", "pytorch"), "Did you mean 'torch'"),

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from gdkernels.bench.participants.networks import CHAIN
 from gdkernels.bench.participants.participant import Participant
 from gdkernels.bench.results.model import BenchRow
 from gdkernels.bench.sampling.statistics import interval
@@ -73,11 +74,12 @@ def ratios(rows: Sequence[BenchRow]) -> list[Ratio]:
 def crossovers(rows: Sequence[BenchRow]) -> list[Crossover]:
     """Return where the fastest of `rows`, of one stage, is another than at the next smaller work in a batch.
 
-    Sizes at which the intervals of the first two overlap count for nobody. The place is where straight lines between
-    the two on logarithmic scales meet.
+    Only chains of dense layers count, because other networks are fast or slow for more than their size. Sizes at which
+    the intervals of the first two overlap count for nobody. The place is where straight lines between the two on
+    logarithmic scales meet.
     """
     by_work: dict[float, dict[Participant, BenchRow]] = {}
-    for row in rows:
+    for row in (row for row in rows if row.case.network == CHAIN):
         by_work.setdefault(row.flops * min(row.case.batch, row.records) / row.records, {})[row.participant] = row
     led = [(work, leader) for work in sorted(by_work) if (leader := _leader(list(by_work[work].values()))) is not None]
     found = []

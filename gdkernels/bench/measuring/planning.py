@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise, product
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from gdkernels.bench.participants.networks import CHAIN, NETWORKS
 from gdkernels.bench.participants.participant import LIBRARIES, Participant
 from gdkernels.bench.participants.stages import PlacedStage
-from gdkernels.bench.participants.task import TrainingTask
+from gdkernels.bench.participants.task import BLOCK_GRID, TrainingTask
 from gdkernels.bench.results.model import BenchCase
 from gdkernels.dispatch import registry
 from gdkernels.errors import InputError, unknown_name
@@ -33,13 +34,15 @@ __all__ = [
     "prepared",
 ]
 
-# Sizes and batches from those where Python's own time decides to those where the product does.
-SWEEP = (
-    ((8, 32, 32, 1), 32),
-    ((64, 128, 128, 10), 128),
-    ((256, 256, 256, 256, 10), 256),
-    ((784, 512, 512, 10), 256),
-    ((784, 1024, 1024, 1024, 10), 1024),
+# Sizes, batches and kinds of networks: chains from those where Python's own time decides to those where the product
+# does, and then networks of blocks.
+SWEEP: tuple[tuple[tuple[int, ...], int, str], ...] = (
+    ((8, 32, 32, 1), 32, CHAIN),
+    ((64, 128, 128, 10), 128, CHAIN),
+    ((256, 256, 256, 256, 10), 256, CHAIN),
+    ((784, 512, 512, 10), 256, CHAIN),
+    ((784, 1024, 1024, 1024, 10), 1024, CHAIN),
+    *((task.sizes, task.batch, task.network) for task in BLOCK_GRID),
 )
 
 # An epoch over made-up data: long enough that starting it does not count, short enough for the float64 reference.
@@ -125,15 +128,21 @@ class BenchPlan:
         return tuple(StageGroup(case, placed) for case in self.cases for placed in self.placed_stages)
 
 
-def case_of(sizes: Sequence[int], batch: int) -> PreparedCase:
+def case_of(sizes: Sequence[int], batch: int, network: str = CHAIN) -> PreparedCase:
     """Return the training of a network on made-up data."""
-    flops = 6 * batch * sum(m * n for m, n in pairwise(sizes))
+    task = TrainingTask(tuple(sizes), batch, batch, NETWORKS[network].activation, network=network)
+    flops = 6 * batch * task.program().multiply_adds
     steps = int(min(max(_EPOCH_FLOPS / flops, _STEPS[0]), _STEPS[1]))
-    return _described(TrainingTask(tuple(sizes), batch, batch * steps), BenchCase.__dataclass_fields__["data"].default)
+    return _described(replace(task, records=batch * steps), BenchCase.__dataclass_fields__["data"].default)
 
 
 def prepared(
-    data: Sequence[str], target: Sequence[str], hidden: Sequence[int], batch: int, folder: Path
+    data: Sequence[str],
+    target: Sequence[str],
+    hidden: Sequence[int],
+    batch: int,
+    folder: Path,
+    network: str = CHAIN,
 ) -> PreparedCase:
     """Return the training of a network on a table, prepared as `gdkernels train` does; classes are one output each.
 
@@ -153,7 +162,8 @@ def prepared(
     path = folder / f"{len(list(folder.iterdir()))}.npz"
     np.savez(path, X=x, Y=np.asarray(y.reshape(len(x), -1), np.float32))
     sizes = (x.shape[1], *hidden, 1 if y.ndim == 1 else y.shape[1])
-    return _described(TrainingTask(sizes, batch, records, source=str(path)), Path(table.source).name)
+    task = TrainingTask(sizes, batch, records, NETWORKS[network].activation, source=str(path), network=network)
+    return _described(task, Path(table.source).name)
 
 
 def digits_goal(folder: Path, seeds: int) -> TrainingGoal:
@@ -230,5 +240,5 @@ def _problem(found: registry.Found, device: str, precision: str) -> str | None:
 
 
 def _described(task: TrainingTask, data: Any) -> PreparedCase:
-    case = BenchCase(task.sizes, task.batch, task.records, task.activation, task.optimizer, task.learning_rate, data)
-    return PreparedCase(case, task)
+    how = task.activation, task.optimizer, task.learning_rate
+    return PreparedCase(BenchCase(task.sizes, task.batch, task.records, *how, data, task.network), task)

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from gdkernels.bench.participants.networks import CHAIN
 from gdkernels.bench.participants.participant import Participant, UnsuitableError
 from gdkernels.bench.participants.stages import Arrays, PlacedStage, Stage
 from gdkernels.bench.participants.task import TrainingTask
 from gdkernels.definition.chain import by_name
+from gdkernels.randomness import row_keys
 from gdkernels.system.libraries import is_missing, lack_of
 
-__all__ = ["Adapter", "LibraryEpochs", "Order", "imported"]
+__all__ = ["Adapter", "LibraryEpochs", "Order", "check_chain", "copied", "imported"]
 
 Order = npt.NDArray[np.int64]
 
@@ -28,9 +30,13 @@ class Adapter(ABC):
     ----------
     task
         The task that is loaded.
+    draws, steps_done
+        Whether blocks draw random numbers; if so, the steps since `load`.
     """
 
     task: TrainingTask
+    draws = False
+    steps_done = 0
 
     def __init__(self, participant: Participant) -> None:
         self.participant = participant
@@ -58,17 +64,21 @@ class Adapter(ABC):
         """Do one pass, shuffled as the library shuffles, and wait until it is done."""
 
     @abstractmethod
-    def layers(self) -> list[tuple[Any, Any]]:
-        """Return W [inputs, units] and b [units] of each layer as NumPy arrays, or views."""
+    def parameters(self) -> Arrays:
+        """Return copies of the parameters, ``W0``, ``b0``, …, and of constants, on the host."""
 
     def fit(self, epochs: int) -> None:
         """Do so many shuffled passes, as a whole training where the library has one."""
         for _ in range(epochs):
             self.epoch()
 
-    def parameters(self) -> Arrays:
-        """Return copies of the parameters, ``W0``, ``b0``, …, on the host."""
-        return by_name([tuple(np.array(a) for a in pair) for pair in self.layers()])
+    def next_keys(self, records: int) -> npt.NDArray[np.int32] | None:
+        """Return the keys of the random numbers of the next records, and count their steps; None if none are drawn."""
+        if not self.draws:
+            return None
+        keys = row_keys(self.task.seed, self.steps_done, records, self.task.batch)
+        self.steps_done += -(-records // self.task.batch)
+        return keys
 
     def bind(self) -> bool:
         """Compile what training runs, and return whether the library does that before its first step."""
@@ -119,7 +129,9 @@ class LibraryEpochs(Stage):
         self._adapter, self._in_order = adapter, in_order
 
     def start(self) -> Arrays:
-        return self._adapter.parameters() | {"order": np.arange(self._adapter.task.records)}
+        adapter = self._adapter
+        step = {"step": np.asarray(adapter.steps_done)} if adapter.draws else {}
+        return adapter.parameters() | {"order": np.arange(adapter.task.records), **step}
 
     def launch(self) -> None:
         if self._in_order:
@@ -132,6 +144,17 @@ class LibraryEpochs(Stage):
 
     def results(self) -> Arrays:
         return self._adapter.parameters()
+
+
+def check_chain(task: TrainingTask, who: str) -> None:
+    """Raise `UnsuitableError` for a network that is no chain of dense layers."""
+    if task.network != CHAIN:
+        raise UnsuitableError(f"{who} is compared only with chains of dense layers, and this network is {task.network}")
+
+
+def copied(layers: Iterable[tuple[Any, Any]]) -> Arrays:
+    """Return copies of W [inputs, units] and b [units] of each layer of a chain, by name."""
+    return by_name([tuple(np.array(a) for a in pair) for pair in layers])
 
 
 def imported(module: str) -> Any:

@@ -1,7 +1,7 @@
 """The cost of a stage of training, counted on its graph: FLOPs, and the bytes that must be moved."""
 
 from dataclasses import replace
-from itertools import pairwise
+from math import prod
 from typing import Any
 
 from gdkernels.backend import storage_dtype
@@ -22,7 +22,10 @@ class _GradientOnly(Optimizer):
 
 
 def cost_of(task: TrainingTask, stage: str, precision: str) -> Cost:
-    """Return the cost of a call: one batch, or for an epoch all of its steps."""
+    """Return the cost of a call: one batch, or for an epoch all of its steps.
+
+    A gradient counts as in a step, with what blocks draw there.
+    """
     program = task.program()
     itemsize = 8 if storage_dtype(precision) == "float64" else 4
     batch = min(task.batch, task.records)
@@ -46,5 +49,5 @@ def cost_of(task: TrainingTask, stage: str, precision: str) -> Cost:
     # An update is a step without its gradient; it reads weights and gradients, and writes weights.
     before = cost(slope.results.values(), sizes(batch), itemsize=itemsize)
     both = cost(step.results.values(), sizes(batch), itemsize=itemsize)
-    moved = 3 * itemsize * sum((m + 1) * n for m, n in pairwise(task.sizes))
+    moved = 3 * itemsize * sum(prod(program.shapes[name]) for name in program.trained)
     return replace(both, product_flops=0, other_flops=both.flops - before.flops, bytes_least=moved)

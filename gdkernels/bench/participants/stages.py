@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ import numpy.typing as npt
 import gdkernels as gd
 from gdkernels import randomness
 from gdkernels.backend import Plan, storage_dtype
+from gdkernels.bench.participants.networks import CHAIN
 from gdkernels.bench.participants.task import TrainingTask
 from gdkernels.definition import network
 from gdkernels.definition.chain import by_name
@@ -41,7 +42,10 @@ class Stage(ABC):
 
     @abstractmethod
     def start(self) -> Arrays:
-        """Return what the next call starts from: the parameters ``W0``, ``b0``, …, and the ``order`` of an epoch."""
+        """Return what the next call starts from: the parameters ``W0``, ``b0``, …, and the ``order`` of an epoch.
+
+        Where blocks draw random numbers, an epoch also starts from a ``step``: how many steps were done before.
+        """
 
     @abstractmethod
     def launch(self) -> None:
@@ -71,13 +75,18 @@ class BackendStages:
         self, task: TrainingTask, backend: str, *, device: str | None = None, precision: str = "float32"
     ) -> None:
         self.task = task
-        self.mlp = gd.MLP(
-            task.sizes, activation=task.activation, seed=task.seed, backend=backend, device=device, precision=precision
+        where: dict[str, Any] = {"seed": task.seed, "backend": backend, "device": device, "precision": precision}
+        program = task.program()
+        self.model: gd.Network = (
+            gd.MLP(task.sizes, activation=task.activation, **where)
+            if task.network == CHAIN
+            else gd.Network(program.block, task.sizes[0], **where)
         )
-        self.mlp.set_parameters(task.parameters())
-        self.trainer = gd.Trainer(self.mlp, optimizer=task.rule(), loss="sse", batch_size=task.batch)
+        self.draws = program.draws
+        self.model.set_parameters(task.parameters())
+        self.trainer = gd.Trainer(self.model, optimizer=task.rule(), loss="sse", batch_size=task.batch)
         self.host = tuple(a.astype(storage_dtype(precision), copy=False) for a in task.data())
-        self.binding = self.mlp.network.bind(self.host[0])
+        self.binding = self.model.network.bind(self.host[0])
         self.resident = tuple(self.binding.place(a, name) for a, name in zip(self.host, "XY", strict=True))
 
     def bind(self) -> None:
@@ -101,18 +110,22 @@ class BackendStages:
             return _EpochStage(self, (x, y), transfers=transfers)
         batch = min(self.task.batch, len(self.host[0]))
         calls = {
-            "forward": lambda: {"output": self.mlp.predict(x[:batch, :])},
-            "gradient": lambda: by_name(self.mlp.gradient(x[:batch, :], y[:batch, :], loss="sse")),
+            "forward": lambda: {"output": self.model.predict(x[:batch, :])},
+            "gradient": lambda: self._gradient(x[:batch, :], y[:batch, :]),
             "update": self._update(),
         }
         return _CallStage(self, calls[placed.stage], transfers=transfers)
 
+    def _gradient(self, x: Any, y: Any) -> dict[str, Any]:
+        found = self.model.gradient(x, y, loss="sse")
+        return found if isinstance(found, dict) else by_name(found)
+
     def _update(self) -> Callable[[], dict[str, Any]]:
         rule, xp = self.task.rule(), self.binding.xp
-        parameters = self.mlp.network.copied_parameters()
+        parameters = self.model.network.copied_parameters()
         slots = {name: tuple(xp.zeros_like(a) for _ in range(rule.slots)) for name, a in parameters.items()}
         batch = (a[: self.task.batch, :] for a in self.resident)
-        gradients = by_name(self.mlp.gradient(*batch, loss="sse"))
+        gradients = self._gradient(*batch)
         settings = {"optimizer": rule, "learning_rate": self.task.learning_rate, "t": 1.0, "xp": xp}
         decaying = self.task.program().decaying
 
@@ -123,8 +136,8 @@ class BackendStages:
 
     def parameters(self) -> Arrays:
         """Return the parameters as they are now, on the host."""
-        # Not `mlp.parameters`, which copies on the device first: fetched at a claimed end, they are as they are then.
-        return {name: np.array(self.binding.to_numpy(a)) for name, a in self.mlp.network.parameters.items()}
+        # Not `model.parameters`, which copies on the device first: fetched at a claimed end, they are as they are then.
+        return {name: np.array(self.binding.to_numpy(a)) for name, a in self.model.network.parameters.items()}
 
 
 class _CallStage(Stage):
@@ -158,13 +171,17 @@ class _EpochStage(Stage):
 
     def restart(self) -> None:
         stages = self._stages
-        stages.mlp.set_parameters(stages.task.parameters())
-        stages.trainer.runner.epochs_done = 0  # the order of the records is then that of the first epoch again
+        stages.model.set_parameters(stages.task.parameters())
+        runner = stages.trainer.runner
+        runner.epochs_done = 0  # the order of the records is then that of the first epoch again
+        if stages.draws:
+            runner.restore(replace(runner.state(), step=0))
 
     def start(self) -> Arrays:
         stages = self._stages
-        order = randomness.epoch_order(stages.mlp.seed, stages.trainer.epochs_done, len(stages.host[0]))
-        return stages.parameters() | {"order": np.asarray(order)}
+        order = randomness.epoch_order(stages.model.seed, stages.trainer.epochs_done, len(stages.host[0]))
+        step = {"step": np.asarray(stages.trainer.runner.state().step)} if stages.draws else {}
+        return stages.parameters() | {"order": np.asarray(order), **step}
 
     def launch(self) -> None:
         self._stages.trainer.epoch(*self._data)

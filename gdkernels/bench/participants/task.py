@@ -13,15 +13,17 @@ import numpy.typing as npt
 
 from gdkernels import randomness
 from gdkernels.backend.program import Program
-from gdkernels.backend.verification import reference, relative_error
-from gdkernels.definition import activations, losses
+from gdkernels.backend.verification import continue_on_numpy, relative_error, start
+from gdkernels.bench.participants.networks import CHAIN, NETWORKS, in_words
+from gdkernels.definition import losses
 from gdkernels.definition.blocks.block import initial_values
-from gdkernels.definition.chain import Layer, by_layer, chain
+from gdkernels.definition.blocks.names import place_of
+from gdkernels.definition.chain import Layer, by_layer
 from gdkernels.definition.naming import resolve
 from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import SGD, Adam, Optimizer
 
-__all__ = ["GRID", "TrainingTask", "errors_by_array", "random_tasks"]
+__all__ = ["BLOCK_GRID", "GRID", "TrainingTask", "errors_by_array", "random_tasks"]
 
 Array = npt.NDArray[np.float32]
 
@@ -41,10 +43,12 @@ class TrainingTask:
     optimizer
         "sgd" (plain) or "adam".
     seed
-        Of the initial weights, and of data that are drawn.
+        Of the initial weights, of data that are drawn, and of what blocks draw in training.
     source
         An NPZ file with X [records, inputs] and Y [records, outputs]; without one, data are drawn from the standard
         normal distribution.
+    network
+        What is made of the layers: one of `NETWORKS`.
     """
 
     sizes: tuple[int, ...]
@@ -56,12 +60,16 @@ class TrainingTask:
     learning_rate: float = 1e-3
     seed: int = 0
     source: str | None = None
+    network: str = CHAIN
 
     def __str__(self) -> str:
-        return f"{'-'.join(map(str, self.sizes))} × {self.batch} {self.activation} {self.optimizer}"
+        return f"{in_words(self.sizes, self.network)} × {self.batch} {self.activation} {self.optimizer}"
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        fields = asdict(self)
+        if self.network == CHAIN:
+            del fields["network"]  # so that an older checkout can read it too
+        return fields
 
     @classmethod
     def from_dict(cls, description: dict[str, Any]) -> TrainingTask:
@@ -82,22 +90,23 @@ class TrainingTask:
         return {name: a.astype(np.float32) for name, a in drawn.items()}
 
     def layers(self) -> tuple[Layer, ...]:
-        """Return them layer by layer."""
+        """Return them layer by layer, if the network is a chain."""
         return by_layer(self.parameters())
 
     def program(self) -> Program:
         """Return the network, loss and optimizer, as the definition takes them."""
-        hidden = (resolve("activation", self.activation),) * (len(self.sizes) - 2)
-        network = chain(self.sizes[1:], (*hidden, activations.identity))
-        return Program(network, self.sizes[0], objective=Objective(losses.sse), optimizer=self.rule())
+        block = NETWORKS[self.network].block(self.sizes[1:], resolve("activation", self.activation))
+        return Program(block, self.sizes[0], objective=Objective(losses.sse), optimizer=self.rule())
 
     def rule(self) -> Optimizer:
         return SGD(self.learning_rate) if self.optimizer == "sgd" else Adam(self.learning_rate)
 
     def flops_per_record(self) -> int:
         """Return the FLOPs of the products for a record: forward, gradient, and the way back above the inputs."""
-        products = [m * n for m, n in pairwise(self.sizes)]
-        return 6 * sum(products) - 2 * products[0]
+        program = self.program()
+        weights = {name: math.prod(s) for name, s in program.shapes.items() if len(s) == 2}
+        first = sum(size for name, size in weights.items() if place_of(name) == (0,))
+        return 6 * sum(weights.values()) - 2 * first
 
     def checked_records(self) -> int:
         return min(self.records, _CHECKED_STEPS * self.batch)
@@ -108,21 +117,23 @@ def errors_by_array(task: TrainingTask, parameters: Mapping[str, npt.NDArray[Any
 
     Δ is what training on the first `records`, in batches in their order, added to an initial parameter; Δ64 is what the
     definition adds in float64 on NumPy. Movements are compared, and not parameters: a small learning rate would hide a
-    wrong gradient behind the weights.
+    wrong gradient behind the weights. Where blocks draw random numbers, both draw the same.
     """
-    x, y = (a[:records].astype(np.float64) for a in task.data())
-    start = {name: a.astype(np.float64) for name, a in task.parameters().items()}
+    x, y = task.data()
+    program, begun = task.program(), task.parameters()
+    exact = start(program, begun, lambda a: np.array(a, np.float64))
+    exact.seed = task.seed
     rates = np.full(-(-records // task.batch), task.learning_rate)
-    _, exact = reference(task.program(), start, x, y, np.arange(records), task.batch, rates)
-    begun, wanted = start, exact.parameters
+    continue_on_numpy(program, exact, x, y, np.arange(records), task.batch, rates)
+    moved = {name: a - begun[name] for name, a in exact.parameters.items()}
     return {
-        name: relative_error(np.asarray(parameters[name], dtype=np.float64) - begun[name], wanted[name] - begun[name])
-        for name in begun
+        name: relative_error(np.asarray(parameters[name], dtype=np.float64) - begun[name], moved[name])
+        for name in program.trained
     }
 
 
-def _task(sizes: tuple[int, ...], batch: int, records: int) -> TrainingTask:
-    return TrainingTask(sizes, batch, records)
+def _task(sizes: tuple[int, ...], batch: int, records: int, network: str = CHAIN) -> TrainingTask:
+    return TrainingTask(sizes, batch, records, NETWORKS[network].activation, network=network)
 
 
 GRID = (
@@ -134,6 +145,12 @@ GRID = (
     _task((784, 1024, 1024, 1024, 10), 1024, 8192),
     _task((1024, 2048, 2048, 2048, 10), 2048, 8192),
     _task((64, 64, 64, 64, 64, 4), 16384, 131072),
+)
+
+BLOCK_GRID = (
+    _task((*(128,) * 7, 10), 256, 16384, "residual"),
+    _task((*(256,) * 4, 10), 1024, 8192, "gated"),
+    _task((512, 512, 512, 10), 256, 16384, "dropout"),
 )
 
 

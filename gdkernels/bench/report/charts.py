@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import re
 import statistics
 from collections.abc import Callable, Sequence
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gdkernels.bench.comparing.ratios import Ratio, crossovers, ratios
+from gdkernels.bench.participants.networks import CHAIN
 from gdkernels.bench.participants.participant import Participant, labels
 from gdkernels.bench.report.text import si
 from gdkernels.bench.results.model import BenchResults, BenchRow
@@ -83,21 +85,25 @@ def _throughput(results: BenchResults) -> list[Chart]:
         crossed, names = crossovers(rows), labels(colours(results))[0]
 
         def draw(axes: Axes, rows: Sequence[BenchRow] = rows, crossed: Any = crossed) -> None:
-            for participant, (colour, marker) in colours(results).items():
-                mine = sorted((r for r in rows if r.participant == participant), key=_step_flops)
+            for (participant, (colour, marker)), joined in itertools.product(colours(results).items(), (True, False)):
+                alike = (r for r in rows if r.participant == participant and (r.case.network == CHAIN) == joined)
+                mine = sorted(alike, key=_step_flops)
                 if not mine:
                     continue
+                look: dict[str, Any] = {"ls": "-", "mfc": colour} if joined else {"ls": "none", "mfc": "white"}
                 rates = [r.samples_per_second for r in mine]
                 low, high = zip(*(_rate_interval(r) for r in mine), strict=True)
                 below = [v - a for v, a in zip(rates, low, strict=True)]
                 above = [b - v for v, b in zip(rates, high, strict=True)]
                 work = [_step_flops(r) for r in mine]
-                axes.errorbar(work, rates, [below, above], color=colour, marker=marker, ms=5, lw=1.4, capsize=2)
+                axes.errorbar(work, rates, [below, above], color=colour, marker=marker, ms=5, lw=1.4, capsize=2, **look)
             for crossing in crossed:
                 axes.axvline(crossing.flops, color="#888888", lw=0.8, ls=":")
             axes.set(xscale="log", yscale="log", xlabel="FLOPs of a batch", ylabel="records a second")
 
         words = "Records a second against the work in a batch; bars are 95 % intervals of the median."
+        if any(r.case.network != CHAIN for r in rows):
+            words += " Chains of dense layers are joined by lines, other networks are hollow."
         for crossing in crossed:
             before, after = names[crossing.before], names[crossing.after]
             words += f" Up to {si(crossing.flops, 'FLOP')} a batch {before} is ahead, then {after}."

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gdkernels.bench.checking import DefinitionCheck
+from gdkernels.bench.participants.networks import CHAIN, in_words
 from gdkernels.bench.participants.participant import Participant
 from gdkernels.bench.participants.stages import PlacedStage
 from gdkernels.bench.sampling.statistics import interval, spread
@@ -36,6 +37,8 @@ class BenchCase:
         The records of an epoch.
     data
         "standard normal", or the name of a table.
+    network
+        What is made of the layers: one of `gdkernels.bench.participants.networks.NETWORKS`.
     """
 
     sizes: tuple[int, ...]
@@ -45,10 +48,11 @@ class BenchCase:
     optimizer: str = "sgd"
     learning_rate: float = 1e-3
     data: str = "standard normal"
+    network: str = CHAIN  # in results of a version that knew no others
 
     def __str__(self) -> str:
         of = "" if self.data == "standard normal" else f" on {self.data}"
-        return f"{'-'.join(map(str, self.sizes))} × {self.batch}{of}"
+        return f"{in_words(self.sizes, self.network)} × {self.batch}{of}"
 
 
 @dataclass(frozen=True)

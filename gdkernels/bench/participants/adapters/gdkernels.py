@@ -38,10 +38,14 @@ class GdkernelsAdapter(Adapter):
         return True
 
     def train_on(self, order: Order) -> None:
+        runner = self._stages.trainer.runner
+        # What blocks draw for a record depends on its place in the batch.
+        runner.order = (lambda epoch, records: np.arange(records)) if self._stages.draws else None
         for start in range(0, len(order), self.task.batch):
             # One batch an epoch: the order within a batch does not matter, that of the batches does.
             x, y = self._batch(order[start : start + self.task.batch])
             self._stages.trainer.epoch(x, y)
+        runner.order = None
         self._synchronize()
 
     def epoch(self) -> None:
@@ -51,9 +55,6 @@ class GdkernelsAdapter(Adapter):
     def fit(self, epochs: int) -> None:
         self._stages.trainer.fit(*self._stages.resident, epochs=epochs, progress=False)
         self._synchronize()
-
-    def layers(self) -> list[tuple[Any, Any]]:
-        return [(np.asarray(layer.W), np.asarray(layer.b)) for layer in self._stages.mlp.parameters]
 
     def parameters(self) -> Arrays:
         return self._stages.parameters()

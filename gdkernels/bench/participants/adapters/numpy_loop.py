@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from gdkernels.bench.participants.adapter import Adapter, Order
+from gdkernels.bench.participants.adapter import Adapter, Order, check_chain, copied
 from gdkernels.bench.participants.participant import UnsuitableError
+from gdkernels.bench.participants.stages import Arrays
 from gdkernels.bench.participants.task import TrainingTask
 
 __all__ = ["NumPyLoopAdapter"]
@@ -21,6 +22,7 @@ class NumPyLoopAdapter(Adapter):
         """Do nothing: NumPy is imported."""
 
     def load(self, task: TrainingTask) -> None:
+        check_chain(task, "the hand-written loop")
         if task.optimizer != "sgd" or task.activation not in ("relu", "tanh"):
             raise UnsuitableError("the hand-written loop is compared only with relu or tanh and plain descent")
         self.task, self._layers = task, [(np.array(W), np.array(b)) for W, b in task.layers()]
@@ -53,5 +55,5 @@ class NumPyLoopAdapter(Adapter):
         a = np.ones((size, size), dtype=np.float32)
         return lambda: a @ a
 
-    def layers(self) -> list[tuple[Any, Any]]:
-        return self._layers
+    def parameters(self) -> Arrays:
+        return copied(self._layers)

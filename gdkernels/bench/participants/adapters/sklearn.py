@@ -6,8 +6,9 @@ import warnings
 from contextlib import suppress
 from typing import Any
 
-from gdkernels.bench.participants.adapter import Adapter, Order, imported
+from gdkernels.bench.participants.adapter import Adapter, Order, check_chain, copied, imported
 from gdkernels.bench.participants.participant import UnsuitableError
+from gdkernels.bench.participants.stages import Arrays
 from gdkernels.bench.participants.task import TrainingTask
 
 __all__ = ["ScikitLearnAdapter"]
@@ -23,6 +24,7 @@ class ScikitLearnAdapter(Adapter):
             imported(_MODULE)
 
     def load(self, task: TrainingTask) -> None:
+        check_chain(task, "scikit-learn")
         if task.activation == "gelu":
             raise UnsuitableError("scikit-learn has no gelu")
         self._model = imported(_MODULE).MLPRegressor(
@@ -47,10 +49,10 @@ class ScikitLearnAdapter(Adapter):
         # partial_fit shuffles what it is given: within one batch that does not matter.
         self._fit([order[start : start + self.task.batch] for start in range(0, len(order), self.task.batch)])
 
-    def layers(self) -> list[tuple[Any, Any]]:
+    def parameters(self) -> Arrays:
         if not self._begun:
-            return [tuple(layer) for layer in self.task.layers()]
-        return list(zip(self._model.coefs_, self._model.intercepts_, strict=True))
+            return self.task.parameters()
+        return copied(zip(self._model.coefs_, self._model.intercepts_, strict=True))
 
     def _fit(self, parts: list[Any]) -> None:
         with warnings.catch_warnings():

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from gdkernels.bench.participants.adapter import Adapter, Order, imported
+from gdkernels.bench.participants.adapter import Adapter, Order, check_chain, copied, imported
 from gdkernels.bench.participants.participant import UnsuitableError
+from gdkernels.bench.participants.stages import Arrays
 from gdkernels.bench.participants.task import TrainingTask
 
 __all__ = ["ThincAdapter"]
@@ -22,6 +23,7 @@ class ThincAdapter(Adapter):
             imported("thinc.api")
 
     def load(self, task: TrainingTask) -> None:
+        check_chain(task, "thinc")
         api = imported("thinc.api")
         if task.activation != "relu" or task.optimizer != "sgd":
             raise UnsuitableError("thinc is compared only with relu and plain descent")
@@ -49,5 +51,5 @@ class ThincAdapter(Adapter):
             back(prediction - targets)
             self._model.finish_update(self._optimizer)
 
-    def layers(self) -> list[tuple[Any, Any]]:
-        return [(np.asarray(layer.get_param("W")).T, np.asarray(layer.get_param("b"))) for layer in self._layers]
+    def parameters(self) -> Arrays:
+        return copied((np.asarray(one.get_param("W")).T, np.asarray(one.get_param("b"))) for one in self._layers)
