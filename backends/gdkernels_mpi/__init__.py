@@ -27,6 +27,9 @@ _SPIN = 50e-6  # seconds of asking without a pause
 _YIELD = 2e-3  # and of leaving the core to others in between; then the rank sleeps
 _SLEEP = 50e-6
 _SLOWEST = 2e8  # bytes a second of a message on its way
+_ASK = 0.25  # seconds between two looks whether the rank that others wait for has ended
+_LAST = 2.0  # seconds in which what it sent before may still arrive
+_ENDED = 1  # the tag by which a rank tells the others that it ends
 _INSTALL = "pip install mpi4py mpich, and start by the mpiexec beside that Python"
 
 
@@ -69,6 +72,7 @@ class MPIGroup(Group):
         self.local_rank, self.local_size = here.Get_rank(), here.Get_size()
         here.Free()
         self._crowded = self.local_size > cores()
+        self._process = os.getpid()  # one that is forked from it is no rank
         self._underway = False  # a message that an interrupt left alone: MPI could not be finished
         forget_launcher()
         atexit.register(self._at_exit)
@@ -105,11 +109,14 @@ class MPIGroup(Group):
         if request.Test():
             return
         self._underway = True
-        began, patience = time.perf_counter(), _YIELD + size / _SLOWEST
+        began, patience, looked = time.perf_counter(), _YIELD + size / _SLOWEST, 0.0
         while not request.Test():
             waited = time.perf_counter() - began
             if waited > patience:  # nobody sends yet; a message on its way goes on only while it is asked for
                 time.sleep(_SLEEP)
+                if waited - looked > _ASK:
+                    looked = waited
+                    self._end_without(request)
             elif self._crowded or waited > _SPIN:
                 os.sched_yield()
         self._underway = False
@@ -123,9 +130,37 @@ class MPIGroup(Group):
 
         return hook
 
+    def _end_without(self, request: Any) -> None:
+        """End all ranks if one has ended whose message this one waits for."""
+        status = self._mpi.Status()
+        if not self._ends.Iprobe(self._mpi.ANY_SOURCE, _ENDED, status):
+            return
+        until = time.monotonic() + _LAST
+        while not request.Test():
+            if time.monotonic() > until:
+                told = f"rank {status.Get_source()} has ended its script, and this rank waits for it"
+                print(f"gdkernels: rank {self.rank} of {self.size}: {told}", file=sys.__stderr__, flush=True)
+                self.abort(1)
+            time.sleep(1e-3)
+
     def _at_exit(self) -> None:
+        if os.getpid() != self._process or self._mpi.Is_finalized():
+            return
         if self._underway:
             self.abort(130)
+        try:
+            self._end_with_all()
+        except KeyboardInterrupt:
+            self.abort(130)
+
+    def _end_with_all(self) -> None:
+        """Tell the others that this rank ends, and wait until they do, as MPI would; one that waits for it ends all."""
+        byte, others = self._mpi.BYTE, [rank for rank in range(self.size) if rank != self.rank]
+        sent, got = bytearray(1), [bytearray(1) for _ in others]
+        requests = [self._ends.Isend([sent, byte], rank, _ENDED) for rank in others]
+        requests += [self._ends.Irecv([one, byte], rank, _ENDED) for one, rank in zip(got, others, strict=True)]
+        while not self._mpi.Request.Testall(requests):
+            time.sleep(1e-3)
 
 
 def _mpi() -> Any:

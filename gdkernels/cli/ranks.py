@@ -5,14 +5,16 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
 from argparse import Namespace
 from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import PurePath
 
-from gdkernels.errors import GdkernelsError
+from gdkernels.errors import GdkernelsError, InputError
 from gdkernels.groups import Group, SerialGroup, joined
 from gdkernels.groups.agreement import end_together
-from gdkernels.groups.launchers import WORLD_SIZE, launched, world_size
+from gdkernels.groups.launchers import WORLD_SIZE, commands_beside, launched, world_size
 from gdkernels.system.printable import one_line
 
 __all__ = ["CommandRanks"]
@@ -21,6 +23,7 @@ _log = logging.getLogger("gdkernels")
 
 _HELP = ("--help", "-h")
 _LAUNCHED = "mpi"  # the group of what launchers start
+_SEEN = 2.0  # seconds in which those that start later see one that cannot be among them
 _WRITTEN = ("out", "plot", "log_json")  # by rank 0 alone
 
 
@@ -46,12 +49,24 @@ class CommandRanks:
         self.is_quiet = shared and started is not None and started.rank > 0
         by_mpi = {*named} <= {"auto", _LAUNCHED} and not {*_HELP} & {*arguments}
         self._meets = shared and started is not None and by_mpi
+        self._is_alone = arguments[:1] == ["train"] and "none" in named
 
     def refused(self) -> int | None:
         """Return the exit code where a launcher has started what cannot be ranks, and say why; None if all is well.
 
         It is asked before the rest of the command is loaded: a mistake in the launcher shows at once.
         """
+        if self._started is not None and (self._is_alone or self._meets) and self._are_mixed():
+            if not self.is_quiet:
+                others = "and others have not" if self._is_alone else "which others have"
+                none = "has" if self._is_alone else "lacks"
+                print(
+                    f"gdkernels: rank {self._started.rank} of {self._started.size} {none} --group none, {others}, "
+                    "so that some would wait for ever: give all that are started together the same",
+                    file=sys.stderr,
+                )
+            time.sleep(_SEEN)
+            return InputError.exit_code
         if not self._meets:
             return None
         try:
@@ -61,6 +76,10 @@ class CommandRanks:
                 print(f"gdkernels: {one_line(str(error))}", file=sys.stderr)
             return error.exit_code
         return None
+
+    def _are_mixed(self) -> bool:
+        """Return whether others that train beside this process do not join what it joins, or join without it."""
+        return any(joins is self._is_alone for joins in map(_joins, commands_beside()) if joins is not None)
 
     def join(self, args: Namespace) -> None:
         """Join the group that the command asks for, or that a launcher has started, before anything is read.
@@ -94,6 +113,14 @@ class CommandRanks:
         """Return whether this rank says the error; one that it has alone is said here, and ends all ranks."""
         end_together(self.group, error, message, code)
         return not self.is_quiet
+
+
+def _joins(command: Sequence[str]) -> bool | None:
+    """Return whether a command line that trains joins the group of those that were started with it; None for others."""
+    ours = next((k for k, word in enumerate(command) if PurePath(word).name == "gdkernels"), None)
+    if ours is None or list(command[ours + 1 : ours + 2]) != ["train"]:
+        return None
+    return "none" not in _values("--group", command)
 
 
 def _values(name: str, arguments: Sequence[str]) -> list[str]:

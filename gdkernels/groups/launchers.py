@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
+from pathlib import Path
 
-__all__ = ["WORLD_SIZE", "Launched", "forget_launcher", "launched", "world_size"]
+__all__ = ["WORLD_SIZE", "Launched", "commands_beside", "forget_launcher", "launched", "world_size"]
 
 # For each launcher the variables with the number of its processes, and with that of this one. Slurm's variables of a
 # whole job are not among them: a session without srun has those too.
@@ -54,6 +55,22 @@ def launched(environment: Mapping[str, str] | None = None) -> Launched | None:
 def world_size() -> int:
     """Return what WORLD_SIZE says, which says nothing about MPI."""
     return _number(os.environ, WORLD_SIZE)
+
+
+def commands_beside() -> list[list[str]]:
+    """Return the command lines of the processes that the same launcher has started here, where the system tells them.
+
+    A launcher starts all of its processes before the first has loaded Python.
+    """
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent == os.getppid() and int(folder.name) != os.getpid():
+                found.append((folder / "cmdline").read_bytes().decode(errors="replace").split("\0"))
+        except (OSError, ValueError, IndexError):  # it has ended meanwhile, or is not ours to see
+            continue
+    return found
 
 
 def forget_launcher(environment: MutableMapping[str, str] | None = None) -> None:

@@ -103,7 +103,8 @@ def numbers_of(table: Table, name: str, reading: Reading | None = None) -> Float
         if np.isinf(values[row]):
             raise InputError(f"{shown} is not a finite number; {_MEND}")
         told = finding_of(column).reading
-        style = "" if told.format == NUMBER.format else f" as those that were trained on are ({told})"
+        style = f" of the format {told}" if training else f" as those that were trained on are ({told})"
+        style = "" if told.format == NUMBER.format else style
         raise InputError(f"{shown} is not a number{style}; {_MEND if training else _AGAIN}")
     return values
 

@@ -27,6 +27,7 @@ from gdkernels.tables.reading import (
     number_reading,
     with_gaps,
 )
+from gdkernels.tables.whole_numbers import WholeNumbers
 
 __all__ = ["MOSTLY", "Evidence"]
 
@@ -40,6 +41,7 @@ Key = tuple[Format, ...]
 _CERTAIN_POINT = re.compile(r"(?:^|\0)[^.\0]*\.(?:[0-9]{0,2}|[0-9]{4,})(?:[eE\s][^\0]*)?(?:\0|$)")
 # With three decimals, a point divides them from a zero, from nothing, or from more figures than a group has.
 _NO_GROUP = re.compile(r"(?:^|(?<=\0))\s*[-+]?(?:0?|[0-9]{4,})\.[0-9]")
+_POINTED = re.compile(r"[0-9]\.[0-9]")
 _PHONE = re.compile(r"(?:^|\0)\s*\+[0-9]{7,}\s*(?:\0|$)")
 _WHOLE, _POINT = number_formats_of("1"), number_formats_of("1.5")
 # Two meanings of the same cells between which they cannot decide.
@@ -78,6 +80,7 @@ class Evidence:
         self._seen: dict[Key, _Seen] = {}
         self._odd: dict[str, _Seen] = {}  # what is a gap among numbers or dates, and a value among text, by its text
         self._codes: _Seen | None = None
+        self._whole = WholeNumbers()
         self._truths: set[str] | None = set()  # how "true" and "false" are spelled, None where there is other text
         self._any = False
 
@@ -105,6 +108,8 @@ class Evidence:
                 seen = self._codes
             else:
                 key = _formats_of(text)
+                if len(key) >= len(_WHOLE) and not self._whole.long:
+                    self._whole.note(text)
                 seen = self._seen.get(key)
                 if text.casefold() not in ("true", "false"):
                     self._truths = None
@@ -143,6 +148,8 @@ class Evidence:
                     return False
                 row = block.text.count("\0", 0, certain.start())
             key = _POINT
+        else:
+            self._whole.note_all(plain.values)
         self._any, self._truths = True, None
         if key not in self._seen:
             self._seen[key] = _Seen(0, first + row, block.tolist()[row].strip(), set())
@@ -155,7 +162,7 @@ class Evidence:
         if not self._missing:
             return found
         number = None if found.number is None else with_gaps(found.number, self._missing)
-        return Finding(with_gaps(found.reading, self._missing), found.doubt, found.note, number)
+        return replace(found, reading=with_gaps(found.reading, self._missing), number=number)
 
     def _finding(self) -> Finding:
         if not self._any:
@@ -195,8 +202,11 @@ class Evidence:
         grouped = [f for f in styles if f.group == ","]
         comma = [f for f in styles if f.decimal == ","]
         if any(f.decimal == "." and not f.group for f in styles) or not (grouped and comma):
-            return Finding(reading, number=number)
-        if self._delimiter in (",", ";"):
+            pointed = self._pointed(styles)
+            if pointed is not None and self._whole.suggest_groups:
+                return Finding(TEXT, pointed, number=number)
+            return Finding(reading, number=number, beside_commas=pointed)
+        if self._delimiter == "," or (self._delimiter == ";" and not self._whole.suggest_groups):
             return Finding(reading, number=number)
         seen = next(s for key, s in self._seen.items() if any(f in key for f in grouped) and "," in s.cell)
         doubt = Doubt(
@@ -206,6 +216,18 @@ class Evidence:
             (str(grouped[0]), str(comma[0])),
         )
         return Finding(TEXT, doubt, number=number)
+
+    def _pointed(self, styles: list[NumberFormat]) -> Doubt | None:
+        """Return the doubt about points that may divide thousands; None where they cannot, or there are none."""
+        grouped = [f for f in styles if f.decimal == "," and f.group == "."]
+        plain = [f for f in styles if f.decimal == "." and not f.group]
+        seen = next((s for s in self._seen.values() if _POINTED.search(s.cell)), None)
+        if not grouped or not plain or seen is None:
+            return None
+        whole = self._whole.suggest_groups
+        other = "whole numbers up to 999 stand beside it" if whole else "another column has decimal commas"
+        what = f"may have a point between its thousands, as {other}, or before its decimals"
+        return Doubt(seen.row, seen.cell, what, (str(grouped[0]), str(plain[0])))
 
     def _date(self, left: list[str]) -> Finding:
         """Return the finding if all cells are dates; patterns that differ in meaning are a doubt."""

@@ -9,7 +9,7 @@ import numpy as np
 from gdkernels.errors import InputError
 from gdkernels.tables.cells import Cells
 from gdkernels.tables.column_data import Column, NumberColumn, Text, finding_of
-from gdkernels.tables.meaning import column_of, labels_of, settled
+from gdkernels.tables.meaning import column_of, labels_of, settled, settled_together
 from gdkernels.tables.table import Table, UnreadTable
 
 __all__ = ["joined", "settled_table"]
@@ -31,7 +31,7 @@ def joined(tables: Sequence[Table], source: str) -> Table:
 
 def settled_table(tables: Sequence[UnreadTable], source: str) -> Table:
     """Return the table of all the records, the meaning of their text decided over all of them."""
-    columns = {n: _settled_column([t.columns[n] for t in tables]) for n in tables[0].columns}
+    columns = settled_together({n: _settled_column([t.columns[n] for t in tables]) for n in tables[0].columns})
     return _checked(Table(columns, source, tables[0].targets))
 
 

@@ -14,7 +14,7 @@ from gdkernels.tables.checked import as_labels, numbers_of
 from gdkernels.tables.column_data import Column, Floats, NumberColumn, Rows, Text, finding_of, number_text, taken
 from gdkernels.tables.columns import Category, Date, Dropped, Kind, Number
 from gdkernels.tables.dates import BARE, moment_of
-from gdkernels.tables.meaning import read_as, with_missing
+from gdkernels.tables.meaning import read_as, settled_together, with_missing
 from gdkernels.tables.reading import NUMBER, Finding, Reading, date_reading, reading_of, with_gaps
 from gdkernels.tables.scaling import count_distinct
 from gdkernels.tables.table import Table, no_column
@@ -126,7 +126,7 @@ def reread(table: Table, choices: Choices) -> Table:
     if not choices.read and not choices.missing and not choices.numeric and not choices.gaps:
         return table
     columns = {name: _reread(name, column, choices) for name, column in table.columns.items()}
-    return Table(columns, table.source, table.targets, table.first)
+    return Table(settled_together(columns), table.source, table.targets, table.first)
 
 
 def _reread(name: str, column: Column, choices: Choices) -> Column:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -13,9 +13,9 @@ from gdkernels.tables.column_data import Column, Floats, NumberColumn, Text, fac
 from gdkernels.tables.evidence import Evidence
 from gdkernels.tables.numbers import PLAIN
 from gdkernels.tables.plain import plain_numbers
-from gdkernels.tables.reading import NUMBER, Finding, Reading, with_gaps
+from gdkernels.tables.reading import NUMBER, Finding, Reading, compared, with_gaps
 
-__all__ = ["column_of", "labels_of", "read_as", "settled", "with_missing"]
+__all__ = ["column_of", "labels_of", "read_as", "settled", "settled_together", "with_missing"]
 
 Mask = npt.NDArray[np.bool_]
 
@@ -49,6 +49,18 @@ def _column_of(cells: Cells, blocks: Iterable[CellBlock], finding: Finding) -> C
     some = any(w is not None for w in wrong)
     mask = np.concatenate([np.zeros(len(v), bool) if w is None else w for v, w in parts]) if some else None
     return NumberColumn(_joined([v for v, _ in parts]), cells, finding, mask)
+
+
+def settled_together(columns: Mapping[str, Column]) -> dict[str, Column]:
+    """Return columns whose cells were read each alone, those as text whose meaning another makes doubtful."""
+    before = {name: finding_of(column) for name, column in columns.items()}
+    after = compared(before)
+    return {
+        name: column
+        if after[name] is before[name] or not isinstance(column, NumberColumn) or not isinstance(column.source, Cells)
+        else column_of(column.source, after[name])
+        for name, column in columns.items()
+    }
 
 
 def read_as(column: Column, reading: Reading) -> Column:

@@ -85,7 +85,10 @@ class Classes:
         indices = np.array([places.get(label, -1) for label in wanted.tolist()], np.int64)
         if (indices < 0).any():
             row = int(np.argmax(indices < 0))
-            raise InputError(f"{table.place(row, self.target)}: the class {wanted[row]} is not among those learned")
+            raise InputError(
+                f"{table.place(row, self.target)}: the class {wanted[row]} is not among those learned; leave such "
+                "records out, or train on some"
+            )
         return indices
 
     def _read(self, column: Column) -> Column:

@@ -269,7 +269,7 @@ class Preparation:
         if missing:
             raise InputError(
                 f"{table.source} lacks {len(missing)} of the {len(names)} columns that the model needs: "
-                f"{listed(missing)}"
+                f"{listed(missing)}. It has {listed(table.names)}"
             )
 
     def describe(self) -> list[dict[str, Any]]:

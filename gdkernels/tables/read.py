@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from gdkernels.errors import FileError, InputError
+from gdkernels.errors import FileError, InputError, keyword
 from gdkernels.system.progress import RecordCount
 from gdkernels.tables.arrays import read_npy, read_npz
 from gdkernels.tables.builtin import BUILT_IN, read_built_in
@@ -16,9 +16,10 @@ from gdkernels.tables.column_data import Column, finding_of
 from gdkernels.tables.evidence import Evidence
 from gdkernels.tables.frames import ARROW, PARQUET, read_frame
 from gdkernels.tables.joining import joined, settled_table
+from gdkernels.tables.located import files_of
 from gdkernels.tables.meaning import column_of, read_as
 from gdkernels.tables.objects import SOURCE, paths_of, table_of
-from gdkernels.tables.reading import TEXT, Finding
+from gdkernels.tables.reading import TEXT, Finding, compared
 from gdkernels.tables.refused import refuse_other_kinds
 from gdkernels.tables.table import Table, UnreadTable
 from gdkernels.tables.text import TextOptions, read_text
@@ -30,8 +31,6 @@ Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 Data = Paths | Table | Mapping[str, Any] | Any
 
 PART = 65_536  # records read at a time: enough for the work to be in C, little enough for any memory
-_SUFFIXES = (".csv", ".tsv", ".txt", ".parquet", ".arrow", ".feather", ".ipc", ".npy", ".npz")
-_COMPRESSED = (".gz", ".zst")
 
 
 def read(data: Data, *, header: bool | None = None, skip_rows: int = 0, progress: bool | None = None) -> Table:
@@ -149,7 +148,7 @@ def _findings(
         done += len(table)
         if bar is not None:
             bar.update(len(table))
-    return {name: found.finding() for name, found in evidence.items()}
+    return dict(compared({name: found.finding() for name, found in evidence.items()}))
 
 
 def _as_found(table: UnreadTable, findings: Mapping[str, Finding]) -> Table:
@@ -169,7 +168,7 @@ def _raw_parts(
 ) -> Iterator[UnreadTable]:
     """Yield the parts of files, of the last one no more than the first where only text is asked for and it has none."""
     names: tuple[str, ...] | None = None
-    files = _files(paths)
+    files = files_of(paths)
     for number, path in enumerate(files, 1):
         for part in _parts_of_file(path, records, options):
             if names is None:
@@ -191,6 +190,7 @@ def _parts_of_table(table: Table, records: int) -> Iterator[Table]:
 
 def _parts_of_file(path: Path, records: int, options: TextOptions) -> Iterator[UnreadTable]:
     if isinstance(path, str):
+        _check_options(options, f"{path}, a built-in data set,")
         yield read_built_in(path)
         return
     state = _state(path)
@@ -223,6 +223,8 @@ def _parts_of_kind(path: Path, records: int, options: TextOptions) -> Iterator[U
     if not start:
         raise InputError(f"{path} is empty")
     try:
+        if start.startswith((b"\x93NUMPY", b"PK", PARQUET, ARROW)):
+            _check_options(options, str(path))
         if start.startswith(b"\x93NUMPY"):
             yield from read_npy(path, records)
         elif start.startswith(b"PK"):
@@ -240,6 +242,13 @@ def _parts_of_kind(path: Path, records: int, options: TextOptions) -> Iterator[U
         raise
 
 
+def _check_options(options: TextOptions, what: str) -> None:
+    """Refuse options for text files where they would do nothing."""
+    if options.skip_rows or options.header is False:
+        said = keyword("skip_rows", options.skip_rows) if options.skip_rows else keyword("header", False)
+        raise InputError(f"{said} is for text files, and {what} is none: leave it out")
+
+
 def _start(path: Path) -> bytes:
     try:
         if path.exists() and not path.is_file():
@@ -252,29 +261,6 @@ def _start(path: Path) -> bytes:
         ) from None
     except OSError as error:
         raise FileError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
-
-
-def _files(paths: Sequence[str]) -> list[Path]:
-    """Return the files that `paths` name, those of a folder by name; a built-in set stays a str."""
-    found: list[Path] = []
-    for item in paths:
-        if not item:  # as of a shell's variable that is not set; it is no word for this folder
-            raise FileError("the name of a table is empty: give a file, a folder or a built-in data set")
-        if item in BUILT_IN:
-            found.append(item)  # type: ignore[arg-type]
-        elif Path(item).is_dir():
-            inside = sorted(p for p in Path(item).iterdir() if p.is_file() and _is_table(p.name))
-            if not inside:
-                raise FileError(f"the folder {item} holds no table: no file that ends in {', '.join(_SUFFIXES[:5])} …")
-            found += inside
-        else:
-            found.append(Path(item))
-    return found
-
-
-def _is_table(name: str) -> bool:
-    plain = next((name.removesuffix(c) for c in _COMPRESSED if name.endswith(c)), name)
-    return plain.lower().endswith(_SUFFIXES) and not name.startswith((".", "_"))
 
 
 def source_of(data: Data) -> str:

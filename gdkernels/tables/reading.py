@@ -23,6 +23,7 @@ __all__ = [
     "Doubt",
     "Finding",
     "Reading",
+    "compared",
     "date_reading",
     "number_reading",
     "reading_of",
@@ -66,6 +67,11 @@ class Reading:
     @cached_property
     def number_format(self) -> NumberFormat:
         return NumberFormat.of(self.format)
+
+    @property
+    def has_comma(self) -> bool:
+        """Whether decimals begin with a comma."""
+        return self.number_format.decimal == ","
 
     @cached_property
     def _gaps(self) -> frozenset[str]:
@@ -204,9 +210,23 @@ class Finding:
         A remark for the user.
     number
         The reading as numbers that fits most cells, for who says that they are; None where no cell is one.
+    beside_commas
+        The doubt that there is where another column of the table has decimal commas: a point may be in either place.
     """
 
     reading: Reading
     doubt: Doubt | None = None
     note: str = ""
     number: Reading | None = field(default=None, repr=False)
+    beside_commas: Doubt | None = field(default=None, repr=False)
+
+
+def compared(findings: Mapping[str, Finding]) -> Mapping[str, Finding]:
+    """Return what was found of a table's columns each alone, with the doubts that one raises about another."""
+    commas = [name for name, found in findings.items() if found.reading.kind == "number" and found.reading.has_comma]
+    if not commas:
+        return findings
+    return {
+        name: found if found.beside_commas is None else Finding(TEXT, found.beside_commas, number=found.number)
+        for name, found in findings.items()
+    }

@@ -92,7 +92,9 @@ def no_column(name: str, names: Sequence[str], source: str) -> InputError:
     lower = {known.lower(): known for known in reversed(names)}
     close = [lower[found] for found in get_close_matches(name.lower(), lower, n=3)]
     guess = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
-    return InputError(f"{source} has no column {name!r}.{guess} It has {listed(names)}")
+    single = len(names) == 1 and name in names[0]  # as where colons or spaces divide the cells
+    divided = "; a comma, a semicolon, a tab or a bar divides the cells of a text file" if single else ""
+    return InputError(f"{source} has no column {name!r}.{guess} It has {listed(names)}{divided}")
 
 
 def listed(names: Sequence[str]) -> str:

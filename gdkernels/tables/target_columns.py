@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,8 @@ from gdkernels.errors import InputError, keyword
 from gdkernels.tables.checked import numbers_of
 from gdkernels.tables.column_data import Column, NumberColumn, Text, finding_of, numbers_in
 from gdkernels.tables.kinds import refuse_doubts
+from gdkernels.tables.meaning import read_as
+from gdkernels.tables.reading import NUMBER
 from gdkernels.tables.table import Table, listed, no_column
 
 __all__ = ["checked_targets", "complete", "gaps_of", "with_targets"]
@@ -44,7 +47,21 @@ def checked_targets(table: Table, target: str | Sequence[str] | None, task: str 
             )
         if task != "classification" and not isinstance(table.columns[name], Text):
             numbers_of(table, name)  # infinity is refused with its place
+        elif task == "regression" and finding_of(table.columns[name]).reading.kind != "date":
+            _check_numbers(table, name)
     return names
+
+
+def _check_numbers(table: Table, name: str) -> None:
+    """Refuse text where numbers are to be predicted: a cell that is none is no gap there."""
+    column = table.columns[name]
+    reading = replace(finding_of(column).number or NUMBER, lenient=False)
+    alone = Table({name: read_as(column, reading)}, table.source, first=table.first)
+    gaps = np.isnan(numbers_of(alone, name))
+    if gaps.any():
+        raise InputError(
+            f"{table.place(int(np.argmax(gaps)), name)}: no number to learn; fill it in or remove the record"
+        )
 
 
 def with_targets(table: Table, target: str | Sequence[str] | None) -> Table:

@@ -7,6 +7,7 @@ from typing import Any
 
 from gdkernels.system.profiling import phase
 from gdkernels.tables import Table, read
+from gdkernels.tables.located import check_separate
 from gdkernels.tables.objects import with_target
 from gdkernels.tables.read import Data
 from gdkernels.tabular.description import TableDescription, described, described_in_parts
@@ -41,6 +42,7 @@ def trained_on(settings: TabularSettings, X: Data, y: Any) -> Trained:
     InputError, BackendError, DivergenceError, Interrupted
         As `TabularPredictor.fit`.
     """
+    check_separate(X, settings.test_file)
     data = X
     if y is not None:
         data = with_target(_read(X, settings), y, settings.target)
@@ -65,6 +67,7 @@ def description_of(settings: TabularSettings, X: Data, y: Any) -> TableDescripti
     InputError
         If columns are not there or cannot be used.
     """
+    check_separate(X, settings.test_file)
     if y is None and (allowed := memory_for(settings, X)) is not None:
         return described_in_parts(settings, X, allowed)
     table = _read(X, settings)

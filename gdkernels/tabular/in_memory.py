@@ -56,6 +56,7 @@ def fit_in_memory(settings: TabularSettings, table: Table) -> TabularResult:
         table = with_targets(table, settings.target)
     targets = checked_targets(table, settings.target, settings.task_said)
     settings.choices.check_targets(targets)
+    settings.split.check_targets(targets)
     task, loss = task_and_loss(settings, table, targets)
     splitting = search_rows(settings) if settings.searches else settings
     rows = split_rows(splitting, table, labels(table, targets[0]) if task == "classification" else None)

@@ -164,8 +164,11 @@ def fit_out_of_core(settings: TabularSettings, data: Data, allowed: int) -> Tabu
     with phase("surveying"):
         rule = part_rule(settings, whole, most=most)
         found = survey(whole, settings.task_said, rule, seed=settings.seed, most=most)
+    counts = dict(zip(PARTS, found.counts.tolist(), strict=True))
     targets = checked_targets(found.sample, settings.target, settings.task_said)
     settings.choices.check_targets(targets)
+    settings.split.check_targets(targets)
+    _check_counts(settings, counts)
     task, loss = task_and_loss(settings, found.sample, targets)
     with phase("trying"):
         of_one = np.setdiff1d(found.learn, found.validation), found.validation
@@ -173,10 +176,6 @@ def fit_out_of_core(settings: TabularSettings, data: Data, allowed: int) -> Tabu
         remarks = [*decisions.remarks, *in_time_order(settings, found.sample, targets, task, loss)]
     preparation = _preparation(settings, found, targets, task, loss, decisions)
     remarks += remarks_on(settings, reread(found.sample, decisions.choices), preparation, found.learn)
-    counts = dict(zip(PARTS, found.counts.tolist(), strict=True))
-    if not counts["train"]:
-        total = sum(counts.values())
-        raise InputError(f"none of the {total:,} records is left to train on; lower {keyword('test')}")
     check_test_file(settings, preparation)
     dtype = np.dtype(storage_dtype(settings.precision))
     outputs, _ = network_targets(preparation, loss, preparation.transform_targets(found.sample))
@@ -227,6 +226,19 @@ def fit_out_of_core(settings: TabularSettings, data: Data, allowed: int) -> Tabu
         seconds=seconds,
         explanation=explanation_of(settings, network, trainer, counts["train"], run["epochs"]),
     )
+
+
+def _check_counts(settings: TabularSettings, counts: dict[str, int]) -> None:
+    """Refuse parts of the table without the records that they need."""
+    if settings.split.kind == "group" and settings.test and not (counts["train"] and counts["test"]):
+        raise InputError(
+            f"column {settings.split.column!r} has too few groups: whole ones, drawn by chance, are "
+            f"{counts['train']:,} records to train on and {counts['test']:,} to test; name a column of more groups, or "
+            "set rows aside at random"
+        )
+    if not counts["train"]:
+        total = sum(counts.values())
+        raise InputError(f"none of the {total:,} records is left to train on; lower {keyword('test')}")
 
 
 def _preparation(

@@ -8,13 +8,15 @@ import numpy.typing as npt
 from gdkernels.errors import keyword
 from gdkernels.tables import Preparation, Table, Text
 from gdkernels.tables.checked import numbers_of
-from gdkernels.tables.column_data import number_text
+from gdkernels.tables.column_data import finding_of, number_text
 from gdkernels.tables.kinds import sentinel_of
 from gdkernels.tabular.evaluation import Evaluation
 from gdkernels.tabular.leakage import leaks
 from gdkernels.tabular.settings import TabularSettings
 
 __all__ = ["remarks_after", "remarks_on"]
+
+_MOST = 5  # columns that are named one by one
 
 
 def remarks_on(
@@ -42,7 +44,24 @@ def remarks_on(
                     f"the target {name!r} is {shown} in {int(same.sum()):,} records, far from the others: if it means "
                     f"a gap, say {keyword('missing', [shown])} {keyword('drop_missing', True)}"
                 )
+    said += _read_as_text(settings, table, preparation)
     return said + leaks(table, preparation, rows, settings.seed)
+
+
+def _read_as_text(settings: TabularSettings, table: Table, preparation: Preparation) -> list[str]:
+    """Return which columns are read as text, though many of their cells are numbers or dates."""
+    said = []
+    for kind in preparation.columns:
+        found = finding_of(table.columns[kind.name])
+        if found.reading.kind == "text" and found.note and found.number and kind.name not in settings.choices.named:
+            number = keyword("numeric", [kind.name])
+            said.append(
+                f"column {kind.name!r} is read as text: {found.note}; correct the others, say {number} to take them "
+                f"for gaps, or {keyword('categorical', [kind.name])}"
+            )
+    if len(said) > _MOST:
+        said[_MOST:] = [f"so are {len(said) - _MOST} further columns, as `gdkernels describe` shows"]
+    return said
 
 
 def remarks_after(settings: TabularSettings, test: Evaluation | None) -> list[str]:

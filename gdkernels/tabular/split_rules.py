@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -82,6 +83,20 @@ class SplitRule:
             raise InputError(f"{table.source} {what}; say which orders it: {keyword('split', 'time:COLUMN')}")
         return replace(self, column=found[0])
 
+    def check_targets(self, targets: Collection[str]) -> None:
+        """Refuse a column that is to be predicted: rows set aside by it would have other targets than those to learn.
+
+        Raises
+        ------
+        InputError
+            Then; it names the column.
+        """
+        if self.column in targets:
+            raise InputError(
+                f"{keyword('split', str(self))}: {self.column!r} is the target, which nobody knows when the model is "
+                "used; set rows aside by another column, or at random"
+            )
+
     def moments(self, table: Table) -> Floats:
         """Return the time of each record, in days since 1970 or as the number that it is.
 
@@ -151,7 +166,10 @@ def latest_from(moments: Floats, share: float, what: str) -> float:
     """
     edges, counts = np.unique(moments, return_counts=True)
     if len(edges) < 2:
-        raise InputError(f"all records have the same time, so that none can be set aside for {what}")
+        raise InputError(
+            f"all records have the same time, so that none can be set aside for {what}: name another column by "
+            f"{keyword('split', 'time:COLUMN')}, or say {keyword('split', 'random')}"
+        )
     held = len(moments) - np.cumsum(counts)[:-1]  # by the edge after each
     return float(edges[1:][np.argmin(np.abs(held - max(1, round(share * len(moments)))))])
 

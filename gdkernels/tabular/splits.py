@@ -123,7 +123,8 @@ def _by_group(settings: TabularSettings, groups: Indices, labels: list[str]) -> 
     networks = []
     for k in range(_networks(settings, len(learn))):
         random = generator(settings.seed, "validation", k)
-        train, validation = split_groups(groups[learn], _validation(settings), random, "validation")
+        what = "validation, another being that of the test" if len(test) else "validation"
+        train, validation = split_groups(groups[learn], _validation(settings), random, what)
         networks.append((learn[train], learn[validation]))
     return RowSplit(learn, test, networks, said)
 

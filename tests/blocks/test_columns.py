@@ -257,7 +257,7 @@ def test_what_an_interrupted_run_has_added_is_forgotten():
         return state.parameters["table0/0"]
 
     first = trained()
-    (bound,) = executable._bound.values()
+    (bound,) = executable._bound.by_use.values()
     for gradient in bound._cleared:
         gradient[:] = 0x40  # a step was given up between its sums and its end
     np.testing.assert_array_equal(trained(), first)

@@ -191,6 +191,37 @@ def test_a_script_that_fails_on_one_rank_after_training_ends_all(tmp_path):
 
 
 @needs_mpi
+def test_a_script_that_ends_on_one_rank_while_the_others_wait_for_it_ends_all(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sys, time\nfrom gdkernels.groups import joined\n"
+        "group = joined('mpi')\ngroup.barrier()\nprint(time.time(), flush=True)\n"
+        "if group.rank == 1: sys.exit(int(sys.argv[1]))\n"
+        "if sys.argv[2] == 'wait': group.barrier()\nelse: time.sleep(0.5)"
+    )
+    ended = on_ranks(3, sys.executable, script, 0, "wait")
+    gone = time.time()
+    assert ended.returncode != 0
+    assert "of 3: rank 1 has ended its script, and this rank waits for it" in ended.stderr
+    assert gone - float(ended.stdout.split()[0]) < 5
+    alone = on_ranks(3, sys.executable, script, 0, "go on")
+    assert (alone.returncode, alone.stderr) == (0, ""), "others may go on without it"
+
+
+@needs_mpi
+def test_group_none_on_one_rank_only_ends_all(records):
+    train = [*GDKERNELS, "train", "d.npz", "--hidden", "4", "--epochs", "1", "--backend", "numpy"]
+    began = time.monotonic()
+    ended = run([MPIEXEC, "-n", "1", *train, ":", "-n", "1", *train, "--group", "none"], cwd=records)
+    assert ended.returncode != 0
+    assert "rank 1 of 2 has --group none, and others have not, so that some would wait for ever" in ended.stderr
+    assert time.monotonic() - began < 5
+    both = on_ranks(2, *train, "--group", "none", "--json", cwd=records)
+    assert both.returncode == 0, both.stderr
+    assert both.stdout.count('"ranks": null') == 2 or both.stdout.count('"rows"') == 2
+
+
+@needs_mpi
 def test_a_signal_writes_a_checkpoint_and_ends_all(records):
     command = (
         *GDKERNELS,

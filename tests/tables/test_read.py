@@ -73,7 +73,8 @@ def test_csv_is_read_to_the_last_bit(tmp_path_factory, rows):
     ("content", "pattern"),
     [
         ("", "is empty"),
-        ("\n1,2\n", "first line .* no header"),
+        ("\n \n,,\n", "first line .* no header"),
+        ("\n1,2\n", "line 2 of .* holds numbers where the names of the columns belong"),
         ("a,y\n", "a header and no records"),
         ("a,y\n\n\n", "a header and no records"),
         ("1,2\n3,4\n", "holds numbers where the names of the columns belong"),
@@ -109,6 +110,18 @@ def test_any_text_is_read_or_refused(tmp_path_factory, text):
         assert str(path) in str(error)  # noqa: PT017
     else:
         assert {len(column) for column in table.columns.values()} == {len(table)}
+
+
+@pytest.mark.parametrize("options", [{"skip_rows": 2}, {"header": False}])
+@pytest.mark.parametrize("kind", ["penguins", "npy", "npz"])
+def test_options_for_text_are_refused_where_they_would_do_nothing(tmp_path, monkeypatch, kind, options):
+    monkeypatch.chdir(tmp_path)
+    np.save("npy", X)
+    np.savez(tmp_path / "npz.npz", X=X, Y=Y)
+    name = "npz.npz" if kind == "npz" else "npy.npy" if kind == "npy" else kind
+    with pytest.raises(InputError, match=f"{next(iter(options))}=.* is for text files, and {name}.* is none: leave it"):
+        read(name, **options)
+    assert len(read(name, header=True))
 
 
 # ---- NPY and NPZ

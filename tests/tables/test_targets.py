@@ -41,6 +41,19 @@ def test_classes_come_back(labels):
     assert back.tolist() == [v if not isinstance(v, bool) else str(v).lower() for v in labels.tolist()]
 
 
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        (["$1.5", "2.5"] * 100, r"record 2 of .* column 'y': '2.5' is not a number of the format \$1234.5; correct"),
+        (["red", "blue"] * 100, "record 1 of .* column 'y': 'red' is not a number; correct or remove it"),
+        (["1", "red", "-", "7"] * 50, "record 2 of .* column 'y': 'red' is not a number"),
+    ],
+)
+def test_text_among_numbers_to_predict_is_refused_with_its_place(cells, message):
+    with pytest.raises(InputError, match=message):
+        Preparation.fit(table(y=cells), "y", task="regression")
+
+
 @pytest.mark.parametrize("unknown", ["-5", "maybe", "3.5"])
 def test_an_unknown_class_is_refused(unknown):
     preparation = Preparation.fit(table(y=LABELS), "y")

@@ -6,6 +6,8 @@ import pytest
 from gdkernels.errors import InputError
 from gdkernels.tables import read
 from gdkernels.tables.column_data import finding_of
+from gdkernels.tables.kinds import Choices, reread
+from gdkernels.tables.read import findings_in
 
 
 @pytest.fixture
@@ -97,6 +99,55 @@ def test_a_title_above(file):
     refused(file("t\na,b\n1,2\n3\n"), "line 4 of .* has 1 cell", skip_rows=1)
 
 
+@pytest.mark.parametrize(("title", "blank"), [("Sales\n\n", 1), ("Sales;;\n;;\n", 1), ("Sales;;\n", 0)])
+def test_a_title_with_blank_lines_or_delimiters(file, title, blank, caplog):
+    path = file(f"{title}a;b;c\n1;2;3\n4;5;6\n")
+    refused(path, r"the first line of .* single name, but the next lines have 3 cells each .*skip_rows=1")
+    assert column(path, "c", skip_rows=1) == [3, 6]
+    assert [f"line 2 of {path}: blank, and skipped"] * blank == caplog.messages
+
+
+@pytest.mark.parametrize(
+    ("above", "lines"),
+    [("\n", "line 1"), ("\r\n\r\n", "lines 1 to 2"), (" \t\n,,\n\n", "lines 1 to 3"), (";;\n", "line 1")],
+)
+def test_blank_lines_above_the_header_are_skipped_with_a_word(file, above, lines, caplog):
+    path = file(f"{above}a,b\n1,2\n3,4\n")
+    assert column(path, "b") == [2, 4]
+    assert caplog.messages == [f"{lines} of {path}: blank, and skipped"]
+    refused(file(f"{above}a,b\n1,2\n3\n"), f"line {above.count(chr(10)) + 3} of .* has 1 cell")
+
+
+def test_a_record_of_gaps_is_no_blank_line(file):
+    refused(file(",\n1,2\n"), "first line of .* no header", header=False)
+    assert column(file("\n1,2\n"), "column 2", header=False) == [2]
+    refused(file("\n1\n2\n"), "line 1 of .* is blank: in a single column, that may be a gap", header=False)
+
+
+@pytest.mark.parametrize(
+    ("above", "skip"),
+    [("# of 2024\na,b,c\n", 1), ("# of 2024, by hand\n\n#\na,b,c\n", 3), ("# of 2024\n#a,b,c\n", 1)],
+)
+def test_comments_above_the_header(file, above, skip):
+    path = file(f"{above}1,2,3\n4,5,6\n")
+    refused(path, f"first line of .* begins with #, as comments do.*say skip_rows={skip} to begin with line {skip + 1}")
+    assert column(path, "b", skip_rows=skip) == [2, 5]
+    assert read(file("#a,b\n1,2\n")).names == ("#a", "b")
+
+
+def test_a_comment_among_records(file):
+    refused(file("a,b\n1,2\n# stop\n3,4\n"), "line 3 of .* has 1 cell, .*leave it out if it is a comment")
+
+
+def test_quotes_behind_spaces(file):
+    path = file('"a", "b c", "d"\n"1", "2", "x, y"\n"4", "5,5", "z"\n')
+    table = read(path)
+    assert table.names == ("a", "b c", "d")
+    assert table.columns["d"].levels == ("x, y", "z")
+    assert read(file('a, b\n1, x "y"\n2, "z" w\n')).columns["b"].levels == ('"z" w', 'x "y"')
+    refused(file('"a", "b"\n1, "2"\n1, "2", 3\n'), "line 3 of .* has 3 cells")
+
+
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
 def test_what_excel_says_of_the_delimiter(file, delimiter):
     assert column(file(f"sep={delimiter}\r\na{delimiter}b\r\n1{delimiter}2\r\n"), "b") == [2]
@@ -125,6 +176,24 @@ def test_an_empty_line_in_a_column_of_its_own_is_a_record(file):
 @pytest.mark.parametrize("newline", ["\r", "\n", "\r\n"])
 def test_any_line_end(file, newline):
     assert column(file(newline.join(["a,b", "1,2", "3,4", ""])), "b") == [2, 4]
+
+
+# ---- what one column says of another
+
+
+@pytest.mark.parametrize("commas", ["1,5", "1.234,5", "1.234.567"])
+def test_points_beside_decimal_commas_are_a_doubt(file, commas):
+    path = file(f"a;b;c\n1.234;{commas};1.25\n12.345;{commas};2.5\n")
+    findings = {name: finding_of(c) for name, c in read(path).columns.items()}
+    assert findings["a"].doubt.formats == ("1.234,5", "1234.5")
+    assert findings["a"].doubt.message("a").startswith("'1.234' may have a point between its thousands, as another")
+    assert str(findings["c"].reading) == "1234.5", "nothing else can be meant"
+    assert findings_in(path)["a"] == findings["a"]
+    for choices, wanted in (({"a": "1.234,5"}, [1234, 12345]), ({"a": "1234.5"}, [1.234, 12.345])):
+        again = reread(read(path), Choices(read=choices, missing=["x"]))
+        assert np.asarray(again.columns["a"]).tolist() == wanted
+    assert finding_of(reread(read(path), Choices(missing=["x"])).columns["a"]).doubt is not None
+    assert column(file("a;b\n1.234;1\n"), "a") == [1.234]
 
 
 # ---- several files

@@ -231,3 +231,11 @@ def test_a_file_with_damaged_profiles_is_refused(table, tmp_path):
     predictor.save(tmp_path / "m.safetensors")
     with pytest.raises(gd.FileError, match="what it keeps as its profiles makes no sense"):
         gd.load(tmp_path / "m.safetensors")
+
+
+def test_a_column_of_numbers_that_is_read_as_text_is_noted(table):
+    mixed = {**table, "share": [f"{k % 7}.5{'%' * (k % 2)}" for k in range(N)]}
+    said = "column 'share' is read as text: 50% of the cells are numbers"
+    assert any(r.startswith(said) for r in gd.TabularPredictor("y", **QUICK | {"epochs": 1}).fit(mixed).result_.remarks)
+    named = gd.TabularPredictor("y", categorical="share", **QUICK | {"epochs": 1}).fit(mixed)
+    assert not any("read as text" in r for r in named.result_.remarks)

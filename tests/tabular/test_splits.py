@@ -1,6 +1,7 @@
 """Rows set aside by time, by group, or in a table of their own: in memory and in parts, from Python and the command."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -157,6 +158,11 @@ def test_a_test_file_that_does_not_fit_is_refused_before_training(file, log, mon
     ):
         with pytest.raises(gd.InputError, match=message):
             gd.TabularPredictor("y", test_file=wrong, **QUICK).fit(str(file))
+    with pytest.raises(gd.InputError, match=r"test_file brings .*log\.csv, which is to be learned, so"):
+        gd.TabularPredictor("y", test_file=file.parent, **QUICK).fit(str(file))
+    for fit in (gd.TabularPredictor("y").fit, gd.TabularPredictor("y").describe):
+        with pytest.raises(gd.InputError, match=r"log\.csv is given twice, so that .*: give it once"):
+            fit([file, file.parent])
     with pytest.raises(gd.InputError, match="test sets rows aside, and test_file brings some"):
         gd.TabularPredictor("y", test_file=log, test=0.3, **QUICK).fit(log)
 
@@ -171,9 +177,11 @@ def test_a_test_file_that_does_not_fit_is_refused_before_training(file, log, mon
         ("time:nowhere", "has no column 'nowhere'"),
         ("group:nowhere", "has no column 'nowhere'"),
         ("time:who", "holds neither dates nor numbers"),
-        ("group:one", "all records are of one group"),
+        ("group:one", "these records are of one group"),
         ("time:same", "all records have the same time"),
         ("time:gaps", "record 4 of the table, column 'gaps': no time"),
+        ("time:y", "split='time:y': 'y' is the target"),
+        ("group:y", "split='group:y': 'y' is the target"),
     ],
 )
 def test_what_cannot_be_split(log, split, message):
@@ -186,6 +194,15 @@ def test_what_cannot_be_split(log, split, message):
             gd.TabularPredictor("y", split="time", **QUICK).fit({**log, "then": log["when"]})
         with pytest.raises(gd.InputError, match="has no column of dates"):
             gd.TabularPredictor("y", split="time", **QUICK).fit({"x": log["x"], "y": log["y"]})
+
+
+def test_too_few_groups(file, log, capsys):
+    two = {**log, "who": ["a"] * 200 + ["b"] * 200}
+    with pytest.raises(gd.InputError, match="none can be set aside for validation, another being that of the test"):
+        gd.TabularPredictor("y", split="group:who", **QUICK).fit(two)
+    file.write_text(re.sub(r",p\d+,", ",p1,", file.read_text()))
+    assert main(["train", str(file), "--target", "y", "--split", "group:who", "--memory", "100KB"]) == 2
+    assert re.search(r"column 'who' has too few groups: .* (0|400) records to train on", capsys.readouterr().err)
 
 
 # ---- beyond the range of training, and the remark on random rows
