@@ -61,6 +61,17 @@ def test_the_distance_from_float64_alone_would_not_find_it():
     assert "longer or shorter than by the definition with operands rounded alike, at most 0.6%" in str(check)
 
 
+@pytest.mark.parametrize("width", [16, 64])
+def test_who_does_not_round_operands_is_right_too(width):
+    """In these networks, operands rounded to bfloat16 make a gradient longer by more than a wrong slope may."""
+    task = TrainingTask((*(width,) * 7, 10), 64, 64, network="residual")
+    start = task.parameters()
+    exact = _computed(task, "gradient", "float64", start)
+    rounded = _computed(task, "gradient", "bfloat16", start, "float64")
+    assert any(abs(np.vdot(exact[n] - a, a)) > 0.006 * np.vdot(a, a) for n, a in rounded.items())
+    assert Checker(task).check("gradient", "bfloat16", start, exact).holds
+
+
 class Steep(TrainingTask):
     """The task with the slopes of its hidden units 1 % too large."""
 
