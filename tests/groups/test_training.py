@@ -263,9 +263,9 @@ def test_the_expected_step_is_that_of_the_network(caplog, alpha, beta, hidden):
     settings = {"backend": "numba", "sizes": (6, hidden, 3), "epochs": 2, "batch_size": 102}
     history = on_ranks(2, lambda group: trained(group, 2, **settings)[2], alpha=alpha, beta=beta)[0]
     expected = history.ranks.expected
-    # A wait may be longer than asked for on a busy machine, and is never shorter.
-    assert alpha <= expected.alpha < 3 * alpha
-    assert beta > 1e8 or beta / 3 < expected.beta <= 1.05 * beta
+    # A wait may be longer than asked for on a busy machine, however much, and is never shorter.
+    assert expected.alpha >= alpha
+    assert beta > 1e8 or expected.beta <= 1.05 * beta
     assert expected.step > expected.alpha
     assert history.epochs[1].seconds / 2 > alpha
     assert expected.share < 0.5
