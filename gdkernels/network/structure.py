@@ -18,7 +18,6 @@ from gdkernels.definition.blocks import Activated, Block, Dense, Dropout
 from gdkernels.definition.blocks.block import Parameter, initial_values, parameters_of
 from gdkernels.definition.blocks.checks import check_block
 from gdkernels.definition.blocks.describing import block_in_words, describe_block, functions_in
-from gdkernels.definition.blocks.names import check_name
 from gdkernels.definition.chain import NO_BATCH_NORM, NORMS, layers_in, stack
 from gdkernels.definition.naming import describe, resolve
 from gdkernels.definition.network import Arrays
@@ -106,10 +105,11 @@ class Structure:
 
     def check(self) -> None:
         """Raise `InputError` if the block's parameters cannot be, or its blocks do not fit each other."""
-        for name in self.parameters:
-            check_name(name, type(self.block).__name__)
-        if not isinstance(self.outputs, int) or self.outputs < 1:
-            raise InputError(f"{type(self.block).__name__}: outputs must be a whole number, got {self.outputs!r}")
+        parameters_of(self.block, self.inputs)
+        if not isinstance(self.outputs, (int, np.integer)) or self.outputs < 1:
+            raise InputError(
+                f"{type(self.block).__name__}: outputs must be a whole number of at least 1, got {self.outputs!r}"
+            )
 
     # ---- what it is
 
