@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from gdkernels.groups import Group
     from gdkernels.metrics import Metric
     from gdkernels.models.continuation import Continuation
-    from gdkernels.training.fit import Callback
     from gdkernels.training.history import History
+    from gdkernels.training.looks import Callback
     from gdkernels.training.trainer import Trainer
 
 __all__ = ["Network"]
