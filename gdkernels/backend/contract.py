@@ -13,11 +13,11 @@ import numpy.typing as npt
 from gdkernels.backend.executable import Executable
 from gdkernels.backend.program import Program
 from gdkernels.backend.values import Plan
-from gdkernels.groups.sharding import Sharding
 from gdkernels.system.cached_property import cached_property
 
 if TYPE_CHECKING:
     from gdkernels.backend.least_squares.products import Products
+    from gdkernels.groups.sharding import Sharding
 
 __all__ = ["CONTRACT", "Backend"]
 
