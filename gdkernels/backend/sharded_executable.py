@@ -27,7 +27,7 @@ from gdkernels.backend.program import Program
 from gdkernels.definition.network import Arrays
 from gdkernels.groups import TreeSum, rows_of_shard
 from gdkernels.groups.sharding import Sharding
-from gdkernels.system.threads import at_most
+from gdkernels.system.thread_limits import at_most
 
 __all__ = ["SHARDS", "Sharded", "ShardedExecutable", "Spent", "check_shards"]
 

@@ -23,12 +23,13 @@ from gdkernels.definition.naming import describe, resolve
 from gdkernels.definition.network import Arrays
 from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import Optimizer
-from gdkernels.dispatch.footprint import check_initial
 from gdkernels.errors import InputError, unknown_name
 from gdkernels.graph import remembered
 from gdkernels.system.cached_property import cached_property
 
 __all__ = ["Structure"]
+
+_SURELY_FIT = 1 << 20  # numbers: 16 MB while they are drawn
 
 
 @dataclass(frozen=True)
@@ -214,7 +215,10 @@ class Structure:
 
     def check_memory(self) -> None:
         """Raise `InputError` if the initial parameters do not fit into memory."""
-        check_initial(self.program())
+        if sum(math.prod(p.shape) for p in self.parameters.values()) > _SURELY_FIT:
+            from gdkernels.dispatch.footprint import check_initial  # what few networks need
+
+            check_initial(self.program())
 
     def initial_parameters(self, seed: int, restart: int = 0) -> dict[str, Any]:
         """Return the initial parameters of a `restart`, as NumPy arrays."""
