@@ -199,9 +199,9 @@ def test_a_script_that_ends_on_one_rank_while_the_others_wait_for_it_ends_all(tm
         "if group.rank == 1: sys.exit(int(sys.argv[1]))\n"
         "if sys.argv[2] == 'wait': group.barrier()\nelse: time.sleep(0.5)"
     )
-    ended = on_ranks(3, sys.executable, script, 0, "wait")
+    ended = on_ranks(3, sys.executable, script, 7, "wait")
     gone = time.time()
-    assert ended.returncode != 0
+    assert ended.returncode == 7
     assert "of 3: rank 1 has ended its script, and this rank waits for it" in ended.stderr
     assert gone - float(ended.stdout.split()[0]) < 5
     alone = on_ranks(3, sys.executable, script, 0, "go on")
