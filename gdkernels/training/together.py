@@ -148,18 +148,19 @@ class Together:
             digest.update(name.encode() + np.ascontiguousarray(array).tobytes())
         for epoch in epochs:
             digest.update(repr((epoch.loss, epoch.validation_loss, epoch.gradient_norm)).encode())
+        times = np.array([(epoch.seconds, epoch.samples_per_second) for epoch in epochs])
         words = np.frombuffer(digest.digest(), np.int64)
-        everybody = self.group.gather_numbers(words, np.int64)
+        told = np.concatenate([words, times.view(np.int64).ravel()])  # one message, as an epoch may be short
+        everybody = self.group.gather_numbers(told, np.int64)
         for rank in range(self.group.size):
-            if (everybody[rank] != everybody[0]).any():
+            if (everybody[rank, : len(words)] != everybody[0, : len(words)]).any():
                 raise InputError(
                     f"rank {rank} has other parameters or losses than rank 0 after epoch {epochs[-1].number}: the "
                     "ranks do not compute the same; give them the same data, versions and processors"
                 )
-        seconds = self.group.gather_numbers([epoch.seconds for epoch in epochs])[0].tolist()
-        rates = self.group.gather_numbers([epoch.samples_per_second for epoch in epochs])[0].tolist()
+        of_rank_0 = everybody[0, len(words) :].view(np.float64).reshape(-1, 2).tolist()
         return [
-            replace(epoch, seconds=s, samples_per_second=r) for epoch, s, r in zip(epochs, seconds, rates, strict=True)
+            replace(epoch, seconds=s, samples_per_second=r) for epoch, (s, r) in zip(epochs, of_rank_0, strict=True)
         ]
 
     def any(self, flag: bool) -> bool:
