@@ -222,6 +222,58 @@ def test_group_none_on_one_rank_only_ends_all(records):
 
 
 @needs_mpi
+def test_what_rank_0_alone_refuses_ends_all_with_its_exit_code(records):
+    (records / "there").touch()
+    done = on_ranks(2, *GDKERNELS, "bench", "--out", "there", cwd=records)
+    assert done.returncode == 2
+    assert [line for line in done.stderr.splitlines() if "there exists already" in line] == [
+        "gdkernels: there exists already; to replace it, pass overwrite=True (on the command line: --force)"
+    ]
+
+
+BENCH = """
+import json, sys
+from gdkernels.bench.checking import Checker
+from gdkernels.bench.participants.participant import Participant, UnsuitableError
+from gdkernels.bench.participants.stages import PlacedStage
+from gdkernels.bench.participants.task import TrainingTask
+from gdkernels.bench.processes.client import ParticipantProcess
+from gdkernels.bench.processes.ranks import answering_together, leading
+from gdkernels.groups import joined
+
+group, task = joined("mpi"), TrainingTask((8, 16, 2), 64, 256, learning_rate=0.05)
+if group.rank:
+    answering_together(group)
+    sys.exit()
+with leading(group):
+    process = ParticipantProcess(Participant("numpy", False, group="mpi", ranks=group.size))
+    process.load(task)
+    check = process.check(Checker(task), PlacedStage("epoch"))
+    sample = process.sample(PlacedStage("epoch"), 0.02)
+    reached = process.train(task, {"loss": 1.5}, 1.0).reached
+    try:
+        process.check(Checker(task), PlacedStage("forward"))
+    except UnsuitableError as reason:
+        print(json.dumps([check.problem, check.plan["choices"]["shards"], sample.exchange_seconds / sample.seconds,
+                          reached, str(reason), str(process.participant)]))
+    process.close()
+"""
+
+
+@needs_mpi
+def test_ranks_are_a_participant_of_a_benchmark(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(BENCH)
+    done = on_ranks(2, sys.executable, script)
+    assert done.returncode == 0, done.stderr
+    problem, shards, communication, reached, reason, name = json.loads(done.stdout)
+    assert (problem, shards, reached) == (None, 2, True)
+    assert 0 < communication < 1
+    assert reason.startswith("ranks share epochs")
+    assert name == "numpy cpu float32, group mpi × 2, 1 thread"
+
+
+@needs_mpi
 def test_a_signal_writes_a_checkpoint_and_ends_all(records):
     command = (
         *GDKERNELS,
