@@ -1,8 +1,8 @@
 """The kernels as compilers make them, without a GPU: registers, frames and shared memory, for six architectures.
 
 ``python -m benchmarks.gpu.kernels LIBNVRTC … --out FILE`` takes libraries of NVRTC by their paths, compiles what a few
-networks need with each, and writes a table. Beside it, in a file whose name ends with .json, is what compilers said: it is
-written after each kernel, so that you can interrupt this, and only kernels whose text has changed are compiled anew.
+networks need with each, and writes a table. Beside it, in a file whose name ends with .json, is what compilers said.
+That is written after each kernel: you can interrupt this, and only kernels whose text has changed are compiled anew.
 """
 
 from __future__ import annotations
@@ -101,8 +101,9 @@ def _persistent(known: Rows, compiler: Compiler, capability: int, program: Progr
     row, how = trial.rows[-1], f"{source.warps} warps"
     how += f", {source.spilled_gradients} gradients spilled" if source.spilled_gradients else ""
     how += ", computed again" if source.recomputes else ""
-    shared = source.shared_bytes + row.static_shared
-    return f"{how} | {len(trial.rows)} in {trial.seconds():.1f} s | {row.registers} | {row.frame} | {row.spilled} | {shared} |"
+    how += ", left operands loaded" if source.reloads else ""
+    tried, shared = f"{len(trial.rows)} in {trial.seconds():.1f} s", source.shared_bytes + row.static_shared
+    return f"{how} | {tried} | {row.registers} | {row.frame} | {row.spilled} | {shared} |"
 
 
 _BEGIN = """# What compilers make of the kernels
