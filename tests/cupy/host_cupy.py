@@ -144,7 +144,7 @@ class Host:
 
     def twin(self, text, name):
         for key in ("float32", "bfloat16", "float64"):
-            if f" {name}(" in module(key) or f"({name}," in module(key):
+            if f" {name}(" in module(key):
                 if key not in self._twins:  # each takes seconds to compile
                     self._twins[key] = Twin(module(key), self.directory), module(key)
                 return self._twins[key]
