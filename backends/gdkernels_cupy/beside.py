@@ -18,10 +18,10 @@ from gdkernels_cupy.persistent.executable import PLAN_KERNEL
 from gdkernels_cupy.persistent.launch_device import LaunchDevice
 from gdkernels_cupy.persistent.proof import unproven
 
-__all__ = ["BesideOthers", "SharedBeside", "is_beside_others"]
+__all__ = ["BATCHED", "BesideOthers", "SharedBeside", "is_beside_others"]
 
 _OWN_WAY = "a CTA for each model"
-_BATCHED_WAYS = {False: "batches of models", True: "batches of models without epilogues"}  # by whether they are plain
+BATCHED = ("batches of models", "batches of models without epilogues")
 
 
 @dataclass
@@ -79,9 +79,8 @@ class BesideOthers:
             return
         yield from self._own_way(batch_size)
         if self._batches:
-            yield self._batched_way(plain=False)
-            if self._wished.choices.get("epilogues") != ():
-                yield self._batched_way(plain=True)
+            for name, plain in zip(self._batched_names, (False, True), strict=False):
+                yield self._batched_way(name, plain=plain)
 
     def why(self, passed_over: Mapping[str, str], last: Executable, otherwise: Callable[[], str]) -> str:
         """Return in words how the model trains, and why.
@@ -98,19 +97,25 @@ class BesideOthers:
         no_cta = passed_over.get(_OWN_WAY) if self._own is not None else self._shared.own
         if no_cta is None:
             return "each model has a CTA of its own"
-        told = f"no CTA has one of its own ({no_cta})"
-        no_batch = [passed_over[name] for name in _BATCHED_WAYS.values() if name in passed_over]
+        kernel = self._wished.choices.get("kernel")
+        told = "the plan asks for it" if kernel == PLAN_BATCHES else f"no CTA has one of its own ({no_cta})"
+        problem = self._no_batch(passed_over)
+        if problem is not None:
+            return f"one model after the other, as {told}, and there are no batches ({problem}): {otherwise()}"
+        beside = last.beside if isinstance(last, BatchedExecutable) else 0
+        if beside == 1:
+            return (
+                f"a batch of one model, as {told}: no other has its structure, its batch size and as many records to "
+                "train on"
+            )
+        return f"{beside or 'the'} models of one structure are a batch, as {told}"
+
+    def _no_batch(self, passed_over: Mapping[str, str]) -> str | None:
+        """Return why there are no batches; None if there are."""
         if not self._batches:
-            no_batch = [f"the plan asks for {self._wished.choices.get('kernel')}"]
-        elif len(no_batch) < (1 if self._wished.choices.get("epilogues") == () else len(_BATCHED_WAYS)):
-            if isinstance(last, BatchedExecutable) and last.beside == 1:
-                return (
-                    f"it trains alone, as {told}, and no other model has its structure, its batch size and as many "
-                    "records to train on"
-                )
-            many = f"{last.beside} models" if isinstance(last, BatchedExecutable) and last.beside else "models"
-            return f"{many} of one structure are a batch, as {told}"
-        return f"one model after the other, as {told}, and there are no batches ({no_batch[0]}): {otherwise()}"
+            return f"the plan asks for {self._wished.choices.get('kernel')}"
+        left = [name for name in self._batched_names if name not in passed_over]
+        return None if left else passed_over[self._batched_names[0]]
 
     # ---- a CTA
 
@@ -155,14 +160,18 @@ class BesideOthers:
         """Whether the plan leaves batches open; what CUDA graphs run, they can."""
         return self.wanted and self._wished.choices.get("kernel", PLAN_BATCHES) == PLAN_BATCHES
 
-    def _batched_way(self, *, plain: bool) -> Way:
+    @property
+    def _batched_names(self) -> tuple[str, ...]:
+        return BATCHED[:1] if self._wished.choices.get("epilogues") == () else BATCHED
+
+    def _batched_way(self, name: str, *, plain: bool) -> Way:
         if plain not in self._shared.batched:
             plan = replace(self._wished, choices={**self._wished.choices, "epilogues": ()}) if plain else self._wished
             self._shared.batched[plain] = BatchedExecutable(self._program, plan, self._number, self._predictor)
         found = self._shared.batched[plain].with_program(self._program)
         assert found is not None, "they differ in numbers alone"
         checked = tuple(BetweenOthers(found, place) for place in (0, 2))
-        return Way(_BATCHED_WAYS[plain], found, checked, identity=found.identity)
+        return Way(name, found, checked, identity=found.identity)
 
 
 def is_beside_others(executable: Executable) -> bool:

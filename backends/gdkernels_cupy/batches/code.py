@@ -139,7 +139,7 @@ class BatchCode:
         """Return what JSON can hold, and what results depend on."""
         layout = self.layout(batch, rest)
         texts = [step_text(step.op_list.operations) for step in layout.steps]
-        kernels = sha256(models_text(step.launches for step in layout.steps).encode()).hexdigest()
+        kernels = sha256(models_text(layout.lists).encode()).hexdigest()
         scalars = nodes_text(layout.full.op_list.scalars)
         launches = [launch for step in layout.steps for launch in step.launches]
         products = sorted({product_key(launch) for launch in launches if isinstance(launch, MatrixProduct)})

@@ -10,7 +10,7 @@ from gdkernels.lowering.task import ScheduledTask
 from gdkernels_cupy.graphs.grouping import Launch, grouped
 from gdkernels_cupy.graphs.lower import lower
 from gdkernels_cupy.graphs.memory_plan import plan_memory
-from gdkernels_cupy.graphs.operations import OperationList
+from gdkernels_cupy.graphs.operations import Cast, OperationList
 from gdkernels_cupy.graphs.session_memory import SessionAddresses
 
 __all__ = ["BatchLayout", "PlannedStep", "layout_of"]
@@ -52,6 +52,17 @@ class BatchLayout:
     def full(self) -> PlannedStep:
         """The step of a full batch."""
         return self.steps[0]
+
+    @property
+    def casts(self) -> tuple[Cast, ...]:
+        """What makes the copies of parameters in another storage when these have come."""
+        of = self.full.op_list
+        return tuple(Cast(of.parameters[name], copy) for name, copy in of.copies.items())
+
+    @property
+    def lists(self) -> list[tuple[Launch, ...]]:
+        """All that is launched."""
+        return [self.casts, *(step.launches for step in self.steps)]
 
     def addresses(self, memory: int, step: PlannedStep) -> SessionAddresses:
         """Return the addresses of the first model, whose memory begins there."""

@@ -17,7 +17,6 @@ from gdkernels.system.kept import keep, kept
 from gdkernels_cupy.batches.kernels import bound_for_models, models_text
 from gdkernels_cupy.batches.layout import BatchLayout, PlannedStep
 from gdkernels_cupy.cuda.device import CudaDevice, DeviceMemory, describe
-from gdkernels_cupy.graphs import operations as ops
 from gdkernels_cupy.graphs.bound_steps import do
 from gdkernels_cupy.graphs.calls import CONTROL, calls_of
 from gdkernels_cupy.graphs.captured_graphs import CapturedGraphs
@@ -88,9 +87,9 @@ class BatchSession:
         self._device, self.layout, self.models = device, layout, models
         self._precision, self._algorithms = precision, algorithms
         self._memory = device.allocate(layout.apart * models)
-        self._module = device.kernels(models_text(step.launches for step in layout.steps))
+        self._module = device.kernels(models_text(layout.lists))
         self._calls = {step.rows: self._bound(step) for step in layout.steps}
-        self._copies = self._bound_copies()
+        self._copies = [call for cast in layout.casts for call in self._kernels(cast, layout.full)]
         self._graphs = CapturedGraphs()
 
     @property
@@ -115,15 +114,6 @@ class BatchSession:
     def _kernels(self, launch: Any, step: PlannedStep) -> list[Callable[[], None]]:
         calls = calls_of(launch, step.op_list, self.layout.full.rows, self._at(step))
         return [bound_for_models(call, self._module, self.models, self.layout.apart) for call in calls]
-
-    def _bound_copies(self) -> list[Callable[[], None]]:
-        """Return what makes the copies of parameters in another storage when these have come."""
-        full = self.layout.full
-        return [
-            bound
-            for name, copy in full.op_list.copies.items()
-            for bound in self._kernels(ops.Cast(full.op_list.parameters[name], copy), full)
-        ]
 
     def _product(self, product: MatrixProduct, at: SessionAddresses) -> Callable[[], None]:
         key, device = product_key(product), self._device
