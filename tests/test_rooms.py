@@ -60,7 +60,17 @@ ROOMS = {
         "__init__",
     ),
     "backends/gdkernels_mpi": ("__init__",),
-    "backends/gdkernels_cupy": ("cuda", "graphs", "persistent", "many", "choice", "shards", "__init__"),
+    "backends/gdkernels_cupy": (
+        "cuda",
+        "graphs",
+        "persistent",
+        "many",
+        "batches",
+        "beside",
+        "choice",
+        "shards",
+        "__init__",
+    ),
 }
 MODULES_IN_THE_ROOT = 6
 
