@@ -237,6 +237,7 @@ def _text(name: str, column: Text, rows: Rows, found: Finding, kept: bool, targe
 def _said(column: Column, values: Floats, rows: Rows, found: Finding) -> str:
     """Return what the user should know of numbers: their format, cells that count as gaps, what may be one."""
     said = [] if found.reading.format in ("", NUMBER.format) else [f"read as {found.reading}"]
+    said += [found.note] if found.note and found.reading.kind == "number" else []
     if found.reading.lenient:
         strict = read_as(column, replace(found.reading, lenient=False))
         if isinstance(strict, NumberColumn) and strict.wrong is not None and strict.wrong.any():

@@ -108,7 +108,8 @@ def _classified(x: Array, y: Array, looked_at: Array) -> float:
 
 def _sum_of_two(numbers: list[tuple[str, Array]], y: Floats) -> list[str]:
     """Return a sentence for the pair of columns whose weighted sum is the target, if one is."""
-    varied = [(name, np.where(np.isnan(x), np.nanmean(x), x)) for name, x in numbers if np.nanstd(x) > 0]
+    with np.errstate(over="ignore", invalid="ignore"):
+        varied = [(name, np.where(np.isnan(x), np.nanmean(x), x)) for name, x in numbers if np.nanstd(x) > 0]
     if len(varied) < 2:
         return []
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
