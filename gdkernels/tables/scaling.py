@@ -36,8 +36,8 @@ class Scaling:
             column = int(np.argmax(wrong))
             largest = values[np.argmax(np.abs(values[:, column])), column]
             raise InputError(
-                f"column {names[column]!r} has numbers too large to be standardised, such as {largest:g}: correct them, "
-                "or scale the column"
+                f"column {names[column]!r} has numbers too large to be standardised, such as {largest:g}: correct "
+                "them, or scale the column"
             )
         # A constant column has, by rounding, a deviation of a few units in the last place: it says nothing, and must
         # not be blown up into noise.

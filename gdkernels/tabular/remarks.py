@@ -10,7 +10,7 @@ from gdkernels.tables import Preparation, Table, Text
 from gdkernels.tables.checked import numbers_of
 from gdkernels.tables.column_data import finding_of, number_text
 from gdkernels.tables.columns import Category
-from gdkernels.tables.kinds import sentinel_of
+from gdkernels.tables.sentinels import sentinels_of
 from gdkernels.tabular.evaluation import Evaluation
 from gdkernels.tabular.leakage import leaks
 from gdkernels.tabular.settings import TabularSettings
@@ -37,8 +37,7 @@ def remarks_on(
     if preparation.classes is None:
         for name in numbers:
             values = numbers_of(table, name)
-            sentinel = sentinel_of(values[learn])
-            if sentinel is not None:
+            for sentinel in sentinels_of(values[learn]):
                 same = values == sentinel
                 rows = rows[~same[rows]]
                 shown = number_text(sentinel)
@@ -89,7 +88,7 @@ def _pooled(
         share = float(np.mean(kind.codes_in(table)[learn] == kind.unseen)) if kind.other else 0.0
         if share > _POOLED and not finding_of(table.columns[kind.name]).note:
             said.append(
-                f"column {kind.name!r} is read as names, and {share:.0%} of its cells are too rare to be told apart: if "
+                f"column {kind.name!r} is read as names, {share:.0%} of which are too rare to be told apart: if "
                 f"they are numbers or dates, say how by {keyword('read')}; else leave it out by "
                 f"{keyword('ignore', [kind.name])}"
             )
