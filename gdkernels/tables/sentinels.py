@@ -16,7 +16,7 @@ _NINES = re.compile(r"-?9[9.]*9|-?9")
 
 
 def sentinels_of(values: Floats) -> tuple[float, ...]:
-    """Return the values that are often there and far from all others, as those for "nothing" are, in ascending order."""
+    """Return the values that are often there and far from all others, as those for "nothing" are, the lowest first."""
     finite = np.isfinite(values)
     left = values if finite.all() else values[finite]
     found: list[float] = []
