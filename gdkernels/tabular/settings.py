@@ -209,6 +209,7 @@ class TabularSettings:
                     formats,
                     columns["missing"],
                     aside=split.aside,
+                    later=split.kind == "time",
                 ),
                 "options": TextOptions(header, skip_rows),
                 "split": split,
