@@ -268,8 +268,8 @@ class Network:
             "sample_weight": sample_weight,
             "validation": validation,
             "patience": patience,
-            "callbacks": tuple(callbacks),
-            "metrics": tuple(metrics) if not isinstance(metrics, str) else metrics,
+            "callbacks": _read_once(callbacks),
+            "metrics": _read_once(metrics),
             "stop_gradient_norm": stop_gradient_norm,
             "gradient_norm": gradient_norm,
             "retries": retries,
@@ -411,3 +411,8 @@ def _bound_network(
 ) -> BoundNetwork:
     own = block if names is None else named(block, names)
     return BoundNetwork(Structure.checked(own, inputs, output), **how)
+
+
+def _read_once(values: Iterable[Any]) -> Any:
+    """Return what is read again for each start; what is no list is for whoever reads it to refuse."""
+    return tuple(values) if isinstance(values, Iterable) and not isinstance(values, str) else values
