@@ -46,7 +46,7 @@ def test_large_steps_are_stopped_between(tmp_path, monkeypatch):
 
 
 def test_a_history_of_any_length(tmp_path, monkeypatch):
-    """So many epochs that the header of a file could not tell of them: half a million, or here fewer in a smaller one."""
+    """So many epochs that a header could not tell of them: half a million, or here fewer, in a smaller one."""
     monkeypatch.setattr("gdkernels.files.model_file._LARGEST_HEADER", 2_000_000)
     epoch = {"validation_loss": math.nan, "learning_rate": 0.1, "seconds": 1e-3, "samples_per_second": 2e5}
     epochs = [
