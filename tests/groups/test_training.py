@@ -9,6 +9,7 @@ from thread_group import on_ranks
 
 import gdkernels as gd
 from gdkernels.errors import FileError, InputError
+from gdkernels.tabular import conversion
 
 STREAM = np.random.default_rng(0)
 X = STREAM.standard_normal((203, 6)).astype(np.float32)  # the last batch is smaller, and some of its shards are
@@ -255,6 +256,24 @@ def test_a_table_that_one_rank_cannot_read_ends_all(capfd, tmp_path):
     with pytest.raises(SystemExit):
         on_ranks(2, fitted)
     assert "gdkernels: rank 0 of 2: there is no file" in capfd.readouterr().err
+
+
+def test_one_rank_of_a_machine_prepares_a_table_in_files_for_all(monkeypatch, tmp_path):
+    folders = []
+    write = conversion._write
+    monkeypatch.setenv("GDKERNELS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(conversion, "_write", lambda files, *rest: (folders.append(files.folder), write(files, *rest)))
+    lines = [",".join(map(str, row)) for row in np.column_stack([X[:, :4], Y[:, 1]]).tolist()]
+    (tmp_path / "t.csv").write_text("a,b,c,d,y\n" + "\n".join(lines))
+
+    def fitted(group):
+        settings = {"epochs": 2, "batch_size": 40, "hidden": 4, "backend": "numpy", "memory": "1MB", "progress": False}
+        found = gd.TabularPredictor("y", group=group, shards=2, seed=0, **settings).fit(str(tmp_path / "t.csv"))
+        return digest(found.network), found.metrics_
+
+    assert on_ranks(2, fitted) == [fitted(None)] * 2
+    assert len(folders) == 2, "one for both ranks, and one for the process alone"
+    assert not any(folder.exists() for folder in folders)
 
 
 @pytest.mark.parametrize(("alpha", "beta", "hidden"), [(0.06, 1e9, 20), (0.03, 2e6, 2000)])
