@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -140,19 +141,25 @@ class ShardedExecutable(Sharded):
     ----------
     rows
         The most rows of a shard that are computed at a time.
-
+    made
+        Makes what computes gradients from a program and a plan; None is what the backend compiles, or the definition.
     """
 
     def __init__(
-        self, backend: Backend, program: Program, plan: Plan, sharding: Sharding, rows: int | None = None
+        self,
+        backend: Backend,
+        program: Program,
+        plan: Plan,
+        sharding: Sharding,
+        rows: int | None = None,
+        made: Callable[[Program, Plan], Executable] | None = None,
     ) -> None:
         self._backend, self._program, self._sharding, self._rows = backend, program, sharding, rows
         one = {"threads": 1} if backend.threads(plan.device) else {}
         with at_most(1):
             count = min(sharding.threads, len(sharding.mine))
-            parts = [
-                bind(backend, summing(program), replace(plan, choices={**plan.choices, **one})) for _ in range(count)
-            ]
+            made = made or partial(bind, backend)
+            parts = [made(summing(program), replace(plan, choices={**plan.choices, **one})) for _ in range(count)]
         self._parts = parts
         self._pool = ThreadPoolExecutor(count, thread_name_prefix="gdkernels-shard") if count > 1 else None
         self.origin = parts[0].origin

@@ -258,6 +258,28 @@ def test_a_table_that_one_rank_cannot_read_ends_all(capfd, tmp_path):
     assert "gdkernels: rank 0 of 2: there is no file" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_estimators_share_sparse_rows(backend):
+    sparse = pytest.importorskip("scipy.sparse")
+    estimators = pytest.importorskip("gdkernels.estimators")
+    rows = sparse.random(151, 40_000, density=0.001, format="csr", random_state=0)  # too many columns to be made dense
+    target = np.asarray(rows[:, :20_000].sum(axis=1)).ravel()
+
+    def fitted(group, **more):
+        stopping = {"early_stopping": True, "tol": 10.0, "n_iter_no_change": 2}
+        settings = {"batch_size": 50, "random_state": 0, "backend": backend, "shards": 4, **stopping}
+        model = estimators.MLPRegressor(hidden_layer_sizes=(4,), group=group, **settings | more)
+        model.fit(rows, target)
+        return digest(model.to_mlp()), model.loss_curve_, model.validation_scores_
+
+    one = fitted(None)
+    assert on_ranks(2, fitted) == [one] * 2
+    assert one[1] == pytest.approx(fitted(None, shards=None)[1])
+    for more, message in (({"random_state": None}, "random_state a number"), ({"solver": "lbfgs"}, "adam and sgd")):
+        with pytest.raises(ValueError, match=message):
+            fitted("serial", **more)
+
+
 def test_one_rank_of_a_machine_prepares_a_table_in_files_for_all(monkeypatch, tmp_path):
     folders = []
     write = conversion._write
