@@ -27,11 +27,14 @@ from gdkernels.backend.program import Program
 from gdkernels.definition.network import Arrays
 from gdkernels.groups import TreeSum, rows_of_shard
 from gdkernels.groups.sharding import Sharding
-from gdkernels.system.threads import at_most
+from gdkernels.randomness import KeyedOrder
+from gdkernels.system.thread_limits import at_most
 
-__all__ = ["SHARDS", "Sharded", "ShardedExecutable", "Spent", "check_shards"]
+__all__ = ["SHARDS", "Sharded", "ShardedExecutable", "Spent", "check_shards", "order_of_rank"]
 
 SHARDS = "shards"  # among the choices of a plan
+
+_FEW = 4096  # places of an order, one behind the other: with as few, computing those between them takes less time
 
 Array = npt.NDArray[Any]
 
@@ -67,9 +70,39 @@ class Sharded(Executable):
 
     spent: Spent
 
+    @property
+    def takes_keyed_orders(self) -> bool:
+        return True  # `order_of_rank` computes what this rank needs of them
+
     @abstractmethod
     def settle(self, state: State, batch_size: int) -> None:
         """Make the choices of the plan that are made when sizes are known; the state does not change."""
+
+
+def order_of_rank(
+    sharding: Sharding, order: npt.NDArray[np.int64] | KeyedOrder, batch_size: int
+) -> npt.NDArray[np.int64]:
+    """Return an order whose rows of other ranks' shards are -1; of a keyed one, those are not computed."""
+    if sharding.group.size == 1 or batch_size < 1:  # which is refused
+        return np.ascontiguousarray(order, np.int64)
+    first, last, found = sharding.mine[0], sharding.mine[-1], np.full(len(order), -1, np.int64)
+
+    def mine(rows: int) -> slice:
+        start, stop = (rows_of_shard(shard, sharding.shards, rows) for shard in (first, last))
+        return slice(start.start, stop.stop)
+
+    whole, part = len(order) // batch_size * batch_size, mine(batch_size)
+    if not isinstance(order, KeyedOrder) or part.stop - part.start < _FEW:
+        order = np.asarray(order, np.int64)
+        found[:whole].reshape(-1, batch_size)[:, part] = order[:whole].reshape(-1, batch_size)[:, part]
+        starts = range(whole, len(order), batch_size)
+    else:
+        starts = range(0, len(order), batch_size)
+    for start in starts:
+        part = mine(min(batch_size, len(order) - start))
+        here = slice(start + part.start, start + part.stop)
+        found[here] = order[here]
+    return found
 
 
 def check_shards(
@@ -169,7 +202,7 @@ class ShardedExecutable(Sharded):
         sample_weight: Any = None,
     ) -> tuple[float, float | None]:
         """Do the steps of all ranks; of the rows that `order` names, only those of this rank's shards are looked at."""
-        began, order = time.perf_counter(), np.ascontiguousarray(order, np.int64)
+        began, order = time.perf_counter(), order_of_rank(self._sharding, order, batch_size)
         check_shards(self._program, self._sharding, state, x, y, order, batch_size, learning_rates, sample_weight)
         weights = None if sample_weight is None else self._backend.to_numpy(sample_weight)
         with self._on_device(), np.errstate(all="ignore"):

@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from gdkernels.backend import Plan
 from gdkernels.backend.program import Program
 from gdkernels.backend.sharded_executable import SHARDS, Sharded, ShardedExecutable
+from gdkernels.dispatch import registry
 from gdkernels.dispatch.binding import Binding
 from gdkernels.dispatch.footprint import rows_that_fit
 from gdkernels.dispatch.workload import Workload
 from gdkernels.errors import ScheduleError, TraceError
 from gdkernels.groups.sharding import Sharding
 
-__all__ = ["sharded_executable"]
+__all__ = ["device_of_rank", "sharded_executable"]
 
 _log = logging.getLogger("gdkernels")
 
 _ROWS = "rows_at_a_time"
+
+
+def device_of_rank(backend: str, device: str, local_rank: int) -> str:
+    """Return the device of a rank: where several are there to be had, each rank of a machine has the next."""
+    devices: Sequence[str] = ()
+    if device != "cpu":
+        with suppress(Exception):  # of a backend that is not there: choosing it says so
+            devices = registry.get(backend).devices()
+    return devices[(devices.index(device) + local_rank) % len(devices)] if device in devices else device
 
 
 def sharded_executable(

@@ -26,7 +26,8 @@ from gdkernels.models.network import Network
 from gdkernels.network import BoundNetwork
 from gdkernels.system.machine import cores
 from gdkernels.system.progress import progress_bar
-from gdkernels.system.threads import asked_bound, at_most
+from gdkernels.system.thread_limits import at_most
+from gdkernels.system.threads import asked_bound
 from gdkernels.training.checkpointing import Cadence, StopSignals
 from gdkernels.training.history import History
 from gdkernels.training.settings import FitSettings

@@ -20,7 +20,8 @@ from gdkernels.many.arguments import Rows
 from gdkernels.many.workers import GivenUpError
 from gdkernels.network import Structure
 from gdkernels.system.hashing import sha256
-from gdkernels.system.threads import ThreadBound, at_most, thread_bound
+from gdkernels.system.thread_limits import at_most
+from gdkernels.system.threads import ThreadBound, thread_bound
 from gdkernels.training.checkpointing import Cadence, Checkpointer, Run, subfolder
 from gdkernels.training.evaluator import Evaluator
 from gdkernels.training.fit import Fit

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import lru_cache
 from typing import Any
 from zlib import crc32
 
@@ -111,12 +111,12 @@ class KeyedOrder:
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
         if copy is False:
             raise ValueError("the numbers of an order are computed: there is no array that could be shared")
-        b = self.across
+        b, first = self.across, self._tables[0][0]
         rows = max(1, _AT_A_TIME // b)  # whole rows of places: their pairs need no division
         found = np.empty(len(self), np.int64)
         for row in range(self.first // b, -(-self.stop // b), rows):
             begin, end = max(self.first, row * b), min(self.stop, (row + rows) * b)
-            high = np.arange(row, -(-end // b))[:, None] + self._tables[0][0][:b]
+            high = np.arange(row, -(-end // b))[:, None] + first[:b]
             low = np.broadcast_to(np.arange(b), high.shape).copy()
             image = self._image(high.ravel(), low.ravel(), begun=1)
             found[begin - self.first : end - self.first] = image[begin - row * b : end - row * b]
@@ -126,6 +126,10 @@ class KeyedOrder:
             found[beyond] = again
             beyond = beyond[again >= self.records]
         return found if dtype is None else found.astype(dtype, copy=False)
+
+    @property
+    def _tables(self) -> tuple[list[Indices], Indices, Indices]:
+        return _tables_of(self.down, self.across, self.keys)
 
     def _image(self, high: Indices, low: Indices, begun: int = 0) -> Indices:
         """Return the places to which pairs go in all rounds but those that have `begun`; the pairs are lost."""
@@ -140,18 +144,18 @@ class KeyedOrder:
         added += high
         return added
 
-    @cached_property
-    def _tables(self) -> tuple[list[Indices], Indices, Indices]:
-        """What each round adds, by the number that it hashes, and what a pair's two numbers are worth in the end.
 
-        Numbers grow from round to round, as they are reduced in the end alone: a table repeats itself.
-        """
-        a, b = self.down, self.across
-        tables = []
-        for k, key in enumerate(self.keys):
-            hashed, reduced = (a, b) if k % 2 else (b, a)
-            numbers = mixed(np.arange(hashed, dtype=np.uint32).view(np.int32) ^ np.uint32(key).view(np.int32))
-            scaled = (numbers.view(np.uint32).astype(np.uint64) * np.uint64(reduced)) >> np.uint64(32)
-            tables.append(np.tile(scaled.astype(np.int64), 1 + (k + 1) // 2))
-        sums = 1 + (len(self.keys) + 1) // 2
-        return tables, np.tile(np.arange(b), sums), np.tile(np.arange(0, a * b, b), sums)
+@lru_cache(maxsize=8)  # parts of one order have the same
+def _tables_of(a: int, b: int, keys: tuple[int, ...]) -> tuple[list[Indices], Indices, Indices]:
+    """Return what each round adds, by the number that it hashes, and what a pair's two numbers are worth in the end.
+
+    Numbers grow from round to round, as they are reduced in the end alone: a table repeats itself.
+    """
+    tables = []
+    for k, key in enumerate(keys):
+        hashed, reduced = (a, b) if k % 2 else (b, a)
+        numbers = mixed(np.arange(hashed, dtype=np.uint32).view(np.int32) ^ np.uint32(key).view(np.int32))
+        scaled = (numbers.view(np.uint32).astype(np.uint64) * np.uint64(reduced)) >> np.uint64(32)
+        tables.append(np.tile(scaled.astype(np.int64), 1 + (k + 1) // 2))
+    sums = 1 + (len(keys) + 1) // 2
+    return tables, np.tile(np.arange(b), sums), np.tile(np.arange(0, a * b, b), sums)

@@ -27,8 +27,9 @@ from gdkernels.network import BoundNetwork
 from gdkernels.training.checkpointing import Cadence, Checkpointer, Run
 from gdkernels.training.epoch_runner import EpochRunner
 from gdkernels.training.epoch_values import Pace
-from gdkernels.training.fit import Callback, Fit
+from gdkernels.training.fit import Fit
 from gdkernels.training.history import History
+from gdkernels.training.looks import Callback
 from gdkernels.training.placement import FitData, Placement
 from gdkernels.training.progress import Progress
 from gdkernels.training.runner import Order, Runner

@@ -246,27 +246,34 @@ def test_the_table_of_kernels_has_a_row_for_each_compiler_or_says_why_not(monkey
     monkeypatch.setattr(kernels, "ARCHITECTURES", {90: 232448, 120: 9000})
     monkeypatch.setattr(kernels, "TYPICAL", {"small": narrow})
     monkeypatch.setattr(kernels, "_GRAPHS", {"small": varied(narrow[0], widths=(8, 8, 8, 3))})
-    compile_right, said = kernels.Compiler.compile, {}
-
-    def once(self, text, capability):
-        """Both compilers are the same library, which need not say the same twice."""
-        if (text, capability) not in said:
-            said[text, capability] = compile_right(self, text, capability)
-        return said[text, capability]
-
-    monkeypatch.setattr(kernels.Compiler, "compile", once)
     out = tmp_path / "kernels.md"
     assert kernels.main([library, library, "--out", str(out)]) == 0
     rows = [line.split(" | ") for line in out.read_text().splitlines() if line.startswith(("| graphs", "| persistent"))]
     assert len(rows) == 2 * 2 * (3 + 1), "three precisions and a kernel, by two compilers"
     declined = [row for row in rows if row[3].startswith("declined:")]
     assert [row[1] for row in declined] == ["sm_120"] * 2, "one does not fit"
-    assert [row[3:5] for row in rows if row[0].startswith("| persistent") and row not in declined] == [
-        ["8 warps", "1"]
-    ] * 2
+    taken = [row for row in rows if row[0].startswith("| persistent") and row not in declined]
+    assert [(row[3], row[4].split(" in ")[0]) for row in taken] == [("8 warps", "1")] * 2
     measured = [list(map(int, (cell.strip(" |") for cell in row[5:]))) for row in rows if row not in declined]
     assert all(8 < registers <= 255 and spilled == 0 for registers, _, spilled, _ in measured)
     assert max(shared for *_, shared in measured) > 20_000
+    kept = json.loads(out.with_suffix(".json").read_text())
+    assert len(kept) == 2 * 3 + 1, "each text and architecture once, as both compilers are one"
+
+    def compiles(self, text, capability):
+        seen.append(capability)
+        return compile_right(self, text, capability)
+
+    compile_right, seen, before = kernels.Compiler.compile, [], out.read_text()
+    monkeypatch.setattr(kernels.Compiler, "compile", compiles)
+    assert kernels.main([library, library, "--out", str(out)]) == 0
+    assert (out.read_text(), seen) == (before, []), "what is known is not compiled again"
+    changed = kernels.TYPICAL["small"][0], "float32"
+    monkeypatch.setattr(kernels, "TYPICAL", {"small": changed})
+    out.with_suffix(".json").write_text("{ cut off")
+    monkeypatch.setattr(kernels, "ARCHITECTURES", {90: 232448})
+    assert kernels.main([library, "--out", str(out)]) == 0
+    assert (seen, len(json.loads(out.with_suffix(".json").read_text()))) == ([90] * 4, 4)
 
 
 def test_the_costs(host, monkeypatch):

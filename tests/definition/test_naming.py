@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gdkernels.definition import activations, losses, optimizers, schedules
-from gdkernels.definition.naming import KINDS, describe, names, resolve, restore
+from gdkernels.definition.naming import KINDS, built_ins, describe, names, resolve, restore
 from gdkernels.errors import InputError
 
 BUILT_IN = [(kind, name) for kind in KINDS for name in names(kind)]
@@ -72,8 +72,8 @@ def test_numbers_of_numpy_become_plain_ones():
 def test_a_name_an_object_and_a_class_mean_the_same(kind, name):
     value = resolve(kind, name)
     assert resolve(kind, value) is value
-    if isinstance(KINDS[kind][name], type):
-        assert resolve(kind, KINDS[kind][name]) == value
+    if isinstance(built_ins(kind)[name], type):
+        assert resolve(kind, built_ins(kind)[name]) == value
 
 
 def test_a_class_of_parameters_means_its_defaults():

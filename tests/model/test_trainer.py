@@ -262,7 +262,7 @@ class Patient:
 def test_a_callback_can_let_epochs_run_at_once(monkeypatch):
     X = np.random.default_rng(0).standard_normal((64, 3)).astype(np.float32)
     at_once, run_epochs = [], EpochRunner.run_epochs
-    monkeypatch.setattr("gdkernels.training.fit._AT_ONCE", 1e9)  # however long the first one takes
+    monkeypatch.setattr("gdkernels.training.looks._AT_ONCE", 1e9)  # however long the first one takes
     monkeypatch.setattr(
         EpochRunner, "run_epochs", lambda self, *a, **k: (at_once.append(a[2]), run_epochs(self, *a, **k))[1]
     )

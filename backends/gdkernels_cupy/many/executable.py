@@ -21,7 +21,7 @@ from gdkernels_cupy.many.groups import PLAN_MANY
 from gdkernels_cupy.many.launch import batch_of, bytes_of_job, train_together
 from gdkernels_cupy.many.source import ManySource
 from gdkernels_cupy.persistent.executable import PLAN_KERNEL
-from gdkernels_cupy.persistent.fitting import PLAN_RECOMPUTES, PLAN_SPILLED
+from gdkernels_cupy.persistent.fitting import PLAN_RECOMPUTES, PLAN_RELOADS, PLAN_SPILLED
 from gdkernels_cupy.persistent.launch_device import LaunchDevice
 from gdkernels_cupy.persistent.shape import FORMATS, padded
 
@@ -154,4 +154,5 @@ def _choices(source: ManySource) -> dict[str, Any]:
         "at_once": source.at_once,
         PLAN_SPILLED: source.spilled_gradients,
         PLAN_RECOMPUTES: source.recomputes,
+        PLAN_RELOADS: source.reloads,
     }

@@ -12,7 +12,7 @@ from gdkernels.lowering.task import ScheduledTask
 from gdkernels_cupy.cuda.keyed_order import order_text
 from gdkernels_cupy.persistent.kernel import SIGNATURES, KernelText
 from gdkernels_cupy.persistent.memory import KernelMemory
-from gdkernels_cupy.persistent.shape import OperandFormat, most_sums
+from gdkernels_cupy.persistent.shape import FEW_STEPS, OperandFormat, most_sums
 
 __all__ = ["BARRIER_SECONDS", "KernelSource", "kernel_parts", "write_source"]
 
@@ -39,6 +39,7 @@ class KernelSource:
     at_once: int
     spilled_gradients: int
     recomputes: bool
+    reloads: bool
     predict: KernelMemory
     step: KernelMemory | None
     order: tuple[str, ...]
@@ -68,6 +69,7 @@ def write_source(
     *,
     spilled_gradients: int = 0,
     recomputes: bool = False,
+    reloads: bool = False,
 ) -> KernelSource:
     """Return the source for networks of these widths.
 
@@ -83,6 +85,8 @@ def write_source(
         How many gradients leave the registers between tiles.
     recomputes
         Whether what the way back needs is computed again, in place of being kept.
+    reloads
+        Whether the left operand of each product comes from its tile step by step, in place of being in registers.
 
     Raises
     ------
@@ -93,7 +97,7 @@ def write_source(
     predict = KernelMemory(prediction, sizes, form, warps, order, tight=False)
     training = None
     if step is not None:
-        how: dict[str, Any] = {"recomputes": recomputes, "spilled_gradients": spilled_gradients}
+        how: dict[str, Any] = {"recomputes": recomputes, "reloads": reloads, "spilled_gradients": spilled_gradients}
         training = KernelMemory(step, sizes, form, warps, order, tight=False, **how)
         if training.shared.size > shared_bytes:
             training = KernelMemory(step, sizes, form, warps, order, tight=True, **how)
@@ -103,7 +107,8 @@ def write_source(
                 f"at most {most_sums(form, warps)} are free"
             )
     text = _text(form, warps, predict, training)
-    source = KernelSource(text, warps, form.at_once[warps], spilled_gradients, recomputes, predict, training, order)
+    at_once = form.at_once[warps]
+    source = KernelSource(text, warps, at_once, spilled_gradients, recomputes, reloads, predict, training, order)
     if source.shared_bytes > shared_bytes:
         raise ScheduleError(f"with {warps} warps it takes {source.shared_bytes} of {shared_bytes} bytes on the chip")
     return source
@@ -121,7 +126,7 @@ def kernel_parts(form: OperandFormat, warps: int) -> list[str]:
     nanoseconds = 0 if os.environ.get(_PATIENT) else BARRIER_SECONDS * 1_000_000_000
     parts = "true" if form.in_parts else "false"
     return [
-        f"constexpr int WARPS = {warps}, AT_ONCE = {form.at_once[warps]};",
+        f"constexpr int WARPS = {warps}, AT_ONCE = {form.at_once[warps]}, FEW_STEPS = {FEW_STEPS};",
         f"constexpr unsigned long long BARRIER_NANOSECONDS = {nanoseconds}ull;  // 0: for ever",
         *([f"constexpr bool IN_PARTS = {parts};  // operands, as products take them"] if form.size == 4 else []),
         *map(_header, ("primitives.cuh", form.header, "tile.cuh", *(["float32.cuh"] if form.in_parts else []))),
