@@ -272,8 +272,8 @@ class EpochRunner:
         self.epochs_done += len(found)
         records = len(data)
         return [
-            EpochTotals(records, error, norm if gradient_norm else None, float(rate))
-            for (error, norm), rate in zip(found, job.learning_rates[:, -1], strict=True)
+            EpochTotals(records, error, norm if gradient_norm else None, rate)
+            for (error, norm), rate in zip(found, job.learning_rates[:, -1].tolist(), strict=True)
         ]
 
     def run_and_look(
@@ -407,7 +407,7 @@ class EpochRunner:
     def _rates_of_epochs(self, steps: int, pace: Pace, coming: Sequence[int]) -> npt.NDArray[np.float64]:
         """Return the learning rates of several epochs, [epochs, steps]."""
         if is_constant(self.settings.schedule):
-            return np.broadcast_to(self._rates(steps, pace, coming[0]), (len(coming), steps))
+            return np.full((len(coming), steps), float(self.settings.optimizer.learning_rate * 0.5**pace.halvings))
         return np.stack([self._rates(steps, pace, epoch) for epoch in coming])
 
     def _copied_state(self) -> State:
