@@ -24,6 +24,11 @@ _OWN_WAY = "a CTA for each model"
 BATCHED = ("batches of models", "batches of models without epilogues")
 
 
+_ALONE = (
+    "no other differs from it in numbers alone, such as rates, and has its batch size and as many records to train on"
+)
+
+
 @dataclass
 class SharedBeside:
     """What models share whose programs differ in numbers alone.
@@ -62,6 +67,7 @@ class BesideOthers:
     ) -> None:
         self._program, self._wished, self._number = program, plan, number
         self._predictor, self._open_device, self._shared = predictor, open_device, shared
+        self._batched: dict[bool, BatchedExecutable] = {}  # of this program
 
     @property
     def wanted(self) -> bool:
@@ -104,10 +110,7 @@ class BesideOthers:
             return f"one model after the other, as {told}, and there are no batches ({problem}): {otherwise()}"
         beside = last.beside if isinstance(last, BatchedExecutable) else 0
         if beside == 1:
-            return (
-                f"a batch of one model, as {told}: no other has its structure, its batch size and as many records to "
-                "train on"
-            )
+            return f"a batch of one model, as {told}: {_ALONE}"
         return f"{beside or 'the'} models of one structure are a batch, as {told}"
 
     def _no_batch(self, passed_over: Mapping[str, str]) -> str | None:
@@ -168,8 +171,11 @@ class BesideOthers:
         if plain not in self._shared.batched:
             plan = replace(self._wished, choices={**self._wished.choices, "epilogues": ()}) if plain else self._wished
             self._shared.batched[plain] = BatchedExecutable(self._program, plan, self._number, self._predictor)
-        found = self._shared.batched[plain].with_program(self._program)
-        assert found is not None, "they differ in numbers alone"
+        if plain not in self._batched:
+            found = self._shared.batched[plain].with_program(self._program)
+            assert found is not None, "they differ in numbers alone"
+            self._batched[plain] = found
+        found = self._batched[plain]
         checked = tuple(BetweenOthers(found, place) for place in (0, 2))
         return Way(name, found, checked, identity=found.identity)
 

@@ -97,7 +97,8 @@ def matmul(handle, descriptor, layouts, addresses, scalars, algorithm, workspace
             assert count == 1 or stride, "matrices of a batch in one place"
             places.append(address + k * stride * np.dtype(STORED[DataType(kind)]).itemsize)
         beside = k * aux, k * bias * np.dtype(out).itemsize
-        _product(descriptor, layouts, tuple(places), scalars, beside)
+        with np.errstate(all="ignore"):
+            _product(descriptor, layouts, tuple(places), scalars, beside)
 
 
 def _product(descriptor, layouts, addresses, scalars, beside):
@@ -116,10 +117,9 @@ def _product(descriptor, layouts, addresses, scalars, beside):
     summed = left
     if compute == Compute.F32_FAST_TF32:
         left, right = round_to_tf32(left), round_to_tf32(right)
-    with np.errstate(all="ignore"):
-        result = alpha * (left @ right)
-        if beta != 0:
-            result = result + beta * numbers(d)
+    result = alpha * (left @ right)
+    if beta != 0:
+        result = result + beta * numbers(d)
     rows, columns = d.shape
     at = get[DescriptorAttribute.EPILOGUE_AUX_POINTER] + beside[0]
     if epilogue & AUX:

@@ -37,7 +37,7 @@ def test_without_a_gpu_it_says_so(monkeypatch, capsys, tmp_path):
 def test_it_lists_its_parts(capsys):
     assert main(["--list"]) == 0
     listed = capsys.readouterr().out
-    assert listed.count("items") == len(PARTS) == 11
+    assert listed.count("items") == len(PARTS) == 12
     assert all(sum(item.seconds for item in part.values()) <= 480 for part in PARTS.values())
     assert all(int(minutes) <= 8 for minutes in re.findall(r"at most (\d+) minutes", listed))
 
@@ -116,7 +116,7 @@ def test_the_first_minutes(host, monkeypatch):
     believed = first.epilogues_believed()
     assert set(believed) == {"float64", "float32", "tf32", "bfloat16"}
     assert believed["float32"] == {"right": list(applicable("float32")), "but for NaN": []}
-    assert believed["bfloat16"]["right"] == ["bias", "relu", "bias rows", "drelu", "gelu", "update"]
+    assert believed["bfloat16"]["right"] == ["bias", "relu", "bias rows", "drelu", "gelu", "sums", "update"]
     off = first.step_against_interpreter("norm of a clipped gradient", "bfloat16")
     assert set(off) >= {"the loss", "W0", "b2", "W0.0"}
     assert max(off.values()) < 1e-3
@@ -150,7 +150,7 @@ def test_the_proof_of_the_kernel_in_float32(host, made, monkeypatch):
     monkeypatch.setattr(float32, "_TIMES", 2)
     assert float32.same_bits() == "2 runs"
     assert float32.beyond("an infinite input") == "as in float32"
-    with_fault("mma(small, a.low,", "mma(small, a.high,")
+    with_fault("mma(fresh, a.low,", "mma(fresh, a.high,")
     with pytest.raises(AssertionError, match="further from float64 than float32 explains"):
         float32.agrees("everything")
     with_fault("nothing != 0.f", "false")
@@ -171,9 +171,13 @@ def test_many_models_are_compared_and_timed(host, made, monkeypatch):
     found = many_models._executables(task, "tf32", {"many": True}, 1)
     assert found["samples a second"] > 0
     assert found["choices"]["ctas"] == 1
-    monkeypatch.setattr(choice, "unproven", lambda *given: "as planted")
+    monkeypatch.setattr("gdkernels_cupy.beside.unproven", lambda *given: "as planted")
     with pytest.raises(AssertionError, match=r"no CTA has one of its own \(as planted\)"):
         many_models.agree("tf32", models=2, times=1)
+    monkeypatch.setattr(many_models, "_LARGER", {"relu": many_models.TYPICAL["8-32-32-1, relu"][0]})
+    (said,) = many_models.batches_agree("tf32", models=3, times=1).values()
+    assert "from fits alone: {'many': True, 'kernel': 'batches'" in said
+    assert many_models._executables(task, "tf32", many_models._WAYS["a batch"], 1)["choices"]["kernel"] == "batches"
 
 
 @pytest.mark.slow

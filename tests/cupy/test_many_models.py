@@ -115,7 +115,7 @@ def test_those_that_do_not_fit_are_a_batch_and_say_why(launches, widths, precisi
     told = f", as no CTA has one of its own ({why}"
     assert all(f"2 models of one structure are a batch{told}" in history.reason for history in found[:2])
     assert f"a batch of one model{told}" in found[2].reason
-    assert "no other has its structure, its batch size and as many records" in found[2].reason
+    assert "no other differs from it in numbers alone, such as rates, and has its batch size" in found[2].reason
     pair = models(3, widths, precision)[1:]
     gd.fit_many(pair, X, Y, epochs=2, settings=given[1:])
     assert list(map(bits, pair)) == list(map(bits, many[1:])), "whatever is trained beside a model"

@@ -39,7 +39,7 @@ class BatchedExecutable(Executable):
     Attributes
     ----------
     beside
-        How many models its last run had, itself included; 0 before the first.
+        The most models that a run of it had, itself included; 0 before the first.
 
     Raises
     ------
@@ -116,7 +116,7 @@ class BatchedExecutable(Executable):
 
     def note(self, beside: int, sizes: tuple[int, int]) -> None:
         """Let the plan say what has run, and remember how many models that were, and their batches."""
-        self.beside, self._sizes = beside, sizes
+        self.beside, self._sizes = max(beside, self.beside), sizes
         choices = {"kernel": PLAN_BATCHES, "epilogues": self.code.epilogues, "algorithms": dict(self.code.algorithms)}
         self.plan = replace(self.plan, choices={**self.plan.choices, PLAN_MANY: True, **choices})
 

@@ -16,6 +16,8 @@ __all__ = ["PLAN_MANY", "Found", "ModelBeside", "in_groups"]
 
 PLAN_MANY = "many"  # what plans call models that train beside others: a format
 
+_SHARE = 0.9  # of the free memory: between epochs, predictions need some
+
 _log = logging.getLogger("gdkernels")
 
 Found = list[tuple[float, float | None]]  # what `run_epochs` returns
@@ -79,7 +81,7 @@ def _that_fit(group: Sequence[Numbered], free: Callable[[], int]) -> Iterator[Se
     """Yield as many jobs at a time as there is memory for, at least one."""
     start = 0
     while start < len(group):
-        need, images, stop, most = 0, set[int](), start, free() + group[start][1].held()
+        need, images, stop, most = 0, set[int](), start, _SHARE * (free() + group[start][1].held())
         while stop < len(group):
             _, own, job = group[stop]
             more, image = own.bytes_for(job)
