@@ -119,8 +119,8 @@ def fuse_epilogues(task: ScheduledTask, epilogues: frozenset[str], *, rounds: bo
     Parameters
     ----------
     rounds
-        Whether what enters products is rounded: biases are not. Sums over the batch are of what was there before, unless
-        a product takes relu's slope: then the gradient of a bias sums what that of the weights multiplies.
+        Whether what enters products is rounded: biases are not. Sums over the batch are of what was there before,
+        unless a product takes relu's slope: then the gradient of a bias sums what that of the weights multiplies.
     """
     finder = _Finder(task, epilogues - _ROUNDING if rounds else epilogues, rounds=rounds)
     finder.find_products()
