@@ -15,7 +15,15 @@ import numpy.typing as npt
 
 from gdkernels.backend import Backend, Plan, State
 from gdkernels.backend.program import Program
-from gdkernels.backend.sharded_executable import SHARDS, Sharded, ShardedExecutable, Spent, check_shards, order_of_rank
+from gdkernels.backend.sharded_executable import (
+    SHARDS,
+    Sharded,
+    ShardedExecutable,
+    Spent,
+    check_shards,
+    order_of_rank,
+    rows_of_rank,
+)
 from gdkernels.checking.check import Call
 from gdkernels.checking.mode import check_mode
 from gdkernels.checking.ways import Way
@@ -23,6 +31,7 @@ from gdkernels.definition.network import Arrays
 from gdkernels.errors import BackendError
 from gdkernels.groups import SerialGroup
 from gdkernels.groups.sharding import Sharding
+from gdkernels.randomness import KeyedOrder
 from gdkernels_cupy.choice import persistent_runs, ways_of
 from gdkernels_cupy.cuda.device import device
 from gdkernels_cupy.cuda.errors import as_backend_errors
@@ -82,7 +91,7 @@ class SharedGraphs(Sharded):
         learning_rates: npt.NDArray[np.float64],
         sample_weight: Any = None,
     ) -> tuple[float, float | None]:
-        began, mine = time.perf_counter(), order_of_rank(self._sharding, order, batch_size)
+        began, mine = time.perf_counter(), self._of_this_rank(order, batch_size)
         check_shards(self._program, self._sharding, state, x, y, mine, batch_size, learning_rates, sample_weight)
         if not self._decided:
             rows = mine[mine >= 0]
@@ -99,6 +108,15 @@ class SharedGraphs(Sharded):
 
     def predict(self, parameters: Arrays, x: Any) -> Any:
         return self._runs.predict(parameters, x)
+
+    def _of_this_rank(self, order: npt.NDArray[np.int64] | KeyedOrder, batch_size: int) -> npt.NDArray[np.int64]:
+        """Return an order whose rows of other ranks' shards are -1."""
+        given, found = order_of_rank(self._sharding, order, batch_size), np.full(len(order), -1, np.int64)
+        for start in range(0, len(order), batch_size):
+            part = rows_of_rank(self._sharding, min(batch_size, len(order) - start))
+            here = slice(start + part.start, start + part.stop)
+            found[here] = given[here]
+        return found
 
     # ---- what runs
 

@@ -14,7 +14,7 @@ from gdkernels.system.atomic_files import write_atomically
 from gdkernels.system.hashing import sha256
 from gdkernels.system.strict_json import loads
 
-__all__ = ["Compiler", "Row", "Rows", "row_of"]
+__all__ = ["Compiler", "KeptRows", "Row", "row_of"]
 
 _OPTIONS = ("-std=c++17", "-ftz=true", "--device-as-default-execution-space", "--ptxas-options=-v")
 
@@ -83,7 +83,7 @@ def row_of(log: str, seconds: float, kernel: str | None = None) -> Row:
     )
 
 
-class Rows:
+class KeptRows:
     """Rows by the text that they are of, in a file that grows with each: who is interrupted goes on there.
 
     Parameters

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from benchmarks.gpu.compiled import Compiler, Row, Rows
+from benchmarks.gpu.compiled import Compiler, KeptRows, Row
 from benchmarks.gpu.typical import TYPICAL, network
 from gdkernels.backend.program import Program
 from gdkernels.definition import activations
@@ -65,7 +65,7 @@ def _networks() -> Iterator[tuple[str, Program, str]]:
 class _Trial:
     """A device of which only a compiler is there: what it makes of variants is tried as on a GPU."""
 
-    def __init__(self, known: Rows, compiler: Compiler, capability: int) -> None:
+    def __init__(self, known: KeptRows, compiler: Compiler, capability: int) -> None:
         from gdkernels_cupy.persistent.launch_device import DeviceProperties
 
         self.properties = DeviceProperties(capability, ARCHITECTURES[capability])
@@ -87,7 +87,7 @@ class _Trial:
         return self.rows[-1].frame
 
 
-def _persistent(known: Rows, compiler: Compiler, capability: int, program: Program, precision: str) -> str:
+def _persistent(known: KeptRows, compiler: Compiler, capability: int, program: Program, precision: str) -> str:
     """Return the columns of a persistent kernel, or why there is none."""
     from gdkernels_cupy.persistent.fitting import sources_of
     from gdkernels_cupy.persistent.trials import first_in_registers
@@ -116,7 +116,7 @@ arguments out of the ordinary, or an array that is indexed. `python -m benchmark
 """
 
 
-def table(compilers: list[Compiler], known: Rows) -> str:
+def table(compilers: list[Compiler], known: KeptRows) -> str:
     """Return the table as Markdown."""
     lines = [
         "| kernels | architecture | compiler | variant | tried | registers | frame | spilled | shared memory |",
@@ -145,7 +145,7 @@ def main(arguments: list[str] | None = None) -> int:
     compilers = [Compiler(path) for path in options.libraries]
     with tempfile.TemporaryDirectory() as empty, patch.dict("os.environ", GDKERNELS_CACHE=empty):  # nothing is known
         out = Path(options.out)
-        known = Rows(out.with_suffix(".json"))
+        known = KeptRows(out.with_suffix(".json"))
         out.write_text(_BEGIN + table(compilers, known), "utf-8")
         known.forget_others()
     return 0

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ from gdkernels.groups.sharding import Sharding
 from gdkernels.randomness import KeyedOrder
 from gdkernels.system.thread_limits import at_most
 
-__all__ = ["SHARDS", "Sharded", "ShardedExecutable", "Spent", "check_shards", "order_of_rank"]
+__all__ = ["SHARDS", "Sharded", "ShardedExecutable", "Spent", "check_shards", "order_of_rank", "rows_of_rank"]
 
 SHARDS = "shards"  # among the choices of a plan
 
@@ -82,27 +83,25 @@ class Sharded(Executable):
 def order_of_rank(
     sharding: Sharding, order: npt.NDArray[np.int64] | KeyedOrder, batch_size: int
 ) -> npt.NDArray[np.int64]:
-    """Return an order whose rows of other ranks' shards are -1; of a keyed one, those are not computed."""
-    if sharding.group.size == 1 or batch_size < 1:  # which is refused
+    """Return an order whose rows are right where this rank's shards have them; of a keyed one, others are -1.
+
+    Those of other ranks need not be computed.
+    """
+    rows = len(rows_of_rank(sharding, batch_size))
+    if not isinstance(order, KeyedOrder) or rows < _FEW or sharding.group.size == 1:
         return np.ascontiguousarray(order, np.int64)
-    first, last, found = sharding.mine[0], sharding.mine[-1], np.full(len(order), -1, np.int64)
-
-    def mine(rows: int) -> slice:
-        start, stop = (rows_of_shard(shard, sharding.shards, rows) for shard in (first, last))
-        return slice(start.start, stop.stop)
-
-    whole, part = len(order) // batch_size * batch_size, mine(batch_size)
-    if not isinstance(order, KeyedOrder) or part.stop - part.start < _FEW:
-        order = np.asarray(order, np.int64)
-        found[:whole].reshape(-1, batch_size)[:, part] = order[:whole].reshape(-1, batch_size)[:, part]
-        starts = range(whole, len(order), batch_size)
-    else:
-        starts = range(0, len(order), batch_size)
-    for start in starts:
-        part = mine(min(batch_size, len(order) - start))
+    found = np.full(len(order), -1, np.int64)
+    for start in range(0, len(order), batch_size):
+        part = rows_of_rank(sharding, min(batch_size, len(order) - start))
         here = slice(start + part.start, start + part.stop)
         found[here] = order[here]
     return found
+
+
+def rows_of_rank(sharding: Sharding, rows: int) -> range:
+    """Return the rows of a batch of so many that are in the shards of this rank."""
+    first, last = (rows_of_shard(k, sharding.shards, rows) for k in (sharding.mine[0], sharding.mine[-1]))
+    return range(first.start, last.stop)
 
 
 def check_shards(
@@ -142,19 +141,25 @@ class ShardedExecutable(Sharded):
     ----------
     rows
         The most rows of a shard that are computed at a time.
-
+    made
+        Makes what computes gradients from a program and a plan; None is what the backend compiles, or the definition.
     """
 
     def __init__(
-        self, backend: Backend, program: Program, plan: Plan, sharding: Sharding, rows: int | None = None
+        self,
+        backend: Backend,
+        program: Program,
+        plan: Plan,
+        sharding: Sharding,
+        rows: int | None = None,
+        made: Callable[[Program, Plan], Executable] | None = None,
     ) -> None:
         self._backend, self._program, self._sharding, self._rows = backend, program, sharding, rows
         one = {"threads": 1} if backend.threads(plan.device) else {}
         with at_most(1):
             count = min(sharding.threads, len(sharding.mine))
-            parts = [
-                bind(backend, summing(program), replace(plan, choices={**plan.choices, **one})) for _ in range(count)
-            ]
+            made = made or partial(bind, backend)
+            parts = [made(summing(program), replace(plan, choices={**plan.choices, **one})) for _ in range(count)]
         self._parts = parts
         self._pool = ThreadPoolExecutor(count, thread_name_prefix="gdkernels-shard") if count > 1 else None
         self.origin = parts[0].origin

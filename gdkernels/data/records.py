@@ -55,6 +55,9 @@ class Records:
     def add_to(self, digest: Any) -> None:
         """Add all the values to a digest."""
         for array in (self.x, self.y, self.weights):
+            if isinstance(array, SparseRows):
+                array.add_to(digest)
+                continue
             host = None if array is None else np.ascontiguousarray(self.binding.to_numpy(array))
             digest.update(repr(None if host is None else (host.dtype.str, host.shape)).encode())
             if host is not None:

@@ -5,6 +5,7 @@ the built-in with other parameters, or the user's own. Files keep the name and t
 """
 
 import dataclasses
+import inspect
 from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
@@ -36,6 +37,13 @@ _WANTED = {
     "optimizer": "an Optimizer",
     "schedule": "a function factor(epoch, *, epochs, losses)",
     "solver": "a Solver",
+}
+
+# How functions of a kind are called: so many arrays or numbers, and these keywords.
+_CALLED: dict[Kind, tuple[int, tuple[str, ...]]] = {
+    "activation": (1, ("xp",)),
+    "loss": (2, ("xp",)),
+    "schedule": (1, ("epochs", "losses")),
 }
 
 # The kinds whose values are objects of one class; those of the others are functions, or are called like one.
@@ -90,6 +98,8 @@ def resolve(kind: Kind, value: Any) -> Any:
             f"{kind} must be a name ({', '.join(built_ins(kind))}) or {_WANTED[kind]}, got {value!r} "
             f"of type {type(value).__name__}"
         )
+    if meant is None and kind in _CALLED:
+        _check_signature(kind, value)
     return value
 
 
@@ -143,6 +153,20 @@ def _can_be(kind: Kind, value: Any) -> bool:
     if kind not in _CLASSES:
         return callable(value)
     return isinstance(value, getattr(import_module(_HOMES[kind]), _CLASSES[kind]))
+
+
+def _check_signature(kind: Kind, value: Any) -> None:
+    """Raise `InputError` for a function that cannot be called as those of its kind are."""
+    count, keywords = _CALLED[kind]
+    try:
+        signature = inspect.signature(value)
+    except ValueError:  # a function of an extension may have none
+        return
+    try:
+        signature.bind(*[None] * count, **dict.fromkeys(keywords))
+    except TypeError as error:
+        name = getattr(value, "__name__", type(value).__name__)
+        raise InputError(f"{kind} must be {_WANTED[kind]}, got {name}{signature}: {error}") from None
 
 
 def _built_in(value: Any) -> tuple[str, str] | None:

@@ -247,7 +247,9 @@ class Network:
         starts
             How many initial weights to train from, the present ones first. The network keeps the parameters of the
             start with the lowest final loss (the validation loss if there is one), and ``history.starts`` describes
-            all. Each start keeps its checkpoints in a folder of its own.
+            all. Small networks are trained as many at a time as there are threads, each to the bits of its own fit;
+            one by one with callbacks, `checkpoint` or `retries`. Each start keeps its checkpoints in a folder of its
+            own.
         """
         self._known(X)
         settings: dict[str, Any] = {
@@ -268,8 +270,8 @@ class Network:
             "sample_weight": sample_weight,
             "validation": validation,
             "patience": patience,
-            "callbacks": tuple(callbacks),
-            "metrics": tuple(metrics) if not isinstance(metrics, str) else metrics,
+            "callbacks": _read_once(callbacks),
+            "metrics": _read_once(metrics),
             "stop_gradient_norm": stop_gradient_norm,
             "gradient_norm": gradient_norm,
             "retries": retries,
@@ -411,3 +413,8 @@ def _bound_network(
 ) -> BoundNetwork:
     own = block if names is None else named(block, names)
     return BoundNetwork(Structure.checked(own, inputs, output), **how)
+
+
+def _read_once(values: Iterable[Any]) -> Any:
+    """Return what is read again for each start; what is no list is for whoever reads it to refuse."""
+    return tuple(values) if isinstance(values, Iterable) and not isinstance(values, str) else values

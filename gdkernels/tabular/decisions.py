@@ -18,7 +18,7 @@ from gdkernels.tables.column_data import Floats, number_text
 from gdkernels.tables.kinds import Choices, are_whole, is_code
 from gdkernels.tables.level_means import are_unordered
 from gdkernels.tables.outcomes import labels, offset_of
-from gdkernels.tables.sentinels import sentinels_of
+from gdkernels.tables.sentinels import is_nines, sentinels_of
 from gdkernels.tabular.settings import TabularSettings
 from gdkernels.tabular.trial import MOST_ROWS, Trial
 
@@ -30,7 +30,8 @@ _FEWEST_ROWS = 100
 _MOST_CODES = 5  # columns: each takes a training
 _MOST_LOOKED_AT = 20_000  # rows
 _VALIDATION = 0.25  # of the rows of a trial at least, where networks leave out different ones
-_ERRORS = 1.0  # standard errors of a difference from which on it counts
+# Standard errors by which a loss has to be lower: of what is likely, it may be higher by chance.
+_LIKELY, _OPEN, _UNLIKELY = -1.0, 1.0, 2.0
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def decided(
     for proposal in proposals:
         choices = proposal.applied_to(found.choices)
         losses = _losses(trial, choices, as_it_is)
-        better = _is_lower(losses, plain, expected=proposal.expected)
+        better = _is_lower(losses, plain, proposal.errors)
         verdict = (
             f"{proposal.taken}: the error of validation rows {_change(losses, plain)}" if better else proposal.left
         )
@@ -106,8 +107,8 @@ class _Proposal:
     ----------
     gaps, categorical
         What it adds to the choices.
-    expected
-        Whether it is taken unless it predicts worse.
+    errors
+        By how many standard errors it has to predict better.
     what, taken, left
         What was seen, and what becomes of it, for people.
     """
@@ -117,7 +118,7 @@ class _Proposal:
     left: str
     gaps: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     categorical: tuple[str, ...] = ()
-    expected: bool = False
+    errors: float = _OPEN
 
     def applied_to(self, choices: Choices) -> Choices:
         """Return the choices with it."""
@@ -146,9 +147,15 @@ def _sentinels(settings: TabularSettings, table: Table, targets: Sequence[str], 
             found[name] = tuple(map(number_text, sentinels))
     if not found:
         return []
+    nines = all(is_nines(spelled) for several in found.values() for spelled in several)
     shown = " and ".join(f"{spelled} in {name!r}" for name, several in found.items() for spelled in several)
-    left = "used as a number: as a gap it predicts validation rows worse"
-    return [_Proposal(f"{shown} is far from the others", "taken for a gap", left, gaps=found, expected=True)]
+    how = "predicts validation rows worse" if nines else "does not predict validation rows better"
+    left = f"used as a number: as a gap it {how}"
+    return [
+        _Proposal(
+            f"{shown} is far from the others", "taken for a gap", left, gaps=found, errors=_LIKELY if nines else _OPEN
+        )
+    ]
 
 
 def _codes(
@@ -170,6 +177,7 @@ def _codes(
             f"used as numbers: as names they do not predict validation rows better ({keyword('categorical', [name])} "
             "takes them for names)",
             categorical=(name,),
+            errors=_OPEN if name in named else _UNLIKELY,
         )
         for name, told in what.items()
     ][:_MOST_CODES]
@@ -229,13 +237,13 @@ def _losses(trial: Trial, choices: Choices, offsets: tuple[float | None, ...] | 
     return None if found is None else found.losses(trial.validation)
 
 
-def _is_lower(losses: Floats | None, before: Floats | None, *, expected: bool = False) -> bool:
-    """Return whether losses are lower on average, by more than chance would have them; or not higher, if expected."""
+def _is_lower(losses: Floats | None, before: Floats | None, errors: float = _OPEN) -> bool:
+    """Return whether losses are lower on average, by so many standard errors of the difference."""
     if losses is None or before is None:
         return losses is not None
     gain = before - losses
     error = float(gain.std(ddof=1)) / math.sqrt(len(gain))
-    return float(gain.mean()) > (-_ERRORS if expected else _ERRORS) * error
+    return float(gain.mean()) > errors * error
 
 
 def _change(losses: Floats | None, before: Floats | None) -> str:

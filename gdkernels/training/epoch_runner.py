@@ -275,8 +275,8 @@ class EpochRunner:
         self.epochs_done += len(found)
         records = len(data)
         return [
-            EpochTotals(records, error, norm if gradient_norm else None, float(rate))
-            for (error, norm), rate in zip(found, job.learning_rates[:, -1], strict=True)
+            EpochTotals(records, error, norm if gradient_norm else None, rate)
+            for (error, norm), rate in zip(found, job.learning_rates[:, -1].tolist(), strict=True)
         ]
 
     def run_and_look(

@@ -28,5 +28,5 @@ def rates_of_epoch(settings: Settings, epoch: int, steps: int, pace: Pace) -> np
 def rates_of_epochs(settings: Settings, epochs: Sequence[int], steps: int, pace: Pace) -> npt.NDArray[np.float64]:
     """Return the learning rates of several epochs, [epochs, steps]."""
     if is_constant(settings.schedule):
-        return np.broadcast_to(rates_of_epoch(settings, epochs[0], steps, pace), (len(epochs), steps))
+        return np.full((len(epochs), steps), float(settings.optimizer.learning_rate * 0.5**pace.halvings))
     return np.stack([rates_of_epoch(settings, epoch, steps, pace) for epoch in epochs])

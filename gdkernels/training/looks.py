@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from gdkernels.data.records import Records
 from gdkernels.definition.schedules import watches_losses
+from gdkernels.errors import InputError
 from gdkernels.training.checkpointing import Checkpointer
 from gdkernels.training.history import Epoch, History
 from gdkernels.training.placement import Where
@@ -14,10 +15,28 @@ from gdkernels.training.runner import Runner
 from gdkernels.training.settings import FitSettings
 from gdkernels.training.together import Together
 
-__all__ = ["Callback", "Looks"]
+__all__ = ["Callback", "Looks", "checked_callbacks"]
 
 # One with a method `next_look` says after how many further epochs it may end training, or read or change anything.
 Callback = Callable[[Epoch], Any]
+
+
+def checked_callbacks(callbacks: Iterable[Callback]) -> tuple[Callback, ...]:
+    """Return the callbacks.
+
+    Raises
+    ------
+    InputError
+        If it is no list of functions.
+    """
+    if callable(callbacks) or not isinstance(callbacks, Iterable):
+        raise InputError(f"callbacks must be a list of functions, got {callbacks!r}: write [f], or []")
+    given = tuple(callbacks)
+    for callback in given:
+        if not callable(callback):
+            raise InputError(f"a callback must be a function of an Epoch, got {callback!r}")
+    return given
+
 
 _AT_ONCE = 0.1  # seconds of epochs before anybody can interrupt, or see the bar move
 _MOST_ROWS = 1 << 22  # whose order is there at once

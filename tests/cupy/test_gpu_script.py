@@ -116,7 +116,7 @@ def test_the_first_minutes(host, monkeypatch):
     believed = first.epilogues_believed()
     assert set(believed) == {"float64", "float32", "tf32", "bfloat16"}
     assert believed["float32"] == {"right": list(applicable("float32")), "but for NaN": []}
-    assert believed["bfloat16"]["right"] == ["bias", "relu", "bias rows", "drelu", "gelu", "update"]
+    assert believed["bfloat16"]["right"] == ["bias", "relu", "bias rows", "drelu", "gelu", "sums", "update"]
     off = first.step_against_interpreter("norm of a clipped gradient", "bfloat16")
     assert set(off) >= {"the loss", "W0", "b2", "W0.0"}
     assert max(off.values()) < 1e-3
@@ -150,7 +150,7 @@ def test_the_proof_of_the_kernel_in_float32(host, made, monkeypatch):
     monkeypatch.setattr(float32, "_TIMES", 2)
     assert float32.same_bits() == "2 runs"
     assert float32.beyond("an infinite input") == "as in float32"
-    with_fault("mma(small, a.low,", "mma(small, a.high,")
+    with_fault("mma(fresh, a.low,", "mma(fresh, a.high,")
     with pytest.raises(AssertionError, match="further from float64 than float32 explains"):
         float32.agrees("everything")
     with_fault("nothing != 0.f", "false")

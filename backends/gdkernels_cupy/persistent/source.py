@@ -12,7 +12,7 @@ from gdkernels.lowering.task import ScheduledTask
 from gdkernels_cupy.cuda.keyed_order import order_text
 from gdkernels_cupy.persistent.kernel import SIGNATURES, KernelText
 from gdkernels_cupy.persistent.memory import KernelMemory
-from gdkernels_cupy.persistent.shape import FEW_STEPS, OperandFormat, most_sums
+from gdkernels_cupy.persistent.shape import OperandFormat, most_sums
 
 __all__ = ["BARRIER_SECONDS", "KernelSource", "kernel_parts", "write_source"]
 
@@ -126,7 +126,7 @@ def kernel_parts(form: OperandFormat, warps: int) -> list[str]:
     nanoseconds = 0 if os.environ.get(_PATIENT) else BARRIER_SECONDS * 1_000_000_000
     parts = "true" if form.in_parts else "false"
     return [
-        f"constexpr int WARPS = {warps}, AT_ONCE = {form.at_once[warps]}, FEW_STEPS = {FEW_STEPS};",
+        f"constexpr int WARPS = {warps}, AT_ONCE = {form.at_once[warps]};",
         f"constexpr unsigned long long BARRIER_NANOSECONDS = {nanoseconds}ull;  // 0: for ever",
         *([f"constexpr bool IN_PARTS = {parts};  // operands, as products take them"] if form.size == 4 else []),
         *map(_header, ("primitives.cuh", form.header, "tile.cuh", *(["float32.cuh"] if form.in_parts else []))),

@@ -41,16 +41,16 @@ FN void product(float (&sum)[N / 8][4], const uint32_t (&left)[K / DEPTH][4], El
         }
 }
 
-// The same, to the bit, from the rows of this warp in a tile: few registers, as only a few steps of the left operand are
+// The same, to the bit, from the rows of this warp in a tile: few registers, as only STEPS parts of the left operand are
 // there at once.
-template <int K, int N, bool TRANSPOSED> FN void product_of_rows(float (&sum)[N / 8][4], Element* rows, Element* m) {
+template <int K, int N, bool TRANSPOSED, int STEPS> FN void product_of_rows(float (&sum)[N / 8][4], Element* rows, Element* m) {
     const int lane = fresh_lane();
 #pragma unroll
     for (int n = 0; n < N / 8; n++)
 #pragma unroll
         for (int e = 0; e < 4; e++) sum[n][e] = 0.f;
     warp_sync();  // other lanes have written what is read
-#pragma unroll FEW_STEPS
+#pragma unroll STEPS
     for (int k = 0; k < K / DEPTH; k++) {
         uint32_t a[4];
         left_rows<K>(a, rows, 16 * (thread() >> 5), k, lane);

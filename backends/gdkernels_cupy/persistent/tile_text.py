@@ -8,7 +8,7 @@ from gdkernels.graph.operations import SCALAR
 from gdkernels.lowering.steps import COLUMN, MATRIX, UNITS, Accumulation, Gather, Loop, Product, Step, value_of
 from gdkernels_cupy.persistent.grid import SHARED_MODEL, CtaSharing
 from gdkernels_cupy.persistent.memory import KernelMemory, bias_word, weights_word
-from gdkernels_cupy.persistent.shape import padded
+from gdkernels_cupy.persistent.shape import FEW_STEPS, padded
 from gdkernels_cupy.persistent.text import body_of
 
 __all__ = ["TileText"]
@@ -89,8 +89,10 @@ class TileText:
     def _product_of_rows(self, name: str, step: Product) -> str:
         k, n = self.memory.layout.columns(step.left), self.memory.layout.columns(step.node)
         shape = f"{k}, {n}, {'true' if step.transposed else 'false'}"
-        what = "product_of_parts" if self.memory.form.in_parts else "product_of_rows"
-        return f"{what}<{shape}>({name}, {self._tile_name(step.left)}, {weights_word(step.weights.attribute)});"
+        what = f"product_of_parts<{shape}>"
+        if not self.memory.form.in_parts:
+            what = f"product_of_rows<{shape}, {FEW_STEPS}>"
+        return f"{what}({name}, {self._tile_name(step.left)}, {weights_word(step.weights.attribute)});"
 
     def _operand(self, node: Node, lefts: set[int]) -> list[str]:
         """Return what makes a value an operand, and what keeps it for the way back."""
